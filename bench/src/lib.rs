@@ -1,0 +1,21 @@
+//! Measuring GT Store, and checking it while it is measured.
+//!
+//! A run draws operations from a seeded [`workload`], sends them to a cluster,
+//! checks every answer against what may have been written, and records how
+//! long each took ([`latency`]). The figures go into two CSV files
+//! ([`report`]) and into charts for the terminal and as SVG ([`chart`]), beside
+//! the [`floor`]: what one blocking request costs on this machine at best.
+//!
+//! Absolute times say little, since machines differ; the ratios to the floor
+//! are what the project promises.
+
+//CHART
+pub mod floor;
+pub mod latency;
+pub mod progress;
+pub mod report;
+pub mod summary;
+pub mod workload;
+
+mod figures;
+mod files;

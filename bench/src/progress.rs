@@ -1,0 +1,255 @@
+//! How far a long run is: a bar that moves on a terminal, and now and then a
+//! plain line where stderr goes to a file or a pipe, so that logs stay short.
+//!
+//! Everything goes to stderr; results on stdout can be piped on undisturbed.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+use parking_lot::Mutex;
+
+use crate::figures::thousands;
+
+/// Plain lines come at every tenth of the way …
+const STEPS: u64 = 10;
+
+/// … and where a tenth takes longer, this often, so that a slow run does not
+/// look like one that hangs.
+const LONGEST_SILENCE: Duration = Duration::from_secs(5);
+
+const BAR: &str = "{msg} [{bar:32}] {percent:>3} % {human_pos}/{human_len} {per_sec} eta {eta}";
+
+/// The progress of one run, shared by its threads by reference.
+///
+/// Dropped unfinished (the run failed) it leaves the display as it stands.
+#[derive(Debug)]
+pub struct Progress(Display);
+
+#[derive(Debug)]
+enum Display {
+    Bar(ProgressBar),
+    Lines(Box<Lines>),
+}
+
+impl Progress {
+    /// Starts at 0 of `total`, in whatever unit [`Progress::advance`] counts.
+    pub fn new(label: &str, total: u64) -> Self {
+        if io::stderr().is_terminal() {
+            Self::bar(label, total)
+        } else {
+            Self(Display::Lines(Box::new(Lines::new(label, total))))
+        }
+    }
+
+    fn bar(label: &str, total: u64) -> Self {
+        let style = ProgressStyle::with_template(BAR)
+            .expect("the template is a constant that parses")
+            .progress_chars("█▉▊▋▌▍▎▏ ");
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
+            .with_style(style)
+            .with_message(label.to_owned())
+            .with_finish(ProgressFinish::Abandon);
+        Self(Display::Bar(bar))
+    }
+
+    /// `more` is done. For any number of threads; never waits for the terminal
+    /// to be free, so call it as often as is handy.
+    pub fn advance(&self, more: u64) {
+        match &self.0 {
+            Display::Bar(bar) => bar.inc(more),
+            Display::Lines(lines) => lines.advance(more),
+        }
+    }
+
+    /// The run is over: shows the last state for good. A second call does
+    /// nothing.
+    pub fn finish(&self) {
+        match &self.0 {
+            // Abandon, not finish: a run that was stopped early must not
+            // jump to 100 %.
+            Display::Bar(bar) if !bar.is_finished() => bar.abandon(),
+            Display::Bar(_) => {}
+            Display::Lines(lines) => lines.finish(),
+        }
+    }
+}
+
+/// Plain lines on stderr.
+#[derive(Debug)]
+struct Lines {
+    label: String,
+    start: Instant,
+    done: AtomicU64,
+    pace: Mutex<Pace>,
+}
+
+impl Lines {
+    fn new(label: &str, total: u64) -> Self {
+        Self {
+            label: label.to_owned(),
+            start: Instant::now(),
+            done: AtomicU64::new(0),
+            pace: Mutex::new(Pace::new(total)),
+        }
+    }
+
+    fn advance(&self, more: u64) {
+        let done = self.done.fetch_add(more, Ordering::Relaxed) + more;
+        // Whoever holds the lock is about to print; the others need not wait.
+        let Some(mut pace) = self.pace.try_lock() else {
+            return;
+        };
+        let elapsed = self.start.elapsed();
+        if pace.line_is_due(done, elapsed) {
+            self.print(&pace.line(&self.label, done, elapsed));
+        }
+    }
+
+    fn finish(&self) {
+        let mut pace = self.pace.lock();
+        let (done, elapsed) = (self.done.load(Ordering::Relaxed), self.start.elapsed());
+        if pace.last_line_is_due() {
+            self.print(&pace.line(&self.label, done, elapsed));
+        }
+    }
+
+    fn print(&self, line: &str) {
+        // A closed stderr is no reason to end a measurement.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
+/// When a plain line is due and what it says. Told the time, so that tests
+/// need not wait.
+#[derive(Debug)]
+struct Pace {
+    total: u64,
+    /// Tenths of the way that were reached at the last line.
+    step: u64,
+    /// When the last line was due, since the start.
+    at: Duration,
+    finished: bool,
+}
+
+impl Pace {
+    fn new(total: u64) -> Self {
+        Self { total, step: 0, at: Duration::ZERO, finished: false }
+    }
+
+    /// Whether to print now. The last line is left to the finish, which knows
+    /// how long it took.
+    fn line_is_due(&mut self, done: u64, elapsed: Duration) -> bool {
+        let step = self.share(done, STEPS);
+        let due = !self.finished
+            && done < self.total
+            && (step > self.step || elapsed.saturating_sub(self.at) >= LONGEST_SILENCE);
+        if due {
+            self.step = step;
+            self.at = elapsed;
+        }
+        due
+    }
+
+    fn last_line_is_due(&mut self) -> bool {
+        !std::mem::replace(&mut self.finished, true)
+    }
+
+    fn line(&self, label: &str, done: u64, elapsed: Duration) -> String {
+        format!(
+            "{label}: {} % ({} of {}, {:.1} s)",
+            self.share(done, 100),
+            thousands(done),
+            thousands(self.total),
+            elapsed.as_secs_f64(),
+        )
+    }
+
+    /// How many of `parts` equal parts of the way are behind; all of them if
+    /// there is no way to go.
+    fn share(&self, done: u64, parts: u64) -> u64 {
+        let share = u128::from(done) * u128::from(parts);
+        let share = share.checked_div(u128::from(self.total));
+        share.and_then(|share| u64::try_from(share).ok()).unwrap_or(parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_line_at_each_tenth_and_the_last_at_the_finish() {
+        let mut pace = Pace::new(1_000);
+        let due: Vec<u64> = (1..=1_000).filter(|&done| pace.line_is_due(done, SOON)).collect();
+        assert_eq!(due, [100, 200, 300, 400, 500, 600, 700, 800, 900]);
+        assert!(pace.last_line_is_due());
+        assert!(!pace.last_line_is_due(), "once only");
+    }
+
+    #[test]
+    fn a_jump_over_several_tenths_is_one_line() {
+        let mut pace = Pace::new(100);
+        assert!(pace.line_is_due(35, SOON));
+        assert!(!pace.line_is_due(39, SOON));
+        assert!(pace.line_is_due(40, SOON));
+    }
+
+    #[test]
+    fn a_slow_run_speaks_every_five_seconds() {
+        let mut pace = Pace::new(1_000_000);
+        let due: Vec<u64> = (1..=14)
+            .filter(|&second| pace.line_is_due(second, Duration::from_secs(second)))
+            .collect();
+        assert_eq!(due, [5, 10]);
+    }
+
+    #[test]
+    fn nothing_after_the_finish() {
+        let mut pace = Pace::new(100);
+        assert!(pace.last_line_is_due());
+        assert!(!pace.line_is_due(50, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_line_says_how_far_and_how_long() {
+        let pace = Pace::new(200_000);
+        assert_eq!(
+            pace.line("K=3", 50_000, Duration::from_millis(1_250)),
+            "K=3: 25 % (50,000 of 200,000, 1.2 s)"
+        );
+    }
+
+    #[test]
+    fn an_empty_run_is_all_done() {
+        let mut pace = Pace::new(0);
+        assert_eq!(pace.line("none", 0, SOON), "none: 100 % (0 of 0, 0.0 s)");
+        assert!(!pace.line_is_due(0, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn threads_advance_it_together() {
+        let lines = Lines::new("threads", 4_000);
+        let bar = Progress::bar("bar", 4_000);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1_000 {
+                        lines.advance(1);
+                        bar.advance(1);
+                    }
+                });
+            }
+        });
+        lines.finish();
+        bar.finish();
+        bar.finish();
+        assert_eq!(lines.done.load(Ordering::Relaxed), 4_000);
+        assert!(matches!(bar.0, Display::Bar(bar) if bar.position() == 4_000));
+    }
+}

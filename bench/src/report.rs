@@ -1,0 +1,214 @@
+//! The two result files, as CSV: `perf_throughput.csv`, a line for each
+//! measurement, and `perf_loadbalance.csv`, a line for each storage node.
+//!
+//! Their columns are an interface that scripts read: names, order and number of
+//! decimals stay. A file appears whole or not at all, and replaces that of the
+//! run before.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::files;
+
+/// Name of the file with the throughput measurements.
+pub const THROUGHPUT_FILE: &str = "perf_throughput.csv";
+
+/// Name of the file with the keys on each node.
+pub const LOAD_FILE: &str = "perf_loadbalance.csv";
+
+const THROUGHPUT_HEADER: [&str; 9] =
+    ["replicas", "ops", "seconds", "ops_per_sec", "mode", "threads", "batch", "p50_us", "p99_us"];
+
+const LOAD_HEADER: [&str; 2] = ["node_id", "count"];
+
+/// How hard the cluster was driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// One client, one request at a time: latency decides.
+    Sequential,
+    /// As many clients and as large batches as give the most.
+    Saturated,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Mode::Sequential => "sequential",
+            Mode::Saturated => "saturated",
+        })
+    }
+}
+
+/// One throughput measurement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Throughput {
+    /// Copies of each key (K).
+    pub replicas: u32,
+    /// Operations that completed.
+    pub ops: u64,
+    /// Time they took together, in seconds.
+    pub seconds: f64,
+    /// How the cluster was driven.
+    pub mode: Mode,
+    /// Client threads.
+    pub threads: u32,
+    /// Operations in one request.
+    pub batch: u32,
+    /// Median time of a request, in microseconds.
+    pub p50_us: f64,
+    /// Time that 99 % of the requests did not exceed, in microseconds.
+    pub p99_us: f64,
+}
+
+impl Throughput {
+    /// Operations a second; 0 if no time passed.
+    pub fn ops_per_sec(&self) -> f64 {
+        if self.seconds > 0.0 { self.ops as f64 / self.seconds } else { 0.0 }
+    }
+
+    fn record(&self) -> [String; 9] {
+        [
+            self.replicas.to_string(),
+            self.ops.to_string(),
+            format!("{:.3}", self.seconds),
+            format!("{:.0}", self.ops_per_sec()),
+            self.mode.to_string(),
+            self.threads.to_string(),
+            self.batch.to_string(),
+            format!("{:.1}", self.p50_us),
+            format!("{:.1}", self.p99_us),
+        ]
+    }
+}
+
+/// The keys one storage node holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeLoad {
+    /// The node's id, as the cluster calls it.
+    pub node_id: String,
+    /// Keys on it.
+    pub count: u64,
+}
+
+/// A result file could not be written; the one before is still there.
+#[derive(Debug, Error)]
+#[error("cannot write {}", path.display())]
+pub struct ReportError {
+    /// The file.
+    pub path: PathBuf,
+    /// What went wrong.
+    pub source: io::Error,
+}
+
+/// Writes [`THROUGHPUT_FILE`] into `folder`, which is created if need be, and
+/// returns its path.
+pub fn write_throughput(folder: &Path, rows: &[Throughput]) -> Result<PathBuf, ReportError> {
+    let rows = rows.iter().map(Throughput::record);
+    write(folder.join(THROUGHPUT_FILE), THROUGHPUT_HEADER, rows)
+}
+
+/// Writes [`LOAD_FILE`] into `folder`, which is created if need be, and
+/// returns its path.
+pub fn write_load(folder: &Path, rows: &[NodeLoad]) -> Result<PathBuf, ReportError> {
+    let rows = rows.iter().map(|row| [row.node_id.clone(), row.count.to_string()]);
+    write(folder.join(LOAD_FILE), LOAD_HEADER, rows)
+}
+
+fn write<const N: usize>(
+    path: PathBuf,
+    header: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> Result<PathBuf, ReportError> {
+    match csv_bytes(header, rows).and_then(|bytes| files::replace(&path, &bytes)) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(ReportError { path, source }),
+    }
+}
+
+fn csv_bytes<const N: usize>(
+    header: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> io::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(header)?;
+    for row in rows {
+        writer.write_record(row)?;
+    }
+    writer.into_inner().map_err(|error| error.into_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::fs;
+
+    use super::*;
+
+    fn row(replicas: u32, mode: Mode) -> Throughput {
+        Throughput {
+            replicas,
+            ops: 100_000,
+            seconds: 3.0006,
+            mode,
+            threads: 4,
+            batch: 64,
+            p50_us: 41.04,
+            p99_us: 120.96,
+        }
+    }
+
+    #[test]
+    fn throughput_is_written_to_the_letter() {
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        let folder = scratch.path().join("made/on/demand");
+        let rows = [row(1, Mode::Sequential), row(3, Mode::Saturated)];
+        let path = write_throughput(&folder, &rows).expect("written");
+        assert_eq!(path, folder.join("perf_throughput.csv"));
+        assert_eq!(
+            fs::read_to_string(path).expect("readable"),
+            "replicas,ops,seconds,ops_per_sec,mode,threads,batch,p50_us,p99_us\n\
+             1,100000,3.001,33327,sequential,4,64,41.0,121.0\n\
+             3,100000,3.001,33327,saturated,4,64,41.0,121.0\n"
+        );
+    }
+
+    #[test]
+    fn load_is_written_to_the_letter() {
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        let rows = [("node1", 14_300), ("odd, \"id\"", 0)]
+            .map(|(id, count)| NodeLoad { node_id: id.to_owned(), count });
+        let path = write_load(scratch.path(), &rows).expect("written");
+        assert_eq!(path, scratch.path().join("perf_loadbalance.csv"));
+        assert_eq!(
+            fs::read_to_string(path).expect("readable"),
+            "node_id,count\nnode1,14300\n\"odd, \"\"id\"\"\",0\n"
+        );
+    }
+
+    #[test]
+    fn without_rows_the_header_stands_alone() {
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        let path = write_load(scratch.path(), &[]).expect("written");
+        assert_eq!(fs::read_to_string(path).expect("readable"), "node_id,count\n");
+    }
+
+    #[test]
+    fn no_time_is_no_rate() {
+        let mut row = row(1, Mode::Sequential);
+        row.seconds = 0.0;
+        assert_eq!(row.ops_per_sec(), 0.0);
+    }
+
+    #[test]
+    fn a_failure_names_the_file_and_the_cause() {
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        let file = scratch.path().join("file");
+        fs::write(&file, b"in the way").expect("written");
+        let error = write_load(&file, &[]).expect_err("a file is no folder");
+        assert!(error.to_string().contains(LOAD_FILE), "{error}");
+        assert!(error.source().is_some());
+    }
+}

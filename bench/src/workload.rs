@@ -1,0 +1,284 @@
+//! What a run asks of the cluster, and what it may answer.
+//!
+//! A [`Workload`] says how many keys there are, how often they are read, and
+//! how large the values are. Each worker thread draws its own endless
+//! [`Stream`] of operations from it; the same seed draws the same operations
+//! again (with the same build: the generator may change between releases of
+//! `rand`).
+//!
+//! Every key is written by exactly one worker, the one whose number is the key's
+//! index modulo the number of workers; everyone reads every key. So the values
+//! of a key have an order that is known without asking anyone, each value names
+//! its place in it ([`Stamp`]), and the shared [`Expectation`] can judge every
+//! read by itself.
+
+mod expectation;
+mod key_choice;
+mod stamp;
+
+use std::collections::HashSet;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use thiserror::Error;
+
+pub use expectation::{Expectation, PendingGet, PendingPut, PutOutcome, Wrong};
+use key_choice::KeyChoice;
+pub use key_choice::YCSB_SKEW;
+pub use stamp::Stamp;
+
+/// Longest key in bytes: what a cluster accepts by default.
+pub const MAX_KEY_BYTES: usize = 20;
+
+/// Most keys of a workload. Beyond it the tables, 24 bytes a key, would outgrow
+/// a small machine's memory.
+pub const MAX_KEYS: u32 = 100_000_000;
+
+/// What keys start with unless [`Workload::with_prefix`] says otherwise.
+const DEFAULT_PREFIX: &str = "tp_key_";
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Write `value` to a key.
+    Put {
+        /// Which key; [`Workload::key`] has its text.
+        key_index: u32,
+        /// Which value of this key it is, from 1.
+        sequence: u64,
+        /// What to write.
+        value: Vec<u8>,
+    },
+    /// Read a key.
+    Get {
+        /// Which key; [`Workload::key`] has its text.
+        key_index: u32,
+    },
+}
+
+impl Op {
+    /// The key that is written or read.
+    pub fn key_index(&self) -> u32 {
+        match self {
+            Op::Put { key_index, .. } | Op::Get { key_index } => *key_index,
+        }
+    }
+}
+
+/// A workload that cannot be run, and why.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum WorkloadError {
+    /// None, or too many.
+    #[error("{0} keys: a workload has 1 to {MAX_KEYS}")]
+    Keys(u32),
+    /// Not a part of the whole.
+    #[error("the fraction of reads is {0}, which is not from 0 to 1")]
+    ReadFraction(f64),
+    /// The generator of skewed keys has no meaning there.
+    #[error("the skew is {0}, which is not between 0 and 1 (both excluded)")]
+    Skew(f64),
+    /// The cluster would refuse it.
+    #[error(
+        "the key {0:?} has more than {MAX_KEY_BYTES} bytes: use fewer keys or a shorter prefix"
+    )]
+    KeyTooLong(String),
+    /// No such worker.
+    #[error("worker {worker} of {workers}: workers are numbered from 0")]
+    Worker {
+        /// The worker that was asked for.
+        worker: u32,
+        /// How many there are.
+        workers: u32,
+    },
+    /// A worker could not fill a batch with keys of its own.
+    #[error("{keys} keys among {workers} workers do not fill batches of {batch}")]
+    Batch {
+        /// Keys of the workload.
+        keys: u32,
+        /// Workers that share them.
+        workers: u32,
+        /// Operations in one batch.
+        batch: u32,
+    },
+}
+
+/// What a run asks of the cluster.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    seed: u64,
+    keys: u32,
+    read_fraction: f64,
+    value_len: usize,
+    prefix: String,
+    choice: KeyChoice,
+}
+
+impl Workload {
+    /// `keys` keys, all equally likely; `read_fraction` (0 to 1) of the
+    /// operations are reads. Values have `value_len` bytes, or as many as their
+    /// [`Stamp`] needs if that is more.
+    pub fn new(
+        seed: u64,
+        keys: u32,
+        read_fraction: f64,
+        value_len: usize,
+    ) -> Result<Self, WorkloadError> {
+        if !(1..=MAX_KEYS).contains(&keys) {
+            return Err(WorkloadError::Keys(keys));
+        }
+        if !(0.0..=1.0).contains(&read_fraction) {
+            return Err(WorkloadError::ReadFraction(read_fraction));
+        }
+        let workload = Self {
+            seed,
+            keys,
+            read_fraction,
+            value_len,
+            prefix: String::new(),
+            choice: KeyChoice::uniform(keys),
+        };
+        workload.with_prefix(DEFAULT_PREFIX)
+    }
+
+    /// The same with keys `<prefix>0`, `<prefix>1`, …
+    pub fn with_prefix(mut self, prefix: &str) -> Result<Self, WorkloadError> {
+        prefix.clone_into(&mut self.prefix);
+        let longest = self.key(self.keys - 1);
+        if longest.len() > MAX_KEY_BYTES {
+            return Err(WorkloadError::KeyTooLong(longest));
+        }
+        Ok(self)
+    }
+
+    /// The same with some keys far more popular than others, lower indexes
+    /// first. `skew` is between 0 (nearly even) and 1; [`YCSB_SKEW`] is usual.
+    pub fn with_zipf(mut self, skew: f64) -> Result<Self, WorkloadError> {
+        if !(skew > 0.0 && skew < 1.0) {
+            return Err(WorkloadError::Skew(skew));
+        }
+        self.choice = KeyChoice::zipf(self.keys, skew);
+        Ok(self)
+    }
+
+    /// Number of keys; their indexes are below it.
+    pub fn keys(&self) -> u32 {
+        self.keys
+    }
+
+    /// The text of a key.
+    pub fn key(&self, key_index: u32) -> String {
+        format!("{}{key_index}", self.prefix)
+    }
+
+    /// The operations of one worker of `workers`, in batches of `batch`.
+    ///
+    /// A worker has one stream for as long as the [`Expectation`] lives: a
+    /// second would number the values of its keys from 1 again.
+    pub fn stream(&self, worker: u32, workers: u32, batch: u32) -> Result<Stream, WorkloadError> {
+        if worker >= workers {
+            return Err(WorkloadError::Worker { worker, workers });
+        }
+        // The keys of the worker with the fewest, so that all agree.
+        if batch == 0 || self.keys / workers < batch {
+            return Err(WorkloadError::Batch { keys: self.keys, workers, batch });
+        }
+        // Worker 0 has the seed itself; seed_from_u64 spreads the rest.
+        let seed = self.seed ^ u64::from(worker).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Ok(Stream {
+            rng: StdRng::seed_from_u64(seed),
+            workload: self.clone(),
+            worker,
+            workers,
+            batch,
+            sequences: vec![0; self.keys.div_ceil(workers) as usize],
+            taken: HashSet::with_capacity(batch as usize),
+        })
+    }
+}
+
+/// The endless operations of one worker.
+#[derive(Debug)]
+pub struct Stream {
+    workload: Workload,
+    worker: u32,
+    workers: u32,
+    batch: u32,
+    rng: StdRng,
+    /// How many values each own key has had, by index divided by workers.
+    sequences: Vec<u64>,
+    /// Keys of the batch being drawn; kept for its memory only.
+    taken: HashSet<u32>,
+}
+
+impl Stream {
+    /// The next operation.
+    pub fn next_op(&mut self) -> Op {
+        self.taken.clear();
+        self.draw()
+    }
+
+    /// The next batch, of the size that [`Workload::stream`] was told: all
+    /// keys are different, so its operations may be carried out in any order.
+    ///
+    /// A popular key comes once a batch at most, and those next to it in
+    /// popularity take its place: batches flatten a skew.
+    pub fn next_batch(&mut self) -> Vec<Op> {
+        self.taken.clear();
+        (0..self.batch).map(|_| self.draw()).collect()
+    }
+
+    /// The keys that this worker writes, in order.
+    pub fn own_keys(&self) -> impl Iterator<Item = u32> + use<> {
+        (self.worker..self.workload.keys).step_by(self.workers as usize)
+    }
+
+    /// The next value for one of the [own keys](Stream::own_keys), out of turn:
+    /// to fill the store before it is measured, say.
+    ///
+    /// # Panics
+    /// If the key is another worker's, whose order of values it would break.
+    pub fn put(&mut self, key_index: u32) -> Op {
+        assert!(
+            key_index % self.workers == self.worker && key_index < self.workload.keys,
+            "key {key_index} is not worker {}'s",
+            self.worker
+        );
+        let count = &mut self.sequences[(key_index / self.workers) as usize];
+        *count += 1;
+        let stamp = Stamp { key_index, worker: self.worker, sequence: *count };
+        Op::Put {
+            key_index,
+            sequence: stamp.sequence,
+            value: stamp.encode(self.workload.value_len),
+        }
+    }
+
+    /// One operation on a key that is not taken yet.
+    fn draw(&mut self) -> Op {
+        let read = self.rng.random_bool(self.workload.read_fraction);
+        let drawn = self.workload.choice.draw(&mut self.rng);
+        // A reader walks over all keys, a writer over its own; the walk ends,
+        // since a batch is no larger than any worker's share of the keys.
+        let (mut key_index, first, step) = if read {
+            (drawn, 0, 1)
+        } else {
+            (self.own_key_near(drawn), self.worker, self.workers)
+        };
+        while !self.taken.insert(key_index) {
+            key_index += step;
+            if key_index >= self.workload.keys {
+                key_index = first;
+            }
+        }
+        if read { Op::Get { key_index } } else { self.put(key_index) }
+    }
+
+    /// The own key among the `workers` keys around `drawn`: as popular, nearly.
+    fn own_key_near(&self, drawn: u32) -> u32 {
+        let key_index = drawn - drawn % self.workers + self.worker;
+        if key_index < self.workload.keys { key_index } else { key_index - self.workers }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! What a read may return, so that a run checks every answer while it measures.
+//!
+//! Each key has one writer that numbers its values, and does not begin a put
+//! of a key before the last one of that key has ended. Two numbers a key are
+//! then enough:
+//!
+//! - *begun*: the highest value whose put was begun;
+//! - *settled*: the highest value known to be in the store, because its put was
+//!   acknowledged or because a read returned it.
+//!
+//! A read notes *settled* before it is sent and looks at *begun* once its
+//! answer is here; the value must lie between the two, both included. Absent
+//! counts as value 0: a run starts on keys that are not in the store yet.
+//!
+//! Puts that fail are the exception. One whose outcome is *unknown* may take
+//! effect at any later time, so its value is allowed from then on. One that was
+//! *refused* never happened, so its value must never be seen.
+//!
+//! It raises no false alarm on a linearizable store. It does not find every
+//! fault: two reads in flight at once are not compared with one another, and a
+//! value of an unknown put is not traced. The fault driver's history check does
+//! that, for far fewer operations.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use super::{Stamp, Workload};
+
+/// Bytes of a value that is not ours that an error shows.
+const SHOWN_BYTES: usize = 48;
+
+/// How a put ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The store said that it is done.
+    Acknowledged,
+    /// Nobody knows: no answer, or one that says so.
+    Unknown,
+    /// The store said that it did not and will not happen.
+    Refused,
+}
+
+/// An answer that no correct store gives.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Wrong {
+    /// Nothing was found where a value was certain to be.
+    #[error("key {key_index} is absent, yet its value {settled} was there before the read")]
+    Absent {
+        /// The key that was read.
+        key_index: u32,
+        /// The value that was certain to be there, or a later one.
+        settled: u64,
+    },
+    /// An old value came back where a newer one was certain to be.
+    #[error("key {key_index} has value {sequence}, yet {settled} was there before the read")]
+    Stale {
+        /// The key that was read.
+        key_index: u32,
+        /// The value that came back.
+        sequence: u64,
+        /// The value that was certain to be there, or a later one.
+        settled: u64,
+    },
+    /// A value came back that its writer has not come to yet.
+    #[error("key {key_index} has value {sequence}, yet only {begun} were ever sent")]
+    NeverWritten {
+        /// The key that was read.
+        key_index: u32,
+        /// The value that came back.
+        sequence: u64,
+        /// The last value that was sent.
+        begun: u64,
+    },
+    /// A value was seen whose put was refused.
+    #[error("key {key_index} had value {sequence}, yet its put was refused")]
+    Refused {
+        /// The key.
+        key_index: u32,
+        /// The value that was refused.
+        sequence: u64,
+    },
+    /// Not a value that anyone wrote to this key: another key's, or damaged.
+    #[error("key {key_index} has a value that is not its own: {value:?}")]
+    Foreign {
+        /// The key that was read.
+        key_index: u32,
+        /// The front of the value.
+        value: String,
+    },
+}
+
+/// A put that was begun and has not ended.
+#[derive(Debug)]
+#[must_use = "a put must be ended, or the next one of its key raises false alarms"]
+pub struct PendingPut {
+    key_index: u32,
+    sequence: u64,
+}
+
+/// A read that was begun and has not ended. Drop it if the read fails: a read
+/// without an answer proves nothing.
+#[derive(Debug)]
+#[must_use = "the answer is checked when the read is ended"]
+pub struct PendingGet {
+    key_index: u32,
+    settled: u64,
+}
+
+/// What is known of every key, shared by the workers of a run by reference.
+/// 16 bytes a key, and some 30 for each put that failed.
+///
+/// All its numbers are sequentially consistent, since the order that counts
+/// goes through sockets and other processes, which weaker orders do not see.
+#[derive(Debug)]
+pub struct Expectation {
+    keys: Box<[KeyState]>,
+    workers: u32,
+    value_len: usize,
+    /// Whether `failed` has entries: spares the lock while nothing fails.
+    any_failed: AtomicBool,
+    /// Puts that were not acknowledged, by key and sequence.
+    failed: Mutex<HashMap<(u32, u64), PutOutcome>>,
+}
+
+#[derive(Debug, Default)]
+struct KeyState {
+    begun: AtomicU64,
+    settled: AtomicU64,
+}
+
+impl Expectation {
+    /// For a run of `workload` by `workers` workers (at least 1), in which all
+    /// its keys are absent at first.
+    pub fn new(workload: &Workload, workers: u32) -> Self {
+        Self {
+            keys: (0..workload.keys).map(|_| KeyState::default()).collect(),
+            workers: workers.max(1),
+            value_len: workload.value_len,
+            any_failed: AtomicBool::new(false),
+            failed: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// A put is about to be sent. For the key's own worker only, and not
+    /// before its last put of this key has ended.
+    pub fn begin_put(&self, key_index: u32, sequence: u64) -> PendingPut {
+        self.keys[key_index as usize].begun.fetch_max(sequence, Ordering::SeqCst);
+        PendingPut { key_index, sequence }
+    }
+
+    /// The put was answered or given up. Wrong if it was refused, and yet a
+    /// read has returned its value.
+    pub fn end_put(&self, put: PendingPut, outcome: PutOutcome) -> Result<(), Wrong> {
+        let PendingPut { key_index, sequence } = put;
+        let settled = &self.keys[key_index as usize].settled;
+        if outcome == PutOutcome::Acknowledged {
+            settled.fetch_max(sequence, Ordering::SeqCst);
+            return Ok(());
+        }
+        self.failed.lock().insert((key_index, sequence), outcome);
+        self.any_failed.store(true, Ordering::SeqCst);
+        // Looked at after the entry is made, as a read looks at the entry after
+        // it has settled the value: one of the two notices.
+        let seen = settled.load(Ordering::SeqCst) >= sequence;
+        if seen && outcome == PutOutcome::Refused {
+            return Err(Wrong::Refused { key_index, sequence });
+        }
+        Ok(())
+    }
+
+    /// A read is about to be sent.
+    pub fn begin_get(&self, key_index: u32) -> PendingGet {
+        let settled = self.keys[key_index as usize].settled.load(Ordering::SeqCst);
+        PendingGet { key_index, settled }
+    }
+
+    /// The read was answered with this value, or with none. The error says why
+    /// that is wrong.
+    pub fn end_get(&self, get: PendingGet, value: Option<&[u8]>) -> Result<(), Wrong> {
+        let PendingGet { key_index, settled } = get;
+        let Some(value) = value else {
+            return match settled {
+                0 => Ok(()),
+                _ => Err(Wrong::Absent { key_index, settled }),
+            };
+        };
+        let sequence = self.own_sequence(key_index, value)?;
+        let key = &self.keys[key_index as usize];
+        let begun = key.begun.load(Ordering::SeqCst);
+        if sequence > begun {
+            return Err(Wrong::NeverWritten { key_index, sequence, begun });
+        }
+        key.settled.fetch_max(sequence, Ordering::SeqCst);
+        match self.failure(key_index, sequence) {
+            Some(PutOutcome::Refused) => Err(Wrong::Refused { key_index, sequence }),
+            None if sequence < settled => Err(Wrong::Stale { key_index, sequence, settled }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The place of `value` among those of its key, if it is one of them.
+    fn own_sequence(&self, key_index: u32, value: &[u8]) -> Result<u64, Wrong> {
+        match Stamp::decode(value, self.value_len) {
+            Some(stamp)
+                if stamp.key_index == key_index
+                    && stamp.worker == key_index % self.workers
+                    && stamp.sequence > 0 =>
+            {
+                Ok(stamp.sequence)
+            }
+            _ => {
+                let shown = &value[..value.len().min(SHOWN_BYTES)];
+                Err(Wrong::Foreign {
+                    key_index,
+                    value: String::from_utf8_lossy(shown).into_owned(),
+                })
+            }
+        }
+    }
+
+    fn failure(&self, key_index: u32, sequence: u64) -> Option<PutOutcome> {
+        if !self.any_failed.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.failed.lock().get(&(key_index, sequence)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests;

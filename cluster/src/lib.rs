@@ -1,0 +1,31 @@
+//! The rules of GT Store, and nothing else.
+//!
+//! Everything here is a plain value or a state machine that moves only when somebody hands it an
+//! event or the time: no socket, thread, clock or randomness inside (`clippy.toml` holds that).
+//! The crates around it ([`manager`], [`storage`], [`client`]) carry bytes and threads and ask this
+//! one what to do, so every decision of the store can be tested in microseconds.
+//!
+//! Read in this order:
+//! 1. [`ids`], [`limits`], [`version`]: the small words of the language;
+//! 2. [`slot`] and [`ring`]: where a key lives, and how arcs of the key space are dealt to nodes;
+//! 3. [`view`]: one numbered picture of who is a member and who owns what;
+//! 4. [`membership`]: the manager's state machine, which makes views;
+//! 5. [`tenure`]: what a node knows of its own ranges, and what it may answer;
+//! 6. [`replica`]: what a node does with one write;
+//! 7. [`write_round`] and [`read_round`]: when a client may say "done".
+//!
+//! [`manager`]: ../manager/index.html
+//! [`storage`]: ../storage/index.html
+//! [`client`]: ../client/index.html
+
+pub mod ids;
+pub mod limits;
+pub mod membership;
+pub mod read_round;
+pub mod replica;
+pub mod ring;
+pub mod slot;
+pub mod tenure;
+pub mod version;
+pub mod view;
+pub mod write_round;

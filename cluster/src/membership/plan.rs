@@ -1,0 +1,235 @@
+//! Which view comes next: a pure function of what the manager knows.
+//!
+//! In order of urgency: a birth, where nobody serves yet; members that are out are dropped; a change
+//! that everyone has finished is switched; newcomers begin to join. `None` where all is as it should
+//! be, or nothing can be done.
+
+use crate::ids::Incarnation;
+use crate::membership::{Membership, Millis, Newcomer};
+use crate::ring::{self, Claim};
+use crate::view::{Member, MemberState, View};
+
+/// A view to be made, and why, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The next view.
+    pub view: View,
+    /// What changes, in a few words.
+    pub why: String,
+}
+
+/// The view to make now, if any. Call only while none is being made.
+pub fn next_view(state: &Membership, now: Millis) -> Option<Plan> {
+    birth(state, now)
+        .or_else(|| removal(state, now))
+        .or_else(|| switch(state, now))
+        .or_else(|| join(state, now))
+}
+
+/// The first view; also the first after every member's process has ended. Records live in memory
+/// only, so nothing of them is left that one could wait for.
+fn birth(state: &Membership, now: Millis) -> Option<Plan> {
+    let old = state.active().view();
+    let has_survivor =
+        old.members.iter().any(|m| state.nodes.get(&m.incarnation).is_some_and(|node| !node.gone));
+    let newcomers: Vec<&Newcomer> = state.waiting(now).collect();
+    if has_survivor || newcomers.is_empty() {
+        return None;
+    }
+    let members: Vec<Member> =
+        newcomers.iter().map(|who| member(who, MemberState::Active)).collect();
+    let arcs = if old.arcs.is_empty() { state.settings.arcs } else { old.arcs.len() };
+    let dealt = ring::deal(&vec![None; arcs], &claims(&members));
+    let why = match old.members.len() {
+        0 => format!("born with {}", names(members.iter())),
+        _ => format!("all members had ended, begins empty with {}", names(members.iter())),
+    };
+    let view = View {
+        epoch: old.epoch.next(),
+        members,
+        fresh: (0..dealt.len() as u16).collect(),
+        arcs: dealt,
+        coming: None,
+        ..old.clone()
+    };
+    (!view.arcs.is_empty()).then_some(Plan { view, why })
+}
+
+/// Drops members that are out, except those that hold something nobody else does (L2).
+fn removal(state: &Membership, now: Millis) -> Option<Plan> {
+    let old = state.active().view();
+    let out: Vec<bool> = old.members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
+    if !out.contains(&true) {
+        return None;
+    }
+    let lost = lost_arcs(state, &out);
+    let needed = |place: usize| lost.iter().any(|&arc| is_synced(state, place, arc));
+    let drop: Vec<bool> = (0..old.members.len())
+        .map(|place| out[place] && (state.accept_loss || !needed(place)))
+        .collect();
+    if !drop.contains(&true) {
+        return None;
+    }
+    let arcs = ring::fall(&old.arcs, &serving_dropped(old, &drop));
+    if arcs.is_empty() {
+        return None;
+    }
+    let fresh =
+        if state.accept_loss { lost.iter().map(|&a| a as u16).collect() } else { Vec::new() };
+    let dropped = names((0..drop.len()).filter(|&i| drop[i]).map(|i| &old.members[i]));
+    let mut view = View { arcs, coming: None, ..old.clone() };
+    renumber(&mut view, &drop);
+    if view.members.iter().any(|m| m.state != MemberState::Active) {
+        view.coming = Some(deal_for_target(&view));
+    }
+    view.epoch = old.epoch.next();
+    view.fresh = fresh;
+    let why = match view.fresh.len() {
+        0 => format!("{dropped} out"),
+        n => format!("{dropped} out, the loss of {n} arcs accepted"),
+    };
+    Some(Plan { view, why })
+}
+
+/// Of the members, who may not inherit arcs: the dropped, and joiners, which serve nothing yet.
+fn serving_dropped(view: &View, drop: &[bool]) -> Vec<bool> {
+    (0..drop.len()).map(|i| drop[i] || view.members[i].state == MemberState::Joining).collect()
+}
+
+/// The arcs that no live member is synced in.
+pub(super) fn lost_arcs(state: &Membership, out: &[bool]) -> Vec<usize> {
+    let routes = state.active();
+    (0..routes.arcs())
+        .filter(|&arc| {
+            !routes
+                .write_set(arc)
+                .iter()
+                .map(|&place| usize::from(place))
+                .any(|place| !out[place] && is_synced(state, place, arc))
+        })
+        .collect()
+}
+
+/// Whether a member said that it is synced in an arc, or may be: a member that has not reported since
+/// the manager restarted gets the benefit of the doubt.
+fn is_synced(state: &Membership, place: usize, arc: usize) -> bool {
+    let member = &state.active().view().members[place];
+    let Some(node) = state.nodes.get(&member.incarnation) else {
+        return false;
+    };
+    node.report.epoch.0 == 0 && member.state != MemberState::Joining
+        || node.report.synced.contains(arc)
+}
+
+/// Turns joiners into active members and lets leavers go, once every node of the target holds all
+/// that it is to keep (H2).
+fn switch(state: &Membership, now: Millis) -> Option<Plan> {
+    let routes = state.active();
+    let old = routes.view();
+    let coming = old.coming.as_ref()?;
+    let holds = |place: u16, arc: usize| {
+        let incarnation = routes.member(place).incarnation;
+        let report = &state.nodes[&incarnation].report;
+        !state.is_out(incarnation, now)
+            && report.epoch == routes.epoch()
+            && report.synced.contains(arc)
+    };
+    if !(0..routes.arcs()).all(|arc| routes.target(arc).iter().all(|&place| holds(place, arc))) {
+        return None;
+    }
+    let joined = names(old.members.iter().filter(|m| m.state == MemberState::Joining));
+    let leaving: Vec<bool> = old.members.iter().map(|m| m.state == MemberState::Leaving).collect();
+    let left = names(old.members.iter().filter(|m| m.state == MemberState::Leaving));
+    let mut view = View { arcs: coming.clone(), coming: None, ..old.clone() };
+    renumber(&mut view, &leaving);
+    for member in &mut view.members {
+        member.state = MemberState::Active;
+    }
+    view.epoch = old.epoch.next();
+    view.fresh.clear();
+    let why = match (joined.as_str(), left.as_str()) {
+        (joined, "") => format!("{joined} active"),
+        ("", left) => format!("{left} left"),
+        (joined, left) => format!("{joined} active, {left} left"),
+    };
+    Some(Plan { view, why })
+}
+
+/// Takes in everyone who waits, as joiners. Only while all members are there: a join needs sources.
+fn join(state: &Membership, now: Millis) -> Option<Plan> {
+    let old = state.active().view();
+    let all_here = old.members.iter().all(|m| !state.is_out(m.incarnation, now));
+    let newcomers: Vec<&Newcomer> = state.waiting(now).collect();
+    if old.is_changing() || !all_here || newcomers.is_empty() {
+        return None;
+    }
+    let mut view = old.clone();
+    view.members.extend(newcomers.iter().map(|who| member(who, MemberState::Joining)));
+    view.coming = Some(deal_for_target(&view));
+    view.epoch = old.epoch.next();
+    view.fresh.clear();
+    let joining = names(view.members[old.members.len()..].iter());
+    Some(Plan { view, why: format!("{joining} joining") })
+}
+
+/// The deal to come: the present one, changed as little as an even deal over those who stay allows.
+fn deal_for_target(view: &View) -> Vec<u16> {
+    let leaves = |place: u16| view.members[usize::from(place)].state == MemberState::Leaving;
+    let owners: Vec<Option<u16>> =
+        view.arcs.iter().map(|&owner| (!leaves(owner)).then_some(owner)).collect();
+    ring::deal(&owners, &claims(&view.members))
+}
+
+fn claims(members: &[Member]) -> Vec<Claim<'_>> {
+    members
+        .iter()
+        .map(|m| Claim {
+            name: m.id.as_str(),
+            weight: if m.state == MemberState::Leaving { 0 } else { m.weight },
+        })
+        .collect()
+}
+
+/// Takes members out and lets the deals name the others by their new places.
+fn renumber(view: &mut View, drop: &[bool]) {
+    let mut places = Vec::with_capacity(drop.len());
+    let mut next = 0;
+    for &dropped in drop {
+        places.push(next);
+        next += u16::from(!dropped);
+    }
+    for owner in view.arcs.iter_mut().chain(view.coming.iter_mut().flatten()) {
+        *owner = places[usize::from(*owner)];
+    }
+    let mut keep = drop.iter().map(|dropped| !dropped);
+    view.members.retain(|_| keep.next().unwrap_or(true));
+}
+
+fn member(who: &Newcomer, state: MemberState) -> Member {
+    Member {
+        id: who.id.clone(),
+        incarnation: who.incarnation,
+        address: who.address.clone(),
+        weight: who.weight,
+        state,
+    }
+}
+
+fn names<'a>(members: impl Iterator<Item = &'a Member>) -> String {
+    members.map(|m| m.id.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The arcs that nobody alive is synced in, and the members that hold them.
+pub(super) fn losses(state: &Membership, now: Millis) -> (usize, Vec<Incarnation>) {
+    let members = &state.active().view().members;
+    let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
+    if !out.contains(&true) {
+        return (0, Vec::new());
+    }
+    let lost = lost_arcs(state, &out);
+    let holders = (0..members.len())
+        .filter(|&place| out[place] && lost.iter().any(|&arc| is_synced(state, place, arc)))
+        .map(|place| members[place].incarnation)
+        .collect();
+    (lost.len(), holders)
+}

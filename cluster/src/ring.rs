@@ -1,0 +1,231 @@
+//! The ring: slots, cut into arcs, dealt out to nodes.
+//!
+//! The key space is a ring of [`SLOTS`] slots, cut into a power of two of equal *arcs*. Each arc
+//! belongs to one node, and a node owns many arcs scattered over the ring: Dynamo's third strategy
+//! (DeCandia et al., SOSP 2007, §6.2). The manager deals arcs out; everybody else reads the table.
+//!
+//! * [`deal`] shares arcs out evenly by weight and moves as few as possible;
+//! * [`fall`] gives a dead node's arcs to the next nodes clockwise, which hold the data already;
+//! * [`walk`] finds the K nodes that keep each arc: the first K different owners clockwise.
+//!
+//! Invariants: after a deal each node has its share to within one arc; an arc changes hands only if
+//! its owner is gone or has more than its share; the outcome depends on the arguments alone.
+//!
+//! What it does not do: it does not weigh copies beyond the first (the scatter evens them out), and
+//! it knows nothing of racks.
+
+use crate::slot::{SLOTS, slot};
+
+/// Arcs of a new cluster's ring: fine enough for an even deal over hundreds of nodes, and a table
+/// of 8 KB. Fixed at a cluster's birth.
+pub const DEFAULT_ARCS: usize = 4096;
+
+/// Whether a ring can be cut into this many arcs: a power of two, at most one a slot.
+pub fn is_arc_count(arcs: usize) -> bool {
+    arcs.is_power_of_two() && arcs <= usize::from(SLOTS)
+}
+
+/// The arc of a slot on a ring of `arcs` arcs (a power of two).
+pub fn arc_of_slot(slot: u16, arcs: usize) -> usize {
+    debug_assert!(is_arc_count(arcs));
+    usize::from(slot) >> (SLOTS.trailing_zeros() - arcs.trailing_zeros())
+}
+
+/// The arc of a key on a ring of `arcs` arcs.
+pub fn arc_of_key(key: &[u8], arcs: usize) -> usize {
+    arc_of_slot(slot(key), arcs)
+}
+
+/// One node's claim in a deal.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// Its name: decides which arcs it gets, so that each node's scatter differs.
+    pub name: &'a str,
+    /// Its share of the ring in proportion to the others'; 0 takes no arcs.
+    pub weight: u32,
+}
+
+/// Deals every arc to a claimant.
+///
+/// `owners[arc]` is the present owner as an index into `claims`, or `None` if it is gone. Each
+/// claimant ends with its share by weight, rounded by the largest remainder; only arcs of absent
+/// owners and of owners above their share move. Empty if nobody has a claim.
+pub fn deal(owners: &[Option<u16>], claims: &[Claim<'_>]) -> Vec<u16> {
+    let held = count(owners, claims.len());
+    let Some(share) = shares(owners.len(), &held, claims) else {
+        return Vec::new();
+    };
+    let surplus = held.iter().zip(&share).map(|(&have, &want)| have.saturating_sub(want)).collect();
+    let mut table = Table { dealt: owners.to_vec(), surplus };
+    for (receiver, claim) in claims.iter().enumerate() {
+        let missing = share[receiver].saturating_sub(held[receiver]);
+        table.take(receiver as u16, missing, &preference(claim.name, owners.len()));
+    }
+    table.dealt.into_iter().map(|owner| owner.expect("shares add up to all arcs")).collect()
+}
+
+/// How many arcs to each side of a new one should not belong to the same node. Small enough to be
+/// possible for a node that owns a fifth of the ring.
+const CLEARANCE: usize = 2;
+
+/// A deal under way.
+struct Table {
+    dealt: Vec<Option<u16>>,
+    /// How many arcs each claimant still has to give up.
+    surplus: Vec<usize>,
+}
+
+impl Table {
+    /// Gives `missing` arcs to `receiver`: those it prefers among the free ones.
+    ///
+    /// A walk should seldom meet one node twice, or copies would be less even than first copies. So
+    /// the ring is cut into as many strata as arcs are missing and one arc taken in each, by
+    /// preference, clear of the receiver's others; what a stratum could not give is made up from
+    /// anywhere. (Evenly spaced arcs would be evener still, but then the same node would inherit
+    /// everything when this one dies.)
+    fn take(&mut self, receiver: u16, missing: usize, preference: &[u64]) {
+        let arcs = self.dealt.len();
+        let mut left = missing;
+        let strata = (0..missing).map(|i| i * arcs / missing..(i + 1) * arcs / missing);
+        for stratum in strata {
+            let best = stratum
+                .filter(|&arc| self.is_free(arc, receiver) && self.is_clear(arc, receiver))
+                .min_by_key(|&arc| preference[arc]);
+            if let Some(arc) = best {
+                self.give(arc, receiver);
+                left -= 1;
+            }
+        }
+        if left == 0 {
+            return;
+        }
+        let mut order: Vec<usize> = (0..arcs).collect();
+        order.sort_unstable_by_key(|&arc| preference[arc]);
+        for must_be_clear in [true, false] {
+            for &arc in &order {
+                if left == 0 {
+                    return;
+                }
+                if self.is_free(arc, receiver) && (!must_be_clear || self.is_clear(arc, receiver)) {
+                    self.give(arc, receiver);
+                    left -= 1;
+                }
+            }
+        }
+    }
+
+    fn is_free(&self, arc: usize, receiver: u16) -> bool {
+        self.dealt[arc].is_none_or(|o| o != receiver && self.surplus[usize::from(o)] > 0)
+    }
+
+    fn is_clear(&self, arc: usize, receiver: u16) -> bool {
+        let arcs = self.dealt.len();
+        (1..=CLEARANCE.min(arcs / 2)).all(|d| {
+            self.dealt[(arc + d) % arcs] != Some(receiver)
+                && self.dealt[(arc + arcs - d) % arcs] != Some(receiver)
+        })
+    }
+
+    fn give(&mut self, arc: usize, receiver: u16) {
+        if let Some(giver) = self.dealt[arc].replace(receiver) {
+            self.surplus[usize::from(giver)] -= 1;
+        }
+    }
+}
+
+fn count(owners: &[Option<u16>], claimants: usize) -> Vec<usize> {
+    let mut held = vec![0; claimants];
+    for owner in owners.iter().flatten() {
+        held[usize::from(*owner)] += 1;
+    }
+    held
+}
+
+/// How many arcs each claimant should have. Of those with the same remainder, one that would have
+/// to give up an arc otherwise is rounded up first: fewer arcs move.
+fn shares(arcs: usize, held: &[usize], claims: &[Claim<'_>]) -> Option<Vec<usize>> {
+    let total: u64 = claims.iter().map(|c| u64::from(c.weight)).sum();
+    if total == 0 {
+        return None;
+    }
+    let exact = |c: &Claim<'_>| arcs as u64 * u64::from(c.weight);
+    let mut share: Vec<usize> = claims.iter().map(|c| (exact(c) / total) as usize).collect();
+    let mut order: Vec<usize> = (0..claims.len()).filter(|&i| claims[i].weight > 0).collect();
+    order.sort_by_key(|&i| {
+        (std::cmp::Reverse(exact(&claims[i]) % total), held[i] <= share[i], claims[i].name)
+    });
+    let left = arcs - share.iter().sum::<usize>();
+    for &i in order.iter().cycle().take(left) {
+        share[i] += 1;
+    }
+    Some(share)
+}
+
+/// How much a node wants each arc: the lower, the more. A hash of its name and the arc.
+fn preference(name: &str, arcs: usize) -> Vec<u64> {
+    // FNV-1a over the name, then splitmix64 over the arc: both fixed by their papers, so a deal can
+    // be repeated; only the manager deals, so no other process needs to agree on it.
+    let seed = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    (0..arcs).map(|arc| splitmix64(seed.wrapping_add(arc as u64))).collect()
+}
+
+fn splitmix64(n: u64) -> u64 {
+    let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Gives the arcs of members that are gone to the next member clockwise that is not.
+///
+/// `is_gone[m]` tells of each member of `owners`. With K ≥ 2 the heir holds the arc's records
+/// already, so nothing has to move before it can serve. Empty if all are gone.
+pub fn fall(owners: &[u16], is_gone: &[bool]) -> Vec<u16> {
+    let arcs = owners.len();
+    let stays = |arc: usize| !is_gone[usize::from(owners[arc % arcs])];
+    let Some(last) = (0..arcs).rev().find(|&arc| stays(arc)) else {
+        return Vec::new();
+    };
+    let mut fallen = owners.to_vec();
+    let mut heir = owners[last];
+    // Anticlockwise from the last arc that stays: the heir is always the next that stays clockwise.
+    for arc in (0..arcs).map(|back| (last + arcs - back) % arcs) {
+        if stays(arc) {
+            heir = owners[arc];
+        }
+        fallen[arc] = heir;
+    }
+    fallen
+}
+
+/// The members that keep each arc: the first `copies` different owners clockwise from it, itself
+/// first. Returned flat, [`copies_of`] members an arc.
+pub fn walk(owners: &[u16], copies: usize) -> Vec<u16> {
+    let width = copies_of(owners, copies);
+    let arcs = owners.len();
+    let mut table = vec![0; arcs * width];
+    let mut next: Vec<u16> = Vec::with_capacity(width + 1);
+    // Going anticlockwise, an arc's list is its owner in front of the list of the arc after it. One
+    // round fills `next` with the different owners after arc 0, the second writes the table.
+    for arc in (0..arcs).rev().chain((0..arcs).rev()) {
+        let owner = owners[arc];
+        next.retain(|&m| m != owner);
+        next.insert(0, owner);
+        next.truncate(width);
+        table[arc * width..arc * width + next.len()].copy_from_slice(&next);
+    }
+    table
+}
+
+/// How many members keep each arc: `copies`, or all owners where there are fewer.
+pub fn copies_of(owners: &[u16], copies: usize) -> usize {
+    let mut distinct = owners.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct.len().min(copies)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! What a node knows of its own ranges, and what it may answer (rules N1 and H1).
+//!
+//! A node is *synced* in an arc when it holds everything that was acknowledged there. It may answer
+//! reads only where it is synced, and writes only under the epoch it is in. [`Tenure`] keeps, for one
+//! incarnation of one node, the newest view it has adopted and the set of arcs it is synced in.
+//!
+//! Invariants:
+//! * synced survives only from a view to the very next one, the arc being in the node's write set in
+//!   both; skipping a view or losing the arc ends it (RULES-WHY F5);
+//! * a new incarnation starts with nothing synced (F6);
+//! * a page counts only under the epoch it was read under (R2).
+//!
+//! What it does not do: it does not know the time. Leases are checked beside it.
+
+use std::sync::Arc;
+
+use fixedbitset::FixedBitSet;
+
+use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::view::Routes;
+
+/// A set of arcs, one bit each.
+pub type ArcSet = FixedBitSet;
+
+/// Whether this node holds everything acknowledged in an arc.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It does: its answers count.
+    Synced,
+    /// It is still fetching: it keeps what is written, but its answers are *blind*.
+    Blind,
+}
+
+/// Why a node does not answer a request for an arc.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not under this epoch, or not a keeper of this arc: ask the manager for the view.
+    WrongEpoch,
+    /// A keeper of this arc that is still fetching it: ask another replica.
+    Syncing,
+}
+
+/// What changes for a node when it adopts a view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Adoption {
+    /// Arcs that it no longer keeps, or that begin afresh: their records are to be dropped.
+    pub to_drop: Vec<usize>,
+    /// Arcs that it keeps from this view on and must fetch.
+    pub to_fetch: Vec<usize>,
+}
+
+/// One incarnation's knowledge of its own ranges.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    id: NodeId,
+    incarnation: Incarnation,
+    routes: Option<Arc<Routes>>,
+    /// Arcs whose write set has this node.
+    keeps: ArcSet,
+    synced: ArcSet,
+}
+
+impl Tenure {
+    /// A node that has seen no view yet.
+    pub fn new(id: NodeId, incarnation: Incarnation) -> Tenure {
+        Tenure { id, incarnation, routes: None, keeps: ArcSet::new(), synced: ArcSet::new() }
+    }
+
+    /// The epoch of the newest view adopted.
+    pub fn epoch(&self) -> Epoch {
+        self.routes.as_ref().map_or(Epoch::NONE, |r| r.epoch())
+    }
+
+    /// The newest view adopted.
+    pub fn routes(&self) -> Option<&Arc<Routes>> {
+        self.routes.as_ref()
+    }
+
+    /// The arcs that this node is synced in.
+    pub fn synced(&self) -> &ArcSet {
+        &self.synced
+    }
+
+    /// The arcs that this node keeps and has yet to fetch.
+    pub fn missing(&self) -> Vec<usize> {
+        self.keeps.difference(&self.synced).collect()
+    }
+
+    /// Takes over a view. `None`, and nothing changed, unless it is newer than the present one.
+    pub fn adopt(&mut self, routes: Arc<Routes>) -> Option<Adoption> {
+        if routes.epoch() <= self.epoch() {
+            return None;
+        }
+        let arcs = routes.arcs();
+        let follows = routes.epoch() == self.epoch().next();
+        let me = routes
+            .view()
+            .place_of(&self.id)
+            .filter(|&place| routes.view().members[place].incarnation == self.incarnation);
+        let mut keeps = ArcSet::with_capacity(arcs);
+        if let Some(me) = me {
+            keeps.extend((0..arcs).filter(|&arc| routes.write_set(arc).contains(&(me as u16))));
+        }
+        let fresh: ArcSet = routes.view().fresh.iter().map(|&arc| usize::from(arc)).collect();
+
+        let mut synced = ArcSet::with_capacity(arcs);
+        let survives = |arc: &usize| follows && self.synced.contains(*arc);
+        synced.extend(keeps.ones().filter(|arc| fresh.contains(*arc) || survives(arc)));
+
+        let adoption = Adoption {
+            to_drop: self
+                .keeps
+                .ones()
+                .filter(|&arc| !keeps.contains(arc) || fresh.contains(arc))
+                .collect(),
+            to_fetch: keeps.difference(&synced).collect(),
+        };
+        *self = Tenure { routes: Some(routes), keeps, synced, ..self.clone() };
+        Some(adoption)
+    }
+
+    /// Whether a write under `epoch` is admitted, and how its answer counts.
+    ///
+    /// # Errors
+    /// [`Refusal::WrongEpoch`] where the epochs differ or this node does not keep the arc.
+    pub fn admit_write(&self, epoch: Epoch, arc: usize) -> Result<Standing, Refusal> {
+        if epoch != self.epoch() || !self.keeps.contains(arc) {
+            return Err(Refusal::WrongEpoch);
+        }
+        Ok(if self.synced.contains(arc) { Standing::Synced } else { Standing::Blind })
+    }
+
+    /// Whether a read of an arc is admitted. Reads need no equal epoch (RULES-WHY F15): a node that
+    /// keeps the arc in its newest view is asked about every write of it.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where this node does not keep the arc, or is still fetching it.
+    pub fn admit_read(&self, arc: usize) -> Result<(), Refusal> {
+        match (self.synced.contains(arc), self.keeps.contains(arc)) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Refusal::Syncing),
+            (false, false) => Err(Refusal::WrongEpoch),
+        }
+    }
+
+    /// Whether this node may be the source of an arc's page for a node at `epoch`.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where the epochs differ or this node is not synced there: a source never
+    /// answers with an empty page that means "I do not know".
+    pub fn admit_page(&self, epoch: Epoch, arc: usize) -> Result<(), Refusal> {
+        if epoch != self.epoch() {
+            return Err(Refusal::WrongEpoch);
+        }
+        self.admit_read(arc)
+    }
+
+    /// Whether a page that was read under `epoch` may still be merged.
+    pub fn may_merge(&self, epoch: Epoch, arc: usize) -> bool {
+        epoch == self.epoch() && self.keeps.contains(arc)
+    }
+
+    /// Notes that an arc was fetched to its end, the last page under `epoch`. Returns whether that
+    /// made the arc synced.
+    pub fn fetched(&mut self, epoch: Epoch, arc: usize) -> bool {
+        let counts = self.may_merge(epoch, arc);
+        if counts {
+            self.synced.insert(arc);
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::MemberState::{Active, Joining};
+    use crate::view::View;
+    use crate::view::tests::{member, view};
+
+    fn node(n: u16) -> Tenure {
+        Tenure::new(NodeId::new(&format!("node{n}")).unwrap(), Incarnation(u64::from(n)))
+    }
+
+    fn born() -> View {
+        let mut v = view(1, 1, vec![member(1, Active), member(2, Active)], &[0, 1, 0, 1]);
+        v.fresh = vec![0, 1, 2, 3];
+        v
+    }
+
+    fn routes(view: View) -> Arc<Routes> {
+        view.check().unwrap();
+        Arc::new(Routes::new(view))
+    }
+
+    #[test]
+    fn at_birth_everyone_holds_everything_there_is() {
+        let mut node = node(1);
+        assert_eq!(node.admit_read(0), Err(Refusal::WrongEpoch));
+        assert_eq!(node.adopt(routes(born())).unwrap(), Adoption::default());
+        assert_eq!(node.admit_read(0), Ok(()));
+        assert_eq!(node.admit_read(1), Err(Refusal::WrongEpoch));
+        assert_eq!(node.admit_write(Epoch(1), 0), Ok(Standing::Synced));
+        assert_eq!(node.admit_write(Epoch(2), 0), Err(Refusal::WrongEpoch));
+        assert_eq!(node.admit_write(Epoch(1), 1), Err(Refusal::WrongEpoch));
+    }
+
+    #[test]
+    fn a_joiner_is_blind_until_it_has_fetched() {
+        let mut joiner = node(3);
+        let mut v = born();
+        v.epoch = Epoch(2);
+        v.fresh.clear();
+        v.members.push(member(3, Joining));
+        v.coming = Some(vec![2, 1, 0, 1]);
+        let adoption = joiner.adopt(routes(v)).unwrap();
+        assert_eq!(adoption.to_fetch, [0]);
+        assert_eq!(joiner.admit_write(Epoch(2), 0), Ok(Standing::Blind));
+        assert_eq!(joiner.admit_read(0), Err(Refusal::Syncing));
+        assert_eq!(joiner.admit_page(Epoch(2), 0), Err(Refusal::Syncing));
+        assert!(!joiner.fetched(Epoch(1), 0), "a page of an older epoch does not count");
+        assert!(joiner.fetched(Epoch(2), 0));
+        assert_eq!(joiner.admit_read(0), Ok(()));
+        assert_eq!(joiner.missing(), []);
+    }
+
+    #[test]
+    fn skipping_a_view_ends_synced() {
+        for (epoch, want) in [(2, Ok(())), (3, Err(Refusal::Syncing))] {
+            let mut node = node(1);
+            node.adopt(routes(born())).unwrap();
+            let mut v = born();
+            v.epoch = Epoch(epoch);
+            v.fresh.clear();
+            node.adopt(routes(v)).unwrap();
+            assert_eq!(node.admit_read(0), want);
+        }
+    }
+
+    #[test]
+    fn losing_an_arc_drops_it_and_an_old_view_is_ignored() {
+        let mut node = node(1);
+        node.adopt(routes(born())).unwrap();
+        let mut v = born();
+        v.epoch = Epoch(2);
+        v.fresh.clear();
+        v.arcs = vec![1, 1, 0, 1];
+        assert_eq!(node.adopt(routes(v)).unwrap().to_drop, [0]);
+        assert_eq!(node.adopt(routes(born())), None);
+        assert_eq!(node.epoch(), Epoch(2));
+    }
+
+    #[test]
+    fn another_incarnation_of_the_name_is_not_a_member() {
+        let mut node = Tenure::new(NodeId::new("node1").unwrap(), Incarnation(99));
+        node.adopt(routes(born())).unwrap();
+        assert_eq!(node.admit_read(0), Err(Refusal::WrongEpoch));
+    }
+
+    #[test]
+    fn an_accepted_loss_begins_afresh() {
+        let mut node = node(1);
+        node.adopt(routes(born())).unwrap();
+        let mut v = born();
+        v.epoch = Epoch(2);
+        v.members.truncate(1);
+        v.arcs = vec![0; 4];
+        v.fresh = vec![1, 3];
+        assert_eq!(node.adopt(routes(v)).unwrap(), Adoption::default());
+        assert_eq!(node.missing(), []);
+        assert_eq!(node.admit_read(1), Ok(()));
+    }
+}

@@ -1,0 +1,170 @@
+//! Versions: which of two writes of a key is the newer.
+//!
+//! A version is `(clock, writer, step, op)`, compared in that order (DESIGN §5). The clock is a
+//! hybrid logical clock (Kulkarni et al., *Logical Physical Clocks*, 2014): milliseconds of wall
+//! time in the high 48 bits, a counter in the low 16. Clients never read their own wall clock: they
+//! take one more than the highest clock that a server told them and that they used themselves
+//! ([`WriterClock`]); servers fold their wall clocks in ([`ServerClock`]).
+//!
+//! Invariants: [`Version::ABSENT`] is below every version of a record; two operations of one writer
+//! never share a version.
+
+/// Bits of a clock below the milliseconds.
+pub const COUNTER_BITS: u32 = 16;
+
+/// A hybrid logical clock reading: `ms << 16 | counter`.
+pub type Clock = u64;
+
+/// A clock reading at `ms` milliseconds since the Unix epoch, counter 0.
+pub fn clock_at(ms: u64) -> Clock {
+    ms << COUNTER_BITS
+}
+
+/// The identity of a read-modify-write, unique in a cluster: the client's writer id and a counter
+/// of its own. Zero for a plain put or delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Op {
+    /// The client that runs the operation.
+    pub writer: u64,
+    /// That client's own count.
+    pub count: u64,
+}
+
+/// The version of a record. Field order is the order of comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version {
+    /// Hybrid logical clock of the plain write that this descends from.
+    pub clock: Clock,
+    /// Who made that write: unique for a client instance, never 0.
+    pub writer: u64,
+    /// 0 for a plain write; read-modify-writes count up from the write they build on.
+    pub step: u64,
+    /// Which read-modify-write this is; zero for a plain write.
+    pub op: Op,
+}
+
+impl Version {
+    /// Below every version of a record: what a node "holds" of a key it has never seen.
+    pub const ABSENT: Version =
+        Version { clock: 0, writer: 0, step: 0, op: Op { writer: 0, count: 0 } };
+
+    /// The version of a plain put or delete.
+    pub fn plain(clock: Clock, writer: u64) -> Version {
+        Version { clock, writer, ..Version::ABSENT }
+    }
+
+    /// Whether this is a plain put's or delete's.
+    pub fn is_plain(&self) -> bool {
+        self.step == 0 && self.op == Op::default()
+    }
+}
+
+/// A client's source of versions.
+///
+/// One per client instance; batches and threads of the instance share it (behind a lock or an
+/// atomic of the caller's), so no two of its operations can have one version (RULES-WHY F1).
+#[derive(Debug, Clone)]
+pub struct WriterClock {
+    writer: u64,
+    highest: Clock,
+}
+
+impl WriterClock {
+    /// A source for `writer` (random, not 0) that has been told nothing yet.
+    pub fn new(writer: u64) -> WriterClock {
+        debug_assert_ne!(writer, 0, "writer 0 is reserved for versions made from nothing");
+        WriterClock { writer, highest: 0 }
+    }
+
+    /// Whether any server has told this client a clock.
+    pub fn is_told(&self) -> bool {
+        self.highest != 0
+    }
+
+    /// Takes in a clock that a server told.
+    pub fn tell(&mut self, clock: Clock) {
+        self.highest = self.highest.max(clock);
+    }
+
+    /// A version above all that was told and all that was used.
+    pub fn draw(&mut self) -> Version {
+        self.highest += 1;
+        Version::plain(self.highest, self.writer)
+    }
+}
+
+/// A server's clock: never behind its wall clock, never behind a version it has stored, never back.
+#[derive(Debug, Clone, Default)]
+pub struct ServerClock {
+    highest: Clock,
+}
+
+/// How far ahead of its own clock a server lets a version be, in milliseconds: the smaller of one
+/// hour and a sixteenth of the tombstone retention (N2), which is an hour by default. A damaged
+/// frame must not push a key's clock out of reach (RULES-WHY F20).
+pub const MAX_AHEAD_MS: u64 = 3_600_000 / 16;
+
+impl ServerClock {
+    /// The reading at wall time `now_ms`.
+    pub fn read(&mut self, now_ms: u64) -> Clock {
+        self.highest = self.highest.max(clock_at(now_ms));
+        self.highest
+    }
+
+    /// Takes in the clock of a version that was stored.
+    pub fn fold(&mut self, clock: Clock) {
+        self.highest = self.highest.max(clock);
+    }
+}
+
+/// Whether a version's clock is further ahead of a server's than N2 allows.
+pub fn is_too_far_ahead(clock: Clock, own: Clock) -> bool {
+    clock >> COUNTER_BITS > (own >> COUNTER_BITS) + MAX_AHEAD_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_clock_writer_step_op() {
+        let v = |clock, writer, step, count| Version {
+            clock,
+            writer,
+            step,
+            op: Op { writer: 1, count },
+        };
+        let sorted = [v(1, 9, 9, 9), v(2, 1, 9, 9), v(2, 2, 1, 9), v(2, 2, 2, 1), v(2, 2, 2, 2)];
+        assert!(sorted.windows(2).all(|w| w[0] < w[1]));
+        assert!(Version::ABSENT < Version::plain(0, 1));
+    }
+
+    #[test]
+    fn a_writer_never_repeats_a_version_and_stays_above_what_it_was_told() {
+        let mut clock = WriterClock::new(7);
+        let first = clock.draw();
+        let second = clock.draw();
+        assert!(first < second);
+        clock.tell(clock_at(1_000));
+        assert!(clock.draw().clock > clock_at(1_000));
+        clock.tell(5);
+        assert!(clock.draw().clock > clock_at(1_000));
+    }
+
+    #[test]
+    fn a_server_clock_never_goes_back() {
+        let mut clock = ServerClock::default();
+        assert_eq!(clock.read(50), clock_at(50));
+        clock.fold(clock_at(90) + 3);
+        assert_eq!(clock.read(60), clock_at(90) + 3);
+        assert_eq!(clock.read(91), clock_at(91));
+    }
+
+    #[test]
+    fn clocks_far_ahead_are_told_apart() {
+        let own = clock_at(1_000_000);
+        assert!(!is_too_far_ahead(clock_at(1_000_000 + MAX_AHEAD_MS), own));
+        assert!(is_too_far_ahead(clock_at(1_000_001 + MAX_AHEAD_MS), own));
+        assert!(is_too_far_ahead(u64::MAX, own));
+    }
+}

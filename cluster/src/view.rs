@@ -1,0 +1,315 @@
+//! A view: one numbered picture of who is a member and who owns what.
+//!
+//! Only the manager makes views, one at a time, each with the next [`Epoch`]. A view names the
+//! members, the deal of arcs in force (`arcs`), and, while members come or go as planned, the deal
+//! to come (`coming`). From it follow two sets of nodes for each key (DESIGN §5):
+//!
+//! * *replicas* over `current` (active and leaving members on `arcs`): reads go there, the first of
+//!   them is the key's *primary*;
+//! * the *write set*: replicas over `current` united with replicas over `target` (active and joining
+//!   members on `coming`): every write goes to all of these, so that a node that is still fetching
+//!   its ranges misses nothing that happens meanwhile.
+//!
+//! [`View`] is what is saved and sent; [`Routes`] is the same made ready for look-up: one table
+//! access a key, whatever the number of nodes.
+
+use std::fmt;
+
+use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
+use crate::limits::{Limits, MAX_COPIES, MAX_MEMBERS};
+use crate::ring;
+
+/// Where a member is on its way through the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MemberState {
+    /// Fetching the ranges that it is to own; gets every write of them already, serves no reads.
+    Joining,
+    /// Owns arcs and serves them.
+    Active,
+    /// Still owns arcs and serves them, while others fetch them.
+    Leaving,
+}
+
+/// One member of a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub id: NodeId,
+    /// Which start of its process this is.
+    pub incarnation: Incarnation,
+    /// Where clients and peers reach it.
+    pub address: Address,
+    /// Its share of the ring in proportion to the others'.
+    pub weight: u32,
+    /// Where it is on its way through the cluster.
+    pub state: MemberState,
+}
+
+/// Who is a member and who owns what, as of one epoch.
+///
+/// Invariants, held by [`View::check`]: at least one member unless the cluster is unborn; names and
+/// addresses are unique; each deal has an owner for every arc of the ring, `arcs` only active or
+/// leaving ones, `coming` only active or joining ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Which cluster this is.
+    pub cluster: ClusterId,
+    /// The number of this view; 0 before the first.
+    pub epoch: Epoch,
+    /// Copies of each key (K).
+    pub copies: usize,
+    /// Bounds on keys and values.
+    pub limits: Limits,
+    /// The members; arcs name them by their place here.
+    pub members: Vec<Member>,
+    /// The deal in force: for each arc the place of its owner in `members`. Empty when nobody serves.
+    pub arcs: Vec<u16>,
+    /// The deal to come, while a planned change is under way.
+    pub coming: Option<Vec<u16>>,
+    /// The arcs whose history begins with this very view, in ascending order: all of them at a
+    /// cluster's birth, else those whose loss the operator has accepted. Whoever is in the write set
+    /// of such an arc in this view holds everything of it: nothing.
+    pub fresh: Vec<u16>,
+}
+
+/// What is wrong with a view that came from a file or a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadView(pub &'static str);
+
+impl fmt::Display for BadView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a view: {}", self.0)
+    }
+}
+
+impl std::error::Error for BadView {}
+
+impl View {
+    /// A cluster's view before anybody has joined.
+    pub fn unborn(cluster: ClusterId, copies: usize, limits: Limits) -> View {
+        View {
+            cluster,
+            epoch: Epoch::NONE,
+            copies,
+            limits,
+            members: Vec::new(),
+            arcs: Vec::new(),
+            coming: None,
+            fresh: Vec::new(),
+        }
+    }
+
+    /// The place of a member in `members`.
+    pub fn place_of(&self, id: &NodeId) -> Option<usize> {
+        self.members.iter().position(|m| m.id == *id)
+    }
+
+    /// The member of this name and incarnation.
+    pub fn member(&self, id: &NodeId, incarnation: Incarnation) -> Option<&Member> {
+        self.members.iter().find(|m| m.id == *id && m.incarnation == incarnation)
+    }
+
+    /// Whether a planned change is under way.
+    pub fn is_changing(&self) -> bool {
+        self.coming.is_some()
+    }
+
+    /// Holds a view from outside against the invariants.
+    ///
+    /// # Errors
+    /// [`BadView`] with the first one that is broken.
+    pub fn check(&self) -> Result<(), BadView> {
+        let ensure = |holds: bool, what| if holds { Ok(()) } else { Err(BadView(what)) };
+        ensure((1..=MAX_COPIES).contains(&self.copies), "copies out of bounds")?;
+        ensure(self.limits.is_valid(), "limits out of bounds")?;
+        ensure(self.members.len() <= MAX_MEMBERS, "too many members")?;
+        let unique = |mut names: Vec<String>| {
+            names.sort_unstable();
+            names.windows(2).all(|pair| pair[0] != pair[1])
+        };
+        let ids = self.members.iter().map(|m| m.id.to_string()).collect();
+        ensure(unique(ids), "a name twice")?;
+        let addresses = self.members.iter().map(|m| m.address.to_string()).collect();
+        ensure(unique(addresses), "an address twice")?;
+        let owned_by = |arcs: &[u16], wrong: MemberState| {
+            arcs.iter().all(|&a| self.members.get(usize::from(a)).is_some_and(|m| m.state != wrong))
+        };
+        if !self.arcs.is_empty() {
+            ensure(ring::is_arc_count(self.arcs.len()), "not a power of two arcs")?;
+            ensure(owned_by(&self.arcs, MemberState::Joining), "an arc without a serving owner")?;
+        }
+        if let Some(coming) = &self.coming {
+            ensure(coming.len() == self.arcs.len(), "two rings of different size")?;
+            ensure(owned_by(coming, MemberState::Leaving), "a coming arc without a staying owner")?;
+        }
+        let ascending = self.fresh.windows(2).all(|pair| pair[0] < pair[1]);
+        let on_ring = self.fresh.last().is_none_or(|&a| usize::from(a) < self.arcs.len());
+        ensure(ascending && on_ring, "fresh arcs out of order")
+    }
+}
+
+/// A view made ready for look-up.
+#[derive(Debug, Clone)]
+pub struct Routes {
+    view: View,
+    replicas: Table,
+    /// Only where a change is under way: else the write set is the replicas.
+    write_set: Option<Table>,
+    target: Option<Table>,
+}
+
+/// For each arc a list of members, flat.
+#[derive(Debug, Clone)]
+struct Table {
+    starts: Vec<u32>,
+    members: Vec<u16>,
+}
+
+impl Table {
+    fn walked(arcs: &[u16], copies: usize) -> Table {
+        let width = ring::copies_of(arcs, copies);
+        let starts = (0..=arcs.len()).map(|arc| (arc * width) as u32).collect();
+        Table { starts, members: ring::walk(arcs, copies) }
+    }
+
+    fn of(&self, arc: usize) -> &[u16] {
+        &self.members[self.starts[arc] as usize..self.starts[arc + 1] as usize]
+    }
+
+    /// Each list of `self`, then those of `other` that are not in it.
+    fn united(&self, other: &Table) -> Table {
+        let mut union = Table { starts: vec![0], members: Vec::new() };
+        for arc in 0..self.starts.len() - 1 {
+            let own = self.of(arc);
+            union.members.extend_from_slice(own);
+            union.members.extend(other.of(arc).iter().filter(|m| !own.contains(m)));
+            union.starts.push(union.members.len() as u32);
+        }
+        union
+    }
+}
+
+impl Routes {
+    /// Works out who keeps what.
+    pub fn new(view: View) -> Routes {
+        let replicas = Table::walked(&view.arcs, view.copies);
+        let target = view.coming.as_ref().map(|arcs| Table::walked(arcs, view.copies));
+        let write_set = target.as_ref().map(|target| replicas.united(target));
+        Routes { view, replicas, write_set, target }
+    }
+
+    /// The view that this was made from.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The view's epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.view.epoch
+    }
+
+    /// How many arcs the ring has; 0 while nobody serves.
+    pub fn arcs(&self) -> usize {
+        self.view.arcs.len()
+    }
+
+    /// The arc of a key, or `None` while nobody serves.
+    pub fn arc_of(&self, key: &[u8]) -> Option<usize> {
+        match self.arcs() {
+            0 => None,
+            arcs => Some(ring::arc_of_key(key, arcs)),
+        }
+    }
+
+    /// The nodes to read an arc from, primary first, as places in the view's members.
+    pub fn replicas(&self, arc: usize) -> &[u16] {
+        self.replicas.of(arc)
+    }
+
+    /// The nodes that every write of an arc goes to, primary first.
+    pub fn write_set(&self, arc: usize) -> &[u16] {
+        self.write_set.as_ref().unwrap_or(&self.replicas).of(arc)
+    }
+
+    /// The nodes that are to keep an arc once the change under way is done (today's, if none is).
+    pub fn target(&self, arc: usize) -> &[u16] {
+        self.target.as_ref().unwrap_or(&self.replicas).of(arc)
+    }
+
+    /// The member at a place.
+    pub fn member(&self, place: u16) -> &Member {
+        &self.view.members[usize::from(place)]
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn member(n: u16, state: MemberState) -> Member {
+        Member {
+            id: NodeId::new(&format!("node{n}")).unwrap(),
+            incarnation: Incarnation(u64::from(n)),
+            address: Address::new("127.0.0.1", 6000 + n).unwrap(),
+            weight: 1,
+            state,
+        }
+    }
+
+    pub(crate) fn view(epoch: u64, copies: usize, members: Vec<Member>, arcs: &[u16]) -> View {
+        View {
+            epoch: Epoch(epoch),
+            members,
+            arcs: arcs.to_vec(),
+            ..View::unborn(ClusterId(1), copies, Limits::default())
+        }
+    }
+
+    #[test]
+    fn the_write_set_unites_now_and_to_come() {
+        use MemberState::{Active, Joining};
+        let members = vec![member(1, Active), member(2, Active), member(3, Joining)];
+        let mut v = view(2, 2, members, &[0, 1, 0, 1]);
+        v.coming = Some(vec![0, 2, 0, 1]);
+        v.check().unwrap();
+        let routes = Routes::new(v);
+        assert_eq!(routes.replicas(0), [0, 1]);
+        assert_eq!(routes.target(0), [0, 2]);
+        assert_eq!(routes.write_set(0), [0, 1, 2]);
+        assert_eq!(routes.write_set(2), [0, 1]);
+        assert_eq!(routes.write_set(3), [1, 0]);
+    }
+
+    #[test]
+    fn an_unborn_cluster_routes_nothing() {
+        let routes = Routes::new(View::unborn(ClusterId(1), 3, Limits::default()));
+        assert_eq!(routes.arc_of(b"key"), None);
+    }
+
+    #[test]
+    fn bad_views_are_refused() {
+        use MemberState::{Active, Joining, Leaving};
+        let good = view(1, 2, vec![member(1, Active), member(2, Active)], &[0, 1]);
+        good.check().unwrap();
+        let broken: [fn(&mut View); 10] = [
+            |v| v.copies = 0,
+            |v| v.copies = MAX_COPIES + 1,
+            |v| v.limits.key_bytes = 0,
+            |v| v.members[1].id = v.members[0].id.clone(),
+            |v| v.members[1].address = v.members[0].address.clone(),
+            |v| v.arcs = vec![0, 1, 0],
+            |v| v.fresh = vec![2],
+            |v| v.arcs = vec![0, 2],
+            |v| v.members[1].state = Joining,
+            |v| {
+                v.members[1].state = Leaving;
+                v.coming = Some(vec![0, 1]);
+            },
+        ];
+        for (i, breaks) in broken.iter().enumerate() {
+            let mut bad = good.clone();
+            breaks(&mut bad);
+            assert!(bad.check().is_err(), "case {i}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! When a writer may say "done" (rule C1).
+//!
+//! A put or delete sends one version to the whole write set of its key under one epoch and collects
+//! the answers. [`WriteRound`] counts them and says what follows: done, once more under a newer view,
+//! once more with a fresh version, or an error, and whether that error may be called *not done* or
+//! must be called *unknown*.
+//!
+//! It lives through all attempts of one operation: what an earlier attempt may have left behind
+//! decides what a later one may claim.
+//!
+//! Invariants: *done* is said only if every member of one epoch's write set holds this version or a
+//! newer one, at least one of them synced, and either a synced replica has taken this version, or it
+//! was chosen above what a synced replica told during this operation. *Not done* is said only if no
+//! member can hold any version of the operation (RULES-WHY F17).
+
+use crate::replica::WriteAnswer;
+use crate::version::Version;
+
+/// What one member of the write set did with the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// It answered.
+    Answer(WriteAnswer),
+    /// The frame never reached it: it certainly stored nothing.
+    Unsent,
+    /// The frame may have reached it, but no answer came: it may have stored the version.
+    Lost,
+}
+
+/// What follows from an attempt's replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Acknowledged: it takes effect, and no failure short of all copies undoes it.
+    Done,
+    /// Refresh the view and send the same version again.
+    Again,
+    /// Every synced replica holds something newer and nobody holds this version: take a version
+    /// above the given one and go round once more.
+    Fresh(Version),
+    /// It did not take effect and will not.
+    NotDone(WriteAnswer),
+    /// It may or may not have taken effect.
+    Unknown,
+}
+
+/// The state of one put or delete.
+#[derive(Debug, Clone)]
+pub struct WriteRound {
+    is_fresh: bool,
+    /// A synced replica has answered STORED for this version, ever.
+    is_taken: bool,
+    /// Some member may hold this version without a synced replica's word for it.
+    may_linger: bool,
+    attempt: Attempt,
+}
+
+/// Replies of the attempt under way.
+#[derive(Debug, Clone, Default)]
+struct Attempt {
+    members: usize,
+    holding: usize,
+    synced: usize,
+    newest: Version,
+    refused: Option<WriteAnswer>,
+}
+
+impl Default for WriteRound {
+    fn default() -> WriteRound {
+        WriteRound::new()
+    }
+}
+
+impl WriteRound {
+    /// An operation with a version chosen without asking (not fresh).
+    pub fn new() -> WriteRound {
+        WriteRound {
+            is_fresh: false,
+            is_taken: false,
+            may_linger: false,
+            attempt: Attempt::default(),
+        }
+    }
+
+    /// Starts an attempt under one epoch whose write set has `members` members.
+    pub fn begin(&mut self, members: usize) {
+        self.attempt = Attempt { members, ..Attempt::default() };
+    }
+
+    /// Goes on with a version that was chosen above the one in [`Verdict::Fresh`].
+    pub fn freshen(&mut self) {
+        self.is_fresh = true;
+    }
+
+    /// Counts one member's reply.
+    pub fn take(&mut self, reply: Reply) {
+        let attempt = &mut self.attempt;
+        match reply {
+            Reply::Answer(WriteAnswer::Stored) => {
+                attempt.holding += 1;
+                attempt.synced += 1;
+                self.is_taken = true;
+            }
+            Reply::Answer(WriteAnswer::Superseded(version)) => {
+                attempt.holding += 1;
+                attempt.synced += 1;
+                attempt.newest = attempt.newest.max(version);
+            }
+            Reply::Answer(WriteAnswer::BlindStored) => {
+                attempt.holding += 1;
+                self.may_linger = true;
+            }
+            Reply::Answer(WriteAnswer::BlindBelow(_)) => attempt.holding += 1,
+            Reply::Answer(WriteAnswer::WrongEpoch) | Reply::Unsent => {}
+            Reply::Answer(
+                refusal @ (WriteAnswer::Conflict
+                | WriteAnswer::BadVersion
+                | WriteAnswer::BadKey
+                | WriteAnswer::BadValue),
+            ) => attempt.refused = Some(refusal),
+            Reply::Lost => self.may_linger = true,
+        }
+    }
+
+    /// What follows, once every member's reply was counted.
+    pub fn verdict(&self) -> Verdict {
+        let attempt = &self.attempt;
+        if let Some(refusal) = attempt.refused {
+            return if self.may_exist() { Verdict::Unknown } else { Verdict::NotDone(refusal) };
+        }
+        if attempt.members == 0 || attempt.holding < attempt.members || attempt.synced == 0 {
+            return Verdict::Again;
+        }
+        if self.is_taken || self.is_fresh {
+            return Verdict::Done;
+        }
+        // All synced replicas hold something newer.
+        if self.may_linger { Verdict::Unknown } else { Verdict::Fresh(attempt.newest) }
+    }
+
+    /// Whether any member may hold a version of this operation: at the deadline, the difference
+    /// between *not done* and *unknown*.
+    pub fn may_exist(&self) -> bool {
+        self.is_taken || self.may_linger
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use WriteAnswer::{BadKey, BlindBelow, BlindStored, Stored, Superseded, WrongEpoch};
+
+    const NEWER: Version = Version::plain_for_tests(9);
+
+    impl Version {
+        const fn plain_for_tests(clock: u64) -> Version {
+            Version { clock, writer: 1, ..Version::ABSENT }
+        }
+    }
+
+    fn answers(round: &mut WriteRound, replies: &[Reply]) -> Verdict {
+        round.begin(replies.len());
+        for &reply in replies {
+            round.take(reply);
+        }
+        round.verdict()
+    }
+
+    #[test]
+    fn c1_in_one_attempt() {
+        let a = Reply::Answer;
+        for (replies, want) in [
+            (vec![a(Stored)], Verdict::Done),
+            (vec![a(Stored), a(Stored), a(Stored)], Verdict::Done),
+            (vec![a(Stored), a(Superseded(NEWER))], Verdict::Done),
+            (vec![a(Stored), a(BlindStored)], Verdict::Done),
+            (vec![a(Stored), a(WrongEpoch)], Verdict::Again),
+            (vec![a(Stored), Reply::Lost], Verdict::Again),
+            (vec![a(Stored), Reply::Unsent], Verdict::Again),
+            (vec![], Verdict::Again),
+            // F12: blind answers alone never finish a write.
+            (vec![a(BlindStored), a(BlindStored)], Verdict::Again),
+            (vec![a(Superseded(NEWER)), a(Superseded(NEWER))], Verdict::Fresh(NEWER)),
+            (vec![a(Superseded(NEWER)), a(BlindBelow(NEWER))], Verdict::Fresh(NEWER)),
+            // R3: a blind member stored it, so it could surface beside the fresh version.
+            (vec![a(Superseded(NEWER)), a(BlindStored)], Verdict::Unknown),
+            (vec![a(BadKey)], Verdict::NotDone(BadKey)),
+            // F17: a definite error only if nobody can hold it.
+            (vec![a(BadKey), a(Stored)], Verdict::Unknown),
+            (vec![a(BadKey), Reply::Lost], Verdict::Unknown),
+        ] {
+            assert_eq!(answers(&mut WriteRound::new(), &replies), want, "{replies:?}");
+        }
+    }
+
+    #[test]
+    fn a_fresh_version_is_done_when_all_hold_it_or_newer() {
+        let mut round = WriteRound::new();
+        let superseded = Reply::Answer(Superseded(NEWER));
+        assert_eq!(answers(&mut round, &[superseded]), Verdict::Fresh(NEWER));
+        round.freshen();
+        assert_eq!(answers(&mut round, &[superseded]), Verdict::Done);
+    }
+
+    #[test]
+    fn a_lost_reply_forbids_a_fresh_version_later() {
+        let mut round = WriteRound::new();
+        assert_eq!(answers(&mut round, &[Reply::Lost]), Verdict::Again);
+        assert!(round.may_exist());
+        let superseded = Reply::Answer(Superseded(NEWER));
+        assert_eq!(answers(&mut round, &[superseded]), Verdict::Unknown);
+    }
+
+    #[test]
+    fn taken_once_stays_taken_across_views() {
+        let mut round = WriteRound::new();
+        let a = Reply::Answer;
+        assert_eq!(answers(&mut round, &[a(Stored), a(WrongEpoch)]), Verdict::Again);
+        assert_eq!(answers(&mut round, &[a(Superseded(NEWER))]), Verdict::Done);
+    }
+
+    #[test]
+    fn what_was_never_sent_is_not_done() {
+        let mut round = WriteRound::new();
+        assert_eq!(answers(&mut round, &[Reply::Unsent, Reply::Unsent]), Verdict::Again);
+        assert!(!round.may_exist());
+    }
+}
