@@ -9,7 +9,7 @@
 //! Absolute times say little, since machines differ; the ratios to the floor
 //! are what the project promises.
 
-//CHART
+pub mod chart;
 pub mod floor;
 pub mod latency;
 pub mod progress;

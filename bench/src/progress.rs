@@ -3,11 +3,12 @@
 //!
 //! Everything goes to stderr; results on stdout can be piped on undisturbed.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle};
 use parking_lot::Mutex;
 
 use crate::figures::thousands;
@@ -19,7 +20,7 @@ const STEPS: u64 = 10;
 /// look like one that hangs.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
-const BAR: &str = "{msg} [{bar:32}] {percent:>3} % {human_pos}/{human_len} {per_sec} eta {eta}";
+const BAR: &str = "{msg} [{bar:32}] {percent:>3} % {human_pos}/{human_len} {rate}/s eta {eta}";
 
 /// The progress of one run, shared by its threads by reference.
 ///
@@ -39,13 +40,19 @@ impl Progress {
         if io::stderr().is_terminal() {
             Self::bar(label, total)
         } else {
-            Self(Display::Lines(Box::new(Lines::new(label, total))))
+            Self(Display::Lines(Box::new(Lines::new(label, total, to_stderr))))
         }
     }
 
     fn bar(label: &str, total: u64) -> Self {
         let style = ProgressStyle::with_template(BAR)
             .expect("the template is a constant that parses")
+            // In place of the library's, which has four decimals.
+            .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+                // An error here could only be passed on to the library's own
+                // string, which takes everything.
+                let _ = out.write_str(&thousands(state.per_sec() as u64));
+            })
             .progress_chars("█▉▊▋▌▍▎▏ ");
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
             .with_style(style)
@@ -76,19 +83,21 @@ impl Progress {
     }
 }
 
-/// Plain lines on stderr.
+/// Plain lines.
 #[derive(Debug)]
 struct Lines {
     label: String,
+    print: fn(&str),
     start: Instant,
     done: AtomicU64,
     pace: Mutex<Pace>,
 }
 
 impl Lines {
-    fn new(label: &str, total: u64) -> Self {
+    fn new(label: &str, total: u64, print: fn(&str)) -> Self {
         Self {
             label: label.to_owned(),
+            print,
             start: Instant::now(),
             done: AtomicU64::new(0),
             pace: Mutex::new(Pace::new(total)),
@@ -103,7 +112,7 @@ impl Lines {
         };
         let elapsed = self.start.elapsed();
         if pace.line_is_due(done, elapsed) {
-            self.print(&pace.line(&self.label, done, elapsed));
+            (self.print)(&pace.line(&self.label, done, elapsed));
         }
     }
 
@@ -111,14 +120,14 @@ impl Lines {
         let mut pace = self.pace.lock();
         let (done, elapsed) = (self.done.load(Ordering::Relaxed), self.start.elapsed());
         if pace.last_line_is_due() {
-            self.print(&pace.line(&self.label, done, elapsed));
+            (self.print)(&pace.line(&self.label, done, elapsed));
         }
     }
+}
 
-    fn print(&self, line: &str) {
-        // A closed stderr is no reason to end a measurement.
-        let _ = writeln!(io::stderr(), "{line}");
-    }
+fn to_stderr(line: &str) {
+    // A closed stderr is no reason to end a measurement.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// When a plain line is due and what it says. Told the time, so that tests
@@ -234,7 +243,7 @@ mod tests {
 
     #[test]
     fn threads_advance_it_together() {
-        let lines = Lines::new("threads", 4_000);
+        let lines = Lines::new("threads", 4_000, |line| assert!(line.starts_with("threads: ")));
         let bar = Progress::bar("bar", 4_000);
         thread::scope(|scope| {
             for _ in 0..4 {

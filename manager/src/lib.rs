@@ -1,1 +1,79 @@
-//! stub
+//! The manager: who is a member, and who owns what.
+//!
+//! The decisions are [`cluster::membership`]'s; this crate carries them. One thread owns the state
+//! machine ([`monitor`]): it takes events from a channel, watches heartbeats run out, saves what must
+//! survive ([`state`]) and sends views to nodes. Connections ([`requests`], [`control`]) only turn
+//! frames into events and answers into frames.
+//!
+//! [`Manager`] puts it together, for `main` and for tests.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use cluster::membership::Settings;
+use net_common::auth::Secret;
+use net_common::server::{self, Server};
+
+pub mod args;
+pub mod control;
+pub mod monitor;
+pub mod requests;
+pub mod state;
+
+use monitor::Monitor;
+
+/// What a manager runs with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Heartbeats, copies, limits and ring of the cluster.
+    pub settings: Settings,
+    /// What peers are allowed.
+    pub limits: server::Limits,
+    /// The cluster's secret, if it has one.
+    pub secret: Option<Secret>,
+    /// Where the views are saved; without it a restarted manager knows nobody.
+    pub data: Option<PathBuf>,
+}
+
+/// Why a manager does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its saved state cannot be used.
+    #[error(transparent)]
+    State(#[from] state::StateError),
+    /// The operating system refuses.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// A running manager. Stops when dropped.
+pub struct Manager {
+    // In this order: connections end before the thread that they talk to.
+    server: Server,
+    monitor: Monitor,
+}
+
+impl Manager {
+    /// Starts serving on a listener.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(listener: TcpListener, config: Config) -> Result<Manager, StartError> {
+        let monitor = Monitor::start(config.settings, config.data)?;
+        let open = requests::opener(monitor.handle());
+        let server = Server::start("manager", listener, config.limits, config.secret, open)?;
+        Ok(Manager { server, monitor })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Stops. Blocks for a few seconds at most.
+    pub fn stop(&mut self) {
+        self.server.stop();
+        self.monitor.stop();
+    }
+}

@@ -1,1 +1,27 @@
-//! stub
+//! Bytes and sockets: everything between the rules (`cluster`) and the network.
+//!
+//! Layers, each knowing only the one below:
+//! 1. [`codec`]: numbers and strings to bytes and back, never trusting a length;
+//! 2. [`frame`]: an 8-byte header and a payload, cut out of a byte stream;
+//! 3. [`message`]: what a payload means, typed (`message::data`, `message::control`), and [`text`],
+//!    the original's format 0;
+//! 4. [`connection`]: the side that calls; [`server`]: the side that answers, on a [`pool`] of
+//!    threads, with [`auth`] in front where a cluster has a secret.
+//!
+//! Beside them: [`logging`], [`signals`], [`clock`], [`bind`], [`descriptors`] and [`flags`], what
+//! every program of the workspace does the same way.
+
+pub mod auth;
+pub mod bind;
+pub mod clock;
+pub mod codec;
+pub mod connection;
+pub mod descriptors;
+pub mod flags;
+pub mod frame;
+pub mod logging;
+pub mod message;
+pub mod pool;
+pub mod server;
+pub mod signals;
+pub mod text;

@@ -1,0 +1,156 @@
+//! The manager's command line.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cluster::limits::{KEY_CEILING, Limits, MAX_COPIES, VALUE_CEILING};
+use cluster::membership::Settings;
+use cluster::ring;
+use getopts::Options;
+use log::LevelFilter;
+use net_common::auth::SecretError;
+use net_common::flags::{self, Parsed, UsageError};
+use net_common::server;
+
+use crate::Config;
+
+/// Where the original's manager listens.
+pub const DEFAULT_PORT: u16 = 5000;
+
+/// What the command line says.
+pub struct Args {
+    /// Host to listen on.
+    pub bind: String,
+    /// Port to listen on.
+    pub port: u16,
+    /// What to log.
+    pub log_level: LevelFilter,
+    /// What to run with.
+    pub config: Config,
+}
+
+/// What is wrong with the command line.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgsError {
+    /// A flag.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// The secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+/// Reads the command line; `None` if it only asked for help.
+///
+/// # Errors
+/// [`ArgsError`] with the first mistake.
+pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
+    let mut options = Options::new();
+    options
+        .optopt("p", "port", "listen on this port (GTSTORE_MANAGER_PORT) [5000]", "PORT")
+        .optopt("r", "rep", "copies of each key, 1 to 64 (GTSTORE_REPL) [1]", "K")
+        .optopt("", "data", "save views in this folder, to survive a restart", "DIR")
+        .optopt("", "heartbeat-ms", "how often nodes send heartbeats [2000]", "MS")
+        .optopt("", "missed", "heartbeats that a node may miss before it is out [3]", "N")
+        .optopt("", "max-key", "longest key in bytes [20]", "BYTES")
+        .optopt("", "max-value", "longest value in bytes [1024]", "BYTES")
+        .optopt("", "arcs", "arcs of a new cluster's ring, a power of two [4096]", "N");
+    flags::add_server(&mut options);
+    let brief =
+        "Usage: manager [flags]\n\nKeeps the list of nodes and deals the key space to them.";
+    let Parsed::Run(matches) = flags::parse(&mut options, brief, arguments)? else {
+        return Ok(None);
+    };
+    flags::no_free_arguments(&matches)?;
+    let copies = flags::value(&matches, "rep", Some("GTSTORE_REPL"), 1)?;
+    let key_bytes = flags::value(&matches, "max-key", None, Limits::default().key_bytes)?;
+    let value_bytes = flags::value(&matches, "max-value", None, Limits::default().value_bytes)?;
+    let arcs = flags::value(&matches, "arcs", None, ring::DEFAULT_ARCS)?;
+    if !ring::is_arc_count(arcs) {
+        return Err(
+            UsageError(format!("--arcs {arcs}: it takes a power of two up to 16384")).into()
+        );
+    }
+    let heartbeat_ms = flags::value(&matches, "heartbeat-ms", None, 2000)?;
+    let settings = Settings {
+        heartbeat_ms: flags::bounded("heartbeat-ms", heartbeat_ms, 10, 3_600_000)?,
+        missed: flags::bounded("missed", flags::value(&matches, "missed", None, 3)?, 1, 1000)?,
+        arcs,
+        copies: flags::bounded("rep", copies, 1, MAX_COPIES)?,
+        limits: Limits {
+            key_bytes: flags::bounded("max-key", key_bytes, 1, KEY_CEILING)?,
+            value_bytes: flags::bounded("max-value", value_bytes, 0, VALUE_CEILING)?,
+        },
+    };
+    Ok(Some(Args {
+        bind: flags::value(&matches, "bind", None, "127.0.0.1".to_owned())?,
+        port: flags::value(&matches, "port", Some("GTSTORE_MANAGER_PORT"), DEFAULT_PORT)?,
+        log_level: flags::log_level(&matches, LevelFilter::Info)?,
+        config: Config {
+            settings,
+            limits: flags::server_limits(&matches)?,
+            secret: flags::secret(&matches)?,
+            data: matches.opt_str("data").map(PathBuf::from),
+        },
+    }))
+}
+
+impl fmt::Display for Args {
+    /// The effective configuration, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { settings, limits, secret, data } = &self.config;
+        let server::Limits { connections, idle, frame } = limits;
+        let interval = Duration::from_millis(settings.heartbeat_ms);
+        write!(
+            f,
+            "copies {}, heartbeat every {interval:?}, out after {} missed, keys to {} bytes, values to {}, \
+             {} arcs, {connections} connections, idle {idle:?}, frame {frame:?}, secret {}, data {}",
+            settings.copies,
+            settings.missed,
+            settings.limits.key_bytes,
+            settings.limits.value_bytes,
+            settings.arcs,
+            if secret.is_some() { "set" } else { "none" },
+            data.as_ref().map_or("not saved".into(), |d| d.display().to_string()),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(line: &str) -> Result<Args, ArgsError> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        parse(&words).map(|args| args.expect("no help was asked for"))
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let args = args("--rep 1").unwrap();
+        assert_eq!((args.bind.as_str(), args.config.settings.copies), ("127.0.0.1", 1));
+        assert_eq!(args.config.settings.heartbeat_ms, 2000);
+        assert_eq!(args.config.settings.missed, 3);
+        assert_eq!(args.config.settings.limits, Limits::default());
+    }
+
+    #[test]
+    fn mistakes_name_the_flag_and_the_bounds() {
+        for (line, want) in [
+            ("--rep 0", "--rep 0: it takes 1 to 64"),
+            ("--rep 65", "--rep 65: it takes 1 to 64"),
+            ("--rep x", "--rep x: invalid digit"),
+            ("--port 70000", "--port 70000: number too large"),
+            ("--arcs 100", "--arcs 100: it takes a power of two"),
+            ("--max-key 0", "--max-key 0: it takes 1 to"),
+            ("--heartbeat-ms 1", "--heartbeat-ms 1: it takes 10 to"),
+            ("--nonsense", "Unrecognized option"),
+            ("extra", "\"extra\" belongs to no flag"),
+            ("--secret-file /no/such/file", "cannot read the secret file"),
+        ] {
+            let error = args(line).err().expect(line).to_string();
+            assert!(error.starts_with(want), "{line}: {error}");
+        }
+    }
+}

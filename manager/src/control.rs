@@ -1,0 +1,134 @@
+//! A node's control connection: heartbeats one way, acknowledgements and views the other.
+//!
+//! Two threads share it. The connection's own reads heartbeats; a second sends what the owner of the
+//! membership and the first have put into the node's channel, so neither ever waits for a node that
+//! does not read. When the connection ends, the node's own port is tried: if that refuses, its process
+//! is gone, and nobody has to wait for its lease (rule L6).
+
+use std::io::{self, ErrorKind, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::ids::Address;
+use cluster::membership::{Answer, Event, Report};
+use crossbeam_channel::Receiver;
+use log::{debug, info, warn};
+use net_common::frame::{FORMAT_BINARY, FrameReader, Kind};
+use net_common::logging;
+use net_common::message::Message;
+use net_common::message::control::{Heartbeat, HeartbeatAck, Register};
+
+use crate::monitor::{Handle, Outbound};
+
+/// How long the port of a node whose connection ended is tried. A host that is there refuses or
+/// accepts at once.
+const PROBE: Duration = Duration::from_millis(200);
+
+/// Runs a node's control connection until it ends.
+pub fn run(
+    handle: &Handle,
+    node: &Register,
+    number: u64,
+    stream: &Arc<TcpStream>,
+    mut reader: FrameReader,
+) {
+    let (outbound, frames) = handle.attach(node.incarnation, number);
+    let sender = {
+        let stream = stream.clone();
+        logging::spawn(format!("manager to {}", node.id), move || send(&stream, &frames))
+    };
+    match sender {
+        Ok(_) => {
+            if let Err(error) = receive(handle, node, stream, &mut reader, &outbound) {
+                debug!("{}: {error}", node.id);
+            }
+        }
+        Err(error) => warn!("cannot start a thread for {}: {error}", node.id),
+    }
+    let _ = stream.shutdown(Shutdown::Both);
+    handle.detach(node.incarnation, number);
+    if is_refused(&node.address) {
+        handle.event(Event::Gone(node.incarnation));
+    } else {
+        info!("{} is disconnected, its port answers: it may come back", node.id);
+    }
+}
+
+/// Sends frames until the channel ends (the node was detached) or the connection breaks.
+fn send(mut stream: &TcpStream, frames: &Receiver<Arc<Vec<u8>>>) {
+    for frame in frames {
+        if stream.write_all(&frame).is_err() {
+            // The reading side notices and cleans up.
+            let _ = stream.shutdown(Shutdown::Both);
+            return;
+        }
+    }
+}
+
+fn receive(
+    handle: &Handle,
+    node: &Register,
+    mut stream: &TcpStream,
+    reader: &mut FrameReader,
+    outbound: &Outbound,
+) -> io::Result<()> {
+    let bad = |why: String| io::Error::new(ErrorKind::InvalidData, why);
+    loop {
+        while let Some(frame) = reader.next_frame().map_err(|e| bad(e.to_string()))? {
+            if frame.kind != Kind::Heartbeat as u16 || frame.format != FORMAT_BINARY {
+                return Err(bad(format!("type {} on a control connection", frame.kind)));
+            }
+            let beat = Heartbeat::read(frame.payload).map_err(|e| bad(e.to_string()))?;
+            if beat.incarnation != node.incarnation {
+                return Err(bad("a heartbeat of another incarnation".into()));
+            }
+            heartbeat(handle, beat, outbound);
+        }
+        match reader.fill(&mut stream) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            // Silence is the membership's to judge.
+            Err(e) if is_nothing_yet(&e) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_nothing_yet(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
+    let (epoch, sequence) = (beat.epoch, beat.sequence);
+    let report = Report { epoch, synced: beat.synced, keys: beat.keys, bytes: beat.bytes };
+    let answer = handle.event(Event::Heartbeat(beat.incarnation, report));
+    let mut out = Vec::new();
+    let (known, active) = match &answer {
+        Some(Answer::Known(_, active)) => (true, *active),
+        // It is known; the manager only cannot show its newest view yet.
+        Some(Answer::Wait(_)) => (true, epoch),
+        _ => (false, epoch),
+    };
+    HeartbeatAck { sequence, known, active }.write(&mut out);
+    if let Some(Answer::Known(newest, active)) = &answer
+        && newest.epoch() > epoch
+    {
+        handle.table(newest, *active).write(&mut out);
+    }
+    // A node whose channel is full is not reading; it will be out before long.
+    let _ = outbound.try_send(Arc::new(out));
+}
+
+/// Whether nobody listens at an address any more.
+fn is_refused(address: &Address) -> bool {
+    let Ok(candidates) = (address.host(), address.port()).to_socket_addrs() else { return false };
+    let mut refused = false;
+    for candidate in candidates {
+        match TcpStream::connect_timeout(&candidate, PROBE) {
+            Ok(_) => return false,
+            Err(error) => refused |= error.kind() == ErrorKind::ConnectionRefused,
+        }
+    }
+    refused
+}

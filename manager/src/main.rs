@@ -1,0 +1,32 @@
+//! `manager`: the program. See `manager --help`.
+
+use std::process::ExitCode;
+
+use log::info;
+use manager::{Manager, args};
+use net_common::flags::{self, FAILED, REFUSED};
+use net_common::{bind, descriptors, logging, signals};
+
+fn main() -> ExitCode {
+    flags::main("manager", run)
+}
+
+fn run() -> Result<ExitCode, (u8, String)> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(args) = args::parse(&arguments).map_err(|e| (REFUSED, e.to_string()))? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    logging::start(args.log_level);
+    let stop = signals::Stop::register().map_err(|e| (FAILED, e.to_string()))?;
+    descriptors::raise_limit();
+    let listener = bind::listen(&args.bind, args.port, args.config.secret.is_some())
+        .map_err(|e| (REFUSED, e.to_string()))?;
+    info!("{args}");
+    let mut manager =
+        Manager::start(listener, args.config).map_err(|e| (REFUSED, e.to_string()))?;
+    info!("listening on {}", manager.address());
+    let signal = stop.wait();
+    info!("{signal}: stopping");
+    manager.stop();
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,151 @@
+//! What the manager answers on a connection, in both formats.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cluster::membership::{Answer, Event, Newcomer};
+use log::{debug, info};
+use net_common::codec::DecodeError;
+use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, FrameReader, Kind};
+use net_common::message::Message;
+use net_common::message::control::{AcceptLoss, Hello, LossAccepted, Register, StatusAsk};
+use net_common::server::{Next, Open, Session};
+use net_common::text;
+
+use crate::control;
+use crate::monitor::Handle;
+
+/// Opens a session for each connection to the manager.
+pub fn opener(handle: Handle) -> Box<Open> {
+    // Numbers tell a node's control connections apart.
+    let next_number = AtomicU64::new(1);
+    Box::new(move |peer| {
+        let number = next_number.fetch_add(1, Ordering::Relaxed);
+        Box::new(Requests { handle: handle.clone(), peer, number, node: None })
+    })
+}
+
+struct Requests {
+    handle: Handle,
+    peer: SocketAddr,
+    number: u64,
+    /// The node that registered on this connection.
+    node: Option<Register>,
+}
+
+impl Session for Requests {
+    fn frame(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> Next {
+        if frame.format == FORMAT_TEXT {
+            self.text(frame, out);
+            // The original speaks one request a connection.
+            return Next::Close;
+        }
+        match self.binary(frame, out) {
+            Ok(next) => next,
+            Err(DecodeError(why)) => {
+                frame::write_error(out, FORMAT_BINARY, "malformed", why);
+                Next::Go
+            }
+        }
+    }
+
+    fn take_over(&mut self, stream: Arc<TcpStream>, reader: FrameReader) {
+        if let Some(node) = self.node.take() {
+            control::run(&self.handle, &node, self.number, &stream, reader);
+        }
+    }
+}
+
+impl Requests {
+    fn binary(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<Next, DecodeError> {
+        let error = |out: &mut Vec<u8>, word, why: &str| {
+            frame::write_error(out, FORMAT_BINARY, word, why);
+        };
+        match Kind::from_wire(frame.kind) {
+            Some(Kind::ClientHello) => {
+                Hello::read(frame.payload)?;
+                let active = self.handle.published();
+                self.handle.table(&active, active.epoch()).write(out);
+            }
+            Some(Kind::StorageRegister) => {
+                return Ok(self.register(Register::read(frame.payload)?, out));
+            }
+            Some(Kind::Status) => {
+                StatusAsk::read(frame.payload)?;
+                match self.handle.status() {
+                    Some(status) => status.write(out),
+                    None => error(out, "stopping", "the manager is stopping"),
+                }
+            }
+            Some(Kind::AcceptLoss) => {
+                AcceptLoss::read(frame.payload)?;
+                info!("{} accepts the loss of what only nodes that are down have held", self.peer);
+                let before = self.handle.published().epoch();
+                self.handle.event(Event::AcceptLoss);
+                let after = self.handle.published();
+                let arcs = if after.epoch() > before { after.view().fresh.len() } else { 0 };
+                LossAccepted { arcs: arcs as u32 }.write(out);
+            }
+            kind => {
+                let name = kind.map_or_else(|| frame.kind.to_string(), |k| format!("{k:?}"));
+                error(out, "unknown", &format!("a manager takes no message of type {name}"));
+            }
+        }
+        Ok(Next::Go)
+    }
+
+    fn register(&mut self, node: Register, out: &mut Vec<u8>) -> Next {
+        let newcomer = Newcomer {
+            id: node.id.clone(),
+            incarnation: node.incarnation,
+            address: node.address.clone(),
+            weight: node.weight,
+        };
+        let (word, why) = match self.handle.event(Event::Register(newcomer)) {
+            Some(Answer::Known(routes, active)) => {
+                self.handle.table(&routes, active).write(out);
+                self.node = Some(node);
+                return Next::TakeOver;
+            }
+            Some(Answer::Taken(why)) => ("taken", why),
+            Some(Answer::Wait(why)) => ("wait", why),
+            Some(Answer::Done | Answer::Unknown) | None => {
+                ("wait", "the manager is stopping".to_owned())
+            }
+        };
+        debug!("{} may not register: {why}", node.id);
+        frame::write_error(out, FORMAT_BINARY, word, &why);
+        Next::Close
+    }
+
+    /// The original's requests. Its storage nodes cannot keep our records, so one that registers
+    /// learns the table and is not dealt any arcs.
+    fn text(&self, frame: Frame<'_>, out: &mut Vec<u8>) {
+        let answer = |out: &mut Vec<u8>, kind, text: &str| {
+            frame::write(out, kind, FORMAT_TEXT, |out| out.extend_from_slice(text.as_bytes()));
+        };
+        let table = || text::table(self.handle.published().view());
+        match Kind::from_wire(frame.kind) {
+            Some(Kind::ClientHello) => answer(out, Kind::TablePush, &table()),
+            Some(Kind::Heartbeat) => answer(out, Kind::HeartbeatAck, "ok"),
+            Some(Kind::StorageRegister) => match text::parse_register(frame.payload) {
+                None => frame::write_error(out, FORMAT_TEXT, text::word::BAD_REGISTER, ""),
+                Some((id, address)) => {
+                    let view = self.handle.published();
+                    let is_taken =
+                        view.view().members.iter().any(|m| m.id == id || m.address == address);
+                    if is_taken {
+                        frame::write_error(out, FORMAT_TEXT, "taken", "");
+                    } else {
+                        info!(
+                            "{id} registered in format 0 at {address}: it gets the table, no arcs"
+                        );
+                        answer(out, Kind::TablePush, &table());
+                    }
+                }
+            },
+            _ => frame::write_error(out, FORMAT_TEXT, text::word::UNKNOWN, ""),
+        }
+    }
+}

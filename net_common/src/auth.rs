@@ -1,0 +1,282 @@
+//! Proof of the shared secret: an HMAC challenge in both directions, before anything else.
+//!
+//! ```text
+//! caller                                answerer
+//!   AUTH_HELLO      nonce of caller      →
+//!                                        ←  AUTH_CHALLENGE  nonce of answerer
+//!   AUTH_PROOF      HMAC("caller", both) →
+//!                                        ←  AUTH_OK         HMAC("answerer", both)
+//! ```
+//!
+//! HMAC-SHA256 under the secret, over the role, the answerer's nonce and the caller's. Both nonces are
+//! 32 random bytes drawn for this connection, so a recorded handshake proves nothing on the next; the
+//! role keeps one side's proof from serving as the other's. The caller proves itself first: a stranger
+//! gets no proof to try passwords on. Failures are answered late, so that guessing is slow.
+//!
+//! What it does not do: it does not encrypt, nor sign what follows. It keeps strangers out, not those
+//! who can change packets on the way.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::frame::{self, FORMAT_BINARY, Frame, Kind};
+
+/// Bytes of a nonce and of a proof.
+const SIZE: usize = 32;
+
+/// Shortest secret, in bytes: 16 random ones cannot be guessed.
+pub const LEAST_SECRET: usize = 16;
+
+/// How long a failed proof waits for its answer.
+pub const SLOWED: Duration = Duration::from_millis(500);
+
+/// What all members and clients of a cluster know, and nobody else.
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Why a secret cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file cannot be read.
+    #[error("cannot read the secret file {file}: {source}")]
+    Read {
+        /// Which file.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The secret is too short.
+    #[error(
+        "the secret has {got} bytes, it needs {LEAST_SECRET} or more (try: head -c 32 /dev/urandom | base64)"
+    )]
+    Short {
+        /// How many bytes it has.
+        got: usize,
+    },
+}
+
+impl Secret {
+    /// Takes a secret; white space at its end is not part of it, since editors add line ends.
+    ///
+    /// # Errors
+    /// [`SecretError::Short`].
+    pub fn new(bytes: &[u8]) -> Result<Secret, SecretError> {
+        let bytes = bytes.trim_ascii_end();
+        if bytes.len() < LEAST_SECRET {
+            return Err(SecretError::Short { got: bytes.len() });
+        }
+        Ok(Secret(bytes.to_vec()))
+    }
+
+    /// Reads a secret from a file.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub fn from_file(file: &Path) -> Result<Secret, SecretError> {
+        let bytes =
+            fs::read(file).map_err(|source| SecretError::Read { file: file.into(), source })?;
+        Secret::new(&bytes)
+    }
+
+    fn mac(&self, role: &[u8], caller: &[u8], answerer: &[u8]) -> Hmac<Sha256> {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        for part in [b"gtstore/2 ", role, b" ", answerer, caller] {
+            mac.update(part);
+        }
+        mac
+    }
+
+    fn prove(&self, role: &[u8], caller: &[u8], answerer: &[u8]) -> Vec<u8> {
+        self.mac(role, caller, answerer).finalize().into_bytes().to_vec()
+    }
+
+    /// Compares in constant time.
+    fn is_proof(&self, proof: &[u8], role: &[u8], caller: &[u8], answerer: &[u8]) -> bool {
+        self.mac(role, caller, answerer).verify_slice(proof).is_ok()
+    }
+}
+
+const CALLER: &[u8] = b"caller";
+const ANSWERER: &[u8] = b"answerer";
+
+fn nonce() -> io::Result<[u8; SIZE]> {
+    let mut nonce = [0; SIZE];
+    getrandom::fill(&mut nonce).map_err(io::Error::from)?;
+    Ok(nonce)
+}
+
+fn message(out: &mut Vec<u8>, kind: Kind, bytes: &[u8]) {
+    frame::write(out, kind, FORMAT_BINARY, |out| out.extend_from_slice(bytes));
+}
+
+/// The answerer's side: what stands before the first request.
+#[derive(Debug)]
+pub enum Gate {
+    /// Requests may pass.
+    Open,
+    /// Waits for the caller's nonce.
+    Closed(Secret),
+    /// Waits for the caller's proof over these nonces, its own last.
+    Challenged(Secret, Vec<u8>, [u8; SIZE]),
+}
+
+/// What a gate says to a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    /// Go on; the answer, if any, was written.
+    On,
+    /// Slow down, then send this word and close.
+    Refused(&'static str),
+}
+
+impl Gate {
+    /// A gate that asks for the secret, if there is one.
+    pub fn new(secret: Option<&Secret>) -> Gate {
+        secret.map_or(Gate::Open, |secret| Gate::Closed(secret.clone()))
+    }
+
+    /// Whether requests may pass.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Gate::Open)
+    }
+
+    /// Takes one frame of a connection whose gate is not open yet.
+    ///
+    /// # Errors
+    /// If the operating system has no random bytes.
+    pub fn frame(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> io::Result<Passage> {
+        if frame.format != FORMAT_BINARY {
+            return Ok(Passage::Refused("this cluster has a secret, so format 0 is off"));
+        }
+        match (&*self, Kind::from_wire(frame.kind)) {
+            (Gate::Closed(secret), Some(Kind::AuthHello)) if frame.payload.len() == SIZE => {
+                let own = nonce()?;
+                message(out, Kind::AuthChallenge, &own);
+                *self = Gate::Challenged(secret.clone(), frame.payload.to_vec(), own);
+                Ok(Passage::On)
+            }
+            (Gate::Challenged(secret, caller, own), Some(Kind::AuthProof))
+                if secret.is_proof(frame.payload, CALLER, caller, own) =>
+            {
+                message(out, Kind::AuthOk, &secret.prove(ANSWERER, caller, own));
+                *self = Gate::Open;
+                Ok(Passage::On)
+            }
+            (Gate::Challenged(..), Some(Kind::AuthProof)) => {
+                Ok(Passage::Refused("the secret is wrong"))
+            }
+            _ => Ok(Passage::Refused("this cluster has a secret, prove it first (--secret-file)")),
+        }
+    }
+}
+
+/// The caller's side, first step: writes AUTH_HELLO and returns the nonce in it.
+///
+/// # Errors
+/// If the operating system has no random bytes.
+pub fn hello(out: &mut Vec<u8>) -> io::Result<[u8; SIZE]> {
+    let own = nonce()?;
+    message(out, Kind::AuthHello, &own);
+    Ok(own)
+}
+
+/// The caller's side, second step: answers the challenge with AUTH_PROOF.
+pub fn answer(secret: &Secret, own: &[u8], challenge: &[u8], out: &mut Vec<u8>) {
+    message(out, Kind::AuthProof, &secret.prove(CALLER, own, challenge));
+}
+
+/// The caller's side, last step: whether the answerer knows the secret too.
+pub fn is_answerer(secret: &Secret, own: &[u8], challenge: &[u8], proof: &[u8]) -> bool {
+    secret.is_proof(proof, ANSWERER, own, challenge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::FrameReader;
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.as_bytes()).unwrap()
+    }
+
+    /// Hands the one frame in `bytes` to `with`.
+    fn frame<T>(bytes: &[u8], with: impl FnOnce(Frame<'_>) -> T) -> T {
+        let mut reader = FrameReader::new();
+        while reader.fill(&mut &bytes[..]).unwrap() < bytes.len() && bytes.len() < 512 {}
+        with(reader.next_frame().unwrap().unwrap())
+    }
+
+    /// Runs a handshake and returns what the caller sent last and the gate said.
+    fn shake(gate: &mut Gate, caller: &Secret) -> (Vec<u8>, Passage, Vec<u8>) {
+        let (mut sent, mut reply) = (Vec::new(), Vec::new());
+        let own = hello(&mut sent).unwrap();
+        assert_eq!(frame(&sent, |f| gate.frame(f, &mut reply)).unwrap(), Passage::On);
+        let challenge = frame(&reply, |f| f.payload.to_vec());
+        let mut proof = Vec::new();
+        answer(caller, &own, &challenge, &mut proof);
+        reply.clear();
+        let passage = frame(&proof, |f| gate.frame(f, &mut reply)).unwrap();
+        if passage == Passage::On {
+            assert!(frame(&reply, |f| is_answerer(caller, &own, &challenge, f.payload)));
+        }
+        (proof, passage, sent)
+    }
+
+    #[test]
+    fn the_right_secret_opens_and_a_wrong_one_does_not() {
+        let right = secret("sixteen bytes or more");
+        let mut gate = Gate::new(Some(&right));
+        assert_eq!(shake(&mut gate, &right).1, Passage::On);
+        assert!(gate.is_open());
+        let mut gate = Gate::new(Some(&right));
+        let passage = shake(&mut gate, &secret("another secret of the kind")).1;
+        assert_eq!(passage, Passage::Refused("the secret is wrong"));
+        assert!(!gate.is_open());
+        assert!(Gate::new(None).is_open());
+    }
+
+    #[test]
+    fn a_recorded_handshake_is_worth_nothing() {
+        let right = secret("sixteen bytes or more");
+        let (proof, passage, opening) = shake(&mut Gate::new(Some(&right)), &right);
+        assert_eq!(passage, Passage::On);
+        let mut gate = Gate::new(Some(&right));
+        let mut reply = Vec::new();
+        frame(&opening, |f| gate.frame(f, &mut reply)).unwrap();
+        let replayed = frame(&proof, |f| gate.frame(f, &mut reply)).unwrap();
+        assert_eq!(replayed, Passage::Refused("the secret is wrong"));
+    }
+
+    #[test]
+    fn requests_before_the_proof_are_refused() {
+        let right = secret("sixteen bytes or more");
+        for (kind, format) in [(Kind::ClientGet, 0), (Kind::Read, 2), (Kind::AuthProof, 2)] {
+            let mut bytes = Vec::new();
+            frame::write(&mut bytes, kind, format, |out| out.extend_from_slice(b"key"));
+            let mut gate = Gate::new(Some(&right));
+            let passage = frame(&bytes, |f| gate.frame(f, &mut Vec::new())).unwrap();
+            assert!(matches!(passage, Passage::Refused(_)), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_long_enough_and_not_printed() {
+        assert!(matches!(Secret::new(b"short\n"), Err(SecretError::Short { got: 5 })));
+        let same = Secret::new(b"sixteen bytes or more\n").unwrap();
+        assert_eq!(same.0, secret("sixteen bytes or more").0);
+        assert_eq!(format!("{same:?}"), "Secret(…)");
+    }
+}

@@ -1,0 +1,234 @@
+//! Flags: what the programs of the workspace read from their command line in the same way.
+//!
+//! A program parses with getopts, turns the matches into a plain struct of its own, checks that, and
+//! only then touches the system. A mistake is a [`UsageError`] and exit code 2.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use getopts::{Matches, Options};
+use log::LevelFilter;
+
+use crate::auth::{Secret, SecretError};
+use crate::{logging, server};
+
+/// Exit code for "ran and failed".
+pub const FAILED: u8 = 1;
+
+/// Exit code for "could not even start": bad arguments, a taken port, a taken name.
+pub const REFUSED: u8 = 2;
+
+/// What is wrong with the arguments, in words for the one who gave them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// What parsing came to.
+pub enum Parsed {
+    /// Flags to run with.
+    Run(Matches),
+    /// `--help` or `--version` was asked for, and printed.
+    Shown,
+}
+
+/// Adds `--help` and `--version`, parses, and answers those two.
+///
+/// # Errors
+/// [`UsageError`] for an unknown flag, a missing or doubled value, or a free argument.
+pub fn parse(
+    options: &mut Options,
+    brief: &str,
+    arguments: &[String],
+) -> Result<Parsed, UsageError> {
+    options.optflag("h", "help", "show this help");
+    options.optflag("", "version", "show the version");
+    let matches = options.parse(arguments).map_err(|e| UsageError(e.to_string()))?;
+    if matches.opt_present("help") {
+        print!("{}", options.usage(brief));
+        return Ok(Parsed::Shown);
+    }
+    if matches.opt_present("version") {
+        println!("GT Store {}", env!("CARGO_PKG_VERSION"));
+        return Ok(Parsed::Shown);
+    }
+    Ok(Parsed::Run(matches))
+}
+
+/// Refuses arguments that belong to no flag.
+///
+/// # Errors
+/// [`UsageError`] that names the first.
+pub fn no_free_arguments(matches: &Matches) -> Result<(), UsageError> {
+    match matches.free.first() {
+        None => Ok(()),
+        Some(extra) => Err(UsageError(format!("{extra:?} belongs to no flag; see --help"))),
+    }
+}
+
+/// The value of a flag: from the command line, else the environment, else `default`.
+///
+/// # Errors
+/// [`UsageError`] where the value does not parse; it names the flag or variable.
+pub fn value<T: FromStr<Err: Display>>(
+    matches: &Matches,
+    flag: &str,
+    variable: Option<&str>,
+    default: T,
+) -> Result<T, UsageError> {
+    let (source, text) = match matches.opt_str(flag) {
+        Some(text) => (format!("--{flag}"), text),
+        None => match variable.and_then(|v| Some((v, std::env::var(v).ok()?))) {
+            Some((variable, text)) if !text.is_empty() => (variable.to_owned(), text),
+            _ => return Ok(default),
+        },
+    };
+    text.parse().map_err(|e| UsageError(format!("{source} {text}: {e}")))
+}
+
+/// Holds a number against its bounds.
+///
+/// # Errors
+/// [`UsageError`] that names the flag and the bounds.
+pub fn bounded<T: PartialOrd + Display>(
+    flag: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<T, UsageError> {
+    if value < least || value > most {
+        return Err(UsageError(format!("--{flag} {value}: it takes {least} to {most}")));
+    }
+    Ok(value)
+}
+
+/// Adds the flags that every server has.
+pub fn add_server(options: &mut Options) {
+    options.optopt(
+        "",
+        "bind",
+        "listen on this host; beyond loopback a secret is needed [127.0.0.1]",
+        "HOST",
+    );
+    options.optopt(
+        "",
+        "max-connections",
+        "connections served at once; more are told busy [16384]",
+        "N",
+    );
+    options.optopt(
+        "",
+        "idle-timeout-ms",
+        "close a connection that sends nothing for so long [600000]",
+        "MS",
+    );
+    options.optopt(
+        "",
+        "frame-timeout-ms",
+        "close a connection that stalls in mid-frame for so long [10000]",
+        "MS",
+    );
+    add_common(options);
+}
+
+/// Reads the flags that every server has.
+///
+/// # Errors
+/// [`UsageError`] for a value out of bounds.
+pub fn server_limits(matches: &Matches) -> Result<server::Limits, UsageError> {
+    let default = server::Limits::default();
+    let connections = value(matches, "max-connections", None, default.connections)?;
+    let ms = |flag, default: Duration| {
+        let ms = value(matches, flag, None, default.as_millis() as u64)?;
+        bounded(flag, ms, 10, 86_400_000).map(Duration::from_millis)
+    };
+    Ok(server::Limits {
+        connections: bounded("max-connections", connections, 1, 1_000_000)?,
+        idle: ms("idle-timeout-ms", default.idle)?,
+        frame: ms("frame-timeout-ms", default.frame)?,
+    })
+}
+
+/// Adds the flags that every program has.
+pub fn add_common(options: &mut Options) {
+    options.optopt("", "secret-file", "the cluster's shared secret (GTSTORE_SECRET_FILE)", "FILE");
+    options.optopt("", "log-level", "error, warn, info, debug or trace", "LEVEL");
+}
+
+/// Reads `--secret-file` or `GTSTORE_SECRET_FILE`.
+///
+/// # Errors
+/// [`SecretError`] where the file cannot be read or is too short.
+pub fn secret(matches: &Matches) -> Result<Option<Secret>, SecretError> {
+    let from_environment = || std::env::var("GTSTORE_SECRET_FILE").ok().filter(|f| !f.is_empty());
+    match matches.opt_str("secret-file").or_else(from_environment) {
+        None => Ok(None),
+        Some(file) => Secret::from_file(&PathBuf::from(file)).map(Some),
+    }
+}
+
+/// Reads `--log-level`.
+///
+/// # Errors
+/// [`UsageError`] for a level that does not exist.
+pub fn log_level(matches: &Matches, default: LevelFilter) -> Result<LevelFilter, UsageError> {
+    match matches.opt_str("log-level") {
+        None => Ok(default),
+        Some(text) => text
+            .parse()
+            .map_err(|_| UsageError(format!("--log-level {text}: it takes {}", logging::LEVELS))),
+    }
+}
+
+/// Runs a program's main function on a thread that logs as `name`, and turns its error into words on
+/// standard error and an exit code.
+pub fn main<E: Display + Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> Result<ExitCode, (u8, E)> + Send + 'static,
+) -> ExitCode {
+    let outcome = logging::spawn(name.to_owned(), run).map(|thread| thread.join());
+    match outcome {
+        Ok(Ok(Ok(code))) => code,
+        Ok(Ok(Err((code, error)))) => {
+            eprintln!("{name}: {error}");
+            ExitCode::from(code)
+        }
+        // The panic has said why on standard error.
+        Ok(Err(_)) => ExitCode::from(FAILED),
+        Err(error) => {
+            eprintln!("{name}: cannot start a thread: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Matches, UsageError> {
+        let mut options = Options::new();
+        options.optopt("", "port", "", "");
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        match parse(&mut options, "", &arguments)? {
+            Parsed::Run(matches) => Ok(matches),
+            Parsed::Shown => panic!("nothing was to be shown"),
+        }
+    }
+
+    #[test]
+    fn values_defaults_and_mistakes() {
+        let port = |m: &Matches| value(m, "port", None, 5000u16);
+        assert_eq!(port(&parsed(&[]).unwrap()), Ok(5000));
+        assert_eq!(port(&parsed(&["--port", "6"]).unwrap()), Ok(6));
+        let error = port(&parsed(&["--port", "x"]).unwrap()).unwrap_err();
+        assert!(error.to_string().starts_with("--port x:"), "{error}");
+        assert!(parsed(&["--prot", "6"]).is_err());
+        assert!(parsed(&["--port"]).is_err());
+        assert!(no_free_arguments(&parsed(&["extra"]).unwrap()).is_err());
+        assert!(bounded("rep", 65, 1, 64).is_err());
+        assert_eq!(bounded("rep", 64, 1, 64), Ok(64));
+    }
+}

@@ -1,0 +1,366 @@
+//! Frames: how messages are cut out of a byte stream.
+//!
+//! A frame is an 8-byte header, big-endian: `type: u16`, `format: u16`, `payload_size: u32`, and then
+//! the payload. [`FrameReader`] buffers a stream and cuts frames out of it without copying; it grows
+//! its buffer only by what has really arrived, never by what a header announces.
+
+use std::io::{self, Read};
+
+use byteorder::{BigEndian, ByteOrder};
+
+use crate::codec::Encoder;
+
+/// Bytes of a header.
+pub const HEADER: usize = 8;
+
+/// Largest payload that is taken, in bytes: the largest record, a view of a thousand nodes, or a
+/// batch of thousands of small operations fit. A longer one is answered with an error and closed.
+pub const MAX_PAYLOAD: usize = 4 << 20;
+
+/// The original's text payloads, one request a connection.
+pub const FORMAT_TEXT: u16 = 0;
+
+/// Our binary payloads; connections stay open and replies come in order.
+pub const FORMAT_BINARY: u16 = 2;
+
+/// What a message is. Numbers 1 to 12 are the original's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum Kind {
+    /// Store a value, whoever keeps it: the node that gets this coordinates.
+    ClientPut = 1,
+    /// Fetch a value, whoever keeps it: the node that gets this coordinates.
+    ClientGet = 2,
+    /// A put was acknowledged.
+    PutOk = 3,
+    /// The answer to a get.
+    GetOk = 4,
+    /// The request failed; the payload is text in every format: a word, then why.
+    Error = 5,
+    /// A batch of writes for one replica.
+    ReplPut = 6,
+    /// A replica's answers to a batch of writes.
+    ReplAck = 7,
+    /// A node is alive.
+    Heartbeat = 8,
+    /// The manager has heard it.
+    HeartbeatAck = 9,
+    /// A view.
+    TablePush = 10,
+    /// A node asks to be a member.
+    StorageRegister = 11,
+    /// A client asks for the view.
+    ClientHello = 12,
+    /// A batch of reads for one replica.
+    Read = 13,
+    /// A replica's answers to a batch of reads.
+    ReadReply = 14,
+    /// A node asks for the records of arcs that it has yet to fetch.
+    RangePull = 15,
+    /// Records of arcs.
+    RangePage = 16,
+    /// Remove a key, whoever keeps it: the node that gets this coordinates.
+    ClientDelete = 17,
+    /// A delete was acknowledged.
+    DeleteOk = 18,
+    /// How is the cluster?
+    Status = 19,
+    /// How the cluster is.
+    StatusReply = 20,
+    /// Who are you, and how much do you hold?
+    NodeInfo = 21,
+    /// Who a node is and how much it holds.
+    NodeInfoReply = 22,
+    /// The operator accepts a loss.
+    AcceptLoss = 23,
+    /// What came of it.
+    AcceptLossReply = 24,
+    /// Opens a handshake: the caller's challenge.
+    AuthHello = 25,
+    /// The answerer's challenge.
+    AuthChallenge = 26,
+    /// The caller's proof.
+    AuthProof = 27,
+    /// The answerer's proof; the connection is open.
+    AuthOk = 28,
+}
+
+impl Kind {
+    /// All kinds, in order of their numbers, which have no gaps.
+    pub const ALL: [Kind; 28] = [
+        Kind::ClientPut,
+        Kind::ClientGet,
+        Kind::PutOk,
+        Kind::GetOk,
+        Kind::Error,
+        Kind::ReplPut,
+        Kind::ReplAck,
+        Kind::Heartbeat,
+        Kind::HeartbeatAck,
+        Kind::TablePush,
+        Kind::StorageRegister,
+        Kind::ClientHello,
+        Kind::Read,
+        Kind::ReadReply,
+        Kind::RangePull,
+        Kind::RangePage,
+        Kind::ClientDelete,
+        Kind::DeleteOk,
+        Kind::Status,
+        Kind::StatusReply,
+        Kind::NodeInfo,
+        Kind::NodeInfoReply,
+        Kind::AcceptLoss,
+        Kind::AcceptLossReply,
+        Kind::AuthHello,
+        Kind::AuthChallenge,
+        Kind::AuthProof,
+        Kind::AuthOk,
+    ];
+
+    /// The kind with this number on the wire.
+    pub fn from_wire(number: u16) -> Option<Kind> {
+        Kind::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+}
+
+/// One frame, borrowed from a reader's buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Its type as it came; [`Kind::from_wire`] tells whether we know it.
+    pub kind: u16,
+    /// [`FORMAT_TEXT`], [`FORMAT_BINARY`], or something unknown.
+    pub format: u16,
+    /// What it carries.
+    pub payload: &'a [u8],
+}
+
+/// Why no frame can be had from a stream any more: its framing is lost, close it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A header announces more than [`MAX_PAYLOAD`].
+    #[error("too large: a frame of {0} bytes, at most {MAX_PAYLOAD} are taken")]
+    TooLarge(u32),
+    /// A format that nobody speaks; what follows is not ours to interpret.
+    #[error("unknown: format {0}, formats 0 and 2 are spoken here")]
+    UnknownFormat(u16),
+}
+
+/// Appends a frame to `out`, its payload written by `payload`.
+pub fn write(out: &mut Vec<u8>, kind: Kind, format: u16, payload: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.put_u16(kind as u16);
+    out.put_u16(format);
+    out.put_u32(0);
+    payload(out);
+    let size = out.len() - start - HEADER;
+    debug_assert!(size <= MAX_PAYLOAD, "our own frames stay within the limit");
+    BigEndian::write_u32(&mut out[start + 4..start + HEADER], size as u32);
+}
+
+/// Appends an ERROR: `word`, and `why` behind a colon. The payload is text in every format, so that
+/// any peer and any person can read it.
+pub fn write_error(out: &mut Vec<u8>, format: u16, word: &str, why: &str) {
+    write(out, Kind::Error, format, |out| {
+        out.extend_from_slice(word.as_bytes());
+        // The original's programs know single words.
+        if format != FORMAT_TEXT && !why.is_empty() {
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(why.as_bytes());
+        }
+    });
+}
+
+/// First size of a read buffer. Small, so that ten thousand idle connections cost little.
+const FIRST_BUFFER: usize = 1 << 10;
+
+/// A buffer above this is given back once it is empty: one large frame must not cost its size for
+/// the rest of a connection's life.
+const KEPT_BUFFER: usize = 64 << 10;
+
+/// Cuts frames out of a stream.
+#[derive(Debug, Default)]
+pub struct FrameReader {
+    buffer: Vec<u8>,
+    /// Where the first byte that was not handed out stands.
+    start: usize,
+    /// Where the bytes that have arrived end; the buffer is zeroed up to its length.
+    end: usize,
+}
+
+impl FrameReader {
+    /// An empty reader.
+    pub fn new() -> FrameReader {
+        FrameReader::default()
+    }
+
+    /// Whether the stream stands between two frames.
+    pub fn is_between_frames(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The next frame that has arrived completely, if any.
+    ///
+    /// # Errors
+    /// [`FrameError`]: the stream is of no use any more.
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        let Some(whole) = self.whole_frame()? else { return Ok(None) };
+        let frame = &self.buffer[self.start..self.start + whole];
+        self.start += whole;
+        Ok(Some(Frame {
+            kind: BigEndian::read_u16(frame),
+            format: BigEndian::read_u16(&frame[2..]),
+            payload: &frame[HEADER..],
+        }))
+    }
+
+    /// Whether [`FrameReader::next_frame`] would give one.
+    ///
+    /// # Errors
+    /// As [`FrameReader::next_frame`].
+    pub fn has_frame(&self) -> Result<bool, FrameError> {
+        self.whole_frame().map(|whole| whole.is_some())
+    }
+
+    /// The size of the next frame with its header, once all of it has arrived.
+    fn whole_frame(&self) -> Result<Option<usize>, FrameError> {
+        let arrived = &self.buffer[self.start..self.end];
+        if arrived.len() < HEADER {
+            return Ok(None);
+        }
+        let format = BigEndian::read_u16(&arrived[2..]);
+        let size = BigEndian::read_u32(&arrived[4..]);
+        if format != FORMAT_TEXT && format != FORMAT_BINARY {
+            return Err(FrameError::UnknownFormat(format));
+        }
+        if size as usize > MAX_PAYLOAD {
+            return Err(FrameError::TooLarge(size));
+        }
+        let whole = HEADER + size as usize;
+        Ok((arrived.len() >= whole).then_some(whole))
+    }
+
+    /// Reads once from `stream`. Returns how many bytes came; 0 is the stream's end.
+    ///
+    /// # Errors
+    /// As the stream's `read`.
+    pub fn fill(&mut self, stream: &mut impl Read) -> io::Result<usize> {
+        self.make_room();
+        let n = stream.read(&mut self.buffer[self.end..])?;
+        self.end += n;
+        Ok(n)
+    }
+
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+            if self.buffer.len() > KEPT_BUFFER {
+                self.buffer = Vec::new();
+            }
+        } else if self.start > 0 && self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            // Everything allocated so far has been filled by the peer: only then double it.
+            let size = (2 * self.buffer.len()).clamp(FIRST_BUFFER, HEADER + MAX_PAYLOAD);
+            self.buffer.resize(size, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn kinds_have_their_numbers() {
+        for (i, kind) in Kind::ALL.iter().enumerate() {
+            assert_eq!(*kind as usize, i + 1);
+            assert_eq!(Kind::from_wire(*kind as u16), Some(*kind));
+        }
+        assert_eq!(Kind::from_wire(0), None);
+        assert_eq!(Kind::from_wire(Kind::ALL.len() as u16 + 1), None);
+        assert_eq!(Kind::ClientHello as u16, 12);
+    }
+
+    /// A stream that gives its bytes in pieces of the given sizes.
+    struct Pieces(Vec<Vec<u8>>);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some(piece) = self.0.first_mut() else { return Ok(0) };
+            let n = piece.len().min(buffer.len());
+            buffer[..n].copy_from_slice(&piece[..n]);
+            piece.drain(..n);
+            if piece.is_empty() {
+                self.0.remove(0);
+            }
+            Ok(n)
+        }
+    }
+
+    fn read_all(mut stream: impl Read) -> Result<Vec<(u16, Vec<u8>)>, FrameError> {
+        let mut reader = FrameReader::new();
+        let mut frames = Vec::new();
+        loop {
+            while let Some(frame) = reader.next_frame()? {
+                frames.push((frame.kind, frame.payload.to_vec()));
+            }
+            if reader.fill(&mut stream).unwrap() == 0 {
+                return Ok(frames);
+            }
+        }
+    }
+
+    #[test]
+    fn an_announced_length_allocates_nothing() {
+        let mut reader = FrameReader::new();
+        let header = [0, 1, 0, 2, 0, 0x3f, 0xff, 0xff];
+        reader.fill(&mut &header[..]).unwrap();
+        assert_eq!(reader.next_frame(), Ok(None));
+        assert_eq!(reader.buffer.len(), FIRST_BUFFER);
+        let mut reader = FrameReader::new();
+        reader.fill(&mut &[0, 1, 0, 2, 0xff, 0xff, 0xff, 0xff][..]).unwrap();
+        assert_eq!(reader.next_frame(), Err(FrameError::TooLarge(u32::MAX)));
+    }
+
+    #[test]
+    fn unknown_formats_lose_the_framing() {
+        let mut reader = FrameReader::new();
+        reader.fill(&mut &[0, 1, 0, 9, 0, 0, 0, 0][..]).unwrap();
+        assert_eq!(reader.next_frame(), Err(FrameError::UnknownFormat(9)));
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_any_cutting(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..6),
+            cuts in prop::collection::vec(1usize..700, 1..40),
+        ) {
+            let mut bytes = Vec::new();
+            for payload in &payloads {
+                write(&mut bytes, Kind::Read, FORMAT_BINARY, |out| out.extend_from_slice(payload));
+            }
+            let mut pieces = Vec::new();
+            let mut cuts = cuts.iter().cycle();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let n = (*cuts.next().unwrap()).min(rest.len());
+                pieces.push(rest[..n].to_vec());
+                rest = &rest[n..];
+            }
+            let got = read_all(Pieces(pieces)).unwrap();
+            let want: Vec<_> = payloads.into_iter().map(|p| (Kind::Read as u16, p)).collect();
+            prop_assert_eq!(got, want);
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let _ = read_all(&bytes[..]);
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Messages between nodes, the manager, and operators.
+//!
+//! | message | from → to | lost, late or repeated |
+//! |---|---|---|
+//! | [`Hello`] → [`TablePush`] | client → manager | asks again; an older view than one already known is ignored |
+//! | [`Register`] → [`TablePush`] | node → manager | registering again is how a node reconnects |
+//! | [`Heartbeat`] → [`HeartbeatAck`] | node → manager | three lost in a row and the node is out |
+//! | [`TablePush`] | manager → node, unasked | heartbeats repeat it |
+//! | [`StatusAsk`] → [`Status`], [`InfoAsk`] → [`Info`] | anyone → manager, node | asking changes nothing |
+//! | [`AcceptLoss`] → [`LossAccepted`] | operator → manager | repeated it finds nothing left to accept |
+
+use cluster::ids::{Address, Epoch, Incarnation, NodeId};
+use cluster::tenure::ArcSet;
+use cluster::version::Clock;
+use cluster::view::View;
+
+use super::{Message, view};
+use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::frame::Kind;
+
+/// CLIENT_HELLO: give me the view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hello;
+
+/// STATUS: how is the cluster?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusAsk;
+
+/// NODE_INFO: who are you, and how much do you hold?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InfoAsk;
+
+/// ACCEPT_LOSS: go on without what only nodes that are out have held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptLoss;
+
+/// Messages whose kind says it all.
+macro_rules! bare {
+    ($($name:ident = $kind:ident),*) => {$(
+        impl Message<'_> for $name {
+            const KIND: Kind = Kind::$kind;
+
+            fn encode(&self, _: &mut Vec<u8>) {}
+
+            fn decode(_: &mut Decoder<'_>) -> Result<$name, DecodeError> {
+                Ok($name)
+            }
+        }
+    )*};
+}
+
+bare!(Hello = ClientHello, StatusAsk = Status, InfoAsk = NodeInfo, AcceptLoss = AcceptLoss);
+
+/// STORAGE_REGISTER: let me in, or: here I am again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Register {
+    /// The node's name.
+    pub id: NodeId,
+    /// This start of its process.
+    pub incarnation: Incarnation,
+    /// Where clients and peers reach it.
+    pub address: Address,
+    /// Its share of the ring in proportion to the others'.
+    pub weight: u32,
+}
+
+impl Message<'_> for Register {
+    const KIND: Kind = Kind::StorageRegister;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.id.as_str().as_bytes());
+        out.put_u64(self.incarnation.0);
+        out.put_short(self.address.host().as_bytes());
+        out.put_u16(self.address.port());
+        out.put_u32(self.weight);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<Register, DecodeError> {
+        Ok(Register {
+            id: view::node_id(payload)?,
+            incarnation: Incarnation(payload.u64()?),
+            address: view::address(payload)?,
+            weight: payload.u32()?,
+        })
+    }
+}
+
+/// TABLE_PUSH: a view.
+///
+/// To a client always the active one. To a node the newest, which may not be active yet: `active`
+/// tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TablePush {
+    /// The epoch of the active view.
+    pub active: Epoch,
+    /// The manager's clock.
+    pub clock: Clock,
+    /// How often nodes are to send heartbeats, in milliseconds.
+    pub heartbeat_ms: u32,
+    /// The view.
+    pub view: View,
+}
+
+impl Message<'_> for TablePush {
+    const KIND: Kind = Kind::TablePush;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.active.0);
+        out.put_u64(self.clock);
+        out.put_u32(self.heartbeat_ms);
+        view::encode(&self.view, out);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<TablePush, DecodeError> {
+        Ok(TablePush {
+            active: Epoch(payload.u64()?),
+            clock: payload.u64()?,
+            heartbeat_ms: payload.u32()?,
+            view: view::decode(payload)?,
+        })
+    }
+}
+
+/// HEARTBEAT: I am alive, this far along, and hold this much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Which start of which process speaks.
+    pub incarnation: Incarnation,
+    /// The sender's count, echoed in the answer.
+    pub sequence: u64,
+    /// The newest view that it has adopted.
+    pub epoch: Epoch,
+    /// The arcs that it is synced in under that view.
+    pub synced: ArcSet,
+    /// Keys in its memory.
+    pub keys: u64,
+    /// Bytes of those keys and their values.
+    pub bytes: u64,
+}
+
+impl Message<'_> for Heartbeat {
+    const KIND: Kind = Kind::Heartbeat;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.incarnation.0);
+        out.put_u64(self.sequence);
+        out.put_u64(self.epoch.0);
+        encode_arc_set(&self.synced, out);
+        out.put_u64(self.keys);
+        out.put_u64(self.bytes);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<Heartbeat, DecodeError> {
+        Ok(Heartbeat {
+            incarnation: Incarnation(payload.u64()?),
+            sequence: payload.u64()?,
+            epoch: Epoch(payload.u64()?),
+            synced: decode_arc_set(payload)?,
+            keys: payload.u64()?,
+            bytes: payload.u64()?,
+        })
+    }
+}
+
+/// A set of arcs as bytes, eight arcs each, the lowest arc in the lowest bit.
+fn encode_arc_set(set: &ArcSet, out: &mut Vec<u8>) {
+    let mut bytes = vec![0u8; set.len().div_ceil(8)];
+    for arc in set.ones() {
+        bytes[arc / 8] |= 1 << (arc % 8);
+    }
+    out.put_short(&bytes);
+}
+
+fn decode_arc_set(payload: &mut Decoder<'_>) -> Result<ArcSet, DecodeError> {
+    let bytes = payload.short()?;
+    let mut set = ArcSet::with_capacity(bytes.len() * 8);
+    for (i, byte) in bytes.iter().enumerate() {
+        for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
+            set.insert(i * 8 + bit);
+        }
+    }
+    Ok(set)
+}
+
+/// HEARTBEAT_ACK: heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeartbeatAck {
+    /// The heartbeat's count.
+    pub sequence: u64,
+    /// Whether the manager knows this incarnation; if not, it is to register.
+    pub known: bool,
+    /// The epoch of the active view.
+    pub active: Epoch,
+}
+
+impl Message<'_> for HeartbeatAck {
+    const KIND: Kind = Kind::HeartbeatAck;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.sequence);
+        out.put_u8(u8::from(self.known));
+        out.put_u64(self.active.0);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<HeartbeatAck, DecodeError> {
+        Ok(HeartbeatAck {
+            sequence: payload.u64()?,
+            known: payload.u8()? != 0,
+            active: Epoch(payload.u64()?),
+        })
+    }
+}
+
+/// How one node is, as the manager sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Its name.
+    pub id: NodeId,
+    /// Where it listens.
+    pub address: Address,
+    /// `active`, `joining`, `leaving`, `waiting` or `down`.
+    pub state: String,
+    /// Keys in its memory, as of its last heartbeat.
+    pub keys: u64,
+    /// Bytes of those keys and values.
+    pub bytes: u64,
+    /// Arcs that it owns, out of [`Status::arcs`].
+    pub arcs: u32,
+    /// Milliseconds since its last heartbeat.
+    pub silent_ms: u64,
+}
+
+/// STATUS_REPLY: how the cluster is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The active view's epoch.
+    pub epoch: Epoch,
+    /// Copies of each key asked for.
+    pub copies: u8,
+    /// Arcs of the ring.
+    pub arcs: u32,
+    /// `healthy`, or what is wrong and why.
+    pub health: String,
+    /// Whether a change of members is under way.
+    pub changing: bool,
+    /// All nodes that the manager knows, by name.
+    pub nodes: Vec<NodeStatus>,
+}
+
+impl Message<'_> for Status {
+    const KIND: Kind = Kind::StatusReply;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.epoch.0);
+        out.put_u8(self.copies);
+        out.put_u32(self.arcs);
+        out.put_long(self.health.as_bytes());
+        out.put_u8(u8::from(self.changing));
+        out.put_u32(self.nodes.len() as u32);
+        for node in &self.nodes {
+            out.put_short(node.id.as_str().as_bytes());
+            out.put_short(node.address.host().as_bytes());
+            out.put_u16(node.address.port());
+            out.put_short(node.state.as_bytes());
+            out.put_u64(node.keys);
+            out.put_u64(node.bytes);
+            out.put_u32(node.arcs);
+            out.put_u64(node.silent_ms);
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<Status, DecodeError> {
+        let epoch = Epoch(payload.u64()?);
+        let copies = payload.u8()?;
+        let arcs = payload.u32()?;
+        let health = std::str::from_utf8(payload.long()?)
+            .map_err(|_| DecodeError("a text is not UTF-8"))?
+            .to_owned();
+        let changing = payload.u8()? != 0;
+        const LEAST_NODE: usize = 2 + 2 + 2 + 2 + 8 + 8 + 4 + 8;
+        let count = payload.count(LEAST_NODE)?;
+        let nodes = (0..count)
+            .map(|_| {
+                Ok(NodeStatus {
+                    id: view::node_id(payload)?,
+                    address: view::address(payload)?,
+                    state: payload.text()?.to_owned(),
+                    keys: payload.u64()?,
+                    bytes: payload.u64()?,
+                    arcs: payload.u32()?,
+                    silent_ms: payload.u64()?,
+                })
+            })
+            .collect::<Result<_, DecodeError>>()?;
+        Ok(Status { epoch, copies, arcs, health, changing, nodes })
+    }
+}
+
+/// NODE_INFO_REPLY: who a node is and how much it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// Its name.
+    pub id: NodeId,
+    /// This start of its process.
+    pub incarnation: Incarnation,
+    /// The newest view that it has adopted.
+    pub epoch: Epoch,
+    /// Keys with a value in its memory.
+    pub keys: u64,
+    /// Bytes of those keys and values.
+    pub bytes: u64,
+    /// Connections that it serves at present.
+    pub connections: u32,
+}
+
+impl Message<'_> for Info {
+    const KIND: Kind = Kind::NodeInfoReply;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.id.as_str().as_bytes());
+        out.put_u64(self.incarnation.0);
+        out.put_u64(self.epoch.0);
+        out.put_u64(self.keys);
+        out.put_u64(self.bytes);
+        out.put_u32(self.connections);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<Info, DecodeError> {
+        Ok(Info {
+            id: view::node_id(payload)?,
+            incarnation: Incarnation(payload.u64()?),
+            epoch: Epoch(payload.u64()?),
+            keys: payload.u64()?,
+            bytes: payload.u64()?,
+            connections: payload.u32()?,
+        })
+    }
+}
+
+/// ACCEPT_LOSS_REPLY: what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LossAccepted {
+    /// Arcs that begin empty now; 0 where nothing was lost.
+    pub arcs: u32,
+}
+
+impl Message<'_> for LossAccepted {
+    const KIND: Kind = Kind::AcceptLossReply;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u32(self.arcs);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<LossAccepted, DecodeError> {
+        Ok(LossAccepted { arcs: payload.u32()? })
+    }
+}

@@ -1,0 +1,507 @@
+//! Messages that carry records.
+//!
+//! | message | from → to | lost, late or repeated |
+//! |---|---|---|
+//! | [`WriteBatch`] | client → replica | repeated under one epoch it changes nothing: equal versions answer STORED; late, after a new view, it is refused |
+//! | [`WriteAcks`] | replica → client | lost: the client sends the same versions again |
+//! | [`ReadBatch`], [`ReadAnswers`] | client → replica → client | reading changes nothing |
+//! | [`RangePull`], [`RangePage`] | node → node | a page counts only under the epoch it names |
+//! | [`Put`], [`Get`], [`Delete`] | anyone → any node, which coordinates | a repeated put is a new write |
+
+use cluster::ids::Epoch;
+use cluster::replica::WriteAnswer;
+use cluster::version::{Clock, Version};
+
+use super::{Message, version};
+use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::frame::Kind;
+
+/// What a record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// A value.
+    Value(&'a [u8]),
+    /// The key was deleted.
+    Tombstone,
+}
+
+/// A key with a versioned body: what is written, and what a page is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Its version.
+    pub version: Version,
+    /// What it holds.
+    pub body: Body<'a>,
+}
+
+const TOMBSTONE: u8 = 0b1;
+/// Key length, flags, and a plain version.
+const LEAST_RECORD: usize = 2 + 1 + 16;
+
+impl<'a> Record<'a> {
+    /// Appends the record's bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.key);
+        encode_body(&self.version, self.body, out);
+    }
+
+    /// Reads one record.
+    ///
+    /// # Errors
+    /// [`DecodeError`], also for flags that nobody has defined.
+    pub fn decode(payload: &mut Decoder<'a>) -> Result<Record<'a>, DecodeError> {
+        let key = payload.short()?;
+        let (version, body) = decode_body(payload)?;
+        Ok(Record { key, version, body })
+    }
+}
+
+fn encode_body(version: &Version, body: Body<'_>, out: &mut Vec<u8>) {
+    match body {
+        Body::Value(value) => {
+            out.put_u8(version::flag(version));
+            version::encode(version, out);
+            out.put_long(value);
+        }
+        Body::Tombstone => {
+            out.put_u8(version::flag(version) | TOMBSTONE);
+            version::encode(version, out);
+        }
+    }
+}
+
+fn decode_body<'a>(payload: &mut Decoder<'a>) -> Result<(Version, Body<'a>), DecodeError> {
+    let flags = payload.u8()?;
+    if flags & !(TOMBSTONE | version::HAS_STEP) != 0 {
+        return Err(DecodeError("a record has unknown flags"));
+    }
+    let version = version::decode(flags, payload)?;
+    let body = match flags & TOMBSTONE {
+        0 => Body::Value(payload.long()?),
+        _ => Body::Tombstone,
+    };
+    Ok((version, body))
+}
+
+fn decode_list<'a, T>(
+    payload: &mut Decoder<'a>,
+    least: usize,
+    one: impl Fn(&mut Decoder<'a>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
+    let count = payload.count(least)?;
+    (0..count).map(|_| one(payload)).collect()
+}
+
+/// REPL_PUT: records for one replica, all under one epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteBatch<'a> {
+    /// The epoch that the writer routed by.
+    pub epoch: Epoch,
+    /// What to store, each on its own.
+    pub records: Vec<Record<'a>>,
+}
+
+impl<'a> Message<'a> for WriteBatch<'a> {
+    const KIND: Kind = Kind::ReplPut;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.epoch.0);
+        out.put_u32(self.records.len() as u32);
+        for record in &self.records {
+            record.encode(out);
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<WriteBatch<'a>, DecodeError> {
+        Ok(WriteBatch {
+            epoch: Epoch(payload.u64()?),
+            records: decode_list(payload, LEAST_RECORD, Record::decode)?,
+        })
+    }
+}
+
+/// REPL_ACK: one answer for each record of a [`WriteBatch`], in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteAcks {
+    /// The replica's epoch.
+    pub epoch: Epoch,
+    /// The replica's clock.
+    pub clock: Clock,
+    /// What became of each record.
+    pub answers: Vec<WriteAnswer>,
+}
+
+impl Message<'_> for WriteAcks {
+    const KIND: Kind = Kind::ReplAck;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.epoch.0);
+        out.put_u64(self.clock);
+        out.put_u32(self.answers.len() as u32);
+        for answer in &self.answers {
+            encode_answer(answer, out);
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<WriteAcks, DecodeError> {
+        Ok(WriteAcks {
+            epoch: Epoch(payload.u64()?),
+            clock: payload.u64()?,
+            answers: decode_list(payload, 1, decode_answer)?,
+        })
+    }
+}
+
+fn encode_answer(answer: &WriteAnswer, out: &mut Vec<u8>) {
+    let with_version = |code, version: &Version, out: &mut Vec<u8>| {
+        out.put_u8(code);
+        out.put_u8(version::flag(version));
+        version::encode(version, out);
+    };
+    match answer {
+        WriteAnswer::Stored => out.put_u8(0),
+        WriteAnswer::Superseded(version) => with_version(1, version, out),
+        WriteAnswer::BlindStored => out.put_u8(2),
+        WriteAnswer::BlindBelow(version) => with_version(3, version, out),
+        WriteAnswer::WrongEpoch => out.put_u8(4),
+        WriteAnswer::Conflict => out.put_u8(5),
+        WriteAnswer::BadVersion => out.put_u8(6),
+        WriteAnswer::BadKey => out.put_u8(7),
+        WriteAnswer::BadValue => out.put_u8(8),
+    }
+}
+
+fn decode_answer(payload: &mut Decoder<'_>) -> Result<WriteAnswer, DecodeError> {
+    let version = |payload: &mut Decoder<'_>| {
+        let flags = payload.u8()?;
+        version::decode(flags, payload)
+    };
+    Ok(match payload.u8()? {
+        0 => WriteAnswer::Stored,
+        1 => WriteAnswer::Superseded(version(payload)?),
+        2 => WriteAnswer::BlindStored,
+        3 => WriteAnswer::BlindBelow(version(payload)?),
+        4 => WriteAnswer::WrongEpoch,
+        5 => WriteAnswer::Conflict,
+        6 => WriteAnswer::BadVersion,
+        7 => WriteAnswer::BadKey,
+        8 => WriteAnswer::BadValue,
+        _ => return Err(DecodeError("an unknown answer to a write")),
+    })
+}
+
+/// READ: keys for one replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadBatch<'a> {
+    /// The epoch that the reader routed by; for the log only, reads need no equal epoch (N1).
+    pub epoch: Epoch,
+    /// The keys.
+    pub keys: Vec<&'a [u8]>,
+}
+
+impl<'a> Message<'a> for ReadBatch<'a> {
+    const KIND: Kind = Kind::Read;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.epoch.0);
+        out.put_u32(self.keys.len() as u32);
+        for key in &self.keys {
+            out.put_short(key);
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<ReadBatch<'a>, DecodeError> {
+        Ok(ReadBatch {
+            epoch: Epoch(payload.u64()?),
+            keys: decode_list(payload, 2, Decoder::short)?,
+        })
+    }
+}
+
+/// One replica's answer to a read of one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadAnswer<'a> {
+    /// There is no record.
+    Absent,
+    /// There is a record.
+    Record(Version, Body<'a>),
+    /// This node does not keep the key in the newest view that it knows.
+    WrongEpoch,
+    /// This node keeps the key but is still fetching it.
+    Syncing,
+    /// The key is empty or longer than the cluster takes.
+    BadKey,
+}
+
+impl<'a> ReadAnswer<'a> {
+    /// Appends the answer's bytes: a server writes each straight from its table into the reply.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            ReadAnswer::Absent => out.put_u8(0),
+            ReadAnswer::Record(version, body) => {
+                out.put_u8(1);
+                encode_body(version, *body, out);
+            }
+            ReadAnswer::WrongEpoch => out.put_u8(2),
+            ReadAnswer::Syncing => out.put_u8(3),
+            ReadAnswer::BadKey => out.put_u8(4),
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<ReadAnswer<'a>, DecodeError> {
+        Ok(match payload.u8()? {
+            0 => ReadAnswer::Absent,
+            1 => {
+                let (version, body) = decode_body(payload)?;
+                ReadAnswer::Record(version, body)
+            }
+            2 => ReadAnswer::WrongEpoch,
+            3 => ReadAnswer::Syncing,
+            4 => ReadAnswer::BadKey,
+            _ => return Err(DecodeError("an unknown answer to a read")),
+        })
+    }
+}
+
+/// READ_REPLY: one answer for each key of a [`ReadBatch`], in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadAnswers<'a> {
+    /// The replica's epoch.
+    pub epoch: Epoch,
+    /// The replica's clock.
+    pub clock: Clock,
+    /// What was found.
+    pub answers: Vec<ReadAnswer<'a>>,
+}
+
+impl ReadAnswers<'_> {
+    /// Appends what stands in front of the answers.
+    pub fn encode_head(epoch: Epoch, clock: Clock, count: usize, out: &mut Vec<u8>) {
+        out.put_u64(epoch.0);
+        out.put_u64(clock);
+        out.put_u32(count as u32);
+    }
+}
+
+impl<'a> Message<'a> for ReadAnswers<'a> {
+    const KIND: Kind = Kind::ReadReply;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        ReadAnswers::encode_head(self.epoch, self.clock, self.answers.len(), out);
+        for answer in &self.answers {
+            answer.encode(out);
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<ReadAnswers<'a>, DecodeError> {
+        Ok(ReadAnswers {
+            epoch: Epoch(payload.u64()?),
+            clock: payload.u64()?,
+            answers: decode_list(payload, 1, ReadAnswer::decode)?,
+        })
+    }
+}
+
+/// RANGE_PULL: the records of these arcs, in order, as of this epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangePull<'a> {
+    /// The puller's epoch; the source must be in the same.
+    pub epoch: Epoch,
+    /// The arcs wanted.
+    pub arcs: Vec<u16>,
+    /// In the first arc only keys above this one, where an earlier page ended; empty at the start.
+    pub after: &'a [u8],
+}
+
+impl<'a> Message<'a> for RangePull<'a> {
+    const KIND: Kind = Kind::RangePull;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.epoch.0);
+        out.put_u32(self.arcs.len() as u32);
+        for &arc in &self.arcs {
+            out.put_u16(arc);
+        }
+        out.put_short(self.after);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<RangePull<'a>, DecodeError> {
+        Ok(RangePull {
+            epoch: Epoch(payload.u64()?),
+            arcs: decode_list(payload, 2, Decoder::u16)?,
+            after: payload.short()?,
+        })
+    }
+}
+
+/// RANGE_PAGE: as many of the wanted arcs as fit, from the first on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangePage<'a> {
+    /// The source's epoch when it read the records.
+    pub epoch: Epoch,
+    /// How many of the wanted arcs are complete with this page. Where it is 0 and there are no
+    /// records, the node is no source for the first arc: it never says "empty" for "unknown".
+    pub complete: u32,
+    /// The records, in the order of the arcs, and within an arc of their keys.
+    pub records: Vec<Record<'a>>,
+}
+
+impl<'a> Message<'a> for RangePage<'a> {
+    const KIND: Kind = Kind::RangePage;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.epoch.0);
+        out.put_u32(self.complete);
+        out.put_u32(self.records.len() as u32);
+        for record in &self.records {
+            record.encode(out);
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<RangePage<'a>, DecodeError> {
+        Ok(RangePage {
+            epoch: Epoch(payload.u64()?),
+            complete: payload.u32()?,
+            records: decode_list(payload, LEAST_RECORD, Record::decode)?,
+        })
+    }
+}
+
+/// CLIENT_PUT: store this, whoever keeps it. Answered by [`Placed`] as PUT_OK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Put<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Its new value.
+    pub value: &'a [u8],
+}
+
+impl<'a> Message<'a> for Put<'a> {
+    const KIND: Kind = Kind::ClientPut;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.key);
+        out.put_long(self.value);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Put<'a>, DecodeError> {
+        Ok(Put { key: payload.short()?, value: payload.long()? })
+    }
+}
+
+/// CLIENT_GET: fetch this, whoever keeps it. Answered by [`Found`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Get<'a>(pub &'a [u8]);
+
+impl<'a> Message<'a> for Get<'a> {
+    const KIND: Kind = Kind::ClientGet;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.0);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Get<'a>, DecodeError> {
+        payload.short().map(Get)
+    }
+}
+
+/// CLIENT_DELETE: remove this, whoever keeps it. Answered by [`Deleted`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delete<'a>(pub &'a [u8]);
+
+impl<'a> Message<'a> for Delete<'a> {
+    const KIND: Kind = Kind::ClientDelete;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.0);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Delete<'a>, DecodeError> {
+        payload.short().map(Delete)
+    }
+}
+
+/// Where a coordinated write went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed<'a> {
+    /// The name of the key's primary.
+    pub primary: &'a str,
+    /// How many nodes hold it.
+    pub copies: u8,
+}
+
+/// PUT_OK: a coordinated put was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutDone<'a>(pub Placed<'a>);
+
+/// DELETE_OK: a coordinated delete was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted<'a>(pub Placed<'a>);
+
+impl<'a> Placed<'a> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.primary.as_bytes());
+        out.put_u8(self.copies);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Placed<'a>, DecodeError> {
+        Ok(Placed { primary: payload.text()?, copies: payload.u8()? })
+    }
+}
+
+impl<'a> Message<'a> for PutDone<'a> {
+    const KIND: Kind = Kind::PutOk;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<PutDone<'a>, DecodeError> {
+        Placed::decode(payload).map(PutDone)
+    }
+}
+
+impl<'a> Message<'a> for Deleted<'a> {
+    const KIND: Kind = Kind::DeleteOk;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Deleted<'a>, DecodeError> {
+        Placed::decode(payload).map(Deleted)
+    }
+}
+
+/// GET_OK: the answer to a coordinated get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The name of the node that answered.
+    pub primary: &'a str,
+    /// The value, or `None` if the key has none.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Message<'a> for Found<'a> {
+    const KIND: Kind = Kind::GetOk;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.primary.as_bytes());
+        out.put_u8(u8::from(self.value.is_some()));
+        if let Some(value) = self.value {
+            out.put_long(value);
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Found<'a>, DecodeError> {
+        let primary = payload.text()?;
+        let value = match payload.u8()? {
+            0 => None,
+            1 => Some(payload.long()?),
+            _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
+        };
+        Ok(Found { primary, value })
+    }
+}

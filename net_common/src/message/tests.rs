@@ -1,0 +1,232 @@
+//! Encode → decode → encode gives the same bytes, and damaged payloads give errors.
+
+use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
+use cluster::limits::Limits;
+use cluster::replica::WriteAnswer;
+use cluster::tenure::ArcSet;
+use cluster::version::{Op, Version};
+use cluster::view::{Member, MemberState, View};
+use proptest::prelude::*;
+
+use super::control::*;
+use super::data::*;
+use super::*;
+
+fn stepped() -> Version {
+    Version { clock: 7, writer: 8, step: 2, op: Op { writer: 9, count: 1 } }
+}
+
+fn view() -> View {
+    let member = |n: u16, state| Member {
+        id: NodeId::new(&format!("node{n}")).unwrap(),
+        incarnation: Incarnation(u64::from(n) + 40),
+        address: Address::new("127.0.0.1", 6000 + n).unwrap(),
+        weight: 2,
+        state,
+    };
+    View {
+        epoch: Epoch(9),
+        members: vec![member(1, MemberState::Active), member(2, MemberState::Joining)],
+        arcs: vec![0; 8],
+        coming: Some(vec![0, 1, 0, 1, 0, 1, 0, 1]),
+        fresh: vec![2, 5],
+        ..View::unborn(ClusterId(3), 2, Limits::default())
+    }
+}
+
+type Again = fn(&[u8]) -> Result<Vec<u8>, DecodeError>;
+
+/// Every message once, as bytes, with a decoder for its kind.
+fn samples() -> Vec<(Vec<u8>, Again)> {
+    fn again<'a, M: Message<'a>>(payload: &'a [u8]) -> Result<Vec<u8>, DecodeError> {
+        let mut out = Vec::new();
+        M::read(payload)?.encode(&mut out);
+        Ok(out)
+    }
+    macro_rules! sample {
+        ($message:expr, $type:ty) => {{
+            let mut out = Vec::new();
+            $message.encode(&mut out);
+            (out, (|bytes| again::<$type>(bytes)) as Again)
+        }};
+    }
+    let id = || NodeId::new("node1").unwrap();
+    let address = || Address::new("::1", 6001).unwrap();
+    let synced: ArcSet = [1, 5, 15].into_iter().collect();
+    let value = Record { key: b"k", version: Version::plain(5, 6), body: Body::Value(b"v\0") };
+    let gone = Record { key: b"gone", version: stepped(), body: Body::Tombstone };
+    let placed = Placed { primary: "node1", copies: 3 };
+    vec![
+        sample!(WriteBatch { epoch: Epoch(4), records: vec![value, gone] }, WriteBatch),
+        sample!(
+            WriteAcks {
+                epoch: Epoch(4),
+                clock: 77,
+                answers: vec![
+                    WriteAnswer::Stored,
+                    WriteAnswer::Superseded(stepped()),
+                    WriteAnswer::BlindStored,
+                    WriteAnswer::BlindBelow(Version::plain(1, 2)),
+                    WriteAnswer::WrongEpoch,
+                    WriteAnswer::Conflict,
+                    WriteAnswer::BadVersion,
+                    WriteAnswer::BadKey,
+                    WriteAnswer::BadValue,
+                ],
+            },
+            WriteAcks
+        ),
+        sample!(ReadBatch { epoch: Epoch(4), keys: vec![b"a", b"bc"] }, ReadBatch),
+        sample!(
+            ReadAnswers {
+                epoch: Epoch(4),
+                clock: 77,
+                answers: vec![
+                    ReadAnswer::Absent,
+                    ReadAnswer::Record(Version::plain(1, 2), Body::Value(b"")),
+                    ReadAnswer::Record(stepped(), Body::Tombstone),
+                    ReadAnswer::WrongEpoch,
+                    ReadAnswer::Syncing,
+                    ReadAnswer::BadKey,
+                ],
+            },
+            ReadAnswers
+        ),
+        sample!(RangePull { epoch: Epoch(4), arcs: vec![1, 2], after: b"k" }, RangePull),
+        sample!(RangePage { epoch: Epoch(4), complete: 1, records: vec![value, gone] }, RangePage),
+        sample!(Put { key: b"k", value: b"v" }, Put),
+        sample!(Get(b"k"), Get),
+        sample!(Delete(b"k"), Delete),
+        sample!(PutDone(placed), PutDone),
+        sample!(Deleted(placed), Deleted),
+        sample!(Found { primary: "node1", value: Some(b"v") }, Found),
+        sample!(Found { primary: "node1", value: None }, Found),
+        sample!(Hello, Hello),
+        sample!(StatusAsk, StatusAsk),
+        sample!(InfoAsk, InfoAsk),
+        sample!(AcceptLoss, AcceptLoss),
+        sample!(LossAccepted { arcs: 4 }, LossAccepted),
+        sample!(
+            Register { id: id(), incarnation: Incarnation(5), address: address(), weight: 1 },
+            Register
+        ),
+        sample!(
+            TablePush { active: Epoch(8), clock: 1, heartbeat_ms: 2000, view: view() },
+            TablePush
+        ),
+        sample!(
+            Heartbeat {
+                incarnation: Incarnation(5),
+                sequence: 6,
+                epoch: Epoch(7),
+                synced,
+                keys: 8,
+                bytes: 9,
+            },
+            Heartbeat
+        ),
+        sample!(HeartbeatAck { sequence: 6, known: true, active: Epoch(7) }, HeartbeatAck),
+        sample!(
+            Status {
+                epoch: Epoch(7),
+                copies: 3,
+                arcs: 4096,
+                health: "healthy".into(),
+                changing: false,
+                nodes: vec![NodeStatus {
+                    id: id(),
+                    address: address(),
+                    state: "active".into(),
+                    keys: 1,
+                    bytes: 2,
+                    arcs: 3,
+                    silent_ms: 4,
+                }],
+            },
+            Status
+        ),
+        sample!(
+            Info {
+                id: id(),
+                incarnation: Incarnation(5),
+                epoch: Epoch(7),
+                keys: 1,
+                bytes: 2,
+                connections: 3,
+            },
+            Info
+        ),
+    ]
+}
+
+#[test]
+fn encode_decode_encode() {
+    for (bytes, again) in samples() {
+        assert_eq!(again(&bytes).as_ref(), Ok(&bytes));
+    }
+}
+
+#[test]
+fn every_cut_and_every_extra_byte_is_an_error() {
+    for (bytes, again) in samples() {
+        for cut in 0..bytes.len() {
+            assert!(again(&bytes[..cut]).is_err(), "cut at {cut} of {bytes:?}");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(again(&longer).is_err(), "a byte too many after {bytes:?}");
+    }
+}
+
+#[test]
+fn golden_bytes() {
+    // Processes of different versions must agree on these.
+    let record = Record { key: b"k", version: Version::plain(1, 2), body: Body::Value(b"v") };
+    let mut out = Vec::new();
+    WriteBatch { epoch: Epoch(3), records: vec![record] }.write(&mut out);
+    let want = [
+        &[0, 6, 0, 2, 0, 0, 0, 37][..],        // REPL_PUT, format 2, 37 bytes
+        &[0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1], // epoch, count
+        &[0, 1, b'k', 0],                      // key, flags
+        &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2], // clock, writer
+        &[0, 0, 0, 1, b'v'],                   // value
+    ]
+    .concat();
+    assert_eq!(out, want);
+}
+
+proptest! {
+    #[test]
+    fn damaged_payloads_never_panic(
+        which in 0usize..24,
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let samples = samples();
+        let (mut bytes, again) = samples[which % samples.len()].clone();
+        if !bytes.is_empty() {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let _ = again(&bytes);
+        }
+    }
+
+    #[test]
+    fn random_payloads_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        for (_, again) in samples() {
+            let _ = again(&bytes);
+        }
+    }
+
+    #[test]
+    fn records_of_any_bytes_survive(
+        key in prop::collection::vec(any::<u8>(), 0..40),
+        value in prop::collection::vec(any::<u8>(), 0..400),
+        clock in any::<u64>(), writer in any::<u64>(), step in any::<u64>(),
+    ) {
+        let version = Version { step, ..Version::plain(clock, writer) };
+        let record = Record { key: &key, version, body: Body::Value(&value) };
+        let mut out = Vec::new();
+        record.encode(&mut out);
+        prop_assert_eq!(Record::decode(&mut Decoder::new(&out)), Ok(record));
+    }
+}

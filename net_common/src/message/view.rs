@@ -1,0 +1,98 @@
+//! A view's bytes: in TABLE_PUSH, and in the manager's saved state.
+
+use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
+use cluster::limits::Limits;
+use cluster::view::{Member, MemberState, View};
+
+use crate::codec::{DecodeError, Decoder, Encoder};
+
+/// Appends a view.
+pub fn encode(view: &View, out: &mut Vec<u8>) {
+    out.put_u64(view.cluster.0);
+    out.put_u64(view.epoch.0);
+    out.put_u8(view.copies as u8);
+    out.put_u32(view.limits.key_bytes as u32);
+    out.put_u32(view.limits.value_bytes as u32);
+    out.put_u32(view.members.len() as u32);
+    for member in &view.members {
+        out.put_short(member.id.as_str().as_bytes());
+        out.put_u64(member.incarnation.0);
+        out.put_short(member.address.host().as_bytes());
+        out.put_u16(member.address.port());
+        out.put_u32(member.weight);
+        out.put_u8(match member.state {
+            MemberState::Joining => 0,
+            MemberState::Active => 1,
+            MemberState::Leaving => 2,
+        });
+    }
+    encode_arcs(&view.arcs, out);
+    out.put_u8(u8::from(view.coming.is_some()));
+    if let Some(coming) = &view.coming {
+        encode_arcs(coming, out);
+    }
+    encode_arcs(&view.fresh, out);
+}
+
+fn encode_arcs(arcs: &[u16], out: &mut Vec<u8>) {
+    out.put_u32(arcs.len() as u32);
+    for &arc in arcs {
+        out.put_u16(arc);
+    }
+}
+
+/// Reads a view and holds it against its invariants.
+///
+/// # Errors
+/// [`DecodeError`], also for a view that breaks an invariant.
+pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
+    let cluster = ClusterId(payload.u64()?);
+    let epoch = Epoch(payload.u64()?);
+    let copies = usize::from(payload.u8()?);
+    let limits =
+        Limits { key_bytes: payload.u32()? as usize, value_bytes: payload.u32()? as usize };
+    const LEAST_MEMBER: usize = 2 + 8 + 2 + 2 + 4 + 1;
+    let count = payload.count(LEAST_MEMBER)?;
+    let members = (0..count).map(|_| decode_member(payload)).collect::<Result<_, _>>()?;
+    let arcs = decode_arcs(payload)?;
+    let coming = match payload.u8()? {
+        0 => None,
+        1 => Some(decode_arcs(payload)?),
+        _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
+    };
+    let fresh = decode_arcs(payload)?;
+    let view = View { cluster, epoch, copies, limits, members, arcs, coming, fresh };
+    view.check().map_err(|bad| DecodeError(bad.0))?;
+    Ok(view)
+}
+
+fn decode_member(payload: &mut Decoder<'_>) -> Result<Member, DecodeError> {
+    Ok(Member {
+        id: node_id(payload)?,
+        incarnation: Incarnation(payload.u64()?),
+        address: address(payload)?,
+        weight: payload.u32()?,
+        state: match payload.u8()? {
+            0 => MemberState::Joining,
+            1 => MemberState::Active,
+            2 => MemberState::Leaving,
+            _ => return Err(DecodeError("an unknown member state")),
+        },
+    })
+}
+
+/// Reads a node's name.
+pub(super) fn node_id(payload: &mut Decoder<'_>) -> Result<NodeId, DecodeError> {
+    NodeId::new(payload.text()?).map_err(|_| DecodeError("a bad node name"))
+}
+
+/// Reads host and port.
+pub(super) fn address(payload: &mut Decoder<'_>) -> Result<Address, DecodeError> {
+    let host = payload.text()?;
+    Address::new(host, payload.u16()?).map_err(|_| DecodeError("a bad address"))
+}
+
+fn decode_arcs(payload: &mut Decoder<'_>) -> Result<Vec<u16>, DecodeError> {
+    let count = payload.count(2)?;
+    (0..count).map(|_| payload.u16()).collect()
+}
