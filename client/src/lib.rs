@@ -1,1 +1,38 @@
-//! stub
+//! The client of GT Store: a library and a command.
+//!
+//! [`GTStoreClient`] learns the view from the manager, hashes keys to their replicas by itself, and
+//! speaks to the replicas directly over connections that it keeps:
+//!
+//! ```no_run
+//! use client::{Config, GTStoreClient};
+//!
+//! let store = GTStoreClient::init(Config::new("127.0.0.1:5000".parse()?))?;
+//! let put = store.put(b"key1", b"value1")?;
+//! println!("acknowledged by {} nodes, {} first", put.copies, put.primary);
+//! let got = store.get(b"key1")?.expect("it was just put");
+//! assert_eq!(got.value, b"value1");
+//! store.finalize();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A put goes to every replica at once and is acknowledged when all hold it; a get goes to the first
+//! replica, and to the next if that does not answer ([`cluster::write_round`] and
+//! [`cluster::read_round`] decide). What goes wrong on the way (a broken connection, a view that is out
+//! of date, a node that just died) is retried under a new view until the deadline.
+//!
+//! Inside: [`router`] keeps the view, [`links`] the connections, [`fanout`] sends a batch to the nodes
+//! it concerns and collects the answers, [`operation`] is one put, get or delete on its way.
+
+pub mod args;
+pub mod command;
+pub mod error;
+pub mod fanout;
+pub mod links;
+pub mod operation;
+pub mod router;
+pub mod status;
+mod store;
+
+pub use error::ClientError;
+pub use operation::{Done, Got, Op, Placed};
+pub use store::{Config, GTStoreClient};
