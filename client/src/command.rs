@@ -1,1 +1,163 @@
-//! stub
+//! What the client command does.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use net_common::flags::FAILED;
+use net_common::logging::escaped;
+
+use crate::args::{Args, Command};
+use crate::status;
+use crate::{ClientError, Config, GTStoreClient};
+
+/// Why the command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The cluster.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Standard input or output.
+    #[error("standard input or output: {0}")]
+    Io(#[from] io::Error),
+    /// The nodes that were waited for did not all come.
+    #[error("{want} nodes were waited for: {how}")]
+    Waited {
+        /// How many nodes should serve.
+        want: usize,
+        /// How it was at the deadline.
+        how: String,
+    },
+}
+
+/// Runs one command. Returns the exit code; a key that is not there is [`FAILED`].
+///
+/// # Errors
+/// [`CommandError`].
+pub fn run(args: Args) -> Result<ExitCode, CommandError> {
+    match args.command {
+        Command::Wait(nodes) => wait(&args.config, nodes).map(|()| ExitCode::SUCCESS),
+        command => {
+            let store = GTStoreClient::init(args.config)?;
+            let code = with(&store, command);
+            store.finalize();
+            code
+        }
+    }
+}
+
+fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandError> {
+    let mut out = io::stdout().lock();
+    match command {
+        Command::Put { key, value } => {
+            let value = match value {
+                Some(value) => value.into_bytes(),
+                None => read_value()?,
+            };
+            let placed = store.put(key.as_bytes(), &value)?;
+            writeln!(out, "OK, {}", placed.primary)?;
+        }
+        Command::Get(key) => {
+            let Some(got) = store.get(key.as_bytes())? else { return Ok(not_found(&key)) };
+            write!(out, "{key}, ")?;
+            // Programs get the bytes as they are; a terminal must not be sent codes.
+            if out.is_terminal() && got.value.iter().any(u8::is_ascii_control) {
+                write!(out, "{}", escaped(&got.value))?;
+            } else {
+                out.write_all(&got.value)?;
+            }
+            writeln!(out, ", {}", got.primary)?;
+        }
+        Command::Delete(key) => {
+            // A look first, for the message alone: the delete itself takes effect either way.
+            let was_there = store.get(key.as_bytes())?.is_some();
+            let placed = store.delete(key.as_bytes())?;
+            if !was_there {
+                return Ok(not_found(&key));
+            }
+            writeln!(out, "OK, {}", placed.primary)?;
+        }
+        Command::Status { json } => {
+            let status = store.status()?;
+            if json {
+                writeln!(out, "{:#}", status::json(&status))?;
+            } else {
+                writeln!(out, "{}", status::table(&status))?;
+            }
+        }
+        Command::AcceptLoss { yes } => accept_loss(store, yes, &mut out)?,
+        Command::Wait(_) => unreachable!("waiting needs no client yet"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn not_found(key: &str) -> ExitCode {
+    eprintln!("{key} not found");
+    ExitCode::from(FAILED)
+}
+
+fn read_value() -> io::Result<Vec<u8>> {
+    let mut value = Vec::new();
+    // One byte beyond what any cluster takes is enough to be refused with the right words.
+    let most = cluster::limits::VALUE_CEILING as u64 + 1;
+    io::stdin().lock().take(most).read_to_end(&mut value)?;
+    Ok(value)
+}
+
+fn accept_loss(store: &GTStoreClient, yes: bool, out: &mut impl Write) -> Result<(), CommandError> {
+    let health = store.status()?.health;
+    if !health.starts_with("unavailable") {
+        writeln!(out, "nothing is lost: {health}")?;
+        return Ok(());
+    }
+    if !yes {
+        writeln!(out, "{health}")?;
+        write!(out, "Go on without their keys, for good? Type yes: ")?;
+        out.flush()?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        if answer.trim() != "yes" {
+            writeln!(out, "nothing was changed")?;
+            return Ok(());
+        }
+    }
+    let arcs = store.accept_loss()?;
+    writeln!(out, "OK, {arcs} arcs begin empty")?;
+    Ok(())
+}
+
+/// How often a cluster that is coming up is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Waits until `nodes` nodes serve, no change is under way, and each of them has answered a read.
+fn wait(config: &Config, nodes: usize) -> Result<(), CommandError> {
+    let until = Instant::now() + config.deadline;
+    loop {
+        let how = match is_up(config, nodes) {
+            Ok(None) => return Ok(()),
+            Ok(Some(how)) => how,
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() >= until {
+            return Err(CommandError::Waited { want: nodes, how });
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// `None` if the cluster is up, else what it lacks.
+fn is_up(config: &Config, nodes: usize) -> Result<Option<String>, ClientError> {
+    let left = config.deadline.min(config.patience);
+    let store = GTStoreClient::init(Config { deadline: left, ..config.clone() })?;
+    let status = store.status()?;
+    let serving = status::serving(&status).len();
+    // Fewer nodes than copies are as healthy as they can be.
+    let is_well = status.health == "healthy" || usize::from(status.copies) > nodes;
+    if serving < nodes || status.changing || !is_well {
+        return Ok(Some(format!("{serving} serve, {}", status.health)));
+    }
+    // Keys of many arcs, so that every node is asked for some; none of them needs to exist.
+    let keys: Vec<String> = (0..64 * nodes).map(|n| format!("{{{n}}}")).collect();
+    store.get_many(&keys).into_iter().try_for_each(|got| got.map(drop))?;
+    Ok(None)
+}

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
+use cluster::ids::Address;
 use getopts::{Matches, Options};
 use log::LevelFilter;
 
@@ -149,6 +150,29 @@ pub fn server_limits(matches: &Matches) -> Result<server::Limits, UsageError> {
         idle: ms("idle-timeout-ms", default.idle)?,
         frame: ms("frame-timeout-ms", default.frame)?,
     })
+}
+
+/// Adds the flag that says where the manager is.
+pub fn add_manager(options: &mut Options) {
+    let what = "where the manager is (GTSTORE_MANAGER_HOST, _PORT) [127.0.0.1:5000]";
+    options.optopt("m", "manager", what, "HOST:PORT");
+}
+
+/// Reads `--manager`, or `GTSTORE_MANAGER_HOST` and `GTSTORE_MANAGER_PORT`.
+///
+/// # Errors
+/// [`UsageError`] where that is no address.
+pub fn manager(matches: &Matches) -> Result<Address, UsageError> {
+    if let Some(text) = matches.opt_str("manager") {
+        return text.parse().map_err(|e| UsageError(format!("--manager {text}: {e}")));
+    }
+    let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let host = variable("GTSTORE_MANAGER_HOST").unwrap_or_else(|| "127.0.0.1".into());
+    let port = variable("GTSTORE_MANAGER_PORT").unwrap_or_else(|| "5000".into());
+    let wrong =
+        |why: String| UsageError(format!("GTSTORE_MANAGER_HOST {host}, _PORT {port}: {why}"));
+    let number = port.parse().map_err(|_| wrong("the port is not a number to 65535".into()))?;
+    Address::new(&host, number).map_err(|e| wrong(e.to_string()))
 }
 
 /// Adds the flags that every program has.

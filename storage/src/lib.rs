@@ -1,1 +1,143 @@
-//! stub
+//! A storage node: it keeps records and answers for them.
+//!
+//! What it may answer, and what it does with a write, is decided by the rules
+//! ([`cluster::tenure`], [`cluster::replica`]); this crate has the records and the threads:
+//!
+//! * [`table`]: the records in memory, one lock an arc of the ring;
+//! * [`node`]: table, tenure and clock together, what every thread of a node shares;
+//! * [`requests`]: frames in, answers out, for each connection; [`coordinate`]: requests that any node
+//!   takes and passes on to the real replicas, the original's format 0 among them;
+//! * [`control`]: the connection to the manager, heartbeats out and views in;
+//! * [`fetch`]: the thread that fetches ranges that this node is to keep and does not hold yet;
+//! * [`snapshot`]: the writer thread, which logs what is stored after writes.
+//!
+//! [`Storage`] puts it together, for `main` and for tests.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use cluster::ids::{Address, Incarnation, NameError, NodeId};
+use crossbeam_channel::Receiver;
+use net_common::auth::Secret;
+use net_common::server::{self, Server};
+
+pub mod args;
+pub mod control;
+pub mod coordinate;
+pub mod fetch;
+pub mod node;
+pub mod requests;
+pub mod snapshot;
+pub mod table;
+
+use control::Control;
+use fetch::Fetcher;
+use node::Node;
+use snapshot::Writer;
+
+/// What a node runs with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name.
+    pub label: NodeId,
+    /// The host that others reach it by; the port is the listener's.
+    pub advertise: String,
+    /// Where the manager is.
+    pub manager: Address,
+    /// Its share of the ring in proportion to the others'.
+    pub weight: u32,
+    /// What peers are allowed.
+    pub limits: server::Limits,
+    /// How it logs snapshots.
+    pub snapshot: snapshot::Settings,
+    /// The cluster's secret, if it has one.
+    pub secret: Option<Secret>,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It would tell others an address that is none.
+    #[error("cannot advertise this address: {0}")]
+    Advertise(#[from] NameError),
+    /// The operating system refuses.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// A running node. Stops when dropped.
+pub struct Storage {
+    // In this order: the port refuses before the control connection ends, so that the manager, which
+    // looks at both, need not wait for the node's lease.
+    server: Server,
+    control: Control,
+    fetcher: Fetcher,
+    writer: Writer,
+    node: Arc<Node>,
+}
+
+impl Storage {
+    /// Starts serving on a listener and, in the background, registering with the manager.
+    ///
+    /// # Errors
+    /// [`StartError`]. That the manager cannot be reached is no error: it is tried again for ever.
+    pub fn start(listener: TcpListener, config: Config) -> Result<Storage, StartError> {
+        let port = listener.local_addr()?.port();
+        let address = Address::new(&config.advertise, port)?;
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::from)?;
+        let incarnation = Incarnation(u64::from_be_bytes(random));
+        let name = config.label.to_string();
+
+        let writer = Writer::new(&config.snapshot);
+        let node = Arc::new(Node::new(config.label.clone(), incarnation, writer.notes()));
+        let writer = writer.start(node.clone())?;
+        let coordinator =
+            coordinate::Coordinator::new(config.manager.clone(), config.secret.clone());
+        let open = requests::opener(node.clone(), Arc::new(coordinator));
+        let server = Server::start(&name, listener, config.limits, config.secret.clone(), open)?;
+        node.count_connections(Box::new(server.connection_count()));
+        let fetcher = Fetcher::start(node.clone(), config.secret.clone())?;
+        let control = Control::start(
+            node.clone(),
+            control::Settings {
+                manager: config.manager,
+                address,
+                weight: config.weight,
+                secret: config.secret,
+            },
+            fetcher.wake(),
+        )?;
+        Ok(Storage { server, control, fetcher, writer, node })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The node's state, for tests and tools.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Says why the manager will never take this node in, if it comes to that.
+    pub fn refused(&self) -> &Receiver<String> {
+        self.control.refused()
+    }
+
+    /// Stops. Blocks for a few seconds at most.
+    pub fn stop(&mut self) {
+        self.server.stop();
+        self.control.stop();
+        self.fetcher.stop();
+        self.writer.stop();
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -369,6 +369,51 @@ impl<'a> Message<'a> for RangePage<'a> {
     }
 }
 
+/// Writes a [`RangePage`]'s payload record by record, straight from a table.
+pub struct PageWriter<'o> {
+    out: &'o mut Vec<u8>,
+    start: usize,
+    complete: u32,
+    records: u32,
+}
+
+impl<'o> PageWriter<'o> {
+    /// Where the counts stand, behind the epoch.
+    const COUNTS: usize = 8;
+
+    /// Starts a page of a node in this epoch.
+    pub fn begin(epoch: Epoch, out: &'o mut Vec<u8>) -> PageWriter<'o> {
+        let start = out.len();
+        out.put_u64(epoch.0);
+        out.put_u32(0);
+        out.put_u32(0);
+        PageWriter { out, start, complete: 0, records: 0 }
+    }
+
+    /// Appends a record, unless the page has `full` bytes already: then it returns `false`.
+    pub fn push(&mut self, record: &Record<'_>, full: usize) -> bool {
+        if self.out.len() - self.start >= full {
+            return false;
+        }
+        record.encode(self.out);
+        self.records += 1;
+        self.write_counts();
+        true
+    }
+
+    /// Notes that the arc at hand is complete.
+    pub fn complete_arc(&mut self) {
+        self.complete += 1;
+        self.write_counts();
+    }
+
+    fn write_counts(&mut self) {
+        let at = self.start + Self::COUNTS;
+        self.out[at..at + 4].copy_from_slice(&self.complete.to_be_bytes());
+        self.out[at + 4..at + 8].copy_from_slice(&self.records.to_be_bytes());
+    }
+}
+
 /// CLIENT_PUT: store this, whoever keeps it. Answered by [`Placed`] as PUT_OK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Put<'a> {

@@ -1,0 +1,141 @@
+//! A node's command line.
+
+use std::fmt;
+use std::time::Duration;
+
+use cluster::ids::{Address, NodeId};
+use getopts::Options;
+use log::LevelFilter;
+use net_common::auth::SecretError;
+use net_common::flags::{self, Parsed, UsageError};
+
+use crate::{Config, snapshot};
+
+/// Where a node listens unless told otherwise.
+pub const DEFAULT_PORT: u16 = 6001;
+
+/// What the command line says.
+pub struct Args {
+    /// Host to listen on.
+    pub bind: String,
+    /// Port to listen on.
+    pub port: u16,
+    /// What to log.
+    pub log_level: LevelFilter,
+    /// What to run with.
+    pub config: Config,
+}
+
+/// What is wrong with the command line.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgsError {
+    /// A flag.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// The secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+/// Reads the command line; `None` if it only asked for help.
+///
+/// # Errors
+/// [`ArgsError`] with the first mistake.
+pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
+    let mut options = Options::new();
+    options
+        .optopt("l", "label", "this node's name (GTSTORE_NODE_LABEL) [node<pid>]", "NAME")
+        .optopt("p", "port", "listen on this port (GTSTORE_STORAGE_PORT) [6001]", "PORT")
+        .optopt("", "advertise", "the host that others reach this node by [as --bind]", "HOST")
+        .optopt("", "weight", "share of the keys in proportion to other nodes' [1]", "N")
+        .optopt("", "snapshot-keys", "above so many keys a snapshot line is a summary [1000]", "N")
+        .optopt("", "snapshot-interval-ms", "least time between snapshot lines [50]", "MS");
+    flags::add_manager(&mut options);
+    flags::add_server(&mut options);
+    let brief = "Usage: storage [flags]\n\nKeeps records and answers for them.";
+    let Parsed::Run(matches) = flags::parse(&mut options, brief, arguments)? else {
+        return Ok(None);
+    };
+    flags::no_free_arguments(&matches)?;
+    let own_name = format!("node{}", std::process::id());
+    let label = flags::value(&matches, "label", Some("GTSTORE_NODE_LABEL"), own_name)?;
+    let label = NodeId::new(&label).map_err(|e| UsageError(format!("--label {label}: {e}")))?;
+    let bind = flags::value(&matches, "bind", None, "127.0.0.1".to_owned())?;
+    let advertise = flags::value(&matches, "advertise", None, bind.clone())?;
+    if ["0.0.0.0", "::"].contains(&advertise.as_str()) {
+        let why = format!("--bind {bind}: also give --advertise, the host that others reach it by");
+        return Err(UsageError(why).into());
+    }
+    let default = snapshot::Settings::default();
+    let interval_ms =
+        flags::value(&matches, "snapshot-interval-ms", None, default.interval.as_millis() as u64)?;
+    Ok(Some(Args {
+        bind,
+        port: flags::value(&matches, "port", Some("GTSTORE_STORAGE_PORT"), DEFAULT_PORT)?,
+        log_level: flags::log_level(&matches, LevelFilter::Info)?,
+        config: Config {
+            label,
+            advertise,
+            manager: flags::manager(&matches)?,
+            weight: flags::bounded("weight", flags::value(&matches, "weight", None, 1)?, 1, 1000)?,
+            limits: flags::server_limits(&matches)?,
+            snapshot: snapshot::Settings {
+                keys: flags::value(&matches, "snapshot-keys", None, default.keys)?,
+                interval: Duration::from_millis(interval_ms),
+            },
+            secret: flags::secret(&matches)?,
+        },
+    }))
+}
+
+impl fmt::Display for Args {
+    /// The effective configuration, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { label, advertise, manager, weight, limits, snapshot, secret } = &self.config;
+        let manager: &Address = manager;
+        write!(
+            f,
+            "{label}, manager {manager}, advertises {advertise}, weight {weight}, snapshot of up to {} keys \
+             every {:?}, {} connections, idle {:?}, frame {:?}, secret {}",
+            snapshot.keys,
+            snapshot.interval,
+            limits.connections,
+            limits.idle,
+            limits.frame,
+            if secret.is_some() { "set" } else { "none" },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(line: &str) -> Result<Args, ArgsError> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        parse(&words).map(|args| args.expect("no help was asked for"))
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let line = "--label node3 --port 6003 --manager localhost:5001 --snapshot-keys 5";
+        let args = args(line).unwrap();
+        assert_eq!((args.config.label.as_str(), args.port), ("node3", 6003));
+        assert_eq!(args.config.manager.to_string(), "localhost:5001");
+        assert_eq!((args.config.snapshot.keys, args.config.weight), (5, 1));
+    }
+
+    #[test]
+    fn mistakes_name_the_flag() {
+        for (line, want) in [
+            ("--label a,b", "--label a,b: ',' is not allowed"),
+            ("--manager nowhere", "--manager nowhere: \"nowhere\" does not end in a port"),
+            ("--weight 0", "--weight 0: it takes 1 to 1000"),
+            ("--bind 0.0.0.0", "--bind 0.0.0.0: also give --advertise"),
+            ("--bogus", "Unrecognized option"),
+        ] {
+            let error = args(line).err().expect(line).to_string();
+            assert!(error.starts_with(want), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The connection to the manager: heartbeats out, views in.
+//!
+//! One thread keeps the connection: it connects, registers, and reads what comes; when the connection
+//! ends it begins again, with growing pauses, for as long as the node lives. While it is registered a
+//! second thread sends heartbeats: one every interval, and one at once when a view was adopted or arcs
+//! became synced, so that the manager need not wait to learn it.
+
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use cluster::ids::Address;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
+use log::{debug, error, info, warn};
+use net_common::auth::Secret;
+use net_common::connection::{Connection, Dial, NetError};
+use net_common::frame::{FORMAT_BINARY, Kind};
+use net_common::logging;
+use net_common::message::Message;
+use net_common::message::control::{Heartbeat, HeartbeatAck, Register, TablePush};
+use parking_lot::Mutex;
+
+use crate::fetch::Wake;
+use crate::node::Node;
+
+/// What a control connection needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the manager is.
+    pub manager: Address,
+    /// Where others reach this node.
+    pub address: Address,
+    /// Its share of the ring.
+    pub weight: u32,
+    /// The cluster's secret, if it has one.
+    pub secret: Option<Secret>,
+}
+
+/// Pauses between attempts to reach the manager: the first, doubled up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often a manager that cannot be reached is complained about.
+const REPEAT: Duration = Duration::from_secs(5);
+
+/// How long the manager may take to answer a registration.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many heartbeat intervals without a word from the manager end the connection: another may get
+/// through where this one is stuck.
+const DEAF: u32 = 3;
+
+/// The running threads. Stops when dropped.
+pub struct Control {
+    stop: Option<Sender<()>>,
+    /// The stream in use, to be shut down when stopping.
+    stream: Arc<Mutex<Option<TcpStream>>>,
+    refused: Receiver<String>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Control {
+    /// Starts registering, and goes on for as long as the node lives.
+    ///
+    /// # Errors
+    /// If the operating system has no more threads.
+    pub fn start(node: Arc<Node>, settings: Settings, fetcher: Wake) -> io::Result<Control> {
+        let (stop, stopped) = bounded(0);
+        let (refuse, refused) = bounded(1);
+        let stream = Arc::new(Mutex::new(None));
+        let name = format!("{} control", node.id());
+        let keeper = Keeper { node, settings, fetcher, stopped, refuse, stream: stream.clone() };
+        let thread = logging::spawn(name, move || keeper.run())?;
+        Ok(Control { stop: Some(stop), stream, refused, thread: Some(thread) })
+    }
+
+    /// Says why the manager will never take this node in, if it comes to that.
+    pub fn refused(&self) -> &Receiver<String> {
+        &self.refused
+    }
+
+    /// Ends the connection and the threads.
+    pub fn stop(&mut self) {
+        self.stop = None;
+        if let Some(stream) = self.stream.lock().as_ref() {
+            // Already closed is as good.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Keeper {
+    node: Arc<Node>,
+    settings: Settings,
+    fetcher: Wake,
+    /// Disconnected when the node stops; nothing is ever sent.
+    stopped: Receiver<()>,
+    refuse: Sender<String>,
+    stream: Arc<Mutex<Option<TcpStream>>>,
+}
+
+impl Keeper {
+    fn run(self) {
+        let mut pause = FIRST_PAUSE;
+        let mut complained: Option<Instant> = None;
+        loop {
+            let trouble = match self.register() {
+                Ok((link, push)) => {
+                    if complained.take().is_some() {
+                        info!("reached the manager at {}", self.settings.manager);
+                    }
+                    pause = FIRST_PAUSE;
+                    self.serve(link, push)
+                }
+                Err(error) => match error.word() {
+                    Some("taken") => {
+                        // Nobody may wait for it, but then nobody needs to know.
+                        let _ = self.refuse.try_send(error.to_string());
+                        return;
+                    }
+                    _ => error.to_string(),
+                },
+            };
+            if self.is_stopped() {
+                return;
+            }
+            if complained.is_none_or(|last| last.elapsed() > REPEAT) {
+                warn!("{trouble}; trying again");
+                complained = Some(Instant::now());
+            }
+            if self.stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected)
+    }
+
+    fn register(&self) -> Result<(Connection, TablePush), NetError> {
+        let dial =
+            Dial { connect: PATIENCE, reply: PATIENCE, secret: self.settings.secret.clone() };
+        let mut link = Connection::dial(&self.settings.manager, &dial)?;
+        let push = link.call::<TablePush>(&Register {
+            id: self.node.id().clone(),
+            incarnation: self.node.incarnation(),
+            address: self.settings.address.clone(),
+            weight: self.settings.weight,
+        })?;
+        Ok((link, push))
+    }
+
+    /// Runs a registered connection until it ends, and says why it did.
+    fn serve(&self, mut link: Connection, push: TablePush) -> String {
+        info!("registered with the manager at {}", self.settings.manager);
+        let interval = Duration::from_millis(u64::from(push.heartbeat_ms.max(1)));
+        let prepared = (|| {
+            link.stream().set_read_timeout(Some(interval * DEAF))?;
+            *self.stream.lock() = Some(link.stream().try_clone()?);
+            link.stream().try_clone()
+        })();
+        let stream = match prepared {
+            Ok(stream) => stream,
+            Err(error) => return format!("cannot prepare the connection: {error}"),
+        };
+        // Stopping may have looked for the stream just before it was there.
+        if self.is_stopped() {
+            return "stopping".into();
+        }
+        let (beat, beats) = bounded(1);
+        let (node, progress) = (self.node.clone(), self.fetcher.progress.clone());
+        let sender = logging::spawn(format!("{} heartbeat", self.node.id()), move || {
+            send_heartbeats(&node, &stream, interval, &beats, progress);
+        });
+        let sender = match sender {
+            Ok(sender) => sender,
+            Err(error) => return format!("cannot start the heartbeat thread: {error}"),
+        };
+        let trouble = self.receive(&mut link, push, &beat);
+        drop(beat);
+        let _ = link.stream().shutdown(Shutdown::Both);
+        *self.stream.lock() = None;
+        // A panic there has been reported already.
+        let _ = sender.join();
+        trouble
+    }
+
+    fn receive(&self, link: &mut Connection, push: TablePush, beat: &Sender<()>) -> String {
+        if let Err(trouble) = self.adopt(push, beat) {
+            return trouble;
+        }
+        loop {
+            let frame = match link.receive() {
+                Ok(frame) => frame,
+                Err(error) => return error.to_string(),
+            };
+            let taken = match Kind::from_wire(frame.kind) {
+                Some(Kind::TablePush) => TablePush::read(frame.payload)
+                    .map_err(|e| e.to_string())
+                    .and_then(|push| self.adopt(push, beat)),
+                Some(Kind::HeartbeatAck) => {
+                    HeartbeatAck::read(frame.payload).map_err(|e| e.to_string()).and_then(|ack| {
+                        debug!("heartbeat {} heard, view {} is active", ack.sequence, ack.active);
+                        if ack.known { Ok(()) } else { Err("the manager has forgotten us".into()) }
+                    })
+                }
+                _ => Err(format!(
+                    "type {}, format {} from the manager, {FORMAT_BINARY} expected",
+                    frame.kind, frame.format
+                )),
+            };
+            if let Err(trouble) = taken {
+                return trouble;
+            }
+        }
+    }
+
+    fn adopt(&self, push: TablePush, beat: &Sender<()>) -> Result<(), String> {
+        match self.node.adopt(push.view) {
+            Ok(false) => {}
+            Ok(true) => {
+                // A wake-up or a beat that still waits stands for this one too.
+                let _ = self.fetcher.wake.try_send(());
+                let _ = beat.try_send(());
+            }
+            Err(other) => {
+                error!("{other}");
+                return Err(other.to_string());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sends a heartbeat every interval, and at once when asked to.
+fn send_heartbeats(
+    node: &Node,
+    mut stream: &TcpStream,
+    interval: Duration,
+    beats: &Receiver<()>,
+    mut progress: Receiver<()>,
+) {
+    let mut sequence = 0;
+    let mut out = Vec::new();
+    loop {
+        sequence += 1;
+        let report = node.report();
+        out.clear();
+        Heartbeat {
+            incarnation: node.incarnation(),
+            sequence,
+            epoch: report.epoch,
+            synced: report.synced,
+            keys: report.keys,
+            bytes: report.bytes,
+        }
+        .write(&mut out);
+        if stream.write_all(&out).is_err() {
+            // The reading side notices and connects anew.
+            let _ = stream.shutdown(Shutdown::Both);
+            return;
+        }
+        select! {
+            recv(beats) -> beat => if beat.is_err() { return },
+            recv(progress) -> word => if word.is_err() { progress = never() },
+            default(interval) => {}
+        }
+    }
+}

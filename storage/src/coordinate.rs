@@ -1,0 +1,127 @@
+//! Requests that any node takes, whoever keeps the key.
+//!
+//! A node that gets one acts as a client: it routes to the real replicas and waits for all of them. So
+//! programs of the original, which hash keys in their own way and ask whatever node they come to, get the
+//! same promises; and so do small programs that do not want to know about views.
+
+use std::sync::Arc;
+
+use client::{ClientError, GTStoreClient, Placed};
+use cluster::ids::Address;
+use net_common::auth::Secret;
+use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, Kind};
+use net_common::message::Message;
+use net_common::message::data::{self, Delete, Deleted, Found, Get, Put, PutDone};
+use net_common::text::{self, word};
+use parking_lot::Mutex;
+
+/// A node's own client.
+pub struct Coordinator {
+    manager: Address,
+    secret: Option<Secret>,
+    /// Made at the first request: most nodes never need one.
+    client: Mutex<Option<Arc<GTStoreClient>>>,
+}
+
+impl Coordinator {
+    /// A coordinator that learns the view from this manager.
+    pub fn new(manager: Address, secret: Option<Secret>) -> Coordinator {
+        Coordinator { manager, secret, client: Mutex::default() }
+    }
+
+    fn client(&self) -> Result<Arc<GTStoreClient>, ClientError> {
+        if let Some(client) = &*self.client.lock() {
+            return Ok(client.clone());
+        }
+        // Two threads may both get here at the very first; the second client is dropped again.
+        let config = client::Config {
+            secret: self.secret.clone(),
+            ..client::Config::new(self.manager.clone())
+        };
+        let made = Arc::new(GTStoreClient::init(config)?);
+        Ok(self.client.lock().get_or_insert(made).clone())
+    }
+
+    /// Answers a CLIENT_PUT of format 2.
+    pub fn put(&self, put: Put<'_>, out: &mut Vec<u8>) {
+        match self.client().and_then(|client| client.put(put.key, put.value)) {
+            Ok(placed) => PutDone(wire(&placed)).write(out),
+            Err(error) => refuse(&error, out),
+        }
+    }
+
+    /// Answers a CLIENT_GET of format 2.
+    pub fn get(&self, get: Get<'_>, out: &mut Vec<u8>) {
+        match self.client().and_then(|client| client.get(get.0)) {
+            Ok(Some(got)) => {
+                Found { primary: got.primary.as_str(), value: Some(&got.value) }.write(out);
+            }
+            Ok(None) => Found { primary: "", value: None }.write(out),
+            Err(error) => refuse(&error, out),
+        }
+    }
+
+    /// Answers a CLIENT_DELETE of format 2.
+    pub fn delete(&self, delete: Delete<'_>, out: &mut Vec<u8>) {
+        match self.client().and_then(|client| client.delete(delete.0)) {
+            Ok(placed) => Deleted(wire(&placed)).write(out),
+            Err(error) => refuse(&error, out),
+        }
+    }
+
+    /// Answers a request of format 0.
+    pub fn text(&self, frame: Frame<'_>, out: &mut Vec<u8>) {
+        let answered = match Kind::from_wire(frame.kind) {
+            Some(Kind::ClientPut) => self.text_put(frame.payload, Kind::PutOk, out),
+            // The original's primary passes a put on to the replicas; here each is coordinated.
+            Some(Kind::ReplPut) => self.text_put(frame.payload, Kind::ReplAck, out),
+            Some(Kind::ClientGet) => self.text_get(frame.payload, out),
+            _ => Err(word::UNKNOWN),
+        };
+        if let Err(word) = answered {
+            frame::write_error(out, FORMAT_TEXT, word, "");
+        }
+    }
+
+    fn text_put(&self, payload: &[u8], ok: Kind, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        let (key, value) = text::parse_put(payload).ok_or(word::BAD_PUT)?;
+        self.client().and_then(|client| client.put(key, value)).map_err(|e| text_word(&e))?;
+        frame::write(out, ok, FORMAT_TEXT, |out| out.extend_from_slice(b"ok"));
+        Ok(())
+    }
+
+    fn text_get(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+        let got = self.client().and_then(|client| client.get(key)).map_err(|e| text_word(&e))?;
+        let value = got.ok_or(word::MISSING)?.value;
+        frame::write(out, Kind::GetOk, FORMAT_TEXT, |out| out.extend_from_slice(&value));
+        Ok(())
+    }
+}
+
+fn wire(placed: &Placed) -> data::Placed<'_> {
+    // A write set has at most twice MAX_COPIES members, which fits.
+    data::Placed { primary: placed.primary.as_str(), copies: placed.copies as u8 }
+}
+
+fn refuse(error: &ClientError, out: &mut Vec<u8>) {
+    let word = match error {
+        ClientError::BadKey(_) => "bad key",
+        ClientError::BadValue(_) | ClientError::BadList(_) => "bad value",
+        ClientError::NoManager { .. } | ClientError::NotEnoughReplicas { .. } => "unavailable",
+        ClientError::Unknown { .. } => "outcome unknown",
+        ClientError::Refused(_) => "refused",
+    };
+    frame::write_error(out, FORMAT_BINARY, word, &error.to_string());
+}
+
+/// The original's word for what went wrong; for what it never knew, one of the same kind.
+fn text_word(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::BadKey(_) => word::BAD_KEY,
+        ClientError::BadValue(_) | ClientError::BadList(_) => word::BAD_VALUE,
+        ClientError::Unknown { .. } => "outcome unknown",
+        ClientError::NoManager { .. }
+        | ClientError::NotEnoughReplicas { .. }
+        | ClientError::Refused(_) => word::UNAVAILABLE,
+    }
+}

@@ -1,0 +1,53 @@
+//! `storage`: the program. See `storage --help`.
+
+use std::process::ExitCode;
+
+use crossbeam_channel::{bounded, select};
+use log::{error, info, warn};
+use net_common::flags::{self, FAILED, REFUSED};
+use net_common::{bind, descriptors, logging, signals};
+use storage::{Storage, args};
+
+fn main() -> ExitCode {
+    flags::main("storage", run)
+}
+
+/// Descriptors that a node needs besides its clients' connections.
+const OWN_DESCRIPTORS: u64 = 256;
+
+fn run() -> Result<ExitCode, (u8, String)> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(args) = args::parse(&arguments).map_err(|e| (REFUSED, e.to_string()))? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    logging::start(args.log_level);
+    let stop = signals::Stop::register().map_err(|e| (FAILED, e.to_string()))?;
+    if let Some(limit) = descriptors::raise_limit()
+        && limit < args.config.limits.connections as u64 + OWN_DESCRIPTORS
+    {
+        warn!("the system allows {limit} open files: fewer connections than --max-connections");
+    }
+    let listener = bind::listen(&args.bind, args.port, args.config.secret.is_some())
+        .map_err(|e| (REFUSED, e.to_string()))?;
+    info!("{args}");
+    let mut storage =
+        Storage::start(listener, args.config).map_err(|e| (REFUSED, e.to_string()))?;
+    info!("listening on {}", storage.address());
+
+    let (told, signal) = bounded(1);
+    logging::spawn("storage signals".into(), move || told.send(stop.wait()))
+        .map_err(|e| (FAILED, e.to_string()))?;
+    select! {
+        recv(signal) -> signal => {
+            info!("{}: stopping", signal.unwrap_or("signal"));
+            storage.stop();
+            Ok(ExitCode::SUCCESS)
+        }
+        recv(storage.refused().clone()) -> why => {
+            storage.stop();
+            let why = why.unwrap_or_else(|_| "the control thread ended".into());
+            error!("{why}");
+            Err((REFUSED, why))
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What all threads of a node share: its records, its tenure of the ring, its clock.
+//!
+//! Locks, in the order in which they may be taken: the tenure, then an arc of the table. A request
+//! holds the tenure for reading from its check to its store or read, and adopting a view takes it for
+//! writing, so check and access are one step with respect to views (rule N1, RULES-WHY F2). Nothing
+//! is sent or received under a lock.
+
+use std::sync::{Arc, OnceLock};
+
+use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
+use cluster::limits::Limits;
+use cluster::membership::Report;
+use cluster::replica::WriteAnswer;
+use cluster::ring::arc_of_key;
+use cluster::tenure::{Refusal, Tenure};
+use cluster::version::{Clock, ServerClock};
+use cluster::view::{Routes, View};
+use log::{debug, info};
+use net_common::clock;
+use net_common::message::control::Info;
+use net_common::message::data::{
+    Body, PageWriter, RangePage, RangePull, ReadAnswer, ReadAnswers, ReadBatch, Record, WriteAcks,
+    WriteBatch,
+};
+use parking_lot::{Mutex, RwLock};
+
+use crate::snapshot::Notes;
+use crate::table::{Size, Table};
+
+/// Records that a page carries, in bytes, after which it ends. Large enough that a transfer is not a
+/// series of round trips, small enough not to hold up others on the connection.
+const PAGE: usize = 512 << 10;
+
+/// A view of another cluster than the node's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the manager belongs to cluster {theirs}, this node to {ours}; to join that one, start it anew"
+)]
+pub struct OtherCluster {
+    /// The cluster of this node's view.
+    pub ours: ClusterId,
+    /// The cluster of the view that came.
+    pub theirs: ClusterId,
+}
+
+/// One node's state.
+pub struct Node {
+    id: NodeId,
+    incarnation: Incarnation,
+    tenure: RwLock<Tenure>,
+    /// Made when the first view tells how many arcs there are.
+    table: OnceLock<Table>,
+    clock: Mutex<ServerClock>,
+    notes: Notes,
+    connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
+}
+
+impl Node {
+    /// A node that has seen no view and holds nothing.
+    pub fn new(id: NodeId, incarnation: Incarnation, notes: Notes) -> Node {
+        Node {
+            tenure: RwLock::new(Tenure::new(id.clone(), incarnation)),
+            id,
+            incarnation,
+            table: OnceLock::new(),
+            clock: Mutex::default(),
+            notes,
+            connections: OnceLock::new(),
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    /// This start of its process.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Tells the node how to count its connections, once there is a server.
+    pub fn count_connections(&self, count: Box<dyn Fn() -> usize + Send + Sync>) {
+        // Set once at start; a second count would be the same.
+        let _ = self.connections.set(count);
+    }
+
+    fn clock(&self) -> Clock {
+        self.clock.lock().read(clock::wall_ms())
+    }
+
+    /// The records, once there is a view.
+    pub fn table(&self) -> Option<&Table> {
+        self.table.get()
+    }
+
+    /// How much it holds.
+    pub fn size(&self) -> Size {
+        self.table.get().map(Table::size).unwrap_or_default()
+    }
+
+    /// The newest view that it has adopted.
+    pub fn routes(&self) -> Option<Arc<Routes>> {
+        self.tenure.read().routes().cloned()
+    }
+
+    /// What to say in a heartbeat.
+    pub fn report(&self) -> Report {
+        let Size { keys, bytes } = self.size();
+        let tenure = self.tenure.read();
+        Report { epoch: tenure.epoch(), synced: tenure.synced().clone(), keys, bytes }
+    }
+
+    /// Who it is and how much it holds.
+    pub fn info(&self) -> Info {
+        let Size { keys, bytes } = self.size();
+        let connections = self.connections.get().map_or(0, |count| count());
+        Info {
+            id: self.id.clone(),
+            incarnation: self.incarnation,
+            epoch: self.tenure.read().epoch(),
+            keys,
+            bytes,
+            connections: connections as u32,
+        }
+    }
+
+    /// Adopts a view, if it is newer than the present one. Waits for requests under the present one.
+    /// Returns whether it was adopted.
+    ///
+    /// # Errors
+    /// [`OtherCluster`]; nothing changed.
+    pub fn adopt(&self, view: View) -> Result<bool, OtherCluster> {
+        if let Some(routes) = self.routes()
+            && routes.view().cluster != view.cluster
+        {
+            return Err(OtherCluster { ours: routes.view().cluster, theirs: view.cluster });
+        }
+        if !view.arcs.is_empty() {
+            self.table.get_or_init(|| Table::new(view.arcs.len()));
+        }
+        let routes = Arc::new(Routes::new(view));
+        // Freed after the lock: dropping many records takes a while.
+        let mut dropped = Vec::new();
+        let adoption = {
+            let mut tenure = self.tenure.write();
+            let Some(adoption) = tenure.adopt(routes.clone()) else { return Ok(false) };
+            if let Some(table) = self.table.get() {
+                dropped.extend(adoption.to_drop.iter().map(|&arc| table.take(arc)));
+            }
+            adoption
+        };
+        info!(
+            "view {}: {} members, {} arcs to fetch, {} dropped",
+            routes.epoch(),
+            routes.view().members.len(),
+            adoption.to_fetch.len(),
+            dropped.len()
+        );
+        Ok(true)
+    }
+
+    /// Answers a batch of writes.
+    pub fn write(&self, batch: &WriteBatch<'_>) -> WriteAcks {
+        let own_clock = self.clock();
+        let tenure = self.tenure.read();
+        let mut newest = 0;
+        let mut stored = 0;
+        let answers = batch
+            .records
+            .iter()
+            .map(|record| {
+                let answer = self.write_one(&tenure, batch.epoch, record, own_clock);
+                if matches!(answer, WriteAnswer::Stored | WriteAnswer::BlindStored) {
+                    newest = newest.max(record.version.clock);
+                    stored += 1;
+                }
+                answer
+            })
+            .collect();
+        let epoch = tenure.epoch();
+        drop(tenure);
+        if stored > 0 {
+            self.clock.lock().fold(newest);
+            self.notes.wrote(stored);
+        }
+        WriteAcks { epoch, clock: own_clock.max(newest), answers }
+    }
+
+    fn write_one(
+        &self,
+        tenure: &Tenure,
+        epoch: Epoch,
+        record: &Record<'_>,
+        own_clock: Clock,
+    ) -> WriteAnswer {
+        let Some((table, limits)) = self.serving(tenure) else { return WriteAnswer::WrongEpoch };
+        if limits.check_key(record.key).is_err() {
+            return WriteAnswer::BadKey;
+        }
+        if let Body::Value(value) = record.body
+            && limits.check_value(value).is_err()
+        {
+            return WriteAnswer::BadValue;
+        }
+        let arc = arc_of_key(record.key, table.arcs());
+        match tenure.admit_write(epoch, arc) {
+            Ok(standing) => table.write(arc, record, own_clock, standing),
+            Err(Refusal::WrongEpoch | Refusal::Syncing) => WriteAnswer::WrongEpoch,
+        }
+    }
+
+    /// The table and the limits in force, once a view has told them.
+    fn serving(&self, tenure: &Tenure) -> Option<(&Table, Limits)> {
+        Some((self.table.get()?, tenure.routes()?.view().limits))
+    }
+
+    /// Answers a batch of reads: appends a READ_REPLY's payload, each record straight from the table.
+    pub fn read(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
+        let clock = self.clock();
+        let tenure = self.tenure.read();
+        ReadAnswers::encode_head(tenure.epoch(), clock, batch.keys.len(), out);
+        for key in &batch.keys {
+            self.read_one(&tenure, key, out);
+        }
+    }
+
+    fn read_one(&self, tenure: &Tenure, key: &[u8], out: &mut Vec<u8>) {
+        let Some((table, limits)) = self.serving(tenure) else {
+            return ReadAnswer::WrongEpoch.encode(out);
+        };
+        if limits.check_key(key).is_err() {
+            return ReadAnswer::BadKey.encode(out);
+        }
+        let arc = arc_of_key(key, table.arcs());
+        match tenure.admit_read(arc) {
+            Err(Refusal::WrongEpoch) => ReadAnswer::WrongEpoch.encode(out),
+            Err(Refusal::Syncing) => ReadAnswer::Syncing.encode(out),
+            Ok(()) => table.read(arc, key, |found| match found {
+                None => ReadAnswer::Absent.encode(out),
+                Some((version, body)) => ReadAnswer::Record(version, body).encode(out),
+            }),
+        }
+    }
+
+    /// Answers a pull: appends a RANGE_PAGE's payload with as many whole arcs as fit, and the first
+    /// part of one that does not.
+    pub fn page(&self, pull: &RangePull<'_>, out: &mut Vec<u8>) {
+        let tenure = self.tenure.read();
+        let mut page = PageWriter::begin(tenure.epoch(), out);
+        let Some(table) = self.table.get() else { return };
+        for (i, &arc) in pull.arcs.iter().enumerate() {
+            let arc = usize::from(arc);
+            if arc >= table.arcs() || tenure.admit_page(pull.epoch, arc).is_err() {
+                return;
+            }
+            let after = if i == 0 { pull.after } else { &[] };
+            if !table.page(arc, after, |record| page.push(&record, PAGE)) {
+                return;
+            }
+            page.complete_arc();
+        }
+    }
+
+    /// The arcs that it keeps and has yet to fetch, and the view that says so.
+    pub fn missing(&self) -> Option<(Arc<Routes>, Vec<usize>)> {
+        let tenure = self.tenure.read();
+        let missing = tenure.missing();
+        let routes = tenure.routes()?.clone();
+        (!missing.is_empty()).then_some((routes, missing))
+    }
+
+    /// Merges a page that was asked for with `arcs`. Returns whether all of it counted: it does not
+    /// if another view was adopted meanwhile.
+    pub fn merge(&self, page: &RangePage<'_>, arcs: &[u16]) -> bool {
+        let Some(table) = self.table.get() else { return false };
+        {
+            let tenure = self.tenure.read();
+            for record in &page.records {
+                let arc = arc_of_key(record.key, table.arcs());
+                if !tenure.may_merge(page.epoch, arc) {
+                    return false;
+                }
+                table.merge(arc, record);
+            }
+        }
+        let mut tenure = self.tenure.write();
+        let mut all = true;
+        for &arc in arcs.iter().take(page.complete as usize) {
+            all &= tenure.fetched(page.epoch, usize::from(arc));
+        }
+        debug!("fetched {} records, {} arcs", page.records.len(), page.complete);
+        all
+    }
+}

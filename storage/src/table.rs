@@ -1,0 +1,270 @@
+//! The records in memory.
+//!
+//! One hash table for each arc of the ring, each behind a lock of its own: two requests meet only if
+//! their keys share one of thousands of arcs, and what moves between nodes, an arc, is one table here.
+//!
+//! A record is a single allocation: a header (flags, key length, version), the key, the value. A table's
+//! slot is a pointer and a length. An update of the same length overwrites in place, so a steady
+//! workload does not touch the allocator.
+//!
+//! Invariants: a key is only ever in its own arc's table; a record's version never goes down; `keys` and
+//! `bytes` count what has a value, tombstones not.
+
+use cluster::replica::{self, WriteAnswer};
+use cluster::tenure::Standing;
+use cluster::version::{Clock, Op, Version};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use net_common::message::data::{Body, Record};
+use parking_lot::RwLock;
+
+use std::hash::BuildHasher;
+
+/// All records of one node.
+pub struct Table {
+    arcs: Box<[RwLock<Shard>]>,
+    /// Seeded anew in every process: whoever chooses keys must not choose our collisions.
+    hasher: foldhash::quality::RandomState,
+}
+
+/// One arc's records. Moved out as a whole when the arc is dropped.
+#[derive(Default)]
+pub struct Shard {
+    records: HashTable<Stored>,
+    keys: u64,
+    bytes: u64,
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Keys with a value.
+    pub keys: u64,
+    /// Bytes of those keys and their values.
+    pub bytes: u64,
+}
+
+impl Table {
+    /// An empty table for a ring of so many arcs.
+    pub fn new(arcs: usize) -> Table {
+        Table {
+            arcs: (0..arcs).map(|_| RwLock::default()).collect(),
+            hasher: foldhash::quality::RandomState::default(),
+        }
+    }
+
+    /// How many arcs it has.
+    pub fn arcs(&self) -> usize {
+        self.arcs.len()
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// Applies rule N2 to one record of an arc and says what to answer.
+    pub fn write(
+        &self,
+        arc: usize,
+        record: &Record<'_>,
+        own_clock: Clock,
+        standing: Standing,
+    ) -> WriteAnswer {
+        let hash = self.hash(record.key);
+        let mut shard = self.arcs[arc].write();
+        let found = shard.records.find(hash, |stored| stored.key() == record.key);
+        let (held, same) = match found {
+            None => (Version::ABSENT, false),
+            Some(stored) => (stored.version(), stored.body() == record.body),
+        };
+        let decision = replica::decide(held, record.version, same, own_clock, standing);
+        if decision.keep {
+            shard.keep(&self.hasher, hash, record);
+        }
+        decision.answer
+    }
+
+    /// Takes a record of a page: the higher version wins.
+    pub fn merge(&self, arc: usize, record: &Record<'_>) {
+        let hash = self.hash(record.key);
+        let mut shard = self.arcs[arc].write();
+        let held = shard.records.find(hash, |stored| stored.key() == record.key);
+        if held.is_none_or(|stored| stored.version() < record.version) {
+            shard.keep(&self.hasher, hash, record);
+        }
+    }
+
+    /// Looks a key up and hands what there is to `with`, without copying it, while the arc is locked for
+    /// writers.
+    pub fn read<T>(
+        &self,
+        arc: usize,
+        key: &[u8],
+        with: impl FnOnce(Option<(Version, Body<'_>)>) -> T,
+    ) -> T {
+        let shard = self.arcs[arc].read();
+        let found = shard.records.find(self.hash(key), |stored| stored.key() == key);
+        with(found.map(|stored| (stored.version(), stored.body())))
+    }
+
+    /// Hands the records of an arc with keys above `after` (all, if that is empty) to `with`, in the
+    /// order of their keys, until that returns `false`. Returns whether all were handed out.
+    pub fn page(&self, arc: usize, after: &[u8], mut with: impl FnMut(Record<'_>) -> bool) -> bool {
+        let shard = self.arcs[arc].read();
+        let mut records: Vec<&Stored> = shard
+            .records
+            .iter()
+            .filter(|stored| after.is_empty() || stored.key() > after)
+            .collect();
+        records.sort_unstable_by_key(|stored| stored.key());
+        records.into_iter().all(|stored| with(stored.record()))
+    }
+
+    /// Takes all records of an arc away. They are freed where the returned shard is dropped, which need
+    /// not be under a lock.
+    pub fn take(&self, arc: usize) -> Shard {
+        std::mem::take(&mut *self.arcs[arc].write())
+    }
+
+    /// How much there is. Locks one arc after the other, so it is exact only while nobody writes.
+    pub fn size(&self) -> Size {
+        self.arcs.iter().fold(Size::default(), |sum, shard| {
+            let shard = shard.read();
+            Size { keys: sum.keys + shard.keys, bytes: sum.bytes + shard.bytes }
+        })
+    }
+}
+
+impl Shard {
+    fn keep(&mut self, hasher: &impl BuildHasher, hash: u64, record: &Record<'_>) {
+        let rehash = |stored: &Stored| hasher.hash_one(stored.key());
+        match self.records.entry(hash, |stored| stored.key() == record.key, rehash) {
+            Entry::Occupied(mut slot) => {
+                let stored = slot.get_mut();
+                let before = stored.size();
+                stored.replace(record);
+                let after = stored.size();
+                self.keys = self.keys - before.keys + after.keys;
+                self.bytes = self.bytes - before.bytes + after.bytes;
+            }
+            Entry::Vacant(slot) => {
+                let stored = Stored::new(record);
+                let size = stored.size();
+                slot.insert(stored);
+                self.keys += size.keys;
+                self.bytes += size.bytes;
+            }
+        }
+    }
+}
+
+/// One record: flags (1 byte), key length (2), clock (8), writer (8), for read-modify-writes step and
+/// op (24), then key and value. Numbers are in the machine's own order; they never leave the process.
+struct Stored(Box<[u8]>);
+
+const TOMBSTONE: u8 = 0b01;
+const STEPPED: u8 = 0b10;
+const CLOCK: usize = 3;
+const WRITER: usize = 11;
+const STEP: usize = 19;
+const OP_WRITER: usize = 27;
+const OP_COUNT: usize = 35;
+const PLAIN_HEADER: usize = 19;
+const STEPPED_HEADER: usize = 43;
+
+impl Stored {
+    fn new(record: &Record<'_>) -> Stored {
+        let mut bytes = vec![0; encoded_len(record)].into_boxed_slice();
+        encode(record, &mut bytes);
+        Stored(bytes)
+    }
+
+    /// Becomes another version of the same key.
+    fn replace(&mut self, record: &Record<'_>) {
+        if self.0.len() == encoded_len(record) {
+            encode(record, &mut self.0);
+        } else {
+            *self = Stored::new(record);
+        }
+    }
+
+    fn number(&self, at: usize) -> u64 {
+        u64::from_ne_bytes(self.0[at..at + 8].try_into().expect("eight bytes"))
+    }
+
+    fn header(&self) -> usize {
+        if self.0[0] & STEPPED == 0 { PLAIN_HEADER } else { STEPPED_HEADER }
+    }
+
+    fn key_len(&self) -> usize {
+        usize::from(u16::from_ne_bytes([self.0[1], self.0[2]]))
+    }
+
+    fn key(&self) -> &[u8] {
+        let header = self.header();
+        &self.0[header..header + self.key_len()]
+    }
+
+    fn version(&self) -> Version {
+        let version = Version::plain(self.number(CLOCK), self.number(WRITER));
+        if self.0[0] & STEPPED == 0 {
+            return version;
+        }
+        let op = Op { writer: self.number(OP_WRITER), count: self.number(OP_COUNT) };
+        Version { step: self.number(STEP), op, ..version }
+    }
+
+    fn body(&self) -> Body<'_> {
+        match self.0[0] & TOMBSTONE {
+            0 => Body::Value(&self.0[self.header() + self.key_len()..]),
+            _ => Body::Tombstone,
+        }
+    }
+
+    fn record(&self) -> Record<'_> {
+        Record { key: self.key(), version: self.version(), body: self.body() }
+    }
+
+    fn size(&self) -> Size {
+        match self.body() {
+            Body::Value(value) => Size { keys: 1, bytes: (self.key_len() + value.len()) as u64 },
+            Body::Tombstone => Size::default(),
+        }
+    }
+}
+
+fn encoded_len(record: &Record<'_>) -> usize {
+    let header = if record.version.is_plain() { PLAIN_HEADER } else { STEPPED_HEADER };
+    let value = match record.body {
+        Body::Value(value) => value.len(),
+        Body::Tombstone => 0,
+    };
+    header + record.key.len() + value
+}
+
+fn encode(record: &Record<'_>, into: &mut [u8]) {
+    let Record { key, version, body } = record;
+    let mut flags = 0;
+    into[CLOCK..CLOCK + 8].copy_from_slice(&version.clock.to_ne_bytes());
+    into[WRITER..WRITER + 8].copy_from_slice(&version.writer.to_ne_bytes());
+    let header = if version.is_plain() {
+        PLAIN_HEADER
+    } else {
+        flags |= STEPPED;
+        into[STEP..STEP + 8].copy_from_slice(&version.step.to_ne_bytes());
+        into[OP_WRITER..OP_WRITER + 8].copy_from_slice(&version.op.writer.to_ne_bytes());
+        into[OP_COUNT..OP_COUNT + 8].copy_from_slice(&version.op.count.to_ne_bytes());
+        STEPPED_HEADER
+    };
+    let key_len = u16::try_from(key.len()).expect("keys are below 64 KiB");
+    into[1..3].copy_from_slice(&key_len.to_ne_bytes());
+    into[header..header + key.len()].copy_from_slice(key);
+    match body {
+        Body::Value(value) => into[header + key.len()..].copy_from_slice(value),
+        Body::Tombstone => flags |= TOMBSTONE,
+    }
+    into[0] = flags;
+}
+
+#[cfg(test)]
+mod tests;
