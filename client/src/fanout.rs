@@ -3,19 +3,25 @@
 //! Operations are grouped by node, so that a node gets one frame of writes and one of reads however
 //! many operations there are. All frames are sent before the first answer is waited for: the nodes work
 //! in parallel while this one thread blocks on them in turn. (No deadlock: a node reads a whole frame
-//! before it answers, and has at most these two frames of ours.)
+//! before it answers, and has at most these two frames of ours, and a COMMIT, which has no answer.)
 
+use std::borrow::Cow;
+
+use cluster::operation::{Found, Need, ReadAnswer, Request};
+use cluster::replica::State;
+use cluster::version::Version;
 use cluster::view::Routes;
 use cluster::write_round::Reply;
 use log::debug;
 use net_common::connection::{Connection, NetError};
-use net_common::message::data::{ReadAnswers, ReadBatch, Record, WriteAcks, WriteBatch};
+use net_common::message::data::{self, Body, ReadAnswers, ReadBatch, Write, WriteAcks, WriteBatch};
 
+use crate::commits::Commits;
 use crate::links::Links;
-use crate::operation::{Need, Operation, Work};
+use crate::operation::Task;
 
 /// What an attempt came to.
-pub(crate) struct Outcome {
+pub(crate) struct Attempt {
     /// What each operation needs, in their order.
     pub(crate) needs: Vec<Need>,
     /// The highest clock that a replica told.
@@ -33,35 +39,49 @@ struct Leg {
     link: Option<Connection>,
 }
 
-/// Runs one attempt of all operations that have no outcome yet.
-pub(crate) fn attempt(links: &Links, routes: &Routes, batch: &mut [Operation<'_>]) -> Outcome {
-    let mut outcome = Outcome { needs: vec![Need::Nothing; batch.len()], clock: 0, trouble: None };
-    let mut legs = legs(routes, batch, &mut outcome);
+/// Runs one attempt of all operations that have no result yet.
+pub(crate) fn attempt(
+    links: &Links,
+    commits: &Commits,
+    routes: &Routes,
+    batch: &mut [Task<'_>],
+) -> Attempt {
+    let mut attempt = Attempt { needs: vec![Need::Nothing; batch.len()], clock: 0, trouble: None };
+    let mut writing = Vec::new();
+    let mut legs = legs(routes, batch, &mut writing, &mut attempt);
     for leg in &mut legs {
-        send(links, routes, batch, leg, &mut outcome);
+        send(links, commits, routes, batch, leg, &mut attempt);
     }
     for leg in &mut legs {
-        receive(links, routes, batch, leg, &mut outcome);
+        receive(links, routes, batch, leg, &mut attempt);
     }
-    for (operation, need) in batch.iter_mut().zip(&mut outcome.needs) {
-        if operation.outcome.is_none() && matches!(operation.work, Work::Write { .. }) {
-            *need = operation.conclude_write(routes);
-        }
+    for i in writing {
+        attempt.needs[i] = batch[i].operation.conclude();
     }
-    outcome
+    attempt
 }
 
-fn legs(routes: &Routes, batch: &mut [Operation<'_>], outcome: &mut Outcome) -> Vec<Leg> {
+/// Groups the operations by node, and notes which of them write.
+fn legs(
+    routes: &Routes,
+    batch: &mut [Task<'_>],
+    writing: &mut Vec<usize>,
+    attempt: &mut Attempt,
+) -> Vec<Leg> {
     let mut legs: Vec<Leg> = Vec::new();
     let mut leg_of = vec![usize::MAX; routes.view().members.len()];
-    for (i, operation) in batch.iter_mut().enumerate() {
-        if operation.outcome.is_some() {
+    for (i, task) in batch.iter_mut().enumerate() {
+        if task.result.is_some() {
             continue;
         }
-        let members = operation.begin(routes);
+        let members = task.operation.begin(routes, task.key);
         if members.is_empty() {
-            outcome.needs[i] = Need::View;
-            outcome.trouble = Some("no node serves this key".into());
+            attempt.needs[i] = Need::View;
+            attempt.trouble = Some("no node serves this key".into());
+            continue;
+        }
+        if task.operation.is_writing() {
+            writing.push(i);
         }
         for &place in members {
             let leg = &mut leg_of[usize::from(place)];
@@ -69,10 +89,9 @@ fn legs(routes: &Routes, batch: &mut [Operation<'_>], outcome: &mut Outcome) -> 
                 *leg = legs.len();
                 legs.push(Leg { place, writes: Vec::new(), reads: Vec::new(), link: None });
             }
-            match operation.work {
-                Work::Write { .. } => legs[*leg].writes.push(i),
-                Work::Read { .. } => legs[*leg].reads.push(i),
-            }
+            let leg = &mut legs[*leg];
+            let side = if task.operation.is_writing() { &mut leg.writes } else { &mut leg.reads };
+            side.push(i);
         }
     }
     legs
@@ -81,22 +100,24 @@ fn legs(routes: &Routes, batch: &mut [Operation<'_>], outcome: &mut Outcome) -> 
 /// Sends a leg's frames. What fails here is settled here: the leg has no link afterwards.
 fn send(
     links: &Links,
+    commits: &Commits,
     routes: &Routes,
-    batch: &mut [Operation<'_>],
+    batch: &mut [Task<'_>],
     leg: &mut Leg,
-    outcome: &mut Outcome,
+    attempt: &mut Attempt,
 ) {
     let address = &routes.member(leg.place).address;
     let mut link = match links.take(address) {
         Ok(link) => link,
         Err(error) => {
             links.forget(address);
-            return fail(routes, batch, leg, &error, outcome);
+            return fail(routes, batch, leg, &error, attempt);
         }
     };
+    commits.ride(&mut link);
     if !leg.writes.is_empty() {
-        let records = leg.writes.iter().filter_map(|&i| record(&batch[i])).collect();
-        link.push(&WriteBatch { epoch: routes.epoch(), records });
+        let writes = leg.writes.iter().filter_map(|&i| write(&batch[i])).collect();
+        link.push(&WriteBatch { epoch: routes.epoch(), writes });
     }
     if !leg.reads.is_empty() {
         let keys = leg.reads.iter().map(|&i| batch[i].key).collect();
@@ -106,43 +127,45 @@ fn send(
         Ok(()) => leg.link = Some(link),
         Err(error) => {
             links.forget(address);
-            fail(routes, batch, leg, &error, outcome);
+            fail(routes, batch, leg, &error, attempt);
         }
     }
 }
 
-fn record<'a>(operation: &Operation<'a>) -> Option<Record<'a>> {
-    match operation.work {
-        Work::Write { body, version, .. } => Some(Record { key: operation.key, version, body }),
-        Work::Read { .. } => None,
+fn write<'t>(task: &'t Task<'_>) -> Option<Write<'t>> {
+    match task.operation.request() {
+        Request::Write { version, body, born } => {
+            let body = body.as_ref().map_or(Body::Tombstone, |value| Body::Value(value));
+            Some(Write { key: task.key, version, born, body })
+        }
+        Request::Read => None,
     }
 }
 
 fn receive(
     links: &Links,
     routes: &Routes,
-    batch: &mut [Operation<'_>],
+    batch: &mut [Task<'_>],
     leg: &mut Leg,
-    outcome: &mut Outcome,
+    attempt: &mut Attempt,
 ) {
     let Some(mut link) = leg.link.take() else { return };
-    let address = &routes.member(leg.place).address;
-    let received = receive_writes(&mut link, batch, leg, outcome)
-        .and_then(|()| receive_reads(&mut link, routes, batch, leg, outcome));
+    let received = receive_writes(&mut link, batch, leg, attempt)
+        .and_then(|()| receive_reads(&mut link, batch, leg, attempt));
     match received {
         Ok(()) => links.put_back(link),
         Err(error) => {
-            links.forget(address);
-            fail(routes, batch, leg, &error, outcome);
+            links.forget(link.address());
+            fail(routes, batch, leg, &error, attempt);
         }
     }
 }
 
 fn receive_writes(
     link: &mut Connection,
-    batch: &mut [Operation<'_>],
+    batch: &mut [Task<'_>],
     leg: &mut Leg,
-    outcome: &mut Outcome,
+    attempt: &mut Attempt,
 ) -> Result<(), NetError> {
     if leg.writes.is_empty() {
         return Ok(());
@@ -151,20 +174,19 @@ fn receive_writes(
     if acks.answers.len() != leg.writes.len() {
         return Err(miscounted(link));
     }
-    outcome.clock = outcome.clock.max(acks.clock);
+    attempt.clock = attempt.clock.max(acks.clock);
     // Emptied, so that a failure of the reads after it does not count these a second time.
     for (i, answer) in leg.writes.drain(..).zip(acks.answers) {
-        batch[i].wrote(Reply::Answer(answer));
+        batch[i].operation.wrote(Reply::Answer(answer));
     }
     Ok(())
 }
 
 fn receive_reads(
     link: &mut Connection,
-    routes: &Routes,
-    batch: &mut [Operation<'_>],
+    batch: &mut [Task<'_>],
     leg: &mut Leg,
-    outcome: &mut Outcome,
+    attempt: &mut Attempt,
 ) -> Result<(), NetError> {
     if leg.reads.is_empty() {
         return Ok(());
@@ -173,10 +195,26 @@ fn receive_reads(
     if reply.answers.len() != leg.reads.len() {
         return Err(miscounted(link));
     }
-    outcome.clock = outcome.clock.max(reply.clock);
-    let from = &routes.member(leg.place).id;
+    attempt.clock = attempt.clock.max(reply.clock);
+    let (epoch, clock) = (reply.epoch, reply.clock);
+    let found =
+        |version, body, state| ReadAnswer::Found(Found { version, body, state, epoch, clock });
     for (i, answer) in leg.reads.drain(..).zip(reply.answers) {
-        outcome.needs[i] = batch[i].read(Some(answer), from);
+        let answer = match answer {
+            // What was never there needs nobody's confirmation.
+            data::ReadAnswer::Absent => found(Version::ABSENT, None, State::Committed),
+            data::ReadAnswer::Record(version, state, Body::Value(value)) => {
+                found(version, Some(Cow::Owned(value.to_vec())), state)
+            }
+            data::ReadAnswer::Record(version, state, Body::Tombstone) => {
+                found(version, None, state)
+            }
+            data::ReadAnswer::WrongEpoch => ReadAnswer::WrongEpoch,
+            data::ReadAnswer::Syncing => ReadAnswer::Syncing,
+            data::ReadAnswer::NoLease => ReadAnswer::NoLease,
+            data::ReadAnswer::BadKey => ReadAnswer::BadKey,
+        };
+        attempt.needs[i] = batch[i].operation.got(Some(answer));
     }
     Ok(())
 }
@@ -191,20 +229,20 @@ fn miscounted(link: &Connection) -> NetError {
 /// Settles what a leg's failure means for the operations that still wait on it.
 fn fail(
     routes: &Routes,
-    batch: &mut [Operation<'_>],
+    batch: &mut [Task<'_>],
     leg: &mut Leg,
     error: &NetError,
-    outcome: &mut Outcome,
+    attempt: &mut Attempt,
 ) {
     let member = routes.member(leg.place);
     debug!("{}: {error}", member.id);
     // A server that turns a connection away has not looked at what was sent on it.
     let is_unsent = error.is_unsent() || matches!(error.word(), Some("busy" | "auth"));
     for i in leg.writes.drain(..) {
-        batch[i].wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
+        batch[i].operation.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
     }
     for i in leg.reads.drain(..) {
-        outcome.needs[i] = batch[i].read(None, &member.id);
+        attempt.needs[i] = batch[i].operation.got(None);
     }
-    outcome.trouble = Some(format!("{}: {error}", member.id));
+    attempt.trouble = Some(format!("{}: {error}", member.id));
 }

@@ -16,17 +16,18 @@
 //! ```
 //!
 //! A put goes to every replica at once and is acknowledged when all hold it; a get goes to the first
-//! replica, and to the next if that does not answer ([`cluster::write_round`] and
-//! [`cluster::read_round`] decide). What goes wrong on the way (a broken connection, a view that is out
+//! replica, and to the next if that does not answer ([`cluster::operation`] decides). What goes wrong on the way (a broken connection, a view that is out
 //! of date, a node that just died) is retried under a new view until the deadline.
 //!
 //! Inside: [`router`] keeps the view, [`links`] the connections, [`fanout`] sends a batch to the nodes
-//! it concerns and collects the answers, [`operation`] is one put, get or delete on its way.
+//! it concerns and collects the answers, [`commits`] tells replicas afterwards that a write is done.
 
 pub mod args;
 pub mod command;
+pub mod commits;
 pub mod error;
 pub mod fanout;
+pub mod finish;
 pub mod links;
 pub mod operation;
 pub mod router;

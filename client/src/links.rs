@@ -28,15 +28,18 @@ impl Links {
     /// # Errors
     /// [`NetError`] where none can be made.
     pub fn take(&self, address: &Address) -> Result<Connection, NetError> {
+        match self.take_kept(address) {
+            Some(connection) => Ok(connection),
+            None => Connection::dial(address, &self.dial),
+        }
+    }
+
+    /// A kept connection to `address` that is still good, if there is one.
+    pub fn take_kept(&self, address: &Address) -> Option<Connection> {
         loop {
-            let kept = self.idle.lock().get_mut(address).and_then(Vec::pop);
-            match kept {
-                None => return Connection::dial(address, &self.dial),
-                Some(mut connection) => {
-                    if connection.is_usable() {
-                        return Ok(connection);
-                    }
-                }
+            let mut connection = self.idle.lock().get_mut(address).and_then(Vec::pop)?;
+            if connection.is_usable() {
+                return Some(connection);
             }
         }
     }
@@ -54,10 +57,5 @@ impl Links {
     pub fn forget(&self, address: &Address) {
         // Dropped after the lock is released: closing is a system call.
         let _closed = self.idle.lock().remove(address);
-    }
-
-    /// Closes everything.
-    pub fn clear(&self) {
-        let _closed = std::mem::take(&mut *self.idle.lock());
     }
 }

@@ -1,22 +1,25 @@
 //! [`GTStoreClient`]: the calls.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::ids::Address;
-use cluster::read_round::ReadRound;
-use cluster::version::{Version, WriterClock};
-use cluster::write_round::WriteRound;
+use cluster::operation::{Need, Operation, Outcome};
+use cluster::replica::WriteAnswer;
+use cluster::version::{Clock, Version, WriterClock};
+use cluster::view::Routes;
 use log::debug;
 use net_common::auth::Secret;
 use net_common::connection::{Dial, NetError};
 use net_common::message::control::{AcceptLoss, Info, InfoAsk, LossAccepted, Status, StatusAsk};
-use net_common::message::data::Body;
 use parking_lot::Mutex;
 
+use crate::commits::{Commits, Flusher};
 use crate::error::ClientError;
 use crate::fanout;
 use crate::links::Links;
-use crate::operation::{Done, Got, Need, Op, Operation, Placed, Work};
+use crate::operation::{Done, Got, Op, Placed, Task};
 use crate::router::Router;
 
 /// How a client behaves.
@@ -62,10 +65,29 @@ const LAST_PAUSE: Duration = Duration::from_millis(50);
 /// A client of one cluster. Share it between threads by reference; each call blocks its own thread.
 pub struct GTStoreClient {
     config: Config,
-    links: Links,
+    links: Arc<Links>,
+    commits: Arc<Commits>,
+    flusher: Flusher,
     router: Router,
-    clock: Mutex<WriterClock>,
+    clock: Mutex<ToldClock>,
 }
+
+/// The source of versions, and when a server last told it a clock.
+struct ToldClock {
+    writer: WriterClock,
+    told: Instant,
+}
+
+impl ToldClock {
+    fn tell(&mut self, clock: Clock) {
+        self.writer.tell(clock);
+        self.told = Instant::now();
+    }
+}
+
+/// A client that was told no clock for so long asks before it draws a version (rule N5): a version
+/// with an old clock might be refused as too old.
+const STALE: Duration = Duration::from_secs(60);
 
 impl GTStoreClient {
     /// Connects to the manager and learns the view.
@@ -73,17 +95,21 @@ impl GTStoreClient {
     /// # Errors
     /// [`ClientError::NoManager`] where it does not answer.
     pub fn init(config: Config) -> Result<GTStoreClient, ClientError> {
-        let links = Links::new(Dial {
+        let links = Arc::new(Links::new(Dial {
             connect: config.patience,
             reply: config.patience,
             secret: config.secret.clone(),
-        });
+        }));
         let no_manager =
             |source| ClientError::NoManager { address: config.manager.clone(), source };
         let (router, clock) = Router::new(&links, config.manager.clone()).map_err(no_manager)?;
         let mut writer = WriterClock::new(writer_id()?);
         writer.tell(clock);
-        Ok(GTStoreClient { links, router, clock: Mutex::new(writer), config })
+        let commits = Arc::new(Commits::default());
+        let flusher = Flusher::start(links.clone(), commits.clone())
+            .map_err(|e| ClientError::Refused(format!("the system has no more threads: {e}")))?;
+        let clock = Mutex::new(ToldClock { writer, told: Instant::now() });
+        Ok(GTStoreClient { config, links, commits, flusher, router, clock })
     }
 
     /// Gives a key a value. Blocks until all replicas hold it.
@@ -180,21 +206,28 @@ impl GTStoreClient {
     }
 
     fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
-        let mut batch: Vec<Operation<'_>> = ops.iter().map(|op| self.start(op)).collect();
+        self.freshen_clock();
+        let mut batch: Vec<Task<'_>> = ops.iter().map(|op| self.start(op)).collect();
         let until = Instant::now() + self.config.deadline;
         let mut pause = FIRST_PAUSE;
         loop {
             let routes = self.router.routes();
-            let attempt = fanout::attempt(&self.links, &routes, &mut batch);
-            self.clock.lock().tell(attempt.clock);
-            let mut needs_view = false;
-            for (operation, need) in batch.iter_mut().zip(&attempt.needs) {
-                needs_view |= *need == Need::View;
-                if let Need::Version(above) = *need {
-                    self.freshen(operation, above);
-                }
+            let attempt = fanout::attempt(&self.links, &self.commits, &routes, &mut batch);
+            if attempt.clock != 0 {
+                self.clock.lock().tell(attempt.clock);
             }
-            if batch.iter().all(|operation| operation.outcome.is_some()) {
+            let mut needs_view = false;
+            let mut is_over = true;
+            for (task, need) in batch.iter_mut().zip(&attempt.needs) {
+                match *need {
+                    Need::View => needs_view = true,
+                    Need::Version(above) => task.operation.freshen(self.version_above(above)),
+                    Need::Nothing | Need::Attempt => {}
+                }
+                self.settle(task, &routes);
+                is_over &= task.result.is_some();
+            }
+            if is_over {
                 break;
             }
             let trouble = needs_view.then(|| self.refresh(&routes, &mut pause, until));
@@ -203,49 +236,85 @@ impl GTStoreClient {
                 break;
             }
         }
-        batch
-            .into_iter()
-            .map(|operation| operation.outcome.expect("the loop ends with all outcomes"))
-            .collect()
+        batch.into_iter().map(|task| task.result.expect("the loop ends with all results")).collect()
     }
 
-    fn start<'a>(&self, op: &Op<'a>) -> Operation<'a> {
+    fn start<'a>(&self, op: &Op<'a>) -> Task<'a> {
         let limits = self.router.routes().view().limits;
-        let (key, body) = match *op {
-            Op::Put { key, value } => (key, Some(Body::Value(value))),
-            Op::Delete { key } => (key, Some(Body::Tombstone)),
-            Op::Get { key } => (key, None),
-        };
-        let mut refused = limits.check_key(key).map_err(ClientError::BadKey);
-        if let Some(Body::Value(value)) = body {
-            refused = refused.and(limits.check_value(value).map_err(ClientError::BadValue));
-        }
-        let work = match body {
-            Some(body) => {
-                Work::Write { body, version: self.clock.lock().draw(), round: WriteRound::new() }
+        let version = || self.clock.lock().writer.draw();
+        let (key, operation, value) = match *op {
+            Op::Put { key, value } => {
+                (key, Operation::write(version(), Some(Cow::Borrowed(value))), value)
             }
-            None => Work::Read { round: ReadRound::new(0), place: 0 },
+            Op::Delete { key } => (key, Operation::write(version(), None), &[][..]),
+            Op::Get { key } => (key, Operation::read(), &[][..]),
         };
-        Operation { key, work, outcome: refused.err().map(Err) }
+        let checked = limits
+            .check_key(key)
+            .map_err(ClientError::BadKey)
+            .and_then(|()| limits.check_value(value).map_err(ClientError::BadValue));
+        Task { key, operation, result: checked.err().map(Err) }
     }
 
-    /// Takes a version above what the replicas told (C1).
-    fn freshen(&self, operation: &mut Operation<'_>, above: Version) {
-        if let Work::Write { version, round, .. } = &mut operation.work {
-            let mut clock = self.clock.lock();
-            clock.tell(above.clock);
-            *version = clock.draw();
-            round.freshen();
+    /// Turns an operation's outcome, if it has one, into the caller's result, and lets the replicas
+    /// know what is committed.
+    fn settle(&self, task: &mut Task<'_>, routes: &Routes) {
+        if task.result.is_some() || task.operation.outcome().is_none() {
+            return;
         }
+        let arc = routes.arc_of(task.key).expect("somebody has answered for this key");
+        let replicas = routes.replicas(arc);
+        let write_set = routes.write_set(arc);
+        if let Some(version) = task.operation.committed()
+            && write_set.len() > 1
+        {
+            self.commit(task.key, version, write_set, routes);
+        }
+        let node = |place: usize| routes.member(replicas[place]).id.clone();
+        let operation = std::mem::replace(&mut task.operation, Operation::read());
+        task.result = operation.into_outcome().map(|outcome| match outcome {
+            Outcome::Written => {
+                Ok(Done::Placed(Placed { primary: node(0), copies: write_set.len() }))
+            }
+            Outcome::Got(value, place) => Ok(Done::Got(
+                value.map(|value| Got { value: value.into_owned(), primary: node(place) }),
+            )),
+            Outcome::Refused(why) => Err(ClientError::Refused(refusal(why).into())),
+            Outcome::Unknown => Err(ClientError::Unknown {
+                why: "some replica may hold this write, and newer ones are around".into(),
+            }),
+        });
+    }
+
+    fn commit(&self, key: &[u8], version: Version, write_set: &[u16], routes: &Routes) {
+        let key: Arc<[u8]> = key.into();
+        let mut is_first = false;
+        for &place in write_set {
+            is_first |= self.commits.add(&routes.member(place).address, &key, version);
+        }
+        if is_first {
+            self.flusher.wake();
+        }
+    }
+
+    /// Makes sure that the next versions are not too old to be taken.
+    fn freshen_clock(&self) {
+        if self.clock.lock().told.elapsed() > STALE
+            && let Ok(clock) = self.router.refresh(&self.links)
+        {
+            self.clock.lock().tell(clock);
+        }
+    }
+
+    /// Draws a version above what the replicas told (C1).
+    fn version_above(&self, above: Version) -> Version {
+        let mut clock = self.clock.lock();
+        clock.writer.tell(above.clock);
+        clock.writer.draw()
     }
 
     /// Learns a newer view; if there is none, pauses. Returns what went wrong with the manager.
-    fn refresh(
-        &self,
-        used: &cluster::view::Routes,
-        pause: &mut Duration,
-        until: Instant,
-    ) -> Option<NetError> {
+    fn refresh(&self, used: &Routes, pause: &mut Duration, until: Instant) -> Option<NetError> {
         let told = self.router.refresh(&self.links);
         if let Ok(clock) = told {
             self.clock.lock().tell(clock);
@@ -260,19 +329,19 @@ impl GTStoreClient {
         told.err()
     }
 
-    fn give_up(
-        &self,
-        batch: &mut [Operation<'_>],
-        trouble: Option<String>,
-        manager: Option<NetError>,
-    ) {
+    fn give_up(&self, batch: &mut [Task<'_>], trouble: Option<String>, manager: Option<NetError>) {
         let mut why = trouble.unwrap_or_else(|| "the view keeps changing".into());
         if let Some(error) = manager {
             debug!("at the deadline: {error}");
             why = format!("{why}; and no newer view: {error}");
         }
-        for operation in batch.iter_mut().filter(|operation| operation.outcome.is_none()) {
-            operation.give_up(self.config.deadline, &why);
+        for task in batch.iter_mut().filter(|task| task.result.is_none()) {
+            let why = why.clone();
+            task.result = Some(Err(if task.operation.may_exist() {
+                ClientError::Unknown { why }
+            } else {
+                ClientError::NotEnoughReplicas { deadline: self.config.deadline, why }
+            }));
         }
     }
 
@@ -351,9 +420,26 @@ impl GTStoreClient {
         routes.replicas(arc).first().map(|&place| routes.member(place).id.clone())
     }
 
-    /// Closes all connections. Dropping the client does the same; this says it.
-    pub fn finalize(self) {
-        self.links.clear();
+    /// Tells the replicas what is still to be told, and closes all connections. Dropping the client
+    /// does the same; this says it.
+    pub fn finalize(self) {}
+}
+
+fn refusal(answer: WriteAnswer) -> &'static str {
+    match answer {
+        WriteAnswer::BadKey => "the key is longer than the cluster takes",
+        WriteAnswer::BadValue => "the value is longer than the cluster takes",
+        WriteAnswer::BadVersion => "this client's clock is too far ahead of the replicas'",
+        WriteAnswer::Conflict => {
+            "another write has the same version: two clients with one identity"
+        }
+        WriteAnswer::Stored
+        | WriteAnswer::Superseded(_)
+        | WriteAnswer::BlindStored
+        | WriteAnswer::BlindBelow(_)
+        | WriteAnswer::WrongEpoch
+        | WriteAnswer::NoLease
+        | WriteAnswer::TooOld => "an answer that refuses nothing",
     }
 }
 

@@ -11,16 +11,20 @@
 //! 3. [`view`]: one numbered picture of who is a member and who owns what;
 //! 4. [`membership`]: the manager's state machine, which makes views;
 //! 5. [`tenure`]: what a node knows of its own ranges, and what it may answer;
-//! 6. [`replica`]: what a node does with one write;
-//! 7. [`write_round`] and [`read_round`]: when a client may say "done".
+//! 6. [`lease`]: until when a node may serve;
+//! 7. [`replica`]: what a node does with one request for one key;
+//! 8. [`write_round`] and [`read_round`]: what follows from the replicas' answers;
+//! 9. [`operation`]: a put, get or delete from call to outcome.
 //!
 //! [`manager`]: ../manager/index.html
 //! [`storage`]: ../storage/index.html
 //! [`client`]: ../client/index.html
 
 pub mod ids;
+pub mod lease;
 pub mod limits;
 pub mod membership;
+pub mod operation;
 pub mod read_round;
 pub mod replica;
 pub mod ring;

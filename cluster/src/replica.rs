@@ -1,13 +1,24 @@
-//! What a replica does with one write (rule N2).
+//! What a replica does with one request for one key (rules N2 to N5).
 //!
-//! A pure comparison: the version it holds, the version that came, its own clock. Whether it may
-//! take writes of this arc at all is [`crate::tenure`]'s to say.
+//! Pure comparisons: what it holds, what came, its own clock. Whether it may take requests for this arc
+//! at all is [`crate::tenure`]'s and [`crate::lease`]'s to say.
+
+use std::cmp::Ordering;
 
 use crate::tenure::Standing;
-use crate::version::{Clock, Version, is_too_far_ahead};
+use crate::version::{COUNTER_BITS, Clock, RETENTION_MS, Version, is_too_far_ahead};
+
+/// Whether every replica is known to hold a record or something newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Some may not: a reader must make sure before it shows the record to anyone (C3).
+    Pending,
+    /// All do.
+    Committed,
+}
 
 /// A replica's answer to a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WriteAnswer {
     /// It is synced there and holds this version.
     Stored,
@@ -19,10 +30,14 @@ pub enum WriteAnswer {
     BlindBelow(Version),
     /// Not under this epoch, or not a keeper of this key: refresh the view.
     WrongEpoch,
+    /// It holds no lease: nothing is served until the manager has answered it again.
+    NoLease,
     /// It holds other bytes under this very version: a bug of the writer's. Nothing changed.
     Conflict,
     /// The version's clock is too far ahead of the replica's. Nothing stored or taken over.
     BadVersion,
+    /// The write was born too long ago (N5). Nothing stored.
+    TooOld,
     /// The key is empty or longer than the cluster takes.
     BadKey,
     /// The value is longer than the cluster takes.
@@ -38,36 +53,85 @@ pub struct Decision {
     pub answer: WriteAnswer,
 }
 
-/// Decides on a write that was admitted with `standing`.
+/// Rule N2: decides on a write that was admitted with `standing`.
 ///
 /// `held` is the version in store ([`Version::ABSENT`] if none) and `same` whether the bytes in store
-/// are those that came; `same` matters only for equal versions.
-pub fn decide(
+/// are those that came; `same` matters only for equal versions. `born` is N5's.
+pub fn write(
     held: Version,
     came: Version,
     same: bool,
+    born: Clock,
     own_clock: Clock,
     standing: Standing,
 ) -> Decision {
+    let refuse = |answer| Decision { keep: false, answer };
     let stored = match standing {
         Standing::Synced => WriteAnswer::Stored,
         Standing::Blind => WriteAnswer::BlindStored,
     };
     if is_too_far_ahead(came.clock, own_clock) || came <= Version::ABSENT {
-        return Decision { keep: false, answer: WriteAnswer::BadVersion };
+        return refuse(WriteAnswer::BadVersion);
+    }
+    if is_too_old(born, own_clock) {
+        return refuse(WriteAnswer::TooOld);
     }
     match came.cmp(&held) {
-        std::cmp::Ordering::Greater => Decision { keep: true, answer: stored },
-        std::cmp::Ordering::Equal if same => Decision { keep: false, answer: stored },
-        std::cmp::Ordering::Equal => Decision { keep: false, answer: WriteAnswer::Conflict },
-        std::cmp::Ordering::Less => Decision {
-            keep: false,
-            answer: match standing {
-                Standing::Synced => WriteAnswer::Superseded(held),
-                Standing::Blind => WriteAnswer::BlindBelow(held),
-            },
-        },
+        Ordering::Greater => Decision { keep: true, answer: stored },
+        Ordering::Equal if same => refuse(stored),
+        Ordering::Equal => refuse(WriteAnswer::Conflict),
+        Ordering::Less => refuse(match standing {
+            Standing::Synced => WriteAnswer::Superseded(held),
+            Standing::Blind => WriteAnswer::BlindBelow(held),
+        }),
     }
+}
+
+/// Rule N5: a write may travel for a quarter of the retention; a tombstone that it might have to meet
+/// lives four times as long.
+fn is_too_old(born: Clock, own_clock: Clock) -> bool {
+    (born >> COUNTER_BITS) + RETENTION_MS / 4 < own_clock >> COUNTER_BITS
+}
+
+/// Rule N3: the state of a stored record once somebody says that `version` is committed. A commit of
+/// any other version says nothing about it.
+pub fn commit(held: Version, state: State, version: Version) -> State {
+    if held == version { State::Committed } else { state }
+}
+
+/// What is to be done with a compare-and-swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CasDecision {
+    /// Store the successor, as pending, and answer STORED.
+    Keep,
+    /// It is stored already: answer STORED.
+    Stored,
+    /// Something else is stored, with this version: answer REFUSED with it.
+    Refused(Version),
+}
+
+/// Rule N2's CAS: `successor` takes the place of `expected`, if that is what is held.
+pub fn cas(held: Version, expected: Version, successor: Version) -> CasDecision {
+    if held == successor {
+        CasDecision::Stored
+    } else if held == expected {
+        CasDecision::Keep
+    } else {
+        CasDecision::Refused(held)
+    }
+}
+
+/// Rule C4: whether a record that is still pending has waited so long that its writer must have died.
+/// About a second, by the replica's own clock; a version with an old clock is just finished sooner.
+pub fn is_abandoned(version: Version, own_clock: Clock) -> bool {
+    const WAIT_MS: u64 = 1000;
+    (version.clock >> COUNTER_BITS) + WAIT_MS < own_clock >> COUNTER_BITS
+}
+
+/// Rule N5: whether a tombstone may be dropped. It must be older than the retention, and have been
+/// committed here for half of that: `was_committed` says that a sweep half a retention ago found it so.
+pub fn may_drop_tombstone(version: Version, was_committed: bool, own_clock: Clock) -> bool {
+    was_committed && (version.clock >> COUNTER_BITS) + RETENTION_MS < own_clock >> COUNTER_BITS
 }
 
 #[cfg(test)]
@@ -75,13 +139,17 @@ mod tests {
     use super::*;
     use crate::version::clock_at;
 
+    const NOW: u64 = 2 * RETENTION_MS;
+
+    fn v(clock: u64) -> Version {
+        Version::plain(clock_at(NOW) + clock, 1)
+    }
+
     #[test]
     fn n2_as_a_table() {
         use Standing::{Blind, Synced};
         use WriteAnswer::{BadVersion, BlindBelow, BlindStored, Conflict, Stored, Superseded};
-        let v = |clock| Version::plain(clock, 1);
-        let own = clock_at(1_000);
-        let far = clock_at(1_000_000_000);
+        let far = Version::plain(clock_at(2 * NOW), 1);
         for (held, came, same, standing, keep, answer) in [
             (Version::ABSENT, v(5), false, Synced, true, Stored),
             (v(4), v(5), false, Synced, true, Stored),
@@ -91,11 +159,53 @@ mod tests {
             (v(4), v(5), false, Blind, true, BlindStored),
             (v(5), v(5), true, Blind, false, BlindStored),
             (v(6), v(5), false, Blind, false, BlindBelow(v(6))),
-            (v(4), v(far), false, Synced, false, BadVersion),
+            // F20: one damaged clock must not poison a key.
+            (v(4), far, false, Synced, false, BadVersion),
             (Version::ABSENT, Version::ABSENT, false, Synced, false, BadVersion),
         ] {
-            let got = decide(held, came, same, own, standing);
+            let got = write(held, came, same, clock_at(NOW), clock_at(NOW), standing);
             assert_eq!(got, Decision { keep, answer }, "{came:?} over {held:?}, {standing:?}");
         }
+    }
+
+    #[test]
+    fn n5_a_write_travels_for_a_quarter_of_the_retention() {
+        let at = |born_ms| {
+            let born = clock_at(born_ms);
+            write(Version::ABSENT, v(1), false, born, clock_at(NOW), Standing::Synced).answer
+        };
+        assert_eq!(at(NOW - RETENTION_MS / 4), WriteAnswer::Stored);
+        assert_eq!(at(NOW - RETENTION_MS / 4 - 1), WriteAnswer::TooOld);
+    }
+
+    #[test]
+    fn n3_commits_only_what_it_names() {
+        assert_eq!(commit(v(1), State::Pending, v(1)), State::Committed);
+        assert_eq!(commit(v(2), State::Pending, v(1)), State::Pending);
+        assert_eq!(commit(v(2), State::Committed, v(1)), State::Committed);
+    }
+
+    #[test]
+    fn cas_as_a_table() {
+        assert_eq!(cas(v(1), v(1), v(2)), CasDecision::Keep);
+        assert_eq!(cas(v(2), v(1), v(2)), CasDecision::Stored);
+        assert_eq!(cas(v(3), v(1), v(2)), CasDecision::Refused(v(3)));
+        assert_eq!(cas(Version::ABSENT, Version::ABSENT, v(2)), CasDecision::Keep);
+    }
+
+    #[test]
+    fn n5_a_tombstone_outlives_every_write_that_it_must_stop() {
+        let old = Version::plain(clock_at(NOW - RETENTION_MS - 1), 1);
+        assert!(may_drop_tombstone(old, true, clock_at(NOW)));
+        assert!(!may_drop_tombstone(old, false, clock_at(NOW)), "F11: committed only now");
+        let young = Version::plain(clock_at(NOW - RETENTION_MS), 1);
+        assert!(!may_drop_tombstone(young, true, clock_at(NOW)));
+    }
+
+    #[test]
+    fn c4_waits_about_a_second() {
+        let version = Version::plain(clock_at(NOW), 1);
+        assert!(!is_abandoned(version, clock_at(NOW + 1000)));
+        assert!(is_abandoned(version, clock_at(NOW + 1001)));
     }
 }

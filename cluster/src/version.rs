@@ -99,10 +99,13 @@ pub struct ServerClock {
     highest: Clock,
 }
 
-/// How far ahead of its own clock a server lets a version be, in milliseconds: the smaller of one
-/// hour and a sixteenth of the tombstone retention (N2), which is an hour by default. A damaged
-/// frame must not push a key's clock out of reach (RULES-WHY F20).
-pub const MAX_AHEAD_MS: u64 = 3_600_000 / 16;
+/// R: how long a tombstone is kept at least, in milliseconds (N5). Everything that has to be over
+/// before a tombstone goes is a fraction of it.
+pub const RETENTION_MS: u64 = 3_600_000;
+
+/// How far ahead of its own clock a server lets a version be, in milliseconds (N2). A damaged frame
+/// must not push a key's clock out of reach (RULES-WHY F20).
+pub const MAX_AHEAD_MS: u64 = RETENTION_MS / 16;
 
 impl ServerClock {
     /// The reading at wall time `now_ms`.

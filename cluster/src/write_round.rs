@@ -110,7 +110,8 @@ impl WriteRound {
                 self.may_linger = true;
             }
             Reply::Answer(WriteAnswer::BlindBelow(_)) => attempt.holding += 1,
-            Reply::Answer(WriteAnswer::WrongEpoch) | Reply::Unsent => {}
+            Reply::Answer(WriteAnswer::WrongEpoch | WriteAnswer::NoLease | WriteAnswer::TooOld)
+            | Reply::Unsent => {}
             Reply::Answer(
                 refusal @ (WriteAnswer::Conflict
                 | WriteAnswer::BadVersion
@@ -127,7 +128,7 @@ impl WriteRound {
         if let Some(refusal) = attempt.refused {
             return if self.may_exist() { Verdict::Unknown } else { Verdict::NotDone(refusal) };
         }
-        if attempt.members == 0 || attempt.holding < attempt.members || attempt.synced == 0 {
+        if !self.is_complete() {
             return Verdict::Again;
         }
         if self.is_taken || self.is_fresh {
@@ -135,6 +136,16 @@ impl WriteRound {
         }
         // All synced replicas hold something newer.
         if self.may_linger { Verdict::Unknown } else { Verdict::Fresh(attempt.newest) }
+    }
+
+    /// Whether every member holds this version or a newer one, by the word of at least one that is
+    /// synced: what a write-back asks for, for which being superseded is as good (C3, RULES-WHY F12).
+    pub fn is_complete(&self) -> bool {
+        let attempt = &self.attempt;
+        attempt.members > 0
+            && attempt.refused.is_none()
+            && attempt.holding == attempt.members
+            && attempt.synced > 0
     }
 
     /// Whether any member may hold a version of this operation: at the deadline, the difference

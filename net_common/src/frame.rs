@@ -83,11 +83,15 @@ pub enum Kind {
     AuthProof = 27,
     /// The answerer's proof; the connection is open.
     AuthOk = 28,
+    /// Versions that every replica holds; there is no reply.
+    Commit = 29,
+    /// The manager asks for a heartbeat at once.
+    Probe = 30,
 }
 
 impl Kind {
     /// All kinds, in order of their numbers, which have no gaps.
-    pub const ALL: [Kind; 28] = [
+    pub const ALL: [Kind; 30] = [
         Kind::ClientPut,
         Kind::ClientGet,
         Kind::PutOk,
@@ -116,6 +120,8 @@ impl Kind {
         Kind::AuthChallenge,
         Kind::AuthProof,
         Kind::AuthOk,
+        Kind::Commit,
+        Kind::Probe,
     ];
 
     /// The kind with this number on the wire.

@@ -19,7 +19,7 @@ use net_common::connection::{Connection, Dial, NetError};
 use net_common::frame::{FORMAT_BINARY, Kind};
 use net_common::logging;
 use net_common::message::Message;
-use net_common::message::control::{Heartbeat, HeartbeatAck, Register, TablePush};
+use net_common::message::control::{Heartbeat, HeartbeatAck, Probe, Register, TablePush};
 use parking_lot::Mutex;
 
 use crate::fetch::Wake;
@@ -212,9 +212,15 @@ impl Keeper {
                 Some(Kind::TablePush) => TablePush::read(frame.payload)
                     .map_err(|e| e.to_string())
                     .and_then(|push| self.adopt(push, beat)),
+                Some(Kind::Probe) => {
+                    // A beat that still waits answers this one too.
+                    let _ = beat.try_send(());
+                    Probe::read(frame.payload).map(|Probe| ()).map_err(|e| e.to_string())
+                }
                 Some(Kind::HeartbeatAck) => {
                     HeartbeatAck::read(frame.payload).map_err(|e| e.to_string()).and_then(|ack| {
                         debug!("heartbeat {} heard, view {} is active", ack.sequence, ack.active);
+                        self.node.heartbeat_answered(ack.sequence, ack.lease, ack.active);
                         if ack.known { Ok(()) } else { Err("the manager has forgotten us".into()) }
                     })
                 }
@@ -230,6 +236,7 @@ impl Keeper {
     }
 
     fn adopt(&self, push: TablePush, beat: &Sender<()>) -> Result<(), String> {
+        self.node.told(u64::from(push.lease_ms), push.active);
         match self.node.adopt(push.view) {
             Ok(false) => {}
             Ok(true) => {
@@ -254,10 +261,9 @@ fn send_heartbeats(
     beats: &Receiver<()>,
     mut progress: Receiver<()>,
 ) {
-    let mut sequence = 0;
     let mut out = Vec::new();
     loop {
-        sequence += 1;
+        let sequence = node.send_heartbeat();
         let report = node.report();
         out.clear();
         Heartbeat {

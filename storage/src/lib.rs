@@ -9,6 +9,7 @@
 //!   takes and passes on to the real replicas, the original's format 0 among them;
 //! * [`control`]: the connection to the manager, heartbeats out and views in;
 //! * [`fetch`]: the thread that fetches ranges that this node is to keep and does not hold yet;
+//! * [`keeper`]: the thread that finishes what dead writers left, and drops old tombstones;
 //! * [`snapshot`]: the writer thread, which logs what is stored after writes.
 //!
 //! [`Storage`] puts it together, for `main` and for tests.
@@ -26,6 +27,7 @@ pub mod args;
 pub mod control;
 pub mod coordinate;
 pub mod fetch;
+pub mod keeper;
 pub mod node;
 pub mod requests;
 pub mod snapshot;
@@ -33,6 +35,7 @@ pub mod table;
 
 use control::Control;
 use fetch::Fetcher;
+use keeper::Keeper;
 use node::Node;
 use snapshot::Writer;
 
@@ -73,6 +76,7 @@ pub struct Storage {
     server: Server,
     control: Control,
     fetcher: Fetcher,
+    keeper: Keeper,
     writer: Writer,
     node: Arc<Node>,
 }
@@ -99,6 +103,7 @@ impl Storage {
         let server = Server::start(&name, listener, config.limits, config.secret.clone(), open)?;
         node.count_connections(Box::new(server.connection_count()));
         let fetcher = Fetcher::start(node.clone(), config.secret.clone())?;
+        let keeper = Keeper::start(node.clone(), config.secret.clone())?;
         let control = Control::start(
             node.clone(),
             control::Settings {
@@ -109,7 +114,7 @@ impl Storage {
             },
             fetcher.wake(),
         )?;
-        Ok(Storage { server, control, fetcher, writer, node })
+        Ok(Storage { server, control, fetcher, keeper, writer, node })
     }
 
     /// Where it listens.
@@ -129,8 +134,11 @@ impl Storage {
 
     /// Stops. Blocks for a few seconds at most.
     pub fn stop(&mut self) {
+        // Rule L6: neither the port nor the control connection closes while there is a lease.
+        self.node.give_up_lease();
         self.server.stop();
         self.control.stop();
+        self.keeper.stop();
         self.fetcher.stop();
         self.writer.stop();
     }

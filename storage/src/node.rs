@@ -5,11 +5,13 @@
 //! writing, so check and access are one step with respect to views (rule N1, RULES-WHY F2). Nothing
 //! is sent or received under a lock.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
-use cluster::limits::Limits;
+use cluster::lease::LeaseHolder;
 use cluster::membership::Report;
+use cluster::operation::Found;
 use cluster::replica::WriteAnswer;
 use cluster::ring::arc_of_key;
 use cluster::tenure::{Refusal, Tenure};
@@ -19,8 +21,8 @@ use log::{debug, info};
 use net_common::clock;
 use net_common::message::control::Info;
 use net_common::message::data::{
-    Body, PageWriter, RangePage, RangePull, ReadAnswer, ReadAnswers, ReadBatch, Record, WriteAcks,
-    WriteBatch,
+    Body, Commits, PageWriter, RangePage, RangePull, ReadAnswer, ReadAnswers, ReadBatch, Record,
+    Write, WriteAcks, WriteBatch,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -51,6 +53,11 @@ pub struct Node {
     /// Made when the first view tells how many arcs there are.
     table: OnceLock<Table>,
     clock: Mutex<ServerClock>,
+    lease: Mutex<LeaseHolder>,
+    /// When the lease ends, for those who only want to know whether it has.
+    lease_until: AtomicU64,
+    /// The epoch of the newest view that the manager has said to be active.
+    active: AtomicU64,
     notes: Notes,
     connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
 }
@@ -64,6 +71,9 @@ impl Node {
             incarnation,
             table: OnceLock::new(),
             clock: Mutex::default(),
+            lease: Mutex::default(),
+            lease_until: AtomicU64::new(0),
+            active: AtomicU64::new(0),
             notes,
             connections: OnceLock::new(),
         }
@@ -85,7 +95,50 @@ impl Node {
         let _ = self.connections.set(count);
     }
 
-    fn clock(&self) -> Clock {
+    /// A heartbeat leaves now. Returns its number.
+    pub fn send_heartbeat(&self) -> u64 {
+        self.lease.lock().send(clock::boot_ms())
+    }
+
+    /// The manager told how long a lease is, and which view is active.
+    pub fn told(&self, lease_ms: u64, active: Epoch) {
+        self.lease.lock().set_length(lease_ms);
+        self.active.fetch_max(active.0, Ordering::SeqCst);
+    }
+
+    /// The manager answered a heartbeat: with a lease or without, and with the active epoch.
+    pub fn heartbeat_answered(&self, sequence: u64, lease: bool, active: Epoch) {
+        self.active.fetch_max(active.0, Ordering::SeqCst);
+        if lease {
+            let mut holder = self.lease.lock();
+            self.lease_until.store(holder.granted(sequence), Ordering::SeqCst);
+        }
+    }
+
+    /// Stops serving for good, and waits for the requests that are being served.
+    pub fn give_up_lease(&self) {
+        {
+            let mut holder = self.lease.lock();
+            holder.give_up();
+            self.lease_until.store(0, Ordering::SeqCst);
+        }
+        // Whoever was admitted before holds this for reading.
+        drop(self.tenure.write());
+    }
+
+    /// Rule N1: nothing is served without a lease.
+    fn has_lease(&self) -> bool {
+        clock::boot_ms() < self.lease_until.load(Ordering::SeqCst)
+    }
+
+    /// The view that it has adopted, if that is the active one (rule L3: nobody acts under another).
+    pub fn active_routes(&self) -> Option<Arc<Routes>> {
+        let routes = self.routes()?;
+        (routes.epoch().0 == self.active.load(Ordering::SeqCst)).then_some(routes)
+    }
+
+    /// Its clock: never behind its wall clock or a version that it holds.
+    pub fn clock(&self) -> Clock {
         self.clock.lock().read(clock::wall_ms())
     }
 
@@ -164,15 +217,19 @@ impl Node {
     pub fn write(&self, batch: &WriteBatch<'_>) -> WriteAcks {
         let own_clock = self.clock();
         let tenure = self.tenure.read();
+        let has_lease = self.has_lease();
         let mut newest = 0;
         let mut stored = 0;
         let answers = batch
-            .records
+            .writes
             .iter()
-            .map(|record| {
-                let answer = self.write_one(&tenure, batch.epoch, record, own_clock);
+            .map(|write| {
+                if !has_lease {
+                    return WriteAnswer::NoLease;
+                }
+                let answer = self.write_one(&tenure, batch.epoch, write, own_clock);
                 if matches!(answer, WriteAnswer::Stored | WriteAnswer::BlindStored) {
-                    newest = newest.max(record.version.clock);
+                    newest = newest.max(write.version.clock);
                     stored += 1;
                 }
                 answer
@@ -191,28 +248,69 @@ impl Node {
         &self,
         tenure: &Tenure,
         epoch: Epoch,
-        record: &Record<'_>,
+        write: &Write<'_>,
         own_clock: Clock,
     ) -> WriteAnswer {
-        let Some((table, limits)) = self.serving(tenure) else { return WriteAnswer::WrongEpoch };
-        if limits.check_key(record.key).is_err() {
+        let Some((table, routes)) = self.serving(tenure) else { return WriteAnswer::WrongEpoch };
+        let limits = routes.view().limits;
+        if limits.check_key(write.key).is_err() {
             return WriteAnswer::BadKey;
         }
-        if let Body::Value(value) = record.body
+        if let Body::Value(value) = write.body
             && limits.check_value(value).is_err()
         {
             return WriteAnswer::BadValue;
         }
-        let arc = arc_of_key(record.key, table.arcs());
+        let arc = arc_of_key(write.key, table.arcs());
         match tenure.admit_write(epoch, arc) {
-            Ok(standing) => table.write(arc, record, own_clock, standing),
+            Ok(standing) => {
+                let alone = routes.write_set(arc).len() == 1;
+                table.write(arc, write, own_clock, standing, alone)
+            }
             Err(Refusal::WrongEpoch | Refusal::Syncing) => WriteAnswer::WrongEpoch,
         }
     }
 
-    /// The table and the limits in force, once a view has told them.
-    fn serving(&self, tenure: &Tenure) -> Option<(&Table, Limits)> {
-        Some((self.table.get()?, tenure.routes()?.view().limits))
+    /// Takes word that versions are committed (rule N3). In any epoch, with or without a lease: it is a
+    /// fact.
+    pub fn commit(&self, commits: &Commits<'_>) {
+        let tenure = self.tenure.read();
+        let Some((table, _)) = self.serving(&tenure) else { return };
+        for (key, version) in &commits.0 {
+            table.commit(arc_of_key(key, table.arcs()), key, *version);
+        }
+    }
+
+    /// Records that have been pending for long in arcs where this node is synced, at most `most`: their
+    /// writers must have died (C4). Only a synced replica finishes (RULES-WHY R3).
+    pub fn abandoned(&self, routes: &Routes, most: usize) -> Vec<(Vec<u8>, Found<Vec<u8>>)> {
+        let clock = self.clock();
+        let tenure = self.tenure.read();
+        let mut found = Vec::new();
+        let Some((table, _)) = self.serving(&tenure) else { return found };
+        if tenure.epoch() != routes.epoch() || !self.has_lease() {
+            return found;
+        }
+        for arc in tenure.synced().ones() {
+            if found.len() >= most {
+                break;
+            }
+            table.abandoned(arc, clock, most - found.len(), |record| {
+                let body = match record.body {
+                    Body::Value(value) => Some(value.to_vec()),
+                    Body::Tombstone => None,
+                };
+                let Record { version, state, .. } = record;
+                let epoch = routes.epoch();
+                found.push((record.key.to_vec(), Found { version, body, state, epoch, clock }));
+            });
+        }
+        found
+    }
+
+    /// The table and the view in force, once there is one.
+    fn serving<'t>(&self, tenure: &'t Tenure) -> Option<(&Table, &'t Routes)> {
+        Some((self.table.get()?, tenure.routes()?))
     }
 
     /// Answers a batch of reads: appends a READ_REPLY's payload, each record straight from the table.
@@ -220,16 +318,19 @@ impl Node {
         let clock = self.clock();
         let tenure = self.tenure.read();
         ReadAnswers::encode_head(tenure.epoch(), clock, batch.keys.len(), out);
+        if !self.has_lease() {
+            return batch.keys.iter().for_each(|_| ReadAnswer::NoLease.encode(out));
+        }
         for key in &batch.keys {
             self.read_one(&tenure, key, out);
         }
     }
 
     fn read_one(&self, tenure: &Tenure, key: &[u8], out: &mut Vec<u8>) {
-        let Some((table, limits)) = self.serving(tenure) else {
+        let Some((table, routes)) = self.serving(tenure) else {
             return ReadAnswer::WrongEpoch.encode(out);
         };
-        if limits.check_key(key).is_err() {
+        if routes.view().limits.check_key(key).is_err() {
             return ReadAnswer::BadKey.encode(out);
         }
         let arc = arc_of_key(key, table.arcs());
@@ -238,7 +339,9 @@ impl Node {
             Err(Refusal::Syncing) => ReadAnswer::Syncing.encode(out),
             Ok(()) => table.read(arc, key, |found| match found {
                 None => ReadAnswer::Absent.encode(out),
-                Some((version, body)) => ReadAnswer::Record(version, body).encode(out),
+                Some((version, state, body)) => {
+                    ReadAnswer::Record(version, state, body).encode(out);
+                }
             }),
         }
     }

@@ -7,7 +7,7 @@ use net_common::codec::DecodeError;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, HEADER, Kind, MAX_PAYLOAD};
 use net_common::message::Message;
 use net_common::message::control::InfoAsk;
-use net_common::message::data::{Delete, Get, Put, RangePull, ReadBatch, WriteBatch};
+use net_common::message::data::{Commits, Delete, Get, Put, RangePull, ReadBatch, WriteBatch};
 use net_common::server::{Next, Open, Session};
 
 use crate::coordinate::Coordinator;
@@ -50,6 +50,7 @@ impl Requests {
     fn binary(&self, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         match Kind::from_wire(frame.kind) {
             Some(Kind::ReplPut) => self.node.write(&WriteBatch::read(frame.payload)?).write(out),
+            Some(Kind::Commit) => self.node.commit(&Commits::read(frame.payload)?),
             Some(Kind::Read) => {
                 let batch = ReadBatch::read(frame.payload)?;
                 frame::write(out, Kind::ReadReply, FORMAT_BINARY, |out| {

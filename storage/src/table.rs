@@ -7,15 +7,16 @@
 //! slot is a pointer and a length. An update of the same length overwrites in place, so a steady
 //! workload does not touch the allocator.
 //!
-//! Invariants: a key is only ever in its own arc's table; a record's version never goes down; `keys` and
-//! `bytes` count what has a value, tombstones not.
+//! Invariants: a key is only ever in its own arc's table; a record's version never goes down, except by
+//! dropping a tombstone that has served its time; `keys` and `bytes` count what has a value, tombstones
+//! not; `pending` counts the pending records.
 
-use cluster::replica::{self, WriteAnswer};
+use cluster::replica::{self, State, WriteAnswer};
 use cluster::tenure::Standing;
 use cluster::version::{Clock, Op, Version};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use net_common::message::data::{Body, Record};
+use net_common::message::data::{Body, Record, Write};
 use parking_lot::RwLock;
 
 use std::hash::BuildHasher;
@@ -33,6 +34,7 @@ pub struct Shard {
     records: HashTable<Stored>,
     keys: u64,
     bytes: u64,
+    pending: u64,
 }
 
 /// How much there is.
@@ -62,36 +64,97 @@ impl Table {
         self.hasher.hash_one(key)
     }
 
-    /// Applies rule N2 to one record of an arc and says what to answer.
+    /// Applies rule N2 to one write and says what to answer. `alone` tells that this node is the whole
+    /// write set: what it stores is committed at once (N3).
     pub fn write(
         &self,
         arc: usize,
-        record: &Record<'_>,
+        write: &Write<'_>,
         own_clock: Clock,
         standing: Standing,
+        alone: bool,
     ) -> WriteAnswer {
-        let hash = self.hash(record.key);
+        let hash = self.hash(write.key);
         let mut shard = self.arcs[arc].write();
-        let found = shard.records.find(hash, |stored| stored.key() == record.key);
+        let found = shard.records.find(hash, |stored| stored.key() == write.key);
         let (held, same) = match found {
             None => (Version::ABSENT, false),
-            Some(stored) => (stored.version(), stored.body() == record.body),
+            Some(stored) => (stored.version(), stored.body() == write.body),
         };
-        let decision = replica::decide(held, record.version, same, own_clock, standing);
+        let decision = replica::write(held, write.version, same, write.born, own_clock, standing);
         if decision.keep {
-            shard.keep(&self.hasher, hash, record);
+            let state = if alone { State::Committed } else { State::Pending };
+            let Write { key, version, body, .. } = *write;
+            shard.keep(&self.hasher, hash, &Record { key, version, state, body });
         }
         decision.answer
     }
 
-    /// Takes a record of a page: the higher version wins.
+    /// Applies rule N3: marks a record committed, if it is of this version.
+    pub fn commit(&self, arc: usize, key: &[u8], version: Version) {
+        let hash = self.hash(key);
+        let mut shard = self.arcs[arc].write();
+        let Shard { records, pending, .. } = &mut *shard;
+        if let Some(stored) = records.find_mut(hash, |stored| stored.key() == key) {
+            let before = stored.state();
+            let after = replica::commit(stored.version(), before, version);
+            if before != after {
+                stored.commit();
+                *pending -= 1;
+            }
+        }
+    }
+
+    /// Takes a record of a page: the higher version wins, and of the same version what is committed.
     pub fn merge(&self, arc: usize, record: &Record<'_>) {
         let hash = self.hash(record.key);
         let mut shard = self.arcs[arc].write();
         let held = shard.records.find(hash, |stored| stored.key() == record.key);
-        if held.is_none_or(|stored| stored.version() < record.version) {
+        let (version, state) = held
+            .map_or((Version::ABSENT, State::Pending), |stored| (stored.version(), stored.state()));
+        if (version, state) < (record.version, record.state) {
             shard.keep(&self.hasher, hash, record);
         }
+    }
+
+    /// The pending records of an arc whose writers must have died (C4), at most `most` of them.
+    pub fn abandoned(
+        &self,
+        arc: usize,
+        own_clock: Clock,
+        most: usize,
+        mut with: impl FnMut(Record<'_>),
+    ) {
+        let shard = self.arcs[arc].read();
+        if shard.pending > 0 {
+            shard
+                .records
+                .iter()
+                .filter(|stored| stored.state() == State::Pending)
+                .filter(|stored| replica::is_abandoned(stored.version(), own_clock))
+                .take(most)
+                .for_each(|stored| with(stored.record()));
+        }
+    }
+
+    /// Drops tombstones that have served their time (N5), and marks those that are committed for the
+    /// next sweep. To be called every half retention. Returns how many were dropped.
+    pub fn sweep(&self, own_clock: Clock) -> usize {
+        let sweep = |shard: &RwLock<Shard>| {
+            let mut shard = shard.write();
+            let before = shard.records.len();
+            shard.records.retain(|stored| {
+                if stored.body() != Body::Tombstone || stored.state() == State::Pending {
+                    return true;
+                }
+                let drop =
+                    replica::may_drop_tombstone(stored.version(), stored.is_marked(), own_clock);
+                stored.mark();
+                !drop
+            });
+            before - shard.records.len()
+        };
+        self.arcs.iter().map(sweep).sum()
     }
 
     /// Looks a key up and hands what there is to `with`, without copying it, while the arc is locked for
@@ -100,11 +163,11 @@ impl Table {
         &self,
         arc: usize,
         key: &[u8],
-        with: impl FnOnce(Option<(Version, Body<'_>)>) -> T,
+        with: impl FnOnce(Option<(Version, State, Body<'_>)>) -> T,
     ) -> T {
         let shard = self.arcs[arc].read();
         let found = shard.records.find(self.hash(key), |stored| stored.key() == key);
-        with(found.map(|stored| (stored.version(), stored.body())))
+        with(found.map(|stored| (stored.version(), stored.state(), stored.body())))
     }
 
     /// Hands the records of an arc with keys above `after` (all, if that is empty) to `with`, in the
@@ -141,15 +204,17 @@ impl Shard {
         match self.records.entry(hash, |stored| stored.key() == record.key, rehash) {
             Entry::Occupied(mut slot) => {
                 let stored = slot.get_mut();
-                let before = stored.size();
+                let (before, was) = (stored.size(), stored.pending());
                 stored.replace(record);
-                let after = stored.size();
+                let (after, is) = (stored.size(), stored.pending());
                 self.keys = self.keys - before.keys + after.keys;
                 self.bytes = self.bytes - before.bytes + after.bytes;
+                self.pending = self.pending - was + is;
             }
             Entry::Vacant(slot) => {
                 let stored = Stored::new(record);
                 let size = stored.size();
+                self.pending += stored.pending();
                 slot.insert(stored);
                 self.keys += size.keys;
                 self.bytes += size.bytes;
@@ -162,8 +227,11 @@ impl Shard {
 /// op (24), then key and value. Numbers are in the machine's own order; they never leave the process.
 struct Stored(Box<[u8]>);
 
-const TOMBSTONE: u8 = 0b01;
-const STEPPED: u8 = 0b10;
+const TOMBSTONE: u8 = 0b0001;
+const STEPPED: u8 = 0b0010;
+const PENDING: u8 = 0b0100;
+/// A tombstone that the last sweep found committed.
+const MARKED: u8 = 0b1000;
 const CLOCK: usize = 3;
 const WRITER: usize = 11;
 const STEP: usize = 19;
@@ -221,8 +289,29 @@ impl Stored {
         }
     }
 
+    fn state(&self) -> State {
+        if self.0[0] & PENDING == 0 { State::Committed } else { State::Pending }
+    }
+
+    /// 1 for a pending record, for counting.
+    fn pending(&self) -> u64 {
+        u64::from(self.state() == State::Pending)
+    }
+
+    fn commit(&mut self) {
+        self.0[0] &= !PENDING;
+    }
+
+    fn is_marked(&self) -> bool {
+        self.0[0] & MARKED != 0
+    }
+
+    fn mark(&mut self) {
+        self.0[0] |= MARKED;
+    }
+
     fn record(&self) -> Record<'_> {
-        Record { key: self.key(), version: self.version(), body: self.body() }
+        Record { key: self.key(), version: self.version(), state: self.state(), body: self.body() }
     }
 
     fn size(&self) -> Size {
@@ -243,8 +332,11 @@ fn encoded_len(record: &Record<'_>) -> usize {
 }
 
 fn encode(record: &Record<'_>, into: &mut [u8]) {
-    let Record { key, version, body } = record;
-    let mut flags = 0;
+    let Record { key, version, state, body } = record;
+    let mut flags = match state {
+        State::Pending => PENDING,
+        State::Committed => 0,
+    };
     into[CLOCK..CLOCK + 8].copy_from_slice(&version.clock.to_ne_bytes());
     into[WRITER..WRITER + 8].copy_from_slice(&version.writer.to_ne_bytes());
     let header = if version.is_plain() {

@@ -6,6 +6,7 @@
 //! | [`Register`] → [`TablePush`] | node → manager | registering again is how a node reconnects |
 //! | [`Heartbeat`] → [`HeartbeatAck`] | node → manager | three lost in a row and the node is out |
 //! | [`TablePush`] | manager → node, unasked | heartbeats repeat it |
+//! | [`Probe`] | manager → node, unasked | asked again until it is answered |
 //! | [`StatusAsk`] → [`Status`], [`InfoAsk`] → [`Info`] | anyone → manager, node | asking changes nothing |
 //! | [`AcceptLoss`] → [`LossAccepted`] | operator → manager | repeated it finds nothing left to accept |
 
@@ -34,6 +35,10 @@ pub struct InfoAsk;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptLoss;
 
+/// PROBE: a heartbeat at once, please (rule L4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe;
+
 /// Messages whose kind says it all.
 macro_rules! bare {
     ($($name:ident = $kind:ident),*) => {$(
@@ -49,7 +54,13 @@ macro_rules! bare {
     )*};
 }
 
-bare!(Hello = ClientHello, StatusAsk = Status, InfoAsk = NodeInfo, AcceptLoss = AcceptLoss);
+bare!(
+    Hello = ClientHello,
+    StatusAsk = Status,
+    InfoAsk = NodeInfo,
+    AcceptLoss = AcceptLoss,
+    Probe = Probe
+);
 
 /// STORAGE_REGISTER: let me in, or: here I am again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +108,8 @@ pub struct TablePush {
     pub clock: Clock,
     /// How often nodes are to send heartbeats, in milliseconds.
     pub heartbeat_ms: u32,
+    /// How long the manager counts a silent node as alive, in milliseconds (rule L1).
+    pub lease_ms: u32,
     /// The view.
     pub view: View,
 }
@@ -108,6 +121,7 @@ impl Message<'_> for TablePush {
         out.put_u64(self.active.0);
         out.put_u64(self.clock);
         out.put_u32(self.heartbeat_ms);
+        out.put_u32(self.lease_ms);
         view::encode(&self.view, out);
     }
 
@@ -116,6 +130,7 @@ impl Message<'_> for TablePush {
             active: Epoch(payload.u64()?),
             clock: payload.u64()?,
             heartbeat_ms: payload.u32()?,
+            lease_ms: payload.u32()?,
             view: view::decode(payload)?,
         })
     }
@@ -189,6 +204,8 @@ pub struct HeartbeatAck {
     pub sequence: u64,
     /// Whether the manager knows this incarnation; if not, it is to register.
     pub known: bool,
+    /// Whether the lease is extended (rule L1). It is not for a node that has yet to adopt the view.
+    pub lease: bool,
     /// The epoch of the active view.
     pub active: Epoch,
 }
@@ -198,16 +215,18 @@ impl Message<'_> for HeartbeatAck {
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.sequence);
-        out.put_u8(u8::from(self.known));
+        out.put_u8(u8::from(self.known) | u8::from(self.lease) << 1);
         out.put_u64(self.active.0);
     }
 
     fn decode(payload: &mut Decoder<'_>) -> Result<HeartbeatAck, DecodeError> {
-        Ok(HeartbeatAck {
-            sequence: payload.u64()?,
-            known: payload.u8()? != 0,
-            active: Epoch(payload.u64()?),
-        })
+        let sequence = payload.u64()?;
+        let flags = payload.u8()?;
+        if flags > 0b11 {
+            return Err(DecodeError("an acknowledgement has unknown flags"));
+        }
+        let active = Epoch(payload.u64()?);
+        Ok(HeartbeatAck { sequence, known: flags & 1 != 0, lease: flags & 2 != 0, active })
     }
 }
 

@@ -4,12 +4,13 @@
 //! |---|---|---|
 //! | [`WriteBatch`] | client → replica | repeated under one epoch it changes nothing: equal versions answer STORED; late, after a new view, it is refused |
 //! | [`WriteAcks`] | replica → client | lost: the client sends the same versions again |
+//! | [`Commits`] | client → replica | no reply; lost: the record stays pending until it is read, or its replica finishes it (C4); late or repeated it names a version, so it cannot touch another |
 //! | [`ReadBatch`], [`ReadAnswers`] | client → replica → client | reading changes nothing |
 //! | [`RangePull`], [`RangePage`] | node → node | a page counts only under the epoch it names |
 //! | [`Put`], [`Get`], [`Delete`] | anyone → any node, which coordinates | a repeated put is a new write |
 
 use cluster::ids::Epoch;
-use cluster::replica::WriteAnswer;
+use cluster::replica::{State, WriteAnswer};
 use cluster::version::{Clock, Version};
 
 use super::{Message, version};
@@ -25,18 +26,35 @@ pub enum Body<'a> {
     Tombstone,
 }
 
-/// A key with a versioned body: what is written, and what a page is made of.
+/// A key with what a replica holds of it: what a page is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     /// The key.
     pub key: &'a [u8],
     /// Its version.
     pub version: Version,
+    /// Whether every replica is known to hold it.
+    pub state: State,
     /// What it holds.
     pub body: Body<'a>,
 }
 
+/// A key with what is to be written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Write<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The version.
+    pub version: Version,
+    /// When the write was born (rule N5): for a plain put or delete its version's own clock.
+    pub born: Clock,
+    /// What the key is to hold.
+    pub body: Body<'a>,
+}
+
 const TOMBSTONE: u8 = 0b1;
+const PENDING: u8 = 0b100;
+const HAS_BORN: u8 = 0b1000;
 /// Key length, flags, and a plain version.
 const LEAST_RECORD: usize = 2 + 1 + 16;
 
@@ -44,7 +62,7 @@ impl<'a> Record<'a> {
     /// Appends the record's bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_short(self.key);
-        encode_body(&self.version, self.body, out);
+        encode_held(&self.version, self.state, self.body, out);
     }
 
     /// Reads one record.
@@ -53,36 +71,84 @@ impl<'a> Record<'a> {
     /// [`DecodeError`], also for flags that nobody has defined.
     pub fn decode(payload: &mut Decoder<'a>) -> Result<Record<'a>, DecodeError> {
         let key = payload.short()?;
-        let (version, body) = decode_body(payload)?;
-        Ok(Record { key, version, body })
+        let (version, state, body) = decode_held(payload)?;
+        Ok(Record { key, version, state, body })
     }
 }
 
-fn encode_body(version: &Version, body: Body<'_>, out: &mut Vec<u8>) {
-    match body {
-        Body::Value(value) => {
-            out.put_u8(version::flag(version));
-            version::encode(version, out);
-            out.put_long(value);
+impl<'a> Write<'a> {
+    /// Appends the write's bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.key);
+        let has_born = self.born != self.version.clock;
+        out.put_u8(
+            version::flag(&self.version)
+                | body_flag(self.body)
+                | if has_born { HAS_BORN } else { 0 },
+        );
+        version::encode(&self.version, out);
+        if has_born {
+            out.put_u64(self.born);
         }
-        Body::Tombstone => {
-            out.put_u8(version::flag(version) | TOMBSTONE);
-            version::encode(version, out);
-        }
+        encode_body(self.body, out);
+    }
+
+    /// Reads one write.
+    ///
+    /// # Errors
+    /// [`DecodeError`], also for flags that nobody has defined.
+    pub fn decode(payload: &mut Decoder<'a>) -> Result<Write<'a>, DecodeError> {
+        let key = payload.short()?;
+        let flags = flags(payload, TOMBSTONE | version::HAS_STEP | HAS_BORN)?;
+        let version = version::decode(flags, payload)?;
+        let born = if flags & HAS_BORN == 0 { version.clock } else { payload.u64()? };
+        Ok(Write { key, version, born, body: decode_body(flags, payload)? })
     }
 }
 
-fn decode_body<'a>(payload: &mut Decoder<'a>) -> Result<(Version, Body<'a>), DecodeError> {
-    let flags = payload.u8()?;
-    if flags & !(TOMBSTONE | version::HAS_STEP) != 0 {
-        return Err(DecodeError("a record has unknown flags"));
-    }
+fn encode_held(version: &Version, state: State, body: Body<'_>, out: &mut Vec<u8>) {
+    let pending = match state {
+        State::Pending => PENDING,
+        State::Committed => 0,
+    };
+    out.put_u8(version::flag(version) | body_flag(body) | pending);
+    version::encode(version, out);
+    encode_body(body, out);
+}
+
+fn decode_held<'a>(payload: &mut Decoder<'a>) -> Result<(Version, State, Body<'a>), DecodeError> {
+    let flags = flags(payload, TOMBSTONE | version::HAS_STEP | PENDING)?;
     let version = version::decode(flags, payload)?;
-    let body = match flags & TOMBSTONE {
+    let state = if flags & PENDING == 0 { State::Committed } else { State::Pending };
+    Ok((version, state, decode_body(flags, payload)?))
+}
+
+/// Reads flags, of which only those in `known` may be set.
+fn flags(payload: &mut Decoder<'_>, known: u8) -> Result<u8, DecodeError> {
+    match payload.u8()? {
+        flags if flags & !known == 0 => Ok(flags),
+        _ => Err(DecodeError("a record has unknown flags")),
+    }
+}
+
+fn body_flag(body: Body<'_>) -> u8 {
+    match body {
+        Body::Value(_) => 0,
+        Body::Tombstone => TOMBSTONE,
+    }
+}
+
+fn encode_body(body: Body<'_>, out: &mut Vec<u8>) {
+    if let Body::Value(value) = body {
+        out.put_long(value);
+    }
+}
+
+fn decode_body<'a>(flags: u8, payload: &mut Decoder<'a>) -> Result<Body<'a>, DecodeError> {
+    Ok(match flags & TOMBSTONE {
         0 => Body::Value(payload.long()?),
         _ => Body::Tombstone,
-    };
-    Ok((version, body))
+    })
 }
 
 fn decode_list<'a, T>(
@@ -94,13 +160,13 @@ fn decode_list<'a, T>(
     (0..count).map(|_| one(payload)).collect()
 }
 
-/// REPL_PUT: records for one replica, all under one epoch.
+/// REPL_PUT: writes for one replica, all under one epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteBatch<'a> {
     /// The epoch that the writer routed by.
     pub epoch: Epoch,
     /// What to store, each on its own.
-    pub records: Vec<Record<'a>>,
+    pub writes: Vec<Write<'a>>,
 }
 
 impl<'a> Message<'a> for WriteBatch<'a> {
@@ -108,17 +174,43 @@ impl<'a> Message<'a> for WriteBatch<'a> {
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.epoch.0);
-        out.put_u32(self.records.len() as u32);
-        for record in &self.records {
-            record.encode(out);
+        out.put_u32(self.writes.len() as u32);
+        for write in &self.writes {
+            write.encode(out);
         }
     }
 
     fn decode(payload: &mut Decoder<'a>) -> Result<WriteBatch<'a>, DecodeError> {
         Ok(WriteBatch {
             epoch: Epoch(payload.u64()?),
-            records: decode_list(payload, LEAST_RECORD, Record::decode)?,
+            writes: decode_list(payload, LEAST_RECORD, Write::decode)?,
         })
+    }
+}
+
+/// COMMIT: every replica holds these versions, or newer ones (rule C2). There is no reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commits<'a>(pub Vec<(&'a [u8], Version)>);
+
+impl<'a> Message<'a> for Commits<'a> {
+    const KIND: Kind = Kind::Commit;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u32(self.0.len() as u32);
+        for (key, version) in &self.0 {
+            out.put_short(key);
+            out.put_u8(version::flag(version));
+            version::encode(version, out);
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Commits<'a>, DecodeError> {
+        let one = |payload: &mut Decoder<'a>| {
+            let key = payload.short()?;
+            let flags = flags(payload, version::HAS_STEP)?;
+            Ok((key, version::decode(flags, payload)?))
+        };
+        decode_list(payload, LEAST_RECORD, one).map(Commits)
     }
 }
 
@@ -170,6 +262,8 @@ fn encode_answer(answer: &WriteAnswer, out: &mut Vec<u8>) {
         WriteAnswer::BadVersion => out.put_u8(6),
         WriteAnswer::BadKey => out.put_u8(7),
         WriteAnswer::BadValue => out.put_u8(8),
+        WriteAnswer::NoLease => out.put_u8(9),
+        WriteAnswer::TooOld => out.put_u8(10),
     }
 }
 
@@ -188,6 +282,8 @@ fn decode_answer(payload: &mut Decoder<'_>) -> Result<WriteAnswer, DecodeError> 
         6 => WriteAnswer::BadVersion,
         7 => WriteAnswer::BadKey,
         8 => WriteAnswer::BadValue,
+        9 => WriteAnswer::NoLease,
+        10 => WriteAnswer::TooOld,
         _ => return Err(DecodeError("an unknown answer to a write")),
     })
 }
@@ -226,13 +322,15 @@ pub enum ReadAnswer<'a> {
     /// There is no record.
     Absent,
     /// There is a record.
-    Record(Version, Body<'a>),
+    Record(Version, State, Body<'a>),
     /// This node does not keep the key in the newest view that it knows.
     WrongEpoch,
     /// This node keeps the key but is still fetching it.
     Syncing,
     /// The key is empty or longer than the cluster takes.
     BadKey,
+    /// This node holds no lease.
+    NoLease,
 }
 
 impl<'a> ReadAnswer<'a> {
@@ -240,13 +338,14 @@ impl<'a> ReadAnswer<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             ReadAnswer::Absent => out.put_u8(0),
-            ReadAnswer::Record(version, body) => {
+            ReadAnswer::Record(version, state, body) => {
                 out.put_u8(1);
-                encode_body(version, *body, out);
+                encode_held(version, *state, *body, out);
             }
             ReadAnswer::WrongEpoch => out.put_u8(2),
             ReadAnswer::Syncing => out.put_u8(3),
             ReadAnswer::BadKey => out.put_u8(4),
+            ReadAnswer::NoLease => out.put_u8(5),
         }
     }
 
@@ -254,12 +353,13 @@ impl<'a> ReadAnswer<'a> {
         Ok(match payload.u8()? {
             0 => ReadAnswer::Absent,
             1 => {
-                let (version, body) = decode_body(payload)?;
-                ReadAnswer::Record(version, body)
+                let (version, state, body) = decode_held(payload)?;
+                ReadAnswer::Record(version, state, body)
             }
             2 => ReadAnswer::WrongEpoch,
             3 => ReadAnswer::Syncing,
             4 => ReadAnswer::BadKey,
+            5 => ReadAnswer::NoLease,
             _ => return Err(DecodeError("an unknown answer to a read")),
         })
     }

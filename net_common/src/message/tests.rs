@@ -2,7 +2,7 @@
 
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
-use cluster::replica::WriteAnswer;
+use cluster::replica::{State, WriteAnswer};
 use cluster::tenure::ArcSet;
 use cluster::version::{Op, Version};
 use cluster::view::{Member, MemberState, View};
@@ -53,11 +53,15 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
     let id = || NodeId::new("node1").unwrap();
     let address = || Address::new("::1", 6001).unwrap();
     let synced: ArcSet = [1, 5, 15].into_iter().collect();
-    let value = Record { key: b"k", version: Version::plain(5, 6), body: Body::Value(b"v\0") };
-    let gone = Record { key: b"gone", version: stepped(), body: Body::Tombstone };
+    let record = |key, version, state, body| Record { key, version, state, body };
+    let value = record(b"k", Version::plain(5, 6), State::Committed, Body::Value(b"v\0"));
+    let gone = record(b"gone", stepped(), State::Pending, Body::Tombstone);
+    let put = Write { key: b"k", version: Version::plain(5, 6), born: 5, body: Body::Value(b"v") };
+    let back = Write { key: b"gone", version: stepped(), born: 9, body: Body::Tombstone };
     let placed = Placed { primary: "node1", copies: 3 };
     vec![
-        sample!(WriteBatch { epoch: Epoch(4), records: vec![value, gone] }, WriteBatch),
+        sample!(WriteBatch { epoch: Epoch(4), writes: vec![put, back] }, WriteBatch),
+        sample!(Commits(vec![(b"k", Version::plain(5, 6)), (b"gone", stepped())]), Commits),
         sample!(
             WriteAcks {
                 epoch: Epoch(4),
@@ -72,6 +76,8 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                     WriteAnswer::BadVersion,
                     WriteAnswer::BadKey,
                     WriteAnswer::BadValue,
+                    WriteAnswer::NoLease,
+                    WriteAnswer::TooOld,
                 ],
             },
             WriteAcks
@@ -83,8 +89,9 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 clock: 77,
                 answers: vec![
                     ReadAnswer::Absent,
-                    ReadAnswer::Record(Version::plain(1, 2), Body::Value(b"")),
-                    ReadAnswer::Record(stepped(), Body::Tombstone),
+                    ReadAnswer::Record(Version::plain(1, 2), State::Committed, Body::Value(b"")),
+                    ReadAnswer::Record(stepped(), State::Pending, Body::Tombstone),
+                    ReadAnswer::NoLease,
                     ReadAnswer::WrongEpoch,
                     ReadAnswer::Syncing,
                     ReadAnswer::BadKey,
@@ -105,13 +112,20 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         sample!(StatusAsk, StatusAsk),
         sample!(InfoAsk, InfoAsk),
         sample!(AcceptLoss, AcceptLoss),
+        sample!(Probe, Probe),
         sample!(LossAccepted { arcs: 4 }, LossAccepted),
         sample!(
             Register { id: id(), incarnation: Incarnation(5), address: address(), weight: 1 },
             Register
         ),
         sample!(
-            TablePush { active: Epoch(8), clock: 1, heartbeat_ms: 2000, view: view() },
+            TablePush {
+                active: Epoch(8),
+                clock: 1,
+                heartbeat_ms: 2000,
+                lease_ms: 6000,
+                view: view()
+            },
             TablePush
         ),
         sample!(
@@ -125,7 +139,10 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             },
             Heartbeat
         ),
-        sample!(HeartbeatAck { sequence: 6, known: true, active: Epoch(7) }, HeartbeatAck),
+        sample!(
+            HeartbeatAck { sequence: 6, known: true, lease: true, active: Epoch(7) },
+            HeartbeatAck
+        ),
         sample!(
             Status {
                 epoch: Epoch(7),
@@ -180,9 +197,10 @@ fn every_cut_and_every_extra_byte_is_an_error() {
 #[test]
 fn golden_bytes() {
     // Processes of different versions must agree on these.
-    let record = Record { key: b"k", version: Version::plain(1, 2), body: Body::Value(b"v") };
+    let write =
+        Write { key: b"k", version: Version::plain(1, 2), born: 1, body: Body::Value(b"v") };
     let mut out = Vec::new();
-    WriteBatch { epoch: Epoch(3), records: vec![record] }.write(&mut out);
+    WriteBatch { epoch: Epoch(3), writes: vec![write] }.write(&mut out);
     let want = [
         &[0, 6, 0, 2, 0, 0, 0, 37][..],        // REPL_PUT, format 2, 37 bytes
         &[0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1], // epoch, count
@@ -197,7 +215,7 @@ fn golden_bytes() {
 proptest! {
     #[test]
     fn damaged_payloads_never_panic(
-        which in 0usize..24,
+        which in 0usize..26,
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {
@@ -224,7 +242,8 @@ proptest! {
         clock in any::<u64>(), writer in any::<u64>(), step in any::<u64>(),
     ) {
         let version = Version { step, ..Version::plain(clock, writer) };
-        let record = Record { key: &key, version, body: Body::Value(&value) };
+        let state = if step % 2 == 0 { State::Pending } else { State::Committed };
+        let record = Record { key: &key, version, state, body: Body::Value(&value) };
         let mut out = Vec::new();
         record.encode(&mut out);
         prop_assert_eq!(Record::decode(&mut Decoder::new(&out)), Ok(record));

@@ -2,23 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use cluster::version::{RETENTION_MS, clock_at};
 use proptest::prelude::*;
 
 use super::*;
 
 const ARCS: usize = 4;
 
-fn value<'a>(key: &'a [u8], clock: u64, value: &'a [u8]) -> Record<'a> {
-    Record { key, version: Version::plain(clock, 1), body: Body::Value(value) }
+fn put<'a>(key: &'a [u8], clock: u64, body: Body<'a>) -> Write<'a> {
+    Write { key, version: Version::plain(clock, 1), born: clock, body }
 }
 
-fn write(table: &Table, record: &Record<'_>) -> WriteAnswer {
-    table.write(0, record, 0, Standing::Synced)
+fn value<'a>(key: &'a [u8], clock: u64, value: &'a [u8]) -> Write<'a> {
+    put(key, clock, Body::Value(value))
+}
+
+fn write(table: &Table, write: &Write<'_>) -> WriteAnswer {
+    table.write(0, write, 0, Standing::Synced, false)
 }
 
 fn read(table: &Table, key: &[u8]) -> Option<Vec<u8>> {
     table.read(0, key, |found| match found {
-        Some((_, Body::Value(value))) => Some(value.to_vec()),
+        Some((_, _, Body::Value(value))) => Some(value.to_vec()),
         _ => None,
     })
 }
@@ -41,11 +46,64 @@ fn tombstones_hide_and_are_not_counted() {
     let table = Table::new(ARCS);
     write(&table, &value(b"k", 1, b"value"));
     assert_eq!(table.size(), Size { keys: 1, bytes: 6 });
-    let gone = Record { key: b"k", version: Version::plain(2, 1), body: Body::Tombstone };
-    assert_eq!(write(&table, &gone), WriteAnswer::Stored);
+    assert_eq!(write(&table, &put(b"k", 2, Body::Tombstone)), WriteAnswer::Stored);
     assert_eq!(read(&table, b"k"), None);
     assert_eq!(table.size(), Size::default());
     assert!(matches!(write(&table, &value(b"k", 1, b"late")), WriteAnswer::Superseded(_)));
+}
+
+fn state(table: &Table, key: &[u8]) -> Option<State> {
+    table.read(0, key, |found| found.map(|(_, state, _)| state))
+}
+
+fn abandoned(table: &Table, own_clock: Clock) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    table.abandoned(0, own_clock, 10, |record| keys.push(record.key.to_vec()));
+    keys
+}
+
+#[test]
+fn records_are_pending_until_committed() {
+    let table = Table::new(ARCS);
+    write(&table, &value(b"k", 1, b"value"));
+    assert_eq!(state(&table, b"k"), Some(State::Pending));
+    table.commit(0, b"k", Version::plain(2, 1));
+    assert_eq!(state(&table, b"k"), Some(State::Pending), "that was another version");
+    assert_eq!(abandoned(&table, clock_at(5000)), [b"k"]);
+    table.commit(0, b"k", Version::plain(1, 1));
+    assert_eq!(state(&table, b"k"), Some(State::Committed));
+    assert_eq!(abandoned(&table, clock_at(5000)), [b""; 0]);
+    write(&table, &value(b"k", 2, b"VALUE"));
+    assert_eq!(state(&table, b"k"), Some(State::Pending), "overwritten in place");
+    table.write(0, &value(b"alone", 1, b""), 0, Standing::Synced, true);
+    assert_eq!(state(&table, b"alone"), Some(State::Committed));
+}
+
+#[test]
+fn a_page_may_commit_what_is_held() {
+    let table = Table::new(ARCS);
+    write(&table, &value(b"k", 1, b"value"));
+    let version = Version::plain(1, 1);
+    let record = |state| Record { key: b"k", version, state, body: Body::Value(b"value") };
+    table.merge(0, &record(State::Committed));
+    assert_eq!(state(&table, b"k"), Some(State::Committed));
+    table.merge(0, &record(State::Pending));
+    assert_eq!(state(&table, b"k"), Some(State::Committed));
+    assert_eq!(abandoned(&table, clock_at(5000)), [b""; 0]);
+}
+
+#[test]
+fn tombstones_go_at_the_second_sweep_after_their_time() {
+    let table = Table::new(ARCS);
+    write(&table, &put(b"k", 1, Body::Tombstone));
+    write(&table, &value(b"kept", 1, b"value"));
+    let late = clock_at(2 * RETENTION_MS);
+    assert_eq!(table.sweep(late), 0, "it is pending");
+    table.commit(0, b"k", Version::plain(1, 1));
+    assert_eq!(table.sweep(late), 0, "it may have been committed only now");
+    assert_eq!(table.sweep(late), 1);
+    assert_eq!(state(&table, b"k"), None);
+    assert_eq!(read(&table, b"kept").unwrap(), b"value");
 }
 
 #[test]
@@ -96,15 +154,12 @@ proptest! {
         let mut twin: BTreeMap<u8, (Version, Option<Vec<u8>>)> = BTreeMap::new();
         for (key, clock, step, body) in &writes {
             let version = Version { step: *step, ..Version::plain(*clock + 1, 1) };
-            let record = Record {
-                key: &[*key],
-                version,
-                body: body.as_ref().map_or(Body::Tombstone, |v| Body::Value(v)),
-            };
+            let body_of = body.as_ref().map_or(Body::Tombstone, |v| Body::Value(v));
             if merged {
-                table.merge(0, &record);
+                let state = State::Committed;
+                table.merge(0, &Record { key: &[*key], version, state, body: body_of });
             } else {
-                write(&table, &record);
+                write(&table, &Write { key: &[*key], version, born: *clock, body: body_of });
             }
             let held = twin.get(key).map_or(Version::ABSENT, |(version, _)| *version);
             if version > held {
@@ -114,7 +169,7 @@ proptest! {
         let mut size = Size::default();
         for (key, (version, body)) in &twin {
             let got = table.read(0, &[*key], |found| {
-                found.map(|(version, body)| (version, match body {
+                found.map(|(version, _, body)| (version, match body {
                     Body::Value(value) => Some(value.to_vec()),
                     Body::Tombstone => None,
                 }))

@@ -1,0 +1,142 @@
+//! Commits on their way (rule C2).
+//!
+//! When a write is done its replicas are told so, lazily: the word rides on the next frame to each of
+//! them, or leaves by itself after about a millisecond. Nothing waits for it and nothing depends on
+//! it; a replica that never hears it completes the record itself, or a reader does.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use cluster::ids::Address;
+use cluster::version::Version;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use fxhash::FxHashMap;
+use log::debug;
+use net_common::connection::Connection;
+use net_common::logging;
+use net_common::message::data;
+use parking_lot::Mutex;
+
+use crate::links::Links;
+
+/// How long a commit waits for a frame to ride on.
+const WAIT: Duration = Duration::from_millis(1);
+
+/// Commits that wait for one node at most. A node that gets no frames for so many writes is down, and
+/// its place will be taken by one that fetches the records as they are.
+const MOST: usize = 16_384;
+
+/// A key with the version of it that every replica holds.
+type Commit = (Arc<[u8]>, Version);
+
+/// Commits that wait, by node.
+#[derive(Default)]
+pub struct Commits {
+    waiting: Mutex<FxHashMap<Address, Waiting>>,
+}
+
+struct Waiting {
+    since: Instant,
+    commits: Vec<Commit>,
+}
+
+impl Commits {
+    /// Lets a commit wait for a frame to this node. Returns whether it is the first that waits.
+    pub fn add(&self, address: &Address, key: &Arc<[u8]>, version: Version) -> bool {
+        let mut waiting = self.waiting.lock();
+        let is_first = waiting.is_empty();
+        // Looked up before it is entered: the address is cloned only for the first.
+        if let Some(queue) = waiting.get_mut(address) {
+            if queue.commits.len() < MOST {
+                queue.commits.push((key.clone(), version));
+            }
+        } else {
+            let commits = vec![(key.clone(), version)];
+            waiting.insert(address.clone(), Waiting { since: Instant::now(), commits });
+        }
+        is_first
+    }
+
+    /// Puts what waits for this connection's node in front of what is to be sent on it.
+    pub fn ride(&self, link: &mut Connection) {
+        let taken = self.waiting.lock().remove(link.address());
+        if let Some(taken) = taken {
+            push(link, &taken.commits);
+        }
+    }
+
+    /// Sends what has waited for at least `age`, over connections that are open already. Returns whether
+    /// more waits.
+    pub fn flush(&self, links: &Links, age: Duration) -> bool {
+        let (due, more) = {
+            let mut waiting = self.waiting.lock();
+            let due: Vec<(Address, Waiting)> =
+                waiting.extract_if(|_, queue| queue.since.elapsed() >= age).collect();
+            (due, !waiting.is_empty())
+        };
+        for (address, queue) in due {
+            // Not worth a new connection: whoever misses it finds out otherwise.
+            let Some(mut link) = links.take_kept(&address) else { continue };
+            push(&mut link, &queue.commits);
+            match link.flush() {
+                Ok(()) => links.put_back(link),
+                Err(error) => debug!("commits were lost: {error}"),
+            }
+        }
+        more
+    }
+}
+
+fn push(link: &mut Connection, commits: &[Commit]) {
+    link.push(&data::Commits(commits.iter().map(|(key, version)| (&**key, *version)).collect()));
+}
+
+/// The thread that sends commits which found no frame to ride on. Ends when dropped.
+pub struct Flusher {
+    wake: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flusher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the operating system has no more threads.
+    pub fn start(links: Arc<Links>, commits: Arc<Commits>) -> std::io::Result<Flusher> {
+        let (wake, woken) = bounded(1);
+        let thread =
+            logging::spawn("client commits".into(), move || run(&links, &commits, &woken))?;
+        Ok(Flusher { wake: Some(wake), thread: Some(thread) })
+    }
+
+    /// Something waits.
+    pub fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            // A wake-up that still waits stands for this one too.
+            let _ = wake.try_send(());
+        }
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(links: &Links, commits: &Commits, woken: &Receiver<()>) {
+    while woken.recv().is_ok() {
+        loop {
+            std::thread::sleep(WAIT);
+            if !commits.flush(links, WAIT) {
+                break;
+            }
+        }
+    }
+    commits.flush(links, Duration::ZERO);
+}

@@ -1,0 +1,71 @@
+//! Completing what a writer that died has left pending (rule C4).
+//!
+//! A storage node does this for its own records, under its own view: the write-back of a get that
+//! nobody waits for.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::operation::{Found, Operation};
+use cluster::view::Routes;
+use net_common::auth::Secret;
+use net_common::connection::Dial;
+
+use crate::commits::{Commits, Flusher};
+use crate::fanout;
+use crate::links::Links;
+use crate::operation::Task;
+
+/// How long one node is waited for. A finisher has time: what it does not get done now it will next time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Connections and commits of a node that finishes.
+pub struct Finisher {
+    links: Arc<Links>,
+    commits: Arc<Commits>,
+    flusher: Flusher,
+}
+
+impl Finisher {
+    /// Starts without connections.
+    ///
+    /// # Errors
+    /// If the operating system has no more threads.
+    pub fn new(secret: Option<Secret>) -> std::io::Result<Finisher> {
+        let links = Arc::new(Links::new(Dial { connect: PATIENCE, reply: PATIENCE, secret }));
+        let commits = Arc::new(Commits::default());
+        let flusher = Flusher::start(links.clone(), commits.clone())?;
+        Ok(Finisher { links, commits, flusher })
+    }
+
+    /// Tries once to complete each of these records under `routes`, the view they were found under.
+    /// Returns how many are complete; the others stay as they are.
+    pub fn finish(&self, routes: &Routes, records: Vec<(Vec<u8>, Found<Vec<u8>>)>) -> usize {
+        let (keys, found): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+        let mut batch: Vec<Task<'_>> = keys
+            .iter()
+            .zip(found)
+            .map(|(key, found)| {
+                let Found { version, body, state, epoch, clock } = found;
+                let body = body.map(Cow::Owned);
+                let found = Found { version, body, state, epoch, clock };
+                Task { key, operation: Operation::finish(found), result: None }
+            })
+            .collect();
+        fanout::attempt(&self.links, &self.commits, routes, &mut batch);
+        let mut complete = 0;
+        for task in &batch {
+            let Some(version) = task.operation.committed() else { continue };
+            complete += 1;
+            let Some(arc) = routes.arc_of(task.key) else { continue };
+            let key: Arc<[u8]> = task.key.into();
+            for &place in routes.write_set(arc) {
+                if self.commits.add(&routes.member(place).address, &key, version) {
+                    self.flusher.wake();
+                }
+            }
+        }
+        complete
+    }
+}

@@ -1,0 +1,82 @@
+//! The housekeeping thread: it finishes what dead writers left (rule C4) and drops tombstones that have
+//! served their time (rule N5).
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use client::finish::Finisher;
+use cluster::version::RETENTION_MS;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use log::info;
+use net_common::auth::Secret;
+use net_common::logging;
+
+use crate::node::Node;
+
+/// How often pending records are looked for. With the second that they may be pending for (C4) it makes
+/// "about a second".
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Records finished in one go: a node that lost a busy client has this many at once, and the others that
+/// keep them try the same.
+const MOST: usize = 1024;
+
+/// How often tombstones are swept: a tombstone that is found committed by one sweep may go at the next.
+const SWEEP: Duration = Duration::from_millis(RETENTION_MS / 2);
+
+/// The running thread. Stops when dropped.
+pub struct Keeper {
+    running: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the operating system has no more threads.
+    pub fn start(node: Arc<Node>, secret: Option<Secret>) -> io::Result<Keeper> {
+        let (stop, stopped) = bounded(0);
+        let finisher = Finisher::new(secret)?;
+        let name = format!("{} keeper", node.id());
+        let thread = logging::spawn(name, move || run(&node, &finisher, &stopped))?;
+        Ok(Keeper { running: Some((stop, thread)) })
+    }
+
+    /// Ends the thread. Blocks for an attempt at finishing at most.
+    pub fn stop(&mut self) {
+        if let Some((stop, thread)) = self.running.take() {
+            drop(stop);
+            // A panic there has been reported already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run(node: &Node, finisher: &Finisher, stopped: &Receiver<()>) {
+    let mut swept = Instant::now();
+    while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        if let Some(routes) = node.active_routes() {
+            let abandoned = node.abandoned(&routes, MOST);
+            if !abandoned.is_empty() {
+                let found = abandoned.len();
+                let complete = finisher.finish(&routes, abandoned);
+                info!("finished {complete} of {found} records whose writers are gone");
+            }
+        }
+        if swept.elapsed() >= SWEEP
+            && let Some(table) = node.table()
+        {
+            swept = Instant::now();
+            let dropped = table.sweep(node.clock());
+            info!("dropped {dropped} tombstones");
+        }
+    }
+}
