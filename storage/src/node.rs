@@ -17,6 +17,7 @@ use cluster::version::{Clock, ServerClock};
 use cluster::view::{Routes, View};
 use log::{debug, info};
 use net_common::clock;
+use net_common::frame::MAX_PAYLOAD;
 use net_common::message::control::Info;
 use net_common::message::data::{
     Body, PageWriter, RangePage, RangePull, ReadAnswer, ReadAnswers, ReadBatch, Record, WriteAcks,
@@ -216,12 +217,18 @@ impl Node {
     }
 
     /// Answers a batch of reads: appends a READ_REPLY's payload, each record straight from the table.
+    /// Ends early once that is larger than a frame takes, and so cannot be sent: a request of a few
+    /// bytes a key must not make an answer of gigabytes.
     pub fn read(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
+        let most = out.len() + MAX_PAYLOAD;
         let clock = self.clock();
         let tenure = self.tenure.read();
         ReadAnswers::encode_head(tenure.epoch(), clock, batch.keys.len(), out);
         for key in &batch.keys {
             self.read_one(&tenure, key, out);
+            if out.len() > most {
+                return;
+            }
         }
     }
 

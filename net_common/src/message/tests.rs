@@ -107,7 +107,13 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         sample!(AcceptLoss, AcceptLoss),
         sample!(LossAccepted { arcs: 4 }, LossAccepted),
         sample!(
-            Register { id: id(), incarnation: Incarnation(5), address: address(), weight: 1 },
+            Register {
+                id: id(),
+                incarnation: Incarnation(5),
+                address: address(),
+                weight: 1,
+                cluster: Some(ClusterId(6)),
+            },
             Register
         ),
         sample!(
