@@ -105,8 +105,9 @@ fn read_value() -> io::Result<Vec<u8>> {
 }
 
 fn accept_loss(store: &GTStoreClient, yes: bool, out: &mut impl Write) -> Result<(), CommandError> {
-    let health = store.status()?.health;
-    if !health.starts_with("unavailable") {
+    let status = store.status()?;
+    let health = status.health;
+    if status.nodes.is_empty() || !health.starts_with("unavailable") {
         writeln!(out, "nothing is lost: {health}")?;
         return Ok(());
     }

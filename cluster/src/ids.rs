@@ -46,7 +46,8 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
-/// A node's name, such as `node3`: 1 to [`MAX_NODE_ID`] bytes of letters, digits, `.`, `_`, `-`.
+/// A node's name, such as `node3`: 1 to [`MAX_NODE_ID`] bytes of letters, digits, `.`, `_`, `-`, the
+/// first of them no `.`.
 ///
 /// The narrow alphabet keeps it safe in the text table of format 0 (which separates with `,`, `;`
 /// and `#`), in file names and in logs. Cheap to clone.
@@ -60,6 +61,10 @@ impl NodeId {
     /// [`NameError`] where the name is empty, too long or has a character outside the alphabet.
     pub fn new(name: &str) -> Result<NodeId, NameError> {
         check_name(name, MAX_NODE_ID, "._-")?;
+        if name.starts_with('.') {
+            // It may become a file name.
+            return Err(NameError::Character('.'));
+        }
         Ok(NodeId(name.into()))
     }
 
@@ -209,7 +214,19 @@ mod tests {
         for good in ["node1", "a", "rack-1.node_2", &"x".repeat(MAX_NODE_ID)] {
             assert_eq!(NodeId::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", "a b", "a,b", "a;b", "a#b", "a/b", "ä", &"x".repeat(MAX_NODE_ID + 1)] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            ".a",
+            "a b",
+            "a,b",
+            "a;b",
+            "a#b",
+            "a/b",
+            "ä",
+            &"x".repeat(MAX_NODE_ID + 1),
+        ] {
             assert!(NodeId::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -15,13 +15,14 @@
 //! otherwise it stays, unserved, until it comes back or the operator accepts the loss.
 //!
 //! Invariants: epochs only go up, by one; at most one view is being made; a name and an address
-//! belong to one incarnation at a time; nothing is pushed or published before it was saved.
+//! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
+//! nothing is pushed or published before it was saved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::{Address, Epoch, Incarnation, NodeId};
-use crate::limits::MAX_MEMBERS;
+use crate::limits::{Limits, MAX_MEMBERS};
 use crate::tenure::ArcSet;
 use crate::view::{MemberState, Routes, View};
 
@@ -42,6 +43,10 @@ pub struct Settings {
     pub missed: u32,
     /// Arcs of a new cluster's ring.
     pub arcs: usize,
+    /// Copies of each key (K) in a new cluster.
+    pub copies: usize,
+    /// Bounds on keys and values in a new cluster.
+    pub limits: Limits,
 }
 
 impl Settings {
@@ -90,7 +95,7 @@ pub enum Event {
     Gone(Incarnation),
     /// The operator goes on without what the members that are out held alone (H4).
     AcceptLoss,
-    /// Time has passed.
+    /// Time has passed. Comes several times in a heartbeat interval.
     Tick,
 }
 
@@ -152,6 +157,8 @@ pub struct Node {
     pub gone: bool,
     /// What it said last.
     pub report: Report,
+    /// Whether it was a member when the manager started and has not said since what it holds.
+    pub is_unheard: bool,
 }
 
 /// The manager's state.
@@ -161,7 +168,7 @@ pub struct Membership {
     active: Arc<Routes>,
     coming: Option<Arc<Routes>>,
     nodes: BTreeMap<Incarnation, Node>,
-    last_tick: Millis,
+    last_step: Millis,
     accept_loss: bool,
 }
 
@@ -177,14 +184,15 @@ impl Membership {
                 address: member.address.clone(),
                 weight: member.weight,
             };
-            nodes.entry(member.incarnation).or_insert(Node::new(who, now, false));
+            let node = Node { connected: false, is_unheard: true, ..Node::new(who, now) };
+            nodes.entry(member.incarnation).or_insert(node);
         }
         Membership {
             settings,
             active: Arc::new(Routes::new(saved.active)),
             coming: saved.coming.map(|v| Arc::new(Routes::new(v))),
             nodes,
-            last_tick: now,
+            last_step: now,
             accept_loss: false,
         }
     }
@@ -220,6 +228,7 @@ impl Membership {
     /// Takes one event at time `now` and says what follows.
     pub fn step(&mut self, now: Millis, event: Event) -> (Answer, Vec<Effect>) {
         let mut effects = Vec::new();
+        self.notice_pause(now, &mut effects);
         let answer = match event {
             Event::Register(who) => self.register(now, who, &mut effects),
             Event::Heartbeat(incarnation, report) => self.heartbeat(now, incarnation, report),
@@ -237,17 +246,10 @@ impl Membership {
                 }
                 Answer::Done
             }
-            Event::AcceptLoss => {
-                self.accept_loss = true;
-                Answer::Done
-            }
-            Event::Tick => {
-                self.tick(now, &mut effects);
-                Answer::Done
-            }
+            Event::AcceptLoss => self.accept_loss(now, &mut effects),
+            Event::Tick => Answer::Done,
         };
         self.advance(now, &mut effects);
-        self.accept_loss = false;
         self.forget(now);
         // The view may have moved on while the event was worked through.
         let answer = match answer {
@@ -258,49 +260,47 @@ impl Membership {
     }
 
     fn register(&mut self, now: Millis, who: Newcomer, effects: &mut Vec<Effect>) -> Answer {
-        if let Some(node) = self.nodes.get_mut(&who.incarnation) {
-            if node.who != who {
-                return Answer::Taken(format!("incarnation {} is another node's", who.incarnation));
+        if self.nodes.get(&who.incarnation).is_some_and(|node| node.who != who) {
+            return Answer::Taken(format!("incarnation {} is another node's", who.incarnation));
+        }
+        let lease = self.settings.lease_ms();
+        let members = self.members();
+        for holder in self.nodes.values_mut().filter(|n| n.who.incarnation != who.incarnation) {
+            let same_name = holder.who.id == who.id;
+            let same_address = holder.who.address == who.address;
+            let is_silent = holder.is_out(now, lease);
+            // A member keeps its name while it is one: it may come back, and be needed (L2).
+            let may_return =
+                !holder.gone && (!is_silent || members.contains(&holder.who.incarnation));
+            if !(same_name || same_address) || !may_return {
+                continue;
             }
+            let what = match same_name {
+                true => format!("the name {} is taken by a node at {}", who.id, holder.who.address),
+                false => format!("the address {} is taken by {}", who.address, holder.who.id),
+            };
+            match holder.connected && !is_silent {
+                // A restart that was quicker than the news of the end of the process before it.
+                true if same_name && same_address => {
+                    return Answer::Wait(format!("{what}, whose connection has not ended yet"));
+                }
+                true => return Answer::Taken(what),
+                // Nobody can listen where another process still does: the one before has ended.
+                false if same_address => holder.gone = true,
+                false => return Answer::Wait(format!("{what}, which may come back")),
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(&who.incarnation) {
             node.heard = now;
             node.connected = true;
             node.gone = false;
             return Answer::Known(self.active.clone(), self.active.epoch());
         }
-        let lease = self.settings.lease_ms();
-        for holder in self.nodes.values_mut() {
-            let same_name = holder.who.id == who.id;
-            let same_address = holder.who.address == who.address;
-            if !(same_name || same_address) || holder.is_out(now, lease) {
-                continue;
-            }
-            let what = if same_name {
-                format!("the name {} is taken by a live node at {}", who.id, holder.who.address)
-            } else {
-                format!("the address {} is taken by {}", who.address, holder.who.id)
-            };
-            if holder.connected {
-                return Answer::Taken(what);
-            }
-            if same_address {
-                // Nobody can listen where another process still does: the one before has ended.
-                holder.gone = true;
-                continue;
-            }
-            return Answer::Wait(format!("{what}, which was heard of less than a lease ago"));
-        }
         if self.nodes.len() >= MAX_MEMBERS {
             return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
         }
-        // A newcomer that never became a member leaves nothing behind when it is replaced.
-        let views = [Some(&self.active), self.coming.as_ref()];
-        let in_view = |i: &Incarnation| {
-            views.iter().flatten().any(|r| r.view().members.iter().any(|m| m.incarnation == *i))
-        };
-        self.nodes
-            .retain(|i, n| in_view(i) || (n.who.id != who.id && n.who.address != who.address));
         effects.push(Effect::Say(format!("{} registered at {}", who.id, who.address)));
-        self.nodes.insert(who.incarnation, Node::new(who, now, true));
+        self.nodes.insert(who.incarnation, Node::new(who, now));
         Answer::Known(self.active.clone(), self.active.epoch())
     }
 
@@ -311,22 +311,48 @@ impl Membership {
                 node.heard = now;
                 node.connected = true;
                 node.report = report;
+                node.is_unheard = false;
                 Answer::Known(self.active.clone(), self.active.epoch())
             }
         }
     }
 
-    /// Looks at the time. When this comes much too late the manager itself was stopped, and the
-    /// nodes' heartbeats wait in its sockets: everyone gets a whole lease anew (RULES-WHY F8).
-    fn tick(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let late = now.saturating_sub(self.last_tick);
-        if late > 2 * self.settings.heartbeat_ms {
-            effects.push(Effect::Say(format!("paused for {late} ms: every node gets a new lease")));
+    /// Looks at the time. When a whole interval has passed without any event, not even a tick, the
+    /// manager itself was stopped, and the nodes' heartbeats wait in its sockets: everyone gets a
+    /// whole lease anew (L2, RULES-WHY F8).
+    fn notice_pause(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let paused = now.saturating_sub(self.last_step);
+        if paused > self.settings.heartbeat_ms {
+            effects
+                .push(Effect::Say(format!("paused for {paused} ms: every node gets a new lease")));
             for node in self.nodes.values_mut() {
                 node.heard = now;
             }
         }
-        self.last_tick = now;
+        self.last_step = now;
+    }
+
+    /// Goes on without what is lost, if that can be done now: a wish that stayed would be granted
+    /// for a loss that nobody has seen yet. Whoever is out counts as gone, so that its name is free;
+    /// where that is everyone, the next to register begins an empty cluster.
+    fn accept_loss(&mut self, now: Millis, effects: &mut Vec<Effect>) -> Answer {
+        let before = self.newest().epoch();
+        if plan::losses(self, now).0 == 0 {
+            return Answer::Done;
+        }
+        if self.coming.is_none() {
+            let lease = self.settings.lease_ms();
+            for node in self.nodes.values_mut() {
+                node.gone = node.is_out(now, lease);
+            }
+            self.accept_loss = true;
+            self.advance(now, effects);
+            self.accept_loss = false;
+        }
+        if self.newest().epoch() == before && self.nodes.values().any(|node| !node.gone) {
+            return Answer::Wait("a view is being made".into());
+        }
+        Answer::Done
     }
 
     /// Makes the next view, or activates the one that was made, as often as something follows.
@@ -385,23 +411,22 @@ impl Membership {
 
     /// Registered nodes that are in no view yet and still there.
     fn waiting(&self, now: Millis) -> impl Iterator<Item = &Newcomer> {
-        let members = &self.newest().view().members;
-        self.nodes
-            .values()
-            .filter(move |n| !self.is_out(n.who.incarnation, now))
-            .map(|n| &n.who)
-            .filter(|who| members.iter().all(|m| m.incarnation != who.incarnation))
+        let members = incarnations(std::slice::from_ref(self.newest()));
+        let waits = move |who: &Newcomer| {
+            !members.contains(&who.incarnation) && !self.is_out(who.incarnation, now)
+        };
+        self.nodes.values().map(|n| &n.who).filter(move |who| waits(who))
+    }
+
+    /// The incarnations in the active view and in the one being made.
+    fn members(&self) -> BTreeSet<Incarnation> {
+        incarnations([&self.active].into_iter().chain(&self.coming))
     }
 
     /// Drops what is known of incarnations that are in no view and are out.
     fn forget(&mut self, now: Millis) {
         let lease = self.settings.lease_ms();
-        let views = [Some(&self.active), self.coming.as_ref()];
-        let members: Vec<Incarnation> = views
-            .iter()
-            .flatten()
-            .flat_map(|r| r.view().members.iter().map(|m| m.incarnation))
-            .collect();
+        let members = self.members();
         self.nodes.retain(|i, node| members.contains(i) || !node.is_out(now, lease));
     }
 
@@ -420,10 +445,14 @@ impl Membership {
     }
 }
 
+fn incarnations<'a>(views: impl IntoIterator<Item = &'a Arc<Routes>>) -> BTreeSet<Incarnation> {
+    views.into_iter().flat_map(|r| r.view().members.iter().map(|m| m.incarnation)).collect()
+}
+
 impl Node {
-    fn new(who: Newcomer, now: Millis, connected: bool) -> Node {
+    fn new(who: Newcomer, now: Millis) -> Node {
         let report = Report { epoch: Epoch::NONE, synced: ArcSet::new(), keys: 0, bytes: 0 };
-        Node { who, heard: now, connected, gone: false, report }
+        Node { who, heard: now, connected: true, gone: false, report, is_unheard: false }
     }
 
     fn is_out(&self, now: Millis, lease: Millis) -> bool {

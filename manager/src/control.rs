@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::ids::Address;
-use cluster::membership::{Answer, Event, Report};
+use cluster::membership::{Answer, Event, Newcomer, Report};
 use crossbeam_channel::Receiver;
 use log::{debug, info, warn};
 use net_common::frame::{FORMAT_BINARY, FrameReader, Kind};
@@ -21,9 +21,20 @@ use net_common::message::control::{Heartbeat, HeartbeatAck, Register};
 
 use crate::monitor::{Handle, Outbound};
 
-/// How long the port of a node whose connection ended is tried. A host that is there refuses or
-/// accepts at once.
+/// How long the port of a node whose connection ended may take to answer. A host that is there
+/// refuses or accepts at once.
 const PROBE: Duration = Duration::from_millis(200);
+
+/// Pauses between tries of that port: the kernel closes a dead process's sockets one after the other,
+/// so its listener may outlive its connections by a moment.
+const TRIES: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(2),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(30),
+    Duration::from_millis(100),
+];
 
 /// Runs a node's control connection until it ends.
 pub fn run(
@@ -48,7 +59,7 @@ pub fn run(
     }
     let _ = stream.shutdown(Shutdown::Both);
     handle.detach(node.incarnation, number);
-    if is_refused(&node.address) {
+    if is_gone(&node.address) {
         handle.event(Event::Gone(node.incarnation));
     } else {
         info!("{} is disconnected, its port answers: it may come back", node.id);
@@ -118,6 +129,32 @@ fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
     }
     // A node whose channel is full is not reading; it will be out before long.
     let _ = outbound.try_send(Arc::new(out));
+}
+
+/// After a restart of the manager: looks whether the processes of these members are still there. Every
+/// control connection ended with the manager, so a port that refuses says that its node is gone (L6).
+///
+/// # Errors
+/// If the operating system has no more threads.
+pub fn look_for(handle: Handle, members: Vec<Newcomer>) -> io::Result<()> {
+    if members.is_empty() {
+        return Ok(());
+    }
+    logging::spawn("manager probe".into(), move || {
+        for member in members.iter().filter(|member| is_gone(&member.address)) {
+            // Of a node that has registered meanwhile this is not believed.
+            handle.event(Event::Gone(member.incarnation));
+        }
+    })
+    .map(drop)
+}
+
+/// Whether an address refuses, now or in a moment.
+fn is_gone(address: &Address) -> bool {
+    TRIES.iter().any(|pause| {
+        std::thread::sleep(*pause);
+        is_refused(address)
+    })
 }
 
 /// Whether nobody listens at an address any more.

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cluster::ids::{ClusterId, Epoch, Incarnation};
-use cluster::membership::{Answer, Effect, Event, Membership, Saved, Settings};
+use cluster::membership::{Answer, Effect, Event, Health, Membership, Saved, Settings};
 use cluster::version::clock_at;
 use cluster::view::{Routes, View};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -28,6 +28,7 @@ use net_common::message::control::{NodeStatus, Status, TablePush};
 use parking_lot::RwLock;
 
 use crate::StartError;
+use crate::control;
 use crate::state::{StateError, StateFile};
 
 /// Events that may wait for the owner. Each comes from a connection that waits for its answer, so the
@@ -51,6 +52,8 @@ enum Request {
     /// It does so no longer.
     Detach(Incarnation, u64),
     Status(Sender<Status>),
+    /// Answered with how many arcs were lost, or why not now.
+    AcceptLoss(Sender<Result<usize, String>>),
     Stop,
 }
 
@@ -83,6 +86,7 @@ impl Monitor {
             None => Saved { active: unborn(settings)?, coming: None },
         };
         let membership = Membership::new(settings, saved, clock::boot_ms());
+        let members: Vec<_> = membership.nodes().map(|node| node.who.clone()).collect();
         let (requests, queue) = bounded(QUEUE);
         let published = Arc::new(RwLock::new(membership.active().clone()));
         let handle = Handle { requests, published: published.clone(), settings };
@@ -95,6 +99,7 @@ impl Monitor {
             complained: None,
         };
         let thread = logging::spawn("manager monitor".into(), move || owner.run(&queue))?;
+        control::look_for(handle.clone(), members)?;
         Ok(Monitor { handle, thread: Some(thread) })
     }
 
@@ -154,6 +159,14 @@ impl Handle {
         answered.recv().ok()
     }
 
+    /// Goes on without what only nodes that are out have held. Says how many arcs begin empty, or why it
+    /// cannot be done now. `None` if the manager is stopping.
+    pub fn accept_loss(&self) -> Option<Result<usize, String>> {
+        let (answer, answered) = bounded(1);
+        self.requests.send(Request::AcceptLoss(answer)).ok()?;
+        answered.recv().ok()
+    }
+
     /// The active view.
     pub fn published(&self) -> Arc<Routes> {
         self.published.read().clone()
@@ -174,6 +187,13 @@ fn table(settings: &Settings, routes: &Routes, active: Epoch) -> TablePush {
     }
 }
 
+/// A control connection.
+struct Link {
+    /// Its number among all connections: a node's newer connection replaces an older one.
+    number: u64,
+    outbound: Outbound,
+}
+
 struct Owner {
     membership: Membership,
     file: Option<StateFile>,
@@ -181,7 +201,7 @@ struct Owner {
     /// Effects that wait for a save.
     waiting: VecDeque<Effect>,
     /// The control connection of each node.
-    links: FxHashMap<u64, (u64, Outbound)>,
+    links: FxHashMap<Incarnation, Link>,
     complained: Option<Instant>,
 }
 
@@ -198,11 +218,14 @@ impl Owner {
                     let _ = answer.send(said);
                 }
                 Ok(Request::Attach(node, number, outbound)) => {
-                    self.links.insert(node.0, (number, outbound));
+                    self.links.insert(node, Link { number, outbound });
                 }
                 Ok(Request::Detach(node, number)) => self.detach(node, number),
                 Ok(Request::Status(answer)) => {
                     let _ = answer.send(self.status());
+                }
+                Ok(Request::AcceptLoss(answer)) => {
+                    let _ = answer.send(self.accept_loss());
                 }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -215,10 +238,21 @@ impl Owner {
         }
     }
 
+    fn accept_loss(&mut self) -> Result<usize, String> {
+        let lost = match self.membership.health(clock::boot_ms()) {
+            Health::Unavailable { arcs, .. } => arcs,
+            _ => 0,
+        };
+        match self.step(Event::AcceptLoss) {
+            Answer::Wait(why) => Err(why),
+            _ => Ok(lost),
+        }
+    }
+
     fn detach(&mut self, node: Incarnation, number: u64) {
         // A newer connection of the same node may have taken over.
-        if self.links.get(&node.0).is_some_and(|(current, _)| *current == number) {
-            self.links.remove(&node.0);
+        if self.links.get(&node).is_some_and(|link| link.number == number) {
+            self.links.remove(&node);
             self.step(Event::Disconnected(node));
         }
     }
@@ -268,10 +302,10 @@ impl Owner {
     }
 
     fn push(&self, node: Incarnation, routes: &Routes, active: Epoch) {
-        if let Some((_, outbound)) = self.links.get(&node.0) {
+        if let Some(link) = self.links.get(&node) {
             let mut frame = Vec::new();
             table(self.membership.settings(), routes, active).write(&mut frame);
-            if outbound.try_send(Arc::new(frame)).is_err() {
+            if link.outbound.try_send(Arc::new(frame)).is_err() {
                 warn!("{node} takes no views; its next heartbeat gets it");
             }
         }

@@ -81,11 +81,11 @@ impl Requests {
             Some(Kind::AcceptLoss) => {
                 AcceptLoss::read(frame.payload)?;
                 info!("{} accepts the loss of what only nodes that are down have held", self.peer);
-                let before = self.handle.published().epoch();
-                self.handle.event(Event::AcceptLoss);
-                let after = self.handle.published();
-                let arcs = if after.epoch() > before { after.view().fresh.len() } else { 0 };
-                LossAccepted { arcs: arcs as u32 }.write(out);
+                match self.handle.accept_loss() {
+                    Some(Ok(arcs)) => LossAccepted { arcs: arcs as u32 }.write(out),
+                    Some(Err(why)) => error(out, "wait", &why),
+                    None => error(out, "stopping", "the manager is stopping"),
+                }
             }
             kind => {
                 let name = kind.map_or_else(|| frame.kind.to_string(), |k| format!("{k:?}"));
@@ -96,6 +96,16 @@ impl Requests {
     }
 
     fn register(&mut self, node: Register, out: &mut Vec<u8>) -> Next {
+        let own = self.handle.published().view().cluster;
+        if node.cluster.is_some_and(|theirs| theirs != own) {
+            let why = format!(
+                "{} holds records of another cluster: give this manager that cluster's --data, or start \
+                 the node anew to join this one empty",
+                node.id
+            );
+            frame::write_error(out, FORMAT_BINARY, "other cluster", &why);
+            return Next::Close;
+        }
         let newcomer = Newcomer {
             id: node.id.clone(),
             incarnation: node.incarnation,

@@ -58,6 +58,19 @@ pub fn parse(
     Ok(Parsed::Run(matches))
 }
 
+/// The arguments of this process.
+///
+/// # Errors
+/// [`UsageError`] for one that is not UTF-8.
+pub fn arguments() -> Result<Vec<String>, UsageError> {
+    std::env::args_os()
+        .skip(1)
+        .map(|argument| {
+            argument.into_string().map_err(|raw| UsageError(format!("{raw:?} is not UTF-8")))
+        })
+        .collect()
+}
+
 /// Refuses arguments that belong to no flag.
 ///
 /// # Errors
@@ -219,7 +232,7 @@ pub fn main<E: Display + Send + 'static>(
             eprintln!("{name}: {error}");
             ExitCode::from(code)
         }
-        // The panic has said why on standard error.
+        // Only where panics unwind, in a debug build; it has said why on standard error.
         Ok(Err(_)) => ExitCode::from(FAILED),
         Err(error) => {
             eprintln!("{name}: cannot start a thread: {error}");

@@ -129,9 +129,10 @@ impl Server {
             next_connection: AtomicU64::new(0),
         });
         let (away, turned_away) = bounded(TURNED_AWAY);
-        let limit = shared.limits.connections;
-        let turning_away =
-            logging::spawn(format!("{name} busy"), move || turn_away(&turned_away, limit))?;
+        let turning_away = {
+            let shared = shared.clone();
+            logging::spawn(format!("{name} busy"), move || turn_away(&turned_away, &shared))?
+        };
         let accepting = {
             let shared = shared.clone();
             logging::spawn(format!("{name} accept"), move || accept(&listener, &shared, &away))?
@@ -208,8 +209,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>
 }
 
 /// Tells connections beyond the limit so. On a thread of its own: accepting must not wait for peers.
-fn turn_away(turned_away: &Receiver<TcpStream>, limit: usize) {
+fn turn_away(turned_away: &Receiver<TcpStream>, shared: &Shared) {
+    let limit = shared.limits.connections;
     for stream in turned_away {
+        if shared.is_stopping.load(Ordering::SeqCst) {
+            continue;
+        }
         debug!("at the limit of {limit} connections, one more was turned away");
         let mut out = Vec::new();
         let why = format!("this server has its {limit} connections; try again, or another node");
@@ -289,7 +294,9 @@ impl Serving<'_> {
             match self.answer_frames()? {
                 Next::Go => {}
                 Next::Close => {
-                    say_last(&self.stream, &self.out);
+                    // A peer may take its time over a large answer, as over any other.
+                    self.flush()?;
+                    say_last(&self.stream, &[]);
                     return Ok(());
                 }
                 Next::TakeOver => {
@@ -310,6 +317,10 @@ impl Serving<'_> {
     fn answer_frames(&mut self) -> io::Result<Next> {
         let mut answered = false;
         loop {
+            // A peer that always has the next request on its way would keep us for ever.
+            if self.shared.is_stopping.load(Ordering::SeqCst) {
+                return Ok(Next::Close);
+            }
             let next = match self.reader.next_frame() {
                 Ok(None) => {
                     if answered {
@@ -401,3 +412,6 @@ impl Serving<'_> {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,6 +160,7 @@ impl Keeper {
             incarnation: self.node.incarnation(),
             address: self.settings.address.clone(),
             weight: self.settings.weight,
+            cluster: self.node.routes().map(|routes| routes.view().cluster),
         })?;
         Ok((link, push))
     }

@@ -104,14 +104,17 @@ fn wire(placed: &Placed) -> data::Placed<'_> {
 }
 
 fn refuse(error: &ClientError, out: &mut Vec<u8>) {
-    let word = match error {
-        ClientError::BadKey(_) => "bad key",
-        ClientError::BadValue(_) | ClientError::BadList(_) => "bad value",
-        ClientError::NoManager { .. } | ClientError::NotEnoughReplicas { .. } => "unavailable",
-        ClientError::Unknown { .. } => "outcome unknown",
-        ClientError::Refused(_) => "refused",
+    let (word, why) = match error {
+        ClientError::BadKey(why) => ("bad key", why.to_string()),
+        ClientError::BadValue(why) => ("bad value", why.to_string()),
+        ClientError::BadList(_) => ("bad value", error.to_string()),
+        ClientError::NoManager { .. } | ClientError::NotEnoughReplicas { .. } => {
+            ("unavailable", error.to_string())
+        }
+        ClientError::Unknown { why } => ("outcome unknown", why.clone()),
+        ClientError::Refused(why) => ("refused", why.clone()),
     };
-    frame::write_error(out, FORMAT_BINARY, word, &error.to_string());
+    frame::write_error(out, FORMAT_BINARY, word, &why);
 }
 
 /// The original's word for what went wrong; for what it never knew, one of the same kind.

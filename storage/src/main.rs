@@ -16,7 +16,7 @@ fn main() -> ExitCode {
 const OWN_DESCRIPTORS: u64 = 256;
 
 fn run() -> Result<ExitCode, (u8, String)> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments = flags::arguments().map_err(|e| (REFUSED, e.to_string()))?;
     let Some(args) = args::parse(&arguments).map_err(|e| (REFUSED, e.to_string()))? else {
         return Ok(ExitCode::SUCCESS);
     };

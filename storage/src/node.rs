@@ -19,6 +19,7 @@ use cluster::version::{Clock, ServerClock};
 use cluster::view::{Routes, View};
 use log::{debug, info};
 use net_common::clock;
+use net_common::frame::MAX_PAYLOAD;
 use net_common::message::control::Info;
 use net_common::message::data::{
     Body, Commits, PageWriter, RangePage, RangePull, ReadAnswer, ReadAnswers, ReadBatch, Record,
@@ -314,7 +315,10 @@ impl Node {
     }
 
     /// Answers a batch of reads: appends a READ_REPLY's payload, each record straight from the table.
+    /// Ends early once that is larger than a frame takes, and so cannot be sent: a request of a few
+    /// bytes a key must not make an answer of gigabytes.
     pub fn read(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
+        let most = out.len() + MAX_PAYLOAD;
         let clock = self.clock();
         let tenure = self.tenure.read();
         ReadAnswers::encode_head(tenure.epoch(), clock, batch.keys.len(), out);
@@ -323,6 +327,9 @@ impl Node {
         }
         for key in &batch.keys {
             self.read_one(&tenure, key, out);
+            if out.len() > most {
+                return;
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::ids::Incarnation;
 use crate::membership::{Membership, Millis, plan};
 
 /// How the cluster is, the worst first.
@@ -15,8 +16,10 @@ pub enum Health {
         arcs: usize,
         /// Of how many.
         of: usize,
-        /// The nodes to bring back.
+        /// Who is out of reach and holds them, as far as is known: to be brought back.
         bring_back: Vec<String>,
+        /// Whose process has ended with them. Records live in memory: a restart does not bring them back.
+        ended: Vec<String>,
     },
     /// Members are silent, and have not been dropped yet.
     Silent(Vec<String>),
@@ -40,12 +43,15 @@ impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Health::Empty => f.write_str("unavailable: no node has registered"),
-            Health::Unavailable { arcs, of, bring_back } => {
-                let nodes = bring_back.join(", ");
-                write!(
-                    f,
-                    "unavailable: {arcs} of {of} arcs have no live replica; bring back {nodes}"
-                )
+            Health::Unavailable { arcs, of, bring_back, ended } => {
+                write!(f, "unavailable: {arcs} of {of} arcs have no live replica; ")?;
+                match (bring_back.as_slice(), ended.as_slice()) {
+                    ([], []) => f.write_str("nobody holds them, accept the loss to go on"),
+                    ([], nodes) => {
+                        write!(f, "{} ended with them, accept the loss to go on", nodes.join(", "))
+                    }
+                    (nodes, _) => write!(f, "bring back {}", nodes.join(", ")),
+                }
             }
             Health::Silent(nodes) => write!(f, "degraded: no word from {}", nodes.join(", ")),
             Health::Healing { arcs } => write!(f, "healing: {arcs} arcs to copy"),
@@ -61,7 +67,7 @@ impl Membership {
     /// How the cluster is at time `now`.
     pub fn health(&self, now: Millis) -> Health {
         let view = self.active.view();
-        let name = |i: &crate::ids::Incarnation| match self.nodes.get(i) {
+        let name = |i: &Incarnation| match self.nodes.get(i) {
             Some(node) => node.who.id.to_string(),
             None => i.to_string(),
         };
@@ -70,8 +76,11 @@ impl Membership {
         }
         let (arcs, holders) = plan::losses(self, now);
         if arcs > 0 {
-            let bring_back = holders.iter().map(name).collect();
-            return Health::Unavailable { arcs, of: view.arcs.len(), bring_back };
+            let is_gone = |i: &&Incarnation| self.nodes.get(i).is_none_or(|node| node.gone);
+            let (ended, away): (Vec<_>, Vec<_>) = holders.iter().partition(is_gone);
+            let names = |of: Vec<&Incarnation>| of.into_iter().map(name).collect();
+            let (bring_back, ended) = (names(away), names(ended));
+            return Health::Unavailable { arcs, of: view.arcs.len(), bring_back, ended };
         }
         let silent: Vec<String> = view
             .members

@@ -24,6 +24,18 @@ pub fn next_view(state: &Membership, now: Millis) -> Option<Plan> {
         .or_else(|| removal(state, now))
         .or_else(|| switch(state, now))
         .or_else(|| join(state, now))
+        .filter(|plan| nobody_skips(state, &plan.view))
+}
+
+/// Whether every member that stays has acknowledged the view before. One that came straight from an
+/// older view to the next would no longer be synced anywhere (H1, RULES-WHY F5), and it may be the
+/// last that holds something: a member that is out and stays (L2) is waited for.
+fn nobody_skips(state: &Membership, next: &View) -> bool {
+    let old = state.active().view();
+    old.members
+        .iter()
+        .filter(|m| next.members.iter().any(|n| n.incarnation == m.incarnation))
+        .all(|m| state.nodes[&m.incarnation].report.epoch >= old.epoch)
 }
 
 /// The first view; also the first after every member's process has ended. Records live in memory
@@ -32,17 +44,17 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
     let old = state.active().view();
     let has_survivor =
         old.members.iter().any(|m| state.nodes.get(&m.incarnation).is_some_and(|node| !node.gone));
-    let newcomers: Vec<&Newcomer> = state.waiting(now).collect();
-    if has_survivor || newcomers.is_empty() {
+    if has_survivor {
         return None;
     }
+    let newcomers: Vec<&Newcomer> = state.waiting(now).collect();
     let members: Vec<Member> =
         newcomers.iter().map(|who| member(who, MemberState::Active)).collect();
     let arcs = if old.arcs.is_empty() { state.settings.arcs } else { old.arcs.len() };
     let dealt = ring::deal(&vec![None; arcs], &claims(&members));
     let why = match old.members.len() {
         0 => format!("born with {}", names(members.iter())),
-        _ => format!("all members had ended, begins empty with {}", names(members.iter())),
+        _ => format!("no member is left, begins empty with {}", names(members.iter())),
     };
     let view = View {
         epoch: old.epoch.next(),
@@ -50,16 +62,21 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
         fresh: (0..dealt.len() as u16).collect(),
         arcs: dealt,
         coming: None,
+        copies: state.settings.copies,
+        limits: state.settings.limits,
         ..old.clone()
     };
     (!view.arcs.is_empty()).then_some(Plan { view, why })
 }
 
 /// Drops members that are out, except those that hold something nobody else does (L2).
+///
+/// Their arcs fall clockwise in both deals, so that whoever is in an arc's write set stays in it, and
+/// nothing that a joiner has fetched is fetched again.
 fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let old = state.active().view();
     let out: Vec<bool> = old.members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
-    if !out.contains(&true) {
+    if !out.contains(&true) && !state.accept_loss {
         return None;
     }
     let lost = lost_arcs(state, &out);
@@ -67,33 +84,56 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let drop: Vec<bool> = (0..old.members.len())
         .map(|place| out[place] && (state.accept_loss || !needed(place)))
         .collect();
-    if !drop.contains(&true) {
+    let fresh: Vec<u16> = lost
+        .iter()
+        .filter(|&&arc| state.accept_loss || has_never_begun(state, arc))
+        .map(|&arc| arc as u16)
+        .collect();
+    if !drop.contains(&true) && fresh.is_empty() {
         return None;
     }
-    let arcs = ring::fall(&old.arcs, &serving_dropped(old, &drop));
-    if arcs.is_empty() {
-        return None;
-    }
-    let fresh =
-        if state.accept_loss { lost.iter().map(|&a| a as u16).collect() } else { Vec::new() };
     let dropped = names((0..drop.len()).filter(|&i| drop[i]).map(|i| &old.members[i]));
-    let mut view = View { arcs, coming: None, ..old.clone() };
-    renumber(&mut view, &drop);
-    if view.members.iter().any(|m| m.state != MemberState::Active) {
-        view.coming = Some(deal_for_target(&view));
-    }
-    view.epoch = old.epoch.next();
-    view.fresh = fresh;
-    let why = match view.fresh.len() {
-        0 => format!("{dropped} out"),
-        n => format!("{dropped} out, the loss of {n} arcs accepted"),
+    let mut view = View {
+        epoch: old.epoch.next(),
+        arcs: ring::fall(&old.arcs, &drop),
+        coming: old.coming.as_ref().map(|coming| ring::fall(coming, &drop)),
+        fresh,
+        ..old.clone()
     };
-    Some(Plan { view, why })
+    renumber(&mut view, &drop);
+    end_idle_change(&mut view);
+    let why = match (dropped.as_str(), view.fresh.len()) {
+        (dropped, 0) => format!("{dropped} out"),
+        ("", fresh) => format!("{fresh} arcs begin afresh"),
+        (dropped, fresh) => format!("{dropped} out, {fresh} arcs begin afresh"),
+    };
+    (!view.arcs.is_empty()).then_some(Plan { view, why })
 }
 
-/// Of the members, who may not inherit arcs: the dropped, and joiners, which serve nothing yet.
-fn serving_dropped(view: &View, drop: &[bool]) -> Vec<bool> {
-    (0..drop.len()).map(|i| drop[i] || view.members[i].state == MemberState::Joining).collect()
+/// Whether an arc began with the active view, and each of its keepers died before it had acknowledged
+/// that view: then nothing was ever written there, and the arc can begin with the next as well.
+fn has_never_begun(state: &Membership, arc: usize) -> bool {
+    let routes = state.active();
+    let mut keepers = routes.write_set(arc).iter().map(|&place| usize::from(place));
+    routes.view().fresh.contains(&(arc as u16))
+        && !keepers.any(|place| is_synced(state, place, arc))
+}
+
+/// Ends a change that those who died leave without sense: nobody is left who joins or leaves, or
+/// nobody whom the joiners could fetch from, or nobody to leave it all to. Whoever is left is active.
+fn end_idle_change(view: &mut View) {
+    let is_idle = view.members.iter().all(|m| m.state == MemberState::Active);
+    match view.coming.take() {
+        Some(coming) if view.arcs.is_empty() => view.arcs = coming,
+        Some(coming) if !is_idle && !coming.is_empty() => {
+            view.coming = Some(coming);
+            return;
+        }
+        _ => {}
+    }
+    for member in &mut view.members {
+        member.state = MemberState::Active;
+    }
 }
 
 /// The arcs that no live member is synced in.
@@ -110,15 +150,12 @@ pub(super) fn lost_arcs(state: &Membership, out: &[bool]) -> Vec<usize> {
         .collect()
 }
 
-/// Whether a member said that it is synced in an arc, or may be: a member that has not reported since
+/// Whether a member said that it is synced in an arc, or may be: one that has not been heard of since
 /// the manager restarted gets the benefit of the doubt.
 fn is_synced(state: &Membership, place: usize, arc: usize) -> bool {
     let member = &state.active().view().members[place];
-    let Some(node) = state.nodes.get(&member.incarnation) else {
-        return false;
-    };
-    node.report.epoch.0 == 0 && member.state != MemberState::Joining
-        || node.report.synced.contains(arc)
+    let node = &state.nodes[&member.incarnation];
+    node.is_unheard || node.report.synced.contains(arc)
 }
 
 /// Turns joiners into active members and lets leavers go, once every node of the target holds all
@@ -223,9 +260,6 @@ fn names<'a>(members: impl Iterator<Item = &'a Member>) -> String {
 pub(super) fn losses(state: &Membership, now: Millis) -> (usize, Vec<Incarnation>) {
     let members = &state.active().view().members;
     let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
-    if !out.contains(&true) {
-        return (0, Vec::new());
-    }
     let lost = lost_arcs(state, &out);
     let holders = (0..members.len())
         .filter(|&place| out[place] && lost.iter().any(|&arc| is_synced(state, place, arc)))

@@ -1,1 +1,6 @@
-//! t
+//! Membership under test: golden scripts, one rule a file, and random runs. Both drive the same
+//! simulated cluster ([`sim`]), which holds the rules' invariants after every step.
+
+mod random;
+mod script;
+mod sim;

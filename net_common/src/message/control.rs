@@ -10,7 +10,7 @@
 //! | [`StatusAsk`] → [`Status`], [`InfoAsk`] → [`Info`] | anyone → manager, node | asking changes nothing |
 //! | [`AcceptLoss`] → [`LossAccepted`] | operator → manager | repeated it finds nothing left to accept |
 
-use cluster::ids::{Address, Epoch, Incarnation, NodeId};
+use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::tenure::ArcSet;
 use cluster::version::Clock;
 use cluster::view::View;
@@ -73,6 +73,8 @@ pub struct Register {
     pub address: Address,
     /// Its share of the ring in proportion to the others'.
     pub weight: u32,
+    /// The cluster that its records are of, once it has seen a view. A manager of another refuses it.
+    pub cluster: Option<ClusterId>,
 }
 
 impl Message<'_> for Register {
@@ -84,6 +86,10 @@ impl Message<'_> for Register {
         out.put_short(self.address.host().as_bytes());
         out.put_u16(self.address.port());
         out.put_u32(self.weight);
+        out.put_u8(u8::from(self.cluster.is_some()));
+        if let Some(ClusterId(id)) = self.cluster {
+            out.put_u64(id);
+        }
     }
 
     fn decode(payload: &mut Decoder<'_>) -> Result<Register, DecodeError> {
@@ -92,6 +98,11 @@ impl Message<'_> for Register {
             incarnation: Incarnation(payload.u64()?),
             address: view::address(payload)?,
             weight: payload.u32()?,
+            cluster: match payload.u8()? {
+                0 => None,
+                1 => Some(ClusterId(payload.u64()?)),
+                _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
+            },
         })
     }
 }
@@ -359,7 +370,7 @@ impl Message<'_> for Info {
 /// ACCEPT_LOSS_REPLY: what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LossAccepted {
-    /// Arcs that begin empty now; 0 where nothing was lost.
+    /// Arcs that begin empty; 0 where nothing was lost.
     pub arcs: u32,
 }
 

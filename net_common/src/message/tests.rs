@@ -115,7 +115,13 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         sample!(Probe, Probe),
         sample!(LossAccepted { arcs: 4 }, LossAccepted),
         sample!(
-            Register { id: id(), incarnation: Incarnation(5), address: address(), weight: 1 },
+            Register {
+                id: id(),
+                incarnation: Incarnation(5),
+                address: address(),
+                weight: 1,
+                cluster: Some(ClusterId(6)),
+            },
             Register
         ),
         sample!(

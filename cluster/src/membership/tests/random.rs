@@ -1,0 +1,270 @@
+//! Random runs: anything may happen to six nodes, their manager and the time. [`Sim`] holds the
+//! invariants after every step; here stand the two promises that need a longer look:
+//!
+//! * while no more than K-1 nodes died since the cluster was last healthy, every arc of the active
+//!   view has a live synced keeper (DESIGN §1, promise 2);
+//! * once things calm down, all who live are active members and nothing changes any more; if data was
+//!   lost, that is so once the operator has accepted it.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::sim::Sim;
+use crate::ids::Incarnation;
+use crate::limits::Limits;
+use crate::membership::{Answer, Event, Health, Millis, Settings};
+
+const HEARTBEAT: Millis = 2_000;
+const TICK: Millis = 500;
+const NODES: usize = 6;
+
+/// What may happen. Numbers pick a node out of those that it can happen to.
+#[derive(Debug, Clone, Copy)]
+enum Chance {
+    /// A process of the node starts, where none runs; it registers.
+    Start(usize),
+    /// A second process takes the node's name, at another address.
+    StartElsewhere(usize),
+    /// A node adopts the newest view it was sent, and tells.
+    Ack(usize),
+    /// A node fetches what it misses, and tells.
+    Fetch(usize),
+    /// A node's process ends, and its connection and port tell.
+    Kill(usize),
+    /// A node's host ends without a word.
+    Vanish(usize),
+    /// Nothing gets through to a node and back.
+    Cut(usize),
+    /// It does again.
+    Mend(usize),
+    /// A node's connection ends.
+    Disconnect(usize),
+    /// Time passes, with ticks and heartbeats.
+    Pass(Millis),
+    /// The manager stands still.
+    Stall(Millis),
+    /// The manager ends and starts again.
+    Restart,
+    /// The operator accepts what is lost.
+    AcceptLoss,
+}
+
+fn chance() -> impl Strategy<Value = Chance> {
+    let node = 0..NODES;
+    prop_oneof![
+        6 => node.clone().prop_map(Chance::Start),
+        1 => node.clone().prop_map(Chance::StartElsewhere),
+        20 => node.clone().prop_map(Chance::Ack),
+        10 => node.clone().prop_map(Chance::Fetch),
+        2 => node.clone().prop_map(Chance::Kill),
+        1 => node.clone().prop_map(Chance::Vanish),
+        1 => node.clone().prop_map(Chance::Cut),
+        2 => node.clone().prop_map(Chance::Mend),
+        1 => node.prop_map(Chance::Disconnect),
+        8 => (1u64..8).prop_map(|ticks| Chance::Pass(ticks * TICK)),
+        1 => (1u64..5).prop_map(|beats| Chance::Stall(beats * 4_000)),
+        1 => Just(Chance::Restart),
+        1 => Just(Chance::AcceptLoss),
+    ]
+}
+
+struct Run {
+    sim: Sim,
+    copies: usize,
+    started: u64,
+    /// Members that died or were cut off since all was well, if it ever was.
+    died: Option<BTreeSet<Incarnation>>,
+}
+
+impl Run {
+    fn new(copies: usize, arcs: usize) -> Run {
+        let limits = Limits::default();
+        let settings = Settings { heartbeat_ms: HEARTBEAT, missed: 3, arcs, copies, limits };
+        Run { sim: Sim::new(settings), copies, started: 0, died: None }
+    }
+
+    fn happens(&mut self, chance: Chance) {
+        match chance {
+            Chance::Start(slot) => self.start(slot, 6_000),
+            Chance::StartElsewhere(slot) => self.start(slot, 7_000),
+            Chance::Ack(n) => self.with(n, |sim, label| {
+                sim.adopt(label);
+                sim.heartbeat(label);
+            }),
+            Chance::Fetch(n) => self.with(n, |sim, label| {
+                sim.fetch(label);
+                sim.heartbeat(label);
+            }),
+            Chance::Kill(n) => self.dies(n, |sim, label| {
+                sim.nodes.get_mut(label).unwrap().alive = false;
+                sim.disconnect(label);
+                sim.gone(label);
+            }),
+            Chance::Vanish(n) => self.dies(n, |sim, label| {
+                sim.nodes.get_mut(label).unwrap().alive = false;
+            }),
+            Chance::Cut(n) => self.dies(n, |sim, label| {
+                sim.nodes.get_mut(label).unwrap().cut = true;
+            }),
+            Chance::Mend(n) => {
+                let cut = self.sim.nodes.values_mut().filter(|n| n.alive && n.cut);
+                if let Some(node) = cut.cycle_to(n) {
+                    node.cut = false;
+                }
+            }
+            Chance::Disconnect(n) => self.with(n, |sim, label| _ = sim.disconnect(label)),
+            Chance::Pass(time) => self.pass(time),
+            Chance::Stall(time) => self.sim.now += time,
+            Chance::Restart => self.sim.restart(),
+            Chance::AcceptLoss => _ = self.sim.step(Event::AcceptLoss),
+        }
+        self.check_copies();
+    }
+
+    fn start(&mut self, slot: usize, port: u16) {
+        let address = port + slot as u16;
+        let is_held = |n: &super::sim::Process| n.alive && n.who.address.port() == address;
+        if self.sim.nodes.values().any(is_held) {
+            return;
+        }
+        self.started += 1;
+        let label = format!("node{slot} #{}", self.started);
+        self.sim.start(&label, &format!("node{slot}"), self.started, address, 1);
+        self.register(&label);
+    }
+
+    /// Registers; a process that is refused for good ends.
+    fn register(&mut self, label: &str) {
+        let (answer, _) = self.sim.register(label);
+        if let Answer::Taken(_) = answer {
+            self.sim.nodes.get_mut(label).unwrap().alive = false;
+        }
+    }
+
+    fn with(&mut self, n: usize, act: impl FnOnce(&mut Sim, &str)) {
+        let registered = self.sim.in_reach().into_iter().filter(|l| self.sim.nodes[l].registered);
+        if let Some(label) = registered.cycle_to(n) {
+            act(&mut self.sim, &label);
+        }
+    }
+
+    fn dies(&mut self, n: usize, end: impl FnOnce(&mut Sim, &str)) {
+        if let Some(label) = self.sim.in_reach().into_iter().cycle_to(n) {
+            if self.sim.is_member(&label) {
+                let who = self.sim.nodes[&label].who.incarnation;
+                self.died.iter_mut().for_each(|died| _ = died.insert(who));
+            }
+            end(&mut self.sim, &label);
+        }
+    }
+
+    fn pass(&mut self, time: Millis) {
+        let end = self.sim.now + time;
+        while self.sim.now < end {
+            self.sim.now = self.sim.now / TICK * TICK + TICK;
+            if self.sim.now.is_multiple_of(HEARTBEAT) {
+                for label in self.sim.in_reach() {
+                    if self.sim.nodes[&label].registered {
+                        self.sim.heartbeat(&label);
+                    }
+                    if !self.sim.nodes[&label].registered {
+                        self.register(&label);
+                    }
+                }
+            }
+            self.sim.step(Event::Tick);
+            self.check_copies();
+        }
+    }
+
+    /// Promise 2.
+    fn check_copies(&mut self) {
+        let sim = &self.sim;
+        if let Some(died) = self.died.as_ref().filter(|died| died.len() < self.copies) {
+            let orphans = sim.arcs_without_live_holder();
+            assert!(orphans.is_empty(), "{} died, nobody holds {orphans:?}", died.len());
+        }
+        let members = &sim.manager.active().view().members;
+        let is_there = |i| sim.process(i).is_some_and(|n| n.alive && !n.cut);
+        if sim.manager.health(sim.now) == Health::Healthy
+            && members.iter().all(|m| is_there(m.incarnation))
+        {
+            self.died = Some(BTreeSet::new());
+        }
+    }
+
+    /// Everything works from now on, for long enough.
+    fn calm_down(&mut self) {
+        for node in self.sim.nodes.values_mut() {
+            node.cut = false;
+        }
+        for _ in 0..30 {
+            for label in self.sim.in_reach() {
+                self.sim.adopt(&label);
+                self.sim.fetch(&label);
+                if self.sim.nodes[&label].registered {
+                    self.sim.heartbeat(&label);
+                }
+            }
+            self.pass(HEARTBEAT);
+        }
+    }
+
+    /// All who live are active members, except where another live one has the same name.
+    fn check_calm(&self) {
+        let sim = &self.sim;
+        if sim.in_reach().is_empty() {
+            return;
+        }
+        let routes = sim.manager.active();
+        let view = routes.view();
+        assert_eq!(sim.manager.newest().epoch(), routes.epoch(), "a view is being made for ever");
+        assert!(!view.is_changing(), "a change runs for ever");
+        for member in &view.members {
+            let node = sim.process(member.incarnation).unwrap();
+            assert!(node.alive, "{} stays for ever", member.id);
+        }
+        for node in sim.nodes.values().filter(|n| n.alive) {
+            assert!(view.place_of(&node.who.id).is_some(), "{} waits for ever", node.who.id);
+        }
+        let health = sim.manager.health(sim.now);
+        let enough = view.members.len() >= self.copies;
+        match health {
+            Health::Healthy => assert!(enough),
+            Health::Degraded { .. } => assert!(!enough),
+            other => panic!("for ever {other}"),
+        }
+    }
+}
+
+/// Picks by a number that may be larger than the choice.
+trait CycleTo: Iterator + Sized {
+    fn cycle_to(self, n: usize) -> Option<Self::Item> {
+        let mut all: Vec<_> = self.collect();
+        (!all.is_empty()).then(|| all.swap_remove(n % all.len()))
+    }
+}
+
+impl<I: Iterator> CycleTo for I {}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 20_000, ..Default::default() })]
+
+    #[test]
+    fn whatever_happens(
+        copies in 1usize..4,
+        chances in prop::collection::vec(chance(), 1..400),
+    ) {
+        let mut run = Run::new(copies, 16);
+        for chance in chances {
+            run.happens(chance);
+        }
+        run.calm_down();
+        if matches!(run.sim.manager.health(run.sim.now), Health::Unavailable { .. }) {
+            run.sim.step(Event::AcceptLoss);
+            run.calm_down();
+        }
+        run.check_calm();
+    }
+}

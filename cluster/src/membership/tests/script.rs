@@ -1,0 +1,313 @@
+//! The runner of the golden scripts in `membership/scripts`, one rule a file.
+//!
+//! A node is called by a label: `node1` is node1's first process, `node1b` its second.
+//!
+//! | command | what happens |
+//! |---|---|
+//! | `settings copies=2 arcs=8` | a new cluster; heartbeats every 2,000 ms, out after 3 |
+//! | `register LABEL [name=] [port=] [incarnation=] [weight=]` | a process starts, or reconnects, and registers |
+//! | `beat LABEL…` | heartbeats that acknowledge nothing new |
+//! | `ack [LABEL…]` | adopts the newest view it was sent, and a heartbeat (without labels: each in reach) |
+//! | `fetch LABEL…` | fetches every arc it misses, and a heartbeat |
+//! | `settle` | everybody in reach acks and fetches until nothing follows any more |
+//! | `pass MS` | time passes with ticks; nodes in reach send their heartbeats |
+//! | `stall MS` | time passes while the manager stands still |
+//! | `cut LABEL`, `mend LABEL` | nothing gets through to the manager and back, until mended |
+//! | `kill LABEL` | the process ends; its connection and its port tell |
+//! | `crash LABEL` | the process ends, and nobody has noticed yet |
+//! | `disconnect LABEL`, `gone LABEL` | only the one event |
+//! | `accept_loss` | the operator accepts what is lost |
+//! | `restart` | the manager ends and starts from what it saved; connections are lost |
+//! | `status` | the active view, the one being made, the nodes, the health |
+//!
+//! Answers are printed as `LABEL: …`, effects as they come. `UPDATE_GOLDENFILES=1 cargo test -p cluster`
+//! writes the outputs anew: read the difference before you believe it. (A new script is seen when this
+//! file is compiled again: touch it.)
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use goldenscript::{Command, Context, Runner};
+use test_each_file::test_each_path;
+
+use super::sim::Sim;
+use crate::ids::Epoch;
+use crate::limits::Limits;
+use crate::membership::{Answer, Effect, Event, Millis, Settings};
+use crate::view::Routes;
+
+test_each_path! { in "./cluster/src/membership/scripts" as rules => run }
+
+fn run(path: &Path) {
+    goldenscript::run(&mut Script { sim: None, seen: Epoch::NONE }, path).expect("the script runs");
+}
+
+struct Script {
+    sim: Option<Sim>,
+    seen: Epoch,
+}
+
+const HEARTBEAT: Millis = 2_000;
+
+/// Ticks of the manager's monitor.
+const TICK: Millis = 500;
+
+impl Script {
+    fn sim(&mut self) -> Result<&mut Sim, Box<dyn Error>> {
+        self.sim.as_mut().ok_or_else(|| "a script begins with settings".into())
+    }
+
+    fn told(&mut self, who: &str, (answer, effects): (Answer, Vec<Effect>)) -> String {
+        let mut out = match answer {
+            Answer::Done => String::new(),
+            Answer::Known(routes, active) if routes.epoch() == active => {
+                format!("{who}: view {active}\n")
+            }
+            Answer::Known(routes, active) => {
+                format!("{who}: view {}, active is {active}\n", routes.epoch())
+            }
+            Answer::Unknown => format!("{who}: unknown\n"),
+            Answer::Taken(why) => format!("{who}: taken, {why}\n"),
+            Answer::Wait(why) => format!("{who}: wait, {why}\n"),
+        };
+        let sim = self.sim.as_ref().expect("there was an event");
+        let mut pushed = String::new();
+        for effect in &effects {
+            if let Effect::Push(to, routes, active) = effect {
+                if pushed.is_empty() {
+                    pushed = format!("push {}, active is {active}:", routes.epoch());
+                }
+                _ = write!(pushed, " {}", sim.label(*to));
+                continue;
+            }
+            flush(&mut out, &mut pushed);
+            _ = match effect {
+                Effect::Save => writeln!(out, "save"),
+                Effect::Publish(routes) => writeln!(out, "publish {}", routes.epoch()),
+                Effect::Say(what) => writeln!(out, "say {what}"),
+                Effect::Push(..) => Ok(()),
+            };
+        }
+        flush(&mut out, &mut pushed);
+        out
+    }
+
+    fn pass(&mut self, time: Millis) -> Result<String, Box<dyn Error>> {
+        let mut out = String::new();
+        let end = self.sim()?.now + time;
+        while self.sim()?.now < end {
+            let sim = self.sim()?;
+            sim.now = end.min(sim.now / TICK * TICK + TICK);
+            let mut said = String::new();
+            if sim.now.is_multiple_of(HEARTBEAT) {
+                for label in sim.in_reach() {
+                    if !self.sim()?.nodes[&label].registered {
+                        continue;
+                    }
+                    let (answer, effects) = self.sim()?.heartbeat(&label);
+                    let answer = match answer {
+                        Answer::Known(..) => Answer::Done,
+                        other => other,
+                    };
+                    said += &self.told(&label, (answer, effects));
+                }
+            }
+            let ticked = self.sim()?.step(Event::Tick);
+            said += &self.told("", ticked);
+            let now = self.sim()?.now;
+            for line in said.lines() {
+                _ = writeln!(out, "[{now}] {line}");
+            }
+        }
+        Ok(out)
+    }
+
+    fn settle(&mut self) -> Result<String, Box<dyn Error>> {
+        let mut out = String::new();
+        for _ in 0..100 {
+            let mut has_news = false;
+            for label in self.sim()?.in_reach() {
+                let sim = self.sim()?;
+                let before = (sim.nodes[&label].tenure.epoch(), sim.nodes[&label].tenure.missing());
+                sim.adopt(&label);
+                sim.fetch(&label);
+                let after = (sim.nodes[&label].tenure.epoch(), sim.nodes[&label].tenure.missing());
+                let (_, effects) = sim.heartbeat(&label);
+                has_news |= before != after || !effects.is_empty();
+                out += &self.told(&label, (Answer::Done, effects));
+            }
+            if !has_news {
+                return Ok(out);
+            }
+        }
+        Err("it does not settle".into())
+    }
+
+    fn status(&mut self) -> Result<String, Box<dyn Error>> {
+        let sim = self.sim()?;
+        let manager = &sim.manager;
+        let mut out = deal(manager.active());
+        if manager.newest().epoch() > manager.active().epoch() {
+            _ = write!(out, "being made: {}", deal(manager.newest()));
+        }
+        for node in manager.nodes() {
+            let label = sim.label(node.who.incarnation);
+            _ = writeln!(out, "{label} {}", manager.state_of(node, sim.now));
+        }
+        _ = writeln!(out, "{}", manager.health(sim.now));
+        Ok(out)
+    }
+}
+
+fn flush(out: &mut String, pushed: &mut String) {
+    if !pushed.is_empty() {
+        _ = writeln!(out, "{pushed}");
+        pushed.clear();
+    }
+}
+
+/// `view 2: 1 2 +3, arcs 1212 → 1232`: the members by their last letter, `+` before one that joins,
+/// `-` before one that leaves.
+fn deal(routes: &Routes) -> String {
+    let view = routes.view();
+    let letter = |place: &u16| view.members[usize::from(*place)].id.as_str().chars().last();
+    let mut out = format!("view {}:", view.epoch);
+    for (place, member) in (0u16..).zip(&view.members) {
+        let sign = match member.state {
+            crate::view::MemberState::Joining => "+",
+            crate::view::MemberState::Active => "",
+            crate::view::MemberState::Leaving => "-",
+        };
+        _ = write!(out, " {sign}{}", letter(&place).unwrap_or('?'));
+    }
+    _ = write!(out, ", arcs {}", view.arcs.iter().filter_map(letter).collect::<String>());
+    if let Some(coming) = &view.coming {
+        _ = write!(out, " → {}", coming.iter().filter_map(letter).collect::<String>());
+    }
+    if !view.fresh.is_empty() {
+        _ = write!(out, ", {} begin afresh", view.fresh.len());
+    }
+    out + "\n"
+}
+
+/// `node1b` → the name `node1`, 1, and which process of it (1).
+fn parts(label: &str) -> (String, u16, u16) {
+    let name = label.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    let name = if name.is_empty() { label } else { name };
+    let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let life = label[name.len()..].bytes().next().map_or(0, |b| u16::from(b - b'a'));
+    (name.to_string(), digits.parse().unwrap_or(0), life)
+}
+
+impl Runner for Script {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
+        let mut args = command.consume_args();
+        let mut labels = Vec::new();
+        while let Some(label) = args.next_pos() {
+            labels.push(label.to_string());
+        }
+        let first = labels.first().cloned().unwrap_or_default();
+        let out = match command.name.as_str() {
+            "settings" => {
+                let arcs = args.take_key("arcs").unwrap_or("8").parse()?;
+                let copies = args.take_key("copies").unwrap_or("2").parse()?;
+                let limits = Limits::default();
+                let settings =
+                    Settings { heartbeat_ms: HEARTBEAT, missed: 3, arcs, copies, limits };
+                self.sim = Some(Sim::new(settings));
+                String::new()
+            }
+            "register" => {
+                let (name, n, life) = parts(&first);
+                let name = args.take_key("name").unwrap_or(&name).to_string();
+                let port = args.take_key("port").map_or(Ok(6000 + n), str::parse)?;
+                let incarnation = args
+                    .take_key("incarnation")
+                    .map_or(Ok(u64::from(100 * life + n)), str::parse)?;
+                let weight = args.take_key("weight").unwrap_or("1").parse()?;
+                let sim = self.sim()?;
+                if sim.nodes.get(&first).is_none_or(|n| !n.alive) {
+                    sim.start(&first, &name, incarnation, port, weight);
+                }
+                let told = sim.register(&first);
+                self.told(&first, told)
+            }
+            "beat" | "ack" | "fetch" => {
+                if labels.is_empty() {
+                    labels = self.sim()?.in_reach();
+                }
+                let mut out = String::new();
+                for label in labels {
+                    let sim = self.sim()?;
+                    match command.name.as_str() {
+                        "ack" => sim.adopt(&label),
+                        "fetch" => sim.fetch(&label),
+                        _ => {}
+                    }
+                    let told = sim.heartbeat(&label);
+                    out += &self.told(&label, told);
+                }
+                out
+            }
+            "settle" => self.settle()?,
+            "pass" => self.pass(first.parse()?)?,
+            "stall" => {
+                self.sim()?.now += first.parse::<Millis>()?;
+                String::new()
+            }
+            "cut" | "mend" => {
+                for label in labels {
+                    self.sim()?.nodes.get_mut(&label).ok_or("no such node")?.cut =
+                        command.name == "cut";
+                }
+                String::new()
+            }
+            "crash" => {
+                self.sim()?.nodes.get_mut(&first).ok_or("no such node")?.alive = false;
+                String::new()
+            }
+            "kill" => {
+                let mut out = String::new();
+                for label in labels {
+                    self.sim()?.nodes.get_mut(&label).ok_or("no such node")?.alive = false;
+                    let told = self.sim()?.disconnect(&label);
+                    out += &self.told(&label, told);
+                    let told = self.sim()?.gone(&label);
+                    out += &self.told(&label, told);
+                }
+                out
+            }
+            "disconnect" => {
+                let told = self.sim()?.disconnect(&first);
+                self.told(&first, told)
+            }
+            "gone" => {
+                let told = self.sim()?.gone(&first);
+                self.told(&first, told)
+            }
+            "accept_loss" => {
+                let told = self.sim()?.step(Event::AcceptLoss);
+                self.told("operator", told)
+            }
+            "restart" => {
+                self.sim()?.restart();
+                String::new()
+            }
+            "status" => self.status()?,
+            name => return Err(format!("no such command: {name}").into()),
+        };
+        args.reject_next()?;
+        Ok(out)
+    }
+
+    /// Epochs of the active view only go up, whatever the command.
+    fn end_command(&mut self, _: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
+        let active = self.sim()?.manager.active().epoch();
+        assert!(active >= self.seen);
+        self.seen = active;
+        Ok(String::new())
+    }
+}

@@ -1,0 +1,317 @@
+//! A cluster without sockets: the manager's state machine, and nodes that are a [`Tenure`] each.
+//!
+//! [`Sim::step`] hands the manager one event, carries out what follows, and then holds the invariants
+//! of [`crate::membership`] against what the *nodes* know, not against what the manager believes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
+use crate::membership::{
+    Answer, Effect, Event, Membership, Millis, Newcomer, Report, Saved, Settings,
+};
+use crate::tenure::Tenure;
+use crate::view::{Member, Routes, View};
+
+/// One start of a node's process.
+pub(super) struct Process {
+    pub(super) who: Newcomer,
+    pub(super) tenure: Tenure,
+    /// The newest view that it was sent and has not adopted.
+    offered: Option<Arc<Routes>>,
+    /// Whether it runs.
+    pub(super) alive: bool,
+    /// Whether nothing gets through between it and the manager.
+    pub(super) cut: bool,
+    /// Whether the manager took its registration, as far as it knows.
+    pub(super) registered: bool,
+    /// When the manager last took something from it.
+    heard: Millis,
+    /// Whether the manager was told that it ended.
+    gone: bool,
+}
+
+/// The manager, its disk, its clock, and the nodes by label.
+pub(super) struct Sim {
+    pub(super) manager: Membership,
+    pub(super) now: Millis,
+    pub(super) nodes: BTreeMap<String, Process>,
+    settings: Settings,
+    /// What a restart begins from.
+    durable: Saved,
+    /// Every view that was ever made.
+    views: BTreeMap<Epoch, View>,
+    /// What clients have.
+    published: Arc<Routes>,
+}
+
+impl Sim {
+    pub(super) fn new(settings: Settings) -> Sim {
+        let unborn = View::unborn(ClusterId(1), settings.copies, settings.limits);
+        let durable = Saved { active: unborn.clone(), coming: None };
+        Sim {
+            manager: Membership::new(settings, durable.clone(), 0),
+            now: 0,
+            nodes: BTreeMap::new(),
+            settings,
+            durable,
+            views: BTreeMap::from([(Epoch::NONE, unborn.clone())]),
+            published: Arc::new(Routes::new(unborn)),
+        }
+    }
+
+    /// Starts a process; one of this label must not run.
+    pub(super) fn start(
+        &mut self,
+        label: &str,
+        name: &str,
+        incarnation: u64,
+        port: u16,
+        weight: u32,
+    ) {
+        let id = NodeId::new(name).unwrap();
+        let incarnation = Incarnation(incarnation);
+        let process = Process {
+            who: Newcomer {
+                id: id.clone(),
+                incarnation,
+                address: Address::new("127.0.0.1", port).unwrap(),
+                weight,
+            },
+            tenure: Tenure::new(id, incarnation),
+            offered: None,
+            alive: true,
+            cut: false,
+            registered: false,
+            heard: self.now,
+            gone: false,
+        };
+        assert!(self.nodes.insert(label.into(), process).is_none_or(|old| !old.alive));
+    }
+
+    pub(super) fn register(&mut self, label: &str) -> (Answer, Vec<Effect>) {
+        let who = self.nodes[label].who.clone();
+        // The port is the newcomer's: whatever had it before has ended, and the manager may know.
+        for other in self.nodes.values_mut() {
+            other.gone |= other.who.address == who.address && !other.alive;
+        }
+        let (answer, effects) = self.step(Event::Register(who));
+        self.hear(label, &answer);
+        (answer, effects)
+    }
+
+    pub(super) fn heartbeat(&mut self, label: &str) -> (Answer, Vec<Effect>) {
+        let node = &self.nodes[label];
+        let report = Report {
+            epoch: node.tenure.epoch(),
+            synced: node.tenure.synced().clone(),
+            keys: 0,
+            bytes: 0,
+        };
+        let (answer, effects) = self.step(Event::Heartbeat(node.who.incarnation, report));
+        self.hear(label, &answer);
+        (answer, effects)
+    }
+
+    /// What a node makes of the manager's answer.
+    fn hear(&mut self, label: &str, answer: &Answer) {
+        let now = self.now;
+        let node = self.nodes.get_mut(label).unwrap();
+        node.registered = matches!(answer, Answer::Known(..));
+        if let Answer::Known(routes, _) = answer {
+            node.heard = now;
+            node.gone = false;
+            node.offer(routes.clone());
+        }
+    }
+
+    /// Adopts the newest view that the node was sent.
+    pub(super) fn adopt(&mut self, label: &str) {
+        let node = self.nodes.get_mut(label).unwrap();
+        let Some(offered) = node.offered.take() else {
+            return;
+        };
+        // RULES-WHY F5: a member that stays is never made to skip a view.
+        let me = node.who.incarnation;
+        let is_member = |v: &View| v.members.iter().any(|m| m.incarnation == me);
+        let mut path = self.views.range(node.tenure.epoch()..=offered.epoch()).map(|(_, v)| v);
+        let stayed = node.tenure.routes().is_some() && path.all(is_member);
+        let follows = offered.epoch() == node.tenure.epoch().next();
+        assert!(follows || !stayed, "{label} stays and must skip to view {}", offered.epoch());
+        node.tenure.adopt(offered);
+    }
+
+    /// Fetches everything that the node misses and that somebody can give it.
+    pub(super) fn fetch(&mut self, label: &str) {
+        let tenure = &self.nodes[label].tenure;
+        let epoch = tenure.epoch();
+        let gives = |n: &Process, arc| n.alive && n.tenure.admit_page(epoch, arc).is_ok();
+        let missing = tenure.missing().into_iter();
+        let given: Vec<usize> =
+            missing.filter(|&arc| self.nodes.values().any(|n| gives(n, arc))).collect();
+        let tenure = &mut self.nodes.get_mut(label).unwrap().tenure;
+        for arc in given {
+            tenure.fetched(epoch, arc);
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, label: &str) -> (Answer, Vec<Effect>) {
+        self.step(Event::Disconnected(self.nodes[label].who.incarnation))
+    }
+
+    /// The manager hears that a node's port refuses.
+    pub(super) fn gone(&mut self, label: &str) -> (Answer, Vec<Effect>) {
+        let node = self.nodes.get_mut(label).unwrap();
+        node.gone = true;
+        let event = Event::Gone(node.who.incarnation);
+        self.step(event)
+    }
+
+    /// The manager ends and starts again from its disk. All connections end with it.
+    pub(super) fn restart(&mut self) {
+        self.manager = Membership::new(self.settings, self.durable.clone(), self.now);
+        assert_eq!(self.manager.state(), self.durable);
+    }
+
+    /// One event, what follows from it, and the invariants.
+    pub(super) fn step(&mut self, event: Event) -> (Answer, Vec<Effect>) {
+        //        eprint!("{} {event:?}", self.now);
+        let (answer, effects) = self.manager.step(self.now, event);
+        //        eprintln!(" {}", matches!(answer, Answer::Known(..)));
+        //        for e in &effects { match e { Effect::Save => eprintln!("  Save {} {:?}", self.manager.active().epoch(), self.manager.newest().epoch()), Effect::Publish(v) => eprintln!("  publish {}", v.epoch()), Effect::Push(i, v, a) => eprintln!("  push {i} {} {a}", v.epoch()), Effect::Say(s) => eprintln!("  {s}") } }
+        for effect in &effects {
+            match effect {
+                Effect::Save => {
+                    self.durable = self.manager.state();
+                    self.check_saved();
+                }
+                Effect::Publish(routes) => {
+                    self.check_was_saved(routes);
+                    self.check_activation(routes);
+                    self.published = routes.clone();
+                }
+                Effect::Push(to, routes, active) => {
+                    self.check_was_saved(routes);
+                    assert!(*active <= self.published.epoch(), "a node hears of it before clients");
+                    let to = self.nodes.values_mut().find(|n| n.who.incarnation == *to);
+                    if let Some(node) = to.filter(|n| n.alive && !n.cut) {
+                        node.offer(routes.clone());
+                    }
+                }
+                Effect::Say(_) => {}
+            }
+        }
+        assert_eq!(self.durable, self.manager.state(), "a change was not saved");
+        assert_eq!(self.published.view(), &self.durable.active, "the active view is published");
+        if let Answer::Known(routes, active) = &answer {
+            self.check_was_saved(routes);
+            assert_eq!(*active, self.published.epoch());
+        }
+        self.check_holders();
+        (answer, effects)
+    }
+
+    /// Views are sound, epochs go up by one, and at most one view is being made.
+    fn check_saved(&mut self) {
+        let Saved { active, coming } = &self.durable;
+        let newest = coming.as_ref().unwrap_or(active);
+        for view in [active, newest] {
+            view.check().unwrap();
+            if let Some(known) = self.views.get(&view.epoch) {
+                assert_eq!(known, view, "two views of one epoch");
+            }
+        }
+        assert!(newest.epoch <= active.epoch.next(), "more than one view is being made");
+        for view in [active, newest] {
+            self.views.insert(view.epoch, view.clone());
+        }
+    }
+
+    /// Nothing is seen before it was saved (views that were followed by others within one step are
+    /// in nobody's hands any more).
+    fn check_was_saved(&self, routes: &Routes) {
+        let Saved { active, coming } = &self.durable;
+        let view = routes.view();
+        assert!(
+            view == active || Some(view) == coming.as_ref() || view.epoch < active.epoch,
+            "view {} is seen before it was saved",
+            view.epoch
+        );
+    }
+
+    /// L3: a view is active only when every member of it and of the one before has adopted it, or
+    /// has been silent for a lease, or has ended.
+    fn check_activation(&self, routes: &Routes) {
+        assert_eq!(routes.epoch(), self.published.epoch().next(), "views follow one another");
+        for member in self.published.view().members.iter().chain(&routes.view().members) {
+            let node = self.process(member.incarnation).expect("members were started");
+            let has_adopted = node.tenure.epoch() >= routes.epoch();
+            let has_lease = !node.gone && self.now - node.heard < self.settings.lease_ms();
+            assert!(has_adopted || !has_lease, "view {} without {}", routes.epoch(), member.id);
+        }
+    }
+
+    /// L2: every arc of every view has a keeper that holds it (it may be away), or begins afresh.
+    fn check_holders(&self) {
+        let routes = self.manager.newest();
+        for arc in 0..routes.arcs() {
+            let is_fresh = routes.view().fresh.contains(&(arc as u16));
+            assert!(
+                is_fresh || self.holders(routes, arc).next().is_some(),
+                "nobody is left in view {} that holds arc {arc}",
+                routes.epoch()
+            );
+        }
+    }
+
+    /// The keepers of an arc that are synced there and will be once they have adopted this view.
+    fn holders<'a>(&'a self, routes: &'a Routes, arc: usize) -> impl Iterator<Item = &'a Process> {
+        routes
+            .write_set(arc)
+            .iter()
+            .filter_map(|&place| self.process(routes.member(place).incarnation))
+            .filter(move |n| n.tenure.synced().contains(arc))
+            .filter(|n| n.tenure.epoch().next() >= routes.epoch())
+    }
+
+    /// The arcs of the active view that no node in reach holds.
+    pub(super) fn arcs_without_live_holder(&self) -> BTreeSet<usize> {
+        let routes = self.manager.active();
+        let is_fresh = |arc: usize| routes.view().fresh.contains(&(arc as u16));
+        (0..routes.arcs())
+            .filter(|&arc| !is_fresh(arc))
+            .filter(|&arc| !self.holders(routes, arc).any(|n| n.alive && !n.cut))
+            .collect()
+    }
+
+    pub(super) fn process(&self, incarnation: Incarnation) -> Option<&Process> {
+        self.nodes.values().find(|n| n.who.incarnation == incarnation)
+    }
+
+    pub(super) fn label(&self, incarnation: Incarnation) -> String {
+        let label = self.nodes.iter().find(|(_, n)| n.who.incarnation == incarnation);
+        label.map_or_else(|| incarnation.to_string(), |(label, _)| label.clone())
+    }
+
+    /// Labels of the processes that run and reach the manager.
+    pub(super) fn in_reach(&self) -> Vec<String> {
+        let in_reach = self.nodes.iter().filter(|(_, n)| n.alive && !n.cut);
+        in_reach.map(|(label, _)| label.clone()).collect()
+    }
+
+    pub(super) fn is_member(&self, label: &str) -> bool {
+        let me = self.nodes[label].who.incarnation;
+        let is_me = |m: &Member| m.incarnation == me;
+        self.manager.active().view().members.iter().any(is_me)
+            || self.manager.newest().view().members.iter().any(is_me)
+    }
+}
+
+impl Process {
+    fn offer(&mut self, routes: Arc<Routes>) {
+        let newest = self.offered.as_ref().map_or(self.tenure.epoch(), |o| o.epoch());
+        if routes.epoch() > newest {
+            self.offered = Some(routes);
+        }
+    }
+}

@@ -1,0 +1,604 @@
+//! `start_service` and `stop_service`, as a person calls them: real processes, a folder of their own,
+//! ports of their own.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use client::{Config, GTStoreClient};
+
+/// Longest wait for anything; what is waited for takes a second on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ports that a service gets: the manager's, and those after it for nodes.
+const PORTS: u16 = 16;
+
+/// Where ports are looked for: below those that Linux gives to outgoing connections.
+const PORT_RANGE: std::ops::Range<u16> = 20_000..32_000;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e is in the workspace")
+}
+
+/// The folder with the programs, built in this test's own profile.
+fn programs() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let test = std::env::current_exe().expect("a test knows its program");
+        // target/<profile>/deps/<test>
+        let folder = test.ancestors().nth(2).expect("cargo's layout");
+        let profile = match folder.file_name().and_then(OsStr::to_str) {
+            Some("debug") | None => "dev",
+            Some(name) => name,
+        };
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "-p", "manager", "-p", "storage", "-p", "client"])
+            .args(["--bins", "--profile", profile, "--target-dir"])
+            .arg(folder.parent().expect("cargo's layout"))
+            .current_dir(root())
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "the programs do not build");
+        folder.to_owned()
+    })
+}
+
+/// The first of [`PORTS`] free ports in a row that no other test here has.
+fn free_ports() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let slots = (PORT_RANGE.end - PORT_RANGE.start) / PORTS;
+    // Test processes at the same time begin at different places.
+    let begin = (std::process::id() % u32::from(slots)) as u16;
+    for _ in 0..slots {
+        let slot = (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % slots;
+        let first = PORT_RANGE.start + slot * PORTS;
+        let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if (first..first + PORTS).all(is_free) {
+            return first;
+        }
+    }
+    panic!("no free ports")
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < until, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(name: &str, pid: &str) {
+    let status = Command::new("bash").args(["-c", &format!("kill -{name} {pid}")]).status();
+    assert!(status.expect("bash runs").success(), "kill -{name} {pid}");
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A folder with the scripts, and what they start in it. All of it is gone after a drop.
+struct Place {
+    folder: tempfile::TempDir,
+    bin: PathBuf,
+    port: u16,
+}
+
+impl Place {
+    fn new() -> Place {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for script in ["start_service", "stop_service"] {
+            fs::copy(root().join(script), folder.path().join(script)).expect("a copy");
+        }
+        Place { folder, bin: programs().to_owned(), port: free_ports() }
+    }
+
+    /// Uses stand-ins for some programs: shell scripts, by name.
+    fn with_stand_ins(stand_ins: &[(&str, &str)]) -> Place {
+        let mut place = Place::new();
+        place.bin = place.path("bin");
+        fs::create_dir(&place.bin).expect("a folder");
+        for name in ["manager", "storage", "client"] {
+            let file = place.bin.join(name);
+            match stand_ins.iter().find(|(stand_in, _)| *stand_in == name) {
+                None => symlink(programs().join(name), file).expect("a link"),
+                Some((_, script)) => {
+                    fs::write(&file, format!("#!/usr/bin/env bash\n{script}\n")).expect("a script");
+                    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).expect("its mode");
+                }
+            }
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, program: impl AsRef<OsStr>, arguments: &str) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("GTSTORE_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(arguments.split_whitespace())
+            .env("GTSTORE_BIN", &self.bin)
+            .env("GTSTORE_MANAGER_PORT", self.port.to_string())
+            .env("GTSTORE_BASE_PORT", self.port.to_string())
+            // From elsewhere: the scripts find their folder themselves.
+            .current_dir("/")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, script: &str, arguments: &str) -> Output {
+        self.command(self.path(script), arguments).output().expect("the script runs")
+    }
+
+    fn start(&self, arguments: &str) -> Output {
+        self.run("start_service", arguments)
+    }
+
+    fn started(&self, arguments: &str) -> Output {
+        let output = self.start(arguments);
+        assert!(output.status.success(), "start_service {arguments}: {output:?}");
+        output
+    }
+
+    /// Starts in vain: the exit code, and what was said.
+    fn refused(&self, arguments: &str) -> (i32, String) {
+        let output = self.start(arguments);
+        let code = output.status.code().expect("an exit code");
+        assert_ne!(code, 0, "start_service {arguments}: {output:?}");
+        assert_eq!(out(&output), "", "start_service {arguments}");
+        (code, err(&output))
+    }
+
+    fn stop(&self) -> Output {
+        let output = self.run("stop_service", "");
+        assert!(output.status.success(), "{output:?}");
+        assert!(!self.path("service_pids.txt").exists());
+        assert!(!self.path("service_flags.txt").exists());
+        output
+    }
+
+    fn client(&self, arguments: &str) -> Output {
+        self.command(programs().join("client"), arguments).output().expect("the client runs")
+    }
+
+    fn answers(&self, arguments: &str) -> String {
+        let output = self.client(arguments);
+        assert!(output.status.success(), "client {arguments}: {output:?}");
+        out(&output)
+    }
+
+    fn pids(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("service_pids.txt")).expect("service_pids.txt");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The processes that have this folder as theirs, and how they were called.
+    fn processes(&self) -> Vec<(String, String)> {
+        let folder = self.folder.path().canonicalize().expect("the folder");
+        let entries = fs::read_dir("/proc").expect("this is Linux").flatten();
+        let mut found = Vec::new();
+        for entry in entries {
+            if fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == folder) {
+                let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                found.push((entry.file_name().to_string_lossy().into_owned(), line));
+            }
+        }
+        found
+    }
+
+    fn assert_nothing_runs(&self) {
+        assert_eq!(self.processes(), [], "left running");
+        assert!(!self.path("service_pids.txt").exists());
+        assert!(!self.path("service_flags.txt").exists());
+    }
+
+    /// Kills the process on a line of `service_pids.txt`; 0 is the manager.
+    fn kill(&self, line: usize) -> String {
+        let pid = self.pids().swap_remove(line);
+        signal("KILL", &pid);
+        wait_until("the process is gone", || !self.processes().iter().any(|(p, _)| *p == pid));
+        pid
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.run("stop_service", "");
+        for (pid, _) in self.processes() {
+            signal("KILL", &pid);
+        }
+    }
+}
+
+/// A process that has nothing to do with any service. Ends when dropped.
+struct Stranger(Child);
+
+impl Stranger {
+    fn new() -> Stranger {
+        Stranger(Command::new("sleep").arg("600").spawn().expect("sleep runs"))
+    }
+
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    fn lives(&mut self) -> bool {
+        self.0.try_wait().expect("a child").is_none()
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        // It has ended already if a test has failed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_service_starts_answers_and_stops() {
+    let place = Place::new();
+    place.started("--nodes 3 --rep 2 --fresh --heartbeat-ms=500 --log-level debug");
+    let pids = place.pids();
+    assert_eq!(pids.len(), 4);
+    for (line, pid) in pids.iter().enumerate() {
+        let processes = place.processes();
+        let (_, called) = processes.iter().find(|(p, _)| p == pid).expect("it runs");
+        let who = if line == 0 { "manager".into() } else { format!("--label node{line} ") };
+        assert!(called.contains(&who), "line {line}: {called}");
+        assert_eq!(called.contains("--heartbeat-ms=500"), line == 0, "{called}");
+        assert!(called.contains("--log-level=debug"), "{called}");
+    }
+    for log in ["manager", "node1", "node2", "node3"] {
+        assert!(place.path(&format!("logs/{log}.log")).exists(), "{log}");
+    }
+    assert!(place.path("data/manager").is_dir());
+    assert!(place.answers("--put key1 --val value1").starts_with("OK, node"));
+    assert!(place.answers("--get key1").starts_with("key1, value1, node"));
+    let status = place.answers("--status");
+    assert!(status.contains("2 copies of each key\nhealth: healthy"), "{status}");
+
+    assert_eq!(out(&place.stop()), "stopped manager node1 node2 node3\n");
+    place.assert_nothing_runs();
+    let again = place.stop();
+    assert_eq!((out(&again), err(&again)), (String::new(), String::new()));
+
+    // And once more, on the data that is there.
+    place.started("--nodes 3 --rep 2");
+    assert!(place.answers("--put key1 --val value2").starts_with("OK, node"));
+}
+
+#[test]
+fn a_second_start_is_refused_and_the_first_goes_on() {
+    let place = Place::new();
+    place.started("--nodes 2 --rep 2 --fresh");
+    place.answers("--put key1 --val value1");
+    let before = place.pids();
+    let (code, words) = place.refused("--nodes 2 --rep 2 --fresh");
+    assert_eq!(code, 2);
+    assert!(words.contains("runs here already"), "{words}");
+    let (code, words) = place.refused("--add node2");
+    assert_eq!(code, 2);
+    assert!(words.contains("it runs already"), "{words}");
+    assert_eq!(place.refused("--nodes 2 --rep 99").0, 2);
+    assert_eq!(place.pids(), before);
+    assert!(place.answers("--get key1").starts_with("key1, value1, "));
+    assert_eq!(place.processes().len(), 3);
+}
+
+#[test]
+fn a_busy_port_is_refused() {
+    let place = Place::new();
+    fs::create_dir(place.path("data")).unwrap();
+    for (offset, whose) in [(0, "manager"), (2, "node2")] {
+        let port = place.port + offset;
+        let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let (code, words) = place.refused("--nodes 3 --rep 2 --fresh");
+        assert_eq!(code, 2, "{words}");
+        assert!(words.contains(&format!("port {port}, for {whose}, is busy")), "{words}");
+        place.assert_nothing_runs();
+        assert!(place.path("data").exists(), "wiped before it was sure to start");
+    }
+    place.started("--nodes 3 --rep 2");
+}
+
+#[test]
+fn bad_arguments_are_refused_before_anything_is_touched() {
+    let place = Place::new();
+    fs::create_dir(place.path("data")).unwrap();
+    for (arguments, want) in [
+        ("", "give --nodes N and --rep K"),
+        ("--nodes 3", "give --nodes N and --rep K"),
+        ("--nodes 0 --rep 1", "--nodes 0: it takes 1 to"),
+        ("--nodes x --rep 1", "--nodes x: it takes 1 to"),
+        ("--nodes 1 --rep 0", "--rep 0: it takes 1 to 64"),
+        ("--nodes 1 --rep=65", "--rep 65: it takes 1 to 64"),
+        ("--nodes 1 --rep", "--rep needs a value"),
+        ("--nodes 1 --rep 1 --fresh --bogus 3", "--bogus: neither manager nor storage knows"),
+        ("--nodes 1 --rep 1 --fresh --weight", "--weight needs a value"),
+        ("--nodes 1 --rep 1 --fresh --port 7000", "--port is not for you to give"),
+        ("--nodes 1 --rep 1 --fresh extra", "extra belongs to no flag"),
+        ("--nodes 1 --rep 1 --fresh --bind 0.0.0.0", "--bind 0.0.0.0: also give --advertise"),
+        ("--add", "--add needs a value"),
+        ("--add ../x", "--add ../x: a name has"),
+        ("--add node1 --weight 2", "--add takes the flags that the service was started with"),
+        ("--add node1", "--add node1: no service was started here"),
+    ] {
+        let (code, words) = place.refused(arguments);
+        assert_eq!(code, 2, "{arguments}: {words}");
+        assert!(words.starts_with(&format!("start_service: {want}")), "{arguments}: {words}");
+        place.assert_nothing_runs();
+        assert!(place.path("data").exists(), "{arguments}");
+    }
+    assert_eq!(place.run("stop_service", "--all").status.code(), Some(2));
+}
+
+#[test]
+fn what_a_program_refuses_is_told_in_its_words() {
+    let place = Place::new();
+    for (arguments, want) in [
+        ("--nodes 2 --rep 1 --weight 0", "--weight 0: it takes 1 to 1000"),
+        ("--nodes 2 --rep 1 --arcs=100", "--arcs 100: it takes a power of two"),
+        ("--nodes 2 --rep 1 --bind 0.0.0.0 --advertise 127.0.0.1", "--secret-file FILE"),
+    ] {
+        let (code, words) = place.refused(arguments);
+        assert_eq!(code, 2, "{words}");
+        assert!(words.contains(want), "{arguments}: {words}");
+        place.assert_nothing_runs();
+    }
+}
+
+#[test]
+fn a_process_that_dies_at_the_start_ends_it_at_once() {
+    let storage = programs().join("storage");
+    let storage = storage.display();
+    let script = format!("[[ $1 != --help ]] || exec {storage} --help\necho is broken; exit 3");
+    let place = Place::with_stand_ins(&[("storage", &script)]);
+    let since = Instant::now();
+    let (code, words) = place.refused("--nodes 2 --rep 1");
+    assert_eq!(code, 1);
+    assert!(words.contains("ended with exit code 3"), "{words}");
+    assert!(words.contains("is broken"), "{words}");
+    // Well before the 30 s that a cluster is given to come up.
+    assert!(since.elapsed() < Duration::from_secs(25));
+    place.assert_nothing_runs();
+}
+
+#[test]
+fn an_interrupted_start_leaves_nothing() {
+    // A client for whom the cluster never comes up.
+    let place = Place::with_stand_ins(&[("client", "exec sleep 600")]);
+    for (name, want) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
+        let mut command = place.command(place.path("start_service"), "--nodes 2 --rep 1");
+        let mut start =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the script runs");
+        // Manager, two nodes, the client, the script itself (and what it has forked).
+        wait_until("it waits for the cluster", || {
+            let called: Vec<String> = place.processes().into_iter().map(|(_, c)| c).collect();
+            called.iter().any(|c| c.starts_with("sleep 600"))
+                && called.iter().any(|c| c.contains("--label node2 "))
+        });
+        signal(name, &start.id().to_string());
+        assert_eq!(start.wait().unwrap().code(), Some(want));
+        place.assert_nothing_runs();
+    }
+}
+
+#[test]
+fn a_killed_node_comes_back_on_its_line_and_a_new_one_is_appended() {
+    let place = Place::new();
+    place.started("--nodes 3 --rep 2 --fresh --weight 2");
+    for n in 0..20 {
+        place.answers(&format!("--put key{n} --val value{n}"));
+    }
+    let before = place.pids();
+    place.kill(2);
+    place.started("--add node2");
+    let after = place.pids();
+    assert_ne!(after[2], before[2]);
+    assert_eq!((&after[..2], &after[3..]), (&before[..2], &before[3..]));
+
+    assert!(out(&place.started("--add node4")).contains(&format!("{}", place.port + 4)));
+    place.started("--add=spare");
+    let pids = place.pids();
+    assert_eq!((pids.len(), &pids[..4]), (6, &after[..]));
+    let processes = place.processes();
+    let called = |line: usize| &processes.iter().find(|(p, _)| *p == pids[line]).unwrap().1;
+    for (line, want) in [
+        (2, format!("--label node2 --manager 127.0.0.1:{} --weight=2", place.port)),
+        (2, format!("--port {} ", place.port + 2)),
+        (4, format!("--label node4 --manager 127.0.0.1:{} --weight=2", place.port)),
+        (5, format!("--port {} ", place.port + 5)),
+    ] {
+        assert!(called(line).contains(&want), "{want}: {}", called(line));
+    }
+    for n in 0..20 {
+        let got = place.answers(&format!("--get key{n}"));
+        assert!(got.starts_with(&format!("key{n}, value{n}, ")), "{got}");
+    }
+    let status = place.answers("--status");
+    assert_eq!(status.matches(" active ").count(), 5, "{status}");
+    assert_eq!(out(&place.stop()), "stopped manager node1 node2 node3 node4 spare\n");
+    place.assert_nothing_runs();
+}
+
+#[test]
+fn an_add_that_fails_leaves_the_service_as_it_was() {
+    let place = Place::new();
+    place.started("--nodes 3 --rep 2 --fresh");
+    place.kill(3);
+    let before = place.pids();
+    let record = fs::read_to_string(place.path("service_flags.txt")).unwrap();
+    let taken = TcpListener::bind(("127.0.0.1", place.port + 3)).unwrap();
+    let (code, words) = place.refused("--add node3");
+    assert_eq!(code, 2);
+    assert!(words.contains("is busy"), "{words}");
+    assert_eq!(place.pids(), before);
+    assert_eq!(fs::read_to_string(place.path("service_flags.txt")).unwrap(), record);
+    assert_eq!(place.processes().len(), 3);
+    drop(taken);
+    place.started("--add node3");
+}
+
+#[test]
+fn a_killed_manager_comes_back_and_clients_go_on() {
+    let place = Place::new();
+    place.started("--nodes 3 --rep 2 --fresh");
+    let manager = format!("127.0.0.1:{}", place.port).parse().unwrap();
+    let client = GTStoreClient::init(Config::new(manager)).unwrap();
+    client.put(b"key1", b"value1").unwrap();
+    let before = place.pids();
+    place.kill(0);
+    let (code, words) = place.refused("--add node4");
+    assert_eq!(code, 2);
+    assert!(words.contains("the manager is down"), "{words}");
+    place.started("--add manager");
+    let after = place.pids();
+    assert_ne!(after[0], before[0]);
+    assert_eq!(after[1..], before[1..]);
+    client.put(b"key2", b"value2").unwrap();
+    for (key, want) in [("key1", "value1"), ("key2", "value2")] {
+        let got = client.get(key.as_bytes()).unwrap().expect("it was stored");
+        assert_eq!(got.value, want.as_bytes());
+        assert!(place.answers(&format!("--get {key}")).starts_with(&format!("{key}, {want}, ")));
+    }
+    client.finalize();
+    let status = place.answers("--status");
+    assert!(status.ends_with("health: healthy\n"), "{status}");
+    assert_eq!(status.matches(" active ").count(), 3, "{status}");
+}
+
+#[test]
+fn stop_is_quiet_after_a_crash_and_where_nothing_ever_ran() {
+    let place = Place::new();
+    let never = place.stop();
+    assert_eq!((out(&never), err(&never)), (String::new(), String::new()));
+    place.started("--nodes 2 --rep 1 --fresh");
+    for line in 0..3 {
+        place.kill(line);
+    }
+    let crashed = place.stop();
+    assert_eq!((out(&crashed), err(&crashed)), (String::new(), String::new()));
+
+    // A start clears what a crash has left, too.
+    place.started("--nodes 2 --rep 1 --fresh");
+    for line in 0..3 {
+        place.kill(line);
+    }
+    place.started("--nodes 2 --rep 1 --fresh");
+}
+
+#[test]
+fn stop_ends_a_process_that_does_not_listen() {
+    let place = Place::new();
+    place.started("--nodes 2 --rep 1 --fresh");
+    signal("STOP", &place.pids()[2]);
+    place.stop();
+    place.assert_nothing_runs();
+}
+
+#[test]
+fn stop_leaves_strangers_alone() {
+    let place = Place::new();
+    let mut stranger = Stranger::new();
+    let pid = stranger.pid();
+
+    // A file that somebody else has written, without a record.
+    fs::write(place.path("service_pids.txt"), format!("{pid}\n")).unwrap();
+    let output = place.stop();
+    assert!(err(&output).contains(&format!("process {pid}")), "{output:?}");
+    assert!(stranger.lives());
+
+    // A stranger's pid in the place of one of ours.
+    place.started("--nodes 2 --rep 1 --fresh");
+    let pids = place.pids();
+    fs::write(place.path("service_pids.txt"), format!("{}\n{pid}\n{}\n", pids[0], pids[2]))
+        .unwrap();
+    place.stop();
+    place.assert_nothing_runs();
+    assert!(stranger.lives());
+
+    // A pid that the system has given to somebody else since: another start time, and then
+    // (which is not to be had without luck) the same time but another program.
+    place.started("--nodes 2 --rep 1 --fresh");
+    let node1 = place.pids().swap_remove(1);
+    let record = fs::read_to_string(place.path("service_flags.txt")).unwrap();
+    let line = record.lines().find(|line| line.starts_with("process=node1 ")).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let ticks = stat.rsplit(") ").next().unwrap().split(' ').nth(19).unwrap();
+    let old_ticks = line.rsplit(' ').next().unwrap();
+    for ticks in [old_ticks, ticks] {
+        let other = format!("process=node1 {} {pid} {ticks}", place.port + 1);
+        fs::write(place.path("service_flags.txt"), record.replace(line, &other)).unwrap();
+        place.stop();
+        assert!(stranger.lives());
+    }
+    let left: BTreeSet<String> = place.processes().into_iter().map(|(pid, _)| pid).collect();
+    assert_eq!(left, BTreeSet::from([node1]), "only the one that the record has lost");
+}
+
+#[test]
+fn fresh_wipes_logs_and_data_and_nothing_else() {
+    let place = Place::new();
+    place.started("--nodes 1 --rep 1 --fresh");
+    place.stop();
+    let old = ["data/old", "data/manager/old", "logs/old.log"];
+    let kept = ["logs/perf_throughput.csv", "notes.txt"];
+    for file in old.iter().chain(&kept) {
+        fs::write(place.path(file), "old").unwrap();
+    }
+    let log = |place: &Place| fs::read_to_string(place.path("logs/node1.log")).unwrap().len();
+    let before = log(&place);
+    place.started("--nodes 1 --rep 1");
+    assert!(old.iter().all(|file| place.path(file).exists()));
+    assert!(log(&place) > before, "the log goes on");
+    place.stop();
+    place.started("--nodes 1 --rep 1 --fresh");
+    assert!(!old.iter().any(|file| place.path(file).exists()));
+    assert!(kept.iter().all(|file| place.path(file).exists()));
+}
+
+#[test]
+fn a_secret_reaches_every_program() {
+    let place = Place::new();
+    fs::write(place.path("our secret"), "a secret that is long enough for anybody\n").unwrap();
+    // A path as seen from where the caller is, with a space in it.
+    let start = |arguments: &[&str]| {
+        let mut command = place.command(place.path("start_service"), "");
+        command.current_dir(place.path("data")).args(arguments).output().expect("the script runs")
+    };
+    fs::create_dir(place.path("data")).unwrap();
+    let flags = ["--nodes", "2", "--rep", "2", "--secret-file", "../our secret"];
+    let bind = ["--bind", "0.0.0.0", "--advertise", "127.0.0.1"];
+    let output = start(&[&flags[..], &bind[..]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let refused = place.client("--get key1");
+    assert!(err(&refused).contains("secret"), "{refused:?}");
+    let output = start(&["--add", "node3"]);
+    assert!(output.status.success(), "{output:?}");
+    let status = place
+        .command(programs().join("client"), "--status")
+        .env("GTSTORE_SECRET_FILE", place.path("our secret"))
+        .output()
+        .unwrap();
+    assert_eq!(out(&status).matches(" active ").count(), 3, "{status:?}");
+}

@@ -1,0 +1,200 @@
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::thread;
+
+use socket2::{Domain, Socket, Type};
+
+use super::*;
+use crate::bind;
+use crate::frame::Kind;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Answers every frame with its own payload. Afterwards GET closes, REGISTER takes the connection over
+/// and echoes payloads without a frame, and anything else goes on.
+struct Echo;
+
+impl Session for Echo {
+    fn frame(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> Next {
+        frame::write(out, Kind::GetOk, frame.format, |out| out.extend_from_slice(frame.payload));
+        match Kind::from_wire(frame.kind) {
+            Some(Kind::ClientGet) => Next::Close,
+            Some(Kind::StorageRegister) => Next::TakeOver,
+            _ => Next::Go,
+        }
+    }
+
+    fn take_over(&mut self, stream: Arc<TcpStream>, mut reader: FrameReader) {
+        while let Ok(1..) = reader.fill(&mut &*stream) {
+            while let Ok(Some(frame)) = reader.next_frame() {
+                (&*stream).write_all(frame.payload).unwrap();
+            }
+        }
+    }
+}
+
+fn start(limits: Limits) -> Server {
+    let listener = bind::listen("127.0.0.1", 0, false).unwrap();
+    Server::start("test", listener, limits, None, Box::new(|_| Box::new(Echo))).unwrap()
+}
+
+fn quick() -> Limits {
+    Limits { connections: 100, idle: SHORT, frame: SHORT }
+}
+
+fn connect(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn request(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::write(&mut out, kind, FORMAT_BINARY, |out| out.extend_from_slice(payload));
+    out
+}
+
+/// The next frame's payload; empty at the end.
+fn receive(stream: &mut TcpStream) -> Vec<u8> {
+    let mut header = [0; 8];
+    if stream.read_exact(&mut header).is_err() {
+        return Vec::new();
+    }
+    let mut payload = vec![0; u32::from_be_bytes(header[4..].try_into().unwrap()) as usize];
+    stream.read_exact(&mut payload).unwrap();
+    payload
+}
+
+fn text(payload: Vec<u8>) -> String {
+    String::from_utf8(payload).unwrap()
+}
+
+#[test]
+fn it_answers_in_order_and_closes_after_the_last() {
+    let server = start(Limits::default());
+    let mut stream = connect(&server);
+    let put = |text: &[u8]| request(Kind::ClientPut, text);
+    let pipeline =
+        [put(b"1"), put(b"22"), request(Kind::ClientGet, b"333"), put(b"after the end")].concat();
+    stream.write_all(&pipeline).unwrap();
+    for want in ["1", "22", "333", ""] {
+        assert_eq!(text(receive(&mut stream)), want);
+    }
+}
+
+#[test]
+fn a_last_answer_reaches_a_slow_reader_whole() {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // Accepted connections inherit it: most of a large answer waits for the peer to read.
+    socket.set_send_buffer_size(4096).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket.listen(10).unwrap();
+    let open = Box::new(|_| -> Box<dyn Session> { Box::new(Echo) });
+    let server = Server::start("test", socket.into(), Limits::default(), None, open).unwrap();
+    let mut stream = connect(&server);
+    let large = vec![7; frame::MAX_PAYLOAD];
+    stream.write_all(&request(Kind::ClientGet, &large)).unwrap();
+    // Slower than a connection lingers: what is under test.
+    thread::sleep(3 * LINGER);
+    assert!(receive(&mut stream) == large);
+    assert!(receive(&mut stream).is_empty());
+}
+
+#[test]
+fn a_connection_that_is_taken_over_is_the_sessions() {
+    let server = start(quick());
+    let mut stream = connect(&server);
+    stream.write_all(&request(Kind::StorageRegister, b"mine")).unwrap();
+    assert_eq!(text(receive(&mut stream)), "mine");
+    stream.write_all(&request(Kind::ClientGet, b"raw")).unwrap();
+    let mut raw = [0; 3];
+    stream.read_exact(&mut raw).unwrap();
+    assert_eq!(&raw, b"raw");
+}
+
+#[test]
+fn silence_and_stalls_are_told_apart() {
+    let server = start(quick());
+    let whole = request(Kind::ClientPut, b"whole");
+    for (sent, answers, word) in [
+        (vec![], 0, "idle: no request"),
+        (whole.clone(), 1, "idle: no request"),
+        (vec![0], 0, "slow: no whole frame"),
+        (whole[..whole.len() - 1].to_vec(), 0, "slow: no whole frame"),
+        ([&whole[..], &[0]].concat(), 1, "slow: no whole frame"),
+    ] {
+        let mut stream = connect(&server);
+        stream.write_all(&sent).unwrap();
+        for _ in 0..answers {
+            assert_eq!(text(receive(&mut stream)), "whole");
+        }
+        assert_eq!(text(receive(&mut stream)), format!("{word} for 100ms"), "{sent:?}");
+        assert!(receive(&mut stream).is_empty());
+    }
+}
+
+#[test]
+fn at_the_limit_newcomers_are_told_and_the_others_served() {
+    let server = start(Limits { connections: 3, ..Limits::default() });
+    let mut served: Vec<TcpStream> = (0..3).map(|_| connect(&server)).collect();
+    for stream in &mut served {
+        stream.write_all(&request(Kind::ClientPut, b"x")).unwrap();
+        assert_eq!(text(receive(stream)), "x");
+    }
+    for _ in 0..3 {
+        let said = text(receive(&mut connect(&server)));
+        assert!(said.starts_with("busy: this server has its 3 connections"), "{said}");
+    }
+    assert_eq!(server.connection_count()(), 3);
+    for stream in &mut served {
+        stream.write_all(&request(Kind::ClientPut, b"y")).unwrap();
+        assert_eq!(text(receive(stream)), "y");
+    }
+}
+
+#[test]
+fn an_ended_connection_makes_room() {
+    let server = start(Limits { connections: 1, ..Limits::default() });
+    for _ in 0..5 {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < until, "there is never room");
+            let mut stream = connect(&server);
+            // Turned away, it may be closed already.
+            let _ = stream.write_all(&request(Kind::ClientPut, b"x"));
+            if receive(&mut stream) == b"x" {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn stopping_ends_all_connections_and_the_port() {
+    let mut server = start(Limits::default());
+    let mut streams: Vec<TcpStream> = (0..10).map(|_| connect(&server)).collect();
+    let begin = Instant::now();
+    server.stop();
+    assert!(begin.elapsed() < FAREWELL);
+    for stream in &mut streams {
+        assert!(receive(stream).is_empty());
+    }
+    assert!(TcpStream::connect(server.address()).is_err());
+    server.stop();
+}
+
+#[test]
+fn stopping_does_not_wait_for_one_who_never_stops_asking() {
+    let mut server = start(Limits::default());
+    let mut stream = connect(&server);
+    let mut sender = stream.try_clone().unwrap();
+    let requests = request(Kind::ClientPut, b"more").repeat(1000);
+    let asking = thread::spawn(move || while sender.write_all(&requests).is_ok() {});
+    let answers = thread::spawn(move || while !receive(&mut stream).is_empty() {});
+    let begin = Instant::now();
+    server.stop();
+    assert!(begin.elapsed() < FAREWELL);
+    asking.join().unwrap();
+    answers.join().unwrap();
+}
