@@ -9,7 +9,9 @@
 //! Invariants: a lease never gets shorter by an answer; an answer to a heartbeat that was never sent
 //! extends nothing; a lease that was given up never comes back.
 
+use crate::ids::{Epoch, Incarnation};
 use crate::membership::Millis;
+use crate::view::View;
 
 /// Of a lease's length, in hundredths of a heartbeat interval, what the node counts on. The manager
 /// counts 300 (for three missed heartbeats); the 5 % between are the margin for clocks that drift.
@@ -75,6 +77,13 @@ impl LeaseHolder {
     }
 }
 
+/// The manager's side: whether a heartbeat extends its sender's lease. Only for an incarnation in the
+/// newest view that has adopted the active one: a member that has lapsed, and that a view went active
+/// without, must not serve under the view before (RULES-WHY F3).
+pub fn extends(newest: &View, active: Epoch, from: Incarnation, adopted: Epoch) -> bool {
+    adopted >= active && newest.members.iter().any(|m| m.incarnation == from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +112,17 @@ mod tests {
         lease.give_up();
         let after = lease.send(200);
         assert_eq!((lease.granted(before), lease.granted(after)), (0, 0));
+    }
+
+    #[test]
+    fn f3_only_a_member_of_the_newest_view_that_is_not_behind() {
+        use crate::view::MemberState::Active;
+        use crate::view::tests::{member, view};
+        let newest = view(5, 1, vec![member(1, Active)], &[0]);
+        let extends = |from, adopted| extends(&newest, Epoch(4), Incarnation(from), Epoch(adopted));
+        assert!(extends(1, 4) && extends(1, 5));
+        assert!(!extends(1, 3), "a view went active without it");
+        assert!(!extends(2, 5), "it is no member any more");
     }
 
     #[test]

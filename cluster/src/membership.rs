@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::{Address, Epoch, Incarnation, NodeId};
+use crate::lease;
 use crate::limits::{Limits, MAX_MEMBERS};
 use crate::tenure::ArcSet;
 use crate::view::{MemberState, Routes, View};
@@ -151,6 +152,9 @@ pub struct Node {
     pub who: Newcomer,
     /// When it was last heard of.
     pub heard: Millis,
+    /// From when its lease counts: when it was last heard of with a heartbeat that extends it (L1). Of a
+    /// node that is no member yet, when it was last heard of at all.
+    pub extended: Millis,
     /// Whether the connection that carries its heartbeats is open.
     pub connected: bool,
     /// Whether its process is known to have ended.
@@ -292,6 +296,7 @@ impl Membership {
         }
         if let Some(node) = self.nodes.get_mut(&who.incarnation) {
             node.heard = now;
+            node.extended = now;
             node.connected = true;
             node.gone = false;
             return Answer::Known(self.active.clone(), self.active.epoch());
@@ -305,14 +310,19 @@ impl Membership {
     }
 
     fn heartbeat(&mut self, now: Millis, incarnation: Incarnation, report: Report) -> Answer {
+        let (newest, active) = (self.newest().clone(), self.active.epoch());
+        let is_member = self.members().contains(&incarnation);
         match self.nodes.get_mut(&incarnation).filter(|node| !node.gone) {
             None => Answer::Unknown,
             Some(node) => {
                 node.heard = now;
+                if !is_member || lease::extends(newest.view(), active, incarnation, report.epoch) {
+                    node.extended = now;
+                }
                 node.connected = true;
                 node.report = report;
                 node.is_unheard = false;
-                Answer::Known(self.active.clone(), self.active.epoch())
+                Answer::Known(newest, active)
             }
         }
     }
@@ -326,7 +336,7 @@ impl Membership {
             effects
                 .push(Effect::Say(format!("paused for {paused} ms: every node gets a new lease")));
             for node in self.nodes.values_mut() {
-                node.heard = now;
+                node.extended = now;
             }
         }
         self.last_step = now;
@@ -452,11 +462,19 @@ fn incarnations<'a>(views: impl IntoIterator<Item = &'a Arc<Routes>>) -> BTreeSe
 impl Node {
     fn new(who: Newcomer, now: Millis) -> Node {
         let report = Report { epoch: Epoch::NONE, synced: ArcSet::new(), keys: 0, bytes: 0 };
-        Node { who, heard: now, connected: true, gone: false, report, is_unheard: false }
+        Node {
+            who,
+            heard: now,
+            extended: now,
+            connected: true,
+            gone: false,
+            report,
+            is_unheard: false,
+        }
     }
 
     fn is_out(&self, now: Millis, lease: Millis) -> bool {
-        self.gone || now.saturating_sub(self.heard) >= lease
+        self.gone || now.saturating_sub(self.extended) >= lease
     }
 }
 

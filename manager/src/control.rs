@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::ids::Address;
+use cluster::lease;
 use cluster::membership::{Answer, Event, Newcomer, Report};
 use crossbeam_channel::Receiver;
 use log::{debug, info, warn};
@@ -111,21 +112,19 @@ fn is_nothing_yet(error: &io::Error) -> bool {
 }
 
 fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
-    let (epoch, sequence) = (beat.epoch, beat.sequence);
+    let (from, epoch, sequence) = (beat.incarnation, beat.epoch, beat.sequence);
     let report = Report { epoch, synced: beat.synced, keys: beat.keys, bytes: beat.bytes };
-    let answer = handle.event(Event::Heartbeat(beat.incarnation, report));
+    let answer = handle.event(Event::Heartbeat(from, report));
     let mut out = Vec::new();
-    let (known, active) = match &answer {
-        Some(Answer::Known(_, active)) => (true, *active),
-        // It is known; the manager only cannot show its newest view yet.
-        Some(Answer::Wait(_)) => (true, epoch),
-        _ => (false, epoch),
+    let Some(Answer::Known(newest, active)) = answer else {
+        HeartbeatAck { sequence, known: false, lease: false, active: epoch }.write(&mut out);
+        let _ = outbound.try_send(Arc::new(out));
+        return;
     };
-    HeartbeatAck { sequence, known, active }.write(&mut out);
-    if let Some(Answer::Known(newest, active)) = &answer
-        && newest.epoch() > epoch
-    {
-        handle.table(newest, *active).write(&mut out);
+    let lease = lease::extends(newest.view(), active, from, epoch);
+    HeartbeatAck { sequence, known: true, lease, active }.write(&mut out);
+    if newest.epoch() > epoch {
+        handle.table(&newest, active).write(&mut out);
     }
     // A node whose channel is full is not reading; it will be out before long.
     let _ = outbound.try_send(Arc::new(out));

@@ -6,7 +6,7 @@
 //! view without going through it.
 //!
 //! When saving fails (a full disk) nothing that depends on it is done: the effects wait, saving is
-//! tried again at every tick, and registering nodes are told to wait.
+//! tried again at every tick, and nodes keep their leases under the views that were saved.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -91,6 +91,7 @@ impl Monitor {
         let published = Arc::new(RwLock::new(membership.active().clone()));
         let handle = Handle { requests, published: published.clone(), settings };
         let owner = Owner {
+            shown: (membership.newest().clone(), membership.active().epoch()),
             membership,
             file,
             published,
@@ -183,6 +184,7 @@ fn table(settings: &Settings, routes: &Routes, active: Epoch) -> TablePush {
         active,
         clock: clock_at(clock::wall_ms()),
         heartbeat_ms: settings.heartbeat_ms as u32,
+        lease_ms: settings.lease_ms() as u32,
         view: routes.view().clone(),
     }
 }
@@ -200,6 +202,8 @@ struct Owner {
     published: Arc<RwLock<Arc<Routes>>>,
     /// Effects that wait for a save.
     waiting: VecDeque<Effect>,
+    /// The newest view that was saved, and the epoch of the one that was active then.
+    shown: (Arc<Routes>, Epoch),
     /// The control connection of each node.
     links: FxHashMap<Incarnation, Link>,
     complained: Option<Instant>,
@@ -261,11 +265,13 @@ impl Owner {
         let (answer, effects) = self.membership.step(clock::boot_ms(), event);
         self.waiting.extend(effects);
         self.carry_out();
+        if self.waiting.is_empty() {
+            self.shown = (self.membership.newest().clone(), self.membership.active().epoch());
+            return answer;
+        }
         match answer {
-            // Views that are not saved yet must not be seen.
-            Answer::Known(..) if !self.waiting.is_empty() => {
-                Answer::Wait("the manager cannot save its state".into())
-            }
+            // Views that are not saved yet must not be seen; leases go on under those that are.
+            Answer::Known(..) => Answer::Known(self.shown.0.clone(), self.shown.1),
             answer => answer,
         }
     }

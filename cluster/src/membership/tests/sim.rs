@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
+use crate::lease;
 use crate::membership::{
     Answer, Effect, Event, Membership, Millis, Newcomer, Report, Saved, Settings,
 };
@@ -118,8 +119,11 @@ impl Sim {
         let now = self.now;
         let node = self.nodes.get_mut(label).unwrap();
         node.registered = matches!(answer, Answer::Known(..));
-        if let Answer::Known(routes, _) = answer {
-            node.heard = now;
+        if let Answer::Known(routes, active) = answer {
+            // L1: what is told of a lease in the answer to a heartbeat.
+            if lease::extends(routes.view(), *active, node.who.incarnation, node.tenure.epoch()) {
+                node.heard = now;
+            }
             node.gone = false;
             node.offer(routes.clone());
         }
