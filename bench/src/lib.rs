@@ -9,12 +9,21 @@
 //! Absolute times say little, since machines differ; the ratios to the floor
 //! are what the project promises.
 
+pub mod args;
 pub mod chart;
+pub mod command;
 pub mod floor;
 pub mod latency;
+pub mod load;
+pub mod processes;
 pub mod progress;
 pub mod report;
+pub mod runner;
+pub mod scenario;
+pub mod series;
 pub mod summary;
+pub mod target;
+pub mod throughput;
 pub mod workload;
 
 mod figures;

@@ -1,14 +1,18 @@
-//! The two result files, as CSV: `perf_throughput.csv`, a line for each
-//! measurement, and `perf_loadbalance.csv`, a line for each storage node.
+//! The result files, as CSV: `perf_throughput.csv`, a line for each
+//! measurement, `perf_floor.csv`, the floor that goes with each of them, and
+//! `perf_loadbalance.csv`, a line for each storage node.
 //!
 //! Their columns are an interface that scripts read: names, order and number of
 //! decimals stay. A file appears whole or not at all, and replaces that of the
 //! run before.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
+use csv::StringRecord;
 use thiserror::Error;
 
 use crate::files;
@@ -16,11 +20,16 @@ use crate::files;
 /// Name of the file with the throughput measurements.
 pub const THROUGHPUT_FILE: &str = "perf_throughput.csv";
 
+/// Name of the file with the floors beside them.
+pub const FLOOR_FILE: &str = "perf_floor.csv";
+
 /// Name of the file with the keys on each node.
 pub const LOAD_FILE: &str = "perf_loadbalance.csv";
 
 const THROUGHPUT_HEADER: [&str; 9] =
     ["replicas", "ops", "seconds", "ops_per_sec", "mode", "threads", "batch", "p50_us", "p99_us"];
+
+const FLOOR_HEADER: [&str; 3] = ["replicas", "mode", "round_trips_per_sec"];
 
 const LOAD_HEADER: [&str; 2] = ["node_id", "count"];
 
@@ -39,6 +48,17 @@ impl fmt::Display for Mode {
             Mode::Sequential => "sequential",
             Mode::Saturated => "saturated",
         })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Mode::Sequential, Mode::Saturated]
+            .into_iter()
+            .find(|mode| mode.to_string() == text)
+            .ok_or(())
     }
 }
 
@@ -82,6 +102,35 @@ impl Throughput {
             format!("{:.1}", self.p99_us),
         ]
     }
+
+    /// The inverse of [`Throughput::record`]; `None` if that is none.
+    fn from_record(record: &StringRecord) -> Option<Self> {
+        let (ops, seconds, rate): (u64, f64, f64) =
+            (column(record, 1)?, column(record, 2)?, column(record, 3)?);
+        Some(Self {
+            replicas: column(record, 0)?,
+            ops,
+            // The rate has more digits than the seconds; so both come out the
+            // same when they are written again.
+            seconds: if rate > 0.0 { ops as f64 / rate } else { seconds },
+            mode: column(record, 4)?,
+            threads: column(record, 5)?,
+            batch: column(record, 6)?,
+            p50_us: column(record, 7)?,
+            p99_us: column(record, 8)?,
+        })
+    }
+}
+
+/// The floor at the time of one throughput measurement.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FloorLine {
+    /// Copies of each key in that measurement.
+    pub replicas: u32,
+    /// Its mode.
+    pub mode: Mode,
+    /// Bare round trips a second.
+    pub per_sec: f64,
 }
 
 /// The keys one storage node holds.
@@ -101,6 +150,79 @@ pub struct ReportError {
     pub path: PathBuf,
     /// What went wrong.
     pub source: io::Error,
+}
+
+/// A result file could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// From the disk.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// A line is not what this program writes.
+    #[error("{}: line {line} is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+    },
+    /// Measurements and floors do not go together.
+    #[error("{FLOOR_FILE} does not go with {THROUGHPUT_FILE} in {}", .0.display())]
+    Mismatch(PathBuf),
+}
+
+/// Reads [`THROUGHPUT_FILE`] of `folder`; no rows if there is no such file.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn read_throughput(folder: &Path) -> Result<Vec<Throughput>, ReadError> {
+    read(folder.join(THROUGHPUT_FILE), Throughput::from_record)
+}
+
+/// Reads [`FLOOR_FILE`] of `folder`; no rows if there is no such file.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn read_floors(folder: &Path) -> Result<Vec<FloorLine>, ReadError> {
+    read(folder.join(FLOOR_FILE), |record| {
+        let (replicas, mode) = (column(record, 0)?, column(record, 1)?);
+        Some(FloorLine { replicas, mode, per_sec: column(record, 2)? })
+    })
+}
+
+fn read<T>(path: PathBuf, row: impl Fn(&StringRecord) -> Option<T>) -> Result<Vec<T>, ReadError> {
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(ReadError::Io { path, source }),
+    };
+    let mut rows = Vec::new();
+    for (at, record) in csv::Reader::from_reader(text.as_slice()).records().enumerate() {
+        match record.ok().as_ref().and_then(&row) {
+            Some(row) => rows.push(row),
+            // The header has line 1.
+            None => return Err(ReadError::Damaged { path, line: at as u64 + 2 }),
+        }
+    }
+    Ok(rows)
+}
+
+fn column<T: FromStr>(record: &StringRecord, at: usize) -> Option<T> {
+    record.get(at)?.parse().ok()
+}
+
+/// Writes [`FLOOR_FILE`] into `folder`, which is created if need be, and
+/// returns its path.
+pub fn write_floors(folder: &Path, lines: &[FloorLine]) -> Result<PathBuf, ReportError> {
+    let rows = lines.iter().map(|line| {
+        [line.replicas.to_string(), line.mode.to_string(), format!("{:.0}", line.per_sec)]
+    });
+    write(folder.join(FLOOR_FILE), FLOOR_HEADER, rows)
 }
 
 /// Writes [`THROUGHPUT_FILE`] into `folder`, which is created if need be, and
@@ -143,7 +265,6 @@ fn csv_bytes<const N: usize>(
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
-    use std::fs;
 
     use super::*;
 
@@ -193,6 +314,29 @@ mod tests {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let path = write_load(scratch.path(), &[]).expect("written");
         assert_eq!(fs::read_to_string(path).expect("readable"), "node_id,count\n");
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_and_damage_is_noticed() {
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        assert_eq!(read_throughput(scratch.path()).expect("nothing yet"), []);
+        let rows = [row(1, Mode::Sequential), row(3, Mode::Saturated)];
+        let path = write_throughput(scratch.path(), &rows).expect("written");
+        let read = read_throughput(scratch.path()).expect("readable");
+        assert_eq!(read.len(), 2);
+        // Read again it is the same to the letter: decimals were cut only once.
+        let before = fs::read_to_string(&path).expect("readable");
+        write_throughput(scratch.path(), &read).expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("readable"), before);
+        for damaged in [
+            before.replace("saturated", "fast"),
+            before.replace(",4,64", ",4"),
+            before.replace("3,100000", "x,100000"),
+        ] {
+            fs::write(&path, damaged).expect("written");
+            let error = read_throughput(scratch.path()).expect_err("damaged");
+            assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
+        }
     }
 
     #[test]

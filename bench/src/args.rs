@@ -1,0 +1,314 @@
+//! The bench's command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use client::Config;
+use getopts::{Matches, Options};
+use log::LevelFilter;
+use net_common::auth::SecretError;
+use net_common::flags::{self, Parsed, UsageError};
+
+use crate::load;
+use crate::report::Mode;
+use crate::runner::Drive;
+use crate::scenario::Scenario;
+use crate::throughput;
+use crate::workload::MAX_KEYS;
+
+/// What the bench is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Measure the running cluster's throughput.
+    Throughput {
+        /// What is measured.
+        settings: throughput::Settings,
+        /// Keep the rows of earlier runs, of clusters with another K.
+        append: bool,
+    },
+    /// Show and chart all throughput rows of the result folder.
+    Report,
+    /// Insert keys and count them on each node.
+    Load(load::Settings),
+    /// Act out a scenario and check every answer.
+    Scenario {
+        /// Which one.
+        scenario: Scenario,
+        /// Who dies, where the scenario leaves a choice.
+        seed: u64,
+        /// Where the processes of the service are listed.
+        pids: PathBuf,
+    },
+    /// Measure bare round trips for so long.
+    Floor(Duration),
+}
+
+/// What the command line says.
+#[derive(Debug)]
+pub struct Args {
+    /// What to do.
+    pub command: Command,
+    /// How to reach the cluster.
+    pub config: Config,
+    /// Where results go.
+    pub out: PathBuf,
+    /// What to log.
+    pub log_level: LevelFilter,
+}
+
+/// What is wrong with the command line.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgsError {
+    /// A flag.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// The secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+const BRIEF: &str = "\
+Usage: bench COMMAND [flags]
+
+Drives a running cluster, checks every answer, and measures.
+
+Commands:
+    throughput          operations a second, sequential and saturated
+    report              table and charts of all throughput rows in --out
+    load                how evenly inserted keys are spread over the nodes
+    scenario NAME       single, test1, test2, test3 or test4
+    floor               bare loopback round trips a second, without a cluster
+
+Exit code 0: done, all answers right; 1: an answer was wrong, or it failed; 2: bad arguments.";
+
+/// Which commands a flag goes with.
+const OWNERS: [(&str, &[&str]); 13] = [
+    ("ops", &["throughput"]),
+    ("mode", &["throughput"]),
+    ("keys", &["throughput"]),
+    ("value-len", &["throughput"]),
+    ("warmup", &["throughput"]),
+    ("append", &["throughput"]),
+    ("inserts", &["load"]),
+    ("threads", &["throughput", "load"]),
+    ("batch", &["throughput", "load"]),
+    ("seed", &["throughput", "scenario"]),
+    ("pids", &["scenario"]),
+    ("seconds", &["floor"]),
+    ("out", &["throughput", "report", "load"]),
+];
+
+/// Most operations of one run: a day's worth, and far from any overflow.
+const MAX_OPS: u64 = 100_000_000_000;
+
+/// Most client threads. Each takes a connection to every node.
+const MAX_THREADS: u32 = 1024;
+
+/// Most operations in a batch: the client sends no more in one frame.
+const MAX_BATCH: u32 = 4096;
+
+/// Longest value that any cluster takes.
+const MAX_VALUE: usize = cluster::limits::VALUE_CEILING;
+
+/// Reads the command line; `None` if it only asked for help.
+///
+/// # Errors
+/// [`ArgsError`] with the first mistake.
+pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
+    let Parsed::Run(matches) = flags::parse(&mut options(), BRIEF, arguments)? else {
+        return Ok(None);
+    };
+    let command = command(&matches)?;
+    let mut config = Config::new(flags::manager(&matches)?);
+    config.secret = flags::secret(&matches)?;
+    Ok(Some(Args {
+        command,
+        config,
+        out: flags::value(&matches, "out", None, PathBuf::from("logs"))?,
+        log_level: flags::log_level(&matches, LevelFilter::Warn)?,
+    }))
+}
+
+fn options() -> Options {
+    let plan = throughput::Settings::default();
+    let load = load::Settings::default();
+    let threads = format!(
+        "client threads [{} saturated, {} for load]",
+        plan.saturated.threads, load.drive.threads
+    );
+    let batch = format!(
+        "operations in one request [{} saturated, {} for load]",
+        plan.saturated.batch, load.drive.batch
+    );
+    let ops = format!("operations of each measurement (GTSTORE_TP_OPS) [{}]", plan.ops);
+    let inserts = format!("keys to insert (GTSTORE_LB_INSERTS) [{}]", load.inserts);
+    let value = format!("bytes of a value [{}]", plan.value_len);
+    let mut options = Options::new();
+    options
+        .optopt("", "ops", &ops, "N")
+        .optopt("", "mode", "sequential, saturated or both [both]", "MODE")
+        .optopt("", "keys", &format!("keys that are read and written [{}]", plan.keys), "N")
+        .optopt("", "value-len", &value, "BYTES")
+        .optopt("", "warmup", "operations before the measured ones [a tenth of them]", "N")
+        .optflag("", "append", "keep the rows of earlier runs in --out")
+        .optopt("", "inserts", &inserts, "N")
+        .optopt("", "threads", &threads, "N")
+        .optopt("", "batch", &batch, "N")
+        .optopt("", "seed", &format!("what random choices follow from [{}]", plan.seed), "N")
+        .optopt("", "pids", "the service's processes, manager first [service_pids.txt]", "FILE")
+        .optopt("", "seconds", "how long to measure [2]", "N")
+        .optopt("o", "out", "folder for results [logs]", "DIR");
+    flags::add_manager(&mut options);
+    flags::add_common(&mut options);
+    options
+}
+
+fn command(matches: &Matches) -> Result<Command, UsageError> {
+    let words: Vec<&str> = matches.free.iter().map(String::as_str).collect();
+    let Some(&name) = words.first() else {
+        return Err(UsageError("nothing to do: give a command; see --help".into()));
+    };
+    if let Some((flag, owners)) = OWNERS
+        .into_iter()
+        .find(|(flag, owners)| matches.opt_present(flag) && !owners.contains(&name))
+    {
+        return Err(UsageError(format!("--{flag} goes with {}", owners.join(" and "))));
+    }
+    match words[..] {
+        ["throughput"] => Ok(Command::Throughput {
+            settings: throughput_settings(matches)?,
+            append: matches.opt_present("append"),
+        }),
+        ["report"] => Ok(Command::Report),
+        ["load"] => load_settings(matches).map(Command::Load),
+        ["scenario", scenario] => Ok(Command::Scenario {
+            scenario: scenario.parse().map_err(|e| UsageError(format!("scenario {e}")))?,
+            seed: seed(matches)?,
+            pids: flags::value(matches, "pids", None, PathBuf::from("service_pids.txt"))?,
+        }),
+        ["scenario"] => Err(UsageError(format!("which scenario? {}", Scenario::NAMES))),
+        ["floor"] => {
+            let seconds = number(matches, "seconds", None, 2, 1, 3600)?;
+            Ok(Command::Floor(Duration::from_secs(seconds)))
+        }
+        ["throughput" | "report" | "load" | "floor", extra, ..] | ["scenario", _, extra, ..] => {
+            Err(UsageError(format!("{extra:?} is one word too many; see --help")))
+        }
+        _ => Err(UsageError(format!("{name:?} is no command; see --help"))),
+    }
+}
+
+fn throughput_settings(matches: &Matches) -> Result<throughput::Settings, UsageError> {
+    let default = throughput::Settings::default();
+    let ops = number(matches, "ops", Some("GTSTORE_TP_OPS"), default.ops, 1, MAX_OPS)?;
+    let modes = match matches.opt_str("mode").as_deref() {
+        None | Some("both") => default.modes,
+        Some("sequential") => vec![Mode::Sequential],
+        Some("saturated") => vec![Mode::Saturated],
+        Some(other) => {
+            let why = format!("--mode {other}: it takes sequential, saturated or both");
+            return Err(UsageError(why));
+        }
+    };
+    Ok(throughput::Settings {
+        seed: seed(matches)?,
+        ops,
+        warm_up: number(matches, "warmup", None, ops / throughput::WARM_UP_PART, 0, MAX_OPS)?,
+        keys: number(matches, "keys", None, default.keys, 1, MAX_KEYS)?,
+        value_len: number(matches, "value-len", None, default.value_len, 0, MAX_VALUE)?,
+        saturated: drive(matches, default.saturated)?,
+        modes,
+    })
+}
+
+fn load_settings(matches: &Matches) -> Result<load::Settings, UsageError> {
+    let load::Settings { inserts, drive: default } = load::Settings::default();
+    Ok(load::Settings {
+        inserts: number(
+            matches,
+            "inserts",
+            Some("GTSTORE_LB_INSERTS"),
+            inserts,
+            1,
+            load::MAX_INSERTS,
+        )?,
+        drive: drive(matches, default)?,
+    })
+}
+
+fn drive(matches: &Matches, default: Drive) -> Result<Drive, UsageError> {
+    Ok(Drive {
+        threads: number(matches, "threads", None, default.threads, 1, MAX_THREADS)?,
+        batch: number(matches, "batch", None, default.batch, 1, MAX_BATCH)?,
+    })
+}
+
+fn seed(matches: &Matches) -> Result<u64, UsageError> {
+    flags::value(matches, "seed", None, throughput::Settings::default().seed)
+}
+
+/// A flag's value within bounds.
+fn number<T: FromStr<Err: std::fmt::Display> + PartialOrd + std::fmt::Display>(
+    matches: &Matches,
+    flag: &str,
+    variable: Option<&str>,
+    default: T,
+    least: T,
+    most: T,
+) -> Result<T, UsageError> {
+    let value = flags::value(matches, flag, variable, default)?;
+    flags::bounded(flag, value, least, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(line: &str) -> Result<Command, ArgsError> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        parse(&words).map(|args| args.expect("no help was asked for").command)
+    }
+
+    #[test]
+    fn commands_and_defaults() {
+        let Command::Throughput { settings, append } = args("throughput --ops 500").unwrap() else {
+            panic!("another command");
+        };
+        assert_eq!((settings.ops, settings.warm_up, append), (500, 50, false));
+        assert_eq!(settings.modes, [Mode::Sequential, Mode::Saturated]);
+        assert_eq!(args("report --out x").unwrap(), Command::Report);
+        assert_eq!(args("floor --seconds 5").unwrap(), Command::Floor(Duration::from_secs(5)));
+        assert_eq!(
+            args("scenario test3 --seed 7 --pids p").unwrap(),
+            Command::Scenario { scenario: Scenario::Test3, seed: 7, pids: "p".into() }
+        );
+        let Command::Load(settings) = args("load --inserts 9 --threads 2 --batch 3").unwrap()
+        else {
+            panic!("another command");
+        };
+        assert_eq!(settings.inserts, 9);
+        assert_eq!(settings.drive, Drive { threads: 2, batch: 3 });
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (line, want) in [
+            ("", "nothing to do"),
+            ("dance", "\"dance\" is no command"),
+            ("scenario", "which scenario?"),
+            ("scenario test9", "scenario \"test9\" is none of"),
+            ("load extra", "\"extra\" is one word too many"),
+            ("load --ops 5", "--ops goes with throughput"),
+            ("floor --threads 5", "--threads goes with throughput and load"),
+            ("throughput --ops 0", "--ops 0: it takes 1 to"),
+            ("throughput --ops x", "--ops x: "),
+            ("throughput --mode fast", "--mode fast: it takes"),
+            ("throughput --manager x", "--manager x:"),
+            ("floor --seconds 0", "--seconds 0: it takes 1 to 3600"),
+        ] {
+            let error = args(line).expect_err(line).to_string();
+            assert!(error.starts_with(want), "{line}: {error}");
+        }
+    }
+}

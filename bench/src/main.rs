@@ -1,0 +1,24 @@
+//! `bench`: the program. See `bench --help`.
+
+use std::process::ExitCode;
+
+use bench::{args, command};
+use net_common::flags::{self, FAILED, REFUSED};
+use net_common::logging;
+
+fn main() -> ExitCode {
+    flags::main("bench", run)
+}
+
+fn run() -> Result<ExitCode, (u8, String)> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match args::parse(&arguments) {
+        Err(error) => Err((REFUSED, error.to_string())),
+        Ok(None) => Ok(ExitCode::SUCCESS),
+        Ok(Some(args)) => {
+            logging::start(args.log_level);
+            command::run(&args).map_err(|error| (FAILED, error.to_string()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

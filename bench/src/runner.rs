@@ -1,0 +1,336 @@
+//! Runs a [`Workload`] against a store and times it: fill, warm up, measure.
+//!
+//! Each worker thread has its own stream of operations and sends one batch at a
+//! time, which the [`Expectation`] relies on. The phases are separate: all
+//! workers have filled their keys before the first one reads, and have warmed
+//! up before the clock starts. Every answer of every phase is checked, and the
+//! first one that is wrong ends the run.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use client::{ClientError, Done};
+use thiserror::Error;
+
+use crate::latency::Latency;
+use crate::progress::Progress;
+use crate::target::Target;
+use crate::workload::{
+    Expectation, Op, PendingGet, PendingPut, PutOutcome, Stream, Workload, WorkloadError, Wrong,
+};
+
+/// How hard the store is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drive {
+    /// Threads that each have one request under way.
+    pub threads: u32,
+    /// Operations in one request.
+    pub batch: u32,
+}
+
+impl Drive {
+    /// One thread, one operation at a time.
+    pub const SEQUENTIAL: Drive = Drive { threads: 1, batch: 1 };
+}
+
+/// What a run took.
+#[derive(Debug)]
+pub struct Measured {
+    /// Operations that were measured.
+    pub ops: u64,
+    /// From before the first was sent until the last was answered.
+    pub elapsed: Duration,
+    /// How long each request (batch) took.
+    pub latency: Latency,
+}
+
+/// A run that failed.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// It cannot be run at all.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// An answer was wrong.
+    #[error("WRONG ANSWER: {0}")]
+    Wrong(#[from] Wrong),
+    /// An operation failed.
+    #[error("{key}: {source}")]
+    Failed {
+        /// Its key.
+        key: String,
+        /// Why.
+        source: ClientError,
+    },
+    /// The store answered a batch with another number of results.
+    #[error("a batch of {sent} operations has {answered} results")]
+    Miscounted {
+        /// Operations of the batch.
+        sent: usize,
+        /// Results that came.
+        answered: usize,
+    },
+    /// The system has no more threads to give.
+    #[error("cannot start {threads} client threads: {source}")]
+    Threads {
+        /// How many were wanted.
+        threads: u32,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Runs `ops` operations of `workload` after `warm_up` others that do not count.
+/// The store may hold anything before, as long as nobody else writes the keys.
+///
+/// # Errors
+/// [`RunError`], with the first answer that was wrong or operation that failed.
+pub fn run(
+    target: &impl Target,
+    workload: &Workload,
+    drive: Drive,
+    warm_up: u64,
+    ops: u64,
+    label: &str,
+) -> Result<Measured, RunError> {
+    let expectation = Expectation::new(workload, drive.threads);
+    let keys: Vec<String> = (0..workload.keys()).map(|index| workload.key(index)).collect();
+    let mut workers = (0..drive.threads)
+        .map(|worker| {
+            Ok(Worker {
+                target,
+                expectation: &expectation,
+                keys: &keys,
+                batch: drive.batch as usize,
+                stream: workload.stream(worker, drive.threads, drive.batch)?,
+                latency: Latency::new(),
+            })
+        })
+        .collect::<Result<Vec<_>, WorkloadError>>()?;
+    phase(&mut workers, Worker::fill)?;
+    let quota = Quota::new(warm_up);
+    phase(&mut workers, |worker, stop| worker.work(&quota, stop, None))?;
+    for worker in &mut workers {
+        worker.latency = Latency::new();
+    }
+    let progress = Progress::new(label, ops);
+    let quota = Quota::new(ops);
+    let start = Instant::now();
+    phase(&mut workers, |worker, stop| worker.work(&quota, stop, Some(&progress)))?;
+    let elapsed = start.elapsed();
+    progress.finish();
+    let mut latency = Latency::new();
+    for worker in &workers {
+        latency.merge(&worker.latency);
+    }
+    Ok(Measured { ops, elapsed, latency })
+}
+
+/// Has all workers do something at once, and waits for them. When one fails the
+/// flag that they are given is set, and they stop too.
+fn phase<W: Send>(
+    workers: &mut [W],
+    work: impl Fn(&mut W, &AtomicBool) -> Result<(), RunError> + Sync,
+) -> Result<(), RunError> {
+    let stop = AtomicBool::new(false);
+    let threads = workers.len() as u32;
+    thread::scope(|scope| {
+        let (stop, work) = (&stop, &work);
+        let mut first = Ok(());
+        let mut started = Vec::with_capacity(workers.len());
+        for worker in workers {
+            let run =
+                move || work(worker, stop).inspect_err(|_| stop.store(true, Ordering::Relaxed));
+            match thread::Builder::new().name("bench-worker".to_owned()).spawn_scoped(scope, run) {
+                Ok(thread) => started.push(thread),
+                Err(source) => {
+                    stop.store(true, Ordering::Relaxed);
+                    first = Err(RunError::Threads { threads, source });
+                    break;
+                }
+            }
+        }
+        for thread in started {
+            first = first.and(thread.join().expect("a worker does not panic"));
+        }
+        first
+    })
+}
+
+/// Operations that are left to do, shared by the workers so that all of them
+/// are busy until the end.
+struct Quota(AtomicU64);
+
+impl Quota {
+    fn new(ops: u64) -> Self {
+        Self(AtomicU64::new(ops))
+    }
+
+    /// Takes up to `most` operations; 0 once none are left.
+    fn take(&self, most: u64) -> u64 {
+        let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            (left > 0).then(|| left.saturating_sub(most))
+        });
+        left.map_or(0, |left| left.min(most))
+    }
+}
+
+/// One client thread.
+struct Worker<'a, T> {
+    target: &'a T,
+    expectation: &'a Expectation,
+    /// The text of every key.
+    keys: &'a [String],
+    batch: usize,
+    stream: Stream,
+    latency: Latency,
+}
+
+/// An operation that was sent, as the expectation knows it.
+enum Pending {
+    Put(PendingPut),
+    Get(PendingGet),
+}
+
+impl<T: Target> Worker<'_, T> {
+    /// Gives each of its own keys a first value.
+    fn fill(&mut self, stop: &AtomicBool) -> Result<(), RunError> {
+        let own: Vec<u32> = self.stream.own_keys().collect();
+        // One by one would take a while, and is not what is measured.
+        const FILL_BATCH: usize = 256;
+        for keys in own.chunks(FILL_BATCH) {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let ops: Vec<Op> = keys.iter().map(|&key| self.stream.put(key)).collect();
+            self.send(&ops)?;
+        }
+        Ok(())
+    }
+
+    /// Sends batches until the quota is used up.
+    fn work(
+        &mut self,
+        quota: &Quota,
+        stop: &AtomicBool,
+        progress: Option<&Progress>,
+    ) -> Result<(), RunError> {
+        while !stop.load(Ordering::Relaxed) {
+            let count = quota.take(self.batch as u64);
+            if count == 0 {
+                break;
+            }
+            let mut ops = self.stream.next_batch();
+            ops.truncate(count as usize);
+            let took = self.send(&ops)?;
+            self.latency.record(took);
+            if let Some(progress) = progress {
+                progress.advance(count);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one batch, waits for its answers and checks them all.
+    fn send(&mut self, batch: &[Op]) -> Result<Duration, RunError> {
+        let (pending, ops): (Vec<Pending>, Vec<client::Op<'_>>) = batch
+            .iter()
+            .map(|op| {
+                let key = self.keys[op.key_index() as usize].as_bytes();
+                match op {
+                    Op::Put { key_index, sequence, value } => (
+                        Pending::Put(self.expectation.begin_put(*key_index, *sequence)),
+                        client::Op::Put { key, value },
+                    ),
+                    Op::Get { key_index } => (
+                        Pending::Get(self.expectation.begin_get(*key_index)),
+                        client::Op::Get { key },
+                    ),
+                }
+            })
+            .unzip();
+        let start = Instant::now();
+        let results = self.target.run(&ops);
+        let took = start.elapsed();
+        if results.len() != batch.len() {
+            return Err(RunError::Miscounted { sent: batch.len(), answered: results.len() });
+        }
+        let mut outcome = Ok(());
+        for ((op, pending), result) in batch.iter().zip(pending).zip(results) {
+            let checked = self.check(op, pending, result);
+            outcome = outcome.and(checked);
+        }
+        outcome.map(|()| took)
+    }
+
+    fn check(
+        &self,
+        op: &Op,
+        pending: Pending,
+        result: Result<Done, ClientError>,
+    ) -> Result<(), RunError> {
+        match (pending, result) {
+            (Pending::Put(put), Ok(_)) => {
+                self.expectation.end_put(put, PutOutcome::Acknowledged)?;
+            }
+            (Pending::Put(put), Err(source)) => {
+                let outcome =
+                    if source.is_unknown() { PutOutcome::Unknown } else { PutOutcome::Refused };
+                self.expectation.end_put(put, outcome)?;
+                return Err(self.failed(op, source));
+            }
+            (Pending::Get(get), Ok(Done::Got(got))) => {
+                self.expectation.end_get(get, got.as_ref().map(|got| got.value.as_slice()))?;
+            }
+            (Pending::Get(_), Ok(Done::Placed(_))) => {
+                unreachable!("a get ends in a value or none");
+            }
+            (Pending::Get(_), Err(source)) => return Err(self.failed(op, source)),
+        }
+        Ok(())
+    }
+
+    fn failed(&self, op: &Op, source: ClientError) -> RunError {
+        RunError::Failed { key: self.keys[op.key_index() as usize].clone(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::fake::{Fake, Fault};
+
+    fn run_on(fault: Fault, drive: Drive) -> Result<Measured, RunError> {
+        let workload = Workload::new(1, 100, 0.5, 32).expect("a good workload");
+        run(&Fake::new(3, 2, fault), &workload, drive, 100, 1_001, "test")
+    }
+
+    #[test]
+    fn exactly_as_many_operations_as_asked_for_are_measured() {
+        for (threads, batch, requests) in [(1, 1, 1_001), (1, 10, 101), (4, 25, 41)] {
+            let measured = run_on(Fault::None, Drive { threads, batch }).expect("runs");
+            assert_eq!(measured.ops, 1_001);
+            assert_eq!(measured.latency.count(), requests, "{threads} threads of {batch}");
+        }
+    }
+
+    #[test]
+    fn a_stale_value_fails_the_run() {
+        for drive in [Drive::SEQUENTIAL, Drive { threads: 4, batch: 10 }] {
+            let error = run_on(Fault::KeepsFirst, drive).expect_err("stale");
+            assert!(matches!(error, RunError::Wrong(Wrong::Stale { .. })), "{error}");
+        }
+    }
+
+    #[test]
+    fn batches_that_cannot_be_filled_are_refused() {
+        let error = run_on(Fault::None, Drive { threads: 10, batch: 11 }).expect_err("too large");
+        assert!(matches!(error, RunError::Workload(WorkloadError::Batch { .. })), "{error}");
+    }
+
+    #[test]
+    fn a_quota_is_handed_out_once() {
+        let quota = Quota::new(25);
+        assert_eq!([10, 10, 10, 10].map(|most| quota.take(most)), [10, 10, 5, 0]);
+    }
+}

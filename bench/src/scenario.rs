@@ -1,0 +1,197 @@
+//! The scenarios of the original's tests: small, printed step by step as the
+//! client command would print them, and every answer checked.
+//!
+//! [`session`] does one step and checks it; here is what the steps are.
+
+pub mod session;
+
+mod basic;
+mod failover;
+mod several;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::str::FromStr;
+
+use client::ClientError;
+use cluster::ids::NodeId;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use thiserror::Error;
+
+use crate::processes::{Kill, ProcessError};
+use crate::target::Target;
+use session::Session;
+
+/// A scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    /// Three clients at once.
+    Single,
+    /// A few puts and gets on one node.
+    Test1,
+    /// The same on five nodes with three copies.
+    Test2,
+    /// A node is killed.
+    Test3,
+    /// Two nodes are killed at once.
+    Test4,
+}
+
+impl Scenario {
+    /// How they are called.
+    pub const NAMES: &str = "single, test1, test2, test3, test4";
+
+    /// Nodes and copies of the cluster that it is made for.
+    pub fn shape(self) -> Shape {
+        let (nodes, copies) = match self {
+            Scenario::Single => (2, 2),
+            Scenario::Test1 => (1, 1),
+            Scenario::Test2 => (5, 3),
+            Scenario::Test3 => (3, 2),
+            Scenario::Test4 => (7, 3),
+        };
+        Shape { nodes, copies }
+    }
+}
+
+impl FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "single" => Ok(Scenario::Single),
+            "test1" => Ok(Scenario::Test1),
+            "test2" => Ok(Scenario::Test2),
+            "test3" => Ok(Scenario::Test3),
+            "test4" => Ok(Scenario::Test4),
+            _ => Err(format!("{name:?} is none of {}", Self::NAMES)),
+        }
+    }
+}
+
+/// How large a cluster is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Nodes that serve.
+    pub nodes: usize,
+    /// Copies of each key.
+    pub copies: usize,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} nodes with K={}", self.nodes, self.copies)
+    }
+}
+
+/// An answer that is not the right one.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Wrong {
+    /// A key that was put is not there.
+    #[error("{key} is not there, {want:?} was put")]
+    Missing {
+        /// The key.
+        key: String,
+        /// The value it should have.
+        want: String,
+    },
+    /// A key has another value than the newest.
+    #[error("{key} is {got:?}, yet {want:?} was put last")]
+    Value {
+        /// The key.
+        key: String,
+        /// The value it should have.
+        want: String,
+        /// The value it has.
+        got: String,
+    },
+    /// A key was read from another node than it was put to first, and all live.
+    #[error("{key} was read from {got}, yet its primary is {want}")]
+    Node {
+        /// The key.
+        key: String,
+        /// Its primary.
+        want: NodeId,
+        /// Who answered.
+        got: NodeId,
+    },
+    /// A node answered that was killed.
+    #[error("{key} was answered by {node}, which was killed")]
+    Undead {
+        /// The key.
+        key: String,
+        /// The dead node.
+        node: NodeId,
+    },
+    /// A put was acknowledged with more or fewer copies than the cluster keeps.
+    #[error("{key} was acknowledged by {got} nodes, the cluster keeps {want} copies")]
+    Copies {
+        /// The key.
+        key: String,
+        /// K.
+        want: usize,
+        /// How many acknowledged.
+        got: usize,
+    },
+    /// However many keys were put, no node became primary of enough of them.
+    #[error("no node is primary of {wanted} of {keys} keys")]
+    Lopsided {
+        /// How many keys one node should have.
+        wanted: usize,
+        /// Keys that were put.
+        keys: usize,
+    },
+}
+
+/// A scenario that did not end well.
+#[derive(Debug, Error)]
+pub enum ScenarioError {
+    /// An answer was wrong.
+    #[error("WRONG: {0}")]
+    Wrong(#[from] Wrong),
+    /// The store failed.
+    #[error("{what}: {source}")]
+    Store {
+        /// What was asked of it.
+        what: String,
+        /// What it said.
+        source: ClientError,
+    },
+    /// A node could not be killed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The output could not be written.
+    #[error("cannot print: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Plays `scenario` on a cluster of its [`Scenario::shape`], empty at first,
+/// and prints each step. `connect` makes a client of its own for whoever needs
+/// one; `seed` decides who dies where there is a choice.
+///
+/// # Errors
+/// [`ScenarioError`], with the first answer that was wrong.
+pub fn play<T: Target>(
+    scenario: Scenario,
+    connect: impl Fn() -> Result<T, ClientError> + Sync,
+    killer: &impl Kill,
+    seed: u64,
+    out: &mut dyn Write,
+) -> Result<(), ScenarioError> {
+    let init =
+        || connect().map_err(|source| ScenarioError::Store { what: "init".to_owned(), source });
+    let copies = scenario.shape().copies;
+    match scenario {
+        Scenario::Single => several::play(&init, copies, out),
+        Scenario::Test1 | Scenario::Test2 => basic::play(&mut Session::new(&init()?, copies, out)),
+        Scenario::Test3 => failover::one(&mut Session::new(&init()?, copies, out), killer),
+        Scenario::Test4 => {
+            let mut rng = StdRng::seed_from_u64(seed);
+            failover::two(&mut Session::new(&init()?, copies, out), killer, &mut rng)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

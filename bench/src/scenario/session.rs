@@ -1,0 +1,182 @@
+//! One client's steps, each printed as the client command prints it and held
+//! against what was put before.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use client::{Got, Placed};
+use cluster::ids::NodeId;
+
+use super::{ScenarioError, Wrong};
+use crate::target::Target;
+
+/// A client that remembers what it put.
+pub struct Session<'a, T> {
+    target: &'a T,
+    out: &'a mut dyn Write,
+    copies: usize,
+    newest: BTreeMap<String, Known>,
+    dead: Vec<NodeId>,
+    slowest: Slowest,
+}
+
+/// What the newest put of a key said.
+struct Known {
+    value: String,
+    primary: NodeId,
+}
+
+/// The longest that a step took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Slowest {
+    /// Of all reads.
+    pub read: Duration,
+    /// Of all writes.
+    pub write: Duration,
+}
+
+impl<'a, T: Target> Session<'a, T> {
+    /// On a cluster that keeps `copies` of each key, of which all nodes live.
+    pub fn new(target: &'a T, copies: usize, out: &'a mut dyn Write) -> Self {
+        let (newest, dead) = (BTreeMap::new(), Vec::new());
+        Self { target, out, copies, newest, dead, slowest: Slowest::default() }
+    }
+
+    /// The store, for steps of another kind.
+    pub fn target(&self) -> &'a T {
+        self.target
+    }
+
+    /// Prints a line that is no answer.
+    ///
+    /// # Errors
+    /// [`ScenarioError::Output`].
+    pub fn say(&mut self, line: &str) -> Result<(), ScenarioError> {
+        Ok(writeln!(self.out, "{line}")?)
+    }
+
+    /// Puts a value: `OK, node3`.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] if it fails or has too few or too many copies.
+    pub fn put(&mut self, key: &str, value: &str) -> Result<(), ScenarioError> {
+        let start = Instant::now();
+        let placed = self.target.put(key, value);
+        self.slowest.write = self.slowest.write.max(start.elapsed());
+        let placed = placed.map_err(|source| failed("put", key, source))?;
+        self.placed(key, value, placed)
+    }
+
+    /// Puts a value made of several strings: `OK, node3`.
+    ///
+    /// # Errors
+    /// As [`Session::put`].
+    pub fn put_list(&mut self, key: &str, list: &[&str]) -> Result<(), ScenarioError> {
+        let placed =
+            self.target.put_list(key, list).map_err(|source| failed("put", key, source))?;
+        self.placed(key, &list.join(","), placed)
+    }
+
+    /// Takes down what a put came to.
+    ///
+    /// # Errors
+    /// As [`Session::put`].
+    pub fn placed(&mut self, key: &str, value: &str, placed: Placed) -> Result<(), ScenarioError> {
+        let Placed { primary, copies } = placed;
+        writeln!(self.out, "OK, {primary}")?;
+        check_alive(&self.dead, key, &primary)?;
+        if copies != self.copies {
+            return Err(
+                Wrong::Copies { key: key.to_owned(), want: self.copies, got: copies }.into()
+            );
+        }
+        self.newest.insert(key.to_owned(), Known { value: value.to_owned(), primary });
+        Ok(())
+    }
+
+    /// Gets a key that was put: `key1, value1, node3`.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] if it fails, or anything but the newest value comes,
+    /// from anyone but its primary while all nodes live.
+    ///
+    /// # Panics
+    /// If this session has not put the key.
+    pub fn get(&mut self, key: &str) -> Result<(), ScenarioError> {
+        let start = Instant::now();
+        let got = self.target.get(key);
+        self.slowest.read = self.slowest.read.max(start.elapsed());
+        let got = got.map_err(|source| failed("get", key, source))?;
+        let Known { value, primary } = &self.newest[key];
+        let Some(Got { value: bytes, primary: from }) = got else {
+            return Err(Wrong::Missing { key: key.to_owned(), want: value.clone() }.into());
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        writeln!(self.out, "{key}, {text}, {from}")?;
+        check_alive(&self.dead, key, &from)?;
+        if bytes != value.as_bytes() {
+            let (want, got) = (value.clone(), text.into_owned());
+            return Err(Wrong::Value { key: key.to_owned(), want, got }.into());
+        }
+        if self.dead.is_empty() && from != *primary {
+            let want = primary.clone();
+            return Err(Wrong::Node { key: key.to_owned(), want, got: from }.into());
+        }
+        Ok(())
+    }
+
+    /// Gets a value made of several strings, and checks them one by one.
+    ///
+    /// # Errors
+    /// As [`Session::get`].
+    pub fn check_list(&mut self, key: &str, want: &[&str]) -> Result<(), ScenarioError> {
+        let got = self.target.get_list(key).map_err(|source| failed("get", key, source))?;
+        match got {
+            Some(list) if list == want => Ok(()),
+            Some(list) => {
+                let (want, got) = (format!("{want:?}"), format!("{list:?}"));
+                Err(Wrong::Value { key: key.to_owned(), want, got }.into())
+            }
+            None => Err(Wrong::Missing { key: key.to_owned(), want: format!("{want:?}") }.into()),
+        }
+    }
+
+    /// The keys that were put, by their primaries.
+    pub fn keys_by_primary(&self) -> BTreeMap<NodeId, Vec<String>> {
+        let mut keys: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
+        for (key, known) in &self.newest {
+            keys.entry(known.primary.clone()).or_default().push(key.clone());
+        }
+        keys
+    }
+
+    /// From now on these are dead: nobody hears from them again, and times are
+    /// taken anew.
+    pub fn mourn(&mut self, dead: &[NodeId]) {
+        self.dead.extend_from_slice(dead);
+        self.slowest = Slowest::default();
+    }
+
+    /// The longest steps since the last death.
+    pub fn slowest(&self) -> Slowest {
+        self.slowest
+    }
+
+    /// Another write was made, which took so long.
+    pub fn count_write(&mut self, took: Duration) {
+        self.slowest.write = self.slowest.write.max(took);
+    }
+}
+
+fn check_alive(dead: &[NodeId], key: &str, node: &NodeId) -> Result<(), Wrong> {
+    if dead.contains(node) {
+        return Err(Wrong::Undead { key: key.to_owned(), node: node.clone() });
+    }
+    Ok(())
+}
+
+/// What was being done when the store failed.
+pub(super) fn failed(verb: &str, key: &str, source: client::ClientError) -> ScenarioError {
+    ScenarioError::Store { what: format!("{verb} {key}"), source }
+}

@@ -1,0 +1,86 @@
+//! Each scenario on a store that is right, and on stores that are not.
+
+use super::*;
+use crate::target::fake::{Fake, Fault};
+
+const ALL: [Scenario; 5] =
+    [Scenario::Single, Scenario::Test1, Scenario::Test2, Scenario::Test3, Scenario::Test4];
+
+/// Lets a store be shared as if each client had its own.
+impl<T: Target> Target for &T {
+    fn run(&self, ops: &[client::Op<'_>]) -> Vec<Result<client::Done, ClientError>> {
+        (**self).run(ops)
+    }
+
+    fn put(&self, key: &str, value: &str) -> Result<client::Placed, ClientError> {
+        (**self).put(key, value)
+    }
+
+    fn put_list(&self, key: &str, list: &[&str]) -> Result<client::Placed, ClientError> {
+        (**self).put_list(key, list)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<client::Got>, ClientError> {
+        (**self).get(key)
+    }
+
+    fn get_list(&self, key: &str) -> Result<Option<Vec<String>>, ClientError> {
+        (**self).get_list(key)
+    }
+}
+
+fn play_on(scenario: Scenario, fault: Fault) -> (String, Result<(), ScenarioError>) {
+    let Shape { nodes, copies } = scenario.shape();
+    let store = Fake::new(nodes, copies, fault);
+    let mut out = Vec::new();
+    let outcome = play(scenario, || Ok(&store), &store, 1, &mut out);
+    (String::from_utf8(out).expect("text"), outcome)
+}
+
+#[test]
+fn a_store_that_is_right_passes_them_all() {
+    for scenario in ALL {
+        let (out, outcome) = play_on(scenario, Fault::None);
+        outcome.unwrap_or_else(|error| panic!("{scenario:?}: {error}\n{out}"));
+    }
+}
+
+#[test]
+fn steps_are_printed_as_the_client_command_prints_them() {
+    let (out, _) = play_on(Scenario::Test1, Fault::None);
+    assert_eq!(
+        out,
+        "OK, node1\nkey1, value1, node1\nOK, node1\nOK, node1\nOK, node1\n\
+         key1, value2, node1\nkey2, value3, node1\nkey3, value4, node1\n"
+    );
+    let (out, _) = play_on(Scenario::Single, Fault::None);
+    assert!(out.contains("client1, phone,phone_case, node"), "{out}");
+    assert_eq!(out.lines().count(), 6);
+}
+
+#[test]
+fn whatever_is_wrong_is_noticed() {
+    use Scenario::*;
+    for (fault, scenarios, want) in [
+        (Fault::KeepsFirst, &[Test1, Test2, Test3, Test4][..], "was put last"),
+        (Fault::TooFewCopies, &ALL, "the cluster keeps"),
+        (Fault::LosesTheKilled, &[Test3, Test4], "is not there"),
+        (Fault::RollsBack, &[Test3, Test4], "was put last"),
+        (Fault::Undead, &[Test3, Test4], "which was killed"),
+        (Fault::FailsWrites, &[Test3], "not enough replicas"),
+    ] {
+        for &scenario in scenarios {
+            let (out, outcome) = play_on(scenario, fault);
+            let error = outcome.expect_err(&format!("{scenario:?}, {fault:?}: {out}")).to_string();
+            assert!(error.contains(want), "{scenario:?}, {fault:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn names_are_read() {
+    for (name, scenario) in Scenario::NAMES.split(", ").zip(ALL) {
+        assert_eq!(name.parse(), Ok(scenario));
+    }
+    assert!("test5".parse::<Scenario>().is_err());
+}

@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Runs a scenario or a measurement on a fresh cluster of its own, and stops it whatever happens.
+set -euo pipefail
+
+# As seen from the folder the script was called in, which it leaves.
+for variable in GTSTORE_BIN GTSTORE_SECRET_FILE; do
+    if [[ -n ${!variable:-} ]]; then export "$variable=$(realpath -m -- "${!variable}")"; fi
+done
+cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
+
+usage() {
+    cat <<'EOF'
+Usage: ./run.sh [single|test1|test2|test3|test4|throughput|load|--help]
+
+Starts a fresh cluster, runs the scenario, checks its results, stops the cluster.
+
+  single      2 nodes, K=2: three clients at once, each puts a list and reads it back (default)
+  test1       1 node, K=1: put, get, overwrite
+  test2       5 nodes, K=3: the same
+  test3       3 nodes, K=2: a node is killed, nothing is lost, writes go on
+  test4       7 nodes, K=3: two nodes are killed at once, nothing is lost
+  throughput  7 nodes, K=1, 3 and 5: operations a second; logs/perf_throughput.csv and .svg
+  load        7 nodes, K=1: keys on each node; logs/perf_loadbalance.csv and .svg
+
+Environment:
+  GTSTORE_TP_OPS         operations of each throughput measurement [200000]
+  GTSTORE_LB_INSERTS     keys that load inserts [100000]
+  GTSTORE_MANAGER_PORT   the manager's port [5000]
+  GTSTORE_BASE_PORT      node1 listens on the port after this one [6000]
+  GTSTORE_BIN            folder of prebuilt programs [target/release, built if needed]
+
+Exit code 0: all results right; 1: one was wrong, or something failed; 2: bad arguments.
+EOF
+}
+
+# Set while ./start_service works, so that a signal in the middle of it is no leak.
+starting=
+# Set while a cluster of ours runs: only that one is ever stopped.
+started=
+# The bench that runs at present.
+working=
+scratch=
+
+on_exit() {
+    local status=$?
+    trap '' INT TERM
+    if [[ -n $working ]]; then
+        kill -TERM "$working" 2>/dev/null || true
+        wait "$working" || true
+    fi
+    if [[ -n $starting ]]; then
+        # It cleans up after itself when it is told to end; if it got ready first, it is ours to stop.
+        kill -TERM "$starting" 2>/dev/null || true
+        if wait "$starting"; then started=yes; fi
+    fi
+    stop_cluster || status=1
+    if [[ -n $scratch ]]; then rm -rf "$scratch"; fi
+    exit "$status"
+}
+trap on_exit EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+start_cluster() { # nodes copies
+    ./start_service --nodes "$1" --rep "$2" --fresh &
+    starting=$!
+    local status=0
+    wait "$starting" || status=$?
+    starting=
+    if ((status != 0)); then exit "$status"; fi
+    started=yes
+}
+
+stop_cluster() {
+    if [[ -n $started ]]; then
+        started=
+        ./stop_service
+    fi
+}
+
+# In the background, since bash acts on a signal only between commands and while it waits. What is
+# started so ignores Ctrl-C, and is ended by on_exit.
+bench() {
+    "${GTSTORE_BIN:-${CARGO_TARGET_DIR:-target}/release}/bench" "$@" &
+    working=$!
+    local status=0
+    wait "$working" || status=$?
+    working=
+    return "$status"
+}
+
+scenario() { # name nodes copies
+    start_cluster "$2" "$3"
+    bench scenario "$1"
+    stop_cluster
+    echo "$1: all results are right"
+}
+
+throughput() {
+    # Each fresh cluster wipes logs/, so the rows are collected beside it.
+    scratch=$(mktemp -d)
+    local copies
+    for copies in 1 3 5; do
+        start_cluster 7 "$copies"
+        bench throughput --append --out "$scratch"
+        stop_cluster
+    done
+    mkdir -p logs
+    mv "$scratch"/*.csv logs/
+    bench report --out logs
+}
+
+load() {
+    start_cluster 7 1
+    bench load --out logs
+    stop_cluster
+}
+
+if (($# > 1)); then
+    echo "run.sh: one argument at most; see ./run.sh --help" >&2
+    exit 2
+fi
+case "${1:-single}" in
+single) scenario single 2 2 ;;
+test1) scenario test1 1 1 ;;
+test2) scenario test2 5 3 ;;
+test3) scenario test3 3 2 ;;
+test4) scenario test4 7 3 ;;
+throughput) throughput ;;
+load) load ;;
+-h | --help) usage ;;
+*)
+    echo "run.sh: \"$1\" is no scenario; see ./run.sh --help" >&2
+    exit 2
+    ;;
+esac
