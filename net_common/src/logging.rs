@@ -21,8 +21,10 @@ pub fn start(level: LevelFilter) {
         .set_target_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
         .build();
+    // Standard error is not buffered and the logger writes a line in pieces: gather each into one write.
+    let out = io::LineWriter::new(io::stderr());
     // Fails only if a logger is set already, as in a test with several nodes.
-    let _ = WriteLogger::init(level, config, io::stderr());
+    let _ = WriteLogger::init(level, config, out);
 }
 
 /// Stack of a thread, in bytes: address space, of which only what is touched costs memory. Ample for

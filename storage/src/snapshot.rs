@@ -37,6 +37,9 @@ impl Default for Settings {
 /// Notes that may wait. More are not needed: one that waits already says "something was written".
 const NOTES: usize = 1024;
 
+/// The least time between two summaries: they say little, and much the same.
+const SUMMARY: Duration = Duration::from_secs(1);
+
 /// What a log may grow by: after a line of n bytes the next waits at least n / rate seconds.
 const BYTES_PER_SECOND: usize = 256 << 10;
 
@@ -110,25 +113,26 @@ fn run(node: &Node, settings: Settings, notes: &Receiver<u32>, stopped: &Receive
         }
         // One line for all that was written up to here. What comes while it is made gets the next.
         while notes.try_recv().is_ok() {}
-        let line = snapshot(node, settings.keys);
+        let (line, is_summary) = snapshot(node, settings.keys);
         info!("{line}");
         if is_last {
             return;
         }
         // Notes pile up meanwhile without waking anybody; only stopping does.
         let rate = Duration::from_secs_f64(line.len() as f64 / BYTES_PER_SECOND as f64);
-        let _ = stopped.recv_timeout(settings.interval.max(rate));
+        let least = if is_summary { settings.interval.max(SUMMARY) } else { settings.interval };
+        let _ = stopped.recv_timeout(least.max(rate));
     }
 }
 
-/// The line: every key with its value, or a summary above `limit` keys.
-pub fn snapshot(node: &Node, limit: usize) -> String {
+/// The line: every key with its value, or, above `limit` keys, a summary. Tells which.
+pub fn snapshot(node: &Node, limit: usize) -> (String, bool) {
     let mut line = format!("Store snapshot on {}:", node.id());
     let size = node.size();
     if size.keys > limit as u64 {
         // Writing to a String cannot fail.
         let _ = write!(line, " {} keys, {} bytes", size.keys, size.bytes);
-        return line;
+        return (line, true);
     }
     let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(size.keys as usize);
     if let Some(table) = node.table() {
@@ -145,5 +149,5 @@ pub fn snapshot(node: &Node, limit: usize) -> String {
     for (key, value) in pairs {
         let _ = write!(line, " [{}={}]", escaped(&key), escaped(&value));
     }
-    line
+    (line, false)
 }
