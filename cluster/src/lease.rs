@@ -11,6 +11,7 @@
 
 use crate::ids::{Epoch, Incarnation};
 use crate::membership::Millis;
+use crate::mutation::{Mutation, is_on};
 use crate::view::View;
 
 /// Of a lease's length, in hundredths of a heartbeat interval, what the node counts on. The manager
@@ -71,17 +72,23 @@ impl LeaseHolder {
         self.until = 0;
     }
 
-    /// When the lease ends; the node may serve before this, and not at it.
+    /// When the lease ends.
     pub fn until(&self) -> Millis {
         self.until
     }
+}
+
+/// Rule N1: whether a node whose lease ends at `until` may serve now.
+pub fn is_valid(until: Millis, now: Millis) -> bool {
+    now < until || is_on(Mutation::NoLease)
 }
 
 /// The manager's side: whether a heartbeat extends its sender's lease. Only for an incarnation in the
 /// newest view that has adopted the active one: a member that has lapsed, and that a view went active
 /// without, must not serve under the view before (RULES-WHY F3).
 pub fn extends(newest: &View, active: Epoch, from: Incarnation, adopted: Epoch) -> bool {
-    adopted >= active && newest.members.iter().any(|m| m.incarnation == from)
+    (adopted >= active || is_on(Mutation::RegainAny))
+        && newest.members.iter().any(|m| m.incarnation == from)
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@
 //! 8. [`write_round`] and [`read_round`]: what follows from the replicas' answers;
 //! 9. [`operation`]: a put, get or delete from call to outcome.
 //!
+//! [`mutation`] takes rules away again, to prove that the tests notice.
+//!
 //! [`manager`]: ../manager/index.html
 //! [`storage`]: ../storage/index.html
 //! [`client`]: ../client/index.html
@@ -24,6 +26,7 @@ pub mod ids;
 pub mod lease;
 pub mod limits;
 pub mod membership;
+pub mod mutation;
 pub mod operation;
 pub mod read_round;
 pub mod replica;

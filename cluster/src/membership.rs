@@ -24,6 +24,7 @@ use std::sync::Arc;
 use crate::ids::{Address, Epoch, Incarnation, NodeId};
 use crate::lease;
 use crate::limits::{Limits, MAX_MEMBERS};
+use crate::mutation::{Mutation, is_on};
 use crate::tenure::ArcSet;
 use crate::view::{MemberState, Routes, View};
 
@@ -406,6 +407,9 @@ impl Membership {
 
     /// L3: every member of both views has acknowledged the new one, or is out.
     fn is_acknowledged(&self, coming: &Routes, now: Millis) -> bool {
+        if is_on(Mutation::NoAckWait) {
+            return true;
+        }
         let both = self.active.view().members.iter().chain(&coming.view().members);
         both.into_iter().all(|member| {
             self.is_out(member.incarnation, now)
@@ -474,6 +478,7 @@ impl Node {
     }
 
     fn is_out(&self, now: Millis, lease: Millis) -> bool {
+        let lease = if is_on(Mutation::RemovedEarly) { lease / 4 } else { lease };
         self.gone || now.saturating_sub(self.extended) >= lease
     }
 }

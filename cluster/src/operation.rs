@@ -10,6 +10,7 @@
 //! again.
 
 use crate::ids::Epoch;
+use crate::mutation::{Mutation, is_on};
 use crate::read_round::{self, ReadRound};
 use crate::replica::{State, WriteAnswer};
 use crate::version::{Clock, Version};
@@ -196,7 +197,9 @@ impl<V: Clone> Operation<V> {
     pub fn got(&mut self, answer: Option<ReadAnswer<V>>) -> Need {
         let Phase::Read { round, place } = &mut self.phase else { return Need::Nothing };
         let reply = match answer {
-            Some(ReadAnswer::Found(found)) if found.state == State::Committed => {
+            Some(ReadAnswer::Found(found))
+                if found.state == State::Committed || is_on(Mutation::NoWriteback) =>
+            {
                 self.outcome = Some(Outcome::Got(found.body, *place));
                 return Need::Nothing;
             }

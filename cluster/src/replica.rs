@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 
+use crate::mutation::{Mutation, is_on};
 use crate::tenure::Standing;
 use crate::version::{COUNTER_BITS, Clock, RETENTION_MS, Version, is_too_far_ahead};
 
@@ -97,6 +98,11 @@ fn is_too_old(born: Clock, own_clock: Clock) -> bool {
 /// any other version says nothing about it.
 pub fn commit(held: Version, state: State, version: Version) -> State {
     if held == version { State::Committed } else { state }
+}
+
+/// The state of a record that is stored now: pending, unless this node is the whole write set (N3).
+pub fn state_when_stored(alone: bool) -> State {
+    if alone || is_on(Mutation::CommitEarly) { State::Committed } else { State::Pending }
 }
 
 /// What is to be done with a compare-and-swap.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use fixedbitset::FixedBitSet;
 
 use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::mutation::{Mutation, is_on};
 use crate::view::Routes;
 
 /// A set of arcs, one bit each.
@@ -92,7 +93,7 @@ impl Tenure {
             return None;
         }
         let arcs = routes.arcs();
-        let follows = routes.epoch() == self.epoch().next();
+        let follows = routes.epoch() == self.epoch().next() || is_on(Mutation::SkipKeeps);
         let me = routes
             .view()
             .place_of(&self.id)
@@ -138,6 +139,7 @@ impl Tenure {
     pub fn admit_read(&self, arc: usize) -> Result<(), Refusal> {
         match (self.synced.contains(arc), self.keeps.contains(arc)) {
             (true, _) => Ok(()),
+            (false, true) if is_on(Mutation::ReadsBlind) => Ok(()),
             (false, true) => Err(Refusal::Syncing),
             (false, false) => Err(Refusal::WrongEpoch),
         }
@@ -149,8 +151,11 @@ impl Tenure {
     /// A [`Refusal`] where the epochs differ or this node is not synced there: a source never
     /// answers with an empty page that means "I do not know".
     pub fn admit_page(&self, epoch: Epoch, arc: usize) -> Result<(), Refusal> {
-        if epoch != self.epoch() {
+        if epoch != self.epoch() && !is_on(Mutation::AnySource) {
             return Err(Refusal::WrongEpoch);
+        }
+        if is_on(Mutation::UnsyncedSource) && self.keeps.contains(arc) {
+            return Ok(());
         }
         self.admit_read(arc)
     }

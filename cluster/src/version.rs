@@ -9,6 +9,8 @@
 //! Invariants: [`Version::ABSENT`] is below every version of a record; two operations of one writer
 //! never share a version.
 
+use crate::mutation::{Mutation, is_on};
+
 /// Bits of a clock below the milliseconds.
 pub const COUNTER_BITS: u32 = 16;
 
@@ -88,6 +90,9 @@ impl WriterClock {
 
     /// A version above all that was told and all that was used.
     pub fn draw(&mut self) -> Version {
+        if is_on(Mutation::ClockReuse) {
+            return Version::plain(self.highest + 1, self.writer);
+        }
         self.highest += 1;
         Version::plain(self.highest, self.writer)
     }

@@ -13,6 +13,7 @@
 //! was chosen above what a synced replica told during this operation. *Not done* is said only if no
 //! member can hold any version of the operation (RULES-WHY F17).
 
+use crate::mutation::{Mutation, is_on};
 use crate::replica::WriteAnswer;
 use crate::version::Version;
 
@@ -105,6 +106,9 @@ impl WriteRound {
                 attempt.synced += 1;
                 attempt.newest = attempt.newest.max(version);
             }
+            Reply::Answer(WriteAnswer::BlindStored) if is_on(Mutation::BlindStored) => {
+                self.take(Reply::Answer(WriteAnswer::Stored));
+            }
             Reply::Answer(WriteAnswer::BlindStored) => {
                 attempt.holding += 1;
                 self.may_linger = true;
@@ -135,13 +139,20 @@ impl WriteRound {
             return Verdict::Done;
         }
         // All synced replicas hold something newer.
-        if self.may_linger { Verdict::Unknown } else { Verdict::Fresh(attempt.newest) }
+        if self.may_linger && !is_on(Mutation::RetryMay) {
+            Verdict::Unknown
+        } else {
+            Verdict::Fresh(attempt.newest)
+        }
     }
 
     /// Whether every member holds this version or a newer one, by the word of at least one that is
     /// synced: what a write-back asks for, for which being superseded is as good (C3, RULES-WHY F12).
     pub fn is_complete(&self) -> bool {
         let attempt = &self.attempt;
+        if is_on(Mutation::AnyAnswered) {
+            return attempt.synced > 0;
+        }
         attempt.members > 0
             && attempt.refused.is_none()
             && attempt.holding == attempt.members

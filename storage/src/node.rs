@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
-use cluster::lease::LeaseHolder;
+use cluster::lease::{self, LeaseHolder};
 use cluster::membership::Report;
 use cluster::operation::Found;
 use cluster::replica::WriteAnswer;
@@ -129,7 +129,7 @@ impl Node {
 
     /// Rule N1: nothing is served without a lease.
     fn has_lease(&self) -> bool {
-        clock::boot_ms() < self.lease_until.load(Ordering::SeqCst)
+        lease::is_valid(self.lease_until.load(Ordering::SeqCst), clock::boot_ms())
     }
 
     /// The view that it has adopted, if that is the active one (rule L3: nobody acts under another).

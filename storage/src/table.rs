@@ -83,7 +83,7 @@ impl Table {
         };
         let decision = replica::write(held, write.version, same, write.born, own_clock, standing);
         if decision.keep {
-            let state = if alone { State::Committed } else { State::Pending };
+            let state = replica::state_when_stored(alone);
             let Write { key, version, body, .. } = *write;
             shard.keep(&self.hasher, hash, &Record { key, version, state, body });
         }

@@ -1,0 +1,101 @@
+//! Planted bugs: one rule taken away at a time.
+//!
+//! A checker that finds nothing proves something only if it finds what is there. With the feature
+//! `mutations` (never in a build that anybody runs) each of these can be switched on, in one thread for
+//! simulations and models, or in a whole process by the environment variable `GTSTORE_MUTATION`; without
+//! it every switch is the constant `false` and costs nothing. RULES-WHY names them and the schedules
+//! that they break.
+
+/// One rule taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutation {
+    /// C3: a pending record is shown as it is.
+    NoWriteback,
+    /// N2: what is stored counts as committed at once.
+    CommitEarly,
+    /// C1: a put is done after one member's answer.
+    AnyAnswered,
+    /// C1: a fresh version is taken although an older one may be stored somewhere.
+    RetryMay,
+    /// C1: a blind answer counts as a synced one.
+    BlindStored,
+    /// N1: a node that is still fetching answers reads.
+    ReadsBlind,
+    /// H1: a source need not be at the puller's epoch.
+    AnySource,
+    /// H1: a source need not be synced.
+    UnsyncedSource,
+    /// N1: a node serves without a lease.
+    NoLease,
+    /// L1: any heartbeat extends a lease (F3).
+    RegainAny,
+    /// L2: a member is dropped while it has a lease.
+    RemovedEarly,
+    /// L3: a view is active without waiting for its members.
+    NoAckWait,
+    /// H1: a node that skips a view stays synced (F5).
+    SkipKeeps,
+    /// Versions: a writer draws the same version twice (F1).
+    ClockReuse,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Mutation; 14] = [
+        Mutation::NoWriteback,
+        Mutation::CommitEarly,
+        Mutation::AnyAnswered,
+        Mutation::RetryMay,
+        Mutation::BlindStored,
+        Mutation::ReadsBlind,
+        Mutation::AnySource,
+        Mutation::UnsyncedSource,
+        Mutation::NoLease,
+        Mutation::RegainAny,
+        Mutation::RemovedEarly,
+        Mutation::NoAckWait,
+        Mutation::SkipKeeps,
+        Mutation::ClockReuse,
+    ];
+}
+
+/// Whether a rule is taken away.
+#[cfg(not(feature = "mutations"))]
+#[inline(always)]
+pub const fn is_on(_: Mutation) -> bool {
+    false
+}
+
+#[cfg(feature = "mutations")]
+pub use switches::{is_on, with};
+
+#[cfg(feature = "mutations")]
+mod switches {
+    use std::cell::Cell;
+    use std::sync::OnceLock;
+
+    use super::Mutation;
+
+    thread_local! {
+        static HERE: Cell<Option<Mutation>> = const { Cell::new(None) };
+    }
+
+    static EVERYWHERE: OnceLock<Option<Mutation>> = OnceLock::new();
+
+    /// Whether a rule is taken away, in this thread or in this process.
+    pub fn is_on(mutation: Mutation) -> bool {
+        let everywhere = EVERYWHERE.get_or_init(|| {
+            let name = std::env::var("GTSTORE_MUTATION").ok()?;
+            Mutation::ALL.into_iter().find(|m| format!("{m:?}") == name)
+        });
+        HERE.get() == Some(mutation) || *everywhere == Some(mutation)
+    }
+
+    /// Runs something with a rule taken away in this thread.
+    pub fn with<T>(mutation: Mutation, run: impl FnOnce() -> T) -> T {
+        HERE.set(Some(mutation));
+        let result = run();
+        HERE.set(None);
+        result
+    }
+}
