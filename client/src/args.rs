@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use getopts::{Matches, Options};
 use log::LevelFilter;
-use net_common::auth::SecretError;
-use net_common::flags::{self, Parsed, UsageError};
+use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
 use crate::Config;
 
@@ -46,17 +45,6 @@ pub struct Args {
     pub config: Config,
     /// What to log.
     pub log_level: LevelFilter,
-}
-
-/// What is wrong with the command line.
-#[derive(Debug, thiserror::Error)]
-pub enum ArgsError {
-    /// A flag.
-    #[error(transparent)]
-    Usage(#[from] UsageError),
-    /// The secret.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
 }
 
 const BRIEF: &str = "\

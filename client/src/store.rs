@@ -357,7 +357,7 @@ impl GTStoreClient {
     /// many arcs that concerns.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`].
+    /// [`ClientError::NoManager`], or [`ClientError::Refused`] where a view is being made just then.
     pub fn accept_loss(&self) -> Result<u32, ClientError> {
         self.ask_manager(|link| link.call::<LossAccepted>(&AcceptLoss)).map(|done| done.arcs)
     }
@@ -372,7 +372,10 @@ impl GTStoreClient {
             self.links.put_back(link);
             Ok(answer)
         });
-        asked.map_err(|source| ClientError::NoManager { address: manager.clone(), source })
+        asked.map_err(|source| match source {
+            NetError::Refused { text, .. } => ClientError::Refused(text),
+            source => ClientError::NoManager { address: manager.clone(), source },
+        })
     }
 
     /// Asks every node of the view how much it holds, the nodes themselves and not the manager.

@@ -1,1 +1,19 @@
-//! stub
+//! Test clusters, and what it takes to be nasty to them.
+//!
+//! * [`TestCluster`]: a manager and nodes in this process, on free ports, ready when a real request is
+//!   answered, stopped when dropped;
+//! * [`RawConnection`]: a socket that sends whatever bytes a test wants and reads frames;
+//! * [`Proxy`]: stands between a node and everybody else, and delays, stalls or cuts;
+//! * [`wait_until`]: tests wait for conditions with a generous deadline, never for a time.
+
+mod history;
+mod proxy;
+mod raw;
+mod test_cluster;
+mod wait;
+
+pub use history::{History, Seen};
+pub use proxy::{Fault, Proxy};
+pub use raw::{RawConnection, RawFrame, frame, text_request};
+pub use test_cluster::{Held, Options, TestCluster};
+pub use wait::{PATIENCE, wait_until};

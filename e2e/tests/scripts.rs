@@ -448,7 +448,12 @@ fn an_add_that_fails_leaves_the_service_as_it_was() {
     place.kill(3);
     let before = place.pids();
     let record = fs::read_to_string(place.path("service_flags.txt")).unwrap();
-    let taken = TcpListener::bind(("127.0.0.1", place.port + 3)).unwrap();
+    // The kernel may take a moment to close what the killed process had open.
+    let mut taken = None;
+    wait_until("the port is free", || {
+        taken = TcpListener::bind(("127.0.0.1", place.port + 3)).ok();
+        taken.is_some()
+    });
     let (code, words) = place.refused("--add node3");
     assert_eq!(code, 2);
     assert!(words.contains("is busy"), "{words}");

@@ -9,8 +9,7 @@ use cluster::membership::Settings;
 use cluster::ring;
 use getopts::Options;
 use log::LevelFilter;
-use net_common::auth::SecretError;
-use net_common::flags::{self, Parsed, UsageError};
+use net_common::flags::{self, ArgsError, Parsed, UsageError};
 use net_common::server;
 
 use crate::Config;
@@ -28,17 +27,6 @@ pub struct Args {
     pub log_level: LevelFilter,
     /// What to run with.
     pub config: Config,
-}
-
-/// What is wrong with the command line.
-#[derive(Debug, thiserror::Error)]
-pub enum ArgsError {
-    /// A flag.
-    #[error(transparent)]
-    Usage(#[from] UsageError),
-    /// The secret.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
 }
 
 /// Reads the command line; `None` if it only asked for help.

@@ -27,6 +27,17 @@ pub const REFUSED: u8 = 2;
 #[error("{0}")]
 pub struct UsageError(pub String);
 
+/// What is wrong with a command line.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgsError {
+    /// A flag.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// The secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
 /// What parsing came to.
 pub enum Parsed {
     /// Flags to run with.

@@ -9,6 +9,7 @@
 //! frame may take to arrive, the time that a peer may take to read its answers. A peer that is over
 //! one is told and closed; the others do not notice.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use fxhash::FxHashMap;
 use log::{debug, warn};
 use parking_lot::Mutex;
@@ -78,11 +79,15 @@ const FLUSH: usize = 64 << 10;
 const LINGER: Duration = Duration::from_millis(100);
 const LINGER_BYTES: usize = 256 << 10;
 
-/// How many connections may wait to be told `busy`; beyond that they are just closed.
+/// How many connections may wait to be told `busy`, and how many that were told may linger; beyond that
+/// they are just closed.
 const TURNED_AWAY: usize = 256;
 
 /// How long to wait when the operating system has no more descriptors to give.
 const EXHAUSTED: Duration = Duration::from_millis(20);
+
+/// How often that is reported.
+const REPEAT: Duration = Duration::from_secs(5);
 
 /// How long stopping waits for requests that are being served.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -129,10 +134,9 @@ impl Server {
             next_connection: AtomicU64::new(0),
         });
         let (away, turned_away) = bounded(TURNED_AWAY);
-        let turning_away = {
-            let shared = shared.clone();
-            logging::spawn(format!("{name} busy"), move || turn_away(&turned_away, &shared))?
-        };
+        let limit = shared.limits.connections;
+        let turning_away =
+            logging::spawn(format!("{name} busy"), move || turn_away(&turned_away, limit))?;
         let accepting = {
             let shared = shared.clone();
             logging::spawn(format!("{name} accept"), move || accept(&listener, &shared, &away))?
@@ -183,6 +187,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>
     let pool = Pool::new(shared.name.clone(), shared.limits.connections, move |stream| {
         serve(stream, &serving);
     });
+    let mut complained: Option<Instant> = None;
     while !shared.is_stopping.load(Ordering::SeqCst) {
         match listener.accept() {
             Ok(_) if shared.is_stopping.load(Ordering::SeqCst) => break,
@@ -194,7 +199,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                warn!("cannot accept a connection: {error}");
+                if complained.is_none_or(|last| last.elapsed() > REPEAT) {
+                    warn!("cannot accept a connection: {error}");
+                    complained = Some(Instant::now());
+                }
                 std::thread::sleep(EXHAUSTED);
             }
         }
@@ -209,17 +217,35 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>
 }
 
 /// Tells connections beyond the limit so. On a thread of its own: accepting must not wait for peers.
-fn turn_away(turned_away: &Receiver<TcpStream>, shared: &Shared) {
-    let limit = shared.limits.connections;
-    for stream in turned_away {
-        if shared.is_stopping.load(Ordering::SeqCst) {
-            continue;
+///
+/// None waits for another either: each is told at once and kept for a moment, as in [`say_last`]. A
+/// client that had to wait for its `busy` would take its request for lost.
+fn turn_away(turned_away: &Receiver<TcpStream>, limit: usize) {
+    let why = format!("this server has its {limit} connections; try again, or another node");
+    let mut out = Vec::new();
+    frame::write_error(&mut out, FORMAT_BINARY, "busy", &why);
+    let mut told: VecDeque<(Instant, TcpStream)> = VecDeque::new();
+    loop {
+        let next = match told.front() {
+            None => turned_away.recv().map_err(RecvTimeoutError::from),
+            Some((until, _)) => turned_away.recv_deadline(*until),
+        };
+        match next {
+            Ok(mut stream) => {
+                debug!("at the limit of {limit} connections, one more was turned away");
+                let is_told = stream.set_nonblocking(true).is_ok()
+                    && stream.write_all(&out).is_ok()
+                    && stream.shutdown(Shutdown::Write).is_ok();
+                if told.len() == TURNED_AWAY {
+                    told.pop_front();
+                }
+                if is_told {
+                    told.push_back((Instant::now() + LINGER, stream));
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => drop(told.pop_front()),
+            Err(RecvTimeoutError::Disconnected) => return,
         }
-        debug!("at the limit of {limit} connections, one more was turned away");
-        let mut out = Vec::new();
-        let why = format!("this server has its {limit} connections; try again, or another node");
-        frame::write_error(&mut out, FORMAT_BINARY, "busy", &why);
-        say_last(&stream, &out);
     }
 }
 

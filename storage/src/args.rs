@@ -6,8 +6,7 @@ use std::time::Duration;
 use cluster::ids::{Address, NodeId};
 use getopts::Options;
 use log::LevelFilter;
-use net_common::auth::SecretError;
-use net_common::flags::{self, Parsed, UsageError};
+use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
 use crate::{Config, snapshot};
 
@@ -24,17 +23,6 @@ pub struct Args {
     pub log_level: LevelFilter,
     /// What to run with.
     pub config: Config,
-}
-
-/// What is wrong with the command line.
-#[derive(Debug, thiserror::Error)]
-pub enum ArgsError {
-    /// A flag.
-    #[error(transparent)]
-    Usage(#[from] UsageError),
-    /// The secret.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
 }
 
 /// Reads the command line; `None` if it only asked for help.

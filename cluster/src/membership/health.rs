@@ -78,7 +78,11 @@ impl Membership {
         if arcs > 0 {
             let is_gone = |i: &&Incarnation| self.nodes.get(i).is_none_or(|node| node.gone);
             let (ended, away): (Vec<_>, Vec<_>) = holders.iter().partition(is_gone);
-            let names = |of: Vec<&Incarnation>| of.into_iter().map(name).collect();
+            let names = |of: Vec<&Incarnation>| {
+                let mut names: Vec<String> = of.into_iter().map(name).collect();
+                names.sort();
+                names
+            };
             let (bring_back, ended) = (names(away), names(ended));
             return Health::Unavailable { arcs, of: view.arcs.len(), bring_back, ended };
         }

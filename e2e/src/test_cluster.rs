@@ -1,0 +1,357 @@
+//! A cluster in this process.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use client::{Config, GTStoreClient};
+use cluster::ids::{Address, NodeId};
+use cluster::limits::Limits;
+use cluster::membership::Settings;
+use cluster::version::Version;
+use cluster::view::MemberState;
+use manager::Manager;
+use net_common::auth::Secret;
+use net_common::bind;
+use net_common::connection::{Connection, Dial};
+use net_common::message::control::Status;
+use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
+use net_common::server;
+use storage::Storage;
+use tempfile::TempDir;
+
+use crate::proxy::Proxy;
+use crate::wait::{PATIENCE, wait_until};
+
+/// What a test cluster is made of.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Nodes to start with.
+    pub nodes: usize,
+    /// Copies of each key (K).
+    pub copies: usize,
+    /// Milliseconds between heartbeats; three missed and a node is out.
+    pub heartbeat_ms: u64,
+    /// Arcs of the ring. Fewer than in real life, so that debug builds deal them fast.
+    pub arcs: usize,
+    /// Bounds on keys and values.
+    pub limits: Limits,
+    /// What nodes allow their peers.
+    pub peers: server::Limits,
+    /// The cluster's secret.
+    pub secret: Option<Secret>,
+    /// Whether the manager saves its views.
+    pub is_saved: bool,
+    /// Whether everybody reaches the nodes through a [`Proxy`] each.
+    pub is_proxied: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            nodes: 3,
+            copies: 2,
+            heartbeat_ms: 200,
+            arcs: 256,
+            limits: Limits::default(),
+            peers: server::Limits::default(),
+            secret: None,
+            is_saved: true,
+            is_proxied: false,
+        }
+    }
+}
+
+/// A manager and nodes. All stop when it is dropped.
+pub struct TestCluster {
+    options: Options,
+    // Nodes stop before the manager, so that they need not look for it.
+    nodes: Vec<TestNode>,
+    manager: Option<Manager>,
+    manager_address: SocketAddr,
+    data: TempDir,
+}
+
+/// What a replica holds of a key: nothing, or a version with a value or a tombstone.
+pub type Held = Option<(Version, Option<Vec<u8>>)>;
+
+struct TestNode {
+    name: NodeId,
+    address: SocketAddr,
+    running: Option<Storage>,
+    proxy: Option<Proxy>,
+}
+
+/// A listener on a free port of loopback.
+fn any_port() -> TcpListener {
+    bind::listen("127.0.0.1", 0, false).expect("there is a free port")
+}
+
+/// A listener on a port that was ours before. Somebody's outgoing connection may have it for a moment.
+fn same_port(address: SocketAddr) -> TcpListener {
+    wait_until("the port is free again", || {
+        bind::listen("127.0.0.1", address.port(), false).map_err(|e| e.to_string())
+    })
+}
+
+fn to_address(address: SocketAddr) -> Address {
+    address.to_string().parse().expect("a socket's address is one")
+}
+
+/// The name of the node with this number, counted from 0.
+fn name(number: usize) -> NodeId {
+    NodeId::new(&format!("node{}", number + 1)).expect("a good name")
+}
+
+impl TestCluster {
+    /// A healthy cluster of so many nodes and copies.
+    pub fn start(nodes: usize, copies: usize) -> TestCluster {
+        TestCluster::with(Options { nodes, copies, ..Options::default() })
+    }
+
+    /// A healthy cluster.
+    pub fn with(options: Options) -> TestCluster {
+        let mut cluster = TestCluster::without_nodes(options);
+        for _ in 0..cluster.options.nodes {
+            cluster.add_node();
+        }
+        cluster.wait_until_well();
+        cluster
+    }
+
+    /// A manager, and nothing else yet.
+    pub fn without_nodes(options: Options) -> TestCluster {
+        let mut cluster = TestCluster::without_manager(options);
+        cluster.start_manager();
+        cluster
+    }
+
+    /// Nothing at all; where the manager is to be is known.
+    pub fn without_manager(options: Options) -> TestCluster {
+        let manager_address = any_port().local_addr().expect("a listener has an address");
+        let data = tempfile::tempdir().expect("there is room for a folder");
+        TestCluster { options, nodes: Vec::new(), manager: None, manager_address, data }
+    }
+
+    /// Where the manager is, or will be.
+    pub fn manager_address(&self) -> SocketAddr {
+        self.manager_address
+    }
+
+    /// Where a node listens; with proxies, behind its proxy.
+    pub fn node_address(&self, number: usize) -> SocketAddr {
+        self.nodes[number].address
+    }
+
+    /// A node's name.
+    pub fn node_name(&self, number: usize) -> NodeId {
+        self.nodes[number].name.clone()
+    }
+
+    /// The number of the node with this name.
+    pub fn number_of(&self, name: &NodeId) -> usize {
+        self.nodes.iter().position(|node| node.name == *name).expect("a node of this cluster")
+    }
+
+    /// The numbers of the nodes that run.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&n| self.nodes[n].running.is_some()).collect()
+    }
+
+    /// A node that runs.
+    pub fn node(&self, number: usize) -> &Storage {
+        self.nodes[number].running.as_ref().expect("it runs")
+    }
+
+    /// A node's proxy.
+    pub fn proxy(&self, number: usize) -> &Proxy {
+        self.nodes[number].proxy.as_ref().expect("the cluster was started with proxies")
+    }
+
+    /// Where the manager saves its views.
+    pub fn data(&self) -> PathBuf {
+        self.data.path().join("manager")
+    }
+
+    /// Starts the manager, where it was before.
+    pub fn start_manager(&mut self) {
+        let Options { heartbeat_ms, copies, arcs, limits, .. } = self.options;
+        let config = manager::Config {
+            settings: Settings { heartbeat_ms, missed: 3, arcs, copies, limits },
+            limits: server::Limits::default(),
+            secret: self.options.secret.clone(),
+            data: self.options.is_saved.then(|| self.data()),
+        };
+        let listener = same_port(self.manager_address);
+        self.manager = Some(Manager::start(listener, config).expect("it starts"));
+    }
+
+    /// Stops the manager.
+    pub fn stop_manager(&mut self) {
+        self.manager = None;
+    }
+
+    /// Starts one more node. Returns its number.
+    pub fn add_node(&mut self) -> usize {
+        let number = self.nodes.len();
+        let listener = any_port();
+        let address = listener.local_addr().expect("a listener has an address");
+        let proxy = self.options.is_proxied.then(|| {
+            // The same port of another address of loopback: the node advertises a host, and others
+            // take the port to be the listener's.
+            let front = bind::listen("127.0.0.2", address.port(), true).expect("it is free");
+            Proxy::start(front, address)
+        });
+        self.nodes.push(TestNode { name: name(number), address, running: None, proxy });
+        self.run_node(number, listener);
+        number
+    }
+
+    /// Starts a node again, where it was before.
+    pub fn start_node(&mut self, number: usize) {
+        let listener = same_port(self.nodes[number].address);
+        self.run_node(number, listener);
+    }
+
+    fn run_node(&mut self, number: usize, listener: TcpListener) {
+        let config = self.node_config(&self.nodes[number].name);
+        let storage = Storage::start(listener, config).expect("it starts");
+        self.nodes[number].running = Some(storage);
+    }
+
+    /// What a node of this cluster runs with.
+    pub fn node_config(&self, name: &NodeId) -> storage::Config {
+        storage::Config {
+            label: name.clone(),
+            advertise: if self.options.is_proxied { "127.0.0.2" } else { "127.0.0.1" }.into(),
+            manager: to_address(self.manager_address),
+            weight: 1,
+            limits: self.options.peers.clone(),
+            snapshot: storage::snapshot::Settings::default(),
+            secret: self.options.secret.clone(),
+        }
+    }
+
+    /// Stops a node.
+    pub fn stop_node(&mut self, number: usize) {
+        self.nodes[number].running = None;
+    }
+
+    /// How to reach this cluster.
+    pub fn config(&self) -> Config {
+        let mut config = Config::new(to_address(self.manager_address));
+        config.secret = self.options.secret.clone();
+        config.deadline = PATIENCE;
+        config
+    }
+
+    /// A client of this cluster.
+    ///
+    /// # Panics
+    /// If the manager does not answer.
+    pub fn client(&self) -> GTStoreClient {
+        GTStoreClient::init(self.config()).expect("the manager answers")
+    }
+
+    /// How the cluster is.
+    pub fn status(&self) -> Result<Status, String> {
+        let client = GTStoreClient::init(self.config()).map_err(|e| e.to_string())?;
+        client.status().map_err(|e| e.to_string())
+    }
+
+    /// Waits until every node that runs serves, all copies are made, and a request of every node was
+    /// answered.
+    pub fn wait_until_well(&self) {
+        let running: Vec<NodeId> =
+            self.running().iter().map(|&n| self.nodes[n].name.clone()).collect();
+        wait_until("the cluster is well", || {
+            let status = self.status()?;
+            let serving: Vec<NodeId> = status
+                .nodes
+                .iter()
+                .filter(|node| node.state == "active")
+                .map(|node| node.id.clone())
+                .collect();
+            // Fewer nodes than copies are as healthy as they can be.
+            let is_well = status.health == "healthy" || running.len() < self.options.copies;
+            let has_all = running.iter().all(|name| serving.contains(name));
+            if serving.len() != running.len() || !has_all || status.changing || !is_well {
+                return Err(format!("{serving:?} of {running:?} serve, {}", status.health));
+            }
+            Ok(())
+        });
+        let keys: Vec<String> = (0..16 * running.len()).map(|n| format!("{{{n}}}")).collect();
+        for got in self.client().get_many(&keys) {
+            got.expect("a cluster that is well answers");
+        }
+    }
+
+    /// What each replica of a key holds, asked from the replicas themselves, primary first.
+    ///
+    /// # Panics
+    /// If a replica does not answer, or not with a record or the lack of one.
+    pub fn replicas(&self, key: &[u8]) -> Vec<(NodeId, Held)> {
+        let asked: Vec<usize> = self.running();
+        let routes = self.node(asked[0]).node().routes().expect("it has seen a view");
+        let arc = routes.arc_of(key).expect("somebody serves");
+        routes
+            .replicas(arc)
+            .iter()
+            .map(|&place| {
+                let member = routes.member(place);
+                assert_eq!(member.state, MemberState::Active);
+                let batch = ReadBatch { epoch: routes.epoch(), keys: vec![key] };
+                let mut link = Connection::dial(&member.address, &self.dial()).expect("it is up");
+                let reply: ReadAnswers<'_> = link.call(&batch).expect("it answers");
+                let record = match reply.answers[..] {
+                    [ReadAnswer::Absent] => None,
+                    [ReadAnswer::Record(version, Body::Tombstone)] => Some((version, None)),
+                    [ReadAnswer::Record(version, Body::Value(value))] => {
+                        Some((version, Some(value.to_vec())))
+                    }
+                    ref other => panic!("{} answers {other:?}", member.id),
+                };
+                (member.id.clone(), record)
+            })
+            .collect()
+    }
+
+    /// Holds that every replica of a key has the same record and this value.
+    ///
+    /// # Panics
+    /// If one has not.
+    pub fn assert_replicas(&self, key: &[u8], value: Option<&[u8]>) {
+        let replicas = self.replicas(key);
+        let first = &replicas[0].1;
+        for (id, record) in &replicas {
+            assert_eq!(record, first, "{id} and {} differ", replicas[0].0);
+            let held = record.as_ref().and_then(|(_, body)| body.as_deref());
+            assert_eq!(held, value, "on {id}");
+        }
+    }
+
+    /// How tests dial.
+    pub fn dial(&self) -> Dial {
+        let secret = self.options.secret.clone();
+        Dial { connect: PATIENCE, reply: PATIENCE, secret }
+    }
+
+    /// The address that others reach a node by.
+    pub fn advertised(&self, number: usize) -> Address {
+        let node = &self.nodes[number];
+        to_address(node.proxy.as_ref().map_or(node.address, Proxy::address))
+    }
+}
+
+impl Drop for TestCluster {
+    fn drop(&mut self) {
+        // A fault that lasts would make stopping wait for its time-outs.
+        for node in &mut self.nodes {
+            node.proxy = None;
+        }
+        std::thread::scope(|scope| {
+            for node in &mut self.nodes {
+                scope.spawn(|| node.running = None);
+            }
+        });
+    }
+}

@@ -1,0 +1,25 @@
+//! Waiting for conditions.
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen. Far beyond what it takes: a test must fail because
+/// something is wrong, not because the machine is busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Waits until `condition` gives something, and returns that.
+///
+/// # Panics
+/// After [`PATIENCE`], with the words that say what was waited for and what `condition` said last.
+pub fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Result<T, String>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match condition() {
+            Ok(value) => return value,
+            Err(why) => assert!(Instant::now() < until, "waited in vain until {what}: {why}"),
+        }
+        std::thread::sleep(LOOK);
+    }
+}

@@ -1,0 +1,169 @@
+//! What a client can do with a healthy cluster.
+
+use client::{ClientError, Done, Op};
+use cluster::limits::Limits;
+use e2e::{Options, TestCluster};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+#[test]
+fn put_get_overwrite_delete() {
+    let cluster = TestCluster::start(3, 2);
+    let client = cluster.client();
+    assert_eq!(client.get(b"key1").unwrap(), None);
+    let placed = client.put(b"key1", b"value1").unwrap();
+    assert_eq!(placed.copies, 2);
+    assert_eq!(Some(&placed.primary), client.primary_of(b"key1").as_ref());
+    let got = client.get(b"key1").unwrap().unwrap();
+    assert_eq!((got.value.as_slice(), got.primary), (&b"value1"[..], placed.primary.clone()));
+    cluster.assert_replicas(b"key1", Some(b"value1"));
+
+    client.put(b"key1", b"value2, longer").unwrap();
+    assert_eq!(cluster.client().get(b"key1").unwrap().unwrap().value, b"value2, longer");
+    cluster.assert_replicas(b"key1", Some(b"value2, longer"));
+
+    assert_eq!(client.delete(b"key1").unwrap(), placed);
+    assert_eq!(client.get(b"key1").unwrap(), None);
+    cluster.assert_replicas(b"key1", None);
+    client.delete(b"key1").unwrap();
+    client.put(b"key1", b"again").unwrap();
+    cluster.assert_replicas(b"key1", Some(b"again"));
+}
+
+#[test]
+fn copies_up_to_more_than_there_are_nodes() {
+    for (nodes, copies) in [(1, 1), (3, 1), (5, 3), (5, 5), (3, 5)] {
+        let cluster = TestCluster::start(nodes, copies);
+        let client = cluster.client();
+        for n in 0..20 {
+            let key = format!("key{n}");
+            let placed = client.put(key.as_bytes(), b"value").unwrap();
+            assert_eq!(placed.copies, copies.min(nodes), "{nodes} nodes, K={copies}");
+            let replicas = cluster.replicas(key.as_bytes());
+            assert_eq!(replicas.len(), copies.min(nodes));
+            assert_eq!(replicas[0].0, placed.primary);
+            cluster.assert_replicas(key.as_bytes(), Some(b"value"));
+        }
+        let health = client.status().unwrap().health;
+        let want = if nodes < copies {
+            "degraded: 3 of 5 copies, more nodes are needed"
+        } else {
+            "healthy"
+        };
+        assert_eq!(health, want);
+    }
+}
+
+#[test]
+fn keys_and_values_are_any_bytes() {
+    let cluster = TestCluster::start(3, 2);
+    let client = cluster.client();
+    let mut random = StdRng::seed_from_u64(1);
+    for n in 0..300usize {
+        let mut key = vec![0; n % 20 + 1];
+        random.fill(&mut key[..]);
+        let mut value = vec![0; [0, 1, 2, 100, 1024][n % 5]];
+        random.fill(&mut value[..]);
+        client.put(&key, &value).unwrap();
+        assert_eq!(client.get(&key).unwrap().unwrap().value, value, "{key:?}");
+    }
+    client.put(&[0], b"").unwrap();
+    cluster.assert_replicas(&[0], Some(b""));
+}
+
+#[test]
+fn bounds_are_those_of_the_original() {
+    let cluster = TestCluster::start(1, 1);
+    let client = cluster.client();
+    client.put(&[b'k'; 20], &[b'v'; 1024]).unwrap();
+    assert!(matches!(client.put(&[b'k'; 21], b"v"), Err(ClientError::BadKey(_))));
+    assert!(matches!(client.get(b""), Err(ClientError::BadKey(_))));
+    assert!(matches!(client.delete(&[b'k'; 21]), Err(ClientError::BadKey(_))));
+    assert!(matches!(client.put(b"k", &[b'v'; 1025]), Err(ClientError::BadValue(_))));
+    assert_eq!(client.get(b"k").unwrap(), None);
+}
+
+#[test]
+fn raised_bounds_are_told_to_everybody() {
+    let limits = Limits { key_bytes: 1024, value_bytes: 1 << 20 };
+    let cluster = TestCluster::with(Options { limits, ..Options::default() });
+    let client = cluster.client();
+    let (key, value) = (vec![7; 1024], vec![9; 1 << 20]);
+    client.put(&key, &value).unwrap();
+    cluster.assert_replicas(&key, Some(&value));
+    assert!(matches!(client.put(&[7; 1025], b"v"), Err(ClientError::BadKey(_))));
+    // Values as large as that do not fit a frame together: batches are cut.
+    let pairs: Vec<(String, &[u8])> = (0..12).map(|n| (format!("big{n}"), &value[..])).collect();
+    for placed in client.put_many(&pairs) {
+        placed.unwrap();
+    }
+    let keys: Vec<&String> = pairs.iter().map(|(key, _)| key).collect();
+    for got in client.get_many(&keys) {
+        assert_eq!(got.unwrap().unwrap().value, value);
+    }
+}
+
+#[test]
+fn batches_answer_each_operation_in_its_place() {
+    let cluster = TestCluster::start(5, 3);
+    let client = cluster.client();
+    let key = |n: usize| format!("key{n}");
+    let pairs: Vec<(String, String)> = (0..10_000).map(|n| (key(n), format!("value{n}"))).collect();
+    for placed in client.put_many(&pairs) {
+        assert_eq!(placed.unwrap().copies, 3);
+    }
+    let keys: Vec<String> = (0..10_100).map(key).collect();
+    for (n, got) in client.get_many(&keys).into_iter().enumerate() {
+        let want = (n < 10_000).then(|| format!("value{n}").into_bytes());
+        assert_eq!(got.unwrap().map(|g| g.value), want, "key{n}");
+    }
+    let mixed = [
+        Op::Put { key: b"a", value: b"1" },
+        Op::Get { key: b"key7" },
+        Op::Put { key: &[0; 21], value: b"1" },
+        Op::Delete { key: b"key8" },
+        Op::Get { key: b"" },
+        Op::Put { key: b"b", value: &[0; 1025] },
+        Op::Get { key: b"nothing" },
+    ];
+    let done = client.run(&mixed);
+    assert!(matches!(done[0], Ok(Done::Placed(_))));
+    assert!(matches!(&done[1], Ok(Done::Got(Some(got))) if got.value == b"value7"));
+    assert!(matches!(done[2], Err(ClientError::BadKey(_))));
+    assert!(matches!(done[3], Ok(Done::Placed(_))));
+    assert!(matches!(done[4], Err(ClientError::BadKey(_))));
+    assert!(matches!(done[5], Err(ClientError::BadValue(_))));
+    assert!(matches!(done[6], Ok(Done::Got(None))));
+    assert_eq!(client.get(b"key8").unwrap(), None);
+    assert!(client.run(&[]).is_empty());
+    // The nodes' own counts: each key three times.
+    let held: u64 = client.node_infos().unwrap().iter().map(|info| info.keys).sum();
+    assert_eq!(held, 3 * (10_000 + 1 - 1));
+}
+
+#[test]
+fn one_key_many_times_in_one_batch() {
+    let cluster = TestCluster::start(3, 3);
+    let client = cluster.client();
+    let values: Vec<String> = (0..500).map(|n| format!("value{n}")).collect();
+    let pairs: Vec<(&str, &String)> = values.iter().map(|value| ("key", value)).collect();
+    for placed in client.put_many(&pairs) {
+        placed.unwrap();
+    }
+    let got = client.get(b"key").unwrap().unwrap().value;
+    assert!(values.iter().any(|value| value.as_bytes() == got));
+    cluster.assert_replicas(b"key", Some(&got));
+}
+
+#[test]
+fn value_lists_are_joined_by_commas() {
+    let cluster = TestCluster::start(2, 2);
+    let client = cluster.client();
+    client.put_list(b"client1", &["phone", "phone_case"]).unwrap();
+    assert_eq!(client.get(b"client1").unwrap().unwrap().value, b"phone,phone_case");
+    let list = client.get_list(b"client1").unwrap().unwrap();
+    assert_eq!(list, ["phone", "phone_case"]);
+    assert_eq!(client.get_list(b"client2").unwrap(), None);
+    let error = client.put_list(b"client1", &["a", "b,c"]).unwrap_err();
+    assert!(matches!(error, ClientError::BadList(1)), "{error}");
+}

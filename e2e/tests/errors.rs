@@ -1,0 +1,222 @@
+//! What a caller is told when it cannot be done: not done, or perhaps done.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use client::{ClientError, Config, GTStoreClient};
+use e2e::{Fault, Options, TestCluster, wait_until};
+
+/// How long the operations that must fail are tried.
+const DEADLINE: Duration = Duration::from_millis(600);
+
+/// How much later than its deadline an operation may fail: the last attempt runs to its end, and the
+/// machine may be busy.
+const GRACE: Duration = Duration::from_secs(2);
+
+fn hasty(cluster: &TestCluster) -> GTStoreClient {
+    let config = cluster.config();
+    GTStoreClient::init(Config { deadline: DEADLINE, patience: DEADLINE / 4, ..config }).unwrap()
+}
+
+/// Runs an operation that must fail, neither before its deadline nor long after it.
+fn fails<T: std::fmt::Debug>(run: impl FnOnce() -> Result<T, ClientError>) -> ClientError {
+    let begin = Instant::now();
+    let error = run().expect_err("it cannot be done");
+    let took = begin.elapsed();
+    assert!(took >= DEADLINE, "given up after {took:?}: {error}");
+    assert!(took < DEADLINE + GRACE, "given up only after {took:?}: {error}");
+    assert!(error.is_retryable());
+    error
+}
+
+fn proxied(nodes: usize, copies: usize) -> TestCluster {
+    TestCluster::with(Options { nodes, copies, is_proxied: true, ..Options::default() })
+}
+
+#[test]
+fn bad_keys_and_values_are_refused_at_once() {
+    let cluster = TestCluster::start(1, 1);
+    let client = cluster.client();
+    let begin = Instant::now();
+    for (error, text) in [
+        (client.put(b"", b"v"), "bad key: a key has at least one byte"),
+        (client.put(&[1; 21], b"v"), "bad key: a key has at most 20 bytes here, this one has 21"),
+        (
+            client.put(b"k", &[1; 1025]),
+            "bad value: a value has at most 1024 bytes here, this one has 1025",
+        ),
+        (client.put_list(b"k", &["a,b"]), "bad value: element 0 of the list contains a comma"),
+    ] {
+        let error = error.unwrap_err();
+        assert_eq!(error.to_string(), text);
+        assert!(!error.is_retryable() && !error.is_unknown());
+    }
+    assert!(begin.elapsed() < GRACE);
+}
+
+#[test]
+fn no_manager() {
+    let cluster = TestCluster::without_manager(Options::default());
+    let error = GTStoreClient::init(cluster.config()).err().unwrap();
+    let text = error.to_string();
+    assert!(matches!(error, ClientError::NoManager { .. }), "{text}");
+    assert!(text.starts_with(&format!("no manager at {}: ", cluster.manager_address())), "{text}");
+    assert!(text.ends_with("Connection refused (os error 111)"), "{text}");
+    assert!(error.is_retryable());
+
+    let mut cluster = TestCluster::start(1, 1);
+    let client = hasty(&cluster);
+    cluster.stop_manager();
+    assert!(matches!(client.status().unwrap_err(), ClientError::NoManager { .. }));
+    cluster.stop_node(0);
+    let text = fails(|| client.put(b"key", b"value")).to_string();
+    assert!(text.starts_with("not enough replicas within 600ms: "), "{text}");
+    assert!(text.contains("no newer view: "), "{text}");
+}
+
+#[test]
+fn where_all_replicas_are_down_it_is_not_done() {
+    let mut cluster = TestCluster::start(2, 2);
+    let client = hasty(&cluster);
+    cluster.stop_node(0);
+    cluster.stop_node(1);
+    for _ in 0..2 {
+        let error = fails(|| client.put(b"key", b"value"));
+        assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
+        let error = fails(|| client.get(b"key"));
+        assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
+    }
+}
+
+/// Two of three nodes die, and the third, which is a replica from then on, has nobody to fetch from: it
+/// keeps what it is sent, but that counts for nothing yet (BLIND), and may count later.
+#[test]
+fn what_only_a_replica_without_history_has_taken_is_unknown() {
+    let mut cluster = TestCluster::start(3, 2);
+    let client = hasty(&cluster);
+    client.put(b"key", b"before").unwrap();
+    for (id, _) in cluster.replicas(b"key") {
+        cluster.stop_node(cluster.number_of(&id));
+    }
+    let error = fails(|| client.get(b"key"));
+    assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
+    wait_until("the third node is sent the write", || match client.put(b"key", b"after") {
+        Err(error) if error.is_unknown() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+#[test]
+fn a_request_that_may_have_arrived_leaves_the_outcome_unknown() {
+    let cluster = proxied(2, 2);
+    let client = hasty(&cluster);
+    client.put(b"key", b"before").unwrap();
+    for node in 0..2 {
+        // Connections are accepted and closed, as by a server that dies at that moment.
+        cluster.proxy(node).set(Fault::Cut);
+    }
+    assert!(fails(|| client.put(b"key", b"after")).is_unknown());
+    let error = fails(|| client.get(b"key"));
+    assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
+    for node in 0..2 {
+        cluster.proxy(node).set(Fault::None);
+    }
+    // It was not done, as it happens.
+    assert_eq!(client.get(b"key").unwrap().unwrap().value, b"before");
+    cluster.assert_replicas(b"key", Some(b"before"));
+}
+
+#[test]
+fn a_lost_reply_leaves_the_outcome_unknown() {
+    let cluster = proxied(1, 1);
+    let client = hasty(&cluster);
+    client.put(b"key", b"before").unwrap();
+    cluster.proxy(0).set(Fault::LoseReplies);
+    let error = fails(|| client.put(b"key", b"after"));
+    assert!(error.is_unknown(), "{error}");
+    assert!(
+        error.to_string().starts_with("outcome unknown: node1: lost the connection"),
+        "{error}"
+    );
+    assert!(fails(|| client.delete(b"gone")).is_unknown());
+    // A get changes nothing, so it is not in doubt.
+    let error = fails(|| client.get(b"key"));
+    assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
+    cluster.proxy(0).set(Fault::None);
+    // It was done, as it happens.
+    assert_eq!(client.get(b"key").unwrap().unwrap().value, b"after");
+}
+
+#[test]
+fn a_reply_lost_once_is_made_good() {
+    let cluster = proxied(3, 3);
+    let client = cluster.client();
+    client.put(b"key", b"before").unwrap();
+    for fault in [Fault::LoseReplies, Fault::Cut] {
+        cluster.proxy(1).set(fault);
+        thread::scope(|scope| {
+            let put = scope.spawn(|| client.put(b"key", format!("{fault:?}").as_bytes()));
+            wait_until("another replica has it", || {
+                let held = &cluster.node(0).node().size();
+                if held.bytes == 3 + format!("{fault:?}").len() as u64 {
+                    Ok(())
+                } else {
+                    Err(format!("{held:?}"))
+                }
+            });
+            cluster.proxy(1).set(Fault::None);
+            put.join().unwrap().unwrap();
+        });
+        cluster.assert_replicas(b"key", Some(format!("{fault:?}").as_bytes()));
+    }
+}
+
+#[test]
+fn a_replica_that_stalls_is_waited_for_until_the_deadline_and_no_longer() {
+    let cluster = proxied(3, 3);
+    let client = hasty(&cluster);
+    client.put(b"key", b"before").unwrap();
+    cluster.proxy(1).set(Fault::Stall);
+    let error = fails(|| client.put(b"key", b"after"));
+    assert!(error.is_unknown(), "the others have it: {error}");
+    // Reads go round it.
+    let got = client.get(b"key").unwrap().unwrap();
+    assert_eq!(got.value, b"after");
+    cluster.proxy(1).set(Fault::None);
+    client.put(b"key", b"at last").unwrap();
+    cluster.assert_replicas(b"key", Some(b"at last"));
+}
+
+#[test]
+fn a_slow_network_is_only_slow() {
+    let cluster = proxied(3, 2);
+    for number in 0..3 {
+        cluster.proxy(number).set(Fault::Delay(Duration::from_millis(20)));
+    }
+    let client = cluster.client();
+    for n in 0..5 {
+        client.put(b"key", &[n]).unwrap();
+        assert_eq!(client.get(b"key").unwrap().unwrap().value, [n]);
+    }
+    let pairs: Vec<(String, &str)> = (0..100).map(|n| (format!("k{n}"), "v")).collect();
+    client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+}
+
+#[test]
+fn batches_keep_their_deadline_too() {
+    let cluster = proxied(4, 2);
+    let client = hasty(&cluster);
+    for number in 0..4 {
+        cluster.proxy(number).set(Fault::Stall);
+    }
+    let pairs: Vec<(String, &str)> = (0..200).map(|n| (format!("k{n}"), "v")).collect();
+    let begin = Instant::now();
+    for placed in client.put_many(&pairs) {
+        assert!(placed.unwrap_err().is_unknown());
+    }
+    let keys: Vec<&String> = pairs.iter().map(|(key, _)| key).collect();
+    for got in client.get_many(&keys) {
+        assert!(matches!(got, Err(ClientError::NotEnoughReplicas { .. })));
+    }
+    assert!(begin.elapsed() < 2 * DEADLINE + 2 * GRACE, "{:?}", begin.elapsed());
+}

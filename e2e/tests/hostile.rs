@@ -1,0 +1,513 @@
+//! Peers that send nonsense, too much, too slowly, or not at all. After each a normal client is still
+//! answered, in time.
+
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cluster::ids::Epoch;
+use cluster::limits::Limits;
+use e2e::{Options, RawConnection, TestCluster, frame, wait_until};
+use net_common::frame::{FORMAT_BINARY, FORMAT_TEXT, Kind, MAX_PAYLOAD};
+use net_common::message::Message;
+use net_common::message::control::{Hello, Info, InfoAsk, TablePush};
+use net_common::message::data::{Get, ReadBatch};
+use net_common::server;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// How long frames and silence may take in tests that try it.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// How soon a normal client must be answered whatever others do. Milliseconds on a quiet machine; this
+/// one may be running many tests in debug builds.
+const IN_TIME: Duration = Duration::from_secs(2);
+
+/// A cluster that has lived through something is as it was before.
+fn assert_alive(cluster: &TestCluster) {
+    let client = cluster.client();
+    let begin = Instant::now();
+    client.put(b"alive", b"yes").unwrap();
+    assert_eq!(client.get(b"alive").unwrap().unwrap().value, b"yes");
+    assert!(begin.elapsed() < IN_TIME, "answered after {:?}", begin.elapsed());
+    assert_eq!(client.status().unwrap().health, "healthy");
+}
+
+/// Both kinds of servers.
+fn servers(cluster: &TestCluster) -> [SocketAddr; 2] {
+    [cluster.node_address(0), cluster.manager_address()]
+}
+
+fn impatient(peers: server::Limits) -> TestCluster {
+    TestCluster::with(Options { nodes: 2, peers, ..Options::default() })
+}
+
+#[test]
+fn random_bytes() {
+    let cluster = TestCluster::start(2, 2);
+    let mut random = StdRng::seed_from_u64(3);
+    for round in 0..200 {
+        let mut bytes = vec![0; random.random_range(1..3000)];
+        random.fill(&mut bytes[..]);
+        let mut connection = RawConnection::open(servers(&cluster)[round % 2]);
+        // The server may close before all of it has left.
+        let _ = connection.try_send(&bytes);
+        connection.finish();
+        while connection.receive().is_some() {}
+    }
+    assert_alive(&cluster);
+}
+
+#[test]
+fn random_payloads_of_every_type() {
+    let cluster = TestCluster::start(2, 2);
+    let mut random = StdRng::seed_from_u64(4);
+    for address in servers(&cluster) {
+        for kind in Kind::ALL {
+            // It would make the connection a node's.
+            if kind == Kind::StorageRegister {
+                continue;
+            }
+            let mut connection = RawConnection::open(address);
+            for _ in 0..40 {
+                let mut payload = vec![0; random.random_range(0..200)];
+                random.fill(&mut payload[..]);
+                // Small numbers at the front get further: counts and lengths that almost fit.
+                for byte in payload.iter_mut().take(12).step_by(2) {
+                    *byte = 0;
+                }
+                connection.send(&frame(kind as u16, FORMAT_BINARY, &payload));
+                let reply = connection.receive().expect("every request is answered");
+                assert_eq!(reply.format, FORMAT_BINARY);
+            }
+        }
+    }
+    assert_alive(&cluster);
+}
+
+#[test]
+fn unknown_types_are_named_and_the_connection_goes_on() {
+    let cluster = TestCluster::start(1, 1);
+    for address in servers(&cluster) {
+        let mut connection = RawConnection::open(address);
+        for kind in [0, 29, 999, u16::MAX, Kind::HeartbeatAck as u16, Kind::AuthHello as u16] {
+            connection.send(&frame(kind, FORMAT_BINARY, b"anything"));
+            let reply = connection.receive().unwrap();
+            assert!(reply.error().starts_with("unknown: "), "{kind}: {}", reply.error());
+        }
+    }
+    assert_alive(&cluster);
+}
+
+#[test]
+fn unknown_formats_and_too_large_frames_are_told_and_closed() {
+    let cluster = TestCluster::start(1, 1);
+    let announce = |size: u32| [&[0, 2, 0, 2][..], &size.to_be_bytes()].concat();
+    for address in servers(&cluster) {
+        for (bytes, word) in [
+            (frame(2, 1, b"key"), "unknown: format 1"),
+            (frame(2, 3, b"key"), "unknown: format 3"),
+            (announce(u32::MAX), "too large: a frame of 4294967295 bytes"),
+            (announce(MAX_PAYLOAD as u32 + 1), "too large: "),
+        ] {
+            let mut connection = RawConnection::open(address);
+            connection.send(&bytes);
+            let reply = connection.receive().unwrap();
+            assert!(reply.error().starts_with(word), "{}", reply.error());
+            connection.expect_end();
+        }
+        // Also where much more follows, which must not destroy the answer.
+        let mut connection = RawConnection::open(address);
+        let _ = connection.try_send(&[announce(u32::MAX), vec![0; 100_000]].concat());
+        assert!(connection.receive().unwrap().error().starts_with("too large: "));
+    }
+    assert_alive(&cluster);
+}
+
+#[test]
+fn short_and_trailing_payloads_are_malformed_and_the_connection_goes_on() {
+    let cluster = TestCluster::start(1, 1);
+    let key = b"key";
+    let good: [(SocketAddr, Vec<u8>); 5] = [
+        (cluster.node_address(0), bytes(&ReadBatch { epoch: Epoch(1), keys: vec![key, key] })),
+        (cluster.node_address(0), bytes(&Get(key))),
+        (cluster.node_address(0), bytes(&InfoAsk)),
+        (cluster.manager_address(), bytes(&Hello)),
+        (cluster.node_address(0), bytes(&net_common::message::data::Put { key, value: b"v" })),
+    ];
+    for (address, good) in good {
+        let (kind, payload) = (good[1].into(), &good[8..]);
+        let mut connection = RawConnection::open(address);
+        let mut is_malformed = |payload: &[u8]| {
+            connection.send(&frame(kind, FORMAT_BINARY, payload));
+            let reply = connection.receive().unwrap();
+            assert!(reply.error().starts_with("malformed: "), "{payload:?}: {}", reply.error());
+        };
+        for end in 0..payload.len() {
+            is_malformed(&payload[..end]);
+        }
+        is_malformed(&[payload, b"x"].concat());
+        connection.send(&good);
+        assert_ne!(connection.receive().unwrap().kind, Kind::Error as u16);
+    }
+    assert_alive(&cluster);
+}
+
+fn bytes<'m>(message: &impl Message<'m>) -> Vec<u8> {
+    let mut out = Vec::new();
+    message.write(&mut out);
+    out
+}
+
+#[test]
+fn a_frame_may_come_byte_by_byte() {
+    let cluster = TestCluster::start(1, 1);
+    cluster.client().put(b"key", b"value").unwrap();
+    let mut connection = RawConnection::open(cluster.node_address(0));
+    for _ in 0..3 {
+        for byte in bytes(&Get(b"key")) {
+            connection.send(&[byte]);
+            thread::yield_now();
+        }
+        assert_eq!(connection.receive().unwrap().kind, Kind::GetOk as u16);
+    }
+}
+
+#[test]
+fn a_connection_that_ends_in_mid_frame_is_nobodys_trouble() {
+    let cluster = TestCluster::start(1, 1);
+    let whole = bytes(&Get(b"key"));
+    for end in 1..whole.len() {
+        let mut connection = RawConnection::open(cluster.node_address(0));
+        connection.send(&whole[..end]);
+        connection.finish();
+        connection.expect_end();
+    }
+    assert_alive(&cluster);
+}
+
+#[test]
+fn who_stalls_in_mid_frame_is_told_slow() {
+    let cluster = impatient(server::Limits { frame: SHORT, ..server::Limits::default() });
+    let mut stalled: Vec<RawConnection> = (1..12)
+        .map(|sent| {
+            let mut connection = RawConnection::open(cluster.node_address(0));
+            connection.send(&bytes(&Get(b"key"))[..sent]);
+            connection
+        })
+        .collect();
+    let begin = Instant::now();
+    assert_alive(&cluster);
+    for connection in &mut stalled {
+        let reply = connection.receive().unwrap();
+        assert!(reply.error().starts_with("slow: no whole frame for "), "{}", reply.error());
+        connection.expect_end();
+    }
+    assert!(begin.elapsed() >= SHORT, "not before the time is over");
+    assert_alive(&cluster);
+}
+
+#[test]
+fn who_drips_a_frame_is_told_slow() {
+    let cluster = impatient(server::Limits { frame: SHORT, ..server::Limits::default() });
+    let mut connection = RawConnection::open(cluster.node_address(0));
+    connection.send(&[0, 2, 0, 2, 0, 1, 0, 0]);
+    wait_until("it is closed", || match connection.try_send(b"x") {
+        Ok(()) => Err("it goes on".into()),
+        Err(_) => Ok(()),
+    });
+    // The answer, unless the last drop has destroyed it.
+    if let Some(reply) = connection.receive() {
+        assert!(reply.error().starts_with("slow: "), "{}", reply.error());
+    }
+    assert_alive(&cluster);
+}
+
+#[test]
+fn who_says_nothing_is_told_idle() {
+    let cluster = impatient(server::Limits { idle: SHORT, ..server::Limits::default() });
+    let mut silent = RawConnection::open(cluster.node_address(0));
+    let mut spoke = RawConnection::open(cluster.node_address(0));
+    spoke.ask(&InfoAsk);
+    for connection in [&mut silent, &mut spoke] {
+        let reply = connection.receive().unwrap();
+        assert!(reply.error().starts_with("idle: no request for "), "{}", reply.error());
+        connection.expect_end();
+    }
+    assert_alive(&cluster);
+}
+
+#[test]
+fn our_own_client_does_not_mind_being_closed_when_idle() {
+    let cluster = impatient(server::Limits { idle: SHORT, ..server::Limits::default() });
+    let client = cluster.client();
+    for n in 0..3 {
+        client.put(b"key", format!("{n}").as_bytes()).unwrap();
+        wait_until("its connections are closed", || {
+            let open = cluster.node(0).node().info().connections;
+            let others = cluster.node(1).node().info().connections;
+            if open + others == 0 { Ok(()) } else { Err(format!("{open} + {others}")) }
+        });
+    }
+    assert_eq!(client.get(b"key").unwrap().unwrap().value, b"2");
+}
+
+/// A cluster of one node with so few connections.
+fn narrow(connections: usize) -> TestCluster {
+    TestCluster::with(Options {
+        nodes: 1,
+        copies: 1,
+        peers: server::Limits { connections, ..server::Limits::default() },
+        ..Options::default()
+    })
+}
+
+/// Takes up all the connections that there are. Returns them, and what the next one was told.
+fn fill(node: SocketAddr) -> (Vec<RawConnection>, String) {
+    let mut served = Vec::new();
+    let told = wait_until("the limit is reached", || {
+        let mut connection = RawConnection::open(node);
+        // The request may meet a connection that has been closed.
+        let _ = connection.try_send(&bytes(&InfoAsk));
+        match connection.receive() {
+            Some(reply) if reply.kind == Kind::NodeInfoReply as u16 => {
+                served.push(connection);
+                Err(format!("{} are served", served.len()))
+            }
+            Some(reply) => Ok(reply.error().to_owned()),
+            None => Err("closed without a word".into()),
+        }
+    });
+    (served, told)
+}
+
+#[test]
+fn beyond_the_limit_a_connection_is_told_busy() {
+    let limit = 20;
+    let cluster = narrow(limit);
+    // A thread that has just ended a connection may not be ready for the next yet.
+    let (mut served, text) = fill(cluster.node_address(0));
+    assert!(text.starts_with("busy: this server has its 20 connections"), "{text}");
+    assert!((limit - 5..=limit).contains(&served.len()), "{} were served", served.len());
+    // Those that are in are served on; when one goes, there is room.
+    for connection in &mut served {
+        assert_eq!(connection.ask(&InfoAsk).kind, Kind::NodeInfoReply as u16);
+    }
+    served.truncate(limit / 2);
+    assert_alive(&cluster);
+}
+
+#[test]
+fn a_client_turned_away_comes_back() {
+    let cluster = narrow(4);
+    thread::scope(|scope| {
+        for thread in 0..12 {
+            let cluster = &cluster;
+            scope.spawn(move || {
+                let client = cluster.client();
+                for n in 0..5 {
+                    client.put(format!("t{thread}k{n}").as_bytes(), b"value").unwrap();
+                }
+                client.finalize();
+            });
+        }
+    });
+    let client = cluster.client();
+    for thread in 0..12 {
+        for n in 0..5 {
+            assert!(client.get(format!("t{thread}k{n}").as_bytes()).unwrap().is_some());
+        }
+    }
+}
+
+/// A frame of reads whose answer is beyond all bounds: 30,000 times a kilobyte, from 40 KiB of request.
+#[test]
+fn an_answer_that_does_not_fit_a_frame_is_refused() {
+    let cluster = TestCluster::start(1, 1);
+    let client = cluster.client();
+    client.put(b"k", &[7; 1024]).unwrap();
+    let mut connection = RawConnection::open(cluster.node_address(0));
+    for count in [5_000, 300_000] {
+        let reply = connection.ask(&ReadBatch { epoch: Epoch(1), keys: vec![b"k"; count] });
+        assert!(reply.error().starts_with("too large: "), "{}", reply.error());
+    }
+    let reply = connection.ask(&ReadBatch { epoch: Epoch(1), keys: vec![b"k"; 3_000] });
+    assert_eq!(reply.kind, Kind::ReadReply as u16);
+    assert_alive(&cluster);
+}
+
+#[test]
+fn a_huge_batch_is_answered() {
+    let cluster = TestCluster::start(1, 1);
+    let mut connection = RawConnection::open(cluster.node_address(0));
+    // As many empty keys as a frame can have: each is refused, one by one.
+    let count = (MAX_PAYLOAD - 12) / 2;
+    let reply = connection.ask(&ReadBatch { epoch: Epoch(1), keys: vec![b""; count] });
+    assert_eq!(reply.kind, Kind::ReadReply as u16);
+    assert_alive(&cluster);
+}
+
+#[test]
+fn a_pipeline_is_answered_in_order() {
+    let cluster = TestCluster::start(1, 1);
+    let client = cluster.client();
+    let mut pipeline = Vec::new();
+    for n in 0..200 {
+        client.put(format!("key{n}").as_bytes(), format!("value{n}").as_bytes()).unwrap();
+    }
+    for n in 0..2000 {
+        let key = format!("key{}", n % 200);
+        pipeline.extend(bytes(&ReadBatch { epoch: Epoch(1), keys: vec![key.as_bytes()] }));
+    }
+    let mut connection = RawConnection::open(cluster.node_address(0));
+    connection.send(&pipeline);
+    for n in 0..2000 {
+        let reply = connection.receive().unwrap();
+        assert!(reply.payload.ends_with(format!("value{}", n % 200).as_bytes()), "answer {n}");
+    }
+}
+
+/// It asks and asks and never reads. The server stops reading its requests once the sockets are full,
+/// and gives it up.
+#[test]
+fn who_never_reads_is_given_up() {
+    let limits = Limits { value_bytes: 1 << 20, ..Limits::default() };
+    let cluster = TestCluster::with(Options {
+        nodes: 2,
+        limits,
+        peers: server::Limits { frame: SHORT, ..server::Limits::default() },
+        ..Options::default()
+    });
+    cluster.client().put(b"large", &vec![1; 1 << 20]).unwrap();
+    let mut connection = RawConnection::open(cluster.node_address(0));
+    let request = bytes(&Get(b"large"));
+    wait_until("the server gives it up", || match connection.try_send(&request) {
+        Ok(()) => Err("it takes requests".into()),
+        Err(_) => Ok(()),
+    });
+    assert_alive(&cluster);
+}
+
+#[test]
+fn a_server_stops_at_once_whatever_its_peers_do() {
+    let mut cluster = TestCluster::start(1, 1);
+    let node = cluster.node_address(0);
+    let _silent: Vec<RawConnection> = (0..20).map(|_| RawConnection::open(node)).collect();
+    let mut half = RawConnection::open(node);
+    half.send(&[0, 2, 0, 2, 0]);
+    thread::scope(|scope| {
+        // One that always has the next request on its way, and reads the answers.
+        let mut busy = RawConnection::open(node);
+        let requests = bytes(&InfoAsk).repeat(100);
+        let mut sender = busy.stream().try_clone().unwrap();
+        scope.spawn(move || while sender.write_all(&requests).is_ok() {});
+        assert!(busy.receive().is_some());
+        scope.spawn(move || {
+            while busy.receive().is_some() {}
+            // What it could not send any more would be tried again for a minute by the kernel.
+            let _ = busy.stream().shutdown(Shutdown::Both);
+        });
+        let begin = Instant::now();
+        cluster.stop_node(0);
+        assert!(begin.elapsed() < IN_TIME, "it took {:?}", begin.elapsed());
+    });
+}
+
+#[test]
+fn a_crowd_is_turned_away_at_once() {
+    let cluster = narrow(2);
+    let node = cluster.node_address(0);
+    let (_served, _) = fill(node);
+    let begin = Instant::now();
+    // Nobody in it closes, or says anything.
+    let mut crowd: Vec<RawConnection> = (0..100).map(|_| RawConnection::open(node)).collect();
+    let told = crowd.iter_mut().filter_map(RawConnection::receive);
+    assert!(told.map(|reply| assert!(reply.error().starts_with("busy: "))).count() > 90);
+    assert!(begin.elapsed() < IN_TIME, "it took {:?}", begin.elapsed());
+}
+
+#[test]
+fn a_server_stops_at_once_with_many_turned_away() {
+    let mut cluster = narrow(2);
+    let node = cluster.node_address(0);
+    let _crowd: Vec<RawConnection> = (0..100).map(|_| RawConnection::open(node)).collect();
+    let begin = Instant::now();
+    cluster.stop_node(0);
+    assert!(begin.elapsed() < IN_TIME, "it took {:?}", begin.elapsed());
+}
+
+/// Several seconds of everything at once, against all servers.
+#[test]
+fn a_mixed_storm() {
+    let cluster = TestCluster::start(3, 2);
+    let until = Instant::now() + Duration::from_secs(4);
+    thread::scope(|scope| {
+        for seed in 0..4 {
+            let cluster = &cluster;
+            scope.spawn(move || {
+                let mut random = StdRng::seed_from_u64(100 + seed);
+                while Instant::now() < until {
+                    let address = match random.random_range(0..6) {
+                        node @ 0..3 => cluster.node_address(node),
+                        _ => cluster.manager_address(),
+                    };
+                    storm(&mut random, address);
+                }
+            });
+        }
+        let client = cluster.client();
+        let mut n = 0u64;
+        while Instant::now() < until {
+            client.put(b"steady", &n.to_be_bytes()).unwrap();
+            assert_eq!(client.get(b"steady").unwrap().unwrap().value, n.to_be_bytes());
+            n += 1;
+        }
+    });
+    assert_alive(&cluster);
+    // Nobody registered, nothing was changed.
+    let table = RawConnection::open(cluster.manager_address()).ask(&Hello);
+    assert_eq!(TablePush::read(&table.payload).unwrap().view.members.len(), 3);
+}
+
+/// One connection that does something foolish and goes away.
+fn storm(random: &mut StdRng, address: SocketAddr) {
+    let mut connection = RawConnection::open(address);
+    for _ in 0..random.random_range(1..6) {
+        let kind = random.random_range(0..32);
+        if kind == Kind::StorageRegister as u16 || kind == Kind::AcceptLoss as u16 {
+            continue;
+        }
+        let format = [FORMAT_TEXT, FORMAT_BINARY, FORMAT_BINARY, 7][random.random_range(0..4)];
+        let mut payload = vec![0; random.random_range(0..64)];
+        random.fill(&mut payload[..]);
+        let mut bytes = frame(kind, format, &payload);
+        match random.random_range(0..4) {
+            0 => bytes.truncate(random.random_range(1..bytes.len())),
+            1 => bytes[4..8].copy_from_slice(&random.random_range(0..100u32).to_be_bytes()),
+            _ => {}
+        }
+        if connection.try_send(&bytes).is_err() {
+            return;
+        }
+    }
+    if random.random_bool(0.5) {
+        connection.finish();
+        while connection.receive().is_some() {}
+    }
+}
+
+/// What a node says of itself counts what it serves.
+#[test]
+fn connections_that_ended_are_forgotten() {
+    let cluster = TestCluster::start(1, 1);
+    for _ in 0..50 {
+        RawConnection::open(cluster.node_address(0)).ask(&InfoAsk);
+    }
+    let mut connection = RawConnection::open(cluster.node_address(0));
+    wait_until("only this and the clients' are left", || {
+        let reply = connection.ask(&InfoAsk);
+        let count = Info::read(&reply.payload).unwrap().connections;
+        if count < 5 { Ok(()) } else { Err(format!("{count} are open")) }
+    });
+}
