@@ -9,6 +9,7 @@ use getopts::{Matches, Options};
 use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
+use crate::chaos;
 use crate::load;
 use crate::report::Mode;
 use crate::runner::Drive;
@@ -41,6 +42,10 @@ pub enum Command {
     },
     /// Measure bare round trips for so long.
     Floor(Duration),
+    /// Make faults in a cluster of its own, and check every answer.
+    Chaos(chaos::Settings),
+    /// Check the history in this file.
+    Check(PathBuf),
 }
 
 /// What the command line says.
@@ -59,7 +64,7 @@ pub struct Args {
 const BRIEF: &str = "\
 Usage: bench COMMAND [flags]
 
-Drives a running cluster, checks every answer, and measures.
+Drives a running cluster (chaos: one of its own), checks every answer, and measures.
 
 Commands:
     throughput          operations a second, sequential and saturated
@@ -67,11 +72,13 @@ Commands:
     load                how evenly inserted keys are spread over the nodes
     scenario NAME       single, test1, test2, test3 or test4
     floor               bare loopback round trips a second, without a cluster
+    chaos               kill, stop and cut the processes of a cluster that it starts itself
+    check FILE          is this history, saved by chaos --history, linearizable?
 
 Exit code 0: done, all answers right; 1: an answer was wrong, or it failed; 2: bad arguments.";
 
 /// Which commands a flag goes with.
-const OWNERS: [(&str, &[&str]); 13] = [
+const OWNERS: [(&str, &[&str]); 18] = [
     ("ops", &["throughput"]),
     ("mode", &["throughput"]),
     ("keys", &["throughput"]),
@@ -81,10 +88,15 @@ const OWNERS: [(&str, &[&str]); 13] = [
     ("inserts", &["load"]),
     ("threads", &["throughput", "load"]),
     ("batch", &["throughput", "load"]),
-    ("seed", &["throughput", "scenario"]),
+    ("seed", &["throughput", "scenario", "chaos"]),
     ("pids", &["scenario"]),
-    ("seconds", &["floor"]),
-    ("out", &["throughput", "report", "load"]),
+    ("seconds", &["floor", "chaos"]),
+    ("out", &["throughput", "report", "load", "chaos"]),
+    ("nodes", &["chaos"]),
+    ("rep", &["chaos"]),
+    ("heartbeat-ms", &["chaos"]),
+    ("history", &["chaos"]),
+    ("bin", &["chaos"]),
 ];
 
 /// Most operations of one run: a day's worth, and far from any overflow.
@@ -132,6 +144,9 @@ fn options() -> Options {
     let ops = format!("operations of each measurement (GTSTORE_TP_OPS) [{}]", plan.ops);
     let inserts = format!("keys to insert (GTSTORE_LB_INSERTS) [{}]", load.inserts);
     let value = format!("bytes of a value [{}]", plan.value_len);
+    let chaos = chaos::Settings::default();
+    let seconds = format!("how long [2; {} for chaos]", chaos.seconds);
+    let heartbeat = format!("chaos: between heartbeats [{}]", chaos.heartbeat_ms);
     let mut options = Options::new();
     options
         .optopt("", "ops", &ops, "N")
@@ -145,8 +160,13 @@ fn options() -> Options {
         .optopt("", "batch", &batch, "N")
         .optopt("", "seed", &format!("what random choices follow from [{}]", plan.seed), "N")
         .optopt("", "pids", "the service's processes, manager first [service_pids.txt]", "FILE")
-        .optopt("", "seconds", "how long to measure [2]", "N")
-        .optopt("o", "out", "folder for results [logs]", "DIR");
+        .optopt("", "seconds", &seconds, "N")
+        .optopt("o", "out", "folder for results, for chaos data and logs [logs; none]", "DIR")
+        .optopt("", "nodes", &format!("chaos: nodes [{}]", chaos.nodes), "N")
+        .optopt("r", "rep", &format!("chaos: copies of each key [{}]", chaos.copies), "K")
+        .optopt("", "heartbeat-ms", &heartbeat, "MS")
+        .optopt("", "history", "chaos: save what clients did and were told", "FILE")
+        .optopt("", "bin", "chaos: where manager and storage are [beside bench]", "DIR");
     flags::add_manager(&mut options);
     flags::add_common(&mut options);
     options
@@ -180,7 +200,12 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
             let seconds = number(matches, "seconds", None, 2, 1, 3600)?;
             Ok(Command::Floor(Duration::from_secs(seconds)))
         }
-        ["throughput" | "report" | "load" | "floor", extra, ..] | ["scenario", _, extra, ..] => {
+        ["chaos"] => chaos_settings(matches).map(Command::Chaos),
+        ["check", file] => Ok(Command::Check(PathBuf::from(file))),
+        ["check"] => Err(UsageError("which history? give a file".into())),
+        ["throughput" | "report" | "load" | "floor" | "chaos", extra, ..]
+        | ["check", _, extra, ..]
+        | ["scenario", _, extra, ..] => {
             Err(UsageError(format!("{extra:?} is one word too many; see --help")))
         }
         _ => Err(UsageError(format!("{name:?} is no command; see --help"))),
@@ -222,6 +247,23 @@ fn load_settings(matches: &Matches) -> Result<load::Settings, UsageError> {
             load::MAX_INSERTS,
         )?,
         drive: drive(matches, default)?,
+    })
+}
+
+fn chaos_settings(matches: &Matches) -> Result<chaos::Settings, UsageError> {
+    let default = chaos::Settings::default();
+    let path = |flag| matches.opt_str(flag).map(PathBuf::from);
+    let copies = number(matches, "rep", None, default.copies, 2, 8)?;
+    Ok(chaos::Settings {
+        seconds: number(matches, "seconds", None, default.seconds, 1, 86_400)?,
+        seed: flags::value(matches, "seed", None, default.seed)?,
+        // One more than copies at least: somebody must take over from the dead.
+        nodes: number(matches, "nodes", None, default.nodes.max(copies + 1), copies + 1, 32)?,
+        copies,
+        heartbeat_ms: number(matches, "heartbeat-ms", None, default.heartbeat_ms, 50, 10_000)?,
+        history: path("history"),
+        bin: path("bin"),
+        out: path("out"),
     })
 }
 
@@ -271,6 +313,12 @@ mod tests {
             args("scenario test3 --seed 7 --pids p").unwrap(),
             Command::Scenario { scenario: Scenario::Test3, seed: 7, pids: "p".into() }
         );
+        let Command::Chaos(settings) = args("chaos --seed 3 --nodes 6 --history h").unwrap() else {
+            panic!("another command");
+        };
+        assert_eq!((settings.seed, settings.nodes, settings.copies), (3, 6, 3));
+        assert_eq!((settings.history, settings.out), (Some("h".into()), None));
+        assert_eq!(args("check f").unwrap(), Command::Check("f".into()));
         let Command::Load(settings) = args("load --inserts 9 --threads 2 --batch 3").unwrap()
         else {
             panic!("another command");
@@ -293,6 +341,10 @@ mod tests {
             ("throughput --ops x", "--ops x: "),
             ("throughput --mode fast", "--mode fast: it takes"),
             ("throughput --manager x", "--manager x:"),
+            ("chaos --nodes 3", "--nodes 3: it takes 4 to 32"),
+            ("chaos x", "\"x\" is one word too many"),
+            ("check", "which history?"),
+            ("check f --seed 2", "--seed goes with throughput and scenario and chaos"),
             ("floor --seconds 0", "--seconds 0: it takes 1 to 3600"),
         ] {
             let error = args(line).expect_err(line).to_string();

@@ -8,6 +8,7 @@ use client::{ClientError, Config, GTStoreClient};
 use thiserror::Error;
 
 use crate::args::{Args, Command};
+use crate::chaos::{self, ChaosError};
 use crate::chart::{self, ChartError};
 use crate::figures::thousands;
 use crate::floor;
@@ -62,6 +63,9 @@ pub enum CommandError {
     /// The floor.
     #[error("cannot measure the floor: {0}")]
     Floor(io::Error),
+    /// Faults, or a history.
+    #[error(transparent)]
+    Chaos(#[from] ChaosError),
     /// Standard output.
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),
@@ -92,6 +96,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         Command::Scenario { scenario, seed, pids } => {
             play(config, *scenario, *seed, pids, &mut print)
         }
+        Command::Chaos(settings) => Ok(chaos::run(settings, &mut print)?),
+        Command::Check(history) => Ok(chaos::check_file(history, &mut print)?),
         Command::Floor(duration) => measure_floor(*duration, &mut print),
     }
 }

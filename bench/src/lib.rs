@@ -10,6 +10,7 @@
 //! are what the project promises.
 
 pub mod args;
+pub mod chaos;
 pub mod chart;
 pub mod command;
 pub mod floor;

@@ -26,7 +26,7 @@ use crate::lease;
 use crate::limits::{Limits, MAX_MEMBERS};
 use crate::mutation::{Mutation, is_on};
 use crate::tenure::ArcSet;
-use crate::view::{MemberState, Routes, View};
+use crate::view::{Member, MemberState, Routes, View};
 
 mod health;
 pub mod plan;
@@ -290,8 +290,9 @@ impl Membership {
                     return Answer::Wait(format!("{what}, whose connection has not ended yet"));
                 }
                 true => return Answer::Taken(what),
-                // Nobody can listen where another process still does: the one before has ended.
-                false if same_address => holder.gone = true,
+                // Nobody can listen where another process still does: the one before has ended, or this
+                // registration is a late one of a process that has. Its first heartbeat will tell.
+                false if same_address => {}
                 false => return Answer::Wait(format!("{what}, which may come back")),
             }
         }
@@ -313,6 +314,9 @@ impl Membership {
     fn heartbeat(&mut self, now: Millis, incarnation: Incarnation, report: Report) -> Answer {
         let (newest, active) = (self.newest().clone(), self.active.epoch());
         let is_member = self.members().contains(&incarnation);
+        if !is_member {
+            self.retire_predecessors(incarnation);
+        }
         match self.nodes.get_mut(&incarnation).filter(|node| !node.gone) {
             None => Answer::Unknown,
             Some(node) => {
@@ -325,6 +329,17 @@ impl Membership {
                 node.is_unheard = false;
                 Answer::Known(newest, active)
             }
+        }
+    }
+
+    /// A newcomer is alive and listens at its address: whoever listened there before has ended. That it
+    /// has registered is not enough, since a registration may arrive long after its process has ended,
+    /// and would retire the one that took its place.
+    fn retire_predecessors(&mut self, incarnation: Incarnation) {
+        let Some(node) = self.nodes.get(&incarnation).filter(|node| !node.gone) else { return };
+        let address = node.who.address.clone();
+        for other in self.nodes.values_mut().filter(|other| !other.connected) {
+            other.gone |= other.who.address == address && other.who.incarnation != incarnation;
         }
     }
 
@@ -423,11 +438,18 @@ impl Membership {
         self.nodes.get(&incarnation).is_none_or(|node| node.is_out(now, lease))
     }
 
-    /// Registered nodes that are in no view yet and still there.
+    /// Registered nodes that are in no view yet and still there, and whose name and address no member has
+    /// that may be alive.
     fn waiting(&self, now: Millis) -> impl Iterator<Item = &Newcomer> {
+        let view = self.newest().view();
+        let may_live = |i: &Incarnation| self.nodes.get(i).is_some_and(|node| !node.gone);
+        let holders: Vec<&Member> =
+            view.members.iter().filter(|m| may_live(&m.incarnation)).collect();
         let members = incarnations(std::slice::from_ref(self.newest()));
         let waits = move |who: &Newcomer| {
-            !members.contains(&who.incarnation) && !self.is_out(who.incarnation, now)
+            !members.contains(&who.incarnation)
+                && !self.is_out(who.incarnation, now)
+                && holders.iter().all(|m| m.id != who.id && m.address != who.address)
         };
         self.nodes.values().map(|n| &n.who).filter(move |who| waits(who))
     }

@@ -103,8 +103,8 @@ pub struct Operation<V> {
 enum Phase<V> {
     /// A put or delete.
     Write { version: Version, body: Body<V>, born: Clock, round: WriteRound },
-    /// A get, at this place of the replicas.
-    Read { round: ReadRound, place: usize },
+    /// A get, at this place of the replicas, under this epoch.
+    Read { round: ReadRound, place: usize, epoch: Epoch },
     /// A get that found a pending record at this place and completes it before it shows it.
     WriteBack { found: Found<V>, place: usize, round: WriteRound },
 }
@@ -121,7 +121,7 @@ impl<V: Clone> Operation<V> {
 
     /// A get.
     pub fn read() -> Operation<V> {
-        let phase = Phase::Read { round: ReadRound::new(0), place: 0 };
+        let phase = Phase::Read { round: ReadRound::new(0), place: 0, epoch: Epoch::NONE };
         Operation { phase, outcome: None }
     }
 
@@ -157,7 +157,8 @@ impl<V: Clone> Operation<V> {
                 round.begin(members.len());
                 members
             }
-            Phase::Read { round, place } => {
+            Phase::Read { round, place, epoch } => {
+                *epoch = routes.epoch();
                 let replicas = arc.map_or(&[][..], |arc| routes.replicas(arc));
                 if *place == 0 || *place >= replicas.len() {
                     *round = ReadRound::new(replicas.len());
@@ -195,13 +196,19 @@ impl<V: Clone> Operation<V> {
 
     /// Takes the reply to a read; `None` if none came. Returns what follows.
     pub fn got(&mut self, answer: Option<ReadAnswer<V>>) -> Need {
-        let Phase::Read { round, place } = &mut self.phase else { return Need::Nothing };
+        let Phase::Read { round, place, epoch } = &mut self.phase else { return Need::Nothing };
         let reply = match answer {
             Some(ReadAnswer::Found(found))
                 if found.state == State::Committed || is_on(Mutation::NoWriteback) =>
             {
                 self.outcome = Some(Outcome::Got(found.body, *place));
                 return Need::Nothing;
+            }
+            Some(ReadAnswer::Found(found)) if found.epoch != *epoch => {
+                // The replica is in another view than we are: it may be read, but what it holds as
+                // pending can be completed only under its own.
+                self.phase = Operation::<V>::read().phase;
+                return Need::View;
             }
             Some(ReadAnswer::Found(found)) => {
                 let place = *place;

@@ -112,7 +112,7 @@ impl Tenure {
             to_drop: self
                 .keeps
                 .ones()
-                .filter(|&arc| !keeps.contains(arc) || fresh.contains(arc))
+                .filter(|&arc| !follows || !keeps.contains(arc) || fresh.contains(arc))
                 .collect(),
             to_fetch: keeps.difference(&synced).collect(),
         };
@@ -240,6 +240,18 @@ mod tests {
             node.adopt(routes(v)).unwrap();
             assert_eq!(node.admit_read(0), want);
         }
+    }
+
+    #[test]
+    fn f10_what_was_held_before_a_skipped_view_is_dropped() {
+        let mut node = node(1);
+        node.adopt(routes(born())).unwrap();
+        let mut v = born();
+        v.epoch = Epoch(3);
+        v.fresh.clear();
+        // A tombstone may have come and gone meanwhile: the range is exactly what is fetched now.
+        assert_eq!(node.adopt(routes(v)).unwrap().to_drop, [0, 2]);
+        assert_eq!(node.missing(), [0, 2]);
     }
 
     #[test]

@@ -304,8 +304,8 @@ impl TestCluster {
                 let reply: ReadAnswers<'_> = link.call(&batch).expect("it answers");
                 let record = match reply.answers[..] {
                     [ReadAnswer::Absent] => None,
-                    [ReadAnswer::Record(version, Body::Tombstone)] => Some((version, None)),
-                    [ReadAnswer::Record(version, Body::Value(value))] => {
+                    [ReadAnswer::Record(version, _, Body::Tombstone)] => Some((version, None)),
+                    [ReadAnswer::Record(version, _, Body::Value(value))] => {
                         Some((version, Some(value.to_vec())))
                     }
                     ref other => panic!("{} answers {other:?}", member.id),

@@ -176,13 +176,18 @@ fn a_replica_that_stalls_is_waited_for_until_the_deadline_and_no_longer() {
     let cluster = proxied(3, 3);
     let client = hasty(&cluster);
     client.put(b"key", b"before").unwrap();
+    client.put(b"other", b"value").unwrap();
     cluster.proxy(1).set(Fault::Stall);
     let error = fails(|| client.put(b"key", b"after"));
     assert!(error.is_unknown(), "the others have it: {error}");
-    // Reads go round it.
-    let got = client.get(b"key").unwrap().unwrap();
-    assert_eq!(got.value, b"after");
+    // Reads go round it, but not those of the key in mid-write: what not all replicas hold must not be
+    // shown (C3), so such a read waits as a write does.
+    assert_eq!(client.get(b"other").unwrap().unwrap().value, b"value");
+    let error = fails(|| client.get(b"key"));
+    assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
     cluster.proxy(1).set(Fault::None);
+    let got = client.get(b"key").unwrap().unwrap();
+    assert_eq!(got.value, b"after", "now it can be completed");
     client.put(b"key", b"at last").unwrap();
     cluster.assert_replicas(b"key", Some(b"at last"));
 }

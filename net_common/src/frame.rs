@@ -85,13 +85,11 @@ pub enum Kind {
     AuthOk = 28,
     /// Versions that every replica holds; there is no reply.
     Commit = 29,
-    /// The manager asks for a heartbeat at once.
-    Probe = 30,
 }
 
 impl Kind {
     /// All kinds, in order of their numbers, which have no gaps.
-    pub const ALL: [Kind; 30] = [
+    pub const ALL: [Kind; 29] = [
         Kind::ClientPut,
         Kind::ClientGet,
         Kind::PutOk,
@@ -121,7 +119,6 @@ impl Kind {
         Kind::AuthProof,
         Kind::AuthOk,
         Kind::Commit,
-        Kind::Probe,
     ];
 
     /// The kind with this number on the wire.

@@ -19,7 +19,7 @@ use net_common::connection::{Connection, Dial, NetError};
 use net_common::frame::{FORMAT_BINARY, Kind};
 use net_common::logging;
 use net_common::message::Message;
-use net_common::message::control::{Heartbeat, HeartbeatAck, Probe, Register, TablePush};
+use net_common::message::control::{Heartbeat, HeartbeatAck, Register, TablePush};
 use parking_lot::Mutex;
 
 use crate::fetch::Wake;
@@ -213,11 +213,6 @@ impl Keeper {
                 Some(Kind::TablePush) => TablePush::read(frame.payload)
                     .map_err(|e| e.to_string())
                     .and_then(|push| self.adopt(push, beat)),
-                Some(Kind::Probe) => {
-                    // A beat that still waits answers this one too.
-                    let _ = beat.try_send(());
-                    Probe::read(frame.payload).map(|Probe| ()).map_err(|e| e.to_string())
-                }
                 Some(Kind::HeartbeatAck) => {
                     HeartbeatAck::read(frame.payload).map_err(|e| e.to_string()).and_then(|ack| {
                         debug!("heartbeat {} heard, view {} is active", ack.sequence, ack.active);

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cluster::ids::Epoch;
-use cluster::view::{MemberState, Routes};
+use cluster::view::Routes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use fxhash::FxHashMap;
 use log::{debug, info};
@@ -130,7 +130,6 @@ fn fetch_round(
             .iter()
             .copied()
             .filter(|&place| routes.member(place).id != *node.id())
-            .filter(|&place| routes.member(place).state != MemberState::Joining)
             .collect();
         if let Some(&source) = sources.get(turn % sources.len().max(1)) {
             wanted.entry(source).or_default().push(arc as u16);

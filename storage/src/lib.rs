@@ -44,7 +44,8 @@ use snapshot::Writer;
 pub struct Config {
     /// Its name.
     pub label: NodeId,
-    /// The host that others reach it by; the port is the listener's.
+    /// The host that others reach it by, and the port where that is not the listener's: behind a
+    /// forwarder, say (`HOST` or `HOST:PORT`; `[::1]:PORT` for IPv6).
     pub advertise: String,
     /// Where the manager is.
     pub manager: Address,
@@ -88,7 +89,7 @@ impl Storage {
     /// [`StartError`]. That the manager cannot be reached is no error: it is tried again for ever.
     pub fn start(listener: TcpListener, config: Config) -> Result<Storage, StartError> {
         let port = listener.local_addr()?.port();
-        let address = Address::new(&config.advertise, port)?;
+        let address = advertised(&config.advertise, port)?;
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::from)?;
         let incarnation = Incarnation(u64::from_be_bytes(random));
@@ -144,8 +145,35 @@ impl Storage {
     }
 }
 
+/// The address to tell others. Colons without brackets, more than one, are an IPv6 host's own.
+fn advertised(advertise: &str, port: u16) -> Result<Address, NameError> {
+    if advertise.starts_with('[') || advertise.matches(':').count() == 1 {
+        advertise.parse()
+    } else {
+        Address::new(advertise, port)
+    }
+}
+
 impl Drop for Storage {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_may_advertise_another_port() {
+        for (advertise, want) in [
+            ("127.0.0.1", "127.0.0.1:6001"),
+            ("::1", "[::1]:6001"),
+            ("localhost:7", "localhost:7"),
+            ("[::1]:7", "[::1]:7"),
+        ] {
+            assert_eq!(advertised(advertise, 6001).unwrap().to_string(), want, "{advertise}");
+        }
+        assert!(advertised("host:x", 6001).is_err());
     }
 }

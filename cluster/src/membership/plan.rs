@@ -80,7 +80,10 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         return None;
     }
     let lost = lost_arcs(state, &out);
-    let needed = |place: usize| lost.iter().any(|&arc| is_synced(state, place, arc));
+    // Whoever may hold such an arc: its word that it does may have been lost with its connection.
+    let needed = |place: usize| {
+        lost.iter().any(|&arc| is_synced(state, place, arc) || may_hold(state, place, arc))
+    };
     let drop: Vec<bool> = (0..old.members.len())
         .map(|place| out[place] && (state.accept_loss || !needed(place)))
         .collect();
@@ -156,6 +159,14 @@ fn is_synced(state: &Membership, place: usize, arc: usize) -> bool {
     let member = &state.active().view().members[place];
     let node = &state.nodes[&member.incarnation];
     node.is_unheard || node.report.synced.contains(arc)
+}
+
+/// Whether a member keeps an arc and its process may still be there.
+fn may_hold(state: &Membership, place: usize, arc: usize) -> bool {
+    let routes = state.active();
+    let incarnation = routes.view().members[place].incarnation;
+    routes.write_set(arc).contains(&(place as u16))
+        && state.nodes.get(&incarnation).is_some_and(|node| !node.gone)
 }
 
 /// Turns joiners into active members and lets leavers go, once every node of the target holds all

@@ -77,6 +77,16 @@ fn r1_a_record_is_not_carried_into_another_epoch() {
 }
 
 #[test]
+fn a_pending_record_of_a_newer_view_sends_the_reader_for_that_view() {
+    let mut get = Operation::read();
+    get.begin(&routes(1), b"k");
+    assert_eq!(get.got(Some(found(V, State::Pending, 2))), Need::View);
+    get.begin(&routes(2), b"k");
+    assert_eq!(get.got(Some(found(V, State::Pending, 2))), Need::Attempt);
+    assert!(get.is_writing());
+}
+
+#[test]
 fn f12_blind_answers_alone_do_not_complete_a_write_back() {
     let mut get = Operation::read();
     get.begin(&routes(1), b"k");

@@ -6,7 +6,6 @@
 //! | [`Register`] → [`TablePush`] | node → manager | registering again is how a node reconnects |
 //! | [`Heartbeat`] → [`HeartbeatAck`] | node → manager | three lost in a row and the node is out |
 //! | [`TablePush`] | manager → node, unasked | heartbeats repeat it |
-//! | [`Probe`] | manager → node, unasked | asked again until it is answered |
 //! | [`StatusAsk`] → [`Status`], [`InfoAsk`] → [`Info`] | anyone → manager, node | asking changes nothing |
 //! | [`AcceptLoss`] → [`LossAccepted`] | operator → manager | repeated it finds nothing left to accept |
 
@@ -35,10 +34,6 @@ pub struct InfoAsk;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptLoss;
 
-/// PROBE: a heartbeat at once, please (rule L4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Probe;
-
 /// Messages whose kind says it all.
 macro_rules! bare {
     ($($name:ident = $kind:ident),*) => {$(
@@ -54,13 +49,7 @@ macro_rules! bare {
     )*};
 }
 
-bare!(
-    Hello = ClientHello,
-    StatusAsk = Status,
-    InfoAsk = NodeInfo,
-    AcceptLoss = AcceptLoss,
-    Probe = Probe
-);
+bare!(Hello = ClientHello, StatusAsk = Status, InfoAsk = NodeInfo, AcceptLoss = AcceptLoss);
 
 /// STORAGE_REGISTER: let me in, or: here I am again.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,206 @@
+//! What clients did and what they were told: one line an operation.
+//!
+//! The format, for files and for people: a first line that names it, then for each operation
+//!
+//! ```text
+//! CLIENT KEY KIND VALUE INVOKE RETURN OUTCOME
+//! 3 c7.0 put 118 5012345 5345678 ok
+//! 4 c7.0 get - 5112345 5145678 ok
+//! ```
+//!
+//! separated by single spaces. CLIENT is a number; KIND is `put`, `get` or `delete`; VALUE is the
+//! number that was put or found (no two puts have the same), `-` for none; INVOKE and RETURN are
+//! nanoseconds on one monotonic clock; OUTCOME is `ok`, `failed` (certainly not done) or `unknown` (may
+//! have been done, or be done later). Lines that begin with `#` are remarks. The order of lines is free.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, BufRead, Write};
+use std::str::FromStr;
+
+/// The first line of a history.
+pub const HEADER: &str = "# GT Store history 1: CLIENT KEY KIND VALUE INVOKE RETURN OUTCOME";
+
+/// What was asked for; for a get, what was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// This number was to be the key's value.
+    Put(u64),
+    /// The key was to have none.
+    Delete,
+    /// The key was read.
+    Get(Option<u64>),
+}
+
+/// What the client was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Ok,
+    /// It is certainly not done.
+    Failed,
+    /// It may be done, or may still happen.
+    Unknown,
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Who.
+    pub client: u32,
+    /// On which key.
+    pub key: String,
+    /// What.
+    pub kind: Kind,
+    /// When it was called, in nanoseconds.
+    pub invoke: u64,
+    /// When the call returned.
+    pub ret: u64,
+    /// What the call said.
+    pub outcome: Outcome,
+}
+
+/// Why a history cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The file.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It begins with something else.
+    #[error("this is no history: the first line is not {HEADER:?}")]
+    Header,
+    /// A line of it.
+    #[error("line {0}: {1}")]
+    Line(usize, &'static str),
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, value) = match self.kind {
+            Kind::Put(value) => ("put", Some(value)),
+            Kind::Delete => ("delete", None),
+            Kind::Get(value) => ("get", value),
+        };
+        write!(f, "{} {} {kind} ", self.client, self.key)?;
+        match value {
+            Some(value) => write!(f, "{value}")?,
+            None => f.write_str("-")?,
+        }
+        let outcome = match self.outcome {
+            Outcome::Ok => "ok",
+            Outcome::Failed => "failed",
+            Outcome::Unknown => "unknown",
+        };
+        write!(f, " {} {} {outcome}", self.invoke, self.ret)
+    }
+}
+
+impl FromStr for Record {
+    type Err = &'static str;
+
+    fn from_str(line: &str) -> Result<Record, &'static str> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [client, key, kind, value, invoke, ret, outcome] = words[..] else {
+            return Err("an operation has seven words");
+        };
+        let value = match value {
+            "-" => None,
+            number => Some(number.parse().map_err(|_| "a value is a number or -")?),
+        };
+        let kind = match (kind, value) {
+            ("put", Some(value)) => Kind::Put(value),
+            ("delete", None) => Kind::Delete,
+            ("get", value) => Kind::Get(value),
+            _ => return Err("put with a value, delete with none, or get"),
+        };
+        let outcome = match outcome {
+            "ok" => Outcome::Ok,
+            "failed" => Outcome::Failed,
+            "unknown" => Outcome::Unknown,
+            _ => return Err("an outcome is ok, failed or unknown"),
+        };
+        let time = |text: &str| text.parse::<u64>().map_err(|_| "a time is a number");
+        let (invoke, ret) = (time(invoke)?, time(ret)?);
+        if ret < invoke {
+            return Err("it returned before it was called");
+        }
+        let client = client.parse().map_err(|_| "a client is a number")?;
+        Ok(Record { client, key: key.into(), kind, invoke, ret, outcome })
+    }
+}
+
+/// Operations by key.
+pub type Histories = BTreeMap<String, Vec<Record>>;
+
+/// Writes histories as lines.
+///
+/// # Errors
+/// As the writer has them.
+pub fn write(out: &mut impl Write, histories: &Histories) -> io::Result<()> {
+    writeln!(out, "{HEADER}")?;
+    for record in histories.values().flatten() {
+        writeln!(out, "{record}")?;
+    }
+    out.flush()
+}
+
+/// Reads histories.
+///
+/// # Errors
+/// [`HistoryError`] with the first line that is wrong.
+pub fn read(input: impl BufRead) -> Result<Histories, HistoryError> {
+    let mut histories = Histories::new();
+    for (at, line) in input.lines().enumerate() {
+        let line = line?;
+        if at == 0 && line != HEADER {
+            return Err(HistoryError::Header);
+        }
+        if line.starts_with('#') {
+            continue;
+        }
+        let record: Record = line.parse().map_err(|why| HistoryError::Line(at + 1, why))?;
+        histories.entry(record.key.clone()).or_default().push(record);
+    }
+    if histories.is_empty() {
+        // An empty file, or one that was cut off: nothing was checked, so nothing is right.
+        return Err(HistoryError::Header);
+    }
+    Ok(histories)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let lines = "1 a put 7 10 20 ok\n2 a get - 11 12 ok\n3 b get 7 5 9 failed\n\
+                     1 b delete - 30 90 unknown\n";
+        let text = format!("{HEADER}\n{lines}");
+        let histories = read(text.as_bytes()).expect("a good history");
+        assert_eq!((histories["a"].len(), histories["b"].len()), (2, 2));
+        assert_eq!(histories["a"][1].kind, Kind::Get(None));
+        let mut out = Vec::new();
+        write(&mut out, &histories).expect("memory takes everything");
+        assert_eq!(String::from_utf8(out).expect("text"), text);
+    }
+
+    #[test]
+    fn mistakes_name_the_line() {
+        for (line, want) in [
+            ("1 a put 7 10 20", "line 2: an operation has seven words"),
+            ("1 a put - 10 20 ok", "line 2: put with a value"),
+            ("1 a delete 3 10 20 ok", "line 2: put with a value"),
+            ("1 a get x 10 20 ok", "line 2: a value is"),
+            ("1 a get 1 20 10 ok", "line 2: it returned before"),
+            ("1 a get 1 10 20 fine", "line 2: an outcome is"),
+            ("", "line 2: an operation has seven words"),
+        ] {
+            let error = read(format!("{HEADER}\n{line}\n").as_bytes()).expect_err(line);
+            assert!(error.to_string().starts_with(want), "{line}: {error}");
+        }
+        for none in ["", "1 a put 7 10 20 ok\n", &format!("{HEADER}\n")] {
+            assert!(matches!(read(none.as_bytes()), Err(HistoryError::Header)), "{none:?}");
+        }
+    }
+}

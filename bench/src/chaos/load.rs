@@ -1,0 +1,319 @@
+//! Many clients on few keys, and a checker that follows them.
+//!
+//! A *slot* has one key at a time. After `BUDGET` operations, or a few unknown outcomes, it goes on
+//! with a new key, so that each key's history stays short enough to be checked; the finished history
+//! goes to the checker's thread at once, and the first violation ends the run. Half of the slots run as
+//! fast as their clients, the others are slowed down so that their keys live through several faults.
+//!
+//! Slots are dealt to groups of `GROUP` threads: lone readers, which with a client of their own read
+//! slow keys only (so they meet few pending records, whose write-back would tell them of a new view:
+//! they are the ones who would notice a node that answers without a lease), a reader of all keys, writers
+//! with a client of their own, and writers that share one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use client::{ClientError, Config, GTStoreClient};
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::check::{self, Violation};
+use super::history::{Histories, Kind, Outcome, Record};
+
+/// Operations on one key. The checker takes up to 128, the reads at the end included.
+const BUDGET: usize = 96;
+
+/// A key with so many unknown outcomes is left: each stays concurrent with all that follows.
+const MOST_UNKNOWN: usize = 3;
+
+/// Slots of one group.
+const SLOTS: usize = 4;
+
+/// Threads of one group: the clients of a key, which the checker's work grows with.
+const GROUP: usize = 8;
+
+/// Of these, how many only read, and only slow keys …
+const LONE: usize = 2;
+
+/// … how many only read, those included …
+const READERS: usize = 3;
+
+/// … and how many write with a client of their own. The rest share one.
+const OWNERS: usize = 2;
+
+/// Groups.
+const GROUPS: usize = 3;
+
+/// Least time between two operations of a slot, an even (fast) and an odd (slow) one: a slow key lives
+/// 4 s or more.
+const PACES: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(40)];
+
+/// A thread that has its own client takes a new one after so many operations, as if it had crashed.
+const CLIENT_LIFE: u64 = 400;
+
+/// One key's story.
+struct Story {
+    issued: usize,
+    open: usize,
+    unknown: usize,
+    is_retired: bool,
+    key: String,
+    records: Vec<Record>,
+}
+
+struct Slot {
+    number: usize,
+    generation: u64,
+    next: Instant,
+    story: Arc<Mutex<Story>>,
+}
+
+/// What all threads of the load share.
+pub struct Load {
+    start: Instant,
+    config: Config,
+    seed: u64,
+    slots: Vec<Mutex<Slot>>,
+    values: AtomicU64,
+    errors: Mutex<BTreeMap<String, u64>>,
+    stop: AtomicBool,
+    finished: Mutex<Option<Sender<Vec<Record>>>>,
+}
+
+/// What the checker has seen.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Every finished history.
+    pub histories: Histories,
+    /// The wrong ones, and when each was found.
+    pub violations: Vec<(Violation, Duration)>,
+}
+
+fn story(slot: usize, generation: u64) -> Arc<Mutex<Story>> {
+    Arc::new(Mutex::new(Story {
+        issued: 0,
+        open: 0,
+        unknown: 0,
+        is_retired: false,
+        key: format!("c{slot}.{generation}"),
+        records: Vec::with_capacity(BUDGET),
+    }))
+}
+
+impl Load {
+    /// A load that has not begun; finished histories go to `finished`.
+    pub fn new(config: Config, seed: u64, finished: Sender<Vec<Record>>) -> Load {
+        let start = Instant::now();
+        let slot = |number| Slot { number, generation: 0, next: start, story: story(number, 0) };
+        Load {
+            start,
+            config,
+            seed,
+            slots: (0..GROUPS * SLOTS).map(|number| Mutex::new(slot(number))).collect(),
+            values: AtomicU64::new(1),
+            errors: Mutex::default(),
+            stop: AtomicBool::new(false),
+            finished: Mutex::new(Some(finished)),
+        }
+    }
+
+    /// The time on the histories' clock.
+    pub fn now(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    /// Lets all threads end after their operation.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Errors that clients were told, by kind.
+    pub fn errors(&self) -> BTreeMap<String, u64> {
+        self.errors.lock().clone()
+    }
+
+    /// Says that no more histories come.
+    pub fn hang_up(&self) {
+        *self.finished.lock() = None;
+    }
+
+    fn hand_over(&self, story: &mut Story) {
+        if let Some(finished) = self.finished.lock().as_ref() {
+            // The checker listens until we hang up.
+            let _ = finished.send(std::mem::take(&mut story.records));
+        }
+    }
+
+    /// Connects all clients: before anything goes wrong.
+    ///
+    /// # Errors
+    /// [`ClientError`] where that fails.
+    pub fn connect(&self) -> Result<Vec<Arc<GTStoreClient>>, ClientError> {
+        let mut clients = Vec::new();
+        for _ in 0..GROUPS {
+            let shared = Arc::new(GTStoreClient::init(self.config.clone())?);
+            for member in 0..GROUP {
+                let own = member < READERS + OWNERS;
+                clients.push(match own {
+                    true => Arc::new(GTStoreClient::init(self.config.clone())?),
+                    false => shared.clone(),
+                });
+            }
+        }
+        Ok(clients)
+    }
+
+    /// Runs all clients until stopped, then hands over what is unfinished.
+    pub fn run(&self, clients: Vec<Arc<GTStoreClient>>) {
+        thread::scope(|scope| {
+            for (number, client) in clients.into_iter().enumerate() {
+                scope.spawn(move || self.work(number, client));
+            }
+        });
+        for slot in &self.slots {
+            let story = slot.lock().story.clone();
+            self.hand_over(&mut story.lock());
+        }
+    }
+
+    fn work(&self, number: usize, mut client: Arc<GTStoreClient>) {
+        let mut rng = StdRng::seed_from_u64(self.seed ^ (number as u64 + 1) << 32);
+        let (group, member) = (number / GROUP, number % GROUP);
+        let is_own = member < READERS + OWNERS;
+        let mut life = rng.random_range(1..CLIENT_LIFE);
+        while !self.is_stopped() {
+            let mut slot = group * SLOTS + rng.random_range(0..SLOTS);
+            if member < LONE {
+                slot |= 1;
+            }
+            let slot = &self.slots[slot];
+            if let Some(story) = self.take(slot) {
+                let kind = match rng.random_range(0..100) {
+                    _ if member < READERS => Kind::Get(None),
+                    0..45 => Kind::Put(self.values.fetch_add(1, Ordering::Relaxed)),
+                    45..55 => Kind::Delete,
+                    _ => Kind::Get(None),
+                };
+                let key = story.lock().key.clone();
+                let record = self.operate(&client, number as u32, key, kind);
+                self.finish(&story, record);
+                life -= 1;
+            }
+            if life == 0 {
+                life = CLIENT_LIFE;
+                // Without a manager the old one goes on.
+                if is_own && let Ok(new) = GTStoreClient::init(self.config.clone()) {
+                    client = Arc::new(new);
+                }
+            }
+            thread::sleep(Duration::from_micros(rng.random_range(0..6_000)));
+        }
+    }
+
+    /// A turn on a slot's key, unless it is too early for one.
+    fn take(&self, slot: &Mutex<Slot>) -> Option<Arc<Mutex<Story>>> {
+        let now = Instant::now();
+        let mut slot = slot.lock();
+        if slot.next > now {
+            return None;
+        }
+        slot.next = now + PACES[slot.number % PACES.len()];
+        let is_full = {
+            let mut story = slot.story.lock();
+            story.is_retired = story.issued >= BUDGET || story.unknown >= MOST_UNKNOWN;
+            if story.is_retired && story.open == 0 {
+                self.hand_over(&mut story);
+            }
+            story.is_retired
+        };
+        if is_full {
+            slot.generation += 1;
+            slot.story = story(slot.number, slot.generation);
+        }
+        let story = slot.story.clone();
+        {
+            let mut story = story.lock();
+            story.issued += 1;
+            story.open += 1;
+        }
+        Some(story)
+    }
+
+    fn finish(&self, story: &Mutex<Story>, record: Record) {
+        let mut story = story.lock();
+        story.open -= 1;
+        story.unknown += usize::from(record.outcome == Outcome::Unknown);
+        story.records.push(record);
+        if story.is_retired && story.open == 0 {
+            self.hand_over(&mut story);
+        }
+    }
+
+    /// Runs one operation and notes what came of it.
+    pub fn operate(&self, client: &GTStoreClient, number: u32, key: String, kind: Kind) -> Record {
+        let invoke = self.now();
+        let name = key.as_bytes();
+        let done = match kind {
+            Kind::Put(value) => client.put(name, value.to_string().as_bytes()).map(|_| kind),
+            Kind::Delete => client.delete(name).map(|_| kind),
+            Kind::Get(_) => {
+                client.get(name).map(|got| Kind::Get(got.map(|got| number_of(&got.value))))
+            }
+        };
+        let ret = self.now();
+        let outcome = match &done {
+            Ok(_) => Outcome::Ok,
+            Err(error) => {
+                let of = match kind {
+                    Kind::Get(_) => "read",
+                    _ => "write",
+                };
+                *self.errors.lock().entry(format!("{of} {}", name_of(error))).or_default() += 1;
+                if error.is_unknown() { Outcome::Unknown } else { Outcome::Failed }
+            }
+        };
+        Record { client: number, key, kind: done.unwrap_or(kind), invoke, ret, outcome }
+    }
+}
+
+/// The number that a value is; one that nobody put if it is none.
+fn number_of(value: &[u8]) -> u64 {
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// What begins so is an error that no fault explains.
+pub const UNEXPECTED: &str = "UNEXPECTED";
+
+fn name_of(error: &ClientError) -> String {
+    match error {
+        ClientError::Unknown { .. } => "outcome unknown".into(),
+        ClientError::NotEnoughReplicas { .. } => "failed: not enough replicas".into(),
+        ClientError::NoManager { .. } => "failed: no manager".into(),
+        other => format!("{UNEXPECTED}: {other}"),
+    }
+}
+
+/// Checks histories as they come; stops the load at the first that is wrong.
+pub fn check(load: &Load, finished: Receiver<Vec<Record>>) -> Checked {
+    let mut checked = Checked::default();
+    for history in finished {
+        let Some(first) = history.first() else { continue };
+        let key = first.key.clone();
+        if let Err(violation) = check::key(&history) {
+            checked.violations.push((violation, load.start.elapsed()));
+            load.stop();
+        }
+        checked.histories.insert(key, history);
+    }
+    checked
+}

@@ -1,0 +1,201 @@
+//! What came of a run, in figures.
+//!
+//! A *silence* is a time in which no read (or write) of any client on any key was acknowledged. A *wait*
+//! is how long single operations took. After a kill -9 the wait is counted from the kill, over the
+//! operations that were under way then or began within a second; a *calm* kill is one with no other
+//! fault around it, which is what the promised figures are about.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::history::{Histories, Kind, Outcome, Record};
+use super::schedule::Past;
+use crate::figures::thousands;
+
+/// Operations that begin so long after a kill still count as its.
+const AFTERMATH: u64 = 1_000_000_000;
+
+/// All that is reported.
+pub struct Report<'a> {
+    /// What the clients did.
+    pub histories: &'a Histories,
+    /// The faults.
+    pub past: &'a [Past],
+    /// The errors, by kind.
+    pub errors: &'a BTreeMap<String, u64>,
+    /// When the load began, on the histories' clock.
+    pub started: u64,
+    /// When the last fault was mended.
+    pub faults_end: u64,
+    /// When the cluster was healthy again, and the load ended.
+    pub healed: u64,
+}
+
+fn is_read(record: &Record) -> bool {
+    matches!(record.kind, Kind::Get(_))
+}
+
+fn ms(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e6
+}
+
+impl Report<'_> {
+    fn records(&self, of_reads: bool) -> impl Iterator<Item = &Record> {
+        // Without those at the end, after the load.
+        let all = self.histories.values().flatten();
+        all.filter(move |r| is_read(r) == of_reads && r.invoke <= self.healed)
+    }
+
+    fn acknowledged(&self, of_reads: bool) -> impl Iterator<Item = &Record> {
+        self.records(of_reads).filter(|record| record.outcome == Outcome::Ok)
+    }
+
+    /// The longest time without any acknowledgement.
+    fn silence(&self, of_reads: bool) -> u64 {
+        let mut ends: Vec<u64> = self.acknowledged(of_reads).map(|record| record.ret).collect();
+        ends.push(self.started);
+        ends.push(self.healed);
+        ends.sort_unstable();
+        ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+    }
+
+    /// The longest wait of one operation that was acknowledged after the kill.
+    fn wait(&self, kill: &Past, of_reads: bool) -> u64 {
+        self.acknowledged(of_reads)
+            .filter(|r| r.invoke < kill.from + AFTERMATH && r.ret > kill.from)
+            .map(|r| r.ret - r.invoke.max(kill.from))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Operations that were not acknowledged, after the kill.
+    fn errors_after(&self, kill: &Past, of_reads: bool) -> usize {
+        self.records(of_reads)
+            .filter(|r| r.outcome != Outcome::Ok)
+            .filter(|r| r.invoke < kill.from + AFTERMATH && r.ret > kill.from)
+            .count()
+    }
+
+    fn waits(&self, f: &mut fmt::Formatter<'_>, what: &str, kills: &[&Past]) -> fmt::Result {
+        if kills.is_empty() {
+            return Ok(());
+        }
+        write!(f, "after {} {what}, slowest", kills.len())?;
+        for of_reads in [false, true] {
+            let mut waits: Vec<u64> = kills.iter().map(|kill| self.wait(kill, of_reads)).collect();
+            waits.sort_unstable();
+            let errors: usize = kills.iter().map(|kill| self.errors_after(kill, of_reads)).sum();
+            write!(
+                f,
+                " {}: median {:.0} ms, most {:.0} ms, {errors} not acknowledged{}",
+                if of_reads { "read" } else { "write" },
+                ms(waits[waits.len() / 2]),
+                ms(waits[waits.len() - 1]),
+                if of_reads { "\n" } else { ";" },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |of_reads| self.records(of_reads).count();
+        let (reads, writes) = (count(true), count(false));
+        let seconds = (self.healed - self.started) as f64 / 1e9;
+        writeln!(
+            f,
+            "operations: {} ({} reads, {} writes) in {seconds:.1} s, {} a second (paced)",
+            thousands((reads + writes) as u64),
+            thousands(reads as u64),
+            thousands(writes as u64),
+            thousands(((reads + writes) as f64 / seconds) as u64),
+        )?;
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for past in self.past {
+            *kinds.entry(past.kind).or_default() += 1;
+        }
+        writeln!(f, "faults: {}", self.past.len())?;
+        for (kind, times) in kinds {
+            writeln!(f, "  {times:>4}  {kind}")?;
+        }
+        writeln!(
+            f,
+            "healthy again {:.0} ms after the last fault was mended",
+            ms(self.healed - self.faults_end)
+        )?;
+        for of_reads in [true, false] {
+            let slowest = self.acknowledged(of_reads).map(|r| r.ret - r.invoke).max().unwrap_or(0);
+            writeln!(
+                f,
+                "{}: longest silence {:.0} ms, slowest one acknowledged after {:.0} ms",
+                if of_reads { "reads" } else { "writes" },
+                ms(self.silence(of_reads)),
+                ms(slowest),
+            )?;
+        }
+        let kills: Vec<&Past> = self.past.iter().filter(|past| past.is_kill()).collect();
+        let calm: Vec<&Past> = kills.iter().copied().filter(|past| past.is_calm_kill).collect();
+        self.waits(f, "kills of a node", &kills)?;
+        self.waits(f, "calm kills of a node", &calm)?;
+        writeln!(f, "errors: {}", self.errors.values().sum::<u64>())?;
+        for (kind, times) in self.errors {
+            writeln!(f, "  {times:>4}  {kind}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn silences_and_waits() {
+        let record = |kind, invoke: u64, ret: u64, outcome| Record {
+            client: 1,
+            key: "k".into(),
+            kind,
+            invoke: invoke * 1_000_000,
+            ret: ret * 1_000_000,
+            outcome,
+        };
+        let records = vec![
+            record(Kind::Put(1), 10, 20, Outcome::Ok),
+            record(Kind::Get(None), 10, 20, Outcome::Ok),
+            record(Kind::Put(2), 90, 320, Outcome::Ok),
+            record(Kind::Delete, 150, 900, Outcome::Unknown),
+            record(Kind::Get(Some(2)), 330, 340, Outcome::Ok),
+        ];
+        let kill = Past {
+            kind: "kill -9 of a node, restart",
+            what: String::new(),
+            from: 100_000_000,
+            lasts: Duration::ZERO,
+            is_calm_kill: true,
+        };
+        let histories = [("k".to_owned(), records)].into();
+        let report = Report {
+            histories: &histories,
+            past: std::slice::from_ref(&kill),
+            errors: &BTreeMap::new(),
+            started: 0,
+            faults_end: 300_000_000,
+            healed: 400_000_000,
+        };
+        assert_eq!(report.silence(false), 300_000_000);
+        assert_eq!(report.silence(true), 320_000_000);
+        assert_eq!(
+            (report.wait(&kill, false), report.wait(&kill, true)),
+            (220_000_000, 10_000_000)
+        );
+        assert_eq!(report.errors_after(&kill, false), 1);
+        let text = report.to_string();
+        assert!(
+            text.contains("after 1 calm kills of a node, slowest write: median 220 ms"),
+            "{text}"
+        );
+    }
+}

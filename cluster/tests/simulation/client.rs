@@ -1,0 +1,580 @@
+//! Clients: threads that run one operation after the other, as `client` does; and the attempts of
+//! operations, which the nodes' finishers make as well.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cluster::operation::{Body, Need, Operation, Outcome, Request};
+use cluster::version::{Version, WriterClock};
+use cluster::view::Routes;
+use cluster::write_round::Reply;
+
+use crate::checker::{Action, Ending};
+use crate::network::{Dialled, Dir, Frame, LinkId, Party, Pid, Tag, User};
+use crate::world::{Event, Key, Micros, Value, World};
+
+/// An operation's name.
+pub type TaskId = u64;
+
+/// On whose behalf an operation runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// A client's thread.
+    Thread(usize, usize),
+    /// A node that finishes what a dead writer left.
+    Node(Pid),
+}
+
+/// An operation under way.
+pub struct Task {
+    /// For whom.
+    pub owner: Owner,
+    key: Key,
+    op: Operation<Value>,
+    routes: Arc<Routes>,
+    attempt: u64,
+    /// The connection of each leg that is still waited for.
+    legs: Vec<Option<LinkId>>,
+    open: usize,
+    need: Need,
+    is_concluded: bool,
+}
+
+impl Task {
+    /// An operation that has not begun.
+    pub fn new(owner: Owner, key: Key, op: Operation<Value>, routes: Arc<Routes>) -> Task {
+        let need = Need::Attempt;
+        let (attempt, open, is_concluded) = (0, 0, true);
+        Task { owner, key, op, routes, attempt, legs: Vec::new(), open, need, is_concluded }
+    }
+}
+
+/// One of a client's threads.
+#[derive(Default)]
+pub struct Thread {
+    links: BTreeMap<usize, LinkId>,
+    task: Option<TaskId>,
+    record: usize,
+    until: Micros,
+    pause: Micros,
+    /// A refresh under way, and its turn: older time-outs do not count.
+    refresh: Option<LinkId>,
+    turn: u64,
+    /// An operation that waits for a refresh before it begins.
+    wish: Option<(Key, Action)>,
+    /// Operations that it has yet to run.
+    pub left: u32,
+}
+
+/// One start of a client.
+pub struct Client {
+    /// This start; also its writer id.
+    pub pid: Pid,
+    /// Its threads.
+    pub threads: Vec<Thread>,
+    /// Whether it runs.
+    pub is_alive: bool,
+    writer: WriterClock,
+    told: Micros,
+    routes: Option<Arc<Routes>>,
+    commits: BTreeMap<usize, Vec<(Key, Version)>>,
+}
+
+impl Client {
+    /// One that knows nothing yet.
+    pub fn new(pid: Pid, threads: usize, left: u32) -> Client {
+        let threads = (0..threads).map(|_| Thread { left, ..Thread::default() }).collect();
+        let (told, routes, commits) = (0, None, BTreeMap::new());
+        Client {
+            pid,
+            threads,
+            is_alive: true,
+            writer: WriterClock::new(pid),
+            told,
+            routes,
+            commits,
+        }
+    }
+}
+
+impl World {
+    /// Starts a client in place of the one that died.
+    pub fn start_client(&mut self, client: usize) {
+        let pid = self.fresh();
+        let left = self.clients[client].threads.iter().map(|t| t.left).max().unwrap_or(0);
+        self.clients[client] = Client::new(pid, self.plan.threads, left);
+        for thread in 0..self.plan.threads {
+            let wait = self.rng.below(self.plan.think + 1);
+            self.after(wait, Event::Wake(pid, client, thread));
+        }
+    }
+
+    /// Kills a client in the middle of whatever it does.
+    pub fn kill_client(&mut self, client: usize) {
+        let pid = self.clients[client].pid;
+        self.say(|_| format!("client{client} ({pid}) dies"));
+        self.clients[client].is_alive = false;
+        for thread in 0..self.clients[client].threads.len() {
+            let thread = &mut self.clients[client].threads[thread];
+            let is_busy = thread.task.is_some() || thread.wish.is_some();
+            if is_busy && thread.task.take().is_some() {
+                let record = thread.record;
+                // An unknown end is never wrong.
+                let _ = self.history.end(record, Ending::Unknown);
+            }
+        }
+        self.tasks.retain(|_, task| !matches!(task.owner, Owner::Thread(c, _) if c == client));
+        self.close_all(pid);
+        self.after(3_000, Event::ClientStart(client));
+    }
+
+    fn thread(&mut self, client: usize, thread: usize) -> &mut Thread {
+        &mut self.clients[client].threads[thread]
+    }
+
+    /// A thread goes on: with another attempt, or with the next operation.
+    pub fn wake(&mut self, pid: Pid, client: usize, thread: usize) {
+        if self.clients[client].pid != pid || !self.clients[client].is_alive {
+            return;
+        }
+        if let Some(task) = self.thread(client, thread).task {
+            return self.attempt(task);
+        }
+        let wish = self.thread(client, thread).wish.take();
+        if self.clients[client].routes.is_none() {
+            self.thread(client, thread).wish = wish;
+            return self.refresh(client, thread);
+        }
+        let is_asked_for = wish.is_some();
+        let Some((key, action)) = wish.or_else(|| self.next_operation(client, thread)) else {
+            return;
+        };
+        // N5: a clock that was told long ago may be too old.
+        let stale = self.plan.stale;
+        if !is_asked_for && self.now - self.clients[client].told > stale {
+            self.thread(client, thread).wish = Some((key, action));
+            return self.refresh(client, thread);
+        }
+        self.start_operation(client, thread, key, action);
+    }
+
+    fn next_operation(&mut self, client: usize, thread: usize) -> Option<(Key, Action)> {
+        if self.is_final {
+            return self.final_gets.pop().map(|key| (key, Action::Get));
+        }
+        let left = &mut self.thread(client, thread).left;
+        *left = left.checked_sub(1)?;
+        let keys = self.plan.keys as u64;
+        // Half of the traffic meets on one key.
+        let key = if self.rng.chance(400) { 0 } else { self.rng.below(keys) as Key };
+        let action = match self.rng.below(1000) {
+            n if n < self.plan.gets => Action::Get,
+            n if n < self.plan.gets + self.plan.deletes => Action::Delete,
+            _ => {
+                self.last_value += 1;
+                Action::Put(self.last_value)
+            }
+        };
+        Some((key, action))
+    }
+
+    fn start_operation(&mut self, client: usize, thread: usize, key: Key, action: Action) {
+        let record = self.history.begin(key, action);
+        let until = self.now + self.plan.deadline;
+        let client_now = &mut self.clients[client];
+        let op = match action {
+            Action::Get => Operation::read(),
+            Action::Put(value) => Operation::write(client_now.writer.draw(), Some(value)),
+            Action::Delete => Operation::write(client_now.writer.draw(), None),
+        };
+        let routes = client_now.routes.clone().expect("it has a view");
+        self.say(|_| format!("client{client}.{thread} #{record}: {action:?} k{key}"));
+        let id = self.fresh();
+        let thread_now = self.thread(client, thread);
+        thread_now.record = record;
+        thread_now.until = until;
+        thread_now.pause = 200;
+        thread_now.task = Some(id);
+        self.tasks.insert(id, Task::new(Owner::Thread(client, thread), key, op, routes));
+        self.attempt(id);
+    }
+
+    /// Begins a finisher's only attempt.
+    pub fn begin_task(&mut self, task: Task) {
+        let id = self.fresh();
+        self.tasks.insert(id, task);
+        self.attempt(id);
+    }
+
+    fn party_of(&self, owner: Owner) -> (Party, Pid) {
+        match owner {
+            Owner::Thread(client, _) => (Party::Client(client), self.clients[client].pid),
+            Owner::Node(pid) => (Party::Node(self.slot_of(pid)), pid),
+        }
+    }
+
+    /// One attempt of an operation: sends it to all that it concerns.
+    fn attempt(&mut self, id: TaskId) {
+        let attempt = self.fresh();
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if let Owner::Thread(client, _) = task.owner
+            && let Some(routes) = &self.clients[client].routes
+        {
+            task.routes = routes.clone();
+        }
+        let routes = task.routes.clone();
+        let owner = task.owner;
+        let name = &self.keys[usize::from(task.key)].name;
+        let members = task.op.begin(&routes, name);
+        task.attempt = attempt;
+        task.legs = vec![None; members.len()];
+        task.open = members.len();
+        task.need = Need::View;
+        task.is_concluded = false;
+        if members.is_empty() {
+            return self.conclude(id);
+        }
+        let from = self.party_of(owner);
+        // A client may be killed after any of the frames.
+        let last = match owner {
+            Owner::Thread(..) if !self.is_calm && self.rng.chance(self.plan.abandon) => {
+                self.rng.below(members.len() as u64 + 1) as usize
+            }
+            _ => usize::MAX,
+        };
+        for (leg, &place) in members.iter().enumerate() {
+            if let (true, Owner::Thread(client, _)) = (leg == last, owner) {
+                self.counts.abandoned += 1;
+                return self.kill_client(client);
+            }
+            let slot = usize::from(routes.member(place).address.port() - 6000);
+            self.send_leg(id, owner, from, slot, Tag { task: id, attempt, leg });
+        }
+        self.after(self.plan.patience, Event::Patience(id, attempt));
+    }
+
+    fn send_leg(&mut self, id: TaskId, owner: Owner, from: (Party, Pid), slot: usize, tag: Tag) {
+        let kept = match owner {
+            Owner::Thread(client, thread) => self.thread(client, thread).links.remove(&slot),
+            Owner::Node(_) => None,
+        };
+        let kept = kept.filter(|link| self.links.contains_key(link));
+        let link = match kept {
+            Some(link) => link,
+            None => match self.dial(from, Party::Node(slot), User::Task(id)) {
+                Dialled::Open(link) => link,
+                Dialled::Refused => return self.settle(tag, None, true),
+                // Noticed when patience ends: a frame that never left.
+                Dialled::Silence => {
+                    return self.after(self.plan.patience - 1, Event::Unsent(tag));
+                }
+            },
+        };
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let frame = match task.op.request() {
+            Request::Read => Frame::Read(tag, task.key),
+            Request::Write { version, body, born } => {
+                Frame::Write(tag, task.routes.epoch(), task.key, version, born, *body)
+            }
+        };
+        task.legs[tag.leg] = Some(link);
+        if let Some(link) = self.links.get_mut(&link) {
+            link.user = User::Task(id);
+        }
+        if let Owner::Thread(client, _) = owner
+            && let Some(commits) = self.clients[client].commits.remove(&slot)
+        {
+            self.send(link, Dir::Up, Frame::Commits(commits));
+        }
+        self.send(link, Dir::Up, frame);
+    }
+
+    /// A frame reaches an operation.
+    pub fn task_frame(&mut self, id: TaskId, link: LinkId, frame: Frame) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let (tag, clock) = match frame {
+            Frame::Wrote(tag, _, clock) | Frame::Found(tag, _, clock) => (tag, clock),
+            _ => {
+                // The connection has ended.
+                let leg = task.legs.iter().position(|l| *l == Some(link));
+                if let Some(leg) = leg {
+                    let attempt = task.attempt;
+                    self.settle(Tag { task: id, attempt, leg }, None, false);
+                }
+                return;
+            }
+        };
+        let is_current = tag.task == id
+            && tag.attempt == task.attempt
+            && task.legs.get(tag.leg) == Some(&Some(link));
+        if !is_current {
+            return;
+        }
+        let owner = task.owner;
+        if let Owner::Thread(client, thread) = owner {
+            let now = self.now;
+            let client = &mut self.clients[client];
+            client.writer.tell(clock);
+            client.told = now;
+            if let Some(link_now) = self.links.get_mut(&link)
+                && let Party::Node(slot) = link_now.to.0
+            {
+                link_now.user = User::Idle;
+                client.threads[thread].links.insert(slot, link);
+            }
+        } else {
+            self.close(link);
+        }
+        self.settle(tag, Some(frame), false);
+    }
+
+    /// A dial has failed at last.
+    pub fn unsent(&mut self, tag: Tag) {
+        self.settle(tag, None, true);
+    }
+
+    /// Counts what one leg came to.
+    fn settle(&mut self, tag: Tag, answer: Option<Frame>, is_unsent: bool) {
+        let Some(task) = self.tasks.get_mut(&tag.task).filter(|t| t.attempt == tag.attempt) else {
+            return;
+        };
+        if task.is_concluded {
+            return;
+        }
+        task.legs[tag.leg] = None;
+        task.open -= 1;
+        match answer {
+            Some(Frame::Wrote(_, answer, _)) => task.op.wrote(Reply::Answer(answer)),
+            Some(Frame::Found(_, answer, _)) => task.need = task.op.got(Some(answer)),
+            _ if task.op.is_writing() => {
+                task.op.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
+            }
+            _ => task.need = task.op.got(None),
+        }
+        if task.open == 0 {
+            self.conclude(tag.task);
+        }
+    }
+
+    /// Patience with an attempt ends: what has not answered counts as lost.
+    pub fn patience(&mut self, id: TaskId, attempt: u64) {
+        loop {
+            let Some(task) = self.tasks.get(&id).filter(|t| t.attempt == attempt) else { return };
+            let open = task.legs.iter().enumerate().find_map(|(leg, l)| l.map(|l| (leg, l)));
+            let Some((leg, link)) = open else { return };
+            self.close(link);
+            self.settle(Tag { task: id, attempt, leg }, None, false);
+        }
+    }
+
+    /// All legs of an attempt have been counted.
+    fn conclude(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.is_concluded = true;
+        // A get that has just found a pending record has a write-back before it, not behind it.
+        let was_writing = task.op.is_writing() && task.need == Need::View;
+        let need =
+            if was_writing && !task.legs.is_empty() { task.op.conclude() } else { task.need };
+        match task.owner {
+            Owner::Node(_) => {
+                let task = self.tasks.remove(&id).expect("it was there");
+                if let Some(version) = task.op.committed() {
+                    self.commit_by_node(&task, version);
+                }
+            }
+            Owner::Thread(client, thread) => self.follow(client, thread, id, need),
+        }
+    }
+
+    fn write_set(&self, task: &Task) -> Vec<usize> {
+        let arc = self.keys[usize::from(task.key)].arc;
+        let place = |&place: &u16| usize::from(task.routes.member(place).address.port() - 6000);
+        task.routes.write_set(arc).iter().map(place).collect()
+    }
+
+    fn commit_by_node(&mut self, task: &Task, version: Version) {
+        for slot in self.write_set(task) {
+            let frame = Frame::Commits(vec![(task.key, version)]);
+            let wait = self.rng.within(100, 5_000);
+            self.after(wait, Event::Ghost(slot, frame));
+        }
+    }
+
+    fn follow(&mut self, client: usize, thread: usize, id: TaskId, need: Need) {
+        match need {
+            Need::Nothing => return self.finish(client, thread, id),
+            Need::Attempt => {}
+            Need::Version(above) => {
+                self.counts.freshened += 1;
+                let writer = &mut self.clients[client].writer;
+                writer.tell(above.clock);
+                let fresh = writer.draw();
+                if let Some(task) = self.tasks.get_mut(&id) {
+                    task.op.freshen(fresh);
+                }
+            }
+            Need::View => return self.refresh(client, thread),
+        }
+        if !self.give_up(client, thread, id) {
+            let pid = self.clients[client].pid;
+            self.after(10, Event::Wake(pid, client, thread));
+        }
+    }
+
+    /// Ends an operation whose time is up. Returns whether it was.
+    fn give_up(&mut self, client: usize, thread: usize, id: TaskId) -> bool {
+        if self.now < self.thread(client, thread).until {
+            return false;
+        }
+        let Some(task) = self.tasks.remove(&id) else { return true };
+        self.end(
+            client,
+            thread,
+            if task.op.may_exist() { Ending::Unknown } else { Ending::Failed },
+        );
+        true
+    }
+
+    fn finish(&mut self, client: usize, thread: usize, id: TaskId) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        let write_set = self.write_set(&task);
+        if let Some(version) = task.op.committed()
+            && write_set.len() > 1
+        {
+            let client_now = &mut self.clients[client];
+            for slot in write_set {
+                client_now.commits.entry(slot).or_default().push((task.key, version));
+            }
+            let pid = client_now.pid;
+            let wait = self.rng.within(100, self.plan.commit_wait);
+            self.after(wait, Event::Flush(pid, client, thread));
+        }
+        let ending = match task.op.into_outcome() {
+            Some(Outcome::Written) => Ending::Done,
+            Some(Outcome::Got(body, _)) => Ending::Got(body),
+            Some(Outcome::Refused(_)) => Ending::Failed,
+            Some(Outcome::Unknown) | None => Ending::Unknown,
+        };
+        self.end(client, thread, ending);
+    }
+
+    fn end(&mut self, client: usize, thread: usize, ending: Ending) {
+        let record = self.thread(client, thread).record;
+        self.thread(client, thread).task = None;
+        self.say(|_| format!("client{client}.{thread} #{record}: {ending:?}"));
+        match ending {
+            Ending::Done | Ending::Got(_) => self.counts.done += 1,
+            Ending::Failed => self.counts.failed += 1,
+            Ending::Unknown => self.counts.unknown += 1,
+        }
+        if self.is_final && !matches!(ending, Ending::Got(_)) {
+            let key = self.history.key(record);
+            self.final_gets.push(key);
+            self.final_failures += 1;
+        }
+        if let Err(why) = self.history.end(record, ending) {
+            self.fail(why);
+        }
+        let pid = self.clients[client].pid;
+        let wait = if self.is_final { 10 } else { self.rng.below(self.plan.think + 1) };
+        self.after(wait, Event::Wake(pid, client, thread));
+    }
+
+    /// Sends the commits that found no frame to ride on.
+    pub fn flush(&mut self, pid: Pid, client: usize, thread: usize) {
+        if self.clients[client].pid != pid || !self.clients[client].is_alive {
+            return;
+        }
+        for (slot, commits) in std::mem::take(&mut self.clients[client].commits) {
+            let link = self.thread(client, thread).links.get(&slot).copied();
+            // Not worth a new connection.
+            if let Some(link) = link.filter(|link| self.links.contains_key(link)) {
+                self.send(link, Dir::Up, Frame::Commits(commits));
+            }
+        }
+    }
+
+    /// A thread asks the manager for the view.
+    fn refresh(&mut self, client: usize, thread: usize) {
+        let pid = self.clients[client].pid;
+        let user = User::Refresh(client, thread);
+        let turn = self.fresh();
+        self.thread(client, thread).turn = turn;
+        let wait = match self.dial((Party::Client(client), pid), Party::Manager, user) {
+            Dialled::Open(link) => {
+                self.send(link, Dir::Up, Frame::Hello);
+                self.thread(client, thread).refresh = Some(link);
+                self.plan.patience
+            }
+            Dialled::Refused => 50,
+            Dialled::Silence => self.plan.patience,
+        };
+        self.after(wait, Event::RefreshOver(pid, client, thread, turn));
+    }
+
+    /// The manager's answer reaches a thread.
+    pub fn refresh_frame(&mut self, client: usize, thread: usize, link: LinkId, frame: Frame) {
+        if self.thread(client, thread).refresh != Some(link) {
+            return;
+        }
+        let mut is_news = false;
+        if let Frame::Table(routes, _, clock) = frame {
+            let now = self.now;
+            let client_now = &mut self.clients[client];
+            client_now.writer.tell(clock);
+            client_now.told = now;
+            is_news = client_now.routes.as_ref().is_none_or(|old| old.epoch() < routes.epoch());
+            // A view that nobody serves is none to work with.
+            if is_news && routes.arcs() > 0 {
+                client_now.routes = Some(routes);
+            }
+            self.close(link);
+        }
+        self.refreshed(client, thread, is_news);
+    }
+
+    /// A refresh that has not been answered ends.
+    pub fn refresh_over(&mut self, pid: Pid, client: usize, thread: usize, turn: u64) {
+        if self.clients[client].pid != pid
+            || !self.clients[client].is_alive
+            || self.thread(client, thread).turn != turn
+        {
+            return;
+        }
+        if let Some(link) = self.thread(client, thread).refresh {
+            self.close(link);
+        }
+        self.refreshed(client, thread, false);
+    }
+
+    fn refreshed(&mut self, client: usize, thread: usize, is_news: bool) {
+        let pid = self.clients[client].pid;
+        let thread_now = self.thread(client, thread);
+        thread_now.refresh = None;
+        thread_now.turn = 0;
+        let pause = if is_news { 200 } else { thread_now.pause.clamp(200, 5_000) };
+        thread_now.pause = pause * 2;
+        if let Some(id) = thread_now.task
+            && self.give_up(client, thread, id)
+        {
+            return;
+        }
+        let wait = if is_news { 10 } else { pause };
+        self.after(wait, Event::Wake(pid, client, thread));
+    }
+
+    /// What an operation that is still under way would put, for the end of a run.
+    pub fn is_idle(&self) -> bool {
+        self.clients.iter().all(|client| {
+            client.is_alive && client.threads.iter().all(|t| t.task.is_none() && t.left == 0)
+        })
+    }
+}
+
+/// What a put or delete leaves.
+pub fn body_of(action: Action) -> Body<Value> {
+    match action {
+        Action::Put(value) => Some(value),
+        Action::Delete | Action::Get => None,
+    }
+}

@@ -1,0 +1,210 @@
+//! The manager's shell: it carries events to [`Membership`] and effects away, as `manager` does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cluster::ids::{ClusterId, Incarnation};
+use cluster::lease;
+use cluster::limits::Limits;
+use cluster::membership::{Answer, Effect, Event as Happening, Membership, Saved, Settings};
+use cluster::version::clock_at;
+use cluster::view::{Routes, View};
+
+use crate::network::{Dir, Frame, LinkId, Party, Pid};
+use crate::world::{ARCS, Event, HEARTBEAT_MS, Micros, World};
+
+/// Pauses between tries of a port whose process may have ended.
+const TRIES: [Micros; 3] = [20, 300, 1_500];
+
+/// The manager, running or not, and its disk.
+pub struct Manager {
+    /// This start of it; another one when it is restarted.
+    pub pid: Pid,
+    /// What it knows, while it runs.
+    pub membership: Option<Membership>,
+    /// What a restart begins from.
+    pub disk: Saved,
+    /// Until when it is stopped.
+    pub paused_until: Micros,
+    published: Arc<Routes>,
+    links: BTreeMap<Incarnation, LinkId>,
+}
+
+fn settings(copies: usize) -> Settings {
+    Settings {
+        heartbeat_ms: HEARTBEAT_MS,
+        missed: 3,
+        arcs: ARCS,
+        copies,
+        limits: Limits::default(),
+    }
+}
+
+impl Manager {
+    /// One that does not run yet.
+    pub fn new(copies: usize) -> Manager {
+        let unborn = View::unborn(ClusterId(1), copies, Limits::default());
+        Manager {
+            pid: 0,
+            membership: None,
+            disk: Saved { active: unborn.clone(), coming: None },
+            paused_until: 0,
+            published: Arc::new(Routes::new(unborn)),
+            links: BTreeMap::new(),
+        }
+    }
+}
+
+impl World {
+    /// Starts the manager from its disk.
+    pub fn start_manager(&mut self) {
+        let pid = self.fresh();
+        let now = self.now / 1000;
+        let manager = &mut self.manager;
+        let membership = Membership::new(settings(self.plan.copies), manager.disk.clone(), now);
+        manager.pid = pid;
+        manager.paused_until = 0;
+        manager.links.clear();
+        manager.published = membership.active().clone();
+        let members: Vec<Incarnation> =
+            membership.nodes().map(|node| node.who.incarnation).collect();
+        manager.membership = Some(membership);
+        self.say(|w| format!("manager starts from view {}", w.manager.disk.active.epoch));
+        for member in members {
+            self.after(TRIES[0], Event::Probe(pid, member, 0));
+        }
+        self.after(2_000, Event::ManagerTick(pid));
+    }
+
+    /// Kills the manager.
+    pub fn crash_manager(&mut self) {
+        if self.manager.membership.take().is_some() {
+            self.say(|_| "manager dies".into());
+            let pid = self.manager.pid;
+            self.close_all(pid);
+        }
+    }
+
+    /// Hands the manager an event. `None` if it died of what follows.
+    pub fn manager_step(&mut self, happening: Happening) -> Option<Answer> {
+        let now = self.now / 1000;
+        let membership = self.manager.membership.as_mut()?;
+        let (answer, effects) = membership.step(now, happening);
+        for effect in effects {
+            if self.plan.manager_dies_midway && !self.is_calm && self.rng.chance(15) {
+                self.counts.manager_crashes += 1;
+                self.crash_manager();
+                let wait = self.rng.within(1_000, 120_000);
+                self.after(wait, Event::ManagerStart);
+                return None;
+            }
+            match effect {
+                Effect::Save => {
+                    let membership = self.manager.membership.as_ref()?;
+                    self.manager.disk = membership.state();
+                }
+                Effect::Publish(routes) => {
+                    self.counts.views += 1;
+                    self.say(|_| format!("view {} is active", routes.epoch()));
+                    self.manager.published = routes;
+                }
+                Effect::Push(node, routes, active) => {
+                    // A node's queue of frames may be full.
+                    if !self.rng.chance(20)
+                        && let Some(&link) = self.manager.links.get(&node)
+                    {
+                        let clock = self.manager_clock();
+                        self.send(link, Dir::Down, Frame::Table(routes, active, clock));
+                    }
+                }
+                Effect::Say(what) => self.say(|_| format!("manager: {what}")),
+            }
+        }
+        Some(answer)
+    }
+
+    fn manager_clock(&self) -> u64 {
+        clock_at(self.wall(0))
+    }
+
+    /// Time passes for the manager.
+    pub fn manager_tick(&mut self, pid: Pid) {
+        if self.manager.pid == pid && self.manager_step(Happening::Tick).is_some() {
+            self.after(2_000, Event::ManagerTick(pid));
+        }
+    }
+
+    /// The manager tries the port of a node.
+    pub fn manager_probe(&mut self, pid: Pid, node: Incarnation, tries: usize) {
+        if self.manager.pid != pid || self.manager.membership.is_none() {
+            return;
+        }
+        let slot = self.slot_of(node.0);
+        let party = Party::Node(slot);
+        let is_cut = self.is_cut(Party::Manager, party) || self.is_cut(party, Party::Manager);
+        if !is_cut && self.listener(party).is_none() {
+            self.manager_step(Happening::Gone(node));
+        } else if let Some(pause) = TRIES.get(tries + 1) {
+            self.after(*pause, Event::Probe(pid, node, tries + 1));
+        }
+    }
+
+    /// A frame reaches the manager.
+    pub fn manager_frame(&mut self, link: LinkId, frame: Frame) {
+        match frame {
+            Frame::Hello => {
+                let routes = self.manager.published.clone();
+                let active = routes.epoch();
+                let clock = self.manager_clock();
+                self.send(link, Dir::Down, Frame::Table(routes, active, clock));
+            }
+            Frame::Register(who) => {
+                let node = who.incarnation;
+                match self.manager_step(Happening::Register(who)) {
+                    Some(Answer::Known(routes, active)) => {
+                        let clock = self.manager_clock();
+                        self.send(link, Dir::Down, Frame::Table(routes, active, clock));
+                        self.manager.links.insert(node, link);
+                    }
+                    Some(_) => self.send(link, Dir::Down, Frame::NotNow),
+                    None => {}
+                }
+            }
+            Frame::Heartbeat(number, report) => self.manager_heartbeat(link, number, report),
+            // The connection that ended is gone from the world already: found by its name.
+            Frame::Fin => {
+                let Some((&node, _)) = self.manager.links.iter().find(|(_, l)| **l == link) else {
+                    return;
+                };
+                self.manager.links.remove(&node);
+                if self.manager_step(Happening::Disconnected(node)).is_some() {
+                    let pid = self.manager.pid;
+                    self.after(TRIES[0], Event::Probe(pid, node, 0));
+                }
+            }
+            other => unreachable!("{other:?} is nothing for a manager"),
+        }
+    }
+
+    fn manager_heartbeat(
+        &mut self,
+        link: LinkId,
+        number: u64,
+        report: cluster::membership::Report,
+    ) {
+        let Some(from) = self.links.get(&link).map(|l| Incarnation(l.from.1)) else { return };
+        let epoch = report.epoch;
+        match self.manager_step(Happening::Heartbeat(from, report)) {
+            Some(Answer::Known(newest, active)) => {
+                let has_lease = lease::extends(newest.view(), active, from, epoch);
+                self.send(link, Dir::Down, Frame::Heard(number, true, has_lease, active));
+                if newest.epoch() > epoch {
+                    let clock = self.manager_clock();
+                    self.send(link, Dir::Down, Frame::Table(newest, active, clock));
+                }
+            }
+            Some(_) => self.send(link, Dir::Down, Frame::Heard(number, false, false, epoch)),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,568 @@
+//! A node's shell: it asks the rules what to do with each request, as `storage` does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cluster::ids::{Address, Epoch, Incarnation, NodeId};
+use cluster::lease::{self, LeaseHolder};
+use cluster::membership::{Millis, Newcomer, Report};
+use cluster::operation::{Body, Found, Operation, ReadAnswer};
+use cluster::replica::{self, State, WriteAnswer};
+use cluster::tenure::{Refusal, Tenure};
+use cluster::version::{Clock, ServerClock, Version};
+use cluster::view::Routes;
+
+use crate::client::{Owner, Task};
+use crate::network::{Dialled, Dir, Frame, LinkId, Paged, Party, Pid, User};
+use crate::world::{Event, HEARTBEAT_MS, KeyInfo, Micros, Value, World};
+use crate::world::{Key, LEASE_MS};
+
+/// What a node holds of a key.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its version.
+    pub version: Version,
+    /// Whether all replicas hold it.
+    pub state: State,
+    /// A value or a tombstone.
+    pub body: Body<Value>,
+    /// A tombstone that the last sweep found committed.
+    is_marked: bool,
+}
+
+/// The fetching of some arcs from one source.
+pub struct Fetch {
+    link: LinkId,
+    epoch: Epoch,
+    arcs: Vec<u16>,
+    after: Option<Key>,
+    asked: Micros,
+}
+
+/// One start of a node's process.
+pub struct Process {
+    /// This start; also its incarnation.
+    pub pid: Pid,
+    /// Who it is.
+    pub who: Newcomer,
+    /// What it knows of its ranges.
+    pub tenure: Tenure,
+    /// When its lease ends, by its own clock.
+    pub until: Millis,
+    /// Its records.
+    pub table: BTreeMap<Key, Stored>,
+    /// Its connection to the manager.
+    pub control: Option<LinkId>,
+    /// Until when it is stopped.
+    pub paused_until: Micros,
+    lease: LeaseHolder,
+    is_registered: bool,
+    heard: Micros,
+    active: Epoch,
+    clock: ServerClock,
+    fetch: Option<Fetch>,
+    turn: usize,
+}
+
+/// The two clocks of a node.
+#[derive(Clone, Copy)]
+pub struct Now {
+    /// Since boot: leases.
+    pub boot: Millis,
+    /// Of the day: versions.
+    pub wall: u64,
+}
+
+impl Process {
+    fn new(pid: Pid, slot: usize) -> Process {
+        let id = NodeId::new(&format!("node{slot}")).expect("a good name");
+        let incarnation = Incarnation(pid);
+        let address = Address::new("127.0.0.1", 6000 + slot as u16).expect("a good address");
+        Process {
+            pid,
+            who: Newcomer { id: id.clone(), incarnation, address, weight: 1 },
+            tenure: Tenure::new(id, incarnation),
+            until: 0,
+            table: BTreeMap::new(),
+            control: None,
+            paused_until: 0,
+            lease: LeaseHolder::new(LEASE_MS),
+            is_registered: false,
+            heard: 0,
+            active: Epoch::NONE,
+            clock: ServerClock::default(),
+            fetch: None,
+            turn: 0,
+        }
+    }
+
+    /// Whether it may serve.
+    pub fn has_lease(&self, now: Now) -> bool {
+        lease::is_valid(self.until, now.boot)
+    }
+
+    fn write(
+        &mut self,
+        now: Now,
+        info: &KeyInfo,
+        (epoch, key, version, born): (Epoch, Key, Version, Clock),
+        body: Body<Value>,
+    ) -> (WriteAnswer, Clock) {
+        let own = self.clock.read(now.wall);
+        if !self.has_lease(now) {
+            return (WriteAnswer::NoLease, own);
+        }
+        let Some(routes) = self.tenure.routes() else { return (WriteAnswer::WrongEpoch, own) };
+        let Ok(standing) = self.tenure.admit_write(epoch, info.arc) else {
+            return (WriteAnswer::WrongEpoch, own);
+        };
+        let is_alone = routes.write_set(info.arc).len() == 1;
+        let held = self.table.get(&key);
+        let (before, same) =
+            held.map_or((Version::ABSENT, false), |stored| (stored.version, stored.body == body));
+        let decision = replica::write(before, version, same, born, own, standing);
+        if decision.keep {
+            let state = replica::state_when_stored(is_alone);
+            self.table.insert(key, Stored { version, state, body, is_marked: false });
+        }
+        if matches!(decision.answer, WriteAnswer::Stored | WriteAnswer::BlindStored) {
+            self.clock.fold(version.clock);
+            return (decision.answer, own.max(version.clock));
+        }
+        (decision.answer, own)
+    }
+
+    fn commit(&mut self, key: Key, version: Version) {
+        if let Some(stored) = self.table.get_mut(&key) {
+            stored.state = replica::commit(stored.version, stored.state, version);
+        }
+    }
+
+    fn read(&mut self, now: Now, info: &KeyInfo, key: Key) -> (ReadAnswer<Value>, Clock) {
+        let clock = self.clock.read(now.wall);
+        let answer = if !self.has_lease(now) {
+            ReadAnswer::NoLease
+        } else {
+            match self.tenure.admit_read(info.arc) {
+                Err(Refusal::WrongEpoch) => ReadAnswer::WrongEpoch,
+                Err(Refusal::Syncing) => ReadAnswer::Syncing,
+                Ok(()) => {
+                    let (version, state, body) = self
+                        .table
+                        .get(&key)
+                        .map_or((Version::ABSENT, State::Committed, None), |s| {
+                            (s.version, s.state, s.body)
+                        });
+                    let epoch = self.tenure.epoch();
+                    ReadAnswer::Found(Found { version, body, state, epoch, clock })
+                }
+            }
+        };
+        (answer, clock)
+    }
+
+    /// A page of at most `most` records, and how many arcs it completes.
+    fn page(
+        &self,
+        keys: &[KeyInfo],
+        (epoch, arcs, after): (Epoch, &[u16], Option<Key>),
+        most: usize,
+    ) -> (usize, Vec<Paged>) {
+        let mut records = Vec::new();
+        for (i, &arc) in arcs.iter().enumerate() {
+            let arc = usize::from(arc);
+            if self.tenure.admit_page(epoch, arc).is_err() {
+                return (i, records);
+            }
+            let is_behind = |key: Key| i > 0 || after.is_none_or(|after| key > after);
+            for (&key, stored) in &self.table {
+                if keys[usize::from(key)].arc != arc || !is_behind(key) {
+                    continue;
+                }
+                if records.len() == most {
+                    return (i, records);
+                }
+                let Stored { version, state, body, .. } = *stored;
+                records.push(Paged { key, version, state, body });
+            }
+        }
+        (arcs.len(), records)
+    }
+
+    /// Merges a page. Returns whether all of it counted.
+    fn merge(
+        &mut self,
+        keys: &[KeyInfo],
+        epoch: Epoch,
+        records: &[Paged],
+        complete: &[u16],
+    ) -> bool {
+        for record in records {
+            if !self.tenure.may_merge(epoch, keys[usize::from(record.key)].arc) {
+                return false;
+            }
+            let held = self
+                .table
+                .get(&record.key)
+                .map_or((Version::ABSENT, State::Pending), |s| (s.version, s.state));
+            if held < (record.version, record.state) {
+                let Paged { key, version, state, body } = *record;
+                self.table.insert(key, Stored { version, state, body, is_marked: false });
+            }
+        }
+        let mut all = true;
+        for &arc in complete {
+            all &= self.tenure.fetched(epoch, usize::from(arc));
+        }
+        all
+    }
+
+    fn sweep(&mut self, now: Now) {
+        let own = self.clock.read(now.wall);
+        self.table.retain(|_, stored| {
+            if stored.body.is_some() || stored.state == State::Pending {
+                return true;
+            }
+            let drop = replica::may_drop_tombstone(stored.version, stored.is_marked, own);
+            stored.is_marked = true;
+            !drop
+        });
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            epoch: self.tenure.epoch(),
+            synced: self.tenure.synced().clone(),
+            keys: self.table.len() as u64,
+            bytes: 0,
+        }
+    }
+
+    /// Who keeps an arc besides itself. A joiner may be the only one left who holds it.
+    fn sources(&self, routes: &Routes, arc: usize) -> Vec<u16> {
+        let is_other = |place: &u16| routes.member(*place).id != self.who.id;
+        routes.write_set(arc).iter().copied().filter(is_other).collect()
+    }
+}
+
+impl World {
+    /// Starts a process at an address where none runs.
+    pub fn start_node(&mut self, slot: usize) {
+        let pid = self.fresh();
+        self.say(|_| format!("node{slot} starts as {pid}"));
+        self.slots_by_pid.insert(pid, slot);
+        self.slots[slot].process = Some(Process::new(pid, slot));
+        let connect = self.rng.within(50, 3_000);
+        self.after(connect, Event::NodeConnect(pid));
+        self.after(4_000, Event::NodeFetch(pid));
+        self.after(self.plan.look, Event::NodeFinish(pid));
+        self.after(self.plan.sweep, Event::NodeSweep(pid));
+    }
+
+    /// Kills the process at an address.
+    pub fn kill_node(&mut self, slot: usize) {
+        if let Some(process) = self.slots[slot].process.take() {
+            self.say(|_| format!("node{slot} ({}) dies", process.pid));
+            self.tasks.retain(|_, task| task.owner != Owner::Node(process.pid));
+            self.close_all(process.pid);
+        }
+    }
+
+    fn process(&mut self, pid: Pid) -> Option<&mut Process> {
+        let slot = *self.slots_by_pid.get(&pid)?;
+        self.slots[slot].process.as_mut().filter(|process| process.pid == pid)
+    }
+
+    /// A frame reaches a node; `link` is what to answer on.
+    pub fn node_frame(&mut self, slot: usize, link: Option<LinkId>, frame: Frame) {
+        let now = self.node_now(slot);
+        let ghost = frame.clone();
+        let Some(process) = self.slots[slot].process.as_mut() else { return };
+        let answer = match frame {
+            Frame::Commits(commits) => {
+                for (key, version) in commits {
+                    process.commit(key, version);
+                }
+                return;
+            }
+            Frame::Write(tag, epoch, key, version, born, body) => {
+                let info = &self.keys[usize::from(key)];
+                let (answer, clock) = process.write(now, info, (epoch, key, version, born), body);
+                self.say(|_| {
+                    format!(
+                        "node{slot}: write k{key} {body:?} {}.{} epoch {epoch}: {answer:?}",
+                        version.clock, version.writer
+                    )
+                });
+                // TCP delivers nothing twice. But a writer sends its frame again when the answer is
+                // lost, and both may have been taken. (Not what was refused: nobody sends that again
+                // without its having been said.)
+                let was_taken = matches!(
+                    answer,
+                    WriteAnswer::Stored
+                        | WriteAnswer::Superseded(_)
+                        | WriteAnswer::BlindStored
+                        | WriteAnswer::BlindBelow(_)
+                );
+                if was_taken && link.is_some() && !self.is_calm && self.rng.chance(self.plan.ghosts)
+                {
+                    self.counts.ghosts += 1;
+                    let late = self.rng.within(100, 250_000);
+                    self.after(late, Event::Ghost(slot, ghost));
+                }
+                Frame::Wrote(tag, answer, clock)
+            }
+            Frame::Read(tag, key) => {
+                let (answer, clock) = process.read(now, &self.keys[usize::from(key)], key);
+                self.say(|_| format!("node{slot}: read k{key}: {answer:?}"));
+                Frame::Found(tag, answer, clock)
+            }
+            Frame::Pull(epoch, arcs, after) => {
+                let (complete, records) =
+                    process.page(&self.keys, (epoch, &arcs, after), self.plan.page);
+                Frame::Page(process.tenure.epoch(), complete, records)
+            }
+            Frame::Fin => return,
+            other => unreachable!("{other:?} is nothing for a node"),
+        };
+        if let Some(link) = link {
+            self.send(link, Dir::Down, answer);
+        }
+    }
+
+    /// A node tries to reach the manager.
+    pub fn node_connect(&mut self, pid: Pid) {
+        let Some(process) = self.process(pid) else { return };
+        if process.control.is_some() {
+            return;
+        }
+        let who = process.who.clone();
+        let from = (Party::Node(self.slot_of(pid)), pid);
+        match self.dial(from, Party::Manager, User::Control) {
+            Dialled::Open(link) => {
+                let now = self.now;
+                let process = self.process(pid).expect("it runs");
+                process.control = Some(link);
+                process.is_registered = false;
+                process.heard = now;
+                self.send(link, Dir::Up, Frame::Register(who));
+                self.after(60_000, Event::NodeDeaf(pid, link));
+            }
+            Dialled::Refused | Dialled::Silence => self.connect_later(pid),
+        }
+    }
+
+    fn connect_later(&mut self, pid: Pid) {
+        let pause = self.rng.within(500, 8_000);
+        self.after(pause, Event::NodeConnect(pid));
+    }
+
+    /// Gives up a control connection on which nothing comes.
+    pub fn node_deaf(&mut self, pid: Pid, link: LinkId) {
+        let now = self.now;
+        let Some(process) = self.process(pid).filter(|p| p.control == Some(link)) else { return };
+        if now - process.heard < 60_000 {
+            return self.after(20_000, Event::NodeDeaf(pid, link));
+        }
+        process.control = None;
+        self.close(link);
+        self.connect_later(pid);
+    }
+
+    /// Sends a heartbeat.
+    pub fn node_beat(&mut self, pid: Pid, link: LinkId, is_regular: bool) {
+        let Some(slot) = self.slots_by_pid.get(&pid).copied() else { return };
+        let boot = self.node_now(slot).boot;
+        let Some(process) = self.process(pid).filter(|p| p.control == Some(link)) else { return };
+        let number = process.lease.send(boot);
+        let report = process.report();
+        self.say(|_| format!("node{slot} heartbeat {number} epoch {}", report.epoch));
+        self.send(link, Dir::Up, Frame::Heartbeat(number, report));
+        if is_regular {
+            self.after(HEARTBEAT_MS * 1000, Event::NodeBeat(pid, link, true));
+        }
+    }
+
+    /// A frame from the manager reaches a node.
+    pub fn control_frame(&mut self, party: Party, link: LinkId, frame: Frame) {
+        let Party::Node(slot) = party else { return };
+        let now = self.now;
+        let Some(process) = self.slots[slot].process.as_mut().filter(|p| p.control == Some(link))
+        else {
+            return;
+        };
+        process.heard = now;
+        let pid = process.pid;
+        match frame {
+            Frame::Table(routes, active, _) => {
+                let is_first = !std::mem::replace(&mut process.is_registered, true);
+                if is_first && self.rng.chance(500) {
+                    // The thread that sends may be quicker than the one that adopts.
+                    self.node_beat(pid, link, false);
+                }
+                self.node_adopt(slot, routes, active);
+                if is_first {
+                    self.node_beat(pid, link, true);
+                }
+            }
+            Frame::Heard(number, is_known, has_lease, active) => {
+                process.active = process.active.max(active);
+                if has_lease {
+                    process.until = process.lease.granted(number);
+                }
+                let until = process.until;
+                self.say(|_| format!("node{slot} heard {number}: lease {has_lease} until {until}"));
+                if !is_known {
+                    self.slots[slot].process.as_mut().expect("it runs").control = None;
+                    self.close(link);
+                    self.connect_later(pid);
+                }
+            }
+            Frame::NotNow => {
+                process.control = None;
+                self.close(link);
+                self.connect_later(pid);
+            }
+            Frame::Fin => {
+                process.control = None;
+                self.connect_later(pid);
+            }
+            other => unreachable!("{other:?} is nothing for a node"),
+        }
+    }
+
+    fn node_adopt(&mut self, slot: usize, routes: Arc<Routes>, active: Epoch) {
+        let Some(process) = self.slots[slot].process.as_mut() else { return };
+        process.active = process.active.max(active);
+        let epoch = routes.epoch();
+        let Some(adoption) = process.tenure.adopt(routes) else { return };
+        let keys = &self.keys;
+        process.table.retain(|&key, _| !adoption.to_drop.contains(&keys[usize::from(key)].arc));
+        let (pid, control) = (process.pid, process.control);
+        self.say(|_| format!("node{slot} adopts view {epoch}: {adoption:?}"));
+        if let Some(link) = control {
+            self.after(1, Event::NodeBeat(pid, link, false));
+        }
+    }
+
+    /// Looks whether something is to be fetched.
+    pub fn node_fetch(&mut self, pid: Pid) {
+        let now = self.now;
+        let Some(process) = self.process(pid) else { return };
+        if let Some(fetch) = &process.fetch {
+            if now - fetch.asked > 25_000 {
+                let link = fetch.link;
+                process.fetch = None;
+                self.close(link);
+            }
+        } else {
+            self.fetch_next(pid);
+        }
+        let wait = self.rng.within(1_000, 5_000);
+        self.after(wait, Event::NodeFetch(pid));
+    }
+
+    fn fetch_next(&mut self, pid: Pid) {
+        let now = self.now;
+        let Some(process) = self.process(pid) else { return };
+        let missing = process.tenure.missing();
+        let Some(routes) = process.tenure.routes().cloned() else { return };
+        if missing.is_empty() {
+            return;
+        }
+        process.turn += 1;
+        let turn = process.turn;
+        let mut wanted: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
+        for arc in missing {
+            let sources = process.sources(&routes, arc);
+            if let Some(&source) = sources.get(turn % sources.len().max(1)) {
+                wanted.entry(source).or_default().push(arc as u16);
+            }
+        }
+        let Some((source, arcs)) = wanted.into_iter().nth(0) else { return };
+        let from = (Party::Node(self.slot_of(pid)), pid);
+        let to = Party::Node(usize::from(routes.member(source).address.port() - 6000));
+        let Dialled::Open(link) = self.dial(from, to, User::Fetch) else { return };
+        let epoch = routes.epoch();
+        self.send(link, Dir::Up, Frame::Pull(epoch, arcs.clone(), None));
+        let process = self.process(pid).expect("it runs");
+        process.fetch = Some(Fetch { link, epoch, arcs, after: None, asked: now });
+    }
+
+    /// A page reaches the node that asked for it.
+    pub fn fetch_frame(&mut self, party: Party, link: LinkId, frame: Frame) {
+        let Party::Node(slot) = party else { return };
+        let now = self.now;
+        let Some(process) = self.slots[slot].process.as_mut() else { return };
+        let pid = process.pid;
+        let Some(mut fetch) = process.fetch.take_if(|fetch| fetch.link == link) else { return };
+        let Frame::Page(epoch, complete, records) = frame else { return };
+        let is_source = complete > 0 || !records.is_empty();
+        let done: Vec<u16> = fetch.arcs[..complete].to_vec();
+        if !is_source || !process.merge(&self.keys, epoch, &records, &done) {
+            return self.close(link);
+        }
+        let rest = fetch.arcs.split_off(complete);
+        let control = process.control;
+        self.say(|_| format!("node{slot} fetched {done:?} at epoch {epoch}: {records:?}"));
+        if complete > 0
+            && let Some(control) = control
+        {
+            self.after(1, Event::NodeBeat(pid, control, false));
+        }
+        if rest.is_empty() {
+            return self.close(link);
+        }
+        let keys = &self.keys;
+        let is_partial = |key: &Key| keys[usize::from(*key)].arc == usize::from(rest[0]);
+        let after = records.last().map(|r| r.key).filter(is_partial).or(match complete {
+            0 => fetch.after,
+            _ => None,
+        });
+        self.send(link, Dir::Up, Frame::Pull(fetch.epoch, rest.clone(), after));
+        let process = self.slots[slot].process.as_mut().expect("it runs");
+        process.fetch = Some(Fetch { arcs: rest, after, asked: now, ..fetch });
+    }
+
+    /// Finishes what dead writers have left pending (C4).
+    pub fn node_finish(&mut self, pid: Pid) {
+        let Some(slot) = self.slots_by_pid.get(&pid).copied() else { return };
+        let now = self.node_now(slot);
+        let keys = self.keys.clone();
+        let Some(process) = self.process(pid) else { return };
+        let clock = process.clock.read(now.wall);
+        let mut found = Vec::new();
+        let routes = process.tenure.routes().cloned();
+        if let Some(routes) = routes.filter(|r| r.epoch() == process.active)
+            && process.has_lease(now)
+        {
+            let abandoned = process.table.iter().filter(|(key, stored)| {
+                process.tenure.synced().contains(keys[usize::from(**key)].arc)
+                    && stored.state == State::Pending
+                    && replica::is_abandoned(stored.version, clock)
+            });
+            for (&key, stored) in abandoned.take(4) {
+                let Stored { version, state, body, .. } = *stored;
+                let epoch = routes.epoch();
+                let found_one = Found { version, body, state, epoch, clock };
+                found.push((key, found_one, routes.clone()));
+            }
+        }
+        for (key, found, routes) in found {
+            self.counts.finishes += 1;
+            let task = Task::new(Owner::Node(pid), key, Operation::finish(found), routes);
+            self.begin_task(task);
+        }
+        self.after(self.plan.look, Event::NodeFinish(pid));
+    }
+
+    /// Drops tombstones that have served their time (N5).
+    pub fn node_sweep(&mut self, pid: Pid) {
+        let Some(slot) = self.slots_by_pid.get(&pid).copied() else { return };
+        let now = self.node_now(slot);
+        if let Some(process) = self.process(pid) {
+            process.sweep(now);
+            self.after(self.plan.sweep, Event::NodeSweep(pid));
+        }
+    }
+}

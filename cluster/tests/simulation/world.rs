@@ -1,0 +1,520 @@
+//! Everything there is, one clock, one queue of what happens next.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use cluster::ids::Incarnation;
+use cluster::membership::Millis;
+use cluster::ring::arc_of_key;
+
+use crate::checker::History;
+use crate::client::{Client, Task, TaskId};
+use crate::faults::Plan;
+use crate::manager::Manager;
+use crate::network::{Alive, Dir, Frame, Link, LinkId, Party, Pid, Tag};
+use crate::node::{Now, Process};
+use crate::rng::Rng;
+
+/// Simulated time.
+pub type Micros = u64;
+/// A key, as its number.
+pub type Key = u8;
+/// A value; each is put once.
+pub type Value = u32;
+
+/// Arcs of the ring.
+pub const ARCS: usize = 16;
+/// How often nodes send heartbeats. A hundredth of the real default, as all other times here.
+pub const HEARTBEAT_MS: Millis = 20;
+/// The manager's lease.
+pub const LEASE_MS: Millis = 3 * HEARTBEAT_MS;
+/// How long a cluster may take to be whole again when all faults are over.
+const HEALS_WITHIN: Micros = 4_000_000;
+/// The wall clock at the start.
+const BIRTH: u64 = 100_000_000;
+
+/// What happens next.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A connection delivers a frame.
+    Pump(LinkId, Dir),
+    /// A frame from a connection that nobody remembers reaches an address.
+    Ghost(usize, Frame),
+    /// The manager is started.
+    ManagerStart,
+    /// The manager looks at the time.
+    ManagerTick(Pid),
+    /// The manager tries a node's port.
+    Probe(Pid, Incarnation, usize),
+    /// A node is started.
+    NodeStart(usize),
+    /// A node dials the manager.
+    NodeConnect(Pid),
+    /// A node looks whether its connection to the manager still speaks.
+    NodeDeaf(Pid, LinkId),
+    /// A node sends a heartbeat.
+    NodeBeat(Pid, LinkId, bool),
+    /// A node looks for something to fetch.
+    NodeFetch(Pid),
+    /// A node looks for pending records.
+    NodeFinish(Pid),
+    /// A node sweeps its tombstones.
+    NodeSweep(Pid),
+    /// A client is started.
+    ClientStart(usize),
+    /// A client's thread goes on.
+    Wake(Pid, usize, usize),
+    /// A client sends commits.
+    Flush(Pid, usize, usize),
+    /// An attempt has been waited for long enough.
+    Patience(TaskId, u64),
+    /// A dial has failed.
+    Unsent(Tag),
+    /// A refresh has been waited for long enough.
+    RefreshOver(Pid, usize, usize, u64),
+    /// Something breaks.
+    Fault,
+    /// A cut ends.
+    Mend(Party, Party),
+    /// No more faults.
+    Calm,
+    /// Looks whether all is well.
+    Look,
+}
+
+/// A key's name and arc.
+#[derive(Debug, Clone)]
+pub struct KeyInfo {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its arc.
+    pub arc: usize,
+}
+
+/// An address where nodes run.
+pub struct Slot {
+    /// The one that does.
+    pub process: Option<Process>,
+    /// How fast its clock of leases runs, in thousandths above or below the manager's.
+    drift: i64,
+    /// How far its wall clock is off, in milliseconds.
+    skew: i64,
+}
+
+/// What happened, in numbers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Events worked through.
+    pub steps: u64,
+    /// Operations that ended well.
+    pub done: u64,
+    /// Operations that certainly had no effect.
+    pub failed: u64,
+    /// Operations of which nobody knows.
+    pub unknown: u64,
+    /// Puts and deletes that took a fresh version.
+    pub freshened: u64,
+    /// Views that became active.
+    pub views: u64,
+    /// Nodes killed.
+    pub kills: u64,
+    /// Nodes started again at once.
+    pub restarts: u64,
+    /// Processes stopped and continued.
+    pub pauses: u64,
+    /// Parties cut off from each other.
+    pub cuts: u64,
+    /// Connections broken.
+    pub broken: u64,
+    /// Frames delivered twice.
+    pub ghosts: u64,
+    /// Manager crashes.
+    pub manager_crashes: u64,
+    /// Clients killed in mid fan-out.
+    pub abandoned: u64,
+    /// Nodes that joined.
+    pub joins: u64,
+    /// Records that nodes set out to finish.
+    pub finishes: u64,
+}
+
+impl Counts {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Counts) {
+        let Counts { steps, done, failed, unknown, freshened, views, kills, restarts, .. } = other;
+        let Counts {
+            pauses,
+            cuts,
+            broken,
+            ghosts,
+            manager_crashes,
+            abandoned,
+            joins,
+            finishes,
+            ..
+        } = other;
+        self.steps += steps;
+        self.done += done;
+        self.failed += failed;
+        self.unknown += unknown;
+        self.freshened += freshened;
+        self.views += views;
+        self.kills += kills;
+        self.restarts += restarts;
+        self.pauses += pauses;
+        self.cuts += cuts;
+        self.broken += broken;
+        self.ghosts += ghosts;
+        self.manager_crashes += manager_crashes;
+        self.abandoned += abandoned;
+        self.joins += joins;
+        self.finishes += finishes;
+    }
+}
+
+/// A broken promise.
+#[derive(Debug)]
+pub struct Violation {
+    /// Which run.
+    pub seed: u64,
+    /// What is wrong.
+    pub why: String,
+    /// What happened last, if the run was traced.
+    pub trace: Vec<String>,
+    /// After how many steps.
+    pub steps: u64,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.trace {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "seed {} after {} steps: {}", self.seed, self.steps, self.why)?;
+        write!(f, "again: SIM_SEED={} cargo test -p cluster --test simulation", self.seed)
+    }
+}
+
+/// Lines of a trace that are kept.
+const TRACE: usize = 400;
+
+/// How many lines of a trace are kept: `SIM_TRACE`, else [`TRACE`].
+fn trace_length() -> usize {
+    std::env::var("SIM_TRACE").ok().and_then(|text| text.parse().ok()).unwrap_or(TRACE)
+}
+
+/// A cluster, its clients, its network, its faults.
+pub struct World {
+    /// Decides everything.
+    pub rng: Rng,
+    /// What this seed is about.
+    pub plan: Plan,
+    /// The time.
+    pub now: Micros,
+    /// Connections.
+    pub links: BTreeMap<LinkId, Link>,
+    /// Who is cut off from whom, and until when.
+    pub cuts: BTreeMap<(Party, Party), Micros>,
+    /// The manager.
+    pub manager: Manager,
+    /// The nodes' addresses.
+    pub slots: Vec<Slot>,
+    /// The address of each process that ever was.
+    pub slots_by_pid: BTreeMap<Pid, usize>,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// Operations under way.
+    pub tasks: BTreeMap<TaskId, Task>,
+    /// The keys.
+    pub keys: Vec<KeyInfo>,
+    /// What clients did.
+    pub history: History,
+    /// The last value that was put.
+    pub last_value: Value,
+    /// In numbers.
+    pub counts: Counts,
+    /// Whether faults are over.
+    pub is_calm: bool,
+    /// Whether only the last gets remain.
+    pub is_final: bool,
+    /// Keys that are still to be read at the end.
+    pub final_gets: Vec<Key>,
+    /// How many of those gets failed.
+    pub final_failures: usize,
+    seed: u64,
+    queue: BTreeMap<(Micros, u64), Event>,
+    serial: u64,
+    calm_at: Micros,
+    violation: Option<String>,
+    trace: Option<VecDeque<String>>,
+    /// How many lines of it are kept.
+    kept: usize,
+    is_over: bool,
+}
+
+impl World {
+    /// A cluster that has not been born.
+    pub fn new(seed: u64, is_traced: bool) -> World {
+        let mut rng = Rng::new(seed);
+        let plan = Plan::draw(&mut rng);
+        let keys = (0..plan.keys)
+            .map(|n| {
+                let name = format!("key{n}").into_bytes();
+                let arc = arc_of_key(&name, ARCS);
+                KeyInfo { name, arc }
+            })
+            .collect();
+        let slots = (0..plan.slots)
+            .map(|_| Slot {
+                process: None,
+                drift: rng.within(0, 20) as i64 - 10,
+                skew: rng.within(0, 2 * plan.skew) as i64 - plan.skew as i64,
+            })
+            .collect();
+        let manager = Manager::new(plan.copies);
+        let clients = (0..plan.clients).map(|_| Client::new(1, plan.threads, plan.ops)).collect();
+        let mut world = World {
+            rng,
+            plan,
+            now: 0,
+            links: BTreeMap::new(),
+            cuts: BTreeMap::new(),
+            manager,
+            slots,
+            slots_by_pid: BTreeMap::new(),
+            clients,
+            tasks: BTreeMap::new(),
+            keys,
+            history: History::default(),
+            last_value: 0,
+            counts: Counts::default(),
+            is_calm: false,
+            is_final: false,
+            final_gets: Vec::new(),
+            final_failures: 0,
+            seed,
+            queue: BTreeMap::new(),
+            serial: 100,
+            calm_at: 0,
+            violation: None,
+            trace: is_traced.then(VecDeque::new),
+            kept: trace_length(),
+            is_over: false,
+        };
+        world.start_manager();
+        for slot in 0..world.plan.nodes {
+            world.start_node(slot);
+        }
+        for client in 0..world.plan.clients {
+            world.after(20_000, Event::ClientStart(client));
+        }
+        world.after(120_000, Event::Fault);
+        world.after(world.plan.active, Event::Calm);
+        world
+    }
+
+    /// Runs a seed to its end.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn run(mut self) -> Result<Counts, Violation> {
+        while !self.is_over {
+            let ((at, _), event) = self.queue.pop_first().expect("there is always a next look");
+            self.now = at;
+            self.counts.steps += 1;
+            self.dispatch(event);
+            if let Some(why) = self.violation {
+                let trace = self.trace.unwrap_or_default().into();
+                return Err(Violation { seed: self.seed, why, trace, steps: self.counts.steps });
+            }
+        }
+        Ok(self.counts)
+    }
+
+    /// Lets something happen later.
+    pub fn after(&mut self, wait: Micros, event: Event) {
+        self.serial += 1;
+        self.queue.insert((self.now + wait, self.serial), event);
+    }
+
+    /// A number that nothing else has.
+    pub fn fresh(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Notes a broken promise.
+    pub fn fail(&mut self, why: String) {
+        self.violation.get_or_insert(why);
+    }
+
+    /// Adds a line to the trace, if there is one.
+    pub fn say(&mut self, what: impl FnOnce(&World) -> String) {
+        if self.trace.is_none() {
+            return;
+        }
+        let line = format!("{:>9} {}", self.now, what(self));
+        if let Some(trace) = &mut self.trace {
+            if trace.len() >= self.kept {
+                trace.pop_front();
+            }
+            trace.push_back(line);
+        }
+    }
+
+    /// The wall clock of somebody who is off by so much.
+    pub fn wall(&self, skew: i64) -> u64 {
+        (BIRTH + self.now / 1000 * self.plan.speed).saturating_add_signed(skew)
+    }
+
+    /// A node's clocks.
+    pub fn node_now(&self, slot: usize) -> Now {
+        let Slot { drift, skew, .. } = self.slots[slot];
+        let boot = (self.now as i64 * (1000 + drift) / 1_000_000) as u64;
+        Now { boot, wall: self.wall(skew) }
+    }
+
+    /// The address of a process.
+    pub fn slot_of(&self, pid: Pid) -> usize {
+        self.slots_by_pid.get(&pid).copied().expect("every process has an address")
+    }
+
+    /// Who listens at an address.
+    pub fn listener(&self, party: Party) -> Option<Pid> {
+        match party {
+            Party::Manager => self.manager.membership.as_ref().map(|_| self.manager.pid),
+            Party::Node(slot) => self.slots[slot].process.as_ref().map(|p| p.pid),
+            Party::Client(_) => None,
+        }
+    }
+
+    /// Whether a process runs.
+    pub fn standing(&self, (party, pid): (Party, Pid)) -> Alive {
+        let (is_alive, until) = match party {
+            Party::Client(client) => {
+                (self.clients[client].pid == pid && self.clients[client].is_alive, 0)
+            }
+            Party::Manager => (self.listener(party) == Some(pid), self.manager.paused_until),
+            Party::Node(slot) => {
+                let until = self.slots[slot].process.as_ref().map_or(0, |p| p.paused_until);
+                (self.listener(party) == Some(pid), until)
+            }
+        };
+        match is_alive {
+            false => Alive::No,
+            true if until > self.now => Alive::Paused(until),
+            true => Alive::Yes,
+        }
+    }
+
+    /// Until when whoever an event concerns is stopped.
+    fn stopped_until(&self, event: &Event) -> Micros {
+        let party = match event {
+            Event::ManagerTick(pid) | Event::Probe(pid, ..) => (Party::Manager, *pid),
+            Event::NodeConnect(pid)
+            | Event::NodeDeaf(pid, _)
+            | Event::NodeBeat(pid, ..)
+            | Event::NodeFetch(pid)
+            | Event::NodeSweep(pid)
+            | Event::NodeFinish(pid) => (Party::Node(self.slot_of(*pid)), *pid),
+            Event::Ghost(slot, _) => match self.listener(Party::Node(*slot)) {
+                Some(pid) => (Party::Node(*slot), pid),
+                None => return 0,
+            },
+            _ => return 0,
+        };
+        match self.standing(party) {
+            Alive::Paused(until) => until,
+            Alive::Yes | Alive::No => 0,
+        }
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        let until = self.stopped_until(&event);
+        if until > self.now {
+            let jitter = self.rng.below(2_000);
+            return self.after(until - self.now + jitter, event);
+        }
+        match event {
+            Event::Pump(link, dir) => self.pump(link, dir),
+            Event::Ghost(slot, frame) => self.node_frame(slot, None, frame),
+            Event::ManagerStart => {
+                if self.manager.membership.is_none() {
+                    self.start_manager();
+                }
+            }
+            Event::ManagerTick(pid) => self.manager_tick(pid),
+            Event::Probe(pid, node, tries) => self.manager_probe(pid, node, tries),
+            Event::NodeStart(slot) => {
+                if self.slots[slot].process.is_none() {
+                    self.start_node(slot);
+                }
+            }
+            Event::NodeConnect(pid) => self.node_connect(pid),
+            Event::NodeDeaf(pid, link) => self.node_deaf(pid, link),
+            Event::NodeBeat(pid, link, is_regular) => self.node_beat(pid, link, is_regular),
+            Event::NodeFetch(pid) => self.node_fetch(pid),
+            Event::NodeFinish(pid) => self.node_finish(pid),
+            Event::NodeSweep(pid) => self.node_sweep(pid),
+            Event::ClientStart(client) => self.start_client(client),
+            Event::Wake(pid, client, thread) => self.wake(pid, client, thread),
+            Event::Flush(pid, client, thread) => self.flush(pid, client, thread),
+            Event::Patience(task, attempt) => self.patience(task, attempt),
+            Event::Unsent(tag) => self.unsent(tag),
+            Event::RefreshOver(pid, client, thread, turn) => {
+                self.refresh_over(pid, client, thread, turn);
+            }
+            Event::Fault => self.fault(),
+            Event::Mend(from, to) => {
+                if self.cuts.get(&(from, to)).is_some_and(|until| *until <= self.now) {
+                    self.cuts.remove(&(from, to));
+                }
+            }
+            Event::Calm => {
+                self.calm();
+                self.calm_at = self.now;
+                self.after(10_000, Event::Look);
+            }
+            Event::Look => self.look(),
+        }
+    }
+
+    /// Looks how far the end has come: whole again, then every key read once, then checked.
+    fn look(&mut self) {
+        if self.now - self.calm_at > HEALS_WITHIN {
+            let health = self.unhealed().unwrap_or_else(|| "operations do not end".into());
+            return self.fail(format!("does not heal: {health}"));
+        }
+        let is_whole = self.is_idle() && self.unhealed().is_none();
+        if self.is_final && is_whole && self.final_gets.is_empty() {
+            if let Err(why) = self.check_replicas().and_then(|()| self.history.check()) {
+                let records: Vec<String> = self
+                    .history
+                    .records()
+                    .iter()
+                    .enumerate()
+                    .map(|(i, r)| format!("#{i} {r:?}"))
+                    .collect();
+                self.say(|_| records.join("\n"));
+                return self.fail(why);
+            }
+            self.is_over = true;
+            return;
+        }
+        if !self.is_final && is_whole {
+            self.say(|_| "whole again".into());
+            self.is_final = true;
+            self.final_gets = (0..self.plan.keys as Key).collect();
+            for client in 0..self.clients.len() {
+                for thread in 0..self.clients[client].threads.len() {
+                    let pid = self.clients[client].pid;
+                    self.after(100, Event::Wake(pid, client, thread));
+                }
+            }
+        }
+        if self.final_failures > 20 + 3 * self.plan.keys {
+            return self.fail("a key cannot be read at the end".into());
+        }
+        self.after(10_000, Event::Look);
+    }
+}
