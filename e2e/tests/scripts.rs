@@ -388,7 +388,11 @@ fn an_interrupted_start_leaves_nothing() {
     // A client for whom the cluster never comes up.
     let place = Place::with_stand_ins(&[("client", "exec sleep 600")]);
     for (name, want) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
-        let mut command = place.command(place.path("start_service"), "--nodes 2 --rep 1");
+        // Under nohup or in a script's background these signals come to us ignored, and a shell cannot
+        // catch what it inherits as ignored.
+        let script = place.path("start_service").display().to_string();
+        let call = format!("--default-signal=TERM,INT,HUP {script} --nodes 2 --rep 1");
+        let mut command = place.command("env", &call);
         let mut start =
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the script runs");
         // Manager, two nodes, the client, the script itself (and what it has forked).
