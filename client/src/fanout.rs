@@ -1,9 +1,9 @@
 //! One attempt: send every operation of a batch to the nodes it concerns, and collect the answers.
 //!
-//! Operations are grouped by node, so that a node gets one frame of writes and one of reads however
-//! many operations there are. All frames are sent before the first answer is waited for: the nodes work
-//! in parallel while this one thread blocks on them in turn. (No deadlock: a node reads a whole frame
-//! before it answers, and has at most these two frames of ours, and a COMMIT, which has no answer.)
+//! Operations are grouped by node, so that a node gets one frame of writes, one of reads and one of
+//! fences however many operations there are. All frames are sent before the first answer is waited for:
+//! the nodes work in parallel while this one thread blocks on them in turn. (No deadlock: a node reads a
+//! whole frame before it answers, and has at most these frames of ours, and a COMMIT, which has no answer.)
 
 use std::borrow::Cow;
 
@@ -14,7 +14,9 @@ use cluster::view::Routes;
 use cluster::write_round::Reply;
 use log::debug;
 use net_common::connection::{Connection, NetError};
-use net_common::message::data::{self, Body, ReadAnswers, ReadBatch, Write, WriteAcks, WriteBatch};
+use net_common::message::data::{
+    self, Body, Fence, ReadAnswers, ReadBatch, Write, WriteAcks, WriteBatch,
+};
 
 use crate::commits::Commits;
 use crate::links::Links;
@@ -36,7 +38,15 @@ struct Leg {
     /// Operations, by their place in the batch.
     writes: Vec<usize>,
     reads: Vec<usize>,
+    fences: Vec<usize>,
     link: Option<Connection>,
+}
+
+impl Leg {
+    fn new(place: u16) -> Leg {
+        let (writes, reads, fences) = (Vec::new(), Vec::new(), Vec::new());
+        Leg { place, writes, reads, fences, link: None }
+    }
 }
 
 /// Runs one attempt of all operations that have no result yet.
@@ -47,25 +57,25 @@ pub(crate) fn attempt(
     batch: &mut [Task<'_>],
 ) -> Attempt {
     let mut attempt = Attempt { needs: vec![Need::Nothing; batch.len()], clock: 0, trouble: None };
-    let mut writing = Vec::new();
-    let mut legs = legs(routes, batch, &mut writing, &mut attempt);
+    let mut collecting = Vec::new();
+    let mut legs = legs(routes, batch, &mut collecting, &mut attempt);
     for leg in &mut legs {
         send(links, commits, routes, batch, leg, &mut attempt);
     }
     for leg in &mut legs {
         receive(links, routes, batch, leg, &mut attempt);
     }
-    for i in writing {
+    for i in collecting {
         attempt.needs[i] = batch[i].operation.conclude();
     }
     attempt
 }
 
-/// Groups the operations by node, and notes which of them write.
+/// Groups the operations by node, and notes which of them wait for all replies.
 fn legs(
     routes: &Routes,
     batch: &mut [Task<'_>],
-    writing: &mut Vec<usize>,
+    collecting: &mut Vec<usize>,
     attempt: &mut Attempt,
 ) -> Vec<Leg> {
     let mut legs: Vec<Leg> = Vec::new();
@@ -80,18 +90,21 @@ fn legs(
             attempt.trouble = Some("no node serves this key".into());
             continue;
         }
-        if task.operation.is_writing() {
-            writing.push(i);
+        if task.operation.is_collecting() {
+            collecting.push(i);
         }
         for &place in members {
             let leg = &mut leg_of[usize::from(place)];
             if *leg == usize::MAX {
                 *leg = legs.len();
-                legs.push(Leg { place, writes: Vec::new(), reads: Vec::new(), link: None });
+                legs.push(Leg::new(place));
             }
             let leg = &mut legs[*leg];
-            let side = if task.operation.is_writing() { &mut leg.writes } else { &mut leg.reads };
-            side.push(i);
+            match task.operation.request() {
+                Request::Write { .. } => leg.writes.push(i),
+                Request::Read => leg.reads.push(i),
+                Request::Fence => leg.fences.push(i),
+            }
         }
     }
     legs
@@ -119,9 +132,15 @@ fn send(
         let writes = leg.writes.iter().filter_map(|&i| write(&batch[i])).collect();
         link.push(&WriteBatch { epoch: routes.epoch(), writes });
     }
+    let keys = |tasks: &[usize]| ReadBatch {
+        epoch: routes.epoch(),
+        keys: tasks.iter().map(|&i| batch[i].key).collect(),
+    };
     if !leg.reads.is_empty() {
-        let keys = leg.reads.iter().map(|&i| batch[i].key).collect();
-        link.push(&ReadBatch { epoch: routes.epoch(), keys });
+        link.push(&keys(&leg.reads));
+    }
+    if !leg.fences.is_empty() {
+        link.push(&Fence(keys(&leg.fences)));
     }
     match link.flush() {
         Ok(()) => leg.link = Some(link),
@@ -134,11 +153,11 @@ fn send(
 
 fn write<'t>(task: &'t Task<'_>) -> Option<Write<'t>> {
     match task.operation.request() {
-        Request::Write { version, body, born } => {
+        Request::Write { version, body, born, expected } => {
             let body = body.as_ref().map_or(Body::Tombstone, |value| Body::Value(value));
-            Some(Write { key: task.key, version, born, body })
+            Some(Write { key: task.key, version, born, body, expected })
         }
-        Request::Read => None,
+        Request::Read | Request::Fence => None,
     }
 }
 
@@ -150,8 +169,10 @@ fn receive(
     attempt: &mut Attempt,
 ) {
     let Some(mut link) = leg.link.take() else { return };
-    let received = receive_writes(&mut link, batch, leg, attempt)
-        .and_then(|()| receive_reads(&mut link, batch, leg, attempt));
+    let place = leg.place;
+    let received = receive_writes(&mut link, batch, &mut leg.writes, attempt)
+        .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.reads, attempt))
+        .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.fences, attempt));
     match received {
         Ok(()) => links.put_back(link),
         Err(error) => {
@@ -161,60 +182,70 @@ fn receive(
     }
 }
 
+/// Takes the answers to the writes. These are then taken out, so that a failure of what comes after does
+/// not count them a second time.
 fn receive_writes(
     link: &mut Connection,
     batch: &mut [Task<'_>],
-    leg: &mut Leg,
+    writes: &mut Vec<usize>,
     attempt: &mut Attempt,
 ) -> Result<(), NetError> {
-    if leg.writes.is_empty() {
+    if writes.is_empty() {
         return Ok(());
     }
     let acks: WriteAcks = link.receive_as()?;
-    if acks.answers.len() != leg.writes.len() {
+    if acks.answers.len() != writes.len() {
         return Err(miscounted(link));
     }
     attempt.clock = attempt.clock.max(acks.clock);
-    // Emptied, so that a failure of the reads after it does not count these a second time.
-    for (i, answer) in leg.writes.drain(..).zip(acks.answers) {
+    for (i, answer) in writes.drain(..).zip(acks.answers) {
         batch[i].operation.wrote(Reply::Answer(answer));
     }
     Ok(())
 }
 
+/// Takes the answers to reads or fences of the member at `place`, in the same way.
 fn receive_reads(
     link: &mut Connection,
     batch: &mut [Task<'_>],
-    leg: &mut Leg,
+    place: u16,
+    reads: &mut Vec<usize>,
     attempt: &mut Attempt,
 ) -> Result<(), NetError> {
-    if leg.reads.is_empty() {
+    if reads.is_empty() {
         return Ok(());
     }
     let reply: ReadAnswers<'_> = link.receive_as()?;
-    if reply.answers.len() != leg.reads.len() {
+    if reply.answers.len() != reads.len() {
         return Err(miscounted(link));
     }
     attempt.clock = attempt.clock.max(reply.clock);
     let (epoch, clock) = (reply.epoch, reply.clock);
-    let found =
-        |version, body, state| ReadAnswer::Found(Found { version, body, state, epoch, clock });
-    for (i, answer) in leg.reads.drain(..).zip(reply.answers) {
+    let found = |version, state, body| {
+        let body = match body {
+            Body::Value(value) => Some(Cow::Owned(value.to_vec())),
+            Body::Tombstone => None,
+        };
+        Found { version, body, state, epoch, clock }
+    };
+    // What was never there needs nobody's confirmation.
+    let absent = || found(Version::ABSENT, State::Committed, Body::Tombstone);
+    for (i, answer) in reads.drain(..).zip(reply.answers) {
         let answer = match answer {
-            // What was never there needs nobody's confirmation.
-            data::ReadAnswer::Absent => found(Version::ABSENT, None, State::Committed),
-            data::ReadAnswer::Record(version, state, Body::Value(value)) => {
-                found(version, Some(Cow::Owned(value.to_vec())), state)
+            data::ReadAnswer::Absent => ReadAnswer::Found(absent()),
+            data::ReadAnswer::Record(version, state, body) => {
+                ReadAnswer::Found(found(version, state, body))
             }
-            data::ReadAnswer::Record(version, state, Body::Tombstone) => {
-                found(version, None, state)
+            data::ReadAnswer::BlindAbsent => ReadAnswer::Blind(absent()),
+            data::ReadAnswer::Blind(version, state, body) => {
+                ReadAnswer::Blind(found(version, state, body))
             }
             data::ReadAnswer::WrongEpoch => ReadAnswer::WrongEpoch,
             data::ReadAnswer::Syncing => ReadAnswer::Syncing,
             data::ReadAnswer::NoLease => ReadAnswer::NoLease,
             data::ReadAnswer::BadKey => ReadAnswer::BadKey,
         };
-        attempt.needs[i] = batch[i].operation.got(Some(answer));
+        attempt.needs[i] = batch[i].operation.got(place, Some(answer));
     }
     Ok(())
 }
@@ -241,8 +272,8 @@ fn fail(
     for i in leg.writes.drain(..) {
         batch[i].operation.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
     }
-    for i in leg.reads.drain(..) {
-        attempt.needs[i] = batch[i].operation.got(None);
+    for i in leg.reads.drain(..).chain(leg.fences.drain(..)) {
+        attempt.needs[i] = batch[i].operation.got(leg.place, None);
     }
     attempt.trouble = Some(format!("{}: {error}", member.id));
 }

@@ -50,7 +50,7 @@ impl Finisher {
                 let Found { version, body, state, epoch, clock } = found;
                 let body = body.map(Cow::Owned);
                 let found = Found { version, body, state, epoch, clock };
-                Task { key, operation: Operation::finish(found), result: None }
+                Task { key, operation: Operation::finish(found), decide: None, result: None }
             })
             .collect();
         fanout::attempt(&self.links, &self.commits, routes, &mut batch);

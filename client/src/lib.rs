@@ -35,5 +35,5 @@ pub mod status;
 mod store;
 
 pub use error::ClientError;
-pub use operation::{Done, Got, Op, Placed};
+pub use operation::{Change, Done, Got, Op, Placed};
 pub use store::{Config, GTStoreClient};

@@ -29,6 +29,21 @@ pub enum Op<'a> {
     },
 }
 
+/// What a read-modify-write makes of the value that it found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The key gets this value.
+    Put(Vec<u8>),
+    /// The key is removed.
+    Delete,
+    /// All stays as it is.
+    Leave,
+}
+
+/// Decides on a change. It may be asked several times for one operation, each time with what is there by
+/// then; only its last answer takes effect.
+pub(crate) type Decide<'a> = Box<dyn FnMut(Option<&[u8]>) -> Change + 'a>;
+
 /// Where a write was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
@@ -47,12 +62,12 @@ pub struct Got {
     pub primary: NodeId,
 }
 
-/// What came of an [`Op`].
+/// What came of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
-    /// Of a put or a delete.
+    /// Of a put or a delete, or of a read-modify-write that changed something.
     Placed(Placed),
-    /// Of a get: the value, or that there is none.
+    /// Of a get, or of a read-modify-write that changed nothing: the value, or that there is none.
     Got(Option<Got>),
 }
 
@@ -60,5 +75,7 @@ pub enum Done {
 pub(crate) struct Task<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) operation: Operation<Cow<'a, [u8]>>,
+    /// For a read-modify-write.
+    pub(crate) decide: Option<Decide<'a>>,
     pub(crate) result: Option<Result<Done, ClientError>>,
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::ids::Address;
-use cluster::operation::{Need, Operation, Outcome};
+use cluster::operation::{Choice, Need, Operation, Outcome};
 use cluster::replica::WriteAnswer;
-use cluster::version::{Clock, Version, WriterClock};
+use cluster::version::{self, Clock, Version, WriterClock};
 use cluster::view::Routes;
 use log::debug;
 use net_common::auth::Secret;
@@ -19,7 +19,7 @@ use crate::commits::{Commits, Flusher};
 use crate::error::ClientError;
 use crate::fanout;
 use crate::links::Links;
-use crate::operation::{Done, Got, Op, Placed, Task};
+use crate::operation::{Change, Done, Got, Op, Placed, Task};
 use crate::router::Router;
 
 /// How a client behaves.
@@ -75,6 +75,8 @@ pub struct GTStoreClient {
 /// The source of versions, and when a server last told it a clock.
 struct ToldClock {
     writer: WriterClock,
+    /// Read-modify-writes that have been tried, for their names.
+    ops: u64,
     told: Instant,
 }
 
@@ -108,7 +110,7 @@ impl GTStoreClient {
         let commits = Arc::new(Commits::default());
         let flusher = Flusher::start(links.clone(), commits.clone())
             .map_err(|e| ClientError::Refused(format!("the system has no more threads: {e}")))?;
-        let clock = Mutex::new(ToldClock { writer, told: Instant::now() });
+        let clock = Mutex::new(ToldClock { writer, ops: 0, told: Instant::now() });
         Ok(GTStoreClient { config, links, commits, flusher, router, clock })
     }
 
@@ -134,6 +136,40 @@ impl GTStoreClient {
     /// As [`GTStoreClient::put`].
     pub fn delete(&self, key: &[u8]) -> Result<Placed, ClientError> {
         placed(self.one(Op::Delete { key }))
+    }
+
+    /// Gives a key a value if what it holds is `expected` (`None`: nothing); otherwise tells what it holds.
+    /// Atomic among all writes of the key, whoever makes them and whatever fails meanwhile.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::put`].
+    pub fn put_if(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        value: &[u8],
+    ) -> Result<Done, ClientError> {
+        self.update(key, |found| match found == expected {
+            true => Change::Put(value.to_vec()),
+            false => Change::Leave,
+        })
+    }
+
+    /// Makes a key's value from the one that it holds: `decide` gets that, or `None`. Atomic among all
+    /// writes of the key, whoever makes them and whatever fails meanwhile. `decide` is asked again when
+    /// somebody was quicker; only what it said last takes effect, and that once.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::put`]; [`ClientError::BadValue`] where `decide` makes a value that is too long.
+    pub fn update(
+        &self,
+        key: &[u8],
+        decide: impl FnMut(Option<&[u8]>) -> Change,
+    ) -> Result<Done, ClientError> {
+        let operation = Operation::read_modify_write();
+        let result = self.check_key(key).err().map(Err);
+        let task = Task { key, operation, decide: Some(Box::new(decide)), result };
+        self.run_tasks(vec![task]).pop().expect("an operation has a result")
     }
 
     /// Puts many keys at once: each node gets one frame. The keys are independent; each has its own
@@ -195,19 +231,17 @@ impl GTStoreClient {
             });
             // At least one: a single operation always fits a frame, or is refused by the limits.
             let (chunk, later) = rest.split_at(fits.count().max(1));
-            results.extend(self.run_chunk(chunk));
+            results.extend(self.run_tasks(chunk.iter().map(|op| self.start(op)).collect()));
             rest = later;
         }
         results
     }
 
     fn one(&self, op: Op<'_>) -> Result<Done, ClientError> {
-        self.run_chunk(&[op]).pop().expect("an operation has a result")
+        self.run_tasks(vec![self.start(&op)]).pop().expect("an operation has a result")
     }
 
-    fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
-        self.freshen_clock();
-        let mut batch: Vec<Task<'_>> = ops.iter().map(|op| self.start(op)).collect();
+    fn run_tasks(&self, mut batch: Vec<Task<'_>>) -> Vec<Result<Done, ClientError>> {
         let until = Instant::now() + self.config.deadline;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -222,6 +256,7 @@ impl GTStoreClient {
                 match *need {
                     Need::View => needs_view = true,
                     Need::Version(above) => task.operation.freshen(self.version_above(above)),
+                    Need::Choice => needs_view |= self.choose(task) == Need::View,
                     Need::Nothing | Need::Attempt => {}
                 }
                 self.settle(task, &routes);
@@ -239,9 +274,16 @@ impl GTStoreClient {
         batch.into_iter().map(|task| task.result.expect("the loop ends with all results")).collect()
     }
 
+    fn check_key(&self, key: &[u8]) -> Result<(), ClientError> {
+        self.router.routes().view().limits.check_key(key).map_err(ClientError::BadKey)
+    }
+
+    fn check_value(&self, value: &[u8]) -> Result<(), ClientError> {
+        self.router.routes().view().limits.check_value(value).map_err(ClientError::BadValue)
+    }
+
     fn start<'a>(&self, op: &Op<'a>) -> Task<'a> {
-        let limits = self.router.routes().view().limits;
-        let version = || self.clock.lock().writer.draw();
+        let version = || self.version();
         let (key, operation, value) = match *op {
             Op::Put { key, value } => {
                 (key, Operation::write(version(), Some(Cow::Borrowed(value))), value)
@@ -249,11 +291,31 @@ impl GTStoreClient {
             Op::Delete { key } => (key, Operation::write(version(), None), &[][..]),
             Op::Get { key } => (key, Operation::read(), &[][..]),
         };
-        let checked = limits
-            .check_key(key)
-            .map_err(ClientError::BadKey)
-            .and_then(|()| limits.check_value(value).map_err(ClientError::BadValue));
-        Task { key, operation, result: checked.err().map(Err) }
+        let checked = self.check_key(key).and_then(|()| self.check_value(value));
+        Task { key, operation, decide: None, result: checked.err().map(Err) }
+    }
+
+    /// Lets the caller decide what a read-modify-write makes of what it found.
+    fn choose(&self, task: &mut Task<'_>) -> Need {
+        let Some(decide) = &mut task.decide else { return Need::Nothing };
+        let found = task.operation.found().and_then(Option::as_ref);
+        let choice = match decide(found.map(|value| &**value)) {
+            Change::Leave => Choice::Leave,
+            Change::Delete => Choice::Replace(None),
+            Change::Put(value) => match self.check_value(&value) {
+                Ok(()) => Choice::Replace(Some(Cow::Owned(value))),
+                Err(error) => {
+                    task.result = Some(Err(error));
+                    return Need::Nothing;
+                }
+            },
+        };
+        let op = {
+            let mut clock = self.clock.lock();
+            clock.ops += 1;
+            version::Op { writer: clock.writer.id(), count: clock.ops }
+        };
+        task.operation.choose(op, choice)
     }
 
     /// Turns an operation's outcome, if it has one, into the caller's result, and lets the replicas
@@ -297,13 +359,14 @@ impl GTStoreClient {
         }
     }
 
-    /// Makes sure that the next versions are not too old to be taken.
-    fn freshen_clock(&self) {
+    /// Draws a version that is not too old to be taken.
+    fn version(&self) -> Version {
         if self.clock.lock().told.elapsed() > STALE
             && let Ok(clock) = self.router.refresh(&self.links)
         {
             self.clock.lock().tell(clock);
         }
+        self.clock.lock().writer.draw()
     }
 
     /// Draws a version above what the replicas told (C1).
@@ -440,6 +503,7 @@ fn refusal(answer: WriteAnswer) -> &'static str {
         | WriteAnswer::Superseded(_)
         | WriteAnswer::BlindStored
         | WriteAnswer::BlindBelow(_)
+        | WriteAnswer::Differs(_)
         | WriteAnswer::WrongEpoch
         | WriteAnswer::NoLease
         | WriteAnswer::TooOld => "an answer that refuses nothing",

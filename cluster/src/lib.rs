@@ -13,8 +13,8 @@
 //! 5. [`tenure`]: what a node knows of its own ranges, and what it may answer;
 //! 6. [`lease`]: until when a node may serve;
 //! 7. [`replica`]: what a node does with one request for one key;
-//! 8. [`write_round`] and [`read_round`]: what follows from the replicas' answers;
-//! 9. [`operation`]: a put, get or delete from call to outcome.
+//! 8. [`write_round`], [`read_round`] and [`rmw_round`]: what follows from the replicas' answers;
+//! 9. [`operation`]: a put, get, delete or read-modify-write from call to outcome.
 //!
 //! [`mutation`] takes rules away again, to prove that the tests notice.
 //!
@@ -31,6 +31,7 @@ pub mod operation;
 pub mod read_round;
 pub mod replica;
 pub mod ring;
+pub mod rmw_round;
 pub mod slot;
 pub mod tenure;
 pub mod version;

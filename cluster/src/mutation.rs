@@ -37,11 +37,25 @@ pub enum Mutation {
     SkipKeeps,
     /// Versions: a writer draws the same version twice (F1).
     ClockReuse,
+    /// C5: a successor is spread under a newer epoch than it was swapped under (R1).
+    SpreadMoved,
+    /// C5: what a fence found is swapped under a newer epoch.
+    SwapMoved,
+    /// C5: a swap without a reply counts as not done (R8).
+    LostIsNot,
+    /// C5: a fence does not count what members that are not synced hold.
+    FenceSkipsBlind,
+    /// C3: a successor is written back under another epoch than it was read under (R1).
+    BackMoved,
+    /// Versions: all read-modify-writes of a version make the same one.
+    SameOp,
+    /// Versions: a successor is a plain version with the next clock.
+    SuccessorClock,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 14] = [
+    pub const ALL: [Mutation; 21] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyAnswered,
@@ -56,6 +70,13 @@ impl Mutation {
         Mutation::NoAckWait,
         Mutation::SkipKeeps,
         Mutation::ClockReuse,
+        Mutation::SpreadMoved,
+        Mutation::SwapMoved,
+        Mutation::LostIsNot,
+        Mutation::FenceSkipsBlind,
+        Mutation::BackMoved,
+        Mutation::SameOp,
+        Mutation::SuccessorClock,
     ];
 }
 

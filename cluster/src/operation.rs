@@ -1,4 +1,4 @@
-//! A put, get or delete from call to outcome (rules C1 and C3).
+//! A put, get, delete or read-modify-write from call to outcome (rules C1, C3 and C5).
 //!
 //! One state machine for whoever acts as a client: the client library, a node that coordinates, a node
 //! that finishes what a dead writer left (C4), the simulation, the model. It says to whom to send what
@@ -13,9 +13,12 @@ use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
 use crate::read_round::{self, ReadRound};
 use crate::replica::{State, WriteAnswer};
-use crate::version::{Clock, Version};
+use crate::rmw_round::RmwRound;
+use crate::version::{Clock, Op, Version};
 use crate::view::Routes;
 use crate::write_round::{self, WriteRound};
+
+pub use crate::rmw_round::Choice;
 
 /// What a key holds: a value, or `None` for a tombstone.
 pub type Body<V> = Option<V>;
@@ -31,16 +34,22 @@ pub enum Request<'o, V> {
         body: &'o Body<V>,
         /// When the write was born (N5).
         born: Clock,
+        /// For a swap (CAS): the version that it is to take the place of, and of no other.
+        expected: Option<Version>,
     },
     /// READ.
     Read,
+    /// A read under this very epoch, which members that are not synced answer as well (C5).
+    Fence,
 }
 
 /// A replica's answer to a read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ReadAnswer<V> {
     /// What it holds.
     Found(Found<V>),
+    /// To a fence: what it holds so far. It is still fetching.
+    Blind(Found<V>),
     /// It keeps the key but is still fetching it.
     Syncing,
     /// It does not keep the key in the newest view it knows.
@@ -52,7 +61,7 @@ pub enum ReadAnswer<V> {
 }
 
 /// What a replica holds of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Found<V> {
     /// [`Version::ABSENT`] where there is no record.
     pub version: Version,
@@ -69,9 +78,10 @@ pub struct Found<V> {
 /// What an operation came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<V> {
-    /// A put or delete took effect.
+    /// A put, delete or read-modify-write took effect.
     Written,
-    /// What a get found, and which place of the key's replicas answered.
+    /// What a get found, or a read-modify-write left as it was, and which place of the key's replicas
+    /// answered.
     Got(Body<V>, usize),
     /// It was refused, and certainly not done.
     Refused(WriteAnswer),
@@ -90,6 +100,8 @@ pub enum Need {
     View,
     /// A version above this one ([`Operation::freshen`]), then another attempt.
     Version(Version),
+    /// The caller's decision on what was found ([`Operation::choose`]), then perhaps another attempt.
+    Choice,
 }
 
 /// An operation under way.
@@ -107,6 +119,8 @@ enum Phase<V> {
     Read { round: ReadRound, place: usize, epoch: Epoch },
     /// A get that found a pending record at this place and completes it before it shows it.
     WriteBack { found: Found<V>, place: usize, round: WriteRound },
+    /// A read-modify-write.
+    Rmw(RmwRound<V>),
 }
 
 impl<V: Clone> Operation<V> {
@@ -123,6 +137,11 @@ impl<V: Clone> Operation<V> {
     pub fn read() -> Operation<V> {
         let phase = Phase::Read { round: ReadRound::new(0), place: 0, epoch: Epoch::NONE };
         Operation { phase, outcome: None }
+    }
+
+    /// A read-modify-write: the caller is asked what to make of what was found ([`Need::Choice`]).
+    pub fn read_modify_write() -> Operation<V> {
+        Operation { phase: Phase::Rmw(RmwRound::new()), outcome: None }
     }
 
     /// Completes a record that a replica holds as pending (C4): as a get of it that nobody waits for.
@@ -147,6 +166,7 @@ impl<V: Clone> Operation<V> {
         let arc = routes.arc_of(key);
         if let Phase::WriteBack { found, .. } = &self.phase
             && found.epoch != routes.epoch()
+            && !is_on(Mutation::BackMoved)
         {
             // Under another epoch the record is read again before it is passed on (RULES-WHY R1).
             self.phase = Operation::<V>::read().phase;
@@ -166,6 +186,7 @@ impl<V: Clone> Operation<V> {
                 }
                 replicas.get(*place..=*place).unwrap_or(&[])
             }
+            Phase::Rmw(round) => arc.map_or(&[][..], |arc| round.begin(routes, arc)),
         }
     }
 
@@ -173,29 +194,39 @@ impl<V: Clone> Operation<V> {
     pub fn request(&self) -> Request<'_, V> {
         match &self.phase {
             Phase::Write { version, body, born, .. } => {
-                Request::Write { version: *version, body, born: *born }
+                Request::Write { version: *version, body, born: *born, expected: None }
             }
-            Phase::WriteBack { found, .. } => {
-                Request::Write { version: found.version, body: &found.body, born: found.clock }
+            Phase::WriteBack { found: Found { version, body, clock, .. }, .. } => {
+                Request::Write { version: *version, body, born: *clock, expected: None }
             }
             Phase::Read { .. } => Request::Read,
+            Phase::Rmw(round) => round.request(),
         }
     }
 
-    /// Whether this attempt sends a write.
-    pub fn is_writing(&self) -> bool {
+    /// Whether this attempt waits for all replies and then concludes; a read has its answer in one.
+    pub fn is_collecting(&self) -> bool {
         !matches!(self.phase, Phase::Read { .. })
     }
 
     /// Counts one member's reply to a write.
     pub fn wrote(&mut self, reply: write_round::Reply) {
-        if let Phase::Write { round, .. } | Phase::WriteBack { round, .. } = &mut self.phase {
-            round.take(reply);
+        match &mut self.phase {
+            Phase::Write { round, .. } | Phase::WriteBack { round, .. } => round.take(reply),
+            Phase::Rmw(round) => round.wrote(reply),
+            Phase::Read { .. } => {}
         }
     }
 
-    /// Takes the reply to a read; `None` if none came. Returns what follows.
-    pub fn got(&mut self, answer: Option<ReadAnswer<V>>) -> Need {
+    /// Takes the reply to a read or fence of the member at `member` in the view; `None` if none came.
+    /// Returns what follows from a read.
+    pub fn got(&mut self, member: u16, answer: Option<ReadAnswer<V>>) -> Need {
+        if let Phase::Rmw(round) = &mut self.phase {
+            if let Some(answer) = answer {
+                round.got(member, answer);
+            }
+            return Need::Nothing;
+        }
         let Phase::Read { round, place, epoch } = &mut self.phase else { return Need::Nothing };
         let reply = match answer {
             Some(ReadAnswer::Found(found))
@@ -220,7 +251,9 @@ impl<V: Clone> Operation<V> {
                 return Need::Nothing;
             }
             Some(ReadAnswer::WrongEpoch) => read_round::Reply::WrongEpoch,
-            Some(ReadAnswer::Syncing | ReadAnswer::NoLease) => read_round::Reply::Syncing,
+            Some(ReadAnswer::Syncing | ReadAnswer::NoLease | ReadAnswer::Blind(_)) => {
+                read_round::Reply::Syncing
+            }
             None => read_round::Reply::Lost,
         };
         match round.take(reply) {
@@ -235,9 +268,10 @@ impl<V: Clone> Operation<V> {
         }
     }
 
-    /// Draws the conclusion from a write's replies, once all are counted.
+    /// Draws the conclusion from the replies, once all are counted.
     pub fn conclude(&mut self) -> Need {
-        let (need, outcome) = match &self.phase {
+        let (need, outcome) = match &mut self.phase {
+            Phase::Rmw(round) => round.conclude(),
             Phase::Read { .. } => return Need::Nothing,
             Phase::Write { round, .. } => match round.verdict() {
                 write_round::Verdict::Done => (Need::Nothing, Some(Outcome::Written)),
@@ -269,12 +303,29 @@ impl<V: Clone> Operation<V> {
         }
     }
 
+    /// What a read-modify-write found, when the caller is to choose ([`Need::Choice`]).
+    pub fn found(&self) -> Option<&Body<V>> {
+        match &self.phase {
+            Phase::Rmw(round) => round.found().map(|found| &found.body),
+            _ => None,
+        }
+    }
+
+    /// Takes the caller's choice. `op` must never have been used before, by anyone.
+    pub fn choose(&mut self, op: Op, choice: Choice<V>) -> Need {
+        let Phase::Rmw(round) = &mut self.phase else { return Need::Nothing };
+        let (need, outcome) = round.choose(op, choice);
+        self.outcome = outcome;
+        need
+    }
+
     /// The version that every member of the write set holds, or a newer one, now that the write or
     /// write-back at hand is complete: what COMMIT may say of it (C2).
     pub fn committed(&self) -> Option<Version> {
         match (&self.outcome, &self.phase) {
             (Some(Outcome::Written), Phase::Write { version, .. }) => Some(*version),
             (Some(Outcome::Got(..)), Phase::WriteBack { found, .. }) => Some(found.version),
+            (Some(outcome), Phase::Rmw(round)) => round.committed(outcome),
             _ => None,
         }
     }
@@ -282,7 +333,11 @@ impl<V: Clone> Operation<V> {
     /// Whether the write may have been stored anywhere: at the deadline, the difference between *not
     /// done* and *unknown*. A get has no effect to be unsure of.
     pub fn may_exist(&self) -> bool {
-        matches!(&self.phase, Phase::Write { round, .. } if round.may_exist())
+        match &self.phase {
+            Phase::Write { round, .. } => round.may_exist(),
+            Phase::Rmw(round) => round.may_exist(),
+            Phase::Read { .. } | Phase::WriteBack { .. } => false,
+        }
     }
 }
 

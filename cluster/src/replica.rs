@@ -29,6 +29,8 @@ pub enum WriteAnswer {
     BlindStored,
     /// It is not synced there, and holds a newer one, whose version this is.
     BlindBelow(Version),
+    /// It was to be stored in place of another version than the one that is held, which is this.
+    Differs(Version),
     /// Not under this epoch, or not a keeper of this key: refresh the view.
     WrongEpoch,
     /// It holds no lease: nothing is served until the manager has answered it again.
@@ -105,25 +107,24 @@ pub fn state_when_stored(alone: bool) -> State {
     if alone || is_on(Mutation::CommitEarly) { State::Committed } else { State::Pending }
 }
 
-/// What is to be done with a compare-and-swap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CasDecision {
-    /// Store the successor, as pending, and answer STORED.
-    Keep,
-    /// It is stored already: answer STORED.
-    Stored,
-    /// Something else is stored, with this version: answer REFUSED with it.
-    Refused(Version),
-}
-
-/// Rule N2's CAS: `successor` takes the place of `expected`, if that is what is held.
-pub fn cas(held: Version, expected: Version, successor: Version) -> CasDecision {
-    if held == successor {
-        CasDecision::Stored
-    } else if held == expected {
-        CasDecision::Keep
-    } else {
-        CasDecision::Refused(held)
+/// Rule N2's CAS: decides on a write that is to take the place of `expected` and of nothing else. Only a
+/// synced replica is asked for that.
+///
+/// The other arguments are those of [`write`].
+pub fn swap(
+    held: Version,
+    expected: Version,
+    came: Version,
+    same: bool,
+    born: Clock,
+    own_clock: Clock,
+) -> Decision {
+    let decision = write(held, came, same, born, own_clock, Standing::Synced);
+    match decision.answer {
+        WriteAnswer::Stored | WriteAnswer::Superseded(_) if held != expected && held != came => {
+            Decision { keep: false, answer: WriteAnswer::Differs(held) }
+        }
+        _ => decision,
     }
 }
 
@@ -192,11 +193,24 @@ mod tests {
     }
 
     #[test]
-    fn cas_as_a_table() {
-        assert_eq!(cas(v(1), v(1), v(2)), CasDecision::Keep);
-        assert_eq!(cas(v(2), v(1), v(2)), CasDecision::Stored);
-        assert_eq!(cas(v(3), v(1), v(2)), CasDecision::Refused(v(3)));
-        assert_eq!(cas(Version::ABSENT, Version::ABSENT, v(2)), CasDecision::Keep);
+    fn n2_swap_as_a_table() {
+        use WriteAnswer::{Conflict, Differs, Stored, TooOld};
+        let now = clock_at(NOW);
+        let old = clock_at(NOW - RETENTION_MS / 4 - 1);
+        for (held, expected, came, same, born, keep, answer) in [
+            (v(1), v(1), v(2), false, now, true, Stored),
+            (v(2), v(1), v(2), true, now, false, Stored),
+            (v(2), v(1), v(2), false, now, false, Conflict),
+            // Also where the successor would be higher than what is held: nothing but its base will do.
+            (v(3), v(1), v(4), false, now, false, Differs(v(3))),
+            (v(5), v(1), v(4), false, now, false, Differs(v(5))),
+            (Version::ABSENT, v(1), v(2), false, now, false, Differs(Version::ABSENT)),
+            (Version::ABSENT, Version::ABSENT, v(2), false, now, true, Stored),
+            (v(1), v(1), v(2), false, old, false, TooOld),
+        ] {
+            let got = swap(held, expected, came, same, born, now);
+            assert_eq!(got, Decision { keep, answer }, "{came:?} for {expected:?} at {held:?}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::view::Routes;
 pub type ArcSet = FixedBitSet;
 
 /// Whether this node holds everything acknowledged in an arc.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// It does: its answers count.
     Synced,
@@ -131,6 +131,13 @@ impl Tenure {
         Ok(if self.synced.contains(arc) { Standing::Synced } else { Standing::Blind })
     }
 
+    /// Whether this node is the first of an arc's replicas: the one that swaps (C5).
+    pub fn is_primary(&self, arc: usize) -> bool {
+        let Some(routes) = &self.routes else { return false };
+        let first = routes.replicas(arc).first();
+        first.is_some_and(|&place| routes.member(place).incarnation == self.incarnation)
+    }
+
     /// Whether a read of an arc is admitted. Reads need no equal epoch (RULES-WHY F15): a node that
     /// keeps the arc in its newest view is asked about every write of it.
     ///
@@ -208,6 +215,7 @@ mod tests {
         assert_eq!(node.admit_write(Epoch(1), 0), Ok(Standing::Synced));
         assert_eq!(node.admit_write(Epoch(2), 0), Err(Refusal::WrongEpoch));
         assert_eq!(node.admit_write(Epoch(1), 1), Err(Refusal::WrongEpoch));
+        assert!(node.is_primary(0) && !node.is_primary(1));
     }
 
     #[test]

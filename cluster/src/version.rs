@@ -55,6 +55,30 @@ impl Version {
         Version { clock, writer, ..Version::ABSENT }
     }
 
+    /// What the read-modify-write `op` puts in place of this: above it, and below every plain write that
+    /// is above it. Steps of successors are even; the odd ones between are kept for expiry (C6).
+    pub fn successor(&self, op: Op) -> Version {
+        if is_on(Mutation::SuccessorClock) {
+            return Version { clock: self.clock + 1, writer: op.writer, ..Version::ABSENT };
+        }
+        let op = if is_on(Mutation::SameOp) { Op { writer: 1, count: 1 } } else { op };
+        Version { step: (self.step & !1).saturating_add(2), op, ..*self }
+    }
+
+    /// What the read-modify-write `op` puts where there is no record, by what the key's primary told its
+    /// clock to be: above every tombstone that a node may have dropped, below every plain write that one
+    /// still takes (RULES-WHY R5).
+    pub fn first(primary_clock: Clock, op: Op) -> Version {
+        let clock = primary_clock.saturating_sub(clock_at(RETENTION_MS / 2));
+        Version { clock, ..Version::ABSENT }.successor(op)
+    }
+
+    /// Whether both were made from the same version, by two read-modify-writes.
+    pub fn is_sibling_of(&self, other: &Version) -> bool {
+        let line = |version: &Version| (version.clock, version.writer, version.step);
+        self.step > 0 && line(self) == line(other) && self.op != other.op
+    }
+
     /// Whether this is a plain put's or delete's.
     pub fn is_plain(&self) -> bool {
         self.step == 0 && self.op == Op::default()
@@ -76,6 +100,11 @@ impl WriterClock {
     pub fn new(writer: u64) -> WriterClock {
         debug_assert_ne!(writer, 0, "writer 0 is reserved for versions made from nothing");
         WriterClock { writer, highest: 0 }
+    }
+
+    /// Who writes.
+    pub fn id(&self) -> u64 {
+        self.writer
     }
 
     /// Whether any server has told this client a clock.
@@ -145,6 +174,29 @@ mod tests {
         let sorted = [v(1, 9, 9, 9), v(2, 1, 9, 9), v(2, 2, 1, 9), v(2, 2, 2, 1), v(2, 2, 2, 2)];
         assert!(sorted.windows(2).all(|w| w[0] < w[1]));
         assert!(Version::ABSENT < Version::plain(0, 1));
+    }
+
+    #[test]
+    fn successors_stand_between_what_they_come_from_and_the_next_plain_write() {
+        let op = |count| Op { writer: 9, count };
+        let plain = Version::plain(5, 1);
+        let first = plain.successor(op(1));
+        let second = first.successor(op(2));
+        assert!(plain < first && first < second && second < Version::plain(5, 2));
+        assert_eq!((first.step, second.step), (2, 4));
+        assert_eq!(Version { step: 3, ..plain }.successor(op(1)).step, 4, "after an expiry");
+        let sibling = plain.successor(op(3));
+        assert!(first.is_sibling_of(&sibling) && !first.is_sibling_of(&first));
+        assert!(!second.is_sibling_of(&sibling) && !plain.is_sibling_of(&Version::plain(5, 1)));
+    }
+
+    #[test]
+    fn r5_the_first_successor_is_above_dropped_tombstones_and_below_what_is_still_taken() {
+        let now = 3 * RETENTION_MS;
+        let first = Version::first(clock_at(now), Op { writer: 9, count: 1 });
+        assert!(first > Version::plain(clock_at(now - RETENTION_MS), u64::MAX));
+        assert!(first < Version::plain(clock_at(now - RETENTION_MS / 4), 1));
+        assert!(first > Version::ABSENT);
     }
 
     #[test]

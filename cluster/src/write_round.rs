@@ -18,7 +18,7 @@ use crate::replica::WriteAnswer;
 use crate::version::Version;
 
 /// What one member of the write set did with the frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// It answered.
     Answer(WriteAnswer),
@@ -45,7 +45,7 @@ pub enum Verdict {
 }
 
 /// The state of one put or delete.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WriteRound {
     is_fresh: bool,
     /// A synced replica has answered STORED for this version, ever.
@@ -56,7 +56,7 @@ pub struct WriteRound {
 }
 
 /// Replies of the attempt under way.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Attempt {
     members: usize,
     holding: usize,
@@ -114,7 +114,13 @@ impl WriteRound {
                 self.may_linger = true;
             }
             Reply::Answer(WriteAnswer::BlindBelow(_)) => attempt.holding += 1,
-            Reply::Answer(WriteAnswer::WrongEpoch | WriteAnswer::NoLease | WriteAnswer::TooOld)
+            // It says nothing of who holds what; and only swaps are answered by Differs.
+            Reply::Answer(
+                WriteAnswer::WrongEpoch
+                | WriteAnswer::NoLease
+                | WriteAnswer::TooOld
+                | WriteAnswer::Differs(_),
+            )
             | Reply::Unsent => {}
             Reply::Answer(
                 refusal @ (WriteAnswer::Conflict

@@ -12,7 +12,8 @@ use e2e::{Options, RawConnection, TestCluster, frame, wait_until};
 use net_common::frame::{FORMAT_BINARY, FORMAT_TEXT, Kind, MAX_PAYLOAD};
 use net_common::message::Message;
 use net_common::message::control::{Hello, Info, InfoAsk, TablePush};
-use net_common::message::data::{Get, ReadBatch};
+use net_common::message::coordinated::{Get, Put};
+use net_common::message::data::ReadBatch;
 use net_common::server;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -134,7 +135,7 @@ fn short_and_trailing_payloads_are_malformed_and_the_connection_goes_on() {
         (cluster.node_address(0), bytes(&Get(key))),
         (cluster.node_address(0), bytes(&InfoAsk)),
         (cluster.manager_address(), bytes(&Hello)),
-        (cluster.node_address(0), bytes(&net_common::message::data::Put { key, value: b"v" })),
+        (cluster.node_address(0), bytes(&Put { key, value: b"v" })),
     ];
     for (address, good) in good {
         let (kind, payload) = (good[1].into(), &good[8..]);

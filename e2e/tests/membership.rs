@@ -7,7 +7,7 @@ use cluster::ids::NodeId;
 use e2e::{Options, PATIENCE, RawConnection, TestCluster, wait_until};
 use net_common::bind;
 use net_common::message::Message;
-use net_common::message::data::{Found, Get};
+use net_common::message::coordinated::{Found, Get};
 use storage::Storage;
 
 fn key(n: usize) -> String {

@@ -12,7 +12,7 @@ use net_common::connection::NetError;
 use net_common::frame::{FORMAT_BINARY, Kind};
 use net_common::message::Message;
 use net_common::message::control::{AcceptLoss, Hello, InfoAsk, StatusAsk};
-use net_common::message::data::Get;
+use net_common::message::coordinated::Get;
 use storage::Storage;
 
 fn secret(text: &str) -> Secret {

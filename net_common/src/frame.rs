@@ -85,11 +85,15 @@ pub enum Kind {
     AuthOk = 28,
     /// Versions that every replica holds; there is no reply.
     Commit = 29,
+    /// The manager asks a node for a heartbeat at once.
+    Probe = 30,
+    /// A batch of reads under one epoch, for every member of the keys' write sets.
+    Fence = 31,
 }
 
 impl Kind {
     /// All kinds, in order of their numbers, which have no gaps.
-    pub const ALL: [Kind; 29] = [
+    pub const ALL: [Kind; 31] = [
         Kind::ClientPut,
         Kind::ClientGet,
         Kind::PutOk,
@@ -119,6 +123,8 @@ impl Kind {
         Kind::AuthProof,
         Kind::AuthOk,
         Kind::Commit,
+        Kind::Probe,
+        Kind::Fence,
     ];
 
     /// The kind with this number on the wire.

@@ -1,13 +1,15 @@
 //! Typed messages of format 2.
 //!
 //! [`data`] has what carries records between clients and replicas, borrowed from the frame so that
-//! nothing is copied on the way; [`control`] has what passes between nodes, manager and operators.
+//! nothing is copied on the way; [`coordinated`] what any node does for those who do not know the
+//! replicas; [`control`] has what passes between nodes, manager and operators.
 //! `docs/protocol.md` has the same as byte tables.
 
 use crate::codec::{DecodeError, Decoder};
 use crate::frame::{self, FORMAT_BINARY, Kind};
 
 pub mod control;
+pub mod coordinated;
 pub mod data;
 mod version;
 pub mod view;

@@ -11,7 +11,7 @@ use cluster::ids::Address;
 use net_common::auth::Secret;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, Kind};
 use net_common::message::Message;
-use net_common::message::data::{self, Delete, Deleted, Found, Get, Put, PutDone};
+use net_common::message::coordinated::{self, Delete, Deleted, Found, Get, Put, PutDone};
 use net_common::text::{self, word};
 use parking_lot::Mutex;
 
@@ -98,9 +98,9 @@ impl Coordinator {
     }
 }
 
-fn wire(placed: &Placed) -> data::Placed<'_> {
+fn wire(placed: &Placed) -> coordinated::Placed<'_> {
     // A write set has at most twice MAX_COPIES members, which fits.
-    data::Placed { primary: placed.primary.as_str(), copies: placed.copies as u8 }
+    coordinated::Placed { primary: placed.primary.as_str(), copies: placed.copies as u8 }
 }
 
 fn refuse(error: &ClientError, out: &mut Vec<u8>) {

@@ -14,7 +14,7 @@ use cluster::membership::Report;
 use cluster::operation::Found;
 use cluster::replica::WriteAnswer;
 use cluster::ring::arc_of_key;
-use cluster::tenure::{Refusal, Tenure};
+use cluster::tenure::{Refusal, Standing, Tenure};
 use cluster::version::{Clock, ServerClock};
 use cluster::view::{Routes, View};
 use log::{debug, info};
@@ -264,6 +264,14 @@ impl Node {
         }
         let arc = arc_of_key(write.key, table.arcs());
         match tenure.admit_write(epoch, arc) {
+            // Only the primary swaps, and only when it is synced (C5). Whoever asks another, or too early, has
+            // another view than this.
+            Ok(standing)
+                if write.expected.is_some()
+                    && (standing == Standing::Blind || !tenure.is_primary(arc)) =>
+            {
+                WriteAnswer::WrongEpoch
+            }
             Ok(standing) => {
                 let alone = routes.write_set(arc).len() == 1;
                 table.write(arc, write, own_clock, standing, alone)
@@ -349,6 +357,51 @@ impl Node {
                 Some((version, state, body)) => {
                     ReadAnswer::Record(version, state, body).encode(out);
                 }
+            }),
+        }
+    }
+
+    /// Answers a fence (C5): appends a READ_REPLY's payload, as [`Node::read`] does. What this node has of
+    /// an arc that it is still fetching is what this incarnation was written or has merged, since an arc
+    /// that begins anew is dropped first: never a record of an earlier life (RULES-WHY R6).
+    pub fn fence(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
+        let most = out.len() + MAX_PAYLOAD;
+        let clock = self.clock();
+        let tenure = self.tenure.read();
+        ReadAnswers::encode_head(tenure.epoch(), clock, batch.keys.len(), out);
+        if !self.has_lease() {
+            return batch.keys.iter().for_each(|_| ReadAnswer::NoLease.encode(out));
+        }
+        for key in &batch.keys {
+            self.fence_one(&tenure, batch.epoch, key, out);
+            if out.len() > most {
+                return;
+            }
+        }
+    }
+
+    fn fence_one(&self, tenure: &Tenure, epoch: Epoch, key: &[u8], out: &mut Vec<u8>) {
+        let Some((table, routes)) = self.serving(tenure) else {
+            return ReadAnswer::WrongEpoch.encode(out);
+        };
+        if routes.view().limits.check_key(key).is_err() {
+            return ReadAnswer::BadKey.encode(out);
+        }
+        let arc = arc_of_key(key, table.arcs());
+        match tenure.admit_write(epoch, arc) {
+            Err(Refusal::WrongEpoch | Refusal::Syncing) => ReadAnswer::WrongEpoch.encode(out),
+            Ok(standing) => table.read(arc, key, |found| {
+                match (standing, found) {
+                    (Standing::Synced, None) => ReadAnswer::Absent,
+                    (Standing::Synced, Some((version, state, body))) => {
+                        ReadAnswer::Record(version, state, body)
+                    }
+                    (Standing::Blind, None) => ReadAnswer::BlindAbsent,
+                    (Standing::Blind, Some((version, state, body))) => {
+                        ReadAnswer::Blind(version, state, body)
+                    }
+                }
+                .encode(out);
             }),
         }
     }

@@ -7,7 +7,8 @@ use net_common::codec::DecodeError;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, HEADER, Kind, MAX_PAYLOAD};
 use net_common::message::Message;
 use net_common::message::control::InfoAsk;
-use net_common::message::data::{Commits, Delete, Get, Put, RangePull, ReadBatch, WriteBatch};
+use net_common::message::coordinated::{Delete, Get, Put};
+use net_common::message::data::{Commits, Fence, RangePull, ReadBatch, WriteBatch};
 use net_common::server::{Next, Open, Session};
 
 use crate::coordinate::Coordinator;
@@ -55,6 +56,12 @@ impl Requests {
                 let batch = ReadBatch::read(frame.payload)?;
                 frame::write(out, Kind::ReadReply, FORMAT_BINARY, |out| {
                     self.node.read(&batch, out);
+                });
+            }
+            Some(Kind::Fence) => {
+                let Fence(batch) = Fence::read(frame.payload)?;
+                frame::write(out, Kind::ReadReply, FORMAT_BINARY, |out| {
+                    self.node.fence(&batch, out);
                 });
             }
             Some(Kind::RangePull) => {

@@ -64,7 +64,7 @@ impl Table {
         self.hasher.hash_one(key)
     }
 
-    /// Applies rule N2 to one write and says what to answer. `alone` tells that this node is the whole
+    /// Applies rule N2 to one write or swap and says what to answer. `alone` tells that this node is the whole
     /// write set: what it stores is committed at once (N3).
     pub fn write(
         &self,
@@ -81,7 +81,11 @@ impl Table {
             None => (Version::ABSENT, false),
             Some(stored) => (stored.version(), stored.body() == write.body),
         };
-        let decision = replica::write(held, write.version, same, write.born, own_clock, standing);
+        let Write { version, born, expected, .. } = *write;
+        let decision = match expected {
+            None => replica::write(held, version, same, born, own_clock, standing),
+            Some(expected) => replica::swap(held, expected, version, same, born, own_clock),
+        };
         if decision.keep {
             let state = replica::state_when_stored(alone);
             let Write { key, version, body, .. } = *write;

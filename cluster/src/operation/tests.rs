@@ -23,7 +23,10 @@ fn stored(operation: &mut Operation<u32>) {
 fn a_put_is_done_when_all_have_stored_it() {
     let mut put = Operation::write(V, Some(7));
     assert_eq!(put.begin(&routes(1), b"k").len(), 2);
-    assert_eq!(put.request(), Request::Write { version: V, body: &Some(7), born: 5 });
+    assert_eq!(
+        put.request(),
+        Request::Write { version: V, body: &Some(7), born: 5, expected: None }
+    );
     stored(&mut put);
     stored(&mut put);
     assert_eq!(put.conclude(), Need::Nothing);
@@ -34,7 +37,7 @@ fn a_put_is_done_when_all_have_stored_it() {
 fn a_committed_record_is_shown_at_once() {
     let mut get = Operation::read();
     assert_eq!(get.begin(&routes(1), b"k").len(), 1);
-    assert_eq!(get.got(Some(found(V, State::Committed, 1))), Need::Nothing);
+    assert_eq!(get.got(0, Some(found(V, State::Committed, 1))), Need::Nothing);
     assert_eq!((get.outcome(), get.committed()), (Some(&Outcome::Got(Some(7), 0)), None));
 }
 
@@ -42,10 +45,13 @@ fn a_committed_record_is_shown_at_once() {
 fn a_pending_record_is_written_back_before_it_is_shown() {
     let mut get = Operation::read();
     get.begin(&routes(1), b"k");
-    assert_eq!(get.got(Some(found(V, State::Pending, 1))), Need::Attempt);
+    assert_eq!(get.got(0, Some(found(V, State::Pending, 1))), Need::Attempt);
     assert_eq!(get.outcome(), None, "nobody may see it yet");
     assert_eq!(get.begin(&routes(1), b"k").len(), 2);
-    assert_eq!(get.request(), Request::Write { version: V, body: &Some(7), born: 99 });
+    assert_eq!(
+        get.request(),
+        Request::Write { version: V, body: &Some(7), born: 99, expected: None }
+    );
     stored(&mut get);
     get.wrote(Reply::Answer(WriteAnswer::Superseded(Version::plain(9, 9))));
     assert_eq!(get.conclude(), Need::Nothing);
@@ -57,7 +63,7 @@ fn a_write_back_that_fails_reads_again() {
     for reply in [Reply::Lost, Reply::Unsent, Reply::Answer(WriteAnswer::WrongEpoch)] {
         let mut get = Operation::read();
         get.begin(&routes(1), b"k");
-        get.got(Some(found(V, State::Pending, 1)));
+        get.got(0, Some(found(V, State::Pending, 1)));
         get.begin(&routes(1), b"k");
         stored(&mut get);
         get.wrote(reply);
@@ -71,7 +77,7 @@ fn a_write_back_that_fails_reads_again() {
 fn r1_a_record_is_not_carried_into_another_epoch() {
     let mut get = Operation::read();
     get.begin(&routes(1), b"k");
-    get.got(Some(found(V, State::Pending, 1)));
+    get.got(0, Some(found(V, State::Pending, 1)));
     get.begin(&routes(2), b"k");
     assert_eq!(get.request(), Request::Read);
 }
@@ -80,17 +86,17 @@ fn r1_a_record_is_not_carried_into_another_epoch() {
 fn a_pending_record_of_a_newer_view_sends_the_reader_for_that_view() {
     let mut get = Operation::read();
     get.begin(&routes(1), b"k");
-    assert_eq!(get.got(Some(found(V, State::Pending, 2))), Need::View);
+    assert_eq!(get.got(0, Some(found(V, State::Pending, 2))), Need::View);
     get.begin(&routes(2), b"k");
-    assert_eq!(get.got(Some(found(V, State::Pending, 2))), Need::Attempt);
-    assert!(get.is_writing());
+    assert_eq!(get.got(0, Some(found(V, State::Pending, 2))), Need::Attempt);
+    assert!(get.is_collecting());
 }
 
 #[test]
 fn f12_blind_answers_alone_do_not_complete_a_write_back() {
     let mut get = Operation::read();
     get.begin(&routes(1), b"k");
-    get.got(Some(found(V, State::Pending, 1)));
+    get.got(0, Some(found(V, State::Pending, 1)));
     get.begin(&routes(1), b"k");
     get.wrote(Reply::Answer(WriteAnswer::BlindStored));
     get.wrote(Reply::Answer(WriteAnswer::BlindStored));
@@ -102,10 +108,10 @@ fn a_get_goes_to_the_next_replica_and_then_for_a_new_view() {
     let mut get: Operation<u32> = Operation::read();
     let routes = routes(1);
     let first = get.begin(&routes, b"k").to_vec();
-    assert_eq!(get.got(None), Need::Attempt);
+    assert_eq!(get.got(0, None), Need::Attempt);
     let second = get.begin(&routes, b"k").to_vec();
     assert_ne!(first, second);
-    assert_eq!(get.got(Some(ReadAnswer::NoLease)), Need::View);
+    assert_eq!(get.got(0, Some(ReadAnswer::NoLease)), Need::View);
     assert_eq!(get.begin(&routes, b"k"), first);
 }
 
@@ -129,8 +135,8 @@ fn a_finisher_ends_when_its_epoch_is_over() {
         Found { version: V, body: Some(7), state: State::Pending, epoch: Epoch(1), clock: 99 };
     let mut finish = Operation::finish(record);
     assert_eq!(finish.begin(&routes(1), b"k").len(), 2);
-    assert!(finish.is_writing());
+    assert!(finish.is_collecting());
     finish.wrote(Reply::Answer(WriteAnswer::WrongEpoch));
     assert_eq!(finish.conclude(), Need::View);
-    assert!(!finish.is_writing(), "it would have to read again, which is not its business");
+    assert!(!finish.is_collecting(), "it would have to read again, which is not its business");
 }

@@ -20,12 +20,16 @@ pub enum Action {
     Delete,
     /// Fetch the value.
     Get,
+    /// Find out what the key holds and put this value in its place, in one step.
+    Update(Value),
+    /// A read-modify-write that changes nothing.
+    Check,
 }
 
 /// How an operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// A put or delete took effect.
+    /// A put, delete or update took effect.
     Done,
     /// What a get found.
     Got(Body<Value>),
@@ -46,6 +50,8 @@ pub struct Record {
     pub called: u64,
     /// When and how it ended, if it did.
     pub ended: Option<(u64, Ending)>,
+    /// What an update was last made from.
+    pub base: Option<Body<Value>>,
 }
 
 /// What is known of one key while the run goes.
@@ -59,6 +65,21 @@ struct Progress {
     marks: Vec<(u64, u64)>,
     /// Deletes that may have had effect: when called, and when in place.
     deletes: Vec<(u64, u64)>,
+}
+
+impl Progress {
+    /// A write that was called then is certainly in place now.
+    fn mark(&mut self, now: u64, called: u64) {
+        let latest = self.marks.last().map_or(0, |(_, latest)| *latest);
+        self.marks.push((now, latest.max(called)));
+    }
+
+    /// The latest call of any write that was in place before `time`: what was in place before that call had
+    /// been overwritten.
+    fn overwritten_before(&self, time: u64) -> u64 {
+        let before = self.marks.partition_point(|(at, _)| *at < time);
+        before.checked_sub(1).map_or(0, |last| self.marks[last].1)
+    }
 }
 
 /// All operations of a run.
@@ -81,8 +102,8 @@ impl History {
     pub fn begin(&mut self, key: Key, action: Action) -> usize {
         let called = self.tick();
         let record = self.records.len();
-        self.records.push(Record { key, action, called, ended: None });
-        if let Action::Put(value) = action {
+        self.records.push(Record { key, action, called, ended: None, base: None });
+        if let Action::Put(value) | Action::Update(value) = action {
             self.keys.entry(key).or_default().puts.insert(value, record);
         }
         record
@@ -91,6 +112,16 @@ impl History {
     /// The key of an operation.
     pub fn key(&self, record: usize) -> Key {
         self.records[record].key
+    }
+
+    /// What an operation is to do.
+    pub fn action(&self, record: usize) -> Action {
+        self.records[record].action
+    }
+
+    /// An update is made from this.
+    pub fn update_from(&mut self, record: usize, base: Body<Value>) {
+        self.records[record].base = Some(base);
     }
 
     /// The operations.
@@ -105,53 +136,57 @@ impl History {
     pub fn end(&mut self, record: usize, ending: Ending) -> Result<(), String> {
         let now = self.tick();
         self.records[record].ended = Some((now, ending));
-        let Record { key, action, called, .. } = self.records[record];
-        let Progress { puts, in_place, marks, deletes } = self.keys.entry(key).or_default();
-        let mut mark = |called: u64| {
-            let latest = marks.last().map_or(0, |(_, latest)| *latest);
-            marks.push((now, latest.max(called)));
-        };
+        let Record { key, action, called, base, .. } = self.records[record];
         match (action, ending) {
-            (Action::Put(value), Ending::Done) => {
-                in_place.entry(value).or_insert(now);
-                mark(called);
+            (Action::Get | Action::Check, Ending::Got(body)) => self.found(record, body, now)?,
+            (Action::Update(_), Ending::Done) => self.found(record, base.flatten(), now)?,
+            _ => {}
+        }
+        let progress = self.keys.entry(key).or_default();
+        match (action, ending) {
+            (Action::Put(value) | Action::Update(value), Ending::Done) => {
+                progress.in_place.entry(value).or_insert(now);
+                progress.mark(now, called);
             }
             (Action::Delete, Ending::Done) => {
-                deletes.push((called, now));
-                mark(called);
+                progress.deletes.push((called, now));
+                progress.mark(now, called);
             }
-            (Action::Delete, Ending::Unknown) => deletes.push((called, NEVER)),
-            (Action::Get, Ending::Got(Some(value))) => {
-                let Some(&put) = puts.get(&value) else {
-                    return Err(format!("#{record} found {value} at k{key}, which nobody put"));
-                };
-                let put = self.records[put];
-                if let Some((_, Ending::Failed)) = put.ended {
-                    return Err(format!("#{record} found {value} at k{key}, whose put had failed"));
-                }
-                let since = *in_place.entry(value).or_insert(now);
-                let before = marks.partition_point(|(at, _)| *at < called);
-                if before > 0 && marks[before - 1].1 > since {
-                    return Err(format!("#{record} found {value} at k{key}, overwritten before"));
-                }
-                if since == now {
-                    let latest = marks.last().map_or(0, |(_, latest)| *latest);
-                    marks.push((now, latest.max(put.called)));
-                }
-            }
-            (Action::Get, Ending::Got(None)) => {
-                let before = marks.partition_point(|(at, _)| *at < called);
-                let overwritten = if before > 0 { marks[before - 1].1 } else { 0 };
-                let is_open =
-                    |r: &Record| r.key == key && r.action == Action::Delete && r.ended.is_none();
-                let is_possible = overwritten == 0
-                    || deletes.iter().any(|(_, since)| *since >= overwritten)
-                    || self.records.iter().any(is_open);
-                if !is_possible {
-                    return Err(format!("#{record} found nothing at k{key}, where something is"));
-                }
-            }
+            (Action::Delete, Ending::Unknown) => progress.deletes.push((called, NEVER)),
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// An operation that ends now has found this.
+    fn found(&mut self, record: usize, body: Body<Value>, now: u64) -> Result<(), String> {
+        let Record { key, called, .. } = self.records[record];
+        let progress = self.keys.entry(key).or_default();
+        let overwritten = progress.overwritten_before(called);
+        let Some(value) = body else {
+            let is_open =
+                |r: &Record| r.key == key && r.action == Action::Delete && r.ended.is_none();
+            let is_possible = overwritten == 0
+                || progress.deletes.iter().any(|(_, since)| *since >= overwritten)
+                || self.records.iter().any(is_open);
+            return match is_possible {
+                true => Ok(()),
+                false => Err(format!("#{record} found nothing at k{key}, where something is")),
+            };
+        };
+        let Some(&put) = progress.puts.get(&value) else {
+            return Err(format!("#{record} found {value} at k{key}, which nobody put"));
+        };
+        let put = self.records[put];
+        if let Some((_, Ending::Failed)) = put.ended {
+            return Err(format!("#{record} found {value} at k{key}, whose put had failed"));
+        }
+        let since = *progress.in_place.entry(value).or_insert(now);
+        if overwritten > since {
+            return Err(format!("#{record} found {value} at k{key}, overwritten before"));
+        }
+        if since == now {
+            progress.mark(now, put.called);
         }
         Ok(())
     }
@@ -181,6 +216,8 @@ struct Move {
     /// What a write leaves, or a get found.
     body: Body<Value>,
     is_get: bool,
+    /// What must be there for it to happen, where that is known.
+    needs: Option<Body<Value>>,
     /// Whether it may be left out: a delete of which nobody knows whether it happened.
     may_miss: bool,
 }
@@ -193,32 +230,38 @@ type Placed = Vec<u64>;
 pub fn is_linearizable(records: &[Record]) -> bool {
     let mut seen: BTreeMap<Value, u64> = BTreeMap::new();
     for record in records {
-        if let Some((at, Ending::Got(Some(value)))) = record.ended {
-            let first = seen.entry(value).or_insert(at);
-            *first = (*first).min(at);
+        let ended = record.ended.map_or(NEVER, |(at, _)| at);
+        // What an update was made from it has found, whatever came of it.
+        let found = match record.ended {
+            Some((_, Ending::Got(body))) => Some(body),
+            _ => record.base,
+        };
+        if let Some(Some(value)) = found {
+            let first = seen.entry(value).or_insert(ended);
+            *first = (*first).min(ended);
         }
     }
     let mut moves: Vec<Move> = Vec::new();
     for record in records {
-        let Record { action, called, .. } = *record;
+        let Record { action, called, base, .. } = *record;
         let (ended, ending) = record.ended.unwrap_or((NEVER, Ending::Unknown));
         let body = crate::client::body_of(action);
-        let (is_get, may_miss) = (false, false);
+        let write = Move { called, ended, body, is_get: false, needs: base, may_miss: false };
         match (action, ending) {
-            (Action::Get, Ending::Got(body)) => {
-                moves.push(Move { called, ended, body, is_get: true, may_miss });
+            (Action::Get | Action::Check, Ending::Got(body)) => {
+                moves.push(Move { body, is_get: true, ..write });
             }
-            (Action::Get, _) | (_, Ending::Failed) => {}
-            (Action::Put(value), Ending::Unknown) => {
+            (Action::Get | Action::Check, _) | (_, Ending::Failed) => {}
+            (Action::Put(value) | Action::Update(value), Ending::Unknown) => {
                 // Of no consequence unless somebody found it; and then it had happened by that time.
                 if let Some(&first) = seen.get(&value) {
-                    moves.push(Move { called, ended: first, body, is_get, may_miss });
+                    moves.push(Move { ended: first, ..write });
                 }
             }
             (Action::Delete, Ending::Unknown) => {
-                moves.push(Move { called, ended: NEVER, body, is_get, may_miss: true });
+                moves.push(Move { ended: NEVER, may_miss: true, ..write });
             }
-            (_, _) => moves.push(Move { called, ended, body, is_get, may_miss }),
+            (_, _) => moves.push(write),
         }
     }
     moves.sort_by_key(|m| m.called);
@@ -247,7 +290,8 @@ fn search(moves: &[Move]) -> bool {
             continue;
         }
         for (i, next) in moves.iter().enumerate().rev() {
-            if !next.is_get && next.called <= limit && !is_in(&placed, i) {
+            let fits = next.needs.is_none_or(|needs| needs == body);
+            if !next.is_get && fits && next.called <= limit && !is_in(&placed, i) {
                 let mut after = placed.clone();
                 after[i / 64] |= 1 << (i % 64);
                 open.push((after, next.body));

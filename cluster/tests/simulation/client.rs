@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cluster::operation::{Body, Need, Operation, Outcome, Request};
-use cluster::version::{Version, WriterClock};
+use cluster::operation::{Body, Choice, Need, Operation, Outcome, Request};
+use cluster::version::{Op, Version, WriterClock};
 use cluster::view::Routes;
 use cluster::write_round::Reply;
 
@@ -33,6 +33,9 @@ pub struct Task {
     op: Operation<Value>,
     routes: Arc<Routes>,
     attempt: u64,
+    is_collecting: bool,
+    /// To whom the attempt goes: a leg each.
+    members: Vec<u16>,
     /// The connection of each leg that is still waited for.
     legs: Vec<Option<LinkId>>,
     open: usize,
@@ -45,7 +48,20 @@ impl Task {
     pub fn new(owner: Owner, key: Key, op: Operation<Value>, routes: Arc<Routes>) -> Task {
         let need = Need::Attempt;
         let (attempt, open, is_concluded) = (0, 0, true);
-        Task { owner, key, op, routes, attempt, legs: Vec::new(), open, need, is_concluded }
+        let (members, legs, is_collecting) = (Vec::new(), Vec::new(), false);
+        Task {
+            owner,
+            key,
+            op,
+            routes,
+            attempt,
+            is_collecting,
+            members,
+            legs,
+            open,
+            need,
+            is_concluded,
+        }
     }
 }
 
@@ -75,6 +91,8 @@ pub struct Client {
     /// Whether it runs.
     pub is_alive: bool,
     writer: WriterClock,
+    /// Read-modify-writes tried.
+    ops: u64,
     told: Micros,
     routes: Option<Arc<Routes>>,
     commits: BTreeMap<usize, Vec<(Key, Version)>>,
@@ -84,12 +102,13 @@ impl Client {
     /// One that knows nothing yet.
     pub fn new(pid: Pid, threads: usize, left: u32) -> Client {
         let threads = (0..threads).map(|_| Thread { left, ..Thread::default() }).collect();
-        let (told, routes, commits) = (0, None, BTreeMap::new());
+        let (ops, told, routes, commits) = (0, 0, None, BTreeMap::new());
         Client {
             pid,
             threads,
             is_alive: true,
             writer: WriterClock::new(pid),
+            ops,
             told,
             routes,
             commits,
@@ -170,9 +189,14 @@ impl World {
         let action = match self.rng.below(1000) {
             n if n < self.plan.gets => Action::Get,
             n if n < self.plan.gets + self.plan.deletes => Action::Delete,
-            _ => {
+            n if n < self.plan.gets + self.plan.deletes + self.plan.checks => Action::Check,
+            n => {
                 self.last_value += 1;
-                Action::Put(self.last_value)
+                match n < self.plan.gets + self.plan.deletes + self.plan.checks + self.plan.updates
+                {
+                    true => Action::Update(self.last_value),
+                    false => Action::Put(self.last_value),
+                }
             }
         };
         Some((key, action))
@@ -186,6 +210,7 @@ impl World {
             Action::Get => Operation::read(),
             Action::Put(value) => Operation::write(client_now.writer.draw(), Some(value)),
             Action::Delete => Operation::write(client_now.writer.draw(), None),
+            Action::Update(_) | Action::Check => Operation::read_modify_write(),
         };
         let routes = client_now.routes.clone().expect("it has a view");
         self.say(|_| format!("client{client}.{thread} #{record}: {action:?} k{key}"));
@@ -227,6 +252,8 @@ impl World {
         let name = &self.keys[usize::from(task.key)].name;
         let members = task.op.begin(&routes, name);
         task.attempt = attempt;
+        task.is_collecting = task.op.is_collecting();
+        task.members = members.to_vec();
         task.legs = vec![None; members.len()];
         task.open = members.len();
         task.need = Need::View;
@@ -273,8 +300,10 @@ impl World {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let frame = match task.op.request() {
             Request::Read => Frame::Read(tag, task.key),
-            Request::Write { version, body, born } => {
-                Frame::Write(tag, task.routes.epoch(), task.key, version, born, *body)
+            Request::Fence => Frame::Fence(tag, task.routes.epoch(), task.key),
+            Request::Write { version, body, born, expected } => {
+                let epoch = task.routes.epoch();
+                Frame::Write(tag, epoch, task.key, version, born, *body, expected)
             }
         };
         task.legs[tag.leg] = Some(link);
@@ -343,13 +372,14 @@ impl World {
         }
         task.legs[tag.leg] = None;
         task.open -= 1;
+        let member = task.members[tag.leg];
         match answer {
             Some(Frame::Wrote(_, answer, _)) => task.op.wrote(Reply::Answer(answer)),
-            Some(Frame::Found(_, answer, _)) => task.need = task.op.got(Some(answer)),
-            _ if task.op.is_writing() => {
+            Some(Frame::Found(_, answer, _)) => task.need = task.op.got(member, Some(answer)),
+            _ if matches!(task.op.request(), Request::Write { .. }) => {
                 task.op.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
             }
-            _ => task.need = task.op.got(None),
+            _ => task.need = task.op.got(member, None),
         }
         if task.open == 0 {
             self.conclude(tag.task);
@@ -371,10 +401,10 @@ impl World {
     fn conclude(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.is_concluded = true;
-        // A get that has just found a pending record has a write-back before it, not behind it.
-        let was_writing = task.op.is_writing() && task.need == Need::View;
-        let need =
-            if was_writing && !task.legs.is_empty() { task.op.conclude() } else { task.need };
+        let need = match task.is_collecting && !task.members.is_empty() {
+            true => task.op.conclude(),
+            false => task.need,
+        };
         match task.owner {
             Owner::Node(_) => {
                 let task = self.tasks.remove(&id).expect("it was there");
@@ -414,11 +444,57 @@ impl World {
                 }
             }
             Need::View => return self.refresh(client, thread),
+            Need::Choice => match self.choose(client, thread, id) {
+                Need::Nothing => return self.finish(client, thread, id),
+                Need::View => return self.refresh(client, thread),
+                _ => {}
+            },
         }
         if !self.give_up(client, thread, id) {
             let pid = self.clients[client].pid;
-            self.after(10, Event::Wake(pid, client, thread));
+            let pause = self.stand_still(client, thread, id);
+            self.after(pause, Event::Wake(pid, client, thread));
         }
+    }
+
+    /// How long a thread waits before its next attempt. Sometimes long; and sometimes the key's primary
+    /// dies meanwhile, between the steps of a read-modify-write.
+    fn stand_still(&mut self, client: usize, thread: usize, id: TaskId) -> Micros {
+        if self.is_calm {
+            return 10;
+        }
+        let record = self.thread(client, thread).record;
+        if matches!(self.history.action(record), Action::Update(_))
+            && self.rng.chance(self.plan.behead)
+        {
+            let write_set = self.tasks.get(&id).map(|task| self.write_set(task));
+            if let Some(&primary) = write_set.as_deref().and_then(<[usize]>::first) {
+                self.behead(primary);
+                return self.rng.within(10, self.plan.longest / 4);
+            }
+        }
+        match self.rng.chance(self.plan.stall) {
+            true => self.rng.within(10, self.plan.longest),
+            false => 10,
+        }
+    }
+
+    /// A read-modify-write has found something: makes its own value of it, or leaves it.
+    fn choose(&mut self, client: usize, thread: usize, id: TaskId) -> Need {
+        let record = self.thread(client, thread).record;
+        let client = &mut self.clients[client];
+        client.ops += 1;
+        let op = Op { writer: client.writer.id(), count: client.ops };
+        let Some(task) = self.tasks.get_mut(&id) else { return Need::Nothing };
+        let found = task.op.found().copied().flatten();
+        let choice = match self.history.action(record) {
+            Action::Update(value) => {
+                self.history.update_from(record, found);
+                Choice::Replace(Some(value))
+            }
+            _ => Choice::Leave,
+        };
+        task.op.choose(op, choice)
     }
 
     /// Ends an operation whose time is up. Returns whether it was.
@@ -559,7 +635,11 @@ impl World {
         {
             return;
         }
-        let wait = if is_news { 10 } else { pause };
+        let wait = match self.thread(client, thread).task {
+            Some(id) if is_news => self.stand_still(client, thread, id),
+            _ if is_news => 10,
+            _ => pause,
+        };
         self.after(wait, Event::Wake(pid, client, thread));
     }
 
@@ -574,7 +654,7 @@ impl World {
 /// What a put or delete leaves.
 pub fn body_of(action: Action) -> Body<Value> {
     match action {
-        Action::Put(value) => Some(value),
-        Action::Delete | Action::Get => None,
+        Action::Put(value) | Action::Update(value) => Some(value),
+        Action::Delete | Action::Get | Action::Check => None,
     }
 }

@@ -87,6 +87,10 @@ pub struct Plan {
     pub gets: u64,
     /// Deletes among a thousand operations.
     pub deletes: u64,
+    /// Read-modify-writes among a thousand that change nothing.
+    pub checks: u64,
+    /// Read-modify-writes among a thousand that change something.
+    pub updates: u64,
     /// Usual delay of a frame.
     pub delay: Micros,
     /// Frames in a thousand that take long.
@@ -97,6 +101,11 @@ pub struct Plan {
     pub ghosts: u64,
     /// Attempts in a thousand in which the client is killed.
     pub abandon: u64,
+    /// Attempts in a thousand before which a client's thread stands still for as long as a fault may last.
+    pub stall: u64,
+    /// Read-modify-writes in a thousand between whose steps the key's primary is killed, the client's
+    /// thread standing still meanwhile.
+    pub behead: u64,
     /// How long a client waits for a node.
     pub patience: Micros,
     /// How long it tries.
@@ -152,12 +161,16 @@ impl Plan {
             ops: rng.within(12, 40) as u32,
             think: rng.pick(&[500, 10_000, 40_000]),
             gets: rng.pick(&[300, 500, 700]),
-            deletes: rng.pick(&[0, 50, 200]),
+            deletes: rng.pick(&[0, 50, 150]),
+            checks: rng.pick(&[0, 20]),
+            updates: rng.pick(&[0, 100, 130]),
             delay: rng.pick(&[200, 500, 2_000]),
             slow: rng.pick(&[0, 20, 100]),
             loss: rng.pick(&[0, 0, 5, 30]),
             ghosts: rng.pick(&[0, 20, 200]),
             abandon: rng.pick(&[0, 10, 40]),
+            stall: rng.pick(&[0, 10, 50]),
+            behead: rng.pick(&[0, 20, 200]),
             patience: rng.pick(&[4_000, 15_000, 40_000]),
             deadline,
             stale: 60_000_000 / speed,
@@ -322,6 +335,16 @@ impl World {
                     self.start_node(slot);
                 }
             }
+        }
+    }
+
+    /// Kills the node at an address, if every arc is in good hands without it.
+    pub fn behead(&mut self, slot: usize) {
+        if self.slots[slot].process.is_some() && self.is_covered_without(slot) {
+            self.counts.beheaded += 1;
+            self.kill_node(slot);
+            let pause = self.rng.within(2_000, self.plan.longest);
+            self.after(pause, Event::NodeStart(slot));
         }
     }
 

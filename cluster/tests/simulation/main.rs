@@ -86,7 +86,19 @@ fn a_seed_replays_exactly() {
 
 /// Rules taken away that this simulation does not show, and why.
 #[cfg(feature = "mutations")]
-const UNSEEN: [(cluster::mutation::Mutation, &str); 3] = [
+const UNSEEN: [(cluster::mutation::Mutation, &str); 6] = [
+    (
+        cluster::mutation::Mutation::SwapMoved,
+        "the old primary has to live, and to change in the very moment between fence and swap",
+    ),
+    (
+        cluster::mutation::Mutation::FenceSkipsBlind,
+        "a successor has to be at a joiner alone, its writer and its primary dead",
+    ),
+    (
+        cluster::mutation::Mutation::BackMoved,
+        "a reader has to carry a successor over a view in which a sibling takes its place",
+    ),
     (
         cluster::mutation::Mutation::RegainAny,
         "a node gets the newer view before the answer to its heartbeat on the same connection",

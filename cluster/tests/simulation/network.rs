@@ -63,13 +63,15 @@ pub struct Tag {
 pub enum Frame {
     /// COMMIT, to a node.
     Commits(Vec<(Key, Version)>),
-    /// WRITE, to a node.
-    Write(Tag, Epoch, Key, Version, Clock, Body<Value>),
+    /// WRITE, to a node; with a version that it is to take the place of, CAS.
+    Write(Tag, Epoch, Key, Version, Clock, Body<Value>, Option<Version>),
     /// Its answer.
     Wrote(Tag, WriteAnswer, Clock),
     /// READ, to a node.
     Read(Tag, Key),
-    /// Its answer.
+    /// A fence's READ, to a node, under this epoch.
+    Fence(Tag, Epoch, Key),
+    /// The answer to both.
     Found(Tag, ReadAnswer<Value>, Clock),
     /// RANGE_PULL, to a node: its epoch, the arcs, and the key that the first of them goes on behind.
     Pull(Epoch, Vec<u16>, Option<Key>),

@@ -8,7 +8,7 @@ use cluster::lease::{self, LeaseHolder};
 use cluster::membership::{Millis, Newcomer, Report};
 use cluster::operation::{Body, Found, Operation, ReadAnswer};
 use cluster::replica::{self, State, WriteAnswer};
-use cluster::tenure::{Refusal, Tenure};
+use cluster::tenure::{Refusal, Standing, Tenure};
 use cluster::version::{Clock, ServerClock, Version};
 use cluster::view::Routes;
 
@@ -107,6 +107,7 @@ impl Process {
         info: &KeyInfo,
         (epoch, key, version, born): (Epoch, Key, Version, Clock),
         body: Body<Value>,
+        expected: Option<Version>,
     ) -> (WriteAnswer, Clock) {
         let own = self.clock.read(now.wall);
         if !self.has_lease(now) {
@@ -116,11 +117,18 @@ impl Process {
         let Ok(standing) = self.tenure.admit_write(epoch, info.arc) else {
             return (WriteAnswer::WrongEpoch, own);
         };
+        let may_swap = standing == Standing::Synced && self.tenure.is_primary(info.arc);
+        if expected.is_some() && !may_swap {
+            return (WriteAnswer::WrongEpoch, own);
+        }
         let is_alone = routes.write_set(info.arc).len() == 1;
         let held = self.table.get(&key);
         let (before, same) =
             held.map_or((Version::ABSENT, false), |stored| (stored.version, stored.body == body));
-        let decision = replica::write(before, version, same, born, own, standing);
+        let decision = match expected {
+            None => replica::write(before, version, same, born, own, standing),
+            Some(expected) => replica::swap(before, expected, version, same, born, own),
+        };
         if decision.keep {
             let state = replica::state_when_stored(is_alone);
             self.table.insert(key, Stored { version, state, body, is_marked: false });
@@ -146,19 +154,36 @@ impl Process {
             match self.tenure.admit_read(info.arc) {
                 Err(Refusal::WrongEpoch) => ReadAnswer::WrongEpoch,
                 Err(Refusal::Syncing) => ReadAnswer::Syncing,
-                Ok(()) => {
-                    let (version, state, body) = self
-                        .table
-                        .get(&key)
-                        .map_or((Version::ABSENT, State::Committed, None), |s| {
-                            (s.version, s.state, s.body)
-                        });
-                    let epoch = self.tenure.epoch();
-                    ReadAnswer::Found(Found { version, body, state, epoch, clock })
-                }
+                Ok(()) => ReadAnswer::Found(self.found(key, clock)),
             }
         };
         (answer, clock)
+    }
+
+    fn fence(
+        &mut self,
+        now: Now,
+        info: &KeyInfo,
+        epoch: Epoch,
+        key: Key,
+    ) -> (ReadAnswer<Value>, Clock) {
+        let clock = self.clock.read(now.wall);
+        let answer = if !self.has_lease(now) {
+            ReadAnswer::NoLease
+        } else {
+            match self.tenure.admit_write(epoch, info.arc) {
+                Err(_) => ReadAnswer::WrongEpoch,
+                Ok(Standing::Synced) => ReadAnswer::Found(self.found(key, clock)),
+                Ok(Standing::Blind) => ReadAnswer::Blind(self.found(key, clock)),
+            }
+        };
+        (answer, clock)
+    }
+
+    fn found(&self, key: Key, clock: Clock) -> Found<Value> {
+        let held = self.table.get(&key).map(|s| (s.version, s.state, s.body));
+        let (version, state, body) = held.unwrap_or((Version::ABSENT, State::Committed, None));
+        Found { version, body, state, epoch: self.tenure.epoch(), clock }
     }
 
     /// A page of at most `most` records, and how many arcs it completes.
@@ -285,13 +310,16 @@ impl World {
                 }
                 return;
             }
-            Frame::Write(tag, epoch, key, version, born, body) => {
+            Frame::Write(tag, epoch, key, version, born, body, expected) => {
                 let info = &self.keys[usize::from(key)];
-                let (answer, clock) = process.write(now, info, (epoch, key, version, born), body);
+                let (answer, clock) =
+                    process.write(now, info, (epoch, key, version, born), body, expected);
                 self.say(|_| {
+                    let what = if expected.is_some() { "swap" } else { "write" };
+                    let Version { clock, writer, step, .. } = version;
                     format!(
-                        "node{slot}: write k{key} {body:?} {}.{} epoch {epoch}: {answer:?}",
-                        version.clock, version.writer
+                        "node{slot}: {what} k{key} {body:?} {clock}.{writer}.{step} epoch {epoch}: \
+                         {answer:?}"
                     )
                 });
                 // TCP delivers nothing twice. But a writer sends its frame again when the answer is
@@ -315,6 +343,12 @@ impl World {
             Frame::Read(tag, key) => {
                 let (answer, clock) = process.read(now, &self.keys[usize::from(key)], key);
                 self.say(|_| format!("node{slot}: read k{key}: {answer:?}"));
+                Frame::Found(tag, answer, clock)
+            }
+            Frame::Fence(tag, epoch, key) => {
+                let info = &self.keys[usize::from(key)];
+                let (answer, clock) = process.fence(now, info, epoch, key);
+                self.say(|_| format!("node{slot}: fence k{key} epoch {epoch}: {answer:?}"));
                 Frame::Found(tag, answer, clock)
             }
             Frame::Pull(epoch, arcs, after) => {

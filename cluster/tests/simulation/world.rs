@@ -112,6 +112,8 @@ pub struct Counts {
     pub failed: u64,
     /// Operations of which nobody knows.
     pub unknown: u64,
+    /// Primaries killed between the steps of a read-modify-write.
+    pub beheaded: u64,
     /// Puts and deletes that took a fresh version.
     pub freshened: u64,
     /// Views that became active.
@@ -141,7 +143,8 @@ pub struct Counts {
 impl Counts {
     /// Adds another run's.
     pub fn add(&mut self, other: &Counts) {
-        let Counts { steps, done, failed, unknown, freshened, views, kills, restarts, .. } = other;
+        let Counts { steps, done, failed, unknown, beheaded, freshened, .. } = other;
+        let Counts { views, kills, restarts, .. } = other;
         let Counts {
             pauses,
             cuts,
@@ -157,6 +160,7 @@ impl Counts {
         self.done += done;
         self.failed += failed;
         self.unknown += unknown;
+        self.beheaded += beheaded;
         self.freshened += freshened;
         self.views += views;
         self.kills += kills;

@@ -5,9 +5,8 @@
 //! | [`WriteBatch`] | client → replica | repeated under one epoch it changes nothing: equal versions answer STORED; late, after a new view, it is refused |
 //! | [`WriteAcks`] | replica → client | lost: the client sends the same versions again |
 //! | [`Commits`] | client → replica | no reply; lost: the record stays pending until it is read, or its replica finishes it (C4); late or repeated it names a version, so it cannot touch another |
-//! | [`ReadBatch`], [`ReadAnswers`] | client → replica → client | reading changes nothing |
+//! | [`ReadBatch`], [`Fence`], [`ReadAnswers`] | client → replica → client | reading changes nothing |
 //! | [`RangePull`], [`RangePage`] | node → node | a page counts only under the epoch it names |
-//! | [`Put`], [`Get`], [`Delete`] | anyone → any node, which coordinates | a repeated put is a new write |
 
 use cluster::ids::Epoch;
 use cluster::replica::{State, WriteAnswer};
@@ -50,11 +49,14 @@ pub struct Write<'a> {
     pub born: Clock,
     /// What the key is to hold.
     pub body: Body<'a>,
+    /// For a swap (rule C5): the version that it is to take the place of, and of no other.
+    pub expected: Option<Version>,
 }
 
 const TOMBSTONE: u8 = 0b1;
 const PENDING: u8 = 0b100;
 const HAS_BORN: u8 = 0b1000;
+const IS_SWAP: u8 = 0b1_0000;
 /// Key length, flags, and a plain version.
 const LEAST_RECORD: usize = 2 + 1 + 16;
 
@@ -84,11 +86,15 @@ impl<'a> Write<'a> {
         out.put_u8(
             version::flag(&self.version)
                 | body_flag(self.body)
-                | if has_born { HAS_BORN } else { 0 },
+                | if has_born { HAS_BORN } else { 0 }
+                | if self.expected.is_some() { IS_SWAP } else { 0 },
         );
         version::encode(&self.version, out);
         if has_born {
             out.put_u64(self.born);
+        }
+        if let Some(expected) = &self.expected {
+            version::encode_with_flag(expected, out);
         }
         encode_body(self.body, out);
     }
@@ -99,10 +105,14 @@ impl<'a> Write<'a> {
     /// [`DecodeError`], also for flags that nobody has defined.
     pub fn decode(payload: &mut Decoder<'a>) -> Result<Write<'a>, DecodeError> {
         let key = payload.short()?;
-        let flags = flags(payload, TOMBSTONE | version::HAS_STEP | HAS_BORN)?;
+        let flags = flags(payload, TOMBSTONE | version::HAS_STEP | HAS_BORN | IS_SWAP)?;
         let version = version::decode(flags, payload)?;
         let born = if flags & HAS_BORN == 0 { version.clock } else { payload.u64()? };
-        Ok(Write { key, version, born, body: decode_body(flags, payload)? })
+        let expected = match flags & IS_SWAP {
+            0 => None,
+            _ => Some(version::decode_with_flag(payload)?),
+        };
+        Ok(Write { key, version, born, body: decode_body(flags, payload)?, expected })
     }
 }
 
@@ -199,17 +209,13 @@ impl<'a> Message<'a> for Commits<'a> {
         out.put_u32(self.0.len() as u32);
         for (key, version) in &self.0 {
             out.put_short(key);
-            out.put_u8(version::flag(version));
-            version::encode(version, out);
+            version::encode_with_flag(version, out);
         }
     }
 
     fn decode(payload: &mut Decoder<'a>) -> Result<Commits<'a>, DecodeError> {
-        let one = |payload: &mut Decoder<'a>| {
-            let key = payload.short()?;
-            let flags = flags(payload, version::HAS_STEP)?;
-            Ok((key, version::decode(flags, payload)?))
-        };
+        let one =
+            |payload: &mut Decoder<'a>| Ok((payload.short()?, version::decode_with_flag(payload)?));
         decode_list(payload, LEAST_RECORD, one).map(Commits)
     }
 }
@@ -249,8 +255,7 @@ impl Message<'_> for WriteAcks {
 fn encode_answer(answer: &WriteAnswer, out: &mut Vec<u8>) {
     let with_version = |code, version: &Version, out: &mut Vec<u8>| {
         out.put_u8(code);
-        out.put_u8(version::flag(version));
-        version::encode(version, out);
+        version::encode_with_flag(version, out);
     };
     match answer {
         WriteAnswer::Stored => out.put_u8(0),
@@ -264,19 +269,16 @@ fn encode_answer(answer: &WriteAnswer, out: &mut Vec<u8>) {
         WriteAnswer::BadValue => out.put_u8(8),
         WriteAnswer::NoLease => out.put_u8(9),
         WriteAnswer::TooOld => out.put_u8(10),
+        WriteAnswer::Differs(version) => with_version(11, version, out),
     }
 }
 
 fn decode_answer(payload: &mut Decoder<'_>) -> Result<WriteAnswer, DecodeError> {
-    let version = |payload: &mut Decoder<'_>| {
-        let flags = payload.u8()?;
-        version::decode(flags, payload)
-    };
     Ok(match payload.u8()? {
         0 => WriteAnswer::Stored,
-        1 => WriteAnswer::Superseded(version(payload)?),
+        1 => WriteAnswer::Superseded(version::decode_with_flag(payload)?),
         2 => WriteAnswer::BlindStored,
-        3 => WriteAnswer::BlindBelow(version(payload)?),
+        3 => WriteAnswer::BlindBelow(version::decode_with_flag(payload)?),
         4 => WriteAnswer::WrongEpoch,
         5 => WriteAnswer::Conflict,
         6 => WriteAnswer::BadVersion,
@@ -284,6 +286,7 @@ fn decode_answer(payload: &mut Decoder<'_>) -> Result<WriteAnswer, DecodeError> 
         8 => WriteAnswer::BadValue,
         9 => WriteAnswer::NoLease,
         10 => WriteAnswer::TooOld,
+        11 => WriteAnswer::Differs(version::decode_with_flag(payload)?),
         _ => return Err(DecodeError("an unknown answer to a write")),
     })
 }
@@ -316,6 +319,23 @@ impl<'a> Message<'a> for ReadBatch<'a> {
     }
 }
 
+/// FENCE: the same of every member of the keys' write sets, under this very epoch; members that are not
+/// synced answer as well (rule C5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence<'a>(pub ReadBatch<'a>);
+
+impl<'a> Message<'a> for Fence<'a> {
+    const KIND: Kind = Kind::Fence;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Fence<'a>, DecodeError> {
+        ReadBatch::decode(payload).map(Fence)
+    }
+}
+
 /// One replica's answer to a read of one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadAnswer<'a> {
@@ -331,6 +351,10 @@ pub enum ReadAnswer<'a> {
     BadKey,
     /// This node holds no lease.
     NoLease,
+    /// To a fence: this node is still fetching the key, and has no record of it yet.
+    BlindAbsent,
+    /// To a fence: this node is still fetching the key, and this is what it has so far.
+    Blind(Version, State, Body<'a>),
 }
 
 impl<'a> ReadAnswer<'a> {
@@ -346,6 +370,11 @@ impl<'a> ReadAnswer<'a> {
             ReadAnswer::Syncing => out.put_u8(3),
             ReadAnswer::BadKey => out.put_u8(4),
             ReadAnswer::NoLease => out.put_u8(5),
+            ReadAnswer::BlindAbsent => out.put_u8(6),
+            ReadAnswer::Blind(version, state, body) => {
+                out.put_u8(7);
+                encode_held(version, *state, *body, out);
+            }
         }
     }
 
@@ -360,6 +389,11 @@ impl<'a> ReadAnswer<'a> {
             3 => ReadAnswer::Syncing,
             4 => ReadAnswer::BadKey,
             5 => ReadAnswer::NoLease,
+            6 => ReadAnswer::BlindAbsent,
+            7 => {
+                let (version, state, body) = decode_held(payload)?;
+                ReadAnswer::Blind(version, state, body)
+            }
             _ => return Err(DecodeError("an unknown answer to a read")),
         })
     }
@@ -511,142 +545,5 @@ impl<'o> PageWriter<'o> {
         let at = self.start + Self::COUNTS;
         self.out[at..at + 4].copy_from_slice(&self.complete.to_be_bytes());
         self.out[at + 4..at + 8].copy_from_slice(&self.records.to_be_bytes());
-    }
-}
-
-/// CLIENT_PUT: store this, whoever keeps it. Answered by [`Placed`] as PUT_OK.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Put<'a> {
-    /// The key.
-    pub key: &'a [u8],
-    /// Its new value.
-    pub value: &'a [u8],
-}
-
-impl<'a> Message<'a> for Put<'a> {
-    const KIND: Kind = Kind::ClientPut;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.put_short(self.key);
-        out.put_long(self.value);
-    }
-
-    fn decode(payload: &mut Decoder<'a>) -> Result<Put<'a>, DecodeError> {
-        Ok(Put { key: payload.short()?, value: payload.long()? })
-    }
-}
-
-/// CLIENT_GET: fetch this, whoever keeps it. Answered by [`Found`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Get<'a>(pub &'a [u8]);
-
-impl<'a> Message<'a> for Get<'a> {
-    const KIND: Kind = Kind::ClientGet;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.put_short(self.0);
-    }
-
-    fn decode(payload: &mut Decoder<'a>) -> Result<Get<'a>, DecodeError> {
-        payload.short().map(Get)
-    }
-}
-
-/// CLIENT_DELETE: remove this, whoever keeps it. Answered by [`Deleted`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delete<'a>(pub &'a [u8]);
-
-impl<'a> Message<'a> for Delete<'a> {
-    const KIND: Kind = Kind::ClientDelete;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.put_short(self.0);
-    }
-
-    fn decode(payload: &mut Decoder<'a>) -> Result<Delete<'a>, DecodeError> {
-        payload.short().map(Delete)
-    }
-}
-
-/// Where a coordinated write went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placed<'a> {
-    /// The name of the key's primary.
-    pub primary: &'a str,
-    /// How many nodes hold it.
-    pub copies: u8,
-}
-
-/// PUT_OK: a coordinated put was acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PutDone<'a>(pub Placed<'a>);
-
-/// DELETE_OK: a coordinated delete was acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deleted<'a>(pub Placed<'a>);
-
-impl<'a> Placed<'a> {
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.put_short(self.primary.as_bytes());
-        out.put_u8(self.copies);
-    }
-
-    fn decode(payload: &mut Decoder<'a>) -> Result<Placed<'a>, DecodeError> {
-        Ok(Placed { primary: payload.text()?, copies: payload.u8()? })
-    }
-}
-
-impl<'a> Message<'a> for PutDone<'a> {
-    const KIND: Kind = Kind::PutOk;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.0.encode(out);
-    }
-
-    fn decode(payload: &mut Decoder<'a>) -> Result<PutDone<'a>, DecodeError> {
-        Placed::decode(payload).map(PutDone)
-    }
-}
-
-impl<'a> Message<'a> for Deleted<'a> {
-    const KIND: Kind = Kind::DeleteOk;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.0.encode(out);
-    }
-
-    fn decode(payload: &mut Decoder<'a>) -> Result<Deleted<'a>, DecodeError> {
-        Placed::decode(payload).map(Deleted)
-    }
-}
-
-/// GET_OK: the answer to a coordinated get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found<'a> {
-    /// The name of the node that answered.
-    pub primary: &'a str,
-    /// The value, or `None` if the key has none.
-    pub value: Option<&'a [u8]>,
-}
-
-impl<'a> Message<'a> for Found<'a> {
-    const KIND: Kind = Kind::GetOk;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.put_short(self.primary.as_bytes());
-        out.put_u8(u8::from(self.value.is_some()));
-        if let Some(value) = self.value {
-            out.put_long(value);
-        }
-    }
-
-    fn decode(payload: &mut Decoder<'a>) -> Result<Found<'a>, DecodeError> {
-        let primary = payload.text()?;
-        let value = match payload.u8()? {
-            0 => None,
-            1 => Some(payload.long()?),
-            _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
-        };
-        Ok(Found { primary, value })
     }
 }

@@ -9,6 +9,7 @@ use cluster::view::{Member, MemberState, View};
 use proptest::prelude::*;
 
 use super::control::*;
+use super::coordinated::*;
 use super::data::*;
 use super::*;
 
@@ -56,11 +57,17 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
     let record = |key, version, state, body| Record { key, version, state, body };
     let value = record(b"k", Version::plain(5, 6), State::Committed, Body::Value(b"v\0"));
     let gone = record(b"gone", stepped(), State::Pending, Body::Tombstone);
-    let put = Write { key: b"k", version: Version::plain(5, 6), born: 5, body: Body::Value(b"v") };
-    let back = Write { key: b"gone", version: stepped(), born: 9, body: Body::Tombstone };
+    let write = |key, version, born, body| Write { key, version, born, body, expected: None };
+    let put = write(b"k", Version::plain(5, 6), 5, Body::Value(b"v"));
+    let back = write(b"gone", stepped(), 9, Body::Tombstone);
+    let swap = Write { expected: Some(Version::ABSENT), ..back };
+    let swap_again = Write { expected: Some(stepped()), ..put };
     let placed = Placed { primary: "node1", copies: 3 };
     vec![
-        sample!(WriteBatch { epoch: Epoch(4), writes: vec![put, back] }, WriteBatch),
+        sample!(
+            WriteBatch { epoch: Epoch(4), writes: vec![put, back, swap, swap_again] },
+            WriteBatch
+        ),
         sample!(Commits(vec![(b"k", Version::plain(5, 6)), (b"gone", stepped())]), Commits),
         sample!(
             WriteAcks {
@@ -78,11 +85,13 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                     WriteAnswer::BadValue,
                     WriteAnswer::NoLease,
                     WriteAnswer::TooOld,
+                    WriteAnswer::Differs(stepped()),
                 ],
             },
             WriteAcks
         ),
         sample!(ReadBatch { epoch: Epoch(4), keys: vec![b"a", b"bc"] }, ReadBatch),
+        sample!(Fence(ReadBatch { epoch: Epoch(4), keys: vec![b"a", b"bc"] }), Fence),
         sample!(
             ReadAnswers {
                 epoch: Epoch(4),
@@ -95,6 +104,8 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                     ReadAnswer::WrongEpoch,
                     ReadAnswer::Syncing,
                     ReadAnswer::BadKey,
+                    ReadAnswer::BlindAbsent,
+                    ReadAnswer::Blind(stepped(), State::Pending, Body::Value(b"v")),
                 ],
             },
             ReadAnswers
@@ -202,8 +213,13 @@ fn every_cut_and_every_extra_byte_is_an_error() {
 #[test]
 fn golden_bytes() {
     // Processes of different versions must agree on these.
-    let write =
-        Write { key: b"k", version: Version::plain(1, 2), born: 1, body: Body::Value(b"v") };
+    let write = Write {
+        key: b"k",
+        version: Version::plain(1, 2),
+        born: 1,
+        body: Body::Value(b"v"),
+        expected: None,
+    };
     let mut out = Vec::new();
     WriteBatch { epoch: Epoch(3), writes: vec![write] }.write(&mut out);
     let want = [

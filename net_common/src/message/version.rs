@@ -31,3 +31,16 @@ pub(super) fn decode(flags: u8, payload: &mut Decoder<'_>) -> Result<Version, De
     let op = Op { writer: payload.u64()?, count: payload.u64()? };
     Ok(Version { step, op, ..version })
 }
+
+/// Appends a version with its flag in front.
+pub(super) fn encode_with_flag(version: &Version, out: &mut Vec<u8>) {
+    out.put_u8(flag(version));
+    encode(version, out);
+}
+
+pub(super) fn decode_with_flag(payload: &mut Decoder<'_>) -> Result<Version, DecodeError> {
+    match payload.u8()? {
+        flags if flags & !HAS_STEP == 0 => decode(flags, payload),
+        _ => Err(DecodeError("a version has unknown flags")),
+    }
+}

@@ -10,7 +10,7 @@ use super::*;
 const ARCS: usize = 4;
 
 fn put<'a>(key: &'a [u8], clock: u64, body: Body<'a>) -> Write<'a> {
-    Write { key, version: Version::plain(clock, 1), born: clock, body }
+    Write { key, version: Version::plain(clock, 1), born: clock, body, expected: None }
 }
 
 fn value<'a>(key: &'a [u8], clock: u64, value: &'a [u8]) -> Write<'a> {
@@ -159,7 +159,7 @@ proptest! {
                 let state = State::Committed;
                 table.merge(0, &Record { key: &[*key], version, state, body: body_of });
             } else {
-                write(&table, &Write { key: &[*key], version, born: *clock, body: body_of });
+                write(&table, &Write { key: &[*key], version, born: *clock, body: body_of, expected: None });
             }
             let held = twin.get(key).map_or(Version::ABSENT, |(version, _)| *version);
             if version > held {

@@ -1,0 +1,382 @@
+//! A read-modify-write from call to outcome (rule C5): put-if, increment, whatever makes a value from the
+//! one before.
+//!
+//! It makes the *successor* of the version that it found, and the key's primary stores that only in place
+//! of the very version it was made from. Four steps, all under one epoch:
+//!
+//! 1. *fence*: ask every member of the write set, also those that are not synced. What stands highest is
+//!    the base; it is written back first, unless all hold it committed;
+//! 2. the caller chooses what is to follow the base, or leaves it;
+//! 3. *swap*: the primary stores the successor if it still holds the base (CAS);
+//! 4. *spread*: the others store it, as they would a put.
+//!
+//! When the epoch is refused on the way the fence is asked again under the new one. If the successor may
+//! have been stored by then, the fence tells: it stands on top, and is completed; or something lower or a
+//! sibling does, and it is gone for good; or something higher, and nobody can tell.
+//!
+//! Invariants: a successor is sent only under the epoch of the fence that its base was found by
+//! (RULES-WHY R1); after a lost reply in the same epoch the identical swap is sent again, never another
+//! one (R8); *not done* is said only if the successor is stored nowhere.
+
+use crate::ids::Epoch;
+use crate::mutation::{Mutation, is_on};
+use crate::operation::{Body, Found, Need, Outcome, ReadAnswer, Request};
+use crate::replica::{State, WriteAnswer};
+use crate::tenure::Standing;
+use crate::version::{Clock, Op, Version};
+use crate::view::Routes;
+use crate::write_round::{self, Reply, WriteRound};
+
+/// What the caller wants to follow what was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice<V> {
+    /// A value, or `None` for a delete.
+    Replace(Body<V>),
+    /// Nothing: what was found stays.
+    Leave,
+}
+
+/// A read-modify-write under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RmwRound<V> {
+    step: Step<V>,
+    /// The epoch that the steps after the fence belong to.
+    epoch: Epoch,
+    own: Option<Successor<V>>,
+    /// What the last fence found, once every member holds it.
+    resolved: Option<Version>,
+}
+
+/// What is to take the place of the base.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Successor<V> {
+    base: Version,
+    version: Version,
+    body: Body<V>,
+    born: Clock,
+    /// Whether any member may have stored it.
+    may_exist: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Step<V> {
+    Fence(Fence<V>),
+    /// Completes what the fence found on top. If that is the own successor, everything is done then.
+    Resolve {
+        base: Base<V>,
+        round: WriteRound,
+    },
+    /// The caller's turn.
+    Choose(Base<V>),
+    Swap {
+        reply: Option<Reply>,
+        members: usize,
+    },
+    Spread(WriteRound),
+}
+
+/// What a fence found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Base<V> {
+    found: Found<V>,
+    /// The lowest clock that was told: when a successor is born (N5, RULES-WHY R7).
+    born: Clock,
+    /// The primary's clock, if it is synced; only then may it swap.
+    primary: Option<Clock>,
+}
+
+/// The answers to a fence.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Fence<V> {
+    members: Vec<u16>,
+    answers: Vec<(u16, Standing, Found<V>)>,
+    refused: Option<WriteAnswer>,
+}
+
+impl<V: Clone> Default for RmwRound<V> {
+    fn default() -> RmwRound<V> {
+        RmwRound::new()
+    }
+}
+
+impl<V: Clone> RmwRound<V> {
+    /// One that has not begun.
+    pub fn new() -> RmwRound<V> {
+        let step = Step::Fence(Fence::new(&[]));
+        RmwRound { step, epoch: Epoch::NONE, own: None, resolved: None }
+    }
+
+    /// Starts an attempt under a view. Returns the members to send [`RmwRound::request`] to.
+    pub fn begin<'r>(&mut self, routes: &'r Routes, arc: usize) -> &'r [u16] {
+        let members = routes.write_set(arc);
+        if routes.epoch() != self.epoch && !self.is_carried_over() {
+            self.step = Step::Fence(Fence::new(members));
+            self.epoch = routes.epoch();
+        }
+        match &mut self.step {
+            Step::Fence(fence) => {
+                *fence = Fence::new(members);
+                members
+            }
+            Step::Resolve { round, .. } => {
+                round.begin(members.len());
+                members
+            }
+            // The primary is the first of the replicas, and these come first in the write set.
+            Step::Swap { reply, members: all } => {
+                (*reply, *all) = (None, members.len());
+                &members[..members.len().min(1)]
+            }
+            Step::Spread(round) => {
+                round.begin(members.len());
+                if routes.epoch() != self.epoch {
+                    return members;
+                }
+                round.take(Reply::Answer(WriteAnswer::Stored));
+                members.get(1..).unwrap_or(&[])
+            }
+            Step::Choose(_) => &[],
+        }
+    }
+
+    /// Planted bugs: a successor that goes on under another epoch than its base's.
+    fn is_carried_over(&self) -> bool {
+        match self.step {
+            Step::Swap { .. } => is_on(Mutation::SwapMoved),
+            Step::Spread(_) => is_on(Mutation::SpreadMoved),
+            _ => false,
+        }
+    }
+
+    /// What to send in this attempt.
+    pub fn request(&self) -> Request<'_, V> {
+        let own = self.own.as_ref();
+        match (&self.step, own) {
+            (Step::Resolve { base: Base { found, .. }, .. }, _) => Request::Write {
+                version: found.version,
+                body: &found.body,
+                born: found.clock,
+                expected: None,
+            },
+            (Step::Swap { .. } | Step::Spread(_), Some(own)) => Request::Write {
+                version: own.version,
+                body: &own.body,
+                born: own.born,
+                expected: matches!(self.step, Step::Swap { .. }).then_some(own.base),
+            },
+            _ => Request::Fence,
+        }
+    }
+
+    /// Counts one member's reply to a write.
+    pub fn wrote(&mut self, came: Reply) {
+        match &mut self.step {
+            Step::Resolve { round, .. } | Step::Spread(round) => round.take(came),
+            Step::Swap { reply, .. } => *reply = Some(came),
+            Step::Fence(_) | Step::Choose(_) => {}
+        }
+    }
+
+    /// Counts one member's answer to the fence; without one there is nothing to count.
+    pub fn got(&mut self, place: u16, answer: ReadAnswer<V>) {
+        let Step::Fence(fence) = &mut self.step else { return };
+        match answer {
+            ReadAnswer::Found(found) => fence.answers.push((place, Standing::Synced, found)),
+            ReadAnswer::Blind(found) => fence.answers.push((place, Standing::Blind, found)),
+            ReadAnswer::BadKey => fence.refused = Some(WriteAnswer::BadKey),
+            ReadAnswer::Syncing | ReadAnswer::WrongEpoch | ReadAnswer::NoLease => {}
+        }
+    }
+
+    /// Draws the conclusion from an attempt's replies.
+    pub fn conclude(&mut self) -> (Need, Option<Outcome<V>>) {
+        match &self.step {
+            Step::Fence(fence) => match (fence.refused, fence.base()) {
+                (Some(why), _) if !self.may_exist() => (Need::Nothing, Some(Outcome::Refused(why))),
+                (_, None) => (Need::View, None),
+                (_, Some((base, is_committed))) => self.fenced(base, is_committed),
+            },
+            Step::Resolve { base, round } if round.is_complete() => {
+                let base = base.clone();
+                self.is_resolved(base)
+            }
+            Step::Resolve { .. } => self.again(Need::View),
+            Step::Swap { reply, members } => {
+                let (reply, is_alone) = (reply.unwrap_or(Reply::Unsent), *members == 1);
+                self.swapped(reply, is_alone)
+            }
+            Step::Spread(round) => match round.verdict() {
+                write_round::Verdict::Done => (Need::Nothing, Some(Outcome::Written)),
+                write_round::Verdict::Again => (Need::View, None),
+                // With the primary's STORED there is neither a need for a fresh version nor a way to say
+                // that it was not done.
+                write_round::Verdict::Fresh(_)
+                | write_round::Verdict::NotDone(_)
+                | write_round::Verdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),
+            },
+            Step::Choose(_) => (Need::Choice, None),
+        }
+    }
+
+    /// Every member has answered the fence.
+    fn fenced(&mut self, base: Base<V>, is_committed: bool) -> (Need, Option<Outcome<V>>) {
+        if let Some(own) = self.own.as_ref().filter(|own| own.may_exist) {
+            let top = base.found.version;
+            if top != own.version && !top.is_sibling_of(&own.version) && top > own.version {
+                // Somebody built on it, or wrote over it, or over what was before it.
+                return (Need::Nothing, Some(Outcome::Unknown));
+            }
+            if top != own.version {
+                // Under this epoch nobody takes it any more, and nobody has it (RULES-WHY R8).
+                self.own = None;
+            }
+        }
+        if is_committed || base.found.version == Version::ABSENT {
+            return self.is_resolved(base);
+        }
+        self.step = Step::Resolve { base, round: WriteRound::new() };
+        (Need::Attempt, None)
+    }
+
+    /// Every member holds what the fence found.
+    fn is_resolved(&mut self, base: Base<V>) -> (Need, Option<Outcome<V>>) {
+        self.resolved = Some(base.found.version);
+        if self.own.as_ref().is_some_and(|own| own.version == base.found.version) {
+            return (Need::Nothing, Some(Outcome::Written));
+        }
+        self.step = Step::Choose(base);
+        (Need::Choice, None)
+    }
+
+    /// The primary has answered; `is_alone` says that it is the whole write set.
+    fn swapped(&mut self, reply: Reply, is_alone: bool) -> (Need, Option<Outcome<V>>) {
+        let Some(own) = &mut self.own else { return self.again(Need::View) };
+        match reply {
+            Reply::Answer(WriteAnswer::Stored) if is_alone => {
+                (Need::Nothing, Some(Outcome::Written))
+            }
+            Reply::Answer(WriteAnswer::Stored) => {
+                own.may_exist = true;
+                self.step = Step::Spread(WriteRound::new());
+                (Need::Attempt, None)
+            }
+            Reply::Answer(WriteAnswer::Differs(held) | WriteAnswer::Superseded(held)) => {
+                let is_elsewhere = own.may_exist && !held.is_sibling_of(&own.version);
+                if is_elsewhere && !is_on(Mutation::LostIsNot) {
+                    return (Need::Nothing, Some(Outcome::Unknown));
+                }
+                self.own = None;
+                self.again(Need::Attempt)
+            }
+            Reply::Lost | Reply::Answer(WriteAnswer::BlindStored) => {
+                own.may_exist = true;
+                if is_on(Mutation::LostIsNot) {
+                    self.own = None;
+                    return self.again(Need::View);
+                }
+                (Need::View, None)
+            }
+            Reply::Unsent
+            | Reply::Answer(
+                WriteAnswer::WrongEpoch
+                | WriteAnswer::NoLease
+                | WriteAnswer::TooOld
+                | WriteAnswer::BlindBelow(_),
+            ) => (Need::View, None),
+            Reply::Answer(
+                why @ (WriteAnswer::Conflict
+                | WriteAnswer::BadVersion
+                | WriteAnswer::BadKey
+                | WriteAnswer::BadValue),
+            ) => {
+                let outcome = if own.may_exist { Outcome::Unknown } else { Outcome::Refused(why) };
+                (Need::Nothing, Some(outcome))
+            }
+        }
+    }
+
+    /// From the fence on once more.
+    fn again(&mut self, need: Need) -> (Need, Option<Outcome<V>>) {
+        self.step = Step::Fence(Fence::new(&[]));
+        (need, None)
+    }
+
+    /// What was found, when the caller is to choose ([`Need::Choice`]).
+    pub fn found(&self) -> Option<&Found<V>> {
+        match &self.step {
+            Step::Choose(base) => Some(&base.found),
+            _ => None,
+        }
+    }
+
+    /// The caller has chosen. `op` must never have been used before, by anyone. Returns the outcome if
+    /// that ends it.
+    pub fn choose(&mut self, op: Op, choice: Choice<V>) -> (Need, Option<Outcome<V>>) {
+        let Step::Choose(base) = &self.step else { return (Need::Nothing, None) };
+        let Choice::Replace(body) = choice else {
+            return (Need::Nothing, Some(Outcome::Got(base.found.body.clone(), 0)));
+        };
+        let Some(clock) = base.primary else { return self.again(Need::View) };
+        let version = match base.found.version {
+            Version::ABSENT => Version::first(clock, op),
+            version => version.successor(op),
+        };
+        let (base, born) = (base.found.version, base.born);
+        self.own = Some(Successor { base, version, body, born, may_exist: false });
+        self.step = Step::Swap { reply: None, members: 0 };
+        (Need::Attempt, None)
+    }
+
+    /// The version that every member holds, or a newer one, now that there is an outcome.
+    pub fn committed(&self, outcome: &Outcome<V>) -> Option<Version> {
+        match outcome {
+            Outcome::Written => self.own.as_ref().map(|own| own.version),
+            Outcome::Got(..) => self.resolved.filter(|version| *version != Version::ABSENT),
+            Outcome::Refused(_) | Outcome::Unknown => None,
+        }
+    }
+
+    /// Whether any member may hold the successor.
+    pub fn may_exist(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.may_exist)
+    }
+}
+
+impl<V: Clone> Fence<V> {
+    fn new(members: &[u16]) -> Fence<V> {
+        Fence { members: members.to_vec(), answers: Vec::new(), refused: None }
+    }
+
+    /// The base, and whether every member holds it committed; `None` unless all have answered, one of
+    /// them synced. Of those that are not synced only successors count: a plain write that they alone
+    /// hold may be one that its writer has given up and replaced (RULES-WHY R3).
+    fn base(&self) -> Option<(Base<V>, bool)> {
+        let is_synced = |standing: &Standing| *standing == Standing::Synced;
+        let has_all = self.answers.len() == self.members.len();
+        if !has_all || !self.answers.iter().any(|(_, standing, _)| is_synced(standing)) {
+            return None;
+        }
+        let counts = |standing: &Standing, found: &Found<V>| {
+            let is_successor = found.version.step > 0 && !is_on(Mutation::FenceSkipsBlind);
+            is_synced(standing) || is_successor
+        };
+        let top = self.answers.iter().filter(|(_, standing, found)| counts(standing, found));
+        let found = top.map(|(_, _, found)| found).max_by_key(|found| found.version)?;
+        let is_committed = self
+            .answers
+            .iter()
+            .all(|(_, _, other)| other.version == found.version && other.state == State::Committed);
+        let primary = self.answers.iter().find(|(place, standing, _)| {
+            self.members.first() == Some(place) && is_synced(standing)
+        });
+        let base = Base {
+            found: found.clone(),
+            born: self.answers.iter().map(|(_, _, found)| found.clock).min()?,
+            primary: primary.map(|(_, _, found)| found.clock),
+        };
+        Some((base, is_committed))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! Read-modify-writes: each counts once, whoever else writes and whatever fails.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use client::{Change, ClientError, Done, GTStoreClient};
+use e2e::TestCluster;
+
+fn number(found: Option<&[u8]>) -> u64 {
+    found.map_or(0, |text| std::str::from_utf8(text).unwrap().parse().unwrap())
+}
+
+fn increment(client: &GTStoreClient, key: &[u8]) -> Result<Done, ClientError> {
+    client.update(key, |found| Change::Put((number(found) + 1).to_string().into_bytes()))
+}
+
+#[test]
+fn put_if_tells_what_is_there_instead() {
+    let cluster = TestCluster::start(3, 2);
+    let client = cluster.client();
+    let value = |done| match done {
+        Done::Got(got) => got.map(|got| got.value),
+        Done::Placed(placed) => panic!("it was put at {placed:?}"),
+    };
+    assert_eq!(value(client.put_if(b"key", Some(b"v"), b"w").unwrap()), None);
+    assert!(
+        matches!(client.put_if(b"key", None, b"one").unwrap(), Done::Placed(p) if p.copies == 2)
+    );
+    assert_eq!(value(client.put_if(b"key", None, b"two").unwrap()), Some(b"one".to_vec()));
+    assert!(matches!(client.put_if(b"key", Some(b"one"), b"two").unwrap(), Done::Placed(_)));
+    cluster.assert_replicas(b"key", Some(b"two"));
+    // A plain put goes over it, a delete too, and an update over these.
+    client.put(b"key", b"three").unwrap();
+    assert!(matches!(client.put_if(b"key", Some(b"three"), b"four").unwrap(), Done::Placed(_)));
+    client.delete(b"key").unwrap();
+    assert!(matches!(client.put_if(b"key", None, b"five").unwrap(), Done::Placed(_)));
+    client.update(b"key", |_| Change::Delete).unwrap();
+    cluster.assert_replicas(b"key", None);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let cluster = TestCluster::start(3, 2);
+    let client = cluster.client();
+    client.put(b"key", b"value").unwrap();
+    let refused = client.update(b"key", |_| Change::Put(vec![b'x'; 1025]));
+    assert!(matches!(refused, Err(ClientError::BadValue(_))), "{refused:?}");
+    let refused = client.update(b"a key of 21 bytes....", |_| Change::Delete);
+    assert!(matches!(refused, Err(ClientError::BadKey(_))), "{refused:?}");
+    cluster.assert_replicas(b"key", Some(b"value"));
+}
+
+#[test]
+fn every_acknowledged_increment_counts_once_through_failures() {
+    const EACH: u64 = 300;
+    for copies in [1, 3] {
+        let mut cluster = TestCluster::start(4, copies);
+        let (done, unknown) = (AtomicU64::new(0), AtomicU64::new(0));
+        let clients: Vec<_> = (0..4).map(|_| cluster.client()).collect();
+        let ended = || done.load(Ordering::Relaxed) + unknown.load(Ordering::Relaxed);
+        thread::scope(|scope| {
+            for client in &clients {
+                let (done, unknown) = (&done, &unknown);
+                scope.spawn(move || {
+                    for _ in 0..EACH {
+                        match increment(client, b"counter") {
+                            Ok(_) => done.fetch_add(1, Ordering::Relaxed),
+                            Err(error) if error.is_unknown() => {
+                                unknown.fetch_add(1, Ordering::Relaxed)
+                            }
+                            Err(error) => panic!("{error}"),
+                        };
+                    }
+                });
+            }
+            while ended() < EACH * 2 {
+                thread::yield_now();
+            }
+            if copies > 1 {
+                // The one that all of them need.
+                let primary = clients[0].primary_of(b"counter").unwrap();
+                let number = cluster.number_of(&primary);
+                cluster.stop_node(number);
+                cluster.start_node(number);
+            }
+        });
+        let sum = number(clients[0].get(b"counter").unwrap().as_ref().map(|got| &got.value[..]));
+        let (done, unknown) = (done.into_inner(), unknown.into_inner());
+        assert_eq!(done + unknown, 4 * EACH);
+        assert!((done..=done + unknown).contains(&sum), "{done} done, {unknown} unknown: {sum}");
+        cluster.wait_until_well();
+        cluster.assert_replicas(b"counter", Some(sum.to_string().as_bytes()));
+    }
+}

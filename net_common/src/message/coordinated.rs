@@ -1,0 +1,148 @@
+//! Requests that any node takes, whoever keeps the key: it coordinates them as a client would.
+//!
+//! | message | from → to | lost, late or repeated |
+//! |---|---|---|
+//! | [`Put`], [`Delete`] | anyone → any node | lost: nobody knows whether it was done; repeated, it is a new write |
+//! | [`Get`] | anyone → any node | reading changes nothing |
+//! | [`PutDone`], [`Deleted`], [`Found`] | the node → who asked | |
+
+use super::Message;
+use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::frame::Kind;
+
+/// CLIENT_PUT: store this, whoever keeps it. Answered by [`Placed`] as PUT_OK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Put<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Its new value.
+    pub value: &'a [u8],
+}
+
+impl<'a> Message<'a> for Put<'a> {
+    const KIND: Kind = Kind::ClientPut;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.key);
+        out.put_long(self.value);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Put<'a>, DecodeError> {
+        Ok(Put { key: payload.short()?, value: payload.long()? })
+    }
+}
+
+/// CLIENT_GET: fetch this, whoever keeps it. Answered by [`Found`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Get<'a>(pub &'a [u8]);
+
+impl<'a> Message<'a> for Get<'a> {
+    const KIND: Kind = Kind::ClientGet;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.0);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Get<'a>, DecodeError> {
+        payload.short().map(Get)
+    }
+}
+
+/// CLIENT_DELETE: remove this, whoever keeps it. Answered by [`Deleted`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delete<'a>(pub &'a [u8]);
+
+impl<'a> Message<'a> for Delete<'a> {
+    const KIND: Kind = Kind::ClientDelete;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.0);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Delete<'a>, DecodeError> {
+        payload.short().map(Delete)
+    }
+}
+
+/// Where a coordinated write went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed<'a> {
+    /// The name of the key's primary.
+    pub primary: &'a str,
+    /// How many nodes hold it.
+    pub copies: u8,
+}
+
+/// PUT_OK: a coordinated put was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutDone<'a>(pub Placed<'a>);
+
+/// DELETE_OK: a coordinated delete was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted<'a>(pub Placed<'a>);
+
+impl<'a> Placed<'a> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.primary.as_bytes());
+        out.put_u8(self.copies);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Placed<'a>, DecodeError> {
+        Ok(Placed { primary: payload.text()?, copies: payload.u8()? })
+    }
+}
+
+impl<'a> Message<'a> for PutDone<'a> {
+    const KIND: Kind = Kind::PutOk;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<PutDone<'a>, DecodeError> {
+        Placed::decode(payload).map(PutDone)
+    }
+}
+
+impl<'a> Message<'a> for Deleted<'a> {
+    const KIND: Kind = Kind::DeleteOk;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Deleted<'a>, DecodeError> {
+        Placed::decode(payload).map(Deleted)
+    }
+}
+
+/// GET_OK: the answer to a coordinated get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The name of the node that answered.
+    pub primary: &'a str,
+    /// The value, or `None` if the key has none.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Message<'a> for Found<'a> {
+    const KIND: Kind = Kind::GetOk;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.primary.as_bytes());
+        out.put_u8(u8::from(self.value.is_some()));
+        if let Some(value) = self.value {
+            out.put_long(value);
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Found<'a>, DecodeError> {
+        let primary = payload.text()?;
+        let value = match payload.u8()? {
+            0 => None,
+            1 => Some(payload.long()?),
+            _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
+        };
+        Ok(Found { primary, value })
+    }
+}
