@@ -2,14 +2,16 @@
 //!
 //! When a write is done its replicas are told so, lazily: the word rides on the next frame to each of
 //! them, or leaves by itself after about a millisecond. Nothing waits for it and nothing depends on
-//! it; a replica that never hears it completes the record itself, or a reader does.
+//! it; a replica that never hears it completes the record itself, or a reader does. Usually the word is a
+//! mark, which stands for everything that a writer has written ([`crate::writers`]); what no mark covers is
+//! named by key and version.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cluster::ids::Address;
-use cluster::version::Version;
+use cluster::version::{Clock, Version};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fxhash::FxHashMap;
 use log::debug;
@@ -23,12 +25,15 @@ use crate::links::Links;
 /// How long a commit waits for a frame to ride on.
 const WAIT: Duration = Duration::from_millis(1);
 
-/// Commits that wait for one node at most. A node that gets no frames for so many writes is down, and
+/// Versions that wait for one node at most. A node that gets no frames for so many writes is down, and
 /// its place will be taken by one that fetches the records as they are.
 const MOST: usize = 16_384;
 
 /// A key with the version of it that every replica holds.
 type Commit = (Arc<[u8]>, Version);
+
+/// A writer, and up to which clock its writes are done.
+type Mark = (u64, Clock);
 
 /// Commits that wait, by node.
 #[derive(Default)]
@@ -38,22 +43,60 @@ pub struct Commits {
 
 struct Waiting {
     since: Instant,
-    commits: Vec<Commit>,
+    marks: Vec<Mark>,
+    versions: Vec<Commit>,
+}
+
+impl Waiting {
+    fn new() -> Waiting {
+        Waiting { since: Instant::now(), marks: Vec::new(), versions: Vec::new() }
+    }
 }
 
 impl Commits {
-    /// Lets a commit wait for a frame to this node. Returns whether it is the first that waits.
-    pub fn add(&self, address: &Address, key: &Arc<[u8]>, version: Version) -> bool {
+    /// Lets a writer's mark wait for a frame to each of these nodes. Returns whether it is the first that
+    /// waits.
+    pub fn mark<'a>(
+        &self,
+        nodes: impl Iterator<Item = &'a Address>,
+        (writer, clock): Mark,
+    ) -> bool {
+        self.add(nodes, |waiting| {
+            match waiting.marks.iter_mut().find(|(other, _)| *other == writer) {
+                Some((_, told)) => *told = clock.max(*told),
+                None => waiting.marks.push((writer, clock)),
+            }
+        })
+    }
+
+    /// The same for one version of a key.
+    pub fn version<'a>(
+        &self,
+        nodes: impl Iterator<Item = &'a Address>,
+        key: &[u8],
+        version: Version,
+    ) -> bool {
+        let key: Arc<[u8]> = key.into();
+        self.add(nodes, |waiting| {
+            if waiting.versions.len() < MOST {
+                waiting.versions.push((key.clone(), version));
+            }
+        })
+    }
+
+    fn add<'a>(
+        &self,
+        nodes: impl Iterator<Item = &'a Address>,
+        mut put: impl FnMut(&mut Waiting),
+    ) -> bool {
         let mut waiting = self.waiting.lock();
         let is_first = waiting.is_empty();
-        // Looked up before it is entered: the address is cloned only for the first.
-        if let Some(queue) = waiting.get_mut(address) {
-            if queue.commits.len() < MOST {
-                queue.commits.push((key.clone(), version));
+        for address in nodes {
+            // Looked up before it is entered: the address is cloned only for the first.
+            match waiting.get_mut(address) {
+                Some(queue) => put(queue),
+                None => put(waiting.entry(address.clone()).or_insert_with(Waiting::new)),
             }
-        } else {
-            let commits = vec![(key.clone(), version)];
-            waiting.insert(address.clone(), Waiting { since: Instant::now(), commits });
         }
         is_first
     }
@@ -62,7 +105,7 @@ impl Commits {
     pub fn ride(&self, link: &mut Connection) {
         let taken = self.waiting.lock().remove(link.address());
         if let Some(taken) = taken {
-            push(link, &taken.commits);
+            push(link, &taken);
         }
     }
 
@@ -78,7 +121,7 @@ impl Commits {
         for (address, queue) in due {
             // Not worth a new connection: whoever misses it finds out otherwise.
             let Some(mut link) = links.take_kept(&address) else { continue };
-            push(&mut link, &queue.commits);
+            push(&mut link, &queue);
             match link.flush() {
                 Ok(()) => links.put_back(link),
                 Err(error) => debug!("commits were lost: {error}"),
@@ -88,8 +131,10 @@ impl Commits {
     }
 }
 
-fn push(link: &mut Connection, commits: &[Commit]) {
-    link.push(&data::Commits(commits.iter().map(|(key, version)| (&**key, *version)).collect()));
+fn push(link: &mut Connection, waiting: &Waiting) {
+    let marks = waiting.marks.clone();
+    let versions = waiting.versions.iter().map(|(key, version)| (&**key, *version)).collect();
+    link.push(&data::Commits { marks, versions });
 }
 
 /// The thread that sends commits which found no frame to ride on. Ends when dropped.

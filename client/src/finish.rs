@@ -50,7 +50,8 @@ impl Finisher {
                 let Found { version, body, state, epoch, clock } = found;
                 let body = body.map(Cow::Owned);
                 let found = Found { version, body, state, epoch, clock };
-                Task { key, operation: Operation::finish(found), decide: None, result: None }
+                let operation = Operation::finish(found);
+                Task { key, operation, decide: None, result: None, committed: None }
             })
             .collect();
         fanout::attempt(&self.links, &self.commits, routes, &mut batch);
@@ -59,11 +60,9 @@ impl Finisher {
             let Some(version) = task.operation.committed() else { continue };
             complete += 1;
             let Some(arc) = routes.arc_of(task.key) else { continue };
-            let key: Arc<[u8]> = task.key.into();
-            for &place in routes.write_set(arc) {
-                if self.commits.add(&routes.member(place).address, &key, version) {
-                    self.flusher.wake();
-                }
+            let nodes = routes.write_set(arc).iter().map(|&place| &routes.member(place).address);
+            if self.commits.version(nodes, task.key, version) {
+                self.flusher.wake();
             }
         }
         complete

@@ -20,7 +20,7 @@
 //! of date, a node that just died) is retried under a new view until the deadline.
 //!
 //! Inside: [`router`] keeps the view, [`links`] the connections, [`fanout`] sends a batch to the nodes
-//! it concerns and collects the answers, [`commits`] tells replicas afterwards that a write is done.
+//! it concerns and collects the answers, [`commits`] tells replicas afterwards that a write is done, and `writers` how far.
 
 pub mod args;
 pub mod command;
@@ -33,6 +33,7 @@ pub mod operation;
 pub mod router;
 pub mod status;
 mod store;
+mod writers;
 
 pub use error::ClientError;
 pub use operation::{Change, Done, Got, Op, Placed};

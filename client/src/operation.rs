@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use cluster::ids::NodeId;
 use cluster::operation::Operation;
+use cluster::version::Version;
 
 use crate::error::ClientError;
 
@@ -78,4 +79,6 @@ pub(crate) struct Task<'a> {
     /// For a read-modify-write.
     pub(crate) decide: Option<Decide<'a>>,
     pub(crate) result: Option<Result<Done, ClientError>>,
+    /// The version that every replica holds, or a newer one, now that there is a result.
+    pub(crate) committed: Option<Version>,
 }

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use cluster::ids::Address;
 use cluster::operation::{Choice, Need, Operation, Outcome};
-use cluster::replica::WriteAnswer;
-use cluster::version::{self, Clock, Version, WriterClock};
+use cluster::replica::{WriteAnswer, is_covered};
+use cluster::version::Clock;
 use cluster::view::Routes;
 use log::debug;
 use net_common::auth::Secret;
 use net_common::connection::{Dial, NetError};
 use net_common::message::control::{AcceptLoss, Info, InfoAsk, LossAccepted, Status, StatusAsk};
-use parking_lot::Mutex;
 
 use crate::commits::{Commits, Flusher};
 use crate::error::ClientError;
@@ -21,6 +20,7 @@ use crate::fanout;
 use crate::links::Links;
 use crate::operation::{Change, Done, Got, Op, Placed, Task};
 use crate::router::Router;
+use crate::writers::{Writer, Writers};
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -69,27 +69,8 @@ pub struct GTStoreClient {
     commits: Arc<Commits>,
     flusher: Flusher,
     router: Router,
-    clock: Mutex<ToldClock>,
+    writers: Writers,
 }
-
-/// The source of versions, and when a server last told it a clock.
-struct ToldClock {
-    writer: WriterClock,
-    /// Read-modify-writes that have been tried, for their names.
-    ops: u64,
-    told: Instant,
-}
-
-impl ToldClock {
-    fn tell(&mut self, clock: Clock) {
-        self.writer.tell(clock);
-        self.told = Instant::now();
-    }
-}
-
-/// A client that was told no clock for so long asks before it draws a version (rule N5): a version
-/// with an old clock might be refused as too old.
-const STALE: Duration = Duration::from_secs(60);
 
 impl GTStoreClient {
     /// Connects to the manager and learns the view.
@@ -105,13 +86,12 @@ impl GTStoreClient {
         let no_manager =
             |source| ClientError::NoManager { address: config.manager.clone(), source };
         let (router, clock) = Router::new(&links, config.manager.clone()).map_err(no_manager)?;
-        let mut writer = WriterClock::new(writer_id()?);
-        writer.tell(clock);
+        let writers = Writers::new(writer_id()?);
+        writers.tell(clock);
         let commits = Arc::new(Commits::default());
         let flusher = Flusher::start(links.clone(), commits.clone())
             .map_err(|e| ClientError::Refused(format!("the system has no more threads: {e}")))?;
-        let clock = Mutex::new(ToldClock { writer, ops: 0, told: Instant::now() });
-        Ok(GTStoreClient { config, links, commits, flusher, router, clock })
+        Ok(GTStoreClient { config, links, commits, flusher, router, writers })
     }
 
     /// Gives a key a value. Blocks until all replicas hold it.
@@ -168,8 +148,9 @@ impl GTStoreClient {
     ) -> Result<Done, ClientError> {
         let operation = Operation::read_modify_write();
         let result = self.check_key(key).err().map(Err);
-        let task = Task { key, operation, decide: Some(Box::new(decide)), result };
-        self.run_tasks(vec![task]).pop().expect("an operation has a result")
+        let task = Task { key, operation, decide: Some(Box::new(decide)), result, committed: None };
+        let done = self.run_tasks(self.writers.take(), vec![task]).pop();
+        done.expect("an operation has a result")
     }
 
     /// Puts many keys at once: each node gets one frame. The keys are independent; each has its own
@@ -231,43 +212,65 @@ impl GTStoreClient {
             });
             // At least one: a single operation always fits a frame, or is refused by the limits.
             let (chunk, later) = rest.split_at(fits.count().max(1));
-            results.extend(self.run_tasks(chunk.iter().map(|op| self.start(op)).collect()));
+            results.extend(self.run_chunk(chunk));
             rest = later;
         }
         results
     }
 
     fn one(&self, op: Op<'_>) -> Result<Done, ClientError> {
-        self.run_tasks(vec![self.start(&op)]).pop().expect("an operation has a result")
+        self.run_chunk(&[op]).pop().expect("an operation has a result")
     }
 
-    fn run_tasks(&self, mut batch: Vec<Task<'_>>) -> Vec<Result<Done, ClientError>> {
+    fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
+        // Versions must not be too old to be taken.
+        if self.writers.is_stale()
+            && let Ok(clock) = self.router.refresh(&self.links)
+        {
+            self.writers.tell(clock);
+        }
+        let mut writer = self.writers.take();
+        let batch = ops.iter().map(|op| self.start(op, &mut writer)).collect();
+        self.run_tasks(writer, batch)
+    }
+
+    fn run_tasks(
+        &self,
+        mut writer: Writer<'_>,
+        mut batch: Vec<Task<'_>>,
+    ) -> Vec<Result<Done, ClientError>> {
         let until = Instant::now() + self.config.deadline;
         let mut pause = FIRST_PAUSE;
         loop {
             let routes = self.router.routes();
             let attempt = fanout::attempt(&self.links, &self.commits, &routes, &mut batch);
             if attempt.clock != 0 {
-                self.clock.lock().tell(attempt.clock);
+                self.writers.tell(attempt.clock);
             }
             let mut needs_view = false;
             let mut is_over = true;
-            for (task, need) in batch.iter_mut().zip(&attempt.needs) {
+            let mut written = Vec::new();
+            for (i, (task, need)) in batch.iter_mut().zip(&attempt.needs).enumerate() {
                 match *need {
                     Need::View => needs_view = true,
-                    Need::Version(above) => task.operation.freshen(self.version_above(above)),
+                    Need::Version(above) => task.operation.freshen(writer.draw_above(above)),
                     Need::Choice => needs_view |= self.choose(task) == Need::View,
                     Need::Nothing | Need::Attempt => {}
                 }
-                self.settle(task, &routes);
+                if self.settle(task, &routes, &mut writer) {
+                    written.push(i);
+                }
                 is_over &= task.result.is_some();
             }
+            let mark = if is_over { writer.mark() } else { None };
+            self.commit(&batch, &written, mark, &routes);
             if is_over {
                 break;
             }
             let trouble = needs_view.then(|| self.refresh(&routes, &mut pause, until));
             if Instant::now() >= until {
                 self.give_up(&mut batch, attempt.trouble, trouble.flatten());
+                writer.doubt();
                 break;
             }
         }
@@ -282,17 +285,16 @@ impl GTStoreClient {
         self.router.routes().view().limits.check_value(value).map_err(ClientError::BadValue)
     }
 
-    fn start<'a>(&self, op: &Op<'a>) -> Task<'a> {
-        let version = || self.version();
+    fn start<'a>(&self, op: &Op<'a>, writer: &mut Writer<'_>) -> Task<'a> {
         let (key, operation, value) = match *op {
             Op::Put { key, value } => {
-                (key, Operation::write(version(), Some(Cow::Borrowed(value))), value)
+                (key, Operation::write(writer.draw(), Some(Cow::Borrowed(value))), value)
             }
-            Op::Delete { key } => (key, Operation::write(version(), None), &[][..]),
+            Op::Delete { key } => (key, Operation::write(writer.draw(), None), &[][..]),
             Op::Get { key } => (key, Operation::read(), &[][..]),
         };
         let checked = self.check_key(key).and_then(|()| self.check_value(value));
-        Task { key, operation, decide: None, result: checked.err().map(Err) }
+        Task { key, operation, decide: None, result: checked.err().map(Err), committed: None }
     }
 
     /// Lets the caller decide what a read-modify-write makes of what it found.
@@ -310,28 +312,19 @@ impl GTStoreClient {
                 }
             },
         };
-        let op = {
-            let mut clock = self.clock.lock();
-            clock.ops += 1;
-            version::Op { writer: clock.writer.id(), count: clock.ops }
-        };
-        task.operation.choose(op, choice)
+        task.operation.choose(self.writers.op(), choice)
     }
 
-    /// Turns an operation's outcome, if it has one, into the caller's result, and lets the replicas
-    /// know what is committed.
-    fn settle(&self, task: &mut Task<'_>, routes: &Routes) {
+    /// Turns an operation's outcome, if it has one, into the caller's result. Returns whether its replicas
+    /// are to be told that something is committed.
+    fn settle(&self, task: &mut Task<'_>, routes: &Routes, writer: &mut Writer<'_>) -> bool {
         if task.result.is_some() || task.operation.outcome().is_none() {
-            return;
+            return false;
         }
         let arc = routes.arc_of(task.key).expect("somebody has answered for this key");
         let replicas = routes.replicas(arc);
         let write_set = routes.write_set(arc);
-        if let Some(version) = task.operation.committed()
-            && write_set.len() > 1
-        {
-            self.commit(task.key, version, write_set, routes);
-        }
+        task.committed = task.operation.committed();
         let node = |place: usize| routes.member(replicas[place]).id.clone();
         let operation = std::mem::replace(&mut task.operation, Operation::read());
         task.result = operation.into_outcome().map(|outcome| match outcome {
@@ -342,45 +335,54 @@ impl GTStoreClient {
                 value.map(|value| Got { value: value.into_owned(), primary: node(place) }),
             )),
             Outcome::Refused(why) => Err(ClientError::Refused(refusal(why).into())),
-            Outcome::Unknown => Err(ClientError::Unknown {
-                why: "some replica may hold this write, and newer ones are around".into(),
-            }),
+            Outcome::Unknown => {
+                writer.doubt();
+                Err(ClientError::Unknown {
+                    why: "some replica may hold this write, and newer ones are around".into(),
+                })
+            }
         });
+        task.committed.is_some() && write_set.len() > 1
     }
 
-    fn commit(&self, key: &[u8], version: Version, write_set: &[u16], routes: &Routes) {
-        let key: Arc<[u8]> = key.into();
+    /// Lets replicas know what is committed of these tasks: by the call's mark, or one by one.
+    fn commit(
+        &self,
+        batch: &[Task<'_>],
+        written: &[usize],
+        mark: Option<(u64, Clock)>,
+        routes: &Routes,
+    ) {
+        let mut marked = vec![false; if mark.is_some() { routes.view().members.len() } else { 0 }];
         let mut is_first = false;
-        for &place in write_set {
-            is_first |= self.commits.add(&routes.member(place).address, &key, version);
+        for &i in written {
+            let task = &batch[i];
+            let (Some(version), Some(arc)) = (task.committed, routes.arc_of(task.key)) else {
+                continue;
+            };
+            let write_set = routes.write_set(arc);
+            if mark.is_some_and(|(id, clock)| id == version.writer && is_covered(&version, clock)) {
+                write_set.iter().for_each(|&place| marked[usize::from(place)] = true);
+            } else {
+                let nodes = write_set.iter().map(|&place| &routes.member(place).address);
+                is_first |= self.commits.version(nodes, task.key, version);
+            }
+        }
+        if let Some(mark) = mark {
+            let members = routes.view().members.iter().zip(&marked);
+            let nodes = members.filter(|(_, marked)| **marked).map(|(member, _)| &member.address);
+            is_first |= self.commits.mark(nodes, mark);
         }
         if is_first {
             self.flusher.wake();
         }
     }
 
-    /// Draws a version that is not too old to be taken.
-    fn version(&self) -> Version {
-        if self.clock.lock().told.elapsed() > STALE
-            && let Ok(clock) = self.router.refresh(&self.links)
-        {
-            self.clock.lock().tell(clock);
-        }
-        self.clock.lock().writer.draw()
-    }
-
-    /// Draws a version above what the replicas told (C1).
-    fn version_above(&self, above: Version) -> Version {
-        let mut clock = self.clock.lock();
-        clock.writer.tell(above.clock);
-        clock.writer.draw()
-    }
-
     /// Learns a newer view; if there is none, pauses. Returns what went wrong with the manager.
     fn refresh(&self, used: &Routes, pause: &mut Duration, until: Instant) -> Option<NetError> {
         let told = self.router.refresh(&self.links);
         if let Ok(clock) = told {
-            self.clock.lock().tell(clock);
+            self.writers.tell(clock);
             if self.router.routes().epoch() != used.epoch() {
                 *pause = FIRST_PAUSE;
                 return None;
@@ -475,7 +477,7 @@ impl GTStoreClient {
             address: self.router.manager().clone(),
             source,
         })?;
-        self.clock.lock().tell(clock);
+        self.writers.tell(clock);
         Ok(())
     }
 

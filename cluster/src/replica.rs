@@ -102,6 +102,13 @@ pub fn commit(held: Version, state: State, version: Version) -> State {
     if held == version { State::Committed } else { state }
 }
 
+/// Rule N3, for many at once: whether a version is committed by its writer's mark. A writer tells a mark
+/// when every plain write of its own up to that clock is done, or certainly stored nowhere. Successors are
+/// not covered: their clock and writer are those of what they were made from.
+pub fn is_covered(version: &Version, mark: Clock) -> bool {
+    version.is_plain() && version.clock <= mark
+}
+
 /// The state of a record that is stored now: pending, unless this node is the whole write set (N3).
 pub fn state_when_stored(alone: bool) -> State {
     if alone || is_on(Mutation::CommitEarly) { State::Committed } else { State::Pending }
@@ -128,11 +135,11 @@ pub fn swap(
     }
 }
 
-/// Rule C4: whether a record that is still pending has waited so long that its writer must have died.
-/// About a second, by the replica's own clock; a version with an old clock is just finished sooner.
-pub fn is_abandoned(version: Version, own_clock: Clock) -> bool {
+/// Rule C4: whether a record that is still pending since it was stored has waited so long that its writer
+/// must have died: about a second. Both by the replica's own clock.
+pub fn is_abandoned(stored_at: Clock, own_clock: Clock) -> bool {
     const WAIT_MS: u64 = 1000;
-    (version.clock >> COUNTER_BITS) + WAIT_MS < own_clock >> COUNTER_BITS
+    (stored_at >> COUNTER_BITS) + WAIT_MS < own_clock >> COUNTER_BITS
 }
 
 /// Rule N5: whether a tombstone may be dropped. It must be older than the retention, and have been
@@ -193,6 +200,14 @@ mod tests {
     }
 
     #[test]
+    fn n3_a_mark_covers_plain_versions_only() {
+        assert!(is_covered(&v(3), v(3).clock));
+        assert!(!is_covered(&v(4), v(3).clock));
+        let successor = v(3).successor(crate::version::Op { writer: 1, count: 1 });
+        assert!(!is_covered(&successor, v(3).clock));
+    }
+
+    #[test]
     fn n2_swap_as_a_table() {
         use WriteAnswer::{Conflict, Differs, Stored, TooOld};
         let now = clock_at(NOW);
@@ -224,8 +239,7 @@ mod tests {
 
     #[test]
     fn c4_waits_about_a_second() {
-        let version = Version::plain(clock_at(NOW), 1);
-        assert!(!is_abandoned(version, clock_at(NOW + 1000)));
-        assert!(is_abandoned(version, clock_at(NOW + 1001)));
+        assert!(!is_abandoned(clock_at(NOW), clock_at(NOW + 1000)));
+        assert!(is_abandoned(clock_at(NOW), clock_at(NOW + 1001)));
     }
 }

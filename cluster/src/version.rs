@@ -37,7 +37,8 @@ pub struct Op {
 pub struct Version {
     /// Hybrid logical clock of the plain write that this descends from.
     pub clock: Clock,
-    /// Who made that write: unique for a client instance, never 0.
+    /// Who made that write, never 0. A client has a writer for each call that is under way, and no other
+    /// client has any of them.
     pub writer: u64,
     /// 0 for a plain write; read-modify-writes count up from the write they build on.
     pub step: u64,
@@ -87,26 +88,14 @@ impl Version {
 
 /// A client's source of versions.
 ///
-/// One per client instance; batches and threads of the instance share it (behind a lock or an
-/// atomic of the caller's), so no two of its operations can have one version (RULES-WHY F1).
-#[derive(Debug, Clone)]
+/// One per client instance; batches and threads of the instance share it (behind a lock of the caller's),
+/// so no two of its operations can have one version, whichever of its writers they are of (RULES-WHY F1).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct WriterClock {
-    writer: u64,
     highest: Clock,
 }
 
 impl WriterClock {
-    /// A source for `writer` (random, not 0) that has been told nothing yet.
-    pub fn new(writer: u64) -> WriterClock {
-        debug_assert_ne!(writer, 0, "writer 0 is reserved for versions made from nothing");
-        WriterClock { writer, highest: 0 }
-    }
-
-    /// Who writes.
-    pub fn id(&self) -> u64 {
-        self.writer
-    }
-
     /// Whether any server has told this client a clock.
     pub fn is_told(&self) -> bool {
         self.highest != 0
@@ -117,13 +106,14 @@ impl WriterClock {
         self.highest = self.highest.max(clock);
     }
 
-    /// A version above all that was told and all that was used.
-    pub fn draw(&mut self) -> Version {
+    /// A version of `writer` (random, not 0) above all that was told and all that was used.
+    pub fn draw(&mut self, writer: u64) -> Version {
+        debug_assert_ne!(writer, 0, "writer 0 is reserved for versions made from nothing");
         if is_on(Mutation::ClockReuse) {
-            return Version::plain(self.highest + 1, self.writer);
+            return Version::plain(self.highest + 1, writer);
         }
         self.highest += 1;
-        Version::plain(self.highest, self.writer)
+        Version::plain(self.highest, writer)
     }
 }
 
@@ -201,14 +191,14 @@ mod tests {
 
     #[test]
     fn a_writer_never_repeats_a_version_and_stays_above_what_it_was_told() {
-        let mut clock = WriterClock::new(7);
-        let first = clock.draw();
-        let second = clock.draw();
-        assert!(first < second);
+        let mut clock = WriterClock::default();
+        let first = clock.draw(7);
+        let second = clock.draw(7);
+        assert!(first < second && second < clock.draw(6));
         clock.tell(clock_at(1_000));
-        assert!(clock.draw().clock > clock_at(1_000));
+        assert!(clock.draw(7).clock > clock_at(1_000));
         clock.tell(5);
-        assert!(clock.draw().clock > clock_at(1_000));
+        assert!(clock.draw(7).clock > clock_at(1_000));
     }
 
     #[test]

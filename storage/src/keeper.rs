@@ -1,5 +1,5 @@
-//! The housekeeping thread: it finishes what dead writers left (rule C4) and drops tombstones that have
-//! served their time (rule N5).
+//! The housekeeping thread: it notes in the records what is known to be committed, finishes what dead
+//! writers left (rule C4) and drops tombstones that have served their time (rule N5).
 
 use std::io;
 use std::sync::Arc;
@@ -22,6 +22,10 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Records finished in one go: a node that lost a busy client has this many at once, and the others that
 /// keep them try the same.
 const MOST: usize = 1024;
+
+/// After how long the marks of silent writers are forgotten, once or twice this. What they cover has been
+/// noted in the records by then.
+const TURN: Duration = Duration::from_secs(30);
 
 /// How often tombstones are swept: a tombstone that is found committed by one sweep may go at the next.
 const SWEEP: Duration = Duration::from_millis(RETENTION_MS / 2);
@@ -61,15 +65,16 @@ impl Drop for Keeper {
 }
 
 fn run(node: &Node, finisher: &Finisher, stopped: &Receiver<()>) {
-    let mut swept = Instant::now();
+    let (mut swept, mut turned) = (Instant::now(), Instant::now());
     while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-        if let Some(routes) = node.active_routes() {
-            let abandoned = node.abandoned(&routes, MOST);
-            if !abandoned.is_empty() {
-                let found = abandoned.len();
-                let complete = finisher.finish(&routes, abandoned);
-                info!("finished {complete} of {found} records whose writers are gone");
-            }
+        if let Some((routes, abandoned)) = node.settle(MOST) {
+            let found = abandoned.len();
+            let complete = finisher.finish(&routes, abandoned);
+            info!("finished {complete} of {found} records whose writers are gone");
+        }
+        if turned.elapsed() >= TURN {
+            turned = Instant::now();
+            node.turn_marks();
         }
         if swept.elapsed() >= SWEEP
             && let Some(table) = node.table()

@@ -4,6 +4,7 @@
 //! ([`cluster::tenure`], [`cluster::replica`]); this crate has the records and the threads:
 //!
 //! * [`table`]: the records in memory, one lock an arc of the ring;
+//! * [`marks`]: how far each writer's writes are known to be done;
 //! * [`node`]: table, tenure and clock together, what every thread of a node shares;
 //! * [`requests`]: frames in, answers out, for each connection; [`coordinate`]: requests that any node
 //!   takes and passes on to the real replicas, the original's format 0 among them;
@@ -28,6 +29,7 @@ pub mod control;
 pub mod coordinate;
 pub mod fetch;
 pub mod keeper;
+pub mod marks;
 pub mod node;
 pub mod requests;
 pub mod snapshot;

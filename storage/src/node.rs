@@ -12,10 +12,10 @@ use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
 use cluster::membership::Report;
 use cluster::operation::Found;
-use cluster::replica::WriteAnswer;
+use cluster::replica::{Decision, State, WriteAnswer};
 use cluster::ring::arc_of_key;
 use cluster::tenure::{Refusal, Standing, Tenure};
-use cluster::version::{Clock, ServerClock};
+use cluster::version::{Clock, ServerClock, Version};
 use cluster::view::{Routes, View};
 use log::{debug, info};
 use net_common::clock;
@@ -27,6 +27,7 @@ use net_common::message::data::{
 };
 use parking_lot::{Mutex, RwLock};
 
+use crate::marks::Marks;
 use crate::snapshot::Notes;
 use crate::table::{Size, Table};
 
@@ -46,6 +47,9 @@ pub struct OtherCluster {
     pub theirs: ClusterId,
 }
 
+/// A key, and the record of it whose writer must have died.
+pub type Abandoned = (Vec<u8>, Found<Vec<u8>>);
+
 /// One node's state.
 pub struct Node {
     id: NodeId,
@@ -53,6 +57,7 @@ pub struct Node {
     tenure: RwLock<Tenure>,
     /// Made when the first view tells how many arcs there are.
     table: OnceLock<Table>,
+    marks: Marks,
     clock: Mutex<ServerClock>,
     lease: Mutex<LeaseHolder>,
     /// When the lease ends, for those who only want to know whether it has.
@@ -71,6 +76,7 @@ impl Node {
             id,
             incarnation,
             table: OnceLock::new(),
+            marks: Marks::default(),
             clock: Mutex::default(),
             lease: Mutex::default(),
             lease_until: AtomicU64::new(0),
@@ -130,12 +136,6 @@ impl Node {
     /// Rule N1: nothing is served without a lease.
     fn has_lease(&self) -> bool {
         lease::is_valid(self.lease_until.load(Ordering::SeqCst), clock::boot_ms())
-    }
-
-    /// The view that it has adopted, if that is the active one (rule L3: nobody acts under another).
-    pub fn active_routes(&self) -> Option<Arc<Routes>> {
-        let routes = self.routes()?;
-        (routes.epoch().0 == self.active.load(Ordering::SeqCst)).then_some(routes)
     }
 
     /// Its clock: never behind its wall clock or a version that it holds.
@@ -228,8 +228,9 @@ impl Node {
                 if !has_lease {
                     return WriteAnswer::NoLease;
                 }
-                let answer = self.write_one(&tenure, batch.epoch, write, own_clock);
-                if matches!(answer, WriteAnswer::Stored | WriteAnswer::BlindStored) {
+                let Decision { keep, answer } =
+                    self.write_one(&tenure, batch.epoch, write, own_clock);
+                if keep {
                     newest = newest.max(write.version.clock);
                     stored += 1;
                 }
@@ -251,16 +252,19 @@ impl Node {
         epoch: Epoch,
         write: &Write<'_>,
         own_clock: Clock,
-    ) -> WriteAnswer {
-        let Some((table, routes)) = self.serving(tenure) else { return WriteAnswer::WrongEpoch };
+    ) -> Decision {
+        let refuse = |answer| Decision { keep: false, answer };
+        let Some((table, routes)) = self.serving(tenure) else {
+            return refuse(WriteAnswer::WrongEpoch);
+        };
         let limits = routes.view().limits;
         if limits.check_key(write.key).is_err() {
-            return WriteAnswer::BadKey;
+            return refuse(WriteAnswer::BadKey);
         }
         if let Body::Value(value) = write.body
             && limits.check_value(value).is_err()
         {
-            return WriteAnswer::BadValue;
+            return refuse(WriteAnswer::BadValue);
         }
         let arc = arc_of_key(write.key, table.arcs());
         match tenure.admit_write(epoch, arc) {
@@ -270,51 +274,76 @@ impl Node {
                 if write.expected.is_some()
                     && (standing == Standing::Blind || !tenure.is_primary(arc)) =>
             {
-                WriteAnswer::WrongEpoch
+                refuse(WriteAnswer::WrongEpoch)
             }
             Ok(standing) => {
                 let alone = routes.write_set(arc).len() == 1;
                 table.write(arc, write, own_clock, standing, alone)
             }
-            Err(Refusal::WrongEpoch | Refusal::Syncing) => WriteAnswer::WrongEpoch,
+            Err(Refusal::WrongEpoch | Refusal::Syncing) => refuse(WriteAnswer::WrongEpoch),
         }
     }
 
     /// Takes word that versions are committed (rule N3). In any epoch, with or without a lease: it is a
     /// fact.
     pub fn commit(&self, commits: &Commits<'_>) {
+        for (writer, clock) in &commits.marks {
+            self.marks.take(*writer, *clock);
+        }
+        if commits.versions.is_empty() {
+            return;
+        }
         let tenure = self.tenure.read();
         let Some((table, _)) = self.serving(&tenure) else { return };
-        for (key, version) in &commits.0 {
+        for (key, version) in &commits.versions {
             table.commit(arc_of_key(key, table.arcs()), key, *version);
         }
     }
 
-    /// Records that have been pending for long in arcs where this node is synced, at most `most`: their
-    /// writers must have died (C4). Only a synced replica finishes (RULES-WHY R3).
-    pub fn abandoned(&self, routes: &Routes, most: usize) -> Vec<(Vec<u8>, Found<Vec<u8>>)> {
+    /// The state of a record, by what was noted in it and what its writer has told since.
+    fn state(&self, version: &Version, noted: State) -> State {
+        match noted {
+            State::Pending if self.marks.cover(version) => State::Committed,
+            noted => noted,
+        }
+    }
+
+    /// Forgets what writers told long ago.
+    pub fn turn_marks(&self) {
+        self.marks.turn();
+    }
+
+    /// Notes in the records which of them are committed by now. Returns those that have been pending for
+    /// long in arcs where this node is synced, at most `most`, and its view, if that is the active one: their
+    /// writers must have died (C4). Only a synced replica finishes (RULES-WHY R3), and only under the active
+    /// view (F4).
+    pub fn settle(&self, most: usize) -> Option<(Arc<Routes>, Vec<Abandoned>)> {
         let clock = self.clock();
-        let tenure = self.tenure.read();
+        let (table, routes) = (self.table.get()?, self.routes()?);
+        let epoch = routes.epoch();
+        let may_finish = epoch.0 == self.active.load(Ordering::SeqCst) && self.has_lease();
         let mut found = Vec::new();
-        let Some((table, _)) = self.serving(&tenure) else { return found };
-        if tenure.epoch() != routes.epoch() || !self.has_lease() {
-            return found;
+        for arc in 0..table.arcs() {
+            // Arc by arc: a new view must not wait for all of it.
+            let tenure = self.tenure.read();
+            let is_mine = tenure.epoch() == epoch && tenure.synced().contains(arc);
+            let most = if may_finish && is_mine { most - found.len() } else { 0 };
+            table.settle(
+                arc,
+                clock,
+                |version| self.marks.cover(version),
+                most,
+                |record| {
+                    let body = match record.body {
+                        Body::Value(value) => Some(value.to_vec()),
+                        Body::Tombstone => None,
+                    };
+                    let Record { version, state, .. } = record;
+                    found.push((record.key.to_vec(), Found { version, body, state, epoch, clock }));
+                },
+            );
         }
-        for arc in tenure.synced().ones() {
-            if found.len() >= most {
-                break;
-            }
-            table.abandoned(arc, clock, most - found.len(), |record| {
-                let body = match record.body {
-                    Body::Value(value) => Some(value.to_vec()),
-                    Body::Tombstone => None,
-                };
-                let Record { version, state, .. } = record;
-                let epoch = routes.epoch();
-                found.push((record.key.to_vec(), Found { version, body, state, epoch, clock }));
-            });
-        }
-        found
+        (!found.is_empty()).then_some((routes, found))
     }
 
     /// The table and the view in force, once there is one.
@@ -355,7 +384,7 @@ impl Node {
             Ok(()) => table.read(arc, key, |found| match found {
                 None => ReadAnswer::Absent.encode(out),
                 Some((version, state, body)) => {
-                    ReadAnswer::Record(version, state, body).encode(out);
+                    ReadAnswer::Record(version, self.state(&version, state), body).encode(out);
                 }
             }),
         }
@@ -391,6 +420,8 @@ impl Node {
         match tenure.admit_write(epoch, arc) {
             Err(Refusal::WrongEpoch | Refusal::Syncing) => ReadAnswer::WrongEpoch.encode(out),
             Ok(standing) => table.read(arc, key, |found| {
+                let found = found
+                    .map(|(version, state, body)| (version, self.state(&version, state), body));
                 match (standing, found) {
                     (Standing::Synced, None) => ReadAnswer::Absent,
                     (Standing::Synced, Some((version, state, body))) => {
@@ -418,7 +449,11 @@ impl Node {
                 return;
             }
             let after = if i == 0 { pull.after } else { &[] };
-            if !table.page(arc, after, |record| page.push(&record, PAGE)) {
+            let push = |record: Record<'_>| {
+                let state = self.state(&record.version, record.state);
+                page.push(&Record { state, ..record }, PAGE)
+            };
+            if !table.page(arc, after, push) {
                 return;
             }
             page.complete_arc();
@@ -437,6 +472,7 @@ impl Node {
     /// if another view was adopted meanwhile.
     pub fn merge(&self, page: &RangePage<'_>, arcs: &[u16]) -> bool {
         let Some(table) = self.table.get() else { return false };
+        let clock = self.clock();
         {
             let tenure = self.tenure.read();
             for record in &page.records {
@@ -444,7 +480,7 @@ impl Node {
                 if !tenure.may_merge(page.epoch, arc) {
                     return false;
                 }
-                table.merge(arc, record);
+                table.merge(arc, record, clock);
             }
         }
         let mut tenure = self.tenure.write();

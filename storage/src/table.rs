@@ -9,9 +9,9 @@
 //!
 //! Invariants: a key is only ever in its own arc's table; a record's version never goes down, except by
 //! dropping a tombstone that has served its time; `keys` and `bytes` count what has a value, tombstones
-//! not; `pending` counts the pending records.
+//! not; each pending record has an entry in `pending`.
 
-use cluster::replica::{self, State, WriteAnswer};
+use cluster::replica::{self, Decision, State};
 use cluster::tenure::Standing;
 use cluster::version::{Clock, Op, Version};
 use hashbrown::HashTable;
@@ -19,6 +19,7 @@ use hashbrown::hash_table::Entry;
 use net_common::message::data::{Body, Record, Write};
 use parking_lot::RwLock;
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 /// All records of one node.
@@ -34,7 +35,18 @@ pub struct Shard {
     records: HashTable<Stored>,
     keys: u64,
     bytes: u64,
-    pending: u64,
+    /// What was stored as pending, oldest first, until it has been looked at again.
+    pending: VecDeque<Pending>,
+}
+
+/// A record that was stored as pending.
+struct Pending {
+    /// When, by the node's clock.
+    since: Clock,
+    /// The hash of its key.
+    hash: u64,
+    /// The hash of its version: a newer record of the key has an entry of its own.
+    version: u64,
 }
 
 /// How much there is.
@@ -64,7 +76,7 @@ impl Table {
         self.hasher.hash_one(key)
     }
 
-    /// Applies rule N2 to one write or swap and says what to answer. `alone` tells that this node is the whole
+    /// Applies rule N2 to one write or swap and says what came of it. `alone` tells that this node is the whole
     /// write set: what it stores is committed at once (N3).
     pub fn write(
         &self,
@@ -73,7 +85,7 @@ impl Table {
         own_clock: Clock,
         standing: Standing,
         alone: bool,
-    ) -> WriteAnswer {
+    ) -> Decision {
         let hash = self.hash(write.key);
         let mut shard = self.arcs[arc].write();
         let found = shard.records.find(hash, |stored| stored.key() == write.key);
@@ -89,55 +101,81 @@ impl Table {
         if decision.keep {
             let state = replica::state_when_stored(alone);
             let Write { key, version, body, .. } = *write;
-            shard.keep(&self.hasher, hash, &Record { key, version, state, body });
+            shard.keep(&self.hasher, hash, &Record { key, version, state, body }, own_clock);
         }
-        decision.answer
+        decision
     }
 
     /// Applies rule N3: marks a record committed, if it is of this version.
     pub fn commit(&self, arc: usize, key: &[u8], version: Version) {
         let hash = self.hash(key);
         let mut shard = self.arcs[arc].write();
-        let Shard { records, pending, .. } = &mut *shard;
-        if let Some(stored) = records.find_mut(hash, |stored| stored.key() == key) {
-            let before = stored.state();
-            let after = replica::commit(stored.version(), before, version);
-            if before != after {
-                stored.commit();
-                *pending -= 1;
-            }
+        if let Some(stored) = shard.records.find_mut(hash, |stored| stored.key() == key)
+            && replica::commit(stored.version(), stored.state(), version) == State::Committed
+        {
+            stored.commit();
         }
     }
 
     /// Takes a record of a page: the higher version wins, and of the same version what is committed.
-    pub fn merge(&self, arc: usize, record: &Record<'_>) {
+    pub fn merge(&self, arc: usize, record: &Record<'_>, own_clock: Clock) {
         let hash = self.hash(record.key);
         let mut shard = self.arcs[arc].write();
         let held = shard.records.find(hash, |stored| stored.key() == record.key);
         let (version, state) = held
             .map_or((Version::ABSENT, State::Pending), |stored| (stored.version(), stored.state()));
         if (version, state) < (record.version, record.state) {
-            shard.keep(&self.hasher, hash, record);
+            shard.keep(&self.hasher, hash, record, own_clock);
         }
     }
 
-    /// The pending records of an arc whose writers must have died (C4), at most `most` of them.
-    pub fn abandoned(
+    /// Looks again at what was stored as pending in an arc about a second ago: notes it as committed if
+    /// `is_done` says so, and otherwise hands it out, at most `most` records: their writers must have died
+    /// (C4). What is still pending then is looked at again a second later.
+    pub fn settle(
         &self,
         arc: usize,
         own_clock: Clock,
-        most: usize,
+        is_done: impl Fn(&Version) -> bool,
+        mut most: usize,
         mut with: impl FnMut(Record<'_>),
     ) {
-        let shard = self.arcs[arc].read();
-        if shard.pending > 0 {
-            shard
-                .records
-                .iter()
-                .filter(|stored| stored.state() == State::Pending)
-                .filter(|stored| replica::is_abandoned(stored.version(), own_clock))
-                .take(most)
-                .for_each(|stored| with(stored.record()));
+        if self.arcs[arc].read().pending.is_empty() {
+            return;
+        }
+        let mut shard = self.arcs[arc].write();
+        let Shard { records, pending, .. } = &mut *shard;
+        for _ in 0..pending.len() {
+            let is_due = |entry: &Pending| replica::is_abandoned(entry.since, own_clock);
+            if !pending.front().is_some_and(is_due) {
+                break;
+            }
+            let Some(entry) = pending.pop_front() else { break };
+            let mut is_left = false;
+            for stored in records.iter_hash_mut(entry.hash) {
+                let version = stored.version();
+                if stored.state() == State::Committed
+                    || self.hasher.hash_one(version) != entry.version
+                {
+                    continue;
+                }
+                if is_done(&version) {
+                    stored.commit();
+                    continue;
+                }
+                is_left = true;
+                if most > 0 {
+                    most -= 1;
+                    with(stored.record());
+                }
+            }
+            if is_left {
+                pending.push_back(Pending { since: own_clock, ..entry });
+            }
+        }
+        // A burst must not hold its memory for good.
+        if pending.len() * 4 < pending.capacity() {
+            pending.shrink_to(pending.len() * 2);
         }
     }
 
@@ -203,26 +241,34 @@ impl Table {
 }
 
 impl Shard {
-    fn keep(&mut self, hasher: &impl BuildHasher, hash: u64, record: &Record<'_>) {
+    fn keep(
+        &mut self,
+        hasher: &impl BuildHasher,
+        hash: u64,
+        record: &Record<'_>,
+        own_clock: Clock,
+    ) {
         let rehash = |stored: &Stored| hasher.hash_one(stored.key());
         match self.records.entry(hash, |stored| stored.key() == record.key, rehash) {
             Entry::Occupied(mut slot) => {
                 let stored = slot.get_mut();
-                let (before, was) = (stored.size(), stored.pending());
+                let before = stored.size();
                 stored.replace(record);
-                let (after, is) = (stored.size(), stored.pending());
+                let after = stored.size();
                 self.keys = self.keys - before.keys + after.keys;
                 self.bytes = self.bytes - before.bytes + after.bytes;
-                self.pending = self.pending - was + is;
             }
             Entry::Vacant(slot) => {
                 let stored = Stored::new(record);
                 let size = stored.size();
-                self.pending += stored.pending();
                 slot.insert(stored);
                 self.keys += size.keys;
                 self.bytes += size.bytes;
             }
+        }
+        if record.state == State::Pending {
+            let version = hasher.hash_one(record.version);
+            self.pending.push_back(Pending { since: own_clock, hash, version });
         }
     }
 }
@@ -295,11 +341,6 @@ impl Stored {
 
     fn state(&self) -> State {
         if self.0[0] & PENDING == 0 { State::Committed } else { State::Pending }
-    }
-
-    /// 1 for a pending record, for counting.
-    fn pending(&self) -> u64 {
-        u64::from(self.state() == State::Pending)
     }
 
     fn commit(&mut self) {

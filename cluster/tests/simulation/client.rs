@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cluster::operation::{Body, Choice, Need, Operation, Outcome, Request};
-use cluster::version::{Op, Version, WriterClock};
+use cluster::replica;
+use cluster::version::{Clock, Op, Version, WriterClock};
 use cluster::view::Routes;
 use cluster::write_round::Reply;
 
 use crate::checker::{Action, Ending};
-use crate::network::{Dialled, Dir, Frame, LinkId, Party, Pid, Tag, User};
+use crate::network::{Commits, Dialled, Dir, Frame, LinkId, Party, Pid, Tag, User};
 use crate::world::{Event, Key, Micros, Value, World};
 
 /// An operation's name.
@@ -69,6 +70,9 @@ impl Task {
 #[derive(Default)]
 pub struct Thread {
     links: BTreeMap<usize, LinkId>,
+    /// Who it writes as, and the highest clock drawn for the operation under way.
+    writer: u64,
+    drawn: Clock,
     task: Option<TaskId>,
     record: usize,
     until: Micros,
@@ -84,18 +88,18 @@ pub struct Thread {
 
 /// One start of a client.
 pub struct Client {
-    /// This start; also its writer id.
+    /// This start.
     pub pid: Pid,
     /// Its threads.
     pub threads: Vec<Thread>,
     /// Whether it runs.
     pub is_alive: bool,
-    writer: WriterClock,
+    clock: WriterClock,
     /// Read-modify-writes tried.
     ops: u64,
     told: Micros,
     routes: Option<Arc<Routes>>,
-    commits: BTreeMap<usize, Vec<(Key, Version)>>,
+    commits: BTreeMap<usize, Commits>,
 }
 
 impl Client {
@@ -107,7 +111,7 @@ impl Client {
             pid,
             threads,
             is_alive: true,
-            writer: WriterClock::new(pid),
+            clock: WriterClock::default(),
             ops,
             told,
             routes,
@@ -205,14 +209,13 @@ impl World {
     fn start_operation(&mut self, client: usize, thread: usize, key: Key, action: Action) {
         let record = self.history.begin(key, action);
         let until = self.now + self.plan.deadline;
-        let client_now = &mut self.clients[client];
         let op = match action {
             Action::Get => Operation::read(),
-            Action::Put(value) => Operation::write(client_now.writer.draw(), Some(value)),
-            Action::Delete => Operation::write(client_now.writer.draw(), None),
+            Action::Put(value) => Operation::write(self.draw(client, thread), Some(value)),
+            Action::Delete => Operation::write(self.draw(client, thread), None),
             Action::Update(_) | Action::Check => Operation::read_modify_write(),
         };
-        let routes = client_now.routes.clone().expect("it has a view");
+        let routes = self.clients[client].routes.clone().expect("it has a view");
         self.say(|_| format!("client{client}.{thread} #{record}: {action:?} k{key}"));
         let id = self.fresh();
         let thread_now = self.thread(client, thread);
@@ -222,6 +225,18 @@ impl World {
         thread_now.task = Some(id);
         self.tasks.insert(id, Task::new(Owner::Thread(client, thread), key, op, routes));
         self.attempt(id);
+    }
+
+    /// Draws a version for a thread's operation.
+    fn draw(&mut self, client: usize, thread: usize) -> Version {
+        if self.thread(client, thread).writer == 0 {
+            self.thread(client, thread).writer = self.fresh();
+        }
+        let client = &mut self.clients[client];
+        let thread = &mut client.threads[thread];
+        let version = client.clock.draw(thread.writer);
+        thread.drawn = version.clock;
+        version
     }
 
     /// Begins a finisher's only attempt.
@@ -343,7 +358,7 @@ impl World {
         if let Owner::Thread(client, thread) = owner {
             let now = self.now;
             let client = &mut self.clients[client];
-            client.writer.tell(clock);
+            client.clock.tell(clock);
             client.told = now;
             if let Some(link_now) = self.links.get_mut(&link)
                 && let Party::Node(slot) = link_now.to.0
@@ -424,7 +439,8 @@ impl World {
 
     fn commit_by_node(&mut self, task: &Task, version: Version) {
         for slot in self.write_set(task) {
-            let frame = Frame::Commits(vec![(task.key, version)]);
+            let versions = vec![(task.key, version)];
+            let frame = Frame::Commits(Commits { versions, ..Commits::default() });
             let wait = self.rng.within(100, 5_000);
             self.after(wait, Event::Ghost(slot, frame));
         }
@@ -436,9 +452,8 @@ impl World {
             Need::Attempt => {}
             Need::Version(above) => {
                 self.counts.freshened += 1;
-                let writer = &mut self.clients[client].writer;
-                writer.tell(above.clock);
-                let fresh = writer.draw();
+                self.clients[client].clock.tell(above.clock);
+                let fresh = self.draw(client, thread);
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.op.freshen(fresh);
                 }
@@ -484,7 +499,7 @@ impl World {
         let record = self.thread(client, thread).record;
         let client = &mut self.clients[client];
         client.ops += 1;
-        let op = Op { writer: client.writer.id(), count: client.ops };
+        let op = Op { writer: client.pid, count: client.ops };
         let Some(task) = self.tasks.get_mut(&id) else { return Need::Nothing };
         let found = task.op.found().copied().flatten();
         let choice = match self.history.action(record) {
@@ -518,8 +533,14 @@ impl World {
             && write_set.len() > 1
         {
             let client_now = &mut self.clients[client];
+            let Thread { writer, drawn, .. } = client_now.threads[thread];
             for slot in write_set {
-                client_now.commits.entry(slot).or_default().push((task.key, version));
+                let commits = client_now.commits.entry(slot).or_default();
+                // By its mark, as a call that is over; or by its name.
+                match version.writer == writer && replica::is_covered(&version, drawn) {
+                    true => _ = commits.marks.insert(writer, drawn),
+                    false => commits.versions.push((task.key, version)),
+                }
             }
             let pid = client_now.pid;
             let wait = self.rng.within(100, self.plan.commit_wait);
@@ -536,7 +557,12 @@ impl World {
 
     fn end(&mut self, client: usize, thread: usize, ending: Ending) {
         let record = self.thread(client, thread).record;
-        self.thread(client, thread).task = None;
+        let thread_now = self.thread(client, thread);
+        thread_now.task = None;
+        if ending == Ending::Unknown {
+            // Whose write may be stored somewhere tells no mark any more.
+            thread_now.writer = 0;
+        }
         self.say(|_| format!("client{client}.{thread} #{record}: {ending:?}"));
         match ending {
             Ending::Done | Ending::Got(_) => self.counts.done += 1,
@@ -597,7 +623,7 @@ impl World {
         if let Frame::Table(routes, _, clock) = frame {
             let now = self.now;
             let client_now = &mut self.clients[client];
-            client_now.writer.tell(clock);
+            client_now.clock.tell(clock);
             client_now.told = now;
             is_news = client_now.routes.as_ref().is_none_or(|old| old.epoch() < routes.epoch());
             // A view that nobody serves is none to work with.

@@ -4,7 +4,7 @@
 //! under way in one direction or both, with or without word to the ends; a cut between two parties holds
 //! everything up (TCP sends it again) until the cut ends. What a dead process had sent may still arrive.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use cluster::ids::Epoch;
@@ -58,11 +58,20 @@ pub struct Tag {
     pub leg: usize,
 }
 
+/// What a client says is committed.
+#[derive(Debug, Clone, Default)]
+pub struct Commits {
+    /// Writers, and up to which clock they are done.
+    pub marks: BTreeMap<u64, Clock>,
+    /// Keys, and their versions.
+    pub versions: Vec<(Key, Version)>,
+}
+
 /// What travels.
 #[derive(Debug, Clone)]
 pub enum Frame {
-    /// COMMIT, to a node.
-    Commits(Vec<(Key, Version)>),
+    /// COMMIT, to a node: writers with their marks, and keys with their versions.
+    Commits(Commits),
     /// WRITE, to a node; with a version that it is to take the place of, CAS.
     Write(Tag, Epoch, Key, Version, Clock, Body<Value>, Option<Version>),
     /// Its answer.

@@ -13,7 +13,7 @@ use cluster::version::{Clock, ServerClock, Version};
 use cluster::view::Routes;
 
 use crate::client::{Owner, Task};
-use crate::network::{Dialled, Dir, Frame, LinkId, Paged, Party, Pid, User};
+use crate::network::{Commits, Dialled, Dir, Frame, LinkId, Paged, Party, Pid, User};
 use crate::world::{Event, HEARTBEAT_MS, KeyInfo, Micros, Value, World};
 use crate::world::{Key, LEASE_MS};
 
@@ -26,6 +26,8 @@ pub struct Stored {
     pub state: State,
     /// A value or a tombstone.
     pub body: Body<Value>,
+    /// When, by the node's clock.
+    since: Clock,
     /// A tombstone that the last sweep found committed.
     is_marked: bool,
 }
@@ -51,6 +53,8 @@ pub struct Process {
     pub until: Millis,
     /// Its records.
     pub table: BTreeMap<Key, Stored>,
+    /// How far writers are done.
+    marks: BTreeMap<u64, Clock>,
     /// Its connection to the manager.
     pub control: Option<LinkId>,
     /// Until when it is stopped.
@@ -84,6 +88,7 @@ impl Process {
             tenure: Tenure::new(id, incarnation),
             until: 0,
             table: BTreeMap::new(),
+            marks: BTreeMap::new(),
             control: None,
             paused_until: 0,
             lease: LeaseHolder::new(LEASE_MS),
@@ -131,7 +136,7 @@ impl Process {
         };
         if decision.keep {
             let state = replica::state_when_stored(is_alone);
-            self.table.insert(key, Stored { version, state, body, is_marked: false });
+            self.table.insert(key, Stored { version, state, body, since: own, is_marked: false });
         }
         if matches!(decision.answer, WriteAnswer::Stored | WriteAnswer::BlindStored) {
             self.clock.fold(version.clock);
@@ -140,9 +145,22 @@ impl Process {
         (decision.answer, own)
     }
 
-    fn commit(&mut self, key: Key, version: Version) {
-        if let Some(stored) = self.table.get_mut(&key) {
-            stored.state = replica::commit(stored.version, stored.state, version);
+    fn commit(&mut self, commits: Commits) {
+        for (writer, clock) in commits.marks {
+            let mark = self.marks.entry(writer).or_default();
+            *mark = clock.max(*mark);
+        }
+        for (key, version) in commits.versions {
+            if let Some(stored) = self.table.get_mut(&key) {
+                stored.state = replica::commit(stored.version, stored.state, version);
+            }
+        }
+    }
+
+    /// Notes in the records what marks say of them.
+    fn note_marks(&mut self) {
+        for stored in self.table.values_mut() {
+            stored.state = state(&self.marks, stored);
         }
     }
 
@@ -181,7 +199,7 @@ impl Process {
     }
 
     fn found(&self, key: Key, clock: Clock) -> Found<Value> {
-        let held = self.table.get(&key).map(|s| (s.version, s.state, s.body));
+        let held = self.table.get(&key).map(|s| (s.version, state(&self.marks, s), s.body));
         let (version, state, body) = held.unwrap_or((Version::ABSENT, State::Committed, None));
         Found { version, body, state, epoch: self.tenure.epoch(), clock }
     }
@@ -207,8 +225,8 @@ impl Process {
                 if records.len() == most {
                     return (i, records);
                 }
-                let Stored { version, state, body, .. } = *stored;
-                records.push(Paged { key, version, state, body });
+                let Stored { version, body, .. } = *stored;
+                records.push(Paged { key, version, state: state(&self.marks, stored), body });
             }
         }
         (arcs.len(), records)
@@ -217,6 +235,7 @@ impl Process {
     /// Merges a page. Returns whether all of it counted.
     fn merge(
         &mut self,
+        now: Now,
         keys: &[KeyInfo],
         epoch: Epoch,
         records: &[Paged],
@@ -232,7 +251,8 @@ impl Process {
                 .map_or((Version::ABSENT, State::Pending), |s| (s.version, s.state));
             if held < (record.version, record.state) {
                 let Paged { key, version, state, body } = *record;
-                self.table.insert(key, Stored { version, state, body, is_marked: false });
+                let since = self.clock.read(now.wall);
+                self.table.insert(key, Stored { version, state, body, since, is_marked: false });
             }
         }
         let mut all = true;
@@ -243,6 +263,7 @@ impl Process {
     }
 
     fn sweep(&mut self, now: Now) {
+        self.note_marks();
         let own = self.clock.read(now.wall);
         self.table.retain(|_, stored| {
             if stored.body.is_some() || stored.state == State::Pending {
@@ -267,6 +288,14 @@ impl Process {
     fn sources(&self, routes: &Routes, arc: usize) -> Vec<u16> {
         let is_other = |place: &u16| routes.member(*place).id != self.who.id;
         routes.write_set(arc).iter().copied().filter(is_other).collect()
+    }
+}
+
+/// The state of a record, by what is noted in it and what its writer has told since.
+fn state(marks: &BTreeMap<u64, Clock>, stored: &Stored) -> State {
+    match marks.get(&stored.version.writer) {
+        Some(&mark) if replica::is_covered(&stored.version, mark) => State::Committed,
+        _ => stored.state,
     }
 }
 
@@ -305,9 +334,7 @@ impl World {
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         let answer = match frame {
             Frame::Commits(commits) => {
-                for (key, version) in commits {
-                    process.commit(key, version);
-                }
+                process.commit(commits);
                 return;
             }
             Frame::Write(tag, epoch, key, version, born, body, expected) => {
@@ -526,14 +553,14 @@ impl World {
     /// A page reaches the node that asked for it.
     pub fn fetch_frame(&mut self, party: Party, link: LinkId, frame: Frame) {
         let Party::Node(slot) = party else { return };
-        let now = self.now;
+        let (now, own) = (self.now, self.node_now(slot));
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         let pid = process.pid;
         let Some(mut fetch) = process.fetch.take_if(|fetch| fetch.link == link) else { return };
         let Frame::Page(epoch, complete, records) = frame else { return };
         let is_source = complete > 0 || !records.is_empty();
         let done: Vec<u16> = fetch.arcs[..complete].to_vec();
-        if !is_source || !process.merge(&self.keys, epoch, &records, &done) {
+        if !is_source || !process.merge(own, &self.keys, epoch, &records, &done) {
             return self.close(link);
         }
         let rest = fetch.arcs.split_off(complete);
@@ -564,6 +591,7 @@ impl World {
         let now = self.node_now(slot);
         let keys = self.keys.clone();
         let Some(process) = self.process(pid) else { return };
+        process.note_marks();
         let clock = process.clock.read(now.wall);
         let mut found = Vec::new();
         let routes = process.tenure.routes().cloned();
@@ -573,7 +601,7 @@ impl World {
             let abandoned = process.table.iter().filter(|(key, stored)| {
                 process.tenure.synced().contains(keys[usize::from(**key)].arc)
                     && stored.state == State::Pending
-                    && replica::is_abandoned(stored.version, clock)
+                    && replica::is_abandoned(stored.since, clock)
             });
             for (&key, stored) in abandoned.take(4) {
                 let Stored { version, state, body, .. } = *stored;

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`WriteBatch`] | client → replica | repeated under one epoch it changes nothing: equal versions answer STORED; late, after a new view, it is refused |
 //! | [`WriteAcks`] | replica → client | lost: the client sends the same versions again |
-//! | [`Commits`] | client → replica | no reply; lost: the record stays pending until it is read, or its replica finishes it (C4); late or repeated it names a version, so it cannot touch another |
+//! | [`Commits`] | client → replica | no reply; lost: the record stays pending until it is read, or its replica finishes it (C4); late or repeated it names versions, so it cannot touch others |
 //! | [`ReadBatch`], [`Fence`], [`ReadAnswers`] | client → replica → client | reading changes nothing |
 //! | [`RangePull`], [`RangePage`] | node → node | a page counts only under the epoch it names |
 
@@ -198,25 +198,39 @@ impl<'a> Message<'a> for WriteBatch<'a> {
     }
 }
 
-/// COMMIT: every replica holds these versions, or newer ones (rule C2). There is no reply.
+/// COMMIT: every replica holds these versions, or newer ones (rules C2 and N3). There is no reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Commits<'a>(pub Vec<(&'a [u8], Version)>);
+pub struct Commits<'a> {
+    /// Writers, and up to which clock all their plain writes are done, or stored nowhere.
+    pub marks: Vec<(u64, Clock)>,
+    /// Keys, and versions of them that no mark covers.
+    pub versions: Vec<(&'a [u8], Version)>,
+}
 
 impl<'a> Message<'a> for Commits<'a> {
     const KIND: Kind = Kind::Commit;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u32(self.0.len() as u32);
-        for (key, version) in &self.0 {
+        out.put_u32(self.marks.len() as u32);
+        for (writer, clock) in &self.marks {
+            out.put_u64(*writer);
+            out.put_u64(*clock);
+        }
+        out.put_u32(self.versions.len() as u32);
+        for (key, version) in &self.versions {
             out.put_short(key);
             version::encode_with_flag(version, out);
         }
     }
 
     fn decode(payload: &mut Decoder<'a>) -> Result<Commits<'a>, DecodeError> {
-        let one =
+        let mark = |payload: &mut Decoder<'a>| Ok((payload.u64()?, payload.u64()?));
+        let version =
             |payload: &mut Decoder<'a>| Ok((payload.short()?, version::decode_with_flag(payload)?));
-        decode_list(payload, LEAST_RECORD, one).map(Commits)
+        Ok(Commits {
+            marks: decode_list(payload, 16, mark)?,
+            versions: decode_list(payload, LEAST_RECORD, version)?,
+        })
     }
 }
 

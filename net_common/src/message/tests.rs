@@ -68,7 +68,13 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             WriteBatch { epoch: Epoch(4), writes: vec![put, back, swap, swap_again] },
             WriteBatch
         ),
-        sample!(Commits(vec![(b"k", Version::plain(5, 6)), (b"gone", stepped())]), Commits),
+        sample!(
+            Commits {
+                marks: vec![(6, 5), (7, 8)],
+                versions: vec![(b"k", Version::plain(5, 6)), (b"gone", stepped())],
+            },
+            Commits
+        ),
         sample!(
             WriteAcks {
                 epoch: Epoch(4),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cluster::replica::WriteAnswer;
 use cluster::version::{RETENTION_MS, clock_at};
 use proptest::prelude::*;
 
@@ -18,7 +19,7 @@ fn value<'a>(key: &'a [u8], clock: u64, value: &'a [u8]) -> Write<'a> {
 }
 
 fn write(table: &Table, write: &Write<'_>) -> WriteAnswer {
-    table.write(0, write, 0, Standing::Synced, false)
+    table.write(0, write, 0, Standing::Synced, false).answer
 }
 
 fn read(table: &Table, key: &[u8]) -> Option<Vec<u8>> {
@@ -58,7 +59,7 @@ fn state(table: &Table, key: &[u8]) -> Option<State> {
 
 fn abandoned(table: &Table, own_clock: Clock) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
-    table.abandoned(0, own_clock, 10, |record| keys.push(record.key.to_vec()));
+    table.settle(0, own_clock, |_| false, 10, |record| keys.push(record.key.to_vec()));
     keys
 }
 
@@ -69,7 +70,6 @@ fn records_are_pending_until_committed() {
     assert_eq!(state(&table, b"k"), Some(State::Pending));
     table.commit(0, b"k", Version::plain(2, 1));
     assert_eq!(state(&table, b"k"), Some(State::Pending), "that was another version");
-    assert_eq!(abandoned(&table, clock_at(5000)), [b"k"]);
     table.commit(0, b"k", Version::plain(1, 1));
     assert_eq!(state(&table, b"k"), Some(State::Committed));
     assert_eq!(abandoned(&table, clock_at(5000)), [b""; 0]);
@@ -80,14 +80,35 @@ fn records_are_pending_until_committed() {
 }
 
 #[test]
+fn what_stays_pending_is_looked_at_every_second() {
+    let table = Table::new(ARCS);
+    for key in [b"done", b"gone"] {
+        write(&table, &value(key, 1, b"value"));
+    }
+    write(&table, &value(b"done", 2, b"again"));
+    assert_eq!(abandoned(&table, clock_at(1000)), [b""; 0], "too early");
+    let mut left = Vec::new();
+    let is_done = |version: &Version| *version == Version::plain(2, 1);
+    // None may be handed out: it stays, for the next time.
+    for most in [0, 10] {
+        let now = clock_at(if most == 0 { 1001 } else { 2002 });
+        table.settle(0, now, is_done, most, |record| left.push(record.key.to_vec()));
+    }
+    assert_eq!(left, [b"gone"]);
+    assert_eq!(state(&table, b"done"), Some(State::Committed));
+    assert_eq!(state(&table, b"gone"), Some(State::Pending));
+    assert_eq!(table.arcs[0].read().pending.len(), 1, "one entry for what is pending, no other");
+}
+
+#[test]
 fn a_page_may_commit_what_is_held() {
     let table = Table::new(ARCS);
     write(&table, &value(b"k", 1, b"value"));
     let version = Version::plain(1, 1);
     let record = |state| Record { key: b"k", version, state, body: Body::Value(b"value") };
-    table.merge(0, &record(State::Committed));
+    table.merge(0, &record(State::Committed), 0);
     assert_eq!(state(&table, b"k"), Some(State::Committed));
-    table.merge(0, &record(State::Pending));
+    table.merge(0, &record(State::Pending), 0);
     assert_eq!(state(&table, b"k"), Some(State::Committed));
     assert_eq!(abandoned(&table, clock_at(5000)), [b""; 0]);
 }
@@ -157,7 +178,7 @@ proptest! {
             let body_of = body.as_ref().map_or(Body::Tombstone, |v| Body::Value(v));
             if merged {
                 let state = State::Committed;
-                table.merge(0, &Record { key: &[*key], version, state, body: body_of });
+                table.merge(0, &Record { key: &[*key], version, state, body: body_of }, 0);
             } else {
                 write(&table, &Write { key: &[*key], version, born: *clock, body: body_of, expected: None });
             }
