@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::ids::Address;
+use cluster::limits::Limits;
 use cluster::operation::{Choice, Need, Operation, Outcome};
 use cluster::replica::{WriteAnswer, is_covered};
 use cluster::version::Clock;
@@ -147,7 +148,7 @@ impl GTStoreClient {
         decide: impl FnMut(Option<&[u8]>) -> Change,
     ) -> Result<Done, ClientError> {
         let operation = Operation::read_modify_write();
-        let result = self.check_key(key).err().map(Err);
+        let result = self.limits().check_key(key).err().map(|e| Err(ClientError::BadKey(e)));
         let task = Task { key, operation, decide: Some(Box::new(decide)), result, committed: None };
         let done = self.run_tasks(self.writers.take(), vec![task]).pop();
         done.expect("an operation has a result")
@@ -197,7 +198,7 @@ impl GTStoreClient {
     /// has its own result, in their order.
     pub fn run(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
         let mut results = Vec::with_capacity(ops.len());
-        let limits = self.router.routes().view().limits;
+        let limits = self.limits();
         let mut rest = ops;
         while !rest.is_empty() {
             let mut bytes = 0;
@@ -229,8 +230,9 @@ impl GTStoreClient {
         {
             self.writers.tell(clock);
         }
+        let limits = self.limits();
         let mut writer = self.writers.take();
-        let batch = ops.iter().map(|op| self.start(op, &mut writer)).collect();
+        let batch = ops.iter().map(|op| start(op, &limits, &mut writer)).collect();
         self.run_tasks(writer, batch)
     }
 
@@ -249,6 +251,8 @@ impl GTStoreClient {
             }
             let mut needs_view = false;
             let mut is_over = true;
+            // Gets may still be under way: a mark speaks of writes only.
+            let mut is_written = true;
             let mut written = Vec::new();
             for (i, (task, need)) in batch.iter_mut().zip(&attempt.needs).enumerate() {
                 match *need {
@@ -261,8 +265,9 @@ impl GTStoreClient {
                     written.push(i);
                 }
                 is_over &= task.result.is_some();
+                is_written &= task.result.is_some() || !task.operation.is_write();
             }
-            let mark = if is_over { writer.mark() } else { None };
+            let mark = if is_written { writer.mark() } else { None };
             self.commit(&batch, &written, mark, &routes);
             if is_over {
                 break;
@@ -277,24 +282,8 @@ impl GTStoreClient {
         batch.into_iter().map(|task| task.result.expect("the loop ends with all results")).collect()
     }
 
-    fn check_key(&self, key: &[u8]) -> Result<(), ClientError> {
-        self.router.routes().view().limits.check_key(key).map_err(ClientError::BadKey)
-    }
-
-    fn check_value(&self, value: &[u8]) -> Result<(), ClientError> {
-        self.router.routes().view().limits.check_value(value).map_err(ClientError::BadValue)
-    }
-
-    fn start<'a>(&self, op: &Op<'a>, writer: &mut Writer<'_>) -> Task<'a> {
-        let (key, operation, value) = match *op {
-            Op::Put { key, value } => {
-                (key, Operation::write(writer.draw(), Some(Cow::Borrowed(value))), value)
-            }
-            Op::Delete { key } => (key, Operation::write(writer.draw(), None), &[][..]),
-            Op::Get { key } => (key, Operation::read(), &[][..]),
-        };
-        let checked = self.check_key(key).and_then(|()| self.check_value(value));
-        Task { key, operation, decide: None, result: checked.err().map(Err), committed: None }
+    fn limits(&self) -> Limits {
+        self.router.routes().view().limits
     }
 
     /// Lets the caller decide what a read-modify-write makes of what it found.
@@ -304,10 +293,10 @@ impl GTStoreClient {
         let choice = match decide(found.map(|value| &**value)) {
             Change::Leave => Choice::Leave,
             Change::Delete => Choice::Replace(None),
-            Change::Put(value) => match self.check_value(&value) {
+            Change::Put(value) => match self.limits().check_value(&value) {
                 Ok(()) => Choice::Replace(Some(Cow::Owned(value))),
                 Err(error) => {
-                    task.result = Some(Err(error));
+                    task.result = Some(Err(ClientError::BadValue(error)));
                     return Need::Nothing;
                 }
             },
@@ -491,6 +480,23 @@ impl GTStoreClient {
     /// Tells the replicas what is still to be told, and closes all connections. Dropping the client
     /// does the same; this says it.
     pub fn finalize(self) {}
+}
+
+/// An operation of a batch, with a version of its own if it writes, or with an error if it breaks the
+/// limits.
+fn start<'a>(op: &Op<'a>, limits: &Limits, writer: &mut Writer<'_>) -> Task<'a> {
+    let (key, operation, value) = match *op {
+        Op::Put { key, value } => {
+            (key, Operation::write(writer.draw(), Some(Cow::Borrowed(value))), value)
+        }
+        Op::Delete { key } => (key, Operation::write(writer.draw(), None), &[][..]),
+        Op::Get { key } => (key, Operation::read(), &[][..]),
+    };
+    let checked = limits
+        .check_key(key)
+        .map_err(ClientError::BadKey)
+        .and_then(|()| limits.check_value(value).map_err(ClientError::BadValue));
+    Task { key, operation, decide: None, result: checked.err().map(Err), committed: None }
 }
 
 fn refusal(answer: WriteAnswer) -> &'static str {

@@ -119,8 +119,8 @@ enum Phase<V> {
     Read { round: ReadRound, place: usize, epoch: Epoch },
     /// A get that found a pending record at this place and completes it before it shows it.
     WriteBack { found: Found<V>, place: usize, round: WriteRound },
-    /// A read-modify-write.
-    Rmw(RmwRound<V>),
+    /// A read-modify-write. Boxed: it is large and rare, and a batch has hundreds of operations.
+    Rmw(Box<RmwRound<V>>),
 }
 
 impl<V: Clone> Operation<V> {
@@ -141,7 +141,7 @@ impl<V: Clone> Operation<V> {
 
     /// A read-modify-write: the caller is asked what to make of what was found ([`Need::Choice`]).
     pub fn read_modify_write() -> Operation<V> {
-        Operation { phase: Phase::Rmw(RmwRound::new()), outcome: None }
+        Operation { phase: Phase::Rmw(Box::default()), outcome: None }
     }
 
     /// Completes a record that a replica holds as pending (C4): as a get of it that nobody waits for.
@@ -202,6 +202,11 @@ impl<V: Clone> Operation<V> {
             Phase::Read { .. } => Request::Read,
             Phase::Rmw(round) => round.request(),
         }
+    }
+
+    /// Whether this is a put or delete: one with a version drawn for it.
+    pub fn is_write(&self) -> bool {
+        matches!(self.phase, Phase::Write { .. })
     }
 
     /// Whether this attempt waits for all replies and then concludes; a read has its answer in one.
