@@ -6,8 +6,9 @@
 //! * a node **registers** and waits outside until the view can take it in;
 //! * a **view is made** by [`plan`]: drop who is dead, or let newcomers begin to join, or switch a
 //!   finished change; one at a time (rule L3);
-//! * it is **saved before anyone sees it**, pushed to the members of both the old and the new view,
-//!   and becomes *active* once each of them has acknowledged it or is out;
+//! * it is **saved before anyone sees it** ([`Gate`] holds back what depends on that), pushed to the
+//!   members of both the old and the new view, and becomes *active* once each of them has acknowledged
+//!   it or is out; that is saved too, but nobody waits for it;
 //! * clients only ever get active views.
 //!
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
@@ -28,9 +29,11 @@ use crate::mutation::{Mutation, is_on};
 use crate::tenure::ArcSet;
 use crate::view::{Member, MemberState, Routes, View};
 
+mod gate;
 mod health;
 pub mod plan;
 
+pub use gate::Gate;
 pub use health::Health;
 
 /// Milliseconds on the manager's clock, from any start.
@@ -106,8 +109,16 @@ pub enum Event {
 pub enum Answer {
     /// Nothing to say beyond "taken".
     Done,
-    /// The node is known; the newest view is this, and the active one has this epoch.
-    Known(Arc<Routes>, Epoch),
+    /// The node is known.
+    Known {
+        /// The newest view.
+        newest: Arc<Routes>,
+        /// The epoch of the active one.
+        active: Epoch,
+        /// Whether this heartbeat has extended its sender's lease (L1). Decided here and nowhere else: who
+        /// is told so must be one whose lease is waited for.
+        lease: bool,
+    },
     /// The manager does not know this incarnation: register.
     Unknown,
     /// Another live node has this name or this address. Final.
@@ -119,7 +130,7 @@ pub enum Answer {
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Make [`Membership::state`] durable. What follows must not be seen before.
+    /// Make [`Membership::state`], as it is now or later, durable. What follows must not be seen before.
     Save,
     /// Give this view to clients from now on.
     Publish(Arc<Routes>),
@@ -127,6 +138,8 @@ pub enum Effect {
     Push(Incarnation, Arc<Routes>, Epoch),
     /// Tell the operator.
     Say(String),
+    /// Tell the operator who accepted a loss that it is done: how many arcs had no live replica.
+    LossAccepted(usize),
 }
 
 impl PartialEq for Routes {
@@ -142,7 +155,7 @@ impl Eq for Routes {}
 pub struct Saved {
     /// The view that clients use.
     pub active: View,
-    /// The one that has been made and is not active yet.
+    /// The one that has been made. It may be active already: that is saved afterwards.
     pub coming: Option<View>,
 }
 
@@ -172,6 +185,9 @@ pub struct Membership {
     settings: Settings,
     active: Arc<Routes>,
     coming: Option<Arc<Routes>>,
+    /// The oldest view under which nodes are told of a lease: the active one. After a restart it is the
+    /// newest, which may have been active before, for all that was saved says (L1, RULES-WHY F3).
+    floor: Epoch,
     nodes: BTreeMap<Incarnation, Node>,
     last_step: Millis,
     accept_loss: bool,
@@ -194,6 +210,7 @@ impl Membership {
         }
         Membership {
             settings,
+            floor: saved.coming.as_ref().unwrap_or(&saved.active).epoch,
             active: Arc::new(Routes::new(saved.active)),
             coming: saved.coming.map(|v| Arc::new(Routes::new(v))),
             nodes,
@@ -258,7 +275,7 @@ impl Membership {
         self.forget(now);
         // The view may have moved on while the event was worked through.
         let answer = match answer {
-            Answer::Known(..) => Answer::Known(self.newest().clone(), self.active.epoch()),
+            Answer::Known { lease, .. } => self.known(lease),
             other => other,
         };
         (answer, effects)
@@ -301,18 +318,22 @@ impl Membership {
             node.extended = now;
             node.connected = true;
             node.gone = false;
-            return Answer::Known(self.active.clone(), self.active.epoch());
+            return self.known(false);
         }
         if self.nodes.len() >= MAX_MEMBERS {
             return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
         }
         effects.push(Effect::Say(format!("{} registered at {}", who.id, who.address)));
         self.nodes.insert(who.incarnation, Node::new(who, now));
-        Answer::Known(self.active.clone(), self.active.epoch())
+        self.known(false)
+    }
+
+    fn known(&self, lease: bool) -> Answer {
+        Answer::Known { newest: self.newest().clone(), active: self.active.epoch(), lease }
     }
 
     fn heartbeat(&mut self, now: Millis, incarnation: Incarnation, report: Report) -> Answer {
-        let (newest, active) = (self.newest().clone(), self.active.epoch());
+        let (newest, active, floor) = (self.newest().clone(), self.active.epoch(), self.floor);
         let is_member = self.members().contains(&incarnation);
         if !is_member {
             self.retire_predecessors(incarnation);
@@ -321,13 +342,18 @@ impl Membership {
             None => Answer::Unknown,
             Some(node) => {
                 node.heard = now;
-                if !is_member || lease::extends(newest.view(), active, incarnation, report.epoch) {
+                let extends =
+                    |floor| lease::extends(newest.view(), floor, incarnation, report.epoch);
+                // Whoever is in the active view is waited for, even where it is told of no lease (after a
+                // restart): it is there, and may be the last that holds something.
+                if !is_member || extends(active) {
                     node.extended = now;
                 }
+                let lease = extends(floor);
                 node.connected = true;
                 node.report = report;
                 node.is_unheard = false;
-                Answer::Known(newest, active)
+                self.known(lease)
             }
         }
     }
@@ -363,7 +389,9 @@ impl Membership {
     /// where that is everyone, the next to register begins an empty cluster.
     fn accept_loss(&mut self, now: Millis, effects: &mut Vec<Effect>) -> Answer {
         let before = self.newest().epoch();
-        if plan::losses(self, now).0 == 0 {
+        let (lost, _) = plan::losses(self, now);
+        if lost == 0 {
+            effects.push(Effect::LossAccepted(0));
             return Answer::Done;
         }
         if self.coming.is_none() {
@@ -378,6 +406,7 @@ impl Membership {
         if self.newest().epoch() == before && self.nodes.values().any(|node| !node.gone) {
             return Answer::Wait("a view is being made".into());
         }
+        effects.push(Effect::LossAccepted(lost));
         Answer::Done
     }
 
@@ -390,9 +419,12 @@ impl Membership {
                 }
                 self.active = coming;
                 self.coming = None;
-                effects.push(Effect::Save);
+                self.floor = self.active.epoch();
+                // Saved last: it may be used before its being active is on disk, since a manager that
+                // restarts from (old, new) begins by having the new one acknowledged again (F18).
                 effects.push(Effect::Publish(self.active.clone()));
                 self.push_to_all(std::slice::from_ref(&self.active), effects);
+                effects.push(Effect::Save);
                 continue;
             }
             let Some(plan) = plan::next_view(self, now) else {

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::ids::Address;
-use cluster::lease;
 use cluster::membership::{Answer, Event, Newcomer, Report};
 use crossbeam_channel::Receiver;
 use log::{debug, info, warn};
@@ -116,12 +115,11 @@ fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
     let report = Report { epoch, synced: beat.synced, keys: beat.keys, bytes: beat.bytes };
     let answer = handle.event(Event::Heartbeat(from, report));
     let mut out = Vec::new();
-    let Some(Answer::Known(newest, active)) = answer else {
+    let Some(Answer::Known { newest, active, lease }) = answer else {
         HeartbeatAck { sequence, known: false, lease: false, active: epoch }.write(&mut out);
         let _ = outbound.try_send(Arc::new(out));
         return;
     };
-    let lease = lease::extends(newest.view(), active, from, epoch);
     HeartbeatAck { sequence, known: true, lease, active }.write(&mut out);
     if newest.epoch() > epoch {
         handle.table(&newest, active).write(&mut out);

@@ -44,6 +44,8 @@ pub enum Event {
     ManagerStart,
     /// The manager looks at the time.
     ManagerTick(Pid),
+    /// What the manager is saving gets to its disk.
+    ManagerSaved(Pid),
     /// The manager tries a node's port.
     Probe(Pid, Incarnation, usize),
     /// A node is started.
@@ -382,7 +384,7 @@ impl World {
     /// Who listens at an address.
     pub fn listener(&self, party: Party) -> Option<Pid> {
         match party {
-            Party::Manager => self.manager.membership.as_ref().map(|_| self.manager.pid),
+            Party::Manager => self.manager.gate.as_ref().map(|_| self.manager.pid),
             Party::Node(slot) => self.slots[slot].process.as_ref().map(|p| p.pid),
             Party::Client(_) => None,
         }
@@ -410,7 +412,9 @@ impl World {
     /// Until when whoever an event concerns is stopped.
     fn stopped_until(&self, event: &Event) -> Micros {
         let party = match event {
-            Event::ManagerTick(pid) | Event::Probe(pid, ..) => (Party::Manager, *pid),
+            Event::ManagerTick(pid) | Event::ManagerSaved(pid) | Event::Probe(pid, ..) => {
+                (Party::Manager, *pid)
+            }
             Event::NodeConnect(pid)
             | Event::NodeDeaf(pid, _)
             | Event::NodeBeat(pid, ..)
@@ -439,11 +443,12 @@ impl World {
             Event::Pump(link, dir) => self.pump(link, dir),
             Event::Ghost(slot, frame) => self.node_frame(slot, None, frame),
             Event::ManagerStart => {
-                if self.manager.membership.is_none() {
+                if self.manager.gate.is_none() {
                     self.start_manager();
                 }
             }
             Event::ManagerTick(pid) => self.manager_tick(pid),
+            Event::ManagerSaved(pid) => self.manager_saved(pid),
             Event::Probe(pid, node, tries) => self.manager_probe(pid, node, tries),
             Event::NodeStart(slot) => {
                 if self.slots[slot].process.is_none() {
