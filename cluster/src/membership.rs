@@ -35,6 +35,7 @@ pub mod plan;
 
 pub use gate::Gate;
 pub use health::Health;
+use plan::Change;
 
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;
@@ -55,6 +56,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How old a member's last word may be where a planned change begins (L4), in milliseconds: a tenth of
+    /// a second, during which hardly anybody dies, and far less than an interval in any case.
+    pub fn answer_ms(&self) -> Millis {
+        (self.heartbeat_ms / 4).clamp(1, 100)
+    }
+
     /// How long a silent node counts as alive, in milliseconds.
     pub fn lease_ms(&self) -> Millis {
         self.heartbeat_ms * Millis::from(self.missed)
@@ -136,6 +143,8 @@ pub enum Effect {
     Publish(Arc<Routes>),
     /// Send the view to a node, with the epoch of the active one.
     Push(Incarnation, Arc<Routes>, Epoch),
+    /// Ask a node for a heartbeat now. Waits for no save.
+    Probe(Incarnation),
     /// Tell the operator.
     Say(String),
     /// Tell the operator who accepted a loss that it is done: how many arcs had no live replica.
@@ -189,6 +198,8 @@ pub struct Membership {
     /// newest, which may have been active before, for all that was saved says (L1, RULES-WHY F3).
     floor: Epoch,
     nodes: BTreeMap<Incarnation, Node>,
+    /// When nodes were last asked for a word.
+    probed: Option<Millis>,
     last_step: Millis,
     accept_loss: bool,
 }
@@ -214,6 +225,7 @@ impl Membership {
             active: Arc::new(Routes::new(saved.active)),
             coming: saved.coming.map(|v| Arc::new(Routes::new(v))),
             nodes,
+            probed: None,
             last_step: now,
             accept_loss: false,
         }
@@ -427,7 +439,12 @@ impl Membership {
                 effects.push(Effect::Save);
                 continue;
             }
-            let Some(plan) = plan::next_view(self, now) else {
+            let plan = plan::repair(self, now).or_else(|| {
+                let change = plan::change(self, now)?;
+                self.have_answered(now, change, effects)
+                    .then(|| plan::planned(self, now, change))?
+            });
+            let Some(plan) = plan else {
                 return;
             };
             let made = Arc::new(Routes::new(plan.view));
@@ -437,6 +454,31 @@ impl Membership {
             self.coming = Some(made.clone());
             self.push_to_all(&[made, before], effects);
         }
+    }
+
+    /// L4: whether all whom a planned change would wait for have just been heard of; those who have not
+    /// are asked. One that has died unnoticed would hold up every write until its lease is over (RULES-WHY
+    /// F15). One that does not answer holds up planned changes only, and not for ever: when it is out it is
+    /// dropped, or not waited for.
+    fn have_answered(&mut self, now: Millis, change: Change, effects: &mut Vec<Effect>) -> bool {
+        let within = self.settings.answer_ms();
+        let members = self.members();
+        let joiners: Vec<Incarnation> = match change {
+            Change::Switch => Vec::new(),
+            Change::Join => self.waiting(now).map(|who| who.incarnation).collect(),
+        };
+        let silent: Vec<Incarnation> = members
+            .into_iter()
+            .chain(joiners)
+            .filter(|i| !self.is_out(*i, now))
+            .filter(|i| now.saturating_sub(self.nodes[i].heard) > within)
+            .collect();
+        // A round trip may take as long as it likes; but not everyone is asked at every event.
+        if !silent.is_empty() && self.probed.is_none_or(|last| now - last >= within.div_ceil(2)) {
+            self.probed = Some(now);
+            effects.extend(silent.iter().copied().map(Effect::Probe));
+        }
+        silent.is_empty()
     }
 
     /// Pushes the newest view to the connected members of `views`, each once.

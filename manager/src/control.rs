@@ -23,7 +23,7 @@ use crate::monitor::{Handle, Outbound};
 
 /// How long the port of a node whose connection ended may take to answer. A host that is there
 /// refuses or accepts at once.
-const PROBE: Duration = Duration::from_millis(200);
+const PORT_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Pauses between tries of that port: the kernel closes a dead process's sockets one after the other,
 /// so its listener may outlive its connections by a moment.
@@ -137,7 +137,7 @@ pub fn look_for(handle: Handle, members: Vec<Newcomer>) -> io::Result<()> {
     if members.is_empty() {
         return Ok(());
     }
-    logging::spawn("manager probe".into(), move || {
+    logging::spawn("manager ports".into(), move || {
         for member in members.iter().filter(|member| is_gone(&member.address)) {
             // Of a node that has registered meanwhile this is not believed.
             handle.event(Event::Gone(member.incarnation));
@@ -159,7 +159,7 @@ fn is_refused(address: &Address) -> bool {
     let Ok(candidates) = (address.host(), address.port()).to_socket_addrs() else { return false };
     let mut refused = false;
     for candidate in candidates {
-        match TcpStream::connect_timeout(&candidate, PROBE) {
+        match TcpStream::connect_timeout(&candidate, PORT_TIMEOUT) {
             Ok(_) => return false,
             Err(error) => refused |= error.kind() == ErrorKind::ConnectionRefused,
         }

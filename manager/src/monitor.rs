@@ -27,7 +27,7 @@ use log::{error, info, warn};
 use net_common::clock;
 use net_common::logging;
 use net_common::message::Message;
-use net_common::message::control::{NodeStatus, Status, TablePush};
+use net_common::message::control::{NodeStatus, Probe, Status, TablePush};
 use parking_lot::RwLock;
 
 use crate::StartError;
@@ -284,7 +284,11 @@ impl Owner {
                 let _ = answer.send(said);
             }
             Request::Attach(node, number, outbound) => {
-                self.links.insert(node, Link { number, outbound });
+                // A manager that was stopped may read the registration of an older connection last. Were it
+                // to count, the node would get no views and no probes when that connection's end is read.
+                if self.links.get(&node).is_none_or(|link| link.number < number) {
+                    self.links.insert(node, Link { number, outbound });
+                }
             }
             Request::Detach(node, number) => self.detach(node, number),
             Request::Status(answer) => {
@@ -339,6 +343,7 @@ impl Owner {
                 Effect::Save => _ = self.saver.states.send(self.gate.membership().state()),
                 Effect::Publish(routes) => *self.published.write() = routes,
                 Effect::Push(node, routes, active) => self.push(node, &routes, active),
+                Effect::Probe(node) => self.probe(node),
                 Effect::Say(what) => info!("{what}"),
                 Effect::LossAccepted(arcs) => {
                     if let Some(asker) = self.askers.pop_front() {
@@ -364,6 +369,15 @@ impl Owner {
             if link.outbound.try_send(Arc::new(frame)).is_err() {
                 warn!("{node} takes no views; its next heartbeat gets it");
             }
+        }
+    }
+
+    fn probe(&self, node: Incarnation) {
+        if let Some(link) = self.links.get(&node) {
+            let mut frame = Vec::new();
+            Probe.write(&mut frame);
+            // Where it does not fit the node does not read, and will not answer the next one either.
+            let _ = link.outbound.try_send(Arc::new(frame));
         }
     }
 

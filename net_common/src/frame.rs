@@ -85,11 +85,13 @@ pub enum Kind {
     AuthOk = 28,
     /// Versions that every replica holds; there is no reply.
     Commit = 29,
+    /// The manager wants to hear from a node now.
+    Probe = 30,
 }
 
 impl Kind {
     /// All kinds, in order of their numbers, which have no gaps.
-    pub const ALL: [Kind; 29] = [
+    pub const ALL: [Kind; 30] = [
         Kind::ClientPut,
         Kind::ClientGet,
         Kind::PutOk,
@@ -119,6 +121,7 @@ impl Kind {
         Kind::AuthProof,
         Kind::AuthOk,
         Kind::Commit,
+        Kind::Probe,
     ];
 
     /// The kind with this number on the wire.

@@ -72,8 +72,10 @@ impl Gate {
             _ => None,
         };
         let (answer, effects) = self.membership.step(now, event);
+        let (probes, effects): (Vec<_>, Vec<_>) =
+            effects.into_iter().partition(|effect| matches!(effect, Effect::Probe(_)));
         self.waiting.extend(effects);
-        let effects = self.pass();
+        let effects = probes.into_iter().chain(self.pass()).collect();
         let answer = match answer {
             Answer::Known { lease, .. } => {
                 let (newest, active) = self.shown.clone();

@@ -345,22 +345,24 @@ impl World {
         }
     }
 
-    /// All faults end.
-    pub fn calm(&mut self) {
+    /// All faults end, and no new ones begin. Whoever is stopped goes on in its time, since what has come for
+    /// it meanwhile comes up only then. Returns when the last of them does.
+    pub fn calm(&mut self) -> Micros {
         self.say(|_| "no more faults".into());
         self.is_calm = true;
         self.cuts.clear();
-        self.manager.paused_until = 0;
+        let mut until = self.now.max(self.manager.paused_until);
         if self.manager.gate.is_none() {
             self.start_manager();
         }
         for slot in 0..self.slots.len() {
             match &mut self.slots[slot].process {
-                Some(process) => process.paused_until = 0,
+                Some(process) => until = until.max(process.paused_until),
                 None if self.rng.chance(500) => self.start_node(slot),
                 None => {}
             }
         }
+        until
     }
 
     /// Why the cluster is not whole, if it is not.

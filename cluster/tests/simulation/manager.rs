@@ -79,7 +79,7 @@ impl World {
         manager.gate = Some(gate);
         self.say(|w| format!("manager starts from view {}", w.manager.disk.active.epoch));
         for member in members {
-            self.after(TRIES[0], Event::Probe(pid, member, 0));
+            self.after(TRIES[0], Event::TryPort(pid, member, 0));
         }
         self.after(2_000, Event::ManagerTick(pid));
     }
@@ -152,6 +152,12 @@ impl World {
                         self.send(link, Dir::Down, Frame::Table(routes, active, clock));
                     }
                 }
+                Effect::Probe(node) => {
+                    if let Some(&link) = self.manager.links.get(&node) {
+                        self.counts.probes += 1;
+                        self.send(link, Dir::Down, Frame::Probe);
+                    }
+                }
                 Effect::Say(what) => self.say(|_| format!("manager: {what}")),
                 Effect::LossAccepted(_) => {}
             }
@@ -171,7 +177,7 @@ impl World {
     }
 
     /// The manager tries the port of a node.
-    pub fn manager_probe(&mut self, pid: Pid, node: Incarnation, tries: usize) {
+    pub fn manager_tries_port(&mut self, pid: Pid, node: Incarnation, tries: usize) {
         if self.manager.pid != pid || self.manager.gate.is_none() {
             return;
         }
@@ -181,7 +187,7 @@ impl World {
         if !is_cut && self.listener(party).is_none() {
             self.manager_step(Happening::Gone(node));
         } else if let Some(pause) = TRIES.get(tries + 1) {
-            self.after(*pause, Event::Probe(pid, node, tries + 1));
+            self.after(*pause, Event::TryPort(pid, node, tries + 1));
         }
     }
 
@@ -200,7 +206,10 @@ impl World {
                     Some(Answer::Known { newest, active, .. }) => {
                         let clock = self.manager_clock();
                         self.send(link, Dir::Down, Frame::Table(newest, active, clock));
-                        self.manager.links.insert(node, link);
+                        // An older connection's registration may come last (a manager that was stopped
+                        // reads them in any order).
+                        let known = self.manager.links.entry(node).or_insert(link);
+                        *known = link.max(*known);
                     }
                     Some(_) => self.send(link, Dir::Down, Frame::NotNow),
                     None => {}
@@ -215,7 +224,7 @@ impl World {
                 self.manager.links.remove(&node);
                 if self.manager_step(Happening::Disconnected(node)).is_some() {
                     let pid = self.manager.pid;
-                    self.after(TRIES[0], Event::Probe(pid, node, 0));
+                    self.after(TRIES[0], Event::TryPort(pid, node, 0));
                 }
             }
             other => unreachable!("{other:?} is nothing for a manager"),

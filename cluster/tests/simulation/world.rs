@@ -47,7 +47,7 @@ pub enum Event {
     /// What the manager is saving gets to its disk.
     ManagerSaved(Pid),
     /// The manager tries a node's port.
-    Probe(Pid, Incarnation, usize),
+    TryPort(Pid, Incarnation, usize),
     /// A node is started.
     NodeStart(usize),
     /// A node dials the manager.
@@ -138,6 +138,8 @@ pub struct Counts {
     pub joins: u64,
     /// Records that nodes set out to finish.
     pub finishes: u64,
+    /// Nodes asked for a heartbeat.
+    pub probes: u64,
 }
 
 impl Counts {
@@ -153,6 +155,7 @@ impl Counts {
             abandoned,
             joins,
             finishes,
+            probes,
             ..
         } = other;
         self.steps += steps;
@@ -171,6 +174,7 @@ impl Counts {
         self.abandoned += abandoned;
         self.joins += joins;
         self.finishes += finishes;
+        self.probes += probes;
     }
 }
 
@@ -412,7 +416,7 @@ impl World {
     /// Until when whoever an event concerns is stopped.
     fn stopped_until(&self, event: &Event) -> Micros {
         let party = match event {
-            Event::ManagerTick(pid) | Event::ManagerSaved(pid) | Event::Probe(pid, ..) => {
+            Event::ManagerTick(pid) | Event::ManagerSaved(pid) | Event::TryPort(pid, ..) => {
                 (Party::Manager, *pid)
             }
             Event::NodeConnect(pid)
@@ -449,7 +453,7 @@ impl World {
             }
             Event::ManagerTick(pid) => self.manager_tick(pid),
             Event::ManagerSaved(pid) => self.manager_saved(pid),
-            Event::Probe(pid, node, tries) => self.manager_probe(pid, node, tries),
+            Event::TryPort(pid, node, tries) => self.manager_tries_port(pid, node, tries),
             Event::NodeStart(slot) => {
                 if self.slots[slot].process.is_none() {
                     self.start_node(slot);
@@ -476,8 +480,7 @@ impl World {
                 }
             }
             Event::Calm => {
-                self.calm();
-                self.calm_at = self.now;
+                self.calm_at = self.calm();
                 self.after(10_000, Event::Look);
             }
             Event::Look => self.look(),
@@ -486,7 +489,7 @@ impl World {
 
     /// Looks how far the end has come: whole again, then every key read once, then checked.
     fn look(&mut self) {
-        if self.now - self.calm_at > HEALS_WITHIN {
+        if self.now > self.calm_at + HEALS_WITHIN {
             let health = self.unhealed().unwrap_or_else(|| "operations do not end".into());
             return self.fail(format!("does not heal: {health}"));
         }

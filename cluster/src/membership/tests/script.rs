@@ -77,8 +77,17 @@ impl Script {
         let sim = self.sim.as_ref().expect("there was an event");
         let mut pushed = String::new();
         for effect in &effects {
+            if let Effect::Probe(to) = effect {
+                if !pushed.starts_with("probe:") {
+                    flush(&mut out, &mut pushed);
+                    pushed = "probe:".into();
+                }
+                _ = write!(pushed, " {}", sim.label(*to));
+                continue;
+            }
             if let Effect::Push(to, routes, active) = effect {
-                if pushed.is_empty() {
+                if !pushed.starts_with("push ") {
+                    flush(&mut out, &mut pushed);
                     pushed = format!("push {}, active is {active}:", routes.epoch());
                 }
                 _ = write!(pushed, " {}", sim.label(*to));
@@ -90,7 +99,7 @@ impl Script {
                 Effect::Publish(routes) => writeln!(out, "publish {}", routes.epoch()),
                 Effect::Say(what) => writeln!(out, "say {what}"),
                 Effect::LossAccepted(arcs) => writeln!(out, "loss accepted: {arcs} arcs"),
-                Effect::Push(..) => Ok(()),
+                Effect::Push(..) | Effect::Probe(_) => Ok(()),
             };
         }
         flush(&mut out, &mut pushed);

@@ -248,6 +248,7 @@ impl Sim {
 
     /// Does what is to be done; what may be done once something is saved is added.
     fn carry_out(&mut self, effects: &mut Vec<Effect>) {
+        let mut probed = Vec::new();
         let mut at = 0;
         while at < effects.len() {
             match &effects[at] {
@@ -277,6 +278,7 @@ impl Sim {
                         node.offer(routes.clone());
                     }
                 }
+                Effect::Probe(to) => probed.push(*to),
                 Effect::Say(_) | Effect::LossAccepted(_) => {}
             }
             at += 1;
@@ -289,6 +291,15 @@ impl Sim {
         assert!(self.durable.active.epoch <= published && published <= self.durable_newest().epoch);
         self.check_holders();
         self.check_leases();
+        // Whoever is asked answers, if it can.
+        for to in probed {
+            let asked = self.nodes.iter().find(|(_, n)| n.who.incarnation == to);
+            let asked = asked.filter(|(_, n)| n.alive && !n.cut && n.registered);
+            if let Some(label) = asked.map(|(label, _)| label.clone()) {
+                let (_, more) = self.heartbeat(&label);
+                effects.extend(more);
+            }
+        }
     }
 
     fn durable_newest(&self) -> &View {
