@@ -260,6 +260,10 @@ impl Runner for Script {
                         "fetch" => sim.fetch(&label),
                         _ => {}
                     }
+                    // What it says then is lost.
+                    if sim.nodes[&label].cut {
+                        continue;
+                    }
                     let told = sim.heartbeat(&label);
                     out += &self.told(&label, told);
                 }
