@@ -8,7 +8,8 @@
 //! covers them all.
 //!
 //! Invariants: a view is pushed, published or told in an answer only when it is durable, and a lease is told
-//! only to members of such a view; at most one save is under way; effects keep their order.
+//! only to members of such a view; at most one save is under way; effects keep their order, but
+//! for probes, which tell nothing and wait for nothing.
 //!
 //! What it does not do: it does not save, and it does not know how long that takes.
 
