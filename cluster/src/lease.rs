@@ -84,10 +84,11 @@ pub fn is_valid(until: Millis, now: Millis) -> bool {
 }
 
 /// The manager's side: whether a heartbeat extends its sender's lease. Only for an incarnation in the
-/// newest view that has adopted the active one: a member that has lapsed, and that a view went active
-/// without, must not serve under the view before (RULES-WHY F3).
-pub fn extends(newest: &View, active: Epoch, from: Incarnation, adopted: Epoch) -> bool {
-    (adopted >= active || is_on(Mutation::RegainAny))
+/// newest view that has adopted the active one, or after a restart one that may have been active (`floor`):
+/// a member that has lapsed, and that a view went active without, must not serve under the view before
+/// (RULES-WHY F3).
+pub fn extends(newest: &View, floor: Epoch, from: Incarnation, adopted: Epoch) -> bool {
+    (adopted >= floor || is_on(Mutation::RegainAny))
         && newest.members.iter().any(|m| m.incarnation == from)
 }
 

@@ -6,8 +6,9 @@
 //! * a node **registers** and waits outside until the view can take it in;
 //! * a **view is made** by [`plan`]: drop who is dead, or let newcomers begin to join, or switch a
 //!   finished change; one at a time (rule L3);
-//! * it is **saved before anyone sees it**, pushed to the members of both the old and the new view,
-//!   and becomes *active* once each of them has acknowledged it or is out;
+//! * it is **saved before anyone sees it** ([`Gate`] holds back what depends on that), pushed to the
+//!   members of both the old and the new view, and becomes *active* once each of them has acknowledged
+//!   it or is out; that is saved too, but nobody waits for it;
 //! * clients only ever get active views.
 //!
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
@@ -28,10 +29,13 @@ use crate::mutation::{Mutation, is_on};
 use crate::tenure::ArcSet;
 use crate::view::{Member, MemberState, Routes, View};
 
+mod gate;
 mod health;
 pub mod plan;
 
+pub use gate::Gate;
 pub use health::Health;
+use plan::Change;
 
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;
@@ -52,6 +56,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How old a member's last word may be where a planned change begins (L4), in milliseconds: a tenth of
+    /// a second, during which hardly anybody dies, and far less than an interval in any case.
+    pub fn answer_ms(&self) -> Millis {
+        (self.heartbeat_ms / 4).clamp(1, 100)
+    }
+
     /// How long a silent node counts as alive, in milliseconds.
     pub fn lease_ms(&self) -> Millis {
         self.heartbeat_ms * Millis::from(self.missed)
@@ -106,8 +116,16 @@ pub enum Event {
 pub enum Answer {
     /// Nothing to say beyond "taken".
     Done,
-    /// The node is known; the newest view is this, and the active one has this epoch.
-    Known(Arc<Routes>, Epoch),
+    /// The node is known.
+    Known {
+        /// The newest view.
+        newest: Arc<Routes>,
+        /// The epoch of the active one.
+        active: Epoch,
+        /// Whether this heartbeat has extended its sender's lease (L1). Decided here and nowhere else: who
+        /// is told so must be one whose lease is waited for.
+        lease: bool,
+    },
     /// The manager does not know this incarnation: register.
     Unknown,
     /// Another live node has this name or this address. Final.
@@ -119,14 +137,18 @@ pub enum Answer {
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Make [`Membership::state`] durable. What follows must not be seen before.
+    /// Make [`Membership::state`], as it is now or later, durable. What follows must not be seen before.
     Save,
     /// Give this view to clients from now on.
     Publish(Arc<Routes>),
     /// Send the view to a node, with the epoch of the active one.
     Push(Incarnation, Arc<Routes>, Epoch),
+    /// Ask a node for a heartbeat now. Waits for no save.
+    Probe(Incarnation),
     /// Tell the operator.
     Say(String),
+    /// Tell the operator who accepted a loss that it is done: how many arcs had no live replica.
+    LossAccepted(usize),
 }
 
 impl PartialEq for Routes {
@@ -142,7 +164,7 @@ impl Eq for Routes {}
 pub struct Saved {
     /// The view that clients use.
     pub active: View,
-    /// The one that has been made and is not active yet.
+    /// The one that has been made. It may be active already: that is saved afterwards.
     pub coming: Option<View>,
 }
 
@@ -172,7 +194,12 @@ pub struct Membership {
     settings: Settings,
     active: Arc<Routes>,
     coming: Option<Arc<Routes>>,
+    /// The oldest view under which nodes are told of a lease: the active one. After a restart it is the
+    /// newest, which may have been active before, for all that was saved says (L1, RULES-WHY F3).
+    floor: Epoch,
     nodes: BTreeMap<Incarnation, Node>,
+    /// When nodes were last asked for a word.
+    probed: Option<Millis>,
     last_step: Millis,
     accept_loss: bool,
 }
@@ -194,9 +221,11 @@ impl Membership {
         }
         Membership {
             settings,
+            floor: saved.coming.as_ref().unwrap_or(&saved.active).epoch,
             active: Arc::new(Routes::new(saved.active)),
             coming: saved.coming.map(|v| Arc::new(Routes::new(v))),
             nodes,
+            probed: None,
             last_step: now,
             accept_loss: false,
         }
@@ -258,7 +287,7 @@ impl Membership {
         self.forget(now);
         // The view may have moved on while the event was worked through.
         let answer = match answer {
-            Answer::Known(..) => Answer::Known(self.newest().clone(), self.active.epoch()),
+            Answer::Known { lease, .. } => self.known(lease),
             other => other,
         };
         (answer, effects)
@@ -301,18 +330,22 @@ impl Membership {
             node.extended = now;
             node.connected = true;
             node.gone = false;
-            return Answer::Known(self.active.clone(), self.active.epoch());
+            return self.known(false);
         }
         if self.nodes.len() >= MAX_MEMBERS {
             return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
         }
         effects.push(Effect::Say(format!("{} registered at {}", who.id, who.address)));
         self.nodes.insert(who.incarnation, Node::new(who, now));
-        Answer::Known(self.active.clone(), self.active.epoch())
+        self.known(false)
+    }
+
+    fn known(&self, lease: bool) -> Answer {
+        Answer::Known { newest: self.newest().clone(), active: self.active.epoch(), lease }
     }
 
     fn heartbeat(&mut self, now: Millis, incarnation: Incarnation, report: Report) -> Answer {
-        let (newest, active) = (self.newest().clone(), self.active.epoch());
+        let (newest, active, floor) = (self.newest().clone(), self.active.epoch(), self.floor);
         let is_member = self.members().contains(&incarnation);
         if !is_member {
             self.retire_predecessors(incarnation);
@@ -321,13 +354,18 @@ impl Membership {
             None => Answer::Unknown,
             Some(node) => {
                 node.heard = now;
-                if !is_member || lease::extends(newest.view(), active, incarnation, report.epoch) {
+                let extends =
+                    |floor| lease::extends(newest.view(), floor, incarnation, report.epoch);
+                // Whoever is in the active view is waited for, even where it is told of no lease (after a
+                // restart): it is there, and may be the last that holds something.
+                if !is_member || extends(active) {
                     node.extended = now;
                 }
+                let lease = extends(floor);
                 node.connected = true;
                 node.report = report;
                 node.is_unheard = false;
-                Answer::Known(newest, active)
+                self.known(lease)
             }
         }
     }
@@ -363,7 +401,9 @@ impl Membership {
     /// where that is everyone, the next to register begins an empty cluster.
     fn accept_loss(&mut self, now: Millis, effects: &mut Vec<Effect>) -> Answer {
         let before = self.newest().epoch();
-        if plan::losses(self, now).0 == 0 {
+        let (lost, _) = plan::losses(self, now);
+        if lost == 0 {
+            effects.push(Effect::LossAccepted(0));
             return Answer::Done;
         }
         if self.coming.is_none() {
@@ -378,6 +418,7 @@ impl Membership {
         if self.newest().epoch() == before && self.nodes.values().any(|node| !node.gone) {
             return Answer::Wait("a view is being made".into());
         }
+        effects.push(Effect::LossAccepted(lost));
         Answer::Done
     }
 
@@ -390,12 +431,20 @@ impl Membership {
                 }
                 self.active = coming;
                 self.coming = None;
-                effects.push(Effect::Save);
+                self.floor = self.active.epoch();
+                // Saved last: it may be used before its being active is on disk, since a manager that
+                // restarts from (old, new) begins by having the new one acknowledged again (F18).
                 effects.push(Effect::Publish(self.active.clone()));
                 self.push_to_all(std::slice::from_ref(&self.active), effects);
+                effects.push(Effect::Save);
                 continue;
             }
-            let Some(plan) = plan::next_view(self, now) else {
+            let plan = plan::repair(self, now).or_else(|| {
+                let change = plan::change(self, now)?;
+                self.have_answered(now, change, effects)
+                    .then(|| plan::planned(self, now, change))?
+            });
+            let Some(plan) = plan else {
                 return;
             };
             let made = Arc::new(Routes::new(plan.view));
@@ -405,6 +454,31 @@ impl Membership {
             self.coming = Some(made.clone());
             self.push_to_all(&[made, before], effects);
         }
+    }
+
+    /// L4: whether all whom a planned change would wait for have just been heard of; those who have not
+    /// are asked. One that has died unnoticed would hold up every write until its lease is over (RULES-WHY
+    /// F15). One that does not answer holds up planned changes only, and not for ever: when it is out it is
+    /// dropped, or not waited for.
+    fn have_answered(&mut self, now: Millis, change: Change, effects: &mut Vec<Effect>) -> bool {
+        let within = self.settings.answer_ms();
+        let members = self.members();
+        let joiners: Vec<Incarnation> = match change {
+            Change::Switch => Vec::new(),
+            Change::Join => self.waiting(now).map(|who| who.incarnation).collect(),
+        };
+        let silent: Vec<Incarnation> = members
+            .into_iter()
+            .chain(joiners)
+            .filter(|i| !self.is_out(*i, now))
+            .filter(|i| now.saturating_sub(self.nodes[i].heard) > within)
+            .collect();
+        // A round trip may take as long as it likes; but not everyone is asked at every event.
+        if !silent.is_empty() && self.probed.is_none_or(|last| now - last >= within.div_ceil(2)) {
+            self.probed = Some(now);
+            effects.extend(silent.iter().copied().map(Effect::Probe));
+        }
+        silent.is_empty()
     }
 
     /// Pushes the newest view to the connected members of `views`, each once.

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::ids::Address;
-use cluster::lease;
 use cluster::membership::{Answer, Event, Newcomer, Report};
 use crossbeam_channel::Receiver;
 use log::{debug, info, warn};
@@ -24,7 +23,7 @@ use crate::monitor::{Handle, Outbound};
 
 /// How long the port of a node whose connection ended may take to answer. A host that is there
 /// refuses or accepts at once.
-const PROBE: Duration = Duration::from_millis(200);
+const PORT_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Pauses between tries of that port: the kernel closes a dead process's sockets one after the other,
 /// so its listener may outlive its connections by a moment.
@@ -116,12 +115,11 @@ fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
     let report = Report { epoch, synced: beat.synced, keys: beat.keys, bytes: beat.bytes };
     let answer = handle.event(Event::Heartbeat(from, report));
     let mut out = Vec::new();
-    let Some(Answer::Known(newest, active)) = answer else {
+    let Some(Answer::Known { newest, active, lease }) = answer else {
         HeartbeatAck { sequence, known: false, lease: false, active: epoch }.write(&mut out);
         let _ = outbound.try_send(Arc::new(out));
         return;
     };
-    let lease = lease::extends(newest.view(), active, from, epoch);
     HeartbeatAck { sequence, known: true, lease, active }.write(&mut out);
     if newest.epoch() > epoch {
         handle.table(&newest, active).write(&mut out);
@@ -139,7 +137,7 @@ pub fn look_for(handle: Handle, members: Vec<Newcomer>) -> io::Result<()> {
     if members.is_empty() {
         return Ok(());
     }
-    logging::spawn("manager probe".into(), move || {
+    logging::spawn("manager ports".into(), move || {
         for member in members.iter().filter(|member| is_gone(&member.address)) {
             // Of a node that has registered meanwhile this is not believed.
             handle.event(Event::Gone(member.incarnation));
@@ -161,7 +159,7 @@ fn is_refused(address: &Address) -> bool {
     let Ok(candidates) = (address.host(), address.port()).to_socket_addrs() else { return false };
     let mut refused = false;
     for candidate in candidates {
-        match TcpStream::connect_timeout(&candidate, PROBE) {
+        match TcpStream::connect_timeout(&candidate, PORT_TIMEOUT) {
             Ok(_) => return false,
             Err(error) => refused |= error.kind() == ErrorKind::ConnectionRefused,
         }

@@ -5,26 +5,29 @@
 //! heartbeats which do not come are noticed. Nobody else touches the state; clients read the published
 //! view without going through it.
 //!
-//! When saving fails (a full disk) nothing that depends on it is done: the effects wait, saving is
-//! tried again at every tick, and nodes keep their leases under the views that were saved.
+//! A second thread saves, since a busy disk may take a second to do so: the owner hands it the state, goes
+//! on answering heartbeats, and does what depends on the save when it hears that it is done
+//! ([`Gate`] holds that back). When saving fails (a full disk) it is tried again at every tick; meanwhile
+//! nodes keep their leases under the views that were saved.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cluster::ids::{ClusterId, Epoch, Incarnation};
-use cluster::membership::{Answer, Effect, Event, Health, Membership, Saved, Settings};
+use cluster::membership::{Answer, Effect, Event, Gate, Saved, Settings};
 use cluster::version::clock_at;
 use cluster::view::{Routes, View};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use fxhash::FxHashMap;
 use log::{error, info, warn};
 use net_common::clock;
 use net_common::logging;
 use net_common::message::Message;
-use net_common::message::control::{NodeStatus, Status, TablePush};
+use net_common::message::control::{NodeStatus, Probe, Status, TablePush};
 use parking_lot::RwLock;
 
 use crate::StartError;
@@ -85,17 +88,16 @@ impl Monitor {
             }
             None => Saved { active: unborn(settings)?, coming: None },
         };
-        let membership = Membership::new(settings, saved, clock::boot_ms());
-        let members: Vec<_> = membership.nodes().map(|node| node.who.clone()).collect();
+        let gate = Gate::new(settings, saved, clock::boot_ms());
+        let members: Vec<_> = gate.membership().nodes().map(|node| node.who.clone()).collect();
         let (requests, queue) = bounded(QUEUE);
-        let published = Arc::new(RwLock::new(membership.active().clone()));
+        let published = Arc::new(RwLock::new(gate.membership().active().clone()));
         let handle = Handle { requests, published: published.clone(), settings };
         let owner = Owner {
-            shown: (membership.newest().clone(), membership.active().epoch()),
-            membership,
-            file,
+            gate,
+            saver: Saver::start(file)?,
             published,
-            waiting: VecDeque::new(),
+            askers: VecDeque::new(),
             links: FxHashMap::default(),
             complained: None,
         };
@@ -196,14 +198,49 @@ struct Link {
     outbound: Outbound,
 }
 
+/// The thread that saves, one state after the other.
+struct Saver {
+    /// At most one state is on its way, and when stopping a last one behind it: sending never waits.
+    states: Sender<Saved>,
+    done: Receiver<Result<(), StateError>>,
+    thread: JoinHandle<()>,
+}
+
+impl Saver {
+    fn start(file: Option<StateFile>) -> io::Result<Saver> {
+        let (states, queue) = bounded::<Saved>(1);
+        // Room for the answers to both, so that it never waits for an owner that is stopping.
+        let (answer, done) = bounded(2);
+        let thread = logging::spawn("manager saver".into(), move || {
+            for state in queue {
+                let result = file.as_ref().map_or(Ok(()), |file| file.save(&state));
+                // Nobody listens any more when the manager is stopping.
+                let _ = answer.send(result);
+            }
+        })?;
+        Ok(Saver { states, done, thread })
+    }
+
+    /// Waits for what is under way, saves a last state after it if there is one, and ends the thread.
+    fn stop(self, last: Option<Saved>) {
+        if let Some(last) = last {
+            // It is gone only if it panicked, which has been reported.
+            let _ = self.states.send(last);
+        }
+        drop(self.states);
+        let _ = self.thread.join();
+        for error in self.done.try_iter().filter_map(Result::err) {
+            error!("{error}");
+        }
+    }
+}
+
 struct Owner {
-    membership: Membership,
-    file: Option<StateFile>,
+    gate: Gate,
+    saver: Saver,
     published: Arc<RwLock<Arc<Routes>>>,
-    /// Effects that wait for a save.
-    waiting: VecDeque<Effect>,
-    /// The newest view that was saved, and the epoch of the one that was active then.
-    shown: (Arc<Routes>, Epoch),
+    /// Who has accepted a loss and waits to hear that it is done.
+    askers: VecDeque<Sender<Result<usize, String>>>,
     /// The control connection of each node.
     links: FxHashMap<Incarnation, Link>,
     complained: Option<Instant>,
@@ -212,27 +249,22 @@ struct Owner {
 impl Owner {
     fn run(mut self, queue: &Receiver<Request>) {
         // Often enough that "out after three missed" is true to a tenth of a heartbeat.
-        let tick = Duration::from_millis((self.membership.settings().heartbeat_ms / 10).max(5));
+        let heartbeat = self.gate.membership().settings().heartbeat_ms;
+        let tick = Duration::from_millis((heartbeat / 10).max(5));
         let mut next_tick = Instant::now() + tick;
         loop {
-            match queue.recv_deadline(next_tick) {
-                Ok(Request::Event(event, answer)) => {
-                    let said = self.step(event);
-                    // The connection may have ended while its event waited.
-                    let _ = answer.send(said);
-                }
-                Ok(Request::Attach(node, number, outbound)) => {
-                    self.links.insert(node, Link { number, outbound });
-                }
-                Ok(Request::Detach(node, number)) => self.detach(node, number),
-                Ok(Request::Status(answer)) => {
-                    let _ = answer.send(self.status());
-                }
-                Ok(Request::AcceptLoss(answer)) => {
-                    let _ = answer.send(self.accept_loss());
-                }
-                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {}
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            select! {
+                recv(queue) -> request => match request {
+                    Ok(Request::Stop) | Err(_) => break,
+                    Ok(request) => self.take(request),
+                },
+                recv(self.saver.done) -> result => match result {
+                    Ok(result) => self.saved(result),
+                    // It panicked, which has been reported.
+                    Err(_) => break,
+                },
+                default(wait) => {}
             }
             // Heartbeats that wait in the queue are read before the clock may judge their senders.
             if Instant::now() >= next_tick && queue.is_empty() {
@@ -240,16 +272,40 @@ impl Owner {
                 next_tick = Instant::now() + tick;
             }
         }
+        let last = self.gate.has_unsaved().then(|| self.gate.membership().state());
+        self.saver.stop(last);
     }
 
-    fn accept_loss(&mut self) -> Result<usize, String> {
-        let lost = match self.membership.health(clock::boot_ms()) {
-            Health::Unavailable { arcs, .. } => arcs,
-            _ => 0,
-        };
-        match self.step(Event::AcceptLoss) {
-            Answer::Wait(why) => Err(why),
-            _ => Ok(lost),
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Event(event, answer) => {
+                let said = self.step(event);
+                // The connection may have ended while its event waited.
+                let _ = answer.send(said);
+            }
+            Request::Attach(node, number, outbound) => {
+                // A manager that was stopped may read the registration of an older connection last. Were it
+                // to count, the node would get no views and no probes when that connection's end is read.
+                if self.links.get(&node).is_none_or(|link| link.number < number) {
+                    self.links.insert(node, Link { number, outbound });
+                }
+            }
+            Request::Detach(node, number) => self.detach(node, number),
+            Request::Status(answer) => {
+                let _ = answer.send(self.status());
+            }
+            Request::AcceptLoss(answer) => self.accept_loss(answer),
+            Request::Stop => {}
+        }
+    }
+
+    /// The asker is answered when the loss is accepted for good, that is, when it is saved.
+    fn accept_loss(&mut self, asker: Sender<Result<usize, String>>) {
+        self.askers.push_back(asker);
+        if let Answer::Wait(why) = self.step(Event::AcceptLoss)
+            && let Some(asker) = self.askers.pop_back()
+        {
+            let _ = asker.send(Err(why));
         }
     }
 
@@ -262,41 +318,40 @@ impl Owner {
     }
 
     fn step(&mut self, event: Event) -> Answer {
-        let (answer, effects) = self.membership.step(clock::boot_ms(), event);
-        self.waiting.extend(effects);
-        self.carry_out();
-        if self.waiting.is_empty() {
-            self.shown = (self.membership.newest().clone(), self.membership.active().epoch());
-            return answer;
-        }
-        match answer {
-            // Views that are not saved yet must not be seen; leases go on under those that are.
-            Answer::Known(..) => Answer::Known(self.shown.0.clone(), self.shown.1),
-            answer => answer,
-        }
+        let (answer, effects) = self.gate.step(clock::boot_ms(), event);
+        self.carry_out(effects);
+        answer
     }
 
-    fn carry_out(&mut self) {
-        while let Some(effect) = self.waiting.pop_front() {
-            match effect {
-                Effect::Save => {
-                    if let Err(error) = self.save() {
-                        self.complain(&error);
-                        self.waiting.push_front(Effect::Save);
-                        return;
-                    }
-                }
-                Effect::Publish(routes) => *self.published.write() = routes,
-                Effect::Push(node, routes, active) => self.push(node, &routes, active),
-                Effect::Say(what) => info!("{what}"),
+    fn saved(&mut self, result: Result<(), StateError>) {
+        match result {
+            Ok(()) => {
+                let effects = self.gate.saved();
+                self.carry_out(effects);
+            }
+            Err(error) => {
+                self.gate.not_saved();
+                self.complain(&error);
             }
         }
     }
 
-    fn save(&self) -> Result<(), StateError> {
-        match &self.file {
-            Some(file) => file.save(&self.membership.state()),
-            None => Ok(()),
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                // If the saver has panicked its channel of results has ended too, and so does the owner.
+                Effect::Save => _ = self.saver.states.send(self.gate.membership().state()),
+                Effect::Publish(routes) => *self.published.write() = routes,
+                Effect::Push(node, routes, active) => self.push(node, &routes, active),
+                Effect::Probe(node) => self.probe(node),
+                Effect::Say(what) => info!("{what}"),
+                Effect::LossAccepted(arcs) => {
+                    if let Some(asker) = self.askers.pop_front() {
+                        // The connection may have ended meanwhile.
+                        let _ = asker.send(Ok(arcs));
+                    }
+                }
+            }
         }
     }
 
@@ -310,27 +365,36 @@ impl Owner {
     fn push(&self, node: Incarnation, routes: &Routes, active: Epoch) {
         if let Some(link) = self.links.get(&node) {
             let mut frame = Vec::new();
-            table(self.membership.settings(), routes, active).write(&mut frame);
+            table(self.gate.membership().settings(), routes, active).write(&mut frame);
             if link.outbound.try_send(Arc::new(frame)).is_err() {
                 warn!("{node} takes no views; its next heartbeat gets it");
             }
         }
     }
 
+    fn probe(&self, node: Incarnation) {
+        if let Some(link) = self.links.get(&node) {
+            let mut frame = Vec::new();
+            Probe.write(&mut frame);
+            // Where it does not fit the node does not read, and will not answer the next one either.
+            let _ = link.outbound.try_send(Arc::new(frame));
+        }
+    }
+
     fn status(&self) -> Status {
         let now = clock::boot_ms();
-        let view = self.membership.active().view();
+        let membership = self.gate.membership();
+        let view = membership.active().view();
         let owned = |incarnation| {
             let place = view.members.iter().position(|m| m.incarnation == incarnation);
             view.arcs.iter().filter(|&&owner| Some(usize::from(owner)) == place).count()
         };
-        let mut nodes: Vec<NodeStatus> = self
-            .membership
+        let mut nodes: Vec<NodeStatus> = membership
             .nodes()
             .map(|node| NodeStatus {
                 id: node.who.id.clone(),
                 address: node.who.address.clone(),
-                state: self.membership.state_of(node, now).to_owned(),
+                state: membership.state_of(node, now).to_owned(),
                 keys: node.report.keys,
                 bytes: node.report.bytes,
                 arcs: owned(node.who.incarnation) as u32,
@@ -346,9 +410,67 @@ impl Owner {
             epoch: view.epoch,
             copies: view.copies as u8,
             arcs: view.arcs.len() as u32,
-            health: self.membership.health(now).to_string(),
-            changing: view.is_changing() || self.membership.newest().epoch() != view.epoch,
+            health: membership.health(now).to_string(),
+            changing: view.is_changing() || membership.newest().epoch() != view.epoch,
             nodes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use cluster::ids::{Address, NodeId};
+    use cluster::limits::Limits;
+    use cluster::membership::{Newcomer, Report};
+    use cluster::tenure::ArcSet;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        let limits = Limits::default();
+        Settings { heartbeat_ms: 100, missed: 3, arcs: 8, copies: 1, limits }
+    }
+
+    fn beat(handle: &Handle, epoch: Epoch) -> (Epoch, Epoch, bool) {
+        let report = Report { epoch, synced: ArcSet::new(), keys: 0, bytes: 0 };
+        match handle.event(Event::Heartbeat(Incarnation(1), report)) {
+            Some(Answer::Known { newest, active, lease }) => (newest.epoch(), active, lease),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The disk is full, as it were: the folder is not there.
+    #[test]
+    fn heartbeats_are_answered_while_nothing_can_be_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let mut monitor = Monitor::start(settings(), Some(data.clone())).unwrap();
+        let handle = monitor.handle();
+        fs::remove_dir(&data).unwrap();
+        let who = Newcomer {
+            id: NodeId::new("node1").unwrap(),
+            incarnation: Incarnation(1),
+            address: Address::new("127.0.0.1", 1).unwrap(),
+            weight: 1,
+        };
+        assert!(matches!(handle.event(Event::Register(who)), Some(Answer::Known { .. })));
+        for _ in 0..10 {
+            assert_eq!(beat(&handle, Epoch::NONE), (Epoch::NONE, Epoch::NONE, false));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        fs::create_dir(&data).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while beat(&handle, Epoch::NONE).0 == Epoch::NONE {
+            assert!(Instant::now() < deadline, "it is not tried again");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // The view becomes active; that is on the disk when the manager has stopped, if not before.
+        beat(&handle, Epoch(1));
+        assert_eq!(handle.published().epoch(), Epoch(1));
+        monitor.stop();
+        let saved = StateFile::open(&data).unwrap().load().unwrap().unwrap();
+        assert_eq!((saved.active.epoch, saved.coming), (Epoch(1), None));
     }
 }

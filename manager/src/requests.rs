@@ -113,8 +113,8 @@ impl Requests {
             weight: node.weight,
         };
         let (word, why) = match self.handle.event(Event::Register(newcomer)) {
-            Some(Answer::Known(routes, active)) => {
-                self.handle.table(&routes, active).write(out);
+            Some(Answer::Known { newest, active, .. }) => {
+                self.handle.table(&newest, active).write(out);
                 self.node = Some(node);
                 return Next::TakeOver;
             }

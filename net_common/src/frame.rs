@@ -85,7 +85,7 @@ pub enum Kind {
     AuthOk = 28,
     /// Versions that every replica holds; there is no reply.
     Commit = 29,
-    /// The manager asks a node for a heartbeat at once.
+    /// The manager wants to hear from a node now.
     Probe = 30,
     /// A batch of reads under one epoch, for every member of the keys' write sets.
     Fence = 31,

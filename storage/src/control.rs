@@ -3,7 +3,7 @@
 //! One thread keeps the connection: it connects, registers, and reads what comes; when the connection
 //! ends it begins again, with growing pauses, for as long as the node lives. While it is registered a
 //! second thread sends heartbeats: one every interval, and one at once when a view was adopted or arcs
-//! became synced, so that the manager need not wait to learn it.
+//! became synced or the manager asks (PROBE), so that the manager need not wait to learn it.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -19,7 +19,7 @@ use net_common::connection::{Connection, Dial, NetError};
 use net_common::frame::{FORMAT_BINARY, Kind};
 use net_common::logging;
 use net_common::message::Message;
-use net_common::message::control::{Heartbeat, HeartbeatAck, Register, TablePush};
+use net_common::message::control::{Heartbeat, HeartbeatAck, Probe, Register, TablePush};
 use parking_lot::Mutex;
 
 use crate::fetch::Wake;
@@ -213,6 +213,12 @@ impl Keeper {
                 Some(Kind::TablePush) => TablePush::read(frame.payload)
                     .map_err(|e| e.to_string())
                     .and_then(|push| self.adopt(push, beat)),
+                Some(Kind::Probe) => {
+                    Probe::read(frame.payload).map_err(|e| e.to_string()).map(|_| {
+                        // A beat that still waits answers this probe too.
+                        let _ = beat.try_send(());
+                    })
+                }
                 Some(Kind::HeartbeatAck) => {
                     HeartbeatAck::read(frame.payload).map_err(|e| e.to_string()).and_then(|ack| {
                         debug!("heartbeat {} heard, view {} is active", ack.sequence, ack.active);

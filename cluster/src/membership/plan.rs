@@ -1,8 +1,8 @@
 //! Which view comes next: a pure function of what the manager knows.
 //!
-//! In order of urgency: a birth, where nobody serves yet; members that are out are dropped; a change
-//! that everyone has finished is switched; newcomers begin to join. `None` where all is as it should
-//! be, or nothing can be done.
+//! Repairs come first: a birth, where nobody serves yet; members that are out are dropped. Then planned
+//! changes, which can wait (L4): a change that everyone has finished is switched; newcomers begin to
+//! join. `None` where all is as it should be, or nothing can be done.
 
 use crate::ids::Incarnation;
 use crate::membership::{Membership, Millis, Newcomer};
@@ -18,13 +18,35 @@ pub struct Plan {
     pub why: String,
 }
 
-/// The view to make now, if any. Call only while none is being made.
-pub fn next_view(state: &Membership, now: Millis) -> Option<Plan> {
-    birth(state, now)
-        .or_else(|| removal(state, now))
-        .or_else(|| switch(state, now))
-        .or_else(|| join(state, now))
-        .filter(|plan| nobody_skips(state, &plan.view))
+/// What can wait until every member has shown that it is there (L4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Joiners become active, leavers go.
+    Switch,
+    /// Those who wait begin to join.
+    Join,
+}
+
+/// The repair to make now, if any. Call only while no view is being made.
+pub fn repair(state: &Membership, now: Millis) -> Option<Plan> {
+    birth(state, now).or_else(|| removal(state, now)).filter(|plan| nobody_skips(state, &plan.view))
+}
+
+/// The change that is due now, if any. Call only while there is nothing to repair.
+pub fn change(state: &Membership, now: Millis) -> Option<Change> {
+    match state.active().view().is_changing() {
+        true => may_switch(state, now).then_some(Change::Switch),
+        false => may_join(state, now).then_some(Change::Join),
+    }
+}
+
+/// The view that makes a change that is due.
+pub fn planned(state: &Membership, now: Millis, change: Change) -> Option<Plan> {
+    let plan = match change {
+        Change::Switch => switch(state),
+        Change::Join => Some(join(state, now)),
+    };
+    plan.filter(|plan| nobody_skips(state, &plan.view))
 }
 
 /// Whether every member that stays has acknowledged the view before. One that came straight from an
@@ -169,12 +191,9 @@ fn may_hold(state: &Membership, place: usize, arc: usize) -> bool {
         && state.nodes.get(&incarnation).is_some_and(|node| !node.gone)
 }
 
-/// Turns joiners into active members and lets leavers go, once every node of the target holds all
-/// that it is to keep (H2).
-fn switch(state: &Membership, now: Millis) -> Option<Plan> {
+/// Whether every node of the target holds all that it is to keep (H2).
+fn may_switch(state: &Membership, now: Millis) -> bool {
     let routes = state.active();
-    let old = routes.view();
-    let coming = old.coming.as_ref()?;
     let holds = |place: u16, arc: usize| {
         let incarnation = routes.member(place).incarnation;
         let report = &state.nodes[&incarnation].report;
@@ -182,9 +201,13 @@ fn switch(state: &Membership, now: Millis) -> Option<Plan> {
             && report.epoch == routes.epoch()
             && report.synced.contains(arc)
     };
-    if !(0..routes.arcs()).all(|arc| routes.target(arc).iter().all(|&place| holds(place, arc))) {
-        return None;
-    }
+    (0..routes.arcs()).all(|arc| routes.target(arc).iter().all(|&place| holds(place, arc)))
+}
+
+/// Turns joiners into active members and lets leavers go.
+fn switch(state: &Membership) -> Option<Plan> {
+    let old = state.active().view();
+    let coming = old.coming.as_ref()?;
     let joined = names(old.members.iter().filter(|m| m.state == MemberState::Joining));
     let leaving: Vec<bool> = old.members.iter().map(|m| m.state == MemberState::Leaving).collect();
     let left = names(old.members.iter().filter(|m| m.state == MemberState::Leaving));
@@ -203,21 +226,22 @@ fn switch(state: &Membership, now: Millis) -> Option<Plan> {
     Some(Plan { view, why })
 }
 
-/// Takes in everyone who waits, as joiners. Only while all members are there: a join needs sources.
-fn join(state: &Membership, now: Millis) -> Option<Plan> {
+/// Whether somebody waits and all members are there: a join needs sources.
+fn may_join(state: &Membership, now: Millis) -> bool {
+    let all_here = state.active().view().members.iter().all(|m| !state.is_out(m.incarnation, now));
+    all_here && state.waiting(now).next().is_some()
+}
+
+/// Takes in everyone who waits, as joiners.
+fn join(state: &Membership, now: Millis) -> Plan {
     let old = state.active().view();
-    let all_here = old.members.iter().all(|m| !state.is_out(m.incarnation, now));
-    let newcomers: Vec<&Newcomer> = state.waiting(now).collect();
-    if old.is_changing() || !all_here || newcomers.is_empty() {
-        return None;
-    }
     let mut view = old.clone();
-    view.members.extend(newcomers.iter().map(|who| member(who, MemberState::Joining)));
+    view.members.extend(state.waiting(now).map(|who| member(who, MemberState::Joining)));
     view.coming = Some(deal_for_target(&view));
     view.epoch = old.epoch.next();
     view.fresh.clear();
     let joining = names(view.members[old.members.len()..].iter());
-    Some(Plan { view, why: format!("{joining} joining") })
+    Plan { view, why: format!("{joining} joining") }
 }
 
 /// The deal to come: the present one, changed as little as an even deal over those who stay allows.

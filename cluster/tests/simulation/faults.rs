@@ -134,6 +134,10 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// Whether the manager may die between two effects.
     pub manager_dies_midway: bool,
+    /// How long the manager's disk takes at most.
+    pub disk: Micros,
+    /// Saves in a thousand that fail.
+    pub disk_fails: u64,
 }
 
 impl Plan {
@@ -185,6 +189,8 @@ impl Plan {
             longest: if is_ages { 3_200_000 } else { rng.pick(&[50_000, 250_000]) },
             faults,
             manager_dies_midway: rng.chance(200),
+            disk: rng.pick(&[50, 2_000, 2_000, 20_000, 100_000]),
+            disk_fails: rng.pick(&[0, 0, 100]),
         }
     }
 }
@@ -192,7 +198,7 @@ impl Plan {
 impl World {
     /// The views that count: the active one and the newest.
     fn views(&self) -> (Arc<Routes>, Arc<Routes>) {
-        match &self.manager.membership {
+        match self.manager.membership() {
             Some(membership) => (membership.active().clone(), membership.newest().clone()),
             None => {
                 let disk = &self.manager.disk;
@@ -212,7 +218,7 @@ impl World {
             && !self.is_cut(Party::Manager, party);
         // With no manager nobody has a lease for long, and nobody takes it for dead.
         let is_leased =
-            self.manager.membership.is_none() || process.until >= self.node_now(slot).boot + 25;
+            self.manager.gate.is_none() || process.until >= self.node_now(slot).boot + 25;
         is_there && is_leased
     }
 
@@ -240,7 +246,7 @@ impl World {
                     let is_synced =
                         tenure.epoch() >= active.epoch() && tenure.synced().contains(arc);
                     // The manager drops who is silent and holds nothing as far as it has heard.
-                    let is_known = self.manager.membership.as_ref().is_none_or(|membership| {
+                    let is_known = self.manager.membership().is_none_or(|membership| {
                         let node = membership.nodes().find(|n| n.who == process.who);
                         node.is_some_and(|n| n.is_unheard || n.report.synced.contains(arc))
                     });
@@ -301,7 +307,7 @@ impl World {
             Fault::CutClient => self.cut(Party::Client(client), party, length),
             Fault::CutRefresh => self.cut(Party::Client(client), Party::Manager, length),
             Fault::ManagerCrash => {
-                if self.manager.membership.is_some() {
+                if self.manager.gate.is_some() {
                     self.counts.manager_crashes += 1;
                     self.crash_manager();
                     self.after(length, Event::ManagerStart);
@@ -362,27 +368,29 @@ impl World {
         }
     }
 
-    /// All faults end.
-    pub fn calm(&mut self) {
+    /// All faults end, and no new ones begin. Whoever is stopped goes on in its time, since what has come for
+    /// it meanwhile comes up only then. Returns when the last of them does.
+    pub fn calm(&mut self) -> Micros {
         self.say(|_| "no more faults".into());
         self.is_calm = true;
         self.cuts.clear();
-        self.manager.paused_until = 0;
-        if self.manager.membership.is_none() {
+        let mut until = self.now.max(self.manager.paused_until);
+        if self.manager.gate.is_none() {
             self.start_manager();
         }
         for slot in 0..self.slots.len() {
             match &mut self.slots[slot].process {
-                Some(process) => process.paused_until = 0,
+                Some(process) => until = until.max(process.paused_until),
                 None if self.rng.chance(500) => self.start_node(slot),
                 None => {}
             }
         }
+        until
     }
 
     /// Why the cluster is not whole, if it is not.
     pub fn unhealed(&self) -> Option<String> {
-        let Some(membership) = &self.manager.membership else {
+        let Some(membership) = self.manager.membership() else {
             return Some("there is no manager".into());
         };
         let (active, newest) = (membership.active(), membership.newest());

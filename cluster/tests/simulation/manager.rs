@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cluster::ids::{ClusterId, Incarnation};
-use cluster::lease;
 use cluster::limits::Limits;
-use cluster::membership::{Answer, Effect, Event as Happening, Membership, Saved, Settings};
+use cluster::membership::{Answer, Effect, Event as Happening, Gate, Membership, Saved, Settings};
 use cluster::version::clock_at;
 use cluster::view::{Routes, View};
 
@@ -20,10 +19,12 @@ const TRIES: [Micros; 3] = [20, 300, 1_500];
 pub struct Manager {
     /// This start of it; another one when it is restarted.
     pub pid: Pid,
-    /// What it knows, while it runs.
-    pub membership: Option<Membership>,
+    /// What it has decided, while it runs, and how much of it may be seen.
+    pub gate: Option<Gate>,
     /// What a restart begins from.
     pub disk: Saved,
+    /// What is on its way there.
+    saving: Option<Saved>,
     /// Until when it is stopped.
     pub paused_until: Micros,
     published: Arc<Routes>,
@@ -46,12 +47,18 @@ impl Manager {
         let unborn = View::unborn(ClusterId(1), copies, Limits::default());
         Manager {
             pid: 0,
-            membership: None,
+            gate: None,
             disk: Saved { active: unborn.clone(), coming: None },
+            saving: None,
             paused_until: 0,
             published: Arc::new(Routes::new(unborn)),
             links: BTreeMap::new(),
         }
+    }
+
+    /// What it has decided, while it runs.
+    pub fn membership(&self) -> Option<&Membership> {
+        self.gate.as_ref().map(Gate::membership)
     }
 }
 
@@ -61,25 +68,32 @@ impl World {
         let pid = self.fresh();
         let now = self.now / 1000;
         let manager = &mut self.manager;
-        let membership = Membership::new(settings(self.plan.copies), manager.disk.clone(), now);
+        let gate = Gate::new(settings(self.plan.copies), manager.disk.clone(), now);
+        let membership = gate.membership();
         manager.pid = pid;
         manager.paused_until = 0;
         manager.links.clear();
         manager.published = membership.active().clone();
         let members: Vec<Incarnation> =
             membership.nodes().map(|node| node.who.incarnation).collect();
-        manager.membership = Some(membership);
+        manager.gate = Some(gate);
         self.say(|w| format!("manager starts from view {}", w.manager.disk.active.epoch));
         for member in members {
-            self.after(TRIES[0], Event::Probe(pid, member, 0));
+            self.after(TRIES[0], Event::TryPort(pid, member, 0));
         }
         self.after(2_000, Event::ManagerTick(pid));
     }
 
-    /// Kills the manager.
+    /// Kills the manager. What it was saving has got to the disk, or not.
     pub fn crash_manager(&mut self) {
-        if self.manager.membership.take().is_some() {
-            self.say(|_| "manager dies".into());
+        if self.manager.gate.take().is_some() {
+            let saving = self.manager.saving.take();
+            if let Some(saving) = saving.filter(|_| self.rng.chance(500)) {
+                self.manager.disk = saving;
+            }
+            self.say(|w| {
+                format!("manager dies, its disk has view {}", w.manager.disk.active.epoch)
+            });
             let pid = self.manager.pid;
             self.close_all(pid);
         }
@@ -88,20 +102,41 @@ impl World {
     /// Hands the manager an event. `None` if it died of what follows.
     pub fn manager_step(&mut self, happening: Happening) -> Option<Answer> {
         let now = self.now / 1000;
-        let membership = self.manager.membership.as_mut()?;
-        let (answer, effects) = membership.step(now, happening);
+        let (answer, effects) = self.manager.gate.as_mut()?.step(now, happening);
+        self.carry_out(effects).then_some(answer)
+    }
+
+    /// What was to be saved has got to the disk, or cannot.
+    pub fn manager_saved(&mut self, pid: Pid) {
+        if self.manager.pid != pid {
+            return;
+        }
+        let Some(gate) = &mut self.manager.gate else { return };
+        let Some(saving) = self.manager.saving.take() else { return };
+        if !self.is_calm && self.rng.chance(self.plan.disk_fails) {
+            gate.not_saved();
+            return self.say(|_| "manager cannot save".into());
+        }
+        let effects = gate.saved();
+        self.manager.disk = saving;
+        self.carry_out(effects);
+    }
+
+    /// Returns whether the manager has survived it.
+    fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
         for effect in effects {
             if self.plan.manager_dies_midway && !self.is_calm && self.rng.chance(15) {
                 self.counts.manager_crashes += 1;
                 self.crash_manager();
                 let wait = self.rng.within(1_000, 120_000);
                 self.after(wait, Event::ManagerStart);
-                return None;
+                return false;
             }
             match effect {
                 Effect::Save => {
-                    let membership = self.manager.membership.as_ref()?;
-                    self.manager.disk = membership.state();
+                    self.manager.saving = self.manager.membership().map(Membership::state);
+                    let wait = self.rng.within(20, self.plan.disk);
+                    self.after(wait, Event::ManagerSaved(self.manager.pid));
                 }
                 Effect::Publish(routes) => {
                     self.counts.views += 1;
@@ -117,10 +152,17 @@ impl World {
                         self.send(link, Dir::Down, Frame::Table(routes, active, clock));
                     }
                 }
+                Effect::Probe(node) => {
+                    if let Some(&link) = self.manager.links.get(&node) {
+                        self.counts.probes += 1;
+                        self.send(link, Dir::Down, Frame::Probe);
+                    }
+                }
                 Effect::Say(what) => self.say(|_| format!("manager: {what}")),
+                Effect::LossAccepted(_) => {}
             }
         }
-        Some(answer)
+        true
     }
 
     fn manager_clock(&self) -> u64 {
@@ -135,8 +177,8 @@ impl World {
     }
 
     /// The manager tries the port of a node.
-    pub fn manager_probe(&mut self, pid: Pid, node: Incarnation, tries: usize) {
-        if self.manager.pid != pid || self.manager.membership.is_none() {
+    pub fn manager_tries_port(&mut self, pid: Pid, node: Incarnation, tries: usize) {
+        if self.manager.pid != pid || self.manager.gate.is_none() {
             return;
         }
         let slot = self.slot_of(node.0);
@@ -145,7 +187,7 @@ impl World {
         if !is_cut && self.listener(party).is_none() {
             self.manager_step(Happening::Gone(node));
         } else if let Some(pause) = TRIES.get(tries + 1) {
-            self.after(*pause, Event::Probe(pid, node, tries + 1));
+            self.after(*pause, Event::TryPort(pid, node, tries + 1));
         }
     }
 
@@ -161,10 +203,13 @@ impl World {
             Frame::Register(who) => {
                 let node = who.incarnation;
                 match self.manager_step(Happening::Register(who)) {
-                    Some(Answer::Known(routes, active)) => {
+                    Some(Answer::Known { newest, active, .. }) => {
                         let clock = self.manager_clock();
-                        self.send(link, Dir::Down, Frame::Table(routes, active, clock));
-                        self.manager.links.insert(node, link);
+                        self.send(link, Dir::Down, Frame::Table(newest, active, clock));
+                        // An older connection's registration may come last (a manager that was stopped
+                        // reads them in any order).
+                        let known = self.manager.links.entry(node).or_insert(link);
+                        *known = link.max(*known);
                     }
                     Some(_) => self.send(link, Dir::Down, Frame::NotNow),
                     None => {}
@@ -179,7 +224,7 @@ impl World {
                 self.manager.links.remove(&node);
                 if self.manager_step(Happening::Disconnected(node)).is_some() {
                     let pid = self.manager.pid;
-                    self.after(TRIES[0], Event::Probe(pid, node, 0));
+                    self.after(TRIES[0], Event::TryPort(pid, node, 0));
                 }
             }
             other => unreachable!("{other:?} is nothing for a manager"),
@@ -195,9 +240,8 @@ impl World {
         let Some(from) = self.links.get(&link).map(|l| Incarnation(l.from.1)) else { return };
         let epoch = report.epoch;
         match self.manager_step(Happening::Heartbeat(from, report)) {
-            Some(Answer::Known(newest, active)) => {
-                let has_lease = lease::extends(newest.view(), active, from, epoch);
-                self.send(link, Dir::Down, Frame::Heard(number, true, has_lease, active));
+            Some(Answer::Known { newest, active, lease }) => {
+                self.send(link, Dir::Down, Frame::Heard(number, true, lease, active));
                 if newest.epoch() > epoch {
                     let clock = self.manager_clock();
                     self.send(link, Dir::Down, Frame::Table(newest, active, clock));

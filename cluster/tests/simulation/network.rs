@@ -98,6 +98,8 @@ pub enum Frame {
     Heartbeat(u64, Report),
     /// Its answer: number, whether the node is known, whether it has a lease, the active epoch.
     Heard(u64, bool, bool, Epoch),
+    /// PROBE, to a node.
+    Probe,
     /// The other end is closed, or there is no other end any more.
     Fin,
 }

@@ -479,6 +479,7 @@ impl World {
                     self.connect_later(pid);
                 }
             }
+            Frame::Probe => self.after(1, Event::NodeBeat(pid, link, false)),
             Frame::NotNow => {
                 process.control = None;
                 self.close(link);

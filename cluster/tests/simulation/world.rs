@@ -44,8 +44,10 @@ pub enum Event {
     ManagerStart,
     /// The manager looks at the time.
     ManagerTick(Pid),
+    /// What the manager is saving gets to its disk.
+    ManagerSaved(Pid),
     /// The manager tries a node's port.
-    Probe(Pid, Incarnation, usize),
+    TryPort(Pid, Incarnation, usize),
     /// A node is started.
     NodeStart(usize),
     /// A node dials the manager.
@@ -138,6 +140,8 @@ pub struct Counts {
     pub joins: u64,
     /// Records that nodes set out to finish.
     pub finishes: u64,
+    /// Nodes asked for a heartbeat.
+    pub probes: u64,
 }
 
 impl Counts {
@@ -154,6 +158,7 @@ impl Counts {
             abandoned,
             joins,
             finishes,
+            probes,
             ..
         } = other;
         self.steps += steps;
@@ -173,6 +178,7 @@ impl Counts {
         self.abandoned += abandoned;
         self.joins += joins;
         self.finishes += finishes;
+        self.probes += probes;
     }
 }
 
@@ -386,7 +392,7 @@ impl World {
     /// Who listens at an address.
     pub fn listener(&self, party: Party) -> Option<Pid> {
         match party {
-            Party::Manager => self.manager.membership.as_ref().map(|_| self.manager.pid),
+            Party::Manager => self.manager.gate.as_ref().map(|_| self.manager.pid),
             Party::Node(slot) => self.slots[slot].process.as_ref().map(|p| p.pid),
             Party::Client(_) => None,
         }
@@ -414,7 +420,9 @@ impl World {
     /// Until when whoever an event concerns is stopped.
     fn stopped_until(&self, event: &Event) -> Micros {
         let party = match event {
-            Event::ManagerTick(pid) | Event::Probe(pid, ..) => (Party::Manager, *pid),
+            Event::ManagerTick(pid) | Event::ManagerSaved(pid) | Event::TryPort(pid, ..) => {
+                (Party::Manager, *pid)
+            }
             Event::NodeConnect(pid)
             | Event::NodeDeaf(pid, _)
             | Event::NodeBeat(pid, ..)
@@ -443,12 +451,13 @@ impl World {
             Event::Pump(link, dir) => self.pump(link, dir),
             Event::Ghost(slot, frame) => self.node_frame(slot, None, frame),
             Event::ManagerStart => {
-                if self.manager.membership.is_none() {
+                if self.manager.gate.is_none() {
                     self.start_manager();
                 }
             }
             Event::ManagerTick(pid) => self.manager_tick(pid),
-            Event::Probe(pid, node, tries) => self.manager_probe(pid, node, tries),
+            Event::ManagerSaved(pid) => self.manager_saved(pid),
+            Event::TryPort(pid, node, tries) => self.manager_tries_port(pid, node, tries),
             Event::NodeStart(slot) => {
                 if self.slots[slot].process.is_none() {
                     self.start_node(slot);
@@ -475,8 +484,7 @@ impl World {
                 }
             }
             Event::Calm => {
-                self.calm();
-                self.calm_at = self.now;
+                self.calm_at = self.calm();
                 self.after(10_000, Event::Look);
             }
             Event::Look => self.look(),
@@ -485,7 +493,7 @@ impl World {
 
     /// Looks how far the end has come: whole again, then every key read once, then checked.
     fn look(&mut self) {
-        if self.now - self.calm_at > HEALS_WITHIN {
+        if self.now > self.calm_at + HEALS_WITHIN {
             let health = self.unhealed().unwrap_or_else(|| "operations do not end".into());
             return self.fail(format!("does not heal: {health}"));
         }

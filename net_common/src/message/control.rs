@@ -6,6 +6,7 @@
 //! | [`Register`] → [`TablePush`] | node → manager | registering again is how a node reconnects |
 //! | [`Heartbeat`] → [`HeartbeatAck`] | node → manager | three lost in a row and the node is out |
 //! | [`TablePush`] | manager → node, unasked | heartbeats repeat it |
+//! | [`Probe`] → [`Heartbeat`] | manager → node | asked again; it changes nothing, and a late one is answered like any |
 //! | [`StatusAsk`] → [`Status`], [`InfoAsk`] → [`Info`] | anyone → manager, node | asking changes nothing |
 //! | [`AcceptLoss`] → [`LossAccepted`] | operator → manager | repeated it finds nothing left to accept |
 
@@ -34,6 +35,10 @@ pub struct InfoAsk;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptLoss;
 
+/// PROBE: are you there? Answered by a heartbeat at once (rule L4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe;
+
 /// Messages whose kind says it all.
 macro_rules! bare {
     ($($name:ident = $kind:ident),*) => {$(
@@ -49,7 +54,13 @@ macro_rules! bare {
     )*};
 }
 
-bare!(Hello = ClientHello, StatusAsk = Status, InfoAsk = NodeInfo, AcceptLoss = AcceptLoss);
+bare!(
+    Hello = ClientHello,
+    StatusAsk = Status,
+    InfoAsk = NodeInfo,
+    AcceptLoss = AcceptLoss,
+    Probe = Probe
+);
 
 /// STORAGE_REGISTER: let me in, or: here I am again.
 #[derive(Debug, Clone, PartialEq, Eq)]

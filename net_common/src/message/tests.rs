@@ -129,6 +129,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         sample!(StatusAsk, StatusAsk),
         sample!(InfoAsk, InfoAsk),
         sample!(AcceptLoss, AcceptLoss),
+        sample!(Probe, Probe),
         sample!(LossAccepted { arcs: 4 }, LossAccepted),
         sample!(
             Register {
@@ -237,12 +238,15 @@ fn golden_bytes() {
     ]
     .concat();
     assert_eq!(out, want);
+    out.clear();
+    Probe.write(&mut out);
+    assert_eq!(out, [0, 30, 0, 2, 0, 0, 0, 0], "PROBE, format 2, no payload");
 }
 
 proptest! {
     #[test]
     fn damaged_payloads_never_panic(
-        which in 0usize..25,
+        which in 0usize..26,
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::sim::Sim;
+use super::sim::{Disk, Sim};
 use crate::ids::Incarnation;
 use crate::limits::Limits;
 use crate::membership::{Answer, Event, Health, Millis, Settings};
@@ -44,8 +44,14 @@ enum Chance {
     Pass(Millis),
     /// The manager stands still.
     Stall(Millis),
-    /// The manager ends and starts again.
-    Restart,
+    /// The manager ends and starts again; what it was saving is saved or lost.
+    Restart(bool),
+    /// From now on what is saved takes its time, or cannot be saved, or is saved at once.
+    Disk(Disk),
+    /// What is on its way to the disk gets there.
+    Saved,
+    /// It does not.
+    NotSaved,
     /// The operator accepts what is lost.
     AcceptLoss,
 }
@@ -64,7 +70,11 @@ fn chance() -> impl Strategy<Value = Chance> {
         1 => node.prop_map(Chance::Disconnect),
         8 => (1u64..8).prop_map(|ticks| Chance::Pass(ticks * TICK)),
         1 => (1u64..5).prop_map(|beats| Chance::Stall(beats * 4_000)),
-        1 => Just(Chance::Restart),
+        1 => any::<bool>().prop_map(Chance::Restart),
+        1 => prop_oneof![Just(Disk::Works), Just(Disk::Holds), Just(Disk::Fails)]
+            .prop_map(Chance::Disk),
+        10 => Just(Chance::Saved),
+        1 => Just(Chance::NotSaved),
         1 => Just(Chance::AcceptLoss),
     ]
 }
@@ -116,10 +126,22 @@ impl Run {
             Chance::Disconnect(n) => self.with(n, |sim, label| _ = sim.disconnect(label)),
             Chance::Pass(time) => self.pass(time),
             Chance::Stall(time) => self.sim.now += time,
-            Chance::Restart => self.sim.restart(),
+            Chance::Restart(has_reached) => self.sim.restart(has_reached),
+            Chance::Disk(disk) => self.disk(disk),
+            Chance::Saved => _ = self.sim.saved(),
+            Chance::NotSaved => self.sim.not_saved(),
             Chance::AcceptLoss => _ = self.sim.step(Event::AcceptLoss),
         }
         self.check_copies();
+    }
+
+    fn disk(&mut self, disk: Disk) {
+        self.sim.disk = disk;
+        if disk == Disk::Works {
+            self.sim.saved();
+            // A save that failed is tried again.
+            self.sim.step(Event::Tick);
+        }
     }
 
     fn start(&mut self, slot: usize, port: u16) {
@@ -185,9 +207,9 @@ impl Run {
             let orphans = sim.arcs_without_live_holder();
             assert!(orphans.is_empty(), "{} died, nobody holds {orphans:?}", died.len());
         }
-        let members = &sim.manager.active().view().members;
+        let members = &sim.manager().active().view().members;
         let is_there = |i| sim.process(i).is_some_and(|n| n.alive && !n.cut);
-        if sim.manager.health(sim.now) == Health::Healthy
+        if sim.manager().health(sim.now) == Health::Healthy
             && members.iter().all(|m| is_there(m.incarnation))
         {
             self.died = Some(BTreeSet::new());
@@ -196,6 +218,7 @@ impl Run {
 
     /// Everything works from now on, for long enough.
     fn calm_down(&mut self) {
+        self.disk(Disk::Works);
         for node in self.sim.nodes.values_mut() {
             node.cut = false;
         }
@@ -217,9 +240,9 @@ impl Run {
         if sim.in_reach().is_empty() {
             return;
         }
-        let routes = sim.manager.active();
+        let routes = sim.manager().active();
         let view = routes.view();
-        assert_eq!(sim.manager.newest().epoch(), routes.epoch(), "a view is being made for ever");
+        assert_eq!(sim.manager().newest().epoch(), routes.epoch(), "a view is being made for ever");
         assert!(!view.is_changing(), "a change runs for ever");
         for member in &view.members {
             let node = sim.process(member.incarnation).unwrap();
@@ -228,7 +251,7 @@ impl Run {
         for node in sim.nodes.values().filter(|n| n.alive) {
             assert!(view.place_of(&node.who.id).is_some(), "{} waits for ever", node.who.id);
         }
-        let health = sim.manager.health(sim.now);
+        let health = sim.manager().health(sim.now);
         let enough = view.members.len() >= self.copies;
         match health {
             Health::Healthy => assert!(enough),
@@ -261,7 +284,7 @@ proptest! {
             run.happens(chance);
         }
         run.calm_down();
-        if matches!(run.sim.manager.health(run.sim.now), Health::Unavailable { .. }) {
+        if matches!(run.sim.manager().health(run.sim.now), Health::Unavailable { .. }) {
             run.sim.step(Event::AcceptLoss);
             run.calm_down();
         }

@@ -18,6 +18,9 @@
 //! | `disconnect LABEL`, `gone LABEL` | only the one event |
 //! | `accept_loss` | the operator accepts what is lost |
 //! | `restart` | the manager ends and starts from what it saved; connections are lost |
+//! | `lease LABEL` | as `beat`, and tells whether the lease was extended |
+//! | `disk works`, `disk holds`, `disk fails` | what is to be saved is saved at once, or when `saved` says so, or not |
+//! | `saved` | what is on its way to the disk has got there |
 //! | `status` | the active view, the one being made, the nodes, the health |
 //!
 //! Answers are printed as `LABEL: …`, effects as they come. `UPDATE_GOLDENFILES=1 cargo test -p cluster`
@@ -31,7 +34,7 @@ use std::path::Path;
 use goldenscript::{Command, Context, Runner};
 use test_each_file::test_each_path;
 
-use super::sim::Sim;
+use super::sim::{Disk, Sim};
 use crate::ids::Epoch;
 use crate::limits::Limits;
 use crate::membership::{Answer, Effect, Event, Millis, Settings};
@@ -61,11 +64,11 @@ impl Script {
     fn told(&mut self, who: &str, (answer, effects): (Answer, Vec<Effect>)) -> String {
         let mut out = match answer {
             Answer::Done => String::new(),
-            Answer::Known(routes, active) if routes.epoch() == active => {
+            Answer::Known { newest, active, .. } if newest.epoch() == active => {
                 format!("{who}: view {active}\n")
             }
-            Answer::Known(routes, active) => {
-                format!("{who}: view {}, active is {active}\n", routes.epoch())
+            Answer::Known { newest, active, .. } => {
+                format!("{who}: view {}, active is {active}\n", newest.epoch())
             }
             Answer::Unknown => format!("{who}: unknown\n"),
             Answer::Taken(why) => format!("{who}: taken, {why}\n"),
@@ -74,8 +77,17 @@ impl Script {
         let sim = self.sim.as_ref().expect("there was an event");
         let mut pushed = String::new();
         for effect in &effects {
+            if let Effect::Probe(to) = effect {
+                if !pushed.starts_with("probe:") {
+                    flush(&mut out, &mut pushed);
+                    pushed = "probe:".into();
+                }
+                _ = write!(pushed, " {}", sim.label(*to));
+                continue;
+            }
             if let Effect::Push(to, routes, active) = effect {
-                if pushed.is_empty() {
+                if !pushed.starts_with("push ") {
+                    flush(&mut out, &mut pushed);
                     pushed = format!("push {}, active is {active}:", routes.epoch());
                 }
                 _ = write!(pushed, " {}", sim.label(*to));
@@ -86,7 +98,8 @@ impl Script {
                 Effect::Save => writeln!(out, "save"),
                 Effect::Publish(routes) => writeln!(out, "publish {}", routes.epoch()),
                 Effect::Say(what) => writeln!(out, "say {what}"),
-                Effect::Push(..) => Ok(()),
+                Effect::LossAccepted(arcs) => writeln!(out, "loss accepted: {arcs} arcs"),
+                Effect::Push(..) | Effect::Probe(_) => Ok(()),
             };
         }
         flush(&mut out, &mut pushed);
@@ -107,7 +120,7 @@ impl Script {
                     }
                     let (answer, effects) = self.sim()?.heartbeat(&label);
                     let answer = match answer {
-                        Answer::Known(..) => Answer::Done,
+                        Answer::Known { .. } => Answer::Done,
                         other => other,
                     };
                     said += &self.told(&label, (answer, effects));
@@ -146,7 +159,7 @@ impl Script {
 
     fn status(&mut self) -> Result<String, Box<dyn Error>> {
         let sim = self.sim()?;
-        let manager = &sim.manager;
+        let manager = sim.manager();
         let mut out = deal(manager.active());
         if manager.newest().epoch() > manager.active().epoch() {
             _ = write!(out, "being made: {}", deal(manager.newest()));
@@ -247,6 +260,10 @@ impl Runner for Script {
                         "fetch" => sim.fetch(&label),
                         _ => {}
                     }
+                    // What it says then is lost.
+                    if sim.nodes[&label].cut {
+                        continue;
+                    }
                     let told = sim.heartbeat(&label);
                     out += &self.told(&label, told);
                 }
@@ -293,8 +310,31 @@ impl Runner for Script {
                 self.told("operator", told)
             }
             "restart" => {
-                self.sim()?.restart();
+                self.sim()?.restart(false);
+                self.seen = Epoch::NONE;
                 String::new()
+            }
+            "disk" => {
+                let sim = self.sim()?;
+                sim.disk = match first.as_str() {
+                    "works" => Disk::Works,
+                    "holds" => Disk::Holds,
+                    "fails" => Disk::Fails,
+                    other => return Err(format!("no such disk: {other}").into()),
+                };
+                String::new()
+            }
+            "saved" => {
+                let effects = self.sim()?.saved();
+                self.told("", (Answer::Done, effects))
+            }
+            "lease" => {
+                let (answer, effects) = self.sim()?.heartbeat(&first);
+                let lease = match &answer {
+                    Answer::Known { lease: true, .. } => ", and a lease",
+                    _ => ", and no lease",
+                };
+                self.told(&first, (answer, effects)).replacen('\n', &format!("{lease}\n"), 1)
             }
             "status" => self.status()?,
             name => return Err(format!("no such command: {name}").into()),
@@ -305,7 +345,7 @@ impl Runner for Script {
 
     /// Epochs of the active view only go up, whatever the command.
     fn end_command(&mut self, _: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
-        let active = self.sim()?.manager.active().epoch();
+        let active = self.sim()?.manager().active().epoch();
         assert!(active >= self.seen);
         self.seen = active;
         Ok(String::new())

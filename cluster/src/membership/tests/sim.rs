@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
-use crate::lease;
 use crate::membership::{
-    Answer, Effect, Event, Membership, Millis, Newcomer, Report, Saved, Settings,
+    Answer, Effect, Event, Gate, Membership, Millis, Newcomer, Report, Saved, Settings,
 };
 use crate::tenure::Tenure;
 use crate::view::{Member, Routes, View};
@@ -28,22 +27,40 @@ pub(super) struct Process {
     pub(super) registered: bool,
     /// When the manager last took something from it.
     heard: Millis,
+    /// Until when it may serve, if ever it might.
+    leased: Millis,
     /// Whether the manager was told that it ended.
     gone: bool,
 }
 
+/// What becomes of what is to be saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disk {
+    /// It is saved at once.
+    Works,
+    /// It is under way until [`Sim::saved`].
+    Holds,
+    /// It cannot be saved.
+    Fails,
+}
+
 /// The manager, its disk, its clock, and the nodes by label.
 pub(super) struct Sim {
-    pub(super) manager: Membership,
+    gate: Gate,
+    pub(super) disk: Disk,
     pub(super) now: Millis,
     pub(super) nodes: BTreeMap<String, Process>,
     settings: Settings,
     /// What a restart begins from.
     durable: Saved,
+    /// What is on its way to the disk.
+    saving: Option<Saved>,
     /// Every view that was ever made.
     views: BTreeMap<Epoch, View>,
     /// What clients have.
     published: Arc<Routes>,
+    /// The newest view that was ever active, whatever a restarted manager knows of it.
+    ever_active: Epoch,
 }
 
 impl Sim {
@@ -51,14 +68,21 @@ impl Sim {
         let unborn = View::unborn(ClusterId(1), settings.copies, settings.limits);
         let durable = Saved { active: unborn.clone(), coming: None };
         Sim {
-            manager: Membership::new(settings, durable.clone(), 0),
+            gate: Gate::new(settings, durable.clone(), 0),
+            disk: Disk::Works,
             now: 0,
             nodes: BTreeMap::new(),
             settings,
             durable,
+            saving: None,
             views: BTreeMap::from([(Epoch::NONE, unborn.clone())]),
             published: Arc::new(Routes::new(unborn)),
+            ever_active: Epoch::NONE,
         }
+    }
+
+    pub(super) fn manager(&self) -> &Membership {
+        self.gate.membership()
     }
 
     /// Starts a process; one of this label must not run.
@@ -85,6 +109,7 @@ impl Sim {
             cut: false,
             registered: false,
             heard: self.now,
+            leased: 0,
             gone: false,
         };
         assert!(self.nodes.insert(label.into(), process).is_none_or(|old| !old.alive));
@@ -117,15 +142,16 @@ impl Sim {
     /// What a node makes of the manager's answer.
     fn hear(&mut self, label: &str, answer: &Answer) {
         let now = self.now;
+        let lease_ms = self.settings.lease_ms();
         let node = self.nodes.get_mut(label).unwrap();
-        node.registered = matches!(answer, Answer::Known(..));
-        if let Answer::Known(routes, active) = answer {
-            // L1: what is told of a lease in the answer to a heartbeat.
-            if lease::extends(routes.view(), *active, node.who.incarnation, node.tenure.epoch()) {
+        node.registered = matches!(answer, Answer::Known { .. });
+        if let Answer::Known { newest, lease, .. } = answer {
+            if *lease {
                 node.heard = now;
+                node.leased = now + lease_ms;
             }
             node.gone = false;
-            node.offer(routes.clone());
+            node.offer(newest.clone());
         }
     }
 
@@ -167,32 +193,82 @@ impl Sim {
     pub(super) fn gone(&mut self, label: &str) -> (Answer, Vec<Effect>) {
         let node = self.nodes.get_mut(label).unwrap();
         node.gone = true;
+        // A process that has ended serves nobody, whatever a script lets it do afterwards.
+        node.leased = 0;
         let event = Event::Gone(node.who.incarnation);
         self.step(event)
     }
 
-    /// The manager ends and starts again from its disk. All connections end with it.
-    pub(super) fn restart(&mut self) {
-        self.manager = Membership::new(self.settings, self.durable.clone(), self.now);
-        assert_eq!(self.manager.state(), self.durable);
+    /// The manager ends and starts again from its disk, which may have got what was on its way there. All
+    /// connections end with it.
+    pub(super) fn restart(&mut self, has_reached_the_disk: bool) {
+        if let Some(saving) = self.saving.take().filter(|_| has_reached_the_disk) {
+            self.durable = saving;
+            self.check_saved();
+        }
+        self.gate = Gate::new(self.settings, self.durable.clone(), self.now);
+        self.published = self.gate.membership().active().clone();
+        assert_eq!(self.manager().state(), self.durable);
+    }
+
+    /// What was on its way to the disk has got there.
+    pub(super) fn saved(&mut self) -> Vec<Effect> {
+        if self.saving.is_none() {
+            return Vec::new();
+        }
+        let mut effects = self.reach_the_disk();
+        self.carry_out(&mut effects);
+        effects
+    }
+
+    fn reach_the_disk(&mut self) -> Vec<Effect> {
+        let Some(saving) = self.saving.take() else { return Vec::new() };
+        self.durable = saving;
+        self.check_saved();
+        self.gate.saved()
+    }
+
+    /// What was on its way to the disk is not saved, and the manager knows.
+    pub(super) fn not_saved(&mut self) {
+        if self.saving.take().is_some() {
+            self.gate.not_saved();
+        }
     }
 
     /// One event, what follows from it, and the invariants.
     pub(super) fn step(&mut self, event: Event) -> (Answer, Vec<Effect>) {
-        //        eprint!("{} {event:?}", self.now);
-        let (answer, effects) = self.manager.step(self.now, event);
-        //        eprintln!(" {}", matches!(answer, Answer::Known(..)));
-        //        for e in &effects { match e { Effect::Save => eprintln!("  Save {} {:?}", self.manager.active().epoch(), self.manager.newest().epoch()), Effect::Publish(v) => eprintln!("  publish {}", v.epoch()), Effect::Push(i, v, a) => eprintln!("  push {i} {} {a}", v.epoch()), Effect::Say(s) => eprintln!("  {s}") } }
-        for effect in &effects {
-            match effect {
+        let (answer, mut effects) = self.gate.step(self.now, event);
+        if let Answer::Known { newest, active, .. } = &answer {
+            self.check_was_saved(newest);
+            assert!(*active <= self.durable_newest().epoch);
+        }
+        self.carry_out(&mut effects);
+        (answer, effects)
+    }
+
+    /// Does what is to be done; what may be done once something is saved is added.
+    fn carry_out(&mut self, effects: &mut Vec<Effect>) {
+        let mut probed = Vec::new();
+        let mut at = 0;
+        while at < effects.len() {
+            match &effects[at] {
                 Effect::Save => {
-                    self.durable = self.manager.state();
-                    self.check_saved();
+                    assert!(self.saving.is_none(), "one after the other");
+                    self.saving = Some(self.manager().state());
+                    match self.disk {
+                        Disk::Works => {
+                            let more = self.reach_the_disk();
+                            effects.extend(more);
+                        }
+                        Disk::Holds => {}
+                        Disk::Fails => self.not_saved(),
+                    }
                 }
                 Effect::Publish(routes) => {
                     self.check_was_saved(routes);
                     self.check_activation(routes);
                     self.published = routes.clone();
+                    self.ever_active = self.ever_active.max(routes.epoch());
                 }
                 Effect::Push(to, routes, active) => {
                     self.check_was_saved(routes);
@@ -202,17 +278,41 @@ impl Sim {
                         node.offer(routes.clone());
                     }
                 }
-                Effect::Say(_) => {}
+                Effect::Probe(to) => probed.push(*to),
+                Effect::Say(_) | Effect::LossAccepted(_) => {}
+            }
+            at += 1;
+        }
+        if self.disk == Disk::Works {
+            assert_eq!(self.durable, self.manager().state(), "a change was not saved");
+            assert_eq!(self.published.view(), &self.durable.active, "the active view is published");
+        }
+        let published = self.published.epoch();
+        assert!(self.durable.active.epoch <= published && published <= self.durable_newest().epoch);
+        self.check_holders();
+        self.check_leases();
+        // Whoever is asked answers, if it can.
+        for to in probed {
+            let asked = self.nodes.iter().find(|(_, n)| n.who.incarnation == to);
+            let asked = asked.filter(|(_, n)| n.alive && !n.cut && n.registered);
+            if let Some(label) = asked.map(|(label, _)| label.clone()) {
+                let (_, more) = self.heartbeat(&label);
+                effects.extend(more);
             }
         }
-        assert_eq!(self.durable, self.manager.state(), "a change was not saved");
-        assert_eq!(self.published.view(), &self.durable.active, "the active view is published");
-        if let Answer::Known(routes, active) = &answer {
-            self.check_was_saved(routes);
-            assert_eq!(*active, self.published.epoch());
+    }
+
+    fn durable_newest(&self) -> &View {
+        self.durable.coming.as_ref().unwrap_or(&self.durable.active)
+    }
+
+    /// F3: whoever may serve has adopted every view that was ever active, whether or not the manager that
+    /// made it active is the one that runs.
+    fn check_leases(&self) {
+        for (label, node) in self.nodes.iter().filter(|(_, n)| n.alive) {
+            let is_behind = node.tenure.epoch() < self.ever_active;
+            assert!(!is_behind || node.leased <= self.now, "{label} may serve an older view");
         }
-        self.check_holders();
-        (answer, effects)
     }
 
     /// Views are sound, epochs go up by one, and at most one view is being made.
@@ -257,7 +357,7 @@ impl Sim {
 
     /// L2: every arc of every view has a keeper that holds it (it may be away), or begins afresh.
     fn check_holders(&self) {
-        let routes = self.manager.newest();
+        let routes = self.manager().newest();
         for arc in 0..routes.arcs() {
             let is_fresh = routes.view().fresh.contains(&(arc as u16));
             assert!(
@@ -278,9 +378,12 @@ impl Sim {
             .filter(|n| n.tenure.epoch().next() >= routes.epoch())
     }
 
-    /// The arcs of the active view that no node in reach holds.
+    /// The arcs of the active view that no node in reach holds. (A manager that restarts may have to make
+    /// its newest view active again; it is the one in force.)
     pub(super) fn arcs_without_live_holder(&self) -> BTreeSet<usize> {
-        let routes = self.manager.active();
+        let manager = self.manager();
+        let is_behind = manager.active().epoch() < self.ever_active;
+        let routes = if is_behind { manager.newest() } else { manager.active() };
         let is_fresh = |arc: usize| routes.view().fresh.contains(&(arc as u16));
         (0..routes.arcs())
             .filter(|&arc| !is_fresh(arc))
@@ -306,8 +409,8 @@ impl Sim {
     pub(super) fn is_member(&self, label: &str) -> bool {
         let me = self.nodes[label].who.incarnation;
         let is_me = |m: &Member| m.incarnation == me;
-        self.manager.active().view().members.iter().any(is_me)
-            || self.manager.newest().view().members.iter().any(is_me)
+        self.manager().active().view().members.iter().any(is_me)
+            || self.manager().newest().view().members.iter().any(is_me)
     }
 }
 

@@ -1,0 +1,216 @@
+//! The gate between what the manager has decided and what anybody may see: nothing passes before it is
+//! saved (rule L3).
+//!
+//! Saving takes as long as the disk takes, and heartbeats cannot wait for that. So the owner of a [`Gate`]
+//! hands it events as it would hand them to [`Membership`], saves what it is told to beside its other work,
+//! and says when that is done. Meanwhile the effects behind a save wait in their order, heartbeats are
+//! answered under the views that may be seen, and leases go on. When several saves wait, the next one
+//! covers them all.
+//!
+//! Invariants: a view is pushed, published or told in an answer only when it is durable, and a lease is told
+//! only to members of such a view; at most one save is under way; effects keep their order, but
+//! for probes, which tell nothing and wait for nothing.
+//!
+//! What it does not do: it does not save, and it does not know how long that takes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::ids::Epoch;
+use crate::membership::{Answer, Effect, Event, Membership, Millis, Saved, Settings};
+use crate::view::Routes;
+
+/// A membership whose effects wait for the disk.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    membership: Membership,
+    /// What is to be done and waits for a save.
+    waiting: VecDeque<Effect>,
+    saving: Saving,
+    /// The newest view that may be seen, and the epoch of the active one as others know it.
+    shown: (Arc<Routes>, Epoch),
+}
+
+#[derive(Debug, Clone)]
+enum Saving {
+    Idle,
+    /// The state with this newest view is on its way.
+    UnderWay(Arc<Routes>),
+    /// Tried again at the next tick.
+    Failed,
+}
+
+impl Gate {
+    /// Starts from what was saved, as [`Membership::new`] does.
+    pub fn new(settings: Settings, saved: Saved, now: Millis) -> Gate {
+        let membership = Membership::new(settings, saved, now);
+        Gate {
+            shown: (membership.newest().clone(), membership.active().epoch()),
+            membership,
+            waiting: VecDeque::new(),
+            saving: Saving::Idle,
+        }
+    }
+
+    /// What has been decided, seen or not.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// Whether something is to be saved that is not even on its way.
+    pub fn has_unsaved(&self) -> bool {
+        self.waiting.contains(&Effect::Save)
+    }
+
+    /// Takes one event at time `now`. What follows from it and may be done is to be done at once; after
+    /// an [`Effect::Save`] comes [`Gate::saved`] or [`Gate::not_saved`], some time.
+    pub fn step(&mut self, now: Millis, event: Event) -> (Answer, Vec<Effect>) {
+        if event == Event::Tick && matches!(self.saving, Saving::Failed) {
+            self.saving = Saving::Idle;
+        }
+        let from = match event {
+            Event::Heartbeat(from, _) => Some(from),
+            _ => None,
+        };
+        let (answer, effects) = self.membership.step(now, event);
+        let (probes, effects): (Vec<_>, Vec<_>) =
+            effects.into_iter().partition(|effect| matches!(effect, Effect::Probe(_)));
+        self.waiting.extend(effects);
+        let effects = probes.into_iter().chain(self.pass()).collect();
+        let answer = match answer {
+            Answer::Known { lease, .. } => {
+                let (newest, active) = self.shown.clone();
+                // A restart would not know who is a member of a view that is not saved.
+                let is_member = newest.view().members.iter().any(|m| Some(m.incarnation) == from);
+                Answer::Known { newest, active, lease: lease && is_member }
+            }
+            answer => answer,
+        };
+        (answer, effects)
+    }
+
+    /// What was to be saved is durable. Returns what may be done now.
+    pub fn saved(&mut self) -> Vec<Effect> {
+        if let Saving::UnderWay(newest) = &self.saving {
+            self.shown.0 = newest.clone();
+            self.saving = Saving::Idle;
+        }
+        self.pass()
+    }
+
+    /// What was to be saved could not be. It is asked for again at the next tick.
+    pub fn not_saved(&mut self) {
+        self.waiting.push_front(Effect::Save);
+        self.saving = Saving::Failed;
+    }
+
+    /// The effects up to the next save.
+    fn pass(&mut self) -> Vec<Effect> {
+        let mut passed = Vec::new();
+        while matches!(self.saving, Saving::Idle)
+            && let Some(effect) = self.waiting.pop_front()
+        {
+            match &effect {
+                Effect::Save => {
+                    self.saving = Saving::UnderWay(self.membership.newest().clone());
+                    // The state as it is now has all that waits in it.
+                    self.waiting.retain(|waits| *waits != Effect::Save);
+                }
+                Effect::Publish(routes) => self.shown.1 = routes.epoch(),
+                _ => {}
+            }
+            passed.push(effect);
+        }
+        passed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Address, ClusterId, Incarnation, NodeId};
+    use crate::limits::Limits;
+    use crate::membership::{Newcomer, Report};
+    use crate::tenure::ArcSet;
+    use crate::view::View;
+
+    fn gate() -> Gate {
+        let limits = Limits::default();
+        let settings = Settings { heartbeat_ms: 2_000, missed: 3, arcs: 8, copies: 1, limits };
+        let saved = Saved { active: View::unborn(ClusterId(1), 1, limits), coming: None };
+        Gate::new(settings, saved, 0)
+    }
+
+    fn register(n: u16) -> Event {
+        Event::Register(Newcomer {
+            id: NodeId::new(&format!("node{n}")).unwrap(),
+            incarnation: Incarnation(u64::from(n)),
+            address: Address::new("127.0.0.1", n).unwrap(),
+            weight: 1,
+        })
+    }
+
+    fn beat(n: u64, epoch: u64) -> Event {
+        let report = Report { epoch: Epoch(epoch), synced: ArcSet::new(), keys: 0, bytes: 0 };
+        Event::Heartbeat(Incarnation(n), report)
+    }
+
+    /// The newest view and the active one, and whether the lease was extended.
+    fn told(answer: &Answer) -> (u64, u64, bool) {
+        match answer {
+            Answer::Known { newest, active, lease } => (newest.epoch().0, active.0, *lease),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn saves(effects: &[Effect]) -> usize {
+        effects.iter().filter(|e| **e == Effect::Save).count()
+    }
+
+    #[test]
+    fn a_view_is_seen_when_it_is_saved() {
+        let mut gate = gate();
+        let (answer, effects) = gate.step(0, register(1));
+        assert_eq!(told(&answer), (0, 0, false), "view 1 is made, and nobody may know");
+        assert_eq!(effects.last(), Some(&Effect::Save));
+        assert_eq!(gate.membership().newest().epoch(), Epoch(1));
+        let (answer, effects) = gate.step(1, beat(1, 0));
+        assert_eq!((told(&answer), effects), ((0, 0, false), vec![]));
+        let effects = gate.saved();
+        assert!(
+            matches!(effects.last(), Some(Effect::Push(_, routes, _)) if routes.epoch().0 == 1)
+        );
+        assert_eq!(told(&gate.step(2, beat(1, 0)).0), (1, 0, true));
+    }
+
+    #[test]
+    fn a_failed_save_is_tried_again_at_a_tick() {
+        let mut gate = gate();
+        gate.step(0, register(1));
+        assert!(!gate.has_unsaved(), "it is on its way");
+        gate.not_saved();
+        assert!(gate.has_unsaved());
+        assert_eq!(saves(&gate.step(1, beat(1, 0)).1), 0);
+        assert_eq!(saves(&gate.step(2, Event::Tick).1), 1);
+        assert_eq!(saves(&gate.step(3, Event::Tick).1), 0, "it is under way");
+        assert!(!gate.saved().is_empty());
+    }
+
+    /// View 1 was to be node1's alone, but it died before that was saved, and so did who came next.
+    #[test]
+    fn one_save_covers_all_that_wait() {
+        let mut gate = gate();
+        gate.step(0, register(1));
+        for n in 1..4 {
+            gate.step(0, Event::Disconnected(Incarnation(n)));
+            gate.step(0, Event::Gone(Incarnation(n)));
+            gate.step(0, register(n as u16 + 1));
+        }
+        assert!(gate.membership().active().epoch() >= Epoch(3));
+        let after_first = gate.saved();
+        assert_eq!(saves(&after_first), 1, "{after_first:?}");
+        let rest = gate.saved();
+        assert_eq!(saves(&rest), 0, "{rest:?}");
+        assert_eq!(told(&gate.step(1, beat(4, 0)).0).0, 4);
+    }
+}
