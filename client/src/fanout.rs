@@ -50,11 +50,15 @@ impl Leg {
 }
 
 /// Runs one attempt of all operations that have no result yet.
+///
+/// `is_own` says that this client has itself completed a version: a record that its replica still holds as
+/// pending needs no write-back then.
 pub(crate) fn attempt(
     links: &Links,
     commits: &Commits,
     routes: &Routes,
     batch: &mut [Task<'_>],
+    is_own: &dyn Fn(&Version) -> bool,
 ) -> Attempt {
     let mut attempt = Attempt { needs: vec![Need::Nothing; batch.len()], clock: 0, trouble: None };
     let mut collecting = Vec::new();
@@ -63,7 +67,7 @@ pub(crate) fn attempt(
         send(links, commits, routes, batch, leg, &mut attempt);
     }
     for leg in &mut legs {
-        receive(links, routes, batch, leg, &mut attempt);
+        receive(links, routes, batch, leg, is_own, &mut attempt);
     }
     for i in collecting {
         attempt.needs[i] = batch[i].operation.conclude();
@@ -166,13 +170,14 @@ fn receive(
     routes: &Routes,
     batch: &mut [Task<'_>],
     leg: &mut Leg,
+    is_own: &dyn Fn(&Version) -> bool,
     attempt: &mut Attempt,
 ) {
     let Some(mut link) = leg.link.take() else { return };
     let place = leg.place;
     let received = receive_writes(&mut link, batch, &mut leg.writes, attempt)
-        .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.reads, attempt))
-        .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.fences, attempt));
+        .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.reads, is_own, attempt))
+        .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.fences, is_own, attempt));
     match received {
         Ok(()) => links.put_back(link),
         Err(error) => {
@@ -210,6 +215,7 @@ fn receive_reads(
     batch: &mut [Task<'_>],
     place: u16,
     reads: &mut Vec<usize>,
+    is_own: &dyn Fn(&Version) -> bool,
     attempt: &mut Attempt,
 ) -> Result<(), NetError> {
     if reads.is_empty() {
@@ -225,6 +231,10 @@ fn receive_reads(
         let body = match body {
             Body::Value(value) => Some(Cow::Owned(value.to_vec())),
             Body::Tombstone => None,
+        };
+        let state = match state {
+            State::Pending if is_own(&version) => State::Committed,
+            state => state,
         };
         Found { version, body, state, epoch, clock }
     };

@@ -54,7 +54,7 @@ impl Finisher {
                 Task { key, operation, decide: None, result: None, committed: None }
             })
             .collect();
-        fanout::attempt(&self.links, &self.commits, routes, &mut batch);
+        fanout::attempt(&self.links, &self.commits, routes, &mut batch, &|_| false);
         let mut complete = 0;
         for task in &batch {
             let Some(version) = task.operation.committed() else { continue };

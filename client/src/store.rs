@@ -8,7 +8,7 @@ use cluster::ids::Address;
 use cluster::limits::Limits;
 use cluster::operation::{Choice, Need, Operation, Outcome};
 use cluster::replica::{WriteAnswer, is_covered};
-use cluster::version::Clock;
+use cluster::version::{Clock, Version};
 use cluster::view::Routes;
 use log::debug;
 use net_common::auth::Secret;
@@ -150,7 +150,7 @@ impl GTStoreClient {
         let operation = Operation::read_modify_write();
         let result = self.limits().check_key(key).err().map(|e| Err(ClientError::BadKey(e)));
         let task = Task { key, operation, decide: Some(Box::new(decide)), result, committed: None };
-        let done = self.run_tasks(self.writers.take(), vec![task]).pop();
+        let done = self.run_tasks(self.writers.take(0), vec![task]).pop();
         done.expect("an operation has a result")
     }
 
@@ -231,7 +231,8 @@ impl GTStoreClient {
             self.writers.tell(clock);
         }
         let limits = self.limits();
-        let mut writer = self.writers.take();
+        let writes = ops.iter().filter(|op| !matches!(op, Op::Get { .. })).count();
+        let mut writer = self.writers.take(writes);
         let batch = ops.iter().map(|op| start(op, &limits, &mut writer)).collect();
         self.run_tasks(writer, batch)
     }
@@ -245,7 +246,8 @@ impl GTStoreClient {
         let mut pause = FIRST_PAUSE;
         loop {
             let routes = self.router.routes();
-            let attempt = fanout::attempt(&self.links, &self.commits, &routes, &mut batch);
+            let is_own = |version: &Version| self.writers.cover(version);
+            let attempt = fanout::attempt(&self.links, &self.commits, &routes, &mut batch, &is_own);
             if attempt.clock != 0 {
                 self.writers.tell(attempt.clock);
             }

@@ -7,9 +7,12 @@
 //!
 //! All writers of a client draw from one clock, so that its operations are ordered as they were called.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use cluster::replica;
 use cluster::version::{Clock, Op, Version, WriterClock};
+use fxhash::FxHashMap;
 use parking_lot::Mutex;
 
 /// A client that was told no clock for so long asks before it draws a version (rule N5): a version
@@ -28,13 +31,16 @@ struct Pool {
     told: Instant,
     /// Read-modify-writes that have been tried, for their names.
     ops: u64,
+    /// How far each writer has come.
+    marks: FxHashMap<u64, Clock>,
 }
 
 impl Writers {
     /// A pool that makes writers from 64 random bits on.
     pub(crate) fn new(first: u64) -> Writers {
         let (clock, told) = (WriterClock::default(), Instant::now());
-        Writers(Mutex::new(Pool { first, made: 0, idle: Vec::new(), clock, told, ops: 0 }))
+        let (idle, marks) = (Vec::new(), FxHashMap::default());
+        Writers(Mutex::new(Pool { first, made: 0, idle, clock, told, ops: 0, marks }))
     }
 
     /// Takes in a clock that a server told.
@@ -49,15 +55,22 @@ impl Writers {
         self.0.lock().told.elapsed() > STALE
     }
 
-    /// A writer for one call.
-    pub(crate) fn take(&self) -> Writer<'_> {
+    /// A writer for one call that is to draw at least so many versions.
+    pub(crate) fn take(&self, count: usize) -> Writer<'_> {
         let mut pool = self.0.lock();
         let id = pool.idle.pop().unwrap_or_else(|| {
             pool.made += 1;
             // 0 means nobody.
             pool.first.wrapping_add(pool.made).max(1)
         });
-        Writer { writers: self, id, drawn: 0, is_sure: true }
+        let reserved = pool.clock.reserve(count);
+        Writer { writers: self, id, reserved, drawn: 0, is_sure: true }
+    }
+
+    /// Whether this client has itself completed a version, whatever the replicas have heard of it.
+    pub(crate) fn cover(&self, version: &Version) -> bool {
+        let pool = self.0.lock();
+        pool.marks.get(&version.writer).is_some_and(|mark| replica::is_covered(version, *mark))
     }
 
     /// A name for a read-modify-write that nobody has used.
@@ -72,6 +85,8 @@ impl Writers {
 pub(crate) struct Writer<'w> {
     writers: &'w Writers,
     id: u64,
+    /// Clocks for its first versions: a batch need not lock the pool for each of its writes.
+    reserved: Range<Clock>,
     /// The highest clock drawn.
     drawn: Clock,
     is_sure: bool,
@@ -80,13 +95,17 @@ pub(crate) struct Writer<'w> {
 impl Writer<'_> {
     /// Draws a version.
     pub(crate) fn draw(&mut self) -> Version {
-        let version = self.writers.0.lock().clock.draw(self.id);
+        let version = match self.reserved.next() {
+            Some(clock) => Version::plain(clock, self.id),
+            None => self.writers.0.lock().clock.draw(self.id),
+        };
         self.drawn = version.clock;
         version
     }
 
     /// Draws a version above what the replicas told (C1).
     pub(crate) fn draw_above(&mut self, above: Version) -> Version {
+        self.reserved = 0..0;
         self.writers.0.lock().clock.tell(above.clock);
         self.draw()
     }
@@ -96,16 +115,22 @@ impl Writer<'_> {
         self.is_sure = false;
     }
 
-    /// What to tell replicas when everything that was drawn is done, or stored nowhere.
+    /// What to tell replicas now that everything that was drawn is done, or stored nowhere.
     pub(crate) fn mark(&self) -> Option<(u64, Clock)> {
-        (self.is_sure && self.drawn > 0).then_some((self.id, self.drawn))
+        let mark = (self.is_sure && self.drawn > 0).then_some((self.id, self.drawn));
+        if let Some((id, clock)) = mark {
+            self.writers.0.lock().marks.insert(id, clock);
+        }
+        mark
     }
 }
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        if self.is_sure {
-            self.writers.0.lock().idle.push(self.id);
+        let mut pool = self.writers.0.lock();
+        match self.is_sure {
+            true => pool.idle.push(self.id),
+            false => _ = pool.marks.remove(&self.id),
         }
     }
 }
@@ -117,28 +142,30 @@ mod tests {
     #[test]
     fn calls_at_once_have_writers_of_their_own_and_one_clock() {
         let writers = Writers::new(7);
-        let (mut a, mut b) = (writers.take(), writers.take());
-        let (first, second, third) = (a.draw(), b.draw(), a.draw());
-        assert!(first < second && second < third);
+        let (mut a, mut b) = (writers.take(2), writers.take(0));
+        let (first, third, second) = (a.draw(), a.draw(), b.draw());
+        assert!(first < third && third < second && second < a.draw_above(second));
         assert!(first.writer == third.writer && first.writer != second.writer);
-        assert_eq!(a.mark(), Some((third.writer, third.clock)));
+        assert!(!writers.cover(&first));
+        assert_eq!(a.mark(), Some((third.writer, a.drawn)));
+        assert!(writers.cover(&first) && !writers.cover(&second));
         drop(b);
-        assert_eq!(writers.take().draw().writer, second.writer, "used again");
+        assert_eq!(writers.take(1).draw().writer, second.writer, "used again");
     }
 
     #[test]
     fn a_writer_in_doubt_tells_no_mark_and_is_not_used_again() {
         let writers = Writers::new(7);
-        let mut writer = writers.take();
+        let mut writer = writers.take(0);
         let id = writer.draw().writer;
         writer.doubt();
         assert_eq!(writer.mark(), None);
         drop(writer);
-        assert_ne!(writers.take().draw().writer, id);
+        assert_ne!(writers.take(1).draw().writer, id);
     }
 
     #[test]
     fn what_writes_nothing_has_nothing_to_tell() {
-        assert_eq!(Writers::new(7).take().mark(), None);
+        assert_eq!(Writers::new(7).take(5).mark(), None);
     }
 }

@@ -117,8 +117,9 @@ enum Phase<V> {
     Write { version: Version, body: Body<V>, born: Clock, round: WriteRound },
     /// A get, at this place of the replicas, under this epoch.
     Read { round: ReadRound, place: usize, epoch: Epoch },
-    /// A get that found a pending record at this place and completes it before it shows it.
-    WriteBack { found: Found<V>, place: usize, round: WriteRound },
+    /// A get that found a pending record, at this place of the replicas, and completes it before it shows
+    /// it; or a finisher.
+    WriteBack { found: Found<V>, place: Option<usize>, round: WriteRound },
     /// A read-modify-write. Boxed: it is large and rare, and a batch has hundreds of operations.
     Rmw(Box<RmwRound<V>>),
 }
@@ -146,7 +147,7 @@ impl<V: Clone> Operation<V> {
 
     /// Completes a record that a replica holds as pending (C4): as a get of it that nobody waits for.
     pub fn finish(found: Found<V>) -> Operation<V> {
-        let phase = Phase::WriteBack { found, place: 0, round: WriteRound::new() };
+        let phase = Phase::WriteBack { found, place: None, round: WriteRound::new() };
         Operation { phase, outcome: None }
     }
 
@@ -172,10 +173,24 @@ impl<V: Clone> Operation<V> {
             self.phase = Operation::<V>::read().phase;
         }
         match &mut self.phase {
-            Phase::Write { round, .. } | Phase::WriteBack { round, .. } => {
+            Phase::Write { round, .. } => {
                 let members = arc.map_or(&[][..], |arc| routes.write_set(arc));
                 round.begin(members.len());
                 members
+            }
+            Phase::WriteBack { found, place, round } => {
+                let members = arc.map_or(&[][..], |arc| routes.write_set(arc));
+                round.begin(members.len());
+                match (place, members) {
+                    // The primary, which comes first, has shown under this very epoch that it holds it.
+                    (Some(0), [_, others @ ..])
+                        if found.epoch == routes.epoch() && !others.is_empty() =>
+                    {
+                        round.take(write_round::Reply::Answer(WriteAnswer::Stored));
+                        others
+                    }
+                    _ => members,
+                }
             }
             Phase::Read { round, place, epoch } => {
                 *epoch = routes.epoch();
@@ -247,7 +262,7 @@ impl<V: Clone> Operation<V> {
                 return Need::View;
             }
             Some(ReadAnswer::Found(found)) => {
-                let place = *place;
+                let place = Some(*place);
                 self.phase = Phase::WriteBack { found, place, round: WriteRound::new() };
                 return Need::Attempt;
             }
@@ -287,7 +302,7 @@ impl<V: Clone> Operation<V> {
             },
             Phase::WriteBack { found, place, round } => {
                 if round.is_complete() {
-                    (Need::Nothing, Some(Outcome::Got(found.body.clone(), *place)))
+                    (Need::Nothing, Some(Outcome::Got(found.body.clone(), place.unwrap_or(0))))
                 } else {
                     // Whatever stood in the way: read again, under what view there is then.
                     self.phase = Operation::<V>::read().phase;

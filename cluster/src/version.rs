@@ -9,6 +9,8 @@
 //! Invariants: [`Version::ABSENT`] is below every version of a record; two operations of one writer
 //! never share a version.
 
+use std::ops::Range;
+
 use crate::mutation::{Mutation, is_on};
 
 /// Bits of a clock below the milliseconds.
@@ -109,11 +111,18 @@ impl WriterClock {
     /// A version of `writer` (random, not 0) above all that was told and all that was used.
     pub fn draw(&mut self, writer: u64) -> Version {
         debug_assert_ne!(writer, 0, "writer 0 is reserved for versions made from nothing");
+        let range = self.reserve(1);
         if is_on(Mutation::ClockReuse) {
-            return Version::plain(self.highest + 1, writer);
+            self.highest -= 1;
         }
-        self.highest += 1;
-        Version::plain(self.highest, writer)
+        Version::plain(range.start, writer)
+    }
+
+    /// So many clocks at once, for versions of one batch.
+    pub fn reserve(&mut self, count: usize) -> Range<Clock> {
+        let first = self.highest + 1;
+        self.highest += count as Clock;
+        first..self.highest + 1
     }
 }
 

@@ -102,9 +102,19 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         return None;
     }
     let lost = lost_arcs(state, &out);
+    // The last to hold an arc must not go while the only other holder may be about to: of two who fell
+    // silent one after the other, the first would be dropped on the word of the second.
+    let doubted: Vec<bool> = old
+        .members
+        .iter()
+        .zip(&out)
+        .map(|(m, out)| *out || is_doubtful(state, m.incarnation, now))
+        .collect();
+    let endangered = lost_arcs(state, &doubted);
     // Whoever may hold such an arc: its word that it does may have been lost with its connection.
     let needed = |place: usize| {
-        lost.iter().any(|&arc| is_synced(state, place, arc) || may_hold(state, place, arc))
+        lost.iter().any(|&arc| is_synced(state, place, arc))
+            || endangered.iter().any(|&arc| may_hold(state, place, arc))
     };
     let drop: Vec<bool> = (0..old.members.len())
         .map(|place| out[place] && (state.accept_loss || !needed(place)))
@@ -133,6 +143,12 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         (dropped, fresh) => format!("{dropped} out, {fresh} arcs begin afresh"),
     };
     (!view.arcs.is_empty()).then_some(Plan { view, why })
+}
+
+/// Whether a member has let a heartbeat go by: it may be gone, and nobody knows yet.
+fn is_doubtful(state: &Membership, incarnation: Incarnation, now: Millis) -> bool {
+    let heard = state.nodes.get(&incarnation).map_or(0, |node| node.heard);
+    now.saturating_sub(heard) > state.settings.heartbeat_ms * 3 / 2
 }
 
 /// Whether an arc began with the active view, and each of its keepers died before it had acknowledged

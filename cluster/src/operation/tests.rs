@@ -47,15 +47,35 @@ fn a_pending_record_is_written_back_before_it_is_shown() {
     get.begin(&routes(1), b"k");
     assert_eq!(get.got(0, Some(found(V, State::Pending, 1))), Need::Attempt);
     assert_eq!(get.outcome(), None, "nobody may see it yet");
-    assert_eq!(get.begin(&routes(1), b"k").len(), 2);
+    assert_eq!(get.begin(&routes(1), b"k"), [1], "the primary has just shown that it holds it");
     assert_eq!(
         get.request(),
         Request::Write { version: V, body: &Some(7), born: 99, expected: None }
     );
-    stored(&mut get);
     get.wrote(Reply::Answer(WriteAnswer::Superseded(Version::plain(9, 9))));
     assert_eq!(get.conclude(), Need::Nothing);
     assert_eq!((get.outcome(), get.committed()), (Some(&Outcome::Got(Some(7), 0)), Some(V)));
+}
+
+#[test]
+fn what_another_replica_than_the_primary_shows_goes_back_to_all() {
+    let mut get = Operation::read();
+    get.begin(&routes(1), b"k");
+    assert_eq!(get.got(0, None), Need::Attempt);
+    get.begin(&routes(1), b"k");
+    get.got(1, Some(found(V, State::Pending, 1)));
+    assert_eq!(get.begin(&routes(1), b"k").len(), 2);
+}
+
+#[test]
+fn a_record_that_was_pending_when_its_replica_became_the_only_one_can_be_read() {
+    let alone = Routes::new(view(1, 1, vec![member(1, Active)], &[0, 0]));
+    let mut get = Operation::read();
+    get.begin(&alone, b"k");
+    get.got(0, Some(found(V, State::Pending, 1)));
+    assert_eq!(get.begin(&alone, b"k"), [0]);
+    stored(&mut get);
+    assert_eq!(get.conclude(), Need::Nothing);
 }
 
 #[test]
@@ -65,7 +85,6 @@ fn a_write_back_that_fails_reads_again() {
         get.begin(&routes(1), b"k");
         get.got(0, Some(found(V, State::Pending, 1)));
         get.begin(&routes(1), b"k");
-        stored(&mut get);
         get.wrote(reply);
         assert_eq!(get.conclude(), Need::View);
         get.begin(&routes(1), b"k");
