@@ -40,6 +40,8 @@ impl fmt::Display for Violation {
                 Kind::Delete => "delete".into(),
                 Kind::Get(Some(value)) => format!("get = {value}"),
                 Kind::Get(None) => "get = none".into(),
+                Kind::Update(value, Some(found)) => format!("update {found} -> {value}"),
+                Kind::Update(value, None) => format!("update none -> {value}"),
             };
             let outcome = match record.outcome {
                 Outcome::Ok => "",
@@ -71,6 +73,7 @@ impl Model for Register {
             Kind::Put(value) => (true, Some(value)),
             Kind::Delete => (true, None),
             Kind::Get(found) => (*state == found, *state),
+            Kind::Update(value, found) => (*state == found, Some(value)),
         }
     }
 }
@@ -82,20 +85,25 @@ impl Model for Register {
 pub fn key(history: &[Record]) -> Result<(), Violation> {
     let violation = |what| Violation { what, history: history.to_vec() };
     let mut put = HashSet::new();
-    if history.iter().any(|r| matches!(r.kind, Kind::Put(value) if !put.insert(value))) {
+    let is_double = |record: &Record| match record.kind {
+        Kind::Put(value) | Kind::Update(value, _) => !put.insert(value),
+        Kind::Get(_) | Kind::Delete => false,
+    };
+    if history.iter().any(is_double) {
         return Err(violation("a value was put twice: this history proves nothing"));
     }
     let found: HashSet<u64> = history
         .iter()
         .filter_map(|record| match record.kind {
-            Kind::Get(value) => value,
-            _ => None,
+            // What an update was made from it has found, whatever came of it.
+            Kind::Get(value) | Kind::Update(_, value) => value,
+            Kind::Put(_) | Kind::Delete => None,
         })
         .collect();
     let counts = |record: &&Record| match (record.outcome, record.kind) {
         (Outcome::Ok, _) => true,
         (Outcome::Failed, _) | (Outcome::Unknown, Kind::Get(_)) => false,
-        (Outcome::Unknown, Kind::Put(value)) => found.contains(&value),
+        (Outcome::Unknown, Kind::Put(value) | Kind::Update(value, _)) => found.contains(&value),
         (Outcome::Unknown, Kind::Delete) => true,
     };
     let operations: Vec<Operation<Register>> = history
@@ -176,6 +184,20 @@ mod tests {
             "2 get - 40 50 ok",
             "2 get 1 60 70 ok",
         ]);
+    }
+
+    #[test]
+    fn two_updates_of_one_value_are_found() {
+        is_right(&["1 put 1 0 10 ok", "2 update 2/1 5 30 ok", "3 update 3/2 6 30 ok"]);
+        is_wrong(&["1 put 1 0 10 ok", "2 update 2/1 20 30 ok", "3 update 3/1 20 30 ok"]);
+        is_right(&["1 put 1 0 10 ok", "2 update 2/1 20 30 unknown", "3 update 3/1 20 30 ok"]);
+        is_wrong(&[
+            "1 put 1 0 10 ok",
+            "2 update 2/1 20 30 unknown",
+            "3 update 3/1 20 30 ok",
+            "4 get 2 40 50 ok",
+        ]);
+        is_wrong(&["1 put 1 0 10 ok", "2 update 2/- 20 30 ok"]);
     }
 
     #[test]

@@ -8,8 +8,9 @@
 //! 4 c7.0 get - 5112345 5145678 ok
 //! ```
 //!
-//! separated by single spaces. CLIENT is a number; KIND is `put`, `get` or `delete`; VALUE is the
-//! number that was put or found (no two puts have the same), `-` for none; INVOKE and RETURN are
+//! separated by single spaces. CLIENT is a number; KIND is `put`, `get`, `delete` or `update`; VALUE is the
+//! number that was put or found (no two puts have the same), `-` for none, and for an update the number that
+//! it put, a slash, and what it found in its place (`118/97`, `118/-`); INVOKE and RETURN are
 //! nanoseconds on one monotonic clock; OUTCOME is `ok`, `failed` (certainly not done) or `unknown` (may
 //! have been done, or be done later). Lines that begin with `#` are remarks. The order of lines is free.
 
@@ -30,6 +31,8 @@ pub enum Kind {
     Delete,
     /// The key was read.
     Get(Option<u64>),
+    /// This number was to take the place of what was there, in one step; and what that was.
+    Update(u64, Option<u64>),
 }
 
 /// What the client was told.
@@ -76,15 +79,13 @@ pub enum HistoryError {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, value) = match self.kind {
-            Kind::Put(value) => ("put", Some(value)),
-            Kind::Delete => ("delete", None),
-            Kind::Get(value) => ("get", value),
-        };
-        write!(f, "{} {} {kind} ", self.client, self.key)?;
-        match value {
-            Some(value) => write!(f, "{value}")?,
-            None => f.write_str("-")?,
+        write!(f, "{} {} ", self.client, self.key)?;
+        let number = |value: Option<u64>| value.map_or("-".into(), |value| value.to_string());
+        match self.kind {
+            Kind::Put(value) => write!(f, "put {value}")?,
+            Kind::Delete => f.write_str("delete -")?,
+            Kind::Get(value) => write!(f, "get {}", number(value))?,
+            Kind::Update(value, found) => write!(f, "update {value}/{}", number(found))?,
         }
         let outcome = match self.outcome {
             Outcome::Ok => "ok",
@@ -103,15 +104,17 @@ impl FromStr for Record {
         let [client, key, kind, value, invoke, ret, outcome] = words[..] else {
             return Err("an operation has seven words");
         };
-        let value = match value {
-            "-" => None,
-            number => Some(number.parse().map_err(|_| "a value is a number or -")?),
+        let number = |text: &str| match text {
+            "-" => Ok(None),
+            number => number.parse().map(Some).map_err(|_| "a value is a number or -"),
         };
-        let kind = match (kind, value) {
-            ("put", Some(value)) => Kind::Put(value),
-            ("delete", None) => Kind::Delete,
-            ("get", value) => Kind::Get(value),
-            _ => return Err("put with a value, delete with none, or get"),
+        let (value, found) = value.split_once('/').unwrap_or((value, "-"));
+        let kind = match (kind, number(value)?, number(found)?) {
+            ("update", Some(value), found) => Kind::Update(value, found),
+            ("put", Some(value), None) => Kind::Put(value),
+            ("delete", None, None) => Kind::Delete,
+            ("get", value, None) => Kind::Get(value),
+            _ => return Err("put with a value, delete with none, get, or update with VALUE/FOUND"),
         };
         let outcome = match outcome {
             "ok" => Outcome::Ok,
@@ -175,10 +178,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let lines = "1 a put 7 10 20 ok\n2 a get - 11 12 ok\n3 b get 7 5 9 failed\n\
+                     4 b update 8/7 10 20 ok\n5 b update 9/- 10 20 unknown\n\
                      1 b delete - 30 90 unknown\n";
         let text = format!("{HEADER}\n{lines}");
         let histories = read(text.as_bytes()).expect("a good history");
-        assert_eq!((histories["a"].len(), histories["b"].len()), (2, 2));
+        assert_eq!((histories["a"].len(), histories["b"].len()), (2, 4));
         assert_eq!(histories["a"][1].kind, Kind::Get(None));
         let mut out = Vec::new();
         write(&mut out, &histories).expect("memory takes everything");

@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use client::{ClientError, Config, GTStoreClient};
+use client::{Change, ClientError, Config, GTStoreClient};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -200,7 +200,8 @@ impl Load {
             if let Some(story) = self.take(slot) {
                 let kind = match rng.random_range(0..100) {
                     _ if member < READERS => Kind::Get(None),
-                    0..45 => Kind::Put(self.values.fetch_add(1, Ordering::Relaxed)),
+                    0..30 => Kind::Put(self.values.fetch_add(1, Ordering::Relaxed)),
+                    30..45 => Kind::Update(self.values.fetch_add(1, Ordering::Relaxed), None),
                     45..55 => Kind::Delete,
                     _ => Kind::Get(None),
                 };
@@ -263,9 +264,17 @@ impl Load {
     pub fn operate(&self, client: &GTStoreClient, number: u32, key: String, kind: Kind) -> Record {
         let invoke = self.now();
         let name = key.as_bytes();
+        let mut found = None;
         let done = match kind {
             Kind::Put(value) => client.put(name, value.to_string().as_bytes()).map(|_| kind),
             Kind::Delete => client.delete(name).map(|_| kind),
+            Kind::Update(value, _) => {
+                let updated = client.update(name, |held| {
+                    found = held.map(number_of);
+                    Change::Put(value.to_string().into_bytes())
+                });
+                updated.map(|_| kind)
+            }
             Kind::Get(_) => {
                 client.get(name).map(|got| Kind::Get(got.map(|got| number_of(&got.value))))
             }
@@ -282,7 +291,11 @@ impl Load {
                 if error.is_unknown() { Outcome::Unknown } else { Outcome::Failed }
             }
         };
-        Record { client: number, key, kind: done.unwrap_or(kind), invoke, ret, outcome }
+        let kind = match done.unwrap_or(kind) {
+            Kind::Update(value, _) => Kind::Update(value, found),
+            kind => kind,
+        };
+        Record { client: number, key, kind, invoke, ret, outcome }
     }
 }
 
