@@ -158,6 +158,12 @@ pub fn is_too_far_ahead(clock: Clock, own: Clock) -> bool {
     clock >> COUNTER_BITS > (own >> COUNTER_BITS) + MAX_AHEAD_MS
 }
 
+/// Whether two wall clocks differ by more than N5 allows: a node beyond that must not be a member, since
+/// it would refuse what others write, or have what it writes refused.
+pub fn are_apart(one_ms: u64, other_ms: u64) -> bool {
+    one_ms.abs_diff(other_ms) > MAX_AHEAD_MS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,5 +231,8 @@ mod tests {
         assert!(!is_too_far_ahead(clock_at(1_000_000 + MAX_AHEAD_MS), own));
         assert!(is_too_far_ahead(clock_at(1_000_001 + MAX_AHEAD_MS), own));
         assert!(is_too_far_ahead(u64::MAX, own));
+        assert!(!are_apart(1_000_000 + MAX_AHEAD_MS, 1_000_000));
+        assert!(are_apart(1_000_001 + MAX_AHEAD_MS, 1_000_000));
+        assert!(are_apart(1_000_000, 1_000_001 + MAX_AHEAD_MS));
     }
 }

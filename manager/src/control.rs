@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use cluster::ids::Address;
 use cluster::membership::{Answer, Event, Newcomer, Report};
+use cluster::version;
 use crossbeam_channel::Receiver;
 use log::{debug, info, warn};
+use net_common::clock;
 use net_common::frame::{FORMAT_BINARY, FrameReader, Kind};
 use net_common::logging;
 use net_common::message::Message;
@@ -94,6 +96,10 @@ fn receive(
             if beat.incarnation != node.incarnation {
                 return Err(bad("a heartbeat of another incarnation".into()));
             }
+            if let Some(why) = clock_trouble(beat.wall_ms) {
+                // Without heartbeats its lease ends; it is refused until its clock is set right.
+                return Err(bad(why));
+            }
             heartbeat(handle, beat, outbound);
         }
         match reader.fill(&mut stream) {
@@ -104,6 +110,19 @@ fn receive(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// What is wrong with a node's wall clock, if anything (rule N5). The clocks are compared when the word
+/// arrives: what it took on the way is little beside the bound.
+pub fn clock_trouble(wall_ms: u64) -> Option<String> {
+    let own = clock::wall_ms();
+    version::are_apart(wall_ms, own).then(|| {
+        let (seconds, bound) = (wall_ms.abs_diff(own) / 1000, version::MAX_AHEAD_MS / 1000);
+        let side = if wall_ms > own { "ahead of" } else { "behind" };
+        format!(
+            "the node's clock is {seconds} s {side} the manager's, {bound} s are the most; set it right"
+        )
+    })
 }
 
 fn is_nothing_yet(error: &io::Error) -> bool {

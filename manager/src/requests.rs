@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cluster::membership::{Answer, Event, Newcomer};
-use log::{debug, info};
+use log::{debug, info, warn};
 use net_common::codec::DecodeError;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, FrameReader, Kind};
 use net_common::message::Message;
@@ -104,6 +104,11 @@ impl Requests {
                 node.id
             );
             frame::write_error(out, FORMAT_BINARY, "other cluster", &why);
+            return Next::Close;
+        }
+        if let Some(why) = control::clock_trouble(node.wall_ms) {
+            warn!("{} may not register: {why}", node.id);
+            frame::write_error(out, FORMAT_BINARY, "clock", &why);
             return Next::Close;
         }
         let newcomer = Newcomer {

@@ -15,6 +15,7 @@ use cluster::ids::Address;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use log::{debug, error, info, warn};
 use net_common::auth::Secret;
+use net_common::clock;
 use net_common::connection::{Connection, Dial, NetError};
 use net_common::frame::{FORMAT_BINARY, Kind};
 use net_common::logging;
@@ -161,6 +162,7 @@ impl Keeper {
             address: self.settings.address.clone(),
             weight: self.settings.weight,
             cluster: self.node.routes().map(|routes| routes.view().cluster),
+            wall_ms: clock::wall_ms(),
         })?;
         Ok((link, push))
     }
@@ -275,6 +277,7 @@ fn send_heartbeats(
             synced: report.synced,
             keys: report.keys,
             bytes: report.bytes,
+            wall_ms: clock::wall_ms(),
         }
         .write(&mut out);
         if stream.write_all(&out).is_err() {

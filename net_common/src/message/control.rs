@@ -75,6 +75,8 @@ pub struct Register {
     pub weight: u32,
     /// The cluster that its records are of, once it has seen a view. A manager of another refuses it.
     pub cluster: Option<ClusterId>,
+    /// Its wall clock, in milliseconds since the Unix epoch. A manager whose own is far off refuses it (N5).
+    pub wall_ms: u64,
 }
 
 impl Message<'_> for Register {
@@ -90,6 +92,7 @@ impl Message<'_> for Register {
         if let Some(ClusterId(id)) = self.cluster {
             out.put_u64(id);
         }
+        out.put_u64(self.wall_ms);
     }
 
     fn decode(payload: &mut Decoder<'_>) -> Result<Register, DecodeError> {
@@ -103,6 +106,7 @@ impl Message<'_> for Register {
                 1 => Some(ClusterId(payload.u64()?)),
                 _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
             },
+            wall_ms: payload.u64()?,
         })
     }
 }
@@ -162,6 +166,8 @@ pub struct Heartbeat {
     pub keys: u64,
     /// Bytes of those keys and their values.
     pub bytes: u64,
+    /// Its wall clock, in milliseconds since the Unix epoch.
+    pub wall_ms: u64,
 }
 
 impl Message<'_> for Heartbeat {
@@ -174,6 +180,7 @@ impl Message<'_> for Heartbeat {
         encode_arc_set(&self.synced, out);
         out.put_u64(self.keys);
         out.put_u64(self.bytes);
+        out.put_u64(self.wall_ms);
     }
 
     fn decode(payload: &mut Decoder<'_>) -> Result<Heartbeat, DecodeError> {
@@ -184,6 +191,7 @@ impl Message<'_> for Heartbeat {
             synced: decode_arc_set(payload)?,
             keys: payload.u64()?,
             bytes: payload.u64()?,
+            wall_ms: payload.u64()?,
         })
     }
 }

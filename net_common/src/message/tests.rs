@@ -138,6 +138,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 address: address(),
                 weight: 1,
                 cluster: Some(ClusterId(6)),
+                wall_ms: 9,
             },
             Register
         ),
@@ -159,6 +160,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 synced,
                 keys: 8,
                 bytes: 9,
+                wall_ms: 10,
             },
             Heartbeat
         ),

@@ -1,0 +1,140 @@
+//! The rules from outside: a client that dies between two replicas, clocks that are far apart.
+
+use client::Config;
+use cluster::ids::{Epoch, Incarnation, NodeId};
+use cluster::replica::{State, WriteAnswer};
+use cluster::version::{MAX_AHEAD_MS, Version};
+use e2e::{RawConnection, TestCluster, wait_until};
+use net_common::clock;
+use net_common::frame::Kind;
+use net_common::message::Message;
+use net_common::message::control::{Heartbeat, Hello, Register, TablePush};
+use net_common::message::data::{
+    Body, ReadAnswer, ReadAnswers, ReadBatch, Write, WriteAcks, WriteBatch,
+};
+
+const KEY: &[u8] = b"key";
+
+/// What a replica answers to a READ, in one word.
+fn held(cluster: &TestCluster, node: usize) -> (Vec<u8>, State) {
+    let mut replica = RawConnection::open(cluster.node_address(node));
+    let epoch = Epoch::NONE;
+    let reply = replica.ask(&ReadBatch { epoch, keys: vec![KEY] });
+    let answers = ReadAnswers::read(&reply.payload).expect("a READ_REPLY").answers;
+    match answers[..] {
+        [ReadAnswer::Record(_, state, Body::Value(value))] => (value.to_vec(), state),
+        _ => panic!("{answers:?}"),
+    }
+}
+
+/// Writes `value` to one replica only, as a client does that dies before it has sent the other frames.
+fn write_to_one(cluster: &TestCluster, node: usize, value: &[u8]) {
+    let mut manager = RawConnection::open(cluster.manager_address());
+    let reply = manager.ask(&Hello);
+    let push = TablePush::read(&reply.payload).expect("a TABLE_PUSH");
+    let version = Version::plain(push.clock + 1, 77);
+    let write =
+        Write { key: KEY, version, born: version.clock, body: Body::Value(value), expected: None };
+    let mut replica = RawConnection::open(cluster.node_address(node));
+    let reply = replica.ask(&WriteBatch { epoch: push.view.epoch, writes: vec![write] });
+    let acks = WriteAcks::read(&reply.payload).expect("a REPL_ACK");
+    assert_eq!(acks.answers, [WriteAnswer::Stored]);
+}
+
+#[test]
+fn a_writer_that_dies_in_mid_fan_out() {
+    for victim in 0..3 {
+        let cluster = TestCluster::start(3, 3);
+        let client = cluster.client();
+        client.put(KEY, b"old").unwrap();
+        // The writer's mark is with all of them before the story begins.
+        for node in 0..3 {
+            wait_until("the put is committed", || {
+                (held(&cluster, node).1 == State::Committed).then_some(()).ok_or("pending".into())
+            });
+        }
+        write_to_one(&cluster, victim, b"new");
+        // At once, at every replica: only the one has it, and does not call it committed.
+        for node in 0..3 {
+            let want = match node == victim {
+                true => (b"new".to_vec(), State::Pending),
+                false => (b"old".to_vec(), State::Committed),
+            };
+            assert_eq!(held(&cluster, node), want, "replica {node}, written at {victim}");
+        }
+        // Readers agree from the first that sees it on, whoever they are.
+        let mut seen = false;
+        wait_until("the write is finished everywhere", || {
+            let got = cluster.client().get(KEY).unwrap().unwrap().value;
+            assert!(!seen || got == b"new", "it was seen, and is gone");
+            seen |= got == b"new";
+            let has_all =
+                (0..3).all(|node| held(&cluster, node) == (b"new".into(), State::Committed));
+            if has_all { Ok(()) } else { Err("not yet".into()) }
+        });
+        assert!(seen || client.get(KEY).unwrap().unwrap().value == b"new");
+    }
+}
+
+#[test]
+fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
+    let cluster = TestCluster::start(1, 1);
+    let register = |wall_ms| Register {
+        id: NodeId::new("late").unwrap(),
+        incarnation: Incarnation(99),
+        address: "127.0.0.1:9".parse().unwrap(),
+        weight: 1,
+        cluster: None,
+        wall_ms,
+    };
+    let now = clock::wall_ms();
+    for (wall_ms, side) in
+        [(now + 2 * MAX_AHEAD_MS, "ahead of"), (now - 2 * MAX_AHEAD_MS, "behind")]
+    {
+        let mut node = RawConnection::open(cluster.manager_address());
+        let refused = node.ask(&register(wall_ms));
+        let text = refused.error();
+        assert!(text.starts_with("clock") && text.contains(side), "{text}");
+        assert!(text.contains("225 s"), "{text}");
+        node.expect_end();
+    }
+    // One whose clock goes wrong later is heard no more.
+    let mut node = RawConnection::open(cluster.manager_address());
+    let taken = node.ask(&register(clock::wall_ms()));
+    assert_eq!(taken.kind, Kind::TablePush as u16);
+    let beat = Heartbeat {
+        incarnation: Incarnation(99),
+        sequence: 1,
+        epoch: Epoch::NONE,
+        synced: Default::default(),
+        keys: 0,
+        bytes: 0,
+        wall_ms: clock::wall_ms() + 2 * MAX_AHEAD_MS,
+    };
+    let mut out = Vec::new();
+    beat.write(&mut out);
+    node.send(&out);
+    while node.receive().is_some() {}
+}
+
+#[test]
+fn nodes_that_hear_nothing_from_the_manager_stop_serving_and_go_on_by_themselves() {
+    let mut cluster = TestCluster::start(3, 2);
+    let hasty = client::GTStoreClient::init(Config {
+        deadline: std::time::Duration::from_millis(300),
+        ..cluster.config()
+    })
+    .unwrap();
+    hasty.put(KEY, b"value").unwrap();
+    cluster.stop_manager();
+    wait_until("the leases have ended", || match hasty.get(KEY) {
+        Err(error) if error.is_retryable() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let refused = hasty.put(KEY, b"another").unwrap_err();
+    assert!(!refused.is_unknown(), "nobody may have stored it: {refused}");
+    cluster.start_manager();
+    cluster.wait_until_well();
+    let got = wait_until("it serves again", || hasty.get(KEY).map_err(|error| error.to_string()));
+    assert_eq!(got.unwrap().value, b"value");
+}
