@@ -59,7 +59,7 @@ impl Settings {
 }
 
 /// A node that wants in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Newcomer {
     /// Its name.
     pub id: NodeId,
@@ -72,7 +72,7 @@ pub struct Newcomer {
 }
 
 /// What a node says of itself every heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Report {
     /// The newest view that it has adopted.
     pub epoch: Epoch,
@@ -128,14 +128,6 @@ pub enum Effect {
     /// Tell the operator.
     Say(String),
 }
-
-impl PartialEq for Routes {
-    fn eq(&self, other: &Routes) -> bool {
-        self.view() == other.view()
-    }
-}
-
-impl Eq for Routes {}
 
 /// What survives the manager: the active view and the one being made.
 #[derive(Debug, Clone, PartialEq, Eq)]

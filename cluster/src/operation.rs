@@ -52,7 +52,7 @@ pub enum ReadAnswer<V> {
 }
 
 /// What a replica holds of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Found<V> {
     /// [`Version::ABSENT`] where there is no record.
     pub version: Version,
@@ -67,7 +67,7 @@ pub struct Found<V> {
 }
 
 /// What an operation came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome<V> {
     /// A put or delete took effect.
     Written,
@@ -80,7 +80,7 @@ pub enum Outcome<V> {
 }
 
 /// What an operation needs after an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Need {
     /// Nothing more: there is an outcome.
     Nothing,
@@ -93,13 +93,13 @@ pub enum Need {
 }
 
 /// An operation under way.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Operation<V> {
     phase: Phase<V>,
     outcome: Option<Outcome<V>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Phase<V> {
     /// A put or delete.
     Write { version: Version, body: Body<V>, born: Clock, round: WriteRound },

@@ -24,7 +24,7 @@ use crate::view::Routes;
 pub type ArcSet = FixedBitSet;
 
 /// Whether this node holds everything acknowledged in an arc.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
     /// It does: its answers count.
     Synced,
@@ -51,7 +51,7 @@ pub struct Adoption {
 }
 
 /// One incarnation's knowledge of its own ranges.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tenure {
     id: NodeId,
     incarnation: Incarnation,

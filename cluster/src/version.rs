@@ -65,7 +65,7 @@ impl Version {
 ///
 /// One per client instance; batches and threads of the instance share it (behind a lock or an
 /// atomic of the caller's), so no two of its operations can have one version (RULES-WHY F1).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WriterClock {
     writer: u64,
     highest: Clock,
@@ -99,7 +99,7 @@ impl WriterClock {
 }
 
 /// A server's clock: never behind its wall clock, never behind a version it has stored, never back.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ServerClock {
     highest: Clock,
 }

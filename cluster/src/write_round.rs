@@ -45,7 +45,7 @@ pub enum Verdict {
 }
 
 /// The state of one put or delete.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WriteRound {
     is_fresh: bool,
     /// A synced replica has answered STORED for this version, ever.
@@ -56,7 +56,7 @@ pub struct WriteRound {
 }
 
 /// Replies of the attempt under way.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Attempt {
     members: usize,
     holding: usize,
