@@ -88,7 +88,7 @@ pub fn is_valid(until: Millis, now: Millis) -> bool {
 /// without, must not serve under the view before (RULES-WHY F3).
 pub fn extends(newest: &View, active: Epoch, from: Incarnation, adopted: Epoch) -> bool {
     (adopted >= active || is_on(Mutation::RegainAny))
-        && newest.members.iter().any(|m| m.incarnation == from)
+        && (newest.members.iter().any(|m| m.incarnation == from) || is_on(Mutation::QuickRestart))
 }
 
 #[cfg(test)]

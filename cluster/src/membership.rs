@@ -378,6 +378,9 @@ impl Membership {
         loop {
             if let Some(coming) = self.coming.clone() {
                 if !self.is_acknowledged(&coming, now) {
+                    if is_on(Mutation::TwoPending) {
+                        self.make_another(coming, now, effects);
+                    }
                     return;
                 }
                 self.active = coming;
@@ -395,8 +398,22 @@ impl Membership {
             effects.push(Effect::Save);
             effects.push(Effect::Say(format!("view {}: {}", made.epoch(), plan.why)));
             self.coming = Some(made.clone());
+            if is_on(Mutation::CoordEarly) {
+                effects.push(Effect::Publish(made.clone()));
+            }
             self.push_to_all(&[made, before], effects);
         }
+    }
+
+    /// The mistake of [`Mutation::TwoPending`]: the view after one that nobody may have taken over yet.
+    fn make_another(&mut self, pending: Arc<Routes>, now: Millis, effects: &mut Vec<Effect>) {
+        let as_if = Membership { active: pending, coming: None, ..self.clone() };
+        let Some(plan) = plan::next_view(&as_if, now) else { return };
+        let made = Arc::new(Routes::new(plan.view));
+        let before = self.active.clone();
+        effects.push(Effect::Save);
+        self.coming = Some(made.clone());
+        self.push_to_all(&[made, before], effects);
     }
 
     /// Pushes the newest view to the connected members of `views`, each once.
