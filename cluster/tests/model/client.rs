@@ -332,6 +332,7 @@ impl State {
         let answer = self.nodes[to]
             .edit(|node| node.as_mut().map(|node| node.store(standing, version, born, body)));
         if let Some(answer) = answer {
+            self.has_conflict |= answer == WriteAnswer::Conflict;
             self.hear(to, from, answer, is_lost);
         }
     }

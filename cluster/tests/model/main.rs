@@ -129,6 +129,11 @@ fn join() {
 }
 
 #[test]
+fn single() {
+    hold(setup::single(["1", "", "g"]));
+}
+
+#[test]
 fn leave() {
     hold(setup::leave(["1", "", "g"]));
 }

@@ -22,8 +22,8 @@ fn setup_for(mutation: Mutation) -> Setup {
         Mutation::NoWriteback | Mutation::CommitEarly | Mutation::AnyAnswered => {
             setup::heal(["1", "", "gg"])
         }
-        Mutation::RetryMay => Setup { loses_replies: true, ..calm(setup::heal(["1", "2", "gg"])) },
-        Mutation::RetryNew => calm(setup::heal(["1", "2", "gg"])),
+        Mutation::RetryMay => Setup { loses_replies: true, ..calm(setup::heal(["1", "", "g2g"])) },
+        Mutation::RetryNew => calm(setup::heal(["1", "", "g2g"])),
         Mutation::BlindStored | Mutation::Vacuous => {
             Setup { record: Some(2), ..setup::promo(["1", "", "g"]) }
         }
@@ -33,10 +33,10 @@ fn setup_for(mutation: Mutation) -> Setup {
         Mutation::NoLease | Mutation::RemovedEarly | Mutation::SkipKeeps => {
             setup::lapse(["1", "", "g"])
         }
-        Mutation::RegainAny => Setup { lapses: 1, crashes: 0, ..setup::promo(["1", "", "g"]) },
+        Mutation::RegainAny => setup::single(["1", "", "g"]),
         Mutation::NoAckWait => setup::promo(["1", "", "g"]),
         Mutation::ClockReuse => Setup { abandons: true, ..calm(setup::heal(["12", "", "g"])) },
-        Mutation::LateApply => setup::promo(["1", "", "g"]),
+        Mutation::LateApply => setup::heal(["1", "", "g"]),
         Mutation::CoordEarly => Setup { crashes: 0, ..setup::promo(["1", "", "g"]) },
         Mutation::QuickRestart => Setup { restarts: 1, ..setup::heal(["1", "", "g"]) },
         Mutation::PromoteSubset => setup::subset(["1", "", "g"]),

@@ -172,6 +172,7 @@ impl Setup {
             register: Part::new(Register::new(if self.record.is_some() { FIRST } else { 0 })),
             promised: if self.record.is_some() { version } else { Version::ABSENT },
             spent: Spent::default(),
+            has_conflict: false,
             unborn: Arc::new(Routes::new(View::unborn(ClusterId(1), 1, limits()))),
         };
         let members: Vec<usize> = (0..NODES)
@@ -222,6 +223,14 @@ pub fn lapse(scripts: [&'static str; 3]) -> Setup {
 pub fn join(scripts: [&'static str; 3]) -> Setup {
     let born = view(2, &[(A, Active), (B, Active)], [A, B, A, B], None);
     Setup { spares: &[C], crashes: 1, epochs: 3, ..Setup::new("join", vec![born], scripts) }
+}
+
+/// One copy. C takes the key over from B, which stays for what else it holds, even if its lease runs out.
+pub fn single(scripts: [&'static str; 3]) -> Setup {
+    let born = view(1, &[(A, Active), (B, Active)], [B, A, B, A], None);
+    let members = [(A, Active), (B, Active), (C, Joining)];
+    let joining = view(1, &members, [B, A, B, A], Some([C, A, B, A]));
+    Setup { lapses: 1, epochs: 4, ..Setup::new("single", vec![born, joining], scripts) }
 }
 
 /// A planned leave: A serves until C, which takes its place, has everything.

@@ -120,6 +120,8 @@ pub struct State {
     /// The newest version that anybody was told of: acknowledged, or shown by a get.
     pub promised: Version,
     pub spent: Spent,
+    /// Whether a node was sent two records under one version.
+    pub has_conflict: bool,
     /// A view in which nobody serves.
     pub unborn: Arc<Routes>,
 }
@@ -205,7 +207,8 @@ impl World {
         for routes in &manager.made {
             let is_member = routes.view().members.iter().any(|m| m.incarnation == node.incarnation);
             let is_newer = routes.epoch() > node.tenure.epoch();
-            if is_newer && (is_member || node.tenure.epoch() > Epoch::NONE) {
+            let is_told = manager.knows(node.incarnation).is_some();
+            if is_newer && (is_member || is_told || node.tenure.epoch() > Epoch::NONE) {
                 out.push(Action::Adopt(number, routes.epoch().0 as u8));
             }
         }
@@ -296,6 +299,9 @@ impl World {
     pub fn violation(&self, state: &State) -> Option<&'static str> {
         if state.register.is_broken() {
             return Some("linearizability");
+        }
+        if state.has_conflict {
+            return Some("one version, one record");
         }
         let failures = usize::from(state.spent.crashes + state.spent.lapses);
         let is_kept = || {
