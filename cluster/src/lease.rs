@@ -89,7 +89,7 @@ pub fn is_valid(until: Millis, now: Millis) -> bool {
 /// (RULES-WHY F3).
 pub fn extends(newest: &View, floor: Epoch, from: Incarnation, adopted: Epoch) -> bool {
     (adopted >= floor || is_on(Mutation::RegainAny))
-        && newest.members.iter().any(|m| m.incarnation == from)
+        && (newest.members.iter().any(|m| m.incarnation == from) || is_on(Mutation::QuickRestart))
 }
 
 #[cfg(test)]

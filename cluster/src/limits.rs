@@ -18,7 +18,7 @@ pub const KEY_CEILING: usize = 1024;
 pub const VALUE_CEILING: usize = 1 << 20;
 
 /// The bounds on one cluster's keys and values, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Longest key, 1 to [`KEY_CEILING`].
     pub key_bytes: usize,

@@ -69,7 +69,7 @@ impl Settings {
 }
 
 /// A node that wants in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Newcomer {
     /// Its name.
     pub id: NodeId,
@@ -82,7 +82,7 @@ pub struct Newcomer {
 }
 
 /// What a node says of itself every heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Report {
     /// The newest view that it has adopted.
     pub epoch: Epoch,
@@ -150,14 +150,6 @@ pub enum Effect {
     /// Tell the operator who accepted a loss that it is done: how many arcs had no live replica.
     LossAccepted(usize),
 }
-
-impl PartialEq for Routes {
-    fn eq(&self, other: &Routes) -> bool {
-        self.view() == other.view()
-    }
-}
-
-impl Eq for Routes {}
 
 /// What survives the manager: the active view and the one being made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -427,6 +419,9 @@ impl Membership {
         loop {
             if let Some(coming) = self.coming.clone() {
                 if !self.is_acknowledged(&coming, now) {
+                    if is_on(Mutation::TwoPending) {
+                        self.make_another(coming, now, effects);
+                    }
                     return;
                 }
                 self.active = coming;
@@ -452,6 +447,9 @@ impl Membership {
             effects.push(Effect::Save);
             effects.push(Effect::Say(format!("view {}: {}", made.epoch(), plan.why)));
             self.coming = Some(made.clone());
+            if is_on(Mutation::CoordEarly) {
+                effects.push(Effect::Publish(made.clone()));
+            }
             self.push_to_all(&[made, before], effects);
         }
     }
@@ -479,6 +477,18 @@ impl Membership {
             effects.extend(silent.iter().copied().map(Effect::Probe));
         }
         silent.is_empty()
+    }
+
+    /// The mistake of [`Mutation::TwoPending`]: the view after one that nobody may have taken over yet.
+    fn make_another(&mut self, pending: Arc<Routes>, now: Millis, effects: &mut Vec<Effect>) {
+        let as_if = Membership { active: pending, coming: None, ..self.clone() };
+        let planned = || plan::planned(&as_if, now, plan::change(&as_if, now)?);
+        let Some(plan) = plan::repair(&as_if, now).or_else(planned) else { return };
+        let made = Arc::new(Routes::new(plan.view));
+        let before = self.active.clone();
+        effects.push(Effect::Save);
+        self.coming = Some(made.clone());
+        self.push_to_all(&[made, before], effects);
     }
 
     /// Pushes the newest view to the connected members of `views`, each once.

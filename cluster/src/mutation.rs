@@ -21,7 +21,7 @@ pub enum Mutation {
     BlindStored,
     /// N1: a node that is still fetching answers reads.
     ReadsBlind,
-    /// H1: a source need not be at the puller's epoch.
+    /// H1: a source need not be at the puller's epoch, nor its page be merged under the one it was read under.
     AnySource,
     /// H1: a source need not be synced.
     UnsyncedSource,
@@ -51,11 +51,28 @@ pub enum Mutation {
     SameOp,
     /// Versions: a successor is a plain version with the next clock.
     SuccessorClock,
+    /// N1: a write is stored some time after it was admitted (F2). The rule is the shell's, which holds
+    /// the view from one to the other; so is this switch, in the model's.
+    LateApply,
+    /// L3: a view is used before it is active (F4).
+    CoordEarly,
+    /// L5: a process that starts again takes the place of the one before, as if it held its ranges (F6).
+    QuickRestart,
+    /// C1: a put or write-back needs no synced member's word (F12).
+    Vacuous,
+    /// C1: a fresh version is taken where an attempt was refused or not answered.
+    RetryNew,
+    /// H2: joiners become active one by one, each when it holds its ranges (F7 a).
+    PromoteSubset,
+    /// H2: joiners become active when they hold their ranges, whether or not the others do (F7 b).
+    PromoteLoose,
+    /// L3: a view is made while another is not active yet (F5).
+    TwoPending,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 21] = [
+    pub const ALL: [Mutation; 29] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyAnswered,
@@ -77,6 +94,14 @@ impl Mutation {
         Mutation::BackMoved,
         Mutation::SameOp,
         Mutation::SuccessorClock,
+        Mutation::LateApply,
+        Mutation::CoordEarly,
+        Mutation::QuickRestart,
+        Mutation::Vacuous,
+        Mutation::RetryNew,
+        Mutation::PromoteSubset,
+        Mutation::PromoteLoose,
+        Mutation::TwoPending,
     ];
 }
 

@@ -76,7 +76,7 @@ pub struct Found<V> {
 }
 
 /// What an operation came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome<V> {
     /// A put, delete or read-modify-write took effect.
     Written,
@@ -90,7 +90,7 @@ pub enum Outcome<V> {
 }
 
 /// What an operation needs after an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Need {
     /// Nothing more: there is an outcome.
     Nothing,
@@ -105,13 +105,13 @@ pub enum Need {
 }
 
 /// An operation under way.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Operation<V> {
     phase: Phase<V>,
     outcome: Option<Outcome<V>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Phase<V> {
     /// A put or delete.
     Write { version: Version, body: Body<V>, born: Clock, round: WriteRound },

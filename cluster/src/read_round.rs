@@ -29,7 +29,7 @@ pub enum Verdict {
 }
 
 /// The state of one get under one view.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReadRound {
     replicas: usize,
     asked: usize,

@@ -18,13 +18,13 @@ use fixedbitset::FixedBitSet;
 
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::mutation::{Mutation, is_on};
-use crate::view::Routes;
+use crate::view::{MemberState, Routes};
 
 /// A set of arcs, one bit each.
 pub type ArcSet = FixedBitSet;
 
 /// Whether this node holds everything acknowledged in an arc.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
     /// It does: its answers count.
     Synced,
@@ -51,7 +51,7 @@ pub struct Adoption {
 }
 
 /// One incarnation's knowledge of its own ranges.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tenure {
     id: NodeId,
     incarnation: Incarnation,
@@ -94,10 +94,10 @@ impl Tenure {
         }
         let arcs = routes.arcs();
         let follows = routes.epoch() == self.epoch().next() || is_on(Mutation::SkipKeeps);
-        let me = routes
-            .view()
-            .place_of(&self.id)
-            .filter(|&place| routes.view().members[place].incarnation == self.incarnation);
+        let me = routes.view().place_of(&self.id).filter(|&place| {
+            routes.view().members[place].incarnation == self.incarnation
+                || is_on(Mutation::QuickRestart)
+        });
         let mut keeps = ArcSet::with_capacity(arcs);
         if let Some(me) = me {
             keeps.extend((0..arcs).filter(|&arc| routes.write_set(arc).contains(&(me as u16))));
@@ -105,7 +105,10 @@ impl Tenure {
         let fresh: ArcSet = routes.view().fresh.iter().map(|&arc| usize::from(arc)).collect();
 
         let mut synced = ArcSet::with_capacity(arcs);
-        let survives = |arc: &usize| follows && self.synced.contains(*arc);
+        let inherits = is_on(Mutation::QuickRestart)
+            && self.routes.is_none()
+            && me.is_some_and(|me| routes.view().members[me].state == MemberState::Active);
+        let survives = |arc: &usize| inherits || follows && self.synced.contains(*arc);
         synced.extend(keeps.ones().filter(|arc| fresh.contains(*arc) || survives(arc)));
 
         let adoption = Adoption {
@@ -169,7 +172,7 @@ impl Tenure {
 
     /// Whether a page that was read under `epoch` may still be merged.
     pub fn may_merge(&self, epoch: Epoch, arc: usize) -> bool {
-        epoch == self.epoch() && self.keeps.contains(arc)
+        (epoch == self.epoch() || is_on(Mutation::AnySource)) && self.keeps.contains(arc)
     }
 
     /// Notes that an arc was fetched to its end, the last page under `epoch`. Returns whether that

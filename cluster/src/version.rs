@@ -127,7 +127,7 @@ impl WriterClock {
 }
 
 /// A server's clock: never behind its wall clock, never behind a version it has stored, never back.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ServerClock {
     highest: Clock,
 }

@@ -14,6 +14,7 @@
 //! access a key, whatever the number of nodes.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use crate::limits::{Limits, MAX_COPIES, MAX_MEMBERS};
@@ -31,7 +32,7 @@ pub enum MemberState {
 }
 
 /// One member of a view.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Its name.
     pub id: NodeId,
@@ -50,7 +51,7 @@ pub struct Member {
 /// Invariants, held by [`View::check`]: at least one member unless the cluster is unborn; names and
 /// addresses are unique; each deal has an owner for every arc of the ring, `arcs` only active or
 /// leaving ones, `coming` only active or joining ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct View {
     /// Which cluster this is.
     pub cluster: ClusterId,
@@ -156,6 +157,21 @@ pub struct Routes {
     /// Only where a change is under way: else the write set is the replicas.
     write_set: Option<Table>,
     target: Option<Table>,
+}
+
+/// Two of them are the same where the views are: all else follows from these.
+impl PartialEq for Routes {
+    fn eq(&self, other: &Routes) -> bool {
+        self.view == other.view
+    }
+}
+
+impl Eq for Routes {}
+
+impl Hash for Routes {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.view.hash(hasher);
+    }
 }
 
 /// For each arc a list of members, flat.

@@ -112,6 +112,7 @@ impl WriteRound {
             Reply::Answer(WriteAnswer::BlindStored) => {
                 attempt.holding += 1;
                 self.may_linger = true;
+                self.is_taken |= is_on(Mutation::Vacuous);
             }
             Reply::Answer(WriteAnswer::BlindBelow(_)) => attempt.holding += 1,
             // It says nothing of who holds what; and only swaps are answered by Differs.
@@ -139,6 +140,9 @@ impl WriteRound {
             return if self.may_exist() { Verdict::Unknown } else { Verdict::NotDone(refusal) };
         }
         if !self.is_complete() {
+            if is_on(Mutation::RetryNew) && !self.is_fresh {
+                return Verdict::Fresh(attempt.newest);
+            }
             return Verdict::Again;
         }
         if self.is_taken || self.is_fresh {
@@ -162,7 +166,7 @@ impl WriteRound {
         attempt.members > 0
             && attempt.refused.is_none()
             && attempt.holding == attempt.members
-            && attempt.synced > 0
+            && (attempt.synced > 0 || is_on(Mutation::Vacuous))
     }
 
     /// Whether any member may hold a version of this operation: at the deadline, the difference

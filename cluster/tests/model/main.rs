@@ -1,0 +1,163 @@
+//! A model of a small cluster, looked at in every state that it can reach.
+//!
+//! The states are those of the crate's own machines and nothing else: [`cluster::membership`] for the manager,
+//! [`cluster::tenure`], [`cluster::lease`] and [`cluster::replica`] for the nodes, [`cluster::operation`] for
+//! clients and for nodes that finish what a client left. The model has no second copy of a rule; it says only
+//! what may happen to the machines, in what order: everything, in any order, within the bounds of a setup.
+//!
+//! * `setup.rs`: who is there and what may befall them; `world.rs`: the steps; `node.rs`, `manager.rs`,
+//!   `client.rs`: what stands around the machines;
+//! * `register.rs`: whether the history is linearizable; that nothing acknowledged is lost is in `world.rs`;
+//! * `explorer.rs`: the search, breadth first; `part.rs`: what makes states small;
+//! * `mutants.rs`: rules taken away, one at a time, each of which the model must notice.
+//!
+//! The simulation beside it goes far along few of all ways, with many keys; the model goes all ways, but not
+//! far, with one. How to run it:
+//!
+//! * `cargo test -p cluster --test model` looks at [`STATES`] states of each setup; add `-- --nocapture` for
+//!   the figures. `MODEL_STATES=5000000` looks at that many, `MODEL_SECONDS=600` ends each after that time.
+//! * `cargo test --release -p cluster --test model --features mutations` takes rules away.
+//!
+//! Not modelled: time (a lease is held or it is not), hence nothing of clocks, retention and expiry; several
+//! keys; marks (a commit names its version); the manager's restart.
+
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "it keeps millions of fingerprints, whose order does not matter, and tells how long it took"
+)]
+#![expect(clippy::print_stdout, reason = "figures are what one runs it for")]
+
+mod client;
+mod explorer;
+mod manager;
+#[cfg(feature = "mutations")]
+mod mutants;
+mod node;
+mod part;
+mod register;
+mod setup;
+mod story;
+mod world;
+
+use std::time::Duration;
+
+use explorer::{Limit, Report, explore};
+use setup::Setup;
+use world::World;
+
+/// States of each setup that are looked at by default: few seconds each of a build for tests.
+const STATES: u64 = 20_000;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn limit(states: u64) -> Limit {
+    Limit {
+        states: setting("MODEL_STATES").unwrap_or(states) as usize,
+        time: setting("MODEL_SECONDS").map_or(Duration::MAX, Duration::from_secs),
+    }
+}
+
+/// Looks at a setup; what it finds is wrong.
+fn hold(setup: Setup) {
+    let world = World { setup };
+    let report = explore(&world, limit(STATES));
+    println!("{}", figures(&world.setup, &report));
+    if let Some((why, schedule)) = &report.violation {
+        panic!("{why} is broken by:\n{}", story::tell(&world, schedule));
+    }
+}
+
+fn figures(setup: &Setup, report: &Report) -> String {
+    let scripts = setup.scripts.map(String::from_utf8_lossy).join("/");
+    let Report { generated, unique, depth, time, .. } = report;
+    let end = if report.is_exhausted { "exhausted" } else { "limit" };
+    let seconds = time.as_secs_f32();
+    format!(
+        "{:<8} {scripts:<8} {generated:>10} {unique:>10} {depth:>5} {seconds:>7.1} s  {end}",
+        setup.name
+    )
+}
+
+#[test]
+fn heal() {
+    hold(setup::heal(["1", "", "g"]));
+    hold(setup::heal(["1", "2", "g"]));
+}
+
+#[test]
+fn heal_with_lost_replies() {
+    let setup = setup::heal(["1", "2", "gg"]);
+    hold(Setup { name: "lost", loses_replies: true, crashes: 0, epochs: 1, ..setup });
+}
+
+#[test]
+fn heal_with_quick_restart_and_finisher() {
+    let setup = setup::heal(["1", "", "g"]);
+    hold(Setup { name: "restart", restarts: 1, epochs: 4, ..setup.clone() });
+    hold(Setup { name: "finish", finishes: 1, ..setup });
+}
+
+#[test]
+fn abandoned_writers() {
+    let setup = setup::heal(["12", "", "gg"]);
+    hold(Setup { name: "abandon", abandons: true, crashes: 0, epochs: 1, ..setup });
+}
+
+#[test]
+fn three_copies() {
+    hold(setup::three_copies(["1", "", "g"]));
+}
+
+#[test]
+fn promo() {
+    hold(setup::promo(["1", "", "g"]));
+    hold(Setup { name: "promo-", lapses: 1, crashes: 0, ..setup::promo(["1", "", "g"]) });
+}
+
+#[test]
+fn lapse() {
+    hold(setup::lapse(["1", "", "g"]));
+}
+
+#[test]
+fn join() {
+    hold(setup::join(["1", "", "g"]));
+    // Not a crash as well: two failures are as many as there are copies.
+    let setup = setup::join(["1", "", "gg"]);
+    hold(Setup { name: "joinlap", lapses: 1, crashes: 0, epochs: 4, ..setup });
+}
+
+#[test]
+fn single() {
+    hold(setup::single(["1", "", "g"]));
+}
+
+#[test]
+fn leave() {
+    hold(setup::leave(["1", "", "g"]));
+}
+
+#[test]
+fn two_joiners() {
+    hold(Setup { record: Some(0), ..setup::two_joiners(["", "", "g"]) });
+    hold(setup::two_joiners(["1", "", "g"]));
+}
+
+#[test]
+fn updates() {
+    hold(Setup { name: "rmw", ..setup::heal(["a", "b", ""]) });
+    hold(Setup { name: "rmw+put", record: Some(0), ..setup::heal(["a", "1", "g"]) });
+    let lost = setup::heal(["a", "b", ""]);
+    hold(Setup { name: "rmwlost", loses_replies: true, crashes: 0, epochs: 1, ..lost });
+    hold(Setup { name: "rmwprom", record: Some(0), ..setup::promo(["a", "b", ""]) });
+    hold(Setup { name: "rmw-k3", ..setup::three_copies(["a", "b", ""]) });
+}
+
+#[test]
+fn subset_and_loose() {
+    hold(setup::subset(["1", "", "g"]));
+    hold(setup::loose(["1", "", "g"]));
+}

@@ -1,0 +1,138 @@
+//! The manager of the model: the real [`Membership`], with time as something that passes for one node alone.
+//!
+//! In every state of the model each node was either heard of just now, or its lease has run out: nothing
+//! between the two makes a difference to the rules. So two managers are the same state when they know the
+//! same views and the same of each node, whatever the time is.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use cluster::ids::{Epoch, Incarnation};
+use cluster::membership::{
+    Answer, Effect, Event, Membership, Millis, Node, Report, Saved, Settings,
+};
+use cluster::view::{Routes, View};
+
+use crate::node::limits;
+
+/// Of any length, since nothing depends on it.
+const HEARTBEAT_MS: Millis = 1000;
+
+/// The manager.
+#[derive(Debug, Clone)]
+pub struct Manager {
+    /// The machine.
+    pub membership: Membership,
+    /// What clients are given.
+    pub published: Arc<Routes>,
+    /// The views that it has made since the beginning, and the first: what may be pushed to a node, late.
+    pub made: Vec<Arc<Routes>>,
+    now: Millis,
+}
+
+impl Hash for Manager {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let is_published = self.published.epoch() == self.membership.active().epoch();
+        (self.membership.active().epoch(), is_published).hash(hasher);
+        self.made.hash(hasher);
+        for node in self.membership.nodes() {
+            let has_lapsed = self.is_over(node.extended);
+            // The times that the machine tells apart: heard just now (L4), a heartbeat missed (L2).
+            let silent = self.now - node.heard;
+            let answer_ms = self.membership.settings().answer_ms();
+            let times = (silent > answer_ms, silent > HEARTBEAT_MS * 3 / 2);
+            let flags = (node.connected, node.gone, node.is_unheard, has_lapsed, times);
+            (node.who.incarnation, flags, &node.report).hash(hasher);
+        }
+    }
+}
+
+impl Manager {
+    /// One that goes on from a view that is active.
+    pub fn new(active: View) -> Manager {
+        let settings = Settings {
+            heartbeat_ms: HEARTBEAT_MS,
+            missed: 3,
+            arcs: active.arcs.len(),
+            copies: active.copies,
+            limits: limits(),
+        };
+        let membership = Membership::new(settings, Saved { active, coming: None }, 0);
+        let published = membership.active().clone();
+        Manager { membership, made: vec![published.clone()], published, now: 0 }
+    }
+
+    /// Hands the machine an event, and does what follows.
+    pub fn step(&mut self, event: Event) -> Answer {
+        let (answer, effects) = self.membership.step(self.now, event);
+        for effect in effects {
+            match effect {
+                Effect::Publish(routes) => self.published = routes,
+                Effect::Push(_, routes, _) if self.newest().epoch() < routes.epoch() => {
+                    self.made.push(routes);
+                }
+                Effect::Push(..) | Effect::Probe(_) | Effect::Save => {}
+                Effect::Say(_) | Effect::LossAccepted(_) => {}
+            }
+        }
+        // A view that concerns nobody who is connected is pushed to nobody.
+        let newest = self.membership.newest();
+        if self.newest().epoch() < newest.epoch() {
+            self.made.push(newest.clone());
+        }
+        answer
+    }
+
+    /// The newest view made.
+    pub fn newest(&self) -> &Arc<Routes> {
+        self.made.last().expect("it holds the first view from the beginning")
+    }
+
+    /// A view that it has made.
+    pub fn view(&self, epoch: Epoch) -> Option<&Arc<Routes>> {
+        self.made.iter().find(|routes| routes.epoch() == epoch)
+    }
+
+    /// What it last heard of an incarnation.
+    pub fn knows(&self, incarnation: Incarnation) -> Option<&Node> {
+        self.membership.nodes().find(|node| node.who.incarnation == incarnation)
+    }
+
+    /// Whether an incarnation counts as out.
+    pub fn is_out(&self, incarnation: Incarnation) -> bool {
+        self.membership.is_out(incarnation, self.now)
+    }
+
+    /// Whether an incarnation's lease is over, by the time that has passed.
+    pub fn has_lapsed(&self, incarnation: Incarnation) -> bool {
+        self.knows(incarnation).is_some_and(|node| self.is_over(node.extended))
+    }
+
+    fn is_over(&self, extended: Millis) -> bool {
+        self.now - extended >= self.membership.settings().lease_ms()
+    }
+
+    /// Time passes in which one node is not heard of, and all others are. Ends at the next view, or when the
+    /// silent one's lease is over.
+    pub fn silence(&mut self, silent: Incarnation) {
+        let newest = self.newest().epoch();
+        while self.knows(silent).is_some_and(|node| !self.is_over(node.extended)) {
+            self.now += HEARTBEAT_MS / 2;
+            let is_heard = |node: &&Node| node.connected && !self.is_over(node.extended);
+            let others: Vec<(Incarnation, Report)> = self
+                .membership
+                .nodes()
+                .filter(|node| node.who.incarnation != silent)
+                .filter(is_heard)
+                .map(|node| (node.who.incarnation, node.report.clone()))
+                .collect();
+            for (incarnation, report) in others {
+                self.step(Event::Heartbeat(incarnation, report));
+            }
+            self.step(Event::Tick);
+            if self.newest().epoch() != newest {
+                break;
+            }
+        }
+    }
+}
