@@ -84,9 +84,9 @@ fn a_seed_replays_exactly() {
     }
 }
 
-/// Rules taken away that this simulation does not show, and why.
+/// Rules taken away that this simulation does not show, and why. The model (`tests/model`) shows them all.
 #[cfg(feature = "mutations")]
-const UNSEEN: [(cluster::mutation::Mutation, &str); 3] = [
+const UNSEEN: [(cluster::mutation::Mutation, &str); 5] = [
     (
         cluster::mutation::Mutation::RegainAny,
         "a node gets the newer view before the answer to its heartbeat on the same connection",
@@ -96,8 +96,16 @@ const UNSEEN: [(cluster::mutation::Mutation, &str); 3] = [
         "still to be found: the next view waits for every member's word, so the window is one view wide",
     ),
     (
-        cluster::mutation::Mutation::AnySource,
-        "a page names its source's epoch, and the puller merges it only under that epoch: a second guard",
+        cluster::mutation::Mutation::LateApply,
+        "the switch is in the model's nodes: here, a write is admitted and stored in one step",
+    ),
+    (
+        cluster::mutation::Mutation::CoordEarly,
+        "a view reaches all nodes within a fraction of a millisecond, before a client has used it",
+    ),
+    (
+        cluster::mutation::Mutation::PromoteLoose,
+        "needs a keeper that has yet to fetch beside a joiner that has, and a death just after the switch",
     ),
 ];
 
