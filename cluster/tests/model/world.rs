@@ -294,7 +294,18 @@ impl World {
             state.beat(usize::from(slot));
         }
         state.drop_useless_frames();
-        (state.manager.newest().epoch().0 <= self.setup.epochs).then_some(state)
+        let newest = state.manager.newest().view();
+        // Where K copies are gone the manager may begin anew with none, and nothing is promised any more.
+        // With fewer it may not: then this is followed, and found to be wrong.
+        let is_given_up = newest.epoch > Epoch(1)
+            && newest.fresh.contains(&(ARC as u16))
+            && self.failures(&state) >= self.setup.copies();
+        (newest.epoch.0 <= self.setup.epochs && !is_given_up).then_some(state)
+    }
+
+    /// How many copies of the key may have been lost: nodes that were killed, or taken for dead.
+    fn failures(&self, state: &State) -> usize {
+        usize::from(state.spent.crashes + state.spent.lapses)
     }
 
     /// What is wrong with a state.
@@ -305,7 +316,7 @@ impl World {
         if state.has_conflict {
             return Some("one version, one record");
         }
-        let failures = usize::from(state.spent.crashes + state.spent.lapses);
+        let failures = self.failures(state);
         let is_kept = || {
             let mut nodes = state.nodes.iter().filter_map(|node| node.as_ref());
             nodes.any(|node| node.is_synced() && node.version() >= state.promised)
