@@ -3,7 +3,7 @@
 //! When a write is done its replicas are told so, lazily: the word rides on the next frame to each of
 //! them, or leaves by itself after about a millisecond. Nothing waits for it and nothing depends on
 //! it; a replica that never hears it completes the record itself, or a reader does. Usually the word is a
-//! mark, which stands for everything that a writer has written ([`crate::writers`]); what no mark covers is
+//! mark, which stands for everything that a writer has written (`writers.rs`); what no mark covers is
 //! named by key and version.
 
 use std::sync::Arc;

@@ -117,7 +117,7 @@ pub fn state_when_stored(alone: bool) -> State {
 /// Rule N2's CAS: decides on a write that is to take the place of `expected` and of nothing else. Only a
 /// synced replica is asked for that.
 ///
-/// The other arguments are those of [`write`].
+/// The other arguments are those of [`write()`].
 pub fn swap(
     held: Version,
     expected: Version,
