@@ -355,6 +355,15 @@ impl Node {
     /// Ends early once that is larger than a frame takes, and so cannot be sent: a request of a few
     /// bytes a key must not make an answer of gigabytes.
     pub fn read(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
+        self.answer(batch, out, |tenure, key, out| self.read_one(tenure, key, out));
+    }
+
+    fn answer(
+        &self,
+        batch: &ReadBatch<'_>,
+        out: &mut Vec<u8>,
+        one: impl Fn(&Tenure, &[u8], &mut Vec<u8>),
+    ) {
         let most = out.len() + MAX_PAYLOAD;
         let clock = self.clock();
         let tenure = self.tenure.read();
@@ -363,7 +372,7 @@ impl Node {
             return batch.keys.iter().for_each(|_| ReadAnswer::NoLease.encode(out));
         }
         for key in &batch.keys {
-            self.read_one(&tenure, key, out);
+            one(&tenure, key, out);
             if out.len() > most {
                 return;
             }
@@ -394,19 +403,7 @@ impl Node {
     /// an arc that it is still fetching is what this incarnation was written or has merged, since an arc
     /// that begins anew is dropped first: never a record of an earlier life (RULES-WHY R6).
     pub fn fence(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
-        let most = out.len() + MAX_PAYLOAD;
-        let clock = self.clock();
-        let tenure = self.tenure.read();
-        ReadAnswers::encode_head(tenure.epoch(), clock, batch.keys.len(), out);
-        if !self.has_lease() {
-            return batch.keys.iter().for_each(|_| ReadAnswer::NoLease.encode(out));
-        }
-        for key in &batch.keys {
-            self.fence_one(&tenure, batch.epoch, key, out);
-            if out.len() > most {
-                return;
-            }
-        }
+        self.answer(batch, out, |tenure, key, out| self.fence_one(tenure, batch.epoch, key, out));
     }
 
     fn fence_one(&self, tenure: &Tenure, epoch: Epoch, key: &[u8], out: &mut Vec<u8>) {
