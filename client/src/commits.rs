@@ -105,7 +105,7 @@ impl Commits {
     pub fn ride(&self, link: &mut Connection) {
         let taken = self.waiting.lock().remove(link.address());
         if let Some(taken) = taken {
-            push(link, &taken);
+            push(link, taken);
         }
     }
 
@@ -121,7 +121,7 @@ impl Commits {
         for (address, queue) in due {
             // Not worth a new connection: whoever misses it finds out otherwise.
             let Some(mut link) = links.take_kept(&address) else { continue };
-            push(&mut link, &queue);
+            push(&mut link, queue);
             match link.flush() {
                 Ok(()) => links.put_back(link),
                 Err(error) => debug!("commits were lost: {error}"),
@@ -131,9 +131,8 @@ impl Commits {
     }
 }
 
-fn push(link: &mut Connection, waiting: &Waiting) {
-    let marks = waiting.marks.clone();
-    let versions = waiting.versions.iter().map(|(key, version)| (&**key, *version)).collect();
+fn push(link: &mut Connection, Waiting { marks, versions, .. }: Waiting) {
+    let versions = versions.iter().map(|(key, version)| (&**key, *version)).collect();
     link.push(&data::Commits { marks, versions });
 }
 
