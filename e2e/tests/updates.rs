@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use client::{Change, ClientError, Done, GTStoreClient};
-use e2e::TestCluster;
+use e2e::{TestCluster, wait_until};
 
 fn number(found: Option<&[u8]>) -> u64 {
     found.map_or(0, |text| std::str::from_utf8(text).unwrap().parse().unwrap())
@@ -73,9 +73,10 @@ fn every_acknowledged_increment_counts_once_through_failures() {
                     }
                 });
             }
-            while ended() < EACH * 2 {
-                thread::yield_now();
-            }
+            wait_until("half of them are through", || match ended() {
+                n if n < EACH * 2 => Err(format!("{n} of {}", 4 * EACH)),
+                _ => Ok(()),
+            });
             if copies > 1 {
                 // The one that all of them need.
                 let primary = clients[0].primary_of(b"counter").unwrap();
