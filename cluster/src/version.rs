@@ -98,11 +98,6 @@ pub struct WriterClock {
 }
 
 impl WriterClock {
-    /// Whether any server has told this client a clock.
-    pub fn is_told(&self) -> bool {
-        self.highest != 0
-    }
-
     /// Takes in a clock that a server told.
     pub fn tell(&mut self, clock: Clock) {
         self.highest = self.highest.max(clock);
