@@ -33,13 +33,14 @@ use net_common::signals::Stop;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::child::{self, ChildError};
 use crate::progress::Progress;
 use history::{Histories, HistoryError, Kind, Outcome};
 use load::{Checked, Load};
 use proxy::Cuts;
 use report::Report;
 use schedule::Schedule;
-use service::{Plan, Service, ServiceError};
+use service::{Plan, Service};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +89,7 @@ pub enum ChaosError {
     Unexpected(String),
     /// The processes.
     #[error(transparent)]
-    Service(#[from] ServiceError),
+    Child(#[from] ChildError),
     /// A client cannot even begin.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -130,12 +131,13 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
     let cuts = Arc::new(Cuts::default());
     let bin = match &settings.bin {
         Some(bin) => bin.clone(),
-        None => service::own_folder()?,
+        None => child::own_folder()?,
     };
     let plan = Plan {
         bin,
         folder: scratch.path.clone(),
         nodes: settings.nodes,
+        spares: 0,
         copies: settings.copies,
         heartbeat_ms: settings.heartbeat_ms,
     };
@@ -174,7 +176,7 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
         let mut shown = 0;
         while Instant::now() < until && !load.is_stopped() && trouble.is_none() {
             thread::sleep(STEP);
-            trouble = service.ended();
+            trouble = service.ended().map(|ended| ended.what);
             if is_interrupted() {
                 trouble = Some("interrupted".into());
             }

@@ -13,7 +13,8 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::proxy::{Cut, Cuts, Party};
-use super::service::{Service, ServiceError};
+use super::service::Service;
+use crate::child::ChildError;
 
 /// Faults at one time.
 const MOST: usize = 3;
@@ -171,13 +172,13 @@ impl<'a> Schedule<'a> {
     /// histories' clock.
     ///
     /// # Errors
-    /// [`ServiceError`].
+    /// [`ChildError`].
     pub fn step(
         &mut self,
         service: &mut Service,
         watcher: &GTStoreClient,
         now: impl Fn() -> u64,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<(), ChildError> {
         self.end_due(service, Instant::now())?;
         if Instant::now() < self.next {
             return Ok(());
@@ -212,8 +213,8 @@ impl<'a> Schedule<'a> {
     /// Ends everything now.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub fn end(&mut self, service: &mut Service) -> Result<(), ServiceError> {
+    /// [`ChildError`].
+    pub fn end(&mut self, service: &mut Service) -> Result<(), ChildError> {
         let last = self.active.iter().map(|active| active.until).max();
         self.end_due(service, last.unwrap_or_else(Instant::now))
     }
@@ -295,7 +296,7 @@ impl<'a> Schedule<'a> {
         lasts: Duration,
         is_calm_kill: bool,
         now: &impl Fn() -> u64,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<(), ChildError> {
         let id = self.next_id;
         self.next_id += 2;
         let until = Instant::now() + lasts;
@@ -324,7 +325,7 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
-    fn end_due(&mut self, service: &mut Service, now: Instant) -> Result<(), ServiceError> {
+    fn end_due(&mut self, service: &mut Service, now: Instant) -> Result<(), ChildError> {
         let (due, rest) =
             std::mem::take(&mut self.active).into_iter().partition(|active| active.until <= now);
         self.active = rest;
