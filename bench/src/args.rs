@@ -76,13 +76,13 @@ Commands:
     scenario NAME       single, test1, test2, test3 or test4
     elastic             nodes die, come, leave and change weight under full load
     floor               bare loopback round trips a second, without a cluster
-    chaos               kill, stop and cut the processes of a cluster that it starts itself
+    chaos               kill, stop and cut off processes, and change the cluster meanwhile
     check FILE          is this history, saved by chaos --history, linearizable?
 
 Exit code 0: done, all answers right; 1: an answer was wrong, or it failed; 2: bad arguments.";
 
 /// Which commands a flag goes with.
-const OWNERS: [(&str, &[&str]); 20] = [
+const OWNERS: [(&str, &[&str]); 21] = [
     ("ops", &["throughput"]),
     ("mode", &["throughput"]),
     ("keys", &["throughput", "elastic"]),
@@ -101,6 +101,7 @@ const OWNERS: [(&str, &[&str]); 20] = [
     ("rep", &["elastic", "chaos"]),
     ("events", &["elastic"]),
     ("heartbeat-ms", &["chaos"]),
+    ("changes", &["chaos"]),
     ("history", &["chaos"]),
     ("bin", &["elastic", "chaos"]),
 ];
@@ -180,6 +181,12 @@ fn options() -> Options {
         .optopt("r", "rep", &format!("elastic, chaos: copies of each key [{}]", chaos.copies), "K")
         .optopt("", "events", &events, "LIST")
         .optopt("", "heartbeat-ms", &heartbeat, "MS")
+        .optopt(
+            "",
+            "changes",
+            "chaos: of join, leave, weight, rep, cancel; all or none [all]",
+            "LIST",
+        )
         .optopt("", "history", "chaos: save what clients did and were told", "FILE")
         .optopt("", "bin", "elastic, chaos: where the programs are [beside bench]", "DIR");
     flags::add_manager(&mut options);
@@ -304,6 +311,7 @@ fn chaos_settings(matches: &Matches) -> Result<chaos::Settings, UsageError> {
         nodes: number(matches, "nodes", None, default.nodes.max(copies + 1), copies + 1, 32)?,
         copies,
         heartbeat_ms: number(matches, "heartbeat-ms", None, default.heartbeat_ms, 50, 10_000)?,
+        changes: flags::value(matches, "changes", None, default.changes)?,
         history: path("history"),
         bin: path("bin"),
         out: path("out"),
@@ -389,6 +397,7 @@ mod tests {
             ("throughput --mode fast", "--mode fast: it takes"),
             ("throughput --manager x", "--manager x:"),
             ("chaos --nodes 3", "--nodes 3: it takes 4 to 32"),
+            ("chaos --changes dance", "--changes dance: \"dance\" is no change"),
             ("chaos x", "\"x\" is one word too many"),
             ("elastic --keys 100", "--keys 100: too few for 4 threads with batches of 512"),
             ("elastic --events dance", "--events dance: \"dance\" is no step"),
