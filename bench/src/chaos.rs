@@ -37,7 +37,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::child::{self, ChildError};
-use crate::operator::{Operator, OperatorError};
+use crate::operator::{self, Operator, OperatorError};
 use crate::progress::Progress;
 use crew::Crew;
 use fault::Wanted;
@@ -148,6 +148,7 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
         Some(bin) => bin.clone(),
         None => child::own_folder()?,
     };
+    operator::check(&bin, &settings.changes.verbs())?;
     let plan = Plan {
         bin,
         folder: scratch.path.clone(),
@@ -168,7 +169,6 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
     let mut ports = StdRng::seed_from_u64(u64::from(std::process::id()) << 20 ^ settings.seed);
     let mut service = Service::start(&plan, cuts.clone(), || ports.random())?;
     let operator = Operator::new(&plan.bin, service.manager());
-    operator.check(&settings.changes.verbs())?;
     let is_interrupted = || interrupted.load(Ordering::SeqCst);
     let watcher = wait_until_up(&service, settings, &is_interrupted)?;
 
@@ -293,7 +293,8 @@ fn save(path: &Path, histories: &Histories, schedule: &Schedule<'_>) -> Result<(
     let mut out = BufWriter::new(File::create(path).map_err(wrong)?);
     history::write(&mut out, histories).map_err(wrong)?;
     for past in &schedule.past {
-        writeln!(out, "# {} fault: {}, for {:?}", past.from, past.what, past.lasts)
+        let what = if past.is_planned { "change" } else { "fault" };
+        writeln!(out, "# {} {what}: {}, for {:?}", past.from, past.what, past.lasts)
             .map_err(wrong)?;
     }
     out.flush().map_err(wrong)

@@ -37,7 +37,7 @@ use rand::{RngExt, SeedableRng};
 use crate::chart::ChartError;
 use crate::child::{self, ChildError};
 use crate::figures::thousands;
-use crate::operator::{Answer, Operator, OperatorError, Order};
+use crate::operator::{self, Answer, Operator, OperatorError, Order};
 use crate::progress::Progress;
 use crate::report::ReportError;
 use crate::runner::Drive;
@@ -179,21 +179,16 @@ pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<()
         None => child::own_folder()?,
     };
     let (keys, probes) = workloads(settings)?;
+    operator::check(&bin, &settings.plan.verbs())?;
     let scratch = Scratch::new();
-    let mut field = Field::new(settings, &bin, &scratch.path)?;
-    let outcome = stretch(settings, &keys, &probes, &mut field, out, print);
-    // The processes end before their logs may go.
-    drop(field);
+    // The processes end with the field, before their logs may go.
+    let outcome = Field::new(settings, &bin, &scratch.path)
+        .and_then(|mut field| stretch(settings, &keys, &probes, &mut field, out, print));
     match outcome {
-        Ok(()) => {
-            scratch.remove();
-            Ok(())
-        }
-        Err(error) => {
-            writeln!(print, "the processes' logs are in {}", scratch.path.display())?;
-            Err(error)
-        }
+        Ok(()) => scratch.remove(),
+        Err(_) => writeln!(print, "the processes' logs are in {}", scratch.path.display())?,
     }
+    outcome
 }
 
 /// The keys of the load, and those of the single operations.
@@ -320,7 +315,6 @@ impl Field {
         let most = settings.plan.most_nodes(settings.nodes);
         let mut service = Service::start(bin, folder, settings.copies, most, || ports.random())?;
         let operator = Operator::new(bin, service.manager());
-        operator.check(&settings.plan.verbs())?;
         let crew = Crew::new(settings.nodes);
         service.add(&crew.running().iter().copied().collect::<Vec<_>>())?;
         let config = Config::new(service.manager());

@@ -68,6 +68,9 @@ pub enum OperatorError {
     Hangs(String),
 }
 
+/// The command's name.
+const COMMAND: &str = "client";
+
 /// How long the command tries before it gives up by itself.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -108,24 +111,26 @@ pub struct Operator {
     manager: Address,
 }
 
+/// Makes sure that the command in folder `bin` knows these verbs.
+///
+/// # Errors
+/// [`OperatorError::Lacks`] where it does not.
+pub fn check(bin: &Path, verbs: &[&'static str]) -> Result<(), OperatorError> {
+    let path = bin.join(COMMAND);
+    let help = match Command::new(&path).arg("--help").stdin(Stdio::null()).output() {
+        Ok(help) => help.stdout,
+        Err(source) => return Err(OperatorError::Run { path, source }),
+    };
+    match lacking(&String::from_utf8_lossy(&help), verbs) {
+        None => Ok(()),
+        Some(verb) => Err(OperatorError::Lacks { path, verb }),
+    }
+}
+
 impl Operator {
     /// The command in folder `bin`, for the cluster of `manager`.
     pub fn new(bin: &Path, manager: Address) -> Operator {
-        Operator { program: bin.join("client"), manager }
-    }
-
-    /// Makes sure that the command knows these verbs.
-    ///
-    /// # Errors
-    /// [`OperatorError::Lacks`] where it does not.
-    pub fn check(&self, verbs: &[&'static str]) -> Result<(), OperatorError> {
-        let help = Command::new(&self.program).arg("--help").stdin(Stdio::null()).output();
-        let help = help.map_err(|source| self.cannot_run(source))?;
-        let help = String::from_utf8_lossy(&help.stdout);
-        match lacking(&help, verbs) {
-            None => Ok(()),
-            Some(verb) => Err(OperatorError::Lacks { path: self.program.clone(), verb }),
-        }
+        Operator { program: bin.join(COMMAND), manager }
     }
 
     /// Asks for something.
@@ -139,11 +144,8 @@ impl Operator {
             .arg(format!("--manager={}", self.manager))
             .arg(format!("--deadline-ms={}", DEADLINE.as_millis()))
             .args(words.split(' '));
-        Asked::start(words, &mut command).map_err(|source| self.cannot_run(source))
-    }
-
-    fn cannot_run(&self, source: io::Error) -> OperatorError {
-        OperatorError::Run { path: self.program.clone(), source }
+        Asked::start(words, &mut command)
+            .map_err(|source| OperatorError::Run { path: self.program.clone(), source })
     }
 }
 
@@ -173,7 +175,7 @@ impl Asked {
                 return Err(OperatorError::Hangs(self.order.clone()));
             }
             Ok(None) => return Ok(None),
-            Err(source) => return Err(OperatorError::Run { path: "client".into(), source }),
+            Err(source) => return Err(OperatorError::Run { path: COMMAND.into(), source }),
         };
         let (mut out, mut error) = (String::new(), String::new());
         // A line or two each, so they fit into their pipes; what cannot be read is not what is expected.
@@ -266,9 +268,7 @@ mod tests {
         let help = "        --leave NODE    it leaves\n        --cancel        what is under way\n";
         assert_eq!(lacking(help, &["leave", "cancel"]), None);
         assert_eq!(lacking(help, &["leave", "rep"]), Some("rep"));
-        let manager = Address::new("127.0.0.1", 1).expect("an address");
-        let error =
-            Operator::new(Path::new("/nowhere"), manager).check(&[]).expect_err("no client");
+        let error = check(Path::new("/nowhere"), &[]).expect_err("no client");
         assert!(error.to_string().starts_with("cannot run /nowhere/client"), "{error}");
     }
 
