@@ -1,8 +1,10 @@
-//! The view as this client knows it, and how it learns a newer one.
+//! The view as this client knows it, and how it learns a newer one; and which arcs nobody alive holds.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cluster::ids::{Address, ClusterId};
+use cluster::tenure::ArcSet;
 use cluster::version::Clock;
 use cluster::view::Routes;
 use log::debug;
@@ -16,7 +18,18 @@ use crate::links::Links;
 pub struct Router {
     manager: Address,
     routes: RwLock<Arc<Routes>>,
+    lost: RwLock<Lost>,
 }
+
+/// The arcs that nobody alive holds, as of when the manager told.
+struct Lost {
+    arcs: Arc<ArcSet>,
+    told: Instant,
+}
+
+/// For how long it is believed that an arc is lost without asking again: operations on such an arc need not
+/// each ask the manager, and whoever comes back is noticed soon.
+const BELIEVED: Duration = Duration::from_millis(250);
 
 /// Asks a manager for its view.
 fn ask(links: &Links, manager: &Address) -> Result<TablePush, NetError> {
@@ -34,7 +47,15 @@ impl Router {
     pub fn new(links: &Links, manager: Address) -> Result<(Router, Clock), NetError> {
         let push = ask(links, &manager)?;
         let routes = RwLock::new(Arc::new(Routes::new(push.view)));
-        Ok((Router { manager, routes }, push.clock))
+        let lost = RwLock::new(Lost { arcs: Arc::new(push.lost), told: Instant::now() });
+        Ok((Router { manager, routes, lost }, push.clock))
+    }
+
+    /// The arcs of which the manager has said just now that nobody alive holds them (H4). Empty if it was
+    /// not asked lately.
+    pub fn lost(&self) -> Arc<ArcSet> {
+        let lost = self.lost.read();
+        if lost.told.elapsed() < BELIEVED { lost.arcs.clone() } else { Arc::default() }
     }
 
     /// The view in use.
@@ -54,6 +75,7 @@ impl Router {
     /// [`NetError`] where the manager does not answer; the view in use stays.
     pub fn refresh(&self, links: &Links) -> Result<Clock, NetError> {
         let push = ask(links, &self.manager)?;
+        *self.lost.write() = Lost { arcs: Arc::new(push.lost), told: Instant::now() };
         let is_news =
             |cluster: ClusterId, epoch| cluster != push.view.cluster || epoch < push.view.epoch;
         let known = self.routes();

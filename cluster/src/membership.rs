@@ -4,8 +4,9 @@
 //! publish, push, say). Everything that makes a cluster change goes through [`Membership::step`]:
 //!
 //! * a node **registers** and waits outside until the view can take it in;
-//! * a **view is made** by [`plan`]: drop who is dead, or let newcomers begin to join, or switch a
-//!   finished change; one at a time (rule L3);
+//! * an **operator asks** for a change ([`wish`]): a leave, a weight, another number of copies;
+//! * a **view is made**, one at a time (rule L3): a repair drops who is dead ([`plan`]); a planned change
+//!   begins, is switched when everyone has finished it, or is cancelled ([`change`]);
 //! * it is **saved before anyone sees it** ([`Gate`] holds back what depends on that), pushed to the
 //!   members of both the old and the new view, and becomes *active* once each of them has acknowledged
 //!   it or is out; that is saved too, but nobody waits for it;
@@ -13,7 +14,8 @@
 //!
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
 //! is dropped from the view only if every arc keeps a live replica that is synced there (L2);
-//! otherwise it stays, unserved, until it comes back or the operator accepts the loss.
+//! otherwise it stays, unserved, until it comes back or the operator accepts the loss. What it owned is
+//! remembered for a while ([`losses`]), in case it returns.
 //!
 //! Invariants: epochs only go up, by one; at most one view is being made; a name and an address
 //! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
@@ -22,20 +24,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ids::{Address, Epoch, Incarnation, NodeId};
+use crate::ids::{Epoch, Incarnation};
 use crate::lease;
-use crate::limits::{Limits, MAX_MEMBERS};
+use crate::limits::Limits;
 use crate::mutation::{Mutation, is_on};
-use crate::tenure::ArcSet;
 use crate::view::{Member, MemberState, Routes, View};
 
+pub mod change;
 mod gate;
 mod health;
+mod losses;
+mod node;
 pub mod plan;
+pub mod progress;
+mod registration;
+pub mod wish;
 
+use change::Change;
 pub use gate::Gate;
 pub use health::Health;
-use plan::Change;
+use losses::Losses;
+pub use node::{Newcomer, Node, Report};
+use progress::Progress;
+use wish::{Order, Outline, Wish};
 
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;
@@ -53,6 +64,8 @@ pub struct Settings {
     pub copies: usize,
     /// Bounds on keys and values in a new cluster.
     pub limits: Limits,
+    /// How long after a loss arcs stay where they fell, in milliseconds, before they are dealt out evenly.
+    pub rebalance_ms: Millis,
 }
 
 impl Settings {
@@ -68,37 +81,16 @@ impl Settings {
     }
 }
 
-/// A node that wants in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Newcomer {
-    /// Its name.
-    pub id: NodeId,
-    /// This start of its process.
-    pub incarnation: Incarnation,
-    /// Where it listens.
-    pub address: Address,
-    /// Its share of the ring in proportion to the others'.
-    pub weight: u32,
-}
-
-/// What a node says of itself every heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Report {
-    /// The newest view that it has adopted.
-    pub epoch: Epoch,
-    /// The arcs that it is synced in under that view.
-    pub synced: ArcSet,
-    /// Keys in its memory.
-    pub keys: u64,
-    /// Bytes of those keys and their values.
-    pub bytes: u64,
-}
-
 /// What can happen to the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A node asks to be a member, or says again that it is one after a lost connection.
-    Register(Newcomer),
+    Register {
+        /// The node.
+        who: Newcomer,
+        /// Whether it has seen a view of this cluster: it was a member before, or waited to be one.
+        returns: bool,
+    },
     /// A node is alive.
     Heartbeat(Incarnation, Report),
     /// The connection that carries a node's heartbeats has ended.
@@ -107,6 +99,8 @@ pub enum Event {
     Gone(Incarnation),
     /// The operator goes on without what the members that are out held alone (H4).
     AcceptLoss,
+    /// The operator wants a change (H5). What comes of it is told by [`Effect::Told`], some time.
+    Order(Order),
     /// Time has passed. Comes several times in a heartbeat interval.
     Tick,
 }
@@ -149,6 +143,8 @@ pub enum Effect {
     Say(String),
     /// Tell the operator who accepted a loss that it is done: how many arcs had no live replica.
     LossAccepted(usize),
+    /// Tell the operator whose order was taken first what came of it: what begins, or why nothing does.
+    Told(Result<Outline, String>),
 }
 
 /// What survives the manager: the active view and the one being made.
@@ -158,26 +154,6 @@ pub struct Saved {
     pub active: View,
     /// The one that has been made. It may be active already: that is saved afterwards.
     pub coming: Option<View>,
-}
-
-/// What the manager knows of one incarnation.
-#[derive(Debug, Clone)]
-pub struct Node {
-    /// Who it is and where.
-    pub who: Newcomer,
-    /// When it was last heard of.
-    pub heard: Millis,
-    /// From when its lease counts: when it was last heard of with a heartbeat that extends it (L1). Of a
-    /// node that is no member yet, when it was last heard of at all.
-    pub extended: Millis,
-    /// Whether the connection that carries its heartbeats is open.
-    pub connected: bool,
-    /// Whether its process is known to have ended.
-    pub gone: bool,
-    /// What it said last.
-    pub report: Report,
-    /// Whether it was a member when the manager started and has not said since what it holds.
-    pub is_unheard: bool,
 }
 
 /// The manager's state.
@@ -194,6 +170,10 @@ pub struct Membership {
     probed: Option<Millis>,
     last_step: Millis,
     accept_loss: bool,
+    /// What the operator has ordered and has not begun, and since when.
+    order: Option<(Order, Millis)>,
+    losses: Losses,
+    progress: Option<Progress>,
 }
 
 impl Membership {
@@ -220,6 +200,9 @@ impl Membership {
             probed: None,
             last_step: now,
             accept_loss: false,
+            order: None,
+            losses: Losses::new(now),
+            progress: None,
         }
     }
 
@@ -256,7 +239,7 @@ impl Membership {
         let mut effects = Vec::new();
         self.notice_pause(now, &mut effects);
         let answer = match event {
-            Event::Register(who) => self.register(now, who, &mut effects),
+            Event::Register { who, returns } => self.register(now, who, returns, &mut effects),
             Event::Heartbeat(incarnation, report) => self.heartbeat(now, incarnation, report),
             Event::Disconnected(incarnation) => {
                 if let Some(node) = self.nodes.get_mut(&incarnation) {
@@ -273,63 +256,18 @@ impl Membership {
                 Answer::Done
             }
             Event::AcceptLoss => self.accept_loss(now, &mut effects),
+            Event::Order(order) => self.take_order(now, order, &mut effects),
             Event::Tick => Answer::Done,
         };
         self.advance(now, &mut effects);
         self.forget(now);
+        self.progress = Progress::look(self.progress, self.all_behind(), now);
         // The view may have moved on while the event was worked through.
         let answer = match answer {
             Answer::Known { lease, .. } => self.known(lease),
             other => other,
         };
         (answer, effects)
-    }
-
-    fn register(&mut self, now: Millis, who: Newcomer, effects: &mut Vec<Effect>) -> Answer {
-        if self.nodes.get(&who.incarnation).is_some_and(|node| node.who != who) {
-            return Answer::Taken(format!("incarnation {} is another node's", who.incarnation));
-        }
-        let lease = self.settings.lease_ms();
-        let members = self.members();
-        for holder in self.nodes.values_mut().filter(|n| n.who.incarnation != who.incarnation) {
-            let same_name = holder.who.id == who.id;
-            let same_address = holder.who.address == who.address;
-            let is_silent = holder.is_out(now, lease);
-            // A member keeps its name while it is one: it may come back, and be needed (L2).
-            let may_return =
-                !holder.gone && (!is_silent || members.contains(&holder.who.incarnation));
-            if !(same_name || same_address) || !may_return {
-                continue;
-            }
-            let what = match same_name {
-                true => format!("the name {} is taken by a node at {}", who.id, holder.who.address),
-                false => format!("the address {} is taken by {}", who.address, holder.who.id),
-            };
-            match holder.connected && !is_silent {
-                // A restart that was quicker than the news of the end of the process before it.
-                true if same_name && same_address => {
-                    return Answer::Wait(format!("{what}, whose connection has not ended yet"));
-                }
-                true => return Answer::Taken(what),
-                // Nobody can listen where another process still does: the one before has ended, or this
-                // registration is a late one of a process that has. Its first heartbeat will tell.
-                false if same_address => {}
-                false => return Answer::Wait(format!("{what}, which may come back")),
-            }
-        }
-        if let Some(node) = self.nodes.get_mut(&who.incarnation) {
-            node.heard = now;
-            node.extended = now;
-            node.connected = true;
-            node.gone = false;
-            return self.known(false);
-        }
-        if self.nodes.len() >= MAX_MEMBERS {
-            return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
-        }
-        effects.push(Effect::Say(format!("{} registered at {}", who.id, who.address)));
-        self.nodes.insert(who.incarnation, Node::new(who, now));
-        self.known(false)
     }
 
     fn known(&self, lease: bool) -> Answer {
@@ -362,17 +300,6 @@ impl Membership {
         }
     }
 
-    /// A newcomer is alive and listens at its address: whoever listened there before has ended. That it
-    /// has registered is not enough, since a registration may arrive long after its process has ended,
-    /// and would retire the one that took its place.
-    fn retire_predecessors(&mut self, incarnation: Incarnation) {
-        let Some(node) = self.nodes.get(&incarnation).filter(|node| !node.gone) else { return };
-        let address = node.who.address.clone();
-        for other in self.nodes.values_mut().filter(|other| !other.connected) {
-            other.gone |= other.who.address == address && other.who.incarnation != incarnation;
-        }
-    }
-
     /// Looks at the time. When a whole interval has passed without any event, not even a tick, the
     /// manager itself was stopped, and the nodes' heartbeats wait in its sockets: everyone gets a
     /// whole lease anew (L2, RULES-WHY F8).
@@ -393,7 +320,7 @@ impl Membership {
     /// where that is everyone, the next to register begins an empty cluster.
     fn accept_loss(&mut self, now: Millis, effects: &mut Vec<Effect>) -> Answer {
         let before = self.newest().epoch();
-        let (lost, _) = plan::losses(self, now);
+        let lost = self.lost(now).len();
         if lost == 0 {
             effects.push(Effect::LossAccepted(0));
             return Answer::Done;
@@ -412,6 +339,79 @@ impl Membership {
         }
         effects.push(Effect::LossAccepted(lost));
         Answer::Done
+    }
+
+    /// Takes an operator's order. It is told what comes of it when that is saved.
+    fn take_order(&mut self, now: Millis, order: Order, effects: &mut Vec<Effect>) -> Answer {
+        let is_cancel = order == Order::Cancel;
+        match self.order.take() {
+            // What waits has not begun: that it never will is all there is to do.
+            Some((Order::Change { wish, .. }, _)) if is_cancel => {
+                effects.push(Effect::Told(Err("it was cancelled before it began".into())));
+                let what = format!("{wish}: it had not begun");
+                let newest = self.newest().clone();
+                let outline = Outline::of(self, what, &newest, newest.view());
+                effects.push(Effect::Told(Ok(outline)));
+                return Answer::Done;
+            }
+            Some(waits) => {
+                self.order = Some(waits);
+                return Answer::Wait("another change was just asked for".into());
+            }
+            None => {}
+        }
+        if !is_cancel && let Some(why) = self.change_under_way() {
+            return Answer::Wait(why);
+        }
+        self.order = Some((order, now));
+        Answer::Done
+    }
+
+    /// Why no other change can be begun now, if so.
+    fn change_under_way(&self) -> Option<String> {
+        let what = change::described(self.newest().view());
+        match what.as_str() {
+            "" if self.coming.is_some() => Some("a view is being made".into()),
+            "" => None,
+            what => Some(format!("a change is under way: {what}")),
+        }
+    }
+
+    /// What a wish would move, were it granted now.
+    ///
+    /// # Errors
+    /// What speaks against it.
+    pub fn outline(&self, now: Millis, wish: &Wish, force: bool) -> Result<Outline, String> {
+        let refusal = wish::objection(self, now, wish, force).or_else(|| self.change_under_way());
+        refusal.map_or_else(
+            || {
+                let plan = change::begin(self, now, Some(wish));
+                Ok(Outline::of(self, plan.why, &self.active, &plan.view))
+            },
+            Err,
+        )
+    }
+
+    /// Looks again at what the operator has ordered: nothing is begun for nobody, long after it was asked
+    /// for, or where something speaks against it by now.
+    fn review_order(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let Some((order, since)) = &self.order else { return };
+        let view = self.active.view();
+        let objection = match order {
+            Order::Change { wish, force } => wish::objection(self, now, wish, *force),
+            Order::Cancel if !view.is_changing() => Some("no change is under way".into()),
+            Order::Cancel if !change::can_cancel(view) => Some(format!(
+                "{}: stop those who join, and it ends by itself",
+                change::described(view)
+            )),
+            Order::Cancel => None,
+        };
+        let is_late = now.saturating_sub(*since) >= self.settings.lease_ms();
+        let late = || is_late.then(|| "not every node answers; try again".to_owned());
+        if let Some(why) = objection.or_else(late) {
+            self.order = None;
+            effects.push(Effect::Told(Err(why)));
+        }
     }
 
     /// Makes the next view, or activates the one that was made, as often as something follows.
@@ -434,18 +434,29 @@ impl Membership {
                 effects.push(Effect::Save);
                 continue;
             }
-            let plan = plan::repair(self, now).or_else(|| {
-                let change = plan::change(self, now)?;
-                self.have_answered(now, change, effects)
-                    .then(|| plan::planned(self, now, change))?
-            });
-            let Some(plan) = plan else {
-                return;
+            self.review_order(now, effects);
+            self.review_losses(now);
+            let (plan, change) = match plan::repair(self, now) {
+                Some(repair) => (repair, None),
+                None => {
+                    let Some(change) = change::due(self, now) else { return };
+                    if !self.have_answered(now, change, effects) {
+                        return;
+                    }
+                    let Some(plan) = change::plan(self, now, change) else { return };
+                    (plan, Some(change))
+                }
             };
             let made = Arc::new(Routes::new(plan.view));
             let before = self.active.clone();
+            self.note_departures(now, &before, &made, change);
             effects.push(Effect::Save);
             effects.push(Effect::Say(format!("view {}: {}", made.epoch(), plan.why)));
+            if matches!(change, Some(Change::Begin | Change::Cancel)) && self.order.take().is_some()
+            {
+                let outline = Outline::of(self, plan.why, &before, made.view());
+                effects.push(Effect::Told(Ok(outline)));
+            }
             self.coming = Some(made.clone());
             if is_on(Mutation::CoordEarly) {
                 effects.push(Effect::Publish(made.clone()));
@@ -462,8 +473,8 @@ impl Membership {
         let within = self.settings.answer_ms();
         let members = self.members();
         let joiners: Vec<Incarnation> = match change {
-            Change::Switch => Vec::new(),
-            Change::Join => self.waiting(now).map(|who| who.incarnation).collect(),
+            Change::Switch | Change::Cancel => Vec::new(),
+            Change::Begin => self.waiting(now).map(|who| who.incarnation).collect(),
         };
         let silent: Vec<Incarnation> = members
             .into_iter()
@@ -482,7 +493,7 @@ impl Membership {
     /// The mistake of [`Mutation::TwoPending`]: the view after one that nobody may have taken over yet.
     fn make_another(&mut self, pending: Arc<Routes>, now: Millis, effects: &mut Vec<Effect>) {
         let as_if = Membership { active: pending, coming: None, ..self.clone() };
-        let planned = || plan::planned(&as_if, now, plan::change(&as_if, now)?);
+        let planned = || change::plan(&as_if, now, change::due(&as_if, now)?);
         let Some(plan) = plan::repair(&as_if, now).or_else(planned) else { return };
         let made = Arc::new(Routes::new(plan.view));
         let before = self.active.clone();
@@ -533,6 +544,7 @@ impl Membership {
         let waits = move |who: &Newcomer| {
             !members.contains(&who.incarnation)
                 && !self.is_out(who.incarnation, now)
+                && !self.nodes[&who.incarnation].has_left
                 && holders.iter().all(|m| m.id != who.id && m.address != who.address)
         };
         self.nodes.values().map(|n| &n.who).filter(move |who| waits(who))
@@ -541,6 +553,16 @@ impl Membership {
     /// The incarnations in the active view and in the one being made.
     fn members(&self) -> BTreeSet<Incarnation> {
         incarnations([&self.active].into_iter().chain(&self.coming))
+    }
+
+    /// The arcs of the active view that no live member holds, in ascending order (H4).
+    pub fn lost(&self, now: Millis) -> Vec<usize> {
+        plan::losses(self, now).0
+    }
+
+    /// What the active view changes, in a few words; empty where no change is under way.
+    pub fn change(&self) -> String {
+        change::described(self.active.view())
     }
 
     /// Drops what is known of incarnations that are in no view and are out.
@@ -555,6 +577,7 @@ impl Membership {
         let members = &self.active.view().members;
         match members.iter().find(|m| m.incarnation == node.who.incarnation) {
             _ if self.is_out(node.who.incarnation, now) => "down",
+            None if node.has_left => "left",
             None => "waiting",
             Some(member) => match member.state {
                 MemberState::Joining => "joining",
@@ -567,26 +590,6 @@ impl Membership {
 
 fn incarnations<'a>(views: impl IntoIterator<Item = &'a Arc<Routes>>) -> BTreeSet<Incarnation> {
     views.into_iter().flat_map(|r| r.view().members.iter().map(|m| m.incarnation)).collect()
-}
-
-impl Node {
-    fn new(who: Newcomer, now: Millis) -> Node {
-        let report = Report { epoch: Epoch::NONE, synced: ArcSet::new(), keys: 0, bytes: 0 };
-        Node {
-            who,
-            heard: now,
-            extended: now,
-            connected: true,
-            gone: false,
-            report,
-            is_unheard: false,
-        }
-    }
-
-    fn is_out(&self, now: Millis, lease: Millis) -> bool {
-        let lease = if is_on(Mutation::RemovedEarly) { lease / 4 } else { lease };
-        self.gone || now.saturating_sub(self.extended) >= lease
-    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use fixedbitset::FixedBitSet;
 
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::mutation::{Mutation, is_on};
-use crate::view::{MemberState, Routes};
+use crate::view::{Member, MemberState, Routes, View};
 
 /// A set of arcs, one bit each.
 pub type ArcSet = FixedBitSet;
@@ -98,10 +98,7 @@ impl Tenure {
             routes.view().members[place].incarnation == self.incarnation
                 || is_on(Mutation::QuickRestart)
         });
-        let mut keeps = ArcSet::with_capacity(arcs);
-        if let Some(me) = me {
-            keeps.extend((0..arcs).filter(|&arc| routes.write_set(arc).contains(&(me as u16))));
-        }
+        let keeps = me.map_or(ArcSet::with_capacity(arcs), |me| routes.kept_by(me as u16).clone());
         let fresh: ArcSet = routes.view().fresh.iter().map(|&arc| usize::from(arc)).collect();
 
         let mut synced = ArcSet::with_capacity(arcs);
@@ -121,6 +118,15 @@ impl Tenure {
         };
         *self = Tenure { routes: Some(routes), keeps, synced, ..self.clone() };
         Some(adoption)
+    }
+
+    /// Whether this node's part ends with a view: it was leaving, and is a member no more (H5).
+    pub fn leaves_with(&self, next: &View) -> bool {
+        let is_me = |m: &&Member| m.id == self.id && m.incarnation == self.incarnation;
+        let own = self.routes.as_ref().and_then(|r| r.view().members.iter().find(is_me));
+        own.is_some_and(|m| m.state == MemberState::Leaving)
+            && next.epoch > self.epoch()
+            && next.members.iter().find(is_me).is_none()
     }
 
     /// Whether a write under `epoch` is admitted, and how its answer counts.
@@ -190,7 +196,6 @@ impl Tenure {
 mod tests {
     use super::*;
     use crate::view::MemberState::{Active, Joining};
-    use crate::view::View;
     use crate::view::tests::{member, view};
 
     fn node(n: u16) -> Tenure {
@@ -228,7 +233,7 @@ mod tests {
         v.epoch = Epoch(2);
         v.fresh.clear();
         v.members.push(member(3, Joining));
-        v.coming = Some(vec![2, 1, 0, 1]);
+        v.coming = Some(v.with_deal(vec![2, 1, 0, 1]));
         let adoption = joiner.adopt(routes(v)).unwrap();
         assert_eq!(adoption.to_fetch, [0]);
         assert_eq!(joiner.admit_write(Epoch(2), 0), Ok(Standing::Blind));
@@ -283,6 +288,25 @@ mod tests {
         let mut node = Tenure::new(NodeId::new("node1").unwrap(), Incarnation(99));
         node.adopt(routes(born())).unwrap();
         assert_eq!(node.admit_read(0), Err(Refusal::WrongEpoch));
+    }
+
+    #[test]
+    fn a_leaver_has_left_with_the_first_view_without_it() {
+        let mut leaver = node(2);
+        let mut leaving = born();
+        leaving.members[1].state = MemberState::Leaving;
+        leaving.coming = Some(leaving.with_deal(vec![0; 4]));
+        leaver.adopt(routes(leaving));
+        let mut without = born();
+        without.epoch = Epoch(2);
+        without.members.truncate(1);
+        without.arcs = vec![0; 4];
+        assert!(leaver.leaves_with(&without));
+        assert!(!leaver.leaves_with(&View { epoch: Epoch(1), ..without.clone() }), "an old view");
+        assert!(!node(1).leaves_with(&without));
+        let mut dropped = node(2);
+        dropped.adopt(routes(born()));
+        assert!(!dropped.leaves_with(&without), "it was dropped, and did not leave");
     }
 
     #[test]

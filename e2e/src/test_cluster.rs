@@ -176,7 +176,14 @@ impl TestCluster {
     pub fn start_manager(&mut self) {
         let Options { heartbeat_ms, copies, arcs, limits, .. } = self.options;
         let config = manager::Config {
-            settings: Settings { heartbeat_ms, missed: 3, arcs, copies, limits },
+            settings: Settings {
+                heartbeat_ms,
+                missed: 3,
+                arcs,
+                copies,
+                limits,
+                rebalance_ms: 300_000,
+            },
             limits: server::Limits::default(),
             secret: self.options.secret.clone(),
             data: self.options.is_saved.then(|| self.data()),

@@ -35,7 +35,7 @@ pub mod requests;
 pub mod snapshot;
 pub mod table;
 
-use control::Control;
+use control::{Control, Ended};
 use fetch::Fetcher;
 use keeper::Keeper;
 use node::Node;
@@ -130,9 +130,9 @@ impl Storage {
         &self.node
     }
 
-    /// Says why the manager will never take this node in, if it comes to that.
-    pub fn refused(&self) -> &Receiver<String> {
-        self.control.refused()
+    /// Says why this node's part in the cluster is over, if it comes to that.
+    pub fn ended(&self) -> &Receiver<Ended> {
+        self.control.ended()
     }
 
     /// Stops. Blocks for a few seconds at most.

@@ -158,11 +158,17 @@ impl Node {
         self.tenure.read().routes().cloned()
     }
 
+    /// Whether this node's part ends with a view: it was leaving, and is a member no more.
+    pub fn leaves_with(&self, next: &View) -> bool {
+        self.tenure.read().leaves_with(next)
+    }
+
     /// What to say in a heartbeat.
     pub fn report(&self) -> Report {
         let Size { keys, bytes } = self.size();
         let tenure = self.tenure.read();
-        Report { epoch: tenure.epoch(), synced: tenure.synced().clone(), keys, bytes }
+        let (epoch, synced) = (tenure.epoch(), tenure.synced().clone());
+        Report { epoch, synced, keys, bytes, fetching: 0 }
     }
 
     /// Who it is and how much it holds.

@@ -131,27 +131,34 @@ mod tests {
     use crate::ids::{Address, ClusterId, Incarnation, NodeId};
     use crate::limits::Limits;
     use crate::membership::{Newcomer, Report};
-    use crate::tenure::ArcSet;
     use crate::view::View;
 
     fn gate() -> Gate {
         let limits = Limits::default();
-        let settings = Settings { heartbeat_ms: 2_000, missed: 3, arcs: 8, copies: 1, limits };
+        let settings = Settings {
+            heartbeat_ms: 2_000,
+            missed: 3,
+            arcs: 8,
+            copies: 1,
+            limits,
+            rebalance_ms: 300_000,
+        };
         let saved = Saved { active: View::unborn(ClusterId(1), 1, limits), coming: None };
         Gate::new(settings, saved, 0)
     }
 
     fn register(n: u16) -> Event {
-        Event::Register(Newcomer {
+        let who = Newcomer {
             id: NodeId::new(&format!("node{n}")).unwrap(),
             incarnation: Incarnation(u64::from(n)),
             address: Address::new("127.0.0.1", n).unwrap(),
             weight: 1,
-        })
+        };
+        Event::Register { who, returns: false }
     }
 
     fn beat(n: u64, epoch: u64) -> Event {
-        let report = Report { epoch: Epoch(epoch), synced: ArcSet::new(), keys: 0, bytes: 0 };
+        let report = Report { epoch: Epoch(epoch), ..Report::default() };
         Event::Heartbeat(Incarnation(n), report)
     }
 

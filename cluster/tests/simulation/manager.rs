@@ -38,6 +38,7 @@ fn settings(copies: usize) -> Settings {
         arcs: ARCS,
         copies,
         limits: Limits::default(),
+        rebalance_ms: 20 * HEARTBEAT_MS,
     }
 }
 
@@ -159,7 +160,7 @@ impl World {
                     }
                 }
                 Effect::Say(what) => self.say(|_| format!("manager: {what}")),
-                Effect::LossAccepted(_) => {}
+                Effect::LossAccepted(_) | Effect::Told(_) => {}
             }
         }
         true
@@ -200,9 +201,9 @@ impl World {
                 let clock = self.manager_clock();
                 self.send(link, Dir::Down, Frame::Table(routes, active, clock));
             }
-            Frame::Register(who) => {
+            Frame::Register(who, returns) => {
                 let node = who.incarnation;
-                match self.manager_step(Happening::Register(who)) {
+                match self.manager_step(Happening::Register { who, returns }) {
                     Some(Answer::Known { newest, active, .. }) => {
                         let clock = self.manager_clock();
                         self.send(link, Dir::Down, Frame::Table(newest, active, clock));

@@ -89,7 +89,7 @@ pub enum Frame {
     /// CLIENT_HELLO, to the manager.
     Hello,
     /// STORAGE_REGISTER, to the manager.
-    Register(Newcomer),
+    Register(Newcomer, bool),
     /// The manager does not take the node now.
     NotNow,
     /// TABLE_PUSH: a view, the active epoch, the manager's clock.

@@ -280,7 +280,7 @@ impl Process {
             epoch: self.tenure.epoch(),
             synced: self.tenure.synced().clone(),
             keys: self.table.len() as u64,
-            bytes: 0,
+            ..Report::default()
         }
     }
 
@@ -406,7 +406,8 @@ impl World {
                 process.control = Some(link);
                 process.is_registered = false;
                 process.heard = now;
-                self.send(link, Dir::Up, Frame::Register(who));
+                let returns = process.tenure.routes().is_some();
+                self.send(link, Dir::Up, Frame::Register(who, returns));
                 self.after(60_000, Event::NodeDeaf(pid, link));
             }
             Dialled::Refused | Dialled::Silence => self.connect_later(pid),

@@ -2,12 +2,14 @@
 
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
+use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
 use cluster::replica::{State, WriteAnswer};
 use cluster::tenure::ArcSet;
 use cluster::version::{Op, Version};
-use cluster::view::{Member, MemberState, View};
+use cluster::view::{Coming, Member, MemberState, View};
 use proptest::prelude::*;
 
+use super::change::*;
 use super::control::*;
 use super::coordinated::*;
 use super::data::*;
@@ -29,7 +31,7 @@ fn view() -> View {
         epoch: Epoch(9),
         members: vec![member(1, MemberState::Active), member(2, MemberState::Joining)],
         arcs: vec![0; 8],
-        coming: Some(vec![0, 1, 0, 1, 0, 1, 0, 1]),
+        coming: Some(Coming { arcs: vec![0, 1, 0, 1, 0, 1, 0, 1], copies: 3, weights: vec![2, 5] }),
         fresh: vec![2, 5],
         ..View::unborn(ClusterId(3), 2, Limits::default())
     }
@@ -62,6 +64,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
     let back = write(b"gone", stepped(), 9, Body::Tombstone);
     let swap = Write { expected: Some(Version::ABSENT), ..back };
     let swap_again = Write { expected: Some(stepped()), ..put };
+    let change = |wish, force| Order::Change { wish, force };
     let placed = Placed { primary: "node1", copies: 3 };
     vec![
         sample!(
@@ -131,6 +134,19 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         sample!(AcceptLoss, AcceptLoss),
         sample!(Probe, Probe),
         sample!(LossAccepted { arcs: 4 }, LossAccepted),
+        sample!(Ask(change(Wish::Leave(id()), true)), Ask),
+        sample!(Ask(Order::Cancel), Ask),
+        sample!(Plan(change(Wish::Weight(id(), 7), false)), Plan),
+        sample!(Plan(change(Wish::Copies(4), false)), Plan),
+        sample!(
+            Planned(Outline {
+                what: "node1 leaving".into(),
+                arcs: 1,
+                moves: vec![Move { id: id(), owns: (2, 3), keeps: (4, 5), fetches: 6 }],
+                amount: Amount { keys: 7, bytes: 8 },
+            }),
+            Planned
+        ),
         sample!(
             Register {
                 id: id(),
@@ -148,6 +164,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 clock: 1,
                 heartbeat_ms: 2000,
                 lease_ms: 6000,
+                lost: [3, 9].into_iter().collect(),
                 view: view()
             },
             TablePush
@@ -160,6 +177,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 synced,
                 keys: 8,
                 bytes: 9,
+                fetching: 11,
                 wall_ms: 10,
             },
             Heartbeat
@@ -174,14 +192,19 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 copies: 3,
                 arcs: 4096,
                 health: "healthy".into(),
-                changing: false,
+                changing: true,
+                change: "node1 leaving".into(),
+                lost: vec![(3, 4), (9, 9)],
                 nodes: vec![NodeStatus {
                     id: id(),
                     address: address(),
                     state: "active".into(),
+                    weight: 5,
                     keys: 1,
                     bytes: 2,
                     arcs: 3,
+                    behind: 6,
+                    fetching: 7,
                     silent_ms: 4,
                 }],
             },
