@@ -124,6 +124,9 @@ const DEADLINE: Duration = Duration::from_secs(6);
 /// How long it waits for one node.
 const PATIENCE: Duration = Duration::from_millis(400);
 
+/// How long the operator's command tries. Shorter than some faults, so that it gives up now and then.
+const ORDER: Duration = Duration::from_secs(2);
+
 /// How long the cluster may take to come up, and to be healthy again in the end.
 const RECOVERY: Duration = Duration::from_secs(30);
 
@@ -168,7 +171,7 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
     // Not from the seeded generator: a port that is taken must not change the schedule.
     let mut ports = StdRng::seed_from_u64(u64::from(std::process::id()) << 20 ^ settings.seed);
     let mut service = Service::start(&plan, cuts.clone(), || ports.random())?;
-    let operator = Operator::new(&plan.bin, service.manager());
+    let operator = Operator::new(&plan.bin, service.manager(), ORDER);
     let is_interrupted = || interrupted.load(Ordering::SeqCst);
     let watcher = wait_until_up(&service, settings, &is_interrupted)?;
 

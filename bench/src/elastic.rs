@@ -314,7 +314,7 @@ impl Field {
         let mut ports = StdRng::seed_from_u64(u64::from(std::process::id()) << 20 ^ settings.seed);
         let most = settings.plan.most_nodes(settings.nodes);
         let mut service = Service::start(bin, folder, settings.copies, most, || ports.random())?;
-        let operator = Operator::new(bin, service.manager());
+        let operator = Operator::new(bin, service.manager(), PATIENCE);
         let crew = Crew::new(settings.nodes);
         service.add(&crew.running().iter().copied().collect::<Vec<_>>())?;
         let config = Config::new(service.manager());

@@ -64,17 +64,14 @@ pub enum OperatorError {
         text: String,
     },
     /// The command neither ended nor gave up.
-    #[error("client {0} still runs after {PATIENCE:?}")]
+    #[error("client {0} still runs {PATIENCE:?} after its deadline")]
     Hangs(String),
 }
 
 /// The command's name.
 const COMMAND: &str = "client";
 
-/// How long the command tries before it gives up by itself.
-const DEADLINE: Duration = Duration::from_secs(5);
-
-/// How long it may take with that; beyond it something is wrong with the command.
+/// How long the command may go on after its deadline; beyond it something is wrong with it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often [`Asked::wait`] looks whether it has ended.
@@ -109,6 +106,7 @@ impl fmt::Display for Order {
 pub struct Operator {
     program: PathBuf,
     manager: Address,
+    deadline: Duration,
 }
 
 /// Makes sure that the command in folder `bin` knows these verbs.
@@ -128,9 +126,10 @@ pub fn check(bin: &Path, verbs: &[&'static str]) -> Result<(), OperatorError> {
 }
 
 impl Operator {
-    /// The command in folder `bin`, for the cluster of `manager`.
-    pub fn new(bin: &Path, manager: Address) -> Operator {
-        Operator { program: bin.join(COMMAND), manager }
+    /// The command in folder `bin`, for the cluster of `manager`. It tries for so long, since the cluster does
+    /// one thing after the other.
+    pub fn new(bin: &Path, manager: Address, deadline: Duration) -> Operator {
+        Operator { program: bin.join(COMMAND), manager, deadline }
     }
 
     /// Asks for something.
@@ -142,9 +141,9 @@ impl Operator {
         let mut command = Command::new(&self.program);
         command
             .arg(format!("--manager={}", self.manager))
-            .arg(format!("--deadline-ms={}", DEADLINE.as_millis()))
+            .arg(format!("--deadline-ms={}", self.deadline.as_millis()))
             .args(words.split(' '));
-        Asked::start(words, &mut command)
+        Asked::start(words, &mut command, self.deadline)
             .map_err(|source| OperatorError::Run { path: self.program.clone(), source })
     }
 }
@@ -154,13 +153,13 @@ impl Operator {
 pub struct Asked {
     order: String,
     child: Child,
-    since: Instant,
+    until: Instant,
 }
 
 impl Asked {
-    fn start(order: String, command: &mut Command) -> io::Result<Asked> {
+    fn start(order: String, command: &mut Command, deadline: Duration) -> io::Result<Asked> {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(Asked { order, child: command.spawn()?, since: Instant::now() })
+        Ok(Asked { order, child: command.spawn()?, until: Instant::now() + deadline + PATIENCE })
     }
 
     /// The answer, if it is there.
@@ -171,7 +170,7 @@ impl Asked {
         let ended = self.child.try_wait();
         let status = match ended {
             Ok(Some(status)) => status,
-            Ok(None) if self.since.elapsed() > PATIENCE => {
+            Ok(None) if Instant::now() > self.until => {
                 return Err(OperatorError::Hangs(self.order.clone()));
             }
             Ok(None) => return Ok(None),
@@ -276,7 +275,8 @@ mod tests {
     fn an_answer_is_waited_for() {
         let ask = |script: &str| {
             let mut command = Command::new("/bin/sh");
-            Asked::start("--cancel".into(), command.args(["-c", script])).expect("a shell")
+            Asked::start("--cancel".into(), command.args(["-c", script]), PATIENCE)
+                .expect("a shell")
         };
         assert_eq!(ask("echo OK, gone").wait().expect("an answer"), Answer::Begun);
         let refused = ask("echo no >&2; exit 1").wait().expect("an answer");

@@ -89,7 +89,7 @@ pub fn least(before: &BTreeMap<Incarnation, u64>, after: &BTreeMap<Incarnation, 
 mod tests {
     use cluster::ids::{Address, ClusterId, Epoch, NodeId};
     use cluster::limits::Limits;
-    use cluster::view::{Member, MemberState, View};
+    use cluster::view::{Coming, Member, MemberState, View};
 
     use super::*;
 
@@ -112,8 +112,11 @@ mod tests {
             members: incarnations.iter().map(member).collect(),
             arcs: (0..ARCS).map(&owner).collect(),
             // One arc more for this place, the first.
-            coming: coming
-                .map(|to| (0..ARCS).map(|arc| if arc == 0 { to } else { owner(arc) }).collect()),
+            coming: coming.map(|to| Coming {
+                arcs: (0..ARCS).map(|arc| if arc == 0 { to } else { owner(arc) }).collect(),
+                copies: 2,
+                weights: vec![1; incarnations.len()],
+            }),
             fresh: Vec::new(),
         })
     }

@@ -29,7 +29,7 @@ pub enum Step {
     Kill(usize),
     /// So many nodes are started at once.
     Add(usize),
-    /// So many nodes leave, all asked at once.
+    /// So many nodes leave, the next as soon as the cluster takes the order.
     Leave(usize),
     /// One node gets the weight [`HEAVY`].
     Weight,
