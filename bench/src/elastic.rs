@@ -37,6 +37,7 @@ use rand::{RngExt, SeedableRng};
 use crate::chart::ChartError;
 use crate::child::{self, ChildError};
 use crate::figures::thousands;
+use crate::machine::Moment;
 use crate::operator::{self, Answer, Operator, OperatorError, Order};
 use crate::progress::Progress;
 use crate::report::ReportError;
@@ -180,10 +181,15 @@ pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<()
     };
     let (keys, probes) = workloads(settings)?;
     operator::check(&bin, &settings.plan.verbs())?;
+    let before = Moment::now();
     let scratch = Scratch::new();
     // The processes end with the field, before their logs may go.
     let outcome = Field::new(settings, &bin, &scratch.path)
         .and_then(|mut field| stretch(settings, &keys, &probes, &mut field, out, print));
+    if let (Some(before), Some(after)) = (before, Moment::now()) {
+        let others = after.others_since(&before);
+        writeln!(print, "other programs kept {others:.1} cores busy meanwhile")?;
+    }
     match outcome {
         Ok(()) => scratch.remove(),
         Err(_) => writeln!(print, "the processes' logs are in {}", scratch.path.display())?,

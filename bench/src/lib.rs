@@ -19,6 +19,7 @@ pub mod exchange;
 pub mod floor;
 pub mod latency;
 pub mod load;
+pub mod machine;
 pub mod operator;
 pub mod ports;
 pub mod processes;

@@ -1,7 +1,8 @@
 //! What came of a run: a line and a row for each event, a row for each tenth of a second, and the chart.
 //!
-//! An event's figures are of the time from its beginning until the cluster was healthy again, of [`AFTERMATH`]
-//! at least: what a change does to the clients may show after it is done.
+//! An event's throughput is that from its beginning until the cluster was healthy again, over [`AFTERMATH`] at
+//! least. Its waits and errors are those of [`AFTERMATH`] more: what a change does to the clients may show when it is
+//! done.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ pub const EVENTS_FILE: &str = "perf_elastic_events.csv";
 /// Name of the chart.
 pub const CHART_FILE: &str = "perf_elastic.svg";
 
-/// An event lasts so long at least.
+/// So long after it is over an event still counts.
 pub const AFTERMATH: Duration = Duration::from_secs(1);
 
 /// No pause of a key is to be longer: while a change is planned …
@@ -116,14 +117,9 @@ fn ms(time: Duration) -> f64 {
 }
 
 impl Event {
-    /// When its figures end.
-    pub fn end(&self) -> Duration {
-        self.healed.max(self.begun + AFTERMATH)
-    }
-
     /// What it did to the clients, by these tracks.
     pub fn figures(&self, tracks: &Tracks) -> Figures {
-        let (from, to) = (self.begun, self.end());
+        let (from, to) = (self.begun, self.healed + AFTERMATH);
         let errors = |track: &Track| track.errors(from, to);
         Figures {
             errors: errors(&tracks.load) + errors(&tracks.writes) + errors(&tracks.reads),
@@ -131,7 +127,7 @@ impl Event {
             put_wait: tracks.writes.longest(from, to),
             get_wait: tracks.reads.longest(from, to),
             calm_rate: tracks.load.rate(self.calm_since, from),
-            rate: tracks.load.rate(from, to),
+            rate: tracks.load.rate(from, self.healed.max(from + AFTERMATH)),
         }
     }
 
@@ -381,8 +377,9 @@ mod tests {
         let planned = Event { act: Act::Leave(vec![2]), ..report.events[0].clone() };
         assert!(planned.line(&figures).contains("single put 250 ms (over the bar)"));
         // One that is healed at once is looked at for a second all the same.
-        assert_eq!(report.events[1].end(), s(9.0));
-        assert_eq!(report.events[1].figures(&report.tracks).kept(), 1.0);
+        let at_once = Event { healed: s(3.1), ..event(Act::Weight(1, 2), 3.05, 3.1) };
+        let figures = at_once.figures(&report.tracks);
+        assert_eq!((figures.put_wait, figures.rate), (s(0.35), 975.0));
     }
 
     #[test]
