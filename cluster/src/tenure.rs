@@ -59,12 +59,14 @@ pub struct Tenure {
     /// Arcs whose write set has this node.
     keeps: ArcSet,
     synced: ArcSet,
+    has_been_member: bool,
 }
 
 impl Tenure {
     /// A node that has seen no view yet.
     pub fn new(id: NodeId, incarnation: Incarnation) -> Tenure {
-        Tenure { id, incarnation, routes: None, keeps: ArcSet::new(), synced: ArcSet::new() }
+        let (keeps, synced) = (ArcSet::new(), ArcSet::new());
+        Tenure { id, incarnation, routes: None, keeps, synced, has_been_member: false }
     }
 
     /// The epoch of the newest view adopted.
@@ -75,6 +77,11 @@ impl Tenure {
     /// The newest view adopted.
     pub fn routes(&self) -> Option<&Arc<Routes>> {
         self.routes.as_ref()
+    }
+
+    /// Whether any view that it has adopted had it as a member: it may hold what nobody else does.
+    pub fn has_been_member(&self) -> bool {
+        self.has_been_member
     }
 
     /// The arcs that this node is synced in.
@@ -116,7 +123,8 @@ impl Tenure {
                 .collect(),
             to_fetch: keeps.difference(&synced).collect(),
         };
-        *self = Tenure { routes: Some(routes), keeps, synced, ..self.clone() };
+        let has_been_member = self.has_been_member || me.is_some();
+        *self = Tenure { routes: Some(routes), keeps, synced, has_been_member, ..self.clone() };
         Some(adoption)
     }
 

@@ -158,6 +158,11 @@ impl Node {
         self.tenure.read().routes().cloned()
     }
 
+    /// Whether it has been a member of the cluster.
+    pub fn has_been_member(&self) -> bool {
+        self.tenure.read().has_been_member()
+    }
+
     /// Whether this node's part ends with a view: it was leaving, and is a member no more.
     pub fn leaves_with(&self, next: &View) -> bool {
         self.tenure.read().leaves_with(next)

@@ -154,6 +154,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 address: address(),
                 weight: 1,
                 cluster: Some(ClusterId(6)),
+                returns: true,
                 wall_ms: 9,
             },
             Register

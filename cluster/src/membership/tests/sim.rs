@@ -26,7 +26,7 @@ pub(super) struct Process {
     /// Whether the manager took its registration, as far as it knows.
     pub(super) registered: bool,
     /// When the manager last took something from it.
-    heard: Millis,
+    pub(super) heard: Millis,
     /// Until when it may serve, if ever it might.
     leased: Millis,
     /// Whether the manager was told that it ended.
@@ -123,7 +123,7 @@ impl Sim {
 
     pub(super) fn register(&mut self, label: &str) -> (Answer, Vec<Effect>) {
         let who = self.nodes[label].who.clone();
-        let returns = self.nodes[label].tenure.routes().is_some();
+        let returns = self.nodes[label].tenure.has_been_member();
         // The port is the newcomer's: whatever had it before has ended, and the manager may know.
         for other in self.nodes.values_mut() {
             other.gone |= other.who.address == who.address && !other.alive;
