@@ -226,6 +226,7 @@ impl TestCluster {
             manager: to_address(self.manager_address),
             weight: 1,
             limits: self.options.peers.clone(),
+            transfer_mb_s: None,
             snapshot: storage::snapshot::Settings::default(),
             secret: self.options.secret.clone(),
         }

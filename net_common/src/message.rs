@@ -1,7 +1,7 @@
 //! Typed messages of format 2.
 //!
 //! [`data`] has what carries records between clients and replicas, borrowed from the frame so that
-//! nothing is copied on the way; [`coordinated`] what any node does for those who do not know the
+//! nothing is copied on the way; [`range`] what moves whole arcs between nodes; [`coordinated`] what any node does for those who do not know the
 //! replicas; [`control`] has what passes between nodes, manager and operators.
 //! `docs/protocol.md` has the same as byte tables.
 
@@ -11,6 +11,7 @@ use crate::frame::{self, FORMAT_BINARY, Kind};
 pub mod control;
 pub mod coordinated;
 pub mod data;
+pub mod range;
 mod version;
 pub mod view;
 
