@@ -171,7 +171,9 @@ impl Sim {
         let me = node.who.incarnation;
         let is_member = |v: &View| v.members.iter().any(|m| m.incarnation == me);
         let mut path = self.views.range(node.tenure.epoch()..=offered.epoch()).map(|(_, v)| v);
-        let stayed = node.tenure.routes().is_some() && path.all(is_member);
+        // A view that another followed within one step may be pushed without ever having been saved.
+        let stayed =
+            node.tenure.routes().is_some() && is_member(offered.view()) && path.all(is_member);
         let follows = offered.epoch() == node.tenure.epoch().next();
         assert!(follows || !stayed, "{label} stays and must skip to view {}", offered.epoch());
         node.has_left |= node.tenure.leaves_with(offered.view());
