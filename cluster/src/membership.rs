@@ -88,7 +88,7 @@ pub enum Event {
     Register {
         /// The node.
         who: Newcomer,
-        /// Whether it has seen a view of this cluster: it was a member before, or waited to be one.
+        /// Whether it has been a member of this cluster.
         returns: bool,
     },
     /// A node is alive.
@@ -170,6 +170,8 @@ pub struct Membership {
     probed: Option<Millis>,
     last_step: Millis,
     accept_loss: bool,
+    /// The view of which the operator has given up everything, with nobody there yet to begin anew.
+    given_up: Option<Epoch>,
     /// What the operator has ordered and has not begun, and since when.
     order: Option<(Order, Millis)>,
     losses: Losses,
@@ -200,6 +202,7 @@ impl Membership {
             probed: None,
             last_step: now,
             accept_loss: false,
+            given_up: None,
             order: None,
             losses: Losses::new(now),
             progress: None,
@@ -331,6 +334,7 @@ impl Membership {
                 node.gone = node.is_out(now, lease);
             }
             self.accept_loss = true;
+            self.given_up = Some(self.active.epoch());
             self.advance(now, effects);
             self.accept_loss = false;
         }
@@ -534,20 +538,29 @@ impl Membership {
     }
 
     /// Registered nodes that are in no view yet and still there, and whose name and address no member has
-    /// that may be alive.
+    /// that may be alive, and no other newcomer that was heard of later.
     fn waiting(&self, now: Millis) -> impl Iterator<Item = &Newcomer> {
         let view = self.newest().view();
         let may_live = |i: &Incarnation| self.nodes.get(i).is_some_and(|node| !node.gone);
         let holders: Vec<&Member> =
             view.members.iter().filter(|m| may_live(&m.incarnation)).collect();
         let members = incarnations(std::slice::from_ref(self.newest()));
-        let waits = move |who: &Newcomer| {
-            !members.contains(&who.incarnation)
-                && !self.is_out(who.incarnation, now)
-                && !self.nodes[&who.incarnation].has_left
+        let is_later =
+            |a: &Node, b: &Node| (a.heard, a.who.incarnation) > (b.heard, b.who.incarnation);
+        let is_outside = move |node: &Node| {
+            !members.contains(&node.who.incarnation)
+                && !self.is_out(node.who.incarnation, now)
+                && !node.has_left
+        };
+        let waits = move |node: &Node| {
+            let who = &node.who;
+            let mut rivals =
+                self.nodes.values().filter(|o| o.who.id == who.id || o.who.address == who.address);
+            is_outside(node)
+                && !rivals.any(|other| is_outside(other) && is_later(other, node))
                 && holders.iter().all(|m| m.id != who.id && m.address != who.address)
         };
-        self.nodes.values().map(|n| &n.who).filter(move |who| waits(who))
+        self.nodes.values().filter(move |node| waits(node)).map(|node| &node.who)
     }
 
     /// The incarnations in the active view and in the one being made.

@@ -119,6 +119,11 @@ impl View {
         self.members.iter().position(|m| m.id == *id)
     }
 
+    /// The place of an incarnation in `members`.
+    pub fn place_at(&self, incarnation: Incarnation) -> Option<usize> {
+        self.members.iter().position(|m| m.incarnation == incarnation)
+    }
+
     /// The member of this name and incarnation.
     pub fn member(&self, id: &NodeId, incarnation: Incarnation) -> Option<&Member> {
         self.members.iter().find(|m| m.id == *id && m.incarnation == incarnation)

@@ -19,7 +19,7 @@ use net_common::server;
 use storage::Storage;
 use tempfile::TempDir;
 
-use crate::proxy::Proxy;
+use crate::proxy::{Fault, Proxy};
 use crate::wait::{PATIENCE, wait_until};
 
 /// What a test cluster is made of.
@@ -41,7 +41,8 @@ pub struct Options {
     pub secret: Option<Secret>,
     /// Whether the manager saves its views.
     pub is_saved: bool,
-    /// Whether everybody reaches the nodes through a [`Proxy`] each.
+    /// Whether everybody reaches the nodes through a [`Proxy`] each, and each node the manager through
+    /// another.
     pub is_proxied: bool,
 }
 
@@ -79,6 +80,7 @@ struct TestNode {
     address: SocketAddr,
     running: Option<Storage>,
     proxy: Option<Proxy>,
+    to_manager: Option<Proxy>,
 }
 
 /// A listener on a free port of loopback.
@@ -167,6 +169,17 @@ impl TestCluster {
         self.nodes[number].proxy.as_ref().expect("the cluster was started with proxies")
     }
 
+    /// Makes this trouble for all that a node hears and says, except in connections of its own to others.
+    ///
+    /// # Panics
+    /// If the cluster was started without proxies.
+    pub fn set_fault(&self, number: usize, fault: Fault) {
+        let node = &self.nodes[number];
+        for proxy in [&node.proxy, &node.to_manager] {
+            proxy.as_ref().expect("the cluster was started with proxies").set(fault);
+        }
+    }
+
     /// Where the manager saves its views.
     pub fn data(&self) -> PathBuf {
         self.data.path().join("manager")
@@ -208,7 +221,10 @@ impl TestCluster {
             let front = bind::listen("127.0.0.2", address.port(), true).expect("it is free");
             Proxy::start(front, address)
         });
-        self.nodes.push(TestNode { name: name(number), address, running: None, proxy });
+        let manager = self.manager_address;
+        let to_manager = self.options.is_proxied.then(|| Proxy::start(any_port(), manager));
+        let name = name(number);
+        self.nodes.push(TestNode { name, address, running: None, proxy, to_manager });
         self.run_node(number, listener);
         number
     }
@@ -220,7 +236,11 @@ impl TestCluster {
     }
 
     fn run_node(&mut self, number: usize, listener: TcpListener) {
-        let config = self.node_config(&self.nodes[number].name);
+        let node = &self.nodes[number];
+        let mut config = self.node_config(&node.name);
+        if let Some(proxy) = &node.to_manager {
+            config.manager = to_address(proxy.address());
+        }
         let storage = Storage::start(listener, config).expect("it starts");
         self.nodes[number].running = Some(storage);
     }
@@ -233,6 +253,7 @@ impl TestCluster {
             manager: to_address(self.manager_address),
             weight: 1,
             limits: self.options.peers.clone(),
+            transfer_mb_s: None,
             snapshot: storage::snapshot::Settings::default(),
             secret: self.options.secret.clone(),
         }
@@ -353,7 +374,7 @@ impl Drop for TestCluster {
     fn drop(&mut self) {
         // A fault that lasts would make stopping wait for its time-outs.
         for node in &mut self.nodes {
-            node.proxy = None;
+            (node.proxy, node.to_manager) = (None, None);
         }
         std::thread::scope(|scope| {
             for node in &mut self.nodes {

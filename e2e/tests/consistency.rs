@@ -91,6 +91,7 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
         address: "127.0.0.1:9".parse().unwrap(),
         weight: 1,
         cluster: None,
+        returns: false,
         wall_ms,
     };
     let now = clock::wall_ms();

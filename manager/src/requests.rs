@@ -147,19 +147,19 @@ impl Requests {
             address: node.address.clone(),
             weight: node.weight,
         };
-        let returns = node.cluster.is_some();
-        let (word, why) = match self.handle.event(Event::Register { who: newcomer, returns }) {
-            Some(Answer::Known { newest, active, .. }) => {
-                self.handle.table(&newest, active).write(out);
-                self.node = Some(node);
-                return Next::TakeOver;
-            }
-            Some(Answer::Taken(why)) => ("taken", why),
-            Some(Answer::Wait(why)) => ("wait", why),
-            Some(Answer::Done | Answer::Unknown) | None => {
-                ("wait", "the manager is stopping".to_owned())
-            }
-        };
+        let (word, why) =
+            match self.handle.event(Event::Register { who: newcomer, returns: node.returns }) {
+                Some(Answer::Known { newest, active, .. }) => {
+                    self.handle.table(&newest, active).write(out);
+                    self.node = Some(node);
+                    return Next::TakeOver;
+                }
+                Some(Answer::Taken(why)) => ("taken", why),
+                Some(Answer::Wait(why)) => ("wait", why),
+                Some(Answer::Done | Answer::Unknown) | None => {
+                    ("wait", "the manager is stopping".to_owned())
+                }
+            };
         debug!("{} may not register: {why}", node.id);
         frame::write_error(out, FORMAT_BINARY, word, &why);
         Next::Close

@@ -187,6 +187,7 @@ impl Keeper {
             incarnation: self.node.incarnation(),
             address: self.settings.address.clone(),
             weight: self.settings.weight,
+            returns: self.node.has_been_member(),
             cluster: self.node.routes().map(|routes| routes.view().cluster),
             wall_ms: clock::wall_ms(),
         })?;

@@ -9,7 +9,8 @@
 //!
 //! Invariants: a key is only ever in its own arc's table; a record's version never goes down, except by
 //! dropping a tombstone that has served its time; `keys` and `bytes` count what has a value, tombstones
-//! not; each pending record has an entry in `pending`.
+//! not; each pending record has an entry in `pending`; a record keeps its slot for as long as `moves` is
+//! the same.
 
 use cluster::replica::{self, Decision, State};
 use cluster::tenure::Standing;
@@ -17,6 +18,7 @@ use cluster::version::{Clock, Op, Version};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use net_common::message::data::{Body, Record, Write};
+use net_common::message::range::Cursor;
 use parking_lot::RwLock;
 
 use std::collections::VecDeque;
@@ -37,6 +39,8 @@ pub struct Shard {
     bytes: u64,
     /// What was stored as pending, oldest first, until it has been looked at again.
     pending: VecDeque<Pending>,
+    /// How often records have changed their slots.
+    moves: u64,
 }
 
 /// A record that was stored as pending.
@@ -101,7 +105,8 @@ impl Table {
         if decision.keep {
             let state = replica::state_when_stored(alone);
             let Write { key, version, body, .. } = *write;
-            shard.keep(&self.hasher, hash, &Record { key, version, state, body }, own_clock);
+            let record = Record { key, version, state, body };
+            shard.keep(&self.hasher, hash, &record, own_clock, |_| true);
         }
         decision
     }
@@ -117,15 +122,19 @@ impl Table {
         }
     }
 
-    /// Takes a record of a page: the higher version wins, and of the same version what is committed.
-    pub fn merge(&self, arc: usize, record: &Record<'_>, own_clock: Clock) {
-        let hash = self.hash(record.key);
+    /// Takes records of a page: the higher version wins, and of the same version what is committed. The arc
+    /// is locked until all are taken.
+    pub fn merge<'r>(
+        &self,
+        arc: usize,
+        records: impl IntoIterator<Item = Record<'r>>,
+        own_clock: Clock,
+    ) {
         let mut shard = self.arcs[arc].write();
-        let held = shard.records.find(hash, |stored| stored.key() == record.key);
-        let (version, state) = held
-            .map_or((Version::ABSENT, State::Pending), |stored| (stored.version(), stored.state()));
-        if (version, state) < (record.version, record.state) {
-            shard.keep(&self.hasher, hash, record, own_clock);
+        for record in records {
+            let wins =
+                |held: &Stored| (held.version(), held.state()) < (record.version, record.state);
+            shard.keep(&self.hasher, self.hash(record.key), &record, own_clock, wins);
         }
     }
 
@@ -212,23 +221,47 @@ impl Table {
         with(found.map(|stored| (stored.version(), stored.state(), stored.body())))
     }
 
-    /// Hands the records of an arc with keys above `after` (all, if that is empty) to `with`, in the
-    /// order of their keys, until that returns `false`. Returns whether all were handed out.
-    pub fn page(&self, arc: usize, after: &[u8], mut with: impl FnMut(Record<'_>) -> bool) -> bool {
+    /// Hands records of an arc to `with`, from a place on, as they lie in memory, until it has looked at
+    /// `most` slots or `with` returns `false`: that record is not taken. Returns where to go on; `None` where
+    /// the arc is at its end. The arc is locked for writers meanwhile.
+    ///
+    /// Whoever goes on until the end has seen every record that was there when he began, or a newer version
+    /// of it. Where records have been laid out anew since, he begins anew, without being told.
+    pub fn scan(
+        &self,
+        arc: usize,
+        from: Cursor,
+        most: usize,
+        mut with: impl FnMut(Record<'_>) -> bool,
+    ) -> Option<Cursor> {
         let shard = self.arcs[arc].read();
-        let mut records: Vec<&Stored> = shard
-            .records
-            .iter()
-            .filter(|stored| after.is_empty() || stored.key() > after)
-            .collect();
-        records.sort_unstable_by_key(|stored| stored.key());
-        records.into_iter().all(|stored| with(stored.record()))
+        let Shard { records, moves, .. } = &*shard;
+        // No other process names a layout so, nor this one another.
+        let layout = self.hasher.hash_one((arc, moves));
+        let begin = if from.layout == layout { from.slot as usize } else { 0 };
+        let slots = records.num_buckets();
+        for slot in begin..slots.min(begin.saturating_add(most)) {
+            if let Some(stored) = records.get_bucket(slot)
+                && !with(stored.record())
+            {
+                return Some(Cursor { layout, slot: slot as u64 });
+            }
+        }
+        let next = begin.saturating_add(most);
+        (next < slots).then_some(Cursor { layout, slot: next as u64 })
+    }
+
+    /// How many records an arc has, tombstones too.
+    pub fn records(&self, arc: usize) -> usize {
+        self.arcs[arc].read().records.len()
     }
 
     /// Takes all records of an arc away. They are freed where the returned shard is dropped, which need
     /// not be under a lock.
     pub fn take(&self, arc: usize) -> Shard {
-        std::mem::take(&mut *self.arcs[arc].write())
+        let mut shard = self.arcs[arc].write();
+        let moves = shard.moves + 1;
+        std::mem::replace(&mut shard, Shard { moves, ..Shard::default() })
     }
 
     /// How much there is. Locks one arc after the other, so it is exact only while nobody writes.
@@ -241,15 +274,37 @@ impl Table {
 }
 
 impl Shard {
+    /// How many records it has, tombstones too.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Its records, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        self.records.iter().map(Stored::record)
+    }
+
+    /// Keeps a record, if there is none of its key, or it `wins` over that.
     fn keep(
         &mut self,
         hasher: &impl BuildHasher,
         hash: u64,
         record: &Record<'_>,
         own_clock: Clock,
+        wins: impl FnOnce(&Stored) -> bool,
     ) {
+        if self.records.len() == self.records.capacity() {
+            // To make an entry it now lays out its records anew.
+            self.moves += 1;
+        }
         let rehash = |stored: &Stored| hasher.hash_one(stored.key());
         match self.records.entry(hash, |stored| stored.key() == record.key, rehash) {
+            Entry::Occupied(slot) if !wins(slot.get()) => return,
             Entry::Occupied(mut slot) => {
                 let stored = slot.get_mut();
                 let before = stored.size();

@@ -32,7 +32,8 @@ pub enum Change {
 /// The change that is due now, if any. Call only while there is nothing to repair.
 pub fn due(state: &Membership, now: Millis) -> Option<Change> {
     match state.active().view().is_changing() {
-        true if state.is_cancelling() => Some(Change::Cancel),
+        // Whoever is away may hold what others have fetched, and would drop.
+        true if state.is_cancelling() => all_here(state, now).then_some(Change::Cancel),
         true if may_switch(state, now) => Some(Change::Switch),
         true if is_on(Mutation::PromoteSubset) => {
             switch_one(state, now).is_some().then_some(Change::Switch)
@@ -55,12 +56,15 @@ pub fn plan(state: &Membership, now: Millis, change: Change) -> Option<Plan> {
 
 /// Whether there is something to begin, and all members are there: those who fetch need sources.
 fn may_begin(state: &Membership, now: Millis) -> bool {
-    let members = &state.active().view().members;
-    let all_here = members.iter().all(|m| !state.is_out(m.incarnation, now));
     let is_wanted = state.wish().is_some()
         || state.waiting(now).next().is_some()
         || state.is_even_deal_due(now);
-    !members.is_empty() && all_here && is_wanted
+    !state.active().view().members.is_empty() && all_here(state, now) && is_wanted
+}
+
+fn all_here(state: &Membership, now: Millis) -> bool {
+    let members = &state.active().view().members;
+    members.iter().all(|m| !state.is_out(m.incarnation, now))
 }
 
 /// The view in which a change begins: with everyone who waits, and with this wish.
@@ -92,16 +96,19 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
     Plan { view, why }
 }
 
-/// The ring with what each joiner owned when it was lost, if all of them return.
+/// The ring with what each joiner owned when it was lost, if all of them return, and none of them to more
+/// than its share.
 fn restored(state: &Membership, view: &View) -> Option<Vec<u16>> {
     let mut arcs = view.arcs.clone();
+    let weights: u64 = view.members.iter().map(|m| u64::from(m.weight)).sum();
     let mut joiners = (0u16..).zip(&view.members).filter(|(_, m)| m.state == MemberState::Joining);
     let all_return = joiners.all(|(place, joiner)| {
         let lost = state.lost_owner(&joiner.id).filter(|lost| lost.weight == joiner.weight);
         for &arc in lost.iter().flat_map(|lost| &lost.arcs) {
             arcs[usize::from(arc)] = place;
         }
-        lost.is_some()
+        let share = arcs.len() as u64 * u64::from(joiner.weight) / weights + 1;
+        lost.is_some_and(|lost| (1..=share).contains(&(lost.arcs.len() as u64)))
     });
     (all_return && arcs != view.arcs).then_some(arcs)
 }

@@ -61,7 +61,7 @@ impl Membership {
     }
 
     /// Remembers what members that a new view drops have owned; and after a switch, who has left and who
-    /// has returned.
+    /// has returned. A cluster that begins anew has no past.
     pub(super) fn note_departures(
         &mut self,
         now: Millis,
@@ -71,6 +71,10 @@ impl Membership {
     ) {
         let (old, new) = (before.view(), made.view());
         let gone = (0u16..).zip(&old.members).filter(|(_, m)| new.place_of(&m.id).is_none());
+        if !old.members.iter().any(|m| new.member(&m.id, m.incarnation).is_some()) {
+            self.losses = Losses::new(now);
+            return;
+        }
         if change == Some(Change::Switch) {
             for (_, leaver) in gone.filter(|(_, m)| m.state == MemberState::Leaving) {
                 let node = self.nodes.get_mut(&leaver.incarnation);

@@ -9,7 +9,7 @@ use crate::ids::Incarnation;
 use crate::membership::{Membership, Millis, Newcomer};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
-use crate::view::{Coming, Member, MemberState, View};
+use crate::view::{Coming, Member, MemberState, Routes, View};
 
 /// A view to be made, and why, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,8 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
     let has_survivor =
         old.members.iter().any(|m| state.nodes.get(&m.incarnation).is_some_and(|node| !node.gone));
     let returns = |who: &Newcomer| state.nodes[&who.incarnation].returns;
-    if has_survivor || !state.accept_loss && state.waiting(now).any(returns) {
+    let is_given_up = state.given_up == Some(old.epoch);
+    if has_survivor || !is_given_up && state.waiting(now).any(returns) {
         return None;
     }
     let newcomers: Vec<&Newcomer> = state.waiting(now).collect();
@@ -121,7 +122,7 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         ..old.clone()
     };
     renumber(&mut view, &drop);
-    end_idle_change(old, &mut view);
+    end_idle_change(state, &mut view);
     let why = match (dropped.as_str(), view.fresh.len()) {
         (dropped, 0) => format!("{dropped} out"),
         ("", fresh) => format!("{fresh} arcs begin afresh"),
@@ -145,23 +146,53 @@ fn has_never_begun(state: &Membership, arc: usize) -> bool {
         && !keepers.any(|place| is_synced(state, place, arc))
 }
 
-/// Ends a change that those who died leave without sense: nobody is left who joins or leaves, and nothing
-/// else was to change; or nobody whom the joiners could fetch from; or nobody to leave it all to. Whoever is
-/// left is active.
-fn end_idle_change(old: &View, view: &mut View) {
+/// Ends a change that those who died leave without sense: nobody is left who joins, and nothing else was to
+/// change; or nobody whom the joiners could fetch from; or nobody to leave it all to. Whoever is left is active,
+/// also where it was to own nothing yet.
+///
+/// Where a leaver has died the change goes on without it: the deal to come is that of those who stay, and one
+/// of them may be the only one that holds what it has fetched for it.
+fn end_idle_change(state: &Membership, view: &mut View) {
     let Some(coming) = view.coming.take() else { return };
-    let moves = |v: &View| v.members.iter().any(|m| m.state != MemberState::Active);
-    let weighs_otherwise = || view.members.iter().map(|m| m.weight).ne(coming.weights.clone());
-    let is_idle = moves(old) && !moves(view) && coming.copies == view.copies && !weighs_otherwise();
+    let old = state.active().view();
     if view.arcs.is_empty() {
-        arrive(view, coming);
-    } else if !is_idle && !coming.arcs.is_empty() {
+        let arcs = match coming.arcs.is_empty() {
+            true => ring::deal(&vec![None; old.arcs.len()], &claims(&view.members)),
+            false => coming.arcs,
+        };
+        arrive(view, Coming { arcs, ..coming });
+    } else if !coming.arcs.is_empty() && !is_idle(state, view, &coming) {
         view.coming = Some(coming);
         return;
     }
     for member in &mut view.members {
         member.state = MemberState::Active;
     }
+}
+
+/// Whether a change was about joiners alone, none of them is left, and what they were to take over is kept
+/// by whoever holds it without the change as well. `view` is the next view, without the change.
+fn is_idle(state: &Membership, view: &View, coming: &Coming) -> bool {
+    let any = |v: &View, state| v.members.iter().any(|m| m.state == state);
+    let old = state.active().view();
+    let was_join = any(old, MemberState::Joining) && !any(old, MemberState::Leaving);
+    if !was_join || any(view, MemberState::Joining) || coming.copies != view.copies {
+        return false;
+    }
+    if view.members.iter().map(|m| m.weight).ne(coming.weights.iter().copied()) {
+        return false;
+    }
+    let without = Routes::new(view.clone());
+    let holds = |place: &u16, arc: usize| {
+        let incarnation = without.member(*place).incarnation;
+        old.place_at(incarnation).is_some_and(|place| is_synced(state, place, arc))
+    };
+    let is_held = |arc: usize| without.write_set(arc).iter().any(|place| holds(place, arc));
+    let is_fresh = |arc: usize| view.fresh.contains(&(arc as u16));
+    (0..without.arcs()).all(|arc| {
+        let mut members = 0..view.members.len() as u16;
+        is_fresh(arc) || is_held(arc) || !members.any(|place| holds(&place, arc))
+    })
 }
 
 /// Puts what a change leads to in place of what was.

@@ -406,7 +406,7 @@ impl World {
                 process.control = Some(link);
                 process.is_registered = false;
                 process.heard = now;
-                let returns = process.tenure.routes().is_some();
+                let returns = process.tenure.has_been_member();
                 self.send(link, Dir::Up, Frame::Register(who, returns));
                 self.after(60_000, Event::NodeDeaf(pid, link));
             }

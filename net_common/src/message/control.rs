@@ -75,9 +75,10 @@ pub struct Register {
     pub address: Address,
     /// Its share of the ring in proportion to the others'.
     pub weight: u32,
-    /// The cluster of the newest view that it has seen, if it has: it was a member, or waited to be one. A
-    /// manager of another refuses it.
+    /// The cluster of the newest view that it has seen, if it has. A manager of another refuses it.
     pub cluster: Option<ClusterId>,
+    /// Whether it has been a member of that cluster: it may hold what nobody else does (H4).
+    pub returns: bool,
     /// Its wall clock, in milliseconds since the Unix epoch. A manager whose own is far off refuses it (N5).
     pub wall_ms: u64,
 }
@@ -95,6 +96,7 @@ impl Message<'_> for Register {
         if let Some(ClusterId(id)) = self.cluster {
             out.put_u64(id);
         }
+        out.put_u8(u8::from(self.returns));
         out.put_u64(self.wall_ms);
     }
 
@@ -107,6 +109,11 @@ impl Message<'_> for Register {
             cluster: match payload.u8()? {
                 0 => None,
                 1 => Some(ClusterId(payload.u64()?)),
+                _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
+            },
+            returns: match payload.u8()? {
+                0 => false,
+                1 => true,
                 _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
             },
             wall_ms: payload.u64()?,

@@ -158,7 +158,11 @@ impl Run {
             Chance::Disk(disk) => self.disk(disk),
             Chance::Saved => _ = self.sim.saved(),
             Chance::NotSaved => self.sim.not_saved(),
-            Chance::AcceptLoss => _ = self.sim.step(Event::AcceptLoss),
+            Chance::AcceptLoss => {
+                // Who was only silent is given up as well: nothing is promised until all is well again.
+                self.died = None;
+                self.sim.step(Event::AcceptLoss);
+            }
             Chance::Order(ask, n, force) => self.order(ask, n, force),
         }
         self.check_copies();
@@ -259,7 +263,11 @@ impl Run {
             assert!(orphans.is_empty(), "{} died, nobody holds {orphans:?}", died.len());
         }
         let members = &sim.manager().active().view().members;
-        let is_there = |i| sim.process(i).is_some_and(|n| n.alive && !n.cut);
+        // One that was cut off and has not been heard of since may still lapse.
+        let is_there = |i| {
+            let process = sim.process(i).filter(|n| n.alive && !n.cut);
+            process.is_some_and(|n| sim.now - n.heard <= HEARTBEAT)
+        };
         if sim.manager().health(sim.now) == Health::Healthy
             && members.iter().all(|m| is_there(m.incarnation))
         {

@@ -26,7 +26,7 @@ pub(super) struct Process {
     /// Whether the manager took its registration, as far as it knows.
     pub(super) registered: bool,
     /// When the manager last took something from it.
-    heard: Millis,
+    pub(super) heard: Millis,
     /// Until when it may serve, if ever it might.
     leased: Millis,
     /// Whether the manager was told that it ended.
@@ -123,7 +123,7 @@ impl Sim {
 
     pub(super) fn register(&mut self, label: &str) -> (Answer, Vec<Effect>) {
         let who = self.nodes[label].who.clone();
-        let returns = self.nodes[label].tenure.routes().is_some();
+        let returns = self.nodes[label].tenure.has_been_member();
         // The port is the newcomer's: whatever had it before has ended, and the manager may know.
         for other in self.nodes.values_mut() {
             other.gone |= other.who.address == who.address && !other.alive;
@@ -171,7 +171,9 @@ impl Sim {
         let me = node.who.incarnation;
         let is_member = |v: &View| v.members.iter().any(|m| m.incarnation == me);
         let mut path = self.views.range(node.tenure.epoch()..=offered.epoch()).map(|(_, v)| v);
-        let stayed = node.tenure.routes().is_some() && path.all(is_member);
+        // A view that another followed within one step may be pushed without ever having been saved.
+        let stayed =
+            node.tenure.routes().is_some() && is_member(offered.view()) && path.all(is_member);
         let follows = offered.epoch() == node.tenure.epoch().next();
         assert!(follows || !stayed, "{label} stays and must skip to view {}", offered.epoch());
         node.has_left |= node.tenure.leaves_with(offered.view());
