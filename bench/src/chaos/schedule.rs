@@ -1,10 +1,5 @@
-//! Which fault comes when: drawn from the seed, within what the promise allows.
-//!
-//! Nodes keep their records in memory, so a killed one has lost them, and one that was stopped or cut
-//! off from the manager may have been dropped from the view. Such a node is *at risk* until the cluster
-//! has reported healthy again, a lease after the fault ended; at most K-1 nodes are at risk at a time.
+//! Which fault comes when, and which planned change: drawn from the seed, within what the [`Crew`] allows.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -12,8 +7,12 @@ use client::GTStoreClient;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use super::crew::{Crew, Seen};
+use super::fault::{Change, Fault, Past, Wanted};
 use super::proxy::{Cut, Cuts, Party};
-use super::service::{Service, ServiceError};
+use super::service::{Ended, Service, name};
+use crate::child::ChildError;
+use crate::operator::{Answer, Asked, Operator, OperatorError};
 
 /// Faults at one time.
 const MOST: usize = 3;
@@ -27,37 +26,38 @@ const CALM: Duration = Duration::from_millis(1_500);
 /// So many in a hundred are calm kills. Each waits until all is well, which makes the others fewer.
 const CALM_PERCENT: u32 = 8;
 
-/// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    Kill(usize),
-    Stop(usize),
-    KillManager,
-    StopManager,
-    Cut(Cut),
-    /// Half of the clients' connections to two nodes.
-    Halves(Cut, Cut),
+/// So many in a hundred are planned changes.
+const CHANGE_PERCENT: u32 = 25;
+
+/// So many in a hundred planned changes are taken back …
+const CANCEL_PERCENT: u32 = 30;
+
+/// … after so many milliseconds: where there are few keys a change takes no more.
+const CANCEL_AFTER: std::ops::Range<u64> = 0..30;
+
+/// Most nodes that are started at once.
+const MOST_JOINING: usize = 3;
+
+/// Weights that nodes get.
+const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=3;
+
+/// Why the schedule cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// The processes.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// The client command.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+    /// A process has ended that should not have.
+    #[error("{0}")]
+    Ended(String),
 }
 
-/// A fault that has ended, or has not yet.
-#[derive(Debug, Clone)]
-pub struct Past {
-    /// Its kind, to count.
-    pub kind: &'static str,
-    /// What it was.
-    pub what: String,
-    /// From when, on the histories' clock.
-    pub from: u64,
-    /// How long it was to last.
-    pub lasts: Duration,
-    /// A node was killed while all else was well.
-    pub is_calm_kill: bool,
-}
-
-impl Past {
-    /// Whether a node was killed.
-    pub fn is_kill(&self) -> bool {
-        self.kind.starts_with("kill -9 of a node")
+impl From<std::io::Error> for ScheduleError {
+    fn from(error: std::io::Error) -> ScheduleError {
+        ChildError::from(error).into()
     }
 }
 
@@ -67,101 +67,57 @@ struct Active {
     until: Instant,
 }
 
-/// The faults of a run.
+/// A planned change that the operator was asked for, and has not answered.
+struct Open {
+    change: Change,
+    asked: Asked,
+    /// Its place among what has happened.
+    past: usize,
+}
+
+/// The faults and changes of a run.
 pub struct Schedule<'a> {
     rng: StdRng,
-    nodes: usize,
+    crew: Crew,
+    /// K at first, which is not left by more than one.
     copies: usize,
+    wanted: Wanted,
     lease: Duration,
     cuts: &'a Cuts,
+    operator: Operator,
     next: Instant,
     next_id: u64,
     active: Vec<Active>,
-    /// Since when each node's records may be gone.
-    at_risk: BTreeMap<usize, Instant>,
+    open: Option<Open>,
+    cancel_at: Option<Instant>,
     wants_calm: bool,
     /// What has happened.
     pub past: Vec<Past>,
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Kill(node) => write!(f, "kill -9 node{}", node + 1),
-            Fault::Stop(node) => write!(f, "stop node{}", node + 1),
-            Fault::KillManager => f.write_str("kill -9 the manager"),
-            Fault::StopManager => f.write_str("stop the manager"),
-            Fault::Cut(cut) => write!(f, "cut {}", link(cut)),
-            Fault::Halves(a, b) => write!(f, "cut half of {} and of {}", link(a), link(b)),
-        }
-    }
-}
-
-fn link(cut: &Cut) -> String {
-    let name = |party| match party {
-        Party::Manager => "manager".to_owned(),
-        Party::Node(node) => format!("node{}", node + 1),
-        Party::Client => "clients".into(),
-    };
-    let ways = match (cut.stops_requests, cut.stops_replies) {
-        (true, true) => "both ways",
-        (true, false) => "requests",
-        _ => "replies",
-    };
-    format!("{} -> {} ({ways})", name(cut.from), name(cut.to))
-}
-
-impl Fault {
-    fn kind(&self, lasts: Duration, lease: Duration) -> &'static str {
-        match self {
-            Fault::Kill(_) => "kill -9 of a node, restart",
-            Fault::Stop(_) if lasts > lease => "stop of a node past its lease",
-            Fault::Stop(_) => "stop of a node",
-            Fault::KillManager => "kill -9 of the manager, restart",
-            Fault::StopManager => "stop of the manager",
-            Fault::Cut(cut) => match (cut.from, cut.to) {
-                (Party::Client, Party::Manager) => "cut clients -> manager",
-                (Party::Client, _) => "cut clients -> node",
-                (_, Party::Manager) => "cut node -> manager",
-                _ => "cut node -> node",
-            },
-            Fault::Halves(..) => "cut half of clients -> two nodes",
-        }
-    }
-
-    /// The node that may lose its records, or its place in the view.
-    fn risks(&self) -> Option<usize> {
-        match self {
-            Fault::Kill(node) | Fault::Stop(node) => Some(*node),
-            Fault::Cut(Cut { from: Party::Node(node), to: Party::Manager, .. }) => Some(*node),
-            _ => None,
-        }
-    }
-
-    fn is_managers(&self) -> bool {
-        matches!(self, Fault::KillManager | Fault::StopManager)
-    }
-}
-
 impl<'a> Schedule<'a> {
-    /// For a cluster of so many nodes that keeps so many copies.
+    /// For a crew that keeps so many copies.
     pub fn new(
         rng: StdRng,
-        nodes: usize,
-        copies: usize,
+        crew: Crew,
+        wanted: Wanted,
         lease: Duration,
         cuts: &'a Cuts,
+        operator: Operator,
     ) -> Schedule<'a> {
         Schedule {
             rng,
-            nodes,
-            copies,
+            copies: crew.copies(),
+            crew,
+            wanted,
             lease,
             cuts,
+            operator,
             next: Instant::now() + Duration::from_millis(500),
             next_id: 0,
             active: Vec::new(),
-            at_risk: BTreeMap::new(),
+            open: None,
+            cancel_at: None,
             wants_calm: false,
             past: Vec::new(),
         }
@@ -171,25 +127,32 @@ impl<'a> Schedule<'a> {
     /// histories' clock.
     ///
     /// # Errors
-    /// [`ServiceError`].
+    /// [`ScheduleError`].
     pub fn step(
         &mut self,
         service: &mut Service,
         watcher: &GTStoreClient,
         now: impl Fn() -> u64,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<(), ScheduleError> {
+        self.bury(service)?;
         self.end_due(service, Instant::now())?;
+        self.listen()?;
+        if self.cancel_at.is_some_and(|at| at <= Instant::now()) && self.open.is_none() {
+            self.cancel_at = None;
+            self.change(service, Change::Cancel, &now)?;
+        }
         if Instant::now() < self.next {
             return Ok(());
         }
         self.next = Instant::now() + Duration::from_millis(self.rng.random_range(PAUSE));
         let unsettled = self.look(watcher);
-        let is_all_well = self.active.is_empty() && unsettled == Some(Vec::new());
+        let is_busy = !self.active.is_empty() || self.crew.is_in_doubt();
         if self.wants_calm {
-            if is_all_well {
+            let settled = self.crew.settled();
+            if !is_busy && unsettled == Some(Vec::new()) && !settled.is_empty() {
                 self.wants_calm = false;
                 self.next = Instant::now() + CALM;
-                let fault = Fault::Kill(self.rng.random_range(0..self.nodes));
+                let fault = Fault::Kill(settled[self.rng.random_range(0..settled.len())]);
                 let lasts = self.millis(1_000..2_500);
                 return self.begin(service, fault, lasts, true, &now);
             }
@@ -201,6 +164,12 @@ impl<'a> Schedule<'a> {
         }
         // A few draws: what is drawn may be forbidden at present.
         for _ in 0..8 {
+            if self.rng.random_range(0..100) < CHANGE_PERCENT {
+                if let Some(change) = self.draw_change() {
+                    return self.change(service, change, &now);
+                }
+                continue;
+            }
             let (fault, lasts) = self.draw();
             if self.is_allowed(&fault, unsettled.as_deref()) {
                 return self.begin(service, fault, lasts, false, &now);
@@ -209,13 +178,32 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
-    /// Ends everything now.
+    /// Ends everything now, and waits for what was asked.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub fn end(&mut self, service: &mut Service) -> Result<(), ServiceError> {
+    /// [`ScheduleError`].
+    pub fn end(&mut self, service: &mut Service) -> Result<(), ScheduleError> {
         let last = self.active.iter().map(|active| active.until).max();
-        self.end_due(service, last.unwrap_or_else(Instant::now))
+        self.end_due(service, last.unwrap_or_else(Instant::now))?;
+        if let Some(Open { change, asked, past }) = self.open.take() {
+            let answer = asked.wait()?;
+            self.answered(&change, past, &answer);
+        }
+        Ok(())
+    }
+
+    /// Counts those that have ended by themselves.
+    ///
+    /// # Errors
+    /// [`ScheduleError::Ended`] with one that should not have.
+    pub fn bury(&mut self, service: &mut Service) -> Result<(), ScheduleError> {
+        while let Some(Ended { node, is_well, what }) = service.ended() {
+            let was_asked = node.is_some_and(|node| self.crew.left(node));
+            if !(is_well && was_asked) {
+                return Err(ScheduleError::Ended(what));
+            }
+        }
+        Ok(())
     }
 
     fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
@@ -223,8 +211,11 @@ impl<'a> Schedule<'a> {
     }
 
     fn draw(&mut self) -> (Fault, Duration) {
-        let node = self.rng.random_range(0..self.nodes);
-        let other = (node + self.rng.random_range(1..self.nodes)) % self.nodes;
+        // Never fewer than two: more than K-1 are neither killed nor let go.
+        let present = self.crew.present();
+        let at = self.rng.random_range(0..present.len());
+        let other = (at + self.rng.random_range(1..present.len())) % present.len();
+        let (node, other) = (present[at], present[other]);
         let (stops_requests, stops_replies) =
             [(true, true), (true, true), (true, false), (false, true)][self.rng.random_range(0..4)];
         let salt: u64 = self.rng.random();
@@ -263,6 +254,31 @@ impl<'a> Schedule<'a> {
         }
     }
 
+    /// A planned change, if the one that is drawn is wanted and allowed.
+    fn draw_change(&mut self) -> Option<Change> {
+        let kind = self.rng.random_range(0..100);
+        let any: usize = self.rng.random_range(0..usize::MAX);
+        let weight = self.rng.random_range(WEIGHTS);
+        let settled = self.crew.settled();
+        let node = *settled.get(any % settled.len().max(1))?;
+        match kind {
+            0..35 if self.wanted.join => {
+                let mut out = self.crew.out();
+                out.truncate(1 + any % MOST_JOINING);
+                (!out.is_empty()).then_some(Change::Join(out))
+            }
+            35..70 if self.wanted.leave => self.crew.may_leave(node).then_some(Change::Leave(node)),
+            70..85 if self.wanted.weight => {
+                (!self.crew.is_in_doubt()).then_some(Change::Weight(node, weight))
+            }
+            85..100 if self.wanted.rep => {
+                let copies = self.copies - 1 + any % 3;
+                self.crew.may_copy(copies).then_some(Change::Copies(copies))
+            }
+            _ => None,
+        }
+    }
+
     fn is_allowed(&self, fault: &Fault, unsettled: Option<&[usize]>) -> bool {
         if self.active.len() >= MOST {
             return false;
@@ -273,19 +289,8 @@ impl<'a> Schedule<'a> {
         }
         let Some(node) = fault.risks() else { return true };
         // One at a time on a node: it must not be restarted while it is stopped.
-        if self.active.iter().any(|active| active.fault.risks() == Some(node)) {
-            return false;
-        }
-        let Some(unsettled) = unsettled else {
-            // Nobody knows how the others are.
-            return self.at_risk.is_empty() && !matches!(fault, Fault::Kill(_));
-        };
-        let mut risky = unsettled.to_vec();
-        risky.extend(self.at_risk.keys());
-        risky.push(node);
-        risky.sort_unstable();
-        risky.dedup();
-        risky.len() < self.copies
+        let is_hit = self.active.iter().any(|active| active.fault.risks() == Some(node));
+        !is_hit && self.crew.may_risk(node, matches!(fault, Fault::Kill(_)), unsettled)
     }
 
     fn begin(
@@ -295,18 +300,19 @@ impl<'a> Schedule<'a> {
         lasts: Duration,
         is_calm_kill: bool,
         now: &impl Fn() -> u64,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<(), ScheduleError> {
         let id = self.next_id;
         self.next_id += 2;
         let until = Instant::now() + lasts;
         if let Some(node) = fault.risks() {
-            self.at_risk.insert(node, until);
+            self.crew.risk(node, until);
         }
         self.past.push(Past {
             kind: fault.kind(lasts, self.lease),
             what: fault.to_string(),
             from: now(),
             lasts,
+            is_planned: false,
             is_calm_kill,
         });
         match fault {
@@ -324,7 +330,7 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
-    fn end_due(&mut self, service: &mut Service, now: Instant) -> Result<(), ServiceError> {
+    fn end_due(&mut self, service: &mut Service, now: Instant) -> Result<(), ScheduleError> {
         let (due, rest) =
             std::mem::take(&mut self.active).into_iter().partition(|active| active.until <= now);
         self.active = rest;
@@ -345,30 +351,104 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
+    /// Begins a planned change.
+    fn change(
+        &mut self,
+        service: &mut Service,
+        change: Change,
+        now: &impl Fn() -> u64,
+    ) -> Result<(), ScheduleError> {
+        self.past.push(Past {
+            kind: change.kind(),
+            what: change.to_string(),
+            from: now(),
+            lasts: Duration::ZERO,
+            is_planned: true,
+            is_calm_kill: false,
+        });
+        match &change {
+            Change::Join(nodes) => {
+                self.crew.join(nodes);
+                for &node in nodes {
+                    service.start_node(node)?;
+                }
+            }
+            Change::Leave(node) => self.crew.ask_to_leave(*node),
+            Change::Copies(copies) => self.crew.ask_copies(*copies),
+            Change::Weight(..) | Change::Cancel => {}
+        }
+        if let Some(order) = change.order() {
+            self.crew.ask(Instant::now());
+            let asked = self.operator.ask(&order)?;
+            self.open = Some(Open { change, asked, past: self.past.len() - 1 });
+        }
+        Ok(())
+    }
+
+    /// Takes the operator's answer, if it is there, and stays in doubt as long as there may be more to come.
+    fn listen(&mut self) -> Result<(), ScheduleError> {
+        let now = Instant::now();
+        if self.open.is_some() || self.active.iter().any(|active| active.fault.is_managers()) {
+            self.crew.stay_in_doubt(now);
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let Some(answer) = open.asked.poll()? else { return Ok(()) };
+        if let Some(Open { change, past, .. }) = self.open.take() {
+            self.answered(&change, past, &answer);
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, change: &Change, past: usize, answer: &Answer) {
+        match answer {
+            Answer::Begun if *change != Change::Cancel && self.wanted.cancel => {
+                if self.rng.random_range(0..100) < CANCEL_PERCENT {
+                    self.cancel_at = Some(Instant::now() + self.millis(CANCEL_AFTER));
+                }
+            }
+            Answer::Begun => {}
+            Answer::Refused(why) => {
+                let past = &mut self.past[past];
+                past.kind = change.refused();
+                past.what = format!("{}: {why}", past.what);
+            }
+        }
+    }
+
     /// Asks the manager how the cluster is: which nodes do not serve, with those at risk; `None` if it
-    /// does not say. Forgets the risks that are over.
+    /// does not say.
     fn look(&mut self, watcher: &GTStoreClient) -> Option<Vec<usize>> {
         // Not while it cannot answer: that would hold up the schedule.
         if self.active.iter().any(|active| active.fault.is_managers()) {
             return None;
         }
-        let asked = Instant::now();
+        let at = Instant::now();
         let status = watcher.status().ok()?;
+        // One that leaves serves until the others have everything.
         let serves = |node: &usize| {
-            let name = format!("node{}", node + 1);
-            status.nodes.iter().any(|n| n.id.as_str() == name && n.state == "active")
+            let name = name(*node);
+            let mut nodes = status.nodes.iter();
+            nodes.any(|n| n.id.as_str() == name && matches!(&*n.state, "active" | "leaving"))
         };
-        let is_well = status.health == "healthy" && !status.changing;
-        if is_well {
-            let settled = self.lease + Duration::from_millis(500);
-            self.at_risk.retain(|node, end| *end + settled > asked || !serves(node));
+        Some(self.crew.see(&Seen {
+            at,
+            is_well: status.health == "healthy" && !status.changing,
+            copies: usize::from(status.copies),
+            serving: self.crew.present().into_iter().filter(serves).collect(),
+        }))
+    }
+}
+
+impl fmt::Display for Schedule<'_> {
+    /// A line for each fault and change, by time.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Past { from, what, lasts, is_planned, .. } in &self.past {
+            let seconds = *from as f64 / 1e9;
+            match is_planned {
+                true => writeln!(f, "{seconds:>9.3} s  {what}")?,
+                false => writeln!(f, "{seconds:>9.3} s  {what}, for {lasts:?}")?,
+            }
         }
-        let mut unsettled: Vec<usize> = (0..self.nodes).filter(|node| !serves(node)).collect();
-        unsettled.extend(self.at_risk.keys().filter(|node| serves(node)));
-        if !is_well && unsettled.is_empty() {
-            // Copies are under way; whose is not known. Count it as one node.
-            unsettled.push(usize::MAX);
-        }
-        Some(unsettled)
+        Ok(())
     }
 }
