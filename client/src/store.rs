@@ -488,7 +488,9 @@ impl GTStoreClient {
             Ok(answer)
         });
         asked.map_err(|source| match source {
-            NetError::Refused { text, .. } => ClientError::Refused(text),
+            NetError::Refused { text, .. } => {
+                ClientError::Refused(text.strip_prefix("refused: ").unwrap_or(&text).to_owned())
+            }
             source => ClientError::NoManager { address: manager.clone(), source },
         })
     }
