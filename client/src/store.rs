@@ -14,7 +14,7 @@ use cluster::view::Routes;
 use log::debug;
 use net_common::auth::Secret;
 use net_common::connection::{Dial, NetError};
-use net_common::message::change::{Ask, Plan, Planned};
+use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{AcceptLoss, Info, InfoAsk, LossAccepted, Status, StatusAsk};
 
 use crate::commits::{Commits, Flusher};
@@ -461,7 +461,7 @@ impl GTStoreClient {
                 link.stream().set_read_timeout(Some(patience)).map_err(|source| {
                     NetError::Unreachable { address: link.address().clone(), source }
                 })?;
-                let planned = link.call::<Planned>(&Ask(order.clone()));
+                let planned = link.call::<Planned>(&Begin(order.clone()));
                 // The connection is kept for calls with less patience.
                 let _ = link.stream().set_read_timeout(Some(self.config.patience));
                 planned
@@ -488,7 +488,9 @@ impl GTStoreClient {
             Ok(answer)
         });
         asked.map_err(|source| match source {
-            NetError::Refused { text, .. } => ClientError::Refused(text),
+            NetError::Refused { text, .. } => {
+                ClientError::Refused(text.strip_prefix("refused: ").unwrap_or(&text).to_owned())
+            }
             source => ClientError::NoManager { address: manager.clone(), source },
         })
     }
