@@ -246,6 +246,11 @@ impl GTStoreClient {
     ) -> Vec<Result<Done, ClientError>> {
         let until = Instant::now() + self.config.deadline;
         let mut pause = FIRST_PAUSE;
+        if self.router.is_loss_to_be_reviewed()
+            && let Ok(clock) = self.router.refresh(&self.links)
+        {
+            self.writers.tell(clock);
+        }
         loop {
             let routes = self.router.routes();
             self.refuse_lost(&routes, &mut batch);

@@ -214,16 +214,10 @@ impl TestCluster {
         let number = self.nodes.len();
         let listener = any_port();
         let address = listener.local_addr().expect("a listener has an address");
-        let proxy = self.options.is_proxied.then(|| {
-            // The same port of another address of loopback: the node advertises a host, and others
-            // take the port to be the listener's.
-            let front = bind::listen("127.0.0.2", address.port(), true).expect("it is free");
-            Proxy::start(front, address)
-        });
         let manager = self.manager_address;
         let to_manager = self.options.is_proxied.then(|| Proxy::start(any_port(), manager));
         let name = name(number);
-        self.nodes.push(TestNode { name, address, running: None, proxy, to_manager });
+        self.nodes.push(TestNode { name, address, running: None, proxy: None, to_manager });
         self.run_node(number, listener);
         number
     }
@@ -235,6 +229,13 @@ impl TestCluster {
     }
 
     fn run_node(&mut self, number: usize, listener: TcpListener) {
+        let node = &mut self.nodes[number];
+        if self.options.is_proxied && node.proxy.is_none() {
+            // The same port of another address of loopback: the node advertises a host, and others
+            // take the port to be the listener's.
+            let front = bind::listen("127.0.0.2", node.address.port(), true).expect("it is free");
+            node.proxy = Some(Proxy::start(front, node.address));
+        }
         let node = &self.nodes[number];
         let mut config = self.node_config(&node.name);
         if let Some(proxy) = &node.to_manager {
@@ -276,9 +277,14 @@ impl TestCluster {
                 Err(_) => Ok(()),
             });
         }
-        for &number in numbers {
-            self.nodes[number].running = None;
-        }
+        let nodes = self.nodes.iter_mut().enumerate();
+        let dying: Vec<&mut TestNode> =
+            nodes.filter(|(n, _)| numbers.contains(n)).map(|(_, node)| node).collect();
+        std::thread::scope(|scope| {
+            for node in dying {
+                scope.spawn(|| node.running = None);
+            }
+        });
     }
 
     /// How to reach this cluster.
@@ -386,18 +392,8 @@ impl TestCluster {
             let keys: Vec<&[u8]> = chunk.iter().map(|(key, _)| key.as_ref()).collect();
             let mut records: Vec<Vec<(Version, Vec<u8>)>> = vec![Vec::new(); chunk.len()];
             for number in self.running() {
-                let batch = ReadBatch { epoch: Epoch::NONE, keys: keys.clone() };
-                let mut link = Connection::dial(&self.advertised(number), &self.dial())
-                    .expect("a node that runs accepts");
-                let reply: ReadAnswers<'_> = link.call(&batch).expect("it answers");
-                for (answer, records) in reply.answers.iter().zip(&mut records) {
-                    match answer {
-                        ReadAnswer::Record(version, _, Body::Value(value)) => {
-                            records.push((*version, value.to_vec()));
-                        }
-                        ReadAnswer::WrongEpoch => {}
-                        other => panic!("{} answers {other:?}", self.node_name(number)),
-                    }
+                for (held, records) in self.held(number, &keys).into_iter().zip(&mut records) {
+                    records.extend(held);
                 }
             }
             for ((key, value), records) in chunk.iter().zip(records) {
@@ -412,6 +408,26 @@ impl TestCluster {
         // What they hold of keys that they do not answer for counts here as well.
         let held: u64 = self.running().iter().map(|&n| self.node(n).node().info().keys).sum();
         assert_eq!(held, (pairs.len() * copies) as u64, "keys on all nodes together");
+    }
+
+    /// The values that a node holds of these keys, asked from the node itself: `None` where it keeps no such
+    /// key.
+    fn held(&self, number: usize, keys: &[&[u8]]) -> Vec<Option<(Version, Vec<u8>)>> {
+        let batch = ReadBatch { epoch: Epoch::NONE, keys: keys.to_vec() };
+        let mut link =
+            Connection::dial(&self.advertised(number), &self.dial()).expect("a node accepts");
+        // One that has just come back may be called active before it has heard so.
+        wait_until("a node has its lease", || {
+            let reply: ReadAnswers<'_> = link.call(&batch).map_err(|error| error.to_string())?;
+            let held = |answer: &ReadAnswer<'_>| match answer {
+                ReadAnswer::Record(version, _, Body::Value(value)) => {
+                    Ok(Some((*version, value.to_vec())))
+                }
+                ReadAnswer::WrongEpoch => Ok(None),
+                other => Err(format!("{} answers {other:?}", self.node_name(number))),
+            };
+            reply.answers.iter().map(held).collect()
+        })
     }
 
     /// How tests dial.
