@@ -493,7 +493,11 @@ impl GTStoreClient {
             Ok(answer)
         });
         asked.map_err(|source| match source {
-            NetError::Refused { text, .. } => ClientError::Refused(text),
+            // The error says that it was refused; the manager's word for it need not say so again.
+            NetError::Refused { text, .. } => {
+                let why = text.strip_prefix("refused: ").unwrap_or(&text);
+                ClientError::Refused(why.to_owned())
+            }
             source => ClientError::NoManager { address: manager.clone(), source },
         })
     }

@@ -107,7 +107,10 @@ pub fn under_load(cluster: &mut TestCluster, change: impl FnOnce(&mut TestCluste
         let over = Over(&is_over);
         change(cluster);
         drop(over);
-        threads.into_iter().map(|thread| thread.join().expect("all is answered, and right")).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("all is answered, and right"))
+            .collect()
     });
     let number = |slot: &Slot| slot.done.load(Ordering::SeqCst).to_string();
     Loaded {

@@ -31,7 +31,11 @@ fn options() -> Options {
 }
 
 /// The keys that only these nodes hold.
-fn held_only_by(cluster: &TestCluster, nodes: &[usize], pairs: &[(String, String)]) -> BTreeSet<String> {
+fn held_only_by(
+    cluster: &TestCluster,
+    nodes: &[usize],
+    pairs: &[(String, String)],
+) -> BTreeSet<String> {
     let routes = cluster.node(nodes[0]).node().routes().expect("it has seen a view");
     let names: Vec<_> = nodes.iter().map(|&n| cluster.node_name(n)).collect();
     let is_theirs = |key: &str| {
@@ -69,7 +73,9 @@ fn assert_unavailable(
     let keys: Vec<&String> = pairs.iter().map(|(key, _)| key).collect();
     for ((key, value), got) in pairs.iter().zip(client.get_many(&keys)) {
         match got {
-            Err(ClientError::Unavailable) => assert!(lost.contains(key), "{key} has a live replica"),
+            Err(ClientError::Unavailable) => {
+                assert!(lost.contains(key), "{key} has a live replica")
+            }
             Ok(Some(got)) if !lost.contains(key) => assert_eq!(got.value, value.as_bytes()),
             other => panic!("{key}: {other:?}"),
         }
@@ -101,7 +107,10 @@ fn assert_puts(client: &GTStoreClient, pairs: &[(&str, &str)], lost: &BTreeSet<S
 }
 
 /// The keys that a node which is not active keeps.
-fn kept_by_some_who_are_away(cluster: &TestCluster, pairs: &[(String, String)]) -> BTreeSet<String> {
+fn kept_by_some_who_are_away(
+    cluster: &TestCluster,
+    pairs: &[(String, String)],
+) -> BTreeSet<String> {
     let status = cluster.status().expect("the manager answers");
     let serves = |id| status.nodes.iter().any(|node| node.id == id && node.state == "active");
     let routes = cluster.node(3).node().routes().expect("it has seen a view");
@@ -130,13 +139,21 @@ fn both_replicas_die_and_the_loss_is_accepted() {
         assert_eq!(is_lost(&status, key), lost.contains(key), "{key}");
     }
     let told = keys_told(&status.health);
-    assert!(told.abs_diff(lost.len()) < lost.len() / 3, "{}: {} are lost", status.health, lost.len());
+    assert!(
+        told.abs_diff(lost.len()) < lost.len() / 3,
+        "{}: {} are lost",
+        status.health,
+        lost.len()
+    );
     // Whichever is noticed first may be dropped, as long as the other seems to be there.
     let mut who = ["node1, node2", "node1", "node2"].into_iter();
-    let end = |who| format!("have no live replica; {who} ended with them, accept the loss to go on");
+    let end =
+        |who| format!("have no live replica; {who} ended with them, accept the loss to go on");
     assert!(who.any(|who| status.health.ends_with(&end(who))), "{}", status.health);
     let states = status.nodes.iter().map(|node| node.state.as_str());
-    assert!(states.rev().eq(["active", "active", "down", "down"].into_iter().take(status.nodes.len())));
+    assert!(
+        states.rev().eq(["active", "active", "down", "down"].into_iter().take(status.nodes.len()))
+    );
 
     // Who knew the view before, and who comes now.
     assert_unavailable(&cluster, &client, &pairs, &lost);
@@ -257,8 +274,7 @@ fn a_member_that_was_dropped_returns_when_all_others_have_died() {
 
 #[test]
 fn a_node_comes_and_dies_over_and_over() {
-    let options =
-        Options { nodes: 4, copies: 2, transfer_mb_s: Some(1), ..Options::default() };
+    let options = Options { nodes: 4, copies: 2, transfer_mb_s: Some(1), ..Options::default() };
     let cluster = TestCluster::with(options);
     let pairs: Vec<(String, String)> =
         (0..KEYS).map(|n| (format!("key{n}"), format!("{n:01000}"))).collect();
