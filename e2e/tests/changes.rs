@@ -15,9 +15,9 @@ use net_common::message::data::{ReadAnswer, ReadAnswers, ReadBatch};
 use storage::control::Ended;
 
 /// What there is beside the load: enough that at a megabyte a second a change takes a while.
-const KEYS: usize = 6000;
+const KEYS: usize = 12_000;
 
-/// Four nodes and two copies that take a second or two to move.
+/// Four nodes and two copies that take a few seconds to move.
 fn slow(options: Options) -> Options {
     Options { nodes: 4, copies: 2, transfer_mb_s: Some(1), ..options }
 }
@@ -295,8 +295,6 @@ fn the_manager_restarts_in_the_middle_of_a_leave() {
     in_the_middle_of_a_leave(|cluster| {
         cluster.stop_manager();
         cluster.start_manager();
-        let status = wait_for(cluster, "all are heard of", |s| s.nodes.len() == 4);
-        assert_eq!(status.change, "node4 leaving");
         wait_until_left(cluster, 4);
     });
 }
