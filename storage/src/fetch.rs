@@ -1,7 +1,7 @@
 //! The fetching threads: they make this node synced in the ranges that it is to keep (rule H1).
 //!
 //! Woken when a view is adopted, the fetcher goes round by round until nothing is missing or the view
-//! changes. In a round every missing arc is dealt to one of the other nodes that keep it ([`deal`]), and
+//! changes. In a round every missing arc is dealt to one of the other nodes that keep it ([`mod@deal`]), and
 //! some workers fetch from a source each, over connections of their own, one page at a time: whoever is slow
 //! to make pages or to merge them is asked for less. A source that refuses an arc, or dies, is not asked for
 //! it again while others may have it; what has come stays.
