@@ -9,7 +9,7 @@ use cluster::ids::{Epoch, NodeId};
 use cluster::membership::wish::{Order, Outline, Wish};
 use e2e::{Fault, Loaded, Options, PATIENCE, RawConnection, TestCluster, under_load, wait_until};
 use net_common::message::Message;
-use net_common::message::change::Ask;
+use net_common::message::change::Begin;
 use net_common::message::control::Status;
 use net_common::message::data::{ReadAnswer, ReadAnswers, ReadBatch};
 use storage::control::Ended;
@@ -237,7 +237,7 @@ fn a_leave_and_a_join_that_waits_are_one_change() {
         cluster.add_node();
         wait_for(cluster, "the newcomer waits", |s| state(s, 5) == "waiting");
         let mut order = Vec::new();
-        Ask(leaves(1)).write(&mut order);
+        Begin(leaves(1)).write(&mut order);
         let mut manager = RawConnection::open(cluster.manager_address());
         manager.send(&order);
         // Another order, which would not be granted, is taken only where none waits.
