@@ -109,6 +109,12 @@ impl History {
         record
     }
 
+    /// What a key holds is about to be lost for good, and that is accepted: as if somebody deleted it, some
+    /// time until [`History::end`].
+    pub fn lose(&mut self, key: Key) -> usize {
+        self.begin(key, Action::Delete)
+    }
+
     /// The key of an operation.
     pub fn key(&self, record: usize) -> Key {
         self.records[record].key
