@@ -322,7 +322,7 @@ impl World {
                 let until = self.now + length;
                 self.say(|_| format!("node{slot} stops until {until}"));
                 if let Some(process) = &mut self.slots[slot].process {
-                    process.paused_until = until;
+                    process.paused_until = process.paused_until.max(until);
                 }
             }
             Fault::CutFromManager => self.cut(party, Party::Manager, length),
@@ -344,7 +344,8 @@ impl World {
             Fault::ManagerPause => {
                 self.counts.pauses += 1;
                 self.say(|_| format!("manager stops for {length}"));
-                self.manager.paused_until = self.now + length;
+                let until = self.now + length;
+                self.manager.paused_until = self.manager.paused_until.max(until);
             }
             Fault::KillClient => {
                 if self.clients[client].is_alive {
