@@ -669,15 +669,15 @@ impl World {
         self.after(wait, Event::Wake(pid, client, thread));
     }
 
-    /// An operation that has been under way for long although its key is not lost, if there is one.
-    pub fn unserved(&self, lost: &[usize]) -> Option<String> {
+    /// An operation that has been under way for long although its key is to be served, if there is one.
+    pub fn unserved(&self, is_served: impl Fn(usize) -> bool) -> Option<String> {
         const LONG: Micros = 300_000;
         let threads = self.clients.iter().filter(|c| c.is_alive).flat_map(|c| &c.threads);
         threads.filter(|thread| thread.task.is_some()).find_map(|thread| {
             let key = self.history.key(thread.record);
             let begun = (thread.until - self.plan.deadline).max(self.calm_at());
-            let is_lost = lost.contains(&self.keys[usize::from(key)].arc);
-            (!is_lost && self.now > begun + LONG).then(|| format!("k{key} is not served"))
+            let is_served = is_served(self.keys[usize::from(key)].arc);
+            (is_served && self.now > begun + LONG).then(|| format!("k{key} is not served"))
         })
     }
 

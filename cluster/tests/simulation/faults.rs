@@ -272,8 +272,11 @@ impl World {
                     });
                     stays && is_synced && is_known && (!may_cancel || serves(place))
                 };
-                let is_there = |place: &u16| slot_of(&active, *place).is_some();
-                active.write_set(arc).iter().any(holds) && active.target(arc).iter().any(is_there)
+                // The smallest number of copies that is in force or to come is what counts.
+                let is_there = |of: &Routes| {
+                    of.target(arc).iter().any(|place| slot_of(of, *place).is_some())
+                };
+                active.write_set(arc).iter().any(holds) && is_there(&active) && is_there(&newest)
             })
     }
 
@@ -474,7 +477,14 @@ impl World {
                 return Err(format!("arc {arc}: held {is_held}, lost {}", lost.contains(&arc)));
             }
         }
-        self.unserved(lost).map_or(Ok(()), Err)
+        let is_there = |&place: &u16| {
+            let slot = usize::from(active.member(place).address.port() - 6000);
+            let pid = self.slots[slot].process.as_ref().map(|process| process.pid);
+            pid == Some(active.member(place).incarnation.0)
+        };
+        // Whoever is the last that held some arc stays in the view, and writes of all its arcs wait for it.
+        let is_served = |arc: usize| active.write_set(arc).iter().all(is_there);
+        self.unserved(is_served).map_or(Ok(()), Err)
     }
 
     /// Kills the node at an address, if every arc is in good hands without it.
