@@ -273,9 +273,8 @@ impl World {
                     stays && is_synced && is_known && (!may_cancel || serves(place))
                 };
                 // The smallest number of copies that is in force or to come is what counts.
-                let is_there = |of: &Routes| {
-                    of.target(arc).iter().any(|place| slot_of(of, *place).is_some())
-                };
+                let is_there =
+                    |of: &Routes| of.target(arc).iter().any(|place| slot_of(of, *place).is_some());
                 active.write_set(arc).iter().any(holds) && is_there(&active) && is_there(&newest)
             })
     }
@@ -301,11 +300,7 @@ impl World {
             return self.massacre();
         }
         match kind {
-            Fault::Kill
-            | Fault::Restart
-            | Fault::Pause
-            | Fault::CutFromManager
-            | Fault::CutOff
+            Fault::Kill | Fault::Restart | Fault::Pause | Fault::CutFromManager | Fault::CutOff
                 if !runs || !self.is_covered_without(slot) => {}
             Fault::Kill => {
                 self.counts.kills += 1;
@@ -446,7 +441,8 @@ impl World {
         let is_few = active.view().members.len() < active.view().copies;
         let lost = membership.lost(self.now / 1000);
         let spare = self.slots.iter().position(|slot| slot.process.is_none());
-        if is_few && running <= active.view().members.len()
+        if is_few
+            && running <= active.view().members.len()
             && let Some(slot) = spare
         {
             self.start_node(slot);

@@ -282,9 +282,8 @@ impl Process {
     /// Does with its records what a view that it has adopted says.
     fn clear(&mut self, keys: &[KeyInfo], adoption: &Adoption, follows: bool) {
         self.earlier.retain(|arc, _| adoption.to_set_aside.contains(*arc));
-        self.differing.retain(|arc, _| {
-            follows && adoption.to_set_aside.contains(usize::from(*arc))
-        });
+        self.differing
+            .retain(|arc, _| follows && adoption.to_set_aside.contains(usize::from(*arc)));
         let arc_of = |key: &Key| keys[usize::from(*key)].arc;
         let mut taken: BTreeMap<usize, BTreeMap<Key, Stored>> = BTreeMap::new();
         self.table.retain(|key, stored| {

@@ -501,7 +501,8 @@ impl World {
             Event::ManagerSaved(pid) => self.manager_saved(pid),
             Event::TryPort(pid, node, tries) => self.manager_tries_port(pid, node, tries),
             Event::NodeStart(slot) => {
-                if self.slots[slot].process.is_none() {
+                // When all faults are over those who run must do, unless the operator says otherwise.
+                if self.slots[slot].process.is_none() && !self.is_calm {
                     self.start_node(slot);
                 }
             }
