@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::NodeId;
 use crate::membership::change::{self, Change};
 use crate::membership::{Membership, Millis};
-use crate::view::{MemberState, Routes};
+use crate::view::{MemberState, Routes, View};
 
 /// What a lost member owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +84,7 @@ impl Membership {
             if change::is_even(new) {
                 self.losses = Losses { owners: BTreeMap::new(), uneven_since: None };
             }
+            self.note_unevenness(now, new);
             return;
         }
         let inherited: BTreeSet<u16> =
@@ -98,6 +99,14 @@ impl Membership {
                 self.losses.uneven_since = Some(now);
                 self.losses.owners.insert(lost.id.clone(), Owned { weight: lost.weight, arcs });
             }
+        }
+        self.note_unevenness(now, new);
+    }
+
+    /// A change that somebody died in the middle of ends with what became of its deal.
+    fn note_unevenness(&mut self, now: Millis, view: &View) {
+        if self.losses.uneven_since.is_none() && !view.is_changing() && !change::is_even(view) {
+            self.losses.uneven_since = Some(now);
         }
     }
 }

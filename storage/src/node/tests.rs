@@ -373,11 +373,8 @@ fn committed(held: &[Held]) -> Vec<Held> {
 }
 
 fn bounds() -> impl Strategy<Value = Bounds> {
-    (17usize..300, 1usize..40, 1usize..20).prop_map(|(bytes, records, slots)| Bounds {
-        bytes,
-        records,
-        slots,
-    })
+    (17usize..300, 1usize..40, 1usize..20, 5usize..80)
+        .prop_map(|(bytes, records, slots, compared)| Bounds { bytes, records, slots, compared })
 }
 
 proptest! {
