@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use cluster::ids::NodeId;
+use cluster::limits::{MAX_COPIES, MAX_WEIGHT};
+use cluster::membership::wish::{Order, Wish};
 use getopts::{Matches, Options};
 use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
@@ -26,6 +29,19 @@ pub enum Command {
     Status {
         /// For programs.
         json: bool,
+        /// Again and again.
+        watch: bool,
+    },
+    /// Begin a planned change, or cancel the one under way.
+    Order(Order),
+    /// Show what a planned change would move.
+    Plan {
+        /// Which change.
+        wish: Wish,
+        /// Even if it would have to be forced.
+        force: bool,
+        /// For programs.
+        json: bool,
     },
     /// Wait until so many nodes serve and the cluster really answers.
     Wait(usize),
@@ -48,10 +64,14 @@ pub struct Args {
 }
 
 const BRIEF: &str = "\
-Usage: client --put KEY --val VALUE | --get KEY | --del KEY | --status [--json]
+Usage: client --put KEY --val VALUE | --get KEY | --del KEY
+       client --status [--json] [--watch]
+       client --leave NODE | --weight NODE=N | --rep K | --cancel
+       client --plan leave NODE | --plan weight NODE=N | --plan rep K
 
-Stores and fetches values, and shows how the cluster is.
+Stores and fetches values, shows how the cluster is, and changes it while it serves.
 Prints 'OK, node3' for a put or delete and 'key1, value1, node3' for a get.
+A change prints 'OK, ' and what it moves when it has begun; --status tells how far it is.
 Exit code 0: done; 1: not found, or it failed; 2: bad arguments.";
 
 /// Reads the command line; `None` if it only asked for help.
@@ -66,7 +86,19 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "get", "fetch the value of this key", "KEY")
         .optopt("", "del", "remove this key", "KEY")
         .optflag("", "status", "show nodes and health")
-        .optflag("", "json", "with --status: as JSON")
+        .optflag("", "json", "with --status and --plan: as JSON")
+        .optflag("", "watch", "with --status: again every second")
+        .optopt("", "leave", "let this node leave: others take over what it keeps", "NODE")
+        .optopt("", "weight", "give this node another share of the keys", "NODE=N")
+        .optopt("", "rep", "keep so many copies of each key", "K")
+        .optflag("", "cancel", "cancel the change that is under way")
+        .optopt(
+            "",
+            "plan",
+            "show what a change would move: leave, weight or rep, and its argument",
+            "WHAT",
+        )
+        .optflag("", "force", "with --leave, --rep and --plan: even with fewer nodes than copies")
         .optopt("", "wait", "wait until N nodes serve and answer, --deadline-ms at most", "N")
         .optflag("", "accept-loss", "go on without what only nodes that are down have held")
         .optflag("", "yes", "with --accept-loss: without asking")
@@ -76,7 +108,9 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     let Parsed::Run(matches) = flags::parse(&mut options, BRIEF, arguments)? else {
         return Ok(None);
     };
-    flags::no_free_arguments(&matches)?;
+    if !matches.opt_present("plan") {
+        flags::no_free_arguments(&matches)?;
+    }
     let deadline = flags::value(&matches, "deadline-ms", None, 10_000)?;
     let deadline = flags::bounded("deadline-ms", deadline, 1, 3_600_000)?;
     let mut config = Config::new(flags::manager(&matches)?);
@@ -92,7 +126,19 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
 
 /// The one thing to do, and the flags that go with it and with nothing else.
 fn command(matches: &Matches) -> Result<Command, UsageError> {
-    const ACTIONS: [&str; 6] = ["put", "get", "del", "status", "wait", "accept-loss"];
+    const ACTIONS: [&str; 11] = [
+        "put",
+        "get",
+        "del",
+        "status",
+        "wait",
+        "accept-loss",
+        "leave",
+        "weight",
+        "rep",
+        "cancel",
+        "plan",
+    ];
     let given: Vec<&str> = ACTIONS.into_iter().filter(|a| matches.opt_present(a)).collect();
     let [action] = given[..] else {
         let why = match given.len() {
@@ -101,11 +147,20 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         };
         return Err(UsageError(why));
     };
-    for (flag, owner) in [("val", "put"), ("json", "status"), ("yes", "accept-loss")] {
-        if matches.opt_present(flag) && action != owner {
-            return Err(UsageError(format!("--{flag} goes with --{owner}")));
+    const OWNERS: [(&str, &[&str]); 5] = [
+        ("val", &["put"]),
+        ("json", &["status", "plan"]),
+        ("watch", &["status"]),
+        ("yes", &["accept-loss"]),
+        ("force", &["leave", "rep", "plan"]),
+    ];
+    for (flag, owners) in OWNERS {
+        if matches.opt_present(flag) && !owners.contains(&action) {
+            let owners = owners.join(" and --");
+            return Err(UsageError(format!("--{flag} goes with --{owners}")));
         }
     }
+    let (json, force) = (matches.opt_present("json"), matches.opt_present("force"));
     let text = |flag| matches.opt_str(flag).unwrap_or_default();
     Ok(match action {
         "put" => {
@@ -116,13 +171,46 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         }
         "get" => Command::Get(text("get")),
         "del" => Command::Delete(text("del")),
-        "status" => Command::Status { json: matches.opt_present("json") },
+        "status" => Command::Status { json, watch: matches.opt_present("watch") },
+        "cancel" => Command::Order(Order::Cancel),
+        "plan" => {
+            let [argument] = &matches.free[..] else {
+                return Err(UsageError(PLAN_NEEDS.into()));
+            };
+            Command::Plan { wish: wish(&text("plan"), argument)?, force, json }
+        }
+        "leave" | "weight" | "rep" => {
+            Command::Order(Order::Change { wish: wish(action, &text(action))?, force })
+        }
         "wait" => {
             let nodes = flags::value(matches, "wait", None, 1)?;
             Command::Wait(flags::bounded("wait", nodes, 1, cluster::limits::MAX_MEMBERS)?)
         }
         _ => Command::AcceptLoss { yes: matches.opt_present("yes") },
     })
+}
+
+const PLAN_NEEDS: &str = "--plan takes leave NODE, weight NODE=N or rep K";
+
+/// A planned change by its name and its argument.
+fn wish(what: &str, argument: &str) -> Result<Wish, UsageError> {
+    let bad = |why: String| UsageError(format!("--{what} {argument}: {why}"));
+    let node = |name: &str| NodeId::new(name).map_err(|e| bad(e.to_string()));
+    match what {
+        "leave" => Ok(Wish::Leave(node(argument)?)),
+        "weight" => {
+            let (name, weight) =
+                argument.split_once('=').ok_or_else(|| bad("it takes NODE=N".into()))?;
+            let weight = weight.parse().ok().filter(|w| (1..=MAX_WEIGHT).contains(w));
+            let weight = weight.ok_or_else(|| bad(format!("a weight is 1 to {MAX_WEIGHT}")))?;
+            Ok(Wish::Weight(node(name)?, weight))
+        }
+        "rep" => {
+            let copies = argument.parse().ok().filter(|k| (1..=MAX_COPIES).contains(k));
+            copies.map(Wish::Copies).ok_or_else(|| bad(format!("it takes 1 to {MAX_COPIES}")))
+        }
+        _ => Err(UsageError(PLAN_NEEDS.into())),
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +232,21 @@ mod tests {
         assert_eq!(args(&["--put", "key1", "--val", "-"]).unwrap(), put(None));
         assert_eq!(args(&["--get", "key1"]).unwrap(), Command::Get("key1".into()));
         assert_eq!(args(&["--del", "key1"]).unwrap(), Command::Delete("key1".into()));
-        assert_eq!(args(&["--status", "--json"]).unwrap(), Command::Status { json: true });
+        let status = Command::Status { json: true, watch: false };
+        assert_eq!(args(&["--status", "--json"]).unwrap(), status);
+    }
+
+    #[test]
+    fn changes() {
+        let leave = Wish::Leave(NodeId::new("node3").unwrap());
+        let order = |wish, force| Command::Order(Order::Change { wish, force });
+        assert_eq!(args(&["--leave", "node3"]).unwrap(), order(leave.clone(), false));
+        assert_eq!(args(&["--rep", "4", "--force"]).unwrap(), order(Wish::Copies(4), true));
+        assert_eq!(args(&["--cancel"]).unwrap(), Command::Order(Order::Cancel));
+        let plan = Command::Plan { wish: leave, force: false, json: true };
+        assert_eq!(args(&["--plan", "leave", "node3", "--json"]).unwrap(), plan);
+        let weight = Wish::Weight(NodeId::new("node2").unwrap(), 2);
+        assert_eq!(args(&["--weight", "node2=2"]).unwrap(), order(weight, false));
     }
 
     #[test]
@@ -154,6 +256,13 @@ mod tests {
             (&["--put", "k"], "--put needs --val"),
             (&["--get", "k", "--del", "k"], "--get and --del: one at a time"),
             (&["--get", "k", "--val", "v"], "--val goes with --put"),
+            (&["--leave", "no,de"], "--leave no,de: ',' is not allowed"),
+            (&["--weight", "node2"], "--weight node2: it takes NODE=N"),
+            (&["--weight", "node2=0"], "--weight node2=0: a weight is 1 to 1000"),
+            (&["--rep", "65"], "--rep 65: it takes 1 to 64"),
+            (&["--plan", "leave"], "--plan takes leave NODE"),
+            (&["--plan", "cancel", "x"], "--plan takes leave NODE"),
+            (&["--weight", "node2=2", "--force"], "--force goes with --leave and --rep and --plan"),
             (&["--get", "k", "extra"], "\"extra\" belongs to no flag"),
             (&["--get", "k", "--manager", "x"], "--manager x:"),
         ] {

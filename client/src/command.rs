@@ -1,6 +1,6 @@
 //! What the client command does.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, StdoutLock, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,7 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
             }
             writeln!(out, "OK, {}", placed.primary)?;
         }
-        Command::Status { json } => {
+        Command::Status { json, watch: false } => {
             let status = store.status()?;
             if json {
                 writeln!(out, "{:#}", status::json(&status))?;
@@ -85,10 +85,47 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
                 writeln!(out, "{}", status::table(&status))?;
             }
         }
+        Command::Status { json, watch: true } => return watch(store, json, &mut out),
+        Command::Order(order) => writeln!(out, "OK, {}", status::moved(&store.order(&order)?))?,
+        Command::Plan { wish, force, json } => {
+            let outline = store.plan(wish, force)?;
+            if json {
+                writeln!(out, "{:#}", status::outline_json(&outline))?;
+            } else {
+                writeln!(out, "{}", status::outline(&outline))?;
+            }
+        }
         Command::AcceptLoss { yes } => accept_loss(store, yes, &mut out)?,
         Command::Wait(_) => unreachable!("waiting needs no client yet"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How often a status that is watched is looked at.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Shows the status again and again, until somebody ends it. On a terminal each takes the place of the one
+/// before; elsewhere they follow one another, JSON in a line each. A manager that is away is waited for.
+fn watch(
+    store: &GTStoreClient,
+    json: bool,
+    out: &mut StdoutLock<'_>,
+) -> Result<ExitCode, CommandError> {
+    const CLEAR: &str = "\x1b[2J\x1b[H";
+    let clear = if out.is_terminal() && !json { CLEAR } else { "" };
+    loop {
+        let text = match (store.status(), json) {
+            (Ok(status), true) => status::json(&status).to_string(),
+            (Ok(status), false) => format!("{clear}{}\n", status::table(&status)),
+            (Err(error), true) => serde_json::json!({ "error": error.to_string() }).to_string(),
+            (Err(error), false) => format!("{clear}{error}\n"),
+        };
+        // A reader that has gone ends it, quietly.
+        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::sleep(WATCH);
+    }
 }
 
 fn not_found(key: &str) -> ExitCode {

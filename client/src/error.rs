@@ -35,6 +35,10 @@ pub enum ClientError {
         /// What stood in the way last.
         why: String,
     },
+    /// Nobody alive holds this key: all who did are down (rule H4). Nothing was done. It can be read and
+    /// written again when one of them is back, or when the operator has accepted the loss.
+    #[error("unavailable: no live node holds this key; client --status tells which to bring back")]
+    Unavailable,
     /// The write may or may not have been done, and may still become visible. Read the key to learn
     /// more, or write again.
     #[error("outcome unknown: {why}")]
@@ -55,6 +59,7 @@ impl ClientError {
             self,
             ClientError::NoManager { .. }
                 | ClientError::NotEnoughReplicas { .. }
+                | ClientError::Unavailable
                 | ClientError::Unknown { .. }
         )
     }

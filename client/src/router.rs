@@ -1,8 +1,10 @@
-//! The view as this client knows it, and how it learns a newer one.
+//! The view as this client knows it, and how it learns a newer one; and which arcs nobody alive holds.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cluster::ids::{Address, ClusterId};
+use cluster::tenure::ArcSet;
 use cluster::version::Clock;
 use cluster::view::Routes;
 use log::debug;
@@ -16,7 +18,18 @@ use crate::links::Links;
 pub struct Router {
     manager: Address,
     routes: RwLock<Arc<Routes>>,
+    lost: RwLock<Lost>,
 }
+
+/// The arcs that nobody alive holds, as of when the manager told.
+struct Lost {
+    arcs: Arc<ArcSet>,
+    told: Instant,
+}
+
+/// For how long it is believed that an arc is lost without asking again: operations on such an arc need not
+/// each ask the manager, and whoever comes back is noticed soon.
+const BELIEVED: Duration = Duration::from_millis(250);
 
 /// Asks a manager for its view.
 fn ask(links: &Links, manager: &Address) -> Result<TablePush, NetError> {
@@ -34,7 +47,22 @@ impl Router {
     pub fn new(links: &Links, manager: Address) -> Result<(Router, Clock), NetError> {
         let push = ask(links, &manager)?;
         let routes = RwLock::new(Arc::new(Routes::new(push.view)));
-        Ok((Router { manager, routes }, push.clock))
+        let lost = RwLock::new(Lost { arcs: Arc::new(push.lost), told: Instant::now() });
+        Ok((Router { manager, routes, lost }, push.clock))
+    }
+
+    /// The arcs of which the manager has said just now that nobody alive holds them (H4). Empty if it was
+    /// not asked lately.
+    pub fn lost(&self) -> Arc<ArcSet> {
+        let lost = self.lost.read();
+        if lost.told.elapsed() < BELIEVED { lost.arcs.clone() } else { Arc::default() }
+    }
+
+    /// Whether arcs were lost when the manager was last asked, and it is time to ask again: a request that is
+    /// sent to a node which cannot answer may have arrived, and its outcome would be unknown.
+    pub fn is_loss_to_be_reviewed(&self) -> bool {
+        let lost = self.lost.read();
+        !lost.arcs.is_clear() && lost.told.elapsed() >= BELIEVED
     }
 
     /// The view in use.
@@ -53,7 +81,11 @@ impl Router {
     /// # Errors
     /// [`NetError`] where the manager does not answer; the view in use stays.
     pub fn refresh(&self, links: &Links) -> Result<Clock, NetError> {
-        let push = ask(links, &self.manager)?;
+        let asked = ask(links, &self.manager);
+        // Where it does not answer nobody knows what is lost, and not every call need try to learn it.
+        let lost = asked.as_ref().map(|push| Arc::new(push.lost.clone())).unwrap_or_default();
+        *self.lost.write() = Lost { arcs: lost, told: Instant::now() };
+        let push = asked?;
         let is_news =
             |cluster: ClusterId, epoch| cluster != push.view.cluster || epoch < push.view.epoch;
         let known = self.routes();

@@ -1,6 +1,10 @@
 //! A cluster's status, for people and for programs.
 
+use std::fmt::Write;
+
 use cluster::ids::NodeId;
+use cluster::membership::wish::{Move, Outline};
+use cluster::text::Bytes;
 use comfy_table::{CellAlignment, Table, presets};
 use net_common::message::control::{NodeStatus, Status};
 use serde_json::{Value, json};
@@ -10,11 +14,25 @@ fn share(status: &Status, node: &NodeStatus) -> f64 {
     f64::from(node.arcs) / f64::from(status.arcs.max(1))
 }
 
-/// The table that `--status` prints, and the line of health under it.
+/// Runs of lost slots that people are shown; programs get all of them.
+const SHOWN_RUNS: usize = 16;
+
+/// The table that `--status` prints, and under it the change that is under way, the slots that nobody holds,
+/// and the line of health.
 pub fn table(status: &Status) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["node", "state", "address", "keys", "bytes", "share", "last heartbeat"]);
+    table.set_header([
+        "node",
+        "state",
+        "address",
+        "keys",
+        "bytes",
+        "share",
+        "behind",
+        "fetching",
+        "last heartbeat",
+    ]);
     for node in &status.nodes {
         table.add_row([
             node.id.to_string(),
@@ -23,17 +41,104 @@ pub fn table(status: &Status) -> String {
             node.keys.to_string(),
             node.bytes.to_string(),
             format!("{:.1} %", 100.0 * share(status, node)),
+            node.behind.to_string(),
+            match node.fetching {
+                0 => "-".to_owned(),
+                rate => format!("{}/s", Bytes(rate)),
+            },
             format!("{:.1} s", node.silent_ms as f64 / 1000.0),
         ]);
     }
-    for column in 3..=6 {
+    for column in 3..=8 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    let summary = format!("view {}, {} copies of each key", status.epoch, status.copies);
-    format!("{}\n{summary}\nhealth: {}", lines.join("\n"), status.health)
+    let mut text = lines.join("\n");
+    _ = write!(text, "\nview {}, {} copies of each key\n", status.epoch, status.copies);
+    if !status.change.is_empty() {
+        _ = writeln!(text, "under way: {}", status.change);
+    }
+    if !status.lost.is_empty() {
+        _ = writeln!(text, "lost slots: {}", runs(&status.lost));
+    }
+    _ = write!(text, "health: {}", status.health);
+    text
+}
+
+/// `0-7, 12-15 and 3 more runs, see --json`.
+fn runs(lost: &[(u16, u16)]) -> String {
+    let shown: Vec<String> =
+        lost.iter().take(SHOWN_RUNS).map(|(first, last)| format!("{first}-{last}")).collect();
+    match lost.len().saturating_sub(SHOWN_RUNS) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more runs, see --json", shown.join(", ")),
+    }
+}
+
+/// Node by node in the order of the status: node2 before node10.
+fn by_name(outline: &Outline) -> Vec<&Move> {
+    let mut moves: Vec<&Move> = outline.moves.iter().collect();
+    moves.sort_by_key(|m| (m.id.as_str().len(), &m.id));
+    moves
+}
+
+/// What a planned change moves, node by node, and altogether.
+pub fn outline(outline: &Outline) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["node", "owns", "keeps", "fetches"]);
+    let change = |(now, then): (usize, usize)| match now == then {
+        true => now.to_string(),
+        false => format!("{now} → {then}"),
+    };
+    for m in by_name(outline) {
+        table.add_row([m.id.to_string(), change(m.owns), change(m.keeps), m.fetches.to_string()]);
+    }
+    for column in 1..=3 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    format!("{}\n{}", lines.join("\n"), moved(outline))
+}
+
+/// What a planned change moves, in one line.
+pub fn moved(outline: &Outline) -> String {
+    let Outline { what, arcs, amount, .. } = outline;
+    format!(
+        "{what}: {arcs} arcs change their owner, {} copies of arcs move ({} at least), about {} keys, {}",
+        outline.copies(),
+        outline.least(),
+        amount.keys,
+        Bytes(amount.bytes)
+    )
+}
+
+/// The same for programs.
+pub fn outline_json(outline: &Outline) -> Value {
+    let nodes: Vec<Value> = by_name(outline)
+        .into_iter()
+        .map(|m| {
+            json!({
+                "id": m.id.as_str(),
+                "owns": [m.owns.0, m.owns.1],
+                "keeps": [m.keeps.0, m.keeps.1],
+                "fetches": m.fetches,
+            })
+        })
+        .collect();
+    json!({
+        "change": outline.what,
+        "arcs": outline.arcs,
+        "copies": outline.copies(),
+        "least_copies": outline.least(),
+        "keys": outline.amount.keys,
+        "bytes": outline.amount.bytes,
+        "nodes": nodes,
+    })
 }
 
 /// The same for programs.
@@ -48,7 +153,10 @@ pub fn json(status: &Status) -> Value {
                 "address": node.address.to_string(),
                 "keys": node.keys,
                 "bytes": node.bytes,
+                "weight": node.weight,
                 "arcs": node.arcs,
+                "behind": node.behind,
+                "transfer_bytes_per_second": node.fetching,
                 "share": share(status, node),
                 "seconds_since_heartbeat": node.silent_ms as f64 / 1000.0,
             })
@@ -59,6 +167,8 @@ pub fn json(status: &Status) -> Value {
         "copies": status.copies,
         "arcs": status.arcs,
         "changing": status.changing,
+        "change": status.change,
+        "lost_slots": status.lost,
         "health": status.health,
         "nodes": nodes,
     })
@@ -80,14 +190,19 @@ mod tests {
             copies: 2,
             arcs: 4096,
             health: "healthy".into(),
-            changing: false,
+            changing: true,
+            change: "node2 leaving".into(),
+            lost: vec![(0, 7), (12, 15)],
             nodes: vec![NodeStatus {
                 id: NodeId::new("node1").unwrap(),
                 address: Address::new("127.0.0.1", 6001).unwrap(),
                 state: "active".into(),
+                weight: 1,
                 keys: 10,
                 bytes: 200,
                 arcs: 1024,
+                behind: 7,
+                fetching: 1_500_000,
                 silent_ms: 1500,
             }],
         }
@@ -96,10 +211,11 @@ mod tests {
     #[test]
     fn people_get_a_table_with_a_line_of_health() {
         let text = table(&status());
-        assert!(text.ends_with("\nhealth: healthy"), "{text}");
+        let want = "under way: node2 leaving\nlost slots: 0-7, 12-15\nhealth: healthy";
+        assert!(text.ends_with(want), "{text}");
         let row: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        let want = ["node1", "active", "127.0.0.1:6001", "10", "200", "25.0", "%", "1.5", "s"];
-        assert_eq!(row, want);
+        let want = "node1 active 127.0.0.1:6001 10 200 25.0 % 7 1.5 MB/s 1.5 s";
+        assert_eq!(row.join(" "), want);
     }
 
     #[test]
@@ -108,5 +224,7 @@ mod tests {
         assert_eq!(value["health"], "healthy");
         assert_eq!(value["nodes"][0]["id"], "node1");
         assert_eq!(value["nodes"][0]["share"], 0.25);
+        assert_eq!(value["nodes"][0]["behind"], 7);
+        assert_eq!(value["lost_slots"][1][0], 12);
     }
 }

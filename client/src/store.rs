@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cluster::ids::Address;
 use cluster::limits::Limits;
+use cluster::membership::wish::{Order, Outline, Wish};
 use cluster::operation::{Choice, Need, Operation, Outcome};
 use cluster::replica::{WriteAnswer, is_covered};
 use cluster::version::{Clock, Version};
@@ -13,6 +14,7 @@ use cluster::view::Routes;
 use log::debug;
 use net_common::auth::Secret;
 use net_common::connection::{Dial, NetError};
+use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{AcceptLoss, Info, InfoAsk, LossAccepted, Status, StatusAsk};
 
 use crate::commits::{Commits, Flusher};
@@ -244,8 +246,14 @@ impl GTStoreClient {
     ) -> Vec<Result<Done, ClientError>> {
         let until = Instant::now() + self.config.deadline;
         let mut pause = FIRST_PAUSE;
+        if self.router.is_loss_to_be_reviewed()
+            && let Ok(clock) = self.router.refresh(&self.links)
+        {
+            self.writers.tell(clock);
+        }
         loop {
             let routes = self.router.routes();
+            self.refuse_lost(&routes, &mut batch);
             let is_own = |version: &Version| self.writers.cover(version);
             let attempt = fanout::attempt(&self.links, &self.commits, &routes, &mut batch, &is_own);
             if attempt.clock != 0 {
@@ -286,6 +294,21 @@ impl GTStoreClient {
 
     fn limits(&self) -> Limits {
         self.router.routes().view().limits
+    }
+
+    /// Ends operations on keys that nobody alive holds, rather than let a whole batch wait for them. A write
+    /// that may have been stored before that goes on until the deadline: who holds it may come back.
+    fn refuse_lost(&self, routes: &Routes, batch: &mut [Task<'_>]) {
+        let lost = self.router.lost();
+        if lost.is_clear() {
+            return;
+        }
+        for task in batch.iter_mut().filter(|task| task.result.is_none()) {
+            let is_lost = routes.arc_of(task.key).is_some_and(|arc| lost.contains(arc));
+            if is_lost && !task.operation.may_exist() {
+                task.result = Some(Err(ClientError::Unavailable));
+            }
+        }
     }
 
     /// Lets the caller decide what a read-modify-write makes of what it found.
@@ -418,6 +441,47 @@ impl GTStoreClient {
         self.ask_manager(|link| link.call::<LossAccepted>(&AcceptLoss)).map(|done| done.arcs)
     }
 
+    /// What a planned change would move, were it begun now.
+    ///
+    /// # Errors
+    /// [`ClientError::NoManager`], or [`ClientError::Refused`] with what speaks against it.
+    pub fn plan(&self, wish: Wish, force: bool) -> Result<Outline, ClientError> {
+        let order = Order::Change { wish, force };
+        self.ask_manager(|link| link.call::<Planned>(&Plan(order))).map(|Planned(outline)| outline)
+    }
+
+    /// Begins a planned change of the cluster, or cancels the one that is under way (rule H5). Returns what
+    /// it moves once it has begun; [`GTStoreClient::status`] tells how far it is. While something else is
+    /// under way it is asked for again, until the deadline.
+    ///
+    /// # Errors
+    /// [`ClientError::NoManager`] (it may have begun all the same: look at the status), or
+    /// [`ClientError::Refused`] with what speaks against it.
+    pub fn order(&self, order: &Order) -> Result<Outline, ClientError> {
+        let until = Instant::now() + self.config.deadline;
+        loop {
+            let asked = self.ask_manager(|link| {
+                // It begins when every node has answered a probe, and is saved.
+                let patience = self.config.deadline.max(self.config.patience);
+                link.stream().set_read_timeout(Some(patience)).map_err(|source| {
+                    NetError::Unreachable { address: link.address().clone(), source }
+                })?;
+                let planned = link.call::<Planned>(&Begin(order.clone()));
+                // The connection is kept for calls with less patience.
+                let _ = link.stream().set_read_timeout(Some(self.config.patience));
+                planned
+            });
+            match asked {
+                Err(ClientError::Refused(why))
+                    if why.starts_with("wait") && Instant::now() < until =>
+                {
+                    std::thread::sleep(LAST_PAUSE);
+                }
+                asked => return asked.map(|Planned(outline)| outline),
+            }
+        }
+    }
+
     fn ask_manager<T>(
         &self,
         ask: impl FnOnce(&mut net_common::connection::Connection) -> Result<T, NetError>,
@@ -429,7 +493,11 @@ impl GTStoreClient {
             Ok(answer)
         });
         asked.map_err(|source| match source {
-            NetError::Refused { text, .. } => ClientError::Refused(text),
+            // The error says that it was refused; the manager's word for it need not say so again.
+            NetError::Refused { text, .. } => {
+                let why = text.strip_prefix("refused: ").unwrap_or(&text);
+                ClientError::Refused(why.to_owned())
+            }
             source => ClientError::NoManager { address: manager.clone(), source },
         })
     }

@@ -16,7 +16,7 @@
 //! 8. [`write_round`], [`read_round`] and [`rmw_round`]: what follows from the replicas' answers;
 //! 9. [`operation`]: a put, get, delete or read-modify-write from call to outcome.
 //!
-//! [`mutation`] takes rules away again, to prove that the tests notice.
+//! [`text`] puts amounts in words; [`mutation`] takes rules away again, to prove that the tests notice.
 //!
 //! [`manager`]: ../manager/index.html
 //! [`storage`]: ../storage/index.html
@@ -34,6 +34,7 @@ pub mod ring;
 pub mod rmw_round;
 pub mod slot;
 pub mod tenure;
+pub mod text;
 pub mod version;
 pub mod view;
 pub mod write_round;

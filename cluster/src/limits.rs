@@ -11,6 +11,10 @@ pub const MAX_COPIES: usize = 64;
 /// Most members of a view. Arcs name their owner in 16 bits; a thousand is the largest we measure.
 pub const MAX_MEMBERS: usize = 4096;
 
+/// Largest weight of a node: a thousand times the share of the smallest is beyond any real difference of
+/// machines, and keeps sums of weights far from their bounds.
+pub const MAX_WEIGHT: u32 = 1000;
+
 /// Longest key that any cluster can allow, in bytes. Keeps a batch of keys far below a frame.
 pub const KEY_CEILING: usize = 1024;
 

@@ -4,8 +4,9 @@
 //! publish, push, say). Everything that makes a cluster change goes through [`Membership::step`]:
 //!
 //! * a node **registers** and waits outside until the view can take it in;
-//! * a **view is made** by [`plan`]: drop who is dead, or let newcomers begin to join, or switch a
-//!   finished change; one at a time (rule L3);
+//! * an **operator asks** for a change ([`wish`]): a leave, a weight, another number of copies;
+//! * a **view is made**, one at a time (rule L3): a repair drops who is dead ([`plan`]); a planned change
+//!   begins, is switched when everyone has finished it, or is cancelled ([`change`]);
 //! * it is **saved before anyone sees it** ([`Gate`] holds back what depends on that), pushed to the
 //!   members of both the old and the new view, and becomes *active* once each of them has acknowledged
 //!   it or is out; that is saved too, but nobody waits for it;
@@ -13,7 +14,8 @@
 //!
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
 //! is dropped from the view only if every arc keeps a live replica that is synced there (L2);
-//! otherwise it stays, unserved, until it comes back or the operator accepts the loss.
+//! otherwise it stays, unserved, until it comes back or the operator accepts the loss. What it owned is
+//! remembered for a while (`losses`), in case it returns.
 //!
 //! Invariants: epochs only go up, by one; at most one view is being made; a name and an address
 //! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
@@ -22,23 +24,36 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ids::{Address, Epoch, Incarnation, NodeId};
+use crate::ids::{Epoch, Incarnation};
 use crate::lease;
-use crate::limits::{Limits, MAX_MEMBERS};
+use crate::limits::Limits;
 use crate::mutation::{Mutation, is_on};
-use crate::tenure::ArcSet;
 use crate::view::{Member, MemberState, Routes, View};
 
+pub mod change;
 mod gate;
 mod health;
+mod losses;
+mod node;
 pub mod plan;
+pub mod progress;
+mod registration;
+pub mod wish;
 
+use change::Change;
 pub use gate::Gate;
 pub use health::Health;
-use plan::Change;
+use losses::Losses;
+pub use node::{Newcomer, Node, Report};
+use progress::Progress;
+use wish::{Order, Outline, Wish};
 
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;
+
+/// How long nodes may take to find a manager that has restarted, in milliseconds: they try every two seconds
+/// at least, and some longer for the connection itself.
+const RETURN_MS: Millis = 5_000;
 
 /// What the operator has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +68,8 @@ pub struct Settings {
     pub copies: usize,
     /// Bounds on keys and values in a new cluster.
     pub limits: Limits,
+    /// How long after a loss arcs stay where they fell, in milliseconds, before they are dealt out evenly.
+    pub rebalance_ms: Millis,
 }
 
 impl Settings {
@@ -68,37 +85,16 @@ impl Settings {
     }
 }
 
-/// A node that wants in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Newcomer {
-    /// Its name.
-    pub id: NodeId,
-    /// This start of its process.
-    pub incarnation: Incarnation,
-    /// Where it listens.
-    pub address: Address,
-    /// Its share of the ring in proportion to the others'.
-    pub weight: u32,
-}
-
-/// What a node says of itself every heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Report {
-    /// The newest view that it has adopted.
-    pub epoch: Epoch,
-    /// The arcs that it is synced in under that view.
-    pub synced: ArcSet,
-    /// Keys in its memory.
-    pub keys: u64,
-    /// Bytes of those keys and their values.
-    pub bytes: u64,
-}
-
 /// What can happen to the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A node asks to be a member, or says again that it is one after a lost connection.
-    Register(Newcomer),
+    Register {
+        /// The node.
+        who: Newcomer,
+        /// Whether it has been a member of this cluster.
+        returns: bool,
+    },
     /// A node is alive.
     Heartbeat(Incarnation, Report),
     /// The connection that carries a node's heartbeats has ended.
@@ -107,6 +103,8 @@ pub enum Event {
     Gone(Incarnation),
     /// The operator goes on without what the members that are out held alone (H4).
     AcceptLoss,
+    /// The operator wants a change (H5). What comes of it is told by [`Effect::Told`], some time.
+    Order(Order),
     /// Time has passed. Comes several times in a heartbeat interval.
     Tick,
 }
@@ -149,6 +147,8 @@ pub enum Effect {
     Say(String),
     /// Tell the operator who accepted a loss that it is done: how many arcs had no live replica.
     LossAccepted(usize),
+    /// Tell the operator whose order was taken first what came of it: what begins, or why nothing does.
+    Told(Result<Outline, String>),
 }
 
 /// What survives the manager: the active view and the one being made.
@@ -158,26 +158,6 @@ pub struct Saved {
     pub active: View,
     /// The one that has been made. It may be active already: that is saved afterwards.
     pub coming: Option<View>,
-}
-
-/// What the manager knows of one incarnation.
-#[derive(Debug, Clone)]
-pub struct Node {
-    /// Who it is and where.
-    pub who: Newcomer,
-    /// When it was last heard of.
-    pub heard: Millis,
-    /// From when its lease counts: when it was last heard of with a heartbeat that extends it (L1). Of a
-    /// node that is no member yet, when it was last heard of at all.
-    pub extended: Millis,
-    /// Whether the connection that carries its heartbeats is open.
-    pub connected: bool,
-    /// Whether its process is known to have ended.
-    pub gone: bool,
-    /// What it said last.
-    pub report: Report,
-    /// Whether it was a member when the manager started and has not said since what it holds.
-    pub is_unheard: bool,
 }
 
 /// The manager's state.
@@ -193,7 +173,14 @@ pub struct Membership {
     /// When nodes were last asked for a word.
     probed: Option<Millis>,
     last_step: Millis,
+    started: Millis,
     accept_loss: bool,
+    /// The view of which the operator has given up everything, with nobody there yet to begin anew.
+    all_given_up: Option<Epoch>,
+    /// What the operator has ordered and has not begun, and since when.
+    order: Option<(Order, Millis)>,
+    losses: Losses,
+    progress: Option<Progress>,
 }
 
 impl Membership {
@@ -219,7 +206,12 @@ impl Membership {
             nodes,
             probed: None,
             last_step: now,
+            started: now,
             accept_loss: false,
+            all_given_up: None,
+            order: None,
+            losses: Losses::new(now),
+            progress: None,
         }
     }
 
@@ -256,7 +248,7 @@ impl Membership {
         let mut effects = Vec::new();
         self.notice_pause(now, &mut effects);
         let answer = match event {
-            Event::Register(who) => self.register(now, who, &mut effects),
+            Event::Register { who, returns } => self.register(now, who, returns, &mut effects),
             Event::Heartbeat(incarnation, report) => self.heartbeat(now, incarnation, report),
             Event::Disconnected(incarnation) => {
                 if let Some(node) = self.nodes.get_mut(&incarnation) {
@@ -273,63 +265,18 @@ impl Membership {
                 Answer::Done
             }
             Event::AcceptLoss => self.accept_loss(now, &mut effects),
+            Event::Order(order) => self.take_order(now, order, &mut effects),
             Event::Tick => Answer::Done,
         };
         self.advance(now, &mut effects);
         self.forget(now);
+        self.progress = Progress::look(self.progress, self.all_behind(), now);
         // The view may have moved on while the event was worked through.
         let answer = match answer {
             Answer::Known { lease, .. } => self.known(lease),
             other => other,
         };
         (answer, effects)
-    }
-
-    fn register(&mut self, now: Millis, who: Newcomer, effects: &mut Vec<Effect>) -> Answer {
-        if self.nodes.get(&who.incarnation).is_some_and(|node| node.who != who) {
-            return Answer::Taken(format!("incarnation {} is another node's", who.incarnation));
-        }
-        let lease = self.settings.lease_ms();
-        let members = self.members();
-        for holder in self.nodes.values_mut().filter(|n| n.who.incarnation != who.incarnation) {
-            let same_name = holder.who.id == who.id;
-            let same_address = holder.who.address == who.address;
-            let is_silent = holder.is_out(now, lease);
-            // A member keeps its name while it is one: it may come back, and be needed (L2).
-            let may_return =
-                !holder.gone && (!is_silent || members.contains(&holder.who.incarnation));
-            if !(same_name || same_address) || !may_return {
-                continue;
-            }
-            let what = match same_name {
-                true => format!("the name {} is taken by a node at {}", who.id, holder.who.address),
-                false => format!("the address {} is taken by {}", who.address, holder.who.id),
-            };
-            match holder.connected && !is_silent {
-                // A restart that was quicker than the news of the end of the process before it.
-                true if same_name && same_address => {
-                    return Answer::Wait(format!("{what}, whose connection has not ended yet"));
-                }
-                true => return Answer::Taken(what),
-                // Nobody can listen where another process still does: the one before has ended, or this
-                // registration is a late one of a process that has. Its first heartbeat will tell.
-                false if same_address => {}
-                false => return Answer::Wait(format!("{what}, which may come back")),
-            }
-        }
-        if let Some(node) = self.nodes.get_mut(&who.incarnation) {
-            node.heard = now;
-            node.extended = now;
-            node.connected = true;
-            node.gone = false;
-            return self.known(false);
-        }
-        if self.nodes.len() >= MAX_MEMBERS {
-            return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
-        }
-        effects.push(Effect::Say(format!("{} registered at {}", who.id, who.address)));
-        self.nodes.insert(who.incarnation, Node::new(who, now));
-        self.known(false)
     }
 
     fn known(&self, lease: bool) -> Answer {
@@ -362,17 +309,6 @@ impl Membership {
         }
     }
 
-    /// A newcomer is alive and listens at its address: whoever listened there before has ended. That it
-    /// has registered is not enough, since a registration may arrive long after its process has ended,
-    /// and would retire the one that took its place.
-    fn retire_predecessors(&mut self, incarnation: Incarnation) {
-        let Some(node) = self.nodes.get(&incarnation).filter(|node| !node.gone) else { return };
-        let address = node.who.address.clone();
-        for other in self.nodes.values_mut().filter(|other| !other.connected) {
-            other.gone |= other.who.address == address && other.who.incarnation != incarnation;
-        }
-    }
-
     /// Looks at the time. When a whole interval has passed without any event, not even a tick, the
     /// manager itself was stopped, and the nodes' heartbeats wait in its sockets: everyone gets a
     /// whole lease anew (L2, RULES-WHY F8).
@@ -393,7 +329,7 @@ impl Membership {
     /// where that is everyone, the next to register begins an empty cluster.
     fn accept_loss(&mut self, now: Millis, effects: &mut Vec<Effect>) -> Answer {
         let before = self.newest().epoch();
-        let (lost, _) = plan::losses(self, now);
+        let lost = self.lost(now).len();
         if lost == 0 {
             effects.push(Effect::LossAccepted(0));
             return Answer::Done;
@@ -404,6 +340,7 @@ impl Membership {
                 node.gone = node.is_out(now, lease);
             }
             self.accept_loss = true;
+            self.all_given_up = Some(self.active.epoch());
             self.advance(now, effects);
             self.accept_loss = false;
         }
@@ -412,6 +349,79 @@ impl Membership {
         }
         effects.push(Effect::LossAccepted(lost));
         Answer::Done
+    }
+
+    /// Takes an operator's order. It is told what comes of it when that is saved.
+    fn take_order(&mut self, now: Millis, order: Order, effects: &mut Vec<Effect>) -> Answer {
+        let is_cancel = order == Order::Cancel;
+        match self.order.take() {
+            // What waits has not begun: that it never will is all there is to do.
+            Some((Order::Change { wish, .. }, _)) if is_cancel => {
+                effects.push(Effect::Told(Err("it was cancelled before it began".into())));
+                let what = format!("{wish}: it had not begun");
+                let newest = self.newest().clone();
+                let outline = Outline::of(self, what, &newest, newest.view());
+                effects.push(Effect::Told(Ok(outline)));
+                return Answer::Done;
+            }
+            Some(waits) => {
+                self.order = Some(waits);
+                return Answer::Wait("another change was just asked for".into());
+            }
+            None => {}
+        }
+        if !is_cancel && let Some(why) = self.change_under_way() {
+            return Answer::Wait(why);
+        }
+        self.order = Some((order, now));
+        Answer::Done
+    }
+
+    /// Why no other change can be begun now, if so.
+    fn change_under_way(&self) -> Option<String> {
+        let what = change::described(self.newest().view());
+        match what.as_str() {
+            "" if self.coming.is_some() => Some("a view is being made".into()),
+            "" => None,
+            what => Some(format!("a change is under way: {what}")),
+        }
+    }
+
+    /// What a wish would move, were it granted now.
+    ///
+    /// # Errors
+    /// What speaks against it.
+    pub fn outline(&self, now: Millis, wish: &Wish, force: bool) -> Result<Outline, String> {
+        let refusal = wish::objection(self, now, wish, force).or_else(|| self.change_under_way());
+        refusal.map_or_else(
+            || {
+                let plan = change::begin(self, now, Some(wish));
+                Ok(Outline::of(self, plan.why, &self.active, &plan.view))
+            },
+            Err,
+        )
+    }
+
+    /// Looks again at what the operator has ordered: nothing is begun for nobody, long after it was asked
+    /// for, or where something speaks against it by now.
+    fn review_order(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let Some((order, since)) = &self.order else { return };
+        let view = self.active.view();
+        let objection = match order {
+            Order::Change { wish, force } => wish::objection(self, now, wish, *force),
+            Order::Cancel if !view.is_changing() => Some("no change is under way".into()),
+            Order::Cancel if !change::can_cancel(view) => Some(format!(
+                "{}: stop those who join, and it ends by itself",
+                change::described(view)
+            )),
+            Order::Cancel => None,
+        };
+        let is_late = now.saturating_sub(*since) >= self.settings.lease_ms();
+        let late = || is_late.then(|| "not every node answers; try again".to_owned());
+        if let Some(why) = objection.or_else(late) {
+            self.order = None;
+            effects.push(Effect::Told(Err(why)));
+        }
     }
 
     /// Makes the next view, or activates the one that was made, as often as something follows.
@@ -434,18 +444,29 @@ impl Membership {
                 effects.push(Effect::Save);
                 continue;
             }
-            let plan = plan::repair(self, now).or_else(|| {
-                let change = plan::change(self, now)?;
-                self.have_answered(now, change, effects)
-                    .then(|| plan::planned(self, now, change))?
-            });
-            let Some(plan) = plan else {
-                return;
+            self.review_order(now, effects);
+            self.review_losses(now);
+            let (plan, change) = match plan::repair(self, now) {
+                Some(repair) => (repair, None),
+                None => {
+                    let Some(change) = change::due(self, now) else { return };
+                    if !self.have_answered(now, change, effects) {
+                        return;
+                    }
+                    let Some(plan) = change::plan(self, now, change) else { return };
+                    (plan, Some(change))
+                }
             };
             let made = Arc::new(Routes::new(plan.view));
             let before = self.active.clone();
+            self.note_departures(now, &before, &made, change);
             effects.push(Effect::Save);
             effects.push(Effect::Say(format!("view {}: {}", made.epoch(), plan.why)));
+            if matches!(change, Some(Change::Begin | Change::Cancel)) && self.order.take().is_some()
+            {
+                let outline = Outline::of(self, plan.why, &before, made.view());
+                effects.push(Effect::Told(Ok(outline)));
+            }
             self.coming = Some(made.clone());
             if is_on(Mutation::CoordEarly) {
                 effects.push(Effect::Publish(made.clone()));
@@ -462,8 +483,8 @@ impl Membership {
         let within = self.settings.answer_ms();
         let members = self.members();
         let joiners: Vec<Incarnation> = match change {
-            Change::Switch => Vec::new(),
-            Change::Join => self.waiting(now).map(|who| who.incarnation).collect(),
+            Change::Switch | Change::Cancel => Vec::new(),
+            Change::Begin => self.waiting(now).map(|who| who.incarnation).collect(),
         };
         let silent: Vec<Incarnation> = members
             .into_iter()
@@ -482,7 +503,7 @@ impl Membership {
     /// The mistake of [`Mutation::TwoPending`]: the view after one that nobody may have taken over yet.
     fn make_another(&mut self, pending: Arc<Routes>, now: Millis, effects: &mut Vec<Effect>) {
         let as_if = Membership { active: pending, coming: None, ..self.clone() };
-        let planned = || plan::planned(&as_if, now, plan::change(&as_if, now)?);
+        let planned = || change::plan(&as_if, now, change::due(&as_if, now)?);
         let Some(plan) = plan::repair(&as_if, now).or_else(planned) else { return };
         let made = Arc::new(Routes::new(plan.view));
         let before = self.active.clone();
@@ -523,24 +544,62 @@ impl Membership {
     }
 
     /// Registered nodes that are in no view yet and still there, and whose name and address no member has
-    /// that may be alive.
+    /// that may be alive, and no other newcomer that was heard of later.
     fn waiting(&self, now: Millis) -> impl Iterator<Item = &Newcomer> {
         let view = self.newest().view();
         let may_live = |i: &Incarnation| self.nodes.get(i).is_some_and(|node| !node.gone);
         let holders: Vec<&Member> =
             view.members.iter().filter(|m| may_live(&m.incarnation)).collect();
         let members = incarnations(std::slice::from_ref(self.newest()));
-        let waits = move |who: &Newcomer| {
-            !members.contains(&who.incarnation)
-                && !self.is_out(who.incarnation, now)
+        let is_later =
+            |a: &Node, b: &Node| (a.heard, a.who.incarnation) > (b.heard, b.who.incarnation);
+        let is_outside = move |node: &Node| {
+            !members.contains(&node.who.incarnation)
+                && !self.is_out(node.who.incarnation, now)
+                && !node.has_left
+        };
+        let waits = move |node: &Node| {
+            let who = &node.who;
+            let mut rivals =
+                self.nodes.values().filter(|o| o.who.id == who.id || o.who.address == who.address);
+            is_outside(node)
+                && !rivals.any(|other| is_outside(other) && is_later(other, node))
                 && holders.iter().all(|m| m.id != who.id && m.address != who.address)
         };
-        self.nodes.values().map(|n| &n.who).filter(move |who| waits(who))
+        self.nodes.values().filter(move |node| waits(node)).map(|node| &node.who)
     }
 
     /// The incarnations in the active view and in the one being made.
     fn members(&self) -> BTreeSet<Incarnation> {
         incarnations([&self.active].into_iter().chain(&self.coming))
+    }
+
+    /// The arcs of the active view that no live member holds, in ascending order (H4).
+    pub fn lost(&self, now: Millis) -> Vec<usize> {
+        plan::losses(self, now).0
+    }
+
+    /// The arcs that clients need not wait for: as [`Membership::lost`], but whoever has not been heard of
+    /// since the manager started may only be late. Its lease may be shorter than the pauses with which it
+    /// tries to reach the manager.
+    pub fn given_up(&self, now: Millis) -> Vec<usize> {
+        let is_fresh = now.saturating_sub(self.started) < RETURN_MS;
+        let late = |m: &Member| {
+            let node = &self.nodes[&m.incarnation];
+            is_fresh && node.is_unheard && !node.gone
+        };
+        let members = &self.active.view().members;
+        let out: Vec<bool> =
+            members.iter().map(|m| self.is_out(m.incarnation, now) && !late(m)).collect();
+        match out.contains(&true) {
+            true => plan::lost_arcs(self, &out),
+            false => Vec::new(),
+        }
+    }
+
+    /// What the active view changes, in a few words; empty where no change is under way.
+    pub fn change(&self) -> String {
+        change::described(self.active.view())
     }
 
     /// Drops what is known of incarnations that are in no view and are out.
@@ -555,6 +614,7 @@ impl Membership {
         let members = &self.active.view().members;
         match members.iter().find(|m| m.incarnation == node.who.incarnation) {
             _ if self.is_out(node.who.incarnation, now) => "down",
+            None if node.has_left => "left",
             None => "waiting",
             Some(member) => match member.state {
                 MemberState::Joining => "joining",
@@ -567,26 +627,6 @@ impl Membership {
 
 fn incarnations<'a>(views: impl IntoIterator<Item = &'a Arc<Routes>>) -> BTreeSet<Incarnation> {
     views.into_iter().flat_map(|r| r.view().members.iter().map(|m| m.incarnation)).collect()
-}
-
-impl Node {
-    fn new(who: Newcomer, now: Millis) -> Node {
-        let report = Report { epoch: Epoch::NONE, synced: ArcSet::new(), keys: 0, bytes: 0 };
-        Node {
-            who,
-            heard: now,
-            extended: now,
-            connected: true,
-            gone: false,
-            report,
-            is_unheard: false,
-        }
-    }
-
-    fn is_out(&self, now: Millis, lease: Millis) -> bool {
-        let lease = if is_on(Mutation::RemovedEarly) { lease / 4 } else { lease };
-        self.gone || now.saturating_sub(self.extended) >= lease
-    }
 }
 
 #[cfg(test)]

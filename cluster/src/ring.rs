@@ -36,6 +36,20 @@ pub fn arc_of_key(key: &[u8], arcs: usize) -> usize {
     arc_of_slot(slot(key), arcs)
 }
 
+/// The slots of some arcs (in ascending order) as first and last of each run of neighbours.
+pub fn slot_runs(arcs: &[usize], arc_count: usize) -> Vec<(u16, u16)> {
+    let width = usize::from(SLOTS) / arc_count.max(1);
+    let mut runs: Vec<(u16, u16)> = Vec::new();
+    for &arc in arcs {
+        let (first, last) = ((arc * width) as u16, (arc * width + width - 1) as u16);
+        match runs.last_mut() {
+            Some(run) if run.1 + 1 == first => run.1 = last,
+            _ => runs.push((first, last)),
+        }
+    }
+    runs
+}
+
 /// One node's claim in a deal.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {

@@ -1,4 +1,4 @@
-//! What a node knows of its own ranges, and what it may answer (rules N1 and H1).
+//! What a node knows of its own ranges, and what it may answer (rules N1, H1 and H3).
 //!
 //! A node is *synced* in an arc when it holds everything that was acknowledged there. It may answer
 //! reads only where it is synced, and writes only under the epoch it is in. [`Tenure`] keeps, for one
@@ -8,7 +8,9 @@
 //! * synced survives only from a view to the very next one, the arc being in the node's write set in
 //!   both; skipping a view or losing the arc ends it (RULES-WHY F5);
 //! * a new incarnation starts with nothing synced (F6);
-//! * a page counts only under the epoch it was read under (R2).
+//! * a page counts only under the epoch it was read under (R2);
+//! * records of an earlier life, from before a skipped view or while the node was dropped, are dropped too,
+//!   or set aside as a cache that nobody is shown (F10, R6).
 //!
 //! What it does not do: it does not know the time. Leases are checked beside it.
 
@@ -18,7 +20,7 @@ use fixedbitset::FixedBitSet;
 
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::mutation::{Mutation, is_on};
-use crate::view::{MemberState, Routes};
+use crate::view::{Member, MemberState, Routes, View};
 
 /// A set of arcs, one bit each.
 pub type ArcSet = FixedBitSet;
@@ -44,10 +46,14 @@ pub enum Refusal {
 /// What changes for a node when it adopts a view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Adoption {
-    /// Arcs that it no longer keeps, or that begin afresh: their records are to be dropped.
+    /// Arcs that it no longer keeps, or that begin afresh: it is to have no records of them.
     pub to_drop: Vec<usize>,
     /// Arcs that it keeps from this view on and must fetch.
     pub to_fetch: Vec<usize>,
+    /// Arcs of which records of an earlier life may still serve as a cache (H3): those it has to fetch; or,
+    /// while it waits outside the view, all, since it may be taken in again. What was set aside of other
+    /// arcs is of no use any more.
+    pub to_set_aside: ArcSet,
 }
 
 /// One incarnation's knowledge of its own ranges.
@@ -59,12 +65,14 @@ pub struct Tenure {
     /// Arcs whose write set has this node.
     keeps: ArcSet,
     synced: ArcSet,
+    has_been_member: bool,
 }
 
 impl Tenure {
     /// A node that has seen no view yet.
     pub fn new(id: NodeId, incarnation: Incarnation) -> Tenure {
-        Tenure { id, incarnation, routes: None, keeps: ArcSet::new(), synced: ArcSet::new() }
+        let (keeps, synced) = (ArcSet::new(), ArcSet::new());
+        Tenure { id, incarnation, routes: None, keeps, synced, has_been_member: false }
     }
 
     /// The epoch of the newest view adopted.
@@ -75,6 +83,11 @@ impl Tenure {
     /// The newest view adopted.
     pub fn routes(&self) -> Option<&Arc<Routes>> {
         self.routes.as_ref()
+    }
+
+    /// Whether any view that it has adopted had it as a member: it may hold what nobody else does.
+    pub fn has_been_member(&self) -> bool {
+        self.has_been_member
     }
 
     /// The arcs that this node is synced in.
@@ -98,10 +111,7 @@ impl Tenure {
             routes.view().members[place].incarnation == self.incarnation
                 || is_on(Mutation::QuickRestart)
         });
-        let mut keeps = ArcSet::with_capacity(arcs);
-        if let Some(me) = me {
-            keeps.extend((0..arcs).filter(|&arc| routes.write_set(arc).contains(&(me as u16))));
-        }
+        let keeps = me.map_or(ArcSet::with_capacity(arcs), |me| routes.kept_by(me as u16).clone());
         let fresh: ArcSet = routes.view().fresh.iter().map(|&arc| usize::from(arc)).collect();
 
         let mut synced = ArcSet::with_capacity(arcs);
@@ -118,9 +128,23 @@ impl Tenure {
                 .filter(|&arc| !follows || !keeps.contains(arc) || fresh.contains(arc))
                 .collect(),
             to_fetch: keeps.difference(&synced).collect(),
+            to_set_aside: match me {
+                Some(_) => keeps.difference(&synced).collect(),
+                None => (0..arcs).filter(|&arc| !fresh.contains(arc)).collect(),
+            },
         };
-        *self = Tenure { routes: Some(routes), keeps, synced, ..self.clone() };
+        let has_been_member = self.has_been_member || me.is_some();
+        *self = Tenure { routes: Some(routes), keeps, synced, has_been_member, ..self.clone() };
         Some(adoption)
+    }
+
+    /// Whether this node's part ends with a view: it was leaving, and is a member no more (H5).
+    pub fn leaves_with(&self, next: &View) -> bool {
+        let is_me = |m: &&Member| m.id == self.id && m.incarnation == self.incarnation;
+        let own = self.routes.as_ref().and_then(|r| r.view().members.iter().find(is_me));
+        own.is_some_and(|m| m.state == MemberState::Leaving)
+            && next.epoch > self.epoch()
+            && next.members.iter().find(is_me).is_none()
     }
 
     /// Whether a write under `epoch` is admitted, and how its answer counts.
@@ -190,7 +214,6 @@ impl Tenure {
 mod tests {
     use super::*;
     use crate::view::MemberState::{Active, Joining};
-    use crate::view::View;
     use crate::view::tests::{member, view};
 
     fn node(n: u16) -> Tenure {
@@ -228,7 +251,7 @@ mod tests {
         v.epoch = Epoch(2);
         v.fresh.clear();
         v.members.push(member(3, Joining));
-        v.coming = Some(vec![2, 1, 0, 1]);
+        v.coming = Some(v.with_deal(vec![2, 1, 0, 1]));
         let adoption = joiner.adopt(routes(v)).unwrap();
         assert_eq!(adoption.to_fetch, [0]);
         assert_eq!(joiner.admit_write(Epoch(2), 0), Ok(Standing::Blind));
@@ -266,6 +289,47 @@ mod tests {
     }
 
     #[test]
+    fn h3_what_may_serve_as_a_cache() {
+        /// Changes a view that comes at epoch `.0`, and tells what is dropped and what is set aside.
+        type Case = (u64, fn(&mut View), &'static [usize], &'static [usize]);
+        let cases: [(&str, Case); 7] = [
+            ("the very next view: nothing", (2, |_| {}, &[], &[])),
+            ("an arc is lost as planned", (2, |v| v.arcs[0] = 1, &[0], &[])),
+            ("a skipped view: what it still keeps", (3, |v| v.arcs[0] = 1, &[0, 2], &[2])),
+            ("a skipped view, and an arc begins afresh", (3, |v| v.fresh = vec![0], &[0, 2], &[2])),
+            ("an arc that is new to it as well", (3, |v| v.arcs[1] = 0, &[0, 2], &[0, 1, 2])),
+            ("dropped from the very next view", (2, without_1, &[0, 2], &[0, 1, 2, 3])),
+            (
+                "dropped, and an arc begins afresh",
+                (
+                    3,
+                    |v| {
+                        without_1(v);
+                        v.fresh = vec![2];
+                    },
+                    &[0, 2],
+                    &[0, 1, 3],
+                ),
+            ),
+        ];
+        fn without_1(view: &mut View) {
+            view.members.remove(0);
+            view.arcs = vec![0; 4];
+        }
+        for (what, (epoch, change, to_drop, to_set_aside)) in cases {
+            let mut node = node(1);
+            node.adopt(routes(born())).unwrap();
+            let mut v = born();
+            v.epoch = Epoch(epoch);
+            v.fresh.clear();
+            change(&mut v);
+            let adoption = node.adopt(routes(v)).unwrap();
+            assert_eq!(adoption.to_drop, to_drop, "{what}");
+            assert_eq!(adoption.to_set_aside.ones().collect::<Vec<_>>(), to_set_aside, "{what}");
+        }
+    }
+
+    #[test]
     fn losing_an_arc_drops_it_and_an_old_view_is_ignored() {
         let mut node = node(1);
         node.adopt(routes(born())).unwrap();
@@ -283,6 +347,25 @@ mod tests {
         let mut node = Tenure::new(NodeId::new("node1").unwrap(), Incarnation(99));
         node.adopt(routes(born())).unwrap();
         assert_eq!(node.admit_read(0), Err(Refusal::WrongEpoch));
+    }
+
+    #[test]
+    fn a_leaver_has_left_with_the_first_view_without_it() {
+        let mut leaver = node(2);
+        let mut leaving = born();
+        leaving.members[1].state = MemberState::Leaving;
+        leaving.coming = Some(leaving.with_deal(vec![0; 4]));
+        leaver.adopt(routes(leaving));
+        let mut without = born();
+        without.epoch = Epoch(2);
+        without.members.truncate(1);
+        without.arcs = vec![0; 4];
+        assert!(leaver.leaves_with(&without));
+        assert!(!leaver.leaves_with(&View { epoch: Epoch(1), ..without.clone() }), "an old view");
+        assert!(!node(1).leaves_with(&without));
+        let mut dropped = node(2);
+        dropped.adopt(routes(born()));
+        assert!(!dropped.leaves_with(&without), "it was dropped, and did not leave");
     }
 
     #[test]

@@ -1,20 +1,23 @@
 //! A view: one numbered picture of who is a member and who owns what.
 //!
 //! Only the manager makes views, one at a time, each with the next [`Epoch`]. A view names the
-//! members, the deal of arcs in force (`arcs`), and, while members come or go as planned, the deal
-//! to come (`coming`). From it follow two sets of nodes for each key (DESIGN §5):
+//! members, the deal of arcs in force (`arcs`), and, during a planned change (members come or go, a
+//! weight or K changes, the deal is made even again), what that leads to ([`Coming`]). From it follow
+//! two sets of nodes for each key (DESIGN §5):
 //!
 //! * *replicas* over `current` (active and leaving members on `arcs`): reads go there, the first of
 //!   them is the key's *primary*;
 //! * the *write set*: replicas over `current` united with replicas over `target` (active and joining
-//!   members on `coming`): every write goes to all of these, so that a node that is still fetching
-//!   its ranges misses nothing that happens meanwhile.
+//!   members on the arcs to come, with the copies to come): every write goes to all of these, so that
+//!   a node that is still fetching its ranges misses nothing that happens meanwhile.
 //!
 //! [`View`] is what is saved and sent; [`Routes`] is the same made ready for look-up: one table
 //! access a key, whatever the number of nodes.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+
+use fixedbitset::FixedBitSet;
 
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use crate::limits::{Limits, MAX_COPIES, MAX_MEMBERS};
@@ -40,17 +43,28 @@ pub struct Member {
     pub incarnation: Incarnation,
     /// Where clients and peers reach it.
     pub address: Address,
-    /// Its share of the ring in proportion to the others'.
+    /// Its share of the ring in proportion to the others'. What it is to be is in [`Coming`].
     pub weight: u32,
     /// Where it is on its way through the cluster.
     pub state: MemberState,
+}
+
+/// What a planned change leads to: the view that follows has these in place of today's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Coming {
+    /// The deal: for each arc the place of its owner in the view's members.
+    pub arcs: Vec<u16>,
+    /// Copies of each key.
+    pub copies: usize,
+    /// Each member's weight, in the order of the view's members.
+    pub weights: Vec<u32>,
 }
 
 /// Who is a member and who owns what, as of one epoch.
 ///
 /// Invariants, held by [`View::check`]: at least one member unless the cluster is unborn; names and
 /// addresses are unique; each deal has an owner for every arc of the ring, `arcs` only active or
-/// leaving ones, `coming` only active or joining ones.
+/// leaving ones, `coming` only active or joining ones, and a weight for each member.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct View {
     /// Which cluster this is.
@@ -65,8 +79,8 @@ pub struct View {
     pub members: Vec<Member>,
     /// The deal in force: for each arc the place of its owner in `members`. Empty when nobody serves.
     pub arcs: Vec<u16>,
-    /// The deal to come, while a planned change is under way.
-    pub coming: Option<Vec<u16>>,
+    /// Where a planned change leads to, while one is under way.
+    pub coming: Option<Coming>,
     /// The arcs whose history begins with this very view, in ascending order: all of them at a
     /// cluster's birth, else those whose loss the operator has accepted. Whoever is in the write set
     /// of such an arc in this view holds everything of it: nothing.
@@ -105,6 +119,11 @@ impl View {
         self.members.iter().position(|m| m.id == *id)
     }
 
+    /// The place of an incarnation in `members`.
+    pub fn place_at(&self, incarnation: Incarnation) -> Option<usize> {
+        self.members.iter().position(|m| m.incarnation == incarnation)
+    }
+
     /// The member of this name and incarnation.
     pub fn member(&self, id: &NodeId, incarnation: Incarnation) -> Option<&Member> {
         self.members.iter().find(|m| m.id == *id && m.incarnation == incarnation)
@@ -113,6 +132,12 @@ impl View {
     /// Whether a planned change is under way.
     pub fn is_changing(&self) -> bool {
         self.coming.is_some()
+    }
+
+    /// Another deal of the arcs, everything else as it is.
+    pub fn with_deal(&self, arcs: Vec<u16>) -> Coming {
+        let weights = self.members.iter().map(|m| m.weight).collect();
+        Coming { arcs, copies: self.copies, weights }
     }
 
     /// Holds a view from outside against the invariants.
@@ -140,8 +165,13 @@ impl View {
             ensure(owned_by(&self.arcs, MemberState::Joining), "an arc without a serving owner")?;
         }
         if let Some(coming) = &self.coming {
-            ensure(coming.len() == self.arcs.len(), "two rings of different size")?;
-            ensure(owned_by(coming, MemberState::Leaving), "a coming arc without a staying owner")?;
+            ensure(coming.arcs.len() == self.arcs.len(), "two rings of different size")?;
+            ensure((1..=MAX_COPIES).contains(&coming.copies), "coming copies out of bounds")?;
+            ensure(coming.weights.len() == self.members.len(), "not a weight for each member")?;
+            ensure(
+                owned_by(&coming.arcs, MemberState::Leaving),
+                "a coming arc without a staying owner",
+            )?;
         }
         let ascending = self.fresh.windows(2).all(|pair| pair[0] < pair[1]);
         let on_ring = self.fresh.last().is_none_or(|&a| usize::from(a) < self.arcs.len());
@@ -157,6 +187,8 @@ pub struct Routes {
     /// Only where a change is under way: else the write set is the replicas.
     write_set: Option<Table>,
     target: Option<Table>,
+    /// For each member the arcs whose write set has it.
+    kept: Vec<FixedBitSet>,
 }
 
 /// Two of them are the same where the views are: all else follows from these.
@@ -209,9 +241,15 @@ impl Routes {
     /// Works out who keeps what.
     pub fn new(view: View) -> Routes {
         let replicas = Table::walked(&view.arcs, view.copies);
-        let target = view.coming.as_ref().map(|arcs| Table::walked(arcs, view.copies));
+        let target = view.coming.as_ref().map(|c| Table::walked(&c.arcs, c.copies));
         let write_set = target.as_ref().map(|target| replicas.united(target));
-        Routes { view, replicas, write_set, target }
+        let mut kept = vec![FixedBitSet::with_capacity(view.arcs.len()); view.members.len()];
+        for arc in 0..view.arcs.len() {
+            for &place in write_set.as_ref().unwrap_or(&replicas).of(arc) {
+                kept[usize::from(place)].insert(arc);
+            }
+        }
+        Routes { view, replicas, write_set, target, kept }
     }
 
     /// The view that this was made from.
@@ -252,6 +290,11 @@ impl Routes {
         self.target.as_ref().unwrap_or(&self.replicas).of(arc)
     }
 
+    /// The arcs whose write set has the member at a place.
+    pub fn kept_by(&self, place: u16) -> &FixedBitSet {
+        &self.kept[usize::from(place)]
+    }
+
     /// The member at a place.
     pub fn member(&self, place: u16) -> &Member {
         &self.view.members[usize::from(place)]
@@ -286,7 +329,7 @@ pub(crate) mod tests {
         use MemberState::{Active, Joining};
         let members = vec![member(1, Active), member(2, Active), member(3, Joining)];
         let mut v = view(2, 2, members, &[0, 1, 0, 1]);
-        v.coming = Some(vec![0, 2, 0, 1]);
+        v.coming = Some(v.with_deal(vec![0, 2, 0, 1]));
         v.check().unwrap();
         let routes = Routes::new(v);
         assert_eq!(routes.replicas(0), [0, 1]);
@@ -294,6 +337,19 @@ pub(crate) mod tests {
         assert_eq!(routes.write_set(0), [0, 1, 2]);
         assert_eq!(routes.write_set(2), [0, 1]);
         assert_eq!(routes.write_set(3), [1, 0]);
+        assert_eq!(routes.kept_by(2).ones().collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn copies_to_come_count_for_writes_not_for_reads() {
+        use MemberState::Active;
+        let members = vec![member(1, Active), member(2, Active), member(3, Active)];
+        let mut v = view(2, 1, members, &[0, 1, 2, 0]);
+        v.coming = Some(Coming { copies: 2, ..v.with_deal(v.arcs.clone()) });
+        let routes = Routes::new(v);
+        assert_eq!(routes.replicas(0), [0]);
+        assert_eq!(routes.target(0), [0, 1]);
+        assert_eq!(routes.write_set(0), [0, 1]);
     }
 
     #[test]
@@ -307,7 +363,7 @@ pub(crate) mod tests {
         use MemberState::{Active, Joining, Leaving};
         let good = view(1, 2, vec![member(1, Active), member(2, Active)], &[0, 1]);
         good.check().unwrap();
-        let broken: [fn(&mut View); 10] = [
+        let broken: [fn(&mut View); 12] = [
             |v| v.copies = 0,
             |v| v.copies = MAX_COPIES + 1,
             |v| v.limits.key_bytes = 0,
@@ -319,8 +375,10 @@ pub(crate) mod tests {
             |v| v.members[1].state = Joining,
             |v| {
                 v.members[1].state = Leaving;
-                v.coming = Some(vec![0, 1]);
+                v.coming = Some(v.with_deal(vec![0, 1]));
             },
+            |v| v.coming = Some(Coming { copies: 0, ..v.with_deal(vec![0, 1]) }),
+            |v| v.coming = Some(Coming { weights: vec![1], ..v.with_deal(vec![0, 1]) }),
         ];
         for (i, breaks) in broken.iter().enumerate() {
             let mut bad = good.clone();

@@ -91,6 +91,7 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
         address: "127.0.0.1:9".parse().unwrap(),
         weight: 1,
         cluster: None,
+        returns: false,
         wall_ms,
     };
     let now = clock::wall_ms();
@@ -115,6 +116,7 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
         synced: Default::default(),
         keys: 0,
         bytes: 0,
+        fetching: 0,
         wall_ms: clock::wall_ms() + 2 * MAX_AHEAD_MS,
     };
     let mut out = Vec::new();

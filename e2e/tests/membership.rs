@@ -9,6 +9,7 @@ use net_common::bind;
 use net_common::message::Message;
 use net_common::message::coordinated::{Found, Get};
 use storage::Storage;
+use storage::control::Ended;
 
 fn key(n: usize) -> String {
     format!("key{n}")
@@ -197,7 +198,10 @@ fn a_taken_name_and_a_taken_address_are_refused() {
         let mut config = cluster.node_config(&NodeId::new(name).unwrap());
         config.advertise = "127.0.0.1".into();
         let storage = Storage::start(listener, config).unwrap();
-        storage.refused().recv_timeout(PATIENCE).unwrap()
+        match storage.ended().recv_timeout(PATIENCE).unwrap() {
+            Ended::Refused(why) => why,
+            Ended::Left => panic!("nobody asked it to leave"),
+        }
     };
     let why = refusal("node1", "127.0.0.1", 0);
     assert!(why.contains("taken: the name node1 is taken by a node at"), "{why}");

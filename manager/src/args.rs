@@ -17,6 +17,9 @@ use crate::Config;
 /// Where the original's manager listens.
 pub const DEFAULT_PORT: u16 = 5000;
 
+/// Longest time that an uneven deal may be asked to stay: ten years, which is for ever.
+const MOST_REBALANCE_S: u64 = 315_360_000;
+
 /// What the command line says.
 pub struct Args {
     /// Host to listen on.
@@ -41,6 +44,12 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "data", "save views in this folder, to survive a restart", "DIR")
         .optopt("", "heartbeat-ms", "how often nodes send heartbeats [2000]", "MS")
         .optopt("", "missed", "heartbeats that a node may miss before it is out [3]", "N")
+        .optopt(
+            "",
+            "rebalance-after",
+            "deal evenly so long after a loss, in seconds [300]",
+            "SECONDS",
+        )
         .optopt("", "max-key", "longest key in bytes [20]", "BYTES")
         .optopt("", "max-value", "longest value in bytes [1024]", "BYTES")
         .optopt("", "arcs", "arcs of a new cluster's ring, a power of two [4096]", "N");
@@ -61,6 +70,8 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         );
     }
     let heartbeat_ms = flags::value(&matches, "heartbeat-ms", None, 2000)?;
+    let rebalance_s = flags::value(&matches, "rebalance-after", None, 300)?;
+    let rebalance_s = flags::bounded("rebalance-after", rebalance_s, 0, MOST_REBALANCE_S)?;
     let settings = Settings {
         heartbeat_ms: flags::bounded("heartbeat-ms", heartbeat_ms, 10, 3_600_000)?,
         missed: flags::bounded("missed", flags::value(&matches, "missed", None, 3)?, 1, 1000)?,
@@ -70,6 +81,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             key_bytes: flags::bounded("max-key", key_bytes, 1, KEY_CEILING)?,
             value_bytes: flags::bounded("max-value", value_bytes, 0, VALUE_CEILING)?,
         },
+        rebalance_ms: rebalance_s * 1000,
     };
     Ok(Some(Args {
         bind: flags::value(&matches, "bind", None, "127.0.0.1".to_owned())?,
@@ -93,12 +105,13 @@ impl fmt::Display for Args {
         write!(
             f,
             "copies {}, heartbeat every {interval:?}, out after {} missed, keys to {} bytes, values to {}, \
-             {} arcs, {connections} connections, idle {idle:?}, frame {frame:?}, secret {}, data {}",
+             {} arcs, even deal {:?} after a loss, {connections} connections, idle {idle:?}, frame {frame:?}, secret {}, data {}",
             settings.copies,
             settings.missed,
             settings.limits.key_bytes,
             settings.limits.value_bytes,
             settings.arcs,
+            Duration::from_millis(settings.rebalance_ms),
             if secret.is_some() { "set" } else { "none" },
             data.as_ref().map_or("not saved".into(), |d| d.display().to_string()),
         )

@@ -131,7 +131,13 @@ fn is_nothing_yet(error: &io::Error) -> bool {
 
 fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
     let (from, epoch, sequence) = (beat.incarnation, beat.epoch, beat.sequence);
-    let report = Report { epoch, synced: beat.synced, keys: beat.keys, bytes: beat.bytes };
+    let report = Report {
+        epoch,
+        synced: beat.synced,
+        keys: beat.keys,
+        bytes: beat.bytes,
+        fetching: beat.fetching,
+    };
     let answer = handle.event(Event::Heartbeat(from, report));
     let mut out = Vec::new();
     let Some(Answer::Known { newest, active, lease }) = answer else {

@@ -18,7 +18,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cluster::ids::{ClusterId, Epoch, Incarnation};
+use cluster::membership::wish::{Order, Outline, Wish};
 use cluster::membership::{Answer, Effect, Event, Gate, Saved, Settings};
+use cluster::ring;
+use cluster::tenure::ArcSet;
 use cluster::version::clock_at;
 use cluster::view::{Routes, View};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -55,6 +58,10 @@ enum Request {
     /// It does so no longer.
     Detach(Incarnation, u64),
     Status(Sender<Status>),
+    /// What would this wish move?
+    Plan(Wish, bool, Sender<Result<Outline, String>>),
+    /// Answered when what was ordered has begun, or with why it does not.
+    Order(Order, Sender<Result<Outline, Refused>>),
     /// Answered with how many arcs were lost, or why not now.
     AcceptLoss(Sender<Result<usize, String>>),
     Stop,
@@ -70,8 +77,25 @@ pub struct Monitor {
 #[derive(Clone)]
 pub struct Handle {
     requests: Sender<Request>,
-    published: Arc<RwLock<Arc<Routes>>>,
+    published: Arc<RwLock<Published>>,
     settings: Settings,
+}
+
+/// What clients may know.
+#[derive(Clone)]
+struct Published {
+    active: Arc<Routes>,
+    /// The arcs that nobody alive holds.
+    lost: Arc<ArcSet>,
+}
+
+/// Why an operator's order is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// Something else is under way: it can be asked again later.
+    Wait(String),
+    /// It cannot be done as things are.
+    Never(String),
 }
 
 impl Monitor {
@@ -91,13 +115,17 @@ impl Monitor {
         let gate = Gate::new(settings, saved, clock::boot_ms());
         let members: Vec<_> = gate.membership().nodes().map(|node| node.who.clone()).collect();
         let (requests, queue) = bounded(QUEUE);
-        let published = Arc::new(RwLock::new(gate.membership().active().clone()));
+        let published = Arc::new(RwLock::new(Published {
+            active: gate.membership().active().clone(),
+            lost: Arc::default(),
+        }));
         let handle = Handle { requests, published: published.clone(), settings };
         let owner = Owner {
             gate,
             saver: Saver::start(file)?,
             published,
             askers: VecDeque::new(),
+            orderers: VecDeque::new(),
             links: FxHashMap::default(),
             complained: None,
         };
@@ -170,23 +198,40 @@ impl Handle {
         answered.recv().ok()
     }
 
+    /// What a wish would move, or what speaks against it. `None` if the manager is stopping.
+    pub fn plan(&self, wish: Wish, force: bool) -> Option<Result<Outline, String>> {
+        let (answer, answered) = bounded(1);
+        self.requests.send(Request::Plan(wish, force, answer)).ok()?;
+        answered.recv().ok()
+    }
+
+    /// Begins a planned change or cancels one. Says what it moves when that is saved. `None` if the manager
+    /// is stopping.
+    pub fn order(&self, order: Order) -> Option<Result<Outline, Refused>> {
+        let (answer, answered) = bounded(1);
+        self.requests.send(Request::Order(order, answer)).ok()?;
+        answered.recv().ok()
+    }
+
     /// The active view.
     pub fn published(&self) -> Arc<Routes> {
-        self.published.read().clone()
+        self.published.read().active.clone()
     }
 
     /// The message that carries a view.
     pub fn table(&self, routes: &Routes, active: Epoch) -> TablePush {
-        table(&self.settings, routes, active)
+        let lost = self.published.read().lost.clone();
+        table(&self.settings, routes, active, &lost)
     }
 }
 
-fn table(settings: &Settings, routes: &Routes, active: Epoch) -> TablePush {
+fn table(settings: &Settings, routes: &Routes, active: Epoch, lost: &ArcSet) -> TablePush {
     TablePush {
         active,
         clock: clock_at(clock::wall_ms()),
         heartbeat_ms: settings.heartbeat_ms as u32,
         lease_ms: settings.lease_ms() as u32,
+        lost: lost.clone(),
         view: routes.view().clone(),
     }
 }
@@ -238,9 +283,11 @@ impl Saver {
 struct Owner {
     gate: Gate,
     saver: Saver,
-    published: Arc<RwLock<Arc<Routes>>>,
+    published: Arc<RwLock<Published>>,
     /// Who has accepted a loss and waits to hear that it is done.
     askers: VecDeque<Sender<Result<usize, String>>>,
+    /// Who has ordered a change and waits to hear that it has begun.
+    orderers: VecDeque<Sender<Result<Outline, Refused>>>,
     /// The control connection of each node.
     links: FxHashMap<Incarnation, Link>,
     complained: Option<Instant>,
@@ -295,6 +342,11 @@ impl Owner {
                 let _ = answer.send(self.status());
             }
             Request::AcceptLoss(answer) => self.accept_loss(answer),
+            Request::Plan(wish, force, answer) => {
+                let membership = self.gate.membership();
+                let _ = answer.send(membership.outline(clock::boot_ms(), &wish, force));
+            }
+            Request::Order(order, answer) => self.order(order, answer),
             Request::Stop => {}
         }
     }
@@ -309,6 +361,16 @@ impl Owner {
         }
     }
 
+    /// Whoever orders is answered when what was ordered is saved. Orders are answered one after the other.
+    fn order(&mut self, order: Order, orderer: Sender<Result<Outline, Refused>>) {
+        self.orderers.push_back(orderer);
+        if let Answer::Wait(why) = self.step(Event::Order(order))
+            && let Some(orderer) = self.orderers.pop_back()
+        {
+            let _ = orderer.send(Err(Refused::Wait(why)));
+        }
+    }
+
     fn detach(&mut self, node: Incarnation, number: u64) {
         // A newer connection of the same node may have taken over.
         if self.links.get(&node).is_some_and(|link| link.number == number) {
@@ -320,7 +382,17 @@ impl Owner {
     fn step(&mut self, event: Event) -> Answer {
         let (answer, effects) = self.gate.step(clock::boot_ms(), event);
         self.carry_out(effects);
+        self.note_losses();
         answer
+    }
+
+    /// Lets clients know which arcs nobody alive holds.
+    fn note_losses(&self) {
+        let membership = self.gate.membership();
+        let lost: ArcSet = membership.given_up(clock::boot_ms()).into_iter().collect();
+        if *self.published.read().lost != lost {
+            self.published.write().lost = Arc::new(lost);
+        }
     }
 
     fn saved(&mut self, result: Result<(), StateError>) {
@@ -341,7 +413,7 @@ impl Owner {
             match effect {
                 // If the saver has panicked its channel of results has ended too, and so does the owner.
                 Effect::Save => _ = self.saver.states.send(self.gate.membership().state()),
-                Effect::Publish(routes) => *self.published.write() = routes,
+                Effect::Publish(routes) => self.published.write().active = routes,
                 Effect::Push(node, routes, active) => self.push(node, &routes, active),
                 Effect::Probe(node) => self.probe(node),
                 Effect::Say(what) => info!("{what}"),
@@ -349,6 +421,11 @@ impl Owner {
                     if let Some(asker) = self.askers.pop_front() {
                         // The connection may have ended meanwhile.
                         let _ = asker.send(Ok(arcs));
+                    }
+                }
+                Effect::Told(what) => {
+                    if let Some(orderer) = self.orderers.pop_front() {
+                        let _ = orderer.send(what.map_err(Refused::Never));
                     }
                 }
             }
@@ -365,7 +442,8 @@ impl Owner {
     fn push(&self, node: Incarnation, routes: &Routes, active: Epoch) {
         if let Some(link) = self.links.get(&node) {
             let mut frame = Vec::new();
-            table(self.gate.membership().settings(), routes, active).write(&mut frame);
+            let lost = self.published.read().lost.clone();
+            table(self.gate.membership().settings(), routes, active, &lost).write(&mut frame);
             if link.outbound.try_send(Arc::new(frame)).is_err() {
                 warn!("{node} takes no views; its next heartbeat gets it");
             }
@@ -385,9 +463,13 @@ impl Owner {
         let now = clock::boot_ms();
         let membership = self.gate.membership();
         let view = membership.active().view();
-        let owned = |incarnation| {
+        let place = |incarnation| {
             let place = view.members.iter().position(|m| m.incarnation == incarnation);
-            view.arcs.iter().filter(|&&owner| Some(usize::from(owner)) == place).count()
+            place.map(|place| place as u16)
+        };
+        let owned = |incarnation| {
+            let place = place(incarnation);
+            view.arcs.iter().filter(|&&owner| Some(owner) == place).count()
         };
         let mut nodes: Vec<NodeStatus> = membership
             .nodes()
@@ -395,9 +477,13 @@ impl Owner {
                 id: node.who.id.clone(),
                 address: node.who.address.clone(),
                 state: membership.state_of(node, now).to_owned(),
+                weight: place(node.who.incarnation)
+                    .map_or(node.who.weight, |place| view.members[usize::from(place)].weight),
                 keys: node.report.keys,
                 bytes: node.report.bytes,
                 arcs: owned(node.who.incarnation) as u32,
+                behind: place(node.who.incarnation).map_or(0, |p| membership.behind(p)) as u32,
+                fetching: node.report.fetching,
                 silent_ms: now.saturating_sub(node.heard),
             })
             .collect();
@@ -412,6 +498,8 @@ impl Owner {
             arcs: view.arcs.len() as u32,
             health: membership.health(now).to_string(),
             changing: view.is_changing() || membership.newest().epoch() != view.epoch,
+            change: membership.change(),
+            lost: ring::slot_runs(&membership.lost(now), view.arcs.len()),
             nodes,
         }
     }
@@ -424,17 +512,16 @@ mod tests {
     use cluster::ids::{Address, NodeId};
     use cluster::limits::Limits;
     use cluster::membership::{Newcomer, Report};
-    use cluster::tenure::ArcSet;
 
     use super::*;
 
     fn settings() -> Settings {
         let limits = Limits::default();
-        Settings { heartbeat_ms: 100, missed: 3, arcs: 8, copies: 1, limits }
+        Settings { heartbeat_ms: 100, missed: 3, arcs: 8, copies: 1, limits, rebalance_ms: 300_000 }
     }
 
     fn beat(handle: &Handle, epoch: Epoch) -> (Epoch, Epoch, bool) {
-        let report = Report { epoch, synced: ArcSet::new(), keys: 0, bytes: 0 };
+        let report = Report { epoch, ..Report::default() };
         match handle.event(Event::Heartbeat(Incarnation(1), report)) {
             Some(Answer::Known { newest, active, lease }) => (newest.epoch(), active, lease),
             other => panic!("{other:?}"),
@@ -455,7 +542,10 @@ mod tests {
             address: Address::new("127.0.0.1", 1).unwrap(),
             weight: 1,
         };
-        assert!(matches!(handle.event(Event::Register(who)), Some(Answer::Known { .. })));
+        assert!(matches!(
+            handle.event(Event::Register { who, returns: false }),
+            Some(Answer::Known { .. })
+        ));
         for _ in 0..10 {
             assert_eq!(beat(&handle, Epoch::NONE), (Epoch::NONE, Epoch::NONE, false));
             std::thread::sleep(Duration::from_millis(10));

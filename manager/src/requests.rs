@@ -4,17 +4,19 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cluster::membership::wish::Order;
 use cluster::membership::{Answer, Event, Newcomer};
 use log::{debug, info, warn};
 use net_common::codec::DecodeError;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, FrameReader, Kind};
 use net_common::message::Message;
+use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{AcceptLoss, Hello, LossAccepted, Register, StatusAsk};
 use net_common::server::{Next, Open, Session};
 use net_common::text;
 
 use crate::control;
-use crate::monitor::Handle;
+use crate::monitor::{Handle, Refused};
 
 /// Opens a session for each connection to the manager.
 pub fn opener(handle: Handle) -> Box<Open> {
@@ -75,7 +77,7 @@ impl Requests {
                 StatusAsk::read(frame.payload)?;
                 match self.handle.status() {
                     Some(status) => status.write(out),
-                    None => error(out, "stopping", "the manager is stopping"),
+                    None => stopping(out),
                 }
             }
             Some(Kind::AcceptLoss) => {
@@ -84,15 +86,43 @@ impl Requests {
                 match self.handle.accept_loss() {
                     Some(Ok(arcs)) => LossAccepted { arcs: arcs as u32 }.write(out),
                     Some(Err(why)) => error(out, "wait", &why),
-                    None => error(out, "stopping", "the manager is stopping"),
+                    None => stopping(out),
                 }
             }
+            Some(Kind::ChangePlan) => self.plan(Plan::read(frame.payload)?.0, out),
+            Some(Kind::Change) => self.change(Begin::read(frame.payload)?.0, out),
             kind => {
                 let name = kind.map_or_else(|| frame.kind.to_string(), |k| format!("{k:?}"));
                 error(out, "unknown", &format!("a manager takes no message of type {name}"));
             }
         }
         Ok(Next::Go)
+    }
+
+    fn plan(&self, order: Order, out: &mut Vec<u8>) {
+        let Order::Change { wish, force } = order else {
+            return frame::write_error(out, FORMAT_BINARY, "refused", "cancelling moves nothing");
+        };
+        match self.handle.plan(wish, force) {
+            Some(Ok(outline)) => Planned(outline).write(out),
+            Some(Err(why)) => frame::write_error(out, FORMAT_BINARY, "refused", &why),
+            None => stopping(out),
+        }
+    }
+
+    fn change(&self, order: Order, out: &mut Vec<u8>) {
+        match &order {
+            Order::Change { wish, .. } => info!("{} asks for a change: {wish}", self.peer),
+            Order::Cancel => info!("{} cancels the change under way", self.peer),
+        }
+        match self.handle.order(order) {
+            Some(Ok(outline)) => Planned(outline).write(out),
+            Some(Err(Refused::Wait(why))) => frame::write_error(out, FORMAT_BINARY, "wait", &why),
+            Some(Err(Refused::Never(why))) => {
+                frame::write_error(out, FORMAT_BINARY, "refused", &why);
+            }
+            None => stopping(out),
+        }
     }
 
     fn register(&mut self, node: Register, out: &mut Vec<u8>) -> Next {
@@ -117,18 +147,19 @@ impl Requests {
             address: node.address.clone(),
             weight: node.weight,
         };
-        let (word, why) = match self.handle.event(Event::Register(newcomer)) {
-            Some(Answer::Known { newest, active, .. }) => {
-                self.handle.table(&newest, active).write(out);
-                self.node = Some(node);
-                return Next::TakeOver;
-            }
-            Some(Answer::Taken(why)) => ("taken", why),
-            Some(Answer::Wait(why)) => ("wait", why),
-            Some(Answer::Done | Answer::Unknown) | None => {
-                ("wait", "the manager is stopping".to_owned())
-            }
-        };
+        let (word, why) =
+            match self.handle.event(Event::Register { who: newcomer, returns: node.returns }) {
+                Some(Answer::Known { newest, active, .. }) => {
+                    self.handle.table(&newest, active).write(out);
+                    self.node = Some(node);
+                    return Next::TakeOver;
+                }
+                Some(Answer::Taken(why)) => ("taken", why),
+                Some(Answer::Wait(why)) => ("wait", why),
+                Some(Answer::Done | Answer::Unknown) | None => {
+                    ("wait", "the manager is stopping".to_owned())
+                }
+            };
         debug!("{} may not register: {why}", node.id);
         frame::write_error(out, FORMAT_BINARY, word, &why);
         Next::Close
@@ -163,4 +194,8 @@ impl Requests {
             _ => frame::write_error(out, FORMAT_TEXT, text::word::UNKNOWN, ""),
         }
     }
+}
+
+fn stopping(out: &mut Vec<u8>) {
+    frame::write_error(out, FORMAT_BINARY, "stopping", "the manager is stopping");
 }

@@ -74,6 +74,11 @@ impl<'a> Decoder<'a> {
         std::str::from_utf8(self.short()?).map_err(|_| DecodeError("a text is not UTF-8"))
     }
 
+    /// UTF-8 text with its length in front in four bytes.
+    pub fn long_text(&mut self) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.long()?).map_err(|_| DecodeError("a text is not UTF-8"))
+    }
+
     /// A count of items of which each has at least `least` bytes, so that a list of that capacity
     /// is never larger than the payload that announces it.
     pub fn count(&mut self, least: usize) -> Result<usize, DecodeError> {

@@ -12,7 +12,7 @@ use cluster::ids::Address;
 
 use crate::auth::{self, Secret};
 use crate::codec::DecodeError;
-use crate::frame::{FORMAT_BINARY, Frame, FrameError, FrameReader, Kind};
+use crate::frame::{FORMAT_BINARY, Frame, FrameError, FrameReader, HEADER, Kind};
 use crate::message::Message;
 
 /// Why a call came to nothing.
@@ -236,13 +236,32 @@ impl Connection {
     /// # Errors
     /// As [`Connection::receive`], and where the reply is of another kind or malformed.
     pub fn receive_as<'c, M: Message<'c>>(&'c mut self) -> Result<M, NetError> {
+        self.receive_sized().map(|(message, _)| message)
+    }
+
+    fn receive_sized<'c, M: Message<'c>>(&'c mut self) -> Result<(M, usize), NetError> {
         let address = self.address.clone();
         let frame = self.receive()?;
         if frame.kind != M::KIND as u16 || frame.format != FORMAT_BINARY {
             return Err(unexpected(address, frame));
         }
+        let bytes = HEADER + frame.payload.len();
         M::read(frame.payload)
+            .map(|message| (message, bytes))
             .map_err(|DecodeError(what)| NetError::Protocol { address, what: what.to_owned() })
+    }
+
+    /// Sends one request and waits for its reply; tells how many bytes that is, too.
+    ///
+    /// # Errors
+    /// As [`Connection::receive_as`].
+    pub fn call_sized<'c, 'm, M: Message<'c>>(
+        &'c mut self,
+        request: &impl Message<'m>,
+    ) -> Result<(M, usize), NetError> {
+        self.push(request);
+        self.flush()?;
+        self.receive_sized()
     }
 
     /// Sends one request and waits for its reply.

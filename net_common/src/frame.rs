@@ -89,11 +89,17 @@ pub enum Kind {
     Probe = 30,
     /// A batch of reads under one epoch, for every member of the keys' write sets.
     Fence = 31,
+    /// An operator asks for a planned change, or cancels one.
+    Change = 32,
+    /// What would a change move?
+    ChangePlan = 33,
+    /// What a change moves.
+    ChangeReply = 34,
 }
 
 impl Kind {
     /// All kinds, in order of their numbers, which have no gaps.
-    pub const ALL: [Kind; 31] = [
+    pub const ALL: [Kind; 34] = [
         Kind::ClientPut,
         Kind::ClientGet,
         Kind::PutOk,
@@ -125,6 +131,9 @@ impl Kind {
         Kind::Commit,
         Kind::Probe,
         Kind::Fence,
+        Kind::Change,
+        Kind::ChangePlan,
+        Kind::ChangeReply,
     ];
 
     /// The kind with this number on the wire.

@@ -1,10 +1,10 @@
 //! Logs: one line an event on standard error, with the time, the level and who speaks.
 //!
 //! Who speaks is the thread's name, which starts with the node's: several nodes of a test share a
-//! process, and their lines must be told apart. So every thread is made by [`spawn`].
+//! process, and their lines must be told apart. So every thread is made by [`spawn`] or [`spawn_scoped`].
 
 use std::io;
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use log::LevelFilter;
 use simplelog::{ConfigBuilder, ThreadLogMode, WriteLogger};
@@ -40,6 +40,18 @@ pub fn spawn<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     Builder::new().name(name).stack_size(STACK).spawn(run)
+}
+
+/// Starts a thread of a scope that logs as `name`.
+///
+/// # Errors
+/// If the operating system has no more threads to give.
+pub fn spawn_scoped<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: String,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    Builder::new().name(name).stack_size(STACK).spawn_scoped(scope, run)
 }
 
 /// Bytes of a peer or a user as they may stand in a log: printable ASCII as it is, `\` and all else

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use cluster::ids::{Address, NodeId};
-use getopts::Options;
+use getopts::{Matches, Options};
 use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
@@ -36,6 +36,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("p", "port", "listen on this port (GTSTORE_STORAGE_PORT) [6001]", "PORT")
         .optopt("", "advertise", "HOST or HOST:PORT for others [--bind, --port]", "ADDRESS")
         .optopt("", "weight", "share of the keys in proportion to other nodes' [1]", "N")
+        .optopt("", "transfer-mb-s", "fetch N megabytes a second at most [no limit]", "N")
         .optopt("", "snapshot-keys", "above so many keys a snapshot line is a summary [1000]", "N")
         .optopt("", "snapshot-interval-ms", "least time between snapshot lines [50]", "MS");
     flags::add_manager(&mut options);
@@ -67,6 +68,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             manager: flags::manager(&matches)?,
             weight: flags::bounded("weight", flags::value(&matches, "weight", None, 1)?, 1, 1000)?,
             limits: flags::server_limits(&matches)?,
+            transfer_mb_s: transfer_limit(&matches)?,
             snapshot: snapshot::Settings {
                 keys: flags::value(&matches, "snapshot-keys", None, default.keys)?,
                 interval: Duration::from_millis(interval_ms),
@@ -76,15 +78,25 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     }))
 }
 
+fn transfer_limit(matches: &Matches) -> Result<Option<u64>, ArgsError> {
+    if !matches.opt_present("transfer-mb-s") {
+        return Ok(None);
+    }
+    let limit = flags::value(matches, "transfer-mb-s", None, 1)?;
+    Ok(Some(flags::bounded("transfer-mb-s", limit, 1, 100_000)?))
+}
+
 impl fmt::Display for Args {
     /// The effective configuration, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { label, advertise, manager, weight, limits, snapshot, secret } = &self.config;
+        let Config { label, advertise, manager, weight, limits, transfer_mb_s, snapshot, secret } =
+            &self.config;
         let manager: &Address = manager;
+        let transfer = transfer_mb_s.map_or("no limit".into(), |limit| format!("{limit} MB/s"));
         write!(
             f,
-            "{label}, manager {manager}, advertises {advertise}, weight {weight}, snapshot of up to {} keys \
-             every {:?}, {} connections, idle {:?}, frame {:?}, secret {}",
+            "{label}, manager {manager}, advertises {advertise}, weight {weight}, transfer {transfer}, \
+             snapshot of up to {} keys every {:?}, {} connections, idle {:?}, frame {:?}, secret {}",
             snapshot.keys,
             snapshot.interval,
             limits.connections,
@@ -111,6 +123,14 @@ mod tests {
         assert_eq!((args.config.label.as_str(), args.port), ("node3", 6003));
         assert_eq!(args.config.manager.to_string(), "localhost:5001");
         assert_eq!((args.config.snapshot.keys, args.config.weight), (5, 1));
+        assert_eq!(args.config.transfer_mb_s, None);
+    }
+
+    #[test]
+    fn a_transfer_may_be_limited() {
+        let args = args("--transfer-mb-s 50").unwrap();
+        assert_eq!(args.config.transfer_mb_s, Some(50));
+        assert!(args.to_string().contains(", transfer 50 MB/s, "), "{args}");
     }
 
     #[test]
@@ -118,6 +138,8 @@ mod tests {
         for (line, want) in [
             ("--label a,b", "--label a,b: ',' is not allowed"),
             ("--manager nowhere", "--manager nowhere: \"nowhere\" does not end in a port"),
+            ("--transfer-mb-s 0", "--transfer-mb-s 0: it takes 1 to 100000"),
+            ("--transfer-mb-s 100001", "--transfer-mb-s 100001: it takes 1 to 100000"),
             ("--weight 0", "--weight 0: it takes 1 to 1000"),
             ("--bind 0.0.0.0", "--bind 0.0.0.0: also give --advertise"),
             ("--bogus", "Unrecognized option"),

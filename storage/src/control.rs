@@ -5,13 +5,14 @@
 //! second thread sends heartbeats: one every interval, and one at once when a view was adopted or arcs
 //! became synced or the manager asks (PROBE), so that the manager need not wait to learn it.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cluster::ids::Address;
+use cluster::ids::{Address, Epoch};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use log::{debug, error, info, warn};
 use net_common::auth::Secret;
@@ -53,12 +54,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// through where this one is stuck.
 const DEAF: u32 = 3;
 
+/// Why a node's part in the cluster is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The manager will never take it in.
+    Refused(String),
+    /// It has left, as the operator asked: others hold all that it held.
+    Left,
+}
+
 /// The running threads. Stops when dropped.
 pub struct Control {
     stop: Option<Sender<()>>,
     /// The stream in use, to be shut down when stopping.
     stream: Arc<Mutex<Option<TcpStream>>>,
-    refused: Receiver<String>,
+    ended: Receiver<Ended>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -69,17 +79,25 @@ impl Control {
     /// If the operating system has no more threads.
     pub fn start(node: Arc<Node>, settings: Settings, fetcher: Wake) -> io::Result<Control> {
         let (stop, stopped) = bounded(0);
-        let (refuse, refused) = bounded(1);
+        let (end, ended) = bounded(1);
         let stream = Arc::new(Mutex::new(None));
         let name = format!("{} control", node.id());
-        let keeper = Keeper { node, settings, fetcher, stopped, refuse, stream: stream.clone() };
+        let keeper = Keeper {
+            node,
+            settings,
+            fetcher,
+            stopped,
+            end,
+            stream: stream.clone(),
+            left_with: Cell::new(None),
+        };
         let thread = logging::spawn(name, move || keeper.run())?;
-        Ok(Control { stop: Some(stop), stream, refused, thread: Some(thread) })
+        Ok(Control { stop: Some(stop), stream, ended, thread: Some(thread) })
     }
 
-    /// Says why the manager will never take this node in, if it comes to that.
-    pub fn refused(&self) -> &Receiver<String> {
-        &self.refused
+    /// Says why this node's part is over, if it comes to that.
+    pub fn ended(&self) -> &Receiver<Ended> {
+        &self.ended
     }
 
     /// Ends the connection and the threads.
@@ -108,8 +126,11 @@ struct Keeper {
     fetcher: Wake,
     /// Disconnected when the node stops; nothing is ever sent.
     stopped: Receiver<()>,
-    refuse: Sender<String>,
+    end: Sender<Ended>,
     stream: Arc<Mutex<Option<TcpStream>>>,
+    /// The view with which the node has left the cluster. It stays until that is active, since it is waited
+    /// for; after that there is nothing to register for any more.
+    left_with: Cell<Option<Epoch>>,
 }
 
 impl Keeper {
@@ -128,12 +149,17 @@ impl Keeper {
                 Err(error) => match error.word() {
                     Some("taken") => {
                         // Nobody may wait for it, but then nobody needs to know.
-                        let _ = self.refuse.try_send(error.to_string());
+                        let _ = self.end.try_send(Ended::Refused(error.to_string()));
                         return;
                     }
                     _ => error.to_string(),
                 },
             };
+            if self.left_with.get().is_some() {
+                self.node.give_up_lease();
+                let _ = self.end.try_send(Ended::Left);
+                return;
+            }
             if self.is_stopped() {
                 return;
             }
@@ -161,6 +187,7 @@ impl Keeper {
             incarnation: self.node.incarnation(),
             address: self.settings.address.clone(),
             weight: self.settings.weight,
+            returns: self.node.has_been_member(),
             cluster: self.node.routes().map(|routes| routes.view().cluster),
             wall_ms: clock::wall_ms(),
         })?;
@@ -225,7 +252,11 @@ impl Keeper {
                     HeartbeatAck::read(frame.payload).map_err(|e| e.to_string()).and_then(|ack| {
                         debug!("heartbeat {} heard, view {} is active", ack.sequence, ack.active);
                         self.node.heartbeat_answered(ack.sequence, ack.lease, ack.active);
-                        if ack.known { Ok(()) } else { Err("the manager has forgotten us".into()) }
+                        match self.left_with.get() {
+                            Some(epoch) if epoch <= ack.active => Err("has left".into()),
+                            _ if ack.known => Ok(()),
+                            _ => Err("the manager has forgotten us".into()),
+                        }
                     })
                 }
                 _ => Err(format!(
@@ -241,9 +272,13 @@ impl Keeper {
 
     fn adopt(&self, push: TablePush, beat: &Sender<()>) -> Result<(), String> {
         self.node.told(u64::from(push.lease_ms), push.active);
+        let (epoch, leaves) = (push.view.epoch, self.node.leaves_with(&push.view));
         match self.node.adopt(push.view) {
             Ok(false) => {}
             Ok(true) => {
+                if leaves {
+                    self.left_with.set(Some(epoch));
+                }
                 // A wake-up or a beat that still waits stands for this one too.
                 let _ = self.fetcher.wake.try_send(());
                 let _ = beat.try_send(());
@@ -277,6 +312,7 @@ fn send_heartbeats(
             synced: report.synced,
             keys: report.keys,
             bytes: report.bytes,
+            fetching: report.fetching,
             wall_ms: clock::wall_ms(),
         }
         .write(&mut out);

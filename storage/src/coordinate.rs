@@ -108,9 +108,9 @@ fn refuse(error: &ClientError, out: &mut Vec<u8>) {
         ClientError::BadKey(why) => ("bad key", why.to_string()),
         ClientError::BadValue(why) => ("bad value", why.to_string()),
         ClientError::BadList(_) => ("bad value", error.to_string()),
-        ClientError::NoManager { .. } | ClientError::NotEnoughReplicas { .. } => {
-            ("unavailable", error.to_string())
-        }
+        ClientError::NoManager { .. }
+        | ClientError::NotEnoughReplicas { .. }
+        | ClientError::Unavailable => ("unavailable", error.to_string()),
         ClientError::Unknown { why } => ("outcome unknown", why.clone()),
         ClientError::Refused(why) => ("refused", why.clone()),
     };
@@ -125,6 +125,7 @@ fn text_word(error: &ClientError) -> &'static str {
         ClientError::Unknown { .. } => "outcome unknown",
         ClientError::NoManager { .. }
         | ClientError::NotEnoughReplicas { .. }
+        | ClientError::Unavailable
         | ClientError::Refused(_) => word::UNAVAILABLE,
     }
 }

@@ -1,41 +1,74 @@
-//! The fetching thread: it makes this node synced in the ranges that it is to keep (rule H1).
+//! The fetching threads: they make this node synced in the ranges that it is to keep (rule H1).
 //!
-//! Woken when a view is adopted, it asks other keepers of each missing arc for its records, page by
-//! page, over connections of its own. A keeper that is not in the same view yet, or not synced there
-//! itself, says so and another one is asked, until nothing is missing or the view changes.
+//! Woken when a view is adopted, the fetcher goes round by round until nothing is missing or the view
+//! changes. In a round every missing arc is dealt to one of the other nodes that keep it ([`mod@deal`]), and
+//! some workers fetch from a source each, over connections of their own, one page at a time: whoever is slow
+//! to make pages or to merge them is asked for less. A source that refuses an arc, or dies, is not asked for
+//! it again while others may have it; what has come stays.
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use cluster::ids::Epoch;
 use cluster::view::Routes;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use fxhash::FxHashMap;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
+use fxhash::{FxHashMap, FxHashSet};
 use log::{debug, info};
 use net_common::auth::Secret;
 use net_common::connection::{Connection, Dial, NetError};
 use net_common::logging;
-use net_common::message::data::{RangePage, RangePull};
+use net_common::message::range::RangePage;
+use parking_lot::Mutex;
 
-use crate::node::Node;
+use crate::digest::Digester;
+use crate::node::{Merged, Node, Unmerged};
+use crate::pace::Pace;
+use crate::part::Part;
 
-/// How long one page may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub mod deal;
+pub mod job;
 
-/// The pause after a round in which some arc could not be fetched from anybody. Sources adopt a view
-/// within milliseconds of each other.
+use deal::deal;
+use job::Job;
+
+/// How long one page may take, or connecting. A thousand times what it takes: whoever does not answer by then
+/// holds up the round, and another source may have the arcs.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause after a round in which nothing came from anybody.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Arcs asked for in one request.
-const ARCS: usize = 512;
+/// The pause before a source that is not in this view yet is asked again, and how often it is: nodes adopt a
+/// view within milliseconds of each other.
+const BEHIND: Duration = Duration::from_millis(2);
+const AGAIN: usize = 100;
 
-/// The running thread. Stops when dropped.
+/// Sources that are fetched from at the same time. Each has a page of ours in the making, in flight or being
+/// merged, so that four keep a fast link and the fetching node busy; more would only take processors
+/// from those who serve.
+const WORKERS: usize = 4;
+
+/// How long a worker rests after a page, in times of what the page took: three quarters of the time it leaves
+/// the processors, here and at the source, to requests, and the busier they are the longer. A million small
+/// records from one source come in about two seconds all the same.
+const REST: u32 = 3;
+
+/// The longest rest. A page that took much longer was not waiting for a processor.
+const LONGEST_REST: Duration = Duration::from_millis(20);
+
+/// The running threads. Stop when dropped.
 pub struct Fetcher {
-    wake: Option<Sender<()>>,
+    running: Option<Running>,
     progress: Receiver<()>,
-    thread: Option<JoinHandle<()>>,
+}
+
+struct Running {
+    wake: Sender<()>,
+    /// Nothing is ever sent; it ends.
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 /// How the fetcher is told of views, and tells of what it has fetched.
@@ -50,26 +83,37 @@ impl Fetcher {
     /// Starts the thread.
     ///
     /// # Errors
-    /// If the operating system has no more threads.
-    pub fn start(node: Arc<Node>, secret: Option<Secret>) -> io::Result<Fetcher> {
+    /// If the operating system has no more threads, or no random numbers.
+    pub fn start(node: Arc<Node>, pace: Pace, secret: Option<Secret>) -> io::Result<Fetcher> {
         let (wake, woken) = bounded(1);
         let (progressed, progress) = bounded(1);
-        let dial = Dial { connect: PATIENCE, reply: PATIENCE, secret };
+        let (stop, stopped) = bounded(0);
+        let mut seed = [0; 16];
+        getrandom::fill(&mut seed).map_err(io::Error::from)?;
         let name = format!("{} fetch", node.id());
-        let thread = logging::spawn(name, move || run(&node, &dial, &woken, &progressed))?;
-        Ok(Fetcher { wake: Some(wake), progress, thread: Some(thread) })
+        let fetching = Fetching {
+            node,
+            dial: Dial { connect: PATIENCE, reply: PATIENCE, secret },
+            digester: Digester::new(seed),
+            pace: Mutex::new(pace),
+            started: Instant::now(),
+            stopped,
+            links: Mutex::default(),
+        };
+        let thread = logging::spawn(name, move || fetching.run(&woken, &progressed))?;
+        Ok(Fetcher { running: Some(Running { wake, stop, thread }), progress })
     }
 
     /// A way to wake it and to hear from it.
     pub fn wake(&self) -> Wake {
-        let wake = self.wake.clone().expect("the fetcher runs until it is stopped");
-        Wake { wake, progress: self.progress.clone() }
+        let running = self.running.as_ref().expect("the fetcher runs until it is stopped");
+        Wake { wake: running.wake.clone(), progress: self.progress.clone() }
     }
 
-    /// Ends the thread. Blocks for a page at most.
+    /// Ends the threads. Blocks for a page at most.
     pub fn stop(&mut self) {
-        self.wake = None;
-        if let Some(thread) = self.thread.take() {
+        if let Some(Running { wake, stop, thread }) = self.running.take() {
+            drop((wake, stop));
             // A panic there has been reported already.
             let _ = thread.join();
         }
@@ -82,111 +126,187 @@ impl Drop for Fetcher {
     }
 }
 
-fn run(node: &Node, dial: &Dial, woken: &Receiver<()>, progressed: &Sender<()>) {
-    let mut links: FxHashMap<u16, Connection> = FxHashMap::default();
-    let mut epoch = Epoch::NONE;
-    let mut turn = 0;
-    while woken.recv().is_ok() {
-        let mut fetched = 0;
-        while let Some((routes, missing)) = node.missing() {
-            if routes.epoch() != epoch {
-                // Places in the member list mean other nodes now.
-                links.clear();
-                epoch = routes.epoch();
-            }
-            let got = fetch_round(node, dial, &routes, &missing, turn, &mut links);
-            fetched += got;
-            turn += 1;
-            if got > 0 {
-                // If word of earlier progress still waits, it stands for this as well.
-                let _ = progressed.try_send(());
-                continue;
-            }
-            match woken.recv_timeout(PAUSE) {
-                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-        links.clear();
-        if fetched > 0 {
-            info!("synced: {fetched} arcs fetched");
-        }
-    }
+/// What all workers share.
+struct Fetching {
+    node: Arc<Node>,
+    dial: Dial,
+    digester: Digester,
+    pace: Mutex<Pace>,
+    /// What the pace counts its time from.
+    started: Instant,
+    stopped: Receiver<()>,
+    /// Connections that nobody uses at the moment, by the source's place in the present view.
+    links: Mutex<FxHashMap<u16, Connection>>,
 }
 
-/// Asks one source for each missing arc, another one each turn. Returns how many arcs became synced.
-fn fetch_round(
-    node: &Node,
-    dial: &Dial,
-    routes: &Routes,
-    missing: &[usize],
-    turn: usize,
-    links: &mut FxHashMap<u16, Connection>,
-) -> usize {
-    let mut wanted: FxHashMap<u16, Vec<u16>> = FxHashMap::default();
-    for &arc in missing {
-        let sources: Vec<u16> = routes
-            .write_set(arc)
-            .iter()
-            .copied()
-            .filter(|&place| routes.member(place).id != *node.id())
-            .collect();
-        if let Some(&source) = sources.get(turn % sources.len().max(1)) {
-            wanted.entry(source).or_default().push(arc as u16);
+/// What one round leaves to the next.
+#[derive(Default)]
+struct Progress {
+    epoch: Epoch,
+    /// Arcs that have begun to come.
+    begun: FxHashMap<usize, Part>,
+    /// Arcs with sources that did not have them.
+    refused: FxHashSet<(usize, u16)>,
+}
+
+impl Fetching {
+    fn run(&self, woken: &Receiver<()>, progressed: &Sender<()>) {
+        let mut progress = Progress::default();
+        loop {
+            select! {
+                recv(woken) -> word => if word.is_err() { return },
+                recv(self.stopped) -> _ => return,
+            }
+            let mut merged = Merged::default();
+            while let Some((routes, missing)) = self.node.missing()
+                && !self.is_stopped()
+            {
+                let got = self.round(&routes, &missing, &mut progress);
+                merged.add(got);
+                if got.arcs > 0 {
+                    // If word of earlier progress still waits, it stands for this as well.
+                    let _ = progressed.try_send(());
+                    continue;
+                }
+                progress.refused.clear();
+                select! {
+                    recv(woken) -> word => if word.is_err() { return },
+                    recv(self.stopped) -> _ => return,
+                    default(PAUSE) => {}
+                }
+            }
+            self.links.lock().clear();
+            let Merged { arcs, moved, kept } = merged;
+            if arcs > 0 {
+                info!(
+                    "synced: {arcs} arcs fetched, {moved} records moved, {kept} kept by comparison"
+                );
+            }
         }
     }
-    let mut fetched = 0;
-    for (source, arcs) in wanted {
-        for arcs in arcs.chunks(ARCS) {
-            match fetch_from(node, dial, routes, source, arcs, links) {
-                Ok(got) => fetched += got,
-                Err(error) => {
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.try_recv() == Err(TryRecvError::Disconnected)
+    }
+
+    /// Waits. Returns whether the node stops.
+    fn pause(&self, time: Duration) -> bool {
+        self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    /// Asks one source for each missing arc.
+    fn round(&self, routes: &Routes, missing: &[usize], progress: &mut Progress) -> Merged {
+        if routes.epoch() != progress.epoch {
+            // Places in the member list mean other nodes now.
+            self.links.lock().clear();
+            progress.refused.clear();
+            if routes.epoch() != progress.epoch.next() {
+                // An arc may have been lost and found again since.
+                progress.begun.clear();
+            }
+            progress.epoch = routes.epoch();
+        }
+        let sources = |arc| self.sources(routes, arc, &progress.refused);
+        let mut begun = std::mem::take(&mut progress.begun);
+        let mut part = |arc| begun.remove(&arc).unwrap_or_else(|| self.node.part(arc));
+        let jobs = deal(missing, sources)
+            .into_iter()
+            .map(|(source, arcs)| (source, Job::new(arcs.into_iter().map(&mut part).collect())))
+            .collect();
+        // Those whose sources have all refused wait for the next round.
+        begun.retain(|arc, _| missing.binary_search(arc).is_ok());
+        progress.begun = begun;
+        let mut merged = Merged::default();
+        for (source, job) in self.work(routes, jobs) {
+            let (got, left) = job.end();
+            merged.add(got);
+            for part in left {
+                progress.refused.insert((part.arc.into(), source));
+                progress.begun.insert(part.arc.into(), part);
+            }
+        }
+        merged
+    }
+
+    /// Who may have an arc: the other nodes that serve it, but for those that have refused; else those that
+    /// are to keep it, who may have fetched it already.
+    fn sources(&self, routes: &Routes, arc: usize, refused: &FxHashSet<(usize, u16)>) -> Vec<u16> {
+        let among = |places: &[u16]| -> Vec<u16> {
+            let may_have = |place: &u16| {
+                routes.member(*place).id != *self.node.id() && !refused.contains(&(arc, *place))
+            };
+            places.iter().copied().filter(may_have).collect()
+        };
+        let serving = among(routes.replicas(arc));
+        if serving.is_empty() { among(routes.write_set(arc)) } else { serving }
+    }
+
+    /// Has workers do all jobs, each for the source beside it, and returns these with what came of them.
+    fn work(&self, routes: &Routes, jobs: Vec<(u16, Job)>) -> Vec<(u16, Job)> {
+        let workers = jobs.len().min(WORKERS);
+        let done = Mutex::new(Vec::with_capacity(jobs.len()));
+        let jobs = Mutex::new(jobs.into_iter());
+        let work = || {
+            loop {
+                let Some((source, mut job)) = jobs.lock().next() else { return };
+                if let Err(error) = self.fetch(routes, source, &mut job) {
                     debug!("{}: {error}", routes.member(source).id);
-                    links.remove(&source);
+                }
+                done.lock().push((source, job));
+            }
+        };
+        thread::scope(|scope| {
+            for n in 1..workers {
+                let name = format!("{} fetch {}", self.node.id(), n + 1);
+                if let Err(error) = logging::spawn_scoped(scope, name, work) {
+                    debug!("with {n} workers only: {error}");
                     break;
                 }
             }
-        }
+            // This thread is one of them.
+            work();
+        });
+        done.into_inner()
     }
-    fetched
-}
 
-/// Fetches arcs from one source until they are complete, the source has no more of them, or the view
-/// has changed. Returns how many became synced.
-fn fetch_from(
-    node: &Node,
-    dial: &Dial,
-    routes: &Routes,
-    source: u16,
-    mut arcs: &[u16],
-    links: &mut FxHashMap<u16, Connection>,
-) -> Result<usize, NetError> {
-    let mut link = match links.remove(&source) {
-        Some(link) => link,
-        None => Connection::dial(&routes.member(source).address, dial)?,
-    };
-    let mut fetched = 0;
-    let mut after = Vec::new();
-    while !arcs.is_empty() {
-        let pull = RangePull { epoch: routes.epoch(), arcs: arcs.to_vec(), after: &after };
-        let page: RangePage<'_> = link.call(&pull)?;
-        let complete = (page.complete as usize).min(arcs.len());
-        let is_source = complete > 0 || !page.records.is_empty();
-        if !is_source || !node.merge(&page, arcs) {
-            break;
-        }
-        let arc_count = node.table().map_or(0, crate::table::Table::arcs);
-        // The page may end within an arc: the next one goes on behind its last key.
-        let last = page.records.last();
-        let next = arcs.get(complete);
-        let is_partial = |key: &[u8]| {
-            next.is_some_and(|&arc| cluster::ring::arc_of_key(key, arc_count) == usize::from(arc))
+    /// Does a job until it is over, or the view has changed, or this node stops.
+    fn fetch(&self, routes: &Routes, source: u16, job: &mut Job) -> Result<(), NetError> {
+        let kept = self.links.lock().remove(&source);
+        let mut link = match kept {
+            Some(link) => link,
+            None => Connection::dial(&routes.member(source).address, &self.dial)?,
         };
-        after =
-            last.map(|r| r.key).filter(|key| is_partial(key)).map_or(Vec::new(), <[u8]>::to_vec);
-        fetched += complete;
-        arcs = &arcs[complete..];
+        let mut again = AGAIN;
+        while !job.is_over() {
+            let begun = Instant::now();
+            let (page, bytes) = {
+                let pull = job.pull(routes.epoch(), &self.digester);
+                link.call_sized::<RangePage<'_>>(&pull)?
+            };
+            self.node.count_page(bytes);
+            if page.epoch != routes.epoch() {
+                let is_behind = page.epoch < routes.epoch();
+                if !is_behind || again == 0 || self.pause(BEHIND) {
+                    break;
+                }
+                again -= 1;
+                continue;
+            }
+            match job.take(&self.node, &page) {
+                Ok(()) => {}
+                Err(Unmerged::OtherView) => break,
+                Err(error @ Unmerged::Nonsense) => {
+                    let address = link.address().clone();
+                    return Err(NetError::Protocol { address, what: error.to_string() });
+                }
+            }
+            let price = self.pace.lock().pay(self.started.elapsed(), bytes);
+            let rest = (begun.elapsed() * REST).min(LONGEST_REST);
+            if !job.is_over() && self.pause(rest.max(price)) {
+                break;
+            }
+        }
+        self.links.lock().insert(source, link);
+        Ok(())
     }
-    links.insert(source, link);
-    Ok(fetched)
 }

@@ -9,7 +9,10 @@
 //! * [`requests`]: frames in, answers out, for each connection; [`coordinate`]: requests that any node
 //!   takes and passes on to the real replicas, the original's format 0 among them;
 //! * [`control`]: the connection to the manager, heartbeats out and views in;
-//! * [`fetch`]: the thread that fetches ranges that this node is to keep and does not hold yet;
+//! * [`fetch`]: the threads that fetch ranges that this node is to keep and does not hold yet, at a
+//!   [`pace`], [`part`] by part; [`gauge`] counts what comes;
+//! * [`earlier`]: what the node held before it missed a view; [`digest`]: how a source is asked which of
+//!   that is as good as its own;
 //! * [`keeper`]: the thread that finishes what dead writers left, and drops old tombstones;
 //! * [`snapshot`]: the writer thread, which logs what is stored after writes.
 //!
@@ -27,18 +30,24 @@ use net_common::server::{self, Server};
 pub mod args;
 pub mod control;
 pub mod coordinate;
+pub mod digest;
+pub mod earlier;
 pub mod fetch;
+pub mod gauge;
 pub mod keeper;
 pub mod marks;
 pub mod node;
+pub mod pace;
+pub mod part;
 pub mod requests;
 pub mod snapshot;
 pub mod table;
 
-use control::Control;
+use control::{Control, Ended};
 use fetch::Fetcher;
 use keeper::Keeper;
 use node::Node;
+use pace::Pace;
 use snapshot::Writer;
 
 /// What a node runs with.
@@ -55,6 +64,8 @@ pub struct Config {
     pub weight: u32,
     /// What peers are allowed.
     pub limits: server::Limits,
+    /// Megabytes a second that it fetches from other nodes at most, 1 or more; `None`: as fast as it goes.
+    pub transfer_mb_s: Option<u64>,
     /// How it logs snapshots.
     pub snapshot: snapshot::Settings,
     /// The cluster's secret, if it has one.
@@ -105,7 +116,8 @@ impl Storage {
         let open = requests::opener(node.clone(), Arc::new(coordinator));
         let server = Server::start(&name, listener, config.limits, config.secret.clone(), open)?;
         node.count_connections(Box::new(server.connection_count()));
-        let fetcher = Fetcher::start(node.clone(), config.secret.clone())?;
+        let fetcher =
+            Fetcher::start(node.clone(), Pace::new(config.transfer_mb_s), config.secret.clone())?;
         let keeper = Keeper::start(node.clone(), config.secret.clone())?;
         let control = Control::start(
             node.clone(),
@@ -130,9 +142,9 @@ impl Storage {
         &self.node
     }
 
-    /// Says why the manager will never take this node in, if it comes to that.
-    pub fn refused(&self) -> &Receiver<String> {
-        self.control.refused()
+    /// Says why this node's part in the cluster is over, if it comes to that.
+    pub fn ended(&self) -> &Receiver<Ended> {
+        self.control.ended()
     }
 
     /// Stops. Blocks for a few seconds at most.

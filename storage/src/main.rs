@@ -6,6 +6,7 @@ use crossbeam_channel::{bounded, select};
 use log::{error, info, warn};
 use net_common::flags::{self, FAILED, REFUSED};
 use net_common::{bind, descriptors, logging, signals};
+use storage::control::Ended;
 use storage::{Storage, args};
 
 fn main() -> ExitCode {
@@ -43,9 +44,16 @@ fn run() -> Result<ExitCode, (u8, String)> {
             storage.stop();
             Ok(ExitCode::SUCCESS)
         }
-        recv(storage.refused().clone()) -> why => {
+        recv(storage.ended().clone()) -> end => {
             storage.stop();
-            let why = why.unwrap_or_else(|_| "the control thread ended".into());
+            let why = match end {
+                Ok(Ended::Left) => {
+                    info!("left the cluster: others hold what this node held");
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Ok(Ended::Refused(why)) => why,
+                Err(_) => "the control thread ended".into(),
+            };
             error!("{why}");
             Err((REFUSED, why))
         }

@@ -17,23 +17,27 @@ use cluster::ring::arc_of_key;
 use cluster::tenure::{Refusal, Standing, Tenure};
 use cluster::version::{Clock, ServerClock, Version};
 use cluster::view::{Routes, View};
-use log::{debug, info};
+use log::info;
 use net_common::clock;
 use net_common::frame::MAX_PAYLOAD;
 use net_common::message::control::Info;
 use net_common::message::data::{
-    Body, Commits, PageWriter, RangePage, RangePull, ReadAnswer, ReadAnswers, ReadBatch, Record,
-    Write, WriteAcks, WriteBatch,
+    Body, Commits, ReadAnswer, ReadAnswers, ReadBatch, Record, Write, WriteAcks, WriteBatch,
 };
 use parking_lot::{Mutex, RwLock};
 
+use crate::earlier::Earlier;
+use crate::gauge::{Gauge, Transfer};
 use crate::marks::Marks;
+use crate::part::Part;
 use crate::snapshot::Notes;
 use crate::table::{Size, Table};
 
-/// Records that a page carries, in bytes, after which it ends. Large enough that a transfer is not a
-/// series of round trips, small enough not to hold up others on the connection.
-const PAGE: usize = 512 << 10;
+mod merge;
+mod page;
+
+pub use merge::{Merged, Unmerged};
+pub use page::Bounds;
 
 /// A view of another cluster than the node's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +61,9 @@ pub struct Node {
     tenure: RwLock<Tenure>,
     /// Made when the first view tells how many arcs there are.
     table: OnceLock<Table>,
+    /// What it held before it missed a view; nobody is shown any of it.
+    earlier: Earlier,
+    gauge: Gauge,
     marks: Marks,
     clock: Mutex<ServerClock>,
     lease: Mutex<LeaseHolder>,
@@ -76,6 +83,8 @@ impl Node {
             id,
             incarnation,
             table: OnceLock::new(),
+            earlier: Earlier::default(),
+            gauge: Gauge::default(),
             marks: Marks::default(),
             clock: Mutex::default(),
             lease: Mutex::default(),
@@ -158,11 +167,22 @@ impl Node {
         self.tenure.read().routes().cloned()
     }
 
+    /// Whether it has been a member of the cluster.
+    pub fn has_been_member(&self) -> bool {
+        self.tenure.read().has_been_member()
+    }
+
+    /// Whether this node's part ends with a view: it was leaving, and is a member no more.
+    pub fn leaves_with(&self, next: &View) -> bool {
+        self.tenure.read().leaves_with(next)
+    }
+
     /// What to say in a heartbeat.
     pub fn report(&self) -> Report {
         let Size { keys, bytes } = self.size();
         let tenure = self.tenure.read();
-        Report { epoch: tenure.epoch(), synced: tenure.synced().clone(), keys, bytes }
+        let (epoch, synced) = (tenure.epoch(), tenure.synced().clone());
+        Report { epoch, synced, keys, bytes, fetching: self.transfer().rate }
     }
 
     /// Who it is and how much it holds.
@@ -194,23 +214,30 @@ impl Node {
             self.table.get_or_init(|| Table::new(view.arcs.len()));
         }
         let routes = Arc::new(Routes::new(view));
-        // Freed after the lock: dropping many records takes a while.
-        let mut dropped = Vec::new();
+        let mut taken = Vec::new();
         let adoption = {
             let mut tenure = self.tenure.write();
             let Some(adoption) = tenure.adopt(routes.clone()) else { return Ok(false) };
             if let Some(table) = self.table.get() {
-                dropped.extend(adoption.to_drop.iter().map(|&arc| table.take(arc)));
+                taken.extend(adoption.to_drop.iter().map(|&arc| (arc, table.take(arc))));
             }
             adoption
         };
+        // Not under the lock: dropping many records takes a while.
+        self.earlier.retain(&adoption.to_set_aside);
+        let (set_aside, dropped): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|(arc, _)| adoption.to_set_aside.contains(*arc));
         info!(
-            "view {}: {} members, {} arcs to fetch, {} dropped",
+            "view {}: {} members, {} arcs to fetch, {} dropped, {} set aside",
             routes.epoch(),
             routes.view().members.len(),
             adoption.to_fetch.len(),
-            dropped.len()
+            dropped.len(),
+            set_aside.len()
         );
+        for (arc, shard) in set_aside {
+            self.earlier.set_aside(arc, shard);
+        }
         Ok(true)
     }
 
@@ -401,7 +428,7 @@ impl Node {
 
     /// Answers a fence (C5): appends a READ_REPLY's payload, as [`Node::read`] does. What this node has of
     /// an arc that it is still fetching is what this incarnation was written or has merged, since an arc
-    /// that begins anew is dropped first: never a record of an earlier life (RULES-WHY R6).
+    /// that begins anew is emptied first: never a record of an earlier life (RULES-WHY R6).
     pub fn fence(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
         self.answer(batch, out, |tenure, key, out| self.fence_one(tenure, batch.epoch, key, out));
     }
@@ -434,29 +461,6 @@ impl Node {
         }
     }
 
-    /// Answers a pull: appends a RANGE_PAGE's payload with as many whole arcs as fit, and the first
-    /// part of one that does not.
-    pub fn page(&self, pull: &RangePull<'_>, out: &mut Vec<u8>) {
-        let tenure = self.tenure.read();
-        let mut page = PageWriter::begin(tenure.epoch(), out);
-        let Some(table) = self.table.get() else { return };
-        for (i, &arc) in pull.arcs.iter().enumerate() {
-            let arc = usize::from(arc);
-            if arc >= table.arcs() || tenure.admit_page(pull.epoch, arc).is_err() {
-                return;
-            }
-            let after = if i == 0 { pull.after } else { &[] };
-            let push = |record: Record<'_>| {
-                let state = self.state(&record.version, record.state);
-                page.push(&Record { state, ..record }, PAGE)
-            };
-            if !table.page(arc, after, push) {
-                return;
-            }
-            page.complete_arc();
-        }
-    }
-
     /// The arcs that it keeps and has yet to fetch, and the view that says so.
     pub fn missing(&self) -> Option<(Arc<Routes>, Vec<usize>)> {
         let tenure = self.tenure.read();
@@ -465,27 +469,21 @@ impl Node {
         (!missing.is_empty()).then_some((routes, missing))
     }
 
-    /// Merges a page that was asked for with `arcs`. Returns whether all of it counted: it does not
-    /// if another view was adopted meanwhile.
-    pub fn merge(&self, page: &RangePage<'_>, arcs: &[u16]) -> bool {
-        let Some(table) = self.table.get() else { return false };
-        let clock = self.clock();
-        {
-            let tenure = self.tenure.read();
-            for record in &page.records {
-                let arc = arc_of_key(record.key, table.arcs());
-                if !tenure.may_merge(page.epoch, arc) {
-                    return false;
-                }
-                table.merge(arc, record, clock);
-            }
-        }
-        let mut tenure = self.tenure.write();
-        let mut all = true;
-        for &arc in arcs.iter().take(page.complete as usize) {
-            all &= tenure.fetched(page.epoch, usize::from(arc));
-        }
-        debug!("fetched {} records, {} arcs", page.records.len(), page.complete);
-        all
+    /// An arc to be fetched, with what it holds of it from an earlier life.
+    pub fn part(&self, arc: usize) -> Part {
+        Part::new(arc, self.earlier.get(arc))
+    }
+
+    /// A page came.
+    pub fn count_page(&self, bytes: usize) {
+        self.gauge.page(clock::boot_ms(), bytes);
+    }
+
+    /// How much it has fetched, and how fast.
+    pub fn transfer(&self) -> Transfer {
+        self.gauge.read(clock::boot_ms())
     }
 }
+
+#[cfg(test)]
+mod tests;

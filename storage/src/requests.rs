@@ -8,7 +8,8 @@ use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, HEADER, Kind, M
 use net_common::message::Message;
 use net_common::message::control::InfoAsk;
 use net_common::message::coordinated::{Delete, Get, Put};
-use net_common::message::data::{Commits, Fence, RangePull, ReadBatch, WriteBatch};
+use net_common::message::data::{Commits, Fence, ReadBatch, WriteBatch};
+use net_common::message::range::RangePull;
 use net_common::server::{Next, Open, Session};
 
 use crate::coordinate::Coordinator;

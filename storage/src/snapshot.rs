@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::info;
 use net_common::logging::{self, escaped};
 use net_common::message::data::Body;
+use net_common::message::range::Cursor;
 
 use crate::node::Node;
 
@@ -137,7 +138,7 @@ pub fn snapshot(node: &Node, limit: usize) -> (String, bool) {
     let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(size.keys as usize);
     if let Some(table) = node.table() {
         for arc in 0..table.arcs() {
-            table.page(arc, &[], |record| {
+            table.scan(arc, Cursor::START, usize::MAX, |record| {
                 if let Body::Value(value) = record.body {
                     pairs.push((record.key.to_vec(), value.to_vec()));
                 }

@@ -131,27 +131,34 @@ mod tests {
     use crate::ids::{Address, ClusterId, Incarnation, NodeId};
     use crate::limits::Limits;
     use crate::membership::{Newcomer, Report};
-    use crate::tenure::ArcSet;
     use crate::view::View;
 
     fn gate() -> Gate {
         let limits = Limits::default();
-        let settings = Settings { heartbeat_ms: 2_000, missed: 3, arcs: 8, copies: 1, limits };
+        let settings = Settings {
+            heartbeat_ms: 2_000,
+            missed: 3,
+            arcs: 8,
+            copies: 1,
+            limits,
+            rebalance_ms: 300_000,
+        };
         let saved = Saved { active: View::unborn(ClusterId(1), 1, limits), coming: None };
         Gate::new(settings, saved, 0)
     }
 
     fn register(n: u16) -> Event {
-        Event::Register(Newcomer {
+        let who = Newcomer {
             id: NodeId::new(&format!("node{n}")).unwrap(),
             incarnation: Incarnation(u64::from(n)),
             address: Address::new("127.0.0.1", n).unwrap(),
             weight: 1,
-        })
+        };
+        Event::Register { who, returns: false }
     }
 
     fn beat(n: u64, epoch: u64) -> Event {
-        let report = Report { epoch: Epoch(epoch), synced: ArcSet::new(), keys: 0, bytes: 0 };
+        let report = Report { epoch: Epoch(epoch), ..Report::default() };
         Event::Heartbeat(Incarnation(n), report)
     }
 
@@ -181,6 +188,28 @@ mod tests {
             matches!(effects.last(), Some(Effect::Push(_, routes, _)) if routes.epoch().0 == 1)
         );
         assert_eq!(told(&gate.step(2, beat(1, 0)).0), (1, 0, true));
+    }
+
+    /// The lease is 6 s here; with a shorter one a node that is alive would be out before it has found the
+    /// manager again.
+    #[test]
+    fn h4_nobody_is_given_up_that_may_still_be_on_its_way_to_a_new_manager() {
+        let mut first = gate();
+        first.step(0, register(1));
+        first.saved();
+        first.step(1, beat(1, 1));
+        first.saved();
+        let saved = first.membership().state();
+        let settings = Settings { heartbeat_ms: 200, ..*first.membership().settings() };
+        let mut gate = Gate::new(settings, saved, 0);
+        for now in (0..5_000).step_by(100) {
+            gate.step(now, Event::Tick);
+            assert!(gate.membership().given_up(now).is_empty());
+        }
+        gate.step(5_000, Event::Tick);
+        assert_eq!(gate.membership().given_up(5_000).len(), 8);
+        gate.step(5_000, Event::Gone(Incarnation(1)));
+        assert_eq!(gate.membership().lost(5_000).len(), 8);
     }
 
     #[test]

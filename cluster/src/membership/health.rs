@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::ids::Incarnation;
 use crate::membership::{Membership, Millis, plan};
+use crate::text::Bytes;
+use crate::view::Member;
 
 /// How the cluster is, the worst first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,17 +18,12 @@ pub enum Health {
         arcs: usize,
         /// Of how many.
         of: usize,
+        /// How many keys, about.
+        keys: u64,
         /// Who is out of reach and holds them, as far as is known: to be brought back.
         bring_back: Vec<String>,
         /// Whose process has ended with them. Records live in memory: a restart does not bring them back.
         ended: Vec<String>,
-    },
-    /// Members are silent, and have not been dropped yet.
-    Silent(Vec<String>),
-    /// Copies are being made.
-    Healing {
-        /// Arcs that some keeper has yet to fetch.
-        arcs: usize,
     },
     /// Everything is served, with fewer copies than asked for.
     Degraded {
@@ -34,6 +31,21 @@ pub enum Health {
         have: usize,
         /// Copies asked for.
         want: usize,
+        /// In how many arcs.
+        arcs: usize,
+        /// Members that are silent and have not been dropped yet; where there are none, nodes are too few.
+        silent: Vec<String>,
+    },
+    /// Copies are being made.
+    Healing {
+        /// How much of it is done.
+        percent: u8,
+        /// Copies of arcs that are to be made altogether; 0 where only the nodes' word is waited for.
+        copies: usize,
+        /// Bytes of all of them, about.
+        bytes: u64,
+        /// How long it will still take, in milliseconds, if that can be said yet.
+        left_ms: Option<Millis>,
     },
     /// All is well.
     Healthy,
@@ -43,8 +55,9 @@ impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Health::Empty => f.write_str("unavailable: no node has registered"),
-            Health::Unavailable { arcs, of, bring_back, ended } => {
-                write!(f, "unavailable: {arcs} of {of} arcs have no live replica; ")?;
+            Health::Unavailable { arcs, of, keys, bring_back, ended } => {
+                write!(f, "unavailable: {arcs} of {of} arcs, about {keys} keys, ")?;
+                f.write_str("have no live replica; ")?;
                 match (bring_back.as_slice(), ended.as_slice()) {
                     ([], []) => f.write_str("nobody holds them, accept the loss to go on"),
                     ([], nodes) => {
@@ -53,10 +66,27 @@ impl fmt::Display for Health {
                     (nodes, _) => write!(f, "bring back {}", nodes.join(", ")),
                 }
             }
-            Health::Silent(nodes) => write!(f, "degraded: no word from {}", nodes.join(", ")),
-            Health::Healing { arcs } => write!(f, "healing: {arcs} arcs to copy"),
-            Health::Degraded { have, want } => {
-                write!(f, "degraded: {have} of {want} copies, more nodes are needed")
+            Health::Degraded { have, want, arcs, silent } => {
+                f.write_str("degraded: ")?;
+                if *arcs > 0 {
+                    write!(f, "{have} of {want} copies in {arcs} arcs, ")?;
+                }
+                match silent.as_slice() {
+                    [] => f.write_str("more nodes are needed"),
+                    nodes => write!(f, "no word from {}", nodes.join(", ")),
+                }
+            }
+            Health::Healing { copies: 0, .. } => f.write_str("healing: nodes have yet to answer"),
+            Health::Healing { percent, copies, bytes, left_ms } => {
+                write!(f, "healing: {percent} % of ")?;
+                match bytes {
+                    0 => write!(f, "{copies} arcs")?,
+                    bytes => write!(f, "{}", Bytes(*bytes))?,
+                }
+                match left_ms {
+                    None => Ok(()),
+                    Some(ms) => write!(f, ", about {} s left", ms.div_ceil(1000).max(1)),
+                }
             }
             Health::Healthy => f.write_str("healthy"),
         }
@@ -74,8 +104,8 @@ impl Membership {
         if view.members.is_empty() {
             return Health::Empty;
         }
-        let (arcs, holders) = plan::losses(self, now);
-        if arcs > 0 {
+        let (lost, holders) = plan::losses(self, now);
+        if !lost.is_empty() {
             let is_gone = |i: &&Incarnation| self.nodes.get(i).is_none_or(|node| node.gone);
             let (ended, away): (Vec<_>, Vec<_>) = holders.iter().partition(is_gone);
             let names = |of: Vec<&Incarnation>| {
@@ -83,8 +113,15 @@ impl Membership {
                 names.sort();
                 names
             };
-            let (bring_back, ended) = (names(away), names(ended));
-            return Health::Unavailable { arcs, of: view.arcs.len(), bring_back, ended };
+            let (arcs, of) = (lost.len(), view.arcs.len());
+            let keys = self.amount_of(arcs).keys;
+            return Health::Unavailable {
+                arcs,
+                of,
+                keys,
+                bring_back: names(away),
+                ended: names(ended),
+            };
         }
         let silent: Vec<String> = view
             .members
@@ -93,29 +130,59 @@ impl Membership {
             .map(|m| m.id.to_string())
             .collect();
         if !silent.is_empty() {
-            return Health::Silent(silent);
+            return self.degraded(now, silent);
         }
-        let behind = self.arcs_behind();
-        if behind > 0 || view.is_changing() || self.coming.is_some() {
-            return Health::Healing { arcs: behind };
+        let is_unheard = |m: &Member| self.nodes.get(&m.incarnation).is_none_or(|n| n.is_unheard);
+        let waits =
+            view.is_changing() || self.coming.is_some() || view.members.iter().any(is_unheard);
+        if self.progress.is_some() || waits {
+            let copies = self.progress.map_or(0, |p| p.all());
+            return Health::Healing {
+                percent: self.progress.map_or(0, |p| p.percent()),
+                copies,
+                bytes: self.amount_of(copies).bytes,
+                left_ms: self.progress.and_then(|p| p.left_ms(now)),
+            };
         }
-        let have = view.members.len().min(view.copies);
-        if have < view.copies {
-            return Health::Degraded { have, want: view.copies };
+        match view.members.len() < view.copies {
+            true => self.degraded(now, Vec::new()),
+            false => Health::Healthy,
         }
-        Health::Healthy
     }
 
-    /// How many arcs some member of their write set has yet to fetch.
-    fn arcs_behind(&self) -> usize {
+    fn degraded(&self, now: Millis, silent: Vec<String>) -> Health {
         let routes = &self.active;
-        (0..routes.arcs())
-            .filter(|&arc| {
-                routes.write_set(arc).iter().any(|&place| {
-                    let node = self.nodes.get(&routes.member(place).incarnation);
-                    node.is_none_or(|n| !n.report.synced.contains(arc))
-                })
-            })
-            .count()
+        let want = routes.view().copies;
+        let is_out: Vec<bool> =
+            routes.view().members.iter().map(|m| self.is_out(m.incarnation, now)).collect();
+        let live = |arc| {
+            let holds = |place: usize| !is_out[place] && plan::is_synced(self, place, arc);
+            routes.replicas(arc).iter().filter(|&&place| holds(usize::from(place))).count()
+        };
+        let (mut have, mut arcs) = (want, 0);
+        for copies in (0..routes.arcs()).map(live).filter(|&copies| copies < want) {
+            have = have.min(copies);
+            arcs += 1;
+        }
+        Health::Degraded { have, want, arcs, silent }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_what_and_how_much() {
+        let healing = |percent, copies, bytes, left_ms| {
+            Health::Healing { percent, copies, bytes, left_ms }.to_string()
+        };
+        assert_eq!(
+            healing(37, 900, 1_234_000_000, Some(11_200)),
+            "healing: 37 % of 1.2 GB, about 12 s left"
+        );
+        assert_eq!(healing(0, 900, 0, None), "healing: 0 % of 900 arcs");
+        let few = Health::Degraded { have: 2, want: 3, arcs: 812, silent: vec![] };
+        assert_eq!(few.to_string(), "degraded: 2 of 3 copies in 812 arcs, more nodes are needed");
     }
 }

@@ -1,14 +1,15 @@
-//! Which view comes next: a pure function of what the manager knows.
+//! Which view comes next, where something is to be repaired: a pure function of what the manager knows.
 //!
-//! Repairs come first: a birth, where nobody serves yet; members that are out are dropped. Then planned
-//! changes, which can wait (L4): a change that everyone has finished is switched; newcomers begin to
-//! join. `None` where all is as it should be, or nothing can be done.
+//! Repairs come before planned changes ([`change`]) and do not wait: a birth, where nobody serves yet; members
+//! that are out are dropped. `None` where all is as it should be, or nothing can be done.
+//!
+//! [`change`]: super::change
 
 use crate::ids::Incarnation;
 use crate::membership::{Membership, Millis, Newcomer};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
-use crate::view::{Member, MemberState, View};
+use crate::view::{Coming, Member, MemberState, Routes, View};
 
 /// A view to be made, and why, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,46 +20,15 @@ pub struct Plan {
     pub why: String,
 }
 
-/// What can wait until every member has shown that it is there (L4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Joiners become active, leavers go.
-    Switch,
-    /// Those who wait begin to join.
-    Join,
-}
-
 /// The repair to make now, if any. Call only while no view is being made.
 pub fn repair(state: &Membership, now: Millis) -> Option<Plan> {
     birth(state, now).or_else(|| removal(state, now)).filter(|plan| nobody_skips(state, &plan.view))
 }
 
-/// The change that is due now, if any. Call only while there is nothing to repair.
-pub fn change(state: &Membership, now: Millis) -> Option<Change> {
-    match state.active().view().is_changing() {
-        true if may_switch(state, now) => Some(Change::Switch),
-        true if is_on(Mutation::PromoteSubset) => {
-            switch_one(state, now).is_some().then_some(Change::Switch)
-        }
-        true => None,
-        false => may_join(state, now).then_some(Change::Join),
-    }
-}
-
-/// The view that makes a change that is due.
-pub fn planned(state: &Membership, now: Millis, change: Change) -> Option<Plan> {
-    let plan = match change {
-        Change::Switch if may_switch(state, now) => switch(state),
-        Change::Switch => switch_one(state, now),
-        Change::Join => Some(join(state, now)),
-    };
-    plan.filter(|plan| nobody_skips(state, &plan.view))
-}
-
 /// Whether every member that stays has acknowledged the view before. One that came straight from an
 /// older view to the next would no longer be synced anywhere (H1, RULES-WHY F5), and it may be the
 /// last that holds something: a member that is out and stays (L2) is waited for.
-fn nobody_skips(state: &Membership, next: &View) -> bool {
+pub(super) fn nobody_skips(state: &Membership, next: &View) -> bool {
     if is_on(Mutation::TwoPending) {
         return true;
     }
@@ -70,12 +40,16 @@ fn nobody_skips(state: &Membership, next: &View) -> bool {
 }
 
 /// The first view; also the first after every member's process has ended. Records live in memory
-/// only, so nothing of them is left that one could wait for.
+/// only, so nothing of them is left that one could wait for, unless somebody is there who was a member
+/// before and dropped: what it holds is not all, and it is the operator who says that nothing better will
+/// come (H4).
 fn birth(state: &Membership, now: Millis) -> Option<Plan> {
     let old = state.active().view();
     let has_survivor =
         old.members.iter().any(|m| state.nodes.get(&m.incarnation).is_some_and(|node| !node.gone));
-    if has_survivor {
+    let returns = |who: &Newcomer| state.nodes[&who.incarnation].returns;
+    let is_given_up = state.all_given_up == Some(old.epoch);
+    if has_survivor || !is_given_up && state.waiting(now).any(returns) {
         return None;
     }
     let newcomers: Vec<&Newcomer> = state.waiting(now).collect();
@@ -140,12 +114,15 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let mut view = View {
         epoch: old.epoch.next(),
         arcs: ring::fall(&old.arcs, &drop),
-        coming: old.coming.as_ref().map(|coming| ring::fall(coming, &drop)),
+        coming: old
+            .coming
+            .as_ref()
+            .map(|coming| Coming { arcs: ring::fall(&coming.arcs, &drop), ..coming.clone() }),
         fresh,
         ..old.clone()
     };
     renumber(&mut view, &drop);
-    end_idle_change(&mut view);
+    end_idle_change(state, &mut view);
     let why = match (dropped.as_str(), view.fresh.len()) {
         (dropped, 0) => format!("{dropped} out"),
         ("", fresh) => format!("{fresh} arcs begin afresh"),
@@ -169,20 +146,61 @@ fn has_never_begun(state: &Membership, arc: usize) -> bool {
         && !keepers.any(|place| is_synced(state, place, arc))
 }
 
-/// Ends a change that those who died leave without sense: nobody is left who joins or leaves, or
-/// nobody whom the joiners could fetch from, or nobody to leave it all to. Whoever is left is active.
-fn end_idle_change(view: &mut View) {
-    let is_idle = view.members.iter().all(|m| m.state == MemberState::Active);
-    match view.coming.take() {
-        Some(coming) if view.arcs.is_empty() => view.arcs = coming,
-        Some(coming) if !is_idle && !coming.is_empty() => {
-            view.coming = Some(coming);
-            return;
-        }
-        _ => {}
+/// Ends a change that those who died leave without sense: nobody is left who joins, and nothing else was to
+/// change; or nobody whom the joiners could fetch from; or nobody to leave it all to. Whoever is left is active,
+/// also where it was to own nothing yet.
+///
+/// Where a leaver has died the change goes on without it: the deal to come is that of those who stay, and one
+/// of them may be the only one that holds what it has fetched for it.
+fn end_idle_change(state: &Membership, view: &mut View) {
+    let Some(coming) = view.coming.take() else { return };
+    let old = state.active().view();
+    if view.arcs.is_empty() {
+        let arcs = match coming.arcs.is_empty() {
+            true => ring::deal(&vec![None; old.arcs.len()], &claims(&view.members)),
+            false => coming.arcs,
+        };
+        arrive(view, Coming { arcs, ..coming });
+    } else if !coming.arcs.is_empty() && !is_idle(state, view, &coming) {
+        view.coming = Some(coming);
+        return;
     }
     for member in &mut view.members {
         member.state = MemberState::Active;
+    }
+}
+
+/// Whether a change was about joiners alone, none of them is left, and what they were to take over is kept
+/// by whoever holds it without the change as well. `view` is the next view, without the change.
+fn is_idle(state: &Membership, view: &View, coming: &Coming) -> bool {
+    let any = |v: &View, state| v.members.iter().any(|m| m.state == state);
+    let old = state.active().view();
+    let was_join = any(old, MemberState::Joining) && !any(old, MemberState::Leaving);
+    if !was_join || any(view, MemberState::Joining) || coming.copies != view.copies {
+        return false;
+    }
+    if view.members.iter().map(|m| m.weight).ne(coming.weights.iter().copied()) {
+        return false;
+    }
+    let without = Routes::new(view.clone());
+    let holds = |place: &u16, arc: usize| {
+        let incarnation = without.member(*place).incarnation;
+        old.place_at(incarnation).is_some_and(|place| is_synced(state, place, arc))
+    };
+    let is_held = |arc: usize| without.write_set(arc).iter().any(|place| holds(place, arc));
+    let is_fresh = |arc: usize| view.fresh.contains(&(arc as u16));
+    (0..without.arcs()).all(|arc| {
+        let mut members = 0..view.members.len() as u16;
+        is_fresh(arc) || is_held(arc) || !members.any(|place| holds(&place, arc))
+    })
+}
+
+/// Puts what a change leads to in place of what was.
+pub(super) fn arrive(view: &mut View, coming: Coming) {
+    view.arcs = coming.arcs;
+    view.copies = coming.copies;
+    for (member, weight) in view.members.iter_mut().zip(coming.weights) {
+        member.weight = weight;
     }
 }
 
@@ -202,7 +220,7 @@ pub(super) fn lost_arcs(state: &Membership, out: &[bool]) -> Vec<usize> {
 
 /// Whether a member said that it is synced in an arc, or may be: one that has not been heard of since
 /// the manager restarted gets the benefit of the doubt.
-fn is_synced(state: &Membership, place: usize, arc: usize) -> bool {
+pub(super) fn is_synced(state: &Membership, place: usize, arc: usize) -> bool {
     let member = &state.active().view().members[place];
     let node = &state.nodes[&member.incarnation];
     node.is_unheard || node.report.synced.contains(arc)
@@ -216,123 +234,34 @@ fn may_hold(state: &Membership, place: usize, arc: usize) -> bool {
         && state.nodes.get(&incarnation).is_some_and(|node| !node.gone)
 }
 
-/// Whether a member has said that it holds an arc under the active view, and is there.
-fn holds(state: &Membership, now: Millis, place: u16, arc: usize) -> bool {
-    let routes = state.active();
-    let incarnation = routes.member(place).incarnation;
-    let report = &state.nodes[&incarnation].report;
-    !state.is_out(incarnation, now) && report.epoch == routes.epoch() && report.synced.contains(arc)
-}
-
-/// Whether every node of the target holds all that it is to keep (H2).
-fn may_switch(state: &Membership, now: Millis) -> bool {
-    let routes = state.active();
-    // What a planted bug leaves out of account.
-    let old = routes.view();
-    let counts = |place: &&u16| !is_on(Mutation::PromoteLoose) || is_joiner(old, **place);
-    let mut arcs = 0..routes.arcs();
-    arcs.all(|arc| {
-        routes.target(arc).iter().filter(counts).all(|&place| holds(state, now, place, arc))
-    })
-}
-
-/// Turns joiners into active members and lets leavers go.
-fn switch(state: &Membership) -> Option<Plan> {
-    let old = state.active().view();
-    let coming = old.coming.as_ref()?;
-    let joined = names(old.members.iter().filter(|m| m.state == MemberState::Joining));
-    let leaving: Vec<bool> = old.members.iter().map(|m| m.state == MemberState::Leaving).collect();
-    let left = names(old.members.iter().filter(|m| m.state == MemberState::Leaving));
-    let mut view = View { arcs: coming.clone(), coming: None, ..old.clone() };
-    renumber(&mut view, &leaving);
-    for member in &mut view.members {
-        member.state = MemberState::Active;
-    }
-    view.epoch = old.epoch.next();
-    view.fresh.clear();
-    let why = match (joined.as_str(), left.as_str()) {
-        (joined, "") => format!("{joined} active"),
-        ("", left) => format!("{left} left"),
-        (joined, left) => format!("{joined} active, {left} left"),
-    };
-    Some(Plan { view, why })
-}
-
-/// Whether somebody waits and all members are there: a join needs sources.
-fn may_join(state: &Membership, now: Millis) -> bool {
-    let all_here = state.active().view().members.iter().all(|m| !state.is_out(m.incarnation, now));
-    all_here && state.waiting(now).next().is_some()
-}
-
-fn is_joiner(view: &View, place: u16) -> bool {
-    view.members[usize::from(place)].state == MemberState::Joining
-}
-
-/// The mistake of [`Mutation::PromoteSubset`]: makes one joiner active while others have yet to fetch.
-fn switch_one(state: &Membership, now: Millis) -> Option<Plan> {
-    let routes = state.active();
-    let old = routes.view();
-    let is_ready = |place: u16| {
-        let mut arcs = (0..routes.arcs()).filter(|&arc| routes.target(arc).contains(&place));
-        arcs.all(|arc| holds(state, now, place, arc))
-    };
-    let places = 0..old.members.len() as u16;
-    let ready = places.clone().find(|&place| is_joiner(old, place) && is_ready(place))?;
-    let waits: Vec<bool> = places.map(|place| place != ready && is_joiner(old, place)).collect();
-    let arcs = ring::fall(old.coming.as_ref()?, &waits);
-    let mut view = View { arcs, epoch: old.epoch.next(), ..old.clone() };
-    view.members[usize::from(ready)].state = MemberState::Active;
-    view.fresh.clear();
-    let why = format!("{} active before the others", view.members[usize::from(ready)].id);
-    Some(Plan { view, why })
-}
-
-/// Takes in everyone who waits, as joiners.
-fn join(state: &Membership, now: Millis) -> Plan {
-    let old = state.active().view();
-    let mut view = old.clone();
-    view.members.extend(state.waiting(now).map(|who| member(who, MemberState::Joining)));
-    view.coming = Some(deal_for_target(&view));
-    view.epoch = old.epoch.next();
-    view.fresh.clear();
-    let joining = names(view.members[old.members.len()..].iter());
-    Plan { view, why: format!("{joining} joining") }
-}
-
-/// The deal to come: the present one, changed as little as an even deal over those who stay allows.
-fn deal_for_target(view: &View) -> Vec<u16> {
-    let leaves = |place: u16| view.members[usize::from(place)].state == MemberState::Leaving;
-    let owners: Vec<Option<u16>> =
-        view.arcs.iter().map(|&owner| (!leaves(owner)).then_some(owner)).collect();
-    ring::deal(&owners, &claims(&view.members))
-}
-
-fn claims(members: &[Member]) -> Vec<Claim<'_>> {
-    members
-        .iter()
-        .map(|m| Claim {
-            name: m.id.as_str(),
-            weight: if m.state == MemberState::Leaving { 0 } else { m.weight },
-        })
-        .collect()
-}
-
 /// Takes members out and lets the deals name the others by their new places.
-fn renumber(view: &mut View, drop: &[bool]) {
+pub(super) fn renumber(view: &mut View, drop: &[bool]) {
     let mut places = Vec::with_capacity(drop.len());
     let mut next = 0;
     for &dropped in drop {
         places.push(next);
         next += u16::from(!dropped);
     }
-    for owner in view.arcs.iter_mut().chain(view.coming.iter_mut().flatten()) {
+    let coming = view.coming.as_mut();
+    let coming = coming.map_or(&mut [][..], |coming| &mut coming.arcs);
+    for owner in view.arcs.iter_mut().chain(coming) {
         *owner = places[usize::from(*owner)];
     }
-    let mut keep = drop.iter().map(|dropped| !dropped);
+    let stays = |drop: &[bool]| drop.iter().map(|dropped| !dropped).collect::<Vec<_>>().into_iter();
+    let mut keep = stays(drop);
     view.members.retain(|_| keep.next().unwrap_or(true));
+    if let Some(coming) = &mut view.coming {
+        let mut keep = stays(drop);
+        coming.weights.retain(|_| keep.next().unwrap_or(true));
+    }
 }
 
-fn member(who: &Newcomer, state: MemberState) -> Member {
+/// What the members of a deal have a claim to.
+pub(super) fn claims(members: &[Member]) -> Vec<Claim<'_>> {
+    members.iter().map(|m| Claim { name: m.id.as_str(), weight: m.weight }).collect()
+}
+
+pub(super) fn member(who: &Newcomer, state: MemberState) -> Member {
     Member {
         id: who.id.clone(),
         incarnation: who.incarnation,
@@ -342,12 +271,12 @@ fn member(who: &Newcomer, state: MemberState) -> Member {
     }
 }
 
-fn names<'a>(members: impl Iterator<Item = &'a Member>) -> String {
+pub(super) fn names<'a>(members: impl Iterator<Item = &'a Member>) -> String {
     members.map(|m| m.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The arcs that nobody alive is synced in, and the members that hold them.
-pub(super) fn losses(state: &Membership, now: Millis) -> (usize, Vec<Incarnation>) {
+pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarnation>) {
     let members = &state.active().view().members;
     let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
     let lost = lost_arcs(state, &out);
@@ -355,5 +284,5 @@ pub(super) fn losses(state: &Membership, now: Millis) -> (usize, Vec<Incarnation
         .filter(|&place| out[place] && lost.iter().any(|&arc| is_synced(state, place, arc)))
         .map(|place| members[place].incarnation)
         .collect();
-    (lost.len(), holders)
+    (lost, holders)
 }

@@ -75,6 +75,13 @@ fn arcs_of_slots_are_equal_and_in_order() {
 }
 
 #[test]
+fn neighbouring_arcs_are_one_run_of_slots() {
+    assert_eq!(slot_runs(&[0, 1, 3], 4096), [(0, 7), (12, 15)]);
+    assert_eq!(slot_runs(&[16_383], 16_384), [(16_383, 16_383)]);
+    assert_eq!(slot_runs(&[], 0), []);
+}
+
+#[test]
 fn golden_deal() {
     // Saved views outlive a manager's version: a change here means clusters would reshuffle.
     assert_eq!(grown(3, 16), [1, 2, 0, 1, 2, 1, 1, 2, 0, 1, 0, 0, 0, 2, 0, 2]);

@@ -56,6 +56,8 @@ impl Manager {
             arcs: active.arcs.len(),
             copies: active.copies,
             limits: limits(),
+            // No even deal comes by itself: a setup has the changes that it is about.
+            rebalance_ms: u64::MAX,
         };
         let membership = Membership::new(settings, Saved { active, coming: None }, 0);
         let published = membership.active().clone();
@@ -72,7 +74,7 @@ impl Manager {
                     self.made.push(routes);
                 }
                 Effect::Push(..) | Effect::Probe(_) | Effect::Save => {}
-                Effect::Say(_) | Effect::LossAccepted(_) => {}
+                Effect::Say(_) | Effect::LossAccepted(_) | Effect::Told(_) => {}
             }
         }
         // A view that concerns nobody who is connected is pushed to nobody.

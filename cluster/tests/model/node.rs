@@ -230,6 +230,6 @@ impl Node {
     /// What it says of itself to the manager.
     pub fn report(&self) -> Report {
         let synced = self.tenure.synced().clone();
-        Report { epoch: self.tenure.epoch(), synced, keys: 0, bytes: 0 }
+        Report { epoch: self.tenure.epoch(), synced, ..Report::default() }
     }
 }

@@ -79,12 +79,12 @@ fn view(
             state,
         }
     };
-    View {
+    let view = View {
         members: members.iter().map(member).collect(),
         arcs: deal(arcs),
-        coming: coming.map(deal),
         ..View::unborn(ClusterId(1), copies, limits())
-    }
+    };
+    View { coming: coming.map(|slots| view.with_deal(deal(slots))), ..view }
 }
 
 impl Setup {

@@ -357,7 +357,8 @@ impl State {
     fn register_node(&mut self, slot: usize) {
         let Some(node) = self.nodes[slot].as_ref() else { return };
         let newcomer = who(slot, node.incarnation);
-        self.manager.edit(|manager| manager.step(Event::Register(newcomer)));
+        self.manager
+            .edit(|manager| manager.step(Event::Register { who: newcomer, returns: false }));
     }
 
     fn lapse(&mut self, slot: usize) {

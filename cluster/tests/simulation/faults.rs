@@ -9,13 +9,14 @@
 use std::sync::Arc;
 
 use cluster::ids::Epoch;
+use cluster::membership::Health;
 use cluster::replica::State;
 use cluster::version::{RETENTION_MS, Version};
 use cluster::view::Routes;
 
 use crate::network::{Frame, Party};
 use crate::rng::Rng;
-use crate::world::{ARCS, Event, Key, Micros, World};
+use crate::world::{ARCS, Event, Key, LEASE_MS, Micros, World};
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +45,16 @@ pub enum Fault {
     BreakControl,
     /// Some connection breaks.
     Break,
-    /// A node that has not run for a while, or never, is started.
+    /// Nodes that have not run for a while, or never, are started: one, or all at once.
     Join,
+    /// A node is cut off from the manager for longer than a lease, and from all if it comes to the worst: it
+    /// is dropped, keeps its memory, and returns.
+    CutOff,
+    /// A node joins and dies over and over.
+    Flap,
 }
 
-const FAULTS: [Fault; 13] = [
+const FAULTS: [Fault; 15] = [
     Fault::Kill,
     Fault::Restart,
     Fault::Pause,
@@ -62,6 +68,8 @@ const FAULTS: [Fault; 13] = [
     Fault::BreakControl,
     Fault::Break,
     Fault::Join,
+    Fault::CutOff,
+    Fault::Flap,
 ];
 
 /// What a seed is about.
@@ -138,6 +146,12 @@ pub struct Plan {
     pub disk: Micros,
     /// Saves in a thousand that fail.
     pub disk_fails: u64,
+    /// Longest pause between two acts of the operator; 0 where there is none.
+    pub orders: Micros,
+    /// Whether K replicas and more may be killed at once.
+    pub loses: bool,
+    /// Into how many buckets an arc is divided for comparison.
+    pub buckets: Key,
 }
 
 impl Plan {
@@ -191,6 +205,9 @@ impl Plan {
             manager_dies_midway: rng.chance(200),
             disk: rng.pick(&[50, 2_000, 2_000, 20_000, 100_000]),
             disk_fails: rng.pick(&[0, 0, 100]),
+            orders: rng.pick(&[0, 0, 30_000, 150_000, 500_000]),
+            loses: rng.chance(60),
+            buckets: rng.pick(&[1, 2, 12]),
         }
     }
 }
@@ -233,8 +250,11 @@ impl World {
             let process = self.slots[slot].process.as_ref()?;
             (solid[slot] && process.pid == member.incarnation.0).then_some(slot)
         };
+        // If the change is cancelled those who have fetched for it drop what they have.
+        let may_cancel = self.plan.orders > 0 && active.view().is_changing();
         active.arcs() > 0
             && (0..active.arcs()).all(|arc| {
+                let serves = |place: &u16| active.replicas(arc).contains(place);
                 let holds = |place: &u16| {
                     let Some(slot) = slot_of(&active, *place) else { return false };
                     let stays = newest
@@ -250,10 +270,12 @@ impl World {
                         let node = membership.nodes().find(|n| n.who == process.who);
                         node.is_some_and(|n| n.is_unheard || n.report.synced.contains(arc))
                     });
-                    stays && is_synced && is_known
+                    stays && is_synced && is_known && (!may_cancel || serves(place))
                 };
-                let is_there = |place: &u16| slot_of(&active, *place).is_some();
-                active.write_set(arc).iter().any(holds) && active.target(arc).iter().any(is_there)
+                // The smallest number of copies that is in force or to come is what counts.
+                let is_there =
+                    |of: &Routes| of.target(arc).iter().any(|place| slot_of(of, *place).is_some());
+                active.write_set(arc).iter().any(holds) && is_there(&active) && is_there(&newest)
             })
     }
 
@@ -272,9 +294,13 @@ impl World {
         let client = self.rng.below(self.clients.len() as u64) as usize;
         let length = self.rng.within(2_000, self.plan.longest);
         let party = Party::Node(slot);
+        let party_slot = slot;
         let runs = self.slots[slot].process.is_some();
+        if self.plan.loses && self.rng.chance(60) {
+            return self.massacre();
+        }
         match kind {
-            Fault::Kill | Fault::Restart | Fault::Pause | Fault::CutFromManager
+            Fault::Kill | Fault::Restart | Fault::Pause | Fault::CutFromManager | Fault::CutOff
                 if !runs || !self.is_covered_without(slot) => {}
             Fault::Kill => {
                 self.counts.kills += 1;
@@ -294,7 +320,7 @@ impl World {
                 let until = self.now + length;
                 self.say(|_| format!("node{slot} stops until {until}"));
                 if let Some(process) = &mut self.slots[slot].process {
-                    process.paused_until = until;
+                    process.paused_until = process.paused_until.max(until);
                 }
             }
             Fault::CutFromManager => self.cut(party, Party::Manager, length),
@@ -316,7 +342,8 @@ impl World {
             Fault::ManagerPause => {
                 self.counts.pauses += 1;
                 self.say(|_| format!("manager stops for {length}"));
-                self.manager.paused_until = self.now + length;
+                let until = self.now + length;
+                self.manager.paused_until = self.manager.paused_until.max(until);
             }
             Fault::KillClient => {
                 if self.clients[client].is_alive {
@@ -336,12 +363,124 @@ impl World {
                 }
             }
             Fault::Join => {
-                if !runs {
-                    self.counts.joins += 1;
-                    self.start_node(slot);
+                let is_crowd = self.rng.chance(300);
+                for slot in 0..self.slots.len() {
+                    if self.slots[slot].process.is_none() && (is_crowd || slot == party_slot) {
+                        self.counts.joins += 1;
+                        self.start_node(slot);
+                    }
                 }
             }
+            Fault::CutOff => {
+                let most = self.plan.longest.max(2 * LEASE_MS * 1000);
+                let length = self.rng.within(LEASE_MS * 1000, most);
+                self.cut(party, Party::Manager, length);
+                if self.rng.chance(500) {
+                    for other in (0..self.slots.len()).filter(|&other| other != slot) {
+                        self.cut(party, Party::Node(other), length);
+                    }
+                }
+            }
+            Fault::Flap => {
+                let times = self.rng.within(2, 8);
+                self.flap(slot, times);
+            }
         }
+    }
+
+    /// Starts a node, or kills it if it runs and can be spared, and so on, so many times.
+    pub fn flap(&mut self, slot: usize, left: u64) {
+        if self.is_calm || left == 0 {
+            return;
+        }
+        match self.slots[slot].process.is_some() {
+            false => {
+                self.counts.joins += 1;
+                self.start_node(slot);
+            }
+            true if self.is_covered_without(slot) => {
+                self.counts.kills += 1;
+                self.kill_node(slot);
+            }
+            true => {}
+        }
+        let pause = self.rng.within(1_000, 40_000);
+        self.after(pause, Event::Flap(slot, left - 1));
+    }
+
+    /// Kills all who keep some key, or everybody.
+    fn massacre(&mut self) {
+        let key = self.rng.below(self.keys.len() as u64) as usize;
+        let (active, _) = self.views();
+        let arc = self.keys[key].arc;
+        if active.arcs() == 0 || self.counts.massacres == 2 {
+            return;
+        }
+        self.counts.massacres += 1;
+        let keepers = active.write_set(arc).iter().map(|&place| active.member(place));
+        let mut slots: Vec<usize> =
+            keepers.map(|member| usize::from(member.address.port() - 6000)).collect();
+        if self.rng.chance(200) {
+            slots = (0..self.slots.len()).collect();
+        }
+        for slot in slots {
+            self.kill_node(slot);
+            if self.rng.chance(700) {
+                let pause = self.rng.within(500, self.plan.longest);
+                self.after(pause, Event::NodeStart(slot));
+            }
+        }
+    }
+
+    /// What an operator does when all faults are over: starts nodes where there are too few, and accepts what
+    /// is lost for good, after a while in which everything else must be served.
+    pub fn help(&mut self) {
+        let Some(membership) = self.manager.membership() else { return };
+        let (active, newest) = (membership.active().clone(), membership.newest().epoch());
+        let running = self.slots.iter().filter(|slot| slot.process.is_some()).count();
+        let is_few = active.view().members.len() < active.view().copies;
+        let lost = membership.lost(self.now / 1000);
+        let spare = self.slots.iter().position(|slot| slot.process.is_none());
+        if is_few
+            && running <= active.view().members.len()
+            && let Some(slot) = spare
+        {
+            self.start_node(slot);
+        }
+        if lost.is_empty() || active.epoch() != newest || !self.has_mourned() {
+            return;
+        }
+        if let Err(why) = self.check_losses(&active, &lost) {
+            return self.fail(why);
+        }
+        if self.plan.loses {
+            self.accept_loss();
+        }
+    }
+
+    /// Holds what the manager says is lost against what there is.
+    fn check_losses(&self, active: &Routes, lost: &[usize]) -> Result<(), String> {
+        for arc in 0..active.arcs() {
+            let holds = |&place: &u16| {
+                let slot = usize::from(active.member(place).address.port() - 6000);
+                self.slots[slot].process.as_ref().is_some_and(|process| {
+                    process.pid == active.member(place).incarnation.0
+                        && process.tenure.synced().contains(arc)
+                })
+            };
+            let is_held = active.write_set(arc).iter().any(holds);
+            if is_held == lost.contains(&arc) {
+                return Err(format!("arc {arc}: held {is_held}, lost {}", lost.contains(&arc)));
+            }
+        }
+        let is_there = |&place: &u16| {
+            let slot = usize::from(active.member(place).address.port() - 6000);
+            let pid = self.slots[slot].process.as_ref().map(|process| process.pid);
+            pid == Some(active.member(place).incarnation.0)
+        };
+        // Whoever is the last that held some arc stays in the view, and writes of all its arcs wait for it.
+        let is_served = |arc: usize| active.write_set(arc).iter().all(is_there);
+        self.unserved(is_served).map_or(Ok(()), Err)
     }
 
     /// Kills the node at an address, if every arc is in good hands without it.
@@ -407,7 +546,30 @@ impl World {
                 return health();
             }
         }
-        if active.view().members.len() == processes.count() { None } else { health() }
+        if active.view().members.len() != processes.count() {
+            return health();
+        }
+        if let Some(why) = self.uneven(active) {
+            return Some(why);
+        }
+        match membership.health(self.now / 1000) {
+            Health::Healthy => None,
+            _ => health(),
+        }
+    }
+
+    /// Who owns more or less than its share of the ring, if anybody does.
+    fn uneven(&self, active: &Routes) -> Option<String> {
+        let view = active.view();
+        let all: u64 = view.members.iter().map(|m| u64::from(m.weight)).sum();
+        let is_fair = |(place, weight): (u16, u64)| {
+            let owns = view.arcs.iter().filter(|&&owner| owner == place).count() as u64;
+            let share = ARCS as u64 * weight;
+            (share / all..=share.div_ceil(all)).contains(&owns)
+        };
+        let weights = view.members.iter().map(|m| u64::from(m.weight));
+        let is_even = (0u16..).zip(weights).all(is_fair);
+        (!is_even).then(|| format!("the deal is uneven: {view:?}"))
     }
 
     /// Holds all replicas of each key against each other: where one says that a version is committed, all

@@ -18,6 +18,7 @@ mod faults;
 mod manager;
 mod network;
 mod node;
+mod operator;
 mod rng;
 mod world;
 

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
 use cluster::membership::{Millis, Newcomer, Report};
+use cluster::mutation::{Mutation, is_on};
 use cluster::operation::{Body, Found, Operation, ReadAnswer};
 use cluster::replica::{self, State, WriteAnswer};
-use cluster::tenure::{Refusal, Standing, Tenure};
+use cluster::tenure::{Adoption, Refusal, Standing, Tenure};
 use cluster::version::{Clock, ServerClock, Version};
 use cluster::view::Routes;
 
 use crate::client::{Owner, Task};
-use crate::network::{Commits, Dialled, Dir, Frame, LinkId, Paged, Party, Pid, User};
+use crate::network::{Ask, Buckets, Commits, Dialled, Dir, Frame, LinkId, Paged, Party, Pid, User};
 use crate::world::{Event, HEARTBEAT_MS, KeyInfo, Micros, Value, World};
 use crate::world::{Key, LEASE_MS};
 
@@ -53,6 +54,12 @@ pub struct Process {
     pub until: Millis,
     /// Its records.
     pub table: BTreeMap<Key, Stored>,
+    /// Records of an earlier life, by arc: a cache that nobody is shown (H3).
+    earlier: BTreeMap<usize, BTreeMap<Key, Stored>>,
+    /// Of arcs whose cache has been compared: the buckets that are still to come.
+    differing: BTreeMap<u16, Buckets>,
+    /// The view with which it has left the cluster. It stays until that is active.
+    left_with: Option<Epoch>,
     /// How far writers are done.
     marks: BTreeMap<u64, Clock>,
     /// Its connection to the manager.
@@ -88,6 +95,9 @@ impl Process {
             tenure: Tenure::new(id, incarnation),
             until: 0,
             table: BTreeMap::new(),
+            earlier: BTreeMap::new(),
+            differing: BTreeMap::new(),
+            left_with: None,
             marks: BTreeMap::new(),
             control: None,
             paused_until: 0,
@@ -204,32 +214,116 @@ impl Process {
         Found { version, body, state, epoch: self.tenure.epoch(), clock }
     }
 
-    /// A page of at most `most` records, and how many arcs it completes.
+    /// A page of at most `most` records, how many arcs it completes, and what is the same as theirs.
     fn page(
         &self,
         keys: &[KeyInfo],
-        (epoch, arcs, after): (Epoch, &[u16], Option<Key>),
-        most: usize,
-    ) -> (usize, Vec<Paged>) {
-        let mut records = Vec::new();
-        for (i, &arc) in arcs.iter().enumerate() {
-            let arc = usize::from(arc);
-            if self.tenure.admit_page(epoch, arc).is_err() {
-                return (i, records);
+        (epoch, arcs, after): (Epoch, &[(u16, Ask)], Option<Key>),
+        (most, buckets): (usize, Key),
+    ) -> (usize, Vec<Paged>, Vec<(u16, Buckets)>) {
+        let (mut records, mut compared) = (Vec::new(), Vec::new());
+        for (i, (arc, ask)) in arcs.iter().enumerate() {
+            if self.tenure.admit_page(epoch, usize::from(*arc)).is_err() {
+                return (i, records, compared);
             }
-            let is_behind = |key: Key| i > 0 || after.is_none_or(|after| key > after);
-            for (&key, stored) in &self.table {
-                if keys[usize::from(key)].arc != arc || !is_behind(key) {
-                    continue;
+            let held = || {
+                let in_arc = |key: &Key| keys[usize::from(*key)].arc == usize::from(*arc);
+                self.table.iter().filter(move |(key, _)| in_arc(key))
+            };
+            let wanted = match ask {
+                Ask::All => Buckets::MAX,
+                Ask::Of(wanted) => *wanted,
+                Ask::Differing(theirs) => {
+                    let held: Vec<_> = held().map(|(key, s)| (*key, s.clone())).collect();
+                    let same = self.same(&held, theirs, buckets);
+                    compared.push((*arc, same));
+                    !same
                 }
+            };
+            let is_behind = |key: Key| i > 0 || after.is_none_or(|after| key > after);
+            let is_wanted = |key: Key| wanted >> (key % buckets) & 1 == 1;
+            for (&key, stored) in held().filter(|(key, _)| is_behind(**key) && is_wanted(**key)) {
                 if records.len() == most {
-                    return (i, records);
+                    return (i, records, compared);
                 }
                 let Stored { version, body, .. } = *stored;
                 records.push(Paged { key, version, state: state(&self.marks, stored), body });
             }
         }
-        (arcs.len(), records)
+        (arcs.len(), records, compared)
+    }
+
+    /// The buckets in which what is held here is just what they held, and committed.
+    fn same(&self, held: &[(Key, Stored)], theirs: &[(Key, Version, bool)], of: Key) -> Buckets {
+        let is_same = |bucket: &Key| {
+            let is_in = |key: &Key| key % of == *bucket;
+            let ours = held.iter().filter(|(key, _)| is_in(key));
+            let is_settled = |(_, s): &(Key, Stored)| state(&self.marks, s) == State::Committed;
+            ours.clone().all(is_settled)
+                && ours
+                    .map(|(key, s)| (*key, s.version, s.body.is_some()))
+                    .eq(theirs.iter().copied().filter(|(key, ..)| is_in(key)))
+        };
+        (0..of).filter(is_same).fold(0, |same, bucket| same | 1 << bucket)
+    }
+
+    /// How it asks for an arc.
+    fn ask(&self, arc: u16) -> Ask {
+        match (self.differing.get(&arc), self.earlier.get(&usize::from(arc))) {
+            (Some(differing), _) => Ask::Of(*differing),
+            (None, None) => Ask::All,
+            (None, Some(earlier)) => {
+                let digest = |(key, s): (&Key, &Stored)| (*key, s.version, s.body.is_some());
+                Ask::Differing(earlier.iter().map(digest).collect())
+            }
+        }
+    }
+
+    /// Does with its records what a view that it has adopted says.
+    fn clear(&mut self, keys: &[KeyInfo], adoption: &Adoption, follows: bool) {
+        self.earlier.retain(|arc, _| adoption.to_set_aside.contains(*arc));
+        self.differing
+            .retain(|arc, _| follows && adoption.to_set_aside.contains(usize::from(*arc)));
+        let arc_of = |key: &Key| keys[usize::from(*key)].arc;
+        let mut taken: BTreeMap<usize, BTreeMap<Key, Stored>> = BTreeMap::new();
+        self.table.retain(|key, stored| {
+            let is_dropped = adoption.to_drop.contains(&arc_of(key));
+            if is_dropped && adoption.to_set_aside.contains(arc_of(key)) {
+                taken.entry(arc_of(key)).or_default().insert(*key, stored.clone());
+            }
+            !is_dropped
+        });
+        for (arc, records) in taken {
+            if self.earlier.get(&arc).is_none_or(|kept| kept.len() < records.len()) {
+                self.earlier.insert(arc, records);
+            }
+        }
+    }
+
+    /// Takes over what it held in an earlier life and a source holds as well: as committed, as it is there.
+    fn confirm(&mut self, now: Now, epoch: Epoch, arc: u16, same: Buckets, buckets: Key) -> bool {
+        if !self.tenure.may_merge(epoch, arc.into()) {
+            return false;
+        }
+        let since = self.clock.read(now.wall);
+        for (key, earlier) in self.earlier.get(&usize::from(arc)).into_iter().flatten() {
+            let held = self.table.get(key).map(|stored| (stored.version, stored.state));
+            let confirmed = (earlier.version, State::Committed);
+            if same >> (key % buckets) & 1 == 1 && held.is_none_or(|held| held < confirmed) {
+                let state = State::Committed;
+                let stored = Stored { state, since, is_marked: false, ..earlier.clone() };
+                self.table.insert(*key, stored);
+            }
+        }
+        self.differing.insert(arc, !same);
+        true
+    }
+
+    /// The mistake of [`Mutation::EarlierKept`]: what no source has confirmed stays.
+    fn keep_unconfirmed(&mut self, arc: u16) {
+        for (key, earlier) in self.earlier.get(&usize::from(arc)).into_iter().flatten() {
+            self.table.entry(*key).or_insert_with(|| earlier.clone());
+        }
     }
 
     /// Merges a page. Returns whether all of it counted.
@@ -237,10 +331,14 @@ impl Process {
         &mut self,
         now: Now,
         keys: &[KeyInfo],
-        epoch: Epoch,
-        records: &[Paged],
+        (epoch, records, compared): (Epoch, &[Paged], &[(u16, Buckets)]),
         complete: &[u16],
+        buckets: Key,
     ) -> bool {
+        let mut compared = compared.iter();
+        if !compared.all(|(arc, same)| self.confirm(now, epoch, *arc, *same, buckets)) {
+            return false;
+        }
         for record in records {
             if !self.tenure.may_merge(epoch, keys[usize::from(record.key)].arc) {
                 return false;
@@ -258,6 +356,11 @@ impl Process {
         let mut all = true;
         for &arc in complete {
             all &= self.tenure.fetched(epoch, usize::from(arc));
+            if is_on(Mutation::EarlierKept) {
+                self.keep_unconfirmed(arc);
+            }
+            self.earlier.remove(&usize::from(arc));
+            self.differing.remove(&arc);
         }
         all
     }
@@ -280,7 +383,7 @@ impl Process {
             epoch: self.tenure.epoch(),
             synced: self.tenure.synced().clone(),
             keys: self.table.len() as u64,
-            bytes: 0,
+            ..Report::default()
         }
     }
 
@@ -379,9 +482,10 @@ impl World {
                 Frame::Found(tag, answer, clock)
             }
             Frame::Pull(epoch, arcs, after) => {
-                let (complete, records) =
-                    process.page(&self.keys, (epoch, &arcs, after), self.plan.page);
-                Frame::Page(process.tenure.epoch(), complete, records)
+                let bounds = (self.plan.page, self.plan.buckets);
+                let (complete, records, compared) =
+                    process.page(&self.keys, (epoch, &arcs, after), bounds);
+                Frame::Page(process.tenure.epoch(), complete, records, compared)
             }
             Frame::Fin => return,
             other => unreachable!("{other:?} is nothing for a node"),
@@ -406,14 +510,21 @@ impl World {
                 process.control = Some(link);
                 process.is_registered = false;
                 process.heard = now;
-                self.send(link, Dir::Up, Frame::Register(who));
+                let returns = process.tenure.has_been_member();
+                self.send(link, Dir::Up, Frame::Register(who, returns));
                 self.after(60_000, Event::NodeDeaf(pid, link));
             }
             Dialled::Refused | Dialled::Silence => self.connect_later(pid),
         }
     }
 
+    /// Connects anew after a while; unless it has left the cluster, and there is nothing to connect for: then
+    /// its process ends.
     fn connect_later(&mut self, pid: Pid) {
+        if self.process(pid).is_some_and(|process| process.left_with.is_some()) {
+            self.counts.left += 1;
+            return self.kill_node(self.slot_of(pid));
+        }
         let pause = self.rng.within(500, 8_000);
         self.after(pause, Event::NodeConnect(pid));
     }
@@ -473,8 +584,10 @@ impl World {
                 }
                 let until = process.until;
                 self.say(|_| format!("node{slot} heard {number}: lease {has_lease} until {until}"));
-                if !is_known {
-                    self.slots[slot].process.as_mut().expect("it runs").control = None;
+                let process = self.slots[slot].process.as_mut().expect("it runs");
+                let has_left = process.left_with.is_some_and(|epoch| epoch <= active);
+                if !is_known || has_left {
+                    process.control = None;
                     self.close(link);
                     self.connect_later(pid);
                 }
@@ -497,9 +610,13 @@ impl World {
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         process.active = process.active.max(active);
         let epoch = routes.epoch();
+        let leaves = process.tenure.leaves_with(routes.view());
+        let follows = epoch == process.tenure.epoch().next();
         let Some(adoption) = process.tenure.adopt(routes) else { return };
-        let keys = &self.keys;
-        process.table.retain(|&key, _| !adoption.to_drop.contains(&keys[usize::from(key)].arc));
+        process.clear(&self.keys, &adoption, follows);
+        if leaves {
+            process.left_with = Some(epoch);
+        }
         let (pid, control) = (process.pid, process.control);
         self.say(|_| format!("node{slot} adopts view {epoch}: {adoption:?}"));
         if let Some(link) = control {
@@ -546,7 +663,9 @@ impl World {
         let to = Party::Node(usize::from(routes.member(source).address.port() - 6000));
         let Dialled::Open(link) = self.dial(from, to, User::Fetch) else { return };
         let epoch = routes.epoch();
-        self.send(link, Dir::Up, Frame::Pull(epoch, arcs.clone(), None));
+        let process = self.process(pid).expect("it runs");
+        let asks = arcs.iter().map(|&arc| (arc, process.ask(arc))).collect();
+        self.send(link, Dir::Up, Frame::Pull(epoch, asks, None));
         let process = self.process(pid).expect("it runs");
         process.fetch = Some(Fetch { link, epoch, arcs, after: None, asked: now });
     }
@@ -558,12 +677,14 @@ impl World {
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         let pid = process.pid;
         let Some(mut fetch) = process.fetch.take_if(|fetch| fetch.link == link) else { return };
-        let Frame::Page(epoch, complete, records) = frame else { return };
-        let is_source = complete > 0 || !records.is_empty();
+        let Frame::Page(epoch, complete, records, compared) = frame else { return };
+        let is_source = complete > 0 || !records.is_empty() || !compared.is_empty();
         let done: Vec<u16> = fetch.arcs[..complete].to_vec();
-        if !is_source || !process.merge(own, &self.keys, epoch, &records, &done) {
+        let page = (epoch, &records[..], &compared[..]);
+        if !is_source || !process.merge(own, &self.keys, page, &done, self.plan.buckets) {
             return self.close(link);
         }
+        self.counts.compared += compared.len() as u64;
         let rest = fetch.arcs.split_off(complete);
         let control = process.control;
         self.say(|_| format!("node{slot} fetched {done:?} at epoch {epoch}: {records:?}"));
@@ -581,7 +702,9 @@ impl World {
             0 => fetch.after,
             _ => None,
         });
-        self.send(link, Dir::Up, Frame::Pull(fetch.epoch, rest.clone(), after));
+        let process = self.slots[slot].process.as_mut().expect("it runs");
+        let asks = rest.iter().map(|&arc| (arc, process.ask(arc))).collect();
+        self.send(link, Dir::Up, Frame::Pull(fetch.epoch, asks, after));
         let process = self.slots[slot].process.as_mut().expect("it runs");
         process.fetch = Some(Fetch { arcs: rest, after, asked: now, ..fetch });
     }

@@ -9,6 +9,8 @@
 //! | [`Probe`] → [`Heartbeat`] | manager → node | asked again; it changes nothing, and a late one is answered like any |
 //! | [`StatusAsk`] → [`Status`], [`InfoAsk`] → [`Info`] | anyone → manager, node | asking changes nothing |
 //! | [`AcceptLoss`] → [`LossAccepted`] | operator → manager | repeated it finds nothing left to accept |
+//!
+//! What an operator may ask for beyond that is in [`change`](super::change).
 
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::tenure::ArcSet;
@@ -73,8 +75,10 @@ pub struct Register {
     pub address: Address,
     /// Its share of the ring in proportion to the others'.
     pub weight: u32,
-    /// The cluster that its records are of, once it has seen a view. A manager of another refuses it.
+    /// The cluster of the newest view that it has seen, if it has. A manager of another refuses it.
     pub cluster: Option<ClusterId>,
+    /// Whether it has been a member of that cluster: it may hold what nobody else does (H4).
+    pub returns: bool,
     /// Its wall clock, in milliseconds since the Unix epoch. A manager whose own is far off refuses it (N5).
     pub wall_ms: u64,
 }
@@ -92,6 +96,7 @@ impl Message<'_> for Register {
         if let Some(ClusterId(id)) = self.cluster {
             out.put_u64(id);
         }
+        out.put_u8(u8::from(self.returns));
         out.put_u64(self.wall_ms);
     }
 
@@ -104,6 +109,11 @@ impl Message<'_> for Register {
             cluster: match payload.u8()? {
                 0 => None,
                 1 => Some(ClusterId(payload.u64()?)),
+                _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
+            },
+            returns: match payload.u8()? {
+                0 => false,
+                1 => true,
                 _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
             },
             wall_ms: payload.u64()?,
@@ -125,6 +135,8 @@ pub struct TablePush {
     pub heartbeat_ms: u32,
     /// How long the manager counts a silent node as alive, in milliseconds (rule L1).
     pub lease_ms: u32,
+    /// The arcs of the active view that no live member holds (rule H4): nobody need be asked about them.
+    pub lost: ArcSet,
     /// The view.
     pub view: View,
 }
@@ -137,6 +149,7 @@ impl Message<'_> for TablePush {
         out.put_u64(self.clock);
         out.put_u32(self.heartbeat_ms);
         out.put_u32(self.lease_ms);
+        encode_arc_set(&self.lost, out);
         view::encode(&self.view, out);
     }
 
@@ -146,6 +159,7 @@ impl Message<'_> for TablePush {
             clock: payload.u64()?,
             heartbeat_ms: payload.u32()?,
             lease_ms: payload.u32()?,
+            lost: decode_arc_set(payload)?,
             view: view::decode(payload)?,
         })
     }
@@ -166,6 +180,8 @@ pub struct Heartbeat {
     pub keys: u64,
     /// Bytes of those keys and their values.
     pub bytes: u64,
+    /// Bytes a second that it fetches from others at present.
+    pub fetching: u64,
     /// Its wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
@@ -180,6 +196,7 @@ impl Message<'_> for Heartbeat {
         encode_arc_set(&self.synced, out);
         out.put_u64(self.keys);
         out.put_u64(self.bytes);
+        out.put_u64(self.fetching);
         out.put_u64(self.wall_ms);
     }
 
@@ -191,6 +208,7 @@ impl Message<'_> for Heartbeat {
             synced: decode_arc_set(payload)?,
             keys: payload.u64()?,
             bytes: payload.u64()?,
+            fetching: payload.u64()?,
             wall_ms: payload.u64()?,
         })
     }
@@ -256,14 +274,20 @@ pub struct NodeStatus {
     pub id: NodeId,
     /// Where it listens.
     pub address: Address,
-    /// `active`, `joining`, `leaving`, `waiting` or `down`.
+    /// `active`, `joining`, `leaving`, `waiting`, `left` or `down`.
     pub state: String,
+    /// Its share of the ring in proportion to the others'.
+    pub weight: u32,
     /// Keys in its memory, as of its last heartbeat.
     pub keys: u64,
     /// Bytes of those keys and values.
     pub bytes: u64,
     /// Arcs that it owns, out of [`Status::arcs`].
     pub arcs: u32,
+    /// Copies of arcs that it keeps or is to keep and has yet to fetch.
+    pub behind: u32,
+    /// Bytes a second that it fetches from others.
+    pub fetching: u64,
     /// Milliseconds since its last heartbeat.
     pub silent_ms: u64,
 }
@@ -279,8 +303,12 @@ pub struct Status {
     pub arcs: u32,
     /// `healthy`, or what is wrong and why.
     pub health: String,
-    /// Whether a change of members is under way.
+    /// Whether a planned change is under way, or a view is being made.
     pub changing: bool,
+    /// The planned change that is under way, in a few words; empty if there is none.
+    pub change: String,
+    /// The slots that nobody alive holds, as first and last of each run of them, in ascending order.
+    pub lost: Vec<(u16, u16)>,
     /// All nodes that the manager knows, by name.
     pub nodes: Vec<NodeStatus>,
 }
@@ -294,15 +322,24 @@ impl Message<'_> for Status {
         out.put_u32(self.arcs);
         out.put_long(self.health.as_bytes());
         out.put_u8(u8::from(self.changing));
+        out.put_long(self.change.as_bytes());
+        out.put_u32(self.lost.len() as u32);
+        for (first, last) in &self.lost {
+            out.put_u16(*first);
+            out.put_u16(*last);
+        }
         out.put_u32(self.nodes.len() as u32);
         for node in &self.nodes {
             out.put_short(node.id.as_str().as_bytes());
             out.put_short(node.address.host().as_bytes());
             out.put_u16(node.address.port());
             out.put_short(node.state.as_bytes());
+            out.put_u32(node.weight);
             out.put_u64(node.keys);
             out.put_u64(node.bytes);
             out.put_u32(node.arcs);
+            out.put_u32(node.behind);
+            out.put_u64(node.fetching);
             out.put_u64(node.silent_ms);
         }
     }
@@ -311,11 +348,14 @@ impl Message<'_> for Status {
         let epoch = Epoch(payload.u64()?);
         let copies = payload.u8()?;
         let arcs = payload.u32()?;
-        let health = std::str::from_utf8(payload.long()?)
-            .map_err(|_| DecodeError("a text is not UTF-8"))?
-            .to_owned();
+        let health = payload.long_text()?.to_owned();
         let changing = payload.u8()? != 0;
-        const LEAST_NODE: usize = 2 + 2 + 2 + 2 + 8 + 8 + 4 + 8;
+        let change = payload.long_text()?.to_owned();
+        let count = payload.count(4)?;
+        let lost = (0..count)
+            .map(|_| Ok((payload.u16()?, payload.u16()?)))
+            .collect::<Result<_, DecodeError>>()?;
+        const LEAST_NODE: usize = 2 + 2 + 2 + 2 + 4 + 8 + 8 + 4 + 4 + 8 + 8;
         let count = payload.count(LEAST_NODE)?;
         let nodes = (0..count)
             .map(|_| {
@@ -323,14 +363,17 @@ impl Message<'_> for Status {
                     id: view::node_id(payload)?,
                     address: view::address(payload)?,
                     state: payload.text()?.to_owned(),
+                    weight: payload.u32()?,
                     keys: payload.u64()?,
                     bytes: payload.u64()?,
                     arcs: payload.u32()?,
+                    behind: payload.u32()?,
+                    fetching: payload.u64()?,
                     silent_ms: payload.u64()?,
                 })
             })
             .collect::<Result<_, DecodeError>>()?;
-        Ok(Status { epoch, copies, arcs, health, changing, nodes })
+        Ok(Status { epoch, copies, arcs, health, changing, change, lost, nodes })
     }
 }
 

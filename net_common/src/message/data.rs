@@ -6,7 +6,6 @@
 //! | [`WriteAcks`] | replica → client | lost: the client sends the same versions again |
 //! | [`Commits`] | client → replica | no reply; lost: the record stays pending until it is read, or its replica finishes it (C4); late or repeated it names versions, so it cannot touch others |
 //! | [`ReadBatch`], [`Fence`], [`ReadAnswers`] | client → replica → client | reading changes nothing |
-//! | [`RangePull`], [`RangePage`] | node → node | a page counts only under the epoch it names |
 
 use cluster::ids::Epoch;
 use cluster::replica::{State, WriteAnswer};
@@ -58,7 +57,7 @@ const PENDING: u8 = 0b100;
 const HAS_BORN: u8 = 0b1000;
 const IS_SWAP: u8 = 0b1_0000;
 /// Key length, flags, and a plain version.
-const LEAST_RECORD: usize = 2 + 1 + 16;
+pub(super) const LEAST_RECORD: usize = 2 + 1 + 16;
 
 impl<'a> Record<'a> {
     /// Appends the record's bytes.
@@ -161,7 +160,7 @@ fn decode_body<'a>(flags: u8, payload: &mut Decoder<'a>) -> Result<Body<'a>, Dec
     })
 }
 
-fn decode_list<'a, T>(
+pub(super) fn decode_list<'a, T>(
     payload: &mut Decoder<'a>,
     least: usize,
     one: impl Fn(&mut Decoder<'a>) -> Result<T, DecodeError>,
@@ -449,115 +448,5 @@ impl<'a> Message<'a> for ReadAnswers<'a> {
             clock: payload.u64()?,
             answers: decode_list(payload, 1, ReadAnswer::decode)?,
         })
-    }
-}
-
-/// RANGE_PULL: the records of these arcs, in order, as of this epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RangePull<'a> {
-    /// The puller's epoch; the source must be in the same.
-    pub epoch: Epoch,
-    /// The arcs wanted.
-    pub arcs: Vec<u16>,
-    /// In the first arc only keys above this one, where an earlier page ended; empty at the start.
-    pub after: &'a [u8],
-}
-
-impl<'a> Message<'a> for RangePull<'a> {
-    const KIND: Kind = Kind::RangePull;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u64(self.epoch.0);
-        out.put_u32(self.arcs.len() as u32);
-        for &arc in &self.arcs {
-            out.put_u16(arc);
-        }
-        out.put_short(self.after);
-    }
-
-    fn decode(payload: &mut Decoder<'a>) -> Result<RangePull<'a>, DecodeError> {
-        Ok(RangePull {
-            epoch: Epoch(payload.u64()?),
-            arcs: decode_list(payload, 2, Decoder::u16)?,
-            after: payload.short()?,
-        })
-    }
-}
-
-/// RANGE_PAGE: as many of the wanted arcs as fit, from the first on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RangePage<'a> {
-    /// The source's epoch when it read the records.
-    pub epoch: Epoch,
-    /// How many of the wanted arcs are complete with this page. Where it is 0 and there are no
-    /// records, the node is no source for the first arc: it never says "empty" for "unknown".
-    pub complete: u32,
-    /// The records, in the order of the arcs, and within an arc of their keys.
-    pub records: Vec<Record<'a>>,
-}
-
-impl<'a> Message<'a> for RangePage<'a> {
-    const KIND: Kind = Kind::RangePage;
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u64(self.epoch.0);
-        out.put_u32(self.complete);
-        out.put_u32(self.records.len() as u32);
-        for record in &self.records {
-            record.encode(out);
-        }
-    }
-
-    fn decode(payload: &mut Decoder<'a>) -> Result<RangePage<'a>, DecodeError> {
-        Ok(RangePage {
-            epoch: Epoch(payload.u64()?),
-            complete: payload.u32()?,
-            records: decode_list(payload, LEAST_RECORD, Record::decode)?,
-        })
-    }
-}
-
-/// Writes a [`RangePage`]'s payload record by record, straight from a table.
-pub struct PageWriter<'o> {
-    out: &'o mut Vec<u8>,
-    start: usize,
-    complete: u32,
-    records: u32,
-}
-
-impl<'o> PageWriter<'o> {
-    /// Where the counts stand, behind the epoch.
-    const COUNTS: usize = 8;
-
-    /// Starts a page of a node in this epoch.
-    pub fn begin(epoch: Epoch, out: &'o mut Vec<u8>) -> PageWriter<'o> {
-        let start = out.len();
-        out.put_u64(epoch.0);
-        out.put_u32(0);
-        out.put_u32(0);
-        PageWriter { out, start, complete: 0, records: 0 }
-    }
-
-    /// Appends a record, unless the page has `full` bytes already: then it returns `false`.
-    pub fn push(&mut self, record: &Record<'_>, full: usize) -> bool {
-        if self.out.len() - self.start >= full {
-            return false;
-        }
-        record.encode(self.out);
-        self.records += 1;
-        self.write_counts();
-        true
-    }
-
-    /// Notes that the arc at hand is complete.
-    pub fn complete_arc(&mut self) {
-        self.complete += 1;
-        self.write_counts();
-    }
-
-    fn write_counts(&mut self) {
-        let at = self.start + Self::COUNTS;
-        self.out[at..at + 4].copy_from_slice(&self.complete.to_be_bytes());
-        self.out[at + 4..at + 8].copy_from_slice(&self.records.to_be_bytes());
     }
 }

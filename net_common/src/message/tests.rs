@@ -1,17 +1,23 @@
 //! Encode → decode → encode gives the same bytes, and damaged payloads give errors.
 
+use std::borrow::Cow;
+
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
+use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
 use cluster::replica::{State, WriteAnswer};
 use cluster::tenure::ArcSet;
 use cluster::version::{Op, Version};
-use cluster::view::{Member, MemberState, View};
+use cluster::view::{Coming, Member, MemberState, View};
 use proptest::prelude::*;
 
+use super::change::*;
 use super::control::*;
 use super::coordinated::*;
 use super::data::*;
+use super::range::*;
 use super::*;
+use crate::codec::Encoder;
 
 fn stepped() -> Version {
     Version { clock: 7, writer: 8, step: 2, op: Op { writer: 9, count: 1 } }
@@ -29,7 +35,7 @@ fn view() -> View {
         epoch: Epoch(9),
         members: vec![member(1, MemberState::Active), member(2, MemberState::Joining)],
         arcs: vec![0; 8],
-        coming: Some(vec![0, 1, 0, 1, 0, 1, 0, 1]),
+        coming: Some(Coming { arcs: vec![0, 1, 0, 1, 0, 1, 0, 1], copies: 3, weights: vec![2, 5] }),
         fresh: vec![2, 5],
         ..View::unborn(ClusterId(3), 2, Limits::default())
     }
@@ -57,11 +63,22 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
     let record = |key, version, state, body| Record { key, version, state, body };
     let value = record(b"k", Version::plain(5, 6), State::Committed, Body::Value(b"v\0"));
     let gone = record(b"gone", stepped(), State::Pending, Body::Tombstone);
+    let mut buckets = BucketSet::none(16);
+    buckets.insert(0);
+    buckets.insert(13);
+    let page = |end| RangePage {
+        epoch: Epoch(4),
+        complete: 0,
+        records: Vec::new(),
+        same: Vec::new(),
+        end,
+    };
     let write = |key, version, born, body| Write { key, version, born, body, expected: None };
     let put = write(b"k", Version::plain(5, 6), 5, Body::Value(b"v"));
     let back = write(b"gone", stepped(), 9, Body::Tombstone);
     let swap = Write { expected: Some(Version::ABSENT), ..back };
     let swap_again = Write { expected: Some(stepped()), ..put };
+    let change = |wish, force| Order::Change { wish, force };
     let placed = Placed { primary: "node1", copies: 3 };
     vec![
         sample!(
@@ -116,8 +133,31 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             },
             ReadAnswers
         ),
-        sample!(RangePull { epoch: Epoch(4), arcs: vec![1, 2], after: b"k" }, RangePull),
-        sample!(RangePage { epoch: Epoch(4), complete: 1, records: vec![value, gone] }, RangePage),
+        sample!(
+            RangePull {
+                epoch: Epoch(4),
+                seed: [5; 16],
+                wanted: vec![
+                    Wanted { arc: 1, ask: Ask::Of(Cow::Borrowed(&buckets)) },
+                    Wanted { arc: 2, ask: Ask::All },
+                    Wanted { arc: 3, ask: Ask::Differing((0..8).collect()) },
+                ],
+                from: Cursor { layout: 6, slot: 7 },
+            },
+            RangePull
+        ),
+        sample!(
+            RangePage {
+                epoch: Epoch(4),
+                complete: 1,
+                records: vec![value, gone],
+                same: vec![(3, buckets.clone()), (4, BucketSet::none(8))],
+                end: End::Within(Cursor { layout: 6, slot: 7 }),
+            },
+            RangePage
+        ),
+        sample!(page(End::Between), RangePage),
+        sample!(page(End::NoSource), RangePage),
         sample!(Put { key: b"k", value: b"v" }, Put),
         sample!(Get(b"k"), Get),
         sample!(Delete(b"k"), Delete),
@@ -131,6 +171,19 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         sample!(AcceptLoss, AcceptLoss),
         sample!(Probe, Probe),
         sample!(LossAccepted { arcs: 4 }, LossAccepted),
+        sample!(Begin(change(Wish::Leave(id()), true)), Begin),
+        sample!(Begin(Order::Cancel), Begin),
+        sample!(Plan(change(Wish::Weight(id(), 7), false)), Plan),
+        sample!(Plan(change(Wish::Copies(4), false)), Plan),
+        sample!(
+            Planned(Outline {
+                what: "node1 leaving".into(),
+                arcs: 1,
+                moves: vec![Move { id: id(), owns: (2, 3), keeps: (4, 5), fetches: 6 }],
+                amount: Amount { keys: 7, bytes: 8 },
+            }),
+            Planned
+        ),
         sample!(
             Register {
                 id: id(),
@@ -138,6 +191,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 address: address(),
                 weight: 1,
                 cluster: Some(ClusterId(6)),
+                returns: true,
                 wall_ms: 9,
             },
             Register
@@ -148,6 +202,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 clock: 1,
                 heartbeat_ms: 2000,
                 lease_ms: 6000,
+                lost: [3, 9].into_iter().collect(),
                 view: view()
             },
             TablePush
@@ -160,6 +215,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 synced,
                 keys: 8,
                 bytes: 9,
+                fetching: 11,
                 wall_ms: 10,
             },
             Heartbeat
@@ -174,14 +230,19 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 copies: 3,
                 arcs: 4096,
                 health: "healthy".into(),
-                changing: false,
+                changing: true,
+                change: "node1 leaving".into(),
+                lost: vec![(3, 4), (9, 9)],
                 nodes: vec![NodeStatus {
                     id: id(),
                     address: address(),
                     state: "active".into(),
+                    weight: 5,
                     keys: 1,
                     bytes: 2,
                     arcs: 3,
+                    behind: 6,
+                    fetching: 7,
                     silent_ms: 4,
                 }],
             },
@@ -245,10 +306,94 @@ fn golden_bytes() {
     assert_eq!(out, [0, 30, 0, 2, 0, 0, 0, 0], "PROBE, format 2, no payload");
 }
 
+#[test]
+fn a_pull_and_a_page_have_their_bytes() {
+    let mut set = BucketSet::none(8);
+    set.insert(1);
+    let pull = RangePull {
+        epoch: Epoch(3),
+        seed: [7; 16],
+        wanted: vec![
+            Wanted { arc: 1, ask: Ask::Of(Cow::Borrowed(&set)) },
+            Wanted { arc: 2, ask: Ask::All },
+            Wanted { arc: 3, ask: Ask::Differing((0..8).collect()) },
+        ],
+        from: Cursor { layout: 4, slot: 5 },
+    };
+    let mut out = Vec::new();
+    pull.encode(&mut out);
+    let number = |n: u8| [0, 0, 0, 0, 0, 0, 0, n];
+    let digests: Vec<u8> = (0..8).flat_map(number).collect();
+    let want = [
+        &number(3)[..],
+        &[7; 16],
+        &number(4),
+        &number(5),
+        &[0, 0, 0, 3],
+        &[0, 1, 2, 3, 0b10],
+        &[0, 2, 0],
+        &[0, 3, 1, 3],
+        &digests,
+    ];
+    assert_eq!(out, want.concat());
+    out.clear();
+    RangePage {
+        epoch: Epoch(3),
+        complete: 1,
+        records: Vec::new(),
+        same: vec![(3, set)],
+        end: End::Within(Cursor { layout: 4, slot: 5 }),
+    }
+    .encode(&mut out);
+    let want = [
+        &number(3)[..],
+        &[0, 0, 0, 1, 0, 0, 0, 0],
+        &[0, 0, 0, 1, 0, 3, 3, 0b10],
+        &[1],
+        &number(4),
+        &number(5),
+    ];
+    assert_eq!(out, want.concat());
+}
+
+#[test]
+fn buckets_and_arcs_out_of_bounds_are_refused() {
+    let head = |wanted: u32| {
+        let mut out = vec![0; 8 + 16 + 16];
+        out.put_u32(wanted);
+        out
+    };
+    for power in [0, 2, 15, 16, 63, 64, 255] {
+        for form in [1, 2] {
+            let mut pull = head(1);
+            pull.extend_from_slice(&[0, 0, form, power]);
+            pull.resize(pull.len() + (1 << 18), 0);
+            let error = RangePull::read(&pull).unwrap_err();
+            assert_eq!(error.0, "too few or too many buckets", "2^{power}");
+        }
+    }
+    let arcs = u32::from(cluster::slot::SLOTS) + 1;
+    let mut pull = head(arcs);
+    pull.resize(pull.len() + 3 * arcs as usize, 0);
+    assert_eq!(RangePull::read(&pull).unwrap_err().0, "more arcs than a ring has");
+}
+
+#[test]
+fn a_set_of_buckets_has_what_was_put_in() {
+    let mut set = BucketSet::none(16);
+    assert!(set.is_empty());
+    assert_eq!(set.buckets(), 16);
+    set.insert(9);
+    let members = |set: &BucketSet| (0..16).filter(|&b| set.contains(b)).collect::<Vec<_>>();
+    assert_eq!(members(&set), [9]);
+    assert_eq!(members(&set.others()).len(), 15);
+    assert!(!set.others().contains(9));
+}
+
 proptest! {
     #[test]
     fn damaged_payloads_never_panic(
-        which in 0usize..26,
+        which in 0usize..64,
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {

@@ -2,7 +2,7 @@
 
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
-use cluster::view::{Member, MemberState, View};
+use cluster::view::{Coming, Member, MemberState, View};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 
@@ -29,7 +29,10 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
     encode_arcs(&view.arcs, out);
     out.put_u8(u8::from(view.coming.is_some()));
     if let Some(coming) = &view.coming {
-        encode_arcs(coming, out);
+        encode_arcs(&coming.arcs, out);
+        out.put_u8(coming.copies as u8);
+        // As many as there are members.
+        coming.weights.iter().for_each(|&weight| out.put_u32(weight));
     }
     encode_arcs(&view.fresh, out);
 }
@@ -53,11 +56,16 @@ pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
         Limits { key_bytes: payload.u32()? as usize, value_bytes: payload.u32()? as usize };
     const LEAST_MEMBER: usize = 2 + 8 + 2 + 2 + 4 + 1;
     let count = payload.count(LEAST_MEMBER)?;
-    let members = (0..count).map(|_| decode_member(payload)).collect::<Result<_, _>>()?;
+    let members: Vec<Member> =
+        (0..count).map(|_| decode_member(payload)).collect::<Result<_, _>>()?;
     let arcs = decode_arcs(payload)?;
     let coming = match payload.u8()? {
         0 => None,
-        1 => Some(decode_arcs(payload)?),
+        1 => Some(Coming {
+            arcs: decode_arcs(payload)?,
+            copies: usize::from(payload.u8()?),
+            weights: members.iter().map(|_| payload.u32()).collect::<Result<_, _>>()?,
+        }),
         _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
     };
     let fresh = decode_arcs(payload)?;

@@ -106,9 +106,9 @@ fn a_page_may_commit_what_is_held() {
     write(&table, &value(b"k", 1, b"value"));
     let version = Version::plain(1, 1);
     let record = |state| Record { key: b"k", version, state, body: Body::Value(b"value") };
-    table.merge(0, &record(State::Committed), 0);
+    table.merge(0, [record(State::Committed)], 0);
     assert_eq!(state(&table, b"k"), Some(State::Committed));
-    table.merge(0, &record(State::Pending), 0);
+    table.merge(0, [record(State::Pending)], 0);
     assert_eq!(state(&table, b"k"), Some(State::Committed));
     assert_eq!(abandoned(&table, clock_at(5000)), [b""; 0]);
 }
@@ -136,16 +136,14 @@ fn an_arc_taken_away_is_empty() {
     assert_eq!(table.size(), Size::default());
 }
 
-#[test]
-fn pages_are_in_order_and_can_be_continued() {
-    let table = Table::new(ARCS);
-    for n in 0..100u32 {
-        write(&table, &value(&n.to_be_bytes(), 1, b"v"));
-    }
-    let (mut after, mut seen) = (Vec::new(), Vec::new());
-    loop {
-        let mut room = 7;
-        let complete = table.page(0, &after, |record| {
+/// Goes through an arc in pieces; `between` is called after each.
+fn scan(table: &Table, most: usize, mut between: impl FnMut(usize)) -> Vec<Vec<u8>> {
+    let mut seen = Vec::new();
+    let mut at = Some(Cursor::START);
+    for piece in 0.. {
+        let Some(from) = at else { break };
+        let mut room = most;
+        at = table.scan(0, from, 3 * most, |record| {
             if room == 0 {
                 return false;
             }
@@ -153,16 +151,85 @@ fn pages_are_in_order_and_can_be_continued() {
             seen.push(record.key.to_vec());
             true
         });
-        if complete {
-            break;
-        }
-        after = seen.last().unwrap().clone();
+        between(piece);
     }
+    seen
+}
+
+#[test]
+fn a_scan_sees_each_record_once_while_nothing_moves() {
+    let table = Table::new(ARCS);
+    assert_eq!(scan(&table, 7, |_| {}), [b""; 0]);
+    for n in 0..100u32 {
+        write(&table, &value(&n.to_be_bytes(), 1, b"v"));
+    }
+    let mut seen = scan(&table, 7, |piece| {
+        write(&table, &value(&(piece as u32).to_be_bytes(), 2, b"another length"));
+    });
+    seen.sort_unstable();
     let want: Vec<Vec<u8>> = (0..100u32).map(|n| n.to_be_bytes().to_vec()).collect();
     assert_eq!(seen, want);
+    assert_eq!(table.records(0), 100);
+}
+
+#[test]
+fn a_cursor_of_another_layout_begins_anew() {
+    let table = Table::new(ARCS);
+    write(&table, &value(b"k", 1, b"v"));
+    let mut seen = 0;
+    let mut count = |from| {
+        table.scan(0, from, 1 << 10, |_| {
+            seen += 1;
+            true
+        })
+    };
+    assert_eq!(count(Cursor { layout: 1, slot: 1 << 40 }), None);
+    assert_eq!(count(Cursor { layout: 1, slot: u64::MAX }), None);
+    assert_eq!(seen, 2);
+    // Of this layout, but beyond its end.
+    let Cursor { layout, .. } = table.scan(0, Cursor::START, 0, |_| true).unwrap();
+    assert_eq!(table.scan(0, Cursor { layout, slot: u64::MAX }, 9, |_| panic!("none")), None);
+    drop(table.take(0));
+    write(&table, &value(b"k", 1, b"v"));
+    let Cursor { layout: after, .. } = table.scan(0, Cursor::START, 0, |_| true).unwrap();
+    assert_ne!(layout, after, "what was taken away is another layout");
 }
 
 proptest! {
+    #[test]
+    fn a_scan_misses_nothing_whatever_is_written_meanwhile(
+        before in 1usize..300,
+        most in 1usize..20,
+        writes in prop::collection::vec((0u16..600, any::<bool>()), 0..400),
+        sweep_at in 0usize..40,
+    ) {
+        let table = Table::new(ARCS);
+        let mut clock = 1;
+        for n in 0..before as u16 {
+            write(&table, &value(&n.to_be_bytes(), clock, b"v"));
+        }
+        let mut writes = writes.into_iter();
+        let seen = scan(&table, most, |piece| {
+            for (key, dies) in writes.by_ref().take(8) {
+                clock += 1;
+                let body = if dies { Body::Tombstone } else { Body::Value(b"w") };
+                // What was there before stays; what is new may go again, which makes slots free.
+                let key = if dies { key + 600 } else { key };
+                let key = key.to_be_bytes();
+                write(&table, &put(&key, clock, body));
+                if dies {
+                    table.commit(0, &key, Version::plain(clock, 1));
+                }
+            }
+            if piece >= sweep_at {
+                table.sweep(clock_at(3 * RETENTION_MS));
+            }
+        });
+        for n in 0..before as u16 {
+            prop_assert!(seen.contains(&n.to_be_bytes().to_vec()), "{n} was missed");
+        }
+    }
+
     #[test]
     fn it_agrees_with_an_ordered_map(
         writes in prop::collection::vec(
@@ -178,7 +245,7 @@ proptest! {
             let body_of = body.as_ref().map_or(Body::Tombstone, |v| Body::Value(v));
             if merged {
                 let state = State::Committed;
-                table.merge(0, &Record { key: &[*key], version, state, body: body_of }, 0);
+                table.merge(0, [Record { key: &[*key], version, state, body: body_of }], 0);
             } else {
                 write(&table, &Write { key: &[*key], version, born: *clock, body: body_of, expected: None });
             }

@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::sim::{Disk, Sim};
-use crate::ids::Incarnation;
+use crate::ids::{Incarnation, NodeId};
 use crate::limits::Limits;
+use crate::membership::wish::{Order, Wish};
 use crate::membership::{Answer, Event, Health, Millis, Settings};
 
 const HEARTBEAT: Millis = 2_000;
@@ -54,6 +55,17 @@ enum Chance {
     NotSaved,
     /// The operator accepts what is lost.
     AcceptLoss,
+    /// The operator asks for a change, of this node where it is one node's.
+    Order(Ask, usize, bool),
+}
+
+/// What the operator asks for.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    Leave,
+    Weight(u32),
+    Copies(usize),
+    Cancel,
 }
 
 fn chance() -> impl Strategy<Value = Chance> {
@@ -76,22 +88,39 @@ fn chance() -> impl Strategy<Value = Chance> {
         10 => Just(Chance::Saved),
         1 => Just(Chance::NotSaved),
         1 => Just(Chance::AcceptLoss),
+        2 => (ask(), 0..NODES, prop::bool::weighted(0.1)).prop_map(|(a, n, f)| Chance::Order(a, n, f)),
+    ]
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        3 => Just(Ask::Leave),
+        2 => (1u32..4).prop_map(Ask::Weight),
+        2 => (1usize..4).prop_map(Ask::Copies),
+        1 => Just(Ask::Cancel),
     ]
 }
 
 struct Run {
     sim: Sim,
-    copies: usize,
     started: u64,
-    /// Members that died or were cut off since all was well, if it ever was.
-    died: Option<BTreeSet<Incarnation>>,
+    /// Members that died or were cut off since all was well, if it ever was, and the copies that there were
+    /// then, or fewer.
+    died: Option<(BTreeSet<Incarnation>, usize)>,
 }
 
 impl Run {
     fn new(copies: usize, arcs: usize) -> Run {
         let limits = Limits::default();
-        let settings = Settings { heartbeat_ms: HEARTBEAT, missed: 3, arcs, copies, limits };
-        Run { sim: Sim::new(settings), copies, started: 0, died: None }
+        let settings = Settings {
+            heartbeat_ms: HEARTBEAT,
+            missed: 3,
+            arcs,
+            copies,
+            limits,
+            rebalance_ms: 4 * HEARTBEAT,
+        };
+        Run { sim: Sim::new(settings), started: 0, died: None }
     }
 
     fn happens(&mut self, chance: Chance) {
@@ -101,16 +130,15 @@ impl Run {
             Chance::Ack(n) => self.with(n, |sim, label| {
                 sim.adopt(label);
                 sim.heartbeat(label);
+                if sim.nodes[label].has_left {
+                    end(sim, label);
+                }
             }),
             Chance::Fetch(n) => self.with(n, |sim, label| {
                 sim.fetch(label);
                 sim.heartbeat(label);
             }),
-            Chance::Kill(n) => self.dies(n, |sim, label| {
-                sim.nodes.get_mut(label).unwrap().alive = false;
-                sim.disconnect(label);
-                sim.gone(label);
-            }),
+            Chance::Kill(n) => self.dies(n, end),
             Chance::Vanish(n) => self.dies(n, |sim, label| {
                 sim.nodes.get_mut(label).unwrap().alive = false;
             }),
@@ -130,9 +158,32 @@ impl Run {
             Chance::Disk(disk) => self.disk(disk),
             Chance::Saved => _ = self.sim.saved(),
             Chance::NotSaved => self.sim.not_saved(),
-            Chance::AcceptLoss => _ = self.sim.step(Event::AcceptLoss),
+            Chance::AcceptLoss => {
+                // Who was only silent is given up as well: nothing is promised until all is well again.
+                self.died = None;
+                self.sim.step(Event::AcceptLoss);
+            }
+            Chance::Order(ask, n, force) => self.order(ask, n, force),
         }
         self.check_copies();
+    }
+
+    fn order(&mut self, ask: Ask, n: usize, force: bool) {
+        let id = NodeId::new(&format!("node{n}")).unwrap();
+        let wish = match ask {
+            Ask::Leave => Wish::Leave(id),
+            Ask::Weight(weight) => Wish::Weight(id, weight),
+            Ask::Copies(copies) => Wish::Copies(copies),
+            Ask::Cancel => {
+                self.sim.step(Event::Order(Order::Cancel));
+                return;
+            }
+        };
+        if force {
+            // Nothing is promised of fewer nodes than copies, until all is well again.
+            self.died = None;
+        }
+        self.sim.step(Event::Order(Order::Change { wish, force }));
     }
 
     fn disk(&mut self, disk: Disk) {
@@ -175,7 +226,7 @@ impl Run {
         if let Some(label) = self.sim.in_reach().into_iter().cycle_to(n) {
             if self.sim.is_member(&label) {
                 let who = self.sim.nodes[&label].who.incarnation;
-                self.died.iter_mut().for_each(|died| _ = died.insert(who));
+                self.died.iter_mut().for_each(|(died, _)| _ = died.insert(who));
             }
             end(&mut self.sim, &label);
         }
@@ -203,16 +254,24 @@ impl Run {
     /// Promise 2.
     fn check_copies(&mut self) {
         let sim = &self.sim;
-        if let Some(died) = self.died.as_ref().filter(|died| died.len() < self.copies) {
+        let copies = sim.manager().active().view().copies.min(sim.manager().newest().view().copies);
+        if let Some((_, least)) = &mut self.died {
+            *least = copies.min(*least);
+        }
+        if let Some((died, _)) = self.died.as_ref().filter(|(died, copies)| died.len() < *copies) {
             let orphans = sim.arcs_without_live_holder();
             assert!(orphans.is_empty(), "{} died, nobody holds {orphans:?}", died.len());
         }
         let members = &sim.manager().active().view().members;
-        let is_there = |i| sim.process(i).is_some_and(|n| n.alive && !n.cut);
+        // One that was cut off and has not been heard of since may still lapse.
+        let is_there = |i| {
+            let process = sim.process(i).filter(|n| n.alive && !n.cut);
+            process.is_some_and(|n| sim.now - n.heard <= HEARTBEAT)
+        };
         if sim.manager().health(sim.now) == Health::Healthy
             && members.iter().all(|m| is_there(m.incarnation))
         {
-            self.died = Some(BTreeSet::new());
+            self.died = Some((BTreeSet::new(), copies));
         }
     }
 
@@ -229,6 +288,9 @@ impl Run {
                 if self.sim.nodes[&label].registered {
                     self.sim.heartbeat(&label);
                 }
+                if self.sim.nodes[&label].has_left {
+                    end(&mut self.sim, &label);
+                }
             }
             self.pass(HEARTBEAT);
         }
@@ -244,6 +306,7 @@ impl Run {
         let view = routes.view();
         assert_eq!(sim.manager().newest().epoch(), routes.epoch(), "a view is being made for ever");
         assert!(!view.is_changing(), "a change runs for ever");
+        assert_eq!(sim.open_orders, 0, "an operator waits for ever");
         for member in &view.members {
             let node = sim.process(member.incarnation).unwrap();
             assert!(node.alive, "{} stays for ever", member.id);
@@ -252,13 +315,20 @@ impl Run {
             assert!(view.place_of(&node.who.id).is_some(), "{} waits for ever", node.who.id);
         }
         let health = sim.manager().health(sim.now);
-        let enough = view.members.len() >= self.copies;
+        let enough = view.members.len() >= view.copies;
         match health {
             Health::Healthy => assert!(enough),
             Health::Degraded { .. } => assert!(!enough),
             other => panic!("for ever {other}"),
         }
     }
+}
+
+/// A process ends, and its connection and port tell.
+fn end(sim: &mut Sim, label: &str) {
+    sim.nodes.get_mut(label).unwrap().alive = false;
+    sim.disconnect(label);
+    sim.gone(label);
 }
 
 /// Picks by a number that may be larger than the choice.

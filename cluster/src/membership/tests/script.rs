@@ -4,7 +4,7 @@
 //!
 //! | command | what happens |
 //! |---|---|
-//! | `settings copies=2 arcs=8` | a new cluster; heartbeats every 2,000 ms, out after 3 |
+//! | `settings copies=2 arcs=8 [rebalance=300000]` | a new cluster; heartbeats every 2,000 ms, out after 3 |
 //! | `register LABEL [name=] [port=] [incarnation=] [weight=]` | a process starts, or reconnects, and registers |
 //! | `beat LABEL…` | heartbeats that acknowledge nothing new |
 //! | `ack [LABEL…]` | adopts the newest view it was sent, and a heartbeat (without labels: each in reach) |
@@ -17,6 +17,9 @@
 //! | `crash LABEL` | the process ends, and nobody has noticed yet |
 //! | `disconnect LABEL`, `gone LABEL` | only the one event |
 //! | `accept_loss` | the operator accepts what is lost |
+//! | `leave NAME`, `weight NAME N`, `copies N`, each with `force` at the end or without | the operator orders a change |
+//! | `cancel` | the operator cancels it |
+//! | `outline leave NAME` (and so on) | what a change would move |
 //! | `restart` | the manager ends and starts from what it saved; connections are lost |
 //! | `lease LABEL` | as `beat`, and tells whether the lease was extended |
 //! | `disk works`, `disk holds`, `disk fails` | what is to be saved is saved at once, or when `saved` says so, or not |
@@ -35,8 +38,9 @@ use goldenscript::{Command, Context, Runner};
 use test_each_file::test_each_path;
 
 use super::sim::{Disk, Sim};
-use crate::ids::Epoch;
+use crate::ids::{Epoch, NodeId};
 use crate::limits::Limits;
+use crate::membership::wish::{Order, Outline, Wish};
 use crate::membership::{Answer, Effect, Event, Millis, Settings};
 use crate::view::Routes;
 
@@ -99,6 +103,11 @@ impl Script {
                 Effect::Publish(routes) => writeln!(out, "publish {}", routes.epoch()),
                 Effect::Say(what) => writeln!(out, "say {what}"),
                 Effect::LossAccepted(arcs) => writeln!(out, "loss accepted: {arcs} arcs"),
+                Effect::Told(Ok(outline)) => {
+                    out += &outlined(outline);
+                    Ok(())
+                }
+                Effect::Told(Err(why)) => writeln!(out, "told: {why}"),
                 Effect::Push(..) | Effect::Probe(_) => Ok(()),
             };
         }
@@ -196,10 +205,41 @@ fn deal(routes: &Routes) -> String {
     }
     _ = write!(out, ", arcs {}", view.arcs.iter().filter_map(letter).collect::<String>());
     if let Some(coming) = &view.coming {
-        _ = write!(out, " → {}", coming.iter().filter_map(letter).collect::<String>());
+        _ = write!(out, " → {}", coming.arcs.iter().filter_map(letter).collect::<String>());
+        if coming.copies != view.copies {
+            _ = write!(out, " in {} copies", coming.copies);
+        }
     }
     if !view.fresh.is_empty() {
         _ = write!(out, ", {} begin afresh", view.fresh.len());
+    }
+    out + "\n"
+}
+
+/// A wish from a command and its arguments, and whether it is forced; `None` for `cancel`.
+fn order(command: &str, args: &[String]) -> Result<Option<(Wish, bool)>, Box<dyn Error>> {
+    let arg = |at: usize| args.get(at).map(String::as_str).unwrap_or_default();
+    let force = args.last().is_some_and(|last| last == "force");
+    let wish = match command {
+        "leave" => Wish::Leave(NodeId::new(arg(0))?),
+        "weight" => Wish::Weight(NodeId::new(arg(0))?, arg(1).parse()?),
+        "copies" => Wish::Copies(arg(0).parse()?),
+        "cancel" => return Ok(None),
+        other => return Err(format!("no such change: {other}").into()),
+    };
+    Ok(Some((wish, force)))
+}
+
+/// `told: node3 leaving: 4 arcs, 8 copies move, 8 at least; node1 2→4 5→8 +3, …`: for each node the arcs
+/// that it owns, those that it keeps, and those that it fetches.
+fn outlined(outline: &Outline) -> String {
+    let Outline { what, arcs, moves, .. } = outline;
+    let (copies, least) = (outline.copies(), outline.least());
+    let mut out = format!("told: {what}: {arcs} arcs, {copies} copies move, {least} at least;");
+    for m in moves {
+        let (owns, keeps) = (m.owns, m.keeps);
+        let fetches = m.fetches;
+        _ = write!(out, " {} {}→{} {}→{} +{fetches}", m.id, owns.0, owns.1, keeps.0, keeps.1);
     }
     out + "\n"
 }
@@ -228,8 +268,15 @@ impl Runner for Script {
                 let arcs = args.take_key("arcs").unwrap_or("8").parse()?;
                 let copies = args.take_key("copies").unwrap_or("2").parse()?;
                 let limits = Limits::default();
-                let settings =
-                    Settings { heartbeat_ms: HEARTBEAT, missed: 3, arcs, copies, limits };
+                let rebalance_ms = args.take_key("rebalance").unwrap_or("300000").parse()?;
+                let settings = Settings {
+                    heartbeat_ms: HEARTBEAT,
+                    missed: 3,
+                    arcs,
+                    copies,
+                    limits,
+                    rebalance_ms,
+                };
                 self.sim = Some(Sim::new(settings));
                 String::new()
             }
@@ -308,6 +355,22 @@ impl Runner for Script {
             "accept_loss" => {
                 let told = self.sim()?.step(Event::AcceptLoss);
                 self.told("operator", told)
+            }
+            "leave" | "weight" | "copies" | "cancel" => {
+                let order = match order(&command.name, &labels)? {
+                    Some((wish, force)) => Order::Change { wish, force },
+                    None => Order::Cancel,
+                };
+                let told = self.sim()?.step(Event::Order(order));
+                self.told("operator", told)
+            }
+            "outline" => {
+                let (wish, force) = order(&first, &labels[1..])?.ok_or("nothing to look at")?;
+                let sim = self.sim()?;
+                match sim.manager().outline(sim.now, &wish, force) {
+                    Ok(outline) => outlined(&outline),
+                    Err(why) => format!("{why}\n"),
+                }
             }
             "restart" => {
                 self.sim()?.restart(false);

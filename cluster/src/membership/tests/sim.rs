@@ -26,11 +26,13 @@ pub(super) struct Process {
     /// Whether the manager took its registration, as far as it knows.
     pub(super) registered: bool,
     /// When the manager last took something from it.
-    heard: Millis,
+    pub(super) heard: Millis,
     /// Until when it may serve, if ever it might.
     leased: Millis,
     /// Whether the manager was told that it ended.
     gone: bool,
+    /// Whether it has left, as it was asked to: its process ends when that is known.
+    pub(super) has_left: bool,
 }
 
 /// What becomes of what is to be saved.
@@ -61,6 +63,8 @@ pub(super) struct Sim {
     published: Arc<Routes>,
     /// The newest view that was ever active, whatever a restarted manager knows of it.
     ever_active: Epoch,
+    /// Orders that were taken, and nobody has been told yet what came of them.
+    pub(super) open_orders: usize,
 }
 
 impl Sim {
@@ -78,6 +82,7 @@ impl Sim {
             views: BTreeMap::from([(Epoch::NONE, unborn.clone())]),
             published: Arc::new(Routes::new(unborn)),
             ever_active: Epoch::NONE,
+            open_orders: 0,
         }
     }
 
@@ -111,17 +116,19 @@ impl Sim {
             heard: self.now,
             leased: 0,
             gone: false,
+            has_left: false,
         };
         assert!(self.nodes.insert(label.into(), process).is_none_or(|old| !old.alive));
     }
 
     pub(super) fn register(&mut self, label: &str) -> (Answer, Vec<Effect>) {
         let who = self.nodes[label].who.clone();
+        let returns = self.nodes[label].tenure.has_been_member();
         // The port is the newcomer's: whatever had it before has ended, and the manager may know.
         for other in self.nodes.values_mut() {
             other.gone |= other.who.address == who.address && !other.alive;
         }
-        let (answer, effects) = self.step(Event::Register(who));
+        let (answer, effects) = self.step(Event::Register { who, returns });
         self.hear(label, &answer);
         (answer, effects)
     }
@@ -131,8 +138,7 @@ impl Sim {
         let report = Report {
             epoch: node.tenure.epoch(),
             synced: node.tenure.synced().clone(),
-            keys: 0,
-            bytes: 0,
+            ..Report::default()
         };
         let (answer, effects) = self.step(Event::Heartbeat(node.who.incarnation, report));
         self.hear(label, &answer);
@@ -164,10 +170,15 @@ impl Sim {
         // RULES-WHY F5: a member that stays is never made to skip a view.
         let me = node.who.incarnation;
         let is_member = |v: &View| v.members.iter().any(|m| m.incarnation == me);
-        let mut path = self.views.range(node.tenure.epoch()..=offered.epoch()).map(|(_, v)| v);
-        let stayed = node.tenure.routes().is_some() && path.all(is_member);
+        // Of views that followed one another within one step not all are ever saved.
+        let mut path =
+            (node.tenure.epoch().0..offered.epoch().0).map(|e| self.views.get(&Epoch(e)));
+        let stayed = node.tenure.routes().is_some()
+            && is_member(offered.view())
+            && path.all(|view| view.is_some_and(is_member));
         let follows = offered.epoch() == node.tenure.epoch().next();
         assert!(follows || !stayed, "{label} stays and must skip to view {}", offered.epoch());
+        node.has_left |= node.tenure.leaves_with(offered.view());
         node.tenure.adopt(offered);
     }
 
@@ -208,6 +219,7 @@ impl Sim {
         }
         self.gate = Gate::new(self.settings, self.durable.clone(), self.now);
         self.published = self.gate.membership().active().clone();
+        self.open_orders = 0;
         assert_eq!(self.manager().state(), self.durable);
     }
 
@@ -237,7 +249,9 @@ impl Sim {
 
     /// One event, what follows from it, and the invariants.
     pub(super) fn step(&mut self, event: Event) -> (Answer, Vec<Effect>) {
+        let is_order = matches!(event, Event::Order(_));
         let (answer, mut effects) = self.gate.step(self.now, event);
+        self.open_orders += usize::from(is_order && answer == Answer::Done);
         if let Answer::Known { newest, active, .. } = &answer {
             self.check_was_saved(newest);
             assert!(*active <= self.durable_newest().epoch);
@@ -279,6 +293,7 @@ impl Sim {
                     }
                 }
                 Effect::Probe(to) => probed.push(*to),
+                Effect::Told(_) => self.open_orders -= 1,
                 Effect::Say(_) | Effect::LossAccepted(_) => {}
             }
             at += 1;
@@ -310,7 +325,12 @@ impl Sim {
     /// made it active is the one that runs.
     fn check_leases(&self) {
         for (label, node) in self.nodes.iter().filter(|(_, n)| n.alive) {
-            let is_behind = node.tenure.epoch() < self.ever_active;
+            // Who has left keeps nothing, whatever lease it has.
+            let keeps_some = node
+                .tenure
+                .routes()
+                .is_some_and(|r| r.view().member(&node.who.id, node.who.incarnation).is_some());
+            let is_behind = keeps_some && node.tenure.epoch() < self.ever_active;
             assert!(!is_behind || node.leased <= self.now, "{label} may serve an older view");
         }
     }

@@ -1,0 +1,295 @@
+//! Planned changes: views that nobody is in a hurry for (rules H2, H5 and L4).
+//!
+//! A change takes two views. In the first, reads go where they went, and writes also to those who are to
+//! keep the key: newcomers *join*, a node *leaves*, a weight or the number of copies becomes another, arcs
+//! are dealt out evenly again after a loss. When every node of the target holds all that it is to hold, the
+//! second *switches*. Until then a change can be *cancelled*: all goes on as it was.
+//!
+//! Whatever waits goes into one change: a node that is to leave while another wants to join hands it its
+//! arcs directly.
+//!
+//! After a loss the dead node's arcs fall to its neighbours and stay there for a while: should it return,
+//! it gets back just what it had, and nothing else moves. If it stays away, arcs are dealt out evenly.
+
+use crate::membership::plan::{Plan, arrive, claims, member, names, nobody_skips, renumber};
+use crate::membership::wish::{Order, Wish};
+use crate::membership::{Membership, Millis};
+use crate::mutation::{Mutation, is_on};
+use crate::ring::{self, Claim};
+use crate::view::{Coming, MemberState, View};
+
+/// What can wait until every member has shown that it is there (L4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Those who wait join, what the operator wishes begins, or an even deal.
+    Begin,
+    /// What was to come is in force: joiners become active, leavers go.
+    Switch,
+    /// All stays as it was before the change began.
+    Cancel,
+}
+
+/// The change that is due now, if any. Call only while there is nothing to repair.
+pub fn due(state: &Membership, now: Millis) -> Option<Change> {
+    match state.active().view().is_changing() {
+        // Whoever is away may hold what others have fetched, and would drop.
+        true if state.is_cancelling() => all_here(state, now).then_some(Change::Cancel),
+        true if may_switch(state, now) => Some(Change::Switch),
+        true if is_on(Mutation::PromoteSubset) => {
+            switch_one(state, now).is_some().then_some(Change::Switch)
+        }
+        true => None,
+        false => may_begin(state, now).then_some(Change::Begin),
+    }
+}
+
+/// The view that makes a change that is due.
+pub fn plan(state: &Membership, now: Millis, change: Change) -> Option<Plan> {
+    let plan = match change {
+        Change::Begin => Some(begin(state, now, state.wish())),
+        Change::Switch if may_switch(state, now) => switch(state),
+        Change::Switch => switch_one(state, now),
+        Change::Cancel => cancel(state),
+    };
+    plan.filter(|plan| nobody_skips(state, &plan.view))
+}
+
+/// Whether there is something to begin, and all members are there: those who fetch need sources.
+fn may_begin(state: &Membership, now: Millis) -> bool {
+    let is_wanted = state.wish().is_some()
+        || state.waiting(now).next().is_some()
+        || state.is_even_deal_due(now);
+    !state.active().view().members.is_empty() && all_here(state, now) && is_wanted
+}
+
+fn all_here(state: &Membership, now: Millis) -> bool {
+    let members = &state.active().view().members;
+    members.iter().all(|m| !state.is_out(m.incarnation, now))
+}
+
+/// The view in which a change begins: with everyone who waits, and with this wish.
+pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Plan {
+    let old = state.active().view();
+    let mut view = old.clone();
+    view.epoch = old.epoch.next();
+    view.fresh.clear();
+    view.members.extend(state.waiting(now).map(|who| member(who, MemberState::Joining)));
+    let mut coming = view.with_deal(Vec::new());
+    match wish {
+        None => {}
+        Some(Wish::Leave(id)) => {
+            let leaver = view.members.iter_mut().find(|m| m.id == *id);
+            leaver.into_iter().for_each(|m| m.state = MemberState::Leaving);
+        }
+        Some(Wish::Weight(id, weight)) => {
+            let members = view.members.iter().zip(&mut coming.weights);
+            members.filter(|(m, _)| m.id == *id).for_each(|(_, w)| *w = *weight);
+        }
+        Some(Wish::Copies(copies)) => coming.copies = *copies,
+    }
+    let may_stay_uneven = wish.is_none() && !state.is_even_deal_due(now);
+    coming.arcs = restored(state, &view)
+        .filter(|_| may_stay_uneven)
+        .unwrap_or_else(|| deal_for_target(state, &view, &coming.weights));
+    view.coming = Some(coming);
+    let why = described(&view);
+    Plan { view, why }
+}
+
+/// The ring with what each joiner owned when it was lost, if all of them return, and none of them to more
+/// than its share.
+fn restored(state: &Membership, view: &View) -> Option<Vec<u16>> {
+    let mut arcs = view.arcs.clone();
+    let weights: u64 = view.members.iter().map(|m| u64::from(m.weight)).sum();
+    let mut joiners = (0u16..).zip(&view.members).filter(|(_, m)| m.state == MemberState::Joining);
+    let all_return = joiners.all(|(place, joiner)| {
+        let lost = state.lost_owner(&joiner.id).filter(|lost| lost.weight == joiner.weight);
+        for &arc in lost.iter().flat_map(|lost| &lost.arcs) {
+            arcs[usize::from(arc)] = place;
+        }
+        let share = arcs.len() as u64 * u64::from(joiner.weight) / weights + 1;
+        lost.is_some_and(|lost| (1..=share).contains(&(lost.arcs.len() as u64)))
+    });
+    (all_return && arcs != view.arcs).then_some(arcs)
+}
+
+/// The deal to come: the present one, changed as little as an even deal over those who stay allows.
+/// Whoever returns has a first claim to what it owned.
+fn deal_for_target(state: &Membership, view: &View, weights: &[u32]) -> Vec<u16> {
+    let leaves = |place: u16| view.members[usize::from(place)].state == MemberState::Leaving;
+    let mut owners: Vec<Option<u16>> =
+        view.arcs.iter().map(|&owner| (!leaves(owner)).then_some(owner)).collect();
+    for (place, m) in (0u16..).zip(&view.members).filter(|(_, m)| m.state == MemberState::Joining) {
+        for &arc in state.lost_owner(&m.id).iter().flat_map(|lost| &lost.arcs) {
+            owners[usize::from(arc)] = Some(place);
+        }
+    }
+    let claims: Vec<Claim<'_>> = view
+        .members
+        .iter()
+        .zip(weights)
+        .map(|(m, &weight)| Claim {
+            name: m.id.as_str(),
+            weight: if m.state == MemberState::Leaving { 0 } else { weight },
+        })
+        .collect();
+    ring::deal(&owners, &claims)
+}
+
+/// Whether each member has its share of the ring.
+pub(super) fn is_even(view: &View) -> bool {
+    let owners: Vec<Option<u16>> = view.arcs.iter().copied().map(Some).collect();
+    ring::deal(&owners, &claims(&view.members)) == view.arcs
+}
+
+/// What a view changes, in a few words; empty where no change is under way.
+pub(super) fn described(view: &View) -> String {
+    let Some(coming) = &view.coming else { return String::new() };
+    let in_state = |state| names(view.members.iter().filter(|m| m.state == state));
+    let (joining, leaving) = (in_state(MemberState::Joining), in_state(MemberState::Leaving));
+    let mut parts = Vec::new();
+    if !joining.is_empty() {
+        parts.push(format!("{joining} joining"));
+    }
+    if !leaving.is_empty() {
+        parts.push(format!("{leaving} leaving"));
+    }
+    let weighs = view.members.iter().zip(&coming.weights).filter(|(m, w)| m.weight != **w);
+    parts.extend(weighs.map(|(m, weight)| format!("{} to weigh {weight}", m.id)));
+    if coming.copies != view.copies {
+        parts.push(format!("{} copies of each key to come", coming.copies));
+    }
+    if parts.is_empty() {
+        return "arcs are dealt out evenly".into();
+    }
+    parts.join(", ")
+}
+
+/// Whether every node of the target holds all that it is to keep (H2).
+fn may_switch(state: &Membership, now: Millis) -> bool {
+    let routes = state.active();
+    // What a planted bug leaves out of account.
+    let old = routes.view();
+    let counts = |place: &&u16| !is_on(Mutation::PromoteLoose) || is_joiner(old, **place);
+    let mut arcs = 0..routes.arcs();
+    arcs.all(|arc| {
+        routes.target(arc).iter().filter(counts).all(|&place| holds(state, now, place, arc))
+    })
+}
+
+/// Whether a member has said that it holds an arc under the active view, and is there.
+fn holds(state: &Membership, now: Millis, place: u16, arc: usize) -> bool {
+    let routes = state.active();
+    let incarnation = routes.member(place).incarnation;
+    let report = &state.nodes[&incarnation].report;
+    !state.is_out(incarnation, now) && report.epoch == routes.epoch() && report.synced.contains(arc)
+}
+
+/// Puts what was to come in force, and lets leavers go.
+fn switch(state: &Membership) -> Option<Plan> {
+    let old = state.active().view();
+    let mut view = old.clone();
+    let leaving: Vec<bool> = old.members.iter().map(|m| m.state == MemberState::Leaving).collect();
+    renumber(&mut view, &leaving);
+    let coming = view.coming.take()?;
+    arrive(&mut view, coming);
+    for member in &mut view.members {
+        member.state = MemberState::Active;
+    }
+    view.epoch = old.epoch.next();
+    view.fresh.clear();
+    Some(Plan { why: switched(old, &view), view })
+}
+
+fn switched(old: &View, view: &View) -> String {
+    let in_state = |state| names(old.members.iter().filter(|m| m.state == state));
+    let (joined, left) = (in_state(MemberState::Joining), in_state(MemberState::Leaving));
+    let mut parts = Vec::new();
+    if !joined.is_empty() {
+        parts.push(format!("{joined} active"));
+    }
+    if !left.is_empty() {
+        parts.push(format!("{left} left"));
+    }
+    let weighed = |m: &crate::view::Member| {
+        old.members.iter().any(|o| o.incarnation == m.incarnation && o.weight != m.weight)
+    };
+    let weighed = view.members.iter().filter(|m| weighed(m));
+    parts.extend(weighed.map(|m| format!("{} weighs {}", m.id, m.weight)));
+    if view.copies != old.copies {
+        parts.push(format!("{} copies of each key", view.copies));
+    }
+    if parts.is_empty() {
+        return "arcs are dealt out evenly now".into();
+    }
+    parts.join(", ")
+}
+
+/// Lets leavers stay and all else be as it was. Joiners go on joining, to an even deal.
+fn cancel(state: &Membership) -> Option<Plan> {
+    let old = state.active().view();
+    let mut view = old.clone();
+    view.epoch = old.epoch.next();
+    view.fresh.clear();
+    for member in view.members.iter_mut().filter(|m| m.state == MemberState::Leaving) {
+        member.state = MemberState::Active;
+    }
+    let joins = view.members.iter().any(|m| m.state == MemberState::Joining);
+    view.coming = joins.then(|| {
+        let coming = view.with_deal(Vec::new());
+        Coming { arcs: deal_for_target(state, &view, &coming.weights), ..coming }
+    });
+    let why = match described(&view).as_str() {
+        "" => "the change is cancelled".into(),
+        rest => format!("the change is cancelled, {rest}"),
+    };
+    Some(Plan { view, why })
+}
+
+/// Whether a cancellation would change something: a change of joiners alone goes on until they are stopped.
+pub(super) fn can_cancel(view: &View) -> bool {
+    let any = |state| view.members.iter().any(|m| m.state == state);
+    view.coming.as_ref().is_some_and(|coming| {
+        any(MemberState::Leaving)
+            || coming.copies != view.copies
+            || view.members.iter().map(|m| m.weight).ne(coming.weights.iter().copied())
+            || !any(MemberState::Joining)
+    })
+}
+
+fn is_joiner(view: &View, place: u16) -> bool {
+    view.members[usize::from(place)].state == MemberState::Joining
+}
+
+/// The mistake of [`Mutation::PromoteSubset`]: makes one joiner active while others have yet to fetch.
+fn switch_one(state: &Membership, now: Millis) -> Option<Plan> {
+    let routes = state.active();
+    let old = routes.view();
+    let is_ready = |place: u16| {
+        let mut arcs = (0..routes.arcs()).filter(|&arc| routes.target(arc).contains(&place));
+        arcs.all(|arc| holds(state, now, place, arc))
+    };
+    let places = 0..old.members.len() as u16;
+    let ready = places.clone().find(|&place| is_joiner(old, place) && is_ready(place))?;
+    let waits: Vec<bool> = places.map(|place| place != ready && is_joiner(old, place)).collect();
+    let arcs = ring::fall(&old.coming.as_ref()?.arcs, &waits);
+    let mut view = View { arcs, epoch: old.epoch.next(), ..old.clone() };
+    view.members[usize::from(ready)].state = MemberState::Active;
+    view.fresh.clear();
+    let why = format!("{} active before the others", view.members[usize::from(ready)].id);
+    Some(Plan { view, why })
+}
+
+impl Membership {
+    /// The wish that waits to begin.
+    pub(super) fn wish(&self) -> Option<&Wish> {
+        match &self.order {
+            Some((Order::Change { wish, .. }, _)) => Some(wish),
+            _ => None,
+        }
+    }
+
+    fn is_cancelling(&self) -> bool {
+        matches!(self.order, Some((Order::Cancel, _)))
+    }
+}

@@ -1,0 +1,79 @@
+//! What the manager knows of one start of a node's process.
+
+use crate::ids::{Address, Epoch, Incarnation, NodeId};
+use crate::membership::Millis;
+use crate::mutation::{Mutation, is_on};
+use crate::tenure::ArcSet;
+
+/// A node that wants in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Newcomer {
+    /// Its name.
+    pub id: NodeId,
+    /// This start of its process.
+    pub incarnation: Incarnation,
+    /// Where it listens.
+    pub address: Address,
+    /// Its share of the ring in proportion to the others'.
+    pub weight: u32,
+}
+
+/// What a node says of itself every heartbeat.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Report {
+    /// The newest view that it has adopted.
+    pub epoch: Epoch,
+    /// The arcs that it is synced in under that view.
+    pub synced: ArcSet,
+    /// Keys in its memory.
+    pub keys: u64,
+    /// Bytes of those keys and their values.
+    pub bytes: u64,
+    /// Bytes a second that it fetches from others at present.
+    pub fetching: u64,
+}
+
+/// What the manager knows of one incarnation.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Who it is and where.
+    pub who: Newcomer,
+    /// When it was last heard of.
+    pub heard: Millis,
+    /// From when its lease counts: when it was last heard of with a heartbeat that extends it (L1). Of a
+    /// node that is no member yet, when it was last heard of at all.
+    pub extended: Millis,
+    /// Whether the connection that carries its heartbeats is open.
+    pub connected: bool,
+    /// Whether its process is known to have ended.
+    pub gone: bool,
+    /// What it said last.
+    pub report: Report,
+    /// Whether it was a member when the manager started and has not said since what it holds.
+    pub is_unheard: bool,
+    /// Whether it was a member before it registered: it may hold what nobody else does.
+    pub returns: bool,
+    /// Whether it has left as it was asked to (H5): it is not taken in again.
+    pub has_left: bool,
+}
+
+impl Node {
+    pub(super) fn new(who: Newcomer, now: Millis) -> Node {
+        Node {
+            who,
+            heard: now,
+            extended: now,
+            connected: true,
+            gone: false,
+            report: Report::default(),
+            is_unheard: false,
+            returns: false,
+            has_left: false,
+        }
+    }
+
+    pub(super) fn is_out(&self, now: Millis, lease: Millis) -> bool {
+        let lease = if is_on(Mutation::RemovedEarly) { lease / 4 } else { lease };
+        self.gone || now.saturating_sub(self.extended) >= lease
+    }
+}

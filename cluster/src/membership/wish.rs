@@ -1,0 +1,170 @@
+//! What an operator may ask of a cluster that serves (rule H5), and what that would move.
+//!
+//! A [`Wish`] becomes a planned change: one view in which reads go where they went and writes also to
+//! where they will, and when everyone holds what it is to hold, the view that switches. Before it is asked
+//! for, an [`Outline`] tells what it would move; the same is told when it begins.
+//!
+//! What it does not do: it does not know the size of single arcs. The amounts are estimates, from what
+//! the nodes hold altogether and from keys being spread evenly.
+
+use std::fmt;
+
+use crate::ids::NodeId;
+use crate::limits::{MAX_COPIES, MAX_WEIGHT};
+use crate::membership::{Membership, Millis};
+use crate::view::{Routes, View};
+
+/// A change of a cluster that serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// A node leaves: the others take over what it keeps, and then it goes.
+    Leave(NodeId),
+    /// A node's share of the ring is to be this, in proportion to the others'.
+    Weight(NodeId, u32),
+    /// Each key is to have so many copies.
+    Copies(usize),
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wish::Leave(id) => write!(f, "{id} leaves"),
+            Wish::Weight(id, weight) => write!(f, "{id} weighs {weight}"),
+            Wish::Copies(copies) => write!(f, "{copies} copies of each key"),
+        }
+    }
+}
+
+/// What an operator tells the manager to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// To begin a planned change.
+    Change {
+        /// Which.
+        wish: Wish,
+        /// Even if that leaves fewer nodes than copies.
+        force: bool,
+    },
+    /// To give up the planned change that is under way: all stays as it is.
+    Cancel,
+}
+
+/// How much there is, about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Keys with a value, each copy counted.
+    pub keys: u64,
+    /// Bytes of those keys and values.
+    pub bytes: u64,
+}
+
+/// What a planned change moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// The change, in a few words.
+    pub what: String,
+    /// Arcs that get another owner.
+    pub arcs: usize,
+    /// What it is for each node, in the order of the view.
+    pub moves: Vec<Move>,
+    /// What is copied from node to node, about.
+    pub amount: Amount,
+}
+
+/// What a planned change is for one node, in arcs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The node.
+    pub id: NodeId,
+    /// Arcs that it owns, and will own.
+    pub owns: (usize, usize),
+    /// Arcs that it keeps a copy of, and will keep.
+    pub keeps: (usize, usize),
+    /// Arcs that it has to fetch for that.
+    pub fetches: usize,
+}
+
+impl Outline {
+    /// Copies of arcs that move.
+    pub fn copies(&self) -> usize {
+        self.moves.iter().map(|m| m.fetches).sum()
+    }
+
+    /// Copies that any way to the same shares would have to move.
+    pub fn least(&self) -> usize {
+        self.moves.iter().map(|m| m.keeps.1.saturating_sub(m.keeps.0)).sum()
+    }
+
+    /// From a view to the one with a change under way that follows it.
+    pub(super) fn of(state: &Membership, what: String, now: &Routes, next: &View) -> Outline {
+        let next = Routes::new(next.clone());
+        let then = next.view().coming.as_ref().map_or(&next.view().arcs, |coming| &coming.arcs);
+        let owned = |arcs: &[u16], place: Option<u16>| {
+            arcs.iter().filter(|&&owner| Some(owner) == place).count()
+        };
+        let members = (0u16..).zip(&next.view().members);
+        let moves: Vec<Move> = members
+            .map(|(place, member)| {
+                let before = now.view().place_of(&member.id).map(|place| place as u16);
+                let kept = |arc: &usize| before.is_some_and(|p| now.kept_by(p).contains(*arc));
+                let target = (0..next.arcs()).filter(|&arc| next.target(arc).contains(&place));
+                let target: Vec<usize> = target.collect();
+                Move {
+                    id: member.id.clone(),
+                    owns: (owned(&now.view().arcs, before), owned(then, Some(place))),
+                    keeps: (before.map_or(0, |p| now.kept_by(p).count_ones(..)), target.len()),
+                    fetches: target.iter().filter(|arc| !kept(arc)).count(),
+                }
+            })
+            .collect();
+        // Members keep their places: whoever is new stands behind them.
+        let arcs = now.view().arcs.iter().zip(then).filter(|(now, then)| now != then).count();
+        let copies = moves.iter().map(|m| m.fetches).sum();
+        Outline { what, arcs, moves, amount: state.amount_of(copies) }
+    }
+}
+
+/// What speaks against a wish, if anything. For a view in which no change is under way.
+pub(super) fn objection(
+    state: &Membership,
+    now: Millis,
+    wish: &Wish,
+    force: bool,
+) -> Option<String> {
+    let view = state.active().view();
+    let member = |id: &NodeId| view.members.iter().find(|m| m.id == *id);
+    let nodes = view.members.len();
+    match wish {
+        _ if nodes == 0 => Some("no node serves yet".into()),
+        Wish::Leave(id) | Wish::Weight(id, _) if member(id).is_none() => {
+            Some(format!("no member is called {id}"))
+        }
+        Wish::Leave(id) if member(id).is_some_and(|m| state.is_out(m.incarnation, now)) => {
+            Some(format!("{id} is down: it cannot hand over what it keeps"))
+        }
+        Wish::Leave(id) if nodes == 1 => Some(format!("{id} is the last node")),
+        Wish::Leave(_) if nodes - 1 < view.copies && !force => Some(format!(
+            "that leaves {} nodes for {} copies of each key (--force does it all the same)",
+            nodes - 1,
+            view.copies
+        )),
+        Wish::Leave(_) => None,
+        Wish::Weight(_, weight) if !(1..=MAX_WEIGHT).contains(weight) => {
+            Some(format!("a weight is 1 to {MAX_WEIGHT}"))
+        }
+        Wish::Weight(id, weight) if member(id).is_some_and(|m| m.weight == *weight) => {
+            Some(format!("{id} weighs {weight} already"))
+        }
+        Wish::Weight(..) => None,
+        Wish::Copies(copies) if !(1..=MAX_COPIES).contains(copies) => {
+            Some(format!("there can be 1 to {MAX_COPIES} copies"))
+        }
+        Wish::Copies(copies) if *copies == view.copies => {
+            Some(format!("each key has {copies} copies already"))
+        }
+        Wish::Copies(copies) if nodes < *copies && !force => Some(format!(
+            "there are {nodes} nodes for {copies} copies (--force does it all the same)"
+        )),
+        Wish::Copies(_) => None,
+    }
+}

@@ -1,0 +1,124 @@
+//! Planned changes: what an operator asks for, and what the manager says to it.
+//!
+//! | message | from → to | lost, late or repeated |
+//! |---|---|---|
+//! | [`Plan`] → [`Planned`] | operator → manager | looking changes nothing |
+//! | [`Begin`] → [`Planned`] | operator → manager | repeated while the change runs it is refused; after it, there is nothing left to change |
+
+use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
+
+use super::{Message, view};
+use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::frame::Kind;
+
+/// CHANGE: begin this, or cancel what is under way. Answered when it has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin(pub Order);
+
+/// CHANGE_PLAN: what would this move?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan(pub Order);
+
+/// CHANGE_REPLY: what it moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned(pub Outline);
+
+const LEAVE: u8 = 1;
+const WEIGHT: u8 = 2;
+const COPIES: u8 = 3;
+const CANCEL: u8 = 4;
+
+fn encode_order(order: &Order, out: &mut Vec<u8>) {
+    let Order::Change { wish, force } = order else { return out.put_u8(CANCEL) };
+    match wish {
+        Wish::Leave(id) => {
+            out.put_u8(LEAVE);
+            out.put_short(id.as_str().as_bytes());
+        }
+        Wish::Weight(id, weight) => {
+            out.put_u8(WEIGHT);
+            out.put_short(id.as_str().as_bytes());
+            out.put_u32(*weight);
+        }
+        Wish::Copies(copies) => {
+            out.put_u8(COPIES);
+            out.put_u32(*copies as u32);
+        }
+    }
+    out.put_u8(u8::from(*force));
+}
+
+fn decode_order(payload: &mut Decoder<'_>) -> Result<Order, DecodeError> {
+    let wish = match payload.u8()? {
+        LEAVE => Wish::Leave(view::node_id(payload)?),
+        WEIGHT => Wish::Weight(view::node_id(payload)?, payload.u32()?),
+        COPIES => Wish::Copies(payload.u32()? as usize),
+        CANCEL => return Ok(Order::Cancel),
+        _ => return Err(DecodeError("an unknown change")),
+    };
+    let force = match payload.u8()? {
+        0 => false,
+        1 => true,
+        _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
+    };
+    Ok(Order::Change { wish, force })
+}
+
+impl Message<'_> for Begin {
+    const KIND: Kind = Kind::Change;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_order(&self.0, out);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<Begin, DecodeError> {
+        decode_order(payload).map(Begin)
+    }
+}
+
+impl Message<'_> for Plan {
+    const KIND: Kind = Kind::ChangePlan;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_order(&self.0, out);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<Plan, DecodeError> {
+        decode_order(payload).map(Plan)
+    }
+}
+
+impl Message<'_> for Planned {
+    const KIND: Kind = Kind::ChangeReply;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Outline { what, arcs, moves, amount } = &self.0;
+        out.put_long(what.as_bytes());
+        out.put_u32(*arcs as u32);
+        out.put_u64(amount.keys);
+        out.put_u64(amount.bytes);
+        out.put_u32(moves.len() as u32);
+        for m in moves {
+            out.put_short(m.id.as_str().as_bytes());
+            for number in [m.owns.0, m.owns.1, m.keeps.0, m.keeps.1, m.fetches] {
+                out.put_u32(number as u32);
+            }
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<Planned, DecodeError> {
+        let what = payload.long_text()?.to_owned();
+        let arcs = payload.u32()? as usize;
+        let amount = Amount { keys: payload.u64()?, bytes: payload.u64()? };
+        const LEAST_MOVE: usize = 2 + 5 * 4;
+        let count = payload.count(LEAST_MOVE)?;
+        let moves = (0..count).map(|_| decode_move(payload)).collect::<Result<_, _>>()?;
+        Ok(Planned(Outline { what, arcs, moves, amount }))
+    }
+}
+
+fn decode_move(payload: &mut Decoder<'_>) -> Result<Move, DecodeError> {
+    let id = view::node_id(payload)?;
+    let mut number = || payload.u32().map(|n| n as usize);
+    Ok(Move { id, owns: (number()?, number()?), keeps: (number()?, number()?), fetches: number()? })
+}

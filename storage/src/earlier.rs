@@ -1,0 +1,94 @@
+//! Records of an earlier life (rule H3): what this node held before it missed a view.
+//!
+//! Something may have been deleted meanwhile, and its tombstone dropped: nobody may be shown these records
+//! (RULES-WHY F10, R6). They are kept beside the table, as a cache, for when the node is to keep the arc
+//! again: then a source says which of them are as good as its own, and only the others are sent.
+//!
+//! They are never changed: what a source confirms is copied into the table, and all of an arc is let go of
+//! when the arc is synced, or when the node is not to keep it.
+
+use std::sync::Arc;
+
+use cluster::tenure::ArcSet;
+use fxhash::FxHashMap;
+use parking_lot::Mutex;
+
+use crate::table::Shard;
+
+/// Records of an earlier life, by arc.
+#[derive(Default)]
+pub struct Earlier(Mutex<FxHashMap<usize, Arc<Shard>>>);
+
+impl Earlier {
+    /// Keeps an arc's records. Where there are some already the larger part stays: it is only a cache.
+    pub fn set_aside(&self, arc: usize, shard: Shard) {
+        let mut arcs = self.0.lock();
+        if arcs.get(&arc).is_none_or(|kept| kept.len() < shard.len()) {
+            let replaced = arcs.insert(arc, Arc::new(shard));
+            // Freeing many records takes a while.
+            drop(arcs);
+            drop(replaced);
+        }
+    }
+
+    /// Lets go of all arcs but these.
+    pub fn retain(&self, arcs: &ArcSet) {
+        let gone: Vec<_> = self.0.lock().extract_if(|arc, _| !arcs.contains(*arc)).collect();
+        // Not under the lock.
+        drop(gone);
+    }
+
+    /// An arc's records, if there are any.
+    pub fn get(&self, arc: usize) -> Option<Arc<Shard>> {
+        self.0.lock().get(&arc).cloned()
+    }
+
+    /// Lets go of an arc's records.
+    pub fn forget(&self, arc: usize) {
+        let gone = self.0.lock().remove(&arc);
+        // Not under the lock.
+        drop(gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::replica::State;
+    use cluster::version::Version;
+    use net_common::message::data::{Body, Record};
+
+    use super::*;
+    use crate::table::Table;
+
+    fn shard(keys: &[&[u8]]) -> Shard {
+        let table = Table::new(1);
+        let record = |key| Record {
+            key,
+            version: Version::plain(1, 1),
+            state: State::Committed,
+            body: Body::Tombstone,
+        };
+        table.merge(0, keys.iter().map(|key| record(key)), 0);
+        table.take(0)
+    }
+
+    #[test]
+    fn of_two_lives_the_larger_part_is_kept() {
+        let earlier = Earlier::default();
+        for (keys, want) in [(&[&b"a"[..], b"b"][..], 2), (&[b"c"], 2), (&[b"d", b"e", b"f"], 3)] {
+            earlier.set_aside(7, shard(keys));
+            assert_eq!(earlier.get(7).unwrap().len(), want);
+        }
+        earlier.forget(7);
+        assert!(earlier.get(7).is_none());
+    }
+
+    #[test]
+    fn what_is_of_no_use_goes() {
+        let earlier = Earlier::default();
+        earlier.set_aside(1, shard(&[b"a"]));
+        earlier.set_aside(2, shard(&[b"a"]));
+        earlier.retain(&[0, 2].into_iter().collect());
+        assert!(earlier.get(1).is_none() && earlier.get(2).is_some());
+    }
+}

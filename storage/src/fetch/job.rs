@@ -1,0 +1,86 @@
+//! What one source is to be asked for: which pull comes next, and what a page has brought. Knows nothing of
+//! connections.
+
+use cluster::ids::Epoch;
+use net_common::message::range::{Cursor, End, RangePage, RangePull};
+
+use crate::digest::Digester;
+use crate::node::{Merged, Node, Unmerged};
+use crate::part::Part;
+
+/// Arcs asked for in one request.
+const ARCS: usize = 512;
+
+/// Records of an earlier life that are compared in one request. A source looks at them all before it
+/// answers.
+const COMPARED: usize = 16 << 10;
+
+/// Arcs for one source.
+pub struct Job {
+    parts: Vec<Part>,
+    /// How many of them, from the first on, are complete.
+    done: usize,
+    /// How many of those behind them were asked for last.
+    asked: usize,
+    /// Those that the source does not have.
+    refused: Vec<Part>,
+    merged: Merged,
+}
+
+impl Job {
+    /// Arcs to be fetched.
+    pub fn new(parts: Vec<Part>) -> Job {
+        Job { parts, done: 0, asked: 0, refused: Vec::new(), merged: Merged::default() }
+    }
+
+    /// Whether there is nothing left to ask this source for.
+    pub fn is_over(&self) -> bool {
+        self.done == self.parts.len()
+    }
+
+    /// What to ask for next.
+    ///
+    /// # Panics
+    /// If the job is over.
+    pub fn pull(&mut self, epoch: Epoch, digester: &Digester) -> RangePull<'_> {
+        let mut compared = 0;
+        let fits = |&(place, part): &(usize, &Part)| {
+            compared += part.to_compare();
+            // Only the first can go on inside the arc.
+            place == 0 || compared <= COMPARED && part.from == Cursor::START
+        };
+        let left = &self.parts[self.done..];
+        self.asked = left.iter().take(ARCS).enumerate().take_while(fits).count();
+        let asked = &mut self.parts[self.done..][..self.asked];
+        asked.iter_mut().for_each(|part| part.prepare(digester));
+        RangePull {
+            epoch,
+            seed: digester.seed(),
+            wanted: asked.iter().map(|part| part.wanted()).collect(),
+            from: asked[0].from,
+        }
+    }
+
+    /// Takes the page that answers the last pull.
+    ///
+    /// # Errors
+    /// [`Unmerged`]; what was merged before stays.
+    pub fn take(&mut self, node: &Node, page: &RangePage<'_>) -> Result<(), Unmerged> {
+        let asked = &mut self.parts[self.done..][..self.asked];
+        self.merged.add(node.merge(page, asked)?);
+        let complete = page.complete as usize;
+        self.done += complete;
+        if page.end == End::NoSource && complete < self.asked {
+            // What takes its place is one of those to come.
+            self.refused.push(self.parts.swap_remove(self.done));
+        }
+        Ok(())
+    }
+
+    /// What came of it, and the arcs that are not complete.
+    pub fn end(mut self) -> (Merged, Vec<Part>) {
+        self.parts.drain(..self.done);
+        self.parts.append(&mut self.refused);
+        (self.merged, self.parts)
+    }
+}

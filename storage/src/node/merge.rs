@@ -1,0 +1,147 @@
+//! What a node does with the pages that it fetches (rules H1 and H3).
+//!
+//! Records are merged in runs, each under the tenure and one arc's lock, so that requests do not wait
+//! noticeably. The tenure is taken for writing only to note arcs as synced.
+
+use cluster::ids::Epoch;
+use cluster::ring::arc_of_key;
+use net_common::message::data::Record;
+use net_common::message::range::{End, RangePage};
+
+use super::Node;
+use crate::part::Part;
+use crate::table::Table;
+
+/// Records merged under one lock: some tens of microseconds' worth.
+const RUN: usize = 128;
+
+/// What came of a page, or of many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Arcs that are complete.
+    pub arcs: usize,
+    /// Records that came.
+    pub moved: usize,
+    /// Records of an earlier life that need not come.
+    pub kept: usize,
+}
+
+impl Merged {
+    /// Adds another page's.
+    pub fn add(&mut self, other: Merged) {
+        self.arcs += other.arcs;
+        self.moved += other.moved;
+        self.kept += other.kept;
+    }
+}
+
+/// Why a page does not count, or not all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unmerged {
+    /// It is of another epoch than this node is in by now (RULES-WHY R2).
+    #[error("a page of another view")]
+    OtherView,
+    /// It answers what was not asked.
+    #[error("a page that does not answer its pull")]
+    Nonsense,
+}
+
+impl Node {
+    /// Merges a page that was asked for with the first of `parts`, and notes in them how far they have come.
+    ///
+    /// # Errors
+    /// [`Unmerged`]; what was merged before stays, and the parts tell.
+    pub fn merge(&self, page: &RangePage<'_>, parts: &mut [Part]) -> Result<Merged, Unmerged> {
+        let table = self.table.get().ok_or(Unmerged::OtherView)?;
+        let complete = page.complete as usize;
+        let is_within = matches!(page.end, End::Within(_));
+        // An answer that brings nothing is no answer: it would be asked for again and again.
+        let is_empty = complete == 0 && page.records.is_empty() && page.same.is_empty();
+        if complete + usize::from(is_within) > parts.len() || is_empty && page.end == End::Between {
+            return Err(Unmerged::Nonsense);
+        }
+        let mut merged = Merged { moved: page.records.len(), ..Merged::default() };
+        for (arc, same) in &page.same {
+            let part = parts.iter_mut().find(|part| part.arc == *arc).ok_or(Unmerged::Nonsense)?;
+            if !part.is_answered_by(same) {
+                return Err(Unmerged::Nonsense);
+            }
+            merged.kept +=
+                self.confirm(table, page.epoch, usize::from(*arc), part.confirmed(same))?;
+            part.differing = Some(same.others());
+        }
+        self.merge_records(table, page)?;
+        if let End::Within(cursor) = page.end {
+            parts[complete].from = cursor;
+        }
+        let arcs: Vec<usize> = parts[..complete].iter().map(|part| part.arc.into()).collect();
+        self.complete(page.epoch, &arcs)?;
+        merged.arcs = complete;
+        self.gauge.records(merged.moved, merged.kept);
+        Ok(merged)
+    }
+
+    /// Takes over records of an earlier life. Returns how many.
+    fn confirm<'r>(
+        &self,
+        table: &Table,
+        epoch: Epoch,
+        arc: usize,
+        mut records: impl Iterator<Item = Record<'r>>,
+    ) -> Result<usize, Unmerged> {
+        let mut kept = 0;
+        loop {
+            // Found first and taken under the lock then: those that are not the same may be many.
+            let run: Vec<Record<'_>> = records.by_ref().take(RUN).collect();
+            if run.is_empty() {
+                return Ok(kept);
+            }
+            kept += run.len();
+            self.merge_run(table, epoch, arc, run.into_iter())?;
+        }
+    }
+
+    fn merge_records(&self, table: &Table, page: &RangePage<'_>) -> Result<(), Unmerged> {
+        let arc_of = |record: &Record<'_>| arc_of_key(record.key, table.arcs());
+        let mut rest = &page.records[..];
+        while let Some(first) = rest.first() {
+            let arc = arc_of(first);
+            let run = rest.iter().take(RUN).take_while(|record| arc_of(record) == arc).count();
+            self.merge_run(table, page.epoch, arc, rest[..run].iter().copied())?;
+            rest = &rest[run..];
+        }
+        Ok(())
+    }
+
+    fn merge_run<'r>(
+        &self,
+        table: &Table,
+        epoch: Epoch,
+        arc: usize,
+        records: impl Iterator<Item = Record<'r>>,
+    ) -> Result<(), Unmerged> {
+        let clock = self.clock();
+        let tenure = self.tenure.read();
+        if !tenure.may_merge(epoch, arc) {
+            return Err(Unmerged::OtherView);
+        }
+        table.merge(arc, records, clock);
+        Ok(())
+    }
+
+    /// Notes arcs as synced.
+    fn complete(&self, epoch: Epoch, arcs: &[usize]) -> Result<(), Unmerged> {
+        if arcs.is_empty() {
+            return Ok(());
+        }
+        let is_synced = {
+            let mut tenure = self.tenure.write();
+            arcs.iter().all(|&arc| tenure.fetched(epoch, arc))
+        };
+        if !is_synced {
+            return Err(Unmerged::OtherView);
+        }
+        arcs.iter().for_each(|&arc| self.earlier.forget(arc));
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! What a node gives to those who fetch its arcs (rules H1 and H3).
+//!
+//! A page is read in slices: each holds the tenure and one arc for some hundred records, so that a request
+//! or a new view waits for tens of microseconds at most, however large the arc. The whole page is of one
+//! epoch all the same: each slice looks whether the view is still the puller's, and within an epoch nothing
+//! is dropped. What is written between two slices reaches the puller by itself: it is in the write set.
+
+use std::borrow::Cow;
+
+use cluster::ids::Epoch;
+use net_common::message::data::Record;
+use net_common::message::range::{Ask, BucketSet, Cursor, End, PageWriter, RangePull};
+
+use super::Node;
+use crate::digest::{Comparison, Digester, MOST_COMPARED};
+use crate::table::Table;
+
+/// How large pages are.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes after which a page ends. Large enough that a transfer is not a series of round trips; small
+    /// enough to be made, and merged, in about a millisecond.
+    pub bytes: usize,
+    /// Records after which it ends, sent or only looked at.
+    pub records: usize,
+    /// Slots of an arc that are looked at under one lock.
+    pub slots: usize,
+    /// Most records of an arc that is compared: nothing is sent before all have been looked at.
+    pub compared: usize,
+}
+
+impl Bounds {
+    /// Those that nodes use.
+    pub const OURS: Bounds =
+        Bounds { bytes: 192 << 10, records: 32 << 10, slots: 1 << 10, compared: MOST_COMPARED };
+}
+
+impl Node {
+    /// Answers a pull: appends a RANGE_PAGE's payload with as many whole arcs as fit, and the first part of
+    /// one that does not.
+    pub fn page(&self, pull: &RangePull<'_>, out: &mut Vec<u8>) {
+        self.page_within(Bounds::OURS, pull, out);
+    }
+
+    /// The same, with pages of any size.
+    pub fn page_within(&self, bounds: Bounds, pull: &RangePull<'_>, out: &mut Vec<u8>) {
+        let epoch = self.tenure.read().epoch();
+        let mut page = PageWriter::begin(epoch, out);
+        let end = match self.table.get() {
+            Some(table) => {
+                let digester = Digester::new(pull.seed);
+                Paging { node: self, table, digester, bounds, pull, looked_at: 0 }.fill(&mut page)
+            }
+            None => End::NoSource,
+        };
+        page.finish(end);
+    }
+}
+
+/// A page that is being made.
+struct Paging<'p> {
+    node: &'p Node,
+    table: &'p Table,
+    digester: Digester,
+    bounds: Bounds,
+    pull: &'p RangePull<'p>,
+    looked_at: usize,
+}
+
+impl Paging<'_> {
+    fn fill(&mut self, page: &mut PageWriter<'_>) -> End {
+        let pull = self.pull;
+        for (i, wanted) in pull.wanted.iter().enumerate() {
+            if i > 0 && self.is_full(page) {
+                return End::Between;
+            }
+            let arc = usize::from(wanted.arc);
+            if arc >= self.table.arcs() {
+                return End::NoSource;
+            }
+            let buckets = match &wanted.ask {
+                Ask::All => None,
+                Ask::Of(set) => Some(Cow::Borrowed(&**set)),
+                Ask::Differing(theirs) => match self.compare(arc, theirs) {
+                    Some(same) => {
+                        page.same(wanted.arc, &same);
+                        Some(Cow::Owned(same.others()))
+                    }
+                    None => return End::NoSource,
+                },
+            };
+            let from = if i == 0 { pull.from } else { Cursor::START };
+            match self.send(arc, from, buckets.as_deref(), page) {
+                Some(None) => page.complete_arc(),
+                Some(Some(cursor)) => return End::Within(cursor),
+                None => return End::NoSource,
+            }
+        }
+        End::Between
+    }
+
+    fn is_full(&self, page: &PageWriter<'_>) -> bool {
+        page.size() >= self.bounds.bytes || self.looked_at >= self.bounds.records
+    }
+
+    /// The buckets of an arc that are the same as theirs. `None`: no source.
+    fn compare(&mut self, arc: usize, theirs: &[u64]) -> Option<BucketSet> {
+        if self.table.records(arc) > self.bounds.compared {
+            // The puller would take this node for dead. Whether it is a source is seen when it sends.
+            return Some(BucketSet::none(theirs.len()));
+        }
+        let mut comparison = Comparison::new(&self.digester, theirs);
+        let (mut at, mut count) = (Some(Cursor::START), 0);
+        while let Some(from) = at {
+            // If the records are laid out anew meanwhile some are counted twice, and differ.
+            at = self.slice(arc, from, |record| {
+                count += 1;
+                comparison.add(&record);
+                true
+            })?;
+        }
+        let same = comparison.same();
+        self.looked_at += count;
+        Some(same)
+    }
+
+    /// Appends an arc's records, or those of some buckets. Returns where it stopped, if it had to, or `None`
+    /// if this node is no source.
+    fn send(
+        &mut self,
+        arc: usize,
+        mut from: Cursor,
+        buckets: Option<&BucketSet>,
+        page: &mut PageWriter<'_>,
+    ) -> Option<Option<Cursor>> {
+        if buckets.is_some_and(BucketSet::is_empty) {
+            // Nothing of it is wanted. Whoever asks for that asks in vain where this is no source.
+            return self.is_source(arc).then_some(None);
+        }
+        loop {
+            let mut count = 0;
+            let next = self.slice(arc, from, |record| {
+                if page.size() >= self.bounds.bytes {
+                    return false;
+                }
+                count += 1;
+                if buckets
+                    .is_none_or(|set| set.contains(self.digester.bucket(record.key, set.buckets())))
+                {
+                    page.push(&record);
+                }
+                true
+            })?;
+            self.looked_at += count;
+            match next {
+                Some(next) if !self.is_full(page) => from = next,
+                next => return Some(next),
+            }
+        }
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.pull.epoch
+    }
+
+    fn is_source(&self, arc: usize) -> bool {
+        self.node.tenure.read().admit_page(self.epoch(), arc).is_ok()
+    }
+
+    /// Looks at some slots of an arc. `None`: this node is no source.
+    fn slice(
+        &self,
+        arc: usize,
+        from: Cursor,
+        mut with: impl FnMut(Record<'_>) -> bool,
+    ) -> Option<Option<Cursor>> {
+        let tenure = self.node.tenure.read();
+        tenure.admit_page(self.epoch(), arc).ok()?;
+        Some(self.table.scan(arc, from, self.bounds.slots, |record| {
+            let state = self.node.state(&record.version, record.state);
+            with(Record { state, ..record })
+        }))
+    }
+}

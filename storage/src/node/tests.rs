@@ -1,0 +1,437 @@
+//! Ranges that move between two nodes, without sockets: the bytes go from one to the other.
+
+use std::collections::BTreeMap;
+
+use cluster::ids::Address;
+use cluster::limits::Limits;
+use cluster::view::{Member, MemberState};
+use net_common::message::Message;
+use net_common::message::range::{BucketSet, Cursor, End, RangePage, RangePull};
+use proptest::prelude::*;
+
+use super::*;
+use crate::digest::Digester;
+use crate::fetch::job::Job;
+use crate::snapshot::{Settings, Writer};
+
+const ARCS: usize = 4;
+const SOURCE: u16 = 1;
+const PULLER: u16 = 2;
+
+fn member(n: u16, state: MemberState) -> Member {
+    Member {
+        id: NodeId::new(&format!("node{n}")).unwrap(),
+        incarnation: Incarnation(n.into()),
+        address: Address::new("127.0.0.1", 6000 + n).unwrap(),
+        weight: 1,
+        state,
+    }
+}
+
+/// Both nodes keep everything, the source is everyone's primary.
+fn view(epoch: u64, puller: Option<MemberState>) -> View {
+    let mut members = vec![member(SOURCE, MemberState::Active)];
+    members.extend(puller.map(|state| member(PULLER, state)));
+    // Where the puller serves it owns one arc, and so is a replica of all.
+    let mut arcs = vec![0; ARCS];
+    let mut to_come = None;
+    match puller {
+        Some(MemberState::Joining) => to_come = Some(vec![0, 1, 0, 0]),
+        Some(_) => arcs[1] = 1,
+        None => {}
+    }
+    let fresh = if epoch == 1 { (0..ARCS as u16).collect() } else { Vec::new() };
+    let cluster = View::unborn(ClusterId(1), 2, Limits::default());
+    let view = View { epoch: Epoch(epoch), members, arcs, fresh, ..cluster };
+    View { coming: to_come.map(|arcs| view.with_deal(arcs)), ..view }
+}
+
+fn node(n: u16) -> Node {
+    let id = NodeId::new(&format!("node{n}")).unwrap();
+    let node = Node::new(id, Incarnation(n.into()), Writer::new(&Settings::default()).notes());
+    node.told(1 << 40, Epoch(9));
+    let beat = node.send_heartbeat();
+    node.heartbeat_answered(beat, true, Epoch(9));
+    node
+}
+
+/// A node that has adopted these views.
+fn at(n: u16, views: impl IntoIterator<Item = View>) -> Node {
+    let node = node(n);
+    for view in views {
+        assert!(node.adopt(view).unwrap());
+    }
+    node
+}
+
+/// One that is synced, and one that has yet to fetch everything and holds some of it from before it was
+/// dropped from the view.
+fn source_and_returner(held: &[Held], earlier: &[Held]) -> (Node, Node) {
+    let active = Some(MemberState::Active);
+    let source = at(SOURCE, [view(1, active), view(2, None)]);
+    fill(&source, held);
+    let puller = at(PULLER, [view(1, active)]);
+    fill(&puller, earlier);
+    for node in [&source, &puller] {
+        assert!(node.adopt(view(3, Some(MemberState::Joining))).unwrap());
+    }
+    (source, puller)
+}
+
+/// A record: its key, a number from which all else of it follows, and its state.
+type Held = (u8, u8, State);
+
+/// The same version always stands for the same bytes.
+fn with_record<T>(held: &Held, with: impl FnOnce(Record<'_>) -> T) -> T {
+    let (key, number, state) = *held;
+    let key = [b'k', key];
+    let plain = Version::plain(u64::from(number / 2) + 1, 1);
+    let version = match number % 2 {
+        0 => plain,
+        _ => plain.successor(cluster::version::Op { writer: 2, count: number.into() }),
+    };
+    let bytes = vec![number; usize::from(number % 7)];
+    let body = if number % 5 == 0 { Body::Tombstone } else { Body::Value(&bytes) };
+    with(Record { key: &key, version, state, body })
+}
+
+fn fill(node: &Node, held: &[Held]) {
+    let table = node.table().unwrap();
+    for held in held {
+        with_record(held, |record| table.merge(arc_of_key(record.key, ARCS), [record], 0));
+    }
+}
+
+/// What a node holds of a key.
+type Holds = (Version, State, Option<Vec<u8>>);
+
+/// All that a node shows, by key.
+fn contents(node: &Node) -> BTreeMap<Vec<u8>, Holds> {
+    let mut contents = BTreeMap::new();
+    let table = node.table().unwrap();
+    for arc in 0..table.arcs() {
+        let end = table.scan(arc, Cursor::START, usize::MAX, |record| {
+            let value = match record.body {
+                Body::Value(value) => Some(value.to_vec()),
+                Body::Tombstone => None,
+            };
+            contents.insert(record.key.to_vec(), (record.version, record.state, value));
+            true
+        });
+        assert_eq!(end, None);
+    }
+    contents
+}
+
+/// Fetches all that is missing. `between` is called after each page.
+fn fetch(source: &Node, puller: &Node, bounds: Bounds, mut between: impl FnMut()) -> Merged {
+    let (routes, missing) = puller.missing().unwrap();
+    let mut job = Job::new(missing.into_iter().map(|arc| puller.part(arc)).collect());
+    let digester = Digester::new([9; 16]);
+    while !job.is_over() {
+        let bytes = ask(source, bounds, &job.pull(routes.epoch(), &digester));
+        let page = RangePage::read(&bytes).unwrap();
+        job.take(puller, &page).unwrap();
+        between();
+    }
+    let (merged, left) = job.end();
+    assert!(left.is_empty());
+    assert!(puller.missing().is_none(), "all is synced");
+    merged
+}
+
+fn ask(source: &Node, bounds: Bounds, pull: &RangePull<'_>) -> Vec<u8> {
+    let (mut request, mut reply) = (Vec::new(), Vec::new());
+    pull.encode(&mut request);
+    source.page_within(bounds, &RangePull::read(&request).unwrap(), &mut reply);
+    reply
+}
+
+fn read(node: &Node, epoch: u64, is_fence: bool, key: &[u8]) -> String {
+    let batch = ReadBatch { epoch: Epoch(epoch), keys: vec![key] };
+    let mut out = Vec::new();
+    if is_fence {
+        node.fence(&batch, &mut out)
+    } else {
+        node.read(&batch, &mut out)
+    }
+    format!("{:?}", ReadAnswers::read(&out).unwrap().answers[0])
+}
+
+#[test]
+fn h3_nobody_is_shown_records_of_an_earlier_life() {
+    use State::Pending;
+    let earlier = [(1, 2, Pending), (2, 2, State::Committed), (3, 4, Pending)];
+    let (source, puller) = source_and_returner(&[], &earlier);
+    assert_eq!(puller.size(), Size::default());
+    assert_eq!(puller.report().keys, 0);
+    for key in 1..=3 {
+        assert_eq!(read(&puller, 3, false, &[b'k', key]), "Syncing");
+        assert_eq!(read(&puller, 3, true, &[b'k', key]), "BlindAbsent");
+        // As a source.
+        let (arc, epoch) = (arc_of_key(&[b'k', key], ARCS), Epoch(3));
+        let mut job = Job::new(vec![source.part(arc)]);
+        let bytes = ask(&puller, Bounds::OURS, &job.pull(epoch, &Digester::new([1; 16])));
+        let page = RangePage::read(&bytes).unwrap();
+        assert_eq!((page.end, page.records.len(), page.complete), (End::NoSource, 0, 0));
+    }
+    // Nor finished: not now, and not when the source has said that it has nothing of the kind.
+    assert!(puller.settle(10).is_none());
+    let merged = fetch(&source, &puller, Bounds::OURS, || {});
+    assert_eq!(merged, Merged { arcs: ARCS, moved: 0, kept: 0 });
+    assert_eq!(contents(&puller), BTreeMap::new());
+    assert!((0..ARCS).all(|arc| puller.earlier.get(arc).is_none()), "all is let go of");
+}
+
+#[test]
+fn h3_only_what_differs_moves() {
+    let all: Vec<Held> = (0..250).map(|key| (key, key, State::Committed)).collect();
+    let mut held = all.clone();
+    held[7].1 += 10;
+    held.remove(99);
+    let (source, puller) = source_and_returner(&held, &all);
+    let merged = fetch(&source, &puller, Bounds::OURS, || {});
+    assert_eq!(merged.moved + merged.kept, 249);
+    // Two buckets, with about eight records each.
+    assert!((1..40).contains(&merged.moved), "{merged:?}");
+    assert_eq!(contents(&puller), contents(&source));
+    let transfer = puller.transfer();
+    assert_eq!((transfer.moved, transfer.kept), (merged.moved as u64, merged.kept as u64));
+}
+
+#[test]
+fn h3_what_is_pending_at_the_source_is_pending_here_however_it_was_before() {
+    let earlier: Vec<Held> = (0..50).map(|key| (key, 2, State::Committed)).collect();
+    let held: Vec<Held> = (0..50).map(|key| (key, 2, State::Pending)).collect();
+    let (source, puller) = source_and_returner(&held, &earlier);
+    let merged = fetch(&source, &puller, Bounds::OURS, || {});
+    assert_eq!((merged.moved, merged.kept), (50, 0));
+    assert!(contents(&puller).values().all(|(_, state, _)| *state == State::Pending));
+    // And the other way round.
+    let (source, puller) = source_and_returner(&earlier, &held);
+    let merged = fetch(&source, &puller, Bounds::OURS, || {});
+    assert_eq!((merged.moved, merged.kept), (0, 50));
+    assert!(contents(&puller).values().all(|(_, state, _)| *state == State::Committed));
+}
+
+#[test]
+fn a_cache_survives_for_as_long_as_it_may_be_of_use() {
+    let active = Some(MemberState::Active);
+    let joining = Some(MemberState::Joining);
+    let kept = |views: Vec<View>| {
+        let puller = at(PULLER, [view(1, active)]);
+        fill(&puller, &(0..100).map(|key| (key, 1, State::Committed)).collect::<Vec<_>>());
+        for view in views {
+            puller.adopt(view).unwrap();
+        }
+        assert_eq!(puller.size().keys, 0);
+        (0..ARCS).filter(|&arc| puller.earlier.get(arc).is_some()).collect::<Vec<_>>()
+    };
+    let fresh = |mut view: View| {
+        view.fresh = vec![2];
+        view
+    };
+    assert_eq!(kept(vec![view(2, None)]), [0, 1, 2, 3], "dropped");
+    assert_eq!(kept(vec![view(2, None), view(3, None), view(4, joining)]), [0, 1, 2, 3], "waits");
+    assert_eq!(kept(vec![view(2, None), fresh(view(3, None))]), [0, 1, 3], "an arc begins afresh");
+    assert_eq!(kept(vec![view(3, active)]), [0, 1, 2, 3], "a skipped view");
+    assert_eq!(kept(vec![fresh(view(3, active))]), [0, 1, 3]);
+    let mut alone = view(3, joining);
+    alone.copies = 1;
+    assert_eq!(kept(vec![view(2, None), alone]), [1], "the next write set has only this");
+}
+
+#[test]
+fn r2_a_page_counts_only_under_its_epoch() {
+    let held: Vec<Held> = (0..50).map(|key| (key, 2, State::Committed)).collect();
+    let (source, puller) = source_and_returner(&held, &held);
+    let digester = Digester::new([9; 16]);
+    let mut job = Job::new((0..ARCS).map(|arc| puller.part(arc)).collect());
+    let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(3), &digester));
+    let page = RangePage::read(&bytes).unwrap();
+    assert_eq!(page.complete as usize, ARCS);
+    puller.adopt(view(4, Some(MemberState::Joining))).unwrap();
+    assert_eq!(job.take(&puller, &page), Err(Unmerged::OtherView));
+    assert_eq!(contents(&puller), BTreeMap::new());
+    assert_eq!(puller.missing().unwrap().1.len(), ARCS);
+    // The source is not there yet, and says so.
+    let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(4), &digester));
+    let page = RangePage::read(&bytes).unwrap();
+    assert_eq!((page.epoch, page.end), (Epoch(3), End::NoSource));
+    source.adopt(view(4, Some(MemberState::Joining))).unwrap();
+    let merged = fetch(&source, &puller, Bounds::OURS, || {});
+    assert_eq!((merged.moved, merged.kept), (0, 50), "the cache is there for the next try");
+    assert_eq!(contents(&puller), contents(&source));
+}
+
+#[test]
+fn an_arc_goes_on_where_it_was_at_the_same_source_and_anew_at_another() {
+    let held: Vec<Held> = (0..200).map(|key| (key, 2, State::Committed)).collect();
+    let (source, puller) = source_and_returner(&held, &[]);
+    let (other, _) = source_and_returner(&held, &[]);
+    let digester = Digester::new([9; 16]);
+    let small = Bounds { bytes: 300, ..Bounds::OURS };
+    let page = |source: &Node, job: &mut Job| {
+        let bytes = ask(source, small, &job.pull(Epoch(3), &digester));
+        let page = RangePage::read(&bytes).unwrap();
+        job.take(&puller, &page).unwrap();
+        page.records.len()
+    };
+    let mut job = Job::new(vec![puller.part(0)]);
+    let per_page = page(&source, &mut job);
+    assert!(per_page < 20);
+    // The connection ends, and the arc is the next round's.
+    job = Job::new(job.end().1);
+    page(&source, &mut job);
+    assert_eq!(contents(&puller).len(), 2 * per_page);
+    // Another source has other places. Nothing of it is missed.
+    job = Job::new(job.end().1);
+    let mut moved = 0;
+    while !job.is_over() {
+        moved += page(&other, &mut job);
+    }
+    assert_eq!(moved, source.table().unwrap().records(0));
+    assert_eq!(contents(&puller).len(), moved);
+}
+
+#[test]
+fn a_source_without_an_arc_costs_only_that_arc() {
+    let active = Some(MemberState::Active);
+    let source = at(SOURCE, [view(1, active)]);
+    let puller = at(PULLER, [view(1, active), view(3, Some(MemberState::Joining))]);
+    // This one has missed a view as well, and then fetched all but an arc.
+    source.adopt(view(3, Some(MemberState::Joining))).unwrap();
+    {
+        let mut tenure = source.tenure.write();
+        assert!([0, 2, 3].into_iter().all(|arc| tenure.fetched(Epoch(3), arc)));
+    }
+    let digester = Digester::new([9; 16]);
+    let mut job = Job::new((0..ARCS).map(|arc| puller.part(arc)).collect());
+    while !job.is_over() {
+        let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(3), &digester));
+        job.take(&puller, &RangePage::read(&bytes).unwrap()).unwrap();
+    }
+    let (merged, left) = job.end();
+    assert_eq!(merged.arcs, 3);
+    assert_eq!(left.iter().map(|part| part.arc).collect::<Vec<_>>(), [1]);
+    assert_eq!(puller.missing().unwrap().1, [1]);
+}
+
+#[test]
+fn an_arc_beyond_the_ring_has_no_source() {
+    let source = at(SOURCE, [view(1, Some(MemberState::Active))]);
+    let mut job = Job::new(vec![source.part(ARCS)]);
+    let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(1), &Digester::new([1; 16])));
+    assert_eq!(RangePage::read(&bytes).unwrap().end, End::NoSource);
+}
+
+#[test]
+fn a_page_that_does_not_answer_its_pull_is_refused() {
+    let (_, puller) = source_and_returner(&[], &[(1, 2, State::Committed)]);
+    let digester = Digester::new([9; 16]);
+    let arc = arc_of_key(b"k\x01", ARCS) as u16;
+    let good = RangePage {
+        epoch: Epoch(3),
+        complete: 0,
+        records: Vec::new(),
+        same: Vec::new(),
+        end: End::Between,
+    };
+    let broken: [fn(&mut RangePage<'_>, u16); 6] = [
+        |_, _| {},
+        |page, _| page.complete = 2,
+        |page, _| page.complete = u32::MAX,
+        |page, _| {
+            page.complete = 1;
+            page.end = End::Within(Cursor::START);
+        },
+        |page, arc| page.same = vec![(arc, BucketSet::none(16))],
+        |page, arc| page.same = vec![(arc ^ 1, BucketSet::none(8))],
+    ];
+    for (i, breaks) in broken.iter().enumerate() {
+        let mut job = Job::new(vec![puller.part(arc.into())]);
+        job.pull(Epoch(3), &digester);
+        let mut page = good.clone();
+        breaks(&mut page, arc);
+        assert_eq!(job.take(&puller, &page), Err(Unmerged::Nonsense), "case {i}");
+    }
+    assert_eq!(puller.missing().unwrap().1.len(), ARCS);
+}
+
+fn held() -> impl Strategy<Value = Held> {
+    (0..60u8, 0..12u8, any::<bool>()).prop_map(|(key, number, is_pending)| {
+        (key, number, if is_pending { State::Pending } else { State::Committed })
+    })
+}
+
+fn many(most: usize) -> impl Strategy<Value = Vec<Held>> {
+    prop::collection::vec(held(), 0..most)
+}
+
+fn committed(held: &[Held]) -> Vec<Held> {
+    held.iter().map(|(key, number, _)| (*key, *number, State::Committed)).collect()
+}
+
+fn bounds() -> impl Strategy<Value = Bounds> {
+    (17usize..300, 1usize..40, 1usize..20, 5usize..80)
+        .prop_map(|(bytes, records, slots, compared)| Bounds { bytes, records, slots, compared })
+}
+
+proptest! {
+    /// The simpler twin of a comparison is a copy.
+    #[test]
+    fn a_comparison_ends_as_a_copy_does(
+        held in many(80),
+        only_earlier in many(20),
+        shared in any::<prop::sample::Index>(),
+        written in many(10),
+        bounds in bounds(),
+    ) {
+        // Much of it in common, as it will be, and states that differ.
+        let shared = &held[..shared.index(held.len() + 1)];
+        let earlier: Vec<Held> = [shared, &committed(shared), &only_earlier].concat();
+        let (source, compares) = source_and_returner(&held, &earlier);
+        let (_, copies) = source_and_returner(&[], &[]);
+        // What this incarnation was written since the range entered its write set.
+        for puller in [&compares, &copies] {
+            fill(puller, &written);
+        }
+        let copied = fetch(&source, &copies, bounds, || {});
+        let compared = fetch(&source, &compares, bounds, || {});
+        prop_assert_eq!(contents(&compares), contents(&copies));
+        prop_assert_eq!(compares.size(), copies.size());
+        prop_assert_eq!(compared.moved + compared.kept, copied.moved);
+        prop_assert_eq!(copied.kept, 0);
+    }
+
+    /// Writes go to both while one fetches from the other.
+    #[test]
+    fn what_is_written_meanwhile_is_not_missed(
+        held in many(80),
+        earlier in many(80),
+        meanwhile in many(60),
+        bounds in bounds(),
+    ) {
+        let earlier = [&held[held.len() / 2..], &earlier].concat();
+        let (source, puller) = source_and_returner(&held, &earlier);
+        let mut writes = meanwhile.iter();
+        fetch(&source, &puller, bounds, || {
+            if let Some(&(key, number, state)) = writes.next() {
+                let write = (key, number, State::Pending);
+                fill(&source, &[write]);
+                fill(&puller, &[write]);
+                if state == State::Committed {
+                    // Only one of them has heard of it.
+                    fill(&source, &[(key, number, state)]);
+                }
+            }
+        });
+        let (ours, theirs) = (contents(&puller), contents(&source));
+        prop_assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
+        for (key, (version, state, body)) in ours {
+            let (at_source, state_there, body_there) = &theirs[&key];
+            prop_assert_eq!((&version, &body), (at_source, body_there));
+            prop_assert!(state == State::Pending || *state_there == State::Committed);
+        }
+    }
+}
