@@ -649,22 +649,22 @@ fn an_interrupted_add_lets_run_what_runs() {
 }
 
 #[test]
-fn a_node_that_ended_by_itself_is_nobodys_concern() {
+fn a_node_that_has_left_is_missed_by_nobody_and_may_come_back() {
     let place = Place::new();
     place.started("--nodes 3 --rep 2 --fresh");
     let before = place.pids();
-    let ends = |line: usize| {
+    let leaves = |line: usize, name: &str| {
         let pid = place.pids().swap_remove(line);
-        signal("TERM", &pid);
+        place.answers(&format!("--leave {name}"));
         wait_until("it ends", || !place.processes().iter().any(|(p, _)| *p == pid));
     };
-    ends(3);
+    leaves(3, "node3");
     place.started("--add node4");
     place.started("--add node3");
     let pids = place.pids();
     assert_eq!((pids.len(), &pids[..3]), (5, &before[..3]));
     assert_ne!(pids[3], before[3]);
-    ends(3);
+    leaves(3, "node3");
     let stopped = place.stop();
     assert_eq!(out(&stopped), "stopped manager node1 node2 node4\n");
     assert_eq!(err(&stopped), "");
