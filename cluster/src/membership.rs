@@ -411,7 +411,13 @@ impl Membership {
             Order::Cancel => None,
         };
         let is_late = now.saturating_sub(*since) >= self.settings.lease_ms();
-        let late = || is_late.then(|| "not every node answers; try again".to_owned());
+        let late = || {
+            let what = match order {
+                Order::Change { .. } => "not every node answers; try again",
+                Order::Cancel => "not every node answers, or holds what it serves; try again",
+            };
+            is_late.then(|| what.to_owned())
+        };
         if let Some(why) = objection.or_else(late) {
             self.order = None;
             effects.push(Effect::Told(Err(why)));

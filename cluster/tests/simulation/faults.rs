@@ -250,11 +250,8 @@ impl World {
             let process = self.slots[slot].process.as_ref()?;
             (solid[slot] && process.pid == member.incarnation.0).then_some(slot)
         };
-        // If the change is cancelled those who have fetched for it drop what they have.
-        let may_cancel = self.plan.orders > 0 && active.view().is_changing();
         active.arcs() > 0
             && (0..active.arcs()).all(|arc| {
-                let serves = |place: &u16| active.replicas(arc).contains(place);
                 let holds = |place: &u16| {
                     let Some(slot) = slot_of(&active, *place) else { return false };
                     let stays = newest
@@ -267,14 +264,17 @@ impl World {
                         tenure.epoch() >= active.epoch() && tenure.synced().contains(arc);
                     // The manager drops who is silent and holds nothing as far as it has heard.
                     let is_known = self.manager.membership().is_none_or(|membership| {
-                        let node = membership.nodes().find(|n| n.who == process.who);
+                        let node = membership.nodes().find(|n| n.who.incarnation.0 == process.pid);
                         node.is_some_and(|n| n.is_unheard || n.report.synced.contains(arc))
                     });
-                    stays && is_synced && is_known && (!may_cancel || serves(place))
+                    stays && is_synced && is_known
                 };
-                // The smallest number of copies that is in force or to come is what counts.
-                let is_there =
-                    |of: &Routes| of.target(arc).iter().any(|place| slot_of(of, *place).is_some());
+                // Whichever way a change ends, somebody who keeps the arc then is there: he holds it, or it
+                // does not end before he does. So the smallest number of copies, in force or to come, counts.
+                let is_there = |of: &Routes| {
+                    let any = |places: &[u16]| places.iter().any(|&p| slot_of(of, p).is_some());
+                    any(of.replicas(arc)) && any(of.target(arc))
+                };
                 active.write_set(arc).iter().any(holds) && is_there(&active) && is_there(&newest)
             })
     }
