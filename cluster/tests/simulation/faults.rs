@@ -168,6 +168,9 @@ impl Plan {
         while faults.len() > kinds {
             faults.remove(rng.below(faults.len() as u64) as usize);
         }
+        if is_ages && rng.chance(300) {
+            faults = vec![Fault::CutOff, Fault::CutOff, faults[0]];
+        }
         let deadline = if is_ages { 250_000 } else { rng.pick(&[60_000, 300_000, 600_000]) };
         Plan {
             slots: nodes + rng.within(0, 2) as usize,
@@ -372,8 +375,9 @@ impl World {
                 }
             }
             Fault::CutOff => {
+                // In a run of ages for about a retention.
                 let most = self.plan.longest.max(2 * LEASE_MS * 1000);
-                let length = self.rng.within(LEASE_MS * 1000, most);
+                let length = self.rng.within(most * 3 / 4, most);
                 self.cut(party, Party::Manager, length);
                 if self.rng.chance(500) {
                     for other in (0..self.slots.len()).filter(|&other| other != slot) {
@@ -450,12 +454,13 @@ impl World {
         if lost.is_empty() || active.epoch() != newest || !self.has_mourned() {
             return;
         }
+        if !self.plan.loses {
+            return self.fail(format!("{} arcs are lost, and K copies never were", lost.len()));
+        }
         if let Err(why) = self.check_losses(&active, &lost) {
             return self.fail(why);
         }
-        if self.plan.loses {
-            self.accept_loss();
-        }
+        self.accept_loss();
     }
 
     /// Holds what the manager says is lost against what there is.
