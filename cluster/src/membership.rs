@@ -232,6 +232,11 @@ impl Membership {
         &self.settings
     }
 
+    /// What the operator has ordered and has not begun, and since when.
+    pub fn order(&self) -> Option<&(Order, Millis)> {
+        self.order.as_ref()
+    }
+
     /// All incarnations that count for something: members, and newcomers that wait.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
