@@ -238,6 +238,11 @@ impl Membership {
         &self.settings
     }
 
+    /// What the operator has ordered and has not begun, and since when.
+    pub fn order(&self) -> Option<&(Order, Millis)> {
+        self.order.as_ref()
+    }
+
     /// All incarnations that count for something: members, and newcomers that wait.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
@@ -417,7 +422,13 @@ impl Membership {
             Order::Cancel => None,
         };
         let is_late = now.saturating_sub(*since) >= self.settings.lease_ms();
-        let late = || is_late.then(|| "not every node answers; try again".to_owned());
+        let late = || {
+            let what = match order {
+                Order::Change { .. } => "not every node answers; try again",
+                Order::Cancel => "not every node answers, or holds what it serves; try again",
+            };
+            is_late.then(|| what.to_owned())
+        };
         if let Some(why) = objection.or_else(late) {
             self.order = None;
             effects.push(Effect::Told(Err(why)));

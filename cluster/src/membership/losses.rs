@@ -10,6 +10,7 @@
 //! [`Settings::rebalance_ms`]: crate::membership::Settings::rebalance_ms
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 
 use crate::ids::NodeId;
 use crate::membership::change::{self, Change};
@@ -17,7 +18,7 @@ use crate::membership::{Membership, Millis};
 use crate::view::{MemberState, Routes, View};
 
 /// What a lost member owned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Owned {
     /// Its weight when it was lost.
     pub(super) weight: u32,
@@ -41,6 +42,11 @@ impl Losses {
 }
 
 impl Membership {
+    /// What members that were lost have owned: for those who tell states of the manager apart.
+    pub fn remembered(&self) -> impl Hash + '_ {
+        &self.losses.owners
+    }
+
     /// What a member of this name owned when it was lost.
     pub(super) fn lost_owner(&self, id: &NodeId) -> Option<&Owned> {
         self.losses.owners.get(id)

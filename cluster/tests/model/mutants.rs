@@ -66,6 +66,12 @@ fn setup_for(mutation: Mutation) -> Setup {
         Mutation::SuccessorClock => Setup { record: Some(0), ..calm(setup::heal(["1", "a", "g"])) },
         Mutation::BackMoved => setup::heal(["a", "b", "g"]),
         Mutation::SwapMoved | Mutation::FenceSkipsBlind => setup::promo(["a", "b", "g"]),
+        Mutation::LeaverGoes | Mutation::LeavesAtOnce => setup::leaver(["1", "", "g"]),
+        Mutation::CancelDrops => {
+            Setup { record: Some(0), ..setup::cancel_with_one_copy(["", "", "g"]) }
+        }
+        Mutation::LossKeeps => setup::cancel_and_again(["1", "", "g"]),
+        Mutation::EarlierStays | Mutation::EarlierKept => setup::lapse(["a", "b", ""]),
         Mutation::TwoPending => Setup { spares: &[3], epochs: 3, ..setup::heal(["1", "", "g"]) },
     }
 }

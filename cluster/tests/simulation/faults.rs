@@ -168,6 +168,9 @@ impl Plan {
         while faults.len() > kinds {
             faults.remove(rng.below(faults.len() as u64) as usize);
         }
+        if is_ages && rng.chance(300) {
+            faults = vec![Fault::CutOff, Fault::CutOff, faults[0]];
+        }
         let deadline = if is_ages { 250_000 } else { rng.pick(&[60_000, 300_000, 600_000]) };
         Plan {
             slots: nodes + rng.within(0, 2) as usize,
@@ -250,11 +253,8 @@ impl World {
             let process = self.slots[slot].process.as_ref()?;
             (solid[slot] && process.pid == member.incarnation.0).then_some(slot)
         };
-        // If the change is cancelled those who have fetched for it drop what they have.
-        let may_cancel = self.plan.orders > 0 && active.view().is_changing();
         active.arcs() > 0
             && (0..active.arcs()).all(|arc| {
-                let serves = |place: &u16| active.replicas(arc).contains(place);
                 let holds = |place: &u16| {
                     let Some(slot) = slot_of(&active, *place) else { return false };
                     let stays = newest
@@ -267,14 +267,17 @@ impl World {
                         tenure.epoch() >= active.epoch() && tenure.synced().contains(arc);
                     // The manager drops who is silent and holds nothing as far as it has heard.
                     let is_known = self.manager.membership().is_none_or(|membership| {
-                        let node = membership.nodes().find(|n| n.who == process.who);
+                        let node = membership.nodes().find(|n| n.who.incarnation.0 == process.pid);
                         node.is_some_and(|n| n.is_unheard || n.report.synced.contains(arc))
                     });
-                    stays && is_synced && is_known && (!may_cancel || serves(place))
+                    stays && is_synced && is_known
                 };
-                // The smallest number of copies that is in force or to come is what counts.
-                let is_there =
-                    |of: &Routes| of.target(arc).iter().any(|place| slot_of(of, *place).is_some());
+                // Whichever way a change ends, somebody who keeps the arc then is there: he holds it, or it
+                // does not end before he does. So the smallest number of copies, in force or to come, counts.
+                let is_there = |of: &Routes| {
+                    let any = |places: &[u16]| places.iter().any(|&p| slot_of(of, p).is_some());
+                    any(of.replicas(arc)) && any(of.target(arc))
+                };
                 active.write_set(arc).iter().any(holds) && is_there(&active) && is_there(&newest)
             })
     }
@@ -372,8 +375,9 @@ impl World {
                 }
             }
             Fault::CutOff => {
+                // In a run of ages for about a retention.
                 let most = self.plan.longest.max(2 * LEASE_MS * 1000);
-                let length = self.rng.within(LEASE_MS * 1000, most);
+                let length = self.rng.within(most * 3 / 4, most);
                 self.cut(party, Party::Manager, length);
                 if self.rng.chance(500) {
                     for other in (0..self.slots.len()).filter(|&other| other != slot) {
@@ -450,12 +454,13 @@ impl World {
         if lost.is_empty() || active.epoch() != newest || !self.has_mourned() {
             return;
         }
+        if !self.plan.loses {
+            return self.fail(format!("{} arcs are lost, and K copies never were", lost.len()));
+        }
         if let Err(why) = self.check_losses(&active, &lost) {
             return self.fail(why);
         }
-        if self.plan.loses {
-            self.accept_loss();
-        }
+        self.accept_loss();
     }
 
     /// Holds what the manager says is lost against what there is.
