@@ -31,6 +31,7 @@ pub mod fetch;
 pub mod keeper;
 pub mod marks;
 pub mod node;
+pub mod redis;
 pub mod requests;
 pub mod snapshot;
 pub mod table;
