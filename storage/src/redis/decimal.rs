@@ -89,6 +89,15 @@ fn exponent(text: &[u8]) -> Option<i64> {
 }
 
 impl Decimal {
+    /// The number that a text is, in tests.
+    #[cfg(test)]
+    pub(crate) fn of(text: &[u8]) -> Decimal {
+        match parse(text) {
+            Parsed::Number(number) => number,
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
     /// Without zeros at either end.
     fn trimmed(mut self) -> Decimal {
         while self.digits.last() == Some(&0) {
@@ -190,10 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn decimal(text: &str) -> Decimal {
-        match parse(text.as_bytes()) {
-            Parsed::Number(number) => number,
-            other => panic!("{text}: {other:?}"),
-        }
+        Decimal::of(text.as_bytes())
     }
 
     fn sum(one: &str, other: &str) -> String {
@@ -331,10 +337,11 @@ mod tests {
 
         #[test]
         fn nothing_panics(one in r"[-+.e0-9]{0,12}", other in r"[-+.e0-9]{0,12}") {
-            if let (Parsed::Number(a), Parsed::Number(b)) = (parse(one.as_bytes()), parse(other.as_bytes())) {
-                if let Some(sum) = a.plus(&b) {
-                    sum.to_text();
-                }
+            if let (Parsed::Number(one), Parsed::Number(other)) =
+                (parse(one.as_bytes()), parse(other.as_bytes()))
+                && let Some(sum) = one.plus(&other)
+            {
+                sum.to_text();
             }
         }
     }

@@ -54,6 +54,8 @@ pub enum Error {
     InvalidCursor,
     /// SELECT of a database other than 0.
     DatabaseRange,
+    /// WAIT with a time that is no integer.
+    TimeoutNumber,
     /// WAIT with a time below 0.
     NegativeTimeout,
     /// CLUSTER COUNTKEYSINSLOT of no slot.
@@ -117,18 +119,6 @@ impl Error {
         let name = text(args.get(0).unwrap_or_default(), QUOTED);
         Error::UnknownCommand { name, args: quoted }
     }
-
-    /// Whether it is the reader's own fault: a request that will not do better another time.
-    pub fn is_request(&self) -> bool {
-        !matches!(
-            self,
-            Error::OutOfMemory
-                | Error::Unavailable(_)
-                | Error::TryAgain(_)
-                | Error::Unknown(_)
-                | Error::TooManyClients
-        )
-    }
 }
 
 /// How many bytes of what a client sent an error repeats: a name, or all arguments together.
@@ -174,6 +164,7 @@ impl fmt::Display for Error {
             Error::ExpireOption(given) => return write!(f, "ERR Unsupported option {given}"),
             Error::InvalidCursor => "ERR invalid cursor",
             Error::DatabaseRange => "ERR DB index is out of range",
+            Error::TimeoutNumber => "ERR timeout is not an integer or out of range",
             Error::NegativeTimeout => "ERR timeout is negative",
             Error::InvalidSlot => "ERR Invalid slot",
             Error::ClientName => {
