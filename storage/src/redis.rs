@@ -9,22 +9,30 @@
 //!    listed.
 //!
 //! On the way out: [`reply`] writes values in either version of the protocol, [`error`] has the words for
-//! what is wrong.
+//! what is wrong. Answers that are not about keys are made of plain facts: [`docs`] of the table,
+//! [`topology`] and [`lolwut`] of a view, [`info`], [`config`] and [`client`] of what the node knows of
+//! itself.
 //!
 //! Beside: [`number`], [`decimal`] and [`glob`] read integers, fractions and patterns as Redis does.
 
+pub mod client;
 pub mod command;
+pub mod config;
 pub mod decimal;
+pub mod docs;
 pub mod edit;
 pub mod error;
 pub mod glob;
+pub mod info;
 pub mod inline;
+pub mod lolwut;
 pub mod look;
 pub mod number;
 pub mod reply;
 pub mod request;
 pub mod scan;
 pub mod spec;
+pub mod topology;
 
 #[cfg(test)]
 mod tests;

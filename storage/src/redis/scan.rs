@@ -49,8 +49,8 @@ pub fn page<K: AsRef<[u8]>>(
     (left.into_iter().map(|(_, key)| key).collect(), next)
 }
 
-/// FNV-1a, then the end of splitmix64 so that each bit of the key counts for the upper bits.
-fn hash(key: &[u8]) -> u64 {
+/// FNV-1a, then the end of splitmix64 so that each bit of the key counts for the upper bits. Frozen, too.
+pub(super) fn hash(key: &[u8]) -> u64 {
     let mut hash = key
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
