@@ -17,6 +17,7 @@ use super::spec::{Name, Spec};
 mod connection;
 mod counter;
 mod expiry;
+mod recipe;
 mod scan;
 mod server;
 mod set;
@@ -171,6 +172,7 @@ impl<'b> Command<'b> {
             Name::ExpireTime => look(Look::ExpirySeconds),
             Name::PExpireTime => look(Look::ExpiryMilliseconds),
             Name::Persist => edit(Edit::Persist),
+            Name::Eval | Name::EvalSha => recipe::eval(spec, args, now_ms),
             Name::Scan => scan::scan(args).map(Command::Scan),
             Name::Keys => Ok(Command::Keys(key)),
             Name::RandomKey => Ok(Command::RandomKey),

@@ -27,31 +27,39 @@ pub struct Decimal {
 
 /// What a text is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Parsed {
+pub enum Number {
     /// A number.
-    Number(Decimal),
+    Finite(Decimal),
     /// `inf` or `infinity`, with or without a sign.
     Infinite,
-    /// Neither, or a number that is too large or too small.
-    Nothing,
 }
 
-/// Reads a text: a sign, digits with or without a point, an exponent.
-pub fn parse(text: &[u8]) -> Parsed {
+impl Number {
+    /// The sum; `None` where it is infinite or none.
+    pub fn plus(&self, other: &Number) -> Option<Decimal> {
+        match (self, other) {
+            (Number::Finite(one), Number::Finite(other)) => one.plus(other),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a text: a sign, digits with or without a point, an exponent. `None` if it is no number, or one
+/// that is too large or too small.
+pub fn parse(text: &[u8]) -> Option<Number> {
     let (negative, rest) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
     if rest.eq_ignore_ascii_case(b"inf") || rest.eq_ignore_ascii_case(b"infinity") {
-        return Parsed::Infinite;
+        return Some(Number::Infinite);
     }
-    number(rest, text.len()).map_or(Parsed::Nothing, |(digits, point)| {
-        Parsed::Number(Decimal { negative, digits, point }.trimmed())
-    })
+    let (digits, point) = finite(rest, text.len())?;
+    Some(Number::Finite(Decimal { negative, digits, point }.trimmed()))
 }
 
-fn number(text: &[u8], len: usize) -> Option<(Vec<u8>, i64)> {
+fn finite(text: &[u8], len: usize) -> Option<(Vec<u8>, i64)> {
     if len > LONGEST {
         return None;
     }
@@ -93,7 +101,7 @@ impl Decimal {
     #[cfg(test)]
     pub(crate) fn of(text: &[u8]) -> Decimal {
         match parse(text) {
-            Parsed::Number(number) => number,
+            Some(Number::Finite(number)) => number,
             other => panic!("{text:?}: {other:?}"),
         }
     }
@@ -305,15 +313,15 @@ mod tests {
             "1,5",
             "infinit",
         ] {
-            assert_eq!(parse(text.as_bytes()), Parsed::Nothing, "{text}");
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(parse(&[b'1'; LONGEST + 1]), Parsed::Nothing);
+        assert_eq!(parse(&[b'1'; LONGEST + 1]), None);
     }
 
     #[test]
     fn what_is_infinite() {
         for text in ["inf", "+inf", "-inf", "INF", "Infinity", "-infinity"] {
-            assert_eq!(parse(text.as_bytes()), Parsed::Infinite, "{text}");
+            assert_eq!(parse(text.as_bytes()), Some(Number::Infinite), "{text}");
         }
         let largest = decimal("9e4931");
         assert_eq!(largest.plus(&largest), None);
@@ -337,7 +345,7 @@ mod tests {
 
         #[test]
         fn nothing_panics(one in r"[-+.e0-9]{0,12}", other in r"[-+.e0-9]{0,12}") {
-            if let (Parsed::Number(one), Parsed::Number(other)) =
+            if let (Some(one), Some(other)) =
                 (parse(one.as_bytes()), parse(other.as_bytes()))
                 && let Some(sum) = one.plus(&other)
             {

@@ -82,7 +82,7 @@ fn categories(spec: &Spec) -> Vec<&'static str> {
     let touches_keys = is(Flags::WRITE) || is(Flags::READONLY);
     let mut categories = Vec::new();
     let mut add = |holds: bool, name| categories.extend(holds.then_some(name));
-    add(touches_keys && spec.group != Group::String, "@keyspace");
+    add(touches_keys && matches!(spec.group, Group::Generic | Group::Server), "@keyspace");
     add(is(Flags::READONLY), "@read");
     add(is(Flags::WRITE), "@write");
     add(spec.group == Group::String, "@string");
@@ -92,6 +92,7 @@ fn categories(spec: &Spec) -> Vec<&'static str> {
     add(is(Flags::DANGEROUS) || is(Flags::ADMIN), "@dangerous");
     add(spec.group == Group::Connection, "@connection");
     add(spec.group == Group::Transactions, "@transaction");
+    add(spec.group == Group::Scripting, "@scripting");
     categories
 }
 

@@ -10,7 +10,7 @@
 //! (rule C6). The time decides only whether a *new* expiry has passed already, which ends the key at
 //! once, as in Redis.
 
-use super::decimal::{self, Decimal, Parsed};
+use super::decimal::{self, Number};
 use super::error::Error;
 use super::number::{self, write_integer};
 use super::reply::Replies;
@@ -49,13 +49,22 @@ pub enum Edit<'b> {
     /// INCR and its like: adds to the integer that it holds, and answers with the sum.
     Add(i64),
     /// INCRBYFLOAT: the same with a decimal number.
-    AddDecimal(Decimal),
+    AddDecimal(Number),
     /// EXPIRE and its like: lets it live until then, and answers whether.
     Expire {
         /// Until when, in milliseconds since 1970.
         at: i64,
         /// On which condition.
         only: Only,
+    },
+    /// A lock is prolonged: lets it live longer if it has this value, and answers whether.
+    ProlongIf {
+        /// The value.
+        token: &'b [u8],
+        /// How much longer, in milliseconds.
+        by_ms: i64,
+        /// Counted from when.
+        how: Prolong,
     },
     /// PERSIST: lets it live for ever, and answers whether that is a change.
     Persist,
@@ -94,6 +103,17 @@ pub enum Answering {
     Number,
     /// The value before, whether it was set or not.
     Before,
+}
+
+/// How a lock is prolonged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prolong {
+    /// From now on.
+    Reset,
+    /// From now on, if it is to expire at all.
+    Replace,
+    /// Beyond what is left, if it is to expire at all.
+    Add,
 }
 
 /// When EXPIRE sets an expiry. All false: in any case.
@@ -181,6 +201,7 @@ impl Edit<'_> {
                 }
                 _ => (Change::Leave, Answer::Integer(0)),
             },
+            Edit::ProlongIf { token, by_ms, how } => prolong(held, token, *by_ms, *how, now_ms),
             Edit::Persist => match held {
                 Some(held) if held.expiry.is_some() => {
                     (keep_until(held, None, now_ms), Answer::Integer(1))
@@ -254,6 +275,24 @@ fn set(
     (change, answer)
 }
 
+fn prolong(
+    held: Option<Held<'_>>,
+    token: &[u8],
+    by_ms: i64,
+    how: Prolong,
+    now_ms: u64,
+) -> (Change, Answer) {
+    let at = |held: Held<'_>| match (how, held.expiry) {
+        (Prolong::Replace | Prolong::Add, None) => None,
+        (Prolong::Add, Some(at)) => Some(at.max(now_ms).saturating_add_signed(by_ms)),
+        (Prolong::Reset | Prolong::Replace, _) => Some(now_ms.saturating_add_signed(by_ms)),
+    };
+    match held.filter(|held| held.value == token).and_then(|held| Some((held, at(held)?))) {
+        Some((held, at)) => (keep_until(held, Some(at), now_ms), Answer::Integer(1)),
+        None => (Change::Leave, Answer::Integer(0)),
+    }
+}
+
 /// A new value, for as long as the old one.
 fn replace(held: Option<Held<'_>>, value: Vec<u8>) -> Change {
     Change::Put { value, expiry: held.and_then(|held| held.expiry) }
@@ -277,12 +316,8 @@ fn add(held: Option<Held<'_>>, by: i64) -> Result<(Change, Answer), Error> {
     Ok((replace(held, text), Answer::Integer(sum)))
 }
 
-fn add_decimal(held: Option<Held<'_>>, by: &Decimal) -> Result<(Change, Answer), Error> {
-    let number = match decimal::parse(held.map_or(b"0", |held| held.value)) {
-        Parsed::Number(number) => number,
-        Parsed::Infinite => return Err(Error::NotFinite),
-        Parsed::Nothing => return Err(Error::NotAFloat),
-    };
+fn add_decimal(held: Option<Held<'_>>, by: &Number) -> Result<(Change, Answer), Error> {
+    let number = decimal::parse(held.map_or(b"0", |held| held.value)).ok_or(Error::NotAFloat)?;
     let sum = number.plus(by).ok_or(Error::NotFinite)?.to_text();
     Ok((replace(held, sum.clone()), Answer::Bulk(sum)))
 }
@@ -311,7 +346,7 @@ mod tests {
         for (edit, value) in [
             (Edit::Append(b"1"), "11"),
             (Edit::Add(1), "2"),
-            (Edit::AddDecimal(Decimal::of(b"0.5")), "1.5"),
+            (Edit::AddDecimal(decimal::parse(b"0.5").unwrap()), "1.5"),
             (set("7", When::Always, Lifetime::Keep), "7"),
         ] {
             assert_eq!(edit.apply(held("1", later), NOW).0, put(value, later), "{edit:?}");

@@ -88,6 +88,14 @@ pub enum Error {
     FlushForbidden,
     /// MULTI or WATCH.
     NoTransactions,
+    /// EVALSHA of a script that is not known.
+    NoScript,
+    /// EVAL of one.
+    NoScripting,
+    /// EVAL with fewer than no keys.
+    NegativeKeys,
+    /// EVAL with more keys than arguments.
+    TooManyKeys,
     /// EXEC without MULTI.
     ExecWithoutMulti,
     /// DISCARD without MULTI.
@@ -203,6 +211,13 @@ impl fmt::Display for Error {
                  not. Use SET with NX, XX, IFEQ or GET, INCR, DELIFEQ; or a pipeline without MULTI \
                  (redis-py: pipeline(transaction=False))"
             }
+            Error::NoScript => "NOSCRIPT No matching script. Please use EVAL.",
+            Error::NoScripting => {
+                "ERR scripts are not supported, except the usual ones that release or prolong a lock. \
+                 Use SET with NX, XX, IFEQ or GET, and DELIFEQ"
+            }
+            Error::NegativeKeys => "ERR Number of keys can't be negative",
+            Error::TooManyKeys => "ERR Number of keys can't be greater than number of args",
             Error::ExecWithoutMulti => "ERR EXEC without MULTI",
             Error::DiscardWithoutMulti => "ERR DISCARD without MULTI",
             Error::Limit(error) => return write!(f, "ERR {error}"),

@@ -1,6 +1,6 @@
 //! Arguments that are numbers.
 
-use crate::redis::decimal::{self, Parsed};
+use crate::redis::decimal;
 use crate::redis::edit::Edit;
 use crate::redis::error::Error;
 use crate::redis::look::Look;
@@ -24,9 +24,5 @@ pub fn decrby(by: &[u8]) -> Result<Edit<'_>, Error> {
 }
 
 pub fn incrbyfloat(by: &[u8]) -> Result<Edit<'_>, Error> {
-    match decimal::parse(by) {
-        Parsed::Number(by) => Ok(Edit::AddDecimal(by)),
-        Parsed::Infinite => Err(Error::NotFinite),
-        Parsed::Nothing => Err(Error::NotAFloat),
-    }
+    decimal::parse(by).map(Edit::AddDecimal).ok_or(Error::NotAFloat)
 }

@@ -6,6 +6,8 @@ use super::{Flags, Group, Keys, Spec};
 const NO: Keys = Keys { first: 0, last: 0, step: 0 };
 const ONE: Keys = Keys { first: 1, last: 1, step: 1 };
 const ALL: Keys = Keys { first: 1, last: -1, step: 1 };
+/// Behind a script and the number of keys, which is 1 for all scripts that are taken.
+const THIRD: Keys = Keys { first: 3, last: 3, step: 1 };
 const PAIRS: Keys = Keys { first: 1, last: -1, step: 2 };
 
 /// Makes [`Name`] and a table of each section. A row: which, name, arity, flags, keys, group, since,
@@ -37,7 +39,7 @@ macro_rules! commands {
 
 commands! {
     /// All commands. Where several are much alike, the one that is most used stands first.
-    COMMANDS 62 {
+    COMMANDS 64 {
         Get "get" 2 [READONLY FAST] ONE String
             "1.0.0" "key" "Gets the value of a key."
         Set "set" -3 [WRITE DENYOOM] ONE String
@@ -157,6 +159,11 @@ commands! {
             "2.8.12" "" "Tells what the node is: a master, like every node here."
         LolWut "lolwut" -1 [READONLY FAST STALE] NO Server
             "5.0.0" "[VERSION version]" "Draws the ring."
+
+        Eval "eval" -3 [WRITE] THIRD Scripting
+            "2.6.0" "script numkeys key [key ...] [arg ...]" "Releases or prolongs a lock by one of the usual scripts; others are refused."
+        EvalSha "evalsha" -3 [WRITE] THIRD Scripting
+            "2.6.0" "sha1 numkeys key [key ...] [arg ...]" "Releases or prolongs a lock by one of redis-py's scripts; others are refused."
 
         Multi "multi" 1 [FAST STALE] NO Transactions
             "1.2.0" "" "Begins a transaction."

@@ -22,6 +22,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use test_each_file::test_each_path;
 
 use super::keyspace::Keyspace;
@@ -29,25 +30,83 @@ use super::keyspace::Keyspace;
 test_each_path! { in "./storage/src/redis/tests/transcripts" => run }
 
 /// Who answers.
-enum Server {
+pub enum Server {
     Ours(Keyspace),
-    Redis(TcpStream),
+    /// A real one, and the right to use it: all share its data.
+    Redis {
+        stream: TcpStream,
+        _alone: MutexGuard<'static, ()>,
+    },
 }
 
+impl Server {
+    /// The real one, if there is one.
+    pub fn redis() -> Option<Server> {
+        static ONE: Mutex<()> = Mutex::new(());
+        let address = std::env::var("GTSTORE_TEST_REDIS").ok()?;
+        let stream = TcpStream::connect(address).expect("there is a Redis");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("can be set");
+        Some(Server::Redis { stream, _alone: ONE.lock() })
+    }
+
+    pub fn ask(&mut self, line: &str) -> Reply {
+        let sent = format!("{line}\r\n");
+        match self {
+            Server::Ours(keyspace) => {
+                parse(&keyspace.talk(sent.as_bytes())).expect("a whole reply").0
+            }
+            Server::Redis { stream, .. } => {
+                stream.write_all(sent.as_bytes()).expect("it takes it");
+                let mut got = Vec::new();
+                loop {
+                    if let Some((reply, _)) = parse(&got) {
+                        return reply;
+                    }
+                    let mut more = [0; 4096];
+                    let n = stream.read(&mut more).expect("it answers in time");
+                    assert!(n > 0, "closed after {line}");
+                    got.extend_from_slice(&more[..n]);
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, ms: u64) {
+        match self {
+            Server::Ours(keyspace) => keyspace.now_ms += ms,
+            Server::Redis { .. } => std::thread::sleep(Duration::from_millis(ms)),
+        }
+    }
+
+    fn scan(&mut self, options: &str) -> Vec<String> {
+        let (mut cursor, mut all) = ("0".to_owned(), Vec::new());
+        loop {
+            let Reply::Array(mut page) = self.ask(&format!("SCAN {cursor} {options}")) else {
+                panic!("SCAN answers with an array");
+            };
+            let (Some(Reply::Array(keys)), Some(Reply::Bulk(next))) = (page.pop(), page.pop())
+            else {
+                panic!("SCAN answers with a cursor and keys");
+            };
+            all.extend(keys.into_iter().map(|key| show(&key, false).concat()));
+            if next == b"0" {
+                break;
+            }
+            cursor = String::from_utf8(next).expect("a number");
+        }
+        let different: BTreeSet<&String> = all.iter().collect();
+        vec![format!("{} different, {} in all", different.len(), all.len())]
+    }
+}
 fn run(path: &Path) {
     let name = path.file_stem().expect("a file").to_string_lossy();
     play(path, &mut Server::Ours(Keyspace::new(1_900_000_000_000)));
-    match std::env::var("GTSTORE_TEST_REDIS") {
-        Ok(address) if !name.starts_with("ours_") => {
-            // One after the other: they share the data.
-            static ONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
-            let _one = ONE.lock();
-            let stream = TcpStream::connect(address).expect("there is a Redis");
-            stream.set_read_timeout(Some(Duration::from_secs(10))).expect("can be set");
-            play(path, &mut Server::Redis(stream));
-        }
-        Ok(_) => println!("SKIPPED for Redis: {name}"),
-        Err(_) => println!("SKIPPED: {name} for a real Redis, GTSTORE_TEST_REDIS is not set"),
+    if name.starts_with("ours_") {
+        return;
+    }
+    match Server::redis() {
+        Some(mut redis) => play(path, &mut redis),
+        None => println!("SKIPPED: {name} for a real Redis, GTSTORE_TEST_REDIS is not set"),
     }
 }
 
@@ -103,59 +162,8 @@ fn is_like(got: &str, want: &str) -> bool {
     }
 }
 
-impl Server {
-    fn ask(&mut self, line: &str) -> Reply {
-        let sent = format!("{line}\r\n");
-        match self {
-            Server::Ours(keyspace) => {
-                parse(&keyspace.talk(sent.as_bytes())).expect("a whole reply").0
-            }
-            Server::Redis(stream) => {
-                stream.write_all(sent.as_bytes()).expect("it takes it");
-                let mut got = Vec::new();
-                loop {
-                    if let Some((reply, _)) = parse(&got) {
-                        return reply;
-                    }
-                    let mut more = [0; 4096];
-                    let n = stream.read(&mut more).expect("it answers in time");
-                    assert!(n > 0, "closed after {line}");
-                    got.extend_from_slice(&more[..n]);
-                }
-            }
-        }
-    }
-
-    fn wait(&mut self, ms: u64) {
-        match self {
-            Server::Ours(keyspace) => keyspace.now_ms += ms,
-            Server::Redis(_) => std::thread::sleep(Duration::from_millis(ms)),
-        }
-    }
-
-    fn scan(&mut self, options: &str) -> Vec<String> {
-        let (mut cursor, mut all) = ("0".to_owned(), Vec::new());
-        loop {
-            let Reply::Array(mut page) = self.ask(&format!("SCAN {cursor} {options}")) else {
-                panic!("SCAN answers with an array");
-            };
-            let (Some(Reply::Array(keys)), Some(Reply::Bulk(next))) = (page.pop(), page.pop())
-            else {
-                panic!("SCAN answers with a cursor and keys");
-            };
-            all.extend(keys.into_iter().map(|key| show(&key, false).concat()));
-            if next == b"0" {
-                break;
-            }
-            cursor = String::from_utf8(next).expect("a number");
-        }
-        let different: BTreeSet<&String> = all.iter().collect();
-        vec![format!("{} different, {} in all", different.len(), all.len())]
-    }
-}
-
 /// A reply of RESP2.
-enum Reply {
+pub enum Reply {
     Simple(String),
     Error(String),
     Integer(String),
@@ -194,7 +202,7 @@ fn parse(bytes: &[u8]) -> Option<(Reply, &[u8])> {
 }
 
 /// A reply in lines, as redis-cli shows it.
-fn show(reply: &Reply, sorted: bool) -> Vec<String> {
+pub fn show(reply: &Reply, sorted: bool) -> Vec<String> {
     match reply {
         Reply::Simple(text) => vec![text.clone()],
         Reply::Error(text) => vec![format!("(error) {text}")],
