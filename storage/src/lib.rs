@@ -11,6 +11,7 @@
 //! * [`control`]: the connection to the manager, heartbeats out and views in;
 //! * [`fetch`]: the thread that fetches ranges that this node is to keep and does not hold yet;
 //! * [`keeper`]: the thread that finishes what dead writers left, and drops old tombstones;
+//! * [`redis`]: the Redis protocol, from bytes to commands and from answers to bytes;
 //! * [`snapshot`]: the writer thread, which logs what is stored after writes.
 //!
 //! [`Storage`] puts it together, for `main` and for tests.

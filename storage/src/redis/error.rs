@@ -28,6 +28,8 @@ pub enum Error {
         /// What was given.
         given: String,
     },
+    /// A browser speaks: some page makes it send commands to a port that only trusted programs reach.
+    Http,
     /// Too many or too few arguments for this command.
     WrongArity(&'static str),
     /// Options that do not exist, or not together.
@@ -115,8 +117,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// [`Error::UnknownCommand`] for these arguments, the name first.
+    /// [`Error::UnknownCommand`] for these arguments, the name first; [`Error::Http`] for how a browser
+    /// begins.
     pub fn unknown_command(args: Args<'_>) -> Error {
+        let first = args.get(0).unwrap_or_default();
+        if [&b"post"[..], b"host:"].iter().any(|word| first.eq_ignore_ascii_case(word)) {
+            return Error::Http;
+        }
         let mut quoted = String::new();
         for arg in args.from(1).iter() {
             let Some(room) = QUOTED.checked_sub(quoted.len()).filter(|&room| room > 0) else {
@@ -124,8 +131,12 @@ impl Error {
             };
             quoted.push_str(&format!("'{}' ", text(arg, room)));
         }
-        let name = text(args.get(0).unwrap_or_default(), QUOTED);
-        Error::UnknownCommand { name, args: quoted }
+        Error::UnknownCommand { name: text(first, QUOTED), args: quoted }
+    }
+
+    /// Whether the connection is to be closed at once, before anything else that it sent is read.
+    pub fn closes(&self) -> bool {
+        matches!(self, Error::Http | Error::TooManyClients)
     }
 }
 
@@ -153,6 +164,7 @@ impl fmt::Display for Error {
                 let upper = command.to_uppercase();
                 return write!(f, "ERR unknown subcommand '{given}'. Try {upper} HELP.");
             }
+            Error::Http => "ERR this port does not speak HTTP",
             Error::WrongArity(name) => {
                 return write!(f, "ERR wrong number of arguments for '{name}' command");
             }

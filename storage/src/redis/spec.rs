@@ -144,7 +144,7 @@ impl Spec {
 /// The command that a request names, its name first; its number of arguments is right.
 ///
 /// # Errors
-/// [`Error::UnknownCommand`], [`Error::UnknownSubcommand`], [`Error::WrongArity`].
+/// [`Error::UnknownCommand`], [`Error::UnknownSubcommand`], [`Error::WrongArity`]; [`Error::Http`].
 #[inline]
 pub fn find(args: Args<'_>) -> Result<&'static Spec, Error> {
     let spec = args.get(0).and_then(command).ok_or_else(|| Error::unknown_command(args))?;
@@ -259,6 +259,8 @@ mod tests {
         for (line, want) in [
             ("foo", "ERR unknown command 'foo', with args beginning with: "),
             ("foo a 'b c'", "ERR unknown command 'foo', with args beginning with: 'a' 'b c' "),
+            ("POST / HTTP/1.1", "ERR this port does not speak HTTP"),
+            ("Host: localhost", "ERR this port does not speak HTTP"),
             ("get", "ERR wrong number of arguments for 'get' command"),
             ("GET a b", "ERR wrong number of arguments for 'get' command"),
             ("client", "ERR wrong number of arguments for 'client' command"),
