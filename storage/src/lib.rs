@@ -14,6 +14,7 @@
 //! * [`earlier`]: what the node held before it missed a view; [`digest`]: how a source is asked which of
 //!   that is as good as its own;
 //! * [`keeper`]: the thread that finishes what dead writers left, and drops old tombstones;
+//! * [`redis`]: the Redis protocol, from bytes to commands and from answers to bytes;
 //! * [`snapshot`]: the writer thread, which logs what is stored after writes.
 //!
 //! [`Storage`] puts it together, for `main` and for tests.
@@ -39,6 +40,7 @@ pub mod marks;
 pub mod node;
 pub mod pace;
 pub mod part;
+pub mod redis;
 pub mod requests;
 pub mod snapshot;
 pub mod table;

@@ -1,0 +1,38 @@
+//! The Redis protocol, without sockets and threads: bytes to requests, requests to commands, commands to
+//! answers.
+//!
+//! On the way in:
+//! 1. [`request`] and [`inline`]: bytes in, arguments out;
+//! 2. [`spec`]: the table of commands; [`command`]: arguments to a typed command, sorted by what it asks of a
+//!    store;
+//! 3. [`look`], [`edit`]: what a command tells of a key, and what it makes of it; [`scan`]: how keys are
+//!    listed.
+//!
+//! On the way out: [`reply`] writes values in either version of the protocol, [`error`] has the words for
+//! what is wrong. Answers that are not about keys are made of plain facts: [`docs`] of the table,
+//! [`topology`] and [`lolwut`] of a view, [`info`], [`config`] and [`client`] of what the node knows of
+//! itself.
+//!
+//! Beside: [`number`], [`decimal`] and [`glob`] read integers, fractions and patterns as Redis does.
+
+pub mod client;
+pub mod command;
+pub mod config;
+pub mod decimal;
+pub mod docs;
+pub mod edit;
+pub mod error;
+pub mod glob;
+pub mod info;
+pub mod inline;
+pub mod lolwut;
+pub mod look;
+pub mod number;
+pub mod reply;
+pub mod request;
+pub mod scan;
+pub mod spec;
+pub mod topology;
+
+#[cfg(test)]
+mod tests;
