@@ -36,5 +36,5 @@ mod store;
 mod writers;
 
 pub use error::ClientError;
-pub use operation::{Change, Done, Got, Op, Placed};
+pub use operation::{Change, Decide, Done, Got, Op, Part, Placed};
 pub use store::{Config, GTStoreClient};
