@@ -9,11 +9,13 @@
 mod history;
 mod proxy;
 mod raw;
+mod resp;
 mod test_cluster;
 mod wait;
 
 pub use history::{History, Seen};
 pub use proxy::{Fault, Proxy};
 pub use raw::{RawConnection, RawFrame, frame, text_request};
+pub use resp::Resp;
 pub use test_cluster::{Held, Options, TestCluster};
 pub use wait::{PATIENCE, wait_until};

@@ -1,5 +1,8 @@
-//! The Redis protocol, without sockets and threads: bytes to requests, requests to commands, commands to
-//! answers.
+//! The Redis protocol: bytes to requests, requests to commands, commands to answers.
+//!
+//! [`door`] is the port, [`session`] a connection to it. [`talk`] answers what is about the connection, the
+//! node or the cluster, [`batch`] carries out what is about keys. All else has no sockets, threads or
+//! clocks.
 //!
 //! On the way in:
 //! 1. [`request`] and [`inline`]: bytes in, arguments out;
@@ -15,11 +18,13 @@
 //!
 //! Beside: [`number`], [`decimal`] and [`glob`] read integers, fractions and patterns as Redis does.
 
+pub mod batch;
 pub mod client;
 pub mod command;
 pub mod config;
 pub mod decimal;
 pub mod docs;
+pub mod door;
 pub mod edit;
 pub mod error;
 pub mod glob;
@@ -31,7 +36,9 @@ pub mod number;
 pub mod reply;
 pub mod request;
 pub mod scan;
+pub mod session;
 pub mod spec;
+pub mod talk;
 pub mod topology;
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ fn view() -> View {
         id: NodeId::new(&format!("node{n}")).unwrap(),
         incarnation: Incarnation(u64::from(n) + 40),
         address: Address::new("127.0.0.1", 6000 + n).unwrap(),
+        redis_port: 0,
         weight: 2,
         state,
     };
@@ -189,6 +190,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 id: id(),
                 incarnation: Incarnation(5),
                 address: address(),
+                redis_port: 0,
                 weight: 1,
                 cluster: Some(ClusterId(6)),
                 returns: true,

@@ -23,6 +23,7 @@ fn member(n: u16, state: MemberState) -> Member {
         id: NodeId::new(&format!("node{n}")).unwrap(),
         incarnation: Incarnation(n.into()),
         address: Address::new("127.0.0.1", 6000 + n).unwrap(),
+        redis_port: 0,
         weight: 1,
         state,
     }

@@ -112,6 +112,12 @@ pub enum Error {
     TryAgain(String),
     /// It may have been done or not.
     Unknown(String),
+    /// Not done, and not to be had by trying again.
+    Refused(String),
+    /// A key that is to expire: not yet.
+    NoExpiry,
+    /// An answer that is too large for one.
+    LargeAnswer,
     /// More connections than the node takes.
     TooManyClients,
 }
@@ -239,6 +245,11 @@ impl fmt::Display for Error {
             Error::Unknown(why) => {
                 return write!(f, "ERR outcome unknown, it may have taken effect or not: {why}");
             }
+            Error::Refused(why) => return write!(f, "ERR {why}"),
+            Error::NoExpiry => {
+                "ERR keys that expire are not supported yet: leave EX, PX, EXAT, PXAT and EXPIRE out"
+            }
+            Error::LargeAnswer => "ERR the answer is too large, ask for fewer keys at once",
             Error::TooManyClients => "ERR max number of clients reached",
         })
     }

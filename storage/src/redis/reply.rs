@@ -61,6 +61,11 @@ impl<'o> Replies<'o> {
         self.out.is_empty()
     }
 
+    /// Takes back what was written since there were so many bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.out.truncate(len);
+    }
+
     fn number_line(&mut self, kind: u8, number: i64) {
         self.out.push(kind);
         write_integer(number, self.out);

@@ -14,6 +14,7 @@ fn routes(copies: usize, members: u16, arcs: &[u16]) -> Routes {
         id: id(n),
         incarnation: Incarnation(u64::from(n)),
         address: Address::new("127.0.0.1", 6000 + n).unwrap(),
+        redis_port: 0,
         weight: 1,
         state: MemberState::Active,
     };
