@@ -168,6 +168,53 @@ fn cluster_aware_clients_learn_where_the_ports_are() {
 }
 
 #[test]
+fn keys_are_listed_whole_whatever_node_is_asked() {
+    let mut cluster = TestCluster::with(Options { nodes: 3, copies: 2, ..options() });
+    let mut nodes: Vec<Resp> = (0..2).map(|n| open(&cluster, n)).collect();
+    let sets: Vec<String> = (0..2000).map(|n| format!("SET key:{n} x")).collect();
+    nodes[0].pipeline(&sets);
+    let gone: Vec<String> = (0..100).map(|n| format!("DEL key:{n}")).collect();
+    assert_eq!(nodes[1].pipeline(&gone), vec![":1"; 100]);
+    for node in &mut nodes {
+        assert_eq!(node.ask("DBSIZE"), ":1900");
+        assert_eq!(node.ask("KEYS key:19?9").matches("key:").count(), 10);
+        assert_eq!(node.ask("KEYS key:5"), "[]");
+        assert!(node.ask("RANDOMKEY").starts_with("\"key:"));
+        assert_eq!(node.ask("CLUSTER COUNTKEYSINSLOT 0").chars().next(), Some(':'));
+    }
+    // Each once, by nodes in turn, while another comes, one goes, and keys come and go.
+    let mut seen = Vec::new();
+    let (mut cursor, mut page) = ("0".to_owned(), 0);
+    loop {
+        let reply = nodes[page % 2].ask(&format!("SCAN {cursor} COUNT 50 MATCH key:*"));
+        let (next, keys) = reply.split_once(", [").expect("a cursor and keys");
+        cursor = next.trim_matches(['[', '"']).to_owned();
+        let keys = keys.trim_end_matches(']').split(", ").filter(|key| !key.is_empty());
+        seen.extend(keys.map(|key| key.trim_matches('"').to_owned()));
+        match page {
+            5 => _ = cluster.add_node(),
+            12 => cluster.stop_node(2),
+            _ => {}
+        }
+        nodes[0].pipeline(&[format!("SET other:{page} x"), format!("DEL other:{}", page / 2)]);
+        page += 1;
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert!(page >= 38, "{page} pages");
+    seen.sort_unstable();
+    let mut want: Vec<String> = (100..2000).map(|n| format!("key:{n}")).collect();
+    want.sort_unstable();
+    assert_eq!(seen, want);
+    assert_eq!(nodes[0].ask("SCAN 0 TYPE hash COUNT 100000"), "[\"0\", []]");
+    assert_eq!(nodes[0].ask("FLUSHALL"), "OK");
+    assert_eq!(nodes[1].ask("DBSIZE"), ":0");
+    assert_eq!(nodes[1].ask("RANDOMKEY"), "nil");
+    assert_eq!(nodes[1].ask("SCAN 0"), "[\"0\", []]");
+}
+
+#[test]
 fn with_a_secret_the_password_comes_first() {
     let secret = "the right secret, long enough";
     let cluster = TestCluster::with(Options {

@@ -35,6 +35,7 @@ use crate::part::Part;
 use crate::snapshot::Notes;
 use crate::table::{Size, Table};
 
+mod list;
 mod merge;
 mod page;
 

@@ -15,6 +15,7 @@ use super::change::*;
 use super::control::*;
 use super::coordinated::*;
 use super::data::*;
+use super::list::*;
 use super::range::*;
 use super::*;
 use crate::codec::Encoder;
@@ -184,6 +185,16 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 amount: Amount { keys: 7, bytes: 8 },
             }),
             Planned
+        ),
+        sample!(List { from: 7, most: 10, arcs: vec![1, 5, 4095] }, List),
+        sample!(
+            Listed {
+                refused: vec![5],
+                end: Some(1 << 40),
+                count: 0,
+                keys: vec![Key { key: b"key", is_sure: true }, Key { key: b"\0", is_sure: false },],
+            },
+            Listed
         ),
         sample!(
             Register {

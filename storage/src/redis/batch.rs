@@ -27,7 +27,7 @@ const OPERATIONS: usize = 4096;
 const BYTES: usize = 16 << 20;
 
 /// Most bytes of a single answer. A request of a megabyte must not make an answer of gigabytes.
-const ANSWER: usize = 64 << 20;
+pub(super) const ANSWER: usize = 64 << 20;
 
 /// Requests that wait to be carried out, in their order.
 #[derive(Default)]
@@ -361,7 +361,7 @@ fn all(count: usize, mut one: impl FnMut() -> Result<(), Error>) -> Result<(), E
 }
 
 /// What the client's errors are in Redis's words.
-fn refusal(error: &ClientError) -> Error {
+pub(super) fn refusal(error: &ClientError) -> Error {
     match error {
         ClientError::BadKey(limit) | ClientError::BadValue(limit) => Error::Limit(*limit),
         ClientError::Unknown { why } => Error::Unknown(why.clone()),

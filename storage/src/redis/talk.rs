@@ -20,7 +20,7 @@ use super::error::Error;
 use super::reply::{Protocol, Replies};
 use super::request::Args;
 use super::spec::{self, Flags};
-use super::{docs, info, lolwut, session, topology};
+use super::{batch, docs, info, listing, lolwut, session, topology};
 use session::Next;
 
 /// The only user there is.
@@ -111,13 +111,18 @@ impl<'s> Talk<'s> {
             Command::Cluster(cluster) => self.cluster(cluster, &mut replies),
             Command::Transaction(transaction) => transact(transaction, &mut replies),
             Command::Wait => self.wait(&mut replies),
-            _ => Err(Error::Unavailable("this node cannot list keys yet".into())),
+            command => self.list(command, &mut replies),
         };
         if let Err(error) = answered {
             out.truncate(start);
             Replies::new(out, self.protocol).error(&error.to_string());
         }
         Next::Go
+    }
+
+    fn list(&self, command: &Command<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+        let client = self.door.coordinator.client().map_err(|e| batch::refusal(&e))?;
+        listing::answer(command, &client, self.door.settings.may_flush, out)
     }
 
     fn wait(&self, out: &mut Replies<'_>) -> Result<(), Error> {

@@ -15,11 +15,11 @@ use std::fmt::Write;
 
 use cluster::ids::{Address, ClusterId, NodeId};
 use cluster::ring;
+use cluster::scan::hash;
 use cluster::slot::SLOTS;
 use cluster::view::Routes;
 
 use super::reply::Replies;
-use super::scan::hash;
 
 /// A view, with where each of its members has its Redis port.
 #[derive(Debug)]

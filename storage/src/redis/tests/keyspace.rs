@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use cluster::scan;
+
 use crate::redis::command::{Command, Connection};
 use crate::redis::edit::{Change, Edit, Held};
 use crate::redis::error::Error;
@@ -10,7 +12,7 @@ use crate::redis::glob::Pattern;
 use crate::redis::look::Look;
 use crate::redis::reply::{Protocol, Replies};
 use crate::redis::request::{Args, Limits, Requests};
-use crate::redis::{scan, spec};
+use crate::redis::spec;
 
 /// The store.
 pub struct Keyspace {

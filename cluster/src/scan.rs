@@ -1,4 +1,4 @@
-//! Where SCAN has got to.
+//! Where a listing of keys has got to.
 //!
 //! Each key has a [`place`] on a line: its slot, then a hash of the key. A scan goes along this line, and
 //! its cursor is the first place that it has not seen. That depends on nothing but keys, so any node can
@@ -7,7 +7,7 @@
 //!
 //! Cursors stay below 2^53: some clients keep them in a double.
 
-use cluster::slot;
+use crate::slot;
 
 /// Bits of a place that the hash of the key takes; the slot's 14 stand above them.
 const HASH_BITS: u32 = 38;
@@ -20,6 +20,11 @@ pub fn place(key: &[u8]) -> u64 {
 /// The first place of a slot.
 pub fn first_of(slot: u16) -> u64 {
     u64::from(slot) << HASH_BITS
+}
+
+/// The first place after a slot.
+pub fn end_of(slot: u16) -> u64 {
+    first_of(slot) + (1 << HASH_BITS)
 }
 
 /// The slot that a scan is in, or `None` for a cursor that no scan can have got to: there are no keys
@@ -50,7 +55,7 @@ pub fn page<K: AsRef<[u8]>>(
 }
 
 /// FNV-1a, then the end of splitmix64 so that each bit of the key counts for the upper bits. Frozen, too.
-pub(super) fn hash(key: &[u8]) -> u64 {
+pub fn hash(key: &[u8]) -> u64 {
     let mut hash = key
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
