@@ -13,6 +13,7 @@
 
 pub mod check;
 pub mod crew;
+pub mod draw;
 pub mod fault;
 pub mod history;
 pub mod load;

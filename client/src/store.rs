@@ -271,6 +271,11 @@ impl GTStoreClient {
     ) -> Vec<Result<Done, ClientError>> {
         let until = Instant::now() + self.config.deadline;
         let mut pause = FIRST_PAUSE;
+        if self.router.is_loss_to_be_reviewed()
+            && let Ok(clock) = self.router.refresh(&self.links)
+        {
+            self.writers.tell(clock);
+        }
         loop {
             let routes = self.router.routes();
             self.refuse_lost(&routes, &mut batch);
@@ -513,8 +518,10 @@ impl GTStoreClient {
             Ok(answer)
         });
         asked.map_err(|source| match source {
+            // The error says that it was refused; the manager's word for it need not say so again.
             NetError::Refused { text, .. } => {
-                ClientError::Refused(text.strip_prefix("refused: ").unwrap_or(&text).to_owned())
+                let why = text.strip_prefix("refused: ").unwrap_or(&text);
+                ClientError::Refused(why.to_owned())
             }
             source => ClientError::NoManager { address: manager.clone(), source },
         })

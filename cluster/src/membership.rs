@@ -15,7 +15,7 @@
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
 //! is dropped from the view only if every arc keeps a live replica that is synced there (L2);
 //! otherwise it stays, unserved, until it comes back or the operator accepts the loss. What it owned is
-//! remembered for a while ([`losses`]), in case it returns.
+//! remembered for a while (`losses`), in case it returns.
 //!
 //! Invariants: epochs only go up, by one; at most one view is being made; a name and an address
 //! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
@@ -50,6 +50,10 @@ use wish::{Order, Outline, Wish};
 
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;
+
+/// How long nodes may take to find a manager that has restarted, in milliseconds: they try every two seconds
+/// at least, and some longer for the connection itself.
+const RETURN_MS: Millis = 5_000;
 
 /// What the operator has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,9 +173,10 @@ pub struct Membership {
     /// When nodes were last asked for a word.
     probed: Option<Millis>,
     last_step: Millis,
+    started: Millis,
     accept_loss: bool,
     /// The view of which the operator has given up everything, with nobody there yet to begin anew.
-    given_up: Option<Epoch>,
+    all_given_up: Option<Epoch>,
     /// What the operator has ordered and has not begun, and since when.
     order: Option<(Order, Millis)>,
     losses: Losses,
@@ -202,8 +207,9 @@ impl Membership {
             nodes,
             probed: None,
             last_step: now,
+            started: now,
             accept_loss: false,
-            given_up: None,
+            all_given_up: None,
             order: None,
             losses: Losses::new(now),
             progress: None,
@@ -335,7 +341,7 @@ impl Membership {
                 node.gone = node.is_out(now, lease);
             }
             self.accept_loss = true;
-            self.given_up = Some(self.active.epoch());
+            self.all_given_up = Some(self.active.epoch());
             self.advance(now, effects);
             self.accept_loss = false;
         }
@@ -572,6 +578,24 @@ impl Membership {
     /// The arcs of the active view that no live member holds, in ascending order (H4).
     pub fn lost(&self, now: Millis) -> Vec<usize> {
         plan::losses(self, now).0
+    }
+
+    /// The arcs that clients need not wait for: as [`Membership::lost`], but whoever has not been heard of
+    /// since the manager started may only be late. Its lease may be shorter than the pauses with which it
+    /// tries to reach the manager.
+    pub fn given_up(&self, now: Millis) -> Vec<usize> {
+        let is_fresh = now.saturating_sub(self.started) < RETURN_MS;
+        let late = |m: &Member| {
+            let node = &self.nodes[&m.incarnation];
+            is_fresh && node.is_unheard && !node.gone
+        };
+        let members = &self.active.view().members;
+        let out: Vec<bool> =
+            members.iter().map(|m| self.is_out(m.incarnation, now) && !late(m)).collect();
+        match out.contains(&true) {
+            true => plan::lost_arcs(self, &out),
+            false => Vec::new(),
+        }
     }
 
     /// What the active view changes, in a few words; empty where no change is under way.

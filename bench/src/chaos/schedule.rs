@@ -1,15 +1,15 @@
-//! Which fault comes when, and which planned change: drawn from the seed, within what the [`Crew`] allows.
+//! Which fault comes when, and which planned change: as the seed has it ([`Draw`]), within what the [`Crew`] allows.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use client::GTStoreClient;
-use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::crew::{Crew, Seen};
+use super::draw::Draw;
 use super::fault::{Change, Fault, Past, Wanted};
-use super::proxy::{Cut, Cuts, Party};
+use super::proxy::{Cuts, Party};
 use super::service::{Ended, Service, name};
 use crate::child::ChildError;
 use crate::operator::{Answer, Asked, Operator, OperatorError};
@@ -34,12 +34,6 @@ const CANCEL_PERCENT: u32 = 30;
 
 /// … after so many milliseconds: where there are few keys a change takes no more.
 const CANCEL_AFTER: std::ops::Range<u64> = 0..30;
-
-/// Most nodes that are started at once.
-const MOST_JOINING: usize = 3;
-
-/// Weights that nodes get.
-const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=3;
 
 /// Why the schedule cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -77,10 +71,8 @@ struct Open {
 
 /// The faults and changes of a run.
 pub struct Schedule<'a> {
-    rng: StdRng,
+    draw: Draw,
     crew: Crew,
-    /// K at first, which is not left by more than one.
-    copies: usize,
     wanted: Wanted,
     lease: Duration,
     cuts: &'a Cuts,
@@ -106,8 +98,7 @@ impl<'a> Schedule<'a> {
         operator: Operator,
     ) -> Schedule<'a> {
         Schedule {
-            rng,
-            copies: crew.copies(),
+            draw: Draw::new(rng, wanted, crew.copies(), lease),
             crew,
             wanted,
             lease,
@@ -144,33 +135,32 @@ impl<'a> Schedule<'a> {
         if Instant::now() < self.next {
             return Ok(());
         }
-        self.next = Instant::now() + Duration::from_millis(self.rng.random_range(PAUSE));
+        self.next = Instant::now() + self.draw.millis(PAUSE);
         let unsettled = self.look(watcher);
         let is_busy = !self.active.is_empty() || self.crew.is_in_doubt();
         if self.wants_calm {
-            let settled = self.crew.settled();
-            if !is_busy && unsettled == Some(Vec::new()) && !settled.is_empty() {
-                self.wants_calm = false;
-                self.next = Instant::now() + CALM;
-                let fault = Fault::Kill(settled[self.rng.random_range(0..settled.len())]);
-                let lasts = self.millis(1_000..2_500);
-                return self.begin(service, fault, lasts, true, &now);
+            if is_busy || unsettled != Some(Vec::new()) {
+                return Ok(());
             }
-            return Ok(());
+            let Some(node) = self.draw.one_of(&self.crew.settled()) else { return Ok(()) };
+            self.wants_calm = false;
+            self.next = Instant::now() + CALM;
+            let lasts = self.draw.millis(1_000..2_500);
+            return self.begin(service, Fault::Kill(node), lasts, true, &now);
         }
-        if self.rng.random_range(0..100) < CALM_PERCENT {
+        if self.draw.percent(CALM_PERCENT) {
             self.wants_calm = true;
             return Ok(());
         }
         // A few draws: what is drawn may be forbidden at present.
         for _ in 0..8 {
-            if self.rng.random_range(0..100) < CHANGE_PERCENT {
-                if let Some(change) = self.draw_change() {
+            if self.draw.percent(CHANGE_PERCENT) {
+                if let Some(change) = self.draw.change(&self.crew) {
                     return self.change(service, change, &now);
                 }
                 continue;
             }
-            let (fault, lasts) = self.draw();
+            let (fault, lasts) = self.draw.fault(&self.crew);
             if self.is_allowed(&fault, unsettled.as_deref()) {
                 return self.begin(service, fault, lasts, false, &now);
             }
@@ -204,79 +194,6 @@ impl<'a> Schedule<'a> {
             }
         }
         Ok(())
-    }
-
-    fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
-        Duration::from_millis(self.rng.random_range(range))
-    }
-
-    fn draw(&mut self) -> (Fault, Duration) {
-        // Never fewer than two: more than K-1 are neither killed nor let go.
-        let present = self.crew.present();
-        let at = self.rng.random_range(0..present.len());
-        let other = (at + self.rng.random_range(1..present.len())) % present.len();
-        let (node, other) = (present[at], present[other]);
-        let (stops_requests, stops_replies) =
-            [(true, true), (true, true), (true, false), (false, true)][self.rng.random_range(0..4)];
-        let salt: u64 = self.rng.random();
-        let half = |of: bool, salt| of.then_some(salt);
-        let is_half = self.rng.random_range(0..3) > 0;
-        let cut = |from, to, half| Cut { from, to, stops_requests, stops_replies, half };
-        let long = self.lease.as_millis() as u64;
-        let (client, manager) = (Party::Client, Party::Manager);
-        match self.rng.random_range(0..100) {
-            0..16 => (Fault::Kill(node), self.millis(100..3_500)),
-            16..28 => (Fault::Stop(node), self.millis(50..3 * long)),
-            28..32 => (Fault::KillManager, self.millis(50..2_000)),
-            32..37 => (Fault::StopManager, self.millis(50..2 * long)),
-            37..62 => {
-                // Often past the lease: whoever answers then without one is found out.
-                let cut = cut(Party::Node(node), manager, None);
-                (Fault::Cut(cut), self.millis(long / 2..6 * long))
-            }
-            62..68 => {
-                let cut = cut(Party::Node(node), Party::Node(other), None);
-                (Fault::Cut(cut), self.millis(200..3_000))
-            }
-            68..78 => {
-                let cut = cut(client, Party::Node(node), half(is_half, salt));
-                (Fault::Cut(cut), self.millis(200..2_000))
-            }
-            78..95 => {
-                let one = cut(client, Party::Node(node), Some(salt));
-                let two = cut(client, Party::Node(other), Some(salt.rotate_left(32)));
-                (Fault::Halves(one, two), self.millis(400..2_000))
-            }
-            _ => {
-                let cut = cut(client, manager, half(is_half, salt));
-                (Fault::Cut(cut), self.millis(200..2_000))
-            }
-        }
-    }
-
-    /// A planned change, if the one that is drawn is wanted and allowed.
-    fn draw_change(&mut self) -> Option<Change> {
-        let kind = self.rng.random_range(0..100);
-        let any: usize = self.rng.random_range(0..usize::MAX);
-        let weight = self.rng.random_range(WEIGHTS);
-        let settled = self.crew.settled();
-        let node = *settled.get(any % settled.len().max(1))?;
-        match kind {
-            0..35 if self.wanted.join => {
-                let mut out = self.crew.out();
-                out.truncate(1 + any % MOST_JOINING);
-                (!out.is_empty()).then_some(Change::Join(out))
-            }
-            35..70 if self.wanted.leave => self.crew.may_leave(node).then_some(Change::Leave(node)),
-            70..85 if self.wanted.weight => {
-                (!self.crew.is_in_doubt()).then_some(Change::Weight(node, weight))
-            }
-            85..100 if self.wanted.rep => {
-                let copies = self.copies - 1 + any % 3;
-                self.crew.may_copy(copies).then_some(Change::Copies(copies))
-            }
-            _ => None,
-        }
     }
 
     fn is_allowed(&self, fault: &Fault, unsettled: Option<&[usize]>) -> bool {
@@ -402,8 +319,8 @@ impl<'a> Schedule<'a> {
     fn answered(&mut self, change: &Change, past: usize, answer: &Answer) {
         match answer {
             Answer::Begun if *change != Change::Cancel && self.wanted.cancel => {
-                if self.rng.random_range(0..100) < CANCEL_PERCENT {
-                    self.cancel_at = Some(Instant::now() + self.millis(CANCEL_AFTER));
+                if self.draw.percent(CANCEL_PERCENT) {
+                    self.cancel_at = Some(Instant::now() + self.draw.millis(CANCEL_AFTER));
                 }
             }
             Answer::Begun => {}

@@ -29,7 +29,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// Those that nodes use.
-    pub const OURS: Bounds = Bounds { bytes: 128 << 10, records: 64 << 10, slots: 1 << 10 };
+    pub const OURS: Bounds = Bounds { bytes: 192 << 10, records: 32 << 10, slots: 1 << 10 };
 }
 
 impl Node {

@@ -132,7 +132,7 @@ fn fetch(source: &Node, puller: &Node, bounds: Bounds, mut between: impl FnMut()
     while !job.is_over() {
         let bytes = ask(source, bounds, &job.pull(routes.epoch(), &digester));
         let page = RangePage::read(&bytes).unwrap();
-        job.take(puller, &digester, &page).unwrap();
+        job.take(puller, &page).unwrap();
         between();
     }
     let (merged, left) = job.end();
@@ -252,7 +252,7 @@ fn r2_a_page_counts_only_under_its_epoch() {
     let page = RangePage::read(&bytes).unwrap();
     assert_eq!(page.complete as usize, ARCS);
     puller.adopt(view(4, Some(MemberState::Joining))).unwrap();
-    assert_eq!(job.take(&puller, &digester, &page), Err(Unmerged::OtherView));
+    assert_eq!(job.take(&puller, &page), Err(Unmerged::OtherView));
     assert_eq!(contents(&puller), BTreeMap::new());
     assert_eq!(puller.missing().unwrap().1.len(), ARCS);
     // The source is not there yet, and says so.
@@ -275,7 +275,7 @@ fn an_arc_goes_on_where_it_was_at_the_same_source_and_anew_at_another() {
     let page = |source: &Node, job: &mut Job| {
         let bytes = ask(source, small, &job.pull(Epoch(3), &digester));
         let page = RangePage::read(&bytes).unwrap();
-        job.take(&puller, &digester, &page).unwrap();
+        job.take(&puller, &page).unwrap();
         page.records.len()
     };
     let mut job = Job::new(vec![puller.part(0)]);
@@ -310,7 +310,7 @@ fn a_source_without_an_arc_costs_only_that_arc() {
     let mut job = Job::new((0..ARCS).map(|arc| puller.part(arc)).collect());
     while !job.is_over() {
         let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(3), &digester));
-        job.take(&puller, &digester, &RangePage::read(&bytes).unwrap()).unwrap();
+        job.take(&puller, &RangePage::read(&bytes).unwrap()).unwrap();
     }
     let (merged, left) = job.end();
     assert_eq!(merged.arcs, 3);
@@ -354,7 +354,7 @@ fn a_page_that_does_not_answer_its_pull_is_refused() {
         job.pull(Epoch(3), &digester);
         let mut page = good.clone();
         breaks(&mut page, arc);
-        assert_eq!(job.take(&puller, &digester, &page), Err(Unmerged::Nonsense), "case {i}");
+        assert_eq!(job.take(&puller, &page), Err(Unmerged::Nonsense), "case {i}");
     }
     assert_eq!(puller.missing().unwrap().1.len(), ARCS);
 }
