@@ -30,6 +30,7 @@ Environment:
   GTSTORE_EL_KEYS        keys that elastic reads and writes [1000000]
   GTSTORE_MANAGER_PORT   the manager's port [5000]
   GTSTORE_BASE_PORT      node1 listens on the port after this one [6000]
+  GTSTORE_REDIS_BASE_PORT  the same for the Redis protocol; 0: none [7000]
   GTSTORE_BIN            folder of prebuilt programs [target/release, built if needed]
 
 Exit code 0: all results right; 1: one was wrong, or something failed; 2: bad arguments.

@@ -20,7 +20,8 @@
 //! of date, a node that just died) is retried under a new view until the deadline.
 //!
 //! Inside: [`router`] keeps the view, [`links`] the connections, [`fanout`] sends a batch to the nodes
-//! it concerns and collects the answers, [`commits`] tells replicas afterwards that a write is done, and `writers` how far.
+//! it concerns and collects the answers, [`commits`] tells replicas afterwards that a write is done, and `writers` how far;
+//! [`listing`] asks which keys there are.
 
 pub mod args;
 pub mod command;
@@ -29,6 +30,7 @@ pub mod error;
 pub mod fanout;
 pub mod finish;
 pub mod links;
+pub mod listing;
 pub mod operation;
 pub mod router;
 pub mod status;
@@ -36,5 +38,6 @@ mod store;
 mod writers;
 
 pub use error::ClientError;
-pub use operation::{Change, Done, Got, Op, Placed};
+pub use listing::Keys;
+pub use operation::{Change, Decide, Done, Got, Op, Part, Placed};
 pub use store::{Config, GTStoreClient};

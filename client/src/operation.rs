@@ -30,6 +30,30 @@ pub enum Op<'a> {
     },
 }
 
+impl<'a> Op<'a> {
+    /// The key it is about.
+    pub fn key(&self) -> &'a [u8] {
+        match self {
+            Op::Put { key, .. } | Op::Get { key } | Op::Delete { key } => key,
+        }
+    }
+}
+
+/// A part of a batch that may also have read-modify-writes ([`GTStoreClient::run_mixed`]).
+///
+/// [`GTStoreClient::run_mixed`]: crate::GTStoreClient::run_mixed
+pub enum Part<'a> {
+    /// A plain operation.
+    Op(Op<'a>),
+    /// A read-modify-write, as in [`GTStoreClient::update`](crate::GTStoreClient::update).
+    Update {
+        /// The key.
+        key: &'a [u8],
+        /// What it is to become.
+        decide: Decide<'a>,
+    },
+}
+
 /// What a read-modify-write makes of the value that it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -43,7 +67,7 @@ pub enum Change {
 
 /// Decides on a change. It may be asked several times for one operation, each time with what is there by
 /// then; only its last answer takes effect.
-pub(crate) type Decide<'a> = Box<dyn FnMut(Option<&[u8]>) -> Change + 'a>;
+pub type Decide<'a> = Box<dyn FnMut(Option<&[u8]>) -> Change + 'a>;
 
 /// Where a write was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]

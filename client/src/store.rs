@@ -1,6 +1,7 @@
 //! [`GTStoreClient`]: the calls.
 
 use std::borrow::Cow;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use cluster::limits::Limits;
 use cluster::membership::wish::{Order, Outline, Wish};
 use cluster::operation::{Choice, Need, Operation, Outcome};
 use cluster::replica::{WriteAnswer, is_covered};
+use cluster::scan;
 use cluster::version::{Clock, Version};
 use cluster::view::Routes;
 use log::debug;
@@ -21,7 +23,8 @@ use crate::commits::{Commits, Flusher};
 use crate::error::ClientError;
 use crate::fanout;
 use crate::links::Links;
-use crate::operation::{Change, Done, Got, Op, Placed, Task};
+use crate::listing::{self, Keys};
+use crate::operation::{Change, Decide, Done, Got, Op, Part, Placed, Task};
 use crate::router::Router;
 use crate::writers::{Writer, Writers};
 
@@ -149,9 +152,8 @@ impl GTStoreClient {
         key: &[u8],
         decide: impl FnMut(Option<&[u8]>) -> Change,
     ) -> Result<Done, ClientError> {
-        let operation = Operation::read_modify_write();
-        let result = self.limits().check_key(key).err().map(|e| Err(ClientError::BadKey(e)));
-        let task = Task { key, operation, decide: Some(Box::new(decide)), result, committed: None };
+        let limits = self.limits();
+        let task = update(key, Box::new(decide), &limits);
         let done = self.run_tasks(self.writers.take(0), vec![task]).pop();
         done.expect("an operation has a result")
     }
@@ -203,20 +205,39 @@ impl GTStoreClient {
         let limits = self.limits();
         let mut rest = ops;
         while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = rest.iter().take(CHUNK_OPS).take_while(|op| {
-                bytes += RECORD_OVERHEAD
-                    + match op {
-                        Op::Put { key, value } => key.len() + value.len(),
-                        Op::Get { .. } => limits.value_bytes,
-                        Op::Delete { key } => key.len(),
-                    };
-                bytes <= CHUNK_BYTES
-            });
-            // At least one: a single operation always fits a frame, or is refused by the limits.
-            let (chunk, later) = rest.split_at(fits.count().max(1));
+            let sizes = rest.iter().map(|op| size(op, &limits));
+            let (chunk, later) = rest.split_at(chunk(sizes));
             results.extend(self.run_chunk(chunk));
             rest = later;
+        }
+        results
+    }
+
+    /// The same for a batch that may have read-modify-writes. Independent means here, too, that two of one
+    /// key get in each other's way, and take turns.
+    pub fn run_mixed<'a>(&self, parts: Vec<Part<'a>>) -> Vec<Result<Done, ClientError>> {
+        let mut results = Vec::with_capacity(parts.len());
+        let limits = self.limits();
+        let mut rest: VecDeque<Part<'a>> = parts.into();
+        while !rest.is_empty() {
+            let sizes = rest.iter().map(|part| match part {
+                Part::Op(op) => size(op, &limits),
+                // It is read and written.
+                Part::Update { key, .. } => key.len() + 2 * limits.value_bytes,
+            });
+            let chunk = chunk(sizes);
+            self.stay_fresh();
+            let is_write =
+                |part: &&Part<'_>| matches!(part, Part::Op(Op::Put { .. } | Op::Delete { .. }));
+            let mut writer = self.writers.take(rest.iter().take(chunk).filter(is_write).count());
+            let tasks = rest
+                .drain(..chunk)
+                .map(|part| match part {
+                    Part::Op(op) => start(&op, &limits, &mut writer),
+                    Part::Update { key, decide } => update(key, decide, &limits),
+                })
+                .collect();
+            results.extend(self.run_tasks(writer, tasks));
         }
         results
     }
@@ -225,13 +246,17 @@ impl GTStoreClient {
         self.run_chunk(&[op]).pop().expect("an operation has a result")
     }
 
-    fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
-        // Versions must not be too old to be taken.
+    /// Versions must not be too old to be taken.
+    fn stay_fresh(&self) {
         if self.writers.is_stale()
             && let Ok(clock) = self.router.refresh(&self.links)
         {
             self.writers.tell(clock);
         }
+    }
+
+    fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
+        self.stay_fresh();
         let limits = self.limits();
         let writes = ops.iter().filter(|op| !matches!(op, Op::Get { .. })).count();
         let mut writer = self.writers.take(writes);
@@ -540,6 +565,61 @@ impl GTStoreClient {
         Ok(())
     }
 
+    /// Lists keys, about `most` of them (at least 1), from a place on: 0 for the first, then as
+    /// [`Keys::next`] says. Whoever goes on until there is no next one is told every key that was there from
+    /// the first call to the last, and each once, whoever joins or leaves meanwhile.
+    ///
+    /// # Errors
+    /// [`ClientError::NotEnoughReplicas`] or [`ClientError::Unavailable`] where some keys have nobody to
+    /// tell of them.
+    pub fn list(&self, from: u64, most: usize) -> Result<Keys, ClientError> {
+        let told = self.listing(from, u32::try_from(most.max(1)).unwrap_or(u32::MAX))?;
+        let before = told.end.unwrap_or(u64::MAX);
+        let mut keys = told.keys;
+        keys.retain(|(key, _)| scan::place(key) < before);
+        // Of those in doubt a read tells.
+        let in_doubt: Vec<Vec<u8>> =
+            keys.iter().filter(|(_, is_sure)| !is_sure).map(|(key, _)| key.clone()).collect();
+        let mut gone = HashSet::new();
+        for (key, got) in in_doubt.iter().zip(self.get_many(&in_doubt)) {
+            if got?.is_none() {
+                gone.insert(key);
+            }
+        }
+        let keys = keys.into_iter().map(|(key, _)| key).filter(|key| !gone.contains(key));
+        let (mut keys, next) = scan::page(keys, from, most.max(1));
+        keys.sort_by_cached_key(|key| scan::place(key));
+        Ok(Keys { keys, next: next.or(told.end) })
+    }
+
+    /// Counts the keys of the cluster. Exact only while nobody writes.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::list`].
+    pub fn count(&self) -> Result<u64, ClientError> {
+        self.listing(0, 0).map(|told| told.count)
+    }
+
+    fn listing(&self, from: u64, most: u32) -> Result<listing::Told, ClientError> {
+        let until = Instant::now() + self.config.deadline;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let routes = self.router.routes();
+            let failed = match listing::attempt(&self.links, &routes, from, most) {
+                Ok(told) => return Ok(told),
+                Err(failed) => failed,
+            };
+            self.refresh(&routes, &mut pause, until);
+            if !self.router.lost().is_disjoint(&failed.arcs) {
+                return Err(ClientError::Unavailable);
+            }
+            if Instant::now() >= until {
+                let (deadline, why) = (self.config.deadline, failed.why);
+                return Err(ClientError::NotEnoughReplicas { deadline, why });
+            }
+        }
+    }
+
     /// The node that a key's reads go to first, as this client knows it; `None` while nobody serves.
     pub fn primary_of(&self, key: &[u8]) -> Option<cluster::ids::NodeId> {
         let routes = self.router.routes();
@@ -550,6 +630,32 @@ impl GTStoreClient {
     /// Tells the replicas what is still to be told, and closes all connections. Dropping the client
     /// does the same; this says it.
     pub fn finalize(self) {}
+}
+
+/// What an operation takes of a frame, at most.
+fn size(op: &Op<'_>, limits: &Limits) -> usize {
+    match op {
+        Op::Put { key, value } => key.len() + value.len(),
+        Op::Get { .. } => limits.value_bytes,
+        Op::Delete { key } => key.len(),
+    }
+}
+
+/// How many operations of these sizes make one attempt. At least one: a single one always fits a frame, or
+/// is refused by the limits.
+fn chunk(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut bytes = 0;
+    let fits = sizes.take(CHUNK_OPS).take_while(|size| {
+        bytes += RECORD_OVERHEAD + size;
+        bytes <= CHUNK_BYTES
+    });
+    fits.count().max(1)
+}
+
+fn update<'a>(key: &'a [u8], decide: Decide<'a>, limits: &Limits) -> Task<'a> {
+    let operation = Operation::read_modify_write();
+    let result = limits.check_key(key).err().map(|e| Err(ClientError::BadKey(e)));
+    Task { key, operation, decide: Some(decide), result, committed: None }
 }
 
 /// An operation of a batch, with a version of its own if it writes, or with an error if it breaks the

@@ -33,6 +33,7 @@ fn view(nodes: u16) -> View {
         id: NodeId::new(&name).expect("letters and digits"),
         incarnation: Incarnation(u64::from(n)),
         address: Address::new("127.0.0.1", 10_000 + n).expect("a port"),
+        redis_port: 0,
         weight: 1,
         state: MemberState::Active,
     };

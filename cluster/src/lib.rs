@@ -7,7 +7,8 @@
 //!
 //! Read in this order:
 //! 1. [`ids`], [`limits`], [`version`]: the small words of the language;
-//! 2. [`slot`] and [`ring`]: where a key lives, and how arcs of the key space are dealt to nodes;
+//! 2. [`slot`] and [`ring`]: where a key lives, and how arcs of the key space are dealt to nodes; [`scan`]: in
+//!    which order keys are listed;
 //! 3. [`view`]: one numbered picture of who is a member and who owns what;
 //! 4. [`membership`]: the manager's state machine, which makes views;
 //! 5. [`tenure`]: what a node knows of its own ranges, and what it may answer;
@@ -32,6 +33,7 @@ pub mod read_round;
 pub mod replica;
 pub mod ring;
 pub mod rmw_round;
+pub mod scan;
 pub mod slot;
 pub mod tenure;
 pub mod text;

@@ -192,6 +192,7 @@ impl Membership {
                 id: member.id.clone(),
                 incarnation: member.incarnation,
                 address: member.address.clone(),
+                redis_port: member.redis_port,
                 weight: member.weight,
             };
             let node = Node { connected: false, is_unheard: true, ..Node::new(who, now) };

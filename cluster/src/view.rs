@@ -43,6 +43,8 @@ pub struct Member {
     pub incarnation: Incarnation,
     /// Where clients and peers reach it.
     pub address: Address,
+    /// The port of its Redis door, on the host of its address; 0: it has none.
+    pub redis_port: u16,
     /// Its share of the ring in proportion to the others'. What it is to be is in [`Coming`].
     pub weight: u32,
     /// Where it is on its way through the cluster.
@@ -310,6 +312,7 @@ pub(crate) mod tests {
             id: NodeId::new(&format!("node{n}")).unwrap(),
             incarnation: Incarnation(u64::from(n)),
             address: Address::new("127.0.0.1", 6000 + n).unwrap(),
+            redis_port: 0,
             weight: 1,
             state,
         }

@@ -13,6 +13,7 @@ mod load;
 mod programs;
 mod proxy;
 mod raw;
+mod resp;
 mod test_cluster;
 mod wait;
 
@@ -21,5 +22,6 @@ pub use load::{Loaded, under_load};
 pub use programs::program;
 pub use proxy::{Fault, Proxy};
 pub use raw::{RawConnection, RawFrame, frame, text_request};
+pub use resp::Resp;
 pub use test_cluster::{Held, Options, TestCluster};
 pub use wait::{PATIENCE, wait_until};

@@ -39,6 +39,8 @@ pub struct Options {
     pub peers: server::Limits,
     /// The cluster's secret.
     pub secret: Option<Secret>,
+    /// Whether the nodes speak the Redis protocol as well.
+    pub has_redis: bool,
     /// Whether the manager saves its views.
     pub is_saved: bool,
     /// Whether everybody reaches the nodes through a [`Proxy`] each, and each node the manager through
@@ -60,6 +62,7 @@ impl Default for Options {
             limits: Limits::default(),
             peers: server::Limits::default(),
             secret: None,
+            has_redis: false,
             is_saved: true,
             is_proxied: false,
             transfer_mb_s: None,
@@ -84,6 +87,7 @@ pub type Held = Option<(Version, Option<Vec<u8>>)>;
 struct TestNode {
     name: NodeId,
     address: SocketAddr,
+    redis: Option<SocketAddr>,
     running: Option<Storage>,
     proxy: Option<Proxy>,
     to_manager: Option<Proxy>,
@@ -148,6 +152,14 @@ impl TestCluster {
     /// Where a node listens; with proxies, behind its proxy.
     pub fn node_address(&self, number: usize) -> SocketAddr {
         self.nodes[number].address
+    }
+
+    /// Where a node speaks the Redis protocol.
+    ///
+    /// # Panics
+    /// If the cluster was started without.
+    pub fn redis_address(&self, number: usize) -> SocketAddr {
+        self.nodes[number].redis.expect("the cluster was started with Redis ports")
     }
 
     /// A node's name.
@@ -217,18 +229,27 @@ impl TestCluster {
         let manager = self.manager_address;
         let to_manager = self.options.is_proxied.then(|| Proxy::start(any_port(), manager));
         let name = name(number);
-        self.nodes.push(TestNode { name, address, running: None, proxy: None, to_manager });
-        self.run_node(number, listener);
+        let redis = self.options.has_redis.then(any_port);
+        self.nodes.push(TestNode {
+            name,
+            address,
+            redis: redis.as_ref().map(|l| l.local_addr().expect("a listener has an address")),
+            running: None,
+            proxy: None,
+            to_manager,
+        });
+        self.run_node(number, listener, redis);
         number
     }
 
     /// Starts a node again, where it was before.
     pub fn start_node(&mut self, number: usize) {
         let listener = same_port(self.nodes[number].address);
-        self.run_node(number, listener);
+        let redis = self.nodes[number].redis.map(same_port);
+        self.run_node(number, listener, redis);
     }
 
-    fn run_node(&mut self, number: usize, listener: TcpListener) {
+    fn run_node(&mut self, number: usize, listener: TcpListener, redis: Option<TcpListener>) {
         let node = &mut self.nodes[number];
         if self.options.is_proxied && node.proxy.is_none() {
             // The same port of another address of loopback: the node advertises a host, and others
@@ -241,7 +262,7 @@ impl TestCluster {
         if let Some(proxy) = &node.to_manager {
             config.manager = to_address(proxy.address());
         }
-        let storage = Storage::start(listener, config).expect("it starts");
+        let storage = Storage::start(listener, redis, config).expect("it starts");
         self.nodes[number].running = Some(storage);
     }
 
@@ -254,6 +275,7 @@ impl TestCluster {
             weight: 1,
             limits: self.options.peers.clone(),
             transfer_mb_s: self.options.transfer_mb_s,
+            redis: storage::redis::door::Settings { may_flush: true },
             snapshot: storage::snapshot::Settings::default(),
             secret: self.options.secret.clone(),
         }

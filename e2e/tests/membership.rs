@@ -197,7 +197,7 @@ fn a_taken_name_and_a_taken_address_are_refused() {
         let listener = bind::listen(advertise, port, false).unwrap();
         let mut config = cluster.node_config(&NodeId::new(name).unwrap());
         config.advertise = "127.0.0.1".into();
-        let storage = Storage::start(listener, config).unwrap();
+        let storage = Storage::start(listener, None, config).unwrap();
         match storage.ended().recv_timeout(PATIENCE).unwrap() {
             Ended::Refused(why) => why,
             Ended::Left => panic!("nobody asked it to leave"),

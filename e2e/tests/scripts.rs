@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use client::{Config, GTStoreClient};
+use e2e::Resp;
 
 /// Longest wait for anything; what is waited for takes a second on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -154,6 +155,7 @@ impl Place {
             .env("GTSTORE_BIN", &self.bin)
             .env("GTSTORE_MANAGER_PORT", self.port.to_string())
             .env("GTSTORE_BASE_PORT", self.port.to_string())
+            .env("GTSTORE_REDIS_BASE_PORT", "0")
             // From elsewhere: the scripts find their folder themselves.
             .current_dir("/")
             .stdin(Stdio::null());
@@ -315,6 +317,30 @@ fn a_service_starts_answers_and_stops() {
     // And once more, on the data that is there.
     place.started("--nodes 3 --rep 2");
     assert!(place.answers("--put key1 --val value2").starts_with("OK, node"));
+}
+
+#[test]
+fn nodes_speak_the_redis_protocol_on_ports_of_their_own() {
+    let place = Place::new();
+    let base = place.port + PORTS / 2;
+    let start = |arguments, base: u16| {
+        let mut command = place.command(place.path("start_service"), arguments);
+        command.env("GTSTORE_REDIS_BASE_PORT", base.to_string()).output().expect("it runs")
+    };
+    let clash = start("--nodes 2 --rep 2", place.port + 1);
+    assert_eq!(clash.status.code(), Some(2));
+    assert!(err(&clash).contains("GTSTORE_REDIS_BASE_PORT"), "{clash:?}");
+    let started = start("--nodes 2 --rep 2 --fresh", base);
+    let told = format!(", Redis protocol on {} to {}\n", base + 1, base + 2);
+    assert!(out(&started).ends_with(&told), "{started:?}");
+    // Whoever is added later keeps to the rule, without being told again.
+    place.kill(2);
+    place.started("--add node2");
+    place.started("--add node3");
+    for n in 1..=3 {
+        let mut redis = Resp::open(([127, 0, 0, 1], base + n).into());
+        assert_eq!(redis.ask(&format!("SET key{n} value")), "OK");
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn a_node_with_a_wrong_secret_stays_outside() {
     let mut config = cluster.node_config(&NodeId::new("stranger").unwrap());
     config.secret = Some(wrong());
     let listener = bind::listen("127.0.0.1", 0, true).unwrap();
-    let stranger = Storage::start(listener, config).unwrap();
+    let stranger = Storage::start(listener, None, config).unwrap();
     // It is refused as often as it tries; that nothing happens can only be waited for.
     std::thread::sleep(2 * auth::SLOWED);
     assert_eq!(cluster.status().unwrap().nodes.len(), 3);

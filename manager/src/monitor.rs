@@ -540,6 +540,7 @@ mod tests {
             id: NodeId::new("node1").unwrap(),
             incarnation: Incarnation(1),
             address: Address::new("127.0.0.1", 1).unwrap(),
+            redis_port: 0,
             weight: 1,
         };
         assert!(matches!(

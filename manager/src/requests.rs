@@ -145,6 +145,7 @@ impl Requests {
             id: node.id.clone(),
             incarnation: node.incarnation,
             address: node.address.clone(),
+            redis_port: node.redis_port,
             weight: node.weight,
         };
         let (word, why) =

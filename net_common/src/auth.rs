@@ -103,6 +103,17 @@ impl Secret {
         self.mac(role, caller, answerer).finalize().into_bytes().to_vec()
     }
 
+    /// Whether these bytes are the secret itself, for protocols that know passwords only. Takes the same
+    /// time whatever the first difference is: what is compared are two proofs.
+    pub fn is_password(&self, given: &[u8]) -> bool {
+        let proof = |text: &[u8]| {
+            let mut mac = self.mac(b"password", &[], &[]);
+            mac.update(text);
+            mac
+        };
+        proof(&self.0).verify_slice(&proof(given).finalize().into_bytes()).is_ok()
+    }
+
     /// Compares in constant time.
     fn is_proof(&self, proof: &[u8], role: &[u8], caller: &[u8], answerer: &[u8]) -> bool {
         self.mac(role, caller, answerer).verify_slice(proof).is_ok()
@@ -233,6 +244,15 @@ mod tests {
             assert!(frame(&reply, |f| is_answerer(caller, &own, &challenge, f.payload)));
         }
         (proof, passage, sent)
+    }
+
+    #[test]
+    fn a_password_is_the_whole_secret() {
+        let secret = Secret::new(b"a secret that is long enough\n").unwrap();
+        assert!(secret.is_password(b"a secret that is long enough"));
+        for wrong in [&b""[..], b"a secret that is long", b"a secret that is long enough\n"] {
+            assert!(!secret.is_password(wrong));
+        }
     }
 
     #[test]

@@ -95,11 +95,15 @@ pub enum Kind {
     ChangePlan = 33,
     /// What a change moves.
     ChangeReply = 34,
+    /// Which keys do you hold in these arcs?
+    List = 35,
+    /// Keys, or how many there are.
+    ListReply = 36,
 }
 
 impl Kind {
     /// All kinds, in order of their numbers, which have no gaps.
-    pub const ALL: [Kind; 34] = [
+    pub const ALL: [Kind; 36] = [
         Kind::ClientPut,
         Kind::ClientGet,
         Kind::PutOk,
@@ -134,6 +138,8 @@ impl Kind {
         Kind::Change,
         Kind::ChangePlan,
         Kind::ChangeReply,
+        Kind::List,
+        Kind::ListReply,
     ];
 
     /// The kind with this number on the wire.

@@ -2,7 +2,7 @@
 //!
 //! [`data`] has what carries records between clients and replicas, borrowed from the frame so that
 //! nothing is copied on the way, [`range`] what moves whole arcs between nodes; [`coordinated`] what any
-//! node does for those who do not know the replicas; [`control`] has what passes between nodes, manager and
+//! node does for those who do not know the replicas; [`list`] tells which keys there are; [`control`] has what passes between nodes, manager and
 //! operators, [`change`] what an operator asks of a cluster that serves.
 //! `docs/protocol.md` has the same as byte tables.
 
@@ -13,6 +13,7 @@ pub mod change;
 pub mod control;
 pub mod coordinated;
 pub mod data;
+pub mod list;
 pub mod range;
 mod version;
 pub mod view;

@@ -1,13 +1,10 @@
-//! The answering side: an accept thread, a pool of threads, and a session for each connection.
+//! The answering side: an accept thread, a pool of threads, and one of these for each connection.
 //!
 //! One thread accepts and hands each connection to a [`Pool`] thread, which stays with it until it
-//! ends: read what has arrived, answer every complete frame, send the answers in one write, read
-//! again. So requests can be pipelined to any depth, answers come in their order, and a batch costs
-//! one read and one write.
+//! ends. What is spoken on it is none of this file's business: [`frames`] has our own protocol, and
+//! whoever speaks another brings a function that serves one connection ([`Server::serving`]).
 //!
-//! Limits: connections (beyond them a newcomer is told `busy`), frame size, idle time, the time that a
-//! frame may take to arrive, the time that a peer may take to read its answers. A peer that is over
-//! one is told and closed; the others do not notice.
+//! Beyond the limit of connections a newcomer is told so, and closed; the others do not notice.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -22,10 +19,14 @@ use fxhash::FxHashMap;
 use log::{debug, warn};
 use parking_lot::Mutex;
 
-use crate::auth::{self, Gate, Passage, Secret};
-use crate::frame::{self, FORMAT_BINARY, Frame, FrameReader};
+use crate::auth::Secret;
+use crate::frame::{self, FORMAT_BINARY};
 use crate::logging;
 use crate::pool::Pool;
+
+mod frames;
+
+pub use frames::{Next, Open, Session};
 
 /// What a server allows its peers.
 #[derive(Debug, Clone)]
@@ -47,32 +48,6 @@ impl Default for Limits {
         }
     }
 }
-
-/// What a session wants done after a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Go on to the next frame.
-    Go,
-    /// Send the answer and close.
-    Close,
-    /// Send the answer and hand the connection to [`Session::take_over`].
-    TakeOver,
-}
-
-/// What a server does with one connection's requests.
-pub trait Session {
-    /// Answers one frame by appending to `out`.
-    fn frame(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> Next;
-
-    /// Runs the rest of a connection by itself, after [`Next::TakeOver`]. Returns when it has ended.
-    fn take_over(&mut self, _stream: Arc<TcpStream>, _reader: FrameReader) {}
-}
-
-/// Opens a session for each connection.
-pub type Open = dyn Fn(SocketAddr) -> Box<dyn Session> + Send + Sync;
-
-/// Answers are sent once so many bytes are waiting, so that a long pipeline's answers do not pile up.
-const FLUSH: usize = 64 << 10;
 
 /// How long a connection that is to be closed may go on sending, so that the error it was sent is not
 /// destroyed by a reset, and how much.
@@ -100,19 +75,52 @@ pub struct Server {
     turning_away: Option<JoinHandle<()>>,
 }
 
+/// Serves one connection until it ends.
+pub type Serve = dyn Fn(&Served) -> io::Result<()> + Send + Sync;
+
+/// A connection that is being served.
+pub struct Served {
+    /// Its number, unique while the server runs.
+    pub number: u64,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// The connection. Reading from it ends when the server stops.
+    pub stream: Arc<TcpStream>,
+    shared: Arc<Shared>,
+}
+
+impl Served {
+    /// Whether the server is stopping: then the request under way is the last.
+    pub fn is_last(&self) -> bool {
+        self.shared.is_stopping.load(Ordering::SeqCst)
+    }
+}
+
+/// How many connections there are and were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Open ones.
+    pub open: usize,
+    /// All that were served since the start.
+    pub served: u64,
+    /// Those that were turned away, since there were too many.
+    pub turned_away: u64,
+}
+
 struct Shared {
     name: String,
-    limits: Limits,
-    secret: Option<Secret>,
-    open: Box<Open>,
+    /// Connections served at once.
+    limit: usize,
+    serve: Box<Serve>,
     is_stopping: AtomicBool,
     /// Open connections by a number of our own, so that stopping can end them.
     connections: Mutex<FxHashMap<u64, Arc<TcpStream>>>,
     next_connection: AtomicU64,
+    turned_away: AtomicU64,
 }
 
 impl Server {
-    /// Starts serving on a listener. `name` is what its threads log as.
+    /// Starts serving frames on a listener. `name` is what its threads log as.
     ///
     /// # Errors
     /// If the operating system has no threads to give, or cannot tell the listener's address.
@@ -123,20 +131,39 @@ impl Server {
         secret: Option<Secret>,
         open: Box<Open>,
     ) -> io::Result<Server> {
+        let limit = limits.connections;
+        let why = format!("this server has its {limit} connections; try again, or another node");
+        let mut busy = Vec::new();
+        frame::write_error(&mut busy, FORMAT_BINARY, "busy", &why);
+        let serve = move |served: &Served| frames::serve(served, &limits, secret.as_ref(), &open);
+        Server::serving(name, listener, limit, busy, Box::new(serve))
+    }
+
+    /// Starts serving on a listener whatever `serve` speaks, `limit` connections at once; others are told
+    /// `busy`.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn serving(
+        name: &str,
+        listener: TcpListener,
+        limit: usize,
+        busy: Vec<u8>,
+        serve: Box<Serve>,
+    ) -> io::Result<Server> {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             name: name.to_owned(),
-            limits,
-            secret,
-            open,
+            limit,
+            serve,
             is_stopping: AtomicBool::new(false),
             connections: Mutex::default(),
-            next_connection: AtomicU64::new(0),
+            next_connection: AtomicU64::new(1),
+            turned_away: AtomicU64::new(0),
         });
         let (away, turned_away) = bounded(TURNED_AWAY);
-        let limit = shared.limits.connections;
         let turning_away =
-            logging::spawn(format!("{name} busy"), move || turn_away(&turned_away, limit))?;
+            logging::spawn(format!("{name} busy"), move || turn_away(&turned_away, &busy))?;
         let accepting = {
             let shared = shared.clone();
             logging::spawn(format!("{name} accept"), move || accept(&listener, &shared, &away))?
@@ -153,6 +180,16 @@ impl Server {
     pub fn connection_count(&self) -> impl Fn() -> usize + Send + Sync + use<> {
         let shared = self.shared.clone();
         move || shared.connections.lock().len()
+    }
+
+    /// Counts connections, from anywhere, for as long as anyone cares.
+    pub fn counts(&self) -> impl Fn() -> Counts + Send + Sync + use<> {
+        let shared = self.shared.clone();
+        move || Counts {
+            open: shared.connections.lock().len(),
+            served: shared.next_connection.load(Ordering::Relaxed) - 1,
+            turned_away: shared.turned_away.load(Ordering::Relaxed),
+        }
     }
 
     /// Stops: no new connections, the open ones end after the request they are at. Blocks for a few
@@ -184,15 +221,15 @@ impl Drop for Server {
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>) {
     let serving = shared.clone();
-    let pool = Pool::new(shared.name.clone(), shared.limits.connections, move |stream| {
-        serve(stream, &serving);
-    });
+    let pool = Pool::new(shared.name.clone(), shared.limit, move |stream| serve(stream, &serving));
     let mut complained: Option<Instant> = None;
     while !shared.is_stopping.load(Ordering::SeqCst) {
         match listener.accept() {
             Ok(_) if shared.is_stopping.load(Ordering::SeqCst) => break,
             Ok((stream, _)) => {
                 if let Err(stream) = pool.submit(stream) {
+                    shared.turned_away.fetch_add(1, Ordering::Relaxed);
+                    debug!("at the limit of {} connections, one was turned away", shared.limit);
                     // If even that queue is full the connection is dropped, which is an answer too.
                     let _ = away.try_send(stream);
                 }
@@ -220,10 +257,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>
 ///
 /// None waits for another either: each is told at once and kept for a moment, as in [`say_last`]. A
 /// client that had to wait for its `busy` would take its request for lost.
-fn turn_away(turned_away: &Receiver<TcpStream>, limit: usize) {
-    let why = format!("this server has its {limit} connections; try again, or another node");
-    let mut out = Vec::new();
-    frame::write_error(&mut out, FORMAT_BINARY, "busy", &why);
+fn turn_away(turned_away: &Receiver<TcpStream>, busy: &[u8]) {
     let mut told: VecDeque<(Instant, TcpStream)> = VecDeque::new();
     loop {
         let next = match told.front() {
@@ -232,9 +266,8 @@ fn turn_away(turned_away: &Receiver<TcpStream>, limit: usize) {
         };
         match next {
             Ok(mut stream) => {
-                debug!("at the limit of {limit} connections, one more was turned away");
                 let is_told = stream.set_nonblocking(true).is_ok()
-                    && stream.write_all(&out).is_ok()
+                    && stream.write_all(busy).is_ok()
                     && stream.shutdown(Shutdown::Write).is_ok();
                 if told.len() == TURNED_AWAY {
                     told.pop_front();
@@ -251,7 +284,7 @@ fn turn_away(turned_away: &Receiver<TcpStream>, limit: usize) {
 
 /// Sends a last answer and closes, leaving the peer a moment to stop sending: data that arrives at a
 /// closed socket would reset the connection and destroy the answer on its way.
-fn say_last(mut stream: &TcpStream, out: &[u8]) {
+pub fn say_last(mut stream: &TcpStream, out: &[u8]) {
     let prepared = stream.set_write_timeout(Some(LINGER)).is_ok()
         && stream.set_read_timeout(Some(LINGER)).is_ok();
     if !prepared || stream.write_all(out).is_err() || stream.shutdown(Shutdown::Write).is_err() {
@@ -268,7 +301,7 @@ fn say_last(mut stream: &TcpStream, out: &[u8]) {
     }
 }
 
-fn serve(stream: TcpStream, shared: &Shared) {
+fn serve(stream: TcpStream, shared: &Arc<Shared>) {
     let peer = match stream.peer_addr() {
         Ok(peer) => peer,
         // Gone before we came to it.
@@ -280,163 +313,12 @@ fn serve(stream: TcpStream, shared: &Shared) {
     if shared.is_stopping.load(Ordering::SeqCst) {
         let _ = stream.shutdown(Shutdown::Read);
     }
-    let mut connection = Serving {
-        shared,
-        gate: Gate::new(shared.secret.as_ref()),
-        session: (shared.open)(peer),
-        reader: FrameReader::new(),
-        out: Vec::new(),
-        stream: stream.clone(),
-        quiet_since: Instant::now(),
-    };
-    match connection.run() {
+    let served = Served { number, peer, stream, shared: shared.clone() };
+    match (shared.serve)(&served) {
         Ok(()) => {}
         Err(error) => debug!("{peer}: {error}"),
     }
     shared.connections.lock().remove(&number);
-}
-
-/// One connection being served.
-struct Serving<'s> {
-    shared: &'s Shared,
-    stream: Arc<TcpStream>,
-    gate: Gate,
-    session: Box<dyn Session>,
-    reader: FrameReader,
-    out: Vec<u8>,
-    /// When the last frame was complete, or the first byte of the next one came.
-    quiet_since: Instant,
-}
-
-impl Serving<'_> {
-    fn run(&mut self) -> io::Result<()> {
-        self.stream.set_nodelay(true)?;
-        self.stream.set_write_timeout(Some(self.shared.limits.frame))?;
-        // One time-out for both waits, so that it need not be set again for each frame: whoever is
-        // woken by it looks which of the two limits, if any, is over.
-        let nap = self.shared.limits.frame.min(self.shared.limits.idle);
-        self.stream.set_read_timeout(Some(nap))?;
-        loop {
-            match self.answer_frames()? {
-                Next::Go => {}
-                Next::Close => {
-                    // A peer may take its time over a large answer, as over any other.
-                    self.flush()?;
-                    say_last(&self.stream, &[]);
-                    return Ok(());
-                }
-                Next::TakeOver => {
-                    self.flush()?;
-                    let reader = std::mem::take(&mut self.reader);
-                    self.session.take_over(self.stream.clone(), reader);
-                    return Ok(());
-                }
-            }
-            self.flush()?;
-            if !self.read()? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Answers all frames that have arrived.
-    fn answer_frames(&mut self) -> io::Result<Next> {
-        let mut answered = false;
-        loop {
-            // A peer that always has the next request on its way would keep us for ever.
-            if self.shared.is_stopping.load(Ordering::SeqCst) {
-                return Ok(Next::Close);
-            }
-            let next = match self.reader.next_frame() {
-                Ok(None) => {
-                    if answered {
-                        self.quiet_since = Instant::now();
-                    }
-                    return Ok(Next::Go);
-                }
-                Ok(Some(frame)) if self.gate.is_open() => {
-                    answered = true;
-                    self.session.frame(frame, &mut self.out)
-                }
-                Ok(Some(frame)) => {
-                    let format = frame.format;
-                    match self.gate.frame(frame, &mut self.out)? {
-                        Passage::On => Next::Go,
-                        Passage::Refused(why) => {
-                            std::thread::sleep(auth::SLOWED);
-                            frame::write_error(&mut self.out, format, "auth", why);
-                            Next::Close
-                        }
-                    }
-                }
-                Err(error) => {
-                    let text = error.to_string();
-                    let (word, why) = text.split_once(": ").unwrap_or((&text, ""));
-                    frame::write_error(&mut self.out, FORMAT_BINARY, word, why);
-                    Next::Close
-                }
-            };
-            if next != Next::Go {
-                return Ok(next);
-            }
-            if self.out.len() >= FLUSH {
-                self.flush()?;
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.out.is_empty() {
-            (&*self.stream).write_all(&self.out)?;
-            self.out.clear();
-            if self.out.capacity() > 4 * FLUSH {
-                self.out = Vec::new();
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads more. `false` at a clean end.
-    fn read(&mut self) -> io::Result<bool> {
-        let was_between = self.reader.is_between_frames();
-        loop {
-            match self.reader.fill(&mut &*self.stream) {
-                Ok(0) if self.reader.is_between_frames() => return Ok(false),
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) if was_between => {
-                    self.quiet_since = Instant::now();
-                    return Ok(true);
-                }
-                Ok(_) => return self.is_over(false).map(|over| !over),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                        if self.is_over(was_between)? {
-                            return Ok(false);
-                        }
-                    }
-                    _ => return Err(error),
-                },
-            }
-        }
-    }
-
-    /// Whether the peer has been silent, or busy with one frame, for longer than it may; if so it is
-    /// told.
-    fn is_over(&mut self, between: bool) -> io::Result<bool> {
-        let limits = &self.shared.limits;
-        // Whoever has not proved the secret yet gets no idle time either.
-        let between = between && self.gate.is_open();
-        let (limit, word) = if between { (limits.idle, "idle") } else { (limits.frame, "slow") };
-        if self.quiet_since.elapsed() < limit {
-            return Ok(false);
-        }
-        let what = if between { "no request" } else { "no whole frame" };
-        let why = format!("{what} for {limit:?}");
-        frame::write_error(&mut self.out, FORMAT_BINARY, word, &why);
-        say_last(&self.stream, &self.out);
-        Ok(true)
-    }
 }
 
 #[cfg(test)]

@@ -92,6 +92,7 @@ mod tests {
             id: NodeId::new(&format!("node{n}")).unwrap(),
             incarnation: Incarnation(1),
             address: Address::new("127.0.0.1", 6000 + n).unwrap(),
+            redis_port: 0,
             weight: 1,
             state: MemberState::Active,
         };

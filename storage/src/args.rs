@@ -8,7 +8,7 @@ use getopts::{Matches, Options};
 use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
-use crate::{Config, snapshot};
+use crate::{Config, redis, snapshot};
 
 /// Where a node listens unless told otherwise.
 pub const DEFAULT_PORT: u16 = 6001;
@@ -19,6 +19,8 @@ pub struct Args {
     pub bind: String,
     /// Port to listen on.
     pub port: u16,
+    /// Port to speak the Redis protocol on, if any.
+    pub redis_port: Option<u16>,
     /// What to log.
     pub log_level: LevelFilter,
     /// What to run with.
@@ -34,6 +36,8 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     options
         .optopt("l", "label", "this node's name (GTSTORE_NODE_LABEL) [node<pid>]", "NAME")
         .optopt("p", "port", "listen on this port (GTSTORE_STORAGE_PORT) [6001]", "PORT")
+        .optopt("", "redis-port", "speak the Redis protocol on this port; 0: nowhere [0]", "PORT")
+        .optflag("", "redis-allow-flush", "let FLUSHALL and FLUSHDB remove all keys")
         .optopt("", "advertise", "HOST or HOST:PORT for others [--bind, --port]", "ADDRESS")
         .optopt("", "weight", "share of the keys in proportion to other nodes' [1]", "N")
         .optopt("", "transfer-mb-s", "fetch N megabytes a second at most [no limit]", "N")
@@ -61,6 +65,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     Ok(Some(Args {
         bind,
         port: flags::value(&matches, "port", Some("GTSTORE_STORAGE_PORT"), DEFAULT_PORT)?,
+        redis_port: Some(flags::value(&matches, "redis-port", None, 0)?).filter(|&port| port > 0),
         log_level: flags::log_level(&matches, LevelFilter::Info)?,
         config: Config {
             label,
@@ -69,6 +74,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             weight: flags::bounded("weight", flags::value(&matches, "weight", None, 1)?, 1, 1000)?,
             limits: flags::server_limits(&matches)?,
             transfer_mb_s: transfer_limit(&matches)?,
+            redis: redis::door::Settings { may_flush: matches.opt_present("redis-allow-flush") },
             snapshot: snapshot::Settings {
                 keys: flags::value(&matches, "snapshot-keys", None, default.keys)?,
                 interval: Duration::from_millis(interval_ms),
@@ -89,14 +95,19 @@ fn transfer_limit(matches: &Matches) -> Result<Option<u64>, ArgsError> {
 impl fmt::Display for Args {
     /// The effective configuration, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { label, advertise, manager, weight, limits, transfer_mb_s, snapshot, secret } =
-            &self.config;
+        let Config { label, advertise, manager, weight, limits, transfer_mb_s, .. } = &self.config;
+        let Config { redis, snapshot, secret, .. } = &self.config;
         let manager: &Address = manager;
         let transfer = transfer_mb_s.map_or("no limit".into(), |limit| format!("{limit} MB/s"));
         write!(
             f,
-            "{label}, manager {manager}, advertises {advertise}, weight {weight}, transfer {transfer}, \
+            "{label}, manager {manager}, advertises {advertise}, {}, weight {weight}, transfer {transfer}, \
              snapshot of up to {} keys every {:?}, {} connections, idle {:?}, frame {:?}, secret {}",
+            match self.redis_port {
+                None => "no Redis port".to_owned(),
+                Some(port) if redis.may_flush => format!("Redis port {port}, may be flushed"),
+                Some(port) => format!("Redis port {port}"),
+            },
             snapshot.keys,
             snapshot.interval,
             limits.connections,
@@ -124,6 +135,15 @@ mod tests {
         assert_eq!(args.config.manager.to_string(), "localhost:5001");
         assert_eq!((args.config.snapshot.keys, args.config.weight), (5, 1));
         assert_eq!(args.config.transfer_mb_s, None);
+    }
+
+    #[test]
+    fn a_redis_port_may_be_given() {
+        assert_eq!(args("").unwrap().redis_port, None);
+        assert_eq!(args("--redis-port 0").unwrap().redis_port, None);
+        let args = args("--redis-port 7001 --redis-allow-flush").unwrap();
+        assert!(args.redis_port == Some(7001) && args.config.redis.may_flush);
+        assert!(args.to_string().contains(", Redis port 7001, may be flushed, "), "{args}");
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Settings {
     pub manager: Address,
     /// Where others reach this node.
     pub address: Address,
+    /// The port of its Redis door; 0: it has none.
+    pub redis_port: u16,
     /// Its share of the ring.
     pub weight: u32,
     /// The cluster's secret, if it has one.
@@ -186,6 +188,7 @@ impl Keeper {
             id: self.node.id().clone(),
             incarnation: self.node.incarnation(),
             address: self.settings.address.clone(),
+            redis_port: self.settings.redis_port,
             weight: self.settings.weight,
             returns: self.node.has_been_member(),
             cluster: self.node.routes().map(|routes| routes.view().cluster),

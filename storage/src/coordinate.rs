@@ -29,7 +29,11 @@ impl Coordinator {
         Coordinator { manager, secret, client: Mutex::default() }
     }
 
-    fn client(&self) -> Result<Arc<GTStoreClient>, ClientError> {
+    /// The client.
+    ///
+    /// # Errors
+    /// [`ClientError::NoManager`] where it cannot be made.
+    pub fn client(&self) -> Result<Arc<GTStoreClient>, ClientError> {
         if let Some(client) = &*self.client.lock() {
             return Ok(client.clone());
         }

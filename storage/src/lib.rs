@@ -14,6 +14,7 @@
 //! * [`earlier`]: what the node held before it missed a view; [`digest`]: how a source is asked which of
 //!   that is as good as its own;
 //! * [`keeper`]: the thread that finishes what dead writers left, and drops old tombstones;
+//! * [`redis`]: the Redis protocol, from bytes to commands and from answers to bytes;
 //! * [`snapshot`]: the writer thread, which logs what is stored after writes.
 //!
 //! [`Storage`] puts it together, for `main` and for tests.
@@ -39,6 +40,7 @@ pub mod marks;
 pub mod node;
 pub mod pace;
 pub mod part;
+pub mod redis;
 pub mod requests;
 pub mod snapshot;
 pub mod table;
@@ -48,6 +50,7 @@ use fetch::Fetcher;
 use keeper::Keeper;
 use node::Node;
 use pace::Pace;
+use redis::door::Door;
 use snapshot::Writer;
 
 /// What a node runs with.
@@ -66,6 +69,8 @@ pub struct Config {
     pub limits: server::Limits,
     /// Megabytes a second that it fetches from other nodes at most, 1 or more; `None`: as fast as it goes.
     pub transfer_mb_s: Option<u64>,
+    /// How its Redis port behaves, if it has one.
+    pub redis: redis::door::Settings,
     /// How it logs snapshots.
     pub snapshot: snapshot::Settings,
     /// The cluster's secret, if it has one.
@@ -88,6 +93,7 @@ pub struct Storage {
     // In this order: the port refuses before the control connection ends, so that the manager, which
     // looks at both, need not wait for the node's lease.
     server: Server,
+    redis: Option<Server>,
     control: Control,
     fetcher: Fetcher,
     keeper: Keeper,
@@ -96,12 +102,18 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Starts serving on a listener and, in the background, registering with the manager.
+    /// Starts serving on a listener, and the Redis protocol on another if there is one; and, in the
+    /// background, registering with the manager.
     ///
     /// # Errors
     /// [`StartError`]. That the manager cannot be reached is no error: it is tried again for ever.
-    pub fn start(listener: TcpListener, config: Config) -> Result<Storage, StartError> {
+    pub fn start(
+        listener: TcpListener,
+        redis: Option<TcpListener>,
+        config: Config,
+    ) -> Result<Storage, StartError> {
         let port = listener.local_addr()?.port();
+        let redis_port = redis.as_ref().map(TcpListener::local_addr).transpose()?;
         let address = advertised(&config.advertise, port)?;
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::from)?;
@@ -113,9 +125,15 @@ impl Storage {
         let writer = writer.start(node.clone())?;
         let coordinator =
             coordinate::Coordinator::new(config.manager.clone(), config.secret.clone());
-        let open = requests::opener(node.clone(), Arc::new(coordinator));
-        let server = Server::start(&name, listener, config.limits, config.secret.clone(), open)?;
+        let coordinator = Arc::new(coordinator);
+        let open = requests::opener(node.clone(), coordinator.clone());
+        let (limits, secret) = (config.limits, config.secret.clone());
+        let server = Server::start(&name, listener, limits.clone(), secret.clone(), open)?;
         node.count_connections(Box::new(server.connection_count()));
+        let door = |listener| {
+            Door::start(listener, node.clone(), coordinator, secret, limits, config.redis)
+        };
+        let redis = redis.map(door).transpose()?;
         let fetcher =
             Fetcher::start(node.clone(), Pace::new(config.transfer_mb_s), config.secret.clone())?;
         let keeper = Keeper::start(node.clone(), config.secret.clone())?;
@@ -124,17 +142,23 @@ impl Storage {
             control::Settings {
                 manager: config.manager,
                 address,
+                redis_port: redis_port.map_or(0, |address| address.port()),
                 weight: config.weight,
                 secret: config.secret,
             },
             fetcher.wake(),
         )?;
-        Ok(Storage { server, control, fetcher, keeper, writer, node })
+        Ok(Storage { server, redis, control, fetcher, keeper, writer, node })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// Where it speaks the Redis protocol, if it does.
+    pub fn redis_address(&self) -> Option<SocketAddr> {
+        self.redis.as_ref().map(Server::address)
     }
 
     /// The node's state, for tests and tools.
@@ -152,6 +176,9 @@ impl Storage {
         // Rule L6: neither the port nor the control connection closes while there is a lease.
         self.node.give_up_lease();
         self.server.stop();
+        if let Some(redis) = &mut self.redis {
+            redis.stop();
+        }
         self.control.stop();
         self.keeper.stop();
         self.fetcher.stop();

@@ -23,17 +23,26 @@ fn run() -> Result<ExitCode, (u8, String)> {
     };
     logging::start(args.log_level);
     let stop = signals::Stop::register().map_err(|e| (FAILED, e.to_string()))?;
+    let ports = 1 + u64::from(args.redis_port.is_some());
     if let Some(limit) = descriptors::raise_limit()
-        && limit < args.config.limits.connections as u64 + OWN_DESCRIPTORS
+        && limit < ports * args.config.limits.connections as u64 + OWN_DESCRIPTORS
     {
         warn!("the system allows {limit} open files: fewer connections than --max-connections");
     }
     let listener = bind::listen(&args.bind, args.port, args.config.secret.is_some())
         .map_err(|e| (REFUSED, e.to_string()))?;
+    let redis = args
+        .redis_port
+        .map(|port| bind::listen(&args.bind, port, args.config.secret.is_some()))
+        .transpose()
+        .map_err(|e| (REFUSED, e.to_string()))?;
     info!("{args}");
     let mut storage =
-        Storage::start(listener, args.config).map_err(|e| (REFUSED, e.to_string()))?;
+        Storage::start(listener, redis, args.config).map_err(|e| (REFUSED, e.to_string()))?;
     info!("listening on {}", storage.address());
+    if let Some(address) = storage.redis_address() {
+        info!("speaking the Redis protocol on {address}");
+    }
 
     let (told, signal) = bounded(1);
     logging::spawn("storage signals".into(), move || told.send(stop.wait()))

@@ -13,7 +13,8 @@ use cluster::lease::{self, LeaseHolder};
 use cluster::membership::Report;
 use cluster::operation::Found;
 use cluster::replica::{Decision, State, WriteAnswer};
-use cluster::ring::arc_of_key;
+use cluster::ring::{arc_of_key, arc_of_slot};
+use cluster::slot;
 use cluster::tenure::{Refusal, Standing, Tenure};
 use cluster::version::{Clock, ServerClock, Version};
 use cluster::view::{Routes, View};
@@ -24,6 +25,7 @@ use net_common::message::control::Info;
 use net_common::message::data::{
     Body, Commits, ReadAnswer, ReadAnswers, ReadBatch, Record, Write, WriteAcks, WriteBatch,
 };
+use net_common::message::range::Cursor;
 use parking_lot::{Mutex, RwLock};
 
 use crate::earlier::Earlier;
@@ -33,6 +35,7 @@ use crate::part::Part;
 use crate::snapshot::Notes;
 use crate::table::{Size, Table};
 
+mod list;
 mod merge;
 mod page;
 
@@ -183,6 +186,19 @@ impl Node {
         let tenure = self.tenure.read();
         let (epoch, synced) = (tenure.epoch(), tenure.synced().clone());
         Report { epoch, synced, keys, bytes, fetching: self.transfer().rate }
+    }
+
+    /// How many keys of a slot it holds.
+    pub fn keys_in_slot(&self, slot: u16) -> usize {
+        let Some(table) = self.table.get() else { return 0 };
+        let arc = arc_of_slot(slot, table.arcs());
+        let mut count = 0;
+        table.scan(arc, Cursor::START, usize::MAX, |record| {
+            let is_value = matches!(record.body, Body::Value(_));
+            count += usize::from(is_value && slot::slot(record.key) == slot);
+            true
+        });
+        count
     }
 
     /// Who it is and how much it holds.

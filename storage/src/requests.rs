@@ -9,6 +9,7 @@ use net_common::message::Message;
 use net_common::message::control::InfoAsk;
 use net_common::message::coordinated::{Delete, Get, Put};
 use net_common::message::data::{Commits, Fence, ReadBatch, WriteBatch};
+use net_common::message::list::List;
 use net_common::message::range::RangePull;
 use net_common::server::{Next, Open, Session};
 
@@ -69,6 +70,7 @@ impl Requests {
                 let pull = RangePull::read(frame.payload)?;
                 frame::write(out, Kind::RangePage, FORMAT_BINARY, |out| self.node.page(&pull, out));
             }
+            Some(Kind::List) => self.node.list(&List::read(frame.payload)?, out),
             Some(Kind::NodeInfo) => {
                 InfoAsk::read(frame.payload)?;
                 self.node.info().write(out);

@@ -101,6 +101,7 @@ mod tests {
             id: NodeId::new(&format!("node{number}")).expect("a name"),
             incarnation: Incarnation(number),
             address: Address::new("127.0.0.1", number as u16).expect("an address"),
+            redis_port: 0,
             weight: 1,
             state: MemberState::Active,
         };

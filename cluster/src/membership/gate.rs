@@ -152,6 +152,7 @@ mod tests {
             id: NodeId::new(&format!("node{n}")).unwrap(),
             incarnation: Incarnation(u64::from(n)),
             address: Address::new("127.0.0.1", n).unwrap(),
+            redis_port: 0,
             weight: 1,
         };
         Event::Register { who, returns: false }

@@ -14,6 +14,8 @@ pub struct Newcomer {
     pub incarnation: Incarnation,
     /// Where it listens.
     pub address: Address,
+    /// The port of its Redis door; 0: it has none.
+    pub redis_port: u16,
     /// Its share of the ring in proportion to the others'.
     pub weight: u32,
 }

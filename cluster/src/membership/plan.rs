@@ -266,6 +266,7 @@ pub(super) fn member(who: &Newcomer, state: MemberState) -> Member {
         id: who.id.clone(),
         incarnation: who.incarnation,
         address: who.address.clone(),
+        redis_port: who.redis_port,
         weight: who.weight,
         state,
     }

@@ -78,6 +78,7 @@ fn view(
             id: newcomer.id,
             incarnation: newcomer.incarnation,
             address: newcomer.address,
+            redis_port: 0,
             weight: 1,
             state,
         }

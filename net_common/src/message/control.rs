@@ -73,6 +73,8 @@ pub struct Register {
     pub incarnation: Incarnation,
     /// Where clients and peers reach it.
     pub address: Address,
+    /// The port of its Redis door, on the same host; 0: it has none.
+    pub redis_port: u16,
     /// Its share of the ring in proportion to the others'.
     pub weight: u32,
     /// The cluster of the newest view that it has seen, if it has. A manager of another refuses it.
@@ -91,6 +93,7 @@ impl Message<'_> for Register {
         out.put_u64(self.incarnation.0);
         out.put_short(self.address.host().as_bytes());
         out.put_u16(self.address.port());
+        out.put_u16(self.redis_port);
         out.put_u32(self.weight);
         out.put_u8(u8::from(self.cluster.is_some()));
         if let Some(ClusterId(id)) = self.cluster {
@@ -105,6 +108,7 @@ impl Message<'_> for Register {
             id: view::node_id(payload)?,
             incarnation: Incarnation(payload.u64()?),
             address: view::address(payload)?,
+            redis_port: payload.u16()?,
             weight: payload.u32()?,
             cluster: match payload.u8()? {
                 0 => None,

@@ -15,6 +15,7 @@ use super::change::*;
 use super::control::*;
 use super::coordinated::*;
 use super::data::*;
+use super::list::*;
 use super::range::*;
 use super::*;
 use crate::codec::Encoder;
@@ -28,6 +29,7 @@ fn view() -> View {
         id: NodeId::new(&format!("node{n}")).unwrap(),
         incarnation: Incarnation(u64::from(n) + 40),
         address: Address::new("127.0.0.1", 6000 + n).unwrap(),
+        redis_port: 0,
         weight: 2,
         state,
     };
@@ -184,11 +186,22 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             }),
             Planned
         ),
+        sample!(List { from: 7, most: 10, arcs: vec![1, 5, 4095] }, List),
+        sample!(
+            Listed {
+                refused: vec![5],
+                end: Some(1 << 40),
+                count: 0,
+                keys: vec![Key { key: b"key", is_sure: true }, Key { key: b"\0", is_sure: false },],
+            },
+            Listed
+        ),
         sample!(
             Register {
                 id: id(),
                 incarnation: Incarnation(5),
                 address: address(),
+                redis_port: 0,
                 weight: 1,
                 cluster: Some(ClusterId(6)),
                 returns: true,

@@ -19,6 +19,7 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
         out.put_u64(member.incarnation.0);
         out.put_short(member.address.host().as_bytes());
         out.put_u16(member.address.port());
+        out.put_u16(member.redis_port);
         out.put_u32(member.weight);
         out.put_u8(match member.state {
             MemberState::Joining => 0,
@@ -54,7 +55,7 @@ pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
     let copies = usize::from(payload.u8()?);
     let limits =
         Limits { key_bytes: payload.u32()? as usize, value_bytes: payload.u32()? as usize };
-    const LEAST_MEMBER: usize = 2 + 8 + 2 + 2 + 4 + 1;
+    const LEAST_MEMBER: usize = 2 + 8 + 2 + 2 + 2 + 4 + 1;
     let count = payload.count(LEAST_MEMBER)?;
     let members: Vec<Member> =
         (0..count).map(|_| decode_member(payload)).collect::<Result<_, _>>()?;
@@ -79,6 +80,7 @@ fn decode_member(payload: &mut Decoder<'_>) -> Result<Member, DecodeError> {
         id: node_id(payload)?,
         incarnation: Incarnation(payload.u64()?),
         address: address(payload)?,
+        redis_port: payload.u16()?,
         weight: payload.u32()?,
         state: match payload.u8()? {
             0 => MemberState::Joining,

@@ -6,7 +6,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::*;
 use crate::bind;
-use crate::frame::Kind;
+use crate::frame::{Frame, FrameReader, Kind};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(100);

@@ -106,6 +106,7 @@ impl Sim {
                 id: id.clone(),
                 incarnation,
                 address: Address::new("127.0.0.1", port).unwrap(),
+                redis_port: 0,
                 weight,
             },
             tenure: Tenure::new(id, incarnation),

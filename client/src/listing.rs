@@ -1,0 +1,125 @@
+//! Which keys there are, and how many.
+//!
+//! A listing goes along the line on which [`cluster::scan`] places keys. For each stretch of it every node
+//! that is the first to keep some of its arcs is asked at once for the first keys that it has there; the
+//! arcs that it cannot speak of go to their next replica. What all of them have told up to the same place is
+//! the answer.
+
+use std::collections::BTreeMap;
+
+use cluster::ring::arc_of_slot;
+use cluster::scan;
+use cluster::tenure::ArcSet;
+use cluster::view::Routes;
+use log::debug;
+use net_common::connection::{Connection, NetError};
+use net_common::message::list::{List, Listed};
+
+use crate::links::Links;
+
+/// Some of the cluster's keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// The keys, in the order of their places.
+    pub keys: Vec<Vec<u8>>,
+    /// The place to go on from, if these are not all.
+    pub next: Option<u64>,
+}
+
+/// What the nodes have told.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// Keys, and whether each has a value for certain.
+    pub(crate) keys: Vec<(Vec<u8>, bool)>,
+    /// The place before which all keys are told, unless all are.
+    pub(crate) end: Option<u64>,
+    pub(crate) count: u64,
+}
+
+/// Why an attempt came to nothing.
+pub(crate) struct Failed {
+    /// The arcs that nobody has told of.
+    pub(crate) arcs: ArcSet,
+    pub(crate) why: String,
+}
+
+/// Asks the keepers of every arc from a place on for about `most` keys; for how many there are, if that is
+/// 0.
+pub(crate) fn attempt(
+    links: &Links,
+    routes: &Routes,
+    from: u64,
+    most: u32,
+) -> Result<Told, Failed> {
+    let arcs = routes.arcs();
+    let Some(slot) = scan::slot_of(from) else { return Ok(Told::default()) };
+    if arcs == 0 {
+        return Err(Failed { arcs: ArcSet::new(), why: "no node serves".into() });
+    }
+    // Each with how many of its replicas have been asked in vain.
+    let mut open: Vec<(u16, usize)> =
+        (arc_of_slot(slot, arcs)..arcs).map(|arc| (arc as u16, 0)).collect();
+    let mut told = Told::default();
+    let mut why = String::new();
+    while !open.is_empty() {
+        let mut asked: BTreeMap<u16, Vec<(u16, usize)>> = BTreeMap::new();
+        let mut dead = ArcSet::with_capacity(arcs);
+        for &(arc, vain) in &open {
+            match routes.replicas(usize::from(arc)).get(vain) {
+                Some(&place) => asked.entry(place).or_default().push((arc, vain)),
+                None => dead.insert(usize::from(arc)),
+            }
+        }
+        if !dead.is_clear() {
+            return Err(Failed { arcs: dead, why });
+        }
+        open.clear();
+        // All are asked before the first answer is waited for: they work at the same time.
+        let sent: Vec<_> = asked
+            .into_iter()
+            .map(|(place, arcs)| {
+                let list = List { from, most, arcs: arcs.iter().map(|(arc, _)| *arc).collect() };
+                let address = &routes.member(place).address;
+                let link = links.take(address).and_then(|mut link| {
+                    link.push(&list);
+                    link.flush()?;
+                    Ok(link)
+                });
+                (place, arcs, link)
+            })
+            .collect();
+        for (place, arcs, link) in sent {
+            let member = routes.member(place);
+            match link.and_then(|link| receive(links, link, &mut told)) {
+                Ok(refused) if refused.is_empty() => {}
+                Ok(refused) => {
+                    why = format!("{} cannot tell of some keys now", member.id);
+                    open.extend(arcs.iter().filter(|(arc, _)| refused.contains(arc)));
+                }
+                Err(error) => {
+                    debug!("{}: {error}", member.id);
+                    why = format!("{}: {error}", member.id);
+                    links.forget(&member.address);
+                    open.extend(arcs);
+                }
+            }
+        }
+        open.iter_mut().for_each(|(_, vain)| *vain += 1);
+        open.sort_unstable();
+    }
+    Ok(told)
+}
+
+/// Takes one node's answer. Returns the arcs that it did not tell of.
+fn receive(links: &Links, mut link: Connection, told: &mut Told) -> Result<Vec<u16>, NetError> {
+    let listed: Listed<'_> = link.receive_as()?;
+    told.count += listed.count;
+    told.keys.extend(listed.keys.iter().map(|key| (key.key.to_vec(), key.is_sure)));
+    told.end = match (told.end, listed.end) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    let refused = listed.refused;
+    links.put_back(link);
+    Ok(refused)
+}

@@ -1,0 +1,113 @@
+//! A Redis client that shows what it gets: each reply as a line of text.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::wait::PATIENCE;
+
+/// A connection to a Redis port.
+pub struct Resp {
+    stream: BufReader<TcpStream>,
+}
+
+impl Resp {
+    /// Connects.
+    ///
+    /// # Panics
+    /// If nobody listens.
+    pub fn open(address: SocketAddr) -> Resp {
+        let stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("it can be set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("it can be set");
+        stream.set_nodelay(true).expect("it can be set");
+        Resp { stream: BufReader::new(stream) }
+    }
+
+    /// The socket.
+    pub fn stream(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
+    /// Sends a command of these words.
+    ///
+    /// # Panics
+    /// If the connection is closed.
+    pub fn send<A: AsRef<[u8]>>(&mut self, words: &[A]) {
+        self.stream.get_mut().write_all(&encode(words)).expect("it is open");
+    }
+
+    /// Sends a command, written with blanks between its words, and shows the reply.
+    ///
+    /// # Panics
+    /// As [`Resp::reply`].
+    pub fn ask(&mut self, line: &str) -> String {
+        self.send(&line.split(' ').collect::<Vec<_>>());
+        self.reply()
+    }
+
+    /// Sends commands together, and shows the replies.
+    ///
+    /// # Panics
+    /// As [`Resp::reply`].
+    pub fn pipeline(&mut self, lines: &[String]) -> Vec<String> {
+        let commands = lines.iter().flat_map(|line| encode(&line.split(' ').collect::<Vec<_>>()));
+        self.stream.get_mut().write_all(&commands.collect::<Vec<u8>>()).expect("it is open");
+        lines.iter().map(|_| self.reply()).collect()
+    }
+
+    /// Shows the next reply: `OK`, `:5`, `"value"`, `nil`, `[:1, nil]`, `-ERR …`.
+    ///
+    /// # Panics
+    /// If none comes in time, or it is none.
+    pub fn reply(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("a reply comes");
+        let line = line.strip_suffix("\r\n").unwrap_or_else(|| panic!("no whole reply: {line:?}"));
+        let (kind, rest) = line.split_at(1);
+        let count = || rest.parse::<usize>().expect("a count");
+        match kind {
+            "+" => rest.to_owned(),
+            "-" | ":" | "," | "#" => line.to_owned(),
+            "_" => "nil".to_owned(),
+            "$" | "*" if rest == "-1" => "nil".to_owned(),
+            "$" | "=" => {
+                let mut bytes = vec![0; count() + 2];
+                self.stream.read_exact(&mut bytes).expect("a whole reply comes");
+                format!("\"{}\"", bytes[..bytes.len() - 2].escape_ascii())
+            }
+            "*" | "~" => self.replies(count()),
+            "%" => self.replies(2 * count()),
+            _ => panic!("no reply begins so: {line:?}"),
+        }
+    }
+
+    fn replies(&mut self, count: usize) -> String {
+        let shown: Vec<String> = (0..count).map(|_| self.reply()).collect();
+        format!("[{}]", shown.join(", "))
+    }
+
+    /// Holds that the connection ends, whatever else comes before.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn expect_end(&mut self) {
+        let mut rest = [0; 4096];
+        // A reset is an end as well.
+        while let Ok(n @ 1..) = self.stream.read(&mut rest) {
+            let _ = n;
+        }
+        let again = self.stream.read(&mut rest);
+        assert!(!matches!(again, Ok(1..)), "it goes on");
+    }
+}
+
+fn encode<A: AsRef<[u8]>>(words: &[A]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        let word = word.as_ref();
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}

@@ -1,0 +1,330 @@
+//! The Redis port of a cluster's nodes, over raw sockets.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::{Options, Resp, TestCluster, wait_until};
+use net_common::auth::{self, Secret};
+use net_common::server;
+
+fn options() -> Options {
+    Options { has_redis: true, ..Options::default() }
+}
+
+fn open(cluster: &TestCluster, node: usize) -> Resp {
+    Resp::open(cluster.redis_address(node))
+}
+
+#[test]
+fn strings_by_any_node_and_by_the_native_client() {
+    let cluster = TestCluster::with(options());
+    let (mut one, mut two) = (open(&cluster, 0), open(&cluster, 1));
+    for (command, want) in [
+        ("GET k", "nil"),
+        ("SET k v", "OK"),
+        ("GET k", "\"v\""),
+        ("SETNX k w", ":0"),
+        ("SET k w XX GET", "\"v\""),
+        ("APPEND k xyz", ":4"),
+        ("STRLEN k", ":4"),
+        ("GETRANGE k 1 2", "\"xy\""),
+        ("SET k w IFEQ nothing", "nil"),
+        ("SET k w IFEQ wxyz", "OK"),
+        ("INCR n", ":1"),
+        ("DECRBY n 11", ":-10"),
+        ("INCRBYFLOAT n 0.5", "\"-9.5\""),
+        ("INCR k", "-ERR value is not an integer or out of range"),
+        ("MSET a 1 b 2 a 3", "OK"),
+        ("MGET a b c a", "[\"3\", \"2\", nil, \"3\"]"),
+        ("EXISTS a b c a", ":3"),
+        ("TYPE a", "string"),
+        ("TTL a", ":-1"),
+        ("TTL c", ":-2"),
+        ("DEL a b c a", ":2"),
+        ("DEL a", ":0"),
+        ("GETDEL k", "\"w\""),
+        ("DELIFEQ n 1", ":0"),
+        ("DELIFEQ n -9.5", ":1"),
+        ("PING", "PONG"),
+        ("WAIT 1 0", ":1"),
+        ("SELECT 0", "OK"),
+        (
+            "MULTI",
+            "-ERR transactions are not supported: each command is atomic, several together are \
+          not. Use SET with NX, XX, IFEQ or GET, INCR, DELIFEQ; or a pipeline without MULTI \
+          (redis-py: pipeline(transaction=False))",
+        ),
+        ("NOSUCH x", "-ERR unknown command 'NOSUCH', with args beginning with: 'x' "),
+        ("SET a-key-of-21-bytes.... v", "-ERR a key has at most 20 bytes here, this one has 21"),
+    ] {
+        let node = if command.len() % 2 == 0 { &mut one } else { &mut two };
+        assert_eq!(node.ask(command), want, "{command}");
+    }
+    one.send(&[&b"SET"[..], b"bin\r\n", b"\0\xff\r\n"]);
+    assert_eq!(one.reply(), "OK");
+    let client = cluster.client();
+    assert_eq!(client.get(b"bin\r\n").unwrap().unwrap().value, b"\0\xff\r\n");
+    client.put(b"native", b"5").unwrap();
+    assert_eq!(two.ask("INCR native"), ":6");
+    cluster.assert_replicas(b"native", Some(b"6"));
+}
+
+#[test]
+fn a_pipeline_is_answered_as_if_one_by_one() {
+    let cluster = TestCluster::with(options());
+    let mut node = open(&cluster, 0);
+    let mut commands = Vec::new();
+    let mut want = Vec::new();
+    let (mut values, mut seed) = (vec![None::<u64>; 8], 7u64);
+    for n in 0..3000u64 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let (key, what) = ((seed >> 33) as usize % 8, (seed >> 40) % 10);
+        let held = &mut values[key];
+        let shown = |held: &Option<u64>| held.map_or("nil".into(), |v| format!("\"{v}\""));
+        let (command, answer) = match what {
+            0..6 => (format!("GET k{key}"), shown(held)),
+            6 => {
+                let before = held.replace(n);
+                (format!("GETSET k{key} {n}"), shown(&before))
+            }
+            7 => {
+                *held = Some(held.unwrap_or(0) + 1);
+                (format!("INCR k{key}"), format!(":{}", held.unwrap_or(0)))
+            }
+            8 => {
+                let was = held.take();
+                (format!("DEL k{key}"), format!(":{}", u8::from(was.is_some())))
+            }
+            _ => {
+                *held = Some(n);
+                (format!("SET k{key} {n}"), "OK".into())
+            }
+        };
+        commands.push(command);
+        want.push(answer);
+    }
+    assert_eq!(node.pipeline(&commands), want);
+}
+
+#[test]
+fn clients_open_as_they_do() {
+    let cluster = TestCluster::with(options());
+    let mut node = open(&cluster, 0);
+    // redis-cli
+    assert!(node.ask("COMMAND DOCS").starts_with("[\""));
+    assert!(node.ask("COMMAND").starts_with("[["));
+    // redis-benchmark
+    assert_eq!(node.ask("CONFIG GET save"), "[\"save\", \"\"]");
+    assert_eq!(node.ask("CONFIG GET appendonly"), "[\"appendonly\", \"no\"]");
+    // redis-py, node-redis
+    assert!(node.ask("HELLO 3").contains("\"proto\", :3"));
+    assert_eq!(node.ask("CLIENT SETINFO LIB-NAME redis-py"), "OK");
+    assert_eq!(node.ask("CLIENT SETINFO LIB-VER 5.0"), "OK");
+    assert!(node.ask("CLIENT MAINT_NOTIFICATIONS ON").starts_with("-ERR"));
+    assert_eq!(node.ask("GET nothing"), "nil");
+    assert!(node.ask("CLIENT LIST").contains("lib-name=redis-py lib-ver=5.0"));
+    assert_eq!(node.ask("CLIENT SETNAME me"), "OK");
+    assert_eq!(node.ask("CLIENT GETNAME"), "\"me\"");
+    assert_eq!(node.ask("RESET"), "RESET");
+    assert_eq!(node.ask("CLIENT GETNAME"), "nil");
+    // ioredis
+    assert!(node.ask("INFO").contains("loading:0\\r\\n"));
+    // A person.
+    node.stream().write_all(b"set 'a key' \"a\\tvalue\"\r\nget 'a key'\r\n").unwrap();
+    assert_eq!((node.reply(), node.reply()), ("OK".into(), "\"a\\tvalue\"".into()));
+    assert_eq!(node.ask("QUIT"), "OK");
+    node.expect_end();
+    let mut broken = open(&cluster, 0);
+    broken.stream().write_all(b"*1\r\n$4\r\nPING\r\n*x\r\n").unwrap();
+    assert_eq!(broken.reply(), "PONG");
+    assert_eq!(broken.reply(), "-ERR Protocol error: invalid multibulk length");
+    broken.expect_end();
+}
+
+#[test]
+fn cluster_aware_clients_learn_where_the_ports_are() {
+    let mut cluster = TestCluster::with(options());
+    let port = |cluster: &TestCluster, n| cluster.redis_address(n).port();
+    let mut node = open(&cluster, 0);
+    for n in 0..3 {
+        assert!(node.ask("CLUSTER SLOTS").contains(&format!(":{}, ", port(&cluster, n))));
+        assert!(node.ask("CLUSTER SHARDS").contains(&format!(":{}, ", port(&cluster, n))));
+        assert!(node.ask("CLUSTER NODES").contains(&format!(":{}@", port(&cluster, n))));
+    }
+    assert!(node.ask("CLUSTER INFO").contains("cluster_state:ok"));
+    assert_eq!(node.ask("CLUSTER KEYSLOT foo"), ":12182");
+    assert_eq!(node.ask("CLUSTER MYID").len(), 42);
+    assert!(node.ask("LOLWUT").contains("3 nodes, 2 copies"));
+    let gone = format!(":{}, ", port(&cluster, 2));
+    cluster.stop_node(2);
+    wait_until("the others say that it is gone", || {
+        match node.ask("CLUSTER SLOTS").contains(&gone) {
+            true => Err("not yet".to_owned()),
+            false => Ok(()),
+        }
+    });
+}
+
+#[test]
+fn keys_are_listed_whole_whatever_node_is_asked() {
+    let mut cluster = TestCluster::with(Options { nodes: 3, copies: 2, ..options() });
+    let mut nodes: Vec<Resp> = (0..2).map(|n| open(&cluster, n)).collect();
+    let sets: Vec<String> = (0..2000).map(|n| format!("SET key:{n} x")).collect();
+    nodes[0].pipeline(&sets);
+    let gone: Vec<String> = (0..100).map(|n| format!("DEL key:{n}")).collect();
+    assert_eq!(nodes[1].pipeline(&gone), vec![":1"; 100]);
+    for node in &mut nodes {
+        assert_eq!(node.ask("DBSIZE"), ":1900");
+        assert_eq!(node.ask("KEYS key:19?9").matches("key:").count(), 10);
+        assert_eq!(node.ask("KEYS key:5"), "[]");
+        assert!(node.ask("RANDOMKEY").starts_with("\"key:"));
+        assert_eq!(node.ask("CLUSTER COUNTKEYSINSLOT 0").chars().next(), Some(':'));
+    }
+    // Each once, by nodes in turn, while another comes, one goes, and keys come and go.
+    let mut seen = Vec::new();
+    let (mut cursor, mut page) = ("0".to_owned(), 0);
+    loop {
+        let reply = nodes[page % 2].ask(&format!("SCAN {cursor} COUNT 50 MATCH key:*"));
+        let (next, keys) = reply.split_once(", [").expect("a cursor and keys");
+        cursor = next.trim_matches(['[', '"']).to_owned();
+        let keys = keys.trim_end_matches(']').split(", ").filter(|key| !key.is_empty());
+        seen.extend(keys.map(|key| key.trim_matches('"').to_owned()));
+        match page {
+            5 => _ = cluster.add_node(),
+            12 => cluster.stop_node(2),
+            _ => {}
+        }
+        nodes[0].pipeline(&[format!("SET other:{page} x"), format!("DEL other:{}", page / 2)]);
+        page += 1;
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert!(page >= 38, "{page} pages");
+    seen.sort_unstable();
+    let mut want: Vec<String> = (100..2000).map(|n| format!("key:{n}")).collect();
+    want.sort_unstable();
+    assert_eq!(seen, want);
+    assert_eq!(nodes[0].ask("SCAN 0 TYPE hash COUNT 100000"), "[\"0\", []]");
+    assert_eq!(nodes[0].ask("FLUSHALL"), "OK");
+    assert_eq!(nodes[1].ask("DBSIZE"), ":0");
+    assert_eq!(nodes[1].ask("RANDOMKEY"), "nil");
+    assert_eq!(nodes[1].ask("SCAN 0"), "[\"0\", []]");
+}
+
+#[test]
+fn with_a_secret_the_password_comes_first() {
+    let secret = "the right secret, long enough";
+    let cluster = TestCluster::with(Options {
+        secret: Some(Secret::new(secret.as_bytes()).unwrap()),
+        ..options()
+    });
+    let mut node = open(&cluster, 0);
+    assert_eq!(node.ask("GET k"), "-NOAUTH Authentication required.");
+    assert!(node.ask("HELLO 3").starts_with("-NOAUTH HELLO must be called"));
+    let begin = Instant::now();
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.";
+    assert_eq!(node.ask("AUTH wrong"), wrong);
+    assert!(begin.elapsed() >= auth::SLOWED, "refusals are slowed down");
+    assert_eq!(node.ask("PING"), "-NOAUTH Authentication required.");
+    node.send(&["AUTH", "somebody", secret]);
+    assert_eq!(node.reply(), wrong);
+    node.send(&["AUTH", secret]);
+    assert_eq!(node.reply(), "OK");
+    assert_eq!(node.ask("SET k v"), "OK");
+    assert_eq!(node.ask("RESET"), "RESET");
+    assert_eq!(node.ask("GET k"), "-NOAUTH Authentication required.");
+    // In one pipeline, and the rest of it is known already.
+    let mut node = open(&cluster, 1);
+    node.send(&["HELLO", "3", "AUTH", "default", secret, "SETNAME", "me"]);
+    node.send(&["GET", "k"]);
+    assert!(node.reply().contains("\"proto\", :3"));
+    assert_eq!(node.reply(), "\"v\"");
+    // A stranger's request is kept small.
+    let mut stranger = open(&cluster, 1);
+    stranger.stream().write_all(b"*1000\r\n").unwrap();
+    assert_eq!(stranger.reply(), "-ERR Protocol error: unauthenticated multibulk length");
+    stranger.expect_end();
+}
+
+#[test]
+fn peers_have_limits() {
+    let peers = server::Limits {
+        connections: 2,
+        idle: Duration::from_secs(2),
+        frame: Duration::from_millis(500),
+    };
+    let cluster = TestCluster::with(Options { nodes: 1, copies: 1, peers, ..options() });
+    let (mut one, two) = (open(&cluster, 0), open(&cluster, 0));
+    assert_eq!(one.ask("PING"), "PONG");
+    two.stream().write_all(b"*1\r\n$4\r\nPI").unwrap();
+    wait_until("one more is turned away", || {
+        let mut three = open(&cluster, 0);
+        match three.ask("PING").as_str() {
+            "-ERR max number of clients reached" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    });
+    // Stalls in mid-request, and silence.
+    let begin = Instant::now();
+    { two }.expect_end();
+    one.expect_end();
+    assert!(begin.elapsed() < Duration::from_secs(20));
+    // One who asks and never reads.
+    let mut deaf = wait_until("there is room again", || {
+        let mut node = open(&cluster, 0);
+        match node.ask("PING").as_str() {
+            "PONG" => Ok(node),
+            other => Err(other.to_owned()),
+        }
+    });
+    deaf.send(&["SET", "k", &"x".repeat(1024)]);
+    assert_eq!(deaf.reply(), "OK");
+    let asked = "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".repeat(4096);
+    deaf.stream().set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    let ended = (0..10_000).find_map(|_| deaf.stream().write_all(asked.as_bytes()).err());
+    let kind = ended.expect("it is closed").kind();
+    assert!(
+        !matches!(kind, std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+        "{kind:?}"
+    );
+}
+
+#[test]
+fn every_acknowledged_incr_counts_once_through_a_failure() {
+    const EACH: u64 = 200;
+    let mut cluster = TestCluster::with(Options { nodes: 4, copies: 3, ..options() });
+    let (done, unknown) = (AtomicU64::new(0), AtomicU64::new(0));
+    let mut nodes: Vec<Resp> = (0..3).map(|n| open(&cluster, n)).collect();
+    thread::scope(|scope| {
+        for node in &mut nodes {
+            let (done, unknown) = (&done, &unknown);
+            scope.spawn(move || {
+                for _ in 0..EACH {
+                    match node.ask("INCR counter") {
+                        answer if answer.starts_with(':') => {
+                            done.fetch_add(1, Ordering::Relaxed);
+                        }
+                        error if error.starts_with("-ERR outcome unknown") => {
+                            unknown.fetch_add(1, Ordering::Relaxed);
+                        }
+                        error => panic!("{error}"),
+                    }
+                }
+            });
+        }
+        wait_until("some are through", || match done.load(Ordering::Relaxed) {
+            n if n < EACH => Err(format!("{n}")),
+            _ => Ok(()),
+        });
+        cluster.stop_node(3);
+        cluster.start_node(3);
+    });
+    let sum = nodes[0].ask("INCRBY counter 0");
+    let sum: u64 = sum.strip_prefix(':').expect("a number").parse().unwrap();
+    let (done, unknown) = (done.into_inner(), unknown.into_inner());
+    assert_eq!(done + unknown, 3 * EACH);
+    assert!((done..=done + unknown).contains(&sum), "{done} done, {unknown} unknown: {sum}");
+}

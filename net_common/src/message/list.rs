@@ -1,0 +1,115 @@
+//! Messages by which keys are listed and counted.
+//!
+//! | message | from → to | lost, late or repeated |
+//! |---|---|---|
+//! | [`List`] → [`Listed`] | client → replica | asking changes nothing |
+//!
+//! Any synced replica of an arc may be asked, under the rules of a read: it holds all keys that were
+//! acknowledged before. Where keys lie on the line that a listing goes along is said by
+//! [`cluster::scan`].
+
+use super::Message;
+use super::data::decode_list;
+use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::frame::Kind;
+
+/// LIST: which keys do you hold in these arcs?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List {
+    /// The first place that is of interest.
+    pub from: u64,
+    /// How many keys to tell, about; 0: none, only count them.
+    pub most: u32,
+    /// The arcs, in ascending order.
+    pub arcs: Vec<u16>,
+}
+
+impl Message<'_> for List {
+    const KIND: Kind = Kind::List;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.from);
+        out.put_u32(self.most);
+        encode_arcs(&self.arcs, out);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<List, DecodeError> {
+        let (from, most) = (payload.u64()?, payload.u32()?);
+        let arcs = decode_arcs(payload)?;
+        match arcs.is_sorted_by(|a, b| a < b) {
+            true => Ok(List { from, most, arcs }),
+            false => Err(DecodeError("arcs that do not ascend")),
+        }
+    }
+}
+
+/// LIST_REPLY: keys of the arcs, in no order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed<'a> {
+    /// Arcs that this node cannot speak of: it does not keep them, still fetches them, or has no lease.
+    pub refused: Vec<u16>,
+    /// The place before which all keys are told, if it stopped before the end.
+    pub end: Option<u64>,
+    /// How many keys with a value there are in the arcs, from the first place of interest on. Only where
+    /// none was to be told.
+    pub count: u64,
+    /// The keys that have a value, and those of which only a read can tell: a delete is under way there.
+    pub keys: Vec<Key<'a>>,
+}
+
+/// A key that is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Whether it has a value for certain.
+    pub is_sure: bool,
+}
+
+impl<'a> Message<'a> for Listed<'a> {
+    const KIND: Kind = Kind::ListReply;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_arcs(&self.refused, out);
+        out.put_u8(u8::from(self.end.is_some()));
+        if let Some(end) = self.end {
+            out.put_u64(end);
+        }
+        out.put_u64(self.count);
+        out.put_u32(self.keys.len() as u32);
+        for Key { key, is_sure } in &self.keys {
+            out.put_u8(u8::from(*is_sure));
+            out.put_short(key);
+        }
+    }
+
+    fn decode(payload: &mut Decoder<'a>) -> Result<Listed<'a>, DecodeError> {
+        let key = |payload: &mut Decoder<'a>| {
+            let is_sure = flag(payload)?;
+            Ok(Key { key: payload.short()?, is_sure })
+        };
+        Ok(Listed {
+            refused: decode_arcs(payload)?,
+            end: if flag(payload)? { Some(payload.u64()?) } else { None },
+            count: payload.u64()?,
+            keys: decode_list(payload, 1 + 2, key)?,
+        })
+    }
+}
+
+fn flag(payload: &mut Decoder<'_>) -> Result<bool, DecodeError> {
+    match payload.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeError("a flag that is neither 0 nor 1")),
+    }
+}
+
+fn encode_arcs(arcs: &[u16], out: &mut Vec<u8>) {
+    out.put_u32(arcs.len() as u32);
+    arcs.iter().for_each(|&arc| out.put_u16(arc));
+}
+
+fn decode_arcs(payload: &mut Decoder<'_>) -> Result<Vec<u16>, DecodeError> {
+    decode_list(payload, 2, Decoder::u16)
+}

@@ -1,0 +1,103 @@
+//! What a node tells of its keys.
+//!
+//! Arc by arc, under the rules of a read: the node has a lease, and is synced there. So each arc is
+//! told as it was at one moment, and whatever was acknowledged before is in it.
+
+use cluster::replica::State;
+use cluster::scan;
+use cluster::slot::SLOTS;
+use net_common::message::Message;
+use net_common::message::data::Body;
+use net_common::message::list::{Key, List, Listed};
+use net_common::message::range::Cursor;
+
+use super::Node;
+
+/// Most bytes of keys in one answer, about: far below a frame.
+const BYTES: usize = 1 << 20;
+
+/// A key of an arc.
+struct Found {
+    key: Vec<u8>,
+    is_sure: bool,
+}
+
+impl AsRef<[u8]> for Found {
+    fn as_ref(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+impl Node {
+    /// Answers a request for keys: appends a LIST_REPLY.
+    pub fn list(&self, list: &List, out: &mut Vec<u8>) {
+        let mut listed = Listed::default();
+        let mut told: Vec<Found> = Vec::new();
+        let most = (list.most as usize).min(BYTES / self.key_room());
+        for (at, &arc) in list.arcs.iter().enumerate() {
+            let Some(mut found) = self.keys_of(usize::from(arc), list.from) else {
+                listed.refused.push(arc);
+                continue;
+            };
+            if list.most == 0 {
+                listed.count += found.iter().filter(|found| found.is_sure).count() as u64;
+                continue;
+            }
+            let room = most.saturating_sub(told.len());
+            if found.len() <= room {
+                told.append(&mut found);
+                continue;
+            }
+            // All before this arc is told, and perhaps some of it. What comes later need not be looked at,
+            // but for whether it could be: whoever asks is to know by whom it is told next time.
+            listed.end = Some(match room {
+                0 => self.first_of(arc).max(list.from),
+                _ => {
+                    let (first, next) = scan::page(found.into_iter(), list.from, room);
+                    told.extend(first);
+                    match (next, list.arcs.get(at + 1)) {
+                        (Some(next), _) => next,
+                        (None, Some(&arc)) => self.first_of(arc),
+                        (None, None) => break,
+                    }
+                }
+            });
+            break;
+        }
+        listed.keys =
+            told.iter().map(|found| Key { key: &found.key, is_sure: found.is_sure }).collect();
+        listed.write(out);
+    }
+
+    /// What a key may take in an answer.
+    fn key_room(&self) -> usize {
+        let longest = self.routes().map_or(0, |routes| routes.view().limits.key_bytes);
+        longest + 1 + 2
+    }
+
+    fn first_of(&self, arc: u16) -> u64 {
+        let arcs = self.table.get().map_or(1, |table| table.arcs());
+        scan::first_of((usize::from(arc) * usize::from(SLOTS) / arcs) as u16)
+    }
+
+    /// The keys of an arc from a place on. `None` where this node cannot tell.
+    fn keys_of(&self, arc: usize, from: u64) -> Option<Vec<Found>> {
+        let tenure = self.tenure.read();
+        let (table, _) = self.serving(&tenure)?;
+        if arc >= table.arcs() || !self.has_lease() || tenure.admit_read(arc).is_err() {
+            return None;
+        }
+        let mut found = Vec::new();
+        table.scan(arc, Cursor::START, usize::MAX, |record| {
+            let is_sure = matches!(record.body, Body::Value(_));
+            // A delete that is done is done. One that is not may have been answered already, since its
+            // commit is lazy (C2), or come to nothing.
+            let may_live = is_sure || self.state(&record.version, record.state) == State::Pending;
+            if may_live && scan::place(record.key) >= from {
+                found.push(Found { key: record.key.to_vec(), is_sure });
+            }
+            true
+        });
+        Some(found)
+    }
+}

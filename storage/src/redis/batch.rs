@@ -1,0 +1,377 @@
+//! Requests of one connection that go to the nodes together.
+//!
+//! A pipeline is answered as if its requests were carried out one after the other. As long as no two of
+//! them are about the same key, except to read it, nobody can tell whether they were; so these go out as
+//! one batch, each node gets one frame, and the nodes work at the same time. A request that would touch a
+//! key again waits for the next batch.
+//!
+//! Commands with many keys take part key by key: each key by itself is linearizable, the command as a
+//! whole is not atomic.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use client::{Change as Made, ClientError, Done, GTStoreClient, Op, Part};
+
+use super::command::Command;
+use super::edit::{Answer, Change, Edit, Held};
+use super::error::Error;
+use super::look::Look;
+use super::reply::Replies;
+
+/// Most operations of a batch, unless a single request has more: what one attempt of the client takes.
+const OPERATIONS: usize = 4096;
+
+/// Most bytes that a batch may read or write, unless a single request has more.
+const BYTES: usize = 16 << 20;
+
+/// Most bytes of a single answer. A request of a megabyte must not make an answer of gigabytes.
+pub(super) const ANSWER: usize = 64 << 20;
+
+/// Requests that wait to be carried out, in their order.
+#[derive(Default)]
+pub struct Batch<'b> {
+    items: Vec<Item<'b>>,
+    /// The keys, and whether they are written. Seeded anew in each process: strangers choose them.
+    keys: HashMap<&'b [u8], bool>,
+    operations: usize,
+    bytes: usize,
+}
+
+enum Item<'b> {
+    /// An answer that is known already.
+    Refused(Error),
+    Command(Command<'b>),
+}
+
+/// What running a batch told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    /// How many nodes hold what was written last.
+    pub copies: Option<usize>,
+    /// Reads that found something.
+    pub hits: u64,
+    /// Reads that found nothing.
+    pub misses: u64,
+}
+
+impl<'b> Batch<'b> {
+    /// Whether a command is about keys that it names.
+    pub fn is_for(command: &Command<'_>) -> bool {
+        matches!(
+            command,
+            Command::Look { .. }
+                | Command::Put { .. }
+                | Command::Edit { .. }
+                | Command::GetMany(_)
+                | Command::PutMany(_)
+                | Command::RemoveMany(_)
+                | Command::CountMany(_)
+        )
+    }
+
+    /// Whether there is nothing to do or to say.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Whether one more command can be carried out together with those that are here.
+    pub fn has_room_for(&self, command: &Command<'b>) -> bool {
+        let mut is_free = self.operations < OPERATIONS && self.bytes < BYTES;
+        each_key(command, |key, writes| {
+            is_free &= self.keys.get(key).is_none_or(|&is_written| !is_written && !writes);
+        });
+        is_free
+    }
+
+    /// Adds a command. What it reads may be `value_bytes` long.
+    pub fn add(&mut self, command: Command<'b>, value_bytes: usize) {
+        each_key(&command, |key, writes| {
+            self.operations += 1;
+            self.bytes += key.len() + value_bytes;
+            match self.keys.entry(key) {
+                Entry::Occupied(mut is_written) => *is_written.get_mut() |= writes,
+                Entry::Vacant(place) => _ = place.insert(writes),
+            }
+        });
+        self.items.push(Item::Command(command));
+    }
+
+    /// Adds an answer to a request that cannot be carried out.
+    pub fn refuse(&mut self, error: Error) {
+        self.items.push(Item::Refused(error));
+    }
+
+    /// Carries all of it out through the node's client, at a node whose wall clock shows `now_ms`; writes the
+    /// answers, and leaves the batch empty.
+    pub fn run(
+        &mut self,
+        client: impl FnOnce() -> Result<Arc<GTStoreClient>, ClientError>,
+        now_ms: u64,
+        out: &mut Replies<'_>,
+    ) -> Told {
+        let items = std::mem::take(&mut self.items);
+        let needs_client = std::mem::take(&mut self.operations) > 0;
+        self.bytes = 0;
+        self.keys.clear();
+        let client = match needs_client.then(client).transpose() {
+            Ok(client) => client,
+            Err(error) => {
+                for item in items {
+                    out.error(&match item {
+                        Item::Refused(error) => error.to_string(),
+                        Item::Command(_) => refusal(&error).to_string(),
+                    });
+                }
+                return Told::default();
+            }
+        };
+        // What each edit answers is known once it was last applied.
+        let mut edits = Vec::new();
+        for item in &items {
+            match item {
+                Item::Command(Command::Edit { key, edit }) => edits.push((*key, edit.clone())),
+                Item::Command(Command::RemoveMany(keys)) => {
+                    edits.extend(different(keys.iter()).map(|key| (key, Edit::Remove)));
+                }
+                _ => {}
+            }
+        }
+        let mut answers = vec![Answer::Null; edits.len()];
+        let results = {
+            let mut edits = edits.iter().zip(&mut answers);
+            let mut parts = Vec::new();
+            for item in &items {
+                if let Item::Command(command) = item {
+                    plain(command, &mut parts);
+                    let count = match command {
+                        Command::Edit { .. } => 1,
+                        Command::RemoveMany(keys) => different(keys.iter()).count(),
+                        _ => 0,
+                    };
+                    parts.extend(edits.by_ref().take(count).map(|((key, edit), answer)| {
+                        let decide = Box::new(move |found: Option<&[u8]>| {
+                            let held = found.map(|value| Held { value, expiry: None });
+                            let (change, told) = edit.apply(held, now_ms);
+                            *answer = told;
+                            made(change, answer)
+                        });
+                        Part::Update { key, decide }
+                    }));
+                }
+            }
+            client.map(|client| run(&client, parts)).unwrap_or_default()
+        };
+        let mut reading = Reading {
+            results: results.into_iter(),
+            answers: answers.into_iter(),
+            told: Told::default(),
+            now_ms,
+        };
+        for item in items {
+            let start = out.len();
+            let written = match item {
+                Item::Refused(error) => Err(error),
+                Item::Command(command) => reading.answer(&command, out),
+            };
+            if let Err(error) = written {
+                out.truncate(start);
+                out.error(&error.to_string());
+            }
+        }
+        reading.told
+    }
+}
+
+/// Each key that a command touches, and whether it writes it.
+fn each_key<'b>(command: &Command<'b>, mut with: impl FnMut(&'b [u8], bool)) {
+    match command {
+        Command::Look { key, .. } => with(key, false),
+        Command::Put { key, .. } | Command::Edit { key, .. } => with(key, true),
+        Command::GetMany(keys) | Command::CountMany(keys) => {
+            keys.iter().for_each(|key| with(key, false));
+        }
+        Command::RemoveMany(keys) => keys.iter().for_each(|key| with(key, true)),
+        Command::PutMany(pairs) => pairs.iter().for_each(|(key, _)| with(key, true)),
+        _ => {}
+    }
+}
+
+/// Each key once.
+fn different<'b>(keys: impl Iterator<Item = &'b [u8]>) -> impl Iterator<Item = &'b [u8]> {
+    let mut seen = HashSet::new();
+    keys.filter(move |key| seen.insert(*key))
+}
+
+/// The plain operations of a command.
+fn plain<'b>(command: &Command<'b>, parts: &mut Vec<Part<'b>>) {
+    let mut op = |op| parts.push(Part::Op(op));
+    match command {
+        Command::Look { key, .. } => op(Op::Get { key }),
+        Command::Put { expiry: Some(_), .. } => {}
+        Command::Put { key, value, expiry: None } => op(Op::Put { key, value }),
+        Command::GetMany(keys) | Command::CountMany(keys) => {
+            keys.iter().for_each(|key| op(Op::Get { key }));
+        }
+        Command::PutMany(pairs) => {
+            // Of one key's values the last one stays.
+            let last: HashMap<&[u8], &[u8]> = pairs.iter().collect();
+            for key in different(pairs.iter().map(|(key, _)| key)) {
+                op(Op::Put { key, value: last[key] });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Only what has read-modify-writes pays for them.
+fn run(client: &GTStoreClient, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>> {
+    let ops: Option<Vec<Op<'_>>> = parts
+        .iter()
+        .map(|part| match part {
+            Part::Op(op) => Some(*op),
+            Part::Update { .. } => None,
+        })
+        .collect();
+    match ops {
+        Some(ops) => client.run(&ops),
+        None => client.run_mixed(parts),
+    }
+}
+
+/// What the client is to make of a change. One that it cannot make changes the answer.
+fn made(change: Change, answer: &mut Answer) -> Made {
+    match change {
+        Change::Leave => Made::Leave,
+        Change::Remove => Made::Delete,
+        Change::Put { value, expiry: None } => Made::Put(value),
+        Change::Put { expiry: Some(_), .. } => {
+            *answer = Answer::Error(Error::NoExpiry);
+            Made::Leave
+        }
+    }
+}
+
+/// The results of a batch, read command by command.
+struct Reading<R, A> {
+    results: R,
+    answers: A,
+    told: Told,
+    now_ms: u64,
+}
+
+impl<R, A> Reading<R, A>
+where
+    R: Iterator<Item = Result<Done, ClientError>>,
+    A: Iterator<Item = Answer>,
+{
+    /// The next result. Whatever a command has asked for has one.
+    fn done(&mut self) -> Result<Done, Error> {
+        let done = self.results.next().expect("an operation has a result");
+        if let Ok(Done::Placed(placed)) = &done {
+            self.told.copies = Some(placed.copies);
+        }
+        done.map_err(|error| refusal(&error))
+    }
+
+    fn got(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let found = match self.done()? {
+            Done::Got(got) => got.map(|got| got.value),
+            Done::Placed(_) => None,
+        };
+        match found {
+            Some(_) => self.told.hits += 1,
+            None => self.told.misses += 1,
+        }
+        Ok(found)
+    }
+
+    fn answer(&mut self, command: &Command<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+        let now_ms = self.now_ms;
+        let look = |look: Look, found: Option<Vec<u8>>, out: &mut Replies<'_>| {
+            let held = found.as_ref().map(|value| Held { value, expiry: None });
+            look.answer(held, now_ms, out);
+        };
+        match command {
+            Command::Look { look: what, .. } => look(*what, self.got()?, out),
+            Command::Put { expiry: Some(_), .. } => return Err(Error::NoExpiry),
+            Command::Put { .. } => {
+                self.done()?;
+                out.ok();
+            }
+            Command::Edit { .. } => {
+                let answer = self.answers.next();
+                self.done()?;
+                answer.expect("an edit has an answer").write(out);
+            }
+            Command::GetMany(keys) => {
+                let start = out.len();
+                out.array(keys.len());
+                all(keys.len(), || {
+                    let found = self.got()?;
+                    if out.len() - start > ANSWER {
+                        return Err(Error::LargeAnswer);
+                    }
+                    look(Look::Value, found, out);
+                    Ok(())
+                })?;
+            }
+            Command::CountMany(keys) => {
+                let mut count = 0;
+                all(keys.len(), || {
+                    count += usize::from(self.got()?.is_some());
+                    Ok(())
+                })?;
+                out.count(count);
+            }
+            Command::PutMany(pairs) => {
+                let keys = different(pairs.iter().map(|(key, _)| key)).count();
+                all(keys, || self.done().map(|_| ()))?;
+                out.ok();
+            }
+            Command::RemoveMany(keys) => {
+                let mut count = 0;
+                all(different(keys.iter()).count(), || {
+                    let answer = self.answers.next();
+                    self.done()?;
+                    count += usize::from(answer == Some(Answer::Integer(1)));
+                    Ok(())
+                })?;
+                out.count(count);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Takes so many results, whatever they are, so that the next command finds its own. Of several errors one
+/// that leaves it open what has happened is told first.
+fn all(count: usize, mut one: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
+    let mut trouble: Option<Error> = None;
+    for _ in 0..count {
+        match (one(), &trouble) {
+            (Ok(()), _) | (Err(_), Some(Error::Unknown(_))) => {}
+            (Err(error @ Error::Unknown(_)), _) | (Err(error), None) => trouble = Some(error),
+            (Err(_), Some(_)) => {}
+        }
+    }
+    trouble.map_or(Ok(()), Err)
+}
+
+/// What the client's errors are in Redis's words.
+pub(super) fn refusal(error: &ClientError) -> Error {
+    match error {
+        ClientError::BadKey(limit) | ClientError::BadValue(limit) => Error::Limit(*limit),
+        ClientError::Unknown { why } => Error::Unknown(why.clone()),
+        ClientError::NoManager { .. } | ClientError::Unavailable => {
+            Error::Unavailable(error.to_string())
+        }
+        ClientError::NotEnoughReplicas { .. } => Error::TryAgain(error.to_string()),
+        ClientError::BadList(_) | ClientError::Refused(_) => Error::Refused(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+use super::super::reply::Protocol;
+use super::super::request::{Limits, Requests};
+use super::super::spec;
+use super::*;
+
+/// How a pipeline is cut into batches: how many requests each has.
+fn cut(lines: &[&str]) -> Vec<usize> {
+    let mut buffer = lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes();
+    let mut requests = Requests::default();
+    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    let (mut batch, mut sizes) = (Batch::default(), vec![0]);
+    for args in requests.each(&buffer) {
+        let command = Command::read(spec::find(args).unwrap(), args, 0).unwrap();
+        assert!(Batch::is_for(&command));
+        if !batch.has_room_for(&command) {
+            batch = Batch::default();
+            sizes.push(0);
+        }
+        batch.add(command, 1024);
+        *sizes.last_mut().unwrap() += 1;
+    }
+    sizes
+}
+
+#[test]
+fn what_touches_a_key_again_waits_unless_all_only_read() {
+    for (lines, want) in [
+        (&["get a", "get a", "mget a b", "strlen b"][..], &[4][..]),
+        (&["set a 1", "set b 1", "incr c", "get d"], &[4]),
+        (&["set a 1", "get a", "get b", "set b 1"], &[1, 2, 1]),
+        (&["get a", "incr a", "incr b"], &[1, 2]),
+        (&["mset a 1 b 2", "get c", "exists c b"], &[2, 1]),
+        (&["mset a 1 a 2", "del c d c"], &[2]),
+        (&["del a", "append b x", "mget c a"], &[2, 1]),
+    ] {
+        assert_eq!(cut(lines), want, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_batch_ends_where_it_could_read_too_much() {
+    let keys: Vec<String> = (0..5000).map(|n| format!("get {n}")).collect();
+    let lines: Vec<&str> = keys.iter().map(String::as_str).take(1024).collect();
+    assert_eq!(cut(&lines), [1024]);
+    let many = format!("mget {}", (0..5000).map(|n| format!("k{n} ")).collect::<String>());
+    assert_eq!(cut(&[&many, "get a", "get b"]), [1, 2]);
+}
+
+#[test]
+fn without_a_client_each_request_is_told_why() {
+    let mut buffer = b"get a\nset b 1\n".to_vec();
+    let mut requests = Requests::default();
+    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    let mut batch = Batch::default();
+    for args in requests.each(&buffer) {
+        batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap(), 0);
+    }
+    batch.refuse(Error::Syntax);
+    let mut out = Vec::new();
+    let none = || Err(ClientError::Unavailable);
+    batch.run(none, 0, &mut Replies::new(&mut out, Protocol::Resp2));
+    let text = String::from_utf8(out).unwrap();
+    let words: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(words, ["-CLUSTERDOWN", "-CLUSTERDOWN", "-ERR"]);
+    // What needs nobody is answered all the same.
+    let mut out = Vec::new();
+    batch.refuse(Error::Syntax);
+    batch.run(|| unreachable!("nothing to do"), 0, &mut Replies::new(&mut out, Protocol::Resp2));
+    assert_eq!(out, b"-ERR syntax error\r\n");
+}
+
+#[test]
+fn of_several_errors_the_one_that_leaves_it_open_is_told() {
+    let mut errors = [
+        Ok(()),
+        Err(Error::TryAgain("a".into())),
+        Err(Error::Unknown("b".into())),
+        Err(Error::Unavailable("c".into())),
+    ]
+    .into_iter();
+    let told = all(4, || errors.next().unwrap());
+    assert_eq!(told, Err(Error::Unknown("b".into())));
+    assert_eq!(errors.next(), None, "each has been taken");
+}

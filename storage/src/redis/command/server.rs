@@ -1,0 +1,123 @@
+//! Commands about the node, the cluster and transactions.
+
+use super::counter::integer;
+use super::{Command, Keys, is};
+use crate::redis::error::Error;
+use crate::redis::request::Args;
+use crate::redis::spec::{Name, Spec};
+
+use cluster::slot::SLOTS;
+
+/// About the node.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Server<'b> {
+    /// Describe all commands ([`docs`](crate::redis::docs)).
+    Commands,
+    /// Count them.
+    CommandCount,
+    /// Describe these commands for programs; all, if there is none.
+    CommandInfo(Keys<'b>),
+    /// Describe these commands for people; all, if there is none.
+    CommandDocs(Keys<'b>),
+    /// What is configured under names that match one of these patterns?
+    ConfigGet(Keys<'b>),
+    /// Describe the node, in these sections; those that are usual, if there is none.
+    Info(Keys<'b>),
+    /// What time is it?
+    Time,
+    /// What is the node?
+    Role,
+    /// Draw something.
+    LolWut,
+}
+
+/// About the cluster ([`topology`](crate::redis::topology)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cluster<'b> {
+    /// Which nodes keep which slots?
+    Slots,
+    /// Which slots is each node the first to keep?
+    Shards,
+    /// Describe the nodes.
+    Nodes,
+    /// Describe the cluster.
+    Info,
+    /// Which node is this?
+    MyId,
+    /// Which slot has a key?
+    KeySlot(&'b [u8]),
+    /// How many keys of a slot does this node keep?
+    CountKeysInSlot(u16),
+}
+
+/// About several commands together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Transaction<'b> {
+    /// It begins.
+    Multi,
+    /// It ends, and counts.
+    Exec,
+    /// It ends, and does not.
+    Discard,
+    /// It counts only if these keys do not change.
+    Watch(Keys<'b>),
+    /// It counts in any case.
+    Unwatch,
+}
+
+/// Reads what is listed in [`Command::read`].
+pub fn read<'b>(spec: &Spec, args: Args<'b>) -> Result<Command<'b>, Error> {
+    let names = Keys(args.from(2));
+    let first = args.get(2).unwrap_or_default();
+    let server = |server| Ok(Command::Server(server));
+    let cluster = |cluster| Ok(Command::Cluster(cluster));
+    let transaction = |transaction| Ok(Command::Transaction(transaction));
+    match spec.id {
+        Name::Command => server(Server::Commands),
+        Name::CommandCount => server(Server::CommandCount),
+        Name::CommandInfo => server(Server::CommandInfo(names)),
+        Name::CommandDocs => server(Server::CommandDocs(names)),
+        Name::ConfigGet => server(Server::ConfigGet(names)),
+        Name::Info => server(Server::Info(Keys(args.from(1)))),
+        Name::Time => server(Server::Time),
+        Name::Role => server(Server::Role),
+        Name::LolWut => server(Server::LolWut),
+        Name::ClusterSlots => cluster(Cluster::Slots),
+        Name::ClusterShards => cluster(Cluster::Shards),
+        Name::ClusterNodes => cluster(Cluster::Nodes),
+        Name::ClusterInfo => cluster(Cluster::Info),
+        Name::ClusterMyId => cluster(Cluster::MyId),
+        Name::ClusterKeySlot => cluster(Cluster::KeySlot(first)),
+        Name::ClusterCountKeysInSlot => cluster(Cluster::CountKeysInSlot(slot(first)?)),
+        Name::Multi => transaction(Transaction::Multi),
+        Name::Exec => transaction(Transaction::Exec),
+        Name::Discard => transaction(Transaction::Discard),
+        Name::Watch => transaction(Transaction::Watch(Keys(args.from(1)))),
+        Name::Unwatch => transaction(Transaction::Unwatch),
+        // CONFIG and CLUSTER without a subcommand have too few arguments; the others are not ours.
+        _ => Err(Error::WrongArity(spec.name)),
+    }
+}
+
+fn slot(text: &[u8]) -> Result<u16, Error> {
+    let slot = u16::try_from(integer(text)?).ok();
+    slot.filter(|&slot| slot < SLOTS).ok_or(Error::InvalidSlot)
+}
+
+/// FLUSHALL and FLUSHDB [ASYNC | SYNC].
+pub fn flush(args: Args<'_>) -> Result<Command<'_>, Error> {
+    match (args.len(), args.get(1)) {
+        (1, _) => Ok(Command::Flush),
+        (2, Some(how)) if is(how, "async") || is(how, "sync") => Ok(Command::Flush),
+        _ => Err(Error::Syntax),
+    }
+}
+
+/// WAIT numreplicas timeout.
+pub fn wait<'b>(copies: &[u8], timeout: &[u8]) -> Result<Command<'b>, Error> {
+    integer(copies)?;
+    match integer(timeout).map_err(|_| Error::TimeoutNumber)? {
+        ..0 => Err(Error::NegativeTimeout),
+        _ => Ok(Command::Wait),
+    }
+}

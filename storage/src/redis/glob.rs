@@ -1,0 +1,317 @@
+//! Patterns as KEYS and SCAN MATCH have them.
+//!
+//! `*` is any bytes, `?` any one, `[abc]`, `[a-z]` and `[^a-z]` one of a class or none of it, `\` takes the
+//! meaning from the byte after it; all else is itself. There is no invalid pattern: a class that is not
+//! closed ends with the pattern, a backslash at the end is a backslash.
+//!
+//! A pattern is made ready once and then held against millions of keys. Matching goes from star to star
+//! and never back behind the last one: a star that has found what follows it need not be asked again, since
+//! what it takes from the end of a match the next star can take as well. So a key of n bytes costs at
+//! most n² steps, whatever the pattern; and a pattern that wants more bytes than any key has matches
+//! nothing and is not kept.
+
+use cluster::limits::KEY_CEILING;
+
+/// A pattern made ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    /// `None`: it wants more bytes than there can be.
+    steps: Option<Vec<Step>>,
+    classes: Vec<Class>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Any bytes, also none.
+    Star,
+    /// Any byte.
+    One,
+    /// This byte.
+    Byte(u8),
+    /// A byte of the class at this place.
+    Class(u16),
+}
+
+/// A set of bytes, one bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Class([u64; 4]);
+
+impl Class {
+    fn add(&mut self, first: u8, last: u8) {
+        for byte in first.min(last)..=first.max(last) {
+            self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
+        }
+    }
+
+    fn has(&self, byte: u8) -> bool {
+        self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
+    }
+}
+
+impl Pattern {
+    /// Makes a pattern ready. With `fold` the case of ASCII letters does not matter, as for the names
+    /// that CONFIG GET looks for.
+    pub fn new(pattern: &[u8], fold: bool) -> Pattern {
+        let mut made = Pattern { steps: None, classes: Vec::new() };
+        let mut steps = Vec::new();
+        let mut bytes = 0;
+        let mut rest = pattern;
+        while let [first, after @ ..] = rest {
+            rest = after;
+            let step = match first {
+                b'*' if steps.last() == Some(&Step::Star) => continue,
+                b'*' => Step::Star,
+                b'?' => Step::One,
+                b'[' => {
+                    let (class, after) = class(rest, fold);
+                    rest = after;
+                    made.classes.push(class);
+                    Step::Class(made.classes.len() as u16 - 1)
+                }
+                b'\\' if !rest.is_empty() => {
+                    let byte = rest[0];
+                    rest = &rest[1..];
+                    Step::Byte(byte)
+                }
+                &byte => Step::Byte(byte),
+            };
+            steps.push(match step {
+                Step::Byte(byte) if fold && byte.is_ascii_alphabetic() => {
+                    let mut both = Class::default();
+                    both.add(byte.to_ascii_lowercase(), byte.to_ascii_lowercase());
+                    both.add(byte.to_ascii_uppercase(), byte.to_ascii_uppercase());
+                    made.classes.push(both);
+                    Step::Class(made.classes.len() as u16 - 1)
+                }
+                step => step,
+            });
+            bytes += usize::from(step != Step::Star);
+            if bytes > KEY_CEILING {
+                return Pattern { steps: None, classes: Vec::new() };
+            }
+        }
+        made.steps = Some(steps);
+        made
+    }
+
+    /// The only key that matches, if the pattern has nothing but bytes that are themselves.
+    pub fn literal(&self) -> Option<Vec<u8>> {
+        let byte = |step: &Step| if let Step::Byte(byte) = step { Some(*byte) } else { None };
+        self.steps.as_ref()?.iter().map(byte).collect()
+    }
+
+    /// Whether every key matches.
+    pub fn is_everything(&self) -> bool {
+        self.steps.as_deref() == Some(&[Step::Star])
+    }
+
+    /// Whether a key matches.
+    pub fn matches(&self, key: &[u8]) -> bool {
+        let Some(steps) = &self.steps else {
+            return false;
+        };
+        let (mut at, mut step) = (0, 0);
+        // The step after the last star, and where the star's bytes end so far.
+        let mut star: Option<(usize, usize)> = None;
+        loop {
+            match steps.get(step) {
+                Some(Step::Star) => {
+                    step += 1;
+                    if step == steps.len() {
+                        return true;
+                    }
+                    star = Some((step, at));
+                    continue;
+                }
+                Some(&wanted) if at < key.len() && self.fits(wanted, key[at]) => {
+                    (at, step) = (at + 1, step + 1);
+                    continue;
+                }
+                None if at == key.len() => return true,
+                _ => {}
+            }
+            // It does not fit: the last star takes one byte more.
+            match &mut star {
+                Some((after, taken)) if *taken < key.len() => {
+                    *taken += 1;
+                    (at, step) = (*taken, *after);
+                }
+                _ => return false,
+            }
+        }
+    }
+
+    fn fits(&self, step: Step, byte: u8) -> bool {
+        match step {
+            Step::Byte(wanted) => wanted == byte,
+            Step::Class(place) => self.classes[usize::from(place)].has(byte),
+            Step::One | Step::Star => true,
+        }
+    }
+}
+
+/// Reads a class up to its `]`, or to the end of the pattern. Returns what comes after it.
+fn class(mut rest: &[u8], fold: bool) -> (Class, &[u8]) {
+    let mut class = Class::default();
+    let negated = rest.first() == Some(&b'^');
+    rest = &rest[usize::from(negated)..];
+    loop {
+        let (first, last, len) = match rest {
+            [] => break,
+            [b'\\', byte, ..] => (*byte, *byte, 2),
+            [b']', after @ ..] => {
+                rest = after;
+                break;
+            }
+            [first, b'-', last, ..] => (*first, *last, 3),
+            [byte, ..] => (*byte, *byte, 1),
+        };
+        class.add(first, last);
+        if fold {
+            // As Redis: the ends of the range are folded, then what lies between them.
+            class.add(first.to_ascii_lowercase(), last.to_ascii_lowercase());
+        }
+        rest = &rest[len..];
+    }
+    if fold {
+        for letter in b'a'..=b'z' {
+            if class.has(letter) {
+                class.add(letter.to_ascii_uppercase(), letter.to_ascii_uppercase());
+            }
+        }
+    }
+    if negated {
+        class.0 = class.0.map(|bits| !bits);
+    }
+    (class, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn matches(pattern: &str, key: &str) -> bool {
+        Pattern::new(pattern.as_bytes(), false).matches(key.as_bytes())
+    }
+
+    #[test]
+    fn what_matches() {
+        for (pattern, key) in [
+            ("", ""),
+            ("*", ""),
+            ("*", "anything"),
+            ("**", "anything"),
+            ("foo*", "foo_a"),
+            ("foo*", "foo"),
+            ("*foo", "afoofoo"),
+            ("a*b*c", "a--b--b--c"),
+            ("h?llo", "hello"),
+            ("h[ae]llo", "hallo"),
+            ("h[^e]llo", "hallo"),
+            ("h[a-c]llo", "hbllo"),
+            ("h[c-a]llo", "hbllo"),
+            // A range may end with the bracket, and then the class is not closed.
+            ("[a-]", "_"),
+            ("[a-]b", "b"),
+            ("[^]", "x"),
+            (r"[\]]", "]"),
+            (r"[\^a]", "^"),
+            (r"[a\-z]", "-"),
+            ("[abc", "b"),
+            (r"\*", "*"),
+            (r"a\", r"a\"),
+            (r"\a", "a"),
+            ("{a}*", "{a}x"),
+            ("*{b}*", "{b}c"),
+            ("key:1??", "key:123"),
+            ("*?", "a"),
+            ("a*a", "aa"),
+        ] {
+            assert!(matches(pattern, key), "{pattern} {key}");
+        }
+    }
+
+    #[test]
+    fn what_does_not() {
+        for (pattern, key) in [
+            ("", "a"),
+            ("a", ""),
+            ("?", ""),
+            ("foo*", "fo"),
+            ("*foo", "foox"),
+            ("h?llo", "hllo"),
+            ("h[ae]llo", "hillo"),
+            ("h[^e]llo", "hello"),
+            ("[]", "]"),
+            ("x[", "x["),
+            ("[]a]", "]a]"),
+            ("[a-]", "-"),
+            (r"[a\-z]", "b"),
+            (r"\*", "a"),
+            ("a*b", "a"),
+            ("*?", ""),
+            ("A", "a"),
+        ] {
+            assert!(!matches(pattern, key), "{pattern} {key}");
+        }
+    }
+
+    #[test]
+    fn case_may_not_matter() {
+        let folded = |pattern: &str, key: &str| {
+            Pattern::new(pattern.as_bytes(), true).matches(key.as_bytes())
+        };
+        assert!(folded("SaVe", "save") && folded("save", "SAVE") && folded("MAX*", "maxmemory"));
+        assert!(folded("[A-C]x", "bX") && folded("[^a]", "b") && !folded("[^a]", "A"));
+        assert!(!folded("saved", "save"));
+    }
+
+    #[test]
+    fn the_only_key_that_matches() {
+        let literal = |pattern: &str| Pattern::new(pattern.as_bytes(), false).literal();
+        assert_eq!(literal("foo"), Some(b"foo".to_vec()));
+        assert_eq!(literal(r"fo\*"), Some(b"fo*".to_vec()));
+        assert_eq!(literal("fo?"), None);
+        assert!(Pattern::new(b"***", false).is_everything());
+    }
+
+    #[test]
+    fn a_hostile_pattern_costs_little() {
+        let pattern = Pattern::new(&b"*?".repeat(50_000), false);
+        assert!(!pattern.matches(&[b'a'; KEY_CEILING]));
+        let pattern = Pattern::new(&[b"a*".repeat(KEY_CEILING - 1), b"b".to_vec()].concat(), false);
+        assert!(!pattern.matches(&[b'a'; KEY_CEILING]));
+        let pattern = Pattern::new(b"*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", false);
+        assert!(!pattern.matches(&[b'a'; KEY_CEILING]));
+        let half = [b"*".to_vec(), vec![b'a'; KEY_CEILING / 2], b"b".to_vec()].concat();
+        assert!(!Pattern::new(&half, false).matches(&[b'a'; KEY_CEILING]));
+    }
+
+    /// The definition, as slow as it is.
+    fn slowly(pattern: &[u8], key: &[u8]) -> bool {
+        match (pattern, key) {
+            ([], key) => key.is_empty(),
+            ([b'*', rest @ ..], key) => (0..=key.len()).any(|n| slowly(rest, &key[n..])),
+            (_, []) => false,
+            ([b'?', rest @ ..], [_, key @ ..]) => slowly(rest, key),
+            ([b'\\', byte, rest @ ..], [first, key @ ..]) => byte == first && slowly(rest, key),
+            ([b'[', rest @ ..], [first, key @ ..]) => {
+                let (class, rest) = class(rest, false);
+                class.has(*first) && slowly(rest, key)
+            }
+            ([byte, rest @ ..], [first, key @ ..]) => byte == first && slowly(rest, key),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn as_the_definition_has_it(pattern in r"[ab*?\[\]^\\-]{0,12}", key in r"[ab\\\]^-]{0,10}") {
+            let ready = Pattern::new(pattern.as_bytes(), false);
+            prop_assert_eq!(
+                ready.matches(key.as_bytes()),
+                slowly(pattern.as_bytes(), key.as_bytes())
+            );
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! INFO, from plain facts.
+//!
+//! ioredis waits until INFO says `loading:0`; others look at `redis_version`, `role` and `cluster_enabled`;
+//! people and monitors read the rest. What a node does not know it does not say, rather than make a
+//! number up; the few constants here are true of every node.
+
+use std::fmt::{Display, Write};
+
+/// The version of Redis whose commands and words these are. Clients decide by it what they may use.
+pub const REDIS_VERSION: &str = "7.2.4";
+
+/// What there is to tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// GT Store's version.
+    pub version: String,
+    /// The node's name.
+    pub node: String,
+    /// 40 hexadecimal digits for this start of the process.
+    pub run_id: String,
+    /// The process's number.
+    pub process: u32,
+    /// The Redis port.
+    pub port: u16,
+    /// How long it runs, in seconds.
+    pub uptime_s: u64,
+    /// The time, in microseconds since 1970.
+    pub now_us: u64,
+    /// Whether it still waits for a view or fetches what it is to serve.
+    pub is_loading: bool,
+    /// Connections to the Redis port.
+    pub clients: u64,
+    /// How many it takes.
+    pub max_clients: u64,
+    /// Bytes in keys and values and what belongs to them.
+    pub used_memory: u64,
+    /// Bytes of memory that the process has; `None`: not known.
+    pub resident_memory: Option<u64>,
+    /// How many bytes it may use; 0: no limit.
+    pub max_memory: u64,
+    /// Whether what is acknowledged is on disk, at least soon.
+    pub is_durable: bool,
+    /// Connections since it started.
+    pub total_connections: u64,
+    /// Of these, refused since there were too many.
+    pub rejected_connections: u64,
+    /// Commands since it started.
+    pub total_commands: u64,
+    /// Bytes received from clients.
+    pub input_bytes: u64,
+    /// Bytes sent to them.
+    pub output_bytes: u64,
+    /// Records that have expired here.
+    pub expired_keys: u64,
+    /// Reads that found something.
+    pub hits: u64,
+    /// Reads that found nothing.
+    pub misses: u64,
+    /// Keys of the whole cluster, as far as the node knows.
+    pub keys: u64,
+    /// Of these, keys that are to expire.
+    pub expiring_keys: u64,
+    /// Nodes that hold copies beyond the first.
+    pub copies: u64,
+}
+
+/// A section: its name, and what it tells.
+type Section = (&'static str, fn(&Facts, &mut Lines));
+
+/// The sections in their order.
+const SECTIONS: [Section; 8] = [
+    ("Server", server),
+    ("Clients", clients),
+    ("Memory", memory),
+    ("Persistence", persistence),
+    ("Stats", stats),
+    ("Replication", replication),
+    ("Cluster", cluster),
+    ("Keyspace", keyspace),
+];
+
+/// The text of some sections; of all, if none is named. Names of no section say nothing.
+pub fn text<'b>(facts: &Facts, named: impl ExactSizeIterator<Item = &'b [u8]>) -> String {
+    let named: Vec<&[u8]> = named.collect();
+    let is_named = |name: &str| named.iter().any(|n| n.eq_ignore_ascii_case(name.as_bytes()));
+    let all = named.is_empty() || ["all", "default", "everything"].iter().any(|n| is_named(n));
+    let mut lines = Lines(String::new());
+    for (name, tell) in SECTIONS {
+        if all || is_named(name) {
+            lines.begin(name);
+            tell(facts, &mut lines);
+        }
+    }
+    lines.0
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn begin(&mut self, section: &str) {
+        let gap = if self.0.is_empty() { "" } else { "\r\n" };
+        write!(self.0, "{gap}# {section}\r\n").expect("a String takes every write");
+    }
+
+    fn add(&mut self, name: &str, value: impl Display) {
+        write!(self.0, "{name}:{value}\r\n").expect("a String takes every write");
+    }
+}
+
+fn server(facts: &Facts, lines: &mut Lines) {
+    lines.add("redis_version", REDIS_VERSION);
+    lines.add("gtstore_version", &facts.version);
+    lines.add("gtstore_node", &facts.node);
+    lines.add("redis_mode", "cluster");
+    lines.add("os", std::env::consts::OS);
+    lines.add("arch_bits", usize::BITS);
+    lines.add("process_id", facts.process);
+    lines.add("run_id", &facts.run_id);
+    lines.add("tcp_port", facts.port);
+    lines.add("server_time_usec", facts.now_us);
+    lines.add("uptime_in_seconds", facts.uptime_s);
+    lines.add("uptime_in_days", facts.uptime_s / 86_400);
+}
+
+fn clients(facts: &Facts, lines: &mut Lines) {
+    lines.add("connected_clients", facts.clients);
+    lines.add("maxclients", facts.max_clients);
+    lines.add("blocked_clients", 0);
+}
+
+fn memory(facts: &Facts, lines: &mut Lines) {
+    lines.add("used_memory", facts.used_memory);
+    lines.add("used_memory_human", human(facts.used_memory));
+    if let Some(resident) = facts.resident_memory {
+        lines.add("used_memory_rss", resident);
+        lines.add("used_memory_rss_human", human(resident));
+    }
+    lines.add("maxmemory", facts.max_memory);
+    lines.add("maxmemory_human", human(facts.max_memory));
+    lines.add("maxmemory_policy", "noeviction");
+}
+
+fn persistence(facts: &Facts, lines: &mut Lines) {
+    lines.add("loading", u8::from(facts.is_loading));
+    lines.add("async_loading", 0);
+    lines.add("rdb_bgsave_in_progress", 0);
+    lines.add("rdb_last_bgsave_status", "ok");
+    lines.add("aof_enabled", u8::from(facts.is_durable));
+    lines.add("aof_rewrite_in_progress", 0);
+    lines.add("aof_last_write_status", "ok");
+}
+
+fn stats(facts: &Facts, lines: &mut Lines) {
+    lines.add("total_connections_received", facts.total_connections);
+    lines.add("total_commands_processed", facts.total_commands);
+    lines.add("total_net_input_bytes", facts.input_bytes);
+    lines.add("total_net_output_bytes", facts.output_bytes);
+    lines.add("rejected_connections", facts.rejected_connections);
+    lines.add("expired_keys", facts.expired_keys);
+    lines.add("evicted_keys", 0);
+    lines.add("keyspace_hits", facts.hits);
+    lines.add("keyspace_misses", facts.misses);
+}
+
+fn replication(facts: &Facts, lines: &mut Lines) {
+    lines.add("role", "master");
+    lines.add("connected_slaves", facts.copies);
+    lines.add("master_failover_state", "no-failover");
+    lines.add("master_replid", &facts.run_id);
+    lines.add("master_repl_offset", 0);
+}
+
+fn cluster(_: &Facts, lines: &mut Lines) {
+    lines.add("cluster_enabled", 1);
+}
+
+fn keyspace(facts: &Facts, lines: &mut Lines) {
+    if facts.keys > 0 {
+        let (keys, expires) = (facts.keys, facts.expiring_keys);
+        lines.add("db0", format_args!("keys={keys},expires={expires},avg_ttl=0"));
+    }
+}
+
+/// A size as people read it: `1.50M`.
+fn human(bytes: u64) -> String {
+    let units = ["B", "K", "M", "G", "T", "P"];
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < units.len() {
+        (size, unit) = (size / 1024.0, unit + 1);
+    }
+    if unit == 0 { format!("{bytes}B") } else { format!("{size:.2}{}", units[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(facts: &Facts, sections: &[&str]) -> String {
+        text(facts, sections.iter().map(|s| s.as_bytes()))
+    }
+
+    #[test]
+    fn what_clients_look_for_is_there() {
+        let facts = Facts { keys: 3, expiring_keys: 1, ..Facts::default() };
+        let all = asked(&facts, &[]);
+        for line in [
+            "# Server",
+            "redis_version:7.2.4",
+            "redis_mode:cluster",
+            "loading:0",
+            "role:master",
+            "cluster_enabled:1",
+            "db0:keys=3,expires=1,avg_ttl=0",
+        ] {
+            assert!(all.split("\r\n").any(|l| l == line), "{line} in {all}");
+        }
+        assert!(asked(&Facts { is_loading: true, ..facts }, &[]).contains("\r\nloading:1\r\n"));
+    }
+
+    #[test]
+    fn sections_are_chosen() {
+        let facts = Facts::default();
+        assert_eq!(asked(&facts, &["keyspace"]), "# Keyspace\r\n");
+        assert_eq!(
+            asked(&facts, &["KEYSPACE", "cluster", "nothing"]),
+            "# Cluster\r\ncluster_enabled:1\r\n\r\n# Keyspace\r\n"
+        );
+        assert_eq!(asked(&facts, &["nothing"]), "");
+        assert_eq!(asked(&facts, &["everything"]), asked(&facts, &[]));
+        assert!(
+            SECTIONS.iter().all(|(name, _)| asked(&facts, &[]).contains(&format!("# {name}\r\n")))
+        );
+    }
+
+    #[test]
+    fn sizes() {
+        for (bytes, want) in
+            [(0, "0B"), (1023, "1023B"), (1024, "1.00K"), (1_572_864, "1.50M"), (1 << 50, "1.00P")]
+        {
+            assert_eq!(human(bytes), want);
+        }
+    }
+}

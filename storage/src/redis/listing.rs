@@ -1,0 +1,107 @@
+//! Commands about all keys of the cluster, whichever node is asked.
+//!
+//! SCAN's cursor is the place where the listing goes on ([`cluster::scan`]), so any node can go on where
+//! another one stopped. KEYS and FLUSHALL go through the whole listing, page by page.
+
+use client::{GTStoreClient, Op};
+use cluster::scan::first_of;
+use cluster::slot::SLOTS;
+
+use super::batch::{ANSWER, refusal};
+use super::command::{Command, Scan};
+use super::error::Error;
+use super::glob::Pattern;
+use super::reply::Replies;
+
+/// Keys in a page, where all are gone through.
+const PAGE: usize = 4096;
+
+/// Answers a command about all keys; others are none of its business.
+///
+/// # Errors
+/// [`Error`], also where the operator has not allowed a flush.
+pub fn answer(
+    command: &Command<'_>,
+    client: &GTStoreClient,
+    may_flush: bool,
+    out: &mut Replies<'_>,
+) -> Result<(), Error> {
+    match command {
+        Command::Scan(scan) => return page(scan, client, out),
+        Command::Keys(pattern) => {
+            let pattern = Pattern::new(pattern, false);
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            each_page(client, |keys| {
+                for key in keys.into_iter().filter(|key| pattern.matches(key)) {
+                    bytes += key.len();
+                    found.push(key);
+                }
+                if bytes > ANSWER { Err(Error::LargeAnswer) } else { Ok(()) }
+            })?;
+            out.array(found.len());
+            found.iter().for_each(|key| out.bulk(key));
+        }
+        Command::RandomKey => {
+            let mut random = [0; 8];
+            getrandom::fill(&mut random)
+                .map_err(|e| Error::Refused(format!("the system has no random bytes: {e}")))?;
+            let from = u64::from_be_bytes(random) % (first_of(1) * u64::from(SLOTS));
+            let mut first = list(client, from, 1)?.0;
+            if first.is_empty() {
+                first = list(client, 0, 1)?.0;
+            }
+            out.bulk_or_null(first.first().map(Vec::as_slice));
+        }
+        Command::DbSize => {
+            let count = client.count().map_err(|e| refusal(&e))?;
+            out.integer(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        Command::Flush if !may_flush => return Err(Error::FlushForbidden),
+        Command::Flush => {
+            each_page(client, |keys| {
+                let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::Delete { key }).collect();
+                client.run(&ops).into_iter().try_for_each(|done| match done {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(refusal(&error)),
+                })
+            })?;
+            out.ok();
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn page(scan: &Scan<'_>, client: &GTStoreClient, out: &mut Replies<'_>) -> Result<(), Error> {
+    let (mut keys, next) = list(client, scan.cursor, scan.count)?;
+    let pattern = Pattern::new(scan.pattern.unwrap_or(b"*"), false);
+    keys.retain(|key| scan.strings && pattern.matches(key));
+    out.array(2);
+    // 0 is the end, and the first place is no place to go on from.
+    out.text(&next.unwrap_or(0).to_string());
+    out.array(keys.len());
+    keys.iter().for_each(|key| out.bulk(key));
+    Ok(())
+}
+
+fn list(
+    client: &GTStoreClient,
+    from: u64,
+    most: usize,
+) -> Result<(Vec<Vec<u8>>, Option<u64>), Error> {
+    let listed = client.list(from, most).map_err(|e| refusal(&e))?;
+    Ok((listed.keys, listed.next))
+}
+
+fn each_page(
+    client: &GTStoreClient,
+    mut with: impl FnMut(Vec<Vec<u8>>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut from = Some(0);
+    while let Some(place) = from {
+        let (keys, next) = list(client, place, PAGE)?;
+        with(keys)?;
+        from = next;
+    }
+    Ok(())
+}

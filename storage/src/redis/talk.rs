@@ -1,0 +1,278 @@
+//! What a connection has said so far, and the answers to what is not about keys.
+//!
+//! Requests that are about keys go through a [`Batch`]; all others are answered here, by what the node
+//! knows of itself, of the cluster and of its connections.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use log::warn;
+use net_common::auth::SLOWED;
+use net_common::clock;
+use net_common::server::Served;
+use parking_lot::Mutex;
+
+use super::batch::Batch;
+use super::client::{self, Facts};
+use super::command::{Client, Cluster, Command, Connection, Hello, InfoName, Server, Transaction};
+use super::door::{self, Door};
+use super::error::Error;
+use super::reply::{Protocol, Replies};
+use super::request::Args;
+use super::spec::{self, Flags};
+use super::{batch, docs, info, listing, lolwut, session, topology};
+use session::Next;
+
+/// The only user there is.
+const USER: &[u8] = b"default";
+
+/// One connection's conversation.
+pub struct Talk<'s> {
+    door: &'s Door,
+    served: &'s Served,
+    client: Arc<Mutex<session::Client>>,
+    protocol: Protocol,
+    /// Whether it has shown the password, or need not.
+    is_known: bool,
+    /// Nodes that hold what it has written last.
+    copies: Option<usize>,
+    /// The last command.
+    command: &'static str,
+}
+
+impl<'s> Talk<'s> {
+    /// One that has just begun.
+    pub fn new(
+        door: &'s Door,
+        served: &'s Served,
+        client: Arc<Mutex<session::Client>>,
+    ) -> Talk<'s> {
+        let (protocol, is_known) = (Protocol::default(), door.secret.is_none());
+        Talk { door, served, client, protocol, is_known, copies: None, command: "" }
+    }
+
+    /// Whether the peer may do everything.
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// The protocol that it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Tells what others may know.
+    pub fn describe(&self, facts: &mut Facts) {
+        facts.command = self.command;
+        facts.protocol = self.protocol;
+    }
+
+    /// Longest value that the cluster takes.
+    pub fn value_bytes(&self) -> usize {
+        self.door.node.routes().map_or(0, |routes| routes.view().limits.value_bytes)
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// [`Error`], also where the peer has yet to show the password.
+    pub fn read<'b>(&mut self, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
+        let spec = spec::find(args)?;
+        self.command = spec.name;
+        if !self.is_known && !spec.flags.has(Flags::NO_AUTH) {
+            return Err(Error::NoAuth);
+        }
+        Command::read(spec, args, now_ms)
+    }
+
+    /// Carries a batch out and empties it.
+    pub fn run(&mut self, batch: &mut Batch<'_>, now_ms: u64, out: &mut Vec<u8>) {
+        if batch.is_empty() {
+            return;
+        }
+        let client = || self.door.coordinator.client();
+        let told = batch.run(client, now_ms, &mut Replies::new(out, self.protocol));
+        self.copies = told.copies.or(self.copies);
+        self.door.tally.hits.fetch_add(told.hits, Ordering::Relaxed);
+        self.door.tally.misses.fetch_add(told.misses, Ordering::Relaxed);
+    }
+
+    /// Answers a command that is not for a [`Batch`].
+    pub(super) fn answer(&mut self, command: &Command<'_>, out: &mut Vec<u8>) -> Next {
+        let start = out.len();
+        let mut replies = Replies::new(out, self.protocol);
+        let answered = match command {
+            Command::Connection(Connection::Quit) => {
+                replies.ok();
+                return Next::Close;
+            }
+            Command::Connection(connection) => self.connection(connection, &mut replies),
+            Command::Server(server) => self.server(server, &mut replies),
+            Command::Cluster(cluster) => self.cluster(cluster, &mut replies),
+            Command::Transaction(transaction) => transact(transaction, &mut replies),
+            Command::Wait => self.wait(&mut replies),
+            command => self.list(command, &mut replies),
+        };
+        if let Err(error) = answered {
+            out.truncate(start);
+            Replies::new(out, self.protocol).error(&error.to_string());
+        }
+        Next::Go
+    }
+
+    fn list(&self, command: &Command<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+        let client = self.door.coordinator.client().map_err(|e| batch::refusal(&e))?;
+        listing::answer(command, &client, self.door.settings.may_flush, out)
+    }
+
+    fn wait(&self, out: &mut Replies<'_>) -> Result<(), Error> {
+        let routes = self.door.routes()?;
+        let copies = self.copies.unwrap_or_else(|| door::copies(&routes));
+        out.count(copies.saturating_sub(1));
+        Ok(())
+    }
+
+    fn connection(
+        &mut self,
+        connection: &Connection<'_>,
+        out: &mut Replies<'_>,
+    ) -> Result<(), Error> {
+        match *connection {
+            Connection::Ping(None) => out.simple("PONG"),
+            Connection::Ping(Some(text)) | Connection::Echo(text) => out.bulk(text),
+            Connection::Hello(hello) => self.hello(&hello, out)?,
+            Connection::Auth { user, password } => {
+                if user.is_none() && self.door.secret.is_none() {
+                    return Err(Error::NoPassword);
+                }
+                self.authenticate(user.unwrap_or(USER), password)?;
+                out.ok();
+            }
+            Connection::Reset => {
+                self.is_known = self.door.secret.is_none();
+                self.protocol = Protocol::default();
+                self.client.lock().facts.name.clear();
+                out.switch(self.protocol);
+                out.simple("RESET");
+            }
+            Connection::Select | Connection::Noop | Connection::Quit => out.ok(),
+            Connection::Client(client) => self.client(client, out),
+        }
+        Ok(())
+    }
+
+    fn hello(&mut self, hello: &Hello<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+        if let Some((user, password)) = hello.auth {
+            self.authenticate(user, password)?;
+        }
+        if !self.is_known {
+            return Err(Error::HelloWithoutAuth);
+        }
+        if let Some(name) = hello.name {
+            self.client.lock().facts.name = text(name);
+        }
+        if let Some(protocol) = hello.protocol {
+            self.protocol = protocol;
+            out.switch(protocol);
+        }
+        client::hello(self.served.number, out);
+        Ok(())
+    }
+
+    /// Holds a password against the cluster's secret. A wrong one is answered late, so that guessing is
+    /// slow.
+    fn authenticate(&mut self, user: &[u8], password: &[u8]) -> Result<(), Error> {
+        let is_right = self.door.secret.as_ref().is_none_or(|secret| secret.is_password(password));
+        if is_right && user == USER {
+            self.is_known = true;
+            return Ok(());
+        }
+        warn!("{}: a wrong password on the Redis port", self.served.peer);
+        std::thread::sleep(SLOWED);
+        Err(Error::WrongPassword)
+    }
+
+    fn client(&self, client: Client<'_>, out: &mut Replies<'_>) {
+        match client {
+            Client::Id => out.integer(i64::try_from(self.served.number).unwrap_or(i64::MAX)),
+            Client::GetName => {
+                let name = self.client.lock().facts.name.clone();
+                out.bulk_or_null(Some(name.as_bytes()).filter(|name| !name.is_empty()));
+            }
+            Client::SetName(name) => {
+                self.client.lock().facts.name = text(name);
+                out.ok();
+            }
+            Client::SetInfo(which, value) => {
+                let facts = &mut self.client.lock().facts;
+                match which {
+                    InfoName::Library => facts.library = text(value),
+                    InfoName::Version => facts.library_version = text(value),
+                }
+                out.ok();
+            }
+            Client::Info => {
+                let told = self.client.lock().told();
+                out.verbatim(&format!("{}\n", Facts { command: self.command, ..told }));
+            }
+            Client::List(filter) => {
+                let clients = self.door.clients();
+                out.verbatim(&client::list(clients.iter().filter(|facts| filter.lets(facts.id))));
+            }
+        }
+    }
+
+    fn server(&self, server: &Server<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+        match *server {
+            Server::Commands => docs::all(out),
+            Server::CommandCount => docs::count(out),
+            Server::CommandInfo(names) => docs::info(names, out),
+            Server::CommandDocs(names) => docs::docs(names, out),
+            Server::ConfigGet(patterns) => self.door.config().get(patterns, out),
+            Server::Info(sections) => {
+                out.verbatim(&info::text(&self.door.info(), sections.iter()));
+            }
+            Server::Time => client::time(clock::wall_ms() * 1000, out),
+            Server::Role => client::role(out),
+            Server::LolWut => {
+                let routes = self.door.routes()?;
+                out.verbatim(&lolwut::text(&routes, env!("CARGO_PKG_VERSION")));
+            }
+        }
+        Ok(())
+    }
+
+    fn cluster(&self, cluster: &Cluster<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+        let routes = self.door.routes()?;
+        let topology = self.door.topology(&routes);
+        match *cluster {
+            Cluster::Slots => topology.slots(false, out),
+            Cluster::Shards => topology.shards(out),
+            Cluster::Nodes => out.verbatim(&topology.nodes_text()),
+            Cluster::Info => out.verbatim(&topology.info_text(!routes.view().arcs.is_empty())),
+            Cluster::MyId => {
+                out.text(&topology::node_id(routes.view().cluster, self.door.node.id()));
+            }
+            Cluster::KeySlot(key) => out.integer(i64::from(cluster::slot::slot(key))),
+            Cluster::CountKeysInSlot(slot) => out.count(self.door.node.keys_in_slot(slot)),
+        }
+        Ok(())
+    }
+}
+
+fn transact(transaction: &Transaction<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+    match transaction {
+        Transaction::Multi | Transaction::Watch(_) => Err(Error::NoTransactions),
+        Transaction::Exec => Err(Error::ExecWithoutMulti),
+        Transaction::Discard => Err(Error::DiscardWithoutMulti),
+        Transaction::Unwatch => {
+            out.ok();
+            Ok(())
+        }
+    }
+}
+
+/// What was checked to be printable.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
