@@ -251,6 +251,9 @@ fn a_cache_survives_for_as_long_as_it_may_be_of_use() {
     assert_eq!(kept(vec![fresh(view(3, active))]), [0, 1, 3]);
     let mut alone = view(3, joining);
     alone.copies = 1;
+    if let Some(coming) = &mut alone.coming {
+        coming.copies = 1;
+    }
     assert_eq!(kept(vec![view(2, None), alone]), [1], "the next write set has only this");
 }
 
