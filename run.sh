@@ -10,7 +10,7 @@ cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 
 usage() {
     cat <<'EOF'
-Usage: ./run.sh [single|test1|test2|test3|test4|throughput|load|--help]
+Usage: ./run.sh [single|test1|test2|test3|test4|throughput|load|elastic|--help]
 
 Starts a fresh cluster, runs the scenario, checks its results, stops the cluster.
 
@@ -21,10 +21,13 @@ Starts a fresh cluster, runs the scenario, checks its results, stops the cluster
   test4       7 nodes, K=3: two nodes are killed at once, nothing is lost
   throughput  7 nodes, K=1, 3 and 5: operations a second; logs/perf_throughput.csv and .svg
   load        7 nodes, K=1: keys on each node; logs/perf_loadbalance.csv and .svg
+  elastic     7 nodes, K=3: nodes are killed, added, leave and change weight under full
+              load; logs/perf_elastic.csv and .svg, logs/perf_elastic_events.csv
 
 Environment:
   GTSTORE_TP_OPS         operations of each throughput measurement [200000]
   GTSTORE_LB_INSERTS     keys that load inserts [100000]
+  GTSTORE_EL_KEYS        keys that elastic reads and writes [1000000]
   GTSTORE_MANAGER_PORT   the manager's port [5000]
   GTSTORE_BASE_PORT      node1 listens on the port after this one [6000]
   GTSTORE_BIN            folder of prebuilt programs [target/release, built if needed]
@@ -116,6 +119,12 @@ load() {
     stop_cluster
 }
 
+# It starts its processes itself, since it kills some and awaits the exit code of others.
+elastic() {
+    if [[ -z ${GTSTORE_BIN:-} ]]; then cargo build --release --quiet; fi
+    bench elastic --out logs
+}
+
 if (($# > 1)); then
     echo "run.sh: one argument at most; see ./run.sh --help" >&2
     exit 2
@@ -128,6 +137,7 @@ test3) scenario test3 3 2 ;;
 test4) scenario test4 7 3 ;;
 throughput) throughput ;;
 load) load ;;
+elastic) elastic ;;
 -h | --help) usage ;;
 *)
     echo "run.sh: \"$1\" is no scenario; see ./run.sh --help" >&2

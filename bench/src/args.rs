@@ -10,12 +10,13 @@ use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
 use crate::chaos;
+use crate::elastic;
 use crate::load;
 use crate::report::Mode;
 use crate::runner::Drive;
 use crate::scenario::Scenario;
 use crate::throughput;
-use crate::workload::MAX_KEYS;
+use crate::workload::{MAX_KEY_BYTES, MAX_KEYS};
 
 /// What the bench is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,8 @@ pub enum Command {
     },
     /// Measure bare round trips for so long.
     Floor(Duration),
+    /// Stretch a cluster of its own under full load, and check every answer.
+    Elastic(elastic::Settings),
     /// Make faults in a cluster of its own, and check every answer.
     Chaos(chaos::Settings),
     /// Check the history in this file.
@@ -64,39 +67,43 @@ pub struct Args {
 const BRIEF: &str = "\
 Usage: bench COMMAND [flags]
 
-Drives a running cluster (chaos: one of its own), checks every answer, and measures.
+Drives a running cluster (chaos and elastic: one of their own), checks every answer, and measures.
 
 Commands:
     throughput          operations a second, sequential and saturated
     report              table and charts of all throughput rows in --out
     load                how evenly inserted keys are spread over the nodes
     scenario NAME       single, test1, test2, test3 or test4
+    elastic             nodes die, come, leave and change weight under full load
     floor               bare loopback round trips a second, without a cluster
-    chaos               kill, stop and cut the processes of a cluster that it starts itself
+    chaos               kill, stop and cut off processes, and change the cluster meanwhile
     check FILE          is this history, saved by chaos --history, linearizable?
 
 Exit code 0: done, all answers right; 1: an answer was wrong, or it failed; 2: bad arguments.";
 
 /// Which commands a flag goes with.
-const OWNERS: [(&str, &[&str]); 18] = [
+const OWNERS: [(&str, &[&str]); 21] = [
     ("ops", &["throughput"]),
     ("mode", &["throughput"]),
-    ("keys", &["throughput"]),
-    ("value-len", &["throughput"]),
+    ("keys", &["throughput", "elastic"]),
+    ("key-len", &["elastic"]),
+    ("value-len", &["throughput", "elastic"]),
     ("warmup", &["throughput"]),
     ("append", &["throughput"]),
     ("inserts", &["load"]),
-    ("threads", &["throughput", "load"]),
-    ("batch", &["throughput", "load"]),
-    ("seed", &["throughput", "scenario", "chaos"]),
+    ("threads", &["throughput", "load", "elastic"]),
+    ("batch", &["throughput", "load", "elastic"]),
+    ("seed", &["throughput", "scenario", "elastic", "chaos"]),
     ("pids", &["scenario"]),
     ("seconds", &["floor", "chaos"]),
-    ("out", &["throughput", "report", "load", "chaos"]),
-    ("nodes", &["chaos"]),
-    ("rep", &["chaos"]),
+    ("out", &["throughput", "report", "load", "elastic", "chaos"]),
+    ("nodes", &["elastic", "chaos"]),
+    ("rep", &["elastic", "chaos"]),
+    ("events", &["elastic"]),
     ("heartbeat-ms", &["chaos"]),
+    ("changes", &["chaos"]),
     ("history", &["chaos"]),
-    ("bin", &["chaos"]),
+    ("bin", &["elastic", "chaos"]),
 ];
 
 /// Most operations of one run: a day's worth, and far from any overflow.
@@ -134,24 +141,32 @@ fn options() -> Options {
     let plan = throughput::Settings::default();
     let load = load::Settings::default();
     let threads = format!(
-        "client threads [{} saturated, {} for load]",
+        "client threads [{} saturated and elastic, {} for load]",
         plan.saturated.threads, load.drive.threads
     );
     let batch = format!(
-        "operations in one request [{} saturated, {} for load]",
+        "operations in one request [{} saturated and elastic, {} for load]",
         plan.saturated.batch, load.drive.batch
     );
     let ops = format!("operations of each measurement (GTSTORE_TP_OPS) [{}]", plan.ops);
     let inserts = format!("keys to insert (GTSTORE_LB_INSERTS) [{}]", load.inserts);
-    let value = format!("bytes of a value [{}]", plan.value_len);
-    let chaos = chaos::Settings::default();
+    let (chaos, elastic) = (chaos::Settings::default(), elastic::Settings::default());
+    let value = format!("bytes of a value [{}; {} for elastic]", plan.value_len, elastic.value_len);
+    let keys = format!(
+        "keys that are read and written [{}; {} for elastic, GTSTORE_EL_KEYS]",
+        plan.keys, elastic.keys
+    );
+    let key = format!("elastic: bytes of a key [{}]", elastic.key_len);
+    let nodes = format!("nodes [{} for elastic, {} for chaos]", elastic.nodes, chaos.nodes);
+    let events = format!("elastic: what happens [{}]", elastic::plan::DEFAULT);
     let seconds = format!("how long [2; {} for chaos]", chaos.seconds);
     let heartbeat = format!("chaos: between heartbeats [{}]", chaos.heartbeat_ms);
     let mut options = Options::new();
     options
         .optopt("", "ops", &ops, "N")
         .optopt("", "mode", "sequential, saturated or both [both]", "MODE")
-        .optopt("", "keys", &format!("keys that are read and written [{}]", plan.keys), "N")
+        .optopt("", "keys", &keys, "N")
+        .optopt("", "key-len", &key, "BYTES")
         .optopt("", "value-len", &value, "BYTES")
         .optopt("", "warmup", "operations before the measured ones [a tenth of them]", "N")
         .optflag("", "append", "keep the rows of earlier runs in --out")
@@ -162,11 +177,18 @@ fn options() -> Options {
         .optopt("", "pids", "the service's processes, manager first [service_pids.txt]", "FILE")
         .optopt("", "seconds", &seconds, "N")
         .optopt("o", "out", "folder for results, for chaos data and logs [logs; none]", "DIR")
-        .optopt("", "nodes", &format!("chaos: nodes [{}]", chaos.nodes), "N")
-        .optopt("r", "rep", &format!("chaos: copies of each key [{}]", chaos.copies), "K")
+        .optopt("", "nodes", &nodes, "N")
+        .optopt("r", "rep", &format!("elastic, chaos: copies of each key [{}]", chaos.copies), "K")
+        .optopt("", "events", &events, "LIST")
         .optopt("", "heartbeat-ms", &heartbeat, "MS")
+        .optopt(
+            "",
+            "changes",
+            "chaos: of join, leave, weight, rep, cancel; all or none [all]",
+            "LIST",
+        )
         .optopt("", "history", "chaos: save what clients did and were told", "FILE")
-        .optopt("", "bin", "chaos: where manager and storage are [beside bench]", "DIR");
+        .optopt("", "bin", "elastic, chaos: where the programs are [beside bench]", "DIR");
     flags::add_manager(&mut options);
     flags::add_common(&mut options);
     options
@@ -200,10 +222,11 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
             let seconds = number(matches, "seconds", None, 2, 1, 3600)?;
             Ok(Command::Floor(Duration::from_secs(seconds)))
         }
+        ["elastic"] => elastic_settings(matches).map(Command::Elastic),
         ["chaos"] => chaos_settings(matches).map(Command::Chaos),
         ["check", file] => Ok(Command::Check(PathBuf::from(file))),
         ["check"] => Err(UsageError("which history? give a file".into())),
-        ["throughput" | "report" | "load" | "floor" | "chaos", extra, ..]
+        ["throughput" | "report" | "load" | "floor" | "elastic" | "chaos", extra, ..]
         | ["check", _, extra, ..]
         | ["scenario", _, extra, ..] => {
             Err(UsageError(format!("{extra:?} is one word too many; see --help")))
@@ -250,6 +273,33 @@ fn load_settings(matches: &Matches) -> Result<load::Settings, UsageError> {
     })
 }
 
+fn elastic_settings(matches: &Matches) -> Result<elastic::Settings, UsageError> {
+    let default = elastic::Settings::default();
+    let settings = elastic::Settings {
+        keys: number(matches, "keys", Some("GTSTORE_EL_KEYS"), default.keys, 1, MAX_KEYS)?,
+        key_len: number(matches, "key-len", None, default.key_len, 1, MAX_KEY_BYTES)?,
+        value_len: number(matches, "value-len", None, default.value_len, 0, MAX_VALUE)?,
+        drive: drive(matches, default.drive)?,
+        seed: seed(matches)?,
+        nodes: number(matches, "nodes", None, default.nodes, 1, 64)?,
+        copies: number(matches, "rep", None, default.copies, 1, 8)?,
+        plan: flags::value(matches, "events", None, default.plan)?,
+        bin: matches.opt_str("bin").map(PathBuf::from),
+    };
+    let Drive { threads, batch } = settings.drive;
+    if settings.keys / threads < batch {
+        return Err(UsageError(format!(
+            "--keys {}: too few for {threads} threads with batches of {batch}",
+            settings.keys
+        )));
+    }
+    settings
+        .plan
+        .check(settings.nodes, settings.copies)
+        .map_err(|why| UsageError(format!("--events: {why}")))?;
+    Ok(settings)
+}
+
 fn chaos_settings(matches: &Matches) -> Result<chaos::Settings, UsageError> {
     let default = chaos::Settings::default();
     let path = |flag| matches.opt_str(flag).map(PathBuf::from);
@@ -261,6 +311,7 @@ fn chaos_settings(matches: &Matches) -> Result<chaos::Settings, UsageError> {
         nodes: number(matches, "nodes", None, default.nodes.max(copies + 1), copies + 1, 32)?,
         copies,
         heartbeat_ms: number(matches, "heartbeat-ms", None, default.heartbeat_ms, 50, 10_000)?,
+        changes: flags::value(matches, "changes", None, default.changes)?,
         history: path("history"),
         bin: path("bin"),
         out: path("out"),
@@ -313,6 +364,10 @@ mod tests {
             args("scenario test3 --seed 7 --pids p").unwrap(),
             Command::Scenario { scenario: Scenario::Test3, seed: 7, pids: "p".into() }
         );
+        let Command::Elastic(settings) = args("elastic --keys 5000 --seed 2").unwrap() else {
+            panic!("another command");
+        };
+        assert_eq!((settings.keys, settings.seed, settings.nodes), (5_000, 2, 7));
         let Command::Chaos(settings) = args("chaos --seed 3 --nodes 6 --history h").unwrap() else {
             panic!("another command");
         };
@@ -336,15 +391,20 @@ mod tests {
             ("scenario test9", "scenario \"test9\" is none of"),
             ("load extra", "\"extra\" is one word too many"),
             ("load --ops 5", "--ops goes with throughput"),
-            ("floor --threads 5", "--threads goes with throughput and load"),
+            ("floor --threads 5", "--threads goes with throughput and load and elastic"),
             ("throughput --ops 0", "--ops 0: it takes 1 to"),
             ("throughput --ops x", "--ops x: "),
             ("throughput --mode fast", "--mode fast: it takes"),
             ("throughput --manager x", "--manager x:"),
             ("chaos --nodes 3", "--nodes 3: it takes 4 to 32"),
+            ("chaos --changes dance", "--changes dance: \"dance\" is no change"),
             ("chaos x", "\"x\" is one word too many"),
+            ("elastic --keys 100", "--keys 100: too few for 4 threads with batches of 512"),
+            ("elastic --events dance", "--events dance: \"dance\" is no step"),
+            ("elastic --rep 2", "--events: kill 2: with 2 copies nothing would be left"),
+            ("elastic --ops 5", "--ops goes with throughput"),
             ("check", "which history?"),
-            ("check f --seed 2", "--seed goes with throughput and scenario and chaos"),
+            ("check f --seed 2", "--seed goes with throughput and scenario and elastic and chaos"),
             ("floor --seconds 0", "--seconds 0: it takes 1 to 3600"),
         ] {
             let error = args(line).expect_err(line).to_string();

@@ -2,7 +2,8 @@
 //!
 //! `bench chaos` starts a manager and nodes of its own ([`service`]), each behind a forwarder in which
 //! single links can be cut ([`proxy`]), lets many clients work on few keys ([`load`]), kills, stops and
-//! cuts by a schedule that follows from the seed ([`schedule`]), and holds the history of every key
+//! cuts ([`fault`]) by a schedule that follows from the seed ([`schedule`]), has nodes join and leave and
+//! weights and K changed in between, within what the promise allows ([`crew`]), and holds the history of every key
 //! ([`history`]) against what a linearizable store may answer ([`check`]). In the end everything is
 //! mended, every key is read once more, and the history with that read is checked again, so that an
 //! acknowledged write that was lost is found.
@@ -11,6 +12,9 @@
 //! state of the cluster forbids at its moment is drawn anew.
 
 pub mod check;
+pub mod crew;
+pub mod draw;
+pub mod fault;
 pub mod history;
 pub mod load;
 pub mod proxy;
@@ -33,13 +37,17 @@ use net_common::signals::Stop;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::child::{self, ChildError};
+use crate::operator::{self, Operator, OperatorError};
 use crate::progress::Progress;
+use crew::Crew;
+use fault::Wanted;
 use history::{Histories, HistoryError, Kind, Outcome};
 use load::{Checked, Load};
 use proxy::Cuts;
 use report::Report;
 use schedule::Schedule;
-use service::{Plan, Service, ServiceError};
+use service::{Plan, Service};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +62,8 @@ pub struct Settings {
     pub copies: usize,
     /// Between heartbeats; a lease is three of them.
     pub heartbeat_ms: u64,
+    /// Which planned changes there are among the faults.
+    pub changes: Wanted,
     /// Where the history goes, if anywhere.
     pub history: Option<PathBuf>,
     /// Where the programs are, if not where this one is.
@@ -70,6 +80,7 @@ impl Default for Settings {
             nodes: 5,
             copies: 3,
             heartbeat_ms: 200,
+            changes: Wanted::ALL,
             history: None,
             bin: None,
             out: None,
@@ -88,7 +99,10 @@ pub enum ChaosError {
     Unexpected(String),
     /// The processes.
     #[error(transparent)]
-    Service(#[from] ServiceError),
+    Child(#[from] ChildError),
+    /// The client command.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     /// A client cannot even begin.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -111,8 +125,14 @@ const DEADLINE: Duration = Duration::from_secs(6);
 /// How long it waits for one node.
 const PATIENCE: Duration = Duration::from_millis(400);
 
+/// How long the operator's command tries. Shorter than some faults, so that it gives up now and then.
+const ORDER: Duration = Duration::from_secs(2);
+
 /// How long the cluster may take to come up, and to be healthy again in the end.
 const RECOVERY: Duration = Duration::from_secs(30);
+
+/// Nodes that may join beside those that run from the beginning.
+const SPARES: usize = 3;
 
 /// How often the schedule is looked at.
 const STEP: Duration = Duration::from_millis(10);
@@ -130,12 +150,14 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
     let cuts = Arc::new(Cuts::default());
     let bin = match &settings.bin {
         Some(bin) => bin.clone(),
-        None => service::own_folder()?,
+        None => child::own_folder()?,
     };
+    operator::check(&bin, &settings.changes.verbs())?;
     let plan = Plan {
         bin,
         folder: scratch.path.clone(),
         nodes: settings.nodes,
+        spares: if settings.changes.join { SPARES } else { 0 },
         copies: settings.copies,
         heartbeat_ms: settings.heartbeat_ms,
     };
@@ -150,6 +172,7 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
     // Not from the seeded generator: a port that is taken must not change the schedule.
     let mut ports = StdRng::seed_from_u64(u64::from(std::process::id()) << 20 ^ settings.seed);
     let mut service = Service::start(&plan, cuts.clone(), || ports.random())?;
+    let operator = Operator::new(&plan.bin, service.manager(), ORDER);
     let is_interrupted = || interrupted.load(Ordering::SeqCst);
     let watcher = wait_until_up(&service, settings, &is_interrupted)?;
 
@@ -161,7 +184,9 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
     let lease = Duration::from_millis(3 * settings.heartbeat_ms);
     let seeded = StdRng::seed_from_u64(rng.random());
     let connected = load.connect()?;
-    let mut schedule = Schedule::new(seeded, settings.nodes, settings.copies, lease, &cuts);
+    let settling = lease + Duration::from_millis(500);
+    let crew = Crew::new(settings.nodes, plan.nodes + plan.spares, settings.copies, settling);
+    let mut schedule = Schedule::new(seeded, crew, settings.changes, lease, &cuts, operator);
     let started = load.now();
 
     let (mut checked, mut trouble, faults_end, healed) = thread::scope(|scope| {
@@ -174,7 +199,6 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
         let mut shown = 0;
         while Instant::now() < until && !load.is_stopped() && trouble.is_none() {
             thread::sleep(STEP);
-            trouble = service.ended();
             if is_interrupted() {
                 trouble = Some("interrupted".into());
             }
@@ -193,7 +217,8 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
         // Clients go on while it heals. After a violation, nobody waits for that.
         let mut unhealed = None;
         if !load.is_stopped() && trouble.is_none() {
-            match wait_for_health(&watcher, settings.nodes, &is_interrupted) {
+            match wait_for_health(&watcher, &is_interrupted, || count(&mut schedule, &mut service))
+            {
                 Ok(()) => {}
                 Err(why) => unhealed = Some(why),
             }
@@ -220,6 +245,7 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
     if let Some(path) = &settings.history {
         save(path, &checked.histories, &schedule)?;
     }
+    writeln!(print, "seed {}", settings.seed)?;
     let report = Report {
         histories: &checked.histories,
         past: &schedule.past,
@@ -235,6 +261,7 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
     }
     writeln!(print, "violations: {broken} in {} keys", checked.histories.len())?;
     if broken > 0 || trouble.is_some() {
+        std::fs::write(scratch.path.join("schedule.txt"), schedule.to_string())?;
         scratch.keep(print)?;
     }
     match (broken, trouble) {
@@ -270,7 +297,8 @@ fn save(path: &Path, histories: &Histories, schedule: &Schedule<'_>) -> Result<(
     let mut out = BufWriter::new(File::create(path).map_err(wrong)?);
     history::write(&mut out, histories).map_err(wrong)?;
     for past in &schedule.past {
-        writeln!(out, "# {} fault: {}, for {:?}", past.from, past.what, past.lasts)
+        let what = if past.is_planned { "change" } else { "fault" };
+        writeln!(out, "# {} {what}: {}, for {:?}", past.from, past.what, past.lasts)
             .map_err(wrong)?;
     }
     out.flush().map_err(wrong)
@@ -291,17 +319,26 @@ fn wait_until_up(
             Err(_) => thread::sleep(STEP),
         }
     };
-    wait_for_health(&watcher, settings.nodes, is_interrupted).map_err(ChaosError::Unexpected)?;
+    let nodes = || Ok(settings.nodes);
+    wait_for_health(&watcher, is_interrupted, nodes).map_err(ChaosError::Unexpected)?;
     Ok(watcher)
 }
 
+/// The nodes that run, once those that have left are counted out.
+fn count(schedule: &mut Schedule<'_>, service: &mut Service) -> Result<usize, String> {
+    schedule.bury(service).map_err(|error| error.to_string())?;
+    Ok(service.running())
+}
+
+/// Waits until all is well and as many serve as `nodes` says.
 fn wait_for_health(
     watcher: &GTStoreClient,
-    nodes: usize,
     is_interrupted: &impl Fn() -> bool,
+    mut nodes: impl FnMut() -> Result<usize, String>,
 ) -> Result<(), String> {
     let until = Instant::now() + RECOVERY;
     loop {
+        let nodes = nodes()?;
         let status = watcher.status();
         if let Ok(status) = &status
             && status.health == "healthy"
@@ -369,7 +406,7 @@ fn scratch(settings: &Settings) -> io::Result<Scratch> {
 impl Scratch {
     fn keep(mut self, print: &mut impl Write) -> io::Result<()> {
         self.is_kept = true;
-        writeln!(print, "the processes' logs are in {}", self.path.display())
+        writeln!(print, "the processes' logs and the schedule are in {}", self.path.display())
     }
 }
 

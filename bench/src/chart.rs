@@ -1,4 +1,4 @@
-//! Bar charts, drawn twice from one description: with block characters for the
+//! Charts. Bar charts are drawn twice from one description: with block characters for the
 //! terminal ([`Chart::text`]) and as SVG for everything else ([`Chart::svg`]).
 //!
 //! A [`Chart`] is one or more panels side by side. Panels share their unit but
@@ -7,11 +7,13 @@
 //! that its length is its value. A log axis would allow one panel, but bars
 //! have no honest length on it.
 //!
-//! [`throughput`] and [`load`] describe the two charts of this project.
+//! [`throughput`] and [`load`] describe the two bar charts of this project. A
+//! [`Timeline`] is another kind: lines over time, with events.
 
 mod standard;
 mod svg;
 mod terminal;
+mod timeline;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use thiserror::Error;
 use crate::files;
 
 pub use standard::{load, throughput};
+pub use timeline::{Lane, Line, Mark, Timeline};
 
 /// A bar chart.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,10 +101,13 @@ impl Chart {
     /// Writes [`Chart::svg`] to `path`, whole or not at all; its folder is
     /// created.
     pub fn write_svg(&self, path: &Path) -> Result<(), ChartError> {
-        let document = self.svg()?;
-        files::replace(path, document.as_bytes())
-            .map_err(|source| ChartError::Write { path: path.to_owned(), source })
+        write(path, &self.svg()?)
     }
+}
+
+fn write(path: &Path, document: &str) -> Result<(), ChartError> {
+    files::replace(path, document.as_bytes())
+        .map_err(|source| ChartError::Write { path: path.to_owned(), source })
 }
 
 impl Panel {

@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::args::{Args, Command};
 use crate::chaos::{self, ChaosError};
 use crate::chart::{self, ChartError};
+use crate::elastic::{self, ElasticError};
 use crate::figures::thousands;
 use crate::floor;
 use crate::load::{self, LoadError};
@@ -63,6 +64,9 @@ pub enum CommandError {
     /// The floor.
     #[error("cannot measure the floor: {0}")]
     Floor(io::Error),
+    /// A cluster that is stretched.
+    #[error(transparent)]
+    Elastic(#[from] ElasticError),
     /// Faults, or a history.
     #[error(transparent)]
     Chaos(#[from] ChaosError),
@@ -96,6 +100,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         Command::Scenario { scenario, seed, pids } => {
             play(config, *scenario, *seed, pids, &mut print)
         }
+        Command::Elastic(settings) => Ok(elastic::run(settings, out, &mut print)?),
         Command::Chaos(settings) => Ok(chaos::run(settings, &mut print)?),
         Command::Check(history) => Ok(chaos::check_file(history, &mut print)?),
         Command::Floor(duration) => measure_floor(*duration, &mut print),

@@ -12,10 +12,16 @@
 pub mod args;
 pub mod chaos;
 pub mod chart;
+pub mod child;
 pub mod command;
+pub mod elastic;
+pub mod exchange;
 pub mod floor;
 pub mod latency;
 pub mod load;
+pub mod machine;
+pub mod operator;
+pub mod ports;
 pub mod processes;
 pub mod progress;
 pub mod report;

@@ -239,7 +239,7 @@ pub fn write_load(folder: &Path, rows: &[NodeLoad]) -> Result<PathBuf, ReportErr
     write(folder.join(LOAD_FILE), LOAD_HEADER, rows)
 }
 
-fn write<const N: usize>(
+pub(crate) fn write<const N: usize>(
     path: PathBuf,
     header: [&str; N],
     rows: impl Iterator<Item = [String; N]>,

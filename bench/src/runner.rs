@@ -10,15 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use client::{ClientError, Done};
 use thiserror::Error;
 
+use crate::exchange::{AnswerError, Exchange};
 use crate::latency::Latency;
 use crate::progress::Progress;
 use crate::target::Target;
-use crate::workload::{
-    Expectation, Op, PendingGet, PendingPut, PutOutcome, Stream, Workload, WorkloadError, Wrong,
-};
+use crate::workload::{Expectation, Op, Stream, Workload, WorkloadError};
 
 /// How hard the store is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,25 +49,9 @@ pub enum RunError {
     /// It cannot be run at all.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
-    /// An answer was wrong.
-    #[error("WRONG ANSWER: {0}")]
-    Wrong(#[from] Wrong),
-    /// An operation failed.
-    #[error("{key}: {source}")]
-    Failed {
-        /// Its key.
-        key: String,
-        /// Why.
-        source: ClientError,
-    },
-    /// The store answered a batch with another number of results.
-    #[error("a batch of {sent} operations has {answered} results")]
-    Miscounted {
-        /// Operations of the batch.
-        sent: usize,
-        /// Results that came.
-        answered: usize,
-    },
+    /// An answer was not what it should be.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
     /// The system has no more threads to give.
     #[error("cannot start {threads} client threads: {source}")]
     Threads {
@@ -98,9 +80,7 @@ pub fn run(
     let mut workers = (0..drive.threads)
         .map(|worker| {
             Ok(Worker {
-                target,
-                expectation: &expectation,
-                keys: &keys,
+                exchange: Exchange { target, expectation: &expectation, keys: &keys },
                 batch: drive.batch as usize,
                 stream: workload.stream(worker, drive.threads, drive.batch)?,
                 latency: Latency::new(),
@@ -177,19 +157,10 @@ impl Quota {
 
 /// One client thread.
 struct Worker<'a, T> {
-    target: &'a T,
-    expectation: &'a Expectation,
-    /// The text of every key.
-    keys: &'a [String],
+    exchange: Exchange<'a, T>,
     batch: usize,
     stream: Stream,
     latency: Latency,
-}
-
-/// An operation that was sent, as the expectation knows it.
-enum Pending {
-    Put(PendingPut),
-    Get(PendingGet),
 }
 
 impl<T: Target> Worker<'_, T> {
@@ -231,67 +202,13 @@ impl<T: Target> Worker<'_, T> {
         Ok(())
     }
 
-    /// Sends one batch, waits for its answers and checks them all.
-    fn send(&mut self, batch: &[Op]) -> Result<Duration, RunError> {
-        let (pending, ops): (Vec<Pending>, Vec<client::Op<'_>>) = batch
-            .iter()
-            .map(|op| {
-                let key = self.keys[op.key_index() as usize].as_bytes();
-                match op {
-                    Op::Put { key_index, sequence, value } => (
-                        Pending::Put(self.expectation.begin_put(*key_index, *sequence)),
-                        client::Op::Put { key, value },
-                    ),
-                    Op::Get { key_index } => (
-                        Pending::Get(self.expectation.begin_get(*key_index)),
-                        client::Op::Get { key },
-                    ),
-                }
-            })
-            .unzip();
-        let start = Instant::now();
-        let results = self.target.run(&ops);
-        let took = start.elapsed();
-        if results.len() != batch.len() {
-            return Err(RunError::Miscounted { sent: batch.len(), answered: results.len() });
+    /// Sends one batch and checks its answers; the first that is not right is the error.
+    fn send(&self, batch: &[Op]) -> Result<Duration, RunError> {
+        let answered = self.exchange.send(batch);
+        match answered.errors.into_iter().next() {
+            None => Ok(answered.took),
+            Some(error) => Err(error.into()),
         }
-        let mut outcome = Ok(());
-        for ((op, pending), result) in batch.iter().zip(pending).zip(results) {
-            let checked = self.check(op, pending, result);
-            outcome = outcome.and(checked);
-        }
-        outcome.map(|()| took)
-    }
-
-    fn check(
-        &self,
-        op: &Op,
-        pending: Pending,
-        result: Result<Done, ClientError>,
-    ) -> Result<(), RunError> {
-        match (pending, result) {
-            (Pending::Put(put), Ok(_)) => {
-                self.expectation.end_put(put, PutOutcome::Acknowledged)?;
-            }
-            (Pending::Put(put), Err(source)) => {
-                let outcome =
-                    if source.is_unknown() { PutOutcome::Unknown } else { PutOutcome::Refused };
-                self.expectation.end_put(put, outcome)?;
-                return Err(self.failed(op, source));
-            }
-            (Pending::Get(get), Ok(Done::Got(got))) => {
-                self.expectation.end_get(get, got.as_ref().map(|got| got.value.as_slice()))?;
-            }
-            (Pending::Get(_), Ok(Done::Placed(_))) => {
-                unreachable!("a get ends in a value or none");
-            }
-            (Pending::Get(_), Err(source)) => return Err(self.failed(op, source)),
-        }
-        Ok(())
-    }
-
-    fn failed(&self, op: &Op, source: ClientError) -> RunError {
-        RunError::Failed { key: self.keys[op.key_index() as usize].clone(), source }
     }
 }
 
@@ -299,6 +216,7 @@ impl<T: Target> Worker<'_, T> {
 mod tests {
     use super::*;
     use crate::target::fake::{Fake, Fault};
+    use crate::workload::Wrong;
 
     fn run_on(fault: Fault, drive: Drive) -> Result<Measured, RunError> {
         let workload = Workload::new(1, 100, 0.5, 32).expect("a good workload");
@@ -318,7 +236,10 @@ mod tests {
     fn a_stale_value_fails_the_run() {
         for drive in [Drive::SEQUENTIAL, Drive { threads: 4, batch: 10 }] {
             let error = run_on(Fault::KeepsFirst, drive).expect_err("stale");
-            assert!(matches!(error, RunError::Wrong(Wrong::Stale { .. })), "{error}");
+            assert!(
+                matches!(error, RunError::Answer(AnswerError::Wrong(Wrong::Stale { .. }))),
+                "{error}"
+            );
         }
     }
 

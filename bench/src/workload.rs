@@ -110,6 +110,8 @@ pub struct Workload {
     read_fraction: f64,
     value_len: usize,
     prefix: String,
+    /// Digits of a key at least, with zeros in front.
+    digits: usize,
     choice: KeyChoice,
 }
 
@@ -126,18 +128,16 @@ impl Workload {
         if !(1..=MAX_KEYS).contains(&keys) {
             return Err(WorkloadError::Keys(keys));
         }
-        if !(0.0..=1.0).contains(&read_fraction) {
-            return Err(WorkloadError::ReadFraction(read_fraction));
-        }
         let workload = Self {
             seed,
             keys,
-            read_fraction,
+            read_fraction: 0.0,
             value_len,
             prefix: String::new(),
+            digits: 0,
             choice: KeyChoice::uniform(keys),
         };
-        workload.with_prefix(DEFAULT_PREFIX)
+        workload.with_read_fraction(read_fraction)?.with_prefix(DEFAULT_PREFIX)
     }
 
     /// The same with keys `<prefix>0`, `<prefix>1`, …
@@ -147,6 +147,26 @@ impl Workload {
         if longest.len() > MAX_KEY_BYTES {
             return Err(WorkloadError::KeyTooLong(longest));
         }
+        Ok(self)
+    }
+
+    /// The same with keys of `length` bytes where they would be shorter: zeros go
+    /// before the number.
+    pub fn with_key_len(mut self, length: usize) -> Result<Self, WorkloadError> {
+        self.digits = length.saturating_sub(self.prefix.len());
+        let longest = self.key(self.keys - 1);
+        if longest.len() > MAX_KEY_BYTES {
+            return Err(WorkloadError::KeyTooLong(longest));
+        }
+        Ok(self)
+    }
+
+    /// The same keys for somebody who only reads, or only writes.
+    pub fn with_read_fraction(mut self, read_fraction: f64) -> Result<Self, WorkloadError> {
+        if !(0.0..=1.0).contains(&read_fraction) {
+            return Err(WorkloadError::ReadFraction(read_fraction));
+        }
+        self.read_fraction = read_fraction;
         Ok(self)
     }
 
@@ -167,7 +187,7 @@ impl Workload {
 
     /// The text of a key.
     pub fn key(&self, key_index: u32) -> String {
-        format!("{}{key_index}", self.prefix)
+        format!("{}{key_index:0digits$}", self.prefix, digits = self.digits)
     }
 
     /// The operations of one worker of `workers`, in batches of `batch`.

@@ -58,6 +58,13 @@ impl Router {
         if lost.told.elapsed() < BELIEVED { lost.arcs.clone() } else { Arc::default() }
     }
 
+    /// Whether arcs were lost when the manager was last asked, and it is time to ask again: a request that is
+    /// sent to a node which cannot answer may have arrived, and its outcome would be unknown.
+    pub fn is_loss_to_be_reviewed(&self) -> bool {
+        let lost = self.lost.read();
+        !lost.arcs.is_clear() && lost.told.elapsed() >= BELIEVED
+    }
+
     /// The view in use.
     pub fn routes(&self) -> Arc<Routes> {
         self.routes.read().clone()
@@ -74,8 +81,11 @@ impl Router {
     /// # Errors
     /// [`NetError`] where the manager does not answer; the view in use stays.
     pub fn refresh(&self, links: &Links) -> Result<Clock, NetError> {
-        let push = ask(links, &self.manager)?;
-        *self.lost.write() = Lost { arcs: Arc::new(push.lost), told: Instant::now() };
+        let asked = ask(links, &self.manager);
+        // Where it does not answer nobody knows what is lost, and not every call need try to learn it.
+        let lost = asked.as_ref().map(|push| Arc::new(push.lost.clone())).unwrap_or_default();
+        *self.lost.write() = Lost { arcs: lost, told: Instant::now() };
+        let push = asked?;
         let is_news =
             |cluster: ClusterId, epoch| cluster != push.view.cluster || epoch < push.view.epoch;
         let known = self.routes();

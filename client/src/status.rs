@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use cluster::ids::NodeId;
-use cluster::membership::wish::Outline;
+use cluster::membership::wish::{Move, Outline};
 use cluster::text::Bytes;
 use comfy_table::{CellAlignment, Table, presets};
 use net_common::message::control::{NodeStatus, Status};
@@ -77,6 +77,13 @@ fn runs(lost: &[(u16, u16)]) -> String {
     }
 }
 
+/// Node by node in the order of the status: node2 before node10.
+fn by_name(outline: &Outline) -> Vec<&Move> {
+    let mut moves: Vec<&Move> = outline.moves.iter().collect();
+    moves.sort_by_key(|m| (m.id.as_str().len(), &m.id));
+    moves
+}
+
 /// What a planned change moves, node by node, and altogether.
 pub fn outline(outline: &Outline) -> String {
     let mut table = Table::new();
@@ -86,7 +93,7 @@ pub fn outline(outline: &Outline) -> String {
         true => now.to_string(),
         false => format!("{now} → {then}"),
     };
-    for m in &outline.moves {
+    for m in by_name(outline) {
         table.add_row([m.id.to_string(), change(m.owns), change(m.keeps), m.fetches.to_string()]);
     }
     for column in 1..=3 {
@@ -112,9 +119,8 @@ pub fn moved(outline: &Outline) -> String {
 
 /// The same for programs.
 pub fn outline_json(outline: &Outline) -> Value {
-    let nodes: Vec<Value> = outline
-        .moves
-        .iter()
+    let nodes: Vec<Value> = by_name(outline)
+        .into_iter()
         .map(|m| {
             json!({
                 "id": m.id.as_str(),

@@ -14,7 +14,7 @@ use cluster::view::Routes;
 use log::debug;
 use net_common::auth::Secret;
 use net_common::connection::{Dial, NetError};
-use net_common::message::change::{Ask, Plan, Planned};
+use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{AcceptLoss, Info, InfoAsk, LossAccepted, Status, StatusAsk};
 
 use crate::commits::{Commits, Flusher};
@@ -246,6 +246,11 @@ impl GTStoreClient {
     ) -> Vec<Result<Done, ClientError>> {
         let until = Instant::now() + self.config.deadline;
         let mut pause = FIRST_PAUSE;
+        if self.router.is_loss_to_be_reviewed()
+            && let Ok(clock) = self.router.refresh(&self.links)
+        {
+            self.writers.tell(clock);
+        }
         loop {
             let routes = self.router.routes();
             self.refuse_lost(&routes, &mut batch);
@@ -461,7 +466,7 @@ impl GTStoreClient {
                 link.stream().set_read_timeout(Some(patience)).map_err(|source| {
                     NetError::Unreachable { address: link.address().clone(), source }
                 })?;
-                let planned = link.call::<Planned>(&Ask(order.clone()));
+                let planned = link.call::<Planned>(&Begin(order.clone()));
                 // The connection is kept for calls with less patience.
                 let _ = link.stream().set_read_timeout(Some(self.config.patience));
                 planned
@@ -488,7 +493,11 @@ impl GTStoreClient {
             Ok(answer)
         });
         asked.map_err(|source| match source {
-            NetError::Refused { text, .. } => ClientError::Refused(text),
+            // The error says that it was refused; the manager's word for it need not say so again.
+            NetError::Refused { text, .. } => {
+                let why = text.strip_prefix("refused: ").unwrap_or(&text);
+                ClientError::Refused(why.to_owned())
+            }
             source => ClientError::NoManager { address: manager.clone(), source },
         })
     }

@@ -15,7 +15,7 @@
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
 //! is dropped from the view only if every arc keeps a live replica that is synced there (L2);
 //! otherwise it stays, unserved, until it comes back or the operator accepts the loss. What it owned is
-//! remembered for a while ([`losses`]), in case it returns.
+//! remembered for a while (`losses`), in case it returns.
 //!
 //! Invariants: epochs only go up, by one; at most one view is being made; a name and an address
 //! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
@@ -50,6 +50,10 @@ use wish::{Order, Outline, Wish};
 
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;
+
+/// How long a silent node is waited for by clients at least, in milliseconds: nodes that have lost their
+/// manager try to reach it every two seconds, and take some time for the connection itself.
+const RETURN_MS: Millis = 5_000;
 
 /// What the operator has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +175,7 @@ pub struct Membership {
     last_step: Millis,
     accept_loss: bool,
     /// The view of which the operator has given up everything, with nobody there yet to begin anew.
-    given_up: Option<Epoch>,
+    all_given_up: Option<Epoch>,
     /// What the operator has ordered and has not begun, and since when.
     order: Option<(Order, Millis)>,
     losses: Losses,
@@ -202,7 +206,7 @@ impl Membership {
             probed: None,
             last_step: now,
             accept_loss: false,
-            given_up: None,
+            all_given_up: None,
             order: None,
             losses: Losses::new(now),
             progress: None,
@@ -339,7 +343,7 @@ impl Membership {
                 node.gone = node.is_out(now, lease);
             }
             self.accept_loss = true;
-            self.given_up = Some(self.active.epoch());
+            self.all_given_up = Some(self.active.epoch());
             self.advance(now, effects);
             self.accept_loss = false;
         }
@@ -582,6 +586,21 @@ impl Membership {
     /// The arcs of the active view that no live member holds, in ascending order (H4).
     pub fn lost(&self, now: Millis) -> Vec<usize> {
         plan::losses(self, now).0
+    }
+
+    /// The arcs that clients need not wait for: as [`Membership::lost`], but whoever is only silent may be
+    /// back in a moment, and is waited for a while longer. After a restart of the manager everyone is.
+    pub fn given_up(&self, now: Millis) -> Vec<usize> {
+        let patience = RETURN_MS.max(2 * self.settings.lease_ms());
+        let is_given_up = |m: &Member| {
+            let node = &self.nodes[&m.incarnation];
+            node.gone || now.saturating_sub(node.extended) >= patience
+        };
+        let out: Vec<bool> = self.active.view().members.iter().map(is_given_up).collect();
+        match out.contains(&true) {
+            true => plan::lost_arcs(self, &out),
+            false => Vec::new(),
+        }
     }
 
     /// What the active view changes, in a few words; empty where no change is under way.

@@ -1,10 +1,10 @@
 //! A cluster in this process.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 
 use client::{Config, GTStoreClient};
-use cluster::ids::{Address, NodeId};
+use cluster::ids::{Address, Epoch, NodeId};
 use cluster::limits::Limits;
 use cluster::membership::Settings;
 use cluster::version::Version;
@@ -44,6 +44,10 @@ pub struct Options {
     /// Whether everybody reaches the nodes through a [`Proxy`] each, and each node the manager through
     /// another.
     pub is_proxied: bool,
+    /// Megabytes a second that a node fetches at most: gives tests time in the middle of a change.
+    pub transfer_mb_s: Option<u64>,
+    /// How long after a loss arcs stay where they fell, in milliseconds.
+    pub rebalance_ms: u64,
 }
 
 impl Default for Options {
@@ -58,6 +62,8 @@ impl Default for Options {
             secret: None,
             is_saved: true,
             is_proxied: false,
+            transfer_mb_s: None,
+            rebalance_ms: 300_000,
         }
     }
 }
@@ -187,16 +193,9 @@ impl TestCluster {
 
     /// Starts the manager, where it was before.
     pub fn start_manager(&mut self) {
-        let Options { heartbeat_ms, copies, arcs, limits, .. } = self.options;
+        let Options { heartbeat_ms, copies, arcs, limits, rebalance_ms, .. } = self.options;
         let config = manager::Config {
-            settings: Settings {
-                heartbeat_ms,
-                missed: 3,
-                arcs,
-                copies,
-                limits,
-                rebalance_ms: 300_000,
-            },
+            settings: Settings { heartbeat_ms, missed: 3, arcs, copies, limits, rebalance_ms },
             limits: server::Limits::default(),
             secret: self.options.secret.clone(),
             data: self.options.is_saved.then(|| self.data()),
@@ -215,16 +214,10 @@ impl TestCluster {
         let number = self.nodes.len();
         let listener = any_port();
         let address = listener.local_addr().expect("a listener has an address");
-        let proxy = self.options.is_proxied.then(|| {
-            // The same port of another address of loopback: the node advertises a host, and others
-            // take the port to be the listener's.
-            let front = bind::listen("127.0.0.2", address.port(), true).expect("it is free");
-            Proxy::start(front, address)
-        });
         let manager = self.manager_address;
         let to_manager = self.options.is_proxied.then(|| Proxy::start(any_port(), manager));
         let name = name(number);
-        self.nodes.push(TestNode { name, address, running: None, proxy, to_manager });
+        self.nodes.push(TestNode { name, address, running: None, proxy: None, to_manager });
         self.run_node(number, listener);
         number
     }
@@ -236,6 +229,13 @@ impl TestCluster {
     }
 
     fn run_node(&mut self, number: usize, listener: TcpListener) {
+        let node = &mut self.nodes[number];
+        if self.options.is_proxied && node.proxy.is_none() {
+            // The same port of another address of loopback: the node advertises a host, and others
+            // take the port to be the listener's.
+            let front = bind::listen("127.0.0.2", node.address.port(), true).expect("it is free");
+            node.proxy = Some(Proxy::start(front, node.address));
+        }
         let node = &self.nodes[number];
         let mut config = self.node_config(&node.name);
         if let Some(proxy) = &node.to_manager {
@@ -253,7 +253,7 @@ impl TestCluster {
             manager: to_address(self.manager_address),
             weight: 1,
             limits: self.options.peers.clone(),
-            transfer_mb_s: None,
+            transfer_mb_s: self.options.transfer_mb_s,
             snapshot: storage::snapshot::Settings::default(),
             secret: self.options.secret.clone(),
         }
@@ -262,6 +262,29 @@ impl TestCluster {
     /// Stops a node.
     pub fn stop_node(&mut self, number: usize) {
         self.nodes[number].running = None;
+    }
+
+    /// Lets several nodes die at once, in a cluster with proxies: before the first of them ends nobody can
+    /// reach any of them any more, so none saves what another held.
+    ///
+    /// # Panics
+    /// If the cluster was started without proxies.
+    pub fn kill_at_once(&mut self, numbers: &[usize]) {
+        for &number in numbers {
+            let front = self.nodes[number].proxy.take().expect("started with proxies").address();
+            wait_until("its port refuses", || match TcpStream::connect(front) {
+                Ok(_) => Err("it accepts".into()),
+                Err(_) => Ok(()),
+            });
+        }
+        let nodes = self.nodes.iter_mut().enumerate();
+        let dying: Vec<&mut TestNode> =
+            nodes.filter(|(n, _)| numbers.contains(n)).map(|(_, node)| node).collect();
+        std::thread::scope(|scope| {
+            for node in dying {
+                scope.spawn(|| node.running = None);
+            }
+        });
     }
 
     /// How to reach this cluster.
@@ -355,6 +378,56 @@ impl TestCluster {
             let held = record.as_ref().and_then(|(_, body)| body.as_deref());
             assert_eq!(held, value, "on {id}");
         }
+    }
+
+    /// Holds that each of these keys has its value on so many nodes, the same record on all of them, and
+    /// that no other node has anything of it.
+    ///
+    /// # Panics
+    /// With the first key of which that is not so.
+    pub fn assert_held<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, pairs: &[(K, V)], copies: usize) {
+        /// Few enough for a frame of answers, with values of up to a kilobyte.
+        const CHUNK: usize = 1000;
+        for chunk in pairs.chunks(CHUNK) {
+            let keys: Vec<&[u8]> = chunk.iter().map(|(key, _)| key.as_ref()).collect();
+            let mut records: Vec<Vec<(Version, Vec<u8>)>> = vec![Vec::new(); chunk.len()];
+            for number in self.running() {
+                for (held, records) in self.held(number, &keys).into_iter().zip(&mut records) {
+                    records.extend(held);
+                }
+            }
+            for ((key, value), records) in chunk.iter().zip(records) {
+                let key = String::from_utf8_lossy(key.as_ref()).into_owned();
+                assert_eq!(records.len(), copies, "copies of {key}");
+                for record in &records {
+                    assert_eq!(record, &records[0], "two copies of {key} differ");
+                    assert_eq!(record.1, value.as_ref(), "{key}");
+                }
+            }
+        }
+        // What they hold of keys that they do not answer for counts here as well.
+        let held: u64 = self.running().iter().map(|&n| self.node(n).node().info().keys).sum();
+        assert_eq!(held, (pairs.len() * copies) as u64, "keys on all nodes together");
+    }
+
+    /// The values that a node holds of these keys, asked from the node itself: `None` where it keeps no such
+    /// key.
+    fn held(&self, number: usize, keys: &[&[u8]]) -> Vec<Option<(Version, Vec<u8>)>> {
+        let batch = ReadBatch { epoch: Epoch::NONE, keys: keys.to_vec() };
+        let mut link =
+            Connection::dial(&self.advertised(number), &self.dial()).expect("a node accepts");
+        // One that has just come back may be called active before it has heard so.
+        wait_until("a node has its lease", || {
+            let reply: ReadAnswers<'_> = link.call(&batch).map_err(|error| error.to_string())?;
+            let held = |answer: &ReadAnswer<'_>| match answer {
+                ReadAnswer::Record(version, _, Body::Value(value)) => {
+                    Ok(Some((*version, value.to_vec())))
+                }
+                ReadAnswer::WrongEpoch => Ok(None),
+                other => Err(format!("{} answers {other:?}", self.node_name(number))),
+            };
+            reply.answers.iter().map(held).collect()
+        })
     }
 
     /// How tests dial.

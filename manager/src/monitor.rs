@@ -388,7 +388,8 @@ impl Owner {
 
     /// Lets clients know which arcs nobody alive holds.
     fn note_losses(&self) {
-        let lost: ArcSet = self.gate.membership().lost(clock::boot_ms()).into_iter().collect();
+        let membership = self.gate.membership();
+        let lost: ArcSet = membership.given_up(clock::boot_ms()).into_iter().collect();
         if *self.published.read().lost != lost {
             self.published.write().lost = Arc::new(lost);
         }

@@ -10,7 +10,7 @@ use log::{debug, info, warn};
 use net_common::codec::DecodeError;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, FrameReader, Kind};
 use net_common::message::Message;
-use net_common::message::change::{Ask, Plan, Planned};
+use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{AcceptLoss, Hello, LossAccepted, Register, StatusAsk};
 use net_common::server::{Next, Open, Session};
 use net_common::text;
@@ -90,7 +90,7 @@ impl Requests {
                 }
             }
             Some(Kind::ChangePlan) => self.plan(Plan::read(frame.payload)?.0, out),
-            Some(Kind::Change) => self.change(Ask::read(frame.payload)?.0, out),
+            Some(Kind::Change) => self.change(Begin::read(frame.payload)?.0, out),
             kind => {
                 let name = kind.map_or_else(|| frame.kind.to_string(), |k| format!("{k:?}"));
                 error(out, "unknown", &format!("a manager takes no message of type {name}"));

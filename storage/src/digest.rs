@@ -5,25 +5,29 @@
 //! they need not be hashed; that a record is pending is not in it, since a bucket with one is never called
 //! the same.
 //!
-//! The hash is SipHash-2-4, which is the same everywhere, with a key that the puller has drawn at random.
+//! The hash is SipHash-1-3, which is the same everywhere, with a key that the puller has drawn at random.
 //! Nobody who chooses keys and values knows it beforehand, so two different buckets have the same digest
-//! once in 2^64, whatever is in them: of a million nodes that return with a million records each, about one
-//! in a hundred million would take a bucket to be the same that is not.
+//! once in 2^64, whatever is in them. A million nodes that return with a million records each compare 2^37
+//! buckets: the odds that a single one is taken to be the same and is not are one in a hundred million.
 
 use std::hash::Hasher;
 
 use cluster::replica::State;
+use cluster::version::Version;
 use net_common::message::data::{Body, Record};
 use net_common::message::range::{BucketSet, LEAST_BUCKETS, MOST_BUCKETS};
-use siphasher::sip::SipHasher24;
+use siphasher::sip::SipHasher13;
 
 /// Records of a bucket, about. What differs moves with its bucket; so does a byte of digest for each record
 /// that is compared.
 const PER_BUCKET: usize = 8;
 
-/// An arc with more records is not compared: the source has to look at all of them before it answers. A
-/// million takes it about a tenth of a second.
+/// An arc with more records is not compared but sent: a source has to look at all of them before it answers.
+/// A million takes it about a tenth of a second.
 pub const MOST_COMPARED: usize = 1 << 20;
+
+const TOMBSTONE: u8 = 0b01;
+const STEPPED: u8 = 0b10;
 
 /// How many buckets so many records are divided into.
 pub fn buckets_for(records: usize) -> usize {
@@ -34,13 +38,13 @@ pub fn buckets_for(records: usize) -> usize {
 pub struct Digester {
     seed: [u8; 16],
     /// Has hashed nothing yet.
-    hasher: SipHasher24,
+    hasher: SipHasher13,
 }
 
 impl Digester {
     /// One that hashes with this key.
     pub fn new(seed: [u8; 16]) -> Digester {
-        Digester { seed, hasher: SipHasher24::new_with_key(&seed) }
+        Digester { seed, hasher: SipHasher13::new_with_key(&seed) }
     }
 
     /// Its key.
@@ -60,29 +64,39 @@ impl Digester {
         let mut hasher = self.hasher;
         hasher.write(record.key);
         let bucket = hasher.finish() as usize & (buckets - 1);
-        let version = &record.version;
-        let numbers =
-            [version.clock, version.writer, version.step, version.op.writer, version.op.count];
+        // The last byte tells what stands before it, so no two records are hashed as the same bytes.
+        let Version { clock, writer, step, op } = record.version;
+        let numbers = [clock, writer, step, op.writer, op.count];
+        let (numbers, stepped) = match record.version.is_plain() {
+            true => (&numbers[..2], 0),
+            false => (&numbers[..], STEPPED),
+        };
         let mut rest = [0; 41];
         for (place, number) in rest.chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_be_bytes());
         }
-        rest[40] = match record.body {
-            Body::Value(_) => 0,
-            Body::Tombstone => 1,
+        rest[8 * numbers.len()] = match record.body {
+            Body::Value(_) => stepped,
+            Body::Tombstone => stepped | TOMBSTONE,
         };
-        hasher.write(&rest);
+        hasher.write(&rest[..=8 * numbers.len()]);
         (bucket, hasher.finish())
     }
 
-    /// The digests of an arc's records, of which there are `count`.
-    pub fn digests<'r>(&self, records: impl Iterator<Item = Record<'r>>, count: usize) -> Vec<u64> {
+    /// The digests of an arc's records, of which there are `count`, and the bucket of each, in their order.
+    pub fn digests<'r>(
+        &self,
+        records: impl Iterator<Item = Record<'r>>,
+        count: usize,
+    ) -> (Vec<u64>, Vec<u16>) {
         let mut sums = vec![0u64; buckets_for(count)];
+        let mut buckets = Vec::with_capacity(count);
         for record in records {
             let (bucket, hash) = self.place(&record, sums.len());
             sums[bucket] = sums[bucket].wrapping_add(hash);
+            buckets.push(bucket as u16);
         }
-        sums
+        (sums, buckets)
     }
 }
 
@@ -124,7 +138,7 @@ impl<'d> Comparison<'d> {
 
 #[cfg(test)]
 mod tests {
-    use cluster::version::{Op, Version};
+    use cluster::version::Op;
 
     use super::*;
 
@@ -139,7 +153,7 @@ mod tests {
 
     fn same(held: &[Record<'_>], cached: &[Record<'_>]) -> Vec<usize> {
         let digester = Digester::new([7; 16]);
-        let theirs = digester.digests(cached.iter().copied(), cached.len());
+        let (theirs, _) = digester.digests(cached.iter().copied(), cached.len());
         let mut comparison = Comparison::new(&digester, &theirs);
         held.iter().for_each(|record| comparison.add(record));
         let same = comparison.same();
@@ -149,9 +163,9 @@ mod tests {
     #[test]
     fn the_hash_is_the_published_one() {
         let key: Vec<u8> = (0..16).collect();
-        let mut hasher = SipHasher24::new_with_key(&key.try_into().unwrap());
+        let mut hasher = SipHasher13::new_with_key(&key.try_into().unwrap());
         hasher.write(&(0..15).collect::<Vec<u8>>());
-        assert_eq!(hasher.finish(), 0xa129_ca61_49be_45e5);
+        assert_eq!(hasher.finish(), 0xd320_d86d_2a51_9956);
     }
 
     #[test]
@@ -162,9 +176,9 @@ mod tests {
         stepped.version = Version { step: 2, op: Op { writer: 3, count: 4 }, ..stepped.version };
         let gone = Record { body: Body::Tombstone, ..record("key3", 3) };
         for (record, want) in [
-            (record("key1", 1), (1, 0x60ea_4437_7543_755b)),
-            (stepped, (4, 0xb580_90f1_0d72_c183)),
-            (gone, (5, 0xe03c_41e0_57e8_929c)),
+            (record("key1", 1), (2, 0xcb45_64be_a5bc_b68a)),
+            (stepped, (3, 0x3a7c_b0d9_1fc7_10b3)),
+            (gone, (6, 0x5e7f_a7d4_0a0d_0fc4)),
         ] {
             assert_eq!(digester.place(&record, 8), want);
         }

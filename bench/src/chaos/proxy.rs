@@ -12,7 +12,7 @@
 //! one of our processes that holds the other end of the connection; if none does, it is a client. That
 //! costs milliseconds, so it is looked up only for connections that a cut may concern.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -311,28 +311,10 @@ fn pump(cuts: &Cuts, link: &Link, mut from: TcpStream, mut to: TcpStream, is_rep
     }
 }
 
-/// Free ports below those that the system gives to outgoing connections, so that a port stays ours while
-/// nobody listens on it.
-///
-/// # Errors
-/// If there are none.
-pub fn free_ports(count: usize, mut random: impl FnMut() -> u16) -> io::Result<Vec<u16>> {
-    let mut ports = HashSet::new();
-    for _ in 0..count * 100 {
-        let port = 15_000 + random() % 16_000;
-        if ports.len() < count && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            ports.insert(port);
-        }
-    }
-    if ports.len() < count {
-        return Err(io::Error::other("no free ports from 15000 to 30999"));
-    }
-    Ok(ports.into_iter().collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports;
 
     #[test]
     fn a_cut_link_holds_back_and_delivers_later() {
@@ -344,7 +326,7 @@ mod tests {
             seed = seed.wrapping_mul(5).wrapping_add(7);
             seed
         };
-        let port = free_ports(1, random).expect("a free port")[0];
+        let port = ports::free(1, random).expect("a free port")[0];
         let mut proxy = Proxy::open(port, target_port, None, Party::Node(0), cuts.clone())
             .expect("the port is free");
         let mut near = TcpStream::connect(("127.0.0.1", port)).expect("connected");

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::fault::Past;
 use super::history::{Histories, Kind, Outcome, Record};
-use super::schedule::Past;
 use crate::figures::thousands;
 
 /// Operations that begin so long after a kill still count as its.
@@ -111,13 +111,15 @@ impl fmt::Display for Report<'_> {
             thousands(writes as u64),
             thousands(((reads + writes) as f64 / seconds) as u64),
         )?;
-        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-        for past in self.past {
-            *kinds.entry(past.kind).or_default() += 1;
-        }
-        writeln!(f, "faults: {}", self.past.len())?;
-        for (kind, times) in kinds {
-            writeln!(f, "  {times:>4}  {kind}")?;
+        for (what, is_planned) in [("faults", false), ("planned changes", true)] {
+            let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+            for past in self.past.iter().filter(|past| past.is_planned == is_planned) {
+                *kinds.entry(past.kind).or_default() += 1;
+            }
+            writeln!(f, "{what}: {}", kinds.values().sum::<usize>())?;
+            for (kind, times) in kinds {
+                writeln!(f, "  {times:>4}  {kind}")?;
+            }
         }
         writeln!(
             f,
@@ -174,12 +176,15 @@ mod tests {
             what: String::new(),
             from: 100_000_000,
             lasts: Duration::ZERO,
+            is_planned: false,
             is_calm_kill: true,
         };
+        let change = |kind| Past { kind, is_planned: true, is_calm_kill: false, ..kill.clone() };
+        let past = [kill.clone(), change("leave"), change("leave, refused"), change("leave")];
         let histories = [("k".to_owned(), records)].into();
         let report = Report {
             histories: &histories,
-            past: std::slice::from_ref(&kill),
+            past: &past,
             errors: &BTreeMap::new(),
             started: 0,
             faults_end: 300_000_000,
@@ -193,6 +198,9 @@ mod tests {
         );
         assert_eq!(report.errors_after(&kill, false), 1);
         let text = report.to_string();
+        let counts = "faults: 1\n     1  kill -9 of a node, restart\n\
+                      planned changes: 3\n     2  leave\n     1  leave, refused\n";
+        assert!(text.contains(counts), "{text}");
         assert!(
             text.contains("after 1 calm kills of a node, slowest write: median 220 ms"),
             "{text}"

@@ -1,19 +1,18 @@
-//! Which fault comes when: drawn from the seed, within what the promise allows.
-//!
-//! Nodes keep their records in memory, so a killed one has lost them, and one that was stopped or cut
-//! off from the manager may have been dropped from the view. Such a node is *at risk* until the cluster
-//! has reported healthy again, a lease after the fault ended; at most K-1 nodes are at risk at a time.
+//! Which fault comes when, and which planned change: as the seed has it ([`Draw`]), within what the [`Crew`] allows.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use client::GTStoreClient;
-use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::proxy::{Cut, Cuts, Party};
-use super::service::{Service, ServiceError};
+use super::crew::{Crew, Seen};
+use super::draw::Draw;
+use super::fault::{Change, Fault, Past, Wanted};
+use super::proxy::{Cuts, Party};
+use super::service::{Ended, Service, name};
+use crate::child::ChildError;
+use crate::operator::{Answer, Asked, Operator, OperatorError};
 
 /// Faults at one time.
 const MOST: usize = 3;
@@ -27,37 +26,32 @@ const CALM: Duration = Duration::from_millis(1_500);
 /// So many in a hundred are calm kills. Each waits until all is well, which makes the others fewer.
 const CALM_PERCENT: u32 = 8;
 
-/// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    Kill(usize),
-    Stop(usize),
-    KillManager,
-    StopManager,
-    Cut(Cut),
-    /// Half of the clients' connections to two nodes.
-    Halves(Cut, Cut),
+/// So many in a hundred are planned changes.
+const CHANGE_PERCENT: u32 = 25;
+
+/// So many in a hundred planned changes are taken back …
+const CANCEL_PERCENT: u32 = 30;
+
+/// … after so many milliseconds: where there are few keys a change takes no more.
+const CANCEL_AFTER: std::ops::Range<u64> = 0..30;
+
+/// Why the schedule cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// The processes.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// The client command.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+    /// A process has ended that should not have.
+    #[error("{0}")]
+    Ended(String),
 }
 
-/// A fault that has ended, or has not yet.
-#[derive(Debug, Clone)]
-pub struct Past {
-    /// Its kind, to count.
-    pub kind: &'static str,
-    /// What it was.
-    pub what: String,
-    /// From when, on the histories' clock.
-    pub from: u64,
-    /// How long it was to last.
-    pub lasts: Duration,
-    /// A node was killed while all else was well.
-    pub is_calm_kill: bool,
-}
-
-impl Past {
-    /// Whether a node was killed.
-    pub fn is_kill(&self) -> bool {
-        self.kind.starts_with("kill -9 of a node")
+impl From<std::io::Error> for ScheduleError {
+    fn from(error: std::io::Error) -> ScheduleError {
+        ChildError::from(error).into()
     }
 }
 
@@ -67,101 +61,54 @@ struct Active {
     until: Instant,
 }
 
-/// The faults of a run.
+/// A planned change that the operator was asked for, and has not answered.
+struct Open {
+    change: Change,
+    asked: Asked,
+    /// Its place among what has happened.
+    past: usize,
+}
+
+/// The faults and changes of a run.
 pub struct Schedule<'a> {
-    rng: StdRng,
-    nodes: usize,
-    copies: usize,
+    draw: Draw,
+    crew: Crew,
+    wanted: Wanted,
     lease: Duration,
     cuts: &'a Cuts,
+    operator: Operator,
     next: Instant,
     next_id: u64,
     active: Vec<Active>,
-    /// Since when each node's records may be gone.
-    at_risk: BTreeMap<usize, Instant>,
+    open: Option<Open>,
+    cancel_at: Option<Instant>,
     wants_calm: bool,
     /// What has happened.
     pub past: Vec<Past>,
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Kill(node) => write!(f, "kill -9 node{}", node + 1),
-            Fault::Stop(node) => write!(f, "stop node{}", node + 1),
-            Fault::KillManager => f.write_str("kill -9 the manager"),
-            Fault::StopManager => f.write_str("stop the manager"),
-            Fault::Cut(cut) => write!(f, "cut {}", link(cut)),
-            Fault::Halves(a, b) => write!(f, "cut half of {} and of {}", link(a), link(b)),
-        }
-    }
-}
-
-fn link(cut: &Cut) -> String {
-    let name = |party| match party {
-        Party::Manager => "manager".to_owned(),
-        Party::Node(node) => format!("node{}", node + 1),
-        Party::Client => "clients".into(),
-    };
-    let ways = match (cut.stops_requests, cut.stops_replies) {
-        (true, true) => "both ways",
-        (true, false) => "requests",
-        _ => "replies",
-    };
-    format!("{} -> {} ({ways})", name(cut.from), name(cut.to))
-}
-
-impl Fault {
-    fn kind(&self, lasts: Duration, lease: Duration) -> &'static str {
-        match self {
-            Fault::Kill(_) => "kill -9 of a node, restart",
-            Fault::Stop(_) if lasts > lease => "stop of a node past its lease",
-            Fault::Stop(_) => "stop of a node",
-            Fault::KillManager => "kill -9 of the manager, restart",
-            Fault::StopManager => "stop of the manager",
-            Fault::Cut(cut) => match (cut.from, cut.to) {
-                (Party::Client, Party::Manager) => "cut clients -> manager",
-                (Party::Client, _) => "cut clients -> node",
-                (_, Party::Manager) => "cut node -> manager",
-                _ => "cut node -> node",
-            },
-            Fault::Halves(..) => "cut half of clients -> two nodes",
-        }
-    }
-
-    /// The node that may lose its records, or its place in the view.
-    fn risks(&self) -> Option<usize> {
-        match self {
-            Fault::Kill(node) | Fault::Stop(node) => Some(*node),
-            Fault::Cut(Cut { from: Party::Node(node), to: Party::Manager, .. }) => Some(*node),
-            _ => None,
-        }
-    }
-
-    fn is_managers(&self) -> bool {
-        matches!(self, Fault::KillManager | Fault::StopManager)
-    }
-}
-
 impl<'a> Schedule<'a> {
-    /// For a cluster of so many nodes that keeps so many copies.
+    /// For a crew that keeps so many copies.
     pub fn new(
         rng: StdRng,
-        nodes: usize,
-        copies: usize,
+        crew: Crew,
+        wanted: Wanted,
         lease: Duration,
         cuts: &'a Cuts,
+        operator: Operator,
     ) -> Schedule<'a> {
         Schedule {
-            rng,
-            nodes,
-            copies,
+            draw: Draw::new(rng, wanted, crew.copies(), lease),
+            crew,
+            wanted,
             lease,
             cuts,
+            operator,
             next: Instant::now() + Duration::from_millis(500),
             next_id: 0,
             active: Vec::new(),
-            at_risk: BTreeMap::new(),
+            open: None,
+            cancel_at: None,
             wants_calm: false,
             past: Vec::new(),
         }
@@ -171,37 +118,49 @@ impl<'a> Schedule<'a> {
     /// histories' clock.
     ///
     /// # Errors
-    /// [`ServiceError`].
+    /// [`ScheduleError`].
     pub fn step(
         &mut self,
         service: &mut Service,
         watcher: &GTStoreClient,
         now: impl Fn() -> u64,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<(), ScheduleError> {
+        self.bury(service)?;
         self.end_due(service, Instant::now())?;
+        self.listen()?;
+        if self.cancel_at.is_some_and(|at| at <= Instant::now()) && self.open.is_none() {
+            self.cancel_at = None;
+            self.change(service, Change::Cancel, &now)?;
+        }
         if Instant::now() < self.next {
             return Ok(());
         }
-        self.next = Instant::now() + Duration::from_millis(self.rng.random_range(PAUSE));
+        self.next = Instant::now() + self.draw.millis(PAUSE);
         let unsettled = self.look(watcher);
-        let is_all_well = self.active.is_empty() && unsettled == Some(Vec::new());
+        let is_busy = !self.active.is_empty() || self.crew.is_in_doubt();
         if self.wants_calm {
-            if is_all_well {
-                self.wants_calm = false;
-                self.next = Instant::now() + CALM;
-                let fault = Fault::Kill(self.rng.random_range(0..self.nodes));
-                let lasts = self.millis(1_000..2_500);
-                return self.begin(service, fault, lasts, true, &now);
+            if is_busy || unsettled != Some(Vec::new()) {
+                return Ok(());
             }
-            return Ok(());
+            let Some(node) = self.draw.one_of(&self.crew.settled()) else { return Ok(()) };
+            self.wants_calm = false;
+            self.next = Instant::now() + CALM;
+            let lasts = self.draw.millis(1_000..2_500);
+            return self.begin(service, Fault::Kill(node), lasts, true, &now);
         }
-        if self.rng.random_range(0..100) < CALM_PERCENT {
+        if self.draw.percent(CALM_PERCENT) {
             self.wants_calm = true;
             return Ok(());
         }
         // A few draws: what is drawn may be forbidden at present.
         for _ in 0..8 {
-            let (fault, lasts) = self.draw();
+            if self.draw.percent(CHANGE_PERCENT) {
+                if let Some(change) = self.draw.change(&self.crew) {
+                    return self.change(service, change, &now);
+                }
+                continue;
+            }
+            let (fault, lasts) = self.draw.fault(&self.crew);
             if self.is_allowed(&fault, unsettled.as_deref()) {
                 return self.begin(service, fault, lasts, false, &now);
             }
@@ -209,58 +168,32 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
-    /// Ends everything now.
+    /// Ends everything now, and waits for what was asked.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub fn end(&mut self, service: &mut Service) -> Result<(), ServiceError> {
+    /// [`ScheduleError`].
+    pub fn end(&mut self, service: &mut Service) -> Result<(), ScheduleError> {
         let last = self.active.iter().map(|active| active.until).max();
-        self.end_due(service, last.unwrap_or_else(Instant::now))
+        self.end_due(service, last.unwrap_or_else(Instant::now))?;
+        if let Some(Open { change, asked, past }) = self.open.take() {
+            let answer = asked.wait()?;
+            self.answered(&change, past, &answer);
+        }
+        Ok(())
     }
 
-    fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
-        Duration::from_millis(self.rng.random_range(range))
-    }
-
-    fn draw(&mut self) -> (Fault, Duration) {
-        let node = self.rng.random_range(0..self.nodes);
-        let other = (node + self.rng.random_range(1..self.nodes)) % self.nodes;
-        let (stops_requests, stops_replies) =
-            [(true, true), (true, true), (true, false), (false, true)][self.rng.random_range(0..4)];
-        let salt: u64 = self.rng.random();
-        let half = |of: bool, salt| of.then_some(salt);
-        let is_half = self.rng.random_range(0..3) > 0;
-        let cut = |from, to, half| Cut { from, to, stops_requests, stops_replies, half };
-        let long = self.lease.as_millis() as u64;
-        let (client, manager) = (Party::Client, Party::Manager);
-        match self.rng.random_range(0..100) {
-            0..16 => (Fault::Kill(node), self.millis(100..3_500)),
-            16..28 => (Fault::Stop(node), self.millis(50..3 * long)),
-            28..32 => (Fault::KillManager, self.millis(50..2_000)),
-            32..37 => (Fault::StopManager, self.millis(50..2 * long)),
-            37..62 => {
-                // Often past the lease: whoever answers then without one is found out.
-                let cut = cut(Party::Node(node), manager, None);
-                (Fault::Cut(cut), self.millis(long / 2..6 * long))
-            }
-            62..68 => {
-                let cut = cut(Party::Node(node), Party::Node(other), None);
-                (Fault::Cut(cut), self.millis(200..3_000))
-            }
-            68..78 => {
-                let cut = cut(client, Party::Node(node), half(is_half, salt));
-                (Fault::Cut(cut), self.millis(200..2_000))
-            }
-            78..95 => {
-                let one = cut(client, Party::Node(node), Some(salt));
-                let two = cut(client, Party::Node(other), Some(salt.rotate_left(32)));
-                (Fault::Halves(one, two), self.millis(400..2_000))
-            }
-            _ => {
-                let cut = cut(client, manager, half(is_half, salt));
-                (Fault::Cut(cut), self.millis(200..2_000))
+    /// Counts those that have ended by themselves.
+    ///
+    /// # Errors
+    /// [`ScheduleError::Ended`] with one that should not have.
+    pub fn bury(&mut self, service: &mut Service) -> Result<(), ScheduleError> {
+        while let Some(Ended { node, is_well, what }) = service.ended() {
+            let was_asked = node.is_some_and(|node| self.crew.left(node));
+            if !(is_well && was_asked) {
+                return Err(ScheduleError::Ended(what));
             }
         }
+        Ok(())
     }
 
     fn is_allowed(&self, fault: &Fault, unsettled: Option<&[usize]>) -> bool {
@@ -273,19 +206,8 @@ impl<'a> Schedule<'a> {
         }
         let Some(node) = fault.risks() else { return true };
         // One at a time on a node: it must not be restarted while it is stopped.
-        if self.active.iter().any(|active| active.fault.risks() == Some(node)) {
-            return false;
-        }
-        let Some(unsettled) = unsettled else {
-            // Nobody knows how the others are.
-            return self.at_risk.is_empty() && !matches!(fault, Fault::Kill(_));
-        };
-        let mut risky = unsettled.to_vec();
-        risky.extend(self.at_risk.keys());
-        risky.push(node);
-        risky.sort_unstable();
-        risky.dedup();
-        risky.len() < self.copies
+        let is_hit = self.active.iter().any(|active| active.fault.risks() == Some(node));
+        !is_hit && self.crew.may_risk(node, matches!(fault, Fault::Kill(_)), unsettled)
     }
 
     fn begin(
@@ -295,18 +217,19 @@ impl<'a> Schedule<'a> {
         lasts: Duration,
         is_calm_kill: bool,
         now: &impl Fn() -> u64,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<(), ScheduleError> {
         let id = self.next_id;
         self.next_id += 2;
         let until = Instant::now() + lasts;
         if let Some(node) = fault.risks() {
-            self.at_risk.insert(node, until);
+            self.crew.risk(node, until);
         }
         self.past.push(Past {
             kind: fault.kind(lasts, self.lease),
             what: fault.to_string(),
             from: now(),
             lasts,
+            is_planned: false,
             is_calm_kill,
         });
         match fault {
@@ -324,7 +247,7 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
-    fn end_due(&mut self, service: &mut Service, now: Instant) -> Result<(), ServiceError> {
+    fn end_due(&mut self, service: &mut Service, now: Instant) -> Result<(), ScheduleError> {
         let (due, rest) =
             std::mem::take(&mut self.active).into_iter().partition(|active| active.until <= now);
         self.active = rest;
@@ -345,30 +268,104 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
+    /// Begins a planned change.
+    fn change(
+        &mut self,
+        service: &mut Service,
+        change: Change,
+        now: &impl Fn() -> u64,
+    ) -> Result<(), ScheduleError> {
+        self.past.push(Past {
+            kind: change.kind(),
+            what: change.to_string(),
+            from: now(),
+            lasts: Duration::ZERO,
+            is_planned: true,
+            is_calm_kill: false,
+        });
+        match &change {
+            Change::Join(nodes) => {
+                self.crew.join(nodes);
+                for &node in nodes {
+                    service.start_node(node)?;
+                }
+            }
+            Change::Leave(node) => self.crew.ask_to_leave(*node),
+            Change::Copies(copies) => self.crew.ask_copies(*copies),
+            Change::Weight(..) | Change::Cancel => {}
+        }
+        if let Some(order) = change.order() {
+            self.crew.ask(Instant::now());
+            let asked = self.operator.ask(&order)?;
+            self.open = Some(Open { change, asked, past: self.past.len() - 1 });
+        }
+        Ok(())
+    }
+
+    /// Takes the operator's answer, if it is there, and stays in doubt as long as there may be more to come.
+    fn listen(&mut self) -> Result<(), ScheduleError> {
+        let now = Instant::now();
+        if self.open.is_some() || self.active.iter().any(|active| active.fault.is_managers()) {
+            self.crew.stay_in_doubt(now);
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let Some(answer) = open.asked.poll()? else { return Ok(()) };
+        if let Some(Open { change, past, .. }) = self.open.take() {
+            self.answered(&change, past, &answer);
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, change: &Change, past: usize, answer: &Answer) {
+        match answer {
+            Answer::Begun if *change != Change::Cancel && self.wanted.cancel => {
+                if self.draw.percent(CANCEL_PERCENT) {
+                    self.cancel_at = Some(Instant::now() + self.draw.millis(CANCEL_AFTER));
+                }
+            }
+            Answer::Begun => {}
+            Answer::Refused(why) => {
+                let past = &mut self.past[past];
+                past.kind = change.refused();
+                past.what = format!("{}: {why}", past.what);
+            }
+        }
+    }
+
     /// Asks the manager how the cluster is: which nodes do not serve, with those at risk; `None` if it
-    /// does not say. Forgets the risks that are over.
+    /// does not say.
     fn look(&mut self, watcher: &GTStoreClient) -> Option<Vec<usize>> {
         // Not while it cannot answer: that would hold up the schedule.
         if self.active.iter().any(|active| active.fault.is_managers()) {
             return None;
         }
-        let asked = Instant::now();
+        let at = Instant::now();
         let status = watcher.status().ok()?;
+        // One that leaves serves until the others have everything.
         let serves = |node: &usize| {
-            let name = format!("node{}", node + 1);
-            status.nodes.iter().any(|n| n.id.as_str() == name && n.state == "active")
+            let name = name(*node);
+            let mut nodes = status.nodes.iter();
+            nodes.any(|n| n.id.as_str() == name && matches!(&*n.state, "active" | "leaving"))
         };
-        let is_well = status.health == "healthy" && !status.changing;
-        if is_well {
-            let settled = self.lease + Duration::from_millis(500);
-            self.at_risk.retain(|node, end| *end + settled > asked || !serves(node));
+        Some(self.crew.see(&Seen {
+            at,
+            is_well: status.health == "healthy" && !status.changing,
+            copies: usize::from(status.copies),
+            serving: self.crew.present().into_iter().filter(serves).collect(),
+        }))
+    }
+}
+
+impl fmt::Display for Schedule<'_> {
+    /// A line for each fault and change, by time.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Past { from, what, lasts, is_planned, .. } in &self.past {
+            let seconds = *from as f64 / 1e9;
+            match is_planned {
+                true => writeln!(f, "{seconds:>9.3} s  {what}")?,
+                false => writeln!(f, "{seconds:>9.3} s  {what}, for {lasts:?}")?,
+            }
         }
-        let mut unsettled: Vec<usize> = (0..self.nodes).filter(|node| !serves(node)).collect();
-        unsettled.extend(self.at_risk.keys().filter(|node| serves(node)));
-        if !is_well && unsettled.is_empty() {
-            // Copies are under way; whose is not known. Count it as one node.
-            unsettled.push(usize::MAX);
-        }
-        Some(unsettled)
+        Ok(())
     }
 }

@@ -1,35 +1,20 @@
 //! The processes under test: a real manager and real nodes, each behind its [`Proxy`].
 //!
-//! They end with the [`Service`], whatever happens: it kills them when it is dropped, and a panic, which
-//! drops nothing, kills them from a hook.
+//! Some nodes run from the beginning, some are *spares*: they have their ports and forwarders, and are started
+//! when the schedule has them join. A node that leaves ends by itself, with exit code 0; any other process
+//! that ends without being told to is a finding.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Once};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use cluster::ids::Address;
-use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use super::proxy::{self, Cuts, Party, Proxy};
-
-/// Why the service cannot be run.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    /// A process does not start.
-    #[error("cannot start {}: {source}", path.display())]
-    Start {
-        /// Its program.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Something else that the system refuses.
-    #[error("the system refuses: {0}")]
-    System(#[from] io::Error),
-}
+use super::proxy::{Cuts, Party, Proxy};
+use crate::child::{ChildError, Process};
+use crate::ports;
 
 /// How the service is to be.
 #[derive(Debug, Clone)]
@@ -38,86 +23,25 @@ pub struct Plan {
     pub bin: PathBuf,
     /// Where data and logs go.
     pub folder: PathBuf,
-    /// How many nodes.
+    /// How many nodes run from the beginning.
     pub nodes: usize,
+    /// How many more there may be.
+    pub spares: usize,
     /// Copies of each key.
     pub copies: usize,
     /// Between heartbeats.
     pub heartbeat_ms: u64,
 }
 
-/// All processes that are alive, for the hook.
-static ALIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
-
-fn kill_all_on_panic() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            // Not waited for: the panic may have come while this was locked.
-            if let Some(alive) = ALIVE.try_lock() {
-                for &pid in alive.iter() {
-                    let _ = send(pid, Signal::KILL);
-                }
-            }
-            before(info);
-        }));
-    });
-}
-
-fn send(pid: u32, signal: Signal) -> io::Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::other("not a process"))?;
-    Ok(kill_process(pid, signal)?)
-}
-
-/// A process that runs, or does not at present.
+/// A process that has ended by itself.
 #[derive(Debug)]
-struct Process {
-    program: PathBuf,
-    flags: Vec<String>,
-    log: PathBuf,
-    child: Option<Child>,
-}
-
-impl Process {
-    fn start(&mut self) -> Result<u32, ServiceError> {
-        let log = File::options().create(true).append(true).open(&self.log)?;
-        let child = Command::new(&self.program)
-            .args(&self.flags)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .map_err(|source| ServiceError::Start { path: self.program.clone(), source })?;
-        let pid = child.id();
-        ALIVE.lock().push(pid);
-        self.child = Some(child);
-        Ok(pid)
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // Neither can fail for a child that was not waited for.
-            let _ = child.kill();
-            let _ = child.wait();
-            ALIVE.lock().retain(|&pid| pid != child.id());
-        }
-    }
-
-    fn signal(&self, signal: Signal) -> io::Result<()> {
-        self.child.as_ref().map_or(Ok(()), |child| send(child.id(), signal))
-    }
-
-    /// How it ended, if it did so by itself.
-    fn ended(&mut self) -> Option<String> {
-        let status = self.child.as_mut()?.try_wait().ok()??;
-        Some(format!("{} ended by itself: {status}; see {}", self.name(), self.log.display()))
-    }
-
-    fn name(&self) -> String {
-        self.log.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-    }
+pub struct Ended {
+    /// Which node, unless it is the manager.
+    pub node: Option<usize>,
+    /// With exit code 0.
+    pub is_well: bool,
+    /// In words.
+    pub what: String,
 }
 
 /// The running service.
@@ -132,56 +56,49 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts it all. Ports come from `random`.
+    /// Starts it all but the spares. Ports come from `random`.
     ///
     /// # Errors
-    /// [`ServiceError`].
+    /// [`ChildError`].
     pub fn start(
         plan: &Plan,
         cuts: Arc<Cuts>,
         random: impl FnMut() -> u16,
-    ) -> Result<Service, ServiceError> {
-        kill_all_on_panic();
+    ) -> Result<Service, ChildError> {
         fs::create_dir_all(&plan.folder)?;
-        let mut ports = proxy::free_ports(2 + 3 * plan.nodes, random)?.into_iter();
+        let most = plan.nodes + plan.spares;
+        let mut ports = ports::free(2 + 3 * most, random)?.into_iter();
         let mut port = || ports.next().expect("as many as are used below");
         let log = |name: String| plan.folder.join(name + ".log");
         let manager_port = port();
-        let manager = Process {
-            program: plan.bin.join("manager"),
-            flags: vec![
-                format!("--port={manager_port}"),
-                format!("--rep={}", plan.copies),
-                format!("--heartbeat-ms={}", plan.heartbeat_ms),
-                format!("--data={}", plan.folder.join("manager").display()),
-            ],
-            log: log("manager".into()),
-            child: None,
-        };
+        let flags = vec![
+            format!("--port={manager_port}"),
+            format!("--rep={}", plan.copies),
+            format!("--heartbeat-ms={}", plan.heartbeat_ms),
+            format!("--data={}", plan.folder.join("manager").display()),
+        ];
+        let manager = Process::new(plan.bin.join("manager"), flags, log("manager".into()));
         let open =
             |at: u16, from| Proxy::open(at, manager_port, from, Party::Manager, cuts.clone());
         let mut to_manager = vec![open(port(), Some(Party::Client))?];
-        let mut nodes = Vec::with_capacity(plan.nodes);
-        for i in 0..plan.nodes {
+        let mut nodes = Vec::with_capacity(most);
+        for i in 0..most {
             let own_manager = open(port(), Some(Party::Node(i)))?;
             let (own, outer) = (port(), port());
-            let proxy = Proxy::open(outer, own, None, Party::Node(i), cuts.clone())?;
-            let process = Process {
-                program: plan.bin.join("storage"),
-                flags: vec![
-                    format!("--label=node{}", i + 1),
-                    format!("--port={own}"),
-                    format!("--advertise=127.0.0.1:{outer}"),
-                    format!("--manager=127.0.0.1:{}", own_manager.port()),
-                    // Not what is tested here, and it would fill the disk.
-                    "--snapshot-keys=0".into(),
-                    "--snapshot-interval-ms=60000".into(),
-                ],
-                log: log(format!("node{}", i + 1)),
-                child: None,
-            };
+            let mut proxy = Proxy::open(outer, own, None, Party::Node(i), cuts.clone())?;
+            // Refuses until the node runs.
+            proxy.close();
+            let flags = vec![
+                format!("--label={}", name(i)),
+                format!("--port={own}"),
+                format!("--advertise=127.0.0.1:{outer}"),
+                format!("--manager=127.0.0.1:{}", own_manager.port()),
+                // Not what is tested here, and it would fill the disk.
+                "--snapshot-keys=0".into(),
+                "--snapshot-interval-ms=60000".into(),
+            ];
             to_manager.push(own_manager);
-            nodes.push((process, proxy));
+            nodes.push((Process::new(plan.bin.join("storage"), flags, log(name(i))), proxy));
         }
         let mut service = Service { cuts, manager, manager_port, to_manager, nodes };
         service.start_manager()?;
@@ -201,11 +118,16 @@ impl Service {
         address(self.manager_port)
     }
 
-    /// Starts a node that is down.
+    /// How many nodes run.
+    pub fn running(&self) -> usize {
+        self.nodes.iter().filter(|(process, _)| process.is_running()).count()
+    }
+
+    /// Starts a node that does not run.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub fn start_node(&mut self, node: usize) -> Result<(), ServiceError> {
+    /// [`ChildError`].
+    pub fn start_node(&mut self, node: usize) -> Result<(), ChildError> {
         let (process, proxy) = &mut self.nodes[node];
         proxy.reopen()?;
         let pid = process.start()?;
@@ -215,17 +137,20 @@ impl Service {
 
     /// Kills a node; its port refuses afterwards.
     pub fn kill_node(&mut self, node: usize) {
-        let (process, proxy) = &mut self.nodes[node];
-        process.kill();
+        self.nodes[node].0.kill();
+        self.bury(node);
+    }
+
+    fn bury(&mut self, node: usize) {
         self.cuts.set_pid(Party::Node(node), None);
-        proxy.close();
+        self.nodes[node].1.close();
     }
 
     /// Starts the manager.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub fn start_manager(&mut self) -> Result<(), ServiceError> {
+    /// [`ChildError`].
+    pub fn start_manager(&mut self) -> Result<(), ChildError> {
         let pid = self.manager.start()?;
         self.cuts.set_pid(Party::Manager, Some(pid));
         Ok(())
@@ -251,10 +176,20 @@ impl Service {
         }
     }
 
-    /// The first process that ended without being told to.
-    pub fn ended(&mut self) -> Option<String> {
-        let manager = self.manager.ended();
-        manager.or_else(|| self.nodes.iter_mut().find_map(|(process, _)| process.ended()))
+    /// The next process that has ended without being killed.
+    pub fn ended(&mut self) -> Option<Ended> {
+        let find = |node, process: &mut Process| {
+            let status = process.ended()?;
+            Some(Ended { node, is_well: status.success(), what: process.obituary(status) })
+        };
+        let nodes = self.nodes.iter_mut().enumerate();
+        let mut nodes = nodes.map(|(i, (process, _))| (Some(i), process));
+        let found = find(None, &mut self.manager)
+            .or_else(|| nodes.find_map(|(node, process)| find(node, process)))?;
+        if let Some(node) = found.node {
+            self.bury(node);
+        }
+        Some(found)
     }
 }
 
@@ -268,15 +203,11 @@ impl Drop for Service {
     }
 }
 
-fn address(port: u16) -> Address {
-    Address::new("127.0.0.1", port).expect("a port that was bound is not 0")
+/// What a node is called.
+pub fn name(node: usize) -> String {
+    format!("node{}", node + 1)
 }
 
-/// The folder of the program that runs.
-///
-/// # Errors
-/// If the system does not tell.
-pub fn own_folder() -> io::Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    Ok(program.parent().unwrap_or(Path::new(".")).to_owned())
+fn address(port: u16) -> Address {
+    Address::new("127.0.0.1", port).expect("a port that was bound is not 0")
 }

@@ -12,7 +12,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::{Chart, ChartError, Panel, drawable};
 use crate::figures;
 
-type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const WIDTH: u32 = 960;
 const HEIGHT: u32 = 520;
@@ -24,7 +24,7 @@ const HEAD: u32 = 84;
 const PANEL_HEAD: u32 = 34;
 
 /// Space around everything.
-const MARGIN: u32 = 16;
+pub(super) const MARGIN: u32 = 16;
 
 /// Space left of a panel for the values of its axis and the unit.
 const LEFT_AXIS: u32 = 72;
@@ -41,20 +41,20 @@ const HEADROOM: f64 = 0.12;
 /// Part of its slot that a bar fills.
 const BAR_FILL: f64 = 0.62;
 
-const TITLE_SIZE: u32 = 24;
+pub(super) const TITLE_SIZE: u32 = 24;
 const PANEL_TITLE_SIZE: u32 = 16;
-const TEXT_SIZE: u32 = 14;
+pub(super) const TEXT_SIZE: u32 = 14;
 
 /// Width of a character as a part of its height: digits and small letters of
 /// the usual sans-serif fonts, rounded up.
 const CHARACTER_WIDTH: f64 = 0.62;
 
-const INK: RGBColor = RGBColor(38, 44, 54);
-const FAINT_INK: RGBColor = RGBColor(96, 104, 116);
-const GRID: RGBColor = RGBColor(226, 230, 236);
+pub(super) const INK: RGBColor = RGBColor(38, 44, 54);
+pub(super) const FAINT_INK: RGBColor = RGBColor(96, 104, 116);
+pub(super) const GRID: RGBColor = RGBColor(226, 230, 236);
 
 /// Colours of the panels, told apart by the colour-blind too.
-const COLOURS: [RGBColor; 4] = [
+pub(super) const COLOURS: [RGBColor; 4] = [
     RGBColor(66, 121, 178),
     RGBColor(230, 134, 42),
     RGBColor(76, 153, 112),
@@ -203,11 +203,16 @@ fn fits(label: &str, slot_width: f64) -> bool {
 }
 
 /// Estimated width of a label, with a little room beside it.
-fn width(label: &str) -> f64 {
+pub(super) fn width(label: &str) -> f64 {
     (label.chars().count() as f64 + 1.0) * f64::from(TEXT_SIZE) * CHARACTER_WIDTH
 }
 
-fn text(size: u32, colour: RGBColor, horizontal: HPos, vertical: VPos) -> TextStyle<'static> {
+pub(super) fn text(
+    size: u32,
+    colour: RGBColor,
+    horizontal: HPos,
+    vertical: VPos,
+) -> TextStyle<'static> {
     TextStyle {
         font: ("sans-serif", size).into_font(),
         color: colour.to_backend_color(),
@@ -216,7 +221,7 @@ fn text(size: u32, colour: RGBColor, horizontal: HPos, vertical: VPos) -> TextSt
 }
 
 /// The library's errors borrow from the drawing; what they say is kept.
-fn failed(error: impl Display) -> ChartError {
+pub(super) fn failed(error: impl Display) -> ChartError {
     ChartError::Draw(error.to_string())
 }
 

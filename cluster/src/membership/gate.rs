@@ -190,6 +190,28 @@ mod tests {
         assert_eq!(told(&gate.step(2, beat(1, 0)).0), (1, 0, true));
     }
 
+    /// With a lease of 600 ms a node that is alive would be out before it has found the
+    /// manager again: clients wait for it all the same.
+    #[test]
+    fn h4_nobody_is_given_up_that_may_still_be_on_its_way_to_a_new_manager() {
+        let mut first = gate();
+        first.step(0, register(1));
+        first.saved();
+        first.step(1, beat(1, 1));
+        first.saved();
+        let saved = first.membership().state();
+        let settings = Settings { heartbeat_ms: 200, ..*first.membership().settings() };
+        let mut gate = Gate::new(settings, saved, 0);
+        for now in (0..5_000).step_by(100) {
+            gate.step(now, Event::Tick);
+            assert!(gate.membership().given_up(now).is_empty());
+        }
+        gate.step(5_000, Event::Tick);
+        assert_eq!(gate.membership().given_up(5_000).len(), 8);
+        gate.step(5_000, Event::Gone(Incarnation(1)));
+        assert_eq!(gate.membership().lost(5_000).len(), 8);
+    }
+
     #[test]
     fn a_failed_save_is_tried_again_at_a_tick() {
         let mut gate = gate();

@@ -48,7 +48,7 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
     let has_survivor =
         old.members.iter().any(|m| state.nodes.get(&m.incarnation).is_some_and(|node| !node.gone));
     let returns = |who: &Newcomer| state.nodes[&who.incarnation].returns;
-    let is_given_up = state.given_up == Some(old.epoch);
+    let is_given_up = state.all_given_up == Some(old.epoch);
     if has_survivor || !is_given_up && state.waiting(now).any(returns) {
         return None;
     }

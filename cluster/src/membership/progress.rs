@@ -52,12 +52,14 @@ impl Membership {
         (0..self.active.view().members.len() as u16).map(|place| self.behind(place)).sum()
     }
 
-    /// About what so many copies of arcs hold: their part of what all members hold.
+    /// About what so many copies of arcs hold: their part of what all members hold. Those that have ended
+    /// count only where nobody else is left: their last word is not renewed.
     pub fn amount_of(&self, copies: usize) -> Amount {
         let members = self.active.view().members.iter();
-        let reports = members.filter_map(|m| self.nodes.get(&m.incarnation)).map(|n| &n.report);
+        let nodes: Vec<_> = members.filter_map(|m| self.nodes.get(&m.incarnation)).collect();
+        let all_gone = nodes.iter().all(|n| n.gone);
         let (mut keys, mut bytes, mut held) = (0, 0, 0);
-        for report in reports {
+        for report in nodes.iter().filter(|n| all_gone || !n.gone).map(|n| &n.report) {
             keys += report.keys;
             bytes += report.bytes;
             held += report.synced.count_ones(..) as u64;

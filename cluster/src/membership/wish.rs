@@ -144,7 +144,7 @@ pub(super) fn objection(
         }
         Wish::Leave(id) if nodes == 1 => Some(format!("{id} is the last node")),
         Wish::Leave(_) if nodes - 1 < view.copies && !force => Some(format!(
-            "that leaves {} nodes for {} copies of each key; it has to be forced",
+            "that leaves {} nodes for {} copies of each key (--force does it all the same)",
             nodes - 1,
             view.copies
         )),
@@ -162,9 +162,9 @@ pub(super) fn objection(
         Wish::Copies(copies) if *copies == view.copies => {
             Some(format!("each key has {copies} copies already"))
         }
-        Wish::Copies(copies) if nodes < *copies && !force => {
-            Some(format!("there are {nodes} nodes for {copies} copies; it has to be forced"))
-        }
+        Wish::Copies(copies) if nodes < *copies && !force => Some(format!(
+            "there are {nodes} nodes for {copies} copies (--force does it all the same)"
+        )),
         Wish::Copies(_) => None,
     }
 }

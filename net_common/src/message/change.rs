@@ -3,7 +3,7 @@
 //! | message | from → to | lost, late or repeated |
 //! |---|---|---|
 //! | [`Plan`] → [`Planned`] | operator → manager | looking changes nothing |
-//! | [`Ask`] → [`Planned`] | operator → manager | repeated while the change runs it is refused; after it, there is nothing left to change |
+//! | [`Begin`] → [`Planned`] | operator → manager | repeated while the change runs it is refused; after it, there is nothing left to change |
 
 use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
 
@@ -13,7 +13,7 @@ use crate::frame::Kind;
 
 /// CHANGE: begin this, or cancel what is under way. Answered when it has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask(pub Order);
+pub struct Begin(pub Order);
 
 /// CHANGE_PLAN: what would this move?
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,15 +64,15 @@ fn decode_order(payload: &mut Decoder<'_>) -> Result<Order, DecodeError> {
     Ok(Order::Change { wish, force })
 }
 
-impl Message<'_> for Ask {
+impl Message<'_> for Begin {
     const KIND: Kind = Kind::Change;
 
     fn encode(&self, out: &mut Vec<u8>) {
         encode_order(&self.0, out);
     }
 
-    fn decode(payload: &mut Decoder<'_>) -> Result<Ask, DecodeError> {
-        decode_order(payload).map(Ask)
+    fn decode(payload: &mut Decoder<'_>) -> Result<Begin, DecodeError> {
+        decode_order(payload).map(Begin)
     }
 }
 

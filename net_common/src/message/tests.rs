@@ -171,8 +171,8 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         sample!(AcceptLoss, AcceptLoss),
         sample!(Probe, Probe),
         sample!(LossAccepted { arcs: 4 }, LossAccepted),
-        sample!(Ask(change(Wish::Leave(id()), true)), Ask),
-        sample!(Ask(Order::Cancel), Ask),
+        sample!(Begin(change(Wish::Leave(id()), true)), Begin),
+        sample!(Begin(Order::Cancel), Begin),
         sample!(Plan(change(Wish::Weight(id(), 7), false)), Plan),
         sample!(Plan(change(Wish::Copies(4), false)), Plan),
         sample!(

@@ -13,7 +13,7 @@ const ARCS: usize = 512;
 
 /// Records of an earlier life that are compared in one request. A source looks at them all before it
 /// answers.
-const COMPARED: usize = 64 << 10;
+const COMPARED: usize = 16 << 10;
 
 /// Arcs for one source.
 pub struct Job {
@@ -65,15 +65,12 @@ impl Job {
     ///
     /// # Errors
     /// [`Unmerged`]; what was merged before stays.
-    pub fn take(
-        &mut self,
-        node: &Node,
-        digester: &Digester,
-        page: &RangePage<'_>,
-    ) -> Result<(), Unmerged> {
+    pub fn take(&mut self, node: &Node, page: &RangePage<'_>) -> Result<(), Unmerged> {
         let asked = &mut self.parts[self.done..][..self.asked];
-        self.merged.add(node.merge(page, digester, asked)?);
+        self.merged.add(node.merge(page, asked)?);
         let complete = page.complete as usize;
+        // Now, not when the job is over: a node that returns must not need its memory twice.
+        asked[..complete].iter_mut().for_each(Part::let_go);
         self.done += complete;
         if page.end == End::NoSource && complete < self.asked {
             // What takes its place is one of those to come.

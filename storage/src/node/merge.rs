@@ -4,15 +4,13 @@
 //! noticeably. The tenure is taken for writing only to note arcs as synced.
 
 use cluster::ids::Epoch;
-use cluster::replica::State;
 use cluster::ring::arc_of_key;
 use net_common::message::data::Record;
-use net_common::message::range::{BucketSet, End, RangePage};
+use net_common::message::range::{End, RangePage};
 
 use super::Node;
-use crate::digest::Digester;
 use crate::part::Part;
-use crate::table::{Shard, Table};
+use crate::table::Table;
 
 /// Records merged under one lock: some tens of microseconds' worth.
 const RUN: usize = 128;
@@ -53,12 +51,7 @@ impl Node {
     ///
     /// # Errors
     /// [`Unmerged`]; what was merged before stays, and the parts tell.
-    pub fn merge(
-        &self,
-        page: &RangePage<'_>,
-        digester: &Digester,
-        parts: &mut [Part],
-    ) -> Result<Merged, Unmerged> {
+    pub fn merge(&self, page: &RangePage<'_>, parts: &mut [Part]) -> Result<Merged, Unmerged> {
         let table = self.table.get().ok_or(Unmerged::OtherView)?;
         let complete = page.complete as usize;
         let is_within = matches!(page.end, End::Within(_));
@@ -69,11 +62,12 @@ impl Node {
         }
         let mut merged = Merged { moved: page.records.len(), ..Merged::default() };
         for (arc, same) in &page.same {
-            let part = parts.iter_mut().find(|part| part.arc == *arc && part.is_compared(same));
-            let part = part.ok_or(Unmerged::Nonsense)?;
-            if let Some(earlier) = &part.earlier {
-                merged.kept += self.confirm(table, page.epoch, *arc, earlier, same, digester)?;
+            let part = parts.iter_mut().find(|part| part.arc == *arc).ok_or(Unmerged::Nonsense)?;
+            if !part.is_answered_by(same) {
+                return Err(Unmerged::Nonsense);
             }
+            merged.kept +=
+                self.confirm(table, page.epoch, usize::from(*arc), part.confirmed(same))?;
             part.differing = Some(same.others());
         }
         self.merge_records(table, page)?;
@@ -87,29 +81,23 @@ impl Node {
         Ok(merged)
     }
 
-    /// Takes over the records of an earlier life in the buckets that are the same at the source: as
-    /// committed, since they are that there.
-    fn confirm(
+    /// Takes over records of an earlier life. Returns how many.
+    fn confirm<'r>(
         &self,
         table: &Table,
         epoch: Epoch,
-        arc: u16,
-        earlier: &Shard,
-        same: &BucketSet,
-        digester: &Digester,
+        arc: usize,
+        mut records: impl Iterator<Item = Record<'r>>,
     ) -> Result<usize, Unmerged> {
-        let is_same =
-            |record: &Record<'_>| same.contains(digester.bucket(record.key, same.buckets()));
-        let mut records = earlier.iter().filter(is_same);
         let mut kept = 0;
         loop {
+            // Found first and taken under the lock then: those that are not the same may be many.
             let run: Vec<Record<'_>> = records.by_ref().take(RUN).collect();
             if run.is_empty() {
                 return Ok(kept);
             }
             kept += run.len();
-            let committed = run.into_iter().map(|r| Record { state: State::Committed, ..r });
-            self.merge_run(table, epoch, arc.into(), committed)?;
+            self.merge_run(table, epoch, arc, run.into_iter())?;
         }
     }
 

@@ -131,7 +131,7 @@ fn fetch(source: &Node, puller: &Node, bounds: Bounds, mut between: impl FnMut()
     while !job.is_over() {
         let bytes = ask(source, bounds, &job.pull(routes.epoch(), &digester));
         let page = RangePage::read(&bytes).unwrap();
-        job.take(puller, &digester, &page).unwrap();
+        job.take(puller, &page).unwrap();
         between();
     }
     let (merged, left) = job.end();
@@ -200,6 +200,19 @@ fn h3_only_what_differs_moves() {
 }
 
 #[test]
+fn h3_a_cache_is_let_go_of_arc_by_arc() {
+    let held: Vec<Held> = (0..200).map(|key| (key, 2, State::Committed)).collect();
+    let (source, puller) = source_and_returner(&held, &held);
+    let kept: Vec<_> =
+        (0..ARCS).map(|arc| std::sync::Arc::downgrade(&puller.earlier.get(arc).unwrap())).collect();
+    let left = || kept.iter().filter(|shard| shard.upgrade().is_some()).count();
+    let one_arc = Bounds { records: 1, ..Bounds::OURS };
+    let mut seen = Vec::new();
+    fetch(&source, &puller, one_arc, || seen.push(left()));
+    assert_eq!(seen, [3, 2, 1, 0]);
+}
+
+#[test]
 fn h3_what_is_pending_at_the_source_is_pending_here_however_it_was_before() {
     let earlier: Vec<Held> = (0..50).map(|key| (key, 2, State::Committed)).collect();
     let held: Vec<Held> = (0..50).map(|key| (key, 2, State::Pending)).collect();
@@ -238,6 +251,9 @@ fn a_cache_survives_for_as_long_as_it_may_be_of_use() {
     assert_eq!(kept(vec![fresh(view(3, active))]), [0, 1, 3]);
     let mut alone = view(3, joining);
     alone.copies = 1;
+    if let Some(coming) = &mut alone.coming {
+        coming.copies = 1;
+    }
     assert_eq!(kept(vec![view(2, None), alone]), [1], "the next write set has only this");
 }
 
@@ -251,7 +267,7 @@ fn r2_a_page_counts_only_under_its_epoch() {
     let page = RangePage::read(&bytes).unwrap();
     assert_eq!(page.complete as usize, ARCS);
     puller.adopt(view(4, Some(MemberState::Joining))).unwrap();
-    assert_eq!(job.take(&puller, &digester, &page), Err(Unmerged::OtherView));
+    assert_eq!(job.take(&puller, &page), Err(Unmerged::OtherView));
     assert_eq!(contents(&puller), BTreeMap::new());
     assert_eq!(puller.missing().unwrap().1.len(), ARCS);
     // The source is not there yet, and says so.
@@ -274,7 +290,7 @@ fn an_arc_goes_on_where_it_was_at_the_same_source_and_anew_at_another() {
     let page = |source: &Node, job: &mut Job| {
         let bytes = ask(source, small, &job.pull(Epoch(3), &digester));
         let page = RangePage::read(&bytes).unwrap();
-        job.take(&puller, &digester, &page).unwrap();
+        job.take(&puller, &page).unwrap();
         page.records.len()
     };
     let mut job = Job::new(vec![puller.part(0)]);
@@ -309,7 +325,7 @@ fn a_source_without_an_arc_costs_only_that_arc() {
     let mut job = Job::new((0..ARCS).map(|arc| puller.part(arc)).collect());
     while !job.is_over() {
         let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(3), &digester));
-        job.take(&puller, &digester, &RangePage::read(&bytes).unwrap()).unwrap();
+        job.take(&puller, &RangePage::read(&bytes).unwrap()).unwrap();
     }
     let (merged, left) = job.end();
     assert_eq!(merged.arcs, 3);
@@ -353,7 +369,7 @@ fn a_page_that_does_not_answer_its_pull_is_refused() {
         job.pull(Epoch(3), &digester);
         let mut page = good.clone();
         breaks(&mut page, arc);
-        assert_eq!(job.take(&puller, &digester, &page), Err(Unmerged::Nonsense), "case {i}");
+        assert_eq!(job.take(&puller, &page), Err(Unmerged::Nonsense), "case {i}");
     }
     assert_eq!(puller.missing().unwrap().1.len(), ARCS);
 }
@@ -373,11 +389,8 @@ fn committed(held: &[Held]) -> Vec<Held> {
 }
 
 fn bounds() -> impl Strategy<Value = Bounds> {
-    (17usize..300, 1usize..40, 1usize..20).prop_map(|(bytes, records, slots)| Bounds {
-        bytes,
-        records,
-        slots,
-    })
+    (17usize..300, 1usize..40, 1usize..20, 5usize..80)
+        .prop_map(|(bytes, records, slots, compared)| Bounds { bytes, records, slots, compared })
 }
 
 proptest! {

@@ -170,10 +170,12 @@ impl Sim {
         // RULES-WHY F5: a member that stays is never made to skip a view.
         let me = node.who.incarnation;
         let is_member = |v: &View| v.members.iter().any(|m| m.incarnation == me);
-        let mut path = self.views.range(node.tenure.epoch()..=offered.epoch()).map(|(_, v)| v);
-        // A view that another followed within one step may be pushed without ever having been saved.
-        let stayed =
-            node.tenure.routes().is_some() && is_member(offered.view()) && path.all(is_member);
+        // Of views that followed one another within one step not all are ever saved.
+        let mut path =
+            (node.tenure.epoch().0..offered.epoch().0).map(|e| self.views.get(&Epoch(e)));
+        let stayed = node.tenure.routes().is_some()
+            && is_member(offered.view())
+            && path.all(|view| view.is_some_and(is_member));
         let follows = offered.epoch() == node.tenure.epoch().next();
         assert!(follows || !stayed, "{label} stays and must skip to view {}", offered.epoch());
         node.has_left |= node.tenure.leaves_with(offered.view());

@@ -1,0 +1,295 @@
+//! A cluster that loses, gains and hands over nodes while it is under full load.
+//!
+//! `bench elastic` starts a manager and nodes of its own ([`service`]), fills them, and drives reads and
+//! writes over all keys without a pause ([`load`]), every answer checked. Meanwhile it goes through a [`plan`] ([`field`]):
+//! nodes are killed, started, asked to leave, given other weights; after each step it waits until the
+//! cluster says that it is healthy. What that did to the clients is measured by the clients ([`meter`]), what
+//! had to move is worked out from the views ([`movement`], [`watch`]), and both are told ([`report`]). In the end
+//! every key is read back.
+//!
+//! It fails if any answer was wrong or missing, if any operation failed, if a step does not heal, or if the
+//! nodes hold more or fewer copies in the end than they should. Waits over the promised ones are told, and
+//! fail nothing: a machine that is busy with something else makes them long.
+
+pub mod field;
+pub mod load;
+pub mod meter;
+pub mod movement;
+pub mod plan;
+pub mod report;
+pub mod service;
+pub mod watch;
+
+use std::io::{self, Write};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use client::{ClientError, Config, GTStoreClient};
+
+use crate::chart::ChartError;
+use crate::child::{self, ChildError};
+use crate::figures::thousands;
+use crate::machine::Moment;
+use crate::operator::{self, OperatorError};
+use crate::progress::Progress;
+use crate::report::ReportError;
+use crate::runner::Drive;
+use crate::throughput;
+use crate::workload::{Workload, WorkloadError};
+use field::Field;
+use load::{Findings, Keys, Worker};
+use meter::{Meter, Source};
+use plan::Plan;
+use report::{CHART_FILE, Report};
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Keys that are read and written.
+    pub keys: u32,
+    /// Bytes of a key; it is longer if the number of keys takes more.
+    pub key_len: usize,
+    /// Bytes of a value.
+    pub value_len: usize,
+    /// How hard the cluster is driven.
+    pub drive: Drive,
+    /// What whom it hits follows from.
+    pub seed: u64,
+    /// Nodes at first.
+    pub nodes: usize,
+    /// Copies of each key.
+    pub copies: usize,
+    /// What happens.
+    pub plan: Plan,
+    /// Where the programs are, if not where this one is.
+    pub bin: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            keys: 1_000_000,
+            key_len: 16,
+            value_len: 100,
+            drive: throughput::Settings::default().saturated,
+            seed: 1,
+            nodes: 7,
+            copies: 3,
+            plan: Plan::default(),
+            bin: None,
+        }
+    }
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ElasticError {
+    /// Answers.
+    #[error("{wrong} wrong answers and {failed} failed operations, the first: {first}")]
+    Answers {
+        /// That no correct store gives.
+        wrong: u64,
+        /// That should have succeeded.
+        failed: u64,
+        /// One of them.
+        first: String,
+    },
+    /// A step that did not do what it should.
+    #[error("{0}")]
+    Step(String),
+    /// The nodes hold more or less than they should.
+    #[error(
+        "WRONG COUNT: the nodes hold {} copies, yet {} are due",
+        thousands(*.held),
+        thousands(*.due)
+    )]
+    Count {
+        /// What they hold.
+        held: u64,
+        /// Keys times copies.
+        due: u64,
+    },
+    /// The workload.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// The processes.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// The client command.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+    /// A client cannot even begin.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A result file.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// The chart.
+    #[error(transparent)]
+    Chart(#[from] ChartError),
+    /// Standard output, or the system.
+    #[error("the system refuses: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Half of the operations are reads.
+const READ_FRACTION: f64 = 0.5;
+
+/// Keys of the single operations: four for each arc.
+const PROBE_KEYS: u32 = 16_384;
+
+/// Goes through the plan and reports; results go into the folder `out`.
+///
+/// # Errors
+/// [`ElasticError`]; one wrong answer is enough.
+pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<(), ElasticError> {
+    let bin = match &settings.bin {
+        Some(bin) => bin.clone(),
+        None => child::own_folder()?,
+    };
+    let (keys, probes) = workloads(settings)?;
+    operator::check(&bin, &settings.plan.verbs())?;
+    let before = Moment::now();
+    let scratch = Scratch::new();
+    // The processes end with the field, before their logs may go.
+    let outcome = Field::new(settings, &bin, &scratch.path)
+        .and_then(|mut field| stretch(settings, &keys, &probes, &mut field, out, print));
+    if let (Some(before), Some(after)) = (before, Moment::now()) {
+        let others = after.others_since(&before);
+        writeln!(print, "other programs kept {others:.1} cores busy meanwhile")?;
+    }
+    match outcome {
+        Ok(()) => scratch.remove(),
+        Err(_) => writeln!(print, "the processes' logs are in {}", scratch.path.display())?,
+    }
+    outcome
+}
+
+/// The keys of the load, and those of the single operations.
+fn workloads(settings: &Settings) -> Result<(Keys, Keys), WorkloadError> {
+    let of = |keys, prefix: &str, workers| {
+        let workload = Workload::new(settings.seed, keys, READ_FRACTION, settings.value_len)?;
+        let workload = workload.with_prefix(prefix)?.with_key_len(settings.key_len)?;
+        Ok(Keys::new(workload, workers))
+    };
+    Ok((of(settings.keys, "el_key_", settings.drive.threads)?, of(PROBE_KEYS, "probe_", 1)?))
+}
+
+fn stretch(
+    settings: &Settings,
+    keys: &Keys,
+    probes: &Keys,
+    field: &mut Field,
+    out: &Path,
+    print: &mut impl Write,
+) -> Result<(), ElasticError> {
+    let Drive { threads, batch } = settings.drive;
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let conditions = format!(
+        "{} nodes, K={}, {} keys of {} bytes with {}-byte values, half reads, {threads} threads with \
+         batches of {batch}, seed {}, {cores} cores for all",
+        settings.nodes,
+        settings.copies,
+        thousands(u64::from(settings.keys)),
+        settings.key_len,
+        settings.value_len,
+        settings.seed,
+    );
+    writeln!(print, "{conditions}")?;
+    let config = Config::new(field.service.manager());
+    let store = GTStoreClient::init(config.clone())?;
+    let [writer, reader] = [GTStoreClient::init(config.clone())?, GTStoreClient::init(config)?];
+    let findings = Findings::default();
+
+    let mut streams = (0..threads)
+        .map(|worker| keys.workload().stream(worker, threads, batch))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut puts = probes.workload().clone().with_read_fraction(0.0)?.stream(0, 1, 1)?;
+    let gets = probes.workload().clone().with_read_fraction(1.0)?.stream(0, 1, 1)?;
+    let progress = Progress::new("fill", u64::from(settings.keys + PROBE_KEYS));
+    thread::scope(|scope| {
+        for stream in &mut streams {
+            scope.spawn(|| load::fill(&keys.exchange(&store), stream, &findings, &progress));
+        }
+        load::fill(&probes.exchange(&writer), &mut puts, &findings, &progress);
+    });
+    progress.finish();
+    field.watch.begin(keys.names().chain(probes.names()));
+
+    let meter = Arc::new(Meter::start());
+    field.meter = meter.clone();
+    let mut events = Vec::new();
+    let (ended, end) = thread::scope(|scope| {
+        let (meter, findings) = (&meter, &findings);
+        let single = |target, stream, source| Worker {
+            exchange: probes.exchange(target),
+            stream,
+            source,
+            meter,
+            findings,
+        };
+        let mut put = single(&writer, puts, Source::Writes);
+        let mut get = single(&reader, gets, Source::Reads);
+        scope.spawn(move || put.probe("single put"));
+        scope.spawn(move || get.probe("single get"));
+        for stream in streams {
+            let exchange = keys.exchange(&store);
+            let mut worker = Worker { exchange, stream, source: Source::Load, meter, findings };
+            scope.spawn(move || worker.drive());
+        }
+        let ended = field.go(&settings.plan, findings, &mut events, print);
+        let end = meter.now();
+        findings.stop();
+        (ended, end)
+    });
+    let tracks = field.meter.tracks();
+    let read = [(keys, &store), (probes, &writer)].map(|(keys, store)| {
+        load::read_back(keys, store, threads as usize, &findings, field.meter.now())
+    });
+    let report = Report { conditions, events, tracks, health: field.watch.health().to_vec(), end };
+    writeln!(print, "{report}")?;
+    let [time, rows] = report.write(out)?;
+    let chart = out.join(CHART_FILE);
+    report.chart().write_svg(&chart)?;
+    writeln!(print, "{}, {} and {}", time.display(), rows.display(), chart.display())?;
+    let tracks = &report.tracks;
+    let operations = tracks.load.total() + tracks.writes.total() + tracks.reads.total();
+    writeln!(
+        print,
+        "{} operations in {:.1} s, {} keys read back: {} wrong or missing, {} failed",
+        thousands(operations),
+        end.as_secs_f64(),
+        thousands(read.iter().sum()),
+        findings.wrong(),
+        findings.failed(),
+    )?;
+    for words in findings.words() {
+        writeln!(print, "  {words}")?;
+    }
+    let (wrong, failed) = (findings.wrong(), findings.failed());
+    if wrong + failed > 0 {
+        let first = findings.words().into_iter().next().unwrap_or_default();
+        return Err(ElasticError::Answers { wrong, failed, first });
+    }
+    ended?;
+    field.count(read.iter().sum::<u64>() * settings.copies as u64, print)
+}
+
+/// The folder of the processes' data and logs.
+struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    fn new() -> Scratch {
+        let name = format!("gtstore-elastic-{}", std::process::id());
+        Scratch { path: std::env::temp_dir().join(name) }
+    }
+
+    fn remove(&self) {
+        // Left over in the system's folder for such things; not worth an error.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}

@@ -1,0 +1,259 @@
+//! The cluster that is stretched, and how a step is taken: begun, and waited for until all is well.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use client::{Config, status};
+use net_common::logging;
+use net_common::message::control::Status;
+use net_common::signals::Stop;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::load::Findings;
+use super::meter::Meter;
+use super::movement;
+use super::plan::{self, Act, Crew, Plan, Step};
+use super::report::Event;
+use super::service::Service;
+use super::watch::{self, Watch};
+use super::{ElasticError, Settings};
+use crate::figures::thousands;
+use crate::operator::{Answer, Operator, Order};
+use crate::summary::Balance;
+
+/// The load goes on undisturbed for so long before each step, to be compared with.
+const CALM: Duration = Duration::from_secs(3);
+
+/// How long a step may take to heal.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How long the cluster may take to come up, and a node to end after it has left.
+const COMING_UP: Duration = Duration::from_secs(30);
+
+/// How often the cluster is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The cluster under test and those who look at it.
+pub struct Field {
+    /// The processes.
+    pub service: Service,
+    operator: Operator,
+    /// Who looks at the manager.
+    pub watch: Watch,
+    crew: Crew,
+    rng: StdRng,
+    /// Whose time the events have.
+    pub meter: Arc<Meter>,
+    is_interrupted: Arc<AtomicBool>,
+}
+
+impl Field {
+    /// Starts a cluster and waits until it serves.
+    ///
+    /// # Errors
+    /// [`ElasticError`].
+    pub fn new(settings: &Settings, bin: &Path, folder: &Path) -> Result<Field, ElasticError> {
+        let is_interrupted = Arc::new(AtomicBool::new(false));
+        let (stop, told) = (Stop::register()?, is_interrupted.clone());
+        logging::spawn("elastic signals".into(), move || {
+            stop.wait();
+            told.store(true, Ordering::SeqCst);
+        })?;
+        // Not from the seeded generator: a port that is taken must not change whom the plan hits.
+        let mut ports = StdRng::seed_from_u64(u64::from(std::process::id()) << 20 ^ settings.seed);
+        let most = settings.plan.most_nodes(settings.nodes);
+        let mut service = Service::start(bin, folder, settings.copies, most, || ports.random())?;
+        let operator = Operator::new(bin, service.manager(), PATIENCE);
+        let crew = Crew::new(settings.nodes);
+        service.add(&crew.running().iter().copied().collect::<Vec<_>>())?;
+        let config = Config::new(service.manager());
+        let until = Instant::now() + COMING_UP;
+        let watch = loop {
+            match Watch::new(&config) {
+                Ok(watch) => break watch,
+                Err(error) if Instant::now() > until => return Err(error.into()),
+                Err(_) => thread::sleep(LOOK),
+            }
+        };
+        let rng = StdRng::seed_from_u64(settings.seed);
+        let meter = Arc::new(Meter::start());
+        let mut field = Field { service, operator, watch, crew, rng, meter, is_interrupted };
+        field.heal(&Findings::default(), &[], COMING_UP)?;
+        Ok(field)
+    }
+
+    /// All steps, one after the other, with calm before and after each.
+    ///
+    /// # Errors
+    /// [`ElasticError::Step`], most likely.
+    pub fn go(
+        &mut self,
+        plan: &Plan,
+        findings: &Findings,
+        events: &mut Vec<Event>,
+        print: &mut impl Write,
+    ) -> Result<(), ElasticError> {
+        self.calm(findings)?;
+        for &step in &plan.0 {
+            let event = self.step(step, findings)?;
+            self.calm(findings)?;
+            writeln!(print, "{}", event.line(&event.figures(&self.meter.tracks())))?;
+            print.flush()?;
+            events.push(event);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: Step, findings: &Findings) -> Result<Event, ElasticError> {
+        let nothing = || ElasticError::Step("the manager tells no view".to_owned());
+        let before = self.watch.keys().copies(self.watch.routes().ok_or_else(nothing)?);
+        let fetched = self.watch.fetched();
+        let begun = self.meter.now();
+        let act = self.crew.act(step, &mut self.rng);
+        let leaving = self.begin(&act)?;
+        self.heal(findings, &leaving, PATIENCE)?;
+        let healed = self.meter.now();
+        self.see_off(&leaving)?;
+        let (keys, routes) = (self.watch.keys(), self.watch.routes().ok_or_else(nothing)?);
+        let ratio =
+            |balance: Option<Balance>| balance.map_or(1.0, |balance| balance.max_over_mean());
+        Ok(Event {
+            act,
+            calm_since: begun.saturating_sub(CALM),
+            begun,
+            healed,
+            nodes: self.crew.running().len(),
+            keys_max_over_mean: ratio(keys.keys_balance(routes)),
+            copies_max_over_mean: ratio(keys.copies_balance(routes)),
+            moved: self.watch.fetched() - fetched,
+            least: movement::least(&before, &keys.copies(routes)),
+        })
+    }
+
+    /// Does it; returns those who are to end by themselves.
+    fn begin(&mut self, act: &Act) -> Result<Vec<usize>, ElasticError> {
+        match act {
+            Act::Kill(nodes) => self.service.kill(nodes),
+            Act::Add(nodes) => self.service.add(nodes)?,
+            Act::Weight(node, weight) => {
+                self.order(&Order::Weight(plan::name(*node), *weight))?;
+            }
+            Act::Leave(nodes) => {
+                for &node in nodes {
+                    self.order(&Order::Leave(plan::name(node)))?;
+                }
+                return Ok(nodes.clone());
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn order(&self, order: &Order) -> Result<(), ElasticError> {
+        match self.operator.ask(order)?.wait()? {
+            Answer::Begun => Ok(()),
+            Answer::Refused(why) => {
+                Err(ElasticError::Step(format!("client {order} is refused: {why}")))
+            }
+        }
+    }
+
+    /// Looks on while nothing happens.
+    fn calm(&mut self, findings: &Findings) -> Result<(), ElasticError> {
+        let until = Instant::now() + CALM;
+        while Instant::now() < until {
+            self.look_on(findings, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Looks on until all is well and exactly the crew serves.
+    fn heal(
+        &mut self,
+        findings: &Findings,
+        leaving: &[usize],
+        patience: Duration,
+    ) -> Result<(), ElasticError> {
+        let names: BTreeSet<String> =
+            self.crew.running().iter().map(|&number| plan::name(number)).collect();
+        let until = Instant::now() + patience;
+        loop {
+            let status = self.look_on(findings, leaving)?;
+            if status.as_ref().is_some_and(|status| watch::is_healed(status, &names)) {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                let how = status.map_or_else(
+                    || "the manager does not answer".to_owned(),
+                    |status| status::table(&status),
+                );
+                let why = format!("not healthy after {} s: {how}", patience.as_secs());
+                return Err(ElasticError::Step(why));
+            }
+        }
+    }
+
+    /// Waits until those who left have ended.
+    fn see_off(&mut self, leaving: &[usize]) -> Result<(), ElasticError> {
+        let until = Instant::now() + COMING_UP;
+        for &node in leaving {
+            loop {
+                match self.service.has_left(node) {
+                    Some(Ok(())) => break,
+                    Some(Err(why)) => return Err(ElasticError::Step(why)),
+                    None if Instant::now() > until => {
+                        let name = plan::name(node);
+                        return Err(ElasticError::Step(format!(
+                            "{name} has left and does not end"
+                        )));
+                    }
+                    None => thread::sleep(LOOK),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look_on(
+        &mut self,
+        findings: &Findings,
+        leaving: &[usize],
+    ) -> Result<Option<Status>, ElasticError> {
+        thread::sleep(LOOK);
+        if self.is_interrupted.load(Ordering::SeqCst) {
+            return Err(ElasticError::Step("interrupted".to_owned()));
+        }
+        if findings.is_stopped() {
+            return Err(ElasticError::Step("the load has stopped".to_owned()));
+        }
+        if let Some(ended) = self.service.ended(leaving) {
+            return Err(ElasticError::Step(ended));
+        }
+        Ok(self.watch.look(self.meter.now()))
+    }
+
+    /// Makes sure that the nodes hold every copy that is due, and none besides.
+    ///
+    /// # Errors
+    /// [`ElasticError::Count`].
+    pub fn count(&mut self, due: u64, print: &mut impl Write) -> Result<(), ElasticError> {
+        let until = Instant::now() + COMING_UP;
+        loop {
+            // What is no longer theirs the nodes drop when they adopt the view, which may be just now.
+            let held = self.watch.held()?;
+            if held == due {
+                writeln!(print, "the nodes hold {} copies, as many as are due", thousands(held))?;
+                return Ok(());
+            }
+            if Instant::now() > until {
+                return Err(ElasticError::Count { held, due });
+            }
+            thread::sleep(LOOK);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What goes on while the cluster changes: batches of reads and writes over all keys as fast as they go, and
+//! single puts and gets beside them, whose waits are those of an operation and not of a batch.
+//!
+//! Every answer is checked. One that is wrong ends the run; one that failed is counted, and the load goes on:
+//! with at most K-1 nodes dead at once each operation is to succeed in the end, so any failure is a finding.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::meter::{Meter, Source};
+use crate::exchange::{AnswerError, Answered, Exchange};
+use crate::progress::Progress;
+use crate::target::Target;
+use crate::workload::{Expectation, Op, Stream, Workload};
+
+/// Keys that are put at once before the load begins.
+const FILL_BATCH: usize = 256;
+
+/// Between two single operations, so that the probes take little from the load.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// So many findings are kept in words; all are counted.
+const KEPT: usize = 10;
+
+/// A set of keys and what may be there.
+#[derive(Debug)]
+pub struct Keys {
+    workload: Workload,
+    expectation: Expectation,
+    names: Vec<String>,
+}
+
+impl Keys {
+    /// The keys of a workload that has so many workers.
+    pub fn new(workload: Workload, workers: u32) -> Keys {
+        Keys {
+            expectation: Expectation::new(&workload, workers),
+            names: (0..workload.keys()).map(|index| workload.key(index)).collect(),
+            workload,
+        }
+    }
+
+    /// The workload.
+    pub fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
+    /// Their texts.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// Sends operations on them to a store.
+    pub fn exchange<'a, T>(&'a self, target: &'a T) -> Exchange<'a, T> {
+        Exchange { target, expectation: &self.expectation, keys: &self.names }
+    }
+}
+
+/// What was not as it should be.
+#[derive(Debug, Default)]
+pub struct Findings {
+    is_stopped: AtomicBool,
+    wrong: AtomicU64,
+    failed: AtomicU64,
+    words: Mutex<Vec<String>>,
+}
+
+impl Findings {
+    /// Ends the load.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the load is to end.
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::SeqCst)
+    }
+
+    /// Answers that no correct store gives.
+    pub fn wrong(&self) -> u64 {
+        self.wrong.load(Ordering::SeqCst)
+    }
+
+    /// Operations that failed.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// The first of them, in words.
+    pub fn words(&self) -> Vec<String> {
+        self.words.lock().clone()
+    }
+
+    fn add(&self, what: &str, at: Duration, errors: &[AnswerError]) {
+        for error in errors {
+            let is_wrong = matches!(error, AnswerError::Wrong(_));
+            let count = if is_wrong { &self.wrong } else { &self.failed };
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut words = self.words.lock();
+            if words.len() < KEPT {
+                words.push(format!("{:.2} s, {what}: {error}", at.as_secs_f64()));
+            }
+            if is_wrong {
+                self.stop();
+            }
+        }
+    }
+}
+
+/// Gives each of a stream's own keys a first value.
+pub fn fill<T: Target>(
+    exchange: &Exchange<'_, T>,
+    stream: &mut Stream,
+    findings: &Findings,
+    progress: &Progress,
+) {
+    let own: Vec<u32> = stream.own_keys().collect();
+    for keys in own.chunks(FILL_BATCH) {
+        if findings.is_stopped() {
+            return;
+        }
+        let ops: Vec<Op> = keys.iter().map(|&key| stream.put(key)).collect();
+        let answered = exchange.send(&ops);
+        findings.add("fill", Duration::ZERO, &answered.errors);
+        // With keys missing from the beginning nothing that follows means anything.
+        if !answered.errors.is_empty() {
+            findings.stop();
+        }
+        progress.advance(ops.len() as u64);
+    }
+}
+
+/// One thread's part of the load.
+#[derive(Debug)]
+pub struct Worker<'a, T> {
+    /// What it sends to.
+    pub exchange: Exchange<'a, T>,
+    /// What it sends.
+    pub stream: Stream,
+    /// As whose it counts.
+    pub source: Source,
+    /// Where it counts.
+    pub meter: &'a Meter,
+    /// Where it tells what is not right.
+    pub findings: &'a Findings,
+}
+
+impl<T: Target> Worker<'_, T> {
+    /// Sends batches until it is stopped.
+    pub fn drive(&mut self) {
+        while !self.findings.is_stopped() {
+            let ops = self.stream.next_batch();
+            let answered = self.exchange.send(&ops);
+            self.note("load", ops.len(), &answered);
+        }
+    }
+
+    /// Sends single operations until it is stopped.
+    pub fn probe(&mut self, what: &str) {
+        while !self.findings.is_stopped() {
+            let answered = self.exchange.send(&[self.stream.next_op()]);
+            self.note(what, 1, &answered);
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn note(&self, what: &str, ops: usize, answered: &Answered) {
+        let Answered { at, took, errors } = answered;
+        let (ops, bad) = (ops as u32, errors.len() as u32);
+        self.meter.note(self.source, *at, *took, ops, bad);
+        self.findings.add(what, self.meter.now(), errors);
+    }
+}
+
+/// Reads every key back, by so many threads, and tells how many there were.
+pub fn read_back<T: Target>(
+    keys: &Keys,
+    target: &T,
+    threads: usize,
+    findings: &Findings,
+    at: Duration,
+) -> u64 {
+    let count = keys.names.len();
+    thread::scope(|scope| {
+        for part in 0..threads {
+            scope.spawn(move || {
+                let indexes: Vec<u32> = (0..count as u32).skip(part).step_by(threads).collect();
+                for batch in indexes.chunks(FILL_BATCH) {
+                    let gets: Vec<Op> =
+                        batch.iter().map(|&key_index| Op::Get { key_index }).collect();
+                    let answered = keys.exchange(target).send(&gets);
+                    findings.add("read back", at, &answered.errors);
+                }
+            });
+        }
+    });
+    count as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::processes::Kill;
+    use crate::target::fake::{Fake, Fault};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Fills 100 keys, drives until something is found or some time has passed, kills in the middle.
+    fn run(fault: Fault) -> (Findings, Keys, Fake, u64) {
+        let target = Fake::new(3, 2, fault);
+        let workload = Workload::new(1, 100, 0.5, 32).expect("a good workload");
+        let keys = Keys::new(workload, 1);
+        let (findings, meter) = (Findings::default(), Meter::start());
+        let exchange = keys.exchange(&target);
+        let mut stream = keys.workload().stream(0, 1, 10).expect("one worker");
+        fill(&exchange, &mut stream, &findings, &Progress::new("fill", 100));
+        let meter = &meter;
+        let source = Source::Load;
+        let mut worker = Worker { exchange, stream, source, meter, findings: &findings };
+        thread::scope(|scope| {
+            scope.spawn(move || worker.drive());
+            let ops = || meter.tracks().load.total();
+            while ops() < 500 && !findings.is_stopped() {
+                thread::yield_now();
+            }
+            let dead = cluster::ids::NodeId::new("node1").expect("a name");
+            target.kill(&[dead]).expect("killed");
+            let before = ops();
+            while ops() < before + 500 && findings.failed() == 0 && !findings.is_stopped() {
+                thread::yield_now();
+            }
+            findings.stop();
+        });
+        let read = read_back(&keys, &target, 3, &findings, SECOND);
+        (findings, keys, target, read)
+    }
+
+    #[test]
+    fn a_store_that_is_right_has_no_findings() {
+        let (findings, keys, _, read) = run(Fault::None);
+        assert_eq!((findings.wrong(), findings.failed(), read), (0, 0, 100));
+        assert!(findings.words().is_empty());
+        assert_eq!(keys.names().count(), 100);
+    }
+
+    #[test]
+    fn what_is_lost_is_found() {
+        let (findings, ..) = run(Fault::LosesTheKilled);
+        assert!(findings.wrong() > 0);
+        assert!(findings.words()[0].contains("WRONG ANSWER"), "{:?}", findings.words());
+    }
+
+    #[test]
+    fn what_fails_is_counted() {
+        let (findings, ..) = run(Fault::FailsWrites);
+        assert!(findings.failed() > 0);
+        assert_eq!(findings.wrong(), 0);
+        assert!(findings.words().len() <= KEPT);
+    }
+
+    #[test]
+    fn only_the_last_read_finds_what_was_never_read() {
+        let (findings, keys, target, _) = run(Fault::None);
+        // Somebody else overwrites a key behind the load's back.
+        Target::put(&target, keys.names().nth(7).expect("a key"), "strange").expect("put");
+        read_back(&keys, &target, 3, &findings, SECOND);
+        assert_eq!(findings.wrong(), 1);
+        assert!(findings.words()[0].starts_with("1.00 s, read back: WRONG ANSWER"));
+    }
+}

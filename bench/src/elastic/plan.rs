@@ -1,0 +1,291 @@
+//! What happens to the cluster, step by step, and to whom.
+//!
+//! A plan is text, such as `kill 2, add 2, leave 1, weight`. Whom a step hits is drawn from the seed among the
+//! nodes that run; nodes that are down come back before new ones do.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+/// The plan of `run.sh elastic`.
+pub const DEFAULT: &str = "kill 2, kill 2, add 2, add 2, leave 1, leave 1, weight";
+
+/// Most steps of a plan: each takes as long as its healing.
+const MOST_STEPS: usize = 100;
+
+/// Most nodes that one step concerns.
+const MOST_NODES: usize = 32;
+
+/// The weight that a step gives to a node; the others have 1.
+pub const HEAVY: u32 = 2;
+
+/// One step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// So many nodes are killed at once.
+    Kill(usize),
+    /// So many nodes are started at once.
+    Add(usize),
+    /// So many nodes leave, the next as soon as the cluster takes the order.
+    Leave(usize),
+    /// One node gets the weight [`HEAVY`].
+    Weight,
+}
+
+/// Steps, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan(pub Vec<Step>);
+
+impl Default for Plan {
+    fn default() -> Plan {
+        DEFAULT.parse().expect("the tests parse it")
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Kill(count) => write!(f, "kill {count}"),
+            Step::Add(count) => write!(f, "add {count}"),
+            Step::Leave(count) => write!(f, "leave {count}"),
+            Step::Weight => f.write_str("weight"),
+        }
+    }
+}
+
+impl FromStr for Step {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Step, String> {
+        let (verb, count) = text.split_once(' ').unwrap_or((text, ""));
+        let count = match count {
+            "" => Ok(1),
+            number => number.parse().map_err(drop),
+        };
+        match (verb, count) {
+            ("weight", Ok(1)) => Ok(Step::Weight),
+            ("kill", Ok(count @ 1..=MOST_NODES)) => Ok(Step::Kill(count)),
+            ("add", Ok(count @ 1..=MOST_NODES)) => Ok(Step::Add(count)),
+            ("leave", Ok(count @ 1..=MOST_NODES)) => Ok(Step::Leave(count)),
+            _ => Err(format!("{text:?} is no step: kill N, add N, leave N or weight")),
+        }
+    }
+}
+
+impl FromStr for Plan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Plan, String> {
+        let steps: Vec<Step> =
+            text.split(',').map(|step| step.trim().parse()).collect::<Result<_, _>>()?;
+        match steps.len() {
+            0..=MOST_STEPS => Ok(Plan(steps)),
+            steps => Err(format!("{steps} steps: a plan has {MOST_STEPS} at most")),
+        }
+    }
+}
+
+impl Plan {
+    /// Makes sure that nothing is lost: at most K-1 nodes die at once, and K are left at least.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self, nodes: usize, copies: usize) -> Result<(), String> {
+        let mut running = nodes;
+        for step in &self.0 {
+            let gone = match *step {
+                Step::Kill(count) if count >= copies => {
+                    return Err(format!("{step}: with {copies} copies nothing would be left"));
+                }
+                Step::Kill(count) | Step::Leave(count) => count,
+                Step::Add(count) => {
+                    running += count;
+                    0
+                }
+                Step::Weight => 0,
+            };
+            running = running
+                .checked_sub(gone)
+                .filter(|&left| left >= copies)
+                .ok_or_else(|| format!("{step}: fewer than {copies} nodes would be left"))?;
+        }
+        Ok(())
+    }
+
+    /// The verbs of the client command that it takes.
+    pub fn verbs(&self) -> Vec<&'static str> {
+        let has = |wanted: fn(&Step) -> bool| self.0.iter().any(wanted);
+        let leaves = has(|step| matches!(step, Step::Leave(_))).then_some("leave");
+        let weighs = has(|step| matches!(step, Step::Weight)).then_some("weight");
+        leaves.into_iter().chain(weighs).collect()
+    }
+
+    /// Most nodes that ever exist under different names.
+    pub fn most_nodes(&self, nodes: usize) -> usize {
+        let added = self.0.iter().map(|step| if let Step::Add(count) = step { *count } else { 0 });
+        nodes + added.sum::<usize>()
+    }
+}
+
+/// A step and whom it concerns; nodes are numbered from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// These die at once.
+    Kill(Vec<usize>),
+    /// These are started at once.
+    Add(Vec<usize>),
+    /// These leave.
+    Leave(Vec<usize>),
+    /// This one gets this weight.
+    Weight(usize, u32),
+}
+
+impl Act {
+    /// Whether it is planned: nobody dies.
+    pub fn is_planned(&self) -> bool {
+        !matches!(self, Act::Kill(_))
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verb, nodes) = match self {
+            Act::Kill(nodes) => ("kill -9", nodes),
+            Act::Add(nodes) => ("add", nodes),
+            Act::Leave(nodes) => ("leave", nodes),
+            Act::Weight(node, weight) => return write!(f, "weight node{node}={weight}"),
+        };
+        let names: Vec<String> = nodes.iter().map(|&node| name(node)).collect();
+        write!(f, "{verb} {}", names.join(" "))
+    }
+}
+
+/// What a node is called.
+pub fn name(node: usize) -> String {
+    format!("node{node}")
+}
+
+/// Which nodes there are.
+#[derive(Debug)]
+pub struct Crew {
+    running: BTreeSet<usize>,
+    /// In the order in which they went.
+    down: Vec<usize>,
+}
+
+impl Crew {
+    /// The first so many nodes run.
+    pub fn new(nodes: usize) -> Crew {
+        Crew { running: (1..=nodes).collect(), down: Vec::new() }
+    }
+
+    /// Those that run.
+    pub fn running(&self) -> &BTreeSet<usize> {
+        &self.running
+    }
+
+    /// Draws whom a step concerns, and counts it as done.
+    pub fn act(&mut self, step: Step, rng: &mut StdRng) -> Act {
+        match step {
+            Step::Kill(count) => Act::Kill(self.go(count, rng)),
+            Step::Leave(count) => Act::Leave(self.go(count, rng)),
+            Step::Add(count) => {
+                let back = self.down.drain(..count.min(self.down.len()));
+                let mut nodes: Vec<usize> = back.collect();
+                self.running.extend(&nodes);
+                let highest = self.running.iter().chain(&self.down).max().copied().unwrap_or(0);
+                nodes.extend(highest + 1..=highest + count - nodes.len());
+                self.running.extend(&nodes);
+                Act::Add(nodes)
+            }
+            Step::Weight => Act::Weight(self.one(rng), HEAVY),
+        }
+    }
+
+    fn one(&self, rng: &mut StdRng) -> usize {
+        let at = rng.random_range(0..self.running.len());
+        *self.running.iter().nth(at).expect("the place is within")
+    }
+
+    fn go(&mut self, count: usize, rng: &mut StdRng) -> Vec<usize> {
+        let mut gone: Vec<usize> = (0..count)
+            .map(|_| {
+                let node = self.one(rng);
+                self.running.remove(&node);
+                node
+            })
+            .collect();
+        gone.sort_unstable();
+        self.down.extend(&gone);
+        gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_is_text() {
+        let plan = Plan::default();
+        assert_eq!(plan.0.len(), 7);
+        let texts: Vec<String> = plan.0.iter().map(Step::to_string).collect();
+        assert_eq!(texts[..3], ["kill 2", "kill 2", "add 2"]);
+        assert_eq!("kill, weight".parse(), Ok(Plan(vec![Step::Kill(1), Step::Weight])));
+        for wrong in ["", "kill 0", "kill 33", "kill x", "dance", "weight 2", "kill 2,"] {
+            wrong.parse::<Plan>().expect_err(wrong);
+        }
+        "weight,".repeat(100).parse::<Plan>().expect_err("the last one is none");
+        assert!(["weight"; 101].join(",").parse::<Plan>().is_err());
+    }
+
+    #[test]
+    fn a_plan_that_loses_something_is_refused() {
+        Plan::default().check(7, 3).expect("the issue's own");
+        for (text, nodes, copies, want) in [
+            ("kill 3", 7, 3, "kill 3: with 3 copies nothing would be left"),
+            ("kill 2, leave 1", 5, 3, "leave 1: fewer than 3 nodes would be left"),
+            ("add 1, leave 9", 5, 3, "leave 9: fewer than 3 nodes would be left"),
+        ] {
+            let plan: Plan = text.parse().expect("a plan");
+            assert_eq!(plan.check(nodes, copies), Err(want.into()));
+        }
+        assert_eq!(Plan::default().verbs(), ["leave", "weight"]);
+        assert!("kill 1".parse::<Plan>().expect("a plan").verbs().is_empty());
+        assert_eq!(Plan::default().most_nodes(7), 11);
+    }
+
+    #[test]
+    fn the_dead_come_back_before_new_ones_do() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut crew = Crew::new(3);
+        let Act::Kill(dead) = crew.act(Step::Kill(2), &mut rng) else { panic!("a kill") };
+        assert_eq!((dead.len(), crew.running().len()), (2, 1));
+        assert!(dead[0] < dead[1]);
+        assert_eq!(crew.act(Step::Add(1), &mut rng), Act::Add(vec![dead[0]]));
+        assert_eq!(crew.act(Step::Add(3), &mut rng), Act::Add(vec![dead[1], 4, 5]));
+        assert_eq!(crew.running().iter().copied().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        let Act::Leave(gone) = crew.act(Step::Leave(5), &mut rng) else { panic!("a leave") };
+        assert_eq!(gone, [1, 2, 3, 4, 5]);
+        assert_eq!(crew.act(Step::Add(6), &mut rng), Act::Add(vec![1, 2, 3, 4, 5, 6]));
+    }
+
+    #[test]
+    fn the_same_seed_hits_the_same_nodes() {
+        let acts = |seed| {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut crew = Crew::new(7);
+            let plan = Plan::default();
+            plan.0.iter().map(|&step| crew.act(step, &mut rng).to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(acts(1), acts(1));
+        assert_ne!(acts(1), acts(2));
+        assert!(acts(1)[0].starts_with("kill -9 node"), "{:?}", acts(1));
+        assert!(acts(1)[6].ends_with("=2"), "{:?}", acts(1));
+    }
+}

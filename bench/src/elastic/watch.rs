@@ -1,0 +1,123 @@
+//! Looks at the cluster while it changes: its health, and what each new view has the nodes fetch.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use client::{ClientError, Config, GTStoreClient, status};
+use cluster::ids::Address;
+use cluster::view::Routes;
+use net_common::connection::{Connection, Dial};
+use net_common::message::control::{Hello, Status, TablePush};
+
+use super::movement::KeysOfArcs;
+
+/// How long the manager may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is known of the cluster.
+pub struct Watch {
+    client: GTStoreClient,
+    manager: Address,
+    link: Option<Connection>,
+    keys: KeysOfArcs,
+    /// The newest view.
+    routes: Option<Routes>,
+    /// Copies that nodes had to fetch.
+    fetched: u64,
+    /// The health since when; each differs from the one before.
+    health: Vec<(Duration, String)>,
+}
+
+impl Watch {
+    /// Begins to look.
+    ///
+    /// # Errors
+    /// [`ClientError`] where there is no manager.
+    pub fn new(config: &Config) -> Result<Watch, ClientError> {
+        let mut config = config.clone();
+        config.patience = PATIENCE;
+        Ok(Watch {
+            manager: config.manager.clone(),
+            client: GTStoreClient::init(config)?,
+            link: None,
+            keys: KeysOfArcs::count(std::iter::empty(), 0),
+            routes: None,
+            fetched: 0,
+            health: Vec::new(),
+        })
+    }
+
+    /// Begins anew, with these keys in the cluster: time is 0, and nothing was fetched yet.
+    pub fn begin<'a>(&mut self, keys: impl Iterator<Item = &'a str>) {
+        let arcs = self.routes.as_ref().map_or(0, Routes::arcs);
+        self.keys = KeysOfArcs::count(keys, arcs);
+        self.fetched = 0;
+        self.health.clear();
+    }
+
+    /// Where the keys lie.
+    pub fn keys(&self) -> &KeysOfArcs {
+        &self.keys
+    }
+
+    /// The newest view that was seen.
+    pub fn routes(&self) -> Option<&Routes> {
+        self.routes.as_ref()
+    }
+
+    /// Copies that nodes had to fetch so far.
+    pub fn fetched(&self) -> u64 {
+        self.fetched
+    }
+
+    /// The health since when.
+    pub fn health(&self) -> &[(Duration, String)] {
+        &self.health
+    }
+
+    /// Looks once; `None` where the manager does not answer.
+    pub fn look(&mut self, now: Duration) -> Option<Status> {
+        let status = self.client.status().ok()?;
+        if self.health.last().is_none_or(|(_, health)| *health != status.health) {
+            self.health.push((now, status.health.clone()));
+        }
+        if self.routes.as_ref().is_none_or(|routes| routes.epoch() != status.epoch) {
+            self.learn();
+        }
+        Some(status)
+    }
+
+    /// Asks for the view, and counts what follows from it.
+    fn learn(&mut self) {
+        let dial = Dial { connect: PATIENCE, reply: PATIENCE, secret: None };
+        let link = match self.link.take() {
+            Some(link) => Ok(link),
+            None => Connection::dial(&self.manager, &dial),
+        };
+        // One that is lost is made again with the next look.
+        let Ok(mut link) = link else { return };
+        let Ok(push) = link.call::<TablePush>(&Hello) else { return };
+        self.link = Some(link);
+        let new = Routes::new(push.view);
+        if let Some(before) = &self.routes {
+            self.fetched += self.keys.fetched(before, &new);
+        }
+        self.routes = Some(new);
+    }
+
+    /// Keys on all nodes together, copies included, as the nodes themselves say.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn held(&self) -> Result<u64, ClientError> {
+        self.client.refresh_view()?;
+        Ok(self.client.node_infos()?.iter().map(|info| info.keys).sum())
+    }
+}
+
+/// Whether all is well, and exactly these serve.
+pub fn is_healed(status: &Status, names: &BTreeSet<String>) -> bool {
+    let serving: BTreeSet<String> =
+        status::serving(status).into_iter().map(ToString::to_string).collect();
+    status.health == "healthy" && !status.changing && serving == *names
+}

@@ -1,0 +1,156 @@
+//! One batch of a [workload](crate::workload): sent, timed, and every answer held against what may be there.
+
+use std::time::{Duration, Instant};
+
+use client::{ClientError, Done};
+use thiserror::Error;
+
+use crate::target::Target;
+use crate::workload::{Expectation, Op, PendingGet, PendingPut, PutOutcome, Wrong};
+
+/// What batches are sent to and checked by.
+#[derive(Debug)]
+pub struct Exchange<'a, T> {
+    /// The store.
+    pub target: &'a T,
+    /// What its answers may be.
+    pub expectation: &'a Expectation,
+    /// The text of every key.
+    pub keys: &'a [String],
+}
+
+/// What came of one batch.
+#[derive(Debug)]
+pub struct Answered {
+    /// When the last answer was there.
+    pub at: Instant,
+    /// How long that took.
+    pub took: Duration,
+    /// What was not as it should be.
+    pub errors: Vec<AnswerError>,
+}
+
+/// An answer that is not as it should be.
+#[derive(Debug, Error)]
+pub enum AnswerError {
+    /// It is wrong.
+    #[error("WRONG ANSWER: {0}")]
+    Wrong(#[from] Wrong),
+    /// The operation failed.
+    #[error("{key}: {source}")]
+    Failed {
+        /// Its key.
+        key: String,
+        /// Why.
+        source: ClientError,
+    },
+    /// The store answered a batch with another number of results.
+    #[error("a batch of {sent} operations has {answered} results")]
+    Miscounted {
+        /// Operations of the batch.
+        sent: usize,
+        /// Results that came.
+        answered: usize,
+    },
+}
+
+/// An operation that was sent, as the expectation knows it.
+enum Pending {
+    Put(PendingPut),
+    Get(PendingGet),
+}
+
+impl<T: Target> Exchange<'_, T> {
+    /// Sends one batch, waits for its answers and checks them all.
+    pub fn send(&self, batch: &[Op]) -> Answered {
+        let (pending, ops): (Vec<Pending>, Vec<client::Op<'_>>) = batch
+            .iter()
+            .map(|op| {
+                let key = self.keys[op.key_index() as usize].as_bytes();
+                match op {
+                    Op::Put { key_index, sequence, value } => (
+                        Pending::Put(self.expectation.begin_put(*key_index, *sequence)),
+                        client::Op::Put { key, value },
+                    ),
+                    Op::Get { key_index } => (
+                        Pending::Get(self.expectation.begin_get(*key_index)),
+                        client::Op::Get { key },
+                    ),
+                }
+            })
+            .unzip();
+        let start = Instant::now();
+        let results = self.target.run(&ops);
+        let at = Instant::now();
+        let mut errors = Vec::new();
+        if results.len() != batch.len() {
+            errors.push(AnswerError::Miscounted { sent: batch.len(), answered: results.len() });
+        }
+        let answers = batch.iter().zip(pending).zip(results);
+        errors
+            .extend(answers.filter_map(|((op, sent), result)| self.check(op, sent, result).err()));
+        Answered { at, took: at - start, errors }
+    }
+
+    fn check(
+        &self,
+        op: &Op,
+        pending: Pending,
+        result: Result<Done, ClientError>,
+    ) -> Result<(), AnswerError> {
+        match (pending, result) {
+            (Pending::Put(put), Ok(_)) => {
+                self.expectation.end_put(put, PutOutcome::Acknowledged)?;
+            }
+            (Pending::Put(put), Err(source)) => {
+                let outcome =
+                    if source.is_unknown() { PutOutcome::Unknown } else { PutOutcome::Refused };
+                self.expectation.end_put(put, outcome)?;
+                return Err(self.failed(op, source));
+            }
+            (Pending::Get(get), Ok(Done::Got(got))) => {
+                self.expectation.end_get(get, got.as_ref().map(|got| got.value.as_slice()))?;
+            }
+            (Pending::Get(_), Ok(Done::Placed(_))) => {
+                unreachable!("a get ends in a value or none");
+            }
+            (Pending::Get(_), Err(source)) => return Err(self.failed(op, source)),
+        }
+        Ok(())
+    }
+
+    fn failed(&self, op: &Op, source: ClientError) -> AnswerError {
+        AnswerError::Failed { key: self.keys[op.key_index() as usize].clone(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::fake::{Fake, Fault};
+    use crate::workload::Workload;
+
+    #[test]
+    fn every_answer_that_is_not_right_is_told() {
+        let workload = Workload::new(1, 3, 0.5, 16).expect("a good workload");
+        let keys: Vec<String> = (0..3).map(|index| workload.key(index)).collect();
+        let errors = |fault| {
+            let target = Fake::new(1, 1, fault);
+            let expectation = Expectation::new(&workload, 1);
+            let exchange = Exchange { target: &target, expectation: &expectation, keys: &keys };
+            let mut stream = workload.stream(0, 1, 1).expect("one worker");
+            let puts = |stream: &mut crate::workload::Stream| {
+                (0..3).map(|key| stream.put(key)).collect::<Vec<Op>>()
+            };
+            for _ in 0..2 {
+                assert!(exchange.send(&puts(&mut stream)).errors.is_empty());
+            }
+            let gets: Vec<Op> = (0..3).map(|key_index| Op::Get { key_index }).collect();
+            exchange.send(&gets).errors
+        };
+        assert!(errors(Fault::None).is_empty());
+        let stale = errors(Fault::KeepsFirst);
+        assert_eq!(stale.len(), 3);
+        assert!(matches!(stale[0], AnswerError::Wrong(Wrong::Stale { key_index: 0, .. })));
+    }
+}

@@ -1,0 +1,142 @@
+//! Clients that put and get without a pause while a cluster changes, and check every answer.
+//!
+//! Each key has one writer, and its values are numbers that count up. A put must succeed; a get must show
+//! a number that is not below the last one acknowledged before it began, and not above the last one begun
+//! before it ended. There is no error that is allowed. A second load of a cluster goes on from the first.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use client::{Config, GTStoreClient, Got};
+
+use crate::test_cluster::TestCluster;
+
+const WRITERS: usize = 2;
+const READERS: usize = 2;
+
+/// Keys of each writer.
+const KEYS: usize = 40;
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What each key holds in the end.
+    pub pairs: BTreeMap<String, String>,
+    /// How many puts and gets there were.
+    pub operations: usize,
+    /// How long the slowest of them took.
+    pub slowest: Duration,
+}
+
+/// One key: the number that was begun last, and the one that was acknowledged last.
+struct Slot {
+    key: String,
+    begun: AtomicU64,
+    done: AtomicU64,
+}
+
+impl Slot {
+    /// With the number that the key holds already.
+    fn new(key: String, client: &GTStoreClient) -> Slot {
+        let number = held(client.get(key.as_bytes()).expect("a cluster that is well answers"));
+        Slot { key, begun: AtomicU64::new(number), done: AtomicU64::new(number) }
+    }
+
+    fn put(&self, client: &GTStoreClient) {
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Err(error) = client.put(self.key.as_bytes(), number.to_string().as_bytes()) {
+            panic!("put of {} = {number}: {error}", self.key);
+        }
+        self.done.store(number, Ordering::SeqCst);
+    }
+
+    fn get(&self, client: &GTStoreClient) {
+        let least = self.done.load(Ordering::SeqCst);
+        let got = match client.get(self.key.as_bytes()) {
+            Ok(got) => held(got),
+            Err(error) => panic!("get of {}: {error}", self.key),
+        };
+        let most = self.begun.load(Ordering::SeqCst);
+        assert!(
+            (least..=most).contains(&got),
+            "{} is {got}, {least} to {most} were expected",
+            self.key
+        );
+    }
+}
+
+/// The number that a key holds; 0 before the first.
+fn held(got: Option<Got>) -> u64 {
+    got.map_or(0, |got| {
+        let text = String::from_utf8(got.value).expect("numbers are text");
+        text.parse().expect("a number was put")
+    })
+}
+
+/// Sets a flag when it goes, so that a test that fails does not wait for its load for ever.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Puts and gets from several threads while `change` happens. Returns what all keys hold then.
+///
+/// # Panics
+/// With the first error or wrong answer.
+pub fn under_load(cluster: &mut TestCluster, change: impl FnOnce(&mut TestCluster)) -> Loaded {
+    let config = cluster.config();
+    let client = cluster.client();
+    let slots: Vec<Slot> =
+        (0..WRITERS * KEYS).map(|n| Slot::new(format!("load{n}"), &client)).collect();
+    let is_over = AtomicBool::new(false);
+    let counts: Vec<(usize, Duration)> = thread::scope(|scope| {
+        let writers = slots.chunks(KEYS).map(|own| {
+            let (is_over, config) = (&is_over, config.clone());
+            scope.spawn(move || run(config, is_over, own, Slot::put))
+        });
+        let readers = (0..READERS).map(|_| {
+            let (is_over, config, slots) = (&is_over, config.clone(), &slots[..]);
+            scope.spawn(move || run(config, is_over, slots, Slot::get))
+        });
+        let threads: Vec<_> = writers.chain(readers).collect();
+        let over = Over(&is_over);
+        change(cluster);
+        drop(over);
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("all is answered, and right"))
+            .collect()
+    });
+    let number = |slot: &Slot| slot.done.load(Ordering::SeqCst).to_string();
+    Loaded {
+        pairs: slots.iter().map(|slot| (slot.key.clone(), number(slot))).collect(),
+        operations: counts.iter().map(|(operations, _)| operations).sum(),
+        slowest: counts.iter().map(|(_, slowest)| *slowest).max().unwrap_or_default(),
+    }
+}
+
+/// Does the same to one key after the other until it is over, and at least once to each.
+fn run(
+    config: Config,
+    is_over: &AtomicBool,
+    slots: &[Slot],
+    act: fn(&Slot, &GTStoreClient),
+) -> (usize, Duration) {
+    let client = GTStoreClient::init(config).expect("the manager answers");
+    let (mut operations, mut slowest) = (0, Duration::ZERO);
+    for slot in slots.iter().cycle() {
+        if operations >= slots.len() && is_over.load(Ordering::SeqCst) {
+            break;
+        }
+        let start = Instant::now();
+        act(slot, &client);
+        slowest = slowest.max(start.elapsed());
+        operations += 1;
+    }
+    (operations, slowest)
+}

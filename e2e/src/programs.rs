@@ -1,0 +1,33 @@
+//! The real programs.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A program of this workspace, built in the profile of the test that asks.
+///
+/// # Panics
+/// If it does not build.
+pub fn program(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let test = std::env::current_exe().expect("a test knows its program");
+        // target/<profile>/deps/<test>
+        let folder = test.ancestors().nth(2).expect("cargo's layout");
+        let profile = match folder.file_name().and_then(OsStr::to_str) {
+            Some("debug") | None => "dev",
+            Some(name) => name,
+        };
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "-p", "manager", "-p", "storage", "-p", "client", "--bins"])
+            .args(["--profile", profile, "--target-dir"])
+            .arg(folder.parent().expect("cargo's layout"))
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "the programs do not build");
+        folder.to_owned()
+    });
+    folder.join(name)
+}

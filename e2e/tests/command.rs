@@ -1,0 +1,249 @@
+//! The client command, as a person or a script calls it, against a cluster in this process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+
+use e2e::{Options, TestCluster, program, wait_until};
+
+fn client(cluster: &TestCluster, arguments: &str) -> Command {
+    let mut command = Command::new(program("client"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GTSTORE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(["--manager", &cluster.manager_address().to_string()])
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(cluster: &TestCluster, arguments: &str) -> Output {
+    client(cluster, arguments).output().expect("the client runs")
+}
+
+/// What a command prints that goes well.
+fn prints(cluster: &TestCluster, arguments: &str) -> String {
+    let output = run(cluster, arguments);
+    assert!(output.status.success() && output.stderr.is_empty(), "{arguments}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The exit code of a command that fails, and what it says.
+fn fails(cluster: &TestCluster, arguments: &str) -> (i32, String) {
+    let output = run(cluster, arguments);
+    assert!(output.stdout.is_empty(), "{arguments}: {output:?}");
+    let said = String::from_utf8(output.stderr).expect("text");
+    (output.status.code().expect("an exit code"), said.trim_end().to_owned())
+}
+
+/// The JSON that a command prints. Read without a library: what is looked for stands in it as text.
+fn has(text: &str, fields: &[&str]) {
+    for field in fields {
+        assert!(text.contains(field), "no {field} in {text}");
+    }
+}
+
+/// Enough to give time for a few calls while a node leaves, at a megabyte a second.
+const KEYS: usize = 20_000;
+
+fn filled(options: Options) -> TestCluster {
+    let cluster = TestCluster::with(options);
+    let pairs: Vec<(String, String)> =
+        (0..KEYS).map(|n| (format!("key{n}"), format!("{n:01000}"))).collect();
+    cluster.client().put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+    wait_until("the next heartbeats tell of the keys", || {
+        let keys: u64 = cluster.status()?.nodes.iter().map(|node| node.keys).sum();
+        if keys == 2 * KEYS as u64 { Ok(()) } else { Err(format!("{keys} keys")) }
+    });
+    cluster
+}
+
+#[test]
+fn a_plan_a_change_a_status_and_a_cancellation() {
+    let cluster = filled(Options { nodes: 4, transfer_mb_s: Some(1), ..Options::default() });
+    let plan = prints(&cluster, "--plan leave node3");
+    let lines: Vec<&str> = plan.lines().collect();
+    let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
+    assert_eq!(words(0), ["node", "owns", "keeps", "fetches"]);
+    for (line, name) in (1..).zip(["node1", "node2", "node3", "node4"]) {
+        assert_eq!(words(line)[0], name, "{plan}");
+    }
+    let node3: Vec<&str> = words(3);
+    assert_eq!((&node3[1..4], node3[6], node3[7]), (&["64", "→", "0"][..], "0", "0"), "{plan}");
+    assert!(lines[5].starts_with("node3 leaving: 64 arcs change their owner, "), "{plan}");
+    assert_eq!(lines.len(), 6, "{plan}");
+
+    let json = prints(&cluster, "--plan leave node3 --json");
+    has(
+        &json,
+        &["\"change\": \"node3 leaving\"", "\"arcs\": 64", "\"id\": \"node3\"", "\"copies\":"],
+    );
+    has(&json, &["\"least_copies\":", "\"keys\":", "\"bytes\":", "\"owns\":", "\"fetches\":"]);
+    let idle = prints(&cluster, "--status");
+    assert!(!idle.contains("under way"), "{idle}");
+
+    // What begins is what was planned.
+    let begun = prints(&cluster, "--leave node3");
+    assert_eq!(begun.trim_end(), format!("OK, {}", lines[5]));
+    let status = wait_until("something moves", || {
+        let status = prints(&cluster, "--status");
+        if status.contains("B/s") { Ok(status) } else { Err(status) }
+    });
+    has(
+        &status,
+        &["behind", "fetching", "leaving", "under way: node3 leaving", "health: healing: "],
+    );
+    let json = prints(&cluster, "--status --json");
+    has(&json, &["\"change\": \"node3 leaving\"", "\"changing\": true", "\"state\": \"leaving\""]);
+    has(&json, &["\"lost_slots\": []", "\"behind\":", "\"transfer_bytes_per_second\":"]);
+    has(&json, &["\"weight\": 1", "\"epoch\":", "\"copies\": 2", "\"health\": \"healing: "]);
+
+    // Nobody is told to wait for ever.
+    let (code, said) = fails(&cluster, "--weight node1=2 --deadline-ms 300");
+    assert_eq!(
+        (code, said.as_str()),
+        (1, "client: refused: wait: a change is under way: node3 leaving")
+    );
+
+    let cancelled = prints(&cluster, "--cancel");
+    let want = "OK, the change is cancelled: 0 arcs change their owner, 0 copies of arcs move \
+                (0 at least), about 0 keys, 0 bytes\n";
+    assert_eq!(cancelled, want);
+    wait_until("all is as it was", || {
+        let status = prints(&cluster, "--status");
+        let is_so = status.ends_with("health: healthy\n") && !status.contains("leaving");
+        if is_so { Ok(()) } else { Err(status) }
+    });
+}
+
+#[test]
+fn refusals_and_mistakes_have_their_exit_codes() {
+    let cluster = TestCluster::start(2, 2);
+    for (arguments, code, said) in [
+        (
+            "--leave node1",
+            1,
+            "client: refused: that leaves 1 nodes for 2 copies of each key (--force does it all the same)",
+        ),
+        ("--plan leave node9", 1, "client: refused: no member is called node9"),
+        (
+            "--rep 3",
+            1,
+            "client: refused: there are 2 nodes for 3 copies (--force does it all the same)",
+        ),
+        ("--rep 2", 1, "client: refused: each key has 2 copies already"),
+        ("--weight node1=1", 1, "client: refused: node1 weighs 1 already"),
+        ("--cancel", 1, "client: refused: no change is under way"),
+        (
+            "--leave no,de",
+            2,
+            "client: --leave no,de: ',' is not allowed: use letters, digits, '.', '_' and '-'",
+        ),
+        ("--weight node1", 2, "client: --weight node1: it takes NODE=N"),
+        ("--rep 0", 2, "client: --rep 0: it takes 1 to 64"),
+        ("--plan leave", 2, "client: --plan takes leave NODE, weight NODE=N or rep K"),
+        ("--leave node1 --rep 1", 2, "client: --leave and --rep: one at a time"),
+        ("--get key --watch", 2, "client: --watch goes with --status"),
+    ] {
+        assert_eq!(fails(&cluster, arguments), (code, said.to_owned()), "{arguments}");
+    }
+    let plan = prints(&cluster, "--plan leave node1 --force");
+    assert!(plan.contains("node1 leaving: "), "{plan}");
+    prints(&cluster, "--leave node1 --force");
+    wait_until("it has left", || match prints(&cluster, "--status") {
+        status if status.contains("1 of 2 copies in 256 arcs, more nodes are needed") => Ok(()),
+        status => Err(status),
+    });
+}
+
+/// A process that is ended when the test is.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already, mostly.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_status_that_is_watched_goes_on_until_its_reader_goes() {
+    let mut cluster = TestCluster::start(2, 2);
+    for (arguments, is_whole) in [
+        ("--status --watch", (|line| line == "health: healthy") as fn(&str) -> bool),
+        ("--status --watch --json", |line| {
+            line.starts_with('{') && line.ends_with('}') && line.contains("\"health\":\"healthy\"")
+        }),
+    ] {
+        let mut command = client(&cluster, arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut running = Running(child.expect("the client runs"));
+        let mut lines = BufReader::new(running.0.stdout.take().expect("it is piped")).lines();
+        for _ in 0..3 {
+            let mut read = lines.by_ref().map(|line| line.expect("text"));
+            assert!(read.any(|line| is_whole(&line)), "{arguments}: it ended");
+        }
+        // A manager that is away is waited for, and said so.
+        cluster.stop_manager();
+        let mut read = lines.by_ref().map(|line| line.expect("text"));
+        assert!(read.any(|line| line.contains("no manager at ")), "{arguments}: it ended");
+        cluster.start_manager();
+        let mut read = lines.by_ref().map(|line| line.expect("text"));
+        assert!(read.any(|line| is_whole(&line)), "{arguments}: it ended");
+        drop(lines);
+        let code = wait_until("it ends", || {
+            running.0.try_wait().map_err(|e| e.to_string())?.ok_or("it runs".to_owned())
+        });
+        assert!(code.success(), "{arguments}: {code}");
+        let mut said = String::new();
+        let mut errors = running.0.stderr.take().expect("it is piped");
+        errors.read_to_string(&mut said).expect("text");
+        assert_eq!(said, "", "{arguments}");
+    }
+}
+
+#[test]
+fn a_loss_and_its_acceptance() {
+    let mut cluster =
+        TestCluster::with(Options { nodes: 2, copies: 1, is_proxied: true, ..Options::default() });
+    let client = cluster.client();
+    let keys: Vec<String> = (0..100).map(|n| format!("key{n}")).collect();
+    for key in &keys {
+        client.put(key.as_bytes(), b"value").unwrap();
+    }
+    let lost = cluster.node_name(0);
+    let of = |is_lost: bool| {
+        let mut keys = keys.iter();
+        let is_so =
+            |key: &&String| (client.primary_of(key.as_bytes()).as_ref() == Some(&lost)) == is_lost;
+        keys.find(is_so).expect("both have some").clone()
+    };
+    let (gone, kept) = (of(true), of(false));
+    assert_eq!(prints(&cluster, "--accept-loss --yes"), "nothing is lost: healthy\n");
+    cluster.kill_at_once(&[0]);
+    let status = wait_until("the loss is noticed", || match prints(&cluster, "--status") {
+        status if status.contains("health: unavailable: 128 of 256 arcs, about ") => Ok(status),
+        status => Err(status),
+    });
+    has(&status, &["lost slots: ", "node1 ended with them, accept the loss to go on", "down"]);
+    assert!(prints(&cluster, "--status --json").contains("\"lost_slots\": [\n"), "{status}");
+    let why = "client: unavailable: no live node holds this key; client --status tells which to bring back";
+    assert_eq!(fails(&cluster, &format!("--get {gone}")), (1, why.to_owned()));
+    assert_eq!(fails(&cluster, &format!("--put {gone} --val value")), (1, why.to_owned()));
+    assert_eq!(prints(&cluster, &format!("--get {kept}")), format!("{kept}, value, node2\n"));
+    // Asked, nobody says yes.
+    let asked = prints(&cluster, "--accept-loss");
+    assert!(
+        asked.ends_with("Go on without their keys, for good? Type yes: nothing was changed\n"),
+        "{asked}"
+    );
+    assert_eq!(prints(&cluster, "--accept-loss --yes"), "OK, 128 arcs begin empty\n");
+    wait_until("it goes on", || match fails(&cluster, &format!("--get {gone}")) {
+        (1, said) if said == format!("{gone} not found") => Ok(()),
+        (_, said) => Err(said),
+    });
+    prints(&cluster, &format!("--put {gone} --val value"));
+}
