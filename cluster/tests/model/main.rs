@@ -144,6 +144,10 @@ fn leave() {
 fn orders() {
     hold(setup::leaver(["1", "", "g"]));
     hold(setup::weight(["1", "", "g"]));
+}
+
+#[test]
+fn more_and_fewer_copies() {
     hold(setup::more_copies(["1", "", "g"]));
     hold(setup::fewer_copies(["1", "", "g"]));
 }
