@@ -442,13 +442,10 @@ impl World {
         let Some(membership) = self.manager.membership() else { return };
         let (active, newest) = (membership.active().clone(), membership.newest().epoch());
         let running = self.slots.iter().filter(|slot| slot.process.is_some()).count();
-        let is_few = active.view().members.len() < active.view().copies;
+        let is_few = running < active.view().copies;
         let lost = membership.lost(self.now / 1000);
         let spare = self.slots.iter().position(|slot| slot.process.is_none());
-        if is_few
-            && running <= active.view().members.len()
-            && let Some(slot) = spare
-        {
+        if is_few && let Some(slot) = spare {
             self.start_node(slot);
         }
         if lost.is_empty() || active.epoch() != newest || !self.has_mourned() {
