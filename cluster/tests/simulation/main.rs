@@ -17,11 +17,13 @@
 
 mod checker;
 mod client;
+mod ending;
 mod faults;
 mod manager;
 mod network;
 mod node;
 mod operator;
+mod plan;
 mod rng;
 mod world;
 

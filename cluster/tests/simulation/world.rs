@@ -9,11 +9,11 @@ use cluster::ring::arc_of_key;
 
 use crate::checker::History;
 use crate::client::{Client, Task, TaskId};
-use crate::faults::Plan;
 use crate::manager::Manager;
 use crate::network::{Alive, Dir, Frame, Link, LinkId, Party, Pid, Tag};
 use crate::node::{Now, Process};
 use crate::operator::Operator;
+use crate::plan::Plan;
 use crate::rng::Rng;
 
 /// Simulated time.
