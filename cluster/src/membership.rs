@@ -13,9 +13,9 @@
 //! * clients only ever get active views.
 //!
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
-//! is dropped from the view only if every arc keeps a live replica that is synced there (L2);
-//! otherwise it stays, unserved, until it comes back or the operator accepts the loss. What it owned is
-//! remembered for a while (`losses`), in case it returns.
+//! is dropped from the view only if every arc keeps a live replica that is synced there (L2); otherwise it
+//! stays for the arcs that it alone holds ([`Stray`](crate::view::Stray)), until it comes back or the operator
+//! accepts the loss. What it owned is remembered for a while (`losses`), in case it returns.
 //!
 //! Invariants: epochs only go up, by one; at most one view is being made; a name and an address
 //! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
@@ -589,15 +589,19 @@ impl Membership {
         plan::losses(self, now).0
     }
 
-    /// The arcs that clients need not wait for: as [`Membership::lost`], but whoever is only silent may be
-    /// back in a moment, and is waited for a while longer. After a restart of the manager everyone is.
-    pub fn given_up(&self, now: Millis) -> Vec<usize> {
+    /// Whether nobody waits for a member any more: its process has ended, or it has been silent for so long
+    /// that it would have found its way back. After a restart of the manager everyone is waited for.
+    fn is_given_up(&self, incarnation: Incarnation, now: Millis) -> bool {
         let patience = RETURN_MS.max(2 * self.settings.lease_ms());
-        let is_given_up = |m: &Member| {
-            let node = &self.nodes[&m.incarnation];
-            node.gone || now.saturating_sub(node.extended) >= patience
-        };
-        let out: Vec<bool> = self.active.view().members.iter().map(is_given_up).collect();
+        let node = &self.nodes[&incarnation];
+        node.gone || now.saturating_sub(node.extended) >= patience
+    }
+
+    /// The arcs that clients need not wait for: as [`Membership::lost`], but whoever is only silent may be
+    /// back in a moment.
+    pub fn given_up(&self, now: Millis) -> Vec<usize> {
+        let members = self.active.view().members.iter();
+        let out: Vec<bool> = members.map(|m| self.is_given_up(m.incarnation, now)).collect();
         match out.contains(&true) {
             true => plan::lost_arcs(self, &out),
             false => Vec::new(),

@@ -210,6 +210,10 @@ fn deal(routes: &Routes) -> String {
             _ = write!(out, " in {} copies", coming.copies);
         }
     }
+    for stray in &view.strays {
+        let who = letter(&stray.place).unwrap_or('?');
+        _ = write!(out, ", {who} stays for {:?} since {}", stray.arcs, stray.since);
+    }
     if !view.fresh.is_empty() {
         _ = write!(out, ", {} begin afresh", view.fresh.len());
     }
