@@ -51,10 +51,6 @@ use wish::{Order, Outline, Wish};
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;
 
-/// How long a silent node is waited for by clients at least, in milliseconds: nodes that have lost their
-/// manager try to reach it every two seconds, and take some time for the connection itself.
-const RETURN_MS: Millis = 5_000;
-
 /// What the operator has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -70,6 +66,9 @@ pub struct Settings {
     pub limits: Limits,
     /// How long after a loss arcs stay where they fell, in milliseconds, before they are dealt out evenly.
     pub rebalance_ms: Millis,
+    /// How long a silent member that holds what nobody else does is waited for at least before everything else
+    /// goes on without it (H4), in milliseconds: longer than a node that has lost its manager needs to find it.
+    pub return_ms: Millis,
 }
 
 impl Settings {
@@ -592,7 +591,7 @@ impl Membership {
     /// Whether nobody waits for a member any more: its process has ended, or it has been silent for so long
     /// that it would have found its way back. After a restart of the manager everyone is waited for.
     fn is_given_up(&self, incarnation: Incarnation, now: Millis) -> bool {
-        let patience = RETURN_MS.max(2 * self.settings.lease_ms());
+        let patience = self.settings.return_ms.max(2 * self.settings.lease_ms());
         let node = &self.nodes[&incarnation];
         node.gone || now.saturating_sub(node.extended) >= patience
     }

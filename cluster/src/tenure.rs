@@ -131,6 +131,9 @@ impl Tenure {
         if is_on(Mutation::LossKeeps) && follows && me.is_some() {
             synced.union_with(&self.synced);
         }
+        if is_on(Mutation::StrayKeeps) && stray.is_some() {
+            synced.union_with(&self.synced);
+        }
 
         let mut adoption = Adoption {
             to_drop: self
@@ -141,9 +144,9 @@ impl Tenure {
             to_fetch: keeps.difference(&synced).collect(),
             to_set_aside: match me {
                 Some(_) if stray.is_none() => keeps.difference(&synced).collect(),
-                _ => (0..arcs)
-                    .filter(|&arc| !fresh.contains(arc) && !synced.contains(arc))
-                    .collect(),
+                _ => {
+                    (0..arcs).filter(|&arc| !fresh.contains(arc) && !synced.contains(arc)).collect()
+                }
             },
         };
         if is_on(Mutation::EarlierStays) {

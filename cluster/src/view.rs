@@ -457,11 +457,8 @@ pub(crate) mod tests {
     #[test]
     fn strays_out_of_order_are_refused() {
         use MemberState::Active;
-        let stray = |place, since, arcs: &[u16]| Stray {
-            place,
-            since: Epoch(since),
-            arcs: arcs.to_vec(),
-        };
+        let stray =
+            |place, since, arcs: &[u16]| Stray { place, since: Epoch(since), arcs: arcs.to_vec() };
         let check = |strays: Vec<Stray>| {
             let members = vec![member(1, Active), member(2, Active), member(3, Active)];
             View { strays, ..view(4, 2, members, &[0, 0]) }.check()

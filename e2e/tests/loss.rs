@@ -62,11 +62,7 @@ fn is_lost(status: &Status, key: &str) -> bool {
 
 /// Gets all keys in one batch, and holds that exactly `lost` are refused as unavailable, and soon. Then the
 /// same with puts.
-fn assert_unavailable(
-    client: &GTStoreClient,
-    pairs: &[(String, String)],
-    lost: &BTreeSet<String>,
-) {
+fn assert_unavailable(client: &GTStoreClient, pairs: &[(String, String)], lost: &BTreeSet<String>) {
     let start = Instant::now();
     let keys: Vec<&String> = pairs.iter().map(|(key, _)| key).collect();
     for ((key, value), got) in pairs.iter().zip(client.get_many(&keys)) {

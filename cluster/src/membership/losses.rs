@@ -76,8 +76,7 @@ impl Membership {
         change: Option<Change>,
     ) {
         let (old, new) = (before.view(), made.view());
-        let is_lost =
-            |id: &NodeId| new.place_of(id).is_none_or(|place| new.stray(place).is_some());
+        let is_lost = |id: &NodeId| new.place_of(id).is_none_or(|place| new.stray(place).is_some());
         let gone = (0u16..).zip(&old.members).filter(|(_, m)| is_lost(&m.id));
         if !old.members.iter().any(|m| new.member(&m.id, m.incarnation).is_some()) {
             self.losses = Losses::new(now);

@@ -22,7 +22,9 @@ pub struct Plan {
 
 /// The repair to make now, if any. Call only while no view is being made.
 pub fn repair(state: &Membership, now: Millis) -> Option<Plan> {
-    birth(state, now).or_else(|| removal(state, now)).filter(|plan| nobody_skips(state, now, &plan.view))
+    birth(state, now)
+        .or_else(|| removal(state, now))
+        .filter(|plan| nobody_skips(state, now, &plan.view))
 }
 
 /// Whether every member that stays has acknowledged the view before. One that came straight from an
@@ -34,13 +36,12 @@ pub(super) fn nobody_skips(state: &Membership, now: Millis, next: &View) -> bool
         return true;
     }
     let old = state.active().view();
-    old.members
-        .iter()
-        .filter_map(|m| Some((m.incarnation, next.place_at(m.incarnation)?)))
-        .all(|(incarnation, place)| {
+    old.members.iter().filter_map(|m| Some((m.incarnation, next.place_at(m.incarnation)?))).all(
+        |(incarnation, place)| {
             state.nodes[&incarnation].report.epoch >= old.epoch
                 || next.stray(place).is_some() && state.is_out(incarnation, now)
-        })
+        },
+    )
 }
 
 /// The first view; also the first after every member's process has ended. Records live in memory

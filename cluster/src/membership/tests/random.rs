@@ -119,6 +119,7 @@ impl Run {
             copies,
             limits,
             rebalance_ms: 4 * HEARTBEAT,
+            return_ms: 0,
         };
         Run { sim: Sim::new(settings), started: 0, died: None }
     }

@@ -280,6 +280,7 @@ impl Runner for Script {
                     copies,
                     limits,
                     rebalance_ms,
+                    return_ms: 5_000,
                 };
                 self.sim = Some(Sim::new(settings));
                 String::new()

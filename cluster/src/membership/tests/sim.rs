@@ -400,7 +400,9 @@ impl Sim {
         for arc in 0..routes.arcs() {
             let is_fresh = routes.view().fresh.contains(&(arc as u16));
             assert!(
-                is_fresh || !self.begun.contains(&arc) || self.holders(routes, arc).next().is_some(),
+                is_fresh
+                    || !self.begun.contains(&arc)
+                    || self.holders(routes, arc).next().is_some(),
                 "nobody is left in view {} that holds arc {arc}",
                 routes.epoch()
             );
