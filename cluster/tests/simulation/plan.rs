@@ -145,7 +145,7 @@ impl Plan {
             disk: rng.pick(&[50, 2_000, 2_000, 20_000, 100_000]),
             disk_fails: rng.pick(&[0, 0, 100]),
             orders: rng.pick(&[0, 0, 30_000, 150_000, 500_000]),
-            loses: rng.chance(60),
+            loses: rng.chance(100),
             buckets: rng.pick(&[1, 2, 12]),
         }
     }
