@@ -110,12 +110,16 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         .map(|&arc| arc as u16)
         .collect();
     let strays = strays(old, &fates);
-    if !fates.contains(&Fate::Falls) && fresh.is_empty() && strays == old.strays
-        || !fates.contains(&Fate::Stays)
-    {
+    let owns_nothing: Vec<bool> = fates.iter().map(|fate| *fate != Fate::Stays).collect();
+    // A stray that has died again while it joined is to own nothing after all.
+    let mut to_own = old.coming.iter().flat_map(|coming| &coming.arcs);
+    let changes = fates.contains(&Fate::Falls)
+        || !fresh.is_empty()
+        || strays != old.strays
+        || to_own.any(|&owner| owns_nothing[usize::from(owner)]);
+    if !changes || !fates.contains(&Fate::Stays) {
         return None;
     }
-    let owns_nothing: Vec<bool> = fates.iter().map(|fate| *fate != Fate::Stays).collect();
     let falls: Vec<bool> = fates.iter().map(|fate| *fate == Fate::Falls).collect();
     let mut view = View {
         epoch: old.epoch.next(),
@@ -135,7 +139,7 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         }
     }
     if view.arcs.is_empty() {
-        let_strays_inherit(&mut view, old.arcs.len(), &fates);
+        let_strays_inherit(state, &mut view, &fates);
     }
     let why = repaired(old, &view, &falls);
     renumber(&mut view, &falls);
@@ -197,14 +201,21 @@ fn strays(old: &View, fates: &[Fate]) -> Vec<Stray> {
 }
 
 /// Where nobody is left of those who owned something, strays that are back own what they hold, and what lies in
-/// front of it on the ring.
-fn let_strays_inherit(view: &mut View, arcs: usize, fates: &[Fate]) {
+/// front of it on the ring. `view` has the places of the active one.
+fn let_strays_inherit(state: &Membership, view: &mut View, fates: &[Fate]) {
     let is_back = |stray: &Stray| fates[usize::from(stray.place)] == Fate::Stays;
     let nobody = view.members.len();
-    let mut owners = vec![nobody as u16; arcs];
-    for stray in view.strays.iter().filter(|stray| is_back(stray)) {
-        stray.arcs.iter().for_each(|&arc| owners[usize::from(arc)] = stray.place);
-        view.members[usize::from(stray.place)].state = MemberState::Active;
+    let mut owners = vec![nobody as u16; state.active().arcs()];
+    // Of two who might have held an arc, one may not. They have said so since they are back.
+    for is_known in [false, true] {
+        for stray in view.strays.iter().filter(|stray| is_back(stray)) {
+            view.members[usize::from(stray.place)].state = MemberState::Active;
+            for arc in stray.arcs.iter().map(|&arc| usize::from(arc)) {
+                if !is_known || is_synced(state, stray.place.into(), arc) {
+                    owners[arc] = stray.place;
+                }
+            }
+        }
     }
     view.strays.retain(|stray| !is_back(stray));
     view.arcs = ring::fall(&owners, &(0..=nobody).map(|place| place == nobody).collect::<Vec<_>>());
