@@ -20,7 +20,7 @@ use net_common::message::data::{
 
 use crate::commits::Commits;
 use crate::links::Links;
-use crate::operation::Task;
+use crate::operation::{Task, Valued};
 
 /// What an attempt came to.
 pub(crate) struct Attempt {
@@ -158,7 +158,9 @@ fn send(
 fn write<'t>(task: &'t Task<'_>) -> Option<Write<'t>> {
     match task.operation.request() {
         Request::Write { version, body, born, expected } => {
-            let body = body.as_ref().map_or(Body::Tombstone, |value| Body::Value(value));
+            let body = body
+                .as_ref()
+                .map_or(Body::Tombstone, |value| Body::of_value(&value.bytes, value.expiry));
             Some(Write { key: task.key, version, born, body, expected })
         }
         Request::Read | Request::Fence => None,
@@ -228,10 +230,9 @@ fn receive_reads(
     attempt.clock = attempt.clock.max(reply.clock);
     let (epoch, clock) = (reply.epoch, reply.clock);
     let found = |version, state, body| {
-        let body = match body {
-            Body::Value(value) => Some(Cow::Owned(value.to_vec())),
-            Body::Tombstone => None,
-        };
+        let expiry = Body::expiry(body);
+        let body =
+            Body::value(body).map(|value| Valued { bytes: Cow::Owned(value.to_vec()), expiry });
         let state = match state {
             State::Pending if is_own(&version) => State::Committed,
             state => state,

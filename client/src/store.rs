@@ -24,7 +24,7 @@ use crate::error::ClientError;
 use crate::fanout;
 use crate::links::Links;
 use crate::listing::{self, Keys};
-use crate::operation::{Change, Decide, Done, Got, Op, Part, Placed, Task};
+use crate::operation::{Change, Decide, Done, Got, Held, Op, Part, Placed, Task, Valued};
 use crate::router::Router;
 use crate::writers::{Writer, Writers};
 
@@ -108,6 +108,14 @@ impl GTStoreClient {
         placed(self.one(Op::Put { key, value }))
     }
 
+    /// Gives a key a value until a time, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::put`].
+    pub fn put_until(&self, key: &[u8], value: &[u8], until: u64) -> Result<Placed, ClientError> {
+        placed(self.one(Op::PutUntil { key, value, until }))
+    }
+
     /// Fetches a key's value; `None` if it has none.
     ///
     /// # Errors
@@ -150,7 +158,19 @@ impl GTStoreClient {
     pub fn update(
         &self,
         key: &[u8],
-        decide: impl FnMut(Option<&[u8]>) -> Change,
+        mut decide: impl FnMut(Option<&[u8]>) -> Change,
+    ) -> Result<Done, ClientError> {
+        self.update_held(key, |held| decide(held.map(|held| held.value)))
+    }
+
+    /// The same, where `decide` is to know until when the value lives.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::update`].
+    pub fn update_held(
+        &self,
+        key: &[u8],
+        decide: impl FnMut(Option<Held<'_>>) -> Change,
     ) -> Result<Done, ClientError> {
         let limits = self.limits();
         let task = update(key, Box::new(decide), &limits);
@@ -228,7 +248,7 @@ impl GTStoreClient {
             let chunk = chunk(sizes);
             self.stay_fresh();
             let is_write =
-                |part: &&Part<'_>| matches!(part, Part::Op(Op::Put { .. } | Op::Delete { .. }));
+                |part: &&Part<'_>| matches!(part, Part::Op(op) if !matches!(op, Op::Get { .. }));
             let mut writer = self.writers.take(rest.iter().take(chunk).filter(is_write).count());
             let tasks = rest
                 .drain(..chunk)
@@ -340,11 +360,17 @@ impl GTStoreClient {
     fn choose(&self, task: &mut Task<'_>) -> Need {
         let Some(decide) = &mut task.decide else { return Need::Nothing };
         let found = task.operation.found().and_then(Option::as_ref);
-        let choice = match decide(found.map(|value| &**value)) {
-            Change::Leave => Choice::Leave,
-            Change::Delete => Choice::Replace(None),
-            Change::Put(value) => match self.limits().check_value(&value) {
-                Ok(()) => Choice::Replace(Some(Cow::Owned(value))),
+        let held = found.map(|found| Held { value: &found.bytes, expiry: found.expiry });
+        let (value, expiry) = match decide(held) {
+            Change::Leave => return task.operation.choose(self.writers.op(), Choice::Leave),
+            Change::Delete => (None, None),
+            Change::Put(value) => (Some(value), None),
+            Change::PutUntil(value, until) => (Some(value), Some(until)),
+        };
+        let choice = match value {
+            None => Choice::Replace(None),
+            Some(value) => match self.limits().check_value(&value) {
+                Ok(()) => Choice::Replace(Some(Valued { bytes: Cow::Owned(value), expiry })),
                 Err(error) => {
                     task.result = Some(Err(ClientError::BadValue(error)));
                     return Need::Nothing;
@@ -370,9 +396,11 @@ impl GTStoreClient {
             Outcome::Written => {
                 Ok(Done::Placed(Placed { primary: node(0), copies: write_set.len() }))
             }
-            Outcome::Got(value, place) => Ok(Done::Got(
-                value.map(|value| Got { value: value.into_owned(), primary: node(place) }),
-            )),
+            Outcome::Got(value, place) => Ok(Done::Got(value.map(|value| Got {
+                value: value.bytes.into_owned(),
+                expiry: value.expiry,
+                primary: node(place),
+            }))),
             Outcome::Refused(why) => Err(ClientError::Refused(refusal(why).into())),
             Outcome::Unknown => {
                 writer.doubt();
@@ -635,7 +663,7 @@ impl GTStoreClient {
 /// What an operation takes of a frame, at most.
 fn size(op: &Op<'_>, limits: &Limits) -> usize {
     match op {
-        Op::Put { key, value } => key.len() + value.len(),
+        Op::Put { key, value } | Op::PutUntil { key, value, .. } => key.len() + value.len(),
         Op::Get { .. } => limits.value_bytes,
         Op::Delete { key } => key.len(),
     }
@@ -662,9 +690,8 @@ fn update<'a>(key: &'a [u8], decide: Decide<'a>, limits: &Limits) -> Task<'a> {
 /// limits.
 fn start<'a>(op: &Op<'a>, limits: &Limits, writer: &mut Writer<'_>) -> Task<'a> {
     let (key, operation, value) = match *op {
-        Op::Put { key, value } => {
-            (key, Operation::write(writer.draw(), Some(Cow::Borrowed(value))), value)
-        }
+        Op::Put { key, value } => (key, put(writer, value, None), value),
+        Op::PutUntil { key, value, until } => (key, put(writer, value, Some(until)), value),
         Op::Delete { key } => (key, Operation::write(writer.draw(), None), &[][..]),
         Op::Get { key } => (key, Operation::read(), &[][..]),
     };
@@ -673,6 +700,10 @@ fn start<'a>(op: &Op<'a>, limits: &Limits, writer: &mut Writer<'_>) -> Task<'a> 
         .map_err(ClientError::BadKey)
         .and_then(|()| limits.check_value(value).map_err(ClientError::BadValue));
     Task { key, operation, decide: None, result: checked.err().map(Err), committed: None }
+}
+
+fn put<'a>(writer: &mut Writer<'_>, value: &'a [u8], expiry: Option<u64>) -> Operation<Valued<'a>> {
+    Operation::write(writer.draw(), Some(Valued { bytes: Cow::Borrowed(value), expiry }))
 }
 
 fn refusal(answer: WriteAnswer) -> &'static str {

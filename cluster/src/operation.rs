@@ -232,7 +232,10 @@ impl<V: Clone> Operation<V> {
     /// Counts one member's reply to a write.
     pub fn wrote(&mut self, reply: write_round::Reply) {
         match &mut self.phase {
-            Phase::Write { round, .. } | Phase::WriteBack { round, .. } => round.take(reply),
+            Phase::Write { round, .. } => round.take(reply),
+            Phase::WriteBack { found, round, .. } => {
+                round.take(reply.to_write_back(&found.version));
+            }
             Phase::Rmw(round) => round.wrote(reply),
             Phase::Read { .. } => {}
         }

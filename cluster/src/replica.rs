@@ -90,6 +90,12 @@ pub fn write(
     }
 }
 
+/// Rule C6: whether a value's time has passed by a replica's clock. The replica then puts a pending
+/// tombstone in its place ([`Version::expired`]), which nobody is shown before all hold it.
+pub fn is_expired(expiry_ms: u64, own_clock: Clock) -> bool {
+    expiry_ms <= own_clock >> COUNTER_BITS
+}
+
 /// Rule N5: a write may travel for a quarter of the retention; a tombstone that it might have to meet
 /// lives four times as long.
 fn is_too_old(born: Clock, own_clock: Clock) -> bool {

@@ -171,7 +171,8 @@ impl<V: Clone> RmwRound<V> {
     /// Counts one member's reply to a write.
     pub fn wrote(&mut self, came: Reply) {
         match &mut self.step {
-            Step::Resolve { round, .. } | Step::Spread(round) => round.take(came),
+            Step::Resolve { base, round } => round.take(came.to_write_back(&base.found.version)),
+            Step::Spread(round) => round.take(came),
             Step::Swap { reply, .. } => *reply = Some(came),
             Step::Fence(_) | Step::Choose(_) => {}
         }

@@ -28,6 +28,23 @@ pub enum Reply {
     Lost,
 }
 
+impl Reply {
+    /// Rule C6: what a reply counts for where `version` is written back. If that is the tombstone of something
+    /// that expired, and a replica holds something newer of the same line, somebody has prolonged its life:
+    /// then it is not known to be gone, and is read again.
+    #[must_use]
+    pub fn to_write_back(self, version: &Version) -> Reply {
+        match self {
+            Reply::Answer(WriteAnswer::Superseded(other) | WriteAnswer::BlindBelow(other))
+                if version.is_expiry() && version.is_of_line(&other) =>
+            {
+                Reply::Unsent
+            }
+            reply => reply,
+        }
+    }
+}
+
 /// What follows from an attempt's replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -179,6 +196,30 @@ impl WriteRound {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c6_whoever_prolongs_a_life_stands_against_its_end() {
+        let value = Version::plain(5, 1);
+        let op = crate::version::Op { writer: 9, count: 1 };
+        let (end, prolonged) = (value.expired(), value.successor(op));
+        assert!(value < end && end < prolonged && end.is_expiry() && !prolonged.is_expiry());
+        assert!(prolonged < Version::plain(6, 0) && end.successor(op) == prolonged);
+        for (version, reply, counts) in [
+            (end, WriteAnswer::Stored, true),
+            (end, WriteAnswer::Superseded(prolonged), false),
+            (end, WriteAnswer::BlindBelow(prolonged), false),
+            (end, WriteAnswer::Superseded(Version::plain(6, 1)), true),
+            (end, WriteAnswer::Superseded(Version::plain(5, 2)), true),
+            (value, WriteAnswer::Superseded(end), true),
+            (value, WriteAnswer::Superseded(prolonged), true),
+        ] {
+            let mut round = WriteRound::new();
+            round.begin(2);
+            round.take(Reply::Answer(WriteAnswer::Stored));
+            round.take(Reply::Answer(reply).to_write_back(&version));
+            assert_eq!(round.is_complete(), counts, "{version:?} {reply:?}");
+        }
+    }
     use WriteAnswer::{BadKey, BlindBelow, BlindStored, Stored, Superseded, WrongEpoch};
 
     const NEWER: Version = Version::plain_for_tests(9);

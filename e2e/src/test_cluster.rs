@@ -378,9 +378,13 @@ impl TestCluster {
                 let record = match reply.answers[..] {
                     [ReadAnswer::Absent] => None,
                     [ReadAnswer::Record(version, _, Body::Tombstone)] => Some((version, None)),
-                    [ReadAnswer::Record(version, _, Body::Value(value))] => {
-                        Some((version, Some(value.to_vec())))
-                    }
+                    [
+                        ReadAnswer::Record(
+                            version,
+                            _,
+                            Body::Value(value) | Body::Expiring(value, _),
+                        ),
+                    ] => Some((version, Some(value.to_vec()))),
                     ref other => panic!("{} answers {other:?}", member.id),
                 };
                 (member.id.clone(), record)
@@ -442,7 +446,7 @@ impl TestCluster {
         wait_until("a node has its lease", || {
             let reply: ReadAnswers<'_> = link.call(&batch).map_err(|error| error.to_string())?;
             let held = |answer: &ReadAnswer<'_>| match answer {
-                ReadAnswer::Record(version, _, Body::Value(value)) => {
+                ReadAnswer::Record(version, _, Body::Value(value) | Body::Expiring(value, _)) => {
                     Ok(Some((*version, value.to_vec())))
                 }
                 ReadAnswer::WrongEpoch => Ok(None),

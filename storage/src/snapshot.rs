@@ -15,7 +15,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::info;
 use net_common::logging::{self, escaped};
-use net_common::message::data::Body;
 use net_common::message::range::Cursor;
 
 use crate::node::Node;
@@ -139,7 +138,7 @@ pub fn snapshot(node: &Node, limit: usize) -> (String, bool) {
     if let Some(table) = node.table() {
         for arc in 0..table.arcs() {
             table.scan(arc, Cursor::START, usize::MAX, |record| {
-                if let Body::Value(value) = record.body {
+                if let Some(value) = record.body.value() {
                     pairs.push((record.key.to_vec(), value.to_vec()));
                 }
                 true

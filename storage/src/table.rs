@@ -38,6 +38,8 @@ pub struct Shard {
     records: HashTable<Stored>,
     keys: u64,
     bytes: u64,
+    /// Records that are to expire.
+    expiring: u64,
     /// What was stored as pending, oldest first, until it has been looked at again.
     pending: VecDeque<Pending>,
     /// How often records have changed their slots.
@@ -189,6 +191,34 @@ impl Table {
         }
     }
 
+    /// Applies rule C6 to one key: if its time has passed, a pending tombstone takes its place. `alone` is as for
+    /// [`Table::write`].
+    pub fn expire_key(&self, arc: usize, key: &[u8], own_clock: Clock, alone: bool) {
+        let hash = self.hash(key);
+        let mut shard = self.arcs[arc].write();
+        let found = shard.records.find(hash, |stored| stored.key() == key);
+        if let Some(version) = found.and_then(|stored| stored.version_if_due(own_clock)) {
+            shard.expire(&self.hasher, hash, key, version, own_clock, alone);
+        }
+    }
+
+    /// Applies rule C6 to all records of an arc. Returns how many have expired.
+    pub fn expire(&self, arc: usize, own_clock: Clock, alone: bool) -> usize {
+        if self.arcs[arc].read().expiring == 0 {
+            return 0;
+        }
+        let mut shard = self.arcs[arc].write();
+        let due: Vec<(Vec<u8>, Version)> = shard
+            .records
+            .iter()
+            .filter_map(|stored| Some((stored.key().to_vec(), stored.version_if_due(own_clock)?)))
+            .collect();
+        for (key, version) in &due {
+            shard.expire(&self.hasher, self.hash(key), key, *version, own_clock, alone);
+        }
+        due.len()
+    }
+
     /// Drops tombstones that have served their time (N5), and marks those that are committed for the
     /// next sweep. To be called every half retention. Returns how many were dropped.
     pub fn sweep(&self, own_clock: Clock) -> usize {
@@ -288,6 +318,21 @@ impl Shard {
         walk(&self.records, 0..self.records.num_buckets()).map(|(_, stored)| stored.record())
     }
 
+    /// Puts a tombstone in place of a value of this version whose time has passed.
+    fn expire(
+        &mut self,
+        hasher: &impl BuildHasher,
+        hash: u64,
+        key: &[u8],
+        version: Version,
+        own_clock: Clock,
+        alone: bool,
+    ) {
+        let (version, state) = (version.expired(), replica::state_when_stored(alone));
+        let record = Record { key, version, state, body: Body::Tombstone };
+        self.keep(hasher, hash, &record, own_clock, |_| true);
+    }
+
     /// Keeps a record, if there is none of its key, or it `wins` over that.
     fn keep(
         &mut self,
@@ -306,9 +351,10 @@ impl Shard {
             Entry::Occupied(slot) if !wins(slot.get()) => return,
             Entry::Occupied(mut slot) => {
                 let stored = slot.get_mut();
-                let before = stored.size();
+                let (before, expired) = (stored.size(), stored.body().expiry().is_some());
                 stored.replace(record);
                 let after = stored.size();
+                self.expiring -= u64::from(expired);
                 self.keys = self.keys - before.keys + after.keys;
                 self.bytes = self.bytes - before.bytes + after.bytes;
             }
@@ -320,6 +366,7 @@ impl Shard {
                 self.bytes += size.bytes;
             }
         }
+        self.expiring += u64::from(record.body.expiry().is_some());
         if record.state == State::Pending {
             let version = hasher.hash_one(record.version);
             self.pending.push_back(Pending { since: own_clock, hash, version });
@@ -350,7 +397,7 @@ fn walk(
 }
 
 /// One record: flags (1 byte), key length (2), clock (8), writer (8), for read-modify-writes step and
-/// op (24), then key and value. Numbers are in the machine's own order; they never leave the process.
+/// op (24), for what expires the time (8), then key and value. Numbers are in the machine's own order; they never leave the process.
 struct Stored(Box<[u8]>);
 
 const TOMBSTONE: u8 = 0b0001;
@@ -358,6 +405,8 @@ const STEPPED: u8 = 0b0010;
 const PENDING: u8 = 0b0100;
 /// A tombstone that the last sweep found committed.
 const MARKED: u8 = 0b1000;
+/// A value that is to expire: the time stands before the key.
+const EXPIRING: u8 = 0b1_0000;
 const CLOCK: usize = 3;
 const WRITER: usize = 11;
 const STEP: usize = 19;
@@ -365,6 +414,7 @@ const OP_WRITER: usize = 27;
 const OP_COUNT: usize = 35;
 const PLAIN_HEADER: usize = 19;
 const STEPPED_HEADER: usize = 43;
+const EXPIRY: usize = 8;
 
 impl Stored {
     fn new(record: &Record<'_>) -> Stored {
@@ -392,7 +442,8 @@ impl Stored {
     }
 
     fn header(&self) -> usize {
-        if self.0[0] & STEPPED == 0 { PLAIN_HEADER } else { STEPPED_HEADER }
+        let header = if self.0[0] & STEPPED == 0 { PLAIN_HEADER } else { STEPPED_HEADER };
+        if self.0[0] & EXPIRING == 0 { header } else { header + EXPIRY }
     }
 
     fn key_len(&self) -> usize {
@@ -414,10 +465,18 @@ impl Stored {
     }
 
     fn body(&self) -> Body<'_> {
-        match self.0[0] & TOMBSTONE {
-            0 => Body::Value(&self.0[self.header() + self.key_len()..]),
+        let value = &self.0[self.header() + self.key_len()..];
+        match self.0[0] & (TOMBSTONE | EXPIRING) {
+            0 => Body::Value(value),
+            EXPIRING => Body::Expiring(value, self.number(self.header() - EXPIRY)),
             _ => Body::Tombstone,
         }
+    }
+
+    /// Its version, if it is a value whose time has passed.
+    fn version_if_due(&self, own_clock: Clock) -> Option<Version> {
+        let at = self.body().expiry()?;
+        replica::is_expired(at, own_clock).then(|| self.version())
     }
 
     fn state(&self) -> State {
@@ -441,20 +500,17 @@ impl Stored {
     }
 
     fn size(&self) -> Size {
-        match self.body() {
-            Body::Value(value) => Size { keys: 1, bytes: (self.key_len() + value.len()) as u64 },
-            Body::Tombstone => Size::default(),
+        match self.body().value() {
+            Some(value) => Size { keys: 1, bytes: (self.key_len() + value.len()) as u64 },
+            None => Size::default(),
         }
     }
 }
 
 fn encoded_len(record: &Record<'_>) -> usize {
     let header = if record.version.is_plain() { PLAIN_HEADER } else { STEPPED_HEADER };
-    let value = match record.body {
-        Body::Value(value) => value.len(),
-        Body::Tombstone => 0,
-    };
-    header + record.key.len() + value
+    let expiry = if record.body.expiry().is_some() { EXPIRY } else { 0 };
+    header + expiry + record.key.len() + record.body.value().map_or(0, <[u8]>::len)
 }
 
 fn encode(record: &Record<'_>, into: &mut [u8]) {
@@ -465,7 +521,7 @@ fn encode(record: &Record<'_>, into: &mut [u8]) {
     };
     into[CLOCK..CLOCK + 8].copy_from_slice(&version.clock.to_ne_bytes());
     into[WRITER..WRITER + 8].copy_from_slice(&version.writer.to_ne_bytes());
-    let header = if version.is_plain() {
+    let mut header = if version.is_plain() {
         PLAIN_HEADER
     } else {
         flags |= STEPPED;
@@ -474,12 +530,17 @@ fn encode(record: &Record<'_>, into: &mut [u8]) {
         into[OP_COUNT..OP_COUNT + 8].copy_from_slice(&version.op.count.to_ne_bytes());
         STEPPED_HEADER
     };
+    if let Some(at) = body.expiry() {
+        flags |= EXPIRING;
+        into[header..header + EXPIRY].copy_from_slice(&at.to_ne_bytes());
+        header += EXPIRY;
+    }
     let key_len = u16::try_from(key.len()).expect("keys are below 64 KiB");
     into[1..3].copy_from_slice(&key_len.to_ne_bytes());
     into[header..header + key.len()].copy_from_slice(key);
-    match body {
-        Body::Value(value) => into[header + key.len()..].copy_from_slice(value),
-        Body::Tombstone => flags |= TOMBSTONE,
+    match body.value() {
+        Some(value) => into[header + key.len()..].copy_from_slice(value),
+        None => flags |= TOMBSTONE,
     }
     into[0] = flags;
 }

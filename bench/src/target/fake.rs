@@ -103,6 +103,7 @@ impl Target for Fake {
         }
         let rolled_back = self.fault == Fault::RollsBack && !state.killed.is_empty();
         Ok(state.values.get(key).map(|(first, newest)| Got {
+            expiry: None,
             value: if rolled_back { first } else { newest }.clone(),
             primary,
         }))

@@ -20,8 +20,33 @@ use crate::frame::Kind;
 pub enum Body<'a> {
     /// A value.
     Value(&'a [u8]),
+    /// A value until a time, in milliseconds since 1970 (rule C6).
+    Expiring(&'a [u8], u64),
     /// The key was deleted.
     Tombstone,
+}
+
+impl<'a> Body<'a> {
+    /// A value, for ever or until a time.
+    pub fn of_value(value: &'a [u8], expiry: Option<u64>) -> Body<'a> {
+        expiry.map_or(Body::Value(value), |at| Body::Expiring(value, at))
+    }
+
+    /// The value, if it is one.
+    pub fn value(self) -> Option<&'a [u8]> {
+        match self {
+            Body::Value(value) | Body::Expiring(value, _) => Some(value),
+            Body::Tombstone => None,
+        }
+    }
+
+    /// Until when it is one, if not for ever.
+    pub fn expiry(self) -> Option<u64> {
+        match self {
+            Body::Expiring(_, at) => Some(at),
+            Body::Value(_) | Body::Tombstone => None,
+        }
+    }
 }
 
 /// A key with what a replica holds of it: what a page is made of.
@@ -56,6 +81,7 @@ const TOMBSTONE: u8 = 0b1;
 const PENDING: u8 = 0b100;
 const HAS_BORN: u8 = 0b1000;
 const IS_SWAP: u8 = 0b1_0000;
+const HAS_EXPIRY: u8 = 0b10_0000;
 /// Key length, flags, and a plain version.
 pub(super) const LEAST_RECORD: usize = 2 + 1 + 16;
 
@@ -104,7 +130,8 @@ impl<'a> Write<'a> {
     /// [`DecodeError`], also for flags that nobody has defined.
     pub fn decode(payload: &mut Decoder<'a>) -> Result<Write<'a>, DecodeError> {
         let key = payload.short()?;
-        let flags = flags(payload, TOMBSTONE | version::HAS_STEP | HAS_BORN | IS_SWAP)?;
+        let flags =
+            flags(payload, TOMBSTONE | version::HAS_STEP | HAS_BORN | IS_SWAP | HAS_EXPIRY)?;
         let version = version::decode(flags, payload)?;
         let born = if flags & HAS_BORN == 0 { version.clock } else { payload.u64()? };
         let expected = match flags & IS_SWAP {
@@ -126,7 +153,7 @@ fn encode_held(version: &Version, state: State, body: Body<'_>, out: &mut Vec<u8
 }
 
 fn decode_held<'a>(payload: &mut Decoder<'a>) -> Result<(Version, State, Body<'a>), DecodeError> {
-    let flags = flags(payload, TOMBSTONE | version::HAS_STEP | PENDING)?;
+    let flags = flags(payload, TOMBSTONE | version::HAS_STEP | PENDING | HAS_EXPIRY)?;
     let version = version::decode(flags, payload)?;
     let state = if flags & PENDING == 0 { State::Committed } else { State::Pending };
     Ok((version, state, decode_body(flags, payload)?))
@@ -143,21 +170,30 @@ fn flags(payload: &mut Decoder<'_>, known: u8) -> Result<u8, DecodeError> {
 fn body_flag(body: Body<'_>) -> u8 {
     match body {
         Body::Value(_) => 0,
+        Body::Expiring(..) => HAS_EXPIRY,
         Body::Tombstone => TOMBSTONE,
     }
 }
 
 fn encode_body(body: Body<'_>, out: &mut Vec<u8>) {
-    if let Body::Value(value) = body {
+    if let Some(at) = body.expiry() {
+        out.put_u64(at);
+    }
+    if let Some(value) = body.value() {
         out.put_long(value);
     }
 }
 
 fn decode_body<'a>(flags: u8, payload: &mut Decoder<'a>) -> Result<Body<'a>, DecodeError> {
-    Ok(match flags & TOMBSTONE {
-        0 => Body::Value(payload.long()?),
-        _ => Body::Tombstone,
-    })
+    match flags & (TOMBSTONE | HAS_EXPIRY) {
+        0 => Ok(Body::Value(payload.long()?)),
+        TOMBSTONE => Ok(Body::Tombstone),
+        HAS_EXPIRY => {
+            let at = payload.u64()?;
+            Ok(Body::Expiring(payload.long()?, at))
+        }
+        _ => Err(DecodeError("a tombstone that expires")),
+    }
 }
 
 pub(super) fn decode_list<'a, T>(

@@ -112,10 +112,7 @@ fn contents(node: &Node) -> BTreeMap<Vec<u8>, Holds> {
     let table = node.table().unwrap();
     for arc in 0..table.arcs() {
         let end = table.scan(arc, Cursor::START, usize::MAX, |record| {
-            let value = match record.body {
-                Body::Value(value) => Some(value.to_vec()),
-                Body::Tombstone => None,
-            };
+            let value = record.body.value().map(<[u8]>::to_vec);
             contents.insert(record.key.to_vec(), (record.version, record.state, value));
             true
         });

@@ -12,7 +12,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use client::{Change as Made, ClientError, Done, GTStoreClient, Op, Part};
+use client::{Change as Made, ClientError, Done, GTStoreClient, Got, Op, Part};
 
 use super::command::Command;
 use super::edit::{Answer, Change, Edit, Held};
@@ -144,18 +144,19 @@ impl<'b> Batch<'b> {
             let mut parts = Vec::new();
             for item in &items {
                 if let Item::Command(command) = item {
-                    plain(command, &mut parts);
+                    plain(command, now_ms, &mut parts);
                     let count = match command {
                         Command::Edit { .. } => 1,
                         Command::RemoveMany(keys) => different(keys.iter()).count(),
                         _ => 0,
                     };
                     parts.extend(edits.by_ref().take(count).map(|((key, edit), answer)| {
-                        let decide = Box::new(move |found: Option<&[u8]>| {
-                            let held = found.map(|value| Held { value, expiry: None });
+                        let decide = Box::new(move |found: Option<client::Held<'_>>| {
+                            let held =
+                                found.map(|client::Held { value, expiry }| Held { value, expiry });
                             let (change, told) = edit.apply(held, now_ms);
                             *answer = told;
-                            made(change, answer)
+                            made(change)
                         });
                         Part::Update { key, decide }
                     }));
@@ -205,11 +206,15 @@ fn different<'b>(keys: impl Iterator<Item = &'b [u8]>) -> impl Iterator<Item = &
 }
 
 /// The plain operations of a command.
-fn plain<'b>(command: &Command<'b>, parts: &mut Vec<Part<'b>>) {
+fn plain<'b>(command: &Command<'b>, now_ms: u64, parts: &mut Vec<Part<'b>>) {
     let mut op = |op| parts.push(Part::Op(op));
     match command {
         Command::Look { key, .. } => op(Op::Get { key }),
-        Command::Put { expiry: Some(_), .. } => {}
+        // A time that has passed already ends the key at once.
+        Command::Put { key, expiry: Some(at), .. } if *at <= now_ms => op(Op::Delete { key }),
+        Command::Put { key, value, expiry: Some(until) } => {
+            op(Op::PutUntil { key, value, until: *until });
+        }
         Command::Put { key, value, expiry: None } => op(Op::Put { key, value }),
         Command::GetMany(keys) | Command::CountMany(keys) => {
             keys.iter().for_each(|key| op(Op::Get { key }));
@@ -240,16 +245,13 @@ fn run(client: &GTStoreClient, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientE
     }
 }
 
-/// What the client is to make of a change. One that it cannot make changes the answer.
-fn made(change: Change, answer: &mut Answer) -> Made {
+/// What the client is to make of a change.
+fn made(change: Change) -> Made {
     match change {
         Change::Leave => Made::Leave,
         Change::Remove => Made::Delete,
         Change::Put { value, expiry: None } => Made::Put(value),
-        Change::Put { expiry: Some(_), .. } => {
-            *answer = Answer::Error(Error::NoExpiry);
-            Made::Leave
-        }
+        Change::Put { value, expiry: Some(until) } => Made::PutUntil(value, until),
     }
 }
 
@@ -275,9 +277,9 @@ where
         done.map_err(|error| refusal(&error))
     }
 
-    fn got(&mut self) -> Result<Option<Vec<u8>>, Error> {
+    fn got(&mut self) -> Result<Option<Got>, Error> {
         let found = match self.done()? {
-            Done::Got(got) => got.map(|got| got.value),
+            Done::Got(got) => got,
             Done::Placed(_) => None,
         };
         match found {
@@ -289,13 +291,12 @@ where
 
     fn answer(&mut self, command: &Command<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
         let now_ms = self.now_ms;
-        let look = |look: Look, found: Option<Vec<u8>>, out: &mut Replies<'_>| {
-            let held = found.as_ref().map(|value| Held { value, expiry: None });
+        let look = |look: Look, found: Option<Got>, out: &mut Replies<'_>| {
+            let held = found.as_ref().map(|got| Held { value: &got.value, expiry: got.expiry });
             look.answer(held, now_ms, out);
         };
         match command {
             Command::Look { look: what, .. } => look(*what, self.got()?, out),
-            Command::Put { expiry: Some(_), .. } => return Err(Error::NoExpiry),
             Command::Put { .. } => {
                 self.done()?;
                 out.ok();
