@@ -17,6 +17,9 @@ use crate::fanout;
 use crate::links::Links;
 use crate::operation::{Task, Valued};
 
+/// A key, and the record of it whose writer must have died: its value and until when that lives.
+pub type Abandoned = (Vec<u8>, Found<(Vec<u8>, Option<u64>)>);
+
 /// How long one node is waited for. A finisher has time: what it does not get done now it will next time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -41,11 +44,7 @@ impl Finisher {
 
     /// Tries once to complete each of these records under `routes`, the view they were found under.
     /// Returns how many are complete; the others stay as they are.
-    pub fn finish(
-        &self,
-        routes: &Routes,
-        records: Vec<(Vec<u8>, Found<(Vec<u8>, Option<u64>)>)>,
-    ) -> usize {
+    pub fn finish(&self, routes: &Routes, records: Vec<Abandoned>) -> usize {
         let (keys, found): (Vec<_>, Vec<_>) = records.into_iter().unzip();
         let mut batch: Vec<Task<'_>> = keys
             .iter()

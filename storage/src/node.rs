@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use client::finish::Abandoned;
 use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
 use cluster::membership::Report;
@@ -53,9 +54,6 @@ pub struct OtherCluster {
     /// The cluster of the view that came.
     pub theirs: ClusterId,
 }
-
-/// A key, and the record of it whose writer must have died.
-pub type Abandoned = (Vec<u8>, Found<(Vec<u8>, Option<u64>)>);
 
 /// One node's state.
 pub struct Node {
