@@ -51,8 +51,8 @@ use wish::{Order, Outline, Wish};
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;
 
-/// How long nodes may take to find a manager that has restarted, in milliseconds: they try every two seconds
-/// at least, and some longer for the connection itself.
+/// How long a silent node is waited for by clients at least, in milliseconds: nodes that have lost their
+/// manager try to reach it every two seconds, and take some time for the connection itself.
 const RETURN_MS: Millis = 5_000;
 
 /// What the operator has set.
@@ -173,7 +173,6 @@ pub struct Membership {
     /// When nodes were last asked for a word.
     probed: Option<Millis>,
     last_step: Millis,
-    started: Millis,
     accept_loss: bool,
     /// The view of which the operator has given up everything, with nobody there yet to begin anew.
     all_given_up: Option<Epoch>,
@@ -207,7 +206,6 @@ impl Membership {
             nodes,
             probed: None,
             last_step: now,
-            started: now,
             accept_loss: false,
             all_given_up: None,
             order: None,
@@ -237,6 +235,11 @@ impl Membership {
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What the operator has ordered and has not begun, and since when.
+    pub fn order(&self) -> Option<&(Order, Millis)> {
+        self.order.as_ref()
     }
 
     /// All incarnations that count for something: members, and newcomers that wait.
@@ -418,7 +421,13 @@ impl Membership {
             Order::Cancel => None,
         };
         let is_late = now.saturating_sub(*since) >= self.settings.lease_ms();
-        let late = || is_late.then(|| "not every node answers; try again".to_owned());
+        let late = || {
+            let what = match order {
+                Order::Change { .. } => "not every node answers; try again",
+                Order::Cancel => "not every node answers, or holds what it serves; try again",
+            };
+            is_late.then(|| what.to_owned())
+        };
         if let Some(why) = objection.or_else(late) {
             self.order = None;
             effects.push(Effect::Told(Err(why)));
@@ -580,18 +589,15 @@ impl Membership {
         plan::losses(self, now).0
     }
 
-    /// The arcs that clients need not wait for: as [`Membership::lost`], but whoever has not been heard of
-    /// since the manager started may only be late. Its lease may be shorter than the pauses with which it
-    /// tries to reach the manager.
+    /// The arcs that clients need not wait for: as [`Membership::lost`], but whoever is only silent may be
+    /// back in a moment, and is waited for a while longer. After a restart of the manager everyone is.
     pub fn given_up(&self, now: Millis) -> Vec<usize> {
-        let is_fresh = now.saturating_sub(self.started) < RETURN_MS;
-        let late = |m: &Member| {
+        let patience = RETURN_MS.max(2 * self.settings.lease_ms());
+        let is_given_up = |m: &Member| {
             let node = &self.nodes[&m.incarnation];
-            is_fresh && node.is_unheard && !node.gone
+            node.gone || now.saturating_sub(node.extended) >= patience
         };
-        let members = &self.active.view().members;
-        let out: Vec<bool> =
-            members.iter().map(|m| self.is_out(m.incarnation, now) && !late(m)).collect();
+        let out: Vec<bool> = self.active.view().members.iter().map(is_given_up).collect();
         match out.contains(&true) {
             true => plan::lost_arcs(self, &out),
             false => Vec::new(),

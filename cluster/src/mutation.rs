@@ -68,11 +68,24 @@ pub enum Mutation {
     PromoteLoose,
     /// L3: a view is made while another is not active yet (F5).
     TwoPending,
+    /// H5: a leaver goes before the others hold all that it held.
+    LeaverGoes,
+    /// H5: a leaver's process ends with the view in which it begins to leave.
+    LeavesAtOnce,
+    /// H5: a change is cancelled although only those who drop it then hold what they have fetched.
+    CancelDrops,
+    /// H1: a node that loses a range and gets it back is still synced there.
+    LossKeeps,
+    /// H3: records of an earlier life stay among those that are shown (F10, R6).
+    EarlierStays,
+    /// H3: records of an earlier life stay although no source has confirmed them (F10). The rule is the
+    /// shell's, which knows the records; so is this switch, in the simulation's.
+    EarlierKept,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 29] = [
+    pub const ALL: [Mutation; 35] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyAnswered,
@@ -102,6 +115,12 @@ impl Mutation {
         Mutation::PromoteSubset,
         Mutation::PromoteLoose,
         Mutation::TwoPending,
+        Mutation::LeaverGoes,
+        Mutation::LeavesAtOnce,
+        Mutation::CancelDrops,
+        Mutation::LossKeeps,
+        Mutation::EarlierStays,
+        Mutation::EarlierKept,
     ];
 }
 

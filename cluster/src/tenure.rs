@@ -120,8 +120,11 @@ impl Tenure {
             && me.is_some_and(|me| routes.view().members[me].state == MemberState::Active);
         let survives = |arc: &usize| inherits || follows && self.synced.contains(*arc);
         synced.extend(keeps.ones().filter(|arc| fresh.contains(*arc) || survives(arc)));
+        if is_on(Mutation::LossKeeps) && follows && me.is_some() {
+            synced.union_with(&self.synced);
+        }
 
-        let adoption = Adoption {
+        let mut adoption = Adoption {
             to_drop: self
                 .keeps
                 .ones()
@@ -133,6 +136,10 @@ impl Tenure {
                 None => (0..arcs).filter(|&arc| !fresh.contains(arc)).collect(),
             },
         };
+        if is_on(Mutation::EarlierStays) {
+            let stays = std::mem::take(&mut adoption.to_set_aside);
+            adoption.to_drop.retain(|&arc| !stays.contains(arc));
+        }
         let has_been_member = self.has_been_member || me.is_some();
         *self = Tenure { routes: Some(routes), keeps, synced, has_been_member, ..self.clone() };
         Some(adoption)
@@ -142,6 +149,10 @@ impl Tenure {
     pub fn leaves_with(&self, next: &View) -> bool {
         let is_me = |m: &&Member| m.id == self.id && m.incarnation == self.incarnation;
         let own = self.routes.as_ref().and_then(|r| r.view().members.iter().find(is_me));
+        if is_on(Mutation::LeavesAtOnce) {
+            return own.is_some()
+                && next.members.iter().any(|m| is_me(&m) && m.state == MemberState::Leaving);
+        }
         own.is_some_and(|m| m.state == MemberState::Leaving)
             && next.epoch > self.epoch()
             && next.members.iter().find(is_me).is_none()

@@ -46,7 +46,7 @@ fn copies_up_to_more_than_there_are_nodes() {
         }
         let health = client.status().unwrap().health;
         let want = if nodes < copies {
-            "degraded: 3 of 5 copies, more nodes are needed"
+            "degraded: 3 of 5 copies in 256 arcs, more nodes are needed"
         } else {
             "healthy"
         };

@@ -125,10 +125,14 @@ fn refusals_and_mistakes_have_their_exit_codes() {
         (
             "--leave node1",
             1,
-            "client: refused: that leaves 1 nodes for 2 copies of each key; it has to be forced",
+            "client: refused: that leaves 1 nodes for 2 copies of each key (--force does it all the same)",
         ),
         ("--plan leave node9", 1, "client: refused: no member is called node9"),
-        ("--rep 3", 1, "client: refused: there are 2 nodes for 3 copies; it has to be forced"),
+        (
+            "--rep 3",
+            1,
+            "client: refused: there are 2 nodes for 3 copies (--force does it all the same)",
+        ),
         ("--rep 2", 1, "client: refused: each key has 2 copies already"),
         ("--weight node1=1", 1, "client: refused: node1 weighs 1 already"),
         ("--cancel", 1, "client: refused: no change is under way"),

@@ -81,6 +81,22 @@ fn signal(name: &str, pid: &str) {
     assert!(status.expect("bash runs").success(), "kill -{name} {pid}");
 }
 
+/// Signals that a person or a system ends a script with, and the exit code that follows.
+const INTERRUPTS: [(&str, i32); 3] = [("TERM", 143), ("INT", 130), ("HUP", 129)];
+
+/// What a child has said, once it has ended. A script that does not end is killed.
+fn ended(mut child: Child) -> Output {
+    let until = Instant::now() + PATIENCE;
+    while child.try_wait().expect("a child").is_none() {
+        if Instant::now() > until {
+            let _ = child.kill();
+            panic!("it does not end: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().expect("its output")
+}
+
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -154,6 +170,15 @@ impl Place {
         self.run("start_service", arguments)
     }
 
+    /// Starts the script so that it can be interrupted: under nohup or in a script's background these signals
+    /// come to us ignored, and a shell cannot catch what it inherits as ignored.
+    fn interruptible(&self, arguments: &str) -> Child {
+        let script = self.path("start_service").display().to_string();
+        let call = format!("--default-signal=TERM,INT,HUP {script} {arguments}");
+        let mut command = self.command("env", &call);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the script runs")
+    }
+
     fn started(&self, arguments: &str) -> Output {
         let output = self.start(arguments);
         assert!(output.status.success(), "start_service {arguments}: {output:?}");
@@ -205,6 +230,11 @@ impl Place {
             }
         }
         found
+    }
+
+    /// Whether a process of this folder was called so.
+    fn calls(&self, part: &str) -> bool {
+        self.processes().iter().any(|(_, called)| called.contains(part))
     }
 
     fn assert_nothing_runs(&self) {
@@ -322,9 +352,11 @@ fn a_second_start_is_refused_and_the_first_goes_on() {
     let (code, words) = place.refused("--nodes 2 --rep 2 --fresh");
     assert_eq!(code, 2);
     assert!(words.contains("runs here already"), "{words}");
-    let (code, words) = place.refused("--add node2");
-    assert_eq!(code, 2);
-    assert!(words.contains("it runs already"), "{words}");
+    for arguments in ["--add node2", "--add node3 node2 node4", "--add node3 manager"] {
+        let (code, words) = place.refused(arguments);
+        assert_eq!(code, 2);
+        assert!(words.contains("it runs already"), "{words}");
+    }
     assert_eq!(place.refused("--nodes 2 --rep 99").0, 2);
     assert_eq!(place.pids(), before);
     assert!(place.answers("--get key1").starts_with("key1, value1, "));
@@ -365,6 +397,9 @@ fn bad_arguments_are_refused_before_anything_is_touched() {
         ("--nodes 1 --rep 1 --fresh extra", "extra belongs to no flag"),
         ("--nodes 1 --rep 1 --fresh --bind 0.0.0.0", "--bind 0.0.0.0: also give --advertise"),
         ("--add", "--add needs a value"),
+        ("--add node1 node2 node1", "--add node1: it is there twice"),
+        ("--add node1 --add=node1", "--add node1: it is there twice"),
+        ("--add node1 ../x node2", "--add ../x: a name has"),
         ("--add ../x", "--add ../x: a name has"),
         ("--add node1 --weight 2", "--add takes the flags that the service was started with"),
         ("--add node1", "--add node1: no service was started here"),
@@ -413,23 +448,15 @@ fn a_process_that_dies_at_the_start_ends_it_at_once() {
 fn an_interrupted_start_leaves_nothing() {
     // A client for whom the cluster never comes up.
     let place = Place::with_stand_ins(&[("client", "exec sleep 600")]);
-    for (name, want) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
-        // Under nohup or in a script's background these signals come to us ignored, and a shell cannot
-        // catch what it inherits as ignored.
-        let script = place.path("start_service").display().to_string();
-        let call = format!("--default-signal=TERM,INT,HUP {script} --nodes 2 --rep 1");
-        let mut command = place.command("env", &call);
-        let mut start =
-            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the script runs");
-        // Manager, two nodes, the client, the script itself (and what it has forked).
-        wait_until("it waits for the cluster", || {
-            let called: Vec<String> = place.processes().into_iter().map(|(_, c)| c).collect();
-            called.iter().any(|c| c.starts_with("sleep 600"))
-                && called.iter().any(|c| c.contains("--label node2 "))
-        });
-        signal(name, &start.id().to_string());
-        assert_eq!(start.wait().unwrap().code(), Some(want));
-        place.assert_nothing_runs();
+    // When it has begun to start processes, and when it waits for them: what it is about to call last.
+    for last in ["--rep 1 --data ", "sleep 600"] {
+        for (name, want) in INTERRUPTS {
+            let start = place.interruptible("--nodes 2 --rep 1");
+            wait_until("it starts the cluster", || place.calls(last));
+            signal(name, &start.id().to_string());
+            assert_eq!(ended(start).status.code(), Some(want), "{name} at {last}");
+            place.assert_nothing_runs();
+        }
     }
 }
 
@@ -490,8 +517,184 @@ fn an_add_that_fails_leaves_the_service_as_it_was() {
     assert_eq!(place.pids(), before);
     assert_eq!(fs::read_to_string(place.path("service_flags.txt")).unwrap(), record);
     assert_eq!(place.processes().len(), 3);
+    // Nor does any of several start.
+    assert_eq!(place.refused("--add node4 node3 node5").0, 2);
+    assert_eq!(place.pids(), before);
+    assert_eq!(place.processes().len(), 3);
     drop(taken);
     place.started("--add node3");
+}
+
+/// A client that tells the status as the script `how` has it, and passes on the rest.
+fn client_that_tells(how: &str) -> String {
+    let client = programs().join("client");
+    let client = client.display();
+    format!(
+        "[[ \"$*\" == *--status* ]] || exec {client} \"$@\"\ntruth() {{ {client} \"$@\"; }}\n{how}"
+    )
+}
+
+#[test]
+fn several_join_at_once() {
+    let place = Place::new();
+    place.started("--nodes 2 --rep 2 --fresh");
+    for n in 0..20 {
+        place.answers(&format!("--put key{n} --val value{n}"));
+    }
+    let before = place.pids();
+    let said = out(&place.started("--add node3 spare --add node5"));
+    let said: BTreeSet<&str> = said.lines().collect();
+    let port = |n| place.port + n;
+    let want = [("node3", port(3)), ("spare", port(4)), ("node5", port(5))]
+        .map(|(name, port)| format!("{name} runs on port {port}"));
+    assert_eq!(said, want.iter().map(String::as_str).collect());
+    let pids = place.pids();
+    assert_eq!((pids.len(), &pids[..3]), (6, &before[..]));
+    let processes = place.processes();
+    for (line, name) in [(3, "node3"), (4, "spare"), (5, "node5")] {
+        let (_, called) = processes.iter().find(|(p, _)| *p == pids[line]).expect("it runs");
+        assert!(called.contains(&format!("--label {name} ")), "line {line}: {called}");
+    }
+    let status = place.answers("--status");
+    assert_eq!(status.matches(" active ").count(), 5, "{status}");
+    for n in 0..20 {
+        let got = place.answers(&format!("--get key{n}"));
+        assert!(got.starts_with(&format!("key{n}, value{n}, ")), "{got}");
+    }
+    assert_eq!(out(&place.stop()), "stopped manager node1 node2 node3 spare node5\n");
+}
+
+#[test]
+fn a_manager_and_its_nodes_come_back_together() {
+    let place = Place::new();
+    place.started("--nodes 3 --rep 2 --fresh");
+    let before = place.pids();
+    for line in [0, 3] {
+        place.kill(line);
+    }
+    let said = out(&place.started("--add node3 node4 manager"));
+    assert!(said.starts_with(&format!("manager runs on port {}\n", place.port)), "{said}");
+    assert_eq!(said.lines().count(), 3, "{said}");
+    let pids = place.pids();
+    assert_eq!((pids.len(), &pids[1..3]), (5, &before[1..3]));
+}
+
+#[test]
+fn where_one_of_several_fails_the_others_go_on() {
+    let storage = programs().join("storage");
+    let storage = storage.display();
+    let script = format!(
+        "[[ $* != *--label?bad* ]] || {{ echo is broken; exit 3; }}\nexec {storage} \"$@\""
+    );
+    let place = Place::with_stand_ins(&[("storage", &script)]);
+    place.started("--nodes 2 --rep 1 --fresh");
+    let output = place.start("--add bad node3");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(out(&output), format!("node3 runs on port {}\n", place.port + 4));
+    let words = err(&output);
+    assert!(words.contains("bad ended with exit code 3") && words.contains("is broken"), "{words}");
+    assert_eq!(place.pids().len(), 4);
+    assert_eq!(place.processes().len(), 4);
+    // Nothing is left of it.
+    let record = fs::read_to_string(place.path("service_flags.txt")).unwrap();
+    assert!(record.contains("node3") && !record.contains("bad"), "{record}");
+
+    // What the program refuses has the exit code of a refusal, as when the service starts.
+    let script = script.replace("exit 3", "exit 2");
+    fs::write(place.bin.join("storage"), format!("#!/usr/bin/env bash\n{script}\n")).unwrap();
+    assert_eq!(place.refused("--add bad").0, 2);
+    assert_eq!(place.pids().len(), 4);
+}
+
+#[test]
+fn an_add_is_done_when_its_nodes_serve_however_the_rest_is() {
+    let how = "truth \"$@\" | sed 's/^health: .*/health: degraded: no word from node1/'";
+    let place = Place::with_stand_ins(&[("client", &client_that_tells(how))]);
+    place.started("--nodes 2 --rep 1 --fresh");
+    let since = Instant::now();
+    place.started("--add node3");
+    // Well before the 30 s in which nothing may change.
+    assert!(since.elapsed() < Duration::from_secs(25));
+}
+
+#[test]
+fn an_add_waits_while_something_moves_and_no_longer() {
+    // It joins, and has one key more each time that somebody asks, up to 100; then it is active.
+    let how = "[[ -e logs/node3.log ]] || exit 0; n=$(($(cat asked) + 1)); echo $n >asked\n\
+        ((n < 100)) && state=joining || state=$(cat then)\n\
+        echo \"node3 $state 127.0.0.1:1 $((n < 100 ? n : 100)) 0\"; echo 'health: healing: 9 arcs to copy'";
+    let place = Place::with_stand_ins(&[("client", &client_that_tells(how))]);
+    let script = place.path("start_service");
+    let text = fs::read_to_string(&script).unwrap();
+    let impatient = text.replace("readonly wait_ms=30000 ", "readonly wait_ms=2000 ");
+    assert_ne!(text, impatient);
+    place.started("--nodes 2 --rep 1 --fresh");
+    fs::write(&script, impatient).unwrap();
+
+    fs::write(place.path("asked"), "0").unwrap();
+    fs::write(place.path("then"), "active").unwrap();
+    let since = Instant::now();
+    place.started("--add node3");
+    assert!(since.elapsed() > Duration::from_secs(2), "the machine is too fast for this test");
+
+    place.kill(3);
+    fs::write(place.path("asked"), "99").unwrap();
+    fs::write(place.path("then"), "down").unwrap();
+    let output = place.start("--add node3");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let words = err(&output);
+    assert!(words.contains("node3 runs, but does not serve yet; client --status"), "{words}");
+    // Better there and waiting than gone.
+    assert_eq!((place.pids().len(), place.processes().len()), (4, 4));
+    assert_eq!(out(&place.stop()), "stopped manager node1 node2 node3\n");
+}
+
+#[test]
+fn an_interrupted_add_lets_run_what_runs() {
+    // Nothing ever serves; but the manager must not seem to know of an earlier life.
+    let how = "truth \"$@\" | sed 's/ active / down   /'";
+    let place = Place::with_stand_ins(&[("client", &client_that_tells(how))]);
+    place.started("--nodes 1 --rep 1 --fresh");
+    for (n, (name, want)) in INTERRUPTS.into_iter().enumerate() {
+        let (one, two) = (format!("node{}", 2 * n + 2), format!("node{}", 2 * n + 3));
+        let start = place.interruptible(&format!("--add {one} {two}"));
+        wait_until("it starts both", || place.calls(&format!("--label {two} ")));
+        signal(name, &start.id().to_string());
+        let output = ended(start);
+        assert_eq!(output.status.code(), Some(want), "{output:?}");
+        let words = err(&output);
+        for node in [&one, &two] {
+            assert!(words.contains(&format!("{node} runs, but does not serve yet")), "{words}");
+            assert!(place.calls(&format!("--label {node} ")), "{node}");
+        }
+        assert_eq!(place.pids().len(), 2 * n + 4);
+    }
+    let said = out(&place.stop());
+    assert_eq!(said, "stopped manager node1 node2 node3 node4 node5 node6 node7\n");
+    place.assert_nothing_runs();
+}
+
+#[test]
+fn a_node_that_has_left_is_missed_by_nobody_and_may_come_back() {
+    let place = Place::new();
+    place.started("--nodes 3 --rep 2 --fresh");
+    let before = place.pids();
+    let leaves = |line: usize, name: &str| {
+        let pid = place.pids().swap_remove(line);
+        place.answers(&format!("--leave {name}"));
+        wait_until("it ends", || !place.processes().iter().any(|(p, _)| *p == pid));
+    };
+    leaves(3, "node3");
+    place.started("--add node4");
+    place.started("--add node3");
+    let pids = place.pids();
+    assert_eq!((pids.len(), &pids[..3]), (5, &before[..3]));
+    assert_ne!(pids[3], before[3]);
+    leaves(3, "node3");
+    let stopped = place.stop();
+    assert_eq!(out(&stopped), "stopped manager node1 node2 node4\n");
+    assert_eq!(err(&stopped), "");
+    place.assert_nothing_runs();
 }
 
 #[test]
@@ -517,9 +720,10 @@ fn a_killed_manager_comes_back_and_clients_go_on() {
         assert!(place.answers(&format!("--get {key}")).starts_with(&format!("{key}, {want}, ")));
     }
     client.finalize();
-    let status = place.answers("--status");
-    assert!(status.ends_with("health: healthy\n"), "{status}");
-    assert_eq!(status.matches(" active ").count(), 3, "{status}");
+    wait_until("all nodes have registered again", || {
+        let status = place.answers("--status");
+        status.ends_with("health: healthy\n") && status.matches(" active ").count() == 3
+    });
 }
 
 #[test]

@@ -61,3 +61,27 @@ fn a_node_that_was_cut_off_is_sent_only_what_it_missed() {
         assert_eq!(got.as_deref(), value(n), "{}", key(n));
     }
 }
+
+#[test]
+fn a_source_that_cannot_be_reached_costs_only_its_turn() {
+    let options = Options { nodes: 4, copies: 3, is_proxied: true, ..Options::default() };
+    let mut cluster = TestCluster::with(options);
+    let pairs: Vec<(String, &str)> = (0..500).map(|n| (key(n), "value")).collect();
+    cluster.client().put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+    // The manager hears of it all the same, so it stays a member.
+    cluster.proxy(1).set(Fault::Cut);
+    let joiner = cluster.add_node();
+    wait_until("the joiner serves", || {
+        let status = cluster.status()?;
+        match status.nodes.iter().filter(|node| node.state == "active").count() {
+            5 if !status.changing => Ok(()),
+            serving => Err(format!("{serving} serve, {}", status.health)),
+        }
+    });
+    assert!(cluster.node(joiner).node().transfer().moved > 0);
+    cluster.proxy(1).set(Fault::None);
+    cluster.wait_until_well();
+    for n in (0..500).step_by(10) {
+        cluster.assert_replicas(key(n).as_bytes(), Some(b"value"));
+    }
+}

@@ -1,7 +1,7 @@
 //! The answering side: an accept thread, a pool of threads, and one of these for each connection.
 //!
 //! One thread accepts and hands each connection to a [`Pool`] thread, which stays with it until it
-//! ends. What is spoken on it is none of this file's business: [`frames`] has our own protocol, and
+//! ends. What is spoken on it is none of this file's business: the module `frames` has our own protocol, and
 //! whoever speaks another brings a function that serves one connection ([`Server::serving`]).
 //!
 //! Beyond the limit of connections a newcomer is told so, and closed; the others do not notice.

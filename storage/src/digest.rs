@@ -22,8 +22,8 @@ use siphasher::sip::SipHasher13;
 /// that is compared.
 const PER_BUCKET: usize = 8;
 
-/// An arc with more records is not compared: the source has to look at all of them before it answers. A
-/// million takes it about a tenth of a second.
+/// An arc with more records is not compared but sent: a source has to look at all of them before it answers.
+/// A million takes it about a tenth of a second.
 pub const MOST_COMPARED: usize = 1 << 20;
 
 const TOMBSTONE: u8 = 0b01;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use cluster::ids::Epoch;
 use cluster::view::Routes;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
 use fxhash::{FxHashMap, FxHashSet};
 use log::{debug, info};
 use net_common::auth::Secret;
@@ -33,15 +33,17 @@ pub mod job;
 use deal::deal;
 use job::Job;
 
-/// How long one page may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one page may take, or connecting. A thousand times what it takes: whoever does not answer by then
+/// holds up the round, and another source may have the arcs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The pause after a round in which nothing came from anybody, and before a source that is not in this
-/// view yet is asked again. Nodes adopt a view within milliseconds of each other.
+/// The pause after a round in which nothing came from anybody.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How often a source that is not in this view yet is asked again in one round.
-const AGAIN: usize = 10;
+/// The pause before a source that is not in this view yet is asked again, and how often it is: nodes adopt a
+/// view within milliseconds of each other.
+const BEHIND: Duration = Duration::from_millis(2);
+const AGAIN: usize = 100;
 
 /// Sources that are fetched from at the same time. Each has a page of ours in the making, in flight or being
 /// merged, so that four keep a fast link and the fetching node busy; more would only take processors
@@ -150,7 +152,11 @@ struct Progress {
 impl Fetching {
     fn run(&self, woken: &Receiver<()>, progressed: &Sender<()>) {
         let mut progress = Progress::default();
-        while woken.recv().is_ok() {
+        loop {
+            select! {
+                recv(woken) -> word => if word.is_err() { return },
+                recv(self.stopped) -> _ => return,
+            }
             let mut merged = Merged::default();
             while let Some((routes, missing)) = self.node.missing()
                 && !self.is_stopped()
@@ -163,9 +169,10 @@ impl Fetching {
                     continue;
                 }
                 progress.refused.clear();
-                match woken.recv_timeout(PAUSE) {
-                    Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return,
+                select! {
+                    recv(woken) -> word => if word.is_err() { return },
+                    recv(self.stopped) -> _ => return,
+                    default(PAUSE) => {}
                 }
             }
             self.links.lock().clear();
@@ -206,6 +213,9 @@ impl Fetching {
             .into_iter()
             .map(|(source, arcs)| (source, Job::new(arcs.into_iter().map(&mut part).collect())))
             .collect();
+        // Those whose sources have all refused wait for the next round.
+        begun.retain(|arc, _| missing.binary_search(arc).is_ok());
+        progress.begun = begun;
         let mut merged = Merged::default();
         for (source, job) in self.work(routes, jobs) {
             let (got, left) = job.end();
@@ -276,7 +286,7 @@ impl Fetching {
             self.node.count_page(bytes);
             if page.epoch != routes.epoch() {
                 let is_behind = page.epoch < routes.epoch();
-                if !is_behind || again == 0 || self.pause(PAUSE) {
+                if !is_behind || again == 0 || self.pause(BEHIND) {
                     break;
                 }
                 again -= 1;

@@ -45,6 +45,11 @@ impl Part {
         }
     }
 
+    /// It is complete: what was kept for it is not needed any more.
+    pub fn let_go(&mut self) {
+        *self = Part::new(self.arc.into(), None);
+    }
+
     /// How many records there are to compare.
     pub fn to_compare(&self) -> usize {
         match (&self.differing, &self.earlier) {

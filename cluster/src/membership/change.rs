@@ -16,7 +16,7 @@ use crate::membership::wish::{Order, Wish};
 use crate::membership::{Membership, Millis};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
-use crate::view::{Coming, MemberState, View};
+use crate::view::{Coming, Member, MemberState, View};
 
 /// What can wait until every member has shown that it is there (L4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +32,7 @@ pub enum Change {
 /// The change that is due now, if any. Call only while there is nothing to repair.
 pub fn due(state: &Membership, now: Millis) -> Option<Change> {
     match state.active().view().is_changing() {
-        // Whoever is away may hold what others have fetched, and would drop.
-        true if state.is_cancelling() => all_here(state, now).then_some(Change::Cancel),
+        true if state.is_cancelling() => may_cancel(state, now).then_some(Change::Cancel),
         true if may_switch(state, now) => Some(Change::Switch),
         true if is_on(Mutation::PromoteSubset) => {
             switch_one(state, now).is_some().then_some(Change::Switch)
@@ -171,10 +170,22 @@ fn may_switch(state: &Membership, now: Millis) -> bool {
     // What a planted bug leaves out of account.
     let old = routes.view();
     let counts = |place: &&u16| !is_on(Mutation::PromoteLoose) || is_joiner(old, **place);
+    let leaves = |m: &Member| m.state == MemberState::Leaving;
+    if is_on(Mutation::LeaverGoes) && old.members.iter().any(leaves) {
+        return all_here(state, now);
+    }
     let mut arcs = 0..routes.arcs();
     arcs.all(|arc| {
         routes.target(arc).iter().filter(counts).all(|&place| holds(state, now, place, arc))
     })
+}
+
+/// Whether all are there who hold what others have fetched, and would drop; and hold it: where one has died in the
+/// middle of the change, who has fetched it may be the last that does.
+fn may_cancel(state: &Membership, now: Millis) -> bool {
+    let routes = state.active();
+    let holds = |arc| routes.replicas(arc).iter().all(|&place| holds(state, now, place, arc));
+    all_here(state, now) && (is_on(Mutation::CancelDrops) || (0..routes.arcs()).all(holds))
 }
 
 /// Whether a member has said that it holds an arc under the active view, and is there.
@@ -211,7 +222,7 @@ fn switched(old: &View, view: &View) -> String {
     if !left.is_empty() {
         parts.push(format!("{left} left"));
     }
-    let weighed = |m: &crate::view::Member| {
+    let weighed = |m: &Member| {
         old.members.iter().any(|o| o.incarnation == m.incarnation && o.weight != m.weight)
     };
     let weighed = view.members.iter().filter(|m| weighed(m));

@@ -191,8 +191,8 @@ mod tests {
         assert_eq!(told(&gate.step(2, beat(1, 0)).0), (1, 0, true));
     }
 
-    /// The lease is 6 s here; with a shorter one a node that is alive would be out before it has found the
-    /// manager again.
+    /// With a lease of 600 ms a node that is alive would be out before it has found the
+    /// manager again: clients wait for it all the same.
     #[test]
     fn h4_nobody_is_given_up_that_may_still_be_on_its_way_to_a_new_manager() {
         let mut first = gate();

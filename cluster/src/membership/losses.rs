@@ -10,14 +10,15 @@
 //! [`Settings::rebalance_ms`]: crate::membership::Settings::rebalance_ms
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 
 use crate::ids::NodeId;
 use crate::membership::change::{self, Change};
 use crate::membership::{Membership, Millis};
-use crate::view::{MemberState, Routes};
+use crate::view::{MemberState, Routes, View};
 
 /// What a lost member owned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Owned {
     /// Its weight when it was lost.
     pub(super) weight: u32,
@@ -41,6 +42,11 @@ impl Losses {
 }
 
 impl Membership {
+    /// What members that were lost have owned: for those who tell states of the manager apart.
+    pub fn remembered(&self) -> impl Hash + '_ {
+        &self.losses.owners
+    }
+
     /// What a member of this name owned when it was lost.
     pub(super) fn lost_owner(&self, id: &NodeId) -> Option<&Owned> {
         self.losses.owners.get(id)
@@ -84,6 +90,7 @@ impl Membership {
             if change::is_even(new) {
                 self.losses = Losses { owners: BTreeMap::new(), uneven_since: None };
             }
+            self.note_unevenness(now, new);
             return;
         }
         let inherited: BTreeSet<u16> =
@@ -98,6 +105,14 @@ impl Membership {
                 self.losses.uneven_since = Some(now);
                 self.losses.owners.insert(lost.id.clone(), Owned { weight: lost.weight, arcs });
             }
+        }
+        self.note_unevenness(now, new);
+    }
+
+    /// A change that somebody died in the middle of ends with what became of its deal.
+    fn note_unevenness(&mut self, now: Millis, view: &View) {
+        if self.losses.uneven_since.is_none() && !view.is_changing() && !change::is_even(view) {
+            self.losses.uneven_since = Some(now);
         }
     }
 }

@@ -13,7 +13,9 @@ impl Membership {
         returns: bool,
         effects: &mut Vec<Effect>,
     ) -> Answer {
-        if self.nodes.get(&who.incarnation).is_some_and(|node| node.who != who) {
+        // Not the weight: a member may have been given another than it was started with (H5).
+        let is_other = |n: &Node| n.who.id != who.id || n.who.address != who.address;
+        if self.nodes.get(&who.incarnation).is_some_and(is_other) {
             return Answer::Taken(format!("incarnation {} is another node's", who.incarnation));
         }
         if let Some(answer) = self.collision(now, &who) {

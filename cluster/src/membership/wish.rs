@@ -15,7 +15,7 @@ use crate::membership::{Membership, Millis};
 use crate::view::{Routes, View};
 
 /// A change of a cluster that serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Wish {
     /// A node leaves: the others take over what it keeps, and then it goes.
     Leave(NodeId),
@@ -36,7 +36,7 @@ impl fmt::Display for Wish {
 }
 
 /// What an operator tells the manager to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Order {
     /// To begin a planned change.
     Change {

@@ -19,7 +19,7 @@
 //! * `cargo test --release -p cluster --test model --features mutations` takes rules away.
 //!
 //! Not modelled: time (a lease is held or it is not), hence nothing of clocks, retention and expiry; several
-//! keys; marks (a commit names its version); the manager's restart.
+//! keys; marks (a commit names its version); the manager's restart; even deals after a loss.
 
 #![allow(
     clippy::disallowed_types,
@@ -138,6 +138,25 @@ fn single() {
 #[test]
 fn leave() {
     hold(setup::leave(["1", "", "g"]));
+}
+
+#[test]
+fn orders() {
+    hold(setup::leaver(["1", "", "g"]));
+    hold(setup::weight(["1", "", "g"]));
+}
+
+#[test]
+fn more_and_fewer_copies() {
+    hold(setup::more_copies(["1", "", "g"]));
+    hold(setup::fewer_copies(["1", "", "g"]));
+}
+
+#[test]
+fn cancels() {
+    hold(setup::cancel(["1", "", "g"]));
+    hold(setup::cancel_and_again(["1", "", "g"]));
+    hold(Setup { record: Some(0), ..setup::cancel_with_one_copy(["", "", "g"]) });
 }
 
 #[test]

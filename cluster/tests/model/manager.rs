@@ -35,14 +35,17 @@ impl Hash for Manager {
         let is_published = self.published.epoch() == self.membership.active().epoch();
         (self.membership.active().epoch(), is_published).hash(hasher);
         self.made.hash(hasher);
+        let order = self.membership.order().map(|(order, since)| (order, self.now - since));
+        (order, self.membership.remembered()).hash(hasher);
         for node in self.membership.nodes() {
             let has_lapsed = self.is_over(node.extended);
             // The times that the machine tells apart: heard just now (L4), a heartbeat missed (L2).
             let silent = self.now - node.heard;
             let answer_ms = self.membership.settings().answer_ms();
             let times = (silent > answer_ms, silent > HEARTBEAT_MS * 3 / 2);
-            let flags = (node.connected, node.gone, node.is_unheard, has_lapsed, times);
-            (node.who.incarnation, flags, &node.report).hash(hasher);
+            let flags =
+                (node.connected, node.gone, node.is_unheard, node.has_left, has_lapsed, times);
+            (node.who.incarnation, node.returns, flags, &node.report).hash(hasher);
         }
     }
 }

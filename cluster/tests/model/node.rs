@@ -58,6 +58,8 @@ pub struct Node {
     pub held: Option<Record>,
     /// What it is about to merge.
     pub page: Option<Page>,
+    /// Whether it has left the cluster, as it was asked to: its process may end at any time.
+    pub has_left: bool,
     clock: ServerClock,
 }
 
@@ -82,6 +84,7 @@ impl Node {
             has_lease: false,
             held: None,
             page: None,
+            has_left: false,
             clock: ServerClock::default(),
         }
     }
@@ -219,6 +222,7 @@ impl Node {
 
     /// Takes over a view, if it is newer.
     pub fn adopt(&mut self, routes: Arc<Routes>) {
+        self.has_left |= self.tenure.leaves_with(routes.view());
         let Some(adoption) = self.tenure.adopt(routes) else { return };
         if adoption.to_drop.contains(&ARC) {
             self.held = None;

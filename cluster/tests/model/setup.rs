@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use cluster::ids::{ClusterId, Epoch};
+use cluster::ids::{ClusterId, Epoch, NodeId};
 use cluster::membership::Event;
+use cluster::membership::wish::{Order, Wish};
 use cluster::replica::State as Settled;
 use cluster::version::{Version, clock_at};
 use cluster::view::MemberState::{self, Active, Joining, Leaving};
@@ -44,6 +45,8 @@ pub struct Setup {
     pub lapses: u8,
     /// How many killed nodes may be started again.
     pub restarts: u8,
+    /// What the operator orders, each at any time after the one before.
+    pub orders: Vec<Order>,
     /// How many times a node may finish what it holds as pending.
     pub finishes: u8,
     /// How often each client may try again.
@@ -100,6 +103,7 @@ impl Setup {
             crashes: 0,
             lapses: 0,
             restarts: 0,
+            orders: Vec::new(),
             finishes: 0,
             tries: 1,
             loses_replies: false,
@@ -107,11 +111,6 @@ impl Setup {
             epochs: 0,
             is_prompt: true,
         }
-    }
-
-    /// Copies of the key (K).
-    pub fn copies(&self) -> usize {
-        self.views[0].copies
     }
 
     /// Whether a node ran at the beginning.
@@ -174,6 +173,7 @@ impl Setup {
             promised: if self.record.is_some() { version } else { Version::ABSENT },
             spent: Spent::default(),
             has_conflict: false,
+            has_given_up: false,
             unborn: Arc::new(Routes::new(View::unborn(ClusterId(1), 1, limits()))),
         };
         let members: Vec<usize> = (0..NODES)
@@ -240,6 +240,61 @@ pub fn leave(scripts: [&'static str; 3]) -> Setup {
     let leaving =
         view(2, &[(A, Leaving), (B, Active), (C, Active)], [A, B, C, A], Some([B, B, C, C]));
     Setup { crashes: 1, epochs: 4, ..Setup::new("leave", vec![born, leaving], scripts) }
+}
+
+/// The operator orders a change, forced or not.
+fn change(wish: Wish) -> Order {
+    Order::Change { wish, force: false }
+}
+
+fn id(slot: usize) -> NodeId {
+    who(slot, incarnation(slot, 0)).id
+}
+
+/// The same from the operator's order on: A is to leave.
+pub fn leaver(scripts: [&'static str; 3]) -> Setup {
+    let orders = vec![change(Wish::Leave(id(A)))];
+    Setup { name: "leaver", orders, epochs: 3, ..heal(scripts) }
+}
+
+/// C is to weigh more, and takes the key over.
+pub fn weight(scripts: [&'static str; 3]) -> Setup {
+    let orders = vec![change(Wish::Weight(id(C), 4))];
+    Setup { name: "weight", orders, epochs: 3, ..heal(scripts) }
+}
+
+/// K grows from 2 to 3.
+pub fn more_copies(scripts: [&'static str; 3]) -> Setup {
+    let orders = vec![change(Wish::Copies(3))];
+    Setup { name: "k-up", orders, epochs: 4, ..heal(scripts) }
+}
+
+/// K shrinks from 3 to 2.
+pub fn fewer_copies(scripts: [&'static str; 3]) -> Setup {
+    let orders = vec![change(Wish::Copies(2))];
+    Setup { name: "k-down", orders, epochs: 4, ..three_copies(scripts) }
+}
+
+/// A leaves, and that is cancelled in the middle; then it leaves after all.
+pub fn cancel(scripts: [&'static str; 3]) -> Setup {
+    let orders = vec![Order::Cancel];
+    Setup { name: "cancel", orders, epochs: 4, ..leave(scripts) }
+}
+
+/// A leaves, it is cancelled, and A leaves again: C fetches the key twice.
+pub fn cancel_and_again(scripts: [&'static str; 3]) -> Setup {
+    let orders = vec![Order::Cancel, change(Wish::Leave(id(A)))];
+    Setup { name: "again", orders, crashes: 0, epochs: 5, ..leave(scripts) }
+}
+
+/// One copy, which D fetches from A, who leaves and dies. B is the next on the ring, and has never held it.
+pub fn cancel_with_one_copy(scripts: [&'static str; 3]) -> Setup {
+    let members = [(A, Active), (B, Active), (C, Active), (D, Active)];
+    let born = view(1, &members, [A, B, C, D], None);
+    let members = [(A, Leaving), (B, Active), (C, Active), (D, Active)];
+    let leaving = view(1, &members, [A, B, C, D], Some([D, C, C, D]));
+    let orders = vec![Order::Cancel];
+    Setup { orders, crashes: 1, epochs: 4, ..Setup::new("cancel1", vec![born, leaving], scripts) }
 }
 
 /// Two joiners fetch the key at once.

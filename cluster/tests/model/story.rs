@@ -87,6 +87,8 @@ fn describe(state: &State, action: Action) -> String {
         Action::Beat(slot) => format!("heartbeat of {}", node(slot)),
         Action::Adopt(slot, epoch) => format!("{} adopts view {epoch}", node(slot)),
         Action::Pull(slot, source) => format!("{} reads {}'s page", node(slot), node(source)),
+        Action::Order => format!("the operator's order {}", state.spent.orders + 1),
+        Action::End(slot) => format!("{} has left, and its process ends", node(slot)),
         Action::Merge(slot) => format!("{} merges the page", node(slot)),
     }
 }

@@ -13,7 +13,7 @@ use cluster::operation::Body;
 use cluster::replica::{self, State as Settled};
 use cluster::tenure::Standing;
 use cluster::version::{Clock, Version, clock_at};
-use cluster::view::Routes;
+use cluster::view::{Routes, View};
 
 use crate::client::{Client, Step};
 use crate::manager::Manager;
@@ -100,6 +100,10 @@ pub enum Action {
     Pull(u8, u8),
     /// It merges the page.
     Merge(u8),
+    /// The operator gives the next order.
+    Order,
+    /// The process of a node that has left ends by itself.
+    End(u8),
 }
 
 /// How much of what a setup allows has happened.
@@ -109,6 +113,10 @@ pub struct Spent {
     pub lapses: u8,
     pub restarts: u8,
     pub finishes: u8,
+    pub orders: u8,
+    /// Whether as many copies have been lost as there were, by the smallest number in force or to come:
+    /// nothing is promised any more.
+    pub is_beyond: bool,
 }
 
 /// Everything at one moment.
@@ -124,6 +132,8 @@ pub struct State {
     pub spent: Spent,
     /// Whether a node was sent two records under one version.
     pub has_conflict: bool,
+    /// Whether the manager has made a view without any of those who hold what was promised.
+    pub has_given_up: bool,
     /// A view in which nobody serves.
     pub unborn: Arc<Routes>,
 }
@@ -157,6 +167,9 @@ impl World {
         }
         for slot in 0..NODES {
             self.actions_of_node(state, slot, out);
+        }
+        if usize::from(state.spent.orders) < self.setup.orders.len() {
+            out.push(Action::Order);
         }
     }
 
@@ -195,6 +208,9 @@ impl World {
             }
             return;
         };
+        if node.has_left {
+            out.push(Action::End(number));
+        }
         if spent.crashes < self.setup.crashes && node.tenure.epoch() > Epoch::NONE {
             out.push(Action::Crash(number));
         }
@@ -256,6 +272,7 @@ impl World {
             }
             Action::Crash(slot) => {
                 state.spent.crashes += 1;
+                state.note_failure();
                 state.nodes[usize::from(slot)].edit(|node| *node = None);
             }
             Action::Restart(slot) => {
@@ -269,6 +286,7 @@ impl World {
             Action::Register(slot) => state.register_node(usize::from(slot)),
             Action::Lapse(slot) => {
                 state.spent.lapses += 1;
+                state.note_failure();
                 state.lapse(usize::from(slot));
             }
             Action::Beat(slot) => state.beat(usize::from(slot)),
@@ -286,6 +304,14 @@ impl World {
             Action::Merge(slot) => {
                 state.nodes[usize::from(slot)].edit(|node| node.as_mut().map(Node::merge));
             }
+            Action::Order => {
+                let order = self.setup.orders[usize::from(state.spent.orders)].clone();
+                state.spent.orders += 1;
+                state.manager.edit(|manager| manager.step(Event::Order(order)));
+            }
+            Action::End(slot) => {
+                state.nodes[usize::from(slot)].edit(|node| *node = None);
+            }
         }
         if self.setup.is_prompt
             && let Action::Adopt(slot, _) | Action::Merge(slot) = action
@@ -294,18 +320,18 @@ impl World {
             state.beat(usize::from(slot));
         }
         state.drop_useless_frames();
+        if self.setup.lapses == 0
+            && state.manager.newest().epoch() != before.manager.newest().epoch()
+        {
+            state.has_given_up |= state.is_given_up_by(state.manager.newest());
+        }
         let newest = state.manager.newest().view();
         // Where K copies are gone the manager may begin anew with none, and nothing is promised any more.
         // With fewer it may not: then this is followed, and found to be wrong.
         let is_given_up = newest.epoch > Epoch(1)
             && newest.fresh.contains(&(ARC as u16))
-            && self.failures(&state) >= self.setup.copies();
+            && state.spent.is_beyond;
         (newest.epoch.0 <= self.setup.epochs && !is_given_up).then_some(state)
-    }
-
-    /// How many copies of the key may have been lost: nodes that were killed, or taken for dead.
-    fn failures(&self, state: &State) -> usize {
-        usize::from(state.spent.crashes + state.spent.lapses)
     }
 
     /// What is wrong with a state.
@@ -316,12 +342,14 @@ impl World {
         if state.has_conflict {
             return Some("one version, one record");
         }
-        let failures = self.failures(state);
+        if state.has_given_up {
+            return Some("the last copy");
+        }
         let is_kept = || {
             let mut nodes = state.nodes.iter().filter_map(|node| node.as_ref());
             nodes.any(|node| node.is_synced() && node.version() >= state.promised)
         };
-        if failures < self.setup.copies() && state.promised > Version::ABSENT && !is_kept() {
+        if !state.spent.is_beyond && state.promised > Version::ABSENT && !is_kept() {
             return Some("loss");
         }
         None
@@ -339,6 +367,40 @@ impl State {
         let now = self.nodes[slot].as_ref().map(|node| node.incarnation);
         let here = |i: &Incarnation| i.0 / STARTS == slot as u64 + 1 && Some(*i) != now;
         self.manager.membership.nodes().map(|node| node.who.incarnation).filter(here).collect()
+    }
+
+    /// Another copy of the key may be lost: a node is killed, or taken for dead.
+    fn note_failure(&mut self) {
+        let (active, newest) = (self.manager.membership.active(), self.manager.newest());
+        let of =
+            |view: &View| view.coming.as_ref().map_or(view.copies, |c| c.copies.min(view.copies));
+        let copies = of(active.view()).min(of(newest.view()));
+        self.spent.is_beyond |= usize::from(self.spent.crashes + self.spent.lapses) >= copies;
+    }
+
+    /// Whether a view takes the key from all who hold what was promised, as far as the manager knows, and it
+    /// knows of all who have died. Whatever was lost before: the last copy is never given up.
+    fn is_given_up_by(&self, next: &Routes) -> bool {
+        let is_unnoticed = |slot: usize| {
+            let mut ended = self.ended_processes(slot).into_iter();
+            ended.any(|i| self.manager.knows(i).is_some_and(|node| !node.gone))
+        };
+        let holds = |node: &&Node| {
+            let known = self.manager.knows(node.incarnation);
+            node.is_synced()
+                && node.version() >= self.promised
+                && known.is_some_and(|known| known.report.synced.contains(ARC))
+        };
+        let keeps = |node: &Node| {
+            let mut keepers = next.write_set(ARC).iter();
+            keepers.any(|&place| next.member(place).incarnation == node.incarnation)
+        };
+        let mut holders =
+            self.nodes.iter().filter_map(|node| node.as_ref()).filter(holds).peekable();
+        self.promised > Version::ABSENT
+            && !(0..NODES).any(is_unnoticed)
+            && holders.peek().is_some()
+            && !holders.any(keeps)
     }
 
     /// The connections of processes that have ended, end; where nobody listens any more, they are gone (L6).

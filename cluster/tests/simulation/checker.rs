@@ -87,6 +87,11 @@ impl Progress {
 pub struct History {
     records: Vec<Record>,
     keys: BTreeMap<Key, Progress>,
+    /// Losses of all that a key holds, by their records.
+    losses: BTreeSet<usize>,
+    /// Writes that were under way during a loss, and when that was called: what they did before it is lost,
+    /// and they may yet do it again.
+    again: Vec<(usize, u64)>,
     time: u64,
 }
 
@@ -107,6 +112,14 @@ impl History {
             self.keys.entry(key).or_default().puts.insert(value, record);
         }
         record
+    }
+
+    /// What a key holds is about to be lost for good, and that is accepted: as if somebody deleted it, some
+    /// time until [`History::end`].
+    pub fn lose(&mut self, key: Key) -> usize {
+        let loss = self.begin(key, Action::Delete);
+        self.losses.insert(loss);
+        loss
     }
 
     /// The key of an operation.
@@ -155,6 +168,15 @@ impl History {
             (Action::Delete, Ending::Unknown) => progress.deletes.push((called, NEVER)),
             _ => {}
         }
+        if self.losses.contains(&record) && ending == Ending::Done {
+            let under_way = |r: &Record| r.key == key && r.ended.is_none();
+            for (i, open) in self.records.iter().enumerate().filter(|(_, r)| under_way(r)) {
+                if let Action::Put(value) | Action::Update(value) = open.action {
+                    progress.in_place.remove(&value);
+                }
+                self.again.push((i, called));
+            }
+        }
         Ok(())
     }
 
@@ -198,9 +220,19 @@ impl History {
     pub fn check(&self) -> Result<(), String> {
         let keys: BTreeSet<Key> = self.records.iter().map(|r| r.key).collect();
         for key in keys {
-            let records: Vec<Record> =
-                self.records.iter().copied().filter(|r| r.key == key).collect();
-            if !is_linearizable(&records) {
+            let again: Vec<Record> = self
+                .again
+                .iter()
+                .filter(|(i, _)| self.records[*i].key == key)
+                .map(|&(i, called)| Record { called, ..self.records[i] })
+                .collect();
+            // Of an update that may have happened twice it is not known what it was made from each time.
+            let is_twice = |i: usize| self.again.iter().any(|(twice, _)| *twice == i);
+            let of_key = self.records.iter().enumerate().filter(|(_, r)| r.key == key);
+            let records: Vec<Record> = of_key
+                .map(|(i, r)| Record { base: r.base.filter(|_| !is_twice(i)), ..*r })
+                .collect();
+            if !is_linearizable(&records, &again) {
                 return Err(format!("the history of k{key} is not linearizable"));
             }
         }
@@ -226,8 +258,8 @@ struct Move {
 type Placed = Vec<u64>;
 
 /// Whether the operations of one key could have happened one after the other, each between its call and
-/// its end, each get finding what the last write left.
-pub fn is_linearizable(records: &[Record]) -> bool {
+/// its end, each get finding what the last write left. Those in `again` may happen once more, or not.
+pub fn is_linearizable(records: &[Record], again: &[Record]) -> bool {
     let mut seen: BTreeMap<Value, u64> = BTreeMap::new();
     for record in records {
         let ended = record.ended.map_or(NEVER, |(at, _)| at);
@@ -263,6 +295,14 @@ pub fn is_linearizable(records: &[Record]) -> bool {
             }
             (_, _) => moves.push(write),
         }
+    }
+    for record in again {
+        let body = crate::client::body_of(record.action);
+        let ended = record.ended.map_or(NEVER, |(at, _)| at);
+        let is_write = !matches!(record.action, Action::Get | Action::Check);
+        let write =
+            Move { called: record.called, ended, body, is_get: false, needs: None, may_miss: true };
+        moves.extend(is_write.then_some(write));
     }
     moves.sort_by_key(|m| m.called);
     search(&moves)

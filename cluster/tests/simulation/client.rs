@@ -669,7 +669,19 @@ impl World {
         self.after(wait, Event::Wake(pid, client, thread));
     }
 
-    /// What an operation that is still under way would put, for the end of a run.
+    /// An operation that has been under way for long although its key is to be served, if there is one.
+    pub fn unserved(&self, is_served: impl Fn(usize) -> bool) -> Option<String> {
+        const LONG: Micros = 300_000;
+        let threads = self.clients.iter().filter(|c| c.is_alive).flat_map(|c| &c.threads);
+        threads.filter(|thread| thread.task.is_some()).find_map(|thread| {
+            let key = self.history.key(thread.record);
+            let begun = (thread.until - self.plan.deadline).max(self.calm_at());
+            let is_served = is_served(self.keys[usize::from(key)].arc);
+            (is_served && self.now > begun + LONG).then(|| format!("k{key} is not served"))
+        })
+    }
+
+    /// Whether all clients have done what they were to do.
     pub fn is_idle(&self) -> bool {
         self.clients.iter().all(|client| {
             client.is_alive && client.threads.iter().all(|t| t.task.is_none() && t.left == 0)

@@ -1,21 +1,15 @@
-//! What a seed is about, and what breaks in it.
-//!
-//! Each seed draws its own mix: how many nodes, copies, keys and clients, how the network is, and which few
-//! kinds of faults there are (a mix of all of them would hide what only some of them bring about).
+//! What breaks in a run.
 //!
 //! A node is only killed, stopped or cut off from the manager while each arc has another keeper that is in
-//! good order: fewer than K replicas are ever lost at once, so nothing acknowledged may be.
+//! good order: fewer than K replicas are ever lost at once, so nothing acknowledged may be. Only where a plan
+//! says so all who keep some key are killed.
 
 use std::sync::Arc;
 
-use cluster::ids::Epoch;
-use cluster::replica::State;
-use cluster::version::{RETENTION_MS, Version};
 use cluster::view::Routes;
 
-use crate::network::{Frame, Party};
-use crate::rng::Rng;
-use crate::world::{ARCS, Event, Key, Micros, World};
+use crate::network::Party;
+use crate::world::{Event, LEASE_MS, Micros, World};
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +38,16 @@ pub enum Fault {
     BreakControl,
     /// Some connection breaks.
     Break,
-    /// A node that has not run for a while, or never, is started.
+    /// Nodes that have not run for a while, or never, are started: one, or all at once.
     Join,
+    /// A node is cut off from the manager for longer than a lease, and from all if it comes to the worst: it
+    /// is dropped, keeps its memory, and returns.
+    CutOff,
+    /// A node joins and dies over and over.
+    Flap,
 }
 
-const FAULTS: [Fault; 13] = [
+pub const FAULTS: [Fault; 15] = [
     Fault::Kill,
     Fault::Restart,
     Fault::Pause,
@@ -62,142 +61,13 @@ const FAULTS: [Fault; 13] = [
     Fault::BreakControl,
     Fault::Break,
     Fault::Join,
+    Fault::CutOff,
+    Fault::Flap,
 ];
-
-/// What a seed is about.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Addresses of nodes.
-    pub slots: usize,
-    /// How many of them run at the start.
-    pub nodes: usize,
-    /// K.
-    pub copies: usize,
-    /// Keys.
-    pub keys: usize,
-    /// Clients.
-    pub clients: usize,
-    /// Threads of each.
-    pub threads: usize,
-    /// Operations of each thread.
-    pub ops: u32,
-    /// Longest pause between two of them.
-    pub think: Micros,
-    /// Gets among a thousand operations.
-    pub gets: u64,
-    /// Deletes among a thousand operations.
-    pub deletes: u64,
-    /// Read-modify-writes among a thousand that change nothing.
-    pub checks: u64,
-    /// Read-modify-writes among a thousand that change something.
-    pub updates: u64,
-    /// Usual delay of a frame.
-    pub delay: Micros,
-    /// Frames in a thousand that take long.
-    pub slow: u64,
-    /// Frames in a thousand after which the connection breaks.
-    pub loss: u64,
-    /// Writes in a thousand that are delivered once more, late.
-    pub ghosts: u64,
-    /// Attempts in a thousand in which the client is killed.
-    pub abandon: u64,
-    /// Attempts in a thousand before which a client's thread stands still for as long as a fault may last.
-    pub stall: u64,
-    /// Read-modify-writes in a thousand between whose steps the key's primary is killed, the client's
-    /// thread standing still meanwhile.
-    pub behead: u64,
-    /// How long a client waits for a node.
-    pub patience: Micros,
-    /// How long it tries.
-    pub deadline: Micros,
-    /// When a client's clock is too old to be used.
-    pub stale: Micros,
-    /// How long commits wait at most.
-    pub commit_wait: Micros,
-    /// Records in a page.
-    pub page: usize,
-    /// Milliseconds of wall time in a simulated one.
-    pub speed: u64,
-    /// How far wall clocks are off.
-    pub skew: u64,
-    /// How often nodes look for pending records.
-    pub look: Micros,
-    /// How often they sweep tombstones.
-    pub sweep: Micros,
-    /// How long there are faults.
-    pub active: Micros,
-    /// Longest pause between two faults.
-    pub gap: Micros,
-    /// Longest fault.
-    pub longest: Micros,
-    /// Which faults.
-    pub faults: Vec<Fault>,
-    /// Whether the manager may die between two effects.
-    pub manager_dies_midway: bool,
-    /// How long the manager's disk takes at most.
-    pub disk: Micros,
-    /// Saves in a thousand that fail.
-    pub disk_fails: u64,
-}
-
-impl Plan {
-    /// Draws a mix.
-    pub fn draw(rng: &mut Rng) -> Plan {
-        let nodes = rng.within(3, 5) as usize;
-        let copies = rng.pick(&[1, 2, 2, 2, 3, 3]);
-        let is_ages = rng.chance(120);
-        // In a run of ages a retention goes by in two and a half seconds.
-        let speed = if is_ages { RETENTION_MS / 2_500 } else { rng.pick(&[1, 10, 10, 30]) };
-        let skew = rng.pick(&[0, 5, 2_000, RETENTION_MS / 33]);
-        let mut faults: Vec<Fault> = FAULTS.to_vec();
-        let kinds = rng.within(1, 6) as usize;
-        while faults.len() > kinds {
-            faults.remove(rng.below(faults.len() as u64) as usize);
-        }
-        let deadline = if is_ages { 250_000 } else { rng.pick(&[60_000, 300_000, 600_000]) };
-        Plan {
-            slots: nodes + rng.within(0, 2) as usize,
-            nodes,
-            copies,
-            keys: rng.pick(&[1, 2, 4, 12]),
-            clients: rng.within(2, 3) as usize,
-            threads: rng.within(1, 2) as usize,
-            ops: rng.within(12, 40) as u32,
-            think: rng.pick(&[500, 10_000, 40_000]),
-            gets: rng.pick(&[300, 500, 700]),
-            deletes: rng.pick(&[0, 50, 150]),
-            checks: rng.pick(&[0, 20]),
-            updates: rng.pick(&[0, 100, 130]),
-            delay: rng.pick(&[200, 500, 2_000]),
-            slow: rng.pick(&[0, 20, 100]),
-            loss: rng.pick(&[0, 0, 5, 30]),
-            ghosts: rng.pick(&[0, 20, 200]),
-            abandon: rng.pick(&[0, 10, 40]),
-            stall: rng.pick(&[0, 10, 50]),
-            behead: rng.pick(&[0, 20, 200]),
-            patience: rng.pick(&[4_000, 15_000, 40_000]),
-            deadline,
-            stale: 60_000_000 / speed,
-            commit_wait: rng.pick(&[1_500, 1_500, 20_000]),
-            page: rng.pick(&[1, 2, 100]),
-            speed,
-            skew,
-            look: 25_000,
-            sweep: (RETENTION_MS / 2 * 1000 / speed).min(10_000_000),
-            active: if is_ages { 6_000_000 } else { rng.within(400_000, 1_500_000) },
-            gap: rng.pick(&[20_000, 60_000, 200_000]),
-            longest: if is_ages { 3_200_000 } else { rng.pick(&[50_000, 250_000]) },
-            faults,
-            manager_dies_midway: rng.chance(200),
-            disk: rng.pick(&[50, 2_000, 2_000, 20_000, 100_000]),
-            disk_fails: rng.pick(&[0, 0, 100]),
-        }
-    }
-}
 
 impl World {
     /// The views that count: the active one and the newest.
-    fn views(&self) -> (Arc<Routes>, Arc<Routes>) {
+    pub fn views(&self) -> (Arc<Routes>, Arc<Routes>) {
         match self.manager.membership() {
             Some(membership) => (membership.active().clone(), membership.newest().clone()),
             None => {
@@ -247,13 +117,18 @@ impl World {
                         tenure.epoch() >= active.epoch() && tenure.synced().contains(arc);
                     // The manager drops who is silent and holds nothing as far as it has heard.
                     let is_known = self.manager.membership().is_none_or(|membership| {
-                        let node = membership.nodes().find(|n| n.who == process.who);
+                        let node = membership.nodes().find(|n| n.who.incarnation.0 == process.pid);
                         node.is_some_and(|n| n.is_unheard || n.report.synced.contains(arc))
                     });
                     stays && is_synced && is_known
                 };
-                let is_there = |place: &u16| slot_of(&active, *place).is_some();
-                active.write_set(arc).iter().any(holds) && active.target(arc).iter().any(is_there)
+                // Whichever way a change ends, somebody who keeps the arc then is there: he holds it, or it
+                // does not end before he does. So the smallest number of copies, in force or to come, counts.
+                let is_there = |of: &Routes| {
+                    let any = |places: &[u16]| places.iter().any(|&p| slot_of(of, p).is_some());
+                    any(of.replicas(arc)) && any(of.target(arc))
+                };
+                active.write_set(arc).iter().any(holds) && is_there(&active) && is_there(&newest)
             })
     }
 
@@ -272,9 +147,13 @@ impl World {
         let client = self.rng.below(self.clients.len() as u64) as usize;
         let length = self.rng.within(2_000, self.plan.longest);
         let party = Party::Node(slot);
+        let party_slot = slot;
         let runs = self.slots[slot].process.is_some();
+        if self.plan.loses && self.rng.chance(60) {
+            return self.massacre();
+        }
         match kind {
-            Fault::Kill | Fault::Restart | Fault::Pause | Fault::CutFromManager
+            Fault::Kill | Fault::Restart | Fault::Pause | Fault::CutFromManager | Fault::CutOff
                 if !runs || !self.is_covered_without(slot) => {}
             Fault::Kill => {
                 self.counts.kills += 1;
@@ -294,7 +173,7 @@ impl World {
                 let until = self.now + length;
                 self.say(|_| format!("node{slot} stops until {until}"));
                 if let Some(process) = &mut self.slots[slot].process {
-                    process.paused_until = until;
+                    process.paused_until = process.paused_until.max(until);
                 }
             }
             Fault::CutFromManager => self.cut(party, Party::Manager, length),
@@ -316,7 +195,8 @@ impl World {
             Fault::ManagerPause => {
                 self.counts.pauses += 1;
                 self.say(|_| format!("manager stops for {length}"));
-                self.manager.paused_until = self.now + length;
+                let until = self.now + length;
+                self.manager.paused_until = self.manager.paused_until.max(until);
             }
             Fault::KillClient => {
                 if self.clients[client].is_alive {
@@ -336,10 +216,72 @@ impl World {
                 }
             }
             Fault::Join => {
-                if !runs {
-                    self.counts.joins += 1;
-                    self.start_node(slot);
+                let is_crowd = self.rng.chance(300);
+                for slot in 0..self.slots.len() {
+                    if self.slots[slot].process.is_none() && (is_crowd || slot == party_slot) {
+                        self.counts.joins += 1;
+                        self.start_node(slot);
+                    }
                 }
+            }
+            Fault::CutOff => {
+                // In a run of ages for about a retention.
+                let most = self.plan.longest.max(2 * LEASE_MS * 1000);
+                let length = self.rng.within(most * 3 / 4, most);
+                self.cut(party, Party::Manager, length);
+                if self.rng.chance(500) {
+                    for other in (0..self.slots.len()).filter(|&other| other != slot) {
+                        self.cut(party, Party::Node(other), length);
+                    }
+                }
+            }
+            Fault::Flap => {
+                let times = self.rng.within(2, 8);
+                self.flap(slot, times);
+            }
+        }
+    }
+
+    /// Starts a node, or kills it if it runs and can be spared, and so on, so many times.
+    pub fn flap(&mut self, slot: usize, left: u64) {
+        if self.is_calm || left == 0 {
+            return;
+        }
+        match self.slots[slot].process.is_some() {
+            false => {
+                self.counts.joins += 1;
+                self.start_node(slot);
+            }
+            true if self.is_covered_without(slot) => {
+                self.counts.kills += 1;
+                self.kill_node(slot);
+            }
+            true => {}
+        }
+        let pause = self.rng.within(1_000, 40_000);
+        self.after(pause, Event::Flap(slot, left - 1));
+    }
+
+    /// Kills all who keep some key, or everybody.
+    fn massacre(&mut self) {
+        let key = self.rng.below(self.keys.len() as u64) as usize;
+        let (active, _) = self.views();
+        let arc = self.keys[key].arc;
+        if active.arcs() == 0 || self.counts.massacres == 2 {
+            return;
+        }
+        self.counts.massacres += 1;
+        let keepers = active.write_set(arc).iter().map(|&place| active.member(place));
+        let mut slots: Vec<usize> =
+            keepers.map(|member| usize::from(member.address.port() - 6000)).collect();
+        if self.rng.chance(200) {
+            slots = (0..self.slots.len()).collect();
+        }
+        for slot in slots {
+            self.kill_node(slot);
+            if self.rng.chance(700) {
+                let pause = self.rng.within(500, self.plan.longest);
+                self.after(pause, Event::NodeStart(slot));
             }
         }
     }
@@ -367,80 +309,4 @@ impl World {
             }
         }
     }
-
-    /// All faults end, and no new ones begin. Whoever is stopped goes on in its time, since what has come for
-    /// it meanwhile comes up only then. Returns when the last of them does.
-    pub fn calm(&mut self) -> Micros {
-        self.say(|_| "no more faults".into());
-        self.is_calm = true;
-        self.cuts.clear();
-        let mut until = self.now.max(self.manager.paused_until);
-        if self.manager.gate.is_none() {
-            self.start_manager();
-        }
-        for slot in 0..self.slots.len() {
-            match &mut self.slots[slot].process {
-                Some(process) => until = until.max(process.paused_until),
-                None if self.rng.chance(500) => self.start_node(slot),
-                None => {}
-            }
-        }
-        until
-    }
-
-    /// Why the cluster is not whole, if it is not.
-    pub fn unhealed(&self) -> Option<String> {
-        let Some(membership) = self.manager.membership() else {
-            return Some("there is no manager".into());
-        };
-        let (active, newest) = (membership.active(), membership.newest());
-        let health = || Some(format!("{:?}", membership.health(self.now / 1000)));
-        if active.epoch() != newest.epoch() || active.view().is_changing() {
-            return health();
-        }
-        let processes = self.slots.iter().filter_map(|slot| slot.process.as_ref());
-        for process in processes.clone() {
-            let tenure = &process.tenure;
-            let is_member =
-                active.view().member(&process.who.id, process.who.incarnation).is_some();
-            if !is_member || tenure.epoch() != active.epoch() || !tenure.missing().is_empty() {
-                return health();
-            }
-        }
-        if active.view().members.len() == processes.count() { None } else { health() }
-    }
-
-    /// Holds all replicas of each key against each other: where one says that a version is committed, all
-    /// hold it or a newer one.
-    ///
-    /// # Errors
-    /// Which one does not.
-    pub fn check_replicas(&self) -> Result<(), String> {
-        let (active, _) = self.views();
-        for (key, info) in self.keys.iter().enumerate() {
-            let key = key as Key;
-            let held: Vec<(usize, Version, State)> = active
-                .replicas(info.arc)
-                .iter()
-                .filter_map(|&place| {
-                    let slot = usize::from(active.member(place).address.port() - 6000);
-                    let process = self.slots[slot].process.as_ref()?;
-                    let stored = process.table.get(&key);
-                    let absent = (slot, Version::ABSENT, State::Committed);
-                    Some(stored.map_or(absent, |s| (slot, s.version, s.state)))
-                })
-                .collect();
-            let committed = held.iter().filter(|(_, _, state)| *state == State::Committed);
-            // In a run of ages a tombstone goes here before it goes there.
-            let is_aging = self.plan.speed > 1_000;
-            let top = committed.map(|(_, version, _)| *version).max().unwrap_or_default();
-            if !is_aging && held.iter().any(|(_, version, _)| *version < top) {
-                return Err(format!("k{key} is committed, and some replica misses it: {held:?}"));
-            }
-        }
-        Ok(())
-    }
 }
-
-/// So that nobody changes one without the other: a ring of [`ARCS`] arcs can be dealt.
-const _: () = assert!(ARCS.is_power_of_two() && Epoch::NONE.0 == 0 && size_of::<Frame>() > 0);

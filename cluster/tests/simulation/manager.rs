@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cluster::ids::{ClusterId, Incarnation};
+use cluster::ids::{ClusterId, Epoch, Incarnation};
 use cluster::limits::Limits;
 use cluster::membership::{Answer, Effect, Event as Happening, Gate, Membership, Saved, Settings};
 use cluster::version::clock_at;
 use cluster::view::{Routes, View};
 
+use crate::checker::Ending;
 use crate::network::{Dir, Frame, LinkId, Party, Pid};
-use crate::world::{ARCS, Event, HEARTBEAT_MS, Micros, World};
+use crate::world::{ARCS, Event, HEARTBEAT_MS, Key, Micros, REBALANCE_MS, World};
 
 /// Pauses between tries of a port whose process may have ended.
 const TRIES: [Micros; 3] = [20, 300, 1_500];
@@ -28,6 +29,10 @@ pub struct Manager {
     /// Until when it is stopped.
     pub paused_until: Micros,
     published: Arc<Routes>,
+    /// The newest view whose fresh arcs have been looked at.
+    looked_at: Epoch,
+    /// Views that are not active yet, with the losses in the history that come with them.
+    losses: Vec<(Epoch, usize)>,
     links: BTreeMap<Incarnation, LinkId>,
 }
 
@@ -38,7 +43,7 @@ fn settings(copies: usize) -> Settings {
         arcs: ARCS,
         copies,
         limits: Limits::default(),
-        rebalance_ms: 20 * HEARTBEAT_MS,
+        rebalance_ms: REBALANCE_MS,
     }
 }
 
@@ -53,6 +58,8 @@ impl Manager {
             saving: None,
             paused_until: 0,
             published: Arc::new(Routes::new(unborn)),
+            looked_at: Epoch::NONE,
+            losses: Vec::new(),
             links: BTreeMap::new(),
         }
     }
@@ -77,7 +84,13 @@ impl World {
         manager.published = membership.active().clone();
         let members: Vec<Incarnation> =
             membership.nodes().map(|node| node.who.incarnation).collect();
+        manager.looked_at = membership.newest().epoch();
+        let unseen = |(epoch, _): &mut (Epoch, usize)| *epoch > manager.looked_at;
+        let unseen: Vec<(Epoch, usize)> = manager.losses.extract_if(.., unseen).collect();
         manager.gate = Some(gate);
+        for (_, loss) in unseen {
+            self.history.end(loss, Ending::Failed).expect("nobody has seen that view");
+        }
         self.say(|w| format!("manager starts from view {}", w.manager.disk.active.epoch));
         for member in members {
             self.after(TRIES[0], Event::TryPort(pid, member, 0));
@@ -97,6 +110,40 @@ impl World {
             });
             let pid = self.manager.pid;
             self.close_all(pid);
+            self.operator.hang_up();
+        }
+    }
+
+    /// Notes views with which arcs begin afresh, where that may be: what they held is lost.
+    fn note_losses(&mut self) {
+        let Some(membership) = self.manager.membership() else { return };
+        for routes in [membership.active().clone(), membership.newest().clone()] {
+            let epoch = routes.epoch();
+            if epoch <= self.manager.looked_at {
+                continue;
+            }
+            self.manager.looked_at = epoch;
+            if !self.plan.loses || epoch == Epoch::NONE.next() {
+                continue;
+            }
+            for key in 0..self.keys.len() {
+                if routes.view().fresh.contains(&(self.keys[key].arc as u16)) {
+                    self.say(|_| format!("k{key} is lost with view {epoch}"));
+                    let loss = self.history.lose(key as Key);
+                    self.manager.losses.push((epoch, loss));
+                }
+            }
+        }
+    }
+
+    /// A view is active: what begins afresh with it has lost what it held.
+    fn end_losses(&mut self, active: Epoch) {
+        let is_over = |(epoch, _): &mut (Epoch, usize)| *epoch <= active;
+        let over: Vec<(Epoch, usize)> = self.manager.losses.extract_if(.., is_over).collect();
+        for (_, loss) in over {
+            if let Err(why) = self.history.end(loss, Ending::Done) {
+                self.fail(why);
+            }
         }
     }
 
@@ -104,6 +151,7 @@ impl World {
     pub fn manager_step(&mut self, happening: Happening) -> Option<Answer> {
         let now = self.now / 1000;
         let (answer, effects) = self.manager.gate.as_mut()?.step(now, happening);
+        self.note_losses();
         self.carry_out(effects).then_some(answer)
     }
 
@@ -142,6 +190,7 @@ impl World {
                 Effect::Publish(routes) => {
                     self.counts.views += 1;
                     self.say(|_| format!("view {} is active", routes.epoch()));
+                    self.end_losses(routes.epoch());
                     self.manager.published = routes;
                 }
                 Effect::Push(node, routes, active) => {
@@ -160,7 +209,8 @@ impl World {
                     }
                 }
                 Effect::Say(what) => self.say(|_| format!("manager: {what}")),
-                Effect::LossAccepted(_) | Effect::Told(_) => {}
+                Effect::LossAccepted(arcs) => self.loss_accepted(arcs),
+                Effect::Told(what) => self.told(&what.map(|outline| outline.what)),
             }
         }
         true

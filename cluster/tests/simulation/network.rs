@@ -47,6 +47,21 @@ pub struct Paged {
     pub body: Body<Value>,
 }
 
+/// The buckets of an arc's records, a bit each (H3).
+pub type Buckets = u64;
+
+/// How a node asks for an arc: for all of it; or with what it held there in an earlier life, to be compared
+/// with what the source holds; or, when that is done, for the buckets that were not the same.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// For all of it.
+    All,
+    /// For what differs from these: keys, versions, whether there is a value. They stand for digests.
+    Differing(Vec<(Key, Version, bool)>),
+    /// For these buckets.
+    Of(Buckets),
+}
+
 /// Which attempt of which task a frame belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag {
@@ -83,9 +98,10 @@ pub enum Frame {
     /// The answer to both.
     Found(Tag, ReadAnswer<Value>, Clock),
     /// RANGE_PULL, to a node: its epoch, the arcs, and the key that the first of them goes on behind.
-    Pull(Epoch, Vec<u16>, Option<Key>),
-    /// Its answer: the source's epoch, how many arcs are complete, and records.
-    Page(Epoch, usize, Vec<Paged>),
+    Pull(Epoch, Vec<(u16, Ask)>, Option<Key>),
+    /// Its answer: the source's epoch, how many arcs are complete, records, and of arcs that were compared
+    /// the buckets that are the same.
+    Page(Epoch, usize, Vec<Paged>, Vec<(u16, Buckets)>),
     /// CLIENT_HELLO, to the manager.
     Hello,
     /// STORAGE_REGISTER, to the manager.

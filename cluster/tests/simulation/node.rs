@@ -13,9 +13,13 @@ use cluster::version::{Clock, ServerClock, Version};
 use cluster::view::Routes;
 
 use crate::client::{Owner, Task};
-use crate::network::{Commits, Dialled, Dir, Frame, LinkId, Paged, Party, Pid, User};
+use crate::network::{Buckets, Commits, Dialled, Dir, Frame, LinkId, Party, Pid, User};
 use crate::world::{Event, HEARTBEAT_MS, KeyInfo, Micros, Value, World};
 use crate::world::{Key, LEASE_MS};
+
+mod transfer;
+
+use transfer::Fetch;
 
 /// What a node holds of a key.
 #[derive(Debug, Clone)]
@@ -32,15 +36,6 @@ pub struct Stored {
     is_marked: bool,
 }
 
-/// The fetching of some arcs from one source.
-pub struct Fetch {
-    link: LinkId,
-    epoch: Epoch,
-    arcs: Vec<u16>,
-    after: Option<Key>,
-    asked: Micros,
-}
-
 /// One start of a node's process.
 pub struct Process {
     /// This start; also its incarnation.
@@ -53,6 +48,12 @@ pub struct Process {
     pub until: Millis,
     /// Its records.
     pub table: BTreeMap<Key, Stored>,
+    /// Records of an earlier life, by arc: a cache that nobody is shown (H3).
+    earlier: BTreeMap<usize, BTreeMap<Key, Stored>>,
+    /// Of arcs whose cache has been compared: the buckets that are still to come.
+    differing: BTreeMap<u16, Buckets>,
+    /// The view with which it has left the cluster. It stays until that is active.
+    left_with: Option<Epoch>,
     /// How far writers are done.
     marks: BTreeMap<u64, Clock>,
     /// Its connection to the manager.
@@ -88,6 +89,9 @@ impl Process {
             tenure: Tenure::new(id, incarnation),
             until: 0,
             table: BTreeMap::new(),
+            earlier: BTreeMap::new(),
+            differing: BTreeMap::new(),
+            left_with: None,
             marks: BTreeMap::new(),
             control: None,
             paused_until: 0,
@@ -204,64 +208,6 @@ impl Process {
         Found { version, body, state, epoch: self.tenure.epoch(), clock }
     }
 
-    /// A page of at most `most` records, and how many arcs it completes.
-    fn page(
-        &self,
-        keys: &[KeyInfo],
-        (epoch, arcs, after): (Epoch, &[u16], Option<Key>),
-        most: usize,
-    ) -> (usize, Vec<Paged>) {
-        let mut records = Vec::new();
-        for (i, &arc) in arcs.iter().enumerate() {
-            let arc = usize::from(arc);
-            if self.tenure.admit_page(epoch, arc).is_err() {
-                return (i, records);
-            }
-            let is_behind = |key: Key| i > 0 || after.is_none_or(|after| key > after);
-            for (&key, stored) in &self.table {
-                if keys[usize::from(key)].arc != arc || !is_behind(key) {
-                    continue;
-                }
-                if records.len() == most {
-                    return (i, records);
-                }
-                let Stored { version, body, .. } = *stored;
-                records.push(Paged { key, version, state: state(&self.marks, stored), body });
-            }
-        }
-        (arcs.len(), records)
-    }
-
-    /// Merges a page. Returns whether all of it counted.
-    fn merge(
-        &mut self,
-        now: Now,
-        keys: &[KeyInfo],
-        epoch: Epoch,
-        records: &[Paged],
-        complete: &[u16],
-    ) -> bool {
-        for record in records {
-            if !self.tenure.may_merge(epoch, keys[usize::from(record.key)].arc) {
-                return false;
-            }
-            let held = self
-                .table
-                .get(&record.key)
-                .map_or((Version::ABSENT, State::Pending), |s| (s.version, s.state));
-            if held < (record.version, record.state) {
-                let Paged { key, version, state, body } = *record;
-                let since = self.clock.read(now.wall);
-                self.table.insert(key, Stored { version, state, body, since, is_marked: false });
-            }
-        }
-        let mut all = true;
-        for &arc in complete {
-            all &= self.tenure.fetched(epoch, usize::from(arc));
-        }
-        all
-    }
-
     fn sweep(&mut self, now: Now) {
         self.note_marks();
         let own = self.clock.read(now.wall);
@@ -282,12 +228,6 @@ impl Process {
             keys: self.table.len() as u64,
             ..Report::default()
         }
-    }
-
-    /// Who keeps an arc besides itself. A joiner may be the only one left who holds it.
-    fn sources(&self, routes: &Routes, arc: usize) -> Vec<u16> {
-        let is_other = |place: &u16| routes.member(*place).id != self.who.id;
-        routes.write_set(arc).iter().copied().filter(is_other).collect()
     }
 }
 
@@ -379,9 +319,10 @@ impl World {
                 Frame::Found(tag, answer, clock)
             }
             Frame::Pull(epoch, arcs, after) => {
-                let (complete, records) =
-                    process.page(&self.keys, (epoch, &arcs, after), self.plan.page);
-                Frame::Page(process.tenure.epoch(), complete, records)
+                let bounds = (self.plan.page, self.plan.buckets);
+                let (complete, records, compared) =
+                    process.page(&self.keys, (epoch, &arcs, after), bounds);
+                Frame::Page(process.tenure.epoch(), complete, records, compared)
             }
             Frame::Fin => return,
             other => unreachable!("{other:?} is nothing for a node"),
@@ -414,7 +355,13 @@ impl World {
         }
     }
 
+    /// Connects anew after a while; unless it has left the cluster, and there is nothing to connect for: then
+    /// its process ends.
     fn connect_later(&mut self, pid: Pid) {
+        if self.process(pid).is_some_and(|process| process.left_with.is_some()) {
+            self.counts.left += 1;
+            return self.kill_node(self.slot_of(pid));
+        }
         let pause = self.rng.within(500, 8_000);
         self.after(pause, Event::NodeConnect(pid));
     }
@@ -474,8 +421,10 @@ impl World {
                 }
                 let until = process.until;
                 self.say(|_| format!("node{slot} heard {number}: lease {has_lease} until {until}"));
-                if !is_known {
-                    self.slots[slot].process.as_mut().expect("it runs").control = None;
+                let process = self.slots[slot].process.as_mut().expect("it runs");
+                let has_left = process.left_with.is_some_and(|epoch| epoch <= active);
+                if !is_known || has_left {
+                    process.control = None;
                     self.close(link);
                     self.connect_later(pid);
                 }
@@ -498,93 +447,18 @@ impl World {
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         process.active = process.active.max(active);
         let epoch = routes.epoch();
+        let leaves = process.tenure.leaves_with(routes.view());
+        let follows = epoch == process.tenure.epoch().next();
         let Some(adoption) = process.tenure.adopt(routes) else { return };
-        let keys = &self.keys;
-        process.table.retain(|&key, _| !adoption.to_drop.contains(&keys[usize::from(key)].arc));
+        process.clear(&self.keys, &adoption, follows);
+        if leaves {
+            process.left_with = Some(epoch);
+        }
         let (pid, control) = (process.pid, process.control);
         self.say(|_| format!("node{slot} adopts view {epoch}: {adoption:?}"));
         if let Some(link) = control {
             self.after(1, Event::NodeBeat(pid, link, false));
         }
-    }
-
-    /// Looks whether something is to be fetched.
-    pub fn node_fetch(&mut self, pid: Pid) {
-        let now = self.now;
-        let Some(process) = self.process(pid) else { return };
-        if let Some(fetch) = &process.fetch {
-            if now - fetch.asked > 25_000 {
-                let link = fetch.link;
-                process.fetch = None;
-                self.close(link);
-            }
-        } else {
-            self.fetch_next(pid);
-        }
-        let wait = self.rng.within(1_000, 5_000);
-        self.after(wait, Event::NodeFetch(pid));
-    }
-
-    fn fetch_next(&mut self, pid: Pid) {
-        let now = self.now;
-        let Some(process) = self.process(pid) else { return };
-        let missing = process.tenure.missing();
-        let Some(routes) = process.tenure.routes().cloned() else { return };
-        if missing.is_empty() {
-            return;
-        }
-        process.turn += 1;
-        let turn = process.turn;
-        let mut wanted: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
-        for arc in missing {
-            let sources = process.sources(&routes, arc);
-            if let Some(&source) = sources.get(turn % sources.len().max(1)) {
-                wanted.entry(source).or_default().push(arc as u16);
-            }
-        }
-        let Some((source, arcs)) = wanted.into_iter().nth(0) else { return };
-        let from = (Party::Node(self.slot_of(pid)), pid);
-        let to = Party::Node(usize::from(routes.member(source).address.port() - 6000));
-        let Dialled::Open(link) = self.dial(from, to, User::Fetch) else { return };
-        let epoch = routes.epoch();
-        self.send(link, Dir::Up, Frame::Pull(epoch, arcs.clone(), None));
-        let process = self.process(pid).expect("it runs");
-        process.fetch = Some(Fetch { link, epoch, arcs, after: None, asked: now });
-    }
-
-    /// A page reaches the node that asked for it.
-    pub fn fetch_frame(&mut self, party: Party, link: LinkId, frame: Frame) {
-        let Party::Node(slot) = party else { return };
-        let (now, own) = (self.now, self.node_now(slot));
-        let Some(process) = self.slots[slot].process.as_mut() else { return };
-        let pid = process.pid;
-        let Some(mut fetch) = process.fetch.take_if(|fetch| fetch.link == link) else { return };
-        let Frame::Page(epoch, complete, records) = frame else { return };
-        let is_source = complete > 0 || !records.is_empty();
-        let done: Vec<u16> = fetch.arcs[..complete].to_vec();
-        if !is_source || !process.merge(own, &self.keys, epoch, &records, &done) {
-            return self.close(link);
-        }
-        let rest = fetch.arcs.split_off(complete);
-        let control = process.control;
-        self.say(|_| format!("node{slot} fetched {done:?} at epoch {epoch}: {records:?}"));
-        if complete > 0
-            && let Some(control) = control
-        {
-            self.after(1, Event::NodeBeat(pid, control, false));
-        }
-        if rest.is_empty() {
-            return self.close(link);
-        }
-        let keys = &self.keys;
-        let is_partial = |key: &Key| keys[usize::from(*key)].arc == usize::from(rest[0]);
-        let after = records.last().map(|r| r.key).filter(is_partial).or(match complete {
-            0 => fetch.after,
-            _ => None,
-        });
-        self.send(link, Dir::Up, Frame::Pull(fetch.epoch, rest.clone(), after));
-        let process = self.slots[slot].process.as_mut().expect("it runs");
-        process.fetch = Some(Fetch { arcs: rest, after, asked: now, ..fetch });
     }
 
     /// Finishes what dead writers have left pending (C4).

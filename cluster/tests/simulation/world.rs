@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use cluster::ids::Incarnation;
+use cluster::ids::{Epoch, Incarnation};
 use cluster::membership::Millis;
 use cluster::ring::arc_of_key;
 
 use crate::checker::History;
 use crate::client::{Client, Task, TaskId};
-use crate::faults::Plan;
 use crate::manager::Manager;
 use crate::network::{Alive, Dir, Frame, Link, LinkId, Party, Pid, Tag};
 use crate::node::{Now, Process};
+use crate::operator::Operator;
+use crate::plan::Plan;
 use crate::rng::Rng;
 
 /// Simulated time.
@@ -28,6 +29,12 @@ pub const ARCS: usize = 16;
 pub const HEARTBEAT_MS: Millis = 20;
 /// The manager's lease.
 pub const LEASE_MS: Millis = 3 * HEARTBEAT_MS;
+/// How long arcs stay where they fell after a loss.
+pub const REBALANCE_MS: Millis = 20 * HEARTBEAT_MS;
+/// How long nothing may change before a cluster counts as whole: longer than anything that it waits for.
+const STILL: Micros = (REBALANCE_MS + LEASE_MS) * 1000;
+/// How long after the last fault a loss of all copies is left as it is, while everything else must go on.
+const MOURNING: Micros = 400_000;
 /// How long a cluster may take to be whole again when all faults are over.
 const HEALS_WITHIN: Micros = 4_000_000;
 /// The wall clock at the start.
@@ -74,8 +81,12 @@ pub enum Event {
     Unsent(Tag),
     /// A refresh has been waited for long enough.
     RefreshOver(Pid, usize, usize, u64),
+    /// The operator does something.
+    Operate,
     /// Something breaks.
     Fault,
+    /// A node that joins and dies over and over does one of the two, so many times.
+    Flap(usize, u64),
     /// A cut ends.
     Mend(Party, Party),
     /// No more faults.
@@ -142,6 +153,20 @@ pub struct Counts {
     pub finishes: u64,
     /// Nodes asked for a heartbeat.
     pub probes: u64,
+    /// Arcs that were compared with what a node held in an earlier life.
+    pub compared: u64,
+    /// Orders of the operator.
+    pub orders: u64,
+    /// Changes that came of them.
+    pub granted: u64,
+    /// Changes that were cancelled.
+    pub cancelled: u64,
+    /// Nodes that left as they were asked to.
+    pub left: u64,
+    /// Times that K replicas or more were killed at once.
+    pub massacres: u64,
+    /// Losses that were accepted.
+    pub accepted: u64,
 }
 
 impl Counts {
@@ -161,6 +186,7 @@ impl Counts {
             probes,
             ..
         } = other;
+        let Counts { compared, orders, granted, cancelled, left, massacres, accepted, .. } = other;
         self.steps += steps;
         self.done += done;
         self.failed += failed;
@@ -179,6 +205,13 @@ impl Counts {
         self.joins += joins;
         self.finishes += finishes;
         self.probes += probes;
+        self.compared += compared;
+        self.orders += orders;
+        self.granted += granted;
+        self.cancelled += cancelled;
+        self.left += left;
+        self.massacres += massacres;
+        self.accepted += accepted;
     }
 }
 
@@ -227,6 +260,8 @@ pub struct World {
     pub cuts: BTreeMap<(Party, Party), Micros>,
     /// The manager.
     pub manager: Manager,
+    /// Who orders changes.
+    pub operator: Operator,
     /// The nodes' addresses.
     pub slots: Vec<Slot>,
     /// The address of each process that ever was.
@@ -255,6 +290,8 @@ pub struct World {
     queue: BTreeMap<(Micros, u64), Event>,
     serial: u64,
     calm_at: Micros,
+    /// The newest view, and since when it has been that.
+    newest: (Epoch, Micros),
     violation: Option<String>,
     trace: Option<VecDeque<String>>,
     /// How many lines of it are kept.
@@ -290,6 +327,7 @@ impl World {
             links: BTreeMap::new(),
             cuts: BTreeMap::new(),
             manager,
+            operator: Operator::default(),
             slots,
             slots_by_pid: BTreeMap::new(),
             clients,
@@ -306,6 +344,7 @@ impl World {
             queue: BTreeMap::new(),
             serial: 100,
             calm_at: 0,
+            newest: (Epoch::NONE, 0),
             violation: None,
             trace: is_traced.then(VecDeque::new),
             kept: trace_length(),
@@ -319,6 +358,9 @@ impl World {
             world.after(20_000, Event::ClientStart(client));
         }
         world.after(120_000, Event::Fault);
+        if world.plan.orders > 0 {
+            world.after(60_000, Event::Operate);
+        }
         world.after(world.plan.active, Event::Calm);
         world
     }
@@ -459,7 +501,8 @@ impl World {
             Event::ManagerSaved(pid) => self.manager_saved(pid),
             Event::TryPort(pid, node, tries) => self.manager_tries_port(pid, node, tries),
             Event::NodeStart(slot) => {
-                if self.slots[slot].process.is_none() {
+                // When all faults are over those who run must do, unless the operator says otherwise.
+                if self.slots[slot].process.is_none() && !self.is_calm {
                     self.start_node(slot);
                 }
             }
@@ -477,7 +520,9 @@ impl World {
             Event::RefreshOver(pid, client, thread, turn) => {
                 self.refresh_over(pid, client, thread, turn);
             }
+            Event::Operate => self.operate(),
             Event::Fault => self.fault(),
+            Event::Flap(slot, left) => self.flap(slot, left),
             Event::Mend(from, to) => {
                 if self.cuts.get(&(from, to)).is_some_and(|until| *until <= self.now) {
                     self.cuts.remove(&(from, to));
@@ -491,13 +536,32 @@ impl World {
         }
     }
 
+    /// When the last fault ended.
+    pub fn calm_at(&self) -> Micros {
+        self.calm_at
+    }
+
+    /// Whether the last fault was so long ago that everything that can be served must be.
+    pub fn has_mourned(&self) -> bool {
+        self.now > self.calm_at + MOURNING
+    }
+
     /// Looks how far the end has come: whole again, then every key read once, then checked.
     fn look(&mut self) {
         if self.now > self.calm_at + HEALS_WITHIN {
             let health = self.unhealed().unwrap_or_else(|| "operations do not end".into());
             return self.fail(format!("does not heal: {health}"));
         }
-        let is_whole = self.is_idle() && self.unhealed().is_none();
+        let newest = self.manager.membership().map_or(Epoch::NONE, |m| m.newest().epoch());
+        if newest != self.newest.0 {
+            if self.is_final {
+                return self.fail(format!("all was well, and view {newest} was made"));
+            }
+            self.newest = (newest, self.now);
+        }
+        self.help();
+        let is_still = self.now > self.newest.1.max(self.calm_at) + STILL;
+        let is_whole = is_still && self.is_idle() && self.unhealed().is_none();
         if self.is_final && is_whole && self.final_gets.is_empty() {
             if let Err(why) = self.check_replicas().and_then(|()| self.history.check()) {
                 let records: Vec<String> = self
@@ -523,6 +587,9 @@ impl World {
                     self.after(100, Event::Wake(pid, client, thread));
                 }
             }
+        }
+        if !self.is_final && self.operator.waits() && is_still {
+            return self.fail("an operator waits for ever".into());
         }
         if self.final_failures > 20 + 3 * self.plan.keys {
             return self.fail("a key cannot be read at the end".into());

@@ -69,6 +69,8 @@ impl Job {
         let asked = &mut self.parts[self.done..][..self.asked];
         self.merged.add(node.merge(page, asked)?);
         let complete = page.complete as usize;
+        // Now, not when the job is over: a node that returns must not need its memory twice.
+        asked[..complete].iter_mut().for_each(Part::let_go);
         self.done += complete;
         if page.end == End::NoSource && complete < self.asked {
             // What takes its place is one of those to come.

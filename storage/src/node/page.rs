@@ -12,7 +12,7 @@ use net_common::message::data::Record;
 use net_common::message::range::{Ask, BucketSet, Cursor, End, PageWriter, RangePull};
 
 use super::Node;
-use crate::digest::{Comparison, Digester};
+use crate::digest::{Comparison, Digester, MOST_COMPARED};
 use crate::table::Table;
 
 /// How large pages are.
@@ -25,11 +25,14 @@ pub struct Bounds {
     pub records: usize,
     /// Slots of an arc that are looked at under one lock.
     pub slots: usize,
+    /// Most records of an arc that is compared: nothing is sent before all have been looked at.
+    pub compared: usize,
 }
 
 impl Bounds {
     /// Those that nodes use.
-    pub const OURS: Bounds = Bounds { bytes: 192 << 10, records: 32 << 10, slots: 1 << 10 };
+    pub const OURS: Bounds =
+        Bounds { bytes: 192 << 10, records: 32 << 10, slots: 1 << 10, compared: MOST_COMPARED };
 }
 
 impl Node {
@@ -102,6 +105,10 @@ impl Paging<'_> {
 
     /// The buckets of an arc that are the same as theirs. `None`: no source.
     fn compare(&mut self, arc: usize, theirs: &[u64]) -> Option<BucketSet> {
+        if self.table.records(arc) > self.bounds.compared {
+            // The puller would take this node for dead. Whether it is a source is seen when it sends.
+            return Some(BucketSet::none(theirs.len()));
+        }
         let mut comparison = Comparison::new(&self.digester, theirs);
         let (mut at, mut count) = (Some(Cursor::START), 0);
         while let Some(from) = at {

@@ -198,6 +198,19 @@ fn h3_only_what_differs_moves() {
 }
 
 #[test]
+fn h3_a_cache_is_let_go_of_arc_by_arc() {
+    let held: Vec<Held> = (0..200).map(|key| (key, 2, State::Committed)).collect();
+    let (source, puller) = source_and_returner(&held, &held);
+    let kept: Vec<_> =
+        (0..ARCS).map(|arc| std::sync::Arc::downgrade(&puller.earlier.get(arc).unwrap())).collect();
+    let left = || kept.iter().filter(|shard| shard.upgrade().is_some()).count();
+    let one_arc = Bounds { records: 1, ..Bounds::OURS };
+    let mut seen = Vec::new();
+    fetch(&source, &puller, one_arc, || seen.push(left()));
+    assert_eq!(seen, [3, 2, 1, 0]);
+}
+
+#[test]
 fn h3_what_is_pending_at_the_source_is_pending_here_however_it_was_before() {
     let earlier: Vec<Held> = (0..50).map(|key| (key, 2, State::Committed)).collect();
     let held: Vec<Held> = (0..50).map(|key| (key, 2, State::Pending)).collect();
@@ -374,11 +387,8 @@ fn committed(held: &[Held]) -> Vec<Held> {
 }
 
 fn bounds() -> impl Strategy<Value = Bounds> {
-    (17usize..300, 1usize..40, 1usize..20).prop_map(|(bytes, records, slots)| Bounds {
-        bytes,
-        records,
-        slots,
-    })
+    (17usize..300, 1usize..40, 1usize..20, 5usize..80)
+        .prop_map(|(bytes, records, slots, compared)| Bounds { bytes, records, slots, compared })
 }
 
 proptest! {

@@ -5,7 +5,7 @@
 //!
 //! Limits: what a peer may send ([`request::Limits`](Limits)), and far less before it has shown the
 //! password; how long it may be silent, in the middle of a request or between two; how long it may leave
-//! its answers unread, and how many of them wait meanwhile: [`FLUSH`] bytes and one batch.
+//! its answers unread, and how many of them wait meanwhile: `FLUSH` bytes and one batch.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

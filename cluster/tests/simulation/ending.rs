@@ -1,0 +1,155 @@
+//! The end of a run: all faults are over, what an operator would do is done, and the cluster must be whole again.
+
+use cluster::membership::Health;
+use cluster::replica::State;
+use cluster::version::Version;
+use cluster::view::Routes;
+
+use crate::world::{ARCS, Key, Micros, World};
+
+impl World {
+    /// All faults end, and no new ones begin. Whoever is stopped goes on in its time, since what has come for
+    /// it meanwhile comes up only then. Returns when the last of them does.
+    pub fn calm(&mut self) -> Micros {
+        self.say(|_| "no more faults".into());
+        self.is_calm = true;
+        self.cuts.clear();
+        let mut until = self.now.max(self.manager.paused_until);
+        if self.manager.gate.is_none() {
+            self.start_manager();
+        }
+        for slot in 0..self.slots.len() {
+            match &mut self.slots[slot].process {
+                Some(process) => until = until.max(process.paused_until),
+                None if self.rng.chance(500) => self.start_node(slot),
+                None => {}
+            }
+        }
+        until
+    }
+
+    /// What an operator does when all faults are over: starts nodes where there are too few, and accepts what
+    /// is lost for good, after a while in which everything else must be served.
+    pub fn help(&mut self) {
+        let Some(membership) = self.manager.membership() else { return };
+        let (active, newest) = (membership.active().clone(), membership.newest().epoch());
+        let running = self.slots.iter().filter(|slot| slot.process.is_some()).count();
+        let is_few = running < active.view().copies;
+        let lost = membership.lost(self.now / 1000);
+        let spare = self.slots.iter().position(|slot| slot.process.is_none());
+        if is_few && let Some(slot) = spare {
+            self.start_node(slot);
+        }
+        if lost.is_empty() || active.epoch() != newest || !self.has_mourned() {
+            return;
+        }
+        if !self.plan.loses {
+            return self.fail(format!("{} arcs are lost, and K copies never were", lost.len()));
+        }
+        if let Err(why) = self.check_losses(&active, &lost) {
+            return self.fail(why);
+        }
+        self.accept_loss();
+    }
+
+    /// Holds what the manager says is lost against what there is.
+    fn check_losses(&self, active: &Routes, lost: &[usize]) -> Result<(), String> {
+        for arc in 0..active.arcs() {
+            let holds = |&place: &u16| {
+                let slot = usize::from(active.member(place).address.port() - 6000);
+                self.slots[slot].process.as_ref().is_some_and(|process| {
+                    process.pid == active.member(place).incarnation.0
+                        && process.tenure.synced().contains(arc)
+                })
+            };
+            let is_held = active.write_set(arc).iter().any(holds);
+            if is_held == lost.contains(&arc) {
+                return Err(format!("arc {arc}: held {is_held}, lost {}", lost.contains(&arc)));
+            }
+        }
+        let is_there = |&place: &u16| {
+            let slot = usize::from(active.member(place).address.port() - 6000);
+            let pid = self.slots[slot].process.as_ref().map(|process| process.pid);
+            pid == Some(active.member(place).incarnation.0)
+        };
+        // Whoever is the last that held some arc stays in the view, and writes of all its arcs wait for it.
+        let is_served = |arc: usize| active.write_set(arc).iter().all(is_there);
+        self.unserved(is_served).map_or(Ok(()), Err)
+    }
+
+    /// Why the cluster is not whole, if it is not.
+    pub fn unhealed(&self) -> Option<String> {
+        let Some(membership) = self.manager.membership() else {
+            return Some("there is no manager".into());
+        };
+        let (active, newest) = (membership.active(), membership.newest());
+        let health = || Some(format!("{:?}", membership.health(self.now / 1000)));
+        if active.epoch() != newest.epoch() || active.view().is_changing() {
+            return health();
+        }
+        let processes = self.slots.iter().filter_map(|slot| slot.process.as_ref());
+        for process in processes.clone() {
+            let tenure = &process.tenure;
+            let is_member =
+                active.view().member(&process.who.id, process.who.incarnation).is_some();
+            if !is_member || tenure.epoch() != active.epoch() || !tenure.missing().is_empty() {
+                return health();
+            }
+        }
+        if active.view().members.len() != processes.count() {
+            return health();
+        }
+        if let Some(why) = self.uneven(active) {
+            return Some(why);
+        }
+        match membership.health(self.now / 1000) {
+            Health::Healthy => None,
+            _ => health(),
+        }
+    }
+
+    /// Who owns more or less than its share of the ring, if anybody does.
+    fn uneven(&self, active: &Routes) -> Option<String> {
+        let view = active.view();
+        let all: u64 = view.members.iter().map(|m| u64::from(m.weight)).sum();
+        let is_fair = |(place, weight): (u16, u64)| {
+            let owns = view.arcs.iter().filter(|&&owner| owner == place).count() as u64;
+            let share = ARCS as u64 * weight;
+            (share / all..=share.div_ceil(all)).contains(&owns)
+        };
+        let weights = view.members.iter().map(|m| u64::from(m.weight));
+        let is_even = (0u16..).zip(weights).all(is_fair);
+        (!is_even).then(|| format!("the deal is uneven: {view:?}"))
+    }
+
+    /// Holds all replicas of each key against each other: where one says that a version is committed, all
+    /// hold it or a newer one.
+    ///
+    /// # Errors
+    /// Which one does not.
+    pub fn check_replicas(&self) -> Result<(), String> {
+        let (active, _) = self.views();
+        for (key, info) in self.keys.iter().enumerate() {
+            let key = key as Key;
+            let held: Vec<(usize, Version, State)> = active
+                .replicas(info.arc)
+                .iter()
+                .filter_map(|&place| {
+                    let slot = usize::from(active.member(place).address.port() - 6000);
+                    let process = self.slots[slot].process.as_ref()?;
+                    let stored = process.table.get(&key);
+                    let absent = (slot, Version::ABSENT, State::Committed);
+                    Some(stored.map_or(absent, |s| (slot, s.version, s.state)))
+                })
+                .collect();
+            let committed = held.iter().filter(|(_, _, state)| *state == State::Committed);
+            // In a run of ages a tombstone goes here before it goes there.
+            let is_aging = self.plan.speed > 1_000;
+            let top = committed.map(|(_, version, _)| *version).max().unwrap_or_default();
+            if !is_aging && held.iter().any(|(_, version, _)| *version < top) {
+                return Err(format!("k{key} is committed, and some replica misses it: {held:?}"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,269 @@
+//! Ranges that move from node to node: pages, and the cache of an earlier life that they are compared with (H1, H3).
+
+use std::collections::BTreeMap;
+
+use cluster::ids::Epoch;
+use cluster::mutation::{Mutation, is_on};
+use cluster::replica::State;
+use cluster::tenure::Adoption;
+use cluster::version::Version;
+use cluster::view::Routes;
+
+use super::{Now, Process, Stored, state};
+use crate::network::{Ask, Buckets, Dialled, Dir, Frame, LinkId, Paged, Party, Pid, User};
+use crate::world::{Event, Key, KeyInfo, Micros, World};
+
+/// The fetching of some arcs from one source.
+pub struct Fetch {
+    link: LinkId,
+    epoch: Epoch,
+    arcs: Vec<u16>,
+    after: Option<Key>,
+    asked: Micros,
+}
+
+impl Process {
+    /// A page of at most `most` records, how many arcs it completes, and what is the same as theirs.
+    pub(super) fn page(
+        &self,
+        keys: &[KeyInfo],
+        (epoch, arcs, after): (Epoch, &[(u16, Ask)], Option<Key>),
+        (most, buckets): (usize, Key),
+    ) -> (usize, Vec<Paged>, Vec<(u16, Buckets)>) {
+        let (mut records, mut compared) = (Vec::new(), Vec::new());
+        for (i, (arc, ask)) in arcs.iter().enumerate() {
+            if self.tenure.admit_page(epoch, usize::from(*arc)).is_err() {
+                return (i, records, compared);
+            }
+            let held = || {
+                let in_arc = |key: &Key| keys[usize::from(*key)].arc == usize::from(*arc);
+                self.table.iter().filter(move |(key, _)| in_arc(key))
+            };
+            let wanted = match ask {
+                Ask::All => Buckets::MAX,
+                Ask::Of(wanted) => *wanted,
+                Ask::Differing(theirs) => {
+                    let held: Vec<_> = held().map(|(key, s)| (*key, s.clone())).collect();
+                    let same = self.same(&held, theirs, buckets);
+                    compared.push((*arc, same));
+                    !same
+                }
+            };
+            let is_behind = |key: Key| i > 0 || after.is_none_or(|after| key > after);
+            let is_wanted = |key: Key| wanted >> (key % buckets) & 1 == 1;
+            for (&key, stored) in held().filter(|(key, _)| is_behind(**key) && is_wanted(**key)) {
+                if records.len() == most {
+                    return (i, records, compared);
+                }
+                let Stored { version, body, .. } = *stored;
+                records.push(Paged { key, version, state: state(&self.marks, stored), body });
+            }
+        }
+        (arcs.len(), records, compared)
+    }
+
+    /// The buckets in which what is held here is just what they held, and committed.
+    fn same(&self, held: &[(Key, Stored)], theirs: &[(Key, Version, bool)], of: Key) -> Buckets {
+        let is_same = |bucket: &Key| {
+            let is_in = |key: &Key| key % of == *bucket;
+            let ours = held.iter().filter(|(key, _)| is_in(key));
+            let is_settled = |(_, s): &(Key, Stored)| state(&self.marks, s) == State::Committed;
+            ours.clone().all(is_settled)
+                && ours
+                    .map(|(key, s)| (*key, s.version, s.body.is_some()))
+                    .eq(theirs.iter().copied().filter(|(key, ..)| is_in(key)))
+        };
+        (0..of).filter(is_same).fold(0, |same, bucket| same | 1 << bucket)
+    }
+
+    /// How it asks for an arc.
+    fn ask(&self, arc: u16) -> Ask {
+        match (self.differing.get(&arc), self.earlier.get(&usize::from(arc))) {
+            (Some(differing), _) => Ask::Of(*differing),
+            (None, None) => Ask::All,
+            (None, Some(earlier)) => {
+                let digest = |(key, s): (&Key, &Stored)| (*key, s.version, s.body.is_some());
+                Ask::Differing(earlier.iter().map(digest).collect())
+            }
+        }
+    }
+
+    /// Does with its records what a view that it has adopted says.
+    pub(super) fn clear(&mut self, keys: &[KeyInfo], adoption: &Adoption, follows: bool) {
+        self.earlier.retain(|arc, _| adoption.to_set_aside.contains(*arc));
+        self.differing
+            .retain(|arc, _| follows && adoption.to_set_aside.contains(usize::from(*arc)));
+        let arc_of = |key: &Key| keys[usize::from(*key)].arc;
+        let mut taken: BTreeMap<usize, BTreeMap<Key, Stored>> = BTreeMap::new();
+        self.table.retain(|key, stored| {
+            let is_dropped = adoption.to_drop.contains(&arc_of(key));
+            if is_dropped && adoption.to_set_aside.contains(arc_of(key)) {
+                taken.entry(arc_of(key)).or_default().insert(*key, stored.clone());
+            }
+            !is_dropped
+        });
+        for (arc, records) in taken {
+            if self.earlier.get(&arc).is_none_or(|kept| kept.len() < records.len()) {
+                self.earlier.insert(arc, records);
+            }
+        }
+    }
+
+    /// Takes over what it held in an earlier life and a source holds as well: as committed, as it is there.
+    fn confirm(&mut self, now: Now, epoch: Epoch, arc: u16, same: Buckets, buckets: Key) -> bool {
+        if !self.tenure.may_merge(epoch, arc.into()) {
+            return false;
+        }
+        let since = self.clock.read(now.wall);
+        for (key, earlier) in self.earlier.get(&usize::from(arc)).into_iter().flatten() {
+            let held = self.table.get(key).map(|stored| (stored.version, stored.state));
+            let confirmed = (earlier.version, State::Committed);
+            if same >> (key % buckets) & 1 == 1 && held.is_none_or(|held| held < confirmed) {
+                let state = State::Committed;
+                let stored = Stored { state, since, is_marked: false, ..earlier.clone() };
+                self.table.insert(*key, stored);
+            }
+        }
+        self.differing.insert(arc, !same);
+        true
+    }
+
+    /// The mistake of [`Mutation::EarlierKept`]: what no source has confirmed stays.
+    fn keep_unconfirmed(&mut self, arc: u16) {
+        for (key, earlier) in self.earlier.get(&usize::from(arc)).into_iter().flatten() {
+            self.table.entry(*key).or_insert_with(|| earlier.clone());
+        }
+    }
+
+    /// Merges a page. Returns whether all of it counted.
+    fn merge(
+        &mut self,
+        now: Now,
+        keys: &[KeyInfo],
+        (epoch, records, compared): (Epoch, &[Paged], &[(u16, Buckets)]),
+        complete: &[u16],
+        buckets: Key,
+    ) -> bool {
+        let mut compared = compared.iter();
+        if !compared.all(|(arc, same)| self.confirm(now, epoch, *arc, *same, buckets)) {
+            return false;
+        }
+        for record in records {
+            if !self.tenure.may_merge(epoch, keys[usize::from(record.key)].arc) {
+                return false;
+            }
+            let held = self
+                .table
+                .get(&record.key)
+                .map_or((Version::ABSENT, State::Pending), |s| (s.version, s.state));
+            if held < (record.version, record.state) {
+                let Paged { key, version, state, body } = *record;
+                let since = self.clock.read(now.wall);
+                self.table.insert(key, Stored { version, state, body, since, is_marked: false });
+            }
+        }
+        let mut all = true;
+        for &arc in complete {
+            all &= self.tenure.fetched(epoch, usize::from(arc));
+            if is_on(Mutation::EarlierKept) {
+                self.keep_unconfirmed(arc);
+            }
+            self.earlier.remove(&usize::from(arc));
+            self.differing.remove(&arc);
+        }
+        all
+    }
+
+    /// Who keeps an arc besides itself. A joiner may be the only one left who holds it.
+    fn sources(&self, routes: &Routes, arc: usize) -> Vec<u16> {
+        let is_other = |place: &u16| routes.member(*place).id != self.who.id;
+        routes.write_set(arc).iter().copied().filter(is_other).collect()
+    }
+}
+
+impl World {
+    /// Looks whether something is to be fetched.
+    pub fn node_fetch(&mut self, pid: Pid) {
+        let now = self.now;
+        let Some(process) = self.process(pid) else { return };
+        if let Some(fetch) = &process.fetch {
+            if now - fetch.asked > 25_000 {
+                let link = fetch.link;
+                process.fetch = None;
+                self.close(link);
+            }
+        } else {
+            self.fetch_next(pid);
+        }
+        let wait = self.rng.within(1_000, 5_000);
+        self.after(wait, Event::NodeFetch(pid));
+    }
+
+    fn fetch_next(&mut self, pid: Pid) {
+        let now = self.now;
+        let Some(process) = self.process(pid) else { return };
+        let missing = process.tenure.missing();
+        let Some(routes) = process.tenure.routes().cloned() else { return };
+        if missing.is_empty() {
+            return;
+        }
+        process.turn += 1;
+        let turn = process.turn;
+        let mut wanted: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
+        for arc in missing {
+            let sources = process.sources(&routes, arc);
+            if let Some(&source) = sources.get(turn % sources.len().max(1)) {
+                wanted.entry(source).or_default().push(arc as u16);
+            }
+        }
+        let Some((source, arcs)) = wanted.into_iter().nth(0) else { return };
+        let from = (Party::Node(self.slot_of(pid)), pid);
+        let to = Party::Node(usize::from(routes.member(source).address.port() - 6000));
+        let Dialled::Open(link) = self.dial(from, to, User::Fetch) else { return };
+        let epoch = routes.epoch();
+        let process = self.process(pid).expect("it runs");
+        let asks = arcs.iter().map(|&arc| (arc, process.ask(arc))).collect();
+        self.send(link, Dir::Up, Frame::Pull(epoch, asks, None));
+        let process = self.process(pid).expect("it runs");
+        process.fetch = Some(Fetch { link, epoch, arcs, after: None, asked: now });
+    }
+
+    /// A page reaches the node that asked for it.
+    pub fn fetch_frame(&mut self, party: Party, link: LinkId, frame: Frame) {
+        let Party::Node(slot) = party else { return };
+        let (now, own) = (self.now, self.node_now(slot));
+        let Some(process) = self.slots[slot].process.as_mut() else { return };
+        let pid = process.pid;
+        let Some(mut fetch) = process.fetch.take_if(|fetch| fetch.link == link) else { return };
+        let Frame::Page(epoch, complete, records, compared) = frame else { return };
+        let is_source = complete > 0 || !records.is_empty() || !compared.is_empty();
+        let done: Vec<u16> = fetch.arcs[..complete].to_vec();
+        let page = (epoch, &records[..], &compared[..]);
+        if !is_source || !process.merge(own, &self.keys, page, &done, self.plan.buckets) {
+            return self.close(link);
+        }
+        self.counts.compared += compared.len() as u64;
+        let rest = fetch.arcs.split_off(complete);
+        let control = process.control;
+        self.say(|_| format!("node{slot} fetched {done:?} at epoch {epoch}: {records:?}"));
+        if complete > 0
+            && let Some(control) = control
+        {
+            self.after(1, Event::NodeBeat(pid, control, false));
+        }
+        if rest.is_empty() {
+            return self.close(link);
+        }
+        let keys = &self.keys;
+        let is_partial = |key: &Key| keys[usize::from(*key)].arc == usize::from(rest[0]);
+        let after = records.last().map(|r| r.key).filter(is_partial).or(match complete {
+            0 => fetch.after,
+            _ => None,
+        });
+        let process = self.slots[slot].process.as_mut().expect("it runs");
+        let asks = rest.iter().map(|&arc| (arc, process.ask(arc))).collect();
+        self.send(link, Dir::Up, Frame::Pull(fetch.epoch, asks, after));
+        let process = self.slots[slot].process.as_mut().expect("it runs");
+        process.fetch = Some(Fetch { arcs: rest, after, asked: now, ..fetch });
+    }
+}

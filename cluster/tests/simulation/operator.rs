@@ -1,0 +1,107 @@
+//! The operator: orders changes at random moments, sometimes two at once, and waits to be told what came of
+//! them; and where K replicas or more were lost, goes on without what is lost.
+
+use std::collections::VecDeque;
+
+use cluster::ids::NodeId;
+use cluster::membership::wish::{Order, Wish};
+use cluster::membership::{Answer, Event as Happening};
+
+use crate::world::{Event, World};
+
+/// What an operator waits for.
+#[derive(Default)]
+pub struct Operator {
+    /// Orders that were taken, and of which nothing has been told yet. They are answered in their order.
+    orders: VecDeque<Order>,
+    /// How many wait to hear that a loss is accepted.
+    askers: usize,
+}
+
+impl Operator {
+    /// Whether somebody waits.
+    pub fn waits(&self) -> bool {
+        !self.orders.is_empty() || self.askers > 0
+    }
+
+    /// The manager has ended, and with it the connections of those who wait.
+    pub fn hang_up(&mut self) {
+        *self = Operator::default();
+    }
+}
+
+impl World {
+    /// Orders something, or not, and again later.
+    pub fn operate(&mut self) {
+        if self.is_calm {
+            return;
+        }
+        let gap = self.rng.within(1_000, self.plan.orders);
+        self.after(gap, Event::Operate);
+        let Some(membership) = self.manager.membership() else { return };
+        if self.manager.paused_until > self.now {
+            return;
+        }
+        if self.plan.loses && !membership.lost(self.now / 1000).is_empty() && self.rng.chance(200) {
+            return self.accept_loss();
+        }
+        let is_changing = membership.newest().view().is_changing() || self.operator.waits();
+        let order = match is_changing {
+            true if self.rng.chance(300) => Order::Cancel,
+            true if self.rng.chance(800) => return,
+            _ => Order::Change { wish: self.wish(), force: false },
+        };
+        self.order(order);
+    }
+
+    /// Some change. Not every one makes sense.
+    fn wish(&mut self) -> Wish {
+        let slot = self.rng.below(self.slots.len() as u64);
+        let id = NodeId::new(&format!("node{slot}")).expect("a good name");
+        match self.rng.below(100) {
+            n if n < 45 => Wish::Leave(id),
+            n if n < 70 => Wish::Weight(id, self.rng.within(1, 3) as u32),
+            _ => Wish::Copies(self.rng.pick(&[1, 2, 2, 3, 3, 4])),
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        self.counts.orders += 1;
+        self.say(|_| format!("operator: {order:?}"));
+        self.operator.orders.push_back(order.clone());
+        if let Some(Answer::Wait(why)) = self.manager_step(Happening::Order(order)) {
+            self.operator.orders.pop_back();
+            self.say(|_| format!("operator is to wait: {why}"));
+        }
+    }
+
+    /// The operator who was taken first is told what came of the order.
+    pub fn told(&mut self, what: &Result<String, String>) {
+        self.say(|_| format!("operator is told: {what:?}"));
+        match (self.operator.orders.pop_front(), what) {
+            (None, _) => self.fail(format!("nobody has asked, and is told {what:?}")),
+            (Some(Order::Cancel), Ok(_)) => self.counts.cancelled += 1,
+            (Some(_), Ok(_)) => self.counts.granted += 1,
+            (Some(_), Err(_)) => {}
+        }
+    }
+
+    /// Goes on without what is lost.
+    pub fn accept_loss(&mut self) {
+        self.say(|_| "operator accepts what is lost".into());
+        self.operator.askers += 1;
+        if let Some(Answer::Wait(_)) = self.manager_step(Happening::AcceptLoss) {
+            self.operator.askers -= 1;
+        }
+    }
+
+    /// The operator who accepted a loss is told that it is done.
+    pub fn loss_accepted(&mut self, arcs: usize) {
+        self.say(|_| format!("operator is told: {arcs} arcs were lost"));
+        self.counts.accepted += u64::from(arcs > 0);
+        match self.operator.askers.checked_sub(1) {
+            Some(left) => self.operator.askers = left,
+            None => self.fail("nobody has accepted a loss, and is told so".into()),
+        }
+    }
+}

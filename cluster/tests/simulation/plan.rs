@@ -1,0 +1,152 @@
+//! What a seed is about. Each draws its own mix: how many nodes, copies, keys and clients, how the network is, what
+//! the operator does, and which few kinds of faults there are (a mix of all of them would hide what only some of
+//! them bring about).
+
+use cluster::version::RETENTION_MS;
+
+use crate::faults::{FAULTS, Fault};
+use crate::rng::Rng;
+use crate::world::{Key, Micros};
+
+/// What a seed is about.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Addresses of nodes.
+    pub slots: usize,
+    /// How many of them run at the start.
+    pub nodes: usize,
+    /// K.
+    pub copies: usize,
+    /// Keys.
+    pub keys: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Threads of each.
+    pub threads: usize,
+    /// Operations of each thread.
+    pub ops: u32,
+    /// Longest pause between two of them.
+    pub think: Micros,
+    /// Gets among a thousand operations.
+    pub gets: u64,
+    /// Deletes among a thousand operations.
+    pub deletes: u64,
+    /// Read-modify-writes among a thousand that change nothing.
+    pub checks: u64,
+    /// Read-modify-writes among a thousand that change something.
+    pub updates: u64,
+    /// Usual delay of a frame.
+    pub delay: Micros,
+    /// Frames in a thousand that take long.
+    pub slow: u64,
+    /// Frames in a thousand after which the connection breaks.
+    pub loss: u64,
+    /// Writes in a thousand that are delivered once more, late.
+    pub ghosts: u64,
+    /// Attempts in a thousand in which the client is killed.
+    pub abandon: u64,
+    /// Attempts in a thousand before which a client's thread stands still for as long as a fault may last.
+    pub stall: u64,
+    /// Read-modify-writes in a thousand between whose steps the key's primary is killed, the client's
+    /// thread standing still meanwhile.
+    pub behead: u64,
+    /// How long a client waits for a node.
+    pub patience: Micros,
+    /// How long it tries.
+    pub deadline: Micros,
+    /// When a client's clock is too old to be used.
+    pub stale: Micros,
+    /// How long commits wait at most.
+    pub commit_wait: Micros,
+    /// Records in a page.
+    pub page: usize,
+    /// Milliseconds of wall time in a simulated one.
+    pub speed: u64,
+    /// How far wall clocks are off.
+    pub skew: u64,
+    /// How often nodes look for pending records.
+    pub look: Micros,
+    /// How often they sweep tombstones.
+    pub sweep: Micros,
+    /// How long there are faults.
+    pub active: Micros,
+    /// Longest pause between two faults.
+    pub gap: Micros,
+    /// Longest fault.
+    pub longest: Micros,
+    /// Which faults.
+    pub faults: Vec<Fault>,
+    /// Whether the manager may die between two effects.
+    pub manager_dies_midway: bool,
+    /// How long the manager's disk takes at most.
+    pub disk: Micros,
+    /// Saves in a thousand that fail.
+    pub disk_fails: u64,
+    /// Longest pause between two acts of the operator; 0 where there is none.
+    pub orders: Micros,
+    /// Whether K replicas and more may be killed at once.
+    pub loses: bool,
+    /// Into how many buckets an arc is divided for comparison.
+    pub buckets: Key,
+}
+
+impl Plan {
+    /// Draws a mix.
+    pub fn draw(rng: &mut Rng) -> Plan {
+        let nodes = rng.within(3, 5) as usize;
+        let copies = rng.pick(&[1, 2, 2, 2, 3, 3]);
+        let is_ages = rng.chance(120);
+        // In a run of ages a retention goes by in two and a half seconds.
+        let speed = if is_ages { RETENTION_MS / 2_500 } else { rng.pick(&[1, 10, 10, 30]) };
+        let skew = rng.pick(&[0, 5, 2_000, RETENTION_MS / 33]);
+        let mut faults: Vec<Fault> = FAULTS.to_vec();
+        let kinds = rng.within(1, 6) as usize;
+        while faults.len() > kinds {
+            faults.remove(rng.below(faults.len() as u64) as usize);
+        }
+        if is_ages && rng.chance(300) {
+            faults = vec![Fault::CutOff, Fault::CutOff, faults[0]];
+        }
+        let deadline = if is_ages { 250_000 } else { rng.pick(&[60_000, 300_000, 600_000]) };
+        Plan {
+            slots: nodes + rng.within(0, 2) as usize,
+            nodes,
+            copies,
+            keys: rng.pick(&[1, 2, 4, 12]),
+            clients: rng.within(2, 3) as usize,
+            threads: rng.within(1, 2) as usize,
+            ops: rng.within(12, 40) as u32,
+            think: rng.pick(&[500, 10_000, 40_000]),
+            gets: rng.pick(&[300, 500, 700]),
+            deletes: rng.pick(&[0, 50, 150]),
+            checks: rng.pick(&[0, 20]),
+            updates: rng.pick(&[0, 100, 130]),
+            delay: rng.pick(&[200, 500, 2_000]),
+            slow: rng.pick(&[0, 20, 100]),
+            loss: rng.pick(&[0, 0, 5, 30]),
+            ghosts: rng.pick(&[0, 20, 200]),
+            abandon: rng.pick(&[0, 10, 40]),
+            stall: rng.pick(&[0, 10, 50]),
+            behead: rng.pick(&[0, 20, 200]),
+            patience: rng.pick(&[4_000, 15_000, 40_000]),
+            deadline,
+            stale: 60_000_000 / speed,
+            commit_wait: rng.pick(&[1_500, 1_500, 20_000]),
+            page: rng.pick(&[1, 2, 100]),
+            speed,
+            skew,
+            look: 25_000,
+            sweep: (RETENTION_MS / 2 * 1000 / speed).min(10_000_000),
+            active: if is_ages { 6_000_000 } else { rng.within(400_000, 1_500_000) },
+            gap: rng.pick(&[20_000, 60_000, 200_000]),
+            longest: if is_ages { 3_200_000 } else { rng.pick(&[50_000, 250_000]) },
+            faults,
+            manager_dies_midway: rng.chance(200),
+            disk: rng.pick(&[50, 2_000, 2_000, 20_000, 100_000]),
+            disk_fails: rng.pick(&[0, 0, 100]),
+            orders: rng.pick(&[0, 0, 30_000, 150_000, 500_000]),
+            loses: rng.chance(60),
+            buckets: rng.pick(&[1, 2, 12]),
+        }
+    }
+}
