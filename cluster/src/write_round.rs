@@ -29,19 +29,22 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// Rule C6: what a reply counts for where `version` is written back. If that is the tombstone of something
-    /// that expired, and a replica holds something newer of the same line, somebody has prolonged its life:
-    /// then it is not known to be gone, and is read again.
+    /// Rule C6: whether this answers the write-back of `version`, the tombstone of something that expired,
+    /// with something newer of the same line. Then somebody has prolonged that life, and it is not known to be
+    /// over.
+    pub fn is_prolonged(&self, version: &Version) -> bool {
+        match self {
+            Reply::Answer(WriteAnswer::Superseded(other) | WriteAnswer::BlindBelow(other)) => {
+                version.is_expiry() && version.is_of_line(other) && !is_on(Mutation::ExpiryCounts)
+            }
+            _ => false,
+        }
+    }
+
+    /// Rule C6: what a reply counts for where `version` is written back.
     #[must_use]
     pub fn to_write_back(self, version: &Version) -> Reply {
-        match self {
-            Reply::Answer(WriteAnswer::Superseded(other) | WriteAnswer::BlindBelow(other))
-                if version.is_expiry() && version.is_of_line(&other) =>
-            {
-                Reply::Unsent
-            }
-            reply => reply,
-        }
+        if self.is_prolonged(version) { Reply::Unsent } else { self }
     }
 }
 
