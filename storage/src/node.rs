@@ -55,6 +55,12 @@ pub struct OtherCluster {
     pub theirs: ClusterId,
 }
 
+/// Whether this is a value whose time has not passed by a node's clock: for those who count, and need no
+/// more than what this node knows. Whoever is told that a value is gone is told by a read (C6).
+pub(crate) fn is_alive(body: Body<'_>, clock: Clock) -> bool {
+    body.value().is_some() && !body.expiry().is_some_and(|at| replica::is_expired(at, clock))
+}
+
 /// One node's state.
 pub struct Node {
     id: NodeId,
@@ -189,11 +195,10 @@ impl Node {
     /// How many keys of a slot it holds.
     pub fn keys_in_slot(&self, slot: u16) -> usize {
         let Some(table) = self.table.get() else { return 0 };
-        let arc = arc_of_slot(slot, table.arcs());
+        let (arc, clock) = (arc_of_slot(slot, table.arcs()), self.clock());
         let mut count = 0;
         table.scan(arc, Cursor::START, usize::MAX, |record| {
-            let is_value = record.body.value().is_some();
-            count += usize::from(is_value && slot::slot(record.key) == slot);
+            count += usize::from(is_alive(record.body, clock) && slot::slot(record.key) == slot);
             true
         });
         count

@@ -328,7 +328,7 @@ impl Shard {
         own_clock: Clock,
         alone: bool,
     ) {
-        let (version, state) = (version.expired(), replica::state_when_stored(alone));
+        let (version, state) = replica::expire(version, alone);
         let record = Record { key, version, state, body: Body::Tombstone };
         self.keep(hasher, hash, &record, own_clock, |_| true);
     }

@@ -3,14 +3,14 @@
 //! Arc by arc, under the rules of a read: the node has a lease, and is synced there. So each arc is
 //! told as it was at one moment, and whatever was acknowledged before is in it.
 
-use cluster::replica::{self, State};
+use cluster::replica::State;
 use cluster::scan;
 use cluster::slot::SLOTS;
 use net_common::message::Message;
 use net_common::message::list::{Key, List, Listed};
 use net_common::message::range::Cursor;
 
-use super::Node;
+use super::{Node, is_alive};
 
 /// Most bytes of keys in one answer, about: far below a frame.
 const BYTES: usize = 1 << 20;
@@ -88,10 +88,9 @@ impl Node {
         }
         let (mut found, clock) = (Vec::new(), self.clock());
         table.scan(arc, Cursor::START, usize::MAX, |record| {
-            // What has expired is gone once all know (C6); a read makes sure of that.
-            let is_due = |at| replica::is_expired(at, clock);
             let is_value = record.body.value().is_some();
-            let is_sure = is_value && !record.body.expiry().is_some_and(is_due);
+            // What has expired is gone once all know (C6); a read makes sure of that.
+            let is_sure = is_alive(record.body, clock);
             // A delete that is done is done. One that is not may have been answered already, since its
             // commit is lazy (C2), or come to nothing.
             let may_live = is_value || self.state(&record.version, record.state) == State::Pending;
