@@ -116,6 +116,13 @@ impl GTStoreClient {
         placed(self.one(Op::PutUntil { key, value, until }))
     }
 
+    /// What time it is by the clocks of the cluster, in milliseconds since 1970: those that tell when a value's
+    /// time is over. This machine's own may be wrong.
+    pub fn now_ms(&self) -> u64 {
+        self.stay_fresh();
+        self.writers.now_ms()
+    }
+
     /// Fetches a key's value; `None` if it has none.
     ///
     /// # Errors

@@ -122,6 +122,11 @@ impl WriterClock {
         self.highest = self.highest.max(clock);
     }
 
+    /// The highest that was told or used.
+    pub fn highest(&self) -> Clock {
+        self.highest
+    }
+
     /// A version of `writer` (random, not 0) above all that was told and all that was used.
     pub fn draw(&mut self, writer: u64) -> Version {
         debug_assert_ne!(writer, 0, "writer 0 is reserved for versions made from nothing");
