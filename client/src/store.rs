@@ -344,7 +344,8 @@ impl GTStoreClient {
         batch.into_iter().map(|task| task.result.expect("the loop ends with all results")).collect()
     }
 
-    fn limits(&self) -> Limits {
+    /// The longest keys and values that the cluster takes.
+    pub fn limits(&self) -> Limits {
         self.router.routes().view().limits
     }
 

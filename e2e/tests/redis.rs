@@ -173,7 +173,12 @@ fn a_pipeline_is_answered_as_if_one_by_one() {
         let held = &mut values[key];
         let shown = |held: &Option<u64>| held.map_or("nil".into(), |v| format!("\"{v}\""));
         let (command, answer) = match what {
-            0..6 => (format!("GET k{key}"), shown(held)),
+            0..5 => (format!("GET k{key}"), shown(held)),
+            5 if seed % 3 == 0 => {
+                let held = values.iter().map(shown).collect::<Vec<_>>().join(", ");
+                ("MGET k0 k1 k2 k3 k4 k5 k6 k7".into(), format!("[{held}]"))
+            }
+            5 => (format!("EXISTS k{key}"), format!(":{}", u8::from(held.is_some()))),
             6 => {
                 let before = held.replace(n);
                 (format!("GETSET k{key} {n}"), shown(&before))
@@ -195,6 +200,104 @@ fn a_pipeline_is_answered_as_if_one_by_one() {
         want.push(answer);
     }
     assert_eq!(node.pipeline(&commands), want);
+}
+
+#[test]
+fn commands_about_one_key_go_together_and_nobody_comes_in_between() {
+    const ROUNDS: usize = 20;
+    const DEPTH: usize = 50;
+    let cluster = TestCluster::with(Options { copies: 3, ..options() });
+    let commands: Vec<String> =
+        (0..DEPTH).flat_map(|_| ["INCR n".to_owned(), "GET n".to_owned()]).collect();
+    thread::scope(|scope| {
+        for n in 0..3 {
+            let (mut node, commands) = (open(&cluster, n), &commands);
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    let answers = node.pipeline(commands);
+                    let first: usize = answers[0][1..].parse().expect("a number");
+                    let sums = first..first + DEPTH;
+                    let want: Vec<String> =
+                        sums.flat_map(|sum| [format!(":{sum}"), format!("\"{sum}\"")]).collect();
+                    assert_eq!(answers, want);
+                }
+            });
+        }
+    });
+    let mut node = open(&cluster, 0);
+    assert_eq!(node.ask("GET n"), format!("\"{}\"", 3 * ROUNDS * DEPTH));
+    // What is refused in the middle leaves the rest as it is.
+    let long = "x".repeat(1000);
+    let commands = [
+        format!("SET s {long}"),
+        format!("APPEND s {long}"),
+        "INCR s".to_owned(),
+        "STRLEN s".to_owned(),
+        "SET s 5 PX 100000".to_owned(),
+        "INCR s".to_owned(),
+        "PERSIST s".to_owned(),
+        "TTL s".to_owned(),
+        "DEL s".to_owned(),
+        "EXISTS s".to_owned(),
+        "SET s end NX".to_owned(),
+    ];
+    let want = [
+        "OK",
+        "-ERR a value has at most 1024 bytes here, this one has 2000",
+        "-ERR value is not an integer or out of range",
+        ":1000",
+        "OK",
+        ":6",
+        ":1",
+        ":-1",
+        ":1",
+        ":0",
+        "OK",
+    ];
+    assert_eq!(node.pipeline(&commands), want);
+    cluster.assert_replicas(b"s", Some(b"end"));
+}
+
+#[test]
+fn lives_go_on_and_end_through_a_death_and_a_return() {
+    let mut cluster = TestCluster::with(Options { nodes: 4, copies: 3, ..options() });
+    let mut node = open(&cluster, 0);
+    const KEYS: usize = 300;
+    let set: Vec<String> = (0..KEYS)
+        .flat_map(|n| {
+            [
+                format!("SET long:{n} v PX 10000000"),
+                format!("SET short:{n} v PX 4000"),
+                format!("SET renewed:{n} v PX 4000"),
+            ]
+        })
+        .collect();
+    assert!(node.pipeline(&set).iter().all(|answer| answer == "OK"));
+    cluster.stop_node(3);
+    let renew: Vec<String> = (0..KEYS).map(|n| format!("PERSIST renewed:{n}")).collect();
+    // In a second of mid-failure each may have to be asked again.
+    let answers = node.pipeline(&renew);
+    assert!(answers.iter().all(|answer| answer == ":1"), "{answers:?}");
+    cluster.wait_until_well();
+    cluster.start_node(3);
+    cluster.wait_until_well();
+    let mut other = open(&cluster, 3);
+    for n in 0..KEYS {
+        let ttl = other.ask(&format!("PTTL long:{n}"));
+        let ttl: u64 = ttl[1..].parse().unwrap_or_else(|_| panic!("{ttl}"));
+        assert!((1..=10_000_000).contains(&ttl), "{ttl}");
+        assert_eq!(other.ask(&format!("PTTL renewed:{n}")), ":-1");
+        wait_until("it has expired", || match other.ask(&format!("GET short:{n}")).as_str() {
+            "nil" => Ok(()),
+            value => Err(value.to_owned()),
+        });
+        assert_eq!(node.ask(&format!("EXISTS short:{n}")), ":0");
+    }
+    assert_eq!(node.ask("DBSIZE"), format!(":{}", 2 * KEYS));
+    cluster.assert_replicas(b"short:0", None);
+    cluster.assert_replicas(b"renewed:0", Some(b"v"));
+    let held: u64 = (0..4).map(|n| cluster.node(n).node().size().keys).sum();
+    assert_eq!(held, 3 * 2 * KEYS as u64, "their memory is given back");
 }
 
 #[test]
