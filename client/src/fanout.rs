@@ -30,6 +30,8 @@ pub(crate) struct Attempt {
     pub(crate) clock: u64,
     /// What went wrong last, if anything.
     pub(crate) trouble: Option<String>,
+    /// Who has answered, and whether it is full.
+    pub(crate) told: Vec<(u16, bool)>,
 }
 
 /// One node's part of a batch.
@@ -60,7 +62,8 @@ pub(crate) fn attempt(
     batch: &mut [Task<'_>],
     is_own: &dyn Fn(&Version) -> bool,
 ) -> Attempt {
-    let mut attempt = Attempt { needs: vec![Need::Nothing; batch.len()], clock: 0, trouble: None };
+    let needs = vec![Need::Nothing; batch.len()];
+    let mut attempt = Attempt { needs, clock: 0, trouble: None, told: Vec::new() };
     let mut collecting = Vec::new();
     let mut legs = legs(routes, batch, &mut collecting, &mut attempt);
     for leg in &mut legs {
@@ -177,7 +180,7 @@ fn receive(
 ) {
     let Some(mut link) = leg.link.take() else { return };
     let place = leg.place;
-    let received = receive_writes(&mut link, batch, &mut leg.writes, attempt)
+    let received = receive_writes(&mut link, batch, place, &mut leg.writes, attempt)
         .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.reads, is_own, attempt))
         .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.fences, is_own, attempt));
     match received {
@@ -194,6 +197,7 @@ fn receive(
 fn receive_writes(
     link: &mut Connection,
     batch: &mut [Task<'_>],
+    place: u16,
     writes: &mut Vec<usize>,
     attempt: &mut Attempt,
 ) -> Result<(), NetError> {
@@ -205,6 +209,7 @@ fn receive_writes(
         return Err(miscounted(link));
     }
     attempt.clock = attempt.clock.max(acks.clock);
+    attempt.told.push((place, acks.shape.is_full));
     for (i, answer) in writes.drain(..).zip(acks.answers) {
         batch[i].operation.wrote(Reply::Answer(answer));
     }
@@ -228,6 +233,7 @@ fn receive_reads(
         return Err(miscounted(link));
     }
     attempt.clock = attempt.clock.max(reply.clock);
+    attempt.told.push((place, reply.shape.is_full));
     let (epoch, clock) = (reply.epoch, reply.clock);
     let found = |version, state, body| {
         let expiry = Body::expiry(body);

@@ -25,6 +25,7 @@ use crate::fanout;
 use crate::links::Links;
 use crate::listing::{self, Keys};
 use crate::operation::{Change, Decide, Done, Got, Held, Op, Part, Placed, Task, Valued};
+use crate::room::Room;
 use crate::router::Router;
 use crate::writers::{Writer, Writers};
 
@@ -76,6 +77,7 @@ pub struct GTStoreClient {
     flusher: Flusher,
     router: Router,
     writers: Writers,
+    room: Room,
 }
 
 impl GTStoreClient {
@@ -97,7 +99,8 @@ impl GTStoreClient {
         let commits = Arc::new(Commits::default());
         let flusher = Flusher::start(links.clone(), commits.clone())
             .map_err(|e| ClientError::Refused(format!("the system has no more threads: {e}")))?;
-        Ok(GTStoreClient { config, links, commits, flusher, router, writers })
+        let room = Room::default();
+        Ok(GTStoreClient { config, links, commits, flusher, router, writers, room })
     }
 
     /// Gives a key a value. Blocks until all replicas hold it.
@@ -232,7 +235,7 @@ impl GTStoreClient {
         let limits = self.limits();
         let mut rest = ops;
         while !rest.is_empty() {
-            let sizes = rest.iter().map(|op| size(op, &limits));
+            let sizes = rest.iter().map(|op| self.size(op, &limits));
             let (chunk, later) = rest.split_at(chunk(sizes));
             results.extend(self.run_chunk(chunk));
             rest = later;
@@ -248,25 +251,38 @@ impl GTStoreClient {
         let mut rest: VecDeque<Part<'a>> = parts.into();
         while !rest.is_empty() {
             let sizes = rest.iter().map(|part| match part {
-                Part::Op(op) => size(op, &limits),
-                // It is read and written.
-                Part::Update { key, .. } => key.len() + 2 * limits.value_bytes,
+                Part::Op(op) => self.size(op, &limits),
+                Part::Update { key, .. } => size_of_update(key, &limits),
             });
             let chunk = chunk(sizes);
             self.stay_fresh();
             let is_write =
                 |part: &&Part<'_>| matches!(part, Part::Op(op) if !matches!(op, Op::Get { .. }));
             let mut writer = self.writers.take(rest.iter().take(chunk).filter(is_write).count());
+            let (routes, is_single) = (self.router.routes(), chunk == 1);
             let tasks = rest
                 .drain(..chunk)
                 .map(|part| match part {
-                    Part::Op(op) => start(&op, &limits, &mut writer),
+                    Part::Op(op) => self.start(&op, &routes, is_single, &mut writer),
                     Part::Update { key, decide } => update(key, decide, &limits),
                 })
                 .collect();
             results.extend(self.run_tasks(writer, tasks));
         }
         results
+    }
+
+    /// What an operation takes of a frame, at most.
+    fn size(&self, op: &Op<'_>, limits: &Limits) -> usize {
+        match op {
+            // It may have to ask first.
+            Op::Put { key, .. } | Op::PutUntil { key, .. } if self.room.is_any_full() => {
+                size_of_update(key, limits)
+            }
+            Op::Put { key, value } | Op::PutUntil { key, value, .. } => key.len() + value.len(),
+            Op::Get { .. } => limits.value_bytes,
+            Op::Delete { key } => key.len(),
+        }
     }
 
     fn one(&self, op: Op<'_>) -> Result<Done, ClientError> {
@@ -284,11 +300,37 @@ impl GTStoreClient {
 
     fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
         self.stay_fresh();
-        let limits = self.limits();
+        let routes = self.router.routes();
         let writes = ops.iter().filter(|op| !matches!(op, Op::Get { .. })).count();
         let mut writer = self.writers.take(writes);
-        let batch = ops.iter().map(|op| start(op, &limits, &mut writer)).collect();
+        let is_single = ops.len() == 1;
+        let batch = ops.iter().map(|op| self.start(op, &routes, is_single, &mut writer)).collect();
         self.run_tasks(writer, batch)
+    }
+
+    /// An operation of a batch. A put that must ask first goes as a read-modify-write.
+    fn start<'a>(
+        &self,
+        op: &Op<'a>,
+        routes: &Routes,
+        is_single: bool,
+        writer: &mut Writer<'_>,
+    ) -> Task<'a> {
+        let limits = &routes.view().limits;
+        let (key, value, expiry) = match *op {
+            Op::Put { key, value } => (key, value, None),
+            Op::PutUntil { key, value, until } => (key, value, Some(until)),
+            Op::Get { .. } | Op::Delete { .. } => return start(op, limits, writer),
+        };
+        let is_good = limits.check_key(key).is_ok() && limits.check_value(value).is_ok();
+        if !is_good || !self.room.must_ask(routes, key, is_single) {
+            return start(op, limits, writer);
+        }
+        let decide = move |_: Option<Held<'_>>| match expiry {
+            None => Change::Put(value.to_vec()),
+            Some(until) => Change::PutUntil(value.to_vec(), until),
+        };
+        update(key, Box::new(decide), limits)
     }
 
     fn run_tasks(
@@ -311,6 +353,7 @@ impl GTStoreClient {
             if attempt.clock != 0 {
                 self.writers.tell(attempt.clock);
             }
+            self.room.hear(&routes, &attempt.told);
             let mut needs_view = false;
             let mut is_over = true;
             // Gets may still be under way: a mark speaks of writes only.
@@ -320,7 +363,7 @@ impl GTStoreClient {
                 match *need {
                     Need::View => needs_view = true,
                     Need::Version(above) => task.operation.freshen(writer.draw_above(above)),
-                    Need::Choice => needs_view |= self.choose(task) == Need::View,
+                    Need::Choice => needs_view |= self.choose(task, &routes) == Need::View,
                     Need::Nothing | Need::Attempt => {}
                 }
                 if self.settle(task, &routes, &mut writer) {
@@ -364,8 +407,9 @@ impl GTStoreClient {
         }
     }
 
-    /// Lets the caller decide what a read-modify-write makes of what it found.
-    fn choose(&self, task: &mut Task<'_>) -> Need {
+    /// Lets the caller decide what a read-modify-write makes of what it found. Where a replica is full it may
+    /// not make more of it.
+    fn choose(&self, task: &mut Task<'_>, routes: &Routes) -> Need {
         let Some(decide) = &mut task.decide else { return Need::Nothing };
         let found = task.operation.found().and_then(Option::as_ref);
         let held = found.map(|found| Held { value: &found.bytes, expiry: found.expiry });
@@ -375,6 +419,14 @@ impl GTStoreClient {
             Change::Put(value) => (Some(value), None),
             Change::PutUntil(value, until) => (Some(value), Some(until)),
         };
+        if value
+            .as_ref()
+            .is_some_and(|value| held.is_none_or(|held| held.value.len() < value.len()))
+            && let Some(node) = self.room.full(routes, task.key)
+        {
+            task.result = Some(Err(ClientError::Full(node)));
+            return Need::Nothing;
+        }
         let choice = match value {
             None => Choice::Replace(None),
             Some(value) => match self.limits().check_value(&value) {
@@ -668,13 +720,9 @@ impl GTStoreClient {
     pub fn finalize(self) {}
 }
 
-/// What an operation takes of a frame, at most.
-fn size(op: &Op<'_>, limits: &Limits) -> usize {
-    match op {
-        Op::Put { key, value } | Op::PutUntil { key, value, .. } => key.len() + value.len(),
-        Op::Get { .. } => limits.value_bytes,
-        Op::Delete { key } => key.len(),
-    }
+/// What a read-modify-write takes of a frame, at most: it is read and written.
+fn size_of_update(key: &[u8], limits: &Limits) -> usize {
+    key.len() + 2 * limits.value_bytes
 }
 
 /// How many operations of these sizes make one attempt. At least one: a single one always fits a frame, or

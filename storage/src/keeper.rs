@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use client::finish::Finisher;
 use cluster::version::RETENTION_MS;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use log::{debug, info};
+use log::{debug, info, warn};
 use net_common::auth::Secret;
 use net_common::logging;
 
@@ -68,10 +68,27 @@ impl Drop for Keeper {
     }
 }
 
+/// Logs that the node has become full, or has room again. Returns whether it is full.
+fn tell_whether_full(node: &Node, was_full: bool) -> bool {
+    let is_full = node.is_full();
+    let (held, most) = node.memory();
+    match (was_full, is_full) {
+        (false, true) => warn!(
+            "full: its records take {held} of {} bytes; puts to its keys are refused",
+            most.unwrap_or(u64::MAX)
+        ),
+        (true, false) => info!("has room again: its records take {held} bytes"),
+        _ => {}
+    }
+    is_full
+}
+
 fn run(node: &Node, finisher: &Finisher, stopped: &Receiver<()>) {
     let now = Instant::now();
     let (mut swept, mut turned, mut expired) = (now, now, now);
+    let mut was_full = false;
     while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        was_full = tell_whether_full(node, was_full);
         if let Some((routes, abandoned)) = node.settle(MOST) {
             let found = abandoned.len();
             let complete = finisher.finish(&routes, abandoned);

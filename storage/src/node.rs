@@ -24,7 +24,7 @@ use net_common::clock;
 use net_common::frame::MAX_PAYLOAD;
 use net_common::message::control::Info;
 use net_common::message::data::{
-    Body, Commits, ReadAnswer, ReadAnswers, ReadBatch, Record, Write, WriteAcks, WriteBatch,
+    Body, Commits, ReadAnswer, ReadAnswers, ReadBatch, Record, Shape, Write, WriteAcks, WriteBatch,
 };
 use net_common::message::range::Cursor;
 use parking_lot::{Mutex, RwLock};
@@ -79,6 +79,8 @@ pub struct Node {
     /// The epoch of the newest view that the manager has said to be active.
     active: AtomicU64,
     notes: Notes,
+    /// How much its records may take, in bytes.
+    most: OnceLock<u64>,
     connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
 }
 
@@ -98,6 +100,7 @@ impl Node {
             lease_until: AtomicU64::new(0),
             active: AtomicU64::new(0),
             notes,
+            most: OnceLock::new(),
             connections: OnceLock::new(),
         }
     }
@@ -116,6 +119,28 @@ impl Node {
     pub fn count_connections(&self, count: Box<dyn Fn() -> usize + Send + Sync>) {
         // Set once at start; a second count would be the same.
         let _ = self.connections.set(count);
+    }
+
+    /// Says how much its records may take, in bytes, before it tells that it is full. Without this there is no
+    /// limit.
+    pub fn limit_memory(&self, bytes: u64) {
+        // Set once at start; a second limit would be the same.
+        let _ = self.most.set(bytes);
+    }
+
+    /// What its records take, and what they may.
+    pub fn memory(&self) -> (u64, Option<u64>) {
+        (self.table.get().map_or(0, Table::memory), self.most.get().copied())
+    }
+
+    /// Whether its records take more than they may.
+    pub fn is_full(&self) -> bool {
+        let (held, most) = self.memory();
+        most.is_some_and(|most| held > most)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape { is_full: self.is_full() }
     }
 
     /// A heartbeat leaves now. Returns its number.
@@ -289,7 +314,7 @@ impl Node {
             self.clock.lock().fold(newest);
             self.notes.wrote(stored);
         }
-        WriteAcks { epoch, clock: own_clock.max(newest), answers }
+        WriteAcks { epoch, clock: own_clock.max(newest), shape: self.shape(), answers }
     }
 
     fn write_one(
@@ -427,7 +452,7 @@ impl Node {
         let most = out.len() + MAX_PAYLOAD;
         let clock = self.clock();
         let tenure = self.tenure.read();
-        ReadAnswers::encode_head(tenure.epoch(), clock, batch.keys.len(), out);
+        ReadAnswers::encode_head(tenure.epoch(), clock, self.shape(), batch.keys.len(), out);
         if !self.has_lease() {
             return batch.keys.iter().for_each(|_| ReadAnswer::NoLease.encode(out));
         }

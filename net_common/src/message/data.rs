@@ -269,6 +269,29 @@ impl<'a> Message<'a> for Commits<'a> {
     }
 }
 
+/// How a replica is, apart from what it was asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// It holds as much as it may. It goes on taking writes, since a write that some replicas have taken must
+    /// be completed at all; but no new one that adds to what it holds is to be begun.
+    pub is_full: bool,
+}
+
+impl Shape {
+    const FULL: u8 = 1;
+
+    fn bits(self) -> u8 {
+        if self.is_full { Shape::FULL } else { 0 }
+    }
+
+    fn from_bits(bits: u8) -> Result<Shape, DecodeError> {
+        match bits {
+            0 | Shape::FULL => Ok(Shape { is_full: bits == Shape::FULL }),
+            _ => Err(DecodeError("an unknown shape of a replica")),
+        }
+    }
+}
+
 /// REPL_ACK: one answer for each record of a [`WriteBatch`], in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteAcks {
@@ -276,6 +299,8 @@ pub struct WriteAcks {
     pub epoch: Epoch,
     /// The replica's clock.
     pub clock: Clock,
+    /// How it is.
+    pub shape: Shape,
     /// What became of each record.
     pub answers: Vec<WriteAnswer>,
 }
@@ -286,6 +311,7 @@ impl Message<'_> for WriteAcks {
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.epoch.0);
         out.put_u64(self.clock);
+        out.put_u8(self.shape.bits());
         out.put_u32(self.answers.len() as u32);
         for answer in &self.answers {
             encode_answer(answer, out);
@@ -296,6 +322,7 @@ impl Message<'_> for WriteAcks {
         Ok(WriteAcks {
             epoch: Epoch(payload.u64()?),
             clock: payload.u64()?,
+            shape: Shape::from_bits(payload.u8()?)?,
             answers: decode_list(payload, 1, decode_answer)?,
         })
     }
@@ -455,15 +482,18 @@ pub struct ReadAnswers<'a> {
     pub epoch: Epoch,
     /// The replica's clock.
     pub clock: Clock,
+    /// How it is.
+    pub shape: Shape,
     /// What was found.
     pub answers: Vec<ReadAnswer<'a>>,
 }
 
 impl ReadAnswers<'_> {
     /// Appends what stands in front of the answers.
-    pub fn encode_head(epoch: Epoch, clock: Clock, count: usize, out: &mut Vec<u8>) {
+    pub fn encode_head(epoch: Epoch, clock: Clock, shape: Shape, count: usize, out: &mut Vec<u8>) {
         out.put_u64(epoch.0);
         out.put_u64(clock);
+        out.put_u8(shape.bits());
         out.put_u32(count as u32);
     }
 }
@@ -472,7 +502,7 @@ impl<'a> Message<'a> for ReadAnswers<'a> {
     const KIND: Kind = Kind::ReadReply;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        ReadAnswers::encode_head(self.epoch, self.clock, self.answers.len(), out);
+        ReadAnswers::encode_head(self.epoch, self.clock, self.shape, self.answers.len(), out);
         for answer in &self.answers {
             answer.encode(out);
         }
@@ -482,6 +512,7 @@ impl<'a> Message<'a> for ReadAnswers<'a> {
         Ok(ReadAnswers {
             epoch: Epoch(payload.u64()?),
             clock: payload.u64()?,
+            shape: Shape::from_bits(payload.u8()?)?,
             answers: decode_list(payload, 1, ReadAnswer::decode)?,
         })
     }

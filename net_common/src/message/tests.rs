@@ -99,6 +99,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             WriteAcks {
                 epoch: Epoch(4),
                 clock: 77,
+                shape: Shape { is_full: true },
                 answers: vec![
                     WriteAnswer::Stored,
                     WriteAnswer::Superseded(stepped()),
@@ -122,6 +123,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             ReadAnswers {
                 epoch: Epoch(4),
                 clock: 77,
+                shape: Shape::default(),
                 answers: vec![
                     ReadAnswer::Absent,
                     ReadAnswer::Record(Version::plain(1, 2), State::Committed, Body::Value(b"")),

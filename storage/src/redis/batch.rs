@@ -492,6 +492,7 @@ pub(super) fn refusal(error: &ClientError) -> Error {
         ClientError::NoManager { .. } | ClientError::Unavailable => {
             Error::Unavailable(error.to_string())
         }
+        ClientError::Full(_) => Error::OutOfMemory,
         ClientError::NotEnoughReplicas { .. } => Error::TryAgain(error.to_string()),
         ClientError::BadList(_) | ClientError::Refused(_) => Error::Refused(error.to_string()),
     }

@@ -302,5 +302,15 @@ proptest! {
             }
         }
         prop_assert_eq!(table.size(), size);
+        let shard = table.arcs[0].read();
+        prop_assert_eq!(table.memory(), shard.records.iter().map(Stored::memory).sum::<u64>());
+        drop(shard);
+        // Twice, since what is dropped must have been found committed before.
+        table.sweep(u64::MAX);
+        table.sweep(u64::MAX);
+        let left = table.arcs[0].read().records.iter().map(Stored::memory).sum::<u64>();
+        prop_assert_eq!(table.memory(), left);
+        drop(table.take(0));
+        prop_assert_eq!(table.memory(), 0);
     }
 }
