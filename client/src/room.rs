@@ -5,9 +5,9 @@
 //! finds. So it is for whoever begins a write to begin none that adds to what such a node holds.
 //!
 //! A put of a key that a full node keeps goes as a read-modify-write: its fence tells how much is there, and
-//! whether the node is still full, before anything is written. So does a single put to a node that has not been
-//! heard yet, so that a program that puts once and ends is refused as well. A batch is not held up for that:
-//! the first batch of a client may be too much.
+//! whether the node is still full, before anything is written. And before a single put to a node that has not
+//! been heard yet all replicas of the key are asked, so that a program that puts once and ends is refused as
+//! well. A batch is not held up for that: the first batch of a client may be too much.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -53,15 +53,13 @@ impl Room {
         self.full.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether a put of a key must ask first; `is_single` says that it is the only one of its call.
-    pub(crate) fn must_ask(&self, routes: &Routes, key: &[u8], is_single: bool) -> bool {
-        let is_heard = self.heard.load(Ordering::Relaxed) == routes.epoch().0;
-        if !self.is_any_full() && (is_heard || !is_single) {
+    /// Whether some replica of a key has not been heard yet.
+    pub(crate) fn is_unheard(&self, routes: &Routes, key: &[u8]) -> bool {
+        if self.heard.load(Ordering::Relaxed) == routes.epoch().0 {
             return false;
         }
         let known = self.known.lock();
-        let mut keepers = keepers(routes, key);
-        keepers.any(|id| known.get(id).copied().unwrap_or(is_single))
+        keepers(routes, key).any(|id| !known.contains_key(id))
     }
 
     /// A replica of a key that was full when it was heard last, if there is one.

@@ -259,11 +259,11 @@ impl GTStoreClient {
             let is_write =
                 |part: &&Part<'_>| matches!(part, Part::Op(op) if !matches!(op, Op::Get { .. }));
             let mut writer = self.writers.take(rest.iter().take(chunk).filter(is_write).count());
-            let (routes, is_single) = (self.router.routes(), chunk == 1);
+            let routes = self.router.routes();
             let tasks = rest
                 .drain(..chunk)
                 .map(|part| match part {
-                    Part::Op(op) => self.start(&op, &routes, is_single, &mut writer),
+                    Part::Op(op) => self.start(&op, &routes, &mut writer),
                     Part::Update { key, decide } => update(key, decide, &limits),
                 })
                 .collect();
@@ -301,21 +301,21 @@ impl GTStoreClient {
     fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
         self.stay_fresh();
         let routes = self.router.routes();
+        if let [Op::Put { key, .. } | Op::PutUntil { key, .. }] = *ops
+            && self.room.is_unheard(&routes, key)
+            // It asks all replicas, and so hears whether they are full.
+            && let Err(error) = self.update(key, |_| Change::Leave)
+        {
+            return vec![Err(error)];
+        }
         let writes = ops.iter().filter(|op| !matches!(op, Op::Get { .. })).count();
         let mut writer = self.writers.take(writes);
-        let is_single = ops.len() == 1;
-        let batch = ops.iter().map(|op| self.start(op, &routes, is_single, &mut writer)).collect();
+        let batch = ops.iter().map(|op| self.start(op, &routes, &mut writer)).collect();
         self.run_tasks(writer, batch)
     }
 
-    /// An operation of a batch. A put that must ask first goes as a read-modify-write.
-    fn start<'a>(
-        &self,
-        op: &Op<'a>,
-        routes: &Routes,
-        is_single: bool,
-        writer: &mut Writer<'_>,
-    ) -> Task<'a> {
+    /// An operation of a batch. A put of a key that a full node keeps goes as a read-modify-write.
+    fn start<'a>(&self, op: &Op<'a>, routes: &Routes, writer: &mut Writer<'_>) -> Task<'a> {
         let limits = &routes.view().limits;
         let (key, value, expiry) = match *op {
             Op::Put { key, value } => (key, value, None),
@@ -323,7 +323,7 @@ impl GTStoreClient {
             Op::Get { .. } | Op::Delete { .. } => return start(op, limits, writer),
         };
         let is_good = limits.check_key(key).is_ok() && limits.check_value(value).is_ok();
-        if !is_good || !self.room.must_ask(routes, key, is_single) {
+        if !is_good || self.room.full(routes, key).is_none() {
             return start(op, limits, writer);
         }
         let decide = move |_: Option<Held<'_>>| match expiry {
