@@ -438,6 +438,14 @@ impl World {
         process.heard = now;
         let pid = process.pid;
         match frame {
+            // Whoever has left begins nothing new with a manager that takes it for a newcomer.
+            Frame::Table(_, active, _)
+                if process.left_with.is_some_and(|epoch| epoch <= active) =>
+            {
+                process.control = None;
+                self.close(link);
+                self.connect_later(pid);
+            }
             Frame::Table(routes, active, _) => {
                 let is_first = !std::mem::replace(&mut process.is_registered, true);
                 if is_first && self.rng.chance(500) {

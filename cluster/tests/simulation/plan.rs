@@ -115,14 +115,17 @@ impl Plan {
         if is_ages && rng.chance(300) {
             faults = vec![Fault::CutOff, Fault::CutOff, faults[0]];
         }
-        // Of a run in six the lives and ends of one key's values are all that there is.
-        let is_mortal = !is_ages && rng.chance(160);
+        // Of a run in ten the lives and ends of one key's values are all that there is.
+        let is_mortal = !is_ages && rng.chance(100);
+        // In as many again many change one key at once, and linger.
+        let is_rivalry = !is_ages && !is_mortal && rng.chance(90);
+        let is_one_key = is_mortal || is_rivalry;
         let deadline = if is_ages { 250_000 } else { rng.pick(&[60_000, 300_000, 600_000]) };
         Plan {
             slots: nodes + rng.within(0, 2) as usize,
             nodes,
             copies,
-            keys: if is_mortal { 1 } else { rng.pick(&[1, 2, 4, 12]) },
+            keys: if is_one_key { 1 } else { rng.pick(&[1, 2, 4, 12]) },
             clients: rng.within(2, 3) as usize,
             threads: rng.within(1, 2) as usize,
             ops: rng.within(12, 40) as u32,
@@ -130,14 +133,14 @@ impl Plan {
             gets: if is_mortal { 300 } else { rng.pick(&[300, 500, 700]) },
             deletes: rng.pick(&[0, 50, 150]),
             checks: if is_mortal { 100 } else { rng.pick(&[0, 20]) },
-            updates: rng.pick(&[0, 100, 130]),
+            updates: if is_rivalry { 300 } else { rng.pick(&[0, 100, 130]) },
             delay: rng.pick(&[200, 500, 2_000]),
             slow: rng.pick(&[0, 20, 100]),
             loss: rng.pick(&[0, 0, 5, 30]),
             ghosts: rng.pick(&[0, 20, 200]),
             abandon: rng.pick(&[0, 10, 40]),
-            stall: rng.pick(&[0, 10, 50]),
-            behead: rng.pick(&[0, 20, 200]),
+            stall: if is_rivalry { 200 } else { rng.pick(&[0, 10, 50]) },
+            behead: if is_rivalry { 200 } else { rng.pick(&[0, 20, 200]) },
             patience: rng.pick(&[4_000, 15_000, 40_000]),
             deadline,
             stale: 60_000_000 / speed,
@@ -156,7 +159,7 @@ impl Plan {
             disk_fails: rng.pick(&[0, 0, 100]),
             orders: rng.pick(&[0, 0, 30_000, 150_000, 500_000]),
             loses: rng.chance(60),
-            mortals: if is_mortal { 900 } else { rng.pick(&[0, 300, 900]) },
+            mortals: if is_mortal { 900 } else { rng.pick(&[0, 0, 300]) },
             life: rng.pick(&[10_000, 60_000, 300_000]),
             lingers: if is_mortal { 400 } else { rng.pick(&[0, 100]) },
             renewals: if is_mortal { 250 } else { rng.pick(&[0, 100]) },
