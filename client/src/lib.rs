@@ -21,6 +21,7 @@
 //!
 //! Inside: [`router`] keeps the view, [`links`] the connections, [`fanout`] sends a batch to the nodes
 //! it concerns and collects the answers, [`commits`] tells replicas afterwards that a write is done, and `writers` how far;
+//! `room` knows which nodes are full;
 //! [`listing`] asks which keys there are.
 
 pub mod args;
@@ -32,8 +33,8 @@ pub mod finish;
 pub mod links;
 pub mod listing;
 pub mod operation;
-pub mod room;
-mod router;
+mod room;
+pub mod router;
 pub mod status;
 mod store;
 mod writers;
