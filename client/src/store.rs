@@ -546,12 +546,13 @@ impl GTStoreClient {
     }
 
     /// Goes on without what only nodes that are down have held: those keys begin empty. Returns how
-    /// many arcs that concerns.
+    /// many arcs that concerns. While a view is being made it is asked for again, until the deadline.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`], or [`ClientError::Refused`] where a view is being made just then.
+    /// [`ClientError::NoManager`], or [`ClientError::Refused`] where views are being made all the time.
     pub fn accept_loss(&self) -> Result<u32, ClientError> {
-        self.ask_manager(|link| link.call::<LossAccepted>(&AcceptLoss)).map(|done| done.arcs)
+        let ask = || self.ask_manager(|link| link.call::<LossAccepted>(&AcceptLoss));
+        self.ask_patiently(ask).map(|done| done.arcs)
     }
 
     /// What a planned change would move, were it begun now.
@@ -571,9 +572,8 @@ impl GTStoreClient {
     /// [`ClientError::NoManager`] (it may have begun all the same: look at the status), or
     /// [`ClientError::Refused`] with what speaks against it.
     pub fn order(&self, order: &Order) -> Result<Outline, ClientError> {
-        let until = Instant::now() + self.config.deadline;
-        loop {
-            let asked = self.ask_manager(|link| {
+        self.ask_patiently(|| {
+            self.ask_manager(|link| {
                 // It begins when every node has answered a probe, and is saved.
                 let patience = self.config.deadline.max(self.config.patience);
                 link.stream().set_read_timeout(Some(patience)).map_err(|source| {
@@ -583,14 +583,22 @@ impl GTStoreClient {
                 // The connection is kept for calls with less patience.
                 let _ = link.stream().set_read_timeout(Some(self.config.patience));
                 planned
-            });
-            match asked {
+            })
+        })
+        .map(|Planned(outline)| outline)
+    }
+
+    /// Asks again, until the deadline, as long as the answer is that something else is under way.
+    fn ask_patiently<T>(&self, ask: impl Fn() -> Result<T, ClientError>) -> Result<T, ClientError> {
+        let until = Instant::now() + self.config.deadline;
+        loop {
+            match ask() {
                 Err(ClientError::Refused(why))
                     if why.starts_with("wait") && Instant::now() < until =>
                 {
                     std::thread::sleep(LAST_PAUSE);
                 }
-                asked => return asked.map(|Planned(outline)| outline),
+                asked => return asked,
             }
         }
     }

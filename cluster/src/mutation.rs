@@ -76,6 +76,9 @@ pub enum Mutation {
     CancelDrops,
     /// H1: a node that loses a range and gets it back is still synced there.
     LossKeeps,
+    /// H4: a node that was away as the last to hold some arcs is still synced in its others as well, which have
+    /// gone on without it.
+    StrayKeeps,
     /// H3: records of an earlier life stay among those that are shown (F10, R6).
     EarlierStays,
     /// H3: records of an earlier life stay although no source has confirmed them (F10). The rule is the
@@ -91,7 +94,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 38] = [
+    pub const ALL: [Mutation; 39] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyAnswered,
@@ -125,6 +128,7 @@ impl Mutation {
         Mutation::LeavesAtOnce,
         Mutation::CancelDrops,
         Mutation::LossKeeps,
+        Mutation::StrayKeeps,
         Mutation::EarlierStays,
         Mutation::EarlierKept,
         Mutation::ExpiryAlone,

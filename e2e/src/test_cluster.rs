@@ -210,7 +210,15 @@ impl TestCluster {
     pub fn start_manager(&mut self) {
         let Options { heartbeat_ms, copies, arcs, limits, rebalance_ms, .. } = self.options;
         let config = manager::Config {
-            settings: Settings { heartbeat_ms, missed: 3, arcs, copies, limits, rebalance_ms },
+            settings: Settings {
+                heartbeat_ms,
+                missed: 3,
+                arcs,
+                copies,
+                limits,
+                rebalance_ms,
+                return_ms: 5_000,
+            },
             limits: server::Limits::default(),
             secret: self.options.secret.clone(),
             data: self.options.is_saved.then(|| self.data()),

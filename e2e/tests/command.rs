@@ -125,7 +125,7 @@ fn refusals_and_mistakes_have_their_exit_codes() {
         (
             "--leave node1",
             1,
-            "client: refused: that leaves 1 nodes for 2 copies of each key (--force does it all the same)",
+            "client: refused: that leaves 1 node for 2 copies of each key (--force does it all the same)",
         ),
         ("--plan leave node9", 1, "client: refused: no member is called node9"),
         (

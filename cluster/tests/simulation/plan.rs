@@ -158,7 +158,7 @@ impl Plan {
             disk: rng.pick(&[50, 2_000, 2_000, 20_000, 100_000]),
             disk_fails: rng.pick(&[0, 0, 100]),
             orders: rng.pick(&[0, 0, 30_000, 150_000, 500_000]),
-            loses: rng.chance(60),
+            loses: rng.chance(100),
             mortals: if is_mortal { 900 } else { rng.pick(&[0, 0, 300]) },
             life: rng.pick(&[10_000, 60_000, 300_000]),
             lingers: if is_mortal { 400 } else { rng.pick(&[0, 100]) },

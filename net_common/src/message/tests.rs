@@ -8,7 +8,7 @@ use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
 use cluster::replica::{State, WriteAnswer};
 use cluster::tenure::ArcSet;
 use cluster::version::{Op, Version};
-use cluster::view::{Coming, Member, MemberState, View};
+use cluster::view::{Coming, Member, MemberState, Stray, View};
 use proptest::prelude::*;
 
 use super::change::*;
@@ -39,6 +39,7 @@ fn view() -> View {
         arcs: vec![0; 8],
         coming: Some(Coming { arcs: vec![0, 1, 0, 1, 0, 1, 0, 1], copies: 3, weights: vec![2, 5] }),
         fresh: vec![2, 5],
+        strays: vec![Stray { place: 1, since: Epoch(8), arcs: vec![1, 7] }],
         ..View::unborn(ClusterId(3), 2, Limits::default())
     }
 }
