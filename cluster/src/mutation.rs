@@ -84,11 +84,17 @@ pub enum Mutation {
     /// H3: records of an earlier life stay although no source has confirmed them (F10). The rule is the
     /// shell's, which knows the records; so is this switch, in the simulation's.
     EarlierKept,
+    /// C6: what has expired is shown as gone before all replicas know.
+    ExpiryAlone,
+    /// C6: the tombstone of what has expired has the version of what it was.
+    ExpirySame,
+    /// C6: that something newer of the same line is held counts for the tombstone of what has expired.
+    ExpiryCounts,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 36] = [
+    pub const ALL: [Mutation; 39] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyAnswered,
@@ -125,6 +131,9 @@ impl Mutation {
         Mutation::StrayKeeps,
         Mutation::EarlierStays,
         Mutation::EarlierKept,
+        Mutation::ExpiryAlone,
+        Mutation::ExpirySame,
+        Mutation::ExpiryCounts,
     ];
 }
 

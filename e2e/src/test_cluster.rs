@@ -48,6 +48,8 @@ pub struct Options {
     pub is_proxied: bool,
     /// Megabytes a second that a node fetches at most: gives tests time in the middle of a change.
     pub transfer_mb_s: Option<u64>,
+    /// Bytes that a node's records may take.
+    pub max_memory: Option<u64>,
     /// How long after a loss arcs stay where they fell, in milliseconds.
     pub rebalance_ms: u64,
 }
@@ -66,6 +68,7 @@ impl Default for Options {
             is_saved: true,
             is_proxied: false,
             transfer_mb_s: None,
+            max_memory: None,
             rebalance_ms: 300_000,
         }
     }
@@ -283,6 +286,7 @@ impl TestCluster {
             weight: 1,
             limits: self.options.peers.clone(),
             transfer_mb_s: self.options.transfer_mb_s,
+            max_memory: self.options.max_memory,
             redis: storage::redis::door::Settings { may_flush: true },
             snapshot: storage::snapshot::Settings::default(),
             secret: self.options.secret.clone(),
@@ -386,9 +390,13 @@ impl TestCluster {
                 let record = match reply.answers[..] {
                     [ReadAnswer::Absent] => None,
                     [ReadAnswer::Record(version, _, Body::Tombstone)] => Some((version, None)),
-                    [ReadAnswer::Record(version, _, Body::Value(value))] => {
-                        Some((version, Some(value.to_vec())))
-                    }
+                    [
+                        ReadAnswer::Record(
+                            version,
+                            _,
+                            Body::Value(value) | Body::Expiring(value, _),
+                        ),
+                    ] => Some((version, Some(value.to_vec()))),
                     ref other => panic!("{} answers {other:?}", member.id),
                 };
                 (member.id.clone(), record)
@@ -450,7 +458,7 @@ impl TestCluster {
         wait_until("a node has its lease", || {
             let reply: ReadAnswers<'_> = link.call(&batch).map_err(|error| error.to_string())?;
             let held = |answer: &ReadAnswer<'_>| match answer {
-                ReadAnswer::Record(version, _, Body::Value(value)) => {
+                ReadAnswer::Record(version, _, Body::Value(value) | Body::Expiring(value, _)) => {
                     Ok(Some((*version, value.to_vec())))
                 }
                 ReadAnswer::WrongEpoch => Ok(None),

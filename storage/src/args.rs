@@ -41,6 +41,12 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "advertise", "HOST or HOST:PORT for others [--bind, --port]", "ADDRESS")
         .optopt("", "weight", "share of the keys in proportion to other nodes' [1]", "N")
         .optopt("", "transfer-mb-s", "fetch N megabytes a second at most [no limit]", "N")
+        .optopt(
+            "",
+            "max-memory",
+            "bytes that its records may take before puts are refused; 512mb, 4gb … [no limit]",
+            "SIZE",
+        )
         .optopt("", "snapshot-keys", "above so many keys a snapshot line is a summary [1000]", "N")
         .optopt("", "snapshot-interval-ms", "least time between snapshot lines [50]", "MS");
     flags::add_manager(&mut options);
@@ -74,6 +80,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             weight: flags::bounded("weight", flags::value(&matches, "weight", None, 1)?, 1, 1000)?,
             limits: flags::server_limits(&matches)?,
             transfer_mb_s: transfer_limit(&matches)?,
+            max_memory: max_memory(&matches)?,
             redis: redis::door::Settings { may_flush: matches.opt_present("redis-allow-flush") },
             snapshot: snapshot::Settings {
                 keys: flags::value(&matches, "snapshot-keys", None, default.keys)?,
@@ -92,16 +99,38 @@ fn transfer_limit(matches: &Matches) -> Result<Option<u64>, ArgsError> {
     Ok(Some(flags::bounded("transfer-mb-s", limit, 1, 100_000)?))
 }
 
+/// Bytes, or with kb, mb or gb those of 1,024 bytes each, as Redis has them.
+fn max_memory(matches: &Matches) -> Result<Option<u64>, UsageError> {
+    let Some(text) = matches.opt_str("max-memory") else { return Ok(None) };
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: Option<u64> = match &lower[digits.len()..] {
+        "" | "b" => Some(1),
+        "kb" => Some(1 << 10),
+        "mb" => Some(1 << 20),
+        "gb" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit));
+    match bytes {
+        Some(bytes @ 1..) => Ok(Some(bytes)),
+        _ => Err(UsageError(format!(
+            "--max-memory {text}: it takes a size above 0, as 512mb or 4gb"
+        ))),
+    }
+}
+
 impl fmt::Display for Args {
     /// The effective configuration, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Config { label, advertise, manager, weight, limits, transfer_mb_s, .. } = &self.config;
-        let Config { redis, snapshot, secret, .. } = &self.config;
+        let Config { redis, snapshot, secret, max_memory, .. } = &self.config;
+        let memory = max_memory.map_or("no limit".into(), |bytes| format!("{bytes} bytes"));
         let manager: &Address = manager;
         let transfer = transfer_mb_s.map_or("no limit".into(), |limit| format!("{limit} MB/s"));
         write!(
             f,
-            "{label}, manager {manager}, advertises {advertise}, {}, weight {weight}, transfer {transfer}, \
+            "{label}, manager {manager}, advertises {advertise}, {}, weight {weight}, transfer {transfer}, memory {memory}, \
              snapshot of up to {} keys every {:?}, {} connections, idle {:?}, frame {:?}, secret {}",
             match self.redis_port {
                 None => "no Redis port".to_owned(),
@@ -154,12 +183,28 @@ mod tests {
     }
 
     #[test]
+    fn memory_may_be_limited() {
+        let bytes = |size: &str| args(&format!("--max-memory {size}")).unwrap().config.max_memory;
+        assert_eq!(args("").unwrap().config.max_memory, None);
+        for (size, want) in
+            [("1000", 1000), ("5kb", 5 << 10), ("512MB", 512 << 20), ("4gb", 4 << 30)]
+        {
+            assert_eq!(bytes(size), Some(want), "{size}");
+        }
+        let shown = args("--max-memory 1kb").unwrap().to_string();
+        assert!(shown.contains(", memory 1024 bytes, "), "{shown}");
+    }
+
+    #[test]
     fn mistakes_name_the_flag() {
         for (line, want) in [
             ("--label a,b", "--label a,b: ',' is not allowed"),
             ("--manager nowhere", "--manager nowhere: \"nowhere\" does not end in a port"),
             ("--transfer-mb-s 0", "--transfer-mb-s 0: it takes 1 to 100000"),
             ("--transfer-mb-s 100001", "--transfer-mb-s 100001: it takes 1 to 100000"),
+            ("--max-memory 0", "--max-memory 0: it takes a size above 0"),
+            ("--max-memory 5tb", "--max-memory 5tb: it takes a size above 0"),
+            ("--max-memory 99999999999gb", "--max-memory 99999999999gb: it takes"),
             ("--weight 0", "--weight 0: it takes 1 to 1000"),
             ("--bind 0.0.0.0", "--bind 0.0.0.0: also give --advertise"),
             ("--bogus", "Unrecognized option"),
