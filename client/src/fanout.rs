@@ -66,6 +66,8 @@ pub(crate) fn attempt(
     let mut attempt = Attempt { needs, clock: 0, trouble: None, told: Vec::new() };
     let mut collecting = Vec::new();
     let mut legs = legs(routes, batch, &mut collecting, &mut attempt);
+    // What is sent in place is answered by this thread: the others get theirs first.
+    legs.sort_by_key(|leg| links.is_here(&routes.member(leg.place).address));
     for leg in &mut legs {
         send(links, commits, routes, batch, leg, &mut attempt);
     }

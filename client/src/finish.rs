@@ -36,7 +36,7 @@ impl Finisher {
     /// # Errors
     /// If the operating system has no more threads.
     pub fn new(secret: Option<Secret>) -> std::io::Result<Finisher> {
-        let links = Arc::new(Links::new(Dial { connect: PATIENCE, reply: PATIENCE, secret }));
+        let links = Arc::new(Links::new(Dial { connect: PATIENCE, reply: PATIENCE, secret }, None));
         let commits = Arc::new(Commits::default());
         let flusher = Flusher::start(links.clone(), commits.clone())?;
         Ok(Finisher { links, commits, flusher })

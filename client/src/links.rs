@@ -6,6 +6,7 @@
 use cluster::ids::Address;
 use fxhash::FxHashMap;
 use net_common::connection::{Connection, Dial, NetError};
+use net_common::in_place::Here;
 use parking_lot::Mutex;
 
 /// Idle connections kept for one server; more are closed when they come back.
@@ -14,13 +15,19 @@ const KEPT: usize = 64;
 /// Connections by address.
 pub struct Links {
     dial: Dial,
+    here: Option<Here>,
     idle: Mutex<FxHashMap<Address, Vec<Connection>>>,
 }
 
 impl Links {
-    /// No connections yet.
-    pub fn new(dial: Dial) -> Links {
-        Links { dial, idle: Mutex::default() }
+    /// No connections yet. `here` is a server in this process, which needs none.
+    pub fn new(dial: Dial, here: Option<Here>) -> Links {
+        Links { dial, here, idle: Mutex::default() }
+    }
+
+    /// Whether the server at `address` is in this process: whoever sends to it waits until it has answered.
+    pub fn is_here(&self, address: &Address) -> bool {
+        self.here.as_ref().is_some_and(|here| here.address == *address)
     }
 
     /// A connection to `address`: a kept one that is still good, else a new one.
@@ -34,10 +41,13 @@ impl Links {
         }
     }
 
-    /// A kept connection to `address` that is still good, if there is one.
+    /// A kept connection to `address` that is still good, or one that costs nothing, if there is one.
     pub fn take_kept(&self, address: &Address) -> Option<Connection> {
         loop {
-            let mut connection = self.idle.lock().get_mut(address).and_then(Vec::pop)?;
+            let Some(mut connection) = self.idle.lock().get_mut(address).and_then(Vec::pop) else {
+                let here = self.here.as_ref().filter(|here| here.address == *address);
+                return here.map(Connection::in_place);
+            };
             if connection.is_usable() {
                 return Some(connection);
             }

@@ -15,7 +15,8 @@ use cluster::version::{Clock, Version};
 use cluster::view::Routes;
 use log::debug;
 use net_common::auth::Secret;
-use net_common::connection::{Dial, NetError};
+use net_common::connection::{Connection, Dial, NetError};
+use net_common::in_place::Here;
 use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{AcceptLoss, Info, InfoAsk, LossAccepted, Status, StatusAsk};
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub patience: Duration,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,
+    /// The node that this client is a part of, if it is part of one: it is spoken to in place.
+    pub here: Option<Here>,
 }
 
 impl Config {
@@ -50,6 +53,7 @@ impl Config {
             deadline: Duration::from_secs(10),
             patience: Duration::from_secs(1),
             secret: None,
+            here: None,
         }
     }
 }
@@ -86,11 +90,12 @@ impl GTStoreClient {
     /// # Errors
     /// [`ClientError::NoManager`] where it does not answer.
     pub fn init(config: Config) -> Result<GTStoreClient, ClientError> {
-        let links = Arc::new(Links::new(Dial {
+        let dial = Dial {
             connect: config.patience,
             reply: config.patience,
             secret: config.secret.clone(),
-        }));
+        };
+        let links = Arc::new(Links::new(dial, config.here.clone()));
         let no_manager =
             |source| ClientError::NoManager { address: config.manager.clone(), source };
         let (router, clock) = Router::new(&links, config.manager.clone()).map_err(no_manager)?;
@@ -551,8 +556,7 @@ impl GTStoreClient {
     /// # Errors
     /// [`ClientError::NoManager`], or [`ClientError::Refused`] where views are being made all the time.
     pub fn accept_loss(&self) -> Result<u32, ClientError> {
-        let ask = || self.ask_manager(|link| link.call::<LossAccepted>(&AcceptLoss));
-        self.ask_patiently(ask).map(|done| done.arcs)
+        self.ask_patiently(|link| link.call::<LossAccepted>(&AcceptLoss)).map(|done| done.arcs)
     }
 
     /// What a planned change would move, were it begun now.
@@ -572,27 +576,27 @@ impl GTStoreClient {
     /// [`ClientError::NoManager`] (it may have begun all the same: look at the status), or
     /// [`ClientError::Refused`] with what speaks against it.
     pub fn order(&self, order: &Order) -> Result<Outline, ClientError> {
-        self.ask_patiently(|| {
-            self.ask_manager(|link| {
-                // It begins when every node has answered a probe, and is saved.
-                let patience = self.config.deadline.max(self.config.patience);
-                link.stream().set_read_timeout(Some(patience)).map_err(|source| {
-                    NetError::Unreachable { address: link.address().clone(), source }
-                })?;
-                let planned = link.call::<Planned>(&Begin(order.clone()));
-                // The connection is kept for calls with less patience.
-                let _ = link.stream().set_read_timeout(Some(self.config.patience));
-                planned
-            })
-        })
-        .map(|Planned(outline)| outline)
+        // It begins when every node has answered a probe, and is saved.
+        self.ask_patiently(|link| link.call::<Planned>(&Begin(order.clone())))
+            .map(|Planned(outline)| outline)
     }
 
-    /// Asks again, until the deadline, as long as the answer is that something else is under way.
-    fn ask_patiently<T>(&self, ask: impl Fn() -> Result<T, ClientError>) -> Result<T, ClientError> {
+    /// Asks for what takes as long as the manager's disk takes; and again, until the deadline, as long as the
+    /// answer is that something else is under way.
+    fn ask_patiently<T>(
+        &self,
+        ask: impl Fn(&mut Connection) -> Result<T, NetError>,
+    ) -> Result<T, ClientError> {
         let until = Instant::now() + self.config.deadline;
         loop {
-            match ask() {
+            let asked = self.ask_manager(|link| {
+                link.set_patience(self.config.deadline.max(self.config.patience))?;
+                let answer = ask(link);
+                // The connection is kept for calls with less patience.
+                let _ = link.set_patience(self.config.patience);
+                answer
+            });
+            match asked {
                 Err(ClientError::Refused(why))
                     if why.starts_with("wait") && Instant::now() < until =>
                 {
@@ -605,7 +609,7 @@ impl GTStoreClient {
 
     fn ask_manager<T>(
         &self,
-        ask: impl FnOnce(&mut net_common::connection::Connection) -> Result<T, NetError>,
+        ask: impl FnOnce(&mut Connection) -> Result<T, NetError>,
     ) -> Result<T, ClientError> {
         let manager = self.router.manager();
         let asked = self.links.take(manager).and_then(|mut link| {

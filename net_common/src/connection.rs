@@ -4,7 +4,7 @@
 //! Errors tell whether the request can have reached the peer, since that decides whether a write may
 //! be called *not done*.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use cluster::ids::Address;
 use crate::auth::{self, Secret};
 use crate::codec::DecodeError;
 use crate::frame::{FORMAT_BINARY, Frame, FrameError, FrameReader, HEADER, Kind};
+use crate::in_place::{Here, InPlace};
 use crate::message::Message;
 
 /// Why a call came to nothing.
@@ -84,11 +85,38 @@ pub struct Dial {
     pub secret: Option<Secret>,
 }
 
+/// What bytes travel on.
+enum Wire {
+    Socket(TcpStream),
+    InPlace(InPlace),
+}
+
+impl Read for Wire {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Socket(stream) => stream.read(into),
+            Wire::InPlace(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Wire::Socket(stream) => stream.write(bytes),
+            Wire::InPlace(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// One connection to one server.
-#[derive(Debug)]
 pub struct Connection {
     address: Address,
-    stream: TcpStream,
+    stream: Wire,
     reader: FrameReader,
     out: Vec<u8>,
     used: Instant,
@@ -112,13 +140,7 @@ impl Connection {
             stream.set_write_timeout(Some(dial.reply))
         };
         prepare().map_err(unreachable)?;
-        let mut connection = Connection {
-            address: address.clone(),
-            stream,
-            reader: FrameReader::new(),
-            out: Vec::new(),
-            used: Instant::now(),
-        };
+        let mut connection = Connection::over(address, Wire::Socket(stream));
         if let Some(secret) = &dial.secret {
             connection.prove(secret).map_err(|error| match error {
                 NetError::Lost { address, source } => NetError::Unreachable { address, source },
@@ -126,6 +148,16 @@ impl Connection {
             })?;
         }
         Ok(connection)
+    }
+
+    /// A connection to a server in this process: sending a request has it answered.
+    pub fn in_place(here: &Here) -> Connection {
+        Connection::over(&here.address, Wire::InPlace(InPlace::new(here.answer.clone())))
+    }
+
+    fn over(address: &Address, stream: Wire) -> Connection {
+        let (reader, out) = (FrameReader::new(), Vec::new());
+        Connection { address: address.clone(), stream, reader, out, used: Instant::now() }
     }
 
     fn prove(&mut self, secret: &Secret) -> Result<(), NetError> {
@@ -156,9 +188,23 @@ impl Connection {
         &self.address
     }
 
-    /// The socket, to be read or written by others or shut down.
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
+    /// The socket, to be read or written by others or shut down. `None` where the server is in this process.
+    pub fn stream(&self) -> Option<&TcpStream> {
+        match &self.stream {
+            Wire::Socket(stream) => Some(stream),
+            Wire::InPlace(_) => None,
+        }
+    }
+
+    /// Has replies waited for so long from now on.
+    ///
+    /// # Errors
+    /// [`NetError::Unreachable`] where the system refuses; nothing was sent.
+    pub fn set_patience(&self, patience: Duration) -> Result<(), NetError> {
+        let set = |stream: &TcpStream| stream.set_read_timeout(Some(patience));
+        self.stream()
+            .map_or(Ok(()), set)
+            .map_err(|source| NetError::Unreachable { address: self.address.clone(), source })
     }
 
     /// Whether the connection can be used: not closed by the peer, nothing left over on it. Looks
@@ -167,13 +213,14 @@ impl Connection {
         if !self.reader.is_between_frames() || !self.out.is_empty() {
             return false;
         }
+        let Wire::Socket(stream) = &self.stream else { return true };
         if self.used.elapsed() < TRUSTED {
             return true;
         }
         let mut byte = [0];
-        let quiet = self.stream.set_nonblocking(true).is_ok()
-            && matches!(self.stream.peek(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-        quiet && self.stream.set_nonblocking(false).is_ok()
+        let quiet = stream.set_nonblocking(true).is_ok()
+            && matches!(stream.peek(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+        quiet && stream.set_nonblocking(false).is_ok()
     }
 
     /// Puts a message behind those to be sent. Nothing leaves before [`Connection::flush`].

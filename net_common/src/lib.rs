@@ -19,6 +19,7 @@ pub mod connection;
 pub mod descriptors;
 pub mod flags;
 pub mod frame;
+pub mod in_place;
 pub mod logging;
 pub mod message;
 pub mod pool;

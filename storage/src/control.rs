@@ -201,10 +201,11 @@ impl Keeper {
     fn serve(&self, mut link: Connection, push: TablePush) -> String {
         info!("registered with the manager at {}", self.settings.manager);
         let interval = Duration::from_millis(u64::from(push.heartbeat_ms.max(1)));
+        let socket = link.stream().expect("a manager is dialled");
         let prepared = (|| {
-            link.stream().set_read_timeout(Some(interval * DEAF))?;
-            *self.stream.lock() = Some(link.stream().try_clone()?);
-            link.stream().try_clone()
+            socket.set_read_timeout(Some(interval * DEAF))?;
+            *self.stream.lock() = Some(socket.try_clone()?);
+            socket.try_clone()
         })();
         let stream = match prepared {
             Ok(stream) => stream,
@@ -225,7 +226,7 @@ impl Keeper {
         };
         let trouble = self.receive(&mut link, push, &beat);
         drop(beat);
-        let _ = link.stream().shutdown(Shutdown::Both);
+        let _ = link.stream().map(|socket| socket.shutdown(Shutdown::Both));
         *self.stream.lock() = None;
         // A panic there has been reported already.
         let _ = sender.join();

@@ -10,6 +10,7 @@ use client::{ClientError, GTStoreClient, Placed};
 use cluster::ids::Address;
 use net_common::auth::Secret;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, Kind};
+use net_common::in_place::Here;
 use net_common::message::Message;
 use net_common::message::coordinated::{self, Delete, Deleted, Found, Get, Put, PutDone};
 use net_common::text::{self, word};
@@ -19,14 +20,16 @@ use parking_lot::Mutex;
 pub struct Coordinator {
     manager: Address,
     secret: Option<Secret>,
+    /// The node itself: what it keeps needs no socket.
+    here: Here,
     /// Made at the first request: most nodes never need one.
     client: Mutex<Option<Arc<GTStoreClient>>>,
 }
 
 impl Coordinator {
-    /// A coordinator that learns the view from this manager.
-    pub fn new(manager: Address, secret: Option<Secret>) -> Coordinator {
-        Coordinator { manager, secret, client: Mutex::default() }
+    /// A coordinator that learns the view from this manager, for the node that is `here`.
+    pub fn new(manager: Address, secret: Option<Secret>, here: Here) -> Coordinator {
+        Coordinator { manager, secret, here, client: Mutex::default() }
     }
 
     /// The client.
@@ -40,6 +43,7 @@ impl Coordinator {
         // Two threads may both get here at the very first; the second client is dropped again.
         let config = client::Config {
             secret: self.secret.clone(),
+            here: Some(self.here.clone()),
             ..client::Config::new(self.manager.clone())
         };
         let made = Arc::new(GTStoreClient::init(config)?);

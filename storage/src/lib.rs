@@ -126,8 +126,9 @@ impl Storage {
         let node = Arc::new(Node::new(config.label.clone(), incarnation, writer.notes()));
         config.max_memory.into_iter().for_each(|bytes| node.limit_memory(bytes));
         let writer = writer.start(node.clone())?;
+        let here = requests::in_place(node.clone(), address.clone());
         let coordinator =
-            coordinate::Coordinator::new(config.manager.clone(), config.secret.clone());
+            coordinate::Coordinator::new(config.manager.clone(), config.secret.clone(), here);
         let coordinator = Arc::new(coordinator);
         let open = requests::opener(node.clone(), coordinator.clone());
         let (limits, secret) = (config.limits, config.secret.clone());

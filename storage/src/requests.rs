@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use cluster::ids::Address;
 use net_common::codec::DecodeError;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, HEADER, Kind, MAX_PAYLOAD};
+use net_common::in_place::Here;
 use net_common::message::Message;
 use net_common::message::control::InfoAsk;
 use net_common::message::coordinated::{Delete, Get, Put};
@@ -28,6 +30,14 @@ struct Requests {
     coordinator: Arc<Coordinator>,
 }
 
+/// The node's answers to those in its own process.
+pub fn in_place(node: Arc<Node>, address: Address) -> Here {
+    let answer = move |frame: Frame<'_>, out: &mut Vec<u8>| {
+        answered(out, |out| Ok(data(&node, &frame, out)? || unknown(&frame, out)));
+    };
+    Here { address, answer: Arc::new(answer) }
+}
+
 impl Session for Requests {
     fn frame(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> Next {
         if frame.format == FORMAT_TEXT {
@@ -35,55 +45,73 @@ impl Session for Requests {
             // The original speaks one request a connection.
             return Next::Close;
         }
-        let start = out.len();
-        if let Err(DecodeError(why)) = self.binary(frame, out) {
-            frame::write_error(out, FORMAT_BINARY, "malformed", why);
-        }
-        if out.len() - start > HEADER + MAX_PAYLOAD {
-            out.truncate(start);
-            out.shrink_to(start);
-            let why = "the answer does not fit a frame, ask for fewer keys at once";
-            frame::write_error(out, FORMAT_BINARY, "too large", why);
-        }
+        answered(out, |out| {
+            Ok(data(&self.node, &frame, out)?
+                || self.coordinated(&frame, out)?
+                || unknown(&frame, out))
+        });
         Next::Go
     }
 }
 
 impl Requests {
-    fn binary(&self, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    /// Answers what any node takes. Returns whether the frame was that.
+    fn coordinated(&self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
         match Kind::from_wire(frame.kind) {
-            Some(Kind::ReplPut) => self.node.write(&WriteBatch::read(frame.payload)?).write(out),
-            Some(Kind::Commit) => self.node.commit(&Commits::read(frame.payload)?),
-            Some(Kind::Read) => {
-                let batch = ReadBatch::read(frame.payload)?;
-                frame::write(out, Kind::ReadReply, FORMAT_BINARY, |out| {
-                    self.node.read(&batch, out);
-                });
-            }
-            Some(Kind::Fence) => {
-                let Fence(batch) = Fence::read(frame.payload)?;
-                frame::write(out, Kind::ReadReply, FORMAT_BINARY, |out| {
-                    self.node.fence(&batch, out);
-                });
-            }
-            Some(Kind::RangePull) => {
-                let pull = RangePull::read(frame.payload)?;
-                frame::write(out, Kind::RangePage, FORMAT_BINARY, |out| self.node.page(&pull, out));
-            }
-            Some(Kind::List) => self.node.list(&List::read(frame.payload)?, out),
-            Some(Kind::NodeInfo) => {
-                InfoAsk::read(frame.payload)?;
-                self.node.info().write(out);
-            }
             Some(Kind::ClientPut) => self.coordinator.put(Put::read(frame.payload)?, out),
             Some(Kind::ClientGet) => self.coordinator.get(Get::read(frame.payload)?, out),
             Some(Kind::ClientDelete) => self.coordinator.delete(Delete::read(frame.payload)?, out),
-            kind => {
-                let name = kind.map_or_else(|| frame.kind.to_string(), |k| format!("{k:?}"));
-                let why = format!("a storage node takes no message of type {name}");
-                frame::write_error(out, FORMAT_BINARY, "unknown", &why);
-            }
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+/// An answer, or an error in its place: where the frame is malformed, or the answer too large for one.
+fn answered(out: &mut Vec<u8>, answer: impl FnOnce(&mut Vec<u8>) -> Result<bool, DecodeError>) {
+    let start = out.len();
+    if let Err(DecodeError(why)) = answer(out) {
+        frame::write_error(out, FORMAT_BINARY, "malformed", why);
+    }
+    if out.len() - start > HEADER + MAX_PAYLOAD {
+        out.truncate(start);
+        out.shrink_to(start);
+        let why = "the answer does not fit a frame, ask for fewer keys at once";
+        frame::write_error(out, FORMAT_BINARY, "too large", why);
+    }
+}
+
+/// Answers what is about this node's own records. Returns whether the frame was that.
+fn data(node: &Node, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
+    match Kind::from_wire(frame.kind) {
+        Some(Kind::ReplPut) => node.write(&WriteBatch::read(frame.payload)?).write(out),
+        Some(Kind::Commit) => node.commit(&Commits::read(frame.payload)?),
+        Some(Kind::Read) => {
+            let batch = ReadBatch::read(frame.payload)?;
+            frame::write(out, Kind::ReadReply, FORMAT_BINARY, |out| node.read(&batch, out));
+        }
+        Some(Kind::Fence) => {
+            let Fence(batch) = Fence::read(frame.payload)?;
+            frame::write(out, Kind::ReadReply, FORMAT_BINARY, |out| node.fence(&batch, out));
+        }
+        Some(Kind::RangePull) => {
+            let pull = RangePull::read(frame.payload)?;
+            frame::write(out, Kind::RangePage, FORMAT_BINARY, |out| node.page(&pull, out));
+        }
+        Some(Kind::List) => node.list(&List::read(frame.payload)?, out),
+        Some(Kind::NodeInfo) => {
+            InfoAsk::read(frame.payload)?;
+            node.info().write(out);
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn unknown(frame: &Frame<'_>, out: &mut Vec<u8>) -> bool {
+    let kind = Kind::from_wire(frame.kind);
+    let name = kind.map_or_else(|| frame.kind.to_string(), |k| format!("{k:?}"));
+    let why = format!("a storage node takes no message of type {name}");
+    frame::write_error(out, FORMAT_BINARY, "unknown", &why);
+    true
 }

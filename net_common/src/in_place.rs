@@ -1,0 +1,119 @@
+//! A server in the same process, spoken to without a socket.
+//!
+//! A node that coordinates for others is often a replica itself. Its own frames need no kernel and no other
+//! thread: what is written is answered at once, by the thread that writes it, and read back later. To all
+//! above it is a stream like any other.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use cluster::ids::Address;
+
+use crate::frame::{Frame, FrameReader};
+
+/// Answers a frame by appending to the bytes; a frame that wants no answer gets none. Runs in the thread of
+/// whoever sends the frame, and must not wait for that one.
+pub type Answer = dyn Fn(Frame<'_>, &mut Vec<u8>) + Send + Sync;
+
+/// A server in this process, and the address under which others know it.
+#[derive(Clone)]
+pub struct Here {
+    /// Its address: what goes there is answered in place.
+    pub address: Address,
+    /// How it answers.
+    pub answer: Arc<Answer>,
+}
+
+impl fmt::Debug for Here {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in place", self.address)
+    }
+}
+
+/// Most bytes that are kept allocated for answers while there are none.
+const KEPT: usize = 64 << 10;
+
+/// The two directions of a conversation with it.
+pub(crate) struct InPlace {
+    answer: Arc<Answer>,
+    asked: FrameReader,
+    answers: Vec<u8>,
+    /// How many bytes of the answers have been read.
+    read: usize,
+}
+
+impl InPlace {
+    pub(crate) fn new(answer: Arc<Answer>) -> InPlace {
+        InPlace { answer, asked: FrameReader::new(), answers: Vec::new(), read: 0 }
+    }
+}
+
+impl Write for InPlace {
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<usize> {
+        let all = bytes.len();
+        while !bytes.is_empty() {
+            self.asked.fill(&mut bytes)?;
+            while let Some(frame) = self.asked.next_frame().map_err(io::Error::other)? {
+                (self.answer)(frame, &mut self.answers);
+            }
+        }
+        Ok(all)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// At its end where all answers have been read: nothing will come that is not there yet.
+impl Read for InPlace {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = (&self.answers[self.read..]).read(into)?;
+        self.read += n;
+        if self.read == self.answers.len() {
+            self.read = 0;
+            self.answers.clear();
+            self.answers.shrink_to(KEPT);
+        }
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Connection, NetError};
+    use crate::frame::{self, FORMAT_BINARY, Kind};
+    use crate::message::coordinated::Get;
+
+    /// Answers a GET with a frame of so many bytes as the key says, and all else with nothing.
+    fn here() -> Here {
+        let answer = |frame: Frame<'_>, out: &mut Vec<u8>| {
+            if frame.kind == Kind::ClientGet as u16 {
+                let size = frame.payload.len() * 10_000;
+                frame::write(out, Kind::GetOk, FORMAT_BINARY, |out| {
+                    out.resize(out.len() + size, 7)
+                });
+            }
+        };
+        let address = Address::new("127.0.0.1", 1).expect("it is one");
+        Here { address, answer: Arc::new(answer) }
+    }
+
+    #[test]
+    fn frames_are_answered_in_their_order() {
+        let mut link = Connection::in_place(&here());
+        assert!(link.is_usable());
+        for key in [&b"k"[..], b"key", b"k"] {
+            link.push(&Get(key));
+        }
+        link.flush().unwrap();
+        for times in [0, 2, 0] {
+            let payload = link.receive().unwrap().payload.len();
+            assert!((10_000 + times * 10_000..60_000 + times * 10_000).contains(&payload));
+        }
+        assert!(link.is_usable(), "all has been read");
+        assert!(matches!(link.receive(), Err(NetError::Lost { .. })), "nothing will come");
+    }
+}
