@@ -32,6 +32,7 @@ pub mod args;
 pub mod control;
 pub mod coordinate;
 pub mod digest;
+pub mod disk;
 pub mod earlier;
 pub mod fetch;
 pub mod gauge;
