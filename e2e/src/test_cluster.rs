@@ -277,6 +277,7 @@ impl TestCluster {
             transfer_mb_s: self.options.transfer_mb_s,
             redis: storage::redis::door::Settings { may_flush: true },
             snapshot: storage::snapshot::Settings::default(),
+            disk: None,
             secret: self.options.secret.clone(),
         }
     }

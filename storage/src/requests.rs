@@ -14,7 +14,7 @@ use net_common::message::range::RangePull;
 use net_common::server::{Next, Open, Session};
 
 use crate::coordinate::Coordinator;
-use crate::node::Node;
+use crate::node::{Node, Unwritten};
 
 /// Opens a session for each connection to a node.
 pub fn opener(node: Arc<Node>, coordinator: Arc<Coordinator>) -> Box<Open> {
@@ -52,7 +52,16 @@ impl Session for Requests {
 impl Requests {
     fn binary(&self, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         match Kind::from_wire(frame.kind) {
-            Some(Kind::ReplPut) => self.node.write(&WriteBatch::read(frame.payload)?).write(out),
+            Some(Kind::ReplPut) => match self.node.write(&WriteBatch::read(frame.payload)?) {
+                Ok(acks) => acks.write(out),
+                Err(unwritten) => {
+                    let word = match unwritten {
+                        Unwritten::Refused(_) => "disk",
+                        Unwritten::Unsure(_) => "unsure",
+                    };
+                    frame::write_error(out, FORMAT_BINARY, word, &unwritten.to_string());
+                }
+            },
             Some(Kind::Commit) => self.node.commit(&Commits::read(frame.payload)?),
             Some(Kind::Read) => {
                 let batch = ReadBatch::read(frame.payload)?;

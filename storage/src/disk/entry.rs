@@ -35,7 +35,8 @@ const VIEW: u8 = 2;
 const SYNCED: u8 = 3;
 const ARC: u8 = 4;
 const LEDGER: u8 = 5;
-const END: u8 = 6;
+/// The kind of the last entry of a file. It is the only one of its frame.
+pub const END: u8 = 6;
 
 const TOMBSTONE: u8 = 0b01;
 const STEPPED: u8 = 0b10;

@@ -93,6 +93,11 @@ fn front(bytes: &[u8], place: u64, salt: u32) -> Front {
     }
 }
 
+/// Whether these bytes are one good frame that stands at `place` in its file.
+pub fn is_good(bytes: &[u8], place: u64, salt: u32) -> bool {
+    matches!(front(bytes, place, salt), Front::Good { end, .. } if end == bytes.len())
+}
+
 /// Why a bite has no more frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
@@ -140,6 +145,11 @@ impl<R: Read> Reader<R> {
     /// A body of the last bite.
     pub fn body(&self, range: &Range<usize>) -> &[u8] {
         &self.bytes[range.clone()]
+    }
+
+    /// Where a body's frame begins in the file.
+    pub fn place(&self, range: &Range<usize>) -> u64 {
+        self.place + (range.start - HEAD) as u64
     }
 
     /// Reads until there are `want` bytes that have not been handed out, or the file is at its end.
