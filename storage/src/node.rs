@@ -321,9 +321,10 @@ impl Node {
         let tenure = self.tenure.read();
         let has_lease = self.has_lease();
         let mut sheet = self.journal.sheet(tenure.epoch());
+        let is_sync = self.journal.is_sync();
         let mut newest = 0;
         let mut stored = 0;
-        let answers = batch
+        let answers: Vec<WriteAnswer> = batch
             .writes
             .iter()
             .map(|write| {
@@ -339,22 +340,40 @@ impl Node {
                         let Write { key, version, body, .. } = *write;
                         sheet.push(&Record { key, version, state: State::Pending, body });
                     }
-                } else if self.journal.is_sync()
-                    && let Some(sheet) = &mut sheet
-                {
+                } else if is_sync && let Some(sheet) = &mut sheet {
                     return self.vouch(write.key, answer, sheet);
                 }
                 answer
             })
             .collect();
-        let epoch = tenure.epoch();
+        let (epoch, routes) = (tenure.epoch(), tenure.routes().cloned());
         drop(tenure);
         if stored > 0 {
             self.clock.lock().fold(newest);
             self.notes.wrote(stored);
         }
         self.journal.hand_in(sheet).map_err(Unwritten::Unsure)?;
+        if is_sync {
+            self.commit_alone(&routes, batch, &answers);
+        }
         Ok(WriteAcks { epoch, clock: own_clock.max(newest), answers })
+    }
+
+    /// Rule N3 for what this node alone is to hold, once that is on the disk. Whoever is to hold it since has it
+    /// from here: it was in the table before the next view was adopted.
+    fn commit_alone(
+        &self,
+        routes: &Option<Arc<Routes>>,
+        batch: &WriteBatch<'_>,
+        answers: &[WriteAnswer],
+    ) {
+        let (Some(table), Some(routes)) = (self.table.get(), routes) else { return };
+        for (write, answer) in batch.writes.iter().zip(answers) {
+            let arc = arc_of_key(write.key, table.arcs());
+            if *answer == WriteAnswer::Stored && routes.write_set(arc).len() == 1 {
+                table.commit(arc, write.key, write.version);
+            }
+        }
     }
 
     /// An answer that vouches for a record that was stored before: somebody else may still wait until it is on
