@@ -210,6 +210,44 @@ fn a_folder_is_checked_and_salvaged() {
     }
 }
 
+#[test]
+fn a_cluster_that_lost_all_its_nodes_does_not_begin_empty_while_a_folder_has_records() {
+    let cluster = TestCluster::without_nodes(Options { copies: 1, ..Options::default() });
+    let dir = tempdir().unwrap();
+    let folder = dir.path().join("data");
+    let flags = ["--durability", "async"];
+    let mut process = Process::start(&cluster, "durable", &folder, &flags);
+    wait_until_healthy(&cluster, 1);
+    cluster.client().put(b"key", b"value").unwrap();
+    wait_until("it is in the log", || {
+        let log = fs::read(folder.join("log-00000000000000000001")).unwrap();
+        log.windows(5).any(|bytes| bytes == b"value").then_some(()).ok_or("not yet".into())
+    });
+    process.kill();
+
+    let process = Process::start(&cluster, "durable", &folder, &flags);
+    wait_until("it waits", || {
+        let status = cluster.status()?;
+        let is_waiting = status.nodes.iter().any(|node| node.state == "waiting");
+        let is_so = is_waiting && status.health.starts_with("unavailable");
+        if is_so { Ok(()) } else { Err(status.health) }
+    });
+    let read = cluster.client().get(b"key");
+    assert!(matches!(read, Err(ClientError::Unavailable)), "{read:?}");
+    drop(process);
+    let output = Command::new(program("storage")).arg("--check").arg(&folder).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(" the newest of 1 keys kept"), "{text}");
+
+    let _process = Process::start(&cluster, "durable", &folder, &flags);
+    wait_until("the operator goes on without", || {
+        cluster.client().accept_loss().map(drop).map_err(|error| error.to_string())?;
+        let status = cluster.status()?;
+        if status.health == "healthy" { Ok(()) } else { Err(status.health) }
+    });
+    assert_eq!(cluster.client().get(b"key").unwrap(), None);
+}
+
 /// A small file system of its own. Unmounted when dropped.
 struct Small(TempDir);
 

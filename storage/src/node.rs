@@ -94,6 +94,8 @@ pub struct Node {
     journal: Journal,
     /// The cluster that its data folder is of.
     origin: Option<ClusterId>,
+    /// Whether that folder had records.
+    had_records: bool,
     connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
 }
 
@@ -115,6 +117,7 @@ impl Node {
             notes,
             journal: Journal::default(),
             origin: None,
+            had_records: false,
             connections: OnceLock::new(),
         }
     }
@@ -123,7 +126,8 @@ impl Node {
     pub fn with_disk(self, journal: Journal, recovered: &mut Recovered) -> Node {
         let origin = recovered.owner.as_ref().map(|owner| owner.cluster);
         let earlier = std::mem::take(&mut recovered.earlier);
-        Node { journal, earlier, origin, ..self }
+        let had_records = recovered.report.kept > 0;
+        Node { journal, earlier, origin, had_records, ..self }
     }
 
     /// Its name.
@@ -213,9 +217,10 @@ impl Node {
         self.tenure.read().routes().cloned()
     }
 
-    /// Whether it has been a member of the cluster.
+    /// Whether it has been a member of the cluster, in this life or, by its data folder, in an earlier one: then
+    /// it may hold what nobody else does, and no cluster is to begin empty while it waits.
     pub fn has_been_member(&self) -> bool {
-        self.tenure.read().has_been_member()
+        self.had_records || self.tenure.read().has_been_member()
     }
 
     /// Whether this node's part ends with a view: it was leaving, and is a member no more.
