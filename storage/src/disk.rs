@@ -9,7 +9,7 @@
 //! * [`journal`]: where the node's threads hand in what they store; [`writer`]: the thread that writes it;
 //! * [`image`]: making an image; [`recovery`]: reading it all again.
 //!
-//! What it does not do: it does not make a node synced. What it has read is an earlier life's
+//! What it does not do: it does not make a node synced, though it knows where the node was (rule H6). What it has read is an earlier life's
 //! ([`crate::earlier`]): a source has to confirm it.
 
 use std::fmt;
@@ -156,6 +156,11 @@ impl Disk {
         node.with_disk(self.journal.clone(), &mut self.recovered)
     }
 
+    /// Where to hand in what is stored.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// Starts to write.
     ///
     /// # Errors
@@ -191,7 +196,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { files, log_bytes, image_bytes, records, kept, .. } = self;
         let bytes = log_bytes + image_bytes;
-        write!(f, "{files} files, {bytes} bytes, {records} records, the newest of {kept} keys kept")
+        write!(f, "{files} files, {bytes} bytes, {records} records, {kept} kept")
     }
 }
 
@@ -203,4 +208,4 @@ impl fmt::Display for Lost {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -125,7 +125,7 @@ impl Node {
     /// The same with what its data folder had of an earlier life, and where to write what it stores.
     pub fn with_disk(self, journal: Journal, recovered: &mut Recovered) -> Node {
         let origin = recovered.owner.as_ref().map(|owner| owner.cluster);
-        let earlier = std::mem::take(&mut recovered.earlier);
+        let earlier = recovered.take_earlier();
         let had_records = recovered.report.kept > 0;
         Node { journal, earlier, origin, had_records, ..self }
     }

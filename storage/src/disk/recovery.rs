@@ -3,8 +3,10 @@
 //! The records are read into a table, by several threads at a time; since of two records the higher version
 //! wins, their order does not matter between two entries that tell of views. What such an entry tells is done
 //! as the node did it: arcs that it emptied go to the records of an earlier life, arcs that it had fetched to
-//! their ends let go of these. The end of a life sets everything aside. What is left in the table in the end is
-//! an earlier life's too: it is shown to nobody until a source confirms it (rule H3).
+//! their ends let go of these. The end of a life sets everything aside. So what is in the table in the end is what
+//! the node held in its last life, and the ledger tells of which view, and where it was synced: what a cluster of
+//! which nobody lives has to come back from (rule H6). As long as others live it is an earlier life's, and shown to
+//! nobody until a source confirms it (H3).
 //!
 //! The end of the last segment may be torn: it is cut off there, and closed, so that all segments are whole
 //! before another is begun. Anything else that is not as it was written is damage, and an error, unless it is to
@@ -47,7 +49,9 @@ pub enum Care {
 pub struct Recovered {
     /// Whose it is; `None` if it is empty.
     pub owner: Option<Owner>,
-    /// The records, as an earlier life's.
+    /// What the node held in its last life, if it wrote anything.
+    pub held: Option<Table>,
+    /// What it had of lives before that.
     pub earlier: Earlier,
     /// What the last life's log told of views.
     pub ledger: Ledger,
@@ -55,6 +59,16 @@ pub struct Recovered {
     pub next: u64,
     /// What was found.
     pub report: Report,
+}
+
+impl Recovered {
+    /// All of it as an earlier life's: shown to nobody until a source has confirmed it (rule H3).
+    pub fn take_earlier(&mut self) -> Earlier {
+        if let Some(table) = self.held.take() {
+            set_aside(&table, &self.earlier);
+        }
+        std::mem::take(&mut self.earlier)
+    }
 }
 
 /// Whose a folder is.
@@ -81,7 +95,7 @@ pub struct Report {
     pub image_bytes: u64,
     /// Records in them, all versions counted.
     pub records: u64,
-    /// Different keys and tombstones that came of them.
+    /// What came of them: keys and tombstones, of the last life and of those before.
     pub kept: usize,
     /// What is missing: a torn end, or what was not sound.
     pub lost: Vec<Lost>,
@@ -133,10 +147,11 @@ pub fn recover(
     recovery.logs(&logs)?;
     let last = listing.logs.iter().chain(&listing.images).max().copied().unwrap_or(0);
     let next = recovery.torn_new.unwrap_or(last + 1);
-    recovery.end_life();
-    let Recovery { owner, earlier, ledger, mut report, .. } = recovery;
-    report.kept = earlier.records();
-    Ok(Recovered { owner, earlier, ledger, next, report })
+    let Recovery { owner, tables, earlier, ledger, mut report, .. } = recovery;
+    let held = tables.map(|tables| tables.held);
+    let in_table = held.iter().flat_map(|table| (0..table.arcs()).map(|arc| table.records(arc)));
+    report.kept = in_table.sum::<usize>() + earlier.records();
+    Ok(Recovered { owner, held, earlier, ledger, next, report })
 }
 
 struct Recovery<'f> {

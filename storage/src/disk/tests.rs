@@ -61,7 +61,7 @@ impl Life {
         let notes = snapshot::Writer::new(&snapshot::Settings::default()).notes();
         let node = Node::new(name(), Incarnation(incarnation), notes);
         let node = Arc::new(disk.give_to(node));
-        let journal = disk.journal.clone();
+        let journal = disk.journal().clone();
         let running = disk.start(node.clone()).unwrap();
         node.told(1 << 40, Epoch(1));
         let beat = node.send_heartbeat();
@@ -117,10 +117,11 @@ fn settings(dir: &TempDir, is_sync: bool) -> Settings {
 /// What a folder has, as a node of this name finds it.
 fn read(path: &Path, care: Care) -> Result<(Model, Report), FolderError> {
     let folder = Folder::take_present(path)?;
-    let recovered = recovery::recover(&folder, Some(&name()), care)?;
+    let mut recovered = recovery::recover(&folder, Some(&name()), care)?;
+    let earlier = recovered.take_earlier();
     let mut model = Model::new();
     for arc in 0..ARCS {
-        let Some(shard) = recovered.earlier.get(arc) else { continue };
+        let Some(shard) = earlier.get(arc) else { continue };
         for record in shard.iter() {
             assert_eq!(record.state, State::Committed, "an entry in the list of pending ones");
             let value = match record.body {
@@ -135,7 +136,7 @@ fn read(path: &Path, care: Care) -> Result<(Model, Report), FolderError> {
 
 /// A copy of a folder as it is at some moment from now on: what a process finds that starts after another was
 /// killed.
-fn copy(dir: &TempDir) -> TempDir {
+pub fn copy(dir: &TempDir) -> TempDir {
     let names = || {
         let entries = fs::read_dir(dir.path()).unwrap();
         entries.map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>()
