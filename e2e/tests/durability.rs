@@ -6,7 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use client::{ClientError, GTStoreClient};
-use e2e::{Options, TestCluster, program, wait_until};
+use e2e::{Options, TestCluster, program, under_load, wait_until};
+use storage::disk::Durability;
 use tempfile::{TempDir, tempdir};
 
 /// A `storage` process. Killed when dropped.
@@ -138,6 +139,31 @@ fn a_killed_node_comes_back_with_what_it_had_and_fetches_what_differs() {
             };
             let got = client.get(key(n).as_bytes()).unwrap();
             assert_eq!(got.map(|got| got.value), want.map(String::into_bytes), "{}", key(n));
+        }
+    }
+}
+
+#[test]
+fn nodes_with_folders_restart_under_load() {
+    for durability in [Durability::Async, Durability::Sync] {
+        let options = Options { nodes: 4, copies: 2, durability, ..Options::default() };
+        let mut cluster = TestCluster::with(options);
+        let pairs: Vec<(String, String)> =
+            (0..KEYS).map(|n| (key(n), format!("value{n}"))).collect();
+        cluster.client().put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+        under_load(&mut cluster, |cluster| {
+            for number in [0, 1, 2, 3, 0] {
+                cluster.stop_node(number);
+                wait_until_healthy(cluster, 3);
+                cluster.start_node(number);
+                wait_until_healthy(cluster, 4);
+                let transfer = cluster.node(number).node().transfer();
+                assert!(transfer.kept > 500 && transfer.moved < 700, "{transfer:?}");
+            }
+        });
+        let client = cluster.client();
+        for (key, value) in &pairs {
+            assert_eq!(client.get(key.as_bytes()).unwrap().unwrap().value, value.as_bytes());
         }
     }
 }

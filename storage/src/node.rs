@@ -284,16 +284,19 @@ impl Node {
             let Some(adoption) = tenure.adopt(routes.clone()) else { return Ok(false) };
             if let Some(table) = self.table.get() {
                 taken.extend(adoption.to_drop.iter().map(|&arc| (arc, table.take(arc))));
-                // Before any write under this view is: the log must not tell of it first.
-                self.journal.note(Noted {
-                    cluster: routes.view().cluster,
-                    arcs: table.arcs(),
-                    view: ViewEntry {
-                        epoch: routes.epoch(),
-                        emptied: adoption.to_drop.iter().map(|&arc| arc as u16).collect(),
-                        synced: tenure.synced().ones().map(|arc| arc as u16).collect(),
-                    },
-                });
+                // Not while it waits to be taken in: its last life stays the one that the folder tells of (H6).
+                if tenure.has_been_member() {
+                    // Before any write under this view is: the log must not tell of it first.
+                    self.journal.note(Noted {
+                        cluster: routes.view().cluster,
+                        arcs: table.arcs(),
+                        view: ViewEntry {
+                            epoch: routes.epoch(),
+                            emptied: adoption.to_drop.iter().map(|&arc| arc as u16).collect(),
+                            synced: tenure.synced().ones().map(|arc| arc as u16).collect(),
+                        },
+                    });
+                }
             }
             adoption
         };

@@ -422,7 +422,7 @@ fn in_turn(epoch: u64) -> View {
 /// H6: after any end of its process a folder has just what the node held, and where it was synced.
 #[test]
 fn h6_what_is_on_disk_is_what_the_node_held() {
-    for seed in 0..30u8 {
+    for seed in 0..12u8 {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = disk::Settings::new(dir.path().into(), seed % 2 == 0);
         // An image every few writes.
