@@ -20,7 +20,22 @@ pub enum Command {
         key: String,
         /// This value; `None` reads it from standard input.
         value: Option<String>,
+        /// Only if it has none.
+        if_absent: bool,
+        /// For so many milliseconds; `None` for ever.
+        expire_ms: Option<u64>,
     },
+    /// Add to the number that a key holds.
+    Add {
+        /// The key.
+        key: String,
+        /// How much.
+        by: i64,
+    },
+    /// Show how long a value lives.
+    TimeToLive(String),
+    /// List the keys that begin with this.
+    Scan(String),
     /// Fetch a value.
     Get(String),
     /// Remove a key.
@@ -64,15 +79,19 @@ pub struct Args {
 }
 
 const BRIEF: &str = "\
-Usage: client --put KEY --val VALUE | --get KEY | --del KEY
+Usage: client --put KEY --val VALUE [--expire-ms MS] | --get KEY | --del KEY
+       client --put-if-absent KEY --val VALUE [--expire-ms MS]
+       client --incr KEY [--by N] | --ttl KEY | --scan PREFIX
        client --status [--json] [--watch]
        client --leave NODE | --weight NODE=N | --rep K | --cancel
        client --plan leave NODE | --plan weight NODE=N | --plan rep K
 
 Stores and fetches values, shows how the cluster is, and changes it while it serves.
-Prints 'OK, node3' for a put or delete and 'key1, value1, node3' for a get.
+Prints 'OK, node3' for a put or delete and 'key1, value1, node3' for a get;
+'key1, 7' for an increment, 'key1, 59000 ms' or 'key1, for ever' for a time to live,
+and each key in a line of its own for a scan.
 A change prints 'OK, ' and what it moves when it has begun; --status tells how far it is.
-Exit code 0: done; 1: not found, or it failed; 2: bad arguments.";
+Exit code 0: done; 1: not found, there already, or it failed; 2: bad arguments.";
 
 /// Reads the command line; `None` if it only asked for help.
 ///
@@ -83,6 +102,12 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     options
         .optopt("", "put", "store a value under this key", "KEY")
         .optopt("", "val", "the value; - reads it from standard input, every byte of it", "VALUE")
+        .optopt("", "put-if-absent", "the same, if the key has none yet; atomic", "KEY")
+        .optopt("", "expire-ms", "with a put: the value is gone after so long", "MS")
+        .optopt("", "incr", "add to the integer of this key (0 if it has none); atomic", "KEY")
+        .optopt("", "by", "with --incr: how much, also below 0 (--by=-5) [1]", "N")
+        .optopt("", "ttl", "show how long the value of this key lives yet", "KEY")
+        .optopt("", "scan", "list the keys that begin with this; '' for all", "PREFIX")
         .optopt("", "get", "fetch the value of this key", "KEY")
         .optopt("", "del", "remove this key", "KEY")
         .optflag("", "status", "show nodes and health")
@@ -124,10 +149,18 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     }))
 }
 
+/// The longest life that a value can be given, in milliseconds: some three hundred years. Whoever wants more
+/// wants it for ever.
+const LONGEST_LIFE_MS: u64 = 10_000_000_000_000;
+
 /// The one thing to do, and the flags that go with it and with nothing else.
 fn command(matches: &Matches) -> Result<Command, UsageError> {
-    const ACTIONS: [&str; 11] = [
+    const ACTIONS: [&str; 15] = [
         "put",
+        "put-if-absent",
+        "incr",
+        "ttl",
+        "scan",
         "get",
         "del",
         "status",
@@ -147,8 +180,10 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         };
         return Err(UsageError(why));
     };
-    const OWNERS: [(&str, &[&str]); 5] = [
-        ("val", &["put"]),
+    const OWNERS: [(&str, &[&str]); 7] = [
+        ("val", &["put", "put-if-absent"]),
+        ("expire-ms", &["put", "put-if-absent"]),
+        ("by", &["incr"]),
         ("json", &["status", "plan"]),
         ("watch", &["status"]),
         ("yes", &["accept-loss"]),
@@ -163,12 +198,24 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
     let (json, force) = (matches.opt_present("json"), matches.opt_present("force"));
     let text = |flag| matches.opt_str(flag).unwrap_or_default();
     Ok(match action {
-        "put" => {
+        "put" | "put-if-absent" => {
             let value = matches
                 .opt_str("val")
-                .ok_or_else(|| UsageError("--put needs --val VALUE (or --val -)".into()))?;
-            Command::Put { key: text("put"), value: (value != "-").then_some(value) }
+                .ok_or_else(|| UsageError(format!("--{action} needs --val VALUE (or --val -)")))?;
+            let expire_ms = matches.opt_present("expire-ms").then(|| {
+                let ms = flags::value(matches, "expire-ms", None, 0)?;
+                flags::bounded("expire-ms", ms, 1, LONGEST_LIFE_MS)
+            });
+            Command::Put {
+                key: text(action),
+                value: (value != "-").then_some(value),
+                if_absent: action == "put-if-absent",
+                expire_ms: expire_ms.transpose()?,
+            }
         }
+        "incr" => Command::Add { key: text("incr"), by: flags::value(matches, "by", None, 1)? },
+        "ttl" => Command::TimeToLive(text("ttl")),
+        "scan" => Command::Scan(text("scan")),
         "get" => Command::Get(text("get")),
         "del" => Command::Delete(text("del")),
         "status" => Command::Status { json, watch: matches.opt_present("watch") },
@@ -227,9 +274,21 @@ mod tests {
         let put = |value: Option<&str>| Command::Put {
             key: "key1".into(),
             value: value.map(str::to_owned),
+            if_absent: false,
+            expire_ms: None,
         };
         assert_eq!(args(&["--put", "key1", "--val", "value1"]).unwrap(), put(Some("value1")));
         assert_eq!(args(&["--put", "key1", "--val", "-"]).unwrap(), put(None));
+        let words = ["--put-if-absent", "key1", "--val", "-", "--expire-ms", "500"];
+        assert_eq!(
+            args(&words).unwrap(),
+            Command::Put { key: "key1".into(), value: None, if_absent: true, expire_ms: Some(500) }
+        );
+        let add = |by| Command::Add { key: "key1".into(), by };
+        assert_eq!(args(&["--incr", "key1"]).unwrap(), add(1));
+        assert_eq!(args(&["--incr", "key1", "--by=-5"]).unwrap(), add(-5));
+        assert_eq!(args(&["--ttl", "key1"]).unwrap(), Command::TimeToLive("key1".into()));
+        assert_eq!(args(&["--scan", ""]).unwrap(), Command::Scan(String::new()));
         assert_eq!(args(&["--get", "key1"]).unwrap(), Command::Get("key1".into()));
         assert_eq!(args(&["--del", "key1"]).unwrap(), Command::Delete("key1".into()));
         let status = Command::Status { json: true, watch: false };
@@ -255,7 +314,12 @@ mod tests {
             (&[][..], "nothing to do"),
             (&["--put", "k"], "--put needs --val"),
             (&["--get", "k", "--del", "k"], "--get and --del: one at a time"),
+            (&["--put-if-absent", "k"], "--put-if-absent needs --val"),
             (&["--get", "k", "--val", "v"], "--val goes with --put"),
+            (&["--get", "k", "--expire-ms", "5"], "--expire-ms goes with --put and"),
+            (&["--put", "k", "--val", "v", "--expire-ms", "0"], "--expire-ms 0: "),
+            (&["--ttl", "k", "--by", "5"], "--by goes with --incr"),
+            (&["--incr", "k", "--by", "x"], "--by x: "),
             (&["--leave", "no,de"], "--leave no,de: ',' is not allowed"),
             (&["--weight", "node2"], "--weight node2: it takes NODE=N"),
             (&["--weight", "node2=0"], "--weight node2=0: a weight is 1 to 1000"),

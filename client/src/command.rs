@@ -9,7 +9,7 @@ use net_common::logging::escaped;
 
 use crate::args::{Args, Command};
 use crate::status;
-use crate::{ClientError, Config, GTStoreClient};
+use crate::{Change, ClientError, Config, Done, GTStoreClient, Placed};
 
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,9 @@ pub enum CommandError {
     /// Standard input or output.
     #[error("standard input or output: {0}")]
     Io(#[from] io::Error),
+    /// What a key holds is not a number, or the sum is none that can be held.
+    #[error("{0} holds no integer of 64 bits, or the sum is none; nothing was changed")]
+    NotAnInteger(String),
     /// The nodes that were waited for did not all come.
     #[error("{want} nodes were waited for: {how}")]
     Waited {
@@ -49,14 +52,27 @@ pub fn run(args: Args) -> Result<ExitCode, CommandError> {
 fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandError> {
     let mut out = io::stdout().lock();
     match command {
-        Command::Put { key, value } => {
+        Command::Put { key, value, if_absent, expire_ms } => {
             let value = match value {
                 Some(value) => value.into_bytes(),
                 None => read_value()?,
             };
-            let placed = store.put(key.as_bytes(), &value)?;
+            let until = expire_ms.map(|ms| store.now_ms() + ms);
+            let Some(placed) = put(store, &key, &value, if_absent, until)? else {
+                eprintln!("{key} is there already");
+                return Ok(ExitCode::from(FAILED));
+            };
             writeln!(out, "OK, {}", placed.primary)?;
         }
+        Command::Add { key, by } => writeln!(out, "{key}, {}", add(store, &key, by)?)?,
+        Command::TimeToLive(key) => {
+            let Some(got) = store.get(key.as_bytes())? else { return Ok(not_found(&key)) };
+            match got.expiry {
+                Some(until) => writeln!(out, "{key}, {} ms", until.saturating_sub(store.now_ms()))?,
+                None => writeln!(out, "{key}, for ever")?,
+            }
+        }
+        Command::Scan(prefix) => scan(store, prefix.as_bytes(), &mut out)?,
         Command::Get(key) => {
             let Some(got) = store.get(key.as_bytes())? else { return Ok(not_found(&key)) };
             write!(out, "{key}, ")?;
@@ -99,6 +115,67 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
         Command::Wait(_) => unreachable!("waiting needs no client yet"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts a value, perhaps only where there is none, and until a time. `None` if there is one.
+fn put(
+    store: &GTStoreClient,
+    key: &str,
+    value: &[u8],
+    if_absent: bool,
+    until: Option<u64>,
+) -> Result<Option<Placed>, ClientError> {
+    let key = key.as_bytes();
+    if !if_absent {
+        return until
+            .map_or_else(|| store.put(key, value), |until| store.put_until(key, value, until))
+            .map(Some);
+    }
+    let done = store.update(key, |found| match (found, until) {
+        (Some(_), _) => Change::Leave,
+        (None, None) => Change::Put(value.to_vec()),
+        (None, Some(until)) => Change::PutUntil(value.to_vec(), until),
+    })?;
+    match done {
+        Done::Placed(placed) => Ok(Some(placed)),
+        Done::Got(_) => Ok(None),
+    }
+}
+
+/// Adds to the number that a key holds, which lives as long as before. Returns the sum.
+fn add(store: &GTStoreClient, key: &str, by: i64) -> Result<i64, CommandError> {
+    let mut sum = None;
+    store.update_held(key.as_bytes(), |held| {
+        let number = held.map_or(Some(0), |held| str::from_utf8(held.value).ok()?.parse().ok());
+        sum = number.and_then(|number: i64| number.checked_add(by));
+        match (sum, held.and_then(|held| held.expiry)) {
+            (None, _) => Change::Leave,
+            (Some(sum), None) => Change::Put(sum.to_string().into_bytes()),
+            (Some(sum), Some(until)) => Change::PutUntil(sum.to_string().into_bytes(), until),
+        }
+    })?;
+    sum.ok_or_else(|| CommandError::NotAnInteger(key.to_owned()))
+}
+
+/// Keys that are asked for at once.
+const PAGE: usize = 1000;
+
+/// Prints the keys that begin with a prefix, as the cluster tells them. Each key once, and a line for each:
+/// what is not printable in it is escaped.
+fn scan(
+    store: &GTStoreClient,
+    prefix: &[u8],
+    out: &mut StdoutLock<'_>,
+) -> Result<(), CommandError> {
+    let mut from = Some(0);
+    while let Some(place) = from {
+        let told = store.list(place, PAGE)?;
+        for key in told.keys.iter().filter(|key| key.starts_with(prefix)) {
+            writeln!(out, "{}", escaped(key))?;
+        }
+        from = told.next;
+    }
+    Ok(())
 }
 
 /// How often a status that is watched is looked at.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster::ids::Address;
+use cluster::ids::{Address, NodeId};
 use cluster::limits::LimitError;
 use net_common::connection::NetError;
 
@@ -39,6 +39,10 @@ pub enum ClientError {
     /// written again when one of them is back, or when the operator has accepted the loss.
     #[error("unavailable: no live node holds this key; client --status tells which to bring back")]
     Unavailable,
+    /// A replica of the key holds as much as it may, and the write would add to that. It was not done. Deletes
+    /// make room, and so does one more node.
+    #[error("{0} is full (its --max-memory): nothing was written; delete keys, or add a node")]
+    Full(NodeId),
     /// The write may or may not have been done, and may still become visible. Read the key to learn
     /// more, or write again.
     #[error("outcome unknown: {why}")]

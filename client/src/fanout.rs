@@ -20,7 +20,7 @@ use net_common::message::data::{
 
 use crate::commits::Commits;
 use crate::links::Links;
-use crate::operation::Task;
+use crate::operation::{Task, Valued};
 
 /// What an attempt came to.
 pub(crate) struct Attempt {
@@ -30,6 +30,8 @@ pub(crate) struct Attempt {
     pub(crate) clock: u64,
     /// What went wrong last, if anything.
     pub(crate) trouble: Option<String>,
+    /// Who has answered, and whether it is full.
+    pub(crate) told: Vec<(u16, bool)>,
 }
 
 /// One node's part of a batch.
@@ -60,7 +62,8 @@ pub(crate) fn attempt(
     batch: &mut [Task<'_>],
     is_own: &dyn Fn(&Version) -> bool,
 ) -> Attempt {
-    let mut attempt = Attempt { needs: vec![Need::Nothing; batch.len()], clock: 0, trouble: None };
+    let needs = vec![Need::Nothing; batch.len()];
+    let mut attempt = Attempt { needs, clock: 0, trouble: None, told: Vec::new() };
     let mut collecting = Vec::new();
     let mut legs = legs(routes, batch, &mut collecting, &mut attempt);
     for leg in &mut legs {
@@ -158,7 +161,9 @@ fn send(
 fn write<'t>(task: &'t Task<'_>) -> Option<Write<'t>> {
     match task.operation.request() {
         Request::Write { version, body, born, expected } => {
-            let body = body.as_ref().map_or(Body::Tombstone, |value| Body::Value(value));
+            let body = body
+                .as_ref()
+                .map_or(Body::Tombstone, |value| Body::of_value(&value.bytes, value.expiry));
             Some(Write { key: task.key, version, born, body, expected })
         }
         Request::Read | Request::Fence => None,
@@ -175,7 +180,7 @@ fn receive(
 ) {
     let Some(mut link) = leg.link.take() else { return };
     let place = leg.place;
-    let received = receive_writes(&mut link, batch, &mut leg.writes, attempt)
+    let received = receive_writes(&mut link, batch, place, &mut leg.writes, attempt)
         .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.reads, is_own, attempt))
         .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.fences, is_own, attempt));
     match received {
@@ -192,6 +197,7 @@ fn receive(
 fn receive_writes(
     link: &mut Connection,
     batch: &mut [Task<'_>],
+    place: u16,
     writes: &mut Vec<usize>,
     attempt: &mut Attempt,
 ) -> Result<(), NetError> {
@@ -214,6 +220,7 @@ fn receive_writes(
         return Err(miscounted(link));
     }
     attempt.clock = attempt.clock.max(acks.clock);
+    attempt.told.push((place, acks.shape.is_full));
     for (i, answer) in writes.drain(..).zip(acks.answers) {
         batch[i].operation.wrote(Reply::Answer(answer));
     }
@@ -237,12 +244,12 @@ fn receive_reads(
         return Err(miscounted(link));
     }
     attempt.clock = attempt.clock.max(reply.clock);
+    attempt.told.push((place, reply.shape.is_full));
     let (epoch, clock) = (reply.epoch, reply.clock);
     let found = |version, state, body| {
-        let body = match body {
-            Body::Value(value) => Some(Cow::Owned(value.to_vec())),
-            Body::Tombstone => None,
-        };
+        let expiry = Body::expiry(body);
+        let body =
+            Body::value(body).map(|value| Valued { bytes: Cow::Owned(value.to_vec()), expiry });
         let state = match state {
             State::Pending if is_own(&version) => State::Committed,
             state => state,

@@ -15,7 +15,10 @@ use net_common::connection::Dial;
 use crate::commits::{Commits, Flusher};
 use crate::fanout;
 use crate::links::Links;
-use crate::operation::Task;
+use crate::operation::{Task, Valued};
+
+/// A key, and the record of it whose writer must have died: its value and until when that lives.
+pub type Abandoned = (Vec<u8>, Found<(Vec<u8>, Option<u64>)>);
 
 /// How long one node is waited for. A finisher has time: what it does not get done now it will next time.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -41,14 +44,14 @@ impl Finisher {
 
     /// Tries once to complete each of these records under `routes`, the view they were found under.
     /// Returns how many are complete; the others stay as they are.
-    pub fn finish(&self, routes: &Routes, records: Vec<(Vec<u8>, Found<Vec<u8>>)>) -> usize {
+    pub fn finish(&self, routes: &Routes, records: Vec<Abandoned>) -> usize {
         let (keys, found): (Vec<_>, Vec<_>) = records.into_iter().unzip();
         let mut batch: Vec<Task<'_>> = keys
             .iter()
             .zip(found)
             .map(|(key, found)| {
                 let Found { version, body, state, epoch, clock } = found;
-                let body = body.map(Cow::Owned);
+                let body = body.map(|(value, expiry)| Valued { bytes: Cow::Owned(value), expiry });
                 let found = Found { version, body, state, epoch, clock };
                 let operation = Operation::finish(found);
                 Task { key, operation, decide: None, result: None, committed: None }

@@ -21,6 +21,7 @@
 //!
 //! Inside: [`router`] keeps the view, [`links`] the connections, [`fanout`] sends a batch to the nodes
 //! it concerns and collects the answers, [`commits`] tells replicas afterwards that a write is done, and `writers` how far;
+//! `room` knows which nodes are full;
 //! [`listing`] asks which keys there are.
 
 pub mod args;
@@ -32,6 +33,7 @@ pub mod finish;
 pub mod links;
 pub mod listing;
 pub mod operation;
+mod room;
 pub mod router;
 pub mod status;
 mod store;
@@ -39,5 +41,5 @@ mod writers;
 
 pub use error::ClientError;
 pub use listing::Keys;
-pub use operation::{Change, Decide, Done, Got, Op, Part, Placed};
+pub use operation::{Change, Decide, Done, Got, Held, Op, Part, Placed};
 pub use store::{Config, GTStoreClient};

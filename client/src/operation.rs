@@ -18,6 +18,15 @@ pub enum Op<'a> {
         /// Its value.
         value: &'a [u8],
     },
+    /// Give a key a value until a time.
+    PutUntil {
+        /// The key.
+        key: &'a [u8],
+        /// Its value.
+        value: &'a [u8],
+        /// Until when it lives, in milliseconds since 1970.
+        until: u64,
+    },
     /// Fetch a key's value.
     Get {
         /// The key.
@@ -34,7 +43,10 @@ impl<'a> Op<'a> {
     /// The key it is about.
     pub fn key(&self) -> &'a [u8] {
         match self {
-            Op::Put { key, .. } | Op::Get { key } | Op::Delete { key } => key,
+            Op::Put { key, .. }
+            | Op::PutUntil { key, .. }
+            | Op::Get { key }
+            | Op::Delete { key } => key,
         }
     }
 }
@@ -59,6 +71,8 @@ pub enum Part<'a> {
 pub enum Change {
     /// The key gets this value.
     Put(Vec<u8>),
+    /// The key gets this value until a time, in milliseconds since 1970.
+    PutUntil(Vec<u8>, u64),
     /// The key is removed.
     Delete,
     /// All stays as it is.
@@ -67,7 +81,23 @@ pub enum Change {
 
 /// Decides on a change. It may be asked several times for one operation, each time with what is there by
 /// then; only its last answer takes effect.
-pub type Decide<'a> = Box<dyn FnMut(Option<&[u8]>) -> Change + 'a>;
+pub type Decide<'a> = Box<dyn FnMut(Option<Held<'_>>) -> Change + 'a>;
+
+/// What a read-modify-write finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held<'a> {
+    /// The value.
+    pub value: &'a [u8],
+    /// Until when it lives, in milliseconds since 1970; `None`: for ever.
+    pub expiry: Option<u64>,
+}
+
+/// A value on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Valued<'a> {
+    pub(crate) bytes: Cow<'a, [u8]>,
+    pub(crate) expiry: Option<u64>,
+}
 
 /// Where a write was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +113,8 @@ pub struct Placed {
 pub struct Got {
     /// The value.
     pub value: Vec<u8>,
+    /// Until when it lives, in milliseconds since 1970; `None`: for ever.
+    pub expiry: Option<u64>,
     /// The node that answered: the key's primary, unless that is down.
     pub primary: NodeId,
 }
@@ -99,7 +131,7 @@ pub enum Done {
 /// One operation of a batch, on its way.
 pub(crate) struct Task<'a> {
     pub(crate) key: &'a [u8],
-    pub(crate) operation: Operation<Cow<'a, [u8]>>,
+    pub(crate) operation: Operation<Valued<'a>>,
     /// For a read-modify-write.
     pub(crate) decide: Option<Decide<'a>>,
     pub(crate) result: Option<Result<Done, ClientError>>,

@@ -24,7 +24,8 @@ use crate::error::ClientError;
 use crate::fanout;
 use crate::links::Links;
 use crate::listing::{self, Keys};
-use crate::operation::{Change, Decide, Done, Got, Op, Part, Placed, Task};
+use crate::operation::{Change, Decide, Done, Got, Held, Op, Part, Placed, Task, Valued};
+use crate::room::Room;
 use crate::router::Router;
 use crate::writers::{Writer, Writers};
 
@@ -76,6 +77,7 @@ pub struct GTStoreClient {
     flusher: Flusher,
     router: Router,
     writers: Writers,
+    room: Room,
 }
 
 impl GTStoreClient {
@@ -97,7 +99,8 @@ impl GTStoreClient {
         let commits = Arc::new(Commits::default());
         let flusher = Flusher::start(links.clone(), commits.clone())
             .map_err(|e| ClientError::Refused(format!("the system has no more threads: {e}")))?;
-        Ok(GTStoreClient { config, links, commits, flusher, router, writers })
+        let room = Room::default();
+        Ok(GTStoreClient { config, links, commits, flusher, router, writers, room })
     }
 
     /// Gives a key a value. Blocks until all replicas hold it.
@@ -106,6 +109,21 @@ impl GTStoreClient {
     /// [`ClientError`]; only after [`ClientError::Unknown`] can the value be, or become, visible.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<Placed, ClientError> {
         placed(self.one(Op::Put { key, value }))
+    }
+
+    /// Gives a key a value until a time, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::put`].
+    pub fn put_until(&self, key: &[u8], value: &[u8], until: u64) -> Result<Placed, ClientError> {
+        placed(self.one(Op::PutUntil { key, value, until }))
+    }
+
+    /// What time it is by the clocks of the cluster, in milliseconds since 1970: those that tell when a value's
+    /// time is over. This machine's own may be wrong.
+    pub fn now_ms(&self) -> u64 {
+        self.stay_fresh();
+        self.writers.now_ms()
     }
 
     /// Fetches a key's value; `None` if it has none.
@@ -150,7 +168,19 @@ impl GTStoreClient {
     pub fn update(
         &self,
         key: &[u8],
-        decide: impl FnMut(Option<&[u8]>) -> Change,
+        mut decide: impl FnMut(Option<&[u8]>) -> Change,
+    ) -> Result<Done, ClientError> {
+        self.update_held(key, |held| decide(held.map(|held| held.value)))
+    }
+
+    /// The same, where `decide` is to know until when the value lives.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::update`].
+    pub fn update_held(
+        &self,
+        key: &[u8],
+        decide: impl FnMut(Option<Held<'_>>) -> Change,
     ) -> Result<Done, ClientError> {
         let limits = self.limits();
         let task = update(key, Box::new(decide), &limits);
@@ -205,7 +235,7 @@ impl GTStoreClient {
         let limits = self.limits();
         let mut rest = ops;
         while !rest.is_empty() {
-            let sizes = rest.iter().map(|op| size(op, &limits));
+            let sizes = rest.iter().map(|op| self.size(op, &limits));
             let (chunk, later) = rest.split_at(chunk(sizes));
             results.extend(self.run_chunk(chunk));
             rest = later;
@@ -221,25 +251,38 @@ impl GTStoreClient {
         let mut rest: VecDeque<Part<'a>> = parts.into();
         while !rest.is_empty() {
             let sizes = rest.iter().map(|part| match part {
-                Part::Op(op) => size(op, &limits),
-                // It is read and written.
-                Part::Update { key, .. } => key.len() + 2 * limits.value_bytes,
+                Part::Op(op) => self.size(op, &limits),
+                Part::Update { key, .. } => size_of_update(key, &limits),
             });
             let chunk = chunk(sizes);
             self.stay_fresh();
             let is_write =
-                |part: &&Part<'_>| matches!(part, Part::Op(Op::Put { .. } | Op::Delete { .. }));
+                |part: &&Part<'_>| matches!(part, Part::Op(op) if !matches!(op, Op::Get { .. }));
             let mut writer = self.writers.take(rest.iter().take(chunk).filter(is_write).count());
+            let routes = self.router.routes();
             let tasks = rest
                 .drain(..chunk)
                 .map(|part| match part {
-                    Part::Op(op) => start(&op, &limits, &mut writer),
+                    Part::Op(op) => self.start(&op, &routes, &mut writer),
                     Part::Update { key, decide } => update(key, decide, &limits),
                 })
                 .collect();
             results.extend(self.run_tasks(writer, tasks));
         }
         results
+    }
+
+    /// What an operation takes of a frame, at most.
+    fn size(&self, op: &Op<'_>, limits: &Limits) -> usize {
+        match op {
+            // It may have to ask first.
+            Op::Put { key, .. } | Op::PutUntil { key, .. } if self.room.is_any_full() => {
+                size_of_update(key, limits)
+            }
+            Op::Put { key, value } | Op::PutUntil { key, value, .. } => key.len() + value.len(),
+            Op::Get { .. } => limits.value_bytes,
+            Op::Delete { key } => key.len(),
+        }
     }
 
     fn one(&self, op: Op<'_>) -> Result<Done, ClientError> {
@@ -257,11 +300,37 @@ impl GTStoreClient {
 
     fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
         self.stay_fresh();
-        let limits = self.limits();
+        let routes = self.router.routes();
+        if let [Op::Put { key, .. } | Op::PutUntil { key, .. }] = *ops
+            && self.room.is_unheard(&routes, key)
+            // It asks all replicas, and so hears whether they are full.
+            && let Err(error) = self.update(key, |_| Change::Leave)
+        {
+            return vec![Err(error)];
+        }
         let writes = ops.iter().filter(|op| !matches!(op, Op::Get { .. })).count();
         let mut writer = self.writers.take(writes);
-        let batch = ops.iter().map(|op| start(op, &limits, &mut writer)).collect();
+        let batch = ops.iter().map(|op| self.start(op, &routes, &mut writer)).collect();
         self.run_tasks(writer, batch)
+    }
+
+    /// An operation of a batch. A put of a key that a full node keeps goes as a read-modify-write.
+    fn start<'a>(&self, op: &Op<'a>, routes: &Routes, writer: &mut Writer<'_>) -> Task<'a> {
+        let limits = &routes.view().limits;
+        let (key, value, expiry) = match *op {
+            Op::Put { key, value } => (key, value, None),
+            Op::PutUntil { key, value, until } => (key, value, Some(until)),
+            Op::Get { .. } | Op::Delete { .. } => return start(op, limits, writer),
+        };
+        let is_good = limits.check_key(key).is_ok() && limits.check_value(value).is_ok();
+        if !is_good || self.room.full(routes, key).is_none() {
+            return start(op, limits, writer);
+        }
+        let decide = move |_: Option<Held<'_>>| match expiry {
+            None => Change::Put(value.to_vec()),
+            Some(until) => Change::PutUntil(value.to_vec(), until),
+        };
+        update(key, Box::new(decide), limits)
     }
 
     fn run_tasks(
@@ -284,6 +353,7 @@ impl GTStoreClient {
             if attempt.clock != 0 {
                 self.writers.tell(attempt.clock);
             }
+            self.room.hear(&routes, &attempt.told);
             let mut needs_view = false;
             let mut is_over = true;
             // Gets may still be under way: a mark speaks of writes only.
@@ -293,7 +363,7 @@ impl GTStoreClient {
                 match *need {
                     Need::View => needs_view = true,
                     Need::Version(above) => task.operation.freshen(writer.draw_above(above)),
-                    Need::Choice => needs_view |= self.choose(task) == Need::View,
+                    Need::Choice => needs_view |= self.choose(task, &routes) == Need::View,
                     Need::Nothing | Need::Attempt => {}
                 }
                 if self.settle(task, &routes, &mut writer) {
@@ -317,7 +387,8 @@ impl GTStoreClient {
         batch.into_iter().map(|task| task.result.expect("the loop ends with all results")).collect()
     }
 
-    fn limits(&self) -> Limits {
+    /// The longest keys and values that the cluster takes.
+    pub fn limits(&self) -> Limits {
         self.router.routes().view().limits
     }
 
@@ -336,15 +407,30 @@ impl GTStoreClient {
         }
     }
 
-    /// Lets the caller decide what a read-modify-write makes of what it found.
-    fn choose(&self, task: &mut Task<'_>) -> Need {
+    /// Lets the caller decide what a read-modify-write makes of what it found. Where a replica is full it may
+    /// not make more of it.
+    fn choose(&self, task: &mut Task<'_>, routes: &Routes) -> Need {
         let Some(decide) = &mut task.decide else { return Need::Nothing };
         let found = task.operation.found().and_then(Option::as_ref);
-        let choice = match decide(found.map(|value| &**value)) {
-            Change::Leave => Choice::Leave,
-            Change::Delete => Choice::Replace(None),
-            Change::Put(value) => match self.limits().check_value(&value) {
-                Ok(()) => Choice::Replace(Some(Cow::Owned(value))),
+        let held = found.map(|found| Held { value: &found.bytes, expiry: found.expiry });
+        let (value, expiry) = match decide(held) {
+            Change::Leave => return task.operation.choose(self.writers.op(), Choice::Leave),
+            Change::Delete => (None, None),
+            Change::Put(value) => (Some(value), None),
+            Change::PutUntil(value, until) => (Some(value), Some(until)),
+        };
+        if value
+            .as_ref()
+            .is_some_and(|value| held.is_none_or(|held| held.value.len() < value.len()))
+            && let Some(node) = self.room.full(routes, task.key)
+        {
+            task.result = Some(Err(ClientError::Full(node)));
+            return Need::Nothing;
+        }
+        let choice = match value {
+            None => Choice::Replace(None),
+            Some(value) => match self.limits().check_value(&value) {
+                Ok(()) => Choice::Replace(Some(Valued { bytes: Cow::Owned(value), expiry })),
                 Err(error) => {
                     task.result = Some(Err(ClientError::BadValue(error)));
                     return Need::Nothing;
@@ -370,9 +456,11 @@ impl GTStoreClient {
             Outcome::Written => {
                 Ok(Done::Placed(Placed { primary: node(0), copies: write_set.len() }))
             }
-            Outcome::Got(value, place) => Ok(Done::Got(
-                value.map(|value| Got { value: value.into_owned(), primary: node(place) }),
-            )),
+            Outcome::Got(value, place) => Ok(Done::Got(value.map(|value| Got {
+                value: value.bytes.into_owned(),
+                expiry: value.expiry,
+                primary: node(place),
+            }))),
             Outcome::Refused(why) => Err(ClientError::Refused(refusal(why).into())),
             Outcome::Unknown => {
                 writer.doubt();
@@ -458,12 +546,13 @@ impl GTStoreClient {
     }
 
     /// Goes on without what only nodes that are down have held: those keys begin empty. Returns how
-    /// many arcs that concerns.
+    /// many arcs that concerns. While a view is being made it is asked for again, until the deadline.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`], or [`ClientError::Refused`] where a view is being made just then.
+    /// [`ClientError::NoManager`], or [`ClientError::Refused`] where views are being made all the time.
     pub fn accept_loss(&self) -> Result<u32, ClientError> {
-        self.ask_manager(|link| link.call::<LossAccepted>(&AcceptLoss)).map(|done| done.arcs)
+        let ask = || self.ask_manager(|link| link.call::<LossAccepted>(&AcceptLoss));
+        self.ask_patiently(ask).map(|done| done.arcs)
     }
 
     /// What a planned change would move, were it begun now.
@@ -483,9 +572,8 @@ impl GTStoreClient {
     /// [`ClientError::NoManager`] (it may have begun all the same: look at the status), or
     /// [`ClientError::Refused`] with what speaks against it.
     pub fn order(&self, order: &Order) -> Result<Outline, ClientError> {
-        let until = Instant::now() + self.config.deadline;
-        loop {
-            let asked = self.ask_manager(|link| {
+        self.ask_patiently(|| {
+            self.ask_manager(|link| {
                 // It begins when every node has answered a probe, and is saved.
                 let patience = self.config.deadline.max(self.config.patience);
                 link.stream().set_read_timeout(Some(patience)).map_err(|source| {
@@ -495,14 +583,22 @@ impl GTStoreClient {
                 // The connection is kept for calls with less patience.
                 let _ = link.stream().set_read_timeout(Some(self.config.patience));
                 planned
-            });
-            match asked {
+            })
+        })
+        .map(|Planned(outline)| outline)
+    }
+
+    /// Asks again, until the deadline, as long as the answer is that something else is under way.
+    fn ask_patiently<T>(&self, ask: impl Fn() -> Result<T, ClientError>) -> Result<T, ClientError> {
+        let until = Instant::now() + self.config.deadline;
+        loop {
+            match ask() {
                 Err(ClientError::Refused(why))
                     if why.starts_with("wait") && Instant::now() < until =>
                 {
                     std::thread::sleep(LAST_PAUSE);
                 }
-                asked => return asked.map(|Planned(outline)| outline),
+                asked => return asked,
             }
         }
     }
@@ -632,13 +728,9 @@ impl GTStoreClient {
     pub fn finalize(self) {}
 }
 
-/// What an operation takes of a frame, at most.
-fn size(op: &Op<'_>, limits: &Limits) -> usize {
-    match op {
-        Op::Put { key, value } => key.len() + value.len(),
-        Op::Get { .. } => limits.value_bytes,
-        Op::Delete { key } => key.len(),
-    }
+/// What a read-modify-write takes of a frame, at most: it is read and written.
+fn size_of_update(key: &[u8], limits: &Limits) -> usize {
+    key.len() + 2 * limits.value_bytes
 }
 
 /// How many operations of these sizes make one attempt. At least one: a single one always fits a frame, or
@@ -662,9 +754,8 @@ fn update<'a>(key: &'a [u8], decide: Decide<'a>, limits: &Limits) -> Task<'a> {
 /// limits.
 fn start<'a>(op: &Op<'a>, limits: &Limits, writer: &mut Writer<'_>) -> Task<'a> {
     let (key, operation, value) = match *op {
-        Op::Put { key, value } => {
-            (key, Operation::write(writer.draw(), Some(Cow::Borrowed(value))), value)
-        }
+        Op::Put { key, value } => (key, put(writer, value, None), value),
+        Op::PutUntil { key, value, until } => (key, put(writer, value, Some(until)), value),
         Op::Delete { key } => (key, Operation::write(writer.draw(), None), &[][..]),
         Op::Get { key } => (key, Operation::read(), &[][..]),
     };
@@ -673,6 +764,10 @@ fn start<'a>(op: &Op<'a>, limits: &Limits, writer: &mut Writer<'_>) -> Task<'a> 
         .map_err(ClientError::BadKey)
         .and_then(|()| limits.check_value(value).map_err(ClientError::BadValue));
     Task { key, operation, decide: None, result: checked.err().map(Err), committed: None }
+}
+
+fn put<'a>(writer: &mut Writer<'_>, value: &'a [u8], expiry: Option<u64>) -> Operation<Valued<'a>> {
+    Operation::write(writer.draw(), Some(Valued { bytes: Cow::Borrowed(value), expiry }))
 }
 
 fn refusal(answer: WriteAnswer) -> &'static str {

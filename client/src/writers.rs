@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use cluster::replica;
-use cluster::version::{Clock, Op, Version, WriterClock};
+use cluster::version::{COUNTER_BITS, Clock, Op, Version, WriterClock};
 use fxhash::FxHashMap;
 use parking_lot::Mutex;
 
@@ -53,6 +53,12 @@ impl Writers {
     /// Whether no server has told a clock for long.
     pub(crate) fn is_stale(&self) -> bool {
         self.0.lock().told.elapsed() > STALE
+    }
+
+    /// What time it is by the servers' clocks, in milliseconds since 1970: as one has told, and so much later.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let pool = self.0.lock();
+        (pool.clock.highest() >> COUNTER_BITS) + pool.told.elapsed().as_millis() as u64
     }
 
     /// A writer for one call that is to draw at least so many versions.

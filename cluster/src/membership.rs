@@ -13,9 +13,9 @@
 //! * clients only ever get active views.
 //!
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
-//! is dropped from the view only if every arc keeps a live replica that is synced there (L2);
-//! otherwise it stays, unserved, until it comes back or the operator accepts the loss. What it owned is
-//! remembered for a while (`losses`), in case it returns.
+//! is dropped from the view only if every arc keeps a live replica that is synced there (L2); otherwise it
+//! stays for the arcs that it alone holds ([`Stray`](crate::view::Stray)), until it comes back or the operator
+//! accepts the loss. What it owned is remembered for a while (`losses`), in case it returns.
 //!
 //! Invariants: epochs only go up, by one; at most one view is being made; a name and an address
 //! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
@@ -51,10 +51,6 @@ use wish::{Order, Outline, Wish};
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;
 
-/// How long a silent node is waited for by clients at least, in milliseconds: nodes that have lost their
-/// manager try to reach it every two seconds, and take some time for the connection itself.
-const RETURN_MS: Millis = 5_000;
-
 /// What the operator has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -70,6 +66,9 @@ pub struct Settings {
     pub limits: Limits,
     /// How long after a loss arcs stay where they fell, in milliseconds, before they are dealt out evenly.
     pub rebalance_ms: Millis,
+    /// How long a silent member that holds what nobody else does is waited for at least before everything else
+    /// goes on without it (H4), in milliseconds: longer than a node that has lost its manager needs to find it.
+    pub return_ms: Millis,
 }
 
 impl Settings {
@@ -589,15 +588,19 @@ impl Membership {
         plan::losses(self, now).0
     }
 
+    /// Whether nobody waits for a member any more: its process has ended, or it has been silent for so long
+    /// that it would have found its way back. After a restart of the manager everyone is waited for.
+    fn is_given_up(&self, incarnation: Incarnation, now: Millis) -> bool {
+        let patience = self.settings.return_ms.max(2 * self.settings.lease_ms());
+        let node = &self.nodes[&incarnation];
+        node.gone || now.saturating_sub(node.extended) >= patience
+    }
+
     /// The arcs that clients need not wait for: as [`Membership::lost`], but whoever is only silent may be
-    /// back in a moment, and is waited for a while longer. After a restart of the manager everyone is.
+    /// back in a moment.
     pub fn given_up(&self, now: Millis) -> Vec<usize> {
-        let patience = RETURN_MS.max(2 * self.settings.lease_ms());
-        let is_given_up = |m: &Member| {
-            let node = &self.nodes[&m.incarnation];
-            node.gone || now.saturating_sub(node.extended) >= patience
-        };
-        let out: Vec<bool> = self.active.view().members.iter().map(is_given_up).collect();
+        let members = self.active.view().members.iter();
+        let out: Vec<bool> = members.map(|m| self.is_given_up(m.incarnation, now)).collect();
         match out.contains(&true) {
             true => plan::lost_arcs(self, &out),
             false => Vec::new(),

@@ -76,16 +76,25 @@ pub enum Mutation {
     CancelDrops,
     /// H1: a node that loses a range and gets it back is still synced there.
     LossKeeps,
+    /// H4: a node that was away as the last to hold some arcs is still synced in its others as well, which have
+    /// gone on without it.
+    StrayKeeps,
     /// H3: records of an earlier life stay among those that are shown (F10, R6).
     EarlierStays,
     /// H3: records of an earlier life stay although no source has confirmed them (F10). The rule is the
     /// shell's, which knows the records; so is this switch, in the simulation's.
     EarlierKept,
+    /// C6: what has expired is shown as gone before all replicas know.
+    ExpiryAlone,
+    /// C6: the tombstone of what has expired has the version of what it was.
+    ExpirySame,
+    /// C6: that something newer of the same line is held counts for the tombstone of what has expired.
+    ExpiryCounts,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 35] = [
+    pub const ALL: [Mutation; 39] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyAnswered,
@@ -119,8 +128,12 @@ impl Mutation {
         Mutation::LeavesAtOnce,
         Mutation::CancelDrops,
         Mutation::LossKeeps,
+        Mutation::StrayKeeps,
         Mutation::EarlierStays,
         Mutation::EarlierKept,
+        Mutation::ExpiryAlone,
+        Mutation::ExpirySame,
+        Mutation::ExpiryCounts,
     ];
 }
 

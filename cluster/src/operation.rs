@@ -8,6 +8,11 @@
 //! reader there would see the past. It first writes the record back to the whole write set, under the
 //! very epoch it was read under; only then is it shown. When the epoch is refused meanwhile, it reads
 //! again.
+//!
+//! What has expired is met as a pending tombstone (C6). Where its write-back finds that somebody has prolonged
+//! the value's life, that may be at a replica that is not yet synced, or behind one that will say *gone* each
+//! time it is read. So the get goes on as a read-modify-write that changes nothing: it asks every member, and
+//! completes what is on top.
 
 use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
@@ -118,10 +123,16 @@ enum Phase<V> {
     /// A get, at this place of the replicas, under this epoch.
     Read { round: ReadRound, place: usize, epoch: Epoch },
     /// A get that found a pending record, at this place of the replicas, and completes it before it shows
-    /// it; or a finisher.
-    WriteBack { found: Found<V>, place: Option<usize>, round: WriteRound },
-    /// A read-modify-write. Boxed: it is large and rare, and a batch has hundreds of operations.
+    /// it; or a finisher. `is_prolonged` says that what it takes to be gone is not (C6).
+    WriteBack { found: Found<V>, place: Option<usize>, round: WriteRound, is_prolonged: bool },
+    /// A read-modify-write, or a get that goes on as one. Boxed: it is large and rare, and a batch has hundreds of operations.
     Rmw(Box<RmwRound<V>>),
+}
+
+impl<V> Phase<V> {
+    fn write_back(found: Found<V>, place: Option<usize>) -> Phase<V> {
+        Phase::WriteBack { found, place, round: WriteRound::new(), is_prolonged: false }
+    }
 }
 
 impl<V: Clone> Operation<V> {
@@ -147,7 +158,7 @@ impl<V: Clone> Operation<V> {
 
     /// Completes a record that a replica holds as pending (C4): as a get of it that nobody waits for.
     pub fn finish(found: Found<V>) -> Operation<V> {
-        let phase = Phase::WriteBack { found, place: None, round: WriteRound::new() };
+        let phase = Phase::write_back(found, None);
         Operation { phase, outcome: None }
     }
 
@@ -178,9 +189,10 @@ impl<V: Clone> Operation<V> {
                 round.begin(members.len());
                 members
             }
-            Phase::WriteBack { found, place, round } => {
+            Phase::WriteBack { found, place, round, is_prolonged } => {
                 let members = arc.map_or(&[][..], |arc| routes.write_set(arc));
                 round.begin(members.len());
+                *is_prolonged = false;
                 match (place, members) {
                     // The primary, which comes first, has shown under this very epoch that it holds it.
                     (Some(0), [_, others @ ..])
@@ -232,7 +244,11 @@ impl<V: Clone> Operation<V> {
     /// Counts one member's reply to a write.
     pub fn wrote(&mut self, reply: write_round::Reply) {
         match &mut self.phase {
-            Phase::Write { round, .. } | Phase::WriteBack { round, .. } => round.take(reply),
+            Phase::Write { round, .. } => round.take(reply),
+            Phase::WriteBack { found, round, is_prolonged, .. } => {
+                *is_prolonged |= reply.is_prolonged(&found.version);
+                round.take(reply.to_write_back(&found.version));
+            }
             Phase::Rmw(round) => round.wrote(reply),
             Phase::Read { .. } => {}
         }
@@ -262,8 +278,7 @@ impl<V: Clone> Operation<V> {
                 return Need::View;
             }
             Some(ReadAnswer::Found(found)) => {
-                let place = Some(*place);
-                self.phase = Phase::WriteBack { found, place, round: WriteRound::new() };
+                self.phase = Phase::write_back(found, Some(*place));
                 return Need::Attempt;
             }
             Some(ReadAnswer::BadKey) => {
@@ -300,7 +315,11 @@ impl<V: Clone> Operation<V> {
                 write_round::Verdict::NotDone(why) => (Need::Nothing, Some(Outcome::Refused(why))),
                 write_round::Verdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),
             },
-            Phase::WriteBack { found, place, round } => {
+            Phase::WriteBack { is_prolonged: true, .. } => {
+                self.phase = Phase::Rmw(Box::new(RmwRound::looking()));
+                (Need::Attempt, None)
+            }
+            Phase::WriteBack { found, place, round, .. } => {
                 if round.is_complete() {
                     (Need::Nothing, Some(Outcome::Got(found.body.clone(), place.unwrap_or(0))))
                 } else {

@@ -90,6 +90,19 @@ pub fn write(
     }
 }
 
+/// Rule C6: whether a value's time has passed by a replica's clock. If the replica is synced it then puts a
+/// tombstone in its place ([`expire`]).
+pub fn is_expired(expiry_ms: u64, own_clock: Clock) -> bool {
+    expiry_ms <= own_clock >> COUNTER_BITS
+}
+
+/// Rule C6: version and state of the tombstone that takes the place of a value whose time has passed. It is
+/// pending: nobody is told that the value is gone before all replicas know. `alone` says that this node is
+/// all of them.
+pub fn expire(held: Version, alone: bool) -> (Version, State) {
+    (held.expired(), state_when_stored(alone || is_on(Mutation::ExpiryAlone)))
+}
+
 /// Rule N5: a write may travel for a quarter of the retention; a tombstone that it might have to meet
 /// lives four times as long.
 fn is_too_old(born: Clock, own_clock: Clock) -> bool {

@@ -45,6 +45,8 @@ pub struct RmwRound<V> {
     own: Option<Successor<V>>,
     /// What the last fence found, once every member holds it.
     resolved: Option<Version>,
+    /// It is a get, and leaves everything as it is.
+    only_looks: bool,
 }
 
 /// What is to take the place of the base.
@@ -103,7 +105,13 @@ impl<V: Clone> RmwRound<V> {
     /// One that has not begun.
     pub fn new() -> RmwRound<V> {
         let step = Step::Fence(Fence::new(&[]));
-        RmwRound { step, epoch: Epoch::NONE, own: None, resolved: None }
+        RmwRound { step, epoch: Epoch::NONE, own: None, resolved: None, only_looks: false }
+    }
+
+    /// One that asks every member and completes what is on top, as all do, but for a get: it makes nothing of
+    /// what it found, and nobody need choose.
+    pub fn looking() -> RmwRound<V> {
+        RmwRound { only_looks: true, ..RmwRound::new() }
     }
 
     /// Starts an attempt under a view. Returns the members to send [`RmwRound::request`] to.
@@ -171,7 +179,8 @@ impl<V: Clone> RmwRound<V> {
     /// Counts one member's reply to a write.
     pub fn wrote(&mut self, came: Reply) {
         match &mut self.step {
-            Step::Resolve { round, .. } | Step::Spread(round) => round.take(came),
+            Step::Resolve { base, round } => round.take(came.to_write_back(&base.found.version)),
+            Step::Spread(round) => round.take(came),
             Step::Swap { reply, .. } => *reply = Some(came),
             Step::Fence(_) | Step::Choose(_) => {}
         }
@@ -243,6 +252,9 @@ impl<V: Clone> RmwRound<V> {
         self.resolved = Some(base.found.version);
         if self.own.as_ref().is_some_and(|own| own.version == base.found.version) {
             return (Need::Nothing, Some(Outcome::Written));
+        }
+        if self.only_looks {
+            return (Need::Nothing, Some(Outcome::Got(base.found.body, 0)));
         }
         self.step = Step::Choose(base);
         (Need::Choice, None)

@@ -6,7 +6,8 @@
 //!
 //! Invariants:
 //! * synced survives only from a view to the very next one, the arc being in the node's write set in
-//!   both; skipping a view or losing the arc ends it (RULES-WHY F5);
+//!   both; skipping a view or losing the arc ends it (RULES-WHY F5), but where the view says that the node
+//!   kept the arc in all that it skipped, as a [`Stray`](crate::view::Stray) does;
 //! * a new incarnation starts with nothing synced (F6);
 //! * a page counts only under the epoch it was read under (R2);
 //! * records of an earlier life, from before a skipped view or while the node was dropped, are dropped too,
@@ -51,7 +52,7 @@ pub struct Adoption {
     /// Arcs that it keeps from this view on and must fetch.
     pub to_fetch: Vec<usize>,
     /// Arcs of which records of an earlier life may still serve as a cache (H3): those it has to fetch; or,
-    /// while it waits outside the view, all, since it may be taken in again. What was set aside of other
+    /// while it waits outside the view or strays, all others, since it may be taken in again. What was set aside of other
     /// arcs is of no use any more.
     pub to_set_aside: ArcSet,
 }
@@ -118,9 +119,19 @@ impl Tenure {
         let inherits = is_on(Mutation::QuickRestart)
             && self.routes.is_none()
             && me.is_some_and(|me| routes.view().members[me].state == MemberState::Active);
-        let survives = |arc: &usize| inherits || follows && self.synced.contains(*arc);
+        // The view before the one since which it strays it may not have adopted, but it kept these arcs in
+        // it all the same; and the one before that it has, or the manager would have waited for it.
+        let stray = me.and_then(|me| routes.view().stray(me));
+        let is_kept_for = stray.filter(|stray| stray.since.0 <= self.epoch().0 + 2);
+        let stayed = |arc: usize| {
+            follows || is_kept_for.is_some_and(|s| s.arcs.binary_search(&(arc as u16)).is_ok())
+        };
+        let survives = |arc: &usize| inherits || stayed(*arc) && self.synced.contains(*arc);
         synced.extend(keeps.ones().filter(|arc| fresh.contains(*arc) || survives(arc)));
         if is_on(Mutation::LossKeeps) && follows && me.is_some() {
+            synced.union_with(&self.synced);
+        }
+        if is_on(Mutation::StrayKeeps) && stray.is_some() {
             synced.union_with(&self.synced);
         }
 
@@ -128,12 +139,14 @@ impl Tenure {
             to_drop: self
                 .keeps
                 .ones()
-                .filter(|&arc| !follows || !keeps.contains(arc) || fresh.contains(arc))
+                .filter(|&arc| !stayed(arc) || !keeps.contains(arc) || fresh.contains(arc))
                 .collect(),
             to_fetch: keeps.difference(&synced).collect(),
             to_set_aside: match me {
-                Some(_) => keeps.difference(&synced).collect(),
-                None => (0..arcs).filter(|&arc| !fresh.contains(arc)).collect(),
+                Some(_) if stray.is_none() => keeps.difference(&synced).collect(),
+                _ => {
+                    (0..arcs).filter(|&arc| !fresh.contains(arc) && !synced.contains(arc)).collect()
+                }
             },
         };
         if is_on(Mutation::EarlierStays) {
@@ -225,6 +238,7 @@ impl Tenure {
 mod tests {
     use super::*;
     use crate::view::MemberState::{Active, Joining};
+    use crate::view::Stray;
     use crate::view::tests::{member, view};
 
     fn node(n: u16) -> Tenure {
@@ -285,6 +299,33 @@ mod tests {
             node.adopt(routes(v)).unwrap();
             assert_eq!(node.admit_read(0), want);
         }
+    }
+
+    #[test]
+    fn h4_a_stray_misses_nothing_where_nothing_happened_without_it() {
+        let mut v = view(1, 1, vec![member(1, Active), member(2, Active)], &[0, 1, 0, 1]);
+        v.fresh = vec![0, 1, 2, 3];
+        let strays = |epoch, since| {
+            let mut v = view(epoch, 1, vec![member(1, Active), member(2, Active)], &[1, 1, 1, 1]);
+            v.strays = vec![Stray { place: 0, since: Epoch(since), arcs: vec![0] }];
+            routes(v)
+        };
+        let mut back = node(1);
+        back.adopt(routes(v.clone())).unwrap();
+        let adoption = back.adopt(strays(5, 3)).unwrap();
+        assert_eq!(adoption.to_drop, [2]);
+        assert_eq!(adoption.to_set_aside.ones().collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!((back.admit_read(0), back.missing()), (Ok(()), vec![]));
+        assert_eq!(back.admit_read(2), Err(Refusal::WrongEpoch));
+        // It does not know of a view in which it was not a stray yet.
+        let mut behind = node(1);
+        behind.adopt(routes(v)).unwrap();
+        behind.adopt(strays(5, 4)).unwrap();
+        assert_eq!(behind.missing(), [0]);
+        // Another start of its process never held anything.
+        let mut new = node(1);
+        new.adopt(strays(5, 3)).unwrap();
+        assert_eq!(new.missing(), [0]);
     }
 
     #[test]

@@ -68,6 +68,25 @@ impl Version {
         Version { step: (self.step & !1).saturating_add(2), op, ..*self }
     }
 
+    /// What follows when this expires (C6): a tombstone above it, and below what any read-modify-write makes
+    /// of it.
+    pub fn expired(&self) -> Version {
+        if is_on(Mutation::ExpirySame) {
+            return *self;
+        }
+        Version { step: self.step.saturating_add(1), op: Op::default(), ..*self }
+    }
+
+    /// Whether this is the tombstone of something that has expired.
+    pub fn is_expiry(&self) -> bool {
+        self.step % 2 == 1
+    }
+
+    /// Whether both descend from the same plain write.
+    pub fn is_of_line(&self, other: &Version) -> bool {
+        (self.clock, self.writer) == (other.clock, other.writer)
+    }
+
     /// What the read-modify-write `op` puts where there is no record, by what the key's primary told its
     /// clock to be: above every tombstone that a node may have dropped, below every plain write that one
     /// still takes (RULES-WHY R5).
@@ -101,6 +120,11 @@ impl WriterClock {
     /// Takes in a clock that a server told.
     pub fn tell(&mut self, clock: Clock) {
         self.highest = self.highest.max(clock);
+    }
+
+    /// The highest that was told or used.
+    pub fn highest(&self) -> Clock {
+        self.highest
     }
 
     /// A version of `writer` (random, not 0) above all that was told and all that was used.

@@ -62,11 +62,27 @@ pub struct Coming {
     pub weights: Vec<u32>,
 }
 
+/// A member that went out of reach as the last that holds some arcs (H4). It stays a member for these, and for
+/// nothing else: what it owned has fallen to others, so that everything goes on that can.
+///
+/// Without it nothing is acknowledged in these arcs, so it misses nothing there, whatever views come and go
+/// meanwhile. When it is back it serves them at once, and joins again for the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stray {
+    /// Its place in the view's members.
+    pub place: u16,
+    /// The first of the views in which that is so. In the one before, it kept these arcs as well.
+    pub since: Epoch,
+    /// The arcs, in ascending order. They only become fewer.
+    pub arcs: Vec<u16>,
+}
+
 /// Who is a member and who owns what, as of one epoch.
 ///
 /// Invariants, held by [`View::check`]: at least one member unless the cluster is unborn; names and
 /// addresses are unique; each deal has an owner for every arc of the ring, `arcs` only active or
-/// leaving ones, `coming` only active or joining ones, and a weight for each member.
+/// leaving ones, `coming` only active or joining ones, and a weight for each member; a stray owns
+/// nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct View {
     /// Which cluster this is.
@@ -87,6 +103,8 @@ pub struct View {
     /// cluster's birth, else those whose loss the operator has accepted. Whoever is in the write set
     /// of such an arc in this view holds everything of it: nothing.
     pub fresh: Vec<u16>,
+    /// Members that are there only for what they alone hold, in the order of their places.
+    pub strays: Vec<Stray>,
 }
 
 /// What is wrong with a view that came from a file or a peer.
@@ -113,6 +131,7 @@ impl View {
             arcs: Vec::new(),
             coming: None,
             fresh: Vec::new(),
+            strays: Vec::new(),
         }
     }
 
@@ -129,6 +148,11 @@ impl View {
     /// The member of this name and incarnation.
     pub fn member(&self, id: &NodeId, incarnation: Incarnation) -> Option<&Member> {
         self.members.iter().find(|m| m.id == *id && m.incarnation == incarnation)
+    }
+
+    /// What the member at a place is still there for, if it is there for that alone.
+    pub fn stray(&self, place: usize) -> Option<&Stray> {
+        self.strays.iter().find(|stray| usize::from(stray.place) == place)
     }
 
     /// Whether a planned change is under way.
@@ -175,9 +199,19 @@ impl View {
                 "a coming arc without a staying owner",
             )?;
         }
-        let ascending = self.fresh.windows(2).all(|pair| pair[0] < pair[1]);
-        let on_ring = self.fresh.last().is_none_or(|&a| usize::from(a) < self.arcs.len());
-        ensure(ascending && on_ring, "fresh arcs out of order")
+        let are_arcs = |arcs: &[u16]| {
+            let ascending = arcs.windows(2).all(|pair| pair[0] < pair[1]);
+            ascending && arcs.last().is_none_or(|&a| usize::from(a) < self.arcs.len())
+        };
+        ensure(are_arcs(&self.fresh), "fresh arcs out of order")?;
+        let ascending = self.strays.windows(2).all(|pair| pair[0].place < pair[1].place);
+        ensure(ascending, "strays out of order")?;
+        self.strays.iter().try_for_each(|Stray { place, since, arcs }| {
+            ensure(usize::from(*place) < self.members.len(), "a stray that is no member")?;
+            ensure(*since <= self.epoch, "a stray from a view to come")?;
+            ensure(!arcs.is_empty() && are_arcs(arcs), "a stray's arcs out of order")?;
+            ensure(!self.arcs.contains(place), "a stray that owns something")
+        })
     }
 }
 
@@ -222,6 +256,23 @@ impl Table {
         Table { starts, members: ring::walk(arcs, copies) }
     }
 
+    /// Who holds an arc alone comes before those who are to.
+    fn led_by(self, strays: &[Stray]) -> Table {
+        if strays.is_empty() {
+            return self;
+        }
+        let mut leads = vec![Vec::new(); self.starts.len() - 1];
+        for stray in strays {
+            stray.arcs.iter().for_each(|&arc| leads[usize::from(arc)].push(stray.place));
+        }
+        let mut table = Table { starts: vec![0], members: Vec::new() };
+        for lead in leads {
+            table.members.extend(lead);
+            table.starts.push(table.members.len() as u32);
+        }
+        table.united(&self)
+    }
+
     fn of(&self, arc: usize) -> &[u16] {
         &self.members[self.starts[arc] as usize..self.starts[arc + 1] as usize]
     }
@@ -242,7 +293,7 @@ impl Table {
 impl Routes {
     /// Works out who keeps what.
     pub fn new(view: View) -> Routes {
-        let replicas = Table::walked(&view.arcs, view.copies);
+        let replicas = Table::walked(&view.arcs, view.copies).led_by(&view.strays);
         let target = view.coming.as_ref().map(|c| Table::walked(&c.arcs, c.copies));
         let write_set = target.as_ref().map(|target| replicas.united(target));
         let mut kept = vec![FixedBitSet::with_capacity(view.arcs.len()); view.members.len()];
@@ -356,6 +407,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_stray_comes_first_where_it_alone_holds_something() {
+        use MemberState::Active;
+        let members = vec![member(1, Active), member(2, Active), member(3, Active)];
+        let mut v = view(5, 2, members, &[0, 1, 1, 0]);
+        v.strays = vec![Stray { place: 2, since: Epoch(4), arcs: vec![1, 2] }];
+        v.check().unwrap();
+        let routes = Routes::new(v);
+        assert_eq!(routes.replicas(0), [0, 1]);
+        assert_eq!(routes.replicas(1), [2, 1, 0]);
+        assert_eq!(routes.write_set(2), [2, 1, 0]);
+        assert_eq!(routes.kept_by(2).ones().collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
     fn an_unborn_cluster_routes_nothing() {
         let routes = Routes::new(View::unborn(ClusterId(1), 3, Limits::default()));
         assert_eq!(routes.arc_of(b"key"), None);
@@ -387,6 +452,29 @@ pub(crate) mod tests {
             let mut bad = good.clone();
             breaks(&mut bad);
             assert!(bad.check().is_err(), "case {i}");
+        }
+    }
+    #[test]
+    fn strays_out_of_order_are_refused() {
+        use MemberState::Active;
+        let stray =
+            |place, since, arcs: &[u16]| Stray { place, since: Epoch(since), arcs: arcs.to_vec() };
+        let check = |strays: Vec<Stray>| {
+            let members = vec![member(1, Active), member(2, Active), member(3, Active)];
+            View { strays, ..view(4, 2, members, &[0, 0]) }.check()
+        };
+        check(vec![stray(1, 3, &[0, 1]), stray(2, 4, &[1])]).unwrap();
+        let broken = [
+            vec![stray(0, 3, &[0])],
+            vec![stray(3, 3, &[0])],
+            vec![stray(1, 5, &[0])],
+            vec![stray(1, 3, &[])],
+            vec![stray(1, 3, &[1, 0])],
+            vec![stray(1, 3, &[2])],
+            vec![stray(2, 3, &[0]), stray(1, 3, &[1])],
+        ];
+        for (i, strays) in broken.into_iter().enumerate() {
+            assert!(check(strays).is_err(), "case {i}");
         }
     }
 }

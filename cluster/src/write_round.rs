@@ -28,6 +28,26 @@ pub enum Reply {
     Lost,
 }
 
+impl Reply {
+    /// Rule C6: whether this answers the write-back of `version`, the tombstone of something that expired,
+    /// with something newer of the same line. Then somebody has prolonged that life, and it is not known to be
+    /// over.
+    pub fn is_prolonged(&self, version: &Version) -> bool {
+        match self {
+            Reply::Answer(WriteAnswer::Superseded(other) | WriteAnswer::BlindBelow(other)) => {
+                version.is_expiry() && version.is_of_line(other) && !is_on(Mutation::ExpiryCounts)
+            }
+            _ => false,
+        }
+    }
+
+    /// Rule C6: what a reply counts for where `version` is written back.
+    #[must_use]
+    pub fn to_write_back(self, version: &Version) -> Reply {
+        if self.is_prolonged(version) { Reply::Unsent } else { self }
+    }
+}
+
 /// What follows from an attempt's replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -179,6 +199,30 @@ impl WriteRound {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c6_whoever_prolongs_a_life_stands_against_its_end() {
+        let value = Version::plain(5, 1);
+        let op = crate::version::Op { writer: 9, count: 1 };
+        let (end, prolonged) = (value.expired(), value.successor(op));
+        assert!(value < end && end < prolonged && end.is_expiry() && !prolonged.is_expiry());
+        assert!(prolonged < Version::plain(6, 0) && end.successor(op) == prolonged);
+        for (version, reply, counts) in [
+            (end, WriteAnswer::Stored, true),
+            (end, WriteAnswer::Superseded(prolonged), false),
+            (end, WriteAnswer::BlindBelow(prolonged), false),
+            (end, WriteAnswer::Superseded(Version::plain(6, 1)), true),
+            (end, WriteAnswer::Superseded(Version::plain(5, 2)), true),
+            (value, WriteAnswer::Superseded(end), true),
+            (value, WriteAnswer::Superseded(prolonged), true),
+        ] {
+            let mut round = WriteRound::new();
+            round.begin(2);
+            round.take(Reply::Answer(WriteAnswer::Stored));
+            round.take(Reply::Answer(reply).to_write_back(&version));
+            assert_eq!(round.is_complete(), counts, "{version:?} {reply:?}");
+        }
+    }
     use WriteAnswer::{BadKey, BlindBelow, BlindStored, Stored, Superseded, WrongEpoch};
 
     const NEWER: Version = Version::plain_for_tests(9);

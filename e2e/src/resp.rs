@@ -1,6 +1,6 @@
 //! A Redis client that shows what it gets: each reply as a line of text.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::wait::PATIENCE;
@@ -16,11 +16,16 @@ impl Resp {
     /// # Panics
     /// If nobody listens.
     pub fn open(address: SocketAddr) -> Resp {
-        let stream = TcpStream::connect(address).expect("it listens");
+        Resp::try_open(address).expect("it listens")
+    }
+
+    /// Connects, if somebody listens.
+    pub fn try_open(address: SocketAddr) -> io::Result<Resp> {
+        let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE)).expect("it can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("it can be set");
         stream.set_nodelay(true).expect("it can be set");
-        Resp { stream: BufReader::new(stream) }
+        Ok(Resp { stream: BufReader::new(stream) })
     }
 
     /// The socket.
@@ -55,35 +60,45 @@ impl Resp {
         lines.iter().map(|_| self.reply()).collect()
     }
 
+    /// Sends a command, and shows the reply; nothing where the connection ends first.
+    pub fn try_ask(&mut self, line: &str) -> io::Result<String> {
+        self.stream.get_mut().write_all(&encode(&line.split(' ').collect::<Vec<_>>()))?;
+        self.read()
+    }
+
     /// Shows the next reply: `OK`, `:5`, `"value"`, `nil`, `[:1, nil]`, `-ERR …`.
     ///
     /// # Panics
     /// If none comes in time, or it is none.
     pub fn reply(&mut self) -> String {
+        self.read().expect("a whole reply comes")
+    }
+
+    fn read(&mut self) -> io::Result<String> {
         let mut line = String::new();
-        self.stream.read_line(&mut line).expect("a reply comes");
-        let line = line.strip_suffix("\r\n").unwrap_or_else(|| panic!("no whole reply: {line:?}"));
+        self.stream.read_line(&mut line)?;
+        let line = line.strip_suffix("\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
         let (kind, rest) = line.split_at(1);
         let count = || rest.parse::<usize>().expect("a count");
-        match kind {
+        Ok(match kind {
             "+" => rest.to_owned(),
             "-" | ":" | "," | "#" => line.to_owned(),
             "_" => "nil".to_owned(),
             "$" | "*" if rest == "-1" => "nil".to_owned(),
             "$" | "=" => {
                 let mut bytes = vec![0; count() + 2];
-                self.stream.read_exact(&mut bytes).expect("a whole reply comes");
+                self.stream.read_exact(&mut bytes)?;
                 format!("\"{}\"", bytes[..bytes.len() - 2].escape_ascii())
             }
-            "*" | "~" => self.replies(count()),
-            "%" => self.replies(2 * count()),
+            "*" | "~" => self.replies(count())?,
+            "%" => self.replies(2 * count())?,
             _ => panic!("no reply begins so: {line:?}"),
-        }
+        })
     }
 
-    fn replies(&mut self, count: usize) -> String {
-        let shown: Vec<String> = (0..count).map(|_| self.reply()).collect();
-        format!("[{}]", shown.join(", "))
+    fn replies(&mut self, count: usize) -> io::Result<String> {
+        let shown: Vec<String> = (0..count).map(|_| self.read()).collect::<io::Result<_>>()?;
+        Ok(format!("[{}]", shown.join(", ")))
     }
 
     /// Holds that the connection ends, whatever else comes before.

@@ -51,6 +51,8 @@ pub struct Options {
     pub transfer_mb_s: Option<u64>,
     /// Whether the nodes keep their records on disk, each in a folder of its own, also through restarts.
     pub durability: Durability,
+    /// Bytes that a node's records may take.
+    pub max_memory: Option<u64>,
     /// How long after a loss arcs stay where they fell, in milliseconds.
     pub rebalance_ms: u64,
 }
@@ -70,6 +72,7 @@ impl Default for Options {
             is_proxied: false,
             transfer_mb_s: None,
             durability: Durability::None,
+            max_memory: None,
             rebalance_ms: 300_000,
         }
     }
@@ -211,7 +214,15 @@ impl TestCluster {
     pub fn start_manager(&mut self) {
         let Options { heartbeat_ms, copies, arcs, limits, rebalance_ms, .. } = self.options;
         let config = manager::Config {
-            settings: Settings { heartbeat_ms, missed: 3, arcs, copies, limits, rebalance_ms },
+            settings: Settings {
+                heartbeat_ms,
+                missed: 3,
+                arcs,
+                copies,
+                limits,
+                rebalance_ms,
+                return_ms: 5_000,
+            },
             limits: server::Limits::default(),
             secret: self.options.secret.clone(),
             data: self.options.is_saved.then(|| self.data()),
@@ -279,6 +290,7 @@ impl TestCluster {
             weight: 1,
             limits: self.options.peers.clone(),
             transfer_mb_s: self.options.transfer_mb_s,
+            max_memory: self.options.max_memory,
             redis: storage::redis::door::Settings { may_flush: true },
             snapshot: storage::snapshot::Settings::default(),
             disk: self.disk_settings(name),
@@ -391,9 +403,13 @@ impl TestCluster {
                 let record = match reply.answers[..] {
                     [ReadAnswer::Absent] => None,
                     [ReadAnswer::Record(version, _, Body::Tombstone)] => Some((version, None)),
-                    [ReadAnswer::Record(version, _, Body::Value(value))] => {
-                        Some((version, Some(value.to_vec())))
-                    }
+                    [
+                        ReadAnswer::Record(
+                            version,
+                            _,
+                            Body::Value(value) | Body::Expiring(value, _),
+                        ),
+                    ] => Some((version, Some(value.to_vec()))),
                     ref other => panic!("{} answers {other:?}", member.id),
                 };
                 (member.id.clone(), record)
@@ -455,7 +471,7 @@ impl TestCluster {
         wait_until("a node has its lease", || {
             let reply: ReadAnswers<'_> = link.call(&batch).map_err(|error| error.to_string())?;
             let held = |answer: &ReadAnswer<'_>| match answer {
-                ReadAnswer::Record(version, _, Body::Value(value)) => {
+                ReadAnswer::Record(version, _, Body::Value(value) | Body::Expiring(value, _)) => {
                     Ok(Some((*version, value.to_vec())))
                 }
                 ReadAnswer::WrongEpoch => Ok(None),

@@ -125,7 +125,7 @@ fn refusals_and_mistakes_have_their_exit_codes() {
         (
             "--leave node1",
             1,
-            "client: refused: that leaves 1 nodes for 2 copies of each key (--force does it all the same)",
+            "client: refused: that leaves 1 node for 2 copies of each key (--force does it all the same)",
         ),
         ("--plan leave node9", 1, "client: refused: no member is called node9"),
         (
@@ -156,6 +156,59 @@ fn refusals_and_mistakes_have_their_exit_codes() {
         status if status.contains("1 of 2 copies in 256 arcs, more nodes are needed") => Ok(()),
         status => Err(status),
     });
+}
+
+#[test]
+fn atomic_commands_lives_and_listings() {
+    let cluster = TestCluster::start(3, 3);
+    let value = |key: &str| {
+        let printed = prints(&cluster, &format!("--get {key}"));
+        printed.split(", ").nth(1).expect("a value").to_owned()
+    };
+    assert!(prints(&cluster, "--put-if-absent user:1 --val a").starts_with("OK, node"));
+    let there = (1, "user:1 is there already".to_owned());
+    assert_eq!(fails(&cluster, "--put-if-absent user:1 --val b"), there);
+    assert_eq!(value("user:1"), "a");
+    assert_eq!(prints(&cluster, "--ttl user:1"), "user:1, for ever\n");
+
+    assert_eq!(prints(&cluster, "--incr n"), "n, 1\n");
+    assert_eq!(prints(&cluster, "--incr n --by=-12"), "n, -11\n");
+    let why = "client: user:1 holds no integer of 64 bits, or the sum is none; nothing was changed";
+    assert_eq!(fails(&cluster, "--incr user:1"), (1, why.to_owned()));
+    assert_eq!(value("user:1"), "a");
+
+    // A counter lives as long as before.
+    prints(&cluster, "--put user:2 --val 5 --expire-ms 600000");
+    assert_eq!(prints(&cluster, "--incr user:2"), "user:2, 6\n");
+    let ttl = prints(&cluster, "--ttl user:2");
+    let ms: u64 = ttl
+        .strip_prefix("user:2, ")
+        .and_then(|rest| rest.strip_suffix(" ms\n"))
+        .and_then(|ms| ms.parse().ok())
+        .unwrap_or_else(|| panic!("{ttl}"));
+    assert!((1..=600_000).contains(&ms), "{ttl}");
+    prints(&cluster, "--put-if-absent user:3 --val soon --expire-ms 1");
+    let gone = (1, "user:3 not found".to_owned());
+    wait_until("it has expired", || {
+        let output = run(&cluster, "--get user:3");
+        if output.status.success() { Err("it is there".to_owned()) } else { Ok(()) }
+    });
+    assert_eq!(fails(&cluster, "--ttl user:3"), gone);
+    assert!(prints(&cluster, "--put-if-absent user:3 --val again").starts_with("OK, "));
+
+    let lines = |arguments: &str| {
+        let printed = prints(&cluster, arguments);
+        let mut lines: Vec<String> = printed.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(lines("--scan user:"), ["user:1", "user:2", "user:3"]);
+    assert_eq!(lines("--scan n"), ["n"]);
+    assert_eq!(lines("--scan nothing"), [""; 0]);
+    let client = cluster.client();
+    let pairs: Vec<(String, &str)> = (0..2500).map(|n| (format!("many:{n:04}"), "v")).collect();
+    client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+    assert_eq!(lines("--scan many:"), pairs.iter().map(|(key, _)| &key[..]).collect::<Vec<_>>());
 }
 
 /// A process that is ended when the test is.

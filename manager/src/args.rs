@@ -20,6 +20,10 @@ pub const DEFAULT_PORT: u16 = 5000;
 /// Longest time that an uneven deal may be asked to stay: ten years, which is for ever.
 const MOST_REBALANCE_S: u64 = 315_360_000;
 
+/// How long a silent node is waited for at least, in milliseconds: one that has lost its manager tries to
+/// reach it every two seconds, and the connection itself may take some time.
+const RETURN_MS: u64 = 5_000;
+
 /// What the command line says.
 pub struct Args {
     /// Host to listen on.
@@ -82,6 +86,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             value_bytes: flags::bounded("max-value", value_bytes, 0, VALUE_CEILING)?,
         },
         rebalance_ms: rebalance_s * 1000,
+        return_ms: RETURN_MS,
     };
     Ok(Some(Args {
         bind: flags::value(&matches, "bind", None, "127.0.0.1".to_owned())?,

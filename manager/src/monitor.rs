@@ -517,7 +517,15 @@ mod tests {
 
     fn settings() -> Settings {
         let limits = Limits::default();
-        Settings { heartbeat_ms: 100, missed: 3, arcs: 8, copies: 1, limits, rebalance_ms: 300_000 }
+        Settings {
+            heartbeat_ms: 100,
+            missed: 3,
+            arcs: 8,
+            copies: 1,
+            limits,
+            rebalance_ms: 300_000,
+            return_ms: 5_000,
+        }
     }
 
     fn beat(handle: &Handle, epoch: Epoch) -> (Epoch, Epoch, bool) {

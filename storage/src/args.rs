@@ -49,6 +49,12 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "durability", "keep on disk what is stored: none, async, sync [none]", "HOW")
         .optflag("", "salvage", "keep what is sound of a damaged data folder, and drop the rest")
         .optopt("", "check", "look whether a data folder is sound, and do nothing else", "DIR")
+        .optopt(
+            "",
+            "max-memory",
+            "bytes that its records may take before puts are refused; 512mb, 4gb … [no limit]",
+            "SIZE",
+        )
         .optopt("", "snapshot-keys", "above so many keys a snapshot line is a summary [1000]", "N")
         .optopt("", "snapshot-interval-ms", "least time between snapshot lines [50]", "MS");
     flags::add_manager(&mut options);
@@ -83,6 +89,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             weight: flags::bounded("weight", flags::value(&matches, "weight", None, 1)?, 1, 1000)?,
             limits: flags::server_limits(&matches)?,
             transfer_mb_s: transfer_limit(&matches)?,
+            max_memory: max_memory(&matches)?,
             redis: redis::door::Settings { may_flush: matches.opt_present("redis-allow-flush") },
             snapshot: snapshot::Settings {
                 keys: flags::value(&matches, "snapshot-keys", None, default.keys)?,
@@ -121,20 +128,42 @@ fn transfer_limit(matches: &Matches) -> Result<Option<u64>, ArgsError> {
     Ok(Some(flags::bounded("transfer-mb-s", limit, 1, 100_000)?))
 }
 
+/// Bytes, or with kb, mb or gb those of 1,024 bytes each, as Redis has them.
+fn max_memory(matches: &Matches) -> Result<Option<u64>, UsageError> {
+    let Some(text) = matches.opt_str("max-memory") else { return Ok(None) };
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: Option<u64> = match &lower[digits.len()..] {
+        "" | "b" => Some(1),
+        "kb" => Some(1 << 10),
+        "mb" => Some(1 << 20),
+        "gb" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit));
+    match bytes {
+        Some(bytes @ 1..) => Ok(Some(bytes)),
+        _ => Err(UsageError(format!(
+            "--max-memory {text}: it takes a size above 0, as 512mb or 4gb"
+        ))),
+    }
+}
+
 impl fmt::Display for Args {
     /// The effective configuration, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Config { label, advertise, manager, weight, limits, transfer_mb_s, .. } = &self.config;
-        let Config { redis, snapshot, disk, secret, .. } = &self.config;
+        let Config { redis, snapshot, disk, secret, max_memory, .. } = &self.config;
         let disk = disk.as_ref().map_or("none".into(), |disk| {
             let how = if disk.is_sync { Durability::Sync } else { Durability::Async };
             format!("{how} in {}", disk.folder.display())
         });
+        let memory = max_memory.map_or("no limit".into(), |bytes| format!("{bytes} bytes"));
         let manager: &Address = manager;
         let transfer = transfer_mb_s.map_or("no limit".into(), |limit| format!("{limit} MB/s"));
         write!(
             f,
-            "{label}, manager {manager}, advertises {advertise}, {}, weight {weight}, transfer {transfer}, \
+            "{label}, manager {manager}, advertises {advertise}, {}, weight {weight}, transfer {transfer}, memory {memory}, \
              durability {disk}, \
              snapshot of up to {} keys every {:?}, {} connections, idle {:?}, frame {:?}, secret {}",
             match self.redis_port {
@@ -197,12 +226,28 @@ mod tests {
     }
 
     #[test]
+    fn memory_may_be_limited() {
+        let bytes = |size: &str| args(&format!("--max-memory {size}")).unwrap().config.max_memory;
+        assert_eq!(args("").unwrap().config.max_memory, None);
+        for (size, want) in
+            [("1000", 1000), ("5kb", 5 << 10), ("512MB", 512 << 20), ("4gb", 4 << 30)]
+        {
+            assert_eq!(bytes(size), Some(want), "{size}");
+        }
+        let shown = args("--max-memory 1kb").unwrap().to_string();
+        assert!(shown.contains(", memory 1024 bytes, "), "{shown}");
+    }
+
+    #[test]
     fn mistakes_name_the_flag() {
         for (line, want) in [
             ("--label a,b", "--label a,b: ',' is not allowed"),
             ("--manager nowhere", "--manager nowhere: \"nowhere\" does not end in a port"),
             ("--transfer-mb-s 0", "--transfer-mb-s 0: it takes 1 to 100000"),
             ("--transfer-mb-s 100001", "--transfer-mb-s 100001: it takes 1 to 100000"),
+            ("--max-memory 0", "--max-memory 0: it takes a size above 0"),
+            ("--max-memory 5tb", "--max-memory 5tb: it takes a size above 0"),
+            ("--max-memory 99999999999gb", "--max-memory 99999999999gb: it takes"),
             ("--weight 0", "--weight 0: it takes 1 to 1000"),
             ("--bind 0.0.0.0", "--bind 0.0.0.0: also give --advertise"),
             ("--durability maybe", "--durability maybe: it takes none, async or sync"),

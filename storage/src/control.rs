@@ -261,10 +261,10 @@ impl Keeper {
                     HeartbeatAck::read(frame.payload).map_err(|e| e.to_string()).and_then(|ack| {
                         debug!("heartbeat {} heard, view {} is active", ack.sequence, ack.active);
                         self.node.heartbeat_answered(ack.sequence, ack.lease, ack.active);
-                        match self.left_with.get() {
-                            Some(epoch) if epoch <= ack.active => Err("has left".into()),
-                            _ if ack.known => Ok(()),
-                            _ => Err("the manager has forgotten us".into()),
+                        match ack.known {
+                            _ if self.has_left(ack.active) => Err(HAS_LEFT.into()),
+                            true => Ok(()),
+                            false => Err("the manager has forgotten us".into()),
                         }
                     })
                 }
@@ -279,8 +279,18 @@ impl Keeper {
         }
     }
 
+    /// Whether the view with which it has left the cluster is active.
+    fn has_left(&self, active: Epoch) -> bool {
+        self.left_with.get().is_some_and(|epoch| epoch <= active)
+    }
+
     fn adopt(&self, push: TablePush, beat: &Sender<()>) -> Result<(), String> {
         self.node.told(u64::from(push.lease_ms), push.active);
+        if self.has_left(push.active) {
+            // A manager that has started again may take it for a newcomer meanwhile. It must not begin to hold
+            // anything, since it is about to end.
+            return Err(HAS_LEFT.into());
+        }
         let (epoch, leaves) = (push.view.epoch, self.node.leaves_with(&push.view));
         match self.node.adopt(push.view) {
             Ok(false) => {}
@@ -300,6 +310,9 @@ impl Keeper {
         Ok(())
     }
 }
+
+/// Why a connection to the manager is over when this node has left the cluster.
+const HAS_LEFT: &str = "has left";
 
 /// Sends a heartbeat every interval, and at once when asked to.
 fn send_heartbeats(

@@ -116,6 +116,7 @@ fn refuse(error: &ClientError, out: &mut Vec<u8>) {
         | ClientError::NotEnoughReplicas { .. }
         | ClientError::Unavailable => ("unavailable", error.to_string()),
         ClientError::Unknown { why } => ("outcome unknown", why.clone()),
+        ClientError::Full(_) => ("full", error.to_string()),
         ClientError::Refused(why) => ("refused", why.clone()),
     };
     frame::write_error(out, FORMAT_BINARY, word, &why);
@@ -130,6 +131,7 @@ fn text_word(error: &ClientError) -> &'static str {
         ClientError::NoManager { .. }
         | ClientError::NotEnoughReplicas { .. }
         | ClientError::Unavailable
+        | ClientError::Full(_)
         | ClientError::Refused(_) => word::UNAVAILABLE,
     }
 }

@@ -1,7 +1,7 @@
 //! Digests: how two nodes find out which records of an arc they both hold, without sending them (rule H3).
 //!
 //! An arc's records are divided into buckets by a hash of their keys. A bucket's digest is the sum of a hash
-//! of each of its records: of key, version and kind of body. A version says which bytes it stands for, so
+//! of each of its records: of key, version, kind of body and expiry. A version says which bytes it stands for, so
 //! they need not be hashed; that a record is pending is not in it, since a bucket with one is never called
 //! the same.
 //!
@@ -28,6 +28,7 @@ pub const MOST_COMPARED: usize = 1 << 20;
 
 const TOMBSTONE: u8 = 0b01;
 const STEPPED: u8 = 0b10;
+const EXPIRING: u8 = 0b100;
 
 /// How many buckets so many records are divided into.
 pub fn buckets_for(records: usize) -> usize {
@@ -66,18 +67,24 @@ impl Digester {
         let bucket = hasher.finish() as usize & (buckets - 1);
         // The last byte tells what stands before it, so no two records are hashed as the same bytes.
         let Version { clock, writer, step, op } = record.version;
-        let numbers = [clock, writer, step, op.writer, op.count];
-        let (numbers, stepped) = match record.version.is_plain() {
-            true => (&numbers[..2], 0),
-            false => (&numbers[..], STEPPED),
-        };
-        let mut rest = [0; 41];
+        let (mut numbers, mut count, mut flags) =
+            ([clock, writer, step, op.writer, op.count, 0], 2, 0);
+        if !record.version.is_plain() {
+            (count, flags) = (5, STEPPED);
+        }
+        if let Some(at) = record.body.expiry() {
+            numbers[count] = at;
+            count += 1;
+            flags |= EXPIRING;
+        }
+        let numbers = &numbers[..count];
+        let mut rest = [0; 49];
         for (place, number) in rest.chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_be_bytes());
         }
         rest[8 * numbers.len()] = match record.body {
-            Body::Value(_) => stepped,
-            Body::Tombstone => stepped | TOMBSTONE,
+            Body::Value(_) | Body::Expiring(..) => flags,
+            Body::Tombstone => flags | TOMBSTONE,
         };
         hasher.write(&rest[..=8 * numbers.len()]);
         (bucket, hasher.finish())
@@ -194,10 +201,15 @@ mod tests {
         let newer = Record { version: Version::plain(2, 1), ..a };
         let stepped = Record { version: a.version.successor(Op { writer: 1, count: 1 }), ..a };
         let gone = Record { body: Body::Tombstone, ..a };
+        let brief = Record { body: Body::Expiring(b"value", 5), ..a };
+        let longer = Record { body: Body::Expiring(b"value", 6), ..a };
         let pending = Record { state: State::Pending, ..a };
         for (held, cached, want) in [
             (&[a][..], &[a][..], &all),
             (&[a], &[pending], &all),
+            (&[a], &[brief], &differs),
+            (&[brief], &[longer], &differs),
+            (&[brief], &[brief], &all),
             (&[], &[], &all),
             (&[pending], &[a], &differs),
             (&[a], &[newer], &differs),

@@ -229,7 +229,7 @@ impl Fetching {
     }
 
     /// Who may have an arc: the other nodes that serve it, but for those that have refused; else those that
-    /// are to keep it, who may have fetched it already.
+    /// are to keep it, who may have fetched it already. Of what a stray alone holds nobody else has anything.
     fn sources(&self, routes: &Routes, arc: usize, refused: &FxHashSet<(usize, u16)>) -> Vec<u16> {
         let among = |places: &[u16]| -> Vec<u16> {
             let may_have = |place: &u16| {
@@ -237,6 +237,12 @@ impl Fetching {
             };
             places.iter().copied().filter(may_have).collect()
         };
+        let strays = routes.replicas(arc).iter().copied();
+        let strays: Vec<u16> =
+            strays.filter(|&place| routes.view().stray(place.into()).is_some()).collect();
+        if !strays.is_empty() {
+            return among(&strays);
+        }
         let serving = among(routes.replicas(arc));
         if serving.is_empty() { among(routes.write_set(arc)) } else { serving }
     }

@@ -1,5 +1,5 @@
 //! The housekeeping thread: it notes in the records what is known to be committed, finishes what dead
-//! writers left (rule C4) and drops tombstones that have served their time (rule N5).
+//! writers left (rule C4), lets values expire (rule C6) and drops tombstones that have served their time (rule N5).
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use client::finish::Finisher;
 use cluster::version::RETENTION_MS;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use log::info;
+use log::{debug, info, warn};
 use net_common::auth::Secret;
 use net_common::logging;
 
@@ -26,6 +26,10 @@ const MOST: usize = 1024;
 /// After how long the marks of silent writers are forgotten, once or twice this. What they cover has been
 /// noted in the records by then.
 const TURN: Duration = Duration::from_secs(30);
+
+/// How often values whose time has passed are looked for (C6); with the seconds that it takes to finish them
+/// their memory is back within a minute.
+const EXPIRE: Duration = Duration::from_secs(15);
 
 /// How often tombstones are swept: a tombstone that is found committed by one sweep may go at the next.
 const SWEEP: Duration = Duration::from_millis(RETENTION_MS / 2);
@@ -64,9 +68,27 @@ impl Drop for Keeper {
     }
 }
 
+/// Logs that the node has become full, or has room again. Returns whether it is full.
+fn tell_whether_full(node: &Node, was_full: bool) -> bool {
+    let is_full = node.is_full();
+    let (held, most) = node.memory();
+    match (was_full, is_full) {
+        (false, true) => warn!(
+            "full: its records take {held} of {} bytes; puts to its keys are refused",
+            most.unwrap_or(u64::MAX)
+        ),
+        (true, false) => info!("has room again: its records take {held} bytes"),
+        _ => {}
+    }
+    is_full
+}
+
 fn run(node: &Node, finisher: &Finisher, stopped: &Receiver<()>) {
-    let (mut swept, mut turned) = (Instant::now(), Instant::now());
+    let now = Instant::now();
+    let (mut swept, mut turned, mut expired) = (now, now, now);
+    let mut was_full = false;
     while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        was_full = tell_whether_full(node, was_full);
         if let Some((routes, abandoned)) = node.settle(MOST) {
             let found = abandoned.len();
             let complete = finisher.finish(&routes, abandoned);
@@ -75,6 +97,13 @@ fn run(node: &Node, finisher: &Finisher, stopped: &Receiver<()>) {
         if turned.elapsed() >= TURN {
             turned = Instant::now();
             node.turn_marks();
+        }
+        if expired.elapsed() >= EXPIRE {
+            expired = Instant::now();
+            let count = node.expire();
+            if count > 0 {
+                debug!("{count} records have expired");
+            }
         }
         if swept.elapsed() >= SWEEP
             && let Some(table) = node.table()

@@ -74,6 +74,8 @@ pub struct Config {
     pub limits: server::Limits,
     /// Megabytes a second that it fetches from other nodes at most, 1 or more; `None`: as fast as it goes.
     pub transfer_mb_s: Option<u64>,
+    /// Bytes that its records may take before it is full; `None`: no limit.
+    pub max_memory: Option<u64>,
     /// How its Redis port behaves, if it has one.
     pub redis: redis::door::Settings,
     /// How it logs snapshots.
@@ -140,6 +142,7 @@ impl Storage {
             node = disk.give_to(node);
         }
         let node = Arc::new(node);
+        config.max_memory.into_iter().for_each(|bytes| node.limit_memory(bytes));
         let disk = disk.map(|disk| disk.start(node.clone())).transpose()?;
         let writer = writer.start(node.clone())?;
         let coordinator =

@@ -8,11 +8,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use client::finish::Abandoned;
 use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
 use cluster::membership::Report;
 use cluster::operation::Found;
-use cluster::replica::{Decision, State, WriteAnswer};
+use cluster::replica::{self, Decision, State, WriteAnswer};
 use cluster::ring::{arc_of_key, arc_of_slot};
 use cluster::slot;
 use cluster::tenure::{Refusal, Standing, Tenure};
@@ -23,7 +24,7 @@ use net_common::clock;
 use net_common::frame::MAX_PAYLOAD;
 use net_common::message::control::Info;
 use net_common::message::data::{
-    Body, Commits, ReadAnswer, ReadAnswers, ReadBatch, Record, Write, WriteAcks, WriteBatch,
+    Body, Commits, ReadAnswer, ReadAnswers, ReadBatch, Record, Shape, Write, WriteAcks, WriteBatch,
 };
 use net_common::message::range::Cursor;
 use parking_lot::{Mutex, RwLock};
@@ -69,8 +70,11 @@ pub enum Unwritten {
     Unsure(Trouble),
 }
 
-/// A key, and the record of it whose writer must have died.
-pub type Abandoned = (Vec<u8>, Found<Vec<u8>>);
+/// Whether this is a value whose time has not passed by a node's clock: for those who count, and need no
+/// more than what this node knows. Whoever is told that a value is gone is told by a read (C6).
+pub(crate) fn is_alive(body: Body<'_>, clock: Clock) -> bool {
+    body.value().is_some() && !body.expiry().is_some_and(|at| replica::is_expired(at, clock))
+}
 
 /// One node's state.
 pub struct Node {
@@ -96,6 +100,8 @@ pub struct Node {
     origin: Option<ClusterId>,
     /// Whether that folder had records.
     had_records: bool,
+    /// How much its records may take, in bytes.
+    most: OnceLock<u64>,
     connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
 }
 
@@ -118,6 +124,7 @@ impl Node {
             journal: Journal::default(),
             origin: None,
             had_records: false,
+            most: OnceLock::new(),
             connections: OnceLock::new(),
         }
     }
@@ -144,6 +151,28 @@ impl Node {
     pub fn count_connections(&self, count: Box<dyn Fn() -> usize + Send + Sync>) {
         // Set once at start; a second count would be the same.
         let _ = self.connections.set(count);
+    }
+
+    /// Says how much its records may take, in bytes, before it tells that it is full. Without this there is no
+    /// limit.
+    pub fn limit_memory(&self, bytes: u64) {
+        // Set once at start; a second limit would be the same.
+        let _ = self.most.set(bytes);
+    }
+
+    /// What its records take, and what they may.
+    pub fn memory(&self) -> (u64, Option<u64>) {
+        (self.table.get().map_or(0, Table::memory), self.most.get().copied())
+    }
+
+    /// Whether its records take more than they may.
+    pub fn is_full(&self) -> bool {
+        let (held, most) = self.memory();
+        most.is_some_and(|most| held > most)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape { is_full: self.is_full() }
     }
 
     /// A heartbeat leaves now. Returns its number.
@@ -239,11 +268,10 @@ impl Node {
     /// How many keys of a slot it holds.
     pub fn keys_in_slot(&self, slot: u16) -> usize {
         let Some(table) = self.table.get() else { return 0 };
-        let arc = arc_of_slot(slot, table.arcs());
+        let (arc, clock) = (arc_of_slot(slot, table.arcs()), self.clock());
         let mut count = 0;
         table.scan(arc, Cursor::START, usize::MAX, |record| {
-            let is_value = matches!(record.body, Body::Value(_));
-            count += usize::from(is_value && slot::slot(record.key) == slot);
+            count += usize::from(is_alive(record.body, clock) && slot::slot(record.key) == slot);
             true
         });
         count
@@ -364,7 +392,7 @@ impl Node {
         if is_sync {
             self.commit_alone(&routes, batch, &answers);
         }
-        Ok(WriteAcks { epoch, clock: own_clock.max(newest), answers })
+        Ok(WriteAcks { epoch, clock: own_clock.max(newest), shape: self.shape(), answers })
     }
 
     /// Rule N3 for what this node alone is to hold, once that is on the disk. Whoever is to hold it since has it
@@ -422,7 +450,7 @@ impl Node {
         if limits.check_key(write.key).is_err() {
             return refuse(WriteAnswer::BadKey);
         }
-        if let Body::Value(value) = write.body
+        if let Some(value) = write.body.value()
             && limits.check_value(value).is_err()
         {
             return refuse(WriteAnswer::BadValue);
@@ -475,6 +503,22 @@ impl Node {
         self.marks.turn();
     }
 
+    /// Puts tombstones in place of values whose time has passed, where this node is synced (C6). They are
+    /// finished as what a dead writer left is. Returns how many.
+    pub fn expire(&self) -> usize {
+        let Some(table) = self.table.get() else { return 0 };
+        let mut count = 0;
+        for arc in 0..table.arcs() {
+            // Arc by arc: a new view must not wait for all of it.
+            let tenure = self.tenure.read();
+            let Some(routes) = tenure.routes() else { return count };
+            if self.has_lease() && tenure.synced().contains(arc) {
+                count += table.expire(arc, self.clock(), routes.write_set(arc).len() == 1);
+            }
+        }
+        count
+    }
+
     /// Notes in the records which of them are committed by now. Returns those that have been pending for
     /// long in arcs where this node is synced, at most `most`, and its view, if that is the active one: their
     /// writers must have died (C4). Only a synced replica finishes (RULES-WHY R3), and only under the active
@@ -496,10 +540,8 @@ impl Node {
                 |version| self.marks.cover(version),
                 most,
                 |record| {
-                    let body = match record.body {
-                        Body::Value(value) => Some(value.to_vec()),
-                        Body::Tombstone => None,
-                    };
+                    let expiry = record.body.expiry();
+                    let body = record.body.value().map(|value| (value.to_vec(), expiry));
                     let Record { version, state, .. } = record;
                     found.push((record.key.to_vec(), Found { version, body, state, epoch, clock }));
                 },
@@ -517,31 +559,55 @@ impl Node {
     /// Ends early once that is larger than a frame takes, and so cannot be sent: a request of a few
     /// bytes a key must not make an answer of gigabytes.
     pub fn read(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
-        self.answer(batch, out, |tenure, key, out| self.read_one(tenure, key, out));
+        self.answer(batch, out, |tenure, clock, key, out| self.read_one(tenure, clock, key, out));
     }
 
     fn answer(
         &self,
         batch: &ReadBatch<'_>,
         out: &mut Vec<u8>,
-        one: impl Fn(&Tenure, &[u8], &mut Vec<u8>),
+        one: impl Fn(&Tenure, Clock, &[u8], &mut Vec<u8>),
     ) {
         let most = out.len() + MAX_PAYLOAD;
         let clock = self.clock();
         let tenure = self.tenure.read();
-        ReadAnswers::encode_head(tenure.epoch(), clock, batch.keys.len(), out);
+        ReadAnswers::encode_head(tenure.epoch(), clock, self.shape(), batch.keys.len(), out);
         if !self.has_lease() {
             return batch.keys.iter().for_each(|_| ReadAnswer::NoLease.encode(out));
         }
         for key in &batch.keys {
-            one(&tenure, key, out);
+            one(&tenure, clock, key, out);
             if out.len() > most {
                 return;
             }
         }
     }
 
-    fn read_one(&self, tenure: &Tenure, key: &[u8], out: &mut Vec<u8>) {
+    /// Looks a key up where this node is synced. A value whose time has passed is a pending tombstone from here
+    /// on, and shown as such (C6).
+    fn look_up<T>(
+        &self,
+        (table, routes): (&Table, &Routes),
+        (arc, key): (usize, &[u8]),
+        clock: Clock,
+        with: impl FnOnce(Option<(Version, State, Body<'_>)>) -> T,
+    ) -> T {
+        let is_due = |at| replica::is_expired(at, clock);
+        let mut with = Some(with);
+        let mut take = |found: Option<(Version, State, Body<'_>)>| {
+            with.take().expect("it is called once")(found)
+        };
+        let looked = table.read(arc, key, |found| match found {
+            Some((.., body)) if body.expiry().is_some_and(is_due) => None,
+            found => Some(take(found)),
+        });
+        looked.unwrap_or_else(|| {
+            table.expire_key(arc, key, clock, routes.write_set(arc).len() == 1);
+            table.read(arc, key, take)
+        })
+    }
+
+    fn read_one(&self, tenure: &Tenure, clock: Clock, key: &[u8], out: &mut Vec<u8>) {
         let Some((table, routes)) = self.serving(tenure) else {
             return ReadAnswer::WrongEpoch.encode(out);
         };
@@ -552,7 +618,7 @@ impl Node {
         match tenure.admit_read(arc) {
             Err(Refusal::WrongEpoch) => ReadAnswer::WrongEpoch.encode(out),
             Err(Refusal::Syncing) => ReadAnswer::Syncing.encode(out),
-            Ok(()) => table.read(arc, key, |found| match found {
+            Ok(()) => self.look_up((table, routes), (arc, key), clock, |found| match found {
                 None => ReadAnswer::Absent.encode(out),
                 Some((version, state, body)) => {
                     ReadAnswer::Record(version, self.state(&version, state), body).encode(out);
@@ -565,10 +631,19 @@ impl Node {
     /// an arc that it is still fetching is what this incarnation was written or has merged, since an arc
     /// that begins anew is emptied first: never a record of an earlier life (RULES-WHY R6).
     pub fn fence(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
-        self.answer(batch, out, |tenure, key, out| self.fence_one(tenure, batch.epoch, key, out));
+        self.answer(batch, out, |tenure, clock, key, out| {
+            self.fence_one(tenure, batch.epoch, clock, key, out);
+        });
     }
 
-    fn fence_one(&self, tenure: &Tenure, epoch: Epoch, key: &[u8], out: &mut Vec<u8>) {
+    fn fence_one(
+        &self,
+        tenure: &Tenure,
+        epoch: Epoch,
+        clock: Clock,
+        key: &[u8],
+        out: &mut Vec<u8>,
+    ) {
         let Some((table, routes)) = self.serving(tenure) else {
             return ReadAnswer::WrongEpoch.encode(out);
         };
@@ -578,21 +653,28 @@ impl Node {
         let arc = arc_of_key(key, table.arcs());
         match tenure.admit_write(epoch, arc) {
             Err(Refusal::WrongEpoch | Refusal::Syncing) => ReadAnswer::WrongEpoch.encode(out),
-            Ok(standing) => table.read(arc, key, |found| {
-                let found = found
-                    .map(|(version, state, body)| (version, self.state(&version, state), body));
-                match (standing, found) {
-                    (Standing::Synced, None) => ReadAnswer::Absent,
-                    (Standing::Synced, Some((version, state, body))) => {
-                        ReadAnswer::Record(version, state, body)
-                    }
-                    (Standing::Blind, None) => ReadAnswer::BlindAbsent,
-                    (Standing::Blind, Some((version, state, body))) => {
-                        ReadAnswer::Blind(version, state, body)
-                    }
+            Ok(standing) => {
+                // Only what a synced replica holds expires: what another has may never have been
+                // acknowledged.
+                if standing == Standing::Synced {
+                    self.look_up((table, routes), (arc, key), clock, |_| ());
                 }
-                .encode(out);
-            }),
+                table.read(arc, key, |found| {
+                    let found = found
+                        .map(|(version, state, body)| (version, self.state(&version, state), body));
+                    match (standing, found) {
+                        (Standing::Synced, None) => ReadAnswer::Absent,
+                        (Standing::Synced, Some((version, state, body))) => {
+                            ReadAnswer::Record(version, state, body)
+                        }
+                        (Standing::Blind, None) => ReadAnswer::BlindAbsent,
+                        (Standing::Blind, Some((version, state, body))) => {
+                            ReadAnswer::Blind(version, state, body)
+                        }
+                    }
+                    .encode(out);
+                })
+            }
         }
     }
 

@@ -28,6 +28,7 @@ pub mod docs;
 pub mod door;
 pub mod edit;
 pub mod error;
+pub mod fold;
 pub mod glob;
 pub mod info;
 pub mod inline;

@@ -15,10 +15,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::info;
 use net_common::logging::{self, escaped};
-use net_common::message::data::Body;
 use net_common::message::range::Cursor;
 
-use crate::node::Node;
+use crate::node::{Node, is_alive};
 
 /// How snapshots are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,9 +136,12 @@ pub fn snapshot(node: &Node, limit: usize) -> (String, bool) {
     }
     let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(size.keys as usize);
     if let Some(table) = node.table() {
+        let clock = node.clock();
         for arc in 0..table.arcs() {
             table.scan(arc, Cursor::START, usize::MAX, |record| {
-                if let Body::Value(value) = record.body {
+                if let Some(value) = record.body.value()
+                    && is_alive(record.body, clock)
+                {
                     pairs.push((record.key.to_vec(), value.to_vec()));
                 }
                 true

@@ -24,12 +24,15 @@ use parking_lot::RwLock;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All records of one node.
 pub struct Table {
     arcs: Box<[RwLock<Shard>]>,
     /// Seeded anew in every process: whoever chooses keys must not choose our collisions.
     hasher: foldhash::quality::RandomState,
+    /// What the records of all arcs take, tombstones too. Relaxed: nothing else hangs on it.
+    memory: AtomicU64,
 }
 
 /// One arc's records. Moved out as a whole when the arc is dropped.
@@ -38,6 +41,10 @@ pub struct Shard {
     records: HashTable<Stored>,
     keys: u64,
     bytes: u64,
+    /// What its records take.
+    memory: u64,
+    /// Records that are to expire.
+    expiring: u64,
     /// What was stored as pending, oldest first, until it has been looked at again.
     pending: VecDeque<Pending>,
     /// How often records have changed their slots.
@@ -69,6 +76,7 @@ impl Table {
         Table {
             arcs: (0..arcs).map(|_| RwLock::default()).collect(),
             hasher: foldhash::quality::RandomState::default(),
+            memory: AtomicU64::new(0),
         }
     }
 
@@ -79,6 +87,23 @@ impl Table {
 
     fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash_one(key)
+    }
+
+    /// Changes an arc while it is locked, and keeps account of its memory.
+    fn change<T>(&self, arc: &RwLock<Shard>, with: impl FnOnce(&mut Shard) -> T) -> T {
+        let mut shard = arc.write();
+        let before = shard.memory;
+        let result = with(&mut shard);
+        if shard.memory != before {
+            // Wraps where it is less.
+            self.memory.fetch_add(shard.memory.wrapping_sub(before), Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// What the records take, about: their bytes, and for each a slot of the table and what an allocator adds.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
     }
 
     /// Applies rule N2 to one write or swap and says what came of it. `alone` tells that this node is the whole
@@ -92,24 +117,25 @@ impl Table {
         alone: bool,
     ) -> Decision {
         let hash = self.hash(write.key);
-        let mut shard = self.arcs[arc].write();
-        let found = shard.records.find(hash, |stored| stored.key() == write.key);
-        let (held, same) = match found {
-            None => (Version::ABSENT, false),
-            Some(stored) => (stored.version(), stored.body() == write.body),
-        };
-        let Write { version, born, expected, .. } = *write;
-        let decision = match expected {
-            None => replica::write(held, version, same, born, own_clock, standing),
-            Some(expected) => replica::swap(held, expected, version, same, born, own_clock),
-        };
-        if decision.keep {
-            let state = replica::state_when_stored(alone);
-            let Write { key, version, body, .. } = *write;
-            let record = Record { key, version, state, body };
-            shard.keep(&self.hasher, hash, &record, own_clock, |_| true);
-        }
-        decision
+        self.change(&self.arcs[arc], |shard| {
+            let found = shard.records.find(hash, |stored| stored.key() == write.key);
+            let (held, same) = match found {
+                None => (Version::ABSENT, false),
+                Some(stored) => (stored.version(), stored.body() == write.body),
+            };
+            let Write { version, born, expected, .. } = *write;
+            let decision = match expected {
+                None => replica::write(held, version, same, born, own_clock, standing),
+                Some(expected) => replica::swap(held, expected, version, same, born, own_clock),
+            };
+            if decision.keep {
+                let state = replica::state_when_stored(alone);
+                let Write { key, version, body, .. } = *write;
+                let record = Record { key, version, state, body };
+                shard.keep(&self.hasher, hash, &record, own_clock, |_| true);
+            }
+            decision
+        })
     }
 
     /// Applies rule N3: marks a record committed, if it is of this version.
@@ -131,12 +157,13 @@ impl Table {
         records: impl IntoIterator<Item = Record<'r>>,
         own_clock: Clock,
     ) {
-        let mut shard = self.arcs[arc].write();
-        for record in records {
-            let wins =
-                |held: &Stored| (held.version(), held.state()) < (record.version, record.state);
-            shard.keep(&self.hasher, self.hash(record.key), &record, own_clock, wins);
-        }
+        self.change(&self.arcs[arc], |shard| {
+            for record in records {
+                let wins =
+                    |held: &Stored| (held.version(), held.state()) < (record.version, record.state);
+                shard.keep(&self.hasher, self.hash(record.key), &record, own_clock, wins);
+            }
+        });
     }
 
     /// Looks again at what was stored as pending in an arc about a second ago: notes it as committed if
@@ -189,12 +216,40 @@ impl Table {
         }
     }
 
+    /// Applies rule C6 to one key: if its time has passed, a pending tombstone takes its place. `alone` is as for
+    /// [`Table::write`].
+    pub fn expire_key(&self, arc: usize, key: &[u8], own_clock: Clock, alone: bool) {
+        let hash = self.hash(key);
+        self.change(&self.arcs[arc], |shard| {
+            let found = shard.records.find(hash, |stored| stored.key() == key);
+            if let Some(version) = found.and_then(|stored| stored.version_if_due(own_clock)) {
+                shard.expire(&self.hasher, hash, key, version, own_clock, alone);
+            }
+        });
+    }
+
+    /// Applies rule C6 to all records of an arc. Returns how many have expired.
+    pub fn expire(&self, arc: usize, own_clock: Clock, alone: bool) -> usize {
+        if self.arcs[arc].read().expiring == 0 {
+            return 0;
+        }
+        self.change(&self.arcs[arc], |shard| {
+            let due =
+                |stored: &Stored| Some((stored.key().to_vec(), stored.version_if_due(own_clock)?));
+            let due: Vec<(Vec<u8>, Version)> = shard.records.iter().filter_map(due).collect();
+            for (key, version) in &due {
+                shard.expire(&self.hasher, self.hash(key), key, *version, own_clock, alone);
+            }
+            due.len()
+        })
+    }
+
     /// Drops tombstones that have served their time (N5), and marks those that are committed for the
     /// next sweep. To be called every half retention. Returns how many were dropped.
     pub fn sweep(&self, own_clock: Clock) -> usize {
-        let sweep = |shard: &RwLock<Shard>| {
-            let mut shard = shard.write();
+        let sweep = |shard: &mut Shard| {
             let before = shard.records.len();
+            let memory = &mut shard.memory;
             shard.records.retain(|stored| {
                 if stored.body() != Body::Tombstone || stored.state() == State::Pending {
                     return true;
@@ -202,11 +257,12 @@ impl Table {
                 let drop =
                     replica::may_drop_tombstone(stored.version(), stored.is_marked(), own_clock);
                 stored.mark();
+                *memory -= if drop { stored.memory() } else { 0 };
                 !drop
             });
             before - shard.records.len()
         };
-        self.arcs.iter().map(sweep).sum()
+        self.arcs.iter().map(|arc| self.change(arc, sweep)).sum()
     }
 
     /// Looks a key up and hands what there is to `with`, without copying it, while the arc is locked for
@@ -258,9 +314,10 @@ impl Table {
     /// Takes all records of an arc away. They are freed where the returned shard is dropped, which need
     /// not be under a lock.
     pub fn take(&self, arc: usize) -> Shard {
-        let mut shard = self.arcs[arc].write();
-        let moves = shard.moves + 1;
-        std::mem::replace(&mut shard, Shard { moves, ..Shard::default() })
+        self.change(&self.arcs[arc], |shard| {
+            let moves = shard.moves + 1;
+            std::mem::replace(shard, Shard { moves, ..Shard::default() })
+        })
     }
 
     /// How much there is. Locks one arc after the other, so it is exact only while nobody writes.
@@ -288,6 +345,21 @@ impl Shard {
         walk(&self.records, 0..self.records.num_buckets()).map(|(_, stored)| stored.record())
     }
 
+    /// Puts a tombstone in place of a value of this version whose time has passed.
+    fn expire(
+        &mut self,
+        hasher: &impl BuildHasher,
+        hash: u64,
+        key: &[u8],
+        version: Version,
+        own_clock: Clock,
+        alone: bool,
+    ) {
+        let (version, state) = replica::expire(version, alone);
+        let record = Record { key, version, state, body: Body::Tombstone };
+        self.keep(hasher, hash, &record, own_clock, |_| true);
+    }
+
     /// Keeps a record, if there is none of its key, or it `wins` over that.
     fn keep(
         &mut self,
@@ -306,20 +378,25 @@ impl Shard {
             Entry::Occupied(slot) if !wins(slot.get()) => return,
             Entry::Occupied(mut slot) => {
                 let stored = slot.get_mut();
-                let before = stored.size();
+                let (before, expired) = (stored.size(), stored.body().expiry().is_some());
+                self.memory -= stored.memory();
                 stored.replace(record);
+                self.memory += stored.memory();
                 let after = stored.size();
+                self.expiring -= u64::from(expired);
                 self.keys = self.keys - before.keys + after.keys;
                 self.bytes = self.bytes - before.bytes + after.bytes;
             }
             Entry::Vacant(slot) => {
                 let stored = Stored::new(record);
                 let size = stored.size();
+                self.memory += stored.memory();
                 slot.insert(stored);
                 self.keys += size.keys;
                 self.bytes += size.bytes;
             }
         }
+        self.expiring += u64::from(record.body.expiry().is_some());
         if record.state == State::Pending {
             let version = hasher.hash_one(record.version);
             self.pending.push_back(Pending { since: own_clock, hash, version });
@@ -350,14 +427,20 @@ fn walk(
 }
 
 /// One record: flags (1 byte), key length (2), clock (8), writer (8), for read-modify-writes step and
-/// op (24), then key and value. Numbers are in the machine's own order; they never leave the process.
+/// op (24), for what expires the time (8), then key and value. Numbers are in the machine's own order; they never leave the process.
 struct Stored(Box<[u8]>);
+
+/// What a record takes apart from its bytes: its slot in the table, which is three quarters full in the mean, and
+/// what an allocator adds to its bytes.
+const APART: u64 = 32;
 
 const TOMBSTONE: u8 = 0b0001;
 const STEPPED: u8 = 0b0010;
 const PENDING: u8 = 0b0100;
 /// A tombstone that the last sweep found committed.
 const MARKED: u8 = 0b1000;
+/// A value that is to expire: the time stands before the key.
+const EXPIRING: u8 = 0b1_0000;
 const CLOCK: usize = 3;
 const WRITER: usize = 11;
 const STEP: usize = 19;
@@ -365,6 +448,7 @@ const OP_WRITER: usize = 27;
 const OP_COUNT: usize = 35;
 const PLAIN_HEADER: usize = 19;
 const STEPPED_HEADER: usize = 43;
+const EXPIRY: usize = 8;
 
 impl Stored {
     fn new(record: &Record<'_>) -> Stored {
@@ -392,7 +476,8 @@ impl Stored {
     }
 
     fn header(&self) -> usize {
-        if self.0[0] & STEPPED == 0 { PLAIN_HEADER } else { STEPPED_HEADER }
+        let header = if self.0[0] & STEPPED == 0 { PLAIN_HEADER } else { STEPPED_HEADER };
+        if self.0[0] & EXPIRING == 0 { header } else { header + EXPIRY }
     }
 
     fn key_len(&self) -> usize {
@@ -414,10 +499,18 @@ impl Stored {
     }
 
     fn body(&self) -> Body<'_> {
-        match self.0[0] & TOMBSTONE {
-            0 => Body::Value(&self.0[self.header() + self.key_len()..]),
+        let value = &self.0[self.header() + self.key_len()..];
+        match self.0[0] & (TOMBSTONE | EXPIRING) {
+            0 => Body::Value(value),
+            EXPIRING => Body::Expiring(value, self.number(self.header() - EXPIRY)),
             _ => Body::Tombstone,
         }
+    }
+
+    /// Its version, if it is a value whose time has passed.
+    fn version_if_due(&self, own_clock: Clock) -> Option<Version> {
+        let at = self.body().expiry()?;
+        replica::is_expired(at, own_clock).then(|| self.version())
     }
 
     fn state(&self) -> State {
@@ -440,21 +533,23 @@ impl Stored {
         Record { key: self.key(), version: self.version(), state: self.state(), body: self.body() }
     }
 
+    /// What it takes.
+    fn memory(&self) -> u64 {
+        self.0.len() as u64 + APART
+    }
+
     fn size(&self) -> Size {
-        match self.body() {
-            Body::Value(value) => Size { keys: 1, bytes: (self.key_len() + value.len()) as u64 },
-            Body::Tombstone => Size::default(),
+        match self.body().value() {
+            Some(value) => Size { keys: 1, bytes: (self.key_len() + value.len()) as u64 },
+            None => Size::default(),
         }
     }
 }
 
 fn encoded_len(record: &Record<'_>) -> usize {
     let header = if record.version.is_plain() { PLAIN_HEADER } else { STEPPED_HEADER };
-    let value = match record.body {
-        Body::Value(value) => value.len(),
-        Body::Tombstone => 0,
-    };
-    header + record.key.len() + value
+    let expiry = if record.body.expiry().is_some() { EXPIRY } else { 0 };
+    header + expiry + record.key.len() + record.body.value().map_or(0, <[u8]>::len)
 }
 
 fn encode(record: &Record<'_>, into: &mut [u8]) {
@@ -465,7 +560,7 @@ fn encode(record: &Record<'_>, into: &mut [u8]) {
     };
     into[CLOCK..CLOCK + 8].copy_from_slice(&version.clock.to_ne_bytes());
     into[WRITER..WRITER + 8].copy_from_slice(&version.writer.to_ne_bytes());
-    let header = if version.is_plain() {
+    let mut header = if version.is_plain() {
         PLAIN_HEADER
     } else {
         flags |= STEPPED;
@@ -474,12 +569,17 @@ fn encode(record: &Record<'_>, into: &mut [u8]) {
         into[OP_COUNT..OP_COUNT + 8].copy_from_slice(&version.op.count.to_ne_bytes());
         STEPPED_HEADER
     };
+    if let Some(at) = body.expiry() {
+        flags |= EXPIRING;
+        into[header..header + EXPIRY].copy_from_slice(&at.to_ne_bytes());
+        header += EXPIRY;
+    }
     let key_len = u16::try_from(key.len()).expect("keys are below 64 KiB");
     into[1..3].copy_from_slice(&key_len.to_ne_bytes());
     into[header..header + key.len()].copy_from_slice(key);
-    match body {
-        Body::Value(value) => into[header + key.len()..].copy_from_slice(value),
-        Body::Tombstone => flags |= TOMBSTONE,
+    match body.value() {
+        Some(value) => into[header + key.len()..].copy_from_slice(value),
+        None => flags |= TOMBSTONE,
     }
     into[0] = flags;
 }

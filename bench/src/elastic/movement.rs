@@ -119,6 +119,7 @@ mod tests {
                 weights: vec![1; incarnations.len()],
             }),
             fresh: Vec::new(),
+            strays: Vec::new(),
         })
     }
 

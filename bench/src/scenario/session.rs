@@ -109,7 +109,7 @@ impl<'a, T: Target> Session<'a, T> {
         self.slowest.read = self.slowest.read.max(start.elapsed());
         let got = got.map_err(|source| failed("get", key, source))?;
         let Known { value, primary } = &self.newest[key];
-        let Some(Got { value: bytes, primary: from }) = got else {
+        let Some(Got { value: bytes, primary: from, .. }) = got else {
             return Err(Wrong::Missing { key: key.to_owned(), want: value.clone() }.into());
         };
         let text = String::from_utf8_lossy(&bytes);

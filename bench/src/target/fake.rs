@@ -68,7 +68,9 @@ impl Target for Fake {
             .map(|op| match op {
                 Op::Put { key, value } => self.put(&text(key), &text(value)).map(Done::Placed),
                 Op::Get { key } => self.get(&text(key)).map(Done::Got),
-                Op::Delete { .. } => unreachable!("the bench deletes nothing"),
+                Op::Delete { .. } | Op::PutUntil { .. } => {
+                    unreachable!("the bench deletes nothing, and what it puts stays")
+                }
             })
             .collect()
     }
@@ -103,6 +105,7 @@ impl Target for Fake {
         }
         let rolled_back = self.fault == Fault::RollsBack && !state.killed.is_empty();
         Ok(state.values.get(key).map(|(first, newest)| Got {
+            expiry: None,
             value: if rolled_back { first } else { newest }.clone(),
             primary,
         }))

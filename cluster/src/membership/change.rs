@@ -9,7 +9,8 @@
 //! arcs directly.
 //!
 //! After a loss the dead node's arcs fall to its neighbours and stay there for a while: should it return,
-//! it gets back just what it had, and nothing else moves. If it stays away, arcs are dealt out evenly.
+//! it gets back just what it had, and nothing else moves. If it stays away, arcs are dealt out evenly. A stray
+//! ([`Stray`](crate::view::Stray)) that is back joins like any other.
 
 use crate::membership::plan::{Plan, arrive, claims, member, names, nobody_skips, renumber};
 use crate::membership::wish::{Order, Wish};
@@ -50,12 +51,13 @@ pub fn plan(state: &Membership, now: Millis, change: Change) -> Option<Plan> {
         Change::Switch => switch_one(state, now),
         Change::Cancel => cancel(state),
     };
-    plan.filter(|plan| nobody_skips(state, &plan.view))
+    plan.filter(|plan| nobody_skips(state, now, &plan.view))
 }
 
 /// Whether there is something to begin, and all members are there: those who fetch need sources.
 fn may_begin(state: &Membership, now: Millis) -> bool {
     let is_wanted = state.wish().is_some()
+        || !state.active().view().strays.is_empty()
         || state.waiting(now).next().is_some()
         || state.is_even_deal_due(now);
     !state.active().view().members.is_empty() && all_here(state, now) && is_wanted
@@ -72,6 +74,9 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
     let mut view = old.clone();
     view.epoch = old.epoch.next();
     view.fresh.clear();
+    for stray in &old.strays {
+        view.members[usize::from(stray.place)].state = MemberState::Joining;
+    }
     view.members.extend(state.waiting(now).map(|who| member(who, MemberState::Joining)));
     let mut coming = view.with_deal(Vec::new());
     match wish {
@@ -200,6 +205,8 @@ fn holds(state: &Membership, now: Millis, place: u16, arc: usize) -> bool {
 fn switch(state: &Membership) -> Option<Plan> {
     let old = state.active().view();
     let mut view = old.clone();
+    // Others hold by now what those who joined again held alone.
+    view.strays.retain(|stray| !is_joiner(old, stray.place));
     let leaving: Vec<bool> = old.members.iter().map(|m| m.state == MemberState::Leaving).collect();
     renumber(&mut view, &leaving);
     let coming = view.coming.take()?;
@@ -286,6 +293,7 @@ fn switch_one(state: &Membership, now: Millis) -> Option<Plan> {
     let arcs = ring::fall(&old.coming.as_ref()?.arcs, &waits);
     let mut view = View { arcs, epoch: old.epoch.next(), ..old.clone() };
     view.members[usize::from(ready)].state = MemberState::Active;
+    view.strays.retain(|stray| stray.place != ready);
     view.fresh.clear();
     let why = format!("{} active before the others", view.members[usize::from(ready)].id);
     Some(Plan { view, why })

@@ -142,6 +142,7 @@ mod tests {
             copies: 1,
             limits,
             rebalance_ms: 300_000,
+            return_ms: 5_000,
         };
         let saved = Saved { active: View::unborn(ClusterId(1), 1, limits), coming: None };
         Gate::new(settings, saved, 0)

@@ -66,7 +66,7 @@ impl Membership {
         }
     }
 
-    /// Remembers what members that a new view drops have owned; and after a switch, who has left and who
+    /// Remembers what members that a new view drops, or lets stray, have owned; and after a switch, who has left and who
     /// has returned. A cluster that begins anew has no past.
     pub(super) fn note_departures(
         &mut self,
@@ -76,7 +76,8 @@ impl Membership {
         change: Option<Change>,
     ) {
         let (old, new) = (before.view(), made.view());
-        let gone = (0u16..).zip(&old.members).filter(|(_, m)| new.place_of(&m.id).is_none());
+        let is_lost = |id: &NodeId| new.place_of(id).is_none_or(|place| new.stray(place).is_some());
+        let gone = (0u16..).zip(&old.members).filter(|(_, m)| is_lost(&m.id));
         if !old.members.iter().any(|m| new.member(&m.id, m.incarnation).is_some()) {
             self.losses = Losses::new(now);
             return;
@@ -86,7 +87,7 @@ impl Membership {
                 let node = self.nodes.get_mut(&leaver.incarnation);
                 node.into_iter().for_each(|node| node.has_left = true);
             }
-            self.losses.owners.retain(|id, _| new.place_of(id).is_none());
+            self.losses.owners.retain(|id, _| is_lost(id));
             if change::is_even(new) {
                 self.losses = Losses { owners: BTreeMap::new(), uneven_since: None };
             }

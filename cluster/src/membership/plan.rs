@@ -9,7 +9,7 @@ use crate::ids::Incarnation;
 use crate::membership::{Membership, Millis, Newcomer};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
-use crate::view::{Coming, Member, MemberState, Routes, View};
+use crate::view::{Coming, Member, MemberState, Routes, Stray, View};
 
 /// A view to be made, and why, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,21 +22,26 @@ pub struct Plan {
 
 /// The repair to make now, if any. Call only while no view is being made.
 pub fn repair(state: &Membership, now: Millis) -> Option<Plan> {
-    birth(state, now).or_else(|| removal(state, now)).filter(|plan| nobody_skips(state, &plan.view))
+    birth(state, now)
+        .or_else(|| removal(state, now))
+        .filter(|plan| nobody_skips(state, now, &plan.view))
 }
 
 /// Whether every member that stays has acknowledged the view before. One that came straight from an
 /// older view to the next would no longer be synced anywhere (H1, RULES-WHY F5), and it may be the
-/// last that holds something: a member that is out and stays (L2) is waited for.
-pub(super) fn nobody_skips(state: &Membership, next: &View) -> bool {
+/// last that holds something: a member that is out and stays (L2) is waited for. Only a [`Stray`] that is
+/// out may skip views: what it holds it goes on holding.
+pub(super) fn nobody_skips(state: &Membership, now: Millis, next: &View) -> bool {
     if is_on(Mutation::TwoPending) {
         return true;
     }
     let old = state.active().view();
-    old.members
-        .iter()
-        .filter(|m| next.members.iter().any(|n| n.incarnation == m.incarnation))
-        .all(|m| state.nodes[&m.incarnation].report.epoch >= old.epoch)
+    old.members.iter().filter_map(|m| Some((m.incarnation, next.place_at(m.incarnation)?))).all(
+        |(incarnation, place)| {
+            state.nodes[&incarnation].report.epoch >= old.epoch
+                || next.stray(place).is_some() && state.is_out(incarnation, now)
+        },
+    )
 }
 
 /// The first view; also the first after every member's process has ended. Records live in memory
@@ -65,6 +70,7 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
         epoch: old.epoch.next(),
         members,
         fresh: (0..dealt.len() as u16).collect(),
+        strays: Vec::new(),
         arcs: dealt,
         coming: None,
         copies: state.settings.copies,
@@ -74,9 +80,21 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
     (!view.arcs.is_empty()).then_some(Plan { view, why })
 }
 
-/// Drops members that are out, except those that hold something nobody else does (L2).
+/// What becomes of a member in a view that repairs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    /// It stays as it is.
+    Stays,
+    /// It stays for these arcs alone.
+    Strays(Vec<u16>),
+    /// It is dropped.
+    Falls,
+}
+
+/// Drops members that are out, except those that hold something nobody else does (L2): they stay for that alone,
+/// and everything else goes on without them (H4).
 ///
-/// Their arcs fall clockwise in both deals, so that whoever is in an arc's write set stays in it, and
+/// What they owned falls clockwise in both deals, so that whoever is in an arc's write set stays in it, and
 /// nothing that a joiner has fetched is fetched again.
 fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let old = state.active().view();
@@ -85,50 +103,139 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         return None;
     }
     let lost = lost_arcs(state, &out);
-    // The last to hold an arc must not go while the only other holder may be about to: of two who fell
-    // silent one after the other, the first would be dropped on the word of the second.
-    let doubted: Vec<bool> = old
-        .members
-        .iter()
-        .zip(&out)
-        .map(|(m, out)| *out || is_doubtful(state, m.incarnation, now))
-        .collect();
-    let endangered = lost_arcs(state, &doubted);
-    // Whoever may hold such an arc: its word that it does may have been lost with its connection.
-    let needed = |place: usize| {
-        lost.iter().any(|&arc| is_synced(state, place, arc))
-            || endangered.iter().any(|&arc| may_hold(state, place, arc))
-    };
-    let drop: Vec<bool> = (0..old.members.len())
-        .map(|place| out[place] && (state.accept_loss || !needed(place)))
-        .collect();
+    let fates = fates(state, now, &out, &lost);
     let fresh: Vec<u16> = lost
         .iter()
         .filter(|&&arc| state.accept_loss || has_never_begun(state, arc))
         .map(|&arc| arc as u16)
         .collect();
-    if !drop.contains(&true) && fresh.is_empty() {
+    let strays = strays(old, &fates);
+    let owns_nothing: Vec<bool> = fates.iter().map(|fate| *fate != Fate::Stays).collect();
+    // A stray that has died again while it joined is to own nothing after all.
+    let mut to_own = old.coming.iter().flat_map(|coming| &coming.arcs);
+    let changes = fates.contains(&Fate::Falls)
+        || !fresh.is_empty()
+        || strays != old.strays
+        || to_own.any(|&owner| owns_nothing[usize::from(owner)]);
+    if !changes || !fates.contains(&Fate::Stays) {
         return None;
     }
-    let dropped = names((0..drop.len()).filter(|&i| drop[i]).map(|i| &old.members[i]));
+    let falls: Vec<bool> = fates.iter().map(|fate| *fate == Fate::Falls).collect();
     let mut view = View {
         epoch: old.epoch.next(),
-        arcs: ring::fall(&old.arcs, &drop),
-        coming: old
-            .coming
-            .as_ref()
-            .map(|coming| Coming { arcs: ring::fall(&coming.arcs, &drop), ..coming.clone() }),
+        arcs: ring::fall(&old.arcs, &owns_nothing),
+        coming: old.coming.as_ref().map(|coming| Coming {
+            arcs: ring::fall(&coming.arcs, &owns_nothing),
+            ..coming.clone()
+        }),
         fresh,
+        strays,
         ..old.clone()
     };
-    renumber(&mut view, &drop);
+    for stray in view.members.iter_mut().zip(&fates) {
+        // It joins again when it is back.
+        if let (Member { state: state @ MemberState::Joining, .. }, Fate::Strays(_)) = stray {
+            *state = MemberState::Active;
+        }
+    }
+    if view.arcs.is_empty() {
+        let_strays_inherit(state, &mut view, &fates);
+    }
+    let why = repaired(old, &view, &falls);
+    renumber(&mut view, &falls);
     end_idle_change(state, &mut view);
-    let why = match (dropped.as_str(), view.fresh.len()) {
-        (dropped, 0) => format!("{dropped} out"),
-        ("", fresh) => format!("{fresh} arcs begin afresh"),
-        (dropped, fresh) => format!("{dropped} out, {fresh} arcs begin afresh"),
-    };
     (!view.arcs.is_empty()).then_some(Plan { view, why })
+}
+
+/// What becomes of each member of the active view. `lost` are the arcs that nobody who is not out holds.
+fn fates(state: &Membership, now: Millis, out: &[bool], lost: &[usize]) -> Vec<Fate> {
+    let old = state.active().view();
+    // The last to hold an arc must not go while the only other holder may be about to: of two who fell
+    // silent one after the other, the first would be dropped on the word of the second.
+    let doubted: Vec<bool> = old
+        .members
+        .iter()
+        .zip(out)
+        .map(|(m, out)| *out || is_doubtful(state, m.incarnation, now))
+        .collect();
+    let mut endangered = lost_arcs(state, &doubted);
+    endangered.retain(|arc| lost.binary_search(arc).is_err());
+    let fate = |(place, member): (usize, &Member)| {
+        if !out[place] {
+            return Fate::Stays;
+        }
+        if state.accept_loss {
+            return Fate::Falls;
+        }
+        if endangered.iter().any(|&arc| may_hold(state, place, arc)) {
+            return Fate::Stays;
+        }
+        // Whoever may hold such an arc: its word that it does may have been lost with its connection.
+        let holds = |&&arc: &&usize| is_synced(state, place, arc) || may_hold(state, place, arc);
+        let held: Vec<u16> = lost.iter().filter(holds).map(|&arc| arc as u16).collect();
+        let may_stray = old.stray(place).is_some() || state.is_given_up(member.incarnation, now);
+        match held.is_empty() {
+            true => Fate::Falls,
+            false if may_stray => Fate::Strays(held),
+            false => Fate::Stays,
+        }
+    };
+    old.members.iter().enumerate().map(fate).collect()
+}
+
+/// Who strays in the next view, with the places of this one. A stray that stays as it is goes on being one.
+fn strays(old: &View, fates: &[Fate]) -> Vec<Stray> {
+    let stray = |(place, fate): (usize, &Fate)| {
+        let before = old.stray(place);
+        match fate {
+            Fate::Stays => before.cloned(),
+            Fate::Falls => None,
+            Fate::Strays(arcs) => {
+                let goes_on = before.filter(|s| arcs.iter().all(|arc| s.arcs.contains(arc)));
+                let since = goes_on.map_or(old.epoch.next(), |stray| stray.since);
+                Some(Stray { place: place as u16, since, arcs: arcs.clone() })
+            }
+        }
+    };
+    fates.iter().enumerate().filter_map(stray).collect()
+}
+
+/// Where nobody is left of those who owned something, strays that are back own what they hold, and what lies in
+/// front of it on the ring. `view` has the places of the active one.
+fn let_strays_inherit(state: &Membership, view: &mut View, fates: &[Fate]) {
+    let is_back = |stray: &Stray| fates[usize::from(stray.place)] == Fate::Stays;
+    let nobody = view.members.len();
+    let mut owners = vec![nobody as u16; state.active().arcs()];
+    // Of two who might have held an arc, one may not. They have said so since they are back.
+    for is_known in [false, true] {
+        for stray in view.strays.iter().filter(|stray| is_back(stray)) {
+            view.members[usize::from(stray.place)].state = MemberState::Active;
+            for arc in stray.arcs.iter().map(|&arc| usize::from(arc)) {
+                if !is_known || is_synced(state, stray.place.into(), arc) {
+                    owners[arc] = stray.place;
+                }
+            }
+        }
+    }
+    view.strays.retain(|stray| !is_back(stray));
+    view.arcs = ring::fall(&owners, &(0..=nobody).map(|place| place == nobody).collect::<Vec<_>>());
+}
+
+/// What a view that repairs changes, in a few words. `next` has the places of `old` yet.
+fn repaired(old: &View, next: &View, falls: &[bool]) -> String {
+    let mut parts = Vec::new();
+    let fallen = names(old.members.iter().zip(falls).filter(|(_, falls)| **falls).map(|(m, _)| m));
+    if !fallen.is_empty() {
+        parts.push(format!("{fallen} out"));
+    }
+    for stray in next.strays.iter().filter(|s| old.stray(s.place.into()) != Some(*s)) {
+        let id = &next.members[usize::from(stray.place)].id;
+        parts.push(format!("{id} stays for {} arcs that nobody else holds", stray.arcs.len()));
+    }
+    if !next.fresh.is_empty() {
+        parts.push(format!("{} arcs begin afresh", next.fresh.len()));
+    }
+    parts.join(", ")
 }
 
 /// Whether a member has let a heartbeat go by: it may be gone, and nobody knows yet.
@@ -157,7 +264,7 @@ fn end_idle_change(state: &Membership, view: &mut View) {
     let old = state.active().view();
     if view.arcs.is_empty() {
         let arcs = match coming.arcs.is_empty() {
-            true => ring::deal(&vec![None; old.arcs.len()], &claims(&view.members)),
+            true => ring::deal(&vec![None; old.arcs.len()], &claims_but_strays(view)),
             false => coming.arcs,
         };
         arrive(view, Coming { arcs, ..coming });
@@ -218,12 +325,14 @@ pub(super) fn lost_arcs(state: &Membership, out: &[bool]) -> Vec<usize> {
         .collect()
 }
 
-/// Whether a member said that it is synced in an arc, or may be: one that has not been heard of since
-/// the manager restarted gets the benefit of the doubt.
+/// Whether a member keeps an arc and said that it is synced there, or may be: one that has not been heard of
+/// since the manager restarted gets the benefit of the doubt.
 pub(super) fn is_synced(state: &Membership, place: usize, arc: usize) -> bool {
-    let member = &state.active().view().members[place];
-    let node = &state.nodes[&member.incarnation];
-    node.is_unheard || node.report.synced.contains(arc)
+    let routes = state.active();
+    let node = &state.nodes[&routes.member(place as u16).incarnation];
+    // What a stray said of other arcs than its own is an old word.
+    routes.write_set(arc).contains(&(place as u16))
+        && (node.is_unheard || node.report.synced.contains(arc))
 }
 
 /// Whether a member keeps an arc and its process may still be there.
@@ -254,11 +363,20 @@ pub(super) fn renumber(view: &mut View, drop: &[bool]) {
         let mut keep = stays(drop);
         coming.weights.retain(|_| keep.next().unwrap_or(true));
     }
+    view.strays.retain(|stray| !drop[usize::from(stray.place)]);
+    view.strays.iter_mut().for_each(|stray| stray.place = places[usize::from(stray.place)]);
 }
 
 /// What the members of a deal have a claim to.
 pub(super) fn claims(members: &[Member]) -> Vec<Claim<'_>> {
     members.iter().map(|m| Claim { name: m.id.as_str(), weight: m.weight }).collect()
+}
+
+/// The same for a view: strays join again before they own anything.
+fn claims_but_strays(view: &View) -> Vec<Claim<'_>> {
+    let mut claims = claims(&view.members);
+    view.strays.iter().for_each(|stray| claims[usize::from(stray.place)].weight = 0);
+    claims
 }
 
 pub(super) fn member(who: &Newcomer, state: MemberState) -> Member {

@@ -144,8 +144,9 @@ pub(super) fn objection(
         }
         Wish::Leave(id) if nodes == 1 => Some(format!("{id} is the last node")),
         Wish::Leave(_) if nodes - 1 < view.copies && !force => Some(format!(
-            "that leaves {} nodes for {} copies of each key (--force does it all the same)",
+            "that leaves {} node{} for {} copies of each key (--force does it all the same)",
             nodes - 1,
+            if nodes == 2 { "" } else { "s" },
             view.copies
         )),
         Wish::Leave(_) => None,

@@ -58,6 +58,48 @@ fn a_pending_record_is_written_back_before_it_is_shown() {
 }
 
 #[test]
+fn c6_what_has_expired_is_absent_once_all_hold_its_tombstone_unless_somebody_prolonged_it() {
+    let end = V.expired();
+    let gone = |state| {
+        let found = Found { version: end, body: None, state, epoch: Epoch(1), clock: 99 };
+        Some(ReadAnswer::<u32>::Found(found))
+    };
+    let prolonged = V.successor(Op { writer: 3, count: 1 });
+    for (reply, is_gone) in [
+        (WriteAnswer::Stored, true),
+        (WriteAnswer::Superseded(Version::plain(9, 9)), true),
+        (WriteAnswer::Superseded(prolonged), false),
+    ] {
+        let mut get = Operation::read();
+        get.begin(&routes(1), b"k");
+        assert_eq!(get.got(0, gone(State::Pending)), Need::Attempt, "no read acts on it alone");
+        assert_eq!(get.begin(&routes(1), b"k"), [1]);
+        get.wrote(Reply::Answer(reply));
+        if is_gone {
+            assert_eq!(get.conclude(), Need::Nothing);
+            assert_eq!((get.outcome(), get.committed()), (Some(&Outcome::Got(None, 0)), Some(end)));
+        } else {
+            assert_eq!((get.conclude(), get.outcome()), (Need::Attempt, None));
+            // The one that was read first may say "gone" each time: all are asked.
+            assert_eq!(get.begin(&routes(1), b"k"), [0, 1]);
+            assert_eq!(get.request(), Request::Fence);
+            get.got(0, gone(State::Pending));
+            get.got(1, Some(found(prolonged, State::Pending, 1)));
+            assert_eq!((get.conclude(), get.outcome()), (Need::Attempt, None));
+            assert_eq!(get.begin(&routes(1), b"k"), [0, 1]);
+            assert!(
+                matches!(get.request(), Request::Write { version, .. } if version == prolonged)
+            );
+            get.wrote(Reply::Answer(WriteAnswer::Stored));
+            get.wrote(Reply::Answer(WriteAnswer::Stored));
+            assert_eq!(get.conclude(), Need::Nothing);
+            assert_eq!(get.outcome(), Some(&Outcome::Got(Some(7), 0)));
+            assert_eq!((get.committed(), get.may_exist()), (Some(prolonged), false));
+        }
+    }
+}
+
+#[test]
 fn what_another_replica_than_the_primary_shows_goes_back_to_all() {
     let mut get = Operation::read();
     get.begin(&routes(1), b"k");

@@ -61,6 +61,7 @@ impl Manager {
             limits: limits(),
             // No even deal comes by itself: a setup has the changes that it is about.
             rebalance_ms: u64::MAX,
+            return_ms: 0,
         };
         let membership = Membership::new(settings, Saved { active, coming: None }, 0);
         let published = membership.active().clone();

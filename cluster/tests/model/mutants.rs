@@ -16,8 +16,8 @@ use crate::world::World;
 const STATES: u64 = 6_000_000;
 
 /// Rules taken away that a search of millions of states does not reach: schedules that show them are
-/// twenty steps and more, or need time. The simulation shows the last three. `MODEL_MUTATION` looks for one all the same.
-const UNREACHED: [(Mutation, &str); 5] = [
+/// twenty steps and more, or need time. The simulation shows the last seven. `MODEL_MUTATION` looks for one all the same.
+const UNREACHED: [(Mutation, &str); 9] = [
     (
         Mutation::SwapMoved,
         "the old primary must live, and be primary no more, between fence and swap",
@@ -30,8 +30,12 @@ const UNREACHED: [(Mutation, &str); 5] = [
         Mutation::BackMoved,
         "a reader must carry a successor over a view in which a sibling took its place",
     ),
+    (Mutation::StrayKeeps, "some other range must be lost, and here there is one"),
     (Mutation::EarlierStays, "a tombstone must come and go, and here no time passes"),
     (Mutation::EarlierKept, "a tombstone must come and go, and here no time passes"),
+    (Mutation::ExpiryAlone, "nothing expires where no time passes"),
+    (Mutation::ExpirySame, "nothing expires where no time passes"),
+    (Mutation::ExpiryCounts, "nothing expires where no time passes"),
 ];
 
 /// The setup that shows a mutation.
@@ -73,7 +77,12 @@ fn setup_for(mutation: Mutation) -> Setup {
             Setup { record: Some(0), ..setup::cancel_with_one_copy(["", "", "g"]) }
         }
         Mutation::LossKeeps => Setup { record: Some(0), ..setup::cancel_and_again(["", "", "g"]) },
-        Mutation::EarlierStays | Mutation::EarlierKept => setup::lapse(["a", "b", ""]),
+        Mutation::StrayKeeps
+        | Mutation::EarlierStays
+        | Mutation::EarlierKept
+        | Mutation::ExpiryAlone
+        | Mutation::ExpirySame
+        | Mutation::ExpiryCounts => setup::lapse(["a", "b", ""]),
         Mutation::TwoPending => Setup { spares: &[3], epochs: 3, ..setup::heal(["1", "", "g"]) },
     }
 }

@@ -294,7 +294,7 @@ pub fn cancel_with_one_copy(scripts: [&'static str; 3]) -> Setup {
     let members = [(A, Leaving), (B, Active), (C, Active), (D, Active)];
     let leaving = view(1, &members, [A, B, C, D], Some([D, C, C, D]));
     let orders = vec![Order::Cancel];
-    Setup { orders, crashes: 1, epochs: 4, ..Setup::new("cancel1", vec![born, leaving], scripts) }
+    Setup { orders, crashes: 1, epochs: 5, ..Setup::new("cancel1", vec![born, leaving], scripts) }
 }
 
 /// Two joiners fetch the key at once.

@@ -4,11 +4,16 @@
 //! overwritten when it began, or what nobody has put ([`History::end`]; a binary search each). At its end:
 //! each key's history must be linearizable ([`is_linearizable`], Wing and Gong's search with Lowe's memory of
 //! where it has been).
+//!
+//! A value that was put until a time may go on its own, once, while it is what the key holds, and not before the
+//! first of all clocks has reached that time (C6).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use cluster::operation::Body;
 
+use crate::client::body_of;
 use crate::world::{Key, Value};
 
 /// What a client wants.
@@ -22,6 +27,8 @@ pub enum Action {
     Get,
     /// Find out what the key holds and put this value in its place, in one step.
     Update(Value),
+    /// The same, but if the key holds nothing it stays so.
+    Renew(Value),
     /// A read-modify-write that changes nothing.
     Check,
 }
@@ -65,6 +72,8 @@ struct Progress {
     marks: Vec<(u64, u64)>,
     /// Deletes that may have had effect: when called, and when in place.
     deletes: Vec<(u64, u64)>,
+    /// Values whose time is over by some clock.
+    over: Vec<Value>,
 }
 
 impl Progress {
@@ -92,6 +101,10 @@ pub struct History {
     /// Writes that were under way during a loss, and when that was called: what they did before it is lost,
     /// and they may yet do it again.
     again: Vec<(usize, u64)>,
+    /// Values that are to expire, in order of time.
+    mortals: BTreeSet<(u64, Value, Key)>,
+    /// Since when values may have expired.
+    over: BTreeMap<Value, u64>,
     time: u64,
 }
 
@@ -108,10 +121,22 @@ impl History {
         let called = self.tick();
         let record = self.records.len();
         self.records.push(Record { key, action, called, ended: None, base: None });
-        if let Action::Put(value) | Action::Update(value) = action {
+        if let Some(value) = body_of(action) {
             self.keys.entry(key).or_default().puts.insert(value, record);
+            self.mortals.extend(value.until.map(|until| (until, value, key)));
         }
         record
+    }
+
+    /// The first of all clocks shows this.
+    pub fn look_at_clock(&mut self, clock: u64) {
+        while let Some(&(until, value, key)) = self.mortals.first().filter(|(at, ..)| *at <= clock)
+        {
+            self.mortals.remove(&(until, value, key));
+            let now = self.tick();
+            self.over.insert(value, now);
+            self.keys.entry(key).or_default().over.push(value);
+        }
     }
 
     /// What a key holds is about to be lost for good, and that is accepted: as if somebody deleted it, some
@@ -132,9 +157,22 @@ impl History {
         self.records[record].action
     }
 
-    /// An update is made from this.
-    pub fn update_from(&mut self, record: usize, base: Body<Value>) {
-        self.records[record].base = Some(base);
+    /// An update is made from this; or, at last, from nothing it knows of.
+    pub fn update_from(&mut self, record: usize, base: Option<Body<Value>>) {
+        self.records[record].base = base;
+    }
+
+    /// Whether somebody has put a value that lives until one of these times.
+    pub fn has_mortal(&self, key: Key, times: RangeInclusive<u64>) -> bool {
+        let is_meant = |value: &Value| value.until.is_some_and(|until| times.contains(&until));
+        self.keys.get(&key).is_some_and(|progress| progress.puts.keys().any(is_meant))
+    }
+
+    /// Whether an operation has put a value in place of one that was to expire.
+    pub fn has_renewed(&self, record: usize) -> bool {
+        let Record { action, base, .. } = self.records[record];
+        let was_mortal = base.flatten().is_some_and(|value| value.until.is_some());
+        was_mortal && matches!(action, Action::Renew(_))
     }
 
     /// The operations.
@@ -151,13 +189,15 @@ impl History {
         self.records[record].ended = Some((now, ending));
         let Record { key, action, called, base, .. } = self.records[record];
         match (action, ending) {
-            (Action::Get | Action::Check, Ending::Got(body)) => self.found(record, body, now)?,
-            (Action::Update(_), Ending::Done) => self.found(record, base.flatten(), now)?,
+            (_, Ending::Got(body)) => self.found(record, body, now)?,
+            (Action::Update(_) | Action::Renew(_), Ending::Done) => {
+                self.found(record, base.flatten(), now)?;
+            }
             _ => {}
         }
         let progress = self.keys.entry(key).or_default();
         match (action, ending) {
-            (Action::Put(value) | Action::Update(value), Ending::Done) => {
+            (Action::Put(value) | Action::Update(value) | Action::Renew(value), Ending::Done) => {
                 progress.in_place.entry(value).or_insert(now);
                 progress.mark(now, called);
             }
@@ -171,7 +211,7 @@ impl History {
         if self.losses.contains(&record) && ending == Ending::Done {
             let under_way = |r: &Record| r.key == key && r.ended.is_none();
             for (i, open) in self.records.iter().enumerate().filter(|(_, r)| under_way(r)) {
-                if let Action::Put(value) | Action::Update(value) = open.action {
+                if let Some(value) = body_of(open.action) {
                     progress.in_place.remove(&value);
                 }
                 self.again.push((i, called));
@@ -188,7 +228,11 @@ impl History {
         let Some(value) = body else {
             let is_open =
                 |r: &Record| r.key == key && r.action == Action::Delete && r.ended.is_none();
+            let may_be_over = |value: &Value| {
+                progress.in_place.get(value).is_none_or(|since| *since >= overwritten)
+            };
             let is_possible = overwritten == 0
+                || progress.over.iter().any(may_be_over)
                 || progress.deletes.iter().any(|(_, since)| *since >= overwritten)
                 || self.records.iter().any(is_open);
             return match is_possible {
@@ -197,15 +241,15 @@ impl History {
             };
         };
         let Some(&put) = progress.puts.get(&value) else {
-            return Err(format!("#{record} found {value} at k{key}, which nobody put"));
+            return Err(format!("#{record} found {value:?} at k{key}, which nobody put"));
         };
         let put = self.records[put];
         if let Some((_, Ending::Failed)) = put.ended {
-            return Err(format!("#{record} found {value} at k{key}, whose put had failed"));
+            return Err(format!("#{record} found {value:?} at k{key}, whose put had failed"));
         }
         let since = *progress.in_place.entry(value).or_insert(now);
         if overwritten > since {
-            return Err(format!("#{record} found {value} at k{key}, overwritten before"));
+            return Err(format!("#{record} found {value:?} at k{key}, overwritten before"));
         }
         if since == now {
             progress.mark(now, put.called);
@@ -229,10 +273,19 @@ impl History {
             // Of an update that may have happened twice it is not known what it was made from each time.
             let is_twice = |i: usize| self.again.iter().any(|(twice, _)| *twice == i);
             let of_key = self.records.iter().enumerate().filter(|(_, r)| r.key == key);
+            // What has failed has no effect from then on; before the loss it may have had one.
+            let ended = |i: usize, ended: Option<(u64, Ending)>| match ended {
+                Some((at, Ending::Failed)) if is_twice(i) => Some((at, Ending::Unknown)),
+                ended => ended,
+            };
             let records: Vec<Record> = of_key
-                .map(|(i, r)| Record { base: r.base.filter(|_| !is_twice(i)), ..*r })
+                .map(|(i, r)| Record {
+                    base: r.base.filter(|_| !is_twice(i)),
+                    ended: ended(i, r.ended),
+                    ..*r
+                })
                 .collect();
-            if !is_linearizable(&records, &again) {
+            if !is_linearizable(&records, &again, &self.over) {
                 return Err(format!("the history of k{key} is not linearizable"));
             }
         }
@@ -258,8 +311,9 @@ struct Move {
 type Placed = Vec<u64>;
 
 /// Whether the operations of one key could have happened one after the other, each between its call and
-/// its end, each get finding what the last write left. Those in `again` may happen once more, or not.
-pub fn is_linearizable(records: &[Record], again: &[Record]) -> bool {
+/// its end, each get finding what the last write left. Those in `again` may happen once more, or not. Values may
+/// go on their own since the times in `over`.
+pub fn is_linearizable(records: &[Record], again: &[Record], over: &BTreeMap<Value, u64>) -> bool {
     let mut seen: BTreeMap<Value, u64> = BTreeMap::new();
     for record in records {
         let ended = record.ended.map_or(NEVER, |(at, _)| at);
@@ -277,17 +331,21 @@ pub fn is_linearizable(records: &[Record], again: &[Record]) -> bool {
     for record in records {
         let Record { action, called, base, .. } = *record;
         let (ended, ending) = record.ended.unwrap_or((NEVER, Ending::Unknown));
-        let body = crate::client::body_of(action);
+        let body = body_of(action);
         let write = Move { called, ended, body, is_get: false, needs: base, may_miss: false };
         match (action, ending) {
-            (Action::Get | Action::Check, Ending::Got(body)) => {
-                moves.push(Move { body, is_get: true, ..write });
-            }
+            (_, Ending::Got(body)) => moves.push(Move { body, is_get: true, ..write }),
             (Action::Get | Action::Check, _) | (_, Ending::Failed) => {}
-            (Action::Put(value) | Action::Update(value), Ending::Unknown) => {
-                // Of no consequence unless somebody found it; and then it had happened by that time.
+            (
+                Action::Put(value) | Action::Update(value) | Action::Renew(value),
+                Ending::Unknown,
+            ) => {
+                // Of no consequence unless somebody found it; and then it had happened by that time. Or
+                // nobody found anything, since it was there for a while.
                 if let Some(&first) = seen.get(&value) {
                     moves.push(Move { ended: first, ..write });
+                } else if over.contains_key(&value) {
+                    moves.push(Move { ended: NEVER, may_miss: true, ..write });
                 }
             }
             (Action::Delete, Ending::Unknown) => {
@@ -297,7 +355,7 @@ pub fn is_linearizable(records: &[Record], again: &[Record]) -> bool {
         }
     }
     for record in again {
-        let body = crate::client::body_of(record.action);
+        let body = body_of(record.action);
         let ended = record.ended.map_or(NEVER, |(at, _)| at);
         let is_write = !matches!(record.action, Action::Get | Action::Check);
         let write =
@@ -305,10 +363,10 @@ pub fn is_linearizable(records: &[Record], again: &[Record]) -> bool {
         moves.extend(is_write.then_some(write));
     }
     moves.sort_by_key(|m| m.called);
-    search(&moves)
+    search(&moves, over)
 }
 
-fn search(moves: &[Move]) -> bool {
+fn search(moves: &[Move], over: &BTreeMap<Value, u64>) -> bool {
     let words = moves.len().div_ceil(64);
     let is_in = |placed: &Placed, i: usize| placed[i / 64] >> (i % 64) & 1 == 1;
     let mut been: BTreeSet<(Placed, Body<Value>)> = BTreeSet::new();
@@ -328,6 +386,11 @@ fn search(moves: &[Move]) -> bool {
         }
         if !been.insert((placed.clone(), body)) {
             continue;
+        }
+        let is_over = body.and_then(|value| over.get(&value)).is_some_and(|since| *since <= limit);
+        if is_over {
+            // A value that has gone cannot come back, so that needs no mark.
+            open.push((placed.clone(), None));
         }
         for (i, next) in moves.iter().enumerate().rev() {
             let fits = next.needs.is_none_or(|needs| needs == body);

@@ -12,6 +12,7 @@ use cluster::write_round::Reply;
 
 use crate::checker::{Action, Ending};
 use crate::network::{Commits, Dialled, Dir, Frame, LinkId, Party, Pid, Tag, User};
+use crate::plan::Plan;
 use crate::world::{Event, Key, Micros, Value, World};
 
 /// An operation's name.
@@ -190,20 +191,39 @@ impl World {
         let keys = self.plan.keys as u64;
         // Half of the traffic meets on one key.
         let key = if self.rng.chance(400) { 0 } else { self.rng.below(keys) as Key };
-        let action = match self.rng.below(1000) {
-            n if n < self.plan.gets => Action::Get,
-            n if n < self.plan.gets + self.plan.deletes => Action::Delete,
-            n if n < self.plan.gets + self.plan.deletes + self.plan.checks => Action::Check,
-            n => {
-                self.last_value += 1;
-                match n < self.plan.gets + self.plan.deletes + self.plan.checks + self.plan.updates
-                {
-                    true => Action::Update(self.last_value),
-                    false => Action::Put(self.last_value),
-                }
-            }
+        let Plan { gets, deletes, checks, updates, renewals, .. } = self.plan;
+        let mut n = self.rng.below(1000);
+        let mut is_one_of = |share: u64| {
+            let is_one = n < share;
+            n = n.saturating_sub(share);
+            is_one
+        };
+        let action = if is_one_of(gets) {
+            Action::Get
+        } else if is_one_of(deletes) {
+            Action::Delete
+        } else if is_one_of(checks) {
+            Action::Check
+        } else if is_one_of(updates) {
+            Action::Update(self.new_value())
+        } else if is_one_of(renewals) {
+            Action::Renew(self.new_value())
+        } else {
+            Action::Put(self.new_value())
         };
         Some((key, action))
+    }
+
+    /// A value that nobody has put before, perhaps until a time.
+    fn new_value(&mut self) -> Value {
+        self.last_value += 1;
+        let is_mortal = self.plan.mortals > 0 && self.rng.chance(self.plan.mortals);
+        let until = is_mortal.then(|| {
+            self.counts.mortal += 1;
+            // In the clocks' milliseconds, of which there are more than in the simulated time.
+            self.wall(0) + self.rng.within(0, self.plan.life) / 1000 * self.plan.speed
+        });
+        Value { number: self.last_value, until }
     }
 
     fn start_operation(&mut self, client: usize, thread: usize, key: Key, action: Action) {
@@ -213,7 +233,7 @@ impl World {
             Action::Get => Operation::read(),
             Action::Put(value) => Operation::write(self.draw(client, thread), Some(value)),
             Action::Delete => Operation::write(self.draw(client, thread), None),
-            Action::Update(_) | Action::Check => Operation::read_modify_write(),
+            Action::Update(_) | Action::Renew(_) | Action::Check => Operation::read_modify_write(),
         };
         let routes = self.clients[client].routes.clone().expect("it has a view");
         self.say(|_| format!("client{client}.{thread} #{record}: {action:?} k{key}"));
@@ -479,7 +499,7 @@ impl World {
             return 10;
         }
         let record = self.thread(client, thread).record;
-        if matches!(self.history.action(record), Action::Update(_))
+        if matches!(self.history.action(record), Action::Update(_) | Action::Renew(_))
             && self.rng.chance(self.plan.behead)
         {
             let write_set = self.tasks.get(&id).map(|task| self.write_set(task));
@@ -487,6 +507,15 @@ impl World {
                 self.behead(primary);
                 return self.rng.within(10, self.plan.longest / 4);
             }
+        }
+        // While some clocks say that a value is over and some that it is not.
+        let key = self.history.key(record);
+        let (first, last) = self.walls();
+        if self.plan.lingers > 0
+            && self.history.has_mortal(key, first..=last)
+            && self.rng.chance(self.plan.lingers)
+        {
+            return self.rng.within(10, 20_000);
         }
         match self.rng.chance(self.plan.stall) {
             true => self.rng.within(10, self.plan.longest),
@@ -503,8 +532,12 @@ impl World {
         let Some(task) = self.tasks.get_mut(&id) else { return Need::Nothing };
         let found = task.op.found().copied().flatten();
         let choice = match self.history.action(record) {
-            Action::Update(value) => {
-                self.history.update_from(record, found);
+            Action::Renew(_) if found.is_none() => {
+                self.history.update_from(record, None);
+                Choice::Leave
+            }
+            Action::Update(value) | Action::Renew(value) => {
+                self.history.update_from(record, Some(found));
                 Choice::Replace(Some(value))
             }
             _ => Choice::Leave,
@@ -573,6 +606,9 @@ impl World {
             let key = self.history.key(record);
             self.final_gets.push(key);
             self.final_failures += 1;
+        }
+        if ending == Ending::Done && self.history.has_renewed(record) {
+            self.counts.renewed += 1;
         }
         if let Err(why) = self.history.end(record, ending) {
             self.fail(why);
@@ -692,7 +728,7 @@ impl World {
 /// What a put or delete leaves.
 pub fn body_of(action: Action) -> Body<Value> {
     match action {
-        Action::Put(value) | Action::Update(value) => Some(value),
+        Action::Put(value) | Action::Update(value) | Action::Renew(value) => Some(value),
         Action::Delete | Action::Get | Action::Check => None,
     }
 }

@@ -262,12 +262,12 @@ impl World {
         self.after(pause, Event::Flap(slot, left - 1));
     }
 
-    /// Kills all who keep some key, or everybody.
+    /// Kills all who keep some key, or everybody; or all but one, who is cut off for so long that it is given up.
     fn massacre(&mut self) {
         let key = self.rng.below(self.keys.len() as u64) as usize;
         let (active, _) = self.views();
         let arc = self.keys[key].arc;
-        if active.arcs() == 0 || self.counts.massacres == 2 {
+        if active.arcs() == 0 || self.counts.massacres == 3 {
             return;
         }
         self.counts.massacres += 1;
@@ -276,6 +276,12 @@ impl World {
             keepers.map(|member| usize::from(member.address.port() - 6000)).collect();
         if self.rng.chance(200) {
             slots = (0..self.slots.len()).collect();
+        }
+        if self.rng.chance(600)
+            && let Some(last) = slots.pop()
+        {
+            let length = self.rng.within(2 * LEASE_MS * 1000, 6 * LEASE_MS * 1000);
+            self.cut(Party::Node(last), Party::Manager, length);
         }
         for slot in slots {
             self.kill_node(slot);

@@ -12,6 +12,7 @@
 //! * `cargo test -p cluster --test simulation` runs [`SEEDS`] seeds; `SIM_SEEDS=5000` that many.
 //! * `SIM_SEED=123` runs one, and prints what happened last.
 //! * `SIM_FROM=1000` begins there.
+//! * `SIM_MUTATION=ExpiryAlone` takes away that rule alone (with the feature `mutations`).
 
 #![expect(clippy::print_stdout, reason = "figures are what one runs it for")]
 
@@ -116,7 +117,7 @@ const UNSEEN: [(cluster::mutation::Mutation, &str); 8] = {
 
 /// Seeds tried for a mutation before it counts as not caught.
 #[cfg(feature = "mutations")]
-const MUTANT_SEEDS: u64 = 2000;
+const MUTANT_SEEDS: u64 = 8000;
 
 #[cfg(feature = "mutations")]
 #[test]
@@ -125,8 +126,12 @@ fn every_rule_taken_away_is_noticed() {
     let seeds = setting("SIM_SEEDS").unwrap_or(MUTANT_SEEDS);
     let mut missed = Vec::new();
     println!("{:<16} {:>6} {:>10}  noticed by", "mutation", "seeds", "steps");
+    let wanted = std::env::var("SIM_MUTATION").ok();
     for mutation in Mutation::ALL {
         let name = format!("{mutation:?}");
+        if wanted.as_ref().is_some_and(|wanted| *wanted != name) {
+            continue;
+        }
         if let Some((_, why)) = UNSEEN.iter().find(|(unseen, _)| *unseen == mutation) {
             println!("{name:<16} not shown: {why}");
             continue;

@@ -44,6 +44,7 @@ fn settings(copies: usize) -> Settings {
         copies,
         limits: Limits::default(),
         rebalance_ms: REBALANCE_MS,
+        return_ms: 0,
     }
 }
 

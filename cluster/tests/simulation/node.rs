@@ -67,6 +67,8 @@ pub struct Process {
     clock: ServerClock,
     fetch: Option<Fetch>,
     turn: usize,
+    /// How many values it has found to be over.
+    pub expired: u64,
 }
 
 /// The two clocks of a node.
@@ -102,6 +104,7 @@ impl Process {
             clock: ServerClock::default(),
             fetch: None,
             turn: 0,
+            expired: 0,
         }
     }
 
@@ -168,6 +171,31 @@ impl Process {
         }
     }
 
+    /// Puts a tombstone in place of a value whose time has passed, where this node is synced (C6). Returns
+    /// whether it did.
+    fn expire(&mut self, clock: Clock, arc: usize, key: Key) -> bool {
+        let Some(stored) = self.table.get_mut(&key) else { return false };
+        let until = stored.body.and_then(|value| value.until);
+        let is_due = until.is_some_and(|until| replica::is_expired(until, clock));
+        let is_mine = self.tenure.synced().contains(arc);
+        let Some(routes) = self.tenure.routes().filter(|_| is_due && is_mine) else { return false };
+        let is_alone = routes.write_set(arc).len() == 1;
+        let (version, state) = replica::expire(stored.version, is_alone);
+        *stored = Stored { version, state, body: None, since: clock, is_marked: false };
+        self.expired += 1;
+        true
+    }
+
+    /// The same for all that it holds. As the real ones this looks now and then; most is found by readers.
+    fn expire_all(&mut self, now: Now, keys: &[KeyInfo]) {
+        let clock = self.clock.read(now.wall);
+        if self.has_lease(now) {
+            for (key, info) in (0..).zip(keys) {
+                self.expire(clock, info.arc, key);
+            }
+        }
+    }
+
     fn read(&mut self, now: Now, info: &KeyInfo, key: Key) -> (ReadAnswer<Value>, Clock) {
         let clock = self.clock.read(now.wall);
         let answer = if !self.has_lease(now) {
@@ -176,7 +204,10 @@ impl Process {
             match self.tenure.admit_read(info.arc) {
                 Err(Refusal::WrongEpoch) => ReadAnswer::WrongEpoch,
                 Err(Refusal::Syncing) => ReadAnswer::Syncing,
-                Ok(()) => ReadAnswer::Found(self.found(key, clock)),
+                Ok(()) => {
+                    self.expire(clock, info.arc, key);
+                    ReadAnswer::Found(self.found(key, clock))
+                }
             }
         };
         (answer, clock)
@@ -195,7 +226,10 @@ impl Process {
         } else {
             match self.tenure.admit_write(epoch, info.arc) {
                 Err(_) => ReadAnswer::WrongEpoch,
-                Ok(Standing::Synced) => ReadAnswer::Found(self.found(key, clock)),
+                Ok(Standing::Synced) => {
+                    self.expire(clock, info.arc, key);
+                    ReadAnswer::Found(self.found(key, clock))
+                }
                 Ok(Standing::Blind) => ReadAnswer::Blind(self.found(key, clock)),
             }
         };
@@ -256,6 +290,7 @@ impl World {
     /// Kills the process at an address.
     pub fn kill_node(&mut self, slot: usize) {
         if let Some(process) = self.slots[slot].process.take() {
+            self.counts.expired += process.expired;
             self.say(|_| format!("node{slot} ({}) dies", process.pid));
             self.tasks.retain(|_, task| task.owner != Owner::Node(process.pid));
             self.close_all(process.pid);
@@ -403,6 +438,14 @@ impl World {
         process.heard = now;
         let pid = process.pid;
         match frame {
+            // Whoever has left begins nothing new with a manager that takes it for a newcomer.
+            Frame::Table(_, active, _)
+                if process.left_with.is_some_and(|epoch| epoch <= active) =>
+            {
+                process.control = None;
+                self.close(link);
+                self.connect_later(pid);
+            }
             Frame::Table(routes, active, _) => {
                 let is_first = !std::mem::replace(&mut process.is_registered, true);
                 if is_first && self.rng.chance(500) {
@@ -466,8 +509,12 @@ impl World {
         let Some(slot) = self.slots_by_pid.get(&pid).copied() else { return };
         let now = self.node_now(slot);
         let keys = self.keys.clone();
+        let looks_at_all = self.rng.chance(100);
         let Some(process) = self.process(pid) else { return };
         process.note_marks();
+        if looks_at_all {
+            process.expire_all(now, &keys);
+        }
         let clock = process.clock.read(now.wall);
         let mut found = Vec::new();
         let routes = process.tenure.routes().cloned();

@@ -86,6 +86,14 @@ pub struct Plan {
     pub orders: Micros,
     /// Whether K replicas and more may be killed at once.
     pub loses: bool,
+    /// Values in a thousand that are put until a time (C6).
+    pub mortals: u64,
+    /// The longest life that they are given.
+    pub life: Micros,
+    /// Pauses in a thousand that are long where some clocks say that a value is over, and some that it is not.
+    pub lingers: u64,
+    /// Operations in a thousand that give a longer life, if there is something to give it to.
+    pub renewals: u64,
     /// Into how many buckets an arc is divided for comparison.
     pub buckets: Key,
 }
@@ -98,7 +106,7 @@ impl Plan {
         let is_ages = rng.chance(120);
         // In a run of ages a retention goes by in two and a half seconds.
         let speed = if is_ages { RETENTION_MS / 2_500 } else { rng.pick(&[1, 10, 10, 30]) };
-        let skew = rng.pick(&[0, 5, 2_000, RETENTION_MS / 33]);
+        let skew = rng.pick(&[0, 5, 300, 2_000, RETENTION_MS / 33]);
         let mut faults: Vec<Fault> = FAULTS.to_vec();
         let kinds = rng.within(1, 6) as usize;
         while faults.len() > kinds {
@@ -107,27 +115,32 @@ impl Plan {
         if is_ages && rng.chance(300) {
             faults = vec![Fault::CutOff, Fault::CutOff, faults[0]];
         }
+        // Of a run in ten the lives and ends of one key's values are all that there is.
+        let is_mortal = !is_ages && rng.chance(100);
+        // In as many again many change one key at once, and linger.
+        let is_rivalry = !is_ages && !is_mortal && rng.chance(90);
+        let is_one_key = is_mortal || is_rivalry;
         let deadline = if is_ages { 250_000 } else { rng.pick(&[60_000, 300_000, 600_000]) };
         Plan {
             slots: nodes + rng.within(0, 2) as usize,
             nodes,
             copies,
-            keys: rng.pick(&[1, 2, 4, 12]),
+            keys: if is_one_key { 1 } else { rng.pick(&[1, 2, 4, 12]) },
             clients: rng.within(2, 3) as usize,
             threads: rng.within(1, 2) as usize,
             ops: rng.within(12, 40) as u32,
             think: rng.pick(&[500, 10_000, 40_000]),
-            gets: rng.pick(&[300, 500, 700]),
+            gets: if is_mortal { 300 } else { rng.pick(&[300, 500, 700]) },
             deletes: rng.pick(&[0, 50, 150]),
-            checks: rng.pick(&[0, 20]),
-            updates: rng.pick(&[0, 100, 130]),
+            checks: if is_mortal { 100 } else { rng.pick(&[0, 20]) },
+            updates: if is_rivalry { 300 } else { rng.pick(&[0, 100, 130]) },
             delay: rng.pick(&[200, 500, 2_000]),
             slow: rng.pick(&[0, 20, 100]),
             loss: rng.pick(&[0, 0, 5, 30]),
             ghosts: rng.pick(&[0, 20, 200]),
             abandon: rng.pick(&[0, 10, 40]),
-            stall: rng.pick(&[0, 10, 50]),
-            behead: rng.pick(&[0, 20, 200]),
+            stall: if is_rivalry { 200 } else { rng.pick(&[0, 10, 50]) },
+            behead: if is_rivalry { 200 } else { rng.pick(&[0, 20, 200]) },
             patience: rng.pick(&[4_000, 15_000, 40_000]),
             deadline,
             stale: 60_000_000 / speed,
@@ -145,7 +158,11 @@ impl Plan {
             disk: rng.pick(&[50, 2_000, 2_000, 20_000, 100_000]),
             disk_fails: rng.pick(&[0, 0, 100]),
             orders: rng.pick(&[0, 0, 30_000, 150_000, 500_000]),
-            loses: rng.chance(60),
+            loses: rng.chance(100),
+            mortals: if is_mortal { 900 } else { rng.pick(&[0, 0, 300]) },
+            life: rng.pick(&[10_000, 60_000, 300_000]),
+            lingers: if is_mortal { 400 } else { rng.pick(&[0, 100]) },
+            renewals: if is_mortal { 250 } else { rng.pick(&[0, 100]) },
             buckets: rng.pick(&[1, 2, 12]),
         }
     }

@@ -20,8 +20,22 @@ use crate::rng::Rng;
 pub type Micros = u64;
 /// A key, as its number.
 pub type Key = u8;
+
 /// A value; each is put once.
-pub type Value = u32;
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value {
+    /// Which.
+    pub number: u32,
+    /// Until when it lives, by the clocks on the wall (C6).
+    pub until: Option<u64>,
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.number)?;
+        self.until.map_or(Ok(()), |until| write!(f, "@{until}"))
+    }
+}
 
 /// Arcs of the ring.
 pub const ARCS: usize = 16;
@@ -167,6 +181,12 @@ pub struct Counts {
     pub massacres: u64,
     /// Losses that were accepted.
     pub accepted: u64,
+    /// Values that were put until a time.
+    pub mortal: u64,
+    /// Replicas of them that put a tombstone in their place.
+    pub expired: u64,
+    /// Read-modify-writes that found such a value, and left one that lives longer.
+    pub renewed: u64,
 }
 
 impl Counts {
@@ -187,6 +207,7 @@ impl Counts {
             ..
         } = other;
         let Counts { compared, orders, granted, cancelled, left, massacres, accepted, .. } = other;
+        let Counts { mortal, expired, renewed, .. } = other;
         self.steps += steps;
         self.done += done;
         self.failed += failed;
@@ -212,6 +233,9 @@ impl Counts {
         self.left += left;
         self.massacres += massacres;
         self.accepted += accepted;
+        self.mortal += mortal;
+        self.expired += expired;
+        self.renewed += renewed;
     }
 }
 
@@ -274,8 +298,8 @@ pub struct World {
     pub keys: Vec<KeyInfo>,
     /// What clients did.
     pub history: History,
-    /// The last value that was put.
-    pub last_value: Value,
+    /// The number of the last value that was put.
+    pub last_value: u32,
     /// In numbers.
     pub counts: Counts,
     /// Whether faults are over.
@@ -287,6 +311,8 @@ pub struct World {
     /// How many of those gets failed.
     pub final_failures: usize,
     seed: u64,
+    /// How far the clock is off that is ahead of all others.
+    foremost: i64,
     queue: BTreeMap<(Micros, u64), Event>,
     serial: u64,
     calm_at: Micros,
@@ -311,13 +337,14 @@ impl World {
                 KeyInfo { name, arc }
             })
             .collect();
-        let slots = (0..plan.slots)
+        let slots: Vec<Slot> = (0..plan.slots)
             .map(|_| Slot {
                 process: None,
                 drift: rng.within(0, 20) as i64 - 10,
                 skew: rng.within(0, 2 * plan.skew) as i64 - plan.skew as i64,
             })
             .collect();
+        let foremost = slots.iter().map(|slot| slot.skew).max().unwrap_or(0).max(0);
         let manager = Manager::new(plan.copies);
         let clients = (0..plan.clients).map(|_| Client::new(1, plan.threads, plan.ops)).collect();
         let mut world = World {
@@ -341,6 +368,7 @@ impl World {
             final_gets: Vec::new(),
             final_failures: 0,
             seed,
+            foremost,
             queue: BTreeMap::new(),
             serial: 100,
             calm_at: 0,
@@ -374,12 +402,15 @@ impl World {
             let ((at, _), event) = self.queue.pop_first().expect("there is always a next look");
             self.now = at;
             self.counts.steps += 1;
+            self.history.look_at_clock(self.wall(self.foremost));
             self.dispatch(event);
             if let Some(why) = self.violation {
                 let trace = self.trace.unwrap_or_default().into();
                 return Err(Violation { seed: self.seed, why, trace, steps: self.counts.steps });
             }
         }
+        let processes = self.slots.iter().filter_map(|slot| slot.process.as_ref());
+        self.counts.expired += processes.map(|process| process.expired).sum::<u64>();
         Ok(self.counts)
     }
 
@@ -417,6 +448,12 @@ impl World {
     /// The wall clock of somebody who is off by so much.
     pub fn wall(&self, skew: i64) -> u64 {
         (BIRTH + self.now / 1000 * self.plan.speed).saturating_add_signed(skew)
+    }
+
+    /// What the clocks on the wall show that are behind all others and ahead of them.
+    pub fn walls(&self) -> (u64, u64) {
+        let hindmost = self.slots.iter().map(|slot| slot.skew).min().unwrap_or(0).min(0);
+        (self.wall(hindmost), self.wall(self.foremost))
     }
 
     /// A node's clocks.

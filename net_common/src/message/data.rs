@@ -20,8 +20,33 @@ use crate::frame::Kind;
 pub enum Body<'a> {
     /// A value.
     Value(&'a [u8]),
+    /// A value until a time, in milliseconds since 1970 (rule C6).
+    Expiring(&'a [u8], u64),
     /// The key was deleted.
     Tombstone,
+}
+
+impl<'a> Body<'a> {
+    /// A value, for ever or until a time.
+    pub fn of_value(value: &'a [u8], expiry: Option<u64>) -> Body<'a> {
+        expiry.map_or(Body::Value(value), |at| Body::Expiring(value, at))
+    }
+
+    /// The value, if it is one.
+    pub fn value(self) -> Option<&'a [u8]> {
+        match self {
+            Body::Value(value) | Body::Expiring(value, _) => Some(value),
+            Body::Tombstone => None,
+        }
+    }
+
+    /// Until when it is one, if not for ever.
+    pub fn expiry(self) -> Option<u64> {
+        match self {
+            Body::Expiring(_, at) => Some(at),
+            Body::Value(_) | Body::Tombstone => None,
+        }
+    }
 }
 
 /// A key with what a replica holds of it: what a page is made of.
@@ -56,6 +81,7 @@ const TOMBSTONE: u8 = 0b1;
 const PENDING: u8 = 0b100;
 const HAS_BORN: u8 = 0b1000;
 const IS_SWAP: u8 = 0b1_0000;
+const HAS_EXPIRY: u8 = 0b10_0000;
 /// Key length, flags, and a plain version.
 pub(super) const LEAST_RECORD: usize = 2 + 1 + 16;
 
@@ -104,7 +130,8 @@ impl<'a> Write<'a> {
     /// [`DecodeError`], also for flags that nobody has defined.
     pub fn decode(payload: &mut Decoder<'a>) -> Result<Write<'a>, DecodeError> {
         let key = payload.short()?;
-        let flags = flags(payload, TOMBSTONE | version::HAS_STEP | HAS_BORN | IS_SWAP)?;
+        let flags =
+            flags(payload, TOMBSTONE | version::HAS_STEP | HAS_BORN | IS_SWAP | HAS_EXPIRY)?;
         let version = version::decode(flags, payload)?;
         let born = if flags & HAS_BORN == 0 { version.clock } else { payload.u64()? };
         let expected = match flags & IS_SWAP {
@@ -126,7 +153,7 @@ fn encode_held(version: &Version, state: State, body: Body<'_>, out: &mut Vec<u8
 }
 
 fn decode_held<'a>(payload: &mut Decoder<'a>) -> Result<(Version, State, Body<'a>), DecodeError> {
-    let flags = flags(payload, TOMBSTONE | version::HAS_STEP | PENDING)?;
+    let flags = flags(payload, TOMBSTONE | version::HAS_STEP | PENDING | HAS_EXPIRY)?;
     let version = version::decode(flags, payload)?;
     let state = if flags & PENDING == 0 { State::Committed } else { State::Pending };
     Ok((version, state, decode_body(flags, payload)?))
@@ -143,21 +170,30 @@ fn flags(payload: &mut Decoder<'_>, known: u8) -> Result<u8, DecodeError> {
 fn body_flag(body: Body<'_>) -> u8 {
     match body {
         Body::Value(_) => 0,
+        Body::Expiring(..) => HAS_EXPIRY,
         Body::Tombstone => TOMBSTONE,
     }
 }
 
 fn encode_body(body: Body<'_>, out: &mut Vec<u8>) {
-    if let Body::Value(value) = body {
+    if let Some(at) = body.expiry() {
+        out.put_u64(at);
+    }
+    if let Some(value) = body.value() {
         out.put_long(value);
     }
 }
 
 fn decode_body<'a>(flags: u8, payload: &mut Decoder<'a>) -> Result<Body<'a>, DecodeError> {
-    Ok(match flags & TOMBSTONE {
-        0 => Body::Value(payload.long()?),
-        _ => Body::Tombstone,
-    })
+    match flags & (TOMBSTONE | HAS_EXPIRY) {
+        0 => Ok(Body::Value(payload.long()?)),
+        TOMBSTONE => Ok(Body::Tombstone),
+        HAS_EXPIRY => {
+            let at = payload.u64()?;
+            Ok(Body::Expiring(payload.long()?, at))
+        }
+        _ => Err(DecodeError("a tombstone that expires")),
+    }
 }
 
 pub(super) fn decode_list<'a, T>(
@@ -233,6 +269,29 @@ impl<'a> Message<'a> for Commits<'a> {
     }
 }
 
+/// How a replica is, apart from what it was asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// It holds as much as it may. It goes on taking writes, since a write that some replicas have taken must
+    /// be completed at all; but no new one that adds to what it holds is to be begun.
+    pub is_full: bool,
+}
+
+impl Shape {
+    const FULL: u8 = 1;
+
+    fn bits(self) -> u8 {
+        if self.is_full { Shape::FULL } else { 0 }
+    }
+
+    fn from_bits(bits: u8) -> Result<Shape, DecodeError> {
+        match bits {
+            0 | Shape::FULL => Ok(Shape { is_full: bits == Shape::FULL }),
+            _ => Err(DecodeError("an unknown shape of a replica")),
+        }
+    }
+}
+
 /// REPL_ACK: one answer for each record of a [`WriteBatch`], in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteAcks {
@@ -240,6 +299,8 @@ pub struct WriteAcks {
     pub epoch: Epoch,
     /// The replica's clock.
     pub clock: Clock,
+    /// How it is.
+    pub shape: Shape,
     /// What became of each record.
     pub answers: Vec<WriteAnswer>,
 }
@@ -250,6 +311,7 @@ impl Message<'_> for WriteAcks {
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.epoch.0);
         out.put_u64(self.clock);
+        out.put_u8(self.shape.bits());
         out.put_u32(self.answers.len() as u32);
         for answer in &self.answers {
             encode_answer(answer, out);
@@ -260,6 +322,7 @@ impl Message<'_> for WriteAcks {
         Ok(WriteAcks {
             epoch: Epoch(payload.u64()?),
             clock: payload.u64()?,
+            shape: Shape::from_bits(payload.u8()?)?,
             answers: decode_list(payload, 1, decode_answer)?,
         })
     }
@@ -419,15 +482,18 @@ pub struct ReadAnswers<'a> {
     pub epoch: Epoch,
     /// The replica's clock.
     pub clock: Clock,
+    /// How it is.
+    pub shape: Shape,
     /// What was found.
     pub answers: Vec<ReadAnswer<'a>>,
 }
 
 impl ReadAnswers<'_> {
     /// Appends what stands in front of the answers.
-    pub fn encode_head(epoch: Epoch, clock: Clock, count: usize, out: &mut Vec<u8>) {
+    pub fn encode_head(epoch: Epoch, clock: Clock, shape: Shape, count: usize, out: &mut Vec<u8>) {
         out.put_u64(epoch.0);
         out.put_u64(clock);
+        out.put_u8(shape.bits());
         out.put_u32(count as u32);
     }
 }
@@ -436,7 +502,7 @@ impl<'a> Message<'a> for ReadAnswers<'a> {
     const KIND: Kind = Kind::ReadReply;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        ReadAnswers::encode_head(self.epoch, self.clock, self.answers.len(), out);
+        ReadAnswers::encode_head(self.epoch, self.clock, self.shape, self.answers.len(), out);
         for answer in &self.answers {
             answer.encode(out);
         }
@@ -446,6 +512,7 @@ impl<'a> Message<'a> for ReadAnswers<'a> {
         Ok(ReadAnswers {
             epoch: Epoch(payload.u64()?),
             clock: payload.u64()?,
+            shape: Shape::from_bits(payload.u8()?)?,
             answers: decode_list(payload, 1, ReadAnswer::decode)?,
         })
     }

@@ -8,7 +8,7 @@ use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
 use cluster::replica::{State, WriteAnswer};
 use cluster::tenure::ArcSet;
 use cluster::version::{Op, Version};
-use cluster::view::{Coming, Member, MemberState, View};
+use cluster::view::{Coming, Member, MemberState, Stray, View};
 use proptest::prelude::*;
 
 use super::change::*;
@@ -39,6 +39,7 @@ fn view() -> View {
         arcs: vec![0; 8],
         coming: Some(Coming { arcs: vec![0, 1, 0, 1, 0, 1, 0, 1], copies: 3, weights: vec![2, 5] }),
         fresh: vec![2, 5],
+        strays: vec![Stray { place: 1, since: Epoch(8), arcs: vec![1, 7] }],
         ..View::unborn(ClusterId(3), 2, Limits::default())
     }
 }
@@ -65,6 +66,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
     let record = |key, version, state, body| Record { key, version, state, body };
     let value = record(b"k", Version::plain(5, 6), State::Committed, Body::Value(b"v\0"));
     let gone = record(b"gone", stepped(), State::Pending, Body::Tombstone);
+    let brief = record(b"b", stepped(), State::Committed, Body::Expiring(b"v", 1 << 40));
     let mut buckets = BucketSet::none(16);
     buckets.insert(0);
     buckets.insert(13);
@@ -98,6 +100,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             WriteAcks {
                 epoch: Epoch(4),
                 clock: 77,
+                shape: Shape { is_full: true },
                 answers: vec![
                     WriteAnswer::Stored,
                     WriteAnswer::Superseded(stepped()),
@@ -121,6 +124,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             ReadAnswers {
                 epoch: Epoch(4),
                 clock: 77,
+                shape: Shape::default(),
                 answers: vec![
                     ReadAnswer::Absent,
                     ReadAnswer::Record(Version::plain(1, 2), State::Committed, Body::Value(b"")),
@@ -131,6 +135,11 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                     ReadAnswer::BadKey,
                     ReadAnswer::BlindAbsent,
                     ReadAnswer::Blind(stepped(), State::Pending, Body::Value(b"v")),
+                    ReadAnswer::Record(
+                        Version::plain(1, 2),
+                        State::Pending,
+                        Body::Expiring(b"", u64::MAX),
+                    ),
                 ],
             },
             ReadAnswers
@@ -152,7 +161,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             RangePage {
                 epoch: Epoch(4),
                 complete: 1,
-                records: vec![value, gone],
+                records: vec![value, gone, brief],
                 same: vec![(3, buckets.clone()), (4, BucketSet::none(8))],
                 end: End::Within(Cursor { layout: 6, slot: 7 }),
             },

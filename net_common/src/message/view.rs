@@ -2,7 +2,7 @@
 
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
-use cluster::view::{Coming, Member, MemberState, View};
+use cluster::view::{Coming, Member, MemberState, Stray, View};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 
@@ -36,6 +36,12 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
         coming.weights.iter().for_each(|&weight| out.put_u32(weight));
     }
     encode_arcs(&view.fresh, out);
+    out.put_u32(view.strays.len() as u32);
+    for Stray { place, since, arcs } in &view.strays {
+        out.put_u16(*place);
+        out.put_u64(since.0);
+        encode_arcs(arcs, out);
+    }
 }
 
 fn encode_arcs(arcs: &[u16], out: &mut Vec<u8>) {
@@ -70,7 +76,13 @@ pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
         _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
     };
     let fresh = decode_arcs(payload)?;
-    let view = View { cluster, epoch, copies, limits, members, arcs, coming, fresh };
+    let strays = (0..payload.count(2 + 8 + 4)?)
+        .map(|_| {
+            let (place, since) = (payload.u16()?, Epoch(payload.u64()?));
+            Ok(Stray { place, since, arcs: decode_arcs(payload)? })
+        })
+        .collect::<Result<_, DecodeError>>()?;
+    let view = View { cluster, epoch, copies, limits, members, arcs, coming, fresh, strays };
     view.check().map_err(|bad| DecodeError(bad.0))?;
     Ok(view)
 }

@@ -12,11 +12,12 @@
 //!
 //! arcs:   count u32 | arc u16 …
 //! record: flags u8 | clock u64 | writer u64 | step, op's writer, op's count u64, if flagged
-//!         | key: length u16 and bytes | value: length u32 and bytes, unless it is a tombstone
+//!         | expiry u64, if flagged | key: length u16 and bytes | value: length u32 and bytes, unless it is a tombstone
 //! ```
 //!
 //! A record's state is not in it: after a restart nobody knows whether the others still hold it, so all count
-//! as pending (rule H6), and as an earlier life's they are compared by version alone (H3).
+//! as pending (rule H6), and as an earlier life's they are compared by version alone (H3). Nor is it written that a
+//! value's time has passed: it will have passed after a restart too, and the same tombstone takes its place (C6).
 
 use cluster::ids::Epoch;
 use cluster::replica::State;
@@ -40,6 +41,7 @@ pub const END: u8 = 6;
 
 const TOMBSTONE: u8 = 0b01;
 const STEPPED: u8 = 0b10;
+const EXPIRES: u8 = 0b100;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq)]
@@ -215,7 +217,8 @@ pub fn encode_record(record: &Record<'_>, out: &mut Vec<u8>) {
     let Record { key, version, body, .. } = record;
     let stepped = if version.is_plain() { 0 } else { STEPPED };
     let gone = if *body == Body::Tombstone { TOMBSTONE } else { 0 };
-    out.put_u8(stepped | gone);
+    let expires = if body.expiry().is_some() { EXPIRES } else { 0 };
+    out.put_u8(stepped | gone | expires);
     out.put_u64(version.clock);
     out.put_u64(version.writer);
     if stepped > 0 {
@@ -223,15 +226,19 @@ pub fn encode_record(record: &Record<'_>, out: &mut Vec<u8>) {
         out.put_u64(version.op.writer);
         out.put_u64(version.op.count);
     }
+    if let Some(expiry) = body.expiry() {
+        out.put_u64(expiry);
+    }
     out.put_short(key);
-    if let Body::Value(value) = body {
+    if let Some(value) = body.value() {
         out.put_long(value);
     }
 }
 
 fn decode_record<'a>(from: &mut Decoder<'a>) -> Result<Record<'a>, DecodeError> {
     let flags = from.u8()?;
-    if flags & !(TOMBSTONE | STEPPED) != 0 {
+    if flags & !(TOMBSTONE | STEPPED | EXPIRES) != 0 || flags & TOMBSTONE > 0 && flags & EXPIRES > 0
+    {
         return Err(DecodeError("a record has unknown flags"));
     }
     let mut version = Version::plain(from.u64()?, from.u64()?);
@@ -240,9 +247,10 @@ fn decode_record<'a>(from: &mut Decoder<'a>) -> Result<Record<'a>, DecodeError> 
         let op = Op { writer: from.u64()?, count: from.u64()? };
         version = Version { step, op, ..version };
     }
+    let expiry = if flags & EXPIRES == 0 { None } else { Some(from.u64()?) };
     let key = from.short()?;
     let body = match flags & TOMBSTONE {
-        0 => Body::Value(from.long()?),
+        0 => Body::of_value(from.long()?, expiry),
         _ => Body::Tombstone,
     };
     // Pending records have an entry each for those who finish them (C4). Of an earlier life nobody does.
@@ -354,13 +362,17 @@ mod tests {
         assert!(!sheet.is_empty() && !sheet.is_full());
     }
 
-    /// A key, the numbers of a version, and a value or none.
-    type Made = (Vec<u8>, [u64; 5], Option<Vec<u8>>);
+    /// A key, the numbers of a version, and a value with an expiry or none, or none.
+    type Made = (Vec<u8>, [u64; 5], Option<(Vec<u8>, Option<u64>)>);
 
     fn made() -> impl Strategy<Value = Made> {
         let numbers =
             prop_oneof![any::<[u64; 5]>(), any::<[u64; 2]>().prop_map(|[a, b]| [a, b, 0, 0, 0])];
-        (vec(any::<u8>(), 0..30), numbers, proptest::option::of(vec(any::<u8>(), 0..100)))
+        (
+            vec(any::<u8>(), 0..30),
+            numbers,
+            proptest::option::of((vec(any::<u8>(), 0..100), any::<Option<u64>>())),
+        )
     }
 
     proptest! {
@@ -377,7 +389,7 @@ mod tests {
                         op: Op { writer: *by, count: *count },
                     },
                     state: State::Committed,
-                    body: value.as_ref().map_or(Body::Tombstone, |value| Body::Value(value)),
+                    body: value.as_ref().map_or(Body::Tombstone, |(value, at)| Body::of_value(value, *at)),
                 })
                 .collect();
             let mut sheet = Sheet::new(Vec::new(), Epoch(4));

@@ -124,10 +124,7 @@ fn read(path: &Path, care: Care) -> Result<(Model, Report), FolderError> {
         let Some(shard) = earlier.get(arc) else { continue };
         for record in shard.iter() {
             assert_eq!(record.state, State::Committed, "an entry in the list of pending ones");
-            let value = match record.body {
-                Body::Value(value) => Some(value.to_vec()),
-                Body::Tombstone => None,
-            };
+            let value = record.body.value().map(<[u8]>::to_vec);
             model.insert(record.key.to_vec(), (record.version, value));
         }
     }

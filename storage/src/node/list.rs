@@ -7,11 +7,10 @@ use cluster::replica::State;
 use cluster::scan;
 use cluster::slot::SLOTS;
 use net_common::message::Message;
-use net_common::message::data::Body;
 use net_common::message::list::{Key, List, Listed};
 use net_common::message::range::Cursor;
 
-use super::Node;
+use super::{Node, is_alive};
 
 /// Most bytes of keys in one answer, about: far below a frame.
 const BYTES: usize = 1 << 20;
@@ -87,12 +86,14 @@ impl Node {
         if arc >= table.arcs() || !self.has_lease() || tenure.admit_read(arc).is_err() {
             return None;
         }
-        let mut found = Vec::new();
+        let (mut found, clock) = (Vec::new(), self.clock());
         table.scan(arc, Cursor::START, usize::MAX, |record| {
-            let is_sure = matches!(record.body, Body::Value(_));
+            let is_value = record.body.value().is_some();
+            // What has expired is gone once all know (C6); a read makes sure of that.
+            let is_sure = is_alive(record.body, clock);
             // A delete that is done is done. One that is not may have been answered already, since its
             // commit is lazy (C2), or come to nothing.
-            let may_live = is_sure || self.state(&record.version, record.state) == State::Pending;
+            let may_live = is_value || self.state(&record.version, record.state) == State::Pending;
             if may_live && scan::place(record.key) >= from {
                 found.push(Found { key: record.key.to_vec(), is_sure });
             }

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use cluster::ids::Address;
 use cluster::limits::Limits;
+use cluster::version::COUNTER_BITS;
 use cluster::view::{Member, MemberState};
+use net_common::frame::HEADER;
 use net_common::message::Message;
+use net_common::message::list::{List, Listed};
 use net_common::message::range::{BucketSet, Cursor, End, RangePage, RangePull};
 use proptest::prelude::*;
 
@@ -16,7 +19,7 @@ use crate::disk::folder::Folder;
 use crate::disk::recovery::{Care, recover};
 use crate::disk::{self, Disk};
 use crate::fetch::job::Job;
-use crate::snapshot::{Settings, Writer};
+use crate::snapshot::{Settings, Writer, snapshot};
 
 const ARCS: usize = 4;
 const SOURCE: u16 = 1;
@@ -119,10 +122,7 @@ fn contents_of(table: &Table) -> BTreeMap<Vec<u8>, Holds> {
     let mut contents = BTreeMap::new();
     for arc in 0..table.arcs() {
         let end = table.scan(arc, Cursor::START, usize::MAX, |record| {
-            let value = match record.body {
-                Body::Value(value) => Some(value.to_vec()),
-                Body::Tombstone => None,
-            };
+            let value = record.body.value().map(<[u8]>::to_vec);
             contents.insert(record.key.to_vec(), (record.version, record.state, value));
             true
         });
@@ -380,6 +380,43 @@ fn a_page_that_does_not_answer_its_pull_is_refused() {
         assert_eq!(job.take(&puller, &page), Err(Unmerged::Nonsense), "case {i}");
     }
     assert_eq!(puller.missing().unwrap().1.len(), ARCS);
+}
+
+#[test]
+fn c6_what_has_expired_is_neither_logged_nor_counted_and_moves_with_its_time() {
+    let (source, puller) = source_and_returner(&[], &[]);
+    let (table, clock) = (source.table().unwrap(), source.clock());
+    let now_ms = clock >> COUNTER_BITS;
+    let record = |key, body| Record {
+        key,
+        version: Version::plain(clock, 1),
+        state: State::Committed,
+        body,
+    };
+    let keep = |key: &'static [u8], body| {
+        table.merge(arc_of_key(key, ARCS), [record(key, body)], 0);
+    };
+    keep(b"over", Body::Expiring(b"1", now_ms));
+    keep(b"later", Body::Expiring(b"2", now_ms + 1_000_000));
+    keep(b"ever", Body::Value(b"3"));
+    let (line, _) = snapshot(&source, 10);
+    assert_eq!(line, "Store snapshot on node1: [ever=3] [later=2]");
+    assert_eq!(source.keys_in_slot(slot::slot(b"over")), 0);
+    assert_eq!(source.keys_in_slot(slot::slot(b"later")), 1);
+    let list = List { arcs: (0..ARCS as u16).collect(), from: 0, most: 0 };
+    let mut out = Vec::new();
+    source.list(&list, &mut out);
+    assert_eq!(Listed::read(&out[HEADER..]).unwrap().count, 2);
+    // The other finds out by itself, and nobody is told before both know.
+    fetch(&source, &puller, Bounds::OURS, || {});
+    assert_eq!(contents(&puller), contents(&source));
+    for node in [&source, &puller] {
+        assert_eq!(node.expire(), 1);
+        let (version, state, body) = contents(node)[&b"over"[..]].clone();
+        assert_eq!(version, Version::plain(clock, 1).expired());
+        assert_eq!((state, body), (State::Pending, None));
+        assert_eq!((node.expire(), node.size().keys), (0, 2));
+    }
 }
 
 fn held() -> impl Strategy<Value = Held> {

@@ -2,8 +2,9 @@
 //!
 //! A pipeline is answered as if its requests were carried out one after the other. As long as no two of
 //! them are about the same key, except to read it, nobody can tell whether they were; so these go out as
-//! one batch, each node gets one frame, and the nodes work at the same time. A request that would touch a
-//! key again waits for the next batch.
+//! one batch, each node gets one frame, and the nodes work at the same time. Requests that are about the
+//! same key, and about no other, become one operation ([`Fold`]). A request with many keys that would touch
+//! a key again, or one that touches a key of such a request again, waits for the next batch.
 //!
 //! Commands with many keys take part key by key: each key by itself is linearizable, the command as a
 //! whole is not atomic.
@@ -12,11 +13,12 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use client::{Change as Made, ClientError, Done, GTStoreClient, Op, Part};
+use client::{ClientError, Done, GTStoreClient, Got, Op, Part};
 
 use super::command::Command;
-use super::edit::{Answer, Change, Edit, Held};
+use super::edit::{Answer, Edit, Held};
 use super::error::Error;
+use super::fold::{Fold, Said, State, Step};
 use super::look::Look;
 use super::reply::Replies;
 
@@ -33,8 +35,9 @@ pub(super) const ANSWER: usize = 64 << 20;
 #[derive(Default)]
 pub struct Batch<'b> {
     items: Vec<Item<'b>>,
-    /// The keys, and whether they are written. Seeded anew in each process: strangers choose them.
-    keys: HashMap<&'b [u8], bool>,
+    folds: Vec<Fold<'b>>,
+    /// The keys, and what they are used for. Seeded anew in each process: strangers choose them.
+    keys: HashMap<&'b [u8], Use>,
     operations: usize,
     bytes: usize,
 }
@@ -43,6 +46,26 @@ enum Item<'b> {
     /// An answer that is known already.
     Refused(Error),
     Command(Command<'b>),
+    /// The next command of this fold.
+    Folded(usize),
+}
+
+/// What a key is used for.
+#[derive(Debug, Clone, Copy)]
+struct Use {
+    is_written: bool,
+    by: By,
+}
+
+/// Who uses a key.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    /// This item, which is about no other key.
+    Item(usize),
+    /// This fold.
+    Fold(usize),
+    /// A command with many keys.
+    Many,
 }
 
 /// What running a batch told.
@@ -79,23 +102,64 @@ impl<'b> Batch<'b> {
     /// Whether one more command can be carried out together with those that are here.
     pub fn has_room_for(&self, command: &Command<'b>) -> bool {
         let mut is_free = self.operations < OPERATIONS && self.bytes < BYTES;
+        let is_single = single_key(command).is_some();
         each_key(command, |key, writes| {
-            is_free &= self.keys.get(key).is_none_or(|&is_written| !is_written && !writes);
+            is_free &= self.keys.get(key).is_none_or(|used| match used.by {
+                By::Item(_) | By::Fold(_) if is_single => true,
+                _ => !used.is_written && !writes,
+            });
         });
         is_free
     }
 
     /// Adds a command. What it reads may be `value_bytes` long.
     pub fn add(&mut self, command: Command<'b>, value_bytes: usize) {
+        let is_single = single_key(&command).is_some();
+        let mut before = None;
         each_key(&command, |key, writes| {
             self.operations += 1;
             self.bytes += key.len() + value_bytes;
             match self.keys.entry(key) {
-                Entry::Occupied(mut is_written) => *is_written.get_mut() |= writes,
-                Entry::Vacant(place) => _ = place.insert(writes),
+                Entry::Occupied(mut used) => {
+                    let used = used.get_mut();
+                    used.is_written |= writes;
+                    match (is_single, used.by) {
+                        (true, By::Many) => {}
+                        (true, by) => before = Some((key, by)),
+                        (false, _) => used.by = By::Many,
+                    }
+                }
+                Entry::Vacant(place) => {
+                    let by = if is_single { By::Item(self.items.len()) } else { By::Many };
+                    place.insert(Use { is_written: writes, by });
+                }
             }
         });
-        self.items.push(Item::Command(command));
+        let item = match before {
+            None => Item::Command(command),
+            Some((key, by)) => self.fold(key, by, command),
+        };
+        self.items.push(item);
+    }
+
+    /// Makes a command a part of the fold that its key has, or is to have from now on.
+    fn fold(&mut self, key: &'b [u8], by: By, command: Command<'b>) -> Item<'b> {
+        let fold = match by {
+            By::Fold(fold) => fold,
+            By::Item(item) => {
+                let fold = self.folds.len();
+                let first = std::mem::replace(&mut self.items[item], Item::Folded(fold));
+                let Item::Command(first) = first else {
+                    unreachable!("a key that an item uses has it as a command")
+                };
+                self.folds.push(Fold::new(key, step(first)));
+                self.keys.entry(key).and_modify(|used| used.by = By::Fold(fold));
+                fold
+            }
+            By::Many => return Item::Command(command),
+        };
+        self.folds[fold].push(step(command));
+        Item::Folded(fold)
     }
 
     /// Adds an answer to a request that cannot be carried out.
@@ -112,6 +176,7 @@ impl<'b> Batch<'b> {
         out: &mut Replies<'_>,
     ) -> Told {
         let items = std::mem::take(&mut self.items);
+        let mut folds = std::mem::take(&mut self.folds);
         let needs_client = std::mem::take(&mut self.operations) > 0;
         self.bytes = 0;
         self.keys.clear();
@@ -121,7 +186,7 @@ impl<'b> Batch<'b> {
                 for item in items {
                     out.error(&match item {
                         Item::Refused(error) => error.to_string(),
-                        Item::Command(_) => refusal(&error).to_string(),
+                        Item::Command(_) | Item::Folded(_) => refusal(&error).to_string(),
                     });
                 }
                 return Told::default();
@@ -139,34 +204,40 @@ impl<'b> Batch<'b> {
             }
         }
         let mut answers = vec![Answer::Null; edits.len()];
-        let results = {
+        let mut results = {
             let mut edits = edits.iter().zip(&mut answers);
             let mut parts = Vec::new();
             for item in &items {
                 if let Item::Command(command) = item {
-                    plain(command, &mut parts);
+                    plain(command, now_ms, &mut parts);
                     let count = match command {
                         Command::Edit { .. } => 1,
                         Command::RemoveMany(keys) => different(keys.iter()).count(),
                         _ => 0,
                     };
                     parts.extend(edits.by_ref().take(count).map(|((key, edit), answer)| {
-                        let decide = Box::new(move |found: Option<&[u8]>| {
-                            let held = found.map(|value| Held { value, expiry: None });
+                        let decide = Box::new(move |found: Option<client::Held<'_>>| {
+                            let held =
+                                found.map(|client::Held { value, expiry }| Held { value, expiry });
                             let (change, told) = edit.apply(held, now_ms);
                             *answer = told;
-                            made(change, answer)
+                            change.into()
                         });
                         Part::Update { key, decide }
                     }));
                 }
             }
-            client.map(|client| run(&client, parts)).unwrap_or_default()
+            client.map(|client| run(&client, parts, &mut folds, now_ms)).unwrap_or_default()
         };
+        let of_folds = results.split_off(results.len() - folds.len());
+        let mut told = Told::default();
+        let folds = folds.into_iter().zip(of_folds);
+        let folds = folds.map(|(fold, done)| outcome(fold, done, &mut told)).collect();
         let mut reading = Reading {
             results: results.into_iter(),
             answers: answers.into_iter(),
-            told: Told::default(),
+            folds,
+            told,
             now_ms,
         };
         for item in items {
@@ -174,6 +245,7 @@ impl<'b> Batch<'b> {
             let written = match item {
                 Item::Refused(error) => Err(error),
                 Item::Command(command) => reading.answer(&command, out),
+                Item::Folded(fold) => reading.next_of(fold, out),
             };
             if let Err(error) = written {
                 out.truncate(start);
@@ -205,11 +277,15 @@ fn different<'b>(keys: impl Iterator<Item = &'b [u8]>) -> impl Iterator<Item = &
 }
 
 /// The plain operations of a command.
-fn plain<'b>(command: &Command<'b>, parts: &mut Vec<Part<'b>>) {
+fn plain<'b>(command: &Command<'b>, now_ms: u64, parts: &mut Vec<Part<'b>>) {
     let mut op = |op| parts.push(Part::Op(op));
     match command {
         Command::Look { key, .. } => op(Op::Get { key }),
-        Command::Put { expiry: Some(_), .. } => {}
+        // A time that has passed already ends the key at once.
+        Command::Put { key, expiry: Some(at), .. } if *at <= now_ms => op(Op::Delete { key }),
+        Command::Put { key, value, expiry: Some(until) } => {
+            op(Op::PutUntil { key, value, until: *until });
+        }
         Command::Put { key, value, expiry: None } => op(Op::Put { key, value }),
         Command::GetMany(keys) | Command::CountMany(keys) => {
             keys.iter().for_each(|key| op(Op::Get { key }));
@@ -225,8 +301,54 @@ fn plain<'b>(command: &Command<'b>, parts: &mut Vec<Part<'b>>) {
     }
 }
 
-/// Only what has read-modify-writes pays for them.
-fn run(client: &GTStoreClient, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>> {
+/// The key of a command that is about one, and could be a step of a fold.
+fn single_key<'b>(command: &Command<'b>) -> Option<&'b [u8]> {
+    match command {
+        Command::Look { key, .. } | Command::Put { key, .. } | Command::Edit { key, .. } => {
+            Some(key)
+        }
+        Command::RemoveMany(keys) | Command::CountMany(keys) if keys.len() == 1 => {
+            keys.iter().next()
+        }
+        _ => None,
+    }
+}
+
+/// Such a command as a step.
+fn step(command: Command<'_>) -> Step<'_> {
+    match command {
+        Command::Look { look, .. } => Step::Look(look),
+        Command::Put { value, expiry, .. } => Step::Put { value, expiry },
+        Command::Edit { edit, .. } => Step::Edit(edit),
+        Command::RemoveMany(_) => Step::Edit(Edit::Remove),
+        _ => Step::Look(Look::Exists),
+    }
+}
+
+/// What came of a fold: what its commands have found out, in their order, or why all of them failed.
+type Folded = Result<std::vec::IntoIter<Said>, Error>;
+
+fn outcome(fold: Fold<'_>, done: Result<Done, ClientError>, told: &mut Told) -> Folded {
+    let got = match done.map_err(|error| refusal(&error))? {
+        Done::Placed(placed) => {
+            told.copies = Some(placed.copies);
+            None
+        }
+        Done::Got(got) => got,
+    };
+    let found = got.as_ref().map(|got| client::Held { value: &got.value, expiry: got.expiry });
+    Ok(fold.said(found).into_iter())
+}
+
+/// Only what has read-modify-writes pays for them. The results of folds come last.
+fn run<'f>(
+    client: &GTStoreClient,
+    mut parts: Vec<Part<'f>>,
+    folds: &'f mut [Fold<'_>],
+    now_ms: u64,
+) -> Vec<Result<Done, ClientError>> {
+    let limits = client.limits();
+    parts.extend(folds.iter_mut().map(|fold| fold.part(now_ms, limits)));
     let ops: Option<Vec<Op<'_>>> = parts
         .iter()
         .map(|part| match part {
@@ -240,23 +362,11 @@ fn run(client: &GTStoreClient, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientE
     }
 }
 
-/// What the client is to make of a change. One that it cannot make changes the answer.
-fn made(change: Change, answer: &mut Answer) -> Made {
-    match change {
-        Change::Leave => Made::Leave,
-        Change::Remove => Made::Delete,
-        Change::Put { value, expiry: None } => Made::Put(value),
-        Change::Put { expiry: Some(_), .. } => {
-            *answer = Answer::Error(Error::NoExpiry);
-            Made::Leave
-        }
-    }
-}
-
 /// The results of a batch, read command by command.
 struct Reading<R, A> {
     results: R,
     answers: A,
+    folds: Vec<Folded>,
     told: Told,
     now_ms: u64,
 }
@@ -275,9 +385,9 @@ where
         done.map_err(|error| refusal(&error))
     }
 
-    fn got(&mut self) -> Result<Option<Vec<u8>>, Error> {
+    fn got(&mut self) -> Result<Option<Got>, Error> {
         let found = match self.done()? {
-            Done::Got(got) => got.map(|got| got.value),
+            Done::Got(got) => got,
             Done::Placed(_) => None,
         };
         match found {
@@ -287,15 +397,29 @@ where
         Ok(found)
     }
 
+    /// Answers the next command of a fold.
+    fn next_of(&mut self, fold: usize, out: &mut Replies<'_>) -> Result<(), Error> {
+        let said = self.folds[fold].as_mut().map_err(|error| error.clone())?;
+        match said.next().expect("each command of a fold has found something out") {
+            Said::Answer(answer) => answer.write(out),
+            Said::Seen(look, state) => {
+                let count =
+                    if state.is_some() { &mut self.told.hits } else { &mut self.told.misses };
+                *count += 1;
+                look.answer(state.as_deref().map(State::held), self.now_ms, out);
+            }
+        }
+        Ok(())
+    }
+
     fn answer(&mut self, command: &Command<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
         let now_ms = self.now_ms;
-        let look = |look: Look, found: Option<Vec<u8>>, out: &mut Replies<'_>| {
-            let held = found.as_ref().map(|value| Held { value, expiry: None });
+        let look = |look: Look, found: Option<Got>, out: &mut Replies<'_>| {
+            let held = found.as_ref().map(|got| Held { value: &got.value, expiry: got.expiry });
             look.answer(held, now_ms, out);
         };
         match command {
             Command::Look { look: what, .. } => look(*what, self.got()?, out),
-            Command::Put { expiry: Some(_), .. } => return Err(Error::NoExpiry),
             Command::Put { .. } => {
                 self.done()?;
                 out.ok();
@@ -368,6 +492,7 @@ pub(super) fn refusal(error: &ClientError) -> Error {
         ClientError::NoManager { .. } | ClientError::Unavailable => {
             Error::Unavailable(error.to_string())
         }
+        ClientError::Full(_) => Error::OutOfMemory,
         ClientError::NotEnoughReplicas { .. } => Error::TryAgain(error.to_string()),
         ClientError::BadList(_) | ClientError::Refused(_) => Error::Refused(error.to_string()),
     }

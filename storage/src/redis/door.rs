@@ -135,7 +135,7 @@ impl Door {
     /// What is configured.
     pub fn config(&self) -> config::Settings {
         config::Settings {
-            max_memory: 0,
+            max_memory: self.node.memory().1.unwrap_or(0),
             max_clients: self.limits.connections as u64,
             port: self.port,
             idle_timeout_s: self.limits.idle.as_secs(),
@@ -160,9 +160,9 @@ impl Door {
             is_loading: routes.as_ref().is_none_or(|routes| routes.view().arcs.is_empty()),
             clients: counts.open as u64,
             max_clients: self.limits.connections as u64,
-            used_memory: size.bytes,
+            used_memory: self.node.memory().0,
             resident_memory: resident_memory(),
-            max_memory: 0,
+            max_memory: self.node.memory().1.unwrap_or(0),
             is_durable: false,
             total_connections: counts.served,
             rejected_connections: counts.turned_away,

@@ -145,6 +145,17 @@ pub enum Change {
     },
 }
 
+impl From<Change> for client::Change {
+    fn from(change: Change) -> client::Change {
+        match change {
+            Change::Leave => client::Change::Leave,
+            Change::Remove => client::Change::Delete,
+            Change::Put { value, expiry: None } => client::Change::Put(value),
+            Change::Put { value, expiry: Some(until) } => client::Change::PutUntil(value, until),
+        }
+    }
+}
+
 /// What to tell the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {

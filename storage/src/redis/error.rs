@@ -114,8 +114,6 @@ pub enum Error {
     Unknown(String),
     /// Not done, and not to be had by trying again.
     Refused(String),
-    /// A key that is to expire: not yet.
-    NoExpiry,
     /// An answer that is too large for one.
     LargeAnswer,
     /// More connections than the node takes.
@@ -246,9 +244,6 @@ impl fmt::Display for Error {
                 return write!(f, "ERR outcome unknown, it may have taken effect or not: {why}");
             }
             Error::Refused(why) => return write!(f, "ERR {why}"),
-            Error::NoExpiry => {
-                "ERR keys that expire are not supported yet: leave EX, PX, EXAT, PXAT and EXPIRE out"
-            }
             Error::LargeAnswer => "ERR the answer is too large, ask for fewer keys at once",
             Error::TooManyClients => "ERR max number of clients reached",
         })

@@ -53,6 +53,43 @@ fn tombstones_hide_and_are_not_counted() {
     assert!(matches!(write(&table, &value(b"k", 1, b"late")), WriteAnswer::Superseded(_)));
 }
 
+#[test]
+fn c6_what_has_expired_is_a_pending_tombstone_above_it() {
+    let table = Table::new(ARCS);
+    let until = |key, at| put(key, clock_at(1), Body::Expiring(b"value", at));
+    write(&table, &until(b"soon", 1000));
+    write(&table, &until(b"later", 5000));
+    write(&table, &value(b"ever", clock_at(1), b"value"));
+    assert_eq!(table.size(), Size { keys: 3, bytes: 13 + 15 });
+    let held = |key: &[u8]| {
+        table.read(0, key, |found| {
+            found.map(|(version, state, body)| (version, state, body.expiry()))
+        })
+    };
+    let version = Version::plain(clock_at(1), 1);
+    assert_eq!(held(b"later"), Some((version, State::Pending, Some(5000))));
+    assert_eq!(table.expire(0, clock_at(999), false), 0);
+    table.expire_key(0, b"soon", clock_at(999), false);
+    assert_eq!(held(b"soon"), Some((version, State::Pending, Some(1000))));
+    assert_eq!(table.expire(0, clock_at(1000), false), 1);
+    assert_eq!(held(b"soon"), Some((version.expired(), State::Pending, None)));
+    assert_eq!(table.size(), Size { keys: 2, bytes: 9 + 10 });
+    // Whoever comes late with the value finds it gone, and whoever had prolonged its life does not.
+    let end = WriteAnswer::Superseded(version.expired());
+    assert_eq!(write(&table, &until(b"soon", 1000)), end);
+    let prolonged = version.successor(Op { writer: 1, count: 1 });
+    let prolonged = Write { version: prolonged, ..until(b"soon", 9000) };
+    assert_eq!(write(&table, &prolonged), WriteAnswer::Stored);
+    assert_eq!(held(b"soon"), Some((prolonged.version, State::Pending, Some(9000))));
+    // The only replica there is need not ask anybody.
+    table.expire_key(0, b"later", clock_at(6000), true);
+    assert_eq!(held(b"later"), Some((version.expired(), State::Committed, None)));
+    assert_eq!(table.expire(0, clock_at(6000), true), 0);
+    assert_eq!(table.expire(0, clock_at(9000), true), 1);
+    assert_eq!(table.expire(0, u64::MAX, true), 0, "none is left that could");
+    assert_eq!(table.size(), Size { keys: 1, bytes: 9 });
+}
+
 fn state(table: &Table, key: &[u8]) -> Option<State> {
     table.read(0, key, |found| found.map(|(_, state, _)| state))
 }
@@ -257,10 +294,7 @@ proptest! {
         let mut size = Size::default();
         for (key, (version, body)) in &twin {
             let got = table.read(0, &[*key], |found| {
-                found.map(|(version, _, body)| (version, match body {
-                    Body::Value(value) => Some(value.to_vec()),
-                    Body::Tombstone => None,
-                }))
+                found.map(|(version, _, body)| (version, body.value().map(<[u8]>::to_vec)))
             });
             prop_assert_eq!(got, Some((*version, body.clone())));
             if let Some(value) = body {
@@ -268,5 +302,15 @@ proptest! {
             }
         }
         prop_assert_eq!(table.size(), size);
+        let shard = table.arcs[0].read();
+        prop_assert_eq!(table.memory(), shard.records.iter().map(Stored::memory).sum::<u64>());
+        drop(shard);
+        // Twice, since what is dropped must have been found committed before.
+        table.sweep(u64::MAX);
+        table.sweep(u64::MAX);
+        let left = table.arcs[0].read().records.iter().map(Stored::memory).sum::<u64>();
+        prop_assert_eq!(table.memory(), left);
+        drop(table.take(0));
+        prop_assert_eq!(table.memory(), 0);
     }
 }

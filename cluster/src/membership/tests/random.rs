@@ -3,7 +3,7 @@
 //!
 //! * while no more than K-1 nodes died since the cluster was last healthy, every arc of the active
 //!   view has a live synced keeper (DESIGN §1, promise 2);
-//! * once things calm down, all who live are active members and nothing changes any more; if data was
+//! * once things calm down, whatever somebody alive holds can be written, and all who live are active members and nothing changes any more; if data was
 //!   lost, that is so once the operator has accepted it.
 
 use std::collections::BTreeSet;
@@ -119,6 +119,7 @@ impl Run {
             copies,
             limits,
             rebalance_ms: 4 * HEARTBEAT,
+            return_ms: 0,
         };
         Run { sim: Sim::new(settings), started: 0, died: None }
     }
@@ -296,6 +297,20 @@ impl Run {
         }
     }
 
+    /// H4: whatever somebody alive holds can be written. Nothing that is lost is waited for there.
+    fn check_what_is_not_lost(&self) {
+        let sim = &self.sim;
+        let manager = sim.manager();
+        let (routes, lost) = (manager.active(), manager.lost(sim.now));
+        for arc in (0..routes.arcs()).filter(|arc| lost.binary_search(arc).is_err()) {
+            for &place in routes.write_set(arc) {
+                let who = routes.member(place);
+                let is_there = sim.process(who.incarnation).is_some_and(|node| node.alive);
+                assert!(is_there, "a write of arc {arc} waits for {}", who.id);
+            }
+        }
+    }
+
     /// All who live are active members, except where another live one has the same name.
     fn check_calm(&self) {
         let sim = &self.sim;
@@ -354,6 +369,7 @@ proptest! {
             run.happens(chance);
         }
         run.calm_down();
+        run.check_what_is_not_lost();
         if matches!(run.sim.manager().health(run.sim.now), Health::Unavailable { .. }) {
             run.sim.step(Event::AcceptLoss);
             run.calm_down();

@@ -210,6 +210,10 @@ fn deal(routes: &Routes) -> String {
             _ = write!(out, " in {} copies", coming.copies);
         }
     }
+    for stray in &view.strays {
+        let who = letter(&stray.place).unwrap_or('?');
+        _ = write!(out, ", {who} stays for {:?} since {}", stray.arcs, stray.since);
+    }
     if !view.fresh.is_empty() {
         _ = write!(out, ", {} begin afresh", view.fresh.len());
     }
@@ -276,6 +280,7 @@ impl Runner for Script {
                     copies,
                     limits,
                     rebalance_ms,
+                    return_ms: 5_000,
                 };
                 self.sim = Some(Sim::new(settings));
                 String::new()

@@ -59,6 +59,10 @@ pub(super) struct Sim {
     saving: Option<Saved>,
     /// Every view that was ever made.
     views: BTreeMap<Epoch, View>,
+    /// For each arc the newest view in which it begins afresh.
+    fresh_since: BTreeMap<usize, Epoch>,
+    /// The arcs that somebody has kept, and served, since then.
+    begun: BTreeSet<usize>,
     /// What clients have.
     published: Arc<Routes>,
     /// The newest view that was ever active, whatever a restarted manager knows of it.
@@ -80,6 +84,8 @@ impl Sim {
             durable,
             saving: None,
             views: BTreeMap::from([(Epoch::NONE, unborn.clone())]),
+            fresh_since: BTreeMap::new(),
+            begun: BTreeSet::new(),
             published: Arc::new(Routes::new(unborn)),
             ever_active: Epoch::NONE,
             open_orders: 0,
@@ -171,16 +177,21 @@ impl Sim {
         // RULES-WHY F5: a member that stays is never made to skip a view.
         let me = node.who.incarnation;
         let is_member = |v: &View| v.members.iter().any(|m| m.incarnation == me);
+        let strays = |v: &View| v.place_at(me).is_some_and(|place| v.stray(place).is_some());
         // Of views that followed one another within one step not all are ever saved.
         let mut path =
             (node.tenure.epoch().0..offered.epoch().0).map(|e| self.views.get(&Epoch(e)));
         let stayed = node.tenure.routes().is_some()
             && is_member(offered.view())
+            && !strays(offered.view())
             && path.all(|view| view.is_some_and(is_member));
         let follows = offered.epoch() == node.tenure.epoch().next();
         assert!(follows || !stayed, "{label} stays and must skip to view {}", offered.epoch());
         node.has_left |= node.tenure.leaves_with(offered.view());
         node.tenure.adopt(offered);
+        let epoch = node.tenure.epoch();
+        let kept = node.tenure.synced().ones();
+        self.begun.extend(kept.filter(|arc| self.fresh_since.get(arc) <= Some(&epoch)));
     }
 
     /// Fetches everything that the node misses and that somebody can give it.
@@ -348,7 +359,12 @@ impl Sim {
         }
         assert!(newest.epoch <= active.epoch.next(), "more than one view is being made");
         for view in [active, newest] {
-            self.views.insert(view.epoch, view.clone());
+            if self.views.insert(view.epoch, view.clone()).is_none() {
+                for arc in view.fresh.iter().map(|&arc| usize::from(arc)) {
+                    self.fresh_since.insert(arc, view.epoch);
+                    self.begun.remove(&arc);
+                }
+            }
         }
     }
 
@@ -376,13 +392,17 @@ impl Sim {
         }
     }
 
-    /// L2: every arc of every view has a keeper that holds it (it may be away), or begins afresh.
+    /// L2: every arc of every view has a keeper that holds it (it may be away), or begins afresh, or has never
+    /// begun: each of its keepers died before it had adopted the view in which the arc was to begin, which a
+    /// manager that has restarted since does not know.
     fn check_holders(&self) {
         let routes = self.manager().newest();
         for arc in 0..routes.arcs() {
             let is_fresh = routes.view().fresh.contains(&(arc as u16));
             assert!(
-                is_fresh || self.holders(routes, arc).next().is_some(),
+                is_fresh
+                    || !self.begun.contains(&arc)
+                    || self.holders(routes, arc).next().is_some(),
                 "nobody is left in view {} that holds arc {arc}",
                 routes.epoch()
             );
@@ -396,7 +416,14 @@ impl Sim {
             .iter()
             .filter_map(|&place| self.process(routes.member(place).incarnation))
             .filter(move |n| n.tenure.synced().contains(arc))
-            .filter(|n| n.tenure.epoch().next() >= routes.epoch())
+            .filter(move |n| {
+                let view = routes.view();
+                let stray = view.place_at(n.who.incarnation).and_then(|place| view.stray(place));
+                let stays = stray.is_some_and(|stray| {
+                    stray.since.0 <= n.tenure.epoch().0 + 2 && stray.arcs.contains(&(arc as u16))
+                });
+                stays || n.tenure.epoch().next() >= routes.epoch()
+            })
     }
 
     /// The arcs of the active view that no node in reach holds. (A manager that restarts may have to make

@@ -23,12 +23,14 @@ fn cut(lines: &[&str]) -> Vec<usize> {
 }
 
 #[test]
-fn what_touches_a_key_again_waits_unless_all_only_read() {
+fn what_touches_a_key_of_a_command_with_many_again_waits_unless_all_only_read() {
     for (lines, want) in [
         (&["get a", "get a", "mget a b", "strlen b"][..], &[4][..]),
         (&["set a 1", "set b 1", "incr c", "get d"], &[4]),
-        (&["set a 1", "get a", "get b", "set b 1"], &[1, 2, 1]),
-        (&["get a", "incr a", "incr b"], &[1, 2]),
+        (&["set a 1", "get a", "get b", "set b 1"], &[4]),
+        (&["get a", "incr a", "incr b", "del a", "exists a", "setnx a 1"], &[6]),
+        (&["get a", "mget a b", "incr a"], &[2, 1]),
+        (&["incr a", "get a", "mget a b", "incr a"], &[2, 1, 1]),
         (&["mset a 1 b 2", "get c", "exists c b"], &[2, 1]),
         (&["mset a 1 a 2", "del c d c"], &[2]),
         (&["del a", "append b x", "mget c a"], &[2, 1]),
