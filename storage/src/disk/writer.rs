@@ -105,6 +105,7 @@ pub fn start(
         broken: None,
         leftover: None,
         out: Vec::new(),
+        hurries: false,
         logged: report.log_bytes,
         image_bytes: report.image_bytes,
         // What was not sound must not be met again.
@@ -200,6 +201,8 @@ struct Writer {
     /// A file that could not be begun, nor removed.
     leftover: Option<PathBuf>,
     out: Vec<u8>,
+    /// Whether the disk is to be told now: a view was adopted, and a folder is worth what it tells of views (H6).
+    hurries: bool,
     /// Bytes of the log that no image covers, and of the image before them.
     logged: u64,
     image_bytes: u64,
@@ -271,8 +274,9 @@ impl Writer {
         }
         if let Some(jobs) = &self.flusher.jobs
             && !self.flusher.is_busy
-            && self.flusher.since.elapsed() >= self.settings.flush
+            && (self.hurries || self.flusher.since.elapsed() >= self.settings.flush)
         {
+            self.hurries = false;
             let job = (segment.sequence, segment.end, segment.output.clone());
             self.flusher.is_busy = jobs.try_send(job).is_ok();
             self.flusher.since = Instant::now();
@@ -305,6 +309,7 @@ impl Writer {
             }
             self.ledger.view(&view);
             entry::put_view(&view, &mut out);
+            self.hurries = true;
         }
         let mut bells = Vec::new();
         for Parcel { what, bell } in parcels {
