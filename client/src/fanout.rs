@@ -206,7 +206,18 @@ fn receive_writes(
     if writes.is_empty() {
         return Ok(());
     }
-    let acks: WriteAcks = link.receive_as()?;
+    let acks: WriteAcks = match link.receive_as() {
+        // It answers whatever else was asked of it: a node that cannot write can be read.
+        Err(error) if matches!(error.word(), Some("disk" | "unsure")) => {
+            let is_unsent = error.word() == Some("disk");
+            for i in writes.drain(..) {
+                batch[i].operation.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
+            }
+            attempt.trouble = Some(error.to_string());
+            return Ok(());
+        }
+        received => received?,
+    };
     if acks.answers.len() != writes.len() {
         return Err(miscounted(link));
     }

@@ -17,6 +17,7 @@ use net_common::message::control::Status;
 use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
 use net_common::server;
 use storage::Storage;
+use storage::disk::{self, Durability};
 use tempfile::TempDir;
 
 use crate::proxy::{Fault, Proxy};
@@ -48,6 +49,8 @@ pub struct Options {
     pub is_proxied: bool,
     /// Megabytes a second that a node fetches at most: gives tests time in the middle of a change.
     pub transfer_mb_s: Option<u64>,
+    /// Whether the nodes keep their records on disk, each in a folder of its own, also through restarts.
+    pub durability: Durability,
     /// Bytes that a node's records may take.
     pub max_memory: Option<u64>,
     /// How long after a loss arcs stay where they fell, in milliseconds.
@@ -68,6 +71,7 @@ impl Default for Options {
             is_saved: true,
             is_proxied: false,
             transfer_mb_s: None,
+            durability: Durability::None,
             max_memory: None,
             rebalance_ms: 300_000,
         }
@@ -289,7 +293,16 @@ impl TestCluster {
             max_memory: self.options.max_memory,
             redis: storage::redis::door::Settings { may_flush: true },
             snapshot: storage::snapshot::Settings::default(),
+            disk: self.disk_settings(name),
             secret: self.options.secret.clone(),
+        }
+    }
+
+    fn disk_settings(&self, name: &NodeId) -> Option<disk::Settings> {
+        let folder = self.data.path().join(name.as_str());
+        match self.options.durability {
+            Durability::None => None,
+            how => Some(disk::Settings::new(folder, how == Durability::Sync)),
         }
     }
 

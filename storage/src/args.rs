@@ -1,6 +1,7 @@
 //! A node's command line.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cluster::ids::{Address, NodeId};
@@ -8,6 +9,7 @@ use getopts::{Matches, Options};
 use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
+use crate::disk::{self, Durability};
 use crate::{Config, redis, snapshot};
 
 /// Where a node listens unless told otherwise.
@@ -21,6 +23,8 @@ pub struct Args {
     pub port: u16,
     /// Port to speak the Redis protocol on, if any.
     pub redis_port: Option<u16>,
+    /// Whether to look at a data folder only, and which.
+    pub check: Option<PathBuf>,
     /// What to log.
     pub log_level: LevelFilter,
     /// What to run with.
@@ -41,6 +45,10 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "advertise", "HOST or HOST:PORT for others [--bind, --port]", "ADDRESS")
         .optopt("", "weight", "share of the keys in proportion to other nodes' [1]", "N")
         .optopt("", "transfer-mb-s", "fetch N megabytes a second at most [no limit]", "N")
+        .optopt("", "data", "the folder for what is kept on disk", "DIR")
+        .optopt("", "durability", "keep on disk what is stored: none, async, sync [none]", "HOW")
+        .optflag("", "salvage", "keep what is sound of a damaged data folder, and drop the rest")
+        .optopt("", "check", "look whether a data folder is sound, and do nothing else", "DIR")
         .optopt(
             "",
             "max-memory",
@@ -72,6 +80,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         bind,
         port: flags::value(&matches, "port", Some("GTSTORE_STORAGE_PORT"), DEFAULT_PORT)?,
         redis_port: Some(flags::value(&matches, "redis-port", None, 0)?).filter(|&port| port > 0),
+        check: matches.opt_str("check").map(PathBuf::from),
         log_level: flags::log_level(&matches, LevelFilter::Info)?,
         config: Config {
             label,
@@ -86,9 +95,29 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
                 keys: flags::value(&matches, "snapshot-keys", None, default.keys)?,
                 interval: Duration::from_millis(interval_ms),
             },
+            disk: disk_settings(&matches)?,
             secret: flags::secret(&matches)?,
         },
     }))
+}
+
+fn disk_settings(matches: &Matches) -> Result<Option<disk::Settings>, ArgsError> {
+    let durability = flags::value(matches, "durability", None, Durability::None)?;
+    let is_sync = match durability {
+        // A folder may be named all the same, as start_service does.
+        Durability::None if matches.opt_present("salvage") => {
+            return Err(UsageError("--salvage: also give --durability async or sync".into()).into());
+        }
+        Durability::None => return Ok(None),
+        Durability::Async => false,
+        Durability::Sync => true,
+    };
+    let Some(folder) = matches.opt_str("data") else {
+        let why = format!("--durability {durability}: also give --data, the folder for it");
+        return Err(UsageError(why).into());
+    };
+    let salvage = matches.opt_present("salvage");
+    Ok(Some(disk::Settings { salvage, ..disk::Settings::new(folder.into(), is_sync) }))
 }
 
 fn transfer_limit(matches: &Matches) -> Result<Option<u64>, ArgsError> {
@@ -124,13 +153,18 @@ impl fmt::Display for Args {
     /// The effective configuration, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Config { label, advertise, manager, weight, limits, transfer_mb_s, .. } = &self.config;
-        let Config { redis, snapshot, secret, max_memory, .. } = &self.config;
+        let Config { redis, snapshot, disk, secret, max_memory, .. } = &self.config;
+        let disk = disk.as_ref().map_or("none".into(), |disk| {
+            let how = if disk.is_sync { Durability::Sync } else { Durability::Async };
+            format!("{how} in {}", disk.folder.display())
+        });
         let memory = max_memory.map_or("no limit".into(), |bytes| format!("{bytes} bytes"));
         let manager: &Address = manager;
         let transfer = transfer_mb_s.map_or("no limit".into(), |limit| format!("{limit} MB/s"));
         write!(
             f,
             "{label}, manager {manager}, advertises {advertise}, {}, weight {weight}, transfer {transfer}, memory {memory}, \
+             durability {disk}, \
              snapshot of up to {} keys every {:?}, {} connections, idle {:?}, frame {:?}, secret {}",
             match self.redis_port {
                 None => "no Redis port".to_owned(),
@@ -183,6 +217,15 @@ mod tests {
     }
 
     #[test]
+    fn a_data_folder_counts_with_a_durability() {
+        assert!(args("--data d").unwrap().config.disk.is_none());
+        let args = args("--data d --durability sync --salvage").unwrap();
+        assert!(args.to_string().contains(", durability sync in d, "), "{args}");
+        let disk = args.config.disk.unwrap();
+        assert!(disk.is_sync && disk.salvage);
+    }
+
+    #[test]
     fn memory_may_be_limited() {
         let bytes = |size: &str| args(&format!("--max-memory {size}")).unwrap().config.max_memory;
         assert_eq!(args("").unwrap().config.max_memory, None);
@@ -207,6 +250,9 @@ mod tests {
             ("--max-memory 99999999999gb", "--max-memory 99999999999gb: it takes"),
             ("--weight 0", "--weight 0: it takes 1 to 1000"),
             ("--bind 0.0.0.0", "--bind 0.0.0.0: also give --advertise"),
+            ("--durability maybe", "--durability maybe: it takes none, async or sync"),
+            ("--durability sync", "--durability sync: also give --data"),
+            ("--salvage", "--salvage: also give --durability"),
             ("--bogus", "Unrecognized option"),
         ] {
             let error = args(line).err().expect(line).to_string();

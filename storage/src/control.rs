@@ -154,6 +154,12 @@ impl Keeper {
                         let _ = self.end.try_send(Ended::Refused(error.to_string()));
                         return;
                     }
+                    // A node that runs may meet the right manager again. One that starts has the wrong folder.
+                    Some("other cluster") if self.node.routes().is_none() => {
+                        let why = format!("its data folder is of another cluster: {error}");
+                        let _ = self.end.try_send(Ended::Refused(why));
+                        return;
+                    }
                     _ => error.to_string(),
                 },
             };
@@ -191,7 +197,7 @@ impl Keeper {
             redis_port: self.settings.redis_port,
             weight: self.settings.weight,
             returns: self.node.has_been_member(),
-            cluster: self.node.routes().map(|routes| routes.view().cluster),
+            cluster: self.node.cluster(),
             wall_ms: clock::wall_ms(),
         })?;
         Ok((link, push))

@@ -20,10 +20,10 @@ use crate::table::Shard;
 pub struct Earlier(Mutex<FxHashMap<usize, Arc<Shard>>>);
 
 impl Earlier {
-    /// Keeps an arc's records. Where there are some already the larger part stays: it is only a cache.
+    /// Keeps an arc's records. Where there are more already, those stay: it is only a cache.
     pub fn set_aside(&self, arc: usize, shard: Shard) {
         let mut arcs = self.0.lock();
-        if arcs.get(&arc).is_none_or(|kept| kept.len() < shard.len()) {
+        if arcs.get(&arc).is_none_or(|kept| kept.len() <= shard.len()) {
             let replaced = arcs.insert(arc, Arc::new(shard));
             // Freeing many records takes a while.
             drop(arcs);
@@ -41,6 +41,11 @@ impl Earlier {
     /// An arc's records, if there are any.
     pub fn get(&self, arc: usize) -> Option<Arc<Shard>> {
         self.0.lock().get(&arc).cloned()
+    }
+
+    /// How many records there are, tombstones too.
+    pub fn records(&self) -> usize {
+        self.0.lock().values().map(|shard| shard.len()).sum()
     }
 
     /// Lets go of an arc's records.

@@ -301,6 +301,10 @@ impl Fetching {
             match job.take(&self.node, &page) {
                 Ok(()) => {}
                 Err(Unmerged::OtherView) => break,
+                Err(Unmerged::Unwritten(trouble)) => {
+                    debug!("{trouble}");
+                    break;
+                }
                 Err(error @ Unmerged::Nonsense) => {
                     let address = link.address().clone();
                     return Err(NetError::Protocol { address, what: error.to_string() });

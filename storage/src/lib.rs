@@ -13,9 +13,10 @@
 //!   [`pace`], [`part`] by part; [`gauge`] counts what comes;
 //! * [`earlier`]: what the node held before it missed a view; [`digest`]: how a source is asked which of
 //!   that is as good as its own;
+//! * [`disk`]: the data folder: a log of what is stored, images, and reading them again;
 //! * [`keeper`]: the thread that finishes what dead writers left, and drops old tombstones;
 //! * [`redis`]: the Redis protocol, from bytes to commands and from answers to bytes;
-//! * [`snapshot`]: the writer thread, which logs what is stored after writes.
+//! * [`snapshot`]: the writer thread, which tells in the log for people what is stored, after writes.
 //!
 //! [`Storage`] puts it together, for `main` and for tests.
 
@@ -32,6 +33,7 @@ pub mod args;
 pub mod control;
 pub mod coordinate;
 pub mod digest;
+pub mod disk;
 pub mod earlier;
 pub mod fetch;
 pub mod gauge;
@@ -46,6 +48,9 @@ pub mod snapshot;
 pub mod table;
 
 use control::{Control, Ended};
+use disk::Disk;
+use disk::folder::FolderError;
+use disk::writer::Running;
 use fetch::Fetcher;
 use keeper::Keeper;
 use node::Node;
@@ -75,6 +80,8 @@ pub struct Config {
     pub redis: redis::door::Settings,
     /// How it logs snapshots.
     pub snapshot: snapshot::Settings,
+    /// How it keeps what it holds on disk, if it does.
+    pub disk: Option<disk::Settings>,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,
 }
@@ -85,6 +92,9 @@ pub enum StartError {
     /// It would tell others an address that is none.
     #[error("cannot advertise this address: {0}")]
     Advertise(#[from] NameError),
+    /// Its data folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The operating system refuses.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -100,6 +110,8 @@ pub struct Storage {
     fetcher: Fetcher,
     keeper: Keeper,
     writer: Writer,
+    /// Last: what the others store on their way out is written.
+    disk: Option<Running>,
     node: Arc<Node>,
 }
 
@@ -122,9 +134,16 @@ impl Storage {
         let incarnation = Incarnation(u64::from_be_bytes(random));
         let name = config.label.to_string();
 
+        let open = |settings| Disk::open(settings, &config.label);
+        let mut disk = config.disk.map(open).transpose()?;
         let writer = Writer::new(&config.snapshot);
-        let node = Arc::new(Node::new(config.label.clone(), incarnation, writer.notes()));
+        let mut node = Node::new(config.label.clone(), incarnation, writer.notes());
+        if let Some(disk) = &mut disk {
+            node = disk.give_to(node);
+        }
+        let node = Arc::new(node);
         config.max_memory.into_iter().for_each(|bytes| node.limit_memory(bytes));
+        let disk = disk.map(|disk| disk.start(node.clone())).transpose()?;
         let writer = writer.start(node.clone())?;
         let here = requests::in_place(node.clone(), address.clone());
         let coordinator =
@@ -152,7 +171,7 @@ impl Storage {
             },
             fetcher.wake(),
         )?;
-        Ok(Storage { server, redis, control, fetcher, keeper, writer, node })
+        Ok(Storage { server, redis, control, fetcher, keeper, writer, disk, node })
     }
 
     /// Where it listens.
@@ -187,6 +206,9 @@ impl Storage {
         self.keeper.stop();
         self.fetcher.stop();
         self.writer.stop();
+        if let Some(disk) = &mut self.disk {
+            disk.stop();
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use log::{error, info, warn};
 use net_common::flags::{self, FAILED, REFUSED};
 use net_common::{bind, descriptors, logging, signals};
 use storage::control::Ended;
-use storage::{Storage, args};
+use storage::{Storage, args, disk};
 
 fn main() -> ExitCode {
     flags::main("storage", run)
@@ -22,6 +22,11 @@ fn run() -> Result<ExitCode, (u8, String)> {
         return Ok(ExitCode::SUCCESS);
     };
     logging::start(args.log_level);
+    if let Some(folder) = &args.check {
+        let text = disk::check(folder).map_err(|e| (FAILED, e.to_string()))?;
+        print!("{text}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let stop = signals::Stop::register().map_err(|e| (FAILED, e.to_string()))?;
     let ports = 1 + u64::from(args.redis_port.is_some());
     if let Some(limit) = descriptors::raise_limit()

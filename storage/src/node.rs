@@ -29,6 +29,9 @@ use net_common::message::data::{
 use net_common::message::range::Cursor;
 use parking_lot::{Mutex, RwLock};
 
+use crate::disk::entry::{Sheet, ViewEntry};
+use crate::disk::journal::{Journal, Noted, Trouble};
+use crate::disk::recovery::Recovered;
 use crate::earlier::Earlier;
 use crate::gauge::{Gauge, Transfer};
 use crate::marks::Marks;
@@ -46,13 +49,25 @@ pub use page::Bounds;
 /// A view of another cluster than the node's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the manager belongs to cluster {theirs}, this node to {ours}; to join that one, start it anew"
+    "the manager belongs to cluster {theirs}, this node to {ours}; to join that one, start it anew, with no \
+     data folder or an empty one"
 )]
 pub struct OtherCluster {
     /// The cluster of this node's view.
     pub ours: ClusterId,
     /// The cluster of the view that came.
     pub theirs: ClusterId,
+}
+
+/// Why a batch of writes has no answers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritten {
+    /// Nothing was stored.
+    #[error("{0}")]
+    Refused(Trouble),
+    /// It may be stored, and on the disk or not.
+    #[error("{0}")]
+    Unsure(Trouble),
 }
 
 /// Whether this is a value whose time has not passed by a node's clock: for those who count, and need no
@@ -79,6 +94,12 @@ pub struct Node {
     /// The epoch of the newest view that the manager has said to be active.
     active: AtomicU64,
     notes: Notes,
+    /// Where what is stored goes to disk.
+    journal: Journal,
+    /// The cluster that its data folder is of.
+    origin: Option<ClusterId>,
+    /// Whether that folder had records.
+    had_records: bool,
     /// How much its records may take, in bytes.
     most: OnceLock<u64>,
     connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
@@ -100,9 +121,20 @@ impl Node {
             lease_until: AtomicU64::new(0),
             active: AtomicU64::new(0),
             notes,
+            journal: Journal::default(),
+            origin: None,
+            had_records: false,
             most: OnceLock::new(),
             connections: OnceLock::new(),
         }
+    }
+
+    /// The same with what its data folder had of an earlier life, and where to write what it stores.
+    pub fn with_disk(self, journal: Journal, recovered: &mut Recovered) -> Node {
+        let origin = recovered.owner.as_ref().map(|owner| owner.cluster);
+        let earlier = recovered.take_earlier();
+        let had_records = recovered.report.kept > 0;
+        Node { journal, earlier, origin, had_records, ..self }
     }
 
     /// Its name.
@@ -189,6 +221,21 @@ impl Node {
         self.table.get()
     }
 
+    /// What it holds of an earlier life.
+    pub fn earlier(&self) -> &Earlier {
+        &self.earlier
+    }
+
+    /// The cluster that it has seen a view of, or that its data folder is of.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.routes().map(|routes| routes.view().cluster).or(self.origin)
+    }
+
+    /// Why what it stores does not reach its disk at the moment, if that is so.
+    pub fn disk_trouble(&self) -> Option<Trouble> {
+        self.journal.trouble()
+    }
+
     /// How much it holds.
     pub fn size(&self) -> Size {
         self.table.get().map(Table::size).unwrap_or_default()
@@ -199,9 +246,10 @@ impl Node {
         self.tenure.read().routes().cloned()
     }
 
-    /// Whether it has been a member of the cluster.
+    /// Whether it has been a member of the cluster, in this life or, by its data folder, in an earlier one: then
+    /// it may hold what nobody else does, and no cluster is to begin empty while it waits.
     pub fn has_been_member(&self) -> bool {
-        self.tenure.read().has_been_member()
+        self.had_records || self.tenure.read().has_been_member()
     }
 
     /// Whether this node's part ends with a view: it was leaving, and is a member no more.
@@ -249,10 +297,10 @@ impl Node {
     /// # Errors
     /// [`OtherCluster`]; nothing changed.
     pub fn adopt(&self, view: View) -> Result<bool, OtherCluster> {
-        if let Some(routes) = self.routes()
-            && routes.view().cluster != view.cluster
+        if let Some(ours) = self.cluster()
+            && ours != view.cluster
         {
-            return Err(OtherCluster { ours: routes.view().cluster, theirs: view.cluster });
+            return Err(OtherCluster { ours, theirs: view.cluster });
         }
         if !view.arcs.is_empty() {
             self.table.get_or_init(|| Table::new(view.arcs.len()));
@@ -264,9 +312,23 @@ impl Node {
             let Some(adoption) = tenure.adopt(routes.clone()) else { return Ok(false) };
             if let Some(table) = self.table.get() {
                 taken.extend(adoption.to_drop.iter().map(|&arc| (arc, table.take(arc))));
+                // Not while it waits to be taken in: its last life stays the one that the folder tells of (H6).
+                if tenure.has_been_member() {
+                    // Before any write under this view is: the log must not tell of it first.
+                    self.journal.note(Noted {
+                        cluster: routes.view().cluster,
+                        arcs: table.arcs(),
+                        view: ViewEntry {
+                            epoch: routes.epoch(),
+                            emptied: adoption.to_drop.iter().map(|&arc| arc as u16).collect(),
+                            synced: tenure.synced().ones().map(|arc| arc as u16).collect(),
+                        },
+                    });
+                }
             }
             adoption
         };
+        self.journal.look();
         // Not under the lock: dropping many records takes a while.
         self.earlier.retain(&adoption.to_set_aside);
         let (set_aside, dropped): (Vec<_>, Vec<_>) =
@@ -286,13 +348,19 @@ impl Node {
     }
 
     /// Answers a batch of writes.
-    pub fn write(&self, batch: &WriteBatch<'_>) -> WriteAcks {
+    ///
+    /// # Errors
+    /// [`Unwritten`], where answers wait for the disk (`--durability sync`) and it keeps nothing.
+    pub fn write(&self, batch: &WriteBatch<'_>) -> Result<WriteAcks, Unwritten> {
+        self.journal.check().map_err(Unwritten::Refused)?;
         let own_clock = self.clock();
         let tenure = self.tenure.read();
         let has_lease = self.has_lease();
+        let mut sheet = self.journal.sheet(tenure.epoch());
+        let is_sync = self.journal.is_sync();
         let mut newest = 0;
         let mut stored = 0;
-        let answers = batch
+        let answers: Vec<WriteAnswer> = batch
             .writes
             .iter()
             .map(|write| {
@@ -304,17 +372,67 @@ impl Node {
                 if keep {
                     newest = newest.max(write.version.clock);
                     stored += 1;
+                    if let Some(sheet) = &mut sheet {
+                        let Write { key, version, body, .. } = *write;
+                        sheet.push(&Record { key, version, state: State::Pending, body });
+                    }
+                } else if is_sync && let Some(sheet) = &mut sheet {
+                    return self.vouch(write.key, answer, sheet);
                 }
                 answer
             })
             .collect();
-        let epoch = tenure.epoch();
+        let (epoch, routes) = (tenure.epoch(), tenure.routes().cloned());
         drop(tenure);
         if stored > 0 {
             self.clock.lock().fold(newest);
             self.notes.wrote(stored);
         }
-        WriteAcks { epoch, clock: own_clock.max(newest), shape: self.shape(), answers }
+        self.journal.hand_in(sheet).map_err(Unwritten::Unsure)?;
+        if is_sync {
+            self.commit_alone(&routes, batch, &answers);
+        }
+        Ok(WriteAcks { epoch, clock: own_clock.max(newest), shape: self.shape(), answers })
+    }
+
+    /// Rule N3 for what this node alone is to hold, once that is on the disk. Whoever is to hold it since has it
+    /// from here: it was in the table before the next view was adopted.
+    fn commit_alone(
+        &self,
+        routes: &Option<Arc<Routes>>,
+        batch: &WriteBatch<'_>,
+        answers: &[WriteAnswer],
+    ) {
+        let (Some(table), Some(routes)) = (self.table.get(), routes) else { return };
+        for (write, answer) in batch.writes.iter().zip(answers) {
+            let arc = arc_of_key(write.key, table.arcs());
+            if *answer == WriteAnswer::Stored && routes.write_set(arc).len() == 1 {
+                table.commit(arc, write.key, write.version);
+            }
+        }
+    }
+
+    /// An answer that vouches for a record that was stored before: somebody else may still wait until it is on
+    /// the disk, so it goes there with this answer too (RULES-WHY F14).
+    fn vouch(&self, key: &[u8], answer: WriteAnswer, sheet: &mut Sheet) -> WriteAnswer {
+        let vouches = matches!(
+            answer,
+            WriteAnswer::Stored
+                | WriteAnswer::Superseded(_)
+                | WriteAnswer::BlindStored
+                | WriteAnswer::BlindBelow(_)
+        );
+        let Some(table) = self.table.get().filter(|_| vouches) else { return answer };
+        if sheet.is_full() {
+            // Large values for small requests. Nothing was stored for this one: to be sent again.
+            return WriteAnswer::NoLease;
+        }
+        table.read(arc_of_key(key, table.arcs()), key, |found| {
+            if let Some((version, state, body)) = found {
+                sheet.push(&Record { key, version, state, body });
+            }
+        });
+        answer
     }
 
     fn write_one(
@@ -348,7 +466,8 @@ impl Node {
                 refuse(WriteAnswer::WrongEpoch)
             }
             Ok(standing) => {
-                let alone = routes.write_set(arc).len() == 1;
+                // What is committed is shown to everybody: not before it is on the disk.
+                let alone = routes.write_set(arc).len() == 1 && !self.journal.is_sync();
                 table.write(arc, write, own_clock, standing, alone)
             }
             Err(Refusal::WrongEpoch | Refusal::Syncing) => refuse(WriteAnswer::WrongEpoch),

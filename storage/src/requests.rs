@@ -16,7 +16,7 @@ use net_common::message::range::RangePull;
 use net_common::server::{Next, Open, Session};
 
 use crate::coordinate::Coordinator;
-use crate::node::Node;
+use crate::node::{Node, Unwritten};
 
 /// Opens a session for each connection to a node.
 pub fn opener(node: Arc<Node>, coordinator: Arc<Coordinator>) -> Box<Open> {
@@ -84,7 +84,16 @@ fn answered(out: &mut Vec<u8>, answer: impl FnOnce(&mut Vec<u8>) -> Result<bool,
 /// Answers what is about this node's own records. Returns whether the frame was that.
 fn data(node: &Node, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
     match Kind::from_wire(frame.kind) {
-        Some(Kind::ReplPut) => node.write(&WriteBatch::read(frame.payload)?).write(out),
+        Some(Kind::ReplPut) => match node.write(&WriteBatch::read(frame.payload)?) {
+            Ok(acks) => acks.write(out),
+            Err(unwritten) => {
+                let word = match unwritten {
+                    Unwritten::Refused(_) => "disk",
+                    Unwritten::Unsure(_) => "unsure",
+                };
+                frame::write_error(out, FORMAT_BINARY, word, &unwritten.to_string());
+            }
+        },
         Some(Kind::Commit) => node.commit(&Commits::read(frame.payload)?),
         Some(Kind::Read) => {
             let batch = ReadBatch::read(frame.payload)?;

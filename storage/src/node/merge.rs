@@ -9,6 +9,7 @@ use net_common::message::data::Record;
 use net_common::message::range::{End, RangePage};
 
 use super::Node;
+use crate::disk::journal::Trouble;
 use crate::part::Part;
 use crate::table::Table;
 
@@ -36,7 +37,7 @@ impl Merged {
 }
 
 /// Why a page does not count, or not all of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unmerged {
     /// It is of another epoch than this node is in by now (RULES-WHY R2).
     #[error("a page of another view")]
@@ -44,6 +45,9 @@ pub enum Unmerged {
     /// It answers what was not asked.
     #[error("a page that does not answer its pull")]
     Nonsense,
+    /// Its records may not be on this node's disk.
+    #[error("{0}")]
+    Unwritten(Trouble),
 }
 
 impl Node {
@@ -97,7 +101,7 @@ impl Node {
                 return Ok(kept);
             }
             kept += run.len();
-            self.merge_run(table, epoch, arc, run.into_iter())?;
+            self.merge_run(table, epoch, arc, run.iter().copied())?;
         }
     }
 
@@ -118,14 +122,17 @@ impl Node {
         table: &Table,
         epoch: Epoch,
         arc: usize,
-        records: impl Iterator<Item = Record<'r>>,
+        records: impl Iterator<Item = Record<'r>> + Clone,
     ) -> Result<(), Unmerged> {
         let clock = self.clock();
-        let tenure = self.tenure.read();
-        if !tenure.may_merge(epoch, arc) {
-            return Err(Unmerged::OtherView);
+        {
+            let tenure = self.tenure.read();
+            if !tenure.may_merge(epoch, arc) {
+                return Err(Unmerged::OtherView);
+            }
+            table.merge(arc, records.clone(), clock);
         }
-        table.merge(arc, records, clock);
+        self.journal.fetched(epoch, records);
         Ok(())
     }
 
@@ -134,6 +141,8 @@ impl Node {
         if arcs.is_empty() {
             return Ok(());
         }
+        // With `sync`, synced is what is on the disk.
+        self.journal.synced(epoch, arcs).map_err(Unmerged::Unwritten)?;
         let is_synced = {
             let mut tenure = self.tenure.write();
             arcs.iter().all(|&arc| tenure.fetched(epoch, arc))

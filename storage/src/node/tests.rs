@@ -1,6 +1,7 @@
 //! Ranges that move between two nodes, without sockets: the bytes go from one to the other.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cluster::ids::Address;
 use cluster::limits::Limits;
@@ -14,6 +15,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::digest::Digester;
+use crate::disk::folder::Folder;
+use crate::disk::recovery::{Care, recover};
+use crate::disk::{self, Disk};
 use crate::fetch::job::Job;
 use crate::snapshot::{Settings, Writer, snapshot};
 
@@ -111,8 +115,11 @@ type Holds = (Version, State, Option<Vec<u8>>);
 
 /// All that a node shows, by key.
 fn contents(node: &Node) -> BTreeMap<Vec<u8>, Holds> {
+    contents_of(node.table().unwrap())
+}
+
+fn contents_of(table: &Table) -> BTreeMap<Vec<u8>, Holds> {
     let mut contents = BTreeMap::new();
-    let table = node.table().unwrap();
     for arc in 0..table.arcs() {
         let end = table.scan(arc, Cursor::START, usize::MAX, |record| {
             let value = record.body.value().map(<[u8]>::to_vec);
@@ -429,6 +436,86 @@ fn committed(held: &[Held]) -> Vec<Held> {
 fn bounds() -> impl Strategy<Value = Bounds> {
     (17usize..300, 1usize..40, 1usize..20, 5usize..80)
         .prop_map(|(bytes, records, slots, compared)| Bounds { bytes, records, slots, compared })
+}
+
+/// Writes a record to a node, as a client does.
+fn put(node: &Node, held: &Held) {
+    with_record(held, |Record { key, version, body, .. }| {
+        let write = Write { key, version, born: node.clock(), body, expected: None };
+        let batch = WriteBatch { epoch: node.report().epoch, writes: vec![write] };
+        node.write(&batch).unwrap();
+    });
+}
+
+/// A view in which the puller is what it is in turn: active, out, joining.
+fn in_turn(epoch: u64) -> View {
+    match epoch % 3 {
+        0 => view(epoch, Some(MemberState::Joining)),
+        1 => view(epoch, Some(MemberState::Active)),
+        _ => view(epoch, None),
+    }
+}
+
+/// H6: after any end of its process a folder has just what the node held, and where it was synced.
+#[test]
+fn h6_what_is_on_disk_is_what_the_node_held() {
+    for seed in 0..12u8 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = disk::Settings::new(dir.path().into(), seed % 2 == 0);
+        // An image every few writes.
+        (settings.segment_bytes, settings.flush) = (1000, Duration::from_millis(1));
+        let mut number = seed;
+        let source = at(SOURCE, [in_turn(1)]);
+        let mut epoch = 1;
+        for _ in 0..3 {
+            let mut disk = Disk::open(settings.clone(), &node(PULLER).id).unwrap();
+            let puller = Arc::new(disk.give_to(node(PULLER)));
+            let journal = disk.journal().clone();
+            let _running = disk.start(puller.clone()).unwrap();
+            puller.adopt(in_turn(epoch)).unwrap();
+            for _ in 0..8 {
+                for _ in 0..20 {
+                    number = number.wrapping_mul(5).wrapping_add(7);
+                    let held = (number.wrapping_mul(31) % 64, number, State::Pending);
+                    put(&source, &held);
+                    put(&puller, &held);
+                }
+                assert_on_disk(&puller, &journal, &dir);
+                if puller.missing().is_some() {
+                    // Sometimes only a part of it.
+                    let one_arc = Bounds { records: 1, ..Bounds::OURS };
+                    let check = || assert_on_disk(&puller, &journal, &dir);
+                    fetch(
+                        &source,
+                        &puller,
+                        if number % 2 == 0 { one_arc } else { Bounds::OURS },
+                        check,
+                    );
+                }
+                epoch += 1;
+                source.adopt(in_turn(epoch)).unwrap();
+                puller.adopt(in_turn(epoch)).unwrap();
+                assert_on_disk(&puller, &journal, &dir);
+            }
+        }
+    }
+}
+
+/// Holds that a process that ended now would leave on disk what the node holds.
+fn assert_on_disk(node: &Node, journal: &Journal, dir: &tempfile::TempDir) {
+    journal.settle();
+    let killed = disk::tests::copy(dir);
+    let folder = Folder::take(killed.path()).unwrap();
+    let recovered = recover(&folder, Some(&node.id), Care::Start).unwrap();
+    let report = node.report();
+    assert_eq!(recovered.ledger.epoch(), report.epoch);
+    let synced: Vec<usize> = recovered.ledger.synced().ones().collect();
+    assert_eq!(synced, report.synced.ones().collect::<Vec<_>>());
+    let stateless = |contents: BTreeMap<Vec<u8>, Holds>| {
+        contents.into_iter().map(|(key, (v, _, value))| (key, v, value)).collect::<Vec<_>>()
+    };
+    let on_disk = stateless(contents_of(recovered.held.as_ref().unwrap()));
+    assert_eq!(on_disk, stateless(contents(node)), "epoch {}", report.epoch);
 }
 
 proptest! {

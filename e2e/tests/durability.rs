@@ -1,0 +1,346 @@
+//! Nodes that keep what they hold on disk. The node that is killed is a process of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use client::{ClientError, GTStoreClient};
+use e2e::{Options, TestCluster, program, under_load, wait_until};
+use storage::disk::Durability;
+use tempfile::{TempDir, tempdir};
+
+/// A `storage` process. Killed when dropped.
+struct Process {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Process {
+    /// Starts a node that keeps what it holds in `folder`. What it says goes to a file beside.
+    fn start(cluster: &TestCluster, name: &str, folder: &Path, flags: &[&str]) -> Process {
+        let said = tempfile::Builder::new().prefix("said-").tempfile_in(folder.parent().unwrap());
+        let (said, path) = said.unwrap().keep().unwrap();
+        let child = Command::new(program("storage"))
+            .args(["--label", name, "--port", "0"])
+            .arg("--manager")
+            .arg(cluster.manager_address().to_string())
+            .arg("--data")
+            .arg(folder)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(said)
+            .spawn()
+            .unwrap();
+        Process { child, said: path }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.said).unwrap()
+    }
+
+    /// As `kill -9` does.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn wait_for_end(&mut self) -> ExitStatus {
+        wait_until("the process ends", || match self.child.try_wait().unwrap() {
+            Some(status) => Ok(status),
+            None => Err(self.said()),
+        })
+    }
+
+    /// A number that a line of what it said has in front of these words.
+    fn number_before(&self, words: &str) -> Option<u64> {
+        let said = self.said();
+        let (before, _) = said.rsplit_once(words)?;
+        before.split_whitespace().next_back()?.parse().ok()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until so many nodes serve and every key has its copies.
+fn wait_until_healthy(cluster: &TestCluster, nodes: usize) {
+    wait_until("the cluster is healthy", || {
+        let status = cluster.status()?;
+        let active = status.nodes.iter().filter(|node| node.state == "active").count();
+        let is_well = active == nodes && status.nodes.len() == nodes && status.health == "healthy";
+        if is_well && !status.changing {
+            Ok(())
+        } else {
+            Err(format!("{active}, {}", status.health))
+        }
+    });
+}
+
+const KEYS: usize = 3000;
+
+/// A cluster with one node of a process of its own, that keeps what it holds in the folder, and records.
+fn with_process(options: Options, how: &str) -> (TestCluster, Process, TempDir) {
+    let cluster = TestCluster::with(options);
+    let nodes = cluster.running().len();
+    let dir = tempdir().unwrap();
+    let process =
+        Process::start(&cluster, "durable", &dir.path().join("data"), &["--durability", how]);
+    wait_until_healthy(&cluster, nodes + 1);
+    let pairs: Vec<(String, String)> = (0..KEYS).map(|n| (key(n), format!("value{n}"))).collect();
+    // In some batches: what is written last may be torn, and is not damaged then.
+    for some in pairs.chunks(KEYS / 10) {
+        cluster.client().put_many(some).into_iter().for_each(|placed| drop(placed.unwrap()));
+    }
+    (cluster, process, dir)
+}
+
+fn key(n: usize) -> String {
+    format!("key{n}")
+}
+
+#[test]
+fn a_killed_node_comes_back_with_what_it_had_and_fetches_what_differs() {
+    for how in ["async", "sync"] {
+        let options = Options { nodes: 2, copies: 2, ..Options::default() };
+        let (cluster, mut process, dir) = with_process(options, how);
+        process.kill();
+        wait_until_healthy(&cluster, 2);
+        let client = cluster.client();
+        for n in 0..60 {
+            client.put(key(n).as_bytes(), b"newer").unwrap();
+        }
+        for n in 60..70 {
+            client.delete(key(n).as_bytes()).unwrap();
+        }
+
+        let folder = dir.path().join("data");
+        let flags = ["--durability", how, "--log-level", "info"];
+        let process = Process::start(&cluster, "durable", &folder, &flags);
+        wait_until_healthy(&cluster, 3);
+        let kept = wait_until("it tells what it has fetched", || {
+            process.number_before(" kept by comparison").ok_or_else(|| process.said())
+        });
+        let moved = process.number_before(" records moved,").unwrap();
+        // It keeps two thirds of all keys. What differs moves with its bucket, of eight about.
+        assert!(kept > 1000, "{kept} kept, {moved} moved: {}", process.said());
+        assert!(moved < 700, "{kept} kept, {moved} moved: {}", process.said());
+        for n in 0..KEYS {
+            let want = match n {
+                0..60 => Some("newer".to_owned()),
+                60..70 => None,
+                _ => Some(format!("value{n}")),
+            };
+            let got = client.get(key(n).as_bytes()).unwrap();
+            assert_eq!(got.map(|got| got.value), want.map(String::into_bytes), "{}", key(n));
+        }
+    }
+}
+
+#[test]
+fn nodes_with_folders_restart_under_load() {
+    for durability in [Durability::Async, Durability::Sync] {
+        let options = Options { nodes: 4, copies: 2, durability, ..Options::default() };
+        let mut cluster = TestCluster::with(options);
+        let pairs: Vec<(String, String)> =
+            (0..KEYS).map(|n| (key(n), format!("value{n}"))).collect();
+        cluster.client().put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+        under_load(&mut cluster, |cluster| {
+            for number in [0, 1, 2, 3, 0] {
+                cluster.stop_node(number);
+                wait_until_healthy(cluster, 3);
+                cluster.start_node(number);
+                wait_until_healthy(cluster, 4);
+                let transfer = cluster.node(number).node().transfer();
+                assert!(transfer.kept > 500 && transfer.moved < 700, "{transfer:?}");
+            }
+        });
+        let client = cluster.client();
+        for (key, value) in &pairs {
+            assert_eq!(client.get(key.as_bytes()).unwrap().unwrap().value, value.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_folder_is_refused_where_it_does_not_belong() {
+    let options = Options { nodes: 1, copies: 1, ..Options::default() };
+    let (cluster, mut process, dir) = with_process(options, "async");
+    let folder = dir.path().join("data");
+    let flags = ["--durability", "async"];
+
+    let mut second = Process::start(&cluster, "durable", &folder, &flags);
+    assert_eq!(second.wait_for_end().code(), Some(2));
+    assert!(second.said().contains("is in use by another process"), "{}", second.said());
+
+    process.kill();
+    let mut other = Process::start(&cluster, "other", &folder, &flags);
+    assert_eq!(other.wait_for_end().code(), Some(2));
+    assert!(other.said().contains("belongs to durable, not to other"), "{}", other.said());
+
+    let elsewhere = TestCluster::start(1, 1);
+    let mut stranger = Process::start(&elsewhere, "durable", &folder, &flags);
+    assert_eq!(stranger.wait_for_end().code(), Some(2));
+    assert!(stranger.said().contains("is of another cluster"), "{}", stranger.said());
+}
+
+#[test]
+fn a_folder_is_checked_and_salvaged() {
+    let options = Options { nodes: 2, copies: 2, ..Options::default() };
+    let (cluster, mut process, dir) = with_process(options, "sync");
+    process.kill();
+    let folder = dir.path().join("data");
+    let check = || Command::new(program("storage")).arg("--check").arg(&folder).output().unwrap();
+    let output = check();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.starts_with("durable of cluster ") && text.contains(" kept; synced in "),
+        "{text}"
+    );
+
+    let log = folder.join("log-00000000000000000001");
+    let mut bytes = fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+    let output = check();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error.contains("log-00000000000000000001 is damaged at byte "), "{error}");
+
+    let mut process = Process::start(&cluster, "durable", &folder, &["--durability", "sync"]);
+    assert_eq!(process.wait_for_end().code(), Some(2));
+    assert!(process.said().contains("is damaged at byte "), "{}", process.said());
+    let flags = ["--durability", "sync", "--salvage"];
+    let process = Process::start(&cluster, "durable", &folder, &flags);
+    wait_until_healthy(&cluster, 3);
+    assert!(process.said().contains("bytes left out from byte "), "{}", process.said());
+    wait_until("an image has taken the place of what was damaged", || match log.exists() {
+        true => Err(process.said()),
+        false => Ok(()),
+    });
+    drop(process);
+    assert!(check().status.success());
+    let client = cluster.client();
+    wait_until_healthy(&cluster, 2);
+    for n in 0..KEYS {
+        let got = client.get(key(n).as_bytes()).unwrap().unwrap();
+        assert_eq!(got.value, format!("value{n}").into_bytes());
+    }
+}
+
+#[test]
+fn a_cluster_that_lost_all_its_nodes_does_not_begin_empty_while_a_folder_has_records() {
+    let cluster = TestCluster::without_nodes(Options { copies: 1, ..Options::default() });
+    let dir = tempdir().unwrap();
+    let folder = dir.path().join("data");
+    let flags = ["--durability", "async"];
+    let mut process = Process::start(&cluster, "durable", &folder, &flags);
+    wait_until_healthy(&cluster, 1);
+    cluster.client().put(b"key", b"value").unwrap();
+    wait_until("it is in the log", || {
+        let log = fs::read(folder.join("log-00000000000000000001")).unwrap();
+        log.windows(5).any(|bytes| bytes == b"value").then_some(()).ok_or("not yet".into())
+    });
+    process.kill();
+
+    let process = Process::start(&cluster, "durable", &folder, &flags);
+    wait_until("it waits", || {
+        let status = cluster.status()?;
+        let is_waiting = status.nodes.iter().any(|node| node.state == "waiting");
+        let is_so = is_waiting && status.health.starts_with("unavailable");
+        if is_so { Ok(()) } else { Err(status.health) }
+    });
+    let read = cluster.client().get(b"key");
+    assert!(matches!(read, Err(ClientError::Unavailable)), "{read:?}");
+    drop(process);
+    let output = Command::new(program("storage")).arg("--check").arg(&folder).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(" 1 records, 1 kept; synced in 256 of 256 arcs"), "{text}");
+
+    let _process = Process::start(&cluster, "durable", &folder, &flags);
+    wait_until("the operator goes on without", || {
+        cluster.client().accept_loss().map(drop).map_err(|error| error.to_string())?;
+        let status = cluster.status()?;
+        if status.health == "healthy" { Ok(()) } else { Err(status.health) }
+    });
+    assert_eq!(cluster.client().get(b"key").unwrap(), None);
+}
+
+/// A small file system of its own. Unmounted when dropped.
+struct Small(TempDir);
+
+impl Small {
+    /// `None` where this process may not mount one.
+    fn mount(bytes: usize) -> Option<Small> {
+        let dir = tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(dir.path());
+        let is_mounted = mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        is_mounted.then_some(Small(dir))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // What is left of it goes with the machine.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
+    let Some(small) = Small::mount(1 << 20) else {
+        eprintln!("SKIPPED: no small file system could be mounted, which takes root");
+        return;
+    };
+    let filler = small.0.path().join("filler");
+    fs::write(&filler, vec![0; 600 << 10]).unwrap();
+    let cluster = TestCluster::without_nodes(Options { copies: 1, ..Options::default() });
+    let folder = small.0.path().join("data");
+    // What it says must not go to the full disk.
+    let beside = tempdir().unwrap();
+    let link = beside.path().join("data");
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
+    fs::create_dir(&folder).unwrap();
+    let process = Process::start(&cluster, "durable", &link, &["--durability", "sync"]);
+    wait_until_healthy(&cluster, 1);
+
+    let mut config = cluster.config();
+    config.deadline = Duration::from_millis(300);
+    let client = GTStoreClient::init(config).unwrap();
+    let value = [b'v'; 1000];
+    let refused =
+        (0..1000).find_map(|n| client.put(key(n).as_bytes(), &value).err().map(|error| (n, error)));
+    let (written, first) = refused.expect("400 KB do not hold a megabyte");
+    assert!(written > 100, "{written}: {first}");
+    let error = client.put(b"another", &value).unwrap_err();
+    assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
+    assert!(error.to_string().contains("its log cannot be written: No space left"), "{error}");
+    for n in 0..written {
+        let got = client.get(key(n).as_bytes());
+        let got = got.unwrap_or_else(|error| panic!("{n} of {written}: {error}; first {first}"));
+        assert_eq!(got.unwrap().value, value);
+    }
+    assert_eq!(client.get(b"another").unwrap(), None);
+    assert!(process.said().contains("writes are refused until that is mended"));
+
+    fs::remove_file(&filler).unwrap();
+    wait_until("it recovers", || client.put(b"another", &value).map_err(|e| e.to_string()));
+    wait_until("it says so", || match process.said().contains("the log is written again") {
+        true => Ok(()),
+        false => Err(process.said()),
+    });
+    drop(process);
+    let output = Command::new(program("storage")).arg("--check").arg(&folder).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text} {}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains(" synced in 256 of 256 arcs"), "{text}");
+}

@@ -1,0 +1,211 @@
+//! The data folder: what a node has on disk, so that it has it again after a restart.
+//!
+//! A thread of its own appends what the node stores and fetches to a log, in groups, and has the disk told to
+//! keep it: in `async` about every second, off the path of requests; in `sync` before anybody is answered, many
+//! writers sharing one wait. When the log outgrows what it tells, an image of all records takes its place.
+//!
+//! * [`frame`], [`header`], [`entry`]: the formats, bytes to meaning; [`ledger`]: which records count;
+//! * [`files`]: what is asked of the file system; [`folder`]: the files of a folder, and whose it is;
+//! * [`journal`]: where the node's threads hand in what they store; [`writer`]: the thread that writes it;
+//! * [`image`]: making an image; [`recovery`]: reading it all again.
+//!
+//! What it does not do: it does not make a node synced, though it knows where the node was (rule H6). What it has read is an earlier life's
+//! ([`crate::earlier`]): a source has to confirm it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cluster::ids::NodeId;
+use log::{info, warn};
+
+pub mod entry;
+pub mod files;
+pub mod folder;
+pub mod frame;
+pub mod header;
+pub mod image;
+pub mod journal;
+pub mod ledger;
+pub mod recovery;
+pub mod writer;
+
+use files::{Files, System};
+use folder::{Folder, FolderError};
+use journal::{Ends, Journal};
+use recovery::{Care, Lost, Recovered, Report};
+use writer::Running;
+
+use crate::node::Node;
+
+/// What an acknowledged write is worth when all its replicas lose their power at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Nothing: no files are written.
+    #[default]
+    None,
+    /// It is there again if it was older than about a second.
+    Async,
+    /// It is there again if one of their disks is.
+    Sync,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Durability::None => "none",
+            Durability::Async => "async",
+            Durability::Sync => "sync",
+        })
+    }
+}
+
+impl FromStr for Durability {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Durability, &'static str> {
+        match word {
+            "none" => Ok(Durability::None),
+            "async" => Ok(Durability::Async),
+            "sync" => Ok(Durability::Sync),
+            _ => Err("it takes none, async or sync"),
+        }
+    }
+}
+
+/// Bytes after which a segment of the log is followed by another: so small that little stays behind when an
+/// image takes its place, so large that files are seldom made.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// How often the disk is told to keep what was appended, in `async`: what is at risk when all lose their power.
+pub const FLUSH: Duration = Duration::from_secs(1);
+
+/// How often something is tried again after the disk has failed: soon enough for those who wait, seldom enough
+/// for a disk that is full.
+pub const RETRY: Duration = Duration::from_secs(1);
+
+/// How a node keeps what it holds.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its data folder.
+    pub folder: PathBuf,
+    /// Whether answers wait for the disk.
+    pub is_sync: bool,
+    /// Whether to keep what is sound of a damaged folder.
+    pub salvage: bool,
+    /// Bytes after which a segment of the log is followed by another.
+    pub segment_bytes: u64,
+    /// How often the disk is told to keep what was appended, where answers do not wait for it.
+    pub flush: Duration,
+    /// How often something is tried again after the disk has failed.
+    pub retry: Duration,
+    /// The file system.
+    pub files: Arc<dyn Files>,
+}
+
+impl Settings {
+    /// Those of a folder, with what else is usual.
+    pub fn new(folder: PathBuf, is_sync: bool) -> Settings {
+        let files = Arc::new(System);
+        let (salvage, segment_bytes) = (false, SEGMENT_BYTES);
+        Settings { folder, is_sync, salvage, segment_bytes, flush: FLUSH, retry: RETRY, files }
+    }
+}
+
+/// A data folder that has been read, and is to be written.
+pub struct Disk {
+    settings: Settings,
+    folder: Folder,
+    recovered: Recovered,
+    journal: Journal,
+    ends: Ends,
+}
+
+impl Disk {
+    /// Takes a node's folder for this process, and reads it.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn open(settings: Settings, node: &NodeId) -> Result<Disk, FolderError> {
+        let begun = Instant::now();
+        let folder = Folder::take(&settings.folder)?;
+        let care = if settings.salvage { Care::Salvage } else { Care::Start };
+        let recovered = recovery::recover(&folder, Some(node), care)?;
+        recovered.report.lost.iter().for_each(|lost| warn!("{lost}"));
+        let here = settings.folder.display();
+        match &recovered.owner {
+            None => info!("the data folder {here} is empty"),
+            Some(owner) => info!(
+                "the data folder {here} of cluster {}: {} in {:.2?}; synced in {} arcs of view {}",
+                owner.cluster,
+                recovered.report,
+                begun.elapsed(),
+                recovered.ledger.synced().count_ones(..),
+                recovered.ledger.epoch().0,
+            ),
+        }
+        let (journal, ends) = Journal::new(settings.is_sync);
+        Ok(Disk { settings, folder, recovered, journal, ends })
+    }
+
+    /// Gives the node what was read, and where to hand in what it stores.
+    pub fn give_to(&mut self, node: Node) -> Node {
+        node.with_disk(self.journal.clone(), &mut self.recovered)
+    }
+
+    /// Where to hand in what is stored.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Starts to write.
+    ///
+    /// # Errors
+    /// If the operating system has no more threads.
+    pub fn start(self, node: Arc<Node>) -> io::Result<Running> {
+        writer::start(self.settings, self.folder, &self.recovered, self.ends, node)
+    }
+}
+
+/// Reads a folder as a node does that starts with it, changes nothing, and says what is in it.
+///
+/// # Errors
+/// [`FolderError`], if a node would not start with it.
+pub fn check(folder: &Path) -> Result<String, FolderError> {
+    let folder = Folder::take_present(folder)?;
+    let Recovered { owner, report, ledger, .. } = recovery::recover(&folder, None, Care::Check)?;
+    let Some(owner) = owner else { return Ok("empty\n".into()) };
+    let mut text = format!(
+        "{} of cluster {}: {report}; synced in {} of {} arcs of view {}\n",
+        owner.node,
+        owner.cluster,
+        ledger.synced().count_ones(..),
+        owner.arcs,
+        ledger.epoch().0,
+    );
+    for lost in &report.lost {
+        text += &format!("{lost}\n");
+    }
+    Ok(text)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { files, log_bytes, image_bytes, records, kept, .. } = self;
+        let bytes = log_bytes + image_bytes;
+        write!(f, "{files} files, {bytes} bytes, {records} records, {kept} kept")
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lost { file, at, bytes, what } = self;
+        write!(f, "{}: {bytes} bytes left out from byte {at} on: {what}", file.display())
+    }
+}
+
+#[cfg(test)]
+pub mod tests;

@@ -1,0 +1,424 @@
+//! Entries: what frames say. A frame's body is a row of them.
+//!
+//! ```text
+//! kind u8 | length u32 | content
+//!
+//! 1 records  epoch u64 | record …                        what was stored or fetched under this view
+//! 2 view     epoch u64 | arcs emptied | arcs synced      a view was adopted
+//! 3 synced   epoch u64 | arcs                            these arcs were fetched to their ends
+//! 4 arc      arc u16 | earlier u8 | record …             of an image: records of an arc, or of an earlier life
+//! 5 ledger   epoch u64 | since u64 for each arc | arcs   of an image: what the log before it had told
+//! 6 end      records u64                                 of an image: it is whole; of a log: it was closed
+//!
+//! arcs:   count u32 | arc u16 …
+//! record: flags u8 | clock u64 | writer u64 | step, op's writer, op's count u64, if flagged
+//!         | expiry u64, if flagged | key: length u16 and bytes | value: length u32 and bytes, unless it is a tombstone
+//! ```
+//!
+//! A record's state is not in it: after a restart nobody knows whether the others still hold it, so all count
+//! as pending (rule H6), and as an earlier life's they are compared by version alone (H3). Nor is it written that a
+//! value's time has passed: it will have passed after a restart too, and the same tombstone takes its place (C6).
+
+use cluster::ids::Epoch;
+use cluster::replica::State;
+use cluster::tenure::ArcSet;
+use cluster::version::{Op, Version};
+use net_common::codec::{DecodeError, Decoder, Encoder};
+use net_common::message::data::{Body, Record};
+
+use super::ledger::Ledger;
+
+/// Bytes after which a row of records is handed in, so that no single one grows without bound.
+pub const SHEET: usize = 8 << 20;
+
+const RECORDS: u8 = 1;
+const VIEW: u8 = 2;
+const SYNCED: u8 = 3;
+const ARC: u8 = 4;
+const LEDGER: u8 = 5;
+/// The kind of the last entry of a file. It is the only one of its frame.
+pub const END: u8 = 6;
+
+const TOMBSTONE: u8 = 0b01;
+const STEPPED: u8 = 0b10;
+const EXPIRES: u8 = 0b100;
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry<'a> {
+    /// Records that were stored or fetched under a view.
+    Records(Epoch, Records<'a>),
+    /// A view was adopted.
+    View(ViewEntry),
+    /// Arcs were fetched to their ends under a view.
+    Synced(Epoch, Vec<u16>),
+    /// Of an image: records of an arc, `earlier` if they are kept as a cache only.
+    Arc {
+        /// Which.
+        arc: u16,
+        /// Whether they are of an earlier life.
+        earlier: bool,
+        /// The records.
+        records: Records<'a>,
+    },
+    /// Of an image: what the log before it had told.
+    Ledger(Ledger),
+    /// All was written, so many records.
+    End(u64),
+}
+
+/// What a node's tenure became with a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewEntry {
+    /// The view.
+    pub epoch: Epoch,
+    /// Arcs whose records it dropped or set aside: what is told of them under older views counts no more.
+    pub emptied: Vec<u16>,
+    /// Arcs it is synced in.
+    pub synced: Vec<u16>,
+}
+
+/// A row of records, decoded one by one.
+#[derive(Debug, Clone)]
+pub struct Records<'a>(Decoder<'a>);
+
+impl PartialEq for Records<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.clone().eq(other.clone())
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.0.left() > 0).then(|| decode_record(&mut self.0))
+    }
+}
+
+/// Appends an entry whose content `with` appends.
+fn entry(kind: u8, out: &mut Vec<u8>, with: impl FnOnce(&mut Vec<u8>)) {
+    let start = begin_entry(kind, out);
+    with(out);
+    end_entry(start, out);
+}
+
+fn begin_entry(kind: u8, out: &mut Vec<u8>) -> usize {
+    out.put_u8(kind);
+    out.put_u32(0);
+    out.len()
+}
+
+fn end_entry(start: usize, out: &mut [u8]) {
+    let length = (out.len() - start) as u32;
+    out[start - 4..start].copy_from_slice(&length.to_be_bytes());
+}
+
+/// A row of records that is being made.
+#[derive(Debug)]
+pub struct Sheet {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Sheet {
+    /// One for records that are taken under a view, in a buffer that was used before.
+    pub fn new(mut bytes: Vec<u8>, epoch: Epoch) -> Sheet {
+        bytes.clear();
+        let start = begin_entry(RECORDS, &mut bytes);
+        bytes.put_u64(epoch.0);
+        Sheet { bytes, start }
+    }
+
+    /// Appends a record.
+    pub fn push(&mut self, record: &Record<'_>) {
+        encode_record(record, &mut self.bytes);
+    }
+
+    /// Whether it has no record.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.len() == self.start + 8
+    }
+
+    /// Whether it is to be handed in before more is appended.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= SHEET
+    }
+
+    /// The entry's bytes.
+    pub fn finish(mut self) -> Vec<u8> {
+        end_entry(self.start, &mut self.bytes);
+        self.bytes
+    }
+
+    /// The buffer, for the next.
+    pub fn let_go(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Appends that a view was adopted.
+pub fn put_view(view: &ViewEntry, out: &mut Vec<u8>) {
+    entry(VIEW, out, |out| {
+        out.put_u64(view.epoch.0);
+        put_arcs(&view.emptied, out);
+        put_arcs(&view.synced, out);
+    });
+}
+
+/// Appends that arcs were fetched to their ends.
+pub fn put_synced(epoch: Epoch, arcs: &[u16], out: &mut Vec<u8>) {
+    entry(SYNCED, out, |out| {
+        out.put_u64(epoch.0);
+        put_arcs(arcs, out);
+    });
+}
+
+/// Appends records of an arc, for an image; `with` appends them by [`encode_record`].
+pub fn put_arc(arc: usize, earlier: bool, out: &mut Vec<u8>, with: impl FnOnce(&mut Vec<u8>)) {
+    entry(ARC, out, |out| {
+        out.put_u16(arc as u16);
+        out.put_u8(u8::from(earlier));
+        with(out);
+    });
+}
+
+/// Appends what the log had told, for an image.
+pub fn put_ledger(ledger: &Ledger, out: &mut Vec<u8>) {
+    entry(LEDGER, out, |out| {
+        out.put_u64(ledger.epoch().0);
+        ledger.since().iter().for_each(|epoch| out.put_u64(epoch.0));
+        let synced: Vec<u16> = ledger.synced().ones().map(|arc| arc as u16).collect();
+        put_arcs(&synced, out);
+    });
+}
+
+/// Appends that all was written.
+pub fn put_end(records: u64, out: &mut Vec<u8>) {
+    entry(END, out, |out| out.put_u64(records));
+}
+
+fn put_arcs(arcs: &[u16], out: &mut Vec<u8>) {
+    out.put_u32(arcs.len() as u32);
+    arcs.iter().for_each(|&arc| out.put_u16(arc));
+}
+
+fn arcs(from: &mut Decoder<'_>, ring: usize) -> Result<Vec<u16>, DecodeError> {
+    let count = from.count(2)?;
+    let arc = |_| match from.u16()? {
+        arc if usize::from(arc) < ring => Ok(arc),
+        _ => Err(DecodeError("an arc that the ring does not have")),
+    };
+    (0..count).map(arc).collect()
+}
+
+/// Appends a record.
+pub fn encode_record(record: &Record<'_>, out: &mut Vec<u8>) {
+    let Record { key, version, body, .. } = record;
+    let stepped = if version.is_plain() { 0 } else { STEPPED };
+    let gone = if *body == Body::Tombstone { TOMBSTONE } else { 0 };
+    let expires = if body.expiry().is_some() { EXPIRES } else { 0 };
+    out.put_u8(stepped | gone | expires);
+    out.put_u64(version.clock);
+    out.put_u64(version.writer);
+    if stepped > 0 {
+        out.put_u64(version.step);
+        out.put_u64(version.op.writer);
+        out.put_u64(version.op.count);
+    }
+    if let Some(expiry) = body.expiry() {
+        out.put_u64(expiry);
+    }
+    out.put_short(key);
+    if let Some(value) = body.value() {
+        out.put_long(value);
+    }
+}
+
+fn decode_record<'a>(from: &mut Decoder<'a>) -> Result<Record<'a>, DecodeError> {
+    let flags = from.u8()?;
+    if flags & !(TOMBSTONE | STEPPED | EXPIRES) != 0 || flags & TOMBSTONE > 0 && flags & EXPIRES > 0
+    {
+        return Err(DecodeError("a record has unknown flags"));
+    }
+    let mut version = Version::plain(from.u64()?, from.u64()?);
+    if flags & STEPPED != 0 {
+        let step = from.u64()?;
+        let op = Op { writer: from.u64()?, count: from.u64()? };
+        version = Version { step, op, ..version };
+    }
+    let expiry = if flags & EXPIRES == 0 { None } else { Some(from.u64()?) };
+    let key = from.short()?;
+    let body = match flags & TOMBSTONE {
+        0 => Body::of_value(from.long()?, expiry),
+        _ => Body::Tombstone,
+    };
+    // Pending records have an entry each for those who finish them (C4). Of an earlier life nobody does.
+    Ok(Record { key, version, state: State::Committed, body })
+}
+
+/// Reads the entries of a frame's body, on a ring of so many arcs.
+///
+/// # Errors
+/// [`DecodeError`]: it was not written by this program, or the program has a bug: its checksum is good.
+pub fn decode(body: &[u8], ring: usize) -> Result<Vec<Entry<'_>>, DecodeError> {
+    let mut rest = Decoder::new(body);
+    let mut entries = Vec::new();
+    while rest.left() > 0 {
+        let kind = rest.u8()?;
+        let mut content = Decoder::new(rest.long()?);
+        entries.push(match kind {
+            RECORDS => Entry::Records(Epoch(content.u64()?), Records(content)),
+            VIEW => {
+                let epoch = Epoch(content.u64()?);
+                let emptied = arcs(&mut content, ring)?;
+                let synced = arcs(&mut content, ring)?;
+                content.finish()?;
+                Entry::View(ViewEntry { epoch, emptied, synced })
+            }
+            SYNCED => {
+                let entry = Entry::Synced(Epoch(content.u64()?), arcs(&mut content, ring)?);
+                content.finish()?;
+                entry
+            }
+            ARC => match (content.u16()?, content.u8()? != 0) {
+                (arc, earlier) if usize::from(arc) < ring => {
+                    Entry::Arc { arc, earlier, records: Records(content) }
+                }
+                _ => return Err(DecodeError("an arc that the ring does not have")),
+            },
+            LEDGER => {
+                let epoch = Epoch(content.u64()?);
+                let since =
+                    (0..ring).map(|_| content.u64().map(Epoch)).collect::<Result<_, _>>()?;
+                let synced: ArcSet =
+                    arcs(&mut content, ring)?.into_iter().map(usize::from).collect();
+                content.finish()?;
+                Entry::Ledger(Ledger::of(epoch, since, synced))
+            }
+            END => {
+                let records = content.u64()?;
+                content.finish()?;
+                Entry::End(records)
+            }
+            _ => return Err(DecodeError("an entry of an unknown kind")),
+        });
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RING: usize = 8;
+
+    fn decoded(bytes: &[u8]) -> Vec<Entry<'_>> {
+        decode(bytes, RING).unwrap()
+    }
+
+    #[test]
+    fn what_is_told_of_views_is_read() {
+        let view = ViewEntry { epoch: Epoch(3), emptied: vec![1, 7], synced: vec![0] };
+        let mut ledger = Ledger::new(RING);
+        ledger.view(&view);
+        let mut out = Vec::new();
+        put_view(&view, &mut out);
+        put_synced(Epoch(3), &[1, 7], &mut out);
+        put_ledger(&ledger, &mut out);
+        put_end(5, &mut out);
+        let want = [
+            Entry::View(view),
+            Entry::Synced(Epoch(3), vec![1, 7]),
+            Entry::Ledger(ledger),
+            Entry::End(5),
+        ];
+        assert_eq!(decoded(&out), want);
+        for cut in 0..out.len() {
+            // At the end of an entry, or not at all.
+            if let Ok(entries) = decode(&out[..cut], RING) {
+                assert_eq!(entries, want[..entries.len()]);
+            }
+        }
+        out.clear();
+        put_synced(Epoch(3), &[8], &mut out);
+        assert!(decode(&out, RING).is_err(), "a ring of 8 has no arc 8");
+    }
+
+    #[test]
+    fn an_empty_sheet_says_so() {
+        let mut sheet = Sheet::new(vec![9; 100], Epoch(1));
+        assert!(sheet.is_empty());
+        let record = Record {
+            key: b"key",
+            version: Version::plain(1, 2),
+            state: State::Committed,
+            body: Body::Tombstone,
+        };
+        sheet.push(&record);
+        assert!(!sheet.is_empty() && !sheet.is_full());
+    }
+
+    /// A key, the numbers of a version, and a value with an expiry or none, or none.
+    type Made = (Vec<u8>, [u64; 5], Option<(Vec<u8>, Option<u64>)>);
+
+    fn made() -> impl Strategy<Value = Made> {
+        let numbers =
+            prop_oneof![any::<[u64; 5]>(), any::<[u64; 2]>().prop_map(|[a, b]| [a, b, 0, 0, 0])];
+        (
+            vec(any::<u8>(), 0..30),
+            numbers,
+            proptest::option::of((vec(any::<u8>(), 0..100), any::<Option<u64>>())),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back_as_they_were(made in vec(made(), 0..20), arc in 0..RING) {
+            let records: Vec<Record<'_>> = made
+                .iter()
+                .map(|(key, [clock, writer, step, by, count], value)| Record {
+                    key,
+                    version: Version {
+                        clock: *clock,
+                        writer: *writer,
+                        step: *step,
+                        op: Op { writer: *by, count: *count },
+                    },
+                    state: State::Committed,
+                    body: value.as_ref().map_or(Body::Tombstone, |(value, at)| Body::of_value(value, *at)),
+                })
+                .collect();
+            let mut sheet = Sheet::new(Vec::new(), Epoch(4));
+            records.iter().for_each(|record| sheet.push(record));
+            let mut out = sheet.finish();
+            put_arc(arc, true, &mut out, |out| {
+                records.iter().for_each(|record| encode_record(record, out));
+            });
+            let entries = decoded(&out);
+            let [Entry::Records(Epoch(4), row), Entry::Arc { arc: of, earlier: true, records: part }] =
+                &entries[..]
+            else {
+                panic!("{entries:?}");
+            };
+            prop_assert_eq!(usize::from(*of), arc);
+            for got in [row, part] {
+                let got: Result<Vec<_>, _> = got.clone().collect();
+                prop_assert_eq!(got.unwrap(), &records[..]);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_entries_or_an_error(bytes in vec(any::<u8>(), 0..200)) {
+            for entry in decode(&bytes, RING).into_iter().flatten() {
+                if let Entry::Records(_, records) | Entry::Arc { records, .. } = entry {
+                    let count = records.count();
+                    prop_assert!(count <= bytes.len());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Frames: the pieces that a file in a data folder consists of, each with a length and a checksum.
+//!
+//! ```text
+//! salt u32 | length u32 | durable u64 | crc u32 | body
+//! ```
+//!
+//! All numbers are big-endian. The salt is drawn at random for each file and stands in its header: it marks
+//! the beginning of a frame for whoever looks for one behind a damaged place. Who stores values does not know
+//! it, so no value can pass for a frame. `durable` is how many bytes of this file were on the disk for certain
+//! when the frame was made. The checksum is CRC-32 (of IEEE) over the salt, the frame's own place in the file,
+//! length, durable and body: a frame in a wrong place is as bad as a wrong byte.
+//!
+//! **Torn or damaged.** What was written last may be missing in any way after a loss of power. But what some
+//! frame says was on the disk must be there: if it is not, the disk is at fault, and that is for a person to
+//! look at. [`Reader`] tells which frames are good; [`Reader::durable`] tells up to where they had to be.
+//!
+//! Nothing is allocated by a length that was not held against [`MOST`], nor before the bytes are there.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use crc32fast::Hasher;
+use net_common::codec::Decoder;
+
+/// Bytes in front of a frame's body.
+pub const HEAD: usize = 20;
+
+/// Longest body. What is written stays well below: a group of entries ends at a megabyte, and the longest
+/// entry is [`super::entry::SHEET`] and one value more.
+pub const MOST: usize = 32 << 20;
+
+/// Bytes that a [`Reader`] takes at a time: enough to keep some threads busy, little beside what they make of it.
+const BITE: usize = 8 << 20;
+
+/// Begins a frame at the end of `out`. Append the body, then [`seal`] it.
+pub fn begin(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEAD]);
+    start
+}
+
+/// Completes the frame that begins at `start`, and that will stand at `place` in its file.
+pub fn seal(out: &mut [u8], start: usize, place: u64, salt: u32, durable: u64) {
+    let (head, body) = out[start..].split_at_mut(HEAD);
+    debug_assert!(body.len() <= MOST);
+    let crc = checksum(salt, place, durable, body);
+    head[..4].copy_from_slice(&salt.to_be_bytes());
+    head[4..8].copy_from_slice(&(body.len() as u32).to_be_bytes());
+    head[8..16].copy_from_slice(&durable.to_be_bytes());
+    head[16..].copy_from_slice(&crc.to_be_bytes());
+}
+
+fn checksum(salt: u32, place: u64, durable: u64, body: &[u8]) -> u32 {
+    let mut numbers = [0; 24];
+    numbers[..4].copy_from_slice(&salt.to_be_bytes());
+    numbers[4..12].copy_from_slice(&place.to_be_bytes());
+    numbers[12..16].copy_from_slice(&(body.len() as u32).to_be_bytes());
+    numbers[16..].copy_from_slice(&durable.to_be_bytes());
+    let mut hasher = Hasher::new();
+    hasher.update(&numbers);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+/// What stands at the front of some bytes.
+enum Front {
+    Good {
+        durable: u64,
+        end: usize,
+    },
+    /// It may be one; so many bytes are needed to tell.
+    Cut(usize),
+    Bad,
+}
+
+fn front(bytes: &[u8], place: u64, salt: u32) -> Front {
+    let mut head = Decoder::new(bytes);
+    let (Ok(mark), Ok(length), Ok(durable), Ok(crc)) =
+        (head.u32(), head.u32(), head.u64(), head.u32())
+    else {
+        return Front::Cut(HEAD);
+    };
+    let length = length as usize;
+    if mark != salt || length > MOST {
+        return Front::Bad;
+    }
+    match bytes.get(HEAD..HEAD + length) {
+        None => Front::Cut(HEAD + length),
+        Some(body) if checksum(salt, place, durable, body) == crc => {
+            Front::Good { durable, end: HEAD + length }
+        }
+        Some(_) => Front::Bad,
+    }
+}
+
+/// Whether these bytes are one good frame that stands at `place` in its file.
+pub fn is_good(bytes: &[u8], place: u64, salt: u32) -> bool {
+    matches!(front(bytes, place, salt), Front::Good { end, .. } if end == bytes.len())
+}
+
+/// Why a bite has no more frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// It is large enough: there is more.
+    More,
+    /// The file ends behind the last frame.
+    End,
+    /// What stands at this place of the file is no good frame.
+    Bad(u64),
+}
+
+/// Some frames, and why no more.
+#[derive(Debug)]
+pub struct Bite {
+    /// Where their bodies are: for [`Reader::body`].
+    pub bodies: Vec<Range<usize>>,
+    /// Why it has no more.
+    pub stop: Stop,
+}
+
+/// Reads the frames of a file, in bites.
+pub struct Reader<R> {
+    from: R,
+    salt: u32,
+    bytes: Vec<u8>,
+    /// Where `bytes` begins in the file.
+    place: u64,
+    /// How much of `bytes` has been handed out.
+    at: usize,
+    is_read: bool,
+    durable: u64,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads on from `place` of a file.
+    pub fn new(from: R, place: u64, salt: u32) -> Reader<R> {
+        Reader { from, salt, bytes: Vec::new(), place, at: 0, is_read: false, durable: place }
+    }
+
+    /// Up to where the file had been on the disk, by the word of all good frames so far.
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// A body of the last bite.
+    pub fn body(&self, range: &Range<usize>) -> &[u8] {
+        &self.bytes[range.clone()]
+    }
+
+    /// Where a body's frame begins in the file.
+    pub fn place(&self, range: &Range<usize>) -> u64 {
+        self.place + (range.start - HEAD) as u64
+    }
+
+    /// Reads until there are `want` bytes that have not been handed out, or the file is at its end.
+    fn fill(&mut self, want: usize) -> io::Result<()> {
+        let short = want.saturating_sub(self.bytes.len() - self.at);
+        if short > 0 && !self.is_read {
+            let got = (&mut self.from).take(short as u64).read_to_end(&mut self.bytes)?;
+            self.is_read = got < short;
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self) {
+        self.bytes.drain(..self.at);
+        self.place += self.at as u64;
+        self.at = 0;
+    }
+
+    /// The next frames.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn bite(&mut self) -> io::Result<Bite> {
+        self.let_go();
+        self.fill(BITE)?;
+        let mut bodies = Vec::new();
+        let stop = loop {
+            if self.at == self.bytes.len() && self.is_read {
+                break Stop::End;
+            }
+            let here = self.place + self.at as u64;
+            match front(&self.bytes[self.at..], here, self.salt) {
+                Front::Good { durable, end } => {
+                    self.durable = self.durable.max(durable);
+                    bodies.push(self.at + HEAD..self.at + end);
+                    self.at += end;
+                }
+                Front::Cut(_) if !self.is_read && !bodies.is_empty() => break Stop::More,
+                Front::Cut(want) if !self.is_read => self.fill(want)?,
+                Front::Cut(_) | Front::Bad => break Stop::Bad(here),
+            }
+        };
+        Ok(Bite { bodies, stop })
+    }
+
+    /// After a bad place: goes on at the next good frame. Returns where that stands, `None` if there is none.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn resume(&mut self) -> io::Result<Option<u64>> {
+        let mark = self.salt.to_be_bytes();
+        self.at += 1;
+        loop {
+            self.at = self.at.min(self.bytes.len());
+            self.let_go();
+            self.fill(BITE)?;
+            while let Some(next) = find(&self.bytes[self.at..], mark) {
+                self.at += next;
+                let here = self.place + self.at as u64;
+                match front(&self.bytes[self.at..], here, self.salt) {
+                    Front::Good { .. } => return Ok(Some(here)),
+                    Front::Cut(want) if !self.is_read => self.fill(want)?,
+                    Front::Cut(_) | Front::Bad => self.at += 1,
+                }
+            }
+            if self.is_read {
+                self.at = self.bytes.len();
+                return Ok(None);
+            }
+            // A mark may be cut by the end of what was read.
+            self.at = self.bytes.len() - (mark.len() - 1);
+        }
+    }
+}
+
+fn find(bytes: &[u8], mark: [u8; 4]) -> Option<usize> {
+    bytes.windows(mark.len()).position(|window| window == mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SALT: u32 = 0x5ca1_ab1e;
+
+    fn file(bodies: &[&[u8]]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for body in bodies {
+            let start = begin(&mut out);
+            out.extend_from_slice(body);
+            seal(&mut out, start, start as u64, SALT, start as u64);
+        }
+        out
+    }
+
+    /// All bodies up to the first bad place, and that.
+    fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, Stop) {
+        let mut reader = Reader::new(bytes, 0, SALT);
+        let mut all = Vec::new();
+        loop {
+            let bite = reader.bite().unwrap();
+            all.extend(bite.bodies.iter().map(|range| reader.body(range).to_vec()));
+            if bite.stop != Stop::More {
+                return (all, bite.stop);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_sealed_is_read() {
+        let bodies: [&[u8]; 4] = [b"one", b"", &[7; 300], b"four"];
+        assert_eq!(read(&file(&bodies)), (bodies.map(<[u8]>::to_vec).to_vec(), Stop::End));
+        assert_eq!(read(&[]), (vec![], Stop::End));
+    }
+
+    #[test]
+    fn more_than_a_bite_is_read_in_bites() {
+        let large = vec![1; BITE - 10];
+        let bodies: [&[u8]; 4] = [b"a", &large, &vec![2; BITE + BITE / 2], b"z"];
+        assert_eq!(read(&file(&bodies)), (bodies.map(<[u8]>::to_vec).to_vec(), Stop::End));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_ends_it_at_that_frame() {
+        let bodies: [&[u8]; 3] = [b"first", b"second", b"third"];
+        let good = file(&bodies);
+        let starts = [0, HEAD + 5, 2 * HEAD + 11];
+        for at in 0..good.len() {
+            let hit = starts.iter().filter(|&&start| start <= at).count() - 1;
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                let (read, stop) = read(&bad);
+                assert_eq!(read, bodies[..hit].iter().map(|b| b.to_vec()).collect::<Vec<_>>());
+                assert_eq!(stop, Stop::Bad(starts[hit] as u64), "bit {bit} of byte {at}");
+            }
+            let (read, stop) = read(&good[..at]);
+            assert_eq!(read.len(), hit);
+            let want = if starts.contains(&at) { Stop::End } else { Stop::Bad(starts[hit] as u64) };
+            assert_eq!(stop, want, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_reader_goes_on_behind_a_bad_place_and_learns_what_had_to_be_there() {
+        let mut bytes = file(&[b"first", b"second", b"third"]);
+        bytes[HEAD + 5 + HEAD] ^= 1;
+        let mut reader = Reader::new(&bytes[..], 0, SALT);
+        assert_eq!(reader.bite().unwrap().stop, Stop::Bad(HEAD as u64 + 5));
+        assert_eq!(reader.durable(), 0);
+        let third = 2 * HEAD as u64 + 11;
+        assert_eq!(reader.resume().unwrap(), Some(third));
+        let bite = reader.bite().unwrap();
+        assert_eq!((reader.body(&bite.bodies[0]), bite.stop), (&b"third"[..], Stop::End));
+        assert_eq!(reader.durable(), third);
+        assert_eq!(reader.resume().unwrap(), None);
+    }
+
+    #[test]
+    fn a_frame_in_another_place_is_none() {
+        let bytes = file(&[b"first", b"second"]);
+        let moved = [&bytes[HEAD + 5..], &bytes[..HEAD + 5]].concat();
+        assert_eq!(read(&moved), (vec![], Stop::Bad(0)));
+        let mut reader = Reader::new(&moved[..], 0, SALT);
+        reader.bite().unwrap();
+        assert_eq!(reader.resume().unwrap(), None);
+    }
+
+    #[test]
+    fn behind_a_long_bad_place_as_well() {
+        let mut bytes = file(&[&vec![3; 2 * BITE], b"good"]);
+        bytes[HEAD] = 4;
+        let mut reader = Reader::new(&bytes[..], 0, SALT);
+        assert_eq!(reader.bite().unwrap().stop, Stop::Bad(0));
+        assert_eq!(reader.resume().unwrap(), Some((HEAD + 2 * BITE) as u64));
+    }
+}

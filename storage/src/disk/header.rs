@@ -1,0 +1,153 @@
+//! The first bytes of a file in a data folder: what it is, whose, and where it belongs.
+//!
+//! ```text
+//! magic 8 bytes | format u16 | flags u8 | sequence u64 | cluster u64 | incarnation u64 | arcs u32 | salt u32
+//! | name: length u16 and bytes | zeros | crc u32
+//! ```
+//!
+//! It always has [`LENGTH`] bytes, and is on the disk before anything is written behind it: so a file that is
+//! longer has a good header, or is damaged; one that is not was about to be made, and has nothing in it yet.
+
+use cluster::ids::{ClusterId, Incarnation, MAX_NODE_ID, NodeId};
+use cluster::ring;
+use net_common::codec::{DecodeError, Decoder, Encoder};
+
+/// Bytes of a header.
+pub const LENGTH: usize = 128;
+
+/// The format that this program writes, and the only one that it reads.
+pub const FORMAT: u16 = 1;
+
+// Everything but the name takes 53 bytes.
+const _: () = assert!(53 + MAX_NODE_ID <= LENGTH);
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A segment of the log.
+    Log,
+    /// An image: everything there was at some moment.
+    Image,
+}
+
+impl Kind {
+    fn magic(self) -> &'static [u8; 8] {
+        match self {
+            Kind::Log => b"GTStoLOG",
+            Kind::Image => b"GTStoIMG",
+        }
+    }
+}
+
+/// A file's header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// What it is.
+    pub kind: Kind,
+    /// Its place in the order of the log; of an image, the first segment that it does not cover.
+    pub sequence: u64,
+    /// Whether it goes on where the segment before it ends: in the same life of the node, with nothing left out.
+    pub follows: bool,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The start of the process that wrote it.
+    pub incarnation: Incarnation,
+    /// Arcs of the cluster's ring.
+    pub arcs: usize,
+    /// What marks the frames of this file.
+    pub salt: u32,
+    /// The node.
+    pub node: NodeId,
+}
+
+impl Header {
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = self.kind.magic().to_vec();
+        out.put_u16(FORMAT);
+        out.put_u8(u8::from(self.follows));
+        out.put_u64(self.sequence);
+        out.put_u64(self.cluster.0);
+        out.put_u64(self.incarnation.0);
+        out.put_u32(self.arcs as u32);
+        out.put_u32(self.salt);
+        out.put_short(self.node.as_str().as_bytes());
+        out.resize(LENGTH - 4, 0);
+        out.put_u32(crc32fast::hash(&out));
+        out
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// [`DecodeError`] that says what is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<Header, DecodeError> {
+        let mut rest = Decoder::new(bytes);
+        let bytes = rest.take(LENGTH).map_err(|_| DecodeError("its header ends too soon"))?;
+        let mut rest = Decoder::new(bytes);
+        let magic = rest.take(8)?;
+        let kinds = [Kind::Log, Kind::Image];
+        let kind = kinds.into_iter().find(|kind| kind.magic() == magic);
+        let kind = kind.ok_or(DecodeError("it does not begin as a file of ours"))?;
+        if rest.u16()? != FORMAT {
+            return Err(DecodeError("a format that this program does not read"));
+        }
+        let (body, crc) = bytes.split_at(LENGTH - 4);
+        if crc32fast::hash(body).to_be_bytes() != crc {
+            return Err(DecodeError("its header's checksum"));
+        }
+        let header = Header {
+            kind,
+            follows: rest.u8()? != 0,
+            sequence: rest.u64()?,
+            cluster: ClusterId(rest.u64()?),
+            incarnation: Incarnation(rest.u64()?),
+            arcs: rest.u32()? as usize,
+            salt: rest.u32()?,
+            node: NodeId::new(rest.text()?).map_err(|_| DecodeError("a bad name of a node"))?,
+        };
+        match ring::is_arc_count(header.arcs) {
+            true => Ok(header),
+            false => Err(DecodeError("a ring of a size that there is not")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            kind: Kind::Log,
+            sequence: 7,
+            follows: true,
+            cluster: ClusterId(1),
+            incarnation: Incarnation(2),
+            arcs: 4096,
+            salt: 9,
+            node: NodeId::new(&"n".repeat(MAX_NODE_ID)).unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_was_encoded_is_decoded() {
+        for header in [header(), Header { kind: Kind::Image, follows: false, ..header() }] {
+            assert_eq!(header.encode().len(), LENGTH);
+            assert_eq!(Header::decode(&header.encode()), Ok(header));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let good = header().encode();
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                assert!(Header::decode(&bad).is_err(), "bit {bit} of byte {at}");
+            }
+            assert!(Header::decode(&good[..at]).is_err(), "cut at {at}");
+        }
+    }
+}

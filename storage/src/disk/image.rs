@@ -1,0 +1,173 @@
+//! Making an image: everything that a node holds, in one file, so that the log before it can go.
+//!
+//! It is made while the node serves. Each arc is read in slices, as a source reads it for a page, so that a
+//! request waits for tens of microseconds at most. What is stored meanwhile may be in the image or not; it is in
+//! the log from the image's number on in any case, and recovery takes the higher version of both.
+//!
+//! The file gets its name when all of it is on the disk, and ends with a count of its records: one that is torn,
+//! as the file system may leave it, is known by that.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use net_common::message::range::Cursor;
+
+use super::entry;
+use super::files::{Files, Output};
+use super::folder;
+use super::frame;
+use super::header::{self, Header};
+use super::ledger::Ledger;
+use crate::earlier::Earlier;
+use crate::table::Table;
+
+/// Bytes after which a frame ends.
+const FRAME: usize = 256 << 10;
+
+/// Slots of an arc that are looked at under one lock.
+const SLOTS: usize = 1 << 10;
+
+/// How long the thread rests after a frame, in times of what the frame took: half of a processor is left to
+/// requests, and more where they are busy.
+const REST: u32 = 2;
+
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_millis(20);
+
+/// What an image is made of.
+pub struct Subject<'a> {
+    /// What the file says of itself.
+    pub header: &'a Header,
+    /// What the log has told before the image's number.
+    pub ledger: &'a Ledger,
+    /// The records.
+    pub table: &'a Table,
+    /// Records of an earlier life: a cache, and kept as that.
+    pub earlier: &'a Earlier,
+}
+
+/// Makes an image in a folder, and returns its size in bytes. `rest` waits, and tells whether to give up.
+///
+/// # Errors
+/// If the file system refuses, or `rest` says so ([`io::ErrorKind::Interrupted`]). Nothing is left of it then,
+/// unless the file system refuses that too.
+pub fn make(
+    files: &dyn Files,
+    folder: &Path,
+    subject: &Subject<'_>,
+    rest: &dyn Fn(Duration) -> bool,
+) -> io::Result<u64> {
+    let sequence = subject.header.sequence;
+    let aside = folder::unfinished_image(folder, sequence);
+    let made = files.create(&aside).and_then(|output| {
+        let mut image = Image {
+            output: &*output,
+            salt: subject.header.salt,
+            place: 0,
+            out: Vec::with_capacity(2 * FRAME),
+            records: 0,
+            since: Instant::now(),
+            rest,
+        };
+        image.write(subject)?;
+        output.sync()?;
+        files.rename(&aside, &folder::image(folder, sequence))?;
+        files.sync_folder(folder)?;
+        Ok(image.place)
+    });
+    if made.is_err() {
+        let _ = files.remove(&aside);
+    }
+    made
+}
+
+struct Image<'i> {
+    output: &'i dyn Output,
+    salt: u32,
+    /// Where the next frame stands.
+    place: u64,
+    out: Vec<u8>,
+    records: u64,
+    /// When the last frame was done.
+    since: Instant,
+    rest: &'i dyn Fn(Duration) -> bool,
+}
+
+impl Image<'_> {
+    fn write(&mut self, subject: &Subject<'_>) -> io::Result<()> {
+        self.output.append(&subject.header.encode())?;
+        self.place = header::LENGTH as u64;
+        let mut start = frame::begin(&mut self.out);
+        entry::put_ledger(subject.ledger, &mut self.out);
+        for arc in 0..subject.table.arcs() {
+            let mut from = Some(Cursor::START);
+            while let Some(cursor) = from {
+                from = self.slice(subject.table, arc, cursor);
+                start = self.end_if_full(start)?;
+            }
+            let Some(earlier) = subject.earlier.get(arc) else { continue };
+            let mut records = earlier.iter().peekable();
+            while records.peek().is_some() {
+                let count = &mut self.records;
+                entry::put_arc(arc, true, &mut self.out, |out| {
+                    while out.len() < FRAME
+                        && let Some(record) = records.next()
+                    {
+                        entry::encode_record(&record, out);
+                        *count += 1;
+                    }
+                });
+                start = self.end_if_full(start)?;
+            }
+        }
+        self.end(start)?;
+        let start = frame::begin(&mut self.out);
+        entry::put_end(self.records, &mut self.out);
+        self.end(start)
+    }
+
+    /// Appends some records of an arc. Returns where to go on.
+    fn slice(&mut self, table: &Table, arc: usize, from: Cursor) -> Option<Cursor> {
+        let (before, count) = (self.out.len(), self.records);
+        let mut next = None;
+        let records = &mut self.records;
+        entry::put_arc(arc, false, &mut self.out, |out| {
+            next = table.scan(arc, from, SLOTS, |record| {
+                if out.len() >= FRAME {
+                    return false;
+                }
+                entry::encode_record(&record, out);
+                *records += 1;
+                true
+            });
+        });
+        if self.records == count {
+            self.out.truncate(before);
+        }
+        next
+    }
+
+    fn end_if_full(&mut self, start: usize) -> io::Result<usize> {
+        if self.out.len() < FRAME {
+            return Ok(start);
+        }
+        self.end(start)?;
+        Ok(frame::begin(&mut self.out))
+    }
+
+    /// Seals the frame and writes it.
+    fn end(&mut self, start: usize) -> io::Result<()> {
+        // What is durable of an image is all, or it has no name.
+        frame::seal(&mut self.out, start, self.place, self.salt, 0);
+        self.output.append(&self.out)?;
+        self.place += self.out.len() as u64;
+        self.out.clear();
+        let took = self.since.elapsed();
+        if (self.rest)((took * REST).min(LONGEST_REST)) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        self.since = Instant::now();
+        Ok(())
+    }
+}

@@ -1,0 +1,266 @@
+//! Where the threads of a node hand in what they store: sheets of records, in a bounded channel to the writer.
+//!
+//! A thread fills a sheet while it serves a batch, and hands it in when it holds no lock any more; buffers go
+//! round, so that nothing is allocated for a write, and nobody makes a system call. When the writer falls
+//! behind, those who hand in wait for it: that is the only way in which the disk slows `async` down.
+//!
+//! **Order.** Sheets of different threads may reach the log in another order than they were stored in; of two
+//! versions the higher wins, so that does not matter. Views do: they are noted under the tenure's lock, where
+//! nobody may wait, and the writer takes those before the sheets that it has received. So what was taken under
+//! a view always stands behind it in the log; and what stands behind the view but was taken before it is known by
+//! its epoch ([`super::ledger`]).
+//!
+//! **`sync`.** Every answer that vouches for a record waits until that record is on the disk (RULES-WHY F14).
+//! A record for which an answer vouches that somebody else has stored is handed in once more: then there is no
+//! need to know how far that other thread has come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cluster::ids::{ClusterId, Epoch};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use net_common::message::data::Record;
+use parking_lot::{Mutex, RwLock};
+
+use super::entry::{Sheet, ViewEntry};
+
+/// Parcels that may wait for the writer: what comes in a few milliseconds.
+const PARCELS: usize = 1024;
+
+/// Buffers that are kept for the next sheets, and the largest that is.
+const SPARE: usize = 256;
+const LARGEST_SPARE: usize = 64 << 10;
+
+/// Bytes that may wait for the writer before those who hand in more wait as well.
+const MOST_WAITING: usize = 64 << 20;
+
+/// The node cannot write its log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("its log cannot be written: {why}")]
+pub struct Trouble {
+    /// What the system says.
+    pub why: Arc<str>,
+}
+
+/// What is handed in.
+pub enum What {
+    /// A sheet of records, as [`Sheet::finish`] gives it.
+    Records(Vec<u8>),
+    /// Arcs that were fetched to their ends under a view.
+    Synced(Epoch, Vec<u16>),
+    /// Nothing: look for views.
+    Look,
+}
+
+/// What the writer receives.
+pub struct Parcel {
+    /// What is to be written.
+    pub what: What,
+    /// Who waits until it is.
+    pub bell: Option<Sender<Result<(), Trouble>>>,
+}
+
+/// A view, as the writer has to know it.
+pub struct Noted {
+    /// The view's cluster.
+    pub cluster: ClusterId,
+    /// Arcs of its ring.
+    pub arcs: usize,
+    /// What it changed.
+    pub view: ViewEntry,
+}
+
+/// What the node's threads and the writer share.
+#[derive(Default)]
+pub struct Shared {
+    noted: Mutex<Vec<Noted>>,
+    waiting: AtomicUsize,
+    trouble: RwLock<Option<Trouble>>,
+}
+
+impl Shared {
+    /// The views that were noted since the last time.
+    pub fn take_noted(&self) -> Vec<Noted> {
+        std::mem::take(&mut *self.noted.lock())
+    }
+
+    /// Notes that so many bytes are not waiting any more.
+    pub fn taken(&self, bytes: usize) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Says what the trouble is, or that there is none.
+    pub fn tell(&self, trouble: Option<Trouble>) {
+        *self.trouble.write() = trouble;
+    }
+
+    /// What the trouble is.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.read().clone()
+    }
+}
+
+/// The writer's ends.
+pub struct Ends {
+    /// What was handed in.
+    pub parcels: Receiver<Parcel>,
+    /// Where buffers go back to.
+    pub spare: Spare,
+    /// What is shared.
+    pub shared: Arc<Shared>,
+}
+
+/// Where the writer puts buffers for the next sheets.
+pub struct Spare(Sender<Vec<u8>>);
+
+impl Spare {
+    /// Gives a buffer back, unless it is large or there are enough.
+    pub fn put(&self, buffer: Vec<u8>) {
+        if buffer.capacity() <= LARGEST_SPARE {
+            let _ = self.0.try_send(buffer);
+        }
+    }
+}
+
+/// Where to hand in what is stored; or nowhere, if the node keeps nothing on disk.
+#[derive(Clone, Default)]
+pub struct Journal(Option<Link>);
+
+#[derive(Clone)]
+struct Link {
+    parcels: Sender<Parcel>,
+    spare: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
+    shared: Arc<Shared>,
+    is_sync: bool,
+}
+
+impl Journal {
+    /// One with a writer, and that writer's ends.
+    pub fn new(is_sync: bool) -> (Journal, Ends) {
+        let (parcels, received) = bounded(PARCELS);
+        let spare = bounded(SPARE);
+        let shared = Arc::new(Shared::default());
+        let ends =
+            Ends { parcels: received, spare: Spare(spare.0.clone()), shared: shared.clone() };
+        (Journal(Some(Link { parcels, spare, shared, is_sync })), ends)
+    }
+
+    /// Whether answers wait for the disk.
+    pub fn is_sync(&self) -> bool {
+        self.0.as_ref().is_some_and(|link| link.is_sync)
+    }
+
+    /// Why nothing reaches the disk at the moment, if that is so.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.0.as_ref()?.shared.trouble()
+    }
+
+    /// Whether writes are to be taken.
+    ///
+    /// # Errors
+    /// [`Trouble`], where answers wait for a disk that keeps nothing at the moment.
+    pub fn check(&self) -> Result<(), Trouble> {
+        match self.is_sync() {
+            true => self.trouble().map_or(Ok(()), Err),
+            false => Ok(()),
+        }
+    }
+
+    /// An empty sheet for records that are taken under a view; `None` if nothing is written.
+    pub fn sheet(&self, epoch: Epoch) -> Option<Sheet> {
+        let link = self.0.as_ref()?;
+        Some(Sheet::new(link.spare.1.try_recv().unwrap_or_default(), epoch))
+    }
+
+    /// Hands a sheet in. With `sync` it is on the disk then. Not to be called under a lock.
+    ///
+    /// # Errors
+    /// [`Trouble`]: with `sync`, if it may not be on the disk.
+    pub fn hand_in(&self, sheet: Option<Sheet>) -> Result<(), Trouble> {
+        self.send(sheet, self.is_sync())
+    }
+
+    /// Hands in records that were fetched under a view, in sheets of a fair size. They are on the disk when
+    /// [`Journal::synced`] says so.
+    pub fn fetched<'r>(&self, epoch: Epoch, records: impl IntoIterator<Item = Record<'r>>) {
+        let mut sheet = self.sheet(epoch);
+        if sheet.is_none() {
+            return;
+        }
+        for record in records {
+            if let Some(full) = sheet.take_if(|sheet| sheet.is_full()) {
+                // What is in the way is told to whoever asks whether all is there.
+                let _ = self.send(Some(full), false);
+                sheet = self.sheet(epoch);
+            }
+            if let Some(sheet) = &mut sheet {
+                sheet.push(&record);
+            }
+        }
+        let _ = self.send(sheet, false);
+    }
+
+    /// Says that arcs were fetched to their ends, and all their records handed in before. With `sync` these are
+    /// on the disk then.
+    ///
+    /// # Errors
+    /// [`Trouble`]: with `sync`, if they may not be.
+    pub fn synced(&self, epoch: Epoch, arcs: &[usize]) -> Result<(), Trouble> {
+        let Some(link) = &self.0 else { return Ok(()) };
+        let arcs = arcs.iter().map(|&arc| arc as u16).collect();
+        link.send(What::Synced(epoch, arcs), link.is_sync)
+    }
+
+    /// Notes a view. Never waits, and may be called under the tenure's lock; [`Journal::look`] is to follow.
+    pub fn note(&self, noted: Noted) {
+        if let Some(link) = &self.0 {
+            link.shared.noted.lock().push(noted);
+        }
+    }
+
+    /// Has the writer look for views. Not to be called under a lock.
+    pub fn look(&self) {
+        if let Some(link) = &self.0 {
+            // If the channel is full the writer has something to take, and looks before it does.
+            let _ = link.parcels.try_send(Parcel { what: What::Look, bell: None });
+        }
+    }
+
+    /// Waits until the writer has taken in what was handed in before.
+    #[cfg(test)]
+    pub fn settle(&self) {
+        if let Some(link) = &self.0 {
+            let _ = link.send(What::Look, true);
+        }
+    }
+
+    fn send(&self, sheet: Option<Sheet>, wait: bool) -> Result<(), Trouble> {
+        let (Some(link), Some(sheet)) = (&self.0, sheet) else { return Ok(()) };
+        if sheet.is_empty() {
+            let _ = link.spare.0.try_send(sheet.let_go());
+            return Ok(());
+        }
+        link.send(What::Records(sheet.finish()), wait)
+    }
+}
+
+impl Link {
+    fn send(&self, what: What, wait: bool) -> Result<(), Trouble> {
+        let bytes = match &what {
+            What::Records(bytes) => bytes.len(),
+            What::Synced(..) | What::Look => 0,
+        };
+        let waiting = self.shared.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let (bell, rung) = match wait || waiting > MOST_WAITING {
+            true => Some(bounded(1)).unzip(),
+            false => (None, None),
+        };
+        let handed_in = self.parcels.send(Parcel { what, bell });
+        let answer = handed_in.ok().and_then(|()| rung.map(|rung| rung.recv().ok()));
+        match (wait, answer) {
+            (false, _) => Ok(()),
+            (true, Some(Some(answer))) => answer,
+            (true, _) => Err(Trouble { why: "the node is stopping".into() }),
+        }
+    }
+}

@@ -1,0 +1,570 @@
+//! Reading a data folder: the newest image, then the log from there on.
+//!
+//! The records are read into a table, by several threads at a time; since of two records the higher version
+//! wins, their order does not matter between two entries that tell of views. What such an entry tells is done
+//! as the node did it: arcs that it emptied go to the records of an earlier life, arcs that it had fetched to
+//! their ends let go of these. The end of a life sets everything aside. So what is in the table in the end is what
+//! the node held in its last life, and the ledger tells of which view, and where it was synced: what a cluster of
+//! which nobody lives has to come back from (rule H6). As long as others live it is an earlier life's, and shown to
+//! nobody until a source confirms it (H3).
+//!
+//! The end of the last segment may be torn: it is cut off there, and closed, so that all segments are whole
+//! before another is begun. Anything else that is not as it was written is damage, and an error, unless it is to
+//! be salvaged: then everything sound is kept, whatever is around it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use cluster::ids::{ClusterId, Incarnation, NodeId};
+use cluster::ring::arc_of_key;
+use net_common::codec::DecodeError;
+use parking_lot::Mutex;
+
+use super::entry::{self, Entry};
+use super::folder::{self, Folder, FolderError, cannot};
+use super::frame::{self, Reader, Stop};
+use super::header::{self, Header, Kind};
+use super::ledger::Ledger;
+use crate::earlier::Earlier;
+use crate::table::Table;
+
+/// Threads that read records into the table. More would wait for each other and for memory.
+const THREADS: usize = 8;
+
+/// What to do about what is not as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// Cut a torn end off; stop at damage.
+    Start,
+    /// Tell of a torn end; stop at damage; change nothing.
+    Check,
+    /// Keep what is sound.
+    Salvage,
+}
+
+/// What a folder had.
+pub struct Recovered {
+    /// Whose it is; `None` if it is empty.
+    pub owner: Option<Owner>,
+    /// What the node held in its last life, if it wrote anything.
+    pub held: Option<Table>,
+    /// What it had of lives before that.
+    pub earlier: Earlier,
+    /// What the last life's log told of views.
+    pub ledger: Ledger,
+    /// The number of the next segment.
+    pub next: u64,
+    /// What was found.
+    pub report: Report,
+}
+
+impl Recovered {
+    /// All of it as an earlier life's: shown to nobody until a source has confirmed it (rule H3).
+    pub fn take_earlier(&mut self) -> Earlier {
+        if let Some(table) = self.held.take() {
+            set_aside(&table, &self.earlier);
+        }
+        std::mem::take(&mut self.earlier)
+    }
+}
+
+/// Whose a folder is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+    /// The last start of its process that wrote something.
+    pub incarnation: Incarnation,
+    /// Arcs of its ring.
+    pub arcs: usize,
+}
+
+/// What was found in a folder.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Files that were read.
+    pub files: usize,
+    /// Bytes of the segments of the log among them.
+    pub log_bytes: u64,
+    /// Bytes of the images.
+    pub image_bytes: u64,
+    /// Records in them, all versions counted.
+    pub records: u64,
+    /// What came of them: keys and tombstones, of the last life and of those before.
+    pub kept: usize,
+    /// What is missing: a torn end, or what was not sound.
+    pub lost: Vec<Lost>,
+}
+
+/// Bytes that were not as they were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// In which file.
+    pub file: PathBuf,
+    /// From where on.
+    pub at: u64,
+    /// How many.
+    pub bytes: u64,
+    /// What it was.
+    pub what: &'static str,
+}
+
+/// Reads a folder. With a `node`'s name it must be that node's.
+///
+/// # Errors
+/// [`FolderError`].
+pub fn recover(
+    folder: &Folder,
+    node: Option<&NodeId>,
+    care: Care,
+) -> Result<Recovered, FolderError> {
+    let listing = folder.list()?;
+    if care != Care::Check {
+        for file in &listing.unfinished {
+            std::fs::remove_file(file).map_err(cannot("remove", file))?;
+        }
+    }
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    let mut recovery = Recovery {
+        folder: folder.path(),
+        node,
+        care,
+        threads,
+        owner: None,
+        tables: None,
+        earlier: Earlier::default(),
+        ledger: Ledger::new(0),
+        report: Report::default(),
+        image: None,
+        torn_new: None,
+    };
+    let logs = recovery.images(&listing.images, &listing.logs)?;
+    recovery.logs(&logs)?;
+    let last = listing.logs.iter().chain(&listing.images).max().copied().unwrap_or(0);
+    let next = recovery.torn_new.unwrap_or(last + 1);
+    let Recovery { owner, tables, earlier, ledger, mut report, .. } = recovery;
+    let held = tables.map(|tables| tables.held);
+    let in_table = held.iter().flat_map(|table| (0..table.arcs()).map(|arc| table.records(arc)));
+    report.kept = in_table.sum::<usize>() + earlier.records();
+    Ok(Recovered { owner, held, earlier, ledger, next, report })
+}
+
+struct Recovery<'f> {
+    folder: &'f Path,
+    node: Option<&'f NodeId>,
+    care: Care,
+    threads: usize,
+    owner: Option<Owner>,
+    tables: Option<Tables>,
+    earlier: Earlier,
+    ledger: Ledger,
+    report: Report,
+    /// The image that was read.
+    image: Option<u64>,
+    /// The number of a last segment that was about to be made.
+    torn_new: Option<u64>,
+}
+
+/// What is being read.
+struct Tables {
+    /// What the node held.
+    held: Table,
+    /// What it had of a life before that, by an image.
+    cached: Table,
+}
+
+fn set_aside(table: &Table, earlier: &Earlier) {
+    for arc in 0..table.arcs() {
+        let shard = table.take(arc);
+        if !shard.is_empty() {
+            earlier.set_aside(arc, shard);
+        }
+    }
+}
+
+/// How a file begins.
+enum Begin {
+    Good(Header, File),
+    /// With less than a header, or a bad one and nothing behind it.
+    Torn(u64),
+    Bad(&'static str),
+}
+
+impl Recovery<'_> {
+    fn image(&mut self, file: &Path, sequence: u64) -> Result<(), FolderError> {
+        self.file(file, Kind::Image, sequence, true)?;
+        if let Some(tables) = &self.tables {
+            set_aside(&tables.cached, &self.earlier);
+        }
+        self.image = Some(sequence);
+        Ok(())
+    }
+
+    /// Reads the newest whole image. Returns the segments to be read after it.
+    fn images(&mut self, images: &[u64], logs: &[u64]) -> Result<Vec<u64>, FolderError> {
+        if self.care == Care::Salvage {
+            for &sequence in images {
+                let file = folder::image(self.folder, sequence);
+                self.image(&file, sequence)?;
+            }
+            return Ok(logs.to_vec());
+        }
+        let mut first = 1;
+        let mut broken = None;
+        for &sequence in images.iter().rev() {
+            let file = folder::image(self.folder, sequence);
+            if is_whole(&file).map_err(cannot("read", &file))? {
+                first = sequence;
+                self.image(&file, sequence)?;
+                break;
+            }
+            broken = broken.or(Some(file));
+        }
+        let logs: Vec<u64> = logs.iter().copied().filter(|&log| log >= first).collect();
+        let are_there = logs.iter().copied().eq(first..first + logs.len() as u64);
+        let is_empty = images.is_empty() && logs.is_empty();
+        match broken {
+            // An older image and the log from there on tell the same.
+            Some(file) if are_there && !logs.is_empty() => {
+                let bytes = file.metadata().map_or(0, |data| data.len());
+                let what = "an image that is not whole; the log still has all of it";
+                self.report.lost.push(Lost { file, at: 0, bytes, what });
+            }
+            Some(file) => {
+                let at = file.metadata().map_or(0, |data| data.len());
+                return Err(FolderError::Damaged { file, at, why: "its end is missing" });
+            }
+            None if is_empty || are_there && !logs.is_empty() => {}
+            None => {
+                let missing = (first..).find(|n| !logs.contains(n)).unwrap_or(first);
+                return Err(FolderError::Missing(folder::log(self.folder, missing)));
+            }
+        }
+        Ok(logs)
+    }
+
+    fn logs(&mut self, logs: &[u64]) -> Result<(), FolderError> {
+        let mut before = None;
+        for (i, &sequence) in logs.iter().enumerate() {
+            if let Some(before) = before
+                && before + 1 != sequence
+            {
+                // Only when salvaging: else they are all there.
+                let file = folder::log(self.folder, before + 1);
+                self.report.lost.push(Lost { file, at: 0, bytes: 0, what: "a missing file" });
+            }
+            before = Some(sequence);
+            let file = folder::log(self.folder, sequence);
+            self.file(&file, Kind::Log, sequence, i + 1 == logs.len())?;
+        }
+        Ok(())
+    }
+
+    fn begin(&self, path: &Path, kind: Kind, sequence: u64) -> io::Result<Begin> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut bytes = Vec::with_capacity(header::LENGTH);
+        (&mut file).take(header::LENGTH as u64).read_to_end(&mut bytes)?;
+        Ok(match Header::decode(&bytes) {
+            Ok(header) if (header.kind, header.sequence) == (kind, sequence) => {
+                Begin::Good(header, file)
+            }
+            Ok(_) => Begin::Bad("it has another file's name"),
+            Err(_) if length <= header::LENGTH as u64 => Begin::Torn(length),
+            Err(DecodeError(why)) => Begin::Bad(why),
+        })
+    }
+
+    /// Reads a file; `is_last` allows it a torn end.
+    fn file(
+        &mut self,
+        path: &Path,
+        kind: Kind,
+        sequence: u64,
+        is_last: bool,
+    ) -> Result<(), FolderError> {
+        let length = path.metadata().map_err(cannot("read", path))?.len();
+        let (header, file) = match self.begin(path, kind, sequence).map_err(cannot("read", path))? {
+            Begin::Good(header, file) => (header, file),
+            Begin::Torn(bytes) if kind == Kind::Log && is_last && self.care != Care::Salvage => {
+                if self.care == Care::Start {
+                    std::fs::remove_file(path).map_err(cannot("remove", path))?;
+                    self.torn_new = Some(sequence);
+                }
+                let what = "a segment that was being made";
+                self.report.lost.push(Lost { file: path.into(), at: 0, bytes, what });
+                return Ok(());
+            }
+            Begin::Torn(_) => return self.damaged(path, 0, length, "its header ends too soon"),
+            Begin::Bad(why) => return self.damaged(path, 0, length, why),
+        };
+        self.belongs(path, &header)?;
+        self.report.files += 1;
+        match kind {
+            Kind::Log => self.report.log_bytes += length,
+            Kind::Image => self.report.image_bytes += length,
+        }
+        let mut reader = Reader::new(file, header::LENGTH as u64, header.salt);
+        let mut is_closed = false;
+        loop {
+            let bite = reader.bite().map_err(cannot("read", path))?;
+            for range in &bite.bodies {
+                // Nothing stands behind the word that it is closed.
+                if is_closed {
+                    let at = reader.place(range);
+                    self.damaged(path, at, 0, "it goes on behind its end")?;
+                }
+                is_closed = reader.body(range).first() == Some(&entry::END);
+            }
+            let bodies: Vec<(u64, &[u8])> =
+                bite.bodies.iter().map(|range| (reader.place(range), reader.body(range))).collect();
+            self.entries(path, &bodies)?;
+            match bite.stop {
+                Stop::More => continue,
+                Stop::End => {
+                    let end = length;
+                    return match (is_closed, kind, is_last) {
+                        (true, ..) => Ok(()),
+                        (false, Kind::Log, true) => self.close(path, header.salt, end),
+                        (false, ..) => self.damaged(path, end, 0, "its end is missing"),
+                    };
+                }
+                Stop::Bad(at) if self.care == Care::Salvage => {
+                    let next = reader.resume().map_err(cannot("read", path))?;
+                    let bytes = next.unwrap_or(length) - at;
+                    self.damaged(path, at, bytes, "a bad checksum")?;
+                    if next.is_none() {
+                        return Ok(());
+                    }
+                }
+                Stop::Bad(at) => {
+                    let is_torn = kind == Kind::Log && is_last && !is_closed && {
+                        let told = read_on(&mut reader).map_err(cannot("read", path))?;
+                        told <= at
+                    };
+                    if !is_torn {
+                        return self.damaged(path, at, 0, "a bad checksum");
+                    }
+                    let (bytes, what) = (length - at, "a torn end");
+                    self.report.lost.push(Lost { file: path.into(), at, bytes, what });
+                    return self.close(path, header.salt, at);
+                }
+            }
+        }
+    }
+
+    /// An error, unless what is sound is to be salvaged: then a line in the report.
+    fn damaged(
+        &mut self,
+        file: &Path,
+        at: u64,
+        bytes: u64,
+        why: &'static str,
+    ) -> Result<(), FolderError> {
+        let file = file.into();
+        if self.care != Care::Salvage {
+            return Err(FolderError::Damaged { file, at, why });
+        }
+        self.report.lost.push(Lost { file, at, bytes, what: why });
+        Ok(())
+    }
+
+    /// Holds a file's header against whose folder this is, and begins a new life with it where it does.
+    fn belongs(&mut self, file: &Path, header: &Header) -> Result<(), FolderError> {
+        let owner = Owner {
+            cluster: header.cluster,
+            node: header.node.clone(),
+            incarnation: header.incarnation,
+            arcs: header.arcs,
+        };
+        let ours = self.node.or(self.owner.as_ref().map(|owner| &owner.node));
+        if let Some(ours) = ours
+            && *ours != owner.node
+        {
+            let (file, ours) = (file.into(), ours.clone());
+            return Err(FolderError::OtherNode { file, theirs: owner.node, ours });
+        }
+        match self.owner.take() {
+            None => {
+                let (held, cached) = (Table::new(owner.arcs), Table::new(owner.arcs));
+                self.tables = Some(Tables { held, cached });
+                self.ledger = Ledger::new(owner.arcs);
+            }
+            Some(before) if before.cluster != owner.cluster || before.arcs != owner.arcs => {
+                let (file, ours) = (file.into(), before.cluster);
+                return Err(FolderError::OtherCluster { file, theirs: owner.cluster, ours });
+            }
+            Some(before) => {
+                // The first segment after an image has nothing that the image has not.
+                let is_first = header.kind == Kind::Log && self.image == Some(header.sequence);
+                let follows = header.follows || is_first;
+                if before.incarnation != owner.incarnation || !follows {
+                    self.end_life();
+                    self.ledger = Ledger::new(owner.arcs);
+                }
+            }
+        }
+        self.owner = Some(owner);
+        Ok(())
+    }
+
+    /// Sets aside all that the node held.
+    fn end_life(&self) {
+        if let Some(tables) = &self.tables {
+            set_aside(&tables.held, &self.earlier);
+        }
+    }
+
+    /// Takes in what some frames of a file tell.
+    fn entries(&mut self, file: &Path, bodies: &[(u64, &[u8])]) -> Result<(), FolderError> {
+        let arcs = self.ledger.since().len();
+        let mut rows = Vec::new();
+        for &(at, body) in bodies {
+            let entries = match entry::decode(body, arcs) {
+                Ok(entries) => entries,
+                Err(DecodeError(why)) => {
+                    self.damaged(file, at, body.len() as u64, why)?;
+                    continue;
+                }
+            };
+            for entry in entries {
+                match entry {
+                    Entry::Records(..) | Entry::Arc { .. } => rows.push((at, entry)),
+                    Entry::End(_) => {}
+                    Entry::Ledger(ledger) => self.ledger = ledger,
+                    Entry::View(view) => {
+                        self.records(file, &mut rows)?;
+                        self.ledger.view(&view);
+                        let Some(tables) = &self.tables else { continue };
+                        for arc in view.emptied.into_iter().map(usize::from) {
+                            self.earlier.set_aside(arc, tables.held.take(arc));
+                        }
+                        // Where it held everything it had no use for a cache.
+                        view.synced.into_iter().for_each(|arc| self.earlier.forget(arc.into()));
+                    }
+                    Entry::Synced(epoch, arcs) => {
+                        self.records(file, &mut rows)?;
+                        if self.ledger.fetched(epoch, &arcs) {
+                            arcs.into_iter().for_each(|arc| self.earlier.forget(arc.into()));
+                        }
+                    }
+                }
+            }
+        }
+        self.records(file, &mut rows)?;
+        Ok(())
+    }
+
+    /// Reads rows of records into the table, and empties them.
+    fn records(
+        &mut self,
+        file: &Path,
+        rows: &mut Vec<(u64, Entry<'_>)>,
+    ) -> Result<(), FolderError> {
+        let Some(tables) = &self.tables else { return Ok(()) };
+        let (next, count) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let bad = Mutex::new(Vec::new());
+        let work = || {
+            while let Some((at, entry)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match read_row(tables, &self.ledger, entry) {
+                    Ok(records) => drop(count.fetch_add(records, Ordering::Relaxed)),
+                    Err(DecodeError(why)) => bad.lock().push((*at, why)),
+                }
+            }
+        };
+        let threads = self.threads.min(rows.len());
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        self.report.records += count.into_inner() as u64;
+        rows.clear();
+        for (at, why) in bad.into_inner() {
+            self.damaged(file, at, 0, why)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts the last segment of a log where it is torn, and closes it.
+    fn close(&self, path: &Path, salt: u32, end: u64) -> Result<(), FolderError> {
+        if self.care == Care::Check {
+            return Ok(());
+        }
+        let close = || {
+            let mut file = OpenOptions::new().write(true).open(path)?;
+            file.set_len(end)?;
+            file.seek(SeekFrom::End(0))?;
+            file.write_all(&closing(salt, end))?;
+            file.sync_all()
+        };
+        close().map_err(cannot("close", path))
+    }
+}
+
+/// The frame that closes a segment.
+pub fn closing(salt: u32, place: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let start = frame::begin(&mut out);
+    entry::put_end(0, &mut out);
+    frame::seal(&mut out, start, place, salt, place);
+    out
+}
+
+/// Reads all that is still to come only for what it tells of what is durable.
+fn read_on(reader: &mut Reader<File>) -> io::Result<u64> {
+    while reader.resume()?.is_some() {
+        while reader.bite()?.stop == Stop::More {}
+    }
+    Ok(reader.durable())
+}
+
+/// Takes a row's records. Returns how many.
+fn read_row(tables: &Tables, ledger: &Ledger, entry: &Entry<'_>) -> Result<usize, DecodeError> {
+    let table = &tables.held;
+    let mut count = 0;
+    match entry {
+        Entry::Records(epoch, records) => {
+            for record in records.clone() {
+                let record = record?;
+                count += 1;
+                let arc = arc_of_key(record.key, table.arcs());
+                if ledger.takes(*epoch, arc) {
+                    table.merge(arc, [record], 0);
+                }
+            }
+        }
+        Entry::Arc { arc, earlier, records } => {
+            let table = if *earlier { &tables.cached } else { table };
+            for record in records.clone() {
+                table.merge(usize::from(*arc), [record?], 0);
+                count += 1;
+            }
+        }
+        _ => {}
+    }
+    Ok(count)
+}
+
+/// Whether an image ends as one.
+fn is_whole(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    (&mut file).take(header::LENGTH as u64).read_to_end(&mut bytes)?;
+    let Ok(header) = Header::decode(&bytes) else { return Ok(false) };
+    let end = closing(0, 0).len() as u64;
+    let Some(place) = length.checked_sub(end).filter(|&at| at >= header::LENGTH as u64) else {
+        return Ok(false);
+    };
+    file.seek(SeekFrom::Start(place))?;
+    bytes.clear();
+    file.read_to_end(&mut bytes)?;
+    Ok(frame::is_good(&bytes, place, header.salt) && bytes.get(frame::HEAD) == Some(&entry::END))
+}

@@ -1,0 +1,449 @@
+//! Folders that a node writes and recovery reads, with everything that can go wrong in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use cluster::ids::{Address, ClusterId, Epoch, Incarnation};
+use cluster::limits::Limits;
+use cluster::replica::{State, WriteAnswer};
+use cluster::version::{Version, clock_at};
+use cluster::view::{Member, MemberState, View};
+use net_common::clock;
+use net_common::message::data::{Body, Write, WriteBatch};
+use tempfile::{TempDir, tempdir};
+
+use super::files::faulty::Faulty;
+use super::*;
+use crate::node::Unwritten;
+use crate::snapshot;
+
+const ARCS: usize = 4;
+
+/// What a folder should have: for each key the newest version, and its value or that it was removed.
+type Model = BTreeMap<Vec<u8>, (Version, Option<Vec<u8>>)>;
+
+fn name() -> NodeId {
+    NodeId::new("node1").unwrap()
+}
+
+/// A view of one node, which keeps all.
+fn view(epoch: u64, incarnation: u64) -> View {
+    let member = Member {
+        id: name(),
+        incarnation: Incarnation(incarnation),
+        address: Address::new("127.0.0.1", 6001).unwrap(),
+        redis_port: 0,
+        weight: 1,
+        state: MemberState::Active,
+    };
+    View {
+        epoch: Epoch(epoch),
+        members: vec![member],
+        arcs: vec![0; ARCS],
+        fresh: (0..ARCS as u16).collect(),
+        ..View::unborn(ClusterId(1), 1, Limits::default())
+    }
+}
+
+/// A node with a data folder and without sockets.
+struct Life {
+    node: Arc<Node>,
+    running: Running,
+    journal: Journal,
+    epoch: u64,
+    count: u64,
+    model: Model,
+}
+
+impl Life {
+    fn begin(settings: Settings, incarnation: u64) -> Life {
+        let mut disk = Disk::open(settings, &name()).unwrap();
+        let notes = snapshot::Writer::new(&snapshot::Settings::default()).notes();
+        let node = Node::new(name(), Incarnation(incarnation), notes);
+        let node = Arc::new(disk.give_to(node));
+        let journal = disk.journal().clone();
+        let running = disk.start(node.clone()).unwrap();
+        node.told(1 << 40, Epoch(1));
+        let beat = node.send_heartbeat();
+        node.heartbeat_answered(beat, true, Epoch(1));
+        let epoch = incarnation * 100;
+        assert!(node.adopt(view(epoch, incarnation)).unwrap());
+        Life { node, running, journal, epoch, count: 0, model: Model::new() }
+    }
+
+    /// Writes to keys of a small set, and notes in the model what is acknowledged.
+    fn write(&mut self, writes: usize) -> Result<(), Unwritten> {
+        let mut made = Vec::new();
+        for _ in 0..writes {
+            self.count += 1;
+            let version = Version::plain(clock_at(clock::wall_ms()) + self.count, 7);
+            let value =
+                format!("{}-{}", self.epoch, self.count).repeat(1 + self.count as usize % 5);
+            let value = (!self.count.is_multiple_of(7)).then(|| value.into_bytes());
+            made.push((format!("key{}", self.count % 50).into_bytes(), version, value));
+        }
+        let writes = made
+            .iter()
+            .map(|(key, version, value)| Write {
+                key,
+                version: *version,
+                born: version.clock,
+                body: value.as_ref().map_or(Body::Tombstone, |value| Body::Value(value)),
+                expected: None,
+            })
+            .collect();
+        let acks = self.node.write(&WriteBatch { epoch: Epoch(self.epoch), writes })?;
+        assert!(acks.answers.iter().all(|answer| *answer == WriteAnswer::Stored), "{acks:?}");
+        for (key, version, value) in made {
+            let newest = self.model.entry(key).or_insert((version, value.clone()));
+            if newest.0 < version {
+                *newest = (version, value);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Model {
+        self.running.stop();
+        self.model
+    }
+}
+
+fn settings(dir: &TempDir, is_sync: bool) -> Settings {
+    let (flush, retry) = (Duration::from_millis(1), Duration::from_millis(2));
+    Settings { flush, retry, ..Settings::new(dir.path().into(), is_sync) }
+}
+
+/// What a folder has, as a node of this name finds it.
+fn read(path: &Path, care: Care) -> Result<(Model, Report), FolderError> {
+    let folder = Folder::take_present(path)?;
+    let mut recovered = recovery::recover(&folder, Some(&name()), care)?;
+    let earlier = recovered.take_earlier();
+    let mut model = Model::new();
+    for arc in 0..ARCS {
+        let Some(shard) = earlier.get(arc) else { continue };
+        for record in shard.iter() {
+            assert_eq!(record.state, State::Committed, "an entry in the list of pending ones");
+            let value = record.body.value().map(<[u8]>::to_vec);
+            model.insert(record.key.to_vec(), (record.version, value));
+        }
+    }
+    Ok((model, recovered.report))
+}
+
+/// A copy of a folder as it is at some moment from now on: what a process finds that starts after another was
+/// killed.
+pub fn copy(dir: &TempDir) -> TempDir {
+    let names = || {
+        let entries = fs::read_dir(dir.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>()
+    };
+    loop {
+        let (copy, before) = (tempdir().unwrap(), names());
+        let copied = before
+            .iter()
+            .all(|name| fs::copy(dir.path().join(name), copy.path().join(name)).is_ok());
+        // What has come or gone meanwhile is in other files that were copied, or not.
+        if copied && names() == before {
+            return copy;
+        }
+    }
+}
+
+fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !is() {
+        assert!(Instant::now() < until, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn what_was_written_is_read() {
+    for is_sync in [false, true] {
+        let dir = tempdir().unwrap();
+        let mut life = Life::begin(settings(&dir, is_sync), 1);
+        for batch in [1, 10, 300] {
+            life.write(batch).unwrap();
+        }
+        let model = life.end();
+        let (read, report) = read(dir.path(), Care::Check).unwrap();
+        assert_eq!(read, model);
+        assert_eq!((report.files, report.records, report.lost), (1, 311, vec![]));
+        assert!(check(dir.path()).unwrap().contains("; synced in 4 of 4 arcs of view 100"));
+    }
+}
+
+#[test]
+fn sync_means_that_it_is_there_when_the_answer_is() {
+    let dir = tempdir().unwrap();
+    let mut life = Life::begin(settings(&dir, true), 1);
+    for _ in 0..20 {
+        life.write(5).unwrap();
+        assert_eq!(read(copy(&dir).path(), Care::Start).unwrap().0, life.model);
+    }
+}
+
+#[test]
+fn an_answer_that_vouches_for_a_record_brings_it_to_the_disk() {
+    let dir = tempdir().unwrap();
+    let mut life = Life::begin(settings(&dir, true), 1);
+    life.write(1).unwrap();
+    let (key, (version, value)) = life.model.iter().next().unwrap();
+    let (of_log, lower) =
+        (|| fs::metadata(folder::log(dir.path(), 1)).unwrap().len(), version.clock - 1);
+    for (version, answer) in [
+        (*version, WriteAnswer::Stored),
+        (Version::plain(lower, 7), WriteAnswer::Superseded(*version)),
+    ] {
+        let before = of_log();
+        let body = value.as_ref().map_or(Body::Tombstone, |value| Body::Value(value));
+        let write = Write { key, version, born: version.clock, body, expected: None };
+        let batch = WriteBatch { epoch: Epoch(life.epoch), writes: vec![write] };
+        assert_eq!(life.node.write(&batch).unwrap().answers, [answer]);
+        assert!(of_log() > before);
+    }
+    assert_eq!(life.model, read(copy(&dir).path(), Care::Start).unwrap().0);
+}
+
+#[test]
+fn many_lives_come_together() {
+    let dir = tempdir().unwrap();
+    for incarnation in 1..4 {
+        let mut life = Life::begin(settings(&dir, false), incarnation);
+        life.write(60).unwrap();
+        let model = life.end();
+        // All keys were written in each, so the newest life has all.
+        assert!(read(dir.path(), Care::Check).unwrap().0 == model);
+    }
+}
+
+#[test]
+fn images_take_the_place_of_the_log() {
+    for is_sync in [false, true] {
+        let dir = tempdir().unwrap();
+        let mut small = settings(&dir, is_sync);
+        small.segment_bytes = 4 << 10;
+        let mut life = Life::begin(small, 1);
+        let has_image = || {
+            fs::read_dir(dir.path()).unwrap().any(|entry| {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                name.starts_with("image-") && !name.ends_with(".new")
+            })
+        };
+        for _ in 0..100 {
+            life.write(40).unwrap();
+        }
+        wait_until("there is an image", || {
+            life.write(1).unwrap();
+            has_image()
+        });
+        wait_until("what it covers is gone", || !folder::log(dir.path(), 1).exists());
+        life.write(40).unwrap();
+        let model = life.end();
+        let (read, report) = read(dir.path(), Care::Check).unwrap();
+        assert_eq!(read, model);
+        assert!(report.image_bytes > 0);
+    }
+}
+
+#[test]
+fn the_log_does_not_grow_without_bound() {
+    let dir = tempdir().unwrap();
+    let mut small = settings(&dir, true);
+    small.segment_bytes = 4 << 10;
+    let mut life = Life::begin(small, 1);
+    let mut most = 0;
+    for _ in 0..1000 {
+        life.write(20).unwrap();
+        let folder = fs::read_dir(dir.path()).unwrap();
+        let sizes = folder.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+        most = most.max(sizes.sum());
+    }
+    // 50 keys are about 5 KB on disk, all that is written is more than a megabyte; an image begins every 4 KB, and
+    // what is written while it is made comes to that.
+    assert!(most < 300 << 10, "{most} bytes");
+    let model = life.end();
+    assert_eq!(read(dir.path(), Care::Check).unwrap().0, model);
+}
+
+/// A folder with one closed segment of some frames, and one that ends with the life of its process.
+fn two_segments() -> (TempDir, Model) {
+    let dir = tempdir().unwrap();
+    let mut life = Life::begin(settings(&dir, true), 1);
+    (0..3).for_each(|_| life.write(2).unwrap());
+    life.end();
+    let mut life = Life::begin(settings(&dir, true), 2);
+    (0..3).for_each(|_| life.write(2).unwrap());
+    let killed = copy(&dir);
+    (killed, life.end())
+}
+
+#[test]
+fn a_flipped_byte_stops_recovery_or_cuts_the_end() {
+    let (dir, model) = two_segments();
+    let (all, _) = read(dir.path(), Care::Check).unwrap();
+    for sequence in [1, 2] {
+        let file = folder::log(dir.path(), sequence);
+        let good = fs::read(&file).unwrap();
+        let mut cuts = 0;
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            fs::write(&file, &bad).unwrap();
+            match read(dir.path(), Care::Check) {
+                Err(FolderError::Damaged { file: named, at: place, .. }) => {
+                    assert!(named == file && place <= at as u64, "{place} for {at}");
+                }
+                Err(other) => panic!("byte {at}: {other}"),
+                Ok((cut, report)) => {
+                    cuts += 1;
+                    assert_eq!(report.lost.len(), 1, "byte {at}");
+                    assert!(sequence == 2 && report.lost[0].at <= at as u64);
+                    assert!(cut.iter().all(|(key, held)| {
+                        all.get(key).is_none_or(|newest| newest == held || newest.0 > held.0)
+                    }));
+                }
+            }
+            // Salvage keeps what is sound, and never a wrong value.
+            let (kept, report) = read(copy(&dir).path(), Care::Salvage).unwrap();
+            assert!(!report.lost.is_empty(), "byte {at}");
+            for (key, held) in kept {
+                let is_right = |newest: &(Version, _)| newest.0 != held.0 || newest.1 == held.1;
+                assert!(model.get(&key).is_none_or(is_right), "byte {at}");
+            }
+        }
+        // Only what no frame calls durable may be cut: the last one.
+        assert!(cuts < good.len() / 2, "{cuts}");
+        fs::write(&file, good).unwrap();
+    }
+}
+
+#[test]
+fn a_torn_end_is_cut_at_every_length() {
+    let (dir, model) = two_segments();
+    let file = folder::log(dir.path(), 2);
+    let good = fs::read(&file).unwrap();
+    let mut before = 0;
+    for length in 0..good.len() {
+        let torn = copy(&dir);
+        let file = folder::log(torn.path(), 2);
+        fs::write(&file, &good[..length]).unwrap();
+        let (cut, report) = read(torn.path(), Care::Start).unwrap();
+        let told: u64 = report.lost.iter().map(|lost| lost.bytes).sum();
+        assert!(told <= length as u64);
+        if length > header::LENGTH {
+            for (key, held) in &cut {
+                assert!(model.get(key).is_none_or(|newest| newest.0 >= held.0));
+            }
+            assert!(report.records as usize >= before, "the longer the more");
+            before = report.records as usize;
+        }
+        // It has been mended, and a node goes on with it.
+        let (again, report) = read(torn.path(), Care::Check).unwrap();
+        assert_eq!((again, report.lost), (cut, vec![]));
+        if length % 50 == 0 {
+            let mut life = Life::begin(settings(&torn, true), 3);
+            life.write(60).unwrap();
+            let model = life.end();
+            assert_eq!(read(torn.path(), Care::Check).unwrap().0, model);
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_and_a_half_closed_one_are_damage() {
+    let (dir, _) = two_segments();
+    let first = folder::log(dir.path(), 1);
+    let bytes = fs::read(&first).unwrap();
+    fs::remove_file(&first).unwrap();
+    assert!(
+        matches!(read(dir.path(), Care::Start), Err(FolderError::Missing(file)) if file == first)
+    );
+    // All frames are good, but for the one that says that there are no more.
+    fs::write(&first, &bytes[..bytes.len() - 33]).unwrap();
+    let error = read(dir.path(), Care::Start).unwrap_err().to_string();
+    assert!(error.contains("log-00000000000000000001 is damaged at byte"), "{error}");
+}
+
+#[test]
+fn what_was_salvaged_is_sound_afterwards() {
+    let (dir, _) = two_segments();
+    let file = folder::log(dir.path(), 1);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[header::LENGTH + 30] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    assert!(read(dir.path(), Care::Start).is_err());
+    let mut settings = settings(&dir, true);
+    settings.salvage = true;
+    let mut life = Life::begin(settings, 3);
+    life.write(60).unwrap();
+    wait_until("an image has taken its place", || !file.exists());
+    let model = life.end();
+    assert_eq!(read(dir.path(), Care::Start).unwrap().0, model);
+}
+
+#[test]
+fn a_folder_is_one_node_s_and_one_cluster_s() {
+    let (dir, _) = two_segments();
+    let other = NodeId::new("node2").unwrap();
+    let error = Disk::open(settings(&dir, true), &other).err().unwrap().to_string();
+    assert!(error.ends_with("belongs to node1, not to node2"), "{error}");
+    let life = Life::begin(settings(&dir, true), 3);
+    let stranger = View { cluster: ClusterId(2), ..view(301, 3) };
+    let error = life.node.adopt(stranger).unwrap_err().to_string();
+    assert!(error.contains("cluster 0000000000000002, this node to 0000000000000001"), "{error}");
+    let error = Disk::open(settings(&dir, true), &name()).err().unwrap().to_string();
+    assert!(error.ends_with("is in use by another process"), "{error}");
+}
+
+/// Runs a life in which the call with this number fails. Returns whether it came so far.
+fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
+    let dir = tempdir().unwrap();
+    let faults = Faulty::at(call, lasts);
+    let mut small = settings(&dir, is_sync);
+    small.segment_bytes = 2 << 10;
+    small.files = Arc::new(faults.clone());
+    let mut life = Life::begin(small, 1);
+    // In `async` the writes of a millisecond make one call.
+    for round in 0..if is_sync { 6 } else { 60 } {
+        match life.write(40) {
+            Ok(()) => {}
+            // Not acknowledged, so not in the model; it may be on disk.
+            Err(error) => assert!(is_sync && faults.has_failed(), "{error}"),
+        }
+        if is_sync && round % 3 == 2 {
+            let found = read(copy(&dir).path(), Care::Start);
+            let (found, _) = found.unwrap_or_else(|e| panic!("call {call}, {lasts}: {e}"));
+            for (key, (version, value)) in &life.model {
+                let held = found.get(key).unwrap_or_else(|| panic!("call {call}: no {key:?}"));
+                let is_there = held.0 > *version || held == &(*version, value.clone());
+                assert!(is_there, "call {call}, {lasts}: {held:?} for {version:?}");
+            }
+        }
+    }
+    faults.mend();
+    // Now the writer knows of all faults that it has met.
+    life.journal.settle();
+    wait_until("the trouble is over", || {
+        life.node.disk_trouble().is_none() && life.write(60).is_ok()
+    });
+    let model = life.end();
+    let (found, report) = read(dir.path(), Care::Start).unwrap();
+    assert!(found == model, "call {call}, {lasts}, {is_sync}");
+    assert_eq!(report.lost, []);
+    faults.has_failed()
+}
+
+#[test]
+fn whatever_call_fails_nothing_acknowledged_is_missing() {
+    // Most of the time goes to waiting for the disk.
+    std::thread::scope(|scope| {
+        for (lasts, is_sync) in [(false, false), (false, true), (true, false), (true, true)] {
+            scope.spawn(move || {
+                let calls = (0..200).take_while(|&call| with_fault(call, lasts, is_sync)).count();
+                assert!((10..200).contains(&calls), "{calls} calls could fail");
+            });
+        }
+    });
+}
