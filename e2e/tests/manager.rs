@@ -91,7 +91,8 @@ fn a_client_that_starts_first_is_served_once_a_node_is_there() {
 
 #[test]
 fn a_status_tells_of_every_node() {
-    let mut cluster = TestCluster::start(3, 2);
+    let options = Options { nodes: 3, copies: 2, is_proxied: true, ..Options::default() };
+    let mut cluster = TestCluster::with(options);
     let client = cluster.client();
     let pairs: Vec<(String, &str)> = (0..300).map(|n| (format!("key{n:03}"), "value")).collect();
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
@@ -104,9 +105,8 @@ fn a_status_tells_of_every_node() {
     assert_eq!(status.nodes.iter().map(|node| node.arcs).sum::<u32>(), status.arcs);
     assert_eq!((status.copies, status.health.as_str()), (2, "healthy"));
 
-    cluster.stop_node(1);
-    cluster.stop_node(2);
     // K nodes at once: some keys have no replica left.
+    cluster.kill_at_once(&[1, 2]);
     let health = wait_until("the loss is noticed", || {
         let health = cluster.status()?.health;
         if health.starts_with("unavailable") { Ok(health) } else { Err(health) }

@@ -39,6 +39,7 @@ use crate::part::Part;
 use crate::snapshot::Notes;
 use crate::table::{Size, Table};
 
+mod glance;
 mod list;
 mod merge;
 mod page;

@@ -167,6 +167,27 @@ fn read(node: &Node, epoch: u64, is_fence: bool, key: &[u8]) -> String {
 }
 
 #[test]
+fn a_glance_shows_what_needs_nobody_else() {
+    let active = Some(MemberState::Active);
+    let seen = |node: &Node, key: u8| {
+        let shown = |held: Option<(&[u8], Option<u64>)>| held.map(|(value, _)| value.to_vec());
+        node.glance(|glance| glance.key(&[b'k', key], shown))
+    };
+    let holder = at(SOURCE, [view(1, active)]);
+    fill(&holder, &[(1, 6, State::Committed), (2, 6, State::Pending), (3, 10, State::Committed)]);
+    assert_eq!(seen(&holder, 1), Some(Some(vec![6; 6])));
+    assert_eq!(seen(&holder, 2), None, "a write-back may be due");
+    assert_eq!(seen(&holder, 3), Some(None), "a tombstone");
+    assert_eq!(seen(&holder, 4), Some(None), "never there");
+    assert_eq!(holder.glance(|glance| glance.key(&[7; 21], |_| ())), None, "no key");
+    holder.give_up_lease();
+    assert_eq!(seen(&holder, 1), None);
+    let joiner = at(PULLER, [view(3, Some(MemberState::Joining))]);
+    assert_eq!(seen(&joiner, 1), None, "it has yet to fetch");
+    assert_eq!(seen(&node(SOURCE), 1), None, "it has seen no view");
+}
+
+#[test]
 fn h3_nobody_is_shown_records_of_an_earlier_life() {
     use State::Pending;
     let earlier = [(1, 2, Pending), (2, 2, State::Committed), (3, 4, Pending)];

@@ -2,7 +2,8 @@
 //!
 //! A pipeline is answered as if its requests were carried out one after the other. As long as no two of
 //! them are about the same key, except to read it, nobody can tell whether they were; so these go out as
-//! one batch, each node gets one frame, and the nodes work at the same time. Requests that are about the
+//! one batch, each node gets one frame, and the nodes work at the same time. What this node holds itself it
+//! answers without any of that. Requests that are about the
 //! same key, and about no other, become one operation ([`Fold`]). A request with many keys that would touch
 //! a key again, or one that touches a key of such a request again, waits for the next batch.
 //!
@@ -11,6 +12,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use client::{ClientError, Done, GTStoreClient, Got, Op, Part};
@@ -20,7 +22,8 @@ use super::edit::{Answer, Edit, Held};
 use super::error::Error;
 use super::fold::{Fold, Said, State, Step};
 use super::look::Look;
-use super::reply::Replies;
+use super::reply::{Protocol, Replies};
+use crate::node::Node;
 
 /// Most operations of a batch, unless a single request has more: what one attempt of the client takes.
 const OPERATIONS: usize = 4096;
@@ -45,6 +48,8 @@ pub struct Batch<'b> {
 enum Item<'b> {
     /// An answer that is known already.
     Refused(Error),
+    /// The same, as bytes of [`Seen`].
+    Seen(Range<usize>),
     Command(Command<'b>),
     /// The next command of this fold.
     Folded(usize),
@@ -67,6 +72,10 @@ enum By {
     /// A command with many keys.
     Many,
 }
+
+/// The answers that this node could give by itself, one after the other.
+#[derive(Default)]
+struct Seen(Vec<u8>);
 
 /// What running a batch told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -167,14 +176,41 @@ impl<'b> Batch<'b> {
         self.items.push(Item::Refused(error));
     }
 
-    /// Carries all of it out through the node's client, at a node whose wall clock shows `now_ms`; writes the
-    /// answers, and leaves the batch empty.
+    /// Answers what a node holds itself and may show (see [`Node::glance`]): nothing else has to be asked for it.
+    fn look_here(&mut self, node: &Node, now_ms: u64, protocol: Protocol) -> (Seen, Told) {
+        let (mut seen, mut told) = (Seen::default(), Told::default());
+        node.glance(|glance| {
+            for item in &mut self.items {
+                let Item::Command(Command::Look { key, look }) = item else { continue };
+                let start = seen.0.len();
+                let found = glance.key(key, |held| {
+                    let held = held.map(|(value, expiry)| Held { value, expiry });
+                    look.answer(held, now_ms, &mut Replies::new(&mut seen.0, protocol));
+                    held.is_some()
+                });
+                match found {
+                    Some(true) => told.hits += 1,
+                    Some(false) => told.misses += 1,
+                    None => continue,
+                }
+                *item = Item::Seen(start..seen.0.len());
+                self.operations -= 1;
+            }
+        });
+        (seen, told)
+    }
+
+    /// Carries all of it out, at a node whose wall clock shows `now_ms`: what it holds itself is answered in
+    /// place, the rest through its client. Writes the answers, and leaves the batch empty.
     pub fn run(
         &mut self,
+        here: Option<&Node>,
         client: impl FnOnce() -> Result<Arc<GTStoreClient>, ClientError>,
         now_ms: u64,
         out: &mut Replies<'_>,
     ) -> Told {
+        let (seen, told) =
+            here.map(|node| self.look_here(node, now_ms, out.protocol())).unwrap_or_default();
         let items = std::mem::take(&mut self.items);
         let mut folds = std::mem::take(&mut self.folds);
         let needs_client = std::mem::take(&mut self.operations) > 0;
@@ -184,12 +220,15 @@ impl<'b> Batch<'b> {
             Ok(client) => client,
             Err(error) => {
                 for item in items {
-                    out.error(&match item {
-                        Item::Refused(error) => error.to_string(),
-                        Item::Command(_) | Item::Folded(_) => refusal(&error).to_string(),
-                    });
+                    match item {
+                        Item::Seen(answer) => out.raw(&seen.0[answer]),
+                        Item::Refused(error) => out.error(&error.to_string()),
+                        Item::Command(_) | Item::Folded(_) => {
+                            out.error(&refusal(&error).to_string());
+                        }
+                    }
                 }
-                return Told::default();
+                return told;
             }
         };
         // What each edit answers is known once it was last applied.
@@ -230,7 +269,7 @@ impl<'b> Batch<'b> {
             client.map(|client| run(&client, parts, &mut folds, now_ms)).unwrap_or_default()
         };
         let of_folds = results.split_off(results.len() - folds.len());
-        let mut told = Told::default();
+        let mut told = told;
         let folds = folds.into_iter().zip(of_folds);
         let folds = folds.map(|(fold, done)| outcome(fold, done, &mut told)).collect();
         let mut reading = Reading {
@@ -244,6 +283,10 @@ impl<'b> Batch<'b> {
             let start = out.len();
             let written = match item {
                 Item::Refused(error) => Err(error),
+                Item::Seen(answer) => {
+                    out.raw(&seen.0[answer]);
+                    Ok(())
+                }
                 Item::Command(command) => reading.answer(&command, out),
                 Item::Folded(fold) => reading.next_of(fold, out),
             };

@@ -130,6 +130,11 @@ impl<'o> Replies<'o> {
         });
     }
 
+    /// Answers that were written elsewhere, in the same protocol.
+    pub fn raw(&mut self, answers: &[u8]) {
+        self.out.extend_from_slice(answers);
+    }
+
     /// A byte string or, if there is none, no value.
     pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
         match bytes {

@@ -91,7 +91,8 @@ impl<'s> Talk<'s> {
             return;
         }
         let client = || self.door.coordinator.client();
-        let told = batch.run(client, now_ms, &mut Replies::new(out, self.protocol));
+        let told =
+            batch.run(Some(&self.door.node), client, now_ms, &mut Replies::new(out, self.protocol));
         self.copies = told.copies.or(self.copies);
         self.door.tally.hits.fetch_add(told.hits, Ordering::Relaxed);
         self.door.tally.misses.fetch_add(told.misses, Ordering::Relaxed);

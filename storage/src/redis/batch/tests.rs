@@ -60,14 +60,19 @@ fn without_a_client_each_request_is_told_why() {
     batch.refuse(Error::Syntax);
     let mut out = Vec::new();
     let none = || Err(ClientError::Unavailable);
-    batch.run(none, 0, &mut Replies::new(&mut out, Protocol::Resp2));
+    batch.run(None, none, 0, &mut Replies::new(&mut out, Protocol::Resp2));
     let text = String::from_utf8(out).unwrap();
     let words: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(words, ["-CLUSTERDOWN", "-CLUSTERDOWN", "-ERR"]);
     // What needs nobody is answered all the same.
     let mut out = Vec::new();
     batch.refuse(Error::Syntax);
-    batch.run(|| unreachable!("nothing to do"), 0, &mut Replies::new(&mut out, Protocol::Resp2));
+    batch.run(
+        None,
+        || unreachable!("nothing to do"),
+        0,
+        &mut Replies::new(&mut out, Protocol::Resp2),
+    );
     assert_eq!(out, b"-ERR syntax error\r\n");
 }
 

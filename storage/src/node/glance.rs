@@ -1,0 +1,49 @@
+//! What a node can answer from its own records, without asking anybody: for requests that it coordinates.
+//!
+//! A client reads at one replica, and what that holds as committed, or not at all, is the answer (C3, N4).
+//! Where the node that coordinates is itself such a replica, it looks. All the rest (a record that is pending,
+//! a key of others, no lease) is for a client's round.
+
+use cluster::replica::State;
+use cluster::ring::arc_of_key;
+use cluster::tenure::Tenure;
+use cluster::version::Clock;
+
+use super::Node;
+
+/// A look at several keys, under one view.
+pub struct Glance<'n> {
+    node: &'n Node,
+    tenure: &'n Tenure,
+    clock: Clock,
+    has_lease: bool,
+}
+
+impl Node {
+    /// Looks at keys. Views wait until `look` is done (N1).
+    pub fn glance<T>(&self, look: impl FnOnce(&Glance<'_>) -> T) -> T {
+        let clock = self.clock();
+        let tenure = self.tenure.read();
+        look(&Glance { node: self, tenure: &tenure, clock, has_lease: self.has_lease() })
+    }
+}
+
+impl Glance<'_> {
+    /// Shows a key's value, and until when it lives; `None`: it has none. Where that is not for this node to say,
+    /// `with` is not called and nothing comes back.
+    pub fn key<T>(
+        &self,
+        key: &[u8],
+        with: impl FnOnce(Option<(&[u8], Option<u64>)>) -> T,
+    ) -> Option<T> {
+        let (table, routes) = self.node.serving(self.tenure).filter(|_| self.has_lease)?;
+        routes.view().limits.check_key(key).ok()?;
+        let arc = arc_of_key(key, table.arcs());
+        self.tenure.admit_read(arc).ok()?;
+        self.node.look_up((table, routes), (arc, key), self.clock, |found| {
+            let Some((version, state, body)) = found else { return Some(with(None)) };
+            (self.node.state(&version, state) == State::Committed)
+                .then(|| with(body.value().map(|value| (value, body.expiry()))))
+        })
+    }
+}
