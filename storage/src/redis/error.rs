@@ -88,7 +88,7 @@ pub enum Error {
     NoPassword,
     /// FLUSHALL, where the operator has not allowed it.
     FlushForbidden,
-    /// MULTI or WATCH.
+    /// MULTI, WATCH or EXEC.
     NoTransactions,
     /// EVALSHA of a script that is not known.
     NoScript,
@@ -98,8 +98,6 @@ pub enum Error {
     NegativeKeys,
     /// EVAL with more keys than arguments.
     TooManyKeys,
-    /// EXEC without MULTI.
-    ExecWithoutMulti,
     /// DISCARD without MULTI.
     DiscardWithoutMulti,
     /// A key or value that the cluster does not take.
@@ -234,7 +232,6 @@ impl fmt::Display for Error {
             }
             Error::NegativeKeys => "ERR Number of keys can't be negative",
             Error::TooManyKeys => "ERR Number of keys can't be greater than number of args",
-            Error::ExecWithoutMulti => "ERR EXEC without MULTI",
             Error::DiscardWithoutMulti => "ERR DISCARD without MULTI",
             Error::Limit(error) => return write!(f, "ERR {error}"),
             Error::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",

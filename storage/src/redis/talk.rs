@@ -263,8 +263,10 @@ impl<'s> Talk<'s> {
 
 fn transact(transaction: &Transaction<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
     match transaction {
-        Transaction::Multi | Transaction::Watch(_) => Err(Error::NoTransactions),
-        Transaction::Exec => Err(Error::ExecWithoutMulti),
+        // Clients that send a whole transaction at once look at the answer to its end alone.
+        Transaction::Multi | Transaction::Watch(_) | Transaction::Exec => {
+            Err(Error::NoTransactions)
+        }
         Transaction::Discard => Err(Error::DiscardWithoutMulti),
         Transaction::Unwatch => {
             out.ok();
