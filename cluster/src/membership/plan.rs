@@ -235,6 +235,9 @@ fn repaired(old: &View, next: &View, falls: &[bool]) -> String {
     if !next.fresh.is_empty() {
         parts.push(format!("{} arcs begin afresh", next.fresh.len()));
     }
+    if parts.is_empty() {
+        return "who was to join again is away".into();
+    }
     parts.join(", ")
 }
 
