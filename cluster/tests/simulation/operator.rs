@@ -42,7 +42,7 @@ impl World {
         if self.manager.paused_until > self.now {
             return;
         }
-        if self.plan.loses && !membership.lost(self.now / 1000).is_empty() && self.rng.chance(200) {
+        if self.plan.loses && !membership.lost(self.now / 1000).is_empty() && self.rng.chance(40) {
             return self.accept_loss();
         }
         let is_changing = membership.newest().view().is_changing() || self.operator.waits();
