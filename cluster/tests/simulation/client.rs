@@ -78,6 +78,8 @@ pub struct Thread {
     record: usize,
     until: Micros,
     pause: Micros,
+    /// Until when it does nothing, of its own accord.
+    still_until: Micros,
     /// A refresh under way, and its turn: older time-outs do not count.
     refresh: Option<LinkId>,
     turn: u64,
@@ -488,6 +490,7 @@ impl World {
         if !self.give_up(client, thread, id) {
             let pid = self.clients[client].pid;
             let pause = self.stand_still(client, thread, id);
+            self.thread(client, thread).still_until = self.now + pause;
             self.after(pause, Event::Wake(pid, client, thread));
         }
     }
@@ -711,7 +714,8 @@ impl World {
         let threads = self.clients.iter().filter(|c| c.is_alive).flat_map(|c| &c.threads);
         threads.filter(|thread| thread.task.is_some()).find_map(|thread| {
             let key = self.history.key(thread.record);
-            let begun = (thread.until - self.plan.deadline).max(self.calm_at());
+            let begun = thread.until - self.plan.deadline;
+            let begun = begun.max(self.calm_at()).max(thread.still_until);
             let is_served = is_served(self.keys[usize::from(key)].arc);
             (is_served && self.now > begun + LONG).then(|| format!("k{key} is not served"))
         })
