@@ -128,10 +128,9 @@ impl Tenure {
         };
         let survives = |arc: &usize| inherits || stayed(*arc) && self.synced.contains(*arc);
         synced.extend(keeps.ones().filter(|arc| fresh.contains(*arc) || survives(arc)));
-        if is_on(Mutation::LossKeeps) && follows && me.is_some() {
-            synced.union_with(&self.synced);
-        }
-        if is_on(Mutation::StrayKeeps) && stray.is_some() {
+        if is_on(Mutation::LossKeeps) && follows && me.is_some()
+            || is_on(Mutation::StrayKeeps) && stray.is_some()
+        {
             synced.union_with(&self.synced);
         }
 
