@@ -27,7 +27,11 @@ impl Links {
 
     /// Whether the server at `address` is in this process: whoever sends to it waits until it has answered.
     pub fn is_here(&self, address: &Address) -> bool {
-        self.here.as_ref().is_some_and(|here| here.address == *address)
+        self.here(address).is_some()
+    }
+
+    fn here(&self, address: &Address) -> Option<&Here> {
+        self.here.as_ref().filter(|here| here.address == *address)
     }
 
     /// A connection to `address`: a kept one that is still good, else a new one.
@@ -45,8 +49,7 @@ impl Links {
     pub fn take_kept(&self, address: &Address) -> Option<Connection> {
         loop {
             let Some(mut connection) = self.idle.lock().get_mut(address).and_then(Vec::pop) else {
-                let here = self.here.as_ref().filter(|here| here.address == *address);
-                return here.map(Connection::in_place);
+                return self.here(address).map(Connection::in_place);
             };
             if connection.is_usable() {
                 return Some(connection);
