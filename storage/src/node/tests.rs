@@ -19,6 +19,11 @@ use crate::disk::folder::Folder;
 use crate::disk::recovery::{Care, recover};
 use crate::disk::{self, Disk};
 use crate::fetch::job::Job;
+use crate::redis::batch::Batch;
+use crate::redis::command::Command;
+use crate::redis::reply::{Protocol, Replies};
+use crate::redis::request::Requests;
+use crate::redis::{self, spec};
 use crate::snapshot::{Settings, Writer, snapshot};
 
 const ARCS: usize = 4;
@@ -180,6 +185,17 @@ fn a_glance_shows_what_needs_nobody_else() {
     assert_eq!(seen(&holder, 3), Some(None), "a tombstone");
     assert_eq!(seen(&holder, 4), Some(None), "never there");
     assert_eq!(holder.glance(|glance| glance.key(&[7; 21], |_| ())), None, "no key");
+    let mut buffer = b"get k\x01\nget k\x04\n".to_vec();
+    let mut requests = Requests::default();
+    requests.read(&mut buffer, &redis::request::Limits::KNOWN).unwrap();
+    let (mut batch, mut out) = (Batch::default(), Vec::new());
+    for args in requests.each(&buffer) {
+        batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap(), 0);
+    }
+    let nobody = || unreachable!("no client is needed for what is here");
+    batch.run(Some(&holder), nobody, 0, &mut Replies::new(&mut out, Protocol::Resp2));
+    assert_eq!(out, b"$6\r\n\x06\x06\x06\x06\x06\x06\r\n$-1\r\n", "a door looks here first");
+
     holder.give_up_lease();
     assert_eq!(seen(&holder, 1), None);
     let joiner = at(PULLER, [view(3, Some(MemberState::Joining))]);
