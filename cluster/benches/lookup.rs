@@ -34,6 +34,7 @@ fn view(nodes: u16) -> View {
         incarnation: Incarnation(u64::from(n)),
         address: Address::new("127.0.0.1", 10_000 + n).expect("a port"),
         redis_port: 0,
+        on_disk: false,
         weight: 1,
         state: MemberState::Active,
     };

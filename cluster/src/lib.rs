@@ -11,7 +11,8 @@
 //!    which order keys are listed;
 //! 3. [`view`]: one numbered picture of who is a member and who owns what;
 //! 4. [`membership`]: the manager's state machine, which makes views;
-//! 5. [`tenure`]: what a node knows of its own ranges, and what it may answer;
+//! 5. [`tenure`]: what a node knows of its own ranges, and what it may answer; [`claim`]: what it has of them on
+//!    disk when it starts; [`durability`]: what the cluster promises of that;
 //! 6. [`lease`]: until when a node may serve;
 //! 7. [`replica`]: what a node does with one request for one key;
 //! 8. [`write_round`], [`read_round`] and [`rmw_round`]: what follows from the replicas' answers;
@@ -23,6 +24,8 @@
 //! [`storage`]: ../storage/index.html
 //! [`client`]: ../client/index.html
 
+pub mod claim;
+pub mod durability;
 pub mod ids;
 pub mod lease;
 pub mod limits;

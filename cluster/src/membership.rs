@@ -15,7 +15,7 @@
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
 //! is dropped from the view only if every arc keeps a live replica that is synced there (L2); otherwise it
 //! stays for the arcs that it alone holds ([`Stray`](crate::view::Stray)), until it comes back or the operator
-//! accepts the loss. What it owned is remembered for a while (`losses`), in case it returns.
+//! accepts the loss; it comes back as itself, or by an heir that has its data folder ([`heirs`]). What it owned is remembered for a while (`losses`), in case it returns.
 //!
 //! Invariants: epochs only go up, by one; at most one view is being made; a name and an address
 //! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
@@ -24,6 +24,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::claim::Claim;
+use crate::durability::Durability;
 use crate::ids::{Epoch, Incarnation};
 use crate::lease;
 use crate::limits::Limits;
@@ -33,6 +35,7 @@ use crate::view::{Member, MemberState, Routes, View};
 pub mod change;
 mod gate;
 mod health;
+mod heirs;
 mod losses;
 mod node;
 pub mod plan;
@@ -64,6 +67,8 @@ pub struct Settings {
     pub copies: usize,
     /// Bounds on keys and values in a new cluster.
     pub limits: Limits,
+    /// What a new cluster promises when all who hold something end at once.
+    pub durability: Durability,
     /// How long after a loss arcs stay where they fell, in milliseconds, before they are dealt out evenly.
     pub rebalance_ms: Millis,
     /// How long a silent member that holds what nobody else does is waited for at least before everything else
@@ -93,6 +98,8 @@ pub enum Event {
         who: Newcomer,
         /// Whether it has been a member of this cluster.
         returns: bool,
+        /// What it held then, by its data folder.
+        claim: Option<Claim>,
     },
     /// A node is alive.
     Heartbeat(Incarnation, Report),
@@ -172,6 +179,8 @@ pub struct Membership {
     /// When nodes were last asked for a word.
     probed: Option<Millis>,
     last_step: Millis,
+    /// How many events there were.
+    steps: u64,
     accept_loss: bool,
     /// The view of which the operator has given up everything, with nobody there yet to begin anew.
     all_given_up: Option<Epoch>,
@@ -193,6 +202,7 @@ impl Membership {
                 address: member.address.clone(),
                 redis_port: member.redis_port,
                 weight: member.weight,
+                on_disk: member.on_disk,
             };
             let node = Node { connected: false, is_unheard: true, ..Node::new(who, now) };
             nodes.entry(member.incarnation).or_insert(node);
@@ -205,6 +215,7 @@ impl Membership {
             nodes,
             probed: None,
             last_step: now,
+            steps: 0,
             accept_loss: false,
             all_given_up: None,
             order: None,
@@ -249,10 +260,15 @@ impl Membership {
     /// Takes one event at time `now` and says what follows.
     pub fn step(&mut self, now: Millis, event: Event) -> (Answer, Vec<Effect>) {
         let mut effects = Vec::new();
+        self.steps += 1;
         self.notice_pause(now, &mut effects);
         let answer = match event {
-            Event::Register { who, returns } => self.register(now, who, returns, &mut effects),
-            Event::Heartbeat(incarnation, report) => self.heartbeat(now, incarnation, report),
+            Event::Register { who, returns, claim } => {
+                self.register(now, who, returns, claim, &mut effects)
+            }
+            Event::Heartbeat(incarnation, report) => {
+                self.heartbeat(now, incarnation, report, &mut effects)
+            }
             Event::Disconnected(incarnation) => {
                 if let Some(node) = self.nodes.get_mut(&incarnation) {
                     node.connected = false;
@@ -260,10 +276,14 @@ impl Membership {
                 Answer::Done
             }
             Event::Gone(incarnation) => {
+                let steps = self.steps;
                 if let Some(node) = self.nodes.get_mut(&incarnation).filter(|n| !n.connected) {
-                    node.gone = true;
+                    (node.gone, node.step) = (true, steps);
                     effects
                         .push(Effect::Say(format!("{} is gone: its process ended", node.who.id)));
+                    if node.who.on_disk {
+                        self.ask_who_is_left(&mut effects);
+                    }
                 }
                 Answer::Done
             }
@@ -286,16 +306,23 @@ impl Membership {
         Answer::Known { newest: self.newest().clone(), active: self.active.epoch(), lease }
     }
 
-    fn heartbeat(&mut self, now: Millis, incarnation: Incarnation, report: Report) -> Answer {
+    fn heartbeat(
+        &mut self,
+        now: Millis,
+        incarnation: Incarnation,
+        report: Report,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
         let (newest, active, floor) = (self.newest().clone(), self.active.epoch(), self.floor);
-        let is_member = self.members().contains(&incarnation);
+        let (is_member, steps) = (self.members().contains(&incarnation), self.steps);
         if !is_member {
-            self.retire_predecessors(incarnation);
+            self.retire_predecessors(incarnation, effects);
         }
         match self.nodes.get_mut(&incarnation).filter(|node| !node.gone) {
             None => Answer::Unknown,
             Some(node) => {
                 node.heard = now;
+                node.step = steps;
                 let extends =
                     |floor| lease::extends(newest.view(), floor, incarnation, report.epoch);
                 // Whoever is in the active view is waited for, even where it is told of no lease (after a

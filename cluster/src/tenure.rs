@@ -8,7 +8,8 @@
 //! * synced survives only from a view to the very next one, the arc being in the node's write set in
 //!   both; skipping a view or losing the arc ends it (RULES-WHY F5), but where the view says that the node
 //!   kept the arc in all that it skipped, as a [`Stray`](crate::view::Stray) does;
-//! * a new incarnation starts with nothing synced (F6);
+//! * a new incarnation starts with nothing synced (F6), but where the view says that it is the heir of a dead one
+//!   whose folder it has ([`Claim`]);
 //! * a page counts only under the epoch it was read under (R2);
 //! * records of an earlier life, from before a skipped view or while the node was dropped, are dropped too,
 //!   or set aside as a cache that nobody is shown (F10, R6).
@@ -19,6 +20,8 @@ use std::sync::Arc;
 
 use fixedbitset::FixedBitSet;
 
+use crate::claim::Claim;
+use crate::durability::Durability;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::mutation::{Mutation, is_on};
 use crate::view::{Member, MemberState, Routes, View};
@@ -55,6 +58,8 @@ pub struct Adoption {
     /// while it waits outside the view or strays, all others, since it may be taken in again. What was set aside of other
     /// arcs is of no use any more.
     pub to_set_aside: ArcSet,
+    /// Arcs of which it is to have what its data folder had of its last life (H6), from this view on.
+    pub to_revive: ArcSet,
 }
 
 /// One incarnation's knowledge of its own ranges.
@@ -66,14 +71,30 @@ pub struct Tenure {
     /// Arcs whose write set has this node.
     keeps: ArcSet,
     synced: ArcSet,
+    /// Arcs in which it has what its disk had: all that was acknowledged, but for what only other disks may have.
+    /// It is synced there when it has gathered that.
+    revived: ArcSet,
+    /// What its data folder tells of its last life, until it is a member.
+    claim: Option<Claim>,
     has_been_member: bool,
 }
 
 impl Tenure {
     /// A node that has seen no view yet.
     pub fn new(id: NodeId, incarnation: Incarnation) -> Tenure {
-        let (keeps, synced) = (ArcSet::new(), ArcSet::new());
-        Tenure { id, incarnation, routes: None, keeps, synced, has_been_member: false }
+        let (keeps, synced, revived) = Default::default();
+        let (routes, claim) = (None, None);
+        Tenure { id, incarnation, routes, keeps, synced, revived, claim, has_been_member: false }
+    }
+
+    /// One that has seen no view yet, but has a folder with what it held in its last life.
+    pub fn with_claim(self, claim: Option<Claim>) -> Tenure {
+        Tenure { claim, ..self }
+    }
+
+    /// What it claims to have held in its last life, while it waits to become a member.
+    pub fn claim(&self) -> Option<&Claim> {
+        self.claim.as_ref()
     }
 
     /// The epoch of the newest view adopted.
@@ -96,7 +117,12 @@ impl Tenure {
         &self.synced
     }
 
-    /// The arcs that this node keeps and has yet to fetch.
+    /// The arcs in which this node has what its own disk had, and has yet to gather what others have.
+    pub fn revived(&self) -> &ArcSet {
+        &self.revived
+    }
+
+    /// The arcs that this node keeps and has yet to fetch, or to gather.
     pub fn missing(&self) -> Vec<usize> {
         self.keeps.difference(&self.synced).collect()
     }
@@ -128,6 +154,15 @@ impl Tenure {
         };
         let survives = |arc: &usize| inherits || stayed(*arc) && self.synced.contains(*arc);
         synced.extend(keeps.ones().filter(|arc| fresh.contains(*arc) || survives(arc)));
+        let to_revive = self.inherited(&routes, me, &keeps);
+        let mut revived = ArcSet::with_capacity(arcs);
+        match routes.view().durability {
+            // Whatever was acknowledged is on this very disk.
+            Durability::Sync => synced.union_with(&to_revive),
+            Durability::None | Durability::Async => revived.union_with(&to_revive),
+        }
+        revived.extend(self.revived.ones().filter(|&arc| keeps.contains(arc) && stayed(arc)));
+        revived.difference_with(&synced);
         if is_on(Mutation::LossKeeps) && follows && me.is_some()
             || is_on(Mutation::StrayKeeps) && stray.is_some()
         {
@@ -147,14 +182,28 @@ impl Tenure {
                     (0..arcs).filter(|&arc| !fresh.contains(arc) && !synced.contains(arc)).collect()
                 }
             },
+            to_revive,
         };
+        adoption.to_set_aside.difference_with(&revived);
         if is_on(Mutation::EarlierStays) {
             let stays = std::mem::take(&mut adoption.to_set_aside);
             adoption.to_drop.retain(|&arc| !stays.contains(arc));
         }
         let has_been_member = self.has_been_member || me.is_some();
-        *self = Tenure { routes: Some(routes), keeps, synced, has_been_member, ..self.clone() };
+        let claim = self.claim.take().filter(|_| !has_been_member);
+        let routes = Some(routes);
+        *self = Tenure { routes, keeps, synced, revived, claim, has_been_member, ..self.clone() };
         Some(adoption)
+    }
+
+    /// The arcs in which a view takes this node for the heir of the one that its claim is of.
+    fn inherited(&self, routes: &Routes, me: Option<usize>, keeps: &ArcSet) -> ArcSet {
+        let heir = me.and_then(|me| routes.view().heir(me));
+        let (Some(heir), Some(claim)) = (heir, &self.claim) else { return ArcSet::new() };
+        let counts = |arc: &usize| {
+            heir.of == claim.of && claim.synced.contains(*arc) && keeps.contains(*arc)
+        };
+        heir.arcs.iter().map(|&arc| usize::from(arc)).filter(counts).collect()
     }
 
     /// Whether this node's part ends with a view: it was leaving, and is a member no more (H5).
@@ -217,6 +266,18 @@ impl Tenure {
         self.admit_read(arc)
     }
 
+    /// Whether this node may tell one at `epoch` what it has of an arc that was lost and is gathered from all who
+    /// keep it. Where it has nothing of an earlier life, that is as good an answer.
+    ///
+    /// # Errors
+    /// [`Refusal::WrongEpoch`].
+    pub fn admit_gathering(&self, epoch: Epoch, arc: usize) -> Result<(), Refusal> {
+        match epoch == self.epoch() && self.keeps.contains(arc) {
+            true => Ok(()),
+            false => Err(Refusal::WrongEpoch),
+        }
+    }
+
     /// Whether a page that was read under `epoch` may still be merged.
     pub fn may_merge(&self, epoch: Epoch, arc: usize) -> bool {
         (epoch == self.epoch() || is_on(Mutation::AnySource)) && self.keeps.contains(arc)
@@ -228,6 +289,7 @@ impl Tenure {
         let counts = self.may_merge(epoch, arc);
         if counts {
             self.synced.insert(arc);
+            self.revived.remove(arc);
         }
         counts
     }

@@ -19,6 +19,8 @@ use std::hash::{Hash, Hasher};
 
 use fixedbitset::FixedBitSet;
 
+use crate::claim::Heir;
+use crate::durability::Durability;
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use crate::limits::{Limits, MAX_COPIES, MAX_MEMBERS};
 use crate::ring;
@@ -49,6 +51,8 @@ pub struct Member {
     pub weight: u32,
     /// Where it is on its way through the cluster.
     pub state: MemberState,
+    /// Whether it keeps its records on disk too: then they may come back when its process has ended (H6).
+    pub on_disk: bool,
 }
 
 /// What a planned change leads to: the view that follows has these in place of today's.
@@ -93,6 +97,8 @@ pub struct View {
     pub copies: usize,
     /// Bounds on keys and values.
     pub limits: Limits,
+    /// What an acknowledged write is worth when all who hold it end at once.
+    pub durability: Durability,
     /// The members; arcs name them by their place here.
     pub members: Vec<Member>,
     /// The deal in force: for each arc the place of its owner in `members`. Empty when nobody serves.
@@ -105,6 +111,9 @@ pub struct View {
     pub fresh: Vec<u16>,
     /// Members that are there only for what they alone hold, in the order of their places.
     pub strays: Vec<Stray>,
+    /// Members that have taken a dead one's place with what its disk has, until they have adopted a view that
+    /// says so; in the order of their places.
+    pub heirs: Vec<Heir>,
 }
 
 /// What is wrong with a view that came from a file or a peer.
@@ -130,8 +139,10 @@ impl View {
             members: Vec::new(),
             arcs: Vec::new(),
             coming: None,
+            durability: Durability::default(),
             fresh: Vec::new(),
             strays: Vec::new(),
+            heirs: Vec::new(),
         }
     }
 
@@ -153,6 +164,11 @@ impl View {
     /// What the member at a place is still there for, if it is there for that alone.
     pub fn stray(&self, place: usize) -> Option<&Stray> {
         self.strays.iter().find(|stray| usize::from(stray.place) == place)
+    }
+
+    /// What the member at a place has inherited, if it has taken a dead one's place.
+    pub fn heir(&self, place: usize) -> Option<&Heir> {
+        self.heirs.iter().find(|heir| usize::from(heir.place) == place)
     }
 
     /// Whether a planned change is under way.
@@ -211,6 +227,12 @@ impl View {
             ensure(*since <= self.epoch, "a stray from a view to come")?;
             ensure(!arcs.is_empty() && are_arcs(arcs), "a stray's arcs out of order")?;
             ensure(!self.arcs.contains(place), "a stray that owns something")
+        })?;
+        let ascending = self.heirs.windows(2).all(|pair| pair[0].place < pair[1].place);
+        ensure(ascending, "heirs out of order")?;
+        self.heirs.iter().try_for_each(|Heir { place, of: _, arcs }| {
+            ensure(usize::from(*place) < self.members.len(), "an heir that is no member")?;
+            ensure(!arcs.is_empty() && are_arcs(arcs), "an heir's arcs out of order")
         })
     }
 }
@@ -366,6 +388,7 @@ pub(crate) mod tests {
             redis_port: 0,
             weight: 1,
             state,
+            on_disk: false,
         }
     }
 

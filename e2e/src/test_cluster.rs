@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 
 use client::{Config, GTStoreClient};
+use cluster::durability::Durability;
 use cluster::ids::{Address, Epoch, NodeId};
 use cluster::limits::Limits;
 use cluster::membership::Settings;
@@ -17,7 +18,7 @@ use net_common::message::control::Status;
 use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
 use net_common::server;
 use storage::Storage;
-use storage::disk::{self, Durability};
+use storage::disk;
 use tempfile::TempDir;
 
 use crate::proxy::{Fault, Proxy};
@@ -220,6 +221,7 @@ impl TestCluster {
                 arcs,
                 copies,
                 limits,
+                durability: self.options.durability,
                 rebalance_ms,
                 return_ms: 5_000,
             },
@@ -294,16 +296,14 @@ impl TestCluster {
             redis: storage::redis::door::Settings { may_flush: true },
             snapshot: storage::snapshot::Settings::default(),
             disk: self.disk_settings(name),
+            durability: None,
             secret: self.options.secret.clone(),
         }
     }
 
     fn disk_settings(&self, name: &NodeId) -> Option<disk::Settings> {
         let folder = self.data.path().join(name.as_str());
-        match self.options.durability {
-            Durability::None => None,
-            how => Some(disk::Settings::new(folder, how == Durability::Sync)),
-        }
+        (self.options.durability != Durability::None).then(|| disk::Settings::new(folder))
     }
 
     /// Stops a node.

@@ -90,6 +90,7 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
         incarnation: Incarnation(99),
         address: "127.0.0.1:9".parse().unwrap(),
         redis_port: 0,
+        on_disk: false,
         weight: 1,
         cluster: None,
         returns: false,

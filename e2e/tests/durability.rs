@@ -6,8 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use client::{ClientError, GTStoreClient};
+use cluster::durability::Durability;
 use e2e::{Options, TestCluster, program, under_load, wait_until};
-use storage::disk::Durability;
 use tempfile::{TempDir, tempdir};
 
 /// A `storage` process. Killed when dropped.
@@ -86,12 +86,11 @@ fn wait_until_healthy(cluster: &TestCluster, nodes: usize) {
 const KEYS: usize = 3000;
 
 /// A cluster with one node of a process of its own, that keeps what it holds in the folder, and records.
-fn with_process(options: Options, how: &str) -> (TestCluster, Process, TempDir) {
-    let cluster = TestCluster::with(options);
+fn with_process(options: Options, how: Durability) -> (TestCluster, Process, TempDir) {
+    let cluster = TestCluster::with(Options { durability: how, ..options });
     let nodes = cluster.running().len();
     let dir = tempdir().unwrap();
-    let process =
-        Process::start(&cluster, "durable", &dir.path().join("data"), &["--durability", how]);
+    let process = Process::start(&cluster, "durable", &dir.path().join("data"), &[]);
     wait_until_healthy(&cluster, nodes + 1);
     let pairs: Vec<(String, String)> = (0..KEYS).map(|n| (key(n), format!("value{n}"))).collect();
     // In some batches: what is written last may be torn, and is not damaged then.
@@ -107,7 +106,7 @@ fn key(n: usize) -> String {
 
 #[test]
 fn a_killed_node_comes_back_with_what_it_had_and_fetches_what_differs() {
-    for how in ["async", "sync"] {
+    for how in [Durability::Async, Durability::Sync] {
         let options = Options { nodes: 2, copies: 2, ..Options::default() };
         let (cluster, mut process, dir) = with_process(options, how);
         process.kill();
@@ -121,7 +120,7 @@ fn a_killed_node_comes_back_with_what_it_had_and_fetches_what_differs() {
         }
 
         let folder = dir.path().join("data");
-        let flags = ["--durability", how, "--log-level", "info"];
+        let flags = ["--log-level", "info"];
         let process = Process::start(&cluster, "durable", &folder, &flags);
         wait_until_healthy(&cluster, 3);
         let kept = wait_until("it tells what it has fetched", || {
@@ -171,9 +170,9 @@ fn nodes_with_folders_restart_under_load() {
 #[test]
 fn a_folder_is_refused_where_it_does_not_belong() {
     let options = Options { nodes: 1, copies: 1, ..Options::default() };
-    let (cluster, mut process, dir) = with_process(options, "async");
+    let (cluster, mut process, dir) = with_process(options, Durability::Async);
     let folder = dir.path().join("data");
-    let flags = ["--durability", "async"];
+    let flags: [&str; 0] = [];
 
     let mut second = Process::start(&cluster, "durable", &folder, &flags);
     assert_eq!(second.wait_for_end().code(), Some(2));
@@ -184,7 +183,9 @@ fn a_folder_is_refused_where_it_does_not_belong() {
     assert_eq!(other.wait_for_end().code(), Some(2));
     assert!(other.said().contains("belongs to durable, not to other"), "{}", other.said());
 
-    let elsewhere = TestCluster::start(1, 1);
+    let durability = Durability::Async;
+    let elsewhere =
+        TestCluster::with(Options { nodes: 1, copies: 1, durability, ..Options::default() });
     let mut stranger = Process::start(&elsewhere, "durable", &folder, &flags);
     assert_eq!(stranger.wait_for_end().code(), Some(2));
     assert!(stranger.said().contains("is of another cluster"), "{}", stranger.said());
@@ -193,7 +194,7 @@ fn a_folder_is_refused_where_it_does_not_belong() {
 #[test]
 fn a_folder_is_checked_and_salvaged() {
     let options = Options { nodes: 2, copies: 2, ..Options::default() };
-    let (cluster, mut process, dir) = with_process(options, "sync");
+    let (cluster, mut process, dir) = with_process(options, Durability::Sync);
     process.kill();
     let folder = dir.path().join("data");
     let check = || Command::new(program("storage")).arg("--check").arg(&folder).output().unwrap();
@@ -215,7 +216,7 @@ fn a_folder_is_checked_and_salvaged() {
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains("log-00000000000000000001 is damaged at byte "), "{error}");
 
-    let mut process = Process::start(&cluster, "durable", &folder, &["--durability", "sync"]);
+    let mut process = Process::start(&cluster, "durable", &folder, &[]);
     assert_eq!(process.wait_for_end().code(), Some(2));
     assert!(process.said().contains("is damaged at byte "), "{}", process.said());
     let flags = ["--durability", "sync", "--salvage"];
@@ -236,36 +237,132 @@ fn a_folder_is_checked_and_salvaged() {
     }
 }
 
-#[test]
-fn a_cluster_that_lost_all_its_nodes_does_not_begin_empty_while_a_folder_has_records() {
-    let cluster = TestCluster::without_nodes(Options { copies: 1, ..Options::default() });
+/// Three nodes in processes of their own, that keep what they hold on disk, and K = 2.
+fn all_processes(how: Durability) -> (TestCluster, Vec<Process>, TempDir) {
+    let options = Options { copies: 2, durability: how, ..Options::default() };
+    let cluster = TestCluster::without_nodes(options);
     let dir = tempdir().unwrap();
-    let folder = dir.path().join("data");
-    let flags = ["--durability", "async"];
-    let mut process = Process::start(&cluster, "durable", &folder, &flags);
+    let nodes = (0..3).map(|n| start(&cluster, &dir, n)).collect();
+    wait_until_healthy(&cluster, 3);
+    (cluster, nodes, dir)
+}
+
+/// Starts the node of this number, with its folder.
+fn start(cluster: &TestCluster, dir: &TempDir, n: usize) -> Process {
+    Process::start(cluster, &format!("node{n}"), &dir.path().join(format!("data{n}")), &[])
+}
+
+fn put_all(cluster: &TestCluster) {
+    let pairs: Vec<(String, String)> = (0..KEYS).map(|n| (key(n), format!("value{n}"))).collect();
+    cluster.client().put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+}
+
+fn read_all(cluster: &TestCluster) {
+    let keys: Vec<String> = (0..KEYS).map(key).collect();
+    for (n, got) in cluster.client().get_many(&keys).into_iter().enumerate() {
+        assert_eq!(got.unwrap().unwrap().value, format!("value{n}").into_bytes(), "{n}");
+    }
+}
+
+/// The order does not matter in which processes are killed, nor in which they are started, nor where they listen.
+#[test]
+fn a_cluster_that_was_killed_comes_back_with_all_it_had() {
+    for how in [Durability::Async, Durability::Sync] {
+        let (mut cluster, mut nodes, dir) = all_processes(how);
+        put_all(&cluster);
+        for round in 0..3 {
+            if round == 1 {
+                cluster.stop_manager();
+            }
+            nodes.iter_mut().for_each(Process::kill);
+            if round == 2 {
+                cluster.stop_manager();
+            }
+            if round > 0 {
+                cluster.start_manager();
+            }
+            let order = [[0, 1, 2], [2, 0, 1], [1, 2, 0]][round];
+            nodes = order.into_iter().map(|n| start(&cluster, &dir, n)).collect();
+            wait_until_healthy(&cluster, 3);
+            read_all(&cluster);
+            cluster.client().put(b"more", format!("round{round}").as_bytes()).unwrap();
+        }
+        let more = cluster.client().get(b"more").unwrap().unwrap();
+        assert_eq!(more.value, b"round2", "{how}");
+    }
+}
+
+/// With `sync` any disk of those that had a record will do; with `async` each may have something that the others
+/// have not, so all are waited for unless the operator goes on without.
+#[test]
+fn who_does_not_come_back_is_waited_for_where_its_disk_may_have_more() {
+    for how in [Durability::Async, Durability::Sync] {
+        let (cluster, mut nodes, dir) = all_processes(how);
+        put_all(&cluster);
+        nodes.iter_mut().for_each(Process::kill);
+        let _nodes = [start(&cluster, &dir, 0), start(&cluster, &dir, 1)];
+        if how == Durability::Async {
+            wait_until("the third is called for", || {
+                let health = cluster.status()?.health;
+                let is_so =
+                    health.starts_with("unavailable") && health.ends_with("bring back node2");
+                if is_so { Ok(()) } else { Err(health) }
+            });
+            wait_until("the operator goes on without", || {
+                cluster.client().accept_loss().map(drop).map_err(|error| error.to_string())?;
+                let status = cluster.status()?;
+                if status.health == "healthy" { Ok(()) } else { Err(status.health) }
+            });
+        }
+        wait_until_healthy(&cluster, 2);
+        // Each record has a copy on one of the two at least.
+        read_all(&cluster);
+        put_all(&cluster);
+        let _third = start(&cluster, &dir, 2);
+        wait_until_healthy(&cluster, 3);
+        read_all(&cluster);
+    }
+}
+
+#[test]
+fn all_holders_of_some_keys_die_and_come_back_while_others_live() {
+    for how in [Durability::Async, Durability::Sync] {
+        let (cluster, mut nodes, dir) = all_processes(how);
+        put_all(&cluster);
+        nodes[..2].iter_mut().for_each(Process::kill);
+        wait_until("some keys are unavailable", || {
+            let health = cluster.status()?.health;
+            if health.starts_with("unavailable") { Ok(()) } else { Err(health) }
+        });
+        for n in 0..2 {
+            nodes[n] = start(&cluster, &dir, n);
+        }
+        wait_until_healthy(&cluster, 3);
+        read_all(&cluster);
+    }
+}
+
+#[test]
+fn a_cluster_that_lost_all_its_nodes_begins_empty_only_if_the_operator_says_so() {
+    let (durability, copies) = (Durability::Async, 1);
+    let cluster = TestCluster::without_nodes(Options { durability, copies, ..Options::default() });
+    let dir = tempdir().unwrap();
+    let mut process = start(&cluster, &dir, 0);
     wait_until_healthy(&cluster, 1);
     cluster.client().put(b"key", b"value").unwrap();
-    wait_until("it is in the log", || {
-        let log = fs::read(folder.join("log-00000000000000000001")).unwrap();
-        log.windows(5).any(|bytes| bytes == b"value").then_some(()).ok_or("not yet".into())
-    });
     process.kill();
 
-    let process = Process::start(&cluster, "durable", &folder, &flags);
-    wait_until("it waits", || {
+    // Another node must not take the place of one that may come back with its disk.
+    let _other = start(&cluster, &dir, 1);
+    wait_until("the one with the record is called for", || {
         let status = cluster.status()?;
         let is_waiting = status.nodes.iter().any(|node| node.state == "waiting");
-        let is_so = is_waiting && status.health.starts_with("unavailable");
+        let is_so = is_waiting && status.health.ends_with("bring back node0");
         if is_so { Ok(()) } else { Err(status.health) }
     });
     let read = cluster.client().get(b"key");
     assert!(matches!(read, Err(ClientError::Unavailable)), "{read:?}");
-    drop(process);
-    let output = Command::new(program("storage")).arg("--check").arg(&folder).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains(" 1 records, 1 kept; synced in 256 of 256 arcs"), "{text}");
 
-    let _process = Process::start(&cluster, "durable", &folder, &flags);
     wait_until("the operator goes on without", || {
         cluster.client().accept_loss().map(drop).map_err(|error| error.to_string())?;
         let status = cluster.status()?;
@@ -303,7 +400,8 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
     };
     let filler = small.0.path().join("filler");
     fs::write(&filler, vec![0; 600 << 10]).unwrap();
-    let cluster = TestCluster::without_nodes(Options { copies: 1, ..Options::default() });
+    let (durability, copies) = (Durability::Sync, 1);
+    let cluster = TestCluster::without_nodes(Options { durability, copies, ..Options::default() });
     let folder = small.0.path().join("data");
     // What it says must not go to the full disk.
     let beside = tempdir().unwrap();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cluster::durability::Durability;
 use cluster::limits::{KEY_CEILING, Limits, MAX_COPIES, VALUE_CEILING};
 use cluster::membership::Settings;
 use cluster::ring;
@@ -46,6 +47,12 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("p", "port", "listen on this port (GTSTORE_MANAGER_PORT) [5000]", "PORT")
         .optopt("r", "rep", "copies of each key, 1 to 64 (GTSTORE_REPL) [1]", "K")
         .optopt("", "data", "save views in this folder, to survive a restart", "DIR")
+        .optopt(
+            "",
+            "durability",
+            "what the disks of a new cluster's nodes keep: none, async, sync [async]",
+            "HOW",
+        )
         .optopt("", "heartbeat-ms", "how often nodes send heartbeats [2000]", "MS")
         .optopt("", "missed", "heartbeats that a node may miss before it is out [3]", "N")
         .optopt(
@@ -85,6 +92,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             key_bytes: flags::bounded("max-key", key_bytes, 1, KEY_CEILING)?,
             value_bytes: flags::bounded("max-value", value_bytes, 0, VALUE_CEILING)?,
         },
+        durability: flags::value(&matches, "durability", None, Durability::default())?,
         rebalance_ms: rebalance_s * 1000,
         return_ms: RETURN_MS,
     };
@@ -109,9 +117,10 @@ impl fmt::Display for Args {
         let interval = Duration::from_millis(settings.heartbeat_ms);
         write!(
             f,
-            "copies {}, heartbeat every {interval:?}, out after {} missed, keys to {} bytes, values to {}, \
+            "copies {}, durability {}, heartbeat every {interval:?}, out after {} missed, keys to {} bytes, values to {}, \
              {} arcs, even deal {:?} after a loss, {connections} connections, idle {idle:?}, frame {frame:?}, secret {}, data {}",
             settings.copies,
+            settings.durability,
             settings.missed,
             settings.limits.key_bytes,
             settings.limits.value_bytes,
@@ -146,6 +155,7 @@ mod tests {
         for (line, want) in [
             ("--rep 0", "--rep 0: it takes 1 to 64"),
             ("--rep 65", "--rep 65: it takes 1 to 64"),
+            ("--durability maybe", "--durability maybe: it takes none, async or sync"),
             ("--rep x", "--rep x: invalid digit"),
             ("--port 70000", "--port 70000: number too large"),
             ("--arcs 100", "--arcs 100: it takes a power of two"),

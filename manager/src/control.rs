@@ -134,9 +134,11 @@ fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
     let report = Report {
         epoch,
         synced: beat.synced,
+        revived: beat.revived,
         keys: beat.keys,
         bytes: beat.bytes,
         fetching: beat.fetching,
+        disk_trouble: beat.disk_trouble,
     };
     let answer = handle.event(Event::Heartbeat(from, report));
     let mut out = Vec::new();

@@ -108,6 +108,12 @@ impl Monitor {
         let saved = match file.as_ref().map(StateFile::load).transpose()?.flatten() {
             Some(saved) => {
                 info!("continues from view {}", saved.active.epoch);
+                let (is, asked) = (saved.active.durability, settings.durability);
+                if saved.active.epoch > Epoch::NONE && is != asked {
+                    warn!(
+                        "the cluster was born with durability {is}, which stays; {asked} is not used"
+                    );
+                }
                 saved
             }
             None => Saved { active: unborn(settings)?, coming: None },
@@ -158,7 +164,8 @@ impl Drop for Monitor {
 fn unborn(settings: Settings) -> Result<View, StartError> {
     let mut id = [0; 8];
     getrandom::fill(&mut id).map_err(std::io::Error::from)?;
-    Ok(View::unborn(ClusterId(u64::from_be_bytes(id)), settings.copies, settings.limits))
+    let view = View::unborn(ClusterId(u64::from_be_bytes(id)), settings.copies, settings.limits);
+    Ok(View { durability: settings.durability, ..view })
 }
 
 impl Handle {
@@ -485,6 +492,11 @@ impl Owner {
                 behind: place(node.who.incarnation).map_or(0, |p| membership.behind(p)) as u32,
                 fetching: node.report.fetching,
                 silent_ms: now.saturating_sub(node.heard),
+                disk: match (node.who.on_disk, node.report.disk_trouble.as_str()) {
+                    (false, _) => "no".into(),
+                    (true, "") => "yes".into(),
+                    (true, trouble) => trouble.into(),
+                },
             })
             .collect();
         // node2 before node10: shorter names first is what people expect of numbered names.
@@ -495,6 +507,7 @@ impl Owner {
         Status {
             epoch: view.epoch,
             copies: view.copies as u8,
+            durability: view.durability.to_string(),
             arcs: view.arcs.len() as u32,
             health: membership.health(now).to_string(),
             changing: view.is_changing() || membership.newest().epoch() != view.epoch,
@@ -523,6 +536,7 @@ mod tests {
             arcs: 8,
             copies: 1,
             limits,
+            durability: cluster::durability::Durability::default(),
             rebalance_ms: 300_000,
             return_ms: 5_000,
         }
@@ -549,10 +563,11 @@ mod tests {
             incarnation: Incarnation(1),
             address: Address::new("127.0.0.1", 1).unwrap(),
             redis_port: 0,
+            on_disk: false,
             weight: 1,
         };
         assert!(matches!(
-            handle.event(Event::Register { who, returns: false }),
+            handle.event(Event::Register { who, returns: false, claim: None }),
             Some(Answer::Known { .. })
         ));
         for _ in 0..10 {

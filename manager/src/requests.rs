@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cluster::durability::Durability;
 use cluster::membership::wish::Order;
 use cluster::membership::{Answer, Event, Newcomer};
 use log::{debug, info, warn};
@@ -141,26 +142,37 @@ impl Requests {
             frame::write_error(out, FORMAT_BINARY, "clock", &why);
             return Next::Close;
         }
+        let durability = self.handle.published().view().durability;
+        if durability == Durability::Sync && !node.on_disk {
+            let why = format!(
+                "this cluster keeps all records on disk (--durability sync): give {} a folder, with --data",
+                node.id
+            );
+            frame::write_error(out, FORMAT_BINARY, "no disk", &why);
+            return Next::Close;
+        }
         let newcomer = Newcomer {
             id: node.id.clone(),
             incarnation: node.incarnation,
             address: node.address.clone(),
             redis_port: node.redis_port,
             weight: node.weight,
+            on_disk: node.on_disk && durability != Durability::None,
         };
-        let (word, why) =
-            match self.handle.event(Event::Register { who: newcomer, returns: node.returns }) {
-                Some(Answer::Known { newest, active, .. }) => {
-                    self.handle.table(&newest, active).write(out);
-                    self.node = Some(node);
-                    return Next::TakeOver;
-                }
-                Some(Answer::Taken(why)) => ("taken", why),
-                Some(Answer::Wait(why)) => ("wait", why),
-                Some(Answer::Done | Answer::Unknown) | None => {
-                    ("wait", "the manager is stopping".to_owned())
-                }
-            };
+        let (returns, claim) = (node.returns, node.claim.clone());
+        let (word, why) = match self.handle.event(Event::Register { who: newcomer, returns, claim })
+        {
+            Some(Answer::Known { newest, active, .. }) => {
+                self.handle.table(&newest, active).write(out);
+                self.node = Some(node);
+                return Next::TakeOver;
+            }
+            Some(Answer::Taken(why)) => ("taken", why),
+            Some(Answer::Wait(why)) => ("wait", why),
+            Some(Answer::Done | Answer::Unknown) | None => {
+                ("wait", "the manager is stopping".to_owned())
+            }
+        };
         debug!("{} may not register: {why}", node.id);
         frame::write_error(out, FORMAT_BINARY, word, &why);
         Next::Close

@@ -15,7 +15,7 @@ use net_common::message::view;
 use tempfile::NamedTempFile;
 
 /// First line of the file; the number is the format's.
-const MAGIC: &[u8] = b"GTSTORE VIEW 3\n";
+const MAGIC: &[u8] = b"GTSTORE VIEW 4\n";
 
 /// Why a state cannot be read or written.
 #[derive(Debug, thiserror::Error)]

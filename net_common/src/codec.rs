@@ -42,6 +42,15 @@ impl<'a> Decoder<'a> {
         Ok(self.take(1)?[0])
     }
 
+    /// One byte that is 0 or 1.
+    pub fn flag(&mut self) -> Result<bool, DecodeError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(DecodeError("a flag that is neither 0 nor 1")),
+        }
+    }
+
     /// Two bytes.
     pub fn u16(&mut self) -> Result<u16, DecodeError> {
         Ok(BigEndian::read_u16(self.take(2)?))

@@ -93,6 +93,7 @@ mod tests {
             incarnation: Incarnation(1),
             address: Address::new("127.0.0.1", 6000 + n).unwrap(),
             redis_port: 0,
+            on_disk: false,
             weight: 1,
             state: MemberState::Active,
         };

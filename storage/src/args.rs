@@ -4,12 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cluster::durability::Durability;
 use cluster::ids::{Address, NodeId};
 use getopts::{Matches, Options};
 use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
-use crate::disk::{self, Durability};
+use crate::disk;
 use crate::{Config, redis, snapshot};
 
 /// Where a node listens unless told otherwise.
@@ -45,8 +46,13 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "advertise", "HOST or HOST:PORT for others [--bind, --port]", "ADDRESS")
         .optopt("", "weight", "share of the keys in proportion to other nodes' [1]", "N")
         .optopt("", "transfer-mb-s", "fetch N megabytes a second at most [no limit]", "N")
-        .optopt("", "data", "the folder for what is kept on disk", "DIR")
-        .optopt("", "durability", "keep on disk what is stored: none, async, sync [none]", "HOW")
+        .optopt("", "data", "keep what is stored in this folder too, to survive a restart", "DIR")
+        .optopt(
+            "",
+            "durability",
+            "join only a cluster that promises this: none, async, sync [whatever it does]",
+            "HOW",
+        )
         .optflag("", "salvage", "keep what is sound of a damaged data folder, and drop the rest")
         .optopt("", "check", "look whether a data folder is sound, and do nothing else", "DIR")
         .optopt(
@@ -73,6 +79,10 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         let why = format!("--bind {bind}: also give --advertise, the host that others reach it by");
         return Err(UsageError(why).into());
     }
+    let durability = matches.opt_present("durability");
+    let durability =
+        durability.then(|| flags::value(&matches, "durability", None, Durability::None));
+    let durability = durability.transpose()?;
     let default = snapshot::Settings::default();
     let interval_ms =
         flags::value(&matches, "snapshot-interval-ms", None, default.interval.as_millis() as u64)?;
@@ -95,29 +105,33 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
                 keys: flags::value(&matches, "snapshot-keys", None, default.keys)?,
                 interval: Duration::from_millis(interval_ms),
             },
-            disk: disk_settings(&matches)?,
+            disk: disk_settings(&matches, durability)?,
+            durability,
             secret: flags::secret(&matches)?,
         },
     }))
 }
 
-fn disk_settings(matches: &Matches) -> Result<Option<disk::Settings>, ArgsError> {
-    let durability = flags::value(matches, "durability", None, Durability::None)?;
-    let is_sync = match durability {
-        // A folder may be named all the same, as start_service does.
-        Durability::None if matches.opt_present("salvage") => {
-            return Err(UsageError("--salvage: also give --durability async or sync".into()).into());
-        }
-        Durability::None => return Ok(None),
-        Durability::Async => false,
-        Durability::Sync => true,
-    };
-    let Some(folder) = matches.opt_str("data") else {
-        let why = format!("--durability {durability}: also give --data, the folder for it");
-        return Err(UsageError(why).into());
-    };
+fn disk_settings(
+    matches: &Matches,
+    durability: Option<Durability>,
+) -> Result<Option<disk::Settings>, ArgsError> {
     let salvage = matches.opt_present("salvage");
-    Ok(Some(disk::Settings { salvage, ..disk::Settings::new(folder.into(), is_sync) }))
+    match (durability, matches.opt_str("data")) {
+        (Some(Durability::None), _) | (None, None) if !salvage => Ok(None),
+        (Some(Durability::None), _) => {
+            Err(UsageError("--salvage: there is nothing on disk with --durability none".into())
+                .into())
+        }
+        (_, Some(folder)) => {
+            Ok(Some(disk::Settings { salvage, ..disk::Settings::new(folder.into()) }))
+        }
+        (Some(durability), None) => {
+            let why = format!("--durability {durability}: also give --data, the folder for it");
+            Err(UsageError(why).into())
+        }
+        (None, None) => Err(UsageError("--salvage: also give --data, the folder".into()).into()),
+    }
 }
 
 fn transfer_limit(matches: &Matches) -> Result<Option<u64>, ArgsError> {
@@ -153,18 +167,17 @@ impl fmt::Display for Args {
     /// The effective configuration, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Config { label, advertise, manager, weight, limits, transfer_mb_s, .. } = &self.config;
-        let Config { redis, snapshot, disk, secret, max_memory, .. } = &self.config;
-        let disk = disk.as_ref().map_or("none".into(), |disk| {
-            let how = if disk.is_sync { Durability::Sync } else { Durability::Async };
-            format!("{how} in {}", disk.folder.display())
-        });
+        let Config { redis, snapshot, disk, durability, secret, max_memory, .. } = &self.config;
+        let disk = disk.as_ref().map_or("none".into(), |disk| disk.folder.display().to_string());
+        let promise =
+            durability.map_or("the cluster's".into(), |durability| durability.to_string());
         let memory = max_memory.map_or("no limit".into(), |bytes| format!("{bytes} bytes"));
         let manager: &Address = manager;
         let transfer = transfer_mb_s.map_or("no limit".into(), |limit| format!("{limit} MB/s"));
         write!(
             f,
             "{label}, manager {manager}, advertises {advertise}, {}, weight {weight}, transfer {transfer}, memory {memory}, \
-             durability {disk}, \
+             durability {promise}, data {disk}, \
              snapshot of up to {} keys every {:?}, {} connections, idle {:?}, frame {:?}, secret {}",
             match self.redis_port {
                 None => "no Redis port".to_owned(),
@@ -217,12 +230,12 @@ mod tests {
     }
 
     #[test]
-    fn a_data_folder_counts_with_a_durability() {
-        assert!(args("--data d").unwrap().config.disk.is_none());
+    fn a_data_folder_counts_unless_nothing_is_promised() {
+        assert!(args("--data d --durability none").unwrap().config.disk.is_none());
+        assert!(args("--data d").unwrap().config.disk.is_some_and(|disk| !disk.salvage));
         let args = args("--data d --durability sync --salvage").unwrap();
-        assert!(args.to_string().contains(", durability sync in d, "), "{args}");
-        let disk = args.config.disk.unwrap();
-        assert!(disk.is_sync && disk.salvage);
+        assert!(args.to_string().contains(", durability sync, data d, "), "{args}");
+        assert!(args.config.disk.is_some_and(|disk| disk.salvage));
     }
 
     #[test]
@@ -252,7 +265,8 @@ mod tests {
             ("--bind 0.0.0.0", "--bind 0.0.0.0: also give --advertise"),
             ("--durability maybe", "--durability maybe: it takes none, async or sync"),
             ("--durability sync", "--durability sync: also give --data"),
-            ("--salvage", "--salvage: also give --durability"),
+            ("--salvage", "--salvage: also give --data"),
+            ("--salvage --durability none --data d", "--salvage: there is nothing on disk"),
             ("--bogus", "Unrecognized option"),
         ] {
             let error = args(line).err().expect(line).to_string();

@@ -5,13 +5,14 @@
 //! second thread sends heartbeats: one every interval, and one at once when a view was adopted or arcs
 //! became synced or the manager asks (PROBE), so that the manager need not wait to learn it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use cluster::durability::Durability;
 use cluster::ids::{Address, Epoch};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use log::{debug, error, info, warn};
@@ -24,8 +25,10 @@ use net_common::message::Message;
 use net_common::message::control::{Heartbeat, HeartbeatAck, Probe, Register, TablePush};
 use parking_lot::Mutex;
 
+use crate::disk::RETRY;
+use crate::disk::journal::Word;
 use crate::fetch::Wake;
-use crate::node::Node;
+use crate::node::{Adopted, Node};
 
 /// What a control connection needs to know.
 #[derive(Debug, Clone)]
@@ -38,6 +41,8 @@ pub struct Settings {
     pub redis_port: u16,
     /// Its share of the ring.
     pub weight: u32,
+    /// What the cluster is to promise, if this node is to take part in no other.
+    pub durability: Option<Durability>,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,
 }
@@ -92,6 +97,7 @@ impl Control {
             end,
             stream: stream.clone(),
             left_with: Cell::new(None),
+            asked: RefCell::new(None),
         };
         let thread = logging::spawn(name, move || keeper.run())?;
         Ok(Control { stop: Some(stop), stream, ended, thread: Some(thread) })
@@ -133,6 +139,8 @@ struct Keeper {
     /// The view with which the node has left the cluster. It stays until that is active, since it is waited
     /// for; after that there is nothing to register for any more.
     left_with: Cell<Option<Epoch>>,
+    /// Word to come of the newest view's being on the disk.
+    asked: RefCell<Option<Word>>,
 }
 
 impl Keeper {
@@ -141,6 +149,16 @@ impl Keeper {
         let mut complained: Option<Instant> = None;
         loop {
             let trouble = match self.register() {
+                Ok((_, push)) if self.expects_other(&push) => {
+                    let (is, asked) = (push.view.durability, self.settings.durability);
+                    let asked = asked.map_or_else(String::new, |asked| asked.to_string());
+                    let why = format!(
+                        "the cluster's durability is {is}, and --durability {asked} was asked for: leave the \
+                         flag away, or give the manager of a new cluster the same"
+                    );
+                    let _ = self.end.try_send(Ended::Refused(why));
+                    return;
+                }
                 Ok((link, push)) => {
                     if complained.take().is_some() {
                         info!("reached the manager at {}", self.settings.manager);
@@ -149,7 +167,7 @@ impl Keeper {
                     self.serve(link, push)
                 }
                 Err(error) => match error.word() {
-                    Some("taken") => {
+                    Some("taken" | "no disk") => {
                         // Nobody may wait for it, but then nobody needs to know.
                         let _ = self.end.try_send(Ended::Refused(error.to_string()));
                         return;
@@ -197,6 +215,8 @@ impl Keeper {
             redis_port: self.settings.redis_port,
             weight: self.settings.weight,
             returns: self.node.has_been_member(),
+            on_disk: self.node.has_folder(),
+            claim: self.node.claim(),
             cluster: self.node.cluster(),
             wall_ms: clock::wall_ms(),
         })?;
@@ -206,6 +226,13 @@ impl Keeper {
     /// Runs a registered connection until it ends, and says why it did.
     fn serve(&self, mut link: Connection, push: TablePush) -> String {
         info!("registered with the manager at {}", self.settings.manager);
+        let promise = push.view.durability;
+        if promise != Durability::None && !self.node.has_folder() {
+            warn!(
+                "the cluster's durability is {promise}, but this node has no --data: what it holds is gone \
+                 when it ends"
+            );
+        }
         let interval = Duration::from_millis(u64::from(push.heartbeat_ms.max(1)));
         let socket = link.stream().expect("a manager is dialled");
         let prepared = (|| {
@@ -293,9 +320,20 @@ impl Keeper {
             return Err(HAS_LEFT.into());
         }
         let (epoch, leaves) = (push.view.epoch, self.node.leaves_with(&push.view));
+        self.node.promised(push.view.durability);
+        // A view is adopted only when the disk tells of the one before: so what it tells is never behind what was
+        // acknowledged by more than a view (H6). A disk in trouble is not waited for: it tells what it told.
+        if let Some(word) = self.asked.take() {
+            let _ = word.recv();
+        }
         match self.node.adopt(push.view) {
-            Ok(false) => {}
-            Ok(true) => {
+            Ok(Adopted::NotNewer) => {}
+            Ok(adopted) => {
+                let word = self.node.ask_disk();
+                match adopted {
+                    Adopted::AsHeir => self.confirm(word)?,
+                    _ => _ = self.asked.replace(word),
+                }
                 if leaves {
                     self.left_with.set(Some(epoch));
                 }
@@ -308,6 +346,34 @@ impl Keeper {
                 return Err(other.to_string());
             }
         }
+        Ok(())
+    }
+}
+
+impl Keeper {
+    fn expects_other(&self, push: &TablePush) -> bool {
+        self.settings.durability.is_some_and(|durability| durability != push.view.durability)
+    }
+
+    /// Waits until the disk tells of a view that made this node an heir. Before that it is not acknowledged: if
+    /// the process ended its folder would still tell of its last life, and the manager of none.
+    fn confirm(&self, mut word: Option<Word>) -> Result<(), String> {
+        while let Some(waits) = word {
+            match waits.recv() {
+                Ok(Ok(())) => break,
+                Ok(Err(trouble)) => {
+                    warn!(
+                        "this node cannot serve again what its disk has: {trouble}; trying again"
+                    );
+                    if self.stopped.recv_timeout(RETRY) != Err(RecvTimeoutError::Timeout) {
+                        return Err("stopping".into());
+                    }
+                }
+                Err(_) => return Err("stopping".into()),
+            }
+            word = self.node.ask_disk();
+        }
+        self.node.acknowledge();
         Ok(())
     }
 }
@@ -333,9 +399,11 @@ fn send_heartbeats(
             sequence,
             epoch: report.epoch,
             synced: report.synced,
+            revived: report.revived,
             keys: report.keys,
             bytes: report.bytes,
             fetching: report.fetching,
+            disk_trouble: report.disk_trouble,
             wall_ms: clock::wall_ms(),
         }
         .write(&mut out);

@@ -7,15 +7,15 @@
 //! * [`frame`], [`header`], [`entry`]: the formats, bytes to meaning; [`ledger`]: which records count;
 //! * [`files`]: what is asked of the file system; [`folder`]: the files of a folder, and whose it is;
 //! * [`journal`]: where the node's threads hand in what they store; [`writer`]: the thread that writes it;
-//! * [`image`]: making an image; [`recovery`]: reading it all again.
+//! * [`image`]: making an image; [`recovery`]: reading it all again, and [`life`], what that comes to.
 //!
-//! What it does not do: it does not make a node synced, though it knows where the node was (rule H6). What it has read is an earlier life's
-//! ([`crate::earlier`]): a source has to confirm it.
+//! What it does not do: it does not make a node synced, though it knows where the node was. What it has read is an
+//! earlier life's ([`crate::earlier`]), and a source has to confirm it; but where nobody lives who could, a view
+//! may take the node for its own heir (rule H6).
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,51 +30,18 @@ pub mod header;
 pub mod image;
 pub mod journal;
 pub mod ledger;
+pub mod life;
 pub mod recovery;
 pub mod writer;
 
 use files::{Files, System};
 use folder::{Folder, FolderError};
 use journal::{Ends, Journal};
+use life::Life;
 use recovery::{Care, Lost, Recovered, Report};
 use writer::Running;
 
 use crate::node::Node;
-
-/// What an acknowledged write is worth when all its replicas lose their power at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// Nothing: no files are written.
-    #[default]
-    None,
-    /// It is there again if it was older than about a second.
-    Async,
-    /// It is there again if one of their disks is.
-    Sync,
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Durability::None => "none",
-            Durability::Async => "async",
-            Durability::Sync => "sync",
-        })
-    }
-}
-
-impl FromStr for Durability {
-    type Err = &'static str;
-
-    fn from_str(word: &str) -> Result<Durability, &'static str> {
-        match word {
-            "none" => Ok(Durability::None),
-            "async" => Ok(Durability::Async),
-            "sync" => Ok(Durability::Sync),
-            _ => Err("it takes none, async or sync"),
-        }
-    }
-}
 
 /// Bytes after which a segment of the log is followed by another: so small that little stays behind when an
 /// image takes its place, so large that files are seldom made.
@@ -92,8 +59,6 @@ pub const RETRY: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// Its data folder.
     pub folder: PathBuf,
-    /// Whether answers wait for the disk.
-    pub is_sync: bool,
     /// Whether to keep what is sound of a damaged folder.
     pub salvage: bool,
     /// Bytes after which a segment of the log is followed by another.
@@ -108,10 +73,10 @@ pub struct Settings {
 
 impl Settings {
     /// Those of a folder, with what else is usual.
-    pub fn new(folder: PathBuf, is_sync: bool) -> Settings {
+    pub fn new(folder: PathBuf) -> Settings {
         let files = Arc::new(System);
         let (salvage, segment_bytes) = (false, SEGMENT_BYTES);
-        Settings { folder, is_sync, salvage, segment_bytes, flush: FLUSH, retry: RETRY, files }
+        Settings { folder, salvage, segment_bytes, flush: FLUSH, retry: RETRY, files }
     }
 }
 
@@ -136,24 +101,24 @@ impl Disk {
         let recovered = recovery::recover(&folder, Some(node), care)?;
         recovered.report.lost.iter().for_each(|lost| warn!("{lost}"));
         let here = settings.folder.display();
-        match &recovered.owner {
+        match &recovered.life {
             None => info!("the data folder {here} is empty"),
-            Some(owner) => info!(
+            Some(Life { owner, ledger, .. }) => info!(
                 "the data folder {here} of cluster {}: {} in {:.2?}; synced in {} arcs of view {}",
                 owner.cluster,
                 recovered.report,
                 begun.elapsed(),
-                recovered.ledger.synced().count_ones(..),
-                recovered.ledger.epoch().0,
+                ledger.synced().count_ones(..),
+                ledger.epoch().0,
             ),
         }
-        let (journal, ends) = Journal::new(settings.is_sync);
+        let (journal, ends) = Journal::new();
         Ok(Disk { settings, folder, recovered, journal, ends })
     }
 
     /// Gives the node what was read, and where to hand in what it stores.
     pub fn give_to(&mut self, node: Node) -> Node {
-        node.with_disk(self.journal.clone(), &mut self.recovered)
+        node.with_disk(self.journal.clone(), self.recovered.life.take())
     }
 
     /// Where to hand in what is stored.
@@ -166,7 +131,8 @@ impl Disk {
     /// # Errors
     /// If the operating system has no more threads.
     pub fn start(self, node: Arc<Node>) -> io::Result<Running> {
-        writer::start(self.settings, self.folder, &self.recovered, self.ends, node)
+        let Recovered { report, next, .. } = &self.recovered;
+        writer::start(self.settings, self.folder, (report, *next), self.ends, node)
     }
 }
 
@@ -176,8 +142,8 @@ impl Disk {
 /// [`FolderError`], if a node would not start with it.
 pub fn check(folder: &Path) -> Result<String, FolderError> {
     let folder = Folder::take_present(folder)?;
-    let Recovered { owner, report, ledger, .. } = recovery::recover(&folder, None, Care::Check)?;
-    let Some(owner) = owner else { return Ok("empty\n".into()) };
+    let Recovered { life, report, .. } = recovery::recover(&folder, None, Care::Check)?;
+    let Some(Life { owner, ledger, is_whole, .. }) = life else { return Ok("empty\n".into()) };
     let mut text = format!(
         "{} of cluster {}: {report}; synced in {} of {} arcs of view {}\n",
         owner.node,
@@ -186,6 +152,9 @@ pub fn check(folder: &Path) -> Result<String, FolderError> {
         owner.arcs,
         ledger.epoch().0,
     );
+    if !is_whole {
+        text += "what was stored last is missing: the disk had failed\n";
+    }
     for lost in &report.lost {
         text += &format!("{lost}\n");
     }

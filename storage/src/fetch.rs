@@ -5,6 +5,9 @@
 //! some workers fetch from a source each, over connections of their own, one page at a time: whoever is slow
 //! to make pages or to merge them is asked for less. A source that refuses an arc, or dies, is not asked for
 //! it again while others may have it; what has come stays.
+//!
+//! An arc that nobody alive held is gathered (H6): whoever has its own disk's part of it asks *all* others who keep
+//! it, one after the other, and has it when all have answered in the same view.
 
 use std::io;
 use std::sync::Arc;
@@ -147,6 +150,8 @@ struct Progress {
     begun: FxHashMap<usize, Part>,
     /// Arcs with sources that did not have them.
     refused: FxHashSet<(usize, u16)>,
+    /// Arcs with those who have told all that their disks had of them.
+    gathered: FxHashSet<(usize, u16)>,
 }
 
 impl Fetching {
@@ -163,7 +168,7 @@ impl Fetching {
             {
                 let got = self.round(&routes, &missing, &mut progress);
                 merged.add(got);
-                if got.arcs > 0 {
+                if got.arcs > 0 || got.gathered > 0 {
                     // If word of earlier progress still waits, it stands for this as well.
                     let _ = progressed.try_send(());
                     continue;
@@ -176,7 +181,7 @@ impl Fetching {
                 }
             }
             self.links.lock().clear();
-            let Merged { arcs, moved, kept } = merged;
+            let Merged { arcs, moved, kept, .. } = merged;
             if arcs > 0 {
                 info!(
                     "synced: {arcs} arcs fetched, {moved} records moved, {kept} kept by comparison"
@@ -200,14 +205,17 @@ impl Fetching {
             // Places in the member list mean other nodes now.
             self.links.lock().clear();
             progress.refused.clear();
+            // Who is waited for may be another by now.
+            progress.gathered.clear();
+            progress.begun.retain(|_, part| !part.gathers);
             if routes.epoch() != progress.epoch.next() {
                 // An arc may have been lost and found again since.
                 progress.begun.clear();
             }
             progress.epoch = routes.epoch();
         }
-        let sources = |arc| self.sources(routes, arc, &progress.refused);
         let mut begun = std::mem::take(&mut progress.begun);
+        let sources = |arc| self.sources(routes, arc, progress);
         let mut part = |arc| begun.remove(&arc).unwrap_or_else(|| self.node.part(arc));
         let jobs = deal(missing, sources)
             .into_iter()
@@ -218,19 +226,53 @@ impl Fetching {
         progress.begun = begun;
         let mut merged = Merged::default();
         for (source, job) in self.work(routes, jobs) {
-            let (got, left) = job.end();
+            let (got, gathered, left) = job.end();
             merged.add(got);
+            progress.gathered.extend(gathered.into_iter().map(|arc| (arc, source)));
             for part in left {
                 progress.refused.insert((part.arc.into(), source));
                 progress.begun.insert(part.arc.into(), part);
             }
         }
+        merged.arcs += self.end_gathering(routes, missing, progress);
         merged
     }
 
+    /// Notes arcs as synced of which all who keep them have told what they had. Returns how many.
+    fn end_gathering(&self, routes: &Routes, missing: &[usize], progress: &Progress) -> usize {
+        let has_told = |arc, place: &u16| progress.gathered.contains(&(arc, *place));
+        let is_complete = |arc: &usize| {
+            self.node.gathers(*arc)
+                && self.others(routes, *arc).iter().all(|place| has_told(*arc, place))
+        };
+        let complete: Vec<usize> = missing.iter().copied().filter(is_complete).collect();
+        match self.node.complete(routes.epoch(), &complete) {
+            Ok(()) => complete.len(),
+            Err(error) => {
+                debug!("{error}");
+                0
+            }
+        }
+    }
+
+    /// All others who keep an arc.
+    fn others(&self, routes: &Routes, arc: usize) -> Vec<u16> {
+        let is_other = |place: &u16| routes.member(*place).id != *self.node.id();
+        routes.write_set(arc).iter().copied().filter(is_other).collect()
+    }
+
     /// Who may have an arc: the other nodes that serve it, but for those that have refused; else those that
-    /// are to keep it, who may have fetched it already. Of what a stray alone holds nobody else has anything.
-    fn sources(&self, routes: &Routes, arc: usize, refused: &FxHashSet<(usize, u16)>) -> Vec<u16> {
+    /// are to keep it, who may have fetched it already. Of what a stray alone holds nobody else has anything. Where
+    /// it is gathered: all who have not told what they had.
+    fn sources(&self, routes: &Routes, arc: usize, progress: &Progress) -> Vec<u16> {
+        let Progress { refused, gathered, .. } = progress;
+        if self.node.gathers(arc) {
+            let mut others = self.others(routes, arc);
+            others.retain(|&place| {
+                !refused.contains(&(arc, place)) && !gathered.contains(&(arc, place))
+            });
+            return others;
+        }
         let among = |places: &[u16]| -> Vec<u16> {
             let may_have = |place: &u16| {
                 routes.member(*place).id != *self.node.id() && !refused.contains(&(arc, *place))

@@ -24,6 +24,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use cluster::durability::Durability;
 use cluster::ids::{Address, Incarnation, NameError, NodeId};
 use crossbeam_channel::Receiver;
 use net_common::auth::Secret;
@@ -82,6 +83,8 @@ pub struct Config {
     pub snapshot: snapshot::Settings,
     /// How it keeps what it holds on disk, if it does.
     pub disk: Option<disk::Settings>,
+    /// What the cluster is to promise, if it is to take part in no other.
+    pub durability: Option<Durability>,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,
 }
@@ -167,6 +170,7 @@ impl Storage {
                 address,
                 redis_port: redis_port.map_or(0, |address| address.port()),
                 weight: config.weight,
+                durability: config.durability,
                 secret: config.secret,
             },
             fetcher.wake(),

@@ -5,10 +5,12 @@
 //! writing, so check and access are one step with respect to views (rule N1, RULES-WHY F2). Nothing
 //! is sent or received under a lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use client::finish::Abandoned;
+use cluster::claim::Claim;
+use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
 use cluster::membership::Report;
@@ -30,8 +32,8 @@ use net_common::message::range::Cursor;
 use parking_lot::{Mutex, RwLock};
 
 use crate::disk::entry::{Sheet, ViewEntry};
-use crate::disk::journal::{Journal, Noted, Trouble};
-use crate::disk::recovery::Recovered;
+use crate::disk::journal::{Journal, Noted, Trouble, Word};
+use crate::disk::life::Life;
 use crate::earlier::Earlier;
 use crate::gauge::{Gauge, Transfer};
 use crate::marks::Marks;
@@ -60,6 +62,18 @@ pub struct OtherCluster {
     pub theirs: ClusterId,
 }
 
+/// What became of a view that was to be adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adopted {
+    /// It is not newer than the one in force.
+    NotNewer,
+    /// It is in force.
+    Newer,
+    /// It is in force, and makes this node the heir of its last life (H6): it is to be acknowledged when the disk
+    /// tells of it.
+    AsHeir,
+}
+
 /// Why a batch of writes has no answers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritten {
@@ -69,6 +83,10 @@ pub enum Unwritten {
     /// It may be stored, and on the disk or not.
     #[error("{0}")]
     Unsure(Trouble),
+}
+
+fn numbers(arcs: impl Iterator<Item = usize>) -> Vec<u16> {
+    arcs.map(|arc| arc as u16).collect()
 }
 
 /// Whether this is a value whose time has not passed by a node's clock: for those who count, and need no
@@ -97,10 +115,14 @@ pub struct Node {
     notes: Notes,
     /// Where what is stored goes to disk.
     journal: Journal,
-    /// The cluster that its data folder is of.
+    /// Whether it has a data folder.
+    has_folder: bool,
+    /// The cluster that this is of.
     origin: Option<ClusterId>,
-    /// Whether that folder had records.
-    had_records: bool,
+    /// What it held in its last life, until a view takes it in: a part of it may go on counting (H6).
+    held: Mutex<Option<Table>>,
+    /// Whether it has adopted a view as an heir that the disk does not tell of yet.
+    is_unconfirmed: AtomicBool,
     /// How much its records may take, in bytes.
     most: OnceLock<u64>,
     connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
@@ -123,19 +145,53 @@ impl Node {
             active: AtomicU64::new(0),
             notes,
             journal: Journal::default(),
+            has_folder: false,
             origin: None,
-            had_records: false,
+            held: Mutex::default(),
+            is_unconfirmed: AtomicBool::new(false),
             most: OnceLock::new(),
             connections: OnceLock::new(),
         }
     }
 
     /// The same with what its data folder had of an earlier life, and where to write what it stores.
-    pub fn with_disk(self, journal: Journal, recovered: &mut Recovered) -> Node {
-        let origin = recovered.owner.as_ref().map(|owner| owner.cluster);
-        let earlier = recovered.take_earlier();
-        let had_records = recovered.report.kept > 0;
-        Node { journal, earlier, origin, had_records, ..self }
+    pub fn with_disk(self, journal: Journal, life: Option<Life>) -> Node {
+        let node = Node { journal, has_folder: true, ..self };
+        let Some(life) = life else { return node };
+        let claim = life.claim();
+        let Node { id, incarnation, .. } = &node;
+        let tenure = Tenure::new(id.clone(), *incarnation).with_claim(claim);
+        // Arcs can be moved from the one to the other.
+        let table = OnceLock::from(life.held.empty_like());
+        Node {
+            tenure: RwLock::new(tenure),
+            table,
+            earlier: life.earlier,
+            origin: Some(life.owner.cluster),
+            held: Mutex::new(Some(life.held)),
+            ..node
+        }
+    }
+
+    /// Whether it has a data folder.
+    pub fn has_folder(&self) -> bool {
+        self.has_folder
+    }
+
+    /// What it claims to have held in its last life, while it waits to become a member (H6).
+    pub fn claim(&self) -> Option<Claim> {
+        self.tenure.read().claim().cloned()
+    }
+
+    /// The cluster's promise was told: before any view of it is adopted.
+    pub fn promised(&self, durability: Durability) {
+        self.journal.promise(durability);
+    }
+
+    /// Asks for word when the newest view is on the disk; `None` where nothing is written. Not to be called under a
+    /// lock.
+    pub fn ask_disk(&self) -> Option<Word> {
+        self.journal.ask()
     }
 
     /// Its name.
@@ -250,7 +306,8 @@ impl Node {
     /// Whether it has been a member of the cluster, in this life or, by its data folder, in an earlier one: then
     /// it may hold what nobody else does, and no cluster is to begin empty while it waits.
     pub fn has_been_member(&self) -> bool {
-        self.had_records || self.tenure.read().has_been_member()
+        let tenure = self.tenure.read();
+        tenure.claim().is_some() || tenure.has_been_member()
     }
 
     /// Whether this node's part ends with a view: it was leaving, and is a member no more.
@@ -261,9 +318,21 @@ impl Node {
     /// What to say in a heartbeat.
     pub fn report(&self) -> Report {
         let Size { keys, bytes } = self.size();
+        let fetching = self.transfer().rate;
+        let trouble = self.disk_trouble();
+        let disk_trouble = trouble.map_or_else(String::new, |trouble| trouble.why.to_string());
+        let rest = Report { keys, bytes, fetching, disk_trouble, ..Report::default() };
         let tenure = self.tenure.read();
-        let (epoch, synced) = (tenure.epoch(), tenure.synced().clone());
-        Report { epoch, synced, keys, bytes, fetching: self.transfer().rate }
+        if self.is_unconfirmed.load(Ordering::SeqCst) {
+            return rest;
+        }
+        let (synced, revived) = (tenure.synced().clone(), tenure.revived().clone());
+        Report { epoch: tenure.epoch(), synced, revived, ..rest }
+    }
+
+    /// The disk tells of the view that made this node an heir: it may be acknowledged.
+    pub fn acknowledge(&self) {
+        self.is_unconfirmed.store(false, Ordering::SeqCst);
     }
 
     /// How many keys of a slot it holds.
@@ -293,11 +362,11 @@ impl Node {
     }
 
     /// Adopts a view, if it is newer than the present one. Waits for requests under the present one.
-    /// Returns whether it was adopted.
+    /// Returns what became of it.
     ///
     /// # Errors
     /// [`OtherCluster`]; nothing changed.
-    pub fn adopt(&self, view: View) -> Result<bool, OtherCluster> {
+    pub fn adopt(&self, view: View) -> Result<Adopted, OtherCluster> {
         if let Some(ours) = self.cluster()
             && ours != view.cluster
         {
@@ -308,11 +377,22 @@ impl Node {
         }
         let routes = Arc::new(Routes::new(view));
         let mut taken = Vec::new();
+        let mut last_life = None;
+        let own_clock = self.clock();
         let adoption = {
             let mut tenure = self.tenure.write();
-            let Some(adoption) = tenure.adopt(routes.clone()) else { return Ok(false) };
+            let Some(adoption) = tenure.adopt(routes.clone()) else { return Ok(Adopted::NotNewer) };
             if let Some(table) = self.table.get() {
                 taken.extend(adoption.to_drop.iter().map(|&arc| (arc, table.take(arc))));
+                if tenure.has_been_member() {
+                    last_life = self.held.lock().take();
+                }
+                self.is_unconfirmed.fetch_or(!adoption.to_revive.is_clear(), Ordering::SeqCst);
+                for arc in adoption.to_revive.ones() {
+                    let Some(held) = &last_life else { break };
+                    let alone = routes.write_set(arc).len() == 1;
+                    table.put(arc, held.take(arc), own_clock, alone);
+                }
                 // Not while it waits to be taken in: its last life stays the one that the folder tells of (H6).
                 if tenure.has_been_member() {
                     // Before any write under this view is: the log must not tell of it first.
@@ -322,7 +402,9 @@ impl Node {
                         view: ViewEntry {
                             epoch: routes.epoch(),
                             emptied: adoption.to_drop.iter().map(|&arc| arc as u16).collect(),
-                            synced: tenure.synced().ones().map(|arc| arc as u16).collect(),
+                            // What it has its own disk's part of is as much as this disk ever had.
+                            synced: numbers(tenure.synced().union(tenure.revived())),
+                            revived: numbers(adoption.to_revive.ones()),
                         },
                     });
                 }
@@ -330,6 +412,11 @@ impl Node {
             adoption
         };
         self.journal.look();
+        if let Some(held) = last_life {
+            let rest = adoption.to_set_aside.ones().map(|arc| (arc, held.take(arc)));
+            taken.extend(rest.filter(|(_, shard)| !shard.is_empty()));
+            self.fold_clock(adoption.to_revive.ones());
+        }
         // Not under the lock: dropping many records takes a while.
         self.earlier.retain(&adoption.to_set_aside);
         let (set_aside, dropped): (Vec<_>, Vec<_>) =
@@ -345,7 +432,23 @@ impl Node {
         for (arc, shard) in set_aside {
             self.earlier.set_aside(arc, shard);
         }
-        Ok(true)
+        match adoption.to_revive.is_clear() {
+            true => Ok(Adopted::Newer),
+            false => Ok(Adopted::AsHeir),
+        }
+    }
+
+    /// Never to be behind a version that it holds.
+    fn fold_clock(&self, arcs: impl Iterator<Item = usize>) {
+        let Some(table) = self.table.get() else { return };
+        let mut newest = 0;
+        for arc in arcs {
+            table.scan(arc, Cursor::START, usize::MAX, |record| {
+                newest = newest.max(record.version.clock);
+                true
+            });
+        }
+        self.clock.lock().fold(newest);
     }
 
     /// Answers a batch of writes.
@@ -687,9 +790,17 @@ impl Node {
         (!missing.is_empty()).then_some((routes, missing))
     }
 
-    /// An arc to be fetched, with what it holds of it from an earlier life.
+    /// An arc to be fetched, with what it holds of it from an earlier life; or to be gathered.
     pub fn part(&self, arc: usize) -> Part {
-        Part::new(arc, self.earlier.get(arc))
+        match self.gathers(arc) {
+            true => Part::to_gather(arc),
+            false => Part::new(arc, self.earlier.get(arc)),
+        }
+    }
+
+    /// Whether it has its own disk's part of an arc, and is to gather that of all others who keep it (H6).
+    pub fn gathers(&self, arc: usize) -> bool {
+        self.tenure.read().revived().contains(arc)
     }
 
     /// A page came.

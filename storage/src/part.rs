@@ -29,6 +29,8 @@ pub struct Part {
     pub differing: Option<BucketSet>,
     /// Where to go on.
     pub from: Cursor,
+    /// Whether it was lost, and all who keep it are to be asked for what their disks had of it (H6).
+    pub gathers: bool,
 }
 
 impl Part {
@@ -42,12 +44,18 @@ impl Part {
             buckets: Vec::new(),
             differing: None,
             from: Cursor::START,
+            gathers: false,
         }
+    }
+
+    /// An arc to be gathered from all who keep it: what this node has of it is in its table already.
+    pub fn to_gather(arc: usize) -> Part {
+        Part { gathers: true, ..Part::new(arc, None) }
     }
 
     /// It is complete: what was kept for it is not needed any more.
     pub fn let_go(&mut self) {
-        *self = Part::new(self.arc.into(), None);
+        *self = Part { gathers: self.gathers, ..Part::new(self.arc.into(), None) };
     }
 
     /// How many records there are to compare.
@@ -70,6 +78,7 @@ impl Part {
     /// How to ask for the rest of it.
     pub fn wanted(&self) -> Wanted<'_> {
         let ask = match &self.differing {
+            _ if self.gathers => Ask::Gather,
             Some(differing) => Ask::Of(Cow::Borrowed(differing)),
             None if self.digests.is_empty() => Ask::All,
             None => Ask::Differing(Cow::Borrowed(&self.digests)),

@@ -80,6 +80,11 @@ impl Table {
         }
     }
 
+    /// An empty table that arcs of this one can be put into.
+    pub fn empty_like(&self) -> Table {
+        Table { hasher: self.hasher.clone(), ..Table::new(self.arcs()) }
+    }
+
     /// How many arcs it has.
     pub fn arcs(&self) -> usize {
         self.arcs.len()
@@ -320,6 +325,26 @@ impl Table {
         })
     }
 
+    /// Puts all records of an arc in place of what is there: taken from this table, or from one that is like it.
+    /// They are pending, unless this node is `alone` the whole write set (N3).
+    pub fn put(&self, arc: usize, mut shard: Shard, own_clock: Clock, alone: bool) {
+        shard.pending.clear();
+        for stored in &mut shard.records {
+            if alone {
+                stored.commit();
+                continue;
+            }
+            stored.renew();
+            let version = self.hasher.hash_one(stored.version());
+            let hash = self.hash(stored.key());
+            shard.pending.push_back(Pending { since: own_clock, hash, version });
+        }
+        self.change(&self.arcs[arc], |there| {
+            shard.moves = shard.moves.max(there.moves) + 1;
+            *there = shard;
+        });
+    }
+
     /// How much there is. Locks one arc after the other, so it is exact only while nobody writes.
     pub fn size(&self) -> Size {
         self.arcs.iter().fold(Size::default(), |sum, shard| {
@@ -519,6 +544,11 @@ impl Stored {
 
     fn commit(&mut self) {
         self.0[0] &= !PENDING;
+    }
+
+    /// Makes it pending again.
+    fn renew(&mut self) {
+        self.0[0] = (self.0[0] | PENDING) & !MARKED;
     }
 
     fn is_marked(&self) -> bool {

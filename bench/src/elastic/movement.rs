@@ -87,6 +87,7 @@ pub fn least(before: &BTreeMap<Incarnation, u64>, after: &BTreeMap<Incarnation, 
 
 #[cfg(test)]
 mod tests {
+    use cluster::durability::Durability;
     use cluster::ids::{Address, ClusterId, Epoch, NodeId};
     use cluster::limits::Limits;
     use cluster::view::{Coming, Member, MemberState, View};
@@ -102,6 +103,7 @@ mod tests {
             incarnation: Incarnation(number),
             address: Address::new("127.0.0.1", number as u16).expect("an address"),
             redis_port: 0,
+            on_disk: false,
             weight: 1,
             state: MemberState::Active,
         };
@@ -109,6 +111,7 @@ mod tests {
             cluster: ClusterId(1),
             epoch: Epoch(1),
             copies: 2,
+            durability: Durability::None,
             limits: Limits::default(),
             members: incarnations.iter().map(member).collect(),
             arcs: (0..ARCS).map(&owner).collect(),
@@ -120,6 +123,7 @@ mod tests {
             }),
             fresh: Vec::new(),
             strays: Vec::new(),
+            heirs: Vec::new(),
         })
     }
 

@@ -14,7 +14,7 @@
 
 use crate::membership::plan::{Plan, arrive, claims, member, names, nobody_skips, renumber};
 use crate::membership::wish::{Order, Wish};
-use crate::membership::{Membership, Millis};
+use crate::membership::{Membership, Millis, heirs};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
 use crate::view::{Coming, Member, MemberState, View};
@@ -51,7 +51,8 @@ pub fn plan(state: &Membership, now: Millis, change: Change) -> Option<Plan> {
         Change::Switch => switch_one(state, now),
         Change::Cancel => cancel(state),
     };
-    plan.filter(|plan| nobody_skips(state, now, &plan.view))
+    plan.map(|plan| heirs::remembered(state, plan))
+        .filter(|plan| nobody_skips(state, now, &plan.view))
 }
 
 /// Whether there is something to begin, and all members are there: those who fetch need sources.
@@ -74,6 +75,7 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
     let mut view = old.clone();
     view.epoch = old.epoch.next();
     view.fresh.clear();
+    view.heirs.clear();
     for stray in &old.strays {
         view.members[usize::from(stray.place)].state = MemberState::Joining;
     }
@@ -216,6 +218,7 @@ fn switch(state: &Membership) -> Option<Plan> {
     }
     view.epoch = old.epoch.next();
     view.fresh.clear();
+    view.heirs.clear();
     Some(Plan { why: switched(old, &view), view })
 }
 
@@ -249,6 +252,7 @@ fn cancel(state: &Membership) -> Option<Plan> {
     let mut view = old.clone();
     view.epoch = old.epoch.next();
     view.fresh.clear();
+    view.heirs.clear();
     for member in view.members.iter_mut().filter(|m| m.state == MemberState::Leaving) {
         member.state = MemberState::Active;
     }
@@ -295,6 +299,7 @@ fn switch_one(state: &Membership, now: Millis) -> Option<Plan> {
     view.members[usize::from(ready)].state = MemberState::Active;
     view.strays.retain(|stray| stray.place != ready);
     view.fresh.clear();
+    view.heirs.clear();
     let why = format!("{} active before the others", view.members[usize::from(ready)].id);
     Some(Plan { view, why })
 }

@@ -141,6 +141,7 @@ mod tests {
             arcs: 8,
             copies: 1,
             limits,
+            durability: crate::durability::Durability::default(),
             rebalance_ms: 300_000,
             return_ms: 5_000,
         };
@@ -154,9 +155,10 @@ mod tests {
             incarnation: Incarnation(u64::from(n)),
             address: Address::new("127.0.0.1", n).unwrap(),
             redis_port: 0,
+            on_disk: false,
             weight: 1,
         };
-        Event::Register { who, returns: false }
+        Event::Register { who, returns: false, claim: None }
     }
 
     fn beat(n: u64, epoch: u64) -> Event {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::ids::Incarnation;
-use crate::membership::{Membership, Millis, plan};
+use crate::membership::{Membership, Millis, heirs, plan};
 use crate::text::Bytes;
 use crate::view::Member;
 
@@ -22,8 +22,10 @@ pub enum Health {
         keys: u64,
         /// Who is out of reach and holds them, as far as is known: to be brought back.
         bring_back: Vec<String>,
-        /// Whose process has ended with them. Records live in memory: a restart does not bring them back.
+        /// Whose process has ended with them, and had them in memory only: a restart does not bring them back.
         ended: Vec<String>,
+        /// Who is there with what could be salvaged of them: that counts only if the operator goes on with it.
+        salvaged: Vec<String>,
     },
     /// Everything is served, with fewer copies than asked for.
     Degraded {
@@ -55,10 +57,15 @@ impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Health::Empty => f.write_str("unavailable: no node has registered"),
-            Health::Unavailable { arcs, of, keys, bring_back, ended } => {
+            Health::Unavailable { arcs, of, keys, bring_back, ended, salvaged } => {
                 write!(f, "unavailable: {arcs} of {of} arcs, about {keys} keys, ")?;
                 f.write_str("have no live replica; ")?;
+                if !salvaged.is_empty() {
+                    let who = salvaged.join(", ");
+                    write!(f, "{who} has what was salvaged, accept the loss to go on with that; ")?;
+                }
                 match (bring_back.as_slice(), ended.as_slice()) {
+                    ([], []) if !salvaged.is_empty() => f.write_str("nobody else holds them"),
                     ([], []) => f.write_str("nobody holds them, accept the loss to go on"),
                     ([], nodes) => {
                         write!(f, "{} ended with them, accept the loss to go on", nodes.join(", "))
@@ -104,10 +111,12 @@ impl Membership {
         if view.members.is_empty() {
             return Health::Empty;
         }
-        let (lost, holders) = plan::losses(self, now);
+        let (lost, holders) = heirs::losses(self, now);
         if !lost.is_empty() {
-            let is_gone = |i: &&Incarnation| self.nodes.get(i).is_none_or(|node| node.gone);
-            let (ended, away): (Vec<_>, Vec<_>) = holders.iter().partition(is_gone);
+            let has_ended = |i: &&Incarnation| {
+                self.nodes.get(i).is_none_or(|node| node.gone && !node.who.on_disk)
+            };
+            let (ended, away): (Vec<_>, Vec<_>) = holders.iter().partition(has_ended);
             let names = |of: Vec<&Incarnation>| {
                 let mut names: Vec<String> = of.into_iter().map(name).collect();
                 names.sort();
@@ -121,6 +130,7 @@ impl Membership {
                 keys,
                 bring_back: names(away),
                 ended: names(ended),
+                salvaged: heirs::salvaged(self, now),
             };
         }
         let silent: Vec<String> = view

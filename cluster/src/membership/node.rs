@@ -1,5 +1,6 @@
 //! What the manager knows of one start of a node's process.
 
+use crate::claim::Claim;
 use crate::ids::{Address, Epoch, Incarnation, NodeId};
 use crate::membership::Millis;
 use crate::mutation::{Mutation, is_on};
@@ -18,6 +19,8 @@ pub struct Newcomer {
     pub redis_port: u16,
     /// Its share of the ring in proportion to the others'.
     pub weight: u32,
+    /// Whether it keeps its records on disk too.
+    pub on_disk: bool,
 }
 
 /// What a node says of itself every heartbeat.
@@ -27,12 +30,16 @@ pub struct Report {
     pub epoch: Epoch,
     /// The arcs that it is synced in under that view.
     pub synced: ArcSet,
+    /// The arcs in which it has what its disk had and has yet to gather what others have (H6).
+    pub revived: ArcSet,
     /// Keys in its memory.
     pub keys: u64,
     /// Bytes of those keys and their values.
     pub bytes: u64,
     /// Bytes a second that it fetches from others at present.
     pub fetching: u64,
+    /// Why what it stores does not reach its disk at the moment; empty if it does, or has none.
+    pub disk_trouble: String,
 }
 
 /// What the manager knows of one incarnation.
@@ -49,12 +56,18 @@ pub struct Node {
     pub connected: bool,
     /// Whether its process is known to have ended.
     pub gone: bool,
+    /// The manager's step at which that was known, or at which it was last heard of.
+    pub(super) step: u64,
     /// What it said last.
     pub report: Report,
     /// Whether it was a member when the manager started and has not said since what it holds.
     pub is_unheard: bool,
     /// Whether it was a member before it registered: it may hold what nobody else does.
     pub returns: bool,
+    /// What it claims to have held in its last life (H6).
+    pub claim: Option<Claim>,
+    /// When it registered first.
+    pub since: Millis,
     /// Whether it has left as it was asked to (H5): it is not taken in again.
     pub has_left: bool,
 }
@@ -67,9 +80,12 @@ impl Node {
             extended: now,
             connected: true,
             gone: false,
+            step: 0,
             report: Report::default(),
             is_unheard: false,
             returns: false,
+            claim: None,
+            since: now,
             has_left: false,
         }
     }

@@ -5,8 +5,9 @@
 //!
 //! [`change`]: super::change
 
+use crate::durability::Durability;
 use crate::ids::Incarnation;
-use crate::membership::{Membership, Millis, Newcomer};
+use crate::membership::{Membership, Millis, Newcomer, heirs};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
 use crate::view::{Coming, Member, MemberState, Routes, Stray, View};
@@ -22,8 +23,9 @@ pub struct Plan {
 
 /// The repair to make now, if any. Call only while no view is being made.
 pub fn repair(state: &Membership, now: Millis) -> Option<Plan> {
-    birth(state, now)
-        .or_else(|| removal(state, now))
+    removal(state, now)
+        .or_else(|| birth(state, now))
+        .map(|plan| heirs::remembered(state, plan))
         .filter(|plan| nobody_skips(state, now, &plan.view))
 }
 
@@ -44,17 +46,17 @@ pub(super) fn nobody_skips(state: &Membership, now: Millis, next: &View) -> bool
     )
 }
 
-/// The first view; also the first after every member's process has ended. Records live in memory
-/// only, so nothing of them is left that one could wait for, unless somebody is there who was a member
+/// The first view; also the first after every member's process has ended, where their records lived in memory
+/// only: then nothing is left that one could wait for, unless somebody is there who was a member
 /// before and dropped: what it holds is not all, and it is the operator who says that nothing better will
 /// come (H4).
 fn birth(state: &Membership, now: Millis) -> Option<Plan> {
     let old = state.active().view();
-    let has_survivor =
-        old.members.iter().any(|m| state.nodes.get(&m.incarnation).is_some_and(|node| !node.gone));
+    let has_survivor = old.members.iter().any(|m| !is_gone(state, m));
+    let may_return = old.members.iter().any(|m| m.on_disk);
     let returns = |who: &Newcomer| state.nodes[&who.incarnation].returns;
     let is_given_up = state.all_given_up == Some(old.epoch);
-    if has_survivor || !is_given_up && state.waiting(now).any(returns) {
+    if has_survivor || !is_given_up && (may_return || state.waiting(now).any(returns)) {
         return None;
     }
     let newcomers: Vec<&Newcomer> = state.waiting(now).collect();
@@ -71,10 +73,12 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
         members,
         fresh: (0..dealt.len() as u16).collect(),
         strays: Vec::new(),
+        heirs: Vec::new(),
         arcs: dealt,
         coming: None,
         copies: state.settings.copies,
         limits: state.settings.limits,
+        durability: state.settings.durability,
         ..old.clone()
     };
     (!view.arcs.is_empty()).then_some(Plan { view, why })
@@ -98,26 +102,41 @@ enum Fate {
 /// nothing that a joiner has fetched is fetched again.
 fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let old = state.active().view();
-    let out: Vec<bool> = old.members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
-    if !out.contains(&true) && !state.accept_loss {
+    let heirs = heirs::due(state, now);
+    let is_out = |(place, m): (usize, &Member)| {
+        state.is_out(m.incarnation, now) && !heirs.contains_key(&place)
+    };
+    let out: Vec<bool> = old.members.iter().enumerate().map(is_out).collect();
+    if !out.contains(&true) && !state.accept_loss && heirs.is_empty() {
         return None;
     }
-    let lost = lost_arcs(state, &out);
+    let mut lost = lost_arcs(state, &out);
+    if old.durability == Durability::Sync {
+        // Heirs hold all that was acknowledged.
+        lost.retain(|&arc| !heirs.values().any(|heir| heir.arcs.contains(arc)));
+    }
     let fates = fates(state, now, &out, &lost);
-    let fresh: Vec<u16> = lost
-        .iter()
-        .filter(|&&arc| state.accept_loss || has_never_begun(state, arc))
-        .map(|&arc| arc as u16)
-        .collect();
+    let begins_afresh = |arc: usize| match state.accept_loss {
+        true => !heirs::is_revived(state, &out, &heirs, arc),
+        false => has_never_begun(state, arc),
+    };
+    let fresh: Vec<u16> =
+        lost.iter().filter(|&&arc| begins_afresh(arc)).map(|&arc| arc as u16).collect();
     let strays = strays(old, &fates);
     let owns_nothing: Vec<bool> = fates.iter().map(|fate| *fate != Fate::Stays).collect();
     // A stray that has died again while it joined is to own nothing after all.
     let mut to_own = old.coming.iter().flat_map(|coming| &coming.arcs);
-    let changes = fates.contains(&Fate::Falls)
+    let changes = !heirs.is_empty()
+        || fates.contains(&Fate::Falls)
         || !fresh.is_empty()
         || strays != old.strays
         || to_own.any(|&owner| owns_nothing[usize::from(owner)]);
-    if !changes || !fates.contains(&Fate::Stays) {
+    let mut members = old.members.iter().enumerate().zip(&fates);
+    // Or it would be a view of the dead alone.
+    let any_stays = members.any(|((place, m), fate)| {
+        *fate == Fate::Stays && (heirs.contains_key(&place) || !is_gone(state, m))
+    });
+    if !changes || !any_stays {
         return None;
     }
     let falls: Vec<bool> = fates.iter().map(|fate| *fate == Fate::Falls).collect();
@@ -130,8 +149,10 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         }),
         fresh,
         strays,
+        heirs: Vec::new(),
         ..old.clone()
     };
+    heirs::move_in(&heirs, &mut view);
     for stray in view.members.iter_mut().zip(&fates) {
         // It joins again when it is back.
         if let (Member { state: state @ MemberState::Joining, .. }, Fate::Strays(_)) = stray {
@@ -152,14 +173,15 @@ fn fates(state: &Membership, now: Millis, out: &[bool], lost: &[usize]) -> Vec<F
     let old = state.active().view();
     // The last to hold an arc must not go while the only other holder may be about to: of two who fell
     // silent one after the other, the first would be dropped on the word of the second.
-    let doubted: Vec<bool> = old
-        .members
-        .iter()
-        .zip(out)
-        .map(|(m, out)| *out || is_doubtful(state, m.incarnation, now))
-        .collect();
-    let mut endangered = lost_arcs(state, &doubted);
-    endangered.retain(|arc| lost.binary_search(arc).is_err());
+    let endangered = |victim: &Member| {
+        let is_doubted = |(m, out): (&Member, &bool)| {
+            *out || is_doubtful(state, m.incarnation, now) || !outlives(state, m, victim)
+        };
+        let doubted: Vec<bool> = old.members.iter().zip(out).map(is_doubted).collect();
+        let mut endangered = lost_arcs(state, &doubted);
+        endangered.retain(|arc| lost.binary_search(arc).is_err());
+        endangered
+    };
     let fate = |(place, member): (usize, &Member)| {
         if !out[place] {
             return Fate::Stays;
@@ -167,11 +189,14 @@ fn fates(state: &Membership, now: Millis, out: &[bool], lost: &[usize]) -> Vec<F
         if state.accept_loss {
             return Fate::Falls;
         }
-        if endangered.iter().any(|&arc| may_hold(state, place, arc)) {
+        if endangered(member).iter().any(|&arc| may_hold(state, place, arc)) {
+            return Fate::Stays;
+        }
+        if heirs::is_claimed(state, now, place) {
             return Fate::Stays;
         }
         // Whoever may hold such an arc: its word that it does may have been lost with its connection.
-        let holds = |&&arc: &&usize| is_synced(state, place, arc) || may_hold(state, place, arc);
+        let holds = |&&arc: &&usize| holds_copy(state, place, arc) || may_hold(state, place, arc);
         let held: Vec<u16> = lost.iter().filter(holds).map(|&arc| arc as u16).collect();
         let may_stray = old.stray(place).is_some() || state.is_given_up(member.incarnation, now);
         match held.is_empty() {
@@ -224,6 +249,10 @@ fn let_strays_inherit(state: &Membership, view: &mut View, fates: &[Fate]) {
 /// What a view that repairs changes, in a few words. `next` has the places of `old` yet.
 fn repaired(old: &View, next: &View, falls: &[bool]) -> String {
     let mut parts = Vec::new();
+    let moved_in = names(next.heirs.iter().map(|heir| &next.members[usize::from(heir.place)]));
+    if !moved_in.is_empty() {
+        parts.push(format!("{moved_in} back with what is on disk"));
+    }
     let fallen = names(old.members.iter().zip(falls).filter(|(_, falls)| **falls).map(|(m, _)| m));
     if !fallen.is_empty() {
         parts.push(format!("{fallen} out"));
@@ -245,6 +274,23 @@ fn repaired(old: &View, next: &View, falls: &[bool]) -> String {
 fn is_doubtful(state: &Membership, incarnation: Incarnation, now: Millis) -> bool {
     let heard = state.nodes.get(&incarnation).map_or(0, |node| node.heard);
     now.saturating_sub(heard) > state.settings.heartbeat_ms * 3 / 2
+}
+
+/// Whether a member's process is known to have ended.
+fn is_gone(state: &Membership, member: &Member) -> bool {
+    state.nodes.get(&member.incarnation).is_none_or(|node| node.gone)
+}
+
+/// Whether a member is known to have been there after another has ended, whose records are on a disk. Where all end
+/// at the same moment nobody is to be dropped on the word of somebody who is about to be found dead: with `async` each
+/// disk may have something that the others have not (H6).
+fn outlives(state: &Membership, member: &Member, victim: &Member) -> bool {
+    let (Some(node), Some(ended)) =
+        (state.nodes.get(&member.incarnation), state.nodes.get(&victim.incarnation))
+    else {
+        return true;
+    };
+    !victim.on_disk || !ended.gone || !node.is_unheard && node.step > ended.step
 }
 
 /// Whether an arc began with the active view, and each of its keepers died before it had acknowledged
@@ -338,12 +384,23 @@ pub(super) fn is_synced(state: &Membership, place: usize, arc: usize) -> bool {
         && (node.is_unheard || node.report.synced.contains(arc))
 }
 
-/// Whether a member keeps an arc and its process may still be there.
+/// Whether a member keeps an arc and said that it has everything of it, or its part of everything: on its disk.
+pub(super) fn holds_copy(state: &Membership, place: usize, arc: usize) -> bool {
+    let routes = state.active();
+    let node = &state.nodes[&routes.member(place as u16).incarnation];
+    routes.write_set(arc).contains(&(place as u16))
+        && (node.report.revived.contains(arc) || heirs::has_inherited(state, place, arc))
+        || is_synced(state, place, arc)
+}
+
+/// Whether a member keeps an arc and may come back with what it has of it: its process may still be there, or it
+/// is on its disk.
 fn may_hold(state: &Membership, place: usize, arc: usize) -> bool {
     let routes = state.active();
-    let incarnation = routes.view().members[place].incarnation;
+    let member = &routes.view().members[place];
+    let Some(node) = state.nodes.get(&member.incarnation) else { return false };
     routes.write_set(arc).contains(&(place as u16))
-        && state.nodes.get(&incarnation).is_some_and(|node| !node.gone)
+        && (!node.gone || member.on_disk && holds_copy(state, place, arc))
 }
 
 /// Takes members out and lets the deals name the others by their new places.
@@ -368,6 +425,8 @@ pub(super) fn renumber(view: &mut View, drop: &[bool]) {
     }
     view.strays.retain(|stray| !drop[usize::from(stray.place)]);
     view.strays.iter_mut().for_each(|stray| stray.place = places[usize::from(stray.place)]);
+    view.heirs.retain(|heir| !drop[usize::from(heir.place)]);
+    view.heirs.iter_mut().for_each(|heir| heir.place = places[usize::from(heir.place)]);
 }
 
 /// What the members of a deal have a claim to.
@@ -390,6 +449,7 @@ pub(super) fn member(who: &Newcomer, state: MemberState) -> Member {
         redis_port: who.redis_port,
         weight: who.weight,
         state,
+        on_disk: who.on_disk,
     }
 }
 
@@ -403,7 +463,7 @@ pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarn
     let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
     let lost = lost_arcs(state, &out);
     let holders = (0..members.len())
-        .filter(|&place| out[place] && lost.iter().any(|&arc| is_synced(state, place, arc)))
+        .filter(|&place| out[place] && lost.iter().any(|&arc| holds_copy(state, place, arc)))
         .map(|place| members[place].incarnation)
         .collect();
     (lost, holders)

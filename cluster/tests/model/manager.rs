@@ -7,6 +7,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use cluster::durability::Durability;
 use cluster::ids::{Epoch, Incarnation};
 use cluster::membership::{
     Answer, Effect, Event, Membership, Millis, Node, Report, Saved, Settings,
@@ -60,6 +61,7 @@ impl Manager {
             copies: active.copies,
             limits: limits(),
             // No even deal comes by itself: a setup has the changes that it is about.
+            durability: Durability::default(),
             rebalance_ms: u64::MAX,
             return_ms: 0,
         };

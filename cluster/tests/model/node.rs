@@ -67,7 +67,7 @@ pub struct Node {
 pub fn who(slot: usize, incarnation: Incarnation) -> Newcomer {
     let id = NodeId::new(&format!("node{slot}")).expect("a good name");
     let address = Address::new("127.0.0.1", 6000 + slot as u16).expect("a good address");
-    Newcomer { id, incarnation, address, redis_port: 0, weight: 1 }
+    Newcomer { id, incarnation, address, redis_port: 0, on_disk: false, weight: 1 }
 }
 
 /// Limits of the model's cluster.

@@ -79,6 +79,7 @@ fn view(
             incarnation: newcomer.incarnation,
             address: newcomer.address,
             redis_port: 0,
+            on_disk: false,
             weight: 1,
             state,
         }

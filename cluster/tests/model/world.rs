@@ -419,8 +419,9 @@ impl State {
     fn register_node(&mut self, slot: usize) {
         let Some(node) = self.nodes[slot].as_ref() else { return };
         let newcomer = who(slot, node.incarnation);
-        self.manager
-            .edit(|manager| manager.step(Event::Register { who: newcomer, returns: false }));
+        self.manager.edit(|manager| {
+            manager.step(Event::Register { who: newcomer, returns: false, claim: None })
+        });
     }
 
     fn lapse(&mut self, slot: usize) {

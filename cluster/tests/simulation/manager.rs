@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, Incarnation};
 use cluster::limits::Limits;
 use cluster::membership::{Answer, Effect, Event as Happening, Gate, Membership, Saved, Settings};
@@ -43,6 +44,7 @@ fn settings(copies: usize) -> Settings {
         arcs: ARCS,
         copies,
         limits: Limits::default(),
+        durability: Durability::default(),
         rebalance_ms: REBALANCE_MS,
         return_ms: 0,
     }
@@ -254,7 +256,7 @@ impl World {
             }
             Frame::Register(who, returns) => {
                 let node = who.incarnation;
-                match self.manager_step(Happening::Register { who, returns }) {
+                match self.manager_step(Happening::Register { who, returns, claim: None }) {
                     Some(Answer::Known { newest, active, .. }) => {
                         let clock = self.manager_clock();
                         self.send(link, Dir::Down, Frame::Table(newest, active, clock));

@@ -87,7 +87,14 @@ impl Process {
         let address = Address::new("127.0.0.1", 6000 + slot as u16).expect("a good address");
         Process {
             pid,
-            who: Newcomer { id: id.clone(), incarnation, address, redis_port: 0, weight: 1 },
+            who: Newcomer {
+                id: id.clone(),
+                incarnation,
+                address,
+                redis_port: 0,
+                on_disk: false,
+                weight: 1,
+            },
             tenure: Tenure::new(id, incarnation),
             until: 0,
             table: BTreeMap::new(),

@@ -56,11 +56,7 @@ fn decode_order(payload: &mut Decoder<'_>) -> Result<Order, DecodeError> {
         CANCEL => return Ok(Order::Cancel),
         _ => return Err(DecodeError("an unknown change")),
     };
-    let force = match payload.u8()? {
-        0 => false,
-        1 => true,
-        _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
-    };
+    let force = payload.flag()?;
     Ok(Order::Change { wish, force })
 }
 

@@ -12,6 +12,7 @@
 //!
 //! What an operator may ask for beyond that is in [`change`](super::change).
 
+use cluster::claim::Claim;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::tenure::ArcSet;
 use cluster::version::Clock;
@@ -81,6 +82,10 @@ pub struct Register {
     pub cluster: Option<ClusterId>,
     /// Whether it has been a member of that cluster: it may hold what nobody else does (H4).
     pub returns: bool,
+    /// Whether it has a data folder.
+    pub on_disk: bool,
+    /// What it held in its last life, by that folder (H6).
+    pub claim: Option<Claim>,
     /// Its wall clock, in milliseconds since the Unix epoch. A manager whose own is far off refuses it (N5).
     pub wall_ms: u64,
 }
@@ -100,6 +105,14 @@ impl Message<'_> for Register {
             out.put_u64(id);
         }
         out.put_u8(u8::from(self.returns));
+        out.put_u8(u8::from(self.on_disk));
+        out.put_u8(u8::from(self.claim.is_some()));
+        if let Some(Claim { of, epoch, synced, is_whole }) = &self.claim {
+            out.put_u64(of.0);
+            out.put_u64(epoch.0);
+            encode_arc_set(synced, out);
+            out.put_u8(u8::from(*is_whole));
+        }
         out.put_u64(self.wall_ms);
     }
 
@@ -110,15 +123,20 @@ impl Message<'_> for Register {
             address: view::address(payload)?,
             redis_port: payload.u16()?,
             weight: payload.u32()?,
-            cluster: match payload.u8()? {
-                0 => None,
-                1 => Some(ClusterId(payload.u64()?)),
-                _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
+            cluster: match payload.flag()? {
+                false => None,
+                true => Some(ClusterId(payload.u64()?)),
             },
-            returns: match payload.u8()? {
-                0 => false,
-                1 => true,
-                _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
+            returns: payload.flag()?,
+            on_disk: payload.flag()?,
+            claim: match payload.flag()? {
+                false => None,
+                true => Some(Claim {
+                    of: Incarnation(payload.u64()?),
+                    epoch: Epoch(payload.u64()?),
+                    synced: decode_arc_set(payload)?,
+                    is_whole: payload.flag()?,
+                }),
             },
             wall_ms: payload.u64()?,
         })
@@ -180,12 +198,16 @@ pub struct Heartbeat {
     pub epoch: Epoch,
     /// The arcs that it is synced in under that view.
     pub synced: ArcSet,
+    /// The arcs in which it has what its disk had and has yet to gather what others have (H6).
+    pub revived: ArcSet,
     /// Keys in its memory.
     pub keys: u64,
     /// Bytes of those keys and their values.
     pub bytes: u64,
     /// Bytes a second that it fetches from others at present.
     pub fetching: u64,
+    /// Why what it stores does not reach its disk at the moment; empty if it does, or has none.
+    pub disk_trouble: String,
     /// Its wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
@@ -198,9 +220,11 @@ impl Message<'_> for Heartbeat {
         out.put_u64(self.sequence);
         out.put_u64(self.epoch.0);
         encode_arc_set(&self.synced, out);
+        encode_arc_set(&self.revived, out);
         out.put_u64(self.keys);
         out.put_u64(self.bytes);
         out.put_u64(self.fetching);
+        out.put_long(self.disk_trouble.as_bytes());
         out.put_u64(self.wall_ms);
     }
 
@@ -210,9 +234,11 @@ impl Message<'_> for Heartbeat {
             sequence: payload.u64()?,
             epoch: Epoch(payload.u64()?),
             synced: decode_arc_set(payload)?,
+            revived: decode_arc_set(payload)?,
             keys: payload.u64()?,
             bytes: payload.u64()?,
             fetching: payload.u64()?,
+            disk_trouble: payload.long_text()?.to_owned(),
             wall_ms: payload.u64()?,
         })
     }
@@ -294,6 +320,8 @@ pub struct NodeStatus {
     pub fetching: u64,
     /// Milliseconds since its last heartbeat.
     pub silent_ms: u64,
+    /// `yes`, `no` where it keeps records in memory only, or why what it stores does not reach its disk.
+    pub disk: String,
 }
 
 /// STATUS_REPLY: how the cluster is.
@@ -303,6 +331,8 @@ pub struct Status {
     pub epoch: Epoch,
     /// Copies of each key asked for.
     pub copies: u8,
+    /// What an acknowledged write is worth when all who hold it end at once: `none`, `async` or `sync`.
+    pub durability: String,
     /// Arcs of the ring.
     pub arcs: u32,
     /// `healthy`, or what is wrong and why.
@@ -323,6 +353,7 @@ impl Message<'_> for Status {
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.epoch.0);
         out.put_u8(self.copies);
+        out.put_short(self.durability.as_bytes());
         out.put_u32(self.arcs);
         out.put_long(self.health.as_bytes());
         out.put_u8(u8::from(self.changing));
@@ -345,12 +376,14 @@ impl Message<'_> for Status {
             out.put_u32(node.behind);
             out.put_u64(node.fetching);
             out.put_u64(node.silent_ms);
+            out.put_long(node.disk.as_bytes());
         }
     }
 
     fn decode(payload: &mut Decoder<'_>) -> Result<Status, DecodeError> {
         let epoch = Epoch(payload.u64()?);
         let copies = payload.u8()?;
+        let durability = payload.text()?.to_owned();
         let arcs = payload.u32()?;
         let health = payload.long_text()?.to_owned();
         let changing = payload.u8()? != 0;
@@ -359,7 +392,7 @@ impl Message<'_> for Status {
         let lost = (0..count)
             .map(|_| Ok((payload.u16()?, payload.u16()?)))
             .collect::<Result<_, DecodeError>>()?;
-        const LEAST_NODE: usize = 2 + 2 + 2 + 2 + 4 + 8 + 8 + 4 + 4 + 8 + 8;
+        const LEAST_NODE: usize = 2 + 2 + 2 + 2 + 4 + 8 + 8 + 4 + 4 + 8 + 8 + 4;
         let count = payload.count(LEAST_NODE)?;
         let nodes = (0..count)
             .map(|_| {
@@ -374,10 +407,11 @@ impl Message<'_> for Status {
                     behind: payload.u32()?,
                     fetching: payload.u64()?,
                     silent_ms: payload.u64()?,
+                    disk: payload.long_text()?.to_owned(),
                 })
             })
             .collect::<Result<_, DecodeError>>()?;
-        Ok(Status { epoch, copies, arcs, health, changing, change, lost, nodes })
+        Ok(Status { epoch, copies, durability, arcs, health, changing, change, lost, nodes })
     }
 }
 

@@ -138,10 +138,9 @@ impl<'a> Message<'a> for Found<'a> {
 
     fn decode(payload: &mut Decoder<'a>) -> Result<Found<'a>, DecodeError> {
         let primary = payload.text()?;
-        let value = match payload.u8()? {
-            0 => None,
-            1 => Some(payload.long()?),
-            _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
+        let value = match payload.flag()? {
+            false => None,
+            true => Some(payload.long()?),
         };
         Ok(Found { primary, value })
     }

@@ -85,23 +85,15 @@ impl<'a> Message<'a> for Listed<'a> {
 
     fn decode(payload: &mut Decoder<'a>) -> Result<Listed<'a>, DecodeError> {
         let key = |payload: &mut Decoder<'a>| {
-            let is_sure = flag(payload)?;
+            let is_sure = payload.flag()?;
             Ok(Key { key: payload.short()?, is_sure })
         };
         Ok(Listed {
             refused: decode_arcs(payload)?,
-            end: if flag(payload)? { Some(payload.u64()?) } else { None },
+            end: if payload.flag()? { Some(payload.u64()?) } else { None },
             count: payload.u64()?,
             keys: decode_list(payload, 1 + 2, key)?,
         })
-    }
-}
-
-fn flag(payload: &mut Decoder<'_>) -> Result<bool, DecodeError> {
-    match payload.u8()? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(DecodeError("a flag that is neither 0 nor 1")),
     }
 }
 

@@ -117,6 +117,9 @@ pub enum Ask<'a> {
     Differing(Cow<'a, [u64]>),
     /// Those of these buckets: an earlier page has said that the others are the same.
     Of(Cow<'a, BucketSet>),
+    /// All, of whoever keeps the arc, synced or not: nobody alive holds it, and what the disks of all who keep it
+    /// had is gathered (H6).
+    Gather,
 }
 
 /// An arc that is wanted.
@@ -145,6 +148,7 @@ impl<'a> Wanted<'a> {
                 out.put_u8(2);
                 set.encode(out);
             }
+            Ask::Gather => out.put_u8(3),
         }
     }
 
@@ -158,6 +162,7 @@ impl<'a> Wanted<'a> {
                 Ask::Differing((0..buckets).map(|_| digests.u64()).collect::<Result<_, _>>()?)
             }
             2 => Ask::Of(Cow::Owned(BucketSet::decode(payload)?)),
+            3 => Ask::Gather,
             _ => return Err(DecodeError("an unknown way to ask for an arc")),
         };
         Ok(Wanted { arc, ask })

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use cluster::claim::{Claim, Heir};
+use cluster::durability::Durability;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
 use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
@@ -30,6 +32,7 @@ fn view() -> View {
         incarnation: Incarnation(u64::from(n) + 40),
         address: Address::new("127.0.0.1", 6000 + n).unwrap(),
         redis_port: 0,
+        on_disk: false,
         weight: 2,
         state,
     };
@@ -40,6 +43,8 @@ fn view() -> View {
         coming: Some(Coming { arcs: vec![0, 1, 0, 1, 0, 1, 0, 1], copies: 3, weights: vec![2, 5] }),
         fresh: vec![2, 5],
         strays: vec![Stray { place: 1, since: Epoch(8), arcs: vec![1, 7] }],
+        heirs: vec![Heir { place: 0, of: Incarnation(4), arcs: vec![3] }],
+        durability: Durability::Sync,
         ..View::unborn(ClusterId(3), 2, Limits::default())
     }
 }
@@ -152,6 +157,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                     Wanted { arc: 1, ask: Ask::Of(Cow::Borrowed(&buckets)) },
                     Wanted { arc: 2, ask: Ask::All },
                     Wanted { arc: 3, ask: Ask::Differing((0..8).collect()) },
+                    Wanted { arc: 4, ask: Ask::Gather },
                 ],
                 from: Cursor { layout: 6, slot: 7 },
             },
@@ -214,6 +220,13 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 weight: 1,
                 cluster: Some(ClusterId(6)),
                 returns: true,
+                on_disk: true,
+                claim: Some(Claim {
+                    of: Incarnation(4),
+                    epoch: Epoch(8),
+                    synced: [1, 9].into_iter().collect(),
+                    is_whole: true,
+                }),
                 wall_ms: 9,
             },
             Register
@@ -235,9 +248,11 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 sequence: 6,
                 epoch: Epoch(7),
                 synced,
+                revived: [2].into_iter().collect(),
                 keys: 8,
                 bytes: 9,
                 fetching: 11,
+                disk_trouble: "full".into(),
                 wall_ms: 10,
             },
             Heartbeat
@@ -250,6 +265,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             Status {
                 epoch: Epoch(7),
                 copies: 3,
+                durability: "sync".into(),
                 arcs: 4096,
                 health: "healthy".into(),
                 changing: true,
@@ -266,6 +282,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                     behind: 6,
                     fetching: 7,
                     silent_ms: 4,
+                    disk: "yes".into(),
                 }],
             },
             Status

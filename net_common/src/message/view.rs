@@ -1,5 +1,7 @@
 //! A view's bytes: in TABLE_PUSH, and in the manager's saved state.
 
+use cluster::claim::Heir;
+use cluster::durability::Durability;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
 use cluster::view::{Coming, Member, MemberState, Stray, View};
@@ -13,6 +15,11 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
     out.put_u8(view.copies as u8);
     out.put_u32(view.limits.key_bytes as u32);
     out.put_u32(view.limits.value_bytes as u32);
+    out.put_u8(match view.durability {
+        Durability::None => 0,
+        Durability::Async => 1,
+        Durability::Sync => 2,
+    });
     out.put_u32(view.members.len() as u32);
     for member in &view.members {
         out.put_short(member.id.as_str().as_bytes());
@@ -26,6 +33,7 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
             MemberState::Active => 1,
             MemberState::Leaving => 2,
         });
+        out.put_u8(u8::from(member.on_disk));
     }
     encode_arcs(&view.arcs, out);
     out.put_u8(u8::from(view.coming.is_some()));
@@ -40,6 +48,12 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
     for Stray { place, since, arcs } in &view.strays {
         out.put_u16(*place);
         out.put_u64(since.0);
+        encode_arcs(arcs, out);
+    }
+    out.put_u32(view.heirs.len() as u32);
+    for Heir { place, of, arcs } in &view.heirs {
+        out.put_u16(*place);
+        out.put_u64(of.0);
         encode_arcs(arcs, out);
     }
 }
@@ -61,19 +75,24 @@ pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
     let copies = usize::from(payload.u8()?);
     let limits =
         Limits { key_bytes: payload.u32()? as usize, value_bytes: payload.u32()? as usize };
-    const LEAST_MEMBER: usize = 2 + 8 + 2 + 2 + 2 + 4 + 1;
+    let durability = match payload.u8()? {
+        0 => Durability::None,
+        1 => Durability::Async,
+        2 => Durability::Sync,
+        _ => return Err(DecodeError("an unknown durability")),
+    };
+    const LEAST_MEMBER: usize = 2 + 8 + 2 + 2 + 2 + 4 + 1 + 1;
     let count = payload.count(LEAST_MEMBER)?;
     let members: Vec<Member> =
         (0..count).map(|_| decode_member(payload)).collect::<Result<_, _>>()?;
     let arcs = decode_arcs(payload)?;
-    let coming = match payload.u8()? {
-        0 => None,
-        1 => Some(Coming {
+    let coming = match payload.flag()? {
+        false => None,
+        true => Some(Coming {
             arcs: decode_arcs(payload)?,
             copies: usize::from(payload.u8()?),
             weights: members.iter().map(|_| payload.u32()).collect::<Result<_, _>>()?,
         }),
-        _ => return Err(DecodeError("a flag that is neither 0 nor 1")),
     };
     let fresh = decode_arcs(payload)?;
     let strays = (0..payload.count(2 + 8 + 4)?)
@@ -82,7 +101,25 @@ pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
             Ok(Stray { place, since, arcs: decode_arcs(payload)? })
         })
         .collect::<Result<_, DecodeError>>()?;
-    let view = View { cluster, epoch, copies, limits, members, arcs, coming, fresh, strays };
+    let heirs = (0..payload.count(2 + 8 + 4)?)
+        .map(|_| {
+            let (place, of) = (payload.u16()?, Incarnation(payload.u64()?));
+            Ok(Heir { place, of, arcs: decode_arcs(payload)? })
+        })
+        .collect::<Result<_, DecodeError>>()?;
+    let view = View {
+        cluster,
+        epoch,
+        copies,
+        limits,
+        durability,
+        members,
+        arcs,
+        coming,
+        fresh,
+        strays,
+        heirs,
+    };
     view.check().map_err(|bad| DecodeError(bad.0))?;
     Ok(view)
 }
@@ -100,6 +137,7 @@ fn decode_member(payload: &mut Decoder<'_>) -> Result<Member, DecodeError> {
             2 => MemberState::Leaving,
             _ => return Err(DecodeError("an unknown member state")),
         },
+        on_disk: payload.flag()?,
     })
 }
 

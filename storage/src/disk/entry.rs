@@ -74,8 +74,10 @@ pub struct ViewEntry {
     pub epoch: Epoch,
     /// Arcs whose records it dropped or set aside: what is told of them under older views counts no more.
     pub emptied: Vec<u16>,
-    /// Arcs it is synced in.
+    /// Arcs it is synced in, or has its own disk's part of (H6).
     pub synced: Vec<u16>,
+    /// Arcs whose records of the life before go on counting: the view took the node for its heir there.
+    pub revived: Vec<u16>,
 }
 
 /// A row of records, decoded one by one.
@@ -163,6 +165,7 @@ pub fn put_view(view: &ViewEntry, out: &mut Vec<u8>) {
         out.put_u64(view.epoch.0);
         put_arcs(&view.emptied, out);
         put_arcs(&view.synced, out);
+        put_arcs(&view.revived, out);
     });
 }
 
@@ -273,8 +276,9 @@ pub fn decode(body: &[u8], ring: usize) -> Result<Vec<Entry<'_>>, DecodeError> {
                 let epoch = Epoch(content.u64()?);
                 let emptied = arcs(&mut content, ring)?;
                 let synced = arcs(&mut content, ring)?;
+                let revived = arcs(&mut content, ring)?;
                 content.finish()?;
-                Entry::View(ViewEntry { epoch, emptied, synced })
+                Entry::View(ViewEntry { epoch, emptied, synced, revived })
             }
             SYNCED => {
                 let entry = Entry::Synced(Epoch(content.u64()?), arcs(&mut content, ring)?);
@@ -322,7 +326,8 @@ mod tests {
 
     #[test]
     fn what_is_told_of_views_is_read() {
-        let view = ViewEntry { epoch: Epoch(3), emptied: vec![1, 7], synced: vec![0] };
+        let view =
+            ViewEntry { epoch: Epoch(3), emptied: vec![1, 7], synced: vec![0], revived: vec![4] };
         let mut ledger = Ledger::new(RING);
         ledger.view(&view);
         let mut out = Vec::new();

@@ -5,6 +5,7 @@
 //! log-00000000000000000007    segments of the log, in their order
 //! image-00000000000000000007  everything that the segments before this one have told
 //! image-….new                 one that is being made; removed when the node starts
+//! gap                         empty; there while something is missing in the log, since the disk has failed
 //! ```
 //!
 //! A node begins a new segment with each start, so that what it writes never stands behind a torn tail. Once an
@@ -85,6 +86,14 @@ pub fn cannot<'f>(
     move |source| FolderError::Io { what, file: file.into(), source }
 }
 
+/// The file that says so while the log has a gap that no image has filled yet.
+const GAP: &str = "gap";
+
+/// Where that stands.
+pub fn gap(folder: &Path) -> PathBuf {
+    folder.join(GAP)
+}
+
 /// A data folder that no other process uses.
 #[derive(Debug)]
 pub struct Folder {
@@ -102,6 +111,8 @@ pub struct Listing {
     pub images: Vec<u64>,
     /// What was never finished.
     pub unfinished: Vec<PathBuf>,
+    /// Whether the disk has failed, and nothing has filled the gap since.
+    pub has_gap: bool,
 }
 
 impl Folder {
@@ -153,7 +164,9 @@ impl Folder {
             let entry = entry.map_err(cannot("read", &self.path))?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            if name.starts_with("image-") && name.ends_with(".new") {
+            if name == GAP {
+                listing.has_gap = true;
+            } else if name.starts_with("image-") && name.ends_with(".new") {
                 listing.unfinished.push(entry.path());
             } else if let Some(number) = number(name, "log-") {
                 listing.logs.push(number);
@@ -206,6 +219,7 @@ mod tests {
             logs: vec![9, 10],
             images: vec![9],
             unfinished: vec![unfinished_image(here, 10)],
+            has_gap: false,
         };
         assert_eq!(folder.list().unwrap(), want);
     }

@@ -1,7 +1,7 @@
 //! The first bytes of a file in a data folder: what it is, whose, and where it belongs.
 //!
 //! ```text
-//! magic 8 bytes | format u16 | flags u8 | sequence u64 | cluster u64 | incarnation u64 | arcs u32 | salt u32
+//! magic 8 bytes | format u16 | sequence u64 | cluster u64 | incarnation u64 | arcs u32 | salt u32
 //! | name: length u16 and bytes | zeros | crc u32
 //! ```
 //!
@@ -16,7 +16,7 @@ use net_common::codec::{DecodeError, Decoder, Encoder};
 pub const LENGTH: usize = 128;
 
 /// The format that this program writes, and the only one that it reads.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 // Everything but the name takes 53 bytes.
 const _: () = assert!(53 + MAX_NODE_ID <= LENGTH);
@@ -46,8 +46,6 @@ pub struct Header {
     pub kind: Kind,
     /// Its place in the order of the log; of an image, the first segment that it does not cover.
     pub sequence: u64,
-    /// Whether it goes on where the segment before it ends: in the same life of the node, with nothing left out.
-    pub follows: bool,
     /// The cluster.
     pub cluster: ClusterId,
     /// The start of the process that wrote it.
@@ -65,7 +63,6 @@ impl Header {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.kind.magic().to_vec();
         out.put_u16(FORMAT);
-        out.put_u8(u8::from(self.follows));
         out.put_u64(self.sequence);
         out.put_u64(self.cluster.0);
         out.put_u64(self.incarnation.0);
@@ -98,7 +95,6 @@ impl Header {
         }
         let header = Header {
             kind,
-            follows: rest.u8()? != 0,
             sequence: rest.u64()?,
             cluster: ClusterId(rest.u64()?),
             incarnation: Incarnation(rest.u64()?),
@@ -121,7 +117,6 @@ mod tests {
         Header {
             kind: Kind::Log,
             sequence: 7,
-            follows: true,
             cluster: ClusterId(1),
             incarnation: Incarnation(2),
             arcs: 4096,
@@ -132,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_was_encoded_is_decoded() {
-        for header in [header(), Header { kind: Kind::Image, follows: false, ..header() }] {
+        for header in [header(), Header { kind: Kind::Image, ..header() }] {
             assert_eq!(header.encode().len(), LENGTH);
             assert_eq!(Header::decode(&header.encode()), Ok(header));
         }

@@ -15,8 +15,9 @@
 //! need to know how far that other thread has come.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
+use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use net_common::message::data::Record;
@@ -57,8 +58,28 @@ pub struct Parcel {
     /// What is to be written.
     pub what: What,
     /// Who waits until it is.
-    pub bell: Option<Sender<Result<(), Trouble>>>,
+    pub bell: Option<Bell>,
 }
+
+/// Somebody waits.
+pub struct Bell {
+    /// Until when.
+    pub until: Until,
+    /// Where to say so.
+    pub rings: Sender<Result<(), Trouble>>,
+}
+
+/// What a [`Bell`] waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// It is written; with `sync` it is on the disk then.
+    Written,
+    /// It is on the disk, also with `async`.
+    OnDisk,
+}
+
+/// Word to come of what is to be on the disk.
+pub type Word = Receiver<Result<(), Trouble>>;
 
 /// A view, as the writer has to know it.
 pub struct Noted {
@@ -73,12 +94,23 @@ pub struct Noted {
 /// What the node's threads and the writer share.
 #[derive(Default)]
 pub struct Shared {
+    /// What the cluster promises: 0 as long as no view has told, or if it is nothing; 1 `async`, 2 `sync`.
+    promise: AtomicU8,
     noted: Mutex<Vec<Noted>>,
     waiting: AtomicUsize,
     trouble: RwLock<Option<Trouble>>,
 }
 
 impl Shared {
+    /// Whether answers wait for the disk.
+    pub fn is_sync(&self) -> bool {
+        self.promise.load(Ordering::Relaxed) == 2
+    }
+
+    fn writes(&self) -> bool {
+        self.promise.load(Ordering::Relaxed) > 0
+    }
+
     /// The views that were noted since the last time.
     pub fn take_noted(&self) -> Vec<Noted> {
         std::mem::take(&mut *self.noted.lock())
@@ -131,23 +163,39 @@ struct Link {
     parcels: Sender<Parcel>,
     spare: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
     shared: Arc<Shared>,
-    is_sync: bool,
 }
 
 impl Journal {
-    /// One with a writer, and that writer's ends.
-    pub fn new(is_sync: bool) -> (Journal, Ends) {
+    /// One with a writer, and that writer's ends. Nothing is written before [`Journal::promise`].
+    pub fn new() -> (Journal, Ends) {
         let (parcels, received) = bounded(PARCELS);
         let spare = bounded(SPARE);
         let shared = Arc::new(Shared::default());
         let ends =
             Ends { parcels: received, spare: Spare(spare.0.clone()), shared: shared.clone() };
-        (Journal(Some(Link { parcels, spare, shared, is_sync })), ends)
+        (Journal(Some(Link { parcels, spare, shared })), ends)
+    }
+
+    /// Says what the cluster promises. Before anything is stored under its views.
+    pub fn promise(&self, durability: Durability) {
+        if let Some(link) = &self.0 {
+            let promise = match durability {
+                Durability::None => 0,
+                Durability::Async => 1,
+                Durability::Sync => 2,
+            };
+            link.shared.promise.store(promise, Ordering::Relaxed);
+        }
+    }
+
+    /// The link, if anything is to be written.
+    fn link(&self) -> Option<&Link> {
+        self.0.as_ref().filter(|link| link.shared.writes())
     }
 
     /// Whether answers wait for the disk.
     pub fn is_sync(&self) -> bool {
-        self.0.as_ref().is_some_and(|link| link.is_sync)
+        self.0.as_ref().is_some_and(|link| link.shared.is_sync())
     }
 
     /// Why nothing reaches the disk at the moment, if that is so.
@@ -168,7 +216,7 @@ impl Journal {
 
     /// An empty sheet for records that are taken under a view; `None` if nothing is written.
     pub fn sheet(&self, epoch: Epoch) -> Option<Sheet> {
-        let link = self.0.as_ref()?;
+        let link = self.link()?;
         Some(Sheet::new(link.spare.1.try_recv().unwrap_or_default(), epoch))
     }
 
@@ -206,21 +254,32 @@ impl Journal {
     /// # Errors
     /// [`Trouble`]: with `sync`, if they may not be.
     pub fn synced(&self, epoch: Epoch, arcs: &[usize]) -> Result<(), Trouble> {
-        let Some(link) = &self.0 else { return Ok(()) };
+        let Some(link) = self.link() else { return Ok(()) };
         let arcs = arcs.iter().map(|&arc| arc as u16).collect();
-        link.send(What::Synced(epoch, arcs), link.is_sync)
+        link.send(What::Synced(epoch, arcs), link.shared.is_sync())
+    }
+
+    /// Asks for word when what was noted and handed in before is on the disk. `None` if nothing is written.
+    /// Not to be called under a lock.
+    pub fn ask(&self) -> Option<Word> {
+        let link = self.link()?;
+        let (rings, word) = bounded(1);
+        let bell = Some(Bell { until: Until::OnDisk, rings });
+        // If the writer is gone the word is that nobody answers.
+        let _ = link.parcels.send(Parcel { what: What::Look, bell });
+        Some(word)
     }
 
     /// Notes a view. Never waits, and may be called under the tenure's lock; [`Journal::look`] is to follow.
     pub fn note(&self, noted: Noted) {
-        if let Some(link) = &self.0 {
+        if let Some(link) = self.link() {
             link.shared.noted.lock().push(noted);
         }
     }
 
     /// Has the writer look for views. Not to be called under a lock.
     pub fn look(&self) {
-        if let Some(link) = &self.0 {
+        if let Some(link) = self.link() {
             // If the channel is full the writer has something to take, and looks before it does.
             let _ = link.parcels.try_send(Parcel { what: What::Look, bell: None });
         }
@@ -255,6 +314,7 @@ impl Link {
             true => Some(bounded(1)).unzip(),
             false => (None, None),
         };
+        let bell = bell.map(|rings| Bell { until: Until::Written, rings });
         let handed_in = self.parcels.send(Parcel { what, bell });
         let answer = handed_in.ok().and_then(|()| rung.map(|rung| rung.recv().ok()));
         match (wait, answer) {

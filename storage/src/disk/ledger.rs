@@ -77,11 +77,16 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    fn view(epoch: u64, emptied: &[u16], synced: &[u16]) -> ViewEntry {
+        let (emptied, synced) = (emptied.to_vec(), synced.to_vec());
+        ViewEntry { epoch: Epoch(epoch), emptied, synced, revived: Vec::new() }
+    }
+
     #[test]
     fn what_an_arc_was_before_it_was_emptied_does_not_count() {
         let mut ledger = Ledger::new(4);
         assert!(ledger.takes(Epoch(1), 2));
-        ledger.view(&ViewEntry { epoch: Epoch(5), emptied: vec![2], synced: vec![0, 1] });
+        ledger.view(&view(5, &[2], &[0, 1]));
         assert!(!ledger.takes(Epoch(4), 2) && ledger.takes(Epoch(5), 2));
         assert!(ledger.takes(Epoch(4), 1));
     }
@@ -89,11 +94,11 @@ mod tests {
     #[test]
     fn synced_is_told_of_the_newest_view_only() {
         let mut ledger = Ledger::new(4);
-        ledger.view(&ViewEntry { epoch: Epoch(5), emptied: vec![], synced: vec![0, 1] });
+        ledger.view(&view(5, &[], &[0, 1]));
         assert!(!ledger.fetched(Epoch(4), &[2]));
         assert!(ledger.fetched(Epoch(5), &[3]));
         assert_eq!(ledger.synced().ones().collect::<Vec<_>>(), [0, 1, 3]);
-        ledger.view(&ViewEntry { epoch: Epoch(6), emptied: vec![], synced: vec![3] });
+        ledger.view(&view(6, &[], &[3]));
         assert_eq!(ledger.synced().ones().collect::<Vec<_>>(), [3]);
     }
 }

@@ -1,12 +1,8 @@
 //! Reading a data folder: the newest image, then the log from there on.
 //!
-//! The records are read into a table, by several threads at a time; since of two records the higher version
-//! wins, their order does not matter between two entries that tell of views. What such an entry tells is done
-//! as the node did it: arcs that it emptied go to the records of an earlier life, arcs that it had fetched to
-//! their ends let go of these. The end of a life sets everything aside. So what is in the table in the end is what
-//! the node held in its last life, and the ledger tells of which view, and where it was synced: what a cluster of
-//! which nobody lives has to come back from (rule H6). As long as others live it is an earlier life's, and shown to
-//! nobody until a source confirms it (H3).
+//! What the files tell is taken in by [`Life`]; what comes of that is what the node held in its last life, of which
+//! view, and where it was synced: what a cluster of which nobody lives has to come back from (rule H6). As long as
+//! others live it is an earlier life's, and shown to nobody until a source confirms it (H3).
 //!
 //! The end of the last segment may be torn: it is cut off there, and closed, so that all segments are whole
 //! before another is begun. Anything else that is not as it was written is damage, and an error, unless it is to
@@ -15,21 +11,16 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use cluster::ids::{ClusterId, Incarnation, NodeId};
-use cluster::ring::arc_of_key;
+use cluster::ids::NodeId;
 use net_common::codec::DecodeError;
-use parking_lot::Mutex;
 
-use super::entry::{self, Entry};
+use super::entry;
 use super::folder::{self, Folder, FolderError, cannot};
 use super::frame::{self, Reader, Stop};
 use super::header::{self, Header, Kind};
-use super::ledger::Ledger;
-use crate::earlier::Earlier;
-use crate::table::Table;
+use super::life::{Life, Owner};
 
 /// Threads that read records into the table. More would wait for each other and for memory.
 const THREADS: usize = 8;
@@ -47,41 +38,12 @@ pub enum Care {
 
 /// What a folder had.
 pub struct Recovered {
-    /// Whose it is; `None` if it is empty.
-    pub owner: Option<Owner>,
-    /// What the node held in its last life, if it wrote anything.
-    pub held: Option<Table>,
-    /// What it had of lives before that.
-    pub earlier: Earlier,
-    /// What the last life's log told of views.
-    pub ledger: Ledger,
+    /// The last life that it tells of; `None` if it is empty.
+    pub life: Option<Life>,
     /// The number of the next segment.
     pub next: u64,
     /// What was found.
     pub report: Report,
-}
-
-impl Recovered {
-    /// All of it as an earlier life's: shown to nobody until a source has confirmed it (rule H3).
-    pub fn take_earlier(&mut self) -> Earlier {
-        if let Some(table) = self.held.take() {
-            set_aside(&table, &self.earlier);
-        }
-        std::mem::take(&mut self.earlier)
-    }
-}
-
-/// Whose a folder is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The node.
-    pub node: NodeId,
-    /// The last start of its process that wrote something.
-    pub incarnation: Incarnation,
-    /// Arcs of its ring.
-    pub arcs: usize,
 }
 
 /// What was found in a folder.
@@ -135,23 +97,20 @@ pub fn recover(
         node,
         care,
         threads,
-        owner: None,
-        tables: None,
-        earlier: Earlier::default(),
-        ledger: Ledger::new(0),
+        life: None,
         report: Report::default(),
-        image: None,
         torn_new: None,
     };
     let logs = recovery.images(&listing.images, &listing.logs)?;
     recovery.logs(&logs)?;
     let last = listing.logs.iter().chain(&listing.images).max().copied().unwrap_or(0);
     let next = recovery.torn_new.unwrap_or(last + 1);
-    let Recovery { owner, tables, earlier, ledger, mut report, .. } = recovery;
-    let held = tables.map(|tables| tables.held);
-    let in_table = held.iter().flat_map(|table| (0..table.arcs()).map(|arc| table.records(arc)));
-    report.kept = in_table.sum::<usize>() + earlier.records();
-    Ok(Recovered { owner, held, earlier, ledger, next, report })
+    let Recovery { mut life, mut report, .. } = recovery;
+    if let Some(life) = &mut life {
+        report.kept = life.kept();
+        life.is_whole &= !listing.has_gap && (care != Care::Salvage || report.lost.is_empty());
+    }
+    Ok(Recovered { life, next, report })
 }
 
 struct Recovery<'f> {
@@ -159,32 +118,10 @@ struct Recovery<'f> {
     node: Option<&'f NodeId>,
     care: Care,
     threads: usize,
-    owner: Option<Owner>,
-    tables: Option<Tables>,
-    earlier: Earlier,
-    ledger: Ledger,
+    life: Option<Life>,
     report: Report,
-    /// The image that was read.
-    image: Option<u64>,
     /// The number of a last segment that was about to be made.
     torn_new: Option<u64>,
-}
-
-/// What is being read.
-struct Tables {
-    /// What the node held.
-    held: Table,
-    /// What it had of a life before that, by an image.
-    cached: Table,
-}
-
-fn set_aside(table: &Table, earlier: &Earlier) {
-    for arc in 0..table.arcs() {
-        let shard = table.take(arc);
-        if !shard.is_empty() {
-            earlier.set_aside(arc, shard);
-        }
-    }
 }
 
 /// How a file begins.
@@ -198,10 +135,9 @@ enum Begin {
 impl Recovery<'_> {
     fn image(&mut self, file: &Path, sequence: u64) -> Result<(), FolderError> {
         self.file(file, Kind::Image, sequence, true)?;
-        if let Some(tables) = &self.tables {
-            set_aside(&tables.cached, &self.earlier);
+        if let Some(life) = &mut self.life {
+            life.end_image();
         }
-        self.image = Some(sequence);
         Ok(())
     }
 
@@ -382,114 +318,40 @@ impl Recovery<'_> {
             incarnation: header.incarnation,
             arcs: header.arcs,
         };
-        let ours = self.node.or(self.owner.as_ref().map(|owner| &owner.node));
-        if let Some(ours) = ours
-            && *ours != owner.node
-        {
+        let before = self.life.as_ref().map(|life| &life.owner);
+        let ours = self.node.or(before.map(|before| &before.node));
+        if let Some(ours) = ours.filter(|ours| **ours != owner.node) {
             let (file, ours) = (file.into(), ours.clone());
             return Err(FolderError::OtherNode { file, theirs: owner.node, ours });
         }
-        match self.owner.take() {
-            None => {
-                let (held, cached) = (Table::new(owner.arcs), Table::new(owner.arcs));
-                self.tables = Some(Tables { held, cached });
-                self.ledger = Ledger::new(owner.arcs);
-            }
-            Some(before) if before.cluster != owner.cluster || before.arcs != owner.arcs => {
-                let (file, ours) = (file.into(), before.cluster);
-                return Err(FolderError::OtherCluster { file, theirs: owner.cluster, ours });
-            }
-            Some(before) => {
-                // The first segment after an image has nothing that the image has not.
-                let is_first = header.kind == Kind::Log && self.image == Some(header.sequence);
-                let follows = header.follows || is_first;
-                if before.incarnation != owner.incarnation || !follows {
-                    self.end_life();
-                    self.ledger = Ledger::new(owner.arcs);
-                }
-            }
+        if let Some(before) = before
+            && (before.cluster, before.arcs) != (owner.cluster, owner.arcs)
+        {
+            let (file, ours) = (file.into(), before.cluster);
+            return Err(FolderError::OtherCluster { file, theirs: owner.cluster, ours });
         }
-        self.owner = Some(owner);
+        let threads = self.threads;
+        match &mut self.life {
+            Some(life) => life.begin(owner),
+            life @ None => *life = Some(Life::new(owner, threads)),
+        }
         Ok(())
-    }
-
-    /// Sets aside all that the node held.
-    fn end_life(&self) {
-        if let Some(tables) = &self.tables {
-            set_aside(&tables.held, &self.earlier);
-        }
     }
 
     /// Takes in what some frames of a file tell.
     fn entries(&mut self, file: &Path, bodies: &[(u64, &[u8])]) -> Result<(), FolderError> {
-        let arcs = self.ledger.since().len();
-        let mut rows = Vec::new();
+        let Some(arcs) = self.life.as_ref().map(|life| life.owner.arcs) else { return Ok(()) };
+        let mut all = Vec::new();
         for &(at, body) in bodies {
-            let entries = match entry::decode(body, arcs) {
-                Ok(entries) => entries,
-                Err(DecodeError(why)) => {
-                    self.damaged(file, at, body.len() as u64, why)?;
-                    continue;
-                }
-            };
-            for entry in entries {
-                match entry {
-                    Entry::Records(..) | Entry::Arc { .. } => rows.push((at, entry)),
-                    Entry::End(_) => {}
-                    Entry::Ledger(ledger) => self.ledger = ledger,
-                    Entry::View(view) => {
-                        self.records(file, &mut rows)?;
-                        self.ledger.view(&view);
-                        let Some(tables) = &self.tables else { continue };
-                        for arc in view.emptied.into_iter().map(usize::from) {
-                            self.earlier.set_aside(arc, tables.held.take(arc));
-                        }
-                        // Where it held everything it had no use for a cache.
-                        view.synced.into_iter().for_each(|arc| self.earlier.forget(arc.into()));
-                    }
-                    Entry::Synced(epoch, arcs) => {
-                        self.records(file, &mut rows)?;
-                        if self.ledger.fetched(epoch, &arcs) {
-                            arcs.into_iter().for_each(|arc| self.earlier.forget(arc.into()));
-                        }
-                    }
-                }
+            match entry::decode(body, arcs) {
+                Ok(entries) => all.extend(entries.into_iter().map(|entry| (at, entry))),
+                Err(DecodeError(why)) => self.damaged(file, at, body.len() as u64, why)?,
             }
         }
-        self.records(file, &mut rows)?;
-        Ok(())
-    }
-
-    /// Reads rows of records into the table, and empties them.
-    fn records(
-        &mut self,
-        file: &Path,
-        rows: &mut Vec<(u64, Entry<'_>)>,
-    ) -> Result<(), FolderError> {
-        let Some(tables) = &self.tables else { return Ok(()) };
-        let (next, count) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let bad = Mutex::new(Vec::new());
-        let work = || {
-            while let Some((at, entry)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                match read_row(tables, &self.ledger, entry) {
-                    Ok(records) => drop(count.fetch_add(records, Ordering::Relaxed)),
-                    Err(DecodeError(why)) => bad.lock().push((*at, why)),
-                }
-            }
-        };
-        let threads = self.threads.min(rows.len());
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
-            }
-            work();
-        });
-        self.report.records += count.into_inner() as u64;
-        rows.clear();
-        for (at, why) in bad.into_inner() {
-            self.damaged(file, at, 0, why)?;
-        }
-        Ok(())
+        let Some(life) = &mut self.life else { return Ok(()) };
+        let (records, bad) = life.take(all);
+        self.report.records += records;
+        bad.into_iter().try_for_each(|(at, why)| self.damaged(file, at, 0, why))
     }
 
     /// Cuts the last segment of a log where it is torn, and closes it.
@@ -523,33 +385,6 @@ fn read_on(reader: &mut Reader<File>) -> io::Result<u64> {
         while reader.bite()?.stop == Stop::More {}
     }
     Ok(reader.durable())
-}
-
-/// Takes a row's records. Returns how many.
-fn read_row(tables: &Tables, ledger: &Ledger, entry: &Entry<'_>) -> Result<usize, DecodeError> {
-    let table = &tables.held;
-    let mut count = 0;
-    match entry {
-        Entry::Records(epoch, records) => {
-            for record in records.clone() {
-                let record = record?;
-                count += 1;
-                let arc = arc_of_key(record.key, table.arcs());
-                if ledger.takes(*epoch, arc) {
-                    table.merge(arc, [record], 0);
-                }
-            }
-        }
-        Entry::Arc { arc, earlier, records } => {
-            let table = if *earlier { &tables.cached } else { table };
-            for record in records.clone() {
-                table.merge(usize::from(*arc), [record?], 0);
-                count += 1;
-            }
-        }
-        _ => {}
-    }
-    Ok(count)
 }
 
 /// Whether an image ends as one.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use cluster::durability::Durability;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation};
 use cluster::limits::Limits;
 use cluster::replica::{State, WriteAnswer};
@@ -14,7 +15,7 @@ use tempfile::{TempDir, tempdir};
 
 use super::files::faulty::Faulty;
 use super::*;
-use crate::node::Unwritten;
+use crate::node::{Adopted, Unwritten};
 use crate::snapshot;
 
 const ARCS: usize = 4;
@@ -33,6 +34,7 @@ fn view(epoch: u64, incarnation: u64) -> View {
         incarnation: Incarnation(incarnation),
         address: Address::new("127.0.0.1", 6001).unwrap(),
         redis_port: 0,
+        on_disk: false,
         weight: 1,
         state: MemberState::Active,
     };
@@ -56,7 +58,7 @@ struct Life {
 }
 
 impl Life {
-    fn begin(settings: Settings, incarnation: u64) -> Life {
+    fn begin(settings: Settings, is_sync: bool, incarnation: u64) -> Life {
         let mut disk = Disk::open(settings, &name()).unwrap();
         let notes = snapshot::Writer::new(&snapshot::Settings::default()).notes();
         let node = Node::new(name(), Incarnation(incarnation), notes);
@@ -66,8 +68,11 @@ impl Life {
         node.told(1 << 40, Epoch(1));
         let beat = node.send_heartbeat();
         node.heartbeat_answered(beat, true, Epoch(1));
+        let durability = if is_sync { Durability::Sync } else { Durability::Async };
+        node.promised(durability);
         let epoch = incarnation * 100;
-        assert!(node.adopt(view(epoch, incarnation)).unwrap());
+        let view = View { durability, ..view(epoch, incarnation) };
+        assert_eq!(node.adopt(view).unwrap(), Adopted::Newer);
         Life { node, running, journal, epoch, count: 0, model: Model::new() }
     }
 
@@ -109,26 +114,27 @@ impl Life {
     }
 }
 
-fn settings(dir: &TempDir, is_sync: bool) -> Settings {
+fn settings(dir: &TempDir) -> Settings {
     let (flush, retry) = (Duration::from_millis(1), Duration::from_millis(2));
-    Settings { flush, retry, ..Settings::new(dir.path().into(), is_sync) }
+    Settings { flush, retry, ..Settings::new(dir.path().into()) }
 }
 
 /// What a folder has, as a node of this name finds it.
 fn read(path: &Path, care: Care) -> Result<(Model, Report), FolderError> {
     let folder = Folder::take_present(path)?;
-    let mut recovered = recovery::recover(&folder, Some(&name()), care)?;
-    let earlier = recovered.take_earlier();
+    let Recovered { life, report, .. } = recovery::recover(&folder, Some(&name()), care)?;
     let mut model = Model::new();
+    let Some(life) = life else { return Ok((model, report)) };
     for arc in 0..ARCS {
-        let Some(shard) = earlier.get(arc) else { continue };
+        life.earlier.set_aside(arc, life.held.take(arc));
+        let Some(shard) = life.earlier.get(arc) else { continue };
         for record in shard.iter() {
             assert_eq!(record.state, State::Committed, "an entry in the list of pending ones");
             let value = record.body.value().map(<[u8]>::to_vec);
             model.insert(record.key.to_vec(), (record.version, value));
         }
     }
-    Ok((model, recovered.report))
+    Ok((model, report))
 }
 
 /// A copy of a folder as it is at some moment from now on: what a process finds that starts after another was
@@ -162,7 +168,7 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
 fn what_was_written_is_read() {
     for is_sync in [false, true] {
         let dir = tempdir().unwrap();
-        let mut life = Life::begin(settings(&dir, is_sync), 1);
+        let mut life = Life::begin(settings(&dir), is_sync, 1);
         for batch in [1, 10, 300] {
             life.write(batch).unwrap();
         }
@@ -177,7 +183,7 @@ fn what_was_written_is_read() {
 #[test]
 fn sync_means_that_it_is_there_when_the_answer_is() {
     let dir = tempdir().unwrap();
-    let mut life = Life::begin(settings(&dir, true), 1);
+    let mut life = Life::begin(settings(&dir), true, 1);
     for _ in 0..20 {
         life.write(5).unwrap();
         assert_eq!(read(copy(&dir).path(), Care::Start).unwrap().0, life.model);
@@ -187,7 +193,7 @@ fn sync_means_that_it_is_there_when_the_answer_is() {
 #[test]
 fn an_answer_that_vouches_for_a_record_brings_it_to_the_disk() {
     let dir = tempdir().unwrap();
-    let mut life = Life::begin(settings(&dir, true), 1);
+    let mut life = Life::begin(settings(&dir), true, 1);
     life.write(1).unwrap();
     let (key, (version, value)) = life.model.iter().next().unwrap();
     let (of_log, lower) =
@@ -210,7 +216,7 @@ fn an_answer_that_vouches_for_a_record_brings_it_to_the_disk() {
 fn many_lives_come_together() {
     let dir = tempdir().unwrap();
     for incarnation in 1..4 {
-        let mut life = Life::begin(settings(&dir, false), incarnation);
+        let mut life = Life::begin(settings(&dir), false, incarnation);
         life.write(60).unwrap();
         let model = life.end();
         // All keys were written in each, so the newest life has all.
@@ -222,9 +228,9 @@ fn many_lives_come_together() {
 fn images_take_the_place_of_the_log() {
     for is_sync in [false, true] {
         let dir = tempdir().unwrap();
-        let mut small = settings(&dir, is_sync);
+        let mut small = settings(&dir);
         small.segment_bytes = 4 << 10;
-        let mut life = Life::begin(small, 1);
+        let mut life = Life::begin(small, is_sync, 1);
         let has_image = || {
             fs::read_dir(dir.path()).unwrap().any(|entry| {
                 let name = entry.unwrap().file_name().into_string().unwrap();
@@ -250,9 +256,9 @@ fn images_take_the_place_of_the_log() {
 #[test]
 fn the_log_does_not_grow_without_bound() {
     let dir = tempdir().unwrap();
-    let mut small = settings(&dir, true);
+    let mut small = settings(&dir);
     small.segment_bytes = 4 << 10;
-    let mut life = Life::begin(small, 1);
+    let mut life = Life::begin(small, true, 1);
     let mut most = 0;
     for _ in 0..1000 {
         life.write(20).unwrap();
@@ -270,10 +276,10 @@ fn the_log_does_not_grow_without_bound() {
 /// A folder with one closed segment of some frames, and one that ends with the life of its process.
 fn two_segments() -> (TempDir, Model) {
     let dir = tempdir().unwrap();
-    let mut life = Life::begin(settings(&dir, true), 1);
+    let mut life = Life::begin(settings(&dir), true, 1);
     (0..3).for_each(|_| life.write(2).unwrap());
     life.end();
-    let mut life = Life::begin(settings(&dir, true), 2);
+    let mut life = Life::begin(settings(&dir), true, 2);
     (0..3).for_each(|_| life.write(2).unwrap());
     let killed = copy(&dir);
     (killed, life.end())
@@ -343,7 +349,7 @@ fn a_torn_end_is_cut_at_every_length() {
         let (again, report) = read(torn.path(), Care::Check).unwrap();
         assert_eq!((again, report.lost), (cut, vec![]));
         if length % 50 == 0 {
-            let mut life = Life::begin(settings(&torn, true), 3);
+            let mut life = Life::begin(settings(&torn), true, 3);
             life.write(60).unwrap();
             let model = life.end();
             assert_eq!(read(torn.path(), Care::Check).unwrap().0, model);
@@ -374,9 +380,9 @@ fn what_was_salvaged_is_sound_afterwards() {
     bytes[header::LENGTH + 30] ^= 1;
     fs::write(&file, bytes).unwrap();
     assert!(read(dir.path(), Care::Start).is_err());
-    let mut settings = settings(&dir, true);
+    let mut settings = settings(&dir);
     settings.salvage = true;
-    let mut life = Life::begin(settings, 3);
+    let mut life = Life::begin(settings, true, 3);
     life.write(60).unwrap();
     wait_until("an image has taken its place", || !file.exists());
     let model = life.end();
@@ -387,13 +393,13 @@ fn what_was_salvaged_is_sound_afterwards() {
 fn a_folder_is_one_node_s_and_one_cluster_s() {
     let (dir, _) = two_segments();
     let other = NodeId::new("node2").unwrap();
-    let error = Disk::open(settings(&dir, true), &other).err().unwrap().to_string();
+    let error = Disk::open(settings(&dir), &other).err().unwrap().to_string();
     assert!(error.ends_with("belongs to node1, not to node2"), "{error}");
-    let life = Life::begin(settings(&dir, true), 3);
+    let life = Life::begin(settings(&dir), true, 3);
     let stranger = View { cluster: ClusterId(2), ..view(301, 3) };
     let error = life.node.adopt(stranger).unwrap_err().to_string();
     assert!(error.contains("cluster 0000000000000002, this node to 0000000000000001"), "{error}");
-    let error = Disk::open(settings(&dir, true), &name()).err().unwrap().to_string();
+    let error = Disk::open(settings(&dir), &name()).err().unwrap().to_string();
     assert!(error.ends_with("is in use by another process"), "{error}");
 }
 
@@ -401,10 +407,10 @@ fn a_folder_is_one_node_s_and_one_cluster_s() {
 fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
     let dir = tempdir().unwrap();
     let faults = Faulty::at(call, lasts);
-    let mut small = settings(&dir, is_sync);
+    let mut small = settings(&dir);
     small.segment_bytes = 2 << 10;
     small.files = Arc::new(faults.clone());
-    let mut life = Life::begin(small, 1);
+    let mut life = Life::begin(small, is_sync, 1);
     // In `async` the writes of a millisecond make one call.
     for round in 0..if is_sync { 6 } else { 60 } {
         match life.write(40) {
@@ -423,10 +429,13 @@ fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
         }
     }
     faults.mend();
-    // Now the writer knows of all faults that it has met.
-    life.journal.settle();
+    // The writer knows of all faults that it and its threads have met when it has looked often enough at what they
+    // say: it takes one thing that is ready after the other, at random.
+    let is_on_disk = |life: &Life| life.journal.ask().is_some_and(|word| word.recv() == Ok(Ok(())));
     wait_until("the trouble is over", || {
-        life.node.disk_trouble().is_none() && life.write(60).is_ok()
+        (0..20).all(|_| is_on_disk(&life))
+            && life.node.disk_trouble().is_none()
+            && life.write(60).is_ok()
     });
     let model = life.end();
     let (found, report) = read(dir.path(), Care::Start).unwrap();

@@ -34,9 +34,9 @@ use super::folder::{self, Folder};
 use super::frame;
 use super::header::{self, Header, Kind};
 use super::image::{self, Subject};
-use super::journal::{Ends, Noted, Parcel, Trouble, What};
+use super::journal::{Bell, Ends, Noted, Parcel, Trouble, Until, What};
 use super::ledger::Ledger;
-use super::recovery::{Recovered, closing};
+use super::recovery::{Report, closing};
 use crate::node::Node;
 
 /// Bytes after which a group ends.
@@ -81,14 +81,13 @@ impl Drop for Running {
 pub fn start(
     settings: Settings,
     folder: Folder,
-    recovered: &Recovered,
+    (report, next): (&Report, u64),
     ends: Ends,
     node: Arc<Node>,
 ) -> io::Result<Running> {
     let (stop, stopped) = bounded(0);
     let name = node.id().to_string();
-    let flusher = if settings.is_sync { Flusher::none() } else { Flusher::start(&name)? };
-    let report = &recovered.report;
+    let flusher = Flusher::start(&name)?;
     let writer = Writer {
         incarnation: node.incarnation(),
         node,
@@ -99,13 +98,13 @@ pub fn start(
         flusher,
         origin: None,
         ledger: Ledger::new(0),
-        next: recovered.next,
-        follows: false,
+        next,
         segment: None,
         broken: None,
         leftover: None,
         out: Vec::new(),
         hurries: false,
+        bells: Vec::new(),
         logged: report.log_bytes,
         image_bytes: report.image_bytes,
         // What was not sound must not be met again.
@@ -150,11 +149,6 @@ struct Flusher {
 }
 
 impl Flusher {
-    fn none() -> Flusher {
-        let since = Instant::now();
-        Flusher { jobs: None, done: never(), thread: None, is_busy: false, since }
-    }
-
     fn start(name: &str) -> io::Result<Flusher> {
         let (jobs, received) = bounded::<Job>(1);
         let (tell, done) = bounded(1);
@@ -165,7 +159,8 @@ impl Flusher {
                 }
             }
         })?;
-        Ok(Flusher { jobs: Some(jobs), done, thread: Some(thread), ..Flusher::none() })
+        let (jobs, thread, since) = (Some(jobs), Some(thread), Instant::now());
+        Ok(Flusher { jobs, done, thread, is_busy: false, since })
     }
 
     fn stop(&mut self) {
@@ -193,8 +188,6 @@ struct Writer {
     ledger: Ledger,
     /// The number of the next segment.
     next: u64,
-    /// Whether the next segment follows from the one before.
-    follows: bool,
     segment: Option<Segment>,
     /// The segment in which the disk has failed.
     broken: Option<Segment>,
@@ -203,6 +196,8 @@ struct Writer {
     out: Vec<u8>,
     /// Whether the disk is to be told now: a view was adopted, and a folder is worth what it tells of views (H6).
     hurries: bool,
+    /// Who waits, in `async`, until the disk has a segment up to a place.
+    bells: Vec<(u64, u64, Sender<Result<(), Trouble>>)>,
     /// Bytes of the log that no image covers, and of the image before them.
     logged: u64,
     image_bytes: u64,
@@ -222,7 +217,7 @@ impl Writer {
                 recv(self.ends.parcels) -> parcel => match parcel {
                     Ok(parcel) => {
                         self.group(parcel);
-                        rests = !self.settings.is_sync;
+                        rests = !self.ends.shared.is_sync();
                     }
                     Err(_) => return,
                 },
@@ -336,9 +331,15 @@ impl Writer {
         }
         // While an old gap is open nothing counts as being on the disk.
         let answer = self.ends.shared.trouble().map_or(Ok(()), Err);
-        for bell in bells {
-            // Whoever has gone away meanwhile needs no answer.
-            let _ = bell.try_send(answer.clone());
+        for Bell { until, rings } in bells {
+            match &self.segment {
+                Some(segment) if until == Until::OnDisk && segment.durable < segment.end => {
+                    self.bells.push((segment.sequence, segment.end, rings));
+                    self.hurries = true;
+                }
+                // Whoever has gone away meanwhile needs no answer.
+                _ => _ = rings.try_send(answer.clone()),
+            }
         }
         if out.capacity() > 4 * GROUP {
             out = Vec::new();
@@ -360,7 +361,7 @@ impl Writer {
         segment.output.append(out)?;
         segment.end += out.len() as u64;
         self.logged += out.len() as u64;
-        if self.settings.is_sync {
+        if self.ends.shared.is_sync() {
             segment.output.sync()?;
             segment.durable = segment.end;
         }
@@ -404,7 +405,6 @@ impl Writer {
             durable: end,
         });
         self.next += 1;
-        self.follows = true;
         Ok(())
     }
 
@@ -415,7 +415,6 @@ impl Writer {
         Ok(Header {
             kind,
             sequence,
-            follows: self.follows,
             cluster,
             incarnation: self.incarnation,
             arcs,
@@ -432,7 +431,9 @@ impl Writer {
                 segment.durable = segment.end;
             }
             close(segment)?;
+            let (sequence, end) = (segment.sequence, segment.end);
             self.segment = None;
+            self.ring(sequence, end);
         }
         self.begin()
     }
@@ -445,12 +446,22 @@ impl Writer {
         match result {
             Ok(()) => {
                 segment.durable = segment.durable.max(end);
+                self.ring(sequence, end);
                 if self.failed.is_none() {
                     // Little has come since, so closing it takes little time.
                     self.advance();
                 }
             }
             Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Tells those who wait for a segment, up to a place or less, that the disk has it.
+    fn ring(&mut self, sequence: u64, end: u64) {
+        let is_done = |bell: &mut (u64, u64, _)| (bell.0, bell.1) <= (sequence, end);
+        for (_, _, rings) in self.bells.extract_if(.., is_done) {
+            // Whoever has gone away meanwhile needs no answer.
+            let _ = rings.try_send(Ok(()));
         }
     }
 
@@ -508,6 +519,9 @@ impl Writer {
         self.wants_image = false;
         // If the segment has failed since, there is a new gap.
         if self.failed.is_some() && self.segment.is_some() {
+            if let Err(error) = self.forget_gap() {
+                return self.fail(&error);
+            }
             self.failed = None;
             self.complained = None;
             self.ends.shared.tell(None);
@@ -539,8 +553,14 @@ impl Writer {
         if self.ends.shared.trouble().is_none() {
             self.ends.shared.tell(Some(Trouble { why: error.to_string().into() }));
         }
+        for (_, _, rings) in self.bells.drain(..) {
+            // Whoever has gone away meanwhile needs no answer.
+            let _ = rings.try_send(Err(Trouble { why: error.to_string().into() }));
+        }
+        // What cannot be written now is written before the log goes on.
+        let _ = self.note_gap();
         if self.complained.is_none_or(|last| last.elapsed() >= REPEAT) {
-            let what = match self.settings.is_sync {
+            let what = match self.ends.shared.is_sync() {
                 true => "writes are refused",
                 false => "what is stored now is lost if the node ends",
             };
@@ -549,12 +569,31 @@ impl Writer {
         }
         self.failed = Some(Instant::now());
         self.broken = self.segment.take().or(self.broken.take());
-        self.follows = false;
+    }
+
+    /// Leaves word in the folder that the log has a gap: with `async` what was acknowledged meanwhile is not there.
+    /// With `sync` nothing is.
+    fn note_gap(&self) -> io::Result<()> {
+        if self.ends.shared.is_sync() {
+            return Ok(());
+        }
+        let files = &self.settings.files;
+        match files.create(&folder::gap(self.folder.path())) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => files.sync_folder(self.folder.path()),
+        }
+    }
+
+    fn forget_gap(&self) -> io::Result<()> {
+        match self.settings.files.remove(&folder::gap(self.folder.path())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Tries to begin anew after the disk has failed.
     fn mend(&mut self) {
-        let result = self.cut().and_then(|()| self.begin_image());
+        let result = self.cut().and_then(|()| self.note_gap()).and_then(|()| self.begin_image());
         match result {
             Ok(()) => self.failed = Some(Instant::now()),
             Err(error) => self.fail(&error),

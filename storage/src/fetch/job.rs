@@ -79,10 +79,11 @@ impl Job {
         Ok(())
     }
 
-    /// What came of it, and the arcs that are not complete.
-    pub fn end(mut self) -> (Merged, Vec<Part>) {
-        self.parts.drain(..self.done);
+    /// What came of it, the arcs that were gathered from this source, and those that are not complete.
+    pub fn end(mut self) -> (Merged, Vec<usize>, Vec<Part>) {
+        let done = self.parts.drain(..self.done).filter(|part| part.gathers);
+        let gathered = done.map(|part| part.arc.into()).collect();
         self.parts.append(&mut self.refused);
-        (self.merged, self.parts)
+        (self.merged, gathered, self.parts)
     }
 }

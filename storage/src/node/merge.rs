@@ -25,6 +25,8 @@ pub struct Merged {
     pub moved: usize,
     /// Records of an earlier life that need not come.
     pub kept: usize,
+    /// Arcs of which one of those who keep them has told all that its disk had.
+    pub gathered: usize,
 }
 
 impl Merged {
@@ -33,6 +35,7 @@ impl Merged {
         self.arcs += other.arcs;
         self.moved += other.moved;
         self.kept += other.kept;
+        self.gathered += other.gathered;
     }
 }
 
@@ -78,9 +81,11 @@ impl Node {
         if let End::Within(cursor) = page.end {
             parts[complete].from = cursor;
         }
-        let arcs: Vec<usize> = parts[..complete].iter().map(|part| part.arc.into()).collect();
+        // What is gathered is complete when all who keep it have told.
+        let fetched = parts[..complete].iter().filter(|part| !part.gathers);
+        let arcs: Vec<usize> = fetched.map(|part| part.arc.into()).collect();
         self.complete(page.epoch, &arcs)?;
-        merged.arcs = complete;
+        (merged.arcs, merged.gathered) = (arcs.len(), complete - arcs.len());
         self.gauge.records(merged.moved, merged.kept);
         Ok(merged)
     }
@@ -136,8 +141,11 @@ impl Node {
         Ok(())
     }
 
-    /// Notes arcs as synced.
-    fn complete(&self, epoch: Epoch, arcs: &[usize]) -> Result<(), Unmerged> {
+    /// Notes arcs as synced. Not to be called under a lock.
+    ///
+    /// # Errors
+    /// [`Unmerged`], where the view has changed, or the disk of `sync` does not have them.
+    pub fn complete(&self, epoch: Epoch, arcs: &[usize]) -> Result<(), Unmerged> {
         if arcs.is_empty() {
             return Ok(());
         }

@@ -78,8 +78,9 @@ impl Paging<'_> {
             if arc >= self.table.arcs() {
                 return End::NoSource;
             }
+            let gathers = wanted.ask == Ask::Gather;
             let buckets = match &wanted.ask {
-                Ask::All => None,
+                Ask::All | Ask::Gather => None,
                 Ask::Of(set) => Some(Cow::Borrowed(&**set)),
                 Ask::Differing(theirs) => match self.compare(arc, theirs) {
                     Some(same) => {
@@ -90,7 +91,7 @@ impl Paging<'_> {
                 },
             };
             let from = if i == 0 { pull.from } else { Cursor::START };
-            match self.send(arc, from, buckets.as_deref(), page) {
+            match self.send((arc, gathers), from, buckets.as_deref(), page) {
                 Some(None) => page.complete_arc(),
                 Some(Some(cursor)) => return End::Within(cursor),
                 None => return End::NoSource,
@@ -113,7 +114,7 @@ impl Paging<'_> {
         let (mut at, mut count) = (Some(Cursor::START), 0);
         while let Some(from) = at {
             // If the records are laid out anew meanwhile some are counted twice, and differ.
-            at = self.slice(arc, from, |record| {
+            at = self.slice((arc, false), from, |record| {
                 count += 1;
                 comparison.add(&record);
                 true
@@ -128,7 +129,7 @@ impl Paging<'_> {
     /// if this node is no source.
     fn send(
         &mut self,
-        arc: usize,
+        (arc, gathers): (usize, bool),
         mut from: Cursor,
         buckets: Option<&BucketSet>,
         page: &mut PageWriter<'_>,
@@ -139,7 +140,7 @@ impl Paging<'_> {
         }
         loop {
             let mut count = 0;
-            let next = self.slice(arc, from, |record| {
+            let next = self.slice((arc, gathers), from, |record| {
                 if page.size() >= self.bounds.bytes {
                     return false;
                 }
@@ -167,15 +168,19 @@ impl Paging<'_> {
         self.node.tenure.read().admit_page(self.epoch(), arc).is_ok()
     }
 
-    /// Looks at some slots of an arc. `None`: this node is no source.
+    /// Looks at some slots of an arc. `None`: this node is no source. To whoever gathers, all who keep the arc are.
     fn slice(
         &self,
-        arc: usize,
+        (arc, gathers): (usize, bool),
         from: Cursor,
         mut with: impl FnMut(Record<'_>) -> bool,
     ) -> Option<Option<Cursor>> {
         let tenure = self.node.tenure.read();
-        tenure.admit_page(self.epoch(), arc).ok()?;
+        let admitted = match gathers {
+            true => tenure.admit_gathering(self.epoch(), arc),
+            false => tenure.admit_page(self.epoch(), arc),
+        };
+        admitted.ok()?;
         Some(self.table.scan(arc, from, self.bounds.slots, |record| {
             let state = self.node.state(&record.version, record.state);
             with(Record { state, ..record })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cluster::durability::Durability;
 use cluster::ids::Address;
 use cluster::limits::Limits;
 use cluster::version::COUNTER_BITS;
@@ -36,6 +37,7 @@ fn member(n: u16, state: MemberState) -> Member {
         incarnation: Incarnation(n.into()),
         address: Address::new("127.0.0.1", 6000 + n).unwrap(),
         redis_port: 0,
+        on_disk: false,
         weight: 1,
         state,
     }
@@ -59,20 +61,27 @@ fn view(epoch: u64, puller: Option<MemberState>) -> View {
     View { coming: to_come.map(|arcs| view.with_deal(arcs)), ..view }
 }
 
-fn node(n: u16) -> Node {
+fn blank(n: u16, incarnation: u64) -> Node {
     let id = NodeId::new(&format!("node{n}")).unwrap();
-    let node = Node::new(id, Incarnation(n.into()), Writer::new(&Settings::default()).notes());
+    Node::new(id, Incarnation(incarnation), Writer::new(&Settings::default()).notes())
+}
+
+fn with_lease(node: Node) -> Node {
     node.told(1 << 40, Epoch(9));
     let beat = node.send_heartbeat();
     node.heartbeat_answered(beat, true, Epoch(9));
     node
 }
 
+fn node(n: u16) -> Node {
+    with_lease(blank(n, n.into()))
+}
+
 /// A node that has adopted these views.
 fn at(n: u16, views: impl IntoIterator<Item = View>) -> Node {
     let node = node(n);
     for view in views {
-        assert!(node.adopt(view).unwrap());
+        assert_eq!(node.adopt(view).unwrap(), Adopted::Newer);
     }
     node
 }
@@ -86,7 +95,7 @@ fn source_and_returner(held: &[Held], earlier: &[Held]) -> (Node, Node) {
     let puller = at(PULLER, [view(1, active)]);
     fill(&puller, earlier);
     for node in [&source, &puller] {
-        assert!(node.adopt(view(3, Some(MemberState::Joining))).unwrap());
+        assert_eq!(node.adopt(view(3, Some(MemberState::Joining))).unwrap(), Adopted::Newer);
     }
     (source, puller)
 }
@@ -147,7 +156,7 @@ fn fetch(source: &Node, puller: &Node, bounds: Bounds, mut between: impl FnMut()
         job.take(puller, &page).unwrap();
         between();
     }
-    let (merged, left) = job.end();
+    let (merged, _, left) = job.end();
     assert!(left.is_empty());
     assert!(puller.missing().is_none(), "all is synced");
     merged
@@ -223,7 +232,7 @@ fn h3_nobody_is_shown_records_of_an_earlier_life() {
     // Nor finished: not now, and not when the source has said that it has nothing of the kind.
     assert!(puller.settle(10).is_none());
     let merged = fetch(&source, &puller, Bounds::OURS, || {});
-    assert_eq!(merged, Merged { arcs: ARCS, moved: 0, kept: 0 });
+    assert_eq!(merged, Merged { arcs: ARCS, ..Merged::default() });
     assert_eq!(contents(&puller), BTreeMap::new());
     assert!((0..ARCS).all(|arc| puller.earlier.get(arc).is_none()), "all is let go of");
 }
@@ -342,11 +351,11 @@ fn an_arc_goes_on_where_it_was_at_the_same_source_and_anew_at_another() {
     let per_page = page(&source, &mut job);
     assert!(per_page < 20);
     // The connection ends, and the arc is the next round's.
-    job = Job::new(job.end().1);
+    job = Job::new(job.end().2);
     page(&source, &mut job);
     assert_eq!(contents(&puller).len(), 2 * per_page);
     // Another source has other places. Nothing of it is missed.
-    job = Job::new(job.end().1);
+    job = Job::new(job.end().2);
     let mut moved = 0;
     while !job.is_over() {
         moved += page(&other, &mut job);
@@ -372,7 +381,7 @@ fn a_source_without_an_arc_costs_only_that_arc() {
         let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(3), &digester));
         job.take(&puller, &RangePage::read(&bytes).unwrap()).unwrap();
     }
-    let (merged, left) = job.end();
+    let (merged, _, left) = job.end();
     assert_eq!(merged.arcs, 3);
     assert_eq!(left.iter().map(|part| part.arc).collect::<Vec<_>>(), [1]);
     assert_eq!(puller.missing().unwrap().1, [1]);
@@ -498,15 +507,26 @@ fn in_turn(epoch: u64) -> View {
 fn h6_what_is_on_disk_is_what_the_node_held() {
     for seed in 0..12u8 {
         let dir = tempfile::tempdir().unwrap();
-        let mut settings = disk::Settings::new(dir.path().into(), seed % 2 == 0);
+        let durability = if seed % 2 == 0 { Durability::Sync } else { Durability::Async };
+        let mut settings = disk::Settings::new(dir.path().into());
         // An image every few writes.
         (settings.segment_bytes, settings.flush) = (1000, Duration::from_millis(1));
         let mut number = seed;
         let source = at(SOURCE, [in_turn(1)]);
         let mut epoch = 1;
-        for _ in 0..3 {
-            let mut disk = Disk::open(settings.clone(), &node(PULLER).id).unwrap();
-            let puller = Arc::new(disk.give_to(node(PULLER)));
+        for life in 0..3 {
+            // Each start of the process is another.
+            let puller = blank(PULLER, 100 + life);
+            let (id, incarnation) = (puller.id.clone(), puller.incarnation);
+            let in_turn = |epoch| {
+                let mut view = View { durability, ..in_turn(epoch) };
+                let puller = view.members.iter_mut().find(|m| m.id == id);
+                puller.into_iter().for_each(|m| m.incarnation = incarnation);
+                view
+            };
+            let mut disk = Disk::open(settings.clone(), &id).unwrap();
+            let puller = Arc::new(with_lease(disk.give_to(puller)));
+            puller.promised(durability);
             let journal = disk.journal().clone();
             let _running = disk.start(puller.clone()).unwrap();
             puller.adopt(in_turn(epoch)).unwrap();
@@ -545,13 +565,14 @@ fn assert_on_disk(node: &Node, journal: &Journal, dir: &tempfile::TempDir) {
     let folder = Folder::take(killed.path()).unwrap();
     let recovered = recover(&folder, Some(&node.id), Care::Start).unwrap();
     let report = node.report();
-    assert_eq!(recovered.ledger.epoch(), report.epoch);
-    let synced: Vec<usize> = recovered.ledger.synced().ones().collect();
+    let life = recovered.life.unwrap();
+    assert_eq!((life.ledger.epoch(), life.is_whole), (report.epoch, true));
+    let synced: Vec<usize> = life.ledger.synced().ones().collect();
     assert_eq!(synced, report.synced.ones().collect::<Vec<_>>());
     let stateless = |contents: BTreeMap<Vec<u8>, Holds>| {
         contents.into_iter().map(|(key, (v, _, value))| (key, v, value)).collect::<Vec<_>>()
     };
-    let on_disk = stateless(contents_of(recovered.held.as_ref().unwrap()));
+    let on_disk = stateless(contents_of(&life.held));
     assert_eq!(on_disk, stateless(contents(node)), "epoch {}", report.epoch);
 }
 

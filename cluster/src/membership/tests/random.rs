@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::sim::{Disk, Sim};
+use crate::durability::Durability;
 use crate::ids::{Incarnation, NodeId};
 use crate::limits::Limits;
 use crate::membership::wish::{Order, Wish};
@@ -118,6 +119,7 @@ impl Run {
             arcs,
             copies,
             limits,
+            durability: Durability::default(),
             rebalance_ms: 4 * HEARTBEAT,
             return_ms: 0,
         };

@@ -38,6 +38,7 @@ use goldenscript::{Command, Context, Runner};
 use test_each_file::test_each_path;
 
 use super::sim::{Disk, Sim};
+use crate::durability::Durability;
 use crate::ids::{Epoch, NodeId};
 use crate::limits::Limits;
 use crate::membership::wish::{Order, Outline, Wish};
@@ -279,6 +280,7 @@ impl Runner for Script {
                     arcs,
                     copies,
                     limits,
+                    durability: Durability::default(),
                     rebalance_ms,
                     return_ms: 5_000,
                 };

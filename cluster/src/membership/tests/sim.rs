@@ -113,6 +113,7 @@ impl Sim {
                 incarnation,
                 address: Address::new("127.0.0.1", port).unwrap(),
                 redis_port: 0,
+                on_disk: false,
                 weight,
             },
             tenure: Tenure::new(id, incarnation),
@@ -135,7 +136,7 @@ impl Sim {
         for other in self.nodes.values_mut() {
             other.gone |= other.who.address == who.address && !other.alive;
         }
-        let (answer, effects) = self.step(Event::Register { who, returns });
+        let (answer, effects) = self.step(Event::Register { who, returns, claim: None });
         self.hear(label, &answer);
         (answer, effects)
     }

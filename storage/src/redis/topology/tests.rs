@@ -15,6 +15,7 @@ fn routes(copies: usize, members: u16, arcs: &[u16]) -> Routes {
         incarnation: Incarnation(u64::from(n)),
         address: Address::new("127.0.0.1", 6000 + n).unwrap(),
         redis_port: 0,
+        on_disk: false,
         weight: 1,
         state: MemberState::Active,
     };

@@ -1,0 +1,112 @@
+//! What a node that starts has in its data folder, and where that counts (rule H6).
+//!
+//! A folder names the last start of the node's process that wrote to it, the newest view which that one had
+//! adopted, and the arcs in which it was synced then. The node that starts with the folder *claims* these arcs.
+//! Where others live that hold an arc the claim is of no use: what the folder has is an old state, good for a
+//! comparison (H3). Where nobody does, it is what the arc is revived from: the claimant takes the dead member's
+//! place in the next view ([`Heir`]).
+//!
+//! A claim counts where the dead process, had it only been cut off, would still be synced: nothing can have been
+//! acknowledged since without it. So it is the rule by which [`Tenure`](crate::tenure::Tenure) adopts a view,
+//! applied to somebody else.
+
+use crate::ids::{Epoch, Incarnation};
+use crate::tenure::ArcSet;
+use crate::view::Routes;
+
+/// What a node claims to have held in its last life.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Claim {
+    /// The last start of its process that wrote to the folder. It has ended: the folder is locked.
+    pub of: Incarnation,
+    /// The newest view which that one had adopted, as far as the folder tells.
+    pub epoch: Epoch,
+    /// The arcs in which it was synced in that view.
+    pub synced: ArcSet,
+    /// Whether all that was written is there. What was salvaged counts only if the operator goes on with it.
+    pub is_whole: bool,
+}
+
+/// A member that has taken a dead one's place with what its folder has.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Heir {
+    /// Its place in the view's members.
+    pub place: u16,
+    /// What it claims to be the heir of. Should it die before it has written anything, its folder still tells of
+    /// this one.
+    pub of: Incarnation,
+    /// The arcs in which that counts, in ascending order.
+    pub arcs: Vec<u16>,
+}
+
+impl Claim {
+    /// The arcs in which this counts, for the member at a place of the active view.
+    pub fn counts(&self, active: &Routes, place: u16) -> ArcSet {
+        let view = active.view();
+        let mut arcs = active.kept_by(place).clone();
+        arcs.intersect_with(&self.synced);
+        let of_arcs = |arcs: &[u16]| arcs.iter().map(|&arc| usize::from(arc)).collect::<ArcSet>();
+        if active.member(place).incarnation != self.of {
+            // An heir that has not written anything since it became one is as good as the dead.
+            let heir = view.heir(place.into()).filter(|heir| heir.of == self.of);
+            arcs.intersect_with(&heir.map(|heir| of_arcs(&heir.arcs)).unwrap_or_default());
+            return arcs;
+        }
+        match view.epoch.0.checked_sub(self.epoch.0) {
+            Some(0) => {}
+            Some(1) => arcs.difference_with(&of_arcs(&view.fresh)),
+            // As a stray it has missed nothing of what it strays for, whatever it has missed else.
+            Some(_) => {
+                let stray = view.stray(place.into());
+                let stray = stray.filter(|stray| stray.since.0 <= self.epoch.0 + 2);
+                arcs.intersect_with(&stray.map(|stray| of_arcs(&stray.arcs)).unwrap_or_default());
+            }
+            None => arcs.clear(),
+        }
+        arcs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::MemberState::Active;
+    use crate::view::tests::{member, view};
+    use crate::view::{Stray, View};
+
+    fn counts(claim: (u64, u64), change: impl Fn(&mut View)) -> Vec<usize> {
+        let mut view = view(7, 1, vec![member(1, Active), member(2, Active)], &[0, 1, 0, 1]);
+        change(&mut view);
+        view.check().unwrap();
+        let synced = [0, 1, 2].into_iter().collect();
+        let claim =
+            Claim { of: Incarnation(claim.0), epoch: Epoch(claim.1), synced, is_whole: true };
+        claim.counts(&Routes::new(view), 0).ones().collect()
+    }
+
+    #[test]
+    fn a_claim_counts_where_its_node_would_still_be_synced() {
+        assert_eq!(counts((1, 7), |_| {}), [0, 2]);
+        assert_eq!(counts((1, 6), |_| {}), [0, 2]);
+        assert_eq!(counts((1, 6), |v| v.fresh = vec![0]), [2]);
+        // It has missed a view, or has seen one that the manager does not know.
+        assert_eq!(counts((1, 5), |_| {}), []);
+        assert_eq!(counts((1, 8), |_| {}), []);
+        // Another process has been the member since.
+        assert_eq!(counts((9, 7), |_| {}), []);
+    }
+
+    #[test]
+    fn a_stray_and_an_heir_have_missed_nothing() {
+        let stray = |v: &mut View| {
+            v.arcs = vec![1; 4];
+            v.strays = vec![Stray { place: 0, since: Epoch(5), arcs: vec![0, 3] }];
+        };
+        assert_eq!(counts((1, 3), stray), [0]);
+        assert_eq!(counts((1, 2), stray), []);
+        let heir =
+            |v: &mut View| v.heirs = vec![Heir { place: 0, of: Incarnation(9), arcs: vec![0] }];
+        assert_eq!(counts((9, 2), heir), [0]);
+        assert_eq!(counts((8, 6), heir), []);
+    }
+}

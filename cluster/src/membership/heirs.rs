@@ -1,0 +1,175 @@
+//! Who comes back from disk: nodes whose data folder has what nobody alive holds (rule H6).
+//!
+//! A node that starts with a folder waits outside as any newcomer, and says what the folder has ([`Claim`]). Where
+//! an arc has no live replica that holds it, such a node takes the dead member's place in the next view, with its
+//! state and its arcs: it is an [`Heir`]. What that makes of it depends on the cluster's promise. With `sync` it
+//! is synced: one disk suffices. With `async` it has its part, and gathers from all others in the write set what
+//! their disks have; those who have not come back stay in the write set and are waited for, unless the operator
+//! goes on without them.
+//!
+//! A cluster that starts again comes back in one view: heirs wait for each other for a while, so that the deal
+//! stays what it was.
+//!
+//! An heir may die before it has adopted the view that makes it one. Its folder then still tells of the one before,
+//! so the view goes on naming that one until the heir has adopted it.
+//!
+//! [`Claim`]: crate::claim::Claim
+
+use std::collections::BTreeMap;
+
+use crate::claim::{Claim, Heir};
+use crate::durability::Durability;
+use crate::ids::Incarnation;
+use crate::membership::plan::{self, Plan};
+use crate::membership::{Membership, Millis, Newcomer, Node};
+use crate::tenure::ArcSet;
+use crate::view::{Member, View};
+
+/// A node that can take a dead member's place.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate<'m> {
+    who: &'m Newcomer,
+    of: Incarnation,
+    /// The lost arcs in which its claim counts.
+    pub(super) arcs: ArcSet,
+    since: Millis,
+}
+
+/// The nodes that take dead members' places now, by these places.
+pub(super) fn due(state: &Membership, now: Millis) -> BTreeMap<usize, Candidate<'_>> {
+    let candidates = candidates(state, now);
+    let first = candidates.values().map(|candidate| candidate.since).min();
+    let is_over = first.is_some_and(|first| now.saturating_sub(first) >= state.settings.return_ms);
+    let is_due = state.accept_loss || is_over || !lacks_others(state, now, &candidates);
+    if is_due { candidates } else { BTreeMap::new() }
+}
+
+/// Those who could, whoever else is still to come.
+fn candidates(state: &Membership, now: Millis) -> BTreeMap<usize, Candidate<'_>> {
+    let active = state.active();
+    let claimants = claimants(state, now);
+    if claimants.is_empty() {
+        return BTreeMap::new();
+    }
+    let members = active.view().members.iter();
+    let out: Vec<bool> = members.map(|m| state.is_out(m.incarnation, now)).collect();
+    let lost: ArcSet = plan::lost_arcs(state, &out).into_iter().collect();
+    let mut candidates = BTreeMap::new();
+    for (place, node, claim) in claimants.into_iter().filter(|(place, ..)| out[*place]) {
+        let mut arcs = claim.counts(active, place as u16);
+        arcs.intersect_with(&lost);
+        if !arcs.is_clear() && (claim.is_whole || state.accept_loss) {
+            let (who, of, since) = (&node.who, claim.of, node.since);
+            candidates.insert(place, Candidate { who, of, arcs, since });
+        }
+    }
+    candidates
+}
+
+/// Nodes that wait outside with a folder of the member at a place.
+fn claimants(state: &Membership, now: Millis) -> Vec<(usize, &Node, &Claim)> {
+    let active = state.active();
+    if active.view().durability == Durability::None {
+        return Vec::new();
+    }
+    let claimant = |who: &Newcomer| {
+        let node = &state.nodes[&who.incarnation];
+        Some((active.view().place_of(&who.id)?, node, node.claim.as_ref()?))
+    };
+    state.waiting(now).filter_map(claimant).collect()
+}
+
+/// Whether somebody else who has a copy of what is lost may yet come back.
+fn lacks_others(
+    state: &Membership,
+    now: Millis,
+    candidates: &BTreeMap<usize, Candidate<'_>>,
+) -> bool {
+    let (_, holders) = plan::losses(state, now);
+    let view = state.active().view();
+    let may_come = |i: &Incarnation| {
+        let place = view.place_at(*i).filter(|place| !candidates.contains_key(place));
+        place.is_some_and(|place| view.members[place].on_disk || !state.nodes[i].gone)
+    };
+    holders.iter().any(may_come)
+}
+
+/// The arcs that nobody alive holds, but for those that are being gathered and lack nobody; and the members who
+/// have to come back for them.
+pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarnation>) {
+    let (mut lost, mut holders) = plan::losses(state, now);
+    let routes = state.active();
+    lost.retain(|&arc| {
+        let keepers = || routes.write_set(arc).iter().map(|&place| usize::from(place));
+        let is_out = |place: usize| state.is_out(routes.member(place as u16).incarnation, now);
+        let mut holders = keepers().filter(|&place| plan::holds_copy(state, place, arc)).peekable();
+        holders.peek().is_none() || holders.any(is_out)
+    });
+    let candidates = candidates(state, now);
+    let has_come = |i: &Incarnation| {
+        routes.view().place_at(*i).is_some_and(|place| candidates.contains_key(&place))
+    };
+    holders.retain(|holder| !has_come(holder));
+    (lost, holders)
+}
+
+/// The names of those who wait with what they could salvage of what is lost.
+pub(super) fn salvaged(state: &Membership, now: Millis) -> Vec<String> {
+    let salvaged = claimants(state, now).into_iter().filter(|(_, _, claim)| !claim.is_whole);
+    salvaged.map(|(_, node, _)| node.who.id.to_string()).collect()
+}
+
+/// Whether a node waits that has the folder of the member at a place, and some of what is lost in it: it is not to
+/// become a stray just before that one takes its place.
+pub(super) fn is_claimed(state: &Membership, now: Millis, place: usize) -> bool {
+    candidates(state, now).contains_key(&place)
+}
+
+/// Whether a member of the active view has become an heir in an arc, and has not adopted a view that says so.
+pub(super) fn has_inherited(state: &Membership, place: usize, arc: usize) -> bool {
+    let view = state.active().view();
+    let heir = view.heir(place).filter(|heir| has_yet_to_adopt(state, view, heir));
+    heir.is_some_and(|heir| heir.arcs.binary_search(&(arc as u16)).is_ok())
+}
+
+fn has_yet_to_adopt(state: &Membership, view: &View, heir: &Heir) -> bool {
+    let node = &state.nodes[&view.members[usize::from(heir.place)].incarnation];
+    node.report.epoch < view.epoch
+}
+
+/// Whether somebody who is there, or comes now, has a part of an arc that nobody holds.
+pub(super) fn is_revived(
+    state: &Membership,
+    out: &[bool],
+    heirs: &BTreeMap<usize, Candidate<'_>>,
+    arc: usize,
+) -> bool {
+    let has_part = |place: usize| match heirs.get(&place) {
+        Some(heir) => heir.arcs.contains(arc),
+        None => !out[place] && plan::holds_copy(state, place, arc),
+    };
+    (0..out.len()).any(has_part)
+}
+
+/// Gives heirs the places of the dead. `view` has the places of the active one.
+pub(super) fn move_in(heirs: &BTreeMap<usize, Candidate<'_>>, view: &mut View) {
+    for (&place, heir) in heirs {
+        let Member { state, weight, .. } = view.members[place];
+        view.members[place] = Member { weight, ..plan::member(heir.who, state) };
+        let arcs = heir.arcs.ones().map(|arc| arc as u16).collect();
+        view.heirs.push(Heir { place: place as u16, of: heir.of, arcs });
+    }
+}
+
+/// A plan that does not forget what heirs have inherited who have not adopted the active view.
+pub(super) fn remembered(state: &Membership, mut plan: Plan) -> Plan {
+    let old = state.active().view();
+    for heir in old.heirs.iter().filter(|heir| has_yet_to_adopt(state, old, heir)) {
+        let incarnation = old.members[usize::from(heir.place)].incarnation;
+        if let Some(place) = plan.view.place_at(incarnation) {
+            plan.view.heirs.push(Heir { place: place as u16, ..heir.clone() });
+        }
+    }
+    plan.view.heirs.sort_by_key(|heir| heir.place);
+    plan
+}

@@ -1,0 +1,224 @@
+//! What the entries of a data folder come to: the records of the node's last life, and what that knew of views.
+//!
+//! The records are read into a table, by several threads at a time; since of two records the higher version
+//! wins, their order does not matter between two entries that tell of views. What such an entry tells is done
+//! as the node did it: arcs that it emptied go to the records of an earlier life, arcs that it had fetched to
+//! their ends let go of these.
+//!
+//! A life begins with the first view that a start of the process wrote. Most of what was held before is an earlier
+//! life's then; but where that view took the node for the heir of its last life (rule H6), the records go on
+//! counting. A start that has only waited outside has written nothing, so it is no life.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use cluster::claim::Claim;
+use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
+use cluster::ring::arc_of_key;
+use cluster::tenure::ArcSet;
+use net_common::codec::DecodeError;
+use parking_lot::Mutex;
+
+use super::entry::Entry;
+use super::ledger::Ledger;
+use crate::earlier::Earlier;
+use crate::table::Table;
+
+/// Whose a folder is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+    /// The last start of its process that wrote something.
+    pub incarnation: Incarnation,
+    /// Arcs of its ring.
+    pub arcs: usize,
+}
+
+/// The last life that a folder tells of, and what it had of those before.
+pub struct Life {
+    /// Whose it is.
+    pub owner: Owner,
+    /// The start whose file is being read, if it has told nothing yet.
+    begins: Option<Owner>,
+    /// What the node held.
+    pub held: Table,
+    /// What it had of lives before, by an image.
+    cached: Table,
+    /// What it had of lives before.
+    pub earlier: Earlier,
+    /// What it knew of views.
+    pub ledger: Ledger,
+    /// Whether all that it wrote is there.
+    pub is_whole: bool,
+    threads: usize,
+}
+
+impl Life {
+    /// One of which nothing is known yet. `threads` read records at the same time.
+    pub fn new(owner: Owner, threads: usize) -> Life {
+        let held = Table::new(owner.arcs);
+        Life {
+            cached: held.empty_like(),
+            held,
+            earlier: Earlier::default(),
+            ledger: Ledger::new(owner.arcs),
+            owner,
+            begins: None,
+            is_whole: true,
+            threads,
+        }
+    }
+
+    /// A file begins.
+    pub fn begin(&mut self, owner: Owner) {
+        if self.owner.incarnation != owner.incarnation {
+            self.begins = Some(owner);
+        }
+    }
+
+    /// Everything that an image has is read.
+    pub fn end_image(&mut self) {
+        set_aside(&self.cached, &self.earlier);
+    }
+
+    /// Takes in entries, each with its frame's place in the file. Returns how many records there were, and the
+    /// places of what is no record.
+    pub fn take(&mut self, entries: Vec<(u64, Entry<'_>)>) -> (u64, Vec<(u64, &'static str)>) {
+        let (mut rows, mut count, mut bad) = (Vec::new(), 0, Vec::new());
+        for (at, entry) in entries {
+            if matches!(entry, Entry::Records(..) | Entry::Arc { .. }) {
+                rows.push((at, entry));
+                continue;
+            }
+            count += self.records(&mut rows, &mut bad);
+            self.turn(entry);
+        }
+        count += self.records(&mut rows, &mut bad);
+        (count, bad)
+    }
+
+    /// Takes in what tells of views.
+    fn turn(&mut self, entry: Entry<'_>) {
+        match entry {
+            Entry::Records(..) | Entry::Arc { .. } | Entry::End(_) => {}
+            Entry::Ledger(ledger) => self.ledger = ledger,
+            Entry::View(view) => {
+                let revived: ArcSet = view.revived.iter().map(|&arc| usize::from(arc)).collect();
+                self.go_on(&revived);
+                self.ledger.view(&view);
+                for arc in view.emptied.into_iter().map(usize::from) {
+                    self.earlier.set_aside(arc, self.held.take(arc));
+                }
+                // Where it held everything it had no use for a cache.
+                view.synced.into_iter().for_each(|arc| self.earlier.forget(arc.into()));
+            }
+            Entry::Synced(epoch, arcs) => {
+                if self.ledger.fetched(epoch, &arcs) {
+                    arcs.into_iter().for_each(|arc| self.earlier.forget(arc.into()));
+                }
+            }
+        }
+    }
+
+    /// Goes on with the life that is about to begin, if one is: with what the last one held of these arcs.
+    fn go_on(&mut self, revived: &ArcSet) {
+        let Some(owner) = self.begins.take() else { return };
+        for arc in (0..owner.arcs).filter(|&arc| !revived.contains(arc)) {
+            let shard = self.held.take(arc);
+            if !shard.is_empty() {
+                self.earlier.set_aside(arc, shard);
+            }
+        }
+        self.ledger = Ledger::new(owner.arcs);
+        self.owner = owner;
+        self.is_whole = true;
+    }
+
+    /// Reads rows of records into the table, and empties them.
+    fn records(
+        &mut self,
+        rows: &mut Vec<(u64, Entry<'_>)>,
+        bad: &mut Vec<(u64, &'static str)>,
+    ) -> u64 {
+        if rows.is_empty() {
+            return 0;
+        }
+        // Written before any view was: not as the node does it.
+        self.go_on(&ArcSet::new());
+        let (next, count) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let wrong = Mutex::new(std::mem::take(bad));
+        let work = || {
+            while let Some((at, entry)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match self.row(entry) {
+                    Ok(records) => drop(count.fetch_add(records, Ordering::Relaxed)),
+                    Err(DecodeError(why)) => wrong.lock().push((*at, why)),
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..self.threads.min(rows.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        rows.clear();
+        *bad = wrong.into_inner();
+        count.into_inner() as u64
+    }
+
+    /// Takes a row's records. Returns how many.
+    fn row(&self, entry: &Entry<'_>) -> Result<usize, DecodeError> {
+        let table = &self.held;
+        let mut count = 0;
+        match entry {
+            Entry::Records(epoch, records) => {
+                for record in records.clone() {
+                    let record = record?;
+                    count += 1;
+                    let arc = arc_of_key(record.key, table.arcs());
+                    if self.ledger.takes(*epoch, arc) {
+                        table.merge(arc, [record], 0);
+                    }
+                }
+            }
+            Entry::Arc { arc, earlier, records } => {
+                let table = if *earlier { &self.cached } else { table };
+                for record in records.clone() {
+                    table.merge(usize::from(*arc), [record?], 0);
+                    count += 1;
+                }
+            }
+            _ => {}
+        }
+        Ok(count)
+    }
+
+    /// What the node may claim to have held, if it was a member (H6).
+    pub fn claim(&self) -> Option<Claim> {
+        let epoch = self.ledger.epoch();
+        (epoch > Epoch::NONE).then(|| Claim {
+            of: self.owner.incarnation,
+            epoch,
+            synced: self.ledger.synced().clone(),
+            is_whole: self.is_whole,
+        })
+    }
+
+    /// How many keys and tombstones there are, of all lives.
+    pub fn kept(&self) -> usize {
+        let held: usize = (0..self.held.arcs()).map(|arc| self.held.records(arc)).sum();
+        held + self.earlier.records()
+    }
+}
+
+fn set_aside(table: &Table, earlier: &Earlier) {
+    for arc in 0..table.arcs() {
+        let shard = table.take(arc);
+        if !shard.is_empty() {
+            earlier.set_aside(arc, shard);
+        }
+    }
+}
