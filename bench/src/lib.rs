@@ -14,6 +14,7 @@ pub mod chaos;
 pub mod chart;
 pub mod child;
 pub mod command;
+pub mod crash;
 pub mod elastic;
 pub mod exchange;
 pub mod floor;
