@@ -10,6 +10,8 @@ use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
 use crate::chaos;
+use crate::crash;
+use crate::crash::strike::Kill;
 use crate::elastic;
 use crate::load;
 use crate::report::Mode;
@@ -47,6 +49,8 @@ pub enum Command {
     Elastic(elastic::Settings),
     /// Make faults in a cluster of its own, and check every answer.
     Chaos(chaos::Settings),
+    /// Kill processes of a cluster of its own, and look for every acknowledged write.
+    Crash(crash::Settings),
     /// Check the history in this file.
     Check(PathBuf),
 }
@@ -67,7 +71,7 @@ pub struct Args {
 const BRIEF: &str = "\
 Usage: bench COMMAND [flags]
 
-Drives a running cluster (chaos and elastic: one of their own), checks every answer, and measures.
+Drives a running cluster (chaos, crash and elastic: one of their own), checks every answer, and measures.
 
 Commands:
     throughput          operations a second, sequential and saturated
@@ -77,15 +81,16 @@ Commands:
     elastic             nodes die, come, leave and change weight under full load
     floor               bare loopback round trips a second, without a cluster
     chaos               kill, stop and cut off processes, and change the cluster meanwhile
+    crash               kill processes, start them again, look for every acknowledged write
     check FILE          is this history, saved by chaos --history, linearizable?
 
 Exit code 0: done, all answers right; 1: an answer was wrong, or it failed; 2: bad arguments.";
 
 /// Which commands a flag goes with.
-const OWNERS: [(&str, &[&str]); 21] = [
+const OWNERS: [(&str, &[&str]); 27] = [
     ("ops", &["throughput"]),
     ("mode", &["throughput"]),
-    ("keys", &["throughput", "elastic"]),
+    ("keys", &["throughput", "elastic", "crash"]),
     ("key-len", &["elastic"]),
     ("value-len", &["throughput", "elastic"]),
     ("warmup", &["throughput"]),
@@ -93,17 +98,23 @@ const OWNERS: [(&str, &[&str]); 21] = [
     ("inserts", &["load"]),
     ("threads", &["throughput", "load", "elastic"]),
     ("batch", &["throughput", "load", "elastic"]),
-    ("seed", &["throughput", "scenario", "elastic", "chaos"]),
+    ("seed", &["throughput", "scenario", "elastic", "chaos", "crash"]),
     ("pids", &["scenario"]),
     ("seconds", &["floor", "chaos"]),
-    ("out", &["throughput", "report", "load", "elastic", "chaos"]),
-    ("nodes", &["elastic", "chaos"]),
-    ("rep", &["elastic", "chaos"]),
+    ("out", &["throughput", "report", "load", "elastic", "chaos", "crash"]),
+    ("nodes", &["elastic", "chaos", "crash"]),
+    ("rep", &["elastic", "chaos", "crash"]),
     ("events", &["elastic"]),
-    ("heartbeat-ms", &["chaos"]),
+    ("heartbeat-ms", &["chaos", "crash"]),
     ("changes", &["chaos"]),
     ("history", &["chaos"]),
-    ("bin", &["elastic", "chaos"]),
+    ("rounds", &["crash"]),
+    ("durability", &["crash"]),
+    ("kill", &["crash"]),
+    ("clients", &["crash"]),
+    ("value-bytes", &["crash"]),
+    ("patience", &["crash"]),
+    ("bin", &["elastic", "chaos", "crash"]),
 ];
 
 /// Most operations of one run: a day's worth, and far from any overflow.
@@ -151,16 +162,32 @@ fn options() -> Options {
     let ops = format!("operations of each measurement (GTSTORE_TP_OPS) [{}]", plan.ops);
     let inserts = format!("keys to insert (GTSTORE_LB_INSERTS) [{}]", load.inserts);
     let (chaos, elastic) = (chaos::Settings::default(), elastic::Settings::default());
+    let crash = crash::Settings::default();
     let value = format!("bytes of a value [{}; {} for elastic]", plan.value_len, elastic.value_len);
     let keys = format!(
-        "keys that are read and written [{}; {} for elastic, GTSTORE_EL_KEYS]",
-        plan.keys, elastic.keys
+        "keys that are read and written [{}; {} for elastic, GTSTORE_EL_KEYS; {} for crash]",
+        plan.keys, elastic.keys, crash.keys
     );
     let key = format!("elastic: bytes of a key [{}]", elastic.key_len);
-    let nodes = format!("nodes [{} for elastic, {} for chaos]", elastic.nodes, chaos.nodes);
+    let nodes = format!(
+        "nodes [{} for elastic, {} for chaos, {} for crash]",
+        elastic.nodes, chaos.nodes, crash.nodes
+    );
+    let copies = format!(
+        "elastic, chaos, crash: copies of each key [{}; {} for crash]",
+        chaos.copies, crash.copies
+    );
     let events = format!("elastic: what happens [{}]", elastic::plan::DEFAULT);
     let seconds = format!("how long [2; {} for chaos]", chaos.seconds);
-    let heartbeat = format!("chaos: between heartbeats [{}]", chaos.heartbeat_ms);
+    let heartbeat = format!("chaos, crash: between heartbeats [{}]", chaos.heartbeat_ms);
+    let rounds = format!("crash: how often processes are killed [{}]", crash.rounds);
+    let durability = format!("crash: how nodes keep records, sync or async [{}]", crash.durability);
+    let kill =
+        format!("crash: all nodes and the manager, or fewer nodes than copies [{}]", crash.kill);
+    let clients = format!("crash: clients that write at once [{}]", crash.clients);
+    let value_bytes = format!("crash: bytes of the longest value [{}]", crash.value_bytes);
+    let patience =
+        format!("crash: how long until all keys must be readable [{}]", crash.patience.as_secs());
     let mut options = Options::new();
     options
         .optopt("", "ops", &ops, "N")
@@ -178,7 +205,7 @@ fn options() -> Options {
         .optopt("", "seconds", &seconds, "N")
         .optopt("o", "out", "folder for results, for chaos data and logs [logs; none]", "DIR")
         .optopt("", "nodes", &nodes, "N")
-        .optopt("r", "rep", &format!("elastic, chaos: copies of each key [{}]", chaos.copies), "K")
+        .optopt("r", "rep", &copies, "K")
         .optopt("", "events", &events, "LIST")
         .optopt("", "heartbeat-ms", &heartbeat, "MS")
         .optopt(
@@ -188,7 +215,13 @@ fn options() -> Options {
             "LIST",
         )
         .optopt("", "history", "chaos: save what clients did and were told", "FILE")
-        .optopt("", "bin", "elastic, chaos: where the programs are [beside bench]", "DIR");
+        .optopt("", "bin", "elastic, chaos, crash: where the programs are [beside bench]", "DIR")
+        .optopt("", "rounds", &rounds, "N")
+        .optopt("", "durability", &durability, "HOW")
+        .optopt("", "kill", &kill, "WHOM")
+        .optopt("", "clients", &clients, "N")
+        .optopt("", "value-bytes", &value_bytes, "BYTES")
+        .optopt("", "patience", &patience, "SECONDS");
     flags::add_manager(&mut options);
     flags::add_common(&mut options);
     options
@@ -224,9 +257,10 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         }
         ["elastic"] => elastic_settings(matches).map(Command::Elastic),
         ["chaos"] => chaos_settings(matches).map(Command::Chaos),
+        ["crash"] => crash_settings(matches).map(Command::Crash),
         ["check", file] => Ok(Command::Check(PathBuf::from(file))),
         ["check"] => Err(UsageError("which history? give a file".into())),
-        ["throughput" | "report" | "load" | "floor" | "elastic" | "chaos", extra, ..]
+        ["throughput" | "report" | "load" | "floor" | "elastic" | "chaos" | "crash", extra, ..]
         | ["check", _, extra, ..]
         | ["scenario", _, extra, ..] => {
             Err(UsageError(format!("{extra:?} is one word too many; see --help")))
@@ -318,6 +352,36 @@ fn chaos_settings(matches: &Matches) -> Result<chaos::Settings, UsageError> {
     })
 }
 
+fn crash_settings(matches: &Matches) -> Result<crash::Settings, UsageError> {
+    let default = crash::Settings::default();
+    let kill = flags::value(matches, "kill", None, default.kill)?;
+    // Some must be left of fewer, and somebody must take over from the dead.
+    let (fewest_copies, spare) = match kill {
+        Kill::All => (1, 0),
+        Kill::Fewer => (2, 1),
+    };
+    let copies = number(matches, "rep", None, default.copies, fewest_copies, 8)?;
+    let fewest_nodes = copies + spare;
+    let nodes = default.nodes.max(fewest_nodes);
+    let clients = number(matches, "clients", None, default.clients, 1, MAX_THREADS)?;
+    let fewest_keys = clients * crash::load::TURN;
+    let patience = default.patience.as_secs();
+    Ok(crash::Settings {
+        rounds: number(matches, "rounds", None, default.rounds, 1, 1_000_000)?,
+        seed: flags::value(matches, "seed", None, default.seed)?,
+        nodes: number(matches, "nodes", None, nodes, fewest_nodes, 32)?,
+        copies,
+        durability: flags::value(matches, "durability", None, default.durability)?,
+        kill,
+        clients,
+        keys: number(matches, "keys", None, default.keys.max(fewest_keys), fewest_keys, MAX_KEYS)?,
+        value_bytes: number(matches, "value-bytes", None, default.value_bytes, 64, MAX_VALUE)?,
+        heartbeat_ms: number(matches, "heartbeat-ms", None, default.heartbeat_ms, 50, 10_000)?,
+        patience: Duration::from_secs(number(matches, "patience", None, patience, 1, 3_600)?),
+        bin: matches.opt_str("bin").map(PathBuf::from),
+    })
+}
+
 fn drive(matches: &Matches, default: Drive) -> Result<Drive, UsageError> {
     Ok(Drive {
         threads: number(matches, "threads", None, default.threads, 1, MAX_THREADS)?,
@@ -345,6 +409,7 @@ fn number<T: FromStr<Err: std::fmt::Display> + PartialOrd + std::fmt::Display>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::Durability;
 
     fn args(line: &str) -> Result<Command, ArgsError> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
@@ -373,6 +438,14 @@ mod tests {
         };
         assert_eq!((settings.seed, settings.nodes, settings.copies), (3, 6, 3));
         assert_eq!((settings.history, settings.out), (Some("h".into()), None));
+        let line = "crash --kill fewer --rep 3 --durability async --patience 5 --clients 2";
+        let Command::Crash(settings) = args(line).unwrap() else {
+            panic!("another command");
+        };
+        assert_eq!((settings.nodes, settings.copies, settings.rounds), (4, 3, 100));
+        assert_eq!((settings.kill, settings.patience), (Kill::Fewer, Duration::from_secs(5)));
+        assert_eq!((settings.durability, settings.clients), (Durability::Async, 2));
+        assert_eq!(args("crash").unwrap(), Command::Crash(crash::Settings::default()));
         assert_eq!(args("check f").unwrap(), Command::Check("f".into()));
         let Command::Load(settings) = args("load --inserts 9 --threads 2 --batch 3").unwrap()
         else {
@@ -403,6 +476,16 @@ mod tests {
             ("elastic --events dance", "--events dance: \"dance\" is no step"),
             ("elastic --rep 2", "--events: kill 2: with 2 copies nothing would be left"),
             ("elastic --ops 5", "--ops goes with throughput"),
+            ("crash --rounds 0", "--rounds 0: it takes 1 to"),
+            ("crash --kill some", "--kill some: it takes all or fewer"),
+            ("crash --kill fewer --rep 1", "--rep 1: it takes 2 to 8"),
+            ("crash --kill fewer --nodes 2", "--nodes 2: it takes 3 to 32"),
+            ("crash --durability none", "--durability none: it takes async or sync"),
+            ("crash --keys 127", "--keys 127: it takes 128 to"),
+            ("crash --value-bytes 63", "--value-bytes 63: it takes 64 to"),
+            ("crash --seconds 5", "--seconds goes with floor and chaos"),
+            ("chaos --rounds 5", "--rounds goes with crash"),
+            ("crash x", "\"x\" is one word too many"),
             ("check", "which history?"),
             ("check f --seed 2", "--seed goes with throughput and scenario and elastic and chaos"),
             ("floor --seconds 0", "--seconds 0: it takes 1 to 3600"),

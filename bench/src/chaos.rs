@@ -26,20 +26,20 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use client::{ClientError, Config, GTStoreClient, status};
-use net_common::logging;
-use net_common::signals::Stop;
+use client::{ClientError, Config, GTStoreClient};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::child::{self, ChildError};
+use crate::health;
+use crate::interrupt::Interrupt;
 use crate::operator::{self, Operator, OperatorError};
 use crate::progress::Progress;
+use crate::scratch::Scratch;
 use crew::Crew;
 use fault::Wanted;
 use history::{Histories, HistoryError, Kind, Outcome};
@@ -145,7 +145,10 @@ const LAST_READER: u32 = 999;
 /// # Errors
 /// [`ChaosError`]; one violation is enough.
 pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError> {
-    let scratch = scratch(settings)?;
+    let mut scratch = match &settings.out {
+        Some(out) => Scratch::at(out.join(format!("chaos-{}", settings.seed)))?,
+        None => Scratch::temporary("chaos"),
+    };
     let mut rng = StdRng::seed_from_u64(settings.seed);
     let cuts = Arc::new(Cuts::default());
     let bin = match &settings.bin {
@@ -155,26 +158,19 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
     operator::check(&bin, &settings.changes.verbs())?;
     let plan = Plan {
         bin,
-        folder: scratch.path.clone(),
+        folder: scratch.path().to_owned(),
         nodes: settings.nodes,
         spares: if settings.changes.join { SPARES } else { 0 },
         copies: settings.copies,
         heartbeat_ms: settings.heartbeat_ms,
     };
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let stop = Stop::register()?;
-    let told = interrupted.clone();
-    logging::spawn("chaos signals".into(), move || {
-        stop.wait();
-        told.store(true, Ordering::SeqCst);
-    })?;
+    let interrupt = Interrupt::watch("chaos")?;
 
     // Not from the seeded generator: a port that is taken must not change the schedule.
     let mut ports = StdRng::seed_from_u64(u64::from(std::process::id()) << 20 ^ settings.seed);
     let mut service = Service::start(&plan, cuts.clone(), || ports.random())?;
     let operator = Operator::new(&plan.bin, service.manager(), ORDER);
-    let is_interrupted = || interrupted.load(Ordering::SeqCst);
-    let watcher = wait_until_up(&service, settings, &is_interrupted)?;
+    let watcher = wait_until_up(&service, settings, &interrupt)?;
 
     let mut config = Config::new(service.manager_of_clients());
     config.deadline = DEADLINE;
@@ -199,7 +195,7 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
         let mut shown = 0;
         while Instant::now() < until && !load.is_stopped() && trouble.is_none() {
             thread::sleep(STEP);
-            if is_interrupted() {
+            if interrupt.has_come() {
                 trouble = Some("interrupted".into());
             }
             if let Err(error) = schedule.step(&mut service, &watcher, || load.now()) {
@@ -217,11 +213,8 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
         // Clients go on while it heals. After a violation, nobody waits for that.
         let mut unhealed = None;
         if !load.is_stopped() && trouble.is_none() {
-            match wait_for_health(&watcher, &is_interrupted, || count(&mut schedule, &mut service))
-            {
-                Ok(()) => {}
-                Err(why) => unhealed = Some(why),
-            }
+            let nodes = || count(&mut schedule, &mut service);
+            unhealed = health::wait(&watcher, &interrupt, RECOVERY, nodes).err();
         }
         let healed = load.now();
         load.stop();
@@ -261,8 +254,10 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
     }
     writeln!(print, "violations: {broken} in {} keys", checked.histories.len())?;
     if broken > 0 || trouble.is_some() {
-        std::fs::write(scratch.path.join("schedule.txt"), schedule.to_string())?;
-        scratch.keep(print)?;
+        std::fs::write(scratch.path().join("schedule.txt"), schedule.to_string())?;
+        scratch.keep();
+        let path = scratch.path().display();
+        writeln!(print, "the processes' logs and the schedule are in {path}")?;
     }
     match (broken, trouble) {
         (0, None) => Ok(()),
@@ -307,20 +302,13 @@ fn save(path: &Path, histories: &Histories, schedule: &Schedule<'_>) -> Result<(
 fn wait_until_up(
     service: &Service,
     settings: &Settings,
-    is_interrupted: &impl Fn() -> bool,
+    interrupt: &Interrupt,
 ) -> Result<GTStoreClient, ChaosError> {
     let mut config = Config::new(service.manager());
     config.patience = Duration::from_millis(300);
-    let until = Instant::now() + RECOVERY;
-    let watcher = loop {
-        match GTStoreClient::init(config.clone()) {
-            Ok(watcher) => break watcher,
-            Err(error) if Instant::now() > until => return Err(error.into()),
-            Err(_) => thread::sleep(STEP),
-        }
-    };
+    let watcher = health::connect(&config, RECOVERY)?;
     let nodes = || Ok(settings.nodes);
-    wait_for_health(&watcher, is_interrupted, nodes).map_err(ChaosError::Unexpected)?;
+    health::wait(&watcher, interrupt, RECOVERY, nodes).map_err(ChaosError::Unexpected)?;
     Ok(watcher)
 }
 
@@ -328,37 +316,6 @@ fn wait_until_up(
 fn count(schedule: &mut Schedule<'_>, service: &mut Service) -> Result<usize, String> {
     schedule.bury(service).map_err(|error| error.to_string())?;
     Ok(service.running())
-}
-
-/// Waits until all is well and as many serve as `nodes` says.
-fn wait_for_health(
-    watcher: &GTStoreClient,
-    is_interrupted: &impl Fn() -> bool,
-    mut nodes: impl FnMut() -> Result<usize, String>,
-) -> Result<(), String> {
-    let until = Instant::now() + RECOVERY;
-    loop {
-        let nodes = nodes()?;
-        let status = watcher.status();
-        if let Ok(status) = &status
-            && status.health == "healthy"
-            && !status.changing
-            && status::serving(status).len() == nodes
-        {
-            return Ok(());
-        }
-        if is_interrupted() {
-            return Err("interrupted".into());
-        }
-        if Instant::now() > until {
-            let how = status.map_or_else(|e| e.to_string(), |s| status::table(&s));
-            return Err(format!(
-                "not healthy {} s after the last fault: {how}",
-                RECOVERY.as_secs()
-            ));
-        }
-        thread::sleep(STEP);
-    }
 }
 
 /// Reads every key once more, and checks its history with that read: what was acknowledged is there.
@@ -378,43 +335,4 @@ fn read_everything(service: &Service, load: &Load, checked: &mut Checked) -> Opt
         }
     }
     None
-}
-
-/// The folder of the processes' data and logs.
-struct Scratch {
-    path: PathBuf,
-    is_kept: bool,
-}
-
-fn scratch(settings: &Settings) -> io::Result<Scratch> {
-    Ok(match &settings.out {
-        Some(out) => {
-            let path = out.join(format!("chaos-{}", settings.seed));
-            // What an earlier run left: a manager must not continue from its state.
-            match std::fs::remove_dir_all(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => Scratch { path, is_kept: true },
-            }
-        }
-        None => {
-            let name = format!("gtstore-chaos-{}-{}", std::process::id(), settings.seed);
-            Scratch { path: std::env::temp_dir().join(name), is_kept: false }
-        }
-    })
-}
-
-impl Scratch {
-    fn keep(mut self, print: &mut impl Write) -> io::Result<()> {
-        self.is_kept = true;
-        writeln!(print, "the processes' logs and the schedule are in {}", self.path.display())
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            // Left over in the system's folder for such things; not worth an error.
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
 }

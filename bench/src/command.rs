@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::args::{Args, Command};
 use crate::chaos::{self, ChaosError};
 use crate::chart::{self, ChartError};
+use crate::crash::{self, CrashError};
 use crate::elastic::{self, ElasticError};
 use crate::figures::thousands;
 use crate::floor;
@@ -70,6 +71,9 @@ pub enum CommandError {
     /// Faults, or a history.
     #[error(transparent)]
     Chaos(#[from] ChaosError),
+    /// Kills, and the search for what was written.
+    #[error(transparent)]
+    Crash(#[from] CrashError),
     /// Standard output.
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),
@@ -102,6 +106,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         }
         Command::Elastic(settings) => Ok(elastic::run(settings, out, &mut print)?),
         Command::Chaos(settings) => Ok(chaos::run(settings, &mut print)?),
+        Command::Crash(settings) => Ok(crash::run(settings, out, &mut print)?),
         Command::Check(history) => Ok(chaos::check_file(history, &mut print)?),
         Command::Floor(duration) => measure_floor(*duration, &mut print),
     }

@@ -1,6 +1,6 @@
 //! A cluster that loses, gains and hands over nodes while it is under full load.
 //!
-//! `bench elastic` starts a manager and nodes of its own ([`service`]), fills them, and drives reads and
+//! `bench elastic` starts a manager and nodes of its own ([`service`](crate::service)), fills them, and drives reads and
 //! writes over all keys without a pause ([`load`]), every answer checked. Meanwhile it goes through a [`plan`] ([`field`]):
 //! nodes are killed, started, asked to leave, given other weights; after each step it waits until the
 //! cluster says that it is healthy. What that did to the clients is measured by the clients ([`meter`]), what
@@ -17,7 +17,6 @@ pub mod meter;
 pub mod movement;
 pub mod plan;
 pub mod report;
-pub mod service;
 pub mod watch;
 
 use std::io::{self, Write};
@@ -36,6 +35,7 @@ use crate::operator::{self, OperatorError};
 use crate::progress::Progress;
 use crate::report::ReportError;
 use crate::runner::Drive;
+use crate::scratch::Scratch;
 use crate::throughput;
 use crate::workload::{Workload, WorkloadError};
 use field::Field;
@@ -152,17 +152,17 @@ pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<()
     let (keys, probes) = workloads(settings)?;
     operator::check(&bin, &settings.plan.verbs())?;
     let before = Moment::now();
-    let scratch = Scratch::new();
+    let mut scratch = Scratch::temporary("elastic");
     // The processes end with the field, before their logs may go.
-    let outcome = Field::new(settings, &bin, &scratch.path)
+    let outcome = Field::new(settings, &bin, scratch.path())
         .and_then(|mut field| stretch(settings, &keys, &probes, &mut field, out, print));
     if let (Some(before), Some(after)) = (before, Moment::now()) {
         let others = after.others_since(&before);
         writeln!(print, "other programs kept {others:.1} cores busy meanwhile")?;
     }
-    match outcome {
-        Ok(()) => scratch.remove(),
-        Err(_) => writeln!(print, "the processes' logs are in {}", scratch.path.display())?,
+    if outcome.is_err() {
+        scratch.keep();
+        writeln!(print, "the processes' logs are in {}", scratch.path().display())?;
     }
     outcome
 }
@@ -275,21 +275,4 @@ fn stretch(
     }
     ended?;
     field.count(read.iter().sum::<u64>() * settings.copies as u64, print)
-}
-
-/// The folder of the processes' data and logs.
-struct Scratch {
-    path: PathBuf,
-}
-
-impl Scratch {
-    fn new() -> Scratch {
-        let name = format!("gtstore-elastic-{}", std::process::id());
-        Scratch { path: std::env::temp_dir().join(name) }
-    }
-
-    fn remove(&self) {
-        // Left over in the system's folder for such things; not worth an error.
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
 }

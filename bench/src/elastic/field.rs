@@ -4,27 +4,25 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{Config, status};
-use net_common::logging;
 use net_common::message::control::Status;
-use net_common::signals::Stop;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::load::Findings;
 use super::meter::Meter;
 use super::movement;
-use super::plan::{self, Act, Crew, Plan, Step};
+use super::plan::{Act, Crew, Plan, Step};
 use super::report::Event;
-use super::service::Service;
 use super::watch::{self, Watch};
 use super::{ElasticError, Settings};
 use crate::figures::thousands;
+use crate::interrupt::Interrupt;
 use crate::operator::{Answer, Operator, Order};
+use crate::service::{self, Service, Setup};
 use crate::summary::Balance;
 
 /// The load goes on undisturbed for so long before each step, to be compared with.
@@ -50,7 +48,7 @@ pub struct Field {
     rng: StdRng,
     /// Whose time the events have.
     pub meter: Arc<Meter>,
-    is_interrupted: Arc<AtomicBool>,
+    interrupt: Interrupt,
 }
 
 impl Field {
@@ -59,16 +57,19 @@ impl Field {
     /// # Errors
     /// [`ElasticError`].
     pub fn new(settings: &Settings, bin: &Path, folder: &Path) -> Result<Field, ElasticError> {
-        let is_interrupted = Arc::new(AtomicBool::new(false));
-        let (stop, told) = (Stop::register()?, is_interrupted.clone());
-        logging::spawn("elastic signals".into(), move || {
-            stop.wait();
-            told.store(true, Ordering::SeqCst);
-        })?;
+        let interrupt = Interrupt::watch("elastic")?;
         // Not from the seeded generator: a port that is taken must not change whom the plan hits.
         let mut ports = StdRng::seed_from_u64(u64::from(std::process::id()) << 20 ^ settings.seed);
-        let most = settings.plan.most_nodes(settings.nodes);
-        let mut service = Service::start(bin, folder, settings.copies, most, || ports.random())?;
+        let setup = Setup {
+            bin: bin.to_owned(),
+            folder: folder.to_owned(),
+            copies: settings.copies,
+            most: settings.plan.most_nodes(settings.nodes),
+            manager_flags: Vec::new(),
+            node_flags: Vec::new(),
+            durability: None,
+        };
+        let mut service = Service::start(setup, || ports.random())?;
         let operator = Operator::new(bin, service.manager(), PATIENCE);
         let crew = Crew::new(settings.nodes);
         service.add(&crew.running().iter().copied().collect::<Vec<_>>())?;
@@ -83,7 +84,7 @@ impl Field {
         };
         let rng = StdRng::seed_from_u64(settings.seed);
         let meter = Arc::new(Meter::start());
-        let mut field = Field { service, operator, watch, crew, rng, meter, is_interrupted };
+        let mut field = Field { service, operator, watch, crew, rng, meter, interrupt };
         field.heal(&Findings::default(), &[], COMING_UP)?;
         Ok(field)
     }
@@ -142,11 +143,11 @@ impl Field {
             Act::Kill(nodes) => self.service.kill(nodes),
             Act::Add(nodes) => self.service.add(nodes)?,
             Act::Weight(node, weight) => {
-                self.order(&Order::Weight(plan::name(*node), *weight))?;
+                self.order(&Order::Weight(service::name(*node), *weight))?;
             }
             Act::Leave(nodes) => {
                 for &node in nodes {
-                    self.order(&Order::Leave(plan::name(node)))?;
+                    self.order(&Order::Leave(service::name(node)))?;
                 }
                 return Ok(nodes.clone());
             }
@@ -180,7 +181,7 @@ impl Field {
         patience: Duration,
     ) -> Result<(), ElasticError> {
         let names: BTreeSet<String> =
-            self.crew.running().iter().map(|&number| plan::name(number)).collect();
+            self.crew.running().iter().map(|&number| service::name(number)).collect();
         let until = Instant::now() + patience;
         loop {
             let status = self.look_on(findings, leaving)?;
@@ -207,7 +208,7 @@ impl Field {
                     Some(Ok(())) => break,
                     Some(Err(why)) => return Err(ElasticError::Step(why)),
                     None if Instant::now() > until => {
-                        let name = plan::name(node);
+                        let name = service::name(node);
                         return Err(ElasticError::Step(format!(
                             "{name} has left and does not end"
                         )));
@@ -225,7 +226,7 @@ impl Field {
         leaving: &[usize],
     ) -> Result<Option<Status>, ElasticError> {
         thread::sleep(LOOK);
-        if self.is_interrupted.load(Ordering::SeqCst) {
+        if self.interrupt.has_come() {
             return Err(ElasticError::Step("interrupted".to_owned()));
         }
         if findings.is_stopped() {

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::service::name;
+
 /// The plan of `run.sh elastic`.
 pub const DEFAULT: &str = "kill 2, kill 2, add 2, add 2, leave 1, leave 1, weight";
 
@@ -161,11 +163,6 @@ impl fmt::Display for Act {
         let names: Vec<String> = nodes.iter().map(|&node| name(node)).collect();
         write!(f, "{verb} {}", names.join(" "))
     }
-}
-
-/// What a node is called.
-pub fn name(node: usize) -> String {
-    format!("node{node}")
 }
 
 /// Which nodes there are.

@@ -1,0 +1,263 @@
+//! Processes that are killed with SIGKILL, and a search for every acknowledged write.
+//!
+//! `bench crash` starts a manager and nodes that keep their records on disk ([`field`]), and goes through rounds. In
+//! each, many clients write ([`load`]) values that say whose they are ([`value`]); at a random moment processes
+//! are killed ([`strike`]): all of them at once, or fewer nodes than there are copies. They are started again with
+//! the same flags and folders. Once the cluster is healthy every key is read, and must have the last value that
+//! was acknowledged, or one of unknown outcome that was tried after it ([`story`], [`check`]). What came of it is
+//! told by [`report`].
+//!
+//! It stops at the first round that breaks the promise, with folders and logs as they are then. Power is not cut:
+//! what a process has handed to the system survives its death. What the disk loses is beyond this.
+
+pub mod check;
+pub mod field;
+pub mod load;
+pub mod report;
+pub mod story;
+pub mod strike;
+pub mod value;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use client::ClientError;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::child::{self, ChildError};
+use crate::progress::Progress;
+use crate::report::ReportError;
+use crate::scratch::Scratch;
+use crate::service::Durability;
+use field::{Field, Struck};
+use load::{Counts, Gate, Worker};
+use report::{Report, Round};
+use strike::{Kill, Strike};
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// How often processes are killed.
+    pub rounds: u32,
+    /// What random choices follow from.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: usize,
+    /// Copies of each key.
+    pub copies: usize,
+    /// How records are kept on disk.
+    pub durability: Durability,
+    /// Who is killed.
+    pub kill: Kill,
+    /// Clients that write at the same time.
+    pub clients: u32,
+    /// Keys that they write.
+    pub keys: u32,
+    /// Bytes of the longest value.
+    pub value_bytes: usize,
+    /// Between heartbeats, in milliseconds; a lease is three of them.
+    pub heartbeat_ms: u64,
+    /// How long the cluster may take until every key can be read, and as long again until it is healthy.
+    pub patience: Duration,
+    /// Where the programs are, if not where this one is.
+    pub bin: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            rounds: 100,
+            seed: 1,
+            nodes: 3,
+            copies: 2,
+            durability: Durability::Sync,
+            kill: Kill::All,
+            clients: 16,
+            keys: 2_000,
+            value_bytes: 4_096,
+            heartbeat_ms: 200,
+            patience: Duration::from_secs(60),
+            bin: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The keys, by number.
+    pub fn keys(&self) -> Vec<String> {
+        (0..self.keys).map(|key| format!("c{key}")).collect()
+    }
+
+    /// The keys of this client, from 0: its own, and nobody else's.
+    fn keys_of(&self, client: u32) -> Vec<String> {
+        let keys = self.keys();
+        keys.into_iter().skip(client as usize).step_by(self.clients as usize).collect()
+    }
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CrashError {
+    /// The promise was broken.
+    #[error("round {round} broke the promise {violations} times")]
+    Violations {
+        /// In which round.
+        round: u32,
+        /// How often.
+        violations: u64,
+    },
+    /// Keys that cannot be read again.
+    #[error(
+        "{unread} of {keys} keys cannot be read {} s after the start, the last since: {why}\n{how}",
+        patience.as_secs()
+    )]
+    Unreadable {
+        /// How many keys.
+        unread: usize,
+        /// Of how many.
+        keys: usize,
+        /// How long it was tried.
+        patience: Duration,
+        /// What the client was told.
+        why: String,
+        /// How the cluster is.
+        how: String,
+    },
+    /// Something else went wrong that no kill explains.
+    #[error("{0}")]
+    Unexpected(String),
+    /// An error, in which round it came, and who had been killed.
+    #[error("round {0}, kill -9 {1}: {2}")]
+    Round(u32, String, Box<CrashError>),
+    /// The processes.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// A client cannot even begin.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The result file.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// Standard output, or the system.
+    #[error("the system refuses: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// How long a client tries a write: longer than a view change takes, so that few outcomes are unknown, and not
+/// much longer, since a round waits for the last one.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// Goes through the rounds and reports; the result file goes into the folder `out`.
+///
+/// # Errors
+/// [`CrashError`]; one acknowledged write that is gone is enough, where it was promised.
+pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<(), CrashError> {
+    let bin = match &settings.bin {
+        Some(bin) => bin.clone(),
+        None => child::own_folder()?,
+    };
+    let mut scratch = Scratch::temporary("crash");
+    let mut rounds = Vec::new();
+    // The processes end with the field, before their logs may go.
+    let outcome = Field::new(settings, &bin, scratch.path())
+        .and_then(|mut field| go(settings, &mut field, &mut rounds));
+    let report = Report { settings, rounds: &rounds };
+    write!(print, "{report}")?;
+    writeln!(print, "{}", report.write(out)?.display())?;
+    if outcome.is_err() {
+        scratch.keep();
+        writeln!(print, "the processes' logs and data are in {}", scratch.path().display())?;
+    }
+    writeln!(print, "{}", report.summary())?;
+    outcome
+}
+
+fn go(settings: &Settings, field: &mut Field, rounds: &mut Vec<Round>) -> Result<(), CrashError> {
+    let mut rng = StdRng::seed_from_u64(settings.seed);
+    let config = field.config(DEADLINE);
+    let mut workers = (0..settings.clients)
+        .map(|client| {
+            let keys = settings.keys_of(client);
+            Worker::new(config.clone(), rng.random(), keys, settings.value_bytes)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let progress = Progress::new("crash", u64::from(settings.rounds));
+    for number in 1..=settings.rounds {
+        let strike = Strike::draw(&mut rng, settings);
+        let round = round(settings, field, &mut workers, number, &strike)
+            .map_err(|error| CrashError::Round(number, strike.to_string(), error.into()))?;
+        let violations = round.findings.violations();
+        rounds.push(round);
+        progress.advance(1);
+        if violations > 0 {
+            return Err(CrashError::Violations { round: number, violations });
+        }
+    }
+    progress.finish();
+    Ok(())
+}
+
+fn round(
+    settings: &Settings,
+    field: &mut Field,
+    workers: &mut [Worker],
+    number: u32,
+    strike: &Strike,
+) -> Result<Round, CrashError> {
+    let gate = Gate::new(number);
+    let struck = thread::scope(|scope| {
+        for worker in workers.iter_mut() {
+            let gate = &gate;
+            scope.spawn(move || worker.run(gate));
+        }
+        let struck = field.strike(strike, &gate);
+        gate.stop();
+        struck
+    });
+    let Struck { in_flight, killed, readable } = struck?;
+    let mut counts = Counts::default();
+    for worker in workers.iter_mut() {
+        counts.add(&worker.take_counts().map_err(CrashError::Unexpected)?);
+    }
+    field.settle()?;
+    let names = settings.keys();
+    let names = names.iter().map(String::as_str);
+    let found = names.zip(field.read()?).collect();
+    Ok(Round {
+        number,
+        load: strike.load,
+        in_flight,
+        killed: strike.to_string(),
+        kills: 1 + u32::from(strike.again.is_some()),
+        counts,
+        readable,
+        findings: check::check(
+            workers.iter_mut().flat_map(Worker::stories),
+            &found,
+            killed,
+            |age| report::is_promised(settings.kill, settings.durability, age),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_key_has_one_owner() {
+        let settings = Settings { keys: 50, clients: 7, ..Settings::default() };
+        let mut all = BTreeSet::new();
+        for client in 0..settings.clients {
+            let keys = settings.keys_of(client);
+            assert!(keys.len() >= 7, "{keys:?}");
+            keys.into_iter().for_each(|key| assert!(all.insert(key)));
+        }
+        assert_eq!(all, settings.keys().into_iter().collect());
+    }
+}

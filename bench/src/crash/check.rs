@@ -1,0 +1,140 @@
+//! Holds what was found in the cluster against what was written to it. Pure.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::report::Findings;
+use super::story::{Story, Verdict};
+use super::value;
+
+/// Looks at every key once, by the values that were `found` (nothing, where a key has none), and settles its story.
+/// `killed` is when the kill was, and `is_promised` says whether a write that was acknowledged so long before it
+/// must be there.
+pub fn check<'a>(
+    stories: impl Iterator<Item = (&'a str, &'a mut Story)>,
+    found: &HashMap<&str, Option<Vec<u8>>>,
+    killed: Instant,
+    is_promised: impl Fn(Duration) -> bool,
+) -> Findings {
+    let mut findings = Findings::default();
+    let now = Instant::now();
+    for (key, story) in stories {
+        let value = found.get(key).and_then(Option::as_ref);
+        let read = match value.map(|value| value::decode(key, value)).transpose() {
+            Ok(read) => read,
+            Err(torn) => {
+                findings.torn += 1;
+                findings.tell(format!("{key}: torn: {torn}"));
+                continue;
+            }
+        };
+        match story.judge(read) {
+            Verdict::Right => {}
+            Verdict::Missing(acknowledged) => {
+                let ages = acknowledged.iter().map(|&at| killed.saturating_duration_since(at));
+                missing(&mut findings, key, read, &ages.collect::<Vec<_>>(), &is_promised);
+            }
+            Verdict::NeverWritten => {
+                findings.never_written += 1;
+                let sequence = read.unwrap_or_default();
+                findings.tell(format!("{key}: write {sequence} is there, and was never done"));
+            }
+        }
+        story.settle(read, now);
+    }
+    findings
+}
+
+fn missing(
+    findings: &mut Findings,
+    key: &str,
+    read: Option<u64>,
+    ages: &[Duration],
+    is_promised: &impl Fn(Duration) -> bool,
+) {
+    let promised = ages.iter().filter(|age| is_promised(**age)).count() as u64;
+    let oldest = ages.iter().copied().max().unwrap_or_default();
+    findings.missing += ages.len() as u64;
+    findings.promised += promised;
+    findings.oldest = findings.oldest.max(oldest);
+    if promised > 0 {
+        findings.tell(format!(
+            "{key}: {} acknowledged writes are missing, the oldest acknowledged {:.3} s before the kill; found: {}",
+            ages.len(),
+            oldest.as_secs_f64(),
+            read.map_or("nothing".into(), |sequence| format!("write {sequence}")),
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::history::Outcome;
+
+    /// Three keys with three acknowledged puts each, the last of them three seconds before the kill.
+    fn stories(start: Instant) -> Vec<(&'static str, Story)> {
+        let story = || {
+            let mut story = Story::new(start);
+            (1..=3).for_each(|at| story.note(false, Outcome::Ok, start + Duration::from_secs(at)));
+            story
+        };
+        ["a", "b", "c"].map(|key| (key, story())).into()
+    }
+
+    fn check_all(found: [Option<Vec<u8>>; 3], grace: u64) -> Findings {
+        let start = Instant::now();
+        let mut stories = stories(start);
+        let found = ["a", "b", "c"].into_iter().zip(found).collect();
+        let stories = stories.iter_mut().map(|(key, story)| (*key, story));
+        let killed = start + Duration::from_secs(6);
+        check(stories, &found, killed, |age| age >= Duration::from_secs(grace))
+    }
+
+    fn value(key: &str, sequence: u64) -> Option<Vec<u8>> {
+        Some(value::encode(key, sequence, 100))
+    }
+
+    #[test]
+    fn all_is_there() {
+        let all = check_all([value("a", 3), value("b", 3), value("c", 3)], 0);
+        assert_eq!((all.missing, all.violations(), all.words), (0, 0, Vec::new()));
+    }
+
+    #[test]
+    fn missing_old_and_young() {
+        let some = || [value("a", 3), value("b", 1), None];
+        let all = check_all(some(), 0);
+        assert_eq!((all.missing, all.promised, all.violations()), (5, 5, 5));
+        assert_eq!(all.oldest, Duration::from_secs(5));
+        assert_eq!(
+            all.words,
+            [
+                "b: 2 acknowledged writes are missing, the oldest acknowledged 4.000 s before the kill; found: \
+                 write 1",
+                "c: 3 acknowledged writes are missing, the oldest acknowledged 5.000 s before the kill; found: \
+                 nothing"
+            ]
+        );
+        // Of those only one is as old as five seconds; and none as old as nine.
+        assert_eq!((check_all(some(), 5).missing, check_all(some(), 5).promised), (5, 1));
+        let none = check_all(some(), 9);
+        assert_eq!((none.missing, none.violations(), none.words.len()), (5, 0, 0));
+    }
+
+    #[test]
+    fn torn_foreign_and_never_written() {
+        let mut torn = value("a", 3);
+        torn.as_mut().expect("a value").pop();
+        let all = check_all([torn, value("a", 3), value("c", 4)], 9);
+        assert_eq!((all.torn, all.never_written, all.missing, all.violations()), (2, 1, 0, 3));
+        assert_eq!(
+            all.words,
+            [
+                "a: torn: 99 bytes that do not fit their checksum",
+                "b: torn: the value of a",
+                "c: write 4 is there, and was never done"
+            ]
+        );
+    }
+}

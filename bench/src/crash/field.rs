@@ -1,0 +1,218 @@
+//! The cluster that is killed, and how a round looks to it: struck, started again, read.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use client::{Config, GTStoreClient, status};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::load::Gate;
+use super::strike::{Kill, Strike};
+use super::{CrashError, Settings};
+use crate::health;
+use crate::interrupt::Interrupt;
+use crate::service::{Service, Setup};
+
+/// How often things are looked at while we wait.
+const STEP: Duration = Duration::from_millis(10);
+
+/// How long one node is waited for: soon enough that a dead one holds nobody up for long.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// How long one attempt to read lasts: so short that those who have ended are found soon.
+const ATTEMPT: Duration = Duration::from_millis(500);
+
+/// Keys that are read in one call: half a megabyte comes back at most, with the usual values.
+const CHUNK: usize = 128;
+
+/// A node that was away is certainly known to have been so after a lease, which is three heartbeats, and a
+/// little more.
+const LITTLE: Duration = Duration::from_millis(500);
+
+/// When things happened in one round.
+#[derive(Debug)]
+pub struct Struck {
+    /// Writes in flight just before the kill.
+    pub in_flight: usize,
+    /// When the first kill was.
+    pub killed: Instant,
+    /// From the last start until every key had been read once.
+    pub readable: Duration,
+}
+
+/// The cluster, and those who look at it.
+pub struct Field {
+    service: Service,
+    watcher: GTStoreClient,
+    reader: GTStoreClient,
+    interrupt: Interrupt,
+    kill: Kill,
+    nodes: usize,
+    patience: Duration,
+    settling: Duration,
+    keys: Vec<String>,
+    started: Instant,
+}
+
+impl Field {
+    /// Starts a cluster and waits until it is healthy.
+    ///
+    /// # Errors
+    /// [`CrashError`].
+    pub fn new(settings: &Settings, bin: &Path, folder: &Path) -> Result<Field, CrashError> {
+        let interrupt = Interrupt::watch("crash")?;
+        let setup = Setup {
+            bin: bin.to_owned(),
+            folder: folder.to_owned(),
+            copies: settings.copies,
+            most: settings.nodes,
+            manager_flags: vec![
+                format!("--heartbeat-ms={}", settings.heartbeat_ms),
+                format!("--max-value={}", settings.value_bytes),
+            ],
+            // Snapshot lines are not what is tested here, and would fill the disk.
+            node_flags: vec!["--snapshot-keys=0".into(), "--snapshot-interval-ms=60000".into()],
+            durability: Some(settings.durability),
+        };
+        // Not from the seeded generator: a port that is taken must not change who is killed.
+        let mut ports = StdRng::seed_from_u64(u64::from(std::process::id()) << 20 ^ settings.seed);
+        let mut service = Service::start(setup, || ports.random())?;
+        let started = Instant::now();
+        service.add(&(1..=settings.nodes).collect::<Vec<_>>())?;
+        let mut config = Config::new(service.manager());
+        (config.patience, config.deadline) = (PATIENCE, ATTEMPT);
+        let mut field = Field {
+            watcher: health::connect(&config, settings.patience)?,
+            reader: health::connect(&config, settings.patience)?,
+            service,
+            interrupt,
+            kill: settings.kill,
+            nodes: settings.nodes,
+            patience: settings.patience,
+            settling: Duration::from_millis(3 * settings.heartbeat_ms) + LITTLE,
+            keys: settings.keys(),
+            started,
+        };
+        field.settle()?;
+        Ok(field)
+    }
+
+    /// How clients of this cluster are to be.
+    pub fn config(&self, deadline: Duration) -> Config {
+        let mut config = Config::new(self.service.manager());
+        (config.patience, config.deadline) = (PATIENCE, deadline);
+        config
+    }
+
+    /// Fails if we were interrupted, or a process has ended by itself.
+    fn look(&mut self) -> Result<(), CrashError> {
+        if self.interrupt.has_come() {
+            return Err(CrashError::Unexpected("interrupted".into()));
+        }
+        self.service.ended(&[]).map_or(Ok(()), |ended| Err(CrashError::Unexpected(ended)))
+    }
+
+    fn pause(&mut self, time: Duration) -> Result<(), CrashError> {
+        let until = Instant::now() + time;
+        loop {
+            self.look()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(STEP));
+        }
+    }
+
+    fn start(&mut self, strike: &Strike) -> Result<(), CrashError> {
+        self.started = Instant::now();
+        if strike.with_manager {
+            self.service.start_manager()?;
+        }
+        Ok(self.service.add(&strike.nodes)?)
+    }
+
+    /// Lets the load run, kills, starts again, and waits until every key can be read. Where others serve
+    /// meanwhile the load goes on, with fewer keys, else it ends.
+    ///
+    /// # Errors
+    /// [`CrashError`].
+    pub fn strike(&mut self, strike: &Strike, gate: &Gate) -> Result<Struck, CrashError> {
+        self.pause(strike.load)?;
+        let (in_flight, killed) = (gate.in_flight(), Instant::now());
+        self.service.strike(&strike.nodes, strike.with_manager);
+        match self.kill {
+            Kill::All => gate.stop(),
+            Kill::Fewer => gate.narrow(),
+        }
+        self.pause(strike.away)?;
+        self.start(strike)?;
+        if let Some((after, away)) = strike.again {
+            self.pause(after)?;
+            self.service.strike(&strike.nodes, strike.with_manager);
+            self.pause(away)?;
+            self.start(strike)?;
+        }
+        self.read()?;
+        let readable = self.started.elapsed();
+        if self.kill == Kill::Fewer {
+            self.pause(strike.after)?;
+        }
+        Ok(Struck { in_flight, killed, readable })
+    }
+
+    /// Waits until the cluster is healthy, and certainly knows who was away.
+    ///
+    /// # Errors
+    /// [`CrashError`].
+    pub fn settle(&mut self) -> Result<(), CrashError> {
+        self.pause((self.started + self.settling).saturating_duration_since(Instant::now()))?;
+        let (service, nodes) = (&mut self.service, self.nodes);
+        let nodes = || service.ended(&[]).map_or(Ok(nodes), Err);
+        health::wait(&self.watcher, &self.interrupt, self.patience, nodes)
+            .map_err(CrashError::Unexpected)
+    }
+
+    /// Reads every key, each until it can be read.
+    ///
+    /// # Errors
+    /// [`CrashError::Unreadable`] if one cannot be read for longer than our patience.
+    pub fn read(&mut self) -> Result<Vec<Option<Vec<u8>>>, CrashError> {
+        let since = Instant::now();
+        let mut values = vec![None; self.keys.len()];
+        let mut unread: Vec<usize> = (0..self.keys.len()).collect();
+        loop {
+            self.look()?;
+            let mut failed = Vec::new();
+            let mut why = String::new();
+            for chunk in unread.chunks(CHUNK) {
+                let names: Vec<&str> = chunk.iter().map(|&key| self.keys[key].as_str()).collect();
+                for (&key, got) in chunk.iter().zip(self.reader.get_many(&names)) {
+                    match got {
+                        Ok(got) => values[key] = got.map(|got| got.value),
+                        Err(error) => {
+                            why = error.to_string();
+                            failed.push(key);
+                        }
+                    }
+                }
+            }
+            if failed.is_empty() {
+                return Ok(values);
+            }
+            if since.elapsed() > self.patience {
+                let how = self.watcher.status();
+                return Err(CrashError::Unreadable {
+                    unread: failed.len(),
+                    keys: self.keys.len(),
+                    patience: self.patience,
+                    why,
+                    how: how.map_or_else(|error| error.to_string(), |how| status::table(&how)),
+                });
+            }
+            unread = failed;
+            std::thread::sleep(STEP);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Clients that write, each its own keys, and note what they were told.
+//!
+//! A later write to a key hides that an earlier one was lost. So not every key is written all the time: half of
+//! them rest in a round, four rounds each, and are read all the same; and when processes are killed, the clients
+//! stop, or, where the others are to go on serving meanwhile, leave a half of the rest alone (`Share`).
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use client::{ClientError, Config, GTStoreClient};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::story::Story;
+use super::value;
+use crate::chaos::history::Outcome;
+
+/// So many in a hundred writes are deletes.
+const DELETE_PERCENT: u32 = 10;
+
+/// Values are drawn below the longest, or below a half of it, a quarter …: so often halved at most, so that
+/// there are short ones as well.
+const HALVINGS: u32 = 6;
+
+/// Waits after an error: nobody may be there for a while.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Rounds after which a key's turn begins anew. A client has so many keys at least, so that it has one to write
+/// at any time.
+pub const TURN: u32 = 8;
+
+/// When a key is written in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    /// Not at all.
+    Rests,
+    /// Up to the kill.
+    UntilKill,
+    /// As long as there is a load.
+    Throughout,
+}
+
+impl Share {
+    /// That of a key, by its place among those of its client.
+    fn of(key: usize, round: u32) -> Share {
+        match (key as u32).wrapping_add(round) % TURN {
+            0..4 => Share::Rests,
+            4 | 6 => Share::UntilKill,
+            _ => Share::Throughout,
+        }
+    }
+}
+
+/// What the clients of one round may do.
+#[derive(Debug)]
+pub struct Gate {
+    round: u32,
+    is_stopped: AtomicBool,
+    is_after_kill: AtomicBool,
+    in_flight: AtomicUsize,
+}
+
+impl Gate {
+    /// The gate of this round, before the kill.
+    pub fn new(round: u32) -> Gate {
+        Gate {
+            round,
+            is_stopped: AtomicBool::new(false),
+            is_after_kill: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+        }
+    }
+
+    /// No more writes are begun.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Somebody was killed: some keys are left alone from now on.
+    pub fn narrow(&self) {
+        self.is_after_kill.store(true, Ordering::SeqCst);
+    }
+
+    /// Writes that wait for their answer just now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    fn is_open(&self, key: usize) -> bool {
+        match Share::of(key, self.round) {
+            Share::Rests => false,
+            Share::UntilKill => !self.is_after_kill.load(Ordering::SeqCst),
+            Share::Throughout => true,
+        }
+    }
+}
+
+/// How many writes came to what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Acknowledged puts.
+    pub puts: u64,
+    /// Acknowledged deletes.
+    pub deletes: u64,
+    /// Of unknown outcome.
+    pub unknown: u64,
+    /// Certainly not done.
+    pub failed: u64,
+}
+
+impl Counts {
+    /// All that were acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.puts + self.deletes
+    }
+
+    /// Adds those of `other`.
+    pub fn add(&mut self, other: &Counts) {
+        self.puts += other.puts;
+        self.deletes += other.deletes;
+        self.unknown += other.unknown;
+        self.failed += other.failed;
+    }
+
+    fn note(&mut self, is_delete: bool, outcome: Outcome) {
+        match outcome {
+            Outcome::Ok if is_delete => self.deletes += 1,
+            Outcome::Ok => self.puts += 1,
+            Outcome::Unknown => self.unknown += 1,
+            Outcome::Failed => self.failed += 1,
+        }
+    }
+}
+
+/// One client with its keys.
+pub struct Worker {
+    client: GTStoreClient,
+    rng: StdRng,
+    longest: usize,
+    keys: Vec<String>,
+    stories: Vec<Story>,
+    /// Since the last round.
+    counts: Counts,
+    unexpected: Option<String>,
+}
+
+impl Worker {
+    /// Connects. It owns these keys, [`TURN`] at least, with values of `longest` bytes at most; its choices follow
+    /// from `seed`.
+    ///
+    /// # Errors
+    /// [`ClientError`] where the cluster does not answer.
+    pub fn new(
+        config: Config,
+        seed: u64,
+        keys: Vec<String>,
+        longest: usize,
+    ) -> Result<Worker, ClientError> {
+        let now = Instant::now();
+        Ok(Worker {
+            client: GTStoreClient::init(config)?,
+            rng: StdRng::seed_from_u64(seed),
+            longest,
+            stories: keys.iter().map(|_| Story::new(now)).collect(),
+            keys,
+            counts: Counts::default(),
+            unexpected: None,
+        })
+    }
+
+    /// Writes until it is stopped; then after its last write, within the client's deadline.
+    pub fn run(&mut self, gate: &Gate) {
+        while !gate.is_stopped.load(Ordering::SeqCst) && self.unexpected.is_none() {
+            let key = self.rng.random_range(0..self.keys.len());
+            if gate.is_open(key) {
+                self.write(key, gate);
+            }
+        }
+    }
+
+    fn write(&mut self, key: usize, gate: &Gate) {
+        let is_delete = self.rng.random_range(0..100) < DELETE_PERCENT;
+        let most = self.longest >> self.rng.random_range(0..=HALVINGS);
+        let len = self.rng.random_range(0..=most);
+        let name = &self.keys[key];
+        let value = value::encode(name, self.stories[key].next(), len);
+        gate.in_flight.fetch_add(1, Ordering::SeqCst);
+        let done = match is_delete {
+            true => self.client.delete(name.as_bytes()),
+            false => self.client.put(name.as_bytes(), &value),
+        };
+        gate.in_flight.fetch_sub(1, Ordering::SeqCst);
+        let outcome = match &done {
+            Ok(_) => Outcome::Ok,
+            Err(error) if error.is_unknown() => Outcome::Unknown,
+            Err(_) => Outcome::Failed,
+        };
+        self.stories[key].note(is_delete, outcome, Instant::now());
+        self.counts.note(is_delete, outcome);
+        if let Err(error) = done {
+            if !error.is_retryable() {
+                self.unexpected = Some(format!("{name}: {error}"));
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Its keys and what was written to each.
+    pub fn stories(&mut self) -> impl Iterator<Item = (&str, &mut Story)> {
+        self.keys.iter().map(String::as_str).zip(&mut self.stories)
+    }
+
+    /// What its writes came to since this was asked last.
+    ///
+    /// # Errors
+    /// An error that no kill explains.
+    pub fn take_counts(&mut self) -> Result<Counts, String> {
+        match self.unexpected.take() {
+            Some(why) => Err(format!("an error that no kill explains: {why}")),
+            None => Ok(std::mem::take(&mut self.counts)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_keys_rest_and_each_has_its_turn() {
+        let turn = TURN as usize;
+        for round in 1..=TURN {
+            let gate = Gate::new(round);
+            let open = || (0..turn).filter(|&key| gate.is_open(key)).count();
+            assert_eq!(open(), 4);
+            gate.narrow();
+            assert_eq!(open(), 2, "a client always has a key to write");
+        }
+        for key in 0..turn {
+            let shares: Vec<Share> = (1..=TURN).map(|round| Share::of(key, round)).collect();
+            let count = |share| shares.iter().filter(|&&one| one == share).count();
+            let counts = [Share::Rests, Share::UntilKill, Share::Throughout].map(count);
+            assert_eq!(counts, [4, 2, 2]);
+        }
+    }
+
+    #[test]
+    fn counts_add_up() {
+        let mut counts = Counts::default();
+        counts.note(false, Outcome::Ok);
+        counts.note(true, Outcome::Ok);
+        counts.note(true, Outcome::Unknown);
+        counts.note(false, Outcome::Failed);
+        assert_eq!(counts, Counts { puts: 1, deletes: 1, unknown: 1, failed: 1 });
+        let mut sum = counts;
+        sum.add(&counts);
+        assert_eq!((sum.acknowledged(), sum.unknown, sum.failed), (4, 2, 2));
+    }
+}

@@ -1,0 +1,353 @@
+//! What came of a run: a row for each round, and the sums.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Settings;
+use super::load::Counts;
+use super::strike::Kill;
+use crate::figures::thousands;
+use crate::report::{self, ReportError};
+use crate::service::Durability;
+
+/// Name of the file with a row for each round.
+pub const FILE: &str = "crash.csv";
+
+/// What was acknowledged so short before the kill of all is not promised with [`Durability::Async`]: a second, until
+/// the disk is told, and as much again for a disk that is slow.
+pub const GRACE: Duration = Duration::from_secs(2);
+
+/// So many wrong keys of a round are told in words.
+const WORDS: usize = 10;
+
+const HEADER: [&str; 14] = [
+    "round",
+    "load_ms",
+    "in_flight",
+    "killed",
+    "kills",
+    "acknowledged",
+    "unknown",
+    "failed",
+    "readable_ms",
+    "missing",
+    "missing_promised",
+    "oldest_missing_ms",
+    "torn",
+    "never_written",
+];
+
+/// Whether a write that was acknowledged so long before the kill must be there.
+pub fn is_promised(kill: Kill, durability: Durability, age: Duration) -> bool {
+    match (kill, durability) {
+        (Kill::All, Durability::Async) => age > GRACE,
+        (Kill::All, Durability::Sync) | (Kill::Fewer, _) => true,
+    }
+}
+
+/// What was wrong in one round.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Acknowledged writes that were gone.
+    pub missing: u64,
+    /// Of these, such as were promised.
+    pub promised: u64,
+    /// How long before the kill the oldest of the missing had been acknowledged.
+    pub oldest: Duration,
+    /// Keys whose value is torn or another's.
+    pub torn: u64,
+    /// Keys with a value that nobody wrote, or of which it was said that it is not written.
+    pub never_written: u64,
+    /// The first few of them in words.
+    pub words: Vec<String>,
+}
+
+impl Findings {
+    /// How many break the promise.
+    pub fn violations(&self) -> u64 {
+        self.promised + self.torn + self.never_written
+    }
+
+    /// Adds those of `other`.
+    pub fn add(&mut self, other: &Findings) {
+        self.missing += other.missing;
+        self.promised += other.promised;
+        self.oldest = self.oldest.max(other.oldest);
+        self.torn += other.torn;
+        self.never_written += other.never_written;
+        self.words.extend_from_slice(&other.words);
+    }
+
+    /// Tells one in words, as far as there is room.
+    pub fn tell(&mut self, words: String) {
+        if self.words.len() < WORDS {
+            self.words.push(words);
+        }
+    }
+}
+
+/// One round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Round {
+    /// Its number, from 1.
+    pub number: u32,
+    /// How long the load ran before the kill.
+    pub load: Duration,
+    /// Writes in flight just before it.
+    pub in_flight: usize,
+    /// Who was killed.
+    pub killed: String,
+    /// How often: once or twice.
+    pub kills: u32,
+    /// What the writes of this round came to.
+    pub counts: Counts,
+    /// From the last start until every key had been read.
+    pub readable: Duration,
+    /// What was wrong.
+    pub findings: Findings,
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.0}", time.as_secs_f64() * 1e3)
+}
+
+impl Round {
+    fn record(&self) -> [String; 14] {
+        let Findings { missing, promised, oldest, torn, never_written, .. } = &self.findings;
+        [
+            self.number.to_string(),
+            ms(self.load),
+            self.in_flight.to_string(),
+            self.killed.clone(),
+            self.kills.to_string(),
+            self.counts.acknowledged().to_string(),
+            self.counts.unknown.to_string(),
+            self.counts.failed.to_string(),
+            ms(self.readable),
+            missing.to_string(),
+            promised.to_string(),
+            ms(*oldest),
+            torn.to_string(),
+            never_written.to_string(),
+        ]
+    }
+}
+
+/// All rounds.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// What was to be done.
+    pub settings: &'a Settings,
+    /// What was done, in order.
+    pub rounds: &'a [Round],
+}
+
+impl Report<'_> {
+    fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.rounds.iter().for_each(|round| sum.add(&round.counts));
+        sum
+    }
+
+    fn findings(&self) -> Findings {
+        let mut sum = Findings::default();
+        self.rounds.iter().for_each(|round| sum.add(&round.findings));
+        sum
+    }
+
+    /// The last line: whether the promise was kept.
+    pub fn summary(&self) -> String {
+        let Findings { missing, torn, never_written, .. } = self.findings();
+        format!(
+            "violations: {} in {} of {} rounds; of {} acknowledged writes {} are missing; {} values are torn, {} \
+             were never written",
+            thousands(self.findings().violations()),
+            thousands(self.rounds.len() as u64),
+            thousands(u64::from(self.settings.rounds)),
+            thousands(self.counts().acknowledged()),
+            thousands(missing),
+            thousands(torn),
+            thousands(never_written),
+        )
+    }
+
+    /// Writes [`FILE`] into `folder`.
+    ///
+    /// # Errors
+    /// [`ReportError`].
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, ReportError> {
+        report::write(folder.join(FILE), HEADER, self.rounds.iter().map(Round::record))
+    }
+
+    /// What is missing and not promised.
+    fn grace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Findings { missing, promised, oldest, .. } = self.findings();
+        let hit = self.rounds.iter().filter(|round| round.findings.missing > 0).count();
+        write!(f, "missing: {} acknowledged writes, in {hit} rounds", thousands(missing))?;
+        if missing > 0 {
+            let when = oldest.as_secs_f64();
+            write!(f, ", the oldest acknowledged {when:.3} s before the kill")?;
+        }
+        writeln!(f, "; older than {} s, and so promised: {}", GRACE.as_secs(), thousands(promised))
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { nodes, copies, durability, kill, clients, keys, value_bytes, .. } =
+            self.settings;
+        writeln!(f, "seed {}", self.settings.seed)?;
+        writeln!(
+            f,
+            "{nodes} nodes, K={copies}, durability {durability}, kill {kill}, {clients} clients, {} keys, values of up \
+             to {} bytes",
+            thousands(u64::from(*keys)),
+            thousands(*value_bytes as u64),
+        )?;
+        let of = |wanted: &dyn Fn(&Round) -> bool| self.rounds.iter().filter(|r| wanted(r)).count();
+        writeln!(
+            f,
+            "rounds: {}; with writes in flight at the kill {}, with a second kill while they came up {}",
+            self.rounds.len(),
+            of(&|round| round.in_flight > 0),
+            of(&|round| round.kills > 1),
+        )?;
+        let counts = self.counts();
+        writeln!(
+            f,
+            "writes: {} acknowledged ({} puts, {} deletes), {} of unknown outcome, {} certainly not done",
+            thousands(counts.acknowledged()),
+            thousands(counts.puts),
+            thousands(counts.deletes),
+            thousands(counts.unknown),
+            thousands(counts.failed),
+        )?;
+        let mut times: Vec<Duration> = self.rounds.iter().map(|round| round.readable).collect();
+        times.sort_unstable();
+        if let Some(longest) = times.last() {
+            let median = times[times.len() / 2];
+            writeln!(
+                f,
+                "from start until every key was read: median {} ms, most {} ms",
+                ms(median),
+                ms(*longest)
+            )?;
+        }
+        if !is_promised(*kill, *durability, Duration::ZERO) {
+            self.grace(f)?;
+        }
+        self.findings().words.iter().try_for_each(|words| writeln!(f, "{words}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(number: u32, readable_ms: u64, findings: Findings) -> Round {
+        Round {
+            number,
+            load: Duration::from_millis(700),
+            in_flight: number as usize - 1,
+            killed: "manager node1".into(),
+            kills: 1 + number % 2,
+            counts: Counts { puts: 1_000, deletes: 100, unknown: 3, failed: 2 },
+            readable: Duration::from_millis(readable_ms),
+            findings,
+        }
+    }
+
+    #[test]
+    fn what_is_promised() {
+        let (new, old) = (Duration::from_millis(1_900), Duration::from_millis(2_100));
+        for (kill, durability, promised) in [
+            (Kill::All, Durability::Sync, [true, true]),
+            (Kill::All, Durability::Async, [false, true]),
+            (Kill::Fewer, Durability::Sync, [true, true]),
+            (Kill::Fewer, Durability::Async, [true, true]),
+        ] {
+            assert_eq!([new, old].map(|age| is_promised(kill, durability, age)), promised);
+        }
+    }
+
+    #[test]
+    fn sums_in_words() {
+        let settings = Settings { seed: 7, ..Settings::default() };
+        let rounds = [
+            round(1, 300, Findings::default()),
+            round(2, 900, Findings::default()),
+            round(3, 400, Findings::default()),
+        ];
+        let report = Report { settings: &settings, rounds: &rounds };
+        assert_eq!(
+            report.to_string(),
+            "seed 7\n\
+             3 nodes, K=2, durability sync, kill all, 16 clients, 2,000 keys, values of up to 4,096 bytes\n\
+             rounds: 3; with writes in flight at the kill 2, with a second kill while they came up 2\n\
+             writes: 3,300 acknowledged (3,000 puts, 300 deletes), 9 of unknown outcome, 6 certainly not done\n\
+             from start until every key was read: median 400 ms, most 900 ms\n"
+        );
+        assert_eq!(
+            report.summary(),
+            "violations: 0 in 3 of 100 rounds; of 3,300 acknowledged writes 0 are missing; 0 values are torn, \
+             0 were never written"
+        );
+        let report = Report { settings: &settings, rounds: &[] };
+        assert!(
+            report.summary().starts_with("violations: 0 in 0 of 100 rounds; of 0 acknowledged")
+        );
+        assert!(!report.to_string().contains("median"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let wrong = Findings {
+            missing: 5,
+            promised: 1,
+            oldest: Duration::from_millis(2_345),
+            torn: 2,
+            never_written: 1,
+            words: vec!["c1: torn".into()],
+        };
+        assert_eq!(wrong.violations(), 4);
+        let few = Findings { missing: 1, oldest: Duration::from_millis(5), ..Findings::default() };
+        let settings = Settings { durability: Durability::Async, ..Settings::default() };
+        let rounds = [round(1, 300, few), round(2, 300, Findings::default()), round(3, 1, wrong)];
+        let report = Report { settings: &settings, rounds: &rounds };
+        let text = report.to_string();
+        let grace = "missing: 6 acknowledged writes, in 2 rounds, the oldest acknowledged 2.345 s before the \
+                     kill; older than 2 s, and so promised: 1\nc1: torn\n";
+        assert!(text.ends_with(grace), "{text}");
+        assert!(
+            report.summary().starts_with(
+                "violations: 4 in 3 of 100 rounds; of 3,300 acknowledged writes 6 are missing; 2 values are torn, 1 \
+                 were never written"
+            ),
+            "{}",
+            report.summary()
+        );
+    }
+
+    #[test]
+    fn words_have_room() {
+        let mut findings = Findings::default();
+        (0..100).for_each(|key| findings.tell(key.to_string()));
+        assert_eq!((findings.words.len(), findings.words[9].as_str()), (WORDS, "9"));
+    }
+
+    #[test]
+    fn a_row_for_each_round() {
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        let settings = Settings::default();
+        let rounds = [round(1, 300, Findings::default())];
+        let report = Report { settings: &settings, rounds: &rounds };
+        let text = std::fs::read_to_string(report.write(scratch.path()).expect("written"));
+        assert_eq!(
+            text.expect("readable"),
+            "round,load_ms,in_flight,killed,kills,acknowledged,unknown,failed,readable_ms,missing,\
+             missing_promised,oldest_missing_ms,torn,never_written\n\
+             1,700,0,manager node1,2,1100,3,2,300,0,0,0,0,0\n"
+        );
+    }
+}

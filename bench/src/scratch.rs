@@ -1,0 +1,83 @@
+//! The folder for the data and logs of processes that the bench starts itself. It goes when the run has gone
+//! well, and stays where somebody will want to look into it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A folder that is removed when this is dropped, unless it is kept. Nothing creates it but who uses it.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl Scratch {
+    /// One in the system's folder for such things, `gtstore-NAME-…`, with our process id, so that no two runs
+    /// share one.
+    pub fn temporary(name: &str) -> Scratch {
+        let name = format!("gtstore-{name}-{}", std::process::id());
+        Scratch { path: std::env::temp_dir().join(name), is_kept: false }
+    }
+
+    /// This one, which is kept in any case. What an earlier run left there is removed: a manager must not
+    /// continue from its state.
+    ///
+    /// # Errors
+    /// If the system refuses to remove it.
+    pub fn at(path: PathBuf) -> io::Result<Scratch> {
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(Scratch { path, is_kept: true }),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lets it stay.
+    pub fn keep(&mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // Left over in the system's folder for such things; not worth an error.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_goes_unless_it_is_kept() {
+        let mut scratch = Scratch::temporary("scratch-test");
+        let path = scratch.path().to_owned();
+        fs::create_dir_all(path.join("inside")).expect("created");
+        scratch.keep();
+        drop(scratch);
+        assert!(path.exists());
+        drop(Scratch::temporary("scratch-test"));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_chosen_one_begins_empty_and_stays() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let path = folder.path().join("out");
+        drop(Scratch::at(path.clone()).expect("nothing was there"));
+        fs::create_dir_all(path.join("old")).expect("created");
+        let scratch = Scratch::at(path.clone()).expect("removed");
+        assert!(!path.exists());
+        fs::create_dir_all(&path).expect("created");
+        drop(scratch);
+        assert!(path.exists());
+    }
+}
