@@ -181,7 +181,8 @@ fn options() -> Options {
     let seconds = format!("how long [2; {} for chaos]", chaos.seconds);
     let heartbeat = format!("chaos, crash: between heartbeats [{}]", chaos.heartbeat_ms);
     let rounds = format!("crash: how often processes are killed [{}]", crash.rounds);
-    let durability = format!("crash: how nodes keep records, sync or async [{}]", crash.durability);
+    let durability =
+        format!("crash: how nodes keep records: none, async, sync [{}]", crash.durability);
     let kill =
         format!("crash: all nodes and the manager, or fewer nodes than copies [{}]", crash.kill);
     let clients = format!("crash: clients that write at once [{}]", crash.clients);
@@ -408,8 +409,9 @@ fn number<T: FromStr<Err: std::fmt::Display> + PartialOrd + std::fmt::Display>(
 
 #[cfg(test)]
 mod tests {
+    use cluster::durability::Durability;
+
     use super::*;
-    use crate::service::Durability;
 
     fn args(line: &str) -> Result<Command, ArgsError> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
@@ -480,7 +482,7 @@ mod tests {
             ("crash --kill some", "--kill some: it takes all or fewer"),
             ("crash --kill fewer --rep 1", "--rep 1: it takes 2 to 8"),
             ("crash --kill fewer --nodes 2", "--nodes 2: it takes 3 to 32"),
-            ("crash --durability none", "--durability none: it takes async or sync"),
+            ("crash --durability no", "--durability no: it takes none, async or sync"),
             ("crash --keys 127", "--keys 127: it takes 128 to"),
             ("crash --value-bytes 63", "--value-bytes 63: it takes 64 to"),
             ("crash --seconds 5", "--seconds goes with floor and chaos"),

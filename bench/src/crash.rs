@@ -24,6 +24,7 @@ use std::thread;
 use std::time::Duration;
 
 use client::ClientError;
+use cluster::durability::Durability;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -31,7 +32,6 @@ use crate::child::{self, ChildError};
 use crate::progress::Progress;
 use crate::report::ReportError;
 use crate::scratch::Scratch;
-use crate::service::Durability;
 use field::{Field, Struck};
 use load::{Counts, Gate, Worker};
 use report::{Report, Round};

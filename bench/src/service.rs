@@ -3,50 +3,19 @@
 //! Each process has its flags, its log and, where records are kept, its folder from the first start on: one
 //! that is started again comes back as what it was. Nodes have numbers from 1.
 
-use std::fmt;
 use std::fs;
 use std::path::PathBuf;
-use std::str::FromStr;
 
+use cluster::durability::Durability;
 use cluster::ids::Address;
 
 use crate::child::{ChildError, Process};
 use crate::ports;
 
-/// What an acknowledged write is worth when all who hold it are killed at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// It is there again if it was a second old or more.
-    Async,
-    /// It is there again.
-    Sync,
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Durability::Async => "async",
-            Durability::Sync => "sync",
-        })
-    }
-}
-
-impl FromStr for Durability {
-    type Err = &'static str;
-
-    fn from_str(word: &str) -> Result<Durability, &'static str> {
-        match word {
-            "async" => Ok(Durability::Async),
-            "sync" => Ok(Durability::Sync),
-            _ => Err("it takes async or sync"),
-        }
-    }
-}
-
 /// What the programs are told about durability, in one place: flags of the manager, then of a node, which has
 /// its `--data` besides.
 fn durability_flags(durability: Durability) -> (Vec<String>, Vec<String>) {
-    (Vec::new(), vec![format!("--durability={durability}")])
+    (vec![format!("--durability={durability}")], Vec::new())
 }
 
 /// How the cluster is to be.

@@ -56,7 +56,9 @@ pub fn table(status: &Status) -> String {
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     let mut text = lines.join("\n");
-    _ = write!(text, "\nview {}, {} copies of each key\n", status.epoch, status.copies);
+    let Status { epoch, copies, durability, .. } = status;
+    _ = write!(text, "\nview {epoch}, {copies} copies of each key\n");
+    _ = writeln!(text, "durability: {durability}{}", disks(status));
     if !status.change.is_empty() {
         _ = writeln!(text, "under way: {}", status.change);
     }
@@ -64,6 +66,25 @@ pub fn table(status: &Status) -> String {
         _ = writeln!(text, "lost slots: {}", runs(&status.lost));
     }
     _ = write!(text, "health: {}", status.health);
+    text
+}
+
+/// Whose records do not reach a disk, where the cluster promises that they do.
+fn disks(status: &Status) -> String {
+    if status.durability == "none" {
+        return String::new();
+    }
+    let without = status.nodes.iter().filter(|node| node.disk == "no");
+    let without: Vec<&str> = without.map(|node| node.id.as_str()).collect();
+    let mut text = match without.as_slice() {
+        [] => String::new(),
+        all if all.len() == status.nodes.len() => ", but no node has a data folder".into(),
+        some => format!(", but {} without a data folder", some.join(", ")),
+    };
+    let troubled = status.nodes.iter().filter(|n| !["no", "yes"].contains(&n.disk.as_str()));
+    for node in troubled {
+        _ = write!(text, "\ndisk of {}: in trouble: {}", node.id, node.disk);
+    }
     text
 }
 
@@ -159,12 +180,14 @@ pub fn json(status: &Status) -> Value {
                 "transfer_bytes_per_second": node.fetching,
                 "share": share(status, node),
                 "seconds_since_heartbeat": node.silent_ms as f64 / 1000.0,
+                "disk": node.disk,
             })
         })
         .collect();
     json!({
         "epoch": status.epoch.0,
         "copies": status.copies,
+        "durability": status.durability,
         "arcs": status.arcs,
         "changing": status.changing,
         "change": status.change,
@@ -188,6 +211,7 @@ mod tests {
         Status {
             epoch: Epoch(3),
             copies: 2,
+            durability: "async".into(),
             arcs: 4096,
             health: "healthy".into(),
             changing: true,
@@ -204,6 +228,7 @@ mod tests {
                 behind: 7,
                 fetching: 1_500_000,
                 silent_ms: 1500,
+                disk: "yes".into(),
             }],
         }
     }
@@ -216,6 +241,22 @@ mod tests {
         let row: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
         let want = "node1 active 127.0.0.1:6001 10 200 25.0 % 7 1.5 MB/s 1.5 s";
         assert_eq!(row.join(" "), want);
+    }
+
+    #[test]
+    fn people_are_told_whose_records_reach_no_disk() {
+        let line = |how: &str, disk: &str| {
+            let mut status = status();
+            status.durability = how.into();
+            status.nodes[0].disk = disk.into();
+            let text = table(&status);
+            let (_, rest) = text.split_once("\ndurability: ").unwrap();
+            rest.split_once("\nunder way").unwrap().0.to_owned()
+        };
+        assert_eq!(line("async", "yes"), "async");
+        assert_eq!(line("none", "no"), "none");
+        assert_eq!(line("async", "no"), "async, but no node has a data folder");
+        assert_eq!(line("sync", "full"), "sync\ndisk of node1: in trouble: full");
     }
 
     #[test]

@@ -94,6 +94,7 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
         weight: 1,
         cluster: None,
         returns: false,
+        claim: None,
         wall_ms,
     };
     let now = clock::wall_ms();
@@ -118,6 +119,8 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
         synced: Default::default(),
         keys: 0,
         bytes: 0,
+        revived: Default::default(),
+        disk_trouble: String::new(),
         fetching: 0,
         wall_ms: clock::wall_ms() + 2 * MAX_AHEAD_MS,
     };

@@ -307,7 +307,10 @@ fn a_service_starts_answers_and_stops() {
     assert!(place.answers("--put key1 --val value1").starts_with("OK, node"));
     assert!(place.answers("--get key1").starts_with("key1, value1, node"));
     let status = place.answers("--status");
-    assert!(status.contains("2 copies of each key\nhealth: healthy"), "{status}");
+    assert!(
+        status.contains("2 copies of each key\ndurability: async\nhealth: healthy"),
+        "{status}"
+    );
 
     assert_eq!(out(&place.stop()), "stopped manager node1 node2 node3\n");
     place.assert_nothing_runs();

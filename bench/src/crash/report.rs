@@ -4,12 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cluster::durability::Durability;
+
 use super::Settings;
 use super::load::Counts;
 use super::strike::Kill;
 use crate::figures::thousands;
 use crate::report::{self, ReportError};
-use crate::service::Durability;
 
 /// Name of the file with a row for each round.
 pub const FILE: &str = "crash.csv";
@@ -41,6 +42,7 @@ const HEADER: [&str; 14] = [
 /// Whether a write that was acknowledged so long before the kill must be there.
 pub fn is_promised(kill: Kill, durability: Durability, age: Duration) -> bool {
     match (kill, durability) {
+        (Kill::All, Durability::None) => false,
         (Kill::All, Durability::Async) => age > GRACE,
         (Kill::All, Durability::Sync) | (Kill::Fewer, _) => true,
     }

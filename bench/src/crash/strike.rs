@@ -114,10 +114,10 @@ impl fmt::Display for Strike {
 
 #[cfg(test)]
 mod tests {
+    use cluster::durability::Durability;
     use rand::SeedableRng;
 
     use super::*;
-    use crate::service::Durability;
 
     fn draw(seed: u64, kill: Kill, copies: usize) -> Vec<Strike> {
         let mut rng = StdRng::seed_from_u64(seed);
