@@ -283,7 +283,8 @@ impl GTStoreClient {
                 size_of_update(key, limits)
             }
             Op::Put { key, value } | Op::PutUntil { key, value, .. } => key.len() + value.len(),
-            Op::Get { .. } => limits.value_bytes,
+            // The key there, the value back.
+            Op::Get { key } => limits.value_bytes.max(key.len()),
             Op::Delete { key } => key.len(),
         }
     }
