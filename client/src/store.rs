@@ -57,14 +57,14 @@ impl Config {
 }
 
 /// Most operations in one attempt: bounds what one frame carries and what one failure sends again.
-const CHUNK_OPS: usize = 4096;
+pub(crate) const CHUNK_OPS: usize = 4096;
 
 /// Most bytes of keys and values in one attempt, to send or to receive. Half a frame, so that what a
 /// node's frame has besides always fits.
-const CHUNK_BYTES: usize = net_common::frame::MAX_PAYLOAD / 2;
+pub(crate) const CHUNK_BYTES: usize = net_common::frame::MAX_PAYLOAD / 2;
 
 /// What a record costs in a frame besides key and value, rounded up.
-const RECORD_OVERHEAD: usize = 64;
+pub(crate) const RECORD_OVERHEAD: usize = 64;
 
 /// Waits between attempts that did not get further, when even a new view does not help: from the first,
 /// doubled up to the last. A view change takes milliseconds when all goes well.
@@ -302,7 +302,9 @@ impl GTStoreClient {
         }
     }
 
-    fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
+    /// Runs a batch as one attempt after the other, however large it is. Gets whose answer does not fit a frame are
+    /// [`ClientError::Refused`].
+    pub(crate) fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
         self.stay_fresh();
         let routes = self.router.routes();
         if let [Op::Put { key, .. } | Op::PutUntil { key, .. }] = *ops
