@@ -1,5 +1,6 @@
 //! The client command's command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cluster::ids::NodeId;
@@ -40,6 +41,10 @@ pub enum Command {
     Get(String),
     /// Remove a key.
     Delete(String),
+    /// Write all keys to this file; `-` is standard output.
+    Dump(PathBuf),
+    /// Put all keys of this file; `-` is standard input.
+    Load(PathBuf),
     /// Show how the cluster is.
     Status {
         /// For programs.
@@ -82,6 +87,7 @@ const BRIEF: &str = "\
 Usage: client --put KEY --val VALUE [--expire-ms MS] | --get KEY | --del KEY
        client --put-if-absent KEY --val VALUE [--expire-ms MS]
        client --incr KEY [--by N] | --ttl KEY | --scan PREFIX
+       client --dump FILE | --load FILE
        client --status [--json] [--watch]
        client --leave NODE | --weight NODE=N | --rep K | --cancel
        client --plan leave NODE | --plan weight NODE=N | --plan rep K
@@ -89,7 +95,8 @@ Usage: client --put KEY --val VALUE [--expire-ms MS] | --get KEY | --del KEY
 Stores and fetches values, shows how the cluster is, and changes it while it serves.
 Prints 'OK, node3' for a put or delete and 'key1, value1, node3' for a get;
 'key1, 7' for an increment, 'key1, 59000 ms' or 'key1, for ever' for a time to live,
-and each key in a line of its own for a scan.
+and each key in a line of its own for a scan. A dump or a load prints how much it was;
+a file is replaced only by a complete dump, and a bad one is not loaded at all.
 A change prints 'OK, ' and what it moves when it has begun; --status tells how far it is.
 Exit code 0: done; 1: not found, there already, or it failed; 2: bad arguments.";
 
@@ -110,6 +117,13 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "scan", "list the keys that begin with this; '' for all", "PREFIX")
         .optopt("", "get", "fetch the value of this key", "KEY")
         .optopt("", "del", "remove this key", "KEY")
+        .optopt(
+            "",
+            "dump",
+            "write all keys to this file, while the cluster serves; - for stdout",
+            "FILE",
+        )
+        .optopt("", "load", "put all keys of this dump, others stay; - for stdin", "FILE")
         .optflag("", "status", "show nodes and health")
         .optflag("", "json", "with --status and --plan: as JSON")
         .optflag("", "watch", "with --status: again every second")
@@ -155,7 +169,7 @@ const LONGEST_LIFE_MS: u64 = 10_000_000_000_000;
 
 /// The one thing to do, and the flags that go with it and with nothing else.
 fn command(matches: &Matches) -> Result<Command, UsageError> {
-    const ACTIONS: [&str; 15] = [
+    const ACTIONS: [&str; 17] = [
         "put",
         "put-if-absent",
         "incr",
@@ -163,6 +177,8 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         "scan",
         "get",
         "del",
+        "dump",
+        "load",
         "status",
         "wait",
         "accept-loss",
@@ -218,6 +234,8 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         "scan" => Command::Scan(text("scan")),
         "get" => Command::Get(text("get")),
         "del" => Command::Delete(text("del")),
+        "dump" => Command::Dump(file(matches, "dump")?),
+        "load" => Command::Load(file(matches, "load")?),
         "status" => Command::Status { json, watch: matches.opt_present("watch") },
         "cancel" => Command::Order(Order::Cancel),
         "plan" => {
@@ -235,6 +253,14 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         }
         _ => Command::AcceptLoss { yes: matches.opt_present("yes") },
     })
+}
+
+/// The file that an action is about.
+fn file(matches: &Matches, action: &str) -> Result<PathBuf, UsageError> {
+    match matches.opt_str(action) {
+        Some(name) if !name.is_empty() => Ok(name.into()),
+        _ => Err(UsageError(format!("--{action} needs a FILE, or -"))),
+    }
 }
 
 const PLAN_NEEDS: &str = "--plan takes leave NODE, weight NODE=N or rep K";
@@ -291,6 +317,8 @@ mod tests {
         assert_eq!(args(&["--scan", ""]).unwrap(), Command::Scan(String::new()));
         assert_eq!(args(&["--get", "key1"]).unwrap(), Command::Get("key1".into()));
         assert_eq!(args(&["--del", "key1"]).unwrap(), Command::Delete("key1".into()));
+        assert_eq!(args(&["--dump", "a/b"]).unwrap(), Command::Dump("a/b".into()));
+        assert_eq!(args(&["--load", "-"]).unwrap(), Command::Load("-".into()));
         let status = Command::Status { json: true, watch: false };
         assert_eq!(args(&["--status", "--json"]).unwrap(), status);
     }
@@ -324,6 +352,9 @@ mod tests {
             (&["--weight", "node2"], "--weight node2: it takes NODE=N"),
             (&["--weight", "node2=0"], "--weight node2=0: a weight is 1 to 1000"),
             (&["--rep", "65"], "--rep 65: it takes 1 to 64"),
+            (&["--dump", ""], "--dump needs a FILE, or -"),
+            (&["--load"], "Argument to option 'load' missing"),
+            (&["--dump", "f", "--load", "f"], "--dump and --load: one at a time"),
             (&["--plan", "leave"], "--plan takes leave NODE"),
             (&["--plan", "cancel", "x"], "--plan takes leave NODE"),
             (&["--weight", "node2=2", "--force"], "--force goes with --leave and --rep and --plan"),

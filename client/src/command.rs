@@ -1,6 +1,7 @@
 //! What the client command does.
 
 use std::io::{self, IsTerminal, Read, StdoutLock, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use net_common::flags::FAILED;
 use net_common::logging::escaped;
 
 use crate::args::{Args, Command};
+use crate::dump::{self, DumpError};
 use crate::status;
 use crate::{Change, ClientError, Config, Done, GTStoreClient, Placed};
 
@@ -20,6 +22,9 @@ pub enum CommandError {
     /// Standard input or output.
     #[error("standard input or output: {0}")]
     Io(#[from] io::Error),
+    /// A dump.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
     /// What a key holds is not a number, or the sum is none that can be held.
     #[error("{0} holds no integer of 64 bits, or the sum is none; nothing was changed")]
     NotAnInteger(String),
@@ -92,6 +97,25 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
                 return Ok(not_found(&key));
             }
             writeln!(out, "OK, {}", placed.primary)?;
+        }
+        Command::Dump(path) => {
+            let start = Instant::now();
+            let dumped = dump::to_file(store, &path)?;
+            let did = dump::amount(dumped.keys, dumped.bytes, start.elapsed());
+            // Where the dump itself went to standard output nothing else may.
+            match path == Path::new("-") {
+                true => eprintln!("dumped {did}"),
+                false => writeln!(out, "dumped {did}")?,
+            }
+        }
+        Command::Load(path) => {
+            let start = Instant::now();
+            let loaded = dump::from_file(store, &path)?;
+            let did = dump::amount(loaded.done, loaded.bytes, start.elapsed());
+            match loaded.expired {
+                0 => writeln!(out, "loaded {did}")?,
+                expired => writeln!(out, "loaded {did}; {expired} expired")?,
+            }
         }
         Command::Status { json, watch: false } => {
             let status = store.status()?;

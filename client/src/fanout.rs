@@ -19,6 +19,7 @@ use net_common::message::data::{
 };
 
 use crate::commits::Commits;
+use crate::error::ClientError;
 use crate::links::Links;
 use crate::operation::{Task, Valued};
 
@@ -241,7 +242,16 @@ fn receive_reads(
     if reads.is_empty() {
         return Ok(());
     }
-    let reply: ReadAnswers<'_> = link.receive_as()?;
+    let reply: ReadAnswers<'_> = match link.receive_as() {
+        // The connection is as good as before, and no other replica could answer that.
+        Err(error) if error.word() == Some(TOO_LARGE) => {
+            for i in reads.drain(..) {
+                batch[i].result = Some(Err(ClientError::Refused(error.to_string())));
+            }
+            return Ok(());
+        }
+        received => received?,
+    };
     if reply.answers.len() != reads.len() {
         return Err(miscounted(link));
     }
@@ -279,6 +289,10 @@ fn receive_reads(
     }
     Ok(())
 }
+
+/// What a node says whose answer would not fit a frame. That cannot happen to who asks for no more keys than
+/// would fit with the longest values.
+const TOO_LARGE: &str = "too large";
 
 fn miscounted(link: &Connection) -> NetError {
     NetError::Protocol {

@@ -22,11 +22,12 @@
 //! Inside: [`router`] keeps the view, [`links`] the connections, [`fanout`] sends a batch to the nodes
 //! it concerns and collects the answers, [`commits`] tells replicas afterwards that a write is done, and `writers` how far;
 //! `room` knows which nodes are full;
-//! [`listing`] asks which keys there are.
+//! [`listing`] asks which keys there are, and [`dump`] takes all of them to a file and back.
 
 pub mod args;
 pub mod command;
 pub mod commits;
+pub mod dump;
 pub mod error;
 pub mod fanout;
 pub mod finish;

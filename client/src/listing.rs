@@ -5,7 +5,8 @@
 //! arcs that it cannot speak of go to their next replica. What all of them have told up to the same place is
 //! the answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::time::Instant;
 
 use cluster::ring::arc_of_slot;
 use cluster::scan;
@@ -15,7 +16,9 @@ use log::debug;
 use net_common::connection::{Connection, NetError};
 use net_common::message::list::{List, Listed};
 
+use crate::error::ClientError;
 use crate::links::Links;
+use crate::store::{FIRST_PAUSE, GTStoreClient};
 
 /// Some of the cluster's keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,20 +40,73 @@ pub(crate) struct Told {
 }
 
 /// Why an attempt came to nothing.
-pub(crate) struct Failed {
+struct Failed {
     /// The arcs that nobody has told of.
-    pub(crate) arcs: ArcSet,
-    pub(crate) why: String,
+    arcs: ArcSet,
+    why: String,
+}
+
+impl GTStoreClient {
+    /// Lists keys, about `most` of them (at least 1), from a place on: 0 for the first, then as
+    /// [`Keys::next`] says. Whoever goes on until there is no next one is told every key that was there from
+    /// the first call to the last, and each once, whoever joins or leaves meanwhile.
+    ///
+    /// # Errors
+    /// [`ClientError::NotEnoughReplicas`] or [`ClientError::Unavailable`] where some keys have nobody to
+    /// tell of them.
+    pub fn list(&self, from: u64, most: usize) -> Result<Keys, ClientError> {
+        let told = self.listing(from, u32::try_from(most.max(1)).unwrap_or(u32::MAX))?;
+        let before = told.end.unwrap_or(u64::MAX);
+        let mut keys = told.keys;
+        keys.retain(|(key, _)| scan::place(key) < before);
+        // Of those in doubt a read tells.
+        let in_doubt: Vec<Vec<u8>> =
+            keys.iter().filter(|(_, is_sure)| !is_sure).map(|(key, _)| key.clone()).collect();
+        let mut gone = HashSet::new();
+        for (key, got) in in_doubt.iter().zip(self.get_many(&in_doubt)) {
+            if got?.is_none() {
+                gone.insert(key);
+            }
+        }
+        let keys = keys.into_iter().map(|(key, _)| key).filter(|key| !gone.contains(key));
+        let (mut keys, next) = scan::page(keys, from, most.max(1));
+        keys.sort_by_cached_key(|key| scan::place(key));
+        Ok(Keys { keys, next: next.or(told.end) })
+    }
+
+    /// Counts the keys of the cluster. Exact only while nobody writes.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::list`].
+    pub fn count(&self) -> Result<u64, ClientError> {
+        self.listing(0, 0).map(|told| told.count)
+    }
+
+    /// What the nodes tell from a place on, of about `most` keys each; asked again until the deadline.
+    pub(crate) fn listing(&self, from: u64, most: u32) -> Result<Told, ClientError> {
+        let until = Instant::now() + self.config.deadline;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let routes = self.router.routes();
+            let failed = match attempt(&self.links, &routes, from, most) {
+                Ok(told) => return Ok(told),
+                Err(failed) => failed,
+            };
+            self.refresh(&routes, &mut pause, until);
+            if !self.router.lost().is_disjoint(&failed.arcs) {
+                return Err(ClientError::Unavailable);
+            }
+            if Instant::now() >= until {
+                let (deadline, why) = (self.config.deadline, failed.why);
+                return Err(ClientError::NotEnoughReplicas { deadline, why });
+            }
+        }
+    }
 }
 
 /// Asks the keepers of every arc from a place on for about `most` keys; for how many there are, if that is
 /// 0.
-pub(crate) fn attempt(
-    links: &Links,
-    routes: &Routes,
-    from: u64,
-    most: u32,
-) -> Result<Told, Failed> {
+fn attempt(links: &Links, routes: &Routes, from: u64, most: u32) -> Result<Told, Failed> {
     let arcs = routes.arcs();
     let Some(slot) = scan::slot_of(from) else { return Ok(Told::default()) };
     if arcs == 0 {

@@ -1,16 +1,15 @@
 //! [`GTStoreClient`]: the calls.
 
 use std::borrow::Cow;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster::ids::Address;
+use cluster::ids::{Address, ClusterId};
 use cluster::limits::Limits;
 use cluster::membership::wish::{Order, Outline, Wish};
 use cluster::operation::{Choice, Need, Operation, Outcome};
 use cluster::replica::{WriteAnswer, is_covered};
-use cluster::scan;
 use cluster::version::{Clock, Version};
 use cluster::view::Routes;
 use log::debug;
@@ -24,7 +23,6 @@ use crate::commits::{Commits, Flusher};
 use crate::error::ClientError;
 use crate::fanout;
 use crate::links::Links;
-use crate::listing::{self, Keys};
 use crate::operation::{Change, Decide, Done, Got, Held, Op, Part, Placed, Task, Valued};
 use crate::room::Room;
 use crate::router::Router;
@@ -59,27 +57,27 @@ impl Config {
 }
 
 /// Most operations in one attempt: bounds what one frame carries and what one failure sends again.
-const CHUNK_OPS: usize = 4096;
+pub(crate) const CHUNK_OPS: usize = 4096;
 
 /// Most bytes of keys and values in one attempt, to send or to receive. Half a frame, so that what a
 /// node's frame has besides always fits.
-const CHUNK_BYTES: usize = net_common::frame::MAX_PAYLOAD / 2;
+pub(crate) const CHUNK_BYTES: usize = net_common::frame::MAX_PAYLOAD / 2;
 
 /// What a record costs in a frame besides key and value, rounded up.
-const RECORD_OVERHEAD: usize = 64;
+pub(crate) const RECORD_OVERHEAD: usize = 64;
 
 /// Waits between attempts that did not get further, when even a new view does not help: from the first,
 /// doubled up to the last. A view change takes milliseconds when all goes well.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A client of one cluster. Share it between threads by reference; each call blocks its own thread.
 pub struct GTStoreClient {
-    config: Config,
-    links: Arc<Links>,
+    pub(crate) config: Config,
+    pub(crate) links: Arc<Links>,
     commits: Arc<Commits>,
     flusher: Flusher,
-    router: Router,
+    pub(crate) router: Router,
     writers: Writers,
     room: Room,
 }
@@ -285,7 +283,8 @@ impl GTStoreClient {
                 size_of_update(key, limits)
             }
             Op::Put { key, value } | Op::PutUntil { key, value, .. } => key.len() + value.len(),
-            Op::Get { .. } => limits.value_bytes,
+            // The key there, the value back.
+            Op::Get { key } => limits.value_bytes.max(key.len()),
             Op::Delete { key } => key.len(),
         }
     }
@@ -303,7 +302,9 @@ impl GTStoreClient {
         }
     }
 
-    fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
+    /// Runs a batch as one attempt after the other, however large it is. Gets whose answer does not fit a frame are
+    /// [`ClientError::Refused`].
+    pub(crate) fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
         self.stay_fresh();
         let routes = self.router.routes();
         if let [Op::Put { key, .. } | Op::PutUntil { key, .. }] = *ops
@@ -395,6 +396,11 @@ impl GTStoreClient {
     /// The longest keys and values that the cluster takes.
     pub fn limits(&self) -> Limits {
         self.router.routes().view().limits
+    }
+
+    /// The cluster whose view this client has.
+    pub fn cluster(&self) -> ClusterId {
+        self.router.routes().view().cluster
     }
 
     /// Ends operations on keys that nobody alive holds, rather than let a whole batch wait for them. A write
@@ -511,7 +517,12 @@ impl GTStoreClient {
     }
 
     /// Learns a newer view; if there is none, pauses. Returns what went wrong with the manager.
-    fn refresh(&self, used: &Routes, pause: &mut Duration, until: Instant) -> Option<NetError> {
+    pub(crate) fn refresh(
+        &self,
+        used: &Routes,
+        pause: &mut Duration,
+        until: Instant,
+    ) -> Option<NetError> {
         let told = self.router.refresh(&self.links);
         if let Ok(clock) = told {
             self.writers.tell(clock);
@@ -663,61 +674,6 @@ impl GTStoreClient {
         })?;
         self.writers.tell(clock);
         Ok(())
-    }
-
-    /// Lists keys, about `most` of them (at least 1), from a place on: 0 for the first, then as
-    /// [`Keys::next`] says. Whoever goes on until there is no next one is told every key that was there from
-    /// the first call to the last, and each once, whoever joins or leaves meanwhile.
-    ///
-    /// # Errors
-    /// [`ClientError::NotEnoughReplicas`] or [`ClientError::Unavailable`] where some keys have nobody to
-    /// tell of them.
-    pub fn list(&self, from: u64, most: usize) -> Result<Keys, ClientError> {
-        let told = self.listing(from, u32::try_from(most.max(1)).unwrap_or(u32::MAX))?;
-        let before = told.end.unwrap_or(u64::MAX);
-        let mut keys = told.keys;
-        keys.retain(|(key, _)| scan::place(key) < before);
-        // Of those in doubt a read tells.
-        let in_doubt: Vec<Vec<u8>> =
-            keys.iter().filter(|(_, is_sure)| !is_sure).map(|(key, _)| key.clone()).collect();
-        let mut gone = HashSet::new();
-        for (key, got) in in_doubt.iter().zip(self.get_many(&in_doubt)) {
-            if got?.is_none() {
-                gone.insert(key);
-            }
-        }
-        let keys = keys.into_iter().map(|(key, _)| key).filter(|key| !gone.contains(key));
-        let (mut keys, next) = scan::page(keys, from, most.max(1));
-        keys.sort_by_cached_key(|key| scan::place(key));
-        Ok(Keys { keys, next: next.or(told.end) })
-    }
-
-    /// Counts the keys of the cluster. Exact only while nobody writes.
-    ///
-    /// # Errors
-    /// As [`GTStoreClient::list`].
-    pub fn count(&self) -> Result<u64, ClientError> {
-        self.listing(0, 0).map(|told| told.count)
-    }
-
-    fn listing(&self, from: u64, most: u32) -> Result<listing::Told, ClientError> {
-        let until = Instant::now() + self.config.deadline;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let routes = self.router.routes();
-            let failed = match listing::attempt(&self.links, &routes, from, most) {
-                Ok(told) => return Ok(told),
-                Err(failed) => failed,
-            };
-            self.refresh(&routes, &mut pause, until);
-            if !self.router.lost().is_disjoint(&failed.arcs) {
-                return Err(ClientError::Unavailable);
-            }
-            if Instant::now() >= until {
-                let (deadline, why) = (self.config.deadline, failed.why);
-                return Err(ClientError::NotEnoughReplicas { deadline, why });
-            }
-        }
     }
 
     /// The node that a key's reads go to first, as this client knows it; `None` while nobody serves.

@@ -5,7 +5,7 @@
 //! * [`RawConnection`]: a socket that sends whatever bytes a test wants and reads frames;
 //! * [`Proxy`]: stands between a node and everybody else, and delays, stalls or cuts;
 //! * [`under_load`]: clients that put and get, and check every answer, while something happens;
-//! * [`program`]: the real programs, for what only a process can show;
+//! * [`program`] and [`client_command`]: the real programs, for what only a process can show;
 //! * [`wait_until`]: tests wait for conditions with a generous deadline, never for a time.
 
 mod history;
@@ -19,7 +19,7 @@ mod wait;
 
 pub use history::{History, Seen};
 pub use load::{Loaded, under_load};
-pub use programs::program;
+pub use programs::{client_command, program};
 pub use proxy::{Fault, Proxy};
 pub use raw::{RawConnection, RawFrame, frame, text_request};
 pub use resp::Resp;

@@ -1,8 +1,9 @@
 //! The real programs.
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// A program of this workspace, built in the profile of the test that asks.
@@ -30,4 +31,17 @@ pub fn program(name: &str) -> PathBuf {
         folder.to_owned()
     });
     folder.join(name)
+}
+
+/// The client command for the cluster of a manager, yet without anything to do. It gets no input and none of this
+/// process's settings.
+pub fn client_command(manager: SocketAddr) -> Command {
+    let mut command = Command::new(program("client"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GTSTORE_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(["--manager", &manager.to_string()]).stdin(Stdio::null());
+    command
 }

@@ -142,6 +142,19 @@ fn batches_answer_each_operation_in_its_place() {
 }
 
 #[test]
+fn batches_of_long_keys_fit_their_frames() {
+    let limits = Limits { key_bytes: 1024, value_bytes: 1 };
+    let cluster = TestCluster::with(Options { nodes: 1, copies: 1, limits, ..Options::default() });
+    let client = cluster.client();
+    let keys: Vec<String> = (0..4500).map(|n| format!("{n:01024}")).collect();
+    let pairs: Vec<(&String, &str)> = keys.iter().map(|key| (key, "v")).collect();
+    client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+    for got in client.get_many(&keys) {
+        assert_eq!(got.unwrap().unwrap().value, b"v");
+    }
+}
+
+#[test]
 fn one_key_many_times_in_one_batch() {
     let cluster = TestCluster::start(3, 3);
     let client = cluster.client();

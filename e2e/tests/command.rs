@@ -3,19 +3,11 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 
-use e2e::{Options, TestCluster, program, wait_until};
+use e2e::{Options, TestCluster, client_command, wait_until};
 
 fn client(cluster: &TestCluster, arguments: &str) -> Command {
-    let mut command = Command::new(program("client"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("GTSTORE_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .args(["--manager", &cluster.manager_address().to_string()])
-        .args(arguments.split_whitespace())
-        .stdin(Stdio::null());
+    let mut command = client_command(cluster.manager_address());
+    command.args(arguments.split_whitespace());
     command
 }
 

@@ -1,0 +1,113 @@
+//! From a dump to the cluster.
+//!
+//! The caller's thread reads blocks and checks them; others put what they hold, a block each. Keys that are in
+//! the cluster and not in the dump stay as they are, as do those whose time in the dump is over.
+
+use std::io::Read;
+use std::thread;
+
+use crossbeam_channel::{Receiver, bounded};
+use net_common::logging;
+use parking_lot::Mutex;
+
+use super::format::{Block, ReadError, Reader, Record};
+use super::{DumpError, Loaded, THREADS};
+use crate::error::ClientError;
+use crate::operation::Op;
+use crate::store::GTStoreClient;
+
+/// Reads all of a dump and checks it. Returns how many keys it has.
+///
+/// # Errors
+/// [`ReadError`].
+pub(super) fn check(from: impl Read) -> Result<u64, ReadError> {
+    let mut reader = Reader::begin(from)?;
+    while reader.next_block()?.is_some() {}
+    Ok(reader.end().map_or(0, |end| end.keys))
+}
+
+/// Puts everything that is in a dump. Blocks until each put has an outcome; each is tried until the client's
+/// deadline. Returns what came of it, and why not all was read, if so.
+///
+/// # Errors
+/// [`DumpError::System`] where there are no threads: nothing was done.
+pub(super) fn load(
+    store: &GTStoreClient,
+    from: impl Read,
+) -> Result<(Loaded, Option<ReadError>), DumpError> {
+    let tally = Mutex::new(Loaded::default());
+    let trouble = thread::scope(|scope| {
+        let (blocks, taken) = bounded(THREADS);
+        for n in 1..=THREADS {
+            let (taken, tally): (Receiver<Block>, _) = (taken.clone(), &tally);
+            let run = move || taken.iter().for_each(|block| put(store, &block, tally));
+            logging::spawn_scoped(scope, format!("client load {n}"), run)
+                .map_err(DumpError::System)?;
+        }
+        drop(taken);
+        let read = || {
+            let mut reader = Reader::begin(from)?;
+            while let Some(block) = reader.next_block()? {
+                tally.lock().bytes = reader.place();
+                if tally.lock().gave_up || blocks.send(block).is_err() {
+                    break;
+                }
+            }
+            tally.lock().bytes = reader.place();
+            Ok(())
+        };
+        let trouble = read().err();
+        drop(blocks);
+        Ok::<_, DumpError>(trouble)
+    })?;
+    Ok((tally.into_inner(), trouble))
+}
+
+/// Puts the records of a block, unless it was given up.
+fn put(store: &GTStoreClient, block: &Block, tally: &Mutex<Loaded>) {
+    if tally.lock().gave_up {
+        return;
+    }
+    let now = store.now_ms();
+    let is_due = |record: &Record<'_>| record.expiry.is_some_and(|until| until <= now);
+    let ops: Vec<Op<'_>> = block
+        .records()
+        .filter(|record| !is_due(record))
+        .map(|Record { key, value, expiry }| match expiry {
+            None => Op::Put { key, value },
+            Some(until) => Op::PutUntil { key, value, until },
+        })
+        .collect();
+    let results = store.run(&ops);
+    let mut tally = tally.lock();
+    tally.expired += (block.keys() - ops.len()) as u64;
+    let (mut is_any_done, mut is_any_late) = (false, false);
+    for (op, result) in ops.iter().zip(results) {
+        let error = match result {
+            Ok(_) => {
+                tally.done += 1;
+                is_any_done = true;
+                continue;
+            }
+            Err(error) => error,
+        };
+        match error.is_unknown() {
+            true => tally.unknown += 1,
+            false => tally.failed += 1,
+        }
+        is_any_late |= is_late(&error);
+        tally.first.get_or_insert_with(|| (op.key().to_vec(), error));
+    }
+    // Every further block would wait for the deadline as this one has.
+    tally.gave_up |= is_any_late && !is_any_done;
+}
+
+/// Whether an error says that the cluster did not answer for as long as the deadline is.
+fn is_late(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::NotEnoughReplicas { .. }
+            | ClientError::NoManager { .. }
+            | ClientError::Unknown { .. }
+    )
+}

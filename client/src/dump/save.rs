@@ -1,0 +1,221 @@
+//! From the cluster to a dump.
+//!
+//! One thread lists keys, page by page, and cuts them into batches. Others get what those hold and make blocks
+//! of it. The caller's thread writes the blocks in the order of the keys, so that two dumps of the same keys
+//! have them in the same order.
+//!
+//! How many keys a batch may have is known only afterwards, since an answer must fit a frame and values may be
+//! long. So it is guessed by what values were like up to now; where a node says that the answer is too large,
+//! the batch is asked for again in pieces that fit whatever the values are.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use cluster::limits::Limits;
+use cluster::scan;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use net_common::logging;
+
+use super::format::{Block, Header, Record, Writer};
+use super::{DumpError, Dumped, THREADS};
+use crate::error::ClientError;
+use crate::operation::{Done, Op};
+use crate::store::{CHUNK_BYTES, CHUNK_OPS, GTStoreClient, RECORD_OVERHEAD};
+
+/// Keys that all nodes together are asked for at once: a few batches for each thread.
+const PAGE: usize = 64 << 10;
+
+/// Keys that one node is asked for at once, at least: in a large cluster each has few of a page.
+const LEAST: usize = 1 << 10;
+
+/// Batches that are under way, or done and not yet written, at most.
+const AHEAD: usize = 2 * THREADS;
+
+/// Bytes of values that a batch is to bring: a quarter of a frame, so that keys whose values are longer than
+/// those before seldom bring more than a frame takes.
+const GUESS: usize = 1 << 20;
+
+/// A block, or why there is none.
+type Made = Result<Block, ClientError>;
+
+/// Keys that are to be read, and where their blocks go.
+struct Job {
+    keys: Vec<Vec<u8>>,
+    blocks: Sender<Made>,
+}
+
+/// Dumps everything. Blocks until it is written; a batch of keys is tried until the client's deadline.
+///
+/// # Errors
+/// [`DumpError`]: what was written is no dump then.
+pub(super) fn save(
+    store: &GTStoreClient,
+    out: impl Write,
+    name: &str,
+) -> Result<Dumped, DumpError> {
+    let failed = |source| DumpError::Write { name: name.to_owned(), source };
+    let mut salt = [0; 4];
+    getrandom::fill(&mut salt).map_err(|e| DumpError::System(io::Error::other(e)))?;
+    let salt = u32::from_be_bytes(salt);
+    let header = Header { cluster: store.cluster(), began: store.now_ms(), salt };
+    let mut writer = Writer::begin(out, &header).map_err(failed)?;
+    let pace = Pace::new(&store.limits());
+    thread::scope(|scope| {
+        let (order, ordered) = bounded(AHEAD);
+        let (jobs, taken) = bounded(THREADS);
+        for n in 1..=THREADS {
+            let (taken, pace): (Receiver<Job>, _) = (taken.clone(), &pace);
+            let run = move || taken.iter().for_each(|job| fetch(store, pace, &job));
+            logging::spawn_scoped(scope, format!("client dump {n}"), run)
+                .map_err(DumpError::System)?;
+        }
+        drop(taken);
+        let list = || list(store, &pace, jobs, order);
+        logging::spawn_scoped(scope, "client dump list".into(), list).map_err(DumpError::System)?;
+        // Whoever fails says so in its place. When this thread fails the others find nobody to send to.
+        for blocks in ordered {
+            for block in blocks {
+                writer.block(block?).map_err(failed)?;
+            }
+        }
+        Ok::<(), DumpError>(())
+    })?;
+    if store.cluster() != header.cluster {
+        return Err(DumpError::OtherCluster);
+    }
+    let (keys, bytes) = writer.end(store.now_ms()).map_err(failed)?;
+    Ok(Dumped { keys, bytes })
+}
+
+/// Lists all keys and hands them out in batches. Each batch's blocks are announced to the writer first.
+fn list(store: &GTStoreClient, pace: &Pace, jobs: Sender<Job>, order: Sender<Receiver<Made>>) {
+    let mut from = Some(0);
+    while let Some(place) = from {
+        let (keys, next) = match page(store, place) {
+            Ok(page) => page,
+            Err(error) => {
+                let (blocks, writer) = bounded(1);
+                // There is room for it, and the writer, if it has not failed itself, finds it.
+                let _ = blocks.send(Err(error));
+                let _ = order.send(writer);
+                return;
+            }
+        };
+        let mut keys = keys.into_iter();
+        while keys.len() > 0 {
+            // One block may wait while the next is made.
+            let (blocks, writer) = bounded(1);
+            let job = Job { keys: keys.by_ref().take(pace.batch()).collect(), blocks };
+            if order.send(writer).is_err() || jobs.send(job).is_err() {
+                return;
+            }
+        }
+        from = next;
+    }
+}
+
+/// Keys from a place on, in the order of their places, each once; and where to go on.
+fn page(store: &GTStoreClient, from: u64) -> Result<(Vec<Vec<u8>>, Option<u64>), ClientError> {
+    let nodes = store.router.routes().view().members.len().max(1);
+    let told = store.listing(from, (PAGE / nodes).max(LEAST) as u32)?;
+    // Whether a key is there for certain need not be known: it is read in any case.
+    let placed = told.keys.into_iter().map(|(key, _)| (scan::place(&key), key));
+    let mut keys: Vec<(u64, Vec<u8>)> =
+        placed.filter(|(place, _)| told.end.is_none_or(|end| *place < end)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    Ok((keys.into_iter().map(|(_, key)| key).collect(), told.end))
+}
+
+/// Reads the keys of a job and sends what they hold, in their order.
+fn fetch(store: &GTStoreClient, pace: &Pace, job: &Job) {
+    let ops: Vec<Op<'_>> = job.keys.iter().map(|key| Op::Get { key }).collect();
+    let mut sheet = Sheet { block: Block::default(), blocks: &job.blocks, now: store.now_ms() };
+    let got = store.run_chunk(&ops);
+    let is_too_large =
+        ops.len() > pace.sure && got.iter().any(|got| matches!(got, Err(ClientError::Refused(_))));
+    let is_sent = if is_too_large {
+        drop(got);
+        ops.chunks(pace.sure).all(|ops| sheet.add(ops, store.run_chunk(ops), pace))
+    } else {
+        sheet.add(&ops, got, pace)
+    };
+    if is_sent && sheet.block.keys() > 0 {
+        // Where nobody listens any more somebody else has failed, and said so.
+        let _ = job.blocks.send(Ok(sheet.block));
+    }
+}
+
+/// The block that is being made of a job's keys.
+struct Sheet<'a> {
+    block: Block,
+    blocks: &'a Sender<Made>,
+    now: u64,
+}
+
+impl Sheet<'_> {
+    /// Adds what was read, and sends what is full. Returns whether to go on.
+    fn add(&mut self, ops: &[Op<'_>], got: Vec<Result<Done, ClientError>>, pace: &Pace) -> bool {
+        let mut bytes = 0;
+        for (op, got) in ops.iter().zip(got) {
+            let got = match got {
+                Ok(Done::Got(Some(got))) => got,
+                // It is gone since it was listed.
+                Ok(Done::Got(None) | Done::Placed(_)) => continue,
+                Err(error) => {
+                    let _ = self.blocks.send(Err(error));
+                    return false;
+                }
+            };
+            if got.expiry.is_some_and(|until| until <= self.now) {
+                continue;
+            }
+            bytes += got.value.len();
+            self.block.push(&Record { key: op.key(), value: &got.value, expiry: got.expiry });
+            if self.block.is_full()
+                && self.blocks.send(Ok(std::mem::take(&mut self.block))).is_err()
+            {
+                return false;
+            }
+        }
+        pace.note(ops.len(), bytes);
+        true
+    }
+}
+
+/// How many keys to ask for at once.
+struct Pace {
+    /// So many fit a frame, there and back, whatever they hold.
+    sure: usize,
+    /// More are never asked for: so many fit a frame on the way there.
+    most: usize,
+    keys: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Pace {
+    fn new(limits: &Limits) -> Pace {
+        let fits = |bytes: usize| (CHUNK_BYTES / (bytes + RECORD_OVERHEAD)).clamp(1, CHUNK_OPS);
+        Pace {
+            sure: fits(limits.value_bytes.max(limits.key_bytes)),
+            most: fits(limits.key_bytes),
+            keys: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    fn note(&self, keys: usize, bytes: usize) {
+        self.keys.fetch_add(keys as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn batch(&self) -> usize {
+        let keys = self.keys.load(Ordering::Relaxed);
+        if keys == 0 {
+            return self.sure;
+        }
+        let mean = (self.bytes.load(Ordering::Relaxed) / keys) as usize + RECORD_OVERHEAD;
+        (GUESS / mean).clamp(self.sure, self.most)
+    }
+}

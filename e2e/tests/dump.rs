@@ -1,0 +1,540 @@
+//! Dumps and loads, as a person or a script makes them, of clusters in this process.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+
+use client::GTStoreClient;
+use client::dump::format::{Block, HEADER, Header, Reader, Record, Writer};
+use cluster::ids::{ClusterId, NodeId};
+use cluster::limits::Limits;
+use cluster::membership::wish::{Order, Wish};
+use cluster::slot;
+use e2e::{Fault, Options, PATIENCE, TestCluster, client_command, wait_until};
+use storage::control::Ended;
+use tempfile::{TempDir, tempdir};
+
+/// A value, and until when it lives.
+type Held = (Vec<u8>, Option<u64>);
+type Records = BTreeMap<Vec<u8>, Held>;
+
+fn command(cluster: &TestCluster) -> Command {
+    client_command(cluster.manager_address())
+}
+
+fn dump(cluster: &TestCluster, path: &Path) -> Output {
+    command(cluster).arg("--dump").arg(path).output().expect("the client runs")
+}
+
+fn load(cluster: &TestCluster, path: &Path) -> Output {
+    command(cluster).arg("--load").arg(path).output().expect("the client runs")
+}
+
+/// What a command says that goes well: `dumped 12 keys, 345 bytes, in 0.0 s`, without the time.
+fn says(output: &Output) -> String {
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let said = String::from_utf8(output.stdout.clone()).expect("text");
+    let (before, _) = said.split_once(", in ").unwrap_or_else(|| panic!("{said}"));
+    before.to_owned()
+}
+
+/// What a command says that fails.
+fn complains(output: &Output) -> String {
+    assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
+    String::from_utf8(output.stderr.clone()).expect("text").trim_end().to_owned()
+}
+
+/// All that is in a dump; each key once.
+fn read(path: &Path) -> Records {
+    let mut reader = Reader::begin(File::open(path).unwrap()).unwrap();
+    let mut records = Records::new();
+    while let Some(block) = reader.next_block().unwrap() {
+        for record in block.records() {
+            let held = (record.value.to_vec(), record.expiry);
+            let twice = records.insert(record.key.to_vec(), held);
+            assert!(twice.is_none(), "{:?} is there twice", record.key);
+        }
+    }
+    records
+}
+
+/// Makes a dump of these blocks.
+fn write(path: &Path, blocks: &[Vec<(Vec<u8>, Held)>]) {
+    let header = Header { cluster: ClusterId(1), began: 0, salt: 1 };
+    let mut writer = Writer::begin(File::create(path).unwrap(), &header).unwrap();
+    for records in blocks {
+        let mut block = Block::default();
+        for (key, (value, expiry)) in records {
+            block.push(&Record { key, value, expiry: *expiry });
+        }
+        writer.block(block).unwrap();
+    }
+    writer.end(0).unwrap();
+}
+
+/// Holds that a cluster holds just that.
+fn assert_holds(cluster: &TestCluster, records: &Records) {
+    let client = cluster.client();
+    let keys: Vec<&Vec<u8>> = records.keys().collect();
+    for ((key, want), got) in records.iter().zip(client.get_many(&keys)) {
+        let got = got.unwrap().map(|got| (got.value, got.expiry));
+        assert_eq!(got.as_ref(), Some(want), "{}", key.escape_ascii());
+    }
+    assert_eq!(client.count().unwrap(), records.len() as u64);
+}
+
+fn names(folder: &TempDir) -> Vec<String> {
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    fs::read_dir(folder.path()).unwrap().map(|entry| name(entry.unwrap())).collect()
+}
+
+fn put_all(client: &GTStoreClient, records: &Records) {
+    for (key, (value, expiry)) in records {
+        match expiry {
+            None => client.put(key, value).unwrap(),
+            Some(until) => client.put_until(key, value, *until).unwrap(),
+        };
+    }
+}
+
+fn records<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Records {
+    pairs.into_iter().map(|(key, value)| (key.to_vec(), (value.to_vec(), None))).collect()
+}
+
+/// A number that counts up in a key: the one that was begun last, and the one that was acknowledged last.
+struct Counter {
+    key: String,
+    begun: AtomicU64,
+    done: AtomicU64,
+}
+
+impl Counter {
+    fn put(&self, client: &GTStoreClient) {
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        client.put(self.key.as_bytes(), number.to_string().as_bytes()).unwrap();
+        self.done.store(number, Ordering::SeqCst);
+    }
+}
+
+/// Ends what goes on beside a test, also where the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_dump_is_whole_while_keys_change_and_nodes_join_leave_and_die() {
+    // At a megabyte a second what is here takes a while to move.
+    let options = Options {
+        nodes: 4,
+        copies: 2,
+        heartbeat_ms: 1000,
+        transfer_mb_s: Some(1),
+        // Where keys may be long a node tells about a thousand of them at once: so there are many pages.
+        limits: Limits { key_bytes: 1024, value_bytes: 1024 },
+        ..Options::default()
+    };
+    let mut cluster = TestCluster::with(options);
+    let client = cluster.client();
+    let pairs: Vec<(String, String)> =
+        (0..8000).map(|n| (format!("key{n}"), format!("{n:0700}"))).collect();
+    client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+    let still = records(pairs.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())));
+    let counters: Vec<Counter> = (0..40)
+        .map(|n| Counter {
+            key: format!("count{n}"),
+            begun: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+        })
+        .collect();
+    counters.iter().for_each(|counter| counter.put(&client));
+
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("dump");
+    let (is_over, dumps) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let config = cluster.config();
+    let address = cluster.manager_address();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let client = GTStoreClient::init(config.clone()).unwrap();
+            for counter in counters.iter().cycle() {
+                if is_over.load(Ordering::SeqCst) {
+                    break;
+                }
+                counter.put(&client);
+                // One that comes and goes.
+                client.put(b"guest", b"here").unwrap();
+                client.delete(b"guest").unwrap();
+            }
+        });
+        let dumper = scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                let read_all = |at: fn(&Counter) -> &AtomicU64| -> Vec<u64> {
+                    counters.iter().map(|counter| at(counter).load(Ordering::SeqCst)).collect()
+                };
+                let least = read_all(|counter| &counter.done);
+                let mut command = client_command(address);
+                command.args(["--deadline-ms", "30000", "--dump"]).arg(&file);
+                let output = command.output().expect("the client runs");
+                let said = says(&output);
+                let most = read_all(|counter| &counter.begun);
+                let mut told = read(&file);
+                assert!(said.starts_with(&format!("dumped {} keys, ", told.len())), "{said}");
+                for ((counter, least), most) in counters.iter().zip(least).zip(most) {
+                    let (value, _) = told.remove(counter.key.as_bytes()).expect("it was there");
+                    let number: u64 = String::from_utf8(value).unwrap().parse().unwrap();
+                    assert!((least..=most).contains(&number), "{least} to {most}, not {number}");
+                }
+                told.remove(&b"guest"[..]);
+                assert!(told == still, "{} of {} untouched keys", told.len(), still.len());
+                dumps.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let over = Over(&is_over);
+        let wait_for_dumps = |more: usize| {
+            let want = dumps.load(Ordering::SeqCst) + more;
+            wait_until("there are more dumps", || {
+                // Why it ended is told at the end.
+                let is_there = dumps.load(Ordering::SeqCst) >= want || dumper.is_finished();
+                if is_there { Ok(()) } else { Err(format!("{want} are wanted")) }
+            });
+        };
+        // One of two is under way from the beginning to the end of what comes in between.
+        wait_for_dumps(1);
+        cluster.add_node();
+        wait_for_dumps(2);
+        cluster.wait_until_well();
+        let leave =
+            Order::Change { wish: Wish::Leave(NodeId::new("node3").unwrap()), force: false };
+        client.order(&leave).unwrap();
+        wait_for_dumps(2);
+        assert_eq!(cluster.node(2).ended().recv_timeout(PATIENCE), Ok(Ended::Left));
+        cluster.stop_node(2);
+        cluster.stop_node(0);
+        wait_for_dumps(2);
+        cluster.wait_until_well();
+        wait_for_dumps(1);
+        drop(over);
+        dumper.join().expect("all dumps were good");
+    });
+
+    let told = read(&file);
+    let other = TestCluster::start(2, 1);
+    let size = format!("{:.1} MB", fs::metadata(&file).unwrap().len() as f64 / 1e6);
+    assert_eq!(says(&load(&other, &file)), format!("loaded {} keys, {size}", told.len()));
+    assert_holds(&other, &told);
+    assert_eq!(names(&folder), ["dump"]);
+}
+
+#[test]
+fn any_bytes_go_through_pipes_as_well() {
+    let limits = Limits { key_bytes: 1024, value_bytes: 1 << 20 };
+    let cluster = TestCluster::with(Options { limits, ..Options::default() });
+    let longest: Vec<u8> = (0..1 << 20).map(|n: u32| (n ^ (n >> 8)) as u8).collect();
+    let mut held = records([
+        (&b"\0"[..], &b""[..]),
+        (b"\r\n{\xff}", b"\0\xff\n"),
+        (&[7; 1024], &longest),
+        (b"GTStoDMP", b"GTStoDMP\0\x01"),
+    ]);
+    held.extend((0..=255).map(|byte| (vec![byte, byte], (vec![byte], None))));
+    put_all(&cluster.client(), &held);
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("dump");
+    let output = command(&cluster).args(["--dump", "-"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.starts_with("dumped 260 keys, 1.1 MB, in "), "{said}");
+    fs::write(&file, &output.stdout).unwrap();
+    assert_eq!(read(&file), held);
+
+    let other = TestCluster::with(Options { limits, nodes: 2, ..Options::default() });
+    let said = says(&pipe(&other, &output.stdout));
+    assert_eq!(said, "loaded 260 keys, 1.1 MB");
+    assert_holds(&other, &held);
+    // What is loaded once more is as it was; what is not in the dump stays.
+    other.client().put(b"other", b"value").unwrap();
+    other.client().put(b"GTStoDMP", b"changed").unwrap();
+    let redirected =
+        command(&other).args(["--load", "-"]).stdin(File::open(&file).unwrap()).output().unwrap();
+    assert_eq!(says(&redirected), "loaded 260 keys, 1.1 MB");
+    held.extend(records([(&b"other"[..], &b"value"[..])]));
+    assert_holds(&other, &held);
+}
+
+/// Loads what comes through a pipe.
+fn pipe(cluster: &TestCluster, bytes: &[u8]) -> Output {
+    let mut child = command(cluster)
+        .args(["--load", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It need not take everything.
+    let _ = child.stdin.take().unwrap().write_all(bytes);
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn values_much_longer_than_those_before_are_dumped() {
+    let limits = Limits { value_bytes: 1 << 20, ..Limits::default() };
+    let cluster = TestCluster::with(Options { nodes: 1, copies: 1, limits, ..Options::default() });
+    let client = cluster.client();
+    // The short ones come first in the order of the places: then a batch has thousands of keys.
+    let tag = |is_early: bool| {
+        let tag = (0..).map(|n: u32| format!("{{{n}}}")).find(|tag| {
+            let slot = slot::slot(tag.as_bytes());
+            if is_early { slot < 100 } else { slot > 16_000 }
+        });
+        tag.unwrap()
+    };
+    let (early, late) = (tag(true), tag(false));
+    let short: Vec<(String, &str)> = (0..9000).map(|n| (format!("{early}{n}"), "short")).collect();
+    let value = vec![7; 1 << 20];
+    let long: Vec<(String, &[u8])> = (0..12).map(|n| (format!("{late}{n}"), &value[..])).collect();
+    client.put_many(&short).into_iter().for_each(|placed| drop(placed.unwrap()));
+    client.put_many(&long).into_iter().for_each(|placed| drop(placed.unwrap()));
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("dump");
+    assert_eq!(says(&dump(&cluster, &file)), "dumped 9012 keys, 12.8 MB");
+    let held = read(&file);
+    assert_eq!(held.len(), 9012);
+    for (key, want) in &long {
+        assert!(held[key.as_bytes()].0 == *want, "{key}");
+    }
+}
+
+#[test]
+fn values_keep_their_time_and_what_has_expired_is_left_out() {
+    let cluster = TestCluster::start(3, 2);
+    let client = cluster.client();
+    let now = client.now_ms();
+    let mut held = records([(&b"for ever"[..], &b"value"[..])]);
+    held.insert(b"an hour".to_vec(), (b"value".to_vec(), Some(now + 3_600_000)));
+    put_all(&client, &held);
+    client.put_until(b"gone", b"value", now + 1).unwrap();
+    wait_until("it has expired", || match client.get(b"gone").unwrap() {
+        None => Ok(()),
+        Some(_) => Err("it is there".into()),
+    });
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("dump");
+    assert!(says(&dump(&cluster, &file)).starts_with("dumped 2 keys, "));
+    assert_eq!(read(&file), held);
+
+    let other = TestCluster::start(2, 2);
+    assert!(says(&load(&other, &file)).starts_with("loaded 2 keys, "));
+    assert_holds(&other, &held);
+    // In a dump that is older than that some are over; what the cluster has of them stays.
+    let over = |key: &[u8]| (key.to_vec(), (b"old".to_vec(), Some(now - 1)));
+    let newer = (b"newer".to_vec(), None);
+    write(
+        &file,
+        &[vec![over(b"for ever"), over(b"nothing")], vec![(b"an hour".to_vec(), newer.clone())]],
+    );
+    let output = load(&other, &file);
+    assert!(says(&output).starts_with("loaded 1 key, "), "{output:?}");
+    assert!(output.stdout.ends_with(b" s; 2 expired\n"), "{output:?}");
+    held.insert(b"an hour".to_vec(), newer);
+    assert_holds(&other, &held);
+}
+
+#[test]
+fn a_damaged_dump_changes_nothing() {
+    let cluster = TestCluster::start(2, 2);
+    let client = cluster.client();
+    let pairs: Vec<(String, String)> =
+        (0..3000).map(|n| (format!("key{n}"), format!("{n:01000}"))).collect();
+    client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+    let folder = tempdir().unwrap();
+    let (file, bad) = (folder.path().join("dump"), folder.path().join("bad"));
+    says(&dump(&cluster, &file));
+    let good = fs::read(&file).unwrap();
+    let other = TestCluster::start(2, 1);
+    other.client().put(b"key1", b"as it was").unwrap();
+    let as_it_was = records([(&b"key1"[..], &b"as it was"[..])]);
+    let length = u32::from_be_bytes(good[HEADER + 1..HEADER + 5].try_into().unwrap()) as usize;
+    let second = HEADER + 9 + length;
+    let flipped = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    for (bytes, want) in [
+        (flipped(good.len() - 1), format!("damaged at byte {}: a block", good.len() - 25)),
+        (flipped(good.len() / 2), "damaged at byte ".to_owned()),
+        (flipped(second + 20), format!("damaged at byte {second}: a block with a wrong checksum")),
+        (flipped(20), "damaged at byte 0: a header with a wrong checksum".to_owned()),
+        (good[..good.len() - 1].to_vec(), format!("damaged at byte {}: it", good.len() - 25)),
+        (good[..second].to_vec(), format!("damaged at byte {second}: it ends too soon")),
+        (b"#!/bin/sh\n".to_vec(), "this is no dump of GT Store".to_owned()),
+        (vec![], "damaged at byte 0: it ends too soon".to_owned()),
+    ] {
+        fs::write(&bad, &bytes).unwrap();
+        let said = complains(&load(&other, &bad));
+        let want = format!("client: {}: {want}", bad.display());
+        assert!(said.starts_with(&want), "{said}; not {want}");
+        assert!(said.ends_with("; nothing was changed"), "{said}");
+        // Standard input can be a file as well.
+        let mut redirected = command(&other);
+        redirected.args(["--load", "-"]).stdin(File::open(&bad).unwrap());
+        let said = complains(&redirected.output().unwrap());
+        assert!(said.ends_with("; nothing was changed"), "{said}");
+        assert_holds(&other, &as_it_was);
+    }
+    // What cannot be read twice is put as far as it is good.
+    let said = complains(&pipe(&other, &flipped(second + 20)));
+    let want = format!("client: standard input: damaged at byte {second}: a block with a wrong");
+    assert!(said.starts_with(&want), "{said}");
+    let (_, counts) = said.split_once("; before that ").unwrap();
+    let (put, rest) = counts.split_once(' ').unwrap();
+    assert_eq!(rest, "keys put, 0 failed, 0 unknown");
+    let put: u64 = put.parse().unwrap();
+    let count = other.client().count().unwrap();
+    assert!(put > 0 && (put..=put + 1).contains(&count), "{put} were put, there are {count}");
+    assert!(count < 3000);
+    let said = complains(&load(&other, &folder.path().join("none")));
+    assert!(
+        said.ends_with("No such file or directory (os error 2); nothing was changed"),
+        "{said}"
+    );
+    let said = complains(&load(&other, folder.path()));
+    assert!(said.ends_with("is a directory; nothing was changed"), "{said}");
+}
+
+#[test]
+fn what_does_not_fit_or_is_not_taken_is_counted() {
+    let cluster = TestCluster::start(1, 1);
+    let held = records([
+        (&b"short"[..], &b"value"[..]),
+        (b"a longer key", b"value"),
+        (b"long", b"a longer value"),
+    ]);
+    put_all(&cluster.client(), &held);
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("dump");
+    says(&dump(&cluster, &file));
+    let limits = Limits { key_bytes: 5, value_bytes: 5 };
+    let options = Options { nodes: 1, copies: 1, limits, is_proxied: true, ..Options::default() };
+    let other = TestCluster::with(options);
+    let said = complains(&load(&other, &file));
+    let want = format!("client: {}: 1 key put, 2 failed, 0 unknown; the first: ", file.display());
+    assert!(said.starts_with(&want), "{said}");
+    assert_holds(&other, &records([(&b"short"[..], &b"value"[..])]));
+
+    // A cluster that does not answer is not waited for again with every block.
+    let blocks: Vec<Vec<(Vec<u8>, Held)>> =
+        (10..90).map(|n| vec![(format!("key{n}").into_bytes(), (vec![], None))]).collect();
+    write(&file, &blocks);
+    other.proxy(0).set(Fault::Stall);
+    let mut hasty = command(&other);
+    let said =
+        complains(&hasty.args(["--deadline-ms", "200", "--load"]).arg(&file).output().unwrap());
+    let numbers: Vec<u64> = said
+        .split("; the first: key")
+        .next()
+        .map(|counts| counts.split(' ').filter_map(|word| word.parse().ok()).collect())
+        .unwrap();
+    let [put, failed, unknown, untried] = numbers[..] else { panic!("{said}") };
+    assert_eq!((put, failed + unknown + untried), (0, 80), "{said}");
+    assert!((1..=20).contains(&(failed + unknown)), "{said}");
+}
+
+/// A process that is ended when the test is.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already, mostly.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_dump_that_fails_leaves_what_was_there() {
+    let mut cluster =
+        TestCluster::with(Options { nodes: 1, copies: 1, is_proxied: true, ..Options::default() });
+    put_all(&cluster.client(), &records([(&b"key"[..], &b"value"[..])]));
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("dump");
+    fs::write(&file, b"before").unwrap();
+    let assert_as_before = || {
+        assert_eq!(fs::read(&file).unwrap(), b"before");
+        assert_eq!(names(&folder), ["dump"]);
+    };
+    // Ended in the middle of it.
+    cluster.proxy(0).set(Fault::Stall);
+    for (signal, number) in [("TERM", "SIGTERM"), ("INT", "SIGINT")] {
+        let mut command = command(&cluster);
+        command.args(["--deadline-ms", "3600000", "--dump"]).arg(&file).stderr(Stdio::piped());
+        let mut running = Running(command.spawn().unwrap());
+        wait_until("it has begun", || match names(&folder).len() {
+            2 => Ok(()),
+            files => Err(format!("{files} files")),
+        });
+        // The signal may still come before it is waited for: then it is kept until it is.
+        let kill = format!("kill -{signal} {}", running.0.id());
+        assert!(Command::new("bash").args(["-c", &kill]).status().unwrap().success());
+        let status = wait_until("it ends", || {
+            running.0.try_wait().map_err(|e| e.to_string())?.ok_or("it runs".to_owned())
+        });
+        assert_eq!(status.code(), Some(1));
+        let said = std::io::read_to_string(running.0.stderr.take().unwrap()).unwrap();
+        assert_eq!(said, format!("client: {number}: {}: no dump was made\n", file.display()));
+        assert_as_before();
+    }
+    // Nobody tells of the keys.
+    let mut hasty = command(&cluster);
+    hasty.args(["--deadline-ms", "200", "--dump"]).arg(&file);
+    let said = complains(&hasty.output().unwrap());
+    assert!(
+        said.starts_with("client: no dump was made: not enough replicas within 200ms: "),
+        "{said}"
+    );
+    assert_as_before();
+    cluster.proxy(0).set(Fault::None);
+    cluster.stop_node(0);
+    let said = complains(&hasty.output().unwrap());
+    assert!(said.starts_with("client: no dump was made: "), "{said}");
+    assert_as_before();
+    // Nowhere to go.
+    let (nowhere, is_folder) = (folder.path().join("no/dump"), folder.path().to_owned());
+    for path in [nowhere, is_folder] {
+        let said = complains(&dump(&cluster, &path));
+        assert!(said.starts_with(&format!("client: cannot write {}: ", path.display())), "{said}");
+    }
+    assert_as_before();
+}
+
+#[test]
+fn only_a_file_is_replaced() {
+    let cluster = TestCluster::start(1, 1);
+    put_all(&cluster.client(), &records([(&b"key"[..], &b"value"[..])]));
+    let folder = tempdir().unwrap();
+    let (file, link) = (folder.path().join("dump"), folder.path().join("link"));
+    let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    says(&dump(&cluster, &file));
+    assert_eq!(mode(), 0o600, "nobody else can read it");
+    // Who could read the one before can read the next one.
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
+    fs::write(&file, b"before").unwrap();
+    std::os::unix::fs::symlink("dump", &link).unwrap();
+    assert_eq!(says(&dump(&cluster, &link)), "dumped 1 key, 83 bytes");
+    assert_eq!((mode(), read(&file).len()), (0o640, 1));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(says(&dump(&cluster, Path::new("/dev/null"))), "dumped 1 key, 83 bytes");
+    assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    // A name without a folder is one in this folder.
+    let mut here = command(&cluster);
+    says(&here.args(["--dump", "here"]).current_dir(folder.path()).output().unwrap());
+    assert_eq!(read(&folder.path().join("here")).len(), 1);
+}
