@@ -32,7 +32,7 @@ fn view() -> View {
         incarnation: Incarnation(u64::from(n) + 40),
         address: Address::new("127.0.0.1", 6000 + n).unwrap(),
         redis_port: 0,
-        on_disk: false,
+        on_disk: n == 1,
         weight: 2,
         state,
     };

@@ -15,11 +15,6 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
     out.put_u8(view.copies as u8);
     out.put_u32(view.limits.key_bytes as u32);
     out.put_u32(view.limits.value_bytes as u32);
-    out.put_u8(match view.durability {
-        Durability::None => 0,
-        Durability::Async => 1,
-        Durability::Sync => 2,
-    });
     out.put_u32(view.members.len() as u32);
     for member in &view.members {
         out.put_short(member.id.as_str().as_bytes());
@@ -33,7 +28,6 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
             MemberState::Active => 1,
             MemberState::Leaving => 2,
         });
-        out.put_u8(u8::from(member.on_disk));
     }
     encode_arcs(&view.arcs, out);
     out.put_u8(u8::from(view.coming.is_some()));
@@ -56,6 +50,13 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
         out.put_u64(of.0);
         encode_arcs(arcs, out);
     }
+    out.put_u8(match view.durability {
+        Durability::None => 0,
+        Durability::Async => 1,
+        Durability::Sync => 2,
+    });
+    // One for each member.
+    view.members.iter().for_each(|member| out.put_u8(u8::from(member.on_disk)));
 }
 
 fn encode_arcs(arcs: &[u16], out: &mut Vec<u8>) {
@@ -75,15 +76,9 @@ pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
     let copies = usize::from(payload.u8()?);
     let limits =
         Limits { key_bytes: payload.u32()? as usize, value_bytes: payload.u32()? as usize };
-    let durability = match payload.u8()? {
-        0 => Durability::None,
-        1 => Durability::Async,
-        2 => Durability::Sync,
-        _ => return Err(DecodeError("an unknown durability")),
-    };
-    const LEAST_MEMBER: usize = 2 + 8 + 2 + 2 + 2 + 4 + 1 + 1;
+    const LEAST_MEMBER: usize = 2 + 8 + 2 + 2 + 2 + 4 + 1;
     let count = payload.count(LEAST_MEMBER)?;
-    let members: Vec<Member> =
+    let mut members: Vec<Member> =
         (0..count).map(|_| decode_member(payload)).collect::<Result<_, _>>()?;
     let arcs = decode_arcs(payload)?;
     let coming = match payload.flag()? {
@@ -107,6 +102,15 @@ pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
             Ok(Heir { place, of, arcs: decode_arcs(payload)? })
         })
         .collect::<Result<_, DecodeError>>()?;
+    let durability = match payload.u8()? {
+        0 => Durability::None,
+        1 => Durability::Async,
+        2 => Durability::Sync,
+        _ => return Err(DecodeError("an unknown durability")),
+    };
+    for member in &mut members {
+        member.on_disk = payload.flag()?;
+    }
     let view = View {
         cluster,
         epoch,
@@ -137,7 +141,7 @@ fn decode_member(payload: &mut Decoder<'_>) -> Result<Member, DecodeError> {
             2 => MemberState::Leaving,
             _ => return Err(DecodeError("an unknown member state")),
         },
-        on_disk: payload.flag()?,
+        on_disk: false,
     })
 }
 
