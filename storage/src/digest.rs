@@ -61,7 +61,7 @@ impl Digester {
     }
 
     /// Which of `buckets` a record is in, and what it adds to that bucket's digest.
-    fn place(&self, record: &Record<'_>, buckets: usize) -> (usize, u64) {
+    pub fn place(&self, record: &Record<'_>, buckets: usize) -> (usize, u64) {
         let mut hasher = self.hasher;
         hasher.write(record.key);
         let bucket = hasher.finish() as usize & (buckets - 1);
@@ -133,13 +133,22 @@ impl<'d> Comparison<'d> {
 
     /// The buckets that are the same, and committed here.
     pub fn same(&self) -> BucketSet {
-        let mut same = BucketSet::none(self.rest.len());
+        self.equal(|bucket| !self.pending.contains(bucket))
+    }
+
+    /// The buckets that are the same, whether they are committed here or not.
+    pub fn held(&self) -> BucketSet {
+        self.equal(|_| true)
+    }
+
+    fn equal(&self, counts: impl Fn(usize) -> bool) -> BucketSet {
+        let mut equal = BucketSet::none(self.rest.len());
         for (bucket, &rest) in self.rest.iter().enumerate() {
-            if rest == 0 && !self.pending.contains(bucket) {
-                same.insert(bucket);
+            if rest == 0 && counts(bucket) {
+                equal.insert(bucket);
             }
         }
-        same
+        equal
     }
 }
 

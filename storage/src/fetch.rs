@@ -22,7 +22,7 @@ use log::{debug, info};
 use net_common::auth::Secret;
 use net_common::connection::{Connection, Dial, NetError};
 use net_common::logging;
-use net_common::message::range::RangePage;
+use net_common::message::range::{RangePage, RangePull};
 use parking_lot::Mutex;
 
 use crate::digest::Digester;
@@ -30,6 +30,7 @@ use crate::node::{Merged, Node, Unmerged};
 use crate::pace::Pace;
 use crate::part::Part;
 
+pub mod confirm;
 pub mod deal;
 pub mod job;
 
@@ -180,6 +181,7 @@ impl Fetching {
                     default(PAUSE) => {}
                 }
             }
+            self.confirm();
             self.links.lock().clear();
             let Merged { arcs, moved, kept, .. } = merged;
             if arcs > 0 {
@@ -187,6 +189,43 @@ impl Fetching {
                     "synced: {arcs} arcs fetched, {moved} records moved, {kept} kept by comparison"
                 );
             }
+        }
+    }
+
+    /// Finds out what of that which has come from disk all others hold as well.
+    fn confirm(&self) {
+        let Some((routes, arcs)) = self.node.take_from_disk() else { return };
+        let ask = |place, pull: &RangePull<'_>, take: &mut dyn FnMut(&RangePage<'_>)| {
+            let mut link = self.link(&routes, place)?;
+            let mut again = AGAIN;
+            loop {
+                let page = link.call::<RangePage<'_>>(pull)?;
+                // It may adopt the view in a moment.
+                if page.epoch >= routes.epoch() || again == 0 || self.pause(BEHIND) {
+                    take(&page);
+                    break;
+                }
+                again -= 1;
+            }
+            self.links.lock().insert(place, link);
+            Ok(())
+        };
+        let (mut committed, mut done) = (0, 0);
+        while done < arcs.len() && !self.is_stopped() {
+            let (records, looked_at) =
+                confirm::confirm(&self.node, &routes, &arcs[done..], &self.digester, ask);
+            committed += records;
+            done += looked_at.max(1);
+        }
+        info!("{committed} records from disk are known to be held by all who keep them");
+    }
+
+    /// A connection to the member at a place.
+    fn link(&self, routes: &Routes, place: u16) -> Result<Connection, NetError> {
+        let kept = self.links.lock().remove(&place);
+        match kept {
+            Some(link) => Ok(link),
+            None => Connection::dial(&routes.member(place).address, &self.dial),
         }
     }
 
@@ -319,11 +358,7 @@ impl Fetching {
 
     /// Does a job until it is over, or the view has changed, or this node stops.
     fn fetch(&self, routes: &Routes, source: u16, job: &mut Job) -> Result<(), NetError> {
-        let kept = self.links.lock().remove(&source);
-        let mut link = match kept {
-            Some(link) => link,
-            None => Connection::dial(&routes.member(source).address, &self.dial)?,
-        };
+        let mut link = self.link(routes, source)?;
         let mut again = AGAIN;
         while !job.is_over() {
             let begun = Instant::now();

@@ -123,6 +123,8 @@ pub struct Node {
     held: Mutex<Option<Table>>,
     /// Whether it has adopted a view as an heir that the disk does not tell of yet.
     is_unconfirmed: AtomicBool,
+    /// Arcs of which much is pending that all who keep them may hold: it is from disk.
+    from_disk: Mutex<Vec<usize>>,
     /// How much its records may take, in bytes.
     most: OnceLock<u64>,
     connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
@@ -149,6 +151,7 @@ impl Node {
             origin: None,
             held: Mutex::default(),
             is_unconfirmed: AtomicBool::new(false),
+            from_disk: Mutex::default(),
             most: OnceLock::new(),
             connections: OnceLock::new(),
         }
@@ -432,10 +435,11 @@ impl Node {
         for (arc, shard) in set_aside {
             self.earlier.set_aside(arc, shard);
         }
-        match adoption.to_revive.is_clear() {
-            true => Ok(Adopted::Newer),
-            false => Ok(Adopted::AsHeir),
+        if adoption.to_revive.is_clear() {
+            return Ok(Adopted::Newer);
         }
+        self.from_disk.lock().extend(adoption.to_revive.ones());
+        Ok(Adopted::AsHeir)
     }
 
     /// Never to be behind a version that it holds.
@@ -796,6 +800,14 @@ impl Node {
             true => Part::to_gather(arc),
             false => Part::new(arc, self.earlier.get(arc)),
         }
+    }
+
+    /// The arcs that have come from disk since this was asked last, and the view in force. To be asked when nothing is
+    /// missing.
+    pub fn take_from_disk(&self) -> Option<(Arc<Routes>, Vec<usize>)> {
+        let arcs = std::mem::take(&mut *self.from_disk.lock());
+        let routes = self.routes()?;
+        (!arcs.is_empty()).then_some((routes, arcs))
     }
 
     /// Whether it has its own disk's part of an arc, and is to gather that of all others who keep it (H6).

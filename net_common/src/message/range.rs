@@ -80,6 +80,11 @@ impl BucketSet {
         self.0.iter().all(|&byte| byte == 0)
     }
 
+    /// Keeps those that are in another set of the same size as well.
+    pub fn retain(&mut self, other: &BucketSet) {
+        self.0.iter_mut().zip(&other.0).for_each(|(byte, other)| *byte &= other);
+    }
+
     /// The other buckets.
     pub fn others(&self) -> BucketSet {
         BucketSet(self.0.iter().map(|byte| !byte).collect())
@@ -108,6 +113,17 @@ fn decode_buckets(payload: &mut Decoder<'_>) -> Result<usize, DecodeError> {
     }
 }
 
+fn encode_digests(digests: &[u64], out: &mut Vec<u8>) {
+    out.put_u8(power(digests.len()));
+    digests.iter().for_each(|&digest| out.put_u64(digest));
+}
+
+fn decode_digests(payload: &mut Decoder<'_>) -> Result<Vec<u64>, DecodeError> {
+    let buckets = decode_buckets(payload)?;
+    let mut digests = Decoder::new(payload.take(8 * buckets)?);
+    (0..buckets).map(|_| digests.u64()).collect()
+}
+
 /// Which records of an arc are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask<'a> {
@@ -120,6 +136,9 @@ pub enum Ask<'a> {
     /// All, of whoever keeps the arc, synced or not: nobody alive holds it, and what the disks of all who keep it
     /// had is gathered (H6).
     Gather,
+    /// None, but which buckets have these digests there too, pending or not: what a returning node has from its disk and all
+    /// others have too is committed (H6).
+    Held(Cow<'a, [u64]>),
 }
 
 /// An arc that is wanted.
@@ -141,14 +160,17 @@ impl<'a> Wanted<'a> {
             Ask::All => out.put_u8(0),
             Ask::Differing(digests) => {
                 out.put_u8(1);
-                out.put_u8(power(digests.len()));
-                digests.iter().for_each(|&digest| out.put_u64(digest));
+                encode_digests(digests, out);
             }
             Ask::Of(set) => {
                 out.put_u8(2);
                 set.encode(out);
             }
             Ask::Gather => out.put_u8(3),
+            Ask::Held(digests) => {
+                out.put_u8(4);
+                encode_digests(digests, out);
+            }
         }
     }
 
@@ -156,13 +178,10 @@ impl<'a> Wanted<'a> {
         let arc = payload.u16()?;
         let ask = match payload.u8()? {
             0 => Ask::All,
-            1 => {
-                let buckets = decode_buckets(payload)?;
-                let mut digests = Decoder::new(payload.take(8 * buckets)?);
-                Ask::Differing((0..buckets).map(|_| digests.u64()).collect::<Result<_, _>>()?)
-            }
+            1 => Ask::Differing(Cow::Owned(decode_digests(payload)?)),
             2 => Ask::Of(Cow::Owned(BucketSet::decode(payload)?)),
             3 => Ask::Gather,
+            4 => Ask::Held(Cow::Owned(decode_digests(payload)?)),
             _ => return Err(DecodeError("an unknown way to ask for an arc")),
         };
         Ok(Wanted { arc, ask })
@@ -232,7 +251,7 @@ pub struct RangePage<'a> {
     /// The records, in the order of the arcs.
     pub records: Vec<Record<'a>>,
     /// For each arc that was begun and asked for with digests, in the order of the arcs: the buckets that
-    /// are the same.
+    /// are the same. For [`Ask::Held`] too, and whether they are pending does not matter there.
     pub same: Vec<(u16, BucketSet)>,
     /// Why it has no more.
     pub end: End,

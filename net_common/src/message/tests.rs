@@ -158,6 +158,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                     Wanted { arc: 2, ask: Ask::All },
                     Wanted { arc: 3, ask: Ask::Differing((0..8).collect()) },
                     Wanted { arc: 4, ask: Ask::Gather },
+                    Wanted { arc: 5, ask: Ask::Held((0..8).collect()) },
                 ],
                 from: Cursor { layout: 6, slot: 7 },
             },

@@ -82,7 +82,14 @@ impl Paging<'_> {
             let buckets = match &wanted.ask {
                 Ask::All | Ask::Gather => None,
                 Ask::Of(set) => Some(Cow::Borrowed(&**set)),
-                Ask::Differing(theirs) => match self.compare(arc, theirs) {
+                Ask::Held(theirs) => {
+                    let held = self.compare((arc, true), theirs, |c| c.held());
+                    let Some(held) = held else { return End::NoSource };
+                    page.same(wanted.arc, &held);
+                    page.complete_arc();
+                    continue;
+                }
+                Ask::Differing(theirs) => match self.compare((arc, false), theirs, |c| c.same()) {
                     Some(same) => {
                         page.same(wanted.arc, &same);
                         Some(Cow::Owned(same.others()))
@@ -104,8 +111,13 @@ impl Paging<'_> {
         page.size() >= self.bounds.bytes || self.looked_at >= self.bounds.records
     }
 
-    /// The buckets of an arc that are the same as theirs. `None`: no source.
-    fn compare(&mut self, arc: usize, theirs: &[u64]) -> Option<BucketSet> {
+    /// The buckets of an arc that are the same as theirs, by `which` of a comparison. `None`: no source.
+    fn compare(
+        &mut self,
+        (arc, gathers): (usize, bool),
+        theirs: &[u64],
+        which: fn(&Comparison<'_>) -> BucketSet,
+    ) -> Option<BucketSet> {
         if self.table.records(arc) > self.bounds.compared {
             // The puller would take this node for dead. Whether it is a source is seen when it sends.
             return Some(BucketSet::none(theirs.len()));
@@ -114,13 +126,13 @@ impl Paging<'_> {
         let (mut at, mut count) = (Some(Cursor::START), 0);
         while let Some(from) = at {
             // If the records are laid out anew meanwhile some are counted twice, and differ.
-            at = self.slice((arc, false), from, |record| {
+            at = self.slice((arc, gathers), from, |record| {
                 count += 1;
                 comparison.add(&record);
                 true
             })?;
         }
-        let same = comparison.same();
+        let same = which(&comparison);
         self.looked_at += count;
         Some(same)
     }

@@ -1,0 +1,147 @@
+//! What has come from disk is pending: some replica may not have it (rule H6). Mostly all have, and to find that out
+//! record by record, as readers do and who finishes what dead writers left (C3, C4), takes a write each. So a node that
+//! has become an heir asks all others who keep its arcs which buckets of records they hold as well, by digests
+//! ([`crate::digest`]); what all of them hold is committed.
+//!
+//! Nothing depends on it but speed: what a silent member holds, or one in another view, is not known, and stays
+//! pending.
+
+use std::borrow::Cow;
+
+use cluster::replica::State;
+use cluster::version::Version;
+use cluster::view::Routes;
+use net_common::connection::NetError;
+use net_common::message::range::{Ask, BucketSet, Cursor, RangePage, RangePull, Wanted};
+
+use crate::digest::{Digester, buckets_for};
+use crate::node::Node;
+
+/// Records that are compared at a time, about: each is looked at by all who keep it before they answer.
+const COMPARED: usize = 16 << 10;
+
+/// Arcs at a time.
+const ARCS: usize = 512;
+
+/// An arc as it is here, at some moment.
+struct Sample {
+    arc: u16,
+    digests: Vec<u64>,
+    /// What is pending, with the bucket of each.
+    pending: Vec<(usize, Vec<u8>, Version)>,
+    looked_at: usize,
+    /// The buckets that all who were asked so far hold as well.
+    common: BucketSet,
+}
+
+impl Sample {
+    fn take(node: &Node, arc: usize, digester: &Digester) -> Option<Sample> {
+        let table = node.table()?;
+        let mut digests = vec![0u64; buckets_for(table.records(arc))];
+        let (mut pending, mut looked_at) = (Vec::new(), 0);
+        // All at once: in slices a record may be counted twice. It takes microseconds.
+        table.scan(arc, Cursor::START, usize::MAX, |record| {
+            let (bucket, hash) = digester.place(&record, digests.len());
+            digests[bucket] = digests[bucket].wrapping_add(hash);
+            looked_at += 1;
+            if record.state == State::Pending {
+                pending.push((bucket, record.key.to_vec(), record.version));
+            }
+            true
+        });
+        let common = BucketSet::none(digests.len()).others();
+        Some(Sample { arc: arc as u16, digests, pending, looked_at, common })
+    }
+
+    fn is_kept_by(&self, routes: &Routes, place: u16) -> bool {
+        routes.write_set(self.arc.into()).contains(&place)
+    }
+
+    /// What all hold, as it was here then.
+    fn held(&self) -> impl Iterator<Item = (&[u8], Version)> {
+        let common = self.pending.iter().filter(|(bucket, ..)| self.common.contains(*bucket));
+        common.map(|(_, key, version)| (key.as_slice(), *version))
+    }
+}
+
+/// Finds out for some arcs what all others who keep them hold as well, and notes it as committed. `ask` sends a pull to
+/// the member at a place and hands over the page that answers it. Blocks for as long as that does. Returns how many
+/// records are committed, and how many of the arcs, from the first on, it was about: some at least.
+pub fn confirm(
+    node: &Node,
+    routes: &Routes,
+    arcs: &[usize],
+    digester: &Digester,
+    mut ask: impl FnMut(u16, &RangePull<'_>, &mut dyn FnMut(&RangePage<'_>)) -> Result<(), NetError>,
+) -> (usize, usize) {
+    let Some(table) = node.table() else { return (0, arcs.len()) };
+    let mut samples: Vec<Sample> = Vec::new();
+    let mut taken = 0;
+    for &arc in arcs.iter().take(ARCS) {
+        if taken > 0 && taken + table.records(arc) > COMPARED {
+            break;
+        }
+        let Some(sample) = Sample::take(node, arc, digester) else { break };
+        taken += sample.looked_at;
+        samples.push(sample);
+    }
+    let others =
+        (0..routes.view().members.len() as u16).filter(|&p| routes.member(p).id != *node.id());
+    for place in others {
+        let asked: Vec<usize> =
+            (0..samples.len()).filter(|&n| samples[n].is_kept_by(routes, place)).collect();
+        let mut told = 0;
+        while told < asked.len() {
+            let rest = &asked[told..];
+            let wanted = rest.iter().map(|&n| Wanted {
+                arc: samples[n].arc,
+                ask: Ask::Held(Cow::Owned(samples[n].digests.clone())),
+            });
+            let pull = RangePull {
+                epoch: routes.epoch(),
+                seed: digester.seed(),
+                from: Cursor::START,
+                wanted: wanted.collect(),
+            };
+            let mut sames = Vec::new();
+            let answered = ask(place, &pull, &mut |page| {
+                if page.epoch == routes.epoch() {
+                    sames.extend(page.same.iter().cloned());
+                }
+            });
+            let count = note(&mut samples, rest, sames);
+            told += count;
+            if answered.is_err() || count == 0 {
+                // It does not know, or is not there.
+                asked[told..].iter().for_each(|&n| nothing(&mut samples[n]));
+                break;
+            }
+        }
+    }
+    let mut committed = 0;
+    for sample in &samples {
+        for (key, version) in sample.held() {
+            table.commit(sample.arc.into(), key, version);
+            committed += 1;
+        }
+    }
+    (committed, samples.len())
+}
+
+/// Notes an answer about samples, from the first one asked for on. Returns about how many of them it is.
+fn note(samples: &mut [Sample], asked: &[usize], sames: Vec<(u16, BucketSet)>) -> usize {
+    let mut count = 0;
+    for (&n, (arc, same)) in asked.iter().zip(&sames) {
+        let sample = &mut samples[n];
+        if sample.arc != *arc || sample.digests.len() != same.buckets() {
+            break;
+        }
+        sample.common.retain(same);
+        count += 1;
+    }
+    count
+}
+
+fn nothing(sample: &mut Sample) {
+    sample.common = BucketSet::none(sample.digests.len());
+}
