@@ -286,11 +286,9 @@ fn a_cluster_that_was_killed_comes_back_with_all_it_had() {
             nodes = order.into_iter().map(|n| start(&cluster, &dir, n)).collect();
             wait_until_healthy(&cluster, 3);
             // What all replicas have is known to be committed, and need not be written back when it is read.
-            wait_until("nothing is pending that all hold", || {
-                let is_so = nodes.iter().all(|node| {
-                    node.number_before(" records from disk are known to be held")
-                        .is_some_and(|n| n > 1000)
-                });
+            wait_until("little is pending", || {
+                let pending = |node: &Process| node.number_before(" it is not known");
+                let is_so = nodes.iter().all(|node| pending(node).is_some_and(|n| n < 300));
                 if is_so { Ok(()) } else { Err(nodes[0].said()) }
             });
             read_all(&cluster);

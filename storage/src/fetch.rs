@@ -34,6 +34,7 @@ pub mod confirm;
 pub mod deal;
 pub mod job;
 
+use confirm::{Confirmed, confirm};
 use deal::deal;
 use job::Job;
 
@@ -210,14 +211,17 @@ impl Fetching {
             self.links.lock().insert(place, link);
             Ok(())
         };
-        let (mut committed, mut done) = (0, 0);
-        while done < arcs.len() && !self.is_stopped() {
-            let (records, looked_at) =
-                confirm::confirm(&self.node, &routes, &arcs[done..], &self.digester, ask);
-            committed += records;
-            done += looked_at.max(1);
+        let mut sum = Confirmed::default();
+        while sum.arcs < arcs.len() && !self.is_stopped() {
+            let got = confirm(&self.node, &routes, &arcs[sum.arcs..], &self.digester, ask);
+            sum.committed += got.committed;
+            sum.pending += got.pending;
+            sum.arcs += got.arcs.max(1);
         }
-        info!("{committed} records from disk are known to be held by all who keep them");
+        let Confirmed { committed, pending, .. } = sum;
+        info!(
+            "from disk: {committed} records are held by all who keep them, of {pending} it is not known"
+        );
     }
 
     /// A connection to the member at a place.

@@ -23,6 +23,17 @@ const COMPARED: usize = 16 << 10;
 /// Arcs at a time.
 const ARCS: usize = 512;
 
+/// What came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Confirmed {
+    /// How many of the arcs it was about, from the first on.
+    pub arcs: usize,
+    /// Records that all hold.
+    pub committed: usize,
+    /// Records of which that is not known.
+    pub pending: usize,
+}
+
 /// An arc as it is here, at some moment.
 struct Sample {
     arc: u16,
@@ -65,16 +76,15 @@ impl Sample {
 }
 
 /// Finds out for some arcs what all others who keep them hold as well, and notes it as committed. `ask` sends a pull to
-/// the member at a place and hands over the page that answers it. Blocks for as long as that does. Returns how many
-/// records are committed, and how many of the arcs, from the first on, it was about: some at least.
+/// the member at a place and hands over the page that answers it. Blocks for as long as that does.
 pub fn confirm(
     node: &Node,
     routes: &Routes,
     arcs: &[usize],
     digester: &Digester,
     mut ask: impl FnMut(u16, &RangePull<'_>, &mut dyn FnMut(&RangePage<'_>)) -> Result<(), NetError>,
-) -> (usize, usize) {
-    let Some(table) = node.table() else { return (0, arcs.len()) };
+) -> Confirmed {
+    let Some(table) = node.table() else { return Confirmed::default() };
     let mut samples: Vec<Sample> = Vec::new();
     let mut taken = 0;
     for &arc in arcs.iter().take(ARCS) {
@@ -118,14 +128,17 @@ pub fn confirm(
             }
         }
     }
-    let mut committed = 0;
+    let mut confirmed = Confirmed { arcs: samples.len(), ..Confirmed::default() };
     for sample in &samples {
+        let mut count = 0;
         for (key, version) in sample.held() {
             table.commit(sample.arc.into(), key, version);
-            committed += 1;
+            count += 1;
         }
+        confirmed.committed += count;
+        confirmed.pending += sample.pending.len() - count;
     }
-    (committed, samples.len())
+    confirmed
 }
 
 /// Notes an answer about samples, from the first one asked for on. Returns about how many of them it is.
