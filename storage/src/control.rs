@@ -327,7 +327,8 @@ impl Keeper {
             let _ = word.recv();
         }
         match self.node.adopt(push.view) {
-            Ok(Adopted::NotNewer) => {}
+            // It may be active now, which it was not before.
+            Ok(Adopted::NotNewer) => _ = self.fetcher.wake.try_send(()),
             Ok(adopted) => {
                 let word = self.node.ask_disk();
                 match adopted {

@@ -802,11 +802,12 @@ impl Node {
         }
     }
 
-    /// The arcs that have come from disk since this was asked last, and the view in force. To be asked when nothing is
-    /// missing.
+    /// The arcs that have come from disk since this was asked last, and the view in force; `None` as long as others may
+    /// not have adopted it.
     pub fn take_from_disk(&self) -> Option<(Arc<Routes>, Vec<usize>)> {
-        let arcs = std::mem::take(&mut *self.from_disk.lock());
         let routes = self.routes()?;
+        let is_active = self.active.load(Ordering::SeqCst) >= routes.epoch().0;
+        let arcs = is_active.then(|| std::mem::take(&mut *self.from_disk.lock()))?;
         (!arcs.is_empty()).then_some((routes, arcs))
     }
 

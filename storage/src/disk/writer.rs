@@ -129,6 +129,13 @@ struct Segment {
     durable: u64,
 }
 
+/// Somebody who waits until the disk has a segment up to a place.
+struct Waits {
+    sequence: u64,
+    end: u64,
+    rings: Sender<Result<(), Trouble>>,
+}
+
 /// An image that is being made, of so many bytes in the end.
 struct Imaging {
     sequence: u64,
@@ -196,8 +203,8 @@ struct Writer {
     out: Vec<u8>,
     /// Whether the disk is to be told now: a view was adopted, and a folder is worth what it tells of views (H6).
     hurries: bool,
-    /// Who waits, in `async`, until the disk has a segment up to a place.
-    bells: Vec<(u64, u64, Sender<Result<(), Trouble>>)>,
+    /// Who waits for the disk, in `async`.
+    bells: Vec<Waits>,
     /// Bytes of the log that no image covers, and of the image before them.
     logged: u64,
     image_bytes: u64,
@@ -334,7 +341,8 @@ impl Writer {
         for Bell { until, rings } in bells {
             match &self.segment {
                 Some(segment) if until == Until::OnDisk && segment.durable < segment.end => {
-                    self.bells.push((segment.sequence, segment.end, rings));
+                    let Segment { sequence, end, .. } = *segment;
+                    self.bells.push(Waits { sequence, end, rings });
                     self.hurries = true;
                 }
                 // Whoever has gone away meanwhile needs no answer.
@@ -458,8 +466,8 @@ impl Writer {
 
     /// Tells those who wait for a segment, up to a place or less, that the disk has it.
     fn ring(&mut self, sequence: u64, end: u64) {
-        let is_done = |bell: &mut (u64, u64, _)| (bell.0, bell.1) <= (sequence, end);
-        for (_, _, rings) in self.bells.extract_if(.., is_done) {
+        let is_done = |waits: &mut Waits| (waits.sequence, waits.end) <= (sequence, end);
+        for Waits { rings, .. } in self.bells.extract_if(.., is_done) {
             // Whoever has gone away meanwhile needs no answer.
             let _ = rings.try_send(Ok(()));
         }
@@ -553,7 +561,7 @@ impl Writer {
         if self.ends.shared.trouble().is_none() {
             self.ends.shared.tell(Some(Trouble { why: error.to_string().into() }));
         }
-        for (_, _, rings) in self.bells.drain(..) {
+        for Waits { rings, .. } in self.bells.drain(..) {
             // Whoever has gone away meanwhile needs no answer.
             let _ = rings.try_send(Err(Trouble { why: error.to_string().into() }));
         }
