@@ -40,15 +40,16 @@ pub struct Heir {
 }
 
 impl Claim {
-    /// The arcs in which this counts, for the member at a place of the active view.
-    pub fn counts(&self, active: &Routes, place: u16) -> ArcSet {
+    /// The arcs in which this counts, for the member at a place of the active view. `is_new_heir` tells that this
+    /// member is an heir by that view, and may not have adopted it.
+    pub fn counts(&self, active: &Routes, place: u16, is_new_heir: bool) -> ArcSet {
         let view = active.view();
         let mut arcs = active.kept_by(place).clone();
         arcs.intersect_with(&self.synced);
         let of_arcs = |arcs: &[u16]| arcs.iter().map(|&arc| usize::from(arc)).collect::<ArcSet>();
         if active.member(place).incarnation != self.of {
             // An heir that has not written anything since it became one is as good as the dead.
-            let heir = view.heir(place.into()).filter(|heir| heir.of == self.of);
+            let heir = view.heir(place.into()).filter(|heir| is_new_heir && heir.of == self.of);
             arcs.intersect_with(&heir.map(|heir| of_arcs(&heir.arcs)).unwrap_or_default());
             return arcs;
         }
@@ -81,7 +82,8 @@ mod tests {
         let synced = [0, 1, 2].into_iter().collect();
         let claim =
             Claim { of: Incarnation(claim.0), epoch: Epoch(claim.1), synced, is_whole: true };
-        claim.counts(&Routes::new(view), 0).ones().collect()
+        let is_new_heir = !view.heirs.is_empty();
+        claim.counts(&Routes::new(view), 0, is_new_heir).ones().collect()
     }
 
     #[test]

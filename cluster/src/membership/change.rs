@@ -52,7 +52,7 @@ pub fn plan(state: &Membership, now: Millis, change: Change) -> Option<Plan> {
         Change::Cancel => cancel(state),
     };
     plan.map(|plan| heirs::remembered(state, plan))
-        .filter(|plan| nobody_skips(state, now, &plan.view))
+        .filter(|plan| nobody_skips(state, now, &plan.view) && plan.view.check().is_ok())
 }
 
 /// Whether there is something to begin, and all members are there: those who fetch need sources.

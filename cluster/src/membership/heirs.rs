@@ -35,41 +35,94 @@ pub(super) struct Candidate<'m> {
     since: Millis,
 }
 
-/// The nodes that take dead members' places now, by these places.
-pub(super) fn due(state: &Membership, now: Millis) -> BTreeMap<usize, Candidate<'_>> {
-    let candidates = candidates(state, now);
-    let first = candidates.values().map(|candidate| candidate.since).min();
-    let is_over = first.is_some_and(|first| now.saturating_sub(first) >= state.settings.return_ms);
-    let is_due = state.accept_loss || is_over || !lacks_others(state, now, &candidates);
-    if is_due { candidates } else { BTreeMap::new() }
+/// By the places that they would take.
+pub(super) type Candidates<'m> = BTreeMap<usize, Candidate<'m>>;
+
+/// Those of the candidates who take dead members' places now: all, or nobody yet.
+pub(super) fn due<'m>(
+    state: &Membership,
+    now: Millis,
+    candidates: &Candidates<'m>,
+) -> Candidates<'m> {
+    let Some(first) = candidates.values().map(|candidate| candidate.since).min() else {
+        return Candidates::new();
+    };
+    let is_over = now.saturating_sub(first) >= state.settings.return_ms;
+    let goes_on = state.accept_loss || state.all_given_up == Some(state.active().epoch());
+    match goes_on || is_over || !lacks_others(state, now, candidates) {
+        true => candidates.clone(),
+        false => Candidates::new(),
+    }
 }
 
 /// Those who could, whoever else is still to come.
-fn candidates(state: &Membership, now: Millis) -> BTreeMap<usize, Candidate<'_>> {
+pub(super) fn candidates(state: &Membership, now: Millis) -> Candidates<'_> {
     let active = state.active();
     let claimants = claimants(state, now);
     if claimants.is_empty() {
-        return BTreeMap::new();
+        return Candidates::new();
     }
-    let members = active.view().members.iter();
-    let out: Vec<bool> = members.map(|m| state.is_out(m.incarnation, now)).collect();
+    let members = &active.view().members;
+    let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
     let lost: ArcSet = plan::lost_arcs(state, &out).into_iter().collect();
-    let mut candidates = BTreeMap::new();
-    for (place, node, claim) in claimants.into_iter().filter(|(place, ..)| out[*place]) {
-        let mut arcs = claim.counts(active, place as u16);
+    let counts = |place: usize, claim: &Claim| {
+        let mut arcs = counted(state, claim, place);
         arcs.intersect_with(&lost);
+        arcs
+    };
+    // What was salvaged counts only if the operator goes on with it, and only where there is nothing better.
+    let mut better = ArcSet::with_capacity(active.arcs());
+    for (place, _, claim) in claimants.iter().filter(|(_, _, claim)| claim.is_whole) {
+        better.union_with(&counts(*place, claim));
+    }
+    let is_there = |place: &u16| !out[usize::from(*place)];
+    for arc in lost.ones() {
+        let mut there = active.write_set(arc).iter().filter(|place| is_there(place));
+        if there.any(|&place| plan::holds_copy(state, place.into(), arc)) {
+            better.insert(arc);
+        }
+    }
+    let mut candidates = Candidates::new();
+    for (place, node, claim) in claimants.into_iter().filter(|(place, ..)| out[*place]) {
+        let mut arcs = counts(place, claim);
+        if !claim.is_whole {
+            arcs.difference_with(&better);
+        }
         if !arcs.is_clear() && (claim.is_whole || state.accept_loss) {
             let (who, of, since) = (&node.who, claim.of, node.since);
             candidates.insert(place, Candidate { who, of, arcs, since });
         }
     }
-    candidates
+    without_clashes(members, candidates)
+}
+
+/// No two members listen at one address, though one of them is dead: its place may be another's to take, or it may
+/// come back at another address.
+fn without_clashes<'m>(members: &[Member], mut candidates: Candidates<'m>) -> Candidates<'m> {
+    loop {
+        let clashes = |who: &Newcomer| {
+            let mut others = members.iter().enumerate();
+            others.any(|(place, m)| !candidates.contains_key(&place) && m.address == who.address)
+        };
+        let clash = candidates.iter().find(|(_, candidate)| clashes(candidate.who));
+        let Some(place) = clash.map(|(place, _)| *place) else { return candidates };
+        candidates.remove(&place);
+    }
+}
+
+/// The arcs in which a claim counts for the member at a place.
+pub(super) fn counted(state: &Membership, claim: &Claim, place: usize) -> ArcSet {
+    let active = state.active();
+    let heir = active.view().heir(place);
+    let is_new = heir.is_some_and(|heir| has_yet_to_adopt(state, active.view(), heir));
+    claim.counts(active, place as u16, is_new)
 }
 
 /// Nodes that wait outside with a folder of the member at a place.
 fn claimants(state: &Membership, now: Millis) -> Vec<(usize, &Node, &Claim)> {
     let active = state.active();
-    if active.view().durability == Durability::None {
+    let has_claim = |node: &Node| node.claim.is_some() && !node.gone;
+    if active.view().durability == Durability::None || !state.nodes.values().any(has_claim) {
         return Vec::new();
     }
     let claimant = |who: &Newcomer| {
@@ -80,11 +133,7 @@ fn claimants(state: &Membership, now: Millis) -> Vec<(usize, &Node, &Claim)> {
 }
 
 /// Whether somebody else who has a copy of what is lost may yet come back.
-fn lacks_others(
-    state: &Membership,
-    now: Millis,
-    candidates: &BTreeMap<usize, Candidate<'_>>,
-) -> bool {
+fn lacks_others(state: &Membership, now: Millis, candidates: &Candidates<'_>) -> bool {
     let (_, holders) = plan::losses(state, now);
     let view = state.active().view();
     let may_come = |i: &Incarnation| {
@@ -115,14 +164,12 @@ pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarn
 
 /// The names of those who wait with what they could salvage of what is lost.
 pub(super) fn salvaged(state: &Membership, now: Millis) -> Vec<String> {
-    let salvaged = claimants(state, now).into_iter().filter(|(_, _, claim)| !claim.is_whole);
+    let lost: ArcSet = plan::losses(state, now).0.into_iter().collect();
+    let counts = |place: usize, claim: &Claim| !counted(state, claim, place).is_disjoint(&lost);
+    let salvaged = claimants(state, now)
+        .into_iter()
+        .filter(|(place, _, claim)| !claim.is_whole && counts(*place, claim));
     salvaged.map(|(_, node, _)| node.who.id.to_string()).collect()
-}
-
-/// Whether a node waits that has the folder of the member at a place, and some of what is lost in it: it is not to
-/// become a stray just before that one takes its place.
-pub(super) fn is_claimed(state: &Membership, now: Millis, place: usize) -> bool {
-    candidates(state, now).contains_key(&place)
 }
 
 /// Whether a member of the active view has become an heir in an arc, and has not adopted a view that says so.
@@ -132,7 +179,8 @@ pub(super) fn has_inherited(state: &Membership, place: usize, arc: usize) -> boo
     heir.is_some_and(|heir| heir.arcs.binary_search(&(arc as u16)).is_ok())
 }
 
-fn has_yet_to_adopt(state: &Membership, view: &View, heir: &Heir) -> bool {
+/// Whether an heir has not told yet that it has adopted the view that says so.
+pub(super) fn has_yet_to_adopt(state: &Membership, view: &View, heir: &Heir) -> bool {
     let node = &state.nodes[&view.members[usize::from(heir.place)].incarnation];
     node.report.epoch < view.epoch
 }
@@ -141,7 +189,7 @@ fn has_yet_to_adopt(state: &Membership, view: &View, heir: &Heir) -> bool {
 pub(super) fn is_revived(
     state: &Membership,
     out: &[bool],
-    heirs: &BTreeMap<usize, Candidate<'_>>,
+    heirs: &Candidates<'_>,
     arc: usize,
 ) -> bool {
     let has_part = |place: usize| match heirs.get(&place) {
@@ -152,7 +200,7 @@ pub(super) fn is_revived(
 }
 
 /// Gives heirs the places of the dead. `view` has the places of the active one.
-pub(super) fn move_in(heirs: &BTreeMap<usize, Candidate<'_>>, view: &mut View) {
+pub(super) fn move_in(heirs: &Candidates<'_>, view: &mut View) {
     for (&place, heir) in heirs {
         let Member { state, weight, .. } = view.members[place];
         view.members[place] = Member { weight, ..plan::member(heir.who, state) };

@@ -7,7 +7,8 @@
 
 use crate::durability::Durability;
 use crate::ids::Incarnation;
-use crate::membership::{Membership, Millis, Newcomer, heirs};
+use crate::membership::heirs::{self, Candidates};
+use crate::membership::{Membership, Millis, Newcomer};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
 use crate::view::{Coming, Member, MemberState, Routes, Stray, View};
@@ -26,7 +27,7 @@ pub fn repair(state: &Membership, now: Millis) -> Option<Plan> {
     removal(state, now)
         .or_else(|| birth(state, now))
         .map(|plan| heirs::remembered(state, plan))
-        .filter(|plan| nobody_skips(state, now, &plan.view))
+        .filter(|plan| nobody_skips(state, now, &plan.view) && plan.view.check().is_ok())
 }
 
 /// Whether every member that stays has acknowledged the view before. One that came straight from an
@@ -59,6 +60,10 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
     if has_survivor || !is_given_up && (may_return || state.waiting(now).any(returns)) {
         return None;
     }
+    if !heirs::candidates(state, now).is_empty() {
+        // They have something, if not all.
+        return None;
+    }
     let newcomers: Vec<&Newcomer> = state.waiting(now).collect();
     let members: Vec<Member> =
         newcomers.iter().map(|who| member(who, MemberState::Active)).collect();
@@ -78,7 +83,6 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
         coming: None,
         copies: state.settings.copies,
         limits: state.settings.limits,
-        durability: state.settings.durability,
         ..old.clone()
     };
     (!view.arcs.is_empty()).then_some(Plan { view, why })
@@ -102,20 +106,15 @@ enum Fate {
 /// nothing that a joiner has fetched is fetched again.
 fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let old = state.active().view();
-    let heirs = heirs::due(state, now);
-    let is_out = |(place, m): (usize, &Member)| {
-        state.is_out(m.incarnation, now) && !heirs.contains_key(&place)
-    };
-    let out: Vec<bool> = old.members.iter().enumerate().map(is_out).collect();
-    if !out.contains(&true) && !state.accept_loss && heirs.is_empty() {
+    let out: Vec<bool> = old.members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
+    if !out.contains(&true) && !state.accept_loss {
         return None;
     }
-    let mut lost = lost_arcs(state, &out);
-    if old.durability == Durability::Sync {
-        // Heirs hold all that was acknowledged.
-        lost.retain(|&arc| !heirs.values().any(|heir| heir.arcs.contains(arc)));
-    }
-    let fates = fates(state, now, &out, &lost);
+    let candidates = heirs::candidates(state, now);
+    let heirs = heirs::due(state, now, &candidates);
+    // As if no heir had come yet: it has to tell first that it has adopted the view.
+    let lost = lost_arcs(state, &out);
+    let fates = fates(state, now, &out, &lost, (&candidates, &heirs));
     let begins_afresh = |arc: usize| match state.accept_loss {
         true => !heirs::is_revived(state, &out, &heirs, arc),
         false => has_never_begun(state, arc),
@@ -169,34 +168,57 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
 }
 
 /// What becomes of each member of the active view. `lost` are the arcs that nobody who is not out holds.
-fn fates(state: &Membership, now: Millis, out: &[bool], lost: &[usize]) -> Vec<Fate> {
+fn fates(
+    state: &Membership,
+    now: Millis,
+    out: &[bool],
+    lost: &[usize],
+    (candidates, heirs): (&Candidates<'_>, &Candidates<'_>),
+) -> Vec<Fate> {
     let old = state.active().view();
     // The last to hold an arc must not go while the only other holder may be about to: of two who fell
     // silent one after the other, the first would be dropped on the word of the second.
-    let endangered = |victim: &Member| {
-        let is_doubted = |(m, out): (&Member, &bool)| {
-            *out || is_doubtful(state, m.incarnation, now) || !outlives(state, m, victim)
-        };
-        let doubted: Vec<bool> = old.members.iter().zip(out).map(is_doubted).collect();
-        let mut endangered = lost_arcs(state, &doubted);
+    let endangered = |doubted: &[bool]| {
+        let mut endangered = lost_arcs(state, doubted);
         endangered.retain(|arc| lost.binary_search(arc).is_err());
         endangered
     };
+    let doubted = |victim: Option<&Member>| -> Vec<bool> {
+        let is_doubted = |(m, out): (&Member, &bool)| {
+            *out || is_doubtful(state, m.incarnation, now)
+                || victim.is_some_and(|victim| !outlives(state, m, victim))
+        };
+        old.members.iter().zip(out).map(is_doubted).collect()
+    };
+    let by_all = doubted(None);
+    let for_all = endangered(&by_all);
+    let is_needed = |place: usize, member: &Member| {
+        let by_it = doubted(Some(member));
+        let holds = |&arc: &usize| may_hold(state, place, arc);
+        // Mostly the same for all.
+        match by_it == by_all {
+            true => for_all.iter().any(holds),
+            false => endangered(&by_it).iter().any(holds),
+        }
+    };
     let fate = |(place, member): (usize, &Member)| {
-        if !out[place] {
+        // Or a node with its folder waits to take its place: it is not to stray just before.
+        if !out[place] || heirs.contains_key(&place) {
             return Fate::Stays;
         }
         if state.accept_loss {
             return Fate::Falls;
         }
-        if endangered(member).iter().any(|&arc| may_hold(state, place, arc)) {
+        if candidates.contains_key(&place) || is_needed(place, member) {
             return Fate::Stays;
         }
-        if heirs::is_claimed(state, now, place) {
-            return Fate::Stays;
-        }
-        // Whoever may hold such an arc: its word that it does may have been lost with its connection.
-        let holds = |&&arc: &&usize| holds_copy(state, place, arc) || may_hold(state, place, arc);
+        // Whoever may hold such an arc: its word that it does may have been lost with its connection. But what was
+        // in memory only is not waited for where others have it on disk.
+        let is_no_more = !member.on_disk && is_gone(state, member);
+        let holds = |&&arc: &&usize| {
+            (holds_copy(state, place, arc) || may_hold(state, place, arc))
+                && !(is_no_more && heirs::is_revived(state, out, heirs, arc))
+        };
         let held: Vec<u16> = lost.iter().filter(holds).map(|&arc| arc as u16).collect();
         let may_stray = old.stray(place).is_some() || state.is_given_up(member.incarnation, now);
         match held.is_empty() {
@@ -228,7 +250,20 @@ fn strays(old: &View, fates: &[Fate]) -> Vec<Stray> {
 /// Where nobody is left of those who owned something, strays that are back own what they hold, and what lies in
 /// front of it on the ring. `view` has the places of the active one.
 fn let_strays_inherit(state: &Membership, view: &mut View, fates: &[Fate]) {
-    let is_back = |stray: &Stray| fates[usize::from(stray.place)] == Fate::Stays;
+    let are_back = |stray: &Stray| fates[usize::from(stray.place)] == Fate::Stays;
+    // Where each has its own disk's part only, all must go on keeping their arcs until somebody has all of these:
+    // then one of them owns everything, and the others stay what they are.
+    let has_part = |stray: &Stray| {
+        are_back(stray)
+            && stray.arcs.iter().any(|&arc| !is_synced(state, stray.place.into(), arc.into()))
+    };
+    let only = match view.durability {
+        Durability::Async if view.strays.iter().any(has_part) => {
+            view.strays.iter().find(|stray| are_back(stray)).map(|stray| stray.place)
+        }
+        _ => None,
+    };
+    let is_back = |stray: &Stray| are_back(stray) && only.is_none_or(|place| stray.place == place);
     let nobody = view.members.len();
     let mut owners = vec![nobody as u16; state.active().arcs()];
     // Of two who might have held an arc, one may not. They have said so since they are back.

@@ -1,9 +1,10 @@
 //! How a node becomes known to the manager: it registers, and waits outside until the view can take it in.
 
 use crate::claim::Claim;
+use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::limits::MAX_MEMBERS;
-use crate::membership::{Answer, Effect, Membership, Millis, Newcomer, Node};
+use crate::membership::{Answer, Effect, Membership, Millis, Newcomer, Node, heirs};
 
 impl Membership {
     /// Takes a registration. `returns` tells that the node has been a member of this cluster before, `claim` what it
@@ -24,8 +25,11 @@ impl Membership {
                 who.id, claim.epoch
             ));
         }
-        if let Some(claim) = &claim {
-            self.retire_claimed(&who, claim, effects);
+        let claim = claim.map(|claim| self.judged(claim));
+        if let Some(claim) = &claim
+            && let Some(wait) = self.retire_claimed(now, &who, claim, effects)
+        {
+            return wait;
         }
         // Not the weight: a member may have been given another than it was started with (H5).
         let is_other = |n: &Node| n.who.id != who.id || n.who.address != who.address;
@@ -42,7 +46,7 @@ impl Membership {
             node.gone = false;
             return self.known(false);
         }
-        if self.nodes.len() >= MAX_MEMBERS {
+        if self.nodes.values().filter(|node| !node.gone).count() >= MAX_MEMBERS {
             return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
         }
         effects.push(Effect::Say(format!("{} registered at {}", who.id, who.address)));
@@ -50,36 +54,74 @@ impl Membership {
         self.known(false)
     }
 
+    /// Of a node that ended while its disk was in trouble, with `async`, the folder may not even tell that.
+    fn judged(&self, claim: Claim) -> Claim {
+        let wrote = self.nodes.get(&claim.of);
+        let was_well = wrote.is_none_or(|node| node.report.disk_trouble.is_empty());
+        let is_sync = self.active.view().durability == Durability::Sync;
+        Claim { is_whole: claim.is_whole && (is_sync || was_well), ..claim }
+    }
+
     /// A node has the lock on a data folder: whoever wrote to that has ended (L5). And what it held is what the
     /// folder says: the manager may never have heard it, or its last word may not have reached the disk.
-    fn retire_claimed(&mut self, who: &Newcomer, claim: &Claim, effects: &mut Vec<Effect>) {
+    ///
+    /// A folder may be a copy. Of one who is there and listens elsewhere that it has ended is not believed: then the
+    /// answer is to wait.
+    fn retire_claimed(
+        &mut self,
+        now: Millis,
+        who: &Newcomer,
+        claim: &Claim,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Answer> {
         let active = self.active.clone();
-        let place = active.view().place_of(&who.id);
-        let is_same = |node: &Node| node.claim.as_ref().is_some_and(|c| c.of == claim.of);
-        let heir = place.and_then(|place| active.view().heir(place));
-        let heir = heir.filter(|heir| heir.of == claim.of);
+        let heir = active.view().place_of(&who.id).and_then(|place| active.view().heir(place));
+        let heir = heir.filter(|heir| {
+            heir.of == claim.of && heirs::has_yet_to_adopt(self, active.view(), heir)
+        });
         let heir = heir.map(|heir| active.member(heir.place).incarnation);
-        let id = &who.id;
-        let dead = |node: &&mut Node| {
+        let wrote = |node: &Node| {
             let incarnation = node.who.incarnation;
-            let wrote = incarnation == claim.of || Some(incarnation) == heir || is_same(node);
-            node.who.id == *id && incarnation != who.incarnation && wrote
+            let claims = node.claim.as_ref().is_some_and(|c| c.of == claim.of);
+            let wrote = incarnation == claim.of || Some(incarnation) == heir || claims;
+            node.who.id == who.id && incarnation != who.incarnation && wrote
         };
-        let steps = self.steps;
+        let lease = self.settings.lease_ms();
+        let is_there = |node: &&Node| {
+            node.connected && !node.is_out(now, lease) && node.who.address != who.address
+        };
+        if let Some(node) = self.nodes.values().filter(|node| wrote(node)).find(is_there) {
+            return Some(Answer::Wait(format!(
+                "{} is there at {}, and the data folder is a copy of its own",
+                node.who.id, node.who.address
+            )));
+        }
+        let dead: Vec<Incarnation> = self
+            .nodes
+            .values()
+            .filter(|node| wrote(node))
+            .map(|node| node.who.incarnation)
+            .collect();
         let mut has_ended = false;
-        for node in self.nodes.values_mut().filter(dead) {
+        for incarnation in dead {
+            // What is of a view that is still being made is told when that is active.
+            let place = active.view().place_at(incarnation);
+            let place = place.filter(|_| claim.epoch <= active.epoch());
+            let held = place.map(|place| heirs::counted(self, claim, place));
+            let Some(node) = self.nodes.get_mut(&incarnation) else { continue };
             if !node.gone {
-                (node.gone, node.step, has_ended) = (true, steps, true);
+                (node.gone, node.step, has_ended) = (true, self.steps, true);
             }
-            node.is_unheard = false;
-            if let Some(place) = active.view().place_at(node.who.incarnation) {
-                node.report.synced = claim.counts(&active, place as u16);
+            if let Some(held) = held {
+                node.is_unheard = false;
+                node.report.synced = held;
                 node.report.revived.clear();
             }
         }
         if has_ended {
             self.ask_who_is_left(effects);
         }
+        None
     }
 
     /// Who is to stand in for one that has ended has to be there after its end ([`plan`](super::plan)).
