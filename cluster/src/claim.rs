@@ -11,6 +11,7 @@
 //! applied to somebody else.
 
 use crate::ids::{Epoch, Incarnation};
+use crate::mutation::{Mutation, is_on};
 use crate::tenure::ArcSet;
 use crate::view::Routes;
 
@@ -40,8 +41,10 @@ pub struct Heir {
 }
 
 impl Claim {
-    /// The arcs in which this counts, for the member at a place of the active view.
-    pub fn counts(&self, active: &Routes, place: u16) -> ArcSet {
+    /// The arcs in which this counts, for the member at a place of the active view. `before` is the view that was
+    /// active before, if it is known: a member may have acknowledged the active view, or the one before, when its disk
+    /// told of the view before that one only.
+    pub fn counts(&self, active: &Routes, before: Option<&Routes>, place: u16) -> ArcSet {
         let view = active.view();
         let mut arcs = active.kept_by(place).clone();
         arcs.intersect_with(&self.synced);
@@ -53,8 +56,16 @@ impl Claim {
             return arcs;
         }
         match view.epoch.0.checked_sub(self.epoch.0) {
+            Some(_) if is_on(Mutation::ClaimOld) => {}
             Some(0) => {}
             Some(1) => arcs.difference_with(&of_arcs(&view.fresh)),
+            // It has acknowledged the view before this one, or it would not be a member, and its disk does not
+            // tell: so nothing was acknowledged in that, either, without its disk telling.
+            Some(2) if view.stray(place.into()).is_none() => {
+                let before = before.filter(|before| before.epoch().next() == view.epoch);
+                arcs.intersect_with(&before.map(|b| stays_in(b, self.of)).unwrap_or_default());
+                arcs.difference_with(&of_arcs(&view.fresh));
+            }
             // As a stray it has missed nothing of what it strays for, whatever it has missed else.
             Some(_) => {
                 let stray = view.stray(place.into());
@@ -65,6 +76,14 @@ impl Claim {
         }
         arcs
     }
+}
+
+/// The arcs that a member keeps in a view and that do not begin with it.
+fn stays_in(routes: &Routes, member: Incarnation) -> ArcSet {
+    let Some(place) = routes.view().place_at(member) else { return ArcSet::new() };
+    let mut arcs = routes.kept_by(place as u16).clone();
+    arcs.difference_with(&routes.view().fresh.iter().map(|&arc| usize::from(arc)).collect());
+    arcs
 }
 
 #[cfg(test)]
@@ -81,7 +100,7 @@ mod tests {
         let synced = [0, 1, 2].into_iter().collect();
         let claim =
             Claim { of: Incarnation(claim.0), epoch: Epoch(claim.1), synced, is_whole: true };
-        claim.counts(&Routes::new(view), 0).ones().collect()
+        claim.counts(&Routes::new(view), None, 0).ones().collect()
     }
 
     #[test]
@@ -94,6 +113,25 @@ mod tests {
         assert_eq!(counts((1, 8), |_| {}), []);
         // Another process has been the member since.
         assert_eq!(counts((9, 7), |_| {}), []);
+    }
+
+    /// A view may be acknowledged before the disk tells of it, and the next one made before it does.
+    #[test]
+    fn a_claim_counts_two_views_later_where_nothing_has_changed_in_between() {
+        let counts = |change: &dyn Fn(&mut View)| -> Vec<usize> {
+            let members = || vec![member(1, Active), member(2, Active)];
+            let mut before = view(6, 1, members(), &[0, 1, 0, 1]);
+            change(&mut before);
+            let active = Routes::new(view(7, 1, members(), &[0, 1, 0, 1]));
+            let synced = [0, 1, 2].into_iter().collect();
+            let claim = Claim { of: Incarnation(1), epoch: Epoch(5), synced, is_whole: true };
+            claim.counts(&active, Some(&Routes::new(before)), 0).ones().collect()
+        };
+        assert_eq!(counts(&|_| {}), [0, 2]);
+        assert_eq!(counts(&|v| v.fresh = vec![0]), [2]);
+        assert_eq!(counts(&|v| v.arcs[2] = 1), [0]);
+        assert_eq!(counts(&|v| v.members[0].incarnation = Incarnation(9)), []);
+        assert_eq!(counts(&|v| v.epoch = Epoch(5)), [], "another view than the one before");
     }
 
     #[test]

@@ -157,11 +157,13 @@ pub enum Effect {
     Told(Result<Outline, String>),
 }
 
-/// What survives the manager: the active view and the one being made.
+/// What survives the manager: the active view, the one before it, and the one being made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
     /// The view that clients use.
     pub active: View,
+    /// The one that they used before, if there was one: what a data folder tells may be that old (H6).
+    pub before: Option<View>,
     /// The one that has been made. It may be active already: that is saved afterwards.
     pub coming: Option<View>,
 }
@@ -171,6 +173,8 @@ pub struct Saved {
 pub struct Membership {
     settings: Settings,
     active: Arc<Routes>,
+    /// The view that was active before.
+    before: Option<Arc<Routes>>,
     coming: Option<Arc<Routes>>,
     /// The oldest view under which nodes are told of a lease: the active one. After a restart it is the
     /// newest, which may have been active before, for all that was saved says (L1, RULES-WHY F3).
@@ -211,6 +215,7 @@ impl Membership {
             settings,
             floor: saved.coming.as_ref().unwrap_or(&saved.active).epoch,
             active: Arc::new(Routes::new(saved.active)),
+            before: saved.before.map(|v| Arc::new(Routes::new(v))),
             coming: saved.coming.map(|v| Arc::new(Routes::new(v))),
             nodes,
             probed: None,
@@ -228,6 +233,7 @@ impl Membership {
     pub fn state(&self) -> Saved {
         Saved {
             active: self.active.view().clone(),
+            before: self.before.as_ref().map(|r| r.view().clone()),
             coming: self.coming.as_ref().map(|r| r.view().clone()),
         }
     }
@@ -470,7 +476,7 @@ impl Membership {
                     }
                     return;
                 }
-                self.active = coming;
+                self.before = Some(std::mem::replace(&mut self.active, coming));
                 self.coming = None;
                 self.floor = self.active.epoch();
                 // Saved last: it may be used before its being active is on disk, since a manager that

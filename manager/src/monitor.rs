@@ -116,7 +116,7 @@ impl Monitor {
                 }
                 saved
             }
-            None => Saved { active: unborn(settings)?, coming: None },
+            None => Saved { active: unborn(settings)?, before: None, coming: None },
         };
         let gate = Gate::new(settings, saved, clock::boot_ms());
         let members: Vec<_> = gate.membership().nodes().map(|node| node.who.clone()).collect();

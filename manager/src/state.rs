@@ -1,6 +1,6 @@
-//! What survives the manager: the active view and the one being made, in one file.
+//! What survives the manager: the active view, the one before it and the one being made, in one file.
 //!
-//! The file `view` in the data folder: a line that names the format, a CRC-32 of the rest, and the two
+//! The file `view` in the data folder: a line that names the format, a CRC-32 of the rest, and the
 //! views as they go over the wire. It is replaced as a whole (written aside, fsynced, renamed, the
 //! folder fsynced), so a crash leaves the old or the new one. A damaged file is an error that stops
 //! the manager: an empty cluster in its place would give everybody's data up.
@@ -111,9 +111,11 @@ impl StateFile {
 fn encode(saved: &Saved) -> Vec<u8> {
     let mut body = Vec::new();
     view::encode(&saved.active, &mut body);
-    body.put_u8(u8::from(saved.coming.is_some()));
-    if let Some(coming) = &saved.coming {
-        view::encode(coming, &mut body);
+    for view in [&saved.coming, &saved.before] {
+        body.put_u8(u8::from(view.is_some()));
+        if let Some(view) = view {
+            view::encode(view, &mut body);
+        }
     }
     let mut bytes = MAGIC.to_vec();
     bytes.put_u32(crc32fast::hash(&body));
@@ -128,12 +130,13 @@ fn decode(bytes: &[u8]) -> Result<Saved, DecodeError> {
         return Err(DecodeError("its checksum"));
     }
     let active = view::decode(&mut decoder)?;
-    let coming = match decoder.u8()? {
-        0 => None,
-        _ => Some(view::decode(&mut decoder)?),
+    let mut maybe = || match decoder.u8()? {
+        0 => Ok(None),
+        _ => view::decode(&mut decoder).map(Some),
     };
+    let (coming, before) = (maybe()?, maybe()?);
     decoder.finish()?;
-    Ok(Saved { active, coming })
+    Ok(Saved { active, before, coming })
 }
 
 #[cfg(test)]
@@ -145,7 +148,7 @@ mod tests {
 
     fn saved() -> Saved {
         let view = View::unborn(ClusterId(7), 3, Limits::default());
-        Saved { active: view.clone(), coming: Some(view) }
+        Saved { active: view.clone(), before: Some(view.clone()), coming: Some(view) }
     }
 
     #[test]

@@ -145,7 +145,8 @@ mod tests {
             rebalance_ms: 300_000,
             return_ms: 5_000,
         };
-        let saved = Saved { active: View::unborn(ClusterId(1), 1, limits), coming: None };
+        let saved =
+            Saved { active: View::unborn(ClusterId(1), 1, limits), before: None, coming: None };
         Gate::new(settings, saved, 0)
     }
 

@@ -33,11 +33,15 @@ pub(super) struct Candidate<'m> {
     /// The lost arcs in which its claim counts.
     pub(super) arcs: ArcSet,
     since: Millis,
+    /// The other arcs in which its claim counts, and of which nobody is certain to be there who holds them. A view
+    /// that took it for the heir of the lost ones alone would make its claim to these void.
+    in_doubt: ArcSet,
 }
 
 /// The nodes that take dead members' places now, by these places.
 pub(super) fn due(state: &Membership, now: Millis) -> BTreeMap<usize, Candidate<'_>> {
-    let candidates = candidates(state, now);
+    let mut candidates = candidates(state, now);
+    candidates.retain(|_, candidate| state.accept_loss || candidate.in_doubt.is_clear());
     let first = candidates.values().map(|candidate| candidate.since).min();
     let is_over = first.is_some_and(|first| now.saturating_sub(first) >= state.settings.return_ms);
     let is_due = state.accept_loss || is_over || !lacks_others(state, now, &candidates);
@@ -56,11 +60,15 @@ fn candidates(state: &Membership, now: Millis) -> BTreeMap<usize, Candidate<'_>>
     let lost: ArcSet = plan::lost_arcs(state, &out).into_iter().collect();
     let mut candidates = BTreeMap::new();
     for (place, node, claim) in claimants.into_iter().filter(|(place, ..)| out[*place]) {
-        let mut arcs = claim.counts(active, place as u16);
-        arcs.intersect_with(&lost);
+        let counts = state.counts(claim, place);
+        let arcs: ArcSet = counts.intersection(&lost).collect();
+        let doubted = plan::doubted_arcs(state, now, &out, &active.view().members[place]);
+        let mut in_doubt: ArcSet = doubted.into_iter().collect();
+        in_doubt.intersect_with(&counts);
+        in_doubt.difference_with(&lost);
         if !arcs.is_clear() && (claim.is_whole || state.accept_loss) {
             let (who, of, since) = (&node.who, claim.of, node.since);
-            candidates.insert(place, Candidate { who, of, arcs, since });
+            candidates.insert(place, Candidate { who, of, arcs, since, in_doubt });
         }
     }
     candidates
@@ -95,16 +103,25 @@ fn lacks_others(
 }
 
 /// The arcs that nobody alive holds, but for those that are being gathered and lack nobody; and the members who
-/// have to come back for them.
+/// have to come back for them. Whoever gathers waits for all who keep the arc, also for one of whom only nobody knows
+/// that it has nothing.
 pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarnation>) {
     let (mut lost, mut holders) = plan::losses(state, now);
     let routes = state.active();
     lost.retain(|&arc| {
         let keepers = || routes.write_set(arc).iter().map(|&place| usize::from(place));
         let is_out = |place: usize| state.is_out(routes.member(place as u16).incarnation, now);
-        let mut holders = keepers().filter(|&place| plan::holds_copy(state, place, arc)).peekable();
-        holders.peek().is_none() || holders.any(is_out)
+        let has_part = |place: usize| !is_out(place) && plan::holds_copy(state, place, arc);
+        let lacks: Vec<usize> =
+            keepers().filter(|&place| is_out(place) && plan::may_hold(state, place, arc)).collect();
+        let is_gathered = keepers().any(has_part);
+        if is_gathered {
+            holders.extend(lacks.iter().map(|&place| routes.member(place as u16).incarnation));
+        }
+        !is_gathered || !lacks.is_empty()
     });
+    holders.sort();
+    holders.dedup();
     let candidates = candidates(state, now);
     let has_come = |i: &Incarnation| {
         routes.view().place_at(*i).is_some_and(|place| candidates.contains_key(&place))

@@ -103,19 +103,18 @@ enum Fate {
 fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let old = state.active().view();
     let heirs = heirs::due(state, now);
-    let is_out = |(place, m): (usize, &Member)| {
-        state.is_out(m.incarnation, now) && !heirs.contains_key(&place)
-    };
-    let out: Vec<bool> = old.members.iter().enumerate().map(is_out).collect();
+    let out: Vec<bool> = old.members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
     if !out.contains(&true) && !state.accept_loss && heirs.is_empty() {
         return None;
     }
-    let mut lost = lost_arcs(state, &out);
+    let without_heirs = lost_arcs(state, &out);
+    let mut lost = without_heirs.clone();
     if old.durability == Durability::Sync {
-        // Heirs hold all that was acknowledged.
+        // Heirs hold all that was acknowledged. With `async` each has its part only.
         lost.retain(|&arc| !heirs.values().any(|heir| heir.arcs.contains(arc)));
     }
-    let fates = fates(state, now, &out, &lost);
+    let mut fates = fates(state, now, &out, &without_heirs, &lost);
+    heirs.keys().for_each(|&place| fates[place] = Fate::Stays);
     let begins_afresh = |arc: usize| match state.accept_loss {
         true => !heirs::is_revived(state, &out, &heirs, arc),
         false => has_never_begun(state, arc),
@@ -168,20 +167,16 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     (!view.arcs.is_empty()).then_some(Plan { view, why })
 }
 
-/// What becomes of each member of the active view. `lost` are the arcs that nobody who is not out holds.
-fn fates(state: &Membership, now: Millis, out: &[bool], lost: &[usize]) -> Vec<Fate> {
+/// What becomes of each member of the active view. `lost` are the arcs that nobody who is not out holds, nor all of
+/// it an heir that moves in now; `without_heirs` those that nobody who is not out holds.
+fn fates(
+    state: &Membership,
+    now: Millis,
+    out: &[bool],
+    without_heirs: &[usize],
+    lost: &[usize],
+) -> Vec<Fate> {
     let old = state.active().view();
-    // The last to hold an arc must not go while the only other holder may be about to: of two who fell
-    // silent one after the other, the first would be dropped on the word of the second.
-    let endangered = |victim: &Member| {
-        let is_doubted = |(m, out): (&Member, &bool)| {
-            *out || is_doubtful(state, m.incarnation, now) || !outlives(state, m, victim)
-        };
-        let doubted: Vec<bool> = old.members.iter().zip(out).map(is_doubted).collect();
-        let mut endangered = lost_arcs(state, &doubted);
-        endangered.retain(|arc| lost.binary_search(arc).is_err());
-        endangered
-    };
     let fate = |(place, member): (usize, &Member)| {
         if !out[place] {
             return Fate::Stays;
@@ -189,7 +184,9 @@ fn fates(state: &Membership, now: Millis, out: &[bool], lost: &[usize]) -> Vec<F
         if state.accept_loss {
             return Fate::Falls;
         }
-        if endangered(member).iter().any(|&arc| may_hold(state, place, arc)) {
+        let mut endangered = doubted_arcs(state, now, out, member);
+        endangered.retain(|arc| without_heirs.binary_search(arc).is_err());
+        if endangered.iter().any(|&arc| may_hold(state, place, arc)) {
             return Fate::Stays;
         }
         if heirs::is_claimed(state, now, place) {
@@ -206,6 +203,23 @@ fn fates(state: &Membership, now: Millis, out: &[bool], lost: &[usize]) -> Vec<F
         }
     };
     old.members.iter().enumerate().map(fate).collect()
+}
+
+/// The arcs that nobody holds who is certain to be there after a member has ended. The last to hold an arc must not
+/// go while the only other holder may be about to: of two who fell silent one after the other, the first would be
+/// dropped on the word of the second.
+pub(super) fn doubted_arcs(
+    state: &Membership,
+    now: Millis,
+    out: &[bool],
+    victim: &Member,
+) -> Vec<usize> {
+    let is_doubted = |(m, out): (&Member, &bool)| {
+        *out || is_doubtful(state, m.incarnation, now) || !outlives(state, m, victim)
+    };
+    let members = &state.active().view().members;
+    let doubted: Vec<bool> = members.iter().zip(out).map(is_doubted).collect();
+    lost_arcs(state, &doubted)
 }
 
 /// Who strays in the next view, with the places of this one. A stray that stays as it is goes on being one.
@@ -290,7 +304,10 @@ fn outlives(state: &Membership, member: &Member, victim: &Member) -> bool {
     else {
         return true;
     };
-    !victim.on_disk || !ended.gone || !node.is_unheard && node.step > ended.step
+    is_on(Mutation::DeadTestify)
+        || !victim.on_disk
+        || !ended.gone
+        || !node.is_unheard && node.step > ended.step
 }
 
 /// Whether an arc began with the active view, and each of its keepers died before it had acknowledged
@@ -395,7 +412,7 @@ pub(super) fn holds_copy(state: &Membership, place: usize, arc: usize) -> bool {
 
 /// Whether a member keeps an arc and may come back with what it has of it: its process may still be there, or it
 /// is on its disk.
-fn may_hold(state: &Membership, place: usize, arc: usize) -> bool {
+pub(super) fn may_hold(state: &Membership, place: usize, arc: usize) -> bool {
     let routes = state.active();
     let member = &routes.view().members[place];
     let Some(node) = state.nodes.get(&member.incarnation) else { return false };

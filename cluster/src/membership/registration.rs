@@ -1,9 +1,10 @@
 //! How a node becomes known to the manager: it registers, and waits outside until the view can take it in.
 
 use crate::claim::Claim;
-use crate::ids::Incarnation;
+use crate::ids::{Incarnation, NodeId};
 use crate::limits::MAX_MEMBERS;
 use crate::membership::{Answer, Effect, Membership, Millis, Newcomer, Node};
+use crate::tenure::ArcSet;
 
 impl Membership {
     /// Takes a registration. `returns` tells that the node has been a member of this cluster before, `claim` what it
@@ -25,7 +26,7 @@ impl Membership {
             ));
         }
         if let Some(claim) = &claim {
-            self.retire_claimed(&who, claim, effects);
+            self.retire_claimed(&who.id, claim, effects);
         }
         // Not the weight: a member may have been given another than it was started with (H5).
         let is_other = |n: &Node| n.who.id != who.id || n.who.address != who.address;
@@ -46,40 +47,55 @@ impl Membership {
             return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
         }
         effects.push(Effect::Say(format!("{} registered at {}", who.id, who.address)));
-        self.nodes.insert(who.incarnation, Node { returns, claim, ..Node::new(who, now) });
+        let met = self.steps;
+        self.nodes.insert(who.incarnation, Node { returns, claim, met, ..Node::new(who, now) });
         self.known(false)
     }
 
     /// A node has the lock on a data folder: whoever wrote to that has ended (L5). And what it held is what the
     /// folder says: the manager may never have heard it, or its last word may not have reached the disk.
-    fn retire_claimed(&mut self, who: &Newcomer, claim: &Claim, effects: &mut Vec<Effect>) {
-        let active = self.active.clone();
-        let place = active.view().place_of(&who.id);
-        let is_same = |node: &Node| node.claim.as_ref().is_some_and(|c| c.of == claim.of);
-        let heir = place.and_then(|place| active.view().heir(place));
-        let heir = heir.filter(|heir| heir.of == claim.of);
-        let heir = heir.map(|heir| active.member(heir.place).incarnation);
-        let id = &who.id;
-        let dead = |node: &&mut Node| {
-            let incarnation = node.who.incarnation;
-            let wrote = incarnation == claim.of || Some(incarnation) == heir || is_same(node);
-            node.who.id == *id && incarnation != who.incarnation && wrote
-        };
-        let steps = self.steps;
+    fn retire_claimed(&mut self, id: &NodeId, claim: &Claim, effects: &mut Vec<Effect>) {
+        let is_meant = |node: &Node| node.who.id == *id && node.who.incarnation == claim.of;
+        self.retire_by_claim(claim, is_meant, effects);
+    }
+
+    /// A newcomer is alive, and has the lock on a data folder: all starts of its process before it have ended, and
+    /// have left what the folder says. That it has registered is not enough to say so of those that are not the
+    /// one whom the folder names: they may be later ones (see [`Membership::retire_predecessors`]).
+    fn retire_earlier_starts(&mut self, incarnation: Incarnation, effects: &mut Vec<Effect>) {
+        let Some(node) = self.nodes.get(&incarnation) else { return };
+        let (Some(claim), met) = (node.claim.clone(), node.met) else { return };
+        let id = node.who.id.clone();
+        let is_meant = |node: &Node| node.who.id == id && node.met < met;
+        self.retire_by_claim(&claim, is_meant, effects);
+    }
+
+    fn retire_by_claim(
+        &mut self,
+        claim: &Claim,
+        is_meant: impl Fn(&Node) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (active, before, steps) = (self.active.clone(), self.before.clone(), self.steps);
         let mut has_ended = false;
-        for node in self.nodes.values_mut().filter(dead) {
+        for node in self.nodes.values_mut().filter(|node| is_meant(node)) {
             if !node.gone {
                 (node.gone, node.step, has_ended) = (true, steps, true);
             }
             node.is_unheard = false;
             if let Some(place) = active.view().place_at(node.who.incarnation) {
-                node.report.synced = claim.counts(&active, place as u16);
+                node.report.synced = claim.counts(&active, before.as_deref(), place as u16);
                 node.report.revived.clear();
             }
         }
         if has_ended {
             self.ask_who_is_left(effects);
         }
+    }
+
+    /// The arcs in which a claim counts, for the member at a place of the active view.
+    pub(super) fn counts(&self, claim: &Claim, place: usize) -> ArcSet {
+        claim.counts(&self.active, self.before.as_deref(), place as u16)
     }
 
     /// Who is to stand in for one that has ended has to be there after its end ([`plan`](super::plan)).
@@ -143,5 +159,6 @@ impl Membership {
         if asks {
             self.ask_who_is_left(effects);
         }
+        self.retire_earlier_starts(incarnation, effects);
     }
 }

@@ -65,7 +65,7 @@ impl Manager {
             rebalance_ms: u64::MAX,
             return_ms: 0,
         };
-        let membership = Membership::new(settings, Saved { active, coming: None }, 0);
+        let membership = Membership::new(settings, Saved { active, before: None, coming: None }, 0);
         let published = membership.active().clone();
         Manager { membership, made: vec![published.clone()], published, now: 0 }
     }
