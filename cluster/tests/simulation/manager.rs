@@ -57,7 +57,7 @@ impl Manager {
         Manager {
             pid: 0,
             gate: None,
-            disk: Saved { active: unborn.clone(), coming: None },
+            disk: Saved { active: unborn.clone(), before: None, coming: None },
             saving: None,
             paused_until: 0,
             published: Arc::new(Routes::new(unborn)),

@@ -12,7 +12,7 @@ use cluster::durability::Durability;
 use cluster::ids::Epoch;
 use cluster::mutation::{Mutation, is_on};
 use cluster::replica::{self, State, WriteAnswer};
-use cluster::tenure::{Adoption, Tenure};
+use cluster::tenure::{Adoption, ArcSet, Tenure};
 use cluster::version::Version;
 use cluster::view::Routes;
 
@@ -277,7 +277,17 @@ impl World {
             process.left_with = Some(epoch);
         }
         let (pid, control) = (process.pid, process.control);
-        self.say(|_| format!("node{slot} adopts view {epoch}: {adoption:?}"));
+        self.say(|w| {
+            let ones = |set: &ArcSet| format!("{:?}", set.ones().collect::<Vec<_>>());
+            let Adoption { to_drop, to_set_aside, to_revive, .. } = &adoption;
+            let synced =
+                w.slots[slot].process.as_ref().map_or_else(String::new, |p| ones(p.tenure.synced()));
+            format!(
+                "node{slot} adopts view {epoch}: drops {to_drop:?}, sets aside {}, revives {}, is synced in {synced}",
+                ones(to_set_aside),
+                ones(to_revive)
+            )
+        });
         let durable = self.hand_in(slot);
         let is_heir = !adoption.to_revive.is_clear();
         self.counts.heirs += u64::from(is_heir);
