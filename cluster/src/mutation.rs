@@ -84,6 +84,20 @@ pub enum Mutation {
     /// H3: records of an earlier life stay although no source has confirmed them (F10). The rule is the
     /// shell's, which knows the records; so is this switch, in the simulation's.
     EarlierKept,
+    /// H6: what a folder has of an older view counts as well.
+    ClaimOld,
+    /// H6: an heir in `async` has everything, although other disks may have more.
+    HeirSynced,
+    /// H6: what was lost is gathered when one of those who keep it has told what he had.
+    GathersOne,
+    /// H6: an heir is acknowledged before its disk tells of it. The rule is the shell's, and so is this switch, in
+    /// the simulation's.
+    HeirEarly,
+    /// H6: with `sync` an answer does not wait for the disk (F14). The rule is the shell's, and so is this switch, in
+    /// the simulation's.
+    AnswersUnsynced,
+    /// H6: a dead member whose records are on its disk is dropped on the word of somebody who may be dead as well.
+    DeadTestify,
     /// C6: what has expired is shown as gone before all replicas know.
     ExpiryAlone,
     /// C6: the tombstone of what has expired has the version of what it was.
@@ -94,7 +108,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 39] = [
+    pub const ALL: [Mutation; 45] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyAnswered,
@@ -131,6 +145,12 @@ impl Mutation {
         Mutation::StrayKeeps,
         Mutation::EarlierStays,
         Mutation::EarlierKept,
+        Mutation::ClaimOld,
+        Mutation::HeirSynced,
+        Mutation::GathersOne,
+        Mutation::HeirEarly,
+        Mutation::AnswersUnsynced,
+        Mutation::DeadTestify,
         Mutation::ExpiryAlone,
         Mutation::ExpirySame,
         Mutation::ExpiryCounts,

@@ -159,6 +159,7 @@ impl Tenure {
         match routes.view().durability {
             // Whatever was acknowledged is on this very disk.
             Durability::Sync => synced.union_with(&to_revive),
+            _ if is_on(Mutation::HeirSynced) => synced.union_with(&to_revive),
             Durability::None | Durability::Async => revived.union_with(&to_revive),
         }
         revived.extend(self.revived.ones().filter(|&arc| keeps.contains(arc) && stayed(arc)));
@@ -275,6 +276,20 @@ impl Tenure {
         match epoch == self.epoch() && self.keeps.contains(arc) {
             true => Ok(()),
             false => Err(Refusal::WrongEpoch),
+        }
+    }
+
+    /// Whether an arc that is gathered is complete: `has_told` says of a place in the newest view whether that
+    /// member has told, under that very view, all that it had (H6).
+    pub fn has_gathered(&self, arc: usize, has_told: impl Fn(u16) -> bool) -> bool {
+        let Some(routes) = self.routes.as_ref().filter(|_| self.revived.contains(arc)) else {
+            return false;
+        };
+        let is_other = |place: &u16| routes.member(*place).id != self.id;
+        let mut others = routes.write_set(arc).iter().copied().filter(is_other);
+        match is_on(Mutation::GathersOne) {
+            true => others.any(has_told),
+            false => others.all(has_told),
         }
     }
 

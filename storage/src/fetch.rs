@@ -283,10 +283,9 @@ impl Fetching {
 
     /// Notes arcs as synced of which all who keep them have told what they had. Returns how many.
     fn end_gathering(&self, routes: &Routes, missing: &[usize], progress: &Progress) -> usize {
-        let has_told = |arc, place: &u16| progress.gathered.contains(&(arc, *place));
+        let has_told = |arc, place| progress.gathered.contains(&(arc, place));
         let is_complete = |arc: &usize| {
-            self.node.gathers(*arc)
-                && self.others(routes, *arc).iter().all(|place| has_told(*arc, place))
+            self.node.has_gathered(routes.epoch(), *arc, |place| has_told(*arc, place))
         };
         let complete: Vec<usize> = missing.iter().copied().filter(is_complete).collect();
         match self.node.complete(routes.epoch(), &complete) {

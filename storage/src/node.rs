@@ -816,6 +816,12 @@ impl Node {
         self.tenure.read().revived().contains(arc)
     }
 
+    /// Whether an arc that it gathers is complete, by who has told under this view what they had (H6).
+    pub fn has_gathered(&self, epoch: Epoch, arc: usize, has_told: impl Fn(u16) -> bool) -> bool {
+        let tenure = self.tenure.read();
+        tenure.epoch() == epoch && tenure.has_gathered(arc, has_told)
+    }
+
     /// A page came.
     pub fn count_page(&self, bytes: usize) {
         self.gauge.page(clock::boot_ms(), bytes);

@@ -33,6 +33,9 @@ pub(super) struct Candidate<'m> {
     /// The lost arcs in which its claim counts.
     pub(super) arcs: ArcSet,
     since: Millis,
+    /// Whether its claim counts in other arcs as well, of which nobody is certain to be there who holds them: a view
+    /// that took it for the heir of the lost ones alone would make its claim to these void.
+    is_in_doubt: bool,
 }
 
 /// By the places that they would take.
@@ -44,13 +47,15 @@ pub(super) fn due<'m>(
     now: Millis,
     candidates: &Candidates<'m>,
 ) -> Candidates<'m> {
+    let mut candidates = candidates.clone();
+    candidates.retain(|_, candidate| state.accept_loss || !candidate.is_in_doubt);
     let Some(first) = candidates.values().map(|candidate| candidate.since).min() else {
         return Candidates::new();
     };
     let is_over = now.saturating_sub(first) >= state.settings.return_ms;
     let goes_on = state.accept_loss || state.all_given_up == Some(state.active().epoch());
-    match goes_on || is_over || !lacks_others(state, now, candidates) {
-        true => candidates.clone(),
+    match goes_on || is_over || !lacks_others(state, now, &candidates) {
+        true => candidates,
         false => Candidates::new(),
     }
 }
@@ -88,10 +93,16 @@ pub(super) fn candidates(state: &Membership, now: Millis) -> Candidates<'_> {
         if !claim.is_whole {
             arcs.difference_with(&better);
         }
-        if !arcs.is_clear() && (claim.is_whole || state.accept_loss) {
-            let (who, of, since) = (&node.who, claim.of, node.since);
-            candidates.insert(place, Candidate { who, of, arcs, since });
+        if arcs.is_clear() || !claim.is_whole && !state.accept_loss {
+            continue;
         }
+        let mut rest = counted(state, claim, place);
+        rest.difference_with(&lost);
+        let doubted = plan::doubted(state, now, &out, Some(&members[place]));
+        let mut in_doubt = plan::lost_arcs(state, &doubted).into_iter();
+        let is_in_doubt = !rest.is_clear() && in_doubt.any(|arc| rest.contains(arc));
+        let (who, of, since) = (&node.who, claim.of, node.since);
+        candidates.insert(place, Candidate { who, of, arcs, since, is_in_doubt });
     }
     without_clashes(members, candidates)
 }
@@ -144,16 +155,25 @@ fn lacks_others(state: &Membership, now: Millis, candidates: &Candidates<'_>) ->
 }
 
 /// The arcs that nobody alive holds, but for those that are being gathered and lack nobody; and the members who
-/// have to come back for them.
+/// have to come back for them. Whoever gathers waits for all who keep the arc, also for one of whom only nobody knows
+/// that it has nothing.
 pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarnation>) {
     let (mut lost, mut holders) = plan::losses(state, now);
     let routes = state.active();
     lost.retain(|&arc| {
         let keepers = || routes.write_set(arc).iter().map(|&place| usize::from(place));
         let is_out = |place: usize| state.is_out(routes.member(place as u16).incarnation, now);
-        let mut holders = keepers().filter(|&place| plan::holds_copy(state, place, arc)).peekable();
-        holders.peek().is_none() || holders.any(is_out)
+        let has_part = |place: usize| !is_out(place) && plan::holds_copy(state, place, arc);
+        let lacks: Vec<usize> =
+            keepers().filter(|&place| is_out(place) && plan::may_hold(state, place, arc)).collect();
+        let is_gathered = keepers().any(has_part);
+        if is_gathered {
+            holders.extend(lacks.iter().map(|&place| routes.member(place as u16).incarnation));
+        }
+        !is_gathered || !lacks.is_empty()
     });
+    holders.sort();
+    holders.dedup();
     let candidates = candidates(state, now);
     let has_come = |i: &Incarnation| {
         routes.view().place_at(*i).is_some_and(|place| candidates.contains_key(&place))

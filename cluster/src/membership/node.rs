@@ -68,6 +68,8 @@ pub struct Node {
     pub claim: Option<Claim>,
     /// When it registered first.
     pub since: Millis,
+    /// The manager's step at which it did; 0 if that was before the manager started.
+    pub(super) met: u64,
     /// Whether it has left as it was asked to (H5): it is not taken in again.
     pub has_left: bool,
 }
@@ -86,6 +88,7 @@ impl Node {
             returns: false,
             claim: None,
             since: now,
+            met: 0,
             has_left: false,
         }
     }

@@ -176,30 +176,14 @@ fn fates(
     (candidates, heirs): (&Candidates<'_>, &Candidates<'_>),
 ) -> Vec<Fate> {
     let old = state.active().view();
-    // The last to hold an arc must not go while the only other holder may be about to: of two who fell
-    // silent one after the other, the first would be dropped on the word of the second.
-    let endangered = |doubted: &[bool]| {
-        let mut endangered = lost_arcs(state, doubted);
-        endangered.retain(|arc| lost.binary_search(arc).is_err());
-        endangered
-    };
-    let doubted = |victim: Option<&Member>| -> Vec<bool> {
-        let is_doubted = |(m, out): (&Member, &bool)| {
-            *out || is_doubtful(state, m.incarnation, now)
-                || victim.is_some_and(|victim| !outlives(state, m, victim))
-        };
-        old.members.iter().zip(out).map(is_doubted).collect()
-    };
-    let by_all = doubted(None);
-    let for_all = endangered(&by_all);
+    // Mostly the same for all.
+    let by_all = doubted(state, now, out, None);
+    let in_doubt = lost_arcs(state, &by_all);
     let is_needed = |place: usize, member: &Member| {
-        let by_it = doubted(Some(member));
-        let holds = |&arc: &usize| may_hold(state, place, arc);
-        // Mostly the same for all.
-        match by_it == by_all {
-            true => for_all.iter().any(holds),
-            false => endangered(&by_it).iter().any(holds),
-        }
+        let by_it = doubted(state, now, out, Some(member));
+        let own = (by_it != by_all).then(|| lost_arcs(state, &by_it));
+        let mut in_doubt = own.as_ref().unwrap_or(&in_doubt).iter();
+        in_doubt.any(|arc| lost.binary_search(arc).is_err() && may_hold(state, place, *arc))
     };
     let fate = |(place, member): (usize, &Member)| {
         // Or a node with its folder waits to take its place: it is not to stray just before.
@@ -228,6 +212,22 @@ fn fates(
         }
     };
     old.members.iter().enumerate().map(fate).collect()
+}
+
+/// Who is not certain to be there, or to have been there after a member has ended. The last to hold an arc must not go
+/// while the only other holder may be about to: of two who fell silent one after the other, the first would be dropped
+/// on the word of the second.
+pub(super) fn doubted(
+    state: &Membership,
+    now: Millis,
+    out: &[bool],
+    victim: Option<&Member>,
+) -> Vec<bool> {
+    let is_doubted = |(m, out): (&Member, &bool)| {
+        *out || is_doubtful(state, m.incarnation, now)
+            || victim.is_some_and(|victim| !outlives(state, m, victim))
+    };
+    state.active().view().members.iter().zip(out).map(is_doubted).collect()
 }
 
 /// Who strays in the next view, with the places of this one. A stray that stays as it is goes on being one.
@@ -325,7 +325,10 @@ fn outlives(state: &Membership, member: &Member, victim: &Member) -> bool {
     else {
         return true;
     };
-    !victim.on_disk || !ended.gone || !node.is_unheard && node.step > ended.step
+    is_on(Mutation::DeadTestify)
+        || !victim.on_disk
+        || !ended.gone
+        || !node.is_unheard && node.step > ended.step
 }
 
 /// Whether an arc began with the active view, and each of its keepers died before it had acknowledged
@@ -430,7 +433,7 @@ pub(super) fn holds_copy(state: &Membership, place: usize, arc: usize) -> bool {
 
 /// Whether a member keeps an arc and may come back with what it has of it: its process may still be there, or it
 /// is on its disk.
-fn may_hold(state: &Membership, place: usize, arc: usize) -> bool {
+pub(super) fn may_hold(state: &Membership, place: usize, arc: usize) -> bool {
     let routes = state.active();
     let member = &routes.view().members[place];
     let Some(node) = state.nodes.get(&member.incarnation) else { return false };

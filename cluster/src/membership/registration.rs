@@ -50,7 +50,8 @@ impl Membership {
             return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
         }
         effects.push(Effect::Say(format!("{} registered at {}", who.id, who.address)));
-        self.nodes.insert(who.incarnation, Node { returns, claim, ..Node::new(who, now) });
+        let met = self.steps;
+        self.nodes.insert(who.incarnation, Node { returns, claim, met, ..Node::new(who, now) });
         self.known(false)
     }
 
@@ -62,11 +63,8 @@ impl Membership {
         Claim { is_whole: claim.is_whole && (is_sync || was_well), ..claim }
     }
 
-    /// A node has the lock on a data folder: whoever wrote to that has ended (L5). And what it held is what the
-    /// folder says: the manager may never have heard it, or its last word may not have reached the disk.
-    ///
-    /// A folder may be a copy. Of one who is there and listens elsewhere that it has ended is not believed: then the
-    /// answer is to wait.
+    /// A node has the lock on a data folder: whoever wrote to that last has ended (L5), unless the folder is a copy:
+    /// of one who is there and listens elsewhere that is not believed, and the answer is to wait.
     fn retire_claimed(
         &mut self,
         now: Millis,
@@ -74,36 +72,56 @@ impl Membership {
         claim: &Claim,
         effects: &mut Vec<Effect>,
     ) -> Option<Answer> {
+        let lease = self.settings.lease_ms();
+        let wrote = self.nodes.get(&claim.of).filter(|node| node.who.id == who.id)?;
+        let is_there = wrote.connected && !wrote.is_out(now, lease);
+        if is_there && wrote.who.address != who.address && wrote.who.incarnation != who.incarnation
+        {
+            return Some(Answer::Wait(format!(
+                "{} is there at {}, and this data folder is a copy of its own",
+                who.id, wrote.who.address
+            )));
+        }
+        self.retire_by_claim(claim, |node| node.who.incarnation == claim.of, effects);
+        None
+    }
+
+    /// A newcomer is alive, and has the lock on a data folder: all starts before it that had the same have ended, and
+    /// have left what the folder says. That it has registered is not enough to say so of those that are not the
+    /// one whom the folder names: they may be later ones (see [`Membership::retire_predecessors`]).
+    fn retire_earlier_starts(&mut self, incarnation: Incarnation, effects: &mut Vec<Effect>) {
+        let Some(node) = self.nodes.get(&incarnation) else { return };
+        let (Some(claim), met) = (node.claim.clone(), node.met) else { return };
+        let (id, address) = (node.who.id.clone(), node.who.address.clone());
         let active = self.active.clone();
-        let heir = active.view().place_of(&who.id).and_then(|place| active.view().heir(place));
+        let heir = active.view().place_of(&id).and_then(|place| active.view().heir(place));
         let heir = heir.filter(|heir| {
             heir.of == claim.of && heirs::has_yet_to_adopt(self, active.view(), heir)
         });
         let heir = heir.map(|heir| active.member(heir.place).incarnation);
-        let wrote = |node: &Node| {
-            let incarnation = node.who.incarnation;
+        let had_it = |node: &Node| {
             let claims = node.claim.as_ref().is_some_and(|c| c.of == claim.of);
-            let wrote = incarnation == claim.of || Some(incarnation) == heir || claims;
-            node.who.id == who.id && incarnation != who.incarnation && wrote
+            let is_heir = Some(node.who.incarnation) == heir;
+            // A copy may be another's who is there.
+            let is_over = !node.connected || node.who.address == address;
+            node.who.id == id && node.met < met && is_over && (claims || is_heir)
         };
-        let lease = self.settings.lease_ms();
-        let is_there = |node: &&Node| {
-            node.connected && !node.is_out(now, lease) && node.who.address != who.address
-        };
-        if let Some(node) = self.nodes.values().filter(|node| wrote(node)).find(is_there) {
-            return Some(Answer::Wait(format!(
-                "{} is there at {}, and the data folder is a copy of its own",
-                node.who.id, node.who.address
-            )));
-        }
-        let dead: Vec<Incarnation> = self
-            .nodes
-            .values()
-            .filter(|node| wrote(node))
-            .map(|node| node.who.incarnation)
-            .collect();
+        self.retire_by_claim(&claim, had_it, effects);
+    }
+
+    /// Notes that those who had a folder before have ended, and what they held by what it says: the manager may never
+    /// have heard it, or their last word may not have reached the disk.
+    fn retire_by_claim(
+        &mut self,
+        claim: &Claim,
+        is_meant: impl Fn(&Node) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let active = self.active.clone();
+        let meant = self.nodes.values().filter(|node| is_meant(node));
+        let meant: Vec<Incarnation> = meant.map(|node| node.who.incarnation).collect();
         let mut has_ended = false;
-        for incarnation in dead {
+        for incarnation in meant {
             // What is of a view that is still being made is told when that is active.
             let place = active.view().place_at(incarnation);
             let place = place.filter(|_| claim.epoch <= active.epoch());
@@ -121,7 +139,6 @@ impl Membership {
         if has_ended {
             self.ask_who_is_left(effects);
         }
-        None
     }
 
     /// Who is to stand in for one that has ended has to be there after its end ([`plan`](super::plan)).
@@ -185,5 +202,6 @@ impl Membership {
         if asks {
             self.ask_who_is_left(effects);
         }
+        self.retire_earlier_starts(incarnation, effects);
     }
 }

@@ -2,6 +2,7 @@
 
 use cluster::membership::Health;
 use cluster::replica::State;
+use cluster::tenure::ArcSet;
 use cluster::version::Version;
 use cluster::view::Routes;
 
@@ -42,6 +43,9 @@ impl World {
         }
         if lost.is_empty() || active.epoch() != newest || !self.has_mourned() {
             return;
+        }
+        if self.plan.outages {
+            return self.bring_back();
         }
         if !self.plan.loses {
             return self.fail(format!("{} arcs are lost, and K copies never were", lost.len()));
@@ -101,6 +105,52 @@ impl World {
             Health::Healthy => None,
             _ => health(),
         }
+    }
+
+    /// What the manager knows and what the nodes hold, for who wants to know why a run does not end.
+    pub fn portrait(&self) -> String {
+        let Some(membership) = self.manager.membership() else { return "no manager".into() };
+        let routes = membership.newest();
+        let arcs = |set: &ArcSet| format!("{:?}", set.ones().collect::<Vec<_>>());
+        let mut lines = vec![format!("{} of {}", membership.active().epoch(), routes.epoch())];
+        for (place, member) in routes.view().members.iter().enumerate() {
+            let view = routes.view();
+            lines.push(format!(
+                "place {place}: {} {} {:?} keeps {} {:?} {:?}",
+                member.id,
+                member.incarnation,
+                member.state,
+                arcs(routes.kept_by(place as u16)),
+                view.stray(place),
+                view.heir(place)
+            ));
+        }
+        for node in membership.nodes() {
+            let claim = node.claim.as_ref().map(|c| (c.of, c.epoch, arcs(&c.synced)));
+            lines.push(format!(
+                "{} {} gone {} unheard {} at {} synced {} revived {} claims {claim:?}",
+                node.who.id,
+                node.who.incarnation,
+                node.gone,
+                node.is_unheard,
+                node.report.epoch,
+                arcs(&node.report.synced),
+                arcs(&node.report.revived),
+            ));
+        }
+        for process in self.slots.iter().filter_map(|slot| slot.process.as_ref()) {
+            let tenure = &process.tenure;
+            lines.push(format!(
+                "{} {} runs at {}: synced {} revived {} missing {:?}",
+                process.who.id,
+                process.pid,
+                tenure.epoch(),
+                arcs(tenure.synced()),
+                arcs(tenure.revived()),
+                tenure.missing()
+            ));
+        }
+        lines.join("\n")
     }
 
     /// Who owns more or less than its share of the ring, if anybody does.

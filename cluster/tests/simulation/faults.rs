@@ -152,6 +152,12 @@ impl World {
         if self.plan.loses && self.rng.chance(60) {
             return self.massacre();
         }
+        if self.plan.outages && self.rng.chance(80) {
+            return self.outage();
+        }
+        if matches!(kind, Fault::Kill | Fault::Restart) && self.strike(slot, length) {
+            return;
+        }
         match kind {
             Fault::Kill | Fault::Restart | Fault::Pause | Fault::CutFromManager | Fault::CutOff
                 if !runs || !self.is_covered_without(slot) => {}

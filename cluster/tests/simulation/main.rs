@@ -18,6 +18,8 @@
 
 mod checker;
 mod client;
+mod counts;
+mod disk;
 mod ending;
 mod faults;
 mod manager;
@@ -25,10 +27,12 @@ mod network;
 mod node;
 mod operator;
 mod plan;
+mod power;
 mod rng;
 mod world;
 
-use world::{Counts, Violation, World};
+use counts::Counts;
+use world::{Violation, World};
 
 /// Seeds run by default: a dozen seconds of a build for tests. CI runs thousands of an optimised one.
 const SEEDS: u64 = 300;

@@ -12,6 +12,7 @@ use cluster::view::{Routes, View};
 
 use crate::checker::Ending;
 use crate::network::{Dir, Frame, LinkId, Party, Pid};
+use crate::plan::Plan;
 use crate::world::{ARCS, Event, HEARTBEAT_MS, Key, Micros, REBALANCE_MS, World};
 
 /// Pauses between tries of a port whose process may have ended.
@@ -37,23 +38,24 @@ pub struct Manager {
     links: BTreeMap<Incarnation, LinkId>,
 }
 
-fn settings(copies: usize) -> Settings {
+fn settings(plan: &Plan) -> Settings {
     Settings {
         heartbeat_ms: HEARTBEAT_MS,
         missed: 3,
         arcs: ARCS,
-        copies,
+        copies: plan.copies,
         limits: Limits::default(),
-        durability: Durability::default(),
+        durability: plan.durability,
         rebalance_ms: REBALANCE_MS,
-        return_ms: 0,
+        return_ms: plan.return_ms,
     }
 }
 
 impl Manager {
     /// One that does not run yet.
-    pub fn new(copies: usize) -> Manager {
+    pub fn new(copies: usize, durability: Durability) -> Manager {
         let unborn = View::unborn(ClusterId(1), copies, Limits::default());
+        let unborn = View { durability, ..unborn };
         Manager {
             pid: 0,
             gate: None,
@@ -79,7 +81,7 @@ impl World {
         let pid = self.fresh();
         let now = self.now / 1000;
         let manager = &mut self.manager;
-        let gate = Gate::new(settings(self.plan.copies), manager.disk.clone(), now);
+        let gate = Gate::new(settings(&self.plan), manager.disk.clone(), now);
         let membership = gate.membership();
         manager.pid = pid;
         manager.paused_until = 0;
@@ -254,9 +256,9 @@ impl World {
                 let clock = self.manager_clock();
                 self.send(link, Dir::Down, Frame::Table(routes, active, clock));
             }
-            Frame::Register(who, returns) => {
+            Frame::Register(who, returns, claim) => {
                 let node = who.incarnation;
-                match self.manager_step(Happening::Register { who, returns, claim: None }) {
+                match self.manager_step(Happening::Register { who, returns, claim }) {
                     Some(Answer::Known { newest, active, .. }) => {
                         let clock = self.manager_clock();
                         self.send(link, Dir::Down, Frame::Table(newest, active, clock));

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use cluster::claim::Claim;
 use cluster::ids::Epoch;
 use cluster::membership::{Newcomer, Report};
 use cluster::operation::{Body, ReadAnswer};
@@ -60,6 +61,8 @@ pub enum Ask {
     Differing(Vec<(Key, Version, bool)>),
     /// For these buckets.
     Of(Buckets),
+    /// For what the source's own disk had, as all who keep it are asked (H6).
+    Gather,
 }
 
 /// Which attempt of which task a frame belongs to.
@@ -104,8 +107,8 @@ pub enum Frame {
     Page(Epoch, usize, Vec<Paged>, Vec<(u16, Buckets)>),
     /// CLIENT_HELLO, to the manager.
     Hello,
-    /// STORAGE_REGISTER, to the manager.
-    Register(Newcomer, bool),
+    /// STORAGE_REGISTER, to the manager: who it is, whether it was a member before, and what its disk has.
+    Register(Newcomer, bool, Option<Claim>),
     /// The manager does not take the node now.
     NotNow,
     /// TABLE_PUSH: a view, the active epoch, the manager's clock.

@@ -1,7 +1,6 @@
 //! A node's shell: it asks the rules what to do with each request, as `storage` does.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
@@ -10,15 +9,17 @@ use cluster::operation::{Body, Found, Operation, ReadAnswer};
 use cluster::replica::{self, State, WriteAnswer};
 use cluster::tenure::{Refusal, Standing, Tenure};
 use cluster::version::{Clock, ServerClock, Version};
-use cluster::view::Routes;
 
 use crate::client::{Owner, Task};
+use crate::disk::{End, Entry, Held};
 use crate::network::{Buckets, Commits, Dialled, Dir, Frame, LinkId, Party, Pid, User};
 use crate::world::{Event, HEARTBEAT_MS, KeyInfo, Micros, Value, World};
 use crate::world::{Key, LEASE_MS};
 
+mod storing;
 mod transfer;
 
+pub use storing::Due;
 use transfer::Fetch;
 
 /// What a node holds of a key.
@@ -52,6 +53,16 @@ pub struct Process {
     earlier: BTreeMap<usize, BTreeMap<Key, Stored>>,
     /// Of arcs whose cache has been compared: the buckets that are still to come.
     differing: BTreeMap<u16, Buckets>,
+    /// What it held in its last life, until a view takes it in (H6).
+    held: Held,
+    /// Who has told what they had of an arc that is gathered: arcs, and places in the view.
+    gathered: BTreeSet<(usize, u16)>,
+    /// What it has stored and not handed in.
+    outbox: Vec<Entry>,
+    /// What it told before it adopted a view that its disk does not tell of yet.
+    unconfirmed: Option<Report>,
+    /// What has come from the manager while the thread that reads that waits for the disk, if it does.
+    inbox: Option<VecDeque<(LinkId, Frame)>>,
     /// The view with which it has left the cluster. It stays until that is active.
     left_with: Option<Epoch>,
     /// How far writers are done.
@@ -81,7 +92,7 @@ pub struct Now {
 }
 
 impl Process {
-    fn new(pid: Pid, slot: usize) -> Process {
+    fn new(pid: Pid, slot: usize, on_disk: bool) -> Process {
         let id = NodeId::new(&format!("node{slot}")).expect("a good name");
         let incarnation = Incarnation(pid);
         let address = Address::new("127.0.0.1", 6000 + slot as u16).expect("a good address");
@@ -92,7 +103,7 @@ impl Process {
                 incarnation,
                 address,
                 redis_port: 0,
-                on_disk: false,
+                on_disk,
                 weight: 1,
             },
             tenure: Tenure::new(id, incarnation),
@@ -100,6 +111,11 @@ impl Process {
             table: BTreeMap::new(),
             earlier: BTreeMap::new(),
             differing: BTreeMap::new(),
+            held: Held::new(),
+            gathered: BTreeSet::new(),
+            outbox: Vec::new(),
+            unconfirmed: None,
+            inbox: None,
             left_with: None,
             marks: BTreeMap::new(),
             control: None,
@@ -149,9 +165,11 @@ impl Process {
             Some(expected) => replica::swap(before, expected, version, same, born, own),
         };
         if decision.keep {
-            let state = replica::state_when_stored(is_alone);
+            // What is committed is shown to everybody: not before it is on the disk.
+            let state = replica::state_when_stored(is_alone && !self.is_sync());
             self.table.insert(key, Stored { version, state, body, since: own, is_marked: false });
         }
+        self.vouch(key, decision.answer);
         if matches!(decision.answer, WriteAnswer::Stored | WriteAnswer::BlindStored) {
             self.clock.fold(version.clock);
             return (decision.answer, own.max(version.clock));
@@ -263,12 +281,12 @@ impl Process {
     }
 
     fn report(&self) -> Report {
-        Report {
-            epoch: self.tenure.epoch(),
-            synced: self.tenure.synced().clone(),
-            keys: self.table.len() as u64,
-            ..Report::default()
+        if let Some(before) = &self.unconfirmed {
+            return before.clone();
         }
+        let rest = Report { keys: self.table.len() as u64, ..Report::default() };
+        let (synced, revived) = (self.tenure.synced().clone(), self.tenure.revived().clone());
+        Report { epoch: self.tenure.epoch(), synced, revived, ..rest }
     }
 }
 
@@ -286,7 +304,8 @@ impl World {
         let pid = self.fresh();
         self.say(|_| format!("node{slot} starts as {pid}"));
         self.slots_by_pid.insert(pid, slot);
-        self.slots[slot].process = Some(Process::new(pid, slot));
+        let process = self.started(pid, slot);
+        self.slots[slot].process = Some(process);
         let connect = self.rng.within(50, 3_000);
         self.after(connect, Event::NodeConnect(pid));
         self.after(4_000, Event::NodeFetch(pid));
@@ -294,8 +313,8 @@ impl World {
         self.after(self.plan.sweep, Event::NodeSweep(pid));
     }
 
-    /// Kills the process at an address.
-    pub fn kill_node(&mut self, slot: usize) {
+    /// Ends the process at an address, and lets go of what it had in memory.
+    pub fn drop_node(&mut self, slot: usize) {
         if let Some(process) = self.slots[slot].process.take() {
             self.counts.expired += process.expired;
             self.say(|_| format!("node{slot} ({}) dies", process.pid));
@@ -347,7 +366,12 @@ impl World {
                     let late = self.rng.within(100, 250_000);
                     self.after(late, Event::Ghost(slot, ghost));
                 }
-                Frame::Wrote(tag, answer, clock)
+                return self.answer_write(
+                    slot,
+                    link,
+                    Frame::Wrote(tag, answer, clock),
+                    (key, version),
+                );
             }
             Frame::Read(tag, key) => {
                 let (answer, clock) = process.read(now, &self.keys[usize::from(key)], key);
@@ -389,8 +413,9 @@ impl World {
                 process.control = Some(link);
                 process.is_registered = false;
                 process.heard = now;
-                let returns = process.tenure.has_been_member();
-                self.send(link, Dir::Up, Frame::Register(who, returns));
+                let claim = process.tenure.claim().cloned();
+                let returns = claim.is_some() || process.tenure.has_been_member();
+                self.send(link, Dir::Up, Frame::Register(who, returns, claim));
                 self.after(60_000, Event::NodeDeaf(pid, link));
             }
             Dialled::Refused | Dialled::Silence => self.connect_later(pid),
@@ -402,7 +427,7 @@ impl World {
     fn connect_later(&mut self, pid: Pid) {
         if self.process(pid).is_some_and(|process| process.left_with.is_some()) {
             self.counts.left += 1;
-            return self.kill_node(self.slot_of(pid));
+            return self.end_node(self.slot_of(pid), End::Quiet);
         }
         let pause = self.rng.within(500, 8_000);
         self.after(pause, Event::NodeConnect(pid));
@@ -444,6 +469,8 @@ impl World {
         };
         process.heard = now;
         let pid = process.pid;
+        let Some(frame) = self.take_in(slot, link, frame) else { return };
+        let Some(process) = self.slots[slot].process.as_mut() else { return };
         match frame {
             // Whoever has left begins nothing new with a manager that takes it for a newcomer.
             Frame::Table(_, active, _)
@@ -459,7 +486,7 @@ impl World {
                     // The thread that sends may be quicker than the one that adopts.
                     self.node_beat(pid, link, false);
                 }
-                self.node_adopt(slot, routes, active);
+                self.node_told(slot, (routes, active));
                 if is_first {
                     self.node_beat(pid, link, true);
                 }
@@ -490,24 +517,6 @@ impl World {
                 self.connect_later(pid);
             }
             other => unreachable!("{other:?} is nothing for a node"),
-        }
-    }
-
-    fn node_adopt(&mut self, slot: usize, routes: Arc<Routes>, active: Epoch) {
-        let Some(process) = self.slots[slot].process.as_mut() else { return };
-        process.active = process.active.max(active);
-        let epoch = routes.epoch();
-        let leaves = process.tenure.leaves_with(routes.view());
-        let follows = epoch == process.tenure.epoch().next();
-        let Some(adoption) = process.tenure.adopt(routes) else { return };
-        process.clear(&self.keys, &adoption, follows);
-        if leaves {
-            process.left_with = Some(epoch);
-        }
-        let (pid, control) = (process.pid, process.control);
-        self.say(|_| format!("node{slot} adopts view {epoch}: {adoption:?}"));
-        if let Some(link) = control {
-            self.after(1, Event::NodeBeat(pid, link, false));
         }
     }
 

@@ -2,6 +2,8 @@
 //! the operator does, and which few kinds of faults there are (a mix of all of them would hide what only some of
 //! them bring about).
 
+use cluster::durability::Durability;
+use cluster::membership::Millis;
 use cluster::version::RETENTION_MS;
 
 use crate::faults::{FAULTS, Fault};
@@ -96,6 +98,18 @@ pub struct Plan {
     pub renewals: u64,
     /// Into how many buckets an arc is divided for comparison.
     pub buckets: Key,
+    /// What the cluster promises when all who hold something end at once.
+    pub durability: Durability,
+    /// Whether all may end at once, and come back from their disks.
+    pub outages: bool,
+    /// How long a disk takes at most to keep what it is told to keep.
+    pub fsync: Micros,
+    /// How long it takes at most until it is told so, where nobody waits for it.
+    pub flush: Micros,
+    /// Nodes in a thousand, of those that are killed, whose disks are lost.
+    pub disk_losses: u64,
+    /// How long silent members are waited for, and heirs wait for each other.
+    pub return_ms: Millis,
 }
 
 impl Plan {
@@ -164,6 +178,33 @@ impl Plan {
             lingers: if is_mortal { 400 } else { rng.pick(&[0, 100]) },
             renewals: if is_mortal { 250 } else { rng.pick(&[0, 100]) },
             buckets: rng.pick(&[1, 2, 12]),
+            durability: Durability::None,
+            outages: false,
+            fsync: 0,
+            flush: 0,
+            disk_losses: 0,
+            return_ms: 0,
+        }
+        .with_disks(rng)
+    }
+
+    /// The same, in half of all runs with disks.
+    fn with_disks(self, rng: &mut Rng) -> Plan {
+        let durability = match rng.below(4) {
+            0 => Durability::Async,
+            1 => Durability::Sync,
+            _ => return self,
+        };
+        Plan {
+            durability,
+            outages: rng.chance(600),
+            fsync: rng.pick(&[50, 500, 3_000]),
+            flush: rng.pick(&[1_000, 10_000, 100_000]),
+            disk_losses: rng.pick(&[0, 100]),
+            return_ms: rng.pick(&[0, 100]),
+            // What is lost in spite of its disks is another matter.
+            loses: false,
+            ..self
         }
     }
 }

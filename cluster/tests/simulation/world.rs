@@ -9,9 +9,11 @@ use cluster::ring::arc_of_key;
 
 use crate::checker::History;
 use crate::client::{Client, Task, TaskId};
+use crate::counts::Counts;
+use crate::disk::{Disk, End};
 use crate::manager::Manager;
 use crate::network::{Alive, Dir, Frame, Link, LinkId, Party, Pid, Tag};
-use crate::node::{Now, Process};
+use crate::node::{Due, Now, Process};
 use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -83,6 +85,10 @@ pub enum Event {
     NodeFinish(Pid),
     /// A node sweeps its tombstones.
     NodeSweep(Pid),
+    /// Something that a node waits for is on its disk.
+    OnDisk(Pid, Due),
+    /// A node ends.
+    NodeEnd(usize, End),
     /// A client is started.
     ClientStart(usize),
     /// A client's thread goes on.
@@ -122,121 +128,12 @@ pub struct KeyInfo {
 pub struct Slot {
     /// The one that does.
     pub process: Option<Process>,
+    /// Its disk.
+    pub disk: Disk,
     /// How fast its clock of leases runs, in thousandths above or below the manager's.
     drift: i64,
     /// How far its wall clock is off, in milliseconds.
     skew: i64,
-}
-
-/// What happened, in numbers.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Counts {
-    /// Events worked through.
-    pub steps: u64,
-    /// Operations that ended well.
-    pub done: u64,
-    /// Operations that certainly had no effect.
-    pub failed: u64,
-    /// Operations of which nobody knows.
-    pub unknown: u64,
-    /// Primaries killed between the steps of a read-modify-write.
-    pub beheaded: u64,
-    /// Puts and deletes that took a fresh version.
-    pub freshened: u64,
-    /// Views that became active.
-    pub views: u64,
-    /// Nodes killed.
-    pub kills: u64,
-    /// Nodes started again at once.
-    pub restarts: u64,
-    /// Processes stopped and continued.
-    pub pauses: u64,
-    /// Parties cut off from each other.
-    pub cuts: u64,
-    /// Connections broken.
-    pub broken: u64,
-    /// Frames delivered twice.
-    pub ghosts: u64,
-    /// Manager crashes.
-    pub manager_crashes: u64,
-    /// Clients killed in mid fan-out.
-    pub abandoned: u64,
-    /// Nodes that joined.
-    pub joins: u64,
-    /// Records that nodes set out to finish.
-    pub finishes: u64,
-    /// Nodes asked for a heartbeat.
-    pub probes: u64,
-    /// Arcs that were compared with what a node held in an earlier life.
-    pub compared: u64,
-    /// Orders of the operator.
-    pub orders: u64,
-    /// Changes that came of them.
-    pub granted: u64,
-    /// Changes that were cancelled.
-    pub cancelled: u64,
-    /// Nodes that left as they were asked to.
-    pub left: u64,
-    /// Times that K replicas or more were killed at once.
-    pub massacres: u64,
-    /// Losses that were accepted.
-    pub accepted: u64,
-    /// Values that were put until a time.
-    pub mortal: u64,
-    /// Replicas of them that put a tombstone in their place.
-    pub expired: u64,
-    /// Read-modify-writes that found such a value, and left one that lives longer.
-    pub renewed: u64,
-}
-
-impl Counts {
-    /// Adds another run's.
-    pub fn add(&mut self, other: &Counts) {
-        let Counts { steps, done, failed, unknown, beheaded, freshened, .. } = other;
-        let Counts { views, kills, restarts, .. } = other;
-        let Counts {
-            pauses,
-            cuts,
-            broken,
-            ghosts,
-            manager_crashes,
-            abandoned,
-            joins,
-            finishes,
-            probes,
-            ..
-        } = other;
-        let Counts { compared, orders, granted, cancelled, left, massacres, accepted, .. } = other;
-        let Counts { mortal, expired, renewed, .. } = other;
-        self.steps += steps;
-        self.done += done;
-        self.failed += failed;
-        self.unknown += unknown;
-        self.beheaded += beheaded;
-        self.freshened += freshened;
-        self.views += views;
-        self.kills += kills;
-        self.restarts += restarts;
-        self.pauses += pauses;
-        self.cuts += cuts;
-        self.broken += broken;
-        self.ghosts += ghosts;
-        self.manager_crashes += manager_crashes;
-        self.abandoned += abandoned;
-        self.joins += joins;
-        self.finishes += finishes;
-        self.probes += probes;
-        self.compared += compared;
-        self.orders += orders;
-        self.granted += granted;
-        self.cancelled += cancelled;
-        self.left += left;
-        self.massacres += massacres;
-        self.accepted += accepted;
-        self.mortal += mortal;
-        self.expired += expired;
-        self.renewed += renewed;
-    }
 }
 
 /// A broken promise.
@@ -340,12 +237,13 @@ impl World {
         let slots: Vec<Slot> = (0..plan.slots)
             .map(|_| Slot {
                 process: None,
+                disk: Disk::default(),
                 drift: rng.within(0, 20) as i64 - 10,
                 skew: rng.within(0, 2 * plan.skew) as i64 - plan.skew as i64,
             })
             .collect();
         let foremost = slots.iter().map(|slot| slot.skew).max().unwrap_or(0).max(0);
-        let manager = Manager::new(plan.copies);
+        let manager = Manager::new(plan.copies, plan.durability);
         let clients = (0..plan.clients).map(|_| Client::new(1, plan.threads, plan.ops)).collect();
         let mut world = World {
             rng,
@@ -507,6 +405,7 @@ impl World {
             | Event::NodeBeat(pid, ..)
             | Event::NodeFetch(pid)
             | Event::NodeSweep(pid)
+            | Event::OnDisk(pid, _)
             | Event::NodeFinish(pid) => (Party::Node(self.slot_of(*pid)), *pid),
             Event::Ghost(slot, _) => match self.listener(Party::Node(*slot)) {
                 Some(pid) => (Party::Node(*slot), pid),
@@ -549,6 +448,8 @@ impl World {
             Event::NodeFetch(pid) => self.node_fetch(pid),
             Event::NodeFinish(pid) => self.node_finish(pid),
             Event::NodeSweep(pid) => self.node_sweep(pid),
+            Event::OnDisk(pid, due) => self.on_disk(pid, due),
+            Event::NodeEnd(slot, end) => self.end_node(slot, end),
             Event::ClientStart(client) => self.start_client(client),
             Event::Wake(pid, client, thread) => self.wake(pid, client, thread),
             Event::Flush(pid, client, thread) => self.flush(pid, client, thread),
@@ -587,6 +488,7 @@ impl World {
     fn look(&mut self) {
         if self.now > self.calm_at + HEALS_WITHIN {
             let health = self.unhealed().unwrap_or_else(|| "operations do not end".into());
+            self.say(World::portrait);
             return self.fail(format!("does not heal: {health}"));
         }
         let newest = self.manager.membership().map_or(Epoch::NONE, |m| m.newest().epoch());

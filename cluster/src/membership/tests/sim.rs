@@ -350,7 +350,7 @@ impl Sim {
 
     /// Views are sound, epochs go up by one, and at most one view is being made.
     fn check_saved(&mut self) {
-        let Saved { active, coming } = &self.durable;
+        let Saved { active, coming, .. } = &self.durable;
         let newest = coming.as_ref().unwrap_or(active);
         for view in [active, newest] {
             view.check().unwrap();
@@ -372,7 +372,7 @@ impl Sim {
     /// Nothing is seen before it was saved (views that were followed by others within one step are
     /// in nobody's hands any more).
     fn check_was_saved(&self, routes: &Routes) {
-        let Saved { active, coming } = &self.durable;
+        let Saved { active, coming, .. } = &self.durable;
         let view = routes.view();
         assert!(
             view == active || Some(view) == coming.as_ref() || view.epoch < active.epoch,

@@ -10,12 +10,14 @@ use cluster::version::Version;
 use cluster::view::Routes;
 
 use super::{Now, Process, Stored, state};
+use crate::disk::Entry;
 use crate::network::{Ask, Buckets, Dialled, Dir, Frame, LinkId, Paged, Party, Pid, User};
 use crate::world::{Event, Key, KeyInfo, Micros, World};
 
 /// The fetching of some arcs from one source.
 pub struct Fetch {
     link: LinkId,
+    source: u16,
     epoch: Epoch,
     arcs: Vec<u16>,
     after: Option<Key>,
@@ -32,7 +34,11 @@ impl Process {
     ) -> (usize, Vec<Paged>, Vec<(u16, Buckets)>) {
         let (mut records, mut compared) = (Vec::new(), Vec::new());
         for (i, (arc, ask)) in arcs.iter().enumerate() {
-            if self.tenure.admit_page(epoch, usize::from(*arc)).is_err() {
+            let admitted = match ask {
+                Ask::Gather => self.tenure.admit_gathering(epoch, usize::from(*arc)),
+                _ => self.tenure.admit_page(epoch, usize::from(*arc)),
+            };
+            if admitted.is_err() {
                 return (i, records, compared);
             }
             let held = || {
@@ -40,7 +46,7 @@ impl Process {
                 self.table.iter().filter(move |(key, _)| in_arc(key))
             };
             let wanted = match ask {
-                Ask::All => Buckets::MAX,
+                Ask::All | Ask::Gather => Buckets::MAX,
                 Ask::Of(wanted) => *wanted,
                 Ask::Differing(theirs) => {
                     let held: Vec<_> = held().map(|(key, s)| (*key, s.clone())).collect();
@@ -78,6 +84,9 @@ impl Process {
 
     /// How it asks for an arc.
     fn ask(&self, arc: u16) -> Ask {
+        if self.tenure.revived().contains(arc.into()) {
+            return Ask::Gather;
+        }
         match (self.differing.get(&arc), self.earlier.get(&usize::from(arc))) {
             (Some(differing), _) => Ask::Of(*differing),
             (None, None) => Ask::All,
@@ -121,6 +130,7 @@ impl Process {
             if same >> (key % buckets) & 1 == 1 && held.is_none_or(|held| held < confirmed) {
                 let state = State::Committed;
                 let stored = Stored { state, since, is_marked: false, ..earlier.clone() };
+                self.outbox.push(Entry::Record(epoch, *key, stored.version, stored.body));
                 self.table.insert(*key, stored);
             }
         }
@@ -135,13 +145,12 @@ impl Process {
         }
     }
 
-    /// Merges a page. Returns whether all of it counted.
+    /// Merges a page, and hands its records in. Returns whether all of it counted.
     fn merge(
         &mut self,
         now: Now,
         keys: &[KeyInfo],
         (epoch, records, compared): (Epoch, &[Paged], &[(u16, Buckets)]),
-        complete: &[u16],
         buckets: Key,
     ) -> bool {
         let mut compared = compared.iter();
@@ -156,28 +165,49 @@ impl Process {
                 .table
                 .get(&record.key)
                 .map_or((Version::ABSENT, State::Pending), |s| (s.version, s.state));
+            let entry = Entry::Record(epoch, record.key, record.version, record.body);
+            self.outbox.push(entry);
             if held < (record.version, record.state) {
                 let Paged { key, version, state, body } = *record;
                 let since = self.clock.read(now.wall);
                 self.table.insert(key, Stored { version, state, body, since, is_marked: false });
             }
         }
-        let mut all = true;
-        for &arc in complete {
-            all &= self.tenure.fetched(epoch, usize::from(arc));
+        true
+    }
+
+    /// Arcs were fetched to their ends.
+    pub(super) fn fetched(&mut self, epoch: Epoch, arcs: &[u16]) {
+        for &arc in arcs {
+            if !self.tenure.fetched(epoch, usize::from(arc)) {
+                continue;
+            }
             if is_on(Mutation::EarlierKept) {
                 self.keep_unconfirmed(arc);
             }
             self.earlier.remove(&usize::from(arc));
             self.differing.remove(&arc);
         }
-        all
     }
 
-    /// Who keeps an arc besides itself. A joiner may be the only one left who holds it.
+    /// The arcs that are gathered, of which all others who keep them have told what they had.
+    fn complete_gatherings(&self) -> Vec<u16> {
+        let is_complete = |arc: &usize| {
+            let has_told = |place| self.gathered.contains(&(*arc, place));
+            self.tenure.has_gathered(*arc, has_told)
+        };
+        self.tenure.revived().ones().filter(is_complete).map(|arc| arc as u16).collect()
+    }
+
+    /// Who keeps an arc besides itself. A joiner may be the only one left who holds it. Where it is gathered, who
+    /// has not told what he had.
     fn sources(&self, routes: &Routes, arc: usize) -> Vec<u16> {
         let is_other = |place: &u16| routes.member(*place).id != self.who.id;
-        routes.write_set(arc).iter().copied().filter(is_other).collect()
+        let has_told = |place: &u16| {
+            self.tenure.revived().contains(arc) && self.gathered.contains(&(arc, *place))
+        };
+        let others = routes.write_set(arc).iter().copied().filter(is_other);
+        others.filter(|place| !has_told(place)).collect()
     }
 }
 
@@ -201,6 +231,7 @@ impl World {
 
     fn fetch_next(&mut self, pid: Pid) {
         let now = self.now;
+        self.end_gathering(self.slot_of(pid));
         let Some(process) = self.process(pid) else { return };
         let missing = process.tenure.missing();
         let Some(routes) = process.tenure.routes().cloned() else { return };
@@ -216,7 +247,12 @@ impl World {
                 wanted.entry(source).or_default().push(arc as u16);
             }
         }
-        let Some((source, arcs)) = wanted.into_iter().nth(0) else { return };
+        // After an outage some of those who keep an arc have yet to come back: nobody else is to be left out.
+        let which = match self.plan.outages {
+            true => self.rng.below(wanted.len().max(1) as u64) as usize,
+            false => 0,
+        };
+        let Some((source, arcs)) = wanted.into_iter().nth(which) else { return };
         let from = (Party::Node(self.slot_of(pid)), pid);
         let to = Party::Node(usize::from(routes.member(source).address.port() - 6000));
         let Dialled::Open(link) = self.dial(from, to, User::Fetch) else { return };
@@ -225,7 +261,17 @@ impl World {
         let asks = arcs.iter().map(|&arc| (arc, process.ask(arc))).collect();
         self.send(link, Dir::Up, Frame::Pull(epoch, asks, None));
         let process = self.process(pid).expect("it runs");
-        process.fetch = Some(Fetch { link, epoch, arcs, after: None, asked: now });
+        process.fetch = Some(Fetch { link, source, epoch, arcs, after: None, asked: now });
+    }
+
+    /// Ends the gathering of arcs of which all who keep them have told what they had.
+    fn end_gathering(&mut self, slot: usize) {
+        let Some(process) = self.slots[slot].process.as_ref() else { return };
+        let (epoch, arcs) = (process.tenure.epoch(), process.complete_gatherings());
+        if !arcs.is_empty() {
+            self.counts.gathered += arcs.len() as u64;
+            self.complete(slot, epoch, arcs);
+        }
     }
 
     /// A page reaches the node that asked for it.
@@ -233,24 +279,26 @@ impl World {
         let Party::Node(slot) = party else { return };
         let (now, own) = (self.now, self.node_now(slot));
         let Some(process) = self.slots[slot].process.as_mut() else { return };
-        let pid = process.pid;
         let Some(mut fetch) = process.fetch.take_if(|fetch| fetch.link == link) else { return };
         let Frame::Page(epoch, complete, records, compared) = frame else { return };
         let is_source = complete > 0 || !records.is_empty() || !compared.is_empty();
         let done: Vec<u16> = fetch.arcs[..complete].to_vec();
         let page = (epoch, &records[..], &compared[..]);
-        if !is_source || !process.merge(own, &self.keys, page, &done, self.plan.buckets) {
+        if !is_source || !process.merge(own, &self.keys, page, self.plan.buckets) {
             return self.close(link);
         }
+        let source = fetch.source;
+        let (gathered, fetched): (Vec<u16>, Vec<u16>) =
+            done.iter().partition(|arc| process.tenure.revived().contains(usize::from(**arc)));
+        process.gathered.extend(gathered.iter().map(|&arc| (usize::from(arc), source)));
         self.counts.compared += compared.len() as u64;
         let rest = fetch.arcs.split_off(complete);
-        let control = process.control;
         self.say(|_| format!("node{slot} fetched {done:?} at epoch {epoch}: {records:?}"));
-        if complete > 0
-            && let Some(control) = control
-        {
-            self.after(1, Event::NodeBeat(pid, control, false));
+        self.hand_in(slot);
+        if !fetched.is_empty() {
+            self.complete(slot, epoch, fetched);
         }
+        self.end_gathering(slot);
         if rest.is_empty() {
             return self.close(link);
         }

@@ -1,0 +1,89 @@
+//! What happened in a run, in numbers: they tell whether the seeds bring about what they are to bring about.
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What happened, in numbers.
+        #[derive(Debug, Clone, Copy, Default)]
+        pub struct Counts {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counts {
+            /// Adds another run's.
+            pub fn add(&mut self, other: &Counts) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counts! {
+    /// Events worked through.
+    steps,
+    /// Operations that ended well.
+    done,
+    /// Operations that certainly had no effect.
+    failed,
+    /// Operations of which nobody knows.
+    unknown,
+    /// Primaries killed between the steps of a read-modify-write.
+    beheaded,
+    /// Puts and deletes that took a fresh version.
+    freshened,
+    /// Views that became active.
+    views,
+    /// Nodes killed.
+    kills,
+    /// Nodes started again at once.
+    restarts,
+    /// Processes stopped and continued.
+    pauses,
+    /// Parties cut off from each other.
+    cuts,
+    /// Connections broken.
+    broken,
+    /// Frames delivered twice.
+    ghosts,
+    /// Manager crashes.
+    manager_crashes,
+    /// Clients killed in mid fan-out.
+    abandoned,
+    /// Nodes that joined.
+    joins,
+    /// Records that nodes set out to finish.
+    finishes,
+    /// Nodes asked for a heartbeat.
+    probes,
+    /// Arcs that were compared with what a node held in an earlier life.
+    compared,
+    /// Orders of the operator.
+    orders,
+    /// Changes that came of them.
+    granted,
+    /// Changes that were cancelled.
+    cancelled,
+    /// Nodes that left as they were asked to.
+    left,
+    /// Times that K replicas or more were killed at once.
+    massacres,
+    /// Losses that were accepted.
+    accepted,
+    /// Values that were put until a time.
+    mortal,
+    /// Replicas of them that put a tombstone in their place.
+    expired,
+    /// Read-modify-writes that found such a value, and left one that lives longer.
+    renewed,
+    /// Nodes that lost their power.
+    power,
+    /// Times that everybody, or all who kept some key, ended at once and came back from disk.
+    outages,
+    /// Nodes that became heirs of their last lives.
+    heirs,
+    /// Arcs that were gathered.
+    gathered,
+    /// Times that the operator went on without whom the health named, since they were back with nothing.
+    nothings,
+    /// Disks that were lost.
+    disks,
+}

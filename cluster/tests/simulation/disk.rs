@@ -1,0 +1,248 @@
+//! A node's disk: a log of what its process handed in, that survives the process.
+//!
+//! It stands for what `storage` writes (`storage/src/disk`), entry by entry, and knows of each entry when it is
+//! *written*, so that the end of the process does not matter to it any more, and when it is *durable*, so that the
+//! loss of power does not. The log is a row of entries, so that with an entry all before it are written, or durable;
+//! but for views, which stand in a file of their own as well, and survive whatever is left of the log before them.
+//!
+//! * **Order.** Records are handed in after they were stored. A view is noted when it is adopted, and the writer
+//!   takes views before the records that wait for it: so a view may stand before records that were handed in
+//!   earlier and are not yet written, and is never behind records that were stored under it.
+//! * **An end of the process** leaves all that is written, and perhaps some of what was handed in since. **A loss
+//!   of power** leaves all that is durable, and perhaps some of what follows. What is left is durable from then on:
+//!   who starts with a log closes it.
+//! * **What it comes to** ([`Life`]) is what `storage/src/disk/life.rs` and `ledger.rs` make of such a log.
+
+use std::collections::BTreeMap;
+
+use cluster::claim::Claim;
+use cluster::ids::{Epoch, Incarnation};
+use cluster::operation::Body;
+use cluster::tenure::ArcSet;
+use cluster::version::Version;
+
+use crate::network::Pid;
+use crate::world::{ARCS, Key, KeyInfo, Micros, Value};
+
+/// What is handed in.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// A record that was stored or fetched under a view.
+    Record(Epoch, Key, Version, Body<Value>),
+    /// A view was adopted.
+    View(Noted),
+    /// Arcs were fetched to their ends under a view.
+    Synced(Epoch, Vec<u16>),
+}
+
+/// What a node's tenure became with a view.
+#[derive(Debug, Clone)]
+pub struct Noted {
+    /// The view.
+    pub epoch: Epoch,
+    /// Arcs whose records it dropped or set aside.
+    pub emptied: Vec<usize>,
+    /// Arcs it is synced in, or has its own disk's part of.
+    pub held: ArcSet,
+    /// Arcs whose records of the life before go on counting.
+    pub revived: ArcSet,
+}
+
+/// An entry, by which process, and when it is safe from what.
+#[derive(Debug, Clone)]
+struct Line {
+    of: Pid,
+    entry: Entry,
+    written: Micros,
+    durable: Micros,
+}
+
+/// What may happen to a process, as its disk sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It ends in good order, or nothing was handed in just now.
+    Quiet,
+    /// kill -9.
+    Kill,
+    /// Its machine loses its power.
+    Power,
+}
+
+/// The log.
+#[derive(Debug, Clone, Default)]
+pub struct Disk(Vec<Line>);
+
+/// A part of what a node held: versions, and values or tombstones.
+pub type Held = BTreeMap<Key, (Version, Body<Value>)>;
+
+/// The last life that a log tells of, and what it had of those before.
+#[derive(Debug, Clone)]
+pub struct Life {
+    of: Pid,
+    epoch: Epoch,
+    since: Vec<Epoch>,
+    synced: ArcSet,
+    /// What the node held.
+    pub held: Held,
+    /// What it had of lives before, by arc.
+    pub earlier: BTreeMap<usize, Held>,
+}
+
+impl Disk {
+    /// Takes an entry that is written and durable at these times.
+    pub fn push(&mut self, of: Pid, entry: Entry, (written, durable): (Micros, Micros)) {
+        self.0.push(Line { of, entry, written, durable });
+    }
+
+    /// Takes a view, before the last so many of the entries that are not written at time `now`.
+    pub fn note(
+        &mut self,
+        now: Micros,
+        late: usize,
+        of: Pid,
+        noted: Noted,
+        times: (Micros, Micros),
+    ) {
+        let (written, _) = self.ends(now);
+        let is_mine = |line: &&Line| line.of == of;
+        let waiting = self.0[written..].iter().rev().take_while(is_mine).count();
+        // Views keep their order.
+        let views = self.0.iter().rposition(|line| matches!(line.entry, Entry::View(_)));
+        let at = (self.0.len() - waiting.min(late)).max(views.map_or(0, |last| last + 1));
+        let entry = Entry::View(noted);
+        self.0.insert(at, Line { of, entry, written: times.0, durable: times.1 });
+    }
+
+    /// How many entries are written, and how many durable, at time `now`.
+    fn ends(&self, now: Micros) -> (usize, usize) {
+        let end = |is_safe: &dyn Fn(&Line) -> bool| {
+            let in_log = |line: &Line| !matches!(line.entry, Entry::View(_)) && is_safe(line);
+            self.0.iter().rposition(in_log).map_or(0, |last| last + 1)
+        };
+        let durable = end(&|line| line.durable <= now);
+        (end(&|line| line.written <= now).max(durable), durable)
+    }
+
+    /// How many entries are left for certain where a process ends so at time `now`, and how many there are.
+    pub fn left(&self, now: Micros, end: End) -> (usize, usize) {
+        let (written, durable) = self.ends(now);
+        let least = match end {
+            End::Quiet => self.0.len(),
+            End::Kill => written,
+            End::Power => durable,
+        };
+        (least, self.0.len())
+    }
+
+    /// Leaves so many entries, and all views that are durable at time `now`.
+    pub fn cut(&mut self, left: usize, now: Micros) {
+        let mut place = 0;
+        self.0.retain(|line| {
+            place += 1;
+            place <= left || matches!(line.entry, Entry::View(_)) && line.durable <= now
+        });
+        for line in &mut self.0 {
+            (line.written, line.durable) = (0, 0);
+        }
+    }
+
+    /// What the log comes to; `None` if it is empty.
+    pub fn life(&self, keys: &[KeyInfo]) -> Option<Life> {
+        let mut life = Life::new(self.0.first()?.of);
+        for line in &self.0 {
+            if line.of != life.of {
+                let revived = match &line.entry {
+                    Entry::View(noted) => noted.revived.clone(),
+                    _ => ArcSet::new(),
+                };
+                life.go_on(line.of, &revived, keys);
+            }
+            life.take(&line.entry, keys);
+        }
+        Some(life)
+    }
+}
+
+impl Life {
+    fn new(of: Pid) -> Life {
+        Life {
+            of,
+            epoch: Epoch::NONE,
+            since: vec![Epoch::NONE; ARCS],
+            synced: ArcSet::with_capacity(ARCS),
+            held: Held::new(),
+            earlier: BTreeMap::new(),
+        }
+    }
+
+    /// Another life begins, with what the last one held of these arcs.
+    fn go_on(&mut self, of: Pid, revived: &ArcSet, keys: &[KeyInfo]) {
+        (0..ARCS).filter(|arc| !revived.contains(*arc)).for_each(|arc| self.set_aside(arc, keys));
+        let Life { held, earlier, .. } = std::mem::replace(self, Life::new(of));
+        (self.held, self.earlier) = (held, earlier);
+    }
+
+    fn set_aside(&mut self, arc: usize, keys: &[KeyInfo]) {
+        let taken = take_arc(&mut self.held, arc, keys);
+        set_aside(&mut self.earlier, arc, taken);
+    }
+
+    fn take(&mut self, entry: &Entry, keys: &[KeyInfo]) {
+        match entry {
+            Entry::Record(epoch, key, version, body) => {
+                let is_new = self.held.get(key).is_none_or(|(held, _)| held < version);
+                if is_new && *epoch >= self.since[keys[usize::from(*key)].arc] {
+                    self.held.insert(*key, (*version, *body));
+                }
+            }
+            Entry::View(Noted { epoch, emptied, held, .. }) => {
+                self.epoch = *epoch;
+                for &arc in emptied {
+                    self.since[arc] = *epoch;
+                    self.set_aside(arc, keys);
+                }
+                self.synced = held.clone();
+                self.earlier.retain(|arc, _| !held.contains(*arc));
+            }
+            Entry::Synced(epoch, arcs) if *epoch == self.epoch => {
+                for arc in arcs.iter().map(|&arc| usize::from(arc)) {
+                    self.synced.grow(ARCS);
+                    self.synced.insert(arc);
+                    self.earlier.remove(&arc);
+                }
+            }
+            Entry::Synced(..) => {}
+        }
+    }
+
+    /// What the node that starts with the log claims to have held, if it was a member (H6).
+    pub fn claim(&self) -> Option<Claim> {
+        (self.epoch > Epoch::NONE).then(|| Claim {
+            of: Incarnation(self.of),
+            epoch: self.epoch,
+            synced: self.synced.clone(),
+            is_whole: true,
+        })
+    }
+}
+
+/// Takes an arc's records away.
+pub fn take_arc(held: &mut Held, arc: usize, keys: &[KeyInfo]) -> Held {
+    let is_in = |key: &Key| keys[usize::from(*key)].arc == arc;
+    let taken =
+        held.iter().filter(|(key, _)| is_in(key)).map(|(key, record)| (*key, *record)).collect();
+    held.retain(|key, _| !is_in(key));
+    taken
+}
+
+/// Keeps an arc's records as those of an earlier life, unless there are more already.
+pub fn set_aside<T>(
+    earlier: &mut BTreeMap<usize, BTreeMap<Key, T>>,
+    arc: usize,
+    taken: BTreeMap<Key, T>,
+) {
+    let is_more = earlier.get(&arc).is_none_or(|kept| kept.len() <= taken.len());
+    if !taken.is_empty() && is_more {
+        earlier.insert(arc, taken);
+    }
+}

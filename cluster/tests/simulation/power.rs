@@ -1,0 +1,140 @@
+//! Everything ends at once, and comes back from its disks (H6).
+//!
+//! What is held against the rules, by the promise of a run:
+//!
+//! * `none`: nothing here happens.
+//! * `sync`: any nodes may end in any way at any time, all of them too, and the manager. All come back, or those
+//!   whom the cluster's health names. Nothing acknowledged may be lost. A disk may be lost while somebody lives who
+//!   holds all that it had.
+//! * `async`: as many nodes may end in any way at any time as without a disk (`faults.rs`), and lose what was not
+//!   durable. All of them may end at once, or more than that, where their disks have all that was handed in:
+//!   then nothing may be lost either, and whoever comes back first has to wait for those who have more.
+
+use cluster::durability::Durability;
+use cluster::membership::Health;
+
+use crate::disk::{Disk, End};
+use crate::network::Party;
+use crate::world::{Event, Micros, World};
+
+impl World {
+    /// Ends the process at an address; its disk keeps what it has, and perhaps more.
+    pub fn end_node(&mut self, slot: usize, end: End) {
+        if self.listener(Party::Node(slot)).is_none() {
+            return;
+        }
+        self.drop_node(slot);
+        if self.plan.durability == Durability::None {
+            return;
+        }
+        let (least, all) = self.slots[slot].disk.left(self.now, end);
+        let left = self.rng.within(least as u64, all as u64) as usize;
+        self.say(|_| {
+            format!("{end:?}: {left} of {all} entries are left on the disk of node{slot}")
+        });
+        let now = self.now;
+        self.slots[slot].disk.cut(left, now);
+        self.counts.power += u64::from(end == End::Power);
+    }
+
+    /// Kills the process at an address, whose records others hold as well.
+    pub fn kill_node(&mut self, slot: usize) {
+        if self.plan.durability == Durability::None {
+            return self.end_node(slot, End::Kill);
+        }
+        let end = if self.rng.chance(300) { End::Power } else { End::Kill };
+        self.end_node(slot, end);
+        if self.rng.chance(self.plan.disk_losses) {
+            self.counts.disks += 1;
+            self.say(|_| format!("the disk of node{slot} is lost"));
+            self.slots[slot].disk = Disk::default();
+        }
+    }
+
+    /// How a process may end whose records nobody else may hold.
+    fn hard_end(&mut self) -> End {
+        match self.plan.durability {
+            Durability::Sync if self.rng.chance(600) => End::Power,
+            Durability::Sync => End::Kill,
+            Durability::Async | Durability::None => End::Quiet,
+        }
+    }
+
+    /// Ends all who keep some key, or everybody, at about the same time; and perhaps the manager.
+    pub fn outage(&mut self) {
+        let key = self.rng.below(self.keys.len() as u64) as usize;
+        let (active, _) = self.views();
+        if active.arcs() == 0 {
+            return;
+        }
+        self.counts.outages += 1;
+        let keepers = active.write_set(self.keys[key].arc).iter();
+        let slots: Vec<usize> = match self.rng.chance(500) {
+            true => (0..self.slots.len()).collect(),
+            false => {
+                keepers.map(|&p| usize::from(active.member(p).address.port() - 6000)).collect()
+            }
+        };
+        if self.manager.gate.is_some() && self.rng.chance(300) {
+            self.counts.manager_crashes += 1;
+            self.crash_manager();
+            let wait = self.rng.within(1_000, self.plan.longest);
+            self.after(wait, Event::ManagerStart);
+        }
+        let spread = self.rng.pick(&[0, 0, 2_000, 30_000]);
+        let longest = self.rng.within(2_000, self.plan.longest);
+        for slot in slots {
+            let (at, end) = (self.rng.within(0, spread), self.hard_end());
+            match at {
+                0 => self.end_node(slot, end),
+                at => self.after(at, Event::NodeEnd(slot, end)),
+            }
+            if self.rng.chance(850) {
+                let pause = at + self.rng.within(500, longest);
+                self.after(pause, Event::NodeStart(slot));
+            }
+        }
+    }
+
+    /// Ends a node whether or not others hold what it holds, now and then. Returns whether it did.
+    pub fn strike(&mut self, slot: usize, pause: Micros) -> bool {
+        let is_due = self.plan.outages && self.listener(Party::Node(slot)).is_some();
+        if !is_due || !self.rng.chance(300) {
+            return false;
+        }
+        let end = self.hard_end();
+        self.end_node(slot, end);
+        self.after(pause, Event::NodeStart(slot));
+        true
+    }
+
+    /// A node has become an heir, and its disk does not tell of it before `until`. Ends it again, now and then.
+    pub fn shake(&mut self, slot: usize, until: Micros) {
+        if self.is_calm || !self.plan.outages || !self.rng.chance(200) {
+            return;
+        }
+        let end = self.hard_end();
+        let at = self.rng.below(2 * (until - self.now) + 1);
+        let pause = at + self.rng.within(500, self.plan.longest);
+        self.after(at, Event::NodeEnd(slot, end));
+        self.after(pause, Event::NodeStart(slot));
+    }
+
+    /// Starts the nodes that the cluster's health says are to be brought back. What is lost is on their disks.
+    pub fn bring_back(&mut self) {
+        let Some(membership) = self.manager.membership() else { return };
+        let health = membership.health(self.now / 1000);
+        let Health::Unavailable { bring_back, .. } = &health else { return };
+        let named = |slot: &usize| bring_back.contains(&format!("node{slot}"));
+        let is_away = |slot: &usize| self.slots[*slot].process.is_none();
+        let away: Vec<usize> = (0..self.slots.len()).filter(named).filter(is_away).collect();
+        if away.is_empty() {
+            // They are back, and have nothing.
+            self.counts.nothings += 1;
+            return self.accept_loss();
+        }
+        for slot in away {
+            self.start_node(slot);
+        }
+    }
+}
