@@ -253,8 +253,14 @@ fn cancel(state: &Membership) -> Option<Plan> {
     view.epoch = old.epoch.next();
     view.fresh.clear();
     view.heirs.clear();
-    for member in view.members.iter_mut().filter(|m| m.state == MemberState::Leaving) {
-        member.state = MemberState::Active;
+    for (place, member) in view.members.iter_mut().enumerate() {
+        if member.state == MemberState::Leaving {
+            // A stray that was to leave owns nothing: it joins again as any stray does.
+            member.state = match old.stray(place) {
+                Some(_) => MemberState::Joining,
+                None => MemberState::Active,
+            };
+        }
     }
     let joins = view.members.iter().any(|m| m.state == MemberState::Joining);
     view.coming = joins.then(|| {
