@@ -429,14 +429,9 @@ fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
         }
     }
     faults.mend();
-    // The writer knows of all faults that it and its threads have met when it has looked often enough at what they
-    // say: it takes one thing that is ready after the other, at random.
-    let is_on_disk = |life: &Life| life.journal.ask().is_some_and(|word| word.recv() == Ok(Ok(())));
-    wait_until("the trouble is over", || {
-        (0..20).all(|_| is_on_disk(&life))
-            && life.node.disk_trouble().is_none()
-            && life.write(60).is_ok()
-    });
+    // With all the faults that the writer and its threads have met known to it.
+    wait_until("the trouble is over", || life.journal.is_still());
+    life.write(60).unwrap();
     let model = life.end();
     let (found, report) = read(dir.path(), Care::Start).unwrap();
     assert!(found == model, "call {call}, {lasts}, {is_sync}");

@@ -34,7 +34,7 @@ use super::folder::{self, Folder};
 use super::frame;
 use super::header::{self, Header, Kind};
 use super::image::{self, Subject};
-use super::journal::{Bell, Ends, Noted, Parcel, Trouble, Until, What};
+use super::journal::{Ends, Noted, Parcel, Trouble, What};
 use super::ledger::Ledger;
 use super::recovery::{Report, closing};
 use crate::node::Node;
@@ -103,8 +103,6 @@ pub fn start(
         broken: None,
         leftover: None,
         out: Vec::new(),
-        hurries: false,
-        bells: Vec::new(),
         logged: report.log_bytes,
         image_bytes: report.image_bytes,
         // What was not sound must not be met again.
@@ -127,13 +125,6 @@ struct Segment {
     end: u64,
     /// Up to where it is on the disk.
     durable: u64,
-}
-
-/// Somebody who waits until the disk has a segment up to a place.
-struct Waits {
-    sequence: u64,
-    end: u64,
-    rings: Sender<Result<(), Trouble>>,
 }
 
 /// An image that is being made, of so many bytes in the end.
@@ -201,10 +192,6 @@ struct Writer {
     /// A file that could not be begun, nor removed.
     leftover: Option<PathBuf>,
     out: Vec<u8>,
-    /// Whether the disk is to be told now: a view was adopted, and a folder is worth what it tells of views (H6).
-    hurries: bool,
-    /// Who waits for the disk, in `async`.
-    bells: Vec<Waits>,
     /// Bytes of the log that no image covers, and of the image before them.
     logged: u64,
     image_bytes: u64,
@@ -276,9 +263,8 @@ impl Writer {
         }
         if let Some(jobs) = &self.flusher.jobs
             && !self.flusher.is_busy
-            && (self.hurries || self.flusher.since.elapsed() >= self.settings.flush)
+            && self.flusher.since.elapsed() >= self.settings.flush
         {
-            self.hurries = false;
             let job = (segment.sequence, segment.end, segment.output.clone());
             self.flusher.is_busy = jobs.try_send(job).is_ok();
             self.flusher.since = Instant::now();
@@ -311,9 +297,10 @@ impl Writer {
             }
             self.ledger.view(&view);
             entry::put_view(&view, &mut out);
-            self.hurries = true;
         }
         let mut bells = Vec::new();
+        #[cfg(test)]
+        let mut still = Vec::new();
         for Parcel { what, bell } in parcels {
             match what {
                 What::Records(sheet) => {
@@ -326,6 +313,8 @@ impl Writer {
                     }
                 }
                 What::Look => {}
+                #[cfg(test)]
+                What::AreYouStill(tell) => still.push(tell),
             }
             bells.extend(bell);
         }
@@ -338,17 +327,12 @@ impl Writer {
         }
         // While an old gap is open nothing counts as being on the disk.
         let answer = self.ends.shared.trouble().map_or(Ok(()), Err);
-        for Bell { until, rings } in bells {
-            match &self.segment {
-                Some(segment) if until == Until::OnDisk && segment.durable < segment.end => {
-                    let Segment { sequence, end, .. } = *segment;
-                    self.bells.push(Waits { sequence, end, rings });
-                    self.hurries = true;
-                }
-                // Whoever has gone away meanwhile needs no answer.
-                _ => _ = rings.try_send(answer.clone()),
-            }
+        for bell in bells {
+            // Whoever has gone away meanwhile needs no answer.
+            let _ = bell.try_send(answer.clone());
         }
+        #[cfg(test)]
+        still.into_iter().for_each(|tell| tell.send(self.is_still()).unwrap_or_default());
         if out.capacity() > 4 * GROUP {
             out = Vec::new();
         }
@@ -439,9 +423,7 @@ impl Writer {
                 segment.durable = segment.end;
             }
             close(segment)?;
-            let (sequence, end) = (segment.sequence, segment.end);
             self.segment = None;
-            self.ring(sequence, end);
         }
         self.begin()
     }
@@ -454,7 +436,6 @@ impl Writer {
         match result {
             Ok(()) => {
                 segment.durable = segment.durable.max(end);
-                self.ring(sequence, end);
                 if self.failed.is_none() {
                     // Little has come since, so closing it takes little time.
                     self.advance();
@@ -464,13 +445,10 @@ impl Writer {
         }
     }
 
-    /// Tells those who wait for a segment, up to a place or less, that the disk has it.
-    fn ring(&mut self, sequence: u64, end: u64) {
-        let is_done = |waits: &mut Waits| (waits.sequence, waits.end) <= (sequence, end);
-        for Waits { rings, .. } in self.bells.extract_if(.., is_done) {
-            // Whoever has gone away meanwhile needs no answer.
-            let _ = rings.try_send(Ok(()));
-        }
+    #[cfg(test)]
+    fn is_still(&self) -> bool {
+        let is_durable = self.segment.as_ref().is_none_or(|segment| segment.durable == segment.end);
+        is_durable && !self.flusher.is_busy && self.imaging.is_none() && self.failed.is_none()
     }
 
     /// Begins the next segment, or an image, if that is due.
@@ -560,10 +538,6 @@ impl Writer {
     fn fail(&mut self, error: &io::Error) {
         if self.ends.shared.trouble().is_none() {
             self.ends.shared.tell(Some(Trouble { why: error.to_string().into() }));
-        }
-        for Waits { rings, .. } in self.bells.drain(..) {
-            // Whoever has gone away meanwhile needs no answer.
-            let _ = rings.try_send(Err(Trouble { why: error.to_string().into() }));
         }
         // What cannot be written now is written before the log goes on.
         let _ = self.note_gap();

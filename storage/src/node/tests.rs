@@ -181,7 +181,7 @@ fn keys_handed_in(ends: &Ends) -> Vec<Vec<u8>> {
                 keys.extend(records.map(|record| record.unwrap().key.to_vec()));
             }
         }
-        bell.into_iter().for_each(|bell| bell.rings.send(Ok(())).unwrap());
+        bell.into_iter().for_each(|bell| bell.send(Ok(())).unwrap());
     }
     keys.sort();
     keys
