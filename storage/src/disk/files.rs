@@ -101,7 +101,7 @@ pub mod faulty {
 
     use std::collections::BTreeMap;
     use std::path::PathBuf;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
     use parking_lot::Mutex;
 
@@ -119,6 +119,8 @@ pub mod faulty {
         /// How many calls for files whose names begin so are still to fail.
         refused: Mutex<BTreeMap<&'static str, u64>>,
         refusals: AtomicU64,
+        /// Bytes of the longest append that works, until it is mended.
+        longest: AtomicUsize,
         syncs: AtomicU64,
     }
 
@@ -133,6 +135,7 @@ pub mod faulty {
                 is_mended: AtomicBool::new(false),
                 refused: Mutex::default(),
                 refusals: AtomicU64::new(0),
+                longest: AtomicUsize::new(usize::MAX),
                 syncs: AtomicU64::new(0),
             })
         }
@@ -147,10 +150,16 @@ pub mod faulty {
             self.refused.lock().insert(prefix, calls);
         }
 
+        /// No longer append works from now on, as on a disk that is nearly full.
+        pub fn allow(&self, longest: usize) {
+            self.longest.store(longest, Ordering::SeqCst);
+        }
+
         /// Nothing fails any more.
         pub fn mend(&self) {
             self.is_mended.store(true, Ordering::SeqCst);
             self.refused.lock().clear();
+            self.allow(usize::MAX);
         }
 
         /// Whether the call that fails has been made.
@@ -158,7 +167,7 @@ pub mod faulty {
             self.calls.load(Ordering::SeqCst) > self.fails
         }
 
-        /// How many calls were refused by name.
+        /// How many calls were refused by name or length.
         pub fn refusals(&self) -> u64 {
             self.refusals.load(Ordering::SeqCst)
         }
@@ -218,7 +227,15 @@ pub mod faulty {
 
     impl Output for FaultyOutput {
         fn append(&self, bytes: &[u8]) -> io::Result<()> {
-            if let Err(error) = self.faults.call(&self.path) {
+            let is_long = bytes.len() > self.faults.longest.load(Ordering::SeqCst);
+            let called = match is_long {
+                true => {
+                    self.faults.refusals.fetch_add(1, Ordering::SeqCst);
+                    Err(io::ErrorKind::StorageFull.into())
+                }
+                false => self.faults.call(&self.path),
+            };
+            if let Err(error) = called {
                 self.output.append(&bytes[..bytes.len() / 2])?;
                 return Err(error);
             }
