@@ -5,7 +5,7 @@
 //! second thread sends heartbeats: one every interval, and one at once when a view was adopted or arcs
 //! became synced or the manager asks (PROBE), so that the manager need not wait to learn it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -25,8 +25,6 @@ use net_common::message::Message;
 use net_common::message::control::{Heartbeat, HeartbeatAck, Probe, Register, TablePush};
 use parking_lot::Mutex;
 
-use crate::disk::RETRY;
-use crate::disk::journal::Word;
 use crate::fetch::Wake;
 use crate::node::{Adopted, Node};
 
@@ -97,7 +95,6 @@ impl Control {
             end,
             stream: stream.clone(),
             left_with: Cell::new(None),
-            asked: RefCell::new(None),
         };
         let thread = logging::spawn(name, move || keeper.run())?;
         Ok(Control { stop: Some(stop), stream, ended, thread: Some(thread) })
@@ -139,8 +136,6 @@ struct Keeper {
     /// The view with which the node has left the cluster. It stays until that is active, since it is waited
     /// for; after that there is nothing to register for any more.
     left_with: Cell<Option<Epoch>>,
-    /// Word to come of the newest view's being on the disk.
-    asked: RefCell<Option<Word>>,
 }
 
 impl Keeper {
@@ -321,19 +316,12 @@ impl Keeper {
         }
         let (epoch, leaves) = (push.view.epoch, self.node.leaves_with(&push.view));
         self.node.promised(push.view.durability);
-        // A view is adopted only when the disk tells of the one before: so what it tells is never behind what was
-        // acknowledged by more than a view (H6). A disk in trouble is not waited for: it tells what it told.
-        if let Some(word) = self.asked.take() {
-            let _ = word.recv();
-        }
         match self.node.adopt(push.view) {
             // It may be active now, which it was not before.
             Ok(Adopted::NotNewer) => _ = self.fetcher.wake.try_send(()),
             Ok(adopted) => {
-                let word = self.node.ask_disk();
-                match adopted {
-                    Adopted::AsHeir => self.confirm(word)?,
-                    _ => _ = self.asked.replace(word),
+                if adopted == Adopted::AsHeir {
+                    self.node.acknowledge();
                 }
                 if leaves {
                     self.left_with.set(Some(epoch));
@@ -354,28 +342,6 @@ impl Keeper {
 impl Keeper {
     fn expects_other(&self, push: &TablePush) -> bool {
         self.settings.durability.is_some_and(|durability| durability != push.view.durability)
-    }
-
-    /// Waits until the disk tells of a view that made this node an heir. Before that it is not acknowledged: if
-    /// the process ended its folder would still tell of its last life, and the manager of none.
-    fn confirm(&self, mut word: Option<Word>) -> Result<(), String> {
-        while let Some(waits) = word {
-            match waits.recv() {
-                Ok(Ok(())) => break,
-                Ok(Err(trouble)) => {
-                    warn!(
-                        "this node cannot serve again what its disk has: {trouble}; trying again"
-                    );
-                    if self.stopped.recv_timeout(RETRY) != Err(RecvTimeoutError::Timeout) {
-                        return Err("stopping".into());
-                    }
-                }
-                Err(_) => return Err("stopping".into()),
-            }
-            word = self.node.ask_disk();
-        }
-        self.node.acknowledge();
-        Ok(())
     }
 }
 

@@ -50,6 +50,10 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// How often the disk is told to keep what was appended, in `async`: what is at risk when all lose their power.
 pub const FLUSH: Duration = Duration::from_secs(1);
 
+/// Bytes after which it is told so before that time is over: under load a second's worth would be much at once, and much
+/// at risk.
+pub const FLUSH_BYTES: u64 = 4 << 20;
+
 /// How often something is tried again after the disk has failed: soon enough for those who wait, seldom enough
 /// for a disk that is full.
 pub const RETRY: Duration = Duration::from_secs(1);
@@ -65,6 +69,8 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// How often the disk is told to keep what was appended, where answers do not wait for it.
     pub flush: Duration,
+    /// Bytes after which it is told before that.
+    pub flush_bytes: u64,
     /// How often something is tried again after the disk has failed.
     pub retry: Duration,
     /// The file system.
@@ -74,9 +80,15 @@ pub struct Settings {
 impl Settings {
     /// Those of a folder, with what else is usual.
     pub fn new(folder: PathBuf) -> Settings {
-        let files = Arc::new(System);
-        let (salvage, segment_bytes) = (false, SEGMENT_BYTES);
-        Settings { folder, salvage, segment_bytes, flush: FLUSH, retry: RETRY, files }
+        Settings {
+            folder,
+            salvage: false,
+            segment_bytes: SEGMENT_BYTES,
+            flush: FLUSH,
+            flush_bytes: FLUSH_BYTES,
+            retry: RETRY,
+            files: Arc::new(System),
+        }
     }
 }
 

@@ -32,7 +32,7 @@ use net_common::message::range::Cursor;
 use parking_lot::{Mutex, RwLock};
 
 use crate::disk::entry::{Sheet, ViewEntry};
-use crate::disk::journal::{Journal, Noted, Trouble, Word};
+use crate::disk::journal::{Journal, Noted, Trouble};
 use crate::disk::life::Life;
 use crate::earlier::Earlier;
 use crate::gauge::{Gauge, Transfer};
@@ -189,12 +189,6 @@ impl Node {
     /// The cluster's promise was told: before any view of it is adopted.
     pub fn promised(&self, durability: Durability) {
         self.journal.promise(durability);
-    }
-
-    /// Asks for word when the newest view is on the disk; `None` where nothing is written. Not to be called under a
-    /// lock.
-    pub fn ask_disk(&self) -> Option<Word> {
-        self.journal.ask()
     }
 
     /// Its name.

@@ -162,11 +162,29 @@ impl Table {
         records: impl IntoIterator<Item = Record<'r>>,
         own_clock: Clock,
     ) {
+        self.merge_telling(arc, records, own_clock, |_| {});
+    }
+
+    /// The same, and tells of each record that was new here, or that met a pending one of its version or a higher
+    /// one: what was there already is committed otherwise. `tell` is called while the arc is locked.
+    pub fn merge_telling<'r>(
+        &self,
+        arc: usize,
+        records: impl IntoIterator<Item = Record<'r>>,
+        own_clock: Clock,
+        mut tell: impl FnMut(Record<'r>),
+    ) {
         self.change(&self.arcs[arc], |shard| {
             for record in records {
-                let wins =
-                    |held: &Stored| (held.version(), held.state()) < (record.version, record.state);
+                let mut is_known = false;
+                let wins = |held: &Stored| {
+                    is_known = held.version() >= record.version && held.state() == State::Committed;
+                    (held.version(), held.state()) < (record.version, record.state)
+                };
                 shard.keep(&self.hasher, self.hash(record.key), &record, own_clock, wins);
+                if !is_known {
+                    tell(record);
+                }
             }
         });
     }

@@ -121,7 +121,7 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Locked`], [`FolderError::Io`].
     pub fn take(path: &Path) -> Result<Folder, FolderError> {
-        fs::create_dir_all(path).map_err(cannot("create", path))?;
+        make(path, &|parent| File::open(parent)?.sync_all())?;
         Folder::lock(path)
     }
 
@@ -180,6 +180,26 @@ impl Folder {
     }
 }
 
+/// Makes a folder with those around it, where they are not there, and has each be so after a loss of power: `sync` is
+/// told the folders in which another was made.
+fn make(path: &Path, sync: &dyn Fn(&Path) -> io::Result<()>) -> Result<(), FolderError> {
+    let made: Vec<&Path> = path.ancestors().take_while(|folder| !is_there(folder)).collect();
+    fs::create_dir_all(path).map_err(cannot("create", path))?;
+    for folder in made {
+        let parent = match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        sync(parent).map_err(cannot("sync", parent))?;
+    }
+    Ok(())
+}
+
+/// The empty path is where the process is.
+fn is_there(folder: &Path) -> bool {
+    folder.as_os_str().is_empty() || folder.exists()
+}
+
 fn number(name: &str, prefix: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix)?;
     let is_number = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
@@ -222,6 +242,22 @@ mod tests {
             has_gap: false,
         };
         assert_eq!(folder.list().unwrap(), want);
+    }
+
+    #[test]
+    fn the_folders_in_which_one_was_made_are_told_to_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let synced = std::cell::RefCell::new(Vec::new());
+        let note = |folder: &Path| {
+            synced.borrow_mut().push(folder.to_owned());
+            Ok(())
+        };
+        make(&dir.path().join("deep/er"), &note).unwrap();
+        assert_eq!(synced.take(), [dir.path().join("deep"), dir.path().into()]);
+        make(&dir.path().join("deep/er"), &note).unwrap();
+        assert!(synced.take().is_empty());
+        let refuse = |_: &Path| Err(io::ErrorKind::StorageFull.into());
+        assert!(make(&dir.path().join("other"), &refuse).is_err());
     }
 
     #[test]

@@ -28,12 +28,9 @@ const FRAME: usize = 256 << 10;
 /// Slots of an arc that are looked at under one lock.
 const SLOTS: usize = 1 << 10;
 
-/// How long the thread rests after a frame, in times of what the frame took: half of a processor is left to
-/// requests, and more where they are busy.
-const REST: u32 = 2;
-
-/// The longest rest.
-const LONGEST_REST: Duration = Duration::from_millis(20);
+/// Bytes after which the disk is told to keep what was written so far. All at the end would be in the way of a log that
+/// waits for the disk.
+const SYNC: u64 = 8 << 20;
 
 /// What an image is made of.
 pub struct Subject<'a> {
@@ -47,7 +44,11 @@ pub struct Subject<'a> {
     pub earlier: &'a Earlier,
 }
 
-/// Makes an image in a folder, and returns its size in bytes. `rest` waits, and tells whether to give up.
+/// Rests after a frame: it is told which part of the image is done, from 0 to 1, and how long the frame took; and tells
+/// whether to give up.
+pub type Rest<'r> = &'r dyn Fn(f64, Duration) -> bool;
+
+/// Makes an image in a folder, and returns its size in bytes.
 ///
 /// # Errors
 /// If the file system refuses, or `rest` says so ([`io::ErrorKind::Interrupted`]). Nothing is left of it then,
@@ -56,15 +57,25 @@ pub fn make(
     files: &dyn Files,
     folder: &Path,
     subject: &Subject<'_>,
-    rest: &dyn Fn(Duration) -> bool,
+    rest: Rest<'_>,
 ) -> io::Result<u64> {
     let sequence = subject.header.sequence;
     let aside = folder::unfinished_image(folder, sequence);
-    let made = files.create(&aside).and_then(|output| {
+    let create = || match files.create(&aside) {
+        // Left by a try before, when it could not be removed.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            files.remove(&aside)?;
+            files.create(&aside)
+        }
+        created => created,
+    };
+    let made = create().and_then(|output| {
         let mut image = Image {
             output: &*output,
             salt: subject.header.salt,
             place: 0,
+            synced: 0,
+            done: 0.0,
             out: Vec::with_capacity(2 * FRAME),
             records: 0,
             since: Instant::now(),
@@ -87,11 +98,15 @@ struct Image<'i> {
     salt: u32,
     /// Where the next frame stands.
     place: u64,
+    /// Up to where the disk was told to keep it.
+    synced: u64,
+    /// Which part of it is done.
+    done: f64,
     out: Vec<u8>,
     records: u64,
     /// When the last frame was done.
     since: Instant,
-    rest: &'i dyn Fn(Duration) -> bool,
+    rest: Rest<'i>,
 }
 
 impl Image<'_> {
@@ -100,7 +115,9 @@ impl Image<'_> {
         self.place = header::LENGTH as u64;
         let mut start = frame::begin(&mut self.out);
         entry::put_ledger(subject.ledger, &mut self.out);
-        for arc in 0..subject.table.arcs() {
+        let arcs = subject.table.arcs();
+        for arc in 0..arcs {
+            self.done = arc as f64 / arcs as f64;
             let mut from = Some(Cursor::START);
             while let Some(cursor) = from {
                 from = self.slice(subject.table, arc, cursor);
@@ -163,8 +180,11 @@ impl Image<'_> {
         self.output.append(&self.out)?;
         self.place += self.out.len() as u64;
         self.out.clear();
-        let took = self.since.elapsed();
-        if (self.rest)((took * REST).min(LONGEST_REST)) {
+        if self.place - self.synced >= SYNC {
+            self.output.sync()?;
+            self.synced = self.place;
+        }
+        if (self.rest)(self.done, self.since.elapsed()) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         self.since = Instant::now();

@@ -51,6 +51,9 @@ pub enum What {
     Synced(Epoch, Vec<u16>),
     /// Nothing: look for views.
     Look,
+    /// Tell whether all is on the disk, and nothing under way.
+    #[cfg(test)]
+    AreYouStill(Sender<bool>),
 }
 
 /// What the writer receives.
@@ -61,25 +64,8 @@ pub struct Parcel {
     pub bell: Option<Bell>,
 }
 
-/// Somebody waits.
-pub struct Bell {
-    /// Until when.
-    pub until: Until,
-    /// Where to say so.
-    pub rings: Sender<Result<(), Trouble>>,
-}
-
-/// What a [`Bell`] waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// It is written; with `sync` it is on the disk then.
-    Written,
-    /// It is on the disk, also with `async`.
-    OnDisk,
-}
-
-/// Word to come of what is to be on the disk.
-pub type Word = Receiver<Result<(), Trouble>>;
+/// Where to say that something is written, or why not. With `sync` it is on the disk then.
+pub type Bell = Sender<Result<(), Trouble>>;
 
 /// A view, as the writer has to know it.
 pub struct Noted {
@@ -259,17 +245,6 @@ impl Journal {
         link.send(What::Synced(epoch, arcs), link.shared.is_sync())
     }
 
-    /// Asks for word when what was noted and handed in before is on the disk. `None` if nothing is written.
-    /// Not to be called under a lock.
-    pub fn ask(&self) -> Option<Word> {
-        let link = self.link()?;
-        let (rings, word) = bounded(1);
-        let bell = Some(Bell { until: Until::OnDisk, rings });
-        // If the writer is gone the word is that nobody answers.
-        let _ = link.parcels.send(Parcel { what: What::Look, bell });
-        Some(word)
-    }
-
     /// Notes a view. Never waits, and may be called under the tenure's lock; [`Journal::look`] is to follow.
     pub fn note(&self, noted: Noted) {
         if let Some(link) = self.link() {
@@ -293,6 +268,15 @@ impl Journal {
         }
     }
 
+    /// Whether all that was handed in before is on the disk, as far as the writer knows, and it waits for nothing
+    /// that could tell it otherwise.
+    #[cfg(test)]
+    pub fn is_still(&self) -> bool {
+        let Some(link) = &self.0 else { return true };
+        let (tell, told) = bounded(1);
+        link.send(What::AreYouStill(tell), true).is_ok() && told.recv() == Ok(true)
+    }
+
     fn send(&self, sheet: Option<Sheet>, wait: bool) -> Result<(), Trouble> {
         let (Some(link), Some(sheet)) = (&self.0, sheet) else { return Ok(()) };
         if sheet.is_empty() {
@@ -307,14 +291,13 @@ impl Link {
     fn send(&self, what: What, wait: bool) -> Result<(), Trouble> {
         let bytes = match &what {
             What::Records(bytes) => bytes.len(),
-            What::Synced(..) | What::Look => 0,
+            _ => 0,
         };
         let waiting = self.shared.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let (bell, rung) = match wait || waiting > MOST_WAITING {
             true => Some(bounded(1)).unzip(),
             false => (None, None),
         };
-        let bell = bell.map(|rings| Bell { until: Until::Written, rings });
         let handed_in = self.parcels.send(Parcel { what, bell });
         let answer = handed_in.ok().and_then(|()| rung.map(|rung| rung.recv().ok()));
         match (wait, answer) {

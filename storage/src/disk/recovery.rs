@@ -61,6 +61,8 @@ pub struct Report {
     pub kept: usize,
     /// What is missing: a torn end, or what was not sound.
     pub lost: Vec<Lost>,
+    /// Whether the folder says that its log has a gap.
+    pub has_gap: bool,
 }
 
 /// Bytes that were not as they were written.
@@ -98,7 +100,7 @@ pub fn recover(
         care,
         threads,
         life: None,
-        report: Report::default(),
+        report: Report { has_gap: listing.has_gap, ..Report::default() },
         torn_new: None,
     };
     let logs = recovery.images(&listing.images, &listing.logs)?;

@@ -429,14 +429,9 @@ fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
         }
     }
     faults.mend();
-    // The writer knows of all faults that it and its threads have met when it has looked often enough at what they
-    // say: it takes one thing that is ready after the other, at random.
-    let is_on_disk = |life: &Life| life.journal.ask().is_some_and(|word| word.recv() == Ok(Ok(())));
-    wait_until("the trouble is over", || {
-        (0..20).all(|_| is_on_disk(&life))
-            && life.node.disk_trouble().is_none()
-            && life.write(60).is_ok()
-    });
+    // With all the faults that the writer and its threads have met known to it.
+    wait_until("the trouble is over", || life.journal.is_still());
+    life.write(60).unwrap();
     let model = life.end();
     let (found, report) = read(dir.path(), Care::Start).unwrap();
     assert!(found == model, "call {call}, {lasts}, {is_sync}");
@@ -454,5 +449,113 @@ fn whatever_call_fails_nothing_acknowledged_is_missing() {
                 assert!((10..200).contains(&calls), "{calls} calls could fail");
             });
         }
+    });
+}
+
+fn files_in(dir: &TempDir) -> usize {
+    fs::read_dir(dir.path()).unwrap().count()
+}
+
+#[test]
+fn an_image_that_cannot_be_made_leaves_the_log_alone() {
+    for is_sync in [false, true] {
+        let dir = tempdir().unwrap();
+        let faults = Faulty::none();
+        faults.refuse("image-", u64::MAX);
+        let mut small = settings(&dir);
+        small.segment_bytes = 4 << 10;
+        small.files = Arc::new(faults.clone());
+        let mut life = Life::begin(small, is_sync, 1);
+        // Each try is refused when it creates its file, and when it removes that.
+        wait_until("an image was tried again and again", || {
+            life.write(20).unwrap();
+            assert_eq!(life.node.disk_trouble(), None);
+            faults.refusals() >= 6
+        });
+        assert!(!folder::gap(dir.path()).exists());
+        assert!(folder::log(dir.path(), 2).exists(), "segments go on being closed");
+        wait_until("all is on the disk", || life.journal.is_still());
+        assert_eq!(read(copy(&dir).path(), Care::Start).unwrap().0, life.model);
+        faults.mend();
+        wait_until("an image has taken its place", || {
+            life.write(1).unwrap();
+            !folder::log(dir.path(), 1).exists()
+        });
+        let model = life.end();
+        assert_eq!(read(dir.path(), Care::Check).unwrap().0, model);
+    }
+}
+
+#[test]
+fn what_fails_again_and_again_leaves_no_files() {
+    for is_sync in [false, true] {
+        let dir = tempdir().unwrap();
+        let faults = Faulty::none();
+        let mut settings = settings(&dir);
+        settings.files = Arc::new(faults.clone());
+        let mut life = Life::begin(settings, is_sync, 1);
+        life.write(5).unwrap();
+        wait_until("the log has begun", || life.journal.is_still());
+        // The log has a gap, and there is room for no image.
+        faults.refuse("image-", u64::MAX);
+        faults.refuse("log-", 1);
+        wait_until("the log has failed", || {
+            let _ = life.write(1);
+            life.node.disk_trouble().is_some()
+        });
+        let before = faults.refusals();
+        wait_until("it was tried again and again", || faults.refusals() >= before + 20);
+        // The lock, the gap, the segment that has failed, and the next.
+        assert!(files_in(&dir) <= 4, "{} files", files_in(&dir));
+        // Now the log fails each time as well: there is room for a header and no more.
+        faults.allow(header::LENGTH);
+        let before = faults.refusals();
+        wait_until("the log has failed again and again", || {
+            let _ = life.write(10);
+            faults.refusals() >= before + 60
+        });
+        assert!(files_in(&dir) <= 5, "{} files", files_in(&dir));
+        faults.mend();
+        wait_until("the trouble is over", || life.journal.is_still());
+        life.write(60).unwrap();
+        let model = life.end();
+        let (found, report) = read(dir.path(), Care::Start).unwrap();
+        assert_eq!((found, report.lost, report.has_gap), (model, vec![], false));
+    }
+}
+
+#[test]
+fn a_gap_of_the_last_life_goes_with_the_first_image() {
+    let dir = tempdir().unwrap();
+    let mut life = Life::begin(settings(&dir), false, 1);
+    life.write(60).unwrap();
+    life.end();
+    fs::write(folder::gap(dir.path()), []).unwrap();
+    assert!(read(dir.path(), Care::Check).unwrap().1.has_gap);
+    let mut life = Life::begin(settings(&dir), false, 2);
+    life.write(60).unwrap();
+    wait_until("there is no gap any more", || !folder::gap(dir.path()).exists());
+    let model = life.end();
+    let (found, report) = read(dir.path(), Care::Check).unwrap();
+    assert!(found == model && report.image_bytes > 0);
+}
+
+#[test]
+fn much_is_brought_to_the_disk_before_its_time() {
+    let dir = tempdir().unwrap();
+    let faults = Faulty::none();
+    let mut settings = settings(&dir);
+    (settings.flush, settings.flush_bytes) = (Duration::from_secs(3600), 100 << 10);
+    settings.files = Arc::new(faults.clone());
+    let mut life = Life::begin(settings, false, 1);
+    life.write(1).unwrap();
+    life.journal.settle();
+    let begun = faults.syncs();
+    life.write(5).unwrap();
+    life.journal.settle();
+    assert_eq!(faults.syncs(), begun);
+    wait_until("the disk was told", || {
+        life.write(40).unwrap();
+        faults.syncs() > begun
     });
 }

@@ -2,6 +2,12 @@
 //!
 //! Records are merged in runs, each under the tenure and one arc's lock, so that requests do not wait
 //! noticeably. The tenure is taken for writing only to note arcs as synced.
+//!
+//! **What goes to the log.** Before arcs are synced, the log has to have each record of their pages, or a newer one.
+//! What was there already some other thread has stored, and hands in; but it may not have come so far. A record
+//! that a client wrote is committed only after every replica has answered, so after it was handed in here: so in
+//! `async` a record need not be written that meets a committed one which is as new. In `sync` it is all the same, as
+//! another thread may have fetched that just now, and what is synced must be on the disk.
 
 use cluster::ids::Epoch;
 use cluster::ring::arc_of_key;
@@ -130,14 +136,18 @@ impl Node {
         records: impl Iterator<Item = Record<'r>> + Clone,
     ) -> Result<(), Unmerged> {
         let clock = self.clock();
+        let mut untold = Vec::with_capacity(RUN);
         {
             let tenure = self.tenure.read();
             if !tenure.may_merge(epoch, arc) {
                 return Err(Unmerged::OtherView);
             }
-            table.merge(arc, records.clone(), clock);
+            table.merge_telling(arc, records.clone(), clock, |record| untold.push(record));
         }
-        self.journal.fetched(epoch, records);
+        match self.journal.is_sync() {
+            true => self.journal.fetched(epoch, records),
+            false => self.journal.fetched(epoch, untold),
+        }
         Ok(())
     }
 

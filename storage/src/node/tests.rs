@@ -16,7 +16,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::digest::Digester;
+use crate::disk::entry::{self, Entry};
 use crate::disk::folder::Folder;
+use crate::disk::journal::{Ends, Parcel, What};
 use crate::disk::recovery::{Care, recover};
 use crate::disk::{self, Disk};
 use crate::fetch::job::Job;
@@ -167,6 +169,45 @@ fn ask(source: &Node, bounds: Bounds, pull: &RangePull<'_>) -> Vec<u8> {
     pull.encode(&mut request);
     source.page_within(bounds, &RangePull::read(&request).unwrap(), &mut reply);
     reply
+}
+
+/// What a writer has received, if everything reaches the disk: the keys of the records.
+fn keys_handed_in(ends: &Ends) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    for Parcel { what, bell } in &ends.parcels {
+        if let What::Records(sheet) = what {
+            for entry in entry::decode(&sheet, ARCS).unwrap() {
+                let Entry::Records(_, records) = entry else { panic!("no records") };
+                keys.extend(records.map(|record| record.unwrap().key.to_vec()));
+            }
+        }
+        bell.into_iter().for_each(|bell| bell.send(Ok(())).unwrap());
+    }
+    keys.sort();
+    keys
+}
+
+#[test]
+fn what_others_have_handed_in_is_not_written_again_in_async() {
+    use State::{Committed, Pending};
+    let (source, _) = source_and_returner(&[1, 2, 3, 4, 5].map(|key| (key, 4, Committed)), &[]);
+    for (durability, want) in [
+        // New, pending in the same version, older; but not what is committed, in the same version or a newer one.
+        (Durability::Async, vec![b"k\x01", b"k\x02", b"k\x03"]),
+        (Durability::Sync, vec![b"k\x01", b"k\x02", b"k\x03", b"k\x04", b"k\x05"]),
+    ] {
+        let (journal, ends) = Journal::new();
+        let puller = with_lease(blank(PULLER, PULLER.into()).with_disk(journal, None));
+        puller.promised(durability);
+        puller.adopt(view(3, Some(MemberState::Joining))).unwrap();
+        fill(&puller, &[(2, 4, Pending), (3, 2, Committed), (4, 4, Committed), (5, 6, Committed)]);
+        std::thread::scope(|scope| {
+            let written = scope.spawn(move || keys_handed_in(&ends));
+            fetch(&source, &puller, Bounds::OURS, || {});
+            drop(puller);
+            assert_eq!(written.join().unwrap(), want, "{durability:?}");
+        });
+    }
 }
 
 fn read(node: &Node, epoch: u64, is_fence: bool, key: &[u8]) -> String {

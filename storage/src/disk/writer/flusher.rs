@@ -1,0 +1,136 @@
+//! The thread that waits for the disk in `async`, so that the writer goes on meanwhile.
+//!
+//! It has one job at a time. What came of it must not get lost: the system tells of an error once, and whoever asks
+//! again later is told that all is well.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use net_common::logging;
+
+use crate::disk::files::Output;
+
+/// A segment that the disk is to keep: its number, and how long it was then.
+struct Job {
+    sequence: u64,
+    end: u64,
+    output: Arc<dyn Output>,
+}
+
+/// What came of a job.
+pub struct Flushed {
+    /// The segment.
+    pub sequence: u64,
+    /// Up to where it is on the disk, if it is.
+    pub end: u64,
+    /// What the system says.
+    pub result: io::Result<()>,
+}
+
+/// The thread, and what it has to do.
+pub struct Flusher {
+    jobs: Option<Sender<Job>>,
+    done: Receiver<Flushed>,
+    thread: Option<JoinHandle<()>>,
+    is_busy: bool,
+    /// When the last job began.
+    since: Instant,
+}
+
+impl Flusher {
+    /// Starts it, for the node of this name.
+    ///
+    /// # Errors
+    /// If the operating system has no more threads.
+    pub fn start(name: &str) -> io::Result<Flusher> {
+        let (jobs, received) = bounded::<Job>(1);
+        let (tell, done) = bounded(1);
+        let thread = logging::spawn(format!("{name} disk sync"), move || {
+            for Job { sequence, end, output } in received {
+                if tell.send(Flushed { sequence, end, result: output.sync() }).is_err() {
+                    return;
+                }
+            }
+        })?;
+        let (jobs, thread, since) = (Some(jobs), Some(thread), Instant::now());
+        Ok(Flusher { jobs, done, thread, is_busy: false, since })
+    }
+
+    /// Where to hear what came of a job; [`Flusher::heard`] is to be told then.
+    pub fn done(&self) -> &Receiver<Flushed> {
+        &self.done
+    }
+
+    /// Word of a job was received.
+    pub fn heard(&mut self) {
+        self.is_busy = false;
+    }
+
+    /// Whether it has a job that was not heard of yet.
+    pub fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
+    /// How long ago the last job began.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Gives it a job, unless it has one. Never waits.
+    pub fn flush(&mut self, sequence: u64, end: u64, output: Arc<dyn Output>) {
+        if let Some(jobs) = self.jobs.as_ref().filter(|_| !self.is_busy) {
+            self.is_busy = jobs.try_send(Job { sequence, end, output }).is_ok();
+            self.since = Instant::now();
+        }
+    }
+
+    /// Ends it, and tells what came of the job that it still had. Waits for the disk.
+    pub fn stop(&mut self) -> Option<Flushed> {
+        self.jobs = None;
+        let last = if self.is_busy { self.done.recv().ok() } else { None };
+        self.is_busy = false;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported already.
+            let _ = thread.join();
+        }
+        last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails once, as the system does.
+    struct FailsOnce(Receiver<()>);
+
+    impl Output for FailsOnce {
+        fn append(&self, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.0.try_recv().map_or(Ok(()), |()| Err(io::ErrorKind::StorageFull.into()))
+        }
+
+        fn cut(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_it_has_to_say_at_its_end_is_heard() {
+        let (fail, fails) = bounded(1);
+        fail.send(()).unwrap();
+        let output = Arc::new(FailsOnce(fails));
+        let mut flusher = Flusher::start("node1").unwrap();
+        flusher.flush(3, 500, output.clone());
+        let last = flusher.stop().unwrap();
+        assert_eq!((last.sequence, last.end, last.result.is_err()), (3, 500, true));
+        assert!(output.sync().is_ok(), "nobody else would have been told");
+        assert!(flusher.stop().is_none());
+    }
+}

@@ -1,0 +1,137 @@
+//! What is done when the log cannot be written.
+//!
+//! Then it has a gap: what was handed in meanwhile is in memory only. The segment is cut to what is known to be on the
+//! disk. If that is nothing the segment is used again, so that a disk that fails every time does not fill up with files;
+//! else another is begun. Neither follows from what was before: an image has to lead up to it, and until that is
+//! complete the trouble lasts.
+//!
+//! With `async` a file in the folder says so meanwhile, also to the next start: what was acknowledged is not all there.
+//! It goes with any image that is complete while there is no other trouble, since that has everything.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use log::{debug, error, info, warn};
+
+use super::Writer;
+use crate::disk::folder;
+use crate::disk::journal::Trouble;
+
+/// How often the same is complained about.
+const REPEAT: Duration = Duration::from_secs(30);
+
+/// Complaints of one kind: not every time.
+#[derive(Debug, Default)]
+pub struct Complaints(Option<Instant>);
+
+impl Complaints {
+    /// Whether to complain now.
+    pub fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|last| last.elapsed() >= REPEAT);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+impl Writer {
+    /// The disk has failed.
+    pub(super) fn fail(&mut self, error: &io::Error) {
+        if self.ends.shared.trouble().is_none() {
+            self.ends.shared.tell(Some(Trouble { why: error.to_string().into() }));
+        }
+        // What cannot be written now is written before the log goes on.
+        let _ = self.note_gap();
+        self.complain(error);
+        self.failed = Some(Instant::now());
+        self.broken = self.segment.take().or(self.broken.take());
+    }
+
+    pub(super) fn complain(&mut self, error: &io::Error) {
+        if self.complaints.is_due() {
+            let what = match self.ends.shared.is_sync() {
+                true => "writes are refused",
+                false => "what is stored now is lost if the node ends",
+            };
+            error!("the log cannot be written: {error}; {what} until that is mended");
+        }
+    }
+
+    /// Leaves word in the folder that the log has a gap: with `async` what was acknowledged meanwhile is not there.
+    /// With `sync` nothing is.
+    fn note_gap(&mut self) -> io::Result<()> {
+        if self.ends.shared.is_sync() {
+            return Ok(());
+        }
+        self.has_gap = true;
+        let files = &self.settings.files;
+        match files.create(&folder::gap(self.folder.path())) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => files.sync_folder(self.folder.path()),
+        }
+    }
+
+    fn forget_gap(&mut self) -> io::Result<()> {
+        if !self.has_gap {
+            return Ok(());
+        }
+        match self.settings.files.remove(&folder::gap(self.folder.path())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.settings.files.sync_folder(self.folder.path())?;
+        self.has_gap = false;
+        Ok(())
+    }
+
+    /// Whether to try to begin anew. Not while the flusher may still speak of the segment that is cut then.
+    pub(super) fn may_mend(&self) -> bool {
+        self.failed.is_some() && self.imaging.is_none() && !self.flusher.is_busy()
+    }
+
+    /// Tries to begin anew after the disk has failed.
+    pub(super) fn mend(&mut self) {
+        self.failed = Some(Instant::now());
+        match self.cut().and_then(|()| self.note_gap()) {
+            Ok(()) => self.begin_image(),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Lets go of the segment in which the disk has failed, but for what is known to be on the disk.
+    fn cut(&mut self) -> io::Result<()> {
+        let Some(segment) = &mut self.broken else { return Ok(()) };
+        debug!("{} is cut at {}", segment.file.display(), segment.durable);
+        segment.cut()?;
+        if !segment.is_empty() {
+            segment.close()?;
+            self.broken = None;
+            return Ok(());
+        }
+        segment.output.sync()?;
+        segment.ledger = self.ledger.clone();
+        self.segment = self.broken.take();
+        Ok(())
+    }
+
+    /// An image is complete, and the log goes on from it.
+    pub(super) fn mended(&mut self) {
+        if let Err(error) = self.forget_gap() {
+            match self.failed {
+                Some(_) => self.fail(&error),
+                // The next image tries again.
+                None => {
+                    warn!("cannot remove the word that the log had a gap: {error}");
+                    self.wants_image = true;
+                }
+            }
+            return;
+        }
+        if self.failed.take().is_some() {
+            self.complaints = Complaints::default();
+            self.ends.shared.tell(None);
+            info!("the log is written again");
+        }
+    }
+}
