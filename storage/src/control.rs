@@ -26,7 +26,7 @@ use net_common::message::control::{Heartbeat, HeartbeatAck, Probe, Register, Tab
 use parking_lot::Mutex;
 
 use crate::fetch::Wake;
-use crate::node::{Adopted, Node};
+use crate::node::Node;
 
 /// What a control connection needs to know.
 #[derive(Debug, Clone)]
@@ -318,11 +318,8 @@ impl Keeper {
         self.node.promised(push.view.durability);
         match self.node.adopt(push.view) {
             // It may be active now, which it was not before.
-            Ok(Adopted::NotNewer) => _ = self.fetcher.wake.try_send(()),
-            Ok(adopted) => {
-                if adopted == Adopted::AsHeir {
-                    self.node.acknowledge();
-                }
+            Ok(false) => _ = self.fetcher.wake.try_send(()),
+            Ok(true) => {
                 if leaves {
                     self.left_with.set(Some(epoch));
                 }
@@ -337,9 +334,7 @@ impl Keeper {
         }
         Ok(())
     }
-}
 
-impl Keeper {
     fn expects_other(&self, push: &TablePush) -> bool {
         self.settings.durability.is_some_and(|durability| durability != push.view.durability)
     }

@@ -7,7 +7,8 @@
 //! * [`frame`], [`header`], [`entry`]: the formats, bytes to meaning; [`ledger`]: which records count;
 //! * [`files`]: what is asked of the file system; [`folder`]: the files of a folder, and whose it is;
 //! * [`journal`]: where the node's threads hand in what they store; [`writer`]: the thread that writes it;
-//! * [`image`]: making an image; [`recovery`]: reading it all again, and [`life`], what that comes to.
+//! * [`image`]: making an image; [`recovery`]: reading it all again, and [`life`], what that comes to;
+//! * [`newest`]: the newest view, in a file of its own.
 //!
 //! What it does not do: it does not make a node synced, though it knows where the node was. What it has read is an
 //! earlier life's ([`crate::earlier`]), and a source has to confirm it; but where nobody lives who could, a view
@@ -31,13 +32,15 @@ pub mod image;
 pub mod journal;
 pub mod ledger;
 pub mod life;
+pub mod newest;
 pub mod recovery;
 pub mod writer;
 
 use files::{Files, System};
-use folder::{Folder, FolderError};
+use folder::{Folder, FolderError, cannot};
 use journal::{Ends, Journal};
 use life::Life;
+use newest::Newest;
 use recovery::{Care, Lost, Recovered, Report};
 use writer::Running;
 
@@ -124,7 +127,10 @@ impl Disk {
                 ledger.epoch().0,
             ),
         }
-        let (journal, ends) = Journal::new();
+        let (files, here) = (settings.files.clone(), folder.path());
+        let newest = Newest::start(node, here, files, recovered.views)
+            .map_err(cannot("start a thread for", here))?;
+        let (journal, ends) = Journal::new(Some(newest));
         Ok(Disk { settings, folder, recovered, journal, ends })
     }
 

@@ -5,7 +5,7 @@
 //! writing, so check and access are one step with respect to views (rule N1, RULES-WHY F2). Nothing
 //! is sent or received under a lock.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use client::finish::Abandoned;
@@ -33,7 +33,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::disk::entry::{Sheet, ViewEntry};
 use crate::disk::journal::{Journal, Noted, Trouble};
-use crate::disk::life::Life;
+use crate::disk::life::{Life, Owner};
 use crate::earlier::Earlier;
 use crate::gauge::{Gauge, Transfer};
 use crate::marks::Marks;
@@ -62,18 +62,6 @@ pub struct OtherCluster {
     pub theirs: ClusterId,
 }
 
-/// What became of a view that was to be adopted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Adopted {
-    /// It is not newer than the one in force.
-    NotNewer,
-    /// It is in force.
-    Newer,
-    /// It is in force, and makes this node the heir of its last life (H6): it is to be acknowledged when the disk
-    /// tells of it.
-    AsHeir,
-}
-
 /// Why a batch of writes has no answers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritten {
@@ -83,6 +71,12 @@ pub enum Unwritten {
     /// It may be stored, and on the disk or not.
     #[error("{0}")]
     Unsure(Trouble),
+}
+
+/// What a heartbeat tells of a tenure.
+fn told(tenure: &Tenure, rest: Report) -> Report {
+    let (synced, revived) = (tenure.synced().clone(), tenure.revived().clone());
+    Report { epoch: tenure.epoch(), synced, revived, ..rest }
 }
 
 fn numbers(arcs: impl Iterator<Item = usize>) -> Vec<u16> {
@@ -121,8 +115,8 @@ pub struct Node {
     origin: Option<ClusterId>,
     /// What it held in its last life, until a view takes it in: a part of it may go on counting (H6).
     held: Mutex<Option<Table>>,
-    /// Whether it has adopted a view as an heir that the disk does not tell of yet.
-    is_unconfirmed: AtomicBool,
+    /// What it told before it adopted a view that its disk does not tell of yet.
+    unconfirmed: Mutex<Option<Report>>,
     /// Arcs of which much is pending that all who keep them may hold: it is from disk.
     from_disk: Mutex<Vec<usize>>,
     /// How much its records may take, in bytes.
@@ -150,7 +144,7 @@ impl Node {
             has_folder: false,
             origin: None,
             held: Mutex::default(),
-            is_unconfirmed: AtomicBool::new(false),
+            unconfirmed: Mutex::default(),
             from_disk: Mutex::default(),
             most: OnceLock::new(),
             connections: OnceLock::new(),
@@ -320,16 +314,15 @@ impl Node {
         let disk_trouble = trouble.map_or_else(String::new, |trouble| trouble.why.to_string());
         let rest = Report { keys, bytes, fetching, disk_trouble, ..Report::default() };
         let tenure = self.tenure.read();
-        if self.is_unconfirmed.load(Ordering::SeqCst) {
-            return rest;
+        // Before the disk tells of a view it is not acknowledged: if the process ended its folder would claim
+        // something of a view that the manager has left behind (H6).
+        match &*self.unconfirmed.lock() {
+            Some(before) => {
+                let Report { epoch, synced, revived, .. } = before.clone();
+                Report { epoch, synced, revived, ..rest }
+            }
+            None => told(&tenure, rest),
         }
-        let (synced, revived) = (tenure.synced().clone(), tenure.revived().clone());
-        Report { epoch: tenure.epoch(), synced, revived, ..rest }
-    }
-
-    /// The disk tells of the view that made this node an heir: it may be acknowledged.
-    pub fn acknowledge(&self) {
-        self.is_unconfirmed.store(false, Ordering::SeqCst);
     }
 
     /// How many keys of a slot it holds.
@@ -358,12 +351,12 @@ impl Node {
         }
     }
 
-    /// Adopts a view, if it is newer than the present one. Waits for requests under the present one.
-    /// Returns what became of it.
+    /// Adopts a view, if it is newer than the present one. Waits for requests under the present one, and until the
+    /// disk tells of the new one. Returns whether it was adopted.
     ///
     /// # Errors
     /// [`OtherCluster`]; nothing changed.
-    pub fn adopt(&self, view: View) -> Result<Adopted, OtherCluster> {
+    pub fn adopt(&self, view: View) -> Result<bool, OtherCluster> {
         if let Some(ours) = self.cluster()
             && ours != view.cluster
         {
@@ -374,17 +367,17 @@ impl Node {
         }
         let routes = Arc::new(Routes::new(view));
         let mut taken = Vec::new();
-        let mut last_life = None;
+        let (mut last_life, mut noted) = (None, None);
         let own_clock = self.clock();
         let adoption = {
             let mut tenure = self.tenure.write();
-            let Some(adoption) = tenure.adopt(routes.clone()) else { return Ok(Adopted::NotNewer) };
+            let before = told(&tenure, Report::default());
+            let Some(adoption) = tenure.adopt(routes.clone()) else { return Ok(false) };
             if let Some(table) = self.table.get() {
                 taken.extend(adoption.to_drop.iter().map(|&arc| (arc, table.take(arc))));
                 if tenure.has_been_member() {
                     last_life = self.held.lock().take();
                 }
-                self.is_unconfirmed.fetch_or(!adoption.to_revive.is_clear(), Ordering::SeqCst);
                 for arc in adoption.to_revive.ones() {
                     let Some(held) = &last_life else { break };
                     let alone = routes.write_set(arc).len() == 1;
@@ -392,18 +385,18 @@ impl Node {
                 }
                 // Not while it waits to be taken in: its last life stays the one that the folder tells of (H6).
                 if tenure.has_been_member() {
+                    let view = ViewEntry {
+                        epoch: routes.epoch(),
+                        emptied: numbers(adoption.to_drop.iter().copied()),
+                        // What it has its own disk's part of is as much as this disk ever had.
+                        synced: numbers(tenure.synced().union(tenure.revived())),
+                        revived: numbers(adoption.to_revive.ones()),
+                    };
+                    *self.unconfirmed.lock() = Some(before);
                     // Before any write under this view is: the log must not tell of it first.
-                    self.journal.note(Noted {
-                        cluster: routes.view().cluster,
-                        arcs: table.arcs(),
-                        view: ViewEntry {
-                            epoch: routes.epoch(),
-                            emptied: adoption.to_drop.iter().map(|&arc| arc as u16).collect(),
-                            // What it has its own disk's part of is as much as this disk ever had.
-                            synced: numbers(tenure.synced().union(tenure.revived())),
-                            revived: numbers(adoption.to_revive.ones()),
-                        },
-                    });
+                    let (cluster, arcs) = (routes.view().cluster, table.arcs());
+                    self.journal.note(Noted { cluster, arcs, view: view.clone() });
+                    noted = Some((arcs, view));
                 }
             }
             adoption
@@ -413,6 +406,12 @@ impl Node {
             let rest = adoption.to_set_aside.ones().map(|arc| (arc, held.take(arc)));
             taken.extend(rest.filter(|(_, shard)| !shard.is_empty()));
             self.fold_clock(adoption.to_revive.ones());
+        }
+        if let Some((arcs, view)) = noted {
+            let (node, incarnation) = (self.id.clone(), self.incarnation);
+            let cluster = routes.view().cluster;
+            self.journal.tell(&Owner { cluster, node, incarnation, arcs }, &view);
+            *self.unconfirmed.lock() = None;
         }
         // Not under the lock: dropping many records takes a while.
         self.earlier.retain(&adoption.to_set_aside);
@@ -429,11 +428,8 @@ impl Node {
         for (arc, shard) in set_aside {
             self.earlier.set_aside(arc, shard);
         }
-        if adoption.to_revive.is_clear() {
-            return Ok(Adopted::Newer);
-        }
         self.from_disk.lock().extend(adoption.to_revive.ones());
-        Ok(Adopted::AsHeir)
+        Ok(true)
     }
 
     /// Never to be behind a version that it holds.

@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,6 +35,13 @@ pub trait Files: Debug + Send + Sync {
     /// # Errors
     /// The system's.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// Writes bytes at a place of a file, made if it is not there, and makes sure that they are there after a loss
+    /// of power. After an error any part of them may be.
+    ///
+    /// # Errors
+    /// The system's.
+    fn overwrite(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// A file that is being written.
@@ -77,6 +85,12 @@ impl Files for System {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
+    }
+
+    fn overwrite(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        file.write_all_at(bytes, at)?;
+        file.sync_data()
     }
 }
 
@@ -222,6 +236,14 @@ pub mod faulty {
         fn sync_folder(&self, folder: &Path) -> io::Result<()> {
             self.call(folder)?;
             System.sync_folder(folder)
+        }
+
+        fn overwrite(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+            if let Err(error) = self.call(path) {
+                System.overwrite(path, at, &bytes[..bytes.len() / 2])?;
+                return Err(error);
+            }
+            System.overwrite(path, at, bytes)
         }
     }
 

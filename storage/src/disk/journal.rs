@@ -24,6 +24,8 @@ use net_common::message::data::Record;
 use parking_lot::{Mutex, RwLock};
 
 use super::entry::{Sheet, ViewEntry};
+use super::life::Owner;
+use super::newest::Newest;
 
 /// Parcels that may wait for the writer: what comes in a few milliseconds.
 const PARCELS: usize = 1024;
@@ -68,6 +70,7 @@ pub struct Parcel {
 pub type Bell = Sender<Result<(), Trouble>>;
 
 /// A view, as the writer has to know it.
+#[derive(Debug, Clone)]
 pub struct Noted {
     /// The view's cluster.
     pub cluster: ClusterId,
@@ -149,17 +152,19 @@ struct Link {
     parcels: Sender<Parcel>,
     spare: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
     shared: Arc<Shared>,
+    newest: Option<Arc<Newest>>,
 }
 
 impl Journal {
-    /// One with a writer, and that writer's ends. Nothing is written before [`Journal::promise`].
-    pub fn new() -> (Journal, Ends) {
+    /// One with a writer, and that writer's ends; and with the file of the newest view. Nothing is written before
+    /// [`Journal::promise`].
+    pub fn new(newest: Option<Newest>) -> (Journal, Ends) {
         let (parcels, received) = bounded(PARCELS);
         let spare = bounded(SPARE);
         let shared = Arc::new(Shared::default());
         let ends =
             Ends { parcels: received, spare: Spare(spare.0.clone()), shared: shared.clone() };
-        (Journal(Some(Link { parcels, spare, shared })), ends)
+        (Journal(Some(Link { parcels, spare, shared, newest: newest.map(Arc::new) })), ends)
     }
 
     /// Says what the cluster promises. Before anything is stored under its views.
@@ -249,6 +254,14 @@ impl Journal {
     pub fn note(&self, noted: Noted) {
         if let Some(link) = self.link() {
             link.shared.noted.lock().push(noted);
+        }
+    }
+
+    /// Writes to a file of its own that a view was adopted, and waits for the disk: after that a folder tells of it.
+    /// Not to be called under a lock, and by one thread.
+    pub fn tell(&self, owner: &Owner, view: &ViewEntry) {
+        if let Some(newest) = self.link().and_then(|link| link.newest.as_ref()) {
+            newest.tell(owner, view);
         }
     }
 

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 
 use super::entry::Entry;
 use super::ledger::Ledger;
+use super::newest::Told;
 use crate::earlier::Earlier;
 use crate::table::Table;
 
@@ -194,6 +195,29 @@ impl Life {
             _ => {}
         }
         Ok(count)
+    }
+
+    /// Takes in what the file of the newest view tells. The log may be behind it, or know nothing of that start of the
+    /// process yet.
+    pub fn hear(&mut self, told: Told) {
+        let Told { owner, ledger, revived } = told;
+        let is_ours = (owner.cluster, owner.arcs) == (self.owner.cluster, self.owner.arcs);
+        if !is_ours || ledger.epoch() <= self.ledger.epoch() {
+            return;
+        }
+        if owner.incarnation != self.owner.incarnation {
+            self.begins = Some(owner);
+            self.go_on(&revived);
+        }
+        let before = self.ledger.since().to_vec();
+        for (arc, _) in ledger.since().iter().zip(before).enumerate().filter(|(_, (a, b))| *a > b) {
+            let shard = self.held.take(arc);
+            if !shard.is_empty() {
+                self.earlier.set_aside(arc, shard);
+            }
+        }
+        ledger.synced().ones().for_each(|arc| self.earlier.forget(arc));
+        self.ledger = ledger;
     }
 
     /// What the node may claim to have held, if it was a member (H6).

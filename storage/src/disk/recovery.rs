@@ -21,6 +21,7 @@ use super::folder::{self, Folder, FolderError, cannot};
 use super::frame::{self, Reader, Stop};
 use super::header::{self, Header, Kind};
 use super::life::{Life, Owner};
+use super::newest::{self, Told};
 
 /// Threads that read records into the table. More would wait for each other and for memory.
 const THREADS: usize = 8;
@@ -42,6 +43,8 @@ pub struct Recovered {
     pub life: Option<Life>,
     /// The number of the next segment.
     pub next: u64,
+    /// The count of the newest view's file.
+    pub views: u64,
     /// What was found.
     pub report: Report,
 }
@@ -107,12 +110,18 @@ pub fn recover(
     recovery.logs(&logs)?;
     let last = listing.logs.iter().chain(&listing.images).max().copied().unwrap_or(0);
     let next = recovery.torn_new.unwrap_or(last + 1);
+    let told =
+        newest::read(folder.path()).map_err(cannot("read", &folder::newest(folder.path())))?;
+    let views = told.as_ref().map_or(0, |(count, _)| *count);
+    if let Some((_, told)) = told {
+        recovery.hear(told)?;
+    }
     let Recovery { mut life, mut report, .. } = recovery;
     if let Some(life) = &mut life {
         report.kept = life.kept();
         life.is_whole &= !listing.has_gap && (care != Care::Salvage || report.lost.is_empty());
     }
-    Ok(Recovered { life, next, report })
+    Ok(Recovered { life, next, views, report })
 }
 
 struct Recovery<'f> {
@@ -337,6 +346,18 @@ impl Recovery<'_> {
             Some(life) => life.begin(owner),
             life @ None => *life = Some(Life::new(owner, threads)),
         }
+        Ok(())
+    }
+
+    /// Takes in what the file of the newest view tells.
+    fn hear(&mut self, told: Told) -> Result<(), FolderError> {
+        if let Some(ours) = self.node.filter(|ours| **ours != told.owner.node) {
+            let (file, ours) = (folder::newest(self.folder), ours.clone());
+            return Err(FolderError::OtherNode { file, theirs: told.owner.node, ours });
+        }
+        let threads = self.threads;
+        let life = self.life.get_or_insert_with(|| Life::new(told.owner.clone(), threads));
+        life.hear(told);
         Ok(())
     }
 

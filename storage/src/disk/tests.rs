@@ -15,7 +15,7 @@ use tempfile::{TempDir, tempdir};
 
 use super::files::faulty::Faulty;
 use super::*;
-use crate::node::{Adopted, Unwritten};
+use crate::node::Unwritten;
 use crate::snapshot;
 
 const ARCS: usize = 4;
@@ -72,7 +72,7 @@ impl Life {
         node.promised(durability);
         let epoch = incarnation * 100;
         let view = View { durability, ..view(epoch, incarnation) };
-        assert_eq!(node.adopt(view).unwrap(), Adopted::Newer);
+        assert!(node.adopt(view).unwrap());
         Life { node, running, journal, epoch, count: 0, model: Model::new() }
     }
 
@@ -505,8 +505,8 @@ fn what_fails_again_and_again_leaves_no_files() {
         });
         let before = faults.refusals();
         wait_until("it was tried again and again", || faults.refusals() >= before + 20);
-        // The lock, the gap, the segment that has failed, and the next.
-        assert!(files_in(&dir) <= 4, "{} files", files_in(&dir));
+        // The lock, the view, the gap, the segment that has failed, and the next.
+        assert!(files_in(&dir) <= 5, "{} files", files_in(&dir));
         // Now the log fails each time as well: there is room for a header and no more.
         faults.allow(header::LENGTH);
         let before = faults.refusals();
