@@ -150,8 +150,12 @@ impl Writer {
         if self.failed.is_none() || self.segment.is_some() {
             self.mended();
         }
+        let grown = self.logged.load(Ordering::Relaxed);
         match self.remove_before(sequence) {
-            Ok(files) => debug!("image {sequence}, {bytes} bytes, in place of {files} files"),
+            Ok(files) => debug!(
+                "image {sequence}, {bytes} bytes, in place of {files} files; {covers} bytes of the log are \
+                 in it, {grown} came meanwhile"
+            ),
             Err(error) => warn!("cannot remove what image {sequence} covers: {error}"),
         }
     }
