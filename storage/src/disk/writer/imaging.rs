@@ -2,7 +2,7 @@
 //!
 //! An image that cannot be made, since there is no room for it beside the log, say, is no trouble of the log: that
 //! goes on and gets longer, and the image is tried again, with pauses that grow. Only when the log has a gap does
-//! everything wait for an image ([`super::mending`]).
+//! everything wait for an image (`mending`).
 
 use std::io;
 use std::path::PathBuf;
