@@ -151,7 +151,8 @@ impl Image<'_> {
         let records = &mut self.records;
         entry::put_arc(arc, false, &mut self.out, |out| {
             next = table.scan(arc, from, SLOTS, |record| {
-                if out.len() >= FRAME {
+                // At least one: else a frame that is full but for the entry's head would never end.
+                if out.len() >= FRAME && *records > count {
                     return false;
                 }
                 entry::encode_record(&record, out);
@@ -189,5 +190,54 @@ impl Image<'_> {
         }
         self.since = Instant::now();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::ids::{ClusterId, Incarnation, NodeId};
+    use cluster::replica::State;
+    use cluster::version::Version;
+    use net_common::message::data::{Body, Record};
+
+    use super::*;
+    use crate::disk::files::System;
+    use crate::disk::header::Kind;
+
+    fn image(value: usize) -> u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let table = Table::new(2);
+        let long = vec![1; value];
+        let record = |key, value| {
+            let version = Version::plain(1, 1);
+            Record { key, version, state: State::Committed, body: Body::Value(value) }
+        };
+        table.merge(0, [record(b"long", &long)], 0);
+        table.merge(1, [record(b"short", b"2")], 0);
+        let header = Header {
+            kind: Kind::Image,
+            sequence: 1,
+            cluster: ClusterId(1),
+            incarnation: Incarnation(1),
+            arcs: 2,
+            salt: 1,
+            node: NodeId::new("node1").unwrap(),
+        };
+        let (ledger, earlier) = (Ledger::new(2), Earlier::default());
+        let subject =
+            Subject { header: &header, ledger: &ledger, table: &table, earlier: &earlier };
+        make(&System, dir.path(), &subject, &|_, _| false).unwrap()
+    }
+
+    #[test]
+    fn an_image_ends_wherever_its_frames_do() {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            (FRAME - 200..FRAME).for_each(|value| tell.send(image(value)).unwrap_or_default());
+        });
+        for value in FRAME - 200..FRAME {
+            let bytes = told.recv_timeout(Duration::from_secs(30)).expect("an endless image");
+            assert!(bytes > value as u64);
+        }
     }
 }

@@ -10,7 +10,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 
 use cluster::ids::NodeId;
@@ -22,6 +22,10 @@ use super::frame::{self, Reader, Stop};
 use super::header::{self, Header, Kind};
 use super::life::{Life, Owner};
 use super::newest::{self, Told};
+
+mod report;
+
+pub use report::{Lost, Report};
 
 /// Threads that read records into the table. More would wait for each other and for memory.
 const THREADS: usize = 8;
@@ -47,38 +51,6 @@ pub struct Recovered {
     pub views: u64,
     /// What was found.
     pub report: Report,
-}
-
-/// What was found in a folder.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// Files that were read.
-    pub files: usize,
-    /// Bytes of the segments of the log among them.
-    pub log_bytes: u64,
-    /// Bytes of the images.
-    pub image_bytes: u64,
-    /// Records in them, all versions counted.
-    pub records: u64,
-    /// What came of them: keys and tombstones, of the last life and of those before.
-    pub kept: usize,
-    /// What is missing: a torn end, or what was not sound.
-    pub lost: Vec<Lost>,
-    /// Whether the folder says that its log has a gap.
-    pub has_gap: bool,
-}
-
-/// Bytes that were not as they were written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
-    /// In which file.
-    pub file: PathBuf,
-    /// From where on.
-    pub at: u64,
-    /// How many.
-    pub bytes: u64,
-    /// What it was.
-    pub what: &'static str,
 }
 
 /// Reads a folder. With a `node`'s name it must be that node's.

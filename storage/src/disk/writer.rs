@@ -8,8 +8,8 @@
 //! When a segment is full it is closed and another begun, and when the log has become long an image is made, by
 //! a thread that comes and goes. Once that is complete, what it covers is removed.
 //!
-//! * [`segment`]: the file that is being written; [`flusher`]: the thread that waits for the disk in `async`;
-//! * [`imaging`]: when an image is made; [`room`]: how long the log may become; [`mending`]: when the disk fails.
+//! * `segment`: the file that is being written; `flusher`: the thread that waits for the disk in `async`;
+//! * `imaging`: when an image is made; `room`: how long the log may become; `mending`: when the disk fails.
 //!
 //! **When the disk fails**, or is full, with `sync` writes are refused until that is mended; in `async` it is said
 //! in the log and in what the node tells of itself.
@@ -31,9 +31,8 @@ use net_common::logging;
 
 use super::Settings;
 use super::entry;
-use super::folder::{self, Folder};
+use super::folder::Folder;
 use super::frame;
-use super::header::{Header, Kind};
 use super::journal::{Ends, Noted, Parcel, What};
 use super::ledger::Ledger;
 use super::recovery::Report;
@@ -323,55 +322,6 @@ impl Writer {
             true => segment.sync(),
             false => Ok(()),
         }
-    }
-
-    /// Begins the next segment, if it is known whose it is.
-    fn begin(&mut self) -> io::Result<()> {
-        if self.origin.is_none() {
-            return Ok(());
-        }
-        let files = self.settings.files.clone();
-        if let Some(file) = &self.leftover {
-            match files.remove(file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => self.leftover = None,
-            }
-        }
-        let header = self.header(Kind::Log, self.next)?;
-        match Segment::begin(&*files, &self.folder, &header, self.ledger.clone()) {
-            Ok(segment) => self.segment = Some(segment),
-            Err(error) => {
-                let file = folder::log(self.folder.path(), self.next);
-                self.leftover = files.remove(&file).is_err().then_some(file);
-                return Err(error);
-            }
-        }
-        self.next += 1;
-        Ok(())
-    }
-
-    fn header(&self, kind: Kind, sequence: u64) -> io::Result<Header> {
-        let (cluster, arcs) = self.origin.ok_or(io::ErrorKind::NotFound)?;
-        let mut salt = [0; 4];
-        getrandom::fill(&mut salt).map_err(io::Error::from)?;
-        Ok(Header {
-            kind,
-            sequence,
-            cluster,
-            incarnation: self.incarnation,
-            arcs,
-            salt: u32::from_be_bytes(salt),
-            node: self.node.id().clone(),
-        })
-    }
-
-    /// Closes the segment, and begins the next.
-    fn rotate(&mut self) -> io::Result<()> {
-        if let Some(segment) = &mut self.segment {
-            segment.close()?;
-            self.segment = None;
-        }
-        self.begin()
     }
 
     /// What came of the flusher's job.

@@ -2,7 +2,7 @@
 //!
 //! An image that cannot be made, since there is no room for it beside the log, say, is no trouble of the log: that
 //! goes on and gets longer, and the image is tried again, with pauses that grow. Only when the log has a gap does
-//! everything wait for an image ([`super::mending`]).
+//! everything wait for an image (`mending`).
 
 use std::io;
 use std::path::PathBuf;
@@ -150,8 +150,12 @@ impl Writer {
         if self.failed.is_none() || self.segment.is_some() {
             self.mended();
         }
+        let grown = self.logged.load(Ordering::Relaxed);
         match self.remove_before(sequence) {
-            Ok(files) => debug!("image {sequence}, {bytes} bytes, in place of {files} files"),
+            Ok(files) => debug!(
+                "image {sequence}, {bytes} bytes, in place of {files} files; {covers} bytes of the log are \
+                 in it, {grown} came meanwhile"
+            ),
             Err(error) => warn!("cannot remove what image {sequence} covers: {error}"),
         }
     }

@@ -30,15 +30,15 @@ impl Room {
     /// Where an image takes so many bytes.
     pub fn new(segment_bytes: u64, image_bytes: u64) -> Room {
         let all = segment_bytes + image_bytes / 2;
-        let before = all / 8 * 5;
+        let before = all / 2;
         Room { before, during: all - before }
     }
 
     /// How long an image rests of which a part is `done`, from 0 to 1, while the log has grown by so many bytes, after
     /// a frame that took so long.
     pub fn rest(&self, done: f64, grown: u64, took: Duration) -> Duration {
-        // The last quarter is for the end, when it waits for the disk.
-        let due = grown as f64 / (self.during as f64 * 0.75);
+        // Half is for the end, when it waits for the disk, and for a machine that is busy with other things.
+        let due = grown as f64 / (self.during as f64 * 0.5);
         match done < due {
             true => Duration::ZERO,
             false => (took * REST).min(LONGEST_REST),
@@ -96,7 +96,7 @@ mod tests {
         let room = Room::new(SEGMENT, 0);
         let ms = Duration::from_millis;
         assert_eq!(room.rest(0.0, 0, ms(1)), ms(2));
-        assert_eq!(room.rest(0.5, room.during / 4, ms(100)), LONGEST_REST);
+        assert_eq!(room.rest(0.5, room.during / 5, ms(100)), LONGEST_REST);
         assert_eq!(room.rest(0.5, room.during / 2, ms(1)), Duration::ZERO);
     }
 }

@@ -1,0 +1,35 @@
+//! What is told of a folder that was read.
+
+use std::path::PathBuf;
+
+/// What was found in a folder.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Files that were read.
+    pub files: usize,
+    /// Bytes of the segments of the log among them.
+    pub log_bytes: u64,
+    /// Bytes of the images.
+    pub image_bytes: u64,
+    /// Records in them, all versions counted.
+    pub records: u64,
+    /// What came of them: keys and tombstones, of the last life and of those before.
+    pub kept: usize,
+    /// What is missing: a torn end, or what was not sound.
+    pub lost: Vec<Lost>,
+    /// Whether the folder says that its log has a gap.
+    pub has_gap: bool,
+}
+
+/// Bytes that were not as they were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// In which file.
+    pub file: PathBuf,
+    /// From where on.
+    pub at: u64,
+    /// How many.
+    pub bytes: u64,
+    /// What it was.
+    pub what: &'static str,
+}
