@@ -96,6 +96,8 @@ pub enum Mutation {
     /// H6: with `sync` an answer does not wait for the disk (F14). The rule is the shell's, and so is this switch, in
     /// the simulation's.
     AnswersUnsynced,
+    /// C3: with `sync` a write-back leaves out the primary that has shown the record, whose disk may not have it.
+    BackSkips,
     /// H6: a dead member whose records are on its disk is dropped on the word of somebody who may be dead as well.
     DeadTestify,
     /// C6: what has expired is shown as gone before all replicas know.
@@ -108,7 +110,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 45] = [
+    pub const ALL: [Mutation; 46] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyAnswered,
@@ -150,6 +152,7 @@ impl Mutation {
         Mutation::GathersOne,
         Mutation::HeirEarly,
         Mutation::AnswersUnsynced,
+        Mutation::BackSkips,
         Mutation::DeadTestify,
         Mutation::ExpiryAlone,
         Mutation::ExpirySame,

@@ -14,6 +14,7 @@
 //! time it is read. So the get goes on as a read-modify-write that changes nothing: it asks every member, and
 //! completes what is on top.
 
+use crate::durability::Durability;
 use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
 use crate::read_round::{self, ReadRound};
@@ -194,9 +195,13 @@ impl<V: Clone> Operation<V> {
                 round.begin(members.len());
                 *is_prolonged = false;
                 match (place, members) {
-                    // The primary, which comes first, has shown under this very epoch that it holds it.
+                    // The primary, which comes first, has shown under this very epoch that it holds it. With `sync` it
+                    // has not said that its disk does (RULES-WHY F14).
                     (Some(0), [_, others @ ..])
-                        if found.epoch == routes.epoch() && !others.is_empty() =>
+                        if found.epoch == routes.epoch()
+                            && !others.is_empty()
+                            && (routes.view().durability != Durability::Sync
+                                || is_on(Mutation::BackSkips)) =>
                     {
                         round.take(write_round::Reply::Answer(WriteAnswer::Stored));
                         others

@@ -5,7 +5,7 @@
 //! writing, so check and access are one step with respect to views (rule N1, RULES-WHY F2). Nothing
 //! is sent or received under a lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use client::finish::Abandoned;
@@ -89,6 +89,13 @@ pub(crate) fn is_alive(body: Body<'_>, clock: Clock) -> bool {
     body.value().is_some() && !body.expiry().is_some_and(|at| replica::is_expired(at, clock))
 }
 
+/// A tombstone that this node has put in place of a value, under a view (C6).
+struct Expired {
+    epoch: Epoch,
+    key: Vec<u8>,
+    version: Version,
+}
+
 /// One node's state.
 pub struct Node {
     id: NodeId,
@@ -119,6 +126,10 @@ pub struct Node {
     unconfirmed: Mutex<Option<Report>>,
     /// Arcs of which much is pending that all who keep them may hold: it is from disk.
     from_disk: Mutex<Vec<usize>>,
+    /// Tombstones of what has expired that are to be handed in. Hardly ever any.
+    expired: Mutex<Vec<Expired>>,
+    /// Whether there are any, for the many who only want to know that.
+    has_expired: AtomicBool,
     /// How much its records may take, in bytes.
     most: OnceLock<u64>,
     connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
@@ -146,6 +157,8 @@ impl Node {
             held: Mutex::default(),
             unconfirmed: Mutex::default(),
             from_disk: Mutex::default(),
+            expired: Mutex::default(),
+            has_expired: AtomicBool::new(false),
             most: OnceLock::new(),
             connections: OnceLock::new(),
         }
@@ -565,7 +578,7 @@ impl Node {
             }
             Ok(standing) => {
                 // What is committed is shown to everybody: not before it is on the disk.
-                let alone = routes.write_set(arc).len() == 1 && !self.journal.is_sync();
+                let alone = self.commits_alone(routes, arc);
                 table.write(arc, write, own_clock, standing, alone)
             }
             Err(Refusal::WrongEpoch | Refusal::Syncing) => refuse(WriteAnswer::WrongEpoch),
@@ -611,8 +624,14 @@ impl Node {
             let tenure = self.tenure.read();
             let Some(routes) = tenure.routes() else { return count };
             if self.has_lease() && tenure.synced().contains(arc) {
-                count += table.expire(arc, self.clock(), routes.write_set(arc).len() == 1);
+                let alone = self.commits_alone(routes, arc);
+                let expired = table.expire(arc, self.clock(), alone);
+                count += expired.len();
+                let tombstone = |(key, version)| Expired { epoch: tenure.epoch(), key, version };
+                self.note_expired(expired.into_iter().map(tombstone));
             }
+            drop(tenure);
+            self.hand_in_expired();
         }
         count
     }
@@ -676,8 +695,35 @@ impl Node {
         for key in &batch.keys {
             one(&tenure, clock, key, out);
             if out.len() > most {
-                return;
+                break;
             }
+        }
+        drop(tenure);
+        self.hand_in_expired();
+    }
+
+    /// Whether what this node stores in an arc is committed at once (N3): it is the whole write set, and answers do
+    /// not wait for its disk.
+    fn commits_alone(&self, routes: &Routes, arc: usize) -> bool {
+        routes.write_set(arc).len() == 1 && !self.journal.is_sync()
+    }
+
+    fn note_expired(&self, expired: impl IntoIterator<Item = Expired>) {
+        self.expired.lock().extend(expired);
+        self.has_expired.store(true, Ordering::SeqCst);
+    }
+
+    /// Hands in the tombstones of what has expired: after a restart another node's clock, which may be behind, would
+    /// say of the value that it lives (C6, H6). Not to be called under a lock; waits for no disk.
+    fn hand_in_expired(&self) {
+        if !self.has_expired.load(Ordering::Relaxed) {
+            return;
+        }
+        self.has_expired.store(false, Ordering::SeqCst);
+        let expired = std::mem::take(&mut *self.expired.lock());
+        for Expired { epoch, key, version } in expired {
+            let (state, body) = (State::Pending, Body::Tombstone);
+            self.journal.fetched(epoch, [Record { key: &key, version, state, body }]);
         }
     }
 
@@ -700,7 +746,11 @@ impl Node {
             found => Some(take(found)),
         });
         looked.unwrap_or_else(|| {
-            table.expire_key(arc, key, clock, routes.write_set(arc).len() == 1);
+            let alone = self.commits_alone(routes, arc);
+            if let Some(version) = table.expire_key(arc, key, clock, alone) {
+                let (epoch, key) = (routes.epoch(), key.to_vec());
+                self.note_expired([Expired { epoch, key, version }]);
+            }
             table.read(arc, key, take)
         })
     }

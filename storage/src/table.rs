@@ -240,30 +240,36 @@ impl Table {
     }
 
     /// Applies rule C6 to one key: if its time has passed, a pending tombstone takes its place. `alone` is as for
-    /// [`Table::write`].
-    pub fn expire_key(&self, arc: usize, key: &[u8], own_clock: Clock, alone: bool) {
+    /// [`Table::write`]. Returns the tombstone's version, if it did.
+    pub fn expire_key(
+        &self,
+        arc: usize,
+        key: &[u8],
+        own_clock: Clock,
+        alone: bool,
+    ) -> Option<Version> {
         let hash = self.hash(key);
         self.change(&self.arcs[arc], |shard| {
             let found = shard.records.find(hash, |stored| stored.key() == key);
-            if let Some(version) = found.and_then(|stored| stored.version_if_due(own_clock)) {
-                shard.expire(&self.hasher, hash, key, version, own_clock, alone);
-            }
-        });
+            let version = found.and_then(|stored| stored.version_if_due(own_clock))?;
+            Some(shard.expire(&self.hasher, hash, key, version, own_clock, alone))
+        })
     }
 
-    /// Applies rule C6 to all records of an arc. Returns how many have expired.
-    pub fn expire(&self, arc: usize, own_clock: Clock, alone: bool) -> usize {
+    /// Applies rule C6 to all records of an arc. Returns the keys that have expired, and their tombstones' versions.
+    pub fn expire(&self, arc: usize, own_clock: Clock, alone: bool) -> Vec<(Vec<u8>, Version)> {
         if self.arcs[arc].read().expiring == 0 {
-            return 0;
+            return Vec::new();
         }
         self.change(&self.arcs[arc], |shard| {
             let due =
                 |stored: &Stored| Some((stored.key().to_vec(), stored.version_if_due(own_clock)?));
-            let due: Vec<(Vec<u8>, Version)> = shard.records.iter().filter_map(due).collect();
-            for (key, version) in &due {
-                shard.expire(&self.hasher, self.hash(key), key, *version, own_clock, alone);
+            let mut due: Vec<(Vec<u8>, Version)> = shard.records.iter().filter_map(due).collect();
+            for (key, version) in &mut due {
+                let hash = self.hash(key);
+                *version = shard.expire(&self.hasher, hash, key, *version, own_clock, alone);
             }
-            due.len()
+            due
         })
     }
 
@@ -388,7 +394,7 @@ impl Shard {
         walk(&self.records, 0..self.records.num_buckets()).map(|(_, stored)| stored.record())
     }
 
-    /// Puts a tombstone in place of a value of this version whose time has passed.
+    /// Puts a tombstone in place of a value of this version whose time has passed. Returns its version.
     fn expire(
         &mut self,
         hasher: &impl BuildHasher,
@@ -397,10 +403,11 @@ impl Shard {
         version: Version,
         own_clock: Clock,
         alone: bool,
-    ) {
+    ) -> Version {
         let (version, state) = replica::expire(version, alone);
         let record = Record { key, version, state, body: Body::Tombstone };
         self.keep(hasher, hash, &record, own_clock, |_| true);
+        version
     }
 
     /// Keeps a record, if there is none of its key, or it `wins` over that.

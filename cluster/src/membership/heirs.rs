@@ -23,7 +23,7 @@ use crate::ids::Incarnation;
 use crate::membership::plan::{self, Plan};
 use crate::membership::{Membership, Millis, Newcomer, Node};
 use crate::tenure::ArcSet;
-use crate::view::{Member, View};
+use crate::view::{Member, Routes, View};
 
 /// A node that can take a dead member's place.
 #[derive(Debug, Clone)]
@@ -232,10 +232,19 @@ pub(super) fn move_in(heirs: &Candidates<'_>, view: &mut View) {
 /// A plan that does not forget what heirs have inherited who have not adopted the active view.
 pub(super) fn remembered(state: &Membership, mut plan: Plan) -> Plan {
     let old = state.active().view();
+    if old.heirs.is_empty() {
+        return plan;
+    }
+    let routes = Routes::new(plan.view.clone());
     for heir in old.heirs.iter().filter(|heir| has_yet_to_adopt(state, old, heir)) {
         let incarnation = old.members[usize::from(heir.place)].incarnation;
-        if let Some(place) = plan.view.place_at(incarnation) {
-            plan.view.heirs.push(Heir { place: place as u16, ..heir.clone() });
+        let Some(place) = plan.view.place_at(incarnation) else { continue };
+        // Nor what it is to have no part in any more.
+        let mut arcs = heir.arcs.clone();
+        let kept = routes.kept_by(place as u16);
+        arcs.retain(|arc| kept.contains((*arc).into()) && !plan.view.fresh.contains(arc));
+        if !arcs.is_empty() {
+            plan.view.heirs.push(Heir { place: place as u16, of: heir.of, arcs });
         }
     }
     plan.view.heirs.sort_by_key(|heir| heir.place);

@@ -17,7 +17,7 @@ const STATES: u64 = 6_000_000;
 
 /// Rules taken away that a search of millions of states does not reach: schedules that show them are
 /// twenty steps and more, or need time. The simulation shows the last seven. `MODEL_MUTATION` looks for one all the same.
-const UNREACHED: [(Mutation, &str); 15] = [
+const UNREACHED: [(Mutation, &str); 16] = [
     (
         Mutation::SwapMoved,
         "the old primary must live, and be primary no more, between fence and swap",
@@ -39,6 +39,7 @@ const UNREACHED: [(Mutation, &str); 15] = [
     (Mutation::HeirEarly, "no node here has a disk"),
     (Mutation::AnswersUnsynced, "no node here has a disk"),
     (Mutation::DeadTestify, "no node here has a disk"),
+    (Mutation::BackSkips, "no node here has a disk"),
     (Mutation::ExpiryAlone, "nothing expires where no time passes"),
     (Mutation::ExpirySame, "nothing expires where no time passes"),
     (Mutation::ExpiryCounts, "nothing expires where no time passes"),
@@ -89,6 +90,7 @@ fn setup_for(mutation: Mutation) -> Setup {
         | Mutation::HeirEarly
         | Mutation::AnswersUnsynced
         | Mutation::DeadTestify
+        | Mutation::BackSkips
         | Mutation::StrayKeeps
         | Mutation::EarlierStays
         | Mutation::EarlierKept

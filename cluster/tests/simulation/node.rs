@@ -199,14 +199,17 @@ impl Process {
     /// Puts a tombstone in place of a value whose time has passed, where this node is synced (C6). Returns
     /// whether it did.
     fn expire(&mut self, clock: Clock, arc: usize, key: Key) -> bool {
+        let is_sync = self.is_sync();
         let Some(stored) = self.table.get_mut(&key) else { return false };
         let until = stored.body.and_then(|value| value.until);
         let is_due = until.is_some_and(|until| replica::is_expired(until, clock));
         let is_mine = self.tenure.synced().contains(arc);
         let Some(routes) = self.tenure.routes().filter(|_| is_due && is_mine) else { return false };
-        let is_alone = routes.write_set(arc).len() == 1;
+        // What is committed is shown to everybody: not before it is on the disk.
+        let is_alone = routes.write_set(arc).len() == 1 && !is_sync;
         let (version, state) = replica::expire(stored.version, is_alone);
         *stored = Stored { version, state, body: None, since: clock, is_marked: false };
+        self.outbox.push(Entry::Record(self.tenure.epoch(), key, version, None));
         self.expired += 1;
         true
     }
@@ -375,12 +378,14 @@ impl World {
             }
             Frame::Read(tag, key) => {
                 let (answer, clock) = process.read(now, &self.keys[usize::from(key)], key);
+                self.hand_in(slot);
                 self.say(|_| format!("node{slot}: read k{key}: {answer:?}"));
                 Frame::Found(tag, answer, clock)
             }
             Frame::Fence(tag, epoch, key) => {
                 let info = &self.keys[usize::from(key)];
                 let (answer, clock) = process.fence(now, info, epoch, key);
+                self.hand_in(slot);
                 self.say(|_| format!("node{slot}: fence k{key} epoch {epoch}: {answer:?}"));
                 Frame::Found(tag, answer, clock)
             }
@@ -549,6 +554,7 @@ impl World {
                 found.push((key, found_one, routes.clone()));
             }
         }
+        self.hand_in(slot);
         for (key, found, routes) in found {
             self.counts.finishes += 1;
             let task = Task::new(Owner::Node(pid), key, Operation::finish(found), routes);

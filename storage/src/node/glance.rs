@@ -24,7 +24,11 @@ impl Node {
     pub fn glance<T>(&self, look: impl FnOnce(&Glance<'_>) -> T) -> T {
         let clock = self.clock();
         let tenure = self.tenure.read();
-        look(&Glance { node: self, tenure: &tenure, clock, has_lease: self.has_lease() })
+        let seen =
+            look(&Glance { node: self, tenure: &tenure, clock, has_lease: self.has_lease() });
+        drop(tenure);
+        self.hand_in_expired();
+        seen
     }
 }
 

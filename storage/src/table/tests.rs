@@ -68,10 +68,10 @@ fn c6_what_has_expired_is_a_pending_tombstone_above_it() {
     };
     let version = Version::plain(clock_at(1), 1);
     assert_eq!(held(b"later"), Some((version, State::Pending, Some(5000))));
-    assert_eq!(table.expire(0, clock_at(999), false), 0);
+    assert_eq!(table.expire(0, clock_at(999), false).len(), 0);
     table.expire_key(0, b"soon", clock_at(999), false);
     assert_eq!(held(b"soon"), Some((version, State::Pending, Some(1000))));
-    assert_eq!(table.expire(0, clock_at(1000), false), 1);
+    assert_eq!(table.expire(0, clock_at(1000), false).len(), 1);
     assert_eq!(held(b"soon"), Some((version.expired(), State::Pending, None)));
     assert_eq!(table.size(), Size { keys: 2, bytes: 9 + 10 });
     // Whoever comes late with the value finds it gone, and whoever had prolonged its life does not.
@@ -84,9 +84,9 @@ fn c6_what_has_expired_is_a_pending_tombstone_above_it() {
     // The only replica there is need not ask anybody.
     table.expire_key(0, b"later", clock_at(6000), true);
     assert_eq!(held(b"later"), Some((version.expired(), State::Committed, None)));
-    assert_eq!(table.expire(0, clock_at(6000), true), 0);
-    assert_eq!(table.expire(0, clock_at(9000), true), 1);
-    assert_eq!(table.expire(0, u64::MAX, true), 0, "none is left that could");
+    assert_eq!(table.expire(0, clock_at(6000), true).len(), 0);
+    assert_eq!(table.expire(0, clock_at(9000), true).len(), 1);
+    assert_eq!(table.expire(0, u64::MAX, true).len(), 0, "none is left that could");
     assert_eq!(table.size(), Size { keys: 1, bytes: 9 });
 }
 
