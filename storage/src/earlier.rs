@@ -20,22 +20,19 @@ use crate::table::Shard;
 pub struct Earlier(Mutex<FxHashMap<usize, Arc<Shard>>>);
 
 impl Earlier {
-    /// Keeps an arc's records. Where there are more already, those stay: it is only a cache.
-    pub fn set_aside(&self, arc: usize, shard: Shard) {
+    /// Keeps an arc's records. Where there are more already, those stay: it is only a cache. Returns what is of no
+    /// more use: freeing many records takes a while, and is not to be done under a lock.
+    pub fn set_aside(&self, arc: usize, shard: Shard) -> Option<Arc<Shard>> {
         let mut arcs = self.0.lock();
-        if arcs.get(&arc).is_none_or(|kept| kept.len() <= shard.len()) {
-            let replaced = arcs.insert(arc, Arc::new(shard));
-            // Freeing many records takes a while.
-            drop(arcs);
-            drop(replaced);
+        match arcs.get(&arc).is_none_or(|kept| kept.len() <= shard.len()) {
+            true => arcs.insert(arc, Arc::new(shard)),
+            false => Some(Arc::new(shard)),
         }
     }
 
-    /// Lets go of all arcs but these.
-    pub fn retain(&self, arcs: &ArcSet) {
-        let gone: Vec<_> = self.0.lock().extract_if(|arc, _| !arcs.contains(*arc)).collect();
-        // Not under the lock.
-        drop(gone);
+    /// Lets go of all arcs but these, and returns the others.
+    pub fn retain(&self, arcs: &ArcSet) -> Vec<(usize, Arc<Shard>)> {
+        self.0.lock().extract_if(|arc, _| !arcs.contains(*arc)).collect()
     }
 
     /// An arc's records, if there are any.

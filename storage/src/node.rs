@@ -379,17 +379,30 @@ impl Node {
             self.table.get_or_init(|| Table::new(view.arcs.len()));
         }
         let routes = Arc::new(Routes::new(view));
-        let mut taken = Vec::new();
-        let (mut last_life, mut noted) = (None, None);
+        // What is of no more use is freed when nobody waits.
+        let (mut freed, mut last_life) = (Vec::new(), None);
+        let (mut counts, mut noted) = ((0, 0), None);
         let own_clock = self.clock();
         let adoption = {
             let mut tenure = self.tenure.write();
             let before = told(&tenure, Report::default());
             let Some(adoption) = tenure.adopt(routes.clone()) else { return Ok(false) };
             if let Some(table) = self.table.get() {
-                taken.extend(adoption.to_drop.iter().map(|&arc| (arc, table.take(arc))));
+                // Whoever fetches finds it set aside as soon as the arc is missing.
+                freed.extend(self.earlier.retain(&adoption.to_set_aside));
+                let dropped = adoption.to_drop.iter().map(|&arc| (arc, table.take(arc)));
+                let (set_aside, dropped): (Vec<_>, Vec<_>) =
+                    dropped.partition(|(arc, _)| adoption.to_set_aside.contains(*arc));
+                counts = (dropped.len(), set_aside.len());
+                freed.extend(dropped.into_iter().map(|(arc, shard)| (arc, Arc::new(shard))));
                 if tenure.has_been_member() {
                     last_life = self.held.lock().take();
+                }
+                let rest = adoption.to_set_aside.ones();
+                let rest = rest.filter_map(|arc| Some((arc, last_life.as_ref()?.take(arc))));
+                for (arc, shard) in set_aside.into_iter().chain(rest) {
+                    let of_no_use = (!shard.is_empty()).then(|| self.earlier.set_aside(arc, shard));
+                    freed.extend(of_no_use.flatten().map(|shard| (arc, shard)));
                 }
                 for arc in adoption.to_revive.ones() {
                     let Some(held) = &last_life else { break };
@@ -415,33 +428,23 @@ impl Node {
             adoption
         };
         self.journal.look();
-        if let Some(held) = last_life {
-            let rest = adoption.to_set_aside.ones().map(|arc| (arc, held.take(arc)));
-            taken.extend(rest.filter(|(_, shard)| !shard.is_empty()));
-            self.fold_clock(adoption.to_revive.ones());
-        }
+        self.fold_clock(adoption.to_revive.ones());
         if let Some((arcs, view)) = noted {
             let (node, incarnation) = (self.id.clone(), self.incarnation);
             let cluster = routes.view().cluster;
             self.journal.tell(&Owner { cluster, node, incarnation, arcs }, &view);
             *self.unconfirmed.lock() = None;
         }
-        // Not under the lock: dropping many records takes a while.
-        self.earlier.retain(&adoption.to_set_aside);
-        let (set_aside, dropped): (Vec<_>, Vec<_>) =
-            taken.into_iter().partition(|(arc, _)| adoption.to_set_aside.contains(*arc));
         info!(
             "view {}: {} members, {} arcs to fetch, {} dropped, {} set aside",
             routes.epoch(),
             routes.view().members.len(),
             adoption.to_fetch.len(),
-            dropped.len(),
-            set_aside.len()
+            counts.0,
+            counts.1
         );
-        for (arc, shard) in set_aside {
-            self.earlier.set_aside(arc, shard);
-        }
         self.from_disk.lock().extend(adoption.to_revive.ones());
+        drop((freed, last_life));
         Ok(true)
     }
 

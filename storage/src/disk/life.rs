@@ -111,7 +111,7 @@ impl Life {
                 self.go_on(&revived);
                 self.ledger.view(&view);
                 for arc in view.emptied.into_iter().map(usize::from) {
-                    self.earlier.set_aside(arc, self.held.take(arc));
+                    let _ = self.earlier.set_aside(arc, self.held.take(arc));
                 }
                 // Where it held everything it had no use for a cache.
                 view.synced.into_iter().for_each(|arc| self.earlier.forget(arc.into()));
@@ -130,7 +130,7 @@ impl Life {
         for arc in (0..owner.arcs).filter(|&arc| !revived.contains(arc)) {
             let shard = self.held.take(arc);
             if !shard.is_empty() {
-                self.earlier.set_aside(arc, shard);
+                let _ = self.earlier.set_aside(arc, shard);
             }
         }
         self.ledger = Ledger::new(owner.arcs);
@@ -213,7 +213,7 @@ impl Life {
         for (arc, _) in ledger.since().iter().zip(before).enumerate().filter(|(_, (a, b))| *a > b) {
             let shard = self.held.take(arc);
             if !shard.is_empty() {
-                self.earlier.set_aside(arc, shard);
+                let _ = self.earlier.set_aside(arc, shard);
             }
         }
         ledger.synced().ones().for_each(|arc| self.earlier.forget(arc));
@@ -242,7 +242,7 @@ fn set_aside(table: &Table, earlier: &Earlier) {
     for arc in 0..table.arcs() {
         let shard = table.take(arc);
         if !shard.is_empty() {
-            earlier.set_aside(arc, shard);
+            let _ = earlier.set_aside(arc, shard);
         }
     }
 }
