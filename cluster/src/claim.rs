@@ -48,7 +48,7 @@ impl Claim {
         let mut arcs = active.kept_by(place).clone();
         arcs.intersect_with(&self.synced);
         let of_arcs = |arcs: &[u16]| arcs.iter().map(|&arc| usize::from(arc)).collect::<ArcSet>();
-        if active.member(place).incarnation != self.of {
+        if active.member(place).incarnation != self.of && !is_on(Mutation::ClaimOld) {
             // An heir that has not written anything since it became one is as good as the dead.
             let heir = view.heir(place.into()).filter(|heir| is_new_heir && heir.of == self.of);
             arcs.intersect_with(&heir.map(|heir| of_arcs(&heir.arcs)).unwrap_or_default());

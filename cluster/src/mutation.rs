@@ -84,7 +84,7 @@ pub enum Mutation {
     /// H3: records of an earlier life stay although no source has confirmed them (F10). The rule is the
     /// shell's, which knows the records; so is this switch, in the simulation's.
     EarlierKept,
-    /// H6: what a folder has of an older view counts as well.
+    /// H6: what a folder has of an older view, or of an earlier start than the one that is a member, counts as well.
     ClaimOld,
     /// H6: an heir in `async` has everything, although other disks may have more.
     HeirSynced,

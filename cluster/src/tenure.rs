@@ -286,11 +286,8 @@ impl Tenure {
             return false;
         };
         let is_other = |place: &u16| routes.member(*place).id != self.id;
-        let mut others = routes.write_set(arc).iter().copied().filter(is_other);
-        match is_on(Mutation::GathersOne) {
-            true => others.any(has_told),
-            false => others.all(has_told),
-        }
+        let others = || routes.write_set(arc).iter().copied().filter(is_other);
+        others().all(&has_told) || is_on(Mutation::GathersOne) && others().any(&has_told)
     }
 
     /// Whether a page that was read under `epoch` may still be merged.

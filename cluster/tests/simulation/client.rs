@@ -564,6 +564,7 @@ impl World {
 
     fn finish(&mut self, client: usize, thread: usize, id: TaskId) {
         let Some(task) = self.tasks.remove(&id) else { return };
+        self.doom(task.key);
         let write_set = self.write_set(&task);
         if let Some(version) = task.op.committed()
             && write_set.len() > 1

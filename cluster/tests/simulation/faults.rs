@@ -93,7 +93,7 @@ impl World {
     }
 
     /// Whether each arc has a keeper in good order besides this one.
-    fn is_covered_without(&self, victim: usize) -> bool {
+    pub fn is_covered_without(&self, victim: usize) -> bool {
         let (active, newest) = self.views();
         let solid: Vec<bool> =
             (0..self.slots.len()).map(|slot| slot != victim && self.is_solid(slot)).collect();

@@ -7,7 +7,7 @@
 //!   whom the cluster's health names. Nothing acknowledged may be lost. A disk may be lost while somebody lives who
 //!   holds all that it had.
 //! * `async`: as many nodes may end in any way at any time as without a disk (`faults.rs`), and lose what was not
-//!   durable. All of them may end at once, or more than that, where their disks have all that was handed in:
+//!   durable, at the same moment as all others too. All others may end where their disks have all that was handed in:
 //!   then nothing may be lost either, and whoever comes back first has to wait for those who have more.
 
 use cluster::durability::Durability;
@@ -15,7 +15,7 @@ use cluster::membership::Health;
 
 use crate::disk::{Disk, End};
 use crate::network::Party;
-use crate::world::{Event, Micros, World};
+use crate::world::{Event, Key, Micros, World};
 
 impl World {
     /// Ends the process at an address; its disk keeps what it has, and perhaps more.
@@ -62,18 +62,10 @@ impl World {
 
     /// Ends all who keep some key, or everybody, at about the same time; and perhaps the manager.
     pub fn outage(&mut self) {
-        let key = self.rng.below(self.keys.len() as u64) as usize;
-        let (active, _) = self.views();
-        if active.arcs() == 0 {
-            return;
-        }
-        self.counts.outages += 1;
-        let keepers = active.write_set(self.keys[key].arc).iter();
-        let slots: Vec<usize> = match self.rng.chance(500) {
+        let key = self.rng.below(self.keys.len() as u64) as Key;
+        let slots = match self.rng.chance(500) {
             true => (0..self.slots.len()).collect(),
-            false => {
-                keepers.map(|&p| usize::from(active.member(p).address.port() - 6000)).collect()
-            }
+            false => self.keepers(key),
         };
         if self.manager.gate.is_some() && self.rng.chance(300) {
             self.counts.manager_crashes += 1;
@@ -82,7 +74,38 @@ impl World {
             self.after(wait, Event::ManagerStart);
         }
         let spread = self.rng.pick(&[0, 0, 2_000, 30_000]);
+        self.end_all(slots, spread);
+    }
+
+    /// Somebody has just been answered. Ends all who keep the key, now and then.
+    pub fn doom(&mut self, key: Key) {
+        if self.plan.outages && !self.is_calm && self.rng.chance(5) {
+            let slots = self.keepers(key);
+            self.end_all(slots, 0);
+        }
+    }
+
+    fn keepers(&self, key: Key) -> Vec<usize> {
+        let (active, _) = self.views();
+        if active.arcs() == 0 {
+            return Vec::new();
+        }
+        let keepers = active.write_set(self.keys[usize::from(key)].arc).iter();
+        keepers.map(|&p| usize::from(active.member(p).address.port() - 6000)).collect()
+    }
+
+    /// Ends nodes within some time. They come back, most of them.
+    fn end_all(&mut self, mut slots: Vec<usize>, spread: Micros) {
+        self.counts.outages += 1;
         let longest = self.rng.within(2_000, self.plan.longest);
+        if self.plan.durability == Durability::Async && !slots.is_empty() {
+            // What one of them loses the others have.
+            let weak = self.rng.below(slots.len() as u64) as usize;
+            slots.swap(0, weak);
+            if self.is_covered_without(slots[0]) {
+                self.end_node(slots[0], End::Power);
+            }
+        }
         for slot in slots {
             let (at, end) = (self.rng.within(0, spread), self.hard_end());
             match at {
