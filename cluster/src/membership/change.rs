@@ -253,14 +253,12 @@ fn cancel(state: &Membership) -> Option<Plan> {
     view.epoch = old.epoch.next();
     view.fresh.clear();
     view.heirs.clear();
-    for (place, member) in view.members.iter_mut().enumerate() {
-        if member.state == MemberState::Leaving {
-            // A stray that was to leave owns nothing: it joins again as any stray does.
-            member.state = match old.stray(place) {
-                Some(_) => MemberState::Joining,
-                None => MemberState::Active,
-            };
-        }
+    for member in view.members.iter_mut().filter(|m| m.state == MemberState::Leaving) {
+        member.state = MemberState::Active;
+    }
+    // All are here: who was a stray when the change began, or has come back as one since, joins for the rest.
+    for stray in &old.strays {
+        view.members[usize::from(stray.place)].state = MemberState::Joining;
     }
     let joins = view.members.iter().any(|m| m.state == MemberState::Joining);
     view.coming = joins.then(|| {

@@ -121,7 +121,7 @@ const UNSEEN: [(cluster::mutation::Mutation, &str); 8] = {
 
 /// Seeds tried for a mutation before it counts as not caught.
 #[cfg(feature = "mutations")]
-const MUTANT_SEEDS: u64 = 8000;
+const MUTANT_SEEDS: u64 = 24_000;
 
 #[cfg(feature = "mutations")]
 #[test]
