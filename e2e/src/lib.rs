@@ -19,7 +19,7 @@ mod wait;
 
 pub use history::{History, Seen};
 pub use load::{Loaded, under_load};
-pub use programs::{client_command, program};
+pub use programs::{Running, client_command, program};
 pub use proxy::{Fault, Proxy};
 pub use raw::{RawConnection, RawFrame, frame, text_request};
 pub use resp::Resp;

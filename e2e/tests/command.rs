@@ -1,9 +1,9 @@
 //! The client command, as a person or a script calls it, against a cluster in this process.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
-use e2e::{Options, TestCluster, client_command, wait_until};
+use e2e::{Options, Running, TestCluster, client_command, wait_until};
 
 fn client(cluster: &TestCluster, arguments: &str) -> Command {
     let mut command = client_command(cluster.manager_address());
@@ -201,17 +201,6 @@ fn atomic_commands_lives_and_listings() {
     let pairs: Vec<(String, &str)> = (0..2500).map(|n| (format!("many:{n:04}"), "v")).collect();
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
     assert_eq!(lines("--scan many:"), pairs.iter().map(|(key, _)| &key[..]).collect::<Vec<_>>());
-}
-
-/// A process that is ended when the test is.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already, mostly.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
@@ -15,7 +15,7 @@ use cluster::ids::{ClusterId, NodeId};
 use cluster::limits::Limits;
 use cluster::membership::wish::{Order, Wish};
 use cluster::slot;
-use e2e::{Fault, Options, PATIENCE, TestCluster, client_command, wait_until};
+use e2e::{Fault, Options, PATIENCE, Running, TestCluster, client_command, wait_until};
 use storage::control::Ended;
 use tempfile::{TempDir, tempdir};
 
@@ -446,17 +446,6 @@ fn what_does_not_fit_or_is_not_taken_is_counted() {
     let [put, failed, unknown, untried] = numbers[..] else { panic!("{said}") };
     assert_eq!((put, failed + unknown + untried), (0, 80), "{said}");
     assert!((1..=20).contains(&(failed + unknown)), "{said}");
-}
-
-/// A process that is ended when the test is.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already, mostly.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
