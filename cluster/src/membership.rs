@@ -323,6 +323,7 @@ impl Membership {
             Some(node) => {
                 node.heard = now;
                 node.step = steps;
+                node.has_beaten = true;
                 let extends =
                     |floor| lease::extends(newest.view(), floor, incarnation, report.epoch);
                 // Whoever is in the active view is waited for, even where it is told of no lease (after a
@@ -363,6 +364,9 @@ impl Membership {
         if lost == 0 {
             effects.push(Effect::LossAccepted(0));
             return Answer::Done;
+        }
+        if heirs::may_come(self, now) {
+            return Answer::Wait("a node has just come back with its data folder".into());
         }
         if self.coming.is_none() {
             let lease = self.settings.lease_ms();

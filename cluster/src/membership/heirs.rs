@@ -30,12 +30,9 @@ use crate::view::{Member, Routes, View};
 pub(super) struct Candidate<'m> {
     who: &'m Newcomer,
     of: Incarnation,
-    /// The lost arcs in which its claim counts.
+    /// The arcs in which its claim counts. Some of them are lost.
     pub(super) arcs: ArcSet,
     since: Millis,
-    /// Whether its claim counts in other arcs as well, of which nobody is certain to be there who holds them: a view
-    /// that took it for the heir of the lost ones alone would make its claim to these void.
-    is_in_doubt: bool,
 }
 
 /// By the places that they would take.
@@ -47,15 +44,13 @@ pub(super) fn due<'m>(
     now: Millis,
     candidates: &Candidates<'m>,
 ) -> Candidates<'m> {
-    let mut candidates = candidates.clone();
-    candidates.retain(|_, candidate| state.accept_loss || !candidate.is_in_doubt);
     let Some(first) = candidates.values().map(|candidate| candidate.since).min() else {
         return Candidates::new();
     };
     let is_over = now.saturating_sub(first) >= state.settings.return_ms;
     let goes_on = state.accept_loss || state.all_given_up == Some(state.active().epoch());
-    match goes_on || is_over || !lacks_others(state, now, &candidates) {
-        true => candidates,
+    match goes_on || is_over || !lacks_others(state, now, candidates) {
+        true => candidates.clone(),
         false => Candidates::new(),
     }
 }
@@ -70,15 +65,10 @@ pub(super) fn candidates(state: &Membership, now: Millis) -> Candidates<'_> {
     let members = &active.view().members;
     let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
     let lost: ArcSet = plan::lost_arcs(state, &out).into_iter().collect();
-    let counts = |place: usize, claim: &Claim| {
-        let mut arcs = counted(state, claim, place);
-        arcs.intersect_with(&lost);
-        arcs
-    };
     // What was salvaged counts only if the operator goes on with it, and only where there is nothing better.
     let mut better = ArcSet::with_capacity(active.arcs());
     for (place, _, claim) in claimants.iter().filter(|(_, _, claim)| claim.is_whole) {
-        better.union_with(&counts(*place, claim));
+        better.union_with(&counted(state, claim, *place));
     }
     let is_there = |place: &u16| !out[usize::from(*place)];
     for arc in lost.ones() {
@@ -89,20 +79,17 @@ pub(super) fn candidates(state: &Membership, now: Millis) -> Candidates<'_> {
     }
     let mut candidates = Candidates::new();
     for (place, node, claim) in claimants.into_iter().filter(|(place, ..)| out[*place]) {
-        let mut arcs = counts(place, claim);
+        // Of what is not lost as well: a view in which it did not keep that would make its claim to it void, and who
+        // holds it now may be about to end.
+        let mut arcs = counted(state, claim, place);
         if !claim.is_whole {
+            arcs.intersect_with(&lost);
             arcs.difference_with(&better);
         }
-        if arcs.is_clear() || !claim.is_whole && !state.accept_loss {
-            continue;
+        if !arcs.is_disjoint(&lost) && (claim.is_whole || state.accept_loss) {
+            let (who, of, since) = (&node.who, claim.of, node.since);
+            candidates.insert(place, Candidate { who, of, arcs, since });
         }
-        let mut rest = counted(state, claim, place);
-        rest.difference_with(&lost);
-        let doubted = plan::doubted(state, now, &out, Some(&members[place]));
-        let mut in_doubt = plan::lost_arcs(state, &doubted).into_iter();
-        let is_in_doubt = !rest.is_clear() && in_doubt.any(|arc| rest.contains(arc));
-        let (who, of, since) = (&node.who, claim.of, node.since);
-        candidates.insert(place, Candidate { who, of, arcs, since, is_in_doubt });
     }
     without_clashes(members, candidates)
 }
@@ -129,7 +116,14 @@ pub(super) fn counted(state: &Membership, claim: &Claim, place: usize) -> ArcSet
     claim.counts(active, place as u16, is_new)
 }
 
-/// Nodes that wait outside with a folder of the member at a place.
+/// Whether a node has registered with a folder, and has yet to show that it is alive.
+pub(super) fn may_come(state: &Membership, now: Millis) -> bool {
+    let mut nodes = state.waiting(now).map(|who| &state.nodes[&who.incarnation]);
+    nodes.any(|node| node.claim.is_some() && !node.has_beaten)
+}
+
+/// Nodes that wait outside with a folder of the member at a place. They are alive, and later starts than that member
+/// is: what an earlier one knows of the folder is of no use.
 fn claimants(state: &Membership, now: Millis) -> Vec<(usize, &Node, &Claim)> {
     let active = state.active();
     let has_claim = |node: &Node| node.claim.is_some() && !node.gone;
@@ -138,7 +132,9 @@ fn claimants(state: &Membership, now: Millis) -> Vec<(usize, &Node, &Claim)> {
     }
     let claimant = |who: &Newcomer| {
         let node = &state.nodes[&who.incarnation];
-        Some((active.view().place_of(&who.id)?, node, node.claim.as_ref()?))
+        let place = active.view().place_of(&who.id)?;
+        let is_later = node.met > state.nodes[&active.member(place as u16).incarnation].met;
+        (is_later && node.has_beaten).then_some((place, node, node.claim.as_ref()?))
     };
     state.waiting(now).filter_map(claimant).collect()
 }

@@ -66,6 +66,9 @@ pub struct Node {
     pub returns: bool,
     /// What it claims to have held in its last life (H6).
     pub claim: Option<Claim>,
+    /// Whether it has sent a heartbeat: then it was alive after the manager had taken its registration. A
+    /// registration may arrive long after its process has ended.
+    pub(super) has_beaten: bool,
     /// When it registered first.
     pub since: Millis,
     /// The manager's step at which it did; 0 if that was before the manager started.
@@ -87,6 +90,7 @@ impl Node {
             is_unheard: false,
             returns: false,
             claim: None,
+            has_beaten: false,
             since: now,
             met: 0,
             has_left: false,
