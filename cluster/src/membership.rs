@@ -15,7 +15,7 @@
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
 //! is dropped from the view only if every arc keeps a live replica that is synced there (L2); otherwise it
 //! stays for the arcs that it alone holds ([`Stray`](crate::view::Stray)), until it comes back or the operator
-//! accepts the loss; it comes back as itself, or by an heir that has its data folder ([`heirs`]). What it owned is remembered for a while (`losses`), in case it returns.
+//! accepts the loss; it comes back as itself, or by an heir that has its data folder (`heirs`). What it owned is remembered for a while (`losses`), in case it returns.
 //!
 //! Invariants: epochs only go up, by one; at most one view is being made; a name and an address
 //! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
