@@ -366,6 +366,16 @@ pub fn is_linearizable(records: &[Record], again: &[Record], over: &BTreeMap<Val
     search(&moves, over)
 }
 
+impl Move {
+    /// Whether it is a delete that may have happened at any time since its call, or never. Of two such the one that was
+    /// called first can stand for the other, so they need only be tried in that order, and where there is something
+    /// to delete: a dozen of them would be a thousand ways otherwise.
+    fn is_loose(&self) -> bool {
+        let is_free = self.needs.is_none() && self.ended == NEVER;
+        !self.is_get && self.may_miss && self.body.is_none() && is_free
+    }
+}
+
 fn search(moves: &[Move], over: &BTreeMap<Value, u64>) -> bool {
     let words = moves.len().div_ceil(64);
     let is_in = |placed: &Placed, i: usize| placed[i / 64] >> (i % 64) & 1 == 1;
@@ -392,8 +402,10 @@ fn search(moves: &[Move], over: &BTreeMap<Value, u64>) -> bool {
             // A value that has gone cannot come back, so that needs no mark.
             open.push((placed.clone(), None));
         }
+        let loose = (0..moves.len()).find(|&i| moves[i].is_loose() && !is_in(&placed, i));
         for (i, next) in moves.iter().enumerate().rev() {
-            let fits = next.needs.is_none_or(|needs| needs == body);
+            let is_of_use = !next.is_loose() || body.is_some() && loose == Some(i);
+            let fits = is_of_use && next.needs.is_none_or(|needs| needs == body);
             if !next.is_get && fits && next.called <= limit && !is_in(&placed, i) {
                 let mut after = placed.clone();
                 after[i / 64] |= 1 << (i % 64);
