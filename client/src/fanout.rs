@@ -76,7 +76,9 @@ pub(crate) fn attempt(
         receive(links, routes, batch, leg, is_own, &mut attempt);
     }
     for i in collecting {
-        attempt.needs[i] = batch[i].operation.conclude();
+        if batch[i].result.is_none() {
+            attempt.needs[i] = batch[i].operation.conclude();
+        }
     }
     attempt
 }
@@ -246,7 +248,7 @@ fn receive_reads(
         // The connection is as good as before, and no other replica could answer that.
         Err(error) if error.word() == Some(TOO_LARGE) => {
             for i in reads.drain(..) {
-                batch[i].result = Some(Err(ClientError::Refused(error.to_string())));
+                batch[i].fail(ClientError::Refused(error.to_string()));
             }
             return Ok(());
         }
@@ -320,4 +322,90 @@ fn fail(
         attempt.needs[i] = batch[i].operation.got(leg.place, None);
     }
     attempt.trouble = Some(format!("{}: {error}", member.id));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
+    use cluster::limits::Limits;
+    use cluster::operation::{Choice, Operation};
+    use cluster::version::Op;
+    use cluster::view::{Member, MemberState, View};
+    use net_common::connection::Dial;
+    use net_common::frame::{self, FORMAT_BINARY, Frame, Kind};
+    use net_common::in_place::Here;
+    use net_common::message::Message;
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// A cluster of one node under a view with this epoch.
+    fn routes(address: &Address, epoch: u64) -> Routes {
+        let member = Member {
+            id: NodeId::new("node1").unwrap(),
+            incarnation: Incarnation(1),
+            address: address.clone(),
+            redis_port: 0,
+            weight: 1,
+            state: MemberState::Active,
+            on_disk: false,
+        };
+        let unborn = View::unborn(ClusterId(1), 1, Limits::default());
+        let (members, arcs) = (vec![member], vec![0; 16]);
+        Routes::new(View { epoch: Epoch(epoch), members, arcs, ..unborn })
+    }
+
+    /// A node that answers fences with what stands here: nothing is there, or an ERROR of this word; and
+    /// of each write it is not known whether it was stored.
+    fn links(address: &Address, word: &Arc<Mutex<Option<&'static str>>>) -> Links {
+        let word = word.clone();
+        let answer = move |asked: Frame<'_>, out: &mut Vec<u8>| match *word.lock() {
+            _ if asked.kind == Kind::ReplPut as u16 => {
+                frame::write_error(out, FORMAT_BINARY, "unsure", "the disk");
+            }
+            Some(word) => frame::write_error(out, FORMAT_BINARY, word, "for a test"),
+            None => {
+                let Fence(batch) = Fence::read(asked.payload).unwrap();
+                let answers = batch.keys.iter().map(|_| data::ReadAnswer::Absent).collect();
+                let shape = data::Shape { is_full: false };
+                ReadAnswers { epoch: batch.epoch, clock: 1 << 40, shape, answers }.write(out);
+            }
+        };
+        let patience = Duration::from_secs(1);
+        let dial = Dial { connect: patience, reply: patience, secret: None };
+        Links::new(dial, Some(Here { address: address.clone(), answer: Arc::new(answer) }))
+    }
+
+    /// C1: what a member may hold is not called *not done*, whatever a later answer says.
+    #[test]
+    fn an_answer_that_is_too_large_ends_an_update_as_not_done_only_if_nobody_can_hold_it() {
+        let address = Address::new("127.0.0.1", 1).unwrap();
+        for is_sent in [false, true] {
+            let word = Arc::default();
+            let links = links(&address, &word);
+            let commits = Commits::default();
+            let operation = Operation::read_modify_write();
+            let task = Task { key: b"k", operation, decide: None, result: None, committed: None };
+            let mut batch = [task];
+            let go = |batch: &mut [Task<'_>], epoch| {
+                attempt(&links, &commits, &routes(&address, epoch), batch, &|_| false).needs[0]
+            };
+            if is_sent {
+                assert_eq!(go(&mut batch, 1), Need::Choice);
+                let value = Valued { bytes: Cow::Borrowed(b"v"), expiry: None };
+                let op = Op { writer: 7, count: 1 };
+                batch[0].operation.choose(op, Choice::Replace(Some(value)));
+                // The answer to the swap is lost.
+                assert_eq!(go(&mut batch, 1), Need::View);
+            }
+            *word.lock() = Some(TOO_LARGE);
+            go(&mut batch, 2);
+            let error = batch[0].result.take().unwrap().unwrap_err();
+            assert_eq!(error.is_unknown(), is_sent, "{error}");
+            assert_eq!(matches!(error, ClientError::Refused(_)), !is_sent, "{error}");
+        }
+    }
 }

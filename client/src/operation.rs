@@ -138,3 +138,15 @@ pub(crate) struct Task<'a> {
     /// The version that every replica holds, or a newer one, now that there is a result.
     pub(crate) committed: Option<Version>,
 }
+
+impl Task<'_> {
+    /// Ends it with an error that says that it was not done, unless some member may have stored a version of it: then
+    /// nobody knows (C1). No other way leads to such an error.
+    pub(crate) fn fail(&mut self, error: ClientError) {
+        self.result = Some(Err(match (self.operation.may_exist(), error) {
+            (false, error) => error,
+            (true, ClientError::NotEnoughReplicas { why, .. }) => ClientError::Unknown { why },
+            (true, error) => ClientError::Unknown { why: error.to_string() },
+        }));
+    }
+}

@@ -413,7 +413,7 @@ impl GTStoreClient {
         for task in batch.iter_mut().filter(|task| task.result.is_none()) {
             let is_lost = routes.arc_of(task.key).is_some_and(|arc| lost.contains(arc));
             if is_lost && !task.operation.may_exist() {
-                task.result = Some(Err(ClientError::Unavailable));
+                task.fail(ClientError::Unavailable);
             }
         }
     }
@@ -435,7 +435,7 @@ impl GTStoreClient {
             .is_some_and(|value| held.is_none_or(|held| held.value.len() < value.len()))
             && let Some(node) = self.room.full(routes, task.key)
         {
-            task.result = Some(Err(ClientError::Full(node)));
+            task.fail(ClientError::Full(node));
             return Need::Nothing;
         }
         let choice = match value {
@@ -443,7 +443,7 @@ impl GTStoreClient {
             Some(value) => match self.limits().check_value(&value) {
                 Ok(()) => Choice::Replace(Some(Valued { bytes: Cow::Owned(value), expiry })),
                 Err(error) => {
-                    task.result = Some(Err(ClientError::BadValue(error)));
+                    task.fail(ClientError::BadValue(error));
                     return Need::Nothing;
                 }
             },
@@ -545,11 +545,7 @@ impl GTStoreClient {
         }
         for task in batch.iter_mut().filter(|task| task.result.is_none()) {
             let why = why.clone();
-            task.result = Some(Err(if task.operation.may_exist() {
-                ClientError::Unknown { why }
-            } else {
-                ClientError::NotEnoughReplicas { deadline: self.config.deadline, why }
-            }));
+            task.fail(ClientError::NotEnoughReplicas { deadline: self.config.deadline, why });
         }
     }
 
