@@ -6,7 +6,7 @@
 //! is gone, and nobody has to wait for its lease (rule L6).
 
 use std::io::{self, ErrorKind, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,12 +184,56 @@ fn is_gone(address: &Address) -> bool {
 /// Whether nobody listens at an address any more.
 fn is_refused(address: &Address) -> bool {
     let Ok(candidates) = (address.host(), address.port()).to_socket_addrs() else { return false };
-    let mut refused = false;
+    do_all_refuse(candidates, |to| TcpStream::connect_timeout(to, PORT_TIMEOUT).map(drop))
+}
+
+/// Whether each address of a host refuses. A node listens at some of them, and nobody knows at which: one that is
+/// silent or cannot be reached from here may be the one that it serves at.
+fn do_all_refuse(
+    candidates: impl Iterator<Item = SocketAddr>,
+    mut dial: impl FnMut(&SocketAddr) -> io::Result<()>,
+) -> bool {
+    let mut refusals = 0;
     for candidate in candidates {
-        match TcpStream::connect_timeout(&candidate, PORT_TIMEOUT) {
-            Ok(_) => return false,
-            Err(error) => refused |= error.kind() == ErrorKind::ConnectionRefused,
+        match dial(&candidate) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => refusals += 1,
+            Ok(()) | Err(_) => return false,
         }
     }
-    refused
+    refusals > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// L6 as a table: what each address of a name answers, and whether the node is gone.
+    #[test]
+    fn a_node_is_gone_only_where_every_address_of_its_name_refuses() {
+        use ErrorKind::{ConnectionRefused, NetworkUnreachable, TimedOut};
+        let refuses = Some(ConnectionRefused);
+        let accepts = None;
+        let table: [(&[Option<ErrorKind>], bool); 8] = [
+            (&[], false),
+            (&[refuses], true),
+            (&[refuses, refuses], true),
+            (&[refuses, accepts], false),
+            (&[accepts, refuses], false),
+            (&[refuses, Some(TimedOut)], false),
+            (&[Some(TimedOut), refuses], false),
+            (&[Some(NetworkUnreachable), refuses], false),
+        ];
+        for (case, (answers, is_gone)) in table.into_iter().enumerate() {
+            let address = |n| SocketAddr::from(([127, 0, 0, 1], n as u16 + 1));
+            let answer = |to: &SocketAddr| {
+                let answer: Option<ErrorKind> = answers[usize::from(to.port()) - 1];
+                answer.map_or(Ok(()), |kind| Err(kind.into()))
+            };
+            assert_eq!(
+                do_all_refuse((0..answers.len()).map(address), answer),
+                is_gone,
+                "case {case}"
+            );
+        }
+    }
 }
