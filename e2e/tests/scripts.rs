@@ -799,6 +799,108 @@ fn stop_leaves_strangers_alone() {
 }
 
 #[test]
+fn a_copy_of_the_folder_has_nothing_to_do_with_the_originals_service() {
+    let place = Place::new();
+    place.started("--nodes 2 --rep 1 --fresh");
+    let record = fs::read_to_string(place.path("service_flags.txt")).unwrap();
+    let copy = Place::new();
+    for file in ["service_flags.txt", "service_pids.txt"] {
+        fs::copy(place.path(file), copy.path(file)).unwrap();
+    }
+    // It starts a service of its own, and stops no other.
+    copy.started("--nodes 2 --rep 1 --fresh");
+    assert_eq!(out(&copy.stop()), "stopped manager node1 node2\n");
+    fs::write(copy.path("service_flags.txt"), &record).unwrap();
+    let stopped = copy.stop();
+    assert_eq!(out(&stopped), "");
+    let words = err(&stopped);
+    assert!(words.contains("node1, process ") && words.contains(": left alone"), "{words}");
+    assert!(place.answers("--status").ends_with("health: healthy\n"));
+
+    // A folder that was moved is the one that it was.
+    let moved = tempfile::tempdir().unwrap();
+    let (from, to) = (place.folder.path(), moved.path().join("moved"));
+    fs::rename(from, &to).unwrap();
+    let output = place.command(to.join("stop_service"), "").output().unwrap();
+    fs::rename(&to, from).unwrap();
+    assert_eq!(out(&output), "stopped manager node1 node2\n", "{output:?}");
+}
+
+#[test]
+fn a_folder_that_machines_share_is_stopped_on_the_one_that_started_it() {
+    let place = Place::new();
+    place.started("--nodes 1 --rep 1 --fresh");
+    let file = place.path("service_flags.txt");
+    let record = fs::read_to_string(&file).unwrap();
+    let machine = record.lines().find(|line| line.starts_with("machine=")).expect("it is told");
+    let elsewhere = record.replace(machine, "machine=other-host other-boot pid:[1]");
+    fs::write(&file, &elsewhere).unwrap();
+    for (script, arguments) in
+        [("stop_service", ""), ("start_service", "--nodes 1 --rep 1"), ("start_service", "--add x")]
+    {
+        let output = place.run(script, arguments);
+        assert_eq!(output.status.code(), Some(2), "{script} {arguments}: {output:?}");
+        let want = "was started on other-host, which shares this folder: stop it there";
+        assert!(err(&output).contains(want), "{script} {arguments}: {output:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), elsewhere);
+    }
+    // A copy of it is another folder.
+    let folder = record.lines().find(|line| line.starts_with("folder=")).expect("it is told");
+    fs::write(&file, elsewhere.replace(folder, "folder=1")).unwrap();
+    assert_eq!(out(&place.stop()), "stopped manager node1\n");
+}
+
+#[test]
+fn who_may_not_end_a_service_does_not_let_go_of_it() {
+    let as_other = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let is_root = Command::new("setpriv").args(as_other).arg("true").status();
+    if !is_root.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: setpriv is missing or refused: this needs root");
+        return;
+    }
+    let place = Place::new();
+    fs::set_permissions(place.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    place.started("--nodes 2 --rep 1 --fresh");
+    let record = place.path("service_flags.txt");
+    // Who may read the record sees no processes, and who may not does not even know of any.
+    for mode in [0o644, 0o600] {
+        fs::set_permissions(&record, fs::Permissions::from_mode(mode)).unwrap();
+        for script in ["stop_service", "start_service --nodes 1 --rep 1"] {
+            let call = format!("{} {}", as_other.join(" "), place.path(script).display());
+            let output = place.command("setpriv", &call).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{call}: {output:?}");
+            let words = err(&output);
+            assert!(words.contains("root's, ") && words.contains("may not"), "{words}");
+        }
+    }
+    assert_eq!(out(&place.stop()), "stopped manager node1 node2\n");
+    place.assert_nothing_runs();
+}
+
+#[test]
+fn some_of_a_service_may_be_stopped_and_started_again() {
+    let place = Place::new();
+    place.started("--nodes 3 --rep 2 --fresh");
+    let before = place.pids();
+    for name in ["node9", "node2 node9", "node2 --all"] {
+        let output = place.run("stop_service", name);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+    assert_eq!(place.processes().len(), 4);
+    assert_eq!(out(&place.run("stop_service", "node2")), "stopped node2\n");
+    assert_eq!(place.processes().len(), 3);
+    let again = place.run("stop_service", "node2");
+    assert!(again.status.success() && again.stdout.is_empty(), "{again:?}");
+    place.started("--add node2");
+    let after = place.pids();
+    assert_ne!(after[2], before[2]);
+    assert_eq!((&after[..2], &after[3..]), (&before[..2], &before[3..]));
+    assert_eq!(out(&place.run("stop_service", "node3 manager")), "stopped manager node3\n");
+    assert_eq!(out(&place.stop()), "stopped node1 node2\n");
+    place.assert_nothing_runs();
+}
+
+#[test]
 fn fresh_wipes_logs_and_data_and_nothing_else() {
     let place = Place::new();
     place.started("--nodes 1 --rep 1 --fresh");
