@@ -6,7 +6,8 @@
 //! that works on a full disk too, and takes one write of some kilobytes and one wait for the disk, whatever else
 //! waits for it.
 //!
-//! Two slots are written in turn, so that one of them is whole at any time; the one with the higher count counts.
+//! Two slots are written in turn, and none again that is the only whole one, so that from the first view on one of them
+//! is whole at any time; the one with the higher count counts.
 //!
 //! ```text
 //! magic 8 bytes | format u16 | count u64 | cluster u64 | incarnation u64 | arcs u32 | name, u16 in front
@@ -14,7 +15,7 @@
 //! ```
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,28 +124,51 @@ pub fn read(folder: &Path) -> io::Result<Option<(u64, Told)>> {
 
 /// Writes it, by a thread of its own.
 pub struct Newest {
-    /// The count that the file has.
-    first: u64,
-    /// What it tells next, once a view has.
-    state: Mutex<Option<State>>,
-    jobs: Sender<Job>,
+    state: Mutex<State>,
+    jobs: Sender<Told>,
+    /// Where a job is that the thread has not begun.
+    waiting: Receiver<Told>,
     done: Receiver<io::Result<()>>,
+    patience: Duration,
 }
 
+/// What is known to those who tell.
+#[derive(Default)]
 struct State {
-    told: Told,
+    /// What the file is to tell, once a view was adopted.
+    told: Option<Told>,
+    /// Jobs that the thread has and of which nobody has heard the end: one that it is at and one that waits, at most.
+    under_way: usize,
+}
+
+/// The file, as the thread knows it that writes it. It alone knows what has reached the disk, however long ago
+/// somebody waited for that.
+///
+/// Invariant: the slot of `count` is whole, where there is one, and is not written before another is.
+struct Slots {
+    files: Arc<dyn Files>,
+    folder: PathBuf,
+    /// The count of the newest slot that is whole; 0 if none is.
     count: u64,
     /// Whether the file has its size.
     is_made: bool,
-    /// Writes that were not waited for to the end.
-    late: usize,
 }
 
-/// What is to be written, and where; and whether the file is to be made first.
-struct Job {
-    bytes: Vec<u8>,
-    at: u64,
-    makes: bool,
+impl Slots {
+    fn write(&mut self, told: &Told) -> io::Result<()> {
+        // A write that fails may leave half a slot. The next one goes to the same slot, not to the one that is whole.
+        let count = self.count + 1;
+        let bytes = encode(told, count);
+        let file = folder::newest(&self.folder);
+        if !self.is_made {
+            self.files.overwrite(&file, 0, &vec![0; 2 * bytes.len()])?;
+            self.files.sync_folder(&self.folder)?;
+            self.is_made = true;
+        }
+        self.files.overwrite(&file, (count % 2) * bytes.len() as u64, &bytes)?;
+        self.count = count;
+        Ok(())
+    }
 }
 
 impl Newest {
@@ -158,69 +182,79 @@ impl Newest {
         files: Arc<dyn Files>,
         first: u64,
     ) -> io::Result<Newest> {
-        let (jobs, received) = bounded::<Job>(1);
+        Newest::patient(node, folder, files, first, PATIENCE)
+    }
+
+    fn patient(
+        node: &NodeId,
+        folder: &Path,
+        files: Arc<dyn Files>,
+        first: u64,
+        patience: Duration,
+    ) -> io::Result<Newest> {
+        // Nobody may have waited for the one that the thread is at, nor for the one behind it.
+        let (jobs, received) = bounded::<Told>(1);
         let (tell, done) = bounded(2);
-        let folder = folder.to_owned();
+        let waiting = received.clone();
+        let mut slots =
+            Slots { files, folder: folder.to_owned(), count: first, is_made: first > 0 };
         logging::spawn(format!("{node} view"), move || {
-            for Job { bytes, at, makes } in received {
-                let file = folder::newest(&folder);
-                let written = (|| {
-                    if makes {
-                        files.overwrite(&file, 0, &vec![0; 2 * bytes.len()])?;
-                        files.sync_folder(&folder)?;
-                    }
-                    files.overwrite(&file, at, &bytes)
-                })();
-                if tell.send(written).is_err() {
+            for told in received {
+                if tell.send(slots.write(&told)).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Newest { first, state: Mutex::default(), jobs, done })
+        Ok(Newest { state: Mutex::default(), jobs, waiting, done, patience })
     }
 
-    /// Writes a view that was adopted, and waits until it is on the disk, for a while. What cannot be written is
-    /// said in the log, and tried again with the next view.
+    /// Writes a view that was adopted, and waits until it is on the disk, for a while. Where the disk is slower than
+    /// that it is written when the disk comes to it; what cannot be written is said in the log, and tried again with
+    /// the next view.
     pub fn tell(&self, owner: &Owner, view: &ViewEntry) {
         let mut state = self.state.lock();
-        let state = state.get_or_insert_with(|| State {
-            told: Told {
-                owner: owner.clone(),
-                ledger: Ledger::new(owner.arcs),
-                revived: view.revived.iter().map(|&arc| usize::from(arc)).collect(),
-            },
-            count: self.first,
-            is_made: self.first > 0,
-            late: 0,
+        let told = state.told.get_or_insert_with(|| Told {
+            owner: owner.clone(),
+            ledger: Ledger::new(owner.arcs),
+            revived: view.revived.iter().map(|&arc| usize::from(arc)).collect(),
         });
-        state.told.ledger.view(view);
-        while state.late > 0 && self.done.try_recv().is_ok() {
-            state.late -= 1;
+        told.ledger.view(view);
+        let told = told.clone();
+        while let Ok(written) = self.done.try_recv() {
+            state.under_way -= 1;
+            complain(written);
         }
-        state.count += 1;
-        let bytes = encode(&state.told, state.count);
-        let at = (state.count % 2) * bytes.len() as u64;
-        let makes = !state.is_made;
-        let is_sent = state.late == 0 && self.jobs.try_send(Job { bytes, at, makes }).is_ok();
-        match is_sent.then(|| self.done.recv_timeout(PATIENCE)) {
-            Some(Ok(Ok(()))) => state.is_made = true,
-            Some(Ok(Err(error))) => error!(
-                "cannot write which view this node is in: {error}; if all end now, what is on its disk may count \
-                 for nothing"
-            ),
-            Some(Err(_)) | None => {
-                state.late += usize::from(is_sent);
-                error!(
-                    "the disk does not answer: if all end now, what is on it may count for nothing"
-                );
+        // What still waits is told by this one as well.
+        state.under_way -= usize::from(self.waiting.try_recv().is_ok());
+        let is_late = state.under_way > 0;
+        if self.jobs.try_send(told).is_ok() {
+            state.under_way += 1;
+        }
+        match (!is_late).then(|| self.done.recv_timeout(self.patience)) {
+            Some(Ok(written)) => {
+                state.under_way -= 1;
+                complain(written);
             }
+            Some(Err(_)) | None => error!(
+                "the disk does not answer: if all end now, what is on it may count for nothing"
+            ),
         }
+    }
+}
+
+fn complain(written: io::Result<()>) {
+    if let Err(error) = written {
+        error!(
+            "cannot write which view this node is in: {error}; if all end now, what is on its disk may count \
+             for nothing"
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Instant;
 
     use super::super::files::System;
     use super::super::files::faulty::Faulty;
@@ -301,5 +335,92 @@ mod tests {
             })
             .collect();
         assert_eq!(told, [Some(5), Some(5), Some(7), Some(8)]);
+    }
+
+    /// The system's files, where each write waits until it may, and what the file tells is noted after it.
+    #[derive(Debug)]
+    struct Slow {
+        folder: PathBuf,
+        may: Receiver<()>,
+        seen: Mutex<Vec<Option<u64>>>,
+    }
+
+    impl Files for Arc<Slow> {
+        fn create(&self, path: &Path) -> io::Result<Arc<dyn super::super::files::Output>> {
+            System.create(path)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            System.rename(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            System.remove(path)
+        }
+
+        fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+            System.sync_folder(folder)
+        }
+
+        fn overwrite(&self, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+            self.may.recv().map_err(io::Error::other)?;
+            System.overwrite(path, at, bytes)?;
+            self.seen.lock().push(epoch(&self.folder));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_write_slower_than_the_patience_is_not_undone_by_those_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (let_go, may) = bounded(16);
+        let slow = Arc::new(Slow { folder: dir.path().into(), may, seen: Mutex::default() });
+        let files = Arc::new(slow.clone());
+        let newest =
+            Newest::patient(&owner().node, dir.path(), files, 0, Duration::from_millis(1)).unwrap();
+        let until = |seen: &[Option<u64>]| {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while *slow.seen.lock() != seen {
+                assert!(Instant::now() < deadline, "{:?}", slow.seen.lock());
+                assert!(slow.seen.lock().len() <= seen.len(), "{:?}", slow.seen.lock());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        // The file is made by one write, and each view that it tells of is one.
+        newest.tell(&owner(), &view(5));
+        (0..2).for_each(|_| let_go.send(()).unwrap());
+        until(&[None, Some(5)]);
+        newest.tell(&owner(), &view(6));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !newest.waiting.is_empty() {
+            assert!(Instant::now() < deadline, "the thread takes it");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The first of these waits, and the second takes its place.
+        newest.tell(&owner(), &view(7));
+        newest.tell(&owner(), &view(8));
+        (0..2).for_each(|_| let_go.send(()).unwrap());
+        until(&[None, Some(5), Some(6), Some(8)]);
+        let (_, told) = read(dir.path()).unwrap().unwrap();
+        let since: Vec<u64> = told.ledger.since().iter().map(|since| since.0).collect();
+        assert_eq!(since[4..10], [0, 5, 6, 7, 8, 0]);
+    }
+
+    #[test]
+    fn writes_that_fail_one_after_the_other_leave_the_view_before_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let faults = Faulty::none();
+        let newest = start(dir.path(), Arc::new(faults.clone()));
+        newest.tell(&owner(), &view(5));
+        let file = folder::newest(dir.path());
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        faults.refuse(Box::leak(name.into_boxed_str()), 3);
+        let told: Vec<Option<u64>> = (6..10)
+            .map(|n| {
+                newest.tell(&owner(), &view(n));
+                epoch(dir.path())
+            })
+            .collect();
+        assert_eq!(told, [Some(5), Some(5), Some(5), Some(9)]);
     }
 }
