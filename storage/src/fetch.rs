@@ -33,16 +33,18 @@ use crate::part::Part;
 pub mod confirm;
 pub mod deal;
 pub mod job;
+pub mod refusals;
 
 use confirm::{Confirmed, confirm};
 use deal::deal;
 use job::Job;
+use refusals::Refusals;
 
 /// How long one page may take, or connecting. A thousand times what it takes: whoever does not answer by then
 /// holds up the round, and another source may have the arcs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The pause after a round in which nothing came from anybody.
+/// The pause when nothing has come from anybody.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The pause before a source that is not in this view yet is asked again, and how often it is: nodes adopt a
@@ -151,7 +153,7 @@ struct Progress {
     /// Arcs that have begun to come.
     begun: FxHashMap<usize, Part>,
     /// Arcs with sources that did not have them.
-    refused: FxHashSet<(usize, u16)>,
+    refused: Refusals,
     /// Arcs with those who have told all that their disks had of them.
     gathered: FxHashSet<(usize, u16)>,
 }
@@ -175,7 +177,9 @@ impl Fetching {
                     let _ = progressed.try_send(());
                     continue;
                 }
-                progress.refused.clear();
+                if self.is_somebody_left(&routes, &missing, &mut progress) {
+                    continue;
+                }
                 select! {
                     recv(woken) -> word => if word.is_err() { return },
                     recv(self.stopped) -> _ => return,
@@ -242,6 +246,20 @@ impl Fetching {
         self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 
+    /// After a round in which nothing came: whether somebody is left to be asked for an arc that is missing. Of arcs
+    /// that all have refused all are asked again.
+    fn is_somebody_left(
+        &self,
+        routes: &Routes,
+        missing: &[usize],
+        progress: &mut Progress,
+    ) -> bool {
+        let Progress { refused, gathered, .. } = progress;
+        let is_left =
+            |refused: &Refusals, arc| !self.sources(routes, arc, refused, gathered).is_empty();
+        refused.begin_anew(missing, is_left)
+    }
+
     /// Asks one source for each missing arc.
     fn round(&self, routes: &Routes, missing: &[usize], progress: &mut Progress) -> Merged {
         if routes.epoch() != progress.epoch {
@@ -258,7 +276,8 @@ impl Fetching {
             progress.epoch = routes.epoch();
         }
         let mut begun = std::mem::take(&mut progress.begun);
-        let sources = |arc| self.sources(routes, arc, progress);
+        let Progress { refused, gathered, .. } = &*progress;
+        let sources = |arc| self.sources(routes, arc, refused, gathered);
         let mut part = |arc| begun.remove(&arc).unwrap_or_else(|| self.node.part(arc));
         let jobs = deal(missing, sources)
             .into_iter()
@@ -273,7 +292,7 @@ impl Fetching {
             merged.add(got);
             progress.gathered.extend(gathered.into_iter().map(|arc| (arc, source)));
             for part in left {
-                progress.refused.insert((part.arc.into(), source));
+                progress.refused.note(part.arc.into(), source);
                 progress.begun.insert(part.arc.into(), part);
             }
         }
@@ -306,18 +325,22 @@ impl Fetching {
     /// Who may have an arc: the other nodes that serve it, but for those that have refused; else those that
     /// are to keep it, who may have fetched it already. Of what a stray alone holds nobody else has anything. Where
     /// it is gathered: all who have not told what they had.
-    fn sources(&self, routes: &Routes, arc: usize, progress: &Progress) -> Vec<u16> {
-        let Progress { refused, gathered, .. } = progress;
+    fn sources(
+        &self,
+        routes: &Routes,
+        arc: usize,
+        refused: &Refusals,
+        gathered: &FxHashSet<(usize, u16)>,
+    ) -> Vec<u16> {
         if self.node.gathers(arc) {
             let mut others = self.others(routes, arc);
-            others.retain(|&place| {
-                !refused.contains(&(arc, place)) && !gathered.contains(&(arc, place))
-            });
+            others
+                .retain(|&place| refused.may_have(arc, place) && !gathered.contains(&(arc, place)));
             return others;
         }
         let among = |places: &[u16]| -> Vec<u16> {
             let may_have = |place: &u16| {
-                routes.member(*place).id != *self.node.id() && !refused.contains(&(arc, *place))
+                routes.member(*place).id != *self.node.id() && refused.may_have(arc, *place)
             };
             places.iter().copied().filter(may_have).collect()
         };

@@ -1,0 +1,89 @@
+//! Who does not have which arcs, under one view.
+//!
+//! A source that refuses an arc, is silent or is dead is not asked for it again as long as there are others to ask.
+//! Only when nobody is left begins the list of an arc anew: a source may have become one meanwhile.
+
+use fxhash::FxHashSet;
+
+/// Arcs, each with the place of a member that did not give it.
+#[derive(Default)]
+pub struct Refusals(FxHashSet<(usize, u16)>);
+
+impl Refusals {
+    /// The member at a place has not given an arc.
+    pub fn note(&mut self, arc: usize, place: u16) {
+        self.0.insert((arc, place));
+    }
+
+    /// Whether the member at a place may have an arc, for all that is known.
+    pub fn may_have(&self, arc: usize, place: u16) -> bool {
+        !self.0.contains(&(arc, place))
+    }
+
+    /// Forgets them all: another view is in force.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Forgets those of the arcs of which nobody is left to ask. Returns whether somebody is left for any of the others.
+    pub fn begin_anew(
+        &mut self,
+        missing: &[usize],
+        is_left: impl Fn(&Refusals, usize) -> bool,
+    ) -> bool {
+        let (others, exhausted): (Vec<usize>, Vec<usize>) =
+            missing.iter().partition(|&&arc| is_left(self, arc));
+        self.0.retain(|(arc, _)| exhausted.binary_search(arc).is_err());
+        !others.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::deal::deal;
+    use super::*;
+
+    /// Whom a fetcher asks for these arcs, round after round, if nobody gives it anything.
+    fn asked(sources: &[&[u16]], rounds: usize) -> Vec<Vec<(u16, Vec<usize>)>> {
+        let arcs: Vec<usize> = (0..sources.len()).collect();
+        let mut refusals = Refusals::default();
+        let left = |refusals: &Refusals, arc: usize| -> Vec<u16> {
+            sources[arc].iter().copied().filter(|&place| refusals.may_have(arc, place)).collect()
+        };
+        let round = |_| {
+            let deal = deal(&arcs, |arc| left(&refusals, arc));
+            for (source, arcs) in &deal {
+                arcs.iter().for_each(|&arc| refusals.note(arc, *source));
+            }
+            refusals.begin_anew(&arcs, |refusals, arc| !left(refusals, arc).is_empty());
+            deal
+        };
+        (0..rounds).map(round).collect()
+    }
+
+    #[test]
+    fn who_did_not_give_an_arc_is_not_asked_again_before_all_others_were() {
+        let of_one = |place: u16| vec![(place, vec![0])];
+        assert_eq!(asked(&[&[1, 2]], 4), [of_one(1), of_one(2), of_one(1), of_one(2)]);
+        // An arc with one source is asked for in every round; the other one goes on meanwhile.
+        let rounds = asked(&[&[1], &[1, 2, 3]], 3);
+        let of_the_other = |round: &Vec<(u16, Vec<usize>)>| {
+            round.iter().find(|(_, arcs)| arcs.contains(&1)).map(|(source, _)| *source)
+        };
+        let mut all: Vec<u16> = rounds.iter().filter_map(of_the_other).collect();
+        all.sort_unstable();
+        assert_eq!(all, [1, 2, 3]);
+        assert!(rounds.iter().flatten().all(|(source, arcs)| *source == 1 || !arcs.contains(&0)));
+    }
+
+    #[test]
+    fn it_tells_whether_somebody_is_left() {
+        let mut refusals = Refusals::default();
+        refusals.note(0, 1);
+        refusals.note(1, 1);
+        let is_left = |refusals: &Refusals, arc: usize| arc == 1 || refusals.may_have(arc, 1);
+        assert!(refusals.begin_anew(&[0, 1], is_left));
+        assert!(refusals.may_have(0, 1) && !refusals.may_have(1, 1));
+        assert!(!refusals.begin_anew(&[], is_left));
+    }
+}
