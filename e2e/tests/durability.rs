@@ -176,7 +176,7 @@ fn a_folder_is_refused_where_it_does_not_belong() {
 
     let mut second = Process::start(&cluster, "durable", &folder, &flags);
     assert_eq!(second.wait_for_end().code(), Some(2));
-    assert!(second.said().contains("is in use by another process"), "{}", second.said());
+    assert!(second.said().contains("is in use by durable, process "), "{}", second.said());
 
     process.kill();
     let mut other = Process::start(&cluster, "other", &folder, &flags);

@@ -8,7 +8,8 @@
 //! A second thread saves, since a busy disk may take a second to do so: the owner hands it the state, goes
 //! on answering heartbeats, and does what depends on the save when it hears that it is done
 //! ([`Gate`] holds that back). When saving fails (a full disk) it is tried again at every tick; meanwhile
-//! nodes keep their leases under the views that were saved.
+//! nodes keep their leases under the views that were saved, and the health says so. A folder in which nothing
+//! can be saved is found at the start, by saving there.
 
 use std::collections::VecDeque;
 use std::io;
@@ -106,18 +107,24 @@ impl Monitor {
     pub fn start(settings: Settings, data: Option<PathBuf>) -> Result<Monitor, StartError> {
         let file = data.as_deref().map(StateFile::open).transpose()?;
         let saved = match file.as_ref().map(StateFile::load).transpose()?.flatten() {
+            // Not born yet: what this start asks for is what will be.
+            Some(Saved { active, coming: None }) if active.epoch == Epoch::NONE => {
+                Saved { active: unborn(settings, active.cluster), coming: None }
+            }
             Some(saved) => {
                 info!("continues from view {}", saved.active.epoch);
                 let (is, asked) = (saved.active.durability, settings.durability);
-                if saved.active.epoch > Epoch::NONE && is != asked {
+                if is != asked {
                     warn!(
                         "the cluster was born with durability {is}, which stays; {asked} is not used"
                     );
                 }
                 saved
             }
-            None => Saved { active: unborn(settings)?, coming: None },
+            None => Saved { active: unborn(settings, drawn()?), coming: None },
         };
+        // A folder that takes no state is found now, and not when a node has died.
+        file.as_ref().map_or(Ok(()), |file| file.save(&saved))?;
         let gate = Gate::new(settings, saved, clock::boot_ms());
         let members: Vec<_> = gate.membership().nodes().map(|node| node.who.clone()).collect();
         let (requests, queue) = bounded(QUEUE);
@@ -161,11 +168,16 @@ impl Drop for Monitor {
     }
 }
 
-fn unborn(settings: Settings) -> Result<View, StartError> {
+/// Draws the name of a new cluster.
+fn drawn() -> Result<ClusterId, StartError> {
     let mut id = [0; 8];
     getrandom::fill(&mut id).map_err(std::io::Error::from)?;
-    let view = View::unborn(ClusterId(u64::from_be_bytes(id)), settings.copies, settings.limits);
-    Ok(View { durability: settings.durability, ..view })
+    Ok(ClusterId(u64::from_be_bytes(id)))
+}
+
+fn unborn(settings: Settings, cluster: ClusterId) -> View {
+    let view = View::unborn(cluster, settings.copies, settings.limits);
+    View { durability: settings.durability, ..view }
 }
 
 impl Handle {
@@ -409,7 +421,7 @@ impl Owner {
                 self.carry_out(effects);
             }
             Err(error) => {
-                self.gate.not_saved();
+                self.gate.not_saved(error.to_string());
                 self.complain(&error);
             }
         }
@@ -509,7 +521,7 @@ impl Owner {
             copies: view.copies as u8,
             durability: view.durability.to_string(),
             arcs: view.arcs.len() as u32,
-            health: membership.health(now).to_string(),
+            health: self.gate.health(now).to_string(),
             changing: view.is_changing() || membership.newest().epoch() != view.epoch,
             change: membership.change(),
             lost: ring::slot_runs(&membership.lost(now), view.arcs.len()),
@@ -557,7 +569,7 @@ mod tests {
         let data = folder.path().join("data");
         let mut monitor = Monitor::start(settings(), Some(data.clone())).unwrap();
         let handle = monitor.handle();
-        fs::remove_dir(&data).unwrap();
+        fs::remove_dir_all(&data).unwrap();
         let who = Newcomer {
             id: NodeId::new("node1").unwrap(),
             incarnation: Incarnation(1),
@@ -574,6 +586,12 @@ mod tests {
             assert_eq!(beat(&handle, Epoch::NONE), (Epoch::NONE, Epoch::NONE, false));
             std::thread::sleep(Duration::from_millis(10));
         }
+        let health = || handle.status().unwrap().health;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !health().contains("the manager cannot save its views (cannot write") {
+            assert!(Instant::now() < deadline, "{}", health());
+            std::thread::sleep(Duration::from_millis(10));
+        }
         fs::create_dir(&data).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while beat(&handle, Epoch::NONE).0 == Epoch::NONE {
@@ -583,8 +601,28 @@ mod tests {
         // The view becomes active; that is on the disk when the manager has stopped, if not before.
         beat(&handle, Epoch(1));
         assert_eq!(handle.published().epoch(), Epoch(1));
+        assert!(!health().contains("save"), "{}", health());
         monitor.stop();
         let saved = StateFile::open(&data).unwrap().load().unwrap().unwrap();
         assert_eq!((saved.active.epoch, saved.coming), (Epoch(1), None));
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_state_is_found_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().to_owned();
+        // What is saved cannot take its place; root may write anywhere else.
+        fs::create_dir_all(data.join("view.new/in the way")).unwrap();
+        let error = Monitor::start(settings(), Some(data.clone())).err().unwrap().to_string();
+        assert!(error.starts_with("cannot write "), "{error}");
+        fs::remove_dir_all(data.join("view.new")).unwrap();
+        // The cluster has its name from now on, but is not born: the flags of its next start count.
+        let born = |settings: Settings| {
+            let monitor = Monitor::start(settings, Some(data.clone())).unwrap();
+            monitor.handle().published().view().clone()
+        };
+        let first = born(settings());
+        let second = born(Settings { copies: 3, ..settings() });
+        assert_eq!((first.cluster, first.copies, second.copies), (second.cluster, 1, 3));
     }
 }

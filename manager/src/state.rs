@@ -2,7 +2,8 @@
 //!
 //! The file `view` in the data folder: a line that names the format, a CRC-32 of the rest, and the two
 //! views as they go over the wire. It is replaced as a whole (written aside, fsynced, renamed, the
-//! folder fsynced), so a crash leaves the old or the new one. A damaged file is an error that stops
+//! folder fsynced), so a crash leaves the old or the new one. One manager uses a folder at a time: two that go on
+//! from the same views would both acknowledge what the other does not know. A damaged file is an error that stops
 //! the manager: an empty cluster in its place would give everybody's data up.
 
 use std::fs::{self, File};
@@ -11,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use cluster::membership::Saved;
 use net_common::codec::{DecodeError, Decoder, Encoder};
+use net_common::folder::{FolderError, FolderLock};
 use net_common::message::view;
-use tempfile::NamedTempFile;
 
 /// First line of the file; the number is the format's.
 const MAGIC: &[u8] = b"GTSTORE VIEW 4\n";
@@ -20,6 +21,9 @@ const MAGIC: &[u8] = b"GTSTORE VIEW 4\n";
 /// Why a state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
+    /// The folder cannot be used, or another process uses it.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The file system.
     #[error("cannot {what} {file}: {source}")]
     Io {
@@ -43,24 +47,20 @@ pub enum StateError {
     },
 }
 
-/// The folder in which a manager keeps its state.
-#[derive(Debug, Clone)]
+/// The folder in which a manager keeps its state, which no other process uses.
+#[derive(Debug)]
 pub struct StateFile {
     folder: PathBuf,
+    _lock: FolderLock,
 }
 
 impl StateFile {
-    /// Uses `folder`, and makes it if it is not there.
+    /// Takes `folder` for this process, and makes it if it is not there.
     ///
     /// # Errors
-    /// [`StateError::Io`].
+    /// [`StateError::Folder`].
     pub fn open(folder: &Path) -> Result<StateFile, StateError> {
-        fs::create_dir_all(folder).map_err(|source| StateError::Io {
-            what: "create",
-            file: folder.into(),
-            source,
-        })?;
-        Ok(StateFile { folder: folder.into() })
+        Ok(StateFile { _lock: FolderLock::take(folder, "manager")?, folder: folder.into() })
     }
 
     fn file(&self) -> PathBuf {
@@ -100,10 +100,19 @@ impl StateFile {
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut aside = NamedTempFile::new_in(&self.folder)?;
-        aside.write_all(bytes)?;
-        aside.as_file().sync_all()?;
-        aside.persist(self.file())?;
+        // Nobody else writes here, so one name will do; what a crash leaves is overwritten.
+        let aside = self.folder.join("view.new");
+        let written = (|| {
+            let mut file = File::create(&aside)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&aside, self.file())
+        })();
+        if written.is_err() {
+            // It may take the room that the disk lacks. If it cannot be removed either, the error says why.
+            let _ = fs::remove_file(&aside);
+        }
+        written?;
         File::open(&self.folder)?.sync_all()
     }
 }
@@ -158,6 +167,32 @@ mod tests {
         let once = Saved { coming: None, ..saved() };
         state.save(&once).unwrap();
         assert_eq!(state.load().unwrap(), Some(once));
+    }
+
+    #[test]
+    fn the_folder_is_one_manager_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFile::open(folder.path()).unwrap();
+        let error = StateFile::open(folder.path()).unwrap_err().to_string();
+        let own = format!("is in use by manager, process {}", std::process::id());
+        assert!(error.ends_with(&own), "{error}");
+        drop(state);
+        StateFile::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_what_was_saved_and_nothing_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFile::open(folder.path()).unwrap();
+        state.save(&saved()).unwrap();
+        // Something that no file can replace.
+        fs::remove_file(state.file()).unwrap();
+        fs::create_dir(state.file()).unwrap();
+        assert!(matches!(state.save(&saved()), Err(StateError::Io { .. })));
+        assert!(!folder.path().join("view.new").exists());
+        fs::remove_dir(state.file()).unwrap();
+        state.save(&saved()).unwrap();
+        assert_eq!(state.load().unwrap(), Some(saved()));
     }
 
     #[test]

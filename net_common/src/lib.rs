@@ -8,7 +8,7 @@
 //! 4. [`connection`]: the side that calls; [`server`]: the side that answers, on a [`pool`] of
 //!    threads, with [`auth`] in front where a cluster has a secret.
 //!
-//! Beside them: [`logging`], [`signals`], [`clock`], [`bind`], [`descriptors`] and [`flags`], what
+//! Beside them: [`logging`], [`signals`], [`clock`], [`bind`], [`descriptors`], [`folder`] and [`flags`], what
 //! every program of the workspace does the same way.
 
 pub mod auth;
@@ -18,6 +18,7 @@ pub mod codec;
 pub mod connection;
 pub mod descriptors;
 pub mod flags;
+pub mod folder;
 pub mod frame;
 pub mod in_place;
 pub mod logging;

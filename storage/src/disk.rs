@@ -111,7 +111,7 @@ impl Disk {
     /// [`FolderError`].
     pub fn open(settings: Settings, node: &NodeId) -> Result<Disk, FolderError> {
         let begun = Instant::now();
-        let folder = Folder::take(&settings.folder)?;
+        let folder = Folder::take(&settings.folder, node.as_str())?;
         let care = if settings.salvage { Care::Salvage } else { Care::Start };
         let recovered = recovery::recover(&folder, Some(node), care)?;
         recovered.report.lost.iter().for_each(|lost| warn!("{lost}"));
@@ -159,7 +159,7 @@ impl Disk {
 /// # Errors
 /// [`FolderError`], if a node would not start with it.
 pub fn check(folder: &Path) -> Result<String, FolderError> {
-    let folder = Folder::take_present(folder)?;
+    let folder = Folder::take_present(folder, "storage --check")?;
     let Recovered { life, report, .. } = recovery::recover(&folder, None, Care::Check)?;
     let Some(Life { owner, ledger, is_whole, .. }) = life else { return Ok("empty\n".into()) };
     let mut text = format!(

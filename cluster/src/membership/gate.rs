@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::ids::Epoch;
-use crate::membership::{Answer, Effect, Event, Membership, Millis, Saved, Settings};
+use crate::membership::{Answer, Effect, Event, Health, Membership, Millis, Saved, Settings};
 use crate::view::Routes;
 
 /// A membership whose effects wait for the disk.
@@ -27,6 +27,12 @@ pub struct Gate {
     /// What is to be done and waits for a save.
     waiting: VecDeque<Effect>,
     saving: Saving,
+    /// Why the last save failed, until one succeeds.
+    trouble: Option<String>,
+    /// Since when something is to be saved that is not.
+    unsaved: Option<Millis>,
+    /// When there was an event last.
+    now: Millis,
     /// The newest view that may be seen, and the epoch of the active one as others know it.
     shown: (Arc<Routes>, Epoch),
 }
@@ -49,12 +55,29 @@ impl Gate {
             membership,
             waiting: VecDeque::new(),
             saving: Saving::Idle,
+            trouble: None,
+            unsaved: None,
+            now,
         }
     }
 
     /// What has been decided, seen or not.
     pub fn membership(&self) -> &Membership {
         &self.membership
+    }
+
+    /// How the cluster is at time `now`, the manager's own disk included.
+    pub fn health(&self, now: Millis) -> Health {
+        let health = self.membership.health(now);
+        let late = || {
+            let ms = now.saturating_sub(self.unsaved?);
+            let is_late = ms >= self.membership.settings().lease_ms();
+            is_late.then(|| format!("its disk has not answered for {} s", ms.div_ceil(1000)))
+        };
+        match self.trouble.clone().or_else(late) {
+            Some(why) => Health::Unsaved { why, otherwise: Box::new(health) },
+            None => health,
+        }
     }
 
     /// Whether something is to be saved that is not even on its way.
@@ -65,6 +88,7 @@ impl Gate {
     /// Takes one event at time `now`. What follows from it and may be done is to be done at once; after
     /// an [`Effect::Save`] comes [`Gate::saved`] or [`Gate::not_saved`], some time.
     pub fn step(&mut self, now: Millis, event: Event) -> (Answer, Vec<Effect>) {
+        self.now = now;
         if event == Event::Tick && matches!(self.saving, Saving::Failed) {
             self.saving = Saving::Idle;
         }
@@ -95,11 +119,13 @@ impl Gate {
             self.shown.0 = newest.clone();
             self.saving = Saving::Idle;
         }
+        (self.trouble, self.unsaved) = (None, None);
         self.pass()
     }
 
-    /// What was to be saved could not be. It is asked for again at the next tick.
-    pub fn not_saved(&mut self) {
+    /// What was to be saved could not be, and why. It is asked for again at the next tick.
+    pub fn not_saved(&mut self, why: String) {
+        self.trouble = Some(why);
         self.waiting.push_front(Effect::Save);
         self.saving = Saving::Failed;
     }
@@ -113,6 +139,7 @@ impl Gate {
             match &effect {
                 Effect::Save => {
                     self.saving = Saving::UnderWay(self.membership.newest().clone());
+                    self.unsaved.get_or_insert(self.now);
                     // The state as it is now has all that waits in it.
                     self.waiting.retain(|waits| *waits != Effect::Save);
                 }
@@ -221,12 +248,32 @@ mod tests {
         let mut gate = gate();
         gate.step(0, register(1));
         assert!(!gate.has_unsaved(), "it is on its way");
-        gate.not_saved();
+        gate.not_saved("the disk is full".into());
         assert!(gate.has_unsaved());
         assert_eq!(saves(&gate.step(1, beat(1, 0)).1), 0);
         assert_eq!(saves(&gate.step(2, Event::Tick).1), 1);
         assert_eq!(saves(&gate.step(3, Event::Tick).1), 0, "it is under way");
+        let why = |gate: &Gate, now| match gate.health(now) {
+            Health::Unsaved { why, .. } => why,
+            other => panic!("{other}"),
+        };
+        assert_eq!(why(&gate, 3), "the disk is full", "until one has succeeded");
         assert!(!gate.saved().is_empty());
+        assert_eq!(gate.health(4), gate.membership().health(4));
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_is_the_managers_trouble() {
+        let mut gate = gate();
+        gate.step(0, register(1));
+        assert!(!matches!(gate.health(5_999), Health::Unsaved { .. }), "it may be busy");
+        let Health::Unsaved { why, .. } = gate.health(6_000) else { panic!() };
+        assert_eq!(why, "its disk has not answered for 6 s");
+        // What is saved after it has its own time.
+        gate.step(6_000, beat(1, 0));
+        gate.saved();
+        gate.step(6_001, beat(1, 1));
+        assert!(!matches!(gate.health(6_002), Health::Unsaved { .. }));
     }
 
     /// View 1 was to be node1's alone, but it died before that was saved, and so did who came next.

@@ -10,6 +10,14 @@ use crate::view::Member;
 /// How the cluster is, the worst first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
+    /// The manager's own disk takes no view: whoever comes or goes meanwhile, no view can say so. What is said of
+    /// nodes is by the views that are saved.
+    Unsaved {
+        /// Why.
+        why: String,
+        /// How it is otherwise.
+        otherwise: Box<Health>,
+    },
     /// No node has registered yet.
     Empty,
     /// Some arcs have no live replica that holds them.
@@ -56,6 +64,21 @@ pub enum Health {
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Health::Unsaved { why, otherwise } => {
+                let save = format_args!("the manager cannot save its views ({why})");
+                match otherwise.as_ref() {
+                    // Not whom to bring back: they may be here, and cannot be taken in.
+                    Health::Unavailable { arcs, of, .. } => write!(
+                        f,
+                        "unavailable: {save}, and takes nobody in until it can; {arcs} of {of} arcs have no \
+                         live replica"
+                    ),
+                    Health::Empty => {
+                        write!(f, "unavailable: {save}, and takes nobody in until it can")
+                    }
+                    _ => write!(f, "degraded: {save}, and no view changes until it can"),
+                }
+            }
             Health::Empty => f.write_str("unavailable: no node has registered"),
             Health::Unavailable { arcs, of, keys, bring_back, ended, salvaged } => {
                 write!(f, "unavailable: {arcs} of {of} arcs, about {keys} keys, ")?;
@@ -194,5 +217,23 @@ mod tests {
         assert_eq!(healing(0, 900, 0, None), "healing: 0 % of 900 arcs");
         let few = Health::Degraded { have: 2, want: 3, arcs: 812, silent: vec![] };
         assert_eq!(few.to_string(), "degraded: 2 of 3 copies in 812 arcs, more nodes are needed");
+        // Who is to be brought back may be there already.
+        let bring_back = vec!["node1".into()];
+        let (ended, salvaged) = (vec![], vec![]);
+        let lost = Health::Unavailable { arcs: 8, of: 16, keys: 7, bring_back, ended, salvaged };
+        for (otherwise, want) in [
+            (
+                few,
+                "degraded: the manager cannot save its views (why), and no view changes until it can",
+            ),
+            (
+                lost,
+                "unavailable: the manager cannot save its views (why), and takes nobody in until it can; \
+                 8 of 16 arcs have no live replica",
+            ),
+        ] {
+            let unsaved = Health::Unsaved { why: "why".into(), otherwise: Box::new(otherwise) };
+            assert_eq!(unsaved.to_string(), want);
+        }
     }
 }

@@ -168,7 +168,7 @@ impl World {
         let Some(gate) = &mut self.manager.gate else { return };
         let Some(saving) = self.manager.saving.take() else { return };
         if !self.is_calm && self.rng.chance(self.plan.disk_fails) {
-            gate.not_saved();
+            gate.not_saved("the disk is full".into());
             return self.say(|_| "manager cannot save".into());
         }
         let effects = gate.saved();

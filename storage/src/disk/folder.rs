@@ -12,30 +12,19 @@
 //! A node begins a new segment with each start, so that what it writes never stands behind a torn tail. Once an
 //! image is complete, what it covers is removed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use cluster::ids::{ClusterId, NodeId};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use net_common::folder::{self, FolderLock};
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// The file system.
-    #[error("cannot {what} {}: {source}", file.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// On what.
-        file: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// Another process uses it.
-    #[error("the data folder {} is in use by another process", .0.display())]
-    Locked(PathBuf),
+    /// The file system, or another process that uses it.
+    #[error(transparent)]
+    Unusable(#[from] folder::FolderError),
     /// It is another node's.
     #[error("{} belongs to {theirs}, not to {ours}", file.display())]
     OtherNode {
@@ -84,7 +73,7 @@ pub fn cannot<'f>(
     what: &'static str,
     file: &'f Path,
 ) -> impl FnOnce(io::Error) -> FolderError + 'f {
-    move |source| FolderError::Io { what, file: file.into(), source }
+    move |source| folder::cannot(what, file)(source).into()
 }
 
 /// The file that says so while the log has a gap that no image has filled yet.
@@ -104,8 +93,7 @@ pub fn newest(folder: &Path) -> PathBuf {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Unlocked when it is closed, also by the end of the process.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// The files of a folder, by their numbers, in order.
@@ -122,37 +110,20 @@ pub struct Listing {
 }
 
 impl Folder {
-    /// Takes a folder for this process, and makes it if it is not there.
+    /// Takes a folder for this process, and makes it if it is not there. `who` is what others are told of it.
     ///
     /// # Errors
-    /// [`FolderError::Locked`], [`FolderError::Io`].
-    pub fn take(path: &Path) -> Result<Folder, FolderError> {
-        make(path, &|parent| File::open(parent)?.sync_all())?;
-        Folder::lock(path)
+    /// [`FolderError::Unusable`].
+    pub fn take(path: &Path, who: &str) -> Result<Folder, FolderError> {
+        Ok(Folder { _lock: FolderLock::take(path, who)?, path: path.into() })
     }
 
     /// Takes one that must be there.
     ///
     /// # Errors
-    /// [`FolderError::Locked`], [`FolderError::Io`].
-    pub fn take_present(path: &Path) -> Result<Folder, FolderError> {
-        fs::read_dir(path).map_err(cannot("read", path))?;
-        Folder::lock(path)
-    }
-
-    fn lock(path: &Path) -> Result<Folder, FolderError> {
-        let file = path.join("lock");
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&file)
-            .map_err(cannot("open", &file))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Folder { path: path.into(), _lock: lock }),
-            Err(Errno::WOULDBLOCK) => Err(FolderError::Locked(path.into())),
-            Err(error) => Err(cannot("lock", &file)(error.into())),
-        }
+    /// [`FolderError::Unusable`].
+    pub fn take_present(path: &Path, who: &str) -> Result<Folder, FolderError> {
+        Ok(Folder { _lock: FolderLock::take_present(path, who)?, path: path.into() })
     }
 
     /// Where it is.
@@ -186,26 +157,6 @@ impl Folder {
     }
 }
 
-/// Makes a folder with those around it, where they are not there, and has each be so after a loss of power: `sync` is
-/// told the folders in which another was made.
-fn make(path: &Path, sync: &dyn Fn(&Path) -> io::Result<()>) -> Result<(), FolderError> {
-    let made: Vec<&Path> = path.ancestors().take_while(|folder| !is_there(folder)).collect();
-    fs::create_dir_all(path).map_err(cannot("create", path))?;
-    for folder in made {
-        let parent = match folder.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        sync(parent).map_err(cannot("sync", parent))?;
-    }
-    Ok(())
-}
-
-/// The empty path is where the process is.
-fn is_there(folder: &Path) -> bool {
-    folder.as_os_str().is_empty() || folder.exists()
-}
-
 fn number(name: &str, prefix: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix)?;
     let is_number = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
@@ -229,12 +180,14 @@ pub fn unfinished_image(folder: &Path, sequence: u64) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
     fn files_are_found_by_their_names() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::take(&dir.path().join("deep/er")).unwrap();
+        let folder = Folder::take(&dir.path().join("deep/er"), "node1").unwrap();
         let here = folder.path();
         for file in [log(here, 10), log(here, 9), image(here, 9), unfinished_image(here, 10)] {
             File::create(file).unwrap();
@@ -248,33 +201,5 @@ mod tests {
             has_gap: false,
         };
         assert_eq!(folder.list().unwrap(), want);
-    }
-
-    #[test]
-    fn the_folders_in_which_one_was_made_are_told_to_the_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        let synced = std::cell::RefCell::new(Vec::new());
-        let note = |folder: &Path| {
-            synced.borrow_mut().push(folder.to_owned());
-            Ok(())
-        };
-        make(&dir.path().join("deep/er"), &note).unwrap();
-        assert_eq!(synced.take(), [dir.path().join("deep"), dir.path().into()]);
-        make(&dir.path().join("deep/er"), &note).unwrap();
-        assert!(synced.take().is_empty());
-        let refuse = |_: &Path| Err(io::ErrorKind::StorageFull.into());
-        assert!(make(&dir.path().join("other"), &refuse).is_err());
-    }
-
-    #[test]
-    fn a_folder_is_one_process_s() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::take(dir.path()).unwrap();
-        // A second descriptor is as good as a second process.
-        let error = Folder::take(dir.path()).unwrap_err().to_string();
-        assert!(error.ends_with("is in use by another process"), "{error}");
-        drop(folder);
-        Folder::take_present(dir.path()).unwrap();
-        assert!(Folder::take_present(&dir.path().join("none")).is_err());
     }
 }

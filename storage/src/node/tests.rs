@@ -603,7 +603,7 @@ fn h6_what_is_on_disk_is_what_the_node_held() {
 fn assert_on_disk(node: &Node, journal: &Journal, dir: &tempfile::TempDir) {
     journal.settle();
     let killed = disk::tests::copy(dir);
-    let folder = Folder::take(killed.path()).unwrap();
+    let folder = Folder::take(killed.path(), "node1").unwrap();
     let recovered = recover(&folder, Some(&node.id), Care::Start).unwrap();
     let report = node.report();
     let life = recovered.life.unwrap();

@@ -256,7 +256,7 @@ impl Sim {
     /// What was on its way to the disk is not saved, and the manager knows.
     pub(super) fn not_saved(&mut self) {
         if self.saving.take().is_some() {
-            self.gate.not_saved();
+            self.gate.not_saved("the disk is full".into());
         }
     }
 
