@@ -113,21 +113,26 @@ pub struct Comparison<'d> {
     /// What is left of their digests when ours are taken off.
     rest: Vec<u64>,
     pending: BucketSet,
+    /// Buckets of what may be lost here.
+    unsure: BucketSet,
 }
 
 impl<'d> Comparison<'d> {
     /// Nothing compared yet.
     pub fn new(digester: &'d Digester, theirs: &[u64]) -> Comparison<'d> {
-        let pending = BucketSet::none(theirs.len());
-        Comparison { digester, rest: theirs.to_vec(), pending }
+        let none = BucketSet::none(theirs.len());
+        Comparison { digester, rest: theirs.to_vec(), pending: none.clone(), unsure: none }
     }
 
-    /// Takes one of our records into account.
-    pub fn add(&mut self, record: &Record<'_>) {
+    /// Takes one of our records into account; `is_sure` says that it is not lost when this process ends.
+    pub fn add(&mut self, record: &Record<'_>, is_sure: bool) {
         let (bucket, hash) = self.digester.place(record, self.rest.len());
         self.rest[bucket] = self.rest[bucket].wrapping_sub(hash);
         if record.state == State::Pending {
             self.pending.insert(bucket);
+            if !is_sure {
+                self.unsure.insert(bucket);
+            }
         }
     }
 
@@ -136,9 +141,9 @@ impl<'d> Comparison<'d> {
         self.equal(|bucket| !self.pending.contains(bucket))
     }
 
-    /// The buckets that are the same, whether they are committed here or not.
+    /// The buckets that are the same, whether they are committed here or not, and certain to be there.
     pub fn held(&self) -> BucketSet {
-        self.equal(|_| true)
+        self.equal(|bucket| !self.unsure.contains(bucket))
     }
 
     fn equal(&self, counts: impl Fn(usize) -> bool) -> BucketSet {
@@ -171,7 +176,7 @@ mod tests {
         let digester = Digester::new([7; 16]);
         let (theirs, _) = digester.digests(cached.iter().copied(), cached.len());
         let mut comparison = Comparison::new(&digester, &theirs);
-        held.iter().for_each(|record| comparison.add(record));
+        held.iter().for_each(|record| comparison.add(record, true));
         let same = comparison.same();
         (0..same.buckets()).filter(|&bucket| same.contains(bucket)).collect()
     }

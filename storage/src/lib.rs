@@ -38,6 +38,7 @@ pub mod disk;
 pub mod earlier;
 pub mod fetch;
 pub mod gauge;
+pub mod in_flight;
 pub mod keeper;
 pub mod marks;
 pub mod node;

@@ -36,6 +36,7 @@ use crate::disk::journal::{Journal, Noted, Trouble};
 use crate::disk::life::{Life, Owner};
 use crate::earlier::Earlier;
 use crate::gauge::{Gauge, Transfer};
+use crate::in_flight::InFlight;
 use crate::marks::Marks;
 use crate::part::Part;
 use crate::snapshot::Notes;
@@ -103,6 +104,8 @@ pub struct Node {
     tenure: RwLock<Tenure>,
     /// Made when the first view tells how many arcs there are.
     table: OnceLock<Table>,
+    /// What of it may not be on the disk yet, where answers wait for that. Made with it.
+    in_flight: OnceLock<InFlight>,
     /// What it held before it missed a view; nobody is shown any of it.
     earlier: Earlier,
     gauge: Gauge,
@@ -143,6 +146,7 @@ impl Node {
             id,
             incarnation,
             table: OnceLock::new(),
+            in_flight: OnceLock::new(),
             earlier: Earlier::default(),
             gauge: Gauge::default(),
             marks: Marks::default(),
@@ -376,6 +380,7 @@ impl Node {
             return Err(OtherCluster { ours, theirs: view.cluster });
         }
         if !view.arcs.is_empty() {
+            self.in_flight.get_or_init(|| InFlight::new(view.arcs.len()));
             self.table.get_or_init(|| Table::new(view.arcs.len()));
         }
         let routes = Arc::new(Routes::new(view));
@@ -472,6 +477,7 @@ impl Node {
         let has_lease = self.has_lease();
         let mut sheet = self.journal.sheet(tenure.epoch());
         let is_sync = self.journal.is_sync();
+        let mut flight = self.in_flight.get().filter(|_| is_sync).map(InFlight::begin);
         let mut newest = 0;
         let mut stored = 0;
         let answers: Vec<WriteAnswer> = batch
@@ -480,6 +486,9 @@ impl Node {
             .map(|write| {
                 if !has_lease {
                     return WriteAnswer::NoLease;
+                }
+                if let (Some(flight), Some(table)) = (&mut flight, self.table.get()) {
+                    flight.add(arc_of_key(write.key, table.arcs()));
                 }
                 let Decision { keep, answer } =
                     self.write_one(&tenure, batch.epoch, write, own_clock);
@@ -503,10 +512,25 @@ impl Node {
             self.notes.wrote(stored);
         }
         self.journal.hand_in(sheet).map_err(Unwritten::Unsure)?;
+        if let Some(flight) = flight {
+            flight.land();
+        }
         if is_sync {
             self.commit_alone(&routes, batch, &answers);
         }
         Ok(WriteAcks { epoch, clock: own_clock.max(newest), shape: self.shape(), answers })
+    }
+
+    /// Whether all that was seen in an arc before this call is on the disk, where that is waited for. Of what has expired
+    /// here it is not known: [`Node::vouches_for`].
+    pub fn is_on_disk(&self, arc: usize) -> bool {
+        !self.journal.is_sync() || self.in_flight.get().is_some_and(|all| all.is_none(arc))
+    }
+
+    /// Whether a record that was seen in an arc of which all is on the disk ([`Node::is_on_disk`]) is there too. The
+    /// tombstones that this node puts in place of what has expired go there without anybody waiting for it.
+    pub fn vouches_for(&self, version: &Version) -> bool {
+        !self.journal.is_sync() || !version.is_expiry()
     }
 
     /// Rule N3 for what this node alone is to hold, once that is on the disk. Whoever is to hold it since has it

@@ -3,8 +3,8 @@
 //! has become an heir asks all others who keep its arcs which buckets of records they hold as well, by digests
 //! ([`crate::digest`]); what all of them hold is committed.
 //!
-//! Nothing depends on it but speed: what a silent member holds, or one in another view, is not known, and stays
-//! pending.
+//! Nothing depends on it but speed: what a silent member holds, or one in another view, or what may not be on somebody's
+//! disk yet where answers wait for that, is not known, and stays pending.
 
 use std::borrow::Cow;
 
@@ -55,7 +55,7 @@ impl Sample {
             let (bucket, hash) = digester.place(&record, digests.len());
             digests[bucket] = digests[bucket].wrapping_add(hash);
             looked_at += 1;
-            if record.state == State::Pending {
+            if record.state == State::Pending && node.vouches_for(&record.version) {
                 pending.push((bucket, record.key.to_vec(), record.version));
             }
             true
@@ -131,7 +131,9 @@ pub fn confirm(
     let mut confirmed = Confirmed { arcs: samples.len(), ..Confirmed::default() };
     for sample in &samples {
         let mut count = 0;
-        for (key, version) in sample.held() {
+        // What is committed is shown to everybody: not before it is on this disk as well.
+        let is_on_disk = node.is_on_disk(sample.arc.into());
+        for (key, version) in sample.held().filter(|_| is_on_disk) {
             table.commit(sample.arc.into(), key, version);
             count += 1;
         }

@@ -85,6 +85,12 @@ impl Paging<'_> {
                 Ask::Held(theirs) => {
                     let held = self.compare((arc, true), theirs, |c| c.held());
                     let Some(held) = held else { return End::NoSource };
+                    // The answer vouches for all that it is about. What may not be on the disk yet is not known to be
+                    // held: whoever wrote it waits for the disk and tells (RULES-WHY F14).
+                    let held = match self.node.is_on_disk(arc) {
+                        true => held,
+                        false => BucketSet::none(theirs.len()),
+                    };
                     page.same(wanted.arc, &held);
                     page.complete_arc();
                     continue;
@@ -126,9 +132,10 @@ impl Paging<'_> {
         let (mut at, mut count) = (Some(Cursor::START), 0);
         while let Some(from) = at {
             // If the records are laid out anew meanwhile some are counted twice, and differ.
+            let node = self.node;
             at = self.slice((arc, gathers), from, |record| {
                 count += 1;
-                comparison.add(&record);
+                comparison.add(&record, node.vouches_for(&record.version));
                 true
             })?;
         }

@@ -1,6 +1,7 @@
 //! Ranges that move between two nodes, without sockets: the bytes go from one to the other.
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::Duration;
 
 use cluster::durability::Durability;
@@ -21,6 +22,7 @@ use crate::disk::folder::Folder;
 use crate::disk::journal::{Ends, Parcel, What};
 use crate::disk::recovery::{Care, recover};
 use crate::disk::{self, Disk};
+use crate::fetch::confirm::confirm;
 use crate::fetch::job::Job;
 use crate::redis::batch::Batch;
 use crate::redis::command::Command;
@@ -615,6 +617,69 @@ fn assert_on_disk(node: &Node, journal: &Journal, dir: &tempfile::TempDir) {
     };
     let on_disk = stateless(contents_of(&life.held));
     assert_eq!(on_disk, stateless(contents(node)), "epoch {}", report.epoch);
+}
+
+/// F14: with `sync` nobody says of a record that it is held whose own disk may not have it: neither who is asked, nor who
+/// asks.
+#[test]
+fn what_is_on_its_way_to_the_disk_is_not_known_to_be_held() {
+    let sync = |view| View { durability: Durability::Sync, ..view };
+    let active = || sync(view(1, Some(MemberState::Active)));
+    let with_ends = |n: u16| {
+        let (journal, ends) = Journal::new(None);
+        let node = with_lease(blank(n, n.into()).with_disk(journal, None));
+        node.promised(Durability::Sync);
+        assert!(node.adopt(active()).unwrap());
+        (node, ends)
+    };
+    let digester = Digester::new([7; 16]);
+    let routes = Routes::new(active());
+    // How many records the asker finds to be held by both.
+    let confirmed = |asker: &Node, asked: &Node| {
+        let arcs: Vec<usize> = (0..ARCS).collect();
+        let ask = |_, pull: &RangePull<'_>, take: &mut dyn FnMut(&RangePage<'_>)| {
+            let bytes = ask(asked, Bounds::OURS, pull);
+            take(&RangePage::read(&bytes).unwrap());
+            Ok(())
+        };
+        confirm(asker, &routes, &arcs, &digester, ask).committed
+    };
+    // The disk of one of them waits to be told; the other writes to none.
+    for is_asker in [true, false] {
+        let (slow, ends) = with_ends(SOURCE);
+        let quick = at(PULLER, [active()]);
+        let pair = |slow, quick| if is_asker { (slow, quick) } else { (quick, slow) };
+        let found = || {
+            let (asker, asked) = pair(&slow, &quick);
+            confirmed(asker, asked)
+        };
+        let held = (1, 2, State::Pending);
+        put(&quick, &held);
+        thread::scope(|scope| {
+            let writes = scope.spawn(|| put(&slow, &held));
+            let bell = loop {
+                let parcel = ends.parcels.recv_timeout(Duration::from_secs(30)).unwrap();
+                if let Parcel { what: What::Records(_), bell } = parcel {
+                    break bell.unwrap();
+                }
+            };
+            assert_eq!(found(), 0, "asks itself: {is_asker}");
+            bell.send(Ok(())).unwrap();
+            writes.join().unwrap();
+        });
+        assert_eq!(found(), 1);
+        // What has expired goes to the disk without anybody waiting for it.
+        let clock = slow.clock();
+        let now_ms = clock >> COUNTER_BITS;
+        for node in [&slow, &quick] {
+            let version = Version::plain(clock, 1);
+            let body = Body::Expiring(b"1", now_ms);
+            let record = Record { key: b"over", version, state: State::Pending, body };
+            node.table().unwrap().merge(arc_of_key(b"over", ARCS), [record], 0);
+            assert_eq!(node.expire(), 1);
+        }
+        assert_eq!(found(), 0);
+    }
 }
 
 proptest! {
