@@ -51,12 +51,6 @@ fn strings_by_any_node_and_by_the_native_client() {
         ("PING", "PONG"),
         ("WAIT 1 0", ":1"),
         ("SELECT 0", "OK"),
-        (
-            "MULTI",
-            "-ERR transactions are not supported: each command is atomic, several together are \
-          not. Use SET with NX, XX, IFEQ or GET, INCR, DELIFEQ; or a pipeline without MULTI \
-          (redis-py: pipeline(transaction=False))",
-        ),
         ("NOSUCH x", "-ERR unknown command 'NOSUCH', with args beginning with: 'x' "),
         ("SET a-key-of-21-bytes.... v", "-ERR a key has at most 20 bytes here, this one has 21"),
     ] {
@@ -201,6 +195,114 @@ fn a_pipeline_is_answered_as_if_one_by_one() {
         want.push(answer);
     }
     assert_eq!(node.pipeline(&commands), want);
+}
+
+#[test]
+fn a_command_with_many_keys_is_not_half_done_where_one_is_beyond_the_limits() {
+    let cluster = TestCluster::with(options());
+    let (long, large) = ("k".repeat(21), "v".repeat(1025));
+    for node in 0..2 {
+        let mut node = open(&cluster, node);
+        let refused = |answer: String| {
+            assert!(answer.starts_with("-ERR a ") && answer.contains(" has at most "), "{answer}");
+        };
+        assert_eq!(node.ask("MSET a 1 b 2 c 3"), "OK");
+        for command in [
+            format!("MSET d 1 {long} 2"),
+            format!("MSET {long} 2 d 1"),
+            format!("MSET d 1 e {large}"),
+            format!("MSET d 1 d {large} d 2"),
+            format!("DEL a {long} b"),
+            format!("UNLINK a {long}"),
+            format!("DEL {long}"),
+            format!("SET {long} 1"),
+            format!("INCR {long}"),
+            format!("SET a {large} NX"),
+        ] {
+            refused(node.ask(&command));
+            assert_eq!(node.ask("MGET a b c d e"), "[\"1\", \"2\", \"3\", nil, nil]", "{command}");
+        }
+        // Nor does it take with it what else is in the pipeline.
+        let together = [format!("MSET d 1 {long} 2"), "SET e 5".to_owned(), "DEL c".to_owned()];
+        let answers = node.pipeline(&together);
+        refused(answers[0].clone());
+        assert_eq!(answers[1..], ["OK", ":1"]);
+        assert_eq!(node.ask("MGET a b c d e"), "[\"1\", \"2\", nil, nil, \"5\"]");
+        assert_eq!(node.ask("DEL e"), ":1");
+        // What cannot exist is not there.
+        let looks = [
+            ("GET", "nil"),
+            ("STRLEN", ":0"),
+            ("EXISTS", ":0"),
+            ("TOUCH", ":0"),
+            ("TYPE", "none"),
+            ("TTL", ":-2"),
+            ("PTTL", ":-2"),
+            ("EXPIRETIME", ":-2"),
+            ("MGET a", "[\"1\", nil]"),
+            ("EXISTS a", ":1"),
+            ("TOUCH b a", ":2"),
+        ];
+        let lines: Vec<String> = looks.iter().map(|(look, _)| format!("{look} {long}")).collect();
+        for ((_, want), line) in looks.iter().zip(&lines) {
+            assert_eq!(node.ask(line), *want, "{line}");
+        }
+        assert_eq!(node.pipeline(&lines), looks.map(|(_, want)| want), "in one packet");
+        let mixed = [format!("GET {long}"), format!("APPEND {long} x"), format!("TTL {long}")];
+        let answers = node.pipeline(&mixed);
+        refused(answers[1].clone());
+        assert_eq!((answers[0].as_str(), answers[2].as_str()), ("nil", ":-2"));
+    }
+}
+
+#[test]
+fn times_that_have_passed_end_a_key_in_the_middle_of_a_pipeline_too() {
+    let cluster = TestCluster::with(options());
+    let mut node = open(&cluster, 0);
+    for (pipeline, want) in [
+        ("SET c 5 NX PXAT 1;INCR c;TTL c;GET c", "OK :1 :-1 \"1\""),
+        ("SET c v NX PXAT 1;GET c;EXISTS c;TTL c", "OK nil :0 :-2"),
+        ("SET c v;SET c w XX EXAT 1;GET c", "OK OK nil"),
+        ("SET c v GET PXAT 1;APPEND c x", "nil :1"),
+        ("SET c v;SET c w IFEQ v PXAT 1;SETNX c 7;GET c", "OK OK :1 \"7\""),
+    ] {
+        let lines: Vec<String> = pipeline.split(';').map(str::to_owned).collect();
+        node.ask("DEL c");
+        assert_eq!(node.pipeline(&lines).join(" "), want, "{pipeline}");
+        node.ask("DEL c");
+        let one_by_one: Vec<String> = lines.iter().map(|line| node.ask(line)).collect();
+        assert_eq!(one_by_one.join(" "), want, "{pipeline} one by one");
+    }
+}
+
+#[test]
+fn a_transaction_is_refused_at_its_end_and_nothing_of_it_is_done() {
+    let cluster = TestCluster::with(options());
+    let (mut node, mut other) = (open(&cluster, 0), open(&cluster, 1));
+    let lines = |text: &str| text.split(';').map(str::to_owned).collect::<Vec<_>>();
+    for (sent, want) in [
+        ("MULTI;INCR n;SET m 5;EXEC", "OK QUEUED QUEUED -EXECABORT"),
+        ("WATCH n;MULTI;MGET n m;EXEC", "OK OK QUEUED -EXECABORT"),
+        ("MULTI;NOSUCH;INCR n;EXEC", "OK -ERR QUEUED -EXECABORT"),
+        ("MULTI;INCR n;DISCARD;EXEC", "OK QUEUED OK -ERR"),
+        ("MULTI;INCR n;RESET;EXEC", "OK QUEUED RESET -ERR"),
+        ("MULTI;MULTI;DISCARD;DISCARD", "OK -ERR OK -ERR"),
+    ] {
+        let answers = node.pipeline(&lines(sent));
+        let words: Vec<&str> = answers.iter().map(|a| a.split(' ').next().unwrap()).collect();
+        assert_eq!(words.join(" "), want, "{sent}");
+        assert_eq!(other.ask("MGET n m"), "[nil, nil]", "{sent}");
+    }
+    node.pipeline(&lines("MULTI;INCR n"));
+    let told = open(&cluster, 0).ask("CLIENT LIST");
+    assert!(told.contains(" flags=x ") && told.contains(" multi=1 "), "{told}");
+    let here = node.pipeline(&lines("INCR n;EXEC;INCR n"));
+    let why = "-EXECABORT transactions are not supported, nothing of this one was done: ";
+    assert!(here[1].starts_with(why) && here[1].contains("transaction=False"), "{here:?}");
+    assert_eq!(here[2], ":1");
+    node.pipeline(&lines("MULTI;INCR n;QUIT"));
+    node.expect_end();
+    assert_eq!(other.ask("GET n"), "\"1\"");
 }
 
 #[test]

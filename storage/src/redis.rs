@@ -2,8 +2,8 @@
 //!
 //! [`door`] is the port, [`session`] a connection to it. [`talk`] answers what is about the connection, the
 //! node or the cluster, [`batch`] carries out what is about keys that are named,
-//! [`listing`] what is about all keys. All else has no sockets, threads or
-//! clocks.
+//! [`listing`] what is about all keys; [`transaction`] keeps what follows a MULTI from being done. All else has
+//! no sockets, threads or clocks.
 //!
 //! On the way in:
 //! 1. [`request`] and [`inline`]: bytes in, arguments out;
@@ -42,6 +42,7 @@ pub mod session;
 pub mod spec;
 pub mod talk;
 pub mod topology;
+pub mod transaction;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! Where the node that coordinates is itself such a replica, it looks. All the rest (a record that is pending,
 //! a key of others, no lease) is for a client's round.
 
+use cluster::limits::Limits;
 use cluster::replica::State;
 use cluster::ring::arc_of_key;
 use cluster::tenure::Tenure;
@@ -33,6 +34,13 @@ impl Node {
 }
 
 impl Glance<'_> {
+    /// The limits of this node's view, where it has a lease under it: no newer view with longer keys is active
+    /// then (L3), so no key beyond them exists.
+    pub fn limits(&self) -> Option<Limits> {
+        let (_, routes) = self.node.serving(self.tenure).filter(|_| self.has_lease)?;
+        Some(routes.view().limits)
+    }
+
     /// Shows a key's value, and until when it lives; `None`: it has none. Where that is not for this node to say,
     /// `with` is not called and nothing comes back.
     pub fn key<T>(
@@ -41,7 +49,9 @@ impl Glance<'_> {
         with: impl FnOnce(Option<(&[u8], Option<u64>)>) -> T,
     ) -> Option<T> {
         let (table, routes) = self.node.serving(self.tenure).filter(|_| self.has_lease)?;
-        routes.view().limits.check_key(key).ok()?;
+        if routes.view().limits.check_key(key).is_err() {
+            return Some(with(None));
+        }
         let arc = arc_of_key(key, table.arcs());
         self.tenure.admit_read(arc).ok()?;
         self.node.look_up((table, routes), (arc, key), self.clock, |found| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
+use client::GTStoreClient;
 use cluster::durability::Durability;
 use cluster::ids::Address;
 use cluster::limits::Limits;
@@ -236,7 +237,9 @@ fn a_glance_shows_what_needs_nobody_else() {
     assert_eq!(seen(&holder, 2), None, "a write-back may be due");
     assert_eq!(seen(&holder, 3), Some(None), "a tombstone");
     assert_eq!(seen(&holder, 4), Some(None), "never there");
-    assert_eq!(holder.glance(|glance| glance.key(&[7; 21], |_| ())), None, "no key");
+    let beyond = |node: &Node| node.glance(|glance| glance.key(&[7; 21], |held| held.is_none()));
+    assert_eq!(beyond(&holder), Some(true), "a key beyond the limits does not exist");
+    assert!(holder.glance(|glance| glance.limits()).is_some());
     let mut buffer = b"get k\x01\nget k\x04\n".to_vec();
     let mut requests = Requests::default();
     requests.read(&mut buffer, &redis::request::Limits::KNOWN).unwrap();
@@ -244,12 +247,16 @@ fn a_glance_shows_what_needs_nobody_else() {
     for args in requests.each(&buffer) {
         batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap(), 0);
     }
-    let nobody = || unreachable!("no client is needed for what is here");
-    batch.run(Some(&holder), nobody, 0, &mut Replies::new(&mut out, Protocol::Resp2));
+    let nobody = || -> Result<Arc<GTStoreClient>, _> {
+        unreachable!("no client is needed for what is here")
+    };
+    batch.run(Some(&holder), nobody, &|| 0, &mut Replies::new(&mut out, Protocol::Resp2));
     assert_eq!(out, b"$6\r\n\x06\x06\x06\x06\x06\x06\r\n$-1\r\n", "a door looks here first");
 
     holder.give_up_lease();
     assert_eq!(seen(&holder, 1), None);
+    assert_eq!(beyond(&holder), None, "there may be a newer view, with longer keys");
+    assert_eq!(holder.glance(|glance| glance.limits()), None);
     let joiner = at(PULLER, [view(3, Some(MemberState::Joining))]);
     assert_eq!(seen(&joiner, 1), None, "it has yet to fetch");
     assert_eq!(seen(&node(SOURCE), 1), None, "it has seen no view");

@@ -16,6 +16,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use client::{ClientError, Done, GTStoreClient, Got, Op, Part};
+use cluster::limits::{LimitError, Limits};
 
 use super::command::Command;
 use super::edit::{Answer, Edit, Held};
@@ -73,9 +74,51 @@ enum By {
     Many,
 }
 
-/// The answers that this node could give by itself, one after the other.
+/// What this node could tell by itself.
 #[derive(Default)]
-struct Seen(Vec<u8>);
+struct Seen {
+    /// Answers, one after the other.
+    answers: Vec<u8>,
+    /// The limits that are surely in force: no key beyond them exists.
+    limits: Option<Limits>,
+}
+
+impl Seen {
+    /// Whether a key can exist. Otherwise nobody need be asked for it.
+    fn can_exist(&self, key: &[u8]) -> bool {
+        self.limits.is_none_or(|limits| limits.check_key(key).is_ok())
+    }
+}
+
+/// Who carries a batch out.
+pub trait Store {
+    /// The longest keys and values that it takes.
+    fn limits(&self) -> Limits;
+
+    /// Runs parts that are independent of each other, in any order. Each has its own result.
+    fn run(&self, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>>;
+}
+
+impl Store for Arc<GTStoreClient> {
+    fn limits(&self) -> Limits {
+        GTStoreClient::limits(self)
+    }
+
+    fn run(&self, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>> {
+        // Only what has read-modify-writes pays for them.
+        let ops: Option<Vec<Op<'_>>> = parts
+            .iter()
+            .map(|part| match part {
+                Part::Op(op) => Some(*op),
+                Part::Update { .. } => None,
+            })
+            .collect();
+        match ops {
+            Some(ops) => GTStoreClient::run(self, &ops),
+            None => self.run_mixed(parts),
+        }
+    }
+}
 
 /// What running a batch told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -180,12 +223,13 @@ impl<'b> Batch<'b> {
     fn look_here(&mut self, node: &Node, now_ms: u64, protocol: Protocol) -> (Seen, Told) {
         let (mut seen, mut told) = (Seen::default(), Told::default());
         node.glance(|glance| {
+            seen.limits = glance.limits();
             for item in &mut self.items {
                 let Item::Command(Command::Look { key, look }) = item else { continue };
-                let start = seen.0.len();
+                let start = seen.answers.len();
                 let found = glance.key(key, |held| {
                     let held = held.map(|(value, expiry)| Held { value, expiry });
-                    look.answer(held, now_ms, &mut Replies::new(&mut seen.0, protocol));
+                    look.answer(held, now_ms, &mut Replies::new(&mut seen.answers, protocol));
                     held.is_some()
                 });
                 match found {
@@ -193,35 +237,36 @@ impl<'b> Batch<'b> {
                     Some(false) => told.misses += 1,
                     None => continue,
                 }
-                *item = Item::Seen(start..seen.0.len());
+                *item = Item::Seen(start..seen.answers.len());
                 self.operations -= 1;
             }
         });
         (seen, told)
     }
 
-    /// Carries all of it out, at a node whose wall clock shows `now_ms`: what it holds itself is answered in
-    /// place, the rest through its client. Writes the answers, and leaves the batch empty.
-    pub fn run(
+    /// Carries all of it out, at a node with this wall clock: what it holds itself is answered in place, the rest
+    /// goes to the store. Writes the answers, and leaves the batch empty.
+    pub fn run<S: Store>(
         &mut self,
         here: Option<&Node>,
-        client: impl FnOnce() -> Result<Arc<GTStoreClient>, ClientError>,
-        now_ms: u64,
+        store: impl FnOnce() -> Result<S, ClientError>,
+        clock: &dyn Fn() -> u64,
         out: &mut Replies<'_>,
     ) -> Told {
+        let now_ms = clock();
         let (seen, told) =
             here.map(|node| self.look_here(node, now_ms, out.protocol())).unwrap_or_default();
-        let items = std::mem::take(&mut self.items);
+        let mut items = std::mem::take(&mut self.items);
         let mut folds = std::mem::take(&mut self.folds);
-        let needs_client = std::mem::take(&mut self.operations) > 0;
+        let needs_store = std::mem::take(&mut self.operations) > 0;
         self.bytes = 0;
         self.keys.clear();
-        let client = match needs_client.then(client).transpose() {
-            Ok(client) => client,
+        let store = match needs_store.then(store).transpose() {
+            Ok(store) => store,
             Err(error) => {
                 for item in items {
                     match item {
-                        Item::Seen(answer) => out.raw(&seen.0[answer]),
+                        Item::Seen(answer) => out.raw(&seen.answers[answer]),
                         Item::Refused(error) => out.error(&error.to_string()),
                         Item::Command(_) | Item::Folded(_) => {
                             out.error(&refusal(&error).to_string());
@@ -231,6 +276,17 @@ impl<'b> Batch<'b> {
                 return told;
             }
         };
+        let limits = store.as_ref().map(Store::limits).unwrap_or_default();
+        for item in &mut items {
+            if let Item::Command(command) = item
+                && let Err(error) = check(command, &limits)
+            {
+                *item = Item::Refused(error.into());
+            }
+        }
+        for fold in &mut folds {
+            fold.check(&limits, |key| seen.can_exist(key));
+        }
         // What each edit answers is known once it was last applied.
         let mut edits = Vec::new();
         for item in &items {
@@ -243,39 +299,45 @@ impl<'b> Batch<'b> {
             }
         }
         let mut answers = vec![Answer::Null; edits.len()];
-        let mut results = {
+        let mut parts = Vec::new();
+        {
             let mut edits = edits.iter().zip(&mut answers);
-            let mut parts = Vec::new();
             for item in &items {
-                if let Item::Command(command) = item {
-                    plain(command, now_ms, &mut parts);
-                    let count = match command {
-                        Command::Edit { .. } => 1,
-                        Command::RemoveMany(keys) => different(keys.iter()).count(),
-                        _ => 0,
-                    };
-                    parts.extend(edits.by_ref().take(count).map(|((key, edit), answer)| {
-                        let decide = Box::new(move |found: Option<client::Held<'_>>| {
-                            let held =
-                                found.map(|client::Held { value, expiry }| Held { value, expiry });
-                            let (change, told) = edit.apply(held, now_ms);
-                            *answer = told;
-                            change.into()
-                        });
-                        Part::Update { key, decide }
-                    }));
-                }
+                let Item::Command(command) = item else { continue };
+                plain(command, &seen, now_ms, &mut parts);
+                let count = match command {
+                    Command::Edit { .. } => 1,
+                    Command::RemoveMany(keys) => different(keys.iter()).count(),
+                    _ => 0,
+                };
+                parts.extend(edits.by_ref().take(count).map(|((key, edit), answer)| {
+                    let decide = Box::new(move |found: Option<client::Held<'_>>| {
+                        let held =
+                            found.map(|client::Held { value, expiry }| Held { value, expiry });
+                        let (change, told) = edit.apply(held, clock());
+                        *answer = told;
+                        change.into()
+                    });
+                    Part::Update { key, decide }
+                }));
             }
-            client.map(|client| run(&client, parts, &mut folds, now_ms)).unwrap_or_default()
-        };
-        let of_folds = results.split_off(results.len() - folds.len());
+        }
+        // The parts of folds come last.
+        parts.extend(folds.iter_mut().filter_map(|fold| fold.part(clock, limits)));
+        let results = store.map(|store| store.run(parts)).unwrap_or_default();
+        let count_of_folds = folds.iter().filter(|fold| fold.is_asked()).count();
+        let mut results = results;
+        let mut of_folds = results.split_off(results.len() - count_of_folds).into_iter();
         let mut told = told;
-        let folds = folds.into_iter().zip(of_folds);
-        let folds = folds.map(|(fold, done)| outcome(fold, done, &mut told)).collect();
+        let folds = folds.into_iter().map(|fold| {
+            let done = fold.is_asked().then(|| of_folds.next().expect("each part has a result"));
+            outcome(fold, done, &mut told)
+        });
         let mut reading = Reading {
+            folds: folds.collect(),
             results: results.into_iter(),
             answers: answers.into_iter(),
-            folds,
+            seen: &seen,
             told,
             now_ms,
         };
@@ -284,7 +346,7 @@ impl<'b> Batch<'b> {
             let written = match item {
                 Item::Refused(error) => Err(error),
                 Item::Seen(answer) => {
-                    out.raw(&seen.0[answer]);
+                    out.raw(&seen.answers[answer]);
                     Ok(())
                 }
                 Item::Command(command) => reading.answer(&command, out),
@@ -296,6 +358,27 @@ impl<'b> Batch<'b> {
             }
         }
         reading.told
+    }
+}
+
+/// Whether a command writes only what the cluster takes. If not, nothing of it is done: a command with many
+/// keys must not be half done where that can be known before.
+fn check(command: &Command<'_>, limits: &Limits) -> Result<(), LimitError> {
+    match command {
+        Command::Put { key, value, .. } => {
+            limits.check_key(key)?;
+            limits.check_value(value)
+        }
+        Command::Edit { key, edit } => {
+            limits.check_key(key)?;
+            edit.given().map_or(Ok(()), |value| limits.check_value(value))
+        }
+        Command::RemoveMany(keys) => keys.iter().try_for_each(|key| limits.check_key(key)),
+        Command::PutMany(pairs) => pairs.iter().try_for_each(|(key, value)| {
+            limits.check_key(key)?;
+            limits.check_value(value)
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -320,7 +403,7 @@ fn different<'b>(keys: impl Iterator<Item = &'b [u8]>) -> impl Iterator<Item = &
 }
 
 /// The plain operations of a command.
-fn plain<'b>(command: &Command<'b>, now_ms: u64, parts: &mut Vec<Part<'b>>) {
+fn plain<'b>(command: &Command<'b>, seen: &Seen, now_ms: u64, parts: &mut Vec<Part<'b>>) {
     let mut op = |op| parts.push(Part::Op(op));
     match command {
         Command::Look { key, .. } => op(Op::Get { key }),
@@ -331,7 +414,7 @@ fn plain<'b>(command: &Command<'b>, now_ms: u64, parts: &mut Vec<Part<'b>>) {
         }
         Command::Put { key, value, expiry: None } => op(Op::Put { key, value }),
         Command::GetMany(keys) | Command::CountMany(keys) => {
-            keys.iter().for_each(|key| op(Op::Get { key }));
+            keys.iter().filter(|key| seen.can_exist(key)).for_each(|key| op(Op::Get { key }));
         }
         Command::PutMany(pairs) => {
             // Of one key's values the last one stays.
@@ -371,50 +454,30 @@ fn step(command: Command<'_>) -> Step<'_> {
 /// What came of a fold: what its commands have found out, in their order, or why all of them failed.
 type Folded = Result<std::vec::IntoIter<Said>, Error>;
 
-fn outcome(fold: Fold<'_>, done: Result<Done, ClientError>, told: &mut Told) -> Folded {
-    let got = match done.map_err(|error| refusal(&error))? {
-        Done::Placed(placed) => {
+fn outcome(fold: Fold<'_>, done: Option<Result<Done, ClientError>>, told: &mut Told) -> Folded {
+    let got = match done.transpose().map_err(|error| refusal(&error))? {
+        Some(Done::Placed(placed)) => {
             told.copies = Some(placed.copies);
             None
         }
-        Done::Got(got) => got,
+        Some(Done::Got(got)) => got,
+        None => None,
     };
     let found = got.as_ref().map(|got| client::Held { value: &got.value, expiry: got.expiry });
     Ok(fold.said(found).into_iter())
 }
 
-/// Only what has read-modify-writes pays for them. The results of folds come last.
-fn run<'f>(
-    client: &GTStoreClient,
-    mut parts: Vec<Part<'f>>,
-    folds: &'f mut [Fold<'_>],
-    now_ms: u64,
-) -> Vec<Result<Done, ClientError>> {
-    let limits = client.limits();
-    parts.extend(folds.iter_mut().map(|fold| fold.part(now_ms, limits)));
-    let ops: Option<Vec<Op<'_>>> = parts
-        .iter()
-        .map(|part| match part {
-            Part::Op(op) => Some(*op),
-            Part::Update { .. } => None,
-        })
-        .collect();
-    match ops {
-        Some(ops) => client.run(&ops),
-        None => client.run_mixed(parts),
-    }
-}
-
 /// The results of a batch, read command by command.
-struct Reading<R, A> {
+struct Reading<'s, R, A> {
     results: R,
     answers: A,
     folds: Vec<Folded>,
+    seen: &'s Seen,
     told: Told,
     now_ms: u64,
 }
 
-impl<R, A> Reading<R, A>
+impl<R, A> Reading<'_, R, A>
 where
     R: Iterator<Item = Result<Done, ClientError>>,
     A: Iterator<Item = Answer>,
@@ -428,10 +491,10 @@ where
         done.map_err(|error| refusal(&error))
     }
 
-    fn got(&mut self) -> Result<Option<Got>, Error> {
-        let found = match self.done()? {
-            Done::Got(got) => got,
-            Done::Placed(_) => None,
+    fn got(&mut self, key: &[u8]) -> Result<Option<Got>, Error> {
+        let found = match self.seen.can_exist(key).then(|| self.done()).transpose()? {
+            Some(Done::Got(got)) => got,
+            Some(Done::Placed(_)) | None => None,
         };
         match found {
             Some(_) => self.told.hits += 1,
@@ -462,7 +525,7 @@ where
             look.answer(held, now_ms, out);
         };
         match command {
-            Command::Look { look: what, .. } => look(*what, self.got()?, out),
+            Command::Look { key, look: what } => look(*what, self.got(key)?, out),
             Command::Put { .. } => {
                 self.done()?;
                 out.ok();
@@ -475,8 +538,8 @@ where
             Command::GetMany(keys) => {
                 let start = out.len();
                 out.array(keys.len());
-                all(keys.len(), || {
-                    let found = self.got()?;
+                all(keys.iter(), |key| {
+                    let found = self.got(key)?;
                     if out.len() - start > ANSWER {
                         return Err(Error::LargeAnswer);
                     }
@@ -486,20 +549,20 @@ where
             }
             Command::CountMany(keys) => {
                 let mut count = 0;
-                all(keys.len(), || {
-                    count += usize::from(self.got()?.is_some());
+                all(keys.iter(), |key| {
+                    count += usize::from(self.got(key)?.is_some());
                     Ok(())
                 })?;
                 out.count(count);
             }
             Command::PutMany(pairs) => {
-                let keys = different(pairs.iter().map(|(key, _)| key)).count();
-                all(keys, || self.done().map(|_| ()))?;
+                let keys = different(pairs.iter().map(|(key, _)| key));
+                all(keys, |_| self.done().map(|_| ()))?;
                 out.ok();
             }
             Command::RemoveMany(keys) => {
                 let mut count = 0;
-                all(different(keys.iter()).count(), || {
+                all(different(keys.iter()), |_| {
                     let answer = self.answers.next();
                     self.done()?;
                     count += usize::from(answer == Some(Answer::Integer(1)));
@@ -513,12 +576,15 @@ where
     }
 }
 
-/// Takes so many results, whatever they are, so that the next command finds its own. Of several errors one
-/// that leaves it open what has happened is told first.
-fn all(count: usize, mut one: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
+/// Takes the results of all keys, whatever they are, so that the next command finds its own. Of several errors
+/// one that leaves it open what has happened is told first.
+fn all<K>(
+    keys: impl Iterator<Item = K>,
+    mut one: impl FnMut(K) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut trouble: Option<Error> = None;
-    for _ in 0..count {
-        match (one(), &trouble) {
+    for key in keys {
+        match (one(key), &trouble) {
             (Ok(()), _) | (Err(_), Some(Error::Unknown(_))) => {}
             (Err(error @ Error::Unknown(_)), _) | (Err(error), None) => trouble = Some(error),
             (Err(_), Some(_)) => {}

@@ -32,6 +32,8 @@ pub struct Facts {
     pub command: &'static str,
     /// The protocol it speaks.
     pub protocol: Protocol,
+    /// How many commands it has queued since MULTI; `None`: there was none.
+    pub queued: Option<usize>,
 }
 
 impl fmt::Display for Facts {
@@ -43,7 +45,12 @@ impl fmt::Display for Facts {
             "id={id} addr={peer} laddr={local} fd=-1 name={name} age={age_s} idle={idle_s} "
         )?;
         let (qbuf, omem) = (self.input_bytes, self.output_bytes);
-        write!(f, "flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf={qbuf} qbuf-free=0 argv-mem=0 ")?;
+        let (flags, multi) = match self.queued {
+            None => ("N", -1),
+            Some(queued) => ("x", i64::try_from(queued).unwrap_or(i64::MAX)),
+        };
+        write!(f, "flags={flags} db=0 sub=0 psub=0 ssub=0 multi={multi} ")?;
+        write!(f, "qbuf={qbuf} qbuf-free=0 argv-mem=0 ")?;
         write!(f, "multi-mem=0 rbs=0 rbp=0 obl={omem} oll=0 omem={omem} tot-mem={} ", qbuf + omem)?;
         let (command, protocol) = (self.command, self.protocol.number());
         write!(f, "events=r cmd={command} user=default redir=-1 resp={protocol} ")?;
@@ -131,6 +138,9 @@ mod tests {
         assert!(line.ends_with(" resp=2 lib-name=redis-py lib-ver=\n"));
         assert!(line.contains(" tot-mem=15 "));
         assert!(line.trim_end().split(' ').all(|word| word.contains('=')));
+        assert!(line.contains(" flags=N ") && line.contains(" multi=-1 "));
+        let queued = Facts { queued: Some(2), ..facts }.to_string();
+        assert!(queued.contains(" flags=x ") && queued.contains(" multi=2 "));
     }
 
     #[test]

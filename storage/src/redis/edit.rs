@@ -189,11 +189,19 @@ impl Answer {
 }
 
 impl Edit<'_> {
+    /// The value that it gives the key, where that is known before what the key holds.
+    pub fn given(&self) -> Option<&[u8]> {
+        match self {
+            Edit::Set { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
     /// What becomes of a key that holds this, at a node whose wall clock shows `now_ms`, and the answer.
     pub fn apply(&self, held: Option<Held<'_>>, now_ms: u64) -> (Change, Answer) {
         match self {
             Edit::Set { value, when, lifetime, answering } => {
-                set(held, value, *when, *lifetime, *answering)
+                set(held, value, *when, *lifetime, *answering, now_ms)
             }
             Edit::Remove => remove(held.is_some()),
             Edit::RemoveIf(value) => remove(held.is_some_and(|held| held.value == *value)),
@@ -261,6 +269,7 @@ fn set(
     when: When<'_>,
     lifetime: Lifetime,
     answering: Answering,
+    now_ms: u64,
 ) -> (Change, Answer) {
     let does = match when {
         When::Always => true,
@@ -268,14 +277,12 @@ fn set(
         When::Present => held.is_some(),
         When::Equals(expected) => held.is_some_and(|held| held.value == expected),
     };
-    let change = if does {
-        let expiry = match lifetime {
-            Lifetime::Keep => held.and_then(|held| held.expiry),
-            Lifetime::Until(expiry) => expiry,
-        };
-        Change::Put { value: value.to_vec(), expiry }
-    } else {
-        Change::Leave
+    let put = |expiry| Change::Put { value: value.to_vec(), expiry };
+    let change = match lifetime {
+        _ if !does => Change::Leave,
+        Lifetime::Keep => put(held.and_then(|held| held.expiry)),
+        Lifetime::Until(Some(at)) if at <= now_ms => Change::Remove,
+        Lifetime::Until(expiry) => put(expiry),
     };
     let answer = match answering {
         Answering::Ok if does => Answer::Ok,
@@ -404,6 +411,16 @@ mod tests {
             );
         }
         assert_eq!(at(NOW as i64 + 1).apply(held("y", None), NOW).0, put("y", Some(NOW + 1)));
+        for (when, found) in [
+            (When::Always, None),
+            (When::Absent, None),
+            (When::Present, held("y", None)),
+            (When::Equals(b"y"), held("y", None)),
+        ] {
+            let until = |at| set("7", when, Lifetime::Until(Some(at))).apply(found, NOW);
+            assert_eq!(until(NOW), (Change::Remove, Answer::Ok), "{when:?}");
+            assert_eq!(until(NOW + 1), (put("7", Some(NOW + 1)), Answer::Ok), "{when:?}");
+        }
         let (change, answer) = Edit::GetUntil(Some(1)).apply(held("y", None), NOW);
         assert_eq!((change, answer), (Change::Remove, Answer::Bulk(b"y".into())));
     }

@@ -88,8 +88,18 @@ pub enum Error {
     NoPassword,
     /// FLUSHALL, where the operator has not allowed it.
     FlushForbidden,
-    /// MULTI, WATCH or EXEC.
+    /// EXEC: nothing was done.
     NoTransactions,
+    /// EXEC, where something before it was no command.
+    ExecSpoilt,
+    /// EXEC with an argument; it ends the transaction.
+    ExecArity,
+    /// EXEC without MULTI.
+    ExecWithoutMulti,
+    /// MULTI after MULTI.
+    NestedMulti,
+    /// WATCH after MULTI.
+    WatchInMulti,
     /// EVALSHA of a script that is not known.
     NoScript,
     /// EVAL of one.
@@ -221,10 +231,18 @@ impl fmt::Display for Error {
                 "ERR this cluster does not allow FLUSHALL and FLUSHDB; its operator can"
             }
             Error::NoTransactions => {
-                "ERR transactions are not supported: each command is atomic, several together are \
-                 not. Use SET with NX, XX, IFEQ or GET, INCR, DELIFEQ; or a pipeline without MULTI \
-                 (redis-py: pipeline(transaction=False))"
+                "EXECABORT transactions are not supported, nothing of this one was done: each command \
+                 is atomic, several together are not. Use SET with NX, XX, IFEQ or GET, INCR, DELIFEQ; \
+                 or a pipeline without MULTI (redis-py: pipeline(transaction=False))"
             }
+            Error::ExecSpoilt => "EXECABORT Transaction discarded because of previous errors.",
+            Error::ExecArity => {
+                "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' \
+                 command"
+            }
+            Error::ExecWithoutMulti => "ERR EXEC without MULTI",
+            Error::NestedMulti => "ERR MULTI calls can not be nested",
+            Error::WatchInMulti => "ERR WATCH inside MULTI is not allowed",
             Error::NoScript => "NOSCRIPT No matching script. Please use EVAL.",
             Error::NoScripting => {
                 "ERR scripts are not supported, except the usual ones that release or prolong a lock. \

@@ -10,8 +10,8 @@
 //!   a plain write.
 //! * The rest is one read-modify-write.
 //!
-//! What it does not do: it checks no key, and the last value is checked by the client again. A value in
-//! between that is too long is refused to its command alone, and the others go on with what was there.
+//! The last value is checked by the client again. A value in between that is too long is refused to its command
+//! alone, and the others go on with what was there.
 
 use std::rc::Rc;
 
@@ -37,6 +37,17 @@ pub enum Step<'b> {
     Edit(Edit<'b>),
 }
 
+impl Step<'_> {
+    /// The value that it gives the key, where that is known before what the key holds.
+    fn given(&self) -> Option<&[u8]> {
+        match self {
+            Step::Look(_) => None,
+            Step::Put { value, .. } => Some(value),
+            Step::Edit(edit) => edit.given(),
+        }
+    }
+}
+
 /// The commands about one key, in their order.
 #[derive(Debug)]
 pub struct Fold<'b> {
@@ -46,6 +57,8 @@ pub struct Fold<'b> {
     said: Vec<Said>,
     /// What they leave, where that does not depend on what was there.
     known: Option<Rc<State>>,
+    /// Whether the store is asked at all.
+    is_asked: bool,
 }
 
 /// What a command has found out.
@@ -78,7 +91,7 @@ impl State {
 impl<'b> Fold<'b> {
     /// One command.
     pub fn new(key: &'b [u8], step: Step<'b>) -> Fold<'b> {
-        Fold { key, steps: vec![step], said: Vec::new(), known: None }
+        Fold { key, steps: vec![step], said: Vec::new(), known: None, is_asked: true }
     }
 
     /// One more.
@@ -86,24 +99,45 @@ impl<'b> Fold<'b> {
         self.steps.push(step);
     }
 
-    /// What to ask the store for, at a node whose wall clock shows `now_ms`.
-    pub fn part<'f>(&'f mut self, now_ms: u64, limits: Limits) -> Part<'f> {
+    /// Holds the key against the limits. Beyond them each command is refused, but that whoever looks finds nothing
+    /// where the key surely cannot exist.
+    pub fn check(&mut self, limits: &Limits, can_exist: impl FnOnce(&[u8]) -> bool) {
+        let Err(error) = limits.check_key(self.key) else { return };
+        let is_absent = !can_exist(self.key);
+        self.is_asked = false;
+        let said = self.steps.iter().map(|step| match step {
+            Step::Look(look) if is_absent => Said::Seen(*look, None),
+            _ => Said::Answer(Answer::Error(error.into())),
+        });
+        self.said = said.collect();
+    }
+
+    /// Whether there is something to ask the store for.
+    pub fn is_asked(&self) -> bool {
+        self.is_asked
+    }
+
+    /// What to ask the store for, if anything, at a node with this wall clock.
+    pub fn part<'f>(&'f mut self, clock: &'f dyn Fn() -> u64, limits: Limits) -> Option<Part<'f>> {
+        if !self.is_asked {
+            return None;
+        }
         let key = self.key;
         if self.steps.iter().all(|step| matches!(step, Step::Look(_))) {
-            return Part::Op(Op::Get { key });
+            return Some(Part::Op(Op::Get { key }));
         }
         let is_known = matches!(&self.steps[..], [Step::Put { value, .. }, ..] if limits.check_value(value).is_ok());
         if is_known {
-            self.known = self.carry_out(None, now_ms, &limits).0;
-            return Part::Op(match self.known.as_deref() {
+            self.known = self.carry_out(None, clock(), &limits).0;
+            return Some(Part::Op(match self.known.as_deref() {
                 Some(State { value, expiry: None }) => Op::Put { key, value },
                 Some(State { value, expiry: Some(at) }) => Op::PutUntil { key, value, until: *at },
                 None => Op::Delete { key },
-            });
+            }));
         }
-        // Asked again when somebody was quicker; what it says last counts.
+        // Asked again when somebody was quicker, and then it is later; what it says last counts.
         let decide = Box::new(move |found: Option<Found<'_>>| {
-            match self.carry_out(State::found(found), now_ms, &limits) {
+            match self.carry_out(State::found(found), clock(), &limits) {
                 (_, false) => Change::Leave,
                 (None, true) => Change::Remove,
                 (Some(state), true) => {
@@ -112,7 +146,7 @@ impl<'b> Fold<'b> {
             }
             .into()
         });
-        Part::Update { key, decide }
+        Some(Part::Update { key, decide })
     }
 
     /// Carries the commands out on what the key holds. Returns what it holds then, and whether anything was
@@ -126,6 +160,11 @@ impl<'b> Fold<'b> {
         let mut is_written = false;
         self.said.clear();
         for step in &self.steps {
+            // Refused whatever the key holds, as it would be by itself.
+            if let Some(Err(error)) = step.given().map(|value| limits.check_value(value)) {
+                self.said.push(Said::Answer(Answer::Error(error.into())));
+                continue;
+            }
             let (change, answer) = match step {
                 Step::Look(look) => {
                     self.said.push(Said::Seen(*look, state.clone()));
@@ -242,7 +281,7 @@ mod tests {
                 for step in &row {
                     let mut fold = Fold::new(b"k", step.clone());
                     let before = one_by_one.clone();
-                    let part = fold.part(NOW, LIMITS);
+                    let part = fold.part(&|| NOW, LIMITS).unwrap();
                     store(part, &mut one_by_one);
                     let got =
                         before.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
@@ -251,7 +290,7 @@ mod tests {
                 let mut together = held.clone();
                 let mut fold = Fold::new(b"k", row[0].clone());
                 row[1..].iter().for_each(|step| fold.push(step.clone()));
-                let (kind, _) = store(fold.part(NOW, LIMITS), &mut together);
+                let (kind, _) = store(fold.part(&|| NOW, LIMITS).unwrap(), &mut together);
                 kinds.insert((kind, matches!(row[0], Step::Put { value: b"1" | b"2", .. })));
                 let got = held.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
                 assert_eq!(fold.said(got), want, "{row:?} on {held:?}");

@@ -147,7 +147,7 @@ impl<'s> Session<'s> {
     }
 
     fn carry_out(&mut self) -> io::Result<Next> {
-        let now_ms = clock::wall_ms();
+        let mut now_ms = clock::wall_ms();
         let mut batch = Batch::default();
         for args in self.requests.each(&self.inbox.buffer) {
             if self.out.len() >= FLUSH {
@@ -159,7 +159,7 @@ impl<'s> Session<'s> {
                     let closes = error.closes();
                     batch.refuse(error);
                     if closes {
-                        self.talk.run(&mut batch, now_ms, &mut self.out);
+                        self.talk.run(&mut batch, &mut self.out);
                         return Ok(Next::Close);
                     }
                     continue;
@@ -167,17 +167,20 @@ impl<'s> Session<'s> {
             };
             if Batch::is_for(&command) {
                 if !batch.has_room_for(&command) {
-                    self.talk.run(&mut batch, now_ms, &mut self.out);
+                    self.talk.run(&mut batch, &mut self.out);
+                    // It may have taken long, and times to live begin when their command does.
+                    now_ms = clock::wall_ms();
                 }
                 batch.add(command, self.talk.value_bytes());
             } else {
-                self.talk.run(&mut batch, now_ms, &mut self.out);
+                self.talk.run(&mut batch, &mut self.out);
                 if self.talk.answer(&command, &mut self.out) == Next::Close {
                     return Ok(Next::Close);
                 }
+                now_ms = clock::wall_ms();
             }
         }
-        self.talk.run(&mut batch, now_ms, &mut self.out);
+        self.talk.run(&mut batch, &mut self.out);
         Ok(Next::Go)
     }
 

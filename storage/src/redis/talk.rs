@@ -14,12 +14,13 @@ use parking_lot::Mutex;
 
 use super::batch::Batch;
 use super::client::{self, Facts};
-use super::command::{Client, Cluster, Command, Connection, Hello, InfoName, Server, Transaction};
+use super::command::{Client, Cluster, Command, Connection, Hello, InfoName, Server};
 use super::door::{self, Door};
 use super::error::Error;
 use super::reply::{Protocol, Replies};
 use super::request::Args;
 use super::spec::{self, Flags};
+use super::transaction::Transaction;
 use super::{batch, docs, info, listing, lolwut, session, topology};
 use session::Next;
 
@@ -38,6 +39,7 @@ pub struct Talk<'s> {
     copies: Option<usize>,
     /// The last command.
     command: &'static str,
+    transaction: Transaction,
 }
 
 impl<'s> Talk<'s> {
@@ -48,7 +50,16 @@ impl<'s> Talk<'s> {
         client: Arc<Mutex<session::Client>>,
     ) -> Talk<'s> {
         let (protocol, is_known) = (Protocol::default(), door.secret.is_none());
-        Talk { door, served, client, protocol, is_known, copies: None, command: "" }
+        Talk {
+            door,
+            served,
+            client,
+            protocol,
+            is_known,
+            copies: None,
+            command: "",
+            transaction: Transaction::default(),
+        }
     }
 
     /// Whether the peer may do everything.
@@ -65,6 +76,7 @@ impl<'s> Talk<'s> {
     pub fn describe(&self, facts: &mut Facts) {
         facts.command = self.command;
         facts.protocol = self.protocol;
+        facts.queued = self.transaction.queued();
     }
 
     /// Longest value that the cluster takes.
@@ -77,22 +89,22 @@ impl<'s> Talk<'s> {
     /// # Errors
     /// [`Error`], also where the peer has yet to show the password.
     pub fn read<'b>(&mut self, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
-        let spec = spec::find(args)?;
-        self.command = spec.name;
-        if !self.is_known && !spec.flags.has(Flags::NO_AUTH) {
-            return Err(Error::NoAuth);
-        }
-        Command::read(spec, args, now_ms)
+        let found = spec::find(args).and_then(|spec| {
+            self.command = spec.name;
+            let is_allowed = self.is_known || spec.flags.has(Flags::NO_AUTH);
+            if is_allowed { Ok(spec) } else { Err(Error::NoAuth) }
+        });
+        self.transaction.read(found, args, now_ms)
     }
 
     /// Carries a batch out and empties it.
-    pub fn run(&mut self, batch: &mut Batch<'_>, now_ms: u64, out: &mut Vec<u8>) {
+    pub fn run(&mut self, batch: &mut Batch<'_>, out: &mut Vec<u8>) {
         if batch.is_empty() {
             return;
         }
         let client = || self.door.coordinator.client();
-        let told =
-            batch.run(Some(&self.door.node), client, now_ms, &mut Replies::new(out, self.protocol));
+        let mut replies = Replies::new(out, self.protocol);
+        let told = batch.run(Some(&self.door.node), client, &clock::wall_ms, &mut replies);
         self.copies = told.copies.or(self.copies);
         self.door.tally.hits.fetch_add(told.hits, Ordering::Relaxed);
         self.door.tally.misses.fetch_add(told.misses, Ordering::Relaxed);
@@ -110,7 +122,7 @@ impl<'s> Talk<'s> {
             Command::Connection(connection) => self.connection(connection, &mut replies),
             Command::Server(server) => self.server(server, &mut replies),
             Command::Cluster(cluster) => self.cluster(cluster, &mut replies),
-            Command::Transaction(transaction) => transact(transaction, &mut replies),
+            Command::Transaction(said) => self.transaction.answer(said, &mut replies),
             Command::Wait => self.wait(&mut replies),
             command => self.list(command, &mut replies),
         };
@@ -152,6 +164,7 @@ impl<'s> Talk<'s> {
             Connection::Reset => {
                 self.is_known = self.door.secret.is_none();
                 self.protocol = Protocol::default();
+                self.transaction = Transaction::default();
                 self.client.lock().facts.name.clear();
                 out.switch(self.protocol);
                 out.simple("RESET");
@@ -258,20 +271,6 @@ impl<'s> Talk<'s> {
             Cluster::CountKeysInSlot(slot) => out.count(self.door.node.keys_in_slot(slot)),
         }
         Ok(())
-    }
-}
-
-fn transact(transaction: &Transaction<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
-    match transaction {
-        // Clients that send a whole transaction at once look at the answer to its end alone.
-        Transaction::Multi | Transaction::Watch(_) | Transaction::Exec => {
-            Err(Error::NoTransactions)
-        }
-        Transaction::Discard => Err(Error::DiscardWithoutMulti),
-        Transaction::Unwatch => {
-            out.ok();
-            Ok(())
-        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Commands from end to end, against a store that is a map ([`keyspace`]): what Redis's own test suite looks
-//! at, case by case, as transcripts ([`transcripts`]); and random ones, beside a real Redis
-//! ([`differential`]).
+//! at, case by case, as transcripts ([`transcripts`]); random ones, beside a real Redis
+//! ([`differential`]); and random pipelines beside the same commands one by one ([`folding`]).
 
 mod differential;
+mod folding;
 mod keyspace;
+mod random;
 mod transcripts;

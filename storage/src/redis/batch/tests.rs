@@ -59,20 +59,16 @@ fn without_a_client_each_request_is_told_why() {
     }
     batch.refuse(Error::Syntax);
     let mut out = Vec::new();
-    let none = || Err(ClientError::Unavailable);
-    batch.run(None, none, 0, &mut Replies::new(&mut out, Protocol::Resp2));
+    let none = || Err::<Arc<GTStoreClient>, _>(ClientError::Unavailable);
+    batch.run(None, none, &|| 0, &mut Replies::new(&mut out, Protocol::Resp2));
     let text = String::from_utf8(out).unwrap();
     let words: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(words, ["-CLUSTERDOWN", "-CLUSTERDOWN", "-ERR"]);
     // What needs nobody is answered all the same.
     let mut out = Vec::new();
     batch.refuse(Error::Syntax);
-    batch.run(
-        None,
-        || unreachable!("nothing to do"),
-        0,
-        &mut Replies::new(&mut out, Protocol::Resp2),
-    );
+    let never = || -> Result<Arc<GTStoreClient>, _> { unreachable!("nothing to do") };
+    batch.run(None, never, &|| 0, &mut Replies::new(&mut out, Protocol::Resp2));
     assert_eq!(out, b"-ERR syntax error\r\n");
 }
 
@@ -85,7 +81,7 @@ fn of_several_errors_the_one_that_leaves_it_open_is_told() {
         Err(Error::Unavailable("c".into())),
     ]
     .into_iter();
-    let told = all(4, || errors.next().unwrap());
+    let told = all(0..4, |_| errors.next().unwrap());
     assert_eq!(told, Err(Error::Unknown("b".into())));
     assert_eq!(errors.next(), None, "each has been taken");
 }

@@ -63,6 +63,8 @@ pub enum Transaction<'b> {
     Watch(Keys<'b>),
     /// It counts in any case.
     Unwatch,
+    /// A command is a part of it.
+    Queue,
 }
 
 /// Reads what is listed in [`Command::read`].

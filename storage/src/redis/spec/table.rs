@@ -168,7 +168,7 @@ commands! {
         Multi "multi" 1 [FAST STALE] NO Transactions
             "1.2.0" "" "Begins a transaction."
         Exec "exec" 1 [STALE] NO Transactions
-            "1.2.0" "" "Carries a transaction out."
+            "1.2.0" "" "Ends a transaction: nothing of it is done, and the answer says so."
         Discard "discard" 1 [FAST STALE] NO Transactions
             "2.0.0" "" "Forgets a transaction."
         Watch "watch" -2 [FAST STALE] ALL Transactions

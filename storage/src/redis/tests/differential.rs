@@ -5,6 +5,7 @@
 //! times are absolute, and far away or long ago.
 
 use super::keyspace::Keyspace;
+use super::random::Random;
 use super::transcripts::{Server, show};
 
 /// Commands with holes: `K` a key, `G` one for fractions, `V` a value, `N` a number, `F` a fraction that is exact in binary, `T` a time in seconds, `U` one
@@ -74,21 +75,7 @@ const COMMANDS: [&str; 62] = [
     "EXPIRETIME K",
 ];
 
-/// xorshift64*: a failure has to happen again.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
-    }
-
-    fn of<'t>(&mut self, choices: &[&'t str]) -> &'t str {
-        choices[self.below(choices.len())]
-    }
-
     fn fill(&mut self, word: &str) -> String {
         let times = ["1", "1000000000", "4000000000", "4000000001", "5000000000", "0", "-1"];
         match word {

@@ -1,71 +1,162 @@
 //! A store that is a map, with a clock that stands still unless it is moved, and the thinnest shell that
-//! can carry commands out: what each of them asks of a store, in one place.
+//! can carry commands out: those about keys in batches, as a connection does.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
+use client::{Change, ClientError, Done, Got, Held, Op, Part, Placed};
+use cluster::ids::NodeId;
+use cluster::limits::Limits;
 use cluster::scan;
 
+use crate::redis::batch::{Batch, Store};
 use crate::redis::command::{Command, Connection};
-use crate::redis::edit::{Change, Edit, Held};
 use crate::redis::error::Error;
 use crate::redis::glob::Pattern;
-use crate::redis::look::Look;
 use crate::redis::reply::{Protocol, Replies};
-use crate::redis::request::{Args, Limits, Requests};
+use crate::redis::request::{self, Requests};
 use crate::redis::spec;
+use crate::redis::transaction::Transaction;
+
+/// A key's value, and until when it lives.
+pub type Record = (Vec<u8>, Option<u64>);
 
 /// The store.
 pub struct Keyspace {
-    records: BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>,
+    records: RefCell<BTreeMap<Vec<u8>, Record>>,
+    pub limits: Limits,
+    /// The time at which commands are read.
     pub now_ms: u64,
+    /// How much later they are carried out.
+    pub lag_ms: u64,
+    /// How far the store's clock is behind.
+    pub behind_ms: u64,
+    /// How often it was asked.
+    pub asked: Cell<usize>,
+    transaction: Transaction,
+}
+
+impl Store for &Keyspace {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// From the last to the first: their order must not matter.
+    fn run(&self, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>> {
+        self.asked.set(self.asked.get() + 1);
+        let mut results: Vec<_> = parts.into_iter().rev().map(|part| self.part(part)).collect();
+        results.reverse();
+        results
+    }
 }
 
 impl Keyspace {
     pub fn new(now_ms: u64) -> Keyspace {
-        Keyspace { records: BTreeMap::new(), now_ms }
+        Keyspace {
+            records: RefCell::default(),
+            limits: Limits { key_bytes: 512, value_bytes: 1 << 20 },
+            now_ms,
+            lag_ms: 0,
+            behind_ms: 0,
+            asked: Cell::default(),
+            transaction: Transaction::default(),
+        }
+    }
+
+    /// What it holds.
+    pub fn records(&self) -> BTreeMap<Vec<u8>, Record> {
+        self.expire();
+        self.records.borrow().clone()
     }
 
     /// Carries out what a client sends, and returns what it gets.
     pub fn talk(&mut self, sent: &[u8]) -> Vec<u8> {
         let (mut buffer, mut requests, mut out) = (sent.to_vec(), Requests::default(), Vec::new());
-        let error = requests.read(&mut buffer, &Limits::KNOWN).err();
+        let error = requests.read(&mut buffer, &request::Limits::KNOWN).err();
+        let mut batch = Batch::default();
         for args in requests.each(&buffer) {
-            let mut replies = Replies::new(&mut out, Protocol::Resp2);
-            if let Err(error) = self.carry_out(args, &mut replies) {
-                replies.error(&error.to_string());
+            match self.transaction.read(spec::find(args), args, self.now_ms) {
+                Ok(command) if Batch::is_for(&command) => {
+                    if !batch.has_room_for(&command) {
+                        self.run(&mut batch, &mut out);
+                    }
+                    batch.add(command, self.limits.value_bytes);
+                }
+                Ok(command) => {
+                    self.run(&mut batch, &mut out);
+                    let mut replies = Replies::new(&mut out, Protocol::Resp2);
+                    if let Err(error) = self.carry_out(&command, &mut replies) {
+                        replies.error(&error.to_string());
+                    }
+                }
+                Err(error) => batch.refuse(error),
             }
         }
+        self.run(&mut batch, &mut out);
         if let Some(error) = error {
             Replies::new(&mut out, Protocol::Resp2).error(&error.to_string());
         }
         out
     }
 
-    fn carry_out(&mut self, args: Args<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+    fn run(&self, batch: &mut Batch<'_>, out: &mut Vec<u8>) {
+        let clock = || self.now_ms + self.lag_ms;
+        batch.run(None, || Ok(self), &clock, &mut Replies::new(out, Protocol::Resp2));
+    }
+
+    fn part(&self, part: Part<'_>) -> Result<Done, ClientError> {
+        let (key, change) = match part {
+            Part::Op(Op::Get { key }) => (key, Change::Leave),
+            Part::Op(Op::Put { key, value }) => (key, Change::Put(value.to_vec())),
+            Part::Op(Op::PutUntil { key, value, until }) => {
+                (key, Change::PutUntil(value.to_vec(), until))
+            }
+            Part::Op(Op::Delete { key }) => (key, Change::Delete),
+            Part::Update { key, mut decide } => {
+                // Somebody was quicker at first.
+                decide(Some(Held { value: b"9", expiry: None }));
+                let held = self.held(key);
+                let held = held.as_ref().map(|(value, expiry)| Held { value, expiry: *expiry });
+                (key, decide(held))
+            }
+        };
+        self.limits.check_key(key).map_err(ClientError::BadKey)?;
+        let primary = NodeId::new("node1").expect("a name");
+        let (value, expiry) = match change {
+            Change::Leave => {
+                let found = self.held(key);
+                let got = found.map(|(value, expiry)| Got { value, expiry, primary });
+                return Ok(Done::Got(got));
+            }
+            Change::Delete => {
+                self.records.borrow_mut().remove(key);
+                return Ok(Done::Placed(Placed { primary, copies: 1 }));
+            }
+            Change::Put(value) => (value, None),
+            Change::PutUntil(value, until) => (value, Some(until)),
+        };
+        self.limits.check_value(&value).map_err(ClientError::BadValue)?;
+        self.records.borrow_mut().insert(key.to_vec(), (value, expiry));
+        Ok(Done::Placed(Placed { primary, copies: 1 }))
+    }
+
+    fn held(&self, key: &[u8]) -> Option<Record> {
         self.expire();
-        match Command::read(spec::find(args)?, args, self.now_ms)? {
-            Command::Look { key, look } => look.answer(self.held(key), self.now_ms, out),
-            Command::Put { key, value, expiry } => {
-                self.put(key, value.to_vec(), expiry);
-                out.ok();
-            }
-            Command::Edit { key, edit } => self.edit(key, &edit).write(out),
-            Command::GetMany(keys) => {
-                out.array(keys.len());
-                keys.iter().for_each(|key| Look::Value.answer(self.held(key), self.now_ms, out));
-            }
-            Command::PutMany(pairs) => {
-                pairs.iter().for_each(|(key, value)| self.put(key, value.to_vec(), None));
-                out.ok();
-            }
-            Command::RemoveMany(keys) => {
-                out.count(keys.iter().filter(|key| self.records.remove(*key).is_some()).count());
-            }
-            Command::CountMany(keys) => {
-                out.count(keys.iter().filter(|key| self.held(key).is_some()).count());
-            }
+        self.records.borrow().get(key).cloned()
+    }
+
+    fn expire(&self) {
+        let now_ms = self.now_ms + self.lag_ms - self.behind_ms;
+        let is_alive = |expiry: &Option<u64>| expiry.is_none_or(|at| at > now_ms);
+        self.records.borrow_mut().retain(|_, (_, expiry)| is_alive(expiry));
+    }
+
+    fn carry_out(&mut self, command: &Command<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+        self.expire();
+        let mut records = self.records.borrow_mut();
+        match command {
             Command::Scan(scan) => {
-                let (mut keys, next) = scan::page(self.records.keys(), scan.cursor, scan.count);
+                let (mut keys, next) = scan::page(records.keys(), scan.cursor, scan.count);
                 let pattern = Pattern::new(scan.pattern.unwrap_or(b"*"), false);
                 keys.retain(|key| scan.strings && pattern.matches(key));
                 out.array(2);
@@ -75,14 +166,14 @@ impl Keyspace {
             }
             Command::Keys(pattern) => {
                 let pattern = Pattern::new(pattern, false);
-                let keys: Vec<_> = self.records.keys().filter(|key| pattern.matches(key)).collect();
+                let keys: Vec<_> = records.keys().filter(|key| pattern.matches(key)).collect();
                 out.array(keys.len());
                 keys.iter().for_each(|key| out.bulk(key));
             }
-            Command::RandomKey => out.bulk_or_null(self.records.keys().next().map(Vec::as_slice)),
-            Command::DbSize => out.count(self.records.len()),
+            Command::RandomKey => out.bulk_or_null(records.keys().next().map(Vec::as_slice)),
+            Command::DbSize => out.count(records.len()),
             Command::Flush => {
-                self.records.clear();
+                records.clear();
                 out.ok();
             }
             Command::Wait => out.integer(0),
@@ -90,36 +181,14 @@ impl Keyspace {
             Command::Connection(Connection::Ping(Some(text)) | Connection::Echo(text)) => {
                 out.bulk(text);
             }
+            Command::Connection(Connection::Reset) => {
+                self.transaction = Transaction::default();
+                out.simple("RESET");
+            }
             Command::Connection(_) => out.ok(),
-            Command::Transaction(_) => return Err(Error::NoTransactions),
-            Command::Server(_) | Command::Cluster(_) => return Err(Error::Syntax),
+            Command::Transaction(said) => return self.transaction.answer(said, out),
+            _ => return Err(Error::Syntax),
         }
         Ok(())
-    }
-
-    fn edit(&mut self, key: &[u8], edit: &Edit<'_>) -> crate::redis::edit::Answer {
-        let (change, answer) = edit.apply(self.held(key), self.now_ms);
-        match change {
-            Change::Leave => {}
-            Change::Remove => {
-                self.records.remove(key);
-            }
-            Change::Put { value, expiry } => self.put(key, value, expiry),
-        }
-        answer
-    }
-
-    fn put(&mut self, key: &[u8], value: Vec<u8>, expiry: Option<u64>) {
-        self.records.insert(key.to_vec(), (value, expiry));
-        self.expire();
-    }
-
-    fn held(&self, key: &[u8]) -> Option<Held<'_>> {
-        let (value, expiry) = self.records.get(key)?;
-        Some(Held { value, expiry: *expiry })
-    }
-
-    fn expire(&mut self) {
-        self.records.retain(|_, (_, expiry)| expiry.is_none_or(|at| at > self.now_ms));
     }
 }
