@@ -13,7 +13,7 @@ use cluster::version::Version;
 use cluster::view::Routes;
 use cluster::write_round::Reply;
 use log::debug;
-use net_common::connection::{Connection, NetError};
+use net_common::connection::{Connection, NetError, Waits};
 use net_common::message::data::{
     self, Body, Fence, ReadAnswers, ReadBatch, Write, WriteAcks, WriteBatch,
 };
@@ -33,6 +33,8 @@ pub(crate) struct Attempt {
     pub(crate) trouble: Option<String>,
     /// Who has answered, and whether it is full.
     pub(crate) told: Vec<(u16, bool)>,
+    /// Whether somebody was silent for longer than is waited.
+    pub(crate) is_silent: bool,
 }
 
 /// One node's part of a batch.
@@ -52,7 +54,7 @@ impl Leg {
     }
 }
 
-/// Runs one attempt of all operations that have no result yet.
+/// Runs one attempt of all operations that have no result yet, and waits for each node as `waits` says.
 ///
 /// `is_own` says that this client has itself completed a version: a record that its replica still holds as
 /// pending needs no write-back then.
@@ -61,16 +63,18 @@ pub(crate) fn attempt(
     commits: &Commits,
     routes: &Routes,
     batch: &mut [Task<'_>],
+    waits: Waits,
     is_own: &dyn Fn(&Version) -> bool,
 ) -> Attempt {
     let needs = vec![Need::Nothing; batch.len()];
-    let mut attempt = Attempt { needs, clock: 0, trouble: None, told: Vec::new() };
+    let mut attempt =
+        Attempt { needs, clock: 0, trouble: None, told: Vec::new(), is_silent: false };
     let mut collecting = Vec::new();
     let mut legs = legs(routes, batch, &mut collecting, &mut attempt);
     // What is sent in place is answered by this thread: the others get theirs first.
     legs.sort_by_key(|leg| links.is_here(&routes.member(leg.place).address));
     for leg in &mut legs {
-        send(links, commits, routes, batch, leg, &mut attempt);
+        send(links, commits, routes, batch, leg, waits, &mut attempt);
     }
     for leg in &mut legs {
         receive(links, routes, batch, leg, is_own, &mut attempt);
@@ -129,6 +133,7 @@ fn send(
     routes: &Routes,
     batch: &mut [Task<'_>],
     leg: &mut Leg,
+    waits: Waits,
     attempt: &mut Attempt,
 ) {
     let address = &routes.member(leg.place).address;
@@ -139,6 +144,7 @@ fn send(
             return fail(routes, batch, leg, &error, attempt);
         }
     };
+    link.set_waits(waits);
     commits.ride(&mut link);
     if !leg.writes.is_empty() {
         let writes = leg.writes.iter().filter_map(|&i| write(&batch[i])).collect();
@@ -321,6 +327,7 @@ fn fail(
     for i in leg.reads.drain(..).chain(leg.fences.drain(..)) {
         attempt.needs[i] = batch[i].operation.got(leg.place, None);
     }
+    attempt.is_silent |= error.is_silence();
     attempt.trouble = Some(format!("{}: {error}", member.id));
 }
 
@@ -391,7 +398,9 @@ mod tests {
             let task = Task { key: b"k", operation, decide: None, result: None, committed: None };
             let mut batch = [task];
             let go = |batch: &mut [Task<'_>], epoch| {
-                attempt(&links, &commits, &routes(&address, epoch), batch, &|_| false).needs[0]
+                let waits = Waits::for_silence_of(Duration::from_secs(1));
+                let routes = routes(&address, epoch);
+                attempt(&links, &commits, &routes, batch, waits, &|_| false).needs[0]
             };
             if is_sent {
                 assert_eq!(go(&mut batch, 1), Need::Choice);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cluster::operation::{Found, Operation};
 use cluster::view::Routes;
 use net_common::auth::Secret;
-use net_common::connection::Dial;
+use net_common::connection::{Dial, Waits};
 
 use crate::commits::{Commits, Flusher};
 use crate::fanout;
@@ -57,7 +57,8 @@ impl Finisher {
                 Task { key, operation, decide: None, result: None, committed: None }
             })
             .collect();
-        fanout::attempt(&self.links, &self.commits, routes, &mut batch, &|_| false);
+        let waits = Waits::for_silence_of(PATIENCE);
+        fanout::attempt(&self.links, &self.commits, routes, &mut batch, waits, &|_| false);
         let mut complete = 0;
         for task in &batch {
             let Some(version) = task.operation.committed() else { continue };

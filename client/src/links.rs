@@ -5,7 +5,7 @@
 
 use cluster::ids::Address;
 use fxhash::FxHashMap;
-use net_common::connection::{Connection, Dial, NetError};
+use net_common::connection::{Connection, Dial, NetError, Waits};
 use net_common::in_place::Here;
 use parking_lot::Mutex;
 
@@ -34,7 +34,7 @@ impl Links {
         self.here.as_ref().filter(|here| here.address == *address)
     }
 
-    /// A connection to `address`: a kept one that is still good, else a new one.
+    /// A connection to `address`: a kept one that is still good, else a new one. It waits as it was dialled to.
     ///
     /// # Errors
     /// [`NetError`] where none can be made.
@@ -52,6 +52,8 @@ impl Links {
                 return self.here(address).map(Connection::in_place);
             };
             if connection.is_usable() {
+                // Whoever had it last may have waited otherwise.
+                connection.set_waits(Waits::for_silence_of(self.dial.reply));
                 return Some(connection);
             }
         }

@@ -14,10 +14,11 @@ use cluster::version::{Clock, Version};
 use cluster::view::Routes;
 use log::debug;
 use net_common::auth::Secret;
-use net_common::connection::{Connection, Dial, NetError};
+use net_common::connection::{Connection, Dial, FIRST_RATE, NetError, Waits};
 use net_common::in_place::Here;
 use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{AcceptLoss, Info, InfoAsk, LossAccepted, Status, StatusAsk};
+use net_common::progress::LEAST_RATE;
 
 use crate::commits::{Commits, Flusher};
 use crate::error::ClientError;
@@ -35,7 +36,8 @@ pub struct Config {
     pub manager: Address,
     /// How long an operation is tried before it fails; 10 s.
     pub deadline: Duration,
-    /// How long one node is waited for before another attempt is made; 1 s.
+    /// How long one node may be silent before another attempt is made; 1 s. While bytes move it is waited for, until
+    /// the deadline.
     pub patience: Duration,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,
@@ -70,6 +72,10 @@ pub(crate) const RECORD_OVERHEAD: usize = 64;
 /// doubled up to the last. A view change takes milliseconds when all goes well.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
+
+/// By how much less the way to a node is taken to carry after it was silent: in four such attempts a way is waited for
+/// that carries 64 KiB a second, and what a node that hangs costs stays the same but for large frames.
+const SLOWER: u64 = 4;
 
 /// A client of one cluster. Share it between threads by reference; each call blocks its own thread.
 pub struct GTStoreClient {
@@ -345,6 +351,8 @@ impl GTStoreClient {
         mut batch: Vec<Task<'_>>,
     ) -> Vec<Result<Done, ClientError>> {
         let until = Instant::now() + self.config.deadline;
+        let mut waits =
+            Waits { silence: self.config.patience, until: Some(until), rate: FIRST_RATE };
         let mut pause = FIRST_PAUSE;
         if self.router.is_loss_to_be_reviewed()
             && let Ok(clock) = self.router.refresh(&self.links)
@@ -355,7 +363,12 @@ impl GTStoreClient {
             let routes = self.router.routes();
             self.refuse_lost(&routes, &mut batch);
             let is_own = |version: &Version| self.writers.cover(version);
-            let attempt = fanout::attempt(&self.links, &self.commits, &routes, &mut batch, &is_own);
+            let attempt =
+                fanout::attempt(&self.links, &self.commits, &routes, &mut batch, waits, &is_own);
+            if attempt.is_silent {
+                // Perhaps what was sent is still on its way.
+                waits.rate = (waits.rate / SLOWER).max(LEAST_RATE);
+            }
             if attempt.clock != 0 {
                 self.writers.tell(attempt.clock);
             }
@@ -597,11 +610,8 @@ impl GTStoreClient {
         let until = Instant::now() + self.config.deadline;
         loop {
             let asked = self.ask_manager(|link| {
-                link.set_patience(self.config.deadline.max(self.config.patience))?;
-                let answer = ask(link);
-                // The connection is kept for calls with less patience.
-                let _ = link.set_patience(self.config.patience);
-                answer
+                link.set_patience(self.config.deadline.max(self.config.patience));
+                ask(link)
             });
             match asked {
                 Err(ClientError::Refused(why))

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub enum Fault {
     None,
     /// Holds back every piece for so long, in both directions.
     Delay(Duration),
+    /// Passes on so many bytes a second, one after the other, in both directions.
+    Slow(u64),
     /// Takes everything and passes nothing on, for as long as the fault lasts; what was held back is
     /// passed on afterwards.
     Stall,
@@ -38,6 +41,7 @@ struct Shared {
     fault: Mutex<Fault>,
     is_stopped: Mutex<bool>,
     streams: Mutex<Vec<TcpStream>>,
+    requested: AtomicU64,
 }
 
 impl Proxy {
@@ -49,6 +53,7 @@ impl Proxy {
             fault: Mutex::new(Fault::None),
             is_stopped: Mutex::new(false),
             streams: Mutex::default(),
+            requested: AtomicU64::new(0),
         });
         let accepting = shared.clone();
         thread::spawn(move || {
@@ -65,6 +70,11 @@ impl Proxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many bytes of requests have come in.
+    pub fn requested(&self) -> u64 {
+        self.shared.requested.load(Ordering::Relaxed)
     }
 
     /// Makes this trouble from now on.
@@ -107,7 +117,10 @@ impl Shared {
     fn pump(&self, mut from: TcpStream, mut to: TcpStream, is_reply: bool) {
         let mut piece = [0; 16 << 10];
         while let Ok(n @ 1..) = from.read(&mut piece) {
-            if !self.may_pass(is_reply) || to.write_all(&piece[..n]).is_err() {
+            if !is_reply {
+                self.requested.fetch_add(n as u64, Ordering::Relaxed);
+            }
+            if !self.may_pass(is_reply, n) || to.write_all(&piece[..n]).is_err() {
                 break;
             }
         }
@@ -115,14 +128,18 @@ impl Shared {
         let _ = from.shutdown(Shutdown::Both);
     }
 
-    /// Makes trouble for one piece. `false` closes the connection.
-    fn may_pass(&self, is_reply: bool) -> bool {
+    /// Makes trouble for one piece of so many bytes. `false` closes the connection.
+    fn may_pass(&self, is_reply: bool, bytes: usize) -> bool {
         loop {
             let fault = *self.fault.lock();
             match fault {
                 Fault::None => return true,
                 Fault::Delay(time) => {
                     thread::sleep(time);
+                    return true;
+                }
+                Fault::Slow(rate) => {
+                    thread::sleep(Duration::from_secs_f64(bytes as f64 / rate as f64));
                     return true;
                 }
                 Fault::LoseReplies => return !is_reply,

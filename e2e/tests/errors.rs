@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{ClientError, Config, GTStoreClient};
+use cluster::limits::Limits;
 use e2e::{Fault, Options, TestCluster, wait_until};
 
 /// How long the operations that must fail are tried.
@@ -213,6 +214,32 @@ fn a_slow_network_is_only_slow() {
         assert_eq!(client.get(b"key").unwrap().unwrap().value, [n]);
     }
     let pairs: Vec<(String, &str)> = (0..100).map(|n| (format!("k{n}"), "v")).collect();
+    client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+}
+
+/// A link is waited for while bytes move, however long one frame takes, and is not sent the same again meanwhile.
+#[test]
+fn a_slow_link_is_only_slow() {
+    let limits = Limits { value_bytes: 1 << 20, ..Limits::default() };
+    let cluster = TestCluster::with(Options {
+        nodes: 1,
+        copies: 1,
+        is_proxied: true,
+        limits,
+        ..Options::default()
+    });
+    let client = cluster.client();
+    let large = vec![7; 1_000_000];
+    client.put(b"key", b"before").unwrap();
+    let begin = cluster.proxy(0).requested();
+    cluster.proxy(0).set(Fault::Slow(400_000));
+    client.put(b"key", &large).unwrap();
+    assert!(client.get(b"key").unwrap().unwrap().value == large);
+    let requested = cluster.proxy(0).requested() - begin;
+    assert!(requested < 1_500_000, "{requested} bytes for one value of {}", large.len());
+    // What fits the buffers on the way seems to have arrived at once, and is answered late.
+    cluster.proxy(0).set(Fault::Slow(100_000));
+    let pairs: Vec<(String, &str)> = (0..4096).map(|n| (format!("k{n}"), "v")).collect();
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
 }
 

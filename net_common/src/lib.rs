@@ -24,6 +24,7 @@ pub mod in_place;
 pub mod logging;
 pub mod message;
 pub mod pool;
+pub mod progress;
 pub mod server;
 pub mod signals;
 pub mod text;

@@ -35,7 +35,8 @@ pub struct Limits {
     pub connections: usize,
     /// How long a connection may be silent between two frames.
     pub idle: Duration,
-    /// How long a frame may take from its first byte to its last, and a peer to take an answer.
+    /// How long a frame may take from its first byte to its last, and a peer to take an answer. It begins anew while
+    /// bytes move, at [`LEAST_RATE`](crate::progress::LEAST_RATE) or more.
     pub frame: Duration,
 }
 

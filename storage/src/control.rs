@@ -229,9 +229,9 @@ impl Keeper {
             );
         }
         let interval = Duration::from_millis(u64::from(push.heartbeat_ms.max(1)));
+        link.set_patience(interval * DEAF);
         let socket = link.stream().expect("a manager is dialled");
         let prepared = (|| {
-            socket.set_read_timeout(Some(interval * DEAF))?;
             *self.stream.lock() = Some(socket.try_clone()?);
             socket.try_clone()
         })();

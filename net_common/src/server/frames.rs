@@ -5,16 +5,17 @@
 //! one write.
 //!
 //! Limits: frame size, idle time, the time that a frame may take to arrive, the time that a peer may
-//! take to read its answers. A peer that is over one is told and closed.
+//! take to read its answers. Both times begin anew while bytes move ([`Progress`]). A peer that is over one is told
+//! and closed.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{Limits, Served, say_last};
 use crate::auth::{self, Gate, Passage, Secret};
 use crate::frame::{self, FORMAT_BINARY, Frame, FrameReader};
+use crate::progress::{self, LEAST_RATE, Progress, is_time_out};
 
 /// What a session wants done after a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub(super) fn serve(
         reader: FrameReader::new(),
         out: Vec::new(),
         stream: served.stream.clone(),
-        quiet_since: Instant::now(),
+        progress: Progress::begin(),
     };
     connection.run()
 }
@@ -71,14 +72,14 @@ struct Serving<'s> {
     session: Box<dyn Session>,
     reader: FrameReader,
     out: Vec<u8>,
-    /// When the last frame was complete, or the first byte of the next one came.
-    quiet_since: Instant,
+    /// Since the last frame was complete, or the first byte of the next one came.
+    progress: Progress,
 }
 
 impl Serving<'_> {
     fn run(&mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
-        self.stream.set_write_timeout(Some(self.limits.frame))?;
+        self.stream.set_write_timeout(Some(self.limits.frame / 2))?;
         // One time-out for both waits, so that it need not be set again for each frame: whoever is
         // woken by it looks which of the two limits, if any, is over.
         let nap = self.limits.frame.min(self.limits.idle);
@@ -117,7 +118,7 @@ impl Serving<'_> {
             let next = match self.reader.next_frame() {
                 Ok(None) => {
                     if answered {
-                        self.quiet_since = Instant::now();
+                        self.progress = Progress::begin();
                     }
                     return Ok(Next::Go);
                 }
@@ -154,7 +155,7 @@ impl Serving<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         if !self.out.is_empty() {
-            (&*self.stream).write_all(&self.out)?;
+            progress::write_all(&*self.stream, &self.out, self.limits.frame, None)?;
             self.out.clear();
             if self.out.capacity() > 4 * FLUSH {
                 self.out = Vec::new();
@@ -171,19 +172,23 @@ impl Serving<'_> {
                 Ok(0) if self.reader.is_between_frames() => return Ok(false),
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) if was_between => {
-                    self.quiet_since = Instant::now();
+                    self.progress = Progress::begin();
                     return Ok(true);
                 }
-                Ok(_) => return self.is_over(false).map(|over| !over),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                        if self.is_over(was_between)? {
-                            return Ok(false);
-                        }
+                Ok(n) => {
+                    // Whoever has not proved the secret yet has one such time, and no more.
+                    if self.gate.is_open() {
+                        self.progress.moved(n, self.limits.frame);
                     }
-                    _ => return Err(error),
-                },
+                    return self.is_over(false).map(|over| !over);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_time_out(&error) => {
+                    if self.is_over(was_between)? {
+                        return Ok(false);
+                    }
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -195,11 +200,15 @@ impl Serving<'_> {
         // Whoever has not proved the secret yet gets no idle time either.
         let between = between && self.gate.is_open();
         let (limit, word) = if between { (limits.idle, "idle") } else { (limits.frame, "slow") };
-        if self.quiet_since.elapsed() < limit {
+        if !self.progress.is_over(limit) {
             return Ok(false);
         }
-        let what = if between { "no request" } else { "no whole frame" };
-        let why = format!("{what} for {limit:?}");
+        let why = match between {
+            true => format!("no request for {limit:?}"),
+            false => {
+                format!("no whole frame for {limit:?}, nor {LEAST_RATE} bytes of one each second")
+            }
+        };
         frame::write_error(&mut self.out, FORMAT_BINARY, word, &why);
         say_last(&self.stream, &self.out);
         Ok(true)

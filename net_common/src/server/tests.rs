@@ -129,9 +129,50 @@ fn silence_and_stalls_are_told_apart() {
         for _ in 0..answers {
             assert_eq!(text(receive(&mut stream)), "whole");
         }
-        assert_eq!(text(receive(&mut stream)), format!("{word} for 100ms"), "{sent:?}");
+        let said = text(receive(&mut stream));
+        assert!(said.starts_with(&format!("{word} for 100ms")), "{said}, after {sent:?}");
         assert!(receive(&mut stream).is_empty());
     }
+}
+
+/// Both ways are slow: a frame of twice what a socket holds comes and goes within several frame times.
+#[test]
+fn the_frame_time_begins_anew_while_bytes_move() {
+    let frame = Duration::from_secs(2);
+    let server = start(Limits { frame, ..Limits::default() });
+    let mut stream = connect(&server);
+    let large = vec![7; frame::MAX_PAYLOAD];
+    let bytes = request(Kind::ClientGet, &large);
+    let steps = 50;
+    let piece = bytes.len().div_ceil(steps);
+    for piece in bytes.chunks(piece) {
+        stream.write_all(piece).unwrap();
+        thread::sleep(3 * frame / steps as u32);
+    }
+    let mut answer = Vec::new();
+    while answer.len() < bytes.len() {
+        let mut part = vec![0; piece];
+        let n = stream.read(&mut part).unwrap();
+        assert!(n > 0, "cut after {} bytes", answer.len());
+        answer.extend_from_slice(&part[..n]);
+        thread::sleep(frame / steps as u32);
+    }
+    assert!(answer[8..] == large);
+}
+
+/// Less than the lowest rate, a byte now and then, is as good as silence.
+#[test]
+fn who_drips_is_cut() {
+    let server = start(quick());
+    let mut stream = connect(&server);
+    let whole = request(Kind::ClientPut, &[7; 10_000]);
+    let mut drops = whole.chunks(1);
+    let until = Instant::now() + PATIENCE;
+    while drops.next().is_some_and(|drop| stream.write_all(drop).is_ok()) {
+        assert!(Instant::now() < until, "it is never cut");
+        thread::sleep(SHORT / 10);
+    }
+    assert!(drops.next().is_some(), "all of it was taken");
 }
 
 #[test]
