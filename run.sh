@@ -41,21 +41,23 @@ EOF
 starting=
 # Set while a cluster of ours runs: only that one is ever stopped.
 started=
-# The bench that runs at present.
+# Set while a bench runs.
 working=
 scratch=
 
 on_exit() {
     local status=$?
-    trap '' INT TERM
-    if [[ -n $working ]]; then
-        kill -TERM "$working" 2>/dev/null || true
-        wait "$working" || true
+    # What is called from here on ignores these too, so that Ctrl-C again does not leave half of it.
+    trap '' INT TERM HUP QUIT
+    # It is the last that was started. By $!, since a signal may come before that is kept anywhere.
+    if [[ -n $working && -n ${!:-} ]]; then
+        kill -TERM "$!" 2>/dev/null || true
+        wait "$!" || true
     fi
-    if [[ -n $starting ]]; then
+    if [[ -n $starting && -n ${!:-} ]]; then
         # It cleans up after itself when it is told to end; if it got ready first, it is ours to stop.
-        kill -TERM "$starting" 2>/dev/null || true
-        if wait "$starting"; then started=yes; fi
+        kill -TERM "$!" 2>/dev/null || true
+        if wait "$!"; then started=yes; fi
     fi
     stop_cluster || status=1
     if [[ -n $scratch ]]; then rm -rf "$scratch"; fi
@@ -64,31 +66,37 @@ on_exit() {
 trap on_exit EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+trap 'exit 129' HUP
+trap 'exit 131' QUIT
 
 start_cluster() { # nodes copies
-    ./start_service --nodes "$1" --rep "$2" --fresh &
-    starting=$!
     local status=0
-    wait "$starting" || status=$?
+    starting=yes
+    ./start_service --nodes "$1" --rep "$2" --fresh &
+    wait "$!" || status=$?
+    # In this order: a signal in between stops what runs.
+    ((status)) || started=yes
     starting=
-    if ((status != 0)); then exit "$status"; fi
-    started=yes
+    if ((status)); then exit "$status"; fi
 }
 
+# In the background, where Ctrl-C does not reach it. A signal meanwhile has on_exit call this again: the
+# second ./stop_service waits for the first.
 stop_cluster() {
     if [[ -n $started ]]; then
+        ./stop_service &
+        wait "$!" || return
         started=
-        ./stop_service
     fi
 }
 
 # In the background, since bash acts on a signal only between commands and while it waits. What is
 # started so ignores Ctrl-C, and is ended by on_exit.
 bench() {
-    "${GTSTORE_BIN:-${CARGO_TARGET_DIR:-target}/release}/bench" "$@" &
-    working=$!
     local status=0
-    wait "$working" || status=$?
+    working=yes
+    "${GTSTORE_BIN:-${CARGO_TARGET_DIR:-target}/release}/bench" "$@" &
+    wait "$!" || status=$?
     working=
     return "$status"
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use client::{ClientError, Config, GTStoreClient};
+use net_common::output;
 use thiserror::Error;
 
 use crate::args::{Args, Command};
@@ -91,7 +92,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// [`CommandError`]; a wrong answer of the store is one.
 pub fn run(args: &Args) -> Result<(), CommandError> {
     let Args { config, out, .. } = args;
-    let mut print = io::stdout().lock();
+    let mut print = output::Unheard::lock();
     match &args.command {
         Command::Throughput { settings, append } => {
             let mut series = if *append { Series::read(out)? } else { Series::default() };

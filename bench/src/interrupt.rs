@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM as a flag: a run that has started processes looks at it, ends them, and then itself.
+//! Ctrl-C, SIGTERM and SIGHUP as a flag: a run that has started processes looks at it, ends them, and then itself.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ impl Interrupt {
     /// If the system refuses the handlers or the thread.
     pub fn watch(name: &str) -> io::Result<Interrupt> {
         let interrupt = Interrupt(Arc::default());
-        let (stop, told) = (Stop::register()?, interrupt.0.clone());
+        let (stop, told) = (Stop::for_tool()?, interrupt.0.clone());
         logging::spawn(format!("{name} signals"), move || {
             stop.wait();
             told.store(true, Ordering::SeqCst);

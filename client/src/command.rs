@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use net_common::flags::FAILED;
 use net_common::logging::escaped;
+use net_common::output;
 
 use crate::args::{Args, Command};
 use crate::dump::{self, DumpError};
@@ -38,6 +39,21 @@ pub enum CommandError {
     },
 }
 
+impl CommandError {
+    /// The exit code where whoever read standard output has gone, which needs no words. What was asked for is
+    /// done as far as he wanted it; only a dump is none unless all of it is there.
+    fn code_without_reader(&self) -> Option<ExitCode> {
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        match self {
+            CommandError::Io(error) if is_gone(error) => Some(ExitCode::SUCCESS),
+            CommandError::Dump(DumpError::Write { source, .. }) if is_gone(source) => {
+                Some(ExitCode::from(FAILED))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Runs one command. Returns the exit code; a key that is not there is [`FAILED`].
 ///
 /// # Errors
@@ -49,7 +65,7 @@ pub fn run(args: Args) -> Result<ExitCode, CommandError> {
             let store = GTStoreClient::init(args.config)?;
             let code = with(&store, command);
             store.finalize();
-            code
+            code.or_else(|error| error.code_without_reader().ok_or(error))
         }
     }
 }
@@ -64,7 +80,7 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
             };
             let until = expire_ms.map(|ms| store.now_ms() + ms);
             let Some(placed) = put(store, &key, &value, if_absent, until)? else {
-                eprintln!("{key} is there already");
+                output::say(format_args!("{key} is there already"));
                 return Ok(ExitCode::from(FAILED));
             };
             writeln!(out, "OK, {}", placed.primary)?;
@@ -104,7 +120,7 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
             let did = dump::amount(dumped.keys, dumped.bytes, start.elapsed());
             // Where the dump itself went to standard output nothing else may.
             match path == Path::new("-") {
-                true => eprintln!("dumped {did}"),
+                true => output::say(format_args!("dumped {did}")),
                 false => writeln!(out, "dumped {did}")?,
             }
         }
@@ -138,6 +154,7 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
         Command::AcceptLoss { yes } => accept_loss(store, yes, &mut out)?,
         Command::Wait(_) => unreachable!("waiting needs no client yet"),
     }
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -230,7 +247,7 @@ fn watch(
 }
 
 fn not_found(key: &str) -> ExitCode {
-    eprintln!("{key} not found");
+    output::say(format_args!("{key} not found"));
     ExitCode::from(FAILED)
 }
 

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
 fn run() -> Result<ExitCode, (u8, String)> {
     let arguments = flags::arguments().map_err(|e| (REFUSED, e.to_string()))?;
     match args::parse(&arguments) {
-        Err(error) => Err((REFUSED, error.to_string())),
+        Err(error) => Err((error.code(), error.to_string())),
         Ok(None) => Ok(ExitCode::SUCCESS),
         Ok(Some(args)) => {
             logging::start(args.log_level);

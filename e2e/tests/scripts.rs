@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -115,7 +116,7 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        for script in ["start_service", "stop_service"] {
+        for script in ["start_service", "stop_service", "run.sh"] {
             fs::copy(root().join(script), folder.path().join(script)).expect("a copy");
         }
         Place { folder, bin: programs().to_owned(), port: free_ports() }
@@ -126,7 +127,7 @@ impl Place {
         let mut place = Place::new();
         place.bin = place.path("bin");
         fs::create_dir(&place.bin).expect("a folder");
-        for name in ["manager", "storage", "client"] {
+        for name in ["manager", "storage", "client", "bench"] {
             let file = place.bin.join(name);
             match stand_ins.iter().find(|(stand_in, _)| *stand_in == name) {
                 None => symlink(programs().join(name), file).expect("a link"),
@@ -799,6 +800,30 @@ fn stop_leaves_strangers_alone() {
 }
 
 #[test]
+fn an_interrupted_run_leaves_nothing() {
+    // In the middle, and when all is over and the cluster is being stopped, which takes a while: a node hangs.
+    let hang = "kill -STOP \"$(sed -n 2p service_pids.txt)\"";
+    let signals = [("INT", 130), ("HUP", 129), ("QUIT", 131), ("TERM", 143)];
+    for (bench, last, signals) in
+        [("exec sleep 600", "sleep 600", &signals[..]), (hang, "stop_service", &signals[..2])]
+    {
+        for &(name, want) in signals {
+            let place = Place::with_stand_ins(&[("bench", bench)]);
+            let script = place.path("run.sh").display().to_string();
+            let call = format!("--default-signal=TERM,INT,HUP,QUIT {script} single");
+            let mut command = place.command("env", &call);
+            command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let run = command.spawn().expect("it runs");
+            wait_until("it is so far", || place.calls(last));
+            // As a terminal does it: all of them get it.
+            signal(name, &format!("-- -{}", run.id()));
+            assert_eq!(ended(run).status.code(), Some(want), "{name} at {last}");
+            place.assert_nothing_runs();
+        }
+    }
+}
+
+#[test]
 fn a_copy_of_the_folder_has_nothing_to_do_with_the_originals_service() {
     let place = Place::new();
     place.started("--nodes 2 --rep 1 --fresh");
@@ -987,7 +1012,8 @@ fn fresh_empties_mount_points_and_leaves_them() {
 #[test]
 fn a_secret_reaches_every_program() {
     let place = Place::new();
-    fs::write(place.path("our secret"), "a secret that is long enough for anybody\n").unwrap();
+    let secret = place.path("our secret");
+    fs::write(&secret, "a secret that is long enough for anybody\n").unwrap();
     // A path as seen from where the caller is, with a space in it.
     let start = |arguments: &[&str]| {
         let mut command = place.command(place.path("start_service"), "");
@@ -996,6 +1022,11 @@ fn a_secret_reaches_every_program() {
     fs::create_dir(place.path("data")).unwrap();
     let flags = ["--nodes", "2", "--rep", "2", "--secret-file", "../our secret"];
     let bind = ["--bind", "0.0.0.0", "--advertise", "127.0.0.1"];
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = start(&flags);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(err(&refused).contains("chmod 600 it"), "{refused:?}");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let output = start(&[&flags[..], &bind[..]].concat());
     assert!(output.status.success(), "{output:?}");
     let refused = place.client("--get key1");
@@ -1004,7 +1035,7 @@ fn a_secret_reaches_every_program() {
     assert!(output.status.success(), "{output:?}");
     let status = place
         .command(programs().join("client"), "--status")
-        .env("GTSTORE_SECRET_FILE", place.path("our secret"))
+        .env("GTSTORE_SECRET_FILE", &secret)
         .output()
         .unwrap();
     assert_eq!(out(&status).matches(" active ").count(), 3, "{status:?}");

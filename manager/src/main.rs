@@ -13,11 +13,12 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode, (u8, String)> {
     let arguments = flags::arguments().map_err(|e| (REFUSED, e.to_string()))?;
-    let Some(args) = args::parse(&arguments).map_err(|e| (REFUSED, e.to_string()))? else {
+    let Some(args) = args::parse(&arguments).map_err(|e| (e.code(), e.to_string()))? else {
         return Ok(ExitCode::SUCCESS);
     };
     logging::start(args.log_level);
-    let stop = signals::Stop::register().map_err(|e| (FAILED, e.to_string()))?;
+    let stop = signals::Stop::for_server(args.config.secret.clone())
+        .map_err(|e| (FAILED, e.to_string()))?;
     descriptors::raise_limit();
     let listener = bind::listen(&args.bind, args.port, args.config.secret.is_some())
         .map_err(|e| (REFUSED, e.to_string()))?;

@@ -18,11 +18,14 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::RwLock;
 use sha2::Sha256;
 
 use crate::frame::{self, FORMAT_BINARY, Frame, Kind};
@@ -36,9 +39,14 @@ pub const LEAST_SECRET: usize = 16;
 /// How long a failed proof waits for its answer.
 pub const SLOWED: Duration = Duration::from_millis(500);
 
-/// What all members and clients of a cluster know, and nobody else.
+/// What all members and clients of a cluster know, and nobody else. Clones are one secret: what is read again
+/// counts for all of them.
 #[derive(Clone)]
-pub struct Secret(Vec<u8>);
+pub struct Secret {
+    bytes: Arc<RwLock<Vec<u8>>>,
+    /// Where it comes from, if that is a file.
+    file: Option<PathBuf>,
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,9 +65,20 @@ pub enum SecretError {
         /// Why not.
         source: io::Error,
     },
+    /// Everybody on the machine can read the file.
+    #[error(
+        "everybody on this machine may read or change the secret file {file} (mode {mode:03o}): chmod 600 it, \
+         and if that is not your machine alone make a new secret"
+    )]
+    Exposed {
+        /// Which file.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The secret is too short.
     #[error(
-        "the secret has {got} bytes, it needs {LEAST_SECRET} or more (try: head -c 32 /dev/urandom | base64)"
+        "the secret has {got} bytes, it needs {LEAST_SECRET} or more (try: head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \\n')"
     )]
     Short {
         /// How many bytes it has.
@@ -77,22 +96,42 @@ impl Secret {
         if bytes.len() < LEAST_SECRET {
             return Err(SecretError::Short { got: bytes.len() });
         }
-        Ok(Secret(bytes.to_vec()))
+        Ok(Secret { bytes: Arc::new(RwLock::new(bytes.to_vec())), file: None })
     }
 
-    /// Reads a secret from a file.
+    /// Reads a secret from a file, which may not be everybody's.
     ///
     /// # Errors
     /// [`SecretError`].
     pub fn from_file(file: &Path) -> Result<Secret, SecretError> {
-        let bytes =
-            fs::read(file).map_err(|source| SecretError::Read { file: file.into(), source })?;
-        Secret::new(&bytes)
+        let failed = |source| SecretError::Read { file: file.into(), source };
+        let mut from = fs::File::open(file).map_err(failed)?;
+        let mode = from.metadata().map_err(failed)?.mode() & 0o777;
+        if mode & 0o006 != 0 {
+            return Err(SecretError::Exposed { file: file.into(), mode });
+        }
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).map_err(failed)?;
+        Ok(Secret { file: Some(file.into()), ..Secret::new(&bytes)? })
+    }
+
+    /// Reads it again from its file, if it comes from one, for all clones of it. Returns whether it is another
+    /// one now. Connections that stand are not asked again.
+    ///
+    /// # Errors
+    /// [`SecretError`]; it is what it was.
+    pub fn read_again(&self) -> Result<bool, SecretError> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let new = Secret::from_file(file)?.bytes.read().clone();
+        let mut bytes = self.bytes.write();
+        let is_another = *bytes != new;
+        *bytes = new;
+        Ok(is_another)
     }
 
     fn mac(&self, role: &[u8], caller: &[u8], answerer: &[u8]) -> Hmac<Sha256> {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.bytes.read())
+            .expect("HMAC takes a key of any length");
         for part in [b"gtstore/2 ", role, b" ", answerer, caller] {
             mac.update(part);
         }
@@ -111,7 +150,8 @@ impl Secret {
             mac.update(text);
             mac
         };
-        proof(&self.0).verify_slice(&proof(given).finalize().into_bytes()).is_ok()
+        let own = self.bytes.read().clone();
+        proof(&own).verify_slice(&proof(given).finalize().into_bytes()).is_ok()
     }
 
     /// Compares in constant time.
@@ -216,6 +256,8 @@ pub fn is_answerer(secret: &Secret, own: &[u8], challenge: &[u8], proof: &[u8]) 
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::frame::FrameReader;
 
@@ -296,7 +338,38 @@ mod tests {
     fn secrets_are_long_enough_and_not_printed() {
         assert!(matches!(Secret::new(b"short\n"), Err(SecretError::Short { got: 5 })));
         let same = Secret::new(b"sixteen bytes or more\n").unwrap();
-        assert_eq!(same.0, secret("sixteen bytes or more").0);
+        assert_eq!(*same.bytes.read(), *secret("sixteen bytes or more").bytes.read());
         assert_eq!(format!("{same:?}"), "Secret(…)");
+    }
+
+    #[test]
+    fn a_file_may_not_be_everybodys_and_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        let keep = |text: &str, mode: u32| {
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for (mode, is_private) in
+            [(0o600, true), (0o400, true), (0o440, true), (0o644, false), (0o602, false)]
+        {
+            keep("sixteen bytes or more\n", mode);
+            match Secret::from_file(&file) {
+                Ok(_) => assert!(is_private, "{mode:o}"),
+                Err(SecretError::Exposed { mode: told, .. }) => {
+                    assert_eq!((told, is_private), (mode, false));
+                }
+                Err(other) => panic!("{mode:o}: {other}"),
+            }
+        }
+        keep("sixteen bytes or more\n", 0o600);
+        let secret = Secret::from_file(&file).unwrap();
+        let clone = secret.clone();
+        assert!(!secret.read_again().unwrap());
+        keep("another secret of the kind\n", 0o600);
+        assert!(secret.read_again().unwrap());
+        assert!(clone.is_password(b"another secret of the kind"));
+        keep("short", 0o600);
+        assert!(secret.read_again().is_err() && clone.is_password(b"another secret of the kind"));
     }
 }

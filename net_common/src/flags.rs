@@ -4,6 +4,7 @@
 //! only then touches the system. A mistake is a [`UsageError`] and exit code 2.
 
 use std::fmt::Display;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -14,7 +15,7 @@ use getopts::{Matches, Options};
 use log::LevelFilter;
 
 use crate::auth::{Secret, SecretError};
-use crate::{logging, server};
+use crate::{logging, output, server, signals};
 
 /// Exit code for "ran and failed".
 pub const FAILED: u8 = 1;
@@ -36,6 +37,19 @@ pub enum ArgsError {
     /// The secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// What was asked for cannot be shown.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl ArgsError {
+    /// The exit code that says so.
+    pub fn code(&self) -> u8 {
+        match self {
+            ArgsError::Usage(_) | ArgsError::Secret(_) => REFUSED,
+            ArgsError::Output(_) => FAILED,
+        }
+    }
 }
 
 /// What parsing came to.
@@ -49,21 +63,21 @@ pub enum Parsed {
 /// Adds `--help` and `--version`, parses, and answers those two.
 ///
 /// # Errors
-/// [`UsageError`] for an unknown flag, a missing or doubled value, or a free argument.
+/// [`ArgsError`] for an unknown flag, a missing or doubled value, or where nothing can be shown.
 pub fn parse(
     options: &mut Options,
     brief: &str,
     arguments: &[String],
-) -> Result<Parsed, UsageError> {
+) -> Result<Parsed, ArgsError> {
     options.optflag("h", "help", "show this help");
     options.optflag("", "version", "show the version");
     let matches = options.parse(arguments).map_err(|e| UsageError(e.to_string()))?;
     if matches.opt_present("help") {
-        print!("{}", options.usage(brief));
+        output::print(options.usage(brief))?;
         return Ok(Parsed::Shown);
     }
     if matches.opt_present("version") {
-        println!("GT Store {}", env!("CARGO_PKG_VERSION"));
+        output::print(format_args!("GT Store {}\n", env!("CARGO_PKG_VERSION")))?;
         return Ok(Parsed::Shown);
     }
     Ok(Parsed::Run(matches))
@@ -231,22 +245,27 @@ pub fn log_level(matches: &Matches, default: LevelFilter) -> Result<LevelFilter,
 }
 
 /// Runs a program's main function on a thread that logs as `name`, and turns its error into words on
-/// standard error and an exit code.
+/// standard error and an exit code. A file that may grow no further is a write that fails, and no reason to
+/// be killed.
 pub fn main<E: Display + Send + 'static>(
     name: &str,
     run: impl FnOnce() -> Result<ExitCode, (u8, E)> + Send + 'static,
 ) -> ExitCode {
+    if let Err(error) = signals::outlive_file_limits() {
+        output::say(format_args!("{name}: {error}"));
+        return ExitCode::from(FAILED);
+    }
     let outcome = logging::spawn(name.to_owned(), run).map(|thread| thread.join());
     match outcome {
         Ok(Ok(Ok(code))) => code,
         Ok(Ok(Err((code, error)))) => {
-            eprintln!("{name}: {error}");
+            output::say(format_args!("{name}: {error}"));
             ExitCode::from(code)
         }
         // Only where panics unwind, in a debug build; it has said why on standard error.
         Ok(Err(_)) => ExitCode::from(FAILED),
         Err(error) => {
-            eprintln!("{name}: cannot start a thread: {error}");
+            output::say(format_args!("{name}: cannot start a thread: {error}"));
             ExitCode::from(FAILED)
         }
     }
@@ -256,7 +275,7 @@ pub fn main<E: Display + Send + 'static>(
 mod tests {
     use super::*;
 
-    fn parsed(arguments: &[&str]) -> Result<Matches, UsageError> {
+    fn parsed(arguments: &[&str]) -> Result<Matches, ArgsError> {
         let mut options = Options::new();
         options.optopt("", "port", "", "");
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();

@@ -23,6 +23,7 @@ pub mod frame;
 pub mod in_place;
 pub mod logging;
 pub mod message;
+pub mod output;
 pub mod pool;
 pub mod progress;
 pub mod server;

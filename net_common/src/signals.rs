@@ -1,27 +1,102 @@
-//! SIGTERM and SIGINT: the polite ways to ask a process to end.
+//! Signals: those by which a process is asked to end, and those that it must not end of.
+//!
+//! * SIGTERM and SIGINT end any program. SIGHUP, from a terminal that closes, ends a tool as well; not under
+//!   `nohup`, which has it ignored.
+//! * A server outlives its terminal: SIGHUP has it read again what can be read again, and SIGUSR1 and SIGUSR2,
+//!   which others take as a wish for a new log file or for figures, mean nothing to it.
+//! * SIGXFSZ, which comes with a write beyond the limit on the size of a file (`ulimit -f`), is caught in every
+//!   program: the write then fails as it does on a full disk.
+//!
+//! SIGPIPE is ignored by Rust itself.
 
+use std::fs;
 use std::io;
+use std::sync::Arc;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use log::{info, warn};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
-/// A registration for SIGTERM and SIGINT. Make it before anything that must not be cut short.
-pub struct Stop(Signals);
+use crate::auth::Secret;
+
+/// A registration for the signals that ask a process to end. Make it before anything that must not be cut short.
+pub struct Stop {
+    signals: Signals,
+    /// What a server reads again; a tool ends.
+    server: Option<Option<Secret>>,
+}
 
 impl Stop {
-    /// Starts catching the signals.
+    /// Starts catching the signals for a tool, which ends with its terminal.
     ///
     /// # Errors
     /// If the operating system refuses the handlers.
-    pub fn register() -> io::Result<Stop> {
-        Signals::new([SIGTERM, SIGINT]).map(Stop)
+    pub fn for_tool() -> io::Result<Stop> {
+        let mut caught = vec![SIGTERM, SIGINT];
+        if !is_ignored(SIGHUP) {
+            caught.push(SIGHUP);
+        }
+        Ok(Stop { signals: Signals::new(caught)?, server: None })
     }
 
-    /// Blocks until one of them comes, and names it.
+    /// Starts catching the signals for a server, which reads its secret again when it is told to.
+    ///
+    /// # Errors
+    /// If the operating system refuses the handlers.
+    pub fn for_server(secret: Option<Secret>) -> io::Result<Stop> {
+        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
+        Ok(Stop { signals, server: Some(secret) })
+    }
+
+    /// Blocks until a signal comes that ends the process, and names it.
     pub fn wait(mut self) -> &'static str {
-        match self.0.forever().next() {
-            Some(SIGINT) => "SIGINT",
-            _ => "SIGTERM",
+        for signal in self.signals.forever() {
+            match (signal, &self.server) {
+                (SIGINT, _) => return "SIGINT",
+                (SIGHUP, None) => return "SIGHUP",
+                (SIGHUP, Some(secret)) => read_again(secret.as_ref()),
+                (SIGUSR1 | SIGUSR2, _) => info!("SIGUSR1 and SIGUSR2 mean nothing here"),
+                _ => break,
+            }
         }
+        "SIGTERM"
+    }
+}
+
+/// Reads again what comes from a file and may change while a server runs.
+fn read_again(secret: Option<&Secret>) {
+    match secret.map(Secret::read_again) {
+        None => info!("SIGHUP: nothing to read again, and flags count from a start on"),
+        Some(Ok(true)) => info!("SIGHUP: another secret; new connections have to prove it"),
+        Some(Ok(false)) => info!("SIGHUP: the secret is the same as before"),
+        Some(Err(error)) => warn!("SIGHUP: {error}; the secret stays what it was"),
+    }
+}
+
+/// Has a write beyond the limit on the size of a file fail (`EFBIG`), where it would end the process.
+///
+/// # Errors
+/// If the operating system refuses the handler.
+pub fn outlive_file_limits() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
+}
+
+/// Whether whoever started this process has it ignore a signal. Where the system does not tell, it has not.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_known() {
+        // Rust's own start has every process ignore this one.
+        assert!(is_ignored(signal_hook::consts::SIGPIPE));
+        assert!(!is_ignored(SIGTERM));
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crossbeam_channel::{bounded, select};
 use log::{error, info, warn};
 use net_common::flags::{self, FAILED, REFUSED};
-use net_common::{bind, descriptors, logging, signals};
+use net_common::{bind, descriptors, logging, output, signals};
 use storage::control::Ended;
 use storage::{Storage, args, disk};
 
@@ -18,16 +18,17 @@ const OWN_DESCRIPTORS: u64 = 256;
 
 fn run() -> Result<ExitCode, (u8, String)> {
     let arguments = flags::arguments().map_err(|e| (REFUSED, e.to_string()))?;
-    let Some(args) = args::parse(&arguments).map_err(|e| (REFUSED, e.to_string()))? else {
+    let Some(args) = args::parse(&arguments).map_err(|e| (e.code(), e.to_string()))? else {
         return Ok(ExitCode::SUCCESS);
     };
     logging::start(args.log_level);
     if let Some(folder) = &args.check {
         let text = disk::check(folder).map_err(|e| (FAILED, e.to_string()))?;
-        print!("{text}");
+        output::print(text).map_err(|e| (FAILED, e.to_string()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let stop = signals::Stop::register().map_err(|e| (FAILED, e.to_string()))?;
+    let stop = signals::Stop::for_server(args.config.secret.clone())
+        .map_err(|e| (FAILED, e.to_string()))?;
     let ports = 1 + u64::from(args.redis_port.is_some());
     if let Some(limit) = descriptors::raise_limit()
         && limit < ports * args.config.limits.connections as u64 + OWN_DESCRIPTORS

@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use net_common::flags::FAILED;
-use net_common::{logging, signals};
+use net_common::{logging, output, signals};
 use tempfile::NamedTempFile;
 
 use super::format::ReadError;
@@ -109,7 +109,7 @@ impl Target {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), None),
             Err(error) => return Err(error),
         };
-        let stop = signals::Stop::register()?;
+        let stop = signals::Stop::for_tool()?;
         let aside =
             tempfile::Builder::new().prefix(".dump-").suffix(".new").tempfile_in(folder(&path))?;
         if let Some(permissions) = permissions {
@@ -148,7 +148,7 @@ fn clean_up_when_stopped(stop: signals::Stop, aside: PathBuf, name: String) -> i
             Ok(()) => "no dump was made",
             Err(_) => "the dump is complete",
         };
-        eprintln!("client: {signal}: {name}: {why}");
+        output::say(format_args!("client: {signal}: {name}: {why}"));
         std::process::exit(i32::from(FAILED));
     })
     .map(drop)

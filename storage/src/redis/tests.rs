@@ -2,6 +2,8 @@
 //! at, case by case, as transcripts ([`transcripts`]); random ones, beside a real Redis
 //! ([`differential`]); and random pipelines beside the same commands one by one ([`folding`]).
 
+#![allow(clippy::print_stdout, reason = "what is skipped is told")]
+
 mod differential;
 mod folding;
 mod keyspace;

@@ -1,0 +1,188 @@
+//! The programs as processes: when nobody reads what they say, and when they get signals.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use e2e::{Running, TestCluster, client_command, program};
+
+/// A pipe that nobody reads.
+fn unread() -> Stdio {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    writer.into()
+}
+
+/// A device on which nothing fits.
+fn full() -> Stdio {
+    File::options().write(true).open("/dev/full").expect("this is Linux").into()
+}
+
+/// What became of a command, and what it said on standard error.
+fn ended(command: &mut Command) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = command.output().expect("it runs");
+    (status.code(), String::from_utf8(stderr).expect("text"))
+}
+
+#[test]
+fn help_that_nobody_reads_is_no_failure_and_help_that_is_lost_is_one() {
+    for name in ["manager", "storage", "client"] {
+        for flag in ["--help", "--version"] {
+            let with = |out: Stdio| {
+                ended(Command::new(program(name)).arg(flag).stdout(out).stderr(Stdio::piped()))
+            };
+            assert_eq!(with(unread()), (Some(0), String::new()), "{name} {flag}");
+            let (code, said) = with(full());
+            assert_eq!(code, Some(1), "{name} {flag}: {said}");
+            assert!(said.starts_with(&format!("{name}: standard output: No space")), "{said}");
+        }
+        // Nor does it matter whether its mistakes are heard.
+        for err in [unread(), full()] {
+            let mut command = Command::new(program(name));
+            assert_eq!(ended(command.arg("--bogus").stderr(err)).0, Some(2), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_command_whose_reader_has_gone_ends_quietly() {
+    let cluster = TestCluster::start(2, 2);
+    cluster.client().put(b"key1", &[b'v'; 1000]).unwrap();
+    let with = |arguments: &str, out: Stdio| {
+        let mut command = client_command(cluster.manager_address());
+        ended(command.args(arguments.split_whitespace()).stdout(out).stderr(Stdio::piped()))
+    };
+    for (arguments, code) in [
+        ("--put key2 --val value", 0),
+        ("--get key1", 0),
+        ("--scan key", 0),
+        ("--ttl key1", 0),
+        ("--status", 0),
+        ("--status --json", 0),
+        ("--plan weight node1=2", 0),
+        // Half a dump is none.
+        ("--dump -", 1),
+    ] {
+        assert_eq!(with(arguments, unread()), (Some(code), String::new()), "{arguments}");
+        let (code, said) = with(arguments, full());
+        assert_eq!(code, Some(1), "{arguments}");
+        assert!(said.contains("No space left on device"), "{arguments}: {said}");
+    }
+    // Not even that it failed can be said.
+    for err in [unread(), full()] {
+        let mut command = client_command(cluster.manager_address());
+        assert_eq!(ended(command.args(["--get", "nothing"]).stderr(err)).0, Some(1));
+    }
+}
+
+/// A server on a port that the system chooses, and its log.
+struct Server {
+    running: Running,
+    log: BufReader<ChildStderr>,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(mut command: Command) -> Server {
+        let mut child: Child =
+            command.args(["--port", "0"]).stderr(Stdio::piped()).spawn().expect("it runs");
+        let log = BufReader::new(child.stderr.take().expect("it is piped"));
+        let address = ([0, 0, 0, 0], 0).into();
+        let mut server = Server { running: Running(child), log, address };
+        let line = server.line("listening on ");
+        let (_, address) = line.split_once("listening on ").expect("it is there");
+        server.address = address.trim().parse().expect("an address");
+        server
+    }
+
+    fn named(name: &str, flags: &[&str]) -> Server {
+        let mut command = Command::new(program(name));
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("GTSTORE_") {
+                command.env_remove(variable);
+            }
+        }
+        command.args(flags);
+        Server::start(command)
+    }
+
+    /// The next line of the log that has this in it.
+    fn line(&mut self, part: &str) -> String {
+        let lines = self.log.by_ref().lines().map(|line| line.expect("text"));
+        let mut before = Vec::new();
+        for line in lines {
+            if line.contains(part) {
+                return line;
+            }
+            before.push(line);
+        }
+        panic!("its log ended without {part:?}: {before:#?}")
+    }
+
+    fn signal(&self, name: &str) {
+        let script = format!("kill -{name} {}", self.running.0.id());
+        assert!(Command::new("bash").args(["-c", &script]).status().expect("bash").success());
+    }
+}
+
+fn keep(file: &Path, secret: &str) {
+    fs::write(file, secret).expect("it can be written");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("its mode");
+}
+
+#[test]
+fn servers_outlive_the_signals_that_are_no_wish_to_end() {
+    let mut manager = Server::named("manager", &[]);
+    let address = manager.address.to_string();
+    let mut node = Server::named("storage", &["--label", "node1", "--manager", &address]);
+    for server in [&mut manager, &mut node] {
+        server.signal("HUP");
+        server.line("SIGHUP: nothing to read again");
+        server.signal("USR1");
+        server.line("SIGUSR1 and SIGUSR2 mean nothing here");
+        server.signal("USR2");
+        server.line("SIGUSR1 and SIGUSR2 mean nothing here");
+    }
+    let mut wait = client_command(manager.address);
+    assert_eq!(ended(wait.args(["--wait", "1"]).stderr(Stdio::piped())).0, Some(0));
+    for (mut server, name) in [(manager, "TERM"), (node, "INT")] {
+        server.signal(name);
+        server.line(&format!("SIG{name}: stopping"));
+        assert_eq!(server.running.0.wait().expect("a child").code(), Some(0));
+    }
+}
+
+#[test]
+fn a_secret_is_changed_while_the_cluster_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    let flag = format!("--secret-file={}", file.display());
+    keep(&file, "the first of two secrets");
+    let mut manager = Server::named("manager", &[&flag]);
+    let address = manager.address.to_string();
+    let flags = ["--label", "node1", "--manager", &address, &flag];
+    let mut node = Server::named("storage", &flags);
+    let at = manager.address;
+    let client = |arguments: &[&str]| {
+        ended(client_command(at).arg(&flag).args(arguments).stderr(Stdio::piped()))
+    };
+    assert_eq!(client(&["--wait", "1"]), (Some(0), String::new()));
+    keep(&file, "the second of two secrets");
+    let (code, said) = client(&["--get", "key1", "--deadline-ms", "3000"]);
+    assert!(code == Some(1) && said.contains("secret"), "{said}");
+    for server in [&mut manager, &mut node] {
+        server.signal("HUP");
+        server.line("SIGHUP: another secret");
+    }
+    assert_eq!(client(&["--put", "key1", "--val", "value1"]), (Some(0), String::new()));
+    // What cannot be used is not.
+    keep(&file, "short");
+    manager.signal("HUP");
+    manager.line("SIGHUP: the secret has 5 bytes");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    manager.signal("HUP");
+    manager.line("SIGHUP: everybody on this machine may read");
+}
