@@ -9,6 +9,8 @@
 //! Invariants: a lease never gets shorter by an answer; an answer to a heartbeat that was never sent
 //! extends nothing; a lease that was given up never comes back.
 
+use std::fmt;
+
 use crate::ids::{Epoch, Incarnation};
 use crate::membership::Millis;
 use crate::mutation::{Mutation, is_on};
@@ -21,6 +23,30 @@ const HOLDER_PERCENT: u64 = 95;
 /// How many heartbeats may be under way unanswered. Beyond it the oldest are forgotten: their answers
 /// would extend nothing that a newer one does not extend further.
 const UNDER_WAY: usize = 64;
+
+/// How long a cluster's leases are. The cluster's own, as the number of copies is: a manager that started
+/// with another one would not wait for those that the one before has told (L2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Terms {
+    /// How often a node sends a heartbeat, in milliseconds.
+    pub heartbeat_ms: Millis,
+    /// How many heartbeats a node may miss before it is out.
+    pub missed: u32,
+}
+
+impl Terms {
+    /// How long the manager counts a silent node as alive, in milliseconds.
+    pub fn lease_ms(&self) -> Millis {
+        self.heartbeat_ms.saturating_mul(Millis::from(self.missed))
+    }
+}
+
+impl fmt::Display for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Terms { heartbeat_ms, missed } = self;
+        write!(f, "a heartbeat every {heartbeat_ms} ms, out after {missed} missed")
+    }
+}
 
 /// A node's side: knows until when it may serve.
 #[derive(Debug, Clone, Default)]

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use crate::claim::Claim;
 use crate::durability::Durability;
 use crate::ids::{Epoch, Incarnation};
-use crate::lease;
+use crate::lease::{self, Terms};
 use crate::limits::Limits;
 use crate::mutation::{Mutation, is_on};
 use crate::view::{Member, MemberState, Routes, View};
@@ -57,9 +57,9 @@ pub type Millis = u64;
 /// What the operator has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// How often a node sends a heartbeat, in milliseconds.
+    /// How often a node of a new cluster sends a heartbeat, in milliseconds.
     pub heartbeat_ms: Millis,
-    /// How many heartbeats a node may miss before it is out.
+    /// How many heartbeats a node of a new cluster may miss before it is out.
     pub missed: u32,
     /// Arcs of a new cluster's ring.
     pub arcs: usize,
@@ -83,9 +83,14 @@ impl Settings {
         (self.heartbeat_ms / 4).clamp(1, 100)
     }
 
+    /// How long leases are.
+    pub fn terms(&self) -> Terms {
+        Terms { heartbeat_ms: self.heartbeat_ms, missed: self.missed }
+    }
+
     /// How long a silent node counts as alive, in milliseconds.
     pub fn lease_ms(&self) -> Millis {
-        self.heartbeat_ms * Millis::from(self.missed)
+        self.terms().lease_ms()
     }
 }
 
@@ -157,21 +162,35 @@ pub enum Effect {
     Told(Result<Outline, String>),
 }
 
-/// What survives the manager: the active view and the one being made.
+/// What survives the manager: the views, and what it has told that binds the next one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
     /// The view that clients use.
     pub active: View,
     /// The one that has been made. It may be active already: that is saved afterwards.
     pub coming: Option<View>,
+    /// How long leases are.
+    pub terms: Terms,
+    /// The longest lease that may be out, in milliseconds: what a manager that starts from here waits for (L2).
+    pub longest_ms: Millis,
+}
+
+impl Saved {
+    /// The state of a cluster in which nothing has happened but that this view is active.
+    pub fn new(active: View, terms: Terms) -> Saved {
+        Saved { active, coming: None, terms, longest_ms: terms.lease_ms() }
+    }
 }
 
 /// The manager's state.
 #[derive(Debug, Clone)]
 pub struct Membership {
+    /// With the cluster's own terms of leases, once it has been saved, and not those of this start's flags.
     settings: Settings,
     active: Arc<Routes>,
     coming: Option<Arc<Routes>>,
+    /// The longest lease that may be out, in milliseconds.
+    longest_ms: Millis,
     /// The oldest view under which nodes are told of a lease: the active one. After a restart it is the
     /// newest, which may have been active before, for all that was saved says (L1, RULES-WHY F3).
     floor: Epoch,
@@ -192,9 +211,16 @@ pub struct Membership {
 
 impl Membership {
     /// Starts from what was saved, or from an unborn view. Members of a saved view have a whole
-    /// lease to show up: they may be alive, and serving (L2).
+    /// lease to show up, the longest that may be out: they may be alive, and serving (L2).
     pub fn new(settings: Settings, saved: Saved, now: Millis) -> Membership {
         let mut nodes = BTreeMap::new();
+        let longest_ms = saved.longest_ms.max(saved.terms.lease_ms());
+        let lease_ms = match is_on(Mutation::ShortLease) {
+            true => settings.lease_ms().min(saved.terms.lease_ms()),
+            false => longest_ms,
+        };
+        let Terms { heartbeat_ms, missed } = saved.terms;
+        let settings = Settings { heartbeat_ms, missed, ..settings };
         for member in saved.coming.iter().chain([&saved.active]).flat_map(|v| &v.members) {
             let who = Newcomer {
                 id: member.id.clone(),
@@ -204,7 +230,7 @@ impl Membership {
                 weight: member.weight,
                 on_disk: member.on_disk,
             };
-            let node = Node { connected: false, is_unheard: true, ..Node::new(who, now) };
+            let node = Node { connected: false, is_unheard: true, ..Node::new(who, now, lease_ms) };
             nodes.entry(member.incarnation).or_insert(node);
         }
         Membership {
@@ -212,6 +238,7 @@ impl Membership {
             floor: saved.coming.as_ref().unwrap_or(&saved.active).epoch,
             active: Arc::new(Routes::new(saved.active)),
             coming: saved.coming.map(|v| Arc::new(Routes::new(v))),
+            longest_ms,
             nodes,
             probed: None,
             last_step: now,
@@ -229,6 +256,8 @@ impl Membership {
         Saved {
             active: self.active.view().clone(),
             coming: self.coming.as_ref().map(|r| r.view().clone()),
+            terms: self.settings.terms(),
+            longest_ms: self.longest_ms,
         }
     }
 
@@ -293,6 +322,7 @@ impl Membership {
         };
         self.advance(now, &mut effects);
         self.forget(now);
+        self.note_leases_over(now, &mut effects);
         self.progress = Progress::look(self.progress, self.all_behind(), now);
         // The view may have moved on while the event was worked through.
         let answer = match answer {
@@ -315,6 +345,7 @@ impl Membership {
     ) -> Answer {
         let (newest, active, floor) = (self.newest().clone(), self.active.epoch(), self.floor);
         let (is_member, steps) = (self.members().contains(&incarnation), self.steps);
+        let lease_ms = self.settings.lease_ms();
         if !is_member {
             self.retire_predecessors(incarnation, effects);
         }
@@ -329,7 +360,7 @@ impl Membership {
                 // Whoever is in the active view is waited for, even where it is told of no lease (after a
                 // restart): it is there, and may be the last that holds something.
                 if !is_member || extends(active) {
-                    node.extended = now;
+                    node.extend(now, lease_ms);
                 }
                 let lease = extends(floor);
                 node.connected = true;
@@ -348,11 +379,23 @@ impl Membership {
         if paused > self.settings.heartbeat_ms {
             effects
                 .push(Effect::Say(format!("paused for {paused} ms: every node gets a new lease")));
+            let lease_ms = self.settings.lease_ms();
             for node in self.nodes.values_mut() {
-                node.extended = now;
+                node.extend(now, lease_ms);
             }
         }
         self.last_step = now;
+    }
+
+    /// The longest lease need not be waited for any more, not even by the next manager, when those that are
+    /// out end no later than one that would be told now.
+    fn note_leases_over(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let lease_ms = self.settings.lease_ms();
+        let are_over = || self.nodes.values().all(|node| node.until <= now + lease_ms);
+        if self.longest_ms > lease_ms && are_over() {
+            self.longest_ms = lease_ms;
+            effects.push(Effect::Save);
+        }
     }
 
     /// Goes on without what is lost, if that can be done now: a wish that stayed would be granted
@@ -369,9 +412,8 @@ impl Membership {
             return Answer::Wait("a node has just come back with its data folder".into());
         }
         if self.coming.is_none() {
-            let lease = self.settings.lease_ms();
             for node in self.nodes.values_mut() {
-                node.gone = node.is_out(now, lease);
+                node.gone = node.is_out(now);
             }
             self.accept_loss = true;
             self.all_given_up = Some(self.active.epoch());
@@ -579,8 +621,7 @@ impl Membership {
 
     /// Whether an incarnation has been silent for a lease, or its process has ended.
     pub fn is_out(&self, incarnation: Incarnation, now: Millis) -> bool {
-        let lease = self.settings.lease_ms();
-        self.nodes.get(&incarnation).is_none_or(|node| node.is_out(now, lease))
+        self.nodes.get(&incarnation).is_none_or(|node| node.is_out(now))
     }
 
     /// Registered nodes that are in no view yet and still there, and whose name and address no member has
@@ -622,9 +663,9 @@ impl Membership {
     /// Whether nobody waits for a member any more: its process has ended, or it has been silent for so long
     /// that it would have found its way back. After a restart of the manager everyone is waited for.
     fn is_given_up(&self, incarnation: Incarnation, now: Millis) -> bool {
-        let patience = self.settings.return_ms.max(2 * self.settings.lease_ms());
-        let node = &self.nodes[&incarnation];
-        node.gone || now.saturating_sub(node.extended) >= patience
+        let (lease_ms, node) = (self.settings.lease_ms(), &self.nodes[&incarnation]);
+        let patience = lease_ms.max(self.settings.return_ms.saturating_sub(lease_ms));
+        node.gone || now >= node.until + patience
     }
 
     /// The arcs that clients need not wait for: as [`Membership::lost`], but whoever is only silent may be
@@ -645,9 +686,8 @@ impl Membership {
 
     /// Drops what is known of incarnations that are in no view and are out.
     fn forget(&mut self, now: Millis) {
-        let lease = self.settings.lease_ms();
         let members = self.members();
-        self.nodes.retain(|i, node| members.contains(i) || !node.is_out(now, lease));
+        self.nodes.retain(|i, node| members.contains(i) || !node.is_out(now));
     }
 
     /// The state of a node as a person would call it.

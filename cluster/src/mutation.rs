@@ -106,11 +106,13 @@ pub enum Mutation {
     ExpirySame,
     /// C6: that something newer of the same line is held counts for the tombstone of what has expired.
     ExpiryCounts,
+    /// L2: a manager that starts again waits for a shorter lease than may be out.
+    ShortLease,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 46] = [
+    pub const ALL: [Mutation; 47] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyAnswered,
@@ -157,6 +159,7 @@ impl Mutation {
         Mutation::ExpiryAlone,
         Mutation::ExpirySame,
         Mutation::ExpiryCounts,
+        Mutation::ShortLease,
     ];
 }
 

@@ -225,6 +225,7 @@ impl TestCluster {
                 rebalance_ms,
                 return_ms: 5_000,
             },
+            asked: Default::default(),
             limits: server::Limits::default(),
             secret: self.options.secret.clone(),
             data: self.options.is_saved.then(|| self.data()),

@@ -14,9 +14,19 @@ use net_common::flags::{self, ArgsError, Parsed, UsageError};
 use net_common::server;
 
 use crate::Config;
+use crate::asked::Asked;
 
 /// Where the original's manager listens.
 pub const DEFAULT_PORT: u16 = 5000;
+
+/// The slowest heartbeats: one an hour. A silent node is noticed when it has missed some.
+const MOST_HEARTBEAT_MS: u64 = 3_600_000;
+
+/// Most heartbeats that a node may miss.
+const MOST_MISSED: u32 = 1000;
+
+/// The longest lease that could ever be asked for, in milliseconds.
+const MOST_LEASE_MS: u64 = MOST_HEARTBEAT_MS * MOST_MISSED as u64;
 
 /// Longest time that an uneven deal may be asked to stay: ten years, which is for ever.
 const MOST_REBALANCE_S: u64 = 315_360_000;
@@ -53,8 +63,14 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             "what the disks of a new cluster's nodes keep: none, async, sync [async]",
             "HOW",
         )
-        .optopt("", "heartbeat-ms", "how often nodes send heartbeats [2000]", "MS")
+        .optopt("", "heartbeat-ms", "how often nodes of a new cluster send heartbeats [2000]", "MS")
         .optopt("", "missed", "heartbeats that a node may miss before it is out [3]", "N")
+        .optopt(
+            "",
+            "lease-was",
+            "where the saved state does not say: how long leases were before [30000]",
+            "MS",
+        )
         .optopt(
             "",
             "rebalance-after",
@@ -71,37 +87,41 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         return Ok(None);
     };
     flags::no_free_arguments(&matches)?;
-    let copies = flags::value(&matches, "rep", Some("GTSTORE_REPL"), 1)?;
-    let key_bytes = flags::value(&matches, "max-key", None, Limits::default().key_bytes)?;
-    let value_bytes = flags::value(&matches, "max-value", None, Limits::default().value_bytes)?;
-    let arcs = flags::value(&matches, "arcs", None, ring::DEFAULT_ARCS)?;
-    if !ring::is_arc_count(arcs) {
+    let arcs = flags::given(&matches, "arcs", None)?;
+    if let Some(arcs) = arcs.filter(|arcs| !ring::is_arc_count(*arcs)) {
         return Err(
             UsageError(format!("--arcs {arcs}: it takes a power of two up to 16384")).into()
         );
     }
-    let heartbeat_ms = flags::value(&matches, "heartbeat-ms", None, 2000)?;
+    let asked = Asked {
+        copies: flags::given_bounded(&matches, "rep", Some("GTSTORE_REPL"), 1, MAX_COPIES)?,
+        durability: flags::given(&matches, "durability", None)?,
+        heartbeat_ms: flags::given_bounded(&matches, "heartbeat-ms", None, 10, MOST_HEARTBEAT_MS)?,
+        missed: flags::given_bounded(&matches, "missed", None, 1, MOST_MISSED)?,
+        key_bytes: flags::given_bounded(&matches, "max-key", None, 1, KEY_CEILING)?,
+        value_bytes: flags::given_bounded(&matches, "max-value", None, 0, VALUE_CEILING)?,
+        arcs,
+        lease_was_ms: flags::given_bounded(&matches, "lease-was", None, 1, MOST_LEASE_MS)?,
+    };
     let rebalance_s = flags::value(&matches, "rebalance-after", None, 300)?;
     let rebalance_s = flags::bounded("rebalance-after", rebalance_s, 0, MOST_REBALANCE_S)?;
-    let settings = Settings {
-        heartbeat_ms: flags::bounded("heartbeat-ms", heartbeat_ms, 10, 3_600_000)?,
-        missed: flags::bounded("missed", flags::value(&matches, "missed", None, 3)?, 1, 1000)?,
-        arcs,
-        copies: flags::bounded("rep", copies, 1, MAX_COPIES)?,
-        limits: Limits {
-            key_bytes: flags::bounded("max-key", key_bytes, 1, KEY_CEILING)?,
-            value_bytes: flags::bounded("max-value", value_bytes, 0, VALUE_CEILING)?,
-        },
-        durability: flags::value(&matches, "durability", None, Durability::default())?,
+    let settings = asked.of_new(Settings {
+        heartbeat_ms: 2000,
+        missed: 3,
+        arcs: ring::DEFAULT_ARCS,
+        copies: 1,
+        limits: Limits::default(),
+        durability: Durability::default(),
         rebalance_ms: rebalance_s * 1000,
         return_ms: RETURN_MS,
-    };
+    });
     Ok(Some(Args {
         bind: flags::value(&matches, "bind", None, "127.0.0.1".to_owned())?,
         port: flags::value(&matches, "port", Some("GTSTORE_MANAGER_PORT"), DEFAULT_PORT)?,
         log_level: flags::log_level(&matches, LevelFilter::Info)?,
         config: Config {
             settings,
+            asked,
             limits: flags::server_limits(&matches)?,
             secret: flags::secret(&matches)?,
             data: matches.opt_str("data").map(PathBuf::from),
@@ -112,7 +132,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
 impl fmt::Display for Args {
     /// The effective configuration, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { settings, limits, secret, data } = &self.config;
+        let Config { settings, asked: _, limits, secret, data } = &self.config;
         let server::Limits { connections, idle, frame } = limits;
         let interval = Duration::from_millis(settings.heartbeat_ms);
         write!(
@@ -161,6 +181,7 @@ mod tests {
             ("--arcs 100", "--arcs 100: it takes a power of two"),
             ("--max-key 0", "--max-key 0: it takes 1 to"),
             ("--heartbeat-ms 1", "--heartbeat-ms 1: it takes 10 to"),
+            ("--lease-was 0", "--lease-was 0: it takes 1 to"),
             ("--nonsense", "Unrecognized option"),
             ("extra", "\"extra\" belongs to no flag"),
             ("--secret-file /no/such/file", "cannot read the secret file"),

@@ -16,18 +16,22 @@ use net_common::auth::Secret;
 use net_common::server::{self, Server};
 
 pub mod args;
+pub mod asked;
 pub mod control;
 pub mod monitor;
 pub mod requests;
 pub mod state;
 
+use asked::Asked;
 use monitor::Monitor;
 
 /// What a manager runs with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Heartbeats, copies, limits and ring of the cluster.
+    /// Heartbeats, copies, limits and ring of a new cluster, and how this manager goes about its work.
     pub settings: Settings,
+    /// What of that was asked for, and is told where the cluster has something else.
+    pub asked: Asked,
     /// What peers are allowed.
     pub limits: server::Limits,
     /// The cluster's secret, if it has one.
@@ -60,7 +64,7 @@ impl Manager {
     /// # Errors
     /// [`StartError`].
     pub fn start(listener: TcpListener, config: Config) -> Result<Manager, StartError> {
-        let monitor = Monitor::start(config.settings, config.data)?;
+        let monitor = Monitor::start(config.settings, config.asked, config.data)?;
         let open = requests::opener(monitor.handle());
         let server = Server::start("manager", listener, config.limits, config.secret, open)?;
         Ok(Manager { server, monitor })

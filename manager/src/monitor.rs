@@ -35,8 +35,9 @@ use net_common::message::control::{NodeStatus, Probe, Status, TablePush};
 use parking_lot::RwLock;
 
 use crate::StartError;
+use crate::asked::Asked;
 use crate::control;
-use crate::state::{StateError, StateFile};
+use crate::state::{Loaded, StateError, StateFile};
 
 /// Events that may wait for the owner. Each comes from a connection that waits for its answer, so the
 /// bound is seldom felt; it keeps a storm of registrations from piling up.
@@ -100,30 +101,27 @@ pub enum Refused {
 }
 
 impl Monitor {
-    /// Loads what was saved in `data` and starts the thread.
+    /// Loads what was saved in `data` and starts the thread. What this start asks for besides is told where the
+    /// cluster has something else.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(settings: Settings, data: Option<PathBuf>) -> Result<Monitor, StartError> {
+    pub fn start(
+        settings: Settings,
+        asked: Asked,
+        data: Option<PathBuf>,
+    ) -> Result<Monitor, StartError> {
         let file = data.as_deref().map(StateFile::open).transpose()?;
-        let saved = match file.as_ref().map(StateFile::load).transpose()?.flatten() {
-            // Not born yet: what this start asks for is what will be.
-            Some(Saved { active, coming: None }) if active.epoch == Epoch::NONE => {
-                Saved { active: unborn(settings, active.cluster), coming: None }
-            }
-            Some(saved) => {
-                info!("continues from view {}", saved.active.epoch);
-                let (is, asked) = (saved.active.durability, settings.durability);
-                if is != asked {
-                    warn!(
-                        "the cluster was born with durability {is}, which stays; {asked} is not used"
-                    );
-                }
-                saved
-            }
-            None => Saved { active: unborn(settings, drawn()?), coming: None },
+        let saved = match &file {
+            Some(file) => continued(file, &settings, &asked)?,
+            None => None,
         };
-        // A folder that takes no state is found now, and not when a node has died.
+        let saved = match saved {
+            Some(saved) => saved,
+            None => Saved::new(unborn(settings, drawn()?), settings.terms()),
+        };
+        // A folder that takes no state is found now, and not when a node has died. And nobody is told of a lease
+        // that the next start would not find there.
         file.as_ref().map_or(Ok(()), |file| file.save(&saved))?;
         let gate = Gate::new(settings, saved, clock::boot_ms());
         let members: Vec<_> = gate.membership().nodes().map(|node| node.who.clone()).collect();
@@ -132,6 +130,7 @@ impl Monitor {
             active: gate.membership().active().clone(),
             lost: Arc::default(),
         }));
+        let settings = *gate.membership().settings();
         let handle = Handle { requests, published: published.clone(), settings };
         let owner = Owner {
             gate,
@@ -166,6 +165,43 @@ impl Drop for Monitor {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// What a file has of a cluster, complete.
+fn continued(
+    file: &StateFile,
+    settings: &Settings,
+    asked: &Asked,
+) -> Result<Option<Saved>, StateError> {
+    let saved = match file.load()? {
+        None => return Ok(None),
+        // Not born yet: what this start asks for is what will be.
+        Some(
+            Loaded::Whole(Saved { active, coming: None, .. })
+            | Loaded::Views { active, coming: None },
+        ) if active.epoch == Epoch::NONE => {
+            let unborn = unborn(*settings, active.cluster);
+            return Ok(Some(Saved::new(unborn, settings.terms())));
+        }
+        Some(Loaded::Whole(saved)) => saved,
+        Some(Loaded::Views { active, coming }) => {
+            let terms = settings.terms();
+            let longest_ms = asked.longest_unsaid(settings);
+            warn!(
+                "the saved state is of a version that did not save how long leases are: this once a silent node \
+                 is out after {longest_ms} ms (the longer of this start's lease and 30 s; --lease-was MS says \
+                 how long they were)"
+            );
+            Saved { active, coming, terms, longest_ms }
+        }
+    };
+    let Saved { terms, longest_ms, .. } = &saved;
+    info!("continues from view {}, {terms}", saved.active.epoch);
+    if *longest_ms > terms.lease_ms() {
+        info!("leases of {longest_ms} ms may be out");
+    }
+    asked.unused(&saved).iter().for_each(|line| warn!("{line}"));
+    Ok(Some(saved))
 }
 
 /// Draws the name of a new cluster.
@@ -533,12 +569,15 @@ impl Owner {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use cluster::ids::{Address, NodeId};
     use cluster::limits::Limits;
     use cluster::membership::{Newcomer, Report};
+    use cluster::view::{Member, MemberState};
 
     use super::*;
+    use crate::state;
 
     fn settings() -> Settings {
         let limits = Limits::default();
@@ -551,6 +590,45 @@ mod tests {
             durability: cluster::durability::Durability::default(),
             rebalance_ms: 300_000,
             return_ms: 5_000,
+        }
+    }
+
+    fn loaded(data: &Path) -> Saved {
+        match StateFile::open(data).unwrap().load().unwrap() {
+            Some(Loaded::Whole(saved)) => saved,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Its leases of 300 ms may not be those of the manager before.
+    #[test]
+    fn a_state_without_leases_is_waited_for_once() {
+        let member = Member {
+            id: NodeId::new("node1").unwrap(),
+            incarnation: Incarnation(1),
+            address: Address::new("127.0.0.1", 1).unwrap(),
+            redis_port: 0,
+            weight: 1,
+            state: MemberState::Active,
+            on_disk: false,
+        };
+        let unborn = unborn(settings(), ClusterId(1));
+        let view = View { epoch: Epoch(1), members: vec![member], ..unborn };
+        for (lease_was_ms, longest_ms) in [(None, 30_000), (Some(20_000), 20_000), (Some(100), 300)]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let before = Saved::new(view.clone(), settings().terms());
+            fs::write(folder.path().join("view"), state::tests::format_4(&before)).unwrap();
+            let asked = Asked { lease_was_ms, ..Asked::default() };
+            let start = |settings| {
+                drop(Monitor::start(settings, asked, Some(folder.path().into())).unwrap());
+                loaded(folder.path())
+            };
+            let found = start(settings());
+            assert_eq!(found, Saved { longest_ms, ..before.clone() });
+            // The next one finds it there, and its own flags do not count.
+            let slower = Settings { heartbeat_ms: 60_000, ..settings() };
+            assert_eq!(start(slower), found);
         }
     }
 
@@ -567,7 +645,7 @@ mod tests {
     fn heartbeats_are_answered_while_nothing_can_be_saved() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let mut monitor = Monitor::start(settings(), Some(data.clone())).unwrap();
+        let mut monitor = Monitor::start(settings(), Asked::default(), Some(data.clone())).unwrap();
         let handle = monitor.handle();
         fs::remove_dir_all(&data).unwrap();
         let who = Newcomer {
@@ -603,7 +681,7 @@ mod tests {
         assert_eq!(handle.published().epoch(), Epoch(1));
         assert!(!health().contains("save"), "{}", health());
         monitor.stop();
-        let saved = StateFile::open(&data).unwrap().load().unwrap().unwrap();
+        let saved = loaded(&data);
         assert_eq!((saved.active.epoch, saved.coming), (Epoch(1), None));
     }
 
@@ -613,12 +691,15 @@ mod tests {
         let data = folder.path().to_owned();
         // What is saved cannot take its place; root may write anywhere else.
         fs::create_dir_all(data.join("view.new/in the way")).unwrap();
-        let error = Monitor::start(settings(), Some(data.clone())).err().unwrap().to_string();
+        let error = Monitor::start(settings(), Asked::default(), Some(data.clone()))
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.starts_with("cannot write "), "{error}");
         fs::remove_dir_all(data.join("view.new")).unwrap();
         // The cluster has its name from now on, but is not born: the flags of its next start count.
         let born = |settings: Settings| {
-            let monitor = Monitor::start(settings, Some(data.clone())).unwrap();
+            let monitor = Monitor::start(settings, Asked::default(), Some(data.clone())).unwrap();
             monitor.handle().published().view().clone()
         };
         let first = born(settings());

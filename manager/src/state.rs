@@ -1,22 +1,44 @@
-//! What survives the manager: the active view and the one being made, in one file.
+//! What survives the manager, in one file.
 //!
-//! The file `view` in the data folder: a line that names the format, a CRC-32 of the rest, and the two
-//! views as they go over the wire. It is replaced as a whole (written aside, fsynced, renamed, the
-//! folder fsynced), so a crash leaves the old or the new one. One manager uses a folder at a time: two that go on
-//! from the same views would both acknowledge what the other does not know. A damaged file is an error that stops
-//! the manager: an empty cluster in its place would give everybody's data up.
+//! The file `view` in the data folder: a line that names the format, a CRC-32 of the rest, the active view
+//! and the one being made as they go over the wire, and then what else binds the next manager, one part
+//! after the other. It is replaced as a whole (written aside, fsynced, renamed, the folder fsynced), so a
+//! crash leaves the old or the new one. One manager uses a folder at a time: two that go on from the same views
+//! would both acknowledge what the other does not know. A damaged file is an error that stops the manager: an
+//! empty cluster in its place would give everybody's data up.
+//!
+//! Format 4 had the views alone. It is read, and never written.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use cluster::lease::Terms;
 use cluster::membership::Saved;
+use cluster::view::View;
 use net_common::codec::{DecodeError, Decoder, Encoder};
 use net_common::folder::{FolderError, FolderLock};
 use net_common::message::view;
 
 /// First line of the file; the number is the format's.
-const MAGIC: &[u8] = b"GTSTORE VIEW 4\n";
+const MAGIC: &[u8] = b"GTSTORE VIEW 5\n";
+
+/// First line of a file of the format before.
+const MAGIC_4: &[u8] = b"GTSTORE VIEW 4\n";
+
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loaded {
+    /// All that this manager saves.
+    Whole(Saved),
+    /// The views alone: nothing tells how long the leases are that may be out.
+    Views {
+        /// The view that clients use.
+        active: View,
+        /// The one that has been made.
+        coming: Option<View>,
+    },
+}
 
 /// Why a state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +89,11 @@ impl StateFile {
         self.folder.join("view")
     }
 
-    /// Reads the saved views; `None` if nothing was ever saved.
+    /// Reads what was saved; `None` if nothing ever was.
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn load(&self) -> Result<Option<Saved>, StateError> {
+    pub fn load(&self) -> Result<Option<Loaded>, StateError> {
         let file = self.file();
         let bytes = match fs::read(&file) {
             Ok(bytes) => bytes,
@@ -79,15 +101,15 @@ impl StateFile {
             Err(source) => return Err(StateError::Io { what: "read", file, source }),
         };
         let damaged = |why: String| StateError::Damaged { file, why };
-        bytes
-            .strip_prefix(MAGIC)
-            .ok_or(DecodeError("its first line"))
-            .and_then(decode)
-            .map(Some)
-            .map_err(|DecodeError(why)| damaged(why.into()))
+        let loaded = match (bytes.strip_prefix(MAGIC), bytes.strip_prefix(MAGIC_4)) {
+            (Some(rest), _) => decode(rest).map(Loaded::Whole),
+            (None, Some(rest)) => decode_4(rest),
+            (None, None) => Err(DecodeError("its first line")),
+        };
+        loaded.map(Some).map_err(|DecodeError(why)| damaged(why.into()))
     }
 
-    /// Replaces the saved views. Durable when it returns.
+    /// Replaces what was saved. Durable when it returns.
     ///
     /// # Errors
     /// [`StateError::Io`]; what was saved before is still there.
@@ -118,12 +140,17 @@ impl StateFile {
 }
 
 fn encode(saved: &Saved) -> Vec<u8> {
+    // Each part is encoded in the order in which `decode` reads it.
+    let Saved { active, coming, terms, longest_ms } = saved;
     let mut body = Vec::new();
-    view::encode(&saved.active, &mut body);
-    body.put_u8(u8::from(saved.coming.is_some()));
-    if let Some(coming) = &saved.coming {
+    view::encode(active, &mut body);
+    body.put_u8(u8::from(coming.is_some()));
+    if let Some(coming) = coming {
         view::encode(coming, &mut body);
     }
+    body.put_u64(terms.heartbeat_ms);
+    body.put_u32(terms.missed);
+    body.put_u64(*longest_ms);
     let mut bytes = MAGIC.to_vec();
     bytes.put_u32(crc32fast::hash(&body));
     bytes.extend_from_slice(&body);
@@ -131,30 +158,60 @@ fn encode(saved: &Saved) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> Result<Saved, DecodeError> {
+    let mut body = checked(bytes)?;
+    let (active, coming) = decode_views(&mut body)?;
+    let terms = Terms { heartbeat_ms: body.u64()?, missed: body.u32()? };
+    let longest_ms = body.u64()?;
+    body.finish()?;
+    Ok(Saved { active, coming, terms, longest_ms })
+}
+
+fn decode_4(bytes: &[u8]) -> Result<Loaded, DecodeError> {
+    let mut body = checked(bytes)?;
+    let (active, coming) = decode_views(&mut body)?;
+    body.finish()?;
+    Ok(Loaded::Views { active, coming })
+}
+
+/// What follows the checksum, if it is sound.
+fn checked(bytes: &[u8]) -> Result<Decoder<'_>, DecodeError> {
     let mut decoder = Decoder::new(bytes);
     let sum = decoder.u32()?;
-    if crc32fast::hash(&bytes[4..]) != sum {
-        return Err(DecodeError("its checksum"));
+    match crc32fast::hash(&bytes[4..]) == sum {
+        true => Ok(decoder),
+        false => Err(DecodeError("its checksum")),
     }
-    let active = view::decode(&mut decoder)?;
-    let coming = match decoder.u8()? {
+}
+
+fn decode_views(body: &mut Decoder<'_>) -> Result<(View, Option<View>), DecodeError> {
+    let active = view::decode(body)?;
+    let coming = match body.u8()? {
         0 => None,
-        _ => Some(view::decode(&mut decoder)?),
+        _ => Some(view::decode(body)?),
     };
-    decoder.finish()?;
-    Ok(Saved { active, coming })
+    Ok((active, coming))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use cluster::ids::ClusterId;
     use cluster::limits::Limits;
-    use cluster::view::View;
 
     fn saved() -> Saved {
         let view = View::unborn(ClusterId(7), 3, Limits::default());
-        Saved { active: view.clone(), coming: Some(view) }
+        let terms = Terms { heartbeat_ms: 2_000, missed: 3 };
+        Saved { coming: Some(view.clone()), longest_ms: 30_000, ..Saved::new(view, terms) }
+    }
+
+    /// A file as the first release wrote it.
+    pub(crate) fn format_4(saved: &Saved) -> Vec<u8> {
+        let whole = encode(saved);
+        let body = &whole[MAGIC.len() + 4..whole.len() - (8 + 4 + 8)];
+        let mut bytes = MAGIC_4.to_vec();
+        bytes.put_u32(crc32fast::hash(body));
+        bytes.extend_from_slice(body);
+        bytes
     }
 
     #[test]
@@ -163,10 +220,19 @@ mod tests {
         let state = StateFile::open(&folder.path().join("deep/er")).unwrap();
         assert_eq!(state.load().unwrap(), None);
         state.save(&saved()).unwrap();
-        assert_eq!(state.load().unwrap(), Some(saved()));
+        assert_eq!(state.load().unwrap(), Some(Loaded::Whole(saved())));
         let once = Saved { coming: None, ..saved() };
         state.save(&once).unwrap();
-        assert_eq!(state.load().unwrap(), Some(once));
+        assert_eq!(state.load().unwrap(), Some(Loaded::Whole(once)));
+    }
+
+    #[test]
+    fn format_4_has_the_views_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFile::open(folder.path()).unwrap();
+        fs::write(state.file(), format_4(&saved())).unwrap();
+        let Saved { active, coming, .. } = saved();
+        assert_eq!(state.load().unwrap(), Some(Loaded::Views { active, coming }));
     }
 
     #[test]
@@ -192,21 +258,22 @@ mod tests {
         assert!(!folder.path().join("view.new").exists());
         fs::remove_dir(state.file()).unwrap();
         state.save(&saved()).unwrap();
-        assert_eq!(state.load().unwrap(), Some(saved()));
+        assert_eq!(state.load().unwrap(), Some(Loaded::Whole(saved())));
     }
 
     #[test]
     fn every_flipped_byte_and_every_cut_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path()).unwrap();
-        let good = encode(&saved());
-        for at in 0..good.len() {
-            let mut bad = good.clone();
-            bad[at] ^= 1;
-            fs::write(state.file(), &bad).unwrap();
-            assert!(matches!(state.load(), Err(StateError::Damaged { .. })), "byte {at}");
-            fs::write(state.file(), &good[..at]).unwrap();
-            assert!(matches!(state.load(), Err(StateError::Damaged { .. })), "cut at {at}");
+        for good in [encode(&saved()), format_4(&saved())] {
+            for at in 0..good.len() {
+                let mut bad = good.clone();
+                bad[at] ^= 1;
+                fs::write(state.file(), &bad).unwrap();
+                assert!(matches!(state.load(), Err(StateError::Damaged { .. })), "byte {at}");
+                fs::write(state.file(), &good[..at]).unwrap();
+                assert!(matches!(state.load(), Err(StateError::Damaged { .. })), "cut at {at}");
+            }
         }
     }
 }

@@ -117,14 +117,41 @@ pub fn value<T: FromStr<Err: Display>>(
     variable: Option<&str>,
     default: T,
 ) -> Result<T, UsageError> {
+    Ok(given(matches, flag, variable)?.unwrap_or(default))
+}
+
+/// The value of a flag, or of its environment variable, if there is either.
+///
+/// # Errors
+/// [`UsageError`] that names where the value came from.
+pub fn given<T: FromStr<Err: Display>>(
+    matches: &Matches,
+    flag: &str,
+    variable: Option<&str>,
+) -> Result<Option<T>, UsageError> {
     let (source, text) = match matches.opt_str(flag) {
         Some(text) => (format!("--{flag}"), text),
         None => match variable.and_then(|v| Some((v, std::env::var(v).ok()?))) {
             Some((variable, text)) if !text.is_empty() => (variable.to_owned(), text),
-            _ => return Ok(default),
+            _ => return Ok(None),
         },
     };
-    text.parse().map_err(|e| UsageError(format!("{source} {text}: {e}")))
+    text.parse().map(Some).map_err(|e| UsageError(format!("{source} {text}: {e}")))
+}
+
+/// As [`given`], for a number with bounds.
+///
+/// # Errors
+/// [`UsageError`] that names the flag and the bounds.
+pub fn given_bounded<T: FromStr<Err: Display> + PartialOrd + Display>(
+    matches: &Matches,
+    flag: &str,
+    variable: Option<&str>,
+    least: T,
+    most: T,
+) -> Result<Option<T>, UsageError> {
+    let given = given(matches, flag, variable)?;
+    given.map(|value| bounded(flag, value, least, most)).transpose()
 }
 
 /// Holds a number against its bounds.

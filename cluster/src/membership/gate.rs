@@ -161,9 +161,13 @@ mod tests {
     use crate::view::View;
 
     fn gate() -> Gate {
+        gate_with(2_000)
+    }
+
+    fn gate_with(heartbeat_ms: Millis) -> Gate {
         let limits = Limits::default();
         let settings = Settings {
-            heartbeat_ms: 2_000,
+            heartbeat_ms,
             missed: 3,
             arcs: 8,
             copies: 1,
@@ -172,7 +176,7 @@ mod tests {
             rebalance_ms: 300_000,
             return_ms: 5_000,
         };
-        let saved = Saved { active: View::unborn(ClusterId(1), 1, limits), coming: None };
+        let saved = Saved::new(View::unborn(ClusterId(1), 1, limits), settings.terms());
         Gate::new(settings, saved, 0)
     }
 
@@ -225,14 +229,13 @@ mod tests {
     /// manager again: clients wait for it all the same.
     #[test]
     fn h4_nobody_is_given_up_that_may_still_be_on_its_way_to_a_new_manager() {
-        let mut first = gate();
+        let mut first = gate_with(200);
         first.step(0, register(1));
         first.saved();
         first.step(1, beat(1, 1));
         first.saved();
         let saved = first.membership().state();
-        let settings = Settings { heartbeat_ms: 200, ..*first.membership().settings() };
-        let mut gate = Gate::new(settings, saved, 0);
+        let mut gate = Gate::new(*first.membership().settings(), saved, 0);
         for now in (0..5_000).step_by(100) {
             gate.step(now, Event::Tick);
             assert!(gate.membership().given_up(now).is_empty());

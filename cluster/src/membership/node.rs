@@ -49,9 +49,10 @@ pub struct Node {
     pub who: Newcomer,
     /// When it was last heard of.
     pub heard: Millis,
-    /// From when its lease counts: when it was last heard of with a heartbeat that extends it (L1). Of a
-    /// node that is no member yet, when it was last heard of at all.
-    pub extended: Millis,
+    /// When its lease is over: one lease after it was last heard of with a heartbeat that extends it (L1),
+    /// or when a longer one told before ends. Of a node that is no member yet, one lease after it was last
+    /// heard of at all.
+    pub until: Millis,
     /// Whether the connection that carries its heartbeats is open.
     pub connected: bool,
     /// Whether its process is known to have ended.
@@ -78,11 +79,11 @@ pub struct Node {
 }
 
 impl Node {
-    pub(super) fn new(who: Newcomer, now: Millis) -> Node {
+    pub(super) fn new(who: Newcomer, now: Millis, lease_ms: Millis) -> Node {
         Node {
             who,
             heard: now,
-            extended: now,
+            until: now + lease_ms,
             connected: true,
             gone: false,
             step: 0,
@@ -97,8 +98,14 @@ impl Node {
         }
     }
 
-    pub(super) fn is_out(&self, now: Millis, lease: Millis) -> bool {
-        let lease = if is_on(Mutation::RemovedEarly) { lease / 4 } else { lease };
-        self.gone || now.saturating_sub(self.extended) >= lease
+    /// It has a lease from now on. One that was told before may be longer.
+    pub(super) fn extend(&mut self, now: Millis, lease_ms: Millis) {
+        self.until = self.until.max(now + lease_ms);
+    }
+
+    pub(super) fn is_out(&self, now: Millis) -> bool {
+        let early = || self.heard + self.until.saturating_sub(self.heard) / 4;
+        let until = if is_on(Mutation::RemovedEarly) { early() } else { self.until };
+        self.gone || now >= until
     }
 }

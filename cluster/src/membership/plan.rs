@@ -81,8 +81,6 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
         heirs: Vec::new(),
         arcs: dealt,
         coming: None,
-        copies: state.settings.copies,
-        limits: state.settings.limits,
         ..old.clone()
     };
     (!view.arcs.is_empty()).then_some(Plan { view, why })

@@ -39,9 +39,10 @@ impl Membership {
         if let Some(answer) = self.collision(now, &who) {
             return answer;
         }
+        let lease_ms = self.settings.lease_ms();
         if let Some(node) = self.nodes.get_mut(&who.incarnation) {
             node.heard = now;
-            node.extended = now;
+            node.extend(now, lease_ms);
             node.connected = true;
             node.gone = false;
             return self.known(false);
@@ -51,7 +52,8 @@ impl Membership {
         }
         effects.push(Effect::Say(format!("{} registered at {}", who.id, who.address)));
         let met = self.steps;
-        self.nodes.insert(who.incarnation, Node { returns, claim, met, ..Node::new(who, now) });
+        self.nodes
+            .insert(who.incarnation, Node { returns, claim, met, ..Node::new(who, now, lease_ms) });
         self.known(false)
     }
 
@@ -72,9 +74,8 @@ impl Membership {
         claim: &Claim,
         effects: &mut Vec<Effect>,
     ) -> Option<Answer> {
-        let lease = self.settings.lease_ms();
         let wrote = self.nodes.get(&claim.of).filter(|node| node.who.id == who.id)?;
-        let is_there = wrote.connected && !wrote.is_out(now, lease);
+        let is_there = wrote.connected && !wrote.is_out(now);
         if is_there && wrote.who.address != who.address && wrote.who.incarnation != who.incarnation
         {
             return Some(Answer::Wait(format!(
@@ -153,7 +154,7 @@ impl Membership {
         for holder in self.nodes.values().filter(|n| n.who.incarnation != who.incarnation) {
             let same_name = holder.who.id == who.id;
             let same_address = holder.who.address == who.address;
-            let is_silent = holder.is_out(now, self.settings.lease_ms());
+            let is_silent = holder.is_out(now);
             // A member keeps its name while it is one: it may come back, and be needed (L2).
             let may_return =
                 !holder.gone && (!is_silent || members.contains(&holder.who.incarnation));

@@ -39,7 +39,7 @@ impl Hash for Manager {
         let order = self.membership.order().map(|(order, since)| (order, self.now - since));
         (order, self.membership.remembered()).hash(hasher);
         for node in self.membership.nodes() {
-            let has_lapsed = self.is_over(node.extended);
+            let has_lapsed = self.is_over(node);
             // The times that the machine tells apart: heard just now (L4), a heartbeat missed (L2).
             let silent = self.now - node.heard;
             let answer_ms = self.membership.settings().answer_ms();
@@ -65,7 +65,7 @@ impl Manager {
             rebalance_ms: u64::MAX,
             return_ms: 0,
         };
-        let membership = Membership::new(settings, Saved { active, coming: None }, 0);
+        let membership = Membership::new(settings, Saved::new(active, settings.terms()), 0);
         let published = membership.active().clone();
         Manager { membership, made: vec![published.clone()], published, now: 0 }
     }
@@ -113,20 +113,20 @@ impl Manager {
 
     /// Whether an incarnation's lease is over, by the time that has passed.
     pub fn has_lapsed(&self, incarnation: Incarnation) -> bool {
-        self.knows(incarnation).is_some_and(|node| self.is_over(node.extended))
+        self.knows(incarnation).is_some_and(|node| self.is_over(node))
     }
 
-    fn is_over(&self, extended: Millis) -> bool {
-        self.now - extended >= self.membership.settings().lease_ms()
+    fn is_over(&self, node: &Node) -> bool {
+        self.now >= node.until
     }
 
     /// Time passes in which one node is not heard of, and all others are. Ends at the next view, or when the
     /// silent one's lease is over.
     pub fn silence(&mut self, silent: Incarnation) {
         let newest = self.newest().epoch();
-        while self.knows(silent).is_some_and(|node| !self.is_over(node.extended)) {
+        while self.knows(silent).is_some_and(|node| !self.is_over(node)) {
             self.now += HEARTBEAT_MS / 2;
-            let is_heard = |node: &&Node| node.connected && !self.is_over(node.extended);
+            let is_heard = |node: &&Node| node.connected && !self.is_over(node);
             let others: Vec<(Incarnation, Report)> = self
                 .membership
                 .nodes()

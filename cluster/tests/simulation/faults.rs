@@ -191,13 +191,17 @@ impl World {
             }
             Fault::CutClient => self.cut(Party::Client(client), party, length),
             Fault::CutRefresh => self.cut(Party::Client(client), Party::Manager, length),
-            Fault::ManagerCrash => {
-                if self.manager.gate.is_some() {
-                    self.counts.manager_crashes += 1;
-                    self.crash_manager();
-                    self.after(length, Event::ManagerStart);
-                }
+            Fault::ManagerCrash if self.manager.gate.is_some() => {
+                let deafens = self.plan.deafens > 0
+                    && runs
+                    && self.is_covered_without(slot)
+                    && self.rng.chance(self.plan.deafens);
+                self.counts.manager_crashes += 1;
+                self.crash_manager();
+                let wait = if deafens { self.deafen(slot) } else { length };
+                self.after(wait, Event::ManagerStart);
             }
+            Fault::ManagerCrash => {}
             Fault::ManagerPause => {
                 self.counts.pauses += 1;
                 self.say(|_| format!("manager stops for {length}"));
@@ -246,6 +250,13 @@ impl World {
                 self.flap(slot, times);
             }
         }
+    }
+
+    /// A node still has its lease when the manager starts again, which hears nothing of it. Returns when that is.
+    fn deafen(&mut self, slot: usize) -> Micros {
+        let length = self.rng.within(LEASE_MS * 1000, 3 * LEASE_MS * 1000);
+        self.cut(Party::Node(slot), Party::Manager, length);
+        self.rng.within(500, 10_000)
     }
 
     /// Starts a node, or kills it if it runs and can be spared, and so on, so many times.

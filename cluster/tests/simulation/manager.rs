@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, Incarnation};
+use cluster::lease::Terms;
 use cluster::limits::Limits;
 use cluster::membership::{Answer, Effect, Event as Happening, Gate, Membership, Saved, Settings};
 use cluster::version::clock_at;
@@ -38,10 +39,14 @@ pub struct Manager {
     links: BTreeMap<Incarnation, LinkId>,
 }
 
-fn settings(plan: &Plan) -> Settings {
+/// What leases are in the cluster.
+const TERMS: Terms = Terms { heartbeat_ms: HEARTBEAT_MS, missed: 3 };
+
+/// A start with the cluster's own setting of leases, or with a shorter one, which does not count.
+fn settings(plan: &Plan, pid: Pid) -> Settings {
     Settings {
-        heartbeat_ms: HEARTBEAT_MS,
-        missed: 3,
+        heartbeat_ms: TERMS.heartbeat_ms,
+        missed: 1 + (pid % u64::from(TERMS.missed)) as u32,
         arcs: ARCS,
         copies: plan.copies,
         limits: Limits::default(),
@@ -59,7 +64,7 @@ impl Manager {
         Manager {
             pid: 0,
             gate: None,
-            disk: Saved { active: unborn.clone(), coming: None },
+            disk: Saved::new(unborn.clone(), TERMS),
             saving: None,
             paused_until: 0,
             published: Arc::new(Routes::new(unborn)),
@@ -81,7 +86,7 @@ impl World {
         let pid = self.fresh();
         let now = self.now / 1000;
         let manager = &mut self.manager;
-        let gate = Gate::new(settings(&self.plan), manager.disk.clone(), now);
+        let gate = Gate::new(settings(&self.plan, pid), manager.disk.clone(), now);
         let membership = gate.membership();
         manager.pid = pid;
         manager.paused_until = 0;

@@ -80,6 +80,9 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// Whether the manager may die between two effects.
     pub manager_dies_midway: bool,
+    /// Deaths of the manager in a thousand with which a node is cut off from the next start of it, that comes
+    /// at once (L2).
+    pub deafens: u64,
     /// How long the manager's disk takes at most.
     pub disk: Micros,
     /// Saves in a thousand that fail.
@@ -169,6 +172,7 @@ impl Plan {
             longest: if is_ages { 3_200_000 } else { rng.pick(&[50_000, 250_000]) },
             faults,
             manager_dies_midway: rng.chance(200),
+            deafens: 0,
             disk: rng.pick(&[50, 2_000, 2_000, 20_000, 100_000]),
             disk_fails: rng.pick(&[0, 0, 100]),
             orders: rng.pick(&[0, 0, 30_000, 150_000, 500_000]),
@@ -186,6 +190,17 @@ impl Plan {
             return_ms: 0,
         }
         .with_disks(rng)
+    }
+
+    /// The same, in a fifth of all runs with more about leases. What these draw is their own, so that all
+    /// other seeds are the runs that they were.
+    pub fn with_leases(mut self, seed: u64) -> Plan {
+        let mut rng = Rng::new(!seed);
+        self.deafens = rng.pick(&[0, 0, 0, 0, 600]);
+        if self.deafens > 0 {
+            self.faults.push(Fault::ManagerCrash);
+        }
+        self
     }
 
     /// The same, in half of all runs with disks.

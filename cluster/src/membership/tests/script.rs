@@ -20,7 +20,7 @@
 //! | `leave NAME`, `weight NAME N`, `copies N`, each with `force` at the end or without | the operator orders a change |
 //! | `cancel` | the operator cancels it |
 //! | `outline leave NAME` (and so on) | what a change would move |
-//! | `restart` | the manager ends and starts from what it saved; connections are lost |
+//! | `restart [heartbeat=MS]` | the manager ends and starts from what it saved, with other flags or the same; connections are lost |
 //! | `lease LABEL` | as `beat`, and tells whether the lease was extended |
 //! | `disk works`, `disk holds`, `disk fails` | what is to be saved is saved at once, or when `saved` says so, or not |
 //! | `saved` | what is on its way to the disk has got there |
@@ -380,6 +380,9 @@ impl Runner for Script {
                 }
             }
             "restart" => {
+                if let Some(ms) = args.take_key("heartbeat") {
+                    self.sim()?.settings.heartbeat_ms = ms.parse()?;
+                }
                 self.sim()?.restart(false);
                 self.seen = Epoch::NONE;
                 String::new()

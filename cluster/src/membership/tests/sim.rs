@@ -52,7 +52,8 @@ pub(super) struct Sim {
     pub(super) disk: Disk,
     pub(super) now: Millis,
     pub(super) nodes: BTreeMap<String, Process>,
-    settings: Settings,
+    /// The flags of the manager's starts.
+    pub(super) settings: Settings,
     /// What a restart begins from.
     durable: Saved,
     /// What is on its way to the disk.
@@ -74,7 +75,7 @@ pub(super) struct Sim {
 impl Sim {
     pub(super) fn new(settings: Settings) -> Sim {
         let unborn = View::unborn(ClusterId(1), settings.copies, settings.limits);
-        let durable = Saved { active: unborn.clone(), coming: None };
+        let durable = Saved::new(unborn.clone(), settings.terms());
         Sim {
             gate: Gate::new(settings, durable.clone(), 0),
             disk: Disk::Works,
@@ -156,7 +157,7 @@ impl Sim {
     /// What a node makes of the manager's answer.
     fn hear(&mut self, label: &str, answer: &Answer) {
         let now = self.now;
-        let lease_ms = self.settings.lease_ms();
+        let lease_ms = self.manager().settings().lease_ms();
         let node = self.nodes.get_mut(label).unwrap();
         node.registered = matches!(answer, Answer::Known { .. });
         if let Answer::Known { newest, lease, .. } = answer {
@@ -388,7 +389,7 @@ impl Sim {
         for member in self.published.view().members.iter().chain(&routes.view().members) {
             let node = self.process(member.incarnation).expect("members were started");
             let has_adopted = node.tenure.epoch() >= routes.epoch();
-            let has_lease = !node.gone && self.now - node.heard < self.settings.lease_ms();
+            let has_lease = !node.gone && self.now < node.leased;
             assert!(has_adopted || !has_lease, "view {} without {}", routes.epoch(), member.id);
         }
     }

@@ -1,0 +1,125 @@
+//! What a start's flags ask of a cluster that may have been born before.
+//!
+//! The number of copies, the limits, the durability, the ring and the terms of leases are the cluster's: born
+//! with it, saved, and changed by orders alone. What the flags of a later start say of them is not used, and
+//! that is told; a start without such a flag asks for nothing.
+
+use cluster::durability::Durability;
+use cluster::limits::Limits;
+use cluster::membership::{Millis, Saved, Settings};
+
+/// The longest lease that may be out by a state that does not say, in milliseconds: that of the slowest
+/// heartbeats that anybody is likely to have chosen, five times the usual one.
+const UNSAID_LEASE_MS: Millis = 30_000;
+
+/// What the flags ask for; `None` where they say nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Copies of each key (K).
+    pub copies: Option<usize>,
+    /// What is promised when all who hold something end at once.
+    pub durability: Option<Durability>,
+    /// How often a node sends a heartbeat, in milliseconds.
+    pub heartbeat_ms: Option<Millis>,
+    /// How many heartbeats a node may miss.
+    pub missed: Option<u32>,
+    /// The longest key, in bytes.
+    pub key_bytes: Option<usize>,
+    /// The longest value, in bytes.
+    pub value_bytes: Option<usize>,
+    /// Arcs of the ring.
+    pub arcs: Option<usize>,
+    /// How long leases were under the manager before, in milliseconds, where the saved state does not say.
+    pub lease_was_ms: Option<Millis>,
+}
+
+impl Asked {
+    /// What a new cluster gets. The rest of `default` stays.
+    pub fn of_new(&self, default: Settings) -> Settings {
+        Settings {
+            copies: self.copies.unwrap_or(default.copies),
+            durability: self.durability.unwrap_or(default.durability),
+            heartbeat_ms: self.heartbeat_ms.unwrap_or(default.heartbeat_ms),
+            missed: self.missed.unwrap_or(default.missed),
+            limits: Limits {
+                key_bytes: self.key_bytes.unwrap_or(default.limits.key_bytes),
+                value_bytes: self.value_bytes.unwrap_or(default.limits.value_bytes),
+            },
+            arcs: self.arcs.unwrap_or(default.arcs),
+            ..default
+        }
+    }
+
+    /// The longest lease that may be out by a state that does not say.
+    pub fn longest_unsaid(&self, settings: &Settings) -> Millis {
+        settings.lease_ms().max(self.lease_was_ms.unwrap_or(UNSAID_LEASE_MS))
+    }
+
+    /// What is not used, since the cluster has something else: a line each.
+    pub fn unused(&self, saved: &Saved) -> Vec<String> {
+        let (view, terms) = (&saved.active, &saved.terms);
+        let arcs = Some(view.arcs.len()).filter(|&arcs| arcs > 0);
+        [
+            unused("rep", self.copies, Some(view.copies)),
+            unused("durability", self.durability, Some(view.durability)),
+            unused("heartbeat-ms", self.heartbeat_ms, Some(terms.heartbeat_ms)),
+            unused("missed", self.missed, Some(terms.missed)),
+            unused("max-key", self.key_bytes, Some(view.limits.key_bytes)),
+            unused("max-value", self.value_bytes, Some(view.limits.value_bytes)),
+            unused("arcs", self.arcs, arcs),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+fn unused<T: PartialEq + std::fmt::Display>(
+    flag: &str,
+    asked: Option<T>,
+    is: Option<T>,
+) -> Option<String> {
+    let (asked, is) = (asked?, is?);
+    (asked != is)
+        .then(|| format!("--{flag} {asked} is not used: the cluster has {is}, which stays"))
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::ids::ClusterId;
+    use cluster::lease::Terms;
+    use cluster::view::View;
+
+    use super::*;
+
+    fn saved() -> Saved {
+        let view = View::unborn(ClusterId(1), 2, Limits { key_bytes: 20, value_bytes: 1024 });
+        let view = View { arcs: vec![0; 8], durability: Durability::Sync, ..view };
+        Saved::new(view, Terms { heartbeat_ms: 10_000, missed: 3 })
+    }
+
+    #[test]
+    fn whatever_differs_from_what_the_cluster_has_is_told() {
+        let other = Asked {
+            copies: Some(3),
+            durability: Some(Durability::Async),
+            heartbeat_ms: Some(300),
+            missed: Some(2),
+            key_bytes: Some(30),
+            value_bytes: Some(30),
+            arcs: Some(16),
+            lease_was_ms: None,
+        };
+        let lines = other.unused(&saved());
+        assert_eq!(lines.len(), 7, "{lines:#?}");
+        assert_eq!(lines[0], "--rep 3 is not used: the cluster has 2, which stays");
+        assert_eq!(lines[2], "--heartbeat-ms 300 is not used: the cluster has 10000, which stays");
+    }
+
+    #[test]
+    fn what_is_the_same_or_not_asked_for_is_not() {
+        let same = Asked { copies: Some(2), heartbeat_ms: Some(10_000), ..Asked::default() };
+        assert!(same.unused(&saved()).is_empty());
+        assert!(Asked::default().unused(&saved()).is_empty());
+    }
+}
