@@ -99,7 +99,7 @@ pub struct History {
     /// Losses of all that a key holds, by their records.
     losses: BTreeSet<usize>,
     /// Writes that were under way during a loss, and when that was called: what they did before it is lost,
-    /// and they may yet do it again.
+    /// and they may yet do it again; or they find that nothing is there, and leave it so.
     again: Vec<(usize, u64)>,
     /// Values that are to expire, in order of time.
     mortals: BTreeSet<(u64, Value, Key)>,
@@ -243,8 +243,9 @@ impl History {
         let Some(&put) = progress.puts.get(&value) else {
             return Err(format!("#{record} found {value:?} at k{key}, which nobody put"));
         };
+        let is_twice = self.again.iter().any(|(twice, _)| *twice == put);
         let put = self.records[put];
-        if let Some((_, Ending::Failed)) = put.ended {
+        if matches!(put.ended, Some((_, Ending::Failed))) && !is_twice {
             return Err(format!("#{record} found {value:?} at k{key}, whose put had failed"));
         }
         let since = *progress.in_place.entry(value).or_insert(now);
@@ -264,12 +265,13 @@ impl History {
     pub fn check(&self) -> Result<(), String> {
         let keys: BTreeSet<Key> = self.records.iter().map(|r| r.key).collect();
         for key in keys {
-            let again: Vec<Record> = self
-                .again
-                .iter()
-                .filter(|(i, _)| self.records[*i].key == key)
-                .map(|&(i, called)| Record { called, ..self.records[i] })
-                .collect();
+            let twice = self.again.iter().filter(|(i, _)| self.records[*i].key == key);
+            // Of one that has left what it found, also what it did before the loss.
+            let has_left = |i: usize| matches!(self.records[i].ended, Some((_, Ending::Got(_))));
+            let firsts: BTreeSet<usize> = twice.clone().map(|(i, _)| *i).collect();
+            let before = firsts.into_iter().filter(|i| has_left(*i)).map(|i| self.records[i]);
+            let after = twice.map(|&(i, called)| Record { called, ..self.records[i] });
+            let again: Vec<Record> = before.chain(after).collect();
             // Of an update that may have happened twice it is not known what it was made from each time.
             let is_twice = |i: usize| self.again.iter().any(|(twice, _)| *twice == i);
             let of_key = self.records.iter().enumerate().filter(|(_, r)| r.key == key);
@@ -414,4 +416,46 @@ fn search(moves: &[Move], over: &BTreeMap<Value, u64>) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = 3;
+
+    fn value(number: u32) -> Value {
+        Value { number, until: None }
+    }
+
+    /// A history in which somebody finds what an update has made of a value before all is lost (or not), and the update
+    /// is told last. Returns whether that may be.
+    fn with_update(action: fn(Value) -> Action, is_lost: bool, ending: Ending) -> bool {
+        let mut history = History::default();
+        let put = history.begin(KEY, Action::Put(value(1)));
+        history.end(put, Ending::Done).unwrap();
+        let update = history.begin(KEY, action(value(2)));
+        history.update_from(update, Some(Some(value(1))));
+        let get = history.begin(KEY, Action::Get);
+        history.end(get, Ending::Got(Some(value(2)))).unwrap();
+        let late = history.begin(KEY, Action::Get);
+        if is_lost {
+            let loss = history.lose(KEY);
+            history.end(loss, Ending::Done).unwrap();
+        }
+        history.update_from(update, None);
+        let ended = history.end(update, ending);
+        // Its answer was long on its way.
+        let ended = ended.and_then(|()| history.end(late, Ending::Got(Some(value(2)))));
+        ended.and_then(|()| history.check()).is_ok()
+    }
+
+    #[test]
+    fn what_was_under_way_when_all_was_lost_may_have_happened_before() {
+        let renew: fn(Value) -> Action = Action::Renew;
+        for (action, ending) in [(renew, Ending::Got(None)), (Action::Update, Ending::Failed)] {
+            assert!(with_update(action, true, ending), "{ending:?}");
+            assert!(!with_update(action, false, ending), "{ending:?}");
+        }
+    }
 }
