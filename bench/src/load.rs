@@ -109,7 +109,7 @@ fn insert_batch(target: &impl Target, range: Range<u64>) -> Result<(), LoadError
         .map(|(key, value)| Op::Put { key: key.as_bytes(), value: value.as_bytes() })
         .collect();
     for ((key, _), result) in pairs.iter().zip(target.run(&ops)) {
-        result.map_err(|source| LoadError::Insert { key: key.clone(), source })?;
+        result.map(drop).map_err(|source| LoadError::Insert { key: key.clone(), source })?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use net_common::output;
 use crate::args::{Args, Command};
 use crate::dump::{self, DumpError};
 use crate::status;
+use crate::store::after;
 use crate::{Change, ClientError, Config, Done, GTStoreClient, Placed};
 
 /// Why the command failed.
@@ -186,7 +187,7 @@ fn put(
 /// Adds to the number that a key holds, which lives as long as before. Returns the sum.
 fn add(store: &GTStoreClient, key: &str, by: i64) -> Result<i64, CommandError> {
     let mut sum = None;
-    store.update_held(key.as_bytes(), |held| {
+    let added = store.update_held(key.as_bytes(), |held| {
         let number = held.map_or(Some(0), |held| str::from_utf8(held.value).ok()?.parse().ok());
         sum = number.and_then(|number: i64| number.checked_add(by));
         match (sum, held.and_then(|held| held.expiry)) {
@@ -194,7 +195,8 @@ fn add(store: &GTStoreClient, key: &str, by: i64) -> Result<i64, CommandError> {
             (Some(sum), None) => Change::Put(sum.to_string().into_bytes()),
             (Some(sum), Some(until)) => Change::PutUntil(sum.to_string().into_bytes(), until),
         }
-    })?;
+    });
+    added.map(drop)?;
     sum.ok_or_else(|| CommandError::NotAnInteger(key.to_owned()))
 }
 
@@ -287,7 +289,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Waits until `nodes` nodes serve, no change is under way, and each of them has answered a read.
 fn wait(config: &Config, nodes: usize) -> Result<(), CommandError> {
-    let until = Instant::now() + config.deadline;
+    let until = after(config.deadline);
     loop {
         let how = match is_up(config, nodes) {
             Ok(None) => return Ok(()),

@@ -6,6 +6,8 @@ use cluster::ids::{Address, NodeId};
 use cluster::limits::LimitError;
 use net_common::connection::NetError;
 
+use crate::router::BELIEVED;
+
 /// Why an operation was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -37,6 +39,11 @@ pub enum ClientError {
     },
     /// Nobody alive holds this key: all who did are down (rule H4). Nothing was done. It can be read and
     /// written again when one of them is back, or when the operator has accepted the loss.
+    ///
+    /// This is told at once and not at the deadline, so that a batch does not wait for the few of its keys that are
+    /// lost. So a loop around a call must back off by itself, or it spins: first for [`ClientError::retry_after`], then
+    /// longer, up to some seconds, as nodes take that long to start. It is told for as long as nobody is back, and by
+    /// the manager's word of at most a quarter of a second ago.
     #[error("unavailable: no live node holds this key; client --status tells which to bring back")]
     Unavailable,
     /// A replica of the key holds as much as it may, and the write would add to that. It was not done. Deletes
@@ -56,20 +63,63 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the same call may succeed later without anything being changed by the caller. For
-    /// [`ClientError::Unknown`] repeating a put is safe only if nobody else writes the key.
+    /// Whether the same call may be made again as it is, and may succeed then: nothing was done, and what stood in the
+    /// way may pass. Not [`ClientError::Unknown`]: a loop around an increment would count twice. Whoever knows that
+    /// a call may be done twice (a put, where nobody else writes the key) asks for [`ClientError::is_unknown`] too.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            ClientError::NoManager { .. }
-                | ClientError::NotEnoughReplicas { .. }
-                | ClientError::Unavailable
-                | ClientError::Unknown { .. }
-        )
+        self.retry_after().is_some()
+    }
+
+    /// How long to wait before the same call is made again, at least; `None` where that does not help
+    /// ([`ClientError::is_retryable`]). Whoever goes on waits longer each time.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            // The call has waited already, until its deadline.
+            ClientError::NotEnoughReplicas { .. } => Some(Duration::ZERO),
+            ClientError::NoManager { source, .. } => source.may_pass().then_some(BELIEVED),
+            // Asked sooner it says the same.
+            ClientError::Unavailable => Some(BELIEVED),
+            ClientError::BadKey(_)
+            | ClientError::BadValue(_)
+            | ClientError::BadList(_)
+            | ClientError::Full(_)
+            | ClientError::Unknown { .. }
+            | ClientError::Refused(_) => None,
+        }
     }
 
     /// Whether the operation may have taken effect.
     pub fn is_unknown(&self) -> bool {
         matches!(self, ClientError::Unknown { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_made_again_as_it_is() {
+        let manager = || Address::new("127.0.0.1", 1).expect("it is one");
+        let lost =
+            NetError::Lost { address: manager(), source: std::io::ErrorKind::TimedOut.into() };
+        let secret = NetError::Refused { address: manager(), text: "auth: wrong".into() };
+        let busy = NetError::Refused { address: manager(), text: "busy: full".into() };
+        let no = |source| ClientError::NoManager { address: manager(), source };
+        let why = || "why".to_owned();
+        for (error, is_retryable) in [
+            (ClientError::BadList(1), false),
+            (no(lost), true),
+            (no(busy), true),
+            (no(secret), false),
+            (ClientError::NotEnoughReplicas { deadline: Duration::MAX, why: why() }, true),
+            (ClientError::Unavailable, true),
+            // A loop around an increment would count twice.
+            (ClientError::Unknown { why: why() }, false),
+            (ClientError::Refused(why()), false),
+        ] {
+            assert_eq!(error.is_retryable(), is_retryable, "{error}");
+        }
+        assert!(ClientError::Unavailable.retry_after() >= Some(Duration::from_millis(100)));
     }
 }

@@ -18,7 +18,7 @@ use net_common::message::list::{List, Listed};
 
 use crate::error::ClientError;
 use crate::links::Links;
-use crate::store::{FIRST_PAUSE, GTStoreClient};
+use crate::store::{FIRST_PAUSE, GTStoreClient, after};
 
 /// Some of the cluster's keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl GTStoreClient {
 
     /// What the nodes tell from a place on, of about `most` keys each; asked again until the deadline.
     pub(crate) fn listing(&self, from: u64, most: u32) -> Result<Told, ClientError> {
-        let until = Instant::now() + self.config.deadline;
+        let until = after(self.config.deadline);
         let mut pause = FIRST_PAUSE;
         loop {
             let routes = self.router.routes();

@@ -119,8 +119,10 @@ pub struct Got {
     pub primary: NodeId,
 }
 
-/// What came of an operation.
+/// What came of an operation. Of a [`put_if`](crate::GTStoreClient::put_if) it says whether the value is yours or
+/// somebody else's.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "it says whether the key was changed, or holds what somebody else has put there"]
 pub enum Done {
     /// Of a put or a delete, or of a read-modify-write that changed something.
     Placed(Placed),

@@ -29,7 +29,7 @@ struct Lost {
 
 /// For how long it is believed that an arc is lost without asking again: operations on such an arc need not
 /// each ask the manager, and whoever comes back is noticed soon.
-const BELIEVED: Duration = Duration::from_millis(250);
+pub(crate) const BELIEVED: Duration = Duration::from_millis(250);
 
 /// Asks a manager for its view.
 fn ask(links: &Links, manager: &Address) -> Result<TablePush, NetError> {

@@ -34,7 +34,8 @@ use crate::writers::{Writer, Writers};
 pub struct Config {
     /// Where the manager is.
     pub manager: Address,
-    /// How long an operation is tried before it fails; 10 s.
+    /// How long an operation is tried before it fails, and a manager waited for at the start; 10 s. `Duration::MAX`: for
+    /// ever.
     pub deadline: Duration,
     /// How long one node may be silent before another attempt is made; 1 s. While bytes move it is waited for, until
     /// the deadline.
@@ -89,10 +90,12 @@ pub struct GTStoreClient {
 }
 
 impl GTStoreClient {
-    /// Connects to the manager and learns the view.
+    /// Connects to the manager and learns the view. Where there is none yet, or it has no room for another connection,
+    /// waits for it until the deadline.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`] where it does not answer.
+    /// [`ClientError::NoManager`] where it does not answer until then; at once where what answers is not this cluster's
+    /// manager, or does not take the secret.
     pub fn init(config: Config) -> Result<GTStoreClient, ClientError> {
         let dial = Dial {
             connect: config.patience,
@@ -102,7 +105,18 @@ impl GTStoreClient {
         let links = Arc::new(Links::new(dial, config.here.clone()));
         let no_manager =
             |source| ClientError::NoManager { address: config.manager.clone(), source };
-        let (router, clock) = Router::new(&links, config.manager.clone()).map_err(no_manager)?;
+        let (until, mut pause) = (after(config.deadline), FIRST_PAUSE);
+        let (router, clock) = loop {
+            match Router::new(&links, config.manager.clone()) {
+                Ok(made) => break made,
+                Err(error) if error.may_pass() && Instant::now() < until => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    std::thread::sleep(pause.min(left));
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+                Err(error) => return Err(no_manager(error)),
+            }
+        };
         let writers = Writers::new(writer_id()?);
         writers.tell(clock);
         let commits = Arc::new(Commits::default());
@@ -199,6 +213,7 @@ impl GTStoreClient {
 
     /// Puts many keys at once: each node gets one frame. The keys are independent; each has its own
     /// result, in their order.
+    #[must_use = "each operation has an error of its own"]
     pub fn put_many<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &self,
         pairs: &[(K, V)],
@@ -211,6 +226,7 @@ impl GTStoreClient {
     }
 
     /// Gets many keys at once; each has its own result, in their order.
+    #[must_use = "each operation has an error of its own"]
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Result<Option<Got>, ClientError>> {
         let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::Get { key: key.as_ref() }).collect();
         self.run(&ops).into_iter().map(got).collect()
@@ -239,6 +255,7 @@ impl GTStoreClient {
 
     /// Runs a mixed batch. The operations are independent of each other, even those of one key; each
     /// has its own result, in their order.
+    #[must_use = "each operation has an error of its own"]
     pub fn run(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
         let mut results = Vec::with_capacity(ops.len());
         let limits = self.limits();
@@ -254,6 +271,7 @@ impl GTStoreClient {
 
     /// The same for a batch that may have read-modify-writes. Independent means here, too, that two of one
     /// key get in each other's way, and take turns.
+    #[must_use = "each operation has an error of its own"]
     pub fn run_mixed<'a>(&self, parts: Vec<Part<'a>>) -> Vec<Result<Done, ClientError>> {
         let mut results = Vec::with_capacity(parts.len());
         let limits = self.limits();
@@ -350,7 +368,7 @@ impl GTStoreClient {
         mut writer: Writer<'_>,
         mut batch: Vec<Task<'_>>,
     ) -> Vec<Result<Done, ClientError>> {
-        let until = Instant::now() + self.config.deadline;
+        let until = after(self.config.deadline);
         let mut waits =
             Waits { silence: self.config.patience, until: Some(until), rate: FIRST_RATE };
         let mut pause = FIRST_PAUSE;
@@ -574,7 +592,8 @@ impl GTStoreClient {
     /// many arcs that concerns. While a view is being made it is asked for again, until the deadline.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`], or [`ClientError::Refused`] where views are being made all the time.
+    /// [`ClientError::NoManager`], or [`ClientError::Refused`] where views are being made all the time;
+    /// [`ClientError::Unknown`] where the manager was lost before it answered.
     pub fn accept_loss(&self) -> Result<u32, ClientError> {
         self.ask_patiently(|link| link.call::<LossAccepted>(&AcceptLoss)).map(|done| done.arcs)
     }
@@ -593,8 +612,8 @@ impl GTStoreClient {
     /// under way it is asked for again, until the deadline.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`] (it may have begun all the same: look at the status), or
-    /// [`ClientError::Refused`] with what speaks against it.
+    /// [`ClientError::NoManager`], or [`ClientError::Refused`] with what speaks against it;
+    /// [`ClientError::Unknown`] where the manager was lost before it answered: look at the status.
     pub fn order(&self, order: &Order) -> Result<Outline, ClientError> {
         // It begins when every node has answered a probe, and is saved.
         self.ask_patiently(|link| link.call::<Planned>(&Begin(order.clone())))
@@ -607,7 +626,7 @@ impl GTStoreClient {
         &self,
         ask: impl Fn(&mut Connection) -> Result<T, NetError>,
     ) -> Result<T, ClientError> {
-        let until = Instant::now() + self.config.deadline;
+        let until = after(self.config.deadline);
         loop {
             let asked = self.ask_manager(|link| {
                 link.set_patience(self.config.deadline.max(self.config.patience));
@@ -618,6 +637,10 @@ impl GTStoreClient {
                     if why.starts_with("wait") && Instant::now() < until =>
                 {
                     std::thread::sleep(LAST_PAUSE);
+                }
+                // The manager may have done it before it was lost.
+                Err(ClientError::NoManager { source: source @ NetError::Lost { .. }, .. }) => {
+                    return Err(ClientError::Unknown { why: source.to_string() });
                 }
                 asked => return asked,
             }
@@ -693,6 +716,15 @@ impl GTStoreClient {
     /// does the same; this says it.
     pub fn finalize(self) {}
 }
+
+/// When a time that begins now is over. One that is longer than clocks go (`Duration::MAX`) stands for *never*.
+pub(crate) fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or_else(|| now + CENTURY)
+}
+
+/// As good as never.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// What a read-modify-write takes of a frame, at most: it is read and written.
 fn size_of_update(key: &[u8], limits: &Limits) -> usize {

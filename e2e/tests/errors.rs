@@ -1,5 +1,7 @@
 //! What a caller is told when it cannot be done: not done, or perhaps done.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,12 +28,53 @@ fn fails<T: std::fmt::Debug>(run: impl FnOnce() -> Result<T, ClientError>) -> Cl
     let took = begin.elapsed();
     assert!(took >= DEADLINE, "given up after {took:?}: {error}");
     assert!(took < DEADLINE + GRACE, "given up only after {took:?}: {error}");
-    assert!(error.is_retryable());
+    assert!(error.is_retryable() != error.is_unknown(), "{error}");
     error
 }
 
 fn proxied(nodes: usize, copies: usize) -> TestCluster {
     TestCluster::with(Options { nodes, copies, is_proxied: true, ..Options::default() })
+}
+
+#[test]
+fn a_client_waits_for_its_manager() {
+    let cluster = TestCluster::without_manager(Options::default());
+    // Whoever answers in the wrong way is not waited for.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stranger = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"-ERR no such command\r\n").unwrap();
+        let _ = stream.read(&mut [0; 100]);
+    });
+    let error = GTStoreClient::init(Config::new(address.parse().unwrap())).err().unwrap();
+    assert!(!error.is_retryable(), "{error}");
+    stranger.join().unwrap();
+    let (config, mut cluster) = (cluster.config(), cluster);
+    thread::scope(|scope| {
+        let client = scope.spawn(|| GTStoreClient::init(config));
+        cluster.start_manager();
+        assert!(client.join().unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_time_without_end_is_a_time() {
+    let cluster = TestCluster::start(1, 1);
+    for time in [Duration::MAX, Duration::ZERO] {
+        let config = Config { deadline: time, patience: time, ..cluster.config() };
+        let made = GTStoreClient::init(config);
+        // Without any time it may or may not be quick enough, but it says so.
+        let done = made.and_then(|client| {
+            client.put(b"key", b"value")?;
+            client.count()?;
+            client.get(b"key")
+        });
+        match done {
+            Ok(got) => assert_eq!(got.unwrap().value, b"value"),
+            Err(error) => assert_eq!(time, Duration::ZERO, "{error}"),
+        }
+    }
 }
 
 #[test]
@@ -58,7 +101,8 @@ fn bad_keys_and_values_are_refused_at_once() {
 #[test]
 fn no_manager() {
     let cluster = TestCluster::without_manager(Options::default());
-    let error = GTStoreClient::init(cluster.config()).err().unwrap();
+    let config = Config { deadline: DEADLINE, ..cluster.config() };
+    let error = fails(|| GTStoreClient::init(config).map(|_| "a client"));
     let text = error.to_string();
     assert!(matches!(error, ClientError::NoManager { .. }), "{text}");
     assert!(text.starts_with(&format!("no manager at {}: ", cluster.manager_address())), "{text}");

@@ -1,6 +1,6 @@
 //! Nodes that may hold so much and no more.
 
-use client::{Change, ClientError};
+use client::{Change, ClientError, Done};
 use e2e::{Options, Resp, TestCluster, wait_until};
 
 const MOST: u64 = 64 << 10;
@@ -38,7 +38,8 @@ fn beyond_the_limit_nothing_is_added_and_all_else_goes_on() {
     }
     let grown = client.update(b"counter", |_| Change::Put(b"100".to_vec()));
     assert!(matches!(grown, Err(ClientError::Full(_))), "{grown:?}");
-    client.update(b"counter", |_| Change::Put(b"11".to_vec())).unwrap();
+    let counted = client.update(b"counter", |_| Change::Put(b"11".to_vec()));
+    assert!(matches!(counted, Ok(Done::Placed(_))));
     client.put(b"k2", b"vvvvv").unwrap();
     assert_eq!(client.get(b"k0").unwrap().unwrap().value, [b'v'; 500]);
     assert_eq!(client.get(b"new0").unwrap(), None);

@@ -34,7 +34,7 @@ fn put_if_tells_what_is_there_instead() {
     assert!(matches!(client.put_if(b"key", Some(b"three"), b"four").unwrap(), Done::Placed(_)));
     client.delete(b"key").unwrap();
     assert!(matches!(client.put_if(b"key", None, b"five").unwrap(), Done::Placed(_)));
-    client.update(b"key", |_| Change::Delete).unwrap();
+    assert!(matches!(client.update(b"key", |_| Change::Delete), Ok(Done::Placed(_))));
     cluster.assert_replicas(b"key", None);
 }
 

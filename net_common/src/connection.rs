@@ -68,6 +68,16 @@ impl NetError {
         matches!(self, NetError::Unreachable { .. } | NetError::Impostor { .. })
     }
 
+    /// Whether the same may go well a little later, with nothing changed: the peer may be about to start, or to have
+    /// fewer connections. Another secret or protocol stays what it is.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            NetError::Unreachable { .. } | NetError::Lost { .. } => true,
+            NetError::Refused { .. } => matches!(self.word(), Some("busy" | "stopping")),
+            NetError::Protocol { .. } | NetError::Impostor { .. } => false,
+        }
+    }
+
     /// Whether the peer, or the way to it, was silent for too long.
     pub fn is_silence(&self) -> bool {
         matches!(self, NetError::Lost { source, .. } if source.kind() == io::ErrorKind::TimedOut)
