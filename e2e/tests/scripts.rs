@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use client::{Config, GTStoreClient};
 use e2e::Resp;
+use net_common::connection::{Connection, Dial};
+use net_common::message::coordinated::Get;
 
 /// Longest wait for anything; what is waited for takes a second on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -368,7 +370,7 @@ fn a_second_start_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn a_busy_port_is_refused() {
+fn a_taken_port_is_refused() {
     let place = Place::new();
     fs::create_dir(place.path("data")).unwrap();
     for (offset, whose) in [(0, "manager"), (2, "node2")] {
@@ -376,11 +378,17 @@ fn a_busy_port_is_refused() {
         let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let (code, words) = place.refused("--nodes 3 --rep 2 --fresh");
         assert_eq!(code, 2, "{words}");
-        assert!(words.contains(&format!("port {port}, for {whose}, is busy")), "{words}");
+        assert!(words.contains(&format!("port {port}, for {whose}, is taken")), "{words}");
         place.assert_nothing_runs();
         assert!(place.path("data").exists(), "wiped before it was sure to start");
     }
-    place.started("--nodes 3 --rep 2");
+    place.started("--nodes 2 --rep 1");
+    let file = place.path("service_flags.txt");
+    let record = fs::read_to_string(&file).unwrap();
+    fs::write(&file, record.replace("redis=0\n", "redis=65533\n")).unwrap();
+    let (code, words) = place.refused("--add node3");
+    assert_eq!(code, 2, "{words}");
+    assert!(words.contains("port 65536, and the highest is 65535"), "{words}");
 }
 
 #[test]
@@ -517,7 +525,7 @@ fn an_add_that_fails_leaves_the_service_as_it_was() {
     });
     let (code, words) = place.refused("--add node3");
     assert_eq!(code, 2);
-    assert!(words.contains("is busy"), "{words}");
+    assert!(words.contains("is taken"), "{words}");
     assert_eq!(place.pids(), before);
     assert_eq!(fs::read_to_string(place.path("service_flags.txt")).unwrap(), record);
     assert_eq!(place.processes().len(), 3);
@@ -566,6 +574,31 @@ fn several_join_at_once() {
         assert!(got.starts_with(&format!("key{n}, value{n}, ")), "{got}");
     }
     assert_eq!(out(&place.stop()), "stopped manager node1 node2 node3 spare node5\n");
+}
+
+#[test]
+fn who_drains_is_waited_for_and_who_runs_is_not() {
+    let place = Place::new();
+    place.started("--nodes 2 --rep 2 --fresh --max-value 1000000");
+    let manager = format!("127.0.0.1:{}", place.port).parse().unwrap();
+    let client = GTStoreClient::init(Config::new(manager)).unwrap();
+    client.put(b"large", &[b'v'; 1_000_000]).unwrap();
+    // A node that is told to end finishes what it is at: to answer somebody who does not listen.
+    let node = format!("127.0.0.1:{}", place.port + 2).parse().unwrap();
+    let dial = Dial { connect: PATIENCE, reply: PATIENCE, secret: None };
+    let mut deaf = Connection::dial(&node, &dial).unwrap();
+    for _ in 0..100 {
+        deaf.push(&Get(b"large"));
+    }
+    deaf.flush().unwrap();
+    let first = deaf.receive().unwrap().payload.len();
+    assert!(first > 1_000_000);
+    let before = place.pids();
+    signal("TERM", &before[2]);
+    place.started("--add node2");
+    assert_ne!(place.pids()[2], before[2]);
+    let (code, words) = place.refused("--add node2");
+    assert!(code == 2 && words.contains("it runs already"), "{words}");
 }
 
 #[test]

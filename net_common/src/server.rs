@@ -65,8 +65,9 @@ const EXHAUSTED: Duration = Duration::from_millis(20);
 /// How often that is reported.
 const REPEAT: Duration = Duration::from_secs(5);
 
-/// How long stopping waits for requests that are being served.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long stopping waits for requests that are being served. A node with two servers stops one after the other;
+/// twice this is less than the 5 seconds after which `stop_service` kills.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A running server. Stops when dropped.
 pub struct Server {
@@ -167,7 +168,7 @@ impl Server {
             logging::spawn(format!("{name} busy"), move || turn_away(&turned_away, &busy))?;
         let accepting = {
             let shared = shared.clone();
-            logging::spawn(format!("{name} accept"), move || accept(&listener, &shared, &away))?
+            logging::spawn(format!("{name} accept"), move || accept(listener, &shared, &away))?
         };
         Ok(Server { address, shared, accepting: Some(accepting), turning_away: Some(turning_away) })
     }
@@ -220,7 +221,7 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>) {
+fn accept(listener: TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>) {
     let serving = shared.clone();
     let pool = Pool::new(shared.name.clone(), shared.limit, move |stream| serve(stream, &serving));
     let mut complained: Option<Instant> = None;
@@ -245,6 +246,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>
             }
         }
     }
+    // At once, so that nobody waits for answers here who could get them elsewhere.
+    drop(listener);
     // Readers see the end of their stream; an answer under way still leaves.
     for stream in shared.connections.lock().values() {
         let _ = stream.shutdown(Shutdown::Read);
