@@ -6,7 +6,9 @@
 //! whole frame before it answers, and has at most these frames of ours, and a COMMIT, which has no answer.)
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
+use cluster::ids::Epoch;
 use cluster::operation::{Found, Need, ReadAnswer, Request};
 use cluster::replica::State;
 use cluster::version::Version;
@@ -22,6 +24,7 @@ use crate::commits::Commits;
 use crate::error::ClientError;
 use crate::links::Links;
 use crate::operation::{Task, Valued};
+use crate::store::{CHUNK_BYTES, RECORD_OVERHEAD};
 
 /// What an attempt came to.
 pub(crate) struct Attempt {
@@ -44,13 +47,16 @@ struct Leg {
     writes: Vec<usize>,
     reads: Vec<usize>,
     fences: Vec<usize>,
+    /// Writes that did not fit the first frame: they are sent when all else has been answered, so that a node
+    /// never waits for us to read what it says while we wait for it to read.
+    later: VecDeque<usize>,
     link: Option<Connection>,
 }
 
 impl Leg {
     fn new(place: u16) -> Leg {
         let (writes, reads, fences) = (Vec::new(), Vec::new(), Vec::new());
-        Leg { place, writes, reads, fences, link: None }
+        Leg { place, writes, reads, fences, later: VecDeque::new(), link: None }
     }
 }
 
@@ -97,7 +103,7 @@ fn legs(
     let mut legs: Vec<Leg> = Vec::new();
     let mut leg_of = vec![usize::MAX; routes.view().members.len()];
     for (i, task) in batch.iter_mut().enumerate() {
-        if task.result.is_some() {
+        if task.is_over() {
             continue;
         }
         let members = task.operation.begin(routes, task.key);
@@ -146,10 +152,8 @@ fn send(
     };
     link.set_waits(waits);
     commits.ride(&mut link);
-    if !leg.writes.is_empty() {
-        let writes = leg.writes.iter().filter_map(|&i| write(&batch[i])).collect();
-        link.push(&WriteBatch { epoch: routes.epoch(), writes });
-    }
+    leg.later = std::mem::take(&mut leg.writes).into();
+    leg.push_writes(&mut link, routes.epoch(), batch);
     let keys = |tasks: &[usize]| ReadBatch {
         epoch: routes.epoch(),
         keys: tasks.iter().map(|&i| batch[i].key).collect(),
@@ -165,6 +169,29 @@ fn send(
         Err(error) => {
             links.forget(address);
             fail(routes, batch, leg, &error, attempt);
+        }
+    }
+}
+
+impl Leg {
+    /// Pushes as many of the writes that are left as one frame takes.
+    fn push_writes(&mut self, link: &mut Connection, epoch: Epoch, batch: &[Task<'_>]) {
+        let (mut writes, mut bytes) = (Vec::new(), 0);
+        while let Some(&i) = self.later.front() {
+            let write = write(&batch[i]);
+            if let Some(write) = write {
+                let value = write.body.value().map_or(0, <[u8]>::len);
+                bytes += RECORD_OVERHEAD + write.key.len() + value;
+                if !writes.is_empty() && bytes > CHUNK_BYTES {
+                    break;
+                }
+                writes.push(write);
+            }
+            self.writes.push(i);
+            self.later.pop_front();
+        }
+        if !writes.is_empty() {
+            link.push(&WriteBatch { epoch, writes });
         }
     }
 }
@@ -193,7 +220,15 @@ fn receive(
     let place = leg.place;
     let received = receive_writes(&mut link, batch, place, &mut leg.writes, attempt)
         .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.reads, is_own, attempt))
-        .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.fences, is_own, attempt));
+        .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.fences, is_own, attempt))
+        .and_then(|()| {
+            while !leg.later.is_empty() {
+                leg.push_writes(&mut link, routes.epoch(), batch);
+                link.flush()?;
+                receive_writes(&mut link, batch, place, &mut leg.writes, attempt)?;
+            }
+            Ok(())
+        });
     match received {
         Ok(()) => links.put_back(link),
         Err(error) => {
@@ -292,14 +327,15 @@ fn receive_reads(
             data::ReadAnswer::Syncing => ReadAnswer::Syncing,
             data::ReadAnswer::NoLease => ReadAnswer::NoLease,
             data::ReadAnswer::BadKey => ReadAnswer::BadKey,
+            data::ReadAnswer::Later => ReadAnswer::Later,
         };
         attempt.needs[i] = batch[i].operation.got(place, Some(answer));
     }
     Ok(())
 }
 
-/// What a node says whose answer would not fit a frame. That cannot happen to who asks for no more keys than
-/// would fit with the longest values.
+/// What a node says whose answer would not fit a frame, though it leaves out what can wait. That cannot happen to who
+/// asks for no more keys than some thousand.
 const TOO_LARGE: &str = "too large";
 
 fn miscounted(link: &Connection) -> NetError {
@@ -324,6 +360,9 @@ fn fail(
     for i in leg.writes.drain(..) {
         batch[i].operation.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
     }
+    for i in leg.later.drain(..) {
+        batch[i].operation.wrote(Reply::Unsent);
+    }
     for i in leg.reads.drain(..).chain(leg.fences.drain(..)) {
         attempt.needs[i] = batch[i].operation.got(leg.place, None);
     }
@@ -336,13 +375,13 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
+    use cluster::ids::{Address, ClusterId, Incarnation, NodeId};
     use cluster::limits::Limits;
     use cluster::operation::{Choice, Operation};
     use cluster::version::Op;
     use cluster::view::{Member, MemberState, View};
     use net_common::connection::Dial;
-    use net_common::frame::{self, FORMAT_BINARY, Frame, Kind};
+    use net_common::frame::{self, FORMAT_BINARY, Frame, Kind, PayloadLimit};
     use net_common::in_place::Here;
     use net_common::message::Message;
     use parking_lot::Mutex;
@@ -382,7 +421,8 @@ mod tests {
             }
         };
         let patience = Duration::from_secs(1);
-        let dial = Dial { connect: patience, reply: patience, secret: None };
+        let payload = PayloadLimit::default();
+        let dial = Dial { connect: patience, reply: patience, secret: None, payload };
         Links::new(dial, Some(Here { address: address.clone(), answer: Arc::new(answer) }))
     }
 
@@ -395,7 +435,14 @@ mod tests {
             let links = links(&address, &word);
             let commits = Commits::default();
             let operation = Operation::read_modify_write();
-            let task = Task { key: b"k", operation, decide: None, result: None, committed: None };
+            let task = Task {
+                key: b"k",
+                operation,
+                decide: None,
+                result: None,
+                committed: None,
+                is_left: false,
+            };
             let mut batch = [task];
             let go = |batch: &mut [Task<'_>], epoch| {
                 let waits = Waits::for_silence_of(Duration::from_secs(1));

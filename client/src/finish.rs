@@ -11,6 +11,7 @@ use cluster::operation::{Found, Operation};
 use cluster::view::Routes;
 use net_common::auth::Secret;
 use net_common::connection::{Dial, Waits};
+use net_common::frame::PayloadLimit;
 
 use crate::commits::{Commits, Flusher};
 use crate::fanout;
@@ -36,7 +37,9 @@ impl Finisher {
     /// # Errors
     /// If the operating system has no more threads.
     pub fn new(secret: Option<Secret>) -> std::io::Result<Finisher> {
-        let links = Arc::new(Links::new(Dial { connect: PATIENCE, reply: PATIENCE, secret }, None));
+        let payload = PayloadLimit::default();
+        let dial = Dial { connect: PATIENCE, reply: PATIENCE, secret, payload };
+        let links = Arc::new(Links::new(dial, None));
         let commits = Arc::new(Commits::default());
         let flusher = Flusher::start(links.clone(), commits.clone())?;
         Ok(Finisher { links, commits, flusher })
@@ -45,6 +48,7 @@ impl Finisher {
     /// Tries once to complete each of these records under `routes`, the view they were found under.
     /// Returns how many are complete; the others stay as they are.
     pub fn finish(&self, routes: &Routes, records: Vec<Abandoned>) -> usize {
+        self.links.allow(&routes.view().limits);
         let (keys, found): (Vec<_>, Vec<_>) = records.into_iter().unzip();
         let mut batch: Vec<Task<'_>> = keys
             .iter()
@@ -54,7 +58,7 @@ impl Finisher {
                 let body = body.map(|(value, expiry)| Valued { bytes: Cow::Owned(value), expiry });
                 let found = Found { version, body, state, epoch, clock };
                 let operation = Operation::finish(found);
-                Task { key, operation, decide: None, result: None, committed: None }
+                Task { key, operation, decide: None, result: None, committed: None, is_left: false }
             })
             .collect();
         let waits = Waits::for_silence_of(PATIENCE);

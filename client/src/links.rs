@@ -4,6 +4,7 @@
 //! held while bytes travel. There are as many connections to a server as there were callers at once.
 
 use cluster::ids::Address;
+use cluster::limits::Limits;
 use fxhash::FxHashMap;
 use net_common::connection::{Connection, Dial, NetError, Waits};
 use net_common::in_place::Here;
@@ -23,6 +24,11 @@ impl Links {
     /// No connections yet. `here` is a server in this process, which needs none.
     pub fn new(dial: Dial, here: Option<Here>) -> Links {
         Links { dial, here, idle: Mutex::default() }
+    }
+
+    /// The cluster takes values up to these limits: answers may be as long as one of them needs.
+    pub fn allow(&self, limits: &Limits) {
+        self.dial.payload.allow(limits);
     }
 
     /// Whether the server at `address` is in this process: whoever sends to it waits until it has answered.
@@ -49,7 +55,8 @@ impl Links {
     pub fn take_kept(&self, address: &Address) -> Option<Connection> {
         loop {
             let Some(mut connection) = self.idle.lock().get_mut(address).and_then(Vec::pop) else {
-                return self.here(address).map(Connection::in_place);
+                let here = self.here(address)?;
+                return Some(Connection::in_place(here, self.dial.payload.clone()));
             };
             if connection.is_usable() {
                 // Whoever had it last may have waited otherwise.
@@ -60,7 +67,8 @@ impl Links {
     }
 
     /// Keeps a connection whose replies have all been read.
-    pub fn put_back(&self, connection: Connection) {
+    pub fn put_back(&self, mut connection: Connection) {
+        connection.rest();
         let mut idle = self.idle.lock();
         let kept = idle.entry(connection.address().clone()).or_default();
         if kept.len() < KEPT {

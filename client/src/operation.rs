@@ -139,9 +139,16 @@ pub(crate) struct Task<'a> {
     pub(crate) result: Option<Result<Done, ClientError>>,
     /// The version that every replica holds, or a newer one, now that there is a result.
     pub(crate) committed: Option<Version>,
+    /// It will have no result: enough was read without it.
+    pub(crate) is_left: bool,
 }
 
 impl Task<'_> {
+    /// Whether there is nothing more to do about it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.result.is_some() || self.is_left
+    }
+
     /// Ends it with an error that says that it was not done, unless some member may have stored a version of it: then
     /// nobody knows (C1). No other way leads to such an error.
     pub(crate) fn fail(&mut self, error: ClientError) {

@@ -46,6 +46,7 @@ impl Router {
     /// [`NetError`] where the manager does not answer.
     pub fn new(links: &Links, manager: Address) -> Result<(Router, Clock), NetError> {
         let push = ask(links, &manager)?;
+        links.allow(&push.view.limits);
         let routes = RwLock::new(Arc::new(Routes::new(push.view)));
         let lost = RwLock::new(Lost { arcs: Arc::new(push.lost), told: Instant::now() });
         Ok((Router { manager, routes, lost }, push.clock))
@@ -63,6 +64,11 @@ impl Router {
     pub fn is_loss_to_be_reviewed(&self) -> bool {
         let lost = self.lost.read();
         !lost.arcs.is_clear() && lost.told.elapsed() >= BELIEVED
+    }
+
+    /// Whether the manager has not been asked lately: what it would tell may be news.
+    pub fn is_old(&self) -> bool {
+        self.lost.read().told.elapsed() >= BELIEVED
     }
 
     /// The view in use.
@@ -86,6 +92,7 @@ impl Router {
         let lost = asked.as_ref().map(|push| Arc::new(push.lost.clone())).unwrap_or_default();
         *self.lost.write() = Lost { arcs: lost, told: Instant::now() };
         let push = asked?;
+        links.allow(&push.view.limits);
         let is_news =
             |cluster: ClusterId, epoch| cluster != push.view.cluster || epoch < push.view.epoch;
         let known = self.routes();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::ids::{Address, ClusterId};
-use cluster::limits::Limits;
+use cluster::limits::{KEY_CEILING, LimitError, Limits};
 use cluster::membership::wish::{Order, Outline, Wish};
 use cluster::operation::{Choice, Need, Operation, Outcome};
 use cluster::replica::{WriteAnswer, is_covered};
@@ -15,6 +15,7 @@ use cluster::view::Routes;
 use log::debug;
 use net_common::auth::Secret;
 use net_common::connection::{Connection, Dial, FIRST_RATE, NetError, Waits};
+use net_common::frame::PayloadLimit;
 use net_common::in_place::Here;
 use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{AcceptLoss, Info, InfoAsk, LossAccepted, Status, StatusAsk};
@@ -62,8 +63,9 @@ impl Config {
 /// Most operations in one attempt: bounds what one frame carries and what one failure sends again.
 pub(crate) const CHUNK_OPS: usize = 4096;
 
-/// Most bytes of keys and values in one attempt, to send or to receive. Half a frame, so that what a
-/// node's frame has besides always fits.
+/// Most bytes of keys and values that one attempt begins with, and that one frame of writes has, unless a single
+/// one has more. Half a frame, so that what a node's frame has besides always fits. How much comes back is the
+/// nodes' affair: what does not fit their answers is asked for again.
 pub(crate) const CHUNK_BYTES: usize = net_common::frame::MAX_PAYLOAD / 2;
 
 /// What a record costs in a frame besides key and value, rounded up.
@@ -101,6 +103,7 @@ impl GTStoreClient {
             connect: config.patience,
             reply: config.patience,
             secret: config.secret.clone(),
+            payload: PayloadLimit::default(),
         };
         let links = Arc::new(Links::new(dial, config.here.clone()));
         let no_manager =
@@ -205,10 +208,11 @@ impl GTStoreClient {
         key: &[u8],
         decide: impl FnMut(Option<Held<'_>>) -> Change,
     ) -> Result<Done, ClientError> {
+        self.hear_of_limits([(key.len(), 0)].into_iter());
         let limits = self.limits();
         let task = update(key, Box::new(decide), &limits);
-        let done = self.run_tasks(self.writers.take(0), vec![task]).pop();
-        done.expect("an operation has a result")
+        let done = self.run_tasks(self.writers.take(0), vec![task], usize::MAX).pop();
+        done.flatten().expect("an operation has a result")
     }
 
     /// Puts many keys at once: each node gets one frame. The keys are independent; each has its own
@@ -258,10 +262,9 @@ impl GTStoreClient {
     #[must_use = "each operation has an error of its own"]
     pub fn run(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
         let mut results = Vec::with_capacity(ops.len());
-        let limits = self.limits();
         let mut rest = ops;
         while !rest.is_empty() {
-            let sizes = rest.iter().map(|op| self.size(op, &limits));
+            let sizes = rest.iter().map(size);
             let (chunk, later) = rest.split_at(chunk(sizes));
             results.extend(self.run_chunk(chunk));
             rest = later;
@@ -272,21 +275,38 @@ impl GTStoreClient {
     /// The same for a batch that may have read-modify-writes. Independent means here, too, that two of one
     /// key get in each other's way, and take turns.
     #[must_use = "each operation has an error of its own"]
-    pub fn run_mixed<'a>(&self, parts: Vec<Part<'a>>) -> Vec<Result<Done, ClientError>> {
-        let mut results = Vec::with_capacity(parts.len());
-        let limits = self.limits();
+    pub fn run_mixed(&self, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>> {
+        let results = self.run_within(parts, usize::MAX);
+        results.into_iter().map(|done| done.expect("an operation has a result")).collect()
+    }
+
+    /// The same, until about `most` bytes have been read: what has yet to read then, or to begin, has no result, and
+    /// nothing of it is done. The first part always has one.
+    #[must_use = "each operation has an error of its own"]
+    pub fn run_within<'a>(
+        &self,
+        parts: Vec<Part<'a>>,
+        most: usize,
+    ) -> Vec<Option<Result<Done, ClientError>>> {
+        let (all, mut left) = (parts.len(), most);
+        let mut results = Vec::with_capacity(all);
         let mut rest: VecDeque<Part<'a>> = parts.into();
-        while !rest.is_empty() {
+        while !rest.is_empty() && (results.is_empty() || left > 0) {
             let sizes = rest.iter().map(|part| match part {
-                Part::Op(op) => self.size(op, &limits),
-                Part::Update { key, .. } => size_of_update(key, &limits),
+                Part::Op(op) => size(op),
+                Part::Update { key, .. } => key.len(),
             });
             let chunk = chunk(sizes);
             self.stay_fresh();
+            self.hear_of_limits(rest.iter().take(chunk).map(|part| match part {
+                Part::Op(op) => lengths(op),
+                Part::Update { key, .. } => (key.len(), 0),
+            }));
             let is_write =
                 |part: &&Part<'_>| matches!(part, Part::Op(op) if !matches!(op, Op::Get { .. }));
             let mut writer = self.writers.take(rest.iter().take(chunk).filter(is_write).count());
             let routes = self.router.routes();
+            let limits = routes.view().limits;
             let tasks = rest
                 .drain(..chunk)
                 .map(|part| match part {
@@ -294,22 +314,28 @@ impl GTStoreClient {
                     Part::Update { key, decide } => update(key, decide, &limits),
                 })
                 .collect();
-            results.extend(self.run_tasks(writer, tasks));
+            let run = self.run_tasks(writer, tasks, left);
+            left = match run.iter().all(Option::is_some) {
+                true => left.saturating_sub(run.iter().flatten().map(bytes_of).sum()),
+                false => 0,
+            };
+            results.extend(run);
         }
+        results.resize_with(all, || None);
         results
     }
 
-    /// What an operation takes of a frame, at most.
-    fn size(&self, op: &Op<'_>, limits: &Limits) -> usize {
-        match op {
-            // It may have to ask first.
-            Op::Put { key, .. } | Op::PutUntil { key, .. } if self.room.is_any_full() => {
-                size_of_update(key, limits)
-            }
-            Op::Put { key, value } | Op::PutUntil { key, value, .. } => key.len() + value.len(),
-            // The key there, the value back.
-            Op::Get { key } => limits.value_bytes.max(key.len()),
-            Op::Delete { key } => key.len(),
+    /// Makes sure that nothing is refused by limits that are not the cluster's any more: who never has a view
+    /// refused does not hear of others.
+    fn hear_of_limits(&self, mut lengths: impl Iterator<Item = (usize, usize)>) {
+        let limits = self.limits();
+        let is_beyond =
+            |(key, value): (usize, usize)| key > limits.key_bytes || value > limits.value_bytes;
+        if lengths.any(is_beyond)
+            && self.router.is_old()
+            && let Ok(clock) = self.router.refresh(&self.links)
+        {
+            self.writers.tell(clock);
         }
     }
 
@@ -326,22 +352,33 @@ impl GTStoreClient {
         }
     }
 
-    /// Runs a batch as one attempt after the other, however large it is. Gets whose answer does not fit a frame are
-    /// [`ClientError::Refused`].
-    pub(crate) fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
+    /// Runs a batch as one attempt after the other, however large it is.
+    fn run_chunk(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
+        let results = self.run_chunk_within(ops, usize::MAX);
+        results.into_iter().map(|done| done.expect("an operation has a result")).collect()
+    }
+
+    /// The same, until about `most` bytes have been read. What has yet to read then has no result; the first always
+    /// has one.
+    pub(crate) fn run_chunk_within(
+        &self,
+        ops: &[Op<'_>],
+        most: usize,
+    ) -> Vec<Option<Result<Done, ClientError>>> {
         self.stay_fresh();
+        self.hear_of_limits(ops.iter().map(lengths));
         let routes = self.router.routes();
         if let [Op::Put { key, .. } | Op::PutUntil { key, .. }] = *ops
             && self.room.is_unheard(&routes, key)
             // It asks all replicas, and so hears whether they are full.
             && let Err(error) = self.update(key, |_| Change::Leave)
         {
-            return vec![Err(error)];
+            return vec![Some(Err(error))];
         }
         let writes = ops.iter().filter(|op| !matches!(op, Op::Get { .. })).count();
         let mut writer = self.writers.take(writes);
         let batch = ops.iter().map(|op| self.start(op, &routes, &mut writer)).collect();
-        self.run_tasks(writer, batch)
+        self.run_tasks(writer, batch, most)
     }
 
     /// An operation of a batch. A put of a key that a full node keeps goes as a read-modify-write.
@@ -367,7 +404,9 @@ impl GTStoreClient {
         &self,
         mut writer: Writer<'_>,
         mut batch: Vec<Task<'_>>,
-    ) -> Vec<Result<Done, ClientError>> {
+        most: usize,
+    ) -> Vec<Option<Result<Done, ClientError>>> {
+        let mut read = 0;
         let until = after(self.config.deadline);
         let mut waits =
             Waits { silence: self.config.patience, until: Some(until), rate: FIRST_RATE };
@@ -400,13 +439,23 @@ impl GTStoreClient {
                 match *need {
                     Need::View => needs_view = true,
                     Need::Version(above) => task.operation.freshen(writer.draw_above(above)),
-                    Need::Choice => needs_view |= self.choose(task, &routes) == Need::View,
+                    Need::Choice => {
+                        let found = task.operation.found().and_then(Option::as_ref);
+                        read += found.map_or(0, |found| found.bytes.len());
+                        needs_view |= self.choose(task, &routes) == Need::View;
+                    }
                     Need::Nothing | Need::Attempt => {}
                 }
+                let was_over = task.is_over();
                 if self.settle(task, &routes, &mut writer) {
                     written.push(i);
                 }
-                is_over &= task.result.is_some();
+                if !was_over && task.decide.is_none() {
+                    read += task.result.as_ref().map_or(0, bytes_of);
+                }
+                // What comes first is never left: whoever asks again gets on.
+                task.is_left |= i > 0 && read >= most && task.operation.has_yet_to_read();
+                is_over &= task.is_over();
                 is_written &= task.result.is_some() || !task.operation.is_write();
             }
             let mark = if is_written { writer.mark() } else { None };
@@ -421,12 +470,18 @@ impl GTStoreClient {
                 break;
             }
         }
-        batch.into_iter().map(|task| task.result.expect("the loop ends with all results")).collect()
+        batch.into_iter().map(|task| task.result).collect()
     }
 
     /// The longest keys and values that the cluster takes.
     pub fn limits(&self) -> Limits {
         self.router.routes().view().limits
+    }
+
+    /// The same, once the manager was asked for news, unless it was just before.
+    pub fn newest_limits(&self) -> Limits {
+        self.hear_of_limits([(usize::MAX, 0)].into_iter());
+        self.limits()
     }
 
     /// The cluster whose view this client has.
@@ -441,7 +496,7 @@ impl GTStoreClient {
         if lost.is_clear() {
             return;
         }
-        for task in batch.iter_mut().filter(|task| task.result.is_none()) {
+        for task in batch.iter_mut().filter(|task| !task.is_over()) {
             let is_lost = routes.arc_of(task.key).is_some_and(|arc| lost.contains(arc));
             if is_lost && !task.operation.may_exist() {
                 task.fail(ClientError::Unavailable);
@@ -471,7 +526,7 @@ impl GTStoreClient {
         }
         let choice = match value {
             None => Choice::Replace(None),
-            Some(value) => match self.limits().check_value(&value) {
+            Some(value) => match self.check_value(&value) {
                 Ok(()) => Choice::Replace(Some(Valued { bytes: Cow::Owned(value), expiry })),
                 Err(error) => {
                     task.fail(ClientError::BadValue(error));
@@ -480,6 +535,11 @@ impl GTStoreClient {
             },
         };
         task.operation.choose(self.writers.op(), choice)
+    }
+
+    fn check_value(&self, value: &[u8]) -> Result<(), LimitError> {
+        self.hear_of_limits([(0, value.len())].into_iter());
+        self.limits().check_value(value)
     }
 
     /// Turns an operation's outcome, if it has one, into the caller's result. Returns whether its replicas
@@ -503,7 +563,7 @@ impl GTStoreClient {
                 expiry: value.expiry,
                 primary: node(place),
             }))),
-            Outcome::Refused(why) => Err(ClientError::Refused(refusal(why).into())),
+            Outcome::Refused(why) => Err(refused(why, task.key, routes)),
             Outcome::Unknown => {
                 writer.doubt();
                 Err(ClientError::Unknown {
@@ -574,7 +634,7 @@ impl GTStoreClient {
             debug!("at the deadline: {error}");
             why = format!("{why}; and no newer view: {error}");
         }
-        for task in batch.iter_mut().filter(|task| task.result.is_none()) {
+        for task in batch.iter_mut().filter(|task| !task.is_over()) {
             let why = why.clone();
             task.fail(ClientError::NotEnoughReplicas { deadline: self.config.deadline, why });
         }
@@ -726,9 +786,30 @@ pub(crate) fn after(time: Duration) -> Instant {
 /// As good as never.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// What a read-modify-write takes of a frame, at most: it is read and written.
-fn size_of_update(key: &[u8], limits: &Limits) -> usize {
-    key.len() + 2 * limits.value_bytes
+/// What an operation begins with, in bytes of a frame. What comes back is not known, nor what a read-modify-write
+/// makes of it.
+fn size(op: &Op<'_>) -> usize {
+    match op {
+        Op::Put { key, value } | Op::PutUntil { key, value, .. } => key.len() + value.len(),
+        Op::Get { key } | Op::Delete { key } => key.len(),
+    }
+}
+
+/// How much was read for a result.
+fn bytes_of(done: &Result<Done, ClientError>) -> usize {
+    match done {
+        Ok(Done::Got(Some(got))) => got.value.len(),
+        _ => 0,
+    }
+}
+
+/// The lengths of what an operation puts: a key and a value.
+fn lengths(op: &Op<'_>) -> (usize, usize) {
+    match op {
+        Op::Put { key, value } | Op::PutUntil { key, value, .. } => (key.len(), value.len()),
+        Op::Delete { key } => (key.len(), 0),
+        Op::Get { .. } => (0, 0),
+    }
 }
 
 /// How many operations of these sizes make one attempt. At least one: a single one always fits a frame, or
@@ -745,7 +826,7 @@ fn chunk(sizes: impl Iterator<Item = usize>) -> usize {
 fn update<'a>(key: &'a [u8], decide: Decide<'a>, limits: &Limits) -> Task<'a> {
     let operation = Operation::read_modify_write();
     let result = limits.check_key(key).err().map(|e| Err(ClientError::BadKey(e)));
-    Task { key, operation, decide: Some(decide), result, committed: None }
+    Task { key, operation, decide: Some(decide), result, committed: None, is_left: false }
 }
 
 /// An operation of a batch, with a version of its own if it writes, or with an error if it breaks the
@@ -757,15 +838,32 @@ fn start<'a>(op: &Op<'a>, limits: &Limits, writer: &mut Writer<'_>) -> Task<'a> 
         Op::Delete { key } => (key, Operation::write(writer.draw(), None), &[][..]),
         Op::Get { key } => (key, Operation::read(), &[][..]),
     };
-    let checked = limits
-        .check_key(key)
-        .map_err(ClientError::BadKey)
-        .and_then(|()| limits.check_value(value).map_err(ClientError::BadValue));
-    Task { key, operation, decide: None, result: checked.err().map(Err), committed: None }
+    let result = match op {
+        // Whether it may exist is for the nodes to say: they know limits that this client has yet to hear of.
+        Op::Get { .. } if key.len() > KEY_CEILING => Some(Ok(Done::Got(None))),
+        Op::Get { .. } => None,
+        _ => check(key, value, limits).err().map(Err),
+    };
+    Task { key, operation, decide: None, result, committed: None, is_left: false }
+}
+
+/// Whether a cluster with these limits takes this.
+fn check(key: &[u8], value: &[u8], limits: &Limits) -> Result<(), ClientError> {
+    limits.check_key(key).map_err(ClientError::BadKey)?;
+    limits.check_value(value).map_err(ClientError::BadValue)
 }
 
 fn put<'a>(writer: &mut Writer<'_>, value: &'a [u8], expiry: Option<u64>) -> Operation<Valued<'a>> {
     Operation::write(writer.draw(), Some(Valued { bytes: Cow::Borrowed(value), expiry }))
+}
+
+/// What replicas refused, as an error. Limits that have become lower are refused in their own words, once this client
+/// has heard of them.
+fn refused(answer: WriteAnswer, key: &[u8], routes: &Routes) -> ClientError {
+    match (answer, routes.view().limits.check_key(key)) {
+        (WriteAnswer::BadKey, Err(limit)) => ClientError::BadKey(limit),
+        _ => ClientError::Refused(refusal(answer).into()),
+    }
 }
 
 fn refusal(answer: WriteAnswer) -> &'static str {

@@ -18,8 +18,9 @@ pub const MAX_WEIGHT: u32 = 1000;
 /// Longest key that any cluster can allow, in bytes. Keeps a batch of keys far below a frame.
 pub const KEY_CEILING: usize = 1024;
 
-/// Longest value that any cluster can allow, in bytes: one record always fits in one frame.
-pub const VALUE_CEILING: usize = 1 << 20;
+/// Longest value that any cluster can allow, in bytes. A record goes in one piece, through one frame and one entry
+/// of a log: beyond this a machine would hold several such pieces at a time for each who writes or reads one.
+pub const VALUE_CEILING: usize = 64 << 20;
 
 /// The bounds on one cluster's keys and values, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,17 +32,15 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// The original's: keys of 20 bytes, values of 1024.
+    /// Keys of 512 bytes, values of a mebibyte: what programs of other stores use without a thought.
     fn default() -> Limits {
-        Limits { key_bytes: 20, value_bytes: 1024 }
+        Limits { key_bytes: 512, value_bytes: 1 << 20 }
     }
 }
 
 /// Which bound was crossed, and by how much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitError {
-    /// A key with no bytes names nothing.
-    EmptyKey,
     /// A key longer than the cluster takes.
     LongKey {
         /// Its length in bytes.
@@ -61,7 +60,6 @@ pub enum LimitError {
 impl fmt::Display for LimitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LimitError::EmptyKey => f.write_str("a key has at least one byte"),
             LimitError::LongKey { got, limit } => {
                 write!(f, "a key has at most {limit} bytes here, this one has {got}")
             }
@@ -75,18 +73,29 @@ impl fmt::Display for LimitError {
 impl std::error::Error for LimitError {}
 
 impl Limits {
-    /// Whether these bounds can be had at all (each at or below its ceiling, keys not empty).
+    /// The original's bounds, which format 0 keeps in every cluster.
+    pub const ORIGINAL: Limits = Limits { key_bytes: 20, value_bytes: 1024 };
+
+    /// For each bound the lower one of two.
+    #[must_use]
+    pub fn lower(self, other: Limits) -> Limits {
+        Limits {
+            key_bytes: self.key_bytes.min(other.key_bytes),
+            value_bytes: self.value_bytes.min(other.value_bytes),
+        }
+    }
+
+    /// Whether these bounds can be had at all: each at or below its ceiling, and not for the empty key alone.
     pub fn is_valid(&self) -> bool {
         (1..=KEY_CEILING).contains(&self.key_bytes) && self.value_bytes <= VALUE_CEILING
     }
 
-    /// Checks a key's length.
+    /// Checks a key's length. The empty key is a key like any other.
     ///
     /// # Errors
-    /// [`LimitError::EmptyKey`] or [`LimitError::LongKey`].
+    /// [`LimitError::LongKey`].
     pub fn check_key(&self, key: &[u8]) -> Result<(), LimitError> {
         match key.len() {
-            0 => Err(LimitError::EmptyKey),
             got if got > self.key_bytes => Err(LimitError::LongKey { got, limit: self.key_bytes }),
             _ => Ok(()),
         }
@@ -112,12 +121,15 @@ mod tests {
 
     #[test]
     fn edges() {
-        let limits = Limits::default();
-        assert_eq!(limits.check_key(b""), Err(LimitError::EmptyKey));
+        let limits = Limits::ORIGINAL;
+        assert_eq!(limits.check_key(b""), Ok(()));
         assert_eq!(limits.check_key(&[0; 20]), Ok(()));
         assert_eq!(limits.check_key(&[0; 21]), Err(LimitError::LongKey { got: 21, limit: 20 }));
         assert_eq!(limits.check_value(&[0; 1024]), Ok(()));
         assert!(limits.check_value(&[0; 1025]).is_err());
+        assert_eq!(Limits::default(), Limits { key_bytes: 512, value_bytes: 1 << 20 });
+        assert!(Limits { key_bytes: KEY_CEILING, value_bytes: VALUE_CEILING }.is_valid());
+        assert!(!Limits { key_bytes: 1, value_bytes: VALUE_CEILING + 1 }.is_valid());
         assert!(!Limits { key_bytes: 0, value_bytes: 1 }.is_valid());
         assert!(!Limits { key_bytes: KEY_CEILING + 1, value_bytes: 1 }.is_valid());
     }

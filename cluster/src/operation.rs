@@ -64,6 +64,8 @@ pub enum ReadAnswer<V> {
     NoLease,
     /// The key is not one that the cluster takes.
     BadKey,
+    /// What it holds did not fit the same answer as what it holds of others: it is to be asked again, at once.
+    Later,
 }
 
 /// What a replica holds of a key.
@@ -246,6 +248,16 @@ impl<V: Clone> Operation<V> {
         !matches!(self.phase, Phase::Read { .. })
     }
 
+    /// Whether it has yet to learn what the key holds, and nobody can hold anything of it: then it can be left for
+    /// later, as if it had not begun.
+    pub fn has_yet_to_read(&self) -> bool {
+        match &self.phase {
+            Phase::Read { .. } => true,
+            Phase::Rmw(round) => round.has_yet_to_read(),
+            Phase::Write { .. } | Phase::WriteBack { .. } => false,
+        }
+    }
+
     /// Counts one member's reply to a write.
     pub fn wrote(&mut self, reply: write_round::Reply) {
         match &mut self.phase {
@@ -286,10 +298,14 @@ impl<V: Clone> Operation<V> {
                 self.phase = Phase::write_back(found, Some(*place));
                 return Need::Attempt;
             }
+            // A node that serves is in the active view or a newer one (L3): a key that is longer than these
+            // take has never been put.
             Some(ReadAnswer::BadKey) => {
-                self.outcome = Some(Outcome::Refused(WriteAnswer::BadKey));
+                self.outcome = Some(Outcome::Got(None, *place));
                 return Need::Nothing;
             }
+            // The same again: whoever stands before it in the batch is out of the way by then.
+            Some(ReadAnswer::Later) => return Need::Attempt,
             Some(ReadAnswer::WrongEpoch) => read_round::Reply::WrongEpoch,
             Some(ReadAnswer::Syncing | ReadAnswer::NoLease | ReadAnswer::Blind(_)) => {
                 read_round::Reply::Syncing

@@ -92,6 +92,8 @@ struct Base<V> {
 struct Fence<V> {
     members: Vec<u16>,
     answers: Vec<(u16, Standing, Found<V>)>,
+    /// Members whose answers did not fit: they are to be asked again, at once.
+    later: usize,
     refused: Option<WriteAnswer>,
 }
 
@@ -193,6 +195,7 @@ impl<V: Clone> RmwRound<V> {
             ReadAnswer::Found(found) => fence.answers.push((place, Standing::Synced, found)),
             ReadAnswer::Blind(found) => fence.answers.push((place, Standing::Blind, found)),
             ReadAnswer::BadKey => fence.refused = Some(WriteAnswer::BadKey),
+            ReadAnswer::Later => fence.later += 1,
             ReadAnswer::Syncing | ReadAnswer::WrongEpoch | ReadAnswer::NoLease => {}
         }
     }
@@ -202,6 +205,7 @@ impl<V: Clone> RmwRound<V> {
         match &self.step {
             Step::Fence(fence) => match (fence.refused, fence.base()) {
                 (Some(why), _) if !self.may_exist() => (Need::Nothing, Some(Outcome::Refused(why))),
+                (_, None) if fence.is_to_be_continued() => (Need::Attempt, None),
                 (_, None) => (Need::View, None),
                 (_, Some((base, is_committed))) => self.fenced(base, is_committed),
             },
@@ -348,6 +352,11 @@ impl<V: Clone> RmwRound<V> {
         }
     }
 
+    /// Whether it has yet to learn what the key holds, and nothing of it was stored.
+    pub fn has_yet_to_read(&self) -> bool {
+        matches!(self.step, Step::Fence(_)) && !self.may_exist()
+    }
+
     /// Whether any member may hold the successor.
     pub fn may_exist(&self) -> bool {
         self.own.as_ref().is_some_and(|own| own.may_exist)
@@ -356,7 +365,12 @@ impl<V: Clone> RmwRound<V> {
 
 impl<V: Clone> Fence<V> {
     fn new(members: &[u16]) -> Fence<V> {
-        Fence { members: members.to_vec(), answers: Vec::new(), refused: None }
+        Fence { members: members.to_vec(), answers: Vec::new(), later: 0, refused: None }
+    }
+
+    /// Whether nothing else is in its way but that answers did not fit.
+    fn is_to_be_continued(&self) -> bool {
+        self.later > 0 && self.answers.len() + self.later == self.members.len()
     }
 
     /// The base, and whether every member holds it committed; `None` unless all have answered, one of

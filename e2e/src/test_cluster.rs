@@ -14,6 +14,7 @@ use manager::Manager;
 use net_common::auth::Secret;
 use net_common::bind;
 use net_common::connection::{Connection, Dial};
+use net_common::frame::PayloadLimit;
 use net_common::message::control::Status;
 use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
 use net_common::server;
@@ -484,8 +485,9 @@ impl TestCluster {
 
     /// How tests dial.
     pub fn dial(&self) -> Dial {
-        let secret = self.options.secret.clone();
-        Dial { connect: PATIENCE, reply: PATIENCE, secret }
+        let (secret, payload) = (self.options.secret.clone(), PayloadLimit::default());
+        payload.allow(&self.options.limits);
+        Dial { connect: PATIENCE, reply: PATIENCE, secret, payload }
     }
 
     /// The address that others reach a node by.

@@ -1,6 +1,6 @@
 //! What a client can do with a healthy cluster.
 
-use client::{ClientError, Done, Op};
+use client::{Change, ClientError, Done, Op};
 use cluster::limits::Limits;
 use e2e::{Options, TestCluster};
 use rand::rngs::StdRng;
@@ -72,15 +72,35 @@ fn keys_and_values_are_any_bytes() {
 }
 
 #[test]
-fn bounds_are_those_of_the_original() {
+fn bounds_are_512_bytes_and_a_mebibyte() {
     let cluster = TestCluster::start(1, 1);
     let client = cluster.client();
-    client.put(&[b'k'; 20], &[b'v'; 1024]).unwrap();
-    assert!(matches!(client.put(&[b'k'; 21], b"v"), Err(ClientError::BadKey(_))));
-    assert!(matches!(client.get(b""), Err(ClientError::BadKey(_))));
-    assert!(matches!(client.delete(&[b'k'; 21]), Err(ClientError::BadKey(_))));
-    assert!(matches!(client.put(b"k", &[b'v'; 1025]), Err(ClientError::BadValue(_))));
+    client.put(&[b'k'; 512], &vec![b'v'; 1 << 20]).unwrap();
+    assert!(matches!(client.put(&[b'k'; 513], b"v"), Err(ClientError::BadKey(_))));
+    assert!(matches!(client.delete(&[b'k'; 513]), Err(ClientError::BadKey(_))));
+    assert!(matches!(client.put(b"k", &vec![b'v'; (1 << 20) + 1]), Err(ClientError::BadValue(_))));
     assert_eq!(client.get(b"k").unwrap(), None);
+    // What cannot exist is not there, however long its name.
+    for length in [513, 1024, 1025, 70_000] {
+        assert_eq!(client.get(&vec![b'k'; length]).unwrap(), None, "{length}");
+    }
+}
+
+#[test]
+fn an_empty_key_is_a_key_like_any_other() {
+    let cluster = TestCluster::start(3, 2);
+    let client = cluster.client();
+    assert_eq!(client.get(b"").unwrap(), None);
+    client.put(b"", b"value").unwrap();
+    cluster.assert_replicas(b"", Some(b"value"));
+    assert_eq!(client.get(b"").unwrap().unwrap().value, b"value");
+    let done = client.update(b"", |found| Change::Put([found.unwrap(), b"!"].concat())).unwrap();
+    assert!(matches!(done, Done::Placed(_)));
+    let got = client.get_many(&[&b""[..], b"k"]);
+    assert_eq!(got[0].as_ref().unwrap().as_ref().unwrap().value, b"value!");
+    assert_eq!(client.list(0, 10).unwrap().keys, [b""]);
+    client.delete(b"").unwrap();
+    cluster.assert_replicas(b"", None);
 }
 
 #[test]
@@ -117,13 +137,14 @@ fn batches_answer_each_operation_in_its_place() {
         let want = (n < 10_000).then(|| format!("value{n}").into_bytes());
         assert_eq!(got.unwrap().map(|g| g.value), want, "key{n}");
     }
+    let long = vec![0; (1 << 20) + 1];
     let mixed = [
         Op::Put { key: b"a", value: b"1" },
         Op::Get { key: b"key7" },
-        Op::Put { key: &[0; 21], value: b"1" },
+        Op::Put { key: &[0; 513], value: b"1" },
         Op::Delete { key: b"key8" },
-        Op::Get { key: b"" },
-        Op::Put { key: b"b", value: &[0; 1025] },
+        Op::Get { key: &[0; 513] },
+        Op::Put { key: b"b", value: &long },
         Op::Get { key: b"nothing" },
     ];
     let done = client.run(&mixed);
@@ -131,7 +152,7 @@ fn batches_answer_each_operation_in_its_place() {
     assert!(matches!(&done[1], Ok(Done::Got(Some(got))) if got.value == b"value7"));
     assert!(matches!(done[2], Err(ClientError::BadKey(_))));
     assert!(matches!(done[3], Ok(Done::Placed(_))));
-    assert!(matches!(done[4], Err(ClientError::BadKey(_))));
+    assert!(matches!(done[4], Ok(Done::Got(None))));
     assert!(matches!(done[5], Err(ClientError::BadValue(_))));
     assert!(matches!(done[6], Ok(Done::Got(None))));
     assert_eq!(client.get(b"key8").unwrap(), None);

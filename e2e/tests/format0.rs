@@ -2,7 +2,6 @@
 
 use std::thread;
 
-use cluster::limits::Limits;
 use e2e::{Options, RawConnection, TestCluster, frame, text_request};
 use net_common::auth::Secret;
 use net_common::frame::{FORMAT_TEXT, Kind};
@@ -165,11 +164,12 @@ fn many_at_once() {
 
 #[test]
 fn large_values_come_whole() {
-    let limits = Limits { value_bytes: 1 << 20, ..Limits::default() };
-    let cluster = TestCluster::with(Options { nodes: 2, limits, ..Options::default() });
+    let cluster = TestCluster::start(2, 2);
     // No two places look alike, so that a mistake tells where it is.
     let value: Vec<u8> = (0..1 << 18).flat_map(u32::to_be_bytes).collect();
-    assert_eq!(put(&cluster, 0, &[b"large|", &value[..]].concat()).0, Kind::PutOk);
+    let refused = put(&cluster, 0, &[b"large|", &value[..]].concat());
+    assert_eq!(refused, (Kind::Error, b"bad value".to_vec()), "format 0 keeps its limit");
+    cluster.client().put(b"large", &value).unwrap();
     assert_eq!(get(&cluster, 1, b"large"), (Kind::GetOk, value));
 }
 

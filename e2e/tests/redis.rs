@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cluster::limits::Limits;
 use e2e::{Options, Resp, TestCluster, wait_until};
 use net_common::auth::{self, Secret};
 use net_common::server;
@@ -20,7 +21,7 @@ fn open(cluster: &TestCluster, node: usize) -> Resp {
 
 #[test]
 fn strings_by_any_node_and_by_the_native_client() {
-    let cluster = TestCluster::with(options());
+    let cluster = TestCluster::with(Options { limits: Limits::ORIGINAL, ..options() });
     let (mut one, mut two) = (open(&cluster, 0), open(&cluster, 1));
     for (command, want) in [
         ("GET k", "nil"),
@@ -199,7 +200,7 @@ fn a_pipeline_is_answered_as_if_one_by_one() {
 
 #[test]
 fn a_command_with_many_keys_is_not_half_done_where_one_is_beyond_the_limits() {
-    let cluster = TestCluster::with(options());
+    let cluster = TestCluster::with(Options { limits: Limits::ORIGINAL, ..options() });
     let (long, large) = ("k".repeat(21), "v".repeat(1025));
     for node in 0..2 {
         let mut node = open(&cluster, node);
@@ -309,7 +310,8 @@ fn a_transaction_is_refused_at_its_end_and_nothing_of_it_is_done() {
 fn commands_about_one_key_go_together_and_nobody_comes_in_between() {
     const ROUNDS: usize = 20;
     const DEPTH: usize = 50;
-    let cluster = TestCluster::with(Options { copies: 3, ..options() });
+    let limits = Limits::ORIGINAL;
+    let cluster = TestCluster::with(Options { copies: 3, limits, ..options() });
     let commands: Vec<String> =
         (0..DEPTH).flat_map(|_| ["INCR n".to_owned(), "GET n".to_owned()]).collect();
     thread::scope(|scope| {
@@ -550,6 +552,7 @@ fn peers_have_limits() {
         connections: 2,
         idle: Duration::from_secs(2),
         frame: Duration::from_millis(500),
+        ..server::Limits::default()
     };
     let cluster = TestCluster::with(Options { nodes: 1, copies: 1, peers, ..options() });
     let (mut one, two) = (open(&cluster, 0), open(&cluster, 0));

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use client::{Config, GTStoreClient};
 use e2e::Resp;
 use net_common::connection::{Connection, Dial};
+use net_common::frame::PayloadLimit;
 use net_common::message::coordinated::Get;
 
 /// Longest wait for anything; what is waited for takes a second on an idle machine.
@@ -585,7 +586,8 @@ fn who_drains_is_waited_for_and_who_runs_is_not() {
     client.put(b"large", &[b'v'; 1_000_000]).unwrap();
     // A node that is told to end finishes what it is at: to answer somebody who does not listen.
     let node = format!("127.0.0.1:{}", place.port + 2).parse().unwrap();
-    let dial = Dial { connect: PATIENCE, reply: PATIENCE, secret: None };
+    let dial =
+        Dial { connect: PATIENCE, reply: PATIENCE, secret: None, payload: PayloadLimit::default() };
     let mut deaf = Connection::dial(&node, &dial).unwrap();
     for _ in 0..100 {
         deaf.push(&Get(b"large"));

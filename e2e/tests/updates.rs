@@ -43,9 +43,9 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let cluster = TestCluster::start(3, 2);
     let client = cluster.client();
     client.put(b"key", b"value").unwrap();
-    let refused = client.update(b"key", |_| Change::Put(vec![b'x'; 1025]));
+    let refused = client.update(b"key", |_| Change::Put(vec![b'x'; (1 << 20) + 1]));
     assert!(matches!(refused, Err(ClientError::BadValue(_))), "{refused:?}");
-    let refused = client.update(b"a key of 21 bytes....", |_| Change::Delete);
+    let refused = client.update(&[b'k'; 513], |_| Change::Delete);
     assert!(matches!(refused, Err(ClientError::BadKey(_))), "{refused:?}");
     cluster.assert_replicas(b"key", Some(b"value"));
 }

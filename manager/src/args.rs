@@ -77,8 +77,8 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             "deal evenly so long after a loss, in seconds [300]",
             "SECONDS",
         )
-        .optopt("", "max-key", "longest key in bytes [20]", "BYTES")
-        .optopt("", "max-value", "longest value in bytes [1024]", "BYTES")
+        .optopt("", "max-key", "longest key in bytes, up to 1024 [512]", "BYTES")
+        .optopt("", "max-value", "longest value in bytes, up to 64 MiB [1048576]", "BYTES")
         .optopt("", "arcs", "arcs of a new cluster's ring, a power of two [4096]", "N");
     flags::add_server(&mut options);
     let brief =
@@ -133,7 +133,7 @@ impl fmt::Display for Args {
     /// The effective configuration, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Config { settings, asked: _, limits, secret, data } = &self.config;
-        let server::Limits { connections, idle, frame } = limits;
+        let server::Limits { connections, idle, frame, payload: _ } = limits;
         let interval = Duration::from_millis(settings.heartbeat_ms);
         write!(
             f,

@@ -14,7 +14,7 @@ use socket2::SockRef;
 
 use crate::auth::{self, Secret};
 use crate::codec::DecodeError;
-use crate::frame::{FORMAT_BINARY, Frame, FrameError, FrameReader, HEADER, Kind};
+use crate::frame::{FORMAT_BINARY, Frame, FrameError, FrameReader, HEADER, Kind, PayloadLimit};
 use crate::in_place::{Here, InPlace};
 use crate::message::Message;
 use crate::progress::{self, is_time_out};
@@ -101,6 +101,8 @@ pub struct Dial {
     pub reply: Duration,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,
+    /// How long a reply may be.
+    pub payload: PayloadLimit,
 }
 
 /// How long calls on a connection wait.
@@ -168,6 +170,10 @@ pub struct Connection {
     allowance: Duration,
 }
 
+/// A buffer above this is given back once it was sent: one long value must not cost its size for as long as the
+/// connection is kept.
+const KEPT: usize = 256 << 10;
+
 /// A connection idle for longer is looked at before it is used: the server may have closed it, and a
 /// request sent into a closed connection would count as lost.
 const TRUSTED: Duration = Duration::from_millis(500);
@@ -189,7 +195,8 @@ impl Connection {
         prepare().map_err(unreachable)?;
         // Where the system does not know that option only the rate of slow ways is told less well.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
-        let mut connection = Connection::over(address, Wire::Socket(stream), silence);
+        let wire = Wire::Socket(stream);
+        let mut connection = Connection::over(address, wire, silence, dial.payload.clone());
         if let Some(secret) = &dial.secret {
             connection.prove(secret).map_err(|error| match error {
                 NetError::Lost { address, source } => NetError::Unreachable { address, source },
@@ -200,16 +207,21 @@ impl Connection {
     }
 
     /// A connection to a server in this process: sending a request has it answered.
-    pub fn in_place(here: &Here) -> Connection {
-        let stream = Wire::InPlace(InPlace::new(here.answer.clone()));
-        Connection::over(&here.address, stream, Duration::MAX)
+    pub fn in_place(here: &Here, payload: PayloadLimit) -> Connection {
+        let stream = Wire::InPlace(InPlace::new(here.answer.clone(), payload.clone()));
+        Connection::over(&here.address, stream, Duration::MAX, payload)
     }
 
-    fn over(address: &Address, stream: Wire, silence: Duration) -> Connection {
+    fn over(
+        address: &Address,
+        stream: Wire,
+        silence: Duration,
+        payload: PayloadLimit,
+    ) -> Connection {
         Connection {
             address: address.clone(),
             stream,
-            reader: FrameReader::new(),
+            reader: FrameReader::within(payload),
             out: Vec::new(),
             used: Instant::now(),
             waits: Waits::for_silence_of(silence),
@@ -325,7 +337,13 @@ impl Connection {
         let allowance = self.used.elapsed().max(Duration::from_millis(at_rate));
         self.allowance = if allowance < COUNTS { Duration::ZERO } else { allowance };
         self.out.clear();
+        self.out.shrink_to(KEPT);
         sent.map_err(|source| self.lost(source))
+    }
+
+    /// Gives back what memory it does not need while nobody uses it.
+    pub fn rest(&mut self) {
+        self.reader.rest();
     }
 
     /// Waits for the next reply.
@@ -461,7 +479,12 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let serving = thread::spawn(move || serve(listener.accept().unwrap().0));
         let address = Address::new("127.0.0.1", port).unwrap();
-        let dial = Dial { connect: PATIENCE, reply: SILENCE, secret: None };
+        let dial = Dial {
+            connect: PATIENCE,
+            reply: SILENCE,
+            secret: None,
+            payload: PayloadLimit::default(),
+        };
         (Connection::dial(&address, &dial).unwrap(), serving)
     }
 

@@ -214,6 +214,7 @@ pub fn server_limits(matches: &Matches) -> Result<server::Limits, UsageError> {
         connections: bounded("max-connections", connections, 1, 1_000_000)?,
         idle: ms("idle-timeout-ms", default.idle)?,
         frame: ms("frame-timeout-ms", default.frame)?,
+        payload: default.payload,
     })
 }
 

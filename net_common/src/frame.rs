@@ -5,17 +5,44 @@
 //! its buffer only by what has really arrived, never by what a header announces.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use byteorder::{BigEndian, ByteOrder};
+use cluster::limits::Limits;
 
 use crate::codec::Encoder;
 
 /// Bytes of a header.
 pub const HEADER: usize = 8;
 
-/// Largest payload that is taken, in bytes: the largest record, a view of a thousand nodes, or a
-/// batch of thousands of small operations fit. A longer one is answered with an error and closed.
+/// Largest payload that is taken, in bytes, unless the cluster takes values that need more: a view of a
+/// thousand nodes, or a batch of thousands of small operations fit. A longer one is answered with an error and
+/// closed.
 pub const MAX_PAYLOAD: usize = 4 << 20;
+
+/// What a frame may have besides one value, in bytes: its key, what a page has before its last record, and some
+/// thousand short answers.
+const BESIDES: usize = 1 << 20;
+
+/// The largest payload that is taken: [`MAX_PAYLOAD`], or what one value needs where the cluster takes longer
+/// ones. It is shared by all who speak for one process of one cluster, and follows the cluster's limits
+/// upwards only: what is under way when these become lower must still be read, to be refused with the right
+/// words.
+#[derive(Debug, Clone, Default)]
+pub struct PayloadLimit(Arc<AtomicUsize>);
+
+impl PayloadLimit {
+    /// The limit now, in bytes.
+    pub fn get(&self) -> usize {
+        MAX_PAYLOAD.max(self.0.load(Ordering::Relaxed))
+    }
+
+    /// The cluster takes values up to these limits.
+    pub fn allow(&self, limits: &Limits) {
+        self.0.fetch_max(limits.value_bytes + BESIDES, Ordering::Relaxed);
+    }
+}
 
 /// The original's text payloads, one request a connection.
 pub const FORMAT_TEXT: u16 = 0;
@@ -162,16 +189,21 @@ pub struct Frame<'a> {
 /// Why no frame can be had from a stream any more: its framing is lost, close it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// A header announces more than [`MAX_PAYLOAD`].
-    #[error("too large: a frame of {0} bytes, at most {MAX_PAYLOAD} are taken")]
-    TooLarge(u32),
+    /// A header announces more than is taken.
+    #[error("too large: a frame of {size} bytes, at most {most} are taken")]
+    TooLarge {
+        /// The announced size of its payload, in bytes.
+        size: u32,
+        /// What is taken, in bytes.
+        most: usize,
+    },
     /// A format that nobody speaks; what follows is not ours to interpret.
     #[error("unknown: format {0}, formats 0 and 2 are spoken here")]
     UnknownFormat(u16),
 }
 
 /// Appends a frame to `out`, its payload written by `payload`. Where a peer decides how long that
-/// becomes, as in an answer to a batch, the caller holds it against [`MAX_PAYLOAD`].
+/// becomes, as in an answer to a batch, the caller holds it against the [`PayloadLimit`].
 pub fn write(out: &mut Vec<u8>, kind: Kind, format: u16, payload: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.put_u16(kind as u16);
@@ -210,12 +242,30 @@ pub struct FrameReader {
     start: usize,
     /// Where the bytes that have arrived end; the buffer is zeroed up to its length.
     end: usize,
+    limit: PayloadLimit,
 }
 
 impl FrameReader {
     /// An empty reader.
     pub fn new() -> FrameReader {
         FrameReader::default()
+    }
+
+    /// The same for a cluster that may take longer frames.
+    pub fn within(limit: PayloadLimit) -> FrameReader {
+        FrameReader { limit, ..FrameReader::default() }
+    }
+
+    /// How many bytes have arrived and were not handed out, of a frame that is not complete, mostly.
+    pub fn arrived(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Gives the buffer back, if it is large and empty. For who may not read on for long.
+    pub fn rest(&mut self) {
+        if self.start == self.end && self.buffer.len() > KEPT_BUFFER {
+            (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
+        }
     }
 
     /// Whether the stream stands between two frames.
@@ -258,7 +308,10 @@ impl FrameReader {
             return Err(FrameError::UnknownFormat(format));
         }
         if size as usize > MAX_PAYLOAD {
-            return Err(FrameError::TooLarge(size));
+            let most = self.limit.get();
+            if size as usize > most {
+                return Err(FrameError::TooLarge { size, most });
+            }
         }
         let whole = HEADER + size as usize;
         Ok((arrived.len() >= whole).then_some(whole))
@@ -279,9 +332,7 @@ impl FrameReader {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-            if self.buffer.len() > KEPT_BUFFER {
-                self.buffer = Vec::new();
-            }
+            self.rest();
         } else if self.start > 0 && self.end == self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -289,7 +340,7 @@ impl FrameReader {
         }
         if self.end == self.buffer.len() {
             // Everything allocated so far has been filled by the peer: only then double it.
-            let size = (2 * self.buffer.len()).clamp(FIRST_BUFFER, HEADER + MAX_PAYLOAD);
+            let size = (2 * self.buffer.len()).clamp(FIRST_BUFFER, HEADER + self.limit.get());
             self.buffer.resize(size, 0);
         }
     }
@@ -349,7 +400,41 @@ mod tests {
         assert_eq!(reader.buffer.len(), FIRST_BUFFER);
         let mut reader = FrameReader::new();
         reader.fill(&mut &[0, 1, 0, 2, 0xff, 0xff, 0xff, 0xff][..]).unwrap();
-        assert_eq!(reader.next_frame(), Err(FrameError::TooLarge(u32::MAX)));
+        let too_large = FrameError::TooLarge { size: u32::MAX, most: MAX_PAYLOAD };
+        assert_eq!(reader.next_frame(), Err(too_large));
+    }
+
+    #[test]
+    fn frames_are_as_long_as_one_value_needs() {
+        let limit = PayloadLimit::default();
+        let header = |size: usize| [&[0, 1, 0, 2][..], &(size as u32).to_be_bytes()].concat();
+        let taken = |size: usize| {
+            let mut reader = FrameReader::within(limit.clone());
+            reader.fill(&mut &header(size)[..]).unwrap();
+            reader.next_frame().map(|frame| frame.is_none()).unwrap_or(false)
+        };
+        limit.allow(&Limits::default());
+        assert_eq!((taken(MAX_PAYLOAD), taken(MAX_PAYLOAD + 1)), (true, false), "as ever");
+        limit.allow(&Limits { value_bytes: 64 << 20, ..Limits::default() });
+        assert_eq!((taken(65 << 20), taken((65 << 20) + 1)), (true, false));
+        limit.allow(&Limits::ORIGINAL);
+        assert!(taken(65 << 20), "what is under way can be refused in words");
+    }
+
+    #[test]
+    fn a_long_frame_costs_its_size_only_while_it_is_read() {
+        let limit = PayloadLimit::default();
+        limit.allow(&Limits { value_bytes: 8 << 20, ..Limits::default() });
+        let mut reader = FrameReader::within(limit);
+        let mut bytes = Vec::new();
+        write(&mut bytes, Kind::Read, FORMAT_BINARY, |out| out.resize(HEADER + (8 << 20), 7));
+        let mut stream = &bytes[..];
+        while reader.next_frame().unwrap().is_none() {
+            assert!(reader.fill(&mut stream).unwrap() > 0);
+            assert!(reader.buffer.len() <= 2 * (reader.arrived() + FIRST_BUFFER));
+        }
+        reader.rest();
+        assert_eq!(reader.buffer.capacity(), 0);
     }
 
     #[test]

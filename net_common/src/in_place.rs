@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use cluster::ids::Address;
 
-use crate::frame::{Frame, FrameReader};
+use crate::frame::{Frame, FrameReader, PayloadLimit};
 
 /// Answers a frame by appending to the bytes; a frame that wants no answer gets none. Runs in the thread of
 /// whoever sends the frame, and must not wait for that one.
@@ -44,8 +44,8 @@ pub(crate) struct InPlace {
 }
 
 impl InPlace {
-    pub(crate) fn new(answer: Arc<Answer>) -> InPlace {
-        InPlace { answer, asked: FrameReader::new(), answers: Vec::new(), read: 0 }
+    pub(crate) fn new(answer: Arc<Answer>, payload: PayloadLimit) -> InPlace {
+        InPlace { answer, asked: FrameReader::within(payload), answers: Vec::new(), read: 0 }
     }
 }
 
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn frames_are_answered_in_their_order() {
-        let mut link = Connection::in_place(&here());
+        let mut link = Connection::in_place(&here(), PayloadLimit::default());
         assert!(link.is_usable());
         for key in [&b"k"[..], b"key", b"k"] {
             link.push(&Get(key));

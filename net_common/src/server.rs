@@ -20,7 +20,7 @@ use log::{debug, warn};
 use parking_lot::Mutex;
 
 use crate::auth::Secret;
-use crate::frame::{self, FORMAT_BINARY};
+use crate::frame::{self, FORMAT_BINARY, PayloadLimit};
 use crate::logging;
 use crate::pool::Pool;
 
@@ -38,6 +38,8 @@ pub struct Limits {
     /// How long a frame may take from its first byte to its last, and a peer to take an answer. It begins anew while
     /// bytes move, at [`LEAST_RATE`](crate::progress::LEAST_RATE) or more.
     pub frame: Duration,
+    /// How long a frame may be.
+    pub payload: PayloadLimit,
 }
 
 impl Default for Limits {
@@ -46,6 +48,7 @@ impl Default for Limits {
             connections: 16_384,
             idle: Duration::from_secs(600),
             frame: Duration::from_secs(10),
+            payload: PayloadLimit::default(),
         }
     }
 }

@@ -19,7 +19,7 @@ use log::{debug, error, info, warn};
 use net_common::auth::Secret;
 use net_common::clock;
 use net_common::connection::{Connection, Dial, NetError};
-use net_common::frame::{FORMAT_BINARY, Kind};
+use net_common::frame::{FORMAT_BINARY, Kind, PayloadLimit};
 use net_common::logging;
 use net_common::message::Message;
 use net_common::message::control::{Heartbeat, HeartbeatAck, Probe, Register, TablePush};
@@ -200,8 +200,12 @@ impl Keeper {
     }
 
     fn register(&self) -> Result<(Connection, TablePush), NetError> {
-        let dial =
-            Dial { connect: PATIENCE, reply: PATIENCE, secret: self.settings.secret.clone() };
+        let dial = Dial {
+            connect: PATIENCE,
+            reply: PATIENCE,
+            secret: self.settings.secret.clone(),
+            payload: PayloadLimit::default(),
+        };
         let mut link = Connection::dial(&self.settings.manager, &dial)?;
         let push = link.call::<TablePush>(&Register {
             id: self.node.id().clone(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use client::{ClientError, GTStoreClient, Placed};
 use cluster::ids::Address;
+use cluster::limits::Limits;
 use net_common::auth::Secret;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, Kind};
 use net_common::in_place::Here;
@@ -93,16 +94,28 @@ impl Coordinator {
 
     fn text_put(&self, payload: &[u8], ok: Kind, out: &mut Vec<u8>) -> Result<(), &'static str> {
         let (key, value) = text::parse_put(payload).ok_or(word::BAD_PUT)?;
+        check_original(key)?;
+        Limits::ORIGINAL.check_value(value).map_err(|_| word::BAD_VALUE)?;
         self.client().and_then(|client| client.put(key, value)).map_err(|e| text_word(&e))?;
         frame::write(out, ok, FORMAT_TEXT, |out| out.extend_from_slice(b"ok"));
         Ok(())
     }
 
+    /// Values that came by other ways, and may be longer, are told whole.
     fn text_get(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+        check_original(key)?;
         let got = self.client().and_then(|client| client.get(key)).map_err(|e| text_word(&e))?;
         let value = got.ok_or(word::MISSING)?.value;
         frame::write(out, Kind::GetOk, FORMAT_TEXT, |out| out.extend_from_slice(&value));
         Ok(())
+    }
+}
+
+/// Whether the original knows such a key.
+fn check_original(key: &[u8]) -> Result<(), &'static str> {
+    match key.is_empty() || Limits::ORIGINAL.check_key(key).is_err() {
+        true => Err(word::BAD_KEY),
+        false => Ok(()),
     }
 }
 

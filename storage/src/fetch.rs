@@ -98,9 +98,10 @@ impl Fetcher {
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(io::Error::from)?;
         let name = format!("{} fetch", node.id());
+        let payload = node.payload_limit().clone();
         let fetching = Fetching {
             node,
-            dial: Dial { connect: PATIENCE, reply: PATIENCE, secret },
+            dial: Dial { connect: PATIENCE, reply: PATIENCE, secret, payload },
             digester: Digester::new(seed),
             pace: Mutex::new(pace),
             started: Instant::now(),

@@ -154,7 +154,9 @@ impl Storage {
             coordinate::Coordinator::new(config.manager.clone(), config.secret.clone(), here);
         let coordinator = Arc::new(coordinator);
         let open = requests::opener(node.clone(), coordinator.clone());
-        let (limits, secret) = (config.limits, config.secret.clone());
+        let payload = node.payload_limit().clone();
+        let limits = server::Limits { payload, ..config.limits };
+        let secret = config.secret.clone();
         let server = Server::start(&name, listener, limits.clone(), secret.clone(), open)?;
         node.count_connections(Box::new(server.connection_count()));
         let door = |listener| {

@@ -23,7 +23,7 @@ use cluster::version::{Clock, ServerClock, Version};
 use cluster::view::{Routes, View};
 use log::info;
 use net_common::clock;
-use net_common::frame::MAX_PAYLOAD;
+use net_common::frame::PayloadLimit;
 use net_common::message::control::Info;
 use net_common::message::data::{
     Body, Commits, ReadAnswer, ReadAnswers, ReadBatch, Record, Shape, Write, WriteAcks, WriteBatch,
@@ -74,6 +74,9 @@ pub enum Unwritten {
     Unsure(Trouble),
 }
 
+/// Bytes of values that are handed out at once to be finished: a few frames. What is left is there the next time.
+const SETTLED: usize = 16 << 20;
+
 /// What a heartbeat tells of a tenure.
 fn told(tenure: &Tenure, rest: Report) -> Report {
     let (synced, revived) = (tenure.synced().clone(), tenure.revived().clone());
@@ -116,6 +119,8 @@ pub struct Node {
     lease_until: AtomicU64,
     /// The epoch of the newest view that the manager has said to be active.
     active: AtomicU64,
+    /// How long frames may be to this node and from it.
+    payload: PayloadLimit,
     notes: Notes,
     /// Where what is stored goes to disk.
     journal: Journal,
@@ -154,6 +159,7 @@ impl Node {
             lease: Mutex::default(),
             lease_until: AtomicU64::new(0),
             active: AtomicU64::new(0),
+            payload: PayloadLimit::default(),
             notes,
             journal: Journal::default(),
             has_folder: false,
@@ -210,6 +216,11 @@ impl Node {
     /// This start of its process.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// How long frames may be to this node and from it: it follows the views.
+    pub fn payload_limit(&self) -> &PayloadLimit {
+        &self.payload
     }
 
     /// Tells the node how to count its connections, once there is a server.
@@ -384,6 +395,7 @@ impl Node {
             self.table.get_or_init(|| Table::new(view.arcs.len()));
         }
         let routes = Arc::new(Routes::new(view));
+        self.payload.allow(&routes.view().limits);
         // What is of no more use is freed when nobody waits.
         let (mut freed, mut last_life) = (Vec::new(), None);
         let (mut counts, mut noted) = ((0, 0), None);
@@ -664,7 +676,7 @@ impl Node {
     }
 
     /// Notes in the records which of them are committed by now. Returns those that have been pending for
-    /// long in arcs where this node is synced, at most `most`, and its view, if that is the active one: their
+    /// long in arcs where this node is synced, at most `most` or some megabytes, and its view, if that is the active one: their
     /// writers must have died (C4). Only a synced replica finishes (RULES-WHY R3), and only under the active
     /// view (F4).
     pub fn settle(&self, most: usize) -> Option<(Arc<Routes>, Vec<Abandoned>)> {
@@ -672,7 +684,7 @@ impl Node {
         let (table, routes) = (self.table.get()?, self.routes()?);
         let epoch = routes.epoch();
         let may_finish = epoch.0 == self.active.load(Ordering::SeqCst) && self.has_lease();
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for arc in 0..table.arcs() {
             // Arc by arc: a new view must not wait for all of it.
             let tenure = self.tenure.read();
@@ -684,6 +696,10 @@ impl Node {
                 |version| self.marks.cover(version),
                 most,
                 |record| {
+                    if bytes >= SETTLED {
+                        return;
+                    }
+                    bytes += record.body.value().map_or(0, <[u8]>::len);
                     let expiry = record.body.expiry();
                     let body = record.body.value().map(|value| (value.to_vec(), expiry));
                     let Record { version, state, .. } = record;
@@ -699,9 +715,9 @@ impl Node {
         Some((self.table.get()?, tenure.routes()?))
     }
 
-    /// Answers a batch of reads: appends a READ_REPLY's payload, each record straight from the table.
-    /// Ends early once that is larger than a frame takes, and so cannot be sent: a request of a few
-    /// bytes a key must not make an answer of gigabytes.
+    /// Answers a batch of reads: appends a READ_REPLY's payload, each record straight from the table. A
+    /// request of a few bytes a key must not make an answer of gigabytes: once a frame is full the rest of the
+    /// keys is to be asked for again.
     pub fn read(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
         self.answer(batch, out, |tenure, clock, key, out| self.read_one(tenure, clock, key, out));
     }
@@ -712,17 +728,24 @@ impl Node {
         out: &mut Vec<u8>,
         one: impl Fn(&Tenure, Clock, &[u8], &mut Vec<u8>),
     ) {
-        let most = out.len() + MAX_PAYLOAD;
+        let most = out.len() + self.payload.get();
         let clock = self.clock();
         let tenure = self.tenure.read();
         ReadAnswers::encode_head(tenure.epoch(), clock, self.shape(), batch.keys.len(), out);
         if !self.has_lease() {
             return batch.keys.iter().for_each(|_| ReadAnswer::NoLease.encode(out));
         }
-        for key in &batch.keys {
-            one(&tenure, clock, key, out);
-            if out.len() > most {
-                break;
+        let mut is_full = false;
+        for (i, key) in batch.keys.iter().enumerate() {
+            let start = out.len();
+            if !is_full {
+                one(&tenure, clock, key, out);
+                // What comes after it takes a byte each at least.
+                is_full = i > 0 && out.len() + (batch.keys.len() - 1 - i) > most;
+            }
+            if is_full {
+                out.truncate(start);
+                ReadAnswer::Later.encode(out);
             }
         }
         drop(tenure);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cluster::ids::Address;
 use net_common::codec::DecodeError;
-use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, HEADER, Kind, MAX_PAYLOAD};
+use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, HEADER, Kind};
 use net_common::in_place::Here;
 use net_common::message::Message;
 use net_common::message::control::InfoAsk;
@@ -33,7 +33,8 @@ struct Requests {
 /// The node's answers to those in its own process.
 pub fn in_place(node: Arc<Node>, address: Address) -> Here {
     let answer = move |frame: Frame<'_>, out: &mut Vec<u8>| {
-        answered(out, |out| Ok(data(&node, &frame, out)? || unknown(&frame, out)));
+        let most = node.payload_limit().get();
+        answered(most, out, |out| Ok(data(&node, &frame, out)? || unknown(&frame, out)));
     };
     Here { address, answer: Arc::new(answer) }
 }
@@ -45,7 +46,7 @@ impl Session for Requests {
             // The original speaks one request a connection.
             return Next::Close;
         }
-        answered(out, |out| {
+        answered(self.node.payload_limit().get(), out, |out| {
             Ok(data(&self.node, &frame, out)?
                 || self.coordinated(&frame, out)?
                 || unknown(&frame, out))
@@ -67,13 +68,18 @@ impl Requests {
     }
 }
 
-/// An answer, or an error in its place: where the frame is malformed, or the answer too large for one.
-fn answered(out: &mut Vec<u8>, answer: impl FnOnce(&mut Vec<u8>) -> Result<bool, DecodeError>) {
+/// An answer, or an error in its place: where the frame is malformed, or the answer has a payload of more than `most`
+/// bytes.
+fn answered(
+    most: usize,
+    out: &mut Vec<u8>,
+    answer: impl FnOnce(&mut Vec<u8>) -> Result<bool, DecodeError>,
+) {
     let start = out.len();
     if let Err(DecodeError(why)) = answer(out) {
         frame::write_error(out, FORMAT_BINARY, "malformed", why);
     }
-    if out.len() - start > HEADER + MAX_PAYLOAD {
+    if out.len() - start > HEADER + most {
         out.truncate(start);
         out.shrink_to(start);
         let why = "the answer does not fit a frame, ask for fewer keys at once";

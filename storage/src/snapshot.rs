@@ -125,11 +125,15 @@ fn run(node: &Node, settings: Settings, notes: &Receiver<u32>, stopped: &Receive
     }
 }
 
-/// The line: every key with its value, or, above `limit` keys, a summary. Tells which.
+/// Above so many bytes of keys and values the line is a summary as well: as many as the largest thousand of the
+/// original's records have.
+const LINE: u64 = 1000 * (20 + 1024);
+
+/// The line: every key with its value, or, above `limit` keys or [`LINE`] bytes, a summary. Tells which.
 pub fn snapshot(node: &Node, limit: usize) -> (String, bool) {
     let mut line = format!("Store snapshot on {}:", node.id());
     let size = node.size();
-    if size.keys > limit as u64 {
+    if size.keys > limit as u64 || size.bytes > LINE {
         // Writing to a String cannot fail.
         let _ = write!(line, " {} keys, {} bytes", size.keys, size.bytes);
         return (line, true);

@@ -7,6 +7,7 @@ use client::{ClientError, Config, GTStoreClient, status};
 use cluster::ids::Address;
 use cluster::view::Routes;
 use net_common::connection::{Connection, Dial};
+use net_common::frame::PayloadLimit;
 use net_common::message::control::{Hello, Status, TablePush};
 
 use super::movement::KeysOfArcs;
@@ -89,7 +90,12 @@ impl Watch {
 
     /// Asks for the view, and counts what follows from it.
     fn learn(&mut self) {
-        let dial = Dial { connect: PATIENCE, reply: PATIENCE, secret: None };
+        let dial = Dial {
+            connect: PATIENCE,
+            reply: PATIENCE,
+            secret: None,
+            payload: PayloadLimit::default(),
+        };
         let link = match self.link.take() {
             Some(link) => Ok(link),
             None => Connection::dial(&self.manager, &dial),

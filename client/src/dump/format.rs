@@ -24,8 +24,9 @@ use net_common::codec::{DecodeError, Decoder, Encoder};
 
 const MAGIC: &[u8; 8] = b"GTStoDMP";
 
-/// The format that this program writes, and the only one that it reads.
-pub const FORMAT: u16 = 1;
+/// The format that this program writes. It reads the one before as well, which had no empty keys, no values above
+/// 1 MiB and no blocks above 4 MiB.
+pub const FORMAT: u16 = 2;
 
 /// Bytes of a header. The same in all formats, as is where the checksum stands: so a newer format can be told
 /// from a damaged file.
@@ -36,7 +37,7 @@ pub const HEAD: usize = 9;
 
 /// Longest body of a block, in bytes; a longer one is damage. What is written ends with the record that
 /// reaches [`FULL`].
-pub const MOST: usize = 4 << 20;
+pub const MOST: usize = 68 << 20;
 
 /// A block of so many bytes takes no more records: enough to make the work around a block not count, little
 /// beside what a program has anyway.
@@ -73,7 +74,7 @@ pub struct End {
 /// A key and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// The key: 1 to [`KEY_CEILING`] bytes.
+    /// The key: up to [`KEY_CEILING`] bytes.
     pub key: &'a [u8],
     /// Its value: up to [`VALUE_CEILING`] bytes.
     pub value: &'a [u8],
@@ -101,7 +102,7 @@ impl<'a> Record<'a> {
             _ => return Err(DecodeError("a record with a flag that there is not")),
         };
         let (key, value) = (bytes.short()?, bytes.long()?);
-        if key.is_empty() || key.len() > KEY_CEILING || value.len() > VALUE_CEILING {
+        if key.len() > KEY_CEILING || value.len() > VALUE_CEILING {
             return Err(DecodeError(
                 "a record with a key or a value of a length that there is not",
             ));
@@ -235,7 +236,9 @@ pub enum ReadError {
     #[error("this is no dump of GT Store")]
     Foreign,
     /// It is a good header's word that what follows is to be read in another way.
-    #[error("a dump of format {0}, and this client reads format {FORMAT}: use a newer client")]
+    #[error(
+        "a dump of format {0}, and this client reads formats up to {FORMAT}: use a newer client"
+    )]
     Newer(u16),
     /// Its bytes are not those that were written.
     #[error("damaged at byte {place}: {what}")]
@@ -271,7 +274,7 @@ impl<R: Read> Reader<R> {
         let damaged = |DecodeError(what)| ReadError::Damaged { place: 0, what };
         let (format, header) = decode_header(&bytes).map_err(damaged)?;
         match format {
-            FORMAT => Ok(Reader { from, header, place: HEADER as u64, keys: 0, end: None }),
+            ..=FORMAT => Ok(Reader { from, header, place: HEADER as u64, keys: 0, end: None }),
             newer => Err(ReadError::Newer(newer)),
         }
     }
@@ -335,7 +338,7 @@ impl<R: Read> Reader<R> {
         if !matches!(kind, RECORDS | END) || length > MOST {
             return Err(self.damaged("no block begins there"));
         }
-        bytes.reserve_exact(length);
+        // No more than what is there is made room for.
         if self.from.by_ref().take(length as u64).read_to_end(&mut bytes)? < length {
             return Err(self.damaged("it ends too soon"));
         }
@@ -371,7 +374,7 @@ fn decode_header(bytes: &[u8]) -> Result<(u16, Header), DecodeError> {
     let mut rest = Decoder::new(body);
     rest.take(MAGIC.len())?;
     let format = rest.u16()?;
-    if format < FORMAT {
+    if format == 0 {
         return Err(DecodeError("a format that there is not"));
     }
     let (cluster, began, salt) = (ClusterId(rest.u64()?), rest.u64()?, rest.u32()?);

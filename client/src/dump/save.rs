@@ -4,15 +4,14 @@
 //! of it. The caller's thread writes the blocks in the order of the keys, so that two dumps of the same keys
 //! have them in the same order.
 //!
-//! How many keys a batch may have is known only afterwards, since an answer must fit a frame and values may be
-//! long. So it is guessed by what values were like up to now; where a node says that the answer is too large,
-//! the batch is asked for again in pieces that fit whatever the values are.
+//! How many keys a batch may have is known only afterwards, since values may be long. So it is guessed by what
+//! values were like up to now; where they bring more than was guessed, those that are left are asked for again.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use cluster::limits::Limits;
+use cluster::limits::KEY_CEILING;
 use cluster::scan;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use net_common::logging;
@@ -35,6 +34,14 @@ const AHEAD: usize = 2 * THREADS;
 /// Bytes of values that a batch is to bring: a quarter of a frame, so that keys whose values are longer than
 /// those before seldom bring more than a frame takes.
 const GUESS: usize = 1 << 20;
+
+/// Keys of the first batches, when nothing is known of values.
+const FIRST: usize = 64;
+
+/// Keys of a batch, at most: even the longest fit half a frame on the way there.
+const MOST: usize = CHUNK_BYTES / (KEY_CEILING + RECORD_OVERHEAD);
+
+const _: () = assert!(MOST <= CHUNK_OPS);
 
 /// A block, or why there is none.
 type Made = Result<Block, ClientError>;
@@ -60,7 +67,7 @@ pub(super) fn save(
     let salt = u32::from_be_bytes(salt);
     let header = Header { cluster: store.cluster(), began: store.now_ms(), salt };
     let mut writer = Writer::begin(out, &header).map_err(failed)?;
-    let pace = Pace::new(&store.limits());
+    let pace = Pace::default();
     thread::scope(|scope| {
         let (order, ordered) = bounded(AHEAD);
         let (jobs, taken) = bounded(THREADS);
@@ -132,16 +139,18 @@ fn page(store: &GTStoreClient, from: u64) -> Result<(Vec<Vec<u8>>, Option<u64>),
 fn fetch(store: &GTStoreClient, pace: &Pace, job: &Job) {
     let ops: Vec<Op<'_>> = job.keys.iter().map(|key| Op::Get { key }).collect();
     let mut sheet = Sheet { block: Block::default(), blocks: &job.blocks, now: store.now_ms() };
-    let got = store.run_chunk(&ops);
-    let is_too_large =
-        ops.len() > pace.sure && got.iter().any(|got| matches!(got, Err(ClientError::Refused(_))));
-    let is_sent = if is_too_large {
-        drop(got);
-        ops.chunks(pace.sure).all(|ops| sheet.add(ops, store.run_chunk(ops), pace))
-    } else {
-        sheet.add(&ops, got, pace)
-    };
-    if is_sent && sheet.block.keys() > 0 {
+    let mut rest = &ops[..];
+    while !rest.is_empty() {
+        let got = store.run_chunk_within(rest, GUESS);
+        // Behind the first that was left there may be others that were not: they are read once more.
+        let got: Vec<_> = got.into_iter().map_while(|got| got).collect();
+        let (ops, later) = rest.split_at(got.len());
+        if !sheet.add(ops, got, pace) {
+            return;
+        }
+        rest = later;
+    }
+    if sheet.block.keys() > 0 {
         // Where nobody listens any more somebody else has failed, and said so.
         let _ = job.blocks.send(Ok(sheet.block));
     }
@@ -185,26 +194,13 @@ impl Sheet<'_> {
 }
 
 /// How many keys to ask for at once.
+#[derive(Default)]
 struct Pace {
-    /// So many fit a frame, there and back, whatever they hold.
-    sure: usize,
-    /// More are never asked for: so many fit a frame on the way there.
-    most: usize,
     keys: AtomicU64,
     bytes: AtomicU64,
 }
 
 impl Pace {
-    fn new(limits: &Limits) -> Pace {
-        let fits = |bytes: usize| (CHUNK_BYTES / (bytes + RECORD_OVERHEAD)).clamp(1, CHUNK_OPS);
-        Pace {
-            sure: fits(limits.value_bytes.max(limits.key_bytes)),
-            most: fits(limits.key_bytes),
-            keys: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-        }
-    }
-
     fn note(&self, keys: usize, bytes: usize) {
         self.keys.fetch_add(keys as u64, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -213,9 +209,9 @@ impl Pace {
     fn batch(&self) -> usize {
         let keys = self.keys.load(Ordering::Relaxed);
         if keys == 0 {
-            return self.sure;
+            return FIRST;
         }
         let mean = (self.bytes.load(Ordering::Relaxed) / keys) as usize + RECORD_OVERHEAD;
-        (GUESS / mean).clamp(self.sure, self.most)
+        (GUESS / mean).clamp(1, MOST)
     }
 }

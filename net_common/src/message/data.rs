@@ -423,7 +423,7 @@ pub enum ReadAnswer<'a> {
     WrongEpoch,
     /// This node keeps the key but is still fetching it.
     Syncing,
-    /// The key is empty or longer than the cluster takes.
+    /// The key is longer than the cluster takes.
     BadKey,
     /// This node holds no lease.
     NoLease,
@@ -431,6 +431,8 @@ pub enum ReadAnswer<'a> {
     BlindAbsent,
     /// To a fence: this node is still fetching the key, and this is what it has so far.
     Blind(Version, State, Body<'a>),
+    /// What the keys before it hold fills the frame: ask for this one again. Never said of a frame's first key.
+    Later,
 }
 
 impl<'a> ReadAnswer<'a> {
@@ -451,6 +453,7 @@ impl<'a> ReadAnswer<'a> {
                 out.put_u8(7);
                 encode_held(version, *state, *body, out);
             }
+            ReadAnswer::Later => out.put_u8(8),
         }
     }
 
@@ -470,6 +473,7 @@ impl<'a> ReadAnswer<'a> {
                 let (version, state, body) = decode_held(payload)?;
                 ReadAnswer::Blind(version, state, body)
             }
+            8 => ReadAnswer::Later,
             _ => return Err(DecodeError("an unknown answer to a read")),
         })
     }

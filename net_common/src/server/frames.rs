@@ -55,7 +55,7 @@ pub(super) fn serve(
         limits,
         gate: Gate::new(secret),
         session: open(served.peer),
-        reader: FrameReader::new(),
+        reader: FrameReader::within(limits.payload.clone()),
         out: Vec::new(),
         stream: served.stream.clone(),
         progress: Progress::begin(),

@@ -40,7 +40,7 @@ fn start(limits: Limits) -> Server {
 }
 
 fn quick() -> Limits {
-    Limits { connections: 100, idle: SHORT, frame: SHORT }
+    Limits { connections: 100, idle: SHORT, frame: SHORT, ..Limits::default() }
 }
 
 fn connect(server: &Server) -> TcpStream {

@@ -19,15 +19,20 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
+use cluster::limits::VALUE_CEILING;
 use crc32fast::Hasher;
 use net_common::codec::Decoder;
+
+use super::entry::SHEET;
 
 /// Bytes in front of a frame's body.
 pub const HEAD: usize = 20;
 
-/// Longest body. What is written stays well below: a group of entries ends at a megabyte, and the longest
-/// entry is [`super::entry::SHEET`] and one value more.
-pub const MOST: usize = 32 << 20;
+/// Longest body. What is written stays below: a group of entries ends at a megabyte, and the longest entry has
+/// [`SHEET`] and one value more for which it vouches, and what one frame brings.
+pub const MOST: usize = 160 << 20;
+
+const _: () = assert!(2 * (1 << 20) + SHEET + 2 * VALUE_CEILING < MOST);
 
 /// Bytes that a [`Reader`] takes at a time: enough to keep some threads busy, little beside what they make of it.
 const BITE: usize = 8 << 20;

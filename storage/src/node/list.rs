@@ -15,6 +15,9 @@ use super::{Node, is_alive};
 /// Most bytes of keys in one answer, about: far below a frame.
 const BYTES: usize = 1 << 20;
 
+/// What a key takes in an answer besides its bytes.
+const APART: usize = 1 + 2;
+
 /// A key of an arc.
 struct Found {
     key: Vec<u8>,
@@ -32,7 +35,7 @@ impl Node {
     pub fn list(&self, list: &List, out: &mut Vec<u8>) {
         let mut listed = Listed::default();
         let mut told: Vec<Found> = Vec::new();
-        let most = (list.most as usize).min(BYTES / self.key_room());
+        let (most, mut bytes) = (list.most as usize, 0);
         for (at, &arc) in list.arcs.iter().enumerate() {
             let Some(mut found) = self.keys_of(usize::from(arc), list.from) else {
                 listed.refused.push(arc);
@@ -42,11 +45,16 @@ impl Node {
                 listed.count += found.iter().filter(|found| found.is_sure).count() as u64;
                 continue;
             }
+            let takes = |found: &Found| found.key.len() + APART;
             let room = most.saturating_sub(told.len());
-            if found.len() <= room {
+            let all: usize = found.iter().map(takes).sum();
+            if found.len() <= room && bytes + all <= BYTES {
+                bytes += all;
                 told.append(&mut found);
                 continue;
             }
+            let longest = found.iter().map(takes).max().unwrap_or(APART);
+            let room = room.min(BYTES.saturating_sub(bytes) / longest);
             // All before this arc is told, and perhaps some of it. What comes later need not be looked at,
             // but for whether it could be: whoever asks is to know by whom it is told next time.
             listed.end = Some(match room {
@@ -66,12 +74,6 @@ impl Node {
         listed.keys =
             told.iter().map(|found| Key { key: &found.key, is_sure: found.is_sure }).collect();
         listed.write(out);
-    }
-
-    /// What a key may take in an answer.
-    fn key_room(&self) -> usize {
-        let longest = self.routes().map_or(0, |routes| routes.view().limits.key_bytes);
-        longest + 1 + 2
     }
 
     fn first_of(&self, arc: u16) -> u64 {

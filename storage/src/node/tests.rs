@@ -245,7 +245,7 @@ fn a_glance_shows_what_needs_nobody_else() {
     requests.read(&mut buffer, &redis::request::Limits::KNOWN).unwrap();
     let (mut batch, mut out) = (Batch::default(), Vec::new());
     for args in requests.each(&buffer) {
-        batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap(), 0);
+        batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap());
     }
     let nobody = || -> Result<Arc<GTStoreClient>, _> {
         unreachable!("no client is needed for what is here")

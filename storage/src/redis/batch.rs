@@ -29,7 +29,7 @@ use crate::node::Node;
 /// Most operations of a batch, unless a single request has more: what one attempt of the client takes.
 const OPERATIONS: usize = 4096;
 
-/// Most bytes that a batch may read or write, unless a single request has more.
+/// Most bytes that a batch may write, unless a single request has more.
 const BYTES: usize = 16 << 20;
 
 /// Most bytes of a single answer. A request of a megabyte must not make an answer of gigabytes.
@@ -95,6 +95,11 @@ pub trait Store {
     /// The longest keys and values that it takes.
     fn limits(&self) -> Limits;
 
+    /// The same, for who would refuse something by what was known before.
+    fn newest_limits(&self) -> Limits {
+        self.limits()
+    }
+
     /// Runs parts that are independent of each other, in any order. Each has its own result.
     fn run(&self, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>>;
 }
@@ -102,6 +107,10 @@ pub trait Store {
 impl Store for Arc<GTStoreClient> {
     fn limits(&self) -> Limits {
         GTStoreClient::limits(self)
+    }
+
+    fn newest_limits(&self) -> Limits {
+        GTStoreClient::newest_limits(self)
     }
 
     fn run(&self, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>> {
@@ -164,13 +173,14 @@ impl<'b> Batch<'b> {
         is_free
     }
 
-    /// Adds a command. What it reads may be `value_bytes` long.
-    pub fn add(&mut self, command: Command<'b>, value_bytes: usize) {
+    /// Adds a command.
+    pub fn add(&mut self, command: Command<'b>) {
+        self.bytes += brings(&command);
         let is_single = single_key(&command).is_some();
         let mut before = None;
         each_key(&command, |key, writes| {
             self.operations += 1;
-            self.bytes += key.len() + value_bytes;
+            self.bytes += key.len();
             match self.keys.entry(key) {
                 Entry::Occupied(mut used) => {
                     let used = used.get_mut();
@@ -276,7 +286,14 @@ impl<'b> Batch<'b> {
                 return told;
             }
         };
-        let limits = store.as_ref().map(Store::limits).unwrap_or_default();
+        let mut limits = store.as_ref().map(Store::limits).unwrap_or_default();
+        let is_beyond = |item: &Item<'_>| match item {
+            Item::Command(command) => check(command, &limits).is_err(),
+            _ => false,
+        };
+        if items.iter().any(is_beyond) || folds.iter().any(|fold| fold.is_beyond(&limits)) {
+            limits = store.as_ref().map(Store::newest_limits).unwrap_or_default();
+        }
         for item in &mut items {
             if let Item::Command(command) = item
                 && let Err(error) = check(command, &limits)
@@ -358,6 +375,15 @@ impl<'b> Batch<'b> {
             }
         }
         reading.told
+    }
+}
+
+/// How many bytes of values a command brings.
+fn brings(command: &Command<'_>) -> usize {
+    match command {
+        Command::Put { value, .. } => value.len(),
+        Command::PutMany(pairs) => pairs.iter().map(|(_, value)| value.len()).sum(),
+        _ => 0,
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Settings {
     pub port: u16,
     /// Seconds after which an idle connection is closed; 0: never.
     pub idle_timeout_s: u64,
+    /// Bytes of the longest value that the cluster takes.
+    pub value_bytes: usize,
     /// How soon a write is on disk.
     pub sync: Sync,
 }
@@ -36,6 +38,7 @@ pub enum Sync {
 
 impl Settings {
     fn parameters(&self) -> [(&'static str, String); 14] {
+        let limits = Limits::KNOWN.for_values(self.value_bytes);
         let (append, sync) = match self.sync {
             Sync::Never => ("no", "no"),
             Sync::EverySecond => ("yes", "everysec"),
@@ -44,7 +47,7 @@ impl Settings {
         [
             ("appendfsync", sync.to_owned()),
             ("appendonly", append.to_owned()),
-            ("client-query-buffer-limit", Limits::KNOWN.request.to_string()),
+            ("client-query-buffer-limit", limits.request.to_string()),
             ("cluster-enabled", "yes".to_owned()),
             ("databases", "1".to_owned()),
             ("io-threads", "1".to_owned()),
@@ -53,7 +56,7 @@ impl Settings {
             ("maxmemory-policy", "noeviction".to_owned()),
             ("notify-keyspace-events", String::new()),
             ("port", self.port.to_string()),
-            ("proto-max-bulk-len", Limits::KNOWN.bulk.to_string()),
+            ("proto-max-bulk-len", limits.bulk.to_string()),
             ("save", String::new()),
             ("timeout", self.idle_timeout_s.to_string()),
         ]
@@ -96,6 +99,7 @@ mod tests {
             max_clients: 10,
             port: 7001,
             idle_timeout_s: 0,
+            value_bytes: 1 << 20,
             sync: Sync::EverySecond,
         };
         let mut out = Vec::new();

@@ -132,6 +132,11 @@ impl Door {
         })
     }
 
+    /// Longest value that the cluster takes, in bytes.
+    pub fn value_bytes(&self) -> usize {
+        self.node.routes().map_or(0, |routes| routes.view().limits.value_bytes)
+    }
+
     /// What is configured.
     pub fn config(&self) -> config::Settings {
         config::Settings {
@@ -139,6 +144,7 @@ impl Door {
             max_clients: self.limits.connections as u64,
             port: self.port,
             idle_timeout_s: self.limits.idle.as_secs(),
+            value_bytes: self.value_bytes(),
             sync: Sync::Never,
         }
     }

@@ -112,6 +112,18 @@ impl<'b> Fold<'b> {
         self.said = said.collect();
     }
 
+    /// Whether any of it is beyond the limits.
+    pub fn is_beyond(&self, limits: &Limits) -> bool {
+        let is_long = |step: &Step<'_>| match step {
+            Step::Put { value, .. } => limits.check_value(value).is_err(),
+            Step::Edit(edit) => {
+                edit.given().is_some_and(|value| limits.check_value(value).is_err())
+            }
+            Step::Look(_) => false,
+        };
+        limits.check_key(self.key).is_err() || self.steps.iter().any(is_long)
+    }
+
     /// Whether there is something to ask the store for.
     pub fn is_asked(&self) -> bool {
         self.is_asked

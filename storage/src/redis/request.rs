@@ -39,8 +39,8 @@ pub struct Limits {
 impl Limits {
     /// For whoever may do everything. Redis takes a million arguments and lines of 64 KiB as well; its
     /// 512 MiB for a value are far above what a cluster here can be set to take
-    /// ([`VALUE_CEILING`](cluster::limits::VALUE_CEILING)), so a few of these are enough: a value in
-    /// between is refused by an answer, not by closing the connection.
+    /// ([`VALUE_CEILING`](cluster::limits::VALUE_CEILING)), so some of what clusters take by default are enough: a
+    /// value in between is refused by an answer, not by closing the connection.
     pub const KNOWN: Limits = Limits {
         arguments: 1 << 20,
         bulk: 8 << 20,
@@ -49,6 +49,18 @@ impl Limits {
         at_once: 1024,
         stranger: false,
     };
+
+    /// The same in a cluster that takes values of so many bytes: an argument and a request may be as long as one of
+    /// these needs, and a little longer, to be refused by an answer.
+    #[must_use]
+    pub fn for_values(self, value_bytes: usize) -> Limits {
+        const BESIDES: usize = 1 << 20;
+        Limits {
+            bulk: self.bulk.max(value_bytes + BESIDES),
+            request: self.request.max(value_bytes + 2 * BESIDES),
+            ..self
+        }
+    }
 
     /// For who has not shown a password yet: enough for HELLO with AUTH and SETNAME, as in Redis. One
     /// request at once, since it may be the one that makes the peer known.

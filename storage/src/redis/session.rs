@@ -123,8 +123,11 @@ impl<'s> Session<'s> {
 
     /// Carries out the requests that have arrived. Returns how many.
     fn answer(&mut self) -> io::Result<(usize, Next)> {
-        let limits = if self.talk.is_known() { &Limits::KNOWN } else { &Limits::STRANGER };
-        let broken = self.requests.read(self.inbox.bytes(), limits).err();
+        let limits = match self.talk.is_known() {
+            true => Limits::KNOWN.for_values(self.talk.value_bytes()),
+            false => Limits::STRANGER,
+        };
+        let broken = self.requests.read(self.inbox.bytes(), &limits).err();
         let count = self.requests.done();
         let mut next = self.carry_out()?;
         if count > 0 {
@@ -171,7 +174,7 @@ impl<'s> Session<'s> {
                     // It may have taken long, and times to live begin when their command does.
                     now_ms = clock::wall_ms();
                 }
-                batch.add(command, self.talk.value_bytes());
+                batch.add(command);
             } else {
                 self.talk.run(&mut batch, &mut self.out);
                 if self.talk.answer(&command, &mut self.out) == Next::Close {

@@ -81,7 +81,7 @@ impl<'s> Talk<'s> {
 
     /// Longest value that the cluster takes.
     pub fn value_bytes(&self) -> usize {
-        self.door.node.routes().map_or(0, |routes| routes.view().limits.value_bytes)
+        self.door.value_bytes()
     }
 
     /// Reads a request.

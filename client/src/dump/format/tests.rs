@@ -96,10 +96,11 @@ fn blocks_of(bytes: &[u8]) -> Vec<Range<usize>> {
 #[test]
 fn golden_bytes() {
     // Those of docs/dump.md. They must be readable for ever.
-    let bytes = dump(&[vec![record("key1", "value1", None), record("k", "", Some(1))]]);
+    let blocks = [vec![record("key1", "value1", None), record("k", "", Some(1))]];
+    let bytes = dump(&blocks);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let want = [
-        "475453746f444d50 0001 1122334455667788 0000018bcfe56800 5ca1ab1e 6ac1e693",
+        "475453746f444d50 0002 1122334455667788 0000018bcfe56800 5ca1ab1e 11df6470",
         "01 00000021 4db24e92",
         "00 0004 6b657931 00000006 76616c756531",
         "01 0000000000000001 0001 6b 00000000",
@@ -107,6 +108,10 @@ fn golden_bytes() {
         "0000000000000002 0000018bcfe569f4",
     ];
     assert_eq!(hex, want.concat().replace(' ', ""));
+    // So were those of format 1.
+    let before = with_header(&bytes, |header| header[9] = 1);
+    assert_eq!(before[HEADER - 4..HEADER], [0x6a, 0xc1, 0xe6, 0x93]);
+    assert_eq!(read(&before).unwrap(), blocks);
 }
 
 #[test]
@@ -127,11 +132,9 @@ fn the_longest_record_fits_behind_an_almost_full_block() {
     assert!(block(&records).is_full());
     assert_eq!(read(&dump(&[records.clone()])).unwrap(), [records]);
     // And what no cluster can hold is refused, whatever its checksum says.
-    for (key, value) in [
-        (vec![], vec![]),
-        (vec![7; KEY_CEILING + 1], vec![]),
-        (b"k".to_vec(), vec![9; VALUE_CEILING + 1]),
-    ] {
+    for (key, value) in
+        [(vec![7; KEY_CEILING + 1], vec![]), (b"k".to_vec(), vec![9; VALUE_CEILING + 1])]
+    {
         assert_eq!(bad_place(&dump(&[vec![(key, value, None)]])), Some(HEADER as u64));
     }
 }
@@ -216,8 +219,8 @@ fn other_files_and_newer_formats_are_told_apart_from_damage() {
         (b"x".to_vec(), "this is no dump of GT Store"),
         (vec![], "damaged at byte 0: it ends too soon"),
         (
-            with_header(&good, |header| header[9] = 2),
-            "a dump of format 2, and this client reads format 1: use a newer client",
+            with_header(&good, |header| header[9] = 3),
+            "a dump of format 3, and this client reads formats up to 2: use a newer client",
         ),
         (
             with_header(&good, |header| header[9] = 0),
@@ -253,7 +256,7 @@ proptest! {
         blocks in prop::collection::vec(
             prop::collection::vec(
                 (
-                    prop::collection::vec(any::<u8>(), 1..40),
+                    prop::collection::vec(any::<u8>(), 0..40),
                     prop::collection::vec(any::<u8>(), 0..300),
                     any::<Option<u64>>(),
                 ),

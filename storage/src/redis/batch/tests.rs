@@ -16,7 +16,7 @@ fn cut(lines: &[&str]) -> Vec<usize> {
             batch = Batch::default();
             sizes.push(0);
         }
-        batch.add(command, 1024);
+        batch.add(command);
         *sizes.last_mut().unwrap() += 1;
     }
     sizes
@@ -55,7 +55,7 @@ fn without_a_client_each_request_is_told_why() {
     requests.read(&mut buffer, &Limits::KNOWN).unwrap();
     let mut batch = Batch::default();
     for args in requests.each(&buffer) {
-        batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap(), 0);
+        batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap());
     }
     batch.refuse(Error::Syntax);
     let mut out = Vec::new();

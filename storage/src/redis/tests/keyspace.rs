@@ -80,7 +80,7 @@ impl Keyspace {
                     if !batch.has_room_for(&command) {
                         self.run(&mut batch, &mut out);
                     }
-                    batch.add(command, self.limits.value_bytes);
+                    batch.add(command);
                 }
                 Ok(command) => {
                     self.run(&mut batch, &mut out);
