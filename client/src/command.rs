@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use net_common::flags::FAILED;
 use net_common::logging::escaped;
+use net_common::message::control::Status;
 use net_common::output;
 
 use crate::args::{Args, Command};
@@ -262,14 +263,14 @@ fn read_value() -> io::Result<Vec<u8>> {
 }
 
 fn accept_loss(store: &GTStoreClient, yes: bool, out: &mut impl Write) -> Result<(), CommandError> {
-    let status = store.status()?;
-    let health = status.health;
-    if status.nodes.is_empty() || !health.starts_with("unavailable") {
+    let Status { health, loss, .. } = store.status()?;
+    let Some(loss) = loss else {
         writeln!(out, "nothing is lost: {health}")?;
         return Ok(());
-    }
+    };
     if !yes {
         writeln!(out, "{health}")?;
+        writeln!(out, "{}", status::loss(&loss))?;
         write!(out, "Go on without their keys, for good? Type yes: ")?;
         out.flush()?;
         let mut answer = String::new();
@@ -279,8 +280,11 @@ fn accept_loss(store: &GTStoreClient, yes: bool, out: &mut impl Write) -> Result
             return Ok(());
         }
     }
-    let arcs = store.accept_loss()?;
-    writeln!(out, "OK, {arcs} arcs begin empty")?;
+    match (store.accept_loss(&loss)? as usize, loss.empty.len()) {
+        // Somebody was quicker, or they are back.
+        (0, _) => writeln!(out, "nothing is lost any more")?,
+        (_, empty) => writeln!(out, "OK, {empty} arcs begin empty")?,
+    }
     Ok(())
 }
 

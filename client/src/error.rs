@@ -57,6 +57,12 @@ pub enum ClientError {
         /// What stood in the way last.
         why: String,
     },
+    /// What an operator was shown is not what there is now, so nothing was done. Look again, and decide anew.
+    #[error("changed: this is not what was shown, nothing was done; now: {now}")]
+    Changed {
+        /// How it is now.
+        now: String,
+    },
     /// A replica refused for a reason that trying again does not mend.
     #[error("refused: {0}")]
     Refused(String),
@@ -84,6 +90,7 @@ impl ClientError {
             | ClientError::BadList(_)
             | ClientError::Full(_)
             | ClientError::Unknown { .. }
+            | ClientError::Changed { .. }
             | ClientError::Refused(_) => None,
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use cluster::ids::NodeId;
+use cluster::membership::Loss;
 use cluster::membership::wish::{Move, Outline};
 use cluster::text::Bytes;
 use comfy_table::{CellAlignment, Table, presets};
@@ -67,6 +68,18 @@ pub fn table(status: &Status) -> String {
     }
     _ = write!(text, "health: {}", status.health);
     text
+}
+
+/// What going on without those who are away gives up, in one line.
+pub fn loss(loss: &Loss) -> String {
+    let some = loss.arcs.len() - loss.empty.len();
+    match some {
+        0 => format!("{} arcs begin empty", loss.empty.len()),
+        _ => format!(
+            "{} arcs begin empty, {some} go on with what is on the disks that are there",
+            loss.empty.len()
+        ),
+    }
 }
 
 /// Whose records do not reach a disk, where the cluster promises that they do.
@@ -192,6 +205,7 @@ pub fn json(status: &Status) -> Value {
         "changing": status.changing,
         "change": status.change,
         "lost_slots": status.lost,
+        "begin_empty": status.loss.as_ref().map_or(0, |loss| loss.empty.len()),
         "health": status.health,
         "nodes": nodes,
     })
@@ -217,6 +231,7 @@ mod tests {
             changing: true,
             change: "node2 leaving".into(),
             lost: vec![(0, 7), (12, 15)],
+            loss: None,
             nodes: vec![NodeStatus {
                 id: NodeId::new("node1").unwrap(),
                 address: Address::new("127.0.0.1", 6001).unwrap(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use cluster::ids::{Address, ClusterId};
 use cluster::limits::{KEY_CEILING, LimitError, Limits};
+use cluster::membership::Loss;
 use cluster::membership::wish::{Order, Outline, Wish};
 use cluster::operation::{Choice, Need, Operation, Outcome};
 use cluster::replica::{WriteAnswer, is_covered};
@@ -648,14 +649,34 @@ impl GTStoreClient {
         self.ask_manager(|link| link.call::<Status>(&StatusAsk))
     }
 
-    /// Goes on without what only nodes that are down have held: those keys begin empty. Returns how
-    /// many arcs that concerns. While a view is being made it is asked for again, until the deadline.
+    /// Goes on without what only nodes that are down have held: without this, which a [`Status`] has told. Those keys
+    /// begin empty, or with what is on the disks that are there. Returns how many arcs that concerns. While a view
+    /// is being made it is asked for again, until the deadline; where the same is lost in another view by then, that is
+    /// what is asked for.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`], or [`ClientError::Refused`] where views are being made all the time;
+    /// [`ClientError::Changed`] where another loss is there by now; [`ClientError::NoManager`], or
+    /// [`ClientError::Refused`] where views are being made all the time;
     /// [`ClientError::Unknown`] where the manager was lost before it answered.
-    pub fn accept_loss(&self) -> Result<u32, ClientError> {
-        self.ask_patiently(|link| link.call::<LossAccepted>(&AcceptLoss)).map(|done| done.arcs)
+    pub fn accept_loss(&self, shown: &Loss) -> Result<u32, ClientError> {
+        let until = Instant::now() + self.config.deadline;
+        let mut shown = shown.clone();
+        loop {
+            let order = AcceptLoss(shown.clone());
+            let asked = self.ask_patiently(|link| link.call::<LossAccepted>(&order));
+            let Err(ClientError::Changed { now }) = asked else {
+                return asked.map(|done| done.arcs);
+            };
+            // Another view, in which the very same is lost, is nothing to decide about.
+            match self.status()?.loss {
+                Some(loss)
+                    if loss != shown && loss.gives_up_what(&shown) && Instant::now() < until =>
+                {
+                    shown = loss;
+                }
+                _ => return Err(ClientError::Changed { now }),
+            }
+        }
     }
 
     /// What a planned change would move, were it begun now.
@@ -720,6 +741,9 @@ impl GTStoreClient {
         asked.map_err(|source| match source {
             // The error says that it was refused; the manager's word for it need not say so again.
             NetError::Refused { text, .. } => {
+                if let Some(now) = text.strip_prefix("changed: ") {
+                    return ClientError::Changed { now: now.to_owned() };
+                }
                 let why = text.strip_prefix("refused: ").unwrap_or(&text);
                 ClientError::Refused(why.to_owned())
             }

@@ -19,7 +19,8 @@
 //!
 //! Invariants: epochs only go up, by one; at most one view is being made; a name and an address
 //! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
-//! nothing is pushed or published before it was saved.
+//! nothing is pushed or published before it was saved; what is refused leaves no trace: all is as if only time had
+//! passed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub mod change;
 mod gate;
 mod health;
 mod heirs;
+mod loss;
 mod losses;
 mod node;
 pub mod plan;
@@ -46,6 +48,7 @@ pub mod wish;
 use change::Change;
 pub use gate::Gate;
 pub use health::Health;
+pub use loss::Loss;
 use losses::Losses;
 pub use node::{Newcomer, Node, Report};
 use progress::Progress;
@@ -112,8 +115,8 @@ pub enum Event {
     Disconnected(Incarnation),
     /// A node's process is certainly gone: its connection ended and its port refuses (L6).
     Gone(Incarnation),
-    /// The operator goes on without what the members that are out held alone (H4).
-    AcceptLoss,
+    /// The operator goes on without what the members that are out held alone (H4): this, and no more.
+    AcceptLoss(Loss),
     /// The operator wants a change (H5). What comes of it is told by [`Effect::Told`], some time.
     Order(Order),
     /// Time has passed. Comes several times in a heartbeat interval.
@@ -141,6 +144,22 @@ pub enum Answer {
     Taken(String),
     /// Not now: try again.
     Wait(String),
+    /// What the operator was shown is not what there is now, which this tells. Look again.
+    Changed(String),
+}
+
+impl Event {
+    /// Whether it may be refused.
+    fn may_be_refused(&self) -> bool {
+        matches!(self, Event::Register { .. } | Event::AcceptLoss(_) | Event::Order(_))
+    }
+}
+
+impl Answer {
+    /// Whether it says that nothing was done. Then the event has left no trace ([`Membership::step`]).
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Answer::Taken(_) | Answer::Wait(_) | Answer::Changed(_))
+    }
 }
 
 /// What is to be done, in this order.
@@ -183,7 +202,7 @@ impl Saved {
 }
 
 /// The manager's state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     /// With the cluster's own terms of leases, once it has been saved, and not those of this start's flags.
     settings: Settings,
@@ -286,8 +305,30 @@ impl Membership {
         self.nodes.values()
     }
 
-    /// Takes one event at time `now` and says what follows.
+    /// Takes one event at time `now` and says what follows. One that is refused leaves no trace: it is tried on a
+    /// copy, and where the answer is a refusal only the time has passed. (What is tried then is seldom; heartbeats
+    /// and ticks are not.)
     pub fn step(&mut self, now: Millis, event: Event) -> (Answer, Vec<Effect>) {
+        if !event.may_be_refused() || is_on(Mutation::WaitLeaves) {
+            return self.take(now, event);
+        }
+        let mut tried = self.clone();
+        let (answer, effects) = tried.take(now, event);
+        if answer.is_refusal() {
+            let (_, effects) = self.take(now, Event::Tick);
+            return (answer, effects);
+        }
+        *self = tried;
+        (answer, effects)
+    }
+
+    /// Whether this is what an earlier state has become by time alone: what a refusal leaves.
+    pub fn has_only_aged(&self, mut before: Membership, now: Millis) -> bool {
+        before.take(now, Event::Tick);
+        before == *self
+    }
+
+    fn take(&mut self, now: Millis, event: Event) -> (Answer, Vec<Effect>) {
         let mut effects = Vec::new();
         self.steps += 1;
         self.notice_pause(now, &mut effects);
@@ -316,7 +357,7 @@ impl Membership {
                 }
                 Answer::Done
             }
-            Event::AcceptLoss => self.accept_loss(now, &mut effects),
+            Event::AcceptLoss(shown) => self.accept_loss(now, &shown, &mut effects),
             Event::Order(order) => self.take_order(now, order, &mut effects),
             Event::Tick => Answer::Done,
         };
@@ -396,35 +437,6 @@ impl Membership {
             self.longest_ms = lease_ms;
             effects.push(Effect::Save);
         }
-    }
-
-    /// Goes on without what is lost, if that can be done now: a wish that stayed would be granted
-    /// for a loss that nobody has seen yet. Whoever is out counts as gone, so that its name is free;
-    /// where that is everyone, the next to register begins an empty cluster.
-    fn accept_loss(&mut self, now: Millis, effects: &mut Vec<Effect>) -> Answer {
-        let before = self.newest().epoch();
-        let lost = self.lost(now).len();
-        if lost == 0 {
-            effects.push(Effect::LossAccepted(0));
-            return Answer::Done;
-        }
-        if heirs::may_come(self, now) {
-            return Answer::Wait("a node has just come back with its data folder".into());
-        }
-        if self.coming.is_none() {
-            for node in self.nodes.values_mut() {
-                node.gone = node.is_out(now);
-            }
-            self.accept_loss = true;
-            self.all_given_up = Some(self.active.epoch());
-            self.advance(now, effects);
-            self.accept_loss = false;
-        }
-        if self.newest().epoch() == before && self.nodes.values().any(|node| !node.gone) {
-            return Answer::Wait("a view is being made".into());
-        }
-        effects.push(Effect::LossAccepted(lost));
-        Answer::Done
     }
 
     /// Takes an operator's order. It is told what comes of it when that is saved.
@@ -655,7 +667,7 @@ impl Membership {
         incarnations([&self.active].into_iter().chain(&self.coming))
     }
 
-    /// The arcs of the active view that no live member holds, in ascending order (H4).
+    /// The arcs of the active view that no live member is synced in, in ascending order (H4).
     pub fn lost(&self, now: Millis) -> Vec<usize> {
         plan::losses(self, now).0
     }

@@ -108,11 +108,15 @@ pub enum Mutation {
     ExpiryCounts,
     /// L2: a manager that starts again waits for a shorter lease than may be out.
     ShortLease,
+    /// H4: a loss is accepted although it is another than the operator was shown.
+    AcceptMore,
+    /// An order or a registration that is refused leaves behind what was set before the answer.
+    WaitLeaves,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 47] = [
+    pub const ALL: [Mutation; 49] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyAnswered,
@@ -160,6 +164,8 @@ impl Mutation {
         Mutation::ExpirySame,
         Mutation::ExpiryCounts,
         Mutation::ShortLease,
+        Mutation::AcceptMore,
+        Mutation::WaitLeaves,
     ];
 }
 

@@ -358,6 +358,14 @@ impl TestCluster {
         client.status().map_err(|e| e.to_string())
     }
 
+    /// Goes on without what is lost now, as an operator does who looks and says yes. Returns how many arcs that
+    /// concerned.
+    pub fn accept_loss(&self) -> Result<u32, String> {
+        let client = GTStoreClient::init(self.config()).map_err(|e| e.to_string())?;
+        let Some(loss) = client.status().map_err(|e| e.to_string())?.loss else { return Ok(0) };
+        client.accept_loss(&loss).map_err(|e| e.to_string())
+    }
+
     /// Waits until every node that runs serves, all copies are made, and a request of every node was
     /// answered.
     pub fn wait_until_well(&self) {

@@ -270,6 +270,7 @@ fn a_loss_and_its_acceptance() {
     assert_eq!(prints(&cluster, &format!("--get {kept}")), format!("{kept}, value, node2\n"));
     // Asked, nobody says yes.
     let asked = prints(&cluster, "--accept-loss");
+    has(&asked, &["unavailable: 128 of 256 arcs, about ", "\n128 arcs begin empty\n"]);
     assert!(
         asked.ends_with("Go on without their keys, for good? Type yes: nothing was changed\n"),
         "{asked}"

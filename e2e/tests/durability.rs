@@ -322,7 +322,7 @@ fn who_does_not_come_back_is_waited_for_where_its_disk_may_have_more() {
                 if is_so { Ok(()) } else { Err(health) }
             });
             wait_until("the operator goes on without", || {
-                cluster.client().accept_loss().map(drop).map_err(|error| error.to_string())?;
+                cluster.accept_loss()?;
                 let status = cluster.status()?;
                 if status.health == "healthy" { Ok(()) } else { Err(status.health) }
             });
@@ -377,7 +377,7 @@ fn a_cluster_that_lost_all_its_nodes_begins_empty_only_if_the_operator_says_so()
     assert!(matches!(read, Err(ClientError::Unavailable)), "{read:?}");
 
     wait_until("the operator goes on without", || {
-        cluster.client().accept_loss().map(drop).map_err(|error| error.to_string())?;
+        cluster.accept_loss()?;
         let status = cluster.status()?;
         if status.health == "healthy" { Ok(()) } else { Err(status.health) }
     });

@@ -112,9 +112,7 @@ fn a_status_tells_of_every_node() {
         if health.starts_with("unavailable") { Ok(health) } else { Err(health) }
     });
     assert!(health.ends_with("accept the loss to go on"), "{health}");
-    let begun = wait_until("no view is being made", || {
-        client.accept_loss().map_err(|error| error.to_string())
-    });
+    let begun = wait_until("no view is being made", || cluster.accept_loss());
     assert!(begun > 0);
     cluster.wait_until_well();
     client.put(b"key", b"value").unwrap();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use client::{ClientError, GTStoreClient};
 use cluster::ids::NodeId;
+use cluster::membership::Loss;
 use e2e::{Options, RawConnection, TestCluster, frame};
 use net_common::auth::{self, Secret};
 use net_common::bind::{self, BindError};
@@ -85,7 +86,7 @@ fn every_request_needs_the_proof_first() {
     assert_refused(node, &InfoAsk);
     assert_refused(manager, &Hello);
     assert_refused(manager, &StatusAsk);
-    assert_refused(manager, &AcceptLoss);
+    assert_refused(manager, &AcceptLoss(Loss::default()));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use cluster::ids::{ClusterId, Epoch, Incarnation};
 use cluster::membership::wish::{Order, Outline, Wish};
-use cluster::membership::{Answer, Effect, Event, Gate, Saved, Settings};
+use cluster::membership::{Answer, Effect, Event, Gate, Loss, Saved, Settings};
 use cluster::ring;
 use cluster::tenure::ArcSet;
 use cluster::version::clock_at;
@@ -64,8 +64,8 @@ enum Request {
     Plan(Wish, bool, Sender<Result<Outline, String>>),
     /// Answered when what was ordered has begun, or with why it does not.
     Order(Order, Sender<Result<Outline, Refused>>),
-    /// Answered with how many arcs were lost, or why not now.
-    AcceptLoss(Sender<Result<usize, String>>),
+    /// Answered with how many arcs were lost, or why it is not done.
+    AcceptLoss(Loss, Sender<Result<usize, Refused>>),
     Stop,
 }
 
@@ -98,6 +98,8 @@ pub enum Refused {
     Wait(String),
     /// It cannot be done as things are.
     Never(String),
+    /// What the operator was shown is not what there is now, which this tells.
+    Changed(String),
 }
 
 impl Monitor {
@@ -245,11 +247,11 @@ impl Handle {
         answered.recv().ok()
     }
 
-    /// Goes on without what only nodes that are out have held. Says how many arcs begin empty, or why it
-    /// cannot be done now. `None` if the manager is stopping.
-    pub fn accept_loss(&self) -> Option<Result<usize, String>> {
+    /// Goes on without what only nodes that are out have held, if it is this. Says how many arcs that concerns, or why
+    /// it is not done. `None` if the manager is stopping.
+    pub fn accept_loss(&self, shown: Loss) -> Option<Result<usize, Refused>> {
         let (answer, answered) = bounded(1);
-        self.requests.send(Request::AcceptLoss(answer)).ok()?;
+        self.requests.send(Request::AcceptLoss(shown, answer)).ok()?;
         answered.recv().ok()
     }
 
@@ -277,6 +279,16 @@ impl Handle {
     pub fn table(&self, routes: &Routes, active: Epoch) -> TablePush {
         let lost = self.published.read().lost.clone();
         table(&self.settings, routes, active, &lost)
+    }
+}
+
+/// Why an operator's order is refused, if it is.
+fn refused(answer: Answer) -> Option<Refused> {
+    match answer {
+        Answer::Done | Answer::Known { .. } | Answer::Unknown => None,
+        Answer::Wait(why) => Some(Refused::Wait(why)),
+        Answer::Taken(why) => Some(Refused::Never(why)),
+        Answer::Changed(now) => Some(Refused::Changed(now)),
     }
 }
 
@@ -340,7 +352,7 @@ struct Owner {
     saver: Saver,
     published: Arc<RwLock<Published>>,
     /// Who has accepted a loss and waits to hear that it is done.
-    askers: VecDeque<Sender<Result<usize, String>>>,
+    askers: VecDeque<Sender<Result<usize, Refused>>>,
     /// Who has ordered a change and waits to hear that it has begun.
     orderers: VecDeque<Sender<Result<Outline, Refused>>>,
     /// The control connection of each node.
@@ -396,7 +408,7 @@ impl Owner {
             Request::Status(answer) => {
                 let _ = answer.send(self.status());
             }
-            Request::AcceptLoss(answer) => self.accept_loss(answer),
+            Request::AcceptLoss(shown, answer) => self.accept_loss(shown, answer),
             Request::Plan(wish, force, answer) => {
                 let membership = self.gate.membership();
                 let _ = answer.send(membership.outline(clock::boot_ms(), &wish, force));
@@ -407,9 +419,9 @@ impl Owner {
     }
 
     /// The asker is answered when the loss is accepted for good, that is, when it is saved.
-    fn accept_loss(&mut self, asker: Sender<Result<usize, String>>) {
+    fn accept_loss(&mut self, shown: Loss, asker: Sender<Result<usize, Refused>>) {
         self.askers.push_back(asker);
-        if let Answer::Wait(why) = self.step(Event::AcceptLoss)
+        if let Some(why) = refused(self.step(Event::AcceptLoss(shown)))
             && let Some(asker) = self.askers.pop_back()
         {
             let _ = asker.send(Err(why));
@@ -419,10 +431,10 @@ impl Owner {
     /// Whoever orders is answered when what was ordered is saved. Orders are answered one after the other.
     fn order(&mut self, order: Order, orderer: Sender<Result<Outline, Refused>>) {
         self.orderers.push_back(orderer);
-        if let Answer::Wait(why) = self.step(Event::Order(order))
+        if let Some(why) = refused(self.step(Event::Order(order)))
             && let Some(orderer) = self.orderers.pop_back()
         {
-            let _ = orderer.send(Err(Refused::Wait(why)));
+            let _ = orderer.send(Err(why));
         }
     }
 
@@ -561,6 +573,7 @@ impl Owner {
             changing: view.is_changing() || membership.newest().epoch() != view.epoch,
             change: membership.change(),
             lost: ring::slot_runs(&membership.lost(now), view.arcs.len()),
+            loss: membership.loss(now),
             nodes,
         }
     }

@@ -82,11 +82,16 @@ impl Requests {
                 }
             }
             Some(Kind::AcceptLoss) => {
-                AcceptLoss::read(frame.payload)?;
-                info!("{} accepts the loss of what only nodes that are down have held", self.peer);
-                match self.handle.accept_loss() {
+                let AcceptLoss(shown) = AcceptLoss::read(frame.payload)?;
+                info!(
+                    "{} accepts the loss of {} arcs of view {}",
+                    self.peer,
+                    shown.arcs.len(),
+                    shown.epoch
+                );
+                match self.handle.accept_loss(shown) {
                     Some(Ok(arcs)) => LossAccepted { arcs: arcs as u32 }.write(out),
-                    Some(Err(why)) => error(out, "wait", &why),
+                    Some(Err(why)) => refused(out, &why),
                     None => stopping(out),
                 }
             }
@@ -118,10 +123,7 @@ impl Requests {
         }
         match self.handle.order(order) {
             Some(Ok(outline)) => Planned(outline).write(out),
-            Some(Err(Refused::Wait(why))) => frame::write_error(out, FORMAT_BINARY, "wait", &why),
-            Some(Err(Refused::Never(why))) => {
-                frame::write_error(out, FORMAT_BINARY, "refused", &why);
-            }
+            Some(Err(why)) => refused(out, &why),
             None => stopping(out),
         }
     }
@@ -169,7 +171,7 @@ impl Requests {
             }
             Some(Answer::Taken(why)) => ("taken", why),
             Some(Answer::Wait(why)) => ("wait", why),
-            Some(Answer::Done | Answer::Unknown) | None => {
+            Some(Answer::Done | Answer::Unknown | Answer::Changed(_)) | None => {
                 ("wait", "the manager is stopping".to_owned())
             }
         };
@@ -207,6 +209,15 @@ impl Requests {
             _ => frame::write_error(out, FORMAT_TEXT, text::word::UNKNOWN, ""),
         }
     }
+}
+
+fn refused(out: &mut Vec<u8>, why: &Refused) {
+    let (word, why) = match why {
+        Refused::Wait(why) => ("wait", why),
+        Refused::Never(why) => ("refused", why),
+        Refused::Changed(now) => ("changed", now),
+    };
+    frame::write_error(out, FORMAT_BINARY, word, why);
 }
 
 fn stopping(out: &mut Vec<u8>) {

@@ -135,6 +135,8 @@ fn refuse(error: &ClientError, out: &mut Vec<u8>) {
         ClientError::Unknown { why } => ("outcome unknown", why.clone()),
         ClientError::Full(_) => ("full", error.to_string()),
         ClientError::Refused(why) => ("refused", why.clone()),
+        // Said to operators alone.
+        ClientError::Changed { .. } => ("refused", error.to_string()),
     };
     frame::write_error(out, FORMAT_BINARY, word, &why);
 }
@@ -149,6 +151,7 @@ fn text_word(error: &ClientError) -> &'static str {
         | ClientError::NotEnoughReplicas { .. }
         | ClientError::Unavailable
         | ClientError::Full(_)
+        | ClientError::Changed { .. }
         | ClientError::Refused(_) => word::UNAVAILABLE,
     }
 }

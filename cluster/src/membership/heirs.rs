@@ -35,6 +35,13 @@ pub(super) struct Candidate<'m> {
     since: Millis,
 }
 
+impl Candidate<'_> {
+    /// Which start of its process.
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.who.incarnation
+    }
+}
+
 /// By the places that they would take.
 pub(super) type Candidates<'m> = BTreeMap<usize, Candidate<'m>>;
 

@@ -27,7 +27,7 @@ pub(super) struct Owned {
 }
 
 /// What is remembered of lost members.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Losses {
     owners: BTreeMap<NodeId, Owned>,
     /// Since when the deal may be uneven; an even one is due some time after.

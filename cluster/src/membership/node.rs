@@ -43,7 +43,7 @@ pub struct Report {
 }
 
 /// What the manager knows of one incarnation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// Who it is and where.
     pub who: Newcomer,

@@ -174,15 +174,7 @@ fn fates(
     (candidates, heirs): (&Candidates<'_>, &Candidates<'_>),
 ) -> Vec<Fate> {
     let old = state.active().view();
-    // Mostly the same for all.
-    let by_all = doubted(state, now, out, None);
-    let in_doubt = lost_arcs(state, &by_all);
-    let is_needed = |place: usize, member: &Member| {
-        let by_it = doubted(state, now, out, Some(member));
-        let own = (by_it != by_all).then(|| lost_arcs(state, &by_it));
-        let mut in_doubt = own.as_ref().unwrap_or(&in_doubt).iter();
-        in_doubt.any(|arc| lost.binary_search(arc).is_err() && may_hold(state, place, *arc))
-    };
+    let needs = needs(state, now, out, lost);
     let fate = |(place, member): (usize, &Member)| {
         // Or a node with its folder waits to take its place: it is not to stray just before.
         if !out[place] || heirs.contains_key(&place) {
@@ -191,7 +183,7 @@ fn fates(
         if state.accept_loss {
             return Fate::Falls;
         }
-        if candidates.contains_key(&place) || is_needed(place, member) {
+        if candidates.contains_key(&place) || needs[place] {
             return Fate::Stays;
         }
         // Whoever may hold such an arc: its word that it does may have been lost with its connection. But what was
@@ -210,6 +202,33 @@ fn fates(
         }
     };
     old.members.iter().enumerate().map(fate).collect()
+}
+
+/// Which members that are out may be needed for what is not lost: of all others who hold it none is certain to be there.
+fn needs(state: &Membership, now: Millis, out: &[bool], lost: &[usize]) -> Vec<bool> {
+    // Mostly the same for all.
+    let by_all = doubted(state, now, out, None);
+    let in_doubt = lost_arcs(state, &by_all);
+    let is_needed = |(place, member): (usize, &Member)| {
+        if !out[place] {
+            return false;
+        }
+        let by_it = doubted(state, now, out, Some(member));
+        let own = (by_it != by_all).then(|| lost_arcs(state, &by_it));
+        let mut in_doubt = own.as_ref().unwrap_or(&in_doubt).iter();
+        in_doubt.any(|arc| lost.binary_search(arc).is_err() && may_hold(state, place, *arc))
+    };
+    state.active().view().members.iter().enumerate().map(is_needed).collect()
+}
+
+/// A member that is out and may be needed for what is not lost, if there is one, and nobody comes in its place.
+pub(super) fn needed(state: &Membership, now: Millis) -> Option<&Member> {
+    let members = &state.active().view().members;
+    let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
+    let needs = needs(state, now, &out, &lost_arcs(state, &out));
+    let candidates = heirs::candidates(state, now);
+    let needed = |place: &usize| needs[*place] && !candidates.contains_key(place);
+    (0..members.len()).find(needed).map(|place| &members[place])
 }
 
 /// Who is not certain to be there, or to have been there after a member has ended. The last to hold an arc must not go

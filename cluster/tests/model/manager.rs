@@ -28,6 +28,8 @@ pub struct Manager {
     pub published: Arc<Routes>,
     /// The views that it has made since the beginning, and the first: what may be pushed to a node, late.
     pub made: Vec<Arc<Routes>>,
+    /// Whether something that was refused has left a trace.
+    pub has_trace: bool,
     now: Millis,
 }
 
@@ -37,7 +39,7 @@ impl Hash for Manager {
         (self.membership.active().epoch(), is_published).hash(hasher);
         self.made.hash(hasher);
         let order = self.membership.order().map(|(order, since)| (order, self.now - since));
-        (order, self.membership.remembered()).hash(hasher);
+        (order, self.membership.remembered(), self.has_trace).hash(hasher);
         for node in self.membership.nodes() {
             let has_lapsed = self.is_over(node);
             // The times that the machine tells apart: heard just now (L4), a heartbeat missed (L2).
@@ -67,12 +69,16 @@ impl Manager {
         };
         let membership = Membership::new(settings, Saved::new(active, settings.terms()), 0);
         let published = membership.active().clone();
-        Manager { membership, made: vec![published.clone()], published, now: 0 }
+        Manager { membership, made: vec![published.clone()], published, has_trace: false, now: 0 }
     }
 
     /// Hands the machine an event, and does what follows.
     pub fn step(&mut self, event: Event) -> Answer {
+        let before = self.membership.clone();
         let (answer, effects) = self.membership.step(self.now, event);
+        if answer.is_refusal() && !self.membership.has_only_aged(before, self.now) {
+            self.has_trace = true;
+        }
         for effect in effects {
             match effect {
                 Effect::Publish(routes) => self.published = routes,

@@ -345,6 +345,9 @@ impl World {
         if state.has_given_up {
             return Some("the last copy");
         }
+        if state.manager.has_trace {
+            return Some("a refusal leaves no trace");
+        }
         let is_kept = || {
             let mut nodes = state.nodes.iter().filter_map(|node| node.as_ref());
             nodes.any(|node| node.is_synced() && node.version() >= state.promised)

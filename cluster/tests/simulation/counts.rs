@@ -68,6 +68,8 @@ counts! {
     massacres,
     /// Losses that were accepted.
     accepted,
+    /// Losses that were not accepted, since they were others than those shown.
+    changed,
     /// Values that were put until a time.
     mortal,
     /// Replicas of them that put a tombstone in their place.

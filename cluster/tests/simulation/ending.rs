@@ -53,7 +53,7 @@ impl World {
         if let Err(why) = self.check_losses(&active, &lost) {
             return self.fail(why);
         }
-        self.accept_loss();
+        self.look_and_accept();
     }
 
     /// Holds what the manager says is lost against what there is.

@@ -160,7 +160,26 @@ impl World {
     /// Hands the manager an event. `None` if it died of what follows.
     pub fn manager_step(&mut self, happening: Happening) -> Option<Answer> {
         let now = self.now / 1000;
+        let shown = match &happening {
+            Happening::AcceptLoss(shown) => Some(shown.clone()),
+            _ => None,
+        };
+        // Heartbeats and ticks are most of what happens, and are never refused.
+        let is_seldom = !matches!(happening, Happening::Heartbeat(..) | Happening::Tick);
+        let before = self.manager.membership().filter(|_| is_seldom).cloned();
         let (answer, effects) = self.manager.gate.as_mut()?.step(now, happening);
+        if let (Some(before), Some(membership)) = (before, self.manager.membership()) {
+            let newest = membership.newest();
+            let is_made = newest.epoch() > before.newest().epoch();
+            if answer.is_refusal() && !membership.has_only_aged(before, now) {
+                self.fail(format!("a refusal left a trace: {answer:?}"));
+            } else if let Some(shown) = shown.filter(|_| is_made && !answer.is_refusal()) {
+                let fresh = newest.view().fresh.iter();
+                if let Some(arc) = fresh.into_iter().find(|arc| !shown.empty.contains(arc)) {
+                    self.fail(format!("arc {arc} begins empty, and that was not shown"));
+                }
+            }
+        }
         self.note_losses();
         self.carry_out(effects).then_some(answer)
     }

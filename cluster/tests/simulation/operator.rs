@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use cluster::ids::NodeId;
 use cluster::membership::wish::{Order, Wish};
-use cluster::membership::{Answer, Event as Happening};
+use cluster::membership::{Answer, Event as Happening, Loss};
 
 use crate::world::{Event, World};
 
@@ -16,6 +16,8 @@ pub struct Operator {
     orders: VecDeque<Order>,
     /// How many wait to hear that a loss is accepted.
     askers: usize,
+    /// The loss that was looked at.
+    shown: Option<Loss>,
 }
 
 impl Operator {
@@ -42,8 +44,14 @@ impl World {
         if self.manager.paused_until > self.now {
             return;
         }
-        if self.plan.loses && !membership.lost(self.now / 1000).is_empty() && self.rng.chance(40) {
+        let loss = membership.loss(self.now / 1000);
+        if self.plan.loses && self.operator.shown.is_some() && self.rng.chance(100) {
+            // What was seen then; there may be another loss by now, and none.
             return self.accept_loss();
+        }
+        if self.plan.loses && loss.is_some() && self.rng.chance(200) {
+            self.operator.shown = loss;
+            return;
         }
         let is_changing = membership.newest().view().is_changing() || self.operator.waits();
         let order = match is_changing {
@@ -86,12 +94,22 @@ impl World {
         }
     }
 
-    /// Goes on without what is lost.
-    pub fn accept_loss(&mut self) {
-        self.say(|_| "operator accepts what is lost".into());
+    /// Looks at what is lost, and goes on without.
+    pub fn look_and_accept(&mut self) {
+        let Some(membership) = self.manager.membership() else { return };
+        self.operator.shown = membership.loss(self.now / 1000);
+        self.accept_loss();
+    }
+
+    /// Goes on without what was looked at.
+    fn accept_loss(&mut self) {
+        let Some(shown) = self.operator.shown.take() else { return };
+        self.say(|_| format!("operator accepts what is lost: {shown:?}"));
         self.operator.askers += 1;
-        if let Some(Answer::Wait(_)) = self.manager_step(Happening::AcceptLoss) {
+        let answer = self.manager_step(Happening::AcceptLoss(shown));
+        if answer.as_ref().is_some_and(Answer::is_refusal) {
             self.operator.askers -= 1;
+            self.counts.changed += u64::from(matches!(answer, Some(Answer::Changed(_))));
         }
     }
 

@@ -154,7 +154,7 @@ impl World {
         if away.is_empty() {
             // They are back, and have nothing.
             self.counts.nothings += 1;
-            return self.accept_loss();
+            return self.look_and_accept();
         }
         for slot in away {
             self.start_node(slot);

@@ -14,6 +14,7 @@
 
 use cluster::claim::Claim;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
+use cluster::membership::Loss;
 use cluster::tenure::ArcSet;
 use cluster::version::Clock;
 use cluster::view::View;
@@ -34,9 +35,9 @@ pub struct StatusAsk;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InfoAsk;
 
-/// ACCEPT_LOSS: go on without what only nodes that are out have held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AcceptLoss;
+/// ACCEPT_LOSS: go on without this, which a [`Status`] has shown. Refused with `changed` where another loss is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptLoss(pub Loss);
 
 /// PROBE: are you there? Answered by a heartbeat at once (rule L4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,13 +58,45 @@ macro_rules! bare {
     )*};
 }
 
-bare!(
-    Hello = ClientHello,
-    StatusAsk = Status,
-    InfoAsk = NodeInfo,
-    AcceptLoss = AcceptLoss,
-    Probe = Probe
-);
+bare!(Hello = ClientHello, StatusAsk = Status, InfoAsk = NodeInfo, Probe = Probe);
+
+impl Message<'_> for AcceptLoss {
+    const KIND: Kind = Kind::AcceptLoss;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_loss(&self.0, out);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<AcceptLoss, DecodeError> {
+        decode_loss(payload).map(AcceptLoss)
+    }
+}
+
+fn encode_loss(loss: &Loss, out: &mut Vec<u8>) {
+    let Loss { epoch, arcs, empty, without, with } = loss;
+    out.put_u64(epoch.0);
+    for arcs in [arcs, empty] {
+        out.put_u32(arcs.len() as u32);
+        arcs.iter().for_each(|arc| out.put_u16(*arc));
+    }
+    for who in [without, with] {
+        out.put_u32(who.len() as u32);
+        who.iter().for_each(|incarnation| out.put_u64(incarnation.0));
+    }
+}
+
+fn decode_loss(payload: &mut Decoder<'_>) -> Result<Loss, DecodeError> {
+    let epoch = Epoch(payload.u64()?);
+    let mut arcs = || -> Result<Vec<u16>, DecodeError> {
+        (0..payload.count(2)?).map(|_| payload.u16()).collect()
+    };
+    let (arcs, empty) = (arcs()?, arcs()?);
+    let mut who = || -> Result<Vec<Incarnation>, DecodeError> {
+        (0..payload.count(8)?).map(|_| payload.u64().map(Incarnation)).collect()
+    };
+    let (without, with) = (who()?, who()?);
+    Ok(Loss { epoch, arcs, empty, without, with })
+}
 
 /// STORAGE_REGISTER: let me in, or: here I am again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -343,6 +376,8 @@ pub struct Status {
     pub change: String,
     /// The slots that nobody alive holds, as first and last of each run of them, in ascending order.
     pub lost: Vec<(u16, u16)>,
+    /// What would be given up by going on without those who are away; `None` where nothing is lost.
+    pub loss: Option<Loss>,
     /// All nodes that the manager knows, by name.
     pub nodes: Vec<NodeStatus>,
 }
@@ -362,6 +397,10 @@ impl Message<'_> for Status {
         for (first, last) in &self.lost {
             out.put_u16(*first);
             out.put_u16(*last);
+        }
+        out.put_u8(u8::from(self.loss.is_some()));
+        if let Some(loss) = &self.loss {
+            encode_loss(loss, out);
         }
         out.put_u32(self.nodes.len() as u32);
         for node in &self.nodes {
@@ -392,6 +431,10 @@ impl Message<'_> for Status {
         let lost = (0..count)
             .map(|_| Ok((payload.u16()?, payload.u16()?)))
             .collect::<Result<_, DecodeError>>()?;
+        let loss = match payload.flag()? {
+            false => None,
+            true => Some(decode_loss(payload)?),
+        };
         const LEAST_NODE: usize = 2 + 2 + 2 + 2 + 4 + 8 + 8 + 4 + 4 + 8 + 8 + 4;
         let count = payload.count(LEAST_NODE)?;
         let nodes = (0..count)
@@ -411,7 +454,7 @@ impl Message<'_> for Status {
                 })
             })
             .collect::<Result<_, DecodeError>>()?;
-        Ok(Status { epoch, copies, durability, arcs, health, changing, change, lost, nodes })
+        Ok(Status { epoch, copies, durability, arcs, health, changing, change, lost, loss, nodes })
     }
 }
 

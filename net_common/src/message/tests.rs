@@ -6,6 +6,7 @@ use cluster::claim::{Claim, Heir};
 use cluster::durability::Durability;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
+use cluster::membership::Loss;
 use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
 use cluster::replica::{State, WriteAnswer};
 use cluster::tenure::ArcSet;
@@ -24,6 +25,11 @@ use crate::codec::Encoder;
 
 fn stepped() -> Version {
     Version { clock: 7, writer: 8, step: 2, op: Op { writer: 9, count: 1 } }
+}
+
+fn loss() -> Loss {
+    let (without, with) = (vec![Incarnation(5)], vec![Incarnation(6), Incarnation(7)]);
+    Loss { epoch: Epoch(9), arcs: vec![1, 2, 4095], empty: vec![2], without, with }
 }
 
 fn view() -> View {
@@ -186,7 +192,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         sample!(Hello, Hello),
         sample!(StatusAsk, StatusAsk),
         sample!(InfoAsk, InfoAsk),
-        sample!(AcceptLoss, AcceptLoss),
+        sample!(AcceptLoss(loss()), AcceptLoss),
         sample!(Probe, Probe),
         sample!(LossAccepted { arcs: 4 }, LossAccepted),
         sample!(Begin(change(Wish::Leave(id()), true)), Begin),
@@ -272,6 +278,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 changing: true,
                 change: "node1 leaving".into(),
                 lost: vec![(3, 4), (9, 9)],
+                loss: Some(loss()),
                 nodes: vec![NodeStatus {
                     id: id(),
                     address: address(),

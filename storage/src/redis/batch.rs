@@ -629,7 +629,9 @@ pub(super) fn refusal(error: &ClientError) -> Error {
         }
         ClientError::Full(_) => Error::OutOfMemory,
         ClientError::NotEnoughReplicas { .. } => Error::TryAgain(error.to_string()),
-        ClientError::BadList(_) | ClientError::Refused(_) => Error::Refused(error.to_string()),
+        ClientError::BadList(_) | ClientError::Changed { .. } | ClientError::Refused(_) => {
+            Error::Refused(error.to_string())
+        }
     }
 }
 

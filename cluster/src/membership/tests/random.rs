@@ -54,7 +54,9 @@ enum Chance {
     Saved,
     /// It does not.
     NotSaved,
-    /// The operator accepts what is lost.
+    /// The operator looks at what is lost.
+    Look,
+    /// The operator accepts what he has looked at.
     AcceptLoss,
     /// The operator asks for a change, of this node where it is one node's.
     Order(Ask, usize, bool),
@@ -88,6 +90,7 @@ fn chance() -> impl Strategy<Value = Chance> {
             .prop_map(Chance::Disk),
         10 => Just(Chance::Saved),
         1 => Just(Chance::NotSaved),
+        1 => Just(Chance::Look),
         1 => Just(Chance::AcceptLoss),
         2 => (ask(), 0..NODES, prop::bool::weighted(0.1)).prop_map(|(a, n, f)| Chance::Order(a, n, f)),
     ]
@@ -161,10 +164,12 @@ impl Run {
             Chance::Disk(disk) => self.disk(disk),
             Chance::Saved => _ = self.sim.saved(),
             Chance::NotSaved => self.sim.not_saved(),
+            Chance::Look => self.sim.look(),
             Chance::AcceptLoss => {
                 // Who was only silent is given up as well: nothing is promised until all is well again.
-                self.died = None;
-                self.sim.step(Event::AcceptLoss);
+                if !self.sim.accept_loss().0.is_refusal() {
+                    self.died = None;
+                }
             }
             Chance::Order(ask, n, force) => self.order(ask, n, force),
         }
@@ -373,7 +378,8 @@ proptest! {
         run.calm_down();
         run.check_what_is_not_lost();
         if matches!(run.sim.manager().health(run.sim.now), Health::Unavailable { .. }) {
-            run.sim.step(Event::AcceptLoss);
+            run.sim.look();
+            run.sim.accept_loss();
             run.calm_down();
         }
         run.check_calm();

@@ -5,7 +5,7 @@
 //! | command | what happens |
 //! |---|---|
 //! | `settings copies=2 arcs=8 [rebalance=300000]` | a new cluster; heartbeats every 2,000 ms, out after 3 |
-//! | `register LABEL [name=] [port=] [incarnation=] [weight=]` | a process starts, or reconnects, and registers |
+//! | `register LABEL [name=] [port=] [incarnation=] [weight=] [disk=yes]` | a process starts, or reconnects, and registers |
 //! | `beat LABEL…` | heartbeats that acknowledge nothing new |
 //! | `ack [LABEL…]` | adopts the newest view it was sent, and a heartbeat (without labels: each in reach) |
 //! | `fetch LABEL…` | fetches every arc it misses, and a heartbeat |
@@ -16,7 +16,8 @@
 //! | `kill LABEL` | the process ends; its connection and its port tell |
 //! | `crash LABEL` | the process ends, and nobody has noticed yet |
 //! | `disconnect LABEL`, `gone LABEL` | only the one event |
-//! | `accept_loss` | the operator accepts what is lost |
+//! | `look` | the operator looks at what is lost |
+//! | `accept_loss`, `accept_loss seen` | the operator accepts what is lost, as it is now, or as it was seen |
 //! | `leave NAME`, `weight NAME N`, `copies N`, each with `force` at the end or without | the operator orders a change |
 //! | `cancel` | the operator cancels it |
 //! | `outline leave NAME` (and so on) | what a change would move |
@@ -39,7 +40,7 @@ use test_each_file::test_each_path;
 
 use super::sim::{Disk, Sim};
 use crate::durability::Durability;
-use crate::ids::{Epoch, NodeId};
+use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::limits::Limits;
 use crate::membership::wish::{Order, Outline, Wish};
 use crate::membership::{Answer, Effect, Event, Millis, Settings};
@@ -78,6 +79,7 @@ impl Script {
             Answer::Unknown => format!("{who}: unknown\n"),
             Answer::Taken(why) => format!("{who}: taken, {why}\n"),
             Answer::Wait(why) => format!("{who}: wait, {why}\n"),
+            Answer::Changed(now) => format!("{who}: changed, {now}\n"),
         };
         let sim = self.sim.as_ref().expect("there was an event");
         let mut pushed = String::new();
@@ -165,6 +167,19 @@ impl Script {
             }
         }
         Err("it does not settle".into())
+    }
+
+    fn shown(&mut self) -> Result<String, Box<dyn Error>> {
+        let sim = self.sim()?;
+        let Some(loss) = &sim.shown else { return Ok("nothing is lost\n".into()) };
+        let labels =
+            |of: &[Incarnation]| of.iter().map(|i| sim.label(*i)).collect::<Vec<_>>().join(" ");
+        let (without, with) = (labels(&loss.without), labels(&loss.with));
+        let (arcs, empty) = (&loss.arcs, &loss.empty);
+        Ok(format!(
+            "view {}: {arcs:?} lost, {empty:?} to begin empty, without [{without}], with [{with}]\n",
+            loss.epoch
+        ))
     }
 
     fn status(&mut self) -> Result<String, Box<dyn Error>> {
@@ -295,9 +310,11 @@ impl Runner for Script {
                     .take_key("incarnation")
                     .map_or(Ok(u64::from(100 * life + n)), str::parse)?;
                 let weight = args.take_key("weight").unwrap_or("1").parse()?;
+                let on_disk = args.take_key("disk") == Some("yes");
                 let sim = self.sim()?;
                 if sim.nodes.get(&first).is_none_or(|n| !n.alive) {
                     sim.start(&first, &name, incarnation, port, weight);
+                    sim.nodes.get_mut(&first).ok_or("no such node")?.who.on_disk = on_disk;
                 }
                 let told = sim.register(&first);
                 self.told(&first, told)
@@ -360,8 +377,16 @@ impl Runner for Script {
                 self.told(&first, told)
             }
             "accept_loss" => {
-                let told = self.sim()?.step(Event::AcceptLoss);
+                let sim = self.sim()?;
+                if first != "seen" {
+                    sim.look();
+                }
+                let told = sim.accept_loss();
                 self.told("operator", told)
+            }
+            "look" => {
+                self.sim()?.look();
+                self.shown()?
             }
             "leave" | "weight" | "copies" | "cancel" => {
                 let order = match order(&command.name, &labels)? {

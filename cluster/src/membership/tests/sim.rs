@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use crate::membership::{
-    Answer, Effect, Event, Gate, Membership, Millis, Newcomer, Report, Saved, Settings,
+    Answer, Effect, Event, Gate, Loss, Membership, Millis, Newcomer, Report, Saved, Settings,
 };
 use crate::tenure::Tenure;
 use crate::view::{Member, Routes, View};
@@ -68,6 +68,8 @@ pub(super) struct Sim {
     published: Arc<Routes>,
     /// The newest view that was ever active, whatever a restarted manager knows of it.
     ever_active: Epoch,
+    /// The loss that the operator has looked at.
+    pub(super) shown: Option<Loss>,
     /// Orders that were taken, and nobody has been told yet what came of them.
     pub(super) open_orders: usize,
 }
@@ -89,6 +91,7 @@ impl Sim {
             begun: BTreeSet::new(),
             published: Arc::new(Routes::new(unborn)),
             ever_active: Epoch::NONE,
+            shown: None,
             open_orders: 0,
         }
     }
@@ -210,6 +213,17 @@ impl Sim {
         }
     }
 
+    /// The operator looks at what is lost.
+    pub(super) fn look(&mut self) {
+        self.shown = self.manager().loss(self.now);
+    }
+
+    /// The operator goes on without what he has looked at, if anything. Nothing else may be done.
+    pub(super) fn accept_loss(&mut self) -> (Answer, Vec<Effect>) {
+        let shown = self.shown.clone().unwrap_or_default();
+        self.step(Event::AcceptLoss(shown))
+    }
+
     pub(super) fn disconnect(&mut self, label: &str) -> (Answer, Vec<Effect>) {
         self.step(Event::Disconnected(self.nodes[label].who.incarnation))
     }
@@ -264,7 +278,17 @@ impl Sim {
     /// One event, what follows from it, and the invariants.
     pub(super) fn step(&mut self, event: Event) -> (Answer, Vec<Effect>) {
         let is_order = matches!(event, Event::Order(_));
+        let shown = match &event {
+            Event::AcceptLoss(shown) => Some(shown.clone()),
+            _ => None,
+        };
+        let before = self.manager().clone();
         let (answer, mut effects) = self.gate.step(self.now, event);
+        if answer.is_refusal() {
+            assert!(self.manager().has_only_aged(before, self.now), "a refusal left a trace");
+        } else if let Some(shown) = shown {
+            self.check_accepted(&before, &shown);
+        }
         self.open_orders += usize::from(is_order && answer == Answer::Done);
         if let Answer::Known { newest, active, .. } = &answer {
             self.check_was_saved(newest);
@@ -328,6 +352,15 @@ impl Sim {
                 let (_, more) = self.heartbeat(&label);
                 effects.extend(more);
             }
+        }
+    }
+
+    /// H4: what is given up was shown.
+    fn check_accepted(&self, before: &Membership, shown: &Loss) {
+        let newest = self.manager().newest();
+        let is_made = newest.epoch() > before.newest().epoch();
+        for arc in newest.view().fresh.iter().filter(|_| is_made) {
+            assert!(shown.empty.contains(arc), "arc {arc} begins empty, and that was not shown");
         }
     }
 

@@ -1,0 +1,106 @@
+//! What an operator gives up who goes on without members that are out (rule H4).
+//!
+//! An operator looks at a loss, thinks about it, and says yes. Meanwhile a member that was only silent may be found out
+//! as well, or one that had come back with its data folder may end again: then there is more to give up than was seen.
+//! So the order carries the [`Loss`] that was shown, and is refused if there is another now.
+//!
+//! Nor does it give up what is not lost yet: where a member that is out may be needed for an arc that somebody holds
+//! who has let a heartbeat go by, the order has to wait until that one is heard of, or out too (and then the loss is
+//! another).
+
+use crate::ids::{Epoch, Incarnation};
+use crate::membership::{Answer, Effect, Membership, Millis, heirs, plan};
+use crate::mutation::{Mutation, is_on};
+
+/// What is given up where an operator goes on without those who are away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Loss {
+    /// The active view that it is about.
+    pub epoch: Epoch,
+    /// The arcs that nobody alive holds, in ascending order.
+    pub arcs: Vec<u16>,
+    /// Those of them that begin empty, in ascending order. In the others somebody is there who has a part.
+    pub empty: Vec<u16>,
+    /// The members that are given up with what they hold of these arcs, in ascending order.
+    pub without: Vec<Incarnation>,
+    /// Who has come back with a data folder and takes a dead member's place, in ascending order.
+    pub with: Vec<Incarnation>,
+}
+
+impl Loss {
+    /// Whether this gives up what another does, whatever the view is.
+    pub fn gives_up_what(&self, other: &Loss) -> bool {
+        *self == Loss { epoch: self.epoch, ..other.clone() }
+    }
+}
+
+impl Membership {
+    /// What an operator would give up now who went on without those who are out. `None` where nothing is lost.
+    pub fn loss(&self, now: Millis) -> Option<Loss> {
+        if self.lost(now).is_empty() {
+            return None;
+        }
+        // What was salvaged counts once the loss is accepted.
+        let accepting = Membership { accept_loss: true, ..self.clone() };
+        let (arcs, without) = heirs::losses(&accepting, now);
+        if arcs.is_empty() {
+            return None;
+        }
+        let candidates = heirs::candidates(&accepting, now);
+        let members = &self.active.view().members;
+        let out: Vec<bool> = members.iter().map(|m| self.is_out(m.incarnation, now)).collect();
+        let begins_empty = |arc: &usize| !heirs::is_revived(&accepting, &out, &candidates, *arc);
+        let mut with: Vec<Incarnation> =
+            candidates.values().map(|heir| heir.incarnation()).collect();
+        with.sort_unstable();
+        Some(Loss {
+            epoch: self.active.epoch(),
+            empty: arcs.iter().copied().filter(begins_empty).map(|arc| arc as u16).collect(),
+            arcs: arcs.into_iter().map(|arc| arc as u16).collect(),
+            without,
+            with,
+        })
+    }
+
+    /// Goes on without what is lost, if that is what was shown and can be done now. Whoever is out counts as gone, so
+    /// that its name is free; where that is everyone, the next to register begins an empty cluster.
+    pub(super) fn accept_loss(
+        &mut self,
+        now: Millis,
+        shown: &Loss,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        let Some(loss) = self.loss(now) else {
+            effects.push(Effect::LossAccepted(0));
+            return Answer::Done;
+        };
+        if loss != *shown && !is_on(Mutation::AcceptMore) {
+            return Answer::Changed(self.health(now).to_string());
+        }
+        if heirs::may_come(self, now) {
+            return Answer::Wait("a node has just come back with its data folder".into());
+        }
+        if self.coming.is_some() {
+            return Answer::Wait("a view is being made".into());
+        }
+        self.accept_loss = true;
+        if let Some(member) = plan::needed(self, now) {
+            return Answer::Wait(format!(
+                "{} may be needed: somebody else who holds what it holds has not been heard of just now",
+                member.id
+            ));
+        }
+        let before = self.active.epoch();
+        for node in self.nodes.values_mut() {
+            node.gone = node.is_out(now);
+        }
+        self.all_given_up = Some(before);
+        self.advance(now, effects);
+        self.accept_loss = false;
+        if self.newest().epoch() == before && self.nodes.values().any(|node| !node.gone) {
+            return Answer::Wait("not every member has adopted the view yet".into());
+        }
+        effects.push(Effect::LossAccepted(loss.arcs.len()));
+        Answer::Done
+    }
+}
