@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use client::{Config, GTStoreClient};
 use cluster::durability::Durability;
@@ -44,6 +45,8 @@ pub struct Options {
     pub secret: Option<Secret>,
     /// Whether the nodes speak the Redis protocol as well.
     pub has_redis: bool,
+    /// How long a connection to the Redis port may be silent.
+    pub redis_idle: Option<Duration>,
     /// Whether the manager saves its views.
     pub is_saved: bool,
     /// Whether everybody reaches the nodes through a [`Proxy`] each, and each node the manager through
@@ -70,6 +73,7 @@ impl Default for Options {
             peers: server::Limits::default(),
             secret: None,
             has_redis: false,
+            redis_idle: None,
             is_saved: true,
             is_proxied: false,
             transfer_mb_s: None,
@@ -295,7 +299,10 @@ impl TestCluster {
             limits: self.options.peers.clone(),
             transfer_mb_s: self.options.transfer_mb_s,
             max_memory: self.options.max_memory,
-            redis: storage::redis::door::Settings { may_flush: true },
+            redis: storage::redis::door::Settings {
+                may_flush: true,
+                idle: self.options.redis_idle,
+            },
             snapshot: storage::snapshot::Settings::default(),
             disk: self.disk_settings(name),
             durability: None,

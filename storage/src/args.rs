@@ -43,6 +43,12 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("p", "port", "listen on this port (GTSTORE_STORAGE_PORT) [6001]", "PORT")
         .optopt("", "redis-port", "speak the Redis protocol on this port; 0: nowhere [0]", "PORT")
         .optflag("", "redis-allow-flush", "let FLUSHALL and FLUSHDB remove all keys")
+        .optopt(
+            "",
+            "redis-idle-timeout-ms",
+            "close a connection to the Redis port that sends nothing for so long; 0: never [0]",
+            "MS",
+        )
         .optopt("", "advertise", "HOST or HOST:PORT for others [--bind, --port]", "ADDRESS")
         .optopt("", "weight", "share of the keys in proportion to other nodes' [1]", "N")
         .optopt("", "transfer-mb-s", "fetch N megabytes a second at most [no limit]", "N")
@@ -100,7 +106,10 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             limits: flags::server_limits(&matches)?,
             transfer_mb_s: transfer_limit(&matches)?,
             max_memory: max_memory(&matches)?,
-            redis: redis::door::Settings { may_flush: matches.opt_present("redis-allow-flush") },
+            redis: redis::door::Settings {
+                may_flush: matches.opt_present("redis-allow-flush"),
+                idle: redis_idle(&matches)?,
+            },
             snapshot: snapshot::Settings {
                 keys: flags::value(&matches, "snapshot-keys", None, default.keys)?,
                 interval: Duration::from_millis(interval_ms),
@@ -131,6 +140,15 @@ fn disk_settings(
             Err(UsageError(why).into())
         }
         (None, None) => Err(UsageError("--salvage: also give --data, the folder".into()).into()),
+    }
+}
+
+/// 0 is never, as in Redis. Otherwise as long as on the other port.
+fn redis_idle(matches: &Matches) -> Result<Option<Duration>, UsageError> {
+    let flag = "redis-idle-timeout-ms";
+    match flags::value(matches, flag, None, 0)? {
+        0 => Ok(None),
+        ms => flags::bounded(flag, ms, 10, 86_400_000).map(|ms| Some(Duration::from_millis(ms))),
     }
 }
 
@@ -181,8 +199,11 @@ impl fmt::Display for Args {
              snapshot of up to {} keys every {:?}, {} connections, idle {:?}, frame {:?}, secret {}",
             match self.redis_port {
                 None => "no Redis port".to_owned(),
-                Some(port) if redis.may_flush => format!("Redis port {port}, may be flushed"),
-                Some(port) => format!("Redis port {port}"),
+                Some(port) => {
+                    let flush = if redis.may_flush { ", may be flushed" } else { "" };
+                    let idle = redis.idle.map_or(String::new(), |idle| format!(", idle {idle:?}"));
+                    format!("Redis port {port}{flush}{idle}")
+                }
             },
             snapshot.keys,
             snapshot.interval,
@@ -220,6 +241,18 @@ mod tests {
         let args = args("--redis-port 7001 --redis-allow-flush").unwrap();
         assert!(args.redis_port == Some(7001) && args.config.redis.may_flush);
         assert!(args.to_string().contains(", Redis port 7001, may be flushed, "), "{args}");
+        assert_eq!(args.config.redis.idle, None, "Redis closes no idle connection either");
+    }
+
+    #[test]
+    fn redis_has_an_idle_time_of_its_own() {
+        let idle = |line: &str| args(line).unwrap().config.redis.idle;
+        assert_eq!(idle("--idle-timeout-ms 2000"), None);
+        assert_eq!(idle("--redis-idle-timeout-ms 0"), None);
+        let line = "--redis-port 7001 --redis-idle-timeout-ms 2000";
+        assert_eq!(idle(line), Some(Duration::from_secs(2)));
+        let shown = args(line).unwrap().to_string();
+        assert!(shown.contains(", Redis port 7001, idle 2s, "), "{shown}");
     }
 
     #[test]
@@ -262,6 +295,7 @@ mod tests {
             ("--max-memory 5tb", "--max-memory 5tb: it takes a size above 0"),
             ("--max-memory 99999999999gb", "--max-memory 99999999999gb: it takes"),
             ("--weight 0", "--weight 0: it takes 1 to 1000"),
+            ("--redis-idle-timeout-ms 5", "--redis-idle-timeout-ms 5: it takes 10 to 86400000"),
             ("--bind 0.0.0.0", "--bind 0.0.0.0: also give --advertise"),
             ("--durability maybe", "--durability maybe: it takes none, async or sync"),
             ("--durability sync", "--durability sync: also give --data"),

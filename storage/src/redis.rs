@@ -1,6 +1,6 @@
 //! The Redis protocol: bytes to requests, requests to commands, commands to answers.
 //!
-//! [`door`] is the port, [`session`] a connection to it. [`talk`] answers what is about the connection, the
+//! [`door`] is the port, [`session`] a connection to it, over a [`link`]. [`talk`] answers what is about the connection, the
 //! node or the cluster, [`batch`] carries out what is about keys that are named,
 //! [`listing`] what is about all keys; [`transaction`] keeps what follows a MULTI from being done. All else has
 //! no sockets, threads or clocks.
@@ -32,6 +32,7 @@ pub mod fold;
 pub mod glob;
 pub mod info;
 pub mod inline;
+pub mod link;
 pub mod listing;
 pub mod lolwut;
 pub mod look;

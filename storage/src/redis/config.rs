@@ -21,6 +21,8 @@ pub struct Settings {
     pub idle_timeout_s: u64,
     /// Bytes of the longest value that the cluster takes.
     pub value_bytes: usize,
+    /// Seconds after which a silent connection's peer is asked whether it is there.
+    pub keepalive_s: u64,
     /// How soon a write is on disk.
     pub sync: Sync,
 }
@@ -37,7 +39,7 @@ pub enum Sync {
 }
 
 impl Settings {
-    fn parameters(&self) -> [(&'static str, String); 14] {
+    fn parameters(&self) -> [(&'static str, String); 15] {
         let limits = Limits::KNOWN.for_values(self.value_bytes);
         let (append, sync) = match self.sync {
             Sync::Never => ("no", "no"),
@@ -58,6 +60,7 @@ impl Settings {
             ("port", self.port.to_string()),
             ("proto-max-bulk-len", limits.bulk.to_string()),
             ("save", String::new()),
+            ("tcp-keepalive", self.keepalive_s.to_string()),
             ("timeout", self.idle_timeout_s.to_string()),
         ]
     }
@@ -100,6 +103,7 @@ mod tests {
             port: 7001,
             idle_timeout_s: 0,
             value_bytes: 1 << 20,
+            keepalive_s: 300,
             sync: Sync::EverySecond,
         };
         let mut out = Vec::new();
@@ -116,7 +120,9 @@ mod tests {
             "%2 $11 appendfsync $8 everysec $10 appendonly $3 yes "
         );
         assert_eq!(asked("maxmemory", Protocol::Resp2), "*2 $9 maxmemory $4 1000 ");
+        assert_eq!(asked("timeout", Protocol::Resp2), "*2 $7 timeout $1 0 ");
+        assert_eq!(asked("tcp-keepalive", Protocol::Resp2), "*2 $13 tcp-keepalive $3 300 ");
         assert_eq!(asked("requirepass nothing", Protocol::Resp2), "*0 ");
-        assert!(asked("*", Protocol::Resp3).starts_with("%14 "));
+        assert!(asked("*", Protocol::Resp3).starts_with("%15 "));
     }
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cluster::ids::Address;
 use cluster::view::Routes;
@@ -22,7 +22,7 @@ use super::config::{self, Sync};
 use super::error::Error;
 use super::session::{Client, Session};
 use super::topology::Topology;
-use super::{client, info};
+use super::{client, info, link};
 use crate::coordinate::Coordinator;
 use crate::node::Node;
 
@@ -31,6 +31,9 @@ use crate::node::Node;
 pub struct Settings {
     /// Whether FLUSHALL and FLUSHDB may remove all keys of the cluster.
     pub may_flush: bool,
+    /// How long a connection may be silent between two requests; `None`: for ever, as in Redis. Many clients
+    /// take a connection that is closed for an error of their own.
+    pub idle: Option<Duration>,
 }
 
 /// What the connections of one Redis port share.
@@ -103,7 +106,7 @@ impl Door {
     fn serve(&self, served: &Served) -> io::Result<()> {
         let client = Arc::new(Mutex::new(Client::new(served)));
         self.clients.lock().insert(served.number, client.clone());
-        let ended = Session::new(self, served, client).run();
+        let ended = Session::new(self, served, client).and_then(|mut session| session.run());
         self.clients.lock().remove(&served.number);
         ended
     }
@@ -143,7 +146,9 @@ impl Door {
             max_memory: self.node.memory().1.unwrap_or(0),
             max_clients: self.limits.connections as u64,
             port: self.port,
-            idle_timeout_s: self.limits.idle.as_secs(),
+            // 0 would be for ever.
+            idle_timeout_s: self.settings.idle.map_or(0, |idle| idle.as_secs().max(1)),
+            keepalive_s: link::KEEPALIVE.as_secs(),
             value_bytes: self.value_bytes(),
             sync: Sync::Never,
         }

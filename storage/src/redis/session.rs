@@ -4,11 +4,11 @@
 //! not depend on each other go to the nodes together ([`Batch`]); answers come in the requests' order.
 //!
 //! Limits: what a peer may send ([`request::Limits`](Limits)), and far less before it has shown the
-//! password; how long it may be silent, in the middle of a request or between two; how long it may leave
-//! its answers unread, and how many of them wait meanwhile: `FLUSH` bytes and one batch.
+//! password; how long no byte may move in the middle of a request or an answer, and how long it may be silent between
+//! two requests. It may send on while it leaves answers unread ([`Link`]): as much as one request may have. Of the
+//! answers `FLUSH` bytes and one batch wait meanwhile.
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -20,18 +20,13 @@ use parking_lot::Mutex;
 use super::batch::Batch;
 use super::client::Facts;
 use super::door::Door;
+use super::link::{Inbox, Link};
 use super::reply::Replies;
 use super::request::{Limits, Requests};
 use super::talk::Talk;
 
 /// Answers are sent once so many bytes are waiting.
 const FLUSH: usize = 64 << 10;
-
-/// How much is read at once, at least: many small requests.
-const READ: usize = 16 << 10;
-
-/// A buffer above this is given back once it is empty.
-const KEPT: usize = 256 << 10;
 
 /// What others may know of a connection.
 pub struct Client {
@@ -66,6 +61,7 @@ pub struct Session<'s> {
     served: &'s Served,
     client: Arc<Mutex<Client>>,
     talk: Talk<'s>,
+    link: Link,
     inbox: Inbox,
     requests: Requests,
     out: Vec<u8>,
@@ -80,21 +76,33 @@ pub(super) enum Next {
     Go,
     /// Send the answers and close.
     Close,
+    /// The same, where the peer may be in the middle of a request that is too long: it is to learn that.
+    CloseInMidstream,
 }
 
 impl<'s> Session<'s> {
     /// A connection that has just begun.
-    pub fn new(door: &'s Door, served: &'s Served, client: Arc<Mutex<Client>>) -> Session<'s> {
-        Session {
+    ///
+    /// # Errors
+    /// Where it is gone already.
+    pub fn new(
+        door: &'s Door,
+        served: &'s Served,
+        client: Arc<Mutex<Client>>,
+    ) -> io::Result<Session<'s>> {
+        let patience = door.limits.frame;
+        let look = door.settings.idle.map_or(patience, |idle| idle.min(patience));
+        Ok(Session {
             door,
             served,
             talk: Talk::new(door, served, client.clone()),
             client,
+            link: Link::new(served.stream.clone(), patience, look)?,
             inbox: Inbox::default(),
             requests: Requests::default(),
             out: Vec::new(),
             quiet_since: Instant::now(),
-        }
+        })
     }
 
     /// Serves it until it ends.
@@ -102,20 +110,18 @@ impl<'s> Session<'s> {
     /// # Errors
     /// Where the connection breaks, or the peer does not take its answers.
     pub fn run(&mut self) -> io::Result<()> {
-        let stream = self.served.stream.clone();
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(self.door.limits.frame))?;
-        // Whoever is woken by it looks which of the two limits, if any, is over.
-        stream.set_read_timeout(Some(self.door.limits.frame.min(self.door.limits.idle)))?;
         loop {
             let (done, next) = self.answer()?;
-            send(self.door, &stream, &mut self.out)?;
+            if next == Next::CloseInMidstream {
+                return self.link.say_last(&mut self.out);
+            }
+            self.send()?;
             if next == Next::Close || self.served.is_last() {
-                say_last(&stream, &[]);
+                say_last(&self.served.stream, &[]);
                 return Ok(());
             }
             // A round takes so many requests at most: there may be more.
-            if (done == 0 || self.inbox.filled == 0) && !self.read(&stream)? {
+            if (done == 0 || self.inbox.is_empty()) && !self.read()? {
                 return Ok(());
             }
         }
@@ -127,7 +133,7 @@ impl<'s> Session<'s> {
             true => Limits::KNOWN.for_values(self.talk.value_bytes()),
             false => Limits::STRANGER,
         };
-        let broken = self.requests.read(self.inbox.bytes(), &limits).err();
+        let broken = self.requests.read(self.inbox.bytes_mut(), &limits).err();
         let count = self.requests.done();
         let mut next = self.carry_out()?;
         if count > 0 {
@@ -138,13 +144,13 @@ impl<'s> Session<'s> {
             let mut client = self.client.lock();
             client.last = self.quiet_since;
             self.talk.describe(&mut client.facts);
-            client.facts.input_bytes = self.inbox.filled;
+            client.facts.input_bytes = self.inbox.len() + self.link.ahead();
         }
         if let Some(error) = broken
             && next == Next::Go
         {
             Replies::new(&mut self.out, self.talk.protocol()).error(&error.to_string());
-            next = Next::Close;
+            next = if self.talk.is_known() { Next::CloseInMidstream } else { Next::Close };
         }
         Ok((count, next))
     }
@@ -152,9 +158,10 @@ impl<'s> Session<'s> {
     fn carry_out(&mut self) -> io::Result<Next> {
         let mut now_ms = clock::wall_ms();
         let mut batch = Batch::default();
-        for args in self.requests.each(&self.inbox.buffer) {
+        let room = room(&self.inbox);
+        for args in self.requests.each(self.inbox.bytes()) {
             if self.out.len() >= FLUSH {
-                send(self.door, &self.served.stream, &mut self.out)?;
+                send(self.door, &mut self.link, &mut self.out, room)?;
             }
             let command = match self.talk.read(args, now_ms) {
                 Ok(command) => command,
@@ -187,11 +194,16 @@ impl<'s> Session<'s> {
         Ok(Next::Go)
     }
 
+    /// Sends the answers that wait.
+    fn send(&mut self) -> io::Result<()> {
+        send(self.door, &mut self.link, &mut self.out, room(&self.inbox))
+    }
+
     /// Reads more. `false` at the end.
-    fn read(&mut self, mut stream: &TcpStream) -> io::Result<bool> {
-        let was_between = self.inbox.filled == 0;
+    fn read(&mut self) -> io::Result<bool> {
+        let was_between = self.inbox.is_empty();
         loop {
-            match self.inbox.fill(&mut stream, self.requests.wanted()) {
+            match self.link.fill(&mut self.inbox, self.requests.wanted()) {
                 Ok(0) => return Ok(false),
                 Ok(n) => {
                     self.door.tally.input_bytes.fetch_add(n as u64, Ordering::Relaxed);
@@ -213,73 +225,32 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// Whether the peer has been silent, or busy with one request, for longer than it may. As in Redis it
-    /// is closed without a word: an answer that nobody asked for would be taken for that of the next
-    /// request.
+    /// Whether the peer has been silent for longer than it may. As in Redis it is closed without a word: an answer
+    /// that nobody asked for would be taken for that of the next request.
     fn is_over(&self, between: bool) -> bool {
-        let limits = &self.door.limits;
-        // Whoever has not shown the password yet gets no idle time either.
-        let limit = if between && self.talk.is_known() { limits.idle } else { limits.frame };
-        self.quiet_since.elapsed() >= limit
+        // Whoever has not shown the password yet has so long for all of it.
+        if !self.talk.is_known() {
+            return self.quiet_since.elapsed() >= self.door.limits.frame;
+        }
+        if between {
+            let idle = self.door.settings.idle;
+            return idle.is_some_and(|idle| self.quiet_since.elapsed() >= idle);
+        }
+        self.link.is_stalled()
     }
 }
 
-fn send(door: &Door, mut stream: &TcpStream, out: &mut Vec<u8>) -> io::Result<()> {
+/// How much a peer may send while answers wait: with what is here already as much as a request may have.
+fn room(inbox: &Inbox) -> usize {
+    Limits::KNOWN.request.saturating_sub(inbox.len())
+}
+
+fn send(door: &Door, link: &mut Link, out: &mut Vec<u8>, room: usize) -> io::Result<()> {
     if out.is_empty() {
         return Ok(());
     }
-    // The time-out is for each write, and a peer that reads a byte now and then makes each succeed: so it
-    // bounds the whole as well, at a megabyte for each such time.
-    let patience = door.limits.frame * (1 + (out.len() >> 20) as u32);
-    let (mut rest, until) = (&out[..], Instant::now() + patience);
-    while !rest.is_empty() {
-        let n = match stream.write(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-            Err(error) => return Err(error),
-        };
-        rest = &rest[n..];
-        if !rest.is_empty() && Instant::now() > until {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-    }
-    door.tally.output_bytes.fetch_add(out.len() as u64, Ordering::Relaxed);
-    out.clear();
-    if out.capacity() > KEPT {
-        *out = Vec::new();
-    }
+    let bytes = out.len() as u64;
+    link.send(out, room)?;
+    door.tally.output_bytes.fetch_add(bytes, Ordering::Relaxed);
     Ok(())
-}
-
-/// What a peer has sent and nobody has carried out yet.
-#[derive(Default)]
-struct Inbox {
-    buffer: Vec<u8>,
-    filled: usize,
-}
-
-impl Inbox {
-    fn bytes(&mut self) -> &mut [u8] {
-        &mut self.buffer[..self.filled]
-    }
-
-    fn forget(&mut self, bytes: usize) {
-        self.buffer.copy_within(bytes..self.filled, 0);
-        self.filled -= bytes;
-        if self.filled == 0 && self.buffer.len() > KEPT {
-            self.buffer = Vec::new();
-        }
-    }
-
-    /// Reads once. There is room for what is wanted, but never much more than what has really arrived.
-    fn fill(&mut self, stream: &mut impl Read, wanted: usize) -> io::Result<usize> {
-        let room = wanted.clamp(READ, READ.max(self.filled));
-        if self.buffer.len() < self.filled + room {
-            self.buffer.resize(self.filled + room, 0);
-        }
-        let n = stream.read(&mut self.buffer[self.filled..])?;
-        self.filled += n;
-        Ok(n)
-    }
 }
