@@ -327,6 +327,40 @@ fn a_service_starts_answers_and_stops() {
 }
 
 #[test]
+fn what_a_service_writes_is_its_users_alone() {
+    let place = Place::new();
+    let script = "umask 022; ./start_service --nodes 2 --rep 1 --durability sync";
+    let mut command = place.command("bash", "-c");
+    let output = command.arg(script).current_dir(place.folder.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    place.answers("--put key1 --val value1");
+    let mut left: Vec<PathBuf> =
+        ["logs", "data", "service_pids.txt", "service_flags.txt"].map(|n| place.path(n)).into();
+    let mut seen = 0;
+    while let Some(path) = left.pop() {
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o077, 0, "{}", path.display());
+        seen += 1;
+        if metadata.is_dir() {
+            left.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    assert!(seen > 12, "{seen}");
+
+    // Nor does it take the script for that.
+    place.stop();
+    let script = "umask 022; exec \"$GTSTORE_BIN\"/manager --port 0 --data alone";
+    let mut command = place.command("bash", "-c");
+    let child = command.arg(script).current_dir(place.folder.path()).stderr(Stdio::null()).spawn();
+    let _running = Stranger(child.unwrap());
+    let view = place.path("alone/view");
+    wait_until("the manager has saved", || view.exists());
+    for path in [&view, &place.path("alone")] {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o077, 0);
+    }
+}
+
+#[test]
 fn nodes_speak_the_redis_protocol_on_ports_of_their_own() {
     let place = Place::new();
     let base = place.port + PORTS / 2;

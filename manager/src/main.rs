@@ -19,6 +19,7 @@ fn run() -> Result<ExitCode, (u8, String)> {
     logging::start(args.log_level);
     let stop = signals::Stop::for_server(args.config.secret.clone())
         .map_err(|e| (FAILED, e.to_string()))?;
+    descriptors::keep_private();
     descriptors::raise_limit();
     let listener = bind::listen(&args.bind, args.port, args.config.secret.is_some())
         .map_err(|e| (REFUSED, e.to_string()))?;

@@ -1,9 +1,17 @@
-//! File descriptors: each connection needs one, and the usual soft limit is 1,024.
+//! What a process has of the system's files: how many it may open, and who may open those that it makes.
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, getrlimit, setrlimit, umask};
+
+/// Has all that this process creates from now on be its user's alone: what is stored is nobody else's business.
+pub fn keep_private() {
+    umask(Mode::RWXG | Mode::RWXO);
+}
 
 /// Raises this process's soft limit on open files to its hard limit and returns it, so that the
 /// connection limit is the one that was asked for and not the shell's. `None` means unlimited.
+///
+/// Each connection needs one, and the usual soft limit is 1,024.
 pub fn raise_limit() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

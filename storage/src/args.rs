@@ -67,6 +67,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             "bytes that its records may take before puts are refused; 512mb, 4gb … [no limit]",
             "SIZE",
         )
+        .optopt("", "snapshot-log", "log what is stored, after writes: on, off [on]", "HOW")
         .optopt("", "snapshot-keys", "above so many keys a snapshot line is a summary [1000]", "N")
         .optopt("", "snapshot-interval-ms", "least time between snapshot lines [50]", "MS");
     flags::add_manager(&mut options);
@@ -111,6 +112,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
                 idle: redis_idle(&matches)?,
             },
             snapshot: snapshot::Settings {
+                is_on: snapshot_log(&matches)?,
                 keys: flags::value(&matches, "snapshot-keys", None, default.keys)?,
                 interval: Duration::from_millis(interval_ms),
             },
@@ -149,6 +151,14 @@ fn redis_idle(matches: &Matches) -> Result<Option<Duration>, UsageError> {
     match flags::value(matches, flag, None, 0)? {
         0 => Ok(None),
         ms => flags::bounded(flag, ms, 10, 86_400_000).map(|ms| Some(Duration::from_millis(ms))),
+    }
+}
+
+fn snapshot_log(matches: &Matches) -> Result<bool, UsageError> {
+    match matches.opt_str("snapshot-log").as_deref() {
+        None | Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(other) => Err(UsageError(format!("--snapshot-log {other}: it takes on or off"))),
     }
 }
 
@@ -196,7 +206,7 @@ impl fmt::Display for Args {
             f,
             "{label}, manager {manager}, advertises {advertise}, {}, weight {weight}, transfer {transfer}, memory {memory}, \
              durability {promise}, data {disk}, \
-             snapshot of up to {} keys every {:?}, {} connections, idle {:?}, frame {:?}, secret {}",
+             {}, {} connections, idle {:?}, frame {:?}, secret {}",
             match self.redis_port {
                 None => "no Redis port".to_owned(),
                 Some(port) => {
@@ -205,8 +215,15 @@ impl fmt::Display for Args {
                     format!("Redis port {port}{flush}{idle}")
                 }
             },
-            snapshot.keys,
-            snapshot.interval,
+            match snapshot.is_on {
+                false => "no snapshots".to_owned(),
+                true => {
+                    format!(
+                        "snapshot of up to {} keys every {:?}",
+                        snapshot.keys, snapshot.interval
+                    )
+                }
+            },
             limits.connections,
             limits.idle,
             limits.frame,
@@ -231,6 +248,7 @@ mod tests {
         assert_eq!((args.config.label.as_str(), args.port), ("node3", 6003));
         assert_eq!(args.config.manager.to_string(), "localhost:5001");
         assert_eq!((args.config.snapshot.keys, args.config.weight), (5, 1));
+        assert!(args.config.snapshot.is_on);
         assert_eq!(args.config.transfer_mb_s, None);
     }
 
@@ -253,6 +271,13 @@ mod tests {
         assert_eq!(idle(line), Some(Duration::from_secs(2)));
         let shown = args(line).unwrap().to_string();
         assert!(shown.contains(", Redis port 7001, idle 2s, "), "{shown}");
+    }
+
+    #[test]
+    fn snapshots_may_be_off() {
+        let args = args("--snapshot-log off").unwrap();
+        assert!(!args.config.snapshot.is_on);
+        assert!(args.to_string().contains(", no snapshots, "), "{args}");
     }
 
     #[test]
@@ -294,6 +319,7 @@ mod tests {
             ("--max-memory 0", "--max-memory 0: it takes a size above 0"),
             ("--max-memory 5tb", "--max-memory 5tb: it takes a size above 0"),
             ("--max-memory 99999999999gb", "--max-memory 99999999999gb: it takes"),
+            ("--snapshot-log maybe", "--snapshot-log maybe: it takes on or off"),
             ("--weight 0", "--weight 0: it takes 1 to 1000"),
             ("--redis-idle-timeout-ms 5", "--redis-idle-timeout-ms 5: it takes 10 to 86400000"),
             ("--bind 0.0.0.0", "--bind 0.0.0.0: also give --advertise"),

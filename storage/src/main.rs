@@ -29,6 +29,7 @@ fn run() -> Result<ExitCode, (u8, String)> {
     }
     let stop = signals::Stop::for_server(args.config.secret.clone())
         .map_err(|e| (FAILED, e.to_string()))?;
+    descriptors::keep_private();
     let ports = 1 + u64::from(args.redis_port.is_some());
     if let Some(limit) = descriptors::raise_limit()
         && limit < ports * args.config.limits.connections as u64 + OWN_DESCRIPTORS

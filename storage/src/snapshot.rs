@@ -4,7 +4,8 @@
 //! `Store snapshot on node1: [key1=value1] [key2=value2]`. So does this, but off the request path:
 //! requests leave a note in a bounded channel and go on, and the writer puts the writes of a moment
 //! into one line. Above a number of keys the line is a summary. Unprintable bytes are escaped, so that
-//! a value cannot forge a line.
+//! a value cannot forge a line. A line has an end, and so has what is logged in a day: [`LONGEST`],
+//! [`BYTES_PER_SECOND`].
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cluster::ring::arc_of_key;
+use cluster::text::Count;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::info;
 use net_common::logging::{self, escaped};
@@ -22,6 +25,8 @@ use crate::node::{Node, is_alive};
 /// How snapshots are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
+    /// Whether they are logged at all.
+    pub is_on: bool,
     /// Above so many keys the line is a summary.
     pub keys: usize,
     /// The least time between two lines.
@@ -30,7 +35,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { keys: 1000, interval: Duration::from_millis(50) }
+        Settings { is_on: true, keys: 1000, interval: Duration::from_millis(50) }
     }
 }
 
@@ -40,8 +45,24 @@ const NOTES: usize = 1024;
 /// The least time between two summaries: they say little, and much the same.
 const SUMMARY: Duration = Duration::from_secs(1);
 
-/// What a log may grow by: after a line of n bytes the next waits at least n / rate seconds.
-const BYTES_PER_SECOND: usize = 256 << 10;
+/// What a log may grow by: after a line of n bytes the next waits at least n / rate seconds. That is 340 MB a day at
+/// most, and a small store is still logged after every write.
+pub const BYTES_PER_SECOND: usize = 4 << 10;
+
+/// What the time, the level and the thread's name add to a line, in bytes, about.
+const FRONT: usize = 64;
+
+/// Longest line, in bytes. Keys that do not fit are counted.
+pub const LONGEST: usize = 64 << 10;
+
+/// Room that a line keeps for the number of keys that it does not tell, in bytes.
+const REST: usize = 64;
+
+/// Longest value that is told as it is, in bytes: the original's longest. Of another the line has the size.
+const LONGEST_VALUE: usize = 1024;
+
+/// Most keys that a line can have, each with its brackets, and so most that are gathered for one.
+const MOST_KEYS: usize = LONGEST / 5;
 
 /// Where requests leave their notes.
 #[derive(Clone)]
@@ -72,11 +93,14 @@ impl Writer {
         Notes(self.notes.0.clone())
     }
 
-    /// Starts the thread.
+    /// Starts the thread, if there is anything to log.
     ///
     /// # Errors
     /// If the operating system has no more threads.
     pub fn start(mut self, node: Arc<Node>) -> io::Result<Writer> {
+        if !self.settings.is_on {
+            return Ok(self);
+        }
         let (stop, stopped) = bounded(0);
         let (settings, notes) = (self.settings, self.notes.1.clone());
         let thread = logging::spawn(format!("{} writer", node.id()), move || {
@@ -113,48 +137,57 @@ fn run(node: &Node, settings: Settings, notes: &Receiver<u32>, stopped: &Receive
         }
         // One line for all that was written up to here. What comes while it is made gets the next.
         while notes.try_recv().is_ok() {}
-        let (line, is_summary) = snapshot(node, settings.keys);
+        let (line, is_summary) = snapshot(node, settings.keys.min(MOST_KEYS));
         info!("{line}");
         if is_last {
             return;
         }
         // Notes pile up meanwhile without waking anybody; only stopping does.
-        let rate = Duration::from_secs_f64(line.len() as f64 / BYTES_PER_SECOND as f64);
+        let rate = Duration::from_secs_f64((line.len() + FRONT) as f64 / BYTES_PER_SECOND as f64);
         let least = if is_summary { settings.interval.max(SUMMARY) } else { settings.interval };
         let _ = stopped.recv_timeout(least.max(rate));
     }
 }
 
-/// Above so many bytes of keys and values the line is a summary as well: as many as the largest thousand of the
-/// original's records have.
-const LINE: u64 = 1000 * (20 + 1024);
-
-/// The line: every key with its value, or, above `limit` keys or [`LINE`] bytes, a summary. Tells which.
+/// The line: every key with its value, in the order of the keys, as far as it has room; or, above `limit` keys, a
+/// summary. Tells which. Values are escaped from where they lie, none is copied.
 pub fn snapshot(node: &Node, limit: usize) -> (String, bool) {
     let mut line = format!("Store snapshot on {}:", node.id());
     let size = node.size();
-    if size.keys > limit as u64 || size.bytes > LINE {
+    if size.keys > limit as u64 {
         // Writing to a String cannot fail.
-        let _ = write!(line, " {} keys, {} bytes", size.keys, size.bytes);
+        let _ = write!(line, " {}, {} bytes", Count(size.keys, "key"), size.bytes);
         return (line, true);
     }
-    let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(size.keys as usize);
-    if let Some(table) = node.table() {
-        let clock = node.clock();
-        for arc in 0..table.arcs() {
-            table.scan(arc, Cursor::START, usize::MAX, |record| {
-                if let Some(value) = record.body.value()
-                    && is_alive(record.body, clock)
-                {
-                    pairs.push((record.key.to_vec(), value.to_vec()));
-                }
-                true
-            });
-        }
+    let Some(table) = node.table() else { return (line, false) };
+    let clock = node.clock();
+    let mut keys: Vec<Vec<u8>> = Vec::with_capacity(size.keys as usize);
+    for arc in 0..table.arcs() {
+        table.scan(arc, Cursor::START, usize::MAX, |record| {
+            let is_told = is_alive(record.body, clock) && keys.len() < limit;
+            if is_told {
+                keys.push(record.key.to_vec());
+            }
+            true
+        });
     }
-    pairs.sort_unstable();
-    for (key, value) in pairs {
-        let _ = write!(line, " [{}={}]", escaped(&key), escaped(&value));
+    keys.sort_unstable();
+    for (n, key) in keys.iter().enumerate() {
+        let end = line.len();
+        table.read(arc_of_key(key, table.arcs()), key, |found| {
+            let Some((_, _, body)) = found else { return };
+            // Gone or over since it was listed.
+            let Some(value) = body.value().filter(|_| is_alive(body, clock)) else { return };
+            let _ = match value.len() > LONGEST_VALUE {
+                true => write!(line, " [{}=({} bytes)]", escaped(key), value.len()),
+                false => write!(line, " [{}={}]", escaped(key), escaped(value)),
+            };
+        });
+        if line.len() > LONGEST - REST {
+            line.truncate(end);
+            let _ = write!(line, " and {} more", Count((keys.len() - n) as u64, "key"));
+            break;
+        }
     }
     (line, false)
 }

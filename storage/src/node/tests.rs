@@ -30,7 +30,7 @@ use crate::redis::command::Command;
 use crate::redis::reply::{Protocol, Replies};
 use crate::redis::request::Requests;
 use crate::redis::{self, spec};
-use crate::snapshot::{Settings, Writer, snapshot};
+use crate::snapshot::{LONGEST, Settings, Writer, snapshot};
 
 const ARCS: usize = 4;
 const SOURCE: u16 = 1;
@@ -476,6 +476,31 @@ fn a_page_that_does_not_answer_its_pull_is_refused() {
         assert_eq!(job.take(&puller, &page), Err(Unmerged::Nonsense), "case {i}");
     }
     assert_eq!(puller.missing().unwrap().1.len(), ARCS);
+}
+
+#[test]
+fn a_snapshot_line_has_an_end_and_tells_a_long_value_by_its_size() {
+    let (node, _) = source_and_returner(&[], &[]);
+    let table = node.table().unwrap();
+    let keep = |key: &[u8], value: &[u8]| {
+        let (version, state) = (Version::plain(node.clock(), 1), State::Committed);
+        let record = Record { key, version, state, body: Body::Value(value) };
+        table.merge(arc_of_key(key, ARCS), [record], 0);
+    };
+    keep(b"large", &[b'v'; 1_000_000]);
+    keep(b"seed's", &[b'v'; 1024]);
+    keep(b"odd\n", b"]\x00");
+    let (line, _) = snapshot(&node, 1000);
+    let long = "v".repeat(1024);
+    let want = format!("[large=(1000000 bytes)] [odd\\n=]\\x00] [seed\\'s={long}]");
+    assert_eq!(line, format!("Store snapshot on node1: {want}"));
+    // What is told of each is four times as long as it is.
+    (0..900).for_each(|n| keep(format!("key{n:03}").as_bytes(), &[0; 1024]));
+    let (line, is_summary) = snapshot(&node, 1000);
+    assert!(line.len() <= LONGEST && !is_summary, "{}", line.len());
+    assert!(line.contains(" [key000=") && line.ends_with("] and 888 keys more"));
+    let (line, is_summary) = snapshot(&node, 902);
+    assert!(line.starts_with("Store snapshot on node1: 903 keys, ") && is_summary, "{line}");
 }
 
 #[test]
