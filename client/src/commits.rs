@@ -3,8 +3,8 @@
 //! When a write is done its replicas are told so, lazily: the word rides on the next frame to each of
 //! them, or leaves by itself after about a millisecond. Nothing waits for it and nothing depends on
 //! it; a replica that never hears it completes the record itself, or a reader does. Usually the word is a
-//! mark, which stands for everything that a writer has written (`writers.rs`); what no mark covers is
-//! named by key and version.
+//! mark, which stands for everything that a writer has written (`writers.rs`) over a connection, and waits on that one
+//! for its next frame; what no mark covers is named by key and version, waits here, and leaves on any.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -32,9 +32,6 @@ const MOST: usize = 16_384;
 /// A key with the version of it that every replica holds.
 type Commit = (Arc<[u8]>, Version);
 
-/// A writer, and up to which clock its writes are done.
-type Mark = (u64, Clock);
-
 /// Commits that wait, by node.
 #[derive(Default)]
 pub struct Commits {
@@ -43,33 +40,18 @@ pub struct Commits {
 
 struct Waiting {
     since: Instant,
-    marks: Vec<Mark>,
     versions: Vec<Commit>,
 }
 
 impl Waiting {
     fn new() -> Waiting {
-        Waiting { since: Instant::now(), marks: Vec::new(), versions: Vec::new() }
+        Waiting { since: Instant::now(), versions: Vec::new() }
     }
 }
 
 impl Commits {
-    /// Lets a writer's mark wait for a frame to each of these nodes. Returns whether it is the first that
-    /// waits.
-    pub fn mark<'a>(
-        &self,
-        nodes: impl Iterator<Item = &'a Address>,
-        (writer, clock): Mark,
-    ) -> bool {
-        self.add(nodes, |waiting| {
-            match waiting.marks.iter_mut().find(|(other, _)| *other == writer) {
-                Some((_, told)) => *told = clock.max(*told),
-                None => waiting.marks.push((writer, clock)),
-            }
-        })
-    }
-
-    /// The same for one version of a key.
+    /// Lets the word that a version of a key is committed wait for a frame to each of these nodes. Returns whether it is
+    /// the first that waits.
     pub fn version<'a>(
         &self,
         nodes: impl Iterator<Item = &'a Address>,
@@ -131,9 +113,14 @@ impl Commits {
     }
 }
 
-fn push(link: &mut Connection, Waiting { marks, versions, .. }: Waiting) {
+fn push(link: &mut Connection, Waiting { versions, .. }: Waiting) {
     let versions = versions.iter().map(|(key, version)| (&**key, *version)).collect();
-    link.push(&data::Commits { marks, versions });
+    link.push(&data::Commits { marks: Vec::new(), versions });
+}
+
+/// Lets a writer's mark wait on a connection that its writes went over, for what is sent on it next.
+pub(crate) fn mark(link: &mut Connection, mark: (u64, Clock)) {
+    link.push(&data::Commits { marks: vec![mark], versions: Vec::new() });
 }
 
 /// The thread that sends commits which found no frame to ride on. Ends when dropped.
@@ -177,10 +164,12 @@ fn run(links: &Links, commits: &Commits, woken: &Receiver<()>) {
     while woken.recv().is_ok() {
         loop {
             std::thread::sleep(WAIT);
-            if !commits.flush(links, WAIT) {
+            let more = commits.flush(links, WAIT);
+            if !links.flush(WAIT) && !more {
                 break;
             }
         }
     }
     commits.flush(links, Duration::ZERO);
+    links.flush(Duration::ZERO);
 }

@@ -38,6 +38,8 @@ pub(crate) struct Attempt {
     pub(crate) told: Vec<(u16, bool)>,
     /// Whether somebody was silent for longer than is waited.
     pub(crate) is_silent: bool,
+    /// The connections that answers came over, to be put back.
+    pub(crate) used: Vec<(u16, Connection)>,
 }
 
 /// One node's part of a batch.
@@ -73,8 +75,8 @@ pub(crate) fn attempt(
     is_own: &dyn Fn(&Version) -> bool,
 ) -> Attempt {
     let needs = vec![Need::Nothing; batch.len()];
-    let mut attempt =
-        Attempt { needs, clock: 0, trouble: None, told: Vec::new(), is_silent: false };
+    let (told, used) = (Vec::new(), Vec::new());
+    let mut attempt = Attempt { needs, clock: 0, trouble: None, told, is_silent: false, used };
     let mut collecting = Vec::new();
     let mut legs = legs(routes, batch, &mut collecting, &mut attempt);
     // What is sent in place is answered by this thread: the others get theirs first.
@@ -230,7 +232,7 @@ fn receive(
             Ok(())
         });
     match received {
-        Ok(()) => links.put_back(link),
+        Ok(()) => attempt.used.push((place, link)),
         Err(error) => {
             links.forget(link.address());
             fail(routes, batch, leg, &error, attempt);
@@ -382,7 +384,7 @@ mod tests {
     use cluster::view::{Member, MemberState, View};
     use net_common::connection::Dial;
     use net_common::frame::{self, FORMAT_BINARY, Frame, Kind, PayloadLimit};
-    use net_common::in_place::Here;
+    use net_common::in_place::{self, Here};
     use net_common::message::Message;
     use parking_lot::Mutex;
 
@@ -423,7 +425,8 @@ mod tests {
         let patience = Duration::from_secs(1);
         let payload = PayloadLimit::default();
         let dial = Dial { connect: patience, reply: patience, secret: None, payload };
-        Links::new(dial, Some(Here { address: address.clone(), answer: Arc::new(answer) }))
+        let open = move || -> Box<in_place::Answer> { Box::new(answer.clone()) };
+        Links::new(dial, Some(Here { address: address.clone(), open: Arc::new(open) }))
     }
 
     /// C1: what a member may hold is not called *not done*, whatever a later answer says.

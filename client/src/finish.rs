@@ -62,7 +62,9 @@ impl Finisher {
             })
             .collect();
         let waits = Waits::for_silence_of(PATIENCE);
-        fanout::attempt(&self.links, &self.commits, routes, &mut batch, waits, &|_| false);
+        let attempt =
+            fanout::attempt(&self.links, &self.commits, routes, &mut batch, waits, &|_| false);
+        attempt.used.into_iter().for_each(|(_, link)| self.links.put_back(link));
         let mut complete = 0;
         for task in &batch {
             let Some(version) = task.operation.committed() else { continue };

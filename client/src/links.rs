@@ -1,11 +1,15 @@
 //! Kept connections.
 //!
 //! A caller takes a connection out, uses it alone, and puts it back if nothing went wrong, so no lock is
-//! held while bytes travel. There are as many connections to a server as there were callers at once.
+//! held while bytes travel. There are as many connections to a server as there were callers at once. What was pushed on
+//! one and not sent, since no answer is wanted, leaves with the next frame or when it has waited.
+
+use std::time::Duration;
 
 use cluster::ids::Address;
 use cluster::limits::Limits;
 use fxhash::FxHashMap;
+use log::debug;
 use net_common::connection::{Connection, Dial, NetError, Waits};
 use net_common::in_place::Here;
 use parking_lot::Mutex;
@@ -69,11 +73,41 @@ impl Links {
     /// Keeps a connection whose replies have all been read.
     pub fn put_back(&self, mut connection: Connection) {
         connection.rest();
-        let mut idle = self.idle.lock();
-        let kept = idle.entry(connection.address().clone()).or_default();
-        if kept.len() < KEPT {
-            kept.push(connection);
+        {
+            let mut idle = self.idle.lock();
+            let kept = idle.entry(connection.address().clone()).or_default();
+            if kept.len() < KEPT {
+                return kept.push(connection);
+            }
         }
+        if connection.unsent_for().is_some()
+            && let Err(error) = connection.flush()
+        {
+            debug!("commits were lost: {error}");
+        }
+    }
+
+    /// Sends what has waited on idle connections for at least `age`. Returns whether more waits.
+    pub fn flush(&self, age: Duration) -> bool {
+        let mut more = false;
+        let mut is_due = |link: &mut Connection| {
+            let waits = link.unsent_for();
+            more |= waits.is_some_and(|time| time < age);
+            waits.is_some_and(|time| time >= age)
+        };
+        let due = {
+            let mut idle = self.idle.lock();
+            let mut due = Vec::new();
+            idle.values_mut().for_each(|kept| due.extend(kept.extract_if(.., &mut is_due)));
+            due
+        };
+        for mut link in due {
+            match link.flush() {
+                Ok(()) => self.put_back(link),
+                Err(error) => debug!("commits were lost: {error}"),
+            }
+        }
+        more
     }
 
     /// Closes all idle connections to a server: one of them broke, so the others are suspect.

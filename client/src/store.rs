@@ -22,7 +22,7 @@ use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{AcceptLoss, Info, InfoAsk, LossAccepted, Status, StatusAsk};
 use net_common::progress::LEAST_RATE;
 
-use crate::commits::{Commits, Flusher};
+use crate::commits::{self, Commits, Flusher};
 use crate::error::ClientError;
 use crate::fanout;
 use crate::links::Links;
@@ -460,7 +460,7 @@ impl GTStoreClient {
                 is_written &= task.result.is_some() || !task.operation.is_write();
             }
             let mark = if is_written { writer.mark() } else { None };
-            self.commit(&batch, &written, mark, &routes);
+            self.commit(&batch, &written, mark, &routes, attempt.used);
             if is_over {
                 break;
             }
@@ -575,13 +575,15 @@ impl GTStoreClient {
         task.committed.is_some() && write_set.len() > 1
     }
 
-    /// Lets replicas know what is committed of these tasks: by the call's mark, or one by one.
+    /// Lets replicas know what is committed of these tasks: by the call's mark, which counts on the connections that its
+    /// writes went over, or one by one. Puts the connections back.
     fn commit(
         &self,
         batch: &[Task<'_>],
         written: &[usize],
         mark: Option<(u64, Clock)>,
         routes: &Routes,
+        used: Vec<(u16, Connection)>,
     ) {
         let mut marked = vec![false; if mark.is_some() { routes.view().members.len() } else { 0 }];
         let mut is_first = false;
@@ -598,12 +600,15 @@ impl GTStoreClient {
                 is_first |= self.commits.version(nodes, task.key, version);
             }
         }
-        if let Some(mark) = mark {
-            let members = routes.view().members.iter().zip(&marked);
-            let nodes = members.filter(|(_, marked)| **marked).map(|(member, _)| &member.address);
-            is_first |= self.commits.mark(nodes, mark);
+        let mut wakes = is_first;
+        for (place, mut link) in used {
+            if let Some(mark) = mark.filter(|_| marked[usize::from(place)]) {
+                commits::mark(&mut link, mark);
+                wakes = true;
+            }
+            self.links.put_back(link);
         }
-        if is_first {
+        if wakes {
             self.flusher.wake();
         }
     }

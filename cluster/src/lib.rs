@@ -29,6 +29,7 @@ pub mod durability;
 pub mod ids;
 pub mod lease;
 pub mod limits;
+pub mod marks;
 pub mod membership;
 pub mod mutation;
 pub mod operation;

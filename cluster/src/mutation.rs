@@ -13,6 +13,8 @@ pub enum Mutation {
     NoWriteback,
     /// N2: what is stored counts as committed at once.
     CommitEarly,
+    /// N3: a mark counts for every writer, and for what is still to come.
+    AnyMark,
     /// C1: a put is done after one member's answer.
     AnyAnswered,
     /// C1: a fresh version is taken although an older one may be stored somewhere.
@@ -116,9 +118,10 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 49] = [
+    pub const ALL: [Mutation; 50] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
+        Mutation::AnyMark,
         Mutation::AnyAnswered,
         Mutation::RetryMay,
         Mutation::BlindStored,

@@ -83,6 +83,15 @@ pub struct Found<V> {
     pub clock: Clock,
 }
 
+impl<V> Found<V> {
+    /// What passes it on to the others. It is born when the replica told of it (N5), and in any case after its version
+    /// was drawn, so that nobody takes who passes it on for its writer ([`crate::marks`]).
+    pub(crate) fn write_back(&self) -> Request<'_, V> {
+        let born = self.clock.max(self.version.clock.saturating_add(1));
+        Request::Write { version: self.version, body: &self.body, born, expected: None }
+    }
+}
+
 /// What an operation came to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome<V> {
@@ -230,9 +239,7 @@ impl<V: Clone> Operation<V> {
             Phase::Write { version, body, born, .. } => {
                 Request::Write { version: *version, body, born: *born, expected: None }
             }
-            Phase::WriteBack { found: Found { version, body, clock, .. }, .. } => {
-                Request::Write { version: *version, body, born: *clock, expected: None }
-            }
+            Phase::WriteBack { found, .. } => found.write_back(),
             Phase::Read { .. } => Request::Read,
             Phase::Rmw(round) => round.request(),
         }

@@ -162,12 +162,7 @@ impl<V: Clone> RmwRound<V> {
     pub fn request(&self) -> Request<'_, V> {
         let own = self.own.as_ref();
         match (&self.step, own) {
-            (Step::Resolve { base: Base { found, .. }, .. }, _) => Request::Write {
-                version: found.version,
-                body: &found.body,
-                born: found.clock,
-                expected: None,
-            },
+            (Step::Resolve { base, .. }, _) => base.found.write_back(),
             (Step::Swap { .. } | Step::Spread(_), Some(own)) => Request::Write {
                 version: own.version,
                 body: &own.body,

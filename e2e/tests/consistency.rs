@@ -1,5 +1,6 @@
 //! The rules from outside: a client that dies between two replicas, clocks that are far apart.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use client::Config;
@@ -150,4 +151,50 @@ fn nodes_that_hear_nothing_from_the_manager_stop_serving_and_go_on_by_themselves
     cluster.wait_until_well();
     let got = wait_until("it serves again", || hasty.get(KEY).map_err(|error| error.to_string()));
     assert_eq!(got.unwrap().value, b"value");
+}
+
+/// C2, N3: replicas hear by marks that writes are done, each on the connections that brought them, long before they would
+/// complete them themselves.
+#[test]
+fn replicas_hear_by_marks_that_a_write_is_done() {
+    let cluster = TestCluster::start(3, 3);
+    let client = cluster.client();
+    let is_committed = |node: usize, key: &str| {
+        let mut connection = RawConnection::open(cluster.node_address(node));
+        let reply = connection.ask(&ReadBatch { epoch: Epoch(1), keys: vec![key.as_bytes()] });
+        match ReadAnswers::read(&reply.payload).unwrap().answers[0] {
+            ReadAnswer::Record(_, state, _) => state == State::Committed,
+            other => panic!("{key} at node {node}: {other:?}"),
+        }
+    };
+    let mut round = 0;
+    wait_until("marks are quicker than a second", || {
+        round += 1;
+        let begin = Instant::now();
+        let keys: Vec<String> = (0..40).map(|n| format!("k{round}-{n}")).collect();
+        thread::scope(|scope| {
+            for chunk in keys.chunks(10) {
+                let client = &client;
+                scope.spawn(move || {
+                    chunk.iter().for_each(|key| _ = client.put(key.as_bytes(), b"v").unwrap());
+                });
+            }
+        });
+        let open = || {
+            (0..3)
+                .flat_map(|node| keys.iter().map(move |key| (node, key)))
+                .filter(|(node, key)| !is_committed(*node, key))
+                .count()
+        };
+        loop {
+            match open() {
+                0 => return Ok(()),
+                // From here on a node may have completed it by itself.
+                left if begin.elapsed() > Duration::from_millis(800) => {
+                    return Err(format!("{left} are pending"));
+                }
+                _ => thread::yield_now(),
+            }
+        }
+    });
 }

@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 
 use cluster::ids::Epoch;
 use cluster::limits::Limits;
+use cluster::replica::{State, WriteAnswer};
+use cluster::version::Version;
 use e2e::{Options, RawConnection, TestCluster, frame, wait_until};
 use net_common::frame::{FORMAT_BINARY, FORMAT_TEXT, Kind, MAX_PAYLOAD};
 use net_common::message::Message;
 use net_common::message::control::{Hello, Info, InfoAsk, TablePush};
 use net_common::message::coordinated::{Get, Put};
-use net_common::message::data::{ReadAnswer, ReadAnswers, ReadBatch};
+use net_common::message::data::{
+    self, Body, Commits, ReadAnswer, ReadAnswers, ReadBatch, WriteAcks, WriteBatch,
+};
 use net_common::server;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -341,6 +345,69 @@ fn what_does_not_fit_an_answer_is_to_be_asked_for_again() {
     }
     let reply = connection.ask(&ReadBatch { epoch: Epoch(1), keys: vec![b"k"; 3_000] });
     assert_eq!(reply.kind, Kind::ReadReply as u16);
+    assert_alive(&cluster);
+}
+
+/// N3: a mark counts on the connection that brought the writes, and for what it has brought; so does a record that one
+/// replica holds not read as committed because of what somebody says of another's writer, or of what is still to come.
+#[test]
+fn a_mark_of_anothers_writer_commits_nothing() {
+    let cluster = TestCluster::start(2, 2);
+    cluster.client().put(b"there", b"is a view").unwrap();
+    let node = cluster.node_address(0);
+    let (mut writer, mut other) = (RawConnection::open(node), RawConnection::open(node));
+    let info = writer.ask(&InfoAsk);
+    let epoch = Info::read(&info.payload).unwrap().epoch;
+    let clock = |connection: &mut RawConnection| {
+        let reply = connection.ask(&ReadBatch { epoch, keys: vec![b"there"] });
+        ReadAnswers::read(&reply.payload).unwrap().clock
+    };
+    let put = |connection: &mut RawConnection, key: &str, version: Version, born| {
+        let (key, body) = (key.as_bytes(), Body::Value(b"value"));
+        let write = data::Write { key, version, born, body, expected: None };
+        let reply = connection.ask(&WriteBatch { epoch, writes: vec![write] });
+        assert_eq!(WriteAcks::read(&reply.payload).unwrap().answers, [WriteAnswer::Stored]);
+    };
+    let state = |connection: &mut RawConnection, key: &str| {
+        let reply = connection.ask(&ReadBatch { epoch, keys: vec![key.as_bytes()] });
+        match ReadAnswers::read(&reply.payload).unwrap().answers[0] {
+            ReadAnswer::Record(_, state, _) => state,
+            other => panic!("{key}: {other:?}"),
+        }
+    };
+    let mark = |connection: &mut RawConnection, writer: u64| {
+        let (marks, versions) = (vec![(writer, u64::MAX)], Vec::new());
+        connection.send(&bytes(&Commits { marks, versions }));
+    };
+    // What is pending is completed after a second: on a machine that is slower than that nothing is seen.
+    wait_until("all that is quicker than who finishes it", || {
+        let begin = Instant::now();
+        let now = clock(&mut writer);
+        let name = now ^ 0x5eed;
+        let key = |n: u32| format!("{now}-{n}");
+        let version = |n: u64| Version::plain(now + n, name);
+        let mut states = Vec::new();
+        put(&mut writer, &key(1), version(1), now + 1);
+        mark(&mut other, name);
+        states.push(state(&mut other, &key(1)));
+        // Who passes a record on is not its writer.
+        put(&mut other, &key(1), version(1), now + 2);
+        mark(&mut other, name);
+        states.push(state(&mut other, &key(1)));
+        mark(&mut writer, name);
+        states.push(state(&mut writer, &key(1)));
+        // Not what is still to come.
+        put(&mut writer, &key(2), version(2), now + 2);
+        states.push(state(&mut writer, &key(2)));
+        match begin.elapsed() < Duration::from_millis(500) {
+            true => Ok(states),
+            false => Err("it was too slow".into()),
+        }
+    })
+    .into_iter()
+    .zip([State::Pending, State::Pending, State::Committed, State::Pending])
+    .enumerate()
+    .for_each(|(step, (found, wanted))| assert_eq!(found, wanted, "step {step}"));
     assert_alive(&cluster);
 }
 

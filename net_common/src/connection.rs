@@ -208,7 +208,7 @@ impl Connection {
 
     /// A connection to a server in this process: sending a request has it answered.
     pub fn in_place(here: &Here, payload: PayloadLimit) -> Connection {
-        let stream = Wire::InPlace(InPlace::new(here.answer.clone(), payload.clone()));
+        let stream = Wire::InPlace(InPlace::new((here.open)(), payload.clone()));
         Connection::over(&here.address, stream, Duration::MAX, payload)
     }
 
@@ -301,10 +301,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the connection can be used: not closed by the peer, nothing left over on it. Looks
+    /// Whether the connection can be used: not closed by the peer, nothing left to be read on it. Looks
     /// only if it was idle for a while.
     pub fn is_usable(&mut self) -> bool {
-        if !self.reader.is_between_frames() || !self.out.is_empty() {
+        if !self.reader.is_between_frames() {
             return false;
         }
         let Wire::Socket(stream) = &self.stream else { return true };
@@ -320,6 +320,11 @@ impl Connection {
     /// Puts a message behind those to be sent. Nothing leaves before [`Connection::flush`].
     pub fn push<'m>(&mut self, message: &impl Message<'m>) {
         message.write(&mut self.out);
+    }
+
+    /// For how long the connection has not been used although something was pushed, if that is so.
+    pub fn unsent_for(&self) -> Option<Duration> {
+        (!self.out.is_empty()).then(|| self.used.elapsed())
     }
 
     /// Sends all that was pushed.

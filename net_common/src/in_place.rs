@@ -12,9 +12,12 @@ use cluster::ids::Address;
 
 use crate::frame::{Frame, FrameReader, PayloadLimit};
 
-/// Answers a frame by appending to the bytes; a frame that wants no answer gets none. Runs in the thread of
-/// whoever sends the frame, and must not wait for that one.
-pub type Answer = dyn Fn(Frame<'_>, &mut Vec<u8>) + Send + Sync;
+/// Answers the frames of one connection by appending to the bytes; a frame that wants no answer gets none. Runs in the
+/// thread of whoever sends the frame, and must not wait for that one.
+pub type Answer = dyn FnMut(Frame<'_>, &mut Vec<u8>) + Send;
+
+/// Begins to answer another connection.
+pub type Open = dyn Fn() -> Box<Answer> + Send + Sync;
 
 /// A server in this process, and the address under which others know it.
 #[derive(Clone)]
@@ -22,7 +25,7 @@ pub struct Here {
     /// Its address: what goes there is answered in place.
     pub address: Address,
     /// How it answers.
-    pub answer: Arc<Answer>,
+    pub open: Arc<Open>,
 }
 
 impl fmt::Debug for Here {
@@ -36,7 +39,7 @@ const KEPT: usize = 64 << 10;
 
 /// The two directions of a conversation with it.
 pub(crate) struct InPlace {
-    answer: Arc<Answer>,
+    answer: Box<Answer>,
     asked: FrameReader,
     answers: Vec<u8>,
     /// How many bytes of the answers have been read.
@@ -44,7 +47,7 @@ pub(crate) struct InPlace {
 }
 
 impl InPlace {
-    pub(crate) fn new(answer: Arc<Answer>, payload: PayloadLimit) -> InPlace {
+    pub(crate) fn new(answer: Box<Answer>, payload: PayloadLimit) -> InPlace {
         InPlace { answer, asked: FrameReader::within(payload), answers: Vec::new(), read: 0 }
     }
 }
@@ -98,7 +101,7 @@ mod tests {
             }
         };
         let address = Address::new("127.0.0.1", 1).expect("it is one");
-        Here { address, answer: Arc::new(answer) }
+        Here { address, open: Arc::new(move || Box::new(answer)) }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use cluster::claim::Claim;
 use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
+use cluster::marks::Written;
 use cluster::membership::Report;
 use cluster::operation::Found;
 use cluster::replica::{self, Decision, State, WriteAnswer};
@@ -625,10 +626,12 @@ impl Node {
     }
 
     /// Takes word that versions are committed (rule N3). In any epoch, with or without a lease: it is a
-    /// fact.
-    pub fn commit(&self, commits: &Commits<'_>) {
+    /// fact. Marks count for what was `written` over the connection that tells them.
+    pub fn commit(&self, commits: &Commits<'_>, written: &Written) {
         for (writer, clock) in &commits.marks {
-            self.marks.take(*writer, *clock);
+            if let Some(clock) = written.bounded(*writer, *clock) {
+                self.marks.take(*writer, clock);
+            }
         }
         if commits.versions.is_empty() {
             return;

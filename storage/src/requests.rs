@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cluster::ids::Address;
+use cluster::marks::Written;
 use net_common::codec::DecodeError;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, HEADER, Kind};
-use net_common::in_place::Here;
+use net_common::in_place::{self, Here};
 use net_common::message::Message;
 use net_common::message::control::InfoAsk;
 use net_common::message::coordinated::{Delete, Get, Put};
@@ -21,22 +22,29 @@ use crate::node::{Node, Unwritten};
 /// Opens a session for each connection to a node.
 pub fn opener(node: Arc<Node>, coordinator: Arc<Coordinator>) -> Box<Open> {
     Box::new(move |_: SocketAddr| {
-        Box::new(Requests { node: node.clone(), coordinator: coordinator.clone() })
+        let (node, coordinator) = (node.clone(), coordinator.clone());
+        Box::new(Requests { node, coordinator, written: Written::default() })
     })
 }
 
 struct Requests {
     node: Arc<Node>,
     coordinator: Arc<Coordinator>,
+    written: Written,
 }
 
 /// The node's answers to those in its own process.
 pub fn in_place(node: Arc<Node>, address: Address) -> Here {
-    let answer = move |frame: Frame<'_>, out: &mut Vec<u8>| {
-        let most = node.payload_limit().get();
-        answered(most, out, |out| Ok(data(&node, &frame, out)? || unknown(&frame, out)));
+    let open = move || -> Box<in_place::Answer> {
+        let (node, mut written) = (node.clone(), Written::default());
+        Box::new(move |frame: Frame<'_>, out: &mut Vec<u8>| {
+            let most = node.payload_limit().get();
+            answered(most, out, |out| {
+                Ok(data(&node, &mut written, &frame, out)? || unknown(&frame, out))
+            });
+        })
     };
-    Here { address, answer: Arc::new(answer) }
+    Here { address, open: Arc::new(open) }
 }
 
 impl Session for Requests {
@@ -47,7 +55,7 @@ impl Session for Requests {
             return Next::Close;
         }
         answered(self.node.payload_limit().get(), out, |out| {
-            Ok(data(&self.node, &frame, out)?
+            Ok(data(&self.node, &mut self.written, &frame, out)?
                 || self.coordinated(&frame, out)?
                 || unknown(&frame, out))
         });
@@ -87,20 +95,30 @@ fn answered(
     }
 }
 
-/// Answers what is about this node's own records. Returns whether the frame was that.
-fn data(node: &Node, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
+/// Answers what is about this node's own records. Returns whether the frame was that. `written` is what has come over
+/// this connection before (rule N3).
+fn data(
+    node: &Node,
+    written: &mut Written,
+    frame: &Frame<'_>,
+    out: &mut Vec<u8>,
+) -> Result<bool, DecodeError> {
     match Kind::from_wire(frame.kind) {
-        Some(Kind::ReplPut) => match node.write(&WriteBatch::read(frame.payload)?) {
-            Ok(acks) => acks.write(out),
-            Err(unwritten) => {
-                let word = match unwritten {
-                    Unwritten::Refused(_) => "disk",
-                    Unwritten::Unsure(_) => "unsure",
-                };
-                frame::write_error(out, FORMAT_BINARY, word, &unwritten.to_string());
+        Some(Kind::ReplPut) => {
+            let batch = WriteBatch::read(frame.payload)?;
+            batch.writes.iter().for_each(|write| written.note(&write.version, write.born));
+            match node.write(&batch) {
+                Ok(acks) => acks.write(out),
+                Err(unwritten) => {
+                    let word = match unwritten {
+                        Unwritten::Refused(_) => "disk",
+                        Unwritten::Unsure(_) => "unsure",
+                    };
+                    frame::write_error(out, FORMAT_BINARY, word, &unwritten.to_string());
+                }
             }
-        },
-        Some(Kind::Commit) => node.commit(&Commits::read(frame.payload)?),
+        }
+        Some(Kind::Commit) => node.commit(&Commits::read(frame.payload)?, written),
         Some(Kind::Read) => {
             let batch = ReadBatch::read(frame.payload)?;
             frame::write(out, Kind::ReadReply, FORMAT_BINARY, |out| node.read(&batch, out));

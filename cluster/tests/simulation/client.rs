@@ -1,7 +1,7 @@
 //! Clients: threads that run one operation after the other, as `client` does; and the attempts of
 //! operations, which the nodes' finishers make as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cluster::operation::{Body, Choice, Need, Operation, Outcome, Request};
@@ -71,6 +71,8 @@ impl Task {
 #[derive(Default)]
 pub struct Thread {
     links: BTreeMap<usize, LinkId>,
+    /// Marks that wait for a frame on these connections.
+    marks: BTreeMap<usize, (u64, Clock)>,
     /// Who it writes as, and the highest clock drawn for the operation under way.
     writer: u64,
     drawn: Clock,
@@ -102,7 +104,8 @@ pub struct Client {
     ops: u64,
     told: Micros,
     routes: Option<Arc<Routes>>,
-    commits: BTreeMap<usize, Commits>,
+    /// Keys with their versions, that wait for a frame to these nodes.
+    commits: BTreeMap<usize, Vec<(Key, Version)>>,
 }
 
 impl Client {
@@ -347,12 +350,39 @@ impl World {
         if let Some(link) = self.links.get_mut(&link) {
             link.user = User::Task(id);
         }
-        if let Owner::Thread(client, _) = owner
-            && let Some(commits) = self.clients[client].commits.remove(&slot)
+        if let Owner::Thread(client, thread) = owner
+            && let Some(commits) = self.commits(client, thread, slot)
         {
             self.send(link, Dir::Up, Frame::Commits(commits));
         }
         self.send(link, Dir::Up, frame);
+    }
+
+    /// What a thread tells a node of commits, on its own connection, with its next frame; `None` if there is nothing.
+    /// Where clients are confused it may name somebody else's writer.
+    fn commits(&mut self, client: usize, thread: usize, slot: usize) -> Option<Commits> {
+        let versions = self.clients[client].commits.remove(&slot).unwrap_or_default();
+        let mut marks: BTreeMap<u64, Clock> =
+            self.thread(client, thread).marks.remove(&slot).into_iter().collect();
+        if self.lies() {
+            let all = self.clients.iter().enumerate();
+            let all = all.flat_map(|(c, of)| of.threads.iter().enumerate().map(move |t| (c, t)));
+            let others = all.filter(|(c, (t, _))| (*c, *t) != (client, thread));
+            let writers: Vec<u64> =
+                others.map(|(_, (_, t))| t.writer).filter(|w| *w != 0).collect();
+            if !writers.is_empty() {
+                marks.insert(self.rng.pick(&writers), Clock::MAX);
+            }
+        }
+        let is_empty = marks.is_empty() && versions.is_empty();
+        (!is_empty).then_some(Commits { marks, versions })
+    }
+
+    /// Whether a client says now what it cannot know (N3).
+    fn lies(&mut self) -> bool {
+        let is_confused = self.plan.lies > 0 && self.rng.chance(self.plan.lies);
+        self.counts.lies += u64::from(is_confused);
+        is_confused
     }
 
     /// A frame reaches an operation.
@@ -569,14 +599,16 @@ impl World {
         if let Some(version) = task.op.committed()
             && write_set.len() > 1
         {
+            let is_confused = self.lies();
             let client_now = &mut self.clients[client];
             let Thread { writer, drawn, .. } = client_now.threads[thread];
+            // All that it has written is done, and it may say so of what it has yet to write.
+            let clock = if is_confused { Clock::MAX } else { drawn };
             for slot in write_set {
-                let commits = client_now.commits.entry(slot).or_default();
                 // By its mark, as a call that is over; or by its name.
                 match version.writer == writer && replica::is_covered(&version, drawn) {
-                    true => _ = commits.marks.insert(writer, drawn),
-                    false => commits.versions.push((task.key, version)),
+                    true => _ = client_now.threads[thread].marks.insert(slot, (writer, clock)),
+                    false => client_now.commits.entry(slot).or_default().push((task.key, version)),
                 }
             }
             let pid = client_now.pid;
@@ -627,10 +659,16 @@ impl World {
         if self.clients[client].pid != pid || !self.clients[client].is_alive {
             return;
         }
-        for (slot, commits) in std::mem::take(&mut self.clients[client].commits) {
+        let waiting = self.clients[client].commits.keys();
+        let slots: BTreeSet<usize> =
+            waiting.chain(self.clients[client].threads[thread].marks.keys()).copied().collect();
+        for slot in slots {
+            let commits = self.commits(client, thread, slot);
             let link = self.thread(client, thread).links.get(&slot).copied();
             // Not worth a new connection.
-            if let Some(link) = link.filter(|link| self.links.contains_key(link)) {
+            if let Some(link) = link.filter(|link| self.links.contains_key(link))
+                && let Some(commits) = commits
+            {
                 self.send(link, Dir::Up, Frame::Commits(commits));
             }
         }

@@ -46,6 +46,8 @@ counts! {
     ghosts,
     /// Manager crashes.
     manager_crashes,
+    /// Marks of another's writer, or of what is still to be written.
+    lies,
     /// Clients killed in mid fan-out.
     abandoned,
     /// Nodes that joined.

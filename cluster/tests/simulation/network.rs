@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use cluster::claim::Claim;
 use cluster::ids::Epoch;
+use cluster::marks::Written;
 use cluster::membership::{Newcomer, Report};
 use cluster::operation::{Body, ReadAnswer};
 use cluster::replica::{State, WriteAnswer};
@@ -164,6 +165,8 @@ pub struct Link {
     pub to: (Party, Pid),
     /// What for.
     pub user: User,
+    /// What a node has got over it (N3).
+    pub written: Written,
     queues: [VecDeque<Frame>; 2],
     is_pumping: [bool; 2],
     is_dead: [bool; 2],
@@ -196,6 +199,7 @@ impl World {
             from,
             to: (to, pid),
             user,
+            written: Written::default(),
             queues: Default::default(),
             is_pumping: [false; 2],
             is_dead: [false; 2],

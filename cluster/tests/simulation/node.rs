@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
+use cluster::marks::Written;
 use cluster::membership::{Millis, Newcomer, Report};
 use cluster::operation::{Body, Found, Operation, ReadAnswer};
 use cluster::replica::{self, State, WriteAnswer};
@@ -337,11 +338,20 @@ impl World {
         let ghost = frame.clone();
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         let answer = match frame {
-            Frame::Commits(commits) => {
+            Frame::Commits(mut commits) => {
+                // Over a connection that nobody has any more nobody has written anything.
+                let none = Written::default();
+                let link = link.and_then(|link| self.links.get(&link));
+                let written = link.map_or(&none, |link| &link.written);
+                let bounded = |(writer, clock)| Some((writer, written.bounded(writer, clock)?));
+                commits.marks = commits.marks.into_iter().filter_map(bounded).collect();
                 process.commit(commits);
                 return;
             }
             Frame::Write(tag, epoch, key, version, born, body, expected) => {
+                if let Some(link) = link.and_then(|link| self.links.get_mut(&link)) {
+                    link.written.note(&version, born);
+                }
                 let info = &self.keys[usize::from(key)];
                 let (answer, clock) =
                     process.write(now, info, (epoch, key, version, born), body, expected);

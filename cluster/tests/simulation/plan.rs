@@ -60,6 +60,8 @@ pub struct Plan {
     pub stale: Micros,
     /// How long commits wait at most.
     pub commit_wait: Micros,
+    /// Commits in a thousand in which a client says what it cannot know (N3).
+    pub lies: u64,
     /// Records in a page.
     pub page: usize,
     /// Milliseconds of wall time in a simulated one.
@@ -173,6 +175,7 @@ impl Plan {
             faults,
             manager_dies_midway: rng.chance(200),
             deafens: 0,
+            lies: 0,
             disk: rng.pick(&[50, 2_000, 2_000, 20_000, 100_000]),
             disk_fails: rng.pick(&[0, 0, 100]),
             orders: rng.pick(&[0, 0, 30_000, 150_000, 500_000]),
@@ -201,6 +204,11 @@ impl Plan {
             self.faults.push(Fault::ManagerCrash);
         }
         self
+    }
+
+    /// The same, in a fifth of all runs with clients that are confused. What is drawn for it is its own.
+    pub fn with_lies(self, seed: u64) -> Plan {
+        Plan { lies: Rng::new(seed.rotate_left(32)).pick(&[0, 0, 0, 0, 150]), ..self }
     }
 
     /// The same, in half of all runs with disks.

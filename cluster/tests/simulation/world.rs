@@ -226,7 +226,7 @@ impl World {
     /// A cluster that has not been born.
     pub fn new(seed: u64, is_traced: bool) -> World {
         let mut rng = Rng::new(seed);
-        let plan = Plan::draw(&mut rng).with_leases(seed);
+        let plan = Plan::draw(&mut rng).with_leases(seed).with_lies(!seed);
         let keys = (0..plan.keys)
             .map(|n| {
                 let name = format!("key{n}").into_bytes();
