@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cluster::ids::NodeId;
+use cluster::lease::{HEARTBEATS_MS, MISSED};
 use cluster::limits::{MAX_COPIES, MAX_WEIGHT};
 use cluster::membership::wish::{Order, Wish};
 use getopts::{Matches, Options};
@@ -90,7 +91,9 @@ Usage: client --put KEY --val VALUE [--expire-ms MS] | --get KEY | --del KEY
        client --dump FILE | --load FILE
        client --status [--json] [--watch]
        client --leave NODE | --weight NODE=N | --rep K | --cancel
+       client --heartbeat-ms MS [--missed N] | --missed N
        client --plan leave NODE | --plan weight NODE=N | --plan rep K
+       client --plan heartbeat-ms MS [--missed N] | --plan missed N
 
 Stores and fetches values, shows how the cluster is, and changes it while it serves.
 Prints 'OK, node3' for a put or delete and 'key1, value1, node3' for a get;
@@ -130,11 +133,13 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "leave", "let this node leave: others take over what it keeps", "NODE")
         .optopt("", "weight", "give this node another share of the keys", "NODE=N")
         .optopt("", "rep", "keep so many copies of each key", "K")
+        .optopt("", "heartbeat-ms", "have nodes send a heartbeat every MS", "MS")
+        .optopt("", "missed", "let a node miss N heartbeats before it is out", "N")
         .optflag("", "cancel", "cancel the change that is under way")
         .optopt(
             "",
             "plan",
-            "show what a change would move: leave, weight or rep, and its argument",
+            "show what a change would move: leave, weight, rep, heartbeat-ms or missed, and its argument",
             "WHAT",
         )
         .optflag("", "force", "with --leave, --rep and --plan: even with fewer nodes than copies")
@@ -169,7 +174,7 @@ const LONGEST_LIFE_MS: u64 = 10_000_000_000_000;
 
 /// The one thing to do, and the flags that go with it and with nothing else.
 fn command(matches: &Matches) -> Result<Command, UsageError> {
-    const ACTIONS: [&str; 17] = [
+    const ACTIONS: [&str; 19] = [
         "put",
         "put-if-absent",
         "incr",
@@ -185,10 +190,16 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         "leave",
         "weight",
         "rep",
+        "heartbeat-ms",
+        "missed",
         "cancel",
         "plan",
     ];
-    let given: Vec<&str> = ACTIONS.into_iter().filter(|a| matches.opt_present(a)).collect();
+    let mut given: Vec<&str> = ACTIONS.into_iter().filter(|a| matches.opt_present(a)).collect();
+    // How many may be missed is an order of its own, and goes with the other half of what a lease is.
+    if let ["heartbeat-ms", "missed"] | ["missed", "plan"] = given[..] {
+        given.retain(|action| *action != "missed");
+    }
     let [action] = given[..] else {
         let why = match given.len() {
             0 => "nothing to do: give --put, --get, --del or --status; see --help".to_owned(),
@@ -242,10 +253,12 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
             let [argument] = &matches.free[..] else {
                 return Err(UsageError(PLAN_NEEDS.into()));
             };
-            Command::Plan { wish: wish(&text("plan"), argument)?, force, json }
+            let wish = with_missed(matches, wish(&text("plan"), argument)?)?;
+            Command::Plan { wish, force, json }
         }
-        "leave" | "weight" | "rep" => {
-            Command::Order(Order::Change { wish: wish(action, &text(action))?, force })
+        "leave" | "weight" | "rep" | "heartbeat-ms" | "missed" => {
+            let wish = with_missed(matches, wish(action, &text(action))?)?;
+            Command::Order(Order::Change { wish, force })
         }
         "wait" => {
             let nodes = flags::value(matches, "wait", None, 1)?;
@@ -263,7 +276,20 @@ fn file(matches: &Matches, action: &str) -> Result<PathBuf, UsageError> {
     }
 }
 
-const PLAN_NEEDS: &str = "--plan takes leave NODE, weight NODE=N or rep K";
+const PLAN_NEEDS: &str =
+    "--plan takes leave NODE, weight NODE=N, rep K, heartbeat-ms MS or missed N";
+
+/// What leases are to be, with the other half of it if that is given too.
+fn with_missed(matches: &Matches, wish: Wish) -> Result<Wish, UsageError> {
+    let missed = flags::given_bounded(matches, "missed", None, *MISSED.start(), *MISSED.end())?;
+    match wish {
+        Wish::Terms { heartbeat_ms, missed: None } => Ok(Wish::Terms { heartbeat_ms, missed }),
+        wish if missed.is_none() || matches!(wish, Wish::Terms { heartbeat_ms: None, .. }) => {
+            Ok(wish)
+        }
+        _ => Err(UsageError("--missed goes with --heartbeat-ms".into())),
+    }
+}
 
 /// A planned change by its name and its argument.
 fn wish(what: &str, argument: &str) -> Result<Wish, UsageError> {
@@ -281,6 +307,19 @@ fn wish(what: &str, argument: &str) -> Result<Wish, UsageError> {
         "rep" => {
             let copies = argument.parse().ok().filter(|k| (1..=MAX_COPIES).contains(k));
             copies.map(Wish::Copies).ok_or_else(|| bad(format!("it takes 1 to {MAX_COPIES}")))
+        }
+        "heartbeat-ms" => {
+            let heartbeat_ms = argument.parse().ok().filter(|ms| HEARTBEATS_MS.contains(ms));
+            let (least, most) = (HEARTBEATS_MS.start(), HEARTBEATS_MS.end());
+            let heartbeat_ms =
+                heartbeat_ms.ok_or_else(|| bad(format!("it takes {least} to {most}")))?;
+            Ok(Wish::Terms { heartbeat_ms: Some(heartbeat_ms), missed: None })
+        }
+        "missed" => {
+            let missed = argument.parse().ok().filter(|missed| MISSED.contains(missed));
+            let (least, most) = (MISSED.start(), MISSED.end());
+            let missed = missed.ok_or_else(|| bad(format!("it takes {least} to {most}")))?;
+            Ok(Wish::Terms { heartbeat_ms: None, missed: Some(missed) })
         }
         _ => Err(UsageError(PLAN_NEEDS.into())),
     }
@@ -334,6 +373,16 @@ mod tests {
         assert_eq!(args(&["--plan", "leave", "node3", "--json"]).unwrap(), plan);
         let weight = Wish::Weight(NodeId::new("node2").unwrap(), 2);
         assert_eq!(args(&["--weight", "node2=2"]).unwrap(), order(weight, false));
+        let terms = |heartbeat_ms, missed| Wish::Terms { heartbeat_ms, missed };
+        let ordered = |words: &[&str]| args(words).unwrap();
+        assert_eq!(ordered(&["--heartbeat-ms", "300"]), order(terms(Some(300), None), false));
+        assert_eq!(ordered(&["--missed", "5"]), order(terms(None, Some(5)), false));
+        let both = ordered(&["--heartbeat-ms", "300", "--missed", "5"]);
+        assert_eq!(both, order(terms(Some(300), Some(5)), false));
+        let plan = |wish| Command::Plan { wish, force: false, json: false };
+        let words = ["--plan", "heartbeat-ms", "300", "--missed", "5"];
+        assert_eq!(ordered(&words), plan(terms(Some(300), Some(5))));
+        assert_eq!(ordered(&["--plan", "missed", "5"]), plan(terms(None, Some(5))));
     }
 
     #[test]
@@ -357,6 +406,11 @@ mod tests {
             (&["--dump", "f", "--load", "f"], "--dump and --load: one at a time"),
             (&["--plan", "leave"], "--plan takes leave NODE"),
             (&["--plan", "cancel", "x"], "--plan takes leave NODE"),
+            (&["--heartbeat-ms", "9"], "--heartbeat-ms 9: it takes 10 to 3600000"),
+            (&["--missed", "0"], "--missed 0: it takes 1 to 1000"),
+            (&["--plan", "heartbeat-ms", "x"], "--heartbeat-ms x: it takes 10 to 3600000"),
+            (&["--plan", "rep", "2", "--missed", "5"], "--missed goes with --heartbeat-ms"),
+            (&["--rep", "2", "--missed", "5"], "--rep and --missed: one at a time"),
             (&["--weight", "node2=2", "--force"], "--force goes with --leave and --rep and --plan"),
             (&["--get", "k", "extra"], "\"extra\" belongs to no flag"),
             (&["--get", "k", "--manager", "x"], "--manager x:"),

@@ -60,6 +60,14 @@ pub fn table(status: &Status) -> String {
     let Status { epoch, copies, durability, .. } = status;
     _ = write!(text, "\nview {epoch}, {copies} copies of each key\n");
     _ = writeln!(text, "durability: {durability}{}", disks(status));
+    let lease_ms = u64::from(status.heartbeat_ms) * u64::from(status.missed);
+    if u64::from(status.longest_ms) > lease_ms {
+        _ = writeln!(
+            text,
+            "leases: {lease_ms} ms; those that are out may last {} ms",
+            status.longest_ms
+        );
+    }
     if !status.change.is_empty() {
         _ = writeln!(text, "under way: {}", status.change);
     }
@@ -120,6 +128,9 @@ fn by_name(outline: &Outline) -> Vec<&Move> {
 
 /// What a planned change moves, node by node, and altogether.
 pub fn outline(outline: &Outline) -> String {
+    if outline.moves.is_empty() {
+        return moved(outline);
+    }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["node", "owns", "keeps", "fetches"]);
@@ -141,7 +152,11 @@ pub fn outline(outline: &Outline) -> String {
 
 /// What a planned change moves, in one line.
 pub fn moved(outline: &Outline) -> String {
-    let Outline { what, arcs, amount, .. } = outline;
+    let Outline { what, arcs, moves, amount } = outline;
+    // What leases are is nothing that is kept anywhere.
+    if moves.is_empty() {
+        return what.clone();
+    }
     format!(
         "{what}: {arcs} arcs change their owner, {} copies of arcs move ({} at least), about {} keys, {}",
         outline.copies(),
@@ -200,6 +215,9 @@ pub fn json(status: &Status) -> Value {
     json!({
         "epoch": status.epoch.0,
         "copies": status.copies,
+        "heartbeat_ms": status.heartbeat_ms,
+        "missed": status.missed,
+        "longest_lease_ms": status.longest_ms,
         "durability": status.durability,
         "arcs": status.arcs,
         "changing": status.changing,
@@ -225,6 +243,9 @@ mod tests {
         Status {
             epoch: Epoch(3),
             copies: 2,
+            heartbeat_ms: 2000,
+            missed: 3,
+            longest_ms: 6000,
             durability: "async".into(),
             arcs: 4096,
             health: "healthy".into(),

@@ -10,6 +10,7 @@
 //! extends nothing; a lease that was given up never comes back.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use crate::ids::{Epoch, Incarnation};
 use crate::membership::Millis;
@@ -23,6 +24,16 @@ const HOLDER_PERCENT: u64 = 95;
 /// How many heartbeats may be under way unanswered. Beyond it the oldest are forgotten: their answers
 /// would extend nothing that a newer one does not extend further.
 const UNDER_WAY: usize = 64;
+
+/// How often nodes may send heartbeats, in milliseconds. A faster one is little beside what a disk or a busy
+/// processor takes; with a slower one nobody would wait for a silent node.
+pub const HEARTBEATS_MS: RangeInclusive<Millis> = 10..=3_600_000;
+
+/// How many heartbeats may be missed.
+pub const MISSED: RangeInclusive<u32> = 1..=1000;
+
+// It is told as a number of 32 bits.
+const _: () = assert!(*HEARTBEATS_MS.end() * *MISSED.end() as u64 <= u32::MAX as u64);
 
 /// How long a cluster's leases are. The cluster's own, as the number of copies is: a manager that started
 /// with another one would not wait for those that the one before has told (L2).
@@ -39,6 +50,11 @@ impl Terms {
     pub fn lease_ms(&self) -> Millis {
         self.heartbeat_ms.saturating_mul(Millis::from(self.missed))
     }
+
+    /// Whether both are within their bounds.
+    pub fn is_valid(&self) -> bool {
+        HEARTBEATS_MS.contains(&self.heartbeat_ms) && MISSED.contains(&self.missed)
+    }
 }
 
 impl fmt::Display for Terms {
@@ -51,8 +67,6 @@ impl fmt::Display for Terms {
 /// A node's side: knows until when it may serve.
 #[derive(Debug, Clone, Default)]
 pub struct LeaseHolder {
-    /// Length of the manager's lease.
-    lease_ms: Millis,
     /// Heartbeats that were sent and not answered: their numbers, and when.
     sent: Vec<(u64, Millis)>,
     count: u64,
@@ -61,14 +75,9 @@ pub struct LeaseHolder {
 }
 
 impl LeaseHolder {
-    /// No lease yet. `lease_ms` is how long the manager counts a silent node as alive.
-    pub fn new(lease_ms: Millis) -> LeaseHolder {
-        LeaseHolder { lease_ms, ..LeaseHolder::default() }
-    }
-
-    /// The manager told the length of a lease; those granted so far keep theirs.
-    pub fn set_length(&mut self, lease_ms: Millis) {
-        self.lease_ms = lease_ms;
+    /// No lease yet.
+    pub fn new() -> LeaseHolder {
+        LeaseHolder::default()
     }
 
     /// A heartbeat leaves now. Returns its number, by which the answer will name it.
@@ -81,13 +90,14 @@ impl LeaseHolder {
         self.count
     }
 
-    /// The manager answered a heartbeat with a lease. Returns when that ends.
-    pub fn granted(&mut self, sequence: u64) -> Millis {
+    /// The manager answered a heartbeat with a lease, that it counts as so long. Returns when it ends, or one that
+    /// was granted before and is longer.
+    pub fn granted(&mut self, sequence: u64, lease_ms: Millis) -> Millis {
         let answered = self.sent.iter().position(|(number, _)| *number == sequence);
         if let Some(at) = answered.filter(|_| !self.given_up) {
             let (_, sent) = self.sent[at];
             self.sent.drain(..=at);
-            self.until = self.until.max(sent + self.lease_ms * HOLDER_PERCENT / 100);
+            self.until = self.until.max(sent + lease_ms * HOLDER_PERCENT / 100);
         }
         self.until
     }
@@ -124,28 +134,39 @@ mod tests {
 
     #[test]
     fn l1_counts_from_sending_and_ends_early() {
-        let mut lease = LeaseHolder::new(6000);
+        let mut lease = LeaseHolder::new();
         assert_eq!(lease.until(), 0);
         let number = lease.send(1000);
-        assert_eq!(lease.granted(number), 1000 + 5700);
+        assert_eq!(lease.granted(number, 6000), 1000 + 5700);
     }
 
     #[test]
     fn answers_out_of_order_or_out_of_thin_air() {
-        let mut lease = LeaseHolder::new(1000);
+        let mut lease = LeaseHolder::new();
         let (first, second) = (lease.send(100), lease.send(200));
-        assert_eq!(lease.granted(second), 200 + 950);
-        assert_eq!(lease.granted(first), 200 + 950, "an older answer takes nothing away");
-        assert_eq!(lease.granted(77), 200 + 950, "a heartbeat that was never sent");
+        assert_eq!(lease.granted(second, 1000), 200 + 950);
+        assert_eq!(lease.granted(first, 1000), 200 + 950, "an older answer takes nothing away");
+        assert_eq!(lease.granted(77, 1000), 200 + 950, "a heartbeat that was never sent");
+    }
+
+    #[test]
+    fn a_shorter_lease_takes_nothing_from_a_longer_one() {
+        let mut lease = LeaseHolder::new();
+        let number = lease.send(100);
+        assert_eq!(lease.granted(number, 10_000), 100 + 9_500);
+        let number = lease.send(200);
+        assert_eq!(lease.granted(number, 1000), 100 + 9_500);
+        let number = lease.send(9_000);
+        assert_eq!(lease.granted(number, 1000), 9_000 + 950);
     }
 
     #[test]
     fn what_was_given_up_stays_given_up() {
-        let mut lease = LeaseHolder::new(1000);
+        let mut lease = LeaseHolder::new();
         let before = lease.send(100);
         lease.give_up();
         let after = lease.send(200);
-        assert_eq!((lease.granted(before), lease.granted(after)), (0, 0));
+        assert_eq!((lease.granted(before, 1000), lease.granted(after, 1000)), (0, 0));
     }
 
     #[test]
@@ -161,9 +182,9 @@ mod tests {
 
     #[test]
     fn unanswered_heartbeats_do_not_pile_up() {
-        let mut lease = LeaseHolder::new(1000);
+        let mut lease = LeaseHolder::new();
         let last = (0..10_000).map(|now| lease.send(now)).last().unwrap();
         assert_eq!(lease.sent.len(), UNDER_WAY);
-        assert_eq!(lease.granted(last), 9_999 + 950);
+        assert_eq!(lease.granted(last, 1000), 9_999 + 950);
     }
 }

@@ -134,9 +134,9 @@ pub enum Answer {
         newest: Arc<Routes>,
         /// The epoch of the active one.
         active: Epoch,
-        /// Whether this heartbeat has extended its sender's lease (L1). Decided here and nowhere else: who
-        /// is told so must be one whose lease is waited for.
-        lease: bool,
+        /// How long a lease this heartbeat has given its sender, if it has (L1). Decided here and nowhere else:
+        /// who is told so must be one whose lease is waited for.
+        lease: Option<Millis>,
     },
     /// The manager does not know this incarnation: register.
     Unknown,
@@ -206,6 +206,8 @@ impl Saved {
 pub struct Membership {
     /// With the cluster's own terms of leases, once it has been saved, and not those of this start's flags.
     settings: Settings,
+    /// The terms that are durable: those that nodes are told.
+    told: Terms,
     active: Arc<Routes>,
     coming: Option<Arc<Routes>>,
     /// The longest lease that may be out, in milliseconds.
@@ -254,6 +256,7 @@ impl Membership {
         }
         Membership {
             settings,
+            told: saved.terms,
             floor: saved.coming.as_ref().unwrap_or(&saved.active).epoch,
             active: Arc::new(Routes::new(saved.active)),
             coming: saved.coming.map(|v| Arc::new(Routes::new(v))),
@@ -373,7 +376,7 @@ impl Membership {
         (answer, effects)
     }
 
-    fn known(&self, lease: bool) -> Answer {
+    fn known(&self, lease: Option<Millis>) -> Answer {
         Answer::Known { newest: self.newest().clone(), active: self.active.epoch(), lease }
     }
 
@@ -386,7 +389,7 @@ impl Membership {
     ) -> Answer {
         let (newest, active, floor) = (self.newest().clone(), self.active.epoch(), self.floor);
         let (is_member, steps) = (self.members().contains(&incarnation), self.steps);
-        let lease_ms = self.settings.lease_ms();
+        let lease_ms = self.told.lease_ms();
         if !is_member {
             self.retire_predecessors(incarnation, effects);
         }
@@ -407,7 +410,7 @@ impl Membership {
                 node.connected = true;
                 node.report = report;
                 node.is_unheard = false;
-                self.known(lease)
+                self.known(lease.then_some(lease_ms))
             }
         }
     }
@@ -420,7 +423,7 @@ impl Membership {
         if paused > self.settings.heartbeat_ms {
             effects
                 .push(Effect::Say(format!("paused for {paused} ms: every node gets a new lease")));
-            let lease_ms = self.settings.lease_ms();
+            let lease_ms = self.told.lease_ms();
             for node in self.nodes.values_mut() {
                 node.extend(now, lease_ms);
             }
@@ -432,8 +435,9 @@ impl Membership {
     /// out end no later than one that would be told now.
     fn note_leases_over(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let lease_ms = self.settings.lease_ms();
+        let is_told = self.told == self.settings.terms();
         let are_over = || self.nodes.values().all(|node| node.until <= now + lease_ms);
-        if self.longest_ms > lease_ms && are_over() {
+        if self.longest_ms > lease_ms && is_told && are_over() {
             self.longest_ms = lease_ms;
             effects.push(Effect::Save);
         }
@@ -458,11 +462,61 @@ impl Membership {
             }
             None => {}
         }
+        if let Order::Change { wish, force } = &order
+            && let Some(terms) = wish.terms(self.settings.terms())
+        {
+            let told = match wish::objection(self, now, wish, *force) {
+                Some(why) => Err(why),
+                None => Ok(self.change_terms(terms, effects)),
+            };
+            effects.push(Effect::Told(told));
+            return Answer::Done;
+        }
         if !is_cancel && let Some(why) = self.change_under_way() {
             return Answer::Wait(why);
         }
         self.order = Some((order, now));
         Answer::Done
+    }
+
+    /// Other leases from now on, that is, from when this is saved: no node counts on a longer one before, and none
+    /// that was told a longer one is out sooner than that ends.
+    fn change_terms(&mut self, terms: Terms, effects: &mut Vec<Effect>) -> Outline {
+        let outline = self.terms_outline(terms);
+        let Terms { heartbeat_ms, missed } = terms;
+        self.settings = Settings { heartbeat_ms, missed, ..self.settings };
+        self.longest_ms = self.longest_ms.max(terms.lease_ms());
+        effects.push(Effect::Save);
+        effects.push(Effect::Say(outline.what.clone()));
+        for node in self.nodes.values().filter(|node| node.connected) {
+            let incarnation = node.who.incarnation;
+            effects.push(Effect::Push(incarnation, self.newest().clone(), self.active.epoch()));
+        }
+        outline
+    }
+
+    fn terms_outline(&self, terms: Terms) -> Outline {
+        let (lease_ms, longest_ms) = (terms.lease_ms(), self.longest_ms);
+        let until_then = match longest_ms > lease_ms {
+            true => format!(", once the leases of {longest_ms} ms are over that are out"),
+            false => String::new(),
+        };
+        Outline::still(format!("{terms}: a silent node is out after {lease_ms} ms{until_then}"))
+    }
+
+    /// The longest lease that may be out, in milliseconds.
+    pub fn longest_ms(&self) -> Millis {
+        self.longest_ms
+    }
+
+    /// What nodes are told of leases.
+    pub fn told(&self) -> Terms {
+        self.told
+    }
+
+    /// What the state says of leases has become durable.
+    pub(super) fn may_tell(&mut self, terms: Terms) {
+        self.told = terms;
     }
 
     /// Why no other change can be begun now, if so.
@@ -480,6 +534,10 @@ impl Membership {
     /// # Errors
     /// What speaks against it.
     pub fn outline(&self, now: Millis, wish: &Wish, force: bool) -> Result<Outline, String> {
+        if let Some(terms) = wish.terms(self.settings.terms()) {
+            let refusal = wish::objection(self, now, wish, force);
+            return refusal.map_or_else(|| Ok(self.terms_outline(terms)), Err);
+        }
         let refusal = wish::objection(self, now, wish, force).or_else(|| self.change_under_way());
         refusal.map_or_else(
             || {

@@ -60,6 +60,8 @@ pub struct Options {
     pub max_memory: Option<u64>,
     /// How long after a loss arcs stay where they fell, in milliseconds.
     pub rebalance_ms: u64,
+    /// Whether the manager takes a port that refuses for the end of a process.
+    pub trusts_refused: bool,
 }
 
 impl Default for Options {
@@ -80,6 +82,7 @@ impl Default for Options {
             durability: Durability::None,
             max_memory: None,
             rebalance_ms: 300_000,
+            trusts_refused: true,
         }
     }
 }
@@ -211,6 +214,20 @@ impl TestCluster {
         }
     }
 
+    /// Makes this trouble between a node and the manager alone.
+    ///
+    /// # Panics
+    /// If the cluster was started without proxies.
+    pub fn set_manager_fault(&self, number: usize, fault: Fault) {
+        let proxy = self.nodes[number].to_manager.as_ref();
+        proxy.expect("the cluster was started with proxies").set(fault);
+    }
+
+    /// The heartbeats that the next start of the manager asks for.
+    pub fn ask_for_heartbeats(&mut self, heartbeat_ms: u64) {
+        self.options.heartbeat_ms = heartbeat_ms;
+    }
+
     /// Where the manager saves its views.
     pub fn data(&self) -> PathBuf {
         self.data.path().join("manager")
@@ -231,6 +248,7 @@ impl TestCluster {
                 return_ms: 5_000,
             },
             asked: Default::default(),
+            trusts_refused: self.options.trusts_refused,
             limits: server::Limits::default(),
             secret: self.options.secret.clone(),
             data: self.options.is_saved.then(|| self.data()),
@@ -320,19 +338,32 @@ impl TestCluster {
         self.nodes[number].running = None;
     }
 
+    /// Ends a node's connection to the manager, and lets its port refuse, while it runs: as something between them
+    /// might. Those who know its own port reach it all the same.
+    ///
+    /// # Panics
+    /// If the cluster was started without proxies.
+    pub fn refuse_for(&mut self, number: usize) {
+        self.close_front(number);
+        self.set_manager_fault(number, Fault::Cut);
+    }
+
+    /// Lets the port that others know a node by refuse.
+    fn close_front(&mut self, number: usize) {
+        let front = self.nodes[number].proxy.take().expect("started with proxies").address();
+        wait_until("its port refuses", || match TcpStream::connect(front) {
+            Ok(_) => Err("it accepts".into()),
+            Err(_) => Ok(()),
+        });
+    }
+
     /// Lets several nodes die at once, in a cluster with proxies: before the first of them ends nobody can
     /// reach any of them any more, so none saves what another held.
     ///
     /// # Panics
     /// If the cluster was started without proxies.
     pub fn kill_at_once(&mut self, numbers: &[usize]) {
-        for &number in numbers {
-            let front = self.nodes[number].proxy.take().expect("started with proxies").address();
-            wait_until("its port refuses", || match TcpStream::connect(front) {
-                Ok(_) => Err("it accepts".into()),
-                Err(_) => Ok(()),
-            });
-        }
+        numbers.iter().for_each(|&number| self.close_front(number));
         let nodes = self.nodes.iter_mut().enumerate();
         let dying: Vec<&mut TestNode> =
             nodes.filter(|(n, _)| numbers.contains(n)).map(|(_, node)| node).collect();
@@ -496,6 +527,23 @@ impl TestCluster {
             };
             reply.answers.iter().map(held).collect()
         })
+    }
+
+    /// The value of a key that a node itself tells, whatever the others hold. `None` where it tells nothing: it keeps
+    /// no such key, or does not serve.
+    ///
+    /// # Panics
+    /// If it does not even answer.
+    pub fn told_by(&self, number: usize, key: &[u8]) -> Option<Vec<u8>> {
+        let batch = ReadBatch { epoch: Epoch::NONE, keys: vec![key] };
+        let mut link = Connection::dial(&self.advertised(number), &self.dial()).expect("it is up");
+        let reply: ReadAnswers<'_> = link.call(&batch).ok()?;
+        match reply.answers[..] {
+            [ReadAnswer::Record(_, _, Body::Value(value) | Body::Expiring(value, _))] => {
+                Some(value.to_vec())
+            }
+            _ => None,
+        }
     }
 
     /// How tests dial.

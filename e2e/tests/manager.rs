@@ -3,7 +3,8 @@
 use std::thread;
 
 use client::{ClientError, GTStoreClient};
-use e2e::{Options, TestCluster, wait_until};
+use cluster::membership::wish::{Order, Wish};
+use e2e::{Fault, Options, TestCluster, wait_until};
 
 #[test]
 fn clients_go_on_without_the_manager_and_nodes_register_again() {
@@ -116,4 +117,105 @@ fn a_status_tells_of_every_node() {
     assert!(begun > 0);
     cluster.wait_until_well();
     client.put(b"key", b"value").unwrap();
+}
+
+/// A cluster with slow heartbeats, and a key of which node 0 is the primary: a test cuts it off from the manager, and
+/// it serves by the lease that it has.
+fn with_slow_heartbeats(options: Options) -> (TestCluster, GTStoreClient, String) {
+    let cluster = TestCluster::with(Options { heartbeat_ms: 1000, is_proxied: true, ..options });
+    cluster.wait_until_well();
+    let client = cluster.client();
+    let mut keys = (0..).map(|n| format!("key{n}"));
+    let first = Some(cluster.node_name(0));
+    let key = keys.find(|key| client.primary_of(key.as_bytes()) == first).unwrap();
+    client.put(key.as_bytes(), b"old").unwrap();
+    assert_eq!(cluster.told_by(0, key.as_bytes()).as_deref(), Some(&b"old"[..]));
+    (cluster, client, key)
+}
+
+/// Whoever is dropped from the view must have stopped serving: what others take then it has not got.
+fn assert_not_stale(cluster: &TestCluster, client: &GTStoreClient, key: &str) {
+    client.put(key.as_bytes(), b"new").unwrap();
+    assert_ne!(cluster.told_by(0, key.as_bytes()).as_deref(), Some(&b"old"[..]), "stale");
+}
+
+#[test]
+fn l2_a_manager_that_starts_with_a_shorter_lease_waits_for_the_longer_one() {
+    let (mut cluster, client, key) = with_slow_heartbeats(Options::default());
+    cluster.stop_manager();
+    cluster.set_manager_fault(0, Fault::Cut);
+    cluster.ask_for_heartbeats(30);
+    cluster.start_manager();
+    assert_not_stale(&cluster, &client, &key);
+    let status = cluster.status().unwrap();
+    assert_eq!((status.heartbeat_ms, status.missed), (1000, 3), "the cluster's own stays");
+}
+
+#[test]
+fn leases_change_while_the_cluster_serves() {
+    let (mut cluster, client, key) = with_slow_heartbeats(Options::default());
+    cluster.set_manager_fault(0, Fault::Cut);
+    let terms = |heartbeat_ms, missed| Wish::Terms { heartbeat_ms, missed };
+    let order = |client: &GTStoreClient, wish| client.order(&Order::Change { wish, force: false });
+    let planned = client.plan(terms(Some(30), None), false).unwrap();
+    let begun = order(&client, terms(Some(30), None)).unwrap();
+    assert_eq!(planned.what, begun.what);
+    assert_eq!(
+        begun.what,
+        "a heartbeat every 30 ms, out after 3 missed: a silent node is out after 90 ms, once the leases of \
+         3000 ms are over that are out"
+    );
+    assert_not_stale(&cluster, &client, &key);
+
+    let lasts = |ms| {
+        wait_until("older leases are over", || {
+            let longest = cluster.status()?.longest_ms;
+            if longest == ms { Ok(()) } else { Err(format!("{longest} ms may be out")) }
+        });
+    };
+    lasts(90);
+    cluster.set_manager_fault(0, Fault::None);
+    cluster.wait_until_well();
+    // And longer ones: nobody is waited for, but the next manager has to know.
+    order(&client, terms(Some(500), Some(4))).unwrap();
+    lasts(2000);
+    cluster.stop_manager();
+    cluster.start_manager();
+    let status = cluster.status().unwrap();
+    assert_eq!((status.heartbeat_ms, status.missed, status.longest_ms), (500, 4, 2000));
+    cluster.wait_until_well();
+    assert_eq!(client.get(key.as_bytes()).unwrap().unwrap().value, b"new");
+
+    let client = cluster.client();
+    for (wish, why) in [
+        (terms(Some(500), None), "there is a heartbeat every 500 ms, out after 4 missed already"),
+        (terms(Some(9), None), "a heartbeat comes every 10 to 3600000 ms"),
+        (
+            terms(None, Some(361)),
+            "a silent node would be waited for 180500 ms; 180000 ms are the most",
+        ),
+    ] {
+        match order(&client, wish) {
+            Err(ClientError::Refused(told)) => assert!(told.to_string().contains(why), "{told}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn l6_where_a_refused_port_says_nothing_the_lease_is_waited_for() {
+    let options = Options { trusts_refused: false, ..Options::default() };
+    let (mut cluster, client, key) = with_slow_heartbeats(options);
+    cluster.refuse_for(0);
+    assert_not_stale(&cluster, &client, &key);
+}
+
+#[test]
+fn l6_nor_does_it_after_a_restart() {
+    let options = Options { trusts_refused: false, ..Options::default() };
+    let (mut cluster, client, key) = with_slow_heartbeats(options);
+    cluster.stop_manager();
+    cluster.refuse_for(0);
+    cluster.start_manager();
+    assert_not_stale(&cluster, &client, &key);
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cluster::durability::Durability;
+use cluster::lease::{HEARTBEATS_MS, MISSED};
 use cluster::limits::{KEY_CEILING, Limits, MAX_COPIES, VALUE_CEILING};
 use cluster::membership::Settings;
 use cluster::ring;
@@ -19,14 +20,8 @@ use crate::asked::Asked;
 /// Where the original's manager listens.
 pub const DEFAULT_PORT: u16 = 5000;
 
-/// The slowest heartbeats: one an hour. A silent node is noticed when it has missed some.
-const MOST_HEARTBEAT_MS: u64 = 3_600_000;
-
-/// Most heartbeats that a node may miss.
-const MOST_MISSED: u32 = 1000;
-
 /// The longest lease that could ever be asked for, in milliseconds.
-const MOST_LEASE_MS: u64 = MOST_HEARTBEAT_MS * MOST_MISSED as u64;
+const MOST_LEASE_MS: u64 = *HEARTBEATS_MS.end() * *MISSED.end() as u64;
 
 /// Longest time that an uneven deal may be asked to stay: ten years, which is for ever.
 const MOST_REBALANCE_S: u64 = 315_360_000;
@@ -77,6 +72,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             "deal evenly so long after a loss, in seconds [300]",
             "SECONDS",
         )
+        .optflag("", "no-trust-refused", "a port that refuses does not say that a node has ended")
         .optopt("", "max-key", "longest key in bytes, up to 1024 [512]", "BYTES")
         .optopt("", "max-value", "longest value in bytes, up to 64 MiB [1048576]", "BYTES")
         .optopt("", "arcs", "arcs of a new cluster's ring, a power of two [4096]", "N");
@@ -96,8 +92,14 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     let asked = Asked {
         copies: flags::given_bounded(&matches, "rep", Some("GTSTORE_REPL"), 1, MAX_COPIES)?,
         durability: flags::given(&matches, "durability", None)?,
-        heartbeat_ms: flags::given_bounded(&matches, "heartbeat-ms", None, 10, MOST_HEARTBEAT_MS)?,
-        missed: flags::given_bounded(&matches, "missed", None, 1, MOST_MISSED)?,
+        heartbeat_ms: flags::given_bounded(
+            &matches,
+            "heartbeat-ms",
+            None,
+            *HEARTBEATS_MS.start(),
+            *HEARTBEATS_MS.end(),
+        )?,
+        missed: flags::given_bounded(&matches, "missed", None, *MISSED.start(), *MISSED.end())?,
         key_bytes: flags::given_bounded(&matches, "max-key", None, 1, KEY_CEILING)?,
         value_bytes: flags::given_bounded(&matches, "max-value", None, 0, VALUE_CEILING)?,
         arcs,
@@ -125,6 +127,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             limits: flags::server_limits(&matches)?,
             secret: flags::secret(&matches)?,
             data: matches.opt_str("data").map(PathBuf::from),
+            trusts_refused: !matches.opt_present("no-trust-refused"),
         },
     }))
 }
@@ -132,13 +135,13 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
 impl fmt::Display for Args {
     /// The effective configuration, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { settings, asked: _, limits, secret, data } = &self.config;
+        let Config { settings, asked: _, limits, secret, data, trusts_refused } = &self.config;
         let server::Limits { connections, idle, frame, payload: _ } = limits;
         let interval = Duration::from_millis(settings.heartbeat_ms);
         write!(
             f,
             "copies {}, durability {}, heartbeat every {interval:?}, out after {} missed, keys to {} bytes, values to {}, \
-             {} arcs, even deal {:?} after a loss, {connections} connections, idle {idle:?}, frame {frame:?}, secret {}, data {}",
+             {} arcs, even deal {:?} after a loss, {connections} connections, idle {idle:?}, frame {frame:?}, secret {}, data {}{}",
             settings.copies,
             settings.durability,
             settings.missed,
@@ -148,6 +151,7 @@ impl fmt::Display for Args {
             Duration::from_millis(settings.rebalance_ms),
             if secret.is_some() { "set" } else { "none" },
             data.as_ref().map_or("not saved".into(), |d| d.display().to_string()),
+            if *trusts_refused { "" } else { ", a port that refuses says nothing" },
         )
     }
 }
@@ -168,6 +172,8 @@ mod tests {
         assert_eq!(args.config.settings.heartbeat_ms, 2000);
         assert_eq!(args.config.settings.missed, 3);
         assert_eq!(args.config.settings.limits, Limits::default());
+        assert_eq!(args.config.asked, Asked { copies: Some(1), ..Asked::default() });
+        assert!(args.config.trusts_refused);
     }
 
     #[test]

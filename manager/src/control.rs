@@ -3,7 +3,8 @@
 //! Two threads share it. The connection's own reads heartbeats; a second sends what the owner of the
 //! membership and the first have put into the node's channel, so neither ever waits for a node that
 //! does not read. When the connection ends, the node's own port is tried: if that refuses, its process
-//! is gone, and nobody has to wait for its lease (rule L6).
+//! is gone, and nobody has to wait for its lease (rule L6). Where something else might refuse in the node's place
+//! the operator says so, and its lease is waited for.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -61,10 +62,10 @@ pub fn run(
     }
     let _ = stream.shutdown(Shutdown::Both);
     handle.detach(node.incarnation, number);
-    if is_gone(&node.address) {
+    if handle.trusts_refused() && is_gone(&node.address) {
         handle.event(Event::Gone(node.incarnation));
     } else {
-        info!("{} is disconnected, its port answers: it may come back", node.id);
+        info!("{} is disconnected, and may come back", node.id);
     }
 }
 
@@ -141,13 +142,16 @@ fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
         disk_trouble: beat.disk_trouble,
     };
     let answer = handle.event(Event::Heartbeat(from, report));
+    let heartbeat_ms = handle.terms().heartbeat_ms as u32;
     let mut out = Vec::new();
     let Some(Answer::Known { newest, active, lease }) = answer else {
-        HeartbeatAck { sequence, known: false, lease: false, active: epoch }.write(&mut out);
+        HeartbeatAck { sequence, known: false, lease_ms: 0, heartbeat_ms, active: epoch }
+            .write(&mut out);
         let _ = outbound.try_send(Arc::new(out));
         return;
     };
-    HeartbeatAck { sequence, known: true, lease, active }.write(&mut out);
+    let lease_ms = lease.unwrap_or(0) as u32;
+    HeartbeatAck { sequence, known: true, lease_ms, heartbeat_ms, active }.write(&mut out);
     if newest.epoch() > epoch {
         handle.table(&newest, active).write(&mut out);
     }
@@ -161,7 +165,7 @@ fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
 /// # Errors
 /// If the operating system has no more threads.
 pub fn look_for(handle: Handle, members: Vec<Newcomer>) -> io::Result<()> {
-    if members.is_empty() {
+    if members.is_empty() || !handle.trusts_refused() {
         return Ok(());
     }
     logging::spawn("manager ports".into(), move || {

@@ -38,6 +38,9 @@ pub struct Config {
     pub secret: Option<Secret>,
     /// Where the views are saved; without it a restarted manager knows nobody.
     pub data: Option<PathBuf>,
+    /// Whether a node's port that refuses says that its process has ended (L6). Not in a network in which something
+    /// between may refuse for a host that is there.
+    pub trusts_refused: bool,
 }
 
 /// Why a manager does not start.
@@ -64,7 +67,7 @@ impl Manager {
     /// # Errors
     /// [`StartError`].
     pub fn start(listener: TcpListener, config: Config) -> Result<Manager, StartError> {
-        let monitor = Monitor::start(config.settings, config.asked, config.data)?;
+        let monitor = Monitor::start(&config)?;
         let open = requests::opener(monitor.handle());
         let server = Server::start("manager", listener, config.limits, config.secret, open)?;
         Ok(Manager { server, monitor })

@@ -13,12 +13,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cluster::ids::{ClusterId, Epoch, Incarnation};
+use cluster::lease::Terms;
 use cluster::membership::wish::{Order, Outline, Wish};
 use cluster::membership::{Answer, Effect, Event, Gate, Loss, Saved, Settings};
 use cluster::ring;
@@ -34,10 +34,10 @@ use net_common::message::Message;
 use net_common::message::control::{NodeStatus, Probe, Status, TablePush};
 use parking_lot::RwLock;
 
-use crate::StartError;
 use crate::asked::Asked;
 use crate::control;
 use crate::state::{Loaded, StateError, StateFile};
+use crate::{Config, StartError};
 
 /// Events that may wait for the owner. Each comes from a connection that waits for its answer, so the
 /// bound is seldom felt; it keeps a storm of registrations from piling up.
@@ -80,7 +80,7 @@ pub struct Monitor {
 pub struct Handle {
     requests: Sender<Request>,
     published: Arc<RwLock<Published>>,
-    settings: Settings,
+    trusts_refused: bool,
 }
 
 /// What clients may know.
@@ -89,6 +89,8 @@ struct Published {
     active: Arc<Routes>,
     /// The arcs that nobody alive holds.
     lost: Arc<ArcSet>,
+    /// What leases are.
+    terms: Terms,
 }
 
 /// Why an operator's order is not carried out.
@@ -103,19 +105,16 @@ pub enum Refused {
 }
 
 impl Monitor {
-    /// Loads what was saved in `data` and starts the thread. What this start asks for besides is told where the
-    /// cluster has something else.
+    /// Loads what was saved and starts the thread. What this start asks for is told where the cluster has
+    /// something else.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(
-        settings: Settings,
-        asked: Asked,
-        data: Option<PathBuf>,
-    ) -> Result<Monitor, StartError> {
-        let file = data.as_deref().map(StateFile::open).transpose()?;
+    pub fn start(config: &Config) -> Result<Monitor, StartError> {
+        let settings = config.settings;
+        let file = config.data.as_deref().map(StateFile::open).transpose()?;
         let saved = match &file {
-            Some(file) => continued(file, &settings, &asked)?,
+            Some(file) => continued(file, &settings, &config.asked)?,
             None => None,
         };
         let saved = match saved {
@@ -131,9 +130,10 @@ impl Monitor {
         let published = Arc::new(RwLock::new(Published {
             active: gate.membership().active().clone(),
             lost: Arc::default(),
+            terms: gate.membership().told(),
         }));
-        let settings = *gate.membership().settings();
-        let handle = Handle { requests, published: published.clone(), settings };
+        let trusts_refused = config.trusts_refused;
+        let handle = Handle { requests, published: published.clone(), trusts_refused };
         let owner = Owner {
             gate,
             saver: Saver::start(file)?,
@@ -277,8 +277,17 @@ impl Handle {
 
     /// The message that carries a view.
     pub fn table(&self, routes: &Routes, active: Epoch) -> TablePush {
-        let lost = self.published.read().lost.clone();
-        table(&self.settings, routes, active, &lost)
+        table(&self.published.read(), routes, active)
+    }
+
+    /// Whether a port that refuses says that its node has ended.
+    pub fn trusts_refused(&self) -> bool {
+        self.trusts_refused
+    }
+
+    /// What nodes are told of leases.
+    pub fn terms(&self) -> Terms {
+        self.published.read().terms
     }
 }
 
@@ -292,13 +301,13 @@ fn refused(answer: Answer) -> Option<Refused> {
     }
 }
 
-fn table(settings: &Settings, routes: &Routes, active: Epoch, lost: &ArcSet) -> TablePush {
+fn table(published: &Published, routes: &Routes, active: Epoch) -> TablePush {
     TablePush {
         active,
         clock: clock_at(clock::wall_ms()),
-        heartbeat_ms: settings.heartbeat_ms as u32,
-        lease_ms: settings.lease_ms() as u32,
-        lost: lost.clone(),
+        heartbeat_ms: published.terms.heartbeat_ms as u32,
+        lease_ms: published.terms.lease_ms() as u32,
+        lost: ArcSet::clone(&published.lost),
         view: routes.view().clone(),
     }
 }
@@ -362,11 +371,12 @@ struct Owner {
 
 impl Owner {
     fn run(mut self, queue: &Receiver<Request>) {
-        // Often enough that "out after three missed" is true to a tenth of a heartbeat.
-        let heartbeat = self.gate.membership().settings().heartbeat_ms;
-        let tick = Duration::from_millis((heartbeat / 10).max(5));
-        let mut next_tick = Instant::now() + tick;
+        let mut last_tick = Instant::now();
         loop {
+            // Often enough that "out after three missed" is true to a tenth of a heartbeat, of which there may be
+            // more from one moment to the next.
+            let heartbeat = self.gate.membership().settings().heartbeat_ms;
+            let next_tick = last_tick + Duration::from_millis((heartbeat / 10).max(5));
             let wait = next_tick.saturating_duration_since(Instant::now());
             select! {
                 recv(queue) -> request => match request {
@@ -383,7 +393,7 @@ impl Owner {
             // Heartbeats that wait in the queue are read before the clock may judge their senders.
             if Instant::now() >= next_tick && queue.is_empty() {
                 self.step(Event::Tick);
-                next_tick = Instant::now() + tick;
+                last_tick = Instant::now();
             }
         }
         let last = self.gate.has_unsaved().then(|| self.gate.membership().state());
@@ -462,6 +472,14 @@ impl Owner {
         }
     }
 
+    /// Lets those who answer nodes know what leases are.
+    fn note_terms(&self) {
+        let terms = self.gate.membership().told();
+        if self.published.read().terms != terms {
+            self.published.write().terms = terms;
+        }
+    }
+
     fn saved(&mut self, result: Result<(), StateError>) {
         match result {
             Ok(()) => {
@@ -476,6 +494,7 @@ impl Owner {
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
+        self.note_terms();
         for effect in effects {
             match effect {
                 // If the saver has panicked its channel of results has ended too, and so does the owner.
@@ -509,8 +528,7 @@ impl Owner {
     fn push(&self, node: Incarnation, routes: &Routes, active: Epoch) {
         if let Some(link) = self.links.get(&node) {
             let mut frame = Vec::new();
-            let lost = self.published.read().lost.clone();
-            table(self.gate.membership().settings(), routes, active, &lost).write(&mut frame);
+            table(&self.published.read(), routes, active).write(&mut frame);
             if link.outbound.try_send(Arc::new(frame)).is_err() {
                 warn!("{node} takes no views; its next heartbeat gets it");
             }
@@ -567,6 +585,9 @@ impl Owner {
         Status {
             epoch: view.epoch,
             copies: view.copies as u8,
+            heartbeat_ms: membership.settings().heartbeat_ms as u32,
+            missed: membership.settings().missed,
+            longest_ms: membership.longest_ms() as u32,
             durability: view.durability.to_string(),
             arcs: view.arcs.len() as u32,
             health: self.gate.health(now).to_string(),
@@ -606,6 +627,17 @@ mod tests {
         }
     }
 
+    fn config(settings: Settings, data: &Path) -> Config {
+        Config {
+            settings,
+            asked: Asked::default(),
+            limits: Default::default(),
+            secret: None,
+            data: Some(data.into()),
+            trusts_refused: true,
+        }
+    }
+
     fn loaded(data: &Path) -> Saved {
         match StateFile::open(data).unwrap().load().unwrap() {
             Some(Loaded::Whole(saved)) => saved,
@@ -634,7 +666,7 @@ mod tests {
             fs::write(folder.path().join("view"), state::tests::format_4(&before)).unwrap();
             let asked = Asked { lease_was_ms, ..Asked::default() };
             let start = |settings| {
-                drop(Monitor::start(settings, asked, Some(folder.path().into())).unwrap());
+                drop(Monitor::start(&Config { asked, ..config(settings, folder.path()) }).unwrap());
                 loaded(folder.path())
             };
             let found = start(settings());
@@ -648,7 +680,9 @@ mod tests {
     fn beat(handle: &Handle, epoch: Epoch) -> (Epoch, Epoch, bool) {
         let report = Report { epoch, ..Report::default() };
         match handle.event(Event::Heartbeat(Incarnation(1), report)) {
-            Some(Answer::Known { newest, active, lease }) => (newest.epoch(), active, lease),
+            Some(Answer::Known { newest, active, lease }) => {
+                (newest.epoch(), active, lease.is_some())
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -658,7 +692,7 @@ mod tests {
     fn heartbeats_are_answered_while_nothing_can_be_saved() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let mut monitor = Monitor::start(settings(), Asked::default(), Some(data.clone())).unwrap();
+        let mut monitor = Monitor::start(&config(settings(), &data)).unwrap();
         let handle = monitor.handle();
         fs::remove_dir_all(&data).unwrap();
         let who = Newcomer {
@@ -704,15 +738,12 @@ mod tests {
         let data = folder.path().to_owned();
         // What is saved cannot take its place; root may write anywhere else.
         fs::create_dir_all(data.join("view.new/in the way")).unwrap();
-        let error = Monitor::start(settings(), Asked::default(), Some(data.clone()))
-            .err()
-            .unwrap()
-            .to_string();
+        let error = Monitor::start(&config(settings(), &data)).err().unwrap().to_string();
         assert!(error.starts_with("cannot write "), "{error}");
         fs::remove_dir_all(data.join("view.new")).unwrap();
         // The cluster has its name from now on, but is not born: the flags of its next start count.
         let born = |settings: Settings| {
-            let monitor = Monitor::start(settings, Asked::default(), Some(data.clone())).unwrap();
+            let monitor = Monitor::start(&config(settings, &data)).unwrap();
             monitor.handle().published().view().clone()
         };
         let first = born(settings());

@@ -162,6 +162,9 @@ fn decode(bytes: &[u8]) -> Result<Saved, DecodeError> {
     let (active, coming) = decode_views(&mut body)?;
     let terms = Terms { heartbeat_ms: body.u64()?, missed: body.u32()? };
     let longest_ms = body.u64()?;
+    if !terms.is_valid() {
+        return Err(DecodeError("its terms of leases"));
+    }
     body.finish()?;
     Ok(Saved { active, coming, terms, longest_ms })
 }

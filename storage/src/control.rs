@@ -2,13 +2,14 @@
 //!
 //! One thread keeps the connection: it connects, registers, and reads what comes; when the connection
 //! ends it begins again, with growing pauses, for as long as the node lives. While it is registered a
-//! second thread sends heartbeats: one every interval, and one at once when a view was adopted or arcs
+//! second thread sends heartbeats: one every interval (which the manager may change), and one at once when a view was adopted or arcs
 //! became synced or the manager asks (PROBE), so that the manager need not wait to learn it.
 
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -232,8 +233,8 @@ impl Keeper {
                  when it ends"
             );
         }
-        let interval = Duration::from_millis(u64::from(push.heartbeat_ms.max(1)));
-        link.set_patience(interval * DEAF);
+        let pace = Pace::default();
+        pace.set(push.heartbeat_ms, &mut link);
         let socket = link.stream().expect("a manager is dialled");
         let prepared = (|| {
             *self.stream.lock() = Some(socket.try_clone()?);
@@ -249,14 +250,15 @@ impl Keeper {
         }
         let (beat, beats) = bounded(1);
         let (node, progress) = (self.node.clone(), self.fetcher.progress.clone());
+        let paced = pace.clone();
         let sender = logging::spawn(format!("{} heartbeat", self.node.id()), move || {
-            send_heartbeats(&node, &stream, interval, &beats, progress);
+            send_heartbeats(&node, &stream, &paced, &beats, progress);
         });
         let sender = match sender {
             Ok(sender) => sender,
             Err(error) => return format!("cannot start the heartbeat thread: {error}"),
         };
-        let trouble = self.receive(&mut link, push, &beat);
+        let trouble = self.receive(&mut link, push, &pace, &beat);
         drop(beat);
         let _ = link.stream().map(|socket| socket.shutdown(Shutdown::Both));
         *self.stream.lock() = None;
@@ -265,7 +267,13 @@ impl Keeper {
         trouble
     }
 
-    fn receive(&self, link: &mut Connection, push: TablePush, beat: &Sender<()>) -> String {
+    fn receive(
+        &self,
+        link: &mut Connection,
+        push: TablePush,
+        pace: &Pace,
+        beat: &Sender<()>,
+    ) -> String {
         if let Err(trouble) = self.adopt(push, beat) {
             return trouble;
         }
@@ -274,10 +282,14 @@ impl Keeper {
                 Ok(frame) => frame,
                 Err(error) => return error.to_string(),
             };
+            let mut told = None;
             let taken = match Kind::from_wire(frame.kind) {
-                Some(Kind::TablePush) => TablePush::read(frame.payload)
-                    .map_err(|e| e.to_string())
-                    .and_then(|push| self.adopt(push, beat)),
+                Some(Kind::TablePush) => {
+                    TablePush::read(frame.payload).map_err(|e| e.to_string()).and_then(|push| {
+                        told = Some(push.heartbeat_ms);
+                        self.adopt(push, beat)
+                    })
+                }
                 Some(Kind::Probe) => {
                     Probe::read(frame.payload).map_err(|e| e.to_string()).map(|_| {
                         // A beat that still waits answers this probe too.
@@ -287,7 +299,9 @@ impl Keeper {
                 Some(Kind::HeartbeatAck) => {
                     HeartbeatAck::read(frame.payload).map_err(|e| e.to_string()).and_then(|ack| {
                         debug!("heartbeat {} heard, view {} is active", ack.sequence, ack.active);
-                        self.node.heartbeat_answered(ack.sequence, ack.lease, ack.active);
+                        let lease_ms = u64::from(ack.lease_ms);
+                        self.node.heartbeat_answered(ack.sequence, lease_ms, ack.active);
+                        told = Some(ack.heartbeat_ms);
                         match ack.known {
                             _ if self.has_left(ack.active) => Err(HAS_LEFT.into()),
                             true => Ok(()),
@@ -303,6 +317,12 @@ impl Keeper {
             if let Err(trouble) = taken {
                 return trouble;
             }
+            if let Some(heartbeat_ms) = told.filter(|&ms| ms != pace.get()) {
+                pace.set(heartbeat_ms, link);
+                info!("a heartbeat every {heartbeat_ms} ms from now on");
+                // The next one may be a long time off. A beat that still waits stands for this one too.
+                let _ = beat.try_send(());
+            }
         }
     }
 
@@ -312,7 +332,7 @@ impl Keeper {
     }
 
     fn adopt(&self, push: TablePush, beat: &Sender<()>) -> Result<(), String> {
-        self.node.told(u64::from(push.lease_ms), push.active);
+        self.node.told(push.active);
         if self.has_left(push.active) {
             // A manager that has started again may take it for a newcomer meanwhile. It must not begin to hold
             // anything, since it is about to end.
@@ -347,11 +367,31 @@ impl Keeper {
 /// Why a connection to the manager is over when this node has left the cluster.
 const HAS_LEFT: &str = "has left";
 
+/// How often heartbeats go out, in milliseconds, as the manager has told last.
+#[derive(Clone, Default)]
+struct Pace(Arc<AtomicU32>);
+
+impl Pace {
+    fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// From the next heartbeat on; and the manager's answers are waited for as long as fits.
+    fn set(&self, heartbeat_ms: u32, link: &mut Connection) {
+        self.0.store(heartbeat_ms, Ordering::Relaxed);
+        link.set_patience(self.interval() * DEAF);
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(u64::from(self.get().max(1)))
+    }
+}
+
 /// Sends a heartbeat every interval, and at once when asked to.
 fn send_heartbeats(
     node: &Node,
     mut stream: &TcpStream,
-    interval: Duration,
+    pace: &Pace,
     beats: &Receiver<()>,
     mut progress: Receiver<()>,
 ) {
@@ -381,7 +421,7 @@ fn send_heartbeats(
         select! {
             recv(beats) -> beat => if beat.is_err() { return },
             recv(progress) -> word => if word.is_err() { progress = never() },
-            default(interval) => {}
+            default(pace.interval()) => {}
         }
     }
 }

@@ -257,18 +257,17 @@ impl Node {
         self.lease.lock().send(clock::boot_ms())
     }
 
-    /// The manager told how long a lease is, and which view is active.
-    pub fn told(&self, lease_ms: u64, active: Epoch) {
-        self.lease.lock().set_length(lease_ms);
+    /// The manager told which view is active.
+    pub fn told(&self, active: Epoch) {
         self.active.fetch_max(active.0, Ordering::SeqCst);
     }
 
-    /// The manager answered a heartbeat: with a lease or without, and with the active epoch.
-    pub fn heartbeat_answered(&self, sequence: u64, lease: bool, active: Epoch) {
+    /// The manager answered a heartbeat: with a lease of so many milliseconds (0: none), and with the active epoch.
+    pub fn heartbeat_answered(&self, sequence: u64, lease_ms: u64, active: Epoch) {
         self.active.fetch_max(active.0, Ordering::SeqCst);
-        if lease {
+        if lease_ms > 0 {
             let mut holder = self.lease.lock();
-            self.lease_until.store(holder.granted(sequence), Ordering::SeqCst);
+            self.lease_until.store(holder.granted(sequence, lease_ms), Ordering::SeqCst);
         }
     }
 

@@ -82,7 +82,8 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
     view.members.extend(state.waiting(now).map(|who| member(who, MemberState::Joining)));
     let mut coming = view.with_deal(Vec::new());
     match wish {
-        None => {}
+        // Leases are nothing that a view tells.
+        None | Some(Wish::Terms { .. }) => {}
         Some(Wish::Leave(id)) => {
             let leaver = view.members.iter_mut().find(|m| m.id == *id);
             leaver.into_iter().for_each(|m| m.state = MemberState::Leaving);

@@ -8,7 +8,7 @@
 //! covers them all.
 //!
 //! Invariants: a view is pushed, published or told in an answer only when it is durable, and a lease is told
-//! only to members of such a view; at most one save is under way; effects keep their order, but
+//! only to members of such a view, and is no longer than the durable state says; at most one save is under way; effects keep their order, but
 //! for probes, which tell nothing and wait for nothing.
 //!
 //! What it does not do: it does not save, and it does not know how long that takes.
@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::ids::Epoch;
+use crate::lease::Terms;
 use crate::membership::{Answer, Effect, Event, Health, Membership, Millis, Saved, Settings};
 use crate::view::Routes;
 
@@ -40,8 +41,8 @@ pub struct Gate {
 #[derive(Debug, Clone)]
 enum Saving {
     Idle,
-    /// The state with this newest view is on its way.
-    UnderWay(Arc<Routes>),
+    /// The state with this newest view and these leases is on its way.
+    UnderWay(Arc<Routes>, Terms),
     /// Tried again at the next tick.
     Failed,
 }
@@ -106,7 +107,7 @@ impl Gate {
                 let (newest, active) = self.shown.clone();
                 // A restart would not know who is a member of a view that is not saved.
                 let is_member = newest.view().members.iter().any(|m| Some(m.incarnation) == from);
-                Answer::Known { newest, active, lease: lease && is_member }
+                Answer::Known { newest, active, lease: lease.filter(|_| is_member) }
             }
             answer => answer,
         };
@@ -115,8 +116,9 @@ impl Gate {
 
     /// What was to be saved is durable. Returns what may be done now.
     pub fn saved(&mut self) -> Vec<Effect> {
-        if let Saving::UnderWay(newest) = &self.saving {
+        if let Saving::UnderWay(newest, terms) = &self.saving {
             self.shown.0 = newest.clone();
+            self.membership.may_tell(*terms);
             self.saving = Saving::Idle;
         }
         (self.trouble, self.unsaved) = (None, None);
@@ -138,7 +140,9 @@ impl Gate {
         {
             match &effect {
                 Effect::Save => {
-                    self.saving = Saving::UnderWay(self.membership.newest().clone());
+                    let membership = &self.membership;
+                    let terms = membership.settings().terms();
+                    self.saving = Saving::UnderWay(membership.newest().clone(), terms);
                     self.unsaved.get_or_insert(self.now);
                     // The state as it is now has all that waits in it.
                     self.waiting.retain(|waits| *waits != Effect::Save);
@@ -200,7 +204,9 @@ mod tests {
     /// The newest view and the active one, and whether the lease was extended.
     fn told(answer: &Answer) -> (u64, u64, bool) {
         match answer {
-            Answer::Known { newest, active, lease } => (newest.epoch().0, active.0, *lease),
+            Answer::Known { newest, active, lease } => {
+                (newest.epoch().0, active.0, lease.is_some())
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -39,13 +39,13 @@ impl Membership {
         if let Some(answer) = self.collision(now, &who) {
             return answer;
         }
-        let lease_ms = self.settings.lease_ms();
+        let lease_ms = self.told.lease_ms();
         if let Some(node) = self.nodes.get_mut(&who.incarnation) {
             node.heard = now;
             node.extend(now, lease_ms);
             node.connected = true;
             node.gone = false;
-            return self.known(false);
+            return self.known(None);
         }
         if self.nodes.values().filter(|node| !node.gone).count() >= MAX_MEMBERS {
             return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
@@ -54,7 +54,7 @@ impl Membership {
         let met = self.steps;
         self.nodes
             .insert(who.incarnation, Node { returns, claim, met, ..Node::new(who, now, lease_ms) });
-        self.known(false)
+        self.known(None)
     }
 
     /// Of a node that ended while its disk was in trouble, with `async`, the folder may not even tell that.

@@ -10,9 +10,15 @@
 use std::fmt;
 
 use crate::ids::NodeId;
+use crate::lease::{HEARTBEATS_MS, MISSED, Terms};
 use crate::limits::{MAX_COPIES, MAX_WEIGHT};
 use crate::membership::{Membership, Millis};
+use crate::version::RETENTION_MS;
 use crate::view::{Routes, View};
+
+/// The longest lease that may be ordered, in milliseconds. Whoever is away must be known to be out long before
+/// what it has missed is forgotten.
+const MOST_LEASE_MS: Millis = RETENTION_MS / 20;
 
 /// A change of a cluster that serves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,6 +29,27 @@ pub enum Wish {
     Weight(NodeId, u32),
     /// Each key is to have so many copies.
     Copies(usize),
+    /// Heartbeats are to come so often, in milliseconds, and so many may be missed; `None`: as now. It moves
+    /// nothing and is in force at once, but leases that were told before go on.
+    Terms {
+        /// How often.
+        heartbeat_ms: Option<Millis>,
+        /// How many.
+        missed: Option<u32>,
+    },
+}
+
+impl Wish {
+    /// What leases are with this wish, if it is about them.
+    pub(super) fn terms(&self, now: Terms) -> Option<Terms> {
+        match *self {
+            Wish::Terms { heartbeat_ms, missed } => Some(Terms {
+                heartbeat_ms: heartbeat_ms.unwrap_or(now.heartbeat_ms),
+                missed: missed.unwrap_or(now.missed),
+            }),
+            Wish::Leave(_) | Wish::Weight(..) | Wish::Copies(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Wish {
@@ -31,6 +58,11 @@ impl fmt::Display for Wish {
             Wish::Leave(id) => write!(f, "{id} leaves"),
             Wish::Weight(id, weight) => write!(f, "{id} weighs {weight}"),
             Wish::Copies(copies) => write!(f, "{copies} copies of each key"),
+            Wish::Terms { heartbeat_ms, missed } => {
+                let every = heartbeat_ms.map(|ms| format!("a heartbeat every {ms} ms"));
+                let out = missed.map(|missed| format!("out after {missed} missed"));
+                f.write_str(&every.into_iter().chain(out).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }
@@ -93,6 +125,11 @@ impl Outline {
     /// Copies that any way to the same shares would have to move.
     pub fn least(&self) -> usize {
         self.moves.iter().map(|m| m.keeps.1.saturating_sub(m.keeps.0)).sum()
+    }
+
+    /// Of what moves nothing.
+    pub(super) fn still(what: String) -> Outline {
+        Outline { what, arcs: 0, moves: Vec::new(), amount: Amount::default() }
     }
 
     /// From a view to the one with a change under way that follows it.
@@ -167,5 +204,60 @@ pub(super) fn objection(
             "there are {nodes} nodes for {copies} copies (--force does it all the same)"
         )),
         Wish::Copies(_) => None,
+        Wish::Terms { .. } => {
+            let now = state.settings().terms();
+            wish.terms(now).and_then(|then| terms_objection(now, then))
+        }
+    }
+}
+
+/// What speaks against other terms of leases, if anything.
+fn terms_objection(now: Terms, then: Terms) -> Option<String> {
+    let (least, most) = (HEARTBEATS_MS.start(), HEARTBEATS_MS.end());
+    match then {
+        _ if then == now => Some(format!("there is {now} already")),
+        Terms { heartbeat_ms, .. } if !HEARTBEATS_MS.contains(&heartbeat_ms) => {
+            Some(format!("a heartbeat comes every {least} to {most} ms"))
+        }
+        Terms { missed, .. } if !MISSED.contains(&missed) => {
+            Some(format!("{} to {} heartbeats may be missed", MISSED.start(), MISSED.end()))
+        }
+        _ if then.lease_ms() > MOST_LEASE_MS => Some(format!(
+            "a silent node would be waited for {} ms; {MOST_LEASE_MS} ms are the most",
+            then.lease_ms()
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_that_make_no_sense_are_refused() {
+        let now = Terms { heartbeat_ms: 2_000, missed: 3 };
+        for (heartbeat_ms, missed, why) in [
+            (2_000, 3, "there is a heartbeat every 2000 ms, out after 3 missed already"),
+            (9, 3, "a heartbeat comes every 10 to 3600000 ms"),
+            (3_600_001, 1, "a heartbeat comes every 10 to 3600000 ms"),
+            (2_000, 0, "1 to 1000 heartbeats may be missed"),
+            (2_000, 1001, "1 to 1000 heartbeats may be missed"),
+            (61_000, 3, "a silent node would be waited for 183000 ms; 180000 ms are the most"),
+        ] {
+            let objection = terms_objection(now, Terms { heartbeat_ms, missed });
+            assert_eq!(objection.as_deref(), Some(why), "{heartbeat_ms} × {missed}");
+        }
+        assert_eq!(terms_objection(now, Terms { heartbeat_ms: 60_000, missed: 3 }), None);
+        assert_eq!(terms_objection(now, Terms { heartbeat_ms: 10, missed: 1 }), None);
+    }
+
+    #[test]
+    fn what_is_not_said_stays() {
+        let now = Terms { heartbeat_ms: 2_000, missed: 3 };
+        let wish = Wish::Terms { heartbeat_ms: Some(300), missed: None };
+        assert_eq!(wish.terms(now), Some(Terms { heartbeat_ms: 300, missed: 3 }));
+        assert_eq!(wish.to_string(), "a heartbeat every 300 ms");
+        assert_eq!(Wish::Copies(2).terms(now), None);
     }
 }

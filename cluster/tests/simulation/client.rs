@@ -698,7 +698,7 @@ impl World {
             return;
         }
         let mut is_news = false;
-        if let Frame::Table(routes, _, clock) = frame {
+        if let Frame::Table(routes, _, clock, _) = frame {
             let now = self.now;
             let client_now = &mut self.clients[client];
             client_now.clock.tell(clock);

@@ -101,6 +101,10 @@ impl World {
         if let Some(why) = self.uneven(active) {
             return Some(why);
         }
+        let state = membership.state();
+        if state.longest_ms > state.terms.lease_ms() {
+            return Some(format!("leases of {} ms may be out", state.longest_ms));
+        }
         match membership.health(self.now / 1000) {
             Health::Healthy => None,
             _ => health(),

@@ -7,7 +7,9 @@ use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, Incarnation};
 use cluster::lease::Terms;
 use cluster::limits::Limits;
-use cluster::membership::{Answer, Effect, Event as Happening, Gate, Membership, Saved, Settings};
+use cluster::membership::{
+    Answer, Effect, Event as Happening, Gate, Membership, Millis, Saved, Settings,
+};
 use cluster::version::clock_at;
 use cluster::view::{Routes, View};
 
@@ -42,11 +44,12 @@ pub struct Manager {
 /// What leases are in the cluster.
 const TERMS: Terms = Terms { heartbeat_ms: HEARTBEAT_MS, missed: 3 };
 
-/// A start with the cluster's own setting of leases, or with a shorter one, which does not count.
+/// A start that asks for shorter leases than the cluster was born with: its flags do not
+/// count.
 fn settings(plan: &Plan, pid: Pid) -> Settings {
     Settings {
-        heartbeat_ms: TERMS.heartbeat_ms,
-        missed: 1 + (pid % u64::from(TERMS.missed)) as u32,
+        heartbeat_ms: TERMS.heartbeat_ms / 4,
+        missed: 1 + (pid % 3) as u32,
         arcs: ARCS,
         copies: plan.copies,
         limits: Limits::default(),
@@ -227,8 +230,8 @@ impl World {
                     if !self.rng.chance(20)
                         && let Some(&link) = self.manager.links.get(&node)
                     {
-                        let clock = self.manager_clock();
-                        self.send(link, Dir::Down, Frame::Table(routes, active, clock));
+                        let (clock, every) = self.manager_clock();
+                        self.send(link, Dir::Down, Frame::Table(routes, active, clock, every));
                     }
                 }
                 Effect::Probe(node) => {
@@ -245,8 +248,10 @@ impl World {
         true
     }
 
-    fn manager_clock(&self) -> u64 {
-        clock_at(self.wall(0))
+    /// What it tells with every view: its clock, and how often heartbeats are to come.
+    fn manager_clock(&self) -> (u64, Millis) {
+        let every = self.manager.membership().map_or(HEARTBEAT_MS, |m| m.told().heartbeat_ms);
+        (clock_at(self.wall(0)), every)
     }
 
     /// Time passes for the manager.
@@ -277,15 +282,15 @@ impl World {
             Frame::Hello => {
                 let routes = self.manager.published.clone();
                 let active = routes.epoch();
-                let clock = self.manager_clock();
-                self.send(link, Dir::Down, Frame::Table(routes, active, clock));
+                let (clock, every) = self.manager_clock();
+                self.send(link, Dir::Down, Frame::Table(routes, active, clock, every));
             }
             Frame::Register(who, returns, claim) => {
                 let node = who.incarnation;
                 match self.manager_step(Happening::Register { who, returns, claim }) {
                     Some(Answer::Known { newest, active, .. }) => {
-                        let clock = self.manager_clock();
-                        self.send(link, Dir::Down, Frame::Table(newest, active, clock));
+                        let (clock, every) = self.manager_clock();
+                        self.send(link, Dir::Down, Frame::Table(newest, active, clock, every));
                         // An older connection's registration may come last (a manager that was stopped
                         // reads them in any order).
                         let known = self.manager.links.entry(node).or_insert(link);
@@ -321,13 +326,16 @@ impl World {
         let epoch = report.epoch;
         match self.manager_step(Happening::Heartbeat(from, report)) {
             Some(Answer::Known { newest, active, lease }) => {
-                self.send(link, Dir::Down, Frame::Heard(number, true, lease, active));
+                let (clock, every) = self.manager_clock();
+                self.send(link, Dir::Down, Frame::Heard(number, true, lease, active, every));
                 if newest.epoch() > epoch {
-                    let clock = self.manager_clock();
-                    self.send(link, Dir::Down, Frame::Table(newest, active, clock));
+                    self.send(link, Dir::Down, Frame::Table(newest, active, clock, every));
                 }
             }
-            Some(_) => self.send(link, Dir::Down, Frame::Heard(number, false, false, epoch)),
+            Some(_) => {
+                let every = self.manager_clock().1;
+                self.send(link, Dir::Down, Frame::Heard(number, false, None, epoch, every));
+            }
             None => {}
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cluster::claim::Claim;
 use cluster::ids::Epoch;
 use cluster::marks::Written;
-use cluster::membership::{Newcomer, Report};
+use cluster::membership::{Millis, Newcomer, Report};
 use cluster::operation::{Body, ReadAnswer};
 use cluster::replica::{State, WriteAnswer};
 use cluster::version::{Clock, Version};
@@ -112,12 +112,13 @@ pub enum Frame {
     Register(Newcomer, bool, Option<Claim>),
     /// The manager does not take the node now.
     NotNow,
-    /// TABLE_PUSH: a view, the active epoch, the manager's clock.
-    Table(Arc<Routes>, Epoch, Clock),
+    /// TABLE_PUSH: a view, the active epoch, the manager's clock, how often heartbeats are to come.
+    Table(Arc<Routes>, Epoch, Clock, Millis),
     /// HEARTBEAT, to the manager, with its number.
     Heartbeat(u64, Report),
-    /// Its answer: number, whether the node is known, whether it has a lease, the active epoch.
-    Heard(u64, bool, bool, Epoch),
+    /// Its answer: number, whether the node is known, how long a lease it has been given, the active epoch, how
+    /// often heartbeats are to come.
+    Heard(u64, bool, Option<Millis>, Epoch, Millis),
     /// PROBE, to a node.
     Probe,
     /// The other end is closed, or there is no other end any more.

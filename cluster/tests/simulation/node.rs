@@ -14,8 +14,8 @@ use cluster::version::{Clock, ServerClock, Version};
 use crate::client::{Owner, Task};
 use crate::disk::{End, Entry, Held};
 use crate::network::{Buckets, Commits, Dialled, Dir, Frame, LinkId, Party, Pid, User};
+use crate::world::Key;
 use crate::world::{Event, HEARTBEAT_MS, KeyInfo, Micros, Value, World};
-use crate::world::{Key, LEASE_MS};
 
 mod storing;
 mod transfer;
@@ -73,6 +73,8 @@ pub struct Process {
     /// Until when it is stopped.
     pub paused_until: Micros,
     lease: LeaseHolder,
+    /// How often it sends heartbeats.
+    pub heartbeat_ms: Millis,
     is_registered: bool,
     heard: Micros,
     active: Epoch,
@@ -121,7 +123,8 @@ impl Process {
             marks: BTreeMap::new(),
             control: None,
             paused_until: 0,
-            lease: LeaseHolder::new(LEASE_MS),
+            lease: LeaseHolder::new(),
+            heartbeat_ms: HEARTBEAT_MS,
             is_registered: false,
             heard: 0,
             active: Epoch::NONE,
@@ -466,12 +469,21 @@ impl World {
         let boot = self.node_now(slot).boot;
         let Some(process) = self.process(pid).filter(|p| p.control == Some(link)) else { return };
         let number = process.lease.send(boot);
+        let every = process.heartbeat_ms * 1000;
         let report = process.report();
         self.say(|_| format!("node{slot} heartbeat {number} epoch {}", report.epoch));
         self.send(link, Dir::Up, Frame::Heartbeat(number, report));
         if is_regular {
-            self.after(HEARTBEAT_MS * 1000, Event::NodeBeat(pid, link, true));
+            self.after(every, Event::NodeBeat(pid, link, true));
         }
+    }
+
+    /// The manager tells how often heartbeats are to come. If that is news the next one comes at once: by the
+    /// old interval it may be a long time off.
+    fn node_paced(&mut self, pid: Pid, link: LinkId, every: Millis) {
+        let Some(process) = self.process(pid).filter(|p| p.heartbeat_ms != every) else { return };
+        process.heartbeat_ms = every;
+        self.after(1, Event::NodeBeat(pid, link, false));
     }
 
     /// A frame from the manager reaches a node.
@@ -488,14 +500,14 @@ impl World {
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         match frame {
             // Whoever has left begins nothing new with a manager that takes it for a newcomer.
-            Frame::Table(_, active, _)
+            Frame::Table(_, active, ..)
                 if process.left_with.is_some_and(|epoch| epoch <= active) =>
             {
                 process.control = None;
                 self.close(link);
                 self.connect_later(pid);
             }
-            Frame::Table(routes, active, _) => {
+            Frame::Table(routes, active, _, every) => {
                 let is_first = !std::mem::replace(&mut process.is_registered, true);
                 if is_first && self.rng.chance(500) {
                     // The thread that sends may be quicker than the one that adopts.
@@ -505,14 +517,16 @@ impl World {
                 if is_first {
                     self.node_beat(pid, link, true);
                 }
+                self.node_paced(pid, link, every);
             }
-            Frame::Heard(number, is_known, has_lease, active) => {
+            Frame::Heard(number, is_known, lease, active, every) => {
                 process.active = process.active.max(active);
-                if has_lease {
-                    process.until = process.lease.granted(number);
+                if let Some(lease_ms) = lease {
+                    process.until = process.lease.granted(number, lease_ms);
                 }
                 let until = process.until;
-                self.say(|_| format!("node{slot} heard {number}: lease {has_lease} until {until}"));
+                self.say(|_| format!("node{slot} heard {number}: lease {lease:?} until {until}"));
+                self.node_paced(pid, link, every);
                 let process = self.slots[slot].process.as_mut().expect("it runs");
                 let has_left = process.left_with.is_some_and(|epoch| epoch <= active);
                 if !is_known || has_left {

@@ -4,10 +4,19 @@
 use std::collections::VecDeque;
 
 use cluster::ids::NodeId;
+use cluster::lease::Terms;
 use cluster::membership::wish::{Order, Wish};
 use cluster::membership::{Answer, Event as Happening, Loss};
 
-use crate::world::{Event, World};
+use crate::world::{Event, HEARTBEAT_MS, World};
+
+/// What leases are ordered: from as long as usual to twice that.
+const TERMS: [Terms; 4] = [
+    Terms { heartbeat_ms: HEARTBEAT_MS, missed: 3 },
+    Terms { heartbeat_ms: HEARTBEAT_MS, missed: 6 },
+    Terms { heartbeat_ms: 2 * HEARTBEAT_MS, missed: 2 },
+    Terms { heartbeat_ms: 2 * HEARTBEAT_MS, missed: 3 },
+];
 
 /// What an operator waits for.
 #[derive(Default)]
@@ -64,6 +73,10 @@ impl World {
 
     /// Some change. Not every one makes sense.
     fn wish(&mut self) -> Wish {
+        if self.plan.terms > 0 && self.rng.chance(self.plan.terms) {
+            let Terms { heartbeat_ms, missed } = self.rng.pick(&TERMS);
+            return Wish::Terms { heartbeat_ms: Some(heartbeat_ms), missed: Some(missed) };
+        }
         let slot = self.rng.below(self.slots.len() as u64);
         let id = NodeId::new(&format!("node{slot}")).expect("a good name");
         match self.rng.below(100) {

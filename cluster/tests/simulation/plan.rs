@@ -85,6 +85,8 @@ pub struct Plan {
     /// Deaths of the manager in a thousand with which a node is cut off from the next start of it, that comes
     /// at once (L2).
     pub deafens: u64,
+    /// Orders in a thousand that change how long leases are.
+    pub terms: u64,
     /// How long the manager's disk takes at most.
     pub disk: Micros,
     /// Saves in a thousand that fail.
@@ -176,6 +178,7 @@ impl Plan {
             manager_dies_midway: rng.chance(200),
             deafens: 0,
             lies: 0,
+            terms: 0,
             disk: rng.pick(&[50, 2_000, 2_000, 20_000, 100_000]),
             disk_fails: rng.pick(&[0, 0, 100]),
             orders: rng.pick(&[0, 0, 30_000, 150_000, 500_000]),
@@ -201,7 +204,11 @@ impl Plan {
         let mut rng = Rng::new(!seed);
         self.deafens = rng.pick(&[0, 0, 0, 0, 600]);
         if self.deafens > 0 {
+            self.faults.truncate(1);
             self.faults.push(Fault::ManagerCrash);
+            self.gap = self.gap.min(60_000);
+            self.terms = 500;
+            self.orders = rng.pick(&[30_000, 150_000]);
         }
         self
     }

@@ -48,7 +48,7 @@ pub const LEASE_MS: Millis = 3 * HEARTBEAT_MS;
 /// How long arcs stay where they fell after a loss.
 pub const REBALANCE_MS: Millis = 20 * HEARTBEAT_MS;
 /// How long nothing may change before a cluster counts as whole: longer than anything that it waits for.
-const STILL: Micros = (REBALANCE_MS + LEASE_MS) * 1000;
+const STILL_MS: Millis = REBALANCE_MS + LEASE_MS;
 /// How long after the last fault a loss of all copies is left as it is, while everything else must go on.
 const MOURNING: Micros = 400_000;
 /// How long a cluster may take to be whole again when all faults are over.
@@ -499,7 +499,9 @@ impl World {
             self.newest = (newest, self.now);
         }
         self.help();
-        let is_still = self.now > self.newest.1.max(self.calm_at) + STILL;
+        let lease_ms = self.manager.membership().map_or(0, |m| m.state().longest_ms);
+        let still = STILL_MS.max(REBALANCE_MS + lease_ms) * 1000;
+        let is_still = self.now > self.newest.1.max(self.calm_at) + still;
         let is_whole = is_still && self.is_idle() && self.unhealed().is_none();
         if self.is_final && is_whole && self.final_gets.is_empty() {
             if let Err(why) = self.check_replicas().and_then(|()| self.history.check()) {

@@ -27,6 +27,7 @@ const LEAVE: u8 = 1;
 const WEIGHT: u8 = 2;
 const COPIES: u8 = 3;
 const CANCEL: u8 = 4;
+const TERMS: u8 = 5;
 
 fn encode_order(order: &Order, out: &mut Vec<u8>) {
     let Order::Change { wish, force } = order else { return out.put_u8(CANCEL) };
@@ -44,6 +45,12 @@ fn encode_order(order: &Order, out: &mut Vec<u8>) {
             out.put_u8(COPIES);
             out.put_u32(*copies as u32);
         }
+        Wish::Terms { heartbeat_ms, missed } => {
+            out.put_u8(TERMS);
+            // What is to stay as it is goes as 0, which neither can be.
+            out.put_u64(heartbeat_ms.unwrap_or(0));
+            out.put_u32(missed.unwrap_or(0));
+        }
     }
     out.put_u8(u8::from(*force));
 }
@@ -53,6 +60,10 @@ fn decode_order(payload: &mut Decoder<'_>) -> Result<Order, DecodeError> {
         LEAVE => Wish::Leave(view::node_id(payload)?),
         WEIGHT => Wish::Weight(view::node_id(payload)?, payload.u32()?),
         COPIES => Wish::Copies(payload.u32()? as usize),
+        TERMS => Wish::Terms {
+            heartbeat_ms: Some(payload.u64()?).filter(|&ms| ms > 0),
+            missed: Some(payload.u32()?).filter(|&missed| missed > 0),
+        },
         CANCEL => return Ok(Order::Cancel),
         _ => return Err(DecodeError("an unknown change")),
     };

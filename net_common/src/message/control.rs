@@ -188,7 +188,8 @@ pub struct TablePush {
     pub clock: Clock,
     /// How often nodes are to send heartbeats, in milliseconds.
     pub heartbeat_ms: u32,
-    /// How long the manager counts a silent node as alive, in milliseconds (rule L1).
+    /// How long the manager counts a silent node as alive, in milliseconds. A node's lease is as long as the answer
+    /// to its heartbeat says: this may have come before it.
     pub lease_ms: u32,
     /// The arcs of the active view that no live member holds (rule H4): nobody need be asked about them.
     pub lost: ArcSet,
@@ -304,8 +305,11 @@ pub struct HeartbeatAck {
     pub sequence: u64,
     /// Whether the manager knows this incarnation; if not, it is to register.
     pub known: bool,
-    /// Whether the lease is extended (rule L1). It is not for a node that has yet to adopt the view.
-    pub lease: bool,
+    /// How long a lease it has given for this heartbeat, in milliseconds, as it counts itself (rule L1); 0: none, as
+    /// for a node that has yet to adopt the view.
+    pub lease_ms: u32,
+    /// How often the node is to send heartbeats, in milliseconds.
+    pub heartbeat_ms: u32,
     /// The epoch of the active view.
     pub active: Epoch,
 }
@@ -315,18 +319,20 @@ impl Message<'_> for HeartbeatAck {
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.sequence);
-        out.put_u8(u8::from(self.known) | u8::from(self.lease) << 1);
+        out.put_u8(u8::from(self.known));
+        out.put_u32(self.lease_ms);
+        out.put_u32(self.heartbeat_ms);
         out.put_u64(self.active.0);
     }
 
     fn decode(payload: &mut Decoder<'_>) -> Result<HeartbeatAck, DecodeError> {
-        let sequence = payload.u64()?;
-        let flags = payload.u8()?;
-        if flags > 0b11 {
-            return Err(DecodeError("an acknowledgement has unknown flags"));
-        }
-        let active = Epoch(payload.u64()?);
-        Ok(HeartbeatAck { sequence, known: flags & 1 != 0, lease: flags & 2 != 0, active })
+        Ok(HeartbeatAck {
+            sequence: payload.u64()?,
+            known: payload.flag()?,
+            lease_ms: payload.u32()?,
+            heartbeat_ms: payload.u32()?,
+            active: Epoch(payload.u64()?),
+        })
     }
 }
 
@@ -364,6 +370,12 @@ pub struct Status {
     pub epoch: Epoch,
     /// Copies of each key asked for.
     pub copies: u8,
+    /// How often a node sends a heartbeat, in milliseconds.
+    pub heartbeat_ms: u32,
+    /// How many heartbeats a node may miss before it is out.
+    pub missed: u32,
+    /// The longest lease that may be out, in milliseconds: longer than these say while an older one is waited for.
+    pub longest_ms: u32,
     /// What an acknowledged write is worth when all who hold it end at once: `none`, `async` or `sync`.
     pub durability: String,
     /// Arcs of the ring.
@@ -388,6 +400,9 @@ impl Message<'_> for Status {
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.epoch.0);
         out.put_u8(self.copies);
+        out.put_u32(self.heartbeat_ms);
+        out.put_u32(self.missed);
+        out.put_u32(self.longest_ms);
         out.put_short(self.durability.as_bytes());
         out.put_u32(self.arcs);
         out.put_long(self.health.as_bytes());
@@ -422,6 +437,7 @@ impl Message<'_> for Status {
     fn decode(payload: &mut Decoder<'_>) -> Result<Status, DecodeError> {
         let epoch = Epoch(payload.u64()?);
         let copies = payload.u8()?;
+        let (heartbeat_ms, missed, longest_ms) = (payload.u32()?, payload.u32()?, payload.u32()?);
         let durability = payload.text()?.to_owned();
         let arcs = payload.u32()?;
         let health = payload.long_text()?.to_owned();
@@ -454,7 +470,21 @@ impl Message<'_> for Status {
                 })
             })
             .collect::<Result<_, DecodeError>>()?;
-        Ok(Status { epoch, copies, durability, arcs, health, changing, change, lost, loss, nodes })
+        Ok(Status {
+            epoch,
+            copies,
+            heartbeat_ms,
+            missed,
+            longest_ms,
+            durability,
+            arcs,
+            health,
+            changing,
+            change,
+            lost,
+            loss,
+            nodes,
+        })
     }
 }
 

@@ -94,6 +94,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
     let swap = Write { expected: Some(Version::ABSENT), ..back };
     let swap_again = Write { expected: Some(stepped()), ..put };
     let change = |wish, force| Order::Change { wish, force };
+    let terms = |heartbeat_ms, missed| Wish::Terms { heartbeat_ms, missed };
     let placed = Placed { primary: "node1", copies: 3 };
     vec![
         sample!(
@@ -199,6 +200,8 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         sample!(Begin(Order::Cancel), Begin),
         sample!(Plan(change(Wish::Weight(id(), 7), false)), Plan),
         sample!(Plan(change(Wish::Copies(4), false)), Plan),
+        sample!(Begin(change(terms(Some(300), None), false)), Begin),
+        sample!(Plan(change(terms(Some(300), Some(5)), false)), Plan),
         sample!(
             Planned(Outline {
                 what: "node1 leaving".into(),
@@ -265,13 +268,22 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             Heartbeat
         ),
         sample!(
-            HeartbeatAck { sequence: 6, known: true, lease: true, active: Epoch(7) },
+            HeartbeatAck {
+                sequence: 6,
+                known: true,
+                lease_ms: 6000,
+                heartbeat_ms: 2000,
+                active: Epoch(7)
+            },
             HeartbeatAck
         ),
         sample!(
             Status {
                 epoch: Epoch(7),
                 copies: 3,
+                heartbeat_ms: 2000,
+                missed: 3,
+                longest_ms: 6000,
                 durability: "sync".into(),
                 arcs: 4096,
                 health: "healthy".into(),

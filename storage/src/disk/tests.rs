@@ -65,9 +65,9 @@ impl Life {
         let node = Arc::new(disk.give_to(node));
         let journal = disk.journal().clone();
         let running = disk.start(node.clone()).unwrap();
-        node.told(1 << 40, Epoch(1));
+        node.told(Epoch(1));
         let beat = node.send_heartbeat();
-        node.heartbeat_answered(beat, true, Epoch(1));
+        node.heartbeat_answered(beat, 1 << 40, Epoch(1));
         let durability = if is_sync { Durability::Sync } else { Durability::Async };
         node.promised(durability);
         let epoch = incarnation * 100;

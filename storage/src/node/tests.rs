@@ -72,9 +72,9 @@ fn blank(n: u16, incarnation: u64) -> Node {
 }
 
 fn with_lease(node: Node) -> Node {
-    node.told(1 << 40, Epoch(9));
+    node.told(Epoch(9));
     let beat = node.send_heartbeat();
-    node.heartbeat_answered(beat, true, Epoch(9));
+    node.heartbeat_answered(beat, 1 << 40, Epoch(9));
     node
 }
 

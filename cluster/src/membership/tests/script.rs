@@ -19,10 +19,11 @@
 //! | `look` | the operator looks at what is lost |
 //! | `accept_loss`, `accept_loss seen` | the operator accepts what is lost, as it is now, or as it was seen |
 //! | `leave NAME`, `weight NAME N`, `copies N`, each with `force` at the end or without | the operator orders a change |
+//! | `terms MS N` | the operator orders other leases: a heartbeat every MS, out after N missed; `now`: as it is |
 //! | `cancel` | the operator cancels it |
 //! | `outline leave NAME` (and so on) | what a change would move |
 //! | `restart [heartbeat=MS]` | the manager ends and starts from what it saved, with other flags or the same; connections are lost |
-//! | `lease LABEL` | as `beat`, and tells whether the lease was extended |
+//! | `lease LABEL` | as `beat`, and tells whether the lease was extended, and how long it is if that is not three heartbeats |
 //! | `disk works`, `disk holds`, `disk fails` | what is to be saved is saved at once, or when `saved` says so, or not |
 //! | `saved` | what is on its way to the disk has got there |
 //! | `status` | the active view, the one being made, the nodes, the health |
@@ -58,6 +59,9 @@ struct Script {
 }
 
 const HEARTBEAT: Millis = 2_000;
+
+/// Three of them.
+const USUAL_LEASE: Millis = 6_000;
 
 /// Ticks of the manager's monitor.
 const TICK: Millis = 500;
@@ -244,6 +248,7 @@ fn order(command: &str, args: &[String]) -> Result<Option<(Wish, bool)>, Box<dyn
         "leave" => Wish::Leave(NodeId::new(arg(0))?),
         "weight" => Wish::Weight(NodeId::new(arg(0))?, arg(1).parse()?),
         "copies" => Wish::Copies(arg(0).parse()?),
+        "terms" => Wish::Terms { heartbeat_ms: arg(0).parse().ok(), missed: arg(1).parse().ok() },
         "cancel" => return Ok(None),
         other => return Err(format!("no such change: {other}").into()),
     };
@@ -388,7 +393,7 @@ impl Runner for Script {
                 self.sim()?.look();
                 self.shown()?
             }
-            "leave" | "weight" | "copies" | "cancel" => {
+            "leave" | "weight" | "copies" | "terms" | "cancel" => {
                 let order = match order(&command.name, &labels)? {
                     Some((wish, force)) => Order::Change { wish, force },
                     None => Order::Cancel,
@@ -429,8 +434,9 @@ impl Runner for Script {
             "lease" => {
                 let (answer, effects) = self.sim()?.heartbeat(&first);
                 let lease = match &answer {
-                    Answer::Known { lease: true, .. } => ", and a lease",
-                    _ => ", and no lease",
+                    Answer::Known { lease: Some(USUAL_LEASE), .. } => ", and a lease".into(),
+                    Answer::Known { lease: Some(ms), .. } => format!(", and a lease of {ms} ms"),
+                    _ => ", and no lease".into(),
                 };
                 self.told(&first, (answer, effects)).replacen('\n', &format!("{lease}\n"), 1)
             }

@@ -160,13 +160,12 @@ impl Sim {
     /// What a node makes of the manager's answer.
     fn hear(&mut self, label: &str, answer: &Answer) {
         let now = self.now;
-        let lease_ms = self.manager().settings().lease_ms();
         let node = self.nodes.get_mut(label).unwrap();
         node.registered = matches!(answer, Answer::Known { .. });
         if let Answer::Known { newest, lease, .. } = answer {
-            if *lease {
+            if let Some(lease_ms) = lease {
                 node.heard = now;
-                node.leased = now + lease_ms;
+                node.leased = node.leased.max(now + lease_ms);
             }
             node.gone = false;
             node.offer(newest.clone());
