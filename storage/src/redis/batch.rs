@@ -10,8 +10,9 @@
 //! Commands with many keys take part key by key: each key by itself is linearizable, the command as a
 //! whole is not atomic.
 
+use std::cell::RefCell;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -163,6 +164,9 @@ impl<'b> Batch<'b> {
     /// Whether one more command can be carried out together with those that are here.
     pub fn has_room_for(&self, command: &Command<'b>) -> bool {
         let mut is_free = self.operations < OPERATIONS && self.bytes < BYTES;
+        if !is_free || self.keys.is_empty() {
+            return is_free;
+        }
         let is_single = single_key(command).is_some();
         each_key(command, |key, writes| {
             is_free &= self.keys.get(key).is_none_or(|used| match used.by {
@@ -178,9 +182,14 @@ impl<'b> Batch<'b> {
         self.bytes += brings(&command);
         let is_single = single_key(&command).is_some();
         let mut before = None;
+        // After one that fills the batch by itself there is no other to hold against its keys.
+        let is_last = self.operations + keys(&command) >= OPERATIONS;
         each_key(&command, |key, writes| {
             self.operations += 1;
             self.bytes += key.len();
+            if is_last && !is_single {
+                return;
+            }
             match self.keys.entry(key) {
                 Entry::Occupied(mut used) => {
                     let used = used.get_mut();
@@ -305,38 +314,35 @@ impl<'b> Batch<'b> {
             fold.check(&limits, |key| seen.can_exist(key));
         }
         // What each edit answers is known once it was last applied.
-        let mut edits = Vec::new();
+        let answers = RefCell::new(Vec::new());
+        let decide = |edit: Edit<'b>| {
+            let place = answers.borrow().len();
+            answers.borrow_mut().push(Answer::Null);
+            let answers = &answers;
+            Box::new(move |found: Option<client::Held<'_>>| {
+                let held = found.map(|client::Held { value, expiry }| Held { value, expiry });
+                let (change, told) = edit.apply(held, clock());
+                answers.borrow_mut()[place] = told;
+                change.into()
+            })
+        };
+        let (mut parts, mut changed) = (Vec::new(), VecDeque::new());
         for item in &items {
-            match item {
-                Item::Command(Command::Edit { key, edit }) => edits.push((*key, edit.clone())),
-                Item::Command(Command::RemoveMany(keys)) => {
-                    edits.extend(different(keys.iter()).map(|key| (key, Edit::Remove)));
+            let Item::Command(command) = item else { continue };
+            let before = parts.len();
+            plain(command, &seen, now_ms, &mut parts);
+            match command {
+                Command::Edit { key, edit } => {
+                    parts.push(Part::Update { key, decide: decide(edit.clone()) });
                 }
+                Command::RemoveMany(keys) => parts.extend(
+                    different(keys.iter())
+                        .map(|key| Part::Update { key, decide: decide(Edit::Remove) }),
+                ),
                 _ => {}
             }
-        }
-        let mut answers = vec![Answer::Null; edits.len()];
-        let mut parts = Vec::new();
-        {
-            let mut edits = edits.iter().zip(&mut answers);
-            for item in &items {
-                let Item::Command(command) = item else { continue };
-                plain(command, &seen, now_ms, &mut parts);
-                let count = match command {
-                    Command::Edit { .. } => 1,
-                    Command::RemoveMany(keys) => different(keys.iter()).count(),
-                    _ => 0,
-                };
-                parts.extend(edits.by_ref().take(count).map(|((key, edit), answer)| {
-                    let decide = Box::new(move |found: Option<client::Held<'_>>| {
-                        let held =
-                            found.map(|client::Held { value, expiry }| Held { value, expiry });
-                        let (change, told) = edit.apply(held, clock());
-                        *answer = told;
-                        change.into()
-                    });
-                    Part::Update { key, decide }
-                }));
+            if matches!(command, Command::PutMany(_) | Command::RemoveMany(_)) {
+                changed.push_back(parts.len() - before);
             }
         }
         // The parts of folds come last.
@@ -353,7 +359,8 @@ impl<'b> Batch<'b> {
         let mut reading = Reading {
             folds: folds.collect(),
             results: results.into_iter(),
-            answers: answers.into_iter(),
+            answers: answers.into_inner().into_iter(),
+            changed,
             seen: &seen,
             told,
             now_ms,
@@ -408,6 +415,16 @@ fn check(command: &Command<'_>, limits: &Limits) -> Result<(), LimitError> {
     }
 }
 
+/// How many keys a command touches; one that it names twice counts twice.
+fn keys(command: &Command<'_>) -> usize {
+    match command {
+        Command::Look { .. } | Command::Put { .. } | Command::Edit { .. } => 1,
+        Command::GetMany(keys) | Command::CountMany(keys) | Command::RemoveMany(keys) => keys.len(),
+        Command::PutMany(pairs) => pairs.iter().len(),
+        _ => 0,
+    }
+}
+
 /// Each key that a command touches, and whether it writes it.
 fn each_key<'b>(command: &Command<'b>, mut with: impl FnMut(&'b [u8], bool)) {
     match command {
@@ -443,10 +460,17 @@ fn plain<'b>(command: &Command<'b>, seen: &Seen, now_ms: u64, parts: &mut Vec<Pa
             keys.iter().filter(|key| seen.can_exist(key)).for_each(|key| op(Op::Get { key }));
         }
         Command::PutMany(pairs) => {
-            // Of one key's values the last one stays.
-            let last: HashMap<&[u8], &[u8]> = pairs.iter().collect();
-            for key in different(pairs.iter().map(|(key, _)| key)) {
-                op(Op::Put { key, value: last[key] });
+            let mut places = HashMap::with_capacity(pairs.iter().len());
+            for (key, value) in pairs.iter() {
+                let put = Part::Op(Op::Put { key, value });
+                match places.entry(key) {
+                    // Of one key's values the last one stays.
+                    Entry::Occupied(place) => parts[*place.get()] = put,
+                    Entry::Vacant(place) => {
+                        place.insert(parts.len());
+                        parts.push(put);
+                    }
+                }
             }
         }
         _ => {}
@@ -498,6 +522,8 @@ struct Reading<'s, R, A> {
     results: R,
     answers: A,
     folds: Vec<Folded>,
+    /// How many keys each command with many has changed.
+    changed: VecDeque<usize>,
     seen: &'s Seen,
     told: Told,
     now_ms: u64,
@@ -515,6 +541,11 @@ where
             self.told.copies = Some(placed.copies);
         }
         done.map_err(|error| refusal(&error))
+    }
+
+    /// How many keys the next command with many has changed.
+    fn changed(&mut self) -> usize {
+        self.changed.pop_front().expect("each such command has a count")
     }
 
     fn got(&mut self, key: &[u8]) -> Result<Option<Got>, Error> {
@@ -581,14 +612,13 @@ where
                 })?;
                 out.count(count);
             }
-            Command::PutMany(pairs) => {
-                let keys = different(pairs.iter().map(|(key, _)| key));
-                all(keys, |_| self.done().map(|_| ()))?;
+            Command::PutMany(_) => {
+                all(0..self.changed(), |_| self.done().map(|_| ()))?;
                 out.ok();
             }
-            Command::RemoveMany(keys) => {
+            Command::RemoveMany(_) => {
                 let mut count = 0;
-                all(different(keys.iter()), |_| {
+                all(0..self.changed(), |_| {
                     let answer = self.answers.next();
                     self.done().map(drop)?;
                     count += usize::from(answer == Some(Answer::Integer(1)));

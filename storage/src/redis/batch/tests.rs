@@ -49,6 +49,20 @@ fn a_batch_ends_where_it_could_read_too_much() {
 }
 
 #[test]
+fn a_command_that_fills_a_batch_by_itself_is_its_last() {
+    let many = |command: &str, value: &str| {
+        let keys = (0..5000).map(|n| format!(" k{n}{value}")).collect::<String>();
+        format!("{command}{keys}")
+    };
+    let (put, removed) = (many("mset", " v"), many("del", ""));
+    assert_eq!(cut(&[&put, "get k1"]), [1, 1]);
+    assert_eq!(cut(&[&removed, &put]), [1, 1]);
+    assert_eq!(cut(&["get a", "set b 1", &put, "get a"]), [3, 1]);
+    assert_eq!(cut(&["set k7 1", &removed, "get k7"]), [1, 1, 1]);
+    assert_eq!(cut(&["get k7", &many("mget", ""), "get k7"]), [2, 1]);
+}
+
+#[test]
 fn without_a_client_each_request_is_told_why() {
     let mut buffer = b"get a\nset b 1\n".to_vec();
     let mut requests = Requests::default();
