@@ -89,7 +89,12 @@ impl Router {
     pub fn refresh(&self, links: &Links) -> Result<Clock, NetError> {
         let asked = ask(links, &self.manager);
         // Where it does not answer nobody knows what is lost, and not every call need try to learn it.
-        let lost = asked.as_ref().map(|push| Arc::new(push.lost.clone())).unwrap_or_default();
+        // Nor does a manager know that is behind: its folder may be an older copy (L7).
+        let view = self.routes();
+        let (cluster, epoch) = (view.view().cluster, view.epoch());
+        let is_behind = |push: &&TablePush| push.view.cluster == cluster && push.view.epoch < epoch;
+        let told = asked.as_ref().ok().filter(|push| !is_behind(push));
+        let lost = told.map(|push| Arc::new(push.lost.clone())).unwrap_or_default();
         *self.lost.write() = Lost { arcs: lost, told: Instant::now() };
         let push = asked?;
         links.allow(&push.view.limits);

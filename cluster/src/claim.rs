@@ -54,17 +54,17 @@ impl Claim {
             arcs.intersect_with(&heir.map(|heir| of_arcs(&heir.arcs)).unwrap_or_default());
             return arcs;
         }
-        match view.epoch.0.checked_sub(self.epoch.0) {
-            Some(_) if is_on(Mutation::ClaimOld) => {}
-            Some(0) => {}
-            Some(1) => arcs.difference_with(&of_arcs(&view.fresh)),
+        match self.epoch {
+            epoch if epoch > view.epoch => arcs.clear(),
+            _ if is_on(Mutation::ClaimOld) => {}
+            epoch if epoch == view.epoch => {}
+            epoch if epoch == view.before() => arcs.difference_with(&of_arcs(&view.fresh)),
             // As a stray it has missed nothing of what it strays for, whatever it has missed else.
-            Some(_) => {
+            epoch => {
                 let stray = view.stray(place.into());
-                let stray = stray.filter(|stray| stray.since.0 <= self.epoch.0 + 2);
+                let stray = stray.filter(|stray| stray.has_followed(&view.line, epoch));
                 arcs.intersect_with(&stray.map(|stray| of_arcs(&stray.arcs)).unwrap_or_default());
             }
-            None => arcs.clear(),
         }
         arcs
     }

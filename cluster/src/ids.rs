@@ -190,8 +190,18 @@ number! {
 }
 
 number! {
+    /// 64 random bits for one start of a manager; 0: nobody knows which.
+    ManagerLife, "{:016x}"
+}
+
+number! {
     /// 64 random bits drawn at a cluster's birth; tells clusters apart that share machines.
     ClusterId, "{:016x}"
+}
+
+impl ManagerLife {
+    /// That of a view of which only the number is known.
+    pub const UNKNOWN: ManagerLife = ManagerLife(0);
 }
 
 impl Epoch {

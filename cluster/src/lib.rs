@@ -9,7 +9,8 @@
 //! 1. [`ids`], [`limits`], [`version`]: the small words of the language;
 //! 2. [`slot`] and [`ring`]: where a key lives, and how arcs of the key space are dealt to nodes; [`scan`]: in
 //!    which order keys are listed;
-//! 3. [`view`]: one numbered picture of who is a member and who owns what;
+//! 3. [`view`]: one numbered picture of who is a member and who owns what; [`mod@line`]: which manager made it, and after
+//!    which;
 //! 4. [`membership`]: the manager's state machine, which makes views;
 //! 5. [`tenure`]: what a node knows of its own ranges, and what it may answer; [`claim`]: what it has of them on
 //!    disk when it starts; [`durability`]: what the cluster promises of that;
@@ -29,6 +30,7 @@ pub mod durability;
 pub mod ids;
 pub mod lease;
 pub mod limits;
+pub mod line;
 pub mod marks;
 pub mod membership;
 pub mod mutation;

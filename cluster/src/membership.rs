@@ -17,7 +17,9 @@
 //! stays for the arcs that it alone holds ([`Stray`](crate::view::Stray)), until it comes back or the operator
 //! accepts the loss; it comes back as itself, or by an heir that has its data folder (`heirs`). What it owned is remembered for a while (`losses`), in case it returns.
 //!
-//! Invariants: epochs only go up, by one; at most one view is being made; a name and an address
+//! A manager that goes on from an older copy of its folder learns so from nodes, and serves nobody (`older`).
+//!
+//! Invariants: epochs only go up, by one, but where views were lost ([`line`](crate::line)); at most one view is being made; a name and an address
 //! belong to one incarnation that is not gone at a time; no member that stays is made to skip a view;
 //! nothing is pushed or published before it was saved; what is refused leaves no trace: all is as if only time had
 //! passed.
@@ -27,7 +29,7 @@ use std::sync::Arc;
 
 use crate::claim::Claim;
 use crate::durability::Durability;
-use crate::ids::{Epoch, Incarnation};
+use crate::ids::{Epoch, Incarnation, ManagerLife};
 use crate::lease::{self, Terms};
 use crate::limits::Limits;
 use crate::mutation::{Mutation, is_on};
@@ -40,6 +42,7 @@ mod heirs;
 mod loss;
 mod losses;
 mod node;
+mod older;
 pub mod plan;
 pub mod progress;
 mod registration;
@@ -51,6 +54,8 @@ pub use health::Health;
 pub use loss::Loss;
 use losses::Losses;
 pub use node::{Newcomer, Node, Report};
+use older::Older;
+pub use older::{Behind, Seen};
 use progress::Progress;
 use wish::{Order, Outline, Wish};
 
@@ -108,6 +113,8 @@ pub enum Event {
         returns: bool,
         /// What it held then, by its data folder.
         claim: Option<Claim>,
+        /// The newest view that it has seen.
+        seen: Option<Seen>,
     },
     /// A node is alive.
     Heartbeat(Incarnation, Report),
@@ -146,6 +153,8 @@ pub enum Answer {
     Wait(String),
     /// What the operator was shown is not what there is now, which this tells. Look again.
     Changed(String),
+    /// It has seen a view that the manager does not know (L7): it is to tell that view, and to try again.
+    Older(String),
 }
 
 impl Event {
@@ -179,6 +188,9 @@ pub enum Effect {
     LossAccepted(usize),
     /// Tell the operator whose order was taken first what came of it: what begins, or why nothing does.
     Told(Result<Outline, String>),
+    /// End the manager: its folder is an older copy, and this says what it lacks (L7). Waits for no save. Nothing is
+    /// done any more.
+    Stop(Behind),
 }
 
 /// What survives the manager: the views, and what it has told that binds the next one.
@@ -204,6 +216,12 @@ impl Saved {
 /// The manager's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
+    /// This start of the manager.
+    life: ManagerLife,
+    /// The newest view that somebody had seen, as the operator was shown who goes on with an older copy.
+    accepts: Epoch,
+    /// What nodes have told that the manager does not know: since then it serves nobody.
+    older: Option<Older>,
     /// With the cluster's own terms of leases, once it has been saved, and not those of this start's flags.
     settings: Settings,
     /// The terms that are durable: those that nodes are told.
@@ -255,6 +273,9 @@ impl Membership {
             nodes.entry(member.incarnation).or_insert(node);
         }
         Membership {
+            life: ManagerLife::UNKNOWN,
+            accepts: Epoch::NONE,
+            older: None,
             settings,
             told: saved.terms,
             floor: saved.coming.as_ref().unwrap_or(&saved.active).epoch,
@@ -271,6 +292,13 @@ impl Membership {
             losses: Losses::new(now),
             progress: None,
         }
+    }
+
+    /// The same for this start of the manager. `accepts` is the view that nodes have seen, as the operator was
+    /// shown who goes on although the folder is an older copy; 0: nothing was shown.
+    #[must_use]
+    pub fn in_life(self, life: ManagerLife, accepts: Epoch) -> Membership {
+        Membership { life, accepts, ..self }
     }
 
     /// What has to survive the manager.
@@ -335,8 +363,11 @@ impl Membership {
         let mut effects = Vec::new();
         self.steps += 1;
         self.notice_pause(now, &mut effects);
+        if let Some(answer) = self.while_older(now, &event, &mut effects) {
+            return (answer, effects);
+        }
         let answer = match event {
-            Event::Register { who, returns, claim } => {
+            Event::Register { who, returns, claim, seen: _ } => {
                 self.register(now, who, returns, claim, &mut effects)
             }
             Event::Heartbeat(incarnation, report) => {
@@ -609,8 +640,8 @@ impl Membership {
                     (plan, Some(change))
                 }
             };
-            let made = Arc::new(Routes::new(plan.view));
             let before = self.active.clone();
+            let made = self.made(plan.view);
             self.note_departures(now, &before, &made, change);
             effects.push(Effect::Save);
             effects.push(Effect::Say(format!("view {}: {}", made.epoch(), plan.why)));
@@ -625,6 +656,14 @@ impl Membership {
             }
             self.push_to_all(&[made, before], effects);
         }
+    }
+
+    /// A view that follows the active one, with who made it.
+    fn made(&self, mut view: View) -> Arc<Routes> {
+        let before = self.active.view();
+        view.line.clone_from(&before.line);
+        view.line.made(view.epoch, before.epoch, self.life);
+        Arc::new(Routes::new(view))
     }
 
     /// L4: whether all whom a planned change would wait for have just been heard of; those who have not
@@ -657,8 +696,8 @@ impl Membership {
         let as_if = Membership { active: pending, coming: None, ..self.clone() };
         let planned = || change::plan(&as_if, now, change::due(&as_if, now)?);
         let Some(plan) = plan::repair(&as_if, now).or_else(planned) else { return };
-        let made = Arc::new(Routes::new(plan.view));
         let before = self.active.clone();
+        let made = as_if.made(plan.view);
         effects.push(Effect::Save);
         self.coming = Some(made.clone());
         self.push_to_all(&[made, before], effects);

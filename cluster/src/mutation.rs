@@ -102,6 +102,8 @@ pub enum Mutation {
     BackSkips,
     /// H6: a dead member whose records are on its disk is dropped on the word of somebody who may be dead as well.
     DeadTestify,
+    /// L7: a manager goes on from an older copy of its folder under nodes that have seen later views, and nodes follow it.
+    OlderState,
     /// C6: what has expired is shown as gone before all replicas know.
     ExpiryAlone,
     /// C6: the tombstone of what has expired has the version of what it was.
@@ -118,7 +120,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 50] = [
+    pub const ALL: [Mutation; 51] = [
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyMark,
@@ -163,6 +165,7 @@ impl Mutation {
         Mutation::AnswersUnsynced,
         Mutation::BackSkips,
         Mutation::DeadTestify,
+        Mutation::OlderState,
         Mutation::ExpiryAlone,
         Mutation::ExpirySame,
         Mutation::ExpiryCounts,

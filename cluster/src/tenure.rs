@@ -22,7 +22,8 @@ use fixedbitset::FixedBitSet;
 
 use crate::claim::Claim;
 use crate::durability::Durability;
-use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::ids::{Epoch, Incarnation, ManagerLife, NodeId};
+use crate::line::ViewName;
 use crate::mutation::{Mutation, is_on};
 use crate::view::{Member, MemberState, Routes, View};
 
@@ -127,13 +128,23 @@ impl Tenure {
         self.keeps.difference(&self.synced).collect()
     }
 
-    /// Takes over a view. `None`, and nothing changed, unless it is newer than the present one.
+    /// The newest view that this node has seen: the one adopted, or the one that its folder tells of.
+    pub fn seen(&self) -> ViewName {
+        let claimed = || self.claim.as_ref().map_or(Epoch::NONE, |claim| claim.epoch);
+        let by_folder = || ViewName { epoch: claimed(), life: ManagerLife::UNKNOWN };
+        self.routes.as_ref().map_or_else(by_folder, |routes| routes.view().name())
+    }
+
+    /// Takes over a view. `None`, and nothing changed, unless it is newer than the present one, and goes on from that:
+    /// what was acknowledged under a view that it does not know this node may not forget.
     pub fn adopt(&mut self, routes: Arc<Routes>) -> Option<Adoption> {
-        if routes.epoch() <= self.epoch() {
+        if routes.epoch() <= self.epoch()
+            || !routes.view().has(self.seen()) && !is_on(Mutation::OlderState)
+        {
             return None;
         }
         let arcs = routes.arcs();
-        let follows = routes.epoch() == self.epoch().next() || is_on(Mutation::SkipKeeps);
+        let follows = routes.view().before() == self.epoch() || is_on(Mutation::SkipKeeps);
         let me = routes.view().place_of(&self.id).filter(|&place| {
             routes.view().members[place].incarnation == self.incarnation
                 || is_on(Mutation::QuickRestart)
@@ -145,10 +156,9 @@ impl Tenure {
         let inherits = is_on(Mutation::QuickRestart)
             && self.routes.is_none()
             && me.is_some_and(|me| routes.view().members[me].state == MemberState::Active);
-        // The view before the one since which it strays it may not have adopted, but it kept these arcs in
-        // it all the same; and the one before that it has, or the manager would have waited for it.
         let stray = me.and_then(|me| routes.view().stray(me));
-        let is_kept_for = stray.filter(|stray| stray.since.0 <= self.epoch().0 + 2);
+        let line = &routes.view().line;
+        let is_kept_for = stray.filter(|stray| stray.has_followed(line, self.epoch()));
         let stayed = |arc: usize| {
             follows || is_kept_for.is_some_and(|s| s.arcs.binary_search(&(arc as u16)).is_ok())
         };
@@ -327,6 +337,29 @@ mod tests {
     fn routes(view: View) -> Arc<Routes> {
         view.check().unwrap();
         Arc::new(Routes::new(view))
+    }
+
+    #[test]
+    fn a_view_is_adopted_that_goes_on_from_what_was_seen() {
+        let lived = |epoch: u64, lives: &[u64]| {
+            let mut v = View { epoch: Epoch(epoch), fresh: vec![], ..born() };
+            for (at, &life) in (1..).zip(lives) {
+                v.line.made(Epoch(at), Epoch(at - 1), ManagerLife(life));
+            }
+            v
+        };
+        let mut node = node(1);
+        let first = View { fresh: vec![0, 1, 2, 3], ..lived(1, &[7]) };
+        node.adopt(routes(first.clone())).unwrap();
+        assert_eq!(node.seen(), first.name());
+        assert_eq!(node.adopt(routes(lived(2, &[8, 8]))), None, "another made view 1");
+        assert_eq!((node.epoch(), node.admit_read(0)), (Epoch(1), Ok(())));
+        // Across a leap it is the very next all the same.
+        let mut next = lived(1, &[7]);
+        next.line.leap(Epoch(1), ManagerLife(9));
+        next.epoch = next.next_epoch();
+        node.adopt(routes(next.clone())).unwrap();
+        assert_eq!((node.epoch(), node.admit_read(0)), (next.epoch, Ok(())));
     }
 
     #[test]

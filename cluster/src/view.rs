@@ -23,6 +23,7 @@ use crate::claim::Heir;
 use crate::durability::Durability;
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use crate::limits::{Limits, MAX_COPIES, MAX_MEMBERS};
+use crate::line::{Line, ViewName};
 use crate::ring;
 
 /// Where a member is on its way through the cluster.
@@ -81,6 +82,15 @@ pub struct Stray {
     pub arcs: Vec<u16>,
 }
 
+impl Stray {
+    /// Whether it has missed nothing of what it strays for in a view with this line, if the newest view that it has
+    /// adopted is `epoch`. The view before the one since which it strays it may not have adopted, but it kept these
+    /// arcs in it all the same; and the one before that it has, or the manager would have waited for it.
+    pub fn has_followed(&self, line: &Line, epoch: Epoch) -> bool {
+        line.before(line.before(self.since)) <= epoch
+    }
+}
+
 /// Who is a member and who owns what, as of one epoch.
 ///
 /// Invariants, held by [`View::check`]: at least one member unless the cluster is unborn; names and
@@ -93,6 +103,8 @@ pub struct View {
     pub cluster: ClusterId,
     /// The number of this view; 0 before the first.
     pub epoch: Epoch,
+    /// Who made the views up to this one.
+    pub line: Line,
     /// Copies of each key (K).
     pub copies: usize,
     /// Bounds on keys and values.
@@ -134,6 +146,7 @@ impl View {
         View {
             cluster,
             epoch: Epoch::NONE,
+            line: Line::default(),
             copies,
             limits,
             members: Vec::new(),
@@ -144,6 +157,26 @@ impl View {
             strays: Vec::new(),
             heirs: Vec::new(),
         }
+    }
+
+    /// Which view this is.
+    pub fn name(&self) -> ViewName {
+        ViewName { epoch: self.epoch, life: self.line.maker(self.epoch) }
+    }
+
+    /// The number of the view before this.
+    pub fn before(&self) -> Epoch {
+        self.line.before(self.epoch)
+    }
+
+    /// The number of the view after this, once it is made.
+    pub fn next_epoch(&self) -> Epoch {
+        self.line.next(self.epoch)
+    }
+
+    /// Whether a view is this one, or one that this goes on from.
+    pub fn has(&self, view: ViewName) -> bool {
+        view.epoch <= self.epoch && self.line.has(view)
     }
 
     /// The place of a member in `members`.

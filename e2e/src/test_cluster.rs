@@ -12,6 +12,7 @@ use cluster::membership::Settings;
 use cluster::version::Version;
 use cluster::view::MemberState;
 use manager::Manager;
+use manager::asked::Asked;
 use net_common::auth::Secret;
 use net_common::bind;
 use net_common::connection::{Connection, Dial};
@@ -235,6 +236,11 @@ impl TestCluster {
 
     /// Starts the manager, where it was before.
     pub fn start_manager(&mut self) {
+        self.start_manager_asking(Asked::default());
+    }
+
+    /// The same, where its flags ask for more.
+    pub fn start_manager_asking(&mut self, asked: Asked) {
         let Options { heartbeat_ms, copies, arcs, limits, rebalance_ms, .. } = self.options;
         let config = manager::Config {
             settings: Settings {
@@ -247,7 +253,7 @@ impl TestCluster {
                 rebalance_ms,
                 return_ms: 5_000,
             },
-            asked: Default::default(),
+            asked,
             trusts_refused: self.options.trusts_refused,
             limits: server::Limits::default(),
             secret: self.options.secret.clone(),
@@ -255,6 +261,11 @@ impl TestCluster {
         };
         let listener = same_port(self.manager_address);
         self.manager = Some(Manager::start(listener, config).expect("it starts"));
+    }
+
+    /// Why the manager is to end, once it says so.
+    pub fn manager_ended(&self) -> Option<String> {
+        self.manager.as_ref().expect("it runs").ended().try_recv().ok()
     }
 
     /// Stops the manager.

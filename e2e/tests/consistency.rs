@@ -96,6 +96,7 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
         cluster: None,
         returns: false,
         claim: None,
+        seen: None,
         wall_ms,
     };
     let now = clock::wall_ms();

@@ -1,10 +1,12 @@
 //! The manager stops, comes back, or is not there.
 
-use std::thread;
+use std::path::Path;
+use std::{fs, thread};
 
 use client::{ClientError, GTStoreClient};
 use cluster::membership::wish::{Order, Wish};
 use e2e::{Fault, Options, TestCluster, wait_until};
+use manager::asked::Asked;
 
 #[test]
 fn clients_go_on_without_the_manager_and_nodes_register_again() {
@@ -218,4 +220,69 @@ fn l6_nor_does_it_after_a_restart() {
     cluster.refuse_for(0);
     cluster.start_manager();
     assert_not_stale(&cluster, &client, &key);
+}
+
+/// Puts a folder's files in the place of another's.
+fn replace_folder(by: &Path, folder: &Path) {
+    fs::remove_dir_all(folder).unwrap();
+    fs::create_dir(folder).unwrap();
+    for entry in fs::read_dir(by).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn a_manager_on_an_older_copy_of_its_folder_ends_and_loses_nothing_if_it_is_to_go_on() {
+    let mut cluster = TestCluster::start(4, 2);
+    let client = cluster.client();
+    let pairs = |value: &'static str| -> Vec<(String, &'static str)> {
+        (0..200).map(|n| (format!("key{n}"), value)).collect()
+    };
+    client.put_many(&pairs("old")).into_iter().for_each(|placed| drop(placed.unwrap()));
+
+    let copy = tempfile::tempdir().unwrap();
+    cluster.stop_manager();
+    replace_folder(&cluster.data(), copy.path());
+    cluster.start_manager();
+    cluster.wait_until_well();
+    for number in [1, 3] {
+        cluster.stop_node(number);
+        cluster.start_node(number);
+        cluster.wait_until_well();
+    }
+    client.put_many(&pairs("new")).into_iter().for_each(|placed| drop(placed.unwrap()));
+    let seen = cluster.status().unwrap().epoch;
+
+    cluster.stop_manager();
+    replace_folder(copy.path(), &cluster.data());
+    // What was not shown is not accepted.
+    cluster.start_manager_asking(Asked { accept_older: true, ..Asked::default() });
+    let why = wait_until("it learns what it lacks", || {
+        let health = cluster.status().map_err(|error| error.to_string())?.health;
+        cluster.manager_ended().ok_or(health)
+    });
+    assert!(why.contains(&format!("have seen view {seen}")), "{why}");
+    assert!(why.contains("all its members have been heard of, so nothing is lost"), "{why}");
+    let health = cluster.status().unwrap().health;
+    assert!(health.starts_with("unavailable: this manager's folder is an older copy"), "{health}");
+    cluster.stop_manager();
+
+    cluster.start_manager_asking(Asked { accept_older: true, ..Asked::default() });
+    wait_until("it goes on", || {
+        let status = cluster.status().map_err(|error| error.to_string())?;
+        let is_well = status.health == "healthy" && status.epoch > seen;
+        is_well.then_some(()).ok_or(status.health)
+    });
+    for client in [client, cluster.client()] {
+        for (key, value) in pairs("new") {
+            assert_eq!(client.get(key.as_bytes()).unwrap().unwrap().value, value.as_bytes());
+        }
+        client.put_many(&pairs("new")).into_iter().for_each(|placed| drop(placed.unwrap()));
+    }
+    // It need not be asked again.
+    cluster.stop_manager();
+    cluster.start_manager();
+    cluster.wait_until_well();
+    assert_eq!(cluster.manager_ended(), None);
 }

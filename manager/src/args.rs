@@ -66,6 +66,11 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             "where the saved state does not say: how long leases were before [30000]",
             "MS",
         )
+        .optflag(
+            "",
+            "accept-older",
+            "go on although the folder is an older copy, with what the start before showed",
+        )
         .optopt(
             "",
             "rebalance-after",
@@ -103,6 +108,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         key_bytes: flags::given_bounded(&matches, "max-key", None, 1, KEY_CEILING)?,
         value_bytes: flags::given_bounded(&matches, "max-value", None, 0, VALUE_CEILING)?,
         arcs,
+        accept_older: matches.opt_present("accept-older"),
         lease_was_ms: flags::given_bounded(&matches, "lease-was", None, 1, MOST_LEASE_MS)?,
     };
     let rebalance_s = flags::value(&matches, "rebalance-after", None, 300)?;

@@ -31,6 +31,8 @@ pub struct Asked {
     pub arcs: Option<usize>,
     /// How long leases were under the manager before, in milliseconds, where the saved state does not say.
     pub lease_was_ms: Option<Millis>,
+    /// Whether to go on although the folder is an older copy, with what was shown before.
+    pub accept_older: bool,
 }
 
 impl Asked {
@@ -109,6 +111,7 @@ mod tests {
             value_bytes: Some(30),
             arcs: Some(16),
             lease_was_ms: None,
+            accept_older: false,
         };
         let lines = other.unused(&saved());
         assert_eq!(lines.len(), 7, "{lines:#?}");

@@ -12,6 +12,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use cluster::membership::Settings;
+use crossbeam_channel::Receiver;
 use net_common::auth::Secret;
 use net_common::server::{self, Server};
 
@@ -76,6 +77,11 @@ impl Manager {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// Says why it is to end, if it comes to that: nodes have seen views that its folder does not tell of.
+    pub fn ended(&self) -> &Receiver<String> {
+        self.monitor.ended()
     }
 
     /// Stops. Blocks for a few seconds at most.

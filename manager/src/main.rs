@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use log::info;
+use crossbeam_channel::{bounded, select};
+use log::{error, info};
 use manager::{Manager, args};
 use net_common::flags::{self, FAILED, REFUSED};
 use net_common::{bind, descriptors, logging, signals};
@@ -27,8 +28,20 @@ fn run() -> Result<ExitCode, (u8, String)> {
     let mut manager =
         Manager::start(listener, args.config).map_err(|e| (REFUSED, e.to_string()))?;
     info!("listening on {}", manager.address());
-    let signal = stop.wait();
-    info!("{signal}: stopping");
-    manager.stop();
-    Ok(ExitCode::SUCCESS)
+    let (told, signal) = bounded(1);
+    logging::spawn("manager signals".into(), move || told.send(stop.wait()))
+        .map_err(|e| (FAILED, e.to_string()))?;
+    select! {
+        recv(signal) -> signal => {
+            info!("{}: stopping", signal.unwrap_or("signal"));
+            manager.stop();
+            Ok(ExitCode::SUCCESS)
+        }
+        recv(manager.ended().clone()) -> why => {
+            manager.stop();
+            let why = why.unwrap_or_else(|_| "the monitor thread ended".into());
+            error!("{why}");
+            Err((REFUSED, why))
+        }
+    }
 }

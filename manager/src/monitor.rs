@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cluster::ids::{ClusterId, Epoch, Incarnation};
+use cluster::ids::{ClusterId, Epoch, Incarnation, ManagerLife};
 use cluster::lease::Terms;
 use cluster::membership::wish::{Order, Outline, Wish};
-use cluster::membership::{Answer, Effect, Event, Gate, Loss, Saved, Settings};
+use cluster::membership::{Answer, Behind, Effect, Event, Gate, Loss, Saved, Settings};
 use cluster::ring;
 use cluster::tenure::ArcSet;
 use cluster::version::clock_at;
@@ -72,6 +72,7 @@ enum Request {
 /// The running owner. Stops when dropped.
 pub struct Monitor {
     handle: Handle,
+    ended: Receiver<String>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -119,12 +120,15 @@ impl Monitor {
         };
         let saved = match saved {
             Some(saved) => saved,
-            None => Saved::new(unborn(settings, drawn()?), settings.terms()),
+            None => Saved::new(unborn(settings, ClusterId(random()?)), settings.terms()),
         };
         // A folder that takes no state is found now, and not when a node has died. And nobody is told of a lease
         // that the next start would not find there.
         file.as_ref().map_or(Ok(()), |file| file.save(&saved))?;
-        let gate = Gate::new(settings, saved, clock::boot_ms());
+        let accepts = accepted(file.as_ref(), &config.asked)?;
+        let gate =
+            Gate::new(settings, saved, clock::boot_ms()).in_life(ManagerLife(random()?), accepts);
+        let file = file.map(Arc::new);
         let members: Vec<_> = gate.membership().nodes().map(|node| node.who.clone()).collect();
         let (requests, queue) = bounded(QUEUE);
         let published = Arc::new(RwLock::new(Published {
@@ -134,9 +138,12 @@ impl Monitor {
         }));
         let trusts_refused = config.trusts_refused;
         let handle = Handle { requests, published: published.clone(), trusts_refused };
+        let (end, ended) = bounded(1);
         let owner = Owner {
             gate,
-            saver: Saver::start(file)?,
+            saver: Saver::start(file.clone())?,
+            file,
+            end,
             published,
             askers: VecDeque::new(),
             orderers: VecDeque::new(),
@@ -145,7 +152,12 @@ impl Monitor {
         };
         let thread = logging::spawn("manager monitor".into(), move || owner.run(&queue))?;
         control::look_for(handle.clone(), members)?;
-        Ok(Monitor { handle, thread: Some(thread) })
+        Ok(Monitor { handle, ended, thread: Some(thread) })
+    }
+
+    /// Says why the manager is to end, if it comes to that: its folder is an older copy (L7).
+    pub fn ended(&self) -> &Receiver<String> {
+        &self.ended
     }
 
     /// A way to speak to the owner.
@@ -206,11 +218,28 @@ fn continued(
     Ok(Some(saved))
 }
 
-/// Draws the name of a new cluster.
-fn drawn() -> Result<ClusterId, StartError> {
-    let mut id = [0; 8];
-    getrandom::fill(&mut id).map_err(std::io::Error::from)?;
-    Ok(ClusterId(u64::from_be_bytes(id)))
+/// With which view seen the operator goes on: what an earlier start has shown him.
+fn accepted(file: Option<&StateFile>, asked: &Asked) -> Result<Epoch, StateError> {
+    let Some(file) = file.filter(|_| asked.accept_older) else { return Ok(Epoch::NONE) };
+    let shown = file.take_shown()?;
+    match shown {
+        Some(seen) => warn!(
+            "--accept-older: once somebody is there who has seen view {seen}, as was shown, this manager goes on \
+             although its folder is an older copy"
+        ),
+        None => warn!(
+            "--accept-older is not used: what this folder lacks has not been shown. If it lacks something this \
+             manager says so and ends; then --accept-older counts"
+        ),
+    }
+    Ok(shown.unwrap_or(Epoch::NONE))
+}
+
+/// Draws a number.
+fn random() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 fn unborn(settings: Settings, cluster: ClusterId) -> View {
@@ -295,7 +324,7 @@ impl Handle {
 fn refused(answer: Answer) -> Option<Refused> {
     match answer {
         Answer::Done | Answer::Known { .. } | Answer::Unknown => None,
-        Answer::Wait(why) => Some(Refused::Wait(why)),
+        Answer::Wait(why) | Answer::Older(why) => Some(Refused::Wait(why)),
         Answer::Taken(why) => Some(Refused::Never(why)),
         Answer::Changed(now) => Some(Refused::Changed(now)),
     }
@@ -328,7 +357,7 @@ struct Saver {
 }
 
 impl Saver {
-    fn start(file: Option<StateFile>) -> io::Result<Saver> {
+    fn start(file: Option<Arc<StateFile>>) -> io::Result<Saver> {
         let (states, queue) = bounded::<Saved>(1);
         // Room for the answers to both, so that it never waits for an owner that is stopping.
         let (answer, done) = bounded(2);
@@ -359,6 +388,9 @@ impl Saver {
 struct Owner {
     gate: Gate,
     saver: Saver,
+    file: Option<Arc<StateFile>>,
+    /// Where it says why the manager is to end.
+    end: Sender<String>,
     published: Arc<RwLock<Published>>,
     /// Who has accepted a loss and waits to hear that it is done.
     askers: VecDeque<Sender<Result<usize, Refused>>>,
@@ -503,6 +535,7 @@ impl Owner {
                 Effect::Push(node, routes, active) => self.push(node, &routes, active),
                 Effect::Probe(node) => self.probe(node),
                 Effect::Say(what) => info!("{what}"),
+                Effect::Stop(behind) => self.stop_behind(behind),
                 Effect::LossAccepted(arcs) => {
                     if let Some(asker) = self.askers.pop_front() {
                         // The connection may have ended meanwhile.
@@ -516,6 +549,15 @@ impl Owner {
                 }
             }
         }
+    }
+
+    /// What is missing is shown, and that it was is noted: then the operator may go on with it.
+    fn stop_behind(&self, behind: Behind) {
+        if let Some(Err(error)) = self.file.as_ref().map(|file| file.show(behind.seen)) {
+            error!("{error}; --accept-older will not be used");
+        }
+        // Only the first word counts.
+        let _ = self.end.try_send(behind.what);
     }
 
     fn complain(&mut self, error: &StateError) {
@@ -704,7 +746,7 @@ mod tests {
             weight: 1,
         };
         assert!(matches!(
-            handle.event(Event::Register { who, returns: false, claim: None }),
+            handle.event(Event::Register { who, returns: false, claim: None, seen: None }),
             Some(Answer::Known { .. })
         ));
         for _ in 0..10 {

@@ -161,20 +161,21 @@ impl Requests {
             weight: node.weight,
             on_disk: node.on_disk && durability != Durability::None,
         };
-        let (returns, claim) = (node.returns, node.claim.clone());
-        let (word, why) = match self.handle.event(Event::Register { who: newcomer, returns, claim })
-        {
-            Some(Answer::Known { newest, active, .. }) => {
-                self.handle.table(&newest, active).write(out);
-                self.node = Some(node);
-                return Next::TakeOver;
-            }
-            Some(Answer::Taken(why)) => ("taken", why),
-            Some(Answer::Wait(why)) => ("wait", why),
-            Some(Answer::Done | Answer::Unknown | Answer::Changed(_)) | None => {
-                ("wait", "the manager is stopping".to_owned())
-            }
-        };
+        let (returns, claim, seen) = (node.returns, node.claim.clone(), node.seen.clone());
+        let (word, why) =
+            match self.handle.event(Event::Register { who: newcomer, returns, claim, seen }) {
+                Some(Answer::Known { newest, active, .. }) => {
+                    self.handle.table(&newest, active).write(out);
+                    self.node = Some(node);
+                    return Next::TakeOver;
+                }
+                Some(Answer::Taken(why)) => ("taken", why),
+                Some(Answer::Wait(why)) => ("wait", why),
+                Some(Answer::Older(why)) => ("older", why),
+                Some(Answer::Done | Answer::Unknown | Answer::Changed(_)) | None => {
+                    ("wait", "the manager is stopping".to_owned())
+                }
+            };
         debug!("{} may not register: {why}", node.id);
         frame::write_error(out, FORMAT_BINARY, word, &why);
         Next::Close

@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use cluster::ids::Epoch;
 use cluster::lease::Terms;
 use cluster::membership::Saved;
 use cluster::view::View;
@@ -121,6 +122,41 @@ impl StateFile {
         })
     }
 
+    fn shown_file(&self) -> PathBuf {
+        self.folder.join("older")
+    }
+
+    /// Notes that the operator was shown what an older copy of the folder lacks: views up to this one.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn show(&self, seen: Epoch) -> Result<(), StateError> {
+        let file = self.shown_file();
+        fs::write(&file, format!("{seen}\n")).map_err(|source| StateError::Io {
+            what: "write",
+            file,
+            source,
+        })
+    }
+
+    /// What was shown, once: who goes on with that need not do so again. `None` if nothing was.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn take_shown(&self) -> Result<Option<Epoch>, StateError> {
+        let file = self.shown_file();
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError::Io { what: "read", file, source }),
+        };
+        match fs::remove_file(&file) {
+            // What is no number was not shown by a manager.
+            Ok(()) => Ok(text.trim().parse().ok().map(Epoch)),
+            Err(source) => Err(StateError::Io { what: "remove", file, source }),
+        }
+    }
+
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         // Nobody else writes here, so one name will do; what a crash leaves is overwritten.
         let aside = self.folder.join("view.new");
@@ -142,28 +178,36 @@ impl StateFile {
 fn encode(saved: &Saved) -> Vec<u8> {
     // Each part is encoded in the order in which `decode` reads it.
     let Saved { active, coming, terms, longest_ms } = saved;
-    let mut body = Vec::new();
-    view::encode(active, &mut body);
-    body.put_u8(u8::from(coming.is_some()));
-    if let Some(coming) = coming {
-        view::encode(coming, &mut body);
-    }
+    let mut body = encode_views(active, coming.as_ref());
     body.put_u64(terms.heartbeat_ms);
     body.put_u32(terms.missed);
     body.put_u64(*longest_ms);
+    view::encode_line(&active.line, &mut body);
+    coming.iter().for_each(|coming| view::encode_line(&coming.line, &mut body));
     let mut bytes = MAGIC.to_vec();
     bytes.put_u32(crc32fast::hash(&body));
     bytes.extend_from_slice(&body);
     bytes
 }
 
+fn encode_views(active: &View, coming: Option<&View>) -> Vec<u8> {
+    let mut body = Vec::new();
+    view::encode(active, &mut body);
+    body.put_u8(u8::from(coming.is_some()));
+    coming.iter().for_each(|coming| view::encode(coming, &mut body));
+    body
+}
+
 fn decode(bytes: &[u8]) -> Result<Saved, DecodeError> {
     let mut body = checked(bytes)?;
-    let (active, coming) = decode_views(&mut body)?;
+    let (mut active, mut coming) = decode_views(&mut body)?;
     let terms = Terms { heartbeat_ms: body.u64()?, missed: body.u32()? };
     let longest_ms = body.u64()?;
     if !terms.is_valid() {
         return Err(DecodeError("its terms of leases"));
+    }
+    for view in [&mut active].into_iter().chain(&mut coming) {
+        view.line = view::decode_line(&mut body)?;
     }
     body.finish()?;
     Ok(Saved { active, coming, terms, longest_ms })
@@ -198,22 +242,23 @@ fn decode_views(body: &mut Decoder<'_>) -> Result<(View, Option<View>), DecodeEr
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use cluster::ids::ClusterId;
+    use cluster::ids::{ClusterId, ManagerLife};
     use cluster::limits::Limits;
+    use cluster::line::Line;
 
     fn saved() -> Saved {
-        let view = View::unborn(ClusterId(7), 3, Limits::default());
+        let mut view = View::unborn(ClusterId(7), 3, Limits::default());
+        view.line.made(Epoch(1), Epoch::NONE, ManagerLife(5));
         let terms = Terms { heartbeat_ms: 2_000, missed: 3 };
         Saved { coming: Some(view.clone()), longest_ms: 30_000, ..Saved::new(view, terms) }
     }
 
     /// A file as the first release wrote it.
     pub(crate) fn format_4(saved: &Saved) -> Vec<u8> {
-        let whole = encode(saved);
-        let body = &whole[MAGIC.len() + 4..whole.len() - (8 + 4 + 8)];
+        let body = encode_views(&saved.active, saved.coming.as_ref());
         let mut bytes = MAGIC_4.to_vec();
-        bytes.put_u32(crc32fast::hash(body));
-        bytes.extend_from_slice(body);
+        bytes.put_u32(crc32fast::hash(&body));
+        bytes.extend_from_slice(&body);
         bytes
     }
 
@@ -234,8 +279,21 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path()).unwrap();
         fs::write(state.file(), format_4(&saved())).unwrap();
+        // Nor does it tell who made them.
+        let without_line = |view| View { line: Line::default(), ..view };
         let Saved { active, coming, .. } = saved();
+        let (active, coming) = (without_line(active), coming.map(without_line));
         assert_eq!(state.load().unwrap(), Some(Loaded::Views { active, coming }));
+    }
+
+    #[test]
+    fn what_was_shown_is_taken_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFile::open(folder.path()).unwrap();
+        assert_eq!(state.take_shown().unwrap(), None);
+        state.show(Epoch(9)).unwrap();
+        assert_eq!(state.take_shown().unwrap(), Some(Epoch(9)));
+        assert_eq!(state.take_shown().unwrap(), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use cluster::durability::Durability;
 use cluster::ids::{Address, Epoch};
+use cluster::membership::Seen;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use log::{debug, error, info, warn};
 use net_common::auth::Secret;
@@ -96,6 +97,7 @@ impl Control {
             end,
             stream: stream.clone(),
             left_with: Cell::new(None),
+            shows_view: Cell::new(false),
         };
         let thread = logging::spawn(name, move || keeper.run())?;
         Ok(Control { stop: Some(stop), stream, ended, thread: Some(thread) })
@@ -137,6 +139,8 @@ struct Keeper {
     /// The view with which the node has left the cluster. It stays until that is active, since it is waited
     /// for; after that there is nothing to register for any more.
     left_with: Cell<Option<Epoch>>,
+    /// Whether the manager has asked for the newest view that the node has seen.
+    shows_view: Cell<bool>,
 }
 
 impl Keeper {
@@ -167,6 +171,11 @@ impl Keeper {
                         // Nobody may wait for it, but then nobody needs to know.
                         let _ = self.end.try_send(Ended::Refused(error.to_string()));
                         return;
+                    }
+                    // It has seen what the manager does not know, and tells that when it tries again.
+                    Some("older") => {
+                        self.shows_view.set(true);
+                        error.to_string()
                     }
                     // A node that runs may meet the right manager again. One that starts has the wrong folder.
                     Some("other cluster") if self.node.routes().is_none() => {
@@ -217,10 +226,19 @@ impl Keeper {
             returns: self.node.has_been_member(),
             on_disk: self.node.has_folder(),
             claim: self.node.claim(),
+            seen: self.seen(),
             cluster: self.node.cluster(),
             wall_ms: clock::wall_ms(),
         })?;
         Ok((link, push))
+    }
+
+    /// The newest view that the node has seen, and the view itself if the manager has asked for it.
+    fn seen(&self) -> Option<Seen> {
+        let name = self.node.seen();
+        let view = self.node.routes().filter(|_| self.shows_view.get());
+        let view = view.map(|routes| Box::new(routes.view().clone()));
+        (name.epoch > Epoch::NONE).then_some(Seen { name, view })
     }
 
     /// Runs a registered connection until it ends, and says why it did.
@@ -274,6 +292,10 @@ impl Keeper {
         pace: &Pace,
         beat: &Sender<()>,
     ) -> String {
+        // What it gives who registers is the newest that it has.
+        if let Err(behind) = self.node.check_line(&push.view) {
+            return behind.to_string();
+        }
         if let Err(trouble) = self.adopt(push, beat) {
             return trouble;
         }

@@ -270,7 +270,7 @@ impl Fetching {
             // Who is waited for may be another by now.
             progress.gathered.clear();
             progress.begun.retain(|_, part| !part.gathers);
-            if routes.epoch() != progress.epoch.next() {
+            if routes.view().before() != progress.epoch {
                 // An arc may have been lost and found again since.
                 progress.begun.clear();
             }

@@ -13,8 +13,10 @@ use cluster::claim::Claim;
 use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
+use cluster::line::ViewName;
 use cluster::marks::Written;
 use cluster::membership::Report;
+use cluster::mutation::{Mutation, is_on};
 use cluster::operation::Found;
 use cluster::replica::{self, Decision, State, WriteAnswer};
 use cluster::ring::{arc_of_key, arc_of_slot};
@@ -51,17 +53,31 @@ mod page;
 pub use merge::{Merged, Unmerged};
 pub use page::Bounds;
 
-/// A view of another cluster than the node's own.
+/// Why a node does not follow a manager's view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the manager belongs to cluster {theirs}, this node to {ours}; to join that one, start it anew, with no \
-     data folder or an empty one"
-)]
-pub struct OtherCluster {
-    /// The cluster of this node's view.
-    pub ours: ClusterId,
-    /// The cluster of the view that came.
-    pub theirs: ClusterId,
+pub enum NotFollowed {
+    /// It is of another cluster than the node's own.
+    #[error(
+        "the manager belongs to cluster {theirs}, this node to {ours}; to join that one, start it anew, with no \
+         data folder or an empty one"
+    )]
+    OtherCluster {
+        /// The cluster of this node's view.
+        ours: ClusterId,
+        /// The cluster of the view that came.
+        theirs: ClusterId,
+    },
+    /// It does not go on from what the node has seen: the manager's folder is an older copy (L7).
+    #[error(
+        "the manager knows view {theirs}, which does not go on from view {ours}, that this node has seen: its folder \
+         is an older copy"
+    )]
+    OtherLine {
+        /// The newest view that this node has seen.
+        ours: Epoch,
+        /// The view that came.
+        theirs: Epoch,
+    },
 }
 
 /// Why a batch of writes has no answers.
@@ -312,6 +328,23 @@ impl Node {
         self.journal.trouble()
     }
 
+    /// The newest view that it has seen, in this life or, by its data folder, in the last one.
+    pub fn seen(&self) -> ViewName {
+        self.tenure.read().seen()
+    }
+
+    /// Whether a manager whose newest view this is knows all that this node has seen (L7).
+    ///
+    /// # Errors
+    /// [`NotFollowed::OtherLine`].
+    pub fn check_line(&self, newest: &View) -> Result<(), NotFollowed> {
+        let seen = self.seen();
+        match newest.has(seen) || is_on(Mutation::OlderState) {
+            true => Ok(()),
+            false => Err(NotFollowed::OtherLine { ours: seen.epoch, theirs: newest.epoch }),
+        }
+    }
+
     /// How much it holds.
     pub fn size(&self) -> Size {
         self.table.get().map(Table::size).unwrap_or_default()
@@ -383,12 +416,16 @@ impl Node {
     /// disk tells of the new one. Returns whether it was adopted.
     ///
     /// # Errors
-    /// [`OtherCluster`]; nothing changed.
-    pub fn adopt(&self, view: View) -> Result<bool, OtherCluster> {
+    /// [`NotFollowed`]; nothing changed.
+    pub fn adopt(&self, view: View) -> Result<bool, NotFollowed> {
         if let Some(ours) = self.cluster()
             && ours != view.cluster
         {
-            return Err(OtherCluster { ours, theirs: view.cluster });
+            return Err(NotFollowed::OtherCluster { ours, theirs: view.cluster });
+        }
+        // An older one may come late.
+        if view.epoch > self.seen().epoch {
+            self.check_line(&view)?;
         }
         if !view.arcs.is_empty() {
             self.in_flight.get_or_init(|| InFlight::new(view.arcs.len()));

@@ -110,6 +110,7 @@ mod tests {
         Routes::new(View {
             cluster: ClusterId(1),
             epoch: Epoch(1),
+            line: cluster::line::Line::default(),
             copies: 2,
             durability: Durability::None,
             limits: Limits::default(),

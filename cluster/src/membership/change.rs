@@ -73,7 +73,7 @@ fn all_here(state: &Membership, now: Millis) -> bool {
 pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Plan {
     let old = state.active().view();
     let mut view = old.clone();
-    view.epoch = old.epoch.next();
+    view.epoch = old.next_epoch();
     view.fresh.clear();
     view.heirs.clear();
     for stray in &old.strays {
@@ -217,7 +217,7 @@ fn switch(state: &Membership) -> Option<Plan> {
     for member in &mut view.members {
         member.state = MemberState::Active;
     }
-    view.epoch = old.epoch.next();
+    view.epoch = old.next_epoch();
     view.fresh.clear();
     view.heirs.clear();
     Some(Plan { why: switched(old, &view), view })
@@ -251,7 +251,7 @@ fn switched(old: &View, view: &View) -> String {
 fn cancel(state: &Membership) -> Option<Plan> {
     let old = state.active().view();
     let mut view = old.clone();
-    view.epoch = old.epoch.next();
+    view.epoch = old.next_epoch();
     view.fresh.clear();
     view.heirs.clear();
     for member in view.members.iter_mut().filter(|m| m.state == MemberState::Leaving) {
@@ -300,7 +300,7 @@ fn switch_one(state: &Membership, now: Millis) -> Option<Plan> {
     let ready = places.clone().find(|&place| is_joiner(old, place) && is_ready(place))?;
     let waits: Vec<bool> = places.map(|place| place != ready && is_joiner(old, place)).collect();
     let arcs = ring::fall(&old.coming.as_ref()?.arcs, &waits);
-    let mut view = View { arcs, epoch: old.epoch.next(), ..old.clone() };
+    let mut view = View { arcs, epoch: old.next_epoch(), ..old.clone() };
     view.members[usize::from(ready)].state = MemberState::Active;
     view.strays.retain(|stray| stray.place != ready);
     view.fresh.clear();

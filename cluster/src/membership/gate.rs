@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::ids::Epoch;
+use crate::ids::{Epoch, ManagerLife};
 use crate::lease::Terms;
 use crate::membership::{Answer, Effect, Event, Health, Membership, Millis, Saved, Settings};
 use crate::view::Routes;
@@ -62,6 +62,12 @@ impl Gate {
         }
     }
 
+    /// The same for this start of the manager: as [`Membership::in_life`].
+    #[must_use]
+    pub fn in_life(self, life: ManagerLife, accepts: Epoch) -> Gate {
+        Gate { membership: self.membership.in_life(life, accepts), ..self }
+    }
+
     /// What has been decided, seen or not.
     pub fn membership(&self) -> &Membership {
         &self.membership
@@ -98,8 +104,9 @@ impl Gate {
             _ => None,
         };
         let (answer, effects) = self.membership.step(now, event);
-        let (probes, effects): (Vec<_>, Vec<_>) =
-            effects.into_iter().partition(|effect| matches!(effect, Effect::Probe(_)));
+        let (probes, effects): (Vec<_>, Vec<_>) = effects
+            .into_iter()
+            .partition(|effect| matches!(effect, Effect::Probe(_) | Effect::Stop(_)));
         self.waiting.extend(effects);
         let effects = probes.into_iter().chain(self.pass()).collect();
         let answer = match answer {
@@ -193,7 +200,7 @@ mod tests {
             on_disk: false,
             weight: 1,
         };
-        Event::Register { who, returns: false, claim: None }
+        Event::Register { who, returns: false, claim: None, seen: None }
     }
 
     fn beat(n: u64, epoch: u64) -> Event {

@@ -10,6 +10,8 @@ use crate::view::Member;
 /// How the cluster is, the worst first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
+    /// The manager's folder is an older copy: it serves nobody (L7).
+    Older(String),
     /// The manager's own disk takes no view: whoever comes or goes meanwhile, no view can say so. What is said of
     /// nodes is by the views that are saved.
     Unsaved {
@@ -64,6 +66,7 @@ pub enum Health {
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Health::Older(what) => write!(f, "unavailable: {what}"),
             Health::Unsaved { why, otherwise } => {
                 let save = format_args!("the manager cannot save its views ({why})");
                 match otherwise.as_ref() {
@@ -131,6 +134,9 @@ impl Membership {
             Some(node) => node.who.id.to_string(),
             None => i.to_string(),
         };
+        if let Some(what) = self.lacks() {
+            return Health::Older(what);
+        }
         if view.members.is_empty() {
             return Health::Empty;
         }

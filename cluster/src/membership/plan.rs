@@ -8,7 +8,7 @@
 use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::membership::heirs::{self, Candidates};
-use crate::membership::{Membership, Millis, Newcomer};
+use crate::membership::{Membership, Millis, Newcomer, older};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
 use crate::view::{Coming, Member, MemberState, Routes, Stray, View};
@@ -26,6 +26,7 @@ pub struct Plan {
 pub fn repair(state: &Membership, now: Millis) -> Option<Plan> {
     removal(state, now)
         .or_else(|| birth(state, now))
+        .or_else(|| older::leap(state))
         .map(|plan| heirs::remembered(state, plan))
         .filter(|plan| nobody_skips(state, now, &plan.view) && plan.view.check().is_ok())
 }
@@ -74,7 +75,7 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
         _ => format!("no member is left, begins empty with {}", names(members.iter())),
     };
     let view = View {
-        epoch: old.epoch.next(),
+        epoch: old.next_epoch(),
         members,
         fresh: (0..dealt.len() as u16).collect(),
         strays: Vec::new(),
@@ -138,7 +139,7 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     }
     let falls: Vec<bool> = fates.iter().map(|fate| *fate == Fate::Falls).collect();
     let mut view = View {
-        epoch: old.epoch.next(),
+        epoch: old.next_epoch(),
         arcs: ring::fall(&old.arcs, &owns_nothing),
         coming: old.coming.as_ref().map(|coming| Coming {
             arcs: ring::fall(&coming.arcs, &owns_nothing),
@@ -256,7 +257,7 @@ fn strays(old: &View, fates: &[Fate]) -> Vec<Stray> {
             Fate::Falls => None,
             Fate::Strays(arcs) => {
                 let goes_on = before.filter(|s| arcs.iter().all(|arc| s.arcs.contains(arc)));
-                let since = goes_on.map_or(old.epoch.next(), |stray| stray.since);
+                let since = goes_on.map_or(old.next_epoch(), |stray| stray.since);
                 Some(Stray { place: place as u16, since, arcs: arcs.clone() })
             }
         }

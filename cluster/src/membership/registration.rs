@@ -17,14 +17,6 @@ impl Membership {
         claim: Option<Claim>,
         effects: &mut Vec<Effect>,
     ) -> Answer {
-        let newest = self.newest().epoch();
-        if let Some(claim) = claim.as_ref().filter(|claim| claim.epoch > newest) {
-            let why = "give the manager the --data that it had last, not an older copy";
-            return Answer::Taken(format!(
-                "the data folder of {} has seen view {}, and the manager knows none after {newest}: {why}",
-                who.id, claim.epoch
-            ));
-        }
         let claim = claim.map(|claim| self.judged(claim));
         if let Some(claim) = &claim
             && let Some(wait) = self.retire_claimed(now, &who, claim, effects)

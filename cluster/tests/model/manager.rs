@@ -86,7 +86,7 @@ impl Manager {
                     self.made.push(routes);
                 }
                 Effect::Push(..) | Effect::Probe(_) | Effect::Save => {}
-                Effect::Say(_) | Effect::LossAccepted(_) | Effect::Told(_) => {}
+                Effect::Say(_) | Effect::LossAccepted(_) | Effect::Told(_) | Effect::Stop(_) => {}
             }
         }
         // A view that concerns nobody who is connected is pushed to nobody.

@@ -48,6 +48,10 @@ counts! {
     manager_crashes,
     /// Marks of another's writer, or of what is still to be written.
     lies,
+    /// Older copies of the manager's folder that took its place.
+    older,
+    /// Nodes refused for good, since what they had seen was given up.
+    given_up,
     /// Clients killed in mid fan-out.
     abandoned,
     /// Nodes that joined.

@@ -68,10 +68,10 @@ pub const FAULTS: [Fault; 15] = [
 impl World {
     /// The views that count: the active one and the newest.
     pub fn views(&self) -> (Arc<Routes>, Arc<Routes>) {
-        match self.manager.membership() {
-            Some(membership) => (membership.active().clone(), membership.newest().clone()),
-            None => {
-                let disk = &self.manager.disk;
+        match (self.manager.membership(), self.manager.right()) {
+            (Some(membership), None) => (membership.active().clone(), membership.newest().clone()),
+            (_, right) => {
+                let disk = right.unwrap_or(&self.manager.disk);
                 let active = Arc::new(Routes::new(disk.active.clone()));
                 let newest = disk.coming.clone().map(|view| Arc::new(Routes::new(view)));
                 (active.clone(), newest.unwrap_or(active))

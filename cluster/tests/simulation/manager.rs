@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cluster::durability::Durability;
-use cluster::ids::{ClusterId, Epoch, Incarnation};
+use cluster::ids::{ClusterId, Epoch, Incarnation, ManagerLife};
 use cluster::lease::Terms;
 use cluster::limits::Limits;
 use cluster::membership::{
-    Answer, Effect, Event as Happening, Gate, Membership, Millis, Saved, Settings,
+    Answer, Behind, Effect, Event as Happening, Gate, Membership, Millis, Saved, Settings,
 };
 use cluster::version::clock_at;
 use cluster::view::{Routes, View};
@@ -29,6 +29,12 @@ pub struct Manager {
     pub gate: Option<Gate>,
     /// What a restart begins from.
     pub disk: Saved,
+    /// An older copy of that, if one was kept.
+    pub copy: Option<Saved>,
+    /// What was on the disk before the copy was put there in its place.
+    pub right: Option<Saved>,
+    /// Up to which view the operator goes on with the copy.
+    pub accepts: Epoch,
     /// What is on its way there.
     saving: Option<Saved>,
     /// Until when it is stopped.
@@ -68,6 +74,9 @@ impl Manager {
             pid: 0,
             gate: None,
             disk: Saved::new(unborn.clone(), TERMS),
+            copy: None,
+            right: None,
+            accepts: Epoch::NONE,
             saving: None,
             paused_until: 0,
             published: Arc::new(Routes::new(unborn)),
@@ -77,19 +86,84 @@ impl Manager {
         }
     }
 
+    /// What was on the disk before an older copy was put there, as long as the manager knows less.
+    pub fn right(&self) -> Option<&Saved> {
+        let knows = match self.membership() {
+            Some(membership) => membership.newest().epoch(),
+            None => newest(&self.disk),
+        };
+        self.right.as_ref().filter(|right| newest(right) > knows)
+    }
+
     /// What it has decided, while it runs.
     pub fn membership(&self) -> Option<&Membership> {
         self.gate.as_ref().map(Gate::membership)
     }
 }
 
+/// The newest view that a state tells of.
+fn newest(saved: &Saved) -> Epoch {
+    saved.coming.as_ref().unwrap_or(&saved.active).epoch
+}
+
 impl World {
+    /// Keeps a copy of the manager's folder, once a cluster is born.
+    pub fn keep_copy(&mut self) {
+        if self.is_calm {
+            return;
+        }
+        if self.manager.disk.active.epoch == Epoch::NONE {
+            return self.after(50_000, Event::KeepCopy);
+        }
+        self.manager.copy = Some(self.manager.disk.clone());
+        let wait = self.rng.within(50_000, 400_000);
+        self.after(wait, Event::PutCopy);
+    }
+
+    /// Puts it in the folder's place, where views have come since. Not while a node is there that is as far behind: if
+    /// that one comes first, nothing tells the manager that it is.
+    pub fn put_copy(&mut self) {
+        let Some(copy) = self.manager.copy.clone().filter(|_| !self.is_calm) else { return };
+        let is_behind = |epoch: Epoch| epoch > Epoch::NONE && epoch <= newest(&copy);
+        let mut processes = self.slots.iter().filter_map(|slot| slot.process.as_ref());
+        let any_behind = processes.any(|process| is_behind(process.tenure.epoch()));
+        if any_behind || newest(&self.manager.disk) <= newest(&copy) {
+            return self.after(10_000, Event::PutCopy);
+        }
+        self.counts.older += 1;
+        self.crash_manager();
+        self.say(|_| {
+            format!("an older copy is put in the folder's place, of view {}", newest(&copy))
+        });
+        self.manager.right = Some(std::mem::replace(&mut self.manager.disk, copy));
+        let wait = self.rng.within(1_000, 20_000);
+        self.after(wait, Event::ManagerStart);
+    }
+
+    /// The manager ends, since its folder is an older copy. The operator puts the right one back; or goes on, if he was
+    /// shown that somebody has the newest view, and so nothing is lost.
+    fn manager_lacks(&mut self, behind: &Behind) {
+        self.say(|_| format!("manager ends: {}", behind.what));
+        self.crash_manager();
+        match self.manager.right.clone() {
+            Some(right) if behind.seen < newest(&right) || self.rng.chance(500) => {
+                self.manager.disk = right;
+                self.manager.right = None;
+            }
+            _ => self.manager.accepts = behind.seen,
+        }
+        let wait = self.rng.within(1_000, 20_000);
+        self.after(wait, Event::ManagerStart);
+    }
+
     /// Starts the manager from its disk.
     pub fn start_manager(&mut self) {
         let pid = self.fresh();
         let now = self.now / 1000;
         let manager = &mut self.manager;
+        let accepts = std::mem::take(&mut manager.accepts);
         let gate = Gate::new(settings(&self.plan, pid), manager.disk.clone(), now);
+        let gate = gate.in_life(ManagerLife(pid), accepts);
         let membership = gate.membership();
         manager.pid = pid;
         manager.paused_until = 0;
@@ -243,6 +317,10 @@ impl World {
                 Effect::Say(what) => self.say(|_| format!("manager: {what}")),
                 Effect::LossAccepted(arcs) => self.loss_accepted(arcs),
                 Effect::Told(what) => self.told(&what.map(|outline| outline.what)),
+                Effect::Stop(behind) => {
+                    self.manager_lacks(&behind);
+                    return false;
+                }
             }
         }
         true
@@ -285,9 +363,12 @@ impl World {
                 let (clock, every) = self.manager_clock();
                 self.send(link, Dir::Down, Frame::Table(routes, active, clock, every));
             }
-            Frame::Register(who, returns, claim) => {
+            Frame::Register(who, returns, claim, seen) => {
                 let node = who.incarnation;
-                match self.manager_step(Happening::Register { who, returns, claim }) {
+                let is_given_up = |m: &Membership| m.newest().view().line.has_given_up(seen.name);
+                let is_given_up = self.manager.membership().is_some_and(is_given_up);
+                let seen = Some(seen);
+                match self.manager_step(Happening::Register { who, returns, claim, seen }) {
                     Some(Answer::Known { newest, active, .. }) => {
                         let (clock, every) = self.manager_clock();
                         self.send(link, Dir::Down, Frame::Table(newest, active, clock, every));
@@ -296,7 +377,17 @@ impl World {
                         let known = self.manager.links.entry(node).or_insert(link);
                         *known = link.max(*known);
                     }
-                    Some(_) => self.send(link, Dir::Down, Frame::NotNow),
+                    // It is started anew.
+                    Some(Answer::Taken(_)) if is_given_up => {
+                        self.counts.given_up += 1;
+                        let slot = self.slot_of(node.0);
+                        self.drop_node(slot);
+                        self.after(1_000, Event::NodeStart(slot));
+                    }
+                    Some(answer) => {
+                        let is_older = matches!(answer, Answer::Older(_));
+                        self.send(link, Dir::Down, Frame::NotNow(is_older));
+                    }
                     None => {}
                 }
             }

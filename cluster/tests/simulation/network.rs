@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cluster::claim::Claim;
 use cluster::ids::Epoch;
 use cluster::marks::Written;
-use cluster::membership::{Millis, Newcomer, Report};
+use cluster::membership::{Millis, Newcomer, Report, Seen};
 use cluster::operation::{Body, ReadAnswer};
 use cluster::replica::{State, WriteAnswer};
 use cluster::version::{Clock, Version};
@@ -109,9 +109,9 @@ pub enum Frame {
     /// CLIENT_HELLO, to the manager.
     Hello,
     /// STORAGE_REGISTER, to the manager: who it is, whether it was a member before, and what its disk has.
-    Register(Newcomer, bool, Option<Claim>),
-    /// The manager does not take the node now.
-    NotNow,
+    Register(Newcomer, bool, Option<Claim>, Seen),
+    /// The manager does not take the node now; or, if so, does not know the view that the node has seen.
+    NotNow(bool),
     /// TABLE_PUSH: a view, the active epoch, the manager's clock, how often heartbeats are to come.
     Table(Arc<Routes>, Epoch, Clock, Millis),
     /// HEARTBEAT, to the manager, with its number.

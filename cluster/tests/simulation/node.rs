@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
 use cluster::marks::Written;
-use cluster::membership::{Millis, Newcomer, Report};
+use cluster::membership::{Millis, Newcomer, Report, Seen};
 use cluster::operation::{Body, Found, Operation, ReadAnswer};
 use cluster::replica::{self, State, WriteAnswer};
 use cluster::tenure::{Refusal, Standing, Tenure};
@@ -76,6 +76,8 @@ pub struct Process {
     /// How often it sends heartbeats.
     pub heartbeat_ms: Millis,
     is_registered: bool,
+    /// Whether the manager has asked for the newest view that it has seen.
+    shows_view: bool,
     heard: Micros,
     active: Epoch,
     clock: ServerClock,
@@ -126,6 +128,7 @@ impl Process {
             lease: LeaseHolder::new(),
             heartbeat_ms: HEARTBEAT_MS,
             is_registered: false,
+            shows_view: false,
             heard: 0,
             active: Epoch::NONE,
             clock: ServerClock::default(),
@@ -433,7 +436,10 @@ impl World {
                 process.heard = now;
                 let claim = process.tenure.claim().cloned();
                 let returns = claim.is_some() || process.tenure.has_been_member();
-                self.send(link, Dir::Up, Frame::Register(who, returns, claim));
+                let routes = process.tenure.routes().filter(|_| process.shows_view);
+                let view = routes.map(|routes| Box::new(routes.view().clone()));
+                let seen = Seen { name: process.tenure.seen(), view };
+                self.send(link, Dir::Up, Frame::Register(who, returns, claim, seen));
                 self.after(60_000, Event::NodeDeaf(pid, link));
             }
             Dialled::Refused | Dialled::Silence => self.connect_later(pid),
@@ -536,7 +542,8 @@ impl World {
                 }
             }
             Frame::Probe => self.after(1, Event::NodeBeat(pid, link, false)),
-            Frame::NotNow => {
+            Frame::NotNow(is_older) => {
+                process.shows_view |= is_older;
                 process.control = None;
                 self.close(link);
                 self.connect_later(pid);

@@ -115,6 +115,8 @@ pub struct Plan {
     pub flush: Micros,
     /// Nodes in a thousand, of those that are killed, whose disks are lost.
     pub disk_losses: u64,
+    /// Whether the manager's folder is once put back to an older copy.
+    pub older: bool,
     /// How long silent members are waited for, and heirs wait for each other.
     pub return_ms: Millis,
 }
@@ -194,6 +196,7 @@ impl Plan {
             flush: 0,
             disk_losses: 0,
             return_ms: 0,
+            older: false,
         }
         .with_disks(rng)
     }
@@ -216,6 +219,14 @@ impl Plan {
     /// The same, in a fifth of all runs with clients that are confused. What is drawn for it is its own.
     pub fn with_lies(self, seed: u64) -> Plan {
         Plan { lies: Rng::new(seed.rotate_left(32)).pick(&[0, 0, 0, 0, 150]), ..self }
+    }
+
+    /// The same, in some runs with an older copy of the manager's folder. Who that is decided by leaves all else of a seed
+    /// as it was. Not where all who have seen later views may end at once: then nothing tells of them.
+    pub fn with_older(self, seed: u64) -> Plan {
+        let mut rng = Rng::new(!seed ^ 0xff);
+        let older = self.durability == Durability::None && !self.loses && rng.chance(200);
+        Plan { older, ..self }
     }
 
     /// The same, in half of all runs with disks.

@@ -105,6 +105,10 @@ pub enum Event {
     Operate,
     /// Something breaks.
     Fault,
+    /// A copy of the manager's folder is kept.
+    KeepCopy,
+    /// It takes the folder's place.
+    PutCopy,
     /// A node that joins and dies over and over does one of the two, so many times.
     Flap(usize, u64),
     /// A cut ends.
@@ -226,7 +230,7 @@ impl World {
     /// A cluster that has not been born.
     pub fn new(seed: u64, is_traced: bool) -> World {
         let mut rng = Rng::new(seed);
-        let plan = Plan::draw(&mut rng).with_leases(seed).with_lies(!seed);
+        let plan = Plan::draw(&mut rng).with_leases(seed).with_lies(!seed).with_older(seed);
         let keys = (0..plan.keys)
             .map(|n| {
                 let name = format!("key{n}").into_bytes();
@@ -286,6 +290,9 @@ impl World {
         world.after(120_000, Event::Fault);
         if world.plan.orders > 0 {
             world.after(60_000, Event::Operate);
+        }
+        if world.plan.older {
+            world.after(150_000, Event::KeepCopy);
         }
         world.after(world.plan.active, Event::Calm);
         world
@@ -459,6 +466,8 @@ impl World {
                 self.refresh_over(pid, client, thread, turn);
             }
             Event::Operate => self.operate(),
+            Event::KeepCopy => self.keep_copy(),
+            Event::PutCopy => self.put_copy(),
             Event::Fault => self.fault(),
             Event::Flap(slot, left) => self.flap(slot, left),
             Event::Mend(from, to) => {

@@ -13,8 +13,9 @@
 //! What an operator may ask for beyond that is in [`change`](super::change).
 
 use cluster::claim::Claim;
-use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
-use cluster::membership::Loss;
+use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
+use cluster::line::ViewName;
+use cluster::membership::{Loss, Seen};
 use cluster::tenure::ArcSet;
 use cluster::version::Clock;
 use cluster::view::View;
@@ -119,6 +120,8 @@ pub struct Register {
     pub on_disk: bool,
     /// What it held in its last life, by that folder (H6).
     pub claim: Option<Claim>,
+    /// The newest view that it has seen, if it has. A manager that does not know it refuses (L7).
+    pub seen: Option<Seen>,
     /// Its wall clock, in milliseconds since the Unix epoch. A manager whose own is far off refuses it (N5).
     pub wall_ms: u64,
 }
@@ -146,6 +149,16 @@ impl Message<'_> for Register {
             encode_arc_set(synced, out);
             out.put_u8(u8::from(*is_whole));
         }
+        out.put_u8(u8::from(self.seen.is_some()));
+        if let Some(Seen { name, view }) = &self.seen {
+            out.put_u64(name.epoch.0);
+            out.put_u64(name.life.0);
+            out.put_u8(u8::from(view.is_some()));
+            if let Some(view) = view {
+                view::encode(view, out);
+                view::encode_line(&view.line, out);
+            }
+        }
         out.put_u64(self.wall_ms);
     }
 
@@ -171,8 +184,24 @@ impl Message<'_> for Register {
                     is_whole: payload.flag()?,
                 }),
             },
+            seen: match payload.flag()? {
+                false => None,
+                true => Some(decode_seen(payload)?),
+            },
             wall_ms: payload.u64()?,
         })
+    }
+}
+
+fn decode_seen(payload: &mut Decoder<'_>) -> Result<Seen, DecodeError> {
+    let name = ViewName { epoch: Epoch(payload.u64()?), life: ManagerLife(payload.u64()?) };
+    let view = match payload.flag()? {
+        false => None,
+        true => Some(Box::new(whole_view(payload)?)),
+    };
+    match view.as_ref().is_none_or(|view| view.name() == name) {
+        true => Ok(Seen { name, view }),
+        false => Err(DecodeError("not the view that was seen")),
     }
 }
 
@@ -207,6 +236,7 @@ impl Message<'_> for TablePush {
         out.put_u32(self.lease_ms);
         encode_arc_set(&self.lost, out);
         view::encode(&self.view, out);
+        view::encode_line(&self.view.line, out);
     }
 
     fn decode(payload: &mut Decoder<'_>) -> Result<TablePush, DecodeError> {
@@ -216,9 +246,15 @@ impl Message<'_> for TablePush {
             heartbeat_ms: payload.u32()?,
             lease_ms: payload.u32()?,
             lost: decode_arc_set(payload)?,
-            view: view::decode(payload)?,
+            view: whole_view(payload)?,
         })
     }
+}
+
+/// A view with its line.
+fn whole_view(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
+    let view = view::decode(payload)?;
+    Ok(View { line: view::decode_line(payload)?, ..view })
 }
 
 /// HEARTBEAT: I am alive, this far along, and hold this much.

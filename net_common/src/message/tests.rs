@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use cluster::claim::{Claim, Heir};
 use cluster::durability::Durability;
-use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
+use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use cluster::limits::Limits;
-use cluster::membership::Loss;
+use cluster::line::{Line, Stretch};
 use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
+use cluster::membership::{Loss, Seen};
 use cluster::replica::{State, WriteAnswer};
 use cluster::tenure::ArcSet;
 use cluster::version::{Op, Version};
@@ -51,6 +52,8 @@ fn view() -> View {
         strays: vec![Stray { place: 1, since: Epoch(8), arcs: vec![1, 7] }],
         heirs: vec![Heir { place: 0, of: Incarnation(4), arcs: vec![3] }],
         durability: Durability::Sync,
+        line: Line::new(vec![Stretch { first: Epoch(7), before: Epoch(5), life: ManagerLife(11) }])
+            .unwrap(),
         ..View::unborn(ClusterId(3), 2, Limits::default())
     }
 }
@@ -237,6 +240,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                     synced: [1, 9].into_iter().collect(),
                     is_whole: true,
                 }),
+                seen: Some(Seen { name: view().name(), view: Some(Box::new(view())) }),
                 wall_ms: 9,
             },
             Register

@@ -1,14 +1,16 @@
-//! A view's bytes: in TABLE_PUSH, and in the manager's saved state.
+//! A view's bytes: in TABLE_PUSH, and in the manager's saved state. Its line stands beside it: there were states
+//! without.
 
 use cluster::claim::Heir;
 use cluster::durability::Durability;
-use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
+use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use cluster::limits::Limits;
+use cluster::line::{Line, Stretch};
 use cluster::view::{Coming, Member, MemberState, Stray, View};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 
-/// Appends a view.
+/// Appends a view, but for its line.
 pub fn encode(view: &View, out: &mut Vec<u8>) {
     out.put_u64(view.cluster.0);
     out.put_u64(view.epoch.0);
@@ -59,6 +61,30 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
     view.members.iter().for_each(|member| out.put_u8(u8::from(member.on_disk)));
 }
 
+/// Appends who made the views up to one: it stands beside the view.
+pub fn encode_line(line: &Line, out: &mut Vec<u8>) {
+    out.put_u32(line.stretches().len() as u32);
+    for Stretch { first, before, life } in line.stretches() {
+        out.put_u64(first.0);
+        out.put_u64(before.0);
+        out.put_u64(life.0);
+    }
+}
+
+/// Reads who made the views up to one.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode_line(payload: &mut Decoder<'_>) -> Result<Line, DecodeError> {
+    let stretches = (0..payload.count(8 + 8 + 8)?)
+        .map(|_| {
+            let (first, before) = (Epoch(payload.u64()?), Epoch(payload.u64()?));
+            Ok(Stretch { first, before, life: ManagerLife(payload.u64()?) })
+        })
+        .collect::<Result<_, DecodeError>>()?;
+    Line::new(stretches).ok_or(DecodeError("a line of views out of order"))
+}
+
 fn encode_arcs(arcs: &[u16], out: &mut Vec<u8>) {
     out.put_u32(arcs.len() as u32);
     for &arc in arcs {
@@ -66,7 +92,7 @@ fn encode_arcs(arcs: &[u16], out: &mut Vec<u8>) {
     }
 }
 
-/// Reads a view and holds it against its invariants.
+/// Reads a view, with an empty line, and holds it against its invariants.
 ///
 /// # Errors
 /// [`DecodeError`], also for a view that breaks an invariant.
@@ -114,6 +140,7 @@ pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
     let view = View {
         cluster,
         epoch,
+        line: Line::default(),
         copies,
         limits,
         durability,

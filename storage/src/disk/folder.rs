@@ -134,7 +134,7 @@ impl Folder {
     /// What is in it.
     ///
     /// # Errors
-    /// [`FolderError::Io`].
+    /// [`FolderError::Unusable`].
     pub fn list(&self) -> Result<Listing, FolderError> {
         let mut listing = Listing::default();
         for entry in fs::read_dir(&self.path).map_err(cannot("read", &self.path))? {

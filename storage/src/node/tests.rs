@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use client::GTStoreClient;
 use cluster::durability::Durability;
-use cluster::ids::Address;
+use cluster::ids::{Address, ManagerLife};
 use cluster::limits::Limits;
 use cluster::version::COUNTER_BITS;
 use cluster::view::{Member, MemberState};
@@ -260,6 +260,23 @@ fn a_glance_shows_what_needs_nobody_else() {
     let joiner = at(PULLER, [view(3, Some(MemberState::Joining))]);
     assert_eq!(seen(&joiner, 1), None, "it has yet to fetch");
     assert_eq!(seen(&node(SOURCE), 1), None, "it has seen no view");
+}
+
+#[test]
+fn l7_a_manager_that_does_not_know_what_was_seen_is_not_followed() {
+    let made_by = |life: u64, epoch: u64| {
+        let mut view = view(epoch, None);
+        view.line.made(Epoch(1), Epoch::NONE, ManagerLife(life));
+        view
+    };
+    let node = at(SOURCE, [made_by(7, 1), made_by(7, 2), made_by(7, 3)]);
+    let other = |theirs| NotFollowed::OtherLine { ours: Epoch(3), theirs: Epoch(theirs) };
+    node.check_line(&made_by(7, 3)).unwrap();
+    assert_eq!(node.check_line(&made_by(7, 2)), Err(other(2)), "an older copy");
+    assert_eq!(node.check_line(&made_by(8, 5)), Err(other(5)), "and what it made since");
+    assert_eq!(node.adopt(made_by(8, 5)), Err(other(5)));
+    assert_eq!(node.adopt(made_by(7, 2)), Ok(false), "a late one is nothing new");
+    assert_eq!(node.adopt(made_by(7, 4)), Ok(true));
 }
 
 #[test]

@@ -23,6 +23,8 @@
 //! | `cancel` | the operator cancels it |
 //! | `outline leave NAME` (and so on) | what a change would move |
 //! | `restart [heartbeat=MS]` | the manager ends and starts from what it saved, with other flags or the same; connections are lost |
+//! | `copy` | a copy of what it saved is kept |
+//! | `restart_from_copy [accepts=EPOCH]` | the manager ends and starts from that copy; the operator goes on, and was shown that this view was seen |
 //! | `lease LABEL` | as `beat`, and tells whether the lease was extended, and how long it is if that is not three heartbeats |
 //! | `disk works`, `disk holds`, `disk fails` | what is to be saved is saved at once, or when `saved` says so, or not |
 //! | `saved` | what is on its way to the disk has got there |
@@ -84,6 +86,7 @@ impl Script {
             Answer::Taken(why) => format!("{who}: taken, {why}\n"),
             Answer::Wait(why) => format!("{who}: wait, {why}\n"),
             Answer::Changed(now) => format!("{who}: changed, {now}\n"),
+            Answer::Older(why) => format!("{who}: older, {why}\n"),
         };
         let sim = self.sim.as_ref().expect("there was an event");
         let mut pushed = String::new();
@@ -115,6 +118,7 @@ impl Script {
                     Ok(())
                 }
                 Effect::Told(Err(why)) => writeln!(out, "told: {why}"),
+                Effect::Stop(behind) => writeln!(out, "stop, {}", behind.what),
                 Effect::Push(..) | Effect::Probe(_) => Ok(()),
             };
         }
@@ -414,6 +418,16 @@ impl Runner for Script {
                     self.sim()?.settings.heartbeat_ms = ms.parse()?;
                 }
                 self.sim()?.restart(false);
+                self.seen = Epoch::NONE;
+                String::new()
+            }
+            "copy" => {
+                self.sim()?.keep();
+                String::new()
+            }
+            "restart_from_copy" => {
+                let accepts = args.take_key("accepts").map_or(Ok(0), str::parse)?;
+                self.sim()?.restart_from_copy(Epoch(accepts));
                 self.seen = Epoch::NONE;
                 String::new()
             }

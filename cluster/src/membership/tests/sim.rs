@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
+use crate::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use crate::membership::{
-    Answer, Effect, Event, Gate, Loss, Membership, Millis, Newcomer, Report, Saved, Settings,
+    Answer, Effect, Event, Gate, Loss, Membership, Millis, Newcomer, Report, Saved, Seen, Settings,
 };
 use crate::tenure::Tenure;
 use crate::view::{Member, Routes, View};
@@ -23,6 +23,8 @@ pub(super) struct Process {
     pub(super) alive: bool,
     /// Whether nothing gets through between it and the manager.
     pub(super) cut: bool,
+    /// Whether the manager has asked for the newest view that it has seen.
+    shows: bool,
     /// Whether the manager took its registration, as far as it knows.
     pub(super) registered: bool,
     /// When the manager last took something from it.
@@ -58,6 +60,10 @@ pub(super) struct Sim {
     durable: Saved,
     /// What is on its way to the disk.
     saving: Option<Saved>,
+    /// A copy of what was on the disk.
+    copy: Option<Saved>,
+    /// How often the manager has started.
+    starts: u64,
     /// Every view that was ever made.
     views: BTreeMap<Epoch, View>,
     /// For each arc the newest view in which it begins afresh.
@@ -79,13 +85,15 @@ impl Sim {
         let unborn = View::unborn(ClusterId(1), settings.copies, settings.limits);
         let durable = Saved::new(unborn.clone(), settings.terms());
         Sim {
-            gate: Gate::new(settings, durable.clone(), 0),
+            gate: Gate::new(settings, durable.clone(), 0).in_life(ManagerLife(1), Epoch::NONE),
             disk: Disk::Works,
             now: 0,
             nodes: BTreeMap::new(),
             settings,
             durable,
             saving: None,
+            copy: None,
+            starts: 1,
             views: BTreeMap::from([(Epoch::NONE, unborn.clone())]),
             fresh_since: BTreeMap::new(),
             begun: BTreeSet::new(),
@@ -124,6 +132,7 @@ impl Sim {
             offered: None,
             alive: true,
             cut: false,
+            shows: false,
             registered: false,
             heard: self.now,
             leased: 0,
@@ -135,12 +144,16 @@ impl Sim {
 
     pub(super) fn register(&mut self, label: &str) -> (Answer, Vec<Effect>) {
         let who = self.nodes[label].who.clone();
-        let returns = self.nodes[label].tenure.has_been_member();
+        let tenure = &self.nodes[label].tenure;
+        let returns = tenure.has_been_member();
+        let view = tenure.routes().filter(|_| self.nodes[label].shows);
+        let view = view.map(|routes| Box::new(routes.view().clone()));
+        let seen = Some(Seen { name: tenure.seen(), view });
         // The port is the newcomer's: whatever had it before has ended, and the manager may know.
         for other in self.nodes.values_mut() {
             other.gone |= other.who.address == who.address && !other.alive;
         }
-        let (answer, effects) = self.step(Event::Register { who, returns, claim: None });
+        let (answer, effects) = self.step(Event::Register { who, returns, claim: None, seen });
         self.hear(label, &answer);
         (answer, effects)
     }
@@ -162,6 +175,7 @@ impl Sim {
         let now = self.now;
         let node = self.nodes.get_mut(label).unwrap();
         node.registered = matches!(answer, Answer::Known { .. });
+        node.shows |= matches!(answer, Answer::Older(_));
         if let Answer::Known { newest, lease, .. } = answer {
             if let Some(lease_ms) = lease {
                 node.heard = now;
@@ -189,7 +203,7 @@ impl Sim {
             && is_member(offered.view())
             && !strays(offered.view())
             && path.all(|view| view.is_some_and(is_member));
-        let follows = offered.epoch() == node.tenure.epoch().next();
+        let follows = offered.view().before() == node.tenure.epoch();
         assert!(follows || !stayed, "{label} stays and must skip to view {}", offered.epoch());
         node.has_left |= node.tenure.leaves_with(offered.view());
         node.tenure.adopt(offered);
@@ -244,7 +258,29 @@ impl Sim {
             self.durable = saving;
             self.check_saved();
         }
-        self.gate = Gate::new(self.settings, self.durable.clone(), self.now);
+        self.start_manager(Epoch::NONE);
+    }
+
+    /// Keeps a copy of what is on the disk.
+    pub(super) fn keep(&mut self) {
+        self.copy = Some(self.durable.clone());
+    }
+
+    /// The manager ends, and starts again from the copy; the operator goes on, who was shown that a view was seen.
+    pub(super) fn restart_from_copy(&mut self, accepts: Epoch) {
+        self.saving = None;
+        self.durable = self.copy.clone().expect("a copy was kept");
+        // What has been since then nobody can know who has not been told.
+        let newest = self.durable_newest().epoch;
+        self.views.retain(|epoch, _| *epoch <= newest);
+        self.ever_active = self.durable.active.epoch;
+        self.start_manager(accepts);
+    }
+
+    fn start_manager(&mut self, accepts: Epoch) {
+        self.starts += 1;
+        let gate = Gate::new(self.settings, self.durable.clone(), self.now);
+        self.gate = gate.in_life(ManagerLife(self.starts), accepts);
         self.published = self.gate.membership().active().clone();
         self.open_orders = 0;
         assert_eq!(self.manager().state(), self.durable);
@@ -331,7 +367,7 @@ impl Sim {
                 }
                 Effect::Probe(to) => probed.push(*to),
                 Effect::Told(_) => self.open_orders -= 1,
-                Effect::Say(_) | Effect::LossAccepted(_) => {}
+                Effect::Say(_) | Effect::LossAccepted(_) | Effect::Stop(_) => {}
             }
             at += 1;
         }
@@ -388,10 +424,12 @@ impl Sim {
         for view in [active, newest] {
             view.check().unwrap();
             if let Some(known) = self.views.get(&view.epoch) {
-                assert_eq!(known, view, "two views of one epoch");
+                // Where it leaps its line says so.
+                let known = View { line: view.line.clone(), ..known.clone() };
+                assert_eq!(known, *view, "two views of one epoch");
             }
         }
-        assert!(newest.epoch <= active.epoch.next(), "more than one view is being made");
+        assert!(newest.epoch <= active.next_epoch(), "more than one view is being made");
         for view in [active, newest] {
             if self.views.insert(view.epoch, view.clone()).is_none() {
                 for arc in view.fresh.iter().map(|&arc| usize::from(arc)) {
@@ -417,13 +455,19 @@ impl Sim {
     /// L3: a view is active only when every member of it and of the one before has adopted it, or
     /// has been silent for a lease, or has ended.
     fn check_activation(&self, routes: &Routes) {
-        assert_eq!(routes.epoch(), self.published.epoch().next(), "views follow one another");
+        let follows = routes.epoch() == self.published.view().next_epoch();
+        assert!(follows || self.took_over(routes), "views follow one another");
         for member in self.published.view().members.iter().chain(&routes.view().members) {
             let node = self.process(member.incarnation).expect("members were started");
             let has_adopted = node.tenure.epoch() >= routes.epoch();
             let has_lease = !node.gone && self.now < node.leased;
             assert!(has_adopted || !has_lease, "view {} without {}", routes.epoch(), member.id);
         }
+    }
+
+    /// Whether the manager has taken over a view from nodes: then the next one leaps.
+    fn took_over(&self, routes: &Routes) -> bool {
+        routes.view().next_epoch() > routes.epoch().next()
     }
 
     /// L2: every arc of every view has a keeper that holds it (it may be away), or begins afresh, or has never
@@ -454,9 +498,10 @@ impl Sim {
                 let view = routes.view();
                 let stray = view.place_at(n.who.incarnation).and_then(|place| view.stray(place));
                 let stays = stray.is_some_and(|stray| {
-                    stray.since.0 <= n.tenure.epoch().0 + 2 && stray.arcs.contains(&(arc as u16))
+                    stray.has_followed(&routes.view().line, n.tenure.epoch())
+                        && stray.arcs.contains(&(arc as u16))
                 });
-                stays || n.tenure.epoch().next() >= routes.epoch()
+                stays || n.tenure.epoch() >= routes.view().before()
             })
     }
 

@@ -65,7 +65,7 @@ impl Process {
 
     /// Adopts a view, and does with its records what that says. `None` if it is not newer.
     fn adopt(&mut self, keys: &[KeyInfo], routes: Arc<Routes>, wall: u64) -> Option<Adoption> {
-        let follows = routes.epoch() == self.tenure.epoch().next();
+        let follows = routes.view().before() == self.tenure.epoch();
         let adoption = self.tenure.adopt(routes.clone())?;
         self.clear(keys, &adoption, follows);
         self.gathered.clear();
