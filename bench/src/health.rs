@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{ClientError, Config, GTStoreClient, status};
+use cluster::membership::Level;
 
 use crate::interrupt::Interrupt;
 
@@ -40,7 +41,7 @@ pub fn wait(
         let nodes = nodes()?;
         let status = watcher.status();
         if let Ok(status) = &status
-            && status.health == "healthy"
+            && status.level == Level::Healthy
             && !status.changing
             && status::serving(status).len() == nodes
         {

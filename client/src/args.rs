@@ -39,7 +39,12 @@ pub enum Command {
     /// List the keys that begin with this.
     Scan(String),
     /// Fetch a value.
-    Get(String),
+    Get {
+        /// Of this key.
+        key: String,
+        /// Only its bytes, and nothing else.
+        raw: bool,
+    },
     /// Remove a key.
     Delete(String),
     /// Write all keys to this file; `-` is standard output.
@@ -52,6 +57,8 @@ pub enum Command {
         json: bool,
         /// Again and again.
         watch: bool,
+        /// With an exit code that says how bad it is.
+        check: bool,
     },
     /// Begin a planned change, or cancel the one under way.
     Order(Order),
@@ -85,11 +92,11 @@ pub struct Args {
 }
 
 const BRIEF: &str = "\
-Usage: client --put KEY --val VALUE [--expire-ms MS] | --get KEY | --del KEY
+Usage: client --put KEY --val VALUE [--expire-ms MS] | --get KEY [--raw] | --del KEY
        client --put-if-absent KEY --val VALUE [--expire-ms MS]
        client --incr KEY [--by N] | --ttl KEY | --scan PREFIX
        client --dump FILE | --load FILE
-       client --status [--json] [--watch]
+       client --status [--json] [--watch | --check]
        client --leave NODE | --weight NODE=N | --rep K | --cancel
        client --heartbeat-ms MS [--missed N] | --missed N
        client --plan leave NODE | --plan weight NODE=N | --plan rep K
@@ -101,7 +108,9 @@ Prints 'OK, node3' for a put or delete and 'key1, value1, node3' for a get;
 and each key in a line of its own for a scan. A dump or a load prints how much it was;
 a file is replaced only by a complete dump, and a bad one is not loaded at all.
 A change prints 'OK, ' and what it moves when it has begun; --status tells how far it is.
-Exit code 0: done; 1: not found, there already, or it failed; 2: bad arguments.";
+Exit code 0: done; 1: not found, there already, or it failed; 2: bad arguments.
+Of --status --check 0: healthy; 1: degraded, healing, or writes are refused;
+2: unavailable; 3: the manager cannot be reached, or refuses.";
 
 /// Reads the command line; `None` if it only asked for help.
 ///
@@ -119,6 +128,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "ttl", "show how long the value of this key lives yet", "KEY")
         .optopt("", "scan", "list the keys that begin with this; '' for all", "PREFIX")
         .optopt("", "get", "fetch the value of this key", "KEY")
+        .optflag("", "raw", "with --get: the value alone, every byte as it is")
         .optopt("", "del", "remove this key", "KEY")
         .optopt(
             "",
@@ -130,6 +140,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optflag("", "status", "show nodes and health")
         .optflag("", "json", "with --status and --plan: as JSON")
         .optflag("", "watch", "with --status: again every second")
+        .optflag("", "check", "with --status: an exit code that says how bad it is")
         .optopt("", "leave", "let this node leave: others take over what it keeps", "NODE")
         .optopt("", "weight", "give this node another share of the keys", "NODE=N")
         .optopt("", "rep", "keep so many copies of each key", "K")
@@ -207,12 +218,14 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         };
         return Err(UsageError(why));
     };
-    const OWNERS: [(&str, &[&str]); 7] = [
+    const OWNERS: [(&str, &[&str]); 9] = [
         ("val", &["put", "put-if-absent"]),
         ("expire-ms", &["put", "put-if-absent"]),
         ("by", &["incr"]),
         ("json", &["status", "plan"]),
         ("watch", &["status"]),
+        ("check", &["status"]),
+        ("raw", &["get"]),
         ("yes", &["accept-loss"]),
         ("force", &["leave", "rep", "plan"]),
     ];
@@ -243,11 +256,17 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         "incr" => Command::Add { key: text("incr"), by: flags::value(matches, "by", None, 1)? },
         "ttl" => Command::TimeToLive(text("ttl")),
         "scan" => Command::Scan(text("scan")),
-        "get" => Command::Get(text("get")),
+        "get" => Command::Get { key: text("get"), raw: matches.opt_present("raw") },
         "del" => Command::Delete(text("del")),
         "dump" => Command::Dump(file(matches, "dump")?),
         "load" => Command::Load(file(matches, "load")?),
-        "status" => Command::Status { json, watch: matches.opt_present("watch") },
+        "status" => {
+            let (watch, check) = (matches.opt_present("watch"), matches.opt_present("check"));
+            if watch && check {
+                return Err(UsageError("--watch and --check: one at a time".into()));
+            }
+            Command::Status { json, watch, check }
+        }
         "cancel" => Command::Order(Order::Cancel),
         "plan" => {
             let [argument] = &matches.free[..] else {
@@ -354,12 +373,15 @@ mod tests {
         assert_eq!(args(&["--incr", "key1", "--by=-5"]).unwrap(), add(-5));
         assert_eq!(args(&["--ttl", "key1"]).unwrap(), Command::TimeToLive("key1".into()));
         assert_eq!(args(&["--scan", ""]).unwrap(), Command::Scan(String::new()));
-        assert_eq!(args(&["--get", "key1"]).unwrap(), Command::Get("key1".into()));
+        let get = |raw| Command::Get { key: "key1".into(), raw };
+        assert_eq!(args(&["--get", "key1"]).unwrap(), get(false));
+        assert_eq!(args(&["--get", "key1", "--raw"]).unwrap(), get(true));
         assert_eq!(args(&["--del", "key1"]).unwrap(), Command::Delete("key1".into()));
         assert_eq!(args(&["--dump", "a/b"]).unwrap(), Command::Dump("a/b".into()));
         assert_eq!(args(&["--load", "-"]).unwrap(), Command::Load("-".into()));
-        let status = Command::Status { json: true, watch: false };
-        assert_eq!(args(&["--status", "--json"]).unwrap(), status);
+        let status = |json, check| Command::Status { json, watch: false, check };
+        assert_eq!(args(&["--status", "--json"]).unwrap(), status(true, false));
+        assert_eq!(args(&["--status", "--check"]).unwrap(), status(false, true));
     }
 
     #[test]
@@ -397,6 +419,8 @@ mod tests {
             (&["--put", "k", "--val", "v", "--expire-ms", "0"], "--expire-ms 0: "),
             (&["--ttl", "k", "--by", "5"], "--by goes with --incr"),
             (&["--incr", "k", "--by", "x"], "--by x: "),
+            (&["--status", "--check", "--watch"], "--watch and --check: one at a time"),
+            (&["--ttl", "k", "--raw"], "--raw goes with --get"),
             (&["--leave", "no,de"], "--leave no,de: ',' is not allowed"),
             (&["--weight", "node2"], "--weight node2: it takes NODE=N"),
             (&["--weight", "node2=0"], "--weight node2=0: a weight is 1 to 1000"),

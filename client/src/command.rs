@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use cluster::membership::Level;
 use net_common::flags::FAILED;
 use net_common::logging::escaped;
 use net_common::message::control::Status;
@@ -63,6 +64,7 @@ impl CommandError {
 pub fn run(args: Args) -> Result<ExitCode, CommandError> {
     match args.command {
         Command::Wait(nodes) => wait(&args.config, nodes).map(|()| ExitCode::SUCCESS),
+        Command::Status { json, watch: false, check: true } => check(args.config, json),
         command => {
             let store = GTStoreClient::init(args.config)?;
             let code = with(&store, command);
@@ -96,8 +98,13 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
             }
         }
         Command::Scan(prefix) => scan(store, prefix.as_bytes(), &mut out)?,
-        Command::Get(key) => {
+        Command::Get { key, raw } => {
             let Some(got) = store.get(key.as_bytes())? else { return Ok(not_found(&key)) };
+            if raw {
+                out.write_all(&got.value)?;
+                out.flush()?;
+                return Ok(ExitCode::SUCCESS);
+            }
             write!(out, "{key}, ")?;
             // Programs get the bytes as they are; a terminal must not be sent codes.
             if out.is_terminal() && got.value.iter().any(u8::is_ascii_control) {
@@ -135,15 +142,8 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
                 expired => writeln!(out, "loaded {did}; {expired} expired")?,
             }
         }
-        Command::Status { json, watch: false } => {
-            let status = store.status()?;
-            if json {
-                writeln!(out, "{:#}", status::json(&status))?;
-            } else {
-                writeln!(out, "{}", status::table(&status))?;
-            }
-        }
-        Command::Status { json, watch: true } => return watch(store, json, &mut out),
+        Command::Status { json, watch: false, .. } => show(&store.status()?, json, &mut out)?,
+        Command::Status { json, watch: true, .. } => return watch(store, json, &mut out),
         Command::Order(order) => writeln!(out, "OK, {}", status::moved(&store.order(&order)?))?,
         Command::Plan { wish, force, json } => {
             let outline = store.plan(wish, force)?;
@@ -220,6 +220,32 @@ fn scan(
         from = told.next;
     }
     Ok(())
+}
+
+/// Prints the status.
+fn show(status: &Status, json: bool, out: &mut impl Write) -> io::Result<()> {
+    match json {
+        true => writeln!(out, "{:#}", status::json(status)),
+        false => writeln!(out, "{}", status::table(status)),
+    }
+}
+
+/// The exit code of a check where the manager tells nothing. The others are those of [`Level`].
+const UNREACHABLE: u8 = 3;
+
+/// Prints the status, for a monitoring that looks at the exit code only: whether anybody reads it does not matter.
+fn check(config: Config, json: bool) -> Result<ExitCode, CommandError> {
+    let asked = GTStoreClient::init(config).and_then(|store| store.status());
+    Ok(ExitCode::from(match asked {
+        Ok(status) => {
+            show(&status, json, &mut output::Unheard::lock())?;
+            status.level as u8
+        }
+        Err(error) => {
+            output::say(format_args!("client: {error}"));
+            UNREACHABLE
+        }
+    }))
 }
 
 /// How often a status that is watched is looked at.
@@ -314,7 +340,7 @@ fn is_up(config: &Config, nodes: usize) -> Result<Option<String>, ClientError> {
     let status = store.status()?;
     let serving = status::serving(&status).len();
     // Fewer nodes than copies are as healthy as they can be.
-    let is_well = status.health == "healthy" || usize::from(status.copies) > nodes;
+    let is_well = status.level == Level::Healthy || usize::from(status.copies) > nodes;
     if serving < nodes || status.changing || !is_well {
         return Ok(Some(format!("{serving} serve, {}", status.health)));
     }

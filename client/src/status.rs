@@ -7,7 +7,7 @@ use cluster::membership::Loss;
 use cluster::membership::wish::{Move, Outline};
 use cluster::text::Bytes;
 use comfy_table::{CellAlignment, Table, presets};
-use net_common::message::control::{NodeStatus, Status};
+use net_common::message::control::{Disk, NodeStatus, Status};
 use serde_json::{Value, json};
 
 /// A node's share of the ring, 0 to 1.
@@ -95,16 +95,21 @@ fn disks(status: &Status) -> String {
     if status.durability == "none" {
         return String::new();
     }
-    let without = status.nodes.iter().filter(|node| node.disk == "no");
+    let without = status.nodes.iter().filter(|node| node.disk == Disk::None);
     let without: Vec<&str> = without.map(|node| node.id.as_str()).collect();
     let mut text = match without.as_slice() {
         [] => String::new(),
         all if all.len() == status.nodes.len() => ", but no node has a data folder".into(),
         some => format!(", but {} without a data folder", some.join(", ")),
     };
-    let troubled = status.nodes.iter().filter(|n| !["no", "yes"].contains(&n.disk.as_str()));
-    for node in troubled {
-        _ = write!(text, "\ndisk of {}: in trouble: {}", node.id, node.disk);
+    for NodeStatus { id, disk, .. } in &status.nodes {
+        _ = match disk {
+            Disk::None | Disk::Sound => Ok(()),
+            Disk::Strained(why) => {
+                write!(text, "\ndisk of {id}: no image of its records can be made: {why}")
+            }
+            Disk::Failing(why) => write!(text, "\ndisk of {id}: in trouble: {why}"),
+        };
     }
     text
 }
@@ -208,7 +213,16 @@ pub fn json(status: &Status) -> Value {
                 "transfer_bytes_per_second": node.fetching,
                 "share": share(status, node),
                 "seconds_since_heartbeat": node.silent_ms as f64 / 1000.0,
-                "disk": node.disk,
+                "disk": match &node.disk {
+                    Disk::None => "no",
+                    Disk::Sound | Disk::Strained(_) => "yes",
+                    Disk::Failing(why) => why,
+                },
+                "disk_strain": match &node.disk {
+                    Disk::Strained(why) => Some(why),
+                    _ => None,
+                },
+                "full": node.is_full,
             })
         })
         .collect();
@@ -225,6 +239,7 @@ pub fn json(status: &Status) -> Value {
         "lost_slots": status.lost,
         "begin_empty": status.loss.as_ref().map_or(0, |loss| loss.empty.len()),
         "health": status.health,
+        "level": status.level.to_string(),
         "nodes": nodes,
     })
 }
@@ -236,6 +251,8 @@ pub fn serving(status: &Status) -> Vec<&NodeId> {
 
 #[cfg(test)]
 mod tests {
+    use cluster::membership::Level;
+
     use super::*;
     use cluster::ids::{Address, Epoch};
 
@@ -248,6 +265,7 @@ mod tests {
             longest_ms: 6000,
             durability: "async".into(),
             arcs: 4096,
+            level: Level::Healthy,
             health: "healthy".into(),
             changing: true,
             change: "node2 leaving".into(),
@@ -264,7 +282,8 @@ mod tests {
                 behind: 7,
                 fetching: 1_500_000,
                 silent_ms: 1500,
-                disk: "yes".into(),
+                disk: Disk::Sound,
+                is_full: false,
             }],
         }
     }
@@ -281,24 +300,29 @@ mod tests {
 
     #[test]
     fn people_are_told_whose_records_reach_no_disk() {
-        let line = |how: &str, disk: &str| {
+        let line = |how: &str, disk: Disk| {
             let mut status = status();
             status.durability = how.into();
-            status.nodes[0].disk = disk.into();
+            status.nodes[0].disk = disk;
             let text = table(&status);
             let (_, rest) = text.split_once("\ndurability: ").unwrap();
             rest.split_once("\nunder way").unwrap().0.to_owned()
         };
-        assert_eq!(line("async", "yes"), "async");
-        assert_eq!(line("none", "no"), "none");
-        assert_eq!(line("async", "no"), "async, but no node has a data folder");
-        assert_eq!(line("sync", "full"), "sync\ndisk of node1: in trouble: full");
+        assert_eq!(line("async", Disk::Sound), "async");
+        assert_eq!(line("none", Disk::None), "none");
+        assert_eq!(line("async", Disk::None), "async, but no node has a data folder");
+        let failing = Disk::Failing("no".into());
+        assert_eq!(line("sync", failing), "sync\ndisk of node1: in trouble: no");
+        let strained = Disk::Strained("too large".into());
+        let want = "sync\ndisk of node1: no image of its records can be made: too large";
+        assert_eq!(line("sync", strained), want);
     }
 
     #[test]
     fn programs_get_the_same() {
         let value = json(&status());
         assert_eq!(value["health"], "healthy");
+        assert_eq!(value["level"], "healthy");
         assert_eq!(value["nodes"][0]["id"], "node1");
         assert_eq!(value["nodes"][0]["share"], 0.25);
         assert_eq!(value["nodes"][0]["behind"], 7);

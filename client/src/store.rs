@@ -714,21 +714,19 @@ impl GTStoreClient {
     ) -> Result<T, ClientError> {
         let until = after(self.config.deadline);
         loop {
-            let asked = self.ask_manager(|link| {
+            let asked = self.call_manager(|link| {
                 link.set_patience(self.config.deadline.max(self.config.patience));
                 ask(link)
             });
             match asked {
-                Err(ClientError::Refused(why))
-                    if why.starts_with("wait") && Instant::now() < until =>
-                {
+                Err(error) if error.word() == Some("wait") && Instant::now() < until => {
                     std::thread::sleep(LAST_PAUSE);
                 }
                 // The manager may have done it before it was lost.
-                Err(ClientError::NoManager { source: source @ NetError::Lost { .. }, .. }) => {
+                Err(source @ NetError::Lost { .. }) => {
                     return Err(ClientError::Unknown { why: source.to_string() });
                 }
-                asked => return asked,
+                asked => return asked.map_err(|source| self.managers_error(source)),
             }
         }
     }
@@ -737,23 +735,31 @@ impl GTStoreClient {
         &self,
         ask: impl FnOnce(&mut Connection) -> Result<T, NetError>,
     ) -> Result<T, ClientError> {
-        let manager = self.router.manager();
-        let asked = self.links.take(manager).and_then(|mut link| {
-            let answer = ask(&mut link)?;
-            self.links.put_back(link);
-            Ok(answer)
-        });
-        asked.map_err(|source| match source {
+        self.call_manager(ask).map_err(|source| self.managers_error(source))
+    }
+
+    fn call_manager<T>(
+        &self,
+        ask: impl FnOnce(&mut Connection) -> Result<T, NetError>,
+    ) -> Result<T, NetError> {
+        let mut link = self.links.take(self.router.manager())?;
+        let answer = ask(&mut link)?;
+        self.links.put_back(link);
+        Ok(answer)
+    }
+
+    /// What it means that the manager did not do as it was asked. Decided by its word, and never by what follows: names
+    /// and keys may be in that.
+    fn managers_error(&self, source: NetError) -> ClientError {
+        match (source.word(), source.reason()) {
+            (Some("changed"), Some(now)) => ClientError::Changed { now: now.to_owned() },
             // The error says that it was refused; the manager's word for it need not say so again.
-            NetError::Refused { text, .. } => {
-                if let Some(now) = text.strip_prefix("changed: ") {
-                    return ClientError::Changed { now: now.to_owned() };
-                }
-                let why = text.strip_prefix("refused: ").unwrap_or(&text);
-                ClientError::Refused(why.to_owned())
-            }
-            source => ClientError::NoManager { address: manager.clone(), source },
-        })
+            (Some("refused"), Some(why)) => ClientError::Refused(why.to_owned()),
+            _ => match source {
+                NetError::Refused { text, .. } => ClientError::Refused(text),
+                source => ClientError::NoManager { address: self.router.manager().clone(), source },
+            },
+        }
     }
 
     /// Asks every node of the view how much it holds, the nodes themselves and not the manager.

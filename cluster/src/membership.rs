@@ -50,7 +50,7 @@ pub mod wish;
 
 use change::Change;
 pub use gate::Gate;
-pub use health::Health;
+pub use health::{Health, Level};
 pub use loss::Loss;
 use losses::Losses;
 pub use node::{Newcomer, Node, Report};

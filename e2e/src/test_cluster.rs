@@ -8,7 +8,7 @@ use client::{Config, GTStoreClient};
 use cluster::durability::Durability;
 use cluster::ids::{Address, Epoch, NodeId};
 use cluster::limits::Limits;
-use cluster::membership::Settings;
+use cluster::membership::{Level, Settings};
 use cluster::version::Version;
 use cluster::view::MemberState;
 use manager::Manager;
@@ -429,7 +429,7 @@ impl TestCluster {
                 .map(|node| node.id.clone())
                 .collect();
             // Fewer nodes than copies are as healthy as they can be.
-            let is_well = status.health == "healthy" || running.len() < self.options.copies;
+            let is_well = status.level == Level::Healthy || running.len() < self.options.copies;
             let has_all = running.iter().all(|name| serving.contains(name));
             if serving.len() != running.len() || !has_all || status.changing || !is_well {
                 return Err(format!("{serving:?} of {running:?} serve, {}", status.health));

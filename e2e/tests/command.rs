@@ -240,6 +240,46 @@ fn a_status_that_is_watched_goes_on_until_its_reader_goes() {
 }
 
 #[test]
+fn a_check_tells_by_its_exit_code_how_bad_it_is() {
+    let mut cluster =
+        TestCluster::with(Options { nodes: 2, copies: 2, is_proxied: true, ..Options::default() });
+    let checked = |cluster: &TestCluster| {
+        let output = run(cluster, "--status --check --deadline-ms 1000");
+        (output.status.code().expect("an exit code"), String::from_utf8(output.stdout).unwrap())
+    };
+    let is = |cluster: &TestCluster, code: i32, part: &str| {
+        wait_until("it is so bad", || match checked(cluster) {
+            (got, said) if got == code && said.contains(part) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    };
+    is(&cluster, 0, "health: healthy");
+    assert_eq!(run(&cluster, "--status --check --json").status.code(), Some(0));
+    cluster.kill_at_once(&[1]);
+    is(&cluster, 1, "more nodes are needed");
+    cluster.client().put(b"key1", b"value1").unwrap();
+    cluster.kill_at_once(&[0]);
+    is(&cluster, 2, "health: unavailable: ");
+    assert_eq!(run(&cluster, "--status").status.code(), Some(0), "it was not asked");
+    cluster.stop_manager();
+    let (code, said) = fails(&cluster, "--status --check --deadline-ms 300");
+    assert!(code == 3 && said.starts_with("client: no manager at "), "{code}: {said}");
+}
+
+#[test]
+fn a_raw_value_is_every_byte_of_it_and_nothing_else() {
+    let cluster = TestCluster::start(2, 2);
+    let value = b"v, w\0\xff\n\x1b[0m";
+    cluster.client().put(b"k, v", value).unwrap();
+    let mut command = client_command(cluster.manager_address());
+    let output = command.args(["--get", "k, v", "--raw"]).output().expect("the client runs");
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &value[..]));
+    cluster.client().put(b"empty", b"").unwrap();
+    assert_eq!(prints(&cluster, "--get empty --raw"), "");
+    assert_eq!(fails(&cluster, "--get nothing --raw"), (1, "nothing not found".into()));
+}
+
+#[test]
 fn a_loss_and_its_acceptance() {
     let mut cluster =
         TestCluster::with(Options { nodes: 2, copies: 1, is_proxied: true, ..Options::default() });

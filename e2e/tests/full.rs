@@ -1,6 +1,7 @@
 //! Nodes that may hold so much and no more.
 
 use client::{Change, ClientError, Done};
+use cluster::membership::Level;
 use e2e::{Options, Resp, TestCluster, wait_until};
 
 const MOST: u64 = 64 << 10;
@@ -45,6 +46,14 @@ fn beyond_the_limit_nothing_is_added_and_all_else_goes_on() {
     assert_eq!(client.get(b"new0").unwrap(), None);
     assert!(held(&cluster) < full);
 
+    wait_until("the health tells who refuses", || {
+        let status = cluster.status()?;
+        let nodes = status.nodes.iter().all(|node| node.is_full);
+        let want = "refusing writes: node1 (its memory is full), node2 (its memory is full), \
+                    node3 (its memory is full)";
+        let is_so = nodes && status.health == want && status.level == Level::Degraded;
+        if is_so { Ok(()) } else { Err(status.health) }
+    });
     let mut node = Resp::open(cluster.redis_address(1));
     for (command, want) in [
         ("SET new v", OOM),

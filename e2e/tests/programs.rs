@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
 
-use e2e::{Running, TestCluster, client_command, program};
+use client::{Config, GTStoreClient};
+use e2e::{Running, TestCluster, client_command, program, wait_until};
 
 /// A pipe that nobody reads.
 fn unread() -> Stdio {
@@ -185,4 +187,43 @@ fn a_secret_is_changed_while_the_cluster_serves() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     manager.signal("HUP");
     manager.line("SIGHUP: everybody on this machine may read");
+}
+
+#[test]
+fn a_file_at_its_limit_is_as_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("node1");
+    let mut manager = Server::named("manager", &["--durability", "sync", "--rep", "1"]);
+    // Files of half a megabyte at most, for this process.
+    let mut command = Command::new("bash");
+    command.args(["-c", "ulimit -f 500; exec \"$0\" \"$@\""]).arg(program("storage"));
+    command.args(["--label", "node1", "--manager", &manager.address.to_string(), "--data"]);
+    let mut node = Server::start({
+        command.arg(&data);
+        command
+    });
+    let config = Config {
+        deadline: Duration::from_millis(500),
+        ..Config::new(manager.address.to_string().parse().unwrap())
+    };
+    let mut wait = client_command(manager.address);
+    assert_eq!(ended(wait.args(["--wait", "1"]).stderr(Stdio::piped())).0, Some(0));
+    let client = GTStoreClient::init(config).unwrap();
+    // Twice as much as a file may have: some of it in the log, and all of it in no image.
+    let put = |n: usize| client.put(format!("key{n}").as_bytes(), &[b'v'; 1000]);
+    let done: Vec<usize> = (0..1000).take_while(|&n| put(n).is_ok()).collect();
+    wait_until("the health says so", || {
+        let status = client.status().map_err(|e| e.to_string())?;
+        let is_so = status.health.starts_with("refusing writes: node1 (its disk: File too large")
+            || status.health.contains("node1 can make no image of its records");
+        if is_so { Ok(()) } else { Err(status.health) }
+    });
+    assert!(done.len() > 200, "{}", done.len());
+    for n in done {
+        assert!(client.get(format!("key{n}").as_bytes()).unwrap().is_some(), "key{n}");
+    }
+    client.finalize();
+    for server in [&mut manager, &mut node] {
+        assert!(server.running.0.try_wait().unwrap().is_none(), "it has ended");
+    }
 }

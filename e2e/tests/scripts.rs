@@ -638,6 +638,19 @@ fn who_drains_is_waited_for_and_who_runs_is_not() {
 }
 
 #[test]
+fn a_name_that_begins_as_an_answer_is_none() {
+    let place = Place::new();
+    place.started("--nodes 1 --rep 1 --fresh");
+    place.started("--add waiter");
+    let mut command =
+        place.command(programs().join("client"), "--weight waiter=1 --deadline-ms 3600000");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let output = ended(child);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(err(&output), "client: refused: waiter weighs 1 already\n");
+}
+
+#[test]
 fn a_manager_and_its_nodes_come_back_together() {
     let place = Place::new();
     place.started("--nodes 3 --rep 2 --fresh");

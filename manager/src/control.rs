@@ -140,6 +140,8 @@ fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
         bytes: beat.bytes,
         fetching: beat.fetching,
         disk_trouble: beat.disk_trouble,
+        disk_strain: beat.disk_strain,
+        is_full: beat.is_full,
     };
     let answer = handle.event(Event::Heartbeat(from, report));
     let heartbeat_ms = handle.terms().heartbeat_ms as u32;

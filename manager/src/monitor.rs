@@ -31,7 +31,7 @@ use log::{error, info, warn};
 use net_common::clock;
 use net_common::logging;
 use net_common::message::Message;
-use net_common::message::control::{NodeStatus, Probe, Status, TablePush};
+use net_common::message::control::{Disk, NodeStatus, Probe, Status, TablePush};
 use parking_lot::RwLock;
 
 use crate::asked::Asked;
@@ -612,11 +612,13 @@ impl Owner {
                 behind: place(node.who.incarnation).map_or(0, |p| membership.behind(p)) as u32,
                 fetching: node.report.fetching,
                 silent_ms: now.saturating_sub(node.heard),
-                disk: match (node.who.on_disk, node.report.disk_trouble.as_str()) {
-                    (false, _) => "no".into(),
-                    (true, "") => "yes".into(),
-                    (true, trouble) => trouble.into(),
+                disk: match (&*node.report.disk_trouble, &*node.report.disk_strain) {
+                    _ if !node.who.on_disk => Disk::None,
+                    ("", "") => Disk::Sound,
+                    ("", strain) => Disk::Strained(strain.into()),
+                    (trouble, _) => Disk::Failing(trouble.into()),
                 },
+                is_full: node.report.is_full,
             })
             .collect();
         // node2 before node10: shorter names first is what people expect of numbered names.
@@ -624,6 +626,7 @@ impl Owner {
             let key = |n: &NodeStatus| (n.id.as_str().len(), n.id.clone());
             key(a).cmp(&key(b))
         });
+        let health = self.gate.health(now);
         Status {
             epoch: view.epoch,
             copies: view.copies as u8,
@@ -632,7 +635,8 @@ impl Owner {
             longest_ms: membership.longest_ms() as u32,
             durability: view.durability.to_string(),
             arcs: view.arcs.len() as u32,
-            health: self.gate.health(now).to_string(),
+            level: health.level(),
+            health: health.to_string(),
             changing: view.is_changing() || membership.newest().epoch() != view.epoch,
             change: membership.change(),
             lost: ring::slot_runs(&membership.lost(now), view.arcs.len()),

@@ -83,6 +83,16 @@ impl NetError {
         matches!(self, NetError::Lost { source, .. } if source.kind() == io::ErrorKind::TimedOut)
     }
 
+    /// What the peer's ERROR says for people, after its word.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            NetError::Refused { text, .. } => {
+                Some(text.split_once(": ").map_or("", |(_, why)| why))
+            }
+            _ => None,
+        }
+    }
+
     /// The first word of the peer's ERROR, if that is what it was.
     pub fn word(&self) -> Option<&str> {
         match self {

@@ -8,6 +8,11 @@ pub fn keep_private() {
     umask(Mode::RWXG | Mode::RWXO);
 }
 
+/// The most bytes that a file of this process may have (`ulimit -f`); `None` means as many as fit.
+pub fn largest_file() -> Option<u64> {
+    getrlimit(Resource::Fsize).current
+}
+
 /// Raises this process's soft limit on open files to its hard limit and returns it, so that the
 /// connection limit is the one that was asked for and not the shell's. `None` means unlimited.
 ///

@@ -432,6 +432,8 @@ fn send_heartbeats(
             bytes: report.bytes,
             fetching: report.fetching,
             disk_trouble: report.disk_trouble,
+            disk_strain: report.disk_strain,
+            is_full: report.is_full,
             wall_ms: clock::wall_ms(),
         }
         .write(&mut out);

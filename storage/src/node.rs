@@ -373,7 +373,17 @@ impl Node {
         let fetching = self.transfer().rate;
         let trouble = self.disk_trouble();
         let disk_trouble = trouble.map_or_else(String::new, |trouble| trouble.why.to_string());
-        let rest = Report { keys, bytes, fetching, disk_trouble, ..Report::default() };
+        let disk_strain = self.journal.strain(bytes).unwrap_or_default();
+        let is_full = self.is_full();
+        let rest = Report {
+            keys,
+            bytes,
+            fetching,
+            disk_trouble,
+            disk_strain,
+            is_full,
+            ..Report::default()
+        };
         let tenure = self.tenure.read();
         // Before the disk tells of a view it is not acknowledged: if the process ended its folder would claim
         // something of a view that the manager has left behind (H6).

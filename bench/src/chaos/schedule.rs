@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use client::GTStoreClient;
+use cluster::membership::Level;
 use rand::rngs::StdRng;
 
 use super::crew::{Crew, Seen};
@@ -349,7 +350,7 @@ impl<'a> Schedule<'a> {
         };
         Some(self.crew.see(&Seen {
             at,
-            is_well: status.health == "healthy" && !status.changing,
+            is_well: status.level == Level::Healthy && !status.changing,
             copies: usize::from(status.copies),
             serving: self.crew.present().into_iter().filter(serves).collect(),
         }))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use client::{ClientError, Config, GTStoreClient, status};
 use cluster::ids::Address;
+use cluster::membership::Level;
 use cluster::view::Routes;
 use net_common::connection::{Connection, Dial};
 use net_common::frame::PayloadLimit;
@@ -125,5 +126,5 @@ impl Watch {
 pub fn is_healed(status: &Status, names: &BTreeSet<String>) -> bool {
     let serving: BTreeSet<String> =
         status::serving(status).into_iter().map(ToString::to_string).collect();
-    status.health == "healthy" && !status.changing && serving == *names
+    status.level == Level::Healthy && !status.changing && serving == *names
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use crate::durability::Durability;
 use crate::ids::Incarnation;
-use crate::membership::{Membership, Millis, heirs, plan};
+use crate::membership::{Membership, Millis, Report, heirs, plan};
 use crate::text::Bytes;
 use crate::view::Member;
 
@@ -37,6 +38,11 @@ pub enum Health {
         /// Who is there with what could be salvaged of them: that counts only if the operator goes on with it.
         salvaged: Vec<String>,
     },
+    /// Everything is read, and some nodes take no writes: those of their keys fail.
+    Refusing {
+        /// Which nodes, and why.
+        nodes: Vec<String>,
+    },
     /// Everything is served, with fewer copies than asked for.
     Degraded {
         /// Copies that there are.
@@ -59,8 +65,59 @@ pub enum Health {
         /// How long it will still take, in milliseconds, if that can be said yet.
         left_ms: Option<Millis>,
     },
+    /// Everything is served, and some disks do not do their part.
+    Strained {
+        /// What is wrong with each.
+        disks: Vec<String>,
+    },
     /// All is well.
     Healthy,
+}
+
+/// How bad that is, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// All is well.
+    Healthy = 0,
+    /// Everything is read; there are fewer copies than asked for, or some writes are refused.
+    Degraded = 1,
+    /// Some keys can be neither read nor written.
+    Unavailable = 2,
+}
+
+impl Level {
+    /// The level of this number, if there is one.
+    pub fn from_number(number: u8) -> Option<Level> {
+        [Level::Healthy, Level::Degraded, Level::Unavailable]
+            .into_iter()
+            .find(|l| *l as u8 == number)
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Level::Healthy => "healthy",
+            Level::Degraded => "degraded",
+            Level::Unavailable => "unavailable",
+        })
+    }
+}
+
+impl Health {
+    /// How bad it is.
+    pub fn level(&self) -> Level {
+        match self {
+            Health::Older(_) | Health::Empty | Health::Unavailable { .. } => Level::Unavailable,
+            Health::Unsaved { otherwise, .. } => otherwise.level().max(Level::Degraded),
+            Health::Refusing { .. }
+            | Health::Degraded { .. }
+            | Health::Healing { .. }
+            | Health::Strained { .. } => Level::Degraded,
+            Health::Healthy => Level::Healthy,
+        }
+    }
 }
 
 impl fmt::Display for Health {
@@ -99,6 +156,8 @@ impl fmt::Display for Health {
                     (nodes, _) => write!(f, "bring back {}", nodes.join(", ")),
                 }
             }
+            Health::Refusing { nodes } => write!(f, "refusing writes: {}", nodes.join(", ")),
+            Health::Strained { disks } => write!(f, "degraded: {}", disks.join("; ")),
             Health::Degraded { have, want, arcs, silent } => {
                 f.write_str("degraded: ")?;
                 if *arcs > 0 {
@@ -162,6 +221,10 @@ impl Membership {
                 salvaged: heirs::salvaged(self, now),
             };
         }
+        let (refusing, strained) = self.ailing(now);
+        if !refusing.is_empty() {
+            return Health::Refusing { nodes: refusing };
+        }
         let silent: Vec<String> = view
             .members
             .iter()
@@ -185,8 +248,35 @@ impl Membership {
         }
         match view.members.len() < view.copies {
             true => self.degraded(now, Vec::new()),
+            false if !strained.is_empty() => Health::Strained { disks: strained },
             false => Health::Healthy,
         }
+    }
+
+    /// Which members say that they take no writes, and why; and what is wrong with the disks of others.
+    fn ailing(&self, now: Millis) -> (Vec<String>, Vec<String>) {
+        let view = self.active.view();
+        let (mut refusing, mut strained) = (Vec::new(), Vec::new());
+        for member in view.members.iter().filter(|m| !self.is_out(m.incarnation, now)) {
+            let Some(node) = self.nodes.get(&member.incarnation) else { continue };
+            let Report { disk_trouble, disk_strain, is_full, .. } = &node.report;
+            let id = &member.id;
+            match view.durability {
+                Durability::Sync if !disk_trouble.is_empty() => {
+                    refusing.push(format!("{id} (its disk: {disk_trouble})"));
+                }
+                _ if *is_full => refusing.push(format!("{id} (its memory is full)")),
+                _ if !disk_trouble.is_empty() => {
+                    strained
+                        .push(format!("what {id} stores does not reach its disk ({disk_trouble})"));
+                }
+                _ if !disk_strain.is_empty() => {
+                    strained.push(format!("{id} can make no image of its records ({disk_strain})"));
+                }
+                _ => {}
+            }
+        }
+        (refusing, strained)
     }
 
     fn degraded(&self, now: Millis, silent: Vec<String>) -> Health {
@@ -210,6 +300,18 @@ impl Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_is_a_number() {
+        for level in [Level::Healthy, Level::Degraded, Level::Unavailable] {
+            assert_eq!(Level::from_number(level as u8), Some(level));
+        }
+        assert_eq!(Level::from_number(3), None);
+        let unsaved =
+            |otherwise| Health::Unsaved { why: "full".into(), otherwise: Box::new(otherwise) };
+        assert_eq!(unsaved(Health::Healthy).level(), Level::Degraded);
+        assert_eq!(unsaved(Health::Empty).level(), Level::Unavailable);
+    }
 
     #[test]
     fn the_line_says_what_and_how_much() {

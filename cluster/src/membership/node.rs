@@ -40,6 +40,10 @@ pub struct Report {
     pub fetching: u64,
     /// Why what it stores does not reach its disk at the moment; empty if it does, or has none.
     pub disk_trouble: String,
+    /// Why no image of its records can be made, so that its log gets longer and longer; empty if one can.
+    pub disk_strain: String,
+    /// Whether it holds as much as it may, and refuses what would add to that.
+    pub is_full: bool,
 }
 
 /// What the manager knows of one incarnation.

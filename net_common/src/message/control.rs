@@ -15,7 +15,7 @@
 use cluster::claim::Claim;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use cluster::line::ViewName;
-use cluster::membership::{Loss, Seen};
+use cluster::membership::{Level, Loss, Seen};
 use cluster::tenure::ArcSet;
 use cluster::version::Clock;
 use cluster::view::View;
@@ -278,6 +278,10 @@ pub struct Heartbeat {
     pub fetching: u64,
     /// Why what it stores does not reach its disk at the moment; empty if it does, or has none.
     pub disk_trouble: String,
+    /// Why no image of its records can be made at the moment; empty if one can.
+    pub disk_strain: String,
+    /// Whether it holds as much as it may, and refuses what would add to that.
+    pub is_full: bool,
     /// Its wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
@@ -295,6 +299,8 @@ impl Message<'_> for Heartbeat {
         out.put_u64(self.bytes);
         out.put_u64(self.fetching);
         out.put_long(self.disk_trouble.as_bytes());
+        out.put_long(self.disk_strain.as_bytes());
+        out.put_u8(u8::from(self.is_full));
         out.put_u64(self.wall_ms);
     }
 
@@ -309,6 +315,8 @@ impl Message<'_> for Heartbeat {
             bytes: payload.u64()?,
             fetching: payload.u64()?,
             disk_trouble: payload.long_text()?.to_owned(),
+            disk_strain: payload.long_text()?.to_owned(),
+            is_full: payload.flag()?,
             wall_ms: payload.u64()?,
         })
     }
@@ -395,8 +403,48 @@ pub struct NodeStatus {
     pub fetching: u64,
     /// Milliseconds since its last heartbeat.
     pub silent_ms: u64,
-    /// `yes`, `no` where it keeps records in memory only, or why what it stores does not reach its disk.
-    pub disk: String,
+    /// How its disk is.
+    pub disk: Disk,
+    /// Whether it holds as much as it may, and refuses what would add to that.
+    pub is_full: bool,
+}
+
+/// How a node's disk is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disk {
+    /// It keeps records in memory only.
+    None,
+    /// What it stores reaches its disk.
+    Sound,
+    /// The same, but no image of its records can be made, for this reason: its folder grows.
+    Strained(String),
+    /// What it stores does not reach its disk, for this reason.
+    Failing(String),
+}
+
+impl Disk {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let (number, why) = match self {
+            Disk::None => (0, ""),
+            Disk::Sound => (1, ""),
+            Disk::Strained(why) => (2, why.as_str()),
+            Disk::Failing(why) => (3, why.as_str()),
+        };
+        out.put_u8(number);
+        out.put_long(why.as_bytes());
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<Disk, DecodeError> {
+        let number = payload.u8()?;
+        let why = payload.long_text()?.to_owned();
+        match number {
+            0 => Ok(Disk::None),
+            1 => Ok(Disk::Sound),
+            2 => Ok(Disk::Strained(why)),
+            3 => Ok(Disk::Failing(why)),
+            _ => Err(DecodeError("how a disk is")),
+        }
+    }
 }
 
 /// STATUS_REPLY: how the cluster is.
@@ -416,7 +464,9 @@ pub struct Status {
     pub durability: String,
     /// Arcs of the ring.
     pub arcs: u32,
-    /// `healthy`, or what is wrong and why.
+    /// How bad it is.
+    pub level: Level,
+    /// The same in words for people: `healthy`, or what is wrong and why.
     pub health: String,
     /// Whether a planned change is under way, or a view is being made.
     pub changing: bool,
@@ -441,6 +491,7 @@ impl Message<'_> for Status {
         out.put_u32(self.longest_ms);
         out.put_short(self.durability.as_bytes());
         out.put_u32(self.arcs);
+        out.put_u8(self.level as u8);
         out.put_long(self.health.as_bytes());
         out.put_u8(u8::from(self.changing));
         out.put_long(self.change.as_bytes());
@@ -466,7 +517,8 @@ impl Message<'_> for Status {
             out.put_u32(node.behind);
             out.put_u64(node.fetching);
             out.put_u64(node.silent_ms);
-            out.put_long(node.disk.as_bytes());
+            node.disk.encode(out);
+            out.put_u8(u8::from(node.is_full));
         }
     }
 
@@ -476,6 +528,7 @@ impl Message<'_> for Status {
         let (heartbeat_ms, missed, longest_ms) = (payload.u32()?, payload.u32()?, payload.u32()?);
         let durability = payload.text()?.to_owned();
         let arcs = payload.u32()?;
+        let level = Level::from_number(payload.u8()?).ok_or(DecodeError("how bad it is"))?;
         let health = payload.long_text()?.to_owned();
         let changing = payload.u8()? != 0;
         let change = payload.long_text()?.to_owned();
@@ -502,7 +555,8 @@ impl Message<'_> for Status {
                     behind: payload.u32()?,
                     fetching: payload.u64()?,
                     silent_ms: payload.u64()?,
-                    disk: payload.long_text()?.to_owned(),
+                    disk: Disk::decode(payload)?,
+                    is_full: payload.flag()?,
                 })
             })
             .collect::<Result<_, DecodeError>>()?;
@@ -514,6 +568,7 @@ impl Message<'_> for Status {
             longest_ms,
             durability,
             arcs,
+            level,
             health,
             changing,
             change,

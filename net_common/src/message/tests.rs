@@ -8,7 +8,7 @@ use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use cluster::limits::Limits;
 use cluster::line::{Line, Stretch};
 use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
-use cluster::membership::{Loss, Seen};
+use cluster::membership::{Level, Loss, Seen};
 use cluster::replica::{State, WriteAnswer};
 use cluster::tenure::ArcSet;
 use cluster::version::{Op, Version};
@@ -267,6 +267,8 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 bytes: 9,
                 fetching: 11,
                 disk_trouble: "full".into(),
+                disk_strain: "too large".into(),
+                is_full: true,
                 wall_ms: 10,
             },
             Heartbeat
@@ -290,7 +292,8 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 longest_ms: 6000,
                 durability: "sync".into(),
                 arcs: 4096,
-                health: "healthy".into(),
+                level: Level::Degraded,
+                health: "refusing writes: node1 (its memory is full)".into(),
                 changing: true,
                 change: "node1 leaving".into(),
                 lost: vec![(3, 4), (9, 9)],
@@ -306,7 +309,8 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                     behind: 6,
                     fetching: 7,
                     silent_ms: 4,
-                    disk: "yes".into(),
+                    disk: Disk::Strained("too large".into()),
+                    is_full: true,
                 }],
             },
             Status

@@ -19,7 +19,9 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch};
+use cluster::text::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use net_common::descriptors;
 use net_common::message::data::Record;
 use parking_lot::{Mutex, RwLock};
 
@@ -88,6 +90,10 @@ pub struct Shared {
     noted: Mutex<Vec<Noted>>,
     waiting: AtomicUsize,
     trouble: RwLock<Option<Trouble>>,
+    /// Why no image can be made.
+    strain: RwLock<Option<String>>,
+    /// Bytes that the system lets a file have (`ulimit -f`); `None`: as many as fit.
+    largest_file: Option<u64>,
 }
 
 impl Shared {
@@ -118,6 +124,11 @@ impl Shared {
     /// What the trouble is.
     pub fn trouble(&self) -> Option<Trouble> {
         self.trouble.read().clone()
+    }
+
+    /// Says why no image can be made, or that one can.
+    pub fn tell_strain(&self, why: Option<String>) {
+        *self.strain.write() = why;
     }
 }
 
@@ -161,7 +172,8 @@ impl Journal {
     pub fn new(newest: Option<Newest>) -> (Journal, Ends) {
         let (parcels, received) = bounded(PARCELS);
         let spare = bounded(SPARE);
-        let shared = Arc::new(Shared::default());
+        let shared =
+            Arc::new(Shared { largest_file: descriptors::largest_file(), ..Shared::default() });
         let ends =
             Ends { parcels: received, spare: Spare(spare.0.clone()), shared: shared.clone() };
         (Journal(Some(Link { parcels, spare, shared, newest: newest.map(Arc::new) })), ends)
@@ -192,6 +204,18 @@ impl Journal {
     /// Why nothing reaches the disk at the moment, if that is so.
     pub fn trouble(&self) -> Option<Trouble> {
         self.0.as_ref()?.shared.trouble()
+    }
+
+    /// Why no image of records of so many bytes can be made, if that is so or would be.
+    pub fn strain(&self, bytes: u64) -> Option<String> {
+        let shared = &self.0.as_ref()?.shared;
+        let too_large = || {
+            let largest =
+                shared.largest_file.filter(|&largest| shared.writes() && bytes > largest)?;
+            let (bytes, largest) = (Bytes(bytes), Bytes(largest));
+            Some(format!("they take {bytes}, and a file may have {largest}: ulimit -f"))
+        };
+        shared.strain.read().clone().or_else(too_large)
     }
 
     /// Whether writes are to be taken.

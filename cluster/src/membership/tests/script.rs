@@ -4,7 +4,7 @@
 //!
 //! | command | what happens |
 //! |---|---|
-//! | `settings copies=2 arcs=8 [rebalance=300000]` | a new cluster; heartbeats every 2,000 ms, out after 3 |
+//! | `settings copies=2 arcs=8 [rebalance=300000] [durability=async]` | a new cluster; heartbeats every 2,000 ms, out after 3 |
 //! | `register LABEL [name=] [port=] [incarnation=] [weight=] [disk=yes]` | a process starts, or reconnects, and registers |
 //! | `beat LABEL…` | heartbeats that acknowledge nothing new |
 //! | `ack [LABEL…]` | adopts the newest view it was sent, and a heartbeat (without labels: each in reach) |
@@ -16,6 +16,7 @@
 //! | `kill LABEL` | the process ends; its connection and its port tell |
 //! | `crash LABEL` | the process ends, and nobody has noticed yet |
 //! | `disconnect LABEL`, `gone LABEL` | only the one event |
+//! | `ails LABEL [trouble=] [strain=] [full=yes]` | what its heartbeats say of its disk and memory from here on, and one |
 //! | `look` | the operator looks at what is lost |
 //! | `accept_loss`, `accept_loss seen` | the operator accepts what is lost, as it is now, or as it was seen |
 //! | `leave NAME`, `weight NAME N`, `copies N`, each with `force` at the end or without | the operator orders a change |
@@ -42,11 +43,10 @@ use goldenscript::{Command, Context, Runner};
 use test_each_file::test_each_path;
 
 use super::sim::{Disk, Sim};
-use crate::durability::Durability;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::limits::Limits;
 use crate::membership::wish::{Order, Outline, Wish};
-use crate::membership::{Answer, Effect, Event, Millis, Settings};
+use crate::membership::{Answer, Effect, Event, Millis, Report, Settings};
 use crate::view::Routes;
 
 test_each_path! { in "./cluster/src/membership/scripts" as rules => run }
@@ -304,7 +304,7 @@ impl Runner for Script {
                     arcs,
                     copies,
                     limits,
-                    durability: Durability::default(),
+                    durability: args.take_key("durability").unwrap_or("async").parse()?,
                     rebalance_ms,
                     return_ms: 5_000,
                 };
@@ -361,6 +361,18 @@ impl Runner for Script {
                         command.name == "cut";
                 }
                 String::new()
+            }
+            "ails" => {
+                let mut word = |key| args.take_key(key).unwrap_or_default().to_owned();
+                let ails = Report {
+                    disk_trouble: word("trouble"),
+                    disk_strain: word("strain"),
+                    is_full: word("full") == "yes",
+                    ..Report::default()
+                };
+                self.sim()?.nodes.get_mut(&first).ok_or("no such node")?.ails = ails;
+                let told = self.sim()?.heartbeat(&first);
+                self.told(&first, told)
             }
             "crash" => {
                 self.sim()?.nodes.get_mut(&first).ok_or("no such node")?.alive = false;

@@ -16,6 +16,8 @@ use crate::view::{Member, Routes, View};
 /// One start of a node's process.
 pub(super) struct Process {
     pub(super) who: Newcomer,
+    /// What its reports say of its disk and its memory.
+    pub(super) ails: Report,
     pub(super) tenure: Tenure,
     /// The newest view that it was sent and has not adopted.
     offered: Option<Arc<Routes>>,
@@ -82,7 +84,10 @@ pub(super) struct Sim {
 
 impl Sim {
     pub(super) fn new(settings: Settings) -> Sim {
-        let unborn = View::unborn(ClusterId(1), settings.copies, settings.limits);
+        let unborn = View {
+            durability: settings.durability,
+            ..View::unborn(ClusterId(1), settings.copies, settings.limits)
+        };
         let durable = Saved::new(unborn.clone(), settings.terms());
         Sim {
             gate: Gate::new(settings, durable.clone(), 0).in_life(ManagerLife(1), Epoch::NONE),
@@ -129,6 +134,7 @@ impl Sim {
                 weight,
             },
             tenure: Tenure::new(id, incarnation),
+            ails: Report::default(),
             offered: None,
             alive: true,
             cut: false,
@@ -163,7 +169,7 @@ impl Sim {
         let report = Report {
             epoch: node.tenure.epoch(),
             synced: node.tenure.synced().clone(),
-            ..Report::default()
+            ..node.ails.clone()
         };
         let (answer, effects) = self.step(Event::Heartbeat(node.who.incarnation, report));
         self.hear(label, &answer);

@@ -143,6 +143,7 @@ impl Writer {
         };
         if self.pause.take().is_some() {
             info!("an image was made again");
+            self.ends.shared.tell_strain(None);
         }
         self.image_bytes = bytes;
         self.wants_image = false;
@@ -169,6 +170,7 @@ impl Writer {
         }
         let pause = Pause::after(self.pause, self.settings.retry);
         self.pause = Some(pause);
+        self.ends.shared.tell_strain(Some(error.to_string()));
         if self.image_complaints.is_due() {
             warn!(
                 "no image can be made: {error}; the log goes on, and gets longer; next try in {:?}",
