@@ -324,7 +324,7 @@ impl TestCluster {
             label: name.clone(),
             advertise: if self.options.is_proxied { "127.0.0.2" } else { "127.0.0.1" }.into(),
             manager: to_address(self.manager_address),
-            weight: 1,
+            weight: None,
             limits: self.options.peers.clone(),
             transfer_mb_s: self.options.transfer_mb_s,
             max_memory: self.options.max_memory,

@@ -327,6 +327,29 @@ fn a_service_starts_answers_and_stops() {
 }
 
 #[test]
+fn what_the_cluster_was_born_with_stays_and_is_what_is_told() {
+    let place = Place::new();
+    let told = out(&place.started("--nodes 2 --rep 2 --fresh --heartbeat-ms 500"));
+    assert!(told.contains("2 copies of each key"), "{told}");
+    place.stop();
+    let again = place.started("--nodes 2 --rep 1 --heartbeat-ms 300");
+    assert!(out(&again).contains("2 copies of each key"), "{again:?}");
+    for line in [
+        "manager: --rep 1 is not used: the cluster has 2, which stays; client --rep 1 changes it\n",
+        "manager: --heartbeat-ms 300 is not used: the cluster has 500, which stays; client --heartbeat-ms 300",
+    ] {
+        assert!(err(&again).contains(line), "{again:?}");
+    }
+    // Whoever comes back is told as well.
+    assert!(place.answers("--weight node2=3").starts_with("OK, "));
+    place.answers("--wait 2");
+    place.stop();
+    let third = place.started("--nodes 2 --rep 2 --heartbeat-ms 500 --weight 1");
+    let line = "node2: --weight 1 is not used: node2 weighs 3, which stays (client --weight node2=1 changes it)";
+    assert_eq!(err(&third).trim_end(), line);
+}
+
+#[test]
 fn what_a_service_writes_is_its_users_alone() {
     let place = Place::new();
     let script = "umask 022; ./start_service --nodes 2 --rep 1 --durability sync";

@@ -146,8 +146,8 @@ impl fmt::Display for Args {
         let interval = Duration::from_millis(settings.heartbeat_ms);
         write!(
             f,
-            "copies {}, durability {}, heartbeat every {interval:?}, out after {} missed, keys to {} bytes, values to {}, \
-             {} arcs, even deal {:?} after a loss, {connections} connections, idle {idle:?}, frame {frame:?}, secret {}, data {}{}",
+            "a new cluster gets copies {}, durability {}, heartbeat every {interval:?}, out after {} missed, keys to {} bytes, \
+             values to {}, {} arcs; even deal {:?} after a loss, {connections} connections, idle {idle:?}, frame {frame:?}, secret {}, data {}{}",
             settings.copies,
             settings.durability,
             settings.missed,

@@ -4,6 +4,8 @@
 //! with it, saved, and changed by orders alone. What the flags of a later start say of them is not used, and
 //! that is told; a start without such a flag asks for nothing.
 
+use std::fmt;
+
 use cluster::durability::Durability;
 use cluster::limits::Limits;
 use cluster::membership::{Millis, Saved, Settings};
@@ -61,29 +63,38 @@ impl Asked {
     pub fn unused(&self, saved: &Saved) -> Vec<String> {
         let (view, terms) = (&saved.active, &saved.terms);
         let arcs = Some(view.arcs.len()).filter(|&arcs| arcs > 0);
-        [
-            unused("rep", self.copies, Some(view.copies)),
-            unused("durability", self.durability, Some(view.durability)),
-            unused("heartbeat-ms", self.heartbeat_ms, Some(terms.heartbeat_ms)),
-            unused("missed", self.missed, Some(terms.missed)),
-            unused("max-key", self.key_bytes, Some(view.limits.key_bytes)),
-            unused("max-value", self.value_bytes, Some(view.limits.value_bytes)),
-            unused("arcs", self.arcs, arcs),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let (keys, values) = (view.limits.key_bytes, view.limits.value_bytes);
+        let lines = [
+            unused("rep", self.copies, Some(view.copies), Some("rep")),
+            unused("durability", self.durability, Some(view.durability), None),
+            unused(
+                "heartbeat-ms",
+                self.heartbeat_ms,
+                Some(terms.heartbeat_ms),
+                Some("heartbeat-ms"),
+            ),
+            unused("missed", self.missed, Some(terms.missed), Some("missed")),
+            unused("max-key", self.key_bytes, Some(keys), None),
+            unused("max-value", self.value_bytes, Some(values), None),
+            unused("arcs", self.arcs, arcs, None),
+        ];
+        lines.into_iter().flatten().collect()
     }
 }
 
-fn unused<T: PartialEq + std::fmt::Display>(
+/// What a flag asks for and the cluster has not, and the order of the client that changes it, if there is one.
+fn unused<T: PartialEq + fmt::Display>(
     flag: &str,
     asked: Option<T>,
     is: Option<T>,
+    order: Option<&str>,
 ) -> Option<String> {
     let (asked, is) = (asked?, is?);
-    (asked != is)
-        .then(|| format!("--{flag} {asked} is not used: the cluster has {is}, which stays"))
+    let changes =
+        order.map_or(String::new(), |order| format!("; client --{order} {asked} changes it"));
+    let line =
+        || format!("--{flag} {asked} is not used: the cluster has {is}, which stays{changes}");
+    (asked != is).then(line)
 }
 
 #[cfg(test)]
@@ -115,8 +126,14 @@ mod tests {
         };
         let lines = other.unused(&saved());
         assert_eq!(lines.len(), 7, "{lines:#?}");
-        assert_eq!(lines[0], "--rep 3 is not used: the cluster has 2, which stays");
-        assert_eq!(lines[2], "--heartbeat-ms 300 is not used: the cluster has 10000, which stays");
+        assert_eq!(
+            lines[0],
+            "--rep 3 is not used: the cluster has 2, which stays; client --rep 3 changes it"
+        );
+        assert_eq!(
+            lines[2],
+            "--heartbeat-ms 300 is not used: the cluster has 10000, which stays; client --heartbeat-ms 300 changes it"
+        );
     }
 
     #[test]

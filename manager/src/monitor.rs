@@ -197,7 +197,15 @@ fn continued(
             let unborn = unborn(*settings, active.cluster);
             return Ok(Some(Saved::new(unborn, settings.terms())));
         }
-        Some(Loaded::Whole(saved)) => saved,
+        Some(Loaded::Whole(saved)) => {
+            if let Some(ms) = asked.lease_was_ms.filter(|ms| *ms != saved.longest_ms) {
+                let is = saved.longest_ms;
+                warn!(
+                    "--lease-was {ms} is not used: by the saved state leases of {is} ms may be out"
+                );
+            }
+            saved
+        }
         Some(Loaded::Views { active, coming }) => {
             let terms = settings.terms();
             let longest_ms = asked.longest_unsaid(settings);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cluster::durability::Durability;
 use cluster::ids::{Address, NodeId};
+use cluster::limits::MAX_WEIGHT;
 use getopts::{Matches, Options};
 use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
@@ -50,7 +51,12 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             "MS",
         )
         .optopt("", "advertise", "HOST or HOST:PORT for others [--bind, --port]", "ADDRESS")
-        .optopt("", "weight", "share of the keys in proportion to other nodes' [1]", "N")
+        .optopt(
+            "",
+            "weight",
+            "share of the keys in proportion to other nodes' [what it had, or 1]",
+            "N",
+        )
         .optopt("", "transfer-mb-s", "fetch N megabytes a second at most [no limit]", "N")
         .optopt("", "data", "keep what is stored in this folder too, to survive a restart", "DIR")
         .optopt(
@@ -103,7 +109,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             label,
             advertise,
             manager: flags::manager(&matches)?,
-            weight: flags::bounded("weight", flags::value(&matches, "weight", None, 1)?, 1, 1000)?,
+            weight: flags::given_bounded(&matches, "weight", None, 1, MAX_WEIGHT)?,
             limits: flags::server_limits(&matches)?,
             transfer_mb_s: transfer_limit(&matches)?,
             max_memory: max_memory(&matches)?,
@@ -201,6 +207,7 @@ impl fmt::Display for Args {
             durability.map_or("the cluster's".into(), |durability| durability.to_string());
         let memory = max_memory.map_or("no limit".into(), |bytes| format!("{bytes} bytes"));
         let manager: &Address = manager;
+        let weight = weight.map_or("as before".into(), |weight| weight.to_string());
         let transfer = transfer_mb_s.map_or("no limit".into(), |limit| format!("{limit} MB/s"));
         write!(
             f,
@@ -247,7 +254,7 @@ mod tests {
         let args = args(line).unwrap();
         assert_eq!((args.config.label.as_str(), args.port), ("node3", 6003));
         assert_eq!(args.config.manager.to_string(), "localhost:5001");
-        assert_eq!((args.config.snapshot.keys, args.config.weight), (5, 1));
+        assert_eq!((args.config.snapshot.keys, args.config.weight), (5, None));
         assert!(args.config.snapshot.is_on);
         assert_eq!(args.config.transfer_mb_s, None);
     }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use cluster::durability::Durability;
 use cluster::ids::{Address, Epoch};
 use cluster::membership::Seen;
+use cluster::view::View;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use log::{debug, error, info, warn};
 use net_common::auth::Secret;
@@ -39,8 +40,8 @@ pub struct Settings {
     pub address: Address,
     /// The port of its Redis door; 0: it has none.
     pub redis_port: u16,
-    /// Its share of the ring.
-    pub weight: u32,
+    /// Its share of the ring, if its start asks for one.
+    pub weight: Option<u32>,
     /// What the cluster is to promise, if this node is to take part in no other.
     pub durability: Option<Durability>,
     /// The cluster's secret, if it has one.
@@ -98,6 +99,7 @@ impl Control {
             stream: stream.clone(),
             left_with: Cell::new(None),
             shows_view: Cell::new(false),
+            was_weighed: Cell::new(false),
         };
         let thread = logging::spawn(name, move || keeper.run())?;
         Ok(Control { stop: Some(stop), stream, ended, thread: Some(thread) })
@@ -141,6 +143,8 @@ struct Keeper {
     left_with: Cell<Option<Epoch>>,
     /// Whether the manager has asked for the newest view that the node has seen.
     shows_view: Cell<bool>,
+    /// Whether it has been seen what weight it has as a member.
+    was_weighed: Cell<bool>,
 }
 
 impl Keeper {
@@ -222,7 +226,7 @@ impl Keeper {
             incarnation: self.node.incarnation(),
             address: self.settings.address.clone(),
             redis_port: self.settings.redis_port,
-            weight: self.settings.weight,
+            weight: self.settings.weight.unwrap_or(0),
             returns: self.node.has_been_member(),
             on_disk: self.node.has_folder(),
             claim: self.node.claim(),
@@ -362,6 +366,7 @@ impl Keeper {
         }
         let (epoch, leaves) = (push.view.epoch, self.node.leaves_with(&push.view));
         self.node.promised(push.view.durability);
+        self.look_at_weight(&push.view);
         match self.node.adopt(push.view) {
             // It may be active now, which it was not before.
             Ok(false) => _ = self.fetcher.wake.try_send(()),
@@ -379,6 +384,21 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Says so where this node has taken the place of one that weighed something else: that stays. Later an operator
+    /// may have changed it.
+    fn look_at_weight(&self, view: &View) {
+        let Some(member) = view.member(self.node.id(), self.node.incarnation()) else { return };
+        let (is, asked) = (member.weight, self.settings.weight);
+        if !self.was_weighed.replace(true)
+            && let Some(asked) = asked.filter(|asked| *asked != is)
+        {
+            let id = self.node.id();
+            warn!(
+                "--weight {asked} is not used: {id} weighs {is}, which stays (client --weight {id}={asked} changes it)"
+            );
+        }
     }
 
     fn expects_other(&self, push: &TablePush) -> bool {

@@ -71,7 +71,7 @@ pub struct Config {
     /// Where the manager is.
     pub manager: Address,
     /// Its share of the ring in proportion to the others'.
-    pub weight: u32,
+    pub weight: Option<u32>,
     /// What peers are allowed.
     pub limits: server::Limits,
     /// Megabytes a second that it fetches from other nodes at most, 1 or more; `None`: as fast as it goes.

@@ -17,7 +17,7 @@ pub struct Newcomer {
     pub address: Address,
     /// The port of its Redis door; 0: it has none.
     pub redis_port: u16,
-    /// Its share of the ring in proportion to the others'.
+    /// Its share of the ring in proportion to the others'; 0 where its start did not say: what it had, or 1.
     pub weight: u32,
     /// Whether it keeps its records on disk too.
     pub on_disk: bool,

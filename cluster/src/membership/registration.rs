@@ -43,10 +43,26 @@ impl Membership {
             return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
         }
         effects.push(Effect::Say(format!("{} registered at {}", who.id, who.address)));
+        let who = Newcomer { weight: self.weight_of(&who), ..who };
         let met = self.steps;
         self.nodes
             .insert(who.incarnation, Node { returns, claim, met, ..Node::new(who, now, lease_ms) });
         self.known(None)
+    }
+
+    /// Its share of the ring: what its start asks for; or else what an operator has given the node of its name (H5),
+    /// as long as that is known.
+    fn weight_of(&self, who: &Newcomer) -> u32 {
+        if who.weight > 0 {
+            return who.weight;
+        }
+        let view = self.newest().view();
+        let weights = |place: usize| match &view.coming {
+            Some(coming) => coming.weights[place],
+            None => view.members[place].weight,
+        };
+        let lost = || self.lost_owner(&who.id).map(|lost| lost.weight);
+        view.place_of(&who.id).map(weights).or_else(lost).unwrap_or(1)
     }
 
     /// Of a node that ended while its disk was in trouble, with `async`, the folder may not even tell that.

@@ -14,6 +14,7 @@
 
 use cluster::claim::Claim;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
+use cluster::limits::MAX_WEIGHT;
 use cluster::line::ViewName;
 use cluster::membership::{Level, Loss, Seen};
 use cluster::tenure::ArcSet;
@@ -110,7 +111,7 @@ pub struct Register {
     pub address: Address,
     /// The port of its Redis door, on the same host; 0: it has none.
     pub redis_port: u16,
-    /// Its share of the ring in proportion to the others'.
+    /// Its share of the ring in proportion to the others'; 0: what it had, or 1.
     pub weight: u32,
     /// The cluster of the newest view that it has seen, if it has. A manager of another refuses it.
     pub cluster: Option<ClusterId>,
@@ -168,7 +169,9 @@ impl Message<'_> for Register {
             incarnation: Incarnation(payload.u64()?),
             address: view::address(payload)?,
             redis_port: payload.u16()?,
-            weight: payload.u32()?,
+            weight: Some(payload.u32()?)
+                .filter(|weight| *weight <= MAX_WEIGHT)
+                .ok_or(DecodeError("a weight out of bounds"))?,
             cluster: match payload.flag()? {
                 false => None,
                 true => Some(ClusterId(payload.u64()?)),
