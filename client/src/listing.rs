@@ -55,7 +55,20 @@ impl GTStoreClient {
     /// [`ClientError::NotEnoughReplicas`] or [`ClientError::Unavailable`] where some keys have nobody to
     /// tell of them.
     pub fn list(&self, from: u64, most: usize) -> Result<Keys, ClientError> {
-        let told = self.listing(from, u32::try_from(most.max(1)).unwrap_or(u32::MAX))?;
+        self.list_of(None, from, most)
+    }
+
+    /// The same of the keys of some arcs only; `None`: of all.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::list`].
+    pub fn list_of(
+        &self,
+        arcs: Option<&ArcSet>,
+        from: u64,
+        most: usize,
+    ) -> Result<Keys, ClientError> {
+        let told = self.listing(arcs, from, u32::try_from(most.max(1)).unwrap_or(u32::MAX))?;
         let before = told.end.unwrap_or(u64::MAX);
         let mut keys = told.keys;
         keys.retain(|(key, _)| scan::place(key) < before);
@@ -79,16 +92,29 @@ impl GTStoreClient {
     /// # Errors
     /// As [`GTStoreClient::list`].
     pub fn count(&self) -> Result<u64, ClientError> {
-        self.listing(0, 0).map(|told| told.count)
+        self.count_of(None)
+    }
+
+    /// The same of the keys of some arcs only; `None`: of all.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::list`].
+    pub fn count_of(&self, arcs: Option<&ArcSet>) -> Result<u64, ClientError> {
+        self.listing(arcs, 0, 0).map(|told| told.count)
     }
 
     /// What the nodes tell from a place on, of about `most` keys each; asked again until the deadline.
-    pub(crate) fn listing(&self, from: u64, most: u32) -> Result<Told, ClientError> {
+    pub(crate) fn listing(
+        &self,
+        arcs: Option<&ArcSet>,
+        from: u64,
+        most: u32,
+    ) -> Result<Told, ClientError> {
         let until = after(self.config.deadline);
         let mut pause = FIRST_PAUSE;
         loop {
             let routes = self.router.routes();
-            let failed = match attempt(&self.links, &routes, from, most) {
+            let failed = match attempt(&self.links, &routes, arcs, from, most) {
                 Ok(told) => return Ok(told),
                 Err(failed) => failed,
             };
@@ -106,15 +132,22 @@ impl GTStoreClient {
 
 /// Asks the keepers of every arc from a place on for about `most` keys; for how many there are, if that is
 /// 0.
-fn attempt(links: &Links, routes: &Routes, from: u64, most: u32) -> Result<Told, Failed> {
+fn attempt(
+    links: &Links,
+    routes: &Routes,
+    only: Option<&ArcSet>,
+    from: u64,
+    most: u32,
+) -> Result<Told, Failed> {
     let arcs = routes.arcs();
     let Some(slot) = scan::slot_of(from) else { return Ok(Told::default()) };
     if arcs == 0 {
         return Err(Failed { arcs: ArcSet::new(), why: "no node serves".into() });
     }
     // Each with how many of its replicas have been asked in vain.
-    let mut open: Vec<(u16, usize)> =
-        (arc_of_slot(slot, arcs)..arcs).map(|arc| (arc as u16, 0)).collect();
+    let asked =
+        (arc_of_slot(slot, arcs)..arcs).filter(|&arc| only.is_none_or(|only| only.contains(arc)));
+    let mut open: Vec<(u16, usize)> = asked.map(|arc| (arc as u16, 0)).collect();
     let mut told = Told::default();
     let mut why = String::new();
     while !open.is_empty() {

@@ -22,6 +22,7 @@ use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
 use net_common::server;
 use storage::Storage;
 use storage::disk;
+use storage::redis::door::Listeners;
 use tempfile::TempDir;
 
 use crate::proxy::{Fault, Proxy};
@@ -115,6 +116,11 @@ fn any_port() -> TcpListener {
     bind::listen("127.0.0.1", 0, false).expect("there is a free port")
 }
 
+/// The Redis ports, of which cluster-aware clients have one that the view tells.
+fn listeners(whole: TcpListener) -> Listeners {
+    Listeners { whole, cluster: Some(any_port()) }
+}
+
 /// A listener on a port that was ours before. Somebody's outgoing connection may have it for a moment.
 fn same_port(address: SocketAddr) -> TcpListener {
     wait_until("the port is free again", || {
@@ -177,6 +183,14 @@ impl TestCluster {
     /// If the cluster was started without.
     pub fn redis_address(&self, number: usize) -> SocketAddr {
         self.nodes[number].redis.expect("the cluster was started with Redis ports")
+    }
+
+    /// Where a node that runs sends cluster-aware Redis clients.
+    ///
+    /// # Panics
+    /// If it has no such port.
+    pub fn redis_cluster_address(&self, number: usize) -> SocketAddr {
+        self.node(number).redis_cluster_address().expect("it has such a port")
     }
 
     /// A node's name.
@@ -314,7 +328,7 @@ impl TestCluster {
         if let Some(proxy) = &node.to_manager {
             config.manager = to_address(proxy.address());
         }
-        let storage = Storage::start(listener, redis, config).expect("it starts");
+        let storage = Storage::start(listener, redis.map(listeners), config).expect("it starts");
         self.nodes[number].running = Some(storage);
     }
 

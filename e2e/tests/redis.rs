@@ -443,7 +443,7 @@ fn clients_open_as_they_do() {
 #[test]
 fn cluster_aware_clients_learn_where_the_ports_are() {
     let mut cluster = TestCluster::with(options());
-    let port = |cluster: &TestCluster, n| cluster.redis_address(n).port();
+    let port = |cluster: &TestCluster, n| cluster.redis_cluster_address(n).port();
     let mut node = open(&cluster, 0);
     for n in 0..3 {
         assert!(node.ask("CLUSTER SLOTS").contains(&format!(":{}, ", port(&cluster, n))));
@@ -462,6 +462,62 @@ fn cluster_aware_clients_learn_where_the_ports_are() {
             false => Ok(()),
         }
     });
+}
+
+#[test]
+fn what_cluster_aware_clients_add_up_is_the_whole() {
+    const KEYS: usize = 500;
+    let cluster = TestCluster::with(options());
+    let mut plain = open(&cluster, 0);
+    let puts: Vec<String> = (0..KEYS).map(|n| format!("SET key:{n} x")).collect();
+    assert!(plain.pipeline(&puts).iter().all(|answer| answer == "OK"));
+    let whole = format!(":{KEYS}");
+    let count = |node: &mut Resp| node.ask("DBSIZE")[1..].parse::<usize>().expect("a number");
+    let names = |list: &str| -> Vec<String> {
+        let inner = list.trim_start_matches('[').trim_end_matches(']');
+        inner.split(", ").filter(|key| !key.is_empty()).map(str::to_owned).collect()
+    };
+    let (mut sum, mut listed, mut scanned) = (0, Vec::new(), Vec::new());
+    for n in 0..3 {
+        let mut node = Resp::open(cluster.redis_cluster_address(n));
+        let own = count(&mut node);
+        sum += own;
+        let keys = names(&node.ask("KEYS *"));
+        assert!(keys.len() == own && own > 0, "{own} of {keys:?}");
+        assert!(keys.contains(&node.ask("RANDOMKEY")));
+        let mut cursor = "0".to_owned();
+        loop {
+            let reply = node.ask(&format!("SCAN {cursor} COUNT 7"));
+            let (next, page) = reply.split_once(", ").expect("a cursor and keys");
+            cursor = next.trim_matches(['[', '"']).to_owned();
+            scanned.extend(names(page));
+            if cursor == "0" {
+                break;
+            }
+        }
+        // The same on the other port, for who has shown that it knows of a cluster.
+        for ask in ["CLUSTER SLOTS", "CLUSTER SHARDS", "CLUSTER NODES", "READONLY"] {
+            let mut node = open(&cluster, n);
+            assert_eq!(node.ask("DBSIZE"), whole);
+            node.ask(ask);
+            assert_eq!(count(&mut node), own, "{ask}");
+            assert_eq!(names(&node.ask("KEYS *")).len(), own);
+            assert_eq!(node.ask("RESET"), "RESET");
+            assert_eq!(node.ask("DBSIZE"), whole);
+        }
+        assert_eq!(node.ask("RESET"), "RESET");
+        assert_eq!(count(&mut node), own, "this port is for nobody else");
+        listed.extend(keys);
+    }
+    assert_eq!(sum, KEYS);
+    listed.sort_unstable();
+    scanned.sort_unstable();
+    let mut want: Vec<String> = (0..KEYS).map(|n| format!("\"key:{n}\"")).collect();
+    want.sort_unstable();
+    assert!(listed == want && scanned == want);
+    // A flush is for all of them, whoever asks.
+    assert_eq!(Resp::open(cluster.redis_cluster_address(1)).ask("FLUSHALL"), "OK");
+    assert_eq!(plain.ask("DBSIZE"), ":0");
 }
 
 #[test]

@@ -17,6 +17,9 @@ use crate::{Config, redis, snapshot};
 /// Where a node listens unless told otherwise.
 pub const DEFAULT_PORT: u16 = 6001;
 
+/// How far the port for cluster-aware Redis clients is above the other: as Redis Cluster's own second port is.
+pub const CLUSTER_PORT_ABOVE: u16 = 10_000;
+
 /// What the command line says.
 pub struct Args {
     /// Host to listen on.
@@ -25,6 +28,9 @@ pub struct Args {
     pub port: u16,
     /// Port to speak the Redis protocol on, if any.
     pub redis_port: Option<u16>,
+    /// Port for cluster-aware Redis clients; `None`: unless told otherwise
+    /// [`CLUSTER_PORT_ABOVE`] the other, or any that is free.
+    pub redis_cluster_port: Option<u16>,
     /// Whether to look at a data folder only, and which.
     pub check: Option<PathBuf>,
     /// What to log.
@@ -43,6 +49,12 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("l", "label", "this node's name (GTSTORE_NODE_LABEL) [node<pid>]", "NAME")
         .optopt("p", "port", "listen on this port (GTSTORE_STORAGE_PORT) [6001]", "PORT")
         .optopt("", "redis-port", "speak the Redis protocol on this port; 0: nowhere [0]", "PORT")
+        .optopt(
+            "",
+            "redis-cluster-port",
+            "send cluster-aware Redis clients to this port; 0: to the same [--redis-port + 10000, if it is free]",
+            "PORT",
+        )
         .optflag("", "redis-allow-flush", "let FLUSHALL and FLUSHDB remove all keys")
         .optopt(
             "",
@@ -103,6 +115,10 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         bind,
         port: flags::value(&matches, "port", Some("GTSTORE_STORAGE_PORT"), DEFAULT_PORT)?,
         redis_port: Some(flags::value(&matches, "redis-port", None, 0)?).filter(|&port| port > 0),
+        redis_cluster_port: matches
+            .opt_present("redis-cluster-port")
+            .then(|| flags::value(&matches, "redis-cluster-port", None, 0))
+            .transpose()?,
         check: matches.opt_str("check").map(PathBuf::from),
         log_level: flags::log_level(&matches, LevelFilter::Info)?,
         config: Config {
@@ -267,6 +283,14 @@ mod tests {
         assert!(args.redis_port == Some(7001) && args.config.redis.may_flush);
         assert!(args.to_string().contains(", Redis port 7001, may be flushed, "), "{args}");
         assert_eq!(args.config.redis.idle, None, "Redis closes no idle connection either");
+        assert_eq!(args.redis_cluster_port, None);
+    }
+
+    #[test]
+    fn cluster_aware_clients_may_be_given_a_port() {
+        let port = |line: &str| args(line).unwrap().redis_cluster_port;
+        assert_eq!(port("--redis-port 7001 --redis-cluster-port 7101"), Some(7101));
+        assert_eq!(port("--redis-port 7001 --redis-cluster-port 0"), Some(0));
     }
 
     #[test]

@@ -57,7 +57,7 @@ use fetch::Fetcher;
 use keeper::Keeper;
 use node::Node;
 use pace::Pace;
-use redis::door::Door;
+use redis::door::{Door, Listeners, Servers};
 use snapshot::Writer;
 
 /// What a node runs with.
@@ -109,7 +109,7 @@ pub struct Storage {
     // In this order: the port refuses before the control connection ends, so that the manager, which
     // looks at both, need not wait for the node's lease.
     server: Server,
-    redis: Option<Server>,
+    redis: Option<Servers>,
     control: Control,
     fetcher: Fetcher,
     keeper: Keeper,
@@ -120,18 +120,18 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Starts serving on a listener, and the Redis protocol on another if there is one; and, in the
+    /// Starts serving on a listener, and the Redis protocol on others if there are such; and, in the
     /// background, registering with the manager.
     ///
     /// # Errors
     /// [`StartError`]. That the manager cannot be reached is no error: it is tried again for ever.
     pub fn start(
         listener: TcpListener,
-        redis: Option<TcpListener>,
+        redis: Option<Listeners>,
         config: Config,
     ) -> Result<Storage, StartError> {
         let port = listener.local_addr()?.port();
-        let redis_port = redis.as_ref().map(TcpListener::local_addr).transpose()?;
+        let redis_port = redis.as_ref().map(Listeners::told).transpose()?;
         let address = advertised(&config.advertise, port)?;
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::from)?;
@@ -159,8 +159,8 @@ impl Storage {
         let secret = config.secret.clone();
         let server = Server::start(&name, listener, limits.clone(), secret.clone(), open)?;
         node.count_connections(Box::new(server.connection_count()));
-        let door = |listener| {
-            Door::start(listener, node.clone(), coordinator, secret, limits, config.redis)
+        let door = |listeners| {
+            Door::start(listeners, node.clone(), coordinator, secret, limits, config.redis)
         };
         let redis = redis.map(door).transpose()?;
         let fetcher =
@@ -171,7 +171,7 @@ impl Storage {
             control::Settings {
                 manager: config.manager,
                 address,
-                redis_port: redis_port.map_or(0, |address| address.port()),
+                redis_port: redis_port.unwrap_or(0),
                 weight: config.weight,
                 durability: config.durability,
                 secret: config.secret,
@@ -188,7 +188,12 @@ impl Storage {
 
     /// Where it speaks the Redis protocol, if it does.
     pub fn redis_address(&self) -> Option<SocketAddr> {
-        self.redis.as_ref().map(Server::address)
+        self.redis.as_ref().map(Servers::address)
+    }
+
+    /// Where cluster-aware Redis clients are sent, if they have a port of their own.
+    pub fn redis_cluster_address(&self) -> Option<SocketAddr> {
+        self.redis.as_ref().and_then(Servers::cluster_address)
     }
 
     /// The node's state, for tests and tools.

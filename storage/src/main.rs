@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use crossbeam_channel::{bounded, select};
 use log::{error, info, warn};
+use net_common::bind::BindError;
 use net_common::flags::{self, FAILED, REFUSED};
 use net_common::{bind, descriptors, logging, output, signals};
+use storage::args::Args;
 use storage::control::Ended;
+use storage::redis::door::Listeners;
 use storage::{Storage, args, disk};
 
 fn main() -> ExitCode {
@@ -30,7 +33,7 @@ fn run() -> Result<ExitCode, (u8, String)> {
     let stop = signals::Stop::for_server(args.config.secret.clone())
         .map_err(|e| (FAILED, e.to_string()))?;
     descriptors::keep_private();
-    let ports = 1 + u64::from(args.redis_port.is_some());
+    let ports = 1 + 2 * u64::from(args.redis_port.is_some());
     if let Some(limit) = descriptors::raise_limit()
         && limit < ports * args.config.limits.connections as u64 + OWN_DESCRIPTORS
     {
@@ -40,7 +43,7 @@ fn run() -> Result<ExitCode, (u8, String)> {
         .map_err(|e| (REFUSED, e.to_string()))?;
     let redis = args
         .redis_port
-        .map(|port| bind::listen(&args.bind, port, args.config.secret.is_some()))
+        .map(|port| redis_listeners(&args, port))
         .transpose()
         .map_err(|e| (REFUSED, e.to_string()))?;
     info!("{args}");
@@ -49,6 +52,9 @@ fn run() -> Result<ExitCode, (u8, String)> {
     info!("listening on {}", storage.address());
     if let Some(address) = storage.redis_address() {
         info!("speaking the Redis protocol on {address}");
+    }
+    if let Some(address) = storage.redis_cluster_address() {
+        info!("sending cluster-aware Redis clients to {address}");
     }
 
     let (told, signal) = bounded(1);
@@ -74,4 +80,23 @@ fn run() -> Result<ExitCode, (u8, String)> {
             Err((REFUSED, why))
         }
     }
+}
+
+/// Listens for the Redis protocol.
+fn redis_listeners(args: &Args, port: u16) -> Result<Listeners, BindError> {
+    let listen = |port| bind::listen(&args.bind, port, args.config.secret.is_some());
+    let whole = listen(port)?;
+    let cluster = match args.redis_cluster_port {
+        Some(0) => None,
+        Some(port) => Some(listen(port)?),
+        // The view tells it, so any will do.
+        None => {
+            let usual = port.checked_add(args::CLUSTER_PORT_ABOVE).map(listen);
+            Some(match usual {
+                Some(Ok(listener)) => listener,
+                Some(Err(_)) | None => listen(0)?,
+            })
+        }
+    };
+    Ok(Listeners { whole, cluster })
 }

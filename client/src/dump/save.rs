@@ -125,7 +125,7 @@ fn list(store: &GTStoreClient, pace: &Pace, jobs: Sender<Job>, order: Sender<Rec
 /// Keys from a place on, in the order of their places, each once; and where to go on.
 fn page(store: &GTStoreClient, from: u64) -> Result<(Vec<Vec<u8>>, Option<u64>), ClientError> {
     let nodes = store.router.routes().view().members.len().max(1);
-    let told = store.listing(from, (PAGE / nodes).max(LEAST) as u32)?;
+    let told = store.listing(None, from, (PAGE / nodes).max(LEAST) as u32)?;
     // Whether a key is there for certain need not be known: it is read in any case.
     let placed = told.keys.into_iter().map(|(key, _)| (scan::place(&key), key));
     let mut keys: Vec<(u64, Vec<u8>)> =

@@ -1,12 +1,12 @@
 //! COMMAND: the table of commands, for programs and for people.
 //!
 //! redis-cli asks for the docs when it starts, to complete and hint; cluster-aware clients ask for the
-//! positions of keys. No hints for routing (`request_policy:…`) are given: they tell a client to ask all
-//! nodes and add up what it hears, and here one node answers for all.
+//! positions of keys. Hints for routing (`request_policy:…`) are given to them for what a node tells of its own keys
+//! only ([`door`](super::door)): those are to ask all nodes and add up. Any other request one node answers for all.
 
 use super::command::Keys;
 use super::reply::Replies;
-use super::spec::{self, COMMANDS, Flags, Group, Spec};
+use super::spec::{self, COMMANDS, Flags, Group, Name, Spec};
 
 /// COMMAND COUNT.
 pub fn count(out: &mut Replies<'_>) {
@@ -28,7 +28,7 @@ pub fn info(names: Keys<'_>, out: &mut Replies<'_>) {
     for name in names.iter() {
         match spec::by_name(name) {
             Some(spec) => info_of(spec, out),
-            None => out.null_array(),
+            None => out.null(),
         }
     }
 }
@@ -52,10 +52,26 @@ fn info_of(spec: &Spec, out: &mut Replies<'_>) {
     out.integer(spec.keys.last);
     out.integer(spec.keys.step);
     simples(&categories(spec), out);
-    out.array(0);
+    let tips = tips(spec.id);
+    out.set(tips.len());
+    tips.iter().for_each(|tip| out.text(tip));
     key_specs(spec, out);
     out.array(spec.subcommands().len());
     spec.subcommands().iter().for_each(|spec| info_of(spec, out));
+}
+
+/// What a cluster-aware client is to do with a request.
+fn tips(command: Name) -> &'static [&'static str] {
+    match command {
+        Name::DbSize => &["request_policy:all_shards", "response_policy:agg_sum"],
+        Name::Keys => &["request_policy:all_shards", "nondeterministic_output_order"],
+        Name::RandomKey => &["request_policy:all_shards", "nondeterministic_output"],
+        Name::Scan => &["nondeterministic_output", "request_policy:special"],
+        Name::FlushAll | Name::FlushDb => {
+            &["request_policy:all_shards", "response_policy:all_succeeded"]
+        }
+        _ => &[],
+    }
 }
 
 fn simples(words: &[&str], out: &mut Replies<'_>) {
@@ -255,7 +271,10 @@ mod tests {
                    +access $12 begin_search *4 $4 type $5 index $4 spec *2 $5 index :1 $9 find_keys *4 $4 type \
                    $5 range $4 spec *6 $7 lastkey :0 $7 keystep :1 $5 limit :0 *0 ";
         assert_eq!(asked("command info get", Protocol::Resp2), format!("*1 *10 {get}"));
-        assert_eq!(asked("command info nothing GET", Protocol::Resp2), format!("*2 *-1 *10 {get}"));
+        assert_eq!(asked("command info nothing GET", Protocol::Resp2), format!("*2 $-1 *10 {get}"));
+        let count = asked("command info dbsize", Protocol::Resp3);
+        let tips = "~2 $25 request_policy:all_shards $23 response_policy:agg_sum ";
+        assert!(count.contains(tips), "{count}");
         let mset = asked("command info mset", Protocol::Resp3);
         assert!(
             mset.contains(":-3 ~2 +write +denyoom :1 :-1 :2 ~3 +@write +@string +@slow"),

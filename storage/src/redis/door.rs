@@ -1,4 +1,9 @@
-//! The Redis port of a node: what all of its connections share.
+//! The Redis ports of a node: what all of their connections share.
+//!
+//! There are two, so that both kinds of clients are told what they expect. A client that knows of no cluster asks one node
+//! for all keys; a cluster-aware one asks each node for its keys, and adds up. On a connection they cannot be told
+//! apart: libraries ask one node who keeps which slots, and send the others nothing but requests. So this answer
+//! names the second port, where a node lists what is told to be its own.
 //!
 //! The node coordinates for its clients as any client of the cluster would, through
 //! [`Coordinator`], so what is said here holds as it holds for the native client, whichever node a
@@ -6,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -36,7 +41,58 @@ pub struct Settings {
     pub idle: Option<Duration>,
 }
 
-/// What the connections of one Redis port share.
+/// Which of the ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// For everybody: a node lists the keys of the whole cluster.
+    Whole,
+    /// For cluster-aware clients: it lists its own.
+    Cluster,
+}
+
+/// Where to listen.
+pub struct Listeners {
+    /// For everybody.
+    pub whole: TcpListener,
+    /// For cluster-aware clients; `None`: they are sent to the same port.
+    pub cluster: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// The port that cluster-aware clients are told.
+    ///
+    /// # Errors
+    /// If the operating system does not tell.
+    pub fn told(&self) -> io::Result<u16> {
+        Ok(self.cluster.as_ref().unwrap_or(&self.whole).local_addr()?.port())
+    }
+}
+
+/// The running ports. They stop when dropped.
+pub struct Servers {
+    whole: Server,
+    cluster: Option<Server>,
+}
+
+impl Servers {
+    /// Where everybody is served.
+    pub fn address(&self) -> SocketAddr {
+        self.whole.address()
+    }
+
+    /// Where cluster-aware clients are, if they have a port of their own.
+    pub fn cluster_address(&self) -> Option<SocketAddr> {
+        self.cluster.as_ref().map(Server::address)
+    }
+
+    /// Stops both. Blocks for a few seconds at most.
+    pub fn stop(&mut self) {
+        self.whole.stop();
+        self.cluster.iter_mut().for_each(Server::stop);
+    }
+}
+
+/// What the connections of a node's Redis ports share.
 pub struct Door {
     pub(super) node: Arc<Node>,
     pub(super) coordinator: Arc<Coordinator>,
@@ -45,10 +101,14 @@ pub struct Door {
     pub(super) settings: Settings,
     port: u16,
     started: Instant,
-    counts: OnceLock<Box<dyn Fn() -> Counts + Send + std::marker::Sync>>,
+    counts: OnceLock<Vec<Box<Count>>>,
     pub(super) tally: Tally,
+    next_client: AtomicU64,
     clients: Mutex<BTreeMap<u64, Arc<Mutex<Client>>>>,
 }
+
+/// Counts a port's connections.
+type Count = dyn Fn() -> Counts + Send + std::marker::Sync;
 
 /// What has been done since the start.
 #[derive(Debug, Default)]
@@ -66,49 +126,69 @@ pub struct Tally {
 }
 
 impl Door {
-    /// Starts serving on a listener.
+    /// Starts serving.
     ///
     /// # Errors
     /// If the operating system has no threads to give.
     pub fn start(
-        listener: TcpListener,
+        listeners: Listeners,
         node: Arc<Node>,
         coordinator: Arc<Coordinator>,
         secret: Option<Secret>,
         limits: Limits,
         settings: Settings,
-    ) -> io::Result<Server> {
+    ) -> io::Result<Servers> {
+        let Listeners { whole, cluster } = listeners;
         let name = format!("{} redis", node.id());
-        let limit = limits.connections;
         let door = Arc::new(Door {
             node,
             coordinator,
             secret,
             limits,
             settings,
-            port: listener.local_addr()?.port(),
+            port: whole.local_addr()?.port(),
             started: Instant::now(),
             counts: OnceLock::new(),
             tally: Tally::default(),
+            next_client: AtomicU64::new(1),
             clients: Mutex::default(),
         });
-        let busy = format!("-{}\r\n", Error::TooManyClients).into_bytes();
-        let serve = {
-            let door = door.clone();
-            Box::new(move |served: &Served| door.serve(served))
-        };
-        let server = Server::serving(&name, listener, limit, busy, serve)?;
+        let whole = door.clone().open(&name, whole, Kind::Whole)?;
+        let cluster = cluster
+            .map(|listener| door.clone().open(&format!("{name} cluster"), listener, Kind::Cluster))
+            .transpose()?;
+        let counts = [Some(&whole), cluster.as_ref()].into_iter().flatten();
+        let counts = counts.map(|server| Box::new(server.counts()) as Box<Count>).collect();
         // Set once at start.
-        let _ = door.counts.set(Box::new(server.counts()));
-        Ok(server)
+        let _ = door.counts.set(counts);
+        Ok(Servers { whole, cluster })
     }
 
-    fn serve(&self, served: &Served) -> io::Result<()> {
-        let client = Arc::new(Mutex::new(Client::new(served)));
-        self.clients.lock().insert(served.number, client.clone());
-        let ended = Session::new(self, served, client).and_then(|mut session| session.run());
-        self.clients.lock().remove(&served.number);
+    fn open(self: Arc<Door>, name: &str, listener: TcpListener, kind: Kind) -> io::Result<Server> {
+        let busy = format!("-{}\r\n", Error::TooManyClients).into_bytes();
+        let limit = self.limits.connections;
+        let serve = Box::new(move |served: &Served| self.serve(served, kind));
+        Server::serving(name, listener, limit, busy, serve)
+    }
+
+    fn serve(&self, served: &Served, kind: Kind) -> io::Result<()> {
+        let number = self.next_client.fetch_add(1, Ordering::Relaxed);
+        let client = Arc::new(Mutex::new(Client::new(served, number)));
+        self.clients.lock().insert(number, client.clone());
+        let session = Session::new(self, served, client, kind);
+        let ended = session.and_then(|mut session| session.run());
+        self.clients.lock().remove(&number);
         ended
+    }
+
+    /// Connections of both ports.
+    fn counts(&self) -> Counts {
+        let counts = self.counts.get().into_iter().flatten().map(|count| count());
+        counts.fold(Counts::default(), |one, other| Counts {
+            open: one.open + other.open,
+            served: one.served + other.served,
+            turned_away: one.turned_away + other.turned_away,
+        })
     }
 
     /// What is known of each connection, in the order in which they began.
@@ -156,7 +236,7 @@ impl Door {
 
     /// What there is to tell of the node.
     pub fn info(&self) -> info::Facts {
-        let counts = self.counts.get().map(|count| count()).unwrap_or_default();
+        let counts = self.counts();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let size = self.node.size();
         let routes = self.node.routes();

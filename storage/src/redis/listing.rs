@@ -1,4 +1,5 @@
-//! Commands about all keys of the cluster, whichever node is asked.
+//! Commands about all keys of the cluster, whichever node is asked; or, for cluster-aware clients, who ask each node
+//! and add up, about the keys of the arcs that are told to be this node's own.
 //!
 //! SCAN's cursor is the place where the listing goes on ([`cluster::scan`]), so any node can go on where
 //! another one stopped. KEYS and FLUSHALL go through the whole listing, page by page.
@@ -6,6 +7,7 @@
 use client::{GTStoreClient, Op};
 use cluster::scan::first_of;
 use cluster::slot::SLOTS;
+use cluster::tenure::ArcSet;
 
 use super::batch::{ANSWER, refusal};
 use super::command::{Command, Scan};
@@ -16,22 +18,31 @@ use super::reply::Replies;
 /// Keys in a page, where all are gone through.
 const PAGE: usize = 4096;
 
-/// Answers a command about all keys; others are none of its business.
+/// What is to be listed.
+pub struct Listing<'l> {
+    /// By whom.
+    pub client: &'l GTStoreClient,
+    /// The arcs whose keys are listed; `None`: all.
+    pub arcs: Option<&'l ArcSet>,
+}
+
+/// Answers a command about all keys; others are none of its business. A flush always removes all.
 ///
 /// # Errors
 /// [`Error`], also where the operator has not allowed a flush.
 pub fn answer(
     command: &Command<'_>,
-    client: &GTStoreClient,
+    listing: &Listing<'_>,
     may_flush: bool,
     out: &mut Replies<'_>,
 ) -> Result<(), Error> {
+    let Listing { client, .. } = *listing;
     match command {
-        Command::Scan(scan) => return page(scan, client, out),
+        Command::Scan(scan) => return page(scan, listing, out),
         Command::Keys(pattern) => {
             let pattern = Pattern::new(pattern, false);
             let (mut found, mut bytes) = (Vec::new(), 0);
-            each_page(client, |keys| {
+            each_page(listing, |keys| {
                 for key in keys.into_iter().filter(|key| pattern.matches(key)) {
                     bytes += key.len();
                     found.push(key);
@@ -46,19 +57,19 @@ pub fn answer(
             getrandom::fill(&mut random)
                 .map_err(|e| Error::Refused(format!("the system has no random bytes: {e}")))?;
             let from = u64::from_be_bytes(random) % (first_of(1) * u64::from(SLOTS));
-            let mut first = list(client, from, 1)?.0;
+            let mut first = list(listing, from, 1)?.0;
             if first.is_empty() {
-                first = list(client, 0, 1)?.0;
+                first = list(listing, 0, 1)?.0;
             }
             out.bulk_or_null(first.first().map(Vec::as_slice));
         }
         Command::DbSize => {
-            let count = client.count().map_err(|e| refusal(&e))?;
+            let count = client.count_of(listing.arcs).map_err(|e| refusal(&e))?;
             out.integer(i64::try_from(count).unwrap_or(i64::MAX));
         }
         Command::Flush if !may_flush => return Err(Error::FlushForbidden),
         Command::Flush => {
-            each_page(client, |keys| {
+            each_page(&Listing { client, arcs: None }, |keys| {
                 let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::Delete { key }).collect();
                 client.run(&ops).into_iter().try_for_each(|done| match done {
                     Ok(_) => Ok(()),
@@ -72,8 +83,8 @@ pub fn answer(
     Ok(())
 }
 
-fn page(scan: &Scan<'_>, client: &GTStoreClient, out: &mut Replies<'_>) -> Result<(), Error> {
-    let (mut keys, next) = list(client, scan.cursor, scan.count)?;
+fn page(scan: &Scan<'_>, listing: &Listing<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+    let (mut keys, next) = list(listing, scan.cursor, scan.count)?;
     let pattern = Pattern::new(scan.pattern.unwrap_or(b"*"), false);
     keys.retain(|key| scan.strings && pattern.matches(key));
     out.array(2);
@@ -85,21 +96,21 @@ fn page(scan: &Scan<'_>, client: &GTStoreClient, out: &mut Replies<'_>) -> Resul
 }
 
 fn list(
-    client: &GTStoreClient,
+    listing: &Listing<'_>,
     from: u64,
     most: usize,
 ) -> Result<(Vec<Vec<u8>>, Option<u64>), Error> {
-    let listed = client.list(from, most).map_err(|e| refusal(&e))?;
+    let listed = listing.client.list_of(listing.arcs, from, most).map_err(|e| refusal(&e))?;
     Ok((listed.keys, listed.next))
 }
 
 fn each_page(
-    client: &GTStoreClient,
+    listing: &Listing<'_>,
     mut with: impl FnMut(Vec<Vec<u8>>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut from = Some(0);
     while let Some(place) = from {
-        let (keys, next) = list(client, place, PAGE)?;
+        let (keys, next) = list(listing, place, PAGE)?;
         with(keys)?;
         from = next;
     }

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use super::batch::Batch;
 use super::client::Facts;
-use super::door::Door;
+use super::door::{Door, Kind};
 use super::link::{Inbox, Link};
 use super::reply::Replies;
 use super::request::{Limits, Requests};
@@ -38,10 +38,9 @@ pub struct Client {
 
 impl Client {
     /// A connection that has just begun.
-    pub fn new(served: &Served) -> Client {
+    pub fn new(served: &Served, number: u64) -> Client {
         let local = served.stream.local_addr().map(|a| a.to_string()).unwrap_or_default();
-        let facts =
-            Facts { id: served.number, peer: served.peer.to_string(), local, ..Facts::default() };
+        let facts = Facts { id: number, peer: served.peer.to_string(), local, ..Facts::default() };
         Client { facts, since: Instant::now(), last: Instant::now() }
     }
 
@@ -89,13 +88,14 @@ impl<'s> Session<'s> {
         door: &'s Door,
         served: &'s Served,
         client: Arc<Mutex<Client>>,
+        kind: Kind,
     ) -> io::Result<Session<'s>> {
         let patience = door.limits.frame;
         let look = door.settings.idle.map_or(patience, |idle| idle.min(patience));
         Ok(Session {
             door,
             served,
-            talk: Talk::new(door, served, client.clone()),
+            talk: Talk::new(door, served, client.clone(), kind),
             client,
             link: Link::new(served.stream.clone(), patience, look)?,
             inbox: Inbox::default(),

@@ -17,11 +17,12 @@ use super::client::{self, Facts};
 use super::command::{Client, Cluster, Command, Connection, Hello, InfoName, Server};
 use super::door::{self, Door};
 use super::error::Error;
+use super::listing::{self, Listing};
 use super::reply::{Protocol, Replies};
 use super::request::Args;
 use super::spec::{self, Flags};
 use super::transaction::Transaction;
-use super::{batch, docs, info, listing, lolwut, session, topology};
+use super::{batch, docs, info, lolwut, session, topology};
 use session::Next;
 
 /// The only user there is.
@@ -39,6 +40,9 @@ pub struct Talk<'s> {
     copies: Option<usize>,
     /// The last command.
     command: &'static str,
+    /// Whether it is a cluster-aware client's: such a one asks each node for what is its own.
+    is_of_cluster: bool,
+    kind: door::Kind,
     transaction: Transaction,
 }
 
@@ -48,6 +52,7 @@ impl<'s> Talk<'s> {
         door: &'s Door,
         served: &'s Served,
         client: Arc<Mutex<session::Client>>,
+        kind: door::Kind,
     ) -> Talk<'s> {
         let (protocol, is_known) = (Protocol::default(), door.secret.is_none());
         Talk {
@@ -58,6 +63,8 @@ impl<'s> Talk<'s> {
             is_known,
             copies: None,
             command: "",
+            kind,
+            is_of_cluster: kind == door::Kind::Cluster,
             transaction: Transaction::default(),
         }
     }
@@ -135,7 +142,12 @@ impl<'s> Talk<'s> {
 
     fn list(&self, command: &Command<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
         let client = self.door.coordinator.client().map_err(|e| batch::refusal(&e))?;
-        listing::answer(command, &client, self.door.settings.may_flush, out)
+        let own = match self.is_of_cluster {
+            true => Some(self.door.topology(&*self.door.routes()?).own_arcs()),
+            false => None,
+        };
+        let listing = Listing { client: &client, arcs: own.as_ref() };
+        listing::answer(command, &listing, self.door.settings.may_flush, out)
     }
 
     fn wait(&self, out: &mut Replies<'_>) -> Result<(), Error> {
@@ -165,9 +177,14 @@ impl<'s> Talk<'s> {
                 self.is_known = self.door.secret.is_none();
                 self.protocol = Protocol::default();
                 self.transaction = Transaction::default();
+                self.is_of_cluster = self.kind == door::Kind::Cluster;
                 self.client.lock().facts.name.clear();
                 out.switch(self.protocol);
                 out.simple("RESET");
+            }
+            Connection::ReadOnly => {
+                self.is_of_cluster = true;
+                out.ok();
             }
             Connection::Select | Connection::Noop | Connection::Quit => out.ok(),
             Connection::Client(client) => self.client(client, out),
@@ -189,7 +206,7 @@ impl<'s> Talk<'s> {
             self.protocol = protocol;
             out.switch(protocol);
         }
-        client::hello(self.served.number, out);
+        client::hello(self.client.lock().facts.id, out);
         Ok(())
     }
 
@@ -208,7 +225,9 @@ impl<'s> Talk<'s> {
 
     fn client(&self, client: Client<'_>, out: &mut Replies<'_>) {
         match client {
-            Client::Id => out.integer(i64::try_from(self.served.number).unwrap_or(i64::MAX)),
+            Client::Id => {
+                out.integer(i64::try_from(self.client.lock().facts.id).unwrap_or(i64::MAX));
+            }
             Client::GetName => {
                 let name = self.client.lock().facts.name.clone();
                 out.bulk_or_null(Some(name.as_bytes()).filter(|name| !name.is_empty()));
@@ -256,7 +275,8 @@ impl<'s> Talk<'s> {
         Ok(())
     }
 
-    fn cluster(&self, cluster: &Cluster<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+    fn cluster(&mut self, cluster: &Cluster<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+        self.is_of_cluster |= matches!(cluster, Cluster::Slots | Cluster::Shards | Cluster::Nodes);
         let routes = self.door.routes()?;
         let topology = self.door.topology(&routes);
         match *cluster {

@@ -5,7 +5,8 @@
 //!
 //! None of it is needed to be right: any node answers for any key, so a client with an old picture, or with
 //! none, only makes one node ask another. That is why a slot whose keepers have no Redis port is
-//! told to belong to one that has.
+//! told to belong to some node that has. All tell the same of it, so that what each says of its own slots, and
+//! of the keys there, adds up to the whole.
 //!
 //! What it does not do: it does not say who holds copies of a *node*. In Redis each node is a master or
 //! somebody's replica; here each is the first to keep some slots, and keeps copies of others. So NODES and
@@ -17,6 +18,7 @@ use cluster::ids::{Address, ClusterId, NodeId};
 use cluster::ring;
 use cluster::scan::hash;
 use cluster::slot::SLOTS;
+use cluster::tenure::ArcSet;
 use cluster::view::Routes;
 
 use super::reply::Replies;
@@ -79,17 +81,13 @@ impl<'v> Topology<'v> {
     /// Who keeps which slots. With `copies` all who do, else only the first.
     pub fn ranges(&self, copies: bool) -> Vec<Range> {
         let arcs = self.routes.arcs();
+        let open: Vec<u16> = self.open().collect();
         let mut ranges: Vec<Range> = Vec::new();
         for arc in 0..arcs {
             let width = usize::from(SLOTS) / arcs;
             let (first, last) = ((arc * width) as u16, ((arc + 1) * width - 1) as u16);
             debug_assert_eq!(ring::arc_of_slot(first, arcs), arc);
-            let replicas = self.routes.replicas(arc).iter();
-            let mut keepers: Vec<u16> =
-                replicas.copied().filter(|&m| self.door(m).is_some()).collect();
-            if keepers.is_empty() {
-                keepers.extend(self.own.filter(|&own| self.door(own).is_some()));
-            }
+            let mut keepers: Vec<u16> = self.keepers(arc, &open).collect();
             keepers.truncate(if copies { keepers.len() } else { 1 });
             match ranges.last_mut() {
                 Some(range) if range.keepers == keepers && range.last + 1 == first => {
@@ -100,6 +98,31 @@ impl<'v> Topology<'v> {
             }
         }
         ranges
+    }
+
+    /// Members with a Redis port.
+    fn open(&self) -> impl Iterator<Item = u16> {
+        (0..self.doors.len() as u16).filter(|&place| self.door(place).is_some())
+    }
+
+    /// Who keeps an arc, as it is told: of those with a Redis port, which are `open`. If its keepers have none, one of
+    /// the others.
+    fn keepers(&self, arc: usize, open: &[u16]) -> impl Iterator<Item = u16> {
+        let replicas = self.routes.replicas(arc).iter().copied();
+        let mut keepers = replicas.filter(|&place| self.door(place).is_some()).peekable();
+        let stand_in = match (keepers.peek(), open.len()) {
+            (None, 1..) => Some(open[arc % open.len()]),
+            _ => None,
+        };
+        keepers.chain(stand_in)
+    }
+
+    /// The arcs that the node which answers is told to be the first to keep.
+    pub fn own_arcs(&self) -> ArcSet {
+        let open: Vec<u16> = self.open().collect();
+        let arcs = 0..self.routes.arcs();
+        arcs.filter(|&arc| self.own.is_some() && self.keepers(arc, &open).next() == self.own)
+            .collect()
     }
 
     /// The ranges of each member in the order of their places.

@@ -30,6 +30,8 @@ pub enum Connection<'b> {
     Quit,
     /// Answer `RESET`, and be as at the beginning.
     Reset,
+    /// Answer `OK`: any node answers any read. Only who knows of a cluster says so.
+    ReadOnly,
     /// Answer `OK`: it makes no difference here.
     Noop,
     /// CLIENT …
@@ -115,7 +117,8 @@ pub fn read<'b>(spec: &Spec, args: Args<'b>) -> Result<Connection<'b>, Error> {
         },
         Name::Quit => Ok(Connection::Quit),
         Name::Reset => Ok(Connection::Reset),
-        Name::ReadOnly | Name::ReadWrite => Ok(Connection::Noop),
+        Name::ReadOnly => Ok(Connection::ReadOnly),
+        Name::ReadWrite => Ok(Connection::Noop),
         Name::ClientId => client(Client::Id),
         Name::ClientGetName => client(Client::GetName),
         Name::ClientSetName => client(Client::SetName(printable(arg(2), Error::ClientName)?)),

@@ -121,7 +121,8 @@ fn what_clients_open_with() {
         "CLIENT MAINT_NOTIFICATIONS ON",
         Err(Error::UnknownSubcommand { command: "client", given: "MAINT_NOTIFICATIONS".into() }),
     );
-    check("readonly", connection(Connection::Noop));
+    check("readonly", connection(Connection::ReadOnly));
+    check("readwrite", connection(Connection::Noop));
     check("command", Ok(Command::Server(Server::Commands)));
 }
 

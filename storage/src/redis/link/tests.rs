@@ -47,11 +47,14 @@ fn what_a_peer_sends_before_it_reads_is_kept_in_its_order() {
 #[test]
 fn no_more_is_kept_than_there_is_room_for() {
     const ROOM: usize = 1 << 20;
-    let (mut link, peer) = pair(Duration::from_millis(200));
-    let mut sending = peer.try_clone().unwrap();
-    let sender = thread::spawn(move || sending.write_all(&bytes(MUCH)));
+    let (mut link, peer) = pair(Duration::from_secs(1));
+    let (mut sending, much) = (peer.try_clone().unwrap(), bytes(MUCH));
+    let mut answer = much.clone();
+    let sender = thread::spawn(move || sending.write_all(&much));
+    let mut inbox = Inbox::default();
+    link.fill(&mut inbox, 1).unwrap();
     // It never reads.
-    let error = link.send(&mut bytes(MUCH), ROOM).unwrap_err();
+    let error = link.send(&mut answer, ROOM).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert!((ROOM..ROOM + CHUNK).contains(&link.ahead()), "{}", link.ahead());
     drop(link);

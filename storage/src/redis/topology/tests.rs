@@ -99,12 +99,37 @@ fn nodes_without_a_redis_port_are_not_told() {
     // Node 3's arc is told to be its other keeper's.
     assert_eq!(ranges(&topology, false), [(0, 4095, vec![0]), (4096, 16_383, vec![1])]);
     assert_eq!(topology.nodes_text().lines().count(), 2);
-    // Of nodes 1 and 2's arcs node 3 keeps none as a replica: any node will do.
+    // Of nodes 1 and 2's arcs node 3 keeps none as a replica: any node will do, and all name the same.
     let topology = Topology::new(&routes, &id(3), only(&[3]));
     assert_eq!(ranges(&topology, true), [(0, 16_383, vec![2])]);
     let topology = Topology::new(&routes, &id(3), |_| None);
     assert!(topology.ranges(true).is_empty());
     assert!(topology.info_text(true).starts_with("cluster_state:fail\r\n"));
+}
+
+#[test]
+fn each_arc_is_one_nodes_own() {
+    let arcs: Vec<u16> = (0..64).map(|arc| arc % 4).collect();
+    let routes = routes(1, 4, &arcs);
+    for open in [&[1, 2, 3, 4][..], &[1, 3], &[2]] {
+        let only = |node: &NodeId| door(node).filter(|at| open.contains(&(at.port() - 7000)));
+        let mut owners = vec![0; 64];
+        for n in 1..=4 {
+            let topology = Topology::new(&routes, &id(n), only);
+            let own = topology.own_arcs();
+            own.ones().for_each(|arc| owners[arc] += 1);
+            assert_eq!(own.is_clear(), !open.contains(&n), "{n} of {open:?}");
+            // As it is told to clients, by everybody.
+            for arc in 0..64 {
+                let slot = arc * 256;
+                let told = ranges(&topology, false);
+                let (.., keepers) =
+                    told.iter().find(|(first, last, _)| (first..=last).contains(&&slot)).unwrap();
+                assert_eq!(own.contains(usize::from(arc)), keepers[0] == n - 1);
+            }
+        }
+        assert_eq!(owners, [1; 64], "{open:?}");
+    }
 }
 
 #[test]
