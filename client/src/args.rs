@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cluster::ids::NodeId;
 use cluster::lease::{HEARTBEATS_MS, MISSED};
-use cluster::limits::{MAX_COPIES, MAX_WEIGHT};
+use cluster::limits::{KEY_CEILING, MAX_COPIES, MAX_WEIGHT, VALUE_CEILING};
 use cluster::membership::wish::{Order, Wish};
 use getopts::{Matches, Options};
 use log::LevelFilter;
@@ -98,8 +98,10 @@ Usage: client --put KEY --val VALUE [--expire-ms MS] | --get KEY [--raw] | --del
        client --dump FILE | --load FILE
        client --status [--json] [--watch | --check]
        client --leave NODE | --weight NODE=N | --rep K | --cancel
+       client --limits key=BYTES,value=BYTES | --min-copies N
        client --heartbeat-ms MS [--missed N] | --missed N
        client --plan leave NODE | --plan weight NODE=N | --plan rep K
+       client --plan limits key=BYTES,value=BYTES | --plan min-copies N
        client --plan heartbeat-ms MS [--missed N] | --plan missed N
 
 Stores and fetches values, shows how the cluster is, and changes it while it serves.
@@ -146,11 +148,13 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "rep", "keep so many copies of each key", "K")
         .optopt("", "heartbeat-ms", "have nodes send a heartbeat every MS", "MS")
         .optopt("", "missed", "let a node miss N heartbeats before it is out", "N")
+        .optopt("", "limits", "the longest keys and values, or one of them", "key=BYTES,value=BYTES")
+        .optopt("", "min-copies", "refuse writes that fewer synced copies would hold", "N")
         .optflag("", "cancel", "cancel the change that is under way")
         .optopt(
             "",
             "plan",
-            "show what a change would move: leave, weight, rep, heartbeat-ms or missed, and its argument",
+            "show what a change would do: leave, weight, rep, limits, min-copies, heartbeat-ms or missed, and its argument",
             "WHAT",
         )
         .optflag("", "force", "with --leave, --rep and --plan: even with fewer nodes than copies")
@@ -185,7 +189,7 @@ const LONGEST_LIFE_MS: u64 = 10_000_000_000_000;
 
 /// The one thing to do, and the flags that go with it and with nothing else.
 fn command(matches: &Matches) -> Result<Command, UsageError> {
-    const ACTIONS: [&str; 19] = [
+    const ACTIONS: [&str; 21] = [
         "put",
         "put-if-absent",
         "incr",
@@ -203,6 +207,8 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         "rep",
         "heartbeat-ms",
         "missed",
+        "limits",
+        "min-copies",
         "cancel",
         "plan",
     ];
@@ -275,7 +281,7 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
             let wish = with_missed(matches, wish(&text("plan"), argument)?)?;
             Command::Plan { wish, force, json }
         }
-        "leave" | "weight" | "rep" | "heartbeat-ms" | "missed" => {
+        "leave" | "weight" | "rep" | "limits" | "min-copies" | "heartbeat-ms" | "missed" => {
             let wish = with_missed(matches, wish(action, &text(action))?)?;
             Command::Order(Order::Change { wish, force })
         }
@@ -295,8 +301,7 @@ fn file(matches: &Matches, action: &str) -> Result<PathBuf, UsageError> {
     }
 }
 
-const PLAN_NEEDS: &str =
-    "--plan takes leave NODE, weight NODE=N, rep K, heartbeat-ms MS or missed N";
+const PLAN_NEEDS: &str = "--plan takes leave NODE, weight NODE=N, rep K, limits key=BYTES,value=BYTES, min-copies N, heartbeat-ms MS or missed N";
 
 /// What leases are to be, with the other half of it if that is given too.
 fn with_missed(matches: &Matches, wish: Wish) -> Result<Wish, UsageError> {
@@ -340,8 +345,29 @@ fn wish(what: &str, argument: &str) -> Result<Wish, UsageError> {
             let missed = missed.ok_or_else(|| bad(format!("it takes {least} to {most}")))?;
             Ok(Wish::Terms { heartbeat_ms: None, missed: Some(missed) })
         }
+        "min-copies" => {
+            let copies = argument.parse().ok().filter(|n| (1..=MAX_COPIES).contains(n));
+            copies.map(Wish::MinCopies).ok_or_else(|| bad(format!("it takes 1 to {MAX_COPIES}")))
+        }
+        "limits" => limits(argument).map_err(bad),
         _ => Err(UsageError(PLAN_NEEDS.into())),
     }
+}
+
+/// `key=BYTES,value=BYTES`, or one of them.
+fn limits(argument: &str) -> Result<Wish, String> {
+    let (mut key, mut value) = (None, None);
+    for part in argument.split(',') {
+        let (place, least, most) = match part.split_once('=').map(|(name, _)| name) {
+            Some("key") if key.is_none() => (&mut key, 1, KEY_CEILING),
+            Some("value") if value.is_none() => (&mut value, 0, VALUE_CEILING),
+            _ => return Err("it takes key=BYTES, value=BYTES, or both with a comma".into()),
+        };
+        let bytes = part.split_once('=').and_then(|(_, bytes)| bytes.parse().ok());
+        let bytes = bytes.filter(|bytes| (least..=most).contains(bytes));
+        *place = Some(bytes.ok_or_else(|| format!("{part}: it takes {least} to {most}"))?);
+    }
+    Ok(Wish::Limits { key, value })
 }
 
 #[cfg(test)]
@@ -405,6 +431,10 @@ mod tests {
         let words = ["--plan", "heartbeat-ms", "300", "--missed", "5"];
         assert_eq!(ordered(&words), plan(terms(Some(300), Some(5))));
         assert_eq!(ordered(&["--plan", "missed", "5"]), plan(terms(None, Some(5))));
+        let limits = |key, value| order(Wish::Limits { key, value }, false);
+        assert_eq!(args(&["--limits", "key=100,value=0"]).unwrap(), limits(Some(100), Some(0)));
+        assert_eq!(args(&["--limits", "value=67108864"]).unwrap(), limits(None, Some(64 << 20)));
+        assert_eq!(args(&["--min-copies", "2"]).unwrap(), order(Wish::MinCopies(2), false));
     }
 
     #[test]
@@ -425,6 +455,10 @@ mod tests {
             (&["--weight", "node2"], "--weight node2: it takes NODE=N"),
             (&["--weight", "node2=0"], "--weight node2=0: a weight is 1 to 1000"),
             (&["--rep", "65"], "--rep 65: it takes 1 to 64"),
+            (&["--limits", "7"], "--limits 7: it takes key=BYTES, value=BYTES"),
+            (&["--limits", "key=7,key=8"], "--limits key=7,key=8: it takes key=BYTES"),
+            (&["--limits", "key=1025"], "--limits key=1025: key=1025: it takes 1 to 1024"),
+            (&["--min-copies", "0"], "--min-copies 0: it takes 1 to 64"),
             (&["--dump", ""], "--dump needs a FILE, or -"),
             (&["--load"], "Argument to option 'load' missing"),
             (&["--dump", "f", "--load", "f"], "--dump and --load: one at a time"),

@@ -11,7 +11,7 @@ use crate::router::BELIEVED;
 /// Why an operation was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The key is empty or too long. Nothing was sent.
+    /// The key is too long. Nothing was sent.
     #[error("bad key: {0}")]
     BadKey(LimitError),
     /// The value is too long. Nothing was sent.
@@ -50,6 +50,15 @@ pub enum ClientError {
     /// make room, and so does one more node.
     #[error("{0} is full (its --max-memory): nothing was written; delete keys, or add a node")]
     Full(NodeId),
+    /// Fewer synced copies would hold the write than the cluster asks for (`--min-copies`). It was not done. It can be
+    /// done when copies have been made again: that takes seconds where there are nodes enough.
+    #[error(
+        "too few copies: a write has to have {least} at least (--min-copies): nothing was written"
+    )]
+    TooFewCopies {
+        /// How many are asked for.
+        least: usize,
+    },
     /// The write may or may not have been done, and may still become visible. Read the key to learn
     /// more, or write again.
     #[error("outcome unknown: {why}")]
@@ -84,7 +93,7 @@ impl ClientError {
             ClientError::NotEnoughReplicas { .. } => Some(Duration::ZERO),
             ClientError::NoManager { source, .. } => source.may_pass().then_some(BELIEVED),
             // Asked sooner it says the same.
-            ClientError::Unavailable => Some(BELIEVED),
+            ClientError::Unavailable | ClientError::TooFewCopies { .. } => Some(BELIEVED),
             ClientError::BadKey(_)
             | ClientError::BadValue(_)
             | ClientError::BadList(_)
@@ -121,6 +130,7 @@ mod tests {
             (no(secret), false),
             (ClientError::NotEnoughReplicas { deadline: Duration::MAX, why: why() }, true),
             (ClientError::Unavailable, true),
+            (ClientError::TooFewCopies { least: 2 }, true),
             // A loop around an increment would count twice.
             (ClientError::Unknown { why: why() }, false),
             (ClientError::Refused(why()), false),

@@ -109,6 +109,9 @@ fn legs(
             continue;
         }
         let members = task.operation.begin(routes, task.key);
+        if task.operation.outcome().is_some() {
+            continue;
+        }
         if members.is_empty() {
             attempt.needs[i] = Need::View;
             attempt.trouble = Some("no node serves this key".into());

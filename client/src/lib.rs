@@ -27,6 +27,7 @@
 pub mod args;
 pub mod command;
 pub mod commits;
+mod copied;
 pub mod dump;
 pub mod error;
 pub mod fanout;

@@ -162,6 +162,9 @@ pub fn moved(outline: &Outline) -> String {
     if moves.is_empty() {
         return what.clone();
     }
+    if *arcs == 0 && outline.copies() == 0 {
+        return format!("{what}: nothing moves");
+    }
     format!(
         "{what}: {arcs} arcs change their owner, {} copies of arcs move ({} at least), about {} keys, {}",
         outline.copies(),

@@ -9,7 +9,7 @@ use cluster::ids::{Address, ClusterId};
 use cluster::limits::{KEY_CEILING, LimitError, Limits};
 use cluster::membership::Loss;
 use cluster::membership::wish::{Order, Outline, Wish};
-use cluster::operation::{Choice, Need, Operation, Outcome};
+use cluster::operation::{Choice, Need, Operation, Outcome, Request};
 use cluster::replica::{WriteAnswer, is_covered};
 use cluster::version::{Clock, Version};
 use cluster::view::Routes;
@@ -23,6 +23,7 @@ use net_common::message::control::{AcceptLoss, Info, InfoAsk, LossAccepted, Stat
 use net_common::progress::LEAST_RATE;
 
 use crate::commits::{self, Commits, Flusher};
+use crate::copied::Copied;
 use crate::error::ClientError;
 use crate::fanout;
 use crate::links::Links;
@@ -90,6 +91,7 @@ pub struct GTStoreClient {
     pub(crate) router: Router,
     writers: Writers,
     room: Room,
+    copied: Copied,
 }
 
 impl GTStoreClient {
@@ -126,8 +128,8 @@ impl GTStoreClient {
         let commits = Arc::new(Commits::default());
         let flusher = Flusher::start(links.clone(), commits.clone())
             .map_err(|e| ClientError::Refused(format!("the system has no more threads: {e}")))?;
-        let room = Room::default();
-        Ok(GTStoreClient { config, links, commits, flusher, router, writers, room })
+        let (room, copied) = (Room::default(), Copied::default());
+        Ok(GTStoreClient { config, links, commits, flusher, router, writers, room, copied })
     }
 
     /// Gives a key a value. Blocks until all replicas hold it.
@@ -307,7 +309,7 @@ impl GTStoreClient {
                 |part: &&Part<'_>| matches!(part, Part::Op(op) if !matches!(op, Op::Get { .. }));
             let mut writer = self.writers.take(rest.iter().take(chunk).filter(is_write).count());
             let routes = self.router.routes();
-            let limits = routes.view().limits;
+            let limits = routes.view().limits_for_writes();
             let tasks = rest
                 .drain(..chunk)
                 .map(|part| match part {
@@ -382,21 +384,25 @@ impl GTStoreClient {
         self.run_tasks(writer, batch, most)
     }
 
-    /// An operation of a batch. A put of a key that a full node keeps goes as a read-modify-write.
+    /// An operation of a batch. A put of a key that a full node keeps goes as a read-modify-write, and so does any write
+    /// of which it is not known that there are as many synced copies as it has to have.
     fn start<'a>(&self, op: &Op<'a>, routes: &Routes, writer: &mut Writer<'_>) -> Task<'a> {
-        let limits = &routes.view().limits;
-        let (key, value, expiry) = match *op {
-            Op::Put { key, value } => (key, value, None),
-            Op::PutUntil { key, value, until } => (key, value, Some(until)),
-            Op::Get { .. } | Op::Delete { .. } => return start(op, limits, writer),
+        let limits = &routes.view().limits_for_writes();
+        let (key, value) = match *op {
+            Op::Put { key, value } | Op::PutUntil { key, value, .. } => (key, value),
+            Op::Delete { key } => (key, &[][..]),
+            Op::Get { .. } => return start(op, limits, writer),
         };
-        let is_good = limits.check_key(key).is_ok() && limits.check_value(value).is_ok();
-        if !is_good || self.room.full(routes, key).is_none() {
+        let adds = !matches!(op, Op::Delete { .. });
+        let is_full = || adds && self.room.full(routes, key).is_some();
+        if check(key, value, limits).is_err() || self.copied.is_sure(routes, key) && !is_full() {
             return start(op, limits, writer);
         }
-        let decide = move |_: Option<Held<'_>>| match expiry {
-            None => Change::Put(value.to_vec()),
-            Some(until) => Change::PutUntil(value.to_vec(), until),
+        let op = *op;
+        let decide = move |_: Option<Held<'_>>| match op {
+            Op::Put { value, .. } => Change::Put(value.to_vec()),
+            Op::PutUntil { value, until, .. } => Change::PutUntil(value.to_vec(), until),
+            Op::Delete { .. } | Op::Get { .. } => Change::Delete,
         };
         update(key, Box::new(decide), limits)
     }
@@ -476,7 +482,7 @@ impl GTStoreClient {
 
     /// The longest keys and values that the cluster takes.
     pub fn limits(&self) -> Limits {
-        self.router.routes().view().limits
+        self.router.routes().view().limits_for_writes()
     }
 
     /// The same, once the manager was asked for news, unless it was just before.
@@ -554,9 +560,19 @@ impl GTStoreClient {
         let write_set = routes.write_set(arc);
         task.committed = task.operation.committed();
         let node = |place: usize| routes.member(replicas[place]).id.clone();
+        let limits = routes.view().limits_for_writes();
+        let is_refused = matches!(task.operation.outcome(), Some(Outcome::Refused(_)));
+        let is_beyond = match task.operation.request() {
+            _ if !is_refused => None,
+            Request::Write { body: Some(value), .. } => {
+                check(task.key, &value.bytes, &limits).err()
+            }
+            _ => check(task.key, &[], &limits).err(),
+        };
         let operation = std::mem::replace(&mut task.operation, Operation::read());
         task.result = operation.into_outcome().map(|outcome| match outcome {
             Outcome::Written => {
+                self.copied.note(routes, arc);
                 Ok(Done::Placed(Placed { primary: node(0), copies: write_set.len() }))
             }
             Outcome::Got(value, place) => Ok(Done::Got(value.map(|value| Got {
@@ -564,7 +580,13 @@ impl GTStoreClient {
                 expiry: value.expiry,
                 primary: node(place),
             }))),
-            Outcome::Refused(why) => Err(refused(why, task.key, routes)),
+            Outcome::FewCopies => {
+                Err(ClientError::TooFewCopies { least: routes.view().least_copies() })
+            }
+            // Limits that have become lower are refused in their own words.
+            Outcome::Refused(why) => {
+                Err(is_beyond.unwrap_or_else(|| ClientError::Refused(refusal(why).into())))
+            }
             Outcome::Unknown => {
                 writer.doubt();
                 Err(ClientError::Unknown {
@@ -641,6 +663,11 @@ impl GTStoreClient {
             why = format!("{why}; and no newer view: {error}");
         }
         for task in batch.iter_mut().filter(|task| !task.is_over()) {
+            if task.operation.waits_for_copies() {
+                let least = self.router.routes().view().least_copies();
+                task.fail(ClientError::TooFewCopies { least });
+                continue;
+            }
             let why = why.clone();
             task.fail(ClientError::NotEnoughReplicas { deadline: self.config.deadline, why });
         }
@@ -890,15 +917,6 @@ fn check(key: &[u8], value: &[u8], limits: &Limits) -> Result<(), ClientError> {
 
 fn put<'a>(writer: &mut Writer<'_>, value: &'a [u8], expiry: Option<u64>) -> Operation<Valued<'a>> {
     Operation::write(writer.draw(), Some(Valued { bytes: Cow::Borrowed(value), expiry }))
-}
-
-/// What replicas refused, as an error. Limits that have become lower are refused in their own words, once this client
-/// has heard of them.
-fn refused(answer: WriteAnswer, key: &[u8], routes: &Routes) -> ClientError {
-    match (answer, routes.view().limits.check_key(key)) {
-        (WriteAnswer::BadKey, Err(limit)) => ClientError::BadKey(limit),
-        _ => ClientError::Refused(refusal(answer).into()),
-    }
 }
 
 fn refusal(answer: WriteAnswer) -> &'static str {

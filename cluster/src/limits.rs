@@ -76,6 +76,11 @@ impl Limits {
     /// The original's bounds, which format 0 keeps in every cluster.
     pub const ORIGINAL: Limits = Limits { key_bytes: 20, value_bytes: 1024 };
 
+    /// Whether whatever is within `other` is within these.
+    pub fn covers(&self, other: &Limits) -> bool {
+        self.lower(*other) == *other
+    }
+
     /// For each bound the lower one of two.
     #[must_use]
     pub fn lower(self, other: Limits) -> Limits {

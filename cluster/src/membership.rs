@@ -75,6 +75,8 @@ pub struct Settings {
     pub copies: usize,
     /// Bounds on keys and values in a new cluster.
     pub limits: Limits,
+    /// Synced copies that a write has to have at least, in a new cluster.
+    pub min_copies: usize,
     /// What a new cluster promises when all who hold something end at once.
     pub durability: Durability,
     /// How long after a loss arcs stay where they fell, in milliseconds, before they are dealt out evenly.
@@ -244,6 +246,8 @@ pub struct Membership {
     all_given_up: Option<Epoch>,
     /// What the operator has ordered and has not begun, and since when.
     order: Option<(Order, Millis)>,
+    /// The outline of other settings that are on trial: whoever ordered them waits to be told.
+    trial: Option<Outline>,
     losses: Losses,
     progress: Option<Progress>,
 }
@@ -289,6 +293,7 @@ impl Membership {
             accept_loss: false,
             all_given_up: None,
             order: None,
+            trial: None,
             losses: Losses::new(now),
             progress: None,
         }
@@ -496,6 +501,10 @@ impl Membership {
         if let Order::Change { wish, force } = &order
             && let Some(terms) = wish.terms(self.settings.terms())
         {
+            // Whoever ordered first is told first.
+            if self.trial.is_some() {
+                return Answer::Wait("other settings are on trial".into());
+            }
             let told = match wish::objection(self, now, wish, *force) {
                 Some(why) => Err(why),
                 None => Ok(self.change_terms(terms, effects)),
@@ -603,6 +612,10 @@ impl Membership {
         };
         if let Some(why) = objection.or_else(late) {
             self.order = None;
+            if self.trial.take().is_some() {
+                let why = "not every node answers; the status tells what becomes of it";
+                effects.push(Effect::Told(Err(why.into())));
+            }
             effects.push(Effect::Told(Err(why)));
         }
     }
@@ -645,10 +658,17 @@ impl Membership {
             self.note_departures(now, &before, &made, change);
             effects.push(Effect::Save);
             effects.push(Effect::Say(format!("view {}: {}", made.epoch(), plan.why)));
-            if matches!(change, Some(Change::Begin | Change::Cancel)) && self.order.take().is_some()
+            self.tell_trial(change, &before, &plan.why, effects);
+            if matches!(change, Some(Change::Begin | Change::Cancel))
+                && let Some((order, _)) = self.order.take()
             {
                 let outline = Outline::of(self, plan.why, &before, made.view());
-                effects.push(Effect::Told(Ok(outline)));
+                match &order {
+                    Order::Change { wish, .. } if wish.is_of_settings() => {
+                        self.trial = Some(outline)
+                    }
+                    _ => effects.push(Effect::Told(Ok(outline))),
+                }
             }
             self.coming = Some(made.clone());
             if is_on(Mutation::CoordEarly) {
@@ -664,6 +684,27 @@ impl Membership {
         view.line.clone_from(&before.line);
         view.line.made(view.epoch, before.epoch, self.life);
         Arc::new(Routes::new(view))
+    }
+
+    /// Tells whoever ordered the settings that were on trial what came of them, once a view ends that.
+    fn tell_trial(
+        &mut self,
+        change: Option<Change>,
+        before: &Routes,
+        why: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ends = matches!(change, Some(Change::Switch | Change::Cancel));
+        if !ends || !before.view().changes_settings_alone() {
+            return;
+        }
+        if let Some(outline) = self.trial.take() {
+            let told = match change {
+                Some(Change::Switch) => Ok(outline),
+                _ => Err(change::beyond(self).unwrap_or_else(|| why.to_owned())),
+            };
+            effects.push(Effect::Told(told));
+        }
     }
 
     /// L4: whether all whom a planned change would wait for have just been heard of; those who have not

@@ -9,6 +9,10 @@
 /// One rule taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutation {
+    /// H5: lower limits are put in force without a look at what is stored.
+    LimitsUnmeasured,
+    /// C1: a write is done with fewer synced copies than the cluster asks for.
+    FewCopies,
     /// C3: a pending record is shown as it is.
     NoWriteback,
     /// N2: what is stored counts as committed at once.
@@ -120,7 +124,9 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 51] = [
+    pub const ALL: [Mutation; 53] = [
+        Mutation::LimitsUnmeasured,
+        Mutation::FewCopies,
         Mutation::NoWriteback,
         Mutation::CommitEarly,
         Mutation::AnyMark,

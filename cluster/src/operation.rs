@@ -102,6 +102,8 @@ pub enum Outcome<V> {
     Got(Body<V>, usize),
     /// It was refused, and certainly not done.
     Refused(WriteAnswer),
+    /// Fewer synced copies would hold it than a write has to have: nothing was sent, and nothing is done.
+    FewCopies,
     /// It may or may not have taken effect, or yet take it.
     Unknown,
 }
@@ -198,7 +200,12 @@ impl<V: Clone> Operation<V> {
         match &mut self.phase {
             Phase::Write { round, .. } => {
                 let members = arc.map_or(&[][..], |arc| routes.write_set(arc));
-                round.begin(members.len());
+                let least = routes.view().least_copies();
+                if (1..least).contains(&members.len()) && !round.may_exist() {
+                    self.outcome = Some(Outcome::FewCopies);
+                    return &[];
+                }
+                round.begin_with(members.len(), least);
                 members
             }
             Phase::WriteBack { found, place, round, is_prolonged } => {
@@ -253,6 +260,14 @@ impl<V: Clone> Operation<V> {
     /// Whether this attempt waits for all replies and then concludes; a read has its answer in one.
     pub fn is_collecting(&self) -> bool {
         !matches!(self.phase, Phase::Read { .. })
+    }
+
+    /// Whether nothing but too few synced copies keeps it from writing: they may become more.
+    pub fn waits_for_copies(&self) -> bool {
+        match &self.phase {
+            Phase::Rmw(round) => round.waits_for_copies(),
+            _ => false,
+        }
     }
 
     /// Whether it has yet to learn what the key holds, and nobody can hold anything of it: then it can be left for

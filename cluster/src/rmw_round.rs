@@ -47,6 +47,10 @@ pub struct RmwRound<V> {
     resolved: Option<Version>,
     /// It is a get, and leaves everything as it is.
     only_looks: bool,
+    /// Synced members that have to hold what it writes at least.
+    least: usize,
+    /// The last fence has found fewer.
+    is_short: bool,
 }
 
 /// What is to take the place of the base.
@@ -85,6 +89,9 @@ struct Base<V> {
     born: Clock,
     /// The primary's clock, if it is synced; only then may it swap.
     primary: Option<Clock>,
+    /// How many members there are, and how many of them are synced. Under one epoch these only become more (H1).
+    members: usize,
+    synced: usize,
 }
 
 /// The answers to a fence.
@@ -107,7 +114,15 @@ impl<V: Clone> RmwRound<V> {
     /// One that has not begun.
     pub fn new() -> RmwRound<V> {
         let step = Step::Fence(Fence::new(&[]));
-        RmwRound { step, epoch: Epoch::NONE, own: None, resolved: None, only_looks: false }
+        RmwRound {
+            step,
+            epoch: Epoch::NONE,
+            own: None,
+            resolved: None,
+            only_looks: false,
+            least: 1,
+            is_short: false,
+        }
     }
 
     /// One that asks every member and completes what is on top, as all do, but for a get: it makes nothing of
@@ -119,6 +134,7 @@ impl<V: Clone> RmwRound<V> {
     /// Starts an attempt under a view. Returns the members to send [`RmwRound::request`] to.
     pub fn begin<'r>(&mut self, routes: &'r Routes, arc: usize) -> &'r [u16] {
         let members = routes.write_set(arc);
+        self.least = routes.view().least_copies();
         if routes.epoch() != self.epoch && !self.is_carried_over() {
             self.step = Step::Fence(Fence::new(members));
             self.epoch = routes.epoch();
@@ -138,7 +154,7 @@ impl<V: Clone> RmwRound<V> {
                 &members[..members.len().min(1)]
             }
             Step::Spread(round) => {
-                round.begin(members.len());
+                round.begin_with(members.len(), self.least);
                 if routes.epoch() != self.epoch {
                     return members;
                 }
@@ -250,6 +266,9 @@ impl<V: Clone> RmwRound<V> {
     fn is_resolved(&mut self, base: Base<V>) -> (Need, Option<Outcome<V>>) {
         self.resolved = Some(base.found.version);
         if self.own.as_ref().is_some_and(|own| own.version == base.found.version) {
+            if base.synced < self.least && !is_on(Mutation::FewCopies) {
+                return self.again(Need::View);
+            }
             return (Need::Nothing, Some(Outcome::Written));
         }
         if self.only_looks {
@@ -327,6 +346,14 @@ impl<V: Clone> RmwRound<V> {
         let Choice::Replace(body) = choice else {
             return (Need::Nothing, Some(Outcome::Got(base.found.body.clone(), 0)));
         };
+        let (members, synced, least) = (base.members, base.synced, self.least);
+        if members < least && !is_on(Mutation::FewCopies) {
+            return (Need::Nothing, Some(Outcome::FewCopies));
+        }
+        self.is_short = synced < least && !is_on(Mutation::FewCopies);
+        if self.is_short {
+            return self.again(Need::View);
+        }
         let Some(clock) = base.primary else { return self.again(Need::View) };
         let version = match base.found.version {
             Version::ABSENT => Version::first(clock, op),
@@ -343,8 +370,13 @@ impl<V: Clone> RmwRound<V> {
         match outcome {
             Outcome::Written => self.own.as_ref().map(|own| own.version),
             Outcome::Got(..) => self.resolved.filter(|version| *version != Version::ABSENT),
-            Outcome::Refused(_) | Outcome::Unknown => None,
+            Outcome::Refused(_) | Outcome::FewCopies | Outcome::Unknown => None,
         }
+    }
+
+    /// Whether nothing but too few synced members keeps it from writing.
+    pub fn waits_for_copies(&self) -> bool {
+        self.is_short && !self.may_exist()
     }
 
     /// Whether it has yet to learn what the key holds, and nothing of it was stored.
@@ -394,6 +426,8 @@ impl<V: Clone> Fence<V> {
             found: found.clone(),
             born: self.answers.iter().map(|(_, _, found)| found.clock).min()?,
             primary: primary.map(|(_, _, found)| found.clock),
+            members: self.members.len(),
+            synced: self.answers.iter().filter(|(_, standing, _)| is_synced(standing)).count(),
         };
         Some((base, is_committed))
     }

@@ -65,6 +65,10 @@ pub struct Coming {
     pub copies: usize,
     /// Each member's weight, in the order of the view's members.
     pub weights: Vec<u32>,
+    /// Bounds on keys and values.
+    pub limits: Limits,
+    /// Synced copies that a write has to have at least.
+    pub min_copies: usize,
 }
 
 /// A member that went out of reach as the last that holds some arcs (H4). It stays a member for these, and for
@@ -109,6 +113,8 @@ pub struct View {
     pub copies: usize,
     /// Bounds on keys and values.
     pub limits: Limits,
+    /// Synced copies that a write has to have at least; others are refused.
+    pub min_copies: usize,
     /// What an acknowledged write is worth when all who hold it end at once.
     pub durability: Durability,
     /// The members; arcs name them by their place here.
@@ -149,6 +155,7 @@ impl View {
             line: Line::default(),
             copies,
             limits,
+            min_copies: 1,
             members: Vec::new(),
             arcs: Vec::new(),
             coming: None,
@@ -212,7 +219,31 @@ impl View {
     /// Another deal of the arcs, everything else as it is.
     pub fn with_deal(&self, arcs: Vec<u16>) -> Coming {
         let weights = self.members.iter().map(|m| m.weight).collect();
-        Coming { arcs, copies: self.copies, weights }
+        let View { copies, limits, min_copies, .. } = *self;
+        Coming { arcs, copies, weights, limits, min_copies }
+    }
+
+    /// The bounds on what is written: while others are to come, what both allow.
+    pub fn limits_for_writes(&self) -> Limits {
+        self.coming.as_ref().map_or(self.limits, |coming| self.limits.lower(coming.limits))
+    }
+
+    /// The synced copies that a write has to have at least: while others are to come, as many as either asks for.
+    pub fn least_copies(&self) -> usize {
+        self.coming.as_ref().map_or(0, |coming| coming.min_copies).max(self.min_copies)
+    }
+
+    /// Whether what is under way changes the cluster's settings alone, and moves nothing.
+    pub fn changes_settings_alone(&self) -> bool {
+        let is_active = |m: &Member| m.state == MemberState::Active;
+        self.coming.as_ref().is_some_and(|coming| {
+            let settings = (coming.limits, coming.min_copies);
+            let rest = self.with_deal(self.arcs.clone());
+            settings != (self.limits, self.min_copies)
+                && *coming
+                    == Coming { limits: coming.limits, min_copies: coming.min_copies, ..rest }
+                && self.members.iter().all(is_active)
+        })
     }
 
     /// Holds a view from outside against the invariants.
@@ -223,6 +254,7 @@ impl View {
         let ensure = |holds: bool, what| if holds { Ok(()) } else { Err(BadView(what)) };
         ensure((1..=MAX_COPIES).contains(&self.copies), "copies out of bounds")?;
         ensure(self.limits.is_valid(), "limits out of bounds")?;
+        ensure((1..=MAX_COPIES).contains(&self.min_copies), "least copies out of bounds")?;
         ensure(self.members.len() <= MAX_MEMBERS, "too many members")?;
         let unique = |mut names: Vec<String>| {
             names.sort_unstable();
@@ -242,6 +274,9 @@ impl View {
         if let Some(coming) = &self.coming {
             ensure(coming.arcs.len() == self.arcs.len(), "two rings of different size")?;
             ensure((1..=MAX_COPIES).contains(&coming.copies), "coming copies out of bounds")?;
+            ensure(coming.limits.is_valid(), "coming limits out of bounds")?;
+            let least = 1..=MAX_COPIES;
+            ensure(least.contains(&coming.min_copies), "coming least copies out of bounds")?;
             ensure(coming.weights.len() == self.members.len(), "not a weight for each member")?;
             ensure(
                 owned_by(&coming.arcs, MemberState::Leaving),

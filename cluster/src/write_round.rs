@@ -79,6 +79,8 @@ pub struct WriteRound {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Attempt {
     members: usize,
+    /// Synced members that have to hold it at least.
+    least: usize,
     holding: usize,
     synced: usize,
     newest: Version,
@@ -104,7 +106,12 @@ impl WriteRound {
 
     /// Starts an attempt under one epoch whose write set has `members` members.
     pub fn begin(&mut self, members: usize) {
-        self.attempt = Attempt { members, ..Attempt::default() };
+        self.begin_with(members, 1);
+    }
+
+    /// The same for what is not done before `least` synced members hold it.
+    pub fn begin_with(&mut self, members: usize, least: usize) {
+        self.attempt = Attempt { members, least, ..Attempt::default() };
     }
 
     /// Goes on with a version that was chosen above the one in [`Verdict::Fresh`].
@@ -159,7 +166,9 @@ impl WriteRound {
         if let Some(refusal) = attempt.refused {
             return if self.may_exist() { Verdict::Unknown } else { Verdict::NotDone(refusal) };
         }
-        if !self.is_complete() {
+        // Whoever is still fetching will be synced, unless views change.
+        let is_short = attempt.synced < attempt.least && !is_on(Mutation::FewCopies);
+        if !self.is_complete() || is_short {
             if is_on(Mutation::RetryNew) && !self.is_fresh {
                 return Verdict::Fresh(attempt.newest);
             }
@@ -265,6 +274,27 @@ mod tests {
             (vec![a(BadKey), Reply::Lost], Verdict::Unknown),
         ] {
             assert_eq!(answers(&mut WriteRound::new(), &replies), want, "{replies:?}");
+        }
+    }
+
+    #[test]
+    fn c1_a_write_is_done_when_as_many_synced_members_hold_it_as_are_asked_for() {
+        let a = Reply::Answer;
+        for (least, replies, want) in [
+            (2, vec![a(Stored), a(Stored)], Verdict::Done),
+            (2, vec![a(Stored), a(Superseded(NEWER))], Verdict::Done),
+            (2, vec![a(Stored), a(BlindStored)], Verdict::Again),
+            (2, vec![a(Stored), a(Stored), a(BlindStored)], Verdict::Done),
+            (3, vec![a(Stored), a(Stored), a(BlindStored)], Verdict::Again),
+            (2, vec![a(Stored)], Verdict::Again),
+            (2, vec![a(Superseded(NEWER)), a(BlindBelow(NEWER))], Verdict::Again),
+            (1, vec![a(Stored), a(BlindStored)], Verdict::Done),
+            (2, vec![a(BadKey), a(BadKey)], Verdict::NotDone(BadKey)),
+        ] {
+            let mut round = WriteRound::new();
+            round.begin_with(replies.len(), least);
+            replies.iter().for_each(|&reply| round.take(reply));
+            assert_eq!(round.verdict(), want, "{least} of {replies:?}");
         }
     }
 

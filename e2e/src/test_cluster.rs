@@ -41,6 +41,8 @@ pub struct Options {
     pub arcs: usize,
     /// Bounds on keys and values.
     pub limits: Limits,
+    /// Synced copies that a write has to have at least.
+    pub min_copies: usize,
     /// What nodes allow their peers.
     pub peers: server::Limits,
     /// The cluster's secret.
@@ -74,6 +76,7 @@ impl Default for Options {
             heartbeat_ms: 200,
             arcs: 256,
             limits: Limits::default(),
+            min_copies: 1,
             peers: server::Limits::default(),
             secret: None,
             has_redis: false,
@@ -255,7 +258,8 @@ impl TestCluster {
 
     /// The same, where its flags ask for more.
     pub fn start_manager_asking(&mut self, asked: Asked) {
-        let Options { heartbeat_ms, copies, arcs, limits, rebalance_ms, .. } = self.options;
+        let Options { heartbeat_ms, copies, arcs, limits, min_copies, rebalance_ms, .. } =
+            self.options;
         let config = manager::Config {
             settings: Settings {
                 heartbeat_ms,
@@ -263,6 +267,7 @@ impl TestCluster {
                 arcs,
                 copies,
                 limits,
+                min_copies,
                 durability: self.options.durability,
                 rebalance_ms,
                 return_ms: 5_000,

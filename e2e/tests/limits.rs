@@ -5,7 +5,8 @@ use std::fs;
 use client::{Change, ClientError, Done, GTStoreClient};
 use cluster::durability::Durability;
 use cluster::limits::{KEY_CEILING, Limits, VALUE_CEILING};
-use e2e::{Options, Resp, TestCluster, client_command};
+use e2e::{Options, Resp, TestCluster, client_command, text_request, wait_until};
+use net_common::frame::Kind;
 use tempfile::tempdir;
 
 const CEILINGS: Limits = Limits { key_bytes: KEY_CEILING, value_bytes: VALUE_CEILING };
@@ -129,4 +130,135 @@ fn batches_of_long_values_are_read_and_changed_in_parts() {
     assert!(matches!(&some[0], Some(Ok(Done::Got(Some(_))))));
     assert!(some.iter().any(Option::is_none), "24 MiB do not come at once");
     assert!(client.run_within(gets().collect(), usize::MAX).iter().all(Option::is_some));
+}
+
+/// What a client command says, and its exit code.
+fn says(cluster: &TestCluster, words: &[&str]) -> (Option<i32>, String) {
+    let output = client_command(cluster.manager_address()).args(words).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap().trim_end().to_owned())
+}
+
+#[test]
+fn limits_change_while_the_cluster_serves() {
+    let mut cluster = TestCluster::with(Options { has_redis: true, ..Options::default() });
+    // These know the limits of before, and never have a view refused.
+    let (client, mut redis) = (cluster.client(), Resp::open(cluster.redis_address(0)));
+    assert_eq!(redis.ask("SET k v"), "OK");
+    let long = value(1_500_000);
+    assert!(matches!(client.put(b"long", &long), Err(ClientError::BadValue(_))));
+    let (code, said) = says(&cluster, &["--plan", "limits", "value=2000000"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.ends_with("keys to 512 bytes, values to 2000000 to come: nothing moves"),
+        "{said}"
+    );
+    let (code, said) = says(&cluster, &["--limits", "value=2000000"]);
+    let want = "OK, keys to 512 bytes, values to 2000000 to come: nothing moves";
+    assert_eq!((code, said.as_str()), (Some(0), want));
+    wait_until("clients hear of it", || client.put(b"long", &long).map_err(|e| e.to_string()));
+    cluster.assert_replicas(b"long", Some(&long));
+    wait_until("so does Redis", || {
+        redis.send(&[b"SET", &b"redis"[..], &long]);
+        match redis.reply().as_str() {
+            "OK" => Ok(()),
+            refused => Err(refused.to_owned()),
+        }
+    });
+
+    // Lower than what is stored: who holds it is named, and nothing changes.
+    let (code, said) = says(&cluster, &["--limits", "key=20,value=1000"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(" holds a value of 1500000 bytes, and 1000 were to be the most"),
+        "{said}"
+    );
+    cluster.wait_until_well();
+    client.put(b"long", &long).unwrap();
+    assert_eq!(redis.ask("DEL redis"), ":1");
+    client.delete(b"long").unwrap();
+    let (code, said) = says(&cluster, &["--limits", "key=20,value=1000"]);
+    assert_eq!(code, Some(0), "{said}");
+    // Whoever knows the old limits sends it, and is refused by the nodes.
+    let refused = client.put(b"long", &long).unwrap_err();
+    assert!(!refused.is_unknown(), "{refused}");
+    assert!(matches!(client.put(b"long", &long), Err(ClientError::BadValue(_))));
+    let refused = redis.ask(&format!("SET k {}", "v".repeat(1001)));
+    assert_eq!(refused, "-ERR a value has at most 1000 bytes here, this one has 1001");
+    assert_eq!(client.get(&[b'k'; 21]).unwrap(), None);
+
+    // They are the cluster's: a manager that starts again has them from what it saved.
+    cluster.stop_manager();
+    cluster.start_manager();
+    cluster.wait_until_well();
+    let limits = cluster.client().limits();
+    assert_eq!(limits, Limits { key_bytes: 20, value_bytes: 1000 });
+}
+
+#[test]
+fn writes_that_too_few_copies_would_hold_are_refused() {
+    let options = Options { nodes: 2, min_copies: 2, has_redis: true, ..Options::default() };
+    let mut cluster = TestCluster::with(options);
+    let client = cluster.client();
+    for key in ["a", "b", "c"] {
+        assert_eq!(client.put(key.as_bytes(), b"1").unwrap().copies, 2);
+    }
+    cluster.stop_node(1);
+    let want = "; fewer than 2 copies in 256 arcs: writes there are refused";
+    wait_until("health tells", || match cluster.status()?.health {
+        health if health.ends_with(want) && !health.contains("no word") => Ok(()),
+        health => Err(health),
+    });
+    // One that has sent nothing to the dead node: what is sent there may have arrived.
+    let client = cluster.client();
+    let refused = client.put(b"a", b"2").unwrap_err();
+    assert!(matches!(refused, ClientError::TooFewCopies { least: 2 }), "{refused}");
+    assert!(refused.is_retryable() && !refused.is_unknown());
+    let mut redis = Resp::open(cluster.redis_address(0));
+    let want = "-NOREPLICAS Not enough good replicas to write.";
+    for command in ["SET a 2", "INCR a", "MSET b 2 c 2", "DEL a", "EXPIRE a 100"] {
+        assert_eq!(redis.ask(command), want, "{command}");
+    }
+    let old = text_request(cluster.node_address(0), Kind::ClientPut, b"a|2");
+    assert_eq!(old, (Kind::Error, b"unavailable".to_vec()));
+    let (code, said) = says(&cluster, &["--put", "a", "--val", "2"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("too few copies: a write has to have 2 at least"), "{said}");
+    // Nothing of it was done, and reads go on.
+    for key in ["a", "b", "c"] {
+        assert_eq!(client.get(key.as_bytes()).unwrap().unwrap().value, b"1");
+    }
+    assert_eq!(redis.ask("MGET a b c"), "[\"1\", \"1\", \"1\"]");
+
+    // Another node takes its place; a write that comes meanwhile waits until its copies are made.
+    cluster.add_node();
+    wait_until("it has joined", || client.put(b"a", b"3").map_err(|e| e.to_string()));
+    cluster.assert_replicas(b"a", Some(b"3"));
+    cluster.wait_until_well();
+
+    // It is a setting like any other.
+    let (code, said) = says(&cluster, &["--rep", "1", "--force"]);
+    assert_eq!(code, Some(1), "{said}");
+    let (code, said) = says(&cluster, &["--min-copies", "1"]);
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(0), "OK, writes with 1 copies at least to come: nothing moves")
+    );
+    cluster.stop_node(2);
+    wait_until("one is enough", || client.put(b"a", b"4").map_err(|e| e.to_string()));
+}
+
+#[test]
+fn a_write_waits_for_copies_that_are_being_made() {
+    let options = Options { min_copies: 2, transfer_mb_s: Some(1), ..Options::default() };
+    let mut cluster = TestCluster::with(options);
+    let client = cluster.client();
+    let pairs: Vec<(String, Vec<u8>)> =
+        (0..200).map(|n| (format!("key{n}"), vec![b'v'; 10_000])).collect();
+    client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+    cluster.stop_node(2);
+    for (key, _) in &pairs {
+        client.put(key.as_bytes(), b"newer").unwrap();
+        cluster.assert_replicas(key.as_bytes(), Some(b"newer"));
+    }
 }

@@ -51,6 +51,12 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     options
         .optopt("p", "port", "listen on this port (GTSTORE_MANAGER_PORT) [5000]", "PORT")
         .optopt("r", "rep", "copies of each key, 1 to 64 (GTSTORE_REPL) [1]", "K")
+        .optopt(
+            "",
+            "min-copies",
+            "refuse writes that fewer synced copies of a new cluster would hold [1]",
+            "N",
+        )
         .optopt("", "data", "save views in this folder, to survive a restart", "DIR")
         .optopt(
             "",
@@ -96,6 +102,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     }
     let asked = Asked {
         copies: flags::given_bounded(&matches, "rep", Some("GTSTORE_REPL"), 1, MAX_COPIES)?,
+        min_copies: flags::given_bounded(&matches, "min-copies", None, 1, MAX_COPIES)?,
         durability: flags::given(&matches, "durability", None)?,
         heartbeat_ms: flags::given_bounded(
             &matches,
@@ -118,11 +125,18 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         missed: 3,
         arcs: ring::DEFAULT_ARCS,
         copies: 1,
+        min_copies: 1,
         limits: Limits::default(),
         durability: Durability::default(),
         rebalance_ms: rebalance_s * 1000,
         return_ms: RETURN_MS,
     });
+    if settings.min_copies > settings.copies {
+        let Settings { copies, min_copies, .. } = settings;
+        let why =
+            format!("--min-copies {min_copies}: there are {copies} copies of each key (--rep)");
+        return Err(UsageError(why).into());
+    }
     Ok(Some(Args {
         bind: flags::value(&matches, "bind", None, "127.0.0.1".to_owned())?,
         port: flags::value(&matches, "port", Some("GTSTORE_MANAGER_PORT"), DEFAULT_PORT)?,
@@ -146,9 +160,10 @@ impl fmt::Display for Args {
         let interval = Duration::from_millis(settings.heartbeat_ms);
         write!(
             f,
-            "a new cluster gets copies {}, durability {}, heartbeat every {interval:?}, out after {} missed, keys to {} bytes, \
+            "a new cluster gets copies {}, writes with {} at least, durability {}, heartbeat every {interval:?}, out after {} missed, keys to {} bytes, \
              values to {}, {} arcs; even deal {:?} after a loss, {connections} connections, idle {idle:?}, frame {frame:?}, secret {}, data {}{}",
             settings.copies,
+            settings.min_copies,
             settings.durability,
             settings.missed,
             settings.limits.key_bytes,
@@ -186,6 +201,7 @@ mod tests {
     fn mistakes_name_the_flag_and_the_bounds() {
         for (line, want) in [
             ("--rep 0", "--rep 0: it takes 1 to 64"),
+            ("--rep 2 --min-copies 3", "--min-copies 3: there are 2 copies of each key"),
             ("--rep 65", "--rep 65: it takes 1 to 64"),
             ("--durability maybe", "--durability maybe: it takes none, async or sync"),
             ("--rep x", "--rep x: invalid digit"),

@@ -19,6 +19,8 @@ const UNSAID_LEASE_MS: Millis = 30_000;
 pub struct Asked {
     /// Copies of each key (K).
     pub copies: Option<usize>,
+    /// Synced copies that a write has to have at least.
+    pub min_copies: Option<usize>,
     /// What is promised when all who hold something end at once.
     pub durability: Option<Durability>,
     /// How often a node sends a heartbeat, in milliseconds.
@@ -42,6 +44,7 @@ impl Asked {
     pub fn of_new(&self, default: Settings) -> Settings {
         Settings {
             copies: self.copies.unwrap_or(default.copies),
+            min_copies: self.min_copies.unwrap_or(default.min_copies),
             durability: self.durability.unwrap_or(default.durability),
             heartbeat_ms: self.heartbeat_ms.unwrap_or(default.heartbeat_ms),
             missed: self.missed.unwrap_or(default.missed),
@@ -66,6 +69,7 @@ impl Asked {
         let (keys, values) = (view.limits.key_bytes, view.limits.value_bytes);
         let lines = [
             unused("rep", self.copies, Some(view.copies), Some("rep")),
+            unused("min-copies", self.min_copies, Some(view.min_copies), Some("min-copies")),
             unused("durability", self.durability, Some(view.durability), None),
             unused(
                 "heartbeat-ms",
@@ -74,8 +78,8 @@ impl Asked {
                 Some("heartbeat-ms"),
             ),
             unused("missed", self.missed, Some(terms.missed), Some("missed")),
-            unused("max-key", self.key_bytes, Some(keys), None),
-            unused("max-value", self.value_bytes, Some(values), None),
+            unused("max-key", self.key_bytes, Some(keys), Some("limits key=")),
+            unused("max-value", self.value_bytes, Some(values), Some("limits value=")),
             unused("arcs", self.arcs, arcs, None),
         ];
         lines.into_iter().flatten().collect()
@@ -90,8 +94,10 @@ fn unused<T: PartialEq + fmt::Display>(
     order: Option<&str>,
 ) -> Option<String> {
     let (asked, is) = (asked?, is?);
-    let changes =
-        order.map_or(String::new(), |order| format!("; client --{order} {asked} changes it"));
+    let changes = order.map_or(String::new(), |order| match order.ends_with('=') {
+        true => format!("; client --{order}{asked} changes it"),
+        false => format!("; client --{order} {asked} changes it"),
+    });
     let line =
         || format!("--{flag} {asked} is not used: the cluster has {is}, which stays{changes}");
     (asked != is).then(line)
@@ -115,6 +121,7 @@ mod tests {
     fn whatever_differs_from_what_the_cluster_has_is_told() {
         let other = Asked {
             copies: Some(3),
+            min_copies: Some(2),
             durability: Some(Durability::Async),
             heartbeat_ms: Some(300),
             missed: Some(2),
@@ -125,13 +132,13 @@ mod tests {
             accept_older: false,
         };
         let lines = other.unused(&saved());
-        assert_eq!(lines.len(), 7, "{lines:#?}");
+        assert_eq!(lines.len(), 8, "{lines:#?}");
         assert_eq!(
             lines[0],
             "--rep 3 is not used: the cluster has 2, which stays; client --rep 3 changes it"
         );
         assert_eq!(
-            lines[2],
+            lines[3],
             "--heartbeat-ms 300 is not used: the cluster has 10000, which stays; client --heartbeat-ms 300 changes it"
         );
     }

@@ -142,6 +142,7 @@ fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
         disk_trouble: beat.disk_trouble,
         disk_strain: beat.disk_strain,
         is_full: beat.is_full,
+        longest: beat.longest,
     };
     let answer = handle.event(Event::Heartbeat(from, report));
     let heartbeat_ms = handle.terms().heartbeat_ms as u32;

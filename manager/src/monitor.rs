@@ -252,7 +252,8 @@ fn random() -> Result<u64, StartError> {
 
 fn unborn(settings: Settings, cluster: ClusterId) -> View {
     let view = View::unborn(cluster, settings.copies, settings.limits);
-    View { durability: settings.durability, ..view }
+    let Settings { durability, min_copies, .. } = settings;
+    View { durability, min_copies, ..view }
 }
 
 impl Handle {
@@ -644,7 +645,7 @@ impl Owner {
             durability: view.durability.to_string(),
             arcs: view.arcs.len() as u32,
             level: health.level(),
-            health: health.to_string(),
+            health: format!("{health}{}", membership.refused_writes(now)),
             changing: view.is_changing() || membership.newest().epoch() != view.epoch,
             change: membership.change(),
             lost: ring::slot_runs(&membership.lost(now), view.arcs.len()),
@@ -675,6 +676,7 @@ mod tests {
             arcs: 8,
             copies: 1,
             limits,
+            min_copies: 1,
             durability: cluster::durability::Durability::default(),
             rebalance_ms: 300_000,
             return_ms: 5_000,

@@ -7,7 +7,7 @@
 //! would both acknowledge what the other does not know. A damaged file is an error that stops the manager: an
 //! empty cluster in its place would give everybody's data up.
 //!
-//! Format 4 had the views alone. It is read, and never written.
+//! Format 4 had the views alone, without least copies and limits to come. It is read, and never written.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -198,9 +198,12 @@ fn encode_views(active: &View, coming: Option<&View>) -> Vec<u8> {
     body
 }
 
+/// How a view is read.
+type ReadView = fn(&mut Decoder<'_>) -> Result<View, DecodeError>;
+
 fn decode(bytes: &[u8]) -> Result<Saved, DecodeError> {
     let mut body = checked(bytes)?;
-    let (mut active, mut coming) = decode_views(&mut body)?;
+    let (mut active, mut coming) = decode_views(&mut body, view::decode)?;
     let terms = Terms { heartbeat_ms: body.u64()?, missed: body.u32()? };
     let longest_ms = body.u64()?;
     if !terms.is_valid() {
@@ -215,7 +218,7 @@ fn decode(bytes: &[u8]) -> Result<Saved, DecodeError> {
 
 fn decode_4(bytes: &[u8]) -> Result<Loaded, DecodeError> {
     let mut body = checked(bytes)?;
-    let (active, coming) = decode_views(&mut body)?;
+    let (active, coming) = decode_views(&mut body, view::decode_before)?;
     body.finish()?;
     Ok(Loaded::Views { active, coming })
 }
@@ -230,11 +233,14 @@ fn checked(bytes: &[u8]) -> Result<Decoder<'_>, DecodeError> {
     }
 }
 
-fn decode_views(body: &mut Decoder<'_>) -> Result<(View, Option<View>), DecodeError> {
-    let active = view::decode(body)?;
+fn decode_views(
+    body: &mut Decoder<'_>,
+    view: ReadView,
+) -> Result<(View, Option<View>), DecodeError> {
+    let active = view(body)?;
     let coming = match body.u8()? {
         0 => None,
-        _ => Some(view::decode(body)?),
+        _ => Some(view(body)?),
     };
     Ok((active, coming))
 }
@@ -253,9 +259,18 @@ pub(crate) mod tests {
         Saved { coming: Some(view.clone()), longest_ms: 30_000, ..Saved::new(view, terms) }
     }
 
-    /// A file as the first release wrote it.
+    /// A file as the first release wrote it: its views had no least copies and no limits to come.
     pub(crate) fn format_4(saved: &Saved) -> Vec<u8> {
-        let body = encode_views(&saved.active, saved.coming.as_ref());
+        let before = |view: &View| {
+            let mut bytes = Vec::new();
+            view::encode(view, &mut bytes);
+            assert_eq!((view.min_copies, &view.coming), (1, &None));
+            bytes.pop();
+            bytes
+        };
+        let mut body = before(&saved.active);
+        body.put_u8(u8::from(saved.coming.is_some()));
+        body.extend(saved.coming.iter().flat_map(before));
         let mut bytes = MAGIC_4.to_vec();
         bytes.put_u32(crc32fast::hash(&body));
         bytes.extend_from_slice(&body);

@@ -454,6 +454,7 @@ fn send_heartbeats(
             disk_trouble: report.disk_trouble,
             disk_strain: report.disk_strain,
             is_full: report.is_full,
+            longest: report.longest,
             wall_ms: clock::wall_ms(),
         }
         .write(&mut out);

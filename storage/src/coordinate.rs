@@ -134,6 +134,7 @@ fn refuse(error: &ClientError, out: &mut Vec<u8>) {
         | ClientError::Unavailable => ("unavailable", error.to_string()),
         ClientError::Unknown { why } => ("outcome unknown", why.clone()),
         ClientError::Full(_) => ("full", error.to_string()),
+        ClientError::TooFewCopies { .. } => ("few copies", error.to_string()),
         ClientError::Refused(why) => ("refused", why.clone()),
         // Said to operators alone.
         ClientError::Changed { .. } => ("refused", error.to_string()),
@@ -152,6 +153,7 @@ fn text_word(error: &ClientError) -> &'static str {
         | ClientError::Unavailable
         | ClientError::Full(_)
         | ClientError::Changed { .. }
+        | ClientError::TooFewCopies { .. }
         | ClientError::Refused(_) => word::UNAVAILABLE,
     }
 }

@@ -89,6 +89,9 @@ fn run(node: &Node, finisher: &Finisher, stopped: &Receiver<()>) {
     let mut was_full = false;
     while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
         was_full = tell_whether_full(node, was_full);
+        if node.measure() {
+            info!("has measured the longest key and value, as the limits are to be lower");
+        }
         if let Some((routes, abandoned)) = node.settle(MOST) {
             let found = abandoned.len();
             let complete = finisher.finish(&routes, abandoned);

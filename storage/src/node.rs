@@ -13,6 +13,7 @@ use cluster::claim::Claim;
 use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
+use cluster::limits::Limits;
 use cluster::line::ViewName;
 use cluster::marks::Written;
 use cluster::membership::Report;
@@ -138,6 +139,8 @@ pub struct Node {
     active: AtomicU64,
     /// How long frames may be to this node and from it.
     payload: PayloadLimit,
+    /// Lengths of the longest key and value that it held under a view in which the limits are to be lower.
+    measured: Mutex<Option<(Epoch, Limits)>>,
     notes: Notes,
     /// Where what is stored goes to disk.
     journal: Journal,
@@ -177,6 +180,7 @@ impl Node {
             lease_until: AtomicU64::new(0),
             active: AtomicU64::new(0),
             payload: PayloadLimit::default(),
+            measured: Mutex::default(),
             notes,
             journal: Journal::default(),
             has_folder: false,
@@ -392,8 +396,38 @@ impl Node {
                 let Report { epoch, synced, revived, .. } = before.clone();
                 Report { epoch, synced, revived, ..rest }
             }
-            None => told(&tenure, rest),
+            None => {
+                let measured = self.measured.lock().filter(|(epoch, _)| *epoch == tenure.epoch());
+                told(&tenure, Report { longest: measured.map(|(_, longest)| longest), ..rest })
+            }
         }
+    }
+
+    /// Where the limits are to be lower, measures the longest key and value that it holds, once for each view. Nothing
+    /// longer than what is to come is written any more under that view, and what is fetched its source has measured
+    /// as well. A committed tombstone does not count: nobody need ever pass it on. Returns whether there is news.
+    pub fn measure(&self) -> bool {
+        let Some((table, routes)) = self.table.get().zip(self.routes()) else { return false };
+        let (view, epoch) = (routes.view(), routes.epoch());
+        let is_due = view.coming.as_ref().is_some_and(|to| !to.limits.covers(&view.limits))
+            && self.measured.lock().is_none_or(|(before, _)| before != epoch);
+        if !is_due {
+            return false;
+        }
+        let mut longest = Limits { key_bytes: 0, value_bytes: 0 };
+        for arc in 0..table.arcs() {
+            table.scan(arc, Cursor::START, usize::MAX, |record| {
+                let value = record.body.value();
+                let is_pending = self.state(&record.version, record.state) == State::Pending;
+                if value.is_some() || is_pending {
+                    longest.key_bytes = longest.key_bytes.max(record.key.len());
+                    longest.value_bytes = longest.value_bytes.max(value.map_or(0, <[u8]>::len));
+                }
+                true
+            });
+        }
+        *self.measured.lock() = Some((epoch, longest));
+        true
     }
 
     /// How many keys of a slot it holds.
@@ -643,17 +677,14 @@ impl Node {
         let Some((table, routes)) = self.serving(tenure) else {
             return refuse(WriteAnswer::WrongEpoch);
         };
-        let limits = routes.view().limits;
-        if limits.check_key(write.key).is_err() {
-            return refuse(WriteAnswer::BadKey);
-        }
-        if let Some(value) = write.body.value()
-            && limits.check_value(value).is_err()
-        {
-            return refuse(WriteAnswer::BadValue);
-        }
+        let limits = routes.view().limits_for_writes();
         let arc = arc_of_key(write.key, table.arcs());
         match tenure.admit_write(epoch, arc) {
+            // Only under the writer's own epoch: else it is to hear of the newer limits first.
+            Ok(_) if limits.check_key(write.key).is_err() => refuse(WriteAnswer::BadKey),
+            Ok(_) if write.body.value().is_some_and(|value| limits.check_value(value).is_err()) => {
+                refuse(WriteAnswer::BadValue)
+            }
             // Only the primary swaps, and only when it is synced (C5). Whoever asks another, or too early, has
             // another view than this.
             Ok(standing)

@@ -114,6 +114,7 @@ mod tests {
             copies: 2,
             durability: Durability::None,
             limits: Limits::default(),
+            min_copies: 1,
             members: incarnations.iter().map(member).collect(),
             arcs: (0..ARCS).map(&owner).collect(),
             // One arc more for this place, the first.
@@ -121,6 +122,8 @@ mod tests {
                 arcs: (0..ARCS).map(|arc| if arc == 0 { to } else { owner(arc) }).collect(),
                 copies: 2,
                 weights: vec![1; incarnations.len()],
+                limits: Limits::default(),
+                min_copies: 1,
             }),
             fresh: Vec::new(),
             strays: Vec::new(),

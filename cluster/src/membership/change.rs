@@ -12,8 +12,9 @@
 //! it gets back just what it had, and nothing else moves. If it stays away, arcs are dealt out evenly. A stray
 //! ([`Stray`](crate::view::Stray)) that is back joins like any other.
 
+use crate::limits::Limits;
 use crate::membership::plan::{Plan, arrive, claims, member, names, nobody_skips, renumber};
-use crate::membership::wish::{Order, Wish};
+use crate::membership::wish::{Order, Wish, bounds, limits_of};
 use crate::membership::{Membership, Millis, heirs};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
@@ -33,7 +34,9 @@ pub enum Change {
 /// The change that is due now, if any. Call only while there is nothing to repair.
 pub fn due(state: &Membership, now: Millis) -> Option<Change> {
     match state.active().view().is_changing() {
-        true if state.is_cancelling() => may_cancel(state, now).then_some(Change::Cancel),
+        true if state.is_cancelling() || beyond(state).is_some() => {
+            may_cancel(state, now).then_some(Change::Cancel)
+        }
         true if may_switch(state, now) => Some(Change::Switch),
         true if is_on(Mutation::PromoteSubset) => {
             switch_one(state, now).is_some().then_some(Change::Switch)
@@ -76,6 +79,9 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
     view.epoch = old.next_epoch();
     view.fresh.clear();
     view.heirs.clear();
+    if let Some(wish) = wish.filter(|wish| wish.is_of_settings()) {
+        return begin_settings(view, wish);
+    }
     for stray in &old.strays {
         view.members[usize::from(stray.place)].state = MemberState::Joining;
     }
@@ -93,6 +99,7 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
             members.filter(|(m, _)| m.id == *id).for_each(|(_, w)| *w = *weight);
         }
         Some(Wish::Copies(copies)) => coming.copies = *copies,
+        Some(Wish::Limits { .. } | Wish::MinCopies(_)) => {}
     }
     let may_stay_uneven = wish.is_none() && !state.is_even_deal_due(now);
     coming.arcs = restored(state, &view)
@@ -101,6 +108,57 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
     view.coming = Some(coming);
     let why = described(&view);
     Plan { view, why }
+}
+
+/// The view in which other settings are on trial: writes keep to what was and to what is to be. It moves nothing, and
+/// nobody who waits is taken in, so that it does not take longer than nodes need to look at what they hold.
+fn begin_settings(mut view: View, wish: &Wish) -> Plan {
+    let mut coming = view.with_deal(view.arcs.clone());
+    match wish {
+        Wish::Limits { key, value } => coming.limits = limits_of(view.limits, *key, *value),
+        Wish::MinCopies(copies) => coming.min_copies = *copies,
+        Wish::Leave(_) | Wish::Weight(..) | Wish::Copies(_) | Wish::Terms { .. } => {}
+    }
+    view.coming = Some(coming);
+    Plan { why: described(&view), view }
+}
+
+/// What is stored beyond the limits to come, in a few words. Nothing as long is written any more under the active view,
+/// and everybody tells what it held when it adopted that.
+pub(super) fn beyond(state: &Membership) -> Option<String> {
+    let view = state.active().view();
+    let limits = view.coming.as_ref()?.limits;
+    view.members.iter().find_map(|member| {
+        let report = &state.nodes.get(&member.incarnation)?.report;
+        let longest = report.longest.filter(|_| report.epoch == view.epoch)?;
+        let (what, length, most) = match longest {
+            Limits { key_bytes, .. } if key_bytes > limits.key_bytes => {
+                ("key", key_bytes, limits.key_bytes)
+            }
+            Limits { value_bytes, .. } if value_bytes > limits.value_bytes => {
+                ("value", value_bytes, limits.value_bytes)
+            }
+            _ => return None,
+        };
+        Some(format!(
+            "{} holds a {what} of {length} bytes, and {most} were to be the most",
+            member.id
+        ))
+    })
+}
+
+/// Whether every member has adopted the view in which other settings are on trial, and, where limits are to be lower, has
+/// nothing that is longer.
+fn have_all_agreed(state: &Membership, now: Millis) -> bool {
+    let view = state.active().view();
+    let Some(coming) = &view.coming else { return false };
+    let is_measured = coming.limits.covers(&view.limits) || is_on(Mutation::LimitsUnmeasured);
+    all_here(state, now)
+        && view.members.iter().all(|member| {
+            let report = &state.nodes[&member.incarnation].report;
+            let fits = report.longest.is_some_and(|longest| coming.limits.covers(&longest));
+            report.epoch == view.epoch && (is_measured || fits)
+        })
 }
 
 /// The ring with what each joiner owned when it was lost, if all of them return, and none of them to more
@@ -166,6 +224,12 @@ pub(super) fn described(view: &View) -> String {
     if coming.copies != view.copies {
         parts.push(format!("{} copies of each key to come", coming.copies));
     }
+    if coming.limits != view.limits {
+        parts.push(format!("{} to come", bounds(&coming.limits)));
+    }
+    if coming.min_copies != view.min_copies {
+        parts.push(format!("writes with {} copies at least to come", coming.min_copies));
+    }
     if parts.is_empty() {
         return "arcs are dealt out evenly".into();
     }
@@ -175,6 +239,9 @@ pub(super) fn described(view: &View) -> String {
 /// Whether every node of the target holds all that it is to keep (H2).
 fn may_switch(state: &Membership, now: Millis) -> bool {
     let routes = state.active();
+    if routes.view().changes_settings_alone() {
+        return have_all_agreed(state, now);
+    }
     // What a planted bug leaves out of account.
     let old = routes.view();
     let counts = |place: &&u16| !is_on(Mutation::PromoteLoose) || is_joiner(old, **place);
@@ -192,6 +259,9 @@ fn may_switch(state: &Membership, now: Millis) -> bool {
 /// middle of the change, who has fetched it may be the last that does.
 fn may_cancel(state: &Membership, now: Millis) -> bool {
     let routes = state.active();
+    if routes.view().changes_settings_alone() {
+        return true;
+    }
     let holds = |arc| routes.replicas(arc).iter().all(|&place| holds(state, now, place, arc));
     all_here(state, now) && (is_on(Mutation::CancelDrops) || (0..routes.arcs()).all(holds))
 }
@@ -241,6 +311,12 @@ fn switched(old: &View, view: &View) -> String {
     if view.copies != old.copies {
         parts.push(format!("{} copies of each key", view.copies));
     }
+    if view.limits != old.limits {
+        parts.push(bounds(&view.limits));
+    }
+    if view.min_copies != old.min_copies {
+        parts.push(format!("writes with {} copies at least", view.min_copies));
+    }
     if parts.is_empty() {
         return "arcs are dealt out evenly now".into();
     }
@@ -266,8 +342,9 @@ fn cancel(state: &Membership) -> Option<Plan> {
         let coming = view.with_deal(Vec::new());
         Coming { arcs: deal_for_target(state, &view, &coming.weights), ..coming }
     });
+    let beyond = beyond(state).map_or_else(String::new, |beyond| format!(": {beyond}"));
     let why = match described(&view).as_str() {
-        "" => "the change is cancelled".into(),
+        "" => format!("the change is cancelled{beyond}"),
         rest => format!("the change is cancelled, {rest}"),
     };
     Some(Plan { view, why })
@@ -279,6 +356,7 @@ pub(super) fn can_cancel(view: &View) -> bool {
     view.coming.as_ref().is_some_and(|coming| {
         any(MemberState::Leaving)
             || coming.copies != view.copies
+            || view.changes_settings_alone()
             || view.members.iter().map(|m| m.weight).ne(coming.weights.iter().copied())
             || !any(MemberState::Joining)
     })

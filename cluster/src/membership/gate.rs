@@ -183,6 +183,7 @@ mod tests {
             arcs: 8,
             copies: 1,
             limits,
+            min_copies: 1,
             durability: crate::durability::Durability::default(),
             rebalance_ms: 300_000,
             return_ms: 5_000,

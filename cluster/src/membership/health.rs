@@ -279,17 +279,35 @@ impl Membership {
         (refusing, strained)
     }
 
-    fn degraded(&self, now: Millis, silent: Vec<String>) -> Health {
+    /// What there is to add to the health where writes are refused, since fewer synced copies would hold them than a
+    /// write has to have; else nothing.
+    pub fn refused_writes(&self, now: Millis) -> String {
+        let least = self.active.view().least_copies();
+        if least < 2 {
+            return String::new();
+        }
+        let arcs = self.live_copies(now).filter(|&copies| (1..least).contains(&copies)).count();
+        match arcs {
+            0 => String::new(),
+            arcs => format!("; fewer than {least} copies in {arcs} arcs: writes there are refused"),
+        }
+    }
+
+    /// How many live members hold each arc, of those that serve it.
+    fn live_copies(&self, now: Millis) -> impl Iterator<Item = usize> {
         let routes = &self.active;
-        let want = routes.view().copies;
         let is_out: Vec<bool> =
             routes.view().members.iter().map(|m| self.is_out(m.incarnation, now)).collect();
-        let live = |arc| {
+        (0..routes.arcs()).map(move |arc| {
             let holds = |place: usize| !is_out[place] && plan::is_synced(self, place, arc);
             routes.replicas(arc).iter().filter(|&&place| holds(usize::from(place))).count()
-        };
+        })
+    }
+
+    fn degraded(&self, now: Millis, silent: Vec<String>) -> Health {
+        let want = self.active.view().copies;
         let (mut have, mut arcs) = (want, 0);
-        for copies in (0..routes.arcs()).map(live).filter(|&copies| copies < want) {
+        for copies in self.live_copies(now).filter(|&copies| copies < want) {
             have = have.min(copies);
             arcs += 1;
         }

@@ -2,6 +2,7 @@
 
 use crate::claim::Claim;
 use crate::ids::{Address, Epoch, Incarnation, NodeId};
+use crate::limits::Limits;
 use crate::membership::Millis;
 use crate::mutation::{Mutation, is_on};
 use crate::tenure::ArcSet;
@@ -44,6 +45,8 @@ pub struct Report {
     pub disk_strain: String,
     /// Whether it holds as much as it may, and refuses what would add to that.
     pub is_full: bool,
+    /// Lengths of the longest key and the longest value that it holds, if it has measured them under that view.
+    pub longest: Option<Limits>,
 }
 
 /// What the manager knows of one incarnation.

@@ -372,7 +372,9 @@ fn end_idle_change(state: &Membership, view: &mut View) {
             true => ring::deal(&vec![None; old.arcs.len()], &claims_but_strays(view)),
             false => coming.arcs,
         };
-        arrive(view, Coming { arcs, ..coming });
+        // Nobody has looked whether what the last who hold something have is within other limits.
+        let View { limits, min_copies, .. } = *view;
+        arrive(view, Coming { arcs, limits, min_copies, ..coming });
     } else if !coming.arcs.is_empty() && !is_idle(state, view, &coming) {
         view.coming = Some(coming);
         return;
@@ -411,6 +413,7 @@ fn is_idle(state: &Membership, view: &View, coming: &Coming) -> bool {
 pub(super) fn arrive(view: &mut View, coming: Coming) {
     view.arcs = coming.arcs;
     view.copies = coming.copies;
+    (view.limits, view.min_copies) = (coming.limits, coming.min_copies);
     for (member, weight) in view.members.iter_mut().zip(coming.weights) {
         member.weight = weight;
     }

@@ -11,7 +11,7 @@ use std::fmt;
 
 use crate::ids::NodeId;
 use crate::lease::{HEARTBEATS_MS, MISSED, Terms};
-use crate::limits::{MAX_COPIES, MAX_WEIGHT};
+use crate::limits::{KEY_CEILING, Limits, MAX_COPIES, MAX_WEIGHT, VALUE_CEILING};
 use crate::membership::{Membership, Millis};
 use crate::version::RETENTION_MS;
 use crate::view::{Routes, View};
@@ -37,6 +37,15 @@ pub enum Wish {
         /// How many.
         missed: Option<u32>,
     },
+    /// Keys, or values, or both, are to be so long at most, in bytes.
+    Limits {
+        /// Of a key.
+        key: Option<usize>,
+        /// Of a value.
+        value: Option<usize>,
+    },
+    /// A write is to have so many synced copies at least.
+    MinCopies(usize),
 }
 
 impl Wish {
@@ -47,9 +56,27 @@ impl Wish {
                 heartbeat_ms: heartbeat_ms.unwrap_or(now.heartbeat_ms),
                 missed: missed.unwrap_or(now.missed),
             }),
-            Wish::Leave(_) | Wish::Weight(..) | Wish::Copies(_) => None,
+            _ => None,
         }
     }
+
+    /// Whether it changes the cluster's settings alone, and moves nothing.
+    pub fn is_of_settings(&self) -> bool {
+        matches!(self, Wish::Limits { .. } | Wish::MinCopies(_))
+    }
+}
+
+/// The limits that a wish for others leads to.
+pub(super) fn limits_of(now: Limits, key: Option<usize>, value: Option<usize>) -> Limits {
+    Limits {
+        key_bytes: key.unwrap_or(now.key_bytes),
+        value_bytes: value.unwrap_or(now.value_bytes),
+    }
+}
+
+/// `keys to 512 bytes, values to 1048576`.
+pub(super) fn bounds(limits: &Limits) -> String {
+    format!("keys to {} bytes, values to {}", limits.key_bytes, limits.value_bytes)
 }
 
 impl fmt::Display for Wish {
@@ -63,6 +90,14 @@ impl fmt::Display for Wish {
                 let out = missed.map(|missed| format!("out after {missed} missed"));
                 f.write_str(&every.into_iter().chain(out).collect::<Vec<_>>().join(", "))
             }
+            Wish::Limits { key: Some(key), value: None } => write!(f, "keys to {key} bytes"),
+            Wish::Limits { key: None, value } => {
+                write!(f, "values to {} bytes", value.unwrap_or_default())
+            }
+            Wish::Limits { key: Some(key), value: Some(value) } => {
+                write!(f, "keys to {key} bytes, values to {value}")
+            }
+            Wish::MinCopies(copies) => write!(f, "writes with {copies} copies at least"),
         }
     }
 }
@@ -200,6 +235,27 @@ pub(super) fn objection(
         Wish::Copies(copies) if *copies == view.copies => {
             Some(format!("each key has {copies} copies already"))
         }
+        Wish::Copies(copies) if *copies < view.min_copies => Some(format!(
+            "writes are to have {} copies at least: lower that first (--min-copies)",
+            view.min_copies
+        )),
+        Wish::Limits { key, value } => {
+            let wanted = limits_of(view.limits, *key, *value);
+            if !wanted.is_valid() {
+                return Some(format!(
+                    "keys can have 1 to {KEY_CEILING} bytes at most, values 0 to {VALUE_CEILING}"
+                ));
+            }
+            (wanted == view.limits).then(|| format!("it is so already: {}", bounds(&wanted)))
+        }
+        Wish::MinCopies(copies) if *copies == view.min_copies => {
+            Some(format!("writes have {copies} copies at least already"))
+        }
+        Wish::MinCopies(copies) if !(1..=view.copies).contains(copies) => Some(format!(
+            "there are {0} copies of each key: writes can be asked to have 1 to {0}",
+            view.copies
+        )),
+        Wish::MinCopies(_) => None,
         Wish::Copies(copies) if nodes < *copies && !force => Some(format!(
             "there are {nodes} nodes for {copies} copies (--force does it all the same)"
         )),

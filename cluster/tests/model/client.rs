@@ -335,7 +335,7 @@ impl State {
         self.register.edit(|register| match op.into_outcome() {
             Some(Outcome::Written) => register.end_write(id),
             Some(Outcome::Got(body, _)) => register.end_read(id, body.unwrap_or(0)),
-            Some(Outcome::Refused(_)) => register.refuse_write(id),
+            Some(Outcome::Refused(_) | Outcome::FewCopies) => register.refuse_write(id),
             Some(Outcome::Unknown) | None => register.give_up(id),
         });
     }

@@ -62,6 +62,7 @@ impl Manager {
             arcs: active.arcs.len(),
             copies: active.copies,
             limits: limits(),
+            min_copies: 1,
             // No even deal comes by itself: a setup has the changes that it is about.
             durability: Durability::default(),
             rebalance_ms: u64::MAX,

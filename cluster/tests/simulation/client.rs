@@ -618,7 +618,7 @@ impl World {
         let ending = match task.op.into_outcome() {
             Some(Outcome::Written) => Ending::Done,
             Some(Outcome::Got(body, _)) => Ending::Got(body),
-            Some(Outcome::Refused(_)) => Ending::Failed,
+            Some(Outcome::Refused(_) | Outcome::FewCopies) => Ending::Failed,
             Some(Outcome::Unknown) | None => Ending::Unknown,
         };
         self.end(client, thread, ending);

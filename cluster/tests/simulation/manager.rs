@@ -59,6 +59,7 @@ fn settings(plan: &Plan, pid: Pid) -> Settings {
         arcs: ARCS,
         copies: plan.copies,
         limits: Limits::default(),
+        min_copies: 1,
         durability: plan.durability,
         rebalance_ms: REBALANCE_MS,
         return_ms: plan.return_ms,

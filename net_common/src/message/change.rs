@@ -28,6 +28,8 @@ const WEIGHT: u8 = 2;
 const COPIES: u8 = 3;
 const CANCEL: u8 = 4;
 const TERMS: u8 = 5;
+const LIMITS: u8 = 6;
+const MIN_COPIES: u8 = 7;
 
 fn encode_order(order: &Order, out: &mut Vec<u8>) {
     let Order::Change { wish, force } = order else { return out.put_u8(CANCEL) };
@@ -51,6 +53,17 @@ fn encode_order(order: &Order, out: &mut Vec<u8>) {
             out.put_u64(heartbeat_ms.unwrap_or(0));
             out.put_u32(missed.unwrap_or(0));
         }
+        Wish::Limits { key, value } => {
+            out.put_u8(LIMITS);
+            for limit in [key, value] {
+                out.put_u8(u8::from(limit.is_some()));
+                limit.iter().for_each(|&limit| out.put_u32(limit as u32));
+            }
+        }
+        Wish::MinCopies(copies) => {
+            out.put_u8(MIN_COPIES);
+            out.put_u32(*copies as u32);
+        }
     }
     out.put_u8(u8::from(*force));
 }
@@ -64,6 +77,14 @@ fn decode_order(payload: &mut Decoder<'_>) -> Result<Order, DecodeError> {
             heartbeat_ms: Some(payload.u64()?).filter(|&ms| ms > 0),
             missed: Some(payload.u32()?).filter(|&missed| missed > 0),
         },
+        LIMITS => {
+            let mut limit = || match payload.flag()? {
+                false => Ok(None),
+                true => Ok(Some(payload.u32()? as usize)),
+            };
+            Wish::Limits { key: limit()?, value: limit()? }
+        }
+        MIN_COPIES => Wish::MinCopies(payload.u32()? as usize),
         CANCEL => return Ok(Order::Cancel),
         _ => return Err(DecodeError("an unknown change")),
     };

@@ -14,7 +14,7 @@
 
 use cluster::claim::Claim;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
-use cluster::limits::MAX_WEIGHT;
+use cluster::limits::{Limits, MAX_WEIGHT};
 use cluster::line::ViewName;
 use cluster::membership::{Level, Loss, Seen};
 use cluster::tenure::ArcSet;
@@ -285,6 +285,8 @@ pub struct Heartbeat {
     pub disk_strain: String,
     /// Whether it holds as much as it may, and refuses what would add to that.
     pub is_full: bool,
+    /// Lengths of the longest key and the longest value that it holds, if it has measured them under that view.
+    pub longest: Option<Limits>,
     /// Its wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
@@ -304,6 +306,8 @@ impl Message<'_> for Heartbeat {
         out.put_long(self.disk_trouble.as_bytes());
         out.put_long(self.disk_strain.as_bytes());
         out.put_u8(u8::from(self.is_full));
+        out.put_u8(u8::from(self.longest.is_some()));
+        self.longest.iter().for_each(|longest| view::encode_limits(longest, out));
         out.put_u64(self.wall_ms);
     }
 
@@ -320,6 +324,10 @@ impl Message<'_> for Heartbeat {
             disk_trouble: payload.long_text()?.to_owned(),
             disk_strain: payload.long_text()?.to_owned(),
             is_full: payload.flag()?,
+            longest: match payload.flag()? {
+                false => None,
+                true => Some(view::decode_limits(payload)?),
+            },
             wall_ms: payload.u64()?,
         })
     }

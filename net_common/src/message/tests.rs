@@ -47,7 +47,13 @@ fn view() -> View {
         epoch: Epoch(9),
         members: vec![member(1, MemberState::Active), member(2, MemberState::Joining)],
         arcs: vec![0; 8],
-        coming: Some(Coming { arcs: vec![0, 1, 0, 1, 0, 1, 0, 1], copies: 3, weights: vec![2, 5] }),
+        coming: Some(Coming {
+            arcs: vec![0, 1, 0, 1, 0, 1, 0, 1],
+            copies: 3,
+            weights: vec![2, 5],
+            limits: Limits::ORIGINAL,
+            min_copies: 2,
+        }),
         fresh: vec![2, 5],
         strays: vec![Stray { place: 1, since: Epoch(8), arcs: vec![1, 7] }],
         heirs: vec![Heir { place: 0, of: Incarnation(4), arcs: vec![3] }],
@@ -269,6 +275,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 disk_trouble: "full".into(),
                 disk_strain: "too large".into(),
                 is_full: true,
+                longest: Some(Limits::ORIGINAL),
                 wall_ms: 10,
             },
             Heartbeat

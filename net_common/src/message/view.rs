@@ -15,8 +15,7 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
     out.put_u64(view.cluster.0);
     out.put_u64(view.epoch.0);
     out.put_u8(view.copies as u8);
-    out.put_u32(view.limits.key_bytes as u32);
-    out.put_u32(view.limits.value_bytes as u32);
+    encode_limits(&view.limits, out);
     out.put_u32(view.members.len() as u32);
     for member in &view.members {
         out.put_short(member.id.as_str().as_bytes());
@@ -59,6 +58,11 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
     });
     // One for each member.
     view.members.iter().for_each(|member| out.put_u8(u8::from(member.on_disk)));
+    out.put_u8(view.min_copies as u8);
+    if let Some(coming) = &view.coming {
+        encode_limits(&coming.limits, out);
+        out.put_u8(coming.min_copies as u8);
+    }
 }
 
 /// Appends who made the views up to one: it stands beside the view.
@@ -97,22 +101,35 @@ fn encode_arcs(arcs: &[u16], out: &mut Vec<u8>) {
 /// # Errors
 /// [`DecodeError`], also for a view that breaks an invariant.
 pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
+    decode_with(payload, true)
+}
+
+/// The same for a view as it was saved before there were `min_copies` and limits to come.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_before(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
+    decode_with(payload, false)
+}
+
+fn decode_with(payload: &mut Decoder<'_>, has_settings: bool) -> Result<View, DecodeError> {
     let cluster = ClusterId(payload.u64()?);
     let epoch = Epoch(payload.u64()?);
     let copies = usize::from(payload.u8()?);
-    let limits =
-        Limits { key_bytes: payload.u32()? as usize, value_bytes: payload.u32()? as usize };
+    let limits = decode_limits(payload)?;
     const LEAST_MEMBER: usize = 2 + 8 + 2 + 2 + 2 + 4 + 1;
     let count = payload.count(LEAST_MEMBER)?;
     let mut members: Vec<Member> =
         (0..count).map(|_| decode_member(payload)).collect::<Result<_, _>>()?;
     let arcs = decode_arcs(payload)?;
-    let coming = match payload.flag()? {
+    let mut coming = match payload.flag()? {
         false => None,
         true => Some(Coming {
             arcs: decode_arcs(payload)?,
             copies: usize::from(payload.u8()?),
             weights: members.iter().map(|_| payload.u32()).collect::<Result<_, _>>()?,
+            limits,
+            min_copies: 1,
         }),
     };
     let fresh = decode_arcs(payload)?;
@@ -137,12 +154,21 @@ pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
     for member in &mut members {
         member.on_disk = payload.flag()?;
     }
+    let mut min_copies = 1;
+    if has_settings {
+        min_copies = usize::from(payload.u8()?);
+        if let Some(coming) = &mut coming {
+            coming.limits = decode_limits(payload)?;
+            coming.min_copies = usize::from(payload.u8()?);
+        }
+    }
     let view = View {
         cluster,
         epoch,
         line: Line::default(),
         copies,
         limits,
+        min_copies,
         durability,
         members,
         arcs,
@@ -153,6 +179,17 @@ pub fn decode(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
     };
     view.check().map_err(|bad| DecodeError(bad.0))?;
     Ok(view)
+}
+
+/// Appends bounds on keys and values.
+pub(super) fn encode_limits(limits: &Limits, out: &mut Vec<u8>) {
+    out.put_u32(limits.key_bytes as u32);
+    out.put_u32(limits.value_bytes as u32);
+}
+
+/// Reads bounds on keys and values.
+pub(super) fn decode_limits(payload: &mut Decoder<'_>) -> Result<Limits, DecodeError> {
+    Ok(Limits { key_bytes: payload.u32()? as usize, value_bytes: payload.u32()? as usize })
 }
 
 fn decode_member(payload: &mut Decoder<'_>) -> Result<Member, DecodeError> {

@@ -658,6 +658,7 @@ pub(super) fn refusal(error: &ClientError) -> Error {
             Error::Unavailable(error.to_string())
         }
         ClientError::Full(_) => Error::OutOfMemory,
+        ClientError::TooFewCopies { .. } => Error::TooFewCopies,
         ClientError::NotEnoughReplicas { .. } => Error::TryAgain(error.to_string()),
         ClientError::BadList(_) | ClientError::Changed { .. } | ClientError::Refused(_) => {
             Error::Refused(error.to_string())

@@ -114,6 +114,8 @@ pub enum Error {
     Limit(LimitError),
     /// The node may use no more memory.
     OutOfMemory,
+    /// Fewer copies would hold it than a write has to have.
+    TooFewCopies,
     /// Nobody serves this key: its replicas are gone.
     Unavailable(String),
     /// Not done, and worth trying again.
@@ -253,6 +255,7 @@ impl fmt::Display for Error {
             Error::DiscardWithoutMulti => "ERR DISCARD without MULTI",
             Error::Limit(error) => return write!(f, "ERR {error}"),
             Error::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Error::TooFewCopies => "NOREPLICAS Not enough good replicas to write.",
             Error::Unavailable(why) => return write!(f, "CLUSTERDOWN {why}"),
             Error::TryAgain(why) => return write!(f, "TRYAGAIN {why}"),
             Error::Unknown(why) => {
@@ -295,6 +298,7 @@ mod tests {
             (Error::WrongPassword, "WRONGPASS"),
             (Error::UnsupportedProtocol, "NOPROTO"),
             (Error::OutOfMemory, "OOM"),
+            (Error::TooFewCopies, "NOREPLICAS"),
             (Error::Unavailable("x".into()), "CLUSTERDOWN"),
             (Error::TryAgain("x".into()), "TRYAGAIN"),
             (Error::Unknown("x".into()), "ERR"),

@@ -122,6 +122,7 @@ impl Run {
             arcs,
             copies,
             limits,
+            min_copies: 1,
             durability: Durability::default(),
             rebalance_ms: 4 * HEARTBEAT,
             return_ms: 0,

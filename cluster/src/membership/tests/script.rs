@@ -21,6 +21,8 @@
 //! | `accept_loss`, `accept_loss seen` | the operator accepts what is lost, as it is now, or as it was seen |
 //! | `leave NAME`, `weight NAME N`, `copies N`, each with `force` at the end or without | the operator orders a change |
 //! | `terms MS N` | the operator orders other leases: a heartbeat every MS, out after N missed; `now`: as it is |
+//! | `limits key=N value=N`, or one of them, `min_copies N` | the operator orders other settings |
+//! | `hold LABEL KEY VALUE`, `hold LABEL` | its longest key and value are so long; it has not measured them |
 //! | `cancel` | the operator cancels it |
 //! | `outline leave NAME` (and so on) | what a change would move |
 //! | `restart [heartbeat=MS]` | the manager ends and starts from what it saved, with other flags or the same; connections are lost |
@@ -201,7 +203,7 @@ impl Script {
             let label = sim.label(node.who.incarnation);
             _ = writeln!(out, "{label} {}", manager.state_of(node, sim.now));
         }
-        _ = writeln!(out, "{}", manager.health(sim.now));
+        _ = writeln!(out, "{}{}", manager.health(sim.now), manager.refused_writes(sim.now));
         Ok(out)
     }
 }
@@ -253,6 +255,7 @@ fn order(command: &str, args: &[String]) -> Result<Option<(Wish, bool)>, Box<dyn
         "weight" => Wish::Weight(NodeId::new(arg(0))?, arg(1).parse()?),
         "copies" => Wish::Copies(arg(0).parse()?),
         "terms" => Wish::Terms { heartbeat_ms: arg(0).parse().ok(), missed: arg(1).parse().ok() },
+        "min_copies" => Wish::MinCopies(arg(0).parse()?),
         "cancel" => return Ok(None),
         other => return Err(format!("no such change: {other}").into()),
     };
@@ -304,6 +307,7 @@ impl Runner for Script {
                     arcs,
                     copies,
                     limits,
+                    min_copies: 1,
                     durability: args.take_key("durability").unwrap_or("async").parse()?,
                     rebalance_ms,
                     return_ms: 5_000,
@@ -409,7 +413,24 @@ impl Runner for Script {
                 self.sim()?.look();
                 self.shown()?
             }
-            "leave" | "weight" | "copies" | "terms" | "cancel" => {
+            "limits" => {
+                let mut limit =
+                    |name: &'static str| args.take_key(name).map(str::parse).transpose();
+                let wish = Wish::Limits { key: limit("key")?, value: limit("value")? };
+                let told = self.sim()?.step(Event::Order(Order::Change { wish, force: false }));
+                self.told("operator", told)
+            }
+            "hold" => {
+                let longest = match &labels[1..] {
+                    [key, value] => {
+                        Some(Limits { key_bytes: key.parse()?, value_bytes: value.parse()? })
+                    }
+                    _ => None,
+                };
+                self.sim()?.nodes.get_mut(&first).ok_or("no such node")?.longest = longest;
+                String::new()
+            }
+            "leave" | "weight" | "copies" | "min_copies" | "terms" | "cancel" => {
                 let order = match order(&command.name, &labels)? {
                     Some((wish, force)) => Order::Change { wish, force },
                     None => Order::Cancel,

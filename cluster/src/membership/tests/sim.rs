@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
+use crate::limits::Limits;
 use crate::membership::{
     Answer, Effect, Event, Gate, Loss, Membership, Millis, Newcomer, Report, Saved, Seen, Settings,
 };
@@ -37,6 +38,8 @@ pub(super) struct Process {
     gone: bool,
     /// Whether it has left, as it was asked to: its process ends when that is known.
     pub(super) has_left: bool,
+    /// Lengths of the longest key and value that it holds, once it has measured them.
+    pub(super) longest: Option<Limits>,
 }
 
 /// What becomes of what is to be saved.
@@ -144,6 +147,7 @@ impl Sim {
             leased: 0,
             gone: false,
             has_left: false,
+            longest: Some(Limits { key_bytes: 0, value_bytes: 0 }),
         };
         assert!(self.nodes.insert(label.into(), process).is_none_or(|old| !old.alive));
     }
@@ -169,6 +173,7 @@ impl Sim {
         let report = Report {
             epoch: node.tenure.epoch(),
             synced: node.tenure.synced().clone(),
+            longest: node.longest,
             ..node.ails.clone()
         };
         let (answer, effects) = self.step(Event::Heartbeat(node.who.incarnation, report));

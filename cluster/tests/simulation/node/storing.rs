@@ -22,6 +22,7 @@ use crate::world::{Event, Key, KeyInfo, Micros, World};
 
 /// What is due when something is on the disk.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are answers")]
 pub enum Due {
     /// An answer to a write, on its connection, if there is one; and what it has stored where nobody else is to.
     Answer(Option<LinkId>, Frame, Option<(Key, Version)>),
