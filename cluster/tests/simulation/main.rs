@@ -100,7 +100,7 @@ fn a_seed_replays_exactly() {
 /// [`Mutation::FenceSkipsBlind`](cluster::mutation::Mutation::FenceSkipsBlind) and
 /// [`Mutation::BackSkips`](cluster::mutation::Mutation::BackSkips).
 #[cfg(feature = "mutations")]
-const UNSEEN: [(cluster::mutation::Mutation, &str); 9] = {
+const UNSEEN: [(cluster::mutation::Mutation, &str); 11] = {
     use cluster::mutation::Mutation;
     [
         (Mutation::LateApply, "here a node's check and store are one step"),
@@ -109,6 +109,11 @@ const UNSEEN: [(cluster::mutation::Mutation, &str); 9] = {
             "each thread writes as a writer of its own, and hears a clock between",
         ),
         (Mutation::CoordEarly, "views are active within milliseconds"),
+        (
+            Mutation::LimitsUnmeasured,
+            "nobody orders limits; the scripts of the membership notice it",
+        ),
+        (Mutation::FewCopies, "one copy is asked for; the tables of the rounds notice it"),
         (Mutation::SkipKeeps, "the manager lets nobody skip a view"),
         (Mutation::RegainAny, "a node gets the newer view before the answer to its heartbeat"),
         (Mutation::SwapMoved, "the old primary must live, and change between fence and swap"),
