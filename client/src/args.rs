@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cluster::ids::NodeId;
+use cluster::ids::{Address, NodeId};
 use cluster::lease::{HEARTBEATS_MS, MISSED};
 use cluster::limits::{KEY_CEILING, MAX_COPIES, MAX_WEIGHT, VALUE_CEILING};
 use cluster::membership::wish::{Order, Wish};
@@ -73,6 +73,15 @@ pub enum Command {
     },
     /// Wait until so many nodes serve and the cluster really answers.
     Wait(usize),
+    /// Go on with a node's data folder that is held back, since it is or may be a copy.
+    AdoptFolder {
+        /// Which node's.
+        id: NodeId,
+        /// Where the process listens that waits with it; `None` if only one does.
+        at: Option<Address>,
+        /// Without asking.
+        yes: bool,
+    },
     /// Go on without what only nodes that are down have held.
     AcceptLoss {
         /// Without asking.
@@ -160,7 +169,14 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optflag("", "force", "with --leave, --rep and --plan: even with fewer nodes than copies")
         .optopt("", "wait", "wait until N nodes serve and answer, --deadline-ms at most", "N")
         .optflag("", "accept-loss", "go on without what only nodes that are down have held")
-        .optflag("", "yes", "with --accept-loss: without asking")
+        .optopt(
+            "",
+            "adopt-folder",
+            "go on with the data folder of this node that is a copy, or may be",
+            "NODE",
+        )
+        .optopt("", "at", "with --adopt-folder: where the node listens that has it", "HOST:PORT")
+        .optflag("", "yes", "with --accept-loss and --adopt-folder: without asking")
         .optopt("", "deadline-ms", "how long to try before giving up [10000]", "MS");
     flags::add_manager(&mut options);
     flags::add_common(&mut options);
@@ -189,7 +205,7 @@ const LONGEST_LIFE_MS: u64 = 10_000_000_000_000;
 
 /// The one thing to do, and the flags that go with it and with nothing else.
 fn command(matches: &Matches) -> Result<Command, UsageError> {
-    const ACTIONS: [&str; 21] = [
+    const ACTIONS: [&str; 22] = [
         "put",
         "put-if-absent",
         "incr",
@@ -202,6 +218,7 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         "status",
         "wait",
         "accept-loss",
+        "adopt-folder",
         "leave",
         "weight",
         "rep",
@@ -224,7 +241,7 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         };
         return Err(UsageError(why));
     };
-    const OWNERS: [(&str, &[&str]); 9] = [
+    const OWNERS: [(&str, &[&str]); 10] = [
         ("val", &["put", "put-if-absent"]),
         ("expire-ms", &["put", "put-if-absent"]),
         ("by", &["incr"]),
@@ -232,7 +249,8 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         ("watch", &["status"]),
         ("check", &["status"]),
         ("raw", &["get"]),
-        ("yes", &["accept-loss"]),
+        ("yes", &["accept-loss", "adopt-folder"]),
+        ("at", &["adopt-folder"]),
         ("force", &["leave", "rep", "plan"]),
     ];
     for (flag, owners) in OWNERS {
@@ -288,6 +306,16 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         "wait" => {
             let nodes = flags::value(matches, "wait", None, 1)?;
             Command::Wait(flags::bounded("wait", nodes, 1, cluster::limits::MAX_MEMBERS)?)
+        }
+        "adopt-folder" => {
+            let bad =
+                |flag: &str, text: &str, why: String| UsageError(format!("--{flag} {text}: {why}"));
+            let name = text("adopt-folder");
+            let id = NodeId::new(&name).map_err(|e| bad("adopt-folder", &name, e.to_string()))?;
+            let at = matches
+                .opt_str("at")
+                .map(|at| at.parse::<Address>().map_err(|e| bad("at", &at, e.to_string())));
+            Command::AdoptFolder { id, at: at.transpose()?, yes: matches.opt_present("yes") }
         }
         _ => Command::AcceptLoss { yes: matches.opt_present("yes") },
     })
@@ -470,6 +498,8 @@ mod tests {
             (&["--plan", "rep", "2", "--missed", "5"], "--missed goes with --heartbeat-ms"),
             (&["--rep", "2", "--missed", "5"], "--rep and --missed: one at a time"),
             (&["--weight", "node2=2", "--force"], "--force goes with --leave and --rep and --plan"),
+            (&["--get", "k", "--at", "h:1"], "--at goes with --adopt-folder"),
+            (&["--adopt-folder", "node1", "--at", "h"], "--at h: "),
             (&["--get", "k", "extra"], "\"extra\" belongs to no flag"),
             (&["--get", "k", "--manager", "x"], "--manager x:"),
         ] {

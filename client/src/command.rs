@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use cluster::membership::Level;
+use cluster::ids::{Address, NodeId};
+use cluster::membership::{Level, WaitingFolder};
 use net_common::flags::FAILED;
 use net_common::logging::escaped;
 use net_common::message::control::Status;
@@ -32,6 +33,9 @@ pub enum CommandError {
     /// What a key holds is not a number, or the sum is none that can be held.
     #[error("{0} holds no integer of 64 bits, or the sum is none; nothing was changed")]
     NotAnInteger(String),
+    /// It is not clear which data folder is meant.
+    #[error("{0}")]
+    WhichFolder(String),
     /// The nodes that were waited for did not all come.
     #[error("{want} nodes were waited for: {how}")]
     Waited {
@@ -152,6 +156,9 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
             } else {
                 writeln!(out, "{}", status::outline(&outline))?;
             }
+        }
+        Command::AdoptFolder { id, at, yes } => {
+            return adopt_folder(store, &id, at.as_ref(), yes, &mut out);
         }
         Command::AcceptLoss { yes } => accept_loss(store, yes, &mut out)?,
         Command::Wait(_) => unreachable!("waiting needs no client yet"),
@@ -297,12 +304,7 @@ fn accept_loss(store: &GTStoreClient, yes: bool, out: &mut impl Write) -> Result
     if !yes {
         writeln!(out, "{health}")?;
         writeln!(out, "{}", status::loss(&loss))?;
-        write!(out, "Go on without their keys, for good? Type yes: ")?;
-        out.flush()?;
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer)?;
-        if answer.trim() != "yes" {
-            writeln!(out, "nothing was changed")?;
+        if !is_confirmed("Go on without their keys, for good", out)? {
             return Ok(());
         }
     }
@@ -312,6 +314,59 @@ fn accept_loss(store: &GTStoreClient, yes: bool, out: &mut impl Write) -> Result
         (_, empty) => writeln!(out, "OK, {empty} arcs begin empty")?,
     }
     Ok(())
+}
+
+fn adopt_folder(
+    store: &GTStoreClient,
+    id: &NodeId,
+    at: Option<&Address>,
+    yes: bool,
+    out: &mut impl Write,
+) -> Result<ExitCode, CommandError> {
+    let waiting = store.status()?.folders;
+    let is_meant =
+        |f: &&WaitingFolder| f.id == *id && at.is_none_or(|address| f.address == *address);
+    let meant: Vec<&WaitingFolder> = waiting.iter().filter(is_meant).collect();
+    let [folder] = meant[..] else {
+        let places: Vec<String> = meant.iter().map(|folder| folder.address.to_string()).collect();
+        let why = match places.is_empty() {
+            true => format!("no data folder of {id} waits there; --status shows those that wait"),
+            false => format!(
+                "several data folders of {id} wait, at {}: say which with --at",
+                places.join(", ")
+            ),
+        };
+        return Err(CommandError::WhichFolder(why));
+    };
+    if !yes {
+        writeln!(out, "{folder}")?;
+        writeln!(
+            out,
+            "What was acknowledged after it was copied is lost where no other node holds it."
+        )?;
+        if !is_confirmed(
+            &format!("Go on with the data folder at {}, for good", folder.address),
+            out,
+        )? {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    store.adopt_folder(id, folder.start)?;
+    writeln!(out, "OK, the data folder at {} is the one of {id}", folder.address)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks, and says so if the answer is not yes.
+fn is_confirmed(question: &str, out: &mut impl Write) -> io::Result<bool> {
+    write!(out, "{question}? Type yes: ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    let is_yes = answer.trim() == "yes";
+    if !is_yes {
+        writeln!(out, "nothing was changed")?;
+    }
+    Ok(is_yes)
 }
 
 /// How often a cluster that is coming up is looked at.

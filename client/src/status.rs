@@ -71,6 +71,9 @@ pub fn table(status: &Status) -> String {
     if !status.change.is_empty() {
         _ = writeln!(text, "under way: {}", status.change);
     }
+    for folder in &status.folders {
+        _ = writeln!(text, "held back: {folder}");
+    }
     if !status.lost.is_empty() {
         _ = writeln!(text, "lost slots: {}", runs(&status.lost));
     }
@@ -229,6 +232,17 @@ pub fn json(status: &Status) -> Value {
             })
         })
         .collect();
+    let folders: Vec<Value> = status
+        .folders
+        .iter()
+        .map(|folder| {
+            json!({
+                "id": folder.id.as_str(),
+                "address": folder.address.to_string(),
+                "is_copy": folder.is_copy,
+            })
+        })
+        .collect();
     json!({
         "epoch": status.epoch.0,
         "copies": status.copies,
@@ -243,6 +257,7 @@ pub fn json(status: &Status) -> Value {
         "begin_empty": status.loss.as_ref().map_or(0, |loss| loss.empty.len()),
         "health": status.health,
         "level": status.level.to_string(),
+        "held_back_folders": folders,
         "nodes": nodes,
     })
 }
@@ -274,6 +289,7 @@ mod tests {
             change: "node2 leaving".into(),
             lost: vec![(0, 7), (12, 15)],
             loss: None,
+            folders: Vec::new(),
             nodes: vec![NodeStatus {
                 id: NodeId::new("node1").unwrap(),
                 address: Address::new("127.0.0.1", 6001).unwrap(),

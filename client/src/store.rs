@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster::ids::{Address, ClusterId};
+use cluster::ids::{Address, ClusterId, Incarnation, NodeId};
 use cluster::limits::{KEY_CEILING, LimitError, Limits};
 use cluster::membership::Loss;
 use cluster::membership::wish::{Order, Outline, Wish};
@@ -19,7 +19,9 @@ use net_common::connection::{Connection, Dial, FIRST_RATE, NetError, Waits};
 use net_common::frame::PayloadLimit;
 use net_common::in_place::Here;
 use net_common::message::change::{Begin, Plan, Planned};
-use net_common::message::control::{AcceptLoss, Info, InfoAsk, LossAccepted, Status, StatusAsk};
+use net_common::message::control::{
+    AcceptLoss, AdoptFolder, FolderAdopted, Info, InfoAsk, LossAccepted, Status, StatusAsk,
+};
 use net_common::progress::LEAST_RATE;
 
 use crate::commits::{self, Commits, Flusher};
@@ -709,6 +711,17 @@ impl GTStoreClient {
                 _ => return Err(ClientError::Changed { now }),
             }
         }
+    }
+
+    /// Goes on with a node's data folder that is held back since it is, or may be, a copy (rule L5): whoever had it before
+    /// has ended. `start` is the one that waits with it, which a [`Status`] has told.
+    ///
+    /// # Errors
+    /// [`ClientError::Changed`] where it does not wait any more; [`ClientError::Refused`] where the node is there;
+    /// [`ClientError::NoManager`].
+    pub fn adopt_folder(&self, id: &NodeId, start: Incarnation) -> Result<(), ClientError> {
+        let order = AdoptFolder { id: id.clone(), start };
+        self.ask_patiently(|link| link.call::<FolderAdopted>(&order)).map(drop)
     }
 
     /// What a planned change would move, were it begun now.

@@ -24,6 +24,9 @@ pub struct Claim {
     pub epoch: Epoch,
     /// The arcs in which it was synced in that view.
     pub synced: ArcSet,
+    /// The last starts of a process with this folder, the newest last; this one too, if that could be written down
+    /// ([`folders`](crate::membership::Folders)).
+    pub starts: Vec<Incarnation>,
     /// Whether all that was written is there. What was salvaged counts only if the operator goes on with it.
     pub is_whole: bool,
 }
@@ -82,8 +85,13 @@ mod tests {
         change(&mut view);
         view.check().unwrap();
         let synced = [0, 1, 2].into_iter().collect();
-        let claim =
-            Claim { of: Incarnation(claim.0), epoch: Epoch(claim.1), synced, is_whole: true };
+        let claim = Claim {
+            of: Incarnation(claim.0),
+            epoch: Epoch(claim.1),
+            synced,
+            starts: Vec::new(),
+            is_whole: true,
+        };
         let is_new_heir = !view.heirs.is_empty();
         claim.counts(&Routes::new(view), 0, is_new_heir).ones().collect()
     }

@@ -29,13 +29,14 @@ use std::sync::Arc;
 
 use crate::claim::Claim;
 use crate::durability::Durability;
-use crate::ids::{Epoch, Incarnation, ManagerLife};
+use crate::ids::{Epoch, Incarnation, ManagerLife, NodeId};
 use crate::lease::{self, Terms};
 use crate::limits::Limits;
 use crate::mutation::{Mutation, is_on};
 use crate::view::{Member, MemberState, Routes, View};
 
 pub mod change;
+mod folders;
 mod gate;
 mod health;
 mod heirs;
@@ -49,6 +50,8 @@ mod registration;
 pub mod wish;
 
 use change::Change;
+use folders::Waiting;
+pub use folders::{FolderCopy, Folders, MAX_COPIES, STARTS, WaitingFolder};
 pub use gate::Gate;
 pub use health::{Health, Level};
 pub use loss::Loss;
@@ -126,6 +129,13 @@ pub enum Event {
     Gone(Incarnation),
     /// The operator goes on without what the members that are out held alone (H4): this, and no more.
     AcceptLoss(Loss),
+    /// The operator goes on with a node's data folder that is held back since it is, or may be, a copy (L5).
+    AdoptFolder {
+        /// Which node's.
+        id: NodeId,
+        /// The start that waits with it.
+        start: Incarnation,
+    },
     /// The operator wants a change (H5). What comes of it is told by [`Effect::Told`], some time.
     Order(Order),
     /// Time has passed. Comes several times in a heartbeat interval.
@@ -149,6 +159,8 @@ pub enum Answer {
     },
     /// The manager does not know this incarnation: register.
     Unknown,
+    /// The node is held back and remembered: its data folder is, or may be, a copy (L5). It is to come again.
+    Aside(String),
     /// Another live node has this name or this address. Final.
     Taken(String),
     /// Not now: try again.
@@ -162,7 +174,13 @@ pub enum Answer {
 impl Event {
     /// Whether it may be refused.
     fn may_be_refused(&self) -> bool {
-        matches!(self, Event::Register { .. } | Event::AcceptLoss(_) | Event::Order(_))
+        matches!(
+            self,
+            Event::Register { .. }
+                | Event::AcceptLoss(_)
+                | Event::AdoptFolder { .. }
+                | Event::Order(_)
+        )
     }
 }
 
@@ -182,12 +200,14 @@ pub enum Effect {
     Publish(Arc<Routes>),
     /// Send the view to a node, with the epoch of the active one.
     Push(Incarnation, Arc<Routes>, Epoch),
-    /// Ask a node for a heartbeat now. Waits for no save.
-    Probe(Incarnation),
+    /// Ask a node for a heartbeat now, by this number. Waits for no save.
+    Probe(Incarnation, u64),
     /// Tell the operator.
     Say(String),
     /// Tell the operator who accepted a loss that it is done: how many arcs had no live replica.
     LossAccepted(usize),
+    /// Tell the operator who goes on with another data folder that it is done.
+    FolderAdopted,
     /// Tell the operator whose order was taken first what came of it: what begins, or why nothing does.
     Told(Result<Outline, String>),
     /// End the manager: its folder is an older copy, and this says what it lacks (L7). Waits for no save. Nothing is
@@ -206,12 +226,15 @@ pub struct Saved {
     pub terms: Terms,
     /// The longest lease that may be out, in milliseconds: what a manager that starts from here waits for (L2).
     pub longest_ms: Millis,
+    /// What has to be remembered of data folders (L5).
+    pub folders: Folders,
 }
 
 impl Saved {
     /// The state of a cluster in which nothing has happened but that this view is active.
     pub fn new(active: View, terms: Terms) -> Saved {
-        Saved { active, coming: None, terms, longest_ms: terms.lease_ms() }
+        let folders = Folders::default();
+        Saved { active, coming: None, terms, longest_ms: terms.lease_ms(), folders }
     }
 }
 
@@ -250,6 +273,9 @@ pub struct Membership {
     trial: Option<Outline>,
     losses: Losses,
     progress: Option<Progress>,
+    folders: Folders,
+    /// Who is held back with a data folder that is, or may be, a copy.
+    held_back: BTreeMap<Incarnation, Waiting>,
 }
 
 impl Membership {
@@ -296,6 +322,8 @@ impl Membership {
             trial: None,
             losses: Losses::new(now),
             progress: None,
+            folders: saved.folders,
+            held_back: BTreeMap::new(),
         }
     }
 
@@ -313,6 +341,7 @@ impl Membership {
             coming: self.coming.as_ref().map(|r| r.view().clone()),
             terms: self.settings.terms(),
             longest_ms: self.longest_ms,
+            folders: self.folders.clone(),
         }
     }
 
@@ -397,6 +426,7 @@ impl Membership {
                 Answer::Done
             }
             Event::AcceptLoss(shown) => self.accept_loss(now, &shown, &mut effects),
+            Event::AdoptFolder { id, start } => self.adopt_folder(now, &id, start, &mut effects),
             Event::Order(order) => self.take_order(now, order, &mut effects),
             Event::Tick => Answer::Done,
         };
@@ -428,6 +458,10 @@ impl Membership {
         let lease_ms = self.told.lease_ms();
         if !is_member {
             self.retire_predecessors(incarnation, effects);
+        }
+        if self.nodes.get(&incarnation).is_some_and(|node| !node.gone) {
+            self.note_word(incarnation, report.probe, effects);
+            self.note_first(incarnation, effects);
         }
         match self.nodes.get_mut(&incarnation).filter(|node| !node.gone) {
             None => Answer::Unknown,
@@ -727,7 +761,8 @@ impl Membership {
         // A round trip may take as long as it likes; but not everyone is asked at every event.
         if !silent.is_empty() && self.probed.is_none_or(|last| now - last >= within.div_ceil(2)) {
             self.probed = Some(now);
-            effects.extend(silent.iter().copied().map(Effect::Probe));
+            let steps = self.steps;
+            effects.extend(silent.iter().map(|i| Effect::Probe(*i, steps)));
         }
         silent.is_empty()
     }
@@ -836,6 +871,7 @@ impl Membership {
 
     /// Drops what is known of incarnations that are in no view and are out.
     fn forget(&mut self, now: Millis) {
+        self.forget_folders(now);
         let members = self.members();
         self.nodes.retain(|i, node| members.contains(i) || !node.is_out(now));
     }

@@ -120,11 +120,13 @@ pub enum Mutation {
     AcceptMore,
     /// An order or a registration that is refused leaves behind what was set before the answer.
     WaitLeaves,
+    /// L5: a copy of a data folder that was seen beside its original is taken for it once that is silent.
+    CopyTaken,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 53] = [
+    pub const ALL: [Mutation; 54] = [
         Mutation::LimitsUnmeasured,
         Mutation::FewCopies,
         Mutation::NoWriteback,
@@ -178,6 +180,7 @@ impl Mutation {
         Mutation::ShortLease,
         Mutation::AcceptMore,
         Mutation::WaitLeaves,
+        Mutation::CopyTaken,
     ];
 }
 

@@ -127,6 +127,7 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
         is_full: false,
         longest: None,
         fetching: 0,
+        probe: 0,
         wall_ms: clock::wall_ms() + 2 * MAX_AHEAD_MS,
     };
     let mut out = Vec::new();

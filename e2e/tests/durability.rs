@@ -455,3 +455,69 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
     assert!(output.status.success(), "{text} {}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains(" synced in 256 of 256 arcs"), "{text}");
 }
+
+/// L5: a copy of a data folder that was seen beside its original counts for nothing, whoever ends and starts again,
+/// until an operator says that it is the one to go on with.
+#[test]
+fn a_copied_data_folder_is_never_taken_for_its_original() {
+    let (durability, copies) = (Durability::Sync, 1);
+    let mut cluster =
+        TestCluster::without_nodes(Options { durability, copies, ..Options::default() });
+    let dir = tempdir().unwrap();
+    let mut original = start(&cluster, &dir, 0);
+    wait_until_healthy(&cluster, 1);
+    let client = cluster.client();
+    for n in 0..20 {
+        client.put(key(n).as_bytes(), b"before").unwrap();
+    }
+    let copy_to = |name: &str| {
+        let copied = dir.path().join(name);
+        fs::create_dir(&copied).unwrap();
+        for entry in fs::read_dir(dir.path().join("data0")).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copied.join(entry.file_name())).unwrap();
+        }
+        copied
+    };
+    let copied = copy_to("copied");
+    put_all(&cluster);
+
+    let start_copy = |cluster: &TestCluster| Process::start(cluster, "node0", &copied, &[]);
+    let is_held_back = |cluster: &TestCluster| match cluster.status()?.folders.as_slice() {
+        [folder] if folder.is_copy => Ok(folder.clone()),
+        other => Err(format!("{other:?}")),
+    };
+    let mut copy = start_copy(&cluster);
+    wait_until("it is seen beside the original", || is_held_back(&cluster));
+    original.kill();
+    cluster.stop_manager();
+    copy.kill();
+    cluster.start_manager();
+    let mut copy = start_copy(&cluster);
+    wait_until("it is known all the same", || is_held_back(&cluster));
+    let status = cluster.status().unwrap();
+    assert!(status.health.ends_with("bring back node0"), "{}", status.health);
+    let mut original = start(&cluster, &dir, 0);
+    wait_until_healthy(&cluster, 1);
+    read_all(&cluster);
+
+    // The operator may go on with a copy; not while the original is there.
+    copy.kill();
+    let copied = copy_to("copied again");
+    let _copy = Process::start(&cluster, "node0", &copied, &[]);
+    let id = wait_until("it waits yet", || is_held_back(&cluster)).id;
+    let adopt = |cluster: &TestCluster| {
+        let folder = is_held_back(cluster)?;
+        cluster.client().adopt_folder(&id, folder.start).map_err(|error| error.to_string())
+    };
+    let refused = adopt(&cluster).unwrap_err();
+    assert!(refused.contains("node0 is there"), "{refused}");
+    original.kill();
+    wait_until("the operator goes on with the copy", || adopt(&cluster));
+    wait_until("it is the node", || {
+        let status = cluster.status()?;
+        let is_so = status.nodes.iter().any(|node| node.state == "active");
+        if is_so && status.folders.is_empty() { Ok(()) } else { Err(format!("{status:?}")) }
+    });
+    read_all(&cluster);
+}

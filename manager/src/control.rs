@@ -143,6 +143,7 @@ fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
         disk_strain: beat.disk_strain,
         is_full: beat.is_full,
         longest: beat.longest,
+        probe: beat.probe,
     };
     let answer = handle.event(Event::Heartbeat(from, report));
     let heartbeat_ms = handle.terms().heartbeat_ms as u32;

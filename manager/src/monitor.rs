@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cluster::ids::{ClusterId, Epoch, Incarnation, ManagerLife};
+use cluster::ids::{ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use cluster::lease::Terms;
 use cluster::membership::wish::{Order, Outline, Wish};
 use cluster::membership::{Answer, Behind, Effect, Event, Gate, Loss, Saved, Settings};
@@ -66,6 +66,8 @@ enum Request {
     Order(Order, Sender<Result<Outline, Refused>>),
     /// Answered with how many arcs were lost, or why it is not done.
     AcceptLoss(Loss, Sender<Result<usize, Refused>>),
+    /// Answered when the folder that this start waits with is the node's, or with why it is not.
+    AdoptFolder(NodeId, Incarnation, Sender<Result<(), Refused>>),
     Stop,
 }
 
@@ -146,6 +148,7 @@ impl Monitor {
             end,
             published,
             askers: VecDeque::new(),
+            adopters: VecDeque::new(),
             orderers: VecDeque::new(),
             links: FxHashMap::default(),
             complained: None,
@@ -214,7 +217,7 @@ fn continued(
                  is out after {longest_ms} ms (the longer of this start's lease and 30 s; --lease-was MS says \
                  how long they were)"
             );
-            Saved { active, coming, terms, longest_ms }
+            Saved { coming, longest_ms, ..Saved::new(active, terms) }
         }
     };
     let Saved { terms, longest_ms, .. } = &saved;
@@ -293,6 +296,14 @@ impl Handle {
         answered.recv().ok()
     }
 
+    /// Goes on with a node's data folder that is held back, with which this start waits. `None` if the manager is
+    /// stopping.
+    pub fn adopt_folder(&self, id: NodeId, start: Incarnation) -> Option<Result<(), Refused>> {
+        let (answer, answered) = bounded(1);
+        self.requests.send(Request::AdoptFolder(id, start, answer)).ok()?;
+        answered.recv().ok()
+    }
+
     /// What a wish would move, or what speaks against it. `None` if the manager is stopping.
     pub fn plan(&self, wish: Wish, force: bool) -> Option<Result<Outline, String>> {
         let (answer, answered) = bounded(1);
@@ -332,7 +343,7 @@ impl Handle {
 /// Why an operator's order is refused, if it is.
 fn refused(answer: Answer) -> Option<Refused> {
     match answer {
-        Answer::Done | Answer::Known { .. } | Answer::Unknown => None,
+        Answer::Done | Answer::Known { .. } | Answer::Unknown | Answer::Aside(_) => None,
         Answer::Wait(why) | Answer::Older(why) => Some(Refused::Wait(why)),
         Answer::Taken(why) => Some(Refused::Never(why)),
         Answer::Changed(now) => Some(Refused::Changed(now)),
@@ -403,6 +414,8 @@ struct Owner {
     published: Arc<RwLock<Published>>,
     /// Who has accepted a loss and waits to hear that it is done.
     askers: VecDeque<Sender<Result<usize, Refused>>>,
+    /// Who goes on with another data folder and waits to hear that it is done.
+    adopters: VecDeque<Sender<Result<(), Refused>>>,
     /// Who has ordered a change and waits to hear that it has begun.
     orderers: VecDeque<Sender<Result<Outline, Refused>>>,
     /// The control connection of each node.
@@ -460,6 +473,7 @@ impl Owner {
                 let _ = answer.send(self.status());
             }
             Request::AcceptLoss(shown, answer) => self.accept_loss(shown, answer),
+            Request::AdoptFolder(id, start, answer) => self.adopt_folder(id, start, answer),
             Request::Plan(wish, force, answer) => {
                 let membership = self.gate.membership();
                 let _ = answer.send(membership.outline(clock::boot_ms(), &wish, force));
@@ -474,6 +488,16 @@ impl Owner {
         self.askers.push_back(asker);
         if let Some(why) = refused(self.step(Event::AcceptLoss(shown)))
             && let Some(asker) = self.askers.pop_back()
+        {
+            let _ = asker.send(Err(why));
+        }
+    }
+
+    /// The asker is answered when it is saved.
+    fn adopt_folder(&mut self, id: NodeId, start: Incarnation, asker: Sender<Result<(), Refused>>) {
+        self.adopters.push_back(asker);
+        if let Some(why) = refused(self.step(Event::AdoptFolder { id, start }))
+            && let Some(asker) = self.adopters.pop_back()
         {
             let _ = asker.send(Err(why));
         }
@@ -542,9 +566,15 @@ impl Owner {
                 Effect::Save => _ = self.saver.states.send(self.gate.membership().state()),
                 Effect::Publish(routes) => self.published.write().active = routes,
                 Effect::Push(node, routes, active) => self.push(node, &routes, active),
-                Effect::Probe(node) => self.probe(node),
+                Effect::Probe(node, number) => self.probe(node, number),
                 Effect::Say(what) => info!("{what}"),
                 Effect::Stop(behind) => self.stop_behind(behind),
+                Effect::FolderAdopted => {
+                    if let Some(asker) = self.adopters.pop_front() {
+                        // The connection may have ended meanwhile.
+                        let _ = asker.send(Ok(()));
+                    }
+                }
                 Effect::LossAccepted(arcs) => {
                     if let Some(asker) = self.askers.pop_front() {
                         // The connection may have ended meanwhile.
@@ -586,10 +616,10 @@ impl Owner {
         }
     }
 
-    fn probe(&self, node: Incarnation) {
+    fn probe(&self, node: Incarnation, number: u64) {
         if let Some(link) = self.links.get(&node) {
             let mut frame = Vec::new();
-            Probe.write(&mut frame);
+            Probe { number }.write(&mut frame);
             // Where it does not fit the node does not read, and will not answer the next one either.
             let _ = link.outbound.try_send(Arc::new(frame));
         }
@@ -650,6 +680,7 @@ impl Owner {
             change: membership.change(),
             lost: ring::slot_runs(&membership.lost(now), view.arcs.len()),
             loss: membership.loss(now),
+            folders: membership.waiting_folders(),
             nodes,
         }
     }
@@ -660,7 +691,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use cluster::ids::{Address, NodeId};
+    use cluster::ids::Address;
     use cluster::limits::Limits;
     use cluster::membership::{Newcomer, Report};
     use cluster::view::{Member, MemberState};

@@ -12,7 +12,9 @@ use net_common::codec::DecodeError;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, FrameReader, Kind};
 use net_common::message::Message;
 use net_common::message::change::{Begin, Plan, Planned};
-use net_common::message::control::{AcceptLoss, Hello, LossAccepted, Register, StatusAsk};
+use net_common::message::control::{
+    AcceptLoss, AdoptFolder, FolderAdopted, Hello, LossAccepted, Register, StatusAsk,
+};
 use net_common::server::{Next, Open, Session};
 use net_common::text;
 
@@ -95,6 +97,15 @@ impl Requests {
                     None => stopping(out),
                 }
             }
+            Some(Kind::AdoptFolder) => {
+                let AdoptFolder { id, start } = AdoptFolder::read(frame.payload)?;
+                info!("{} goes on with the data folder of {id} that {start} waits with", self.peer);
+                match self.handle.adopt_folder(id, start) {
+                    Some(Ok(())) => FolderAdopted.write(out),
+                    Some(Err(why)) => refused(out, &why),
+                    None => stopping(out),
+                }
+            }
             Some(Kind::ChangePlan) => self.plan(Plan::read(frame.payload)?.0, out),
             Some(Kind::Change) => self.change(Begin::read(frame.payload)?.0, out),
             kind => {
@@ -171,6 +182,7 @@ impl Requests {
                 }
                 Some(Answer::Taken(why)) => ("taken", why),
                 Some(Answer::Wait(why)) => ("wait", why),
+                Some(Answer::Aside(why)) => ("copy", why),
                 Some(Answer::Older(why)) => ("older", why),
                 Some(Answer::Done | Answer::Unknown | Answer::Changed(_)) | None => {
                     ("wait", "the manager is stopping".to_owned())

@@ -13,9 +13,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use cluster::ids::Epoch;
+use cluster::ids::{Epoch, Incarnation, NodeId};
 use cluster::lease::Terms;
-use cluster::membership::Saved;
+use cluster::membership::{FolderCopy, Folders, Saved};
 use cluster::view::View;
 use net_common::codec::{DecodeError, Decoder, Encoder};
 use net_common::folder::{FolderError, FolderLock};
@@ -177,13 +177,14 @@ impl StateFile {
 
 fn encode(saved: &Saved) -> Vec<u8> {
     // Each part is encoded in the order in which `decode` reads it.
-    let Saved { active, coming, terms, longest_ms } = saved;
+    let Saved { active, coming, terms, longest_ms, folders } = saved;
     let mut body = encode_views(active, coming.as_ref());
     body.put_u64(terms.heartbeat_ms);
     body.put_u32(terms.missed);
     body.put_u64(*longest_ms);
     view::encode_line(&active.line, &mut body);
     coming.iter().for_each(|coming| view::encode_line(&coming.line, &mut body));
+    encode_folders(folders, &mut body);
     let mut bytes = MAGIC.to_vec();
     bytes.put_u32(crc32fast::hash(&body));
     bytes.extend_from_slice(&body);
@@ -212,8 +213,37 @@ fn decode(bytes: &[u8]) -> Result<Saved, DecodeError> {
     for view in [&mut active].into_iter().chain(&mut coming) {
         view.line = view::decode_line(&mut body)?;
     }
+    let folders = decode_folders(&mut body)?;
     body.finish()?;
-    Ok(Saved { active, coming, terms, longest_ms })
+    Ok(Saved { active, coming, terms, longest_ms, folders })
+}
+
+fn encode_folders(folders: &Folders, body: &mut Vec<u8>) {
+    body.put_u32(folders.copies.len() as u32);
+    for FolderCopy { id, starts } in &folders.copies {
+        body.put_short(id.as_str().as_bytes());
+        body.put_u32(starts.len() as u32);
+        starts.iter().for_each(|start| body.put_u64(start.0));
+    }
+    body.put_u32(folders.firsts.len() as u32);
+    for (of, first) in &folders.firsts {
+        body.put_u64(of.0);
+        body.put_u64(first.0);
+    }
+}
+
+fn decode_folders(body: &mut Decoder<'_>) -> Result<Folders, DecodeError> {
+    let mut folders = Folders::default();
+    const LEAST_COPY: usize = 2 + 4;
+    for _ in 0..body.count(LEAST_COPY)? {
+        let id = NodeId::new(body.text()?).map_err(|_| DecodeError("a node's name"))?;
+        let starts = (0..body.count(8)?).map(|_| body.u64().map(Incarnation));
+        folders.copies.push(FolderCopy { id, starts: starts.collect::<Result<_, _>>()? });
+    }
+    for _ in 0..body.count(8 + 8)? {
+        folders.firsts.insert(Incarnation(body.u64()?), Incarnation(body.u64()?));
+    }
+    Ok(folders)
 }
 
 fn decode_4(bytes: &[u8]) -> Result<Loaded, DecodeError> {
@@ -256,7 +286,15 @@ pub(crate) mod tests {
         let mut view = View::unborn(ClusterId(7), 3, Limits::default());
         view.line.made(Epoch(1), Epoch::NONE, ManagerLife(5));
         let terms = Terms { heartbeat_ms: 2_000, missed: 3 };
-        Saved { coming: Some(view.clone()), longest_ms: 30_000, ..Saved::new(view, terms) }
+        let copy = FolderCopy {
+            id: NodeId::new("node1").unwrap(),
+            starts: vec![Incarnation(3), Incarnation(4)],
+        };
+        let folders = Folders {
+            copies: vec![copy],
+            firsts: [(Incarnation(1), Incarnation(2))].into_iter().collect(),
+        };
+        Saved { coming: Some(view.clone()), longest_ms: 30_000, folders, ..Saved::new(view, terms) }
     }
 
     /// A file as the first release wrote it: its views had no least copies and no limits to come.

@@ -126,11 +126,15 @@ pub enum Kind {
     List = 35,
     /// Keys, or how many there are.
     ListReply = 36,
+    /// The operator goes on with a data folder that is held back.
+    AdoptFolder = 37,
+    /// It is done.
+    AdoptFolderReply = 38,
 }
 
 impl Kind {
     /// All kinds, in order of their numbers, which have no gaps.
-    pub const ALL: [Kind; 36] = [
+    pub const ALL: [Kind; 38] = [
         Kind::ClientPut,
         Kind::ClientGet,
         Kind::PutOk,
@@ -167,6 +171,8 @@ impl Kind {
         Kind::ChangeReply,
         Kind::List,
         Kind::ListReply,
+        Kind::AdoptFolder,
+        Kind::AdoptFolderReply,
     ];
 
     /// The kind with this number on the wire.

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -100,6 +100,7 @@ impl Control {
             left_with: Cell::new(None),
             shows_view: Cell::new(false),
             was_weighed: Cell::new(false),
+            probe: Arc::default(),
         };
         let thread = logging::spawn(name, move || keeper.run())?;
         Ok(Control { stop: Some(stop), stream, ended, thread: Some(thread) })
@@ -145,6 +146,8 @@ struct Keeper {
     shows_view: Cell<bool>,
     /// Whether it has been seen what weight it has as a member.
     was_weighed: Cell<bool>,
+    /// The number of the last probe on the connection in use.
+    probe: Arc<AtomicU64>,
 }
 
 impl Keeper {
@@ -271,10 +274,12 @@ impl Keeper {
             return "stopping".into();
         }
         let (beat, beats) = bounded(1);
+        // What was asked on another connection, or by another manager, says nothing here.
+        self.probe.store(0, Ordering::Relaxed);
         let (node, progress) = (self.node.clone(), self.fetcher.progress.clone());
-        let paced = pace.clone();
+        let (paced, probe) = (pace.clone(), self.probe.clone());
         let sender = logging::spawn(format!("{} heartbeat", self.node.id()), move || {
-            send_heartbeats(&node, &stream, &paced, &beats, progress);
+            send_heartbeats(&node, &stream, &paced, &beats, progress, &probe);
         });
         let sender = match sender {
             Ok(sender) => sender,
@@ -317,7 +322,8 @@ impl Keeper {
                     })
                 }
                 Some(Kind::Probe) => {
-                    Probe::read(frame.payload).map_err(|e| e.to_string()).map(|_| {
+                    Probe::read(frame.payload).map_err(|e| e.to_string()).map(|Probe { number }| {
+                        self.probe.store(number, Ordering::Relaxed);
                         // A beat that still waits answers this probe too.
                         let _ = beat.try_send(());
                     })
@@ -436,6 +442,7 @@ fn send_heartbeats(
     pace: &Pace,
     beats: &Receiver<()>,
     mut progress: Receiver<()>,
+    probe: &AtomicU64,
 ) {
     let mut out = Vec::new();
     loop {
@@ -455,6 +462,7 @@ fn send_heartbeats(
             disk_strain: report.disk_strain,
             is_full: report.is_full,
             longest: report.longest,
+            probe: probe.load(Ordering::Relaxed),
             wall_ms: clock::wall_ms(),
         }
         .write(&mut out);

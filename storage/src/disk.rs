@@ -34,6 +34,7 @@ pub mod ledger;
 pub mod life;
 pub mod newest;
 pub mod recovery;
+pub mod starts;
 pub mod writer;
 
 use files::{Files, System};
@@ -134,9 +135,11 @@ impl Disk {
         Ok(Disk { settings, folder, recovered, journal, ends })
     }
 
-    /// Gives the node what was read, and where to hand in what it stores.
+    /// Notes the node's start in the folder, and gives it what was read, and where to hand in what it stores.
     pub fn give_to(&mut self, node: Node) -> Node {
-        node.with_disk(self.journal.clone(), self.recovered.life.take())
+        let folder = self.folder.path();
+        let starts = starts::note(self.settings.files.as_ref(), folder, node.incarnation());
+        node.with_disk(self.journal.clone(), self.recovered.life.take(), starts)
     }
 
     /// Where to hand in what is stored.

@@ -196,10 +196,11 @@ impl Node {
     }
 
     /// The same with what its data folder had of an earlier life, and where to write what it stores.
-    pub fn with_disk(self, journal: Journal, life: Option<Life>) -> Node {
+    /// `starts` are the last starts of a process with that.
+    pub fn with_disk(self, journal: Journal, life: Option<Life>, starts: Vec<Incarnation>) -> Node {
         let node = Node { journal, has_folder: true, ..self };
         let Some(life) = life else { return node };
-        let claim = life.claim();
+        let claim = life.claim().map(|claim| Claim { starts, ..claim });
         let Node { id, incarnation, .. } = &node;
         let tenure = Tenure::new(id.clone(), *incarnation).with_claim(claim);
         // Arcs can be moved from the one to the other.

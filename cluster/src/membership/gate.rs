@@ -106,7 +106,7 @@ impl Gate {
         let (answer, effects) = self.membership.step(now, event);
         let (probes, effects): (Vec<_>, Vec<_>) = effects
             .into_iter()
-            .partition(|effect| matches!(effect, Effect::Probe(_) | Effect::Stop(_)));
+            .partition(|effect| matches!(effect, Effect::Probe(..) | Effect::Stop(_)));
         self.waiting.extend(effects);
         let effects = probes.into_iter().chain(self.pass()).collect();
         let answer = match answer {

@@ -47,6 +47,8 @@ pub struct Report {
     pub is_full: bool,
     /// Lengths of the longest key and the longest value that it holds, if it has measured them under that view.
     pub longest: Option<Limits>,
+    /// The number of the last probe that it has got on this connection; 0 if none.
+    pub probe: u64,
 }
 
 /// What the manager knows of one incarnation.

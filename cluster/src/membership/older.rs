@@ -89,7 +89,10 @@ impl Membership {
         self.older.as_ref()?;
         let wait = || Answer::Wait("the manager's folder is an older copy".into());
         let answer = match event {
-            Event::Register { .. } | Event::AcceptLoss(_) | Event::Order(_) => wait(),
+            Event::Register { .. }
+            | Event::AcceptLoss(_)
+            | Event::AdoptFolder { .. }
+            | Event::Order(_) => wait(),
             // It registers again, and tells what it has seen.
             Event::Heartbeat(..) => Answer::Unknown,
             Event::Disconnected(incarnation) => {

@@ -18,10 +18,11 @@ impl Membership {
         effects: &mut Vec<Effect>,
     ) -> Answer {
         let claim = claim.map(|claim| self.judged(claim));
-        if let Some(claim) = &claim
-            && let Some(wait) = self.retire_claimed(now, &who, claim, effects)
-        {
-            return wait;
+        if let Some(claim) = &claim {
+            if let Some(held) = self.hold_back(now, &who, claim, effects) {
+                return held;
+            }
+            self.retire_claimed(&who, claim, effects);
         }
         // Not the weight: a member may have been given another than it was started with (H5).
         let is_other = |n: &Node| n.who.id != who.id || n.who.address != who.address;
@@ -73,26 +74,11 @@ impl Membership {
         Claim { is_whole: claim.is_whole && (is_sync || was_well), ..claim }
     }
 
-    /// A node has the lock on a data folder: whoever wrote to that last has ended (L5), unless the folder is a copy:
-    /// of one who is there and listens elsewhere that is not believed, and the answer is to wait.
-    fn retire_claimed(
-        &mut self,
-        now: Millis,
-        who: &Newcomer,
-        claim: &Claim,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Answer> {
-        let wrote = self.nodes.get(&claim.of).filter(|node| node.who.id == who.id)?;
-        let is_there = wrote.connected && !wrote.is_out(now);
-        if is_there && wrote.who.address != who.address && wrote.who.incarnation != who.incarnation
-        {
-            return Some(Answer::Wait(format!(
-                "{} is there at {}, and this data folder is a copy of its own",
-                who.id, wrote.who.address
-            )));
+    /// A node has the lock on a data folder, and that is not held back as a copy: whoever wrote to it last has ended (L5).
+    fn retire_claimed(&mut self, who: &Newcomer, claim: &Claim, effects: &mut Vec<Effect>) {
+        if self.nodes.get(&claim.of).is_some_and(|node| node.who.id == who.id) {
+            self.retire_by_claim(claim, |node| node.who.incarnation == claim.of, effects);
         }
-        self.retire_by_claim(claim, |node| node.who.incarnation == claim.of, effects);
-        None
     }
 
     /// A newcomer is alive, and has the lock on a data folder: all starts before it that had the same have ended, and
@@ -111,9 +97,12 @@ impl Membership {
         let had_it = |node: &Node| {
             let claims = node.claim.as_ref().is_some_and(|c| c.of == claim.of);
             let is_heir = Some(node.who.incarnation) == heir;
-            // A copy may be another's who is there.
-            let is_over = !node.connected || node.who.address == address;
-            node.who.id == id && node.met < met && is_over && (claims || is_heir)
+            // Or it has had another folder, of which this is a copy.
+            let is_known = claim.starts.contains(&incarnation);
+            let has_had_it = !is_known || claim.starts.contains(&node.who.incarnation);
+            // A copy may be another's who is there, or only silent.
+            let is_over = node.gone || node.who.address == address;
+            node.who.id == id && node.met < met && is_over && has_had_it && (claims || is_heir)
         };
         self.retire_by_claim(&claim, had_it, effects);
     }
@@ -153,7 +142,8 @@ impl Membership {
     /// Who is to stand in for one that has ended has to be there after its end ([`plan`](super::plan)).
     pub(super) fn ask_who_is_left(&self, effects: &mut Vec<Effect>) {
         let others = self.members().into_iter().filter(|i| self.nodes[i].connected);
-        effects.extend(others.map(Effect::Probe));
+        let steps = self.steps;
+        effects.extend(others.map(|i| Effect::Probe(i, steps)));
     }
 
     /// What to say to a newcomer whose name or address another incarnation has that may be alive.

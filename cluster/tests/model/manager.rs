@@ -86,8 +86,9 @@ impl Manager {
                 Effect::Push(_, routes, _) if self.newest().epoch() < routes.epoch() => {
                     self.made.push(routes);
                 }
-                Effect::Push(..) | Effect::Probe(_) | Effect::Save => {}
+                Effect::Push(..) | Effect::Probe(..) | Effect::Save => {}
                 Effect::Say(_) | Effect::LossAccepted(_) | Effect::Told(_) | Effect::Stop(_) => {}
+                Effect::FolderAdopted => {}
             }
         }
         // A view that concerns nobody who is connected is pushed to nobody.

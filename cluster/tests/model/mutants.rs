@@ -50,6 +50,7 @@ const UNREACHED: [(Mutation, &str); 23] = [
     (Mutation::ShortLease, "the manager does not start again, and no time passes"),
     (Mutation::AcceptMore, "nobody here accepts a loss"),
     (Mutation::WaitLeaves, "nobody here accepts a loss"),
+    (Mutation::CopyTaken, "no node here has a disk"),
 ];
 
 /// The setup that shows a mutation.
@@ -110,7 +111,8 @@ fn setup_for(mutation: Mutation) -> Setup {
         | Mutation::OlderState
         | Mutation::ShortLease
         | Mutation::AcceptMore
-        | Mutation::WaitLeaves => setup::lapse(["a", "b", ""]),
+        | Mutation::WaitLeaves
+        | Mutation::CopyTaken => setup::lapse(["a", "b", ""]),
         Mutation::TwoPending => Setup { spares: &[3], epochs: 3, ..setup::heal(["1", "", "g"]) },
     }
 }

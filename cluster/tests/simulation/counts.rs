@@ -92,6 +92,8 @@ counts! {
     gathered,
     /// Times that the operator went on without whom the health named, since they were back with nothing.
     nothings,
+    /// Data folders that were copied and started beside the original.
+    copied,
     /// Disks that were lost.
     disks,
 }

@@ -221,6 +221,7 @@ impl Life {
             of: Incarnation(self.of),
             epoch: self.epoch,
             synced: self.synced.clone(),
+            starts: Vec::new(),
             is_whole: true,
         })
     }

@@ -15,6 +15,10 @@ impl World {
         self.say(|_| "no more faults".into());
         self.is_calm = true;
         self.cuts.clear();
+        if let Some(place) = self.copies_at {
+            self.drop_node(place);
+            self.slots[place].copy_of = None;
+        }
         let mut until = self.now.max(self.manager.paused_until);
         if self.manager.gate.is_none() {
             self.start_manager();
@@ -37,7 +41,9 @@ impl World {
         let running = self.slots.iter().filter(|slot| slot.process.is_some()).count();
         let is_few = running < active.view().copies;
         let lost = membership.lost(self.now / 1000);
-        let spare = self.slots.iter().position(|slot| slot.process.is_none());
+        let mut places = 0..self.slots.len();
+        let spare = places
+            .find(|&place| self.slots[place].process.is_none() && self.copies_at != Some(place));
         if is_few && let Some(slot) = spare {
             self.start_node(slot);
         }

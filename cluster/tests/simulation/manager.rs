@@ -309,13 +309,14 @@ impl World {
                         self.send(link, Dir::Down, Frame::Table(routes, active, clock, every));
                     }
                 }
-                Effect::Probe(node) => {
+                Effect::Probe(node, number) => {
                     if let Some(&link) = self.manager.links.get(&node) {
                         self.counts.probes += 1;
-                        self.send(link, Dir::Down, Frame::Probe);
+                        self.send(link, Dir::Down, Frame::Probe(number));
                     }
                 }
                 Effect::Say(what) => self.say(|_| format!("manager: {what}")),
+                Effect::FolderAdopted => {}
                 Effect::LossAccepted(arcs) => self.loss_accepted(arcs),
                 Effect::Told(what) => self.told(&what.map(|outline| outline.what)),
                 Effect::Stop(behind) => {

@@ -119,8 +119,8 @@ pub enum Frame {
     /// Its answer: number, whether the node is known, how long a lease it has been given, the active epoch, how
     /// often heartbeats are to come.
     Heard(u64, bool, Option<Millis>, Epoch, Millis),
-    /// PROBE, to a node.
-    Probe,
+    /// PROBE, to a node, with its number.
+    Probe(u64),
     /// The other end is closed, or there is no other end any more.
     Fin,
 }

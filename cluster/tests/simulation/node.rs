@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
 use cluster::marks::Written;
-use cluster::membership::{Millis, Newcomer, Report, Seen};
+use cluster::membership::{Millis, Newcomer, Report, STARTS, Seen};
 use cluster::operation::{Body, Found, Operation, ReadAnswer};
 use cluster::replica::{self, State, WriteAnswer};
 use cluster::tenure::{Refusal, Standing, Tenure};
@@ -68,6 +68,8 @@ pub struct Process {
     left_with: Option<Epoch>,
     /// How far writers are done.
     marks: BTreeMap<u64, Clock>,
+    /// The number of the last probe on that connection.
+    probe: u64,
     /// Its connection to the manager.
     pub control: Option<LinkId>,
     /// Until when it is stopped.
@@ -97,8 +99,8 @@ pub struct Now {
 }
 
 impl Process {
-    fn new(pid: Pid, slot: usize, on_disk: bool) -> Process {
-        let id = NodeId::new(&format!("node{slot}")).expect("a good name");
+    fn new(pid: Pid, name: usize, slot: usize, on_disk: bool) -> Process {
+        let id = NodeId::new(&format!("node{name}")).expect("a good name");
         let incarnation = Incarnation(pid);
         let address = Address::new("127.0.0.1", 6000 + slot as u16).expect("a good address");
         Process {
@@ -123,6 +125,7 @@ impl Process {
             inbox: None,
             left_with: None,
             marks: BTreeMap::new(),
+            probe: 0,
             control: None,
             paused_until: 0,
             lease: LeaseHolder::new(),
@@ -292,9 +295,9 @@ impl Process {
 
     fn report(&self) -> Report {
         if let Some(before) = &self.unconfirmed {
-            return before.clone();
+            return Report { probe: self.probe, ..before.clone() };
         }
-        let rest = Report { keys: self.table.len() as u64, ..Report::default() };
+        let rest = Report { keys: self.table.len() as u64, probe: self.probe, ..Report::default() };
         let (synced, revived) = (self.tenure.synced().clone(), self.tenure.revived().clone());
         Report { epoch: self.tenure.epoch(), synced, revived, ..rest }
     }
@@ -311,8 +314,14 @@ fn state(marks: &BTreeMap<u64, Clock>, stored: &Stored) -> State {
 impl World {
     /// Starts a process at an address where none runs.
     pub fn start_node(&mut self, slot: usize) {
+        if self.copies_at == Some(slot) && self.slots[slot].copy_of.is_none() {
+            return;
+        }
         let pid = self.fresh();
         self.say(|_| format!("node{slot} starts as {pid}"));
+        let starts = &mut self.slots[slot].starts;
+        starts.push(pid);
+        starts.drain(..starts.len().saturating_sub(STARTS));
         self.slots_by_pid.insert(pid, slot);
         let process = self.started(pid, slot);
         self.slots[slot].process = Some(process);
@@ -331,6 +340,7 @@ impl World {
             self.tasks.retain(|_, task| task.owner != Owner::Node(process.pid));
             self.close_all(process.pid);
         }
+        self.original_ends(slot);
     }
 
     fn process(&mut self, pid: Pid) -> Option<&mut Process> {
@@ -432,6 +442,7 @@ impl World {
                 let now = self.now;
                 let process = self.process(pid).expect("it runs");
                 process.control = Some(link);
+                process.probe = 0;
                 process.is_registered = false;
                 process.heard = now;
                 let claim = process.tenure.claim().cloned();
@@ -502,6 +513,9 @@ impl World {
         };
         process.heard = now;
         let pid = process.pid;
+        if matches!(frame, Frame::Table(..)) && self.slots[slot].copy_of.is_some() {
+            return self.copy_is_taken(slot);
+        }
         let Some(frame) = self.take_in(slot, link, frame) else { return };
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         match frame {
@@ -541,7 +555,10 @@ impl World {
                     self.connect_later(pid);
                 }
             }
-            Frame::Probe => self.after(1, Event::NodeBeat(pid, link, false)),
+            Frame::Probe(number) => {
+                process.probe = number;
+                self.after(1, Event::NodeBeat(pid, link, false));
+            }
             Frame::NotNow(is_older) => {
                 process.shows_view |= is_older;
                 process.control = None;

@@ -15,7 +15,7 @@ use cluster::membership::Health;
 
 use crate::disk::{Disk, End};
 use crate::network::Party;
-use crate::world::{Event, Key, Micros, World};
+use crate::world::{Event, Key, Micros, Slot, World};
 
 impl World {
     /// Ends the process at an address; its disk keeps what it has, and perhaps more.
@@ -48,6 +48,7 @@ impl World {
             self.counts.disks += 1;
             self.say(|_| format!("the disk of node{slot} is lost"));
             self.slots[slot].disk = Disk::default();
+            self.slots[slot].starts.clear();
         }
     }
 
@@ -141,6 +142,66 @@ impl World {
         let pause = at + self.rng.within(500, self.plan.longest);
         self.after(at, Event::NodeEnd(slot, end));
         self.after(pause, Event::NodeStart(slot));
+    }
+
+    /// Copies the data folder of a node that runs, and starts the copy; or starts or ends what was copied before.
+    pub fn copy_folder(&mut self) {
+        let Some(place) = self.copies_at.filter(|_| !self.is_calm) else { return };
+        let pause = self.rng.within(20_000, 200_000);
+        self.after(pause, Event::CopyFolder);
+        if self.slots[place].copy_of.is_some() {
+            self.drop_node(place);
+            match self.rng.chance(700) {
+                true => self.start_node(place),
+                false => self.forget_copy(place),
+            }
+            return;
+        }
+        let original = self.rng.below(place as u64) as usize;
+        let Slot { process, disk, starts, .. } = &self.slots[original];
+        if process.is_none() || disk.life(&self.keys).is_none_or(|life| life.claim().is_none()) {
+            return;
+        }
+        let (mut copy, starts) = (disk.clone(), starts.clone());
+        let (least, all) = copy.left(self.now, End::Kill);
+        copy.cut(self.rng.within(least as u64, all as u64) as usize, self.now);
+        self.counts.copied += 1;
+        self.say(|_| format!("the disk of node{original} is copied"));
+        let slot = &mut self.slots[place];
+        (slot.disk, slot.starts, slot.copy_of) = (copy, starts, Some(original));
+        self.start_node(place);
+    }
+
+    /// Whether the manager is certain, and will be after its end, that a disk is a copy.
+    fn is_known_copy(&self, place: usize) -> bool {
+        let starts = &self.slots[place].starts;
+        let copies = &self.manager.disk.folders.copies;
+        copies.iter().any(|copy| copy.starts.iter().any(|start| starts.contains(&start.0)))
+    }
+
+    fn forget_copy(&mut self, place: usize) {
+        let slot = &mut self.slots[place];
+        (slot.disk, slot.copy_of) = (Disk::default(), None);
+        slot.starts.clear();
+    }
+
+    /// A node has ended. What was copied from its disk and was not seen beside it looks as if it had moved: nobody starts
+    /// that here.
+    pub fn original_ends(&mut self, original: usize) {
+        let Some(place) = self.copies_at else { return };
+        if self.slots[place].copy_of == Some(original) && !self.is_known_copy(place) {
+            self.drop_node(place);
+            self.forget_copy(place);
+        }
+    }
+
+    /// A copy was taken in. That it is one may not have been seen: then nobody goes on with it here.
+    pub fn copy_is_taken(&mut self, place: usize) {
+        if self.is_known_copy(place) {
+            return self.fail("a copy that was seen beside its original is taken in".into());
+        }
+        self.drop_node(place);
+        self.forget_copy(place);
     }
 
     /// Starts the nodes that the cluster's health says are to be brought back. What is lost is on their disks.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use cluster::durability::Durability;
 use cluster::ids::{Epoch, Incarnation};
 use cluster::membership::Millis;
 use cluster::ring::arc_of_key;
@@ -109,6 +110,8 @@ pub enum Event {
     KeepCopy,
     /// It takes the folder's place.
     PutCopy,
+    /// Somebody copies a data folder, or starts what he has copied again.
+    CopyFolder,
     /// A node that joins and dies over and over does one of the two, so many times.
     Flap(usize, u64),
     /// A cut ends.
@@ -134,6 +137,10 @@ pub struct Slot {
     pub process: Option<Process>,
     /// Its disk.
     pub disk: Disk,
+    /// The last starts of a process with that (L5).
+    pub starts: Vec<Pid>,
+    /// Of which address's disk this is a copy.
+    pub copy_of: Option<usize>,
     /// How fast its clock of leases runs, in thousandths above or below the manager's.
     drift: i64,
     /// How far its wall clock is off, in milliseconds.
@@ -211,6 +218,8 @@ pub struct World {
     pub final_gets: Vec<Key>,
     /// How many of those gets failed.
     pub final_failures: usize,
+    /// The address where copies of data folders are started, if they are.
+    pub copies_at: Option<usize>,
     seed: u64,
     /// How far the clock is off that is ahead of all others.
     foremost: i64,
@@ -238,10 +247,14 @@ impl World {
                 KeyInfo { name, arc }
             })
             .collect();
-        let slots: Vec<Slot> = (0..plan.slots)
+        // In some runs with disks there is an address more, where copies of data folders are started.
+        let copies = usize::from(plan.durability != Durability::None && seed % 3 == 1);
+        let slots: Vec<Slot> = (0..plan.slots + copies)
             .map(|_| Slot {
                 process: None,
                 disk: Disk::default(),
+                starts: Vec::new(),
+                copy_of: None,
                 drift: rng.within(0, 20) as i64 - 10,
                 skew: rng.within(0, 2 * plan.skew) as i64 - plan.skew as i64,
             })
@@ -275,6 +288,7 @@ impl World {
             serial: 100,
             calm_at: 0,
             newest: (Epoch::NONE, 0),
+            copies_at: None,
             violation: None,
             trace: is_traced.then(VecDeque::new),
             kept: trace_length(),
@@ -295,6 +309,10 @@ impl World {
             world.after(150_000, Event::KeepCopy);
         }
         world.after(world.plan.active, Event::Calm);
+        if copies > 0 {
+            world.copies_at = Some(world.plan.slots);
+            world.after(130_000, Event::CopyFolder);
+        }
         world
     }
 
@@ -469,6 +487,7 @@ impl World {
             Event::KeepCopy => self.keep_copy(),
             Event::PutCopy => self.put_copy(),
             Event::Fault => self.fault(),
+            Event::CopyFolder => self.copy_folder(),
             Event::Flap(slot, left) => self.flap(slot, left),
             Event::Mend(from, to) => {
                 if self.cuts.get(&(from, to)).is_some_and(|until| *until <= self.now) {

@@ -8,6 +8,7 @@
 //! | [`TablePush`] | manager → node, unasked | heartbeats repeat it |
 //! | [`Probe`] → [`Heartbeat`] | manager → node | asked again; it changes nothing, and a late one is answered like any |
 //! | [`StatusAsk`] → [`Status`], [`InfoAsk`] → [`Info`] | anyone → manager, node | asking changes nothing |
+//! | [`AdoptFolder`] → [`FolderAdopted`] | operator → manager | repeated it finds nothing that waits |
 //! | [`AcceptLoss`] → [`LossAccepted`] | operator → manager | repeated it finds nothing left to accept |
 //!
 //! What an operator may ask for beyond that is in [`change`](super::change).
@@ -16,7 +17,7 @@ use cluster::claim::Claim;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use cluster::limits::{Limits, MAX_WEIGHT};
 use cluster::line::ViewName;
-use cluster::membership::{Level, Loss, Seen};
+use cluster::membership::{Level, Loss, Seen, WaitingFolder};
 use cluster::tenure::ArcSet;
 use cluster::version::Clock;
 use cluster::view::View;
@@ -41,9 +42,50 @@ pub struct InfoAsk;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptLoss(pub Loss);
 
-/// PROBE: are you there? Answered by a heartbeat at once (rule L4).
+/// PROBE: are you there? Answered at once by a heartbeat that names it (rules L4 and L5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Probe;
+pub struct Probe {
+    /// Its number. Later ones have no lower one, on one connection.
+    pub number: u64,
+}
+
+impl Message<'_> for Probe {
+    const KIND: Kind = Kind::Probe;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.number);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<Probe, DecodeError> {
+        Ok(Probe { number: payload.u64()? })
+    }
+}
+
+/// ADOPT_FOLDER: go on with a node's data folder that is held back as a copy, by the start that waits with it (L5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptFolder {
+    /// Which node's.
+    pub id: NodeId,
+    /// The start that waits with it, as a [`Status`] has shown.
+    pub start: Incarnation,
+}
+
+impl Message<'_> for AdoptFolder {
+    const KIND: Kind = Kind::AdoptFolder;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_short(self.id.as_str().as_bytes());
+        out.put_u64(self.start.0);
+    }
+
+    fn decode(payload: &mut Decoder<'_>) -> Result<AdoptFolder, DecodeError> {
+        Ok(AdoptFolder { id: view::node_id(payload)?, start: Incarnation(payload.u64()?) })
+    }
+}
+
+/// ADOPT_FOLDER_REPLY: it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FolderAdopted;
 
 /// Messages whose kind says it all.
 macro_rules! bare {
@@ -60,7 +102,12 @@ macro_rules! bare {
     )*};
 }
 
-bare!(Hello = ClientHello, StatusAsk = Status, InfoAsk = NodeInfo, Probe = Probe);
+bare!(
+    Hello = ClientHello,
+    StatusAsk = Status,
+    InfoAsk = NodeInfo,
+    FolderAdopted = AdoptFolderReply
+);
 
 impl Message<'_> for AcceptLoss {
     const KIND: Kind = Kind::AcceptLoss;
@@ -144,10 +191,12 @@ impl Message<'_> for Register {
         out.put_u8(u8::from(self.returns));
         out.put_u8(u8::from(self.on_disk));
         out.put_u8(u8::from(self.claim.is_some()));
-        if let Some(Claim { of, epoch, synced, is_whole }) = &self.claim {
+        if let Some(Claim { of, epoch, synced, starts, is_whole }) = &self.claim {
             out.put_u64(of.0);
             out.put_u64(epoch.0);
             encode_arc_set(synced, out);
+            out.put_u32(starts.len() as u32);
+            starts.iter().for_each(|start| out.put_u64(start.0));
             out.put_u8(u8::from(*is_whole));
         }
         out.put_u8(u8::from(self.seen.is_some()));
@@ -184,6 +233,9 @@ impl Message<'_> for Register {
                     of: Incarnation(payload.u64()?),
                     epoch: Epoch(payload.u64()?),
                     synced: decode_arc_set(payload)?,
+                    starts: (0..payload.count(8)?)
+                        .map(|_| payload.u64().map(Incarnation))
+                        .collect::<Result<_, _>>()?,
                     is_whole: payload.flag()?,
                 }),
             },
@@ -287,6 +339,8 @@ pub struct Heartbeat {
     pub is_full: bool,
     /// Lengths of the longest key and the longest value that it holds, if it has measured them under that view.
     pub longest: Option<Limits>,
+    /// The number of the last PROBE that came on this connection; 0 if none did.
+    pub probe: u64,
     /// Its wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
@@ -308,6 +362,7 @@ impl Message<'_> for Heartbeat {
         out.put_u8(u8::from(self.is_full));
         out.put_u8(u8::from(self.longest.is_some()));
         self.longest.iter().for_each(|longest| view::encode_limits(longest, out));
+        out.put_u64(self.probe);
         out.put_u64(self.wall_ms);
     }
 
@@ -328,6 +383,7 @@ impl Message<'_> for Heartbeat {
                 false => None,
                 true => Some(view::decode_limits(payload)?),
             },
+            probe: payload.u64()?,
             wall_ms: payload.u64()?,
         })
     }
@@ -487,6 +543,8 @@ pub struct Status {
     pub lost: Vec<(u16, u16)>,
     /// What would be given up by going on without those who are away; `None` where nothing is lost.
     pub loss: Option<Loss>,
+    /// The data folders that are held back since they are, or may be, copies.
+    pub folders: Vec<WaitingFolder>,
     /// All nodes that the manager knows, by name.
     pub nodes: Vec<NodeStatus>,
 }
@@ -514,6 +572,17 @@ impl Message<'_> for Status {
         out.put_u8(u8::from(self.loss.is_some()));
         if let Some(loss) = &self.loss {
             encode_loss(loss, out);
+        }
+        out.put_u32(self.folders.len() as u32);
+        for WaitingFolder { id, start, address, original, is_copy } in &self.folders {
+            out.put_short(id.as_str().as_bytes());
+            out.put_u64(start.0);
+            put_address(address, out);
+            out.put_u8(u8::from(original.is_some()));
+            if let Some(original) = original {
+                put_address(original, out);
+            }
+            out.put_u8(u8::from(*is_copy));
         }
         out.put_u32(self.nodes.len() as u32);
         for node in &self.nodes {
@@ -551,6 +620,18 @@ impl Message<'_> for Status {
             false => None,
             true => Some(decode_loss(payload)?),
         };
+        const LEAST_FOLDER: usize = 2 + 8 + 2 + 2 + 1 + 1;
+        let folders = (0..payload.count(LEAST_FOLDER)?)
+            .map(|_| {
+                Ok(WaitingFolder {
+                    id: view::node_id(payload)?,
+                    start: Incarnation(payload.u64()?),
+                    address: view::address(payload)?,
+                    original: payload.flag()?.then(|| view::address(payload)).transpose()?,
+                    is_copy: payload.flag()?,
+                })
+            })
+            .collect::<Result<_, DecodeError>>()?;
         const LEAST_NODE: usize = 2 + 2 + 2 + 2 + 4 + 8 + 8 + 4 + 4 + 8 + 8 + 4;
         let count = payload.count(LEAST_NODE)?;
         let nodes = (0..count)
@@ -585,9 +666,15 @@ impl Message<'_> for Status {
             change,
             lost,
             loss,
+            folders,
             nodes,
         })
     }
+}
+
+fn put_address(address: &Address, out: &mut Vec<u8>) {
+    out.put_short(address.host().as_bytes());
+    out.put_u16(address.port());
 }
 
 /// NODE_INFO_REPLY: who a node is and how much it holds.

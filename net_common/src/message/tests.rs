@@ -8,7 +8,7 @@ use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use cluster::limits::Limits;
 use cluster::line::{Line, Stretch};
 use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
-use cluster::membership::{Level, Loss, Seen};
+use cluster::membership::{Level, Loss, Seen, WaitingFolder};
 use cluster::replica::{State, WriteAnswer};
 use cluster::tenure::ArcSet;
 use cluster::version::{Op, Version};
@@ -203,7 +203,9 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         sample!(StatusAsk, StatusAsk),
         sample!(InfoAsk, InfoAsk),
         sample!(AcceptLoss(loss()), AcceptLoss),
-        sample!(Probe, Probe),
+        sample!(Probe { number: 7 }, Probe),
+        sample!(AdoptFolder { id: id(), start: Incarnation(9) }, AdoptFolder),
+        sample!(FolderAdopted, FolderAdopted),
         sample!(LossAccepted { arcs: 4 }, LossAccepted),
         sample!(Begin(change(Wish::Leave(id()), true)), Begin),
         sample!(Begin(Order::Cancel), Begin),
@@ -244,6 +246,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                     of: Incarnation(4),
                     epoch: Epoch(8),
                     synced: [1, 9].into_iter().collect(),
+                    starts: vec![Incarnation(4), Incarnation(5)],
                     is_whole: true,
                 }),
                 seen: Some(Seen { name: view().name(), view: Some(Box::new(view())) }),
@@ -276,6 +279,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 disk_strain: "too large".into(),
                 is_full: true,
                 longest: Some(Limits::ORIGINAL),
+                probe: 7,
                 wall_ms: 10,
             },
             Heartbeat
@@ -305,6 +309,13 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 change: "node1 leaving".into(),
                 lost: vec![(3, 4), (9, 9)],
                 loss: Some(loss()),
+                folders: vec![WaitingFolder {
+                    id: id(),
+                    start: Incarnation(9),
+                    address: Address::new("127.0.0.1", 7001).unwrap(),
+                    original: Some(Address::new("127.0.0.1", 6001).unwrap()),
+                    is_copy: true,
+                }],
                 nodes: vec![NodeStatus {
                     id: id(),
                     address: address(),
@@ -376,8 +387,9 @@ fn golden_bytes() {
     .concat();
     assert_eq!(out, want);
     out.clear();
-    Probe.write(&mut out);
-    assert_eq!(out, [0, 30, 0, 2, 0, 0, 0, 0], "PROBE, format 2, no payload");
+    Probe { number: 7 }.write(&mut out);
+    let want = [0, 30, 0, 2, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 7];
+    assert_eq!(out, want, "PROBE, format 2, 8 bytes, its number");
 }
 
 #[test]

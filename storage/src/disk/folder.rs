@@ -5,6 +5,7 @@
 //! log-00000000000000000007    segments of the log, in their order
 //! image-00000000000000000007  everything that the segments before this one have told
 //! image-….new                 one that is being made; removed when the node starts
+//! starts                      the last starts of a process with the folder
 //! view                        the newest view that the node has adopted
 //! gap                         empty; there while something is missing in the log, since the disk has failed
 //! ```

@@ -227,6 +227,7 @@ impl Life {
             of: self.owner.incarnation,
             epoch,
             synced: self.ledger.synced().clone(),
+            starts: Vec::new(),
             is_whole: self.is_whole,
         })
     }

@@ -200,7 +200,7 @@ fn what_others_have_handed_in_is_not_written_again_in_async() {
         (Durability::Sync, vec![b"k\x01", b"k\x02", b"k\x03", b"k\x04", b"k\x05"]),
     ] {
         let (journal, ends) = Journal::new(None);
-        let puller = with_lease(blank(PULLER, PULLER.into()).with_disk(journal, None));
+        let puller = with_lease(blank(PULLER, PULLER.into()).with_disk(journal, None, Vec::new()));
         puller.promised(durability);
         puller.adopt(view(3, Some(MemberState::Joining))).unwrap();
         fill(&puller, &[(2, 4, Pending), (3, 2, Committed), (4, 4, Committed), (5, 6, Committed)]);
@@ -676,7 +676,7 @@ fn what_is_on_its_way_to_the_disk_is_not_known_to_be_held() {
     let active = || sync(view(1, Some(MemberState::Active)));
     let with_ends = |n: u16| {
         let (journal, ends) = Journal::new(None);
-        let node = with_lease(blank(n, n.into()).with_disk(journal, None));
+        let node = with_lease(blank(n, n.into()).with_disk(journal, None, Vec::new()));
         node.promised(Durability::Sync);
         assert!(node.adopt(active()).unwrap());
         (node, ends)

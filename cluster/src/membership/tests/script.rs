@@ -5,7 +5,7 @@
 //! | command | what happens |
 //! |---|---|
 //! | `settings copies=2 arcs=8 [rebalance=300000] [durability=async]` | a new cluster; heartbeats every 2,000 ms, out after 3 |
-//! | `register LABEL [name=] [port=] [incarnation=] [weight=] [disk=yes]` | a process starts, or reconnects, and registers |
+//! | `register LABEL [name=] [port=] [incarnation=] [weight=] [disk=yes] [folder=LABEL/…]` | a process starts, or reconnects, and registers; with the folder that these starts have had, of whom the first has written to it last |
 //! | `beat LABEL…` | heartbeats that acknowledge nothing new |
 //! | `ack [LABEL…]` | adopts the newest view it was sent, and a heartbeat (without labels: each in reach) |
 //! | `fetch LABEL…` | fetches every arc it misses, and a heartbeat |
@@ -17,6 +17,7 @@
 //! | `crash LABEL` | the process ends, and nobody has noticed yet |
 //! | `disconnect LABEL`, `gone LABEL` | only the one event |
 //! | `ails LABEL [trouble=] [strain=] [full=yes]` | what its heartbeats say of its disk and memory from here on, and one |
+//! | `adopt LABEL` | the operator goes on with the data folder with which this process waits |
 //! | `look` | the operator looks at what is lost |
 //! | `accept_loss`, `accept_loss seen` | the operator accepts what is lost, as it is now, or as it was seen |
 //! | `leave NAME`, `weight NAME N`, `copies N`, each with `force` at the end or without | the operator orders a change |
@@ -49,6 +50,7 @@ use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::limits::Limits;
 use crate::membership::wish::{Order, Outline, Wish};
 use crate::membership::{Answer, Effect, Event, Millis, Report, Settings};
+use crate::tenure::Tenure;
 use crate::view::Routes;
 
 test_each_path! { in "./cluster/src/membership/scripts" as rules => run }
@@ -87,13 +89,14 @@ impl Script {
             Answer::Unknown => format!("{who}: unknown\n"),
             Answer::Taken(why) => format!("{who}: taken, {why}\n"),
             Answer::Wait(why) => format!("{who}: wait, {why}\n"),
+            Answer::Aside(why) => format!("{who}: aside, {why}\n"),
             Answer::Changed(now) => format!("{who}: changed, {now}\n"),
             Answer::Older(why) => format!("{who}: older, {why}\n"),
         };
         let sim = self.sim.as_ref().expect("there was an event");
         let mut pushed = String::new();
         for effect in &effects {
-            if let Effect::Probe(to) = effect {
+            if let Effect::Probe(to, _) = effect {
                 if !pushed.starts_with("probe:") {
                     flush(&mut out, &mut pushed);
                     pushed = "probe:".into();
@@ -114,6 +117,7 @@ impl Script {
                 Effect::Save => writeln!(out, "save"),
                 Effect::Publish(routes) => writeln!(out, "publish {}", routes.epoch()),
                 Effect::Say(what) => writeln!(out, "say {what}"),
+                Effect::FolderAdopted => writeln!(out, "folder adopted"),
                 Effect::LossAccepted(arcs) => writeln!(out, "loss accepted: {arcs} arcs"),
                 Effect::Told(Ok(outline)) => {
                     out += &outlined(outline);
@@ -121,7 +125,7 @@ impl Script {
                 }
                 Effect::Told(Err(why)) => writeln!(out, "told: {why}"),
                 Effect::Stop(behind) => writeln!(out, "stop, {}", behind.what),
-                Effect::Push(..) | Effect::Probe(_) => Ok(()),
+                Effect::Push(..) | Effect::Probe(..) => Ok(()),
             };
         }
         flush(&mut out, &mut pushed);
@@ -202,6 +206,9 @@ impl Script {
         for node in manager.nodes() {
             let label = sim.label(node.who.incarnation);
             _ = writeln!(out, "{label} {}", manager.state_of(node, sim.now));
+        }
+        for folder in manager.waiting_folders() {
+            _ = writeln!(out, "{folder}");
         }
         _ = writeln!(out, "{}{}", manager.health(sim.now), manager.refused_writes(sim.now));
         Ok(out)
@@ -324,10 +331,16 @@ impl Runner for Script {
                     .map_or(Ok(u64::from(100 * life + n)), str::parse)?;
                 let weight = args.take_key("weight").unwrap_or("1").parse()?;
                 let on_disk = args.take_key("disk") == Some("yes");
+                let folder = args.take_key("folder").map(str::to_string);
                 let sim = self.sim()?;
                 if sim.nodes.get(&first).is_none_or(|n| !n.alive) {
                     sim.start(&first, &name, incarnation, port, weight);
-                    sim.nodes.get_mut(&first).ok_or("no such node")?.who.on_disk = on_disk;
+                    let claim = folder.map(|line| sim.claim(&line, &first)).transpose()?;
+                    let node = sim.nodes.get_mut(&first).ok_or("no such node")?;
+                    node.who.on_disk = on_disk || claim.is_some();
+                    node.tenure = Tenure::new(node.who.id.clone(), node.who.incarnation)
+                        .with_claim(claim.clone());
+                    node.claim = claim;
                 }
                 let told = sim.register(&first);
                 self.told(&first, told)
@@ -407,6 +420,13 @@ impl Runner for Script {
                     sim.look();
                 }
                 let told = sim.accept_loss();
+                self.told("operator", told)
+            }
+            "adopt" => {
+                let sim = self.sim()?;
+                let who = sim.nodes.get(&first).ok_or("no such node")?.who.clone();
+                let event = Event::AdoptFolder { id: who.id, start: who.incarnation };
+                let told = sim.step(event);
                 self.told("operator", told)
             }
             "look" => {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::claim::Claim;
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use crate::limits::Limits;
 use crate::membership::{
@@ -36,6 +37,10 @@ pub(super) struct Process {
     leased: Millis,
     /// Whether the manager was told that it ended.
     gone: bool,
+    /// What its data folder has, until it is a member.
+    pub(super) claim: Option<Claim>,
+    /// The number of the last probe that it got.
+    probe: u64,
     /// Whether it has left, as it was asked to: its process ends when that is known.
     pub(super) has_left: bool,
     /// Lengths of the longest key and value that it holds, once it has measured them.
@@ -146,10 +151,27 @@ impl Sim {
             heard: self.now,
             leased: 0,
             gone: false,
+            claim: None,
+            probe: 0,
             has_left: false,
             longest: Some(Limits { key_bytes: 0, value_bytes: 0 }),
         };
         assert!(self.nodes.insert(label.into(), process).is_none_or(|old| !old.alive));
+    }
+
+    /// What a folder claims that these starts have had, of whom the first has written to it last, and now this one.
+    pub(super) fn claim(&self, line: &str, label: &str) -> Result<Claim, String> {
+        let known = |label: &str| self.nodes.get(label).ok_or(format!("no {label}"));
+        let starts = line.split('/').chain([label]);
+        let starts = starts.map(|label| known(label).map(|node| node.who.incarnation));
+        let wrote = known(line.split('/').next().unwrap_or_default())?;
+        Ok(Claim {
+            of: wrote.who.incarnation,
+            epoch: wrote.tenure.epoch(),
+            synced: wrote.tenure.synced().clone(),
+            starts: starts.collect::<Result<_, _>>()?,
+            is_whole: true,
+        })
     }
 
     pub(super) fn register(&mut self, label: &str) -> (Answer, Vec<Effect>) {
@@ -159,11 +181,14 @@ impl Sim {
         let view = tenure.routes().filter(|_| self.nodes[label].shows);
         let view = view.map(|routes| Box::new(routes.view().clone()));
         let seen = Some(Seen { name: tenure.seen(), view });
+        let claim = self.nodes[label].claim.clone().filter(|_| !returns);
+        // A connection of its own: what was asked on another is forgotten.
+        self.nodes.get_mut(label).expect("it is there").probe = 0;
         // The port is the newcomer's: whatever had it before has ended, and the manager may know.
         for other in self.nodes.values_mut() {
             other.gone |= other.who.address == who.address && !other.alive;
         }
-        let (answer, effects) = self.step(Event::Register { who, returns, claim: None, seen });
+        let (answer, effects) = self.step(Event::Register { who, returns, claim, seen });
         self.hear(label, &answer);
         (answer, effects)
     }
@@ -174,6 +199,7 @@ impl Sim {
             epoch: node.tenure.epoch(),
             synced: node.tenure.synced().clone(),
             longest: node.longest,
+            probe: node.probe,
             ..node.ails.clone()
         };
         let (answer, effects) = self.step(Event::Heartbeat(node.who.incarnation, report));
@@ -376,9 +402,10 @@ impl Sim {
                         node.offer(routes.clone());
                     }
                 }
-                Effect::Probe(to) => probed.push(*to),
+                Effect::Probe(to, number) => probed.push((*to, *number)),
                 Effect::Told(_) => self.open_orders -= 1,
                 Effect::Say(_) | Effect::LossAccepted(_) | Effect::Stop(_) => {}
+                Effect::FolderAdopted => {}
             }
             at += 1;
         }
@@ -391,10 +418,11 @@ impl Sim {
         self.check_holders();
         self.check_leases();
         // Whoever is asked answers, if it can.
-        for to in probed {
+        for (to, number) in probed {
             let asked = self.nodes.iter().find(|(_, n)| n.who.incarnation == to);
             let asked = asked.filter(|(_, n)| n.alive && !n.cut && n.registered);
             if let Some(label) = asked.map(|(label, _)| label.clone()) {
+                self.nodes.get_mut(&label).expect("it is there").probe = number;
                 let (_, more) = self.heartbeat(&label);
                 effects.extend(more);
             }
@@ -488,8 +516,12 @@ impl Sim {
         let routes = self.manager().newest();
         for arc in 0..routes.arcs() {
             let is_fresh = routes.view().fresh.contains(&(arc as u16));
+            // What is on the disk of one that takes a dead member's place (H6).
+            let is_inherited =
+                routes.view().heirs.iter().any(|heir| heir.arcs.contains(&(arc as u16)));
             assert!(
                 is_fresh
+                    || is_inherited
                     || !self.begun.contains(&arc)
                     || self.holders(routes, arc).next().is_some(),
                 "nobody is left in view {} that holds arc {arc}",

@@ -7,8 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use cluster::claim::Claim;
 use cluster::durability::Durability;
-use cluster::ids::Epoch;
+use cluster::ids::{Epoch, Incarnation};
 use cluster::mutation::{Mutation, is_on};
 use cluster::replica::{self, State, WriteAnswer};
 use cluster::tenure::{Adoption, ArcSet, Tenure};
@@ -18,7 +19,7 @@ use cluster::view::Routes;
 use super::{Process, Stored};
 use crate::disk::{Disk, Entry, Held, Noted, set_aside, take_arc};
 use crate::network::{Dir, Frame, LinkId, Party, Pid};
-use crate::world::{Event, Key, KeyInfo, Micros, World};
+use crate::world::{Event, Key, KeyInfo, Micros, Slot, World};
 
 /// What is due when something is on the disk.
 #[derive(Debug, Clone)]
@@ -34,11 +35,12 @@ pub enum Due {
 
 impl Process {
     /// One that starts with what a disk has.
-    fn with_disk(self, disk: &Disk, keys: &[KeyInfo]) -> Process {
+    fn with_disk(self, disk: &Disk, starts: Vec<Incarnation>, keys: &[KeyInfo]) -> Process {
         let Some(life) = disk.life(keys) else { return self };
         let tenure = Tenure::new(self.who.id.clone(), self.who.incarnation);
         let earlier = life.earlier.iter().map(|(&arc, held)| (arc, stored(held))).collect();
-        Process { tenure: tenure.with_claim(life.claim()), held: life.held, earlier, ..self }
+        let claim = life.claim().map(|claim| Claim { starts, ..claim });
+        Process { tenure: tenure.with_claim(claim), held: life.held, earlier, ..self }
     }
 
     fn promise(&self) -> Durability {
@@ -111,7 +113,10 @@ impl World {
     /// A process that starts at an address, with the disk there.
     pub(super) fn started(&self, pid: Pid, slot: usize) -> Process {
         let on_disk = self.plan.durability != Durability::None;
-        Process::new(pid, slot, on_disk).with_disk(&self.slots[slot].disk, &self.keys)
+        let Slot { disk, starts, copy_of, .. } = &self.slots[slot];
+        let starts = starts.iter().map(|start| Incarnation(*start)).collect();
+        let process = Process::new(pid, copy_of.unwrap_or(slot), slot, on_disk);
+        process.with_disk(disk, starts, &self.keys)
     }
 
     /// Hands in what a process has stored. Returns when that is durable.

@@ -1,0 +1,109 @@
+//! The last starts of a process with a data folder, in a small file of it (rule L5).
+//!
+//! A start writes itself down before it registers. So a copy of the folder differs from the original as soon as one of the
+//! two has been started, and the manager can tell them apart when they have both ended and start again. The file has
+//! its size from the first time on and is overwritten in place, which works on a full disk too.
+//!
+//! ```text
+//! magic 8 bytes | starts of a process, u64 each, the newest last, 0 where there were not so many | CRC-32 u32
+//! ```
+//!
+//! What is damaged, or of another version, counts as if it were not there: whoever has started before is not known then.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cluster::ids::Incarnation;
+use cluster::membership::STARTS;
+use log::warn;
+use net_common::codec::{Decoder, Encoder};
+
+use super::files::Files;
+
+const MAGIC: &[u8; 8] = b"GTStoSTA";
+
+/// Where it stands.
+pub fn file(folder: &Path) -> PathBuf {
+    folder.join("starts")
+}
+
+fn encode(starts: &[Incarnation]) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    (starts.len()..STARTS).for_each(|_| out.put_u64(0));
+    starts.iter().for_each(|start| out.put_u64(start.0));
+    out.put_u32(crc32fast::hash(&out));
+    out
+}
+
+fn decode(bytes: &[u8]) -> Option<Vec<Incarnation>> {
+    let (rest, sum) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+    let mut rest = Decoder::new(rest.strip_prefix(MAGIC)?);
+    if Decoder::new(sum).u32().ok()? != crc32fast::hash(&bytes[..bytes.len() - 4]) {
+        return None;
+    }
+    let starts = (0..STARTS).map(|_| rest.u64().ok()).collect::<Option<Vec<u64>>>()?;
+    rest.finish().ok()?;
+    Some(starts.into_iter().filter(|start| *start != 0).map(Incarnation).collect())
+}
+
+/// Writes a start down, and returns the last ones with it. Where it cannot be written it is not among them: then the
+/// manager does not count on it, and the node goes on.
+pub fn note(files: &dyn Files, folder: &Path, start: Incarnation) -> Vec<Incarnation> {
+    let file = file(folder);
+    let is_new = !file.exists();
+    let before = fs::read(&file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
+    let mut starts = before.clone();
+    starts.push(start);
+    starts.drain(..starts.len().saturating_sub(STARTS));
+    let written = files.overwrite(&file, 0, &encode(&starts)).and_then(|()| match is_new {
+        true => files.sync_folder(folder),
+        false => Ok(()),
+    });
+    match written {
+        Ok(()) => starts,
+        Err(error) => {
+            warn!(
+                "cannot write {}: {error}; a copy of this data folder may not be told from it",
+                file.display()
+            );
+            before
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::files::System;
+
+    #[test]
+    fn a_folder_knows_its_last_starts_and_a_copy_differs_from_the_first_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |range: std::ops::RangeInclusive<u64>| range.map(Incarnation).collect::<Vec<_>>();
+        for n in 1..=2 * STARTS as u64 {
+            let starts = note(&System, dir.path(), Incarnation(n));
+            assert_eq!(starts, of(n.saturating_sub(STARTS as u64 - 1).max(1)..=n));
+        }
+        let copy = tempfile::tempdir().unwrap();
+        fs::copy(file(dir.path()), file(copy.path())).unwrap();
+        let original = note(&System, dir.path(), Incarnation(1001));
+        let copied = note(&System, copy.path(), Incarnation(1002));
+        assert_eq!(original[..STARTS - 1], copied[..STARTS - 1]);
+        assert!(!original.contains(&Incarnation(1002)) && !copied.contains(&Incarnation(1001)));
+    }
+
+    #[test]
+    fn what_is_damaged_tells_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = encode(&[Incarnation(7), Incarnation(8)]);
+        assert_eq!(decode(&good), Some(vec![Incarnation(7), Incarnation(8)]));
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert_eq!(decode(&bad), None, "byte {at}");
+            assert_eq!(decode(&good[..at]), None, "cut at {at}");
+        }
+        fs::write(file(dir.path()), &good[..20]).unwrap();
+        assert_eq!(note(&System, dir.path(), Incarnation(9)), [Incarnation(9)]);
+    }
+}
