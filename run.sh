@@ -130,7 +130,14 @@ load() {
 
 # It starts its processes itself, since it kills some and awaits the exit code of others.
 elastic() {
-    if [[ -z ${GTSTORE_BIN:-} ]]; then cargo build --release --quiet; fi
+    if [[ -z ${GTSTORE_BIN:-} ]]; then
+        if ! command -v cargo >/dev/null; then
+            echo "run.sh: there is no cargo to build the programs with: https://rustup.rs tells how to install it;" \
+                "or name a folder with ready-built programs: GTSTORE_BIN=FOLDER" >&2
+            exit 2
+        fi
+        cargo build --release --quiet
+    fi
     bench elastic --out logs
 }
 

@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use client::ClientError;
 use cluster::ids::NodeId;
+use cluster::text::count;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use thiserror::Error;
@@ -81,7 +82,7 @@ pub struct Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} nodes with K={}", self.nodes, self.copies)
+        write!(out, "{} with K={}", count(self.nodes, "node"), self.copies)
     }
 }
 
@@ -125,7 +126,11 @@ pub enum Wrong {
         node: NodeId,
     },
     /// A put was acknowledged with more or fewer copies than the cluster keeps.
-    #[error("{key} was acknowledged by {got} nodes, the cluster keeps {want} copies")]
+    #[error(
+        "{key} was acknowledged by {}, the cluster keeps {}",
+        count(*.got, "node"),
+        count(*.want, "copy")
+    )]
     Copies {
         /// The key.
         key: String,

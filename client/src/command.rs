@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use cluster::ids::{Address, NodeId};
 use cluster::membership::{Level, WaitingFolder};
+use cluster::text::count;
 use net_common::flags::FAILED;
 use net_common::logging::escaped;
 use net_common::message::control::Status;
@@ -14,7 +15,7 @@ use net_common::output;
 
 use crate::args::{Args, Command};
 use crate::dump::{self, DumpError};
-use crate::status;
+use crate::status::{self, begin_empty};
 use crate::store::after;
 use crate::{Change, ClientError, Config, Done, GTStoreClient, Placed};
 
@@ -37,7 +38,7 @@ pub enum CommandError {
     #[error("{0}")]
     WhichFolder(String),
     /// The nodes that were waited for did not all come.
-    #[error("{want} nodes were waited for: {how}")]
+    #[error("{}: {how}", count(*.want, "node").with("was waited for", "were waited for"))]
     Waited {
         /// How many nodes should serve.
         want: usize,
@@ -311,7 +312,7 @@ fn accept_loss(store: &GTStoreClient, yes: bool, out: &mut impl Write) -> Result
     match (store.accept_loss(&loss)? as usize, loss.empty.len()) {
         // Somebody was quicker, or they are back.
         (0, _) => writeln!(out, "nothing is lost any more")?,
-        (_, empty) => writeln!(out, "OK, {empty} arcs begin empty")?,
+        (_, empty) => writeln!(out, "OK, {}", begin_empty(empty))?,
     }
     Ok(())
 }

@@ -12,7 +12,7 @@
 use std::io;
 use std::time::Duration;
 
-use cluster::text::Bytes;
+use cluster::text::{Bytes, Count};
 use net_common::logging::escaped;
 
 use crate::error::ClientError;
@@ -70,7 +70,7 @@ impl Loaded {
     /// `3 keys put, 1 failed, 0 unknown; the first: key1: bad value: …`.
     fn counts(&self, total: Option<u64>) -> String {
         let Loaded { done, failed, unknown, .. } = self;
-        let mut text = format!("{} put, {failed} failed, {unknown} unknown", counted(*done));
+        let mut text = format!("{} put, {failed} failed, {unknown} unknown", Count(*done, "key"));
         if self.expired > 0 {
             text += &format!(", {} expired", self.expired);
         }
@@ -143,12 +143,5 @@ pub enum DumpError {
 
 /// `200000 keys, 23.4 MB, in 0.7 s`.
 pub(crate) fn amount(keys: u64, bytes: u64, took: Duration) -> String {
-    format!("{}, {}, in {:.1} s", counted(keys), Bytes(bytes), took.as_secs_f64())
-}
-
-fn counted(keys: u64) -> String {
-    match keys {
-        1 => "1 key".to_owned(),
-        keys => format!("{keys} keys"),
-    }
+    format!("{}, {}, in {:.1} s", Count(keys, "key"), Bytes(bytes), took.as_secs_f64())
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use cluster::ids::NodeId;
 use cluster::membership::Loss;
 use cluster::membership::wish::{Move, Outline};
-use cluster::text::Bytes;
+use cluster::text::{Bytes, Count, count};
 use comfy_table::{CellAlignment, Table, presets};
 use net_common::message::control::{Disk, NodeStatus, Status};
 use serde_json::{Value, json};
@@ -58,7 +58,8 @@ pub fn table(status: &Status) -> String {
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     let mut text = lines.join("\n");
     let Status { epoch, copies, durability, .. } = status;
-    _ = write!(text, "\nview {epoch}, {copies} copies of each key\n");
+    let copies = Count((*copies).into(), "copy");
+    _ = write!(text, "\nview {epoch}, {copies} of each key\n");
     _ = writeln!(text, "durability: {durability}{}", disks(status));
     let lease_ms = u64::from(status.heartbeat_ms) * u64::from(status.missed);
     if u64::from(status.longest_ms) > lease_ms {
@@ -85,12 +86,18 @@ pub fn table(status: &Status) -> String {
 pub fn loss(loss: &Loss) -> String {
     let some = loss.arcs.len() - loss.empty.len();
     match some {
-        0 => format!("{} arcs begin empty", loss.empty.len()),
+        0 => begin_empty(loss.empty.len()),
         _ => format!(
-            "{} arcs begin empty, {some} go on with what is on the disks that are there",
-            loss.empty.len()
+            "{}, {some} {} on with what is on the disks that are there",
+            begin_empty(loss.empty.len()),
+            if some == 1 { "goes" } else { "go" }
         ),
     }
+}
+
+/// `2 arcs begin empty`.
+pub(crate) fn begin_empty(arcs: usize) -> String {
+    count(arcs, "arc").with("begins empty", "begin empty")
 }
 
 /// Whose records do not reach a disk, where the cluster promises that they do.
@@ -169,10 +176,11 @@ pub fn moved(outline: &Outline) -> String {
         return format!("{what}: nothing moves");
     }
     format!(
-        "{what}: {arcs} arcs change their owner, {} copies of arcs move ({} at least), about {} keys, {}",
-        outline.copies(),
+        "{what}: {}, {} ({} at least), about {}, {}",
+        count(*arcs, "arc").with("changes its owner", "change their owner"),
+        count(outline.copies(), "copy").with("of an arc moves", "of arcs move"),
         outline.least(),
-        amount.keys,
+        Count(amount.keys, "key"),
         Bytes(amount.bytes)
     )
 }

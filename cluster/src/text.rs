@@ -22,6 +22,18 @@ impl fmt::Display for Bytes {
 #[derive(Debug, Clone, Copy)]
 pub struct Count(pub u64, pub &'static str);
 
+/// [`Count`] of what fits in memory.
+pub fn count(n: usize, one: &'static str) -> Count {
+    Count(n as u64, one)
+}
+
+impl Count {
+    /// The number and a word that goes with it: `1 arc begins`, `2 arcs begin`.
+    pub fn with(self, one: &str, many: &str) -> String {
+        format!("{self} {}", if self.0 == 1 { one } else { many })
+    }
+}
+
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Count(n, one) = *self;
@@ -62,5 +74,7 @@ mod tests {
         ] {
             assert_eq!(Count(n, one).to_string(), want);
         }
+        assert_eq!(count(1, "arc").with("begins", "begin"), "1 arc begins");
+        assert_eq!(count(0, "arc").with("begins", "begin"), "0 arcs begin");
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use client::{ClientError, GTStoreClient};
 use cluster::ids::{Epoch, NodeId};
 use cluster::membership::wish::{Order, Outline, Wish};
+use cluster::text::count;
 use e2e::{Fault, Loaded, Options, PATIENCE, RawConnection, TestCluster, under_load, wait_until};
 use net_common::message::Message;
 use net_common::message::change::Begin;
@@ -184,7 +185,7 @@ fn k_goes_up_and_down_under_load() {
     for copies in [3, 4, 2, 1] {
         let loaded = under_load(&mut cluster, |cluster| {
             let outline = client.order(&wishes(Wish::Copies(copies))).unwrap();
-            assert_eq!(outline.what, format!("{copies} copies of each key to come"));
+            assert_eq!(outline.what, format!("{} of each key to come", count(copies, "copy")));
             assert_eq!(outline.arcs, 0);
             let status = wait_until_over(cluster);
             assert_eq!(usize::from(status.copies), copies);

@@ -135,7 +135,12 @@ fn refusals_and_mistakes_have_their_exit_codes() {
         ),
         ("--weight node1", 2, "client: --weight node1: it takes NODE=N"),
         ("--rep 0", 2, "client: --rep 0: it takes 1 to 64"),
-        ("--plan leave", 2, "client: --plan takes leave NODE, weight NODE=N or rep K"),
+        (
+            "--plan leave",
+            2,
+            "client: --plan takes leave NODE, weight NODE=N, rep K, limits key=BYTES,value=BYTES, \
+             min-copies N, heartbeat-ms MS or missed N",
+        ),
         ("--leave node1 --rep 1", 2, "client: --leave and --rep: one at a time"),
         ("--get key --watch", 2, "client: --watch goes with --status"),
     ] {

@@ -674,6 +674,83 @@ fn a_name_that_begins_as_an_answer_is_none() {
 }
 
 #[test]
+fn fewer_nodes_on_old_data_are_told_who_is_missing_before_a_wipe_is_named() {
+    let place = Place::new();
+    place.started("--nodes 3 --rep 1 --fresh --durability sync");
+    place.started("--add spare");
+    for n in 0..40 {
+        place.answers(&format!("--put key{n} --val value{n}"));
+    }
+    place.stop();
+    let script = place.path("start_service");
+    let text = fs::read_to_string(&script).unwrap();
+    fs::write(&script, text.replace("readonly wait_ms=30000 ", "readonly wait_ms=2000 ")).unwrap();
+    let (code, words) = place.refused("--nodes 2 --rep 1");
+    assert_eq!(code, 1);
+    let lines: Vec<&str> = words.lines().collect();
+    let at = |part: &str| {
+        lines
+            .iter()
+            .position(|line| line.contains(part))
+            .unwrap_or_else(|| panic!("{part}: {words}"))
+    };
+    let order = [
+        at("bring back node3, spare"),
+        at("in which there was node3 spare too"),
+        at("./start_service --nodes 3 starts up to node3"),
+        at("start spare by hand"),
+        at("--fresh wipes it"),
+    ];
+    assert!(order.is_sorted(), "{words}");
+    place.assert_nothing_runs();
+}
+
+#[test]
+fn what_is_missing_to_start_is_told() {
+    let place = Place::new();
+    // No cargo, and nothing that is built.
+    let mut command = place.command(place.path("start_service"), "--nodes 1 --rep 1");
+    let paths = "/usr/bin:/bin";
+    if paths.split(':').any(|folder| Path::new(folder).join("cargo").exists()) {
+        eprintln!("SKIPPED: there is a cargo in {paths}");
+    } else {
+        let output = command.env_remove("GTSTORE_BIN").env("PATH", paths).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let words = err(&output);
+        assert!(words.contains("https://rustup.rs") && words.contains("GTSTORE_BIN"), "{words}");
+    }
+    // No room.
+    let can_mount = Command::new("unshare").args(["-m", "true"]).status();
+    if !can_mount.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: unshare is missing or refused: this needs root");
+        return;
+    }
+    let script = "set -e; mkdir -p data; mount -t tmpfs -o size=1m tmpfs data
+        head -c 2M /dev/zero >data/ballast 2>/dev/null || true
+        ./start_service --nodes 1 --rep 1";
+    let mut command = place.command("unshare", "-m bash -c");
+    let output = command.arg(script).current_dir(place.folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let want = "nothing can be written in data: No space left on device";
+    assert!(err(&output).contains(want), "{output:?}");
+    place.assert_nothing_runs();
+}
+
+#[test]
+fn the_folder_of_the_programs_may_be_called_as_it_likes() {
+    let mut place = Place::new();
+    let odd = place.path(" the programs=");
+    symlink(programs(), &odd).unwrap();
+    place.bin = odd;
+    let started = place.started("--nodes 1 --rep 1 --fresh");
+    let told = format!("1 node on port {}, 1 copy of each key\n", place.port + 1);
+    assert!(out(&started).ends_with(&told), "{started:?}");
+    let mut command = place.command(place.path("start_service"), "--add node2");
+    let output = command.env_remove("GTSTORE_BIN").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn a_manager_and_its_nodes_come_back_together() {
     let place = Place::new();
     place.started("--nodes 3 --rep 2 --fresh");

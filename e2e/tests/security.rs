@@ -109,6 +109,9 @@ fn a_client_with_a_secret_does_not_trust_a_cluster_without() {
     config.secret = Some(right());
     let error = GTStoreClient::init(config).err().unwrap();
     assert!(matches!(error, ClientError::NoManager { .. }), "{error}");
+    // And it is told what to do.
+    let want = "auth: this cluster has no secret: leave out --secret-file and GTSTORE_SECRET_FILE";
+    assert!(error.to_string().ends_with(want), "{error}");
 }
 
 /// What a caller with the right secret sends, recorded; the answers to it are thrown away.

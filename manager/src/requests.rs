@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cluster::durability::Durability;
 use cluster::membership::wish::Order;
 use cluster::membership::{Answer, Event, Newcomer};
+use cluster::text::count;
 use log::{debug, info, warn};
 use net_common::codec::DecodeError;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, FrameReader, Kind};
@@ -86,9 +87,9 @@ impl Requests {
             Some(Kind::AcceptLoss) => {
                 let AcceptLoss(shown) = AcceptLoss::read(frame.payload)?;
                 info!(
-                    "{} accepts the loss of {} arcs of view {}",
+                    "{} accepts the loss of {} of view {}",
                     self.peer,
-                    shown.arcs.len(),
+                    count(shown.arcs.len(), "arc"),
                     shown.epoch
                 );
                 match self.handle.accept_loss(shown) {

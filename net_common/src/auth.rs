@@ -176,13 +176,19 @@ fn message(out: &mut Vec<u8>, kind: Kind, bytes: &[u8]) {
 /// The answerer's side: what stands before the first request.
 #[derive(Debug)]
 pub enum Gate {
-    /// Requests may pass.
+    /// There is no secret, so requests may pass.
+    None,
+    /// The secret was proved, so requests may pass.
     Open,
     /// Waits for the caller's nonce.
     Closed(Secret),
     /// Waits for the caller's proof over these nonces, its own last.
     Challenged(Secret, Vec<u8>, [u8; SIZE]),
 }
+
+/// What is said to whoever wants to prove a secret to a server that has none.
+pub const NO_SECRET: &str =
+    "this cluster has no secret: leave out --secret-file and GTSTORE_SECRET_FILE";
 
 /// What a gate says to a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,12 +202,17 @@ pub enum Passage {
 impl Gate {
     /// A gate that asks for the secret, if there is one.
     pub fn new(secret: Option<&Secret>) -> Gate {
-        secret.map_or(Gate::Open, |secret| Gate::Closed(secret.clone()))
+        secret.map_or(Gate::None, |secret| Gate::Closed(secret.clone()))
     }
 
     /// Whether requests may pass.
     pub fn is_open(&self) -> bool {
-        matches!(self, Gate::Open)
+        matches!(self, Gate::None | Gate::Open)
+    }
+
+    /// Whether somebody wants to prove a secret that this server does not have.
+    pub fn is_needless(&self, frame: &Frame<'_>) -> bool {
+        matches!(self, Gate::None) && frame.kind == Kind::AuthHello as u16
     }
 
     /// Takes one frame of a connection whose gate is not open yet.

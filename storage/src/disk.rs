@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::ids::NodeId;
+use cluster::text::{Count, count};
 use log::{info, warn};
 
 pub mod entry;
@@ -186,7 +187,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { files, log_bytes, image_bytes, records, kept, .. } = self;
         let bytes = log_bytes + image_bytes;
-        write!(f, "{files} files, {bytes} bytes, {records} records, {kept} kept")
+        let (files, bytes) = (count(*files, "file"), Count(bytes, "byte"));
+        write!(f, "{files}, {bytes}, {}, {kept} kept", Count(*records, "record"))
     }
 }
 

@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use cluster::ids::Epoch;
+use cluster::text::Count;
 use cluster::view::Routes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
 use fxhash::{FxHashMap, FxHashSet};
@@ -192,7 +193,9 @@ impl Fetching {
             let Merged { arcs, moved, kept, .. } = merged;
             if arcs > 0 {
                 info!(
-                    "synced: {arcs} arcs fetched, {moved} records moved, {kept} kept by comparison"
+                    "synced: {} fetched, {} moved, {kept} kept by comparison",
+                    Count(arcs as u64, "arc"),
+                    Count(moved as u64, "record")
                 );
             }
         }
@@ -225,7 +228,8 @@ impl Fetching {
         }
         let Confirmed { committed, pending, .. } = sum;
         info!(
-            "from disk: {committed} records are held by all who keep them, of {pending} it is not known"
+            "from disk: {} held by all who keep them, of {pending} it is not known",
+            Count(committed as u64, "record").with("is", "are")
         );
     }
 

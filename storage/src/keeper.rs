@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use client::finish::Finisher;
+use cluster::text::{Count, count};
 use cluster::version::RETENTION_MS;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{debug, info, warn};
@@ -95,7 +96,7 @@ fn run(node: &Node, finisher: &Finisher, stopped: &Receiver<()>) {
         if let Some((routes, abandoned)) = node.settle(MOST) {
             let found = abandoned.len();
             let complete = finisher.finish(&routes, abandoned);
-            info!("finished {complete} of {found} records whose writers are gone");
+            info!("finished {complete} of {} whose writers are gone", count(found, "record"));
         }
         if turned.elapsed() >= TURN {
             turned = Instant::now();
@@ -103,9 +104,9 @@ fn run(node: &Node, finisher: &Finisher, stopped: &Receiver<()>) {
         }
         if expired.elapsed() >= EXPIRE {
             expired = Instant::now();
-            let count = node.expire();
-            if count > 0 {
-                debug!("{count} records have expired");
+            let expired_now = node.expire() as u64;
+            if expired_now > 0 {
+                debug!("{} expired", Count(expired_now, "record").with("has", "have"));
             }
         }
         if swept.elapsed() >= SWEEP
@@ -113,7 +114,7 @@ fn run(node: &Node, finisher: &Finisher, stopped: &Receiver<()>) {
         {
             swept = Instant::now();
             let dropped = table.sweep(node.clock());
-            info!("dropped {dropped} tombstones");
+            info!("dropped {}", count(dropped, "tombstone"));
         }
     }
 }

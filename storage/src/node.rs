@@ -23,6 +23,7 @@ use cluster::replica::{self, Decision, State, WriteAnswer};
 use cluster::ring::{arc_of_key, arc_of_slot};
 use cluster::slot;
 use cluster::tenure::{Refusal, Standing, Tenure};
+use cluster::text::count;
 use cluster::version::{Clock, ServerClock, Version};
 use cluster::view::{Routes, View};
 use log::info;
@@ -535,10 +536,10 @@ impl Node {
             *self.unconfirmed.lock() = None;
         }
         info!(
-            "view {}: {} members, {} arcs to fetch, {} dropped, {} set aside",
+            "view {}: {}, {} to fetch, {} dropped, {} set aside",
             routes.epoch(),
-            routes.view().members.len(),
-            adoption.to_fetch.len(),
+            count(routes.view().members.len(), "member"),
+            count(adoption.to_fetch.len(), "arc"),
             counts.0,
             counts.1
         );

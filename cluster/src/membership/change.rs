@@ -18,6 +18,7 @@ use crate::membership::wish::{Order, Wish, bounds, limits_of};
 use crate::membership::{Membership, Millis, heirs};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
+use crate::text::count;
 use crate::view::{Coming, Member, MemberState, View};
 
 /// What can wait until every member has shown that it is there (L4).
@@ -222,7 +223,7 @@ pub(super) fn described(view: &View) -> String {
     let weighs = view.members.iter().zip(&coming.weights).filter(|(m, w)| m.weight != **w);
     parts.extend(weighs.map(|(m, weight)| format!("{} to weigh {weight}", m.id)));
     if coming.copies != view.copies {
-        parts.push(format!("{} copies of each key to come", coming.copies));
+        parts.push(format!("{} of each key to come", count(coming.copies, "copy")));
     }
     if coming.limits != view.limits {
         parts.push(format!("{} to come", bounds(&coming.limits)));
@@ -309,7 +310,7 @@ fn switched(old: &View, view: &View) -> String {
     let weighed = view.members.iter().filter(|m| weighed(m));
     parts.extend(weighed.map(|m| format!("{} weighs {}", m.id, m.weight)));
     if view.copies != old.copies {
-        parts.push(format!("{} copies of each key", view.copies));
+        parts.push(format!("{} of each key", count(view.copies, "copy")));
     }
     if view.limits != old.limits {
         parts.push(bounds(&view.limits));

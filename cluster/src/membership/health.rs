@@ -5,7 +5,7 @@ use std::fmt;
 use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::membership::{Membership, Millis, Report, heirs, plan};
-use crate::text::Bytes;
+use crate::text::{Bytes, Count, count};
 use crate::view::Member;
 
 /// How the cluster is, the worst first.
@@ -141,7 +141,7 @@ impl fmt::Display for Health {
             }
             Health::Empty => f.write_str("unavailable: no node has registered"),
             Health::Unavailable { arcs, of, keys, bring_back, ended, salvaged } => {
-                write!(f, "unavailable: {arcs} of {of} arcs, about {keys} keys, ")?;
+                write!(f, "unavailable: {arcs} of {of} arcs, about {}, ", Count(*keys, "key"))?;
                 f.write_str("have no live replica; ")?;
                 if !salvaged.is_empty() {
                     let who = salvaged.join(", ");
@@ -161,7 +161,8 @@ impl fmt::Display for Health {
             Health::Degraded { have, want, arcs, silent } => {
                 f.write_str("degraded: ")?;
                 if *arcs > 0 {
-                    write!(f, "{have} of {want} copies in {arcs} arcs, ")?;
+                    let (want, arcs) = (count(*want, "copy"), count(*arcs, "arc"));
+                    write!(f, "{have} of {want} in {arcs}, ")?;
                 }
                 match silent.as_slice() {
                     [] => f.write_str("more nodes are needed"),
@@ -172,7 +173,7 @@ impl fmt::Display for Health {
             Health::Healing { percent, copies, bytes, left_ms } => {
                 write!(f, "healing: {percent} % of ")?;
                 match bytes {
-                    0 => write!(f, "{copies} arcs")?,
+                    0 => write!(f, "{}", count(*copies, "arc"))?,
                     bytes => write!(f, "{}", Bytes(*bytes))?,
                 }
                 match left_ms {

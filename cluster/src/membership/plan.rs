@@ -11,6 +11,7 @@ use crate::membership::heirs::{self, Candidates};
 use crate::membership::{Membership, Millis, Newcomer, older};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
+use crate::text::count;
 use crate::view::{Coming, Member, MemberState, Routes, Stray, View};
 
 /// A view to be made, and why, for the log.
@@ -312,10 +313,11 @@ fn repaired(old: &View, next: &View, falls: &[bool]) -> String {
     }
     for stray in next.strays.iter().filter(|s| old.stray(s.place.into()) != Some(*s)) {
         let id = &next.members[usize::from(stray.place)].id;
-        parts.push(format!("{id} stays for {} arcs that nobody else holds", stray.arcs.len()));
+        let arcs = count(stray.arcs.len(), "arc");
+        parts.push(format!("{id} stays for {arcs} that nobody else holds"));
     }
     if !next.fresh.is_empty() {
-        parts.push(format!("{} arcs begin afresh", next.fresh.len()));
+        parts.push(count(next.fresh.len(), "arc").with("begins afresh", "begin afresh"));
     }
     if parts.is_empty() {
         return "who was to join again is away".into();

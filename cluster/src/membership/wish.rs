@@ -13,6 +13,7 @@ use crate::ids::NodeId;
 use crate::lease::{HEARTBEATS_MS, MISSED, Terms};
 use crate::limits::{KEY_CEILING, Limits, MAX_COPIES, MAX_WEIGHT, VALUE_CEILING};
 use crate::membership::{Membership, Millis};
+use crate::text::count;
 use crate::version::RETENTION_MS;
 use crate::view::{Routes, View};
 
@@ -84,7 +85,7 @@ impl fmt::Display for Wish {
         match self {
             Wish::Leave(id) => write!(f, "{id} leaves"),
             Wish::Weight(id, weight) => write!(f, "{id} weighs {weight}"),
-            Wish::Copies(copies) => write!(f, "{copies} copies of each key"),
+            Wish::Copies(copies) => write!(f, "{} of each key", count(*copies, "copy")),
             Wish::Terms { heartbeat_ms, missed } => {
                 let every = heartbeat_ms.map(|ms| format!("a heartbeat every {ms} ms"));
                 let out = missed.map(|missed| format!("out after {missed} missed"));
@@ -216,10 +217,9 @@ pub(super) fn objection(
         }
         Wish::Leave(id) if nodes == 1 => Some(format!("{id} is the last node")),
         Wish::Leave(_) if nodes - 1 < view.copies && !force => Some(format!(
-            "that leaves {} node{} for {} copies of each key (--force does it all the same)",
-            nodes - 1,
-            if nodes == 2 { "" } else { "s" },
-            view.copies
+            "that leaves {} for {} of each key (--force does it all the same)",
+            count(nodes - 1, "node"),
+            count(view.copies, "copy")
         )),
         Wish::Leave(_) => None,
         Wish::Weight(_, weight) if !(1..=MAX_WEIGHT).contains(weight) => {
@@ -233,7 +233,7 @@ pub(super) fn objection(
             Some(format!("there can be 1 to {MAX_COPIES} copies"))
         }
         Wish::Copies(copies) if *copies == view.copies => {
-            Some(format!("each key has {copies} copies already"))
+            Some(format!("each key has {} already", count(*copies, "copy")))
         }
         Wish::Copies(copies) if *copies < view.min_copies => Some(format!(
             "writes are to have {} copies at least: lower that first (--min-copies)",
@@ -257,7 +257,9 @@ pub(super) fn objection(
         )),
         Wish::MinCopies(_) => None,
         Wish::Copies(copies) if nodes < *copies && !force => Some(format!(
-            "there are {nodes} nodes for {copies} copies (--force does it all the same)"
+            "there {} for {} (--force does it all the same)",
+            if nodes == 1 { "is 1 node".to_owned() } else { format!("are {nodes} nodes") },
+            count(*copies, "copy")
         )),
         Wish::Copies(_) => None,
         Wish::Terms { .. } => {

@@ -122,6 +122,10 @@ impl Serving<'_> {
                     }
                     return Ok(Next::Go);
                 }
+                Ok(Some(frame)) if self.gate.is_needless(&frame) => {
+                    frame::write_error(&mut self.out, frame.format, "auth", auth::NO_SECRET);
+                    Next::Close
+                }
                 Ok(Some(frame)) if self.gate.is_open() => {
                     answered = true;
                     self.session.frame(frame, &mut self.out)

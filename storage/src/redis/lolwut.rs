@@ -3,6 +3,7 @@
 //! It draws the ring: around the clock, a letter for the node that is the first to keep what lies in that
 //! direction.
 
+use cluster::text::count;
 use cluster::view::Routes;
 
 use super::info::REDIS_VERSION;
@@ -21,7 +22,11 @@ pub fn text(routes: &Routes, version: &str) -> String {
         let (x, y) = (place(WIDTH / 2, angle.sin()), place(HEIGHT / 2, -angle.cos()));
         rows[y][x] = letter(routes, point);
     }
-    let middle = format!("{} nodes, {} copies", routes.view().members.len(), routes.view().copies);
+    let middle = format!(
+        "{}, {}",
+        count(routes.view().members.len(), "node"),
+        count(routes.view().copies, "copy")
+    );
     if let Some(at) = WIDTH.checked_sub(middle.len()) {
         rows[HEIGHT / 2][at / 2..at / 2 + middle.len()].copy_from_slice(middle.as_bytes());
     }
