@@ -441,6 +441,71 @@ fn clients_open_as_they_do() {
 }
 
 #[test]
+fn a_client_chooses_which_answers_it_hears() {
+    let cluster = TestCluster::with(Options { nodes: 1, copies: 1, ..options() });
+    let mut node = open(&cluster, 0);
+    let mut hears = |lines: &str, want: &[&str]| {
+        for line in lines.split(';') {
+            node.send(&line.split(' ').collect::<Vec<_>>());
+        }
+        let heard: Vec<String> = want.iter().map(|_| node.reply()).collect();
+        assert_eq!(heard, want, "{lines}");
+    };
+    hears("CLIENT REPLY ON", &["OK"]);
+    hears("CLIENT REPLY SKIP;SET k 1;GET k", &["\"1\""]);
+    hears("GET k;CLIENT REPLY SKIP;PING;ECHO a;INCR k;GET k", &["\"1\"", "\"a\"", ":2", "\"2\""]);
+    hears("CLIENT REPLY SKIP;NOSUCH;CLIENT REPLY SKIP;GET;PING", &["PONG"]);
+    hears("CLIENT REPLY SKIP;CLIENT REPLY ON", &["OK"]);
+    hears(
+        "INCR k;CLIENT REPLY OFF;INCR k;PING;NOSUCH;INCR k;MGET k k;CLIENT REPLY SKIP;INCR k;CLIENT REPLY ON;GET k",
+        &[":3", "OK", "\"6\""],
+    );
+    hears("CLIENT REPLY OFF;INCR k;RESET;GET k", &["RESET", "\"7\""]);
+    hears("MULTI;CLIENT REPLY OFF;DISCARD", &["OK", "QUEUED", "OK"]);
+}
+
+#[test]
+fn connections_can_be_closed_and_held_up() {
+    let cluster = TestCluster::with(Options { nodes: 1, copies: 1, ..options() });
+    let (mut one, mut two, mut three) = (open(&cluster, 0), open(&cluster, 0), open(&cluster, 0));
+    assert_eq!(two.ask("SET k v"), "OK");
+    let id = two.ask("CLIENT ID")[1..].to_owned();
+    assert_eq!(one.ask("CLIENT KILL ID 999999"), ":0");
+    assert_eq!(one.ask("CLIENT KILL 127.0.0.1:1"), "-ERR No such client");
+    assert_eq!(one.ask(&format!("CLIENT KILL ID {id} TYPE pubsub")), ":0");
+    assert_eq!(one.ask(&format!("CLIENT KILL ID {id}")), ":1");
+    two.expect_end();
+    let peer = three.stream().local_addr().unwrap();
+    assert_eq!(one.ask(&format!("CLIENT KILL {peer}")), "OK");
+    three.expect_end();
+    // The one that asks hears what came of it.
+    let mut four = open(&cluster, 0);
+    assert_eq!(four.ask("PING"), "PONG");
+    assert_eq!(one.ask("CLIENT KILL TYPE normal SKIPME no"), ":2");
+    one.expect_end();
+    four.expect_end();
+
+    // Reads go on, writes wait; and then all do, but for who ends it.
+    let (mut one, mut two) = (open(&cluster, 0), open(&cluster, 0));
+    assert_eq!(one.ask("CLIENT PAUSE 1000000 WRITE"), "OK");
+    assert_eq!(two.ask("GET k"), "\"v\"");
+    two.send(&["SET", "k", "w"]);
+    assert_eq!(one.ask("GET k"), "\"v\"");
+    assert_eq!(one.ask("CLIENT PAUSE 1000000 ALL"), "OK");
+    assert_eq!(open(&cluster, 0).ask("CLIENT UNPAUSE"), "OK");
+    assert_eq!(two.reply(), "OK");
+    assert_eq!(one.ask("GET k"), "\"w\"");
+    assert_eq!(one.ask("CLIENT PAUSE 50"), "OK");
+    assert_eq!(one.ask("SET k x"), "OK", "it ends by itself");
+    assert_eq!(one.ask("CLIENT UNBLOCK 7"), ":0");
+    // What INFO counts begins anew.
+    assert!(!one.ask("INFO stats").contains("keyspace_hits:0\\r"));
+    assert_eq!(one.ask("CONFIG RESETSTAT"), "OK");
+    let stats = one.ask("INFO stats");
+    assert!(stats.contains("keyspace_hits:0\\r") && stats.contains("_received:0\\r"), "{stats}");
+}
+
+#[test]
 fn cluster_aware_clients_learn_where_the_ports_are() {
     let mut cluster = TestCluster::with(options());
     let port = |cluster: &TestCluster, n| cluster.redis_cluster_address(n).port();

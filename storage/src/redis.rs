@@ -2,7 +2,8 @@
 //!
 //! [`door`] is the port, [`session`] a connection to it, over a [`link`]. [`talk`] answers what is about the connection, the
 //! node or the cluster, [`batch`] carries out what is about keys that are named,
-//! [`listing`] what is about all keys; [`transaction`] keeps what follows a MULTI from being done. All else has
+//! [`listing`] what is about all keys; [`transaction`] keeps what follows a MULTI from being done,
+//! [`pause`] lets requests wait. All else has
 //! no sockets, threads or clocks.
 //!
 //! On the way in:
@@ -37,6 +38,7 @@ pub mod listing;
 pub mod lolwut;
 pub mod look;
 pub mod number;
+pub mod pause;
 pub mod reply;
 pub mod request;
 pub mod session;

@@ -26,6 +26,8 @@ pub struct Facts {
     pub idle_s: u64,
     /// Bytes received that are not answered yet.
     pub input_bytes: usize,
+    /// Bytes that it could receive without more memory.
+    pub input_room: usize,
     /// Bytes of answers that are not sent yet.
     pub output_bytes: usize,
     /// The last command.
@@ -44,14 +46,18 @@ impl fmt::Display for Facts {
             f,
             "id={id} addr={peer} laddr={local} fd=-1 name={name} age={age_s} idle={idle_s} "
         )?;
-        let (qbuf, omem) = (self.input_bytes, self.output_bytes);
+        let (qbuf, free, omem) = (self.input_bytes, self.input_room, self.output_bytes);
         let (flags, multi) = match self.queued {
             None => ("N", -1),
             Some(queued) => ("x", i64::try_from(queued).unwrap_or(i64::MAX)),
         };
         write!(f, "flags={flags} db=0 sub=0 psub=0 ssub=0 multi={multi} ")?;
-        write!(f, "qbuf={qbuf} qbuf-free=0 argv-mem=0 ")?;
-        write!(f, "multi-mem=0 rbs=0 rbp=0 obl={omem} oll=0 omem={omem} tot-mem={} ", qbuf + omem)?;
+        write!(f, "qbuf={qbuf} qbuf-free={free} argv-mem=0 ")?;
+        write!(
+            f,
+            "multi-mem=0 rbs=0 rbp=0 obl={omem} oll=0 omem={omem} tot-mem={} ",
+            qbuf + free + omem
+        )?;
         let (command, protocol) = (self.command, self.protocol.number());
         write!(f, "events=r cmd={command} user=default redir=-1 resp={protocol} ")?;
         write!(f, "lib-name={} lib-ver={}", self.library, self.library_version)

@@ -25,9 +25,9 @@ mod set;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Client, Connection, Filter, Hello, InfoName};
+pub use connection::{Client, Connection, Filter, Heard, Hello, InfoName, Kill};
 pub use scan::Scan;
-pub use server::{Cluster, Server, Transaction};
+pub use server::{Cluster, NamesOf, Server, Transaction};
 
 /// A command, ready to be carried out.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,6 +128,11 @@ impl PartialEq for Pairs<'_> {
 }
 
 impl<'b> Command<'b> {
+    /// Whether it asks for answers, which is answered in any case.
+    pub fn is_reply_on(&self) -> bool {
+        matches!(self, Command::Connection(Connection::Client(Client::Reply(Heard::All))))
+    }
+
     /// Reads the arguments of a command that [`find`](super::spec::find) has found, at a node whose wall
     /// clock shows `now_ms`.
     ///
@@ -192,6 +197,17 @@ impl<'b> Command<'b> {
             | Name::Config
             | Name::ConfigGet
             | Name::Info
+            | Name::CommandGetKeys
+            | Name::CommandList
+            | Name::CommandHelp
+            | Name::ConfigResetStat
+            | Name::ConfigHelp
+            | Name::ClusterHelp
+            | Name::ClientHelp
+            | Name::LastSave
+            | Name::Module
+            | Name::ModuleList
+            | Name::ModuleHelp
             | Name::Time
             | Name::Role
             | Name::LolWut
@@ -221,6 +237,11 @@ impl<'b> Command<'b> {
             | Name::ClientInfo
             | Name::ClientList
             | Name::ClientNoEvict
+            | Name::ClientReply
+            | Name::ClientKill
+            | Name::ClientPause
+            | Name::ClientUnpause
+            | Name::ClientUnblock
             | Name::ClientNoTouch => connection::read(spec, args).map(Command::Connection),
         }
     }

@@ -4,8 +4,11 @@
 //! positions of keys. Hints for routing (`request_policy:…`) are given to them for what a node tells of its own keys
 //! only ([`door`](super::door)): those are to ask all nodes and add up. Any other request one node answers for all.
 
-use super::command::Keys;
+use super::command::{Keys, NamesOf};
+use super::error::Error;
+use super::glob::Pattern;
 use super::reply::Replies;
+use super::request::Args;
 use super::spec::{self, COMMANDS, Flags, Group, Name, Spec};
 
 /// COMMAND COUNT.
@@ -33,6 +36,61 @@ pub fn info(names: Keys<'_>, out: &mut Replies<'_>) {
     }
 }
 
+/// COMMAND GETKEYS: the keys of a request.
+///
+/// # Errors
+/// [`Error`] where it is none, or has no keys.
+pub fn keys(request: Args<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+    let spec = spec::find(request).map_err(|error| match error {
+        Error::WrongArity(_) => Error::NoSuchArguments,
+        _ => Error::NoCommand,
+    })?;
+    let keys = spec.keys_of(request);
+    if spec.keys.first == 0 {
+        return Err(Error::NoKeys);
+    }
+    let keys = keys.ok_or(Error::NoSuchArguments)?;
+    if keys.is_empty() {
+        return Err(Error::NoKeys);
+    }
+    out.array(keys.len());
+    keys.iter().for_each(|key| out.bulk(key));
+    Ok(())
+}
+
+/// COMMAND LIST: names, also of subcommands.
+pub fn names(of: NamesOf<'_>, out: &mut Replies<'_>) {
+    let pattern = match of {
+        NamesOf::Pattern(pattern) => Some(Pattern::new(pattern, true)),
+        _ => None,
+    };
+    let is_meant = |spec: &&Spec| match of {
+        NamesOf::All => true,
+        NamesOf::None => false,
+        NamesOf::Category(category) => {
+            categories(spec).iter().any(|name| category.eq_ignore_ascii_case(&name.as_bytes()[1..]))
+        }
+        NamesOf::Pattern(_) => pattern.as_ref().is_some_and(|p| p.matches(spec.name.as_bytes())),
+    };
+    let all = COMMANDS.iter().flat_map(|spec| [spec].into_iter().chain(spec.subcommands()));
+    let names: Vec<&str> = all.filter(is_meant).map(|spec| spec.name).collect();
+    out.array(names.len());
+    names.iter().for_each(|name| out.text(name));
+}
+
+/// … HELP: what subcommands a family has.
+pub fn help(family: &str, out: &mut Replies<'_>) {
+    let subcommands = spec::by_name(family.as_bytes()).map_or(&[][..], Spec::subcommands);
+    let family = family.to_uppercase();
+    out.array(1 + 2 * subcommands.len());
+    out.simple(&format!("{family} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for spec in subcommands {
+        let name = spec.name.rsplit('|').next().unwrap_or_default().to_uppercase();
+        out.simple(format!("{name} {}", spec.arguments).trim_end());
+        out.simple(&format!("    {}", spec.summary));
+    }
+}
+
 /// COMMAND DOCS. What is no command is left out.
 pub fn docs(names: Keys<'_>, out: &mut Replies<'_>) {
     let named: Vec<&Spec> = match names.len() {
@@ -48,9 +106,11 @@ fn info_of(spec: &Spec, out: &mut Replies<'_>) {
     out.text(spec.name);
     out.integer(spec.arity);
     simples(&flags(spec), out);
-    out.integer(spec.keys.first);
-    out.integer(spec.keys.last);
-    out.integer(spec.keys.step);
+    // Where they move no place can be told.
+    let is_movable = spec.flags.has(Flags::MOVABLE);
+    for place in [spec.keys.first, spec.keys.last, spec.keys.step] {
+        out.integer(if is_movable { 0 } else { place });
+    }
     simples(&categories(spec), out);
     let tips = tips(spec.id);
     out.set(tips.len());
@@ -89,6 +149,7 @@ fn flags(spec: &Spec) -> Vec<&'static str> {
         (Flags::STALE, "stale"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
+        (Flags::MOVABLE, "movablekeys"),
     ];
     names.iter().filter(|(flag, _)| spec.flags.has(*flag)).map(|(_, name)| *name).collect()
 }
@@ -123,6 +184,16 @@ fn key_specs(spec: &Spec, out: &mut Replies<'_>) {
         () if is(Flags::WRITE) => &["RW", "access", "update"],
         () => &["RO", "access"],
     };
+    if is(Flags::MOVABLE) {
+        out.array(1);
+        out.map(3);
+        out.text("flags");
+        simples(does, out);
+        out.text("begin_search");
+        searched(out, "index", &[("index", spec.keys.first - 1)]);
+        out.text("find_keys");
+        return searched(out, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]);
+    }
     // Counted from the first key, unless from the end.
     let last = if spec.keys.last < 0 { spec.keys.last } else { spec.keys.last - spec.keys.first };
     out.array(1);
@@ -239,6 +310,13 @@ mod tests {
             Command::Server(Server::CommandCount) => count(&mut out),
             Command::Server(Server::CommandInfo(names)) => info(names, &mut out),
             Command::Server(Server::CommandDocs(names)) => docs(names, &mut out),
+            Command::Server(Server::CommandNames(of)) => names(of, &mut out),
+            Command::Server(Server::Help(family)) => help(family, &mut out),
+            Command::Server(Server::CommandKeys(request)) => {
+                if let Err(error) = keys(request, &mut out) {
+                    out.error(&error.to_string());
+                }
+            }
             other => panic!("{other:?}"),
         }
         String::from_utf8(bytes).unwrap().replace("\r\n", " ")
@@ -295,6 +373,42 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_requests() {
+        for (line, want) in [
+            ("get a", "*1 $1 a "),
+            ("mset a 1 b 2", "*2 $1 a $1 b "),
+            ("del a b c", "*3 $1 a $1 b $1 c "),
+            ("eval script 1 a b", "*1 $1 a "),
+            ("eval script 2 a b c", "*2 $1 a $1 b "),
+            ("eval script 0 a", "-ERR The command has no key arguments "),
+            ("eval script 3 a", "-ERR Invalid number of arguments specified for command "),
+            ("ping a", "-ERR The command has no key arguments "),
+            ("get a b", "-ERR Invalid number of arguments specified for command "),
+            ("nosuch a", "-ERR Invalid command specified "),
+        ] {
+            assert_eq!(asked(&format!("command getkeys {line}"), Protocol::Resp2), want, "{line}");
+        }
+        let eval = asked("command info eval", Protocol::Resp2);
+        assert!(eval.starts_with("*1 *10 $4 eval :-3 *2 +write +movablekeys :0 :0 :0 "), "{eval}");
+        assert!(eval.contains("$4 type $6 keynum "), "{eval}");
+    }
+
+    #[test]
+    fn names_of_commands() {
+        let listed = |rest: &str| asked(&format!("command list {rest}"), Protocol::Resp2);
+        assert_eq!(listed("filterby pattern GE*t"), "*2 $3 get $6 getset ");
+        assert_eq!(listed("filterby pattern client|i*"), "*2 $9 client|id $11 client|info ");
+        assert_eq!(listed("filterby module x"), "*0 ");
+        assert!(listed("filterby aclcat transaction").contains(" multi "));
+        assert_eq!(listed("filterby aclcat nothing"), "*0 ");
+        assert!(listed("").contains("$4 mget ") && listed("").contains("$9 client|id "));
+        let help = asked("config help", Protocol::Resp2);
+        let want = "*7 +CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are: +GET parameter \
+                    [parameter ...] +    Tells what is configured. +RESETSTAT ";
+        assert!(help.starts_with(want), "{help}");
+    }
+
+    #[test]
     fn what_people_are_told() {
         assert_eq!(
             asked("command docs ttl nothing", Protocol::Resp3),
@@ -302,7 +416,7 @@ mod tests {
              $7 generic $9 arguments *1 %3 $4 name $3 key $4 type $3 key $12 display_text $3 key "
         );
         let config = asked("command docs config", Protocol::Resp3);
-        assert!(config.contains("$11 subcommands %1 $10 config|get %4"), "{config}");
+        assert!(config.contains("$11 subcommands %3 $10 config|get %4"), "{config}");
         assert!(
             asked("command docs", Protocol::Resp2)
                 .starts_with(&format!("*{} ", 2 * COMMANDS.len()))

@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 use super::config::{self, Sync};
 use super::error::Error;
+use super::pause::Pause;
 use super::session::{Client, Session};
 use super::topology::Topology;
 use super::{client, info, link};
@@ -103,8 +104,20 @@ pub struct Door {
     started: Instant,
     counts: OnceLock<Vec<Box<Count>>>,
     pub(super) tally: Tally,
+    /// What the connections' counts were when statistics began anew.
+    before: Mutex<Counts>,
+    pub(super) pause: Pause,
     next_client: AtomicU64,
     clients: Mutex<BTreeMap<u64, Arc<Mutex<Client>>>>,
+}
+
+/// What came of a CLIENT KILL.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Killed {
+    /// How many connections were meant.
+    pub count: usize,
+    /// Whether that which asks is one of them. It is not closed yet.
+    pub is_own: bool,
 }
 
 /// Counts a port's connections.
@@ -150,6 +163,8 @@ impl Door {
             started: Instant::now(),
             counts: OnceLock::new(),
             tally: Tally::default(),
+            before: Mutex::default(),
+            pause: Pause::default(),
             next_client: AtomicU64::new(1),
             clients: Mutex::default(),
         });
@@ -197,6 +212,40 @@ impl Door {
         clients.iter().map(|client| client.lock().told()).collect()
     }
 
+    /// Closes connections that are meant, but for the own one.
+    pub fn kill(&self, own: u64, is_meant: impl Fn(&client::Facts) -> bool) -> Killed {
+        let clients: Vec<_> = self.clients.lock().values().cloned().collect();
+        let mut killed = Killed::default();
+        for client in clients {
+            let client = client.lock();
+            if !is_meant(&client.facts) {
+                continue;
+            }
+            killed.count += 1;
+            if client.facts.id == own {
+                killed.is_own = true;
+            } else {
+                client.close();
+            }
+        }
+        killed
+    }
+
+    /// Since when it has its records, in seconds since 1970.
+    pub fn last_save_s(&self) -> i64 {
+        let started_ms = clock::wall_ms().saturating_sub(self.started.elapsed().as_millis() as u64);
+        (started_ms / 1000) as i64
+    }
+
+    /// Lets statistics begin at 0.
+    pub fn forget_counts(&self) {
+        *self.before.lock() = self.counts();
+        let Tally { commands, input_bytes, output_bytes, hits, misses } = &self.tally;
+        for counter in [commands, input_bytes, output_bytes, hits, misses] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// The newest view that the node has.
     ///
     /// # Errors
@@ -236,7 +285,7 @@ impl Door {
 
     /// What there is to tell of the node.
     pub fn info(&self) -> info::Facts {
-        let counts = self.counts();
+        let (counts, before) = (self.counts(), *self.before.lock());
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let size = self.node.size();
         let routes = self.node.routes();
@@ -255,8 +304,8 @@ impl Door {
             resident_memory: resident_memory(),
             max_memory: self.node.memory().1.unwrap_or(0),
             is_durable: false,
-            total_connections: counts.served,
-            rejected_connections: counts.turned_away,
+            total_connections: counts.served.saturating_sub(before.served),
+            rejected_connections: counts.turned_away.saturating_sub(before.turned_away),
             total_commands: count(&self.tally.commands),
             input_bytes: count(&self.tally.input_bytes),
             output_bytes: count(&self.tally.output_bytes),

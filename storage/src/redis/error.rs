@@ -72,6 +72,22 @@ pub enum Error {
     ClientType(String),
     /// CLIENT LIST ID with no such number.
     ClientId,
+    /// CLIENT KILL ID with no such number.
+    KillId,
+    /// CLIENT KILL of nobody.
+    NoClient,
+    /// CLIENT KILL USER of no such user.
+    NoUser(String),
+    /// CLIENT PAUSE of something else.
+    PauseMode,
+    /// CLIENT UNBLOCK for something else.
+    UnblockReason,
+    /// COMMAND GETKEYS of no command.
+    NoCommand,
+    /// COMMAND GETKEYS of a command without keys.
+    NoKeys,
+    /// COMMAND GETKEYS of a request that is too short or too long.
+    NoSuchArguments,
     /// HELLO with no number.
     ProtocolNumber,
     /// HELLO with a number other than 2 and 3.
@@ -213,6 +229,14 @@ impl fmt::Display for Error {
             Error::UnknownInfo(given) => return write!(f, "ERR Unrecognized option '{given}'"),
             Error::ClientType(given) => return write!(f, "ERR Unknown client type '{given}'"),
             Error::ClientId => "ERR Invalid client ID",
+            Error::KillId => "ERR client-id should be greater than 0",
+            Error::NoClient => "ERR No such client",
+            Error::NoUser(given) => return write!(f, "ERR No such user '{given}'"),
+            Error::PauseMode => "ERR CLIENT PAUSE mode must be WRITE or ALL",
+            Error::UnblockReason => "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
+            Error::NoCommand => "ERR Invalid command specified",
+            Error::NoKeys => "ERR The command has no key arguments",
+            Error::NoSuchArguments => "ERR Invalid number of arguments specified for command",
             Error::ProtocolNumber => "ERR Protocol version is not an integer or out of range",
             Error::UnsupportedProtocol => "NOPROTO unsupported protocol version",
             Error::HelloOption(given) => {

@@ -190,6 +190,12 @@ impl<'b> Args<'b> {
     }
 }
 
+impl PartialEq for Args<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
 /// Reads requests from a buffer that fills from behind and is emptied from the front.
 ///
 /// In turn: [`read`](Requests::read) what has arrived; answer [`each`](Requests::each);

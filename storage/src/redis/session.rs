@@ -9,6 +9,7 @@
 //! answers `FLUSH` bytes and one batch wait meanwhile.
 
 use std::io;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -22,7 +23,8 @@ use super::client::Facts;
 use super::door::{Door, Kind};
 use super::link::{Inbox, Link};
 use super::reply::Replies;
-use super::request::{Limits, Requests};
+use super::request::{Args, Limits, Requests};
+use super::spec::{self, Flags};
 use super::talk::Talk;
 
 /// Answers are sent once so many bytes are waiting.
@@ -32,6 +34,7 @@ const FLUSH: usize = 64 << 10;
 pub struct Client {
     /// The facts, but for the two times.
     pub(super) facts: Facts,
+    stream: Arc<TcpStream>,
     since: Instant,
     last: Instant,
 }
@@ -41,7 +44,14 @@ impl Client {
     pub fn new(served: &Served, number: u64) -> Client {
         let local = served.stream.local_addr().map(|a| a.to_string()).unwrap_or_default();
         let facts = Facts { id: number, peer: served.peer.to_string(), local, ..Facts::default() };
-        Client { facts, since: Instant::now(), last: Instant::now() }
+        let stream = served.stream.clone();
+        Client { facts, stream, since: Instant::now(), last: Instant::now() }
+    }
+
+    /// Ends the connection.
+    pub(super) fn close(&self) {
+        // It may have ended already.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// The facts, as of now.
@@ -145,6 +155,8 @@ impl<'s> Session<'s> {
             client.last = self.quiet_since;
             self.talk.describe(&mut client.facts);
             client.facts.input_bytes = self.inbox.len() + self.link.ahead();
+            client.facts.input_room = self.inbox.room();
+            client.facts.output_bytes = 0;
         }
         if let Some(error) = broken
             && next == Next::Go
@@ -163,8 +175,15 @@ impl<'s> Session<'s> {
             if self.out.len() >= FLUSH {
                 send(self.door, &mut self.link, &mut self.out, room)?;
             }
-            let command = match self.talk.read(args, now_ms) {
-                Ok(command) => command,
+            if self.door.pause.is_on() {
+                self.talk.run(&mut batch, &mut self.out);
+                send(self.door, &mut self.link, &mut self.out, room)?;
+                wait(self.door, self.served, args);
+                now_ms = clock::wall_ms();
+            }
+            let start = self.out.len();
+            let mut skips = self.talk.takes_skip();
+            match self.talk.read(args, now_ms) {
                 Err(error) => {
                     let closes = error.closes();
                     batch.refuse(error);
@@ -172,22 +191,34 @@ impl<'s> Session<'s> {
                         self.talk.run(&mut batch, &mut self.out);
                         return Ok(Next::Close);
                     }
-                    continue;
                 }
-            };
-            if Batch::is_for(&command) {
-                if !batch.has_room_for(&command) {
+                Ok(command) if Batch::is_for(&command) => {
+                    if !batch.has_room_for(&command) {
+                        self.talk.run(&mut batch, &mut self.out);
+                        // It may have taken long, and times to live begin when their command does.
+                        now_ms = clock::wall_ms();
+                    }
+                    batch.add(command);
+                }
+                Ok(command) => {
                     self.talk.run(&mut batch, &mut self.out);
-                    // It may have taken long, and times to live begin when their command does.
+                    let mut client = self.client.lock();
+                    client.facts.input_bytes = self.inbox.len() + self.link.ahead();
+                    client.facts.input_room = self.inbox.room();
+                    client.facts.output_bytes = self.out.len();
+                    drop(client);
+                    let next = self.talk.answer(&command, &mut self.out);
+                    if next == Next::Close {
+                        return Ok(Next::Close);
+                    }
+                    skips &= !command.is_reply_on();
                     now_ms = clock::wall_ms();
                 }
-                batch.add(command);
-            } else {
+            }
+            // What came before the CLIENT REPLY has been answered.
+            if skips {
                 self.talk.run(&mut batch, &mut self.out);
-                if self.talk.answer(&command, &mut self.out) == Next::Close {
-                    return Ok(Next::Close);
-                }
-                now_ms = clock::wall_ms();
+                self.out.truncate(start);
             }
         }
         self.talk.run(&mut batch, &mut self.out);
@@ -238,6 +269,16 @@ impl<'s> Session<'s> {
         }
         self.link.is_stalled()
     }
+}
+
+/// Waits until a request may go on.
+fn wait(door: &Door, served: &Served, args: Args<'_>) {
+    let spec = spec::find(args).ok();
+    if spec.is_some_and(|spec| spec.id == spec::Name::ClientUnpause) {
+        return;
+    }
+    let writes = spec.is_some_and(|spec| spec.flags.has(Flags::WRITE));
+    door.pause.wait(writes, || served.is_last());
 }
 
 /// How much a peer may send while answers wait: with what is here already as much as a request may have.

@@ -6,6 +6,7 @@
 //! without memory.
 
 use super::error::{self, Error};
+use super::number;
 use super::request::Args;
 
 mod table;
@@ -60,6 +61,8 @@ impl Flags {
     pub const DANGEROUS: Flags = Flags(1 << 7);
     /// It needs no data, so it runs whatever state the node is in.
     pub const STALE: Flags = Flags(1 << 8);
+    /// Where its keys stand depends on its arguments.
+    pub const MOVABLE: Flags = Flags(1 << 9);
 
     /// Either.
     #[must_use]
@@ -126,6 +129,7 @@ impl Spec {
             Name::Cluster => &table::CLUSTER,
             Name::Command => &table::COMMAND,
             Name::Config => &table::CONFIG,
+            Name::Module => &table::MODULE,
             _ => &[],
         }
     }
@@ -133,6 +137,29 @@ impl Spec {
     /// Its name without that of its family.
     fn own_name(&self) -> &'static str {
         self.name.split_once('|').map_or(self.name, |(_, own)| own)
+    }
+
+    /// The keys of a request; `None` where it cannot be told which.
+    pub fn keys_of<'b>(&self, request: Args<'b>) -> Option<Vec<&'b [u8]>> {
+        let Keys { first, last, step } = self.keys;
+        let place = |at: i64| usize::try_from(at).ok();
+        let (first, step) = (place(first)?, place(step)?);
+        if step == 0 {
+            return Some(Vec::new());
+        }
+        let last = match self.flags.has(Flags::MOVABLE) {
+            // Their number stands before them.
+            true => {
+                let count = number::natural(request.get(first - 1)?)?;
+                (first - 1).checked_add(usize::try_from(count).ok()?)?
+            }
+            false if last < 0 => request.len().checked_add_signed(isize::try_from(last).ok()?)?,
+            false => place(last)?,
+        };
+        if last >= request.len() {
+            return None;
+        }
+        (first..=last).step_by(step).map(|at| request.get(at)).collect()
     }
 
     fn takes(&self, arguments: usize) -> bool {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use log::warn;
 use net_common::auth::SLOWED;
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::batch::Batch;
 use super::client::{self, Facts};
-use super::command::{Client, Cluster, Command, Connection, Hello, InfoName, Server};
+use super::command::{Client, Cluster, Command, Connection, Heard, Hello, InfoName, Kill, Server};
 use super::door::{self, Door};
 use super::error::Error;
 use super::listing::{self, Listing};
@@ -43,6 +44,8 @@ pub struct Talk<'s> {
     /// Whether it is a cluster-aware client's: such a one asks each node for what is its own.
     is_of_cluster: bool,
     kind: door::Kind,
+    /// Which answers it hears.
+    heard: Heard,
     transaction: Transaction,
 }
 
@@ -65,6 +68,7 @@ impl<'s> Talk<'s> {
             command: "",
             kind,
             is_of_cluster: kind == door::Kind::Cluster,
+            heard: Heard::All,
             transaction: Transaction::default(),
         }
     }
@@ -110,21 +114,39 @@ impl<'s> Talk<'s> {
             return;
         }
         let client = || self.door.coordinator.client();
+        let start = out.len();
         let mut replies = Replies::new(out, self.protocol);
         let told = batch.run(Some(&self.door.node), client, &clock::wall_ms, &mut replies);
         self.copies = told.copies.or(self.copies);
         self.door.tally.hits.fetch_add(told.hits, Ordering::Relaxed);
         self.door.tally.misses.fetch_add(told.misses, Ordering::Relaxed);
+        if self.heard == Heard::None {
+            out.truncate(start);
+        }
     }
 
     /// Answers a command that is not for a [`Batch`].
     pub(super) fn answer(&mut self, command: &Command<'_>, out: &mut Vec<u8>) -> Next {
+        let (start, was_heard) = (out.len(), self.heard);
+        let next = self.answer_aloud(command, out);
+        // What ends the silence is heard.
+        if was_heard == Heard::None && self.heard == Heard::None {
+            out.truncate(start);
+        }
+        next
+    }
+
+    fn answer_aloud(&mut self, command: &Command<'_>, out: &mut Vec<u8>) -> Next {
         let start = out.len();
         let mut replies = Replies::new(out, self.protocol);
+        let mut next = Next::Go;
         let answered = match command {
             Command::Connection(Connection::Quit) => {
                 replies.ok();
                 return Next::Close;
+            }
+            Command::Connection(Connection::Client(Client::Kill(kill))) => {
+                self.kill(kill, &mut replies).map(|then| next = then)
             }
             Command::Connection(connection) => self.connection(connection, &mut replies),
             Command::Server(server) => self.server(server, &mut replies),
@@ -137,7 +159,35 @@ impl<'s> Talk<'s> {
             out.truncate(start);
             Replies::new(out, self.protocol).error(&error.to_string());
         }
-        Next::Go
+        next
+    }
+
+    /// Whether the next request's answer is not to be heard; asked once for each request.
+    pub fn takes_skip(&mut self) -> bool {
+        let skips = self.heard == Heard::NotTheNext;
+        if skips {
+            self.heard = Heard::All;
+        }
+        skips
+    }
+
+    /// Closes connections.
+    fn kill(&self, kill: &Kill<'_>, out: &mut Replies<'_>) -> Result<Next, Error> {
+        let own = self.client.lock().facts.id;
+        let is_meant = |facts: &Facts| {
+            kill.is_normal
+                && kill.id.is_none_or(|id| id == facts.id)
+                && kill.peer.is_none_or(|peer| peer == facts.peer.as_bytes())
+                && kill.local.is_none_or(|local| local == facts.local.as_bytes())
+                && !(kill.spares_me && facts.id == own)
+        };
+        let killed = self.door.kill(own, is_meant);
+        match (kill.is_one, killed.count) {
+            (true, 0) => return Err(Error::NoClient),
+            (true, _) => out.ok(),
+            (false, count) => out.count(count),
+        }
+        Ok(if killed.is_own { Next::Close } else { Next::Go })
     }
 
     fn list(&self, command: &Command<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
@@ -178,6 +228,7 @@ impl<'s> Talk<'s> {
                 self.protocol = Protocol::default();
                 self.transaction = Transaction::default();
                 self.is_of_cluster = self.kind == door::Kind::Cluster;
+                self.heard = Heard::All;
                 self.client.lock().facts.name.clear();
                 out.switch(self.protocol);
                 out.simple("RESET");
@@ -223,8 +274,29 @@ impl<'s> Talk<'s> {
         Err(Error::WrongPassword)
     }
 
-    fn client(&self, client: Client<'_>, out: &mut Replies<'_>) {
+    fn client(&mut self, client: Client<'_>, out: &mut Replies<'_>) {
         match client {
+            Client::Reply(heard) => {
+                // What hears nothing goes on to.
+                if self.heard != Heard::None || heard == Heard::All {
+                    self.heard = heard;
+                }
+                if heard == Heard::All {
+                    out.ok();
+                }
+            }
+            Client::Pause { ms, writes_only } => {
+                self.door.pause.begin(Duration::from_millis(ms), writes_only);
+                out.ok();
+            }
+            Client::Unpause => {
+                self.door.pause.end();
+                out.ok();
+            }
+            // None is ever blocked.
+            Client::Unblock => out.integer(0),
+            // It is answered where connections may close.
+            Client::Kill(_) => {}
             Client::Id => {
                 out.integer(i64::try_from(self.client.lock().facts.id).unwrap_or(i64::MAX));
             }
@@ -261,6 +333,15 @@ impl<'s> Talk<'s> {
             Server::CommandCount => docs::count(out),
             Server::CommandInfo(names) => docs::info(names, out),
             Server::CommandDocs(names) => docs::docs(names, out),
+            Server::CommandKeys(request) => docs::keys(request, out)?,
+            Server::CommandNames(of) => docs::names(of, out),
+            Server::Help(family) => docs::help(family, out),
+            Server::ResetStatistics => {
+                self.door.forget_counts();
+                out.ok();
+            }
+            Server::LastSave => out.integer(self.door.last_save_s()),
+            Server::Modules => out.array(0),
             Server::ConfigGet(patterns) => self.door.config().get(patterns, out),
             Server::Info(sections) => {
                 out.verbatim(&info::text(&self.door.info(), sections.iter()));

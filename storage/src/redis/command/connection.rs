@@ -64,6 +64,49 @@ pub enum Client<'b> {
     Info,
     /// Describe all connections, of these.
     List(Filter<'b>),
+    /// Which answers is it to hear?
+    Reply(Heard),
+    /// Close connections.
+    Kill(Kill<'b>),
+    /// Let requests wait.
+    Pause {
+        /// For so long.
+        ms: u64,
+        /// Only those that may change keys.
+        writes_only: bool,
+    },
+    /// Let them go on.
+    Unpause,
+    /// End another's waiting: there is none.
+    Unblock,
+}
+
+/// Which answers a connection hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// All.
+    All,
+    /// None.
+    None,
+    /// All but that to the next request.
+    NotTheNext,
+}
+
+/// Which connections CLIENT KILL closes: those for which all holds that is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kill<'b> {
+    /// Whether just one is named, by its peer: then the answer is `OK`, or that there is none.
+    pub is_one: bool,
+    /// Its number.
+    pub id: Option<u64>,
+    /// Where it comes from.
+    pub peer: Option<&'b [u8]>,
+    /// Where it goes to.
+    pub local: Option<&'b [u8]>,
+    /// Whether it may be a normal one: there are no others.
+    pub is_normal: bool,
+    /// Whether that which asks is spared.
+    pub spares_me: bool,
 }
 
 /// What a library says of itself.
@@ -129,6 +172,34 @@ pub fn read<'b>(spec: &Spec, args: Args<'b>) -> Result<Connection<'b>, Error> {
             switch if is(switch, "on") || is(switch, "off") => Ok(Connection::Noop),
             _ => Err(Error::Syntax),
         },
+        Name::ClientReply => match arg(2) {
+            mode if is(mode, "on") => client(Client::Reply(Heard::All)),
+            mode if is(mode, "off") => client(Client::Reply(Heard::None)),
+            mode if is(mode, "skip") => client(Client::Reply(Heard::NotTheNext)),
+            _ => Err(Error::Syntax),
+        },
+        Name::ClientKill => client(Client::Kill(kill(args.from(2))?)),
+        Name::ClientPause => {
+            let writes_only = match args.get(3) {
+                None => false,
+                Some(mode) if is(mode, "all") => false,
+                Some(mode) if is(mode, "write") => true,
+                Some(_) => return Err(Error::PauseMode),
+            };
+            let ms = number::integer(arg(2)).ok_or(Error::TimeoutNumber)?;
+            let ms = u64::try_from(ms).map_err(|_| Error::NegativeTimeout)?;
+            client(Client::Pause { ms, writes_only })
+        }
+        Name::ClientUnpause => client(Client::Unpause),
+        Name::ClientUnblock => {
+            integer(arg(2))?;
+            match args.get(3) {
+                Some(reason) if !is(reason, "timeout") && !is(reason, "error") => {
+                    Err(Error::UnblockReason)
+                }
+                _ => client(Client::Unblock),
+            }
+        }
         // CLIENT without a subcommand; the others are not ours.
         _ => Err(Error::WrongArity(spec.name)),
     }
@@ -176,6 +247,48 @@ fn set_info<'b>(attribute: &[u8], value: &'b [u8]) -> Result<Client<'b>, Error> 
     Ok(Client::SetInfo(which, printable(value, Error::ClientInfo(name))?))
 }
 
+/// `ip:port`, or pairs of what must hold and its value.
+fn kill(args: Args<'_>) -> Result<Kill<'_>, Error> {
+    let all =
+        Kill { is_one: false, id: None, peer: None, local: None, is_normal: true, spares_me: true };
+    if args.len() == 1 {
+        return Ok(Kill { is_one: true, peer: args.get(0), spares_me: false, ..all });
+    }
+    if !args.len().is_multiple_of(2) {
+        return Err(Error::Syntax);
+    }
+    let mut kill = all;
+    for (what, value) in args.pairs() {
+        match what {
+            _ if is(what, "id") => {
+                let id = number::natural(value).filter(|&id| id > 0);
+                kill.id = Some(id.ok_or(Error::KillId)?);
+            }
+            _ if is(what, "addr") => kill.peer = Some(value),
+            _ if is(what, "laddr") => kill.local = Some(value),
+            _ if is(what, "type") => kill.is_normal &= is_normal(value)?,
+            _ if is(what, "user") => {
+                if value != b"default" {
+                    return Err(Error::NoUser(error::text(value, 128)));
+                }
+            }
+            _ if is(what, "skipme") && is(value, "yes") => kill.spares_me = true,
+            _ if is(what, "skipme") && is(value, "no") => kill.spares_me = false,
+            _ => return Err(Error::Syntax),
+        }
+    }
+    Ok(kill)
+}
+
+/// Whether a type of connections is the normal one; the others there are none of.
+fn is_normal(kind: &[u8]) -> Result<bool, Error> {
+    match kind {
+        _ if is(kind, "normal") => Ok(true),
+        _ if ["master", "slave", "replica", "pubsub"].iter().any(|k| is(kind, k)) => Ok(false),
+        _ => Err(Error::ClientType(error::text(kind, 128))),
+    }
+}
+
 fn filter(options: Args<'_>) -> Result<Filter<'_>, Error> {
     let (option, values) = match options.get(0) {
         None => return Ok(Filter::All),
@@ -189,12 +302,9 @@ fn filter(options: Args<'_>) -> Result<Filter<'_>, Error> {
         };
     }
     match (values.len(), values.get(0)) {
-        (1, Some(kind)) if is(option, "type") => match kind {
-            _ if is(kind, "normal") => Ok(Filter::All),
-            _ if ["master", "slave", "replica", "pubsub"].iter().any(|k| is(kind, k)) => {
-                Ok(Filter::None)
-            }
-            _ => Err(Error::ClientType(error::text(kind, 128))),
+        (1, Some(kind)) if is(option, "type") => match is_normal(kind)? {
+            true => Ok(Filter::All),
+            false => Ok(Filter::None),
         },
         _ => Err(Error::Syntax),
     }

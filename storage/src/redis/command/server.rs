@@ -19,6 +19,18 @@ pub enum Server<'b> {
     CommandInfo(Keys<'b>),
     /// Describe these commands for people; all, if there is none.
     CommandDocs(Keys<'b>),
+    /// Which arguments of this request are keys?
+    CommandKeys(Args<'b>),
+    /// List the names of commands, of these.
+    CommandNames(NamesOf<'b>),
+    /// Describe the subcommands of this family.
+    Help(&'static str),
+    /// Count from 0 again.
+    ResetStatistics,
+    /// Since when is what it holds on disk?
+    LastSave,
+    /// Which modules are there?
+    Modules,
     /// What is configured under names that match one of these patterns?
     ConfigGet(Keys<'b>),
     /// Describe the node, in these sections; those that are usual, if there is none.
@@ -29,6 +41,19 @@ pub enum Server<'b> {
     Role,
     /// Draw something.
     LolWut,
+}
+
+/// Of which commands COMMAND LIST tells the names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamesOf<'b> {
+    /// All.
+    All,
+    /// None: those of a module.
+    None,
+    /// Those of a category, `read` or `@read`.
+    Category(&'b [u8]),
+    /// Those that match a pattern.
+    Pattern(&'b [u8]),
 }
 
 /// About the cluster ([`topology`](crate::redis::topology)).
@@ -79,6 +104,16 @@ pub fn read<'b>(spec: &Spec, args: Args<'b>) -> Result<Command<'b>, Error> {
         Name::CommandCount => server(Server::CommandCount),
         Name::CommandInfo => server(Server::CommandInfo(names)),
         Name::CommandDocs => server(Server::CommandDocs(names)),
+        Name::CommandGetKeys => server(Server::CommandKeys(args.from(2))),
+        Name::CommandList => server(Server::CommandNames(names_of(args.from(2))?)),
+        Name::CommandHelp => server(Server::Help("command")),
+        Name::ClientHelp => server(Server::Help("client")),
+        Name::ClusterHelp => server(Server::Help("cluster")),
+        Name::ConfigHelp => server(Server::Help("config")),
+        Name::ModuleHelp => server(Server::Help("module")),
+        Name::ConfigResetStat => server(Server::ResetStatistics),
+        Name::LastSave => server(Server::LastSave),
+        Name::ModuleList => server(Server::Modules),
         Name::ConfigGet => server(Server::ConfigGet(names)),
         Name::Info => server(Server::Info(Keys(args.from(1)))),
         Name::Time => server(Server::Time),
@@ -98,6 +133,22 @@ pub fn read<'b>(spec: &Spec, args: Args<'b>) -> Result<Command<'b>, Error> {
         Name::Unwatch => transaction(Transaction::Unwatch),
         // CONFIG and CLUSTER without a subcommand have too few arguments; the others are not ours.
         _ => Err(Error::WrongArity(spec.name)),
+    }
+}
+
+fn names_of(args: Args<'_>) -> Result<NamesOf<'_>, Error> {
+    let by = |name, of| (is(args.get(1).unwrap_or_default(), name), of);
+    match (args.len(), args.get(0), args.get(2)) {
+        (0, ..) => Ok(NamesOf::All),
+        (3, Some(filter), Some(value)) if is(filter, "filterby") => {
+            let all = [
+                by("module", NamesOf::None),
+                by("aclcat", NamesOf::Category(value)),
+                by("pattern", NamesOf::Pattern(value)),
+            ];
+            all.into_iter().find(|(is_it, _)| *is_it).map(|(_, of)| of).ok_or(Error::Syntax)
+        }
+        _ => Err(Error::Syntax),
     }
 }
 

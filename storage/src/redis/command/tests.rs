@@ -127,6 +127,43 @@ fn what_clients_open_with() {
 }
 
 #[test]
+fn what_operators_do_to_connections() {
+    let client = |client| Ok(Command::Connection(Connection::Client(client)));
+    check("client reply ON", client(Client::Reply(Heard::All)));
+    check("client reply skip", client(Client::Reply(Heard::NotTheNext)));
+    check("client reply maybe", Err(Error::Syntax));
+    let all =
+        Kill { is_one: false, id: None, peer: None, local: None, is_normal: true, spares_me: true };
+    let one = Kill { is_one: true, peer: Some(b"1.2.3.4:5"), spares_me: false, ..all };
+    check("client kill 1.2.3.4:5", client(Client::Kill(one)));
+    check("client kill id 7", client(Client::Kill(Kill { id: Some(7), ..all })));
+    check(
+        "client kill type replica skipme no laddr 1.2.3.4:5",
+        client(Client::Kill(Kill {
+            is_normal: false,
+            spares_me: false,
+            local: Some(b"1.2.3.4:5"),
+            ..all
+        })),
+    );
+    check("client kill user default", client(Client::Kill(all)));
+    check("client kill id 0", Err(Error::KillId));
+    check("client kill id x", Err(Error::KillId));
+    check("client kill user nobody", Err(Error::NoUser("nobody".into())));
+    check("client kill type x", Err(Error::ClientType("x".into())));
+    check("client kill skipme maybe", Err(Error::Syntax));
+    check("client kill id 1 addr", Err(Error::Syntax));
+    check("client pause 10", client(Client::Pause { ms: 10, writes_only: false }));
+    check("client pause 10 write", client(Client::Pause { ms: 10, writes_only: true }));
+    check("client pause 10 some", Err(Error::PauseMode));
+    check("client pause x", Err(Error::TimeoutNumber));
+    check("client pause -1", Err(Error::NegativeTimeout));
+    check("client unblock 5 error", client(Client::Unblock));
+    check("client unblock 5 x", Err(Error::UnblockReason));
+    check("client unblock x", Err(Error::NotAnInteger));
+}
+
+#[test]
 fn slots_are_slots() {
     let slot = |slot| Ok(Command::Cluster(Cluster::CountKeysInSlot(slot)));
     check("cluster countkeysinslot 16383", slot(16_383));

@@ -39,7 +39,7 @@ macro_rules! commands {
 
 commands! {
     /// All commands. Where several are much alike, the one that is most used stands first.
-    COMMANDS 64 {
+    COMMANDS 66 {
         Get "get" 2 [READONLY FAST] ONE String
             "1.0.0" "key" "Gets the value of a key."
         Set "set" -3 [WRITE DENYOOM] ONE String
@@ -153,6 +153,10 @@ commands! {
             "1.0.0" "[ASYNC | SYNC]" "Removes all keys of the whole cluster, where the operator allows it."
         FlushDb "flushdb" -1 [WRITE DANGEROUS] NO Server
             "1.0.0" "[ASYNC | SYNC]" "Removes all keys of the whole cluster, where the operator allows it."
+        LastSave "lastsave" 1 [FAST STALE ADMIN DANGEROUS] NO Server
+            "1.0.0" "" "Tells since when the node has its records: when it started, or last had an image of them on disk."
+        Module "module" -2 [STALE] NO Server
+            "4.0.0" "" "Commands about modules, of which there are none."
         Time "time" 1 [FAST STALE] NO Server
             "2.6.0" "" "Tells the node's time."
         Role "role" 1 [FAST STALE ADMIN] NO Server
@@ -160,9 +164,9 @@ commands! {
         LolWut "lolwut" -1 [READONLY FAST STALE] NO Server
             "5.0.0" "[VERSION version]" "Draws the ring."
 
-        Eval "eval" -3 [WRITE] THIRD Scripting
+        Eval "eval" -3 [WRITE MOVABLE] THIRD Scripting
             "2.6.0" "script numkeys key [key ...] [arg ...]" "Releases or prolongs a lock by one of the usual scripts; others are refused."
-        EvalSha "evalsha" -3 [WRITE] THIRD Scripting
+        EvalSha "evalsha" -3 [WRITE MOVABLE] THIRD Scripting
             "2.6.0" "sha1 numkeys key [key ...] [arg ...]" "Releases or prolongs a lock by one of redis-py's scripts; others are refused."
 
         Multi "multi" 1 [FAST STALE] NO Transactions
@@ -178,7 +182,7 @@ commands! {
     }
 
     /// CLIENT …
-    CLIENT 8 {
+    CLIENT 14 {
         ClientId "client|id" 2 [STALE] NO Connection
             "5.0.0" "" "Tells the connection's number."
         ClientGetName "client|getname" 2 [STALE] NO Connection
@@ -195,10 +199,22 @@ commands! {
             "7.0.0" "<ON | OFF>" "Does nothing: no connection is closed to make room."
         ClientNoTouch "client|no-touch" 3 [STALE] NO Connection
             "7.2.0" "<ON | OFF>" "Does nothing: no key is evicted by its age."
+        ClientReply "client|reply" 3 [STALE] NO Connection
+            "3.2.0" "<ON | OFF | SKIP>" "Lets answers come, none at all, or not the next one."
+        ClientKill "client|kill" -3 [STALE ADMIN DANGEROUS] NO Connection
+            "2.4.0" "<ip:port | [ID client-id] [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [USER username] [ADDR ip:port] [LADDR ip:port] [SKIPME yes/no]>" "Closes connections to this node."
+        ClientPause "client|pause" -3 [STALE ADMIN DANGEROUS] NO Connection
+            "3.0.0" "timeout [WRITE | ALL]" "Lets the requests of this node's connections wait for some milliseconds."
+        ClientUnpause "client|unpause" 2 [STALE ADMIN DANGEROUS] NO Connection
+            "6.2.0" "" "Lets them go on."
+        ClientUnblock "client|unblock" -3 [STALE ADMIN DANGEROUS] NO Connection
+            "5.0.0" "client-id [TIMEOUT | ERROR]" "Answers 0: no connection is ever blocked."
+        ClientHelp "client|help" 2 [STALE] NO Connection
+            "5.0.0" "" "Describes these commands."
     }
 
     /// CLUSTER …
-    CLUSTER 7 {
+    CLUSTER 8 {
         ClusterSlots "cluster|slots" 2 [STALE] NO Cluster
             "3.0.0" "" "Tells which nodes keep which slots."
         ClusterShards "cluster|shards" 2 [STALE] NO Cluster
@@ -213,21 +229,41 @@ commands! {
             "3.0.0" "key" "Tells the slot of a key."
         ClusterCountKeysInSlot "cluster|countkeysinslot" 3 [STALE] NO Cluster
             "3.0.0" "slot" "Counts the keys of a slot that this node keeps."
+        ClusterHelp "cluster|help" 2 [STALE] NO Cluster
+            "5.0.0" "" "Describes these commands."
     }
 
     /// COMMAND …
-    COMMAND 3 {
+    COMMAND 6 {
         CommandCount "command|count" 2 [STALE] NO Server
             "2.8.13" "" "Counts the commands."
         CommandDocs "command|docs" -2 [STALE] NO Server
             "7.0.0" "[command-name [command-name ...]]" "Describes commands for people."
         CommandInfo "command|info" -2 [STALE] NO Server
             "2.8.13" "[command-name [command-name ...]]" "Describes commands for programs."
+        CommandGetKeys "command|getkeys" -4 [STALE] NO Server
+            "2.8.13" "command [arg ...]" "Tells which arguments of a request are keys."
+        CommandList "command|list" -2 [STALE] NO Server
+            "7.0.0" "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]" "Lists the names of commands."
+        CommandHelp "command|help" 2 [STALE] NO Server
+            "5.0.0" "" "Describes these commands."
     }
 
     /// CONFIG …
-    CONFIG 1 {
+    CONFIG 3 {
         ConfigGet "config|get" -3 [STALE ADMIN] NO Server
             "2.0.0" "parameter [parameter ...]" "Tells what is configured."
+        ConfigResetStat "config|resetstat" 2 [STALE ADMIN DANGEROUS] NO Server
+            "2.0.0" "" "Lets what INFO counts begin at 0."
+        ConfigHelp "config|help" 2 [STALE] NO Server
+            "5.0.0" "" "Describes these commands."
+    }
+
+    /// MODULE …
+    MODULE 2 {
+        ModuleList "module|list" 2 [STALE ADMIN] NO Server
+            "4.0.0" "" "Lists modules: there are none."
+        ModuleHelp "module|help" 2 [STALE] NO Server
+            "5.0.0" "" "Describes these commands."
     }
 }
