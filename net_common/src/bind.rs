@@ -2,8 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::handover;
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`. Thousands of
 /// clients that reconnect at once after a restart must not run into SYN retries of a second.
@@ -37,7 +40,8 @@ pub enum BindError {
     },
 }
 
-/// Listens on `host:port`; port 0 takes any free one.
+/// Listens on `host:port`; port 0 takes any free one. A taken port is tried again for up to
+/// [`handover::PATIENCE`]: the process that had it may be ending.
 ///
 /// # Errors
 /// [`BindError`]: the host is unknown, is not loopback while there is no secret, or is not to be had.
@@ -51,7 +55,9 @@ pub fn listen(host: &str, port: u16, has_secret: bool) -> Result<TcpListener, Bi
     if !address.ip().is_loopback() && !has_secret {
         return Err(BindError::Open(address.ip()));
     }
-    open(address).map_err(|source| BindError::Listen { address, source })
+    let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    handover::retry(Instant::now(), is_taken, || open(address))
+        .map_err(|source| BindError::Listen { address, source })
 }
 
 fn open(address: SocketAddr) -> io::Result<TcpListener> {

@@ -7,9 +7,12 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+
+use crate::handover;
 
 /// The file that is locked.
 pub const LOCK: &str = "lock";
@@ -65,7 +68,8 @@ impl FolderLock {
         FolderLock::take_present(folder, who)
     }
 
-    /// Locks a folder that must be there.
+    /// Locks a folder that must be there. A lock that another process has is tried for up to
+    /// [`handover::PATIENCE`]: that process may be ending.
     ///
     /// # Errors
     /// [`FolderError`].
@@ -79,7 +83,8 @@ impl FolderLock {
             .truncate(false)
             .open(&path)
             .map_err(cannot("open", &path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        let lock = || flock(&file, FlockOperation::NonBlockingLockExclusive);
+        match handover::retry(Instant::now(), |error| *error == Errno::WOULDBLOCK, lock) {
             Ok(()) => {
                 // Only for the message to others: on a full disk they are told less.
                 let _ = file.set_len(0);

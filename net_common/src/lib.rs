@@ -20,6 +20,7 @@ pub mod descriptors;
 pub mod flags;
 pub mod folder;
 pub mod frame;
+pub mod handover;
 pub mod in_place;
 pub mod logging;
 pub mod message;
