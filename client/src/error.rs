@@ -37,6 +37,20 @@ pub enum ClientError {
         /// What stood in the way last.
         why: String,
     },
+    /// Others changed the key each time between reading and writing it, until the deadline: so many times. The
+    /// read-modify-write was certainly not done, so it may simply be tried again; where many change one key a longer
+    /// deadline helps, as they take turns.
+    #[error(
+        "contended: not done within {deadline:?}, others were quicker {losses} times; last, {why}"
+    )]
+    Contended {
+        /// How long it was tried.
+        deadline: Duration,
+        /// How often somebody else was quicker.
+        losses: u32,
+        /// What stood in the way last.
+        why: String,
+    },
     /// Nobody alive holds this key: all who did are down (rule H4). Nothing was done. It can be read and
     /// written again when one of them is back, or when the operator has accepted the loss.
     ///
@@ -90,7 +104,9 @@ impl ClientError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             // The call has waited already, until its deadline.
-            ClientError::NotEnoughReplicas { .. } => Some(Duration::ZERO),
+            ClientError::NotEnoughReplicas { .. } | ClientError::Contended { .. } => {
+                Some(Duration::ZERO)
+            }
             ClientError::NoManager { source, .. } => source.may_pass().then_some(BELIEVED),
             // Asked sooner it says the same.
             ClientError::Unavailable | ClientError::TooFewCopies { .. } => Some(BELIEVED),
@@ -129,6 +145,7 @@ mod tests {
             (no(busy), true),
             (no(secret), false),
             (ClientError::NotEnoughReplicas { deadline: Duration::MAX, why: why() }, true),
+            (ClientError::Contended { deadline: Duration::ZERO, losses: 7, why: why() }, true),
             (ClientError::Unavailable, true),
             (ClientError::TooFewCopies { least: 2 }, true),
             // A loop around an increment would count twice.

@@ -7,10 +7,11 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt;
 
 use cluster::ids::Epoch;
 use cluster::operation::{Found, Need, ReadAnswer, Request};
-use cluster::replica::State;
+use cluster::replica::{State, WriteAnswer};
 use cluster::version::Version;
 use cluster::view::Routes;
 use cluster::write_round::Reply;
@@ -40,6 +41,53 @@ pub(crate) struct Attempt {
     pub(crate) is_silent: bool,
     /// The connections that answers came over, to be put back.
     pub(crate) used: Vec<(u16, Connection)>,
+    /// Who refused an operation last, and why: in an answer, which is no trouble with the node.
+    pub(crate) refusal: Option<(u16, Refusal)>,
+}
+
+/// Why a replica has not done what it was asked for, and what may be different in a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It is in another view.
+    OtherView,
+    /// It holds no lease.
+    NoLease,
+    /// It has yet to fetch the key.
+    Fetching,
+    /// The operation took too long (N5).
+    TooOld,
+    /// It holds something newer than what was to be replaced.
+    Changed,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::OtherView => "is in another view",
+            Refusal::NoLease => "has no lease: it does not reach the manager",
+            Refusal::Fetching => "is still fetching this key",
+            Refusal::TooOld => "was sent this write too late",
+            Refusal::Changed => "had taken another change of the key",
+        })
+    }
+}
+
+impl Refusal {
+    fn of(answer: WriteAnswer) -> Option<Refusal> {
+        match answer {
+            WriteAnswer::WrongEpoch => Some(Refusal::OtherView),
+            WriteAnswer::NoLease => Some(Refusal::NoLease),
+            WriteAnswer::TooOld => Some(Refusal::TooOld),
+            WriteAnswer::BlindStored | WriteAnswer::BlindBelow(_) => Some(Refusal::Fetching),
+            WriteAnswer::Differs(_) => Some(Refusal::Changed),
+            WriteAnswer::Stored
+            | WriteAnswer::Superseded(_)
+            | WriteAnswer::Conflict
+            | WriteAnswer::BadVersion
+            | WriteAnswer::BadKey
+            | WriteAnswer::BadValue => None,
+        }
+    }
 }
 
 /// One node's part of a batch.
@@ -76,7 +124,8 @@ pub(crate) fn attempt(
 ) -> Attempt {
     let needs = vec![Need::Nothing; batch.len()];
     let (told, used) = (Vec::new(), Vec::new());
-    let mut attempt = Attempt { needs, clock: 0, trouble: None, told, is_silent: false, used };
+    let mut attempt =
+        Attempt { needs, clock: 0, trouble: None, told, is_silent: false, used, refusal: None };
     let mut collecting = Vec::new();
     let mut legs = legs(routes, batch, &mut collecting, &mut attempt);
     // What is sent in place is answered by this thread: the others get theirs first.
@@ -273,6 +322,9 @@ fn receive_writes(
     attempt.clock = attempt.clock.max(acks.clock);
     attempt.told.push((place, acks.shape.is_full));
     for (i, answer) in writes.drain(..).zip(acks.answers) {
+        if let Some(refusal) = Refusal::of(answer) {
+            attempt.refusal = Some((place, refusal));
+        }
         batch[i].operation.wrote(Reply::Answer(answer));
     }
     Ok(())
@@ -334,6 +386,18 @@ fn receive_reads(
             data::ReadAnswer::BadKey => ReadAnswer::BadKey,
             data::ReadAnswer::Later => ReadAnswer::Later,
         };
+        let refusal = match &answer {
+            ReadAnswer::WrongEpoch => Some(Refusal::OtherView),
+            ReadAnswer::NoLease => Some(Refusal::NoLease),
+            ReadAnswer::Syncing => Some(Refusal::Fetching),
+            ReadAnswer::Found(_)
+            | ReadAnswer::Blind(_)
+            | ReadAnswer::BadKey
+            | ReadAnswer::Later => None,
+        };
+        if let Some(refusal) = refusal {
+            attempt.refusal = Some((place, refusal));
+        }
         attempt.needs[i] = batch[i].operation.got(place, Some(answer));
     }
     Ok(())
@@ -441,15 +505,7 @@ mod tests {
             let links = links(&address, &word);
             let commits = Commits::default();
             let operation = Operation::read_modify_write();
-            let task = Task {
-                key: b"k",
-                operation,
-                decide: None,
-                result: None,
-                committed: None,
-                is_left: false,
-            };
-            let mut batch = [task];
+            let mut batch = [Task::new(b"k", operation)];
             let go = |batch: &mut [Task<'_>], epoch| {
                 let waits = Waits::for_silence_of(Duration::from_secs(1));
                 let routes = routes(&address, epoch);

@@ -58,7 +58,7 @@ impl Finisher {
                 let body = body.map(|(value, expiry)| Valued { bytes: Cow::Owned(value), expiry });
                 let found = Found { version, body, state, epoch, clock };
                 let operation = Operation::finish(found);
-                Task { key, operation, decide: None, result: None, committed: None, is_left: false }
+                Task::new(key, operation)
             })
             .collect();
         let waits = Waits::for_silence_of(PATIENCE);

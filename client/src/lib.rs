@@ -21,7 +21,7 @@
 //!
 //! Inside: [`router`] keeps the view, [`links`] the connections, [`fanout`] sends a batch to the nodes
 //! it concerns and collects the answers, [`commits`] tells replicas afterwards that a write is done, and `writers` how far;
-//! `room` knows which nodes are full;
+//! `room` knows which nodes are full; `turns` lets those who change one key do so one after the other;
 //! [`listing`] asks which keys there are, and [`dump`] takes all of them to a file and back.
 
 pub mod args;
@@ -39,6 +39,7 @@ mod room;
 pub mod router;
 pub mod status;
 mod store;
+mod turns;
 mod writers;
 
 pub use error::ClientError;

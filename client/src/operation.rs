@@ -141,9 +141,27 @@ pub(crate) struct Task<'a> {
     pub(crate) committed: Option<Version>,
     /// It will have no result: enough was read without it.
     pub(crate) is_left: bool,
+    /// How often somebody else was quicker to change the key.
+    pub(crate) losses: u32,
+    /// Whether that is what stood in the way last.
+    pub(crate) is_contended: bool,
 }
 
-impl Task<'_> {
+impl<'a> Task<'a> {
+    /// An operation that is about to begin.
+    pub(crate) fn new(key: &'a [u8], operation: Operation<Valued<'a>>) -> Task<'a> {
+        Task {
+            key,
+            operation,
+            decide: None,
+            result: None,
+            committed: None,
+            is_left: false,
+            losses: 0,
+            is_contended: false,
+        }
+    }
+
     /// Whether there is nothing more to do about it.
     pub(crate) fn is_over(&self) -> bool {
         self.result.is_some() || self.is_left
@@ -154,7 +172,10 @@ impl Task<'_> {
     pub(crate) fn fail(&mut self, error: ClientError) {
         self.result = Some(Err(match (self.operation.may_exist(), error) {
             (false, error) => error,
-            (true, ClientError::NotEnoughReplicas { why, .. }) => ClientError::Unknown { why },
+            (
+                true,
+                ClientError::NotEnoughReplicas { why, .. } | ClientError::Contended { why, .. },
+            ) => ClientError::Unknown { why },
             (true, error) => ClientError::Unknown { why: error.to_string() },
         }));
     }

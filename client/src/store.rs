@@ -13,6 +13,7 @@ use cluster::operation::{Choice, Need, Operation, Outcome, Request};
 use cluster::replica::{WriteAnswer, is_covered};
 use cluster::version::{Clock, Version};
 use cluster::view::Routes;
+use fxhash::FxHashSet;
 use log::debug;
 use net_common::auth::Secret;
 use net_common::connection::{Connection, Dial, FIRST_RATE, NetError, Waits};
@@ -32,6 +33,7 @@ use crate::links::Links;
 use crate::operation::{Change, Decide, Done, Got, Held, Op, Part, Placed, Task, Valued};
 use crate::room::Room;
 use crate::router::Router;
+use crate::turns::Turns;
 use crate::writers::{Writer, Writers};
 
 /// How a client behaves.
@@ -94,6 +96,7 @@ pub struct GTStoreClient {
     writers: Writers,
     room: Room,
     copied: Copied,
+    turns: Turns,
 }
 
 impl GTStoreClient {
@@ -130,8 +133,8 @@ impl GTStoreClient {
         let commits = Arc::new(Commits::default());
         let flusher = Flusher::start(links.clone(), commits.clone())
             .map_err(|e| ClientError::Refused(format!("the system has no more threads: {e}")))?;
-        let (room, copied) = (Room::default(), Copied::default());
-        Ok(GTStoreClient { config, links, commits, flusher, router, writers, room, copied })
+        let (room, copied, turns) = (Room::default(), Copied::default(), Turns::new());
+        Ok(GTStoreClient { config, links, commits, flusher, router, writers, room, copied, turns })
     }
 
     /// Gives a key a value. Blocks until all replicas hold it.
@@ -192,10 +195,12 @@ impl GTStoreClient {
 
     /// Makes a key's value from the one that it holds: `decide` gets that, or `None`. Atomic among all
     /// writes of the key, whoever makes them and whatever fails meanwhile. `decide` is asked again when
-    /// somebody was quicker; only what it said last takes effect, and that once.
+    /// somebody was quicker; only what it said last takes effect, and that once. Where others change the key all
+    /// the time, calls of this client queue for their turn; so `decide` must not call this client itself.
     ///
     /// # Errors
-    /// As [`GTStoreClient::put`]; [`ClientError::BadValue`] where `decide` makes a value that is too long.
+    /// As [`GTStoreClient::put`]; [`ClientError::Contended`] where others were quicker until the deadline;
+    /// [`ClientError::BadValue`] where `decide` makes a value that is too long.
     pub fn update(
         &self,
         key: &[u8],
@@ -425,6 +430,14 @@ impl GTStoreClient {
         {
             self.writers.tell(clock);
         }
+        let mut turns = self.turns.none();
+        let updates = batch.iter().filter(|task| task.decide.is_some());
+        if turns.queue(updates.map(|task| task.key), until) {
+            // As far as one can tell: it is the first thing that stood in the way.
+            batch.iter_mut().for_each(|task| task.is_contended = task.decide.is_some());
+        }
+        // The last attempt that came to nothing may have met nobody who refused it.
+        let mut refusal = None;
         loop {
             let routes = self.router.routes();
             self.refuse_lost(&routes, &mut batch);
@@ -444,16 +457,29 @@ impl GTStoreClient {
             // Gets may still be under way: a mark speaks of writes only.
             let mut is_written = true;
             let mut written = Vec::new();
+            let (mut lost, mut changed) = (Vec::new(), FxHashSet::default());
             for (i, (task, need)) in batch.iter_mut().zip(&attempt.needs).enumerate() {
                 match *need {
-                    Need::View => needs_view = true,
+                    Need::View => {
+                        needs_view = true;
+                        task.is_contended = false;
+                    }
                     Need::Version(above) => task.operation.freshen(writer.draw_above(above)),
                     Need::Choice => {
                         let found = task.operation.found().and_then(Option::as_ref);
                         read += found.map_or(0, |found| found.bytes.len());
                         needs_view |= self.choose(task, &routes) == Need::View;
                     }
-                    Need::Nothing | Need::Attempt => {}
+                    Need::Turn => {
+                        task.losses += 1;
+                        task.is_contended = true;
+                        lost.push(task.key);
+                    }
+                    Need::Nothing | Need::Attempt => {
+                        if task.decide.is_some() && task.operation.may_exist() {
+                            changed.insert(task.key);
+                        }
+                    }
                 }
                 let was_over = task.is_over();
                 if self.settle(task, &routes, &mut writer) {
@@ -472,9 +498,19 @@ impl GTStoreClient {
             if is_over {
                 break;
             }
+            if let Some((place, why)) = attempt.refusal {
+                refusal = Some(format!("{} {why}", routes.member(place).id));
+            }
             let trouble = needs_view.then(|| self.refresh(&routes, &mut pause, until));
+            let open = |task: &&Task<'_>| !task.is_over() && task.decide.is_some();
+            turns.keep(batch.iter().filter(open).map(|task| task.key));
+            // Who lost to another of this very call need not rest.
+            lost.retain(|key| !changed.contains(key));
+            if !lost.is_empty() {
+                turns.lost(lost.into_iter(), until);
+            }
             if Instant::now() >= until {
-                self.give_up(&mut batch, attempt.trouble, trouble.flatten());
+                self.give_up(&mut batch, attempt.trouble.or(refusal), trouble.flatten());
                 writer.doubt();
                 break;
             }
@@ -611,17 +647,24 @@ impl GTStoreClient {
     ) {
         let mut marked = vec![false; if mark.is_some() { routes.view().members.len() } else { 0 }];
         let mut is_first = false;
+        let is_used = |place: &u16| used.iter().any(|(other, _)| other == place);
         for &i in written {
             let task = &batch[i];
             let (Some(version), Some(arc)) = (task.committed, routes.arc_of(task.key)) else {
                 continue;
             };
-            let write_set = routes.write_set(arc);
-            if mark.is_some_and(|(id, clock)| id == version.writer && is_covered(&version, clock)) {
-                write_set.iter().for_each(|&place| marked[usize::from(place)] = true);
-            } else {
-                let nodes = write_set.iter().map(|&place| &routes.member(place).address);
-                is_first |= self.commits.version(nodes, task.key, version);
+            let covers = |(id, clock)| id == version.writer && is_covered(&version, clock);
+            let is_marked = mark.is_some_and(covers);
+            let mut named = Vec::new();
+            for &place in routes.write_set(arc) {
+                // Those who had it in an earlier step of the call had it over a connection that is given back by now.
+                match is_marked && is_used(&place) {
+                    true => marked[usize::from(place)] = true,
+                    false => named.push(&routes.member(place).address),
+                }
+            }
+            if !named.is_empty() {
+                is_first |= self.commits.version(named.into_iter(), task.key, version);
             }
         }
         let mut wakes = is_first;
@@ -659,7 +702,7 @@ impl GTStoreClient {
     }
 
     fn give_up(&self, batch: &mut [Task<'_>], trouble: Option<String>, manager: Option<NetError>) {
-        let mut why = trouble.unwrap_or_else(|| "the view keeps changing".into());
+        let mut why = trouble.unwrap_or_else(|| "it takes longer than that".into());
         if let Some(error) = manager {
             debug!("at the deadline: {error}");
             why = format!("{why}; and no newer view: {error}");
@@ -670,8 +713,11 @@ impl GTStoreClient {
                 task.fail(ClientError::TooFewCopies { least });
                 continue;
             }
-            let why = why.clone();
-            task.fail(ClientError::NotEnoughReplicas { deadline: self.config.deadline, why });
+            let (deadline, why) = (self.config.deadline, why.clone());
+            task.fail(match task.is_contended {
+                true => ClientError::Contended { deadline, losses: task.losses, why },
+                false => ClientError::NotEnoughReplicas { deadline, why },
+            });
         }
     }
 
@@ -901,7 +947,7 @@ fn chunk(sizes: impl Iterator<Item = usize>) -> usize {
 fn update<'a>(key: &'a [u8], decide: Decide<'a>, limits: &Limits) -> Task<'a> {
     let operation = Operation::read_modify_write();
     let result = limits.check_key(key).err().map(|e| Err(ClientError::BadKey(e)));
-    Task { key, operation, decide: Some(decide), result, committed: None, is_left: false }
+    Task { decide: Some(decide), result, ..Task::new(key, operation) }
 }
 
 /// An operation of a batch, with a version of its own if it writes, or with an error if it breaks the
@@ -919,7 +965,7 @@ fn start<'a>(op: &Op<'a>, limits: &Limits, writer: &mut Writer<'_>) -> Task<'a> 
         Op::Get { .. } => None,
         _ => check(key, value, limits).err().map(Err),
     };
-    Task { key, operation, decide: None, result, committed: None, is_left: false }
+    Task { result, ..Task::new(key, operation) }
 }
 
 /// Whether a cluster with these limits takes this.

@@ -117,6 +117,8 @@ pub enum Need {
     Attempt,
     /// A newer view, then another attempt.
     View,
+    /// Another attempt, but not at once: somebody else was quicker to change the key, and may be again.
+    Turn,
     /// A version above this one ([`Operation::freshen`]), then another attempt.
     Version(Version),
     /// The caller's decision on what was found ([`Operation::choose`]), then perhaps another attempt.
@@ -205,8 +207,9 @@ impl<V: Clone> Operation<V> {
                     self.outcome = Some(Outcome::FewCopies);
                     return &[];
                 }
-                round.begin_with(members.len(), least);
-                members
+                // These come first in it.
+                let replicas = arc.map_or(0, |arc| routes.replicas(arc).len());
+                round.begin_in_steps(routes.epoch(), members, replicas, least)
             }
             Phase::WriteBack { found, place, round, is_prolonged } => {
                 let members = arc.map_or(&[][..], |arc| routes.write_set(arc));
@@ -354,6 +357,7 @@ impl<V: Clone> Operation<V> {
             Phase::Write { round, .. } => match round.verdict() {
                 write_round::Verdict::Done => (Need::Nothing, Some(Outcome::Written)),
                 write_round::Verdict::Again => (Need::View, None),
+                write_round::Verdict::Rest => (Need::Attempt, None),
                 write_round::Verdict::Fresh(above) => (Need::Version(above), None),
                 write_round::Verdict::NotDone(why) => (Need::Nothing, Some(Outcome::Refused(why))),
                 write_round::Verdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),

@@ -234,7 +234,8 @@ impl<V: Clone> RmwRound<V> {
                 write_round::Verdict::Again => (Need::View, None),
                 // With the primary's STORED there is neither a need for a fresh version nor a way to say
                 // that it was not done.
-                write_round::Verdict::Fresh(_)
+                write_round::Verdict::Rest
+                | write_round::Verdict::Fresh(_)
                 | write_round::Verdict::NotDone(_)
                 | write_round::Verdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),
             },
@@ -296,7 +297,7 @@ impl<V: Clone> RmwRound<V> {
                     return (Need::Nothing, Some(Outcome::Unknown));
                 }
                 self.own = None;
-                self.again(Need::Attempt)
+                self.again(Need::Turn)
             }
             Reply::Lost | Reply::Answer(WriteAnswer::BlindStored) => {
                 own.may_exist = true;

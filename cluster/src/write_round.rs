@@ -5,6 +5,12 @@
 //! once more with a fresh version, or an error, and whether that error may be called *not done* or
 //! must be called *unknown*.
 //!
+//! While a planned change moves a key, nodes are in its write set that are not its replicas yet, and mostly not synced.
+//! A put asks the replicas first, and those only when a synced one has taken its version. Otherwise two writes
+//! of one key that cross may leave the lower version at such a node alone: the replicas hold something newer, so it may
+//! not be called done, and it is stored, so no other version may be taken (RULES-WHY R3). Nobody could tell what
+//! became of it. It costs such puts a second round trip, and nothing else changes: who is asked, under which epoch.
+//!
 //! It lives through all attempts of one operation: what an earlier attempt may have left behind
 //! decides what a later one may claim.
 //!
@@ -13,6 +19,7 @@
 //! was chosen above what a synced replica told during this operation. *Not done* is said only if no
 //! member can hold any version of the operation (RULES-WHY F17).
 
+use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
 use crate::replica::WriteAnswer;
 use crate::version::Version;
@@ -55,6 +62,8 @@ pub enum Verdict {
     Done,
     /// Refresh the view and send the same version again.
     Again,
+    /// The replicas have taken it: send it to the rest of the write set.
+    Rest,
     /// Every synced replica holds something newer and nobody holds this version: take a version
     /// above the given one and go round once more.
     Fresh(Version),
@@ -78,9 +87,12 @@ pub struct WriteRound {
 /// Replies of the attempt under way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Attempt {
+    epoch: Epoch,
     members: usize,
     /// Synced members that have to hold it at least.
     least: usize,
+    /// To how many of them it was sent so far.
+    asked: usize,
     holding: usize,
     synced: usize,
     newest: Version,
@@ -104,14 +116,35 @@ impl WriteRound {
         }
     }
 
-    /// Starts an attempt under one epoch whose write set has `members` members.
+    /// Starts an attempt under one epoch whose write set has `members` members: all are asked at once.
     pub fn begin(&mut self, members: usize) {
         self.begin_with(members, 1);
     }
 
     /// The same for what is not done before `least` synced members hold it.
     pub fn begin_with(&mut self, members: usize, least: usize) {
-        self.attempt = Attempt { members, least, ..Attempt::default() };
+        self.attempt = Attempt { members, asked: members, least, ..Attempt::default() };
+    }
+
+    /// Starts an attempt of a put or delete under an epoch, or goes on with it after [`Verdict::Rest`]. The first of the
+    /// members are the key's replicas. Returns whom to ask now.
+    pub fn begin_in_steps<'m>(
+        &mut self,
+        epoch: Epoch,
+        members: &'m [u16],
+        replicas: usize,
+        least: usize,
+    ) -> &'m [u16] {
+        let is_same = epoch == self.attempt.epoch && members.len() == self.attempt.members;
+        if is_same && self.verdict() == Verdict::Rest {
+            let asked = std::mem::replace(&mut self.attempt.asked, members.len());
+            return &members[asked..];
+        }
+        let at_once = self.is_taken || self.is_fresh || replicas == 0;
+        let asked = if at_once { members.len() } else { replicas.min(members.len()) };
+        let all = members.len();
+        self.attempt = Attempt { epoch, members: all, asked, least, ..Attempt::default() };
+        &members[..asked]
     }
 
     /// Goes on with a version that was chosen above the one in [`Verdict::Fresh`].
@@ -168,7 +201,12 @@ impl WriteRound {
         }
         // Whoever is still fetching will be synced, unless views change.
         let is_short = attempt.synced < attempt.least && !is_on(Mutation::FewCopies);
-        if !self.is_complete() || is_short {
+        let is_first_step = attempt.asked < attempt.members;
+        if is_first_step && attempt.holding == attempt.asked && attempt.synced > 0 {
+            if self.is_taken {
+                return Verdict::Rest;
+            }
+        } else if !self.is_complete() || is_short {
             if is_on(Mutation::RetryNew) && !self.is_fresh {
                 return Verdict::Fresh(attempt.newest);
             }
@@ -275,6 +313,52 @@ mod tests {
         ] {
             assert_eq!(answers(&mut WriteRound::new(), &replies), want, "{replies:?}");
         }
+    }
+
+    /// The replicas are asked first, and the others only once one of those has taken it.
+    #[test]
+    fn c1_in_two_steps_while_the_key_moves() {
+        let (a, newer) = (Reply::Answer, Reply::Answer(Superseded(NEWER)));
+        let members = [4, 2, 7];
+        for (first, want) in [
+            ([a(Stored), a(Stored)], Verdict::Rest),
+            ([a(Stored), newer], Verdict::Rest),
+            // Nobody can hold it: the one that is not synced was not asked.
+            ([newer, newer], Verdict::Fresh(NEWER)),
+            ([newer, a(WrongEpoch)], Verdict::Again),
+            ([a(Stored), Reply::Lost], Verdict::Again),
+            ([a(BlindStored), a(BlindStored)], Verdict::Again),
+            ([newer, a(BlindStored)], Verdict::Unknown),
+        ] {
+            let mut round = WriteRound::new();
+            assert_eq!(round.begin_in_steps(Epoch(1), &members, 2, 1), [4, 2]);
+            first.iter().for_each(|&reply| round.take(reply));
+            assert_eq!(round.verdict(), want, "{first:?}");
+            if want != Verdict::Rest {
+                continue;
+            }
+            // Under another epoch all are asked, as one of them has taken it.
+            assert_eq!(round.clone().begin_in_steps(Epoch(2), &members, 2, 1), members);
+            assert_eq!(round.begin_in_steps(Epoch(1), &members, 2, 1), [7]);
+            let mut lost = round.clone();
+            lost.take(Reply::Lost);
+            assert_eq!(lost.verdict(), Verdict::Again);
+            assert_eq!(lost.begin_in_steps(Epoch(1), &members, 2, 1), members);
+            round.take(a(BlindBelow(NEWER)));
+            assert_eq!(round.verdict(), Verdict::Done);
+        }
+        // As many synced members as are asked for are counted at the end.
+        let mut round = WriteRound::new();
+        round.begin_in_steps(Epoch(1), &members, 2, 3);
+        (0..2).for_each(|_| round.take(a(Stored)));
+        assert_eq!(round.begin_in_steps(Epoch(1), &members, 2, 3), [7]);
+        round.take(a(BlindStored));
+        assert_eq!(round.verdict(), Verdict::Again);
+        let mut round = WriteRound::new();
+        round.freshen();
+        assert_eq!(round.begin_in_steps(Epoch(1), &members, 2, 1), members);
+        assert_eq!(WriteRound::new().begin_in_steps(Epoch(1), &members, 3, 1), members);
+        assert_eq!(WriteRound::new().begin_in_steps(Epoch(1), &[], 0, 1), [0; 0]);
     }
 
     #[test]

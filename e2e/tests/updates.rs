@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use client::{Change, ClientError, Done, GTStoreClient};
+use client::{Change, ClientError, Config, Done, GTStoreClient};
 use e2e::{TestCluster, wait_until};
 
 fn number(found: Option<&[u8]>) -> u64 {
@@ -48,6 +49,56 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let refused = client.update(&[b'k'; 513], |_| Change::Delete);
     assert!(matches!(refused, Err(ClientError::BadKey(_))), "{refused:?}");
     cluster.assert_replicas(b"key", Some(b"value"));
+}
+
+#[test]
+fn who_is_never_quick_enough_is_told_so() {
+    let cluster = TestCluster::start(3, 2);
+    let (other, deadline) = (cluster.client(), Duration::from_millis(300));
+    let client = GTStoreClient::init(Config { deadline, ..cluster.config() }).unwrap();
+    let mut tries = 0;
+    let error = client.update(b"key", |_| {
+        tries += 1;
+        other.put(b"key", b"theirs").unwrap();
+        Change::Put(b"mine".to_vec())
+    });
+    let error = error.unwrap_err();
+    assert!(error.is_retryable() && !error.is_unknown(), "{error}");
+    let text = error.to_string();
+    let ClientError::Contended { losses, why, .. } = error else { panic!("{text}") };
+    assert!((1..=tries).contains(&losses), "{losses} of {tries}");
+    assert!(why.ends_with("had taken another change of the key"), "{why}");
+    cluster.assert_replicas(b"key", Some(b"theirs"));
+}
+
+/// Threads of two clients change one key as fast as they can. They take turns, so little of it is in vain.
+#[test]
+fn many_who_change_one_key_take_turns() {
+    const THREADS: u64 = 24;
+    const EACH: u64 = 20;
+    let cluster = TestCluster::start(3, 2);
+    let clients = [cluster.client(), cluster.client()];
+    let tries = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for client in &clients {
+            for _ in 0..THREADS {
+                let tries = &tries;
+                scope.spawn(move || {
+                    for _ in 0..EACH {
+                        let done = client.update(b"hot", |found| {
+                            tries.fetch_add(1, Ordering::Relaxed);
+                            Change::Put((number(found) + 1).to_string().into_bytes())
+                        });
+                        assert!(matches!(done, Ok(Done::Placed(_))), "{done:?}");
+                    }
+                });
+            }
+        }
+    });
+    let sum = 2 * THREADS * EACH;
+    cluster.assert_replicas(b"hot", Some(sum.to_string().as_bytes()));
+    let tries = tries.into_inner();
+    assert!(tries < 4 * sum, "{tries} tries for {sum} changes");
 }
 
 #[test]

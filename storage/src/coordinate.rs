@@ -131,6 +131,7 @@ fn refuse(error: &ClientError, out: &mut Vec<u8>) {
         ClientError::BadList(_) => ("bad value", error.to_string()),
         ClientError::NoManager { .. }
         | ClientError::NotEnoughReplicas { .. }
+        | ClientError::Contended { .. }
         | ClientError::Unavailable => ("unavailable", error.to_string()),
         ClientError::Unknown { why } => ("outcome unknown", why.clone()),
         ClientError::Full(_) => ("full", error.to_string()),
@@ -150,6 +151,7 @@ fn text_word(error: &ClientError) -> &'static str {
         ClientError::Unknown { .. } => "outcome unknown",
         ClientError::NoManager { .. }
         | ClientError::NotEnoughReplicas { .. }
+        | ClientError::Contended { .. }
         | ClientError::Unavailable
         | ClientError::Full(_)
         | ClientError::Changed { .. }

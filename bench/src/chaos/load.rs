@@ -311,6 +311,7 @@ fn name_of(error: &ClientError) -> String {
     match error {
         ClientError::Unknown { .. } => "outcome unknown".into(),
         ClientError::NotEnoughReplicas { .. } => "failed: not enough replicas".into(),
+        ClientError::Contended { .. } => "failed: contended".into(),
         ClientError::NoManager { .. } => "failed: no manager".into(),
         other => format!("{UNEXPECTED}: {other}"),
     }

@@ -194,7 +194,7 @@ fn r7_it_is_born_when_the_lowest_clock_was_told() {
 #[test]
 fn somebody_was_quicker() {
     let mut round = swapping();
-    assert_eq!(replies(&mut round, &[differs(plain(6))]), (Need::Attempt, None));
+    assert_eq!(replies(&mut round, &[differs(plain(6))]), (Need::Turn, None));
     assert!(!round.may_exist());
     round.begin(&routes(1), 0);
     assert_eq!(round.request(), Request::Fence);
@@ -206,7 +206,7 @@ fn r8_after_a_lost_reply_the_identical_swap_goes_out_again() {
     for (reply, need, outcome) in [
         (STORED, Need::Attempt, None),
         // A sibling stands in its place: it was never stored.
-        (differs(sibling), Need::Attempt, None),
+        (differs(sibling), Need::Turn, None),
         (differs(plain(6)), Need::Nothing, Some(Outcome::Unknown)),
         (differs(sibling.successor(op(3))), Need::Nothing, Some(Outcome::Unknown)),
     ] {

@@ -284,7 +284,7 @@ impl State {
             // A finisher makes one attempt.
             _ if client == FINISHER => self.end(client),
             Need::Nothing => self.end(client),
-            Need::Attempt => self.attempt(client),
+            Need::Attempt | Need::Turn => self.attempt(client),
             Need::View => {}
             Need::Choice => self.choose(client),
             Need::Version(above) => {

@@ -501,7 +501,7 @@ impl World {
     fn follow(&mut self, client: usize, thread: usize, id: TaskId, need: Need) {
         match need {
             Need::Nothing => return self.finish(client, thread, id),
-            Need::Attempt => {}
+            Need::Attempt | Need::Turn => {}
             Need::Version(above) => {
                 self.counts.freshened += 1;
                 self.clients[client].clock.tell(above.clock);

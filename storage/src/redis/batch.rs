@@ -659,7 +659,9 @@ pub(super) fn refusal(error: &ClientError) -> Error {
         }
         ClientError::Full(_) => Error::OutOfMemory,
         ClientError::TooFewCopies { .. } => Error::TooFewCopies,
-        ClientError::NotEnoughReplicas { .. } => Error::TryAgain(error.to_string()),
+        ClientError::NotEnoughReplicas { .. } | ClientError::Contended { .. } => {
+            Error::TryAgain(error.to_string())
+        }
         ClientError::BadList(_) | ClientError::Changed { .. } | ClientError::Refused(_) => {
             Error::Refused(error.to_string())
         }
