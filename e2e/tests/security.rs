@@ -10,7 +10,7 @@ use e2e::{Options, RawConnection, TestCluster, frame};
 use net_common::auth::{self, Secret};
 use net_common::bind::{self, BindError};
 use net_common::connection::NetError;
-use net_common::frame::{FORMAT_BINARY, Kind};
+use net_common::frame::{FORMAT_BINARY, FORMAT_TEXT, Kind};
 use net_common::message::Message;
 use net_common::message::control::{AcceptLoss, Hello, InfoAsk, StatusAsk};
 use net_common::message::coordinated::Get;
@@ -116,7 +116,14 @@ fn a_client_with_a_secret_does_not_trust_a_cluster_without() {
 
 /// What a caller with the right secret sends, recorded; the answers to it are thrown away.
 fn recorded(cluster: &TestCluster) -> (Vec<u8>, Vec<u8>) {
-    let mut connection = RawConnection::open(cluster.node_address(0));
+    let (mut connection, hello, proof) = proved(cluster.node_address(0));
+    assert_eq!(connection.ask(&InfoAsk).kind, Kind::NodeInfoReply as u16);
+    (hello, proof)
+}
+
+/// A connection on which the secret was proved, and how.
+fn proved(address: SocketAddr) -> (RawConnection, Vec<u8>, Vec<u8>) {
+    let mut connection = RawConnection::open(address);
     let mut hello = Vec::new();
     let own = auth::hello(&mut hello).unwrap();
     connection.send(&hello);
@@ -129,8 +136,22 @@ fn recorded(cluster: &TestCluster) -> (Vec<u8>, Vec<u8>) {
     assert_eq!(answer.kind, Kind::AuthOk as u16);
     assert!(auth::is_answerer(&right(), &own, &challenge.payload, &answer.payload));
     assert!(!auth::is_answerer(&wrong(), &own, &challenge.payload, &answer.payload));
-    assert_eq!(connection.ask(&InfoAsk).kind, Kind::NodeInfoReply as u16);
-    (hello, proof)
+    (connection, hello, proof)
+}
+
+/// Who has the secret has no need of the format without a handshake.
+#[test]
+fn format_0_stays_off_after_the_handshake() {
+    let cluster = guarded();
+    cluster.client().put(b"k", b"v").unwrap();
+    for address in [cluster.node_address(0), cluster.manager_address()] {
+        for kind in [Kind::ClientPut, Kind::ClientGet, Kind::StorageRegister, Kind::ClientHello] {
+            let (mut connection, ..) = proved(address);
+            connection.send(&frame(kind as u16, FORMAT_TEXT, b"k|v"));
+            assert_eq!(connection.receive().unwrap().error(), "auth");
+            connection.expect_end();
+        }
+    }
 }
 
 #[test]

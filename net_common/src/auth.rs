@@ -215,7 +215,17 @@ impl Gate {
         matches!(self, Gate::None) && frame.kind == Kind::AuthHello as u16
     }
 
-    /// Takes one frame of a connection whose gate is not open yet.
+    /// Whether this frame may pass. Of a format that has no handshake none does where there is a secret: whoever has
+    /// proved it speaks the other one.
+    pub fn lets_pass(&self, frame: Frame<'_>) -> bool {
+        match self {
+            Gate::None => true,
+            Gate::Open => frame.format == FORMAT_BINARY,
+            Gate::Closed(_) | Gate::Challenged(..) => false,
+        }
+    }
+
+    /// Takes one frame that may not pass.
     ///
     /// # Errors
     /// If the operating system has no random bytes.
@@ -270,7 +280,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::frame::FrameReader;
+    use crate::frame::{FORMAT_TEXT, FrameReader};
 
     fn secret(text: &str) -> Secret {
         Secret::new(text.as_bytes()).unwrap()
@@ -314,6 +324,11 @@ mod tests {
         let mut gate = Gate::new(Some(&right));
         assert_eq!(shake(&mut gate, &right).1, Passage::On);
         assert!(gate.is_open());
+        for format in [FORMAT_TEXT, FORMAT_BINARY] {
+            let asked = Frame { kind: Kind::ClientGet as u16, format, payload: b"key" };
+            assert_eq!(gate.lets_pass(asked), format == FORMAT_BINARY);
+            assert!(Gate::new(None).lets_pass(asked));
+        }
         let mut gate = Gate::new(Some(&right));
         let passage = shake(&mut gate, &secret("another secret of the kind")).1;
         assert_eq!(passage, Passage::Refused("the secret is wrong"));

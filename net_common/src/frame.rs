@@ -12,6 +12,7 @@ use byteorder::{BigEndian, ByteOrder};
 use cluster::limits::Limits;
 
 use crate::codec::Encoder;
+pub use crate::foreign::Foreign;
 
 /// Bytes of a header.
 pub const HEADER: usize = 8;
@@ -206,6 +207,9 @@ pub enum FrameError {
     /// A format that nobody speaks; what follows is not ours to interpret.
     #[error("unknown: format {0}, formats 0 and 2 are spoken here")]
     UnknownFormat(u16),
+    /// The stream is of another protocol from its first byte on.
+    #[error("unknown: that is {0}; this is GT Store's native port, and speaks its own protocol")]
+    Foreign(Foreign),
 }
 
 /// Appends a frame to `out`, its payload written by `payload`. Where a peer decides how long that
@@ -249,6 +253,8 @@ pub struct FrameReader {
     /// Where the bytes that have arrived end; the buffer is zeroed up to its length.
     end: usize,
     limit: PayloadLimit,
+    /// Whether a frame was handed out: the stream is ours.
+    is_ours: bool,
 }
 
 impl FrameReader {
@@ -287,6 +293,7 @@ impl FrameReader {
         let Some(whole) = self.whole_frame()? else { return Ok(None) };
         let frame = &self.buffer[self.start..self.start + whole];
         self.start += whole;
+        self.is_ours = true;
         Ok(Some(Frame {
             kind: BigEndian::read_u16(frame),
             format: BigEndian::read_u16(&frame[2..]),
@@ -305,14 +312,19 @@ impl FrameReader {
     /// The size of the next frame with its header, once all of it has arrived.
     fn whole_frame(&self) -> Result<Option<usize>, FrameError> {
         let arrived = &self.buffer[self.start..self.end];
-        if arrived.len() < HEADER {
+        // The shortest lines of other protocols are shorter than a header.
+        if arrived.len() < HEADER / 2 {
             return Ok(None);
         }
         let format = BigEndian::read_u16(&arrived[2..]);
-        let size = BigEndian::read_u32(&arrived[4..]);
         if format != FORMAT_TEXT && format != FORMAT_BINARY {
-            return Err(FrameError::UnknownFormat(format));
+            let foreign = if self.is_ours { None } else { Foreign::of(arrived) };
+            return Err(foreign.map_or(FrameError::UnknownFormat(format), FrameError::Foreign));
         }
+        if arrived.len() < HEADER {
+            return Ok(None);
+        }
+        let size = BigEndian::read_u32(&arrived[4..]);
         if size as usize > MAX_PAYLOAD {
             let most = self.limit.get();
             if size as usize > most {

@@ -19,6 +19,7 @@ pub mod connection;
 pub mod descriptors;
 pub mod flags;
 pub mod folder;
+pub mod foreign;
 pub mod frame;
 pub mod handover;
 pub mod in_place;

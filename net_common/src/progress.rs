@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// The lowest rate of a transfer that is waited for, in bytes a second. Slower links are hardly in use (GPRS carries
 /// four times as much, and web servers cut below a quarter to a half of it). Whoever holds a frame's memory by
-/// sending it slowly has to send on, and the largest frame is through after an hour.
+/// sending it slowly has to send on, and four megabytes are through after an hour.
 pub const LEAST_RATE: u64 = 1024;
 
 /// A transfer under way.

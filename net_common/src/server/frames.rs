@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::{Limits, Served, say_last};
 use crate::auth::{self, Gate, Passage, Secret};
-use crate::frame::{self, FORMAT_BINARY, Frame, FrameReader};
+use crate::frame::{self, FORMAT_BINARY, Frame, FrameError, FrameReader};
 use crate::progress::{self, LEAST_RATE, Progress, is_time_out};
 
 /// What a session wants done after a frame.
@@ -126,7 +126,7 @@ impl Serving<'_> {
                     frame::write_error(&mut self.out, frame.format, "auth", auth::NO_SECRET);
                     Next::Close
                 }
-                Ok(Some(frame)) if self.gate.is_open() => {
+                Ok(Some(frame)) if self.gate.lets_pass(frame) => {
                     answered = true;
                     self.session.frame(frame, &mut self.out)
                 }
@@ -140,6 +140,10 @@ impl Serving<'_> {
                             Next::Close
                         }
                     }
+                }
+                Err(FrameError::Foreign(foreign)) => {
+                    foreign.refuse(&mut self.out);
+                    Next::Close
                 }
                 Err(error) => {
                     let text = error.to_string();

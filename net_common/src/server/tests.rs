@@ -84,6 +84,23 @@ fn it_answers_in_order_and_closes_after_the_last() {
 }
 
 #[test]
+fn who_speaks_another_protocol_is_told_in_it() {
+    let server = start(Limits::default());
+    for (sent, begins) in [
+        ("GET / HTTP/1.1\r\nHost: here\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"),
+        ("PING\r\n", "-ERR "),
+        ("*1\r\n$4\r\nPING\r\n", "-ERR "),
+    ] {
+        let mut stream = connect(&server);
+        stream.write_all(sent.as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        assert!(said.starts_with(begins), "{said}");
+        assert!(said.contains("this is GT Store's native port"), "{said}");
+    }
+}
+
+#[test]
 fn a_last_answer_reaches_a_slow_reader_whole() {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     // Accepted connections inherit it: most of a large answer waits for the peer to read.

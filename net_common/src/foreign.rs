@@ -1,0 +1,150 @@
+//! Programs that speak another protocol: how they are known, and what they are told in their own words.
+//!
+//! Ports are mixed up easily. Whoever sends HTTP or Redis commands to a native port, or reads such answers from
+//! what should be one, gets a line to read rather than the number of a format that nobody meant.
+
+use std::fmt;
+
+use crate::frame::{self, FORMAT_BINARY};
+
+/// Another protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// HTTP.
+    Http,
+    /// That of Redis, RESP or a line that somebody typed.
+    Redis,
+    /// TLS.
+    Tls,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Foreign::Http => "HTTP",
+            Foreign::Redis => "the Redis protocol",
+            Foreign::Tls => "TLS",
+        })
+    }
+}
+
+/// The methods of HTTP, and what HTTP/2 begins with.
+const METHODS: [&[u8]; 10] = [
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"CONNECT ",
+    b"TRACE ",
+    b"PATCH ",
+    b"PRI ",
+];
+
+impl Foreign {
+    /// What a stream that begins with these bytes speaks, a request or an answer, if it is one of those. Not to be asked
+    /// of what may be a frame: these have a format of 0 or 2 in their third and fourth byte, which is text in none of
+    /// them.
+    pub fn of(bytes: &[u8]) -> Option<Foreign> {
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or(bytes);
+        let is_request = || {
+            let rest = METHODS.iter().find_map(|method| line.strip_prefix(*method));
+            // Redis has a GET as well.
+            rest.is_some_and(|rest| matches!(rest, [] | [b'/' | b'*', ..]) || has(rest, b" HTTP/"))
+        };
+        match bytes {
+            [0x16, 3, ..] => Some(Foreign::Tls),
+            _ if bytes.starts_with(b"HTTP/") || is_request() => Some(Foreign::Http),
+            [b'*' | b'$' | b':', digit, ..] if digit.is_ascii_digit() && is_text(line) => {
+                Some(Foreign::Redis)
+            }
+            [b'+' | b'-' | b'A'..=b'Z' | b'a'..=b'z', ..] if is_text(line) => Some(Foreign::Redis),
+            _ => None,
+        }
+    }
+
+    /// Appends what a caller that speaks this is told: that it has come to a native port.
+    pub fn refuse(self, out: &mut Vec<u8>) {
+        let why = "this is GT Store's native port, and speaks its own protocol; Redis clients go to a node's \
+                   Redis port (storage --redis-port)";
+        match self {
+            Foreign::Http => {
+                let size = why.len() + 1;
+                out.extend_from_slice(
+                    format!(
+                        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\
+                         Connection: close\r\n\r\n{why}\n"
+                    )
+                    .as_bytes(),
+                );
+            }
+            Foreign::Redis => out.extend_from_slice(format!("-ERR {why}\r\n").as_bytes()),
+            Foreign::Tls => {
+                frame::write_error(
+                    out,
+                    FORMAT_BINARY,
+                    "unknown",
+                    &format!("no {self} here: {why}"),
+                );
+            }
+        }
+    }
+}
+
+fn has(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// Whether this is a line of text, no shorter than the shortest command.
+fn is_text(line: &[u8]) -> bool {
+    line.len() >= 3
+        && line.iter().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t' | b'\r'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{FrameError, FrameReader, Kind};
+
+    #[test]
+    fn others_are_known_by_how_they_begin() {
+        use Foreign::{Http, Redis, Tls};
+        for (bytes, want) in [
+            (&b"GET / HTTP/1.1\r\nHost: x\r\n"[..], Some(Http)),
+            (b"GET ", Some(Http)),
+            (b"GET http://a/ HTTP/1.1\r\n", Some(Http)),
+            (b"OPTIONS * HTTP/1.1\r\n", Some(Http)),
+            (b"PRI * HTTP/2.0\r\n\r\nSM", Some(Http)),
+            (b"HTTP/1.1 200 OK\r\n", Some(Http)),
+            (b"GET key\r\n", Some(Redis)),
+            (b"PING", Some(Redis)),
+            (b"PING\r\n", Some(Redis)),
+            (b"*1\r\n$4\r\nPING\r\n", Some(Redis)),
+            (b"-ERR unknown command\r\n", Some(Redis)),
+            (b"+OK\r\n", Some(Redis)),
+            (&[0x16, 3, 1, 2, 0, 1], Some(Tls)),
+            (&[0, 12, 0, 9, 0, 0, 0, 0], None),
+            (&[b'a', 200, 3, 4], None),
+            (&[b'*', 200, 3, 4], None),
+            (b"a\n\0\0", None),
+            (b"", None),
+        ] {
+            assert_eq!(Foreign::of(bytes), want, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn only_the_beginning_of_a_stream_tells() {
+        let mut reader = FrameReader::new();
+        reader.fill(&mut &b"PING"[..]).unwrap();
+        assert_eq!(reader.next_frame(), Err(FrameError::Foreign(Foreign::Redis)));
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, Kind::ClientGet, FORMAT_BINARY, |_| ());
+        bytes.extend_from_slice(b"PING");
+        let mut reader = FrameReader::new();
+        reader.fill(&mut &bytes[..]).unwrap();
+        assert!(matches!(reader.next_frame(), Ok(Some(_))));
+        assert!(matches!(reader.next_frame(), Err(FrameError::UnknownFormat(_))));
+    }
+}
