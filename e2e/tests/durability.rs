@@ -502,10 +502,14 @@ fn a_copied_data_folder_is_never_taken_for_its_original() {
     read_all(&cluster);
 
     // The operator may go on with a copy; not while the original is there.
+    let first = wait_until("it waits yet", || is_held_back(&cluster)).start;
     copy.kill();
     let copied = copy_to("copied again");
     let _copy = Process::start(&cluster, "node0", &copied, &[]);
-    let id = wait_until("it waits yet", || is_held_back(&cluster)).id;
+    let id = wait_until("the other copy is seen, and the first has gone", || {
+        let folder = is_held_back(&cluster)?;
+        if folder.start == first { Err(format!("{folder:?}")) } else { Ok(folder.id) }
+    });
     let adopt = |cluster: &TestCluster| {
         let folder = is_held_back(cluster)?;
         cluster.client().adopt_folder(&id, folder.start).map_err(|error| error.to_string())
