@@ -116,6 +116,21 @@ pub enum DumpError {
         /// What is wrong with it.
         source: ReadError,
     },
+    /// Some of it is longer than the cluster takes. Nothing was changed.
+    #[error(
+        "{name}: {too_long} of {} would not be taken; the first: {}: {}; nothing was changed (client --limits raises \
+         what the cluster takes)", Count(*.keys, "key"), escaped(&.first.0), .first.1
+    )]
+    TooLong {
+        /// Where it was to come from.
+        name: String,
+        /// How many of its keys, or their values, are too long.
+        too_long: u64,
+        /// How many keys it has.
+        keys: u64,
+        /// The first of them, and what is said of it.
+        first: Box<(Vec<u8>, ClientError)>,
+    },
     /// Not everything could be read, of what could not be read twice. What came before was put.
     #[error("{name}: {source}; before that {}", loaded.counts(None))]
     ReadLate {

@@ -244,6 +244,26 @@ fn a_status_that_is_watched_goes_on_until_its_reader_goes() {
 }
 
 #[test]
+fn a_command_waits_for_a_manager_that_is_away() {
+    let mut cluster = TestCluster::start(2, 2);
+    cluster.stop_manager();
+    let mut running: Vec<Running> = ["--get nothing", "--status --check", "--cancel", "--scan x"]
+        .iter()
+        .map(|arguments| {
+            let mut command = client(&cluster, arguments);
+            command.args(["--deadline-ms", "600000"]).stdout(Stdio::null()).stderr(Stdio::null());
+            Running(command.spawn().expect("the client runs"))
+        })
+        .collect();
+    assert!(running.iter_mut().all(|it| it.0.try_wait().expect("a child").is_none()));
+    cluster.start_manager();
+    for (it, codes) in running.iter_mut().zip([&[1][..], &[0, 1, 2], &[1], &[0]]) {
+        let code = it.0.wait().expect("a child").code().expect("an exit code");
+        assert!(codes.contains(&code), "{code}");
+    }
+}
+
+#[test]
 fn a_check_tells_by_its_exit_code_how_bad_it_is() {
     let mut cluster =
         TestCluster::with(Options { nodes: 2, copies: 2, is_proxied: true, ..Options::default() });

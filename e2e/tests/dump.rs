@@ -426,8 +426,13 @@ fn what_does_not_fit_or_is_not_taken_is_counted() {
     let options = Options { nodes: 1, copies: 1, limits, is_proxied: true, ..Options::default() };
     let other = TestCluster::with(options);
     let said = complains(&load(&other, &file));
-    let want = format!("client: {}: 1 key put, 2 failed, 0 unknown; the first: ", file.display());
-    assert!(said.starts_with(&want), "{said}");
+    let want = format!("client: {}: 2 of 3 keys would not be taken; the first: ", file.display());
+    assert!(said.starts_with(&want) && said.contains("nothing was changed"), "{said}");
+    assert_holds(&other, &Records::new());
+    // What comes through a pipe cannot be looked at first.
+    let said = complains(&pipe(&other, &fs::read(&file).unwrap()));
+    let want = "client: standard input: 1 key put, 2 failed, 0 unknown; the first: ";
+    assert!(said.starts_with(want), "{said}");
     assert_holds(&other, &records([(&b"short"[..], &b"value"[..])]));
 
     // A cluster that does not answer is not waited for again with every block.

@@ -16,6 +16,7 @@ use net_common::{logging, output, signals};
 use tempfile::NamedTempFile;
 
 use super::format::ReadError;
+use super::load::Checked;
 use super::{DumpError, Dumped, Loaded, load, save};
 use crate::store::GTStoreClient;
 
@@ -47,7 +48,13 @@ pub(crate) fn from_file(store: &GTStoreClient, path: &Path) -> Result<Loaded, Du
     let name = name(path, "standard input");
     let bad = |source| DumpError::Read { name: name.clone(), source };
     let mut file = open(path).map_err(|e| bad(e.into()))?;
-    let total = check(&mut file).map_err(bad)?;
+    let total = match check(store, &mut file).map_err(bad)? {
+        None => None,
+        Some(Checked { keys, first: None, .. }) => Some(keys),
+        Some(Checked { keys, too_long, first: Some(first) }) => {
+            return Err(DumpError::TooLong { name, too_long, keys, first: Box::new(first) });
+        }
+    };
     let (loaded, trouble) = load::load(store, BufReader::with_capacity(BUFFER, &file))?;
     match trouble {
         Some(source) if loaded.tried() == 0 => Err(bad(source)),
@@ -76,16 +83,16 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Checks what can be read twice. Returns how many keys that has.
-fn check(file: &mut File) -> Result<Option<u64>, ReadError> {
+/// Checks what can be read twice.
+fn check(store: &GTStoreClient, file: &mut File) -> Result<Option<Checked>, ReadError> {
     if !file.metadata()?.is_file() {
         return Ok(None);
     }
     // Standard input may have been read from before.
     let begin = file.stream_position()?;
-    let keys = load::check(BufReader::with_capacity(BUFFER, &*file))?;
+    let checked = load::check(store, BufReader::with_capacity(BUFFER, &*file))?;
     file.seek(SeekFrom::Start(begin))?;
-    Ok(Some(keys))
+    Ok(Some(checked))
 }
 
 /// What a dump is written to.

@@ -16,14 +16,43 @@ use crate::error::ClientError;
 use crate::operation::Op;
 use crate::store::GTStoreClient;
 
-/// Reads all of a dump and checks it. Returns how many keys it has.
+/// What a dump is found to be that was read as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    /// How many keys it has.
+    pub keys: u64,
+    /// How many of them the cluster would not take: they or their values are too long.
+    pub too_long: u64,
+    /// The first of these, and what is said of it.
+    pub first: Option<(Vec<u8>, ClientError)>,
+}
+
+/// Reads all of a dump and checks it, and holds it against the cluster's limits.
 ///
 /// # Errors
 /// [`ReadError`].
-pub(super) fn check(from: impl Read) -> Result<u64, ReadError> {
+pub(super) fn check(store: &GTStoreClient, from: impl Read) -> Result<Checked, ReadError> {
     let mut reader = Reader::begin(from)?;
-    while reader.next_block()?.is_some() {}
-    Ok(reader.end().map_or(0, |end| end.keys))
+    let (limits, now) = (store.limits(), store.now_ms());
+    let mut checked = Checked::default();
+    while let Some(block) = reader.next_block()? {
+        for record in block.records().filter(|record| !is_due(record, now)) {
+            let fits = limits.check_key(record.key).map_err(ClientError::BadKey);
+            let fits =
+                fits.and_then(|()| limits.check_value(record.value).map_err(ClientError::BadValue));
+            if let Err(error) = fits {
+                checked.too_long += 1;
+                checked.first.get_or_insert_with(|| (record.key.to_vec(), error));
+            }
+        }
+    }
+    checked.keys = reader.end().map_or(0, |end| end.keys);
+    Ok(checked)
+}
+
+/// Whether the time of a record is over.
+fn is_due(record: &Record<'_>, now: u64) -> bool {
+    record.expiry.is_some_and(|until| until <= now)
 }
 
 /// Puts everything that is in a dump. Blocks until each put has an outcome; each is tried until the client's
@@ -69,10 +98,9 @@ fn put(store: &GTStoreClient, block: &Block, tally: &Mutex<Loaded>) {
         return;
     }
     let now = store.now_ms();
-    let is_due = |record: &Record<'_>| record.expiry.is_some_and(|until| until <= now);
     let ops: Vec<Op<'_>> = block
         .records()
-        .filter(|record| !is_due(record))
+        .filter(|record| !is_due(record, now))
         .map(|Record { key, value, expiry }| match expiry {
             None => Op::Put { key, value },
             Some(until) => Op::PutUntil { key, value, until },

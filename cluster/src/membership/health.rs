@@ -33,6 +33,8 @@ pub enum Health {
         keys: u64,
         /// Who is out of reach and holds them, as far as is known: to be brought back.
         bring_back: Vec<String>,
+        /// Which of them are there, and wait, but without what they held.
+        empty: Vec<String>,
         /// Whose process has ended with them, and had them in memory only: a restart does not bring them back.
         ended: Vec<String>,
         /// Who is there with what could be salvaged of them: that counts only if the operator goes on with it.
@@ -140,7 +142,7 @@ impl fmt::Display for Health {
                 }
             }
             Health::Empty => f.write_str("unavailable: no node has registered"),
-            Health::Unavailable { arcs, of, keys, bring_back, ended, salvaged } => {
+            Health::Unavailable { arcs, of, keys, bring_back, empty, ended, salvaged } => {
                 write!(f, "unavailable: {arcs} of {of} arcs, about {}, ", Count(*keys, "key"))?;
                 f.write_str("have no live replica; ")?;
                 if !salvaged.is_empty() {
@@ -154,6 +156,18 @@ impl fmt::Display for Health {
                         write!(f, "{} ended with them, accept the loss to go on", nodes.join(", "))
                     }
                     (nodes, _) => write!(f, "bring back {}", nodes.join(", ")),
+                }?;
+                match empty.as_slice() {
+                    [] => Ok(()),
+                    [one] => write!(
+                        f,
+                        "; {one} waits with an empty folder: start it with the one that it had, or accept the loss"
+                    ),
+                    some => write!(
+                        f,
+                        "; {} wait with empty folders: start them with those that they had, or accept the loss",
+                        some.join(", ")
+                    ),
                 }
             }
             Health::Refusing { nodes } => write!(f, "refusing writes: {}", nodes.join(", ")),
@@ -213,11 +227,22 @@ impl Membership {
             };
             let (arcs, of) = (lost.len(), view.arcs.len());
             let keys = self.amount_of(arcs).keys;
+            let bring_back = names(away);
+            let waits_empty = |name: &&String| {
+                self.nodes.values().any(|node| {
+                    node.who.id.as_str() == name.as_str()
+                        && !view.members.iter().any(|m| m.incarnation == node.who.incarnation)
+                        && !node.is_out(now)
+                        && node.who.on_disk
+                        && node.claim.is_none()
+                })
+            };
             return Health::Unavailable {
                 arcs,
                 of,
                 keys,
-                bring_back: names(away),
+                empty: bring_back.iter().filter(waits_empty).cloned().collect(),
+                bring_back,
                 ended: names(ended),
                 salvaged: heirs::salvaged(self, now),
             };
@@ -347,7 +372,15 @@ mod tests {
         // Who is to be brought back may be there already.
         let bring_back = vec!["node1".into()];
         let (ended, salvaged) = (vec![], vec![]);
-        let lost = Health::Unavailable { arcs: 8, of: 16, keys: 7, bring_back, ended, salvaged };
+        let lost = Health::Unavailable {
+            arcs: 8,
+            of: 16,
+            keys: 7,
+            bring_back,
+            empty: vec![],
+            ended,
+            salvaged,
+        };
         for (otherwise, want) in [
             (
                 few,
