@@ -11,6 +11,7 @@ use cluster::membership::Loss;
 use cluster::membership::wish::{Order, Outline, Wish};
 use cluster::operation::{Choice, Need, Operation, Outcome, Request};
 use cluster::replica::{WriteAnswer, is_covered};
+use cluster::tenure::ArcSet;
 use cluster::version::{Clock, Version};
 use cluster::view::Routes;
 use fxhash::FxHashSet;
@@ -884,6 +885,15 @@ impl GTStoreClient {
         })?;
         self.writers.tell(clock);
         Ok(())
+    }
+
+    /// The arcs that nobody alive holds, as the manager tells now.
+    ///
+    /// # Errors
+    /// [`ClientError::NoManager`].
+    pub fn lost(&self) -> Result<Arc<ArcSet>, ClientError> {
+        self.refresh_view()?;
+        Ok(self.router.lost())
     }
 
     /// The node that a key's reads go to first, as this client knows it; `None` while nobody serves.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cluster::durability::Durability;
 use cluster::limits::Limits;
 use e2e::{Options, Resp, TestCluster, wait_until};
 use net_common::auth::{self, Secret};
@@ -438,6 +439,76 @@ fn clients_open_as_they_do() {
     assert_eq!(broken.reply(), "PONG");
     assert_eq!(broken.reply(), "-ERR Protocol error: invalid multibulk length");
     broken.expect_end();
+}
+
+#[test]
+fn what_is_told_of_the_node_is_measured() {
+    let line = |text: &str, name: &str| {
+        let lines = text.trim_matches('"').split("\\r\\n");
+        let found = lines.into_iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        found.map(str::to_owned)
+    };
+    let db0 = |text: &str, name: &str| -> u64 {
+        let Some(counts) = line(text, "db0") else { return 0 };
+        let count = counts.split(',').find_map(|count| count.strip_prefix(name)?.strip_prefix('='));
+        count.expect("it is told").parse().expect("a number")
+    };
+    for (durability, yes, sync) in [
+        (Durability::None, "no", "no"),
+        (Durability::Async, "yes", "everysec"),
+        (Durability::Sync, "yes", "always"),
+    ] {
+        let cluster = TestCluster::with(Options { durability, ..options() });
+        let mut nodes: Vec<Resp> = (0..3).map(|n| open(&cluster, n)).collect();
+        let append = nodes[0].ask("CONFIG GET append*");
+        let want = format!("[\"appendfsync\", \"{sync}\", \"appendonly\", \"{yes}\"]");
+        assert_eq!(append, want);
+        let persistence = nodes[0].ask("INFO persistence");
+        let enabled = if yes == "yes" { "1" } else { "0" };
+        assert_eq!(line(&persistence, "aof_enabled").as_deref(), Some(enabled));
+        let status = line(&persistence, "aof_last_write_status");
+        assert_eq!(status.as_deref(), (yes == "yes").then_some("ok"));
+        for n in 0..40 {
+            nodes[0].ask(&format!("SET key:{n} x"));
+        }
+        for n in 0..10 {
+            nodes[1].ask(&format!("PEXPIRE key:{n} 1000000"));
+            nodes[1].ask(&format!("SET short:{n} x PX 1"));
+        }
+        wait_until("they have expired", || {
+            let found: Vec<String> =
+                (0..10).map(|n| nodes[2].ask(&format!("EXISTS short:{n}"))).collect();
+            if found.iter().all(|found| found == ":0") { Ok(()) } else { Err(found.join(" ")) }
+        });
+        // Each node tells of what is its own; together that is all.
+        let told: Vec<String> = nodes.iter_mut().map(|node| node.ask("INFO")).collect();
+        let sum = |name| told.iter().map(|text| db0(text, name)).sum::<u64>();
+        assert_eq!((sum("keys"), sum("expires")), (40, 10));
+        let expired = |text: &String| line(text, "expired_keys").expect("it is told");
+        let expired = told.iter().map(|text| expired(text).parse::<u64>().expect("a number"));
+        assert!(expired.sum::<u64>() >= 10);
+        let last: i64 = nodes[0].ask("LASTSAVE")[1..].parse().expect("a time");
+        assert!(last > 1_600_000_000, "{last}");
+    }
+}
+
+#[test]
+fn a_cluster_that_has_lost_keys_says_so() {
+    let mut cluster = TestCluster::with(Options { nodes: 2, copies: 1, ..options() });
+    let mut node = open(&cluster, 0);
+    let told = |node: &mut Resp, state: &str| match node.ask("CLUSTER INFO") {
+        text if text.contains(&format!("cluster_state:{state}\\r")) => Ok(text),
+        other => Err(other),
+    };
+    wait_until("all is well", || told(&mut node, "ok"));
+    cluster.stop_node(1);
+    let text = wait_until("what it held is lost", || told(&mut node, "fail"));
+    let slots = |name: &str| -> u32 {
+        let found = text.split("\\r\\n").find_map(|line| line.trim_matches('"').strip_prefix(name));
+        found.expect("it is told").parse().expect("a number")
+    };
+    let (ok, lost) = (slots("cluster_slots_ok:"), slots("cluster_slots_fail:"));
+    assert!(ok > 0 && lost > 0 && ok + lost == 16_384, "{text}");
 }
 
 #[test]

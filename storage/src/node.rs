@@ -22,7 +22,7 @@ use cluster::operation::Found;
 use cluster::replica::{self, Decision, State, WriteAnswer};
 use cluster::ring::{arc_of_key, arc_of_slot};
 use cluster::slot;
-use cluster::tenure::{Refusal, Standing, Tenure};
+use cluster::tenure::{ArcSet, Refusal, Standing, Tenure};
 use cluster::text::count;
 use cluster::version::{Clock, ServerClock, Version};
 use cluster::view::{Routes, View};
@@ -159,6 +159,8 @@ pub struct Node {
     expired: Mutex<Vec<Expired>>,
     /// Whether there are any, for the many who only want to know that.
     has_expired: AtomicBool,
+    /// How many values it has found to be over.
+    expired_count: AtomicU64,
     /// How much its records may take, in bytes.
     most: OnceLock<u64>,
     connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
@@ -191,6 +193,7 @@ impl Node {
             from_disk: Mutex::default(),
             expired: Mutex::default(),
             has_expired: AtomicBool::new(false),
+            expired_count: AtomicU64::new(0),
             most: OnceLock::new(),
             connections: OnceLock::new(),
         }
@@ -841,8 +844,38 @@ impl Node {
     }
 
     fn note_expired(&self, expired: impl IntoIterator<Item = Expired>) {
-        self.expired.lock().extend(expired);
+        let mut waiting = self.expired.lock();
+        let before = waiting.len();
+        waiting.extend(expired);
+        self.expired_count.fetch_add((waiting.len() - before) as u64, Ordering::Relaxed);
+        drop(waiting);
         self.has_expired.store(true, Ordering::SeqCst);
+    }
+
+    /// How many values whose time was over it has put an end to, since it started.
+    pub fn expired_count(&self) -> u64 {
+        self.expired_count.load(Ordering::Relaxed)
+    }
+
+    /// What it promises of what it stores: the cluster's word, if it has a folder.
+    pub fn durability(&self) -> Durability {
+        let routes = self.routes().filter(|_| self.has_folder);
+        routes.map_or(Durability::None, |routes| routes.view().durability)
+    }
+
+    /// How its disk does.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Whether it may serve at the moment.
+    pub fn is_serving(&self) -> bool {
+        self.has_lease()
+    }
+
+    /// How many keys of some arcs it holds, and how many of them are to expire.
+    pub fn count_keys(&self, arcs: &ArcSet) -> (u64, u64) {
+        self.table.get().map_or((0, 0), |table| table.count(arcs))
     }
 
     /// Hands in the tombstones of what has expired: after a restart another node's clock, which may be behind, would

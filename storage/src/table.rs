@@ -13,7 +13,7 @@
 //! the same.
 
 use cluster::replica::{self, Decision, State};
-use cluster::tenure::Standing;
+use cluster::tenure::{ArcSet, Standing};
 use cluster::version::{Clock, Op, Version};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -367,6 +367,15 @@ impl Table {
             shard.moves = shard.moves.max(there.moves) + 1;
             *there = shard;
         });
+    }
+
+    /// How many keys there are in some arcs, and how many of them are to expire. Locks one arc after the other.
+    pub fn count(&self, arcs: &ArcSet) -> (u64, u64) {
+        let shards = arcs.ones().filter_map(|arc| self.arcs.get(arc));
+        shards.fold((0, 0), |(keys, expiring), shard| {
+            let shard = shard.read();
+            (keys + shard.keys, expiring + shard.expiring)
+        })
     }
 
     /// How much there is. Locks one arc after the other, so it is exact only while nobody writes.

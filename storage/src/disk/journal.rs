@@ -15,7 +15,7 @@
 //! need to know how far that other thread has come.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch};
@@ -92,6 +92,9 @@ pub struct Shared {
     trouble: RwLock<Option<Trouble>>,
     /// Why no image can be made.
     strain: RwLock<Option<String>>,
+    /// Whether an image is being made, and when the last was, in seconds since 1970; 0: none yet.
+    is_imaging: AtomicBool,
+    imaged_s: AtomicU64,
     /// Bytes that the system lets a file have (`ulimit -f`); `None`: as many as fit.
     largest_file: Option<u64>,
 }
@@ -124,6 +127,19 @@ impl Shared {
     /// What the trouble is.
     pub fn trouble(&self) -> Option<Trouble> {
         self.trouble.read().clone()
+    }
+
+    /// Says that an image is being made.
+    pub fn tell_imaging(&self) {
+        self.is_imaging.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that it is made, at this time in seconds since 1970; or that it is not.
+    pub fn tell_imaged(&self, now_s: Option<u64>) {
+        self.is_imaging.store(false, Ordering::Relaxed);
+        if let Some(now_s) = now_s {
+            self.imaged_s.store(now_s, Ordering::Relaxed);
+        }
     }
 
     /// Says why no image can be made, or that one can.
@@ -216,6 +232,17 @@ impl Journal {
             Some(format!("they take {bytes}, and a file may have {largest}: ulimit -f"))
         };
         shared.strain.read().clone().or_else(too_large)
+    }
+
+    /// Whether an image is being made.
+    pub fn is_imaging(&self) -> bool {
+        self.0.as_ref().is_some_and(|link| link.shared.is_imaging.load(Ordering::Relaxed))
+    }
+
+    /// When the last image was made, in seconds since 1970, if one was.
+    pub fn imaged_s(&self) -> Option<u64> {
+        let imaged_s = self.0.as_ref()?.shared.imaged_s.load(Ordering::Relaxed);
+        Some(imaged_s).filter(|&imaged_s| imaged_s > 0)
     }
 
     /// Whether writes are to be taken.

@@ -39,7 +39,7 @@ pub enum Sync {
 }
 
 impl Settings {
-    fn parameters(&self) -> [(&'static str, String); 15] {
+    fn parameters(&self) -> [(&'static str, String); 14] {
         let limits = Limits::KNOWN.for_values(self.value_bytes);
         let (append, sync) = match self.sync {
             Sync::Never => ("no", "no"),
@@ -52,7 +52,6 @@ impl Settings {
             ("client-query-buffer-limit", limits.request.to_string()),
             ("cluster-enabled", "yes".to_owned()),
             ("databases", "1".to_owned()),
-            ("io-threads", "1".to_owned()),
             ("maxclients", self.max_clients.to_string()),
             ("maxmemory", self.max_memory.to_string()),
             ("maxmemory-policy", "noeviction".to_owned()),
@@ -123,6 +122,6 @@ mod tests {
         assert_eq!(asked("timeout", Protocol::Resp2), "*2 $7 timeout $1 0 ");
         assert_eq!(asked("tcp-keepalive", Protocol::Resp2), "*2 $13 tcp-keepalive $3 300 ");
         assert_eq!(asked("requirepass nothing", Protocol::Resp2), "*0 ");
-        assert!(asked("*", Protocol::Resp3).starts_with("%15 "));
+        assert!(asked("*", Protocol::Resp3).starts_with("%14 "));
     }
 }

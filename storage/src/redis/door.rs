@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use cluster::durability::Durability;
 use cluster::ids::Address;
 use cluster::view::Routes;
 use net_common::auth::Secret;
@@ -106,6 +107,8 @@ pub struct Door {
     pub(super) tally: Tally,
     /// What the connections' counts were when statistics began anew.
     before: Mutex<Counts>,
+    /// What had expired then.
+    expired_before: Mutex<u64>,
     pub(super) pause: Pause,
     next_client: AtomicU64,
     clients: Mutex<BTreeMap<u64, Arc<Mutex<Client>>>>,
@@ -164,6 +167,7 @@ impl Door {
             counts: OnceLock::new(),
             tally: Tally::default(),
             before: Mutex::default(),
+            expired_before: Mutex::default(),
             pause: Pause::default(),
             next_client: AtomicU64::new(1),
             clients: Mutex::default(),
@@ -233,13 +237,16 @@ impl Door {
 
     /// Since when it has its records, in seconds since 1970.
     pub fn last_save_s(&self) -> i64 {
-        let started_ms = clock::wall_ms().saturating_sub(self.started.elapsed().as_millis() as u64);
-        (started_ms / 1000) as i64
+        let started_ms =
+            || clock::wall_ms().saturating_sub(self.started.elapsed().as_millis() as u64);
+        let imaged_s = self.node.journal().imaged_s();
+        i64::try_from(imaged_s.unwrap_or_else(|| started_ms() / 1000)).unwrap_or(i64::MAX)
     }
 
     /// Lets statistics begin at 0.
     pub fn forget_counts(&self) {
         *self.before.lock() = self.counts();
+        *self.expired_before.lock() = self.node.expired_count();
         let Tally { commands, input_bytes, output_bytes, hits, misses } = &self.tally;
         for counter in [commands, input_bytes, output_bytes, hits, misses] {
             counter.store(0, Ordering::Relaxed);
@@ -279,7 +286,11 @@ impl Door {
             idle_timeout_s: self.settings.idle.map_or(0, |idle| idle.as_secs().max(1)),
             keepalive_s: link::KEEPALIVE.as_secs(),
             value_bytes: self.value_bytes(),
-            sync: Sync::Never,
+            sync: match self.node.durability() {
+                Durability::None => Sync::Never,
+                Durability::Async => Sync::EverySecond,
+                Durability::Sync => Sync::Always,
+            },
         }
     }
 
@@ -287,8 +298,12 @@ impl Door {
     pub fn info(&self) -> info::Facts {
         let (counts, before) = (self.counts(), *self.before.lock());
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let size = self.node.size();
         let routes = self.node.routes();
+        let own = routes.as_ref().map(|routes| self.topology(routes).own_arcs());
+        let (keys, expiring_keys) = self.node.count_keys(&own.unwrap_or_default());
+        let journal = self.node.journal();
+        let is_durable = self.node.durability() != Durability::None;
+        let held = self.node.size().keys;
         info::Facts {
             version: env!("CARGO_PKG_VERSION").into(),
             node: self.node.id().to_string(),
@@ -303,17 +318,23 @@ impl Door {
             used_memory: self.node.memory().0,
             resident_memory: resident_memory(),
             max_memory: self.node.memory().1.unwrap_or(0),
-            is_durable: false,
+            disk: is_durable.then(|| info::Disk {
+                is_written: journal.trouble().is_none(),
+                is_imaged: journal.strain(self.node.size().bytes).is_none(),
+                is_imaging: journal.is_imaging(),
+                last_save_s: self.last_save_s(),
+            }),
             total_connections: counts.served.saturating_sub(before.served),
             rejected_connections: counts.turned_away.saturating_sub(before.turned_away),
             total_commands: count(&self.tally.commands),
             input_bytes: count(&self.tally.input_bytes),
             output_bytes: count(&self.tally.output_bytes),
-            expired_keys: 0,
+            expired_keys: self.node.expired_count().saturating_sub(*self.expired_before.lock()),
             hits: count(&self.tally.hits),
             misses: count(&self.tally.misses),
-            keys: size.keys,
-            expiring_keys: 0,
+            keys,
+            expiring_keys,
+            held_keys: held,
             copies: routes.map_or(0, |routes| copies(&routes).saturating_sub(1) as u64),
         }
     }

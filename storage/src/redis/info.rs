@@ -38,8 +38,8 @@ pub struct Facts {
     pub resident_memory: Option<u64>,
     /// How many bytes it may use; 0: no limit.
     pub max_memory: u64,
-    /// Whether what is acknowledged is on disk, at least soon.
-    pub is_durable: bool,
+    /// How its disk does, if what is acknowledged is on it, at least soon.
+    pub disk: Option<Disk>,
     /// Connections since it started.
     pub total_connections: u64,
     /// Of these, refused since there were too many.
@@ -56,12 +56,27 @@ pub struct Facts {
     pub hits: u64,
     /// Reads that found nothing.
     pub misses: u64,
-    /// Keys of the whole cluster, as far as the node knows.
+    /// Keys that the node is first to keep: those of all nodes add up to the whole.
     pub keys: u64,
     /// Of these, keys that are to expire.
     pub expiring_keys: u64,
+    /// Keys that it holds, copies of others' too.
+    pub held_keys: u64,
     /// Nodes that hold copies beyond the first.
     pub copies: u64,
+}
+
+/// How a node's disk does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// Whether its log can be written.
+    pub is_written: bool,
+    /// Whether an image can be made.
+    pub is_imaged: bool,
+    /// Whether one is being made.
+    pub is_imaging: bool,
+    /// When the last was made, or the node started, in seconds since 1970.
+    pub last_save_s: i64,
 }
 
 /// A section: its name, and what it tells.
@@ -111,6 +126,7 @@ fn server(facts: &Facts, lines: &mut Lines) {
     lines.add("redis_version", REDIS_VERSION);
     lines.add("gtstore_version", &facts.version);
     lines.add("gtstore_node", &facts.node);
+    lines.add("gtstore_held_keys", facts.held_keys);
     lines.add("redis_mode", "cluster");
     lines.add("os", std::env::consts::OS);
     lines.add("arch_bits", usize::BITS);
@@ -143,11 +159,15 @@ fn memory(facts: &Facts, lines: &mut Lines) {
 fn persistence(facts: &Facts, lines: &mut Lines) {
     lines.add("loading", u8::from(facts.is_loading));
     lines.add("async_loading", 0);
-    lines.add("rdb_bgsave_in_progress", 0);
-    lines.add("rdb_last_bgsave_status", "ok");
-    lines.add("aof_enabled", u8::from(facts.is_durable));
-    lines.add("aof_rewrite_in_progress", 0);
-    lines.add("aof_last_write_status", "ok");
+    lines.add("aof_enabled", u8::from(facts.disk.is_some()));
+    let Some(disk) = facts.disk else { return };
+    let status = |is_well| if is_well { "ok" } else { "err" };
+    lines.add("aof_rewrite_in_progress", u8::from(disk.is_imaging));
+    lines.add("aof_last_bgrewrite_status", status(disk.is_imaged));
+    lines.add("aof_last_write_status", status(disk.is_written));
+    lines.add("rdb_bgsave_in_progress", u8::from(disk.is_imaging));
+    lines.add("rdb_last_bgsave_status", status(disk.is_imaged));
+    lines.add("rdb_last_save_time", disk.last_save_s);
 }
 
 fn stats(facts: &Facts, lines: &mut Lines) {
@@ -166,8 +186,6 @@ fn replication(facts: &Facts, lines: &mut Lines) {
     lines.add("role", "master");
     lines.add("connected_slaves", facts.copies);
     lines.add("master_failover_state", "no-failover");
-    lines.add("master_replid", &facts.run_id);
-    lines.add("master_repl_offset", 0);
 }
 
 fn cluster(_: &Facts, lines: &mut Lines) {
@@ -177,7 +195,7 @@ fn cluster(_: &Facts, lines: &mut Lines) {
 fn keyspace(facts: &Facts, lines: &mut Lines) {
     if facts.keys > 0 {
         let (keys, expires) = (facts.keys, facts.expiring_keys);
-        lines.add("db0", format_args!("keys={keys},expires={expires},avg_ttl=0"));
+        lines.add("db0", format_args!("keys={keys},expires={expires}"));
     }
 }
 
@@ -211,11 +229,28 @@ mod tests {
             "loading:0",
             "role:master",
             "cluster_enabled:1",
-            "db0:keys=3,expires=1,avg_ttl=0",
+            "db0:keys=3,expires=1",
         ] {
             assert!(all.split("\r\n").any(|l| l == line), "{line} in {all}");
         }
         assert!(asked(&Facts { is_loading: true, ..facts }, &[]).contains("\r\nloading:1\r\n"));
+    }
+
+    #[test]
+    fn the_disk_is_as_it_is() {
+        let persistence = |disk| asked(&Facts { disk, ..Facts::default() }, &["persistence"]);
+        let none = persistence(None);
+        assert!(none.contains("aof_enabled:0\r\n") && !none.contains("status"), "{none}");
+        let disk = Disk { is_written: true, is_imaged: true, is_imaging: false, last_save_s: 7 };
+        let well = persistence(Some(disk));
+        for line in ["aof_enabled:1", "aof_last_write_status:ok", "rdb_last_save_time:7"] {
+            assert!(well.lines().any(|l| l == line), "{line} in {well}");
+        }
+        let sick = persistence(Some(Disk { is_written: false, ..disk }));
+        assert!(sick.contains("aof_last_write_status:err\r\n"), "{sick}");
+        assert!(sick.contains("rdb_last_bgsave_status:ok\r\n"), "{sick}");
+        let large = persistence(Some(Disk { is_imaged: false, ..disk }));
+        assert!(large.contains("rdb_last_bgsave_status:err\r\n"), "{large}");
     }
 
     #[test]

@@ -364,7 +364,15 @@ impl<'s> Talk<'s> {
             Cluster::Slots => topology.slots(false, out),
             Cluster::Shards => topology.shards(out),
             Cluster::Nodes => out.verbatim(&topology.nodes_text()),
-            Cluster::Info => out.verbatim(&topology.info_text(!routes.view().arcs.is_empty())),
+            Cluster::Info => {
+                // Where there is no manager the node's lease, which it renews, has to do.
+                let client = self.door.coordinator.client();
+                let lost = client.and_then(|client| client.lost()).unwrap_or_default();
+                let is_member = routes.view().place_of(self.door.node.id()).is_some();
+                let serves =
+                    !routes.view().arcs.is_empty() && (self.door.node.is_serving() || !is_member);
+                out.verbatim(&topology.info_text(serves, &lost));
+            }
             Cluster::MyId => {
                 out.text(&topology::node_id(routes.view().cluster, self.door.node.id()));
             }

@@ -221,25 +221,26 @@ impl<'v> Topology<'v> {
         text
     }
 
-    /// CLUSTER INFO. `serving` tells whether this node could answer for all keys, as far as it knows.
-    pub fn info_text(&self, serving: bool) -> String {
+    /// CLUSTER INFO. `serving` tells whether this node can answer, as far as it knows; of the `lost` arcs nobody alive
+    /// holds anything.
+    pub fn info_text(&self, serving: bool, lost: &ArcSet) -> String {
         let ranges = self.ranges(false);
         let slots: u32 = ranges.iter().map(|r| u32::from(r.last - r.first) + 1).sum();
-        let is_ok = serving && slots == u32::from(SLOTS);
+        let width = usize::from(SLOTS) / self.routes.arcs().max(1);
+        let lost = (lost.count_ones(..) * width).min(slots as usize) as u32;
+        let is_ok = serving && slots == u32::from(SLOTS) && lost == 0;
         let size = self.nodes().filter(|(.., owned)| !owned.is_empty()).count();
         let epoch = self.routes.epoch();
         let lines = [
             ("cluster_state", if is_ok { "ok" } else { "fail" }.to_owned()),
             ("cluster_slots_assigned", slots.to_string()),
-            ("cluster_slots_ok", slots.to_string()),
+            ("cluster_slots_ok", (slots - lost).to_string()),
             ("cluster_slots_pfail", "0".to_owned()),
-            ("cluster_slots_fail", "0".to_owned()),
+            ("cluster_slots_fail", lost.to_string()),
             ("cluster_known_nodes", self.doors.len().to_string()),
             ("cluster_size", size.to_string()),
             ("cluster_current_epoch", epoch.to_string()),
             ("cluster_my_epoch", epoch.to_string()),
-            ("cluster_stats_messages_sent", "0".to_owned()),
-            ("cluster_stats_messages_received", "0".to_owned()),
         ];
         lines.iter().map(|(name, value)| format!("{name}:{value}\r\n")).collect()
     }

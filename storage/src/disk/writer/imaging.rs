@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use log::{debug, info, warn};
-use net_common::logging;
+use net_common::{clock, logging};
 
 use super::Writer;
 use super::room::Room;
@@ -127,12 +127,15 @@ impl Writer {
         })?;
         let covers = self.logged.swap(own, Ordering::Relaxed).saturating_sub(own);
         self.imaging = Some(Imaging { sequence, covers, made });
+        self.ends.shared.tell_imaging();
         Ok(())
     }
 
     /// What came of an image, if anything did.
     pub(super) fn imaged(&mut self, made: Option<io::Result<u64>>) {
         let Some(Imaging { sequence, covers, .. }) = self.imaging.take() else { return };
+        let is_made = matches!(made, Some(Ok(_)));
+        self.ends.shared.tell_imaged(is_made.then(|| clock::wall_ms() / 1000));
         let bytes = match made {
             Some(Ok(bytes)) => bytes,
             Some(Err(error)) => {

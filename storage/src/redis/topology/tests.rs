@@ -104,7 +104,7 @@ fn nodes_without_a_redis_port_are_not_told() {
     assert_eq!(ranges(&topology, true), [(0, 16_383, vec![2])]);
     let topology = Topology::new(&routes, &id(3), |_| None);
     assert!(topology.ranges(true).is_empty());
-    assert!(topology.info_text(true).starts_with("cluster_state:fail\r\n"));
+    assert!(topology.info_text(true, &ArcSet::new()).starts_with("cluster_state:fail\r\n"));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn nodes_and_info_as_redis_writes_them() {
             node(3)
         )
     );
-    let info = topology.info_text(true);
+    let info = topology.info_text(true, &ArcSet::new());
     for line in [
         "cluster_state:ok",
         "cluster_slots_assigned:16384",
@@ -191,7 +191,12 @@ fn nodes_and_info_as_redis_writes_them() {
     ] {
         assert!(info.lines().any(|l| l == line), "{line} in {info}");
     }
-    assert!(topology.info_text(false).starts_with("cluster_state:fail"));
+    assert!(topology.info_text(false, &ArcSet::new()).starts_with("cluster_state:fail"));
+    let lost = [3, 7, 16_383].into_iter().collect();
+    let info = topology.info_text(true, &lost);
+    for line in ["cluster_state:fail", "cluster_slots_ok:16381", "cluster_slots_fail:3"] {
+        assert!(info.lines().any(|l| l == line), "{line} in {info}");
+    }
 }
 
 #[test]
@@ -201,7 +206,7 @@ fn an_unborn_cluster_keeps_nothing() {
     assert_eq!(written(|out| topology.slots(true, out), Protocol::Resp2), "*0 ");
     assert_eq!(written(|out| topology.shards(out), Protocol::Resp2), "*0 ");
     assert_eq!(topology.nodes_text(), "");
-    assert!(topology.info_text(true).contains("cluster_slots_assigned:0\r\n"));
+    assert!(topology.info_text(true, &ArcSet::new()).contains("cluster_slots_assigned:0\r\n"));
 }
 
 #[test]
