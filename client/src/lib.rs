@@ -44,5 +44,5 @@ mod writers;
 
 pub use error::ClientError;
 pub use listing::Keys;
-pub use operation::{Change, Decide, Done, Got, Held, Op, Part, Placed};
+pub use operation::{Change, Decide, Done, Got, Held, Op, Part, Placed, Ran};
 pub use store::{Config, GTStoreClient};

@@ -66,6 +66,25 @@ pub enum Part<'a> {
     },
 }
 
+/// What [`GTStoreClient::run_within`](crate::GTStoreClient::run_within) has made of a part.
+#[must_use = "it may be left to do"]
+pub enum Ran<'a> {
+    /// It is over.
+    Over(Result<Done, ClientError>),
+    /// Enough was read without it: nothing of it is done.
+    Left(Part<'a>),
+}
+
+impl Ran<'_> {
+    /// Its result, if it is over.
+    pub fn over(self) -> Option<Result<Done, ClientError>> {
+        match self {
+            Ran::Over(done) => Some(done),
+            Ran::Left(_) => None,
+        }
+    }
+}
+
 /// What a read-modify-write makes of the value that it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -159,6 +178,16 @@ impl<'a> Task<'a> {
             is_left: false,
             losses: 0,
             is_contended: false,
+        }
+    }
+
+    /// What has become of it, now that it is over. Only what has yet to read is ever left.
+    pub(crate) fn into_ran(self) -> Ran<'a> {
+        let Task { key, decide, result, .. } = self;
+        match (result, decide) {
+            (Some(done), _) => Ran::Over(done),
+            (None, Some(decide)) => Ran::Left(Part::Update { key, decide }),
+            (None, None) => Ran::Left(Part::Op(Op::Get { key })),
         }
     }
 

@@ -31,7 +31,7 @@ use crate::copied::Copied;
 use crate::error::ClientError;
 use crate::fanout;
 use crate::links::Links;
-use crate::operation::{Change, Decide, Done, Got, Held, Op, Part, Placed, Task, Valued};
+use crate::operation::{Change, Decide, Done, Got, Held, Op, Part, Placed, Ran, Task, Valued};
 use crate::room::Room;
 use crate::router::Router;
 use crate::turns::Turns;
@@ -222,8 +222,8 @@ impl GTStoreClient {
         self.hear_of_limits([(key.len(), 0)].into_iter());
         let limits = self.limits();
         let task = update(key, Box::new(decide), &limits);
-        let done = self.run_tasks(self.writers.take(0), vec![task], usize::MAX).pop();
-        done.flatten().expect("an operation has a result")
+        let (mut batch, _) = self.run_tasks(self.writers.take(0), vec![task], usize::MAX);
+        batch.pop().and_then(|task| task.result).expect("an operation has a result")
     }
 
     /// Puts many keys at once: each node gets one frame. The keys are independent; each has its own
@@ -287,20 +287,16 @@ impl GTStoreClient {
     /// key get in each other's way, and take turns.
     #[must_use = "each operation has an error of its own"]
     pub fn run_mixed(&self, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>> {
-        let results = self.run_within(parts, usize::MAX);
-        results.into_iter().map(|done| done.expect("an operation has a result")).collect()
+        let results = self.run_within(parts, usize::MAX).into_iter();
+        results.map(|ran| ran.over().expect("an operation has a result")).collect()
     }
 
-    /// The same, until about `most` bytes have been read: what has yet to read then, or to begin, has no result, and
-    /// nothing of it is done. The first part always has one.
+    /// The same, until about `most` bytes have been read: what has yet to read then, or to begin, comes back as it
+    /// is, and nothing of it is done. The first part never does.
     #[must_use = "each operation has an error of its own"]
-    pub fn run_within<'a>(
-        &self,
-        parts: Vec<Part<'a>>,
-        most: usize,
-    ) -> Vec<Option<Result<Done, ClientError>>> {
-        let (all, mut left) = (parts.len(), most);
-        let mut results = Vec::with_capacity(all);
+    pub fn run_within<'a>(&self, parts: Vec<Part<'a>>, most: usize) -> Vec<Ran<'a>> {
+        let mut left = most;
+        let mut results = Vec::with_capacity(parts.len());
         let mut rest: VecDeque<Part<'a>> = parts.into();
         while !rest.is_empty() && (results.is_empty() || left > 0) {
             let sizes = rest.iter().map(|part| match part {
@@ -325,14 +321,11 @@ impl GTStoreClient {
                     Part::Update { key, decide } => update(key, decide, &limits),
                 })
                 .collect();
-            let run = self.run_tasks(writer, tasks, left);
-            left = match run.iter().all(Option::is_some) {
-                true => left.saturating_sub(run.iter().flatten().map(bytes_of).sum()),
-                false => 0,
-            };
-            results.extend(run);
+            let (run, read) = self.run_tasks(writer, tasks, left);
+            left = left.saturating_sub(read);
+            results.extend(run.into_iter().map(Task::into_ran));
         }
-        results.resize_with(all, || None);
+        results.extend(rest.into_iter().map(Ran::Left));
         results
     }
 
@@ -389,7 +382,8 @@ impl GTStoreClient {
         let writes = ops.iter().filter(|op| !matches!(op, Op::Get { .. })).count();
         let mut writer = self.writers.take(writes);
         let batch = ops.iter().map(|op| self.start(op, &routes, &mut writer)).collect();
-        self.run_tasks(writer, batch, most)
+        let (batch, _) = self.run_tasks(writer, batch, most);
+        batch.into_iter().map(|task| task.result).collect()
     }
 
     /// An operation of a batch. A put of a key that a full node keeps goes as a read-modify-write, and so does any write
@@ -415,12 +409,13 @@ impl GTStoreClient {
         update(key, Box::new(decide), limits)
     }
 
-    fn run_tasks(
+    /// Returns them once they are over, and how many bytes were read for them.
+    fn run_tasks<'a>(
         &self,
         mut writer: Writer<'_>,
-        mut batch: Vec<Task<'_>>,
+        mut batch: Vec<Task<'a>>,
         most: usize,
-    ) -> Vec<Option<Result<Done, ClientError>>> {
+    ) -> (Vec<Task<'a>>, usize) {
         let mut read = 0;
         let until = after(self.config.deadline);
         let mut waits =
@@ -516,7 +511,7 @@ impl GTStoreClient {
                 break;
             }
         }
-        batch.into_iter().map(|task| task.result).collect()
+        (batch, read)
     }
 
     /// The longest keys and values that the cluster takes.

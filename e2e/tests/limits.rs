@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use client::{Change, ClientError, Done, GTStoreClient};
+use client::{Change, ClientError, Done, GTStoreClient, Ran};
 use cluster::durability::Durability;
 use cluster::limits::{KEY_CEILING, Limits, VALUE_CEILING};
 use e2e::{Options, Resp, TestCluster, client_command, text_request, wait_until};
@@ -127,9 +127,39 @@ fn batches_of_long_values_are_read_and_changed_in_parts() {
     // Until enough was read.
     let gets = || keys.iter().map(|key| client::Part::Op(client::Op::Get { key: key.as_bytes() }));
     let some = client.run_within(gets().collect(), 1);
-    assert!(matches!(&some[0], Some(Ok(Done::Got(Some(_))))));
-    assert!(some.iter().any(Option::is_none), "24 MiB do not come at once");
-    assert!(client.run_within(gets().collect(), usize::MAX).iter().all(Option::is_some));
+    assert!(matches!(&some[0], Ran::Over(Ok(Done::Got(Some(_))))));
+    let is_left = |ran: &Ran<'_>| matches!(ran, Ran::Left(_));
+    assert!(some.iter().any(is_left), "24 MiB do not come at once");
+    assert!(!client.run_within(gets().collect(), usize::MAX).iter().any(is_left));
+}
+
+/// A pipeline that reads more than a node holds at once, of its own and of others', is answered in order.
+#[test]
+fn a_pipeline_that_reads_much_is_answered_in_parts() {
+    const KEYS: usize = 48;
+    let cluster = TestCluster::with(Options { has_redis: true, ..Options::default() });
+    let client = cluster.client();
+    let pairs: Vec<(String, Vec<u8>)> =
+        (0..KEYS).map(|n| (format!("key{n}"), value((1 << 20) - n))).collect();
+    client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
+    let mut redis = Resp::open(cluster.redis_address(0));
+    let each = |command: &str| -> Vec<String> {
+        pairs.iter().map(|(key, _)| format!("{command} {key}")).collect()
+    };
+    let (put, get) = (vec!["SET last 1".to_owned()], vec!["GET last".to_owned()]);
+    let lines = [each("GET"), each("STRLEN"), each("GETEX"), put, each("GETDEL"), get].concat();
+    let replies = redis.pipeline(&lines);
+    let shown: Vec<String> =
+        pairs.iter().map(|(_, value)| format!("{:?}", str::from_utf8(value).unwrap())).collect();
+    assert!(replies[..KEYS] == shown, "GET");
+    let lengths: Vec<String> = pairs.iter().map(|(_, value)| format!(":{}", value.len())).collect();
+    assert_eq!(replies[KEYS..2 * KEYS], lengths);
+    assert!(replies[2 * KEYS..3 * KEYS] == shown, "GETEX");
+    assert_eq!(replies[3 * KEYS], "OK");
+    assert!(replies[3 * KEYS + 1..4 * KEYS + 1] == shown, "GETDEL");
+    assert_eq!(replies[4 * KEYS + 1], "\"1\"");
+    let keys = pairs.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(" ");
+    assert_eq!(redis.ask(&format!("EXISTS {keys} last")), ":1");
 }
 
 /// What a client command says, and its exit code.

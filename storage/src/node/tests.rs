@@ -250,7 +250,9 @@ fn a_glance_shows_what_needs_nobody_else() {
     let nobody = || -> Result<Arc<GTStoreClient>, _> {
         unreachable!("no client is needed for what is here")
     };
-    batch.run(Some(&holder), nobody, &|| 0, &mut Replies::new(&mut out, Protocol::Resp2));
+    batch
+        .run(Some(&holder), nobody, &|| 0, &mut Replies::new(&mut out, Protocol::Resp2), |_| Ok(()))
+        .unwrap();
     assert_eq!(out, b"$6\r\n\x06\x06\x06\x06\x06\x06\r\n$-1\r\n", "a door looks here first");
 
     holder.give_up_lease();

@@ -9,20 +9,24 @@
 //!
 //! Commands with many keys take part key by key: each key by itself is linearizable, the command as a
 //! whole is not atomic.
+//!
+//! How long the values are that a batch reads is not known before. So it is carried out in rounds: what would be too
+//! much to hold waits until those before it are answered, and the answers are sent on between two rounds.
 
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use client::{ClientError, Done, GTStoreClient, Got, Op, Part};
+use client::{ClientError, Done, GTStoreClient, Got, Op, Part, Ran};
 use cluster::limits::{LimitError, Limits};
 
 use super::command::Command;
 use super::edit::{Answer, Edit, Held};
 use super::error::Error;
-use super::fold::{Fold, Said, State, Step};
+use super::fold::{Fold, Said, Saying, State, Step};
 use super::look::Look;
 use super::reply::{Protocol, Replies};
 use crate::node::Node;
@@ -30,8 +34,13 @@ use crate::node::Node;
 /// Most operations of a batch, unless a single request has more: what one attempt of the client takes.
 const OPERATIONS: usize = 4096;
 
-/// Most bytes that a batch may write, unless a single request has more.
+/// Most bytes that a batch may write, unless a single request has more; and that it may hold of what it has read and not
+/// answered yet, but for what one look at the nodes brings more. A megabyte for each of a dozen requests: beyond that
+/// another round costs little beside what it carries.
 const BYTES: usize = 16 << 20;
+
+/// Answers of a batch are sent once they have so many bytes, although others are to come. Most batches have fewer.
+const SENT: usize = 1 << 20;
 
 /// Most bytes of a single answer. A request of a megabyte must not make an answer of gigabytes.
 pub(super) const ANSWER: usize = 64 << 20;
@@ -101,8 +110,9 @@ pub trait Store {
         self.limits()
     }
 
-    /// Runs parts that are independent of each other, in any order. Each has its own result.
-    fn run(&self, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>>;
+    /// Runs parts that are independent of each other, in any order, until about `most` bytes have been read. Each of
+    /// those that have run has its own result. The first always has.
+    fn run<'p>(&self, parts: Vec<Part<'p>>, most: usize) -> Vec<Ran<'p>>;
 }
 
 impl Store for Arc<GTStoreClient> {
@@ -114,18 +124,10 @@ impl Store for Arc<GTStoreClient> {
         GTStoreClient::newest_limits(self)
     }
 
-    fn run(&self, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>> {
-        // Only what has read-modify-writes pays for them.
-        let ops: Option<Vec<Op<'_>>> = parts
-            .iter()
-            .map(|part| match part {
-                Part::Op(op) => Some(*op),
-                Part::Update { .. } => None,
-            })
-            .collect();
-        match ops {
-            Some(ops) => GTStoreClient::run(self, &ops),
-            None => self.run_mixed(parts),
+    fn run<'p>(&self, parts: Vec<Part<'p>>, most: usize) -> Vec<Ran<'p>> {
+        match parts[..] {
+            [Part::Op(op)] => GTStoreClient::run(self, &[op]).into_iter().map(Ran::Over).collect(),
+            _ => self.run_within(parts, most),
         }
     }
 }
@@ -238,7 +240,8 @@ impl<'b> Batch<'b> {
         self.items.push(Item::Refused(error));
     }
 
-    /// Answers what a node holds itself and may show (see [`Node::glance`]): nothing else has to be asked for it.
+    /// Answers what a node holds itself and may show (see [`Node::glance`]): nothing else has to be asked for it. No more
+    /// than may be held at once: the rest is read with what others hold.
     fn look_here(&mut self, node: &Node, now_ms: u64, protocol: Protocol) -> (Seen, Told) {
         let (mut seen, mut told) = (Seen::default(), Told::default());
         node.glance(|glance| {
@@ -246,6 +249,9 @@ impl<'b> Batch<'b> {
             for item in &mut self.items {
                 let Item::Command(Command::Look { key, look }) = item else { continue };
                 let start = seen.answers.len();
+                if start >= BYTES {
+                    break;
+                }
                 let found = glance.key(key, |held| {
                     let held = held.map(|(value, expiry)| Held { value, expiry });
                     look.answer(held, now_ms, &mut Replies::new(&mut seen.answers, protocol));
@@ -264,14 +270,19 @@ impl<'b> Batch<'b> {
     }
 
     /// Carries all of it out, at a node with this wall clock: what it holds itself is answered in place, the rest
-    /// goes to the store. Writes the answers, and leaves the batch empty.
+    /// goes to the store. Writes the answers, and leaves the batch empty. Where they become many, `send` is to take them
+    /// away.
+    ///
+    /// # Errors
+    /// Those of `send`; the rest is not carried out then.
     pub fn run<S: Store>(
         &mut self,
         here: Option<&Node>,
         store: impl FnOnce() -> Result<S, ClientError>,
         clock: &dyn Fn() -> u64,
         out: &mut Replies<'_>,
-    ) -> Told {
+        mut send: impl FnMut(&mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<Told> {
         let now_ms = clock();
         let (seen, told) =
             here.map(|node| self.look_here(node, now_ms, out.protocol())).unwrap_or_default();
@@ -292,7 +303,7 @@ impl<'b> Batch<'b> {
                         }
                     }
                 }
-                return told;
+                return Ok(told);
             }
         };
         let mut limits = store.as_ref().map(Store::limits).unwrap_or_default();
@@ -326,10 +337,9 @@ impl<'b> Batch<'b> {
                 change.into()
             })
         };
-        let (mut parts, mut changed) = (Vec::new(), VecDeque::new());
+        let (mut parts, mut ends) = (Vec::new(), VecDeque::new());
         for item in &items {
             let Item::Command(command) = item else { continue };
-            let before = parts.len();
             plain(command, &seen, now_ms, &mut parts);
             match command {
                 Command::Edit { key, edit } => {
@@ -341,31 +351,31 @@ impl<'b> Batch<'b> {
                 ),
                 _ => {}
             }
-            if matches!(command, Command::PutMany(_) | Command::RemoveMany(_)) {
-                changed.push_back(parts.len() - before);
-            }
+            ends.push_back(parts.len());
         }
-        // The parts of folds come last.
-        parts.extend(folds.iter_mut().filter_map(|fold| fold.part(clock, limits)));
-        let results = store.map(|store| store.run(parts)).unwrap_or_default();
-        let count_of_folds = folds.iter().filter(|fold| fold.is_asked()).count();
-        let mut results = results;
-        let mut of_folds = results.split_off(results.len() - count_of_folds).into_iter();
-        let mut told = told;
-        let folds = folds.into_iter().map(|fold| {
-            let done = fold.is_asked().then(|| of_folds.next().expect("each part has a result"));
-            outcome(fold, done, &mut told)
-        });
+        let first_fold = parts.len();
+        let mut parts: Vec<Option<Ran<'_>>> =
+            parts.into_iter().map(|part| Some(Ran::Left(part))).collect();
+        parts.extend(folds.iter().map(|fold| fold.part(clock, limits).map(Ran::Left)));
+        let sayings = folds.iter().map(|_| None).collect();
+        let folds = Folds { all: &folds, first: first_fold, sayings, clock, limits };
+        let (next, answer) = (0, 0);
         let mut reading = Reading {
-            folds: folds.collect(),
-            results: results.into_iter(),
-            answers: answers.into_inner().into_iter(),
-            changed,
+            store,
+            parts,
+            next,
+            ends,
+            folds,
+            answers: &answers,
+            answer,
             seen: &seen,
             told,
             now_ms,
         };
         for item in items {
+            if out.len() >= SENT {
+                out.hand_over(&mut send)?;
+            }
             let start = out.len();
             let written = match item {
                 Item::Refused(error) => Err(error),
@@ -381,7 +391,7 @@ impl<'b> Batch<'b> {
                 out.error(&error.to_string());
             }
         }
-        reading.told
+        Ok(reading.told)
     }
 }
 
@@ -501,51 +511,99 @@ fn step(command: Command<'_>) -> Step<'_> {
     }
 }
 
-/// What came of a fold: what its commands have found out, in their order, or why all of them failed.
-type Folded = Result<std::vec::IntoIter<Said>, Error>;
-
-fn outcome(fold: Fold<'_>, done: Option<Result<Done, ClientError>>, told: &mut Told) -> Folded {
-    let got = match done.transpose().map_err(|error| refusal(&error))? {
-        Some(Done::Placed(placed)) => {
-            told.copies = Some(placed.copies);
-            None
-        }
-        Some(Done::Got(got)) => got,
-        None => None,
-    };
-    let found = got.as_ref().map(|got| client::Held { value: &got.value, expiry: got.expiry });
-    Ok(fold.said(found).into_iter())
+/// The folds of a batch.
+struct Folds<'p, 'b> {
+    all: &'p [Fold<'b>],
+    /// Which part is the first one's: they come last.
+    first: usize,
+    /// What their commands have found out, once it was asked for, or why all of them failed.
+    sayings: Vec<Option<Result<Saying<'p, 'b>, Error>>>,
+    clock: &'p dyn Fn() -> u64,
+    limits: Limits,
 }
 
-/// The results of a batch, read command by command.
-struct Reading<'s, R, A> {
-    results: R,
-    answers: A,
-    folds: Vec<Folded>,
-    /// How many keys each command with many has changed.
-    changed: VecDeque<usize>,
-    seen: &'s Seen,
+/// The results of a batch, got and read command by command.
+struct Reading<'p, 'b, S> {
+    store: Option<S>,
+    /// What the store is asked for, and its results, until they are read.
+    parts: Vec<Option<Ran<'p>>>,
+    /// The next one that is read.
+    next: usize,
+    /// Where the parts of each command end.
+    ends: VecDeque<usize>,
+    folds: Folds<'p, 'b>,
+    answers: &'p RefCell<Vec<Answer>>,
+    /// The next one of them.
+    answer: usize,
+    seen: &'p Seen,
     told: Told,
     now_ms: u64,
 }
 
-impl<R, A> Reading<'_, R, A>
-where
-    R: Iterator<Item = Result<Done, ClientError>>,
-    A: Iterator<Item = Answer>,
-{
-    /// The next result. Whatever a command has asked for has one.
-    fn done(&mut self) -> Result<Done, Error> {
-        let done = self.results.next().expect("an operation has a result");
+impl<S: Store> Reading<'_, '_, S> {
+    /// Takes the result of a part, which it waits for if need be.
+    fn take(&mut self, part: usize) -> Result<Done, Error> {
+        if matches!(self.parts[part], Some(Ran::Left(_))) {
+            self.round(part);
+        }
+        let done = self.parts[part].take().and_then(Ran::over).expect("a part has a result");
         if let Ok(Done::Placed(placed)) = &done {
             self.told.copies = Some(placed.copies);
         }
         done.map_err(|error| refusal(&error))
     }
 
-    /// How many keys the next command with many has changed.
-    fn changed(&mut self) -> usize {
-        self.changed.pop_front().expect("each such command has a count")
+    /// Asks the store for this part, and for as many of the others as can be held.
+    fn round(&mut self, first: usize) {
+        let held = self.held();
+        let mut asked = vec![first];
+        match first.checked_sub(self.folds.first) {
+            // It would hold still more, until the last of its commands is answered.
+            Some(fold) if held >= BYTES => self.folds.all[fold].cut(),
+            _ => {
+                asked.extend((0..self.parts.len()).filter(|&part| {
+                    part != first && matches!(self.parts[part], Some(Ran::Left(_)))
+                }))
+            }
+        }
+        let parts = asked.iter().filter_map(|&part| match self.parts[part].take() {
+            Some(Ran::Left(left)) => Some(left),
+            _ => None,
+        });
+        let parts = parts.collect();
+        let ran = self.store.as_ref().map(|store| store.run(parts, BYTES.saturating_sub(held)));
+        for (part, ran) in asked.into_iter().zip(ran.into_iter().flatten()) {
+            self.parts[part] = Some(ran);
+        }
+    }
+
+    /// How many bytes are held for commands that are still to be answered.
+    fn held(&self) -> usize {
+        let results = self.parts.iter().map(|ran| match ran {
+            Some(Ran::Over(Ok(Done::Got(Some(got))))) => got.value.len(),
+            _ => 0,
+        });
+        let answers = self.answers.borrow();
+        let answers = answers.iter().skip(self.answer).map(|answer| match answer {
+            Answer::Bulk(value) => value.len(),
+            _ => 0,
+        });
+        let bases = self.folds.all.iter().map(Fold::held);
+        let sayings = self.folds.sayings.iter().flatten().flatten().map(Saying::held);
+        let held = results.sum::<usize>() + answers.sum::<usize>();
+        held + bases.sum::<usize>() + sayings.sum::<usize>()
+    }
+
+    /// The next result. Whatever a command has asked for has one.
+    fn done(&mut self) -> Result<Done, Error> {
+        self.next += 1;
+        self.take(self.next - 1)
+    }
+
+    /// What the next edit answers, now that its result is there.
+    fn answer_of_edit(&mut self) -> Answer {
+        self.answer += 1;
+        std::mem::replace(&mut self.answers.borrow_mut()[self.answer - 1], Answer::Null)
     }
 
     fn got(&mut self, key: &[u8]) -> Result<Option<Got>, Error> {
@@ -562,8 +620,23 @@ where
 
     /// Answers the next command of a fold.
     fn next_of(&mut self, fold: usize, out: &mut Replies<'_>) -> Result<(), Error> {
-        let said = self.folds[fold].as_mut().map_err(|error| error.clone())?;
-        match said.next().expect("each command of a fold has found something out") {
+        let (all, part) = (self.folds.all, self.folds.first + fold);
+        let mut saying = match self.folds.sayings[fold].take() {
+            Some(saying) => saying,
+            None => self.begin(&all[fold], part),
+        };
+        let said = match &mut saying {
+            Ok(saying) => {
+                Ok(saying.next().expect("each command of a fold has found something out"))
+            }
+            Err(error) => Err(error.clone()),
+        };
+        if all[fold].go_on() {
+            self.parts[part] = all[fold].part(self.folds.clock, self.folds.limits).map(Ran::Left);
+        } else {
+            self.folds.sayings[fold] = Some(saying);
+        }
+        match said? {
             Said::Answer(answer) => answer.write(out),
             Said::Seen(look, state) => {
                 let count =
@@ -575,7 +648,30 @@ where
         Ok(())
     }
 
+    /// What the commands of a fold have found out, which the store is asked for, if anything has to be.
+    fn begin<'p, 'b>(&mut self, fold: &'p Fold<'b>, part: usize) -> Result<Saying<'p, 'b>, Error> {
+        let got = match fold.is_asked().then(|| self.take(part)).transpose()? {
+            Some(Done::Got(got)) => got.map(State::got),
+            Some(Done::Placed(_)) | None => None,
+        };
+        Ok(fold.said(got, self.folds.limits))
+    }
+
+    /// Answers the next command that is none of a fold. Results that it does not look at are nobody else's.
     fn answer(&mut self, command: &Command<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+        let end = self.ends.pop_front().expect("the parts of each command end somewhere");
+        let written = self.answer_until(end, command, out);
+        self.parts[self.next..end].fill_with(|| None);
+        self.next = end;
+        written
+    }
+
+    fn answer_until(
+        &mut self,
+        end: usize,
+        command: &Command<'_>,
+        out: &mut Replies<'_>,
+    ) -> Result<(), Error> {
         let now_ms = self.now_ms;
         let look = |look: Look, found: Option<Got>, out: &mut Replies<'_>| {
             let held = found.as_ref().map(|got| Held { value: &got.value, expiry: got.expiry });
@@ -588,40 +684,40 @@ where
                 out.ok();
             }
             Command::Edit { .. } => {
-                let answer = self.answers.next();
-                self.done().map(drop)?;
-                answer.expect("an edit has an answer").write(out);
+                let done = self.done();
+                let answer = self.answer_of_edit();
+                done.map(drop)?;
+                answer.write(out);
             }
             Command::GetMany(keys) => {
                 let start = out.len();
                 out.array(keys.len());
-                all(keys.iter(), |key| {
+                for key in keys.iter() {
                     let found = self.got(key)?;
                     if out.len() - start > ANSWER {
                         return Err(Error::LargeAnswer);
                     }
                     look(Look::Value, found, out);
-                    Ok(())
-                })?;
+                }
             }
             Command::CountMany(keys) => {
                 let mut count = 0;
-                all(keys.iter(), |key| {
+                for key in keys.iter() {
                     count += usize::from(self.got(key)?.is_some());
-                    Ok(())
-                })?;
+                }
                 out.count(count);
             }
             Command::PutMany(_) => {
-                all(0..self.changed(), |_| self.done().map(|_| ()))?;
+                all(self.next..end, |_| self.done().map(drop))?;
                 out.ok();
             }
             Command::RemoveMany(_) => {
                 let mut count = 0;
-                all(0..self.changed(), |_| {
-                    let answer = self.answers.next();
-                    self.done().map(drop)?;
-                    count += usize::from(answer == Some(Answer::Integer(1)));
+                all(self.next..end, |_| {
+                    let done = self.done();
+                    let answer = self.answer_of_edit();
+                    done.map(drop)?;
+                    count += usize::from(answer == Answer::Integer(1));
                     Ok(())
                 })?;
                 out.count(count);

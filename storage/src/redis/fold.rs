@@ -12,13 +12,19 @@
 //!
 //! The last value is checked by the client again. A value in between that is too long is refused to its command
 //! alone, and the others go on with what was there.
+//!
+//! What each command answers is found out when it is asked for, by carrying them out once more on what the store has
+//! found: so no more is held than the key's first value and its present one, however many commands look at it. Where
+//! even that is too much, because others hold as much, the next command is carried out alone ([`Fold::cut`]).
 
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use client::{Held as Found, Op, Part};
+use client::{Got, Held as Found, Op, Part};
 use cluster::limits::Limits;
 
 use super::edit::{Answer, Change, Edit, Held};
+use super::error::Error;
 use super::look::Look;
 
 /// A command about one key.
@@ -53,12 +59,15 @@ impl Step<'_> {
 pub struct Fold<'b> {
     key: &'b [u8],
     steps: Vec<Step<'b>>,
-    /// What each has found out, once they have been carried out.
-    said: Vec<Said>,
+    /// Which of them are carried out together now: from this one on, one or all.
+    from: Cell<usize>,
+    is_cut: Cell<bool>,
+    /// Why the store is not asked, and whether it is certain that nothing is there.
+    refused: Option<(Error, bool)>,
     /// What they leave, where that does not depend on what was there.
-    known: Option<Rc<State>>,
-    /// Whether the store is asked at all.
-    is_asked: bool,
+    known: OnceCell<Option<Rc<State>>>,
+    /// What they were last carried out on, and when.
+    base: RefCell<Option<(Option<Rc<State>>, u64)>>,
 }
 
 /// What a command has found out.
@@ -86,12 +95,19 @@ impl State {
     fn found(found: Option<Found<'_>>) -> Option<Rc<State>> {
         found.map(|Found { value, expiry }| Rc::new(State { value: value.to_vec(), expiry }))
     }
+
+    /// What a get has found.
+    pub fn got(got: Got) -> Rc<State> {
+        Rc::new(State { value: got.value, expiry: got.expiry })
+    }
 }
 
 impl<'b> Fold<'b> {
     /// One command.
     pub fn new(key: &'b [u8], step: Step<'b>) -> Fold<'b> {
-        Fold { key, steps: vec![step], said: Vec::new(), known: None, is_asked: true }
+        let (known, base) = (OnceCell::new(), RefCell::new(None));
+        let (from, is_cut) = (Cell::new(0), Cell::new(false));
+        Fold { key, steps: vec![step], from, is_cut, refused: None, known, base }
     }
 
     /// One more.
@@ -103,13 +119,7 @@ impl<'b> Fold<'b> {
     /// where the key surely cannot exist.
     pub fn check(&mut self, limits: &Limits, can_exist: impl FnOnce(&[u8]) -> bool) {
         let Err(error) = limits.check_key(self.key) else { return };
-        let is_absent = !can_exist(self.key);
-        self.is_asked = false;
-        let said = self.steps.iter().map(|step| match step {
-            Step::Look(look) if is_absent => Said::Seen(*look, None),
-            _ => Said::Answer(Answer::Error(error.into())),
-        });
-        self.said = said.collect();
+        self.refused = Some((error.into(), !can_exist(self.key)));
     }
 
     /// Whether any of it is beyond the limits.
@@ -126,22 +136,46 @@ impl<'b> Fold<'b> {
 
     /// Whether there is something to ask the store for.
     pub fn is_asked(&self) -> bool {
-        self.is_asked
+        self.refused.is_none()
+    }
+
+    /// Carries out one command alone, the next time that the store is asked; those after it then have to ask again.
+    pub fn cut(&self) {
+        self.is_cut.set(self.known.get().is_none());
+    }
+
+    /// If one command was carried out alone, goes on with the next. Returns whether there is more to ask for.
+    pub fn go_on(&self) -> bool {
+        let was_cut = self.is_cut.take();
+        self.from.set(self.from.get() + usize::from(was_cut));
+        was_cut && self.from.get() < self.steps.len()
+    }
+
+    /// The commands that are carried out together.
+    fn now(&self) -> &[Step<'b>] {
+        let rest = &self.steps[self.from.get()..];
+        if self.is_cut.get() { &rest[..1] } else { rest }
+    }
+
+    /// How many bytes it holds of what the store has found.
+    pub fn held(&self) -> usize {
+        let base = self.base.borrow();
+        base.as_ref().and_then(|(state, _)| state.as_ref()).map_or(0, |state| state.value.len())
     }
 
     /// What to ask the store for, if anything, at a node with this wall clock.
-    pub fn part<'f>(&'f mut self, clock: &'f dyn Fn() -> u64, limits: Limits) -> Option<Part<'f>> {
-        if !self.is_asked {
+    pub fn part<'f>(&'f self, clock: &'f dyn Fn() -> u64, limits: Limits) -> Option<Part<'f>> {
+        if !self.is_asked() {
             return None;
         }
         let key = self.key;
-        if self.steps.iter().all(|step| matches!(step, Step::Look(_))) {
+        if self.now().iter().all(|step| matches!(step, Step::Look(_))) {
             return Some(Part::Op(Op::Get { key }));
         }
-        let is_known = matches!(&self.steps[..], [Step::Put { value, .. }, ..] if limits.check_value(value).is_ok());
+        let is_known = matches!(self.now(), [Step::Put { value, .. }, ..] if limits.check_value(value).is_ok());
         if is_known {
-            self.known = self.carry_out(None, clock(), &limits).0;
-            return Some(Part::Op(match self.known.as_deref() {
+            let known = self.known.get_or_init(|| self.carry_out(None, clock(), &limits).0);
+            return Some(Part::Op(match known.as_deref() {
                 Some(State { value, expiry: None }) => Op::Put { key, value },
                 Some(State { value, expiry: Some(at) }) => Op::PutUntil { key, value, until: *at },
                 None => Op::Delete { key },
@@ -164,61 +198,91 @@ impl<'b> Fold<'b> {
     /// Carries the commands out on what the key holds. Returns what it holds then, and whether anything was
     /// written.
     fn carry_out(
-        &mut self,
+        &self,
         mut state: Option<Rc<State>>,
         now_ms: u64,
         limits: &Limits,
     ) -> (Option<Rc<State>>, bool) {
+        *self.base.borrow_mut() = Some((state.clone(), now_ms));
         let mut is_written = false;
-        self.said.clear();
-        for step in &self.steps {
-            // Refused whatever the key holds, as it would be by itself.
-            if let Some(Err(error)) = step.given().map(|value| limits.check_value(value)) {
-                self.said.push(Said::Answer(Answer::Error(error.into())));
-                continue;
-            }
-            let (change, answer) = match step {
-                Step::Look(look) => {
-                    self.said.push(Said::Seen(*look, state.clone()));
-                    continue;
-                }
-                // A time that has passed already ends the key at once.
-                Step::Put { expiry: Some(at), .. } if *at <= now_ms => (Change::Remove, Answer::Ok),
-                Step::Put { value, expiry } => {
-                    (Change::Put { value: value.to_vec(), expiry: *expiry }, Answer::Ok)
-                }
-                Step::Edit(edit) => edit.apply(state.as_deref().map(State::held), now_ms),
-            };
-            let (next, answer) = match change {
-                Change::Leave => (None, answer),
-                Change::Remove => (Some(None), answer),
-                Change::Put { value, expiry } => match limits.check_value(&value) {
-                    Ok(()) => (Some(Some(Rc::new(State { value, expiry }))), answer),
-                    Err(error) => (None, Answer::Error(error.into())),
-                },
-            };
-            self.said.push(Said::Answer(answer));
-            if let Some(next) = next {
-                is_written = true;
-                state = next;
-            }
+        for step in self.now() {
+            is_written |= carry_out(step, &mut state, now_ms, limits).1;
         }
         (state, is_written)
     }
 
-    /// What each command has found out, now that the store has done what [`Fold::part`] asked for, and found
-    /// `got`.
-    pub fn said(self, got: Option<Found<'_>>) -> Vec<Said> {
-        if !self.said.is_empty() {
-            return self.said;
+    /// What each command has found out, in their order, now that the store has done what [`Fold::part`] asked for
+    /// under these limits, and found `got`.
+    pub fn said(&self, got: Option<Rc<State>>, limits: Limits) -> Saying<'_, 'b> {
+        // Without a base nothing but a read was asked for.
+        let (state, now_ms) = self.base.take().unwrap_or((got, 0));
+        Saying { fold: self, steps: self.now().iter(), state, now_ms, limits }
+    }
+}
+
+/// Carries one command out. Returns what it has found out, and whether it has written.
+fn carry_out(
+    step: &Step<'_>,
+    state: &mut Option<Rc<State>>,
+    now_ms: u64,
+    limits: &Limits,
+) -> (Said, bool) {
+    // Refused whatever the key holds, as it would be by itself.
+    if let Some(Err(error)) = step.given().map(|value| limits.check_value(value)) {
+        return (Said::Answer(Answer::Error(error.into())), false);
+    }
+    let (change, answer) = match step {
+        Step::Look(look) => return (Said::Seen(*look, state.clone()), false),
+        // A time that has passed already ends the key at once.
+        Step::Put { expiry: Some(at), .. } if *at <= now_ms => (Change::Remove, Answer::Ok),
+        Step::Put { value, expiry } => {
+            (Change::Put { value: value.to_vec(), expiry: *expiry }, Answer::Ok)
         }
-        // Nothing but a read was asked for.
-        let state = State::found(got);
-        let looks = self.steps.iter().filter_map(|step| match step {
-            Step::Look(look) => Some(Said::Seen(*look, state.clone())),
-            _ => None,
-        });
-        looks.collect()
+        Step::Edit(edit) => edit.apply(state.as_deref().map(State::held), now_ms),
+    };
+    let next = match change {
+        Change::Leave => return (Said::Answer(answer), false),
+        Change::Remove => None,
+        Change::Put { value, expiry } => match limits.check_value(&value) {
+            Ok(()) => Some(Rc::new(State { value, expiry })),
+            Err(error) => return (Said::Answer(Answer::Error(error.into())), false),
+        },
+    };
+    *state = next;
+    (Said::Answer(answer), true)
+}
+
+/// What the commands of a fold have found out, one after the other.
+pub struct Saying<'f, 'b> {
+    fold: &'f Fold<'b>,
+    steps: std::slice::Iter<'f, Step<'b>>,
+    /// What the key holds before the next one.
+    state: Option<Rc<State>>,
+    now_ms: u64,
+    limits: Limits,
+}
+
+impl Saying<'_, '_> {
+    /// How many bytes it holds for those that are still to be answered.
+    pub fn held(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.value.len())
+    }
+}
+
+impl Iterator for Saying<'_, '_> {
+    type Item = Said;
+
+    fn next(&mut self) -> Option<Said> {
+        let step = self.steps.next()?;
+        let said = match (&self.fold.refused, step) {
+            (Some((_, true)), Step::Look(look)) => Said::Seen(*look, None),
+            (Some((error, _)), _) => Said::Answer(Answer::Error(error.clone())),
+            (None, step) => carry_out(step, &mut self.state, self.now_ms, &self.limits).0,
+        };
+        if self.steps.len() == 0 {
+            self.state = None;
+        }
+        Some(said)
     }
 }
 
@@ -291,13 +355,13 @@ mod tests {
                 let mut one_by_one = held.clone();
                 let mut want = Vec::new();
                 for step in &row {
-                    let mut fold = Fold::new(b"k", step.clone());
+                    let fold = Fold::new(b"k", step.clone());
                     let before = one_by_one.clone();
                     let part = fold.part(&|| NOW, LIMITS).unwrap();
                     store(part, &mut one_by_one);
                     let got =
                         before.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
-                    want.extend(fold.said(got));
+                    want.extend(fold.said(State::found(got), LIMITS));
                 }
                 let mut together = held.clone();
                 let mut fold = Fold::new(b"k", row[0].clone());
@@ -305,7 +369,8 @@ mod tests {
                 let (kind, _) = store(fold.part(&|| NOW, LIMITS).unwrap(), &mut together);
                 kinds.insert((kind, matches!(row[0], Step::Put { value: b"1" | b"2", .. })));
                 let got = held.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
-                assert_eq!(fold.said(got), want, "{row:?} on {held:?}");
+                let said: Vec<Said> = fold.said(State::found(got), LIMITS).collect();
+                assert_eq!(said, want, "{row:?} on {held:?}");
                 assert_eq!(together, one_by_one, "{row:?} on {held:?}");
             }
         }

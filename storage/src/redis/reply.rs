@@ -61,6 +61,11 @@ impl<'o> Replies<'o> {
         self.out.is_empty()
     }
 
+    /// Hands what was written to whoever takes it away.
+    pub fn hand_over<T>(&mut self, to: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        to(self.out)
+    }
+
     /// Takes back what was written since there were so many bytes.
     pub fn truncate(&mut self, len: usize) {
         self.out.truncate(len);

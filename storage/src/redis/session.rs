@@ -6,7 +6,7 @@
 //! Limits: what a peer may send ([`request::Limits`](Limits)), and far less before it has shown the
 //! password; how long no byte may move in the middle of a request or an answer, and how long it may be silent between
 //! two requests. It may send on while it leaves answers unread ([`Link`]): as much as one request may have. Of the
-//! answers `FLUSH` bytes and one batch wait meanwhile.
+//! answers `FLUSH` bytes and one batch's wait meanwhile, which is bounded as well ([`Batch`]).
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -176,7 +176,8 @@ impl<'s> Session<'s> {
                 send(self.door, &mut self.link, &mut self.out, room)?;
             }
             if self.door.pause.is_on() {
-                self.talk.run(&mut batch, &mut self.out);
+                let sends = sender(self.door, &mut self.link, room);
+                self.talk.run(&mut batch, &mut self.out, sends)?;
                 send(self.door, &mut self.link, &mut self.out, room)?;
                 wait(self.door, self.served, args);
                 now_ms = clock::wall_ms();
@@ -188,20 +189,23 @@ impl<'s> Session<'s> {
                     let closes = error.closes();
                     batch.refuse(error);
                     if closes {
-                        self.talk.run(&mut batch, &mut self.out);
+                        let sends = sender(self.door, &mut self.link, room);
+                        self.talk.run(&mut batch, &mut self.out, sends)?;
                         return Ok(Next::Close);
                     }
                 }
                 Ok(command) if Batch::is_for(&command) => {
                     if !batch.has_room_for(&command) {
-                        self.talk.run(&mut batch, &mut self.out);
+                        let sends = sender(self.door, &mut self.link, room);
+                        self.talk.run(&mut batch, &mut self.out, sends)?;
                         // It may have taken long, and times to live begin when their command does.
                         now_ms = clock::wall_ms();
                     }
                     batch.add(command);
                 }
                 Ok(command) => {
-                    self.talk.run(&mut batch, &mut self.out);
+                    let sends = sender(self.door, &mut self.link, room);
+                    self.talk.run(&mut batch, &mut self.out, sends)?;
                     let mut client = self.client.lock();
                     client.facts.input_bytes = self.inbox.len() + self.link.ahead();
                     client.facts.input_room = self.inbox.room();
@@ -217,11 +221,12 @@ impl<'s> Session<'s> {
             }
             // What came before the CLIENT REPLY has been answered.
             if skips {
-                self.talk.run(&mut batch, &mut self.out);
+                self.talk.run(&mut batch, &mut self.out, |_| Ok(()))?;
                 self.out.truncate(start);
             }
         }
-        self.talk.run(&mut batch, &mut self.out);
+        let sends = sender(self.door, &mut self.link, room);
+        self.talk.run(&mut batch, &mut self.out, sends)?;
         Ok(Next::Go)
     }
 
@@ -284,6 +289,15 @@ fn wait(door: &Door, served: &Served, args: Args<'_>) {
 /// How much a peer may send while answers wait: with what is here already as much as a request may have.
 fn room(inbox: &Inbox) -> usize {
     Limits::KNOWN.request.saturating_sub(inbox.len())
+}
+
+/// Sends what it is given.
+fn sender<'l>(
+    door: &'l Door,
+    link: &'l mut Link,
+    room: usize,
+) -> impl FnMut(&mut Vec<u8>) -> io::Result<()> {
+    move |out| send(door, link, out, room)
 }
 
 fn send(door: &Door, link: &mut Link, out: &mut Vec<u8>, room: usize) -> io::Result<()> {

@@ -3,6 +3,7 @@
 //! Requests that are about keys go through a [`Batch`]; all others are answered here, by what the node
 //! knows of itself, of the cluster and of its connections.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -108,21 +109,38 @@ impl<'s> Talk<'s> {
         self.transaction.read(found, args, now_ms)
     }
 
-    /// Carries a batch out and empties it.
-    pub fn run(&mut self, batch: &mut Batch<'_>, out: &mut Vec<u8>) {
+    /// Carries a batch out and empties it. Where the answers become many, `send` takes them away.
+    ///
+    /// # Errors
+    /// Those of `send`.
+    pub fn run(
+        &mut self,
+        batch: &mut Batch<'_>,
+        out: &mut Vec<u8>,
+        mut send: impl FnMut(&mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
         if batch.is_empty() {
-            return;
+            return Ok(());
         }
         let client = || self.door.coordinator.client();
-        let start = out.len();
+        let (start, is_heard) = (out.len(), self.heard != Heard::None);
+        let send = |out: &mut Vec<u8>| match is_heard {
+            true => send(out),
+            false => {
+                out.truncate(start);
+                Ok(())
+            }
+        };
         let mut replies = Replies::new(out, self.protocol);
-        let told = batch.run(Some(&self.door.node), client, &clock::wall_ms, &mut replies);
+        let node = Some(&*self.door.node);
+        let told = batch.run(node, client, &clock::wall_ms, &mut replies, send)?;
         self.copies = told.copies.or(self.copies);
         self.door.tally.hits.fetch_add(told.hits, Ordering::Relaxed);
         self.door.tally.misses.fetch_add(told.misses, Ordering::Relaxed);
-        if self.heard == Heard::None {
+        if !is_heard {
             out.truncate(start);
         }
+        Ok(())
     }
 
     /// Answers a command that is not for a [`Batch`].

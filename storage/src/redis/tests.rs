@@ -6,6 +6,6 @@
 
 mod differential;
 mod folding;
-mod keyspace;
+pub mod keyspace;
 mod random;
 mod transcripts;

@@ -1,6 +1,7 @@
 use super::super::reply::Protocol;
 use super::super::request::{Limits, Requests};
 use super::super::spec;
+use super::super::tests::keyspace::Keyspace;
 use super::*;
 
 /// How a pipeline is cut into batches: how many requests each has.
@@ -74,7 +75,7 @@ fn without_a_client_each_request_is_told_why() {
     batch.refuse(Error::Syntax);
     let mut out = Vec::new();
     let none = || Err::<Arc<GTStoreClient>, _>(ClientError::Unavailable);
-    batch.run(None, none, &|| 0, &mut Replies::new(&mut out, Protocol::Resp2));
+    batch.run(None, none, &|| 0, &mut Replies::new(&mut out, Protocol::Resp2), |_| Ok(())).unwrap();
     let text = String::from_utf8(out).unwrap();
     let words: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(words, ["-CLUSTERDOWN", "-CLUSTERDOWN", "-ERR"]);
@@ -82,7 +83,9 @@ fn without_a_client_each_request_is_told_why() {
     let mut out = Vec::new();
     batch.refuse(Error::Syntax);
     let never = || -> Result<Arc<GTStoreClient>, _> { unreachable!("nothing to do") };
-    batch.run(None, never, &|| 0, &mut Replies::new(&mut out, Protocol::Resp2));
+    batch
+        .run(None, never, &|| 0, &mut Replies::new(&mut out, Protocol::Resp2), |_| Ok(()))
+        .unwrap();
     assert_eq!(out, b"-ERR syntax error\r\n");
 }
 
@@ -98,4 +101,85 @@ fn of_several_errors_the_one_that_leaves_it_open_is_told() {
     let told = all(0..4, |_| errors.next().unwrap());
     assert_eq!(told, Err(Error::Unknown("b".into())));
     assert_eq!(errors.next(), None, "each has been taken");
+}
+
+/// What a pipeline of these lines answers, and the most bytes of answers that were sent at once.
+fn sent(keyspace: &Keyspace, lines: &[String]) -> (Vec<u8>, usize) {
+    let mut buffer = lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes();
+    let mut requests = Requests::default();
+    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    let mut batch = Batch::default();
+    for args in requests.each(&buffer) {
+        batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap());
+    }
+    let (mut out, mut all, mut most) = (Vec::new(), Vec::new(), 0);
+    let mut replies = Replies::new(&mut out, Protocol::Resp2);
+    let send = |out: &mut Vec<u8>| {
+        most = most.max(out.len());
+        all.append(out);
+        Ok(())
+    };
+    batch.run(None, || Ok(keyspace), &|| 0, &mut replies, send).unwrap();
+    most = most.max(out.len());
+    all.append(&mut out);
+    (all, most)
+}
+
+#[test]
+fn what_would_be_too_much_to_hold_is_read_when_those_before_it_are_answered() {
+    const LONG: usize = 1 << 20;
+    const KEYS: usize = 64;
+    let mut keyspace = Keyspace::new(0);
+    let of_key = |n: usize| char::from(b'a' + (n % 26) as u8).to_string().repeat(LONG);
+    for n in 0..KEYS {
+        keyspace.hold(&format!("k{n}"), &of_key(n));
+    }
+    let bulk = |n: usize| format!("${LONG}\r\n{}\r\n", of_key(n)).into_bytes();
+    let each = |command: &str| (0..KEYS).map(|n| format!("{command} k{n}")).collect::<Vec<_>>();
+    // Those of two times are folds, which hold what they have found until the second.
+    let many = vec![format!("mget{}", (0..KEYS / 2).map(|n| format!(" k{n}")).collect::<String>())];
+    for (lines, times) in [
+        (each("get"), 1),
+        (each("getex"), 1),
+        ([each("get"), each("get")].concat(), 2),
+        ([each("getex"), each("getex")].concat(), 2),
+    ] {
+        keyspace.asked.set(0);
+        keyspace.most_read.set(0);
+        let (got, most) = sent(&keyspace, &lines);
+        let want = (0..KEYS).map(bulk).collect::<Vec<_>>().concat().repeat(times);
+        assert!(got == want, "{}", lines[0]);
+        assert!(keyspace.most_read.get() <= BYTES + LONG, "{}", keyspace.most_read.get());
+        assert!(most <= SENT + LONG + 64, "{most}");
+        assert!(keyspace.asked.get() >= KEYS * LONG / BYTES, "{}", keyspace.asked.get());
+    }
+    keyspace.limits.value_bytes = 2 * LONG;
+    let append = |n: usize| format!("append k{n} x");
+    let lines: Vec<String> = (0..3).flat_map(|_| (0..KEYS).map(append)).collect();
+    let want: String = (1..4).map(|n| format!(":{}\r\n", LONG + n).repeat(KEYS)).collect();
+    assert_eq!(String::from_utf8(sent(&keyspace, &lines).0).unwrap(), want);
+    let bulk = |n: usize| format!("${}\r\n{}xxx\r\n", LONG + 3, of_key(n)).into_bytes();
+    let (got, _) = sent(&keyspace, &many);
+    assert_eq!(got.len(), "*32\r\n".len() + (0..KEYS / 2).map(|n| bulk(n).len()).sum::<usize>());
+    let count = vec![format!("exists{}", (0..KEYS).map(|n| format!(" k{n}")).collect::<String>())];
+    assert_eq!(sent(&keyspace, &count).0, b":64\r\n");
+    assert!(keyspace.most_read.get() <= BYTES + 2 * LONG, "{}", keyspace.most_read.get());
+}
+
+#[test]
+fn a_thousand_short_reads_are_one_round() {
+    let mut keyspace = Keyspace::new(0);
+    let lines: Vec<String> = (0..1000).map(|n| format!("get k{n}")).collect();
+    assert_eq!(cut(&lines.iter().map(String::as_str).collect::<Vec<_>>()), [1000]);
+    for n in 0..1000 {
+        keyspace.hold(&format!("k{n}"), &n.to_string());
+    }
+    // However long values may be.
+    keyspace.limits.value_bytes = 64 << 20;
+    keyspace.asked.set(0);
+    assert_eq!(
+        sent(&keyspace, &lines).0.len(),
+        (0..1000).map(|n| format!("$1\r\n{n}\r\n").len()).sum::<usize>()
+    );
+    assert_eq!(keyspace.asked.get(), 1);
 }
