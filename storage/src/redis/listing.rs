@@ -57,11 +57,11 @@ pub fn answer(
             getrandom::fill(&mut random)
                 .map_err(|e| Error::Refused(format!("the system has no random bytes: {e}")))?;
             let from = u64::from_be_bytes(random) % (first_of(1) * u64::from(SLOTS));
-            let mut first = list(listing, from, 1)?.0;
-            if first.is_empty() {
-                first = list(listing, 0, 1)?.0;
-            }
-            out.bulk_or_null(first.first().map(Vec::as_slice));
+            let found = match first_key(listing, from)? {
+                None => first_key(listing, 0)?,
+                found => found,
+            };
+            out.bulk_or_null(found.as_deref());
         }
         Command::DbSize => {
             let count = client.count_of(listing.arcs).map_err(|e| refusal(&e))?;
@@ -102,6 +102,19 @@ fn list(
 ) -> Result<(Vec<Vec<u8>>, Option<u64>), Error> {
     let listed = listing.client.list_of(listing.arcs, from, most).map_err(|e| refusal(&e))?;
     Ok((listed.keys, listed.next))
+}
+
+/// The first key from a place on. A page may be empty though there are more: of keys that have just been removed.
+fn first_key(listing: &Listing<'_>, from: u64) -> Result<Option<Vec<u8>>, Error> {
+    let (mut from, mut most) = (Some(from), 1);
+    while let Some(place) = from {
+        let (keys, next) = list(listing, place, most)?;
+        if let Some(first) = keys.into_iter().next() {
+            return Ok(Some(first));
+        }
+        (from, most) = (next, PAGE);
+    }
+    Ok(None)
 }
 
 fn each_page(
