@@ -46,6 +46,7 @@ mod node;
 mod older;
 pub mod plan;
 pub mod progress;
+mod reach;
 mod registration;
 pub mod wish;
 
@@ -60,6 +61,7 @@ pub use node::{Newcomer, Node, Report};
 use older::Older;
 pub use older::{Behind, Seen};
 use progress::Progress;
+use reach::Unreached;
 use wish::{Order, Outline, Wish};
 
 /// Milliseconds on the manager's clock, from any start.
@@ -120,6 +122,9 @@ pub enum Event {
         claim: Option<Claim>,
         /// The newest view that it has seen.
         seen: Option<Seen>,
+        /// Whether whoever was dialled at its address is this very process; if not, what is wrong. It is not dialled
+        /// where it is a member already.
+        reached: Result<(), String>,
     },
     /// A node is alive.
     Heartbeat(Incarnation, Report),
@@ -161,6 +166,9 @@ pub enum Answer {
     Unknown,
     /// The node is held back and remembered: its data folder is, or may be, a copy (L5). It is to come again.
     Aside(String),
+    /// Nobody reaches the node at the address that it tells, so it cannot serve: it is held back and remembered, and is
+    /// to come again.
+    Unreached(String),
     /// Another live node has this name or this address. Final.
     Taken(String),
     /// Not now: try again.
@@ -276,6 +284,8 @@ pub struct Membership {
     folders: Folders,
     /// Who is held back with a data folder that is, or may be, a copy.
     held_back: BTreeMap<Incarnation, Waiting>,
+    /// Who is held back since nobody reaches it.
+    unreached: BTreeMap<Incarnation, Unreached>,
 }
 
 impl Membership {
@@ -324,6 +334,7 @@ impl Membership {
             progress: None,
             folders: saved.folders,
             held_back: BTreeMap::new(),
+            unreached: BTreeMap::new(),
         }
     }
 
@@ -401,8 +412,8 @@ impl Membership {
             return (answer, effects);
         }
         let answer = match event {
-            Event::Register { who, returns, claim, seen: _ } => {
-                self.register(now, who, returns, claim, &mut effects)
+            Event::Register { who, returns, claim, seen: _, reached } => {
+                self.register(now, who, returns, claim, reached, &mut effects)
             }
             Event::Heartbeat(incarnation, report) => {
                 self.heartbeat(now, incarnation, report, &mut effects)
@@ -872,6 +883,7 @@ impl Membership {
     /// Drops what is known of incarnations that are in no view and are out.
     fn forget(&mut self, now: Millis) {
         self.forget_folders(now);
+        self.forget_unreached(now);
         let members = self.members();
         self.nodes.retain(|i, node| members.contains(i) || !node.is_out(now));
     }

@@ -1,12 +1,14 @@
 //! Nodes come, go and come back.
 
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use cluster::ids::NodeId;
-use e2e::{Options, PATIENCE, RawConnection, TestCluster, wait_until};
+use e2e::{Options, PATIENCE, Proxy, RawConnection, TestCluster, wait_until};
 use net_common::bind;
 use net_common::message::Message;
+use net_common::message::control::Status;
 use net_common::message::coordinated::{Found, Get};
 use storage::Storage;
 use storage::control::Ended;
@@ -240,4 +242,44 @@ fn a_node_that_clients_cannot_reach_for_a_while_stays_a_member() {
         other => Err(other.into()),
     });
     assert_all(&cluster, 50, "again");
+}
+
+/// A node is no member before the manager has met it at the address that it tells; then it is taken in by itself.
+#[test]
+fn a_node_that_nobody_reaches_stays_outside_until_somebody_does() {
+    let cluster = TestCluster::start(2, 2);
+    let client = cluster.client();
+    let dead = bind::listen("127.0.0.1", 0, false).unwrap().local_addr().unwrap();
+    let port = cluster.node_address(0).port();
+    for (n, advertise, why) in [
+        (11, cluster.manager_address().to_string(), "is no node of this cluster"),
+        (12, format!("localhost:{port}"), "node1 listens there"),
+        (13, "0.0.0.0".into(), "stands for every address"),
+        (14, "[::]:7".into(), "stands for every address"),
+        (15, dead.to_string(), "Connection refused"),
+    ] {
+        let name = NodeId::new(&format!("node{n}")).unwrap();
+        let config = storage::Config { advertise, ..cluster.node_config(&name) };
+        let listener = bind::listen("127.0.0.1", 0, false).unwrap();
+        let node = Storage::start(listener, None, config).unwrap();
+        let said = format!("; {name} is not taken in, nobody reaches it at ");
+        wait_until("the health says so", || {
+            let Status { health, nodes, .. } = cluster.status()?;
+            assert_eq!(nodes.len(), 2, "{health}");
+            let words = health.split_once(&said).map_or("", |(_, rest)| rest);
+            if words.contains(why) { Ok(()) } else { Err(health) }
+        });
+        client.put(b"key", b"value").unwrap();
+        if n < 15 {
+            continue;
+        }
+        // Somebody forwards to it after all.
+        let _proxy = Proxy::start(TcpListener::bind(dead).unwrap(), node.address());
+        wait_until("it is taken in", || {
+            let Status { health, nodes, .. } = cluster.status()?;
+            let is_in = nodes.iter().any(|node| node.id == name && node.state == "active");
+            if is_in && !health.contains(&said) { Ok(()) } else { Err(health) }
+        });
+        client.put(b"key", b"value").unwrap();
+    }
 }

@@ -20,6 +20,7 @@ pub mod args;
 pub mod asked;
 pub mod control;
 pub mod monitor;
+pub mod reach;
 pub mod requests;
 pub mod state;
 
@@ -69,7 +70,7 @@ impl Manager {
     /// [`StartError`].
     pub fn start(listener: TcpListener, config: Config) -> Result<Manager, StartError> {
         let monitor = Monitor::start(&config)?;
-        let open = requests::opener(monitor.handle());
+        let open = requests::opener(monitor.handle(), config.secret.clone());
         let server = Server::start("manager", listener, config.limits, config.secret, open)?;
         Ok(Manager { server, monitor })
     }

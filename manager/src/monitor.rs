@@ -343,7 +343,11 @@ impl Handle {
 /// Why an operator's order is refused, if it is.
 fn refused(answer: Answer) -> Option<Refused> {
     match answer {
-        Answer::Done | Answer::Known { .. } | Answer::Unknown | Answer::Aside(_) => None,
+        Answer::Done
+        | Answer::Known { .. }
+        | Answer::Unknown
+        | Answer::Aside(_)
+        | Answer::Unreached(_) => None,
         Answer::Wait(why) | Answer::Older(why) => Some(Refused::Wait(why)),
         Answer::Taken(why) => Some(Refused::Never(why)),
         Answer::Changed(now) => Some(Refused::Changed(now)),
@@ -675,7 +679,7 @@ impl Owner {
             durability: view.durability.to_string(),
             arcs: view.arcs.len() as u32,
             level: health.level(),
-            health: format!("{health}{}", membership.refused_writes(now)),
+            health: format!("{health}{}{}", membership.refused_writes(now), membership.unreached()),
             changing: view.is_changing() || membership.newest().epoch() != view.epoch,
             change: membership.change(),
             lost: ring::slot_runs(&membership.lost(now), view.arcs.len()),
@@ -791,7 +795,13 @@ mod tests {
             weight: 1,
         };
         assert!(matches!(
-            handle.event(Event::Register { who, returns: false, claim: None, seen: None }),
+            handle.event(Event::Register {
+                who,
+                returns: false,
+                claim: None,
+                seen: None,
+                reached: Ok(())
+            }),
             Some(Answer::Known { .. })
         ));
         for _ in 0..10 {

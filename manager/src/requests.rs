@@ -9,6 +9,7 @@ use cluster::membership::wish::Order;
 use cluster::membership::{Answer, Event, Newcomer};
 use cluster::text::count;
 use log::{debug, info, warn};
+use net_common::auth::Secret;
 use net_common::codec::DecodeError;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, FrameReader, Kind};
 use net_common::message::Message;
@@ -21,19 +22,23 @@ use net_common::text;
 
 use crate::control;
 use crate::monitor::{Handle, Refused};
+use crate::reach;
 
 /// Opens a session for each connection to the manager.
-pub fn opener(handle: Handle) -> Box<Open> {
+pub fn opener(handle: Handle, secret: Option<Secret>) -> Box<Open> {
     // Numbers tell a node's control connections apart.
     let next_number = AtomicU64::new(1);
     Box::new(move |peer| {
         let number = next_number.fetch_add(1, Ordering::Relaxed);
-        Box::new(Requests { handle: handle.clone(), peer, number, node: None })
+        let (handle, secret) = (handle.clone(), secret.clone());
+        Box::new(Requests { handle, secret, peer, number, node: None })
     })
 }
 
 struct Requests {
     handle: Handle,
+    /// What the manager proves to a node that it dials.
+    secret: Option<Secret>,
     peer: SocketAddr,
     number: u64,
     /// The node that registered on this connection.
@@ -173,22 +178,32 @@ impl Requests {
             weight: node.weight,
             on_disk: node.on_disk && durability != Durability::None,
         };
+        let view = self.handle.published();
+        let is_member = view.view().members.iter().any(|m| m.incarnation == node.incarnation);
+        // On this connection's own thread: the others do not wait for it.
+        let reached = if is_member { Ok(()) } else { reach::meet(&node, self.secret.as_ref()) };
         let (returns, claim, seen) = (node.returns, node.claim.clone(), node.seen.clone());
-        let (word, why) =
-            match self.handle.event(Event::Register { who: newcomer, returns, claim, seen }) {
-                Some(Answer::Known { newest, active, .. }) => {
-                    self.handle.table(&newest, active).write(out);
-                    self.node = Some(node);
-                    return Next::TakeOver;
-                }
-                Some(Answer::Taken(why)) => ("taken", why),
-                Some(Answer::Wait(why)) => ("wait", why),
-                Some(Answer::Aside(why)) => ("copy", why),
-                Some(Answer::Older(why)) => ("older", why),
-                Some(Answer::Done | Answer::Unknown | Answer::Changed(_)) | None => {
-                    ("wait", "the manager is stopping".to_owned())
-                }
-            };
+        let (word, why) = match self.handle.event(Event::Register {
+            who: newcomer,
+            returns,
+            claim,
+            seen,
+            reached,
+        }) {
+            Some(Answer::Known { newest, active, .. }) => {
+                self.handle.table(&newest, active).write(out);
+                self.node = Some(node);
+                return Next::TakeOver;
+            }
+            Some(Answer::Taken(why)) => ("taken", why),
+            Some(Answer::Wait(why)) => ("wait", why),
+            Some(Answer::Aside(why)) => ("copy", why),
+            Some(Answer::Unreached(why)) => ("unreachable", why),
+            Some(Answer::Older(why)) => ("older", why),
+            Some(Answer::Done | Answer::Unknown | Answer::Changed(_)) | None => {
+                ("wait", "the manager is stopping".to_owned())
+            }
+        };
         debug!("{} may not register: {why}", node.id);
         frame::write_error(out, FORMAT_BINARY, word, &why);
         Next::Close

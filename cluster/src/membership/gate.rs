@@ -201,7 +201,7 @@ mod tests {
             on_disk: false,
             weight: 1,
         };
-        Event::Register { who, returns: false, claim: None, seen: None }
+        Event::Register { who, returns: false, claim: None, seen: None, reached: Ok(()) }
     }
 
     fn beat(n: u64, epoch: u64) -> Event {

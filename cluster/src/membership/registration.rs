@@ -8,13 +8,14 @@ use crate::membership::{Answer, Effect, Membership, Millis, Newcomer, Node, heir
 
 impl Membership {
     /// Takes a registration. `returns` tells that the node has been a member of this cluster before, `claim` what it
-    /// held then by its data folder.
+    /// held then by its data folder, `reached` whether it is there where it says.
     pub(super) fn register(
         &mut self,
         now: Millis,
         who: Newcomer,
         returns: bool,
         claim: Option<Claim>,
+        reached: Result<(), String>,
         effects: &mut Vec<Effect>,
     ) -> Answer {
         let claim = claim.map(|claim| self.judged(claim));
@@ -40,6 +41,10 @@ impl Membership {
             node.gone = false;
             return self.known(None);
         }
+        if let Err(why) = reached {
+            return self.hold_unreached(now, &who, why, effects);
+        }
+        self.unreached.remove(&who.incarnation);
         if self.nodes.values().filter(|node| !node.gone).count() >= MAX_MEMBERS {
             return Answer::Taken(format!("the cluster has its {MAX_MEMBERS} members"));
         }

@@ -423,7 +423,13 @@ impl State {
         let Some(node) = self.nodes[slot].as_ref() else { return };
         let newcomer = who(slot, node.incarnation);
         self.manager.edit(|manager| {
-            manager.step(Event::Register { who: newcomer, returns: false, claim: None, seen: None })
+            manager.step(Event::Register {
+                who: newcomer,
+                returns: false,
+                claim: None,
+                seen: None,
+                reached: Ok(()),
+            })
         });
     }
 

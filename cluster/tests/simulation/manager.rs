@@ -370,7 +370,9 @@ impl World {
                 let is_given_up = |m: &Membership| m.newest().view().line.has_given_up(seen.name);
                 let is_given_up = self.manager.membership().is_some_and(is_given_up);
                 let seen = Some(seen);
-                match self.manager_step(Happening::Register { who, returns, claim, seen }) {
+                let reached = Ok(());
+                match self.manager_step(Happening::Register { who, returns, claim, seen, reached })
+                {
                     Some(Answer::Known { newest, active, .. }) => {
                         let (clock, every) = self.manager_clock();
                         self.send(link, Dir::Down, Frame::Table(newest, active, clock, every));

@@ -5,7 +5,7 @@
 //! | command | what happens |
 //! |---|---|
 //! | `settings copies=2 arcs=8 [rebalance=300000] [durability=async]` | a new cluster; heartbeats every 2,000 ms, out after 3 |
-//! | `register LABEL [name=] [port=] [incarnation=] [weight=] [disk=yes] [folder=LABEL/…]` | a process starts, or reconnects, and registers; with the folder that these starts have had, of whom the first has written to it last |
+//! | `register LABEL [name=] [port=] [incarnation=] [weight=] [disk=yes] [folder=LABEL/…] [unreached=WHY]` | a process starts, or reconnects, and registers; with the folder that these starts have had, of whom the first has written to it last; whoever dials it finds this |
 //! | `beat LABEL…` | heartbeats that acknowledge nothing new |
 //! | `ack [LABEL…]` | adopts the newest view it was sent, and a heartbeat (without labels: each in reach) |
 //! | `fetch LABEL…` | fetches every arc it misses, and a heartbeat |
@@ -90,6 +90,7 @@ impl Script {
             Answer::Taken(why) => format!("{who}: taken, {why}\n"),
             Answer::Wait(why) => format!("{who}: wait, {why}\n"),
             Answer::Aside(why) => format!("{who}: aside, {why}\n"),
+            Answer::Unreached(why) => format!("{who}: unreached, {why}\n"),
             Answer::Changed(now) => format!("{who}: changed, {now}\n"),
             Answer::Older(why) => format!("{who}: older, {why}\n"),
         };
@@ -210,7 +211,8 @@ impl Script {
         for folder in manager.waiting_folders() {
             _ = writeln!(out, "{folder}");
         }
-        _ = writeln!(out, "{}{}", manager.health(sim.now), manager.refused_writes(sim.now));
+        let (refused, unreached) = (manager.refused_writes(sim.now), manager.unreached());
+        _ = writeln!(out, "{}{refused}{unreached}", manager.health(sim.now));
         Ok(out)
     }
 }
@@ -332,6 +334,7 @@ impl Runner for Script {
                 let weight = args.take_key("weight").unwrap_or("1").parse()?;
                 let on_disk = args.take_key("disk") == Some("yes");
                 let folder = args.take_key("folder").map(str::to_string);
+                let unreached = args.take_key("unreached").map(str::to_string);
                 let sim = self.sim()?;
                 if sim.nodes.get(&first).is_none_or(|n| !n.alive) {
                     sim.start(&first, &name, incarnation, port, weight);
@@ -342,6 +345,7 @@ impl Runner for Script {
                         .with_claim(claim.clone());
                     node.claim = claim;
                 }
+                sim.nodes.get_mut(&first).ok_or("no such node")?.unreached = unreached;
                 let told = sim.register(&first);
                 self.told(&first, told)
             }

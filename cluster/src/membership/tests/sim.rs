@@ -39,6 +39,8 @@ pub(super) struct Process {
     gone: bool,
     /// What its data folder has, until it is a member.
     pub(super) claim: Option<Claim>,
+    /// What whoever dials it finds wrong.
+    pub(super) unreached: Option<String>,
     /// The number of the last probe that it got.
     probe: u64,
     /// Whether it has left, as it was asked to: its process ends when that is known.
@@ -152,6 +154,7 @@ impl Sim {
             leased: 0,
             gone: false,
             claim: None,
+            unreached: None,
             probe: 0,
             has_left: false,
             longest: Some(Limits { key_bytes: 0, value_bytes: 0 }),
@@ -188,7 +191,8 @@ impl Sim {
         for other in self.nodes.values_mut() {
             other.gone |= other.who.address == who.address && !other.alive;
         }
-        let (answer, effects) = self.step(Event::Register { who, returns, claim, seen });
+        let reached = self.nodes[label].unreached.clone().map_or(Ok(()), Err);
+        let (answer, effects) = self.step(Event::Register { who, returns, claim, seen, reached });
         self.hear(label, &answer);
         (answer, effects)
     }
