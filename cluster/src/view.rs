@@ -46,7 +46,7 @@ pub struct Member {
     pub incarnation: Incarnation,
     /// Where clients and peers reach it.
     pub address: Address,
-    /// The port of its Redis door, on the host of its address; 0: it has none.
+    /// The port that cluster-aware Redis clients are sent to, on the host of its address; 0: it has none.
     pub redis_port: u16,
     /// Its share of the ring in proportion to the others'. What it is to be is in [`Coming`].
     pub weight: u32,

@@ -38,7 +38,7 @@ pub struct Settings {
     pub manager: Address,
     /// Where others reach this node.
     pub address: Address,
-    /// The port of its Redis door; 0: it has none.
+    /// The port that cluster-aware Redis clients are sent to; 0: it has none.
     pub redis_port: u16,
     /// Its share of the ring, if its start asks for one.
     pub weight: Option<u32>,

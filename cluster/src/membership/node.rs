@@ -16,7 +16,7 @@ pub struct Newcomer {
     pub incarnation: Incarnation,
     /// Where it listens.
     pub address: Address,
-    /// The port of its Redis door; 0: it has none.
+    /// The port that cluster-aware Redis clients are sent to; 0: it has none.
     pub redis_port: u16,
     /// Its share of the ring in proportion to the others'; 0 where its start did not say: what it had, or 1.
     pub weight: u32,

@@ -156,7 +156,7 @@ pub struct Register {
     pub incarnation: Incarnation,
     /// Where clients and peers reach it.
     pub address: Address,
-    /// The port of its Redis door, on the same host; 0: it has none.
+    /// The port that cluster-aware Redis clients are sent to, on the same host; 0: it has none.
     pub redis_port: u16,
     /// Its share of the ring in proportion to the others'; 0: what it had, or 1.
     pub weight: u32,
