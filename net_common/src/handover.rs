@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// How long to try. Far more than the end of a killed process takes; little for a person who has started a
 /// process twice and waits for the error.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
