@@ -78,6 +78,8 @@ pub struct Thread {
     drawn: Clock,
     task: Option<TaskId>,
     record: usize,
+    /// The synced copies that were promised when it began.
+    least: usize,
     until: Micros,
     pause: Micros,
     /// Until when it does nothing, of its own accord.
@@ -234,8 +236,16 @@ impl World {
     fn start_operation(&mut self, client: usize, thread: usize, key: Key, action: Action) {
         let record = self.history.begin(key, action);
         let until = self.now + self.plan.deadline;
+        let least = self.operator.least();
+        let asks = match &self.clients[client].routes {
+            // Half of all writes count their copies before they are sent, as `client/src/copied.rs` has them do where
+            // nothing is known.
+            Some(routes) if routes.view().least_copies() > 1 => self.rng.chance(500),
+            _ => false,
+        };
         let op = match action {
             Action::Get => Operation::read(),
+            Action::Put(_) | Action::Delete if asks => Operation::read_modify_write(),
             Action::Put(value) => Operation::write(self.draw(client, thread), Some(value)),
             Action::Delete => Operation::write(self.draw(client, thread), None),
             Action::Update(_) | Action::Renew(_) | Action::Check => Operation::read_modify_write(),
@@ -245,6 +255,7 @@ impl World {
         let id = self.fresh();
         let thread_now = self.thread(client, thread);
         thread_now.record = record;
+        thread_now.least = least;
         thread_now.until = until;
         thread_now.pause = 200;
         thread_now.task = Some(id);
@@ -573,6 +584,8 @@ impl World {
                 self.history.update_from(record, Some(found));
                 Choice::Replace(Some(value))
             }
+            Action::Put(value) => Choice::Replace(Some(value)),
+            Action::Delete => Choice::Replace(None),
             _ => Choice::Leave,
         };
         task.op.choose(op, choice)
@@ -595,6 +608,7 @@ impl World {
     fn finish(&mut self, client: usize, thread: usize, id: TaskId) {
         let Some(task) = self.tasks.remove(&id) else { return };
         self.doom(task.key);
+        self.check_copies(client, thread, &task);
         let write_set = self.write_set(&task);
         if let Some(version) = task.op.committed()
             && write_set.len() > 1
@@ -618,10 +632,45 @@ impl World {
         let ending = match task.op.into_outcome() {
             Some(Outcome::Written) => Ending::Done,
             Some(Outcome::Got(body, _)) => Ending::Got(body),
-            Some(Outcome::Refused(_) | Outcome::FewCopies) => Ending::Failed,
+            Some(Outcome::Refused(_)) => Ending::Failed,
+            Some(Outcome::FewCopies) => {
+                self.counts.few_copies += 1;
+                Ending::Failed
+            }
             Some(Outcome::Unknown) | None => Ending::Unknown,
         };
         self.end(client, thread, ending);
+    }
+
+    /// Holds a write that is acknowledged now against what least copies promise: so many synced members hold it, or
+    /// something newer. Who has died since it answered, or has gone on to another view, may have held it.
+    fn check_copies(&mut self, client: usize, thread: usize, task: &Task) {
+        if task.op.outcome() != Some(&Outcome::Written) {
+            return;
+        }
+        let Some(version) = task.op.committed() else { return };
+        let Thread { record, least, .. } = *self.thread(client, thread);
+        // Fewer may have been ordered meanwhile.
+        let least = least.min(self.operator.least()).max(task.routes.view().least_copies());
+        let arc = self.keys[usize::from(task.key)].arc;
+        let holds = |place: &&u16| {
+            let member = task.routes.member(**place);
+            let process = self.slots[usize::from(member.address.port() - 6000)].process.as_ref();
+            let process = process.filter(|process| process.pid == member.incarnation.0);
+            let Some(process) = process else { return true };
+            // In a run of ages it may have swept the tombstone.
+            let is_swept = self.plan.speed > 1_000 && !process.table.contains_key(&task.key);
+            let stored = process.table.get(&task.key);
+            let is_held = is_swept || stored.is_some_and(|stored| stored.version >= version);
+            process.tenure.epoch() > task.routes.epoch()
+                || process.tenure.synced().contains(arc) && is_held
+        };
+        let held = task.routes.write_set(arc).iter().filter(holds).count();
+        self.counts.guarded += u64::from(least > 1);
+        if held < least {
+            let key = task.key;
+            self.fail(format!("#{record} is done at k{key} with {held} synced copies of {least}"));
+        }
     }
 
     fn end(&mut self, client: usize, thread: usize, ending: Ending) {

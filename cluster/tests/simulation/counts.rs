@@ -68,6 +68,12 @@ counts! {
     granted,
     /// Changes that were cancelled.
     cancelled,
+    /// Changes of the least copies of a write.
+    least_orders,
+    /// Writes that were acknowledged where more than one synced copy was promised.
+    guarded,
+    /// Operations that were refused, since too few copies would hold them.
+    few_copies,
     /// Nodes that left as they were asked to.
     left,
     /// Times that K replicas or more were killed at once.

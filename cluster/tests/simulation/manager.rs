@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, Incarnation, ManagerLife};
 use cluster::lease::Terms;
 use cluster::limits::Limits;
@@ -59,7 +58,7 @@ fn settings(plan: &Plan, pid: Pid) -> Settings {
         arcs: ARCS,
         copies: plan.copies,
         limits: Limits::default(),
-        min_copies: 1,
+        min_copies: plan.min_copies,
         durability: plan.durability,
         rebalance_ms: REBALANCE_MS,
         return_ms: plan.return_ms,
@@ -68,9 +67,10 @@ fn settings(plan: &Plan, pid: Pid) -> Settings {
 
 impl Manager {
     /// One that does not run yet.
-    pub fn new(copies: usize, durability: Durability) -> Manager {
+    pub fn new(plan: &Plan) -> Manager {
+        let Plan { copies, min_copies, durability, .. } = *plan;
         let unborn = View::unborn(ClusterId(1), copies, Limits::default());
-        let unborn = View { durability, ..unborn };
+        let unborn = View { durability, min_copies, ..unborn };
         Manager {
             pid: 0,
             gate: None,

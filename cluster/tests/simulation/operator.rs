@@ -27,9 +27,22 @@ pub struct Operator {
     askers: usize,
     /// The loss that was looked at.
     shown: Option<Loss>,
+    /// The synced copies that a write has for certain that begins now: what was told to be in force, unless fewer have
+    /// been ordered since.
+    least: usize,
 }
 
 impl Operator {
+    /// One of a cluster that is born with so many least copies.
+    pub fn new(least: usize) -> Operator {
+        Operator { least, ..Operator::default() }
+    }
+
+    /// The synced copies that are promised to a write that begins now.
+    pub fn least(&self) -> usize {
+        self.least
+    }
+
     /// Whether somebody waits.
     pub fn waits(&self) -> bool {
         !self.orders.is_empty() || self.askers > 0
@@ -37,7 +50,7 @@ impl Operator {
 
     /// The manager has ended, and with it the connections of those who wait.
     pub fn hang_up(&mut self) {
-        *self = Operator::default();
+        *self = Operator::new(self.least);
     }
 }
 
@@ -77,6 +90,9 @@ impl World {
             let Terms { heartbeat_ms, missed } = self.rng.pick(&TERMS);
             return Wish::Terms { heartbeat_ms: Some(heartbeat_ms), missed: Some(missed) };
         }
+        if self.plan.min_orders > 0 && self.rng.chance(self.plan.min_orders) {
+            return Wish::MinCopies(self.rng.pick(&[1, 2, 2, 3]));
+        }
         let slot = self.rng.below(self.slots.len() as u64);
         let id = NodeId::new(&format!("node{slot}")).expect("a good name");
         match self.rng.below(100) {
@@ -89,6 +105,9 @@ impl World {
     fn order(&mut self, order: Order) {
         self.counts.orders += 1;
         self.say(|_| format!("operator: {order:?}"));
+        if let Some(least) = least_of(&order) {
+            self.operator.least = self.operator.least.min(least);
+        }
         self.operator.orders.push_back(order.clone());
         if let Some(Answer::Wait(why)) = self.manager_step(Happening::Order(order)) {
             self.operator.orders.pop_back();
@@ -102,7 +121,14 @@ impl World {
         match (self.operator.orders.pop_front(), what) {
             (None, _) => self.fail(format!("nobody has asked, and is told {what:?}")),
             (Some(Order::Cancel), Ok(_)) => self.counts.cancelled += 1,
-            (Some(_), Ok(_)) => self.counts.granted += 1,
+            (Some(order), Ok(_)) => {
+                self.counts.granted += 1;
+                if let Some(least) = least_of(&order) {
+                    let others = self.operator.orders.iter().filter_map(least_of);
+                    self.operator.least = others.fold(least, usize::min);
+                    self.counts.least_orders += 1;
+                }
+            }
             (Some(_), Err(_)) => {}
         }
     }
@@ -134,5 +160,13 @@ impl World {
             Some(left) => self.operator.askers = left,
             None => self.fail("nobody has accepted a loss, and is told so".into()),
         }
+    }
+}
+
+/// How many least copies an order asks for, if it is about that.
+fn least_of(order: &Order) -> Option<usize> {
+    match order {
+        Order::Change { wish: Wish::MinCopies(least), .. } => Some(*least),
+        _ => None,
     }
 }

@@ -19,6 +19,10 @@ pub struct Plan {
     pub nodes: usize,
     /// K.
     pub copies: usize,
+    /// The synced copies that a write has to have at least, at the cluster's birth.
+    pub min_copies: usize,
+    /// Orders in a thousand that change that.
+    pub min_orders: u64,
     /// Keys.
     pub keys: usize,
     /// Clients.
@@ -148,6 +152,8 @@ impl Plan {
             slots: nodes + rng.within(0, 2) as usize,
             nodes,
             copies,
+            min_copies: 1,
+            min_orders: 0,
             keys: if is_one_key { 1 } else { rng.pick(&[1, 2, 4, 12]) },
             clients: rng.within(2, 3) as usize,
             threads: rng.within(1, 2) as usize,
@@ -219,6 +225,19 @@ impl Plan {
     /// The same, in a fifth of all runs with clients that are confused. What is drawn for it is its own.
     pub fn with_lies(self, seed: u64) -> Plan {
         Plan { lies: Rng::new(seed.rotate_left(32)).pick(&[0, 0, 0, 0, 150]), ..self }
+    }
+
+    /// The same, in a quarter of all runs with writes that have to have two copies at least, from the beginning, or at times,
+    /// or both. What is drawn for it is its own. Not where the manager forgets what was ordered.
+    pub fn with_least(self, seed: u64) -> Plan {
+        let mut rng = Rng::new(seed.rotate_left(16) ^ 0xc0);
+        let min_copies = rng.pick(&[1, 2]).min(self.copies);
+        let min_orders = rng.pick(&[0, 400]);
+        if self.older || !rng.chance(333) {
+            return self;
+        }
+        let orders = if min_orders > 0 && self.orders == 0 { 150_000 } else { self.orders };
+        Plan { min_copies, min_orders, orders, ..self }
     }
 
     /// The same, in some runs with an older copy of the manager's folder. Who that is decided by leaves all else of a seed

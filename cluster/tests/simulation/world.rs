@@ -240,6 +240,7 @@ impl World {
     pub fn new(seed: u64, is_traced: bool) -> World {
         let mut rng = Rng::new(seed);
         let plan = Plan::draw(&mut rng).with_leases(seed).with_lies(!seed).with_older(seed);
+        let plan = plan.with_least(seed);
         let keys = (0..plan.keys)
             .map(|n| {
                 let name = format!("key{n}").into_bytes();
@@ -260,7 +261,7 @@ impl World {
             })
             .collect();
         let foremost = slots.iter().map(|slot| slot.skew).max().unwrap_or(0).max(0);
-        let manager = Manager::new(plan.copies, plan.durability);
+        let (manager, operator) = (Manager::new(&plan), Operator::new(plan.min_copies));
         let clients = (0..plan.clients).map(|_| Client::new(1, plan.threads, plan.ops)).collect();
         let mut world = World {
             rng,
@@ -269,7 +270,7 @@ impl World {
             links: BTreeMap::new(),
             cuts: BTreeMap::new(),
             manager,
-            operator: Operator::default(),
+            operator,
             slots,
             slots_by_pid: BTreeMap::new(),
             clients,
