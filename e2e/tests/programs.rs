@@ -1,15 +1,17 @@
 //! The programs as processes: when nobody reads what they say, and when they get signals.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use client::{Config, GTStoreClient};
-use e2e::{Running, TestCluster, client_command, program, wait_until};
+use crossbeam_channel::{Receiver, unbounded};
+use e2e::{PATIENCE, Running, TestCluster, client_command, program, wait_until};
 
 /// A pipe that nobody reads.
 fn unread() -> Stdio {
@@ -83,7 +85,7 @@ fn a_command_whose_reader_has_gone_ends_quietly() {
 /// A server on a port that the system chooses, and its log.
 struct Server {
     running: Running,
-    log: BufReader<ChildStderr>,
+    log: Receiver<String>,
     address: SocketAddr,
 }
 
@@ -91,7 +93,16 @@ impl Server {
     fn start(mut command: Command) -> Server {
         let mut child: Child =
             command.args(["--port", "0"]).stderr(Stdio::piped()).spawn().expect("it runs");
-        let log = BufReader::new(child.stderr.take().expect("it is piped"));
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        // Read all the time, or a full pipe would hold it up.
+        let (lines, log) = unbounded();
+        thread::spawn(move || {
+            for line in stderr.lines() {
+                if lines.send(line.expect("text")).is_err() {
+                    return;
+                }
+            }
+        });
         let address = ([0, 0, 0, 0], 0).into();
         let mut server = Server { running: Running(child), log, address };
         let line = server.line("listening on ");
@@ -113,15 +124,14 @@ impl Server {
 
     /// The next line of the log that has this in it.
     fn line(&mut self, part: &str) -> String {
-        let lines = self.log.by_ref().lines().map(|line| line.expect("text"));
         let mut before = Vec::new();
-        for line in lines {
+        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
             if line.contains(part) {
                 return line;
             }
             before.push(line);
         }
-        panic!("its log ended without {part:?}: {before:#?}")
+        panic!("its log has no {part:?}: {before:#?}")
     }
 
     fn signal(&self, name: &str) {
@@ -155,6 +165,23 @@ fn servers_outlive_the_signals_that_are_no_wish_to_end() {
         server.line(&format!("SIG{name}: stopping"));
         assert_eq!(server.running.0.wait().expect("a child").code(), Some(0));
     }
+}
+
+#[test]
+fn single_requests_are_logged_for_who_asks_for_it() {
+    let debug = "--log-level=debug";
+    let mut manager = Server::named("manager", &[debug]);
+    let address = manager.address.to_string();
+    let mut node = Server::named("storage", &["--label", "node1", "--manager", &address, debug]);
+    let client = |arguments: &[&str]| {
+        ended(client_command(manager.address).args(arguments).stderr(Stdio::piped())).0
+    };
+    assert_eq!(client(&["--wait", "1"]), Some(0));
+    assert_eq!(client(&["--put", "key1", "--val", "value1"]), Some(0));
+    let line = node.line(": ReplPut of ");
+    assert!(line.contains("[DEBUG]") && line.contains("127.0.0.1:"), "{line}");
+    assert!(!line.contains("key1") && !line.contains("value1"), "{line}");
+    manager.line(": ClientHello of ");
 }
 
 #[test]

@@ -12,9 +12,11 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use log::debug;
+
 use super::{Limits, Served, say_last};
 use crate::auth::{self, Gate, Passage, Secret};
-use crate::frame::{self, FORMAT_BINARY, Frame, FrameError, FrameReader};
+use crate::frame::{self, FORMAT_BINARY, Frame, FrameError, FrameReader, Kind};
 use crate::progress::{self, LEAST_RATE, Progress, is_time_out};
 
 /// What a session wants done after a frame.
@@ -76,6 +78,15 @@ struct Serving<'s> {
     progress: Progress,
 }
 
+/// Logs a request, for whoever looks at single ones. What is in it is its sender's business.
+fn log_request(peer: SocketAddr, frame: Frame<'_>) {
+    let bytes = frame.payload.len();
+    match Kind::from_wire(frame.kind) {
+        Some(kind) => debug!("{peer}: {kind:?} of {bytes} bytes"),
+        None => debug!("{peer}: type {} of {bytes} bytes", frame.kind),
+    }
+}
+
 impl Serving<'_> {
     fn run(&mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
@@ -128,6 +139,7 @@ impl Serving<'_> {
                 }
                 Ok(Some(frame)) if self.gate.lets_pass(frame) => {
                     answered = true;
+                    log_request(self.served.peer, frame);
                     self.session.frame(frame, &mut self.out)
                 }
                 Ok(Some(frame)) => {

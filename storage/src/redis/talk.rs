@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use log::warn;
+use cluster::text::count;
+use log::{debug, warn};
 use net_common::auth::SLOWED;
 use net_common::clock;
 use net_common::server::Served;
@@ -103,6 +104,12 @@ impl<'s> Talk<'s> {
     pub fn read<'b>(&mut self, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
         let found = spec::find(args).and_then(|spec| {
             self.command = spec.name;
+            debug!(
+                "{}: {} with {}",
+                self.served.peer,
+                spec.name,
+                count(args.len().saturating_sub(1), "argument")
+            );
             let is_allowed = self.is_known || spec.flags.has(Flags::NO_AUTH);
             if is_allowed { Ok(spec) } else { Err(Error::NoAuth) }
         });
