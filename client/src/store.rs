@@ -641,9 +641,12 @@ impl GTStoreClient {
         routes: &Routes,
         used: Vec<(u16, Connection)>,
     ) {
-        let mut marked = vec![false; if mark.is_some() { routes.view().members.len() } else { 0 }];
+        let members = if mark.is_some() { routes.view().members.len() } else { 0 };
+        let (mut marked, mut is_used) = (vec![false; members], vec![false; members]);
         let mut is_first = false;
-        let is_used = |place: &u16| used.iter().any(|(other, _)| other == place);
+        for (place, _) in used.iter().filter(|_| mark.is_some()) {
+            is_used[usize::from(*place)] = true;
+        }
         for &i in written {
             let task = &batch[i];
             let (Some(version), Some(arc)) = (task.committed, routes.arc_of(task.key)) else {
@@ -654,7 +657,7 @@ impl GTStoreClient {
             let mut named = Vec::new();
             for &place in routes.write_set(arc) {
                 // Those who had it in an earlier step of the call had it over a connection that is given back by now.
-                match is_marked && is_used(&place) {
+                match is_marked && is_used[usize::from(place)] {
                     true => marked[usize::from(place)] = true,
                     false => named.push(&routes.member(place).address),
                 }

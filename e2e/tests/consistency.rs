@@ -1,5 +1,7 @@
 //! The rules from outside: a client that dies between two replicas, clocks that are far apart.
 
+use std::io::{Read, Write as _};
+use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,7 @@ use e2e::{RawConnection, TestCluster, wait_until};
 use net_common::clock;
 use net_common::frame::Kind;
 use net_common::message::Message;
-use net_common::message::control::{Heartbeat, Hello, Register, TablePush};
+use net_common::message::control::{Heartbeat, Hello, Info, Register, TablePush};
 use net_common::message::data::{
     Body, ReadAnswer, ReadAnswers, ReadBatch, Write, WriteAcks, WriteBatch,
 };
@@ -86,10 +88,22 @@ fn a_writer_that_dies_in_mid_fan_out() {
 #[test]
 fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
     let cluster = TestCluster::start(1, 1);
+    let id = || NodeId::new("late").unwrap();
+    // The manager dials it back, once.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let dialled = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 8]).unwrap();
+        let (incarnation, epoch) = (Incarnation(99), Epoch::NONE);
+        let mut out = Vec::new();
+        Info { id: id(), incarnation, epoch, keys: 0, bytes: 0, connections: 1 }.write(&mut out);
+        stream.write_all(&out).unwrap();
+    });
     let register = |wall_ms| Register {
-        id: NodeId::new("late").unwrap(),
+        id: id(),
         incarnation: Incarnation(99),
-        address: "127.0.0.1:9".parse().unwrap(),
+        address: address.parse().unwrap(),
         redis_port: 0,
         on_disk: false,
         weight: 1,
@@ -114,6 +128,7 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
     let mut node = RawConnection::open(cluster.manager_address());
     let taken = node.ask(&register(clock::wall_ms()));
     assert_eq!(taken.kind, Kind::TablePush as u16);
+    dialled.join().unwrap();
     let beat = Heartbeat {
         incarnation: Incarnation(99),
         sequence: 1,
