@@ -315,6 +315,7 @@ impl Door {
             is_loading: routes.as_ref().is_none_or(|routes| routes.view().arcs.is_empty()),
             clients: counts.open as u64,
             max_clients: self.limits.connections as u64,
+            blocked_clients: self.pause.waiting(),
             used_memory: self.node.memory().0,
             resident_memory: resident_memory(),
             max_memory: self.node.memory().1.unwrap_or(0),

@@ -32,6 +32,8 @@ pub struct Facts {
     pub clients: u64,
     /// How many it takes.
     pub max_clients: u64,
+    /// Connections that wait since there is a pause.
+    pub blocked_clients: u64,
     /// Bytes in keys and values and what belongs to them.
     pub used_memory: u64,
     /// Bytes of memory that the process has; `None`: not known.
@@ -141,7 +143,7 @@ fn server(facts: &Facts, lines: &mut Lines) {
 fn clients(facts: &Facts, lines: &mut Lines) {
     lines.add("connected_clients", facts.clients);
     lines.add("maxclients", facts.max_clients);
-    lines.add("blocked_clients", 0);
+    lines.add("blocked_clients", facts.blocked_clients);
 }
 
 fn memory(facts: &Facts, lines: &mut Lines) {

@@ -3,7 +3,7 @@
 //! It holds up clients of this node's Redis ports, and nobody else: other nodes go on, and so do native clients.
 //! Unlike Redis's a pause of all requests does not hold up CLIENT UNPAUSE.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -18,6 +18,7 @@ pub struct Pause {
     is_on: AtomicBool,
     state: Mutex<Option<State>>,
     ended: Condvar,
+    waiting: AtomicU64,
 }
 
 struct State {
@@ -57,9 +58,15 @@ impl Pause {
         self.is_on.load(Ordering::Relaxed)
     }
 
+    /// How many connections wait.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Waits until a request may go on: one that may change keys, or another. Returns at once when `is_over`.
     pub fn wait(&self, writes: bool, is_over: impl Fn() -> bool) {
         let mut state = self.state.lock();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         while let Some(pause) = &*state
             && (writes || !pause.writes_only)
             && !is_over()
@@ -72,6 +79,7 @@ impl Pause {
             }
             self.ended.wait_for(&mut state, left.min(LOOK));
         }
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

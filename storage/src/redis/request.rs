@@ -105,6 +105,26 @@ pub enum ProtocolError {
     LongRequest,
 }
 
+impl ProtocolError {
+    /// Whether the peer speaks the protocol, and sends a request that is too long: it goes on to send it before it looks
+    /// for an answer. Anything else is no request, and need not be read to its end.
+    pub fn is_too_long(self) -> bool {
+        match self {
+            ProtocolError::ArrayLength | ProtocolError::BulkLength | ProtocolError::LongRequest => {
+                true
+            }
+            ProtocolError::StrangersArray
+            | ProtocolError::EndlessArrayLength
+            | ProtocolError::StrangersBulk
+            | ProtocolError::EndlessBulkLength
+            | ProtocolError::NoBulk(_)
+            | ProtocolError::NoLineEnd
+            | ProtocolError::LongLine
+            | ProtocolError::Quotes => false,
+        }
+    }
+}
+
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ERR Protocol error: ")?;

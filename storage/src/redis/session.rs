@@ -85,7 +85,7 @@ pub(super) enum Next {
     Go,
     /// Send the answers and close.
     Close,
-    /// The same, where the peer may be in the middle of a request that is too long: it is to learn that.
+    /// The same, where the peer is in the middle of a request that is too long: it is to learn that.
     CloseInMidstream,
 }
 
@@ -162,7 +162,8 @@ impl<'s> Session<'s> {
             && next == Next::Go
         {
             Replies::new(&mut self.out, self.talk.protocol()).error(&error.to_string());
-            next = if self.talk.is_known() { Next::CloseInMidstream } else { Next::Close };
+            let goes_on = self.talk.is_known() && error.is_too_long();
+            next = if goes_on { Next::CloseInMidstream } else { Next::Close };
         }
         Ok((count, next))
     }
