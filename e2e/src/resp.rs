@@ -74,6 +74,21 @@ impl Resp {
         self.read().expect("a whole reply comes")
     }
 
+    /// The value of the next reply, as it is: to show a long one takes long.
+    ///
+    /// # Panics
+    /// If none comes in time, or it is none.
+    pub fn value(&mut self) -> Vec<u8> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("a reply comes");
+        let count = line.strip_prefix('$').and_then(|rest| rest.trim_end().parse().ok());
+        let count: usize = count.unwrap_or_else(|| panic!("a value comes, and not {line:?}"));
+        let mut bytes = vec![0; count + 2];
+        self.stream.read_exact(&mut bytes).expect("all of it comes");
+        bytes.truncate(count);
+        bytes
+    }
+
     fn read(&mut self) -> io::Result<String> {
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
