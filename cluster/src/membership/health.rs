@@ -302,6 +302,8 @@ impl Membership {
                 _ => {}
             }
         }
+        refusing.sort();
+        strained.sort();
         (refusing, strained)
     }
 
