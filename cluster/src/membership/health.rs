@@ -283,7 +283,10 @@ impl Membership {
     fn ailing(&self, now: Millis) -> (Vec<String>, Vec<String>) {
         let view = self.active.view();
         let (mut refusing, mut strained) = (Vec::new(), Vec::new());
-        for member in view.members.iter().filter(|m| !self.is_out(m.incarnation, now)) {
+        let mut members: Vec<&Member> =
+            view.members.iter().filter(|m| !self.is_out(m.incarnation, now)).collect();
+        members.sort_by_key(|member| &member.id);
+        for member in members {
             let Some(node) = self.nodes.get(&member.incarnation) else { continue };
             let Report { disk_trouble, disk_strain, is_full, .. } = &node.report;
             let id = &member.id;
@@ -302,8 +305,6 @@ impl Membership {
                 _ => {}
             }
         }
-        refusing.sort();
-        strained.sort();
         (refusing, strained)
     }
 
