@@ -304,6 +304,14 @@ impl GTStoreClient {
                 Part::Update { key, .. } => key.len(),
             });
             let chunk = chunk(sizes);
+            // It goes alone, and as such (see there).
+            if let (1, Some(&Part::Op(op))) = (chunk, rest.front()) {
+                rest.pop_front();
+                let done = self.one(op);
+                left = left.saturating_sub(bytes_of(&done));
+                results.push(Ran::Over(done));
+                continue;
+            }
             self.stay_fresh();
             self.hear_of_limits(rest.iter().take(chunk).map(|part| match part {
                 Part::Op(op) => lengths(op),

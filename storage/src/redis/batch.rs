@@ -125,10 +125,7 @@ impl Store for Arc<GTStoreClient> {
     }
 
     fn run<'p>(&self, parts: Vec<Part<'p>>, most: usize) -> Vec<Ran<'p>> {
-        match parts[..] {
-            [Part::Op(op)] => GTStoreClient::run(self, &[op]).into_iter().map(Ran::Over).collect(),
-            _ => self.run_within(parts, most),
-        }
+        self.run_within(parts, most)
     }
 }
 
