@@ -468,7 +468,7 @@ impl Membership {
         let (is_member, steps) = (self.members().contains(&incarnation), self.steps);
         let lease_ms = self.told.lease_ms();
         if !is_member {
-            self.retire_predecessors(incarnation, effects);
+            self.retire_predecessors(now, incarnation, effects);
         }
         if self.nodes.get(&incarnation).is_some_and(|node| !node.gone) {
             self.note_word(incarnation, report.probe, effects);

@@ -190,6 +190,7 @@ impl Membership {
     /// and would retire the one that took its place.
     pub(super) fn retire_predecessors(
         &mut self,
+        now: Millis,
         incarnation: Incarnation,
         effects: &mut Vec<Effect>,
     ) {
@@ -197,9 +198,11 @@ impl Membership {
         let address = node.who.address.clone();
         let steps = self.steps;
         let mut asks = false;
-        for other in self.nodes.values_mut().filter(|other| !other.connected && !other.gone) {
+        // The end of its connection may have been lost on the way; nothing comes on it for a lease then.
+        let is_over = |other: &Node| !other.connected || other.is_out(now);
+        for other in self.nodes.values_mut().filter(|other| !other.gone && is_over(other)) {
             if other.who.address == address && other.who.incarnation != incarnation {
-                (other.gone, other.step) = (true, steps);
+                (other.gone, other.connected, other.step) = (true, false, steps);
                 asks |= other.who.on_disk;
             }
         }
