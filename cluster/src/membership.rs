@@ -338,11 +338,14 @@ impl Membership {
         }
     }
 
-    /// The same for this start of the manager. `accepts` is the view that nodes have seen, as the operator was
-    /// shown who goes on although the folder is an older copy; 0: nothing was shown.
+    /// The same for this start of the manager. `shown` is the newest view that nodes had seen when an earlier start
+    /// found this folder to be an older copy, 0 where none did: a folder that lacks it serves nobody, even if it is the
+    /// ones who have seen nothing newer that register first. `goes_on` says that the operator goes on with that.
     #[must_use]
-    pub fn in_life(self, life: ManagerLife, accepts: Epoch) -> Membership {
-        Membership { life, accepts, ..self }
+    pub fn in_life(self, life: ManagerLife, shown: Epoch, goes_on: bool) -> Membership {
+        let accepts = if goes_on { shown } else { Epoch::NONE };
+        let older = (shown > self.newest().epoch()).then(|| Older::since(self.last_step, shown));
+        Membership { life, accepts, older, ..self }
     }
 
     /// What has to survive the manager.

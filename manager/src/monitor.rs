@@ -127,9 +127,9 @@ impl Monitor {
         // A folder that takes no state is found now, and not when a node has died. And nobody is told of a lease
         // that the next start would not find there.
         file.as_ref().map_or(Ok(()), |file| file.save(&saved))?;
-        let accepts = accepted(file.as_ref(), &config.asked)?;
-        let gate =
-            Gate::new(settings, saved, clock::boot_ms()).in_life(ManagerLife(random()?), accepts);
+        let (shown, goes_on) = shown(file.as_ref(), &saved, &config.asked)?;
+        let life = ManagerLife(random()?);
+        let gate = Gate::new(settings, saved, clock::boot_ms()).in_life(life, shown, goes_on);
         let file = file.map(Arc::new);
         let members: Vec<_> = gate.membership().nodes().map(|node| node.who.clone()).collect();
         let (requests, queue) = bounded(QUEUE);
@@ -229,21 +229,32 @@ fn continued(
     Ok(Some(saved))
 }
 
-/// With which view seen the operator goes on: what an earlier start has shown him.
-fn accepted(file: Option<&StateFile>, asked: &Asked) -> Result<Epoch, StateError> {
-    let Some(file) = file.filter(|_| asked.accept_older) else { return Ok(Epoch::NONE) };
-    let shown = file.take_shown()?;
-    match shown {
-        Some(seen) => warn!(
-            "--accept-older: once somebody is there who has seen view {seen}, as was shown, this manager goes on \
-             although its folder is an older copy"
+/// Which view nodes had seen that this folder lacked when it was started before, and whether the operator goes on with
+/// that.
+fn shown(
+    file: Option<&StateFile>,
+    saved: &Saved,
+    asked: &Asked,
+) -> Result<(Epoch, bool), StateError> {
+    let Some(file) = file else { return Ok((Epoch::NONE, false)) };
+    let seen = file.shown()?;
+    let knows = saved.coming.as_ref().unwrap_or(&saved.active).epoch;
+    match (seen > Epoch::NONE, asked.accept_older) {
+        (true, true) => warn!(
+            "--accept-older: if this folder lacks view {seen}, as was shown, this manager goes on once somebody is there \
+             who has seen it"
         ),
-        None => warn!(
+        (false, true) => warn!(
             "--accept-older is not used: what this folder lacks has not been shown. If it lacks something this \
              manager says so and ends; then --accept-older counts"
         ),
+        (_, false) if seen > knows => warn!(
+            "this folder is an older copy: nodes had seen view {seen} when it was started before, and it knows none \
+             after {knows}. This manager serves nobody"
+        ),
+        (_, false) => {}
     }
-    Ok(shown.unwrap_or(Epoch::NONE))
+    Ok((seen, asked.accept_older))
 }
 
 /// Draws a number.

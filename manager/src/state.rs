@@ -132,29 +132,28 @@ impl StateFile {
     /// [`StateError::Io`].
     pub fn show(&self, seen: Epoch) -> Result<(), StateError> {
         let file = self.shown_file();
-        fs::write(&file, format!("{seen}\n")).map_err(|source| StateError::Io {
-            what: "write",
-            file,
-            source,
-        })
+        let written = File::create(&file).and_then(|mut shown| {
+            writeln!(shown, "{seen}")?;
+            shown.sync_all()?;
+            File::open(&self.folder)?.sync_all()
+        });
+        written.map_err(|source| StateError::Io { what: "write", file, source })
     }
 
-    /// What was shown, once: who goes on with that need not do so again. `None` if nothing was.
+    /// What was shown. It stays there: where the folder goes on, its views pass it, and until then it lacks it.
+    /// 0 if nothing was.
     ///
     /// # Errors
     /// [`StateError::Io`].
-    pub fn take_shown(&self) -> Result<Option<Epoch>, StateError> {
+    pub fn shown(&self) -> Result<Epoch, StateError> {
         let file = self.shown_file();
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Epoch::NONE),
             Err(source) => return Err(StateError::Io { what: "read", file, source }),
         };
-        match fs::remove_file(&file) {
-            // What is no number was not shown by a manager.
-            Ok(()) => Ok(text.trim().parse().ok().map(Epoch)),
-            Err(source) => Err(StateError::Io { what: "remove", file, source }),
-        }
+        // What is no number was not shown by a manager.
+        Ok(text.trim().parse().map_or(Epoch::NONE, Epoch))
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
@@ -222,14 +221,22 @@ fn encode_folders(folders: &Folders, body: &mut Vec<u8>) {
     body.put_u32(folders.copies.len() as u32);
     for FolderCopy { id, starts } in &folders.copies {
         body.put_short(id.as_str().as_bytes());
-        body.put_u32(starts.len() as u32);
-        starts.iter().for_each(|start| body.put_u64(start.0));
+        encode_starts(starts, body);
     }
     body.put_u32(folders.firsts.len() as u32);
     for (of, first) in &folders.firsts {
         body.put_u64(of.0);
-        body.put_u64(first.0);
+        encode_starts(first, body);
     }
+}
+
+fn encode_starts(starts: &[Incarnation], body: &mut Vec<u8>) {
+    body.put_u32(starts.len() as u32);
+    starts.iter().for_each(|start| body.put_u64(start.0));
+}
+
+fn decode_starts(body: &mut Decoder<'_>) -> Result<Vec<Incarnation>, DecodeError> {
+    (0..body.count(8)?).map(|_| body.u64().map(Incarnation)).collect()
 }
 
 fn decode_folders(body: &mut Decoder<'_>) -> Result<Folders, DecodeError> {
@@ -237,11 +244,11 @@ fn decode_folders(body: &mut Decoder<'_>) -> Result<Folders, DecodeError> {
     const LEAST_COPY: usize = 2 + 4;
     for _ in 0..body.count(LEAST_COPY)? {
         let id = NodeId::new(body.text()?).map_err(|_| DecodeError("a node's name"))?;
-        let starts = (0..body.count(8)?).map(|_| body.u64().map(Incarnation));
-        folders.copies.push(FolderCopy { id, starts: starts.collect::<Result<_, _>>()? });
+        folders.copies.push(FolderCopy { id, starts: decode_starts(body)? });
     }
-    for _ in 0..body.count(8 + 8)? {
-        folders.firsts.insert(Incarnation(body.u64()?), Incarnation(body.u64()?));
+    const LEAST_FIRST: usize = 8 + 4;
+    for _ in 0..body.count(LEAST_FIRST)? {
+        folders.firsts.insert(Incarnation(body.u64()?), decode_starts(body)?);
     }
     Ok(folders)
 }
@@ -292,7 +299,7 @@ pub(crate) mod tests {
         };
         let folders = Folders {
             copies: vec![copy],
-            firsts: [(Incarnation(1), Incarnation(2))].into_iter().collect(),
+            firsts: [(Incarnation(1), vec![Incarnation(2)])].into_iter().collect(),
         };
         Saved { coming: Some(view.clone()), longest_ms: 30_000, folders, ..Saved::new(view, terms) }
     }
@@ -340,13 +347,15 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_was_shown_is_taken_once() {
+    fn what_was_shown_stays_known() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path()).unwrap();
-        assert_eq!(state.take_shown().unwrap(), None);
+        assert_eq!(state.shown().unwrap(), Epoch::NONE);
         state.show(Epoch(9)).unwrap();
-        assert_eq!(state.take_shown().unwrap(), Some(Epoch(9)));
-        assert_eq!(state.take_shown().unwrap(), None);
+        assert_eq!(state.shown().unwrap(), Epoch(9));
+        assert_eq!(state.shown().unwrap(), Epoch(9), "the next start lacks it too");
+        fs::write(state.shown_file(), "nine\n").unwrap();
+        assert_eq!(state.shown().unwrap(), Epoch::NONE);
     }
 
     #[test]

@@ -37,8 +37,18 @@ pub const MAX_COPIES: usize = 64;
 pub struct Folders {
     /// Those that are copies, the oldest first.
     pub copies: Vec<FolderCopy>,
-    /// By who wrote to a folder last: the last start with the folder that came first after it.
-    pub firsts: BTreeMap<Incarnation, Incarnation>,
+    /// By who wrote to a folder last: the last starts with the folder that came first after it, the newest last.
+    pub firsts: BTreeMap<Incarnation, Vec<Incarnation>>,
+}
+
+impl Folders {
+    /// Whether a start that claims what `of` has written has the folder that came first, if one did. It may be an earlier
+    /// start than those that were heard of: a registration may arrive long after its process has ended.
+    fn is_first(&self, of: Incarnation, start: Incarnation, claim: &Claim) -> Option<bool> {
+        let first = self.firsts.get(&of)?;
+        let is_later = first.last().is_some_and(|newest| claim.starts.contains(newest));
+        Some(is_later || first.contains(&start))
+    }
 }
 
 /// A data folder that is a copy.
@@ -70,6 +80,8 @@ pub struct WaitingFolder {
 pub(super) struct Waiting {
     told: WaitingFolder,
     of: Incarnation,
+    /// The last starts of a process with its folder.
+    starts: Vec<Incarnation>,
     /// Whose folder it may be a copy of, and the manager's step from which on a word of that one shows that it is.
     rival: Option<(Incarnation, u64)>,
     heard: Millis,
@@ -125,15 +137,17 @@ impl Membership {
         if self.nodes.contains_key(&who.incarnation) {
             return None;
         }
-        self.pass_over_older(who, claim, effects);
         let (steps, is_blind) = (self.steps, is_on(Mutation::CopyTaken));
+        let is_known = self.folders.copies.iter().any(|c| c.is_of(&who.id, who.incarnation, claim));
+        let is_second = self.folders.is_first(claim.of, who.incarnation, claim) == Some(false);
+        let is_copy = (is_known || is_second) && !is_blind;
+        // A copy may have more on its disk than the original, which lost its power since. It stays a copy.
+        if !is_copy {
+            self.pass_over_older(who, claim, effects);
+        }
         let rival = self
             .rival(now, who, claim)
             .map(|node| (node.who.incarnation, node.who.address.clone(), node.connected));
-        let is_known = self.folders.copies.iter().any(|c| c.is_of(&who.id, who.incarnation, claim));
-        let first = self.folders.firsts.get(&claim.of);
-        let is_second = first.is_some_and(|f| *f != who.incarnation && !claim.starts.contains(f));
-        let is_copy = (is_known || is_second) && !is_blind;
         if !is_copy && rival.is_none() {
             self.held_back.remove(&who.incarnation);
             return None;
@@ -163,7 +177,8 @@ impl Membership {
         };
         let why = told.to_string();
         let rival = rival.filter(|_| !is_copy).map(|(incarnation, ..)| (incarnation, asked));
-        let held = Waiting { told, of: claim.of, rival, heard: now };
+        let starts = claim.starts.clone();
+        let held = Waiting { told, of: claim.of, starts, rival, heard: now };
         self.held_back.insert(who.incarnation, held);
         Some(Answer::Aside(why))
     }
@@ -173,9 +188,12 @@ impl Membership {
     fn rival(&self, now: Millis, who: &Newcomer, claim: &Claim) -> Option<&Node> {
         let has_ended = |node: &Node| {
             // It was known before, or the operator has said so.
-            let first = self.folders.firsts.get(&node.who.incarnation);
-            let is_first = first.is_some_and(|f| *f == who.incarnation || claim.starts.contains(f));
-            node.gone || is_first && node.is_out(now)
+            let is_first = self.folders.is_first(node.who.incarnation, who.incarnation, claim);
+            node.gone || is_first == Some(true) && node.is_out(now)
+        };
+        // The newcomer has ended, and its registration comes late.
+        let is_later_start = |node: &Node| {
+            node.claim.as_ref().is_some_and(|other| other.starts.contains(&who.incarnation))
         };
         let is_rival = |node: &&Node| {
             node.who.id == who.id
@@ -183,6 +201,7 @@ impl Membership {
                 && node.who.address != who.address
                 && !has_ended(node)
                 && is_of_one_line(claim, node)
+                && !is_later_start(node)
         };
         let is_there = |node: &&Node| node.connected && !node.is_out(now);
         self.nodes
@@ -201,11 +220,13 @@ impl Membership {
         let is_older = |node: &&Node| {
             node.who.id == who.id
                 && !node.gone
-                // Or it was an earlier start with this very folder.
+                // Or one of the two is an earlier start with the other's folder.
                 && !claim.starts.contains(&node.who.incarnation)
                 && !members.contains(&node.who.incarnation)
                 && is_of_one_line(claim, node)
-                && node.claim.as_ref().is_some_and(|other| other.of != claim.of)
+                && node.claim.as_ref().is_some_and(|other| {
+                    other.of != claim.of && !other.starts.contains(&who.incarnation)
+                })
         };
         let older: Vec<(Incarnation, Claim)> = self
             .nodes
@@ -270,8 +291,8 @@ impl Membership {
         // Where it could not be written down, its next start would not be known for the same folder's.
         let is_noted = claim.starts.contains(&who);
         if is_noted && self.counting().contains(&claim.of) {
-            // Of the same folder the newest start: the folder does not remember all of them.
-            self.folders.firsts.insert(claim.of, who);
+            // Of the same folder the newest starts: the folder does not remember all of them.
+            self.folders.firsts.insert(claim.of, claim.starts);
             effects.push(Effect::Save);
         }
     }
@@ -294,7 +315,7 @@ impl Membership {
         effects: &mut Vec<Effect>,
     ) -> Answer {
         let held = self.held_back.get(&start).filter(|held| held.told.id == *id);
-        let Some(of) = held.map(|held| held.of) else {
+        let Some((of, mut starts)) = held.map(|held| (held.of, held.starts.clone())) else {
             return Answer::Changed(format!("no data folder of {id} waits there any more"));
         };
         let is_there = |node: &&Node| node.who.id == *id && !node.is_out(now);
@@ -307,7 +328,11 @@ impl Membership {
         }
         self.folders.copies.retain(|copy| copy.id != *id || !copy.starts.contains(&start));
         if self.counting().contains(&of) {
-            self.folders.firsts.insert(of, start);
+            // It may not have been possible to write it down.
+            if !starts.contains(&start) {
+                starts.push(start);
+            }
+            self.folders.firsts.insert(of, starts);
         }
         self.held_back.remove(&start);
         effects.push(Effect::Save);

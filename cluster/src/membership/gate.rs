@@ -64,8 +64,8 @@ impl Gate {
 
     /// The same for this start of the manager: as [`Membership::in_life`].
     #[must_use]
-    pub fn in_life(self, life: ManagerLife, accepts: Epoch) -> Gate {
-        Gate { membership: self.membership.in_life(life, accepts), ..self }
+    pub fn in_life(self, life: ManagerLife, shown: Epoch, goes_on: bool) -> Gate {
+        Gate { membership: self.membership.in_life(life, shown, goes_on), ..self }
     }
 
     /// What has been decided, seen or not.

@@ -50,17 +50,27 @@ pub struct Behind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Older {
     since: Millis,
+    /// What an earlier start was told, if anything.
+    shown: Epoch,
     told: BTreeMap<NodeId, Seen>,
     has_said: bool,
 }
 
 impl Older {
+    /// Nobody has told anything yet.
+    pub(super) fn since(now: Millis, shown: Epoch) -> Older {
+        Older { since: now, shown, told: BTreeMap::new(), has_said: false }
+    }
+
     fn newest(&self) -> Epoch {
         self.told.values().map(|seen| seen.name.epoch).max().unwrap_or(Epoch::NONE)
     }
 
     /// `node1, node3 have seen view 9, node2 has seen view 8`.
     fn sightings(&self) -> String {
+        if self.newest() < self.shown {
+            return format!("nodes had seen view {} when it was started before", self.shown);
+        }
         let mut by_view: BTreeMap<Epoch, Vec<&str>> = BTreeMap::new();
         for (id, seen) in &self.told {
             by_view.entry(seen.name.epoch).or_default().push(id.as_str());
@@ -135,12 +145,8 @@ impl Membership {
             )));
         }
         let view = seen.filter(|seen| seen.name == name).and_then(|seen| seen.view.clone());
-        let is_first = self.older.is_none();
-        let older = self.older.get_or_insert_with(|| Older {
-            since: now,
-            told: BTreeMap::new(),
-            has_said: false,
-        });
+        let is_first = self.older.as_ref().is_none_or(|older| older.told.is_empty());
+        let older = self.older.get_or_insert_with(|| Older::since(now, Epoch::NONE));
         older.told.insert(id.clone(), Seen { name, view });
         if is_first {
             let what = self.lacking().what;
@@ -181,7 +187,7 @@ impl Membership {
         let Some(older) = &self.older else {
             return Behind { knows, seen: knows, what: String::new() };
         };
-        let seen = older.newest();
+        let seen = older.newest().max(older.shown);
         let what = format!(
             "this manager's folder is an older copy: it knows view {knows}, and {}",
             older.sightings()
@@ -198,11 +204,11 @@ impl Membership {
     fn end_older(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let Some(older) = &self.older else { return };
         let passed = now.saturating_sub(older.since);
-        let (seen, has_said) = (older.newest(), older.has_said);
+        let (told, has_said) = (older.newest(), older.has_said);
         // He was shown one view. Until somebody who has seen that is there, nothing tells what is lost; and where one has
         // seen a later one it is more.
-        let goes_on = seen == self.accepts;
-        if seen < self.accepts {
+        let goes_on = self.accepts > Epoch::NONE && told == self.accepts;
+        if told < self.accepts {
             return;
         }
         // Whoever goes on must not do so while anybody has a lease that another view told.
@@ -222,7 +228,7 @@ impl Membership {
             return;
         }
         let mut behind = self.lacking();
-        behind.what += &self.choices(seen);
+        behind.what += &self.choices(behind.seen);
         if let Some(older) = &mut self.older {
             older.has_said = true;
         }
@@ -287,7 +293,8 @@ impl Membership {
             before.what, view.epoch
         )));
         let saved = Saved { active: view, coming: None, ..self.state() };
-        let fresh = Membership::new(self.settings, saved, now).in_life(self.life, self.accepts);
+        let fresh =
+            Membership::new(self.settings, saved, now).in_life(self.life, Epoch::NONE, false);
         *self = Membership { steps: self.steps, told: self.told, ..fresh };
         effects.push(Effect::Save);
         effects.push(Effect::Publish(self.active.clone()));

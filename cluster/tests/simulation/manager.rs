@@ -32,8 +32,10 @@ pub struct Manager {
     pub copy: Option<Saved>,
     /// What was on the disk before the copy was put there in its place.
     pub right: Option<Saved>,
-    /// Up to which view the operator goes on with the copy.
-    pub accepts: Epoch,
+    /// The newest view that nodes had seen when this folder was found to be an older copy.
+    pub shown: Epoch,
+    /// Whether the operator goes on with that.
+    pub accepts: bool,
     /// What is on its way there.
     saving: Option<Saved>,
     /// Until when it is stopped.
@@ -77,7 +79,8 @@ impl Manager {
             disk: Saved::new(unborn.clone(), TERMS),
             copy: None,
             right: None,
-            accepts: Epoch::NONE,
+            shown: Epoch::NONE,
+            accepts: false,
             saving: None,
             paused_until: 0,
             published: Arc::new(Routes::new(unborn)),
@@ -145,13 +148,15 @@ impl World {
     /// shown that somebody has the newest view, and so nothing is lost.
     fn manager_lacks(&mut self, behind: &Behind) {
         self.say(|_| format!("manager ends: {}", behind.what));
+        self.manager.shown = behind.seen;
         self.crash_manager();
         match self.manager.right.clone() {
             Some(right) if behind.seen < newest(&right) || self.rng.chance(500) => {
                 self.manager.disk = right;
                 self.manager.right = None;
+                self.manager.shown = Epoch::NONE;
             }
-            _ => self.manager.accepts = behind.seen,
+            _ => self.manager.accepts = true,
         }
         let wait = self.rng.within(1_000, 20_000);
         self.after(wait, Event::ManagerStart);
@@ -164,7 +169,7 @@ impl World {
         let manager = &mut self.manager;
         let accepts = std::mem::take(&mut manager.accepts);
         let gate = Gate::new(settings(&self.plan, pid), manager.disk.clone(), now);
-        let gate = gate.in_life(ManagerLife(pid), accepts);
+        let gate = gate.in_life(ManagerLife(pid), manager.shown, accepts);
         let membership = gate.membership();
         manager.pid = pid;
         manager.paused_until = 0;

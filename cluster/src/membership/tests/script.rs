@@ -28,7 +28,7 @@
 //! | `outline leave NAME` (and so on) | what a change would move |
 //! | `restart [heartbeat=MS]` | the manager ends and starts from what it saved, with other flags or the same; connections are lost |
 //! | `copy` | a copy of what it saved is kept |
-//! | `restart_from_copy [accepts=EPOCH]` | the manager ends and starts from that copy; the operator goes on, and was shown that this view was seen |
+//! | `restart_from_copy [shown=EPOCH] [accepts=EPOCH]` | the manager ends and starts from that copy, of which an earlier start has shown that this view was seen; the operator goes on with that |
 //! | `lease LABEL` | as `beat`, and tells whether the lease was extended, and how long it is if that is not three heartbeats |
 //! | `disk works`, `disk holds`, `disk fails` | what is to be saved is saved at once, or when `saved` says so, or not |
 //! | `saved` | what is on its way to the disk has got there |
@@ -483,8 +483,10 @@ impl Runner for Script {
                 String::new()
             }
             "restart_from_copy" => {
-                let accepts = args.take_key("accepts").map_or(Ok(0), str::parse)?;
-                self.sim()?.restart_from_copy(Epoch(accepts));
+                let accepts = args.take_key("accepts").map(str::parse).transpose()?;
+                let shown = args.take_key("shown").map(str::parse).transpose()?;
+                let epoch = Epoch(accepts.or(shown).unwrap_or(0));
+                self.sim()?.restart_from_copy(epoch, accepts.is_some());
                 self.seen = Epoch::NONE;
                 String::new()
             }

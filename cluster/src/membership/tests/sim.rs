@@ -100,7 +100,11 @@ impl Sim {
         };
         let durable = Saved::new(unborn.clone(), settings.terms());
         Sim {
-            gate: Gate::new(settings, durable.clone(), 0).in_life(ManagerLife(1), Epoch::NONE),
+            gate: Gate::new(settings, durable.clone(), 0).in_life(
+                ManagerLife(1),
+                Epoch::NONE,
+                false,
+            ),
             disk: Disk::Works,
             now: 0,
             nodes: BTreeMap::new(),
@@ -299,7 +303,7 @@ impl Sim {
             self.durable = saving;
             self.check_saved();
         }
-        self.start_manager(Epoch::NONE);
+        self.start_manager(Epoch::NONE, false);
     }
 
     /// Keeps a copy of what is on the disk.
@@ -307,21 +311,22 @@ impl Sim {
         self.copy = Some(self.durable.clone());
     }
 
-    /// The manager ends, and starts again from the copy; the operator goes on, who was shown that a view was seen.
-    pub(super) fn restart_from_copy(&mut self, accepts: Epoch) {
+    /// The manager ends, and starts again from the copy, of which an earlier start has shown that a view was seen. The
+    /// operator may go on with that.
+    pub(super) fn restart_from_copy(&mut self, shown: Epoch, goes_on: bool) {
         self.saving = None;
         self.durable = self.copy.clone().expect("a copy was kept");
         // What has been since then nobody can know who has not been told.
         let newest = self.durable_newest().epoch;
         self.views.retain(|epoch, _| *epoch <= newest);
         self.ever_active = self.durable.active.epoch;
-        self.start_manager(accepts);
+        self.start_manager(shown, goes_on);
     }
 
-    fn start_manager(&mut self, accepts: Epoch) {
+    fn start_manager(&mut self, shown: Epoch, goes_on: bool) {
         self.starts += 1;
         let gate = Gate::new(self.settings, self.durable.clone(), self.now);
-        self.gate = gate.in_life(ManagerLife(self.starts), accepts);
+        self.gate = gate.in_life(ManagerLife(self.starts), shown, goes_on);
         self.published = self.gate.membership().active().clone();
         self.open_orders = 0;
         assert_eq!(self.manager().state(), self.durable);
