@@ -228,9 +228,13 @@ impl Door {
             killed.count += 1;
             if client.facts.id == own {
                 killed.is_own = true;
-            } else {
-                client.close();
+                continue;
             }
+            client.close();
+            // It counts no more from now on, though its thread has yet to notice.
+            let id = client.facts.id;
+            drop(client);
+            self.clients.lock().remove(&id);
         }
         killed
     }
