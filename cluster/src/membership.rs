@@ -48,7 +48,6 @@ pub mod plan;
 pub mod progress;
 mod reach;
 mod registration;
-mod unused;
 pub mod wish;
 
 use change::Change;
@@ -237,36 +236,13 @@ pub struct Saved {
     pub longest_ms: Millis,
     /// What has to be remembered of data folders (L5).
     pub folders: Folders,
-    /// Views before the active one, the oldest first, as far back as there may be a way (H6).
-    pub unused: Vec<Unused>,
-    /// Members that are known to have ended without having adopted the newest view.
-    pub ended: Vec<Ended>,
-}
-
-/// A view before the active one, and where it was of no effect (H6).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unused {
-    /// The view, without its line.
-    pub view: View,
-    /// The arcs in which nothing was acknowledged under it, in ascending order.
-    pub arcs: Vec<u16>,
-}
-
-/// What is known of a member that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
-    /// Which start of its process.
-    pub incarnation: Incarnation,
-    /// The newest view that it had told to have adopted.
-    pub adopted: Epoch,
 }
 
 impl Saved {
     /// The state of a cluster in which nothing has happened but that this view is active.
     pub fn new(active: View, terms: Terms) -> Saved {
-        let (folders, unused, ended) = Default::default();
-        let longest_ms = terms.lease_ms();
-        Saved { active, coming: None, terms, longest_ms, folders, unused, ended }
+        let folders = Folders::default();
+        Saved { active, coming: None, terms, longest_ms: terms.lease_ms(), folders }
     }
 }
 
@@ -304,8 +280,6 @@ pub struct Membership {
     /// The outline of other settings that are on trial: whoever ordered them waits to be told.
     trial: Option<Outline>,
     losses: Losses,
-    /// Views before the active one, the oldest first, as far back as there may be a way (H6).
-    earlier: Vec<unused::Earlier>,
     progress: Option<Progress>,
     folders: Folders,
     /// Who is held back with a data folder that is, or may be, a copy.
@@ -326,7 +300,7 @@ impl Membership {
         };
         let Terms { heartbeat_ms, missed } = saved.terms;
         let settings = Settings { heartbeat_ms, missed, ..settings };
-        let node = |member: &Member| {
+        for member in saved.coming.iter().chain([&saved.active]).flat_map(|v| &v.members) {
             let who = Newcomer {
                 id: member.id.clone(),
                 incarnation: member.incarnation,
@@ -335,15 +309,9 @@ impl Membership {
                 weight: member.weight,
                 on_disk: member.on_disk,
             };
-            let ended = saved.ended.iter().find(|ended| ended.incarnation == member.incarnation);
-            let (gone, adopted) = (ended.is_some(), ended.map(|ended| ended.adopted));
-            let node = Node::new(who, now, lease_ms);
-            Node { connected: false, is_unheard: true, gone, adopted, ..node }
-        };
-        for member in saved.coming.iter().chain([&saved.active]).flat_map(|v| &v.members) {
-            nodes.entry(member.incarnation).or_insert_with(|| node(member));
+            let node = Node { connected: false, is_unheard: true, ..Node::new(who, now, lease_ms) };
+            nodes.entry(member.incarnation).or_insert(node);
         }
-        let earlier = unused::restored(saved.unused, &saved.active, node);
         Membership {
             life: ManagerLife::UNKNOWN,
             accepts: Epoch::NONE,
@@ -363,7 +331,6 @@ impl Membership {
             order: None,
             trial: None,
             losses: Losses::new(now),
-            earlier,
             progress: None,
             folders: saved.folders,
             held_back: BTreeMap::new(),
@@ -383,15 +350,12 @@ impl Membership {
 
     /// What has to survive the manager.
     pub fn state(&self) -> Saved {
-        let (unused, ended) = unused::saved(self);
         Saved {
             active: self.active.view().clone(),
             coming: self.coming.as_ref().map(|r| r.view().clone()),
             terms: self.settings.terms(),
             longest_ms: self.longest_ms,
             folders: self.folders.clone(),
-            unused,
-            ended,
         }
     }
 
@@ -450,7 +414,6 @@ impl Membership {
         if let Some(answer) = self.while_older(now, &event, &mut effects) {
             return (answer, effects);
         }
-        let ended = unused::ended(self);
         let answer = match event {
             Event::Register { who, returns, claim, seen: _, reached } => {
                 self.register(now, who, returns, claim, reached, &mut effects)
@@ -481,9 +444,6 @@ impl Membership {
             Event::Order(order) => self.take_order(now, order, &mut effects),
             Event::Tick => Answer::Done,
         };
-        if unused::ended(self) != ended {
-            effects.push(Effect::Save);
-        }
         self.advance(now, &mut effects);
         self.forget(now);
         self.note_leases_over(now, &mut effects);
@@ -532,7 +492,6 @@ impl Membership {
                 }
                 let lease = extends(floor);
                 node.connected = true;
-                node.adopted = node.adopted.max(Some(report.epoch));
                 node.report = report;
                 node.is_unheard = false;
                 self.known(lease.then_some(lease_ms))
@@ -719,7 +678,6 @@ impl Membership {
                     }
                     return;
                 }
-                unused::note(self, &coming);
                 self.active = coming;
                 self.coming = None;
                 self.floor = self.active.epoch();
@@ -760,7 +718,6 @@ impl Membership {
                     _ => effects.push(Effect::Told(Ok(outline))),
                 }
             }
-            unused::remember(self, made.view());
             self.coming = Some(made.clone());
             if is_on(Mutation::CoordEarly) {
                 effects.push(Effect::Publish(made.clone()));

@@ -545,19 +545,10 @@ impl Sim {
             .write_set(arc)
             .iter()
             .filter_map(|&place| self.process(routes.member(place).incarnation))
+            .filter(move |n| n.tenure.synced().contains(arc))
             .filter(move |n| {
                 let view = routes.view();
-                let place = view.place_at(n.who.incarnation);
-                // An heir has what its folder has, once it adopts the view.
-                let inherits = place.and_then(|place| view.heir(place)).is_some_and(|heir| {
-                    let mut claim = n.tenure.claim().into_iter();
-                    let has = claim.any(|c| c.of == heir.of && c.synced.contains(arc));
-                    has && heir.arcs.contains(&(arc as u16))
-                });
-                if inherits || !n.tenure.synced().contains(arc) {
-                    return inherits;
-                }
-                let stray = place.and_then(|place| view.stray(place));
+                let stray = view.place_at(n.who.incarnation).and_then(|place| view.stray(place));
                 let stays = stray.is_some_and(|stray| {
                     stray.has_followed(&routes.view().line, n.tenure.epoch())
                         && stray.arcs.contains(&(arc as u16))
