@@ -53,7 +53,7 @@ use crate::membership::{Answer, Effect, Event, Millis, Report, Settings};
 use crate::tenure::Tenure;
 use crate::view::Routes;
 
-test_each_path! { in "./cluster/src/membership/scripts" as rules => run }
+test_each_path! { in "./crates/cluster/src/membership/scripts" as rules => run }
 
 fn run(path: &Path) {
     goldenscript::run(&mut Script { sim: None, seen: Epoch::NONE }, path).expect("the script runs");
