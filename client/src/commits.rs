@@ -7,7 +7,6 @@
 //! for its next frame; what no mark covers is named by key and version, waits here, and leaves on any.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cluster::ids::Address;
@@ -16,8 +15,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use fxhash::FxHashMap;
 use log::debug;
 use net_common::connection::Connection;
-use net_common::logging;
 use net_common::message::data;
+use net_common::worker::Worker;
 use parking_lot::Mutex;
 
 use crate::links::Links;
@@ -125,8 +124,9 @@ pub(crate) fn mark(link: &mut Connection, mark: (u64, Clock)) {
 
 /// The thread that sends commits which found no frame to ride on. Ends when dropped.
 pub struct Flusher {
-    wake: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    // In this order: the thread ends when nobody can wake it any more.
+    wake: Sender<()>,
+    _worker: Worker,
 }
 
 impl Flusher {
@@ -136,27 +136,14 @@ impl Flusher {
     /// If the operating system has no more threads.
     pub fn start(links: Arc<Links>, commits: Arc<Commits>) -> std::io::Result<Flusher> {
         let (wake, woken) = bounded(1);
-        let thread =
-            logging::spawn("client commits".into(), move || run(&links, &commits, &woken))?;
-        Ok(Flusher { wake: Some(wake), thread: Some(thread) })
+        let run = move |_| run(&links, &commits, &woken);
+        Ok(Flusher { wake, _worker: Worker::spawn("client commits".into(), run)? })
     }
 
     /// Something waits.
     pub fn wake(&self) {
-        if let Some(wake) = &self.wake {
-            // A wake-up that still waits stands for this one too.
-            let _ = wake.try_send(());
-        }
-    }
-}
-
-impl Drop for Flusher {
-    fn drop(&mut self) {
-        self.wake = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been reported already.
-            let _ = thread.join();
-        }
+        // A wake-up that still waits stands for this one too.
+        let _ = self.wake.try_send(());
     }
 }
 

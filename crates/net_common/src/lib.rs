@@ -8,8 +8,8 @@
 //! 4. [`connection`]: the side that calls; [`server`]: the side that answers, on a [`pool`] of
 //!    threads, with [`auth`] in front where a cluster has a secret.
 //!
-//! Beside them: [`logging`], [`signals`], [`clock`], [`bind`], [`descriptors`], [`folder`] and [`flags`], what
-//! every program of the workspace does the same way.
+//! Beside them: [`logging`], [`worker`], [`signals`], [`clock`], [`bind`], [`descriptors`], [`folder`] and
+//! [`flags`], what every program of the workspace does the same way.
 
 pub mod auth;
 pub mod bind;
@@ -31,3 +31,4 @@ pub mod progress;
 pub mod server;
 pub mod signals;
 pub mod text;
+pub mod worker;
