@@ -11,7 +11,7 @@ use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
 use crate::chaos;
 use crate::crash;
-use crate::crash::strike::Kill;
+use crate::crash::kill::Kill;
 use crate::elastic;
 use crate::load;
 use crate::report::Mode;

@@ -1,24 +1,21 @@
 //! Faults in a cluster of real processes, and a check of every answer.
 //!
 //! `bench chaos` starts a manager and nodes of its own ([`service`]), each behind a forwarder in which
-//! single links can be cut ([`proxy`]), lets many clients work on few keys ([`load`]), kills, stops and
+//! single links can be cut ([`proxy`](harness::proxy)), lets many clients work on few keys ([`load`]), kills, stops and
 //! cuts ([`fault`]) by a schedule that follows from the seed ([`schedule`]), has nodes join and leave and
-//! weights and K changed in between, within what the promise allows ([`crew`]), and holds the history of every key
-//! ([`history`]) against what a linearizable store may answer ([`check`]). In the end everything is
+//! weights and K changed in between, within what the promise allows ([`roster`]), and holds the history of every key
+//! ([`history`](harness::history)) against what a linearizable store may answer ([`linearizable`](harness::linearizable)). In the end everything is
 //! mended, every key is read once more, and the history with that read is checked again, so that an
 //! acknowledged write that was lost is found.
 //!
 //! The seed repeats what is drawn, not the run: real processes take their own time, and a fault that the
 //! state of the cluster forbids at its moment is drawn anew.
 
-pub mod check;
-pub mod crew;
 pub mod draw;
 pub mod fault;
-pub mod history;
 pub mod load;
-pub mod proxy;
 pub mod report;
+pub mod roster;
 pub mod schedule;
 pub mod service;
 
@@ -31,21 +28,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{ClientError, Config, GTStoreClient};
+use harness::health;
+use harness::history::{Histories, HistoryError, Kind, Outcome};
+use harness::interrupt::Interrupt;
+use harness::linearizable;
+use harness::operator::{self, Operator, OperatorError};
+use harness::process::{self, ChildError};
+use harness::proxy::Cuts;
+use harness::scratch::Scratch;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::child::{self, ChildError};
-use crate::health;
-use crate::interrupt::Interrupt;
-use crate::operator::{self, Operator, OperatorError};
 use crate::progress::Progress;
-use crate::scratch::Scratch;
-use crew::Crew;
 use fault::Wanted;
-use history::{Histories, HistoryError, Kind, Outcome};
 use load::{Checked, Load};
-use proxy::Cuts;
 use report::Report;
+use roster::Crew;
 use schedule::Schedule;
 use service::{Plan, Service};
 
@@ -153,7 +151,7 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
     let cuts = Arc::new(Cuts::default());
     let bin = match &settings.bin {
         Some(bin) => bin.clone(),
-        None => child::own_folder()?,
+        None => process::own_folder()?,
     };
     operator::check(&bin, &settings.changes.verbs())?;
     let plan = Plan {
@@ -273,8 +271,8 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
 pub fn check_file(path: &Path, print: &mut impl Write) -> Result<(), ChaosError> {
     let wrong = |source| ChaosError::History { path: path.to_owned(), source };
     let file = File::open(path).map_err(|error| wrong(error.into()))?;
-    let histories = history::read(BufReader::new(file)).map_err(wrong)?;
-    let violations = check::all(&histories);
+    let histories = harness::history::read(BufReader::new(file)).map_err(wrong)?;
+    let violations = linearizable::all(&histories);
     for violation in &violations {
         writeln!(print, "{violation}")?;
     }
@@ -290,7 +288,7 @@ pub fn check_file(path: &Path, print: &mut impl Write) -> Result<(), ChaosError>
 fn save(path: &Path, histories: &Histories, schedule: &Schedule<'_>) -> Result<(), ChaosError> {
     let wrong = |error: io::Error| ChaosError::History { path: path.into(), source: error.into() };
     let mut out = BufWriter::new(File::create(path).map_err(wrong)?);
-    history::write(&mut out, histories).map_err(wrong)?;
+    harness::history::write(&mut out, histories).map_err(wrong)?;
     for past in &schedule.past {
         let what = if past.is_planned { "change" } else { "fault" };
         writeln!(out, "# {} {what}: {}, for {:?}", past.from, past.what, past.lasts)
@@ -330,7 +328,7 @@ fn read_everything(service: &Service, load: &Load, checked: &mut Checked) -> Opt
             return Some(format!("at the end, with all well, {key} cannot be read"));
         }
         history.push(record);
-        if let Err(violation) = check::key(history) {
+        if let Err(violation) = linearizable::key(history) {
             checked.violations.push((violation, Duration::from_nanos(load.now())));
         }
     }

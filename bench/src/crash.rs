@@ -1,21 +1,21 @@
 //! Processes that are killed with SIGKILL, and a search for every acknowledged write.
 //!
-//! `bench crash` starts a manager and nodes that keep their records on disk ([`field`]), and goes through rounds. In
+//! `bench crash` starts a manager and nodes that keep their records on disk ([`testbed`]), and goes through rounds. In
 //! each, many clients write ([`load`]) values that say whose they are ([`value`]); at a random moment processes
-//! are killed ([`strike`]): all of them at once, or fewer nodes than there are copies. They are started again with
+//! are killed ([`kill`]): all of them at once, or fewer nodes than there are copies. They are started again with
 //! the same flags and folders. Once the cluster is healthy every key is read, and must have the last value that
-//! was acknowledged, or one of unknown outcome that was tried after it ([`story`], [`check`]). What came of it is
+//! was acknowledged, or one of unknown outcome that was tried after it ([`key_history`], [`check`]). What came of it is
 //! told by [`report`].
 //!
 //! It stops at the first round that breaks the promise, with folders and logs as they are then. Power is not cut:
 //! what a process has handed to the system survives its death. What the disk loses is beyond this.
 
 pub mod check;
-pub mod field;
+pub mod key_history;
+pub mod kill;
 pub mod load;
 pub mod report;
-pub mod story;
-pub mod strike;
+pub mod testbed;
 pub mod value;
 
 use std::io::{self, Write};
@@ -25,17 +25,17 @@ use std::time::Duration;
 
 use client::ClientError;
 use cluster::durability::Durability;
+use harness::process::{self, ChildError};
+use harness::scratch::Scratch;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::child::{self, ChildError};
 use crate::progress::Progress;
 use crate::report::ReportError;
-use crate::scratch::Scratch;
-use field::{Field, Struck};
+use kill::{Kill, Strike};
 use load::{Counts, Gate, Worker};
 use report::{Report, Round};
-use strike::{Kill, Strike};
+use testbed::{Field, Struck};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,7 +157,7 @@ const DEADLINE: Duration = Duration::from_secs(3);
 pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<(), CrashError> {
     let bin = match &settings.bin {
         Some(bin) => bin.clone(),
-        None => child::own_folder()?,
+        None => process::own_folder()?,
     };
     let mut scratch = Scratch::temporary("crash");
     let mut rounds = Vec::new();

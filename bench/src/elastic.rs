@@ -1,7 +1,7 @@
 //! A cluster that loses, gains and hands over nodes while it is under full load.
 //!
-//! `bench elastic` starts a manager and nodes of its own ([`service`](crate::service)), fills them, and drives reads and
-//! writes over all keys without a pause ([`load`]), every answer checked. Meanwhile it goes through a [`plan`] ([`field`]):
+//! `bench elastic` starts a manager and nodes of its own ([`service`](harness::service)), fills them, and drives reads and
+//! writes over all keys without a pause ([`load`]), every answer checked. Meanwhile it goes through a [`plan`] ([`testbed`]):
 //! nodes are killed, started, asked to leave, given other weights; after each step it waits until the
 //! cluster says that it is healthy. What that did to the clients is measured by the clients ([`meter`]), what
 //! had to move is worked out from the views ([`movement`], [`watch`]), and both are told ([`report`]). In the end
@@ -11,12 +11,13 @@
 //! nodes hold more or fewer copies in the end than they should. Waits over the promised ones are told, and
 //! fail nothing: a machine that is busy with something else makes them long.
 
-pub mod field;
 pub mod load;
 pub mod meter;
 pub mod movement;
 pub mod plan;
 pub mod report;
+pub mod testbed;
+
 pub mod watch;
 
 use std::io::{self, Write};
@@ -26,23 +27,23 @@ use std::sync::Arc;
 use std::thread;
 
 use client::{ClientError, Config, GTStoreClient};
+use harness::operator::{self, OperatorError};
+use harness::process::{self, ChildError};
+use harness::scratch::Scratch;
 
 use crate::chart::ChartError;
-use crate::child::{self, ChildError};
 use crate::figures::thousands;
 use crate::machine::Moment;
-use crate::operator::{self, OperatorError};
 use crate::progress::Progress;
 use crate::report::ReportError;
 use crate::runner::Drive;
-use crate::scratch::Scratch;
 use crate::throughput;
 use crate::workload::{Workload, WorkloadError};
-use field::Field;
 use load::{Findings, Keys, Worker};
 use meter::{Meter, Source};
 use plan::Plan;
 use report::{CHART_FILE, Report};
+use testbed::Field;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,7 +148,7 @@ const PROBE_KEYS: u32 = 16_384;
 pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<(), ElasticError> {
     let bin = match &settings.bin {
         Some(bin) => bin.clone(),
-        None => child::own_folder()?,
+        None => process::own_folder()?,
     };
     let (keys, probes) = workloads(settings)?;
     operator::check(&bin, &settings.plan.verbs())?;

@@ -3,12 +3,12 @@
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use harness::proxy::{Cut, Party};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::crew::Crew;
 use super::fault::{Change, Fault, Wanted};
-use super::proxy::{Cut, Party};
+use super::roster::Crew;
 
 /// Most nodes that are started at once.
 const MOST_JOINING: usize = 3;

@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::proxy::{Cut, Party};
+use harness::operator::Order;
+use harness::proxy::{Cut, Party};
+
 use super::service::name;
-use crate::operator::Order;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

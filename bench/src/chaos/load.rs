@@ -18,12 +18,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{Change, ClientError, Config, GTStoreClient};
+use harness::history::{Histories, Kind, Outcome, Record};
+use harness::linearizable::{self, Violation};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-
-use super::check::{self, Violation};
-use super::history::{Histories, Kind, Outcome, Record};
 
 /// Operations on one key. The checker takes up to 128, the reads at the end included.
 const BUDGET: usize = 96;
@@ -323,7 +322,7 @@ pub fn check(load: &Load, finished: Receiver<Vec<Record>>) -> Checked {
     for history in finished {
         let Some(first) = history.first() else { continue };
         let key = first.key.clone();
-        if let Err(violation) = check::key(&history) {
+        if let Err(violation) = linearizable::key(&history) {
             checked.violations.push((violation, load.start.elapsed()));
             load.stop();
         }

@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use harness::history::{Histories, Kind, Outcome, Record};
+
 use super::fault::Past;
-use super::history::{Histories, Kind, Outcome, Record};
 use crate::figures::thousands;
 
 /// Operations that begin so long after a kill still count as its.

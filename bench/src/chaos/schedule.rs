@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use client::GTStoreClient;
 use cluster::membership::Level;
+use harness::operator::{Answer, Asked, Operator, OperatorError};
+use harness::process::ChildError;
+use harness::proxy::{Cuts, Party};
 use rand::rngs::StdRng;
 
-use super::crew::{Crew, Seen};
 use super::draw::Draw;
 use super::fault::{Change, Fault, Past, Wanted};
-use super::proxy::{Cuts, Party};
+use super::roster::{Crew, Seen};
 use super::service::{Ended, Service, name};
-use crate::child::ChildError;
-use crate::operator::{Answer, Asked, Operator, OperatorError};
 
 /// Faults at one time.
 const MOST: usize = 3;

@@ -10,11 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cluster::ids::Address;
+use harness::ports;
+use harness::process::{ChildError, Process};
+use harness::proxy::{Cuts, Party, Proxy};
 use rustix::process::Signal;
-
-use super::proxy::{Cuts, Party, Proxy};
-use crate::child::{ChildError, Process};
-use crate::ports;
 
 /// How the service is to be.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::key_history::{Story, Verdict};
 use super::report::Findings;
-use super::story::{Story, Verdict};
 use super::value;
 
 /// Looks at every key once, by the values that were `found` (nothing, where a key has none), and settles its story.
@@ -70,7 +70,7 @@ fn missing(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chaos::history::Outcome;
+    use harness::history::Outcome;
 
     /// Three keys with three acknowledged puts each, the last of them three seconds before the kill.
     fn stories(start: Instant) -> Vec<(&'static str, Story)> {

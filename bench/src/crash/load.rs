@@ -9,12 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{ClientError, Config, GTStoreClient};
+use harness::history::Outcome;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::story::Story;
+use super::key_history::Story;
 use super::value;
-use crate::chaos::history::Outcome;
 
 /// So many in a hundred writes are deletes.
 const DELETE_PERCENT: u32 = 10;

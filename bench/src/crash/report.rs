@@ -7,8 +7,8 @@ use std::time::Duration;
 use cluster::durability::Durability;
 
 use super::Settings;
+use super::kill::Kill;
 use super::load::Counts;
-use super::strike::Kill;
 use crate::figures::thousands;
 use crate::report::{self, ReportError};
 

@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use harness::service::name;
 use rand::RngExt;
 use rand::rngs::StdRng;
-
-use crate::service::name;
 
 /// The plan of `run.sh elastic`.
 pub const DEFAULT: &str = "kill 2, kill 2, add 2, add 2, leave 1, leave 1, weight";

@@ -9,7 +9,7 @@
 
 use std::time::Instant;
 
-use crate::chaos::history::Outcome;
+use harness::history::Outcome;
 
 /// One write.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use porcupine_rs::{CheckResult, Model, Operation, check_operations_timeout};
 
-use super::history::{Histories, Kind, Outcome, Record};
+use crate::history::{Histories, Kind, Outcome, Record};
 
 /// How long the checker may think about one key. Histories are kept so short that it takes milliseconds;
 /// what is not decided in this time counts as failed.
@@ -135,7 +135,7 @@ pub fn all(histories: &Histories) -> Vec<Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chaos::history::{self, HEADER};
+    use crate::history::{self, HEADER};
 
     /// Lines without key: CLIENT KIND VALUE INVOKE RETURN OUTCOME.
     fn verdict(lines: &[&str]) -> Result<(), Violation> {

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use cluster::durability::Durability;
 use cluster::ids::Address;
 
-use crate::child::{ChildError, Process};
 use crate::ports;
+use crate::process::{ChildError, Process};
 
 /// What the programs are told about durability, in one place: flags of the manager, then of a node, which has
 /// its `--data` besides.

@@ -8,6 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{Config, status};
+use harness::interrupt::Interrupt;
+use harness::operator::{Answer, Operator, Order};
+use harness::service::{self, Service, Setup};
 use net_common::message::control::Status;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -20,9 +23,6 @@ use super::report::Event;
 use super::watch::{self, Watch};
 use super::{ElasticError, Settings};
 use crate::figures::thousands;
-use crate::interrupt::Interrupt;
-use crate::operator::{Answer, Operator, Order};
-use crate::service::{self, Service, Setup};
 use crate::summary::Balance;
 
 /// The load goes on undisturbed for so long before each step, to be compared with.

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use client::{Config, GTStoreClient, status};
+use harness::health;
+use harness::interrupt::Interrupt;
+use harness::service::{Service, Setup};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::kill::{Kill, Strike};
 use super::load::Gate;
-use super::strike::{Kill, Strike};
 use super::{CrashError, Settings};
-use crate::health;
-use crate::interrupt::Interrupt;
-use crate::service::{Service, Setup};
 
 /// How often things are looked at while we wait.
 const STEP: Duration = Duration::from_millis(10);

@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
+use harness::service::name;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::{Settings, report};
-use crate::service::name;
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
