@@ -351,7 +351,7 @@ impl TestCluster {
                 may_flush: true,
                 idle: self.options.redis_idle,
             },
-            snapshot: storage::snapshot::Settings::default(),
+            snapshot: storage::snapshot_log::Settings::default(),
             disk: self.disk_settings(name),
             durability: None,
             secret: self.options.secret.clone(),

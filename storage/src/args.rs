@@ -12,7 +12,7 @@ use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
 use crate::disk;
-use crate::{Config, redis, snapshot};
+use crate::{Config, redis, snapshot_log};
 
 /// Where a node listens unless told otherwise.
 pub const DEFAULT_PORT: u16 = 6001;
@@ -108,7 +108,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     let durability =
         durability.then(|| flags::value(&matches, "durability", None, Durability::None));
     let durability = durability.transpose()?;
-    let default = snapshot::Settings::default();
+    let default = snapshot_log::Settings::default();
     let interval_ms =
         flags::value(&matches, "snapshot-interval-ms", None, default.interval.as_millis() as u64)?;
     Ok(Some(Args {
@@ -133,7 +133,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
                 may_flush: matches.opt_present("redis-allow-flush"),
                 idle: redis_idle(&matches)?,
             },
-            snapshot: snapshot::Settings {
+            snapshot: snapshot_log::Settings {
                 is_on: snapshot_log(&matches)?,
                 keys: flags::value(&matches, "snapshot-keys", None, default.keys)?,
                 interval: Duration::from_millis(interval_ms),

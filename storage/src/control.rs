@@ -90,7 +90,7 @@ impl Control {
         let (end, ended) = bounded(1);
         let stream = Arc::new(Mutex::new(None));
         let name = format!("{} control", node.id());
-        let keeper = Keeper {
+        let control_loop = ControlLoop {
             node,
             settings,
             fetcher,
@@ -102,7 +102,7 @@ impl Control {
             was_weighed: Cell::new(false),
             probe: Arc::default(),
         };
-        let thread = logging::spawn(name, move || keeper.run())?;
+        let thread = logging::spawn(name, move || control_loop.run())?;
         Ok(Control { stop: Some(stop), stream, ended, thread: Some(thread) })
     }
 
@@ -131,7 +131,7 @@ impl Drop for Control {
     }
 }
 
-struct Keeper {
+struct ControlLoop {
     node: Arc<Node>,
     settings: Settings,
     fetcher: Wake,
@@ -150,7 +150,7 @@ struct Keeper {
     probe: Arc<AtomicU64>,
 }
 
-impl Keeper {
+impl ControlLoop {
     fn run(self) {
         let mut pause = FIRST_PAUSE;
         let mut complained: Option<Instant> = None;

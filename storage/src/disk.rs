@@ -2,16 +2,16 @@
 //!
 //! A thread of its own appends what the node stores and fetches to a log, in groups, and has the disk told to
 //! keep it: in `async` about every second, off the path of requests; in `sync` before anybody is answered, many
-//! writers sharing one wait. When the log outgrows what it tells, an image of all records takes its place.
+//! writers sharing one wait. When the log outgrows what it tells, a checkpoint of all records takes its place.
 //!
 //! * [`frame`], [`header`], [`entry`]: the formats, bytes to meaning; [`ledger`]: which records count;
 //! * [`files`]: what is asked of the file system; [`folder`]: the files of a folder, and whose it is;
 //! * [`journal`]: where the node's threads hand in what they store; [`writer`]: the thread that writes it;
-//! * [`image`]: making an image; [`recovery`]: reading it all again, and [`life`], what that comes to;
-//! * [`newest`]: the newest view, in a file of its own.
+//! * [`checkpoint`]: making a checkpoint; [`recovery`]: reading it all again, and [`recovered`], what that comes to;
+//! * [`view_file`]: the newest view, in a file of its own.
 //!
 //! What it does not do: it does not make a node synced, though it knows where the node was. What it has read is an
-//! earlier life's ([`crate::earlier`]), and a source has to confirm it; but where nobody lives who could, a view
+//! earlier life's ([`crate::stale_cache`]), and a source has to confirm it; but where nobody lives who could, a view
 //! may take the node for its own heir (rule H6).
 
 use std::fmt;
@@ -24,32 +24,32 @@ use cluster::ids::NodeId;
 use cluster::text::{Count, count};
 use log::{info, warn};
 
+pub mod checkpoint;
 pub mod entry;
 pub mod files;
 pub mod folder;
 pub mod frame;
 pub mod header;
-pub mod image;
 pub mod journal;
 pub mod ledger;
-pub mod life;
-pub mod newest;
+pub mod recovered;
 pub mod recovery;
 pub mod starts;
+pub mod view_file;
 pub mod writer;
 
 use files::{Files, System};
 use folder::{Folder, FolderError, cannot};
 use journal::{Ends, Journal};
-use life::Life;
-use newest::Newest;
-use recovery::{Care, Lost, Recovered, Report};
+use recovered::Recovered;
+use recovery::{Care, Contents, Lost, Report};
+use view_file::ViewFile;
 use writer::Running;
 
 use crate::node::Node;
 
 /// Bytes after which a segment of the log is followed by another: so small that little stays behind when an
-/// image takes its place, so large that files are seldom made.
+/// checkpoint takes its place, so large that files are seldom made.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// How often the disk is told to keep what was appended, in `async`: what is at risk when all lose their power.
@@ -101,7 +101,7 @@ impl Settings {
 pub struct Disk {
     settings: Settings,
     folder: Folder,
-    recovered: Recovered,
+    contents: Contents,
     journal: Journal,
     ends: Ends,
 }
@@ -115,32 +115,32 @@ impl Disk {
         let begun = Instant::now();
         let folder = Folder::take(&settings.folder, node.as_str())?;
         let care = if settings.salvage { Care::Salvage } else { Care::Start };
-        let recovered = recovery::recover(&folder, Some(node), care)?;
-        recovered.report.lost.iter().for_each(|lost| warn!("{lost}"));
+        let contents = recovery::recover(&folder, Some(node), care)?;
+        contents.report.lost.iter().for_each(|lost| warn!("{lost}"));
         let here = settings.folder.display();
-        match &recovered.life {
+        match &contents.life {
             None => info!("the data folder {here} is empty"),
-            Some(Life { owner, ledger, .. }) => info!(
+            Some(Recovered { owner, ledger, .. }) => info!(
                 "the data folder {here} of cluster {}: {} in {:.2?}; synced in {} arcs of view {}",
                 owner.cluster,
-                recovered.report,
+                contents.report,
                 begun.elapsed(),
                 ledger.synced().count_ones(..),
                 ledger.epoch().0,
             ),
         }
         let (files, here) = (settings.files.clone(), folder.path());
-        let newest = Newest::start(node, here, files, recovered.views)
+        let view_file = ViewFile::start(node, here, files, contents.views)
             .map_err(cannot("start a thread for", here))?;
-        let (journal, ends) = Journal::new(Some(newest));
-        Ok(Disk { settings, folder, recovered, journal, ends })
+        let (journal, ends) = Journal::new(Some(view_file));
+        Ok(Disk { settings, folder, contents, journal, ends })
     }
 
     /// Notes the node's start in the folder, and gives it what was read, and where to hand in what it stores.
     pub fn give_to(&mut self, node: Node) -> Node {
         let folder = self.folder.path();
         let starts = starts::note(self.settings.files.as_ref(), folder, node.incarnation());
-        node.with_disk(self.journal.clone(), self.recovered.life.take(), starts)
+        node.with_disk(self.journal.clone(), self.contents.life.take(), starts)
     }
 
     /// Where to hand in what is stored.
@@ -153,7 +153,7 @@ impl Disk {
     /// # Errors
     /// If the operating system has no more threads.
     pub fn start(self, node: Arc<Node>) -> io::Result<Running> {
-        let Recovered { report, next, .. } = &self.recovered;
+        let Contents { report, next, .. } = &self.contents;
         writer::start(self.settings, self.folder, (report, *next), self.ends, node)
     }
 }
@@ -164,8 +164,8 @@ impl Disk {
 /// [`FolderError`], if a node would not start with it.
 pub fn check(folder: &Path) -> Result<String, FolderError> {
     let folder = Folder::take_present(folder, "storage --check")?;
-    let Recovered { life, report, .. } = recovery::recover(&folder, None, Care::Check)?;
-    let Some(Life { owner, ledger, is_whole, .. }) = life else { return Ok("empty\n".into()) };
+    let Contents { life, report, .. } = recovery::recover(&folder, None, Care::Check)?;
+    let Some(Recovered { owner, ledger, is_whole, .. }) = life else { return Ok("empty\n".into()) };
     let mut text = format!(
         "{} of cluster {}: {report}; synced in {} of {} arcs of view {}\n",
         owner.node,
@@ -185,8 +185,8 @@ pub fn check(folder: &Path) -> Result<String, FolderError> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { files, log_bytes, image_bytes, records, kept, .. } = self;
-        let bytes = log_bytes + image_bytes;
+        let Report { files, log_bytes, checkpoint_bytes, records, kept, .. } = self;
+        let bytes = log_bytes + checkpoint_bytes;
         let (files, bytes) = (count(*files, "file"), Count(bytes, "byte"));
         write!(f, "{files}, {bytes}, {}, {kept} kept", Count(*records, "record"))
     }

@@ -1,7 +1,7 @@
 //! The fetching threads: they make this node synced in the ranges that it is to keep (rule H1).
 //!
 //! Woken when a view is adopted, the fetcher goes round by round until nothing is missing or the view
-//! changes. In a round every missing arc is dealt to one of the other nodes that keep it ([`mod@deal`]), and
+//! changes. In a round every missing arc is assigned to one of the other nodes that keep it ([`assignment`]), and
 //! some workers fetch from a source each, over connections of their own, one page at a time: whoever is slow
 //! to make pages or to merge them is asked for less. A source that refuses an arc, or dies, is not asked for
 //! it again while others may have it; what has come stays.
@@ -26,19 +26,23 @@ use net_common::logging;
 use net_common::message::range::{RangePage, RangePull};
 use parking_lot::Mutex;
 
-use crate::digest::Digester;
 use crate::node::{Merged, Node, Unmerged};
-use crate::pace::Pace;
-use crate::part::Part;
 
+pub mod arc;
+pub mod assignment;
 pub mod confirm;
-pub mod deal;
+pub mod digest;
 pub mod job;
+pub mod rate_limit;
 pub mod refusals;
+pub mod stats;
 
+use arc::ArcFetch;
+use assignment::assign;
 use confirm::{Confirmed, confirm};
-use deal::deal;
+use digest::Digester;
 use job::Job;
+use rate_limit::RateLimit;
 use refusals::Refusals;
 
 /// How long one page may take, or connecting. A thousand times what it takes: whoever does not answer by then
@@ -92,7 +96,11 @@ impl Fetcher {
     ///
     /// # Errors
     /// If the operating system has no more threads, or no random numbers.
-    pub fn start(node: Arc<Node>, pace: Pace, secret: Option<Secret>) -> io::Result<Fetcher> {
+    pub fn start(
+        node: Arc<Node>,
+        rate_limit: RateLimit,
+        secret: Option<Secret>,
+    ) -> io::Result<Fetcher> {
         let (wake, woken) = bounded(1);
         let (progressed, progress) = bounded(1);
         let (stop, stopped) = bounded(0);
@@ -104,7 +112,7 @@ impl Fetcher {
             node,
             dial: Dial { connect: PATIENCE, reply: PATIENCE, secret, payload },
             digester: Digester::new(seed),
-            pace: Mutex::new(pace),
+            rate_limit: Mutex::new(rate_limit),
             started: Instant::now(),
             stopped,
             links: Mutex::default(),
@@ -140,7 +148,7 @@ struct Fetching {
     node: Arc<Node>,
     dial: Dial,
     digester: Digester,
-    pace: Mutex<Pace>,
+    rate_limit: Mutex<RateLimit>,
     /// What the pace counts its time from.
     started: Instant,
     stopped: Receiver<()>,
@@ -153,7 +161,7 @@ struct Fetching {
 struct Progress {
     epoch: Epoch,
     /// Arcs that have begun to come.
-    begun: FxHashMap<usize, Part>,
+    begun: FxHashMap<usize, ArcFetch>,
     /// Arcs with sources that did not have them.
     refused: Refusals,
     /// Arcs with those who have told all that their disks had of them.
@@ -284,7 +292,7 @@ impl Fetching {
         let Progress { refused, gathered, .. } = &*progress;
         let sources = |arc| self.sources(routes, arc, refused, gathered);
         let mut part = |arc| begun.remove(&arc).unwrap_or_else(|| self.node.part(arc));
-        let jobs = deal(missing, sources)
+        let jobs = assign(missing, sources)
             .into_iter()
             .map(|(source, arcs)| (source, Job::new(arcs.into_iter().map(&mut part).collect())))
             .collect();
@@ -418,7 +426,7 @@ impl Fetching {
                     return Err(NetError::Protocol { address, what: error.to_string() });
                 }
             }
-            let price = self.pace.lock().pay(self.started.elapsed(), bytes);
+            let price = self.rate_limit.lock().pay(self.started.elapsed(), bytes);
             let rest = (begun.elapsed() * REST).min(LONGEST_REST);
             if !job.is_over() && self.pause(rest.max(price)) {
                 break;

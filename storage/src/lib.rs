@@ -4,19 +4,19 @@
 //! ([`cluster::tenure`], [`cluster::replica`]); this crate has the records and the threads:
 //!
 //! * [`table`]: the records in memory, one lock an arc of the ring;
-//! * [`marks`]: how far each writer's writes are known to be done;
+//! * [`node::watermarks`]: how far each writer's writes are known to be done;
 //! * [`node`]: table, tenure and clock together, what every thread of a node shares;
 //! * [`requests`]: frames in, answers out, for each connection; [`coordinate`]: requests that any node
 //!   takes and passes on to the real replicas, the original's format 0 among them;
 //! * [`control`]: the connection to the manager, heartbeats out and views in;
 //! * [`fetch`]: the threads that fetch ranges that this node is to keep and does not hold yet, at a
-//!   [`pace`], [`part`] by part; [`gauge`] counts what comes;
-//! * [`earlier`]: what the node held before it missed a view; [`digest`]: how a source is asked which of
+//!   [`rate`](fetch::rate_limit), [`arc`](fetch::arc) by arc; [`fetch::stats`] counts what comes;
+//! * [`stale_cache`]: what the node held before it missed a view; [`fetch::digest`]: how a source is asked which of
 //!   that is as good as its own;
-//! * [`disk`]: the data folder: a log of what is stored, images, and reading them again;
-//! * [`keeper`]: the thread that finishes what dead writers left, and drops old tombstones;
+//! * [`disk`]: the data folder: a log of what is stored, checkpoints, and reading them again;
+//! * [`housekeeping`]: the thread that finishes what dead writers left, and drops old tombstones;
 //! * [`redis`]: the Redis protocol, from bytes to commands and from answers to bytes;
-//! * [`snapshot`]: the writer thread, which tells in the log for people what is stored, after writes.
+//! * [`snapshot_log`]: the writer thread, which tells in the log for people what is stored, after writes.
 //!
 //! [`Storage`] puts it together, for `main` and for tests.
 
@@ -33,20 +33,15 @@ use net_common::server::{self, Server};
 pub mod args;
 pub mod control;
 pub mod coordinate;
-pub mod digest;
 pub mod disk;
-pub mod earlier;
 pub mod fetch;
-pub mod gauge;
+pub mod housekeeping;
 pub mod in_flight;
-pub mod keeper;
-pub mod marks;
 pub mod node;
-pub mod pace;
-pub mod part;
 pub mod redis;
 pub mod requests;
-pub mod snapshot;
+pub mod snapshot_log;
+pub mod stale_cache;
 pub mod table;
 
 use control::{Control, Ended};
@@ -54,11 +49,11 @@ use disk::Disk;
 use disk::folder::FolderError;
 use disk::writer::Running;
 use fetch::Fetcher;
-use keeper::Keeper;
+use fetch::rate_limit::RateLimit;
+use housekeeping::Housekeeping;
 use node::Node;
-use pace::Pace;
 use redis::door::{Door, Listeners, Servers};
-use snapshot::Writer;
+use snapshot_log::SnapshotLog;
 
 /// What a node runs with.
 #[derive(Debug, Clone)]
@@ -81,7 +76,7 @@ pub struct Config {
     /// How its Redis port behaves, if it has one.
     pub redis: redis::door::Settings,
     /// How it logs snapshots.
-    pub snapshot: snapshot::Settings,
+    pub snapshot: snapshot_log::Settings,
     /// How it keeps what it holds on disk, if it does.
     pub disk: Option<disk::Settings>,
     /// What the cluster is to promise, if it is to take part in no other.
@@ -112,8 +107,8 @@ pub struct Storage {
     redis: Option<Servers>,
     control: Control,
     fetcher: Fetcher,
-    keeper: Keeper,
-    writer: Writer,
+    housekeeping: Housekeeping,
+    writer: SnapshotLog,
     /// Last: what the others store on their way out is written.
     disk: Option<Running>,
     node: Arc<Node>,
@@ -140,7 +135,7 @@ impl Storage {
 
         let open = |settings| Disk::open(settings, &config.label);
         let mut disk = config.disk.map(open).transpose()?;
-        let writer = Writer::new(&config.snapshot);
+        let writer = SnapshotLog::new(&config.snapshot);
         let mut node = Node::new(config.label.clone(), incarnation, writer.notes());
         if let Some(disk) = &mut disk {
             node = disk.give_to(node);
@@ -163,9 +158,12 @@ impl Storage {
             Door::start(listeners, node.clone(), coordinator, secret, limits, config.redis)
         };
         let redis = redis.map(door).transpose()?;
-        let fetcher =
-            Fetcher::start(node.clone(), Pace::new(config.transfer_mb_s), config.secret.clone())?;
-        let keeper = Keeper::start(node.clone(), config.secret.clone())?;
+        let fetcher = Fetcher::start(
+            node.clone(),
+            RateLimit::new(config.transfer_mb_s),
+            config.secret.clone(),
+        )?;
+        let housekeeping = Housekeeping::start(node.clone(), config.secret.clone())?;
         let control = Control::start(
             node.clone(),
             control::Settings {
@@ -178,7 +176,7 @@ impl Storage {
             },
             fetcher.wake(),
         )?;
-        Ok(Storage { server, redis, control, fetcher, keeper, writer, disk, node })
+        Ok(Storage { server, redis, control, fetcher, housekeeping, writer, disk, node })
     }
 
     /// Where it listens.
@@ -215,7 +213,7 @@ impl Storage {
             redis.stop();
         }
         self.control.stop();
-        self.keeper.stop();
+        self.housekeeping.stop();
         self.fetcher.stop();
         self.writer.stop();
         if let Some(disk) = &mut self.disk {

@@ -36,21 +36,23 @@ use net_common::message::data::{
 use net_common::message::range::Cursor;
 use parking_lot::{Mutex, RwLock};
 
-use crate::disk::entry::{Sheet, ViewEntry};
+use crate::disk::entry::{RecordBuffer, ViewEntry};
 use crate::disk::journal::{Journal, Noted, Trouble};
-use crate::disk::life::{Life, Owner};
-use crate::earlier::Earlier;
-use crate::gauge::{Gauge, Transfer};
+use crate::disk::recovered::{Owner, Recovered};
+use crate::fetch::arc::ArcFetch;
+use crate::fetch::stats::{Transfer, TransferStats};
 use crate::in_flight::InFlight;
-use crate::marks::Marks;
-use crate::part::Part;
-use crate::snapshot::Notes;
+use crate::snapshot_log::Notes;
+use crate::stale_cache::StaleCache;
 use crate::table::{Size, Table};
 
-mod glance;
 mod list;
+mod local_read;
 mod merge;
 mod page;
+mod watermarks;
+
+use watermarks::Watermarks;
 
 pub use merge::{Merged, Unmerged};
 pub use page::Bounds;
@@ -129,9 +131,9 @@ pub struct Node {
     /// What of it may not be on the disk yet, where answers wait for that. Made with it.
     in_flight: OnceLock<InFlight>,
     /// What it held before it missed a view; nobody is shown any of it.
-    earlier: Earlier,
-    gauge: Gauge,
-    marks: Marks,
+    earlier: StaleCache,
+    stats: TransferStats,
+    watermarks: Watermarks,
     clock: Mutex<ServerClock>,
     lease: Mutex<LeaseHolder>,
     /// When the lease ends, for those who only want to know whether it has.
@@ -175,9 +177,9 @@ impl Node {
             incarnation,
             table: OnceLock::new(),
             in_flight: OnceLock::new(),
-            earlier: Earlier::default(),
-            gauge: Gauge::default(),
-            marks: Marks::default(),
+            earlier: StaleCache::default(),
+            stats: TransferStats::default(),
+            watermarks: Watermarks::default(),
             clock: Mutex::default(),
             lease: Mutex::default(),
             lease_until: AtomicU64::new(0),
@@ -201,7 +203,12 @@ impl Node {
 
     /// The same with what its data folder had of an earlier life, and where to write what it stores.
     /// `starts` are the last starts of a process with that.
-    pub fn with_disk(self, journal: Journal, life: Option<Life>, starts: Vec<Incarnation>) -> Node {
+    pub fn with_disk(
+        self,
+        journal: Journal,
+        life: Option<Recovered>,
+        starts: Vec<Incarnation>,
+    ) -> Node {
         let node = Node { journal, has_folder: true, ..self };
         let Some(life) = life else { return node };
         let claim = life.claim().map(|claim| Claim { starts, ..claim });
@@ -323,7 +330,7 @@ impl Node {
     }
 
     /// What it holds of an earlier life.
-    pub fn earlier(&self) -> &Earlier {
+    pub fn earlier(&self) -> &StaleCache {
         &self.earlier
     }
 
@@ -573,7 +580,7 @@ impl Node {
         let own_clock = self.clock();
         let tenure = self.tenure.read();
         let has_lease = self.has_lease();
-        let mut sheet = self.journal.sheet(tenure.epoch());
+        let mut buffer = self.journal.buffer(tenure.epoch());
         let is_sync = self.journal.is_sync();
         let mut flight = self.in_flight.get().filter(|_| is_sync).map(InFlight::begin);
         let mut newest = 0;
@@ -593,12 +600,12 @@ impl Node {
                 if keep {
                     newest = newest.max(write.version.clock);
                     stored += 1;
-                    if let Some(sheet) = &mut sheet {
+                    if let Some(buffer) = &mut buffer {
                         let Write { key, version, body, .. } = *write;
-                        sheet.push(&Record { key, version, state: State::Pending, body });
+                        buffer.push(&Record { key, version, state: State::Pending, body });
                     }
-                } else if is_sync && let Some(sheet) = &mut sheet {
-                    return self.vouch(write.key, answer, sheet);
+                } else if is_sync && let Some(buffer) = &mut buffer {
+                    return self.vouch(write.key, answer, buffer);
                 }
                 answer
             })
@@ -609,7 +616,7 @@ impl Node {
             self.clock.lock().fold(newest);
             self.notes.wrote(stored);
         }
-        self.journal.hand_in(sheet).map_err(Unwritten::Unsure)?;
+        self.journal.hand_in(buffer).map_err(Unwritten::Unsure)?;
         if let Some(flight) = flight {
             flight.land();
         }
@@ -650,7 +657,7 @@ impl Node {
 
     /// An answer that vouches for a record that was stored before: somebody else may still wait until it is on
     /// the disk, so it goes there with this answer too (RULES-WHY F14).
-    fn vouch(&self, key: &[u8], answer: WriteAnswer, sheet: &mut Sheet) -> WriteAnswer {
+    fn vouch(&self, key: &[u8], answer: WriteAnswer, buffer: &mut RecordBuffer) -> WriteAnswer {
         let vouches = matches!(
             answer,
             WriteAnswer::Stored
@@ -659,13 +666,13 @@ impl Node {
                 | WriteAnswer::BlindBelow(_)
         );
         let Some(table) = self.table.get().filter(|_| vouches) else { return answer };
-        if sheet.is_full() {
+        if buffer.is_full() {
             // Large values for small requests. Nothing was stored for this one: to be sent again.
             return WriteAnswer::NoLease;
         }
         table.read(arc_of_key(key, table.arcs()), key, |found| {
             if let Some((version, state, body)) = found {
-                sheet.push(&Record { key, version, state, body });
+                buffer.push(&Record { key, version, state, body });
             }
         });
         answer
@@ -708,11 +715,11 @@ impl Node {
     }
 
     /// Takes word that versions are committed (rule N3). In any epoch, with or without a lease: it is a
-    /// fact. Marks count for what was `written` over the connection that tells them.
+    /// fact. Watermarks count for what was `written` over the connection that tells them.
     pub fn commit(&self, commits: &Commits<'_>, written: &Written) {
         for (writer, clock) in &commits.marks {
             if let Some(clock) = written.bounded(*writer, *clock) {
-                self.marks.take(*writer, clock);
+                self.watermarks.take(*writer, clock);
             }
         }
         if commits.versions.is_empty() {
@@ -728,14 +735,14 @@ impl Node {
     /// The state of a record, by what was noted in it and what its writer has told since.
     fn state(&self, version: &Version, noted: State) -> State {
         match noted {
-            State::Pending if self.marks.cover(version) => State::Committed,
+            State::Pending if self.watermarks.cover(version) => State::Committed,
             noted => noted,
         }
     }
 
     /// Forgets what writers told long ago.
     pub fn turn_marks(&self) {
-        self.marks.turn();
+        self.watermarks.turn();
     }
 
     /// Puts tombstones in place of values whose time has passed, where this node is synced (C6). They are
@@ -778,7 +785,7 @@ impl Node {
             table.settle(
                 arc,
                 clock,
-                |version| self.marks.cover(version),
+                |version| self.watermarks.cover(version),
                 most,
                 |record| {
                     if bytes >= SETTLED {
@@ -1000,10 +1007,10 @@ impl Node {
     }
 
     /// An arc to be fetched, with what it holds of it from an earlier life; or to be gathered.
-    pub fn part(&self, arc: usize) -> Part {
+    pub fn part(&self, arc: usize) -> ArcFetch {
         match self.gathers(arc) {
-            true => Part::to_gather(arc),
-            false => Part::new(arc, self.earlier.get(arc)),
+            true => ArcFetch::to_gather(arc),
+            false => ArcFetch::new(arc, self.earlier.get(arc)),
         }
     }
 
@@ -1029,12 +1036,12 @@ impl Node {
 
     /// A page came.
     pub fn count_page(&self, bytes: usize) {
-        self.gauge.page(clock::boot_ms(), bytes);
+        self.stats.page(clock::boot_ms(), bytes);
     }
 
     /// How much it has fetched, and how fast.
     pub fn transfer(&self) -> Transfer {
-        self.gauge.read(clock::boot_ms())
+        self.stats.read(clock::boot_ms())
     }
 }
 

@@ -6,9 +6,9 @@
 //! 1 records  epoch u64 | record …                        what was stored or fetched under this view
 //! 2 view     epoch u64 | arcs emptied | arcs synced      a view was adopted
 //! 3 synced   epoch u64 | arcs                            these arcs were fetched to their ends
-//! 4 arc      arc u16 | earlier u8 | record …             of an image: records of an arc, or of an earlier life
-//! 5 ledger   epoch u64 | since u64 for each arc | arcs   of an image: what the log before it had told
-//! 6 end      records u64                                 of an image: it is whole; of a log: it was closed
+//! 4 arc      arc u16 | earlier u8 | record …             of a checkpoint: records of an arc, or of an earlier life
+//! 5 ledger   epoch u64 | since u64 for each arc | arcs   of a checkpoint: what the log before it had told
+//! 6 end      records u64                                 of a checkpoint: it is whole; of a log: it was closed
 //!
 //! arcs:   count u32 | arc u16 …
 //! record: flags u8 | clock u64 | writer u64 | step, op's writer, op's count u64, if flagged
@@ -52,7 +52,7 @@ pub enum Entry<'a> {
     View(ViewEntry),
     /// Arcs were fetched to their ends under a view.
     Synced(Epoch, Vec<u16>),
-    /// Of an image: records of an arc, `earlier` if they are kept as a cache only.
+    /// Of a checkpoint: records of an arc, `earlier` if they are kept as a cache only.
     Arc {
         /// Which.
         arc: u16,
@@ -61,7 +61,7 @@ pub enum Entry<'a> {
         /// The records.
         records: Records<'a>,
     },
-    /// Of an image: what the log before it had told.
+    /// Of a checkpoint: what the log before it had told.
     Ledger(Ledger),
     /// All was written, so many records.
     End(u64),
@@ -118,18 +118,18 @@ fn end_entry(start: usize, out: &mut [u8]) {
 
 /// A row of records that is being made.
 #[derive(Debug)]
-pub struct Sheet {
+pub struct RecordBuffer {
     bytes: Vec<u8>,
     start: usize,
 }
 
-impl Sheet {
+impl RecordBuffer {
     /// One for records that are taken under a view, in a buffer that was used before.
-    pub fn new(mut bytes: Vec<u8>, epoch: Epoch) -> Sheet {
+    pub fn new(mut bytes: Vec<u8>, epoch: Epoch) -> RecordBuffer {
         bytes.clear();
         let start = begin_entry(RECORDS, &mut bytes);
         bytes.put_u64(epoch.0);
-        Sheet { bytes, start }
+        RecordBuffer { bytes, start }
     }
 
     /// Appends a record.
@@ -177,7 +177,7 @@ pub fn put_synced(epoch: Epoch, arcs: &[u16], out: &mut Vec<u8>) {
     });
 }
 
-/// Appends records of an arc, for an image; `with` appends them by [`encode_record`].
+/// Appends records of an arc, for a checkpoint; `with` appends them by [`encode_record`].
 pub fn put_arc(arc: usize, earlier: bool, out: &mut Vec<u8>, with: impl FnOnce(&mut Vec<u8>)) {
     entry(ARC, out, |out| {
         out.put_u16(arc as u16);
@@ -186,7 +186,7 @@ pub fn put_arc(arc: usize, earlier: bool, out: &mut Vec<u8>, with: impl FnOnce(&
     });
 }
 
-/// Appends what the log had told, for an image.
+/// Appends what the log had told, for a checkpoint.
 pub fn put_ledger(ledger: &Ledger, out: &mut Vec<u8>) {
     entry(LEDGER, out, |out| {
         out.put_u64(ledger.epoch().0);
@@ -355,16 +355,16 @@ mod tests {
 
     #[test]
     fn an_empty_sheet_says_so() {
-        let mut sheet = Sheet::new(vec![9; 100], Epoch(1));
-        assert!(sheet.is_empty());
+        let mut buffer = RecordBuffer::new(vec![9; 100], Epoch(1));
+        assert!(buffer.is_empty());
         let record = Record {
             key: b"key",
             version: Version::plain(1, 2),
             state: State::Committed,
             body: Body::Tombstone,
         };
-        sheet.push(&record);
-        assert!(!sheet.is_empty() && !sheet.is_full());
+        buffer.push(&record);
+        assert!(!buffer.is_empty() && !buffer.is_full());
     }
 
     /// A key, the numbers of a version, and a value with an expiry or none, or none.
@@ -397,9 +397,9 @@ mod tests {
                     body: value.as_ref().map_or(Body::Tombstone, |(value, at)| Body::of_value(value, *at)),
                 })
                 .collect();
-            let mut sheet = Sheet::new(Vec::new(), Epoch(4));
-            records.iter().for_each(|record| sheet.push(record));
-            let mut out = sheet.finish();
+            let mut buffer = RecordBuffer::new(Vec::new(), Epoch(4));
+            records.iter().for_each(|record| buffer.push(record));
+            let mut out = buffer.finish();
             put_arc(arc, true, &mut out, |out| {
                 records.iter().for_each(|record| encode_record(record, out));
             });

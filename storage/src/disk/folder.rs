@@ -3,15 +3,15 @@
 //! ```text
 //! lock                        held by the process that uses the folder
 //! log-00000000000000000007    segments of the log, in their order
-//! image-00000000000000000007  everything that the segments before this one have told
-//! image-….new                 one that is being made; removed when the node starts
+//! checkpoint-00000000000000000007  everything that the segments before this one have told
+//! checkpoint-….new                 one that is being made; removed when the node starts
 //! starts                      the last starts of a process with the folder
 //! view                        the newest view that the node has adopted
 //! gap                         empty; there while something is missing in the log, since the disk has failed
 //! ```
 //!
 //! A node begins a new segment with each start, so that what it writes never stands behind a torn tail. Once an
-//! image is complete, what it covers is removed.
+//! checkpoint is complete, what it covers is removed.
 
 use std::fs;
 use std::io;
@@ -77,7 +77,7 @@ pub fn cannot<'f>(
     move |source| folder::cannot(what, file)(source).into()
 }
 
-/// The file that says so while the log has a gap that no image has filled yet.
+/// The file that says so while the log has a gap that no checkpoint has filled yet.
 const GAP: &str = "gap";
 
 /// Where that stands.
@@ -102,8 +102,8 @@ pub struct Folder {
 pub struct Listing {
     /// Segments of the log.
     pub logs: Vec<u64>,
-    /// Images.
-    pub images: Vec<u64>,
+    /// Checkpoints.
+    pub checkpoints: Vec<u64>,
     /// What was never finished.
     pub unfinished: Vec<PathBuf>,
     /// Whether the disk has failed, and nothing has filled the gap since.
@@ -149,11 +149,11 @@ impl Folder {
             } else if let Some(number) = number(name, "log-") {
                 listing.logs.push(number);
             } else if let Some(number) = number(name, "image-") {
-                listing.images.push(number);
+                listing.checkpoints.push(number);
             }
         }
         listing.logs.sort_unstable();
-        listing.images.sort_unstable();
+        listing.checkpoints.sort_unstable();
         Ok(listing)
     }
 }
@@ -169,13 +169,13 @@ pub fn log(folder: &Path, sequence: u64) -> PathBuf {
     folder.join(format!("log-{sequence:020}"))
 }
 
-/// The name of an image.
-pub fn image(folder: &Path, sequence: u64) -> PathBuf {
+/// The name of a checkpoint.
+pub fn checkpoint(folder: &Path, sequence: u64) -> PathBuf {
     folder.join(format!("image-{sequence:020}"))
 }
 
-/// The name of an image that is being made.
-pub fn unfinished_image(folder: &Path, sequence: u64) -> PathBuf {
+/// The name of a checkpoint that is being made.
+pub fn unfinished_checkpoint(folder: &Path, sequence: u64) -> PathBuf {
     folder.join(format!("image-{sequence:020}.new"))
 }
 
@@ -190,15 +190,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::take(&dir.path().join("deep/er"), "node1").unwrap();
         let here = folder.path();
-        for file in [log(here, 10), log(here, 9), image(here, 9), unfinished_image(here, 10)] {
+        for file in
+            [log(here, 10), log(here, 9), checkpoint(here, 9), unfinished_checkpoint(here, 10)]
+        {
             File::create(file).unwrap();
         }
         File::create(here.join("log-7")).unwrap();
         File::create(here.join("notes.txt")).unwrap();
         let want = Listing {
             logs: vec![9, 10],
-            images: vec![9],
-            unfinished: vec![unfinished_image(here, 10)],
+            checkpoints: vec![9],
+            unfinished: vec![unfinished_checkpoint(here, 10)],
             has_gap: false,
         };
         assert_eq!(folder.list().unwrap(), want);

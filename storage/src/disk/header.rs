@@ -26,15 +26,15 @@ const _: () = assert!(53 + MAX_NODE_ID <= LENGTH);
 pub enum Kind {
     /// A segment of the log.
     Log,
-    /// An image: everything there was at some moment.
-    Image,
+    /// A checkpoint: everything there was at some moment.
+    Checkpoint,
 }
 
 impl Kind {
     fn magic(self) -> &'static [u8; 8] {
         match self {
             Kind::Log => b"GTStoLOG",
-            Kind::Image => b"GTStoIMG",
+            Kind::Checkpoint => b"GTStoIMG",
         }
     }
 }
@@ -44,7 +44,7 @@ impl Kind {
 pub struct Header {
     /// What it is.
     pub kind: Kind,
-    /// Its place in the order of the log; of an image, the first segment that it does not cover.
+    /// Its place in the order of the log; of a checkpoint, the first segment that it does not cover.
     pub sequence: u64,
     /// The cluster.
     pub cluster: ClusterId,
@@ -83,7 +83,7 @@ impl Header {
         let bytes = rest.take(LENGTH).map_err(|_| DecodeError("its header ends too soon"))?;
         let mut rest = Decoder::new(bytes);
         let magic = rest.take(8)?;
-        let kinds = [Kind::Log, Kind::Image];
+        let kinds = [Kind::Log, Kind::Checkpoint];
         let kind = kinds.into_iter().find(|kind| kind.magic() == magic);
         let kind = kind.ok_or(DecodeError("it does not begin as a file of ours"))?;
         if rest.u16()? != FORMAT {
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_was_encoded_is_decoded() {
-        for header in [header(), Header { kind: Kind::Image, ..header() }] {
+        for header in [header(), Header { kind: Kind::Checkpoint, ..header() }] {
             assert_eq!(header.encode().len(), LENGTH);
             assert_eq!(Header::decode(&header.encode()), Ok(header));
         }

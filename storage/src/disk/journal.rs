@@ -1,12 +1,12 @@
-//! Where the threads of a node hand in what they store: sheets of records, in a bounded channel to the writer.
+//! Where the threads of a node hand in what they store: buffers of records, in a bounded channel to the writer.
 //!
-//! A thread fills a sheet while it serves a batch, and hands it in when it holds no lock any more; buffers go
+//! A thread fills a buffer while it serves a batch, and hands it in when it holds no lock any more; buffers go
 //! round, so that nothing is allocated for a write, and nobody makes a system call. When the writer falls
 //! behind, those who hand in wait for it: that is the only way in which the disk slows `async` down.
 //!
-//! **Order.** Sheets of different threads may reach the log in another order than they were stored in; of two
+//! **Order.** Buffers of different threads may reach the log in another order than they were stored in; of two
 //! versions the higher wins, so that does not matter. Views do: they are noted under the tenure's lock, where
-//! nobody may wait, and the writer takes those before the sheets that it has received. So what was taken under
+//! nobody may wait, and the writer takes those before the buffers that it has received. So what was taken under
 //! a view always stands behind it in the log; and what stands behind the view but was taken before it is known by
 //! its epoch ([`super::ledger`]).
 //!
@@ -25,14 +25,14 @@ use net_common::descriptors;
 use net_common::message::data::Record;
 use parking_lot::{Mutex, RwLock};
 
-use super::entry::{Sheet, ViewEntry};
-use super::life::Owner;
-use super::newest::Newest;
+use super::entry::{RecordBuffer, ViewEntry};
+use super::recovered::Owner;
+use super::view_file::ViewFile;
 
-/// Parcels that may wait for the writer: what comes in a few milliseconds.
-const PARCELS: usize = 1024;
+/// Requests that may wait for the writer: what comes in a few milliseconds.
+const REQUESTS: usize = 1024;
 
-/// Buffers that are kept for the next sheets, and the largest that is.
+/// Emptied buffers that are kept for the next records, and the largest that is.
 const SPARE: usize = 256;
 const LARGEST_SPARE: usize = 64 << 10;
 
@@ -48,8 +48,8 @@ pub struct Trouble {
 }
 
 /// What is handed in.
-pub enum What {
-    /// A sheet of records, as [`Sheet::finish`] gives it.
+pub enum LogItem {
+    /// A buffer of records, as [`RecordBuffer::finish`] gives it.
     Records(Vec<u8>),
     /// Arcs that were fetched to their ends under a view.
     Synced(Epoch, Vec<u16>),
@@ -61,15 +61,15 @@ pub enum What {
 }
 
 /// What the writer receives.
-pub struct Parcel {
+pub struct LogRequest {
     /// What is to be written.
-    pub what: What,
+    pub item: LogItem,
     /// Who waits until it is.
-    pub bell: Option<Bell>,
+    pub ack: Option<Ack>,
 }
 
 /// Where to say that something is written, or why not. With `sync` it is on the disk then.
-pub type Bell = Sender<Result<(), Trouble>>;
+pub type Ack = Sender<Result<(), Trouble>>;
 
 /// A view, as the writer has to know it.
 #[derive(Debug, Clone)]
@@ -90,11 +90,11 @@ pub struct Shared {
     noted: Mutex<Vec<Noted>>,
     waiting: AtomicUsize,
     trouble: RwLock<Option<Trouble>>,
-    /// Why no image can be made.
+    /// Why no checkpoint can be made.
     strain: RwLock<Option<String>>,
-    /// Whether an image is being made, and when the last was, in seconds since 1970; 0: none yet.
-    is_imaging: AtomicBool,
-    imaged_s: AtomicU64,
+    /// Whether a checkpoint is being made, and when the last was, in seconds since 1970; 0: none yet.
+    is_checkpointing: AtomicBool,
+    checkpointed_s: AtomicU64,
     /// Bytes that the system lets a file have (`ulimit -f`); `None`: as many as fit.
     largest_file: Option<u64>,
 }
@@ -129,20 +129,20 @@ impl Shared {
         self.trouble.read().clone()
     }
 
-    /// Says that an image is being made.
-    pub fn tell_imaging(&self) {
-        self.is_imaging.store(true, Ordering::Relaxed);
+    /// Says that a checkpoint is being made.
+    pub fn tell_checkpointing(&self) {
+        self.is_checkpointing.store(true, Ordering::Relaxed);
     }
 
     /// Says that it is made, at this time in seconds since 1970; or that it is not.
-    pub fn tell_imaged(&self, now_s: Option<u64>) {
-        self.is_imaging.store(false, Ordering::Relaxed);
+    pub fn tell_checkpointed(&self, now_s: Option<u64>) {
+        self.is_checkpointing.store(false, Ordering::Relaxed);
         if let Some(now_s) = now_s {
-            self.imaged_s.store(now_s, Ordering::Relaxed);
+            self.checkpointed_s.store(now_s, Ordering::Relaxed);
         }
     }
 
-    /// Says why no image can be made, or that one can.
+    /// Says why no checkpoint can be made, or that one can.
     pub fn tell_strain(&self, why: Option<String>) {
         *self.strain.write() = why;
     }
@@ -151,14 +151,14 @@ impl Shared {
 /// The writer's ends.
 pub struct Ends {
     /// What was handed in.
-    pub parcels: Receiver<Parcel>,
+    pub requests: Receiver<LogRequest>,
     /// Where buffers go back to.
     pub spare: Spare,
     /// What is shared.
     pub shared: Arc<Shared>,
 }
 
-/// Where the writer puts buffers for the next sheets.
+/// Where the writer puts emptied buffers back.
 pub struct Spare(Sender<Vec<u8>>);
 
 impl Spare {
@@ -176,23 +176,23 @@ pub struct Journal(Option<Link>);
 
 #[derive(Clone)]
 struct Link {
-    parcels: Sender<Parcel>,
+    requests: Sender<LogRequest>,
     spare: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
     shared: Arc<Shared>,
-    newest: Option<Arc<Newest>>,
+    view_file: Option<Arc<ViewFile>>,
 }
 
 impl Journal {
     /// One with a writer, and that writer's ends; and with the file of the newest view. Nothing is written before
     /// [`Journal::promise`].
-    pub fn new(newest: Option<Newest>) -> (Journal, Ends) {
-        let (parcels, received) = bounded(PARCELS);
+    pub fn new(view_file: Option<ViewFile>) -> (Journal, Ends) {
+        let (requests, received) = bounded(REQUESTS);
         let spare = bounded(SPARE);
         let shared =
             Arc::new(Shared { largest_file: descriptors::largest_file(), ..Shared::default() });
         let ends =
-            Ends { parcels: received, spare: Spare(spare.0.clone()), shared: shared.clone() };
-        (Journal(Some(Link { parcels, spare, shared, newest: newest.map(Arc::new) })), ends)
+            Ends { requests: received, spare: Spare(spare.0.clone()), shared: shared.clone() };
+        (Journal(Some(Link { requests, spare, shared, view_file: view_file.map(Arc::new) })), ends)
     }
 
     /// Says what the cluster promises. Before anything is stored under its views.
@@ -222,7 +222,7 @@ impl Journal {
         self.0.as_ref()?.shared.trouble()
     }
 
-    /// Why no image of records of so many bytes can be made, if that is so or would be.
+    /// Why no checkpoint of records of so many bytes can be made, if that is so or would be.
     pub fn strain(&self, bytes: u64) -> Option<String> {
         let shared = &self.0.as_ref()?.shared;
         let too_large = || {
@@ -234,15 +234,15 @@ impl Journal {
         shared.strain.read().clone().or_else(too_large)
     }
 
-    /// Whether an image is being made.
-    pub fn is_imaging(&self) -> bool {
-        self.0.as_ref().is_some_and(|link| link.shared.is_imaging.load(Ordering::Relaxed))
+    /// Whether a checkpoint is being made.
+    pub fn is_checkpointing(&self) -> bool {
+        self.0.as_ref().is_some_and(|link| link.shared.is_checkpointing.load(Ordering::Relaxed))
     }
 
-    /// When the last image was made, in seconds since 1970, if one was.
-    pub fn imaged_s(&self) -> Option<u64> {
-        let imaged_s = self.0.as_ref()?.shared.imaged_s.load(Ordering::Relaxed);
-        Some(imaged_s).filter(|&imaged_s| imaged_s > 0)
+    /// When the last checkpoint was made, in seconds since 1970, if one was.
+    pub fn checkpointed_s(&self) -> Option<u64> {
+        let checkpointed_s = self.0.as_ref()?.shared.checkpointed_s.load(Ordering::Relaxed);
+        Some(checkpointed_s).filter(|&checkpointed_s| checkpointed_s > 0)
     }
 
     /// Whether writes are to be taken.
@@ -256,38 +256,38 @@ impl Journal {
         }
     }
 
-    /// An empty sheet for records that are taken under a view; `None` if nothing is written.
-    pub fn sheet(&self, epoch: Epoch) -> Option<Sheet> {
+    /// An empty buffer for records that are taken under a view; `None` if nothing is written.
+    pub fn buffer(&self, epoch: Epoch) -> Option<RecordBuffer> {
         let link = self.link()?;
-        Some(Sheet::new(link.spare.1.try_recv().unwrap_or_default(), epoch))
+        Some(RecordBuffer::new(link.spare.1.try_recv().unwrap_or_default(), epoch))
     }
 
-    /// Hands a sheet in. With `sync` it is on the disk then. Not to be called under a lock.
+    /// Hands a buffer in. With `sync` it is on the disk then. Not to be called under a lock.
     ///
     /// # Errors
     /// [`Trouble`]: with `sync`, if it may not be on the disk.
-    pub fn hand_in(&self, sheet: Option<Sheet>) -> Result<(), Trouble> {
-        self.send(sheet, self.is_sync())
+    pub fn hand_in(&self, buffer: Option<RecordBuffer>) -> Result<(), Trouble> {
+        self.send(buffer, self.is_sync())
     }
 
-    /// Hands in records that were fetched under a view, in sheets of a fair size. They are on the disk when
+    /// Hands in records that were fetched under a view, in buffers of a fair size. They are on the disk when
     /// [`Journal::synced`] says so.
     pub fn fetched<'r>(&self, epoch: Epoch, records: impl IntoIterator<Item = Record<'r>>) {
-        let mut sheet = self.sheet(epoch);
-        if sheet.is_none() {
+        let mut buffer = self.buffer(epoch);
+        if buffer.is_none() {
             return;
         }
         for record in records {
-            if let Some(full) = sheet.take_if(|sheet| sheet.is_full()) {
+            if let Some(full) = buffer.take_if(|buffer| buffer.is_full()) {
                 // What is in the way is told to whoever asks whether all is there.
                 let _ = self.send(Some(full), false);
-                sheet = self.sheet(epoch);
+                buffer = self.buffer(epoch);
             }
-            if let Some(sheet) = &mut sheet {
-                sheet.push(&record);
+            if let Some(buffer) = &mut buffer {
+                buffer.push(&record);
             }
         }
-        let _ = self.send(sheet, false);
+        let _ = self.send(buffer, false);
     }
 
     /// Says that arcs were fetched to their ends, and all their records handed in before. With `sync` these are
@@ -298,7 +298,7 @@ impl Journal {
     pub fn synced(&self, epoch: Epoch, arcs: &[usize]) -> Result<(), Trouble> {
         let Some(link) = self.link() else { return Ok(()) };
         let arcs = arcs.iter().map(|&arc| arc as u16).collect();
-        link.send(What::Synced(epoch, arcs), link.shared.is_sync())
+        link.send(LogItem::Synced(epoch, arcs), link.shared.is_sync())
     }
 
     /// Notes a view. Never waits, and may be called under the tenure's lock; [`Journal::look`] is to follow.
@@ -311,8 +311,8 @@ impl Journal {
     /// Writes to a file of its own that a view was adopted, and waits for the disk: after that a folder tells of it.
     /// Not to be called under a lock, and by one thread.
     pub fn tell(&self, owner: &Owner, view: &ViewEntry) {
-        if let Some(newest) = self.link().and_then(|link| link.newest.as_ref()) {
-            newest.tell(owner, view);
+        if let Some(view_file) = self.link().and_then(|link| link.view_file.as_ref()) {
+            view_file.tell(owner, view);
         }
     }
 
@@ -320,7 +320,7 @@ impl Journal {
     pub fn look(&self) {
         if let Some(link) = self.link() {
             // If the channel is full the writer has something to take, and looks before it does.
-            let _ = link.parcels.try_send(Parcel { what: What::Look, bell: None });
+            let _ = link.requests.try_send(LogRequest { item: LogItem::Look, ack: None });
         }
     }
 
@@ -328,7 +328,7 @@ impl Journal {
     #[cfg(test)]
     pub fn settle(&self) {
         if let Some(link) = &self.0 {
-            let _ = link.send(What::Look, true);
+            let _ = link.send(LogItem::Look, true);
         }
     }
 
@@ -338,31 +338,31 @@ impl Journal {
     pub fn is_still(&self) -> bool {
         let Some(link) = &self.0 else { return true };
         let (tell, told) = bounded(1);
-        link.send(What::AreYouStill(tell), true).is_ok() && told.recv() == Ok(true)
+        link.send(LogItem::AreYouStill(tell), true).is_ok() && told.recv() == Ok(true)
     }
 
-    fn send(&self, sheet: Option<Sheet>, wait: bool) -> Result<(), Trouble> {
-        let (Some(link), Some(sheet)) = (&self.0, sheet) else { return Ok(()) };
-        if sheet.is_empty() {
-            let _ = link.spare.0.try_send(sheet.let_go());
+    fn send(&self, buffer: Option<RecordBuffer>, wait: bool) -> Result<(), Trouble> {
+        let (Some(link), Some(buffer)) = (&self.0, buffer) else { return Ok(()) };
+        if buffer.is_empty() {
+            let _ = link.spare.0.try_send(buffer.let_go());
             return Ok(());
         }
-        link.send(What::Records(sheet.finish()), wait)
+        link.send(LogItem::Records(buffer.finish()), wait)
     }
 }
 
 impl Link {
-    fn send(&self, what: What, wait: bool) -> Result<(), Trouble> {
-        let bytes = match &what {
-            What::Records(bytes) => bytes.len(),
+    fn send(&self, item: LogItem, wait: bool) -> Result<(), Trouble> {
+        let bytes = match &item {
+            LogItem::Records(bytes) => bytes.len(),
             _ => 0,
         };
         let waiting = self.shared.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let (bell, rung) = match wait || waiting > MOST_WAITING {
+        let (ack, rung) = match wait || waiting > MOST_WAITING {
             true => Some(bounded(1)).unzip(),
             false => (None, None),
         };
-        let handed_in = self.parcels.send(Parcel { what, bell });
+        let handed_in = self.requests.send(LogRequest { item, ack });
         let answer = handed_in.ok().and_then(|()| rung.map(|rung| rung.recv().ok()));
         match (wait, answer) {
             (false, _) => Ok(()),

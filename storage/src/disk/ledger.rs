@@ -1,6 +1,6 @@
 //! What a log has told of views so far: which of its records count, and where the node was synced.
 //!
-//! Writer and recovery keep the same ledger, by the same entries; an image carries it, since it stands for the
+//! Writer and recovery keep the same ledger, by the same entries; a checkpoint carries it, since it stands for the
 //! log before it. With it a data folder names the newest view that its node adopted, and the arcs in which it
 //! held everything then (rule H6).
 //!

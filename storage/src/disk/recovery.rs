@@ -1,6 +1,6 @@
-//! Reading a data folder: the newest image, then the log from there on.
+//! Reading a data folder: the newest checkpoint, then the log from there on.
 //!
-//! What the files tell is taken in by [`Life`]; what comes of that is what the node held in its last life, of which
+//! What the files tell is taken in by [`Recovered`]; what comes of that is what the node held in its last life, of which
 //! view, and where it was synced: what a cluster of which nobody lives has to come back from (rule H6). As long as
 //! others live it is an earlier life's, and shown to nobody until a source confirms it (H3).
 //!
@@ -20,8 +20,8 @@ use super::entry;
 use super::folder::{self, Folder, FolderError, cannot};
 use super::frame::{self, Reader, Stop};
 use super::header::{self, Header, Kind};
-use super::life::{Life, Owner};
-use super::newest::{self, Told};
+use super::recovered::{Owner, Recovered};
+use super::view_file::{self, SavedView};
 
 mod report;
 
@@ -42,9 +42,9 @@ pub enum Care {
 }
 
 /// What a folder had.
-pub struct Recovered {
+pub struct Contents {
     /// The last life that it tells of; `None` if it is empty.
-    pub life: Option<Life>,
+    pub life: Option<Recovered>,
     /// The number of the next segment.
     pub next: u64,
     /// The count of the newest view's file.
@@ -61,7 +61,7 @@ pub fn recover(
     folder: &Folder,
     node: Option<&NodeId>,
     care: Care,
-) -> Result<Recovered, FolderError> {
+) -> Result<Contents, FolderError> {
     let listing = folder.list()?;
     if care != Care::Check {
         for file in &listing.unfinished {
@@ -78,12 +78,12 @@ pub fn recover(
         report: Report { has_gap: listing.has_gap, ..Report::default() },
         torn_new: None,
     };
-    let logs = recovery.images(&listing.images, &listing.logs)?;
+    let logs = recovery.checkpoints(&listing.checkpoints, &listing.logs)?;
     recovery.logs(&logs)?;
-    let last = listing.logs.iter().chain(&listing.images).max().copied().unwrap_or(0);
+    let last = listing.logs.iter().chain(&listing.checkpoints).max().copied().unwrap_or(0);
     let next = recovery.torn_new.unwrap_or(last + 1);
     let told =
-        newest::read(folder.path()).map_err(cannot("read", &folder::newest(folder.path())))?;
+        view_file::read(folder.path()).map_err(cannot("read", &folder::newest(folder.path())))?;
     let views = told.as_ref().map_or(0, |(count, _)| *count);
     if let Some((_, told)) = told {
         recovery.hear(told)?;
@@ -93,7 +93,7 @@ pub fn recover(
         report.kept = life.kept();
         life.is_whole &= !listing.has_gap && (care != Care::Salvage || report.lost.is_empty());
     }
-    Ok(Recovered { life, next, views, report })
+    Ok(Contents { life, next, views, report })
 }
 
 struct Recovery<'f> {
@@ -101,7 +101,7 @@ struct Recovery<'f> {
     node: Option<&'f NodeId>,
     care: Care,
     threads: usize,
-    life: Option<Life>,
+    life: Option<Recovered>,
     report: Report,
     /// The number of a last segment that was about to be made.
     torn_new: Option<u64>,
@@ -116,39 +116,39 @@ enum Begin {
 }
 
 impl Recovery<'_> {
-    fn image(&mut self, file: &Path, sequence: u64) -> Result<(), FolderError> {
-        self.file(file, Kind::Image, sequence, true)?;
+    fn checkpoint(&mut self, file: &Path, sequence: u64) -> Result<(), FolderError> {
+        self.file(file, Kind::Checkpoint, sequence, true)?;
         if let Some(life) = &mut self.life {
-            life.end_image();
+            life.end_checkpoint();
         }
         Ok(())
     }
 
-    /// Reads the newest whole image. Returns the segments to be read after it.
-    fn images(&mut self, images: &[u64], logs: &[u64]) -> Result<Vec<u64>, FolderError> {
+    /// Reads the newest whole checkpoint. Returns the segments to be read after it.
+    fn checkpoints(&mut self, checkpoints: &[u64], logs: &[u64]) -> Result<Vec<u64>, FolderError> {
         if self.care == Care::Salvage {
-            for &sequence in images {
-                let file = folder::image(self.folder, sequence);
-                self.image(&file, sequence)?;
+            for &sequence in checkpoints {
+                let file = folder::checkpoint(self.folder, sequence);
+                self.checkpoint(&file, sequence)?;
             }
             return Ok(logs.to_vec());
         }
         let mut first = 1;
         let mut broken = None;
-        for &sequence in images.iter().rev() {
-            let file = folder::image(self.folder, sequence);
+        for &sequence in checkpoints.iter().rev() {
+            let file = folder::checkpoint(self.folder, sequence);
             if is_whole(&file).map_err(cannot("read", &file))? {
                 first = sequence;
-                self.image(&file, sequence)?;
+                self.checkpoint(&file, sequence)?;
                 break;
             }
             broken = broken.or(Some(file));
         }
         let logs: Vec<u64> = logs.iter().copied().filter(|&log| log >= first).collect();
         let are_there = logs.iter().copied().eq(first..first + logs.len() as u64);
-        let is_empty = images.is_empty() && logs.is_empty();
+        let is_empty = checkpoints.is_empty() && logs.is_empty();
         match broken {
-            // An older image and the log from there on tell the same.
+            // An older checkpoint and the log from there on tell the same.
             Some(file) if are_there && !logs.is_empty() => {
                 let bytes = file.metadata().map_or(0, |data| data.len());
                 let what = "an image that is not whole; the log still has all of it";
@@ -226,7 +226,7 @@ impl Recovery<'_> {
         self.report.files += 1;
         match kind {
             Kind::Log => self.report.log_bytes += length,
-            Kind::Image => self.report.image_bytes += length,
+            Kind::Checkpoint => self.report.checkpoint_bytes += length,
         }
         let mut reader = Reader::new(file, header::LENGTH as u64, header.salt);
         let mut is_closed = false;
@@ -316,19 +316,19 @@ impl Recovery<'_> {
         let threads = self.threads;
         match &mut self.life {
             Some(life) => life.begin(owner),
-            life @ None => *life = Some(Life::new(owner, threads)),
+            life @ None => *life = Some(Recovered::new(owner, threads)),
         }
         Ok(())
     }
 
     /// Takes in what the file of the newest view tells.
-    fn hear(&mut self, told: Told) -> Result<(), FolderError> {
+    fn hear(&mut self, told: SavedView) -> Result<(), FolderError> {
         if let Some(ours) = self.node.filter(|ours| **ours != told.owner.node) {
             let (file, ours) = (folder::newest(self.folder), ours.clone());
             return Err(FolderError::OtherNode { file, theirs: told.owner.node, ours });
         }
         let threads = self.threads;
-        let life = self.life.get_or_insert_with(|| Life::new(told.owner.clone(), threads));
+        let life = self.life.get_or_insert_with(|| Recovered::new(told.owner.clone(), threads));
         life.hear(told);
         Ok(())
     }
@@ -382,7 +382,7 @@ fn read_on(reader: &mut Reader<File>) -> io::Result<u64> {
     Ok(reader.durable())
 }
 
-/// Whether an image ends as one.
+/// Whether a checkpoint ends as one.
 fn is_whole(path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();

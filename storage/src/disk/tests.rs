@@ -16,7 +16,7 @@ use tempfile::{TempDir, tempdir};
 use super::files::faulty::Faulty;
 use super::*;
 use crate::node::Unwritten;
-use crate::snapshot;
+use crate::snapshot_log;
 
 const ARCS: usize = 4;
 
@@ -60,7 +60,7 @@ struct Life {
 impl Life {
     fn begin(settings: Settings, is_sync: bool, incarnation: u64) -> Life {
         let mut disk = Disk::open(settings, &name()).unwrap();
-        let notes = snapshot::Writer::new(&snapshot::Settings::default()).notes();
+        let notes = snapshot_log::SnapshotLog::new(&snapshot_log::Settings::default()).notes();
         let node = Node::new(name(), Incarnation(incarnation), notes);
         let node = Arc::new(disk.give_to(node));
         let journal = disk.journal().clone();
@@ -122,7 +122,7 @@ fn settings(dir: &TempDir) -> Settings {
 /// What a folder has, as a node of this name finds it.
 fn read(path: &Path, care: Care) -> Result<(Model, Report), FolderError> {
     let folder = Folder::take_present(path, "node1")?;
-    let Recovered { life, report, .. } = recovery::recover(&folder, Some(&name()), care)?;
+    let Contents { life, report, .. } = recovery::recover(&folder, Some(&name()), care)?;
     let mut model = Model::new();
     let Some(life) = life else { return Ok((model, report)) };
     for arc in 0..ARCS {
@@ -225,13 +225,13 @@ fn many_lives_come_together() {
 }
 
 #[test]
-fn images_take_the_place_of_the_log() {
+fn checkpoints_take_the_place_of_the_log() {
     for is_sync in [false, true] {
         let dir = tempdir().unwrap();
         let mut small = settings(&dir);
         small.segment_bytes = 4 << 10;
         let mut life = Life::begin(small, is_sync, 1);
-        let has_image = || {
+        let has_checkpoint = || {
             fs::read_dir(dir.path()).unwrap().any(|entry| {
                 let name = entry.unwrap().file_name().into_string().unwrap();
                 name.starts_with("image-") && !name.ends_with(".new")
@@ -240,16 +240,16 @@ fn images_take_the_place_of_the_log() {
         for _ in 0..100 {
             life.write(40).unwrap();
         }
-        wait_until("there is an image", || {
+        wait_until("there is a checkpoint", || {
             life.write(1).unwrap();
-            has_image()
+            has_checkpoint()
         });
         wait_until("what it covers is gone", || !folder::log(dir.path(), 1).exists());
         life.write(40).unwrap();
         let model = life.end();
         let (read, report) = read(dir.path(), Care::Check).unwrap();
         assert_eq!(read, model);
-        assert!(report.image_bytes > 0);
+        assert!(report.checkpoint_bytes > 0);
     }
 }
 
@@ -266,7 +266,7 @@ fn the_log_does_not_grow_without_bound() {
         let sizes = folder.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
         most = most.max(sizes.sum());
     }
-    // 50 keys are about 5 KB on disk, all that is written is more than a megabyte; an image begins every 4 KB, and
+    // 50 keys are about 5 KB on disk, all that is written is more than a megabyte; a checkpoint begins every 4 KB, and
     // what is written while it is made comes to that.
     assert!(most < 300 << 10, "{most} bytes");
     let model = life.end();
@@ -384,7 +384,7 @@ fn what_was_salvaged_is_sound_afterwards() {
     settings.salvage = true;
     let mut life = Life::begin(settings, true, 3);
     life.write(60).unwrap();
-    wait_until("an image has taken its place", || !file.exists());
+    wait_until("a checkpoint has taken its place", || !file.exists());
     let model = life.end();
     assert_eq!(read(dir.path(), Care::Start).unwrap().0, model);
 }
@@ -457,7 +457,7 @@ fn files_in(dir: &TempDir) -> usize {
 }
 
 #[test]
-fn an_image_that_cannot_be_made_leaves_the_log_alone() {
+fn a_checkpoint_that_cannot_be_made_leaves_the_log_alone() {
     for is_sync in [false, true] {
         let dir = tempdir().unwrap();
         let faults = Faulty::none();
@@ -467,7 +467,7 @@ fn an_image_that_cannot_be_made_leaves_the_log_alone() {
         small.files = Arc::new(faults.clone());
         let mut life = Life::begin(small, is_sync, 1);
         // Each try is refused when it creates its file, and when it removes that.
-        wait_until("an image was tried again and again", || {
+        wait_until("a checkpoint was tried again and again", || {
             life.write(20).unwrap();
             assert_eq!(life.node.disk_trouble(), None);
             faults.refusals() >= 6
@@ -477,7 +477,7 @@ fn an_image_that_cannot_be_made_leaves_the_log_alone() {
         wait_until("all is on the disk", || life.journal.is_still());
         assert_eq!(read(copy(&dir).path(), Care::Start).unwrap().0, life.model);
         faults.mend();
-        wait_until("an image has taken its place", || {
+        wait_until("a checkpoint has taken its place", || {
             life.write(1).unwrap();
             !folder::log(dir.path(), 1).exists()
         });
@@ -496,7 +496,7 @@ fn what_fails_again_and_again_leaves_no_files() {
         let mut life = Life::begin(settings, is_sync, 1);
         life.write(5).unwrap();
         wait_until("the log has begun", || life.journal.is_still());
-        // The log has a gap, and there is room for no image.
+        // The log has a gap, and there is room for no checkpoint.
         faults.refuse("image-", u64::MAX);
         faults.refuse("log-", 1);
         wait_until("the log has failed", || {
@@ -525,7 +525,7 @@ fn what_fails_again_and_again_leaves_no_files() {
 }
 
 #[test]
-fn a_gap_of_the_last_life_goes_with_the_first_image() {
+fn a_gap_of_the_last_life_goes_with_the_first_checkpoint() {
     let dir = tempdir().unwrap();
     let mut life = Life::begin(settings(&dir), false, 1);
     life.write(60).unwrap();
@@ -537,7 +537,7 @@ fn a_gap_of_the_last_life_goes_with_the_first_image() {
     wait_until("there is no gap any more", || !folder::gap(dir.path()).exists());
     let model = life.end();
     let (found, report) = read(dir.path(), Care::Check).unwrap();
-    assert!(found == model && report.image_bytes > 0);
+    assert!(found == model && report.checkpoint_bytes > 0);
 }
 
 #[test]

@@ -5,17 +5,17 @@
 //! waits for the disk, about once a second, and this one goes on appending; between two groups it rests for a
 //! millisecond, so that nobody has to wake it for each write.
 //!
-//! When a segment is full it is closed and another begun, and when the log has become long an image is made, by
+//! When a segment is full it is closed and another begun, and when the log has become long a checkpoint is made, by
 //! a thread that comes and goes. Once that is complete, what it covers is removed.
 //!
 //! * `segment`: the file that is being written; `flusher`: the thread that waits for the disk in `async`;
-//! * `imaging`: when an image is made; `room`: how long the log may become; `mending`: when the disk fails.
+//! * `checkpointing`: when a checkpoint is made; `pacing`: how long the log may become; `failure`: when the disk fails.
 //!
 //! **When the disk fails**, or is full, with `sync` writes are refused until that is mended; in `async` it is said
 //! in the log and in what the node tells of itself.
 //!
-//! Invariants: all segments but the last are closed, and on the disk; an image has a name only when it is on the
-//! disk; nothing that an image or a segment of this life has to tell is removed before the image after it is.
+//! Invariants: all segments but the last are closed, and on the disk; a checkpoint has a name only when it is on the
+//! disk; nothing that a checkpoint or a segment of this life has to tell is removed before the checkpoint after it is.
 
 use std::io;
 use std::path::PathBuf;
@@ -33,20 +33,20 @@ use super::Settings;
 use super::entry;
 use super::folder::Folder;
 use super::frame;
-use super::journal::{Ends, Noted, Parcel, What};
+use super::journal::{Ends, LogItem, LogRequest, Noted};
 use super::ledger::Ledger;
 use super::recovery::Report;
 use crate::node::Node;
 
+mod checkpointing;
+mod failure;
 mod flusher;
-mod imaging;
-mod mending;
-mod room;
+mod pacing;
 mod segment;
 
+use checkpointing::{Checkpointing, Logged, Pause};
+use failure::Complaints;
 use flusher::{Flushed, Flusher};
-use imaging::{Imaging, Logged, Pause};
-use mending::Complaints;
 use segment::Segment;
 
 /// Bytes after which a group ends.
@@ -112,12 +112,12 @@ pub fn start(
         out: Vec::new(),
         unflushed: 0,
         logged: Arc::new(AtomicU64::new(report.log_bytes)),
-        image_bytes: report.image_bytes,
+        checkpoint_bytes: report.checkpoint_bytes,
         // What was not sound must not be met again, and a gap is to be filled.
-        wants_image: !report.lost.is_empty() || report.has_gap,
-        imaging: None,
+        wants_checkpoint: !report.lost.is_empty() || report.has_gap,
+        checkpointing: None,
         pause: None,
-        image_complaints: Complaints::default(),
+        checkpoint_complaints: Complaints::default(),
         has_gap: report.has_gap,
         failed: None,
         complaints: Complaints::default(),
@@ -148,16 +148,16 @@ struct Writer {
     out: Vec<u8>,
     /// Bytes that were appended since the flusher began its last job.
     unflushed: u64,
-    /// Bytes of the log that no image covers.
+    /// Bytes of the log that no checkpoint covers.
     logged: Logged,
-    /// Bytes of the last image.
-    image_bytes: u64,
-    /// Whether an image is to be made however short the log is.
-    wants_image: bool,
-    imaging: Option<Imaging>,
-    /// The pause after an image that could not be made.
+    /// Bytes of the last checkpoint.
+    checkpoint_bytes: u64,
+    /// Whether a checkpoint is to be made however short the log is.
+    wants_checkpoint: bool,
+    checkpointing: Option<Checkpointing>,
+    /// The pause after a checkpoint that could not be made.
     pause: Option<Pause>,
-    image_complaints: Complaints,
+    checkpoint_complaints: Complaints,
     /// Whether the folder may say that the log has a gap.
     has_gap: bool,
     /// When the log could not be written, or that was tried again last.
@@ -168,12 +168,15 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         loop {
-            let made = self.imaging.as_ref().map_or(never(), |imaging| imaging.made().clone());
+            let made = self
+                .checkpointing
+                .as_ref()
+                .map_or(never(), |checkpointing| checkpointing.made().clone());
             let mut rests = false;
             select! {
-                recv(self.ends.parcels) -> parcel => match parcel {
-                    Ok(parcel) => {
-                        self.group(parcel);
+                recv(self.ends.requests) -> request => match request {
+                    Ok(request) => {
+                        self.group(request);
                         rests = !self.ends.shared.is_sync();
                     }
                     Err(_) => return,
@@ -187,7 +190,7 @@ impl Writer {
                 }
                 recv(made) -> made => {
                     // None: it gave up, since the node stops.
-                    self.imaged(made.ok());
+                    self.checkpointed(made.ok());
                 }
                 recv(self.stopped) -> _ => return self.end(),
                 default(self.patience()) => {}
@@ -211,8 +214,8 @@ impl Writer {
         if !is_durable && !self.flusher.is_busy() {
             patience = patience.min(left(self.flusher.age(), self.settings.flush));
         }
-        // An image is not begun before.
-        if let Some(pause) = self.pause.filter(|_| is_durable && self.is_image_due()) {
+        // A checkpoint is not begun before.
+        if let Some(pause) = self.pause.filter(|_| is_durable && self.is_checkpoint_due()) {
             patience = patience.min(pause.left());
         }
         patience
@@ -238,24 +241,24 @@ impl Writer {
     }
 
     /// Takes in what was handed in up to now, and writes it.
-    fn group(&mut self, first: Parcel) {
-        let mut parcels = vec![first];
+    fn group(&mut self, first: LogRequest) {
+        let mut requests = vec![first];
         let mut bytes = 0;
         loop {
-            if let Some(Parcel { what: What::Records(sheet), .. }) = parcels.last() {
-                bytes += sheet.len();
+            if let Some(LogRequest { item: LogItem::Records(buffer), .. }) = requests.last() {
+                bytes += buffer.len();
             }
             if bytes >= GROUP {
                 break;
             }
-            let Ok(parcel) = self.ends.parcels.try_recv() else { break };
-            parcels.push(parcel);
+            let Ok(request) = self.ends.requests.try_recv() else { break };
+            requests.push(request);
         }
         self.ends.shared.taken(bytes);
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         let start = frame::begin(&mut out);
-        // After the parcels were received: what was taken under a view stands behind it.
+        // After the requests were received: what was taken under a view stands behind it.
         for Noted { cluster, arcs, view } in self.ends.shared.take_noted() {
             if self.origin.is_none() {
                 self.origin = Some((cluster, arcs));
@@ -264,25 +267,25 @@ impl Writer {
             self.ledger.view(&view);
             entry::put_view(&view, &mut out);
         }
-        let mut bells = Vec::new();
+        let mut acks = Vec::new();
         #[cfg(test)]
         let mut still = Vec::new();
-        for Parcel { what, bell } in parcels {
-            match what {
-                What::Records(sheet) => {
-                    out.extend_from_slice(&sheet);
-                    self.ends.spare.put(sheet);
+        for LogRequest { item, ack } in requests {
+            match item {
+                LogItem::Records(buffer) => {
+                    out.extend_from_slice(&buffer);
+                    self.ends.spare.put(buffer);
                 }
-                What::Synced(epoch, arcs) => {
+                LogItem::Synced(epoch, arcs) => {
                     if self.ledger.fetched(epoch, &arcs) {
                         entry::put_synced(epoch, &arcs, &mut out);
                     }
                 }
-                What::Look => {}
+                LogItem::Look => {}
                 #[cfg(test)]
-                What::AreYouStill(tell) => still.push(tell),
+                LogItem::AreYouStill(tell) => still.push(tell),
             }
-            bells.extend(bell);
+            acks.extend(ack);
         }
         let written = match out.len() > frame::HEAD {
             true => self.append(&mut out, start),
@@ -293,9 +296,9 @@ impl Writer {
         }
         // While an old gap is open nothing counts as being on the disk.
         let answer = self.ends.shared.trouble().map_or(Ok(()), Err);
-        for bell in bells {
+        for ack in acks {
             // Whoever has gone away meanwhile needs no answer.
-            let _ = bell.try_send(answer.clone());
+            let _ = ack.try_send(answer.clone());
         }
         #[cfg(test)]
         still.into_iter().for_each(|tell| tell.send(self.is_still()).unwrap_or_default());
@@ -308,7 +311,7 @@ impl Writer {
     /// Writes a frame.
     fn append(&mut self, out: &mut [u8], start: usize) -> io::Result<()> {
         if self.failed.is_some() && self.segment.is_none() {
-            // The image that mends it has all of this.
+            // The checkpoint that mends it has all of this.
             return Ok(());
         }
         if self.segment.is_none() {
@@ -340,17 +343,17 @@ impl Writer {
     fn is_still(&self) -> bool {
         self.segment.as_ref().is_none_or(Segment::is_durable)
             && !self.flusher.is_busy()
-            && self.imaging.is_none()
+            && self.checkpointing.is_none()
             && self.failed.is_none()
     }
 
     /// Writes what is left.
     fn end(&mut self) {
-        while let Ok(parcel) = self.ends.parcels.try_recv() {
-            self.group(parcel);
+        while let Ok(request) = self.ends.requests.try_recv() {
+            self.group(request);
         }
-        // A view may have been noted after the last parcel.
-        self.group(Parcel { what: What::Look, bell: None });
+        // A view may have been noted after the last request.
+        self.group(LogRequest { item: LogItem::Look, ack: None });
         if let Some(last) = self.flusher.stop() {
             self.flushed(last);
         }
@@ -363,9 +366,9 @@ impl Writer {
             error!("the end of the log may be lost");
         }
         // It gives up at its next rest, unless it is about to be complete.
-        if let Some(imaging) = &self.imaging {
-            let made = imaging.made().recv().ok();
-            self.imaged(made);
+        if let Some(checkpointing) = &self.checkpointing {
+            let made = checkpointing.made().recv().ok();
+            self.checkpointed(made);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What has come from disk is pending: some replica may not have it (rule H6). Mostly all have, and to find that out
 //! record by record, as readers do and who finishes what dead writers left (C3, C4), takes a write each. So a node that
 //! has become an heir asks all others who keep its arcs which buckets of records they hold as well, by digests
-//! ([`crate::digest`]); what all of them hold is committed.
+//! ([`crate::fetch::digest`]); what all of them hold is committed.
 //!
 //! Nothing depends on it but speed: what a silent member holds, or one in another view, or what may not be on somebody's
 //! disk yet where answers wait for that, is not known, and stays pending.
@@ -14,7 +14,7 @@ use cluster::view::Routes;
 use net_common::connection::NetError;
 use net_common::message::range::{Ask, BucketSet, Cursor, RangePage, RangePull, Wanted};
 
-use crate::digest::{Digester, buckets_for};
+use crate::fetch::digest::{Digester, buckets_for};
 use crate::node::Node;
 
 /// Records that are compared at a time, about: each is looked at by all who keep it before they answer.

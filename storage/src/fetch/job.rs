@@ -4,9 +4,9 @@
 use cluster::ids::Epoch;
 use net_common::message::range::{Cursor, End, RangePage, RangePull};
 
-use crate::digest::Digester;
+use crate::fetch::arc::ArcFetch;
+use crate::fetch::digest::Digester;
 use crate::node::{Merged, Node, Unmerged};
-use crate::part::Part;
 
 /// Arcs asked for in one request.
 const ARCS: usize = 512;
@@ -17,19 +17,19 @@ const COMPARED: usize = 16 << 10;
 
 /// Arcs for one source.
 pub struct Job {
-    parts: Vec<Part>,
+    parts: Vec<ArcFetch>,
     /// How many of them, from the first on, are complete.
     done: usize,
     /// How many of those behind them were asked for last.
     asked: usize,
     /// Those that the source does not have.
-    refused: Vec<Part>,
+    refused: Vec<ArcFetch>,
     merged: Merged,
 }
 
 impl Job {
     /// Arcs to be fetched.
-    pub fn new(parts: Vec<Part>) -> Job {
+    pub fn new(parts: Vec<ArcFetch>) -> Job {
         Job { parts, done: 0, asked: 0, refused: Vec::new(), merged: Merged::default() }
     }
 
@@ -44,7 +44,7 @@ impl Job {
     /// If the job is over.
     pub fn pull(&mut self, epoch: Epoch, digester: &Digester) -> RangePull<'_> {
         let mut compared = 0;
-        let fits = |&(place, part): &(usize, &Part)| {
+        let fits = |&(place, part): &(usize, &ArcFetch)| {
             compared += part.to_compare();
             // Only the first can go on inside the arc.
             place == 0 || compared <= COMPARED && part.from == Cursor::START
@@ -70,7 +70,7 @@ impl Job {
         self.merged.add(node.merge(page, asked)?);
         let complete = page.complete as usize;
         // Now, not when the job is over: a node that returns must not need its memory twice.
-        asked[..complete].iter_mut().for_each(Part::let_go);
+        asked[..complete].iter_mut().for_each(ArcFetch::let_go);
         self.done += complete;
         if page.end == End::NoSource && complete < self.asked {
             // What takes its place is one of those to come.
@@ -80,7 +80,7 @@ impl Job {
     }
 
     /// What came of it, the arcs that were gathered from this source, and those that are not complete.
-    pub fn end(mut self) -> (Merged, Vec<usize>, Vec<Part>) {
+    pub fn end(mut self) -> (Merged, Vec<usize>, Vec<ArcFetch>) {
         let done = self.parts.drain(..self.done).filter(|part| part.gathers);
         let gathered = done.map(|part| part.arc.into()).collect();
         self.parts.append(&mut self.refused);

@@ -40,7 +40,7 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
-    use super::super::deal::deal;
+    use super::super::assignment::assign;
     use super::*;
 
     /// Whom a fetcher asks for these arcs, round after round, if nobody gives it anything.
@@ -51,7 +51,7 @@ mod tests {
             sources[arc].iter().copied().filter(|&place| refusals.may_have(arc, place)).collect()
         };
         let round = |_| {
-            let deal = deal(&arcs, |arc| left(&refusals, arc));
+            let deal = assign(&arcs, |arc| left(&refusals, arc));
             for (source, arcs) in &deal {
                 arcs.iter().for_each(|&arc| refusals.note(arc, *source));
             }

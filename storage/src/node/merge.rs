@@ -16,7 +16,7 @@ use net_common::message::range::{End, RangePage};
 
 use super::Node;
 use crate::disk::journal::Trouble;
-use crate::part::Part;
+use crate::fetch::arc::ArcFetch;
 use crate::table::Table;
 
 /// Records merged under one lock: some tens of microseconds' worth.
@@ -64,7 +64,7 @@ impl Node {
     ///
     /// # Errors
     /// [`Unmerged`]; what was merged before stays, and the parts tell.
-    pub fn merge(&self, page: &RangePage<'_>, parts: &mut [Part]) -> Result<Merged, Unmerged> {
+    pub fn merge(&self, page: &RangePage<'_>, parts: &mut [ArcFetch]) -> Result<Merged, Unmerged> {
         let table = self.table.get().ok_or(Unmerged::OtherView)?;
         let complete = page.complete as usize;
         let is_within = matches!(page.end, End::Within(_));
@@ -92,7 +92,7 @@ impl Node {
         let arcs: Vec<usize> = fetched.map(|part| part.arc.into()).collect();
         self.complete(page.epoch, &arcs)?;
         (merged.arcs, merged.gathered) = (arcs.len(), complete - arcs.len());
-        self.gauge.records(merged.moved, merged.kept);
+        self.stats.records(merged.moved, merged.kept);
         Ok(merged)
     }
 

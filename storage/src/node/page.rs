@@ -12,7 +12,7 @@ use net_common::message::data::Record;
 use net_common::message::range::{Ask, BucketSet, Cursor, End, PageWriter, RangePull};
 
 use super::Node;
-use crate::digest::{Comparison, Digester, MOST_COMPARED};
+use crate::fetch::digest::{Comparison, Digester, MOST_COMPARED};
 use crate::table::Table;
 
 /// How large pages are.

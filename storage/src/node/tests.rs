@@ -17,20 +17,20 @@ use net_common::message::range::{BucketSet, Cursor, End, RangePage, RangePull};
 use proptest::prelude::*;
 
 use super::*;
-use crate::digest::Digester;
 use crate::disk::entry::{self, Entry};
 use crate::disk::folder::Folder;
-use crate::disk::journal::{Ends, Parcel, What};
+use crate::disk::journal::{Ends, LogItem, LogRequest};
 use crate::disk::recovery::{Care, recover};
 use crate::disk::{self, Disk};
 use crate::fetch::confirm::confirm;
+use crate::fetch::digest::Digester;
 use crate::fetch::job::Job;
 use crate::redis::batch::Batch;
 use crate::redis::command::Command;
 use crate::redis::reply::{Protocol, Replies};
 use crate::redis::request::Requests;
 use crate::redis::{self, spec};
-use crate::snapshot::{LONGEST, Settings, Writer, snapshot};
+use crate::snapshot_log::{LONGEST, Settings, SnapshotLog, snapshot};
 
 const ARCS: usize = 4;
 const SOURCE: u16 = 1;
@@ -68,7 +68,7 @@ fn view(epoch: u64, puller: Option<MemberState>) -> View {
 
 fn blank(n: u16, incarnation: u64) -> Node {
     let id = NodeId::new(&format!("node{n}")).unwrap();
-    Node::new(id, Incarnation(incarnation), Writer::new(&Settings::default()).notes())
+    Node::new(id, Incarnation(incarnation), SnapshotLog::new(&Settings::default()).notes())
 }
 
 fn with_lease(node: Node) -> Node {
@@ -177,14 +177,14 @@ fn ask(source: &Node, bounds: Bounds, pull: &RangePull<'_>) -> Vec<u8> {
 /// What a writer has received, if everything reaches the disk: the keys of the records.
 fn keys_handed_in(ends: &Ends) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
-    for Parcel { what, bell } in &ends.parcels {
-        if let What::Records(sheet) = what {
-            for entry in entry::decode(&sheet, ARCS).unwrap() {
+    for LogRequest { item, ack } in &ends.requests {
+        if let LogItem::Records(buffer) = item {
+            for entry in entry::decode(&buffer, ARCS).unwrap() {
                 let Entry::Records(_, records) = entry else { panic!("no records") };
                 keys.extend(records.map(|record| record.unwrap().key.to_vec()));
             }
         }
-        bell.into_iter().for_each(|bell| bell.send(Ok(())).unwrap());
+        ack.into_iter().for_each(|ack| ack.send(Ok(())).unwrap());
     }
     keys.sort();
     keys
@@ -229,7 +229,7 @@ fn a_glance_shows_what_needs_nobody_else() {
     let active = Some(MemberState::Active);
     let seen = |node: &Node, key: u8| {
         let shown = |held: Option<(&[u8], Option<u64>)>| held.map(|(value, _)| value.to_vec());
-        node.glance(|glance| glance.key(&[b'k', key], shown))
+        node.read_local(|glance| glance.key(&[b'k', key], shown))
     };
     let holder = at(SOURCE, [view(1, active)]);
     fill(&holder, &[(1, 6, State::Committed), (2, 6, State::Pending), (3, 10, State::Committed)]);
@@ -237,9 +237,10 @@ fn a_glance_shows_what_needs_nobody_else() {
     assert_eq!(seen(&holder, 2), None, "a write-back may be due");
     assert_eq!(seen(&holder, 3), Some(None), "a tombstone");
     assert_eq!(seen(&holder, 4), Some(None), "never there");
-    let beyond = |node: &Node| node.glance(|glance| glance.key(&[7; 21], |held| held.is_none()));
+    let beyond =
+        |node: &Node| node.read_local(|glance| glance.key(&[7; 21], |held| held.is_none()));
     assert_eq!(beyond(&holder), Some(true), "a key beyond the limits does not exist");
-    assert!(holder.glance(|glance| glance.limits()).is_some());
+    assert!(holder.read_local(|glance| glance.limits()).is_some());
     let mut buffer = b"get k\x01\nget k\x04\n".to_vec();
     let mut requests = Requests::default();
     requests.read(&mut buffer, &redis::request::Limits::KNOWN).unwrap();
@@ -258,7 +259,7 @@ fn a_glance_shows_what_needs_nobody_else() {
     holder.give_up_lease();
     assert_eq!(seen(&holder, 1), None);
     assert_eq!(beyond(&holder), None, "there may be a newer view, with longer keys");
-    assert_eq!(holder.glance(|glance| glance.limits()), None);
+    assert_eq!(holder.read_local(|glance| glance.limits()), None);
     let joiner = at(PULLER, [view(3, Some(MemberState::Joining))]);
     assert_eq!(seen(&joiner, 1), None, "it has yet to fetch");
     assert_eq!(seen(&node(SOURCE), 1), None, "it has seen no view");
@@ -603,7 +604,7 @@ fn h6_what_is_on_disk_is_what_the_node_held() {
         let dir = tempfile::tempdir().unwrap();
         let durability = if seed % 2 == 0 { Durability::Sync } else { Durability::Async };
         let mut settings = disk::Settings::new(dir.path().into());
-        // An image every few writes.
+        // A checkpoint every few writes.
         (settings.segment_bytes, settings.flush) = (1000, Duration::from_millis(1));
         let mut number = seed;
         let source = at(SOURCE, [in_turn(1)]);
@@ -708,14 +709,14 @@ fn what_is_on_its_way_to_the_disk_is_not_known_to_be_held() {
         put(&quick, &held);
         thread::scope(|scope| {
             let writes = scope.spawn(|| put(&slow, &held));
-            let bell = loop {
-                let parcel = ends.parcels.recv_timeout(Duration::from_secs(30)).unwrap();
-                if let Parcel { what: What::Records(_), bell } = parcel {
-                    break bell.unwrap();
+            let ack = loop {
+                let request = ends.requests.recv_timeout(Duration::from_secs(30)).unwrap();
+                if let LogRequest { item: LogItem::Records(_), ack } = request {
+                    break ack.unwrap();
                 }
             };
             assert_eq!(found(), 0, "asks itself: {is_asker}");
-            bell.send(Ok(())).unwrap();
+            ack.send(Ok(())).unwrap();
             writes.join().unwrap();
         });
         assert_eq!(found(), 1);

@@ -237,11 +237,11 @@ impl<'b> Batch<'b> {
         self.items.push(Item::Refused(error));
     }
 
-    /// Answers what a node holds itself and may show (see [`Node::glance`]): nothing else has to be asked for it. No more
+    /// Answers what a node holds itself and may show (see [`Node::read_local`]): nothing else has to be asked for it. No more
     /// than may be held at once: the rest is read with what others hold.
     fn look_here(&mut self, node: &Node, now_ms: u64, protocol: Protocol) -> (Seen, Told) {
         let (mut seen, mut told) = (Seen::default(), Told::default());
-        node.glance(|glance| {
+        node.read_local(|glance| {
             seen.limits = glance.limits();
             for item in &mut self.items {
                 let Item::Command(Command::Look { key, look }) = item else { continue };

@@ -243,7 +243,7 @@ impl Door {
     pub fn last_save_s(&self) -> i64 {
         let started_ms =
             || clock::wall_ms().saturating_sub(self.started.elapsed().as_millis() as u64);
-        let imaged_s = self.node.journal().imaged_s();
+        let imaged_s = self.node.journal().checkpointed_s();
         i64::try_from(imaged_s.unwrap_or_else(|| started_ms() / 1000)).unwrap_or(i64::MAX)
     }
 
@@ -326,7 +326,7 @@ impl Door {
             disk: is_durable.then(|| info::Disk {
                 is_written: journal.trouble().is_none(),
                 is_imaged: journal.strain(self.node.size().bytes).is_none(),
-                is_imaging: journal.is_imaging(),
+                is_imaging: journal.is_checkpointing(),
                 last_save_s: self.last_save_s(),
             }),
             total_connections: counts.served.saturating_sub(before.served),

@@ -11,7 +11,7 @@
 //! * **An end of the process** leaves all that is written, and perhaps some of what was handed in since. **A loss
 //!   of power** leaves all that is durable, and perhaps some of what follows. What is left is durable from then on:
 //!   who starts with a log closes it.
-//! * **What it comes to** ([`Life`]) is what `storage/src/disk/life.rs` and `ledger.rs` make of such a log.
+//! * **What it comes to** ([`Life`]) is what `storage/src/disk/recovered.rs` and `ledger.rs` make of such a log.
 
 use std::collections::BTreeMap;
 

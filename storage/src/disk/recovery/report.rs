@@ -9,8 +9,8 @@ pub struct Report {
     pub files: usize,
     /// Bytes of the segments of the log among them.
     pub log_bytes: u64,
-    /// Bytes of the images.
-    pub image_bytes: u64,
+    /// Bytes of the checkpoints.
+    pub checkpoint_bytes: u64,
     /// Records in them, all versions counted.
     pub records: u64,
     /// What came of them: keys and tombstones, of the last life and of those before.

@@ -17,9 +17,9 @@ use crate::table::Shard;
 
 /// Records of an earlier life, by arc.
 #[derive(Default)]
-pub struct Earlier(Mutex<FxHashMap<usize, Arc<Shard>>>);
+pub struct StaleCache(Mutex<FxHashMap<usize, Arc<Shard>>>);
 
-impl Earlier {
+impl StaleCache {
     /// Keeps an arc's records. Where there are more already, those stay: it is only a cache. Returns what is of no
     /// more use: freeing many records takes a while, and is not to be done under a lock.
     pub fn set_aside(&self, arc: usize, shard: Shard) -> Option<Arc<Shard>> {
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn of_two_lives_the_larger_part_is_kept() {
-        let earlier = Earlier::default();
+        let earlier = StaleCache::default();
         for (keys, want) in [(&[&b"a"[..], b"b"][..], 2), (&[b"c"], 2), (&[b"d", b"e", b"f"], 3)] {
             earlier.set_aside(7, shard(keys));
             assert_eq!(earlier.get(7).unwrap().len(), want);
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_is_of_no_use_goes() {
-        let earlier = Earlier::default();
+        let earlier = StaleCache::default();
         earlier.set_aside(1, shard(&[b"a"]));
         earlier.set_aside(2, shard(&[b"a"]));
         earlier.retain(&[0, 2].into_iter().collect());

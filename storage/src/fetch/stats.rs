@@ -19,14 +19,14 @@ pub struct Transfer {
 
 /// Counts what is fetched.
 #[derive(Default)]
-pub struct Gauge {
+pub struct TransferStats {
     bytes: AtomicU64,
     moved: AtomicU64,
     kept: AtomicU64,
     window: Mutex<Window>,
 }
 
-impl Gauge {
+impl TransferStats {
     /// A page came, at this time.
     pub fn page(&self, now_ms: u64, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -89,11 +89,11 @@ mod tests {
 
     #[test]
     fn the_rate_is_of_the_last_second() {
-        let gauge = Gauge::default();
-        assert_eq!(gauge.read(50_000), Transfer::default());
+        let stats = TransferStats::default();
+        assert_eq!(stats.read(50_000), Transfer::default());
         // 1 MB a second, for two seconds.
         for ms in (50_000..52_000).step_by(10) {
-            gauge.page(ms, 10_000);
+            stats.page(ms, 10_000);
         }
         for (now, least, most) in [
             (52_000, 990_000, 1_010_000),
@@ -102,18 +102,18 @@ mod tests {
             (53_000, 0, 0),
             (90_000, 0, 0),
         ] {
-            let rate = gauge.read(now).rate;
+            let rate = stats.read(now).rate;
             assert!((least..=most).contains(&rate), "{rate} at {now}");
         }
-        assert_eq!(gauge.read(90_000).bytes, 2_000_000);
+        assert_eq!(stats.read(90_000).bytes, 2_000_000);
     }
 
     #[test]
     fn records_are_counted() {
-        let gauge = Gauge::default();
-        gauge.records(1, 2);
-        gauge.records(10, 20);
-        let Transfer { moved, kept, .. } = gauge.read(0);
+        let stats = TransferStats::default();
+        stats.records(1, 2);
+        stats.records(10, 20);
+        let Transfer { moved, kept, .. } = stats.read(0);
         assert_eq!((moved, kept), (11, 22));
     }
 }

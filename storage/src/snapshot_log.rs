@@ -76,16 +76,16 @@ impl Notes {
 }
 
 /// The writer thread, or what it is made of before it starts. Stops when dropped.
-pub struct Writer {
+pub struct SnapshotLog {
     settings: Settings,
     notes: (Sender<u32>, Receiver<u32>),
     running: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-impl Writer {
+impl SnapshotLog {
     /// A writer that does not run yet: notes wait for it.
-    pub fn new(settings: &Settings) -> Writer {
-        Writer { settings: *settings, notes: bounded(NOTES), running: None }
+    pub fn new(settings: &Settings) -> SnapshotLog {
+        SnapshotLog { settings: *settings, notes: bounded(NOTES), running: None }
     }
 
     /// A way to leave notes.
@@ -97,7 +97,7 @@ impl Writer {
     ///
     /// # Errors
     /// If the operating system has no more threads.
-    pub fn start(mut self, node: Arc<Node>) -> io::Result<Writer> {
+    pub fn start(mut self, node: Arc<Node>) -> io::Result<SnapshotLog> {
         if !self.settings.is_on {
             return Ok(self);
         }
@@ -120,7 +120,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for SnapshotLog {
     fn drop(&mut self) {
         self.stop();
     }

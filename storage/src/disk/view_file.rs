@@ -31,7 +31,7 @@ use super::entry::ViewEntry;
 use super::files::Files;
 use super::folder;
 use super::ledger::Ledger;
-use super::life::Owner;
+use super::recovered::Owner;
 
 const MAGIC: &[u8; 8] = b"GTStoNEW";
 const FORMAT: u16 = 1;
@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the file tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct SavedView {
     /// Whose it is.
     pub owner: Owner,
     /// What that start of the process knew of views.
@@ -60,8 +60,8 @@ fn slot_bytes(arcs: usize) -> usize {
     (8 + 2 + 8 + 8 + 8 + 4 + 2 + 64 + 8 + 8 * arcs + sets + 4).next_multiple_of(BLOCK)
 }
 
-fn encode(told: &Told, count: u64) -> Vec<u8> {
-    let Told { owner, ledger, revived } = told;
+fn encode(told: &SavedView, count: u64) -> Vec<u8> {
+    let SavedView { owner, ledger, revived } = told;
     let mut out = MAGIC.to_vec();
     out.put_u16(FORMAT);
     out.put_u64(count);
@@ -81,7 +81,7 @@ fn encode(told: &Told, count: u64) -> Vec<u8> {
     out
 }
 
-fn decode(slot: &[u8]) -> Result<(u64, Told), DecodeError> {
+fn decode(slot: &[u8]) -> Result<(u64, SavedView), DecodeError> {
     let (rest, sum) =
         slot.split_at_checked(slot.len().wrapping_sub(4)).ok_or(DecodeError("too short"))?;
     if Decoder::new(sum).u32()? != crc32fast::hash(rest) {
@@ -106,14 +106,14 @@ fn decode(slot: &[u8]) -> Result<(u64, Told), DecodeError> {
     };
     let (synced, revived) = (set()?, set()?);
     let owner = Owner { cluster, node, incarnation, arcs };
-    Ok((count, Told { owner, ledger: Ledger::of(epoch, since, synced), revived }))
+    Ok((count, SavedView { owner, ledger: Ledger::of(epoch, since, synced), revived }))
 }
 
 /// Reads the file of a folder: what it tells, with its count. `None` if there is none, or nothing whole in it.
 ///
 /// # Errors
 /// If the file system refuses.
-pub fn read(folder: &Path) -> io::Result<Option<(u64, Told)>> {
+pub fn read(folder: &Path) -> io::Result<Option<(u64, SavedView)>> {
     let bytes = match std::fs::read(folder::newest(folder)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         bytes => bytes?,
@@ -123,11 +123,11 @@ pub fn read(folder: &Path) -> io::Result<Option<(u64, Told)>> {
 }
 
 /// Writes it, by a thread of its own.
-pub struct Newest {
+pub struct ViewFile {
     state: Mutex<State>,
-    jobs: Sender<Told>,
+    jobs: Sender<SavedView>,
     /// Where a job is that the thread has not begun.
-    waiting: Receiver<Told>,
+    waiting: Receiver<SavedView>,
     done: Receiver<io::Result<()>>,
     patience: Duration,
 }
@@ -136,7 +136,7 @@ pub struct Newest {
 #[derive(Default)]
 struct State {
     /// What the file is to tell, once a view was adopted.
-    told: Option<Told>,
+    told: Option<SavedView>,
     /// Jobs that the thread has and of which nobody has heard the end: one that it is at and one that waits, at most.
     under_way: usize,
 }
@@ -155,7 +155,7 @@ struct Slots {
 }
 
 impl Slots {
-    fn write(&mut self, told: &Told) -> io::Result<()> {
+    fn write(&mut self, told: &SavedView) -> io::Result<()> {
         // A write that fails may leave half a slot. The next one goes to the same slot, not to the one that is whole.
         let count = self.count + 1;
         let bytes = encode(told, count);
@@ -171,7 +171,7 @@ impl Slots {
     }
 }
 
-impl Newest {
+impl ViewFile {
     /// One for a folder whose file tells something with this count, or nothing.
     ///
     /// # Errors
@@ -181,8 +181,8 @@ impl Newest {
         folder: &Path,
         files: Arc<dyn Files>,
         first: u64,
-    ) -> io::Result<Newest> {
-        Newest::patient(node, folder, files, first, PATIENCE)
+    ) -> io::Result<ViewFile> {
+        ViewFile::patient(node, folder, files, first, PATIENCE)
     }
 
     fn patient(
@@ -191,9 +191,9 @@ impl Newest {
         files: Arc<dyn Files>,
         first: u64,
         patience: Duration,
-    ) -> io::Result<Newest> {
+    ) -> io::Result<ViewFile> {
         // Nobody may have waited for the one that the thread is at, nor for the one behind it.
-        let (jobs, received) = bounded::<Told>(1);
+        let (jobs, received) = bounded::<SavedView>(1);
         let (tell, done) = bounded(2);
         let waiting = received.clone();
         let mut slots =
@@ -205,7 +205,7 @@ impl Newest {
                 }
             }
         })?;
-        Ok(Newest { state: Mutex::default(), jobs, waiting, done, patience })
+        Ok(ViewFile { state: Mutex::default(), jobs, waiting, done, patience })
     }
 
     /// Writes a view that was adopted, and waits until it is on the disk, for a while. Where the disk is slower than
@@ -213,7 +213,7 @@ impl Newest {
     /// the next view.
     pub fn tell(&self, owner: &Owner, view: &ViewEntry) {
         let mut state = self.state.lock();
-        let told = state.told.get_or_insert_with(|| Told {
+        let told = state.told.get_or_insert_with(|| SavedView {
             owner: owner.clone(),
             ledger: Ledger::new(owner.arcs),
             revived: view.revived.iter().map(|&arc| usize::from(arc)).collect(),
@@ -272,9 +272,9 @@ mod tests {
         ViewEntry { epoch: Epoch(epoch), emptied, synced, revived }
     }
 
-    fn start(folder: &Path, files: Arc<dyn Files>) -> Newest {
+    fn start(folder: &Path, files: Arc<dyn Files>) -> ViewFile {
         let first = read(folder).unwrap().map_or(0, |(count, _)| count);
-        Newest::start(&owner().node, folder, files, first).unwrap()
+        ViewFile::start(&owner().node, folder, files, first).unwrap()
     }
 
     fn epoch(folder: &Path) -> Option<u64> {
@@ -377,7 +377,8 @@ mod tests {
         let slow = Arc::new(Slow { folder: dir.path().into(), may, seen: Mutex::default() });
         let files = Arc::new(slow.clone());
         let newest =
-            Newest::patient(&owner().node, dir.path(), files, 0, Duration::from_millis(1)).unwrap();
+            ViewFile::patient(&owner().node, dir.path(), files, 0, Duration::from_millis(1))
+                .unwrap();
         let until = |seen: &[Option<u64>]| {
             let deadline = Instant::now() + Duration::from_secs(30);
             while *slow.seen.lock() != seen {

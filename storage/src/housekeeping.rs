@@ -36,21 +36,21 @@ const EXPIRE: Duration = Duration::from_secs(15);
 const SWEEP: Duration = Duration::from_millis(RETENTION_MS / 2);
 
 /// The running thread. Stops when dropped.
-pub struct Keeper {
+pub struct Housekeeping {
     running: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-impl Keeper {
+impl Housekeeping {
     /// Starts the thread.
     ///
     /// # Errors
     /// If the operating system has no more threads.
-    pub fn start(node: Arc<Node>, secret: Option<Secret>) -> io::Result<Keeper> {
+    pub fn start(node: Arc<Node>, secret: Option<Secret>) -> io::Result<Housekeeping> {
         let (stop, stopped) = bounded(0);
         let finisher = Finisher::new(secret)?;
         let name = format!("{} keeper", node.id());
         let thread = logging::spawn(name, move || run(&node, &finisher, &stopped))?;
-        Ok(Keeper { running: Some((stop, thread)) })
+        Ok(Housekeeping { running: Some((stop, thread)) })
     }
 
     /// Ends the thread. Blocks for an attempt at finishing at most.
@@ -63,7 +63,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Housekeeping {
     fn drop(&mut self) {
         self.stop();
     }

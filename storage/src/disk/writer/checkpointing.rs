@@ -1,8 +1,8 @@
-//! When an image is made, and what comes of it.
+//! When a checkpoint is made, and what comes of it.
 //!
-//! An image that cannot be made, since there is no room for it beside the log, say, is no trouble of the log: that
-//! goes on and gets longer, and the image is tried again, with pauses that grow. Only when the log has a gap does
-//! everything wait for an image (`mending`).
+//! A checkpoint that cannot be made, since there is no room for it beside the log, say, is no trouble of the log: that
+//! goes on and gets longer, and the checkpoint is tried again, with pauses that grow. Only when the log has a gap does
+//! everything wait for a checkpoint (`failure`).
 
 use std::io;
 use std::path::PathBuf;
@@ -15,26 +15,26 @@ use log::{debug, info, warn};
 use net_common::{clock, logging};
 
 use super::Writer;
-use super::room::Room;
+use super::pacing::Pacing;
+use crate::disk::checkpoint::{self, Subject};
 use crate::disk::folder;
 use crate::disk::header::Kind;
-use crate::disk::image::{self, Subject};
 
 /// The longest pause between two tries: no longer than somebody waits who has made space.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A segment that is shorter than this part of a full one is not closed for an image: that leads up to it as it is.
+/// A segment that is shorter than this part of a full one is not closed for a checkpoint: that leads up to it as it is.
 const SHORT: u64 = 8;
 
-/// An image that is being made, of so many bytes in the end.
-pub struct Imaging {
+/// A checkpoint that is being made, of so many bytes in the end.
+pub struct Checkpointing {
     sequence: u64,
     /// Bytes of the log that it covers.
     covers: u64,
     made: Receiver<io::Result<u64>>,
 }
 
-/// When to try an image again that could not be made.
+/// When to try a checkpoint again that could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pause {
     at: Instant,
@@ -54,7 +54,7 @@ impl Pause {
     }
 }
 
-impl Imaging {
+impl Checkpointing {
     /// Where to hear what came of it. If nothing does it gave up, since the node stops.
     pub fn made(&self) -> &Receiver<io::Result<u64>> {
         &self.made
@@ -62,20 +62,20 @@ impl Imaging {
 }
 
 impl Writer {
-    /// Whether an image is to be made, unless there is a pause.
-    pub(super) fn is_image_due(&self) -> bool {
-        let room = Room::new(self.settings.segment_bytes, self.image_bytes);
+    /// Whether a checkpoint is to be made, unless there is a pause.
+    pub(super) fn is_checkpoint_due(&self) -> bool {
+        let room = Pacing::new(self.settings.segment_bytes, self.checkpoint_bytes);
         self.failed.is_none()
-            && self.imaging.is_none()
-            && (self.wants_image || self.logged.load(Ordering::Relaxed) >= room.before)
+            && self.checkpointing.is_none()
+            && (self.wants_checkpoint || self.logged.load(Ordering::Relaxed) >= room.before)
     }
 
-    /// Begins the next segment, or an image, if that is due.
+    /// Begins the next segment, or a checkpoint, if that is due.
     pub(super) fn advance(&mut self) {
         let Some(segment) = &self.segment else { return };
         let is_paused = self.pause.is_some_and(|pause| !pause.left().is_zero());
-        if self.is_image_due() && !is_paused {
-            self.begin_image();
+        if self.is_checkpoint_due() && !is_paused {
+            self.begin_checkpoint();
         } else if segment.end >= self.settings.segment_bytes
             && let Err(error) = self.rotate()
         {
@@ -83,8 +83,8 @@ impl Writer {
         }
     }
 
-    /// Begins an image, and the segment that it leads up to if that is not there.
-    pub(super) fn begin_image(&mut self) {
+    /// Begins a checkpoint, and the segment that it leads up to if that is not there.
+    pub(super) fn begin_checkpoint(&mut self) {
         let is_short = |end: u64| end < self.settings.segment_bytes / SHORT;
         let has_segment = self
             .segment
@@ -93,22 +93,22 @@ impl Writer {
         if !has_segment && let Err(error) = self.rotate() {
             return self.fail(&error);
         }
-        if let Err(error) = self.start_image() {
-            self.not_imaged(&error);
+        if let Err(error) = self.start_checkpoint() {
+            self.checkpoint_failed(&error);
         }
     }
 
-    /// Starts the thread that makes an image which leads up to the segment.
-    fn start_image(&mut self) -> io::Result<()> {
+    /// Starts the thread that makes a checkpoint which leads up to the segment.
+    fn start_checkpoint(&mut self) -> io::Result<()> {
         let Some(segment) = &self.segment else { return Ok(()) };
         let (sequence, own) = (segment.sequence, segment.end);
         // What the log has told since is in it, and tells it again.
         let ledger = segment.ledger.clone();
-        let header = self.header(Kind::Image, sequence)?;
+        let header = self.header(Kind::Checkpoint, sequence)?;
         let (tell, made) = bounded(1);
         let (files, folder) = (self.settings.files.clone(), self.folder.path().to_owned());
         let (node, stopped) = (self.node.clone(), self.stopped.clone());
-        let room = Room::new(self.settings.segment_bytes, self.image_bytes);
+        let room = Pacing::new(self.settings.segment_bytes, self.checkpoint_bytes);
         let logged = self.logged.clone();
         logging::spawn(format!("{} image", node.id()), move || {
             let rest = |done, took| {
@@ -119,28 +119,30 @@ impl Writer {
             let Some(table) = node.table() else { return };
             let (header, ledger) = (&header, &ledger);
             let subject = Subject { header, ledger, table, earlier: node.earlier() };
-            match image::make(&*files, &folder, &subject, &rest) {
+            match checkpoint::make(&*files, &folder, &subject, &rest) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // If nobody waits for it any more the node stops.
                 made => drop(tell.send(made)),
             }
         })?;
         let covers = self.logged.swap(own, Ordering::Relaxed).saturating_sub(own);
-        self.imaging = Some(Imaging { sequence, covers, made });
-        self.ends.shared.tell_imaging();
+        self.checkpointing = Some(Checkpointing { sequence, covers, made });
+        self.ends.shared.tell_checkpointing();
         Ok(())
     }
 
-    /// What came of an image, if anything did.
-    pub(super) fn imaged(&mut self, made: Option<io::Result<u64>>) {
-        let Some(Imaging { sequence, covers, .. }) = self.imaging.take() else { return };
+    /// What came of a checkpoint, if anything did.
+    pub(super) fn checkpointed(&mut self, made: Option<io::Result<u64>>) {
+        let Some(Checkpointing { sequence, covers, .. }) = self.checkpointing.take() else {
+            return;
+        };
         let is_made = matches!(made, Some(Ok(_)));
-        self.ends.shared.tell_imaged(is_made.then(|| clock::wall_ms() / 1000));
+        self.ends.shared.tell_checkpointed(is_made.then(|| clock::wall_ms() / 1000));
         let bytes = match made {
             Some(Ok(bytes)) => bytes,
             Some(Err(error)) => {
                 self.logged.fetch_add(covers, Ordering::Relaxed);
-                return self.not_imaged(&error);
+                return self.checkpoint_failed(&error);
             }
             None => return,
         };
@@ -148,8 +150,8 @@ impl Writer {
             info!("an image was made again");
             self.ends.shared.tell_strain(None);
         }
-        self.image_bytes = bytes;
-        self.wants_image = false;
+        self.checkpoint_bytes = bytes;
+        self.wants_checkpoint = false;
         // If the segment has failed since, there is a new gap.
         if self.failed.is_none() || self.segment.is_some() {
             self.mended();
@@ -164,8 +166,8 @@ impl Writer {
         }
     }
 
-    /// An image could not be made: it is tried again.
-    fn not_imaged(&mut self, error: &io::Error) {
+    /// A checkpoint could not be made: it is tried again.
+    fn checkpoint_failed(&mut self, error: &io::Error) {
         if self.failed.is_some() {
             self.complain(error);
             self.failed = Some(Instant::now());
@@ -174,7 +176,7 @@ impl Writer {
         let pause = Pause::after(self.pause, self.settings.retry);
         self.pause = Some(pause);
         self.ends.shared.tell_strain(Some(error.to_string()));
-        if self.image_complaints.is_due() {
+        if self.checkpoint_complaints.is_due() {
             warn!(
                 "no image can be made: {error}; the log goes on, and gets longer; next try in {:?}",
                 pause.length
@@ -182,14 +184,14 @@ impl Writer {
         }
     }
 
-    /// Removes what an image covers. Returns how many files.
+    /// Removes what a checkpoint covers. Returns how many files.
     fn remove_before(&self, sequence: u64) -> io::Result<usize> {
         let here = self.folder.path();
         let listing = self.folder.list().map_err(io::Error::other)?;
-        let images = listing.images.into_iter().filter(|&n| n < sequence);
+        let checkpoints = listing.checkpoints.into_iter().filter(|&n| n < sequence);
         let logs = listing.logs.into_iter().filter(|&n| n < sequence);
-        let images = images.map(|n| folder::image(here, n));
-        let files: Vec<PathBuf> = images.chain(logs.map(|n| folder::log(here, n))).collect();
+        let checkpoints = checkpoints.map(|n| folder::checkpoint(here, n));
+        let files: Vec<PathBuf> = checkpoints.chain(logs.map(|n| folder::log(here, n))).collect();
         for file in &files {
             self.settings.files.remove(file)?;
         }
@@ -198,8 +200,8 @@ impl Writer {
     }
 }
 
-/// Bytes of the log that no image covers, or is made to cover: counted by the writer, and looked at by whoever makes an
-/// image.
+/// Bytes of the log that no checkpoint covers, or is made to cover: counted by the writer, and looked at by whoever makes an
+/// checkpoint.
 pub type Logged = Arc<AtomicU64>;
 
 #[cfg(test)]

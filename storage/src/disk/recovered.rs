@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 
 use super::entry::Entry;
 use super::ledger::Ledger;
-use super::newest::Told;
-use crate::earlier::Earlier;
+use super::view_file::SavedView;
+use crate::stale_cache::StaleCache;
 use crate::table::Table;
 
 /// Whose a folder is.
@@ -39,17 +39,17 @@ pub struct Owner {
 }
 
 /// The last life that a folder tells of, and what it had of those before.
-pub struct Life {
+pub struct Recovered {
     /// Whose it is.
     pub owner: Owner,
     /// The start whose file is being read, if it has told nothing yet.
     begins: Option<Owner>,
     /// What the node held.
     pub held: Table,
-    /// What it had of lives before, by an image.
+    /// What it had of lives before, by a checkpoint.
     cached: Table,
     /// What it had of lives before.
-    pub earlier: Earlier,
+    pub earlier: StaleCache,
     /// What it knew of views.
     pub ledger: Ledger,
     /// Whether all that it wrote is there.
@@ -57,14 +57,14 @@ pub struct Life {
     threads: usize,
 }
 
-impl Life {
+impl Recovered {
     /// One of which nothing is known yet. `threads` read records at the same time.
-    pub fn new(owner: Owner, threads: usize) -> Life {
+    pub fn new(owner: Owner, threads: usize) -> Recovered {
         let held = Table::new(owner.arcs);
-        Life {
+        Recovered {
             cached: held.empty_like(),
             held,
-            earlier: Earlier::default(),
+            earlier: StaleCache::default(),
             ledger: Ledger::new(owner.arcs),
             owner,
             begins: None,
@@ -80,8 +80,8 @@ impl Life {
         }
     }
 
-    /// Everything that an image has is read.
-    pub fn end_image(&mut self) {
+    /// Everything that a checkpoint has is read.
+    pub fn end_checkpoint(&mut self) {
         set_aside(&self.cached, &self.earlier);
     }
 
@@ -199,8 +199,8 @@ impl Life {
 
     /// Takes in what the file of the newest view tells. The log may be behind it, or know nothing of that start of the
     /// process yet.
-    pub fn hear(&mut self, told: Told) {
-        let Told { owner, ledger, revived } = told;
+    pub fn hear(&mut self, told: SavedView) {
+        let SavedView { owner, ledger, revived } = told;
         let is_ours = (owner.cluster, owner.arcs) == (self.owner.cluster, self.owner.arcs);
         if !is_ours || ledger.epoch() <= self.ledger.epoch() {
             return;
@@ -239,7 +239,7 @@ impl Life {
     }
 }
 
-fn set_aside(table: &Table, earlier: &Earlier) {
+fn set_aside(table: &Table, earlier: &StaleCache) {
     for arc in 0..table.arcs() {
         let shard = table.take(arc);
         if !shard.is_empty() {

@@ -7,7 +7,7 @@ use cluster::replica::State;
 use net_common::message::data::Record;
 use net_common::message::range::{Ask, BucketSet, Cursor, Wanted};
 
-use crate::digest::{Digester, MOST_COMPARED};
+use crate::fetch::digest::{Digester, MOST_COMPARED};
 use crate::table::Shard;
 
 /// What is known of one arc: nothing yet; or its records of an earlier life, and their digests; or which of
@@ -16,7 +16,7 @@ use crate::table::Shard;
 /// A source that stops in the middle is taken up again where it was, also under the next view, if that is
 /// the very next one: a page counts under the epoch it was read under, and what has been merged stays.
 /// Another source begins the arc anew, but for the buckets that were the same.
-pub struct Part {
+pub struct ArcFetch {
     /// The arc.
     pub arc: u16,
     /// What this node held of it in an earlier life.
@@ -33,11 +33,11 @@ pub struct Part {
     pub gathers: bool,
 }
 
-impl Part {
+impl ArcFetch {
     /// An arc of which nothing has come yet.
-    pub fn new(arc: usize, earlier: Option<Arc<Shard>>) -> Part {
+    pub fn new(arc: usize, earlier: Option<Arc<Shard>>) -> ArcFetch {
         let earlier = earlier.filter(|shard| (1..=MOST_COMPARED).contains(&shard.len()));
-        Part {
+        ArcFetch {
             arc: arc as u16,
             earlier,
             digests: Vec::new(),
@@ -49,13 +49,13 @@ impl Part {
     }
 
     /// An arc to be gathered from all who keep it: what this node has of it is in its table already.
-    pub fn to_gather(arc: usize) -> Part {
-        Part { gathers: true, ..Part::new(arc, None) }
+    pub fn to_gather(arc: usize) -> ArcFetch {
+        ArcFetch { gathers: true, ..ArcFetch::new(arc, None) }
     }
 
     /// It is complete: what was kept for it is not needed any more.
     pub fn let_go(&mut self) {
-        *self = Part { gathers: self.gathers, ..Part::new(self.arc.into(), None) };
+        *self = ArcFetch { gathers: self.gathers, ..ArcFetch::new(self.arc.into(), None) };
     }
 
     /// How many records there are to compare.

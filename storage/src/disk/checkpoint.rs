@@ -1,8 +1,8 @@
-//! Making an image: everything that a node holds, in one file, so that the log before it can go.
+//! Making a checkpoint: everything that a node holds, in one file, so that the log before it can go.
 //!
 //! It is made while the node serves. Each arc is read in slices, as a source reads it for a page, so that a
-//! request waits for tens of microseconds at most. What is stored meanwhile may be in the image or not; it is in
-//! the log from the image's number on in any case, and recovery takes the higher version of both.
+//! request waits for tens of microseconds at most. What is stored meanwhile may be in the checkpoint or not; it is in
+//! the log from the checkpoint's number on in any case, and recovery takes the higher version of both.
 //!
 //! The file gets its name when all of it is on the disk, and ends with a count of its records: one that is torn,
 //! as the file system may leave it, is known by that.
@@ -19,7 +19,7 @@ use super::folder;
 use super::frame;
 use super::header::{self, Header};
 use super::ledger::Ledger;
-use crate::earlier::Earlier;
+use crate::stale_cache::StaleCache;
 use crate::table::Table;
 
 /// Bytes after which a frame ends.
@@ -32,23 +32,23 @@ const SLOTS: usize = 1 << 10;
 /// waits for the disk.
 const SYNC: u64 = 8 << 20;
 
-/// What an image is made of.
+/// What a checkpoint is made of.
 pub struct Subject<'a> {
     /// What the file says of itself.
     pub header: &'a Header,
-    /// What the log has told before the image's number.
+    /// What the log has told before the checkpoint's number.
     pub ledger: &'a Ledger,
     /// The records.
     pub table: &'a Table,
     /// Records of an earlier life: a cache, and kept as that.
-    pub earlier: &'a Earlier,
+    pub earlier: &'a StaleCache,
 }
 
-/// Rests after a frame: it is told which part of the image is done, from 0 to 1, and how long the frame took; and tells
+/// Rests after a frame: it is told which part of the checkpoint is done, from 0 to 1, and how long the frame took; and tells
 /// whether to give up.
 pub type Rest<'r> = &'r dyn Fn(f64, Duration) -> bool;
 
-/// Makes an image in a folder, and returns its size in bytes.
+/// Makes a checkpoint in a folder, and returns its size in bytes.
 ///
 /// # Errors
 /// If the file system refuses, or `rest` says so ([`io::ErrorKind::Interrupted`]). Nothing is left of it then,
@@ -60,7 +60,7 @@ pub fn make(
     rest: Rest<'_>,
 ) -> io::Result<u64> {
     let sequence = subject.header.sequence;
-    let aside = folder::unfinished_image(folder, sequence);
+    let aside = folder::unfinished_checkpoint(folder, sequence);
     let create = || match files.create(&aside) {
         // Left by a try before, when it could not be removed.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -70,7 +70,7 @@ pub fn make(
         created => created,
     };
     let made = create().and_then(|output| {
-        let mut image = Image {
+        let mut checkpoint = Checkpoint {
             output: &*output,
             salt: subject.header.salt,
             place: 0,
@@ -81,11 +81,11 @@ pub fn make(
             since: Instant::now(),
             rest,
         };
-        image.write(subject)?;
+        checkpoint.write(subject)?;
         output.sync()?;
-        files.rename(&aside, &folder::image(folder, sequence))?;
+        files.rename(&aside, &folder::checkpoint(folder, sequence))?;
         files.sync_folder(folder)?;
-        Ok(image.place)
+        Ok(checkpoint.place)
     });
     if made.is_err() {
         let _ = files.remove(&aside);
@@ -93,7 +93,7 @@ pub fn make(
     made
 }
 
-struct Image<'i> {
+struct Checkpoint<'i> {
     output: &'i dyn Output,
     salt: u32,
     /// Where the next frame stands.
@@ -109,7 +109,7 @@ struct Image<'i> {
     rest: Rest<'i>,
 }
 
-impl Image<'_> {
+impl Checkpoint<'_> {
     fn write(&mut self, subject: &Subject<'_>) -> io::Result<()> {
         self.output.append(&subject.header.encode())?;
         self.place = header::LENGTH as u64;
@@ -176,7 +176,7 @@ impl Image<'_> {
 
     /// Seals the frame and writes it.
     fn end(&mut self, start: usize) -> io::Result<()> {
-        // What is durable of an image is all, or it has no name.
+        // What is durable of a checkpoint is all, or it has no name.
         frame::seal(&mut self.out, start, self.place, self.salt, 0);
         self.output.append(&self.out)?;
         self.place += self.out.len() as u64;
@@ -204,7 +204,7 @@ mod tests {
     use crate::disk::files::System;
     use crate::disk::header::Kind;
 
-    fn image(value: usize) -> u64 {
+    fn checkpoint(value: usize) -> u64 {
         let dir = tempfile::tempdir().unwrap();
         let table = Table::new(2);
         let long = vec![1; value];
@@ -215,7 +215,7 @@ mod tests {
         table.merge(0, [record(b"long", &long)], 0);
         table.merge(1, [record(b"short", b"2")], 0);
         let header = Header {
-            kind: Kind::Image,
+            kind: Kind::Checkpoint,
             sequence: 1,
             cluster: ClusterId(1),
             incarnation: Incarnation(1),
@@ -223,20 +223,20 @@ mod tests {
             salt: 1,
             node: NodeId::new("node1").unwrap(),
         };
-        let (ledger, earlier) = (Ledger::new(2), Earlier::default());
+        let (ledger, earlier) = (Ledger::new(2), StaleCache::default());
         let subject =
             Subject { header: &header, ledger: &ledger, table: &table, earlier: &earlier };
         make(&System, dir.path(), &subject, &|_, _| false).unwrap()
     }
 
     #[test]
-    fn an_image_ends_wherever_its_frames_do() {
+    fn a_checkpoint_ends_wherever_its_frames_do() {
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            (FRAME - 200..FRAME).for_each(|value| tell.send(image(value)).unwrap_or_default());
+            (FRAME - 200..FRAME).for_each(|value| tell.send(checkpoint(value)).unwrap_or_default());
         });
         for value in FRAME - 200..FRAME {
-            let bytes = told.recv_timeout(Duration::from_secs(30)).expect("an endless image");
+            let bytes = told.recv_timeout(Duration::from_secs(30)).expect("an endless checkpoint");
             assert!(bytes > value as u64);
         }
     }

@@ -1,23 +1,23 @@
 //! How fast a node may fetch (`--transfer-mb-s`).
 //!
 //! Every page that has come is paid for with time: the next may be asked for when that is over. All
-//! workers share one [`Pace`], so their pages are paid for one after the other, and what comes in the long
+//! workers share one [`RateLimit`], so their pages are paid for one after the other, and what comes in the long
 //! run is exactly what is allowed. Nothing is saved up while nothing is fetched: there are no bursts.
 
 use std::time::Duration;
 
 /// The pace of all that a node fetches. Does not know the time: it is told.
-pub struct Pace {
+pub struct RateLimit {
     /// Bytes a second; `None`: as fast as it goes.
     limit: Option<u64>,
     /// When all that has come is paid for, since any start.
     paid: Duration,
 }
 
-impl Pace {
+impl RateLimit {
     /// So many megabytes (millions of bytes) a second, at least 1; `None`: as fast as it goes.
-    pub fn new(megabytes_a_second: Option<u64>) -> Pace {
-        Pace { limit: megabytes_a_second.map(|n| n * 1_000_000), paid: Duration::ZERO }
+    pub fn new(megabytes_a_second: Option<u64>) -> RateLimit {
+        RateLimit { limit: megabytes_a_second.map(|n| n * 1_000_000), paid: Duration::ZERO }
     }
 
     /// So many bytes have come, now. Returns how long whoever fetched them waits before asking for more.
@@ -34,7 +34,13 @@ mod tests {
     use super::*;
 
     /// Workers that fetch pages without an end for so long. Returns how many bytes came.
-    fn fetch(pace: &mut Pace, workers: usize, page: usize, took: Duration, until: Duration) -> u64 {
+    fn fetch(
+        rate_limit: &mut RateLimit,
+        workers: usize,
+        page: usize,
+        took: Duration,
+        until: Duration,
+    ) -> u64 {
         let mut ready = vec![took; workers];
         let mut bytes = 0;
         loop {
@@ -44,7 +50,7 @@ mod tests {
                 return bytes;
             }
             bytes += page as u64;
-            ready[next] = now + pace.pay(now, page) + took;
+            ready[next] = now + rate_limit.pay(now, page) + took;
         }
     }
 
@@ -59,24 +65,24 @@ mod tests {
             // Slower than it may be.
             (10, 1, 1000, ms(1), 10_000_000.0),
         ] {
-            let mut pace = Pace::new(Some(limit));
-            let got = fetch(&mut pace, workers, page, took, Duration::from_secs(10)) as f64;
+            let mut rate_limit = RateLimit::new(Some(limit));
+            let got = fetch(&mut rate_limit, workers, page, took, Duration::from_secs(10)) as f64;
             assert!((got / want - 1.0).abs() < 0.11, "{got} at {limit} MB/s by {workers}");
         }
     }
 
     #[test]
     fn nothing_is_saved_up() {
-        let mut pace = Pace::new(Some(1));
+        let mut rate_limit = RateLimit::new(Some(1));
         let second = Duration::from_secs(1);
-        assert_eq!(pace.pay(second, 1_000_000), second);
-        assert_eq!(pace.pay(100 * second, 1_000_000), second);
-        assert_eq!(pace.pay(100 * second, 1_000_000), 2 * second);
+        assert_eq!(rate_limit.pay(second, 1_000_000), second);
+        assert_eq!(rate_limit.pay(100 * second, 1_000_000), second);
+        assert_eq!(rate_limit.pay(100 * second, 1_000_000), 2 * second);
     }
 
     #[test]
     fn without_a_limit_nobody_waits() {
-        let mut pace = Pace::new(None);
-        assert_eq!(pace.pay(Duration::ZERO, usize::MAX), Duration::ZERO);
+        let mut rate_limit = RateLimit::new(None);
+        assert_eq!(rate_limit.pay(Duration::ZERO, usize::MAX), Duration::ZERO);
     }
 }

@@ -1,20 +1,20 @@
 //! Whom to ask for which arc.
 
-/// Deals arcs out to those who may have them: each to whoever of its sources has the fewest so far, so that
+/// Assigns arcs to those who may have them: each to whoever of its sources has the fewest so far, so that
 /// all sources work at the same time and none does most of it. Arcs without a source are left out.
-pub fn deal(arcs: &[usize], sources: impl Fn(usize) -> Vec<u16>) -> Vec<(u16, Vec<usize>)> {
-    let mut deal: Vec<(u16, Vec<usize>)> = Vec::new();
+pub fn assign(arcs: &[usize], sources: impl Fn(usize) -> Vec<u16>) -> Vec<(u16, Vec<usize>)> {
+    let mut assigned: Vec<(u16, Vec<usize>)> = Vec::new();
     for &arc in arcs {
         let burden = |source: &u16| {
-            deal.iter().find(|(who, _)| who == source).map_or(0, |(_, arcs)| arcs.len())
+            assigned.iter().find(|(who, _)| who == source).map_or(0, |(_, arcs)| arcs.len())
         };
         let Some(source) = sources(arc).into_iter().min_by_key(burden) else { continue };
-        match deal.iter_mut().find(|(who, _)| *who == source) {
+        match assigned.iter_mut().find(|(who, _)| *who == source) {
             Some((_, arcs)) => arcs.push(arc),
-            None => deal.push((source, vec![arc])),
+            None => assigned.push((source, vec![arc])),
         }
     }
-    deal
+    assigned
 }
 
 #[cfg(test)]
@@ -24,18 +24,19 @@ mod tests {
     #[test]
     fn each_arc_goes_to_the_least_burdened_of_its_sources() {
         let sources: [&[u16]; 6] = [&[1, 2], &[1, 2], &[1], &[3, 1], &[], &[2, 1]];
-        let deal = deal(&[0, 1, 2, 3, 4, 5], |arc| sources[arc].to_vec());
-        assert_eq!(deal, [(1, vec![0, 2]), (2, vec![1, 5]), (3, vec![3])]);
+        let assigned = assign(&[0, 1, 2, 3, 4, 5], |arc| sources[arc].to_vec());
+        assert_eq!(assigned, [(1, vec![0, 2]), (2, vec![1, 5]), (3, vec![3])]);
     }
 
     #[test]
     fn no_source_has_much_more_than_another() {
         // As replicas stand on a ring of many arcs: neighbours in a walk.
         let arcs: Vec<usize> = (0..1000).collect();
-        let deal = deal(&arcs, |arc| vec![(arc * 7 % 10) as u16, (arc * 7 % 10 + 1) as u16 % 10]);
-        for (source, arcs) in &deal {
+        let assigned =
+            assign(&arcs, |arc| vec![(arc * 7 % 10) as u16, (arc * 7 % 10 + 1) as u16 % 10]);
+        for (source, arcs) in &assigned {
             assert!((95..=105).contains(&arcs.len()), "{source} has {}", arcs.len());
         }
-        assert_eq!(deal.len(), 10);
+        assert_eq!(assigned.len(), 10);
     }
 }

@@ -13,7 +13,7 @@ use cluster::version::Clock;
 use super::Node;
 
 /// A look at several keys, under one view.
-pub struct Glance<'n> {
+pub struct LocalRead<'n> {
     node: &'n Node,
     tenure: &'n Tenure,
     clock: Clock,
@@ -22,18 +22,18 @@ pub struct Glance<'n> {
 
 impl Node {
     /// Looks at keys. Views wait until `look` is done (N1).
-    pub fn glance<T>(&self, look: impl FnOnce(&Glance<'_>) -> T) -> T {
+    pub fn read_local<T>(&self, look: impl FnOnce(&LocalRead<'_>) -> T) -> T {
         let clock = self.clock();
         let tenure = self.tenure.read();
         let seen =
-            look(&Glance { node: self, tenure: &tenure, clock, has_lease: self.has_lease() });
+            look(&LocalRead { node: self, tenure: &tenure, clock, has_lease: self.has_lease() });
         drop(tenure);
         self.hand_in_expired();
         seen
     }
 }
 
-impl Glance<'_> {
+impl LocalRead<'_> {
     /// The limits of this node's view, where it has a lease under it: no newer view with longer keys is active
     /// then (L3), so no key beyond them exists.
     pub fn limits(&self) -> Option<Limits> {

@@ -2,11 +2,11 @@
 //!
 //! Then it has a gap: what was handed in meanwhile is in memory only. The segment is cut to what is known to be on the
 //! disk. If that is nothing the segment is used again, so that a disk that fails every time does not fill up with files;
-//! else another is begun. Neither follows from what was before: an image has to lead up to it, and until that is
+//! else another is begun. Neither follows from what was before: a checkpoint has to lead up to it, and until that is
 //! complete the trouble lasts.
 //!
 //! With `async` a file in the folder says so meanwhile, also to the next start: what was acknowledged is not all there.
-//! It goes with any image that is complete while there is no other trouble, since that has everything.
+//! It goes with any checkpoint that is complete while there is no other trouble, since that has everything.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -87,14 +87,14 @@ impl Writer {
 
     /// Whether to try to begin anew. Not while the flusher may still speak of the segment that is cut then.
     pub(super) fn may_mend(&self) -> bool {
-        self.failed.is_some() && self.imaging.is_none() && !self.flusher.is_busy()
+        self.failed.is_some() && self.checkpointing.is_none() && !self.flusher.is_busy()
     }
 
     /// Tries to begin anew after the disk has failed.
     pub(super) fn mend(&mut self) {
         self.failed = Some(Instant::now());
         match self.cut().and_then(|()| self.note_gap()) {
-            Ok(()) => self.begin_image(),
+            Ok(()) => self.begin_checkpoint(),
             Err(error) => self.fail(&error),
         }
     }
@@ -115,15 +115,15 @@ impl Writer {
         Ok(())
     }
 
-    /// An image is complete, and the log goes on from it.
+    /// A checkpoint is complete, and the log goes on from it.
     pub(super) fn mended(&mut self) {
         if let Err(error) = self.forget_gap() {
             match self.failed {
                 Some(_) => self.fail(&error),
-                // The next image tries again.
+                // The next checkpoint tries again.
                 None => {
                     warn!("cannot remove the word that the log had a gap: {error}");
-                    self.wants_image = true;
+                    self.wants_checkpoint = true;
                 }
             }
             return;

@@ -18,16 +18,16 @@ const MOST: usize = 65_536;
 
 /// The newest mark of each writer that has been heard of lately.
 #[derive(Default)]
-pub struct Marks(RwLock<Generations>);
+pub struct Watermarks(RwLock<Generations>);
 
-/// Marks told since the last turn, and those told before it.
+/// Watermarks told since the last turn, and those told before it.
 #[derive(Default)]
 struct Generations {
     young: FxHashMap<u64, AtomicU64>,
     old: FxHashMap<u64, AtomicU64>,
 }
 
-impl Marks {
+impl Watermarks {
     /// Takes a mark.
     pub fn take(&self, writer: u64, clock: Clock) {
         {
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_mark_covers_the_plain_writes_of_its_writer_up_to_its_clock() {
-        let marks = Marks::default();
+        let marks = Watermarks::default();
         marks.take(1, 5);
         marks.take(1, 4);
         assert!(marks.cover(&Version::plain(5, 1)));
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_forgotten_after_two_turns_without_it() {
-        let marks = Marks::default();
+        let marks = Watermarks::default();
         marks.take(1, 5);
         marks.turn();
         assert!(marks.cover(&Version::plain(5, 1)));
