@@ -22,7 +22,7 @@ use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
 use net_common::server;
 use storage::Storage;
 use storage::disk;
-use storage::redis::door::Listeners;
+use storage::redis::shared::Listeners;
 use tempfile::TempDir;
 
 use crate::proxy::{Fault, Proxy};
@@ -347,7 +347,7 @@ impl TestCluster {
             limits: self.options.peers.clone(),
             transfer_mb_s: self.options.transfer_mb_s,
             max_memory: self.options.max_memory,
-            redis: storage::redis::door::Settings {
+            redis: storage::redis::shared::Settings {
                 may_flush: true,
                 idle: self.options.redis_idle,
             },

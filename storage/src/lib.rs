@@ -15,7 +15,7 @@
 //!   that is as good as its own;
 //! * [`disk`]: the data folder: a log of what is stored, checkpoints, and reading them again;
 //! * [`housekeeping`]: the thread that finishes what dead writers left, and drops old tombstones;
-//! * [`redis`]: the Redis protocol, from bytes to commands and from answers to bytes;
+//! * [`redis`]: the Redis server, which speaks the protocol of [`resp`];
 //! * [`snapshot_log`]: the writer thread, which tells in the log for people what is stored, after writes.
 //!
 //! [`Storage`] puts it together, for `main` and for tests.
@@ -52,7 +52,7 @@ use fetch::Fetcher;
 use fetch::rate_limit::RateLimit;
 use housekeeping::Housekeeping;
 use node::Node;
-use redis::door::{Door, Listeners, Servers};
+use redis::shared::{Door, Listeners, Servers};
 use snapshot_log::SnapshotLog;
 
 /// What a node runs with.
@@ -74,7 +74,7 @@ pub struct Config {
     /// Bytes that its records may take before it is full; `None`: no limit.
     pub max_memory: Option<u64>,
     /// How its Redis port behaves, if it has one.
-    pub redis: redis::door::Settings,
+    pub redis: redis::shared::Settings,
     /// How it logs snapshots.
     pub snapshot: snapshot_log::Settings,
     /// How it keeps what it holds on disk, if it does.

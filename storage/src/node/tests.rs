@@ -26,11 +26,11 @@ use crate::fetch::confirm::confirm;
 use crate::fetch::digest::Digester;
 use crate::fetch::job::Job;
 use crate::redis::batch::Batch;
-use crate::redis::command::Command;
-use crate::redis::reply::{Protocol, Replies};
-use crate::redis::request::Requests;
-use crate::redis::{self, spec};
 use crate::snapshot_log::{LONGEST, Settings, SnapshotLog, snapshot};
+use resp::command::Command;
+use resp::reply::{Protocol, Replies};
+use resp::request::Requests;
+use resp::{request, spec};
 
 const ARCS: usize = 4;
 const SOURCE: u16 = 1;
@@ -243,7 +243,7 @@ fn a_glance_shows_what_needs_nobody_else() {
     assert!(holder.read_local(|glance| glance.limits()).is_some());
     let mut buffer = b"get k\x01\nget k\x04\n".to_vec();
     let mut requests = Requests::default();
-    requests.read(&mut buffer, &redis::request::Limits::KNOWN).unwrap();
+    requests.read(&mut buffer, &request::Limits::KNOWN).unwrap();
     let (mut batch, mut out) = (Batch::default(), Vec::new());
     for args in requests.each(&buffer) {
         batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap());

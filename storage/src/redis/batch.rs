@@ -23,13 +23,13 @@ use std::sync::Arc;
 use client::{ClientError, Done, GTStoreClient, Got, Op, Part, Ran};
 use cluster::limits::{LimitError, Limits};
 
-use super::command::Command;
-use super::edit::{Answer, Edit, Held};
-use super::error::Error;
-use super::fold::{Fold, Said, Saying, State, Step};
-use super::look::Look;
-use super::reply::{Protocol, Replies};
+use super::coalesce::{Fold, Said, Saying, State, Step, client_change};
 use crate::node::Node;
+use resp::command::Command;
+use resp::edit::{Answer, Edit, Held};
+use resp::error::Error;
+use resp::look::Look;
+use resp::reply::{Protocol, Replies};
 
 /// Most operations of a batch, unless a single request has more: what one attempt of the client takes.
 const OPERATIONS: usize = 4096;
@@ -331,7 +331,7 @@ impl<'b> Batch<'b> {
                 let held = found.map(|client::Held { value, expiry }| Held { value, expiry });
                 let (change, told) = edit.apply(held, clock());
                 answers.borrow_mut()[place] = told;
-                change.into()
+                client_change(change)
             })
         };
         let (mut parts, mut ends) = (Vec::new(), VecDeque::new());

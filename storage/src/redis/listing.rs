@@ -10,10 +10,10 @@ use cluster::slot::SLOTS;
 use cluster::tenure::ArcSet;
 
 use super::batch::{ANSWER, refusal};
-use super::command::{Command, Scan};
-use super::error::Error;
-use super::glob::Pattern;
-use super::reply::Replies;
+use resp::command::{Command, Scan};
+use resp::error::Error;
+use resp::glob::Pattern;
+use resp::reply::Replies;
 
 /// Keys in a page, where all are gone through.
 const PAGE: usize = 4096;

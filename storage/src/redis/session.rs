@@ -19,13 +19,13 @@ use net_common::server::{Served, say_last};
 use parking_lot::Mutex;
 
 use super::batch::Batch;
-use super::client::Facts;
-use super::door::{Door, Kind};
+use super::conversation::Talk;
 use super::link::{Inbox, Link};
-use super::reply::Replies;
-use super::request::{Args, Limits, Requests};
-use super::spec::{self, Flags};
-use super::talk::Talk;
+use super::shared::{Door, Kind};
+use resp::client::Facts;
+use resp::reply::Replies;
+use resp::request::{Args, Limits, Requests};
+use resp::spec::{self, Flags};
 
 /// Answers are sent once so many bytes are waiting.
 const FLUSH: usize = 64 << 10;

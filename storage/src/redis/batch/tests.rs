@@ -1,8 +1,8 @@
-use super::super::reply::Protocol;
-use super::super::request::{Limits, Requests};
-use super::super::spec;
 use super::super::tests::keyspace::Keyspace;
 use super::*;
+use resp::reply::Protocol;
+use resp::request::{Limits, Requests};
+use resp::spec;
 
 /// How a pipeline is cut into batches: how many requests each has.
 fn cut(lines: &[&str]) -> Vec<usize> {

@@ -10,13 +10,13 @@ use cluster::limits::Limits;
 use cluster::scan;
 
 use crate::redis::batch::{Batch, Store};
-use crate::redis::command::{Command, Connection};
-use crate::redis::error::Error;
-use crate::redis::glob::Pattern;
-use crate::redis::reply::{Protocol, Replies};
-use crate::redis::request::{self, Requests};
-use crate::redis::spec;
-use crate::redis::transaction::Transaction;
+use resp::command::{Command, Connection};
+use resp::error::Error;
+use resp::glob::Pattern;
+use resp::reply::{Protocol, Replies};
+use resp::request::{self, Requests};
+use resp::spec;
+use resp::transaction::Transaction;
 
 /// A key's value, and until when it lives.
 pub type Record = (Vec<u8>, Option<u64>);

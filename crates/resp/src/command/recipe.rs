@@ -1,0 +1,139 @@
+//! EVAL and EVALSHA of the scripts that locks are given back with.
+//!
+//! There is no Lua here. But almost every lock that is built on Redis is released by one short script,
+//! "remove the key if it holds my token", and prolonged by another; each is a read-modify-write of one key.
+//! So these are known: those of redis-py's `Lock` by their hash, the common idioms by their text, whatever
+//! their spaces, quotes and case. Any other script is refused.
+
+use super::Command;
+use super::counter::integer;
+use crate::edit::{Edit, Prolong};
+use crate::error::Error;
+use crate::request::Args;
+use crate::spec::{Name, Spec};
+
+/// What a script does with its one key and its arguments.
+#[derive(Clone, Copy)]
+enum Recipe {
+    /// Removes the key if it holds argument 1.
+    Release,
+    /// If the key holds argument 1: lets it live for argument 2.
+    Reset(Unit),
+    /// The same if it is to expire anyway; argument 3 `0`: so much longer.
+    Extend,
+}
+
+/// What argument 2 counts.
+#[derive(Clone, Copy)]
+enum Unit {
+    Seconds,
+    Milliseconds,
+}
+
+/// The scripts of redis-py's `Lock`, the same since version 3.5 at least.
+const HASHES: [(&str, Recipe); 3] = [
+    ("c3f8721cbb97f72bc19e972846bd7aaf91901658", Recipe::Release),
+    ("a4e8783852e6b949f9ef3a97212805108459a890", Recipe::Extend),
+    ("1cac51482acf5858da00f6d685d68f886cd6b6b2", Recipe::Reset(Unit::Milliseconds)),
+];
+
+/// What the idioms do if the key holds the token; otherwise they do nothing and return 0.
+const IDIOMS: [(&str, Recipe); 3] = [
+    (r#"redis.call("del",keys[1])"#, Recipe::Release),
+    (r#"redis.call("pexpire",keys[1],argv[2])"#, Recipe::Reset(Unit::Milliseconds)),
+    (r#"redis.call("expire",keys[1],argv[2])"#, Recipe::Reset(Unit::Seconds)),
+];
+
+/// Longest script that is looked at, in bytes: some times the longest of the idioms.
+const LONGEST: usize = 1024;
+
+/// EVAL script numkeys key arg ..., and EVALSHA hash ....
+pub fn eval<'b>(spec: &Spec, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
+    let arg = |place| args.get(place).unwrap_or_default();
+    let keys = integer(arg(2))?;
+    if keys < 0 {
+        return Err(Error::NegativeKeys);
+    }
+    if usize::try_from(keys).is_ok_and(|keys| keys > args.len() - 3) {
+        return Err(Error::TooManyKeys);
+    }
+    let recipe = match spec.id {
+        Name::EvalSha => by_hash(arg(1)).ok_or(Error::NoScript)?,
+        _ => by_text(arg(1)).ok_or(Error::NoScripting)?,
+    };
+    let (key, token) = (arg(3), arg(4));
+    if keys != 1 || args.len() < 5 {
+        return Err(Error::NoScripting);
+    }
+    let edit = match recipe {
+        Recipe::Release => Edit::RemoveIf(token),
+        Recipe::Reset(unit) => {
+            let time = integer(arg(5))?;
+            let by_ms = match unit {
+                Unit::Milliseconds => time,
+                Unit::Seconds => time.checked_mul(1000).ok_or(Error::InvalidExpire("expire"))?,
+            };
+            Edit::ProlongIf { token, by_ms: checked(by_ms, now_ms)?, how: Prolong::Reset }
+        }
+        Recipe::Extend => {
+            let how = if arg(6) == b"0" { Prolong::Add } else { Prolong::Replace };
+            Edit::ProlongIf { token, by_ms: checked(integer(arg(5))?, now_ms)?, how }
+        }
+    };
+    Ok(Command::Edit { key, edit })
+}
+
+/// A time that can be added to an expiry.
+fn checked(by_ms: i64, now_ms: u64) -> Result<i64, Error> {
+    let is_fine = i64::try_from(now_ms).is_ok_and(|now| now.checked_add(by_ms).is_some());
+    if is_fine { Ok(by_ms) } else { Err(Error::InvalidExpire("pexpire")) }
+}
+
+fn by_hash(hash: &[u8]) -> Option<Recipe> {
+    let is = |known: &str| hash.eq_ignore_ascii_case(known.as_bytes());
+    HASHES.iter().find(|(known, _)| is(known)).map(|(_, recipe)| *recipe)
+}
+
+fn by_text(script: &[u8]) -> Option<Recipe> {
+    if script.len() > LONGEST {
+        return None;
+    }
+    let script = std::str::from_utf8(script).ok()?;
+    let plain: String = script
+        .chars()
+        .filter(|c| !c.is_whitespace() && *c != ';')
+        .map(|c| if c == '\'' { '"' } else { c.to_ascii_lowercase() })
+        .collect();
+    let then = plain.strip_prefix(r#"ifredis.call("get",keys[1])==argv[1]then"#)?;
+    let does = then.strip_suffix("elsereturn0end").or_else(|| then.strip_suffix("endreturn0"))?;
+    let does = does.strip_prefix("return")?;
+    IDIOMS.iter().find(|(known, _)| *known == does).map(|(_, recipe)| *recipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idioms_are_known_however_they_are_written() {
+        for script in [
+            r#"if redis.call("get",KEYS[1]) == ARGV[1] then return redis.call("del",KEYS[1]) else return 0 end"#,
+            "if redis.call('GET', KEYS[1]) == ARGV[1]\nthen\n  return redis.call('DEL', KEYS[1]);\nelse\n  return 0;\nend",
+            "if redis.call('get', KEYS[1]) == ARGV[1] then\n\treturn redis.call('del', KEYS[1])\nend\nreturn 0",
+        ] {
+            assert!(matches!(by_text(script.as_bytes()), Some(Recipe::Release)), "{script}");
+        }
+        let prolong = r#"if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("pexpire", KEYS[1], ARGV[2]) else return 0 end"#;
+        assert!(matches!(by_text(prolong.as_bytes()), Some(Recipe::Reset(Unit::Milliseconds))));
+        for script in [
+            "return 1",
+            "",
+            r#"if redis.call("get",KEYS[1]) == ARGV[1] then return redis.call("del",KEYS[2]) else return 0 end"#,
+            r#"if redis.call("get",KEYS[1]) ~= ARGV[1] then return redis.call("del",KEYS[1]) else return 0 end"#,
+            r#"if redis.call("get",KEYS[1]) == ARGV[1] then redis.call("del",KEYS[1]) else return 0 end"#,
+        ] {
+            assert!(by_text(script.as_bytes()).is_none(), "{script}");
+        }
+        assert!(by_text(&b" ".repeat(LONGEST + 1)).is_none());
+    }
+}

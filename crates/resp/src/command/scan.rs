@@ -1,0 +1,43 @@
+//! SCAN.
+
+use super::counter::integer;
+use super::is;
+use crate::error::Error;
+use crate::number;
+use crate::request::Args;
+
+/// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scan<'b> {
+    /// Where the last answer said to go on; 0: from the start.
+    pub cursor: u64,
+    /// What the keys have to match; `None`: anything.
+    pub pattern: Option<&'b [u8]>,
+    /// About how many keys to look at, at least 1.
+    pub count: usize,
+    /// Whether keys that hold strings are asked for. All keys here do, so otherwise none is.
+    pub strings: bool,
+}
+
+/// How many keys SCAN looks at where nobody says.
+const COUNT: usize = 10;
+
+pub fn scan(args: Args<'_>) -> Result<Scan<'_>, Error> {
+    let cursor = args.get(1).and_then(number::natural).ok_or(Error::InvalidCursor)?;
+    let mut scan = Scan { cursor, pattern: None, count: COUNT, strings: true };
+    let mut options = args.from(2).iter();
+    while let Some(option) = options.next() {
+        let value = options.next().ok_or(Error::Syntax)?;
+        if is(option, "match") {
+            scan.pattern = Some(value);
+        } else if is(option, "count") {
+            let count = integer(value)?;
+            scan.count = usize::try_from(count).ok().filter(|&n| n > 0).ok_or(Error::Syntax)?;
+        } else if is(option, "type") {
+            scan.strings = is(value, "string");
+        } else {
+            return Err(Error::Syntax);
+        }
+    }
+    Ok(scan)
+}

@@ -1,0 +1,190 @@
+//! What a line becomes. What it then does, and the words of most errors, is in the
+//! [transcripts](crate::tests).
+
+use super::*;
+use crate::edit::{Answering, Lifetime, Only, When};
+use crate::reply::Protocol;
+use crate::request::{Limits, Requests};
+use crate::spec;
+
+const NOW: u64 = 1_900_000_000_000;
+
+fn check(line: &str, want: Result<Command<'_>, Error>) {
+    let mut buffer = format!("{line}\n").into_bytes();
+    let mut requests = Requests::default();
+    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    let args = requests.each(&buffer).next().unwrap();
+    let got = spec::find(args).and_then(|spec| Command::read(spec, args, NOW));
+    assert_eq!(got, want, "{line}");
+}
+
+fn put(expiry: Option<u64>) -> Result<Command<'static>, Error> {
+    Ok(Command::Put { key: b"k", value: b"v", expiry })
+}
+
+fn edit(edit: Edit<'_>) -> Result<Command<'_>, Error> {
+    Ok(Command::Edit { key: b"k", edit })
+}
+
+fn set(
+    when: When<'static>,
+    lifetime: Lifetime,
+    answering: Answering,
+) -> Result<Command<'static>, Error> {
+    edit(Edit::Set { value: b"v", when, lifetime, answering })
+}
+
+#[test]
+fn a_write_that_does_not_depend_on_the_key_is_a_plain_one() {
+    check("set k v", put(None));
+    check("set k v EX 10", put(Some(NOW + 10_000)));
+    check("set k v px 10", put(Some(NOW + 10)));
+    check("set k v EXAT 10", put(Some(10_000)));
+    check("set k v PXAT 10", put(Some(10)));
+    check("setex k 10 v", put(Some(NOW + 10_000)));
+    check("psetex k 10 v", put(Some(NOW + 10)));
+}
+
+#[test]
+fn a_write_that_does_is_an_edit() {
+    use Lifetime::{Keep, Until};
+    check("set k v nx", set(When::Absent, Until(None), Answering::Ok));
+    check("set k v XX ex 1", set(When::Present, Until(Some(NOW + 1000)), Answering::Ok));
+    check("set k v keepttl", set(When::Always, Keep, Answering::Ok));
+    check("set k v get", set(When::Always, Until(None), Answering::Before));
+    check("set k v IFEQ nx get", set(When::Equals(b"nx"), Until(None), Answering::Before));
+    check("setnx k v", set(When::Absent, Until(None), Answering::Number));
+    check("getset k v", set(When::Always, Until(None), Answering::Before));
+    check("del k", edit(Edit::Remove));
+    check("unlink k", edit(Edit::Remove));
+    check("getdel k", edit(Edit::Take));
+    check("delifeq k v", edit(Edit::RemoveIf(b"v")));
+    check("append k v", edit(Edit::Append(b"v")));
+    check("incr k", edit(Edit::Add(1)));
+    check("decr k", edit(Edit::Add(-1)));
+    check("decrby k 5", edit(Edit::Add(-5)));
+    check("persist k", edit(Edit::Persist));
+    check("getex k px 1", edit(Edit::GetUntil(Some(NOW + 1))));
+    check("getex k persist", edit(Edit::GetUntil(None)));
+    let only = Only { later: true, ..Only::default() };
+    check("expire k -1 gt", edit(Edit::Expire { at: NOW as i64 - 1000, only }));
+    check("pexpireat k -1 gt", edit(Edit::Expire { at: -1, only }));
+}
+
+#[test]
+fn a_look_is_a_look() {
+    let look = |look| Ok(Command::Look { key: b"k", look });
+    check("get k", look(Look::Value));
+    check("getex k", look(Look::Value));
+    check("exists k", look(Look::Exists));
+    check("touch k", look(Look::Exists));
+    check("getrange k 0 -1", look(Look::Range { start: 0, end: -1 }));
+}
+
+#[test]
+fn an_expiry_beyond_64_bits_is_an_error_of_its_command() {
+    check("set k v px 9223372036854775807", Err(Error::InvalidExpire("set")));
+    check("set k v exat 9223372036854776", Err(Error::InvalidExpire("set")));
+    check("set k v exat 9223372036854775", put(Some(9_223_372_036_854_775_000)));
+    check("setex k 9223372036854775 v", Err(Error::InvalidExpire("setex")));
+    check("pexpire k 9223372036854775807", Err(Error::InvalidExpire("pexpire")));
+    check(
+        "expireat k -9223372036854775",
+        edit(Edit::Expire { at: -9_223_372_036_854_775_000, only: Only::default() }),
+    );
+}
+
+#[test]
+fn what_clients_open_with() {
+    let connection = |connection| Ok(Command::Connection(connection));
+    let client = |client| connection(Connection::Client(client));
+    let hello = Hello { protocol: Some(Protocol::Resp3), ..Hello::default() };
+    check("hello", connection(Connection::Hello(Hello::default())));
+    check("HELLO 3", connection(Connection::Hello(hello)));
+    check(
+        "HELLO 3 AUTH default secret SETNAME me",
+        connection(Connection::Hello(Hello {
+            auth: Some((b"default", b"secret")),
+            name: Some(b"me"),
+            ..hello
+        })),
+    );
+    check("AUTH secret", connection(Connection::Auth { user: None, password: b"secret" }));
+    check(
+        "CLIENT SETINFO LIB-NAME redis-py",
+        client(Client::SetInfo(InfoName::Library, b"redis-py")),
+    );
+    check("client setinfo lib-ver 5.0.1", client(Client::SetInfo(InfoName::Version, b"5.0.1")));
+    check("client setinfo lib-name 'a b'", Err(Error::ClientInfo("lib-name")));
+    check("client setinfo lib-nam a", Err(Error::UnknownInfo("lib-nam".into())));
+    check(
+        "CLIENT MAINT_NOTIFICATIONS ON",
+        Err(Error::UnknownSubcommand { command: "client", given: "MAINT_NOTIFICATIONS".into() }),
+    );
+    check("readonly", connection(Connection::ReadOnly));
+    check("readwrite", connection(Connection::Noop));
+    check("command", Ok(Command::Server(Server::Commands)));
+}
+
+#[test]
+fn what_operators_do_to_connections() {
+    let client = |client| Ok(Command::Connection(Connection::Client(client)));
+    check("client reply ON", client(Client::Reply(Heard::All)));
+    check("client reply skip", client(Client::Reply(Heard::NotTheNext)));
+    check("client reply maybe", Err(Error::Syntax));
+    let all =
+        Kill { is_one: false, id: None, peer: None, local: None, is_normal: true, spares_me: true };
+    let one = Kill { is_one: true, peer: Some(b"1.2.3.4:5"), spares_me: false, ..all };
+    check("client kill 1.2.3.4:5", client(Client::Kill(one)));
+    check("client kill id 7", client(Client::Kill(Kill { id: Some(7), ..all })));
+    check(
+        "client kill type replica skipme no laddr 1.2.3.4:5",
+        client(Client::Kill(Kill {
+            is_normal: false,
+            spares_me: false,
+            local: Some(b"1.2.3.4:5"),
+            ..all
+        })),
+    );
+    check("client kill user default", client(Client::Kill(all)));
+    check("client kill id 0", Err(Error::KillId));
+    check("client kill id x", Err(Error::KillId));
+    check("client kill user nobody", Err(Error::NoUser("nobody".into())));
+    check("client kill type x", Err(Error::ClientType("x".into())));
+    check("client kill skipme maybe", Err(Error::Syntax));
+    check("client kill id 1 addr", Err(Error::Syntax));
+    check("client pause 10", client(Client::Pause { ms: 10, writes_only: false }));
+    check("client pause 10 write", client(Client::Pause { ms: 10, writes_only: true }));
+    check("client pause 10 some", Err(Error::PauseMode));
+    check("client pause x", Err(Error::TimeoutNumber));
+    check("client pause -1", Err(Error::NegativeTimeout));
+    check("client unblock 5 error", client(Client::Unblock));
+    check("client unblock 5 x", Err(Error::UnblockReason));
+    check("client unblock x", Err(Error::NotAnInteger));
+}
+
+#[test]
+fn slots_are_slots() {
+    let slot = |slot| Ok(Command::Cluster(Cluster::CountKeysInSlot(slot)));
+    check("cluster countkeysinslot 16383", slot(16_383));
+    check("cluster countkeysinslot 16384", Err(Error::InvalidSlot));
+    check("cluster countkeysinslot -1", Err(Error::InvalidSlot));
+    check("cluster countkeysinslot x", Err(Error::NotAnInteger));
+}
+
+#[test]
+fn client_list_takes_numbers_and_kinds() {
+    let listed = |line: &str, id| {
+        let mut buffer = format!("client list {line}\n").into_bytes();
+        let mut requests = Requests::default();
+        requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+        let args = requests.each(&buffer).next().unwrap();
+        let read = Command::read(spec::find(args).unwrap(), args, NOW).unwrap();
+        let Command::Connection(Connection::Client(Client::List(filter))) = read else {
+            panic!("{read:?}");
+        };
+        filter.lets(id)
+    };
+    assert!(listed("", 7) && listed("type NORMAL", 7) && listed("id 3 7", 7));
+    assert!(!listed("id 3 7", 4) && !listed("type pubsub", 7));
+}

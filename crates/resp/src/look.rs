@@ -1,0 +1,123 @@
+//! The pure core of each command that looks at one key.
+
+use crate::edit::Held;
+use crate::reply::Replies;
+
+/// What to find out about a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// GET: its value.
+    Value,
+    /// STRLEN: how long it is.
+    Length,
+    /// GETRANGE: a part of it. Places below 0 count from the end.
+    Range {
+        /// The first place.
+        start: i64,
+        /// The last place, included.
+        end: i64,
+    },
+    /// EXISTS: whether it is there.
+    Exists,
+    /// TYPE: what it is.
+    Type,
+    /// TTL: how long it lives, in seconds.
+    Seconds,
+    /// PTTL: the same in milliseconds.
+    Milliseconds,
+    /// EXPIRETIME: until when it lives, in seconds since 1970.
+    ExpirySeconds,
+    /// PEXPIRETIME: the same in milliseconds.
+    ExpiryMilliseconds,
+}
+
+/// What TTL and its like say of a key that lives for ever.
+const FOR_EVER: i64 = -1;
+/// What they say of a key that is not there.
+const ABSENT: i64 = -2;
+
+impl Look {
+    /// Writes the answer for a key that holds this, at a node whose wall clock shows `now_ms`.
+    #[inline]
+    pub fn answer(self, held: Option<Held<'_>>, now_ms: u64, out: &mut Replies<'_>) {
+        let value = held.map(|held| held.value);
+        match self {
+            Look::Value => out.bulk_or_null(value),
+            Look::Length => out.count(value.map_or(0, <[u8]>::len)),
+            Look::Range { start, end } => out.bulk(range(value.unwrap_or_default(), start, end)),
+            Look::Exists => out.integer(i64::from(held.is_some())),
+            Look::Type => out.simple(if held.is_some() { "string" } else { "none" }),
+            Look::Seconds => out.integer(time(held, |at| (at.saturating_sub(now_ms) + 500) / 1000)),
+            Look::Milliseconds => out.integer(time(held, |at| at.saturating_sub(now_ms))),
+            Look::ExpirySeconds => out.integer(time(held, |at| at.saturating_add(500) / 1000)),
+            Look::ExpiryMilliseconds => out.integer(time(held, |at| at)),
+        }
+    }
+}
+
+fn time(held: Option<Held<'_>>, of_expiry: impl FnOnce(u64) -> u64) -> i64 {
+    match held.map(|held| held.expiry) {
+        None => ABSENT,
+        Some(None) => FOR_EVER,
+        Some(Some(at)) => i64::try_from(of_expiry(at)).unwrap_or(i64::MAX),
+    }
+}
+
+/// The bytes from `start` to `end`, included.
+fn range(value: &[u8], start: i64, end: i64) -> &[u8] {
+    if start < 0 && end < 0 && start > end {
+        return &[];
+    }
+    // Before the beginning is the beginning, at either side: as in Redis, where 0 to -100 is the first byte.
+    let place = |at: i64| match at {
+        ..0 => value.len().saturating_sub(usize::try_from(at.unsigned_abs()).unwrap_or(usize::MAX)),
+        _ => usize::try_from(at).unwrap_or(usize::MAX),
+    };
+    let (start, end) = (place(start), place(end).saturating_add(1).min(value.len()));
+    value.get(start..end).unwrap_or(&[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::Protocol;
+
+    const NOW: u64 = 1_000_000;
+
+    fn look(look: Look, expiry: Option<u64>) -> String {
+        let mut out = Vec::new();
+        let held = Held { value: b"value", expiry };
+        look.answer(Some(held), NOW, &mut Replies::new(&mut out, Protocol::Resp2));
+        String::from_utf8(out).unwrap().trim_end().to_owned()
+    }
+
+    #[test]
+    fn times_are_rounded_as_redis_does() {
+        for (expiry, seconds, milliseconds, at_second) in [
+            (NOW + 10_000, 10, 10_000, 1010),
+            (NOW + 9_500, 10, 9_500, 1010),
+            (NOW + 9_499, 9, 9_499, 1009),
+            (NOW + 1, 0, 1, 1000),
+            (NOW - 1, 0, 0, 1000),
+        ] {
+            assert_eq!(look(Look::Seconds, Some(expiry)), format!(":{seconds}"));
+            assert_eq!(look(Look::Milliseconds, Some(expiry)), format!(":{milliseconds}"));
+            assert_eq!(look(Look::ExpirySeconds, Some(expiry)), format!(":{at_second}"));
+            assert_eq!(look(Look::ExpiryMilliseconds, Some(expiry)), format!(":{expiry}"));
+        }
+        assert_eq!(look(Look::Seconds, None), ":-1");
+        assert_eq!(look(Look::ExpirySeconds, Some(u64::MAX)), ":18446744073709551");
+    }
+
+    #[test]
+    fn ranges_never_panic() {
+        let edges = [i64::MIN, i64::MIN + 1, -6, -5, -1, 0, 1, 4, 5, i64::MAX - 1, i64::MAX];
+        for start in edges {
+            for end in edges {
+                for value in [&b""[..], b"a", b"value"] {
+                    range(value, start, end);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Answers: values in, bytes out.
+//!
+//! RESP3 has types that RESP2 lacks. The methods of [`Replies`] name the meaning (a map, a null, a
+//! double), and each protocol gets what Redis sends for it: where RESP2 has no word for it, a map is a
+//! flat array of keys and values, a set an array, a boolean 1 or 0, a double and a text bulk strings.
+//!
+//! What it does not do: count. Whoever announces an array of five writes five elements.
+
+use crate::number::write_integer;
+
+/// The version of the protocol that a connection speaks, since its HELLO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// What a connection begins with.
+    #[default]
+    Resp2,
+    /// With maps, sets, doubles, booleans and one null.
+    Resp3,
+}
+
+impl Protocol {
+    /// Its number, as HELLO has it.
+    pub fn number(self) -> i64 {
+        match self {
+            Protocol::Resp2 => 2,
+            Protocol::Resp3 => 3,
+        }
+    }
+}
+
+/// Appends answers to a buffer.
+#[derive(Debug)]
+pub struct Replies<'o> {
+    out: &'o mut Vec<u8>,
+    protocol: Protocol,
+}
+
+impl<'o> Replies<'o> {
+    /// Appends to `out` in the connection's protocol.
+    pub fn new(out: &'o mut Vec<u8>, protocol: Protocol) -> Replies<'o> {
+        Replies { out, protocol }
+    }
+
+    /// The protocol that it writes.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// From here on another protocol, as HELLO asks.
+    pub fn switch(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+    }
+
+    /// How many bytes there are in the buffer.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether the buffer is empty.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Hands what was written to whoever takes it away.
+    pub fn hand_over<T>(&mut self, to: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        to(self.out)
+    }
+
+    /// Takes back what was written since there were so many bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.out.truncate(len);
+    }
+
+    fn number_line(&mut self, kind: u8, number: i64) {
+        self.out.push(kind);
+        write_integer(number, self.out);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A short text of ours without line ends: `OK`.
+    pub fn simple(&mut self, text: &str) {
+        self.out.push(b'+');
+        self.line(text);
+    }
+
+    /// `OK`.
+    #[inline]
+    pub fn ok(&mut self) {
+        self.out.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// An error. It begins with the word that clients look for, such as `ERR`. Line ends in it, which a
+    /// client may have put there, become spaces.
+    pub fn error(&mut self, text: &str) {
+        self.out.push(b'-');
+        self.line(text);
+    }
+
+    fn line(&mut self, text: &str) {
+        let plain = |b| if matches!(b, b'\r' | b'\n') { b' ' } else { b };
+        self.out.extend(text.bytes().map(plain));
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// An integer.
+    #[inline]
+    pub fn integer(&mut self, number: i64) {
+        self.number_line(b':', number);
+    }
+
+    /// A count.
+    pub fn count(&mut self, count: usize) {
+        self.integer(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A byte string.
+    #[inline]
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.number_line(b'$', bytes.len() as i64);
+        self.out.extend_from_slice(bytes);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A byte string that is text.
+    pub fn text(&mut self, text: &str) {
+        self.bulk(text.as_bytes());
+    }
+
+    /// No value.
+    #[inline]
+    pub fn null(&mut self) {
+        self.out.extend_from_slice(match self.protocol {
+            Protocol::Resp2 => b"$-1\r\n",
+            Protocol::Resp3 => b"_\r\n",
+        });
+    }
+
+    /// Answers that were written elsewhere, in the same protocol.
+    pub fn raw(&mut self, answers: &[u8]) {
+        self.out.extend_from_slice(answers);
+    }
+
+    /// A byte string or, if there is none, no value.
+    pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
+    /// No array, where one could be.
+    pub fn null_array(&mut self) {
+        self.out.extend_from_slice(match self.protocol {
+            Protocol::Resp2 => b"*-1\r\n",
+            Protocol::Resp3 => b"_\r\n",
+        });
+    }
+
+    /// So many elements follow.
+    pub fn array(&mut self, elements: usize) {
+        self.number_line(b'*', elements as i64);
+    }
+
+    /// So many pairs of a key and a value follow.
+    pub fn map(&mut self, pairs: usize) {
+        match self.protocol {
+            Protocol::Resp2 => self.array(2 * pairs),
+            Protocol::Resp3 => self.number_line(b'%', pairs as i64),
+        }
+    }
+
+    /// So many elements follow, in no order.
+    pub fn set(&mut self, elements: usize) {
+        match self.protocol {
+            Protocol::Resp2 => self.array(elements),
+            Protocol::Resp3 => self.number_line(b'~', elements as i64),
+        }
+    }
+
+    /// True or false.
+    pub fn boolean(&mut self, truth: bool) {
+        match self.protocol {
+            Protocol::Resp2 => self.integer(i64::from(truth)),
+            Protocol::Resp3 => {
+                self.out.extend_from_slice(if truth { b"#t\r\n" } else { b"#f\r\n" })
+            }
+        }
+    }
+
+    /// A number with a fraction, in the shortest form that reads as the same number again.
+    pub fn double(&mut self, number: f64) {
+        let text = match number {
+            _ if number.is_nan() => "nan".to_owned(),
+            f64::INFINITY => "inf".to_owned(),
+            f64::NEG_INFINITY => "-inf".to_owned(),
+            _ => number.to_string(),
+        };
+        match self.protocol {
+            Protocol::Resp2 => self.text(&text),
+            Protocol::Resp3 => {
+                self.out.push(b',');
+                self.line(&text);
+            }
+        }
+    }
+
+    /// Text for people, of several lines.
+    pub fn verbatim(&mut self, text: &str) {
+        match self.protocol {
+            Protocol::Resp2 => self.text(text),
+            Protocol::Resp3 => {
+                self.number_line(b'=', text.len() as i64 + 4);
+                self.out.extend_from_slice(b"txt:");
+                self.out.extend_from_slice(text.as_bytes());
+                self.out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both(write: impl Fn(&mut Replies<'_>)) -> (String, String) {
+        let in_protocol = |protocol| {
+            let mut out = Vec::new();
+            write(&mut Replies::new(&mut out, protocol));
+            String::from_utf8(out).unwrap()
+        };
+        (in_protocol(Protocol::Resp2), in_protocol(Protocol::Resp3))
+    }
+
+    #[test]
+    fn the_same_in_both() {
+        type Write = fn(&mut Replies<'_>);
+        for (write, want) in [
+            ((|r| r.simple("PONG")) as Write, "+PONG\r\n"),
+            (|r| r.ok(), "+OK\r\n"),
+            (|r| r.error("ERR no\r\nno"), "-ERR no  no\r\n"),
+            (|r| r.integer(-7), ":-7\r\n"),
+            (|r| r.count(7), ":7\r\n"),
+            (|r| r.bulk(b""), "$0\r\n\r\n"),
+            (|r| r.bulk(b"a\r\nb"), "$4\r\na\r\nb\r\n"),
+            (|r| r.bulk_or_null(Some(b"a")), "$1\r\na\r\n"),
+            (|r| r.array(2), "*2\r\n"),
+        ] {
+            assert_eq!(both(write), (want.to_owned(), want.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_resp2_has_no_word_for() {
+        type Write = fn(&mut Replies<'_>);
+        for (write, resp2, resp3) in [
+            ((|r| r.null()) as Write, "$-1\r\n", "_\r\n"),
+            (|r| r.bulk_or_null(None), "$-1\r\n", "_\r\n"),
+            (|r| r.null_array(), "*-1\r\n", "_\r\n"),
+            (|r| r.map(2), "*4\r\n", "%2\r\n"),
+            (|r| r.set(2), "*2\r\n", "~2\r\n"),
+            (|r| r.boolean(true), ":1\r\n", "#t\r\n"),
+            (|r| r.boolean(false), ":0\r\n", "#f\r\n"),
+            (|r| r.double(0.5), "$3\r\n0.5\r\n", ",0.5\r\n"),
+            (|r| r.double(3.0), "$1\r\n3\r\n", ",3\r\n"),
+            (|r| r.double(f64::INFINITY), "$3\r\ninf\r\n", ",inf\r\n"),
+            (|r| r.double(f64::NEG_INFINITY), "$4\r\n-inf\r\n", ",-inf\r\n"),
+            (|r| r.double(f64::NAN), "$3\r\nnan\r\n", ",nan\r\n"),
+            (|r| r.verbatim("a\nb"), "$3\r\na\nb\r\n", "=7\r\ntxt:a\nb\r\n"),
+        ] {
+            assert_eq!(both(write), (resp2.to_owned(), resp3.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Commands of one pipeline that are about one key, made one operation.
+//!
+//! They are carried out one after the other on what the key holds; the store sees what came of all of them,
+//! once. So a pipeline that counts a key up sixteen times costs one read-modify-write, not sixteen. Nobody
+//! else sees what the key held in between, as if nobody else had come in between: each command takes
+//! effect while the operation does, and in its order.
+//!
+//! * Commands that only look at the key cost one read.
+//! * Where the first one puts a value whatever the key holds, what follows is known without asking: the whole is
+//!   a plain write.
+//! * The rest is one read-modify-write.
+//!
+//! The last value is checked by the client again. A value in between that is too long is refused to its command
+//! alone, and the others go on with what was there.
+//!
+//! What each command answers is found out when it is asked for, by carrying them out once more on what the store has
+//! found: so no more is held than the key's first value and its present one, however many commands look at it. Where
+//! even that is too much, because others hold as much, the next command is carried out alone ([`Fold::cut`]).
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+
+use client::{Got, Held as Found, Op, Part};
+use cluster::limits::Limits;
+
+use resp::edit::{Answer, Change, Edit, Held};
+use resp::error::Error;
+use resp::look::Look;
+
+/// A command about one key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step<'b> {
+    /// Look at it.
+    Look(Look),
+    /// Give it a value, whatever it holds.
+    Put {
+        /// The value.
+        value: &'b [u8],
+        /// Until when it lives.
+        expiry: Option<u64>,
+    },
+    /// Change it by what it holds.
+    Edit(Edit<'b>),
+}
+
+impl Step<'_> {
+    /// The value that it gives the key, where that is known before what the key holds.
+    fn given(&self) -> Option<&[u8]> {
+        match self {
+            Step::Look(_) => None,
+            Step::Put { value, .. } => Some(value),
+            Step::Edit(edit) => edit.given(),
+        }
+    }
+}
+
+/// The commands about one key, in their order.
+#[derive(Debug)]
+pub struct Fold<'b> {
+    key: &'b [u8],
+    steps: Vec<Step<'b>>,
+    /// Which of them are carried out together now: from this one on, one or all.
+    from: Cell<usize>,
+    is_cut: Cell<bool>,
+    /// Why the store is not asked, and whether it is certain that nothing is there.
+    refused: Option<(Error, bool)>,
+    /// What they leave, where that does not depend on what was there.
+    known: OnceCell<Option<Rc<State>>>,
+    /// What they were last carried out on, and when.
+    base: RefCell<Option<(Option<Rc<State>>, u64)>>,
+}
+
+/// What a command has found out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// What a look has seen.
+    Seen(Look, Option<Rc<State>>),
+    /// What an edit answers.
+    Answer(Answer),
+}
+
+/// What the key holds between two commands.
+#[derive(Debug, PartialEq, Eq)]
+pub struct State {
+    value: Vec<u8>,
+    expiry: Option<u64>,
+}
+
+impl State {
+    /// The same, as the cores take it.
+    pub fn held(&self) -> Held<'_> {
+        Held { value: &self.value, expiry: self.expiry }
+    }
+
+    fn found(found: Option<Found<'_>>) -> Option<Rc<State>> {
+        found.map(|Found { value, expiry }| Rc::new(State { value: value.to_vec(), expiry }))
+    }
+
+    /// What a get has found.
+    pub fn got(got: Got) -> Rc<State> {
+        Rc::new(State { value: got.value, expiry: got.expiry })
+    }
+}
+
+impl<'b> Fold<'b> {
+    /// One command.
+    pub fn new(key: &'b [u8], step: Step<'b>) -> Fold<'b> {
+        let (known, base) = (OnceCell::new(), RefCell::new(None));
+        let (from, is_cut) = (Cell::new(0), Cell::new(false));
+        Fold { key, steps: vec![step], from, is_cut, refused: None, known, base }
+    }
+
+    /// One more.
+    pub fn push(&mut self, step: Step<'b>) {
+        self.steps.push(step);
+    }
+
+    /// Holds the key against the limits. Beyond them each command is refused, but that whoever looks finds nothing
+    /// where the key surely cannot exist.
+    pub fn check(&mut self, limits: &Limits, can_exist: impl FnOnce(&[u8]) -> bool) {
+        let Err(error) = limits.check_key(self.key) else { return };
+        self.refused = Some((error.into(), !can_exist(self.key)));
+    }
+
+    /// Whether any of it is beyond the limits.
+    pub fn is_beyond(&self, limits: &Limits) -> bool {
+        let is_long = |step: &Step<'_>| match step {
+            Step::Put { value, .. } => limits.check_value(value).is_err(),
+            Step::Edit(edit) => {
+                edit.given().is_some_and(|value| limits.check_value(value).is_err())
+            }
+            Step::Look(_) => false,
+        };
+        limits.check_key(self.key).is_err() || self.steps.iter().any(is_long)
+    }
+
+    /// Whether there is something to ask the store for.
+    pub fn is_asked(&self) -> bool {
+        self.refused.is_none()
+    }
+
+    /// Carries out one command alone, the next time that the store is asked; those after it then have to ask again.
+    pub fn cut(&self) {
+        self.is_cut.set(self.known.get().is_none());
+    }
+
+    /// If one command was carried out alone, goes on with the next. Returns whether there is more to ask for.
+    pub fn go_on(&self) -> bool {
+        let was_cut = self.is_cut.take();
+        self.from.set(self.from.get() + usize::from(was_cut));
+        was_cut && self.from.get() < self.steps.len()
+    }
+
+    /// The commands that are carried out together.
+    fn now(&self) -> &[Step<'b>] {
+        let rest = &self.steps[self.from.get()..];
+        if self.is_cut.get() { &rest[..1] } else { rest }
+    }
+
+    /// How many bytes it holds of what the store has found.
+    pub fn held(&self) -> usize {
+        let base = self.base.borrow();
+        base.as_ref().and_then(|(state, _)| state.as_ref()).map_or(0, |state| state.value.len())
+    }
+
+    /// What to ask the store for, if anything, at a node with this wall clock.
+    pub fn part<'f>(&'f self, clock: &'f dyn Fn() -> u64, limits: Limits) -> Option<Part<'f>> {
+        if !self.is_asked() {
+            return None;
+        }
+        let key = self.key;
+        if self.now().iter().all(|step| matches!(step, Step::Look(_))) {
+            return Some(Part::Op(Op::Get { key }));
+        }
+        let is_known = matches!(self.now(), [Step::Put { value, .. }, ..] if limits.check_value(value).is_ok());
+        if is_known {
+            let known = self.known.get_or_init(|| self.carry_out(None, clock(), &limits).0);
+            return Some(Part::Op(match known.as_deref() {
+                Some(State { value, expiry: None }) => Op::Put { key, value },
+                Some(State { value, expiry: Some(at) }) => Op::PutUntil { key, value, until: *at },
+                None => Op::Delete { key },
+            }));
+        }
+        // Asked again when somebody was quicker, and then it is later; what it says last counts.
+        let decide = Box::new(move |found: Option<Found<'_>>| {
+            client_change(match self.carry_out(State::found(found), clock(), &limits) {
+                (_, false) => Change::Leave,
+                (None, true) => Change::Remove,
+                (Some(state), true) => {
+                    Change::Put { value: state.value.clone(), expiry: state.expiry }
+                }
+            })
+        });
+        Some(Part::Update { key, decide })
+    }
+
+    /// Carries the commands out on what the key holds. Returns what it holds then, and whether anything was
+    /// written.
+    fn carry_out(
+        &self,
+        mut state: Option<Rc<State>>,
+        now_ms: u64,
+        limits: &Limits,
+    ) -> (Option<Rc<State>>, bool) {
+        *self.base.borrow_mut() = Some((state.clone(), now_ms));
+        let mut is_written = false;
+        for step in self.now() {
+            is_written |= carry_out(step, &mut state, now_ms, limits).1;
+        }
+        (state, is_written)
+    }
+
+    /// What each command has found out, in their order, now that the store has done what [`Fold::part`] asked for
+    /// under these limits, and found `got`.
+    pub fn said(&self, got: Option<Rc<State>>, limits: Limits) -> Saying<'_, 'b> {
+        // Without a base nothing but a read was asked for.
+        let (state, now_ms) = self.base.take().unwrap_or((got, 0));
+        Saying { fold: self, steps: self.now().iter(), state, now_ms, limits }
+    }
+}
+
+/// Carries one command out. Returns what it has found out, and whether it has written.
+fn carry_out(
+    step: &Step<'_>,
+    state: &mut Option<Rc<State>>,
+    now_ms: u64,
+    limits: &Limits,
+) -> (Said, bool) {
+    // Refused whatever the key holds, as it would be by itself.
+    if let Some(Err(error)) = step.given().map(|value| limits.check_value(value)) {
+        return (Said::Answer(Answer::Error(error.into())), false);
+    }
+    let (change, answer) = match step {
+        Step::Look(look) => return (Said::Seen(*look, state.clone()), false),
+        // A time that has passed already ends the key at once.
+        Step::Put { expiry: Some(at), .. } if *at <= now_ms => (Change::Remove, Answer::Ok),
+        Step::Put { value, expiry } => {
+            (Change::Put { value: value.to_vec(), expiry: *expiry }, Answer::Ok)
+        }
+        Step::Edit(edit) => edit.apply(state.as_deref().map(State::held), now_ms),
+    };
+    let next = match change {
+        Change::Leave => return (Said::Answer(answer), false),
+        Change::Remove => None,
+        Change::Put { value, expiry } => match limits.check_value(&value) {
+            Ok(()) => Some(Rc::new(State { value, expiry })),
+            Err(error) => return (Said::Answer(Answer::Error(error.into())), false),
+        },
+    };
+    *state = next;
+    (Said::Answer(answer), true)
+}
+
+/// A change as the client library takes it.
+pub(super) fn client_change(change: Change) -> client::Change {
+    match change {
+        Change::Leave => client::Change::Leave,
+        Change::Remove => client::Change::Delete,
+        Change::Put { value, expiry: None } => client::Change::Put(value),
+        Change::Put { value, expiry: Some(until) } => client::Change::PutUntil(value, until),
+    }
+}
+
+/// What the commands of a fold have found out, one after the other.
+pub struct Saying<'f, 'b> {
+    fold: &'f Fold<'b>,
+    steps: std::slice::Iter<'f, Step<'b>>,
+    /// What the key holds before the next one.
+    state: Option<Rc<State>>,
+    now_ms: u64,
+    limits: Limits,
+}
+
+impl Saying<'_, '_> {
+    /// How many bytes it holds for those that are still to be answered.
+    pub fn held(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.value.len())
+    }
+}
+
+impl Iterator for Saying<'_, '_> {
+    type Item = Said;
+
+    fn next(&mut self) -> Option<Said> {
+        let step = self.steps.next()?;
+        let said = match (&self.fold.refused, step) {
+            (Some((_, true)), Step::Look(look)) => Said::Seen(*look, None),
+            (Some((error, _)), _) => Said::Answer(Answer::Error(error.clone())),
+            (None, step) => carry_out(step, &mut self.state, self.now_ms, &self.limits).0,
+        };
+        if self.steps.len() == 0 {
+            self.state = None;
+        }
+        Some(said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use client::Change as Made;
+
+    use super::*;
+    use resp::edit::{Answering, Lifetime, When};
+
+    const NOW: u64 = 1_000;
+    const LIMITS: Limits = Limits { key_bytes: 20, value_bytes: 5 };
+
+    /// What a store that holds this makes of a part, and what it finds.
+    fn store(part: Part<'_>, held: &mut Option<(Vec<u8>, Option<u64>)>) -> (&'static str, bool) {
+        let found = held.clone();
+        match part {
+            Part::Op(Op::Get { .. }) => return ("get", false),
+            Part::Op(Op::Put { value, .. }) => *held = Some((value.to_vec(), None)),
+            Part::Op(Op::PutUntil { value, until, .. }) => {
+                *held = Some((value.to_vec(), Some(until)));
+            }
+            Part::Op(Op::Delete { .. }) => *held = None,
+            Part::Update { mut decide, .. } => {
+                // Somebody was quicker at first.
+                decide(Some(Found { value: b"9", expiry: None }));
+                let found = found.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
+                match decide(found) {
+                    Made::Leave => {}
+                    Made::Delete => *held = None,
+                    Made::Put(value) => *held = Some((value, None)),
+                    Made::PutUntil(value, until) => *held = Some((value, Some(until))),
+                }
+                return ("update", true);
+            }
+        }
+        ("write", true)
+    }
+
+    fn steps() -> Vec<Step<'static>> {
+        let set = |value, when| {
+            let lifetime = Lifetime::Until(None);
+            Step::Edit(Edit::Set { value, when, lifetime, answering: Answering::Before })
+        };
+        vec![
+            Step::Look(Look::Value),
+            Step::Look(Look::Exists),
+            Step::Put { value: b"1", expiry: None },
+            Step::Put { value: b"1", expiry: Some(NOW) },
+            Step::Put { value: b"2", expiry: Some(NOW + 9) },
+            Step::Put { value: b"too long", expiry: None },
+            Step::Edit(Edit::Add(1)),
+            Step::Edit(Edit::Append(b"77")),
+            Step::Edit(Edit::Remove),
+            Step::Edit(Edit::Persist),
+            set(b"x", When::Absent),
+            set(b"y", When::Equals(b"1")),
+        ]
+    }
+
+    #[test]
+    fn together_is_as_one_by_one() {
+        // All ways to put up to four of them in a row.
+        let steps = steps();
+        let mut kinds = std::collections::BTreeSet::new();
+        for number in 0..steps.len().pow(4) {
+            let digits = (0..4).map(|place| number / steps.len().pow(place) % steps.len());
+            let row: Vec<_> = digits.map(|digit| steps[digit].clone()).collect();
+            for held in [None, Some((b"4".to_vec(), Some(NOW + 5)))] {
+                let mut one_by_one = held.clone();
+                let mut want = Vec::new();
+                for step in &row {
+                    let fold = Fold::new(b"k", step.clone());
+                    let before = one_by_one.clone();
+                    let part = fold.part(&|| NOW, LIMITS).unwrap();
+                    store(part, &mut one_by_one);
+                    let got =
+                        before.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
+                    want.extend(fold.said(State::found(got), LIMITS));
+                }
+                let mut together = held.clone();
+                let mut fold = Fold::new(b"k", row[0].clone());
+                row[1..].iter().for_each(|step| fold.push(step.clone()));
+                let (kind, _) = store(fold.part(&|| NOW, LIMITS).unwrap(), &mut together);
+                kinds.insert((kind, matches!(row[0], Step::Put { value: b"1" | b"2", .. })));
+                let got = held.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
+                let said: Vec<Said> = fold.said(State::found(got), LIMITS).collect();
+                assert_eq!(said, want, "{row:?} on {held:?}");
+                assert_eq!(together, one_by_one, "{row:?} on {held:?}");
+            }
+        }
+        let want = [("get", false), ("update", false), ("write", true)];
+        assert_eq!(kinds.into_iter().collect::<Vec<_>>(), want, "what is known needs no update");
+    }
+}
