@@ -128,15 +128,21 @@ impl ClientError {
 
 #[cfg(test)]
 mod tests {
+    use net_common::error::{ErrorWord, Refused};
+
     use super::*;
 
     #[test]
     fn what_may_be_made_again_as_it_is() {
         let manager = || Address::new("127.0.0.1", 1).expect("it is one");
+        let refused = |word| NetError::Refused {
+            address: manager(),
+            refused: Refused::new(word, "why").into(),
+        };
         let lost =
             NetError::Lost { address: manager(), source: std::io::ErrorKind::TimedOut.into() };
-        let secret = NetError::Refused { address: manager(), text: "auth: wrong".into() };
-        let busy = NetError::Refused { address: manager(), text: "busy: full".into() };
+        let secret = refused(ErrorWord::Auth);
+        let busy = refused(ErrorWord::Busy);
         let no = |source| ClientError::NoManager { address: manager(), source };
         let why = || "why".to_owned();
         for (error, is_retryable) in [

@@ -17,6 +17,7 @@ use cluster::view::Routes;
 use cluster::write_round::Reply;
 use log::debug;
 use net_common::connection::{Connection, NetError, Waits};
+use net_common::error::ErrorWord;
 use net_common::message::data::{
     self, Body, Fence, ReadAnswers, ReadBatch, Write, WriteAcks, WriteBatch,
 };
@@ -306,8 +307,8 @@ fn receive_writes(
     }
     let acks: WriteAcks = match link.receive_as() {
         // It answers whatever else was asked of it: a node that cannot write can be read.
-        Err(error) if matches!(error.word(), Some("disk" | "unsure")) => {
-            let is_unsent = error.word() == Some("disk");
+        Err(error) if matches!(error.word(), Some(ErrorWord::Disk | ErrorWord::Unsure)) => {
+            let is_unsent = error.word() == Some(&ErrorWord::Disk);
             for i in writes.drain(..) {
                 batch[i].operation.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
             }
@@ -343,8 +344,9 @@ fn receive_reads(
         return Ok(());
     }
     let reply: ReadAnswers<'_> = match link.receive_as() {
-        // The connection is as good as before, and no other replica could answer that.
-        Err(error) if error.word() == Some(TOO_LARGE) => {
+        // The answer would not fit a frame, though it leaves out what can wait. That cannot happen to who asks for no
+        // more keys than some thousand. The connection is as good as before, and no other replica could answer it.
+        Err(error) if error.word() == Some(&ErrorWord::TooLarge) => {
             for i in reads.drain(..) {
                 batch[i].fail(ClientError::Refused(error.to_string()));
             }
@@ -403,10 +405,6 @@ fn receive_reads(
     Ok(())
 }
 
-/// What a node says whose answer would not fit a frame, though it leaves out what can wait. That cannot happen to who
-/// asks for no more keys than some thousand.
-const TOO_LARGE: &str = "too large";
-
 fn miscounted(link: &Connection) -> NetError {
     NetError::Protocol {
         address: link.address().clone(),
@@ -425,7 +423,8 @@ fn fail(
     let member = routes.member(leg.place);
     debug!("{}: {error}", member.id);
     // A server that turns a connection away has not looked at what was sent on it.
-    let is_unsent = error.is_unsent() || matches!(error.word(), Some("busy" | "auth"));
+    let is_unsent =
+        error.is_unsent() || matches!(error.word(), Some(ErrorWord::Busy | ErrorWord::Auth));
     for i in leg.writes.drain(..) {
         batch[i].operation.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
     }
@@ -475,11 +474,11 @@ mod tests {
 
     /// A node that answers fences with what stands here: nothing is there, or an ERROR of this word; and
     /// of each write it is not known whether it was stored.
-    fn links(address: &Address, word: &Arc<Mutex<Option<&'static str>>>) -> Links {
+    fn links(address: &Address, word: &Arc<Mutex<Option<ErrorWord>>>) -> Links {
         let word = word.clone();
-        let answer = move |asked: Frame<'_>, out: &mut Vec<u8>| match *word.lock() {
+        let answer = move |asked: Frame<'_>, out: &mut Vec<u8>| match word.lock().clone() {
             _ if asked.kind == Kind::ReplPut as u16 => {
-                frame::write_error(out, FORMAT_BINARY, "unsure", "the disk");
+                frame::write_error(out, FORMAT_BINARY, ErrorWord::Unsure, "the disk");
             }
             Some(word) => frame::write_error(out, FORMAT_BINARY, word, "for a test"),
             None => {
@@ -519,7 +518,7 @@ mod tests {
                 // The answer to the swap is lost.
                 assert_eq!(go(&mut batch, 1), Need::View);
             }
-            *word.lock() = Some(TOO_LARGE);
+            *word.lock() = Some(ErrorWord::TooLarge);
             go(&mut batch, 2);
             let error = batch[0].result.take().unwrap().unwrap_err();
             assert_eq!(error.is_unknown(), is_sent, "{error}");

@@ -18,6 +18,7 @@ use fxhash::FxHashSet;
 use log::debug;
 use net_common::auth::Secret;
 use net_common::connection::{Connection, Dial, FIRST_RATE, NetError, Waits};
+use net_common::error::ErrorWord;
 use net_common::frame::PayloadLimit;
 use net_common::in_place::Here;
 use net_common::message::change::{Begin, Plan, Planned};
@@ -812,7 +813,7 @@ impl GTStoreClient {
                 ask(link)
             });
             match asked {
-                Err(error) if error.word() == Some("wait") && Instant::now() < until => {
+                Err(error) if error.word() == Some(&ErrorWord::Wait) && Instant::now() < until => {
                     std::thread::sleep(LAST_PAUSE);
                 }
                 // The manager may have done it before it was lost.
@@ -844,14 +845,14 @@ impl GTStoreClient {
     /// What it means that the manager did not do as it was asked. Decided by its word, and never by what follows: names
     /// and keys may be in that.
     fn managers_error(&self, source: NetError) -> ClientError {
-        match (source.word(), source.reason()) {
-            (Some("changed"), Some(now)) => ClientError::Changed { now: now.to_owned() },
-            // The error says that it was refused; the manager's word for it need not say so again.
-            (Some("refused"), Some(why)) => ClientError::Refused(why.to_owned()),
-            _ => match source {
-                NetError::Refused { text, .. } => ClientError::Refused(text),
-                source => ClientError::NoManager { address: self.router.manager().clone(), source },
+        match source {
+            NetError::Refused { refused, .. } => match refused.word {
+                ErrorWord::Changed => ClientError::Changed { now: refused.why },
+                // The error says that it was refused; the manager's word for it need not say so again.
+                ErrorWord::Refused => ClientError::Refused(refused.why),
+                _ => ClientError::Refused(refused.to_string()),
             },
+            source => ClientError::NoManager { address: self.router.manager().clone(), source },
         }
     }
 

@@ -40,7 +40,9 @@ fn refusal(cluster: &TestCluster, secret: Option<Secret>) -> String {
     let error = GTStoreClient::init(config).err().expect("it must not get in");
     assert!(begin.elapsed() >= auth::SLOWED, "refusals are slowed down");
     match error {
-        ClientError::NoManager { source: NetError::Refused { text, .. }, .. } => text,
+        ClientError::NoManager { source: NetError::Refused { refused, .. }, .. } => {
+            refused.to_string()
+        }
         other => panic!("{other}"),
     }
 }

@@ -29,6 +29,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use fxhash::FxHashMap;
 use log::{error, info, warn};
 use net_common::clock;
+use net_common::error::{ErrorWord, Refused};
 use net_common::logging;
 use net_common::message::Message;
 use net_common::message::control::{Disk, NodeStatus, Probe, Status, TablePush};
@@ -94,17 +95,6 @@ struct Published {
     lost: Arc<ArcSet>,
     /// What leases are.
     terms: Terms,
-}
-
-/// Why an operator's order is not carried out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// Something else is under way: it can be asked again later.
-    Wait(String),
-    /// It cannot be done as things are.
-    Never(String),
-    /// What the operator was shown is not what there is now, which this tells.
-    Changed(String),
 }
 
 impl Monitor {
@@ -359,9 +349,10 @@ fn refused(answer: Answer) -> Option<Refused> {
         | Answer::Unknown
         | Answer::Aside(_)
         | Answer::Unreached(_) => None,
-        Answer::Wait(why) | Answer::Older(why) => Some(Refused::Wait(why)),
-        Answer::Taken(why) => Some(Refused::Never(why)),
-        Answer::Changed(now) => Some(Refused::Changed(now)),
+        // Something else is under way: it can be asked again later.
+        Answer::Wait(why) | Answer::Older(why) => Some(Refused::new(ErrorWord::Wait, why)),
+        Answer::Taken(why) => Some(Refused::new(ErrorWord::Refused, why)),
+        Answer::Changed(now) => Some(Refused::new(ErrorWord::Changed, now)),
     }
 }
 
@@ -598,7 +589,8 @@ impl Owner {
                 }
                 Effect::Told(what) => {
                     if let Some(orderer) = self.orderers.pop_front() {
-                        let _ = orderer.send(what.map_err(Refused::Never));
+                        let _ =
+                            orderer.send(what.map_err(|why| Refused::new(ErrorWord::Refused, why)));
                     }
                 }
             }

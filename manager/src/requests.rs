@@ -11,6 +11,7 @@ use cluster::text::count;
 use log::{debug, info, warn};
 use net_common::auth::Secret;
 use net_common::codec::DecodeError;
+use net_common::error::{ErrorWord, Refused};
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, FrameReader, Kind};
 use net_common::message::Message;
 use net_common::message::change::{Begin, Plan, Planned};
@@ -21,7 +22,7 @@ use net_common::server::{Next, Open, Session};
 use net_common::text;
 
 use crate::control;
-use crate::monitor::{Handle, Refused};
+use crate::monitor::Handle;
 use crate::reach;
 
 /// Opens a session for each connection to the manager.
@@ -55,7 +56,7 @@ impl Session for Requests {
         match self.binary(frame, out) {
             Ok(next) => next,
             Err(DecodeError(why)) => {
-                frame::write_error(out, FORMAT_BINARY, "malformed", why);
+                frame::write_error(out, FORMAT_BINARY, ErrorWord::Malformed, why);
                 Next::Go
             }
         }
@@ -99,7 +100,7 @@ impl Requests {
                 );
                 match self.handle.accept_loss(shown) {
                     Some(Ok(arcs)) => LossAccepted { arcs: arcs as u32 }.write(out),
-                    Some(Err(why)) => refused(out, &why),
+                    Some(Err(why)) => refused(out, why),
                     None => stopping(out),
                 }
             }
@@ -108,7 +109,7 @@ impl Requests {
                 info!("{} goes on with the data folder of {id} that {start} waits with", self.peer);
                 match self.handle.adopt_folder(id, start) {
                     Some(Ok(())) => FolderAdopted.write(out),
-                    Some(Err(why)) => refused(out, &why),
+                    Some(Err(why)) => refused(out, why),
                     None => stopping(out),
                 }
             }
@@ -116,7 +117,11 @@ impl Requests {
             Some(Kind::Change) => self.change(Begin::read(frame.payload)?.0, out),
             kind => {
                 let name = kind.map_or_else(|| frame.kind.to_string(), |k| format!("{k:?}"));
-                error(out, "unknown", &format!("a manager takes no message of type {name}"));
+                error(
+                    out,
+                    ErrorWord::Unknown,
+                    &format!("a manager takes no message of type {name}"),
+                );
             }
         }
         Ok(Next::Go)
@@ -124,11 +129,16 @@ impl Requests {
 
     fn plan(&self, order: Order, out: &mut Vec<u8>) {
         let Order::Change { wish, force } = order else {
-            return frame::write_error(out, FORMAT_BINARY, "refused", "cancelling moves nothing");
+            return frame::write_error(
+                out,
+                FORMAT_BINARY,
+                ErrorWord::Refused,
+                "cancelling moves nothing",
+            );
         };
         match self.handle.plan(wish, force) {
             Some(Ok(outline)) => Planned(outline).write(out),
-            Some(Err(why)) => frame::write_error(out, FORMAT_BINARY, "refused", &why),
+            Some(Err(why)) => frame::write_error(out, FORMAT_BINARY, ErrorWord::Refused, &why),
             None => stopping(out),
         }
     }
@@ -140,7 +150,7 @@ impl Requests {
         }
         match self.handle.order(order) {
             Some(Ok(outline)) => Planned(outline).write(out),
-            Some(Err(why)) => refused(out, &why),
+            Some(Err(why)) => refused(out, why),
             None => stopping(out),
         }
     }
@@ -153,12 +163,12 @@ impl Requests {
                  the node anew to join this one empty",
                 node.id
             );
-            frame::write_error(out, FORMAT_BINARY, "other cluster", &why);
+            frame::write_error(out, FORMAT_BINARY, ErrorWord::OtherCluster, &why);
             return Next::Close;
         }
         if let Some(why) = control::clock_trouble(node.wall_ms) {
             warn!("{} may not register: {why}", node.id);
-            frame::write_error(out, FORMAT_BINARY, "clock", &why);
+            frame::write_error(out, FORMAT_BINARY, ErrorWord::Clock, &why);
             return Next::Close;
         }
         let durability = self.handle.published().view().durability;
@@ -167,7 +177,7 @@ impl Requests {
                 "this cluster keeps all records on disk (--durability sync): give {} a folder, with --data",
                 node.id
             );
-            frame::write_error(out, FORMAT_BINARY, "no disk", &why);
+            frame::write_error(out, FORMAT_BINARY, ErrorWord::NoDisk, &why);
             return Next::Close;
         }
         let newcomer = Newcomer {
@@ -195,13 +205,13 @@ impl Requests {
                 self.node = Some(node);
                 return Next::TakeOver;
             }
-            Some(Answer::Taken(why)) => ("taken", why),
-            Some(Answer::Wait(why)) => ("wait", why),
-            Some(Answer::Aside(why)) => ("copy", why),
-            Some(Answer::Unreached(why)) => ("unreachable", why),
-            Some(Answer::Older(why)) => ("older", why),
+            Some(Answer::Taken(why)) => (ErrorWord::Taken, why),
+            Some(Answer::Wait(why)) => (ErrorWord::Wait, why),
+            Some(Answer::Aside(why)) => (ErrorWord::Copy, why),
+            Some(Answer::Unreached(why)) => (ErrorWord::Unreachable, why),
+            Some(Answer::Older(why)) => (ErrorWord::Older, why),
             Some(Answer::Done | Answer::Unknown | Answer::Changed(_)) | None => {
-                ("wait", "the manager is stopping".to_owned())
+                (ErrorWord::Wait, "the manager is stopping".to_owned())
             }
         };
         debug!("{} may not register: {why}", node.id);
@@ -220,13 +230,13 @@ impl Requests {
             Some(Kind::ClientHello) => answer(out, Kind::TablePush, &table()),
             Some(Kind::Heartbeat) => answer(out, Kind::HeartbeatAck, "ok"),
             Some(Kind::StorageRegister) => match text::parse_register(frame.payload) {
-                None => frame::write_error(out, FORMAT_TEXT, text::word::BAD_REGISTER, ""),
+                None => frame::write_error(out, FORMAT_TEXT, ErrorWord::BadRegister, ""),
                 Some((id, address)) => {
                     let view = self.handle.published();
                     let is_taken =
                         view.view().members.iter().any(|m| m.id == id || m.address == address);
                     if is_taken {
-                        frame::write_error(out, FORMAT_TEXT, "taken", "");
+                        frame::write_error(out, FORMAT_TEXT, ErrorWord::Taken, "");
                     } else {
                         info!(
                             "{id} registered in format 0 at {address}: it gets the table, no arcs"
@@ -235,20 +245,15 @@ impl Requests {
                     }
                 }
             },
-            _ => frame::write_error(out, FORMAT_TEXT, text::word::UNKNOWN, ""),
+            _ => frame::write_error(out, FORMAT_TEXT, ErrorWord::Unknown, ""),
         }
     }
 }
 
-fn refused(out: &mut Vec<u8>, why: &Refused) {
-    let (word, why) = match why {
-        Refused::Wait(why) => ("wait", why),
-        Refused::Never(why) => ("refused", why),
-        Refused::Changed(now) => ("changed", now),
-    };
-    frame::write_error(out, FORMAT_BINARY, word, why);
+fn refused(out: &mut Vec<u8>, Refused { word, why }: Refused) {
+    frame::write_error(out, FORMAT_BINARY, word, &why);
 }
 
 fn stopping(out: &mut Vec<u8>) {
-    frame::write_error(out, FORMAT_BINARY, "stopping", "the manager is stopping");
+    frame::write_error(out, FORMAT_BINARY, ErrorWord::Stopping, "the manager is stopping");
 }

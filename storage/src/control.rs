@@ -22,6 +22,7 @@ use log::{debug, error, info, warn};
 use net_common::auth::Secret;
 use net_common::clock;
 use net_common::connection::{Connection, Dial, NetError};
+use net_common::error::ErrorWord;
 use net_common::frame::{FORMAT_BINARY, Kind, PayloadLimit};
 use net_common::logging;
 use net_common::message::Message;
@@ -174,18 +175,18 @@ impl ControlLoop {
                     self.serve(link, push)
                 }
                 Err(error) => match error.word() {
-                    Some("taken" | "no disk") => {
+                    Some(ErrorWord::Taken | ErrorWord::NoDisk) => {
                         // Nobody may wait for it, but then nobody needs to know.
                         let _ = self.end.try_send(Ended::Refused(error.to_string()));
                         return;
                     }
                     // It has seen what the manager does not know, and tells that when it tries again.
-                    Some("older") => {
+                    Some(ErrorWord::Older) => {
                         self.shows_view.set(true);
                         error.to_string()
                     }
                     // A node that runs may meet the right manager again. One that starts has the wrong folder.
-                    Some("other cluster") if self.node.routes().is_none() => {
+                    Some(ErrorWord::OtherCluster) if self.node.routes().is_none() => {
                         let why = format!("its data folder is of another cluster: {error}");
                         let _ = self.end.try_send(Ended::Refused(why));
                         return;

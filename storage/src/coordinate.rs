@@ -10,11 +10,12 @@ use client::{ClientError, GTStoreClient, Placed};
 use cluster::ids::Address;
 use cluster::limits::Limits;
 use net_common::auth::Secret;
+use net_common::error::ErrorWord;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, Kind};
 use net_common::in_place::Here;
 use net_common::message::Message;
 use net_common::message::coordinated::{self, Delete, Deleted, Found, Get, Put, PutDone};
-use net_common::text::{self, word};
+use net_common::text;
 use parking_lot::Mutex;
 
 /// A node's own client.
@@ -85,36 +86,36 @@ impl Coordinator {
             // The original's primary passes a put on to the replicas; here each is coordinated.
             Some(Kind::ReplPut) => self.text_put(frame.payload, Kind::ReplAck, out),
             Some(Kind::ClientGet) => self.text_get(frame.payload, out),
-            _ => Err(word::UNKNOWN),
+            _ => Err(ErrorWord::Unknown),
         };
         if let Err(word) = answered {
             frame::write_error(out, FORMAT_TEXT, word, "");
         }
     }
 
-    fn text_put(&self, payload: &[u8], ok: Kind, out: &mut Vec<u8>) -> Result<(), &'static str> {
-        let (key, value) = text::parse_put(payload).ok_or(word::BAD_PUT)?;
+    fn text_put(&self, payload: &[u8], ok: Kind, out: &mut Vec<u8>) -> Result<(), ErrorWord> {
+        let (key, value) = text::parse_put(payload).ok_or(ErrorWord::BadPut)?;
         check_original(key)?;
-        Limits::ORIGINAL.check_value(value).map_err(|_| word::BAD_VALUE)?;
+        Limits::ORIGINAL.check_value(value).map_err(|_| ErrorWord::BadValue)?;
         self.client().and_then(|client| client.put(key, value)).map_err(|e| text_word(&e))?;
         frame::write(out, ok, FORMAT_TEXT, |out| out.extend_from_slice(b"ok"));
         Ok(())
     }
 
     /// Values that came by other ways, and may be longer, are told whole.
-    fn text_get(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+    fn text_get(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorWord> {
         check_original(key)?;
         let got = self.client().and_then(|client| client.get(key)).map_err(|e| text_word(&e))?;
-        let value = got.ok_or(word::MISSING)?.value;
+        let value = got.ok_or(ErrorWord::Missing)?.value;
         frame::write(out, Kind::GetOk, FORMAT_TEXT, |out| out.extend_from_slice(&value));
         Ok(())
     }
 }
 
 /// Whether the original knows such a key.
-fn check_original(key: &[u8]) -> Result<(), &'static str> {
+fn check_original(key: &[u8]) -> Result<(), ErrorWord> {
     match key.is_empty() || Limits::ORIGINAL.check_key(key).is_err() {
-        true => Err(word::BAD_KEY),
+        true => Err(ErrorWord::BadKey),
         false => Ok(()),
     }
 }
@@ -126,29 +127,29 @@ fn wire(placed: &Placed) -> coordinated::Placed<'_> {
 
 fn refuse(error: &ClientError, out: &mut Vec<u8>) {
     let (word, why) = match error {
-        ClientError::BadKey(why) => ("bad key", why.to_string()),
-        ClientError::BadValue(why) => ("bad value", why.to_string()),
-        ClientError::BadList(_) => ("bad value", error.to_string()),
+        ClientError::BadKey(why) => (ErrorWord::BadKey, why.to_string()),
+        ClientError::BadValue(why) => (ErrorWord::BadValue, why.to_string()),
+        ClientError::BadList(_) => (ErrorWord::BadValue, error.to_string()),
         ClientError::NoManager { .. }
         | ClientError::NotEnoughReplicas { .. }
         | ClientError::Contended { .. }
-        | ClientError::Unavailable => ("unavailable", error.to_string()),
-        ClientError::Unknown { why } => ("outcome unknown", why.clone()),
-        ClientError::Full(_) => ("full", error.to_string()),
-        ClientError::TooFewCopies { .. } => ("few copies", error.to_string()),
-        ClientError::Refused(why) => ("refused", why.clone()),
+        | ClientError::Unavailable => (ErrorWord::Unavailable, error.to_string()),
+        ClientError::Unknown { why } => (ErrorWord::OutcomeUnknown, why.clone()),
+        ClientError::Full(_) => (ErrorWord::Full, error.to_string()),
+        ClientError::TooFewCopies { .. } => (ErrorWord::FewCopies, error.to_string()),
+        ClientError::Refused(why) => (ErrorWord::Refused, why.clone()),
         // Said to operators alone.
-        ClientError::Changed { .. } => ("refused", error.to_string()),
+        ClientError::Changed { .. } => (ErrorWord::Refused, error.to_string()),
     };
     frame::write_error(out, FORMAT_BINARY, word, &why);
 }
 
 /// The original's word for what went wrong; for what it never knew, one of the same kind.
-fn text_word(error: &ClientError) -> &'static str {
+fn text_word(error: &ClientError) -> ErrorWord {
     match error {
-        ClientError::BadKey(_) => word::BAD_KEY,
-        ClientError::BadValue(_) | ClientError::BadList(_) => word::BAD_VALUE,
-        ClientError::Unknown { .. } => "outcome unknown",
+        ClientError::BadKey(_) => ErrorWord::BadKey,
+        ClientError::BadValue(_) | ClientError::BadList(_) => ErrorWord::BadValue,
+        ClientError::Unknown { .. } => ErrorWord::OutcomeUnknown,
         ClientError::NoManager { .. }
         | ClientError::NotEnoughReplicas { .. }
         | ClientError::Contended { .. }
@@ -156,6 +157,6 @@ fn text_word(error: &ClientError) -> &'static str {
         | ClientError::Full(_)
         | ClientError::Changed { .. }
         | ClientError::TooFewCopies { .. }
-        | ClientError::Refused(_) => word::UNAVAILABLE,
+        | ClientError::Refused(_) => ErrorWord::Unavailable,
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cluster::ids::Address;
 use cluster::marks::Written;
 use net_common::codec::DecodeError;
+use net_common::error::ErrorWord;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, HEADER, Kind};
 use net_common::in_place::{self, Here};
 use net_common::message::Message;
@@ -85,13 +86,13 @@ fn answered(
 ) {
     let start = out.len();
     if let Err(DecodeError(why)) = answer(out) {
-        frame::write_error(out, FORMAT_BINARY, "malformed", why);
+        frame::write_error(out, FORMAT_BINARY, ErrorWord::Malformed, why);
     }
     if out.len() - start > HEADER + most {
         out.truncate(start);
         out.shrink_to(start);
         let why = "the answer does not fit a frame, ask for fewer keys at once";
-        frame::write_error(out, FORMAT_BINARY, "too large", why);
+        frame::write_error(out, FORMAT_BINARY, ErrorWord::TooLarge, why);
     }
 }
 
@@ -111,8 +112,8 @@ fn data(
                 Ok(acks) => acks.write(out),
                 Err(unwritten) => {
                     let word = match unwritten {
-                        Unwritten::Refused(_) => "disk",
-                        Unwritten::Unsure(_) => "unsure",
+                        Unwritten::Refused(_) => ErrorWord::Disk,
+                        Unwritten::Unsure(_) => ErrorWord::Unsure,
                     };
                     frame::write_error(out, FORMAT_BINARY, word, &unwritten.to_string());
                 }
@@ -145,6 +146,6 @@ fn unknown(frame: &Frame<'_>, out: &mut Vec<u8>) -> bool {
     let kind = Kind::from_wire(frame.kind);
     let name = kind.map_or_else(|| frame.kind.to_string(), |k| format!("{k:?}"));
     let why = format!("a storage node takes no message of type {name}");
-    frame::write_error(out, FORMAT_BINARY, "unknown", &why);
+    frame::write_error(out, FORMAT_BINARY, ErrorWord::Unknown, &why);
     true
 }

@@ -14,6 +14,7 @@ use socket2::SockRef;
 
 use crate::auth::{self, Secret};
 use crate::codec::DecodeError;
+use crate::error::{ErrorWord, Refused};
 use crate::frame::{FORMAT_BINARY, Frame, FrameError, FrameReader, HEADER, Kind, PayloadLimit};
 use crate::in_place::{Here, InPlace};
 use crate::message::Message;
@@ -39,12 +40,12 @@ pub enum NetError {
         source: io::Error,
     },
     /// The peer answered with an ERROR frame.
-    #[error("{address} says: {text}")]
+    #[error("{address} says: {refused}")]
     Refused {
         /// Who.
         address: Address,
         /// The word and the reason, as sent.
-        text: String,
+        refused: Box<Refused>,
     },
     /// The peer sent something that makes no sense here.
     #[error("{address} does not speak our protocol: {what}")]
@@ -73,7 +74,9 @@ impl NetError {
     pub fn may_pass(&self) -> bool {
         match self {
             NetError::Unreachable { .. } | NetError::Lost { .. } => true,
-            NetError::Refused { .. } => matches!(self.word(), Some("busy" | "stopping")),
+            NetError::Refused { refused, .. } => {
+                matches!(refused.word, ErrorWord::Busy | ErrorWord::Stopping)
+            }
             NetError::Protocol { .. } | NetError::Impostor { .. } => false,
         }
     }
@@ -83,20 +86,10 @@ impl NetError {
         matches!(self, NetError::Lost { source, .. } if source.kind() == io::ErrorKind::TimedOut)
     }
 
-    /// What the peer's ERROR says for people, after its word.
-    pub fn reason(&self) -> Option<&str> {
+    /// The word of the peer's ERROR, if that is what it was.
+    pub fn word(&self) -> Option<&ErrorWord> {
         match self {
-            NetError::Refused { text, .. } => {
-                Some(text.split_once(": ").map_or("", |(_, why)| why))
-            }
-            _ => None,
-        }
-    }
-
-    /// The first word of the peer's ERROR, if that is what it was.
-    pub fn word(&self) -> Option<&str> {
-        match self {
-            NetError::Refused { text, .. } => Some(text.split(':').next().unwrap_or(text)),
+            NetError::Refused { refused, .. } => Some(&refused.word),
             _ => None,
         }
     }
@@ -387,8 +380,8 @@ impl Connection {
             Ok(None) | Err(_) => unreachable!("has_frame has just seen one"),
         };
         if frame.kind == Kind::Error as u16 {
-            let text = String::from_utf8_lossy(frame.payload).into_owned();
-            return Err(NetError::Refused { address: address.clone(), text });
+            let refused = Refused::read(frame.payload).into();
+            return Err(NetError::Refused { address: address.clone(), refused });
         }
         Ok(frame)
     }

@@ -1,11 +1,9 @@
-//! Programs that speak another protocol: how they are known, and what they are told in their own words.
+//! Programs that speak another protocol: how they are known.
 //!
 //! Ports are mixed up easily. Whoever sends HTTP or Redis commands to a native port, or reads such answers from
 //! what should be one, gets a line to read rather than the number of a format that nobody meant.
 
 use std::fmt;
-
-use crate::frame::{self, FORMAT_BINARY};
 
 /// Another protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,33 +61,6 @@ impl Foreign {
             _ => None,
         }
     }
-
-    /// Appends what a caller that speaks this is told: that it has come to a native port.
-    pub fn refuse(self, out: &mut Vec<u8>) {
-        let why = "this is GT Store's native port, and speaks its own protocol; Redis clients go to a node's \
-                   Redis port (storage --redis-port)";
-        match self {
-            Foreign::Http => {
-                let size = why.len() + 1;
-                out.extend_from_slice(
-                    format!(
-                        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\
-                         Connection: close\r\n\r\n{why}\n"
-                    )
-                    .as_bytes(),
-                );
-            }
-            Foreign::Redis => out.extend_from_slice(format!("-ERR {why}\r\n").as_bytes()),
-            Foreign::Tls => {
-                frame::write_error(
-                    out,
-                    FORMAT_BINARY,
-                    "unknown",
-                    &format!("no {self} here: {why}"),
-                );
-            }
-        }
-    }
 }
 
 fn has(text: &[u8], part: &[u8]) -> bool {
@@ -105,7 +76,6 @@ fn is_text(line: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{FrameError, FrameReader, Kind};
 
     #[test]
     fn others_are_known_by_how_they_begin() {
@@ -132,19 +102,5 @@ mod tests {
         ] {
             assert_eq!(Foreign::of(bytes), want, "{}", bytes.escape_ascii());
         }
-    }
-
-    #[test]
-    fn only_the_beginning_of_a_stream_tells() {
-        let mut reader = FrameReader::new();
-        reader.fill(&mut &b"PING"[..]).unwrap();
-        assert_eq!(reader.next_frame(), Err(FrameError::Foreign(Foreign::Redis)));
-        let mut bytes = Vec::new();
-        frame::write(&mut bytes, Kind::ClientGet, FORMAT_BINARY, |_| ());
-        bytes.extend_from_slice(b"PING");
-        let mut reader = FrameReader::new();
-        reader.fill(&mut &bytes[..]).unwrap();
-        assert!(matches!(reader.next_frame(), Ok(Some(_))));
-        assert!(matches!(reader.next_frame(), Err(FrameError::UnknownFormat(_))));
     }
 }

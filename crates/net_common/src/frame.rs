@@ -4,6 +4,7 @@
 //! the payload. [`FrameReader`] buffers a stream and cuts frames out of it without copying; it grows
 //! its buffer only by what has really arrived, never by what a header announces.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use byteorder::{BigEndian, ByteOrder};
 use cluster::limits::Limits;
 
 use crate::codec::Encoder;
+use crate::error::{ErrorWord, Refused};
 pub use crate::foreign::Foreign;
 
 /// Bytes of a header.
@@ -194,10 +196,9 @@ pub struct Frame<'a> {
 }
 
 /// Why no frame can be had from a stream any more: its framing is lost, close it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameError {
     /// A header announces more than is taken.
-    #[error("too large: a frame of {size} bytes, at most {most} are taken")]
     TooLarge {
         /// The announced size of its payload, in bytes.
         size: u32,
@@ -205,11 +206,39 @@ pub enum FrameError {
         most: usize,
     },
     /// A format that nobody speaks; what follows is not ours to interpret.
-    #[error("unknown: format {0}, formats 0 and 2 are spoken here")]
     UnknownFormat(u16),
     /// The stream is of another protocol from its first byte on.
-    #[error("unknown: that is {0}; this is GT Store's native port, and speaks its own protocol")]
     Foreign(Foreign),
+}
+
+impl FrameError {
+    /// What its sender is told.
+    pub fn refused(&self) -> Refused {
+        match self {
+            FrameError::TooLarge { size, most } => Refused::new(
+                ErrorWord::TooLarge,
+                format!("a frame of {size} bytes, at most {most} are taken"),
+            ),
+            FrameError::UnknownFormat(format) => Refused::new(
+                ErrorWord::Unknown,
+                format!("format {format}, formats 0 and 2 are spoken here"),
+            ),
+            FrameError::Foreign(foreign) => Refused::new(
+                ErrorWord::Unknown,
+                format!(
+                    "that is {foreign}; this is GT Store's native port, and speaks its own protocol"
+                ),
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.refused().fmt(f)
+    }
 }
 
 /// Appends a frame to `out`, its payload written by `payload`. Where a peer decides how long that
@@ -224,17 +253,12 @@ pub fn write(out: &mut Vec<u8>, kind: Kind, format: u16, payload: impl FnOnce(&m
     BigEndian::write_u32(&mut out[start + 4..start + HEADER], size as u32);
 }
 
-/// Appends an ERROR: `word`, and `why` behind a colon. The payload is text in every format, so that
-/// any peer and any person can read it.
-pub fn write_error(out: &mut Vec<u8>, format: u16, word: &str, why: &str) {
-    write(out, Kind::Error, format, |out| {
-        out.extend_from_slice(word.as_bytes());
-        // The original's programs know single words.
-        if format != FORMAT_TEXT && !why.is_empty() {
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(why.as_bytes());
-        }
-    });
+/// Appends an ERROR. The payload is text in every format, so that any peer and any person can read it.
+pub fn write_error(out: &mut Vec<u8>, format: u16, word: ErrorWord, why: &str) {
+    // The original's programs know single words.
+    let why = if format == FORMAT_TEXT { "" } else { why };
+    let text = Refused::new(word, why).to_string();
+    write(out, Kind::Error, format, |out| out.extend_from_slice(text.as_bytes()));
 }
 
 /// First size of a read buffer. Small, so that ten thousand idle connections cost little.
@@ -489,5 +513,19 @@ mod tests {
         fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
             let _ = read_all(&bytes[..]);
         }
+    }
+
+    #[test]
+    fn only_the_beginning_of_a_stream_tells() {
+        let mut reader = FrameReader::new();
+        reader.fill(&mut &b"PING"[..]).unwrap();
+        assert_eq!(reader.next_frame(), Err(FrameError::Foreign(Foreign::Redis)));
+        let mut bytes = Vec::new();
+        write(&mut bytes, Kind::ClientGet, FORMAT_BINARY, |_| ());
+        bytes.extend_from_slice(b"PING");
+        let mut reader = FrameReader::new();
+        reader.fill(&mut &bytes[..]).unwrap();
+        assert!(matches!(reader.next_frame(), Ok(Some(_))));
+        assert!(matches!(reader.next_frame(), Err(FrameError::UnknownFormat(_))));
     }
 }

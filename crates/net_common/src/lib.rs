@@ -3,7 +3,7 @@
 //! Layers, each knowing only the one below:
 //! 1. [`codec`]: numbers and strings to bytes and back, never trusting a length;
 //! 2. [`frame`]: an 8-byte header and a payload, cut out of a byte stream;
-//! 3. [`message`]: what a payload means, typed (`message::data`, `message::control`), and [`text`],
+//! 3. [`error`]: the word of an ERROR; [`message`]: what a payload means, typed (`message::data`, `message::control`), and [`text`],
 //!    the original's format 0;
 //! 4. [`connection`]: the side that calls; [`server`]: the side that answers, on a [`pool`] of
 //!    threads, with [`auth`] in front where a cluster has a secret.
@@ -17,6 +17,7 @@ pub mod clock;
 pub mod codec;
 pub mod connection;
 pub mod descriptors;
+pub mod error;
 pub mod flags;
 pub mod folder;
 pub mod foreign;

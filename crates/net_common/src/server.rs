@@ -20,6 +20,7 @@ use log::{debug, warn};
 use parking_lot::Mutex;
 
 use crate::auth::Secret;
+use crate::error::ErrorWord;
 use crate::frame::{self, FORMAT_BINARY, PayloadLimit};
 use crate::logging;
 use crate::pool::Pool;
@@ -139,7 +140,7 @@ impl Server {
         let limit = limits.connections;
         let why = format!("this server has its {limit} connections; try again, or another node");
         let mut busy = Vec::new();
-        frame::write_error(&mut busy, FORMAT_BINARY, "busy", &why);
+        frame::write_error(&mut busy, FORMAT_BINARY, ErrorWord::Busy, &why);
         let serve = move |served: &Served| frames::serve(served, &limits, secret.as_ref(), &open);
         Server::serving(name, listener, limit, busy, Box::new(serve))
     }

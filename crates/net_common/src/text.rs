@@ -1,30 +1,12 @@
 //! Format 0: the original's text payloads.
 //!
 //! One request a connection: PUT `key|value` (the first `|` splits), GET `key`, register
-//! `id,host,port`, heartbeat `id`; replies `ok`, the value, or an error word. The table is
+//! `id,host,port`, heartbeat `id`; replies `ok`, the value, or the word of an error. The table is
 //! `K#id,host,port,token;id,host,port,token;…`, one token a node, in ascending order. Programs of the
 //! original hash keys themselves and pick nodes by token; whichever node they pick coordinates.
 
 use cluster::ids::{Address, NodeId};
 use cluster::view::{MemberState, View};
-
-/// The original's error words.
-pub mod word {
-    /// The key has no value.
-    pub const MISSING: &str = "missing";
-    /// The key is empty or too long.
-    pub const BAD_KEY: &str = "bad key";
-    /// The value is too long.
-    pub const BAD_VALUE: &str = "bad value";
-    /// A put without `|`.
-    pub const BAD_PUT: &str = "bad put";
-    /// A request that nobody knows.
-    pub const UNKNOWN: &str = "unknown";
-    /// A registration that is not `id,host,port`.
-    pub const BAD_REGISTER: &str = "bad register";
-    /// The cluster could not do it in time.
-    pub const UNAVAILABLE: &str = "unavailable";
-}
 
 /// Splits a put's payload at the first `|`; `None` if there is none.
 pub fn parse_put(payload: &[u8]) -> Option<(&[u8], &[u8])> {

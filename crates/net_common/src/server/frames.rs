@@ -16,6 +16,8 @@ use log::debug;
 
 use super::{Limits, Served, say_last};
 use crate::auth::{self, Gate, Passage, Secret};
+use crate::error::{ErrorWord, Refused};
+use crate::foreign::Foreign;
 use crate::frame::{self, FORMAT_BINARY, Frame, FrameError, FrameReader, Kind};
 use crate::progress::{self, LEAST_RATE, Progress, is_time_out};
 
@@ -134,7 +136,12 @@ impl Serving<'_> {
                     return Ok(Next::Go);
                 }
                 Ok(Some(frame)) if self.gate.is_needless(&frame) => {
-                    frame::write_error(&mut self.out, frame.format, "auth", auth::NO_SECRET);
+                    frame::write_error(
+                        &mut self.out,
+                        frame.format,
+                        ErrorWord::Auth,
+                        auth::NO_SECRET,
+                    );
                     Next::Close
                 }
                 Ok(Some(frame)) if self.gate.lets_pass(frame) => {
@@ -148,19 +155,18 @@ impl Serving<'_> {
                         Passage::On => Next::Go,
                         Passage::Refused(why) => {
                             std::thread::sleep(auth::SLOWED);
-                            frame::write_error(&mut self.out, format, "auth", why);
+                            frame::write_error(&mut self.out, format, ErrorWord::Auth, why);
                             Next::Close
                         }
                     }
                 }
                 Err(FrameError::Foreign(foreign)) => {
-                    foreign.refuse(&mut self.out);
+                    refuse_foreign(foreign, &mut self.out);
                     Next::Close
                 }
                 Err(error) => {
-                    let text = error.to_string();
-                    let (word, why) = text.split_once(": ").unwrap_or((&text, ""));
-                    frame::write_error(&mut self.out, FORMAT_BINARY, word, why);
+                    let Refused { word, why } = error.refused();
+                    frame::write_error(&mut self.out, FORMAT_BINARY, word, &why);
                     Next::Close
                 }
             };
@@ -219,7 +225,8 @@ impl Serving<'_> {
         let limits = self.limits;
         // Whoever has not proved the secret yet gets no idle time either.
         let between = between && self.gate.is_open();
-        let (limit, word) = if between { (limits.idle, "idle") } else { (limits.frame, "slow") };
+        let (limit, word) =
+            if between { (limits.idle, ErrorWord::Idle) } else { (limits.frame, ErrorWord::Slow) };
         if !self.progress.is_over(limit) {
             return Ok(false);
         }
@@ -232,5 +239,32 @@ impl Serving<'_> {
         frame::write_error(&mut self.out, FORMAT_BINARY, word, &why);
         say_last(&self.stream, &self.out);
         Ok(true)
+    }
+}
+
+/// Appends what a caller that speaks another protocol is told, in its own words: that it has come to a native port.
+fn refuse_foreign(foreign: Foreign, out: &mut Vec<u8>) {
+    let why = "this is GT Store's native port, and speaks its own protocol; Redis clients go to a node's \
+                   Redis port (storage --redis-port)";
+    match foreign {
+        Foreign::Http => {
+            let size = why.len() + 1;
+            out.extend_from_slice(
+                    format!(
+                        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\
+                         Connection: close\r\n\r\n{why}\n"
+                    )
+                    .as_bytes(),
+                );
+        }
+        Foreign::Redis => out.extend_from_slice(format!("-ERR {why}\r\n").as_bytes()),
+        Foreign::Tls => {
+            frame::write_error(
+                out,
+                FORMAT_BINARY,
+                ErrorWord::Unknown,
+                &format!("no {foreign} here: {why}"),
+            );
+        }
     }
 }
