@@ -50,7 +50,7 @@ fn the_longest_value_goes_every_way() {
     // By Redis, at the node that is the key's primary and at the other.
     let mut redis = [0, 1].map(|node| Resp::open(cluster.redis_address(node)));
     for (writer, reader) in [(0, 1), (1, 0)] {
-        redis[writer].send(&[b"SET", &b"redis"[..], &longest]);
+        redis[writer].send(&[&b"SET"[..], b"redis", &longest]);
         assert_eq!(redis[writer].reply(), "OK");
         redis[reader].send(&["GET", "redis"]);
         assert!(redis[reader].value() == longest);
@@ -186,7 +186,7 @@ fn limits_change_while_the_cluster_serves() {
     wait_until("clients hear of it", || client.put(b"long", &long).map_err(|e| e.to_string()));
     cluster.assert_replicas(b"long", Some(&long));
     wait_until("so does Redis", || {
-        redis.send(&[b"SET", &b"redis"[..], &long]);
+        redis.send(&[&b"SET"[..], b"redis", &long]);
         match redis.reply().as_str() {
             "OK" => Ok(()),
             refused => Err(refused.to_owned()),

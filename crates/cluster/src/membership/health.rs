@@ -127,7 +127,7 @@ impl fmt::Display for Health {
         match self {
             Health::Older(what) => write!(f, "unavailable: {what}"),
             Health::Unsaved { why, otherwise } => {
-                let save = format_args!("the manager cannot save its views ({why})");
+                let save = format!("the manager cannot save its views ({why})");
                 match otherwise.as_ref() {
                     // Not whom to bring back: they may be here, and cannot be taken in.
                     Health::Unavailable { arcs, of, .. } => write!(
@@ -272,10 +272,12 @@ impl Membership {
                 left_ms: self.progress.and_then(|p| p.left_ms(now)),
             };
         }
-        match view.members.len() < view.copies {
-            true => self.degraded(now, Vec::new()),
-            false if !strained.is_empty() => Health::Strained { disks: strained },
-            false => Health::Healthy,
+        if view.members.len() < view.copies {
+            self.degraded(now, Vec::new())
+        } else if !strained.is_empty() {
+            Health::Strained { disks: strained }
+        } else {
+            Health::Healthy
         }
     }
 
