@@ -133,9 +133,10 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
             let dumped = dump::to_file(store, &path)?;
             let did = dump::amount(dumped.keys, dumped.bytes, start.elapsed());
             // Where the dump itself went to standard output nothing else may.
-            match path == Path::new("-") {
-                true => output::say(format_args!("dumped {did}")),
-                false => writeln!(out, "dumped {did}")?,
+            if path == Path::new("-") {
+                output::say(format_args!("dumped {did}"))
+            } else {
+                writeln!(out, "dumped {did}")?
             }
         }
         Command::Load(path) => {
@@ -232,9 +233,10 @@ fn scan(
 
 /// Prints the status.
 fn show(status: &Status, json: bool, out: &mut impl Write) -> io::Result<()> {
-    match json {
-        true => writeln!(out, "{:#}", status::json(status)),
-        false => writeln!(out, "{}", status::table(status)),
+    if json {
+        writeln!(out, "{:#}", status::json(status))
+    } else {
+        writeln!(out, "{}", status::table(status))
     }
 }
 
@@ -330,12 +332,13 @@ fn adopt_folder(
     let meant: Vec<&WaitingFolder> = waiting.iter().filter(is_meant).collect();
     let [folder] = meant[..] else {
         let places: Vec<String> = meant.iter().map(|folder| folder.address.to_string()).collect();
-        let why = match places.is_empty() {
-            true => format!("no data folder of {id} waits there; --status shows those that wait"),
-            false => format!(
+        let why = if places.is_empty() {
+            format!("no data folder of {id} waits there; --status shows those that wait")
+        } else {
+            format!(
                 "several data folders of {id} wait, at {}: say which with --at",
                 places.join(", ")
-            ),
+            )
         };
         return Err(CommandError::WhichFolder(why));
     };

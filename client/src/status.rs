@@ -149,9 +149,8 @@ pub fn outline(outline: &Outline) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["node", "owns", "keeps", "fetches"]);
-    let change = |(now, then): (usize, usize)| match now == then {
-        true => now.to_string(),
-        false => format!("{now} → {then}"),
+    let change = |(now, then): (usize, usize)| {
+        if now == then { now.to_string() } else { format!("{now} → {then}") }
     };
     for m in by_name(outline) {
         table.add_row([m.id.to_string(), change(m.owns), change(m.keeps), m.fetches.to_string()]);

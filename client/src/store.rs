@@ -189,9 +189,8 @@ impl GTStoreClient {
         expected: Option<&[u8]>,
         value: &[u8],
     ) -> Result<Done, ClientError> {
-        self.update(key, |found| match found == expected {
-            true => Change::Put(value.to_vec()),
-            false => Change::Leave,
+        self.update(key, |found| {
+            if found == expected { Change::Put(value.to_vec()) } else { Change::Leave }
         })
     }
 
@@ -666,9 +665,10 @@ impl GTStoreClient {
             let mut named = Vec::new();
             for &place in routes.write_set(arc) {
                 // Those who had it in an earlier step of the call had it over a connection that is given back by now.
-                match is_marked && is_used[usize::from(place)] {
-                    true => marked[usize::from(place)] = true,
-                    false => named.push(&routes.member(place).address),
+                if is_marked && is_used[usize::from(place)] {
+                    marked[usize::from(place)] = true
+                } else {
+                    named.push(&routes.member(place).address)
                 }
             }
             if !named.is_empty() {
@@ -722,9 +722,10 @@ impl GTStoreClient {
                 continue;
             }
             let (deadline, why) = (self.config.deadline, why.clone());
-            task.fail(match task.is_contended {
-                true => ClientError::Contended { deadline, losses: task.losses, why },
-                false => ClientError::NotEnoughReplicas { deadline, why },
+            task.fail(if task.is_contended {
+                ClientError::Contended { deadline, losses: task.losses, why }
+            } else {
+                ClientError::NotEnoughReplicas { deadline, why }
             });
         }
     }

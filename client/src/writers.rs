@@ -134,10 +134,7 @@ impl Writer<'_> {
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
         let mut pool = self.writers.0.lock();
-        match self.is_sure {
-            true => pool.idle.push(self.id),
-            false => _ = pool.marks.remove(&self.id),
-        }
+        if self.is_sure { pool.idle.push(self.id) } else { _ = pool.marks.remove(&self.id) }
     }
 }
 

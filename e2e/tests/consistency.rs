@@ -62,9 +62,10 @@ fn a_writer_that_dies_in_mid_fan_out() {
         write_to_one(&cluster, victim, b"new");
         // At once, at every replica: only the one has it, and does not call it committed.
         for node in 0..3 {
-            let want = match node == victim {
-                true => (b"new".to_vec(), State::Pending),
-                false => (b"old".to_vec(), State::Committed),
+            let want = if node == victim {
+                (b"new".to_vec(), State::Pending)
+            } else {
+                (b"old".to_vec(), State::Committed)
             };
             let found = held(&cluster, node);
             // After a second the replica may have finished what the writer left (C4).

@@ -223,9 +223,8 @@ fn a_folder_is_checked_and_salvaged() {
     let process = Process::start(&cluster, "durable", &folder, &flags);
     wait_until_healthy(&cluster, 3);
     assert!(process.said().contains("bytes left out from byte "), "{}", process.said());
-    wait_until("an image has taken the place of what was damaged", || match log.exists() {
-        true => Err(process.said()),
-        false => Ok(()),
+    wait_until("an image has taken the place of what was damaged", || {
+        if log.exists() { Err(process.said()) } else { Ok(()) }
     });
     drop(process);
     assert!(check().status.success());
@@ -445,9 +444,12 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
 
     fs::remove_file(&filler).unwrap();
     wait_until("it recovers", || client.put(b"another", &value).map_err(|e| e.to_string()));
-    wait_until("it says so", || match process.said().contains("the log is written again") {
-        true => Ok(()),
-        false => Err(process.said()),
+    wait_until("it says so", || {
+        if process.said().contains("the log is written again") {
+            Ok(())
+        } else {
+            Err(process.said())
+        }
     });
     drop(process);
     let output = Command::new(program("storage")).arg("--check").arg(&folder).output().unwrap();

@@ -400,9 +400,10 @@ fn a_mark_of_anothers_writer_commits_nothing() {
         // Not what is still to come.
         put(&mut writer, &key(2), version(2), now + 2);
         states.push(state(&mut writer, &key(2)));
-        match begin.elapsed() < Duration::from_millis(500) {
-            true => Ok(states),
-            false => Err("it was too slow".into()),
+        if begin.elapsed() < Duration::from_millis(500) {
+            Ok(states)
+        } else {
+            Err("it was too slow".into())
         }
     })
     .into_iter()

@@ -139,9 +139,10 @@ fn both_replicas_die_and_the_loss_is_accepted() {
     cluster.start_node(0);
     wait_until("it waits", || {
         let status = cluster.status()?;
-        match status.nodes.iter().any(|node| node.state == "waiting") {
-            true => Ok(()),
-            false => Err(format!("{status:?}")),
+        if status.nodes.iter().any(|node| node.state == "waiting") {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
         }
     });
     assert_unavailable(&client, &pairs, &lost);

@@ -597,10 +597,7 @@ fn cluster_aware_clients_learn_where_the_ports_are() {
     let gone = format!(":{}, ", port(&cluster, 2));
     cluster.stop_node(2);
     wait_until("the others say that it is gone", || {
-        match node.ask("CLUSTER SLOTS").contains(&gone) {
-            true => Err("not yet".to_owned()),
-            false => Ok(()),
-        }
+        if node.ask("CLUSTER SLOTS").contains(&gone) { Err("not yet".to_owned()) } else { Ok(()) }
     });
 }
 

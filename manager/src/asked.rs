@@ -94,9 +94,12 @@ fn unused<T: PartialEq + fmt::Display>(
     order: Option<&str>,
 ) -> Option<String> {
     let (asked, is) = (asked?, is?);
-    let changes = order.map_or(String::new(), |order| match order.ends_with('=') {
-        true => format!("; client --{order}{asked} changes it"),
-        false => format!("; client --{order} {asked} changes it"),
+    let changes = order.map_or(String::new(), |order| {
+        if order.ends_with('=') {
+            format!("; client --{order}{asked} changes it")
+        } else {
+            format!("; client --{order} {asked} changes it")
+        }
     });
     let line =
         || format!("--{flag} {asked} is not used: the cluster has {is}, which stays{changes}");

@@ -264,10 +264,7 @@ fn decode_4(bytes: &[u8]) -> Result<Loaded, DecodeError> {
 fn checked(bytes: &[u8]) -> Result<Decoder<'_>, DecodeError> {
     let mut decoder = Decoder::new(bytes);
     let sum = decoder.u32()?;
-    match crc32fast::hash(&bytes[4..]) == sum {
-        true => Ok(decoder),
-        false => Err(DecodeError("its checksum")),
-    }
+    if crc32fast::hash(&bytes[4..]) == sum { Ok(decoder) } else { Err(DecodeError("its checksum")) }
 }
 
 fn decode_views(

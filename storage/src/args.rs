@@ -238,14 +238,10 @@ impl fmt::Display for Args {
                     format!("Redis port {port}{flush}{idle}")
                 }
             },
-            match snapshot.is_on {
-                false => "no snapshots".to_owned(),
-                true => {
-                    format!(
-                        "snapshot of up to {} keys every {:?}",
-                        snapshot.keys, snapshot.interval
-                    )
-                }
+            if snapshot.is_on {
+                format!("snapshot of up to {} keys every {:?}", snapshot.keys, snapshot.interval)
+            } else {
+                "no snapshots".to_owned()
             },
             limits.connections,
             limits.idle,

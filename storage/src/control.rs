@@ -335,10 +335,12 @@ impl ControlLoop {
                         let lease_ms = u64::from(ack.lease_ms);
                         self.node.heartbeat_answered(ack.sequence, lease_ms, ack.active);
                         told = Some(ack.heartbeat_ms);
-                        match ack.known {
-                            _ if self.has_left(ack.active) => Err(HAS_LEFT.into()),
-                            true => Ok(()),
-                            false => Err("the manager has forgotten us".into()),
+                        if self.has_left(ack.active) {
+                            Err(HAS_LEFT.into())
+                        } else if ack.known {
+                            Ok(())
+                        } else {
+                            Err("the manager has forgotten us".into())
                         }
                     })
                 }

@@ -114,9 +114,10 @@ impl Coordinator {
 
 /// Whether the original knows such a key.
 fn check_original(key: &[u8]) -> Result<(), ErrorWord> {
-    match key.is_empty() || Limits::ORIGINAL.check_key(key).is_err() {
-        true => Err(ErrorWord::BadKey),
-        false => Ok(()),
+    if key.is_empty() || Limits::ORIGINAL.check_key(key).is_err() {
+        Err(ErrorWord::BadKey)
+    } else {
+        Ok(())
     }
 }
 

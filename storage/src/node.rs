@@ -355,9 +355,10 @@ impl Node {
     /// [`NotFollowed::OtherLine`].
     pub fn check_line(&self, newest: &View) -> Result<(), NotFollowed> {
         let seen = self.seen();
-        match newest.has(seen) || is_on(Mutation::OlderState) {
-            true => Ok(()),
-            false => Err(NotFollowed::OtherLine { ours: seen.epoch, theirs: newest.epoch }),
+        if newest.has(seen) || is_on(Mutation::OlderState) {
+            Ok(())
+        } else {
+            Err(NotFollowed::OtherLine { ours: seen.epoch, theirs: newest.epoch })
         }
     }
 
@@ -1008,9 +1009,10 @@ impl Node {
 
     /// An arc to be fetched, with what it holds of it from an earlier life; or to be gathered.
     pub fn part(&self, arc: usize) -> ArcFetch {
-        match self.gathers(arc) {
-            true => ArcFetch::to_gather(arc),
-            false => ArcFetch::new(arc, self.earlier.get(arc)),
+        if self.gathers(arc) {
+            ArcFetch::to_gather(arc)
+        } else {
+            ArcFetch::new(arc, self.earlier.get(arc))
         }
     }
 

@@ -178,9 +178,10 @@ pub fn snapshot(node: &Node, limit: usize) -> (String, bool) {
             let Some((_, _, body)) = found else { return };
             // Gone or over since it was listed.
             let Some(value) = body.value().filter(|_| is_alive(body, clock)) else { return };
-            let _ = match value.len() > LONGEST_VALUE {
-                true => write!(line, " [{}=({} bytes)]", escaped(key), value.len()),
-                false => write!(line, " [{}={}]", escaped(key), escaped(value)),
+            let _ = if value.len() > LONGEST_VALUE {
+                write!(line, " [{}=({} bytes)]", escaped(key), value.len())
+            } else {
+                write!(line, " [{}={}]", escaped(key), escaped(value))
             };
         });
         if line.len() > LONGEST - REST {

@@ -24,9 +24,10 @@ impl StaleCache {
     /// more use: freeing many records takes a while, and is not to be done under a lock.
     pub fn set_aside(&self, arc: usize, shard: Shard) -> Option<Arc<Shard>> {
         let mut arcs = self.0.lock();
-        match arcs.get(&arc).is_none_or(|kept| kept.len() <= shard.len()) {
-            true => arcs.insert(arc, Arc::new(shard)),
-            false => Some(Arc::new(shard)),
+        if arcs.get(&arc).is_none_or(|kept| kept.len() <= shard.len()) {
+            arcs.insert(arc, Arc::new(shard))
+        } else {
+            Some(Arc::new(shard))
         }
     }
 

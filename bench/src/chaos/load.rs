@@ -163,9 +163,10 @@ impl Load {
             let shared = Arc::new(GTStoreClient::init(self.config.clone())?);
             for member in 0..GROUP {
                 let own = member < READERS + OWNERS;
-                clients.push(match own {
-                    true => Arc::new(GTStoreClient::init(self.config.clone())?),
-                    false => shared.clone(),
+                clients.push(if own {
+                    Arc::new(GTStoreClient::init(self.config.clone())?)
+                } else {
+                    shared.clone()
                 });
             }
         }

@@ -362,9 +362,10 @@ impl fmt::Display for Schedule<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Past { from, what, lasts, is_planned, .. } in &self.past {
             let seconds = *from as f64 / 1e9;
-            match is_planned {
-                true => writeln!(f, "{seconds:>9.3} s  {what}")?,
-                false => writeln!(f, "{seconds:>9.3} s  {what}, for {lasts:?}")?,
+            if *is_planned {
+                writeln!(f, "{seconds:>9.3} s  {what}")?
+            } else {
+                writeln!(f, "{seconds:>9.3} s  {what}, for {lasts:?}")?
             }
         }
         Ok(())

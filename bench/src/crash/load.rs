@@ -186,9 +186,10 @@ impl Worker {
         let name = &self.keys[key];
         let value = value::encode(name, self.stories[key].next(), len);
         gate.in_flight.fetch_add(1, Ordering::SeqCst);
-        let done = match is_delete {
-            true => self.client.delete(name.as_bytes()),
-            false => self.client.put(name.as_bytes(), &value),
+        let done = if is_delete {
+            self.client.delete(name.as_bytes())
+        } else {
+            self.client.put(name.as_bytes(), &value)
         };
         gate.in_flight.fetch_sub(1, Ordering::SeqCst);
         let outcome = match &done {

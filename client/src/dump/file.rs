@@ -77,10 +77,7 @@ fn open(path: &Path) -> io::Result<File> {
         return Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?));
     }
     let file = File::open(path)?;
-    match file.metadata()?.is_dir() {
-        true => Err(io::ErrorKind::IsADirectory.into()),
-        false => Ok(file),
-    }
+    if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
 }
 
 /// Checks what can be read twice.

@@ -352,9 +352,10 @@ impl<R: Read> Reader<R> {
         let mut body = Decoder::new(body);
         let end = End { keys: body.u64()?, ended: body.u64()? };
         body.finish()?;
-        match end.keys == self.keys {
-            true => Ok(end),
-            false => Err(DecodeError("another number of records than its end tells")),
+        if end.keys == self.keys {
+            Ok(end)
+        } else {
+            Err(DecodeError("another number of records than its end tells"))
         }
     }
 

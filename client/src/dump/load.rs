@@ -119,9 +119,10 @@ fn put(store: &GTStoreClient, block: &Block, tally: &Mutex<Loaded>) {
             }
             Err(error) => error,
         };
-        match error.is_unknown() {
-            true => tally.unknown += 1,
-            false => tally.failed += 1,
+        if error.is_unknown() {
+            tally.unknown += 1
+        } else {
+            tally.failed += 1
         }
         is_any_late |= is_late(&error);
         tally.first.get_or_insert_with(|| (op.key().to_vec(), error));

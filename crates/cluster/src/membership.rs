@@ -294,9 +294,10 @@ impl Membership {
     pub fn new(settings: Settings, saved: Saved, now: Millis) -> Membership {
         let mut nodes = BTreeMap::new();
         let longest_ms = saved.longest_ms.max(saved.terms.lease_ms());
-        let lease_ms = match is_on(Mutation::ShortLease) {
-            true => settings.lease_ms().min(saved.terms.lease_ms()),
-            false => longest_ms,
+        let lease_ms = if is_on(Mutation::ShortLease) {
+            settings.lease_ms().min(saved.terms.lease_ms())
+        } else {
+            longest_ms
         };
         let Terms { heartbeat_ms, missed } = saved.terms;
         let settings = Settings { heartbeat_ms, missed, ..settings };
@@ -585,9 +586,10 @@ impl Membership {
 
     fn terms_outline(&self, terms: Terms) -> Outline {
         let (lease_ms, longest_ms) = (terms.lease_ms(), self.longest_ms);
-        let until_then = match longest_ms > lease_ms {
-            true => format!(", once the leases of {longest_ms} ms are over that are out"),
-            false => String::new(),
+        let until_then = if longest_ms > lease_ms {
+            format!(", once the leases of {longest_ms} ms are over that are out")
+        } else {
+            String::new()
         };
         Outline::still(format!("{terms}: a silent node is out after {lease_ms} ms{until_then}"))
     }
@@ -872,10 +874,7 @@ impl Membership {
     pub fn given_up(&self, now: Millis) -> Vec<usize> {
         let members = self.active.view().members.iter();
         let out: Vec<bool> = members.map(|m| self.is_given_up(m.incarnation, now)).collect();
-        match out.contains(&true) {
-            true => plan::lost_arcs(self, &out),
-            false => Vec::new(),
-        }
+        if out.contains(&true) { plan::lost_arcs(self, &out) } else { Vec::new() }
     }
 
     /// What the active view changes, in a few words; empty where no change is under way.

@@ -283,9 +283,10 @@ impl Tenure {
     /// # Errors
     /// [`Refusal::WrongEpoch`].
     pub fn admit_gathering(&self, epoch: Epoch, arc: usize) -> Result<(), Refusal> {
-        match epoch == self.epoch() && self.keeps.contains(arc) {
-            true => Ok(()),
-            false => Err(Refusal::WrongEpoch),
+        if epoch == self.epoch() && self.keeps.contains(arc) {
+            Ok(())
+        } else {
+            Err(Refusal::WrongEpoch)
         }
     }
 

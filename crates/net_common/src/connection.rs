@@ -538,9 +538,12 @@ mod tests {
         // It reads nothing, or all and says nothing.
         for is_deaf in [true, false] {
             let put = Put { key: b"key", value: &large() };
-            let (mut link, serving) = peer(move |mut stream| match is_deaf {
-                true => thread::sleep(SILENCE * 3),
-                false => _ = io::copy(&mut stream, &mut io::sink()),
+            let (mut link, serving) = peer(move |mut stream| {
+                if is_deaf {
+                    thread::sleep(SILENCE * 3)
+                } else {
+                    _ = io::copy(&mut stream, &mut io::sink())
+                }
             });
             link.push(&put);
             let lost = link.flush().and_then(|()| link.receive().map(drop)).unwrap_err();

@@ -324,9 +324,10 @@ impl Requests {
         };
         let count = usize::try_from(count.max(0)).unwrap_or(usize::MAX);
         if count > limits.arguments {
-            return Err(match limits.stranger {
-                true => ProtocolError::StrangersArray,
-                false => ProtocolError::ArrayLength,
+            return Err(if limits.stranger {
+                ProtocolError::StrangersArray
+            } else {
+                ProtocolError::ArrayLength
             });
         }
         self.at = after;
@@ -397,9 +398,10 @@ fn bulk(buffer: &[u8], at: usize, limits: &Limits) -> Step<(usize, usize)> {
     };
     let len = usize::try_from(len).map_err(|_| ProtocolError::BulkLength)?;
     if len > limits.bulk {
-        return Err(match limits.stranger {
-            true => ProtocolError::StrangersBulk,
-            false => ProtocolError::BulkLength,
+        return Err(if limits.stranger {
+            ProtocolError::StrangersBulk
+        } else {
+            ProtocolError::BulkLength
         });
     }
     let end = start + len;

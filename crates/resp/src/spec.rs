@@ -147,14 +147,14 @@ impl Spec {
         if step == 0 {
             return Some(Vec::new());
         }
-        let last = match self.flags.has(Flags::MOVABLE) {
+        let last = if self.flags.has(Flags::MOVABLE) {
             // Their number stands before them.
-            true => {
-                let count = number::natural(request.get(first - 1)?)?;
-                (first - 1).checked_add(usize::try_from(count).ok()?)?
-            }
-            false if last < 0 => request.len().checked_add_signed(isize::try_from(last).ok()?)?,
-            false => place(last)?,
+            let count = number::natural(request.get(first - 1)?)?;
+            (first - 1).checked_add(usize::try_from(count).ok()?)?
+        } else if last < 0 {
+            request.len().checked_add_signed(isize::try_from(last).ok()?)?
+        } else {
+            place(last)?
         };
         if last >= request.len() {
             return None;

@@ -203,9 +203,10 @@ pub mod faulty {
             }
             let call = self.calls.fetch_add(1, Ordering::SeqCst);
             let fails = call == self.fails || self.lasts && call > self.fails;
-            match fails && !self.is_mended.load(Ordering::SeqCst) {
-                true => Err(io::Error::from(io::ErrorKind::StorageFull)),
-                false => Ok(()),
+            if fails && !self.is_mended.load(Ordering::SeqCst) {
+                Err(io::Error::from(io::ErrorKind::StorageFull))
+            } else {
+                Ok(())
             }
         }
     }
@@ -250,12 +251,11 @@ pub mod faulty {
     impl Output for FaultyOutput {
         fn append(&self, bytes: &[u8]) -> io::Result<()> {
             let is_long = bytes.len() > self.faults.longest.load(Ordering::SeqCst);
-            let called = match is_long {
-                true => {
-                    self.faults.refusals.fetch_add(1, Ordering::SeqCst);
-                    Err(io::ErrorKind::StorageFull.into())
-                }
-                false => self.faults.call(&self.path),
+            let called = if is_long {
+                self.faults.refusals.fetch_add(1, Ordering::SeqCst);
+                Err(io::ErrorKind::StorageFull.into())
+            } else {
+                self.faults.call(&self.path)
             };
             if let Err(error) = called {
                 self.output.append(&bytes[..bytes.len() / 2])?;

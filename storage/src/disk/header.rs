@@ -102,9 +102,10 @@ impl Header {
             salt: rest.u32()?,
             node: NodeId::new(rest.text()?).map_err(|_| DecodeError("a bad name of a node"))?,
         };
-        match ring::is_arc_count(header.arcs) {
-            true => Ok(header),
-            false => Err(DecodeError("a ring of a size that there is not")),
+        if ring::is_arc_count(header.arcs) {
+            Ok(header)
+        } else {
+            Err(DecodeError("a ring of a size that there is not"))
         }
     }
 }

@@ -250,10 +250,7 @@ impl Journal {
     /// # Errors
     /// [`Trouble`], where answers wait for a disk that keeps nothing at the moment.
     pub fn check(&self) -> Result<(), Trouble> {
-        match self.is_sync() {
-            true => self.trouble().map_or(Ok(()), Err),
-            false => Ok(()),
-        }
+        if self.is_sync() { self.trouble().map_or(Ok(()), Err) } else { Ok(()) }
     }
 
     /// An empty buffer for records that are taken under a view; `None` if nothing is written.
@@ -358,10 +355,8 @@ impl Link {
             _ => 0,
         };
         let waiting = self.shared.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let (ack, rung) = match wait || waiting > MOST_WAITING {
-            true => Some(bounded(1)).unzip(),
-            false => (None, None),
-        };
+        let (ack, rung) =
+            if wait || waiting > MOST_WAITING { Some(bounded(1)).unzip() } else { (None, None) };
         let handed_in = self.requests.send(LogRequest { item, ack });
         let answer = handed_in.ok().and_then(|()| rung.map(|rung| rung.recv().ok()));
         match (wait, answer) {

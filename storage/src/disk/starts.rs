@@ -55,10 +55,9 @@ pub fn note(files: &dyn Files, folder: &Path, start: Incarnation) -> Vec<Incarna
     let mut starts = before.clone();
     starts.push(start);
     starts.drain(..starts.len().saturating_sub(STARTS));
-    let written = files.overwrite(&file, 0, &encode(&starts)).and_then(|()| match is_new {
-        true => files.sync_folder(folder),
-        false => Ok(()),
-    });
+    let written = files
+        .overwrite(&file, 0, &encode(&starts))
+        .and_then(|()| if is_new { files.sync_folder(folder) } else { Ok(()) });
     match written {
         Ok(()) => starts,
         Err(error) => {

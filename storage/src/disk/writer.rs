@@ -287,10 +287,7 @@ impl Writer {
             }
             acks.extend(ack);
         }
-        let written = match out.len() > frame::HEAD {
-            true => self.append(&mut out, start),
-            false => Ok(()),
-        };
+        let written = if out.len() > frame::HEAD { self.append(&mut out, start) } else { Ok(()) };
         if let Err(error) = written {
             self.fail(&error);
         }
@@ -321,10 +318,7 @@ impl Writer {
         segment.append(out, start)?;
         self.unflushed += out.len() as u64;
         self.logged.fetch_add(out.len() as u64, Ordering::Relaxed);
-        match self.ends.shared.is_sync() {
-            true => segment.sync(),
-            false => Ok(()),
-        }
+        if self.ends.shared.is_sync() { segment.sync() } else { Ok(()) }
     }
 
     /// What came of the flusher's job.

@@ -144,9 +144,10 @@ impl Node {
             }
             table.merge_telling(arc, records.clone(), clock, |record| untold.push(record));
         }
-        match self.journal.is_sync() {
-            true => self.journal.fetched(epoch, records),
-            false => self.journal.fetched(epoch, untold),
+        if self.journal.is_sync() {
+            self.journal.fetched(epoch, records)
+        } else {
+            self.journal.fetched(epoch, untold)
         }
         Ok(())
     }

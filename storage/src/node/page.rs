@@ -87,9 +87,10 @@ impl Paging<'_> {
                     let Some(held) = held else { return End::NoSource };
                     // The answer vouches for all that it is about. What may not be on the disk yet is not known to be
                     // held: whoever wrote it waits for the disk and tells (RULES-WHY F14).
-                    let held = match self.node.is_on_disk(arc) {
-                        true => held,
-                        false => BucketSet::none(theirs.len()),
+                    let held = if self.node.is_on_disk(arc) {
+                        held
+                    } else {
+                        BucketSet::none(theirs.len())
                     };
                     page.same(wanted.arc, &held);
                     page.complete_arc();
@@ -195,9 +196,10 @@ impl Paging<'_> {
         mut with: impl FnMut(Record<'_>) -> bool,
     ) -> Option<Option<Cursor>> {
         let tenure = self.node.tenure.read();
-        let admitted = match gathers {
-            true => tenure.admit_gathering(self.epoch(), arc),
-            false => tenure.admit_page(self.epoch(), arc),
+        let admitted = if gathers {
+            tenure.admit_gathering(self.epoch(), arc)
+        } else {
+            tenure.admit_page(self.epoch(), arc)
         };
         admitted.ok()?;
         Some(self.table.scan(arc, from, self.bounds.slots, |record| {

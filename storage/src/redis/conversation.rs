@@ -132,9 +132,10 @@ impl<'s> Talk<'s> {
         }
         let client = || self.door.coordinator.client();
         let (start, is_heard) = (out.len(), self.heard != Heard::None);
-        let send = |out: &mut Vec<u8>| match is_heard {
-            true => send(out),
-            false => {
+        let send = |out: &mut Vec<u8>| {
+            if is_heard {
+                send(out)
+            } else {
                 out.truncate(start);
                 Ok(())
             }
@@ -218,9 +219,10 @@ impl<'s> Talk<'s> {
 
     fn list(&self, command: &Command<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
         let client = self.door.coordinator.client().map_err(|e| batch::refusal(&e))?;
-        let own = match self.is_of_cluster {
-            true => Some(self.door.topology(&*self.door.routes()?).own_arcs()),
-            false => None,
+        let own = if self.is_of_cluster {
+            Some(self.door.topology(&*self.door.routes()?).own_arcs())
+        } else {
+            None
         };
         let listing = Listing { client: &client, arcs: own.as_ref() };
         listing::answer(command, &listing, self.door.settings.may_flush, out)

@@ -139,9 +139,10 @@ impl<'s> Session<'s> {
 
     /// Carries out the requests that have arrived. Returns how many.
     fn answer(&mut self) -> io::Result<(usize, Next)> {
-        let limits = match self.talk.is_known() {
-            true => Limits::KNOWN.for_values(self.talk.value_bytes()),
-            false => Limits::STRANGER,
+        let limits = if self.talk.is_known() {
+            Limits::KNOWN.for_values(self.talk.value_bytes())
+        } else {
+            Limits::STRANGER
         };
         let broken = self.requests.read(self.inbox.bytes_mut(), &limits).err();
         let count = self.requests.done();

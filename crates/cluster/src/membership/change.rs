@@ -34,17 +34,17 @@ pub enum Change {
 
 /// The change that is due now, if any. Call only while there is nothing to repair.
 pub fn due(state: &Membership, now: Millis) -> Option<Change> {
-    match state.active().view().is_changing() {
-        true if state.is_cancelling() || beyond(state).is_some() => {
-            may_cancel(state, now).then_some(Change::Cancel)
-        }
-        true if may_switch(state, now) => Some(Change::Switch),
-        true if is_on(Mutation::PromoteSubset) => {
-            switch_one(state, now).is_some().then_some(Change::Switch)
-        }
-        true => None,
-        false => may_begin(state, now).then_some(Change::Begin),
+    if !state.active().view().is_changing() {
+        return may_begin(state, now).then_some(Change::Begin);
     }
+    if state.is_cancelling() || beyond(state).is_some() {
+        return may_cancel(state, now).then_some(Change::Cancel);
+    }
+    if may_switch(state, now) {
+        return Some(Change::Switch);
+    }
+    let is_one_ready = is_on(Mutation::PromoteSubset) && switch_one(state, now).is_some();
+    is_one_ready.then_some(Change::Switch)
 }
 
 /// The view that makes a change that is due.

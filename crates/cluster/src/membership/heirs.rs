@@ -56,9 +56,10 @@ pub(super) fn due<'m>(
     };
     let is_over = now.saturating_sub(first) >= state.settings.return_ms;
     let goes_on = state.accept_loss || state.all_given_up == Some(state.active().epoch());
-    match goes_on || is_over || !lacks_others(state, now, candidates) {
-        true => candidates.clone(),
-        false => Candidates::new(),
+    if goes_on || is_over || !lacks_others(state, now, candidates) {
+        candidates.clone()
+    } else {
+        Candidates::new()
     }
 }
 

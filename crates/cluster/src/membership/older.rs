@@ -212,9 +212,10 @@ impl Membership {
             return;
         }
         // Whoever goes on must not do so while anybody has a lease that another view told.
-        let wait = match goes_on {
-            true => self.settings.return_ms.max(self.longest_ms),
-            false => self.settings.return_ms,
+        let wait = if goes_on {
+            self.settings.return_ms.max(self.longest_ms)
+        } else {
+            self.settings.return_ms
         };
         if passed < wait || has_said {
             return;
@@ -247,14 +248,13 @@ impl Membership {
                 let members = view.members.iter().map(|m| &m.id);
                 let away: Vec<&str> = members.filter(|id| !heard(id)).map(NodeId::as_str).collect();
                 let from = format!("goes on from view {}, which they have", view.epoch);
-                match away.is_empty() {
-                    true => {
-                        format!("{from}; all its members have been heard of, so nothing is lost")
-                    }
-                    false => format!(
+                if away.is_empty() {
+                    format!("{from}; all its members have been heard of, so nothing is lost")
+                } else {
+                    format!(
                         "{from}; lost is what was acknowledged under later views, which {} may have seen",
                         away.join(", ")
-                    ),
+                    )
                 }
             }
             _ if seen > knows => format!(

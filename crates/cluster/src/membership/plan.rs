@@ -115,9 +115,12 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     // As if no heir had come yet: it has to tell first that it has adopted the view.
     let lost = lost_arcs(state, &out);
     let fates = fates(state, now, &out, &lost, (&candidates, &heirs));
-    let begins_afresh = |arc: usize| match state.accept_loss {
-        true => !heirs::is_revived(state, &out, &heirs, arc),
-        false => has_never_begun(state, arc),
+    let begins_afresh = |arc: usize| {
+        if state.accept_loss {
+            !heirs::is_revived(state, &out, &heirs, arc)
+        } else {
+            has_never_begun(state, arc)
+        }
     };
     let fresh: Vec<u16> =
         lost.iter().filter(|&&arc| begins_afresh(arc)).map(|&arc| arc as u16).collect();
@@ -197,10 +200,12 @@ fn fates(
         };
         let held: Vec<u16> = lost.iter().filter(holds).map(|&arc| arc as u16).collect();
         let may_stray = old.stray(place).is_some() || state.is_given_up(member.incarnation, now);
-        match held.is_empty() {
-            true => Fate::Falls,
-            false if may_stray => Fate::Strays(held),
-            false => Fate::Stays,
+        if held.is_empty() {
+            Fate::Falls
+        } else if may_stray {
+            Fate::Strays(held)
+        } else {
+            Fate::Stays
         }
     };
     old.members.iter().enumerate().map(fate).collect()
@@ -370,9 +375,10 @@ fn end_idle_change(state: &Membership, view: &mut View) {
     let Some(coming) = view.coming.take() else { return };
     let old = state.active().view();
     if view.arcs.is_empty() {
-        let arcs = match coming.arcs.is_empty() {
-            true => ring::deal(&vec![None; old.arcs.len()], &claims_but_strays(view)),
-            false => coming.arcs,
+        let arcs = if coming.arcs.is_empty() {
+            ring::deal(&vec![None; old.arcs.len()], &claims_but_strays(view))
+        } else {
+            coming.arcs
         };
         // Nobody has looked whether what the last who hold something have is within other limits.
         let View { limits, min_copies, .. } = *view;

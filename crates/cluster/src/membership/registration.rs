@@ -164,22 +164,23 @@ impl Membership {
             if !(same_name || same_address) || !may_return {
                 continue;
             }
-            let what = match same_name {
-                true => format!("the name {} is taken by a node at {}", who.id, holder.who.address),
-                false => format!("the address {} is taken by {}", who.address, holder.who.id),
+            let what = if same_name {
+                format!("the name {} is taken by a node at {}", who.id, holder.who.address)
+            } else {
+                format!("the address {} is taken by {}", who.address, holder.who.id)
             };
-            match holder.connected && !is_silent {
-                // A restart that was quicker than the news of the end of the process before it.
-                true if same_name && same_address => {
-                    return Some(Answer::Wait(format!(
-                        "{what}, whose connection has not ended yet"
-                    )));
-                }
-                true => return Some(Answer::Taken(what)),
-                // Nobody can listen where another process still does: the one before has ended, or this
-                // registration is a late one of a process that has. Its first heartbeat will tell.
-                false if same_address => {}
-                false => return Some(Answer::Wait(format!("{what}, which may come back"))),
+            if holder.connected && !is_silent {
+                return Some(if same_name && same_address {
+                    // A restart that was quicker than the news of the end of the process before it.
+                    Answer::Wait(format!("{what}, whose connection has not ended yet"))
+                } else {
+                    Answer::Taken(what)
+                });
+            }
+            // Nobody can listen where another process still does: the one before has ended, or
+            // this registration is a late one of a process that has. Its first heartbeat will tell.
+            if !same_address {
+                return Some(Answer::Wait(format!("{what}, which may come back")));
             }
         }
         None

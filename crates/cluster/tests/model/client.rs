@@ -208,9 +208,12 @@ impl State {
         if matches!(running.op.request(), Request::Write { .. }) {
             (0..running.awaited).for_each(|_| running.op.wrote(Reply::Lost));
         }
-        self.register.edit(|register| match running.op.may_exist() {
-            true => register.give_up(running.id),
-            false => register.refuse_write(running.id),
+        self.register.edit(|register| {
+            if running.op.may_exist() {
+                register.give_up(running.id)
+            } else {
+                register.refuse_write(running.id)
+            }
         });
     }
 

@@ -235,9 +235,10 @@ impl History {
                 || progress.over.iter().any(may_be_over)
                 || progress.deletes.iter().any(|(_, since)| *since >= overwritten)
                 || self.records.iter().any(is_open);
-            return match is_possible {
-                true => Ok(()),
-                false => Err(format!("#{record} found nothing at k{key}, where something is")),
+            return if is_possible {
+                Ok(())
+            } else {
+                Err(format!("#{record} found nothing at k{key}, where something is"))
             };
         };
         let Some(&put) = progress.puts.get(&value) else {

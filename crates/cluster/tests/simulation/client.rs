@@ -479,9 +479,10 @@ impl World {
     fn conclude(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.is_concluded = true;
-        let need = match task.is_collecting && !task.members.is_empty() {
-            true => task.op.conclude(),
-            false => task.need,
+        let need = if task.is_collecting && !task.members.is_empty() {
+            task.op.conclude()
+        } else {
+            task.need
         };
         match task.owner {
             Owner::Node(_) => {
@@ -561,10 +562,7 @@ impl World {
         {
             return self.rng.within(10, 20_000);
         }
-        match self.rng.chance(self.plan.stall) {
-            true => self.rng.within(10, self.plan.longest),
-            false => 10,
-        }
+        if self.rng.chance(self.plan.stall) { self.rng.within(10, self.plan.longest) } else { 10 }
     }
 
     /// A read-modify-write has found something: makes its own value of it, or leaves it.
@@ -620,9 +618,10 @@ impl World {
             let clock = if is_confused { Clock::MAX } else { drawn };
             for slot in write_set {
                 // By its mark, as a call that is over; or by its name.
-                match version.writer == writer && replica::is_covered(&version, drawn) {
-                    true => _ = client_now.threads[thread].marks.insert(slot, (writer, clock)),
-                    false => client_now.commits.entry(slot).or_default().push((task.key, version)),
+                if version.writer == writer && replica::is_covered(&version, drawn) {
+                    _ = client_now.threads[thread].marks.insert(slot, (writer, clock))
+                } else {
+                    client_now.commits.entry(slot).or_default().push((task.key, version))
                 }
             }
             let pid = client_now.pid;

@@ -264,16 +264,12 @@ impl World {
         if self.is_calm || left == 0 {
             return;
         }
-        match self.slots[slot].process.is_some() {
-            false => {
-                self.counts.joins += 1;
-                self.start_node(slot);
-            }
-            true if self.is_covered_without(slot) => {
-                self.counts.kills += 1;
-                self.kill_node(slot);
-            }
-            true => {}
+        if self.slots[slot].process.is_none() {
+            self.counts.joins += 1;
+            self.start_node(slot);
+        } else if self.is_covered_without(slot) {
+            self.counts.kills += 1;
+            self.kill_node(slot);
         }
         let pause = self.rng.within(1_000, 40_000);
         self.after(pause, Event::Flap(slot, left - 1));

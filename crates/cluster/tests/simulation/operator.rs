@@ -76,12 +76,14 @@ impl World {
             return;
         }
         let is_changing = membership.newest().view().is_changing() || self.operator.waits();
-        let order = match is_changing {
-            true if self.rng.chance(300) => Order::Cancel,
-            true if self.rng.chance(800) => return,
-            _ => Order::Change { wish: self.wish(), force: false },
-        };
-        self.order(order);
+        if is_changing && self.rng.chance(300) {
+            return self.order(Order::Cancel);
+        }
+        if is_changing && self.rng.chance(800) {
+            return;
+        }
+        let wish = self.wish();
+        self.order(Order::Change { wish, force: false });
     }
 
     /// Some change. Not every one makes sense.

@@ -64,10 +64,8 @@ impl World {
     /// Ends all who keep some key, or everybody, at about the same time; and perhaps the manager.
     pub fn outage(&mut self) {
         let key = self.rng.below(self.keys.len() as u64) as Key;
-        let slots = match self.rng.chance(500) {
-            true => (0..self.slots.len()).collect(),
-            false => self.keepers(key),
-        };
+        let slots =
+            if self.rng.chance(500) { (0..self.slots.len()).collect() } else { self.keepers(key) };
         if self.manager.gate.is_some() && self.rng.chance(300) {
             self.counts.manager_crashes += 1;
             self.crash_manager();
@@ -151,9 +149,10 @@ impl World {
         self.after(pause, Event::CopyFolder);
         if self.slots[place].copy_of.is_some() {
             self.drop_node(place);
-            match self.rng.chance(700) {
-                true => self.start_node(place),
-                false => self.forget_copy(place),
+            if self.rng.chance(700) {
+                self.start_node(place)
+            } else {
+                self.forget_copy(place)
             }
             return;
         }

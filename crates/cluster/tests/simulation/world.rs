@@ -413,10 +413,12 @@ impl World {
                 (self.listener(party) == Some(pid), until)
             }
         };
-        match is_alive {
-            false => Alive::No,
-            true if until > self.now => Alive::Paused(until),
-            true => Alive::Yes,
+        if !is_alive {
+            Alive::No
+        } else if until > self.now {
+            Alive::Paused(until)
+        } else {
+            Alive::Yes
         }
     }
 

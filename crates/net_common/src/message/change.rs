@@ -78,10 +78,8 @@ fn decode_order(payload: &mut Decoder<'_>) -> Result<Order, DecodeError> {
             missed: Some(payload.u32()?).filter(|&missed| missed > 0),
         },
         LIMITS => {
-            let mut limit = || match payload.flag()? {
-                false => Ok(None),
-                true => Ok(Some(payload.u32()? as usize)),
-            };
+            let mut limit =
+                || if payload.flag()? { Ok(Some(payload.u32()? as usize)) } else { Ok(None) };
             Wish::Limits { key: limit()?, value: limit()? }
         }
         MIN_COPIES => Wish::MinCopies(payload.u32()? as usize),

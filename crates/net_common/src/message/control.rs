@@ -221,15 +221,11 @@ impl Message<'_> for Register {
             weight: Some(payload.u32()?)
                 .filter(|weight| *weight <= MAX_WEIGHT)
                 .ok_or(DecodeError("a weight out of bounds"))?,
-            cluster: match payload.flag()? {
-                false => None,
-                true => Some(ClusterId(payload.u64()?)),
-            },
+            cluster: if payload.flag()? { Some(ClusterId(payload.u64()?)) } else { None },
             returns: payload.flag()?,
             on_disk: payload.flag()?,
-            claim: match payload.flag()? {
-                false => None,
-                true => Some(Claim {
+            claim: if payload.flag()? {
+                Some(Claim {
                     of: Incarnation(payload.u64()?),
                     epoch: Epoch(payload.u64()?),
                     synced: decode_arc_set(payload)?,
@@ -237,12 +233,11 @@ impl Message<'_> for Register {
                         .map(|_| payload.u64().map(Incarnation))
                         .collect::<Result<_, _>>()?,
                     is_whole: payload.flag()?,
-                }),
+                })
+            } else {
+                None
             },
-            seen: match payload.flag()? {
-                false => None,
-                true => Some(decode_seen(payload)?),
-            },
+            seen: if payload.flag()? { Some(decode_seen(payload)?) } else { None },
             wall_ms: payload.u64()?,
         })
     }
@@ -250,13 +245,11 @@ impl Message<'_> for Register {
 
 fn decode_seen(payload: &mut Decoder<'_>) -> Result<Seen, DecodeError> {
     let name = ViewName { epoch: Epoch(payload.u64()?), life: ManagerLife(payload.u64()?) };
-    let view = match payload.flag()? {
-        false => None,
-        true => Some(Box::new(whole_view(payload)?)),
-    };
-    match view.as_ref().is_none_or(|view| view.name() == name) {
-        true => Ok(Seen { name, view }),
-        false => Err(DecodeError("not the view that was seen")),
+    let view = if payload.flag()? { Some(Box::new(whole_view(payload)?)) } else { None };
+    if view.as_ref().is_none_or(|view| view.name() == name) {
+        Ok(Seen { name, view })
+    } else {
+        Err(DecodeError("not the view that was seen"))
     }
 }
 
@@ -379,10 +372,7 @@ impl Message<'_> for Heartbeat {
             disk_trouble: payload.long_text()?.to_owned(),
             disk_strain: payload.long_text()?.to_owned(),
             is_full: payload.flag()?,
-            longest: match payload.flag()? {
-                false => None,
-                true => Some(view::decode_limits(payload)?),
-            },
+            longest: if payload.flag()? { Some(view::decode_limits(payload)?) } else { None },
             probe: payload.u64()?,
             wall_ms: payload.u64()?,
         })
@@ -616,10 +606,7 @@ impl Message<'_> for Status {
         let lost = (0..count)
             .map(|_| Ok((payload.u16()?, payload.u16()?)))
             .collect::<Result<_, DecodeError>>()?;
-        let loss = match payload.flag()? {
-            false => None,
-            true => Some(decode_loss(payload)?),
-        };
+        let loss = if payload.flag()? { Some(decode_loss(payload)?) } else { None };
         const LEAST_FOLDER: usize = 2 + 8 + 2 + 2 + 1 + 1;
         let folders = (0..payload.count(LEAST_FOLDER)?)
             .map(|_| {

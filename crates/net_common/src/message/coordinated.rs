@@ -138,10 +138,7 @@ impl<'a> Message<'a> for Found<'a> {
 
     fn decode(payload: &mut Decoder<'a>) -> Result<Found<'a>, DecodeError> {
         let primary = payload.text()?;
-        let value = match payload.flag()? {
-            false => None,
-            true => Some(payload.long()?),
-        };
+        let value = if payload.flag()? { Some(payload.long()?) } else { None };
         Ok(Found { primary, value })
     }
 }

@@ -36,9 +36,10 @@ impl Message<'_> for List {
     fn decode(payload: &mut Decoder<'_>) -> Result<List, DecodeError> {
         let (from, most) = (payload.u64()?, payload.u32()?);
         let arcs = decode_arcs(payload)?;
-        match arcs.is_sorted_by(|a, b| a < b) {
-            true => Ok(List { from, most, arcs }),
-            false => Err(DecodeError("arcs that do not ascend")),
+        if arcs.is_sorted_by(|a, b| a < b) {
+            Ok(List { from, most, arcs })
+        } else {
+            Err(DecodeError("arcs that do not ascend"))
         }
     }
 }

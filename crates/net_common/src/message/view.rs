@@ -122,15 +122,16 @@ fn decode_with(payload: &mut Decoder<'_>, has_settings: bool) -> Result<View, De
     let mut members: Vec<Member> =
         (0..count).map(|_| decode_member(payload)).collect::<Result<_, _>>()?;
     let arcs = decode_arcs(payload)?;
-    let mut coming = match payload.flag()? {
-        false => None,
-        true => Some(Coming {
+    let mut coming = if payload.flag()? {
+        Some(Coming {
             arcs: decode_arcs(payload)?,
             copies: usize::from(payload.u8()?),
             weights: members.iter().map(|_| payload.u32()).collect::<Result<_, _>>()?,
             limits,
             min_copies: 1,
-        }),
+        })
+    } else {
+        None
     };
     let fresh = decode_arcs(payload)?;
     let strays = (0..payload.count(2 + 8 + 4)?)

@@ -230,11 +230,10 @@ impl Serving<'_> {
         if !self.progress.is_over(limit) {
             return Ok(false);
         }
-        let why = match between {
-            true => format!("no request for {limit:?}"),
-            false => {
-                format!("no whole frame for {limit:?}, nor {LEAST_RATE} bytes of one each second")
-            }
+        let why = if between {
+            format!("no request for {limit:?}")
+        } else {
+            format!("no whole frame for {limit:?}, nor {LEAST_RATE} bytes of one each second")
         };
         frame::write_error(&mut self.out, FORMAT_BINARY, word, &why);
         say_last(&self.stream, &self.out);

@@ -302,10 +302,13 @@ fn filter(options: Args<'_>) -> Result<Filter<'_>, Error> {
         };
     }
     match (values.len(), values.get(0)) {
-        (1, Some(kind)) if is(option, "type") => match is_normal(kind)? {
-            true => Ok(Filter::All),
-            false => Ok(Filter::None),
-        },
+        (1, Some(kind)) if is(option, "type") => {
+            if is_normal(kind)? {
+                Ok(Filter::All)
+            } else {
+                Ok(Filter::None)
+            }
+        }
         _ => Err(Error::Syntax),
     }
 }

@@ -50,9 +50,10 @@ impl Writer {
 
     pub(super) fn complain(&mut self, error: &io::Error) {
         if self.complaints.is_due() {
-            let what = match self.ends.shared.is_sync() {
-                true => "writes are refused",
-                false => "what is stored now is lost if the node ends",
+            let what = if self.ends.shared.is_sync() {
+                "writes are refused"
+            } else {
+                "what is stored now is lost if the node ends"
             };
             error!("the log cannot be written: {error}; {what} until that is mended");
         }

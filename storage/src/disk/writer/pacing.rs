@@ -39,10 +39,7 @@ impl Pacing {
     pub fn rest(&self, done: f64, grown: u64, took: Duration) -> Duration {
         // Half is for the end, when it waits for the disk, and for a machine that is busy with other things.
         let due = grown as f64 / (self.during as f64 * 0.5);
-        match done < due {
-            true => Duration::ZERO,
-            false => (took * REST).min(LONGEST_REST),
-        }
+        if done < due { Duration::ZERO } else { (took * REST).min(LONGEST_REST) }
     }
 }
 

@@ -162,12 +162,11 @@ impl World {
         let is_stored = matches!(answer, Frame::Wrote(_, WriteAnswer::Stored, _));
         let alone = (is_alone && is_stored).then_some((key, version));
         let waits = process.is_sync() && durable > self.now && !is_on(Mutation::AnswersUnsynced);
-        match waits {
-            true => {
-                let due = Due::Answer(link, answer, alone);
-                self.after(durable - self.now, Event::OnDisk(process.pid, due));
-            }
-            false => self.answer_now(slot, link, answer, alone),
+        if waits {
+            let due = Due::Answer(link, answer, alone);
+            self.after(durable - self.now, Event::OnDisk(process.pid, due));
+        } else {
+            self.answer_now(slot, link, answer, alone)
         }
     }
 
@@ -196,9 +195,10 @@ impl World {
         process.outbox.push(Entry::Synced(epoch, arcs.clone()));
         let (pid, is_sync) = (process.pid, process.is_sync());
         let durable = self.hand_in(slot);
-        match is_sync && durable > self.now {
-            true => self.after(durable - self.now, Event::OnDisk(pid, Due::Fetched(epoch, arcs))),
-            false => self.completed(slot, epoch, &arcs),
+        if is_sync && durable > self.now {
+            self.after(durable - self.now, Event::OnDisk(pid, Due::Fetched(epoch, arcs)))
+        } else {
+            self.completed(slot, epoch, &arcs)
         }
     }
 
@@ -287,15 +287,12 @@ impl World {
         let is_heir = !adoption.to_revive.is_clear();
         self.counts.heirs += u64::from(is_heir);
         let process = self.slots[slot].process.as_mut().expect("it runs");
-        match durable > self.now && !is_on(Mutation::HeirEarly) {
-            true => {
-                process.unconfirmed = Some(before);
-                self.stop_reading(slot, durable);
-            }
-            false => {
-                if let Some(link) = control {
-                    self.after(1, Event::NodeBeat(pid, link, false));
-                }
+        if durable > self.now && !is_on(Mutation::HeirEarly) {
+            process.unconfirmed = Some(before);
+            self.stop_reading(slot, durable);
+        } else {
+            if let Some(link) = control {
+                self.after(1, Event::NodeBeat(pid, link, false));
             }
         }
         if is_heir {

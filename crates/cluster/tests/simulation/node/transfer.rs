@@ -248,10 +248,8 @@ impl World {
             }
         }
         // After an outage some of those who keep an arc have yet to come back: nobody else is to be left out.
-        let which = match self.plan.outages {
-            true => self.rng.below(wanted.len().max(1) as u64) as usize,
-            false => 0,
-        };
+        let which =
+            if self.plan.outages { self.rng.below(wanted.len().max(1) as u64) as usize } else { 0 };
         let Some((source, arcs)) = wanted.into_iter().nth(which) else { return };
         let from = (Party::Node(self.slot_of(pid)), pid);
         let to = Party::Node(usize::from(routes.member(source).address.port() - 6000));
