@@ -83,8 +83,10 @@ Commands:
     chaos               kill, stop and cut off processes, and change the cluster meanwhile
     crash               kill processes, start them again, look for every acknowledged write
     check FILE          is this history, saved by chaos --history, linearizable?
+                        (built with --features porcupine)
 
-Exit code 0: done, all answers right; 1: an answer was wrong, or it failed; 2: bad arguments.";
+Exit code 0: done, all answers right; 1: an answer was wrong, or it failed; 2: bad arguments,
+or a build that cannot check histories.";
 
 /// Which commands a flag goes with.
 const OWNERS: [(&str, &[&str]); 27] = [

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use client::{ClientError, Config, GTStoreClient};
+use net_common::flags::{FAILED, REFUSED};
 use net_common::output;
 use thiserror::Error;
 
@@ -78,6 +79,16 @@ pub enum CommandError {
     /// Standard output.
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),
+}
+
+impl CommandError {
+    /// The exit code that it is told with.
+    pub fn code(&self) -> u8 {
+        match self {
+            CommandError::Chaos(ChaosError::Undecided) => REFUSED,
+            _ => FAILED,
+        }
+    }
 }
 
 /// An error and what caused it, in one line.

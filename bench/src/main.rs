@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use bench::{args, command};
-use net_common::flags::{self, FAILED, REFUSED};
+use net_common::flags::{self, REFUSED};
 use net_common::logging;
 
 fn main() -> ExitCode {
@@ -17,7 +17,7 @@ fn run() -> Result<ExitCode, (u8, String)> {
         Ok(None) => Ok(ExitCode::SUCCESS),
         Ok(Some(args)) => {
             logging::start(args.log_level);
-            command::run(&args).map_err(|error| (FAILED, error.to_string()))?;
+            command::run(&args).map_err(|error| (error.code(), error.to_string()))?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use client::{Change, ClientError, Config, GTStoreClient};
 use harness::history::{Histories, Kind, Outcome, Record};
-use harness::linearizable::{self, Violation};
+use harness::linearizable::{Check, Violation};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -323,7 +323,7 @@ pub fn check(load: &Load, finished: Receiver<Vec<Record>>) -> Checked {
     for history in finished {
         let Some(first) = history.first() else { continue };
         let key = first.key.clone();
-        if let Err(violation) = linearizable::key(&history) {
+        if let Err(violation) = Check::best().key(&history) {
             checked.violations.push((violation, load.start.elapsed()));
             load.stop();
         }

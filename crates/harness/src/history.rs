@@ -63,6 +63,24 @@ pub struct Record {
     pub outcome: Outcome,
 }
 
+impl Record {
+    /// The value that it was to write.
+    pub fn written(&self) -> Option<u64> {
+        match self.kind {
+            Kind::Put(value) | Kind::Update(value, _) => Some(value),
+            Kind::Get(_) | Kind::Delete => None,
+        }
+    }
+
+    /// The value that it has found, whatever came of it.
+    pub fn found(&self) -> Option<u64> {
+        match self.kind {
+            Kind::Get(found) | Kind::Update(_, found) => found,
+            Kind::Put(_) | Kind::Delete => None,
+        }
+    }
+}
+
 /// Why a history cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {

@@ -1,21 +1,69 @@
-//! Whether a key's history is linearizable, by porcupine: is there one order of its operations, each at
-//! some moment between its call and its return, in which every get finds the last put or delete?
+//! Whether a key's history is linearizable: is there one order of its operations, each at some
+//! moment between its call and its return, in which every get finds the last put or delete?
 //!
-//! A failed operation must not have happened, so it is left out. An unknown write may happen at any
-//! time after its call, or never: it returns at the end of time. (One whose value nobody found is left
-//! out: where an order with it is right, so is the same order without it, or with it as the very last.)
+//! There are two checks. The [search](Check::Search) decides that; it comes with the feature
+//! `porcupine`, since the crate of that name brings some sixty others with it. The
+//! [zones](Check::Zones) are always here, are fast however long a history is, and what they find is
+//! certainly wrong; but they do not find everything. The tests hold each against the other.
+
+#[cfg(any(test, feature = "porcupine"))]
+mod search;
+mod zones;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::time::Duration;
-
-use porcupine_rs::{CheckResult, Model, Operation, check_operations_timeout};
 
 use crate::history::{Histories, Kind, Outcome, Record};
 
-/// How long the checker may think about one key. Histories are kept so short that it takes milliseconds;
-/// what is not decided in this time counts as failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How a history is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// By what is certainly wrong.
+    Zones,
+    /// By a search for an order.
+    #[cfg(any(test, feature = "porcupine"))]
+    Search,
+}
+
+impl Check {
+    /// The one that decides, if this build has it.
+    pub fn complete() -> Option<Check> {
+        #[cfg(any(test, feature = "porcupine"))]
+        return Some(Check::Search);
+        #[cfg(not(any(test, feature = "porcupine")))]
+        None
+    }
+
+    /// The best that this build has.
+    pub fn best() -> Check {
+        Check::complete().unwrap_or(Check::Zones)
+    }
+
+    /// Checks one key.
+    ///
+    /// # Errors
+    /// [`Violation`]; undecided is one.
+    pub fn key(self, history: &[Record]) -> Result<(), Violation> {
+        self.verdict(history).map_err(|what| Violation { what, history: history.to_vec() })
+    }
+
+    /// Checks every key.
+    pub fn all(self, histories: &Histories) -> Vec<Violation> {
+        histories.values().filter_map(|history| self.key(history).err()).collect()
+    }
+
+    fn verdict(self, history: &[Record]) -> Result<(), &'static str> {
+        let mut written = HashSet::new();
+        if !history.iter().filter_map(Record::written).all(|value| written.insert(value)) {
+            return Err("a value was put twice: this history proves nothing");
+        }
+        match self {
+            Check::Zones => zones::check(history),
+            #[cfg(any(test, feature = "porcupine"))]
+            Check::Search => search::check(history),
+        }
+    }
+}
 
 /// A key whose history is not right.
 #[derive(Debug, Clone)]
@@ -55,104 +103,37 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A key: absent, or with a value.
-#[derive(Debug, Clone)]
-struct Register;
-
-impl Model for Register {
-    type State = Option<u64>;
-    type Op = Kind;
-    type Metadata = ();
-
-    fn init() -> Option<u64> {
-        None
-    }
-
-    fn step(state: &Option<u64>, op: &Kind) -> (bool, Option<u64>) {
-        match *op {
-            Kind::Put(value) => (true, Some(value)),
-            Kind::Delete => (true, None),
-            Kind::Get(found) => (*state == found, *state),
-            Kind::Update(value, found) => (*state == found, Some(value)),
-        }
-    }
-}
-
-/// Checks one key.
-///
-/// # Errors
-/// [`Violation`]; undecided is one.
-pub fn key(history: &[Record]) -> Result<(), Violation> {
-    let violation = |what| Violation { what, history: history.to_vec() };
-    let mut put = HashSet::new();
-    let is_double = |record: &Record| match record.kind {
-        Kind::Put(value) | Kind::Update(value, _) => !put.insert(value),
-        Kind::Get(_) | Kind::Delete => false,
-    };
-    if history.iter().any(is_double) {
-        return Err(violation("a value was put twice: this history proves nothing"));
-    }
-    let found: HashSet<u64> = history
-        .iter()
-        .filter_map(|record| match record.kind {
-            // What an update was made from it has found, whatever came of it.
-            Kind::Get(value) | Kind::Update(_, value) => value,
-            Kind::Put(_) | Kind::Delete => None,
-        })
-        .collect();
-    let counts = |record: &&Record| match (record.outcome, record.kind) {
-        (Outcome::Ok, _) => true,
-        (Outcome::Failed, _) | (Outcome::Unknown, Kind::Get(_)) => false,
-        (Outcome::Unknown, Kind::Put(value) | Kind::Update(value, _)) => found.contains(&value),
-        (Outcome::Unknown, Kind::Delete) => true,
-    };
-    let operations: Vec<Operation<Register>> = history
-        .iter()
-        .filter(counts)
-        .map(|record| Operation {
-            client_id: Some(record.client),
-            call_time: record.invoke as i64,
-            return_time: match record.outcome {
-                Outcome::Unknown => i64::MAX,
-                _ => record.ret as i64,
-            },
-            op: record.kind,
-            metadata: None,
-        })
-        .collect();
-    match check_operations_timeout(&operations, PATIENCE) {
-        CheckResult::Ok => Ok(()),
-        CheckResult::Illegal => Err(violation("not linearizable")),
-        CheckResult::Unknown => Err(violation("the checker did not decide in time")),
-    }
-}
-
-/// Checks every key.
-pub fn all(histories: &Histories) -> Vec<Violation> {
-    histories.values().filter_map(|history| key(history).err()).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
     use super::*;
     use crate::history::{self, HEADER};
 
-    /// Lines without key: CLIENT KIND VALUE INVOKE RETURN OUTCOME.
-    fn verdict(lines: &[&str]) -> Result<(), Violation> {
+    const CHECKS: [Check; 2] = [Check::Zones, Check::Search];
+
+    /// Of lines without key: CLIENT KIND VALUE INVOKE RETURN OUTCOME.
+    fn history(lines: &[&str]) -> Vec<Record> {
         let mut text = format!("{HEADER}\n");
         for line in lines {
             let (client, rest) = line.split_once(' ').expect("a line has words");
             text += &format!("{client} k {rest}\n");
         }
-        key(&history::read(text.as_bytes()).expect("a good history")["k"])
+        history::read(text.as_bytes()).expect("a good history").remove("k").expect("it is there")
     }
 
     fn is_wrong(lines: &[&str]) {
-        assert_eq!(verdict(lines).expect_err("planted").what, "not linearizable", "{lines:?}");
+        for check in CHECKS {
+            let violation = check.key(&history(lines)).expect_err("planted");
+            assert!(violation.what.starts_with("not linearizable"), "{check:?}: {violation}");
+        }
     }
 
     fn is_right(lines: &[&str]) {
-        verdict(lines).unwrap_or_else(|violation| panic!("{violation}"));
+        for check in CHECKS {
+            check.key(&history(lines)).unwrap_or_else(|wrong| panic!("{check:?}: {wrong}"));
+        }
     }
 
     #[test]
@@ -224,8 +205,11 @@ mod tests {
 
     #[test]
     fn a_value_put_twice_proves_nothing() {
-        let error = verdict(&["1 put 1 0 10 ok", "2 put 1 20 30 ok"]).expect_err("doubled");
-        assert!(error.to_string().contains("put twice"), "{error}");
+        for check in CHECKS {
+            let doubled = history(&["1 put 1 0 10 ok", "2 put 1 20 30 ok"]);
+            let error = check.key(&doubled).expect_err("doubled");
+            assert!(error.to_string().contains("put twice"), "{error}");
+        }
     }
 
     #[test]
@@ -241,5 +225,60 @@ mod tests {
         }
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         is_right(&lines);
+    }
+
+    /// A history of a few clients that really was in some order; then one find of it is changed.
+    fn random_history(rng: &mut StdRng) -> Vec<Record> {
+        let (mut value, mut history) = (None, Vec::new());
+        for at in 1..=rng.random_range(4..24) {
+            let (now, number) = (at * 10, history.len() as u64 + 1);
+            let kind = match rng.random_range(0..10) {
+                0..3 => Kind::Put(number),
+                3..5 => Kind::Update(number, value),
+                5 => Kind::Delete,
+                _ => Kind::Get(value),
+            };
+            let outcome = match rng.random_range(0..8) {
+                0 => Outcome::Unknown,
+                1 => Outcome::Failed,
+                _ => Outcome::Ok,
+            };
+            let is_done = outcome == Outcome::Ok || outcome == Outcome::Unknown && rng.random();
+            match kind {
+                Kind::Put(new) | Kind::Update(new, _) if is_done => value = Some(new),
+                Kind::Delete if is_done => value = None,
+                _ => {}
+            }
+            let invoke = now - rng.random_range(0..now.min(40));
+            let ret = now + rng.random_range(0..40);
+            let client = history.len() as u32;
+            history.push(Record { client, key: "k".into(), kind, invoke, ret, outcome });
+        }
+        let any = rng.random_range(0..history.len());
+        let other = (rng.random_range(0..4) > 0)
+            .then(|| rng.random_range(0..=history.len() as u64))
+            .filter(|&number| number > 0);
+        match &mut history[any].kind {
+            Kind::Get(found) | Kind::Update(_, found) => *found = other,
+            Kind::Put(_) | Kind::Delete => {}
+        }
+        history
+    }
+
+    #[test]
+    fn what_zones_find_the_search_finds_and_nearly_the_other_way_round() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let (mut wrong, mut found) = (0, 0);
+        for _ in 0..4_000 {
+            let history = random_history(&mut rng);
+            let (zones, search) = (Check::Zones.key(&history), Check::Search.key(&history));
+            wrong += usize::from(search.is_err());
+            found += usize::from(zones.is_err());
+            if let (Err(alarm), Ok(())) = (&zones, &search) {
+                panic!("a false alarm: {alarm}");
+            }
+        }
+        assert!(wrong > 1_000, "{wrong}");
+        assert!(found * 100 >= wrong * 90, "of {wrong} wrong histories {found} are found");
     }
 }
