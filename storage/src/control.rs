@@ -10,23 +10,22 @@ use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cluster::durability::Durability;
 use cluster::ids::{Address, Epoch};
 use cluster::membership::Seen;
 use cluster::view::View;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use log::{debug, error, info, warn};
 use net_common::auth::Secret;
 use net_common::clock;
 use net_common::connection::{Connection, Dial, NetError};
 use net_common::error::ErrorWord;
 use net_common::frame::{FORMAT_BINARY, Kind, PayloadLimit};
-use net_common::logging;
 use net_common::message::Message;
 use net_common::message::control::{Heartbeat, HeartbeatAck, Probe, Register, TablePush};
+use net_common::worker::{Stop, Worker};
 use parking_lot::Mutex;
 
 use crate::fetch::Wake;
@@ -74,11 +73,10 @@ pub enum Ended {
 
 /// The running threads. Stops when dropped.
 pub struct Control {
-    stop: Option<Sender<()>>,
     /// The stream in use, to be shut down when stopping.
     stream: Arc<Mutex<Option<TcpStream>>>,
     ended: Receiver<Ended>,
-    thread: Option<JoinHandle<()>>,
+    worker: Worker,
 }
 
 impl Control {
@@ -87,24 +85,24 @@ impl Control {
     /// # Errors
     /// If the operating system has no more threads.
     pub fn start(node: Arc<Node>, settings: Settings, fetcher: Wake) -> io::Result<Control> {
-        let (stop, stopped) = bounded(0);
         let (end, ended) = bounded(1);
         let stream = Arc::new(Mutex::new(None));
         let name = format!("{} control", node.id());
-        let control_loop = ControlLoop {
+        let of_loop = stream.clone();
+        let control_loop = |stop| ControlLoop {
             node,
             settings,
             fetcher,
-            stopped,
+            stop,
             end,
-            stream: stream.clone(),
+            stream: of_loop,
             left_with: Cell::new(None),
             shows_view: Cell::new(false),
             was_weighed: Cell::new(false),
             probe: Arc::default(),
         };
-        let thread = logging::spawn(name, move || control_loop.run())?;
-        Ok(Control { stop: Some(stop), stream, ended, thread: Some(thread) })
+        let worker = Worker::spawn(name, move |stop| control_loop(stop).run())?;
+        Ok(Control { stream, ended, worker })
     }
 
     /// Says why this node's part is over, if it comes to that.
@@ -114,15 +112,12 @@ impl Control {
 
     /// Ends the connection and the threads.
     pub fn stop(&mut self) {
-        self.stop = None;
+        self.worker.tell();
         if let Some(stream) = self.stream.lock().as_ref() {
             // Already closed is as good.
             let _ = stream.shutdown(Shutdown::Both);
         }
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been reported already.
-            let _ = thread.join();
-        }
+        self.worker.stop();
     }
 }
 
@@ -136,8 +131,7 @@ struct ControlLoop {
     node: Arc<Node>,
     settings: Settings,
     fetcher: Wake,
-    /// Disconnected when the node stops; nothing is ever sent.
-    stopped: Receiver<()>,
+    stop: Stop,
     end: Sender<Ended>,
     stream: Arc<Mutex<Option<TcpStream>>>,
     /// The view with which the node has left the cluster. It stays until that is active, since it is waited
@@ -199,22 +193,18 @@ impl ControlLoop {
                 let _ = self.end.try_send(Ended::Left);
                 return;
             }
-            if self.is_stopped() {
+            if self.stop.has_come() {
                 return;
             }
             if complained.is_none_or(|last| last.elapsed() > REPEAT) {
                 warn!("{trouble}; trying again");
                 complained = Some(Instant::now());
             }
-            if self.stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+            if self.stop.wait(pause) {
                 return;
             }
             pause = (pause * 2).min(LAST_PAUSE);
         }
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected)
     }
 
     fn register(&self) -> Result<(Connection, TablePush), NetError> {
@@ -271,7 +261,7 @@ impl ControlLoop {
             Err(error) => return format!("cannot prepare the connection: {error}"),
         };
         // Stopping may have looked for the stream just before it was there.
-        if self.is_stopped() {
+        if self.stop.has_come() {
             return "stopping".into();
         }
         let (beat, beats) = bounded(1);
@@ -279,10 +269,10 @@ impl ControlLoop {
         self.probe.store(0, Ordering::Relaxed);
         let (node, progress) = (self.node.clone(), self.fetcher.progress.clone());
         let (paced, probe) = (pace.clone(), self.probe.clone());
-        let sender = logging::spawn(format!("{} heartbeat", self.node.id()), move || {
+        let sender = Worker::spawn(format!("{} heartbeat", self.node.id()), move |_| {
             send_heartbeats(&node, &stream, &paced, &beats, progress, &probe);
         });
-        let sender = match sender {
+        let mut sender = match sender {
             Ok(sender) => sender,
             Err(error) => return format!("cannot start the heartbeat thread: {error}"),
         };
@@ -290,8 +280,7 @@ impl ControlLoop {
         drop(beat);
         let _ = link.stream().map(|socket| socket.shutdown(Shutdown::Both));
         *self.stream.lock() = None;
-        // A panic there has been reported already.
-        let _ = sender.join();
+        sender.stop();
         trouble
     }
 

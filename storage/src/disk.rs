@@ -14,15 +14,14 @@
 //! earlier life's ([`crate::stale_cache`]), and a source has to confirm it; but where nobody lives who could, a view
 //! may take the node for its own heir (rule H6).
 
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use cluster::ids::NodeId;
-use cluster::text::{Count, count};
+use cluster::ids::{Incarnation, NodeId};
 use log::{info, warn};
+use net_common::worker::Worker;
 
 pub mod checkpoint;
 pub mod entry;
@@ -34,72 +33,25 @@ pub mod journal;
 pub mod ledger;
 pub mod recovered;
 pub mod recovery;
+mod settings;
 pub mod starts;
 pub mod view_file;
 pub mod writer;
 
-use files::{Files, System};
+pub use settings::Settings;
+
+use checkpoint::Source;
 use folder::{Folder, FolderError, cannot};
 use journal::{Ends, Journal};
 use recovered::Recovered;
-use recovery::{Care, Contents, Lost, Report};
+use recovery::{Care, Contents};
 use view_file::ViewFile;
-use writer::Running;
-
-use crate::node::Node;
-
-/// Bytes after which a segment of the log is followed by another: so small that little stays behind when an
-/// checkpoint takes its place, so large that files are seldom made.
-pub const SEGMENT_BYTES: u64 = 64 << 20;
-
-/// How often the disk is told to keep what was appended, in `async`: what is at risk when all lose their power.
-pub const FLUSH: Duration = Duration::from_secs(1);
-
-/// Bytes after which it is told so before that time is over: under load a second's worth would be much at once, and much
-/// at risk.
-pub const FLUSH_BYTES: u64 = 4 << 20;
-
-/// How often something is tried again after the disk has failed: soon enough for those who wait, seldom enough
-/// for a disk that is full.
-pub const RETRY: Duration = Duration::from_secs(1);
-
-/// How a node keeps what it holds.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Its data folder.
-    pub folder: PathBuf,
-    /// Whether to keep what is sound of a damaged folder.
-    pub salvage: bool,
-    /// Bytes after which a segment of the log is followed by another.
-    pub segment_bytes: u64,
-    /// How often the disk is told to keep what was appended, where answers do not wait for it.
-    pub flush: Duration,
-    /// Bytes after which it is told before that.
-    pub flush_bytes: u64,
-    /// How often something is tried again after the disk has failed.
-    pub retry: Duration,
-    /// The file system.
-    pub files: Arc<dyn Files>,
-}
-
-impl Settings {
-    /// Those of a folder, with what else is usual.
-    pub fn new(folder: PathBuf) -> Settings {
-        Settings {
-            folder,
-            salvage: false,
-            segment_bytes: SEGMENT_BYTES,
-            flush: FLUSH,
-            flush_bytes: FLUSH_BYTES,
-            retry: RETRY,
-            files: Arc::new(System),
-        }
-    }
-}
+use writer::Start;
 
 /// A data folder that has been read, and is to be written.
 pub struct Disk {
     settings: Settings,
+    node: NodeId,
     folder: Folder,
     contents: Contents,
     journal: Journal,
@@ -133,14 +85,13 @@ impl Disk {
         let view_file = ViewFile::start(node, here, files, contents.views)
             .map_err(cannot("start a thread for", here))?;
         let (journal, ends) = Journal::new(Some(view_file));
-        Ok(Disk { settings, folder, contents, journal, ends })
+        Ok(Disk { settings, node: node.clone(), folder, contents, journal, ends })
     }
 
-    /// Notes the node's start in the folder, and gives it what was read, and where to hand in what it stores.
-    pub fn give_to(&mut self, node: Node) -> Node {
-        let folder = self.folder.path();
-        let starts = starts::note(self.settings.files.as_ref(), folder, node.incarnation());
-        node.with_disk(self.journal.clone(), self.contents.life.take(), starts)
+    /// Notes a start of the node's process in the folder, and gives what that takes over from those before it.
+    pub fn restore(&mut self, incarnation: Incarnation) -> Restored {
+        let starts = starts::note(&*self.settings.files, self.folder.path(), incarnation);
+        Restored { journal: self.journal.clone(), life: self.contents.life.take(), starts }
     }
 
     /// Where to hand in what is stored.
@@ -148,14 +99,25 @@ impl Disk {
         &self.journal
     }
 
-    /// Starts to write.
+    /// Starts to write what this start of the process hands in. Checkpoints are made of what `source` has.
     ///
     /// # Errors
     /// If the operating system has no more threads.
-    pub fn start(self, node: Arc<Node>) -> io::Result<Running> {
-        let Contents { report, next, .. } = &self.contents;
-        writer::start(self.settings, self.folder, (report, *next), self.ends, node)
+    pub fn start(self, incarnation: Incarnation, source: Arc<dyn Source>) -> io::Result<Worker> {
+        let Disk { settings, node, folder, contents, ends, .. } = self;
+        let Contents { report, next, .. } = contents;
+        writer::start(Start { settings, node, incarnation, folder, report, next, ends }, source)
     }
+}
+
+/// What a start of a node's process takes over from its folder.
+pub struct Restored {
+    /// Where to hand in what it stores.
+    pub journal: Journal,
+    /// What the folder has of the last life; `None` if it is empty.
+    pub life: Option<Recovered>,
+    /// The last starts of a process with the folder (L5).
+    pub starts: Vec<Incarnation>,
 }
 
 /// Reads a folder as a node does that starts with it, changes nothing, and says what is in it.
@@ -181,22 +143,6 @@ pub fn check(folder: &Path) -> Result<String, FolderError> {
         text += &format!("{lost}\n");
     }
     Ok(text)
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { files, log_bytes, checkpoint_bytes, records, kept, .. } = self;
-        let bytes = log_bytes + checkpoint_bytes;
-        let (files, bytes) = (count(*files, "file"), Count(bytes, "byte"));
-        write!(f, "{files}, {bytes}, {}, {kept} kept", Count(*records, "record"))
-    }
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Lost { file, at, bytes, what } = self;
-        write!(f, "{}: {bytes} bytes left out from byte {at} on: {what}", file.display())
-    }
 }
 
 #[cfg(test)]

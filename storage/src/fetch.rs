@@ -11,22 +11,24 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster::ids::Epoch;
 use cluster::text::Count;
 use cluster::view::Routes;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use fxhash::{FxHashMap, FxHashSet};
 use log::{debug, info};
 use net_common::auth::Secret;
 use net_common::connection::{Connection, Dial, NetError};
 use net_common::logging;
 use net_common::message::range::{RangePage, RangePull};
+use net_common::worker::{Stop, Worker};
 use parking_lot::Mutex;
 
-use crate::node::{Merged, Node, Unmerged};
+use crate::node::Node;
+use crate::node::merge::{Merged, Unmerged};
 
 pub mod arc;
 pub mod assignment;
@@ -72,15 +74,9 @@ const LONGEST_REST: Duration = Duration::from_millis(20);
 
 /// The running threads. Stop when dropped.
 pub struct Fetcher {
-    running: Option<Running>,
-    progress: Receiver<()>,
-}
-
-struct Running {
     wake: Sender<()>,
-    /// Nothing is ever sent; it ends.
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+    progress: Receiver<()>,
+    worker: Worker,
 }
 
 /// How the fetcher is told of views, and tells of what it has fetched.
@@ -103,43 +99,31 @@ impl Fetcher {
     ) -> io::Result<Fetcher> {
         let (wake, woken) = bounded(1);
         let (progressed, progress) = bounded(1);
-        let (stop, stopped) = bounded(0);
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(io::Error::from)?;
         let name = format!("{} fetch", node.id());
         let payload = node.payload_limit().clone();
-        let fetching = Fetching {
+        let fetching = move |stop| Fetching {
             node,
             dial: Dial { connect: PATIENCE, reply: PATIENCE, secret, payload },
             digester: Digester::new(seed),
             rate_limit: Mutex::new(rate_limit),
             started: Instant::now(),
-            stopped,
+            stop,
             links: Mutex::default(),
         };
-        let thread = logging::spawn(name, move || fetching.run(&woken, &progressed))?;
-        Ok(Fetcher { running: Some(Running { wake, stop, thread }), progress })
+        let worker = Worker::spawn(name, move |stop| fetching(stop).run(&woken, &progressed))?;
+        Ok(Fetcher { wake, progress, worker })
     }
 
     /// A way to wake it and to hear from it.
     pub fn wake(&self) -> Wake {
-        let running = self.running.as_ref().expect("the fetcher runs until it is stopped");
-        Wake { wake: running.wake.clone(), progress: self.progress.clone() }
+        Wake { wake: self.wake.clone(), progress: self.progress.clone() }
     }
 
     /// Ends the threads. Blocks for a page at most.
     pub fn stop(&mut self) {
-        if let Some(Running { wake, stop, thread }) = self.running.take() {
-            drop((wake, stop));
-            // A panic there has been reported already.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Fetcher {
-    fn drop(&mut self) {
-        self.stop();
+        self.worker.stop();
     }
 }
 
@@ -151,7 +135,7 @@ struct Fetching {
     rate_limit: Mutex<RateLimit>,
     /// What the pace counts its time from.
     started: Instant,
-    stopped: Receiver<()>,
+    stop: Stop,
     /// Connections that nobody uses at the moment, by the source's place in the present view.
     links: Mutex<FxHashMap<u16, Connection>>,
 }
@@ -174,11 +158,11 @@ impl Fetching {
         loop {
             select! {
                 recv(woken) -> word => if word.is_err() { return },
-                recv(self.stopped) -> _ => return,
+                recv(self.stop.channel()) -> _ => return,
             }
             let mut merged = Merged::default();
             while let Some((routes, missing)) = self.node.missing()
-                && !self.is_stopped()
+                && !self.stop.has_come()
             {
                 let got = self.round(&routes, &missing, &mut progress);
                 merged.add(got);
@@ -192,7 +176,7 @@ impl Fetching {
                 }
                 select! {
                     recv(woken) -> word => if word.is_err() { return },
-                    recv(self.stopped) -> _ => return,
+                    recv(self.stop.channel()) -> _ => return,
                     default(PAUSE) => {}
                 }
             }
@@ -218,7 +202,7 @@ impl Fetching {
             loop {
                 let page = link.call::<RangePage<'_>>(pull)?;
                 // It may adopt the view in a moment.
-                if page.epoch >= routes.epoch() || again == 0 || self.pause(BEHIND) {
+                if page.epoch >= routes.epoch() || again == 0 || self.stop.wait(BEHIND) {
                     take(&page);
                     break;
                 }
@@ -228,7 +212,7 @@ impl Fetching {
             Ok(())
         };
         let mut sum = Confirmed::default();
-        while sum.arcs < arcs.len() && !self.is_stopped() {
+        while sum.arcs < arcs.len() && !self.stop.has_come() {
             let got = confirm(&self.node, &routes, &arcs[sum.arcs..], &self.digester, ask);
             sum.committed += got.committed;
             sum.pending += got.pending;
@@ -248,15 +232,6 @@ impl Fetching {
             Some(link) => Ok(link),
             None => Connection::dial(&routes.member(place).address, &self.dial),
         }
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stopped.try_recv() == Err(TryRecvError::Disconnected)
-    }
-
-    /// Waits. Returns whether the node stops.
-    fn pause(&self, time: Duration) -> bool {
-        self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 
     /// After a round in which nothing came: whether somebody is left to be asked for an arc that is missing. Of arcs
@@ -408,7 +383,7 @@ impl Fetching {
             self.node.count_page(bytes);
             if page.epoch != routes.epoch() {
                 let is_behind = page.epoch < routes.epoch();
-                if !is_behind || again == 0 || self.pause(BEHIND) {
+                if !is_behind || again == 0 || self.stop.wait(BEHIND) {
                     break;
                 }
                 again -= 1;
@@ -428,7 +403,7 @@ impl Fetching {
             }
             let price = self.rate_limit.lock().pay(self.started.elapsed(), bytes);
             let rest = (begun.elapsed() * REST).min(LONGEST_REST);
-            if !job.is_over() && self.pause(rest.max(price)) {
+            if !job.is_over() && self.stop.wait(rest.max(price)) {
                 break;
             }
         }

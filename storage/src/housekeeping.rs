@@ -3,16 +3,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use client::finish::Finisher;
 use cluster::text::{Count, count};
 use cluster::version::RETENTION_MS;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{debug, info, warn};
 use net_common::auth::Secret;
-use net_common::logging;
+use net_common::worker::{Stop, Worker};
 
 use crate::node::Node;
 
@@ -35,38 +33,14 @@ const EXPIRE: Duration = Duration::from_secs(15);
 /// How often tombstones are swept: a tombstone that is found committed by one sweep may go at the next.
 const SWEEP: Duration = Duration::from_millis(RETENTION_MS / 2);
 
-/// The running thread. Stops when dropped.
-pub struct Housekeeping {
-    running: Option<(Sender<()>, JoinHandle<()>)>,
-}
-
-impl Housekeeping {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// If the operating system has no more threads.
-    pub fn start(node: Arc<Node>, secret: Option<Secret>) -> io::Result<Housekeeping> {
-        let (stop, stopped) = bounded(0);
-        let finisher = Finisher::new(secret)?;
-        let name = format!("{} keeper", node.id());
-        let thread = logging::spawn(name, move || run(&node, &finisher, &stopped))?;
-        Ok(Housekeeping { running: Some((stop, thread)) })
-    }
-
-    /// Ends the thread. Blocks for an attempt at finishing at most.
-    pub fn stop(&mut self) {
-        if let Some((stop, thread)) = self.running.take() {
-            drop(stop);
-            // A panic there has been reported already.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Housekeeping {
-    fn drop(&mut self) {
-        self.stop();
-    }
+/// Starts the thread. To stop it blocks for an attempt at finishing at most.
+///
+/// # Errors
+/// If the operating system has no more threads.
+pub fn start(node: Arc<Node>, secret: Option<Secret>) -> io::Result<Worker> {
+    let finisher = Finisher::new(secret)?;
+    let name = format!("{} keeper", node.id());
+    Worker::spawn(name, move |stop| run(&node, &finisher, &stop))
 }
 
 /// Logs that the node has become full, or has room again. Returns whether it is full.
@@ -84,11 +58,11 @@ fn tell_whether_full(node: &Node, was_full: bool) -> bool {
     is_full
 }
 
-fn run(node: &Node, finisher: &Finisher, stopped: &Receiver<()>) {
+fn run(node: &Node, finisher: &Finisher, stop: &Stop) {
     let now = Instant::now();
     let (mut swept, mut turned, mut expired) = (now, now, now);
     let mut was_full = false;
-    while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+    while !stop.wait(LOOK) {
         was_full = tell_whether_full(node, was_full);
         if node.measure() {
             info!("has measured the longest key and value, as the limits are to be lower");

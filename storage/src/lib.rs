@@ -29,6 +29,7 @@ use cluster::ids::{Address, Incarnation, NameError, NodeId};
 use crossbeam_channel::Receiver;
 use net_common::auth::Secret;
 use net_common::server::{self, Server};
+use net_common::worker::Worker;
 
 pub mod args;
 pub mod control;
@@ -47,13 +48,11 @@ pub mod table;
 use control::{Control, Ended};
 use disk::Disk;
 use disk::folder::FolderError;
-use disk::writer::Running;
 use fetch::Fetcher;
 use fetch::rate_limit::RateLimit;
-use housekeeping::Housekeeping;
 use node::Node;
+use node::notes::Notes;
 use redis::shared::{Door, Listeners, Servers};
-use snapshot_log::SnapshotLog;
 
 /// What a node runs with.
 #[derive(Debug, Clone)]
@@ -107,10 +106,10 @@ pub struct Storage {
     redis: Option<Servers>,
     control: Control,
     fetcher: Fetcher,
-    housekeeping: Housekeeping,
-    writer: SnapshotLog,
+    housekeeping: Worker,
+    snapshot_log: Option<Worker>,
     /// Last: what the others store on their way out is written.
-    disk: Option<Running>,
+    disk: Option<Worker>,
     node: Arc<Node>,
 }
 
@@ -135,15 +134,15 @@ impl Storage {
 
         let open = |settings| Disk::open(settings, &config.label);
         let mut disk = config.disk.map(open).transpose()?;
-        let writer = SnapshotLog::new(&config.snapshot);
-        let mut node = Node::new(config.label.clone(), incarnation, writer.notes());
+        let (notes, noted) = Notes::channel();
+        let mut node = Node::new(config.label.clone(), incarnation, notes);
         if let Some(disk) = &mut disk {
-            node = disk.give_to(node);
+            node = node.with_disk(disk.restore(incarnation));
         }
         let node = Arc::new(node);
         config.max_memory.into_iter().for_each(|bytes| node.limit_memory(bytes));
-        let disk = disk.map(|disk| disk.start(node.clone())).transpose()?;
-        let writer = writer.start(node.clone())?;
+        let disk = disk.map(|disk| disk.start(incarnation, node.clone())).transpose()?;
+        let snapshot_log = snapshot_log::start(node.clone(), config.snapshot, noted)?;
         let here = requests::in_place(node.clone(), address.clone());
         let coordinator =
             coordinate::Coordinator::new(config.manager.clone(), config.secret.clone(), here);
@@ -163,7 +162,7 @@ impl Storage {
             RateLimit::new(config.transfer_mb_s),
             config.secret.clone(),
         )?;
-        let housekeeping = Housekeeping::start(node.clone(), config.secret.clone())?;
+        let housekeeping = housekeeping::start(node.clone(), config.secret.clone())?;
         let control = Control::start(
             node.clone(),
             control::Settings {
@@ -176,7 +175,7 @@ impl Storage {
             },
             fetcher.wake(),
         )?;
-        Ok(Storage { server, redis, control, fetcher, housekeeping, writer, disk, node })
+        Ok(Storage { server, redis, control, fetcher, housekeeping, snapshot_log, disk, node })
     }
 
     /// Where it listens.
@@ -215,10 +214,8 @@ impl Storage {
         self.control.stop();
         self.housekeeping.stop();
         self.fetcher.stop();
-        self.writer.stop();
-        if let Some(disk) = &mut self.disk {
-            disk.stop();
-        }
+        self.snapshot_log.iter_mut().for_each(Worker::stop);
+        self.disk.iter_mut().for_each(Worker::stop);
     }
 }
 

@@ -36,26 +36,27 @@ use net_common::message::data::{
 use net_common::message::range::Cursor;
 use parking_lot::{Mutex, RwLock};
 
-use crate::disk::entry::{RecordBuffer, ViewEntry};
+use crate::disk::Restored;
+use crate::disk::checkpoint::Source;
+use crate::disk::entry::RecordBuffer;
+use crate::disk::folder::Owner;
 use crate::disk::journal::{Journal, Noted, Trouble};
-use crate::disk::recovered::{Owner, Recovered};
+use crate::disk::ledger::ViewEntry;
 use crate::fetch::arc::ArcFetch;
 use crate::fetch::stats::{Transfer, TransferStats};
 use crate::in_flight::InFlight;
-use crate::snapshot_log::Notes;
 use crate::stale_cache::StaleCache;
 use crate::table::{Size, Table};
 
 mod list;
 mod local_read;
-mod merge;
-mod page;
+pub mod merge;
+pub mod notes;
+pub mod page;
 mod watermarks;
 
+use notes::Notes;
 use watermarks::Watermarks;
-
-pub use merge::{Merged, Unmerged};
-pub use page::Bounds;
 
 /// Why a node does not follow a manager's view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -131,7 +132,7 @@ pub struct Node {
     /// What of it may not be on the disk yet, where answers wait for that. Made with it.
     in_flight: OnceLock<InFlight>,
     /// What it held before it missed a view; nobody is shown any of it.
-    earlier: StaleCache,
+    stale_cache: StaleCache,
     stats: TransferStats,
     watermarks: Watermarks,
     clock: Mutex<ServerClock>,
@@ -177,7 +178,7 @@ impl Node {
             incarnation,
             table: OnceLock::new(),
             in_flight: OnceLock::new(),
-            earlier: StaleCache::default(),
+            stale_cache: StaleCache::default(),
             stats: TransferStats::default(),
             watermarks: Watermarks::default(),
             clock: Mutex::default(),
@@ -202,13 +203,8 @@ impl Node {
     }
 
     /// The same with what its data folder had of an earlier life, and where to write what it stores.
-    /// `starts` are the last starts of a process with that.
-    pub fn with_disk(
-        self,
-        journal: Journal,
-        life: Option<Recovered>,
-        starts: Vec<Incarnation>,
-    ) -> Node {
+    pub fn with_disk(self, restored: Restored) -> Node {
+        let Restored { journal, life, starts } = restored;
         let node = Node { journal, has_folder: true, ..self };
         let Some(life) = life else { return node };
         let claim = life.claim().map(|claim| Claim { starts, ..claim });
@@ -219,7 +215,7 @@ impl Node {
         Node {
             tenure: RwLock::new(tenure),
             table,
-            earlier: life.earlier,
+            stale_cache: life.stale_cache,
             origin: Some(life.owner.cluster),
             held: Mutex::new(Some(life.held)),
             ..node
@@ -327,11 +323,6 @@ impl Node {
     /// The records, once there is a view.
     pub fn table(&self) -> Option<&Table> {
         self.table.get()
-    }
-
-    /// What it holds of an earlier life.
-    pub fn earlier(&self) -> &StaleCache {
-        &self.earlier
     }
 
     /// The cluster that it has seen a view of, or that its data folder is of.
@@ -500,7 +491,7 @@ impl Node {
             let Some(adoption) = tenure.adopt(routes.clone()) else { return Ok(false) };
             if let Some(table) = self.table.get() {
                 // Whoever fetches finds it set aside as soon as the arc is missing.
-                freed.extend(self.earlier.retain(&adoption.to_set_aside));
+                freed.extend(self.stale_cache.retain(&adoption.to_set_aside));
                 let dropped = adoption.to_drop.iter().map(|&arc| (arc, table.take(arc)));
                 let (set_aside, dropped): (Vec<_>, Vec<_>) =
                     dropped.partition(|(arc, _)| adoption.to_set_aside.contains(*arc));
@@ -512,7 +503,8 @@ impl Node {
                 let rest = adoption.to_set_aside.ones();
                 let rest = rest.filter_map(|arc| Some((arc, last_life.as_ref()?.take(arc))));
                 for (arc, shard) in set_aside.into_iter().chain(rest) {
-                    let of_no_use = (!shard.is_empty()).then(|| self.earlier.set_aside(arc, shard));
+                    let of_no_use =
+                        (!shard.is_empty()).then(|| self.stale_cache.set_aside(arc, shard));
                     freed.extend(of_no_use.flatten().map(|shard| (arc, shard)));
                 }
                 for arc in adoption.to_revive.ones() {
@@ -1012,7 +1004,7 @@ impl Node {
         if self.gathers(arc) {
             ArcFetch::to_gather(arc)
         } else {
-            ArcFetch::new(arc, self.earlier.get(arc))
+            ArcFetch::new(arc, self.stale_cache.get(arc))
         }
     }
 
@@ -1044,6 +1036,16 @@ impl Node {
     /// How much it has fetched, and how fast.
     pub fn transfer(&self) -> Transfer {
         self.stats.read(clock::boot_ms())
+    }
+}
+
+impl Source for Node {
+    fn table(&self) -> Option<&Table> {
+        self.table.get()
+    }
+
+    fn stale_cache(&self) -> &StaleCache {
+        &self.stale_cache
     }
 }
 

@@ -10,15 +10,15 @@
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cluster::ring::arc_of_key;
 use cluster::text::Count;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Receiver;
 use log::info;
-use net_common::logging::{self, escaped};
+use net_common::logging::escaped;
 use net_common::message::range::Cursor;
+use net_common::worker::{Stop, Worker};
 
 use crate::node::{Node, is_alive};
 
@@ -38,9 +38,6 @@ impl Default for Settings {
         Settings { is_on: true, keys: 1000, interval: Duration::from_millis(50) }
     }
 }
-
-/// Notes that may wait. More are not needed: one that waits already says "something was written".
-const NOTES: usize = 1024;
 
 /// The least time between two summaries: they say little, and much the same.
 const SUMMARY: Duration = Duration::from_secs(1);
@@ -64,73 +61,26 @@ const LONGEST_VALUE: usize = 1024;
 /// Most keys that a line can have, each with its brackets, and so most that are gathered for one.
 const MOST_KEYS: usize = LONGEST / 5;
 
-/// Where requests leave their notes.
-#[derive(Clone)]
-pub struct Notes(Sender<u32>);
-
-impl Notes {
-    /// Notes that records were written. Never waits: a full channel means that the writer knows.
-    pub fn wrote(&self, records: u32) {
-        let _ = self.0.try_send(records);
-    }
-}
-
-/// The writer thread, or what it is made of before it starts. Stops when dropped.
-pub struct SnapshotLog {
+/// Starts the thread, if there is anything to log. When it is stopped there is a last line if something was written
+/// since the one before.
+///
+/// # Errors
+/// If the operating system has no more threads.
+pub fn start(
+    node: Arc<Node>,
     settings: Settings,
-    notes: (Sender<u32>, Receiver<u32>),
-    running: Option<(Sender<()>, JoinHandle<()>)>,
+    notes: Receiver<u32>,
+) -> io::Result<Option<Worker>> {
+    let name = format!("{} writer", node.id());
+    let run = move |stop: Stop| run(&node, settings, &notes, &stop);
+    settings.is_on.then(|| Worker::spawn(name, run)).transpose()
 }
 
-impl SnapshotLog {
-    /// A writer that does not run yet: notes wait for it.
-    pub fn new(settings: &Settings) -> SnapshotLog {
-        SnapshotLog { settings: *settings, notes: bounded(NOTES), running: None }
-    }
-
-    /// A way to leave notes.
-    pub fn notes(&self) -> Notes {
-        Notes(self.notes.0.clone())
-    }
-
-    /// Starts the thread, if there is anything to log.
-    ///
-    /// # Errors
-    /// If the operating system has no more threads.
-    pub fn start(mut self, node: Arc<Node>) -> io::Result<SnapshotLog> {
-        if !self.settings.is_on {
-            return Ok(self);
-        }
-        let (stop, stopped) = bounded(0);
-        let (settings, notes) = (self.settings, self.notes.1.clone());
-        let thread = logging::spawn(format!("{} writer", node.id()), move || {
-            run(&node, settings, &notes, &stopped);
-        })?;
-        self.running = Some((stop, thread));
-        Ok(self)
-    }
-
-    /// Ends the thread, after a last line if something was written since the one before.
-    pub fn stop(&mut self) {
-        if let Some((stop, thread)) = self.running.take() {
-            drop(stop);
-            // A panic there has been reported already.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for SnapshotLog {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn run(node: &Node, settings: Settings, notes: &Receiver<u32>, stopped: &Receiver<()>) {
+fn run(node: &Node, settings: Settings, notes: &Receiver<u32>, stop: &Stop) {
     loop {
         let is_last = crossbeam_channel::select! {
             recv(notes) -> _ => false,
-            recv(stopped) -> _ => true,
+            recv(stop.channel()) -> _ => true,
         };
         if is_last && notes.is_empty() {
             return;
@@ -145,7 +95,7 @@ fn run(node: &Node, settings: Settings, notes: &Receiver<u32>, stopped: &Receive
         // Notes pile up meanwhile without waking anybody; only stopping does.
         let rate = Duration::from_secs_f64((line.len() + FRONT) as f64 / BYTES_PER_SECOND as f64);
         let least = if is_summary { settings.interval.max(SUMMARY) } else { settings.interval };
-        let _ = stopped.recv_timeout(least.max(rate));
+        stop.wait(least.max(rate));
     }
 }
 

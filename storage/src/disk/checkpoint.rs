@@ -32,6 +32,15 @@ const SLOTS: usize = 1 << 10;
 /// waits for the disk.
 const SYNC: u64 = 8 << 20;
 
+/// Where the records are that a checkpoint is made of.
+pub trait Source: Send + Sync {
+    /// The records, once a view has told how many arcs there are.
+    fn table(&self) -> Option<&Table>;
+
+    /// Records of an earlier life: a cache, and kept as that.
+    fn stale_cache(&self) -> &StaleCache;
+}
+
 /// What a checkpoint is made of.
 pub struct Subject<'a> {
     /// What the file says of itself.
@@ -41,7 +50,7 @@ pub struct Subject<'a> {
     /// The records.
     pub table: &'a Table,
     /// Records of an earlier life: a cache, and kept as that.
-    pub earlier: &'a StaleCache,
+    pub stale: &'a StaleCache,
 }
 
 /// Rests after a frame: it is told which part of the checkpoint is done, from 0 to 1, and how long the frame took; and tells
@@ -123,8 +132,8 @@ impl Checkpoint<'_> {
                 from = self.slice(subject.table, arc, cursor);
                 start = self.end_if_full(start)?;
             }
-            let Some(earlier) = subject.earlier.get(arc) else { continue };
-            let mut records = earlier.iter().peekable();
+            let Some(stale) = subject.stale.get(arc) else { continue };
+            let mut records = stale.iter().peekable();
             while records.peek().is_some() {
                 let count = &mut self.records;
                 entry::put_arc(arc, true, &mut self.out, |out| {
@@ -223,9 +232,8 @@ mod tests {
             salt: 1,
             node: NodeId::new("node1").unwrap(),
         };
-        let (ledger, earlier) = (Ledger::new(2), StaleCache::default());
-        let subject =
-            Subject { header: &header, ledger: &ledger, table: &table, earlier: &earlier };
+        let (ledger, stale) = (Ledger::new(2), StaleCache::default());
+        let subject = Subject { header: &header, ledger: &ledger, table: &table, stale: &stale };
         make(&System, dir.path(), &subject, &|_, _| false).unwrap()
     }
 

@@ -26,7 +26,7 @@ use cluster::version::{Op, Version};
 use net_common::codec::{DecodeError, Decoder, Encoder};
 use net_common::message::data::{Body, Record};
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, ViewEntry};
 
 /// Bytes after which a row of records is handed in, so that no single one grows without bound.
 pub const SHEET: usize = 8 << 20;
@@ -65,19 +65,6 @@ pub enum Entry<'a> {
     Ledger(Ledger),
     /// All was written, so many records.
     End(u64),
-}
-
-/// What a node's tenure became with a view.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ViewEntry {
-    /// The view.
-    pub epoch: Epoch,
-    /// Arcs whose records it dropped or set aside: what is told of them under older views counts no more.
-    pub emptied: Vec<u16>,
-    /// Arcs it is synced in, or has its own disk's part of (H6).
-    pub synced: Vec<u16>,
-    /// Arcs whose records of the life before go on counting: the view took the node for its heir there.
-    pub revived: Vec<u16>,
 }
 
 /// A row of records, decoded one by one.

@@ -3,21 +3,21 @@
 //! ```text
 //! lock                        held by the process that uses the folder
 //! log-00000000000000000007    segments of the log, in their order
-//! checkpoint-00000000000000000007  everything that the segments before this one have told
-//! checkpoint-….new                 one that is being made; removed when the node starts
+//! image-00000000000000000007  a checkpoint: everything that the segments before this one have told
+//! image-….new                 one that is being made; removed when the node starts
 //! starts                      the last starts of a process with the folder
 //! view                        the newest view that the node has adopted
 //! gap                         empty; there while something is missing in the log, since the disk has failed
 //! ```
 //!
-//! A node begins a new segment with each start, so that what it writes never stands behind a torn tail. Once an
+//! A node begins a new segment with each start, so that what it writes never stands behind a torn tail. Once a
 //! checkpoint is complete, what it covers is removed.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cluster::ids::{ClusterId, NodeId};
+use cluster::ids::{ClusterId, Incarnation, NodeId};
 use net_common::folder::{self, FolderLock};
 
 /// Why a data folder cannot be used.
@@ -95,6 +95,19 @@ pub fn newest(folder: &Path) -> PathBuf {
 pub struct Folder {
     path: PathBuf,
     _lock: FolderLock,
+}
+
+/// Whose a folder is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+    /// The last start of its process that wrote something.
+    pub incarnation: Incarnation,
+    /// Arcs of its ring.
+    pub arcs: usize,
 }
 
 /// The files of a folder, by their numbers, in order.

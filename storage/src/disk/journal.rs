@@ -25,8 +25,9 @@ use net_common::descriptors;
 use net_common::message::data::Record;
 use parking_lot::{Mutex, RwLock};
 
-use super::entry::{RecordBuffer, ViewEntry};
-use super::recovered::Owner;
+use super::entry::RecordBuffer;
+use super::folder::Owner;
+use super::ledger::ViewEntry;
 use super::view_file::ViewFile;
 
 /// Requests that may wait for the writer: what comes in a few milliseconds.

@@ -11,7 +11,18 @@
 use cluster::ids::Epoch;
 use cluster::tenure::ArcSet;
 
-use super::entry::ViewEntry;
+/// What a node's tenure became with a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewEntry {
+    /// The view.
+    pub epoch: Epoch,
+    /// Arcs whose records it dropped or set aside: what is told of them under older views counts no more.
+    pub emptied: Vec<u16>,
+    /// Arcs it is synced in, or has its own disk's part of (H6).
+    pub synced: Vec<u16>,
+    /// Arcs whose records of the life before go on counting: the view took the node for its heir there.
+    pub revived: Vec<u16>,
+}
 
 /// The ledger of one life of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,30 +13,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use cluster::claim::Claim;
-use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
+use cluster::ids::Epoch;
 use cluster::ring::arc_of_key;
 use cluster::tenure::ArcSet;
 use net_common::codec::DecodeError;
 use parking_lot::Mutex;
 
 use super::entry::Entry;
+use super::folder::Owner;
 use super::ledger::Ledger;
 use super::view_file::SavedView;
 use crate::stale_cache::StaleCache;
 use crate::table::Table;
-
-/// Whose a folder is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The node.
-    pub node: NodeId,
-    /// The last start of its process that wrote something.
-    pub incarnation: Incarnation,
-    /// Arcs of its ring.
-    pub arcs: usize,
-}
 
 /// The last life that a folder tells of, and what it had of those before.
 pub struct Recovered {
@@ -49,7 +37,7 @@ pub struct Recovered {
     /// What it had of lives before, by a checkpoint.
     cached: Table,
     /// What it had of lives before.
-    pub earlier: StaleCache,
+    pub stale_cache: StaleCache,
     /// What it knew of views.
     pub ledger: Ledger,
     /// Whether all that it wrote is there.
@@ -64,7 +52,7 @@ impl Recovered {
         Recovered {
             cached: held.empty_like(),
             held,
-            earlier: StaleCache::default(),
+            stale_cache: StaleCache::default(),
             ledger: Ledger::new(owner.arcs),
             owner,
             begins: None,
@@ -82,7 +70,7 @@ impl Recovered {
 
     /// Everything that a checkpoint has is read.
     pub fn end_checkpoint(&mut self) {
-        set_aside(&self.cached, &self.earlier);
+        set_aside(&self.cached, &self.stale_cache);
     }
 
     /// Takes in entries, each with its frame's place in the file. Returns how many records there were, and the
@@ -111,14 +99,14 @@ impl Recovered {
                 self.go_on(&revived);
                 self.ledger.view(&view);
                 for arc in view.emptied.into_iter().map(usize::from) {
-                    let _ = self.earlier.set_aside(arc, self.held.take(arc));
+                    let _ = self.stale_cache.set_aside(arc, self.held.take(arc));
                 }
                 // Where it held everything it had no use for a cache.
-                view.synced.into_iter().for_each(|arc| self.earlier.forget(arc.into()));
+                view.synced.into_iter().for_each(|arc| self.stale_cache.forget(arc.into()));
             }
             Entry::Synced(epoch, arcs) => {
                 if self.ledger.fetched(epoch, &arcs) {
-                    arcs.into_iter().for_each(|arc| self.earlier.forget(arc.into()));
+                    arcs.into_iter().for_each(|arc| self.stale_cache.forget(arc.into()));
                 }
             }
         }
@@ -130,7 +118,7 @@ impl Recovered {
         for arc in (0..owner.arcs).filter(|&arc| !revived.contains(arc)) {
             let shard = self.held.take(arc);
             if !shard.is_empty() {
-                let _ = self.earlier.set_aside(arc, shard);
+                let _ = self.stale_cache.set_aside(arc, shard);
             }
         }
         self.ledger = Ledger::new(owner.arcs);
@@ -199,7 +187,7 @@ impl Recovered {
 
     /// Takes in what the file of the newest view tells. The log may be behind it, or know nothing of that start of the
     /// process yet.
-    pub fn hear(&mut self, told: SavedView) {
+    pub fn apply_view_file(&mut self, told: SavedView) {
         let SavedView { owner, ledger, revived } = told;
         let is_ours = (owner.cluster, owner.arcs) == (self.owner.cluster, self.owner.arcs);
         if !is_ours || ledger.epoch() <= self.ledger.epoch() {
@@ -213,10 +201,10 @@ impl Recovered {
         for (arc, _) in ledger.since().iter().zip(before).enumerate().filter(|(_, (a, b))| *a > b) {
             let shard = self.held.take(arc);
             if !shard.is_empty() {
-                let _ = self.earlier.set_aside(arc, shard);
+                let _ = self.stale_cache.set_aside(arc, shard);
             }
         }
-        ledger.synced().ones().for_each(|arc| self.earlier.forget(arc));
+        ledger.synced().ones().for_each(|arc| self.stale_cache.forget(arc));
         self.ledger = ledger;
     }
 
@@ -235,7 +223,7 @@ impl Recovered {
     /// How many keys and tombstones there are, of all lives.
     pub fn kept(&self) -> usize {
         let held: usize = (0..self.held.arcs()).map(|arc| self.held.records(arc)).sum();
-        held + self.earlier.records()
+        held + self.stale_cache.records()
     }
 }
 

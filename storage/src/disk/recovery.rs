@@ -17,10 +17,10 @@ use cluster::ids::NodeId;
 use net_common::codec::DecodeError;
 
 use super::entry;
-use super::folder::{self, Folder, FolderError, cannot};
+use super::folder::{self, Folder, FolderError, Owner, cannot};
 use super::frame::{self, Reader, Stop};
 use super::header::{self, Header, Kind};
-use super::recovered::{Owner, Recovered};
+use super::recovered::Recovered;
 use super::view_file::{self, SavedView};
 
 mod report;
@@ -86,7 +86,7 @@ pub fn recover(
         view_file::read(folder.path()).map_err(cannot("read", &folder::newest(folder.path())))?;
     let views = told.as_ref().map_or(0, |(count, _)| *count);
     if let Some((_, told)) = told {
-        recovery.hear(told)?;
+        recovery.view_file(told)?;
     }
     let Recovery { mut life, mut report, .. } = recovery;
     if let Some(life) = &mut life {
@@ -322,14 +322,14 @@ impl Recovery<'_> {
     }
 
     /// Takes in what the file of the newest view tells.
-    fn hear(&mut self, told: SavedView) -> Result<(), FolderError> {
+    fn view_file(&mut self, told: SavedView) -> Result<(), FolderError> {
         if let Some(ours) = self.node.filter(|ours| **ours != told.owner.node) {
             let (file, ours) = (folder::newest(self.folder), ours.clone());
             return Err(FolderError::OtherNode { file, theirs: told.owner.node, ours });
         }
         let threads = self.threads;
         let life = self.life.get_or_insert_with(|| Recovered::new(told.owner.clone(), threads));
-        life.hear(told);
+        life.apply_view_file(told);
         Ok(())
     }
 

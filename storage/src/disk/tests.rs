@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Duration;
 
 use cluster::durability::Durability;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation};
@@ -14,9 +15,10 @@ use net_common::message::data::{Body, Write, WriteBatch};
 use tempfile::{TempDir, tempdir};
 
 use super::files::faulty::Faulty;
+use super::recovery::{self, Report};
 use super::*;
-use crate::node::Unwritten;
-use crate::snapshot_log;
+use crate::node::notes::Notes;
+use crate::node::{Node, Unwritten};
 
 const ARCS: usize = 4;
 
@@ -50,7 +52,7 @@ fn view(epoch: u64, incarnation: u64) -> View {
 /// A node with a data folder and without sockets.
 struct Life {
     node: Arc<Node>,
-    running: Running,
+    running: Worker,
     journal: Journal,
     epoch: u64,
     count: u64,
@@ -60,11 +62,11 @@ struct Life {
 impl Life {
     fn begin(settings: Settings, is_sync: bool, incarnation: u64) -> Life {
         let mut disk = Disk::open(settings, &name()).unwrap();
-        let notes = snapshot_log::SnapshotLog::new(&snapshot_log::Settings::default()).notes();
-        let node = Node::new(name(), Incarnation(incarnation), notes);
-        let node = Arc::new(disk.give_to(node));
+        let incarnation_of_node = Incarnation(incarnation);
+        let node = Node::new(name(), incarnation_of_node, Notes::channel().0);
+        let node = Arc::new(node.with_disk(disk.restore(incarnation_of_node)));
         let journal = disk.journal().clone();
-        let running = disk.start(node.clone()).unwrap();
+        let running = disk.start(node.incarnation(), node.clone()).unwrap();
         node.told(Epoch(1));
         let beat = node.send_heartbeat();
         node.heartbeat_answered(beat, 1 << 40, Epoch(1));
@@ -126,8 +128,8 @@ fn read(path: &Path, care: Care) -> Result<(Model, Report), FolderError> {
     let mut model = Model::new();
     let Some(life) = life else { return Ok((model, report)) };
     for arc in 0..ARCS {
-        life.earlier.set_aside(arc, life.held.take(arc));
-        let Some(shard) = life.earlier.get(arc) else { continue };
+        life.stale_cache.set_aside(arc, life.held.take(arc));
+        let Some(shard) = life.stale_cache.get(arc) else { continue };
         for record in shard.iter() {
             assert_eq!(record.state, State::Committed, "an entry in the list of pending ones");
             let value = record.body.value().map(<[u8]>::to_vec);

@@ -27,11 +27,9 @@ use net_common::codec::{DecodeError, Decoder, Encoder};
 use net_common::logging;
 use parking_lot::Mutex;
 
-use super::entry::ViewEntry;
 use super::files::Files;
-use super::folder;
-use super::ledger::Ledger;
-use super::recovered::Owner;
+use super::folder::{self, Owner};
+use super::ledger::{Ledger, ViewEntry};
 
 const MAGIC: &[u8; 8] = b"GTStoNEW";
 const FORMAT: u16 = 1;

@@ -6,7 +6,8 @@ use net_common::message::range::{Cursor, End, RangePage, RangePull};
 
 use crate::fetch::arc::ArcFetch;
 use crate::fetch::digest::Digester;
-use crate::node::{Merged, Node, Unmerged};
+use crate::node::Node;
+use crate::node::merge::{Merged, Unmerged};
 
 /// Arcs asked for in one request.
 const ARCS: usize = 512;

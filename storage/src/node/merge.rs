@@ -169,7 +169,7 @@ impl Node {
         if !is_synced {
             return Err(Unmerged::OtherView);
         }
-        arcs.iter().for_each(|&arc| self.earlier.forget(arc));
+        arcs.iter().for_each(|&arc| self.stale_cache.forget(arc));
         Ok(())
     }
 }

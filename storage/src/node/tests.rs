@@ -16,6 +16,9 @@ use net_common::message::list::{List, Listed};
 use net_common::message::range::{BucketSet, Cursor, End, RangePage, RangePull};
 use proptest::prelude::*;
 
+use super::merge::{Merged, Unmerged};
+use super::notes::Notes;
+use super::page::Bounds;
 use super::*;
 use crate::disk::entry::{self, Entry};
 use crate::disk::folder::Folder;
@@ -26,7 +29,7 @@ use crate::fetch::confirm::confirm;
 use crate::fetch::digest::Digester;
 use crate::fetch::job::Job;
 use crate::redis::batch::Batch;
-use crate::snapshot_log::{LONGEST, Settings, SnapshotLog, snapshot};
+use crate::snapshot_log::{LONGEST, snapshot};
 use resp::command::Command;
 use resp::reply::{Protocol, Replies};
 use resp::request::Requests;
@@ -68,7 +71,12 @@ fn view(epoch: u64, puller: Option<MemberState>) -> View {
 
 fn blank(n: u16, incarnation: u64) -> Node {
     let id = NodeId::new(&format!("node{n}")).unwrap();
-    Node::new(id, Incarnation(incarnation), SnapshotLog::new(&Settings::default()).notes())
+    Node::new(id, Incarnation(incarnation), Notes::channel().0)
+}
+
+/// A data folder with nothing in it.
+fn empty(journal: Journal) -> Restored {
+    Restored { journal, life: None, starts: Vec::new() }
 }
 
 fn with_lease(node: Node) -> Node {
@@ -200,7 +208,7 @@ fn what_others_have_handed_in_is_not_written_again_in_async() {
         (Durability::Sync, vec![b"k\x01", b"k\x02", b"k\x03", b"k\x04", b"k\x05"]),
     ] {
         let (journal, ends) = Journal::new(None);
-        let puller = with_lease(blank(PULLER, PULLER.into()).with_disk(journal, None, Vec::new()));
+        let puller = with_lease(blank(PULLER, PULLER.into()).with_disk(empty(journal)));
         puller.promised(durability);
         puller.adopt(view(3, Some(MemberState::Joining))).unwrap();
         fill(&puller, &[(2, 4, Pending), (3, 2, Committed), (4, 4, Committed), (5, 6, Committed)]);
@@ -304,7 +312,7 @@ fn h3_nobody_is_shown_records_of_an_earlier_life() {
     let merged = fetch(&source, &puller, Bounds::OURS, || {});
     assert_eq!(merged, Merged { arcs: ARCS, ..Merged::default() });
     assert_eq!(contents(&puller), BTreeMap::new());
-    assert!((0..ARCS).all(|arc| puller.earlier.get(arc).is_none()), "all is let go of");
+    assert!((0..ARCS).all(|arc| puller.stale_cache.get(arc).is_none()), "all is let go of");
 }
 
 #[test]
@@ -327,8 +335,9 @@ fn h3_only_what_differs_moves() {
 fn h3_a_cache_is_let_go_of_arc_by_arc() {
     let held: Vec<Held> = (0..200).map(|key| (key, 2, State::Committed)).collect();
     let (source, puller) = source_and_returner(&held, &held);
-    let kept: Vec<_> =
-        (0..ARCS).map(|arc| std::sync::Arc::downgrade(&puller.earlier.get(arc).unwrap())).collect();
+    let kept: Vec<_> = (0..ARCS)
+        .map(|arc| std::sync::Arc::downgrade(&puller.stale_cache.get(arc).unwrap()))
+        .collect();
     let left = || kept.iter().filter(|shard| shard.upgrade().is_some()).count();
     let one_arc = Bounds { records: 1, ..Bounds::OURS };
     let mut seen = Vec::new();
@@ -362,7 +371,7 @@ fn a_cache_survives_for_as_long_as_it_may_be_of_use() {
             puller.adopt(view).unwrap();
         }
         assert_eq!(puller.size().keys, 0);
-        (0..ARCS).filter(|&arc| puller.earlier.get(arc).is_some()).collect::<Vec<_>>()
+        (0..ARCS).filter(|&arc| puller.stale_cache.get(arc).is_some()).collect::<Vec<_>>()
     };
     let fresh = |mut view: View| {
         view.fresh = vec![2];
@@ -620,10 +629,10 @@ fn h6_what_is_on_disk_is_what_the_node_held() {
                 view
             };
             let mut disk = Disk::open(settings.clone(), &id).unwrap();
-            let puller = Arc::new(with_lease(disk.give_to(puller)));
+            let puller = Arc::new(with_lease(puller.with_disk(disk.restore(incarnation))));
             puller.promised(durability);
             let journal = disk.journal().clone();
-            let _running = disk.start(puller.clone()).unwrap();
+            let _running = disk.start(incarnation, puller.clone()).unwrap();
             puller.adopt(in_turn(epoch)).unwrap();
             for _ in 0..8 {
                 for _ in 0..20 {
@@ -679,7 +688,7 @@ fn what_is_on_its_way_to_the_disk_is_not_known_to_be_held() {
     let active = || sync(view(1, Some(MemberState::Active)));
     let with_ends = |n: u16| {
         let (journal, ends) = Journal::new(None);
-        let node = with_lease(blank(n, n.into()).with_disk(journal, None, Vec::new()));
+        let node = with_lease(blank(n, n.into()).with_disk(empty(journal)));
         node.promised(Durability::Sync);
         assert!(node.adopt(active()).unwrap());
         (node, ends)

@@ -1,6 +1,9 @@
 //! What is told of a folder that was read.
 
+use std::fmt;
 use std::path::PathBuf;
+
+use cluster::text::{Count, count};
 
 /// What was found in a folder.
 #[derive(Debug, Default)]
@@ -32,4 +35,20 @@ pub struct Lost {
     pub bytes: u64,
     /// What it was.
     pub what: &'static str,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { files, log_bytes, checkpoint_bytes, records, kept, .. } = self;
+        let bytes = log_bytes + checkpoint_bytes;
+        let (files, bytes) = (count(*files, "file"), Count(bytes, "byte"));
+        write!(f, "{files}, {bytes}, {}, {kept} kept", Count(*records, "record"))
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lost { file, at, bytes, what } = self;
+        write!(f, "{}: {bytes} bytes left out from byte {at} on: {what}", file.display())
+    }
 }

@@ -6,73 +6,39 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use log::{debug, info, warn};
-use net_common::{clock, logging};
+use net_common::clock;
 
-use super::Writer;
+use super::checkpoint_job::Job;
 use super::pacing::Pacing;
-use crate::disk::checkpoint::{self, Subject};
+use super::retry::Pause;
+use super::state::Debt;
+use super::thread::{Checkpointing, Writer};
 use crate::disk::folder;
 use crate::disk::header::Kind;
-
-/// The longest pause between two tries: no longer than somebody waits who has made space.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A segment that is shorter than this part of a full one is not closed for a checkpoint: that leads up to it as it is.
 const SHORT: u64 = 8;
 
-/// A checkpoint that is being made, of so many bytes in the end.
-pub struct Checkpointing {
-    sequence: u64,
-    /// Bytes of the log that it covers.
-    covers: u64,
-    made: Receiver<io::Result<u64>>,
-}
-
-/// When to try a checkpoint again that could not be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pause {
-    at: Instant,
-    length: Duration,
-}
-
-impl Pause {
-    /// The one after this, or the first.
-    fn after(before: Option<Pause>, first: Duration) -> Pause {
-        let length = before.map_or(first, |before| (before.length * 2).min(LONGEST_PAUSE));
-        Pause { at: Instant::now() + length, length }
-    }
-
-    /// How long it still is.
-    pub fn left(&self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
-    }
-}
-
-impl Checkpointing {
-    /// Where to hear what came of it. If nothing does it gave up, since the node stops.
-    pub fn made(&self) -> &Receiver<io::Result<u64>> {
-        &self.made
-    }
-}
-
 impl Writer {
     /// Whether a checkpoint is to be made, unless there is a pause.
     pub(super) fn is_checkpoint_due(&self) -> bool {
-        let room = Pacing::new(self.settings.segment_bytes, self.checkpoint_bytes);
-        self.failed.is_none()
-            && self.checkpointing.is_none()
-            && (self.wants_checkpoint || self.logged.load(Ordering::Relaxed) >= room.before)
+        !self.log.has_gap()
+            && self.log.checkpoint().is_none()
+            && (self.debt != Debt::Nothing
+                || self.logged.load(Ordering::Relaxed) >= self.pacing().before)
+    }
+
+    fn pacing(&self) -> Pacing {
+        Pacing::new(self.settings.segment_bytes, self.checkpoint_bytes)
     }
 
     /// Begins the next segment, or a checkpoint, if that is due.
     pub(super) fn advance(&mut self) {
-        let Some(segment) = &self.segment else { return };
+        let Some(segment) = self.log.segment() else { return };
         let is_paused = self.pause.is_some_and(|pause| !pause.left().is_zero());
         if self.is_checkpoint_due() && !is_paused {
             self.begin_checkpoint();
@@ -86,10 +52,8 @@ impl Writer {
     /// Begins a checkpoint, and the segment that it leads up to if that is not there.
     pub(super) fn begin_checkpoint(&mut self) {
         let is_short = |end: u64| end < self.settings.segment_bytes / SHORT;
-        let has_segment = self
-            .segment
-            .as_ref()
-            .is_some_and(|segment| segment.is_empty() || is_short(segment.end));
+        let has_segment =
+            self.log.segment().is_some_and(|segment| segment.is_empty() || is_short(segment.end));
         if !has_segment && let Err(error) = self.rotate() {
             return self.fail(&error);
         }
@@ -100,60 +64,54 @@ impl Writer {
 
     /// Starts the thread that makes a checkpoint which leads up to the segment.
     fn start_checkpoint(&mut self) -> io::Result<()> {
-        let Some(segment) = &self.segment else { return Ok(()) };
-        let (sequence, own) = (segment.sequence, segment.end);
-        // What the log has told since is in it, and tells it again.
-        let ledger = segment.ledger.clone();
-        let header = self.header(Kind::Checkpoint, sequence)?;
-        let (tell, made) = bounded(1);
-        let (files, folder) = (self.settings.files.clone(), self.folder.path().to_owned());
-        let (node, stopped) = (self.node.clone(), self.stopped.clone());
-        let room = Pacing::new(self.settings.segment_bytes, self.checkpoint_bytes);
-        let logged = self.logged.clone();
-        logging::spawn(format!("{} image", node.id()), move || {
-            let rest = |done, took| {
-                let grown = logged.load(Ordering::Relaxed).saturating_sub(own);
-                let time = room.rest(done, grown, took);
-                stopped.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
-            };
-            let Some(table) = node.table() else { return };
-            let (header, ledger) = (&header, &ledger);
-            let subject = Subject { header, ledger, table, earlier: node.earlier() };
-            match checkpoint::make(&*files, &folder, &subject, &rest) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // If nobody waits for it any more the node stops.
-                made => drop(tell.send(made)),
-            }
-        })?;
-        let covers = self.logged.swap(own, Ordering::Relaxed).saturating_sub(own);
-        self.checkpointing = Some(Checkpointing { sequence, covers, made });
+        let Some(segment) = self.log.segment() else { return Ok(()) };
+        let (sequence, before) = (segment.sequence, segment.end);
+        let job = Job {
+            files: self.settings.files.clone(),
+            folder: self.folder.path().to_owned(),
+            header: self.header(Kind::Checkpoint, sequence)?,
+            // What the log has told since is in it, and tells it again.
+            ledger: segment.ledger.clone(),
+            source: self.source.clone(),
+            pacing: self.pacing(),
+            logged: self.logged.clone(),
+            before,
+        };
+        let made = job.start(format!("{} image", self.name), self.stop.clone())?;
+        let covers = self.logged.swap(before, Ordering::Relaxed).saturating_sub(before);
+        self.log.begin_checkpoint(Checkpointing { sequence, covers, made });
         self.ends.shared.tell_checkpointing();
         Ok(())
     }
 
     /// What came of a checkpoint, if anything did.
     pub(super) fn checkpointed(&mut self, made: Option<io::Result<u64>>) {
-        let Some(Checkpointing { sequence, covers, .. }) = self.checkpointing.take() else {
+        let Some(Checkpointing { sequence, covers, .. }) = self.log.end_checkpoint() else {
             return;
         };
         let is_made = matches!(made, Some(Ok(_)));
         self.ends.shared.tell_checkpointed(is_made.then(|| clock::wall_ms() / 1000));
-        let bytes = match made {
-            Some(Ok(bytes)) => bytes,
+        match made {
+            Some(Ok(bytes)) => self.checkpoint_made(sequence, covers, bytes),
             Some(Err(error)) => {
                 self.logged.fetch_add(covers, Ordering::Relaxed);
-                return self.checkpoint_failed(&error);
+                self.checkpoint_failed(&error);
             }
-            None => return,
-        };
+            None => {}
+        }
+    }
+
+    fn checkpoint_made(&mut self, sequence: u64, covers: u64, bytes: u64) {
         if self.pause.take().is_some() {
             info!("an image was made again");
             self.ends.shared.tell_strain(None);
         }
         self.checkpoint_bytes = bytes;
-        self.wants_checkpoint = false;
-        // If the segment has failed since, there is a new gap.
-        if self.failed.is_none() || self.segment.is_some() {
+        if self.debt == Debt::Damage {
+            self.debt = Debt::Nothing;
+        }
+        // If the log has failed since, there is a new gap.
+        if !self.log.has_failed() {
             self.mended();
         }
         let grown = self.logged.load(Ordering::Relaxed);
@@ -168,10 +126,9 @@ impl Writer {
 
     /// A checkpoint could not be made: it is tried again.
     fn checkpoint_failed(&mut self, error: &io::Error) {
-        if self.failed.is_some() {
+        if self.log.has_gap() {
             self.complain(error);
-            self.failed = Some(Instant::now());
-            return;
+            return self.log.try_again(Instant::now());
         }
         let pause = Pause::after(self.pause, self.settings.retry);
         self.pause = Some(pause);
@@ -179,7 +136,7 @@ impl Writer {
         if self.checkpoint_complaints.is_due() {
             warn!(
                 "no image can be made: {error}; the log goes on, and gets longer; next try in {:?}",
-                pause.length
+                pause.length()
             );
         }
     }
@@ -197,24 +154,5 @@ impl Writer {
         }
         self.settings.files.sync_folder(here)?;
         Ok(files.len())
-    }
-}
-
-/// Bytes of the log that no checkpoint covers, or is made to cover: counted by the writer, and looked at by whoever makes an
-/// checkpoint.
-pub type Logged = Arc<AtomicU64>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_up_to_a_minute() {
-        let first = Pause::after(None, Duration::from_secs(1));
-        let lengths = std::iter::successors(Some(first), |&before| {
-            Some(Pause::after(Some(before), Duration::from_secs(1)))
-        });
-        let lengths: Vec<u64> = lengths.map(|pause| pause.length.as_secs()).take(8).collect();
-        assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 }

@@ -9,31 +9,15 @@
 //! It goes with any checkpoint that is complete while there is no other trouble, since that has everything.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{debug, error, info, warn};
 
-use super::Writer;
+use super::retry::Complaints;
+use super::state::Debt;
+use super::thread::Writer;
 use crate::disk::folder;
 use crate::disk::journal::Trouble;
-
-/// How often the same is complained about.
-const REPEAT: Duration = Duration::from_secs(30);
-
-/// Complaints of one kind: not every time.
-#[derive(Debug, Default)]
-pub struct Complaints(Option<Instant>);
-
-impl Complaints {
-    /// Whether to complain now.
-    pub fn is_due(&mut self) -> bool {
-        let is_due = self.0.is_none_or(|last| last.elapsed() >= REPEAT);
-        if is_due {
-            self.0 = Some(Instant::now());
-        }
-        is_due
-    }
-}
 
 impl Writer {
     /// The disk has failed.
@@ -44,8 +28,7 @@ impl Writer {
         // What cannot be written now is written before the log goes on.
         let _ = self.note_gap();
         self.complain(error);
-        self.failed = Some(Instant::now());
-        self.broken = self.segment.take().or(self.broken.take());
+        self.log.fail(Instant::now());
     }
 
     pub(super) fn complain(&mut self, error: &io::Error) {
@@ -65,7 +48,7 @@ impl Writer {
         if self.ends.shared.is_sync() {
             return Ok(());
         }
-        self.has_gap = true;
+        self.debt = Debt::Gap;
         let files = &self.settings.files;
         match files.create(&folder::gap(self.folder.path())) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -74,7 +57,7 @@ impl Writer {
     }
 
     fn forget_gap(&mut self) -> io::Result<()> {
-        if !self.has_gap {
+        if self.debt != Debt::Gap {
             return Ok(());
         }
         match self.settings.files.remove(&folder::gap(self.folder.path())) {
@@ -82,18 +65,18 @@ impl Writer {
             _ => {}
         }
         self.settings.files.sync_folder(self.folder.path())?;
-        self.has_gap = false;
+        self.debt = Debt::Nothing;
         Ok(())
     }
 
-    /// Whether to try to begin anew. Not while the flusher may still speak of the segment that is cut then.
+    /// Whether to try to make the log whole. Not while the flusher may still speak of the segment that is cut then.
     pub(super) fn may_mend(&self) -> bool {
-        self.failed.is_some() && self.checkpointing.is_none() && !self.flusher.is_busy()
+        self.log.has_gap() && self.log.checkpoint().is_none() && !self.flusher.is_busy()
     }
 
     /// Tries to begin anew after the disk has failed.
     pub(super) fn mend(&mut self) {
-        self.failed = Some(Instant::now());
+        self.log.try_again(Instant::now());
         match self.cut().and_then(|()| self.note_gap()) {
             Ok(()) => self.begin_checkpoint(),
             Err(error) => self.fail(&error),
@@ -102,34 +85,34 @@ impl Writer {
 
     /// Lets go of the segment in which the disk has failed, but for what is known to be on the disk.
     fn cut(&mut self) -> io::Result<()> {
-        let Some(segment) = &mut self.broken else { return Ok(()) };
+        let Some(segment) = self.log.broken_mut() else { return Ok(()) };
         debug!("{} is cut at {}", segment.file.display(), segment.durable);
         segment.cut()?;
         if !segment.is_empty() {
             segment.close()?;
-            self.broken = None;
+            self.log.take_segment();
             return Ok(());
         }
         segment.output.sync()?;
         segment.ledger = self.ledger.clone();
-        self.segment = self.broken.take();
+        if let Some(segment) = self.log.take_segment() {
+            self.log.begin_segment(segment);
+        }
         Ok(())
     }
 
     /// A checkpoint is complete, and the log goes on from it.
     pub(super) fn mended(&mut self) {
         if let Err(error) = self.forget_gap() {
-            match self.failed {
-                Some(_) => self.fail(&error),
-                // The next checkpoint tries again.
-                None => {
-                    warn!("cannot remove the word that the log had a gap: {error}");
-                    self.wants_checkpoint = true;
-                }
+            if self.log.has_gap() {
+                self.fail(&error);
+            } else {
+                // The debt is still there: the next checkpoint tries again.
+                warn!("cannot remove the word that the log had a gap: {error}");
             }
             return;
         }
-        if self.failed.take().is_some() {
+        if self.log.make_whole() {
             self.complaints = Complaints::default();
             self.ends.shared.tell(None);
             info!("the log is written again");

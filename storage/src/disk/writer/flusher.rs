@@ -5,11 +5,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use net_common::logging;
+use net_common::worker::Worker;
 
 use crate::disk::files::Output;
 
@@ -34,7 +33,8 @@ pub struct Flushed {
 pub struct Flusher {
     jobs: Option<Sender<Job>>,
     done: Receiver<Flushed>,
-    thread: Option<JoinHandle<()>>,
+    /// Behind its jobs: it ends when there are no more.
+    worker: Worker,
     is_busy: bool,
     /// When the last job began.
     since: Instant,
@@ -48,15 +48,14 @@ impl Flusher {
     pub fn start(name: &str) -> io::Result<Flusher> {
         let (jobs, received) = bounded::<Job>(1);
         let (tell, done) = bounded(1);
-        let thread = logging::spawn(format!("{name} disk sync"), move || {
+        let worker = Worker::spawn(format!("{name} disk sync"), move |_| {
             for Job { sequence, end, output } in received {
                 if tell.send(Flushed { sequence, end, result: output.sync() }).is_err() {
                     return;
                 }
             }
         })?;
-        let (jobs, thread, since) = (Some(jobs), Some(thread), Instant::now());
-        Ok(Flusher { jobs, done, thread, is_busy: false, since })
+        Ok(Flusher { jobs: Some(jobs), done, worker, is_busy: false, since: Instant::now() })
     }
 
     /// Where to hear what came of a job; [`Flusher::heard`] is to be told then.
@@ -92,10 +91,7 @@ impl Flusher {
         self.jobs = None;
         let last = if self.is_busy { self.done.recv().ok() } else { None };
         self.is_busy = false;
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been reported already.
-            let _ = thread.join();
-        }
+        self.worker.stop();
         last
     }
 }

@@ -1,14 +1,13 @@
-//! The segment of the log that is being written, and how one follows another.
+//! A segment of the log: the file that is being written.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Writer;
 use crate::disk::files::{Files, Output};
 use crate::disk::folder::{self, Folder};
 use crate::disk::frame;
-use crate::disk::header::{self, Header, Kind};
+use crate::disk::header::{self, Header};
 use crate::disk::ledger::Ledger;
 use crate::disk::recovery::closing;
 
@@ -103,57 +102,5 @@ impl Segment {
         self.sync()?;
         self.output.append(&closing(self.salt, self.end))?;
         self.output.sync()
-    }
-}
-
-impl Writer {
-    /// Begins the next segment, if it is known whose it is.
-    pub(super) fn begin(&mut self) -> io::Result<()> {
-        if self.origin.is_none() {
-            return Ok(());
-        }
-        let files = self.settings.files.clone();
-        if let Some(file) = &self.leftover {
-            match files.remove(file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => self.leftover = None,
-            }
-        }
-        let header = self.header(Kind::Log, self.next)?;
-        match Segment::begin(&*files, &self.folder, &header, self.ledger.clone()) {
-            Ok(segment) => self.segment = Some(segment),
-            Err(error) => {
-                let file = folder::log(self.folder.path(), self.next);
-                self.leftover = files.remove(&file).is_err().then_some(file);
-                return Err(error);
-            }
-        }
-        self.next += 1;
-        Ok(())
-    }
-
-    /// What a file of this node and this life says of itself.
-    pub(super) fn header(&self, kind: Kind, sequence: u64) -> io::Result<Header> {
-        let (cluster, arcs) = self.origin.ok_or(io::ErrorKind::NotFound)?;
-        let mut salt = [0; 4];
-        getrandom::fill(&mut salt).map_err(io::Error::from)?;
-        Ok(Header {
-            kind,
-            sequence,
-            cluster,
-            incarnation: self.incarnation,
-            arcs,
-            salt: u32::from_be_bytes(salt),
-            node: self.node.id().clone(),
-        })
-    }
-
-    /// Closes the segment, and begins the next.
-    pub(super) fn rotate(&mut self) -> io::Result<()> {
-        if let Some(segment) = &mut self.segment {
-            segment.close()?;
-            self.segment = None;
-        }
-        self.begin()
     }
 }

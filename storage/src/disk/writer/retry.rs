@@ -1,0 +1,64 @@
+//! What is tried again after the disk has failed: how soon, and how often that is complained about.
+
+use std::time::{Duration, Instant};
+
+/// The longest pause between two tries: no longer than somebody waits who has made space.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How often the same is complained about.
+const REPEAT: Duration = Duration::from_secs(30);
+
+/// When to try something again that has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    at: Instant,
+    length: Duration,
+}
+
+impl Pause {
+    /// The one after this, or the first.
+    pub fn after(before: Option<Pause>, first: Duration) -> Pause {
+        let length = before.map_or(first, |before| (before.length * 2).min(LONGEST_PAUSE));
+        Pause { at: Instant::now() + length, length }
+    }
+
+    /// How long it is in all.
+    pub fn length(&self) -> Duration {
+        self.length
+    }
+
+    /// How long it still is.
+    pub fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Complaints of one kind: not every time.
+#[derive(Debug, Default)]
+pub struct Complaints(Option<Instant>);
+
+impl Complaints {
+    /// Whether to complain now.
+    pub fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|last| last.elapsed() >= REPEAT);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_minute() {
+        let first = Pause::after(None, Duration::from_secs(1));
+        let lengths = std::iter::successors(Some(first), |&before| {
+            Some(Pause::after(Some(before), Duration::from_secs(1)))
+        });
+        let lengths: Vec<u64> = lengths.map(|pause| pause.length.as_secs()).take(8).collect();
+        assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+}

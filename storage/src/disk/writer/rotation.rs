@@ -1,0 +1,60 @@
+//! How one segment of the log follows another.
+
+use std::io;
+
+use super::segment::Segment;
+use super::thread::{Origin, Writer};
+use crate::disk::folder;
+use crate::disk::header::{Header, Kind};
+
+impl Writer {
+    /// Begins the next segment, if it is known whose it is.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        if self.origin.is_none() {
+            return Ok(());
+        }
+        let files = self.settings.files.clone();
+        if let Some(file) = &self.leftover {
+            match files.remove(file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.leftover = None,
+            }
+        }
+        let header = self.header(Kind::Log, self.next)?;
+        match Segment::begin(&*files, &self.folder, &header, self.ledger.clone()) {
+            Ok(segment) => self.log.begin_segment(segment),
+            Err(error) => {
+                let file = folder::log(self.folder.path(), self.next);
+                self.leftover = files.remove(&file).is_err().then_some(file);
+                return Err(error);
+            }
+        }
+        self.next += 1;
+        Ok(())
+    }
+
+    /// What a file of this node and this life says of itself.
+    pub(super) fn header(&self, kind: Kind, sequence: u64) -> io::Result<Header> {
+        let Origin { cluster, arcs } = self.origin.ok_or(io::ErrorKind::NotFound)?;
+        let mut salt = [0; 4];
+        getrandom::fill(&mut salt).map_err(io::Error::from)?;
+        Ok(Header {
+            kind,
+            sequence,
+            cluster,
+            incarnation: self.incarnation,
+            arcs,
+            salt: u32::from_be_bytes(salt),
+            node: self.name.clone(),
+        })
+    }
+
+    /// Closes the segment, and begins the next.
+    pub(super) fn rotate(&mut self) -> io::Result<()> {
+        if let Some(segment) = self.log.segment_mut() {
+            segment.close()?;
+            self.log.take_segment();
+        }
+        self.begin()
+    }
+}

@@ -1,0 +1,257 @@
+//! What the log is like, from which follows what the writer may do.
+//!
+//! | state | the disk fails | its segment is closed | another is begun | the log is whole again |
+//! |---|---|---|---|---|
+//! | *writing*: the log follows from what was before | failed | writing | writing | |
+//! | *failed*: it has a gap, and nothing is written | failed | failed | rebuilding | |
+//! | *rebuilding*: it is written again, behind the gap | failed | failed | rebuilding | writing |
+//!
+//! In each of them a checkpoint may be under way: it begins when the log is written, and goes on whatever becomes of
+//! that meanwhile. The log is whole again when one is complete that was begun behind the gap. So while one is under way
+//! of a log that has failed, it has to end before the log is tried again.
+
+use std::time::Instant;
+
+/// The log: its state, and the checkpoint that is being made of what it tells. `S` is a segment, `C` what is known of
+/// the checkpoint.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Log<S, C> {
+    state: State<S>,
+    checkpoint: Option<C>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State<S> {
+    /// With the segment that is being written, once there is something to write.
+    Writing(Option<S>),
+    /// With the segment in which the disk has failed, until that was cut to what is known to be on the disk.
+    Failed { broken: Option<S>, tried: Instant },
+    /// With a segment that a checkpoint has yet to lead up to.
+    Rebuilding { segment: S, tried: Instant },
+}
+
+impl<S, C> Log<S, C> {
+    /// One of which nothing is written yet.
+    pub fn new() -> Log<S, C> {
+        Log { state: State::Writing(None), checkpoint: None }
+    }
+
+    /// The segment that is being written, if there is one.
+    pub fn segment(&self) -> Option<&S> {
+        match &self.state {
+            State::Writing(segment) => segment.as_ref(),
+            State::Failed { .. } => None,
+            State::Rebuilding { segment, .. } => Some(segment),
+        }
+    }
+
+    /// The same, to be written.
+    pub fn segment_mut(&mut self) -> Option<&mut S> {
+        match &mut self.state {
+            State::Writing(segment) => segment.as_mut(),
+            State::Failed { .. } => None,
+            State::Rebuilding { segment, .. } => Some(segment),
+        }
+    }
+
+    /// The segment in which the disk has failed, if something of it is still to be cut off.
+    pub fn broken_mut(&mut self) -> Option<&mut S> {
+        match &mut self.state {
+            State::Failed { broken, .. } => broken.as_mut(),
+            State::Writing(_) | State::Rebuilding { .. } => None,
+        }
+    }
+
+    /// The checkpoint that is being made, if one is.
+    pub fn checkpoint(&self) -> Option<&C> {
+        self.checkpoint.as_ref()
+    }
+
+    /// Whether the log has failed, and nothing is written.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.state, State::Failed { .. })
+    }
+
+    /// Whether something is missing in the log, so that a checkpoint has to be made.
+    pub fn has_gap(&self) -> bool {
+        self.tried().is_some()
+    }
+
+    /// When the log failed, or was tried to be made whole last; `None` if it is.
+    pub fn tried(&self) -> Option<Instant> {
+        match self.state {
+            State::Writing(_) => None,
+            State::Failed { tried, .. } | State::Rebuilding { tried, .. } => Some(tried),
+        }
+    }
+
+    /// The disk has failed. What was broken before stays so if nothing was written since.
+    pub fn fail(&mut self, now: Instant) {
+        let broken = self.take_segment();
+        self.state = State::Failed { broken, tried: now };
+    }
+
+    /// To make the log whole is tried again.
+    pub fn try_again(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Writing(_) => {}
+            State::Failed { tried, .. } | State::Rebuilding { tried, .. } => *tried = now,
+        }
+    }
+
+    /// Its segment, whole or broken, is none of its own any more: it was closed, or is to be used otherwise.
+    pub fn take_segment(&mut self) -> Option<S> {
+        let (segment, state) = match std::mem::replace(&mut self.state, State::Writing(None)) {
+            State::Writing(segment) => (segment, State::Writing(None)),
+            State::Failed { broken, tried } => (broken, State::Failed { broken: None, tried }),
+            State::Rebuilding { segment, tried } => {
+                (Some(segment), State::Failed { broken: None, tried })
+            }
+        };
+        self.state = state;
+        segment
+    }
+
+    /// A segment was begun, and is written from now on.
+    pub fn begin_segment(&mut self, segment: S) {
+        self.state = match self.tried() {
+            None => State::Writing(Some(segment)),
+            Some(tried) => State::Rebuilding { segment, tried },
+        };
+    }
+
+    /// A checkpoint was begun, which leads up to the present segment.
+    pub fn begin_checkpoint(&mut self, checkpoint: C) {
+        self.checkpoint = Some(checkpoint);
+    }
+
+    /// It has ended, well or not.
+    pub fn end_checkpoint(&mut self) -> Option<C> {
+        self.checkpoint.take()
+    }
+
+    /// A checkpoint leads up to what is written now. Returns whether there was a gap until then.
+    pub fn make_whole(&mut self) -> bool {
+        match std::mem::replace(&mut self.state, State::Writing(None)) {
+            State::Rebuilding { segment, .. } => {
+                self.state = State::Writing(Some(segment));
+                true
+            }
+            state => {
+                self.state = state;
+                false
+            }
+        }
+    }
+}
+
+/// What a folder still has that a complete checkpoint puts an end to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Debt {
+    /// Nothing.
+    Nothing,
+    /// Files of which not all is sound: they must not be met again.
+    Damage,
+    /// Word that the log has a gap, or perhaps that word.
+    Gap,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Names = Log<&'static str, ()>;
+
+    /// A log in each of its states.
+    fn log(state: &str, now: Instant) -> Names {
+        let mut log = Names::new();
+        log.begin_segment("first");
+        match state {
+            "writing" => {}
+            "failed" => log.fail(now),
+            "rebuilding" => {
+                log.fail(now);
+                assert_eq!(log.take_segment(), Some("first"));
+                log.begin_segment("second");
+            }
+            _ => panic!("no such state"),
+        }
+        log
+    }
+
+    fn name(log: &Names) -> &'static str {
+        match (log.has_gap(), log.has_failed()) {
+            (false, false) => "writing",
+            (true, true) => "failed",
+            (true, false) => "rebuilding",
+            (false, true) => panic!("a log without a gap has not failed"),
+        }
+    }
+
+    #[test]
+    fn the_states_follow_each_other_as_the_table_says() {
+        let now = Instant::now();
+        type Happen = fn(&mut Names);
+        let events: [Happen; 4] = [
+            |log| log.fail(Instant::now()),
+            |log| {
+                log.take_segment();
+            },
+            |log| log.begin_segment("next"),
+            |log| {
+                log.make_whole();
+            },
+        ];
+        // Where the table has nothing to say nothing happens.
+        for (state, want) in [
+            ("writing", ["failed", "writing", "writing", "writing"]),
+            ("failed", ["failed", "failed", "rebuilding", "failed"]),
+            ("rebuilding", ["failed", "failed", "rebuilding", "writing"]),
+        ] {
+            for (happens, want) in events.iter().zip(want) {
+                for is_checkpointing in [false, true] {
+                    let mut log = log(state, now);
+                    if is_checkpointing {
+                        log.begin_checkpoint(());
+                    }
+                    happens(&mut log);
+                    assert_eq!(name(&log), want, "of {state}");
+                    assert_eq!(log.checkpoint().is_some(), is_checkpointing);
+                    assert_eq!(log.end_checkpoint().is_some(), is_checkpointing);
+                    assert_eq!(name(&log), want, "a checkpoint alone changes nothing");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_broken_stays_so_until_it_was_cut() {
+        let now = Instant::now();
+        let mut log = log("failed", now);
+        log.fail(now);
+        assert_eq!(log.broken_mut(), Some(&mut "first"));
+        assert_eq!(log.segment(), None);
+        // It had nothing in it, and is used again.
+        let again = log.take_segment().unwrap();
+        log.begin_segment(again);
+        assert_eq!((log.segment().copied(), log.broken_mut()), (Some("first"), None));
+        log.fail(now);
+        assert_eq!(log.take_segment(), Some("first"));
+        assert_eq!(log.broken_mut(), None);
+        assert_eq!(log.segment(), None);
+    }
+
+    #[test]
+    fn the_time_of_the_last_try_goes_with_the_gap() {
+        let now = Instant::now();
+        let later = now + std::time::Duration::from_secs(1);
+        let mut log = log("failed", now);
+        assert_eq!(log.tried(), Some(now));
+        log.try_again(later);
+        log.begin_segment("second");
+        assert_eq!(log.tried(), Some(later));
+        assert!(log.make_whole() && !log.make_whole());
+        log.try_again(later);
+        assert_eq!(log.tried(), None);
+    }
+}

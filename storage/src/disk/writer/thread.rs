@@ -1,0 +1,370 @@
+//! The thread itself: it takes what is handed in, writes it, and does what is due by the clock.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cluster::ids::{ClusterId, Incarnation, NodeId};
+use crossbeam_channel::{Receiver, Sender, never, select};
+use log::error;
+use net_common::worker::{Stop, Worker};
+
+use super::checkpoint_job::Logged;
+use super::flusher::{Flushed, Flusher};
+use super::retry::{Complaints, Pause};
+use super::segment::Segment;
+use super::state::{Debt, Log};
+use crate::disk::checkpoint::Source;
+use crate::disk::entry;
+use crate::disk::folder::Folder;
+use crate::disk::frame;
+use crate::disk::journal::{Ack, Ends, LogItem, LogRequest, Noted};
+use crate::disk::ledger::Ledger;
+use crate::disk::recovery::Report;
+use crate::disk::settings::Settings;
+
+/// Bytes after which a group ends.
+const GROUP: usize = 1 << 20;
+
+/// How long the thread rests after a group in `async`.
+const REST: Duration = Duration::from_millis(1);
+
+/// How long the thread waits where nothing is due.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// What the writer begins with.
+pub struct Start {
+    /// How to write.
+    pub settings: Settings,
+    /// Whose log it is.
+    pub node: NodeId,
+    /// By which start of its process.
+    pub incarnation: Incarnation,
+    /// Where.
+    pub folder: Folder,
+    /// What recovery has found there.
+    pub report: Report,
+    /// The number of the next segment.
+    pub next: u64,
+    /// Where it receives what is handed in.
+    pub ends: Ends,
+}
+
+/// Starts to write a folder's log, from where recovery has left it. When it is stopped all that was handed in is written
+/// first, and on the disk.
+///
+/// # Errors
+/// If the operating system has no more threads.
+pub fn start(start: Start, source: Arc<dyn Source>) -> io::Result<Worker> {
+    let flusher = Flusher::start(start.node.as_str())?;
+    let name = format!("{} disk", start.node);
+    Worker::spawn(name, move |stop| Writer::new(start, source, flusher, stop).run())
+}
+
+/// The cluster that a log is of, and the size of its ring.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    pub cluster: ClusterId,
+    /// Arcs of its ring.
+    pub arcs: usize,
+}
+
+/// A checkpoint that is being made.
+pub(super) struct Checkpointing {
+    /// The segment that it leads up to.
+    pub sequence: u64,
+    /// Bytes of the log that it covers.
+    pub covers: u64,
+    /// How many bytes it has in the end, or why there is none. If nothing comes it gave up, since the node stops.
+    pub made: Receiver<io::Result<u64>>,
+}
+
+pub(super) struct Writer {
+    pub(super) settings: Settings,
+    /// The node's name.
+    pub(super) name: NodeId,
+    pub(super) incarnation: Incarnation,
+    pub(super) folder: Folder,
+    /// What checkpoints are made of.
+    pub(super) source: Arc<dyn Source>,
+    pub(super) ends: Ends,
+    pub(super) stop: Stop,
+    pub(super) flusher: Flusher,
+    /// Known once a view has told.
+    pub(super) origin: Option<Origin>,
+    pub(super) ledger: Ledger,
+    /// The number of the next segment.
+    pub(super) next: u64,
+    /// A file that could not be begun, nor removed.
+    pub(super) leftover: Option<PathBuf>,
+    pub(super) log: Log<Segment, Checkpointing>,
+    /// What the next checkpoint puts an end to.
+    pub(super) debt: Debt,
+    out: Vec<u8>,
+    /// Bytes that were appended since the flusher began its last job.
+    unflushed: u64,
+    /// Bytes of the log that no checkpoint covers.
+    pub(super) logged: Logged,
+    /// Bytes of the last checkpoint.
+    pub(super) checkpoint_bytes: u64,
+    /// The pause after a checkpoint that could not be made.
+    pub(super) pause: Option<Pause>,
+    pub(super) checkpoint_complaints: Complaints,
+    /// Those of the log itself.
+    pub(super) complaints: Complaints,
+}
+
+impl Writer {
+    fn new(start: Start, source: Arc<dyn Source>, flusher: Flusher, stop: Stop) -> Writer {
+        let Start { settings, node, incarnation, folder, report, next, ends } = start;
+        let debt = if report.has_gap {
+            Debt::Gap
+        } else if report.lost.is_empty() {
+            Debt::Nothing
+        } else {
+            Debt::Damage
+        };
+        Writer {
+            settings,
+            name: node,
+            incarnation,
+            folder,
+            source,
+            ends,
+            stop,
+            flusher,
+            origin: None,
+            ledger: Ledger::new(0),
+            next,
+            leftover: None,
+            log: Log::new(),
+            debt,
+            out: Vec::new(),
+            unflushed: 0,
+            logged: Arc::new(AtomicU64::new(report.log_bytes)),
+            checkpoint_bytes: report.checkpoint_bytes,
+            pause: None,
+            checkpoint_complaints: Complaints::default(),
+            complaints: Complaints::default(),
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            let made = self.log.checkpoint().map_or(never(), |job| job.made.clone());
+            let mut rests = false;
+            select! {
+                recv(self.ends.requests) -> request => match request {
+                    Ok(request) => {
+                        self.group(request);
+                        rests = !self.ends.shared.is_sync();
+                    }
+                    Err(_) => return,
+                },
+                recv(self.flusher.done()) -> done => {
+                    if let Ok(flushed) = done {
+                        self.flusher.heard();
+                        self.flushed(flushed);
+                        self.advance();
+                    }
+                }
+                recv(made) -> made => {
+                    // None: it gave up, since the node stops.
+                    self.checkpointed(made.ok());
+                }
+                recv(self.stop.channel()) -> _ => return self.end(),
+                default(self.patience()) => {}
+            }
+            self.turn();
+            if rests {
+                // Not woken by what is handed in.
+                self.stop.wait(REST);
+            }
+        }
+    }
+
+    /// How long there may be nothing to do.
+    fn patience(&self) -> Duration {
+        let left = |age: Duration, time: Duration| time.saturating_sub(age);
+        let is_durable = self.log.segment().is_none_or(Segment::is_durable);
+        let mut patience = IDLE;
+        if let Some(tried) = self.log.tried().filter(|_| self.may_mend()) {
+            patience = left(tried.elapsed(), self.settings.retry);
+        }
+        if !is_durable && !self.flusher.is_busy() {
+            patience = patience.min(left(self.flusher.age(), self.settings.flush));
+        }
+        // A checkpoint is not begun before.
+        if let Some(pause) = self.pause.filter(|_| is_durable && self.is_checkpoint_due()) {
+            patience = patience.min(pause.left());
+        }
+        patience
+    }
+
+    /// What is due by the clock.
+    fn turn(&mut self) {
+        if self.may_mend()
+            && self.log.tried().is_some_and(|tried| tried.elapsed() >= self.settings.retry)
+        {
+            self.mend();
+        }
+        let Some(segment) = self.log.segment() else { return };
+        if segment.is_durable() {
+            return self.advance();
+        }
+        let Settings { flush, flush_bytes, .. } = self.settings;
+        if !self.flusher.is_busy() && (self.flusher.age() >= flush || self.unflushed >= flush_bytes)
+        {
+            self.flusher.flush(segment.sequence, segment.end, segment.output.clone());
+            self.unflushed = 0;
+        }
+    }
+
+    /// Takes in what was handed in up to now, and writes it.
+    fn group(&mut self, first: LogRequest) {
+        let requests = self.receive(first);
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        let start = frame::begin(&mut out);
+        // After the requests were received: what was taken under a view stands behind it.
+        self.put_views(&mut out);
+        let Heard { acks, still } = self.put_items(requests, &mut out);
+        let written = if out.len() > frame::HEAD { self.append(&mut out, start) } else { Ok(()) };
+        if let Err(error) = written {
+            self.fail(&error);
+        }
+        // While an old gap is open nothing counts as being on the disk.
+        let answer = self.ends.shared.trouble().map_or(Ok(()), Err);
+        for ack in acks {
+            // Whoever has gone away meanwhile needs no answer.
+            let _ = ack.try_send(answer.clone());
+        }
+        still.into_iter().for_each(|tell| tell.send(self.is_still()).unwrap_or_default());
+        if out.capacity() > 4 * GROUP {
+            out = Vec::new();
+        }
+        self.out = out;
+    }
+
+    /// All that has been handed in, up to about a group.
+    fn receive(&self, first: LogRequest) -> Vec<LogRequest> {
+        let mut requests = vec![first];
+        let mut bytes = 0;
+        loop {
+            if let Some(LogRequest { item: LogItem::Records(buffer), .. }) = requests.last() {
+                bytes += buffer.len();
+            }
+            if bytes >= GROUP {
+                break;
+            }
+            let Ok(request) = self.ends.requests.try_recv() else { break };
+            requests.push(request);
+        }
+        self.ends.shared.taken(bytes);
+        requests
+    }
+
+    fn put_views(&mut self, out: &mut Vec<u8>) {
+        for Noted { cluster, arcs, view } in self.ends.shared.take_noted() {
+            if self.origin.is_none() {
+                self.origin = Some(Origin { cluster, arcs });
+                self.ledger = Ledger::new(arcs);
+            }
+            self.ledger.view(&view);
+            entry::put_view(&view, out);
+        }
+    }
+
+    fn put_items(&mut self, requests: Vec<LogRequest>, out: &mut Vec<u8>) -> Heard {
+        let mut heard = Heard::default();
+        for LogRequest { item, ack } in requests {
+            match item {
+                LogItem::Records(buffer) => {
+                    out.extend_from_slice(&buffer);
+                    self.ends.spare.put(buffer);
+                }
+                LogItem::Synced(epoch, arcs) => {
+                    if self.ledger.fetched(epoch, &arcs) {
+                        entry::put_synced(epoch, &arcs, out);
+                    }
+                }
+                LogItem::Look => {}
+                #[cfg(test)]
+                LogItem::AreYouStill(tell) => heard.still.push(tell),
+            }
+            heard.acks.extend(ack);
+        }
+        heard
+    }
+
+    /// Writes a frame.
+    fn append(&mut self, out: &mut [u8], start: usize) -> io::Result<()> {
+        if self.log.has_failed() {
+            // The checkpoint that mends it has all of this.
+            return Ok(());
+        }
+        if self.log.segment().is_none() {
+            self.begin()?;
+        }
+        let Some(segment) = self.log.segment_mut() else { return Ok(()) };
+        segment.append(out, start)?;
+        self.unflushed += out.len() as u64;
+        self.logged.fetch_add(out.len() as u64, Ordering::Relaxed);
+        if self.ends.shared.is_sync() { segment.sync() } else { Ok(()) }
+    }
+
+    /// What came of the flusher's job.
+    fn flushed(&mut self, Flushed { sequence, end, result }: Flushed) {
+        match (result, self.log.segment_mut()) {
+            // Told once, whatever the segment is by now.
+            (Err(error), _) => self.fail(&error),
+            (Ok(()), Some(segment)) if segment.sequence == sequence => {
+                segment.durable = segment.durable.max(end);
+            }
+            (Ok(()), _) => {}
+        }
+    }
+
+    /// Whether all is on the disk, and nothing under way. Only tests ask.
+    fn is_still(&self) -> bool {
+        self.log.segment().is_none_or(Segment::is_durable)
+            && !self.flusher.is_busy()
+            && self.log.checkpoint().is_none()
+            && !self.log.has_gap()
+    }
+
+    /// Writes what is left.
+    fn end(&mut self) {
+        while let Ok(request) = self.ends.requests.try_recv() {
+            self.group(request);
+        }
+        // A view may have been noted after the last request.
+        self.group(LogRequest { item: LogItem::Look, ack: None });
+        if let Some(last) = self.flusher.stop() {
+            self.flushed(last);
+        }
+        if let Some(segment) = self.log.segment_mut()
+            && let Err(error) = segment.close()
+        {
+            self.fail(&error);
+        }
+        if self.log.has_gap() {
+            error!("the end of the log may be lost");
+        }
+        // It gives up at its next rest, unless it is about to be complete.
+        if let Some(job) = self.log.checkpoint() {
+            let made = job.made.recv().ok();
+            self.checkpointed(made);
+        }
+    }
+}
+
+/// Who waits for what came of a group.
+#[derive(Default)]
+struct Heard {
+    acks: Vec<Ack>,
+    /// Those who ask whether all is on the disk: only tests do.
+    still: Vec<Sender<bool>>,
+}
