@@ -3,7 +3,7 @@
 //! redis-benchmark asks for `save` and `appendonly` when it starts; monitors ask for `maxmemory*`. The
 //! cluster's secret is none of it.
 
-use crate::command::Keys;
+use crate::args::Args;
 use crate::glob::Pattern;
 use crate::reply::Replies;
 use crate::request::Limits;
@@ -65,7 +65,7 @@ impl Settings {
     }
 
     /// Answers CONFIG GET: every parameter that one of the patterns matches, once.
-    pub fn get(&self, patterns: Keys<'_>, out: &mut Replies<'_>) {
+    pub fn get(&self, patterns: Args<'_>, out: &mut Replies<'_>) {
         let patterns: Vec<Pattern> = patterns.iter().map(|p| Pattern::new(p, true)).collect();
         let is_asked = |name: &str| patterns.iter().any(|p| p.matches(name.as_bytes()));
         let mut asked = self.parameters().to_vec();
@@ -81,21 +81,10 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Command, Server};
     use crate::reply::Protocol;
-    use crate::request::Requests;
-    use crate::spec;
+    use crate::testing::with_args;
 
     fn asked(line: &str, protocol: Protocol) -> String {
-        let mut buffer = format!("config get {line}\n").into_bytes();
-        let mut requests = Requests::default();
-        requests.read(&mut buffer, &Limits::KNOWN).unwrap();
-        let args = requests.each(&buffer).next().unwrap();
-        let Ok(Command::Server(Server::ConfigGet(patterns))) =
-            Command::read(spec::find(args).unwrap(), args, 0)
-        else {
-            panic!("{line}");
-        };
         let settings = Settings {
             max_memory: 1000,
             max_clients: 10,
@@ -106,7 +95,9 @@ mod tests {
             sync: Sync::EverySecond,
         };
         let mut out = Vec::new();
-        settings.get(patterns, &mut Replies::new(&mut out, protocol));
+        with_args(&format!("config get {line}"), |args| {
+            settings.get(args.from(2), &mut Replies::new(&mut out, protocol));
+        });
         String::from_utf8(out).unwrap().replace("\r\n", " ")
     }
 

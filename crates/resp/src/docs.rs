@@ -4,12 +4,13 @@
 //! positions of keys. Hints for routing (`request_policy:…`) are given to them for what a node tells of its own keys
 //! only: those are to ask all nodes and add up. Any other request one node answers for all.
 
-use crate::command::{Keys, NamesOf};
+use crate::args::Args;
+use crate::command::NamesOf;
 use crate::error::Error;
 use crate::glob::Pattern;
+use crate::lookup;
 use crate::reply::Replies;
-use crate::request::Args;
-use crate::spec::{self, COMMANDS, Flags, Group, Name, Spec};
+use crate::spec::{COMMANDS, Flags, Group, Name, Spec};
 
 /// COMMAND COUNT.
 pub fn count(out: &mut Replies<'_>) {
@@ -23,13 +24,13 @@ pub fn all(out: &mut Replies<'_>) {
 }
 
 /// COMMAND INFO. Of what is no command: nothing.
-pub fn info(names: Keys<'_>, out: &mut Replies<'_>) {
-    if names.len() == 0 {
+pub fn info(names: Args<'_>, out: &mut Replies<'_>) {
+    if names.is_empty() {
         return all(out);
     }
     out.array(names.len());
     for name in names.iter() {
-        match spec::by_name(name) {
+        match lookup::by_name(name) {
             Some(spec) => info_of(spec, out),
             None => out.null(),
         }
@@ -41,7 +42,7 @@ pub fn info(names: Keys<'_>, out: &mut Replies<'_>) {
 /// # Errors
 /// [`Error`] where it is none, or has no keys.
 pub fn keys(request: Args<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
-    let spec = spec::find(request).map_err(|error| match error {
+    let spec = lookup::find(request).map_err(|error| match error {
         Error::WrongArity(_) => Error::NoSuchArguments,
         _ => Error::NoCommand,
     })?;
@@ -79,23 +80,24 @@ pub fn names(of: NamesOf<'_>, out: &mut Replies<'_>) {
 }
 
 /// … HELP: what subcommands a family has.
-pub fn help(family: &str, out: &mut Replies<'_>) {
-    let subcommands = spec::by_name(family.as_bytes()).map_or(&[][..], Spec::subcommands);
-    let family = family.to_uppercase();
+pub fn help(family: Name, out: &mut Replies<'_>) {
+    let spec = COMMANDS.iter().find(|spec| spec.id == family);
+    let subcommands = spec.map_or(&[][..], Spec::subcommands);
+    let family = family.text().to_uppercase();
     out.array(1 + 2 * subcommands.len());
     out.simple(&format!("{family} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for spec in subcommands {
-        let name = spec.name.rsplit('|').next().unwrap_or_default().to_uppercase();
+        let name = spec.own_name().to_uppercase();
         out.simple(format!("{name} {}", spec.arguments).trim_end());
         out.simple(&format!("    {}", spec.summary));
     }
 }
 
 /// COMMAND DOCS. What is no command is left out.
-pub fn docs(names: Keys<'_>, out: &mut Replies<'_>) {
+pub fn docs(names: Args<'_>, out: &mut Replies<'_>) {
     let named: Vec<&Spec> = match names.len() {
         0 => COMMANDS.iter().collect(),
-        _ => names.iter().filter_map(spec::by_name).collect(),
+        _ => names.iter().filter_map(lookup::by_name).collect(),
     };
     out.map(named.len());
     named.iter().for_each(|spec| docs_of(spec, out));
@@ -296,29 +298,27 @@ mod tests {
     use super::*;
     use crate::command::{Command, Server};
     use crate::reply::Protocol;
-    use crate::request::{Limits, Requests};
+    use crate::testing::with_args;
 
     fn asked(line: &str, protocol: Protocol) -> String {
-        let mut buffer = format!("{line}\n").into_bytes();
-        let mut requests = Requests::default();
-        requests.read(&mut buffer, &Limits::KNOWN).unwrap();
-        let args = requests.each(&buffer).next().unwrap();
         let mut bytes = Vec::new();
         let mut out = Replies::new(&mut bytes, protocol);
-        match Command::read(spec::find(args).unwrap(), args, 0).unwrap() {
-            Command::Server(Server::Commands) => all(&mut out),
-            Command::Server(Server::CommandCount) => count(&mut out),
-            Command::Server(Server::CommandInfo(names)) => info(names, &mut out),
-            Command::Server(Server::CommandDocs(names)) => docs(names, &mut out),
-            Command::Server(Server::CommandNames(of)) => names(of, &mut out),
-            Command::Server(Server::Help(family)) => help(family, &mut out),
-            Command::Server(Server::CommandKeys(request)) => {
-                if let Err(error) = keys(request, &mut out) {
-                    out.error(&error.to_string());
+        with_args(line, |args| {
+            match Command::parse(lookup::find(args).unwrap(), args, 0).unwrap() {
+                Command::Server(Server::Commands) => all(&mut out),
+                Command::Server(Server::CommandCount) => count(&mut out),
+                Command::Server(Server::CommandInfo(names)) => info(names, &mut out),
+                Command::Server(Server::CommandDocs(names)) => docs(names, &mut out),
+                Command::Server(Server::CommandNames(of)) => names(of, &mut out),
+                Command::Server(Server::Help(family)) => help(family, &mut out),
+                Command::Server(Server::CommandKeys(request)) => {
+                    if let Err(error) = keys(request, &mut out) {
+                        out.error(&error.to_string());
+                    }
                 }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
-        }
+        });
         String::from_utf8(bytes).unwrap().replace("\r\n", " ")
     }
 

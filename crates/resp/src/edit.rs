@@ -116,17 +116,21 @@ pub enum Prolong {
     Add,
 }
 
-/// When EXPIRE sets an expiry. All false: in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Only {
+/// When EXPIRE sets an expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    /// In any case.
+    Always,
     /// NX: if there is none yet.
-    pub absent: bool,
+    Absent,
     /// XX: if there is one.
-    pub present: bool,
-    /// GT: if it is later than the one there is; none is later than any.
-    pub later: bool,
-    /// LT: if it is sooner.
-    pub sooner: bool,
+    Present,
+    /// GT, with XX or without: if it is later than the one there is; none is later than any.
+    Later,
+    /// LT: if it is sooner, or there is none.
+    Sooner,
+    /// LT and XX: if there is one, and it is sooner.
+    PresentAndSooner,
 }
 
 /// What becomes of a key.
@@ -228,10 +232,14 @@ impl Only {
     fn allows(self, at: i64, present: Option<u64>) -> bool {
         // An expiry beyond 63 bits cannot be given.
         let present = present.map(|at| i64::try_from(at).unwrap_or(i64::MAX));
-        !(self.absent && present.is_some()
-            || self.present && present.is_none()
-            || self.later && present.is_none_or(|present| at <= present)
-            || self.sooner && present.is_some_and(|present| at >= present))
+        match self {
+            Only::Always => true,
+            Only::Absent => present.is_none(),
+            Only::Present => present.is_some(),
+            Only::Later => present.is_some_and(|present| at > present),
+            Only::Sooner => present.is_none_or(|present| at < present),
+            Only::PresentAndSooner => present.is_some_and(|present| at < present),
+        }
     }
 }
 
@@ -376,7 +384,7 @@ mod tests {
             (Edit::GetUntil(None), held("y", None)),
             (Edit::GetUntil(later), held("y", later)),
             (Edit::GetUntil(later), None),
-            (Edit::Expire { at: 7, only: Only::default() }, None),
+            (Edit::Expire { at: 7, only: Only::Always }, None),
             (Edit::Add(1), held("y", None)),
             (Edit::Add(1), held("9223372036854775807", None)),
             (set("7", When::Absent, Lifetime::Keep), held("y", None)),
@@ -391,7 +399,7 @@ mod tests {
 
     #[test]
     fn an_expiry_that_has_passed_ends_the_key() {
-        let at = |at| Edit::Expire { at, only: Only::default() };
+        let at = |at| Edit::Expire { at, only: Only::Always };
         for at in [at(NOW as i64), at(0), at(i64::MIN)] {
             assert_eq!(
                 at.apply(held("y", None), NOW),
@@ -422,20 +430,19 @@ mod tests {
 
     #[test]
     fn conditions_on_the_expiry() {
-        let only = |nx, xx, gt, lt| Only { absent: nx, present: xx, later: gt, sooner: lt };
         for (only, at, present, want) in [
-            (only(true, false, false, false), 10, None, true),
-            (only(true, false, false, false), 10, Some(5), false),
-            (only(false, true, false, false), 10, None, false),
-            (only(false, true, false, false), 10, Some(5), true),
-            (only(false, false, true, false), 10, Some(5), true),
-            (only(false, false, true, false), 5, Some(5), false),
-            (only(false, false, true, false), 10, None, false),
-            (only(false, false, false, true), 4, Some(5), true),
-            (only(false, false, false, true), 5, Some(5), false),
-            (only(false, false, false, true), 10, None, true),
-            (only(false, true, false, true), 10, None, false),
-            (only(false, true, true, false), 10, None, false),
+            (Only::Absent, 10, None, true),
+            (Only::Absent, 10, Some(5), false),
+            (Only::Present, 10, None, false),
+            (Only::Present, 10, Some(5), true),
+            (Only::Later, 10, Some(5), true),
+            (Only::Later, 5, Some(5), false),
+            (Only::Later, 10, None, false),
+            (Only::Sooner, 4, Some(5), true),
+            (Only::Sooner, 5, Some(5), false),
+            (Only::Sooner, 10, None, true),
+            (Only::PresentAndSooner, 4, Some(5), true),
+            (Only::PresentAndSooner, 10, None, false),
         ] {
             assert_eq!(only.allows(at, present), want, "{only:?} {at} {present:?}");
         }

@@ -10,7 +10,9 @@
 //! most n² steps, whatever the pattern; and a pattern that wants more bytes than any key has matches
 //! nothing and is not kept.
 
-use cluster::limits::KEY_CEILING;
+/// Longest key that a pattern is held against, in bytes; a pattern that wants more matches nothing. As
+/// long as any cluster can allow.
+pub const LONGEST_KEY: usize = 1024;
 
 /// A pattern made ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,23 +88,12 @@ impl Pattern {
                 step => step,
             });
             bytes += usize::from(step != Step::Star);
-            if bytes > KEY_CEILING {
+            if bytes > LONGEST_KEY {
                 return Pattern { steps: None, classes: Vec::new() };
             }
         }
         made.steps = Some(steps);
         made
-    }
-
-    /// The only key that matches, if the pattern has nothing but bytes that are themselves.
-    pub fn literal(&self) -> Option<Vec<u8>> {
-        let byte = |step: &Step| if let Step::Byte(byte) = step { Some(*byte) } else { None };
-        self.steps.as_ref()?.iter().map(byte).collect()
-    }
-
-    /// Whether every key matches.
-    pub fn is_everything(&self) -> bool {
-        self.steps.as_deref() == Some(&[Step::Star])
     }
 
     /// Whether a key matches.
@@ -268,24 +259,15 @@ mod tests {
     }
 
     #[test]
-    fn the_only_key_that_matches() {
-        let literal = |pattern: &str| Pattern::new(pattern.as_bytes(), false).literal();
-        assert_eq!(literal("foo"), Some(b"foo".to_vec()));
-        assert_eq!(literal(r"fo\*"), Some(b"fo*".to_vec()));
-        assert_eq!(literal("fo?"), None);
-        assert!(Pattern::new(b"***", false).is_everything());
-    }
-
-    #[test]
     fn a_hostile_pattern_costs_little() {
         let pattern = Pattern::new(&b"*?".repeat(50_000), false);
-        assert!(!pattern.matches(&[b'a'; KEY_CEILING]));
-        let pattern = Pattern::new(&[b"a*".repeat(KEY_CEILING - 1), b"b".to_vec()].concat(), false);
-        assert!(!pattern.matches(&[b'a'; KEY_CEILING]));
+        assert!(!pattern.matches(&[b'a'; LONGEST_KEY]));
+        let pattern = Pattern::new(&[b"a*".repeat(LONGEST_KEY - 1), b"b".to_vec()].concat(), false);
+        assert!(!pattern.matches(&[b'a'; LONGEST_KEY]));
         let pattern = Pattern::new(b"*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", false);
-        assert!(!pattern.matches(&[b'a'; KEY_CEILING]));
-        let half = [b"*".to_vec(), vec![b'a'; KEY_CEILING / 2], b"b".to_vec()].concat();
-        assert!(!Pattern::new(&half, false).matches(&[b'a'; KEY_CEILING]));
+        assert!(!pattern.matches(&[b'a'; LONGEST_KEY]));
+        let half = [b"*".to_vec(), vec![b'a'; LONGEST_KEY / 2], b"b".to_vec()].concat();
+        assert!(!Pattern::new(&half, false).matches(&[b'a'; LONGEST_KEY]));
     }
 
     /// The definition, as slow as it is.

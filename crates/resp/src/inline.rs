@@ -4,7 +4,7 @@
 //! `\r`, `\t`, `\b`, `\a` and `\xhh` mean a byte and any other `\c` means `c`; in single ones only `\'`
 //! means something. A closing quote ends its word.
 
-use crate::request::Span;
+use crate::args::Span;
 
 /// Splits a line into words, in place: quotes and escapes only ever take bytes away, so a word moves to
 /// where it began. Pushes each as a span, `offset` further on. `false` if a quote is not closed, or

@@ -15,6 +15,7 @@
 
 use std::fmt;
 
+use crate::args::{Args, Span};
 use crate::inline;
 use crate::number;
 
@@ -38,9 +39,9 @@ pub struct Limits {
 
 impl Limits {
     /// For whoever may do everything. Redis takes a million arguments and lines of 64 KiB as well; its
-    /// 512 MiB for a value are far above what a cluster here can be set to take
-    /// ([`VALUE_CEILING`](cluster::limits::VALUE_CEILING)), so some of what clusters take by default are enough: a
-    /// value in between is refused by an answer, not by closing the connection.
+    /// 512 MiB for a value are far above what a cluster here can be set to take, so some of what
+    /// clusters take by default are enough: a value in between is refused by an answer, not by
+    /// closing the connection.
     pub const KNOWN: Limits = Limits {
         arguments: 1 << 20,
         bulk: 8 << 20,
@@ -149,73 +150,6 @@ impl fmt::Display for ProtocolError {
 
 impl std::error::Error for ProtocolError {}
 
-/// Where in a buffer an argument lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    start: u32,
-    end: u32,
-}
-
-impl Span {
-    /// From `start` to before `end`.
-    pub(super) fn new(start: usize, end: usize) -> Span {
-        // `Requests::read` never looks further than 4 GiB.
-        Span { start: start as u32, end: end as u32 }
-    }
-
-    fn of(self, buffer: &[u8]) -> &[u8] {
-        &buffer[self.start as usize..self.end as usize]
-    }
-}
-
-/// The arguments of one request, the command's name first.
-#[derive(Debug, Clone, Copy)]
-pub struct Args<'b> {
-    buffer: &'b [u8],
-    spans: &'b [Span],
-}
-
-impl<'b> Args<'b> {
-    /// How many there are. Never 0 for a request that was read.
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
-    /// The argument at a place, if there is one.
-    pub fn get(&self, place: usize) -> Option<&'b [u8]> {
-        self.spans.get(place).map(|span| span.of(self.buffer))
-    }
-
-    /// Those from a place on.
-    #[must_use]
-    pub fn from(&self, place: usize) -> Args<'b> {
-        Args { buffer: self.buffer, spans: self.spans.get(place..).unwrap_or(&[]) }
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'b [u8]> + use<'b> {
-        let buffer = self.buffer;
-        self.spans.iter().map(move |span| span.of(buffer))
-    }
-
-    /// All of them in pairs, where their number is even.
-    pub fn pairs(&self) -> impl ExactSizeIterator<Item = (&'b [u8], &'b [u8])> + use<'b> {
-        let buffer = self.buffer;
-        self.spans.chunks_exact(2).map(move |pair| (pair[0].of(buffer), pair[1].of(buffer)))
-    }
-}
-
-impl PartialEq for Args<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
-    }
-}
-
 /// Reads requests from a buffer that fills from behind and is emptied from the front.
 ///
 /// In turn: [`read`](Requests::read) what has arrived; answer [`each`](Requests::each);
@@ -287,7 +221,7 @@ impl Requests {
             let end = end as usize;
             let spans = &self.spans[start..end];
             start = end;
-            Args { buffer, spans }
+            Args::new(buffer, spans)
         })
     }
 
@@ -300,7 +234,7 @@ impl Requests {
         self.ends.clear();
         self.spans.drain(..spans);
         for span in &mut self.spans {
-            *span = Span::new(span.start as usize - bytes, span.end as usize - bytes);
+            *span = span.forward(bytes);
         }
         // A burst must not hold its memory for good.
         self.spans.shrink_to(SPANS_KEPT);

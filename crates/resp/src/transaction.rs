@@ -4,10 +4,10 @@
 //! done, and why. All before it goes as in Redis, since clients send a whole transaction at once: were MULTI refused
 //! instead, what follows would be done one by one, and again when the client tries again.
 
+use crate::args::Args;
 use crate::command::{self, Command};
 use crate::error::Error;
 use crate::reply::Replies;
-use crate::request::Args;
 use crate::spec::{Name, Spec};
 
 /// Where a connection stands between MULTI and EXEC. It keeps no command, so it takes no room.
@@ -31,18 +31,18 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error`], and EXEC will refuse the whole.
-    pub fn read<'b>(
+    pub fn parse<'b>(
         &mut self,
         found: Result<&Spec, Error>,
         args: Args<'b>,
         now_ms: u64,
     ) -> Result<Command<'b>, Error> {
-        let Some(open) = &mut self.open else { return Command::read(found?, args, now_ms) };
+        let Some(open) = &mut self.open else { return Command::parse(found?, args, now_ms) };
         match found {
-            Ok(spec) if is_done_at_once(spec.id) => Command::read(spec, args, now_ms),
+            Ok(spec) if is_done_at_once(spec.id) => Command::parse(spec, args, now_ms),
             // Its arguments are looked at when it is carried out, in Redis.
             Ok(_) => Ok(Command::Transaction(command::Transaction::Queue)),
-            Err(Error::WrongArity("exec")) => {
+            Err(Error::WrongArity(Name::Exec)) => {
                 self.open = None;
                 Err(Error::ExecArity)
             }

@@ -33,7 +33,7 @@ use crate::snapshot_log::{LONGEST, snapshot};
 use resp::command::Command;
 use resp::reply::{Protocol, Replies};
 use resp::request::Requests;
-use resp::{request, spec};
+use resp::{lookup, request};
 
 const ARCS: usize = 4;
 const SOURCE: u16 = 1;
@@ -254,7 +254,7 @@ fn a_glance_shows_what_needs_nobody_else() {
     requests.read(&mut buffer, &request::Limits::KNOWN).unwrap();
     let (mut batch, mut out) = (Batch::default(), Vec::new());
     for args in requests.each(&buffer) {
-        batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap());
+        batch.add(Command::parse(lookup::find(args).unwrap(), args, 0).unwrap());
     }
     let nobody = || -> Result<Arc<GTStoreClient>, _> {
         unreachable!("no client is needed for what is here")

@@ -23,7 +23,8 @@ use std::sync::Arc;
 use client::{ClientError, Done, GTStoreClient, Got, Op, Part, Ran};
 use cluster::limits::{LimitError, Limits};
 
-use super::coalesce::{Fold, Said, Saying, State, Step, client_change};
+use super::coalesce::{Fold, Said, Saying, State, Step};
+use super::translate;
 use crate::node::Node;
 use resp::command::Command;
 use resp::edit::{Answer, Edit, Held};
@@ -296,7 +297,7 @@ impl<'b> Batch<'b> {
                         Item::Seen(answer) => out.raw(&seen.answers[answer]),
                         Item::Refused(error) => out.error(&error.to_string()),
                         Item::Command(_) | Item::Folded(_) => {
-                            out.error(&refusal(&error).to_string());
+                            out.error(&translate::refusal(&error).to_string());
                         }
                     }
                 }
@@ -315,7 +316,7 @@ impl<'b> Batch<'b> {
             if let Item::Command(command) = item
                 && let Err(error) = check(command, &limits)
             {
-                *item = Item::Refused(error.into());
+                *item = Item::Refused(translate::beyond(error));
             }
         }
         for fold in &mut folds {
@@ -328,10 +329,9 @@ impl<'b> Batch<'b> {
             answers.borrow_mut().push(Answer::Null);
             let answers = &answers;
             Box::new(move |found: Option<client::Held<'_>>| {
-                let held = found.map(|client::Held { value, expiry }| Held { value, expiry });
-                let (change, told) = edit.apply(held, clock());
+                let (change, told) = edit.apply(found.map(translate::held), clock());
                 answers.borrow_mut()[place] = told;
-                client_change(change)
+                translate::change(change)
             })
         };
         let (mut parts, mut ends) = (Vec::new(), VecDeque::new());
@@ -396,7 +396,7 @@ impl<'b> Batch<'b> {
 fn brings(command: &Command<'_>) -> usize {
     match command {
         Command::Put { value, .. } => value.len(),
-        Command::PutMany(pairs) => pairs.iter().map(|(_, value)| value.len()).sum(),
+        Command::PutMany(pairs) => pairs.pairs().map(|(_, value)| value.len()).sum(),
         _ => 0,
     }
 }
@@ -414,7 +414,7 @@ fn check(command: &Command<'_>, limits: &Limits) -> Result<(), LimitError> {
             edit.given().map_or(Ok(()), |value| limits.check_value(value))
         }
         Command::RemoveMany(keys) => keys.iter().try_for_each(|key| limits.check_key(key)),
-        Command::PutMany(pairs) => pairs.iter().try_for_each(|(key, value)| {
+        Command::PutMany(pairs) => pairs.pairs().try_for_each(|(key, value)| {
             limits.check_key(key)?;
             limits.check_value(value)
         }),
@@ -427,7 +427,7 @@ fn keys(command: &Command<'_>) -> usize {
     match command {
         Command::Look { .. } | Command::Put { .. } | Command::Edit { .. } => 1,
         Command::GetMany(keys) | Command::CountMany(keys) | Command::RemoveMany(keys) => keys.len(),
-        Command::PutMany(pairs) => pairs.iter().len(),
+        Command::PutMany(pairs) => pairs.len() / 2,
         _ => 0,
     }
 }
@@ -441,7 +441,7 @@ fn each_key<'b>(command: &Command<'b>, mut with: impl FnMut(&'b [u8], bool)) {
             keys.iter().for_each(|key| with(key, false));
         }
         Command::RemoveMany(keys) => keys.iter().for_each(|key| with(key, true)),
-        Command::PutMany(pairs) => pairs.iter().for_each(|(key, _)| with(key, true)),
+        Command::PutMany(pairs) => pairs.pairs().for_each(|(key, _)| with(key, true)),
         _ => {}
     }
 }
@@ -467,8 +467,8 @@ fn plain<'b>(command: &Command<'b>, seen: &Seen, now_ms: u64, parts: &mut Vec<Pa
             keys.iter().filter(|key| seen.can_exist(key)).for_each(|key| op(Op::Get { key }));
         }
         Command::PutMany(pairs) => {
-            let mut places = HashMap::with_capacity(pairs.iter().len());
-            for (key, value) in pairs.iter() {
+            let mut places = HashMap::with_capacity(pairs.len() / 2);
+            for (key, value) in pairs.pairs() {
                 let put = Part::Op(Op::Put { key, value });
                 match places.entry(key) {
                     // Of one key's values the last one stays.
@@ -547,7 +547,7 @@ impl<S: Store> Reading<'_, '_, S> {
         if let Ok(Done::Placed(placed)) = &done {
             self.told.copies = Some(placed.copies);
         }
-        done.map_err(|error| refusal(&error))
+        done.map_err(|error| translate::refusal(&error))
     }
 
     /// Asks the store for this part, and for as many of the others as can be held.
@@ -740,25 +740,6 @@ fn all<K>(
         }
     }
     trouble.map_or(Ok(()), Err)
-}
-
-/// What the client's errors are in Redis's words.
-pub(super) fn refusal(error: &ClientError) -> Error {
-    match error {
-        ClientError::BadKey(limit) | ClientError::BadValue(limit) => Error::Limit(*limit),
-        ClientError::Unknown { why } => Error::Unknown(why.clone()),
-        ClientError::NoManager { .. } | ClientError::Unavailable => {
-            Error::Unavailable(error.to_string())
-        }
-        ClientError::Full(_) => Error::OutOfMemory,
-        ClientError::TooFewCopies { .. } => Error::TooFewCopies,
-        ClientError::NotEnoughReplicas { .. } | ClientError::Contended { .. } => {
-            Error::TryAgain(error.to_string())
-        }
-        ClientError::BadList(_) | ClientError::Changed { .. } | ClientError::Refused(_) => {
-            Error::Refused(error.to_string())
-        }
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use std::rc::Rc;
 use client::{Got, Held as Found, Op, Part};
 use cluster::limits::Limits;
 
+use super::translate;
 use resp::edit::{Answer, Change, Edit, Held};
 use resp::error::Error;
 use resp::look::Look;
@@ -119,7 +120,7 @@ impl<'b> Fold<'b> {
     /// where the key surely cannot exist.
     pub fn check(&mut self, limits: &Limits, can_exist: impl FnOnce(&[u8]) -> bool) {
         let Err(error) = limits.check_key(self.key) else { return };
-        self.refused = Some((error.into(), !can_exist(self.key)));
+        self.refused = Some((translate::beyond(error), !can_exist(self.key)));
     }
 
     /// Whether any of it is beyond the limits.
@@ -183,7 +184,7 @@ impl<'b> Fold<'b> {
         }
         // Asked again when somebody was quicker, and then it is later; what it says last counts.
         let decide = Box::new(move |found: Option<Found<'_>>| {
-            client_change(match self.carry_out(State::found(found), clock(), &limits) {
+            translate::change(match self.carry_out(State::found(found), clock(), &limits) {
                 (_, false) => Change::Leave,
                 (None, true) => Change::Remove,
                 (Some(state), true) => {
@@ -228,7 +229,7 @@ fn carry_out(
 ) -> (Said, bool) {
     // Refused whatever the key holds, as it would be by itself.
     if let Some(Err(error)) = step.given().map(|value| limits.check_value(value)) {
-        return (Said::Answer(Answer::Error(error.into())), false);
+        return (Said::Answer(Answer::Error(translate::beyond(error))), false);
     }
     let (change, answer) = match step {
         Step::Look(look) => return (Said::Seen(*look, state.clone()), false),
@@ -244,21 +245,11 @@ fn carry_out(
         Change::Remove => None,
         Change::Put { value, expiry } => match limits.check_value(&value) {
             Ok(()) => Some(Rc::new(State { value, expiry })),
-            Err(error) => return (Said::Answer(Answer::Error(error.into())), false),
+            Err(error) => return (Said::Answer(Answer::Error(translate::beyond(error))), false),
         },
     };
     *state = next;
     (Said::Answer(answer), true)
-}
-
-/// A change as the client library takes it.
-pub(super) fn client_change(change: Change) -> client::Change {
-    match change {
-        Change::Leave => client::Change::Leave,
-        Change::Remove => client::Change::Delete,
-        Change::Put { value, expiry: None } => client::Change::Put(value),
-        Change::Put { value, expiry: Some(until) } => client::Change::PutUntil(value, until),
-    }
 }
 
 /// What the commands of a fold have found out, one after the other.

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cluster::text::count;
+use cluster::view::View;
 use log::{debug, warn};
 use net_common::auth::SLOWED;
 use net_common::clock;
@@ -18,15 +19,17 @@ use parking_lot::Mutex;
 use super::batch::Batch;
 use super::listing::{self, Listing};
 use super::shared::{self, Door};
-use super::{batch, session};
+use super::{session, topology, translate};
+use resp::args::Args;
 use resp::client::{self, Facts};
 use resp::command::{Client, Cluster, Command, Connection, Heard, Hello, InfoName, Kill, Server};
 use resp::error::Error;
+use resp::lolwut::Ring;
 use resp::reply::{Protocol, Replies};
-use resp::request::Args;
-use resp::spec::{self, Flags};
+use resp::spec::Flags;
+use resp::topology::Health;
 use resp::transaction::Transaction;
-use resp::{docs, info, lolwut, topology};
+use resp::{docs, info, lookup};
 use session::Next;
 
 /// The only user there is.
@@ -103,7 +106,7 @@ impl<'s> Talk<'s> {
     /// # Errors
     /// [`Error`], also where the peer has yet to show the password.
     pub fn read<'b>(&mut self, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
-        let found = spec::find(args).and_then(|spec| {
+        let found = lookup::find(args).and_then(|spec| {
             self.command = spec.name;
             debug!(
                 "{}: {} with {}",
@@ -114,7 +117,7 @@ impl<'s> Talk<'s> {
             let is_allowed = self.is_known || spec.flags.has(Flags::NO_AUTH);
             if is_allowed { Ok(spec) } else { Err(Error::NoAuth) }
         });
-        self.transaction.read(found, args, now_ms)
+        self.transaction.parse(found, args, now_ms)
     }
 
     /// Carries a batch out and empties it. Where the answers become many, `send` takes them away.
@@ -218,9 +221,9 @@ impl<'s> Talk<'s> {
     }
 
     fn list(&self, command: &Command<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
-        let client = self.door.coordinator.client().map_err(|e| batch::refusal(&e))?;
+        let client = self.door.coordinator.client().map_err(|e| translate::refusal(&e))?;
         let own = if self.is_of_cluster {
-            Some(self.door.topology(&*self.door.routes()?).own_arcs())
+            Some(self.door.picture(&*self.door.routes()?).own_arcs())
         } else {
             None
         };
@@ -377,8 +380,8 @@ impl<'s> Talk<'s> {
             Server::Time => client::time(clock::wall_ms() * 1000, out),
             Server::Role => client::role(out),
             Server::LolWut => {
-                let routes = self.door.routes()?;
-                out.verbatim(&lolwut::text(&routes, env!("CARGO_PKG_VERSION")));
+                let ring = ring(self.door.routes()?.view());
+                out.verbatim(&ring.text(env!("CARGO_PKG_VERSION")));
             }
         }
         Ok(())
@@ -387,11 +390,11 @@ impl<'s> Talk<'s> {
     fn cluster(&mut self, cluster: &Cluster<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
         self.is_of_cluster |= matches!(cluster, Cluster::Slots | Cluster::Shards | Cluster::Nodes);
         let routes = self.door.routes()?;
-        let topology = self.door.topology(&routes);
+        let picture = self.door.picture(&routes);
         match *cluster {
-            Cluster::Slots => topology.slots(false, out),
-            Cluster::Shards => topology.shards(out),
-            Cluster::Nodes => out.verbatim(&topology.nodes_text()),
+            Cluster::Slots => picture.topology().slots(out),
+            Cluster::Shards => picture.topology().shards(out),
+            Cluster::Nodes => out.verbatim(&picture.topology().nodes_text()),
             Cluster::Info => {
                 // Where there is no manager the node's lease, which it renews, has to do.
                 let client = self.door.coordinator.client();
@@ -399,7 +402,8 @@ impl<'s> Talk<'s> {
                 let is_member = routes.view().place_of(self.door.node.id()).is_some();
                 let serves =
                     !routes.view().arcs.is_empty() && (self.door.node.is_serving() || !is_member);
-                out.verbatim(&topology.info_text(serves, &lost));
+                let lost_slots = lost.count_ones(..) * picture.slots_of_arc();
+                out.verbatim(&picture.topology().info_text(Health { serves, lost_slots }));
             }
             Cluster::MyId => {
                 out.text(&topology::node_id(routes.view().cluster, self.door.node.id()));
@@ -414,4 +418,13 @@ impl<'s> Talk<'s> {
 /// What was checked to be printable.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What LOLWUT draws.
+fn ring(view: &View) -> Ring {
+    Ring {
+        nodes: view.members.iter().map(|member| member.id.to_string()).collect(),
+        copies: view.copies,
+        owners: view.arcs.iter().map(|&owner| usize::from(owner)).collect(),
+    }
 }

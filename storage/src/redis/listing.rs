@@ -9,7 +9,8 @@ use cluster::scan::first_of;
 use cluster::slot::SLOTS;
 use cluster::tenure::ArcSet;
 
-use super::batch::{ANSWER, refusal};
+use super::batch::ANSWER;
+use super::translate::refusal;
 use resp::command::{Command, Scan};
 use resp::error::Error;
 use resp::glob::Pattern;

@@ -22,10 +22,12 @@ use super::batch::Batch;
 use super::conversation::Talk;
 use super::link::{Inbox, Link};
 use super::shared::{Door, Kind};
+use resp::args::Args;
 use resp::client::Facts;
+use resp::lookup;
 use resp::reply::Replies;
-use resp::request::{Args, Limits, Requests};
-use resp::spec::{self, Flags};
+use resp::request::{Limits, Requests};
+use resp::spec::{Flags, Name};
 
 /// Answers are sent once so many bytes are waiting.
 const FLUSH: usize = 64 << 10;
@@ -280,8 +282,8 @@ impl<'s> Session<'s> {
 
 /// Waits until a request may go on.
 fn wait(door: &Door, served: &Served, args: Args<'_>) {
-    let spec = spec::find(args).ok();
-    if spec.is_some_and(|spec| spec.id == spec::Name::ClientUnpause) {
+    let spec = lookup::find(args).ok();
+    if spec.is_some_and(|spec| spec.id == Name::ClientUnpause) {
         return;
     }
     let writes = spec.is_some_and(|spec| spec.flags.has(Flags::WRITE));

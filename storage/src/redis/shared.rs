@@ -27,11 +27,11 @@ use parking_lot::Mutex;
 use super::link;
 use super::pause::Pause;
 use super::session::{Client, Session};
+use super::topology::Picture;
 use crate::coordinate::Coordinator;
 use crate::node::Node;
 use resp::config::{self, Sync};
 use resp::error::Error;
-use resp::topology::Topology;
 use resp::{client, info};
 
 /// How the Redis port behaves.
@@ -268,8 +268,8 @@ impl Door {
     }
 
     /// A view as cluster-aware clients see it.
-    pub fn topology<'v>(&self, routes: &'v Routes) -> Topology<'v> {
-        Topology::new(routes, self.node.id(), |id| {
+    pub fn picture<'v>(&self, routes: &'v Routes) -> Picture<'v> {
+        Picture::new(routes, self.node.id(), |id| {
             let member = &routes.view().members[routes.view().place_of(id)?];
             // Port 0 is no address's, and says that there is none.
             Address::new(member.address.host(), member.redis_port).ok()
@@ -304,7 +304,7 @@ impl Door {
         let (counts, before) = (self.counts(), *self.before.lock());
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let routes = self.node.routes();
-        let own = routes.as_ref().map(|routes| self.topology(routes).own_arcs());
+        let own = routes.as_ref().map(|routes| self.picture(routes).own_arcs());
         let (keys, expiring_keys) = self.node.count_keys(&own.unwrap_or_default());
         let journal = self.node.journal();
         let is_durable = self.node.durability() != Durability::None;

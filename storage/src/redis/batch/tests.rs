@@ -1,8 +1,8 @@
 use super::super::tests::keyspace::Keyspace;
 use super::*;
+use resp::lookup;
 use resp::reply::Protocol;
 use resp::request::{Limits, Requests};
-use resp::spec;
 
 /// How a pipeline is cut into batches: how many requests each has.
 fn cut(lines: &[&str]) -> Vec<usize> {
@@ -11,7 +11,7 @@ fn cut(lines: &[&str]) -> Vec<usize> {
     requests.read(&mut buffer, &Limits::KNOWN).unwrap();
     let (mut batch, mut sizes) = (Batch::default(), vec![0]);
     for args in requests.each(&buffer) {
-        let command = Command::read(spec::find(args).unwrap(), args, 0).unwrap();
+        let command = Command::parse(lookup::find(args).unwrap(), args, 0).unwrap();
         assert!(Batch::is_for(&command));
         if !batch.has_room_for(&command) {
             batch = Batch::default();
@@ -70,7 +70,7 @@ fn without_a_client_each_request_is_told_why() {
     requests.read(&mut buffer, &Limits::KNOWN).unwrap();
     let mut batch = Batch::default();
     for args in requests.each(&buffer) {
-        batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap());
+        batch.add(Command::parse(lookup::find(args).unwrap(), args, 0).unwrap());
     }
     batch.refuse(Error::Syntax);
     let mut out = Vec::new();
@@ -110,7 +110,7 @@ fn sent(keyspace: &Keyspace, lines: &[String]) -> (Vec<u8>, usize) {
     requests.read(&mut buffer, &Limits::KNOWN).unwrap();
     let mut batch = Batch::default();
     for args in requests.each(&buffer) {
-        batch.add(Command::read(spec::find(args).unwrap(), args, 0).unwrap());
+        batch.add(Command::parse(lookup::find(args).unwrap(), args, 0).unwrap());
     }
     let (mut out, mut all, mut most) = (Vec::new(), Vec::new(), 0);
     let mut replies = Replies::new(&mut out, Protocol::Resp2);

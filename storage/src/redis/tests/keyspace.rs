@@ -13,9 +13,9 @@ use crate::redis::batch::{Batch, Store};
 use resp::command::{Command, Connection};
 use resp::error::Error;
 use resp::glob::Pattern;
+use resp::lookup;
 use resp::reply::{Protocol, Replies};
 use resp::request::{self, Requests};
-use resp::spec;
 use resp::transaction::Transaction;
 
 /// A key's value, and until when it lives.
@@ -101,7 +101,7 @@ impl Keyspace {
         let error = requests.read(&mut buffer, &request::Limits::KNOWN).err();
         let mut batch = Batch::default();
         for args in requests.each(&buffer) {
-            match self.transaction.read(spec::find(args), args, self.now_ms) {
+            match self.transaction.parse(lookup::find(args), args, self.now_ms) {
                 Ok(command) if Batch::is_for(&command) => {
                     if !batch.has_room_for(&command) {
                         self.run(&mut batch, &mut out);

@@ -5,12 +5,12 @@
 //! So these are known: those of redis-py's `Lock` by their hash, the common idioms by their text, whatever
 //! their spaces, quotes and case. Any other script is refused.
 
-use super::Command;
-use super::counter::integer;
+use super::argument::integer;
+use crate::args::Args;
+use crate::command::Command;
 use crate::edit::{Edit, Prolong};
 use crate::error::Error;
-use crate::request::Args;
-use crate::spec::{Name, Spec};
+use crate::spec::Name;
 
 /// What a script does with its one key and its arguments.
 #[derive(Clone, Copy)]
@@ -48,36 +48,37 @@ const IDIOMS: [(&str, Recipe); 3] = [
 const LONGEST: usize = 1024;
 
 /// EVAL script numkeys key arg ..., and EVALSHA hash ....
-pub fn eval<'b>(spec: &Spec, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
-    let arg = |place| args.get(place).unwrap_or_default();
-    let keys = integer(arg(2))?;
+pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
+    let keys = integer(args.at(2))?;
     if keys < 0 {
         return Err(Error::NegativeKeys);
     }
     if usize::try_from(keys).is_ok_and(|keys| keys > args.len() - 3) {
         return Err(Error::TooManyKeys);
     }
-    let recipe = match spec.id {
-        Name::EvalSha => by_hash(arg(1)).ok_or(Error::NoScript)?,
-        _ => by_text(arg(1)).ok_or(Error::NoScripting)?,
+    let recipe = match name {
+        Name::EvalSha => by_hash(args.at(1)).ok_or(Error::NoScript)?,
+        _ => by_text(args.at(1)).ok_or(Error::NoScripting)?,
     };
-    let (key, token) = (arg(3), arg(4));
+    let (key, token) = (args.at(3), args.at(4));
     if keys != 1 || args.len() < 5 {
         return Err(Error::NoScripting);
     }
     let edit = match recipe {
         Recipe::Release => Edit::RemoveIf(token),
         Recipe::Reset(unit) => {
-            let time = integer(arg(5))?;
+            let time = integer(args.at(5))?;
             let by_ms = match unit {
                 Unit::Milliseconds => time,
-                Unit::Seconds => time.checked_mul(1000).ok_or(Error::InvalidExpire("expire"))?,
+                Unit::Seconds => {
+                    time.checked_mul(1000).ok_or(Error::InvalidExpire(Name::Expire))?
+                }
             };
             Edit::ProlongIf { token, by_ms: checked(by_ms, now_ms)?, how: Prolong::Reset }
         }
         Recipe::Extend => {
-            let how = if arg(6) == b"0" { Prolong::Add } else { Prolong::Replace };
-            Edit::ProlongIf { token, by_ms: checked(integer(arg(5))?, now_ms)?, how }
+            let how = if args.at(6) == b"0" { Prolong::Add } else { Prolong::Replace };
+            Edit::ProlongIf { token, by_ms: checked(integer(args.at(5))?, now_ms)?, how }
         }
     };
     Ok(Command::Edit { key, edit })
@@ -86,7 +87,7 @@ pub fn eval<'b>(spec: &Spec, args: Args<'b>, now_ms: u64) -> Result<Command<'b>,
 /// A time that can be added to an expiry.
 fn checked(by_ms: i64, now_ms: u64) -> Result<i64, Error> {
     let is_fine = i64::try_from(now_ms).is_ok_and(|now| now.checked_add(by_ms).is_some());
-    if is_fine { Ok(by_ms) } else { Err(Error::InvalidExpire("pexpire")) }
+    if is_fine { Ok(by_ms) } else { Err(Error::InvalidExpire(Name::PExpire)) }
 }
 
 fn by_hash(hash: &[u8]) -> Option<Recipe> {

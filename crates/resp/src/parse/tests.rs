@@ -1,21 +1,22 @@
 //! What a line becomes. What it then does, and the words of most errors, is in the
-//! [transcripts](crate::tests).
+//! transcripts of the node that uses this.
 
 use super::*;
-use crate::edit::{Answering, Lifetime, Only, When};
+use crate::command::{Client, Cluster, Connection, Heard, Hello, InfoName, Kill, Server};
+use crate::edit::{Answering, Edit, Lifetime, Only, When};
+use crate::look::Look;
+use crate::lookup;
 use crate::reply::Protocol;
-use crate::request::{Limits, Requests};
-use crate::spec;
+use crate::spec::COMMANDS;
+use crate::testing::with_args;
 
 const NOW: u64 = 1_900_000_000_000;
 
 fn check(line: &str, want: Result<Command<'_>, Error>) {
-    let mut buffer = format!("{line}\n").into_bytes();
-    let mut requests = Requests::default();
-    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
-    let args = requests.each(&buffer).next().unwrap();
-    let got = spec::find(args).and_then(|spec| Command::read(spec, args, NOW));
-    assert_eq!(got, want, "{line}");
+    with_args(line, |args| {
+        let got = lookup::find(args).and_then(|spec| Command::parse(spec, args, NOW));
+        assert_eq!(got, want, "{line}");
+    });
 }
 
 fn put(expiry: Option<u64>) -> Result<Command<'static>, Error> {
@@ -66,9 +67,46 @@ fn a_write_that_does_is_an_edit() {
     check("persist k", edit(Edit::Persist));
     check("getex k px 1", edit(Edit::GetUntil(Some(NOW + 1))));
     check("getex k persist", edit(Edit::GetUntil(None)));
-    let only = Only { later: true, ..Only::default() };
+    let only = Only::Later;
     check("expire k -1 gt", edit(Edit::Expire { at: NOW as i64 - 1000, only }));
     check("pexpireat k -1 gt", edit(Edit::Expire { at: -1, only }));
+}
+
+#[test]
+fn conditions_of_expire_go_together_or_not() {
+    let at = NOW as i64 + 1000;
+    for (options, only) in [
+        ("", Only::Always),
+        ("NX", Only::Absent),
+        ("xx", Only::Present),
+        ("gt xx", Only::Later),
+        ("lt", Only::Sooner),
+        ("XX LT xx", Only::PresentAndSooner),
+    ] {
+        check(&format!("expire k 1 {options}"), edit(Edit::Expire { at, only }));
+    }
+    for (options, error) in [
+        ("nx xx", Error::ExpireNx),
+        ("gt lt nx", Error::ExpireNx),
+        ("gt xx lt", Error::ExpireGtLt),
+        ("gt lt sometime", Error::ExpireOption("sometime".into())),
+    ] {
+        check(&format!("expire k 1 {options}"), Err(error));
+    }
+}
+
+#[test]
+fn each_row_of_the_table_is_read_by_the_file_of_its_group() {
+    let rows = COMMANDS.iter().flat_map(|spec| [spec].into_iter().chain(spec.subcommands()));
+    // A family without a subcommand has too few arguments.
+    for spec in rows.filter(|spec| spec.subcommands().is_empty() || spec.takes(1)) {
+        let name = spec.name.replace('|', " ");
+        let more = usize::try_from(spec.arity.abs()).unwrap() - name.split(' ').count();
+        with_args(&format!("{name}{}", " 1".repeat(more)), |args| {
+            let parsed = Command::parse(spec, args, NOW);
+            assert_ne!(parsed, Err(Error::WrongArity(spec.id)), "{}", spec.name);
+        });
+    }
 }
 
 #[test]
@@ -83,14 +121,14 @@ fn a_look_is_a_look() {
 
 #[test]
 fn an_expiry_beyond_64_bits_is_an_error_of_its_command() {
-    check("set k v px 9223372036854775807", Err(Error::InvalidExpire("set")));
-    check("set k v exat 9223372036854776", Err(Error::InvalidExpire("set")));
+    check("set k v px 9223372036854775807", Err(Error::InvalidExpire(Name::Set)));
+    check("set k v exat 9223372036854776", Err(Error::InvalidExpire(Name::Set)));
     check("set k v exat 9223372036854775", put(Some(9_223_372_036_854_775_000)));
-    check("setex k 9223372036854775 v", Err(Error::InvalidExpire("setex")));
-    check("pexpire k 9223372036854775807", Err(Error::InvalidExpire("pexpire")));
+    check("setex k 9223372036854775 v", Err(Error::InvalidExpire(Name::SetEx)));
+    check("pexpire k 9223372036854775807", Err(Error::InvalidExpire(Name::PExpire)));
     check(
         "expireat k -9223372036854775",
-        edit(Edit::Expire { at: -9_223_372_036_854_775_000, only: Only::default() }),
+        edit(Edit::Expire { at: -9_223_372_036_854_775_000, only: Only::Always }),
     );
 }
 
@@ -119,7 +157,10 @@ fn what_clients_open_with() {
     check("client setinfo lib-nam a", Err(Error::UnknownInfo("lib-nam".into())));
     check(
         "CLIENT MAINT_NOTIFICATIONS ON",
-        Err(Error::UnknownSubcommand { command: "client", given: "MAINT_NOTIFICATIONS".into() }),
+        Err(Error::UnknownSubcommand {
+            command: Name::Client,
+            given: "MAINT_NOTIFICATIONS".into(),
+        }),
     );
     check("readonly", connection(Connection::ReadOnly));
     check("readwrite", connection(Connection::Noop));
@@ -175,15 +216,13 @@ fn slots_are_slots() {
 #[test]
 fn client_list_takes_numbers_and_kinds() {
     let listed = |line: &str, id| {
-        let mut buffer = format!("client list {line}\n").into_bytes();
-        let mut requests = Requests::default();
-        requests.read(&mut buffer, &Limits::KNOWN).unwrap();
-        let args = requests.each(&buffer).next().unwrap();
-        let read = Command::read(spec::find(args).unwrap(), args, NOW).unwrap();
-        let Command::Connection(Connection::Client(Client::List(filter))) = read else {
-            panic!("{read:?}");
-        };
-        filter.lets(id)
+        with_args(&format!("client list {line}"), |args| {
+            let parsed = Command::parse(lookup::find(args).unwrap(), args, NOW).unwrap();
+            let Command::Connection(Connection::Client(Client::List(filter))) = parsed else {
+                panic!("{parsed:?}");
+            };
+            filter.lets(id)
+        })
     };
     assert!(listed("", 7) && listed("type NORMAL", 7) && listed("id 3 7", 7));
     assert!(!listed("id 3 7", 4) && !listed("type pubsub", 7));

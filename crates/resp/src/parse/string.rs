@@ -1,13 +1,50 @@
-//! SET and what is like it.
+//! Commands about values: SET, GET, INCR and their like.
 
-use super::Command;
+use super::argument::{integer, is};
 use super::expiry::{Unit, deadline};
-use super::is;
+use crate::args::Args;
+use crate::command::Command;
+use crate::decimal;
 use crate::edit::{Answering, Edit, Lifetime, When};
 use crate::error::Error;
 use crate::look::Look;
-use crate::request::Args;
-use crate::spec::Spec;
+use crate::spec::Name;
+
+/// Reads a command about values.
+pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
+    let key = args.at(1);
+    let look = |look| Ok(Command::Look { key, look });
+    let edit = |edit| Ok(Command::Edit { key, edit });
+    match name {
+        Name::Get => look(Look::Value),
+        Name::Set => set(args, now_ms),
+        Name::SetNx => edit(setnx(args.at(2))),
+        Name::SetEx | Name::PSetEx => setex(name, args, now_ms),
+        Name::GetSet => edit(getset(args.at(2))),
+        Name::GetDel => edit(Edit::Take),
+        Name::GetEx => getex(args, now_ms),
+        Name::DelIfEq => edit(Edit::RemoveIf(args.at(2))),
+        Name::MGet => Ok(Command::GetMany(args.from(1))),
+        Name::MSet if args.len().is_multiple_of(2) => Err(Error::WrongArity(name)),
+        Name::MSet => Ok(Command::PutMany(args.from(1))),
+        Name::StrLen => look(Look::Length),
+        Name::Append => edit(Edit::Append(args.at(2))),
+        Name::GetRange => {
+            look(Look::Range { start: integer(args.at(2))?, end: integer(args.at(3))? })
+        }
+        Name::Incr => edit(Edit::Add(1)),
+        Name::Decr => edit(Edit::Add(-1)),
+        Name::IncrBy => edit(Edit::Add(integer(args.at(2))?)),
+        Name::DecrBy => {
+            let by = integer(args.at(2))?.checked_neg().ok_or(Error::DecrementOverflow)?;
+            edit(Edit::Add(by))
+        }
+        Name::IncrByFloat => {
+            edit(Edit::AddDecimal(decimal::parse(args.at(2)).ok_or(Error::NotAFloat)?))
+        }
+        other => Err(Error::WrongArity(other)),
+    }
+}
 
 /// What the options of SET and GETEX say about the time to live. All exclude each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,7 +69,7 @@ impl<'b> Life<'b> {
         Ok(())
     }
 
-    fn lifetime(self, now_ms: u64, name: &'static str) -> Result<Lifetime, Error> {
+    fn lifetime(self, now_ms: u64, name: Name) -> Result<Lifetime, Error> {
         Ok(match self {
             Life::Unsaid | Life::Persist => Lifetime::Until(None),
             Life::Keep => Lifetime::Keep,
@@ -42,8 +79,8 @@ impl<'b> Life<'b> {
 }
 
 /// SET key value [options]. Without a condition on what the key holds it is a plain write.
-pub fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
-    let (key, value) = (args.get(1).unwrap_or_default(), args.get(2).unwrap_or_default());
+fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
+    let (key, value) = (args.at(1), args.at(2));
     if args.len() == 3 {
         return Ok(Command::Put { key, value, expiry: None });
     }
@@ -73,7 +110,7 @@ pub fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
         }
         when = condition;
     }
-    let lifetime = life.lifetime(now_ms, "set")?;
+    let lifetime = life.lifetime(now_ms, Name::Set)?;
     Ok(match (when, lifetime, get) {
         (When::Always, Lifetime::Until(expiry), false) => Command::Put { key, value, expiry },
         _ => {
@@ -84,28 +121,27 @@ pub fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
 }
 
 /// SETNX key value.
-pub fn setnx(value: &[u8]) -> Edit<'_> {
+fn setnx(value: &[u8]) -> Edit<'_> {
     let lifetime = Lifetime::Until(None);
     Edit::Set { value, when: When::Absent, lifetime, answering: Answering::Number }
 }
 
 /// GETSET key value.
-pub fn getset(value: &[u8]) -> Edit<'_> {
+fn getset(value: &[u8]) -> Edit<'_> {
     let lifetime = Lifetime::Until(None);
     Edit::Set { value, when: When::Always, lifetime, answering: Answering::Before }
 }
 
 /// SETEX key seconds value, and PSETEX.
-pub fn setex<'b>(spec: &Spec, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
-    let arg = |place| args.get(place).unwrap_or_default();
-    let unit = Unit { seconds: spec.name == "setex", relative: true };
-    let expiry = Some(deadline(arg(2), unit, now_ms, spec.name)?);
-    Ok(Command::Put { key: arg(1), value: arg(3), expiry })
+fn setex<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
+    let unit = Unit { seconds: name == Name::SetEx, relative: true };
+    let expiry = Some(deadline(args.at(2), unit, now_ms, name)?);
+    Ok(Command::Put { key: args.at(1), value: args.at(3), expiry })
 }
 
 /// GETEX key [option]. Without one it is GET.
-pub fn getex(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
-    let key = args.get(1).unwrap_or_default();
+fn getex(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
+    let key = args.at(1);
     let mut life = Life::Unsaid;
     let mut options = args.from(2).iter();
     while let Some(option) = options.next() {
@@ -116,7 +152,7 @@ pub fn getex(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
             life.say(Life::Until(unit, options.next().ok_or(Error::Syntax)?))?;
         }
     }
-    Ok(match life.lifetime(now_ms, "getex")? {
+    Ok(match life.lifetime(now_ms, Name::GetEx)? {
         Lifetime::Until(expiry) if life != Life::Unsaid => {
             Command::Edit { key, edit: Edit::GetUntil(expiry) }
         }

@@ -1,23 +1,10 @@
 //! SCAN.
 
-use super::counter::integer;
-use super::is;
+use super::argument::{integer, is};
+use crate::args::Args;
+use crate::command::Scan;
 use crate::error::Error;
 use crate::number;
-use crate::request::Args;
-
-/// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scan<'b> {
-    /// Where the last answer said to go on; 0: from the start.
-    pub cursor: u64,
-    /// What the keys have to match; `None`: anything.
-    pub pattern: Option<&'b [u8]>,
-    /// About how many keys to look at, at least 1.
-    pub count: usize,
-    /// Whether keys that hold strings are asked for. All keys here do, so otherwise none is.
-    pub strings: bool,
-}
 
 /// How many keys SCAN looks at where nobody says.
 const COUNT: usize = 10;

@@ -1,11 +1,10 @@
 //! Times to live and times of expiry.
 
-use super::counter::integer;
-use super::is;
+use super::argument::{integer, is};
+use crate::args::Args;
 use crate::edit::{Edit, Only};
-use crate::error::Error;
-use crate::request::Args;
-use crate::spec::{Name, Spec};
+use crate::error::{self, Error};
+use crate::spec::Name;
 
 /// How a time is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,40 +37,39 @@ impl Unit {
 }
 
 /// The expiry that SET, SETEX and GETEX give: a positive number, or it is an error of the command `name`.
-pub fn deadline(text: &[u8], unit: Unit, now_ms: u64, name: &'static str) -> Result<u64, Error> {
+pub fn deadline(text: &[u8], unit: Unit, now_ms: u64, name: Name) -> Result<u64, Error> {
     let time = integer(text)?;
     let absolute = if time > 0 { unit.absolute(time, now_ms) } else { None };
     absolute.and_then(|at| u64::try_from(at).ok()).ok_or(Error::InvalidExpire(name))
 }
 
 /// EXPIRE and its like. Any time will do: one that has passed ends the key.
-pub fn expire<'b>(spec: &Spec, args: Args<'b>, now_ms: u64) -> Result<Edit<'b>, Error> {
+pub fn expire<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Edit<'b>, Error> {
     let unit = Unit {
-        seconds: matches!(spec.id, Name::Expire | Name::ExpireAt),
-        relative: matches!(spec.id, Name::Expire | Name::PExpire),
+        seconds: matches!(name, Name::Expire | Name::ExpireAt),
+        relative: matches!(name, Name::Expire | Name::PExpire),
     };
     let only = only(args.from(3))?;
-    let time = integer(args.get(2).unwrap_or_default())?;
-    let at = unit.absolute(time, now_ms).ok_or(Error::InvalidExpire(spec.name))?;
+    let time = integer(args.at(2))?;
+    let at = unit.absolute(time, now_ms).ok_or(Error::InvalidExpire(name))?;
     Ok(Edit::Expire { at, only })
 }
 
 fn only(options: Args<'_>) -> Result<Only, Error> {
-    let mut only = Only::default();
-    for option in options.iter() {
-        match option {
-            _ if is(option, "nx") => only.absent = true,
-            _ if is(option, "xx") => only.present = true,
-            _ if is(option, "gt") => only.later = true,
-            _ if is(option, "lt") => only.sooner = true,
-            _ => return Err(Error::ExpireOption(crate::error::text(option, 128))),
-        }
+    let words = ["nx", "xx", "gt", "lt"];
+    let unknown = |option: &&[u8]| !words.iter().any(|word| is(option, word));
+    if let Some(option) = options.iter().find(unknown) {
+        return Err(Error::ExpireOption(error::quoted(option)));
     }
-    if only.absent && (only.present || only.later || only.sooner) {
-        return Err(Error::ExpireNx);
+    match words.map(|word| options.iter().any(|option| is(option, word))) {
+        [true, false, false, false] => Ok(Only::Absent),
+        [true, ..] => Err(Error::ExpireNx),
+        [_, _, true, true] => Err(Error::ExpireGtLt),
+        // What is later than another is there to be compared with.
+        [_, _, true, false] => Ok(Only::Later),
+        [_, true, _, true] => Ok(Only::PresentAndSooner),
+        [_, false, _, true] => Ok(Only::Sooner),
+        [_, true, _, false] => Ok(Only::Present),
+        [_, false, _, false] => Ok(Only::Always),
     }
-    if only.later && only.sooner {
-        return Err(Error::ExpireGtLt);
-    }
-    Ok(only)
 }

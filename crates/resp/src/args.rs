@@ -1,0 +1,86 @@
+//! The arguments of a request, where they lie in the buffer that it came in.
+//!
+//! Nothing is copied: an argument is a [`Span`] of the buffer, and the keys that a command names are
+//! [`Args`] still.
+
+/// Where in a buffer an argument lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// From `start` to before `end`.
+    pub(crate) fn new(start: usize, end: usize) -> Span {
+        // `Requests::read` never looks further than 4 GiB.
+        Span { start: start as u32, end: end as u32 }
+    }
+
+    /// Where the same bytes lie once so many are gone from the front of the buffer.
+    pub(crate) fn forward(self, bytes: usize) -> Span {
+        Span::new(self.start as usize - bytes, self.end as usize - bytes)
+    }
+
+    fn of(self, buffer: &[u8]) -> &[u8] {
+        &buffer[self.start as usize..self.end as usize]
+    }
+}
+
+/// The arguments of one request, the command's name first.
+#[derive(Debug, Clone, Copy)]
+pub struct Args<'b> {
+    buffer: &'b [u8],
+    spans: &'b [Span],
+}
+
+impl<'b> Args<'b> {
+    /// Those that lie there in a buffer.
+    pub(crate) fn new(buffer: &'b [u8], spans: &'b [Span]) -> Args<'b> {
+        Args { buffer, spans }
+    }
+
+    /// How many there are. Never 0 for a request that was read.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The argument at a place, if there is one.
+    pub fn get(&self, place: usize) -> Option<&'b [u8]> {
+        self.spans.get(place).map(|span| span.of(self.buffer))
+    }
+
+    /// The argument at a place; empty, if there is none.
+    pub fn at(&self, place: usize) -> &'b [u8] {
+        self.get(place).unwrap_or_default()
+    }
+
+    /// Those from a place on.
+    #[must_use]
+    pub fn from(&self, place: usize) -> Args<'b> {
+        Args { buffer: self.buffer, spans: self.spans.get(place..).unwrap_or(&[]) }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'b [u8]> + use<'b> {
+        let buffer = self.buffer;
+        self.spans.iter().map(move |span| span.of(buffer))
+    }
+
+    /// All of them in pairs, where their number is even.
+    pub fn pairs(&self) -> impl ExactSizeIterator<Item = (&'b [u8], &'b [u8])> + use<'b> {
+        let buffer = self.buffer;
+        self.spans.chunks_exact(2).map(move |pair| (pair[0].of(buffer), pair[1].of(buffer)))
+    }
+}
+
+impl PartialEq for Args<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}

@@ -1,0 +1,54 @@
+//! From arguments to commands.
+//!
+//! Each group of the [table of commands](crate::spec) has a file that reads its arguments.
+//!
+//! Times to live are made absolute here, by the clock of the node that reads the command.
+
+use crate::args::Args;
+use crate::command::{Command, Transaction};
+use crate::error::Error;
+use crate::spec::{Group, Name, Spec};
+
+mod argument;
+mod client;
+mod cluster;
+mod connection;
+mod expiry;
+mod generic;
+mod recipe;
+mod scan;
+mod server;
+mod string;
+
+#[cfg(test)]
+mod tests;
+
+impl<'b> Command<'b> {
+    /// Reads the arguments of a command that [`find`](crate::lookup::find) has found, at a node whose
+    /// wall clock shows `now_ms`.
+    ///
+    /// # Errors
+    /// [`Error`] for arguments that the command does not take.
+    pub fn parse(spec: &Spec, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
+        match spec.group {
+            Group::String => string::parse(spec.id, args, now_ms),
+            Group::Generic => generic::parse(spec.id, args, now_ms),
+            Group::Scripting => recipe::parse(spec.id, args, now_ms),
+            Group::Connection => connection::parse(spec.id, args),
+            Group::Cluster => cluster::parse(spec.id, args),
+            Group::Server => server::parse(spec.id, args),
+            Group::Transactions => transaction(spec.id, args).map(Command::Transaction),
+        }
+    }
+}
+
+fn transaction(name: Name, args: Args<'_>) -> Result<Transaction<'_>, Error> {
+    match name {
+        Name::Multi => Ok(Transaction::Multi),
+        Name::Exec => Ok(Transaction::Exec),
+        Name::Discard => Ok(Transaction::Discard),
+        Name::Watch => Ok(Transaction::Watch(args.from(1))),
+        Name::Unwatch => Ok(Transaction::Unwatch),
+        other => Err(Error::WrongArity(other)),
+    }
+}

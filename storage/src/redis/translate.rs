@@ -1,0 +1,59 @@
+//! What the client library says, in the words of the Redis protocol, and the other way round.
+
+use client::ClientError;
+use cluster::limits::{KEY_CEILING, LimitError};
+use resp::edit::{Change, Held};
+use resp::error::Error;
+use resp::glob;
+
+const _: () = assert!(glob::LONGEST_KEY >= KEY_CEILING, "a pattern may match the longest key");
+
+/// What a key holds, as the store has found it.
+pub fn held(held: client::Held<'_>) -> Held<'_> {
+    Held { value: held.value, expiry: held.expiry }
+}
+
+/// What becomes of a key, as the store is told.
+pub fn change(change: Change) -> client::Change {
+    match change {
+        Change::Leave => client::Change::Leave,
+        Change::Remove => client::Change::Delete,
+        Change::Put { value, expiry: None } => client::Change::Put(value),
+        Change::Put { value, expiry: Some(until) } => client::Change::PutUntil(value, until),
+    }
+}
+
+/// A key or a value that the cluster does not take.
+pub fn beyond(error: LimitError) -> Error {
+    Error::Refused(error.to_string())
+}
+
+/// What the client's errors are in Redis's words.
+pub fn refusal(error: &ClientError) -> Error {
+    match error {
+        ClientError::BadKey(limit) | ClientError::BadValue(limit) => beyond(*limit),
+        ClientError::Unknown { why } => Error::Unknown(why.clone()),
+        ClientError::NoManager { .. } | ClientError::Unavailable => {
+            Error::Unavailable(error.to_string())
+        }
+        ClientError::Full(_) => Error::OutOfMemory,
+        ClientError::TooFewCopies { .. } => Error::TooFewCopies,
+        ClientError::NotEnoughReplicas { .. } | ClientError::Contended { .. } => {
+            Error::TryAgain(error.to_string())
+        }
+        ClientError::BadList(_) | ClientError::Changed { .. } | ClientError::Refused(_) => {
+            Error::Refused(error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_named() {
+        let error = beyond(LimitError::LongKey { got: 30, limit: 20 });
+        assert_eq!(error.to_string(), "ERR a key has at most 20 bytes here, this one has 30");
+    }
+}
