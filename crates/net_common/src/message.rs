@@ -14,6 +14,7 @@ pub mod control;
 pub mod coordinated;
 pub mod data;
 pub mod list;
+mod parts;
 pub mod range;
 mod version;
 pub mod view;

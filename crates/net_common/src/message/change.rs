@@ -7,7 +7,7 @@
 
 use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
 
-use super::{Message, view};
+use super::{Message, parts};
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::frame::Kind;
 
@@ -70,8 +70,8 @@ fn encode_order(order: &Order, out: &mut Vec<u8>) {
 
 fn decode_order(payload: &mut Decoder<'_>) -> Result<Order, DecodeError> {
     let wish = match payload.u8()? {
-        LEAVE => Wish::Leave(view::node_id(payload)?),
-        WEIGHT => Wish::Weight(view::node_id(payload)?, payload.u32()?),
+        LEAVE => Wish::Leave(parts::node_id(payload)?),
+        WEIGHT => Wish::Weight(parts::node_id(payload)?, payload.u32()?),
         COPIES => Wish::Copies(payload.u32()? as usize),
         TERMS => Wish::Terms {
             heartbeat_ms: Some(payload.u64()?).filter(|&ms| ms > 0),
@@ -144,7 +144,7 @@ impl Message<'_> for Planned {
 }
 
 fn decode_move(payload: &mut Decoder<'_>) -> Result<Move, DecodeError> {
-    let id = view::node_id(payload)?;
+    let id = parts::node_id(payload)?;
     let mut number = || payload.u32().map(|n| n as usize);
     Ok(Move { id, owns: (number()?, number()?), keeps: (number()?, number()?), fetches: number()? })
 }

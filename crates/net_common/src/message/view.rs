@@ -3,11 +3,11 @@
 
 use cluster::claim::Heir;
 use cluster::durability::Durability;
-use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
-use cluster::limits::Limits;
+use cluster::ids::{ClusterId, Epoch, Incarnation, ManagerLife};
 use cluster::line::{Line, Stretch};
 use cluster::view::{Coming, Member, MemberState, Stray, View};
 
+use super::parts;
 use crate::codec::{DecodeError, Decoder, Encoder};
 
 /// Appends a view, but for its line.
@@ -15,7 +15,7 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
     out.put_u64(view.cluster.0);
     out.put_u64(view.epoch.0);
     out.put_u8(view.copies as u8);
-    encode_limits(&view.limits, out);
+    parts::encode_limits(&view.limits, out);
     out.put_u32(view.members.len() as u32);
     for member in &view.members {
         out.put_short(member.id.as_str().as_bytes());
@@ -60,7 +60,7 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
     view.members.iter().for_each(|member| out.put_u8(u8::from(member.on_disk)));
     out.put_u8(view.min_copies as u8);
     if let Some(coming) = &view.coming {
-        encode_limits(&coming.limits, out);
+        parts::encode_limits(&coming.limits, out);
         out.put_u8(coming.min_copies as u8);
     }
 }
@@ -73,6 +73,18 @@ pub fn encode_line(line: &Line, out: &mut Vec<u8>) {
         out.put_u64(before.0);
         out.put_u64(life.0);
     }
+}
+
+/// Appends a view with its line.
+pub(super) fn encode_whole(view: &View, out: &mut Vec<u8>) {
+    encode(view, out);
+    encode_line(&view.line, out);
+}
+
+/// Reads a view with its line.
+pub(super) fn decode_whole(payload: &mut Decoder<'_>) -> Result<View, DecodeError> {
+    let view = decode(payload)?;
+    Ok(View { line: decode_line(payload)?, ..view })
 }
 
 /// Reads who made the views up to one.
@@ -116,7 +128,7 @@ fn decode_with(payload: &mut Decoder<'_>, has_settings: bool) -> Result<View, De
     let cluster = ClusterId(payload.u64()?);
     let epoch = Epoch(payload.u64()?);
     let copies = usize::from(payload.u8()?);
-    let limits = decode_limits(payload)?;
+    let limits = parts::decode_limits(payload)?;
     const LEAST_MEMBER: usize = 2 + 8 + 2 + 2 + 2 + 4 + 1;
     let count = payload.count(LEAST_MEMBER)?;
     let mut members: Vec<Member> =
@@ -159,7 +171,7 @@ fn decode_with(payload: &mut Decoder<'_>, has_settings: bool) -> Result<View, De
     if has_settings {
         min_copies = usize::from(payload.u8()?);
         if let Some(coming) = &mut coming {
-            coming.limits = decode_limits(payload)?;
+            coming.limits = parts::decode_limits(payload)?;
             coming.min_copies = usize::from(payload.u8()?);
         }
     }
@@ -182,22 +194,11 @@ fn decode_with(payload: &mut Decoder<'_>, has_settings: bool) -> Result<View, De
     Ok(view)
 }
 
-/// Appends bounds on keys and values.
-pub(super) fn encode_limits(limits: &Limits, out: &mut Vec<u8>) {
-    out.put_u32(limits.key_bytes as u32);
-    out.put_u32(limits.value_bytes as u32);
-}
-
-/// Reads bounds on keys and values.
-pub(super) fn decode_limits(payload: &mut Decoder<'_>) -> Result<Limits, DecodeError> {
-    Ok(Limits { key_bytes: payload.u32()? as usize, value_bytes: payload.u32()? as usize })
-}
-
 fn decode_member(payload: &mut Decoder<'_>) -> Result<Member, DecodeError> {
     Ok(Member {
-        id: node_id(payload)?,
+        id: parts::node_id(payload)?,
         incarnation: Incarnation(payload.u64()?),
-        address: address(payload)?,
+        address: parts::address(payload)?,
         redis_port: payload.u16()?,
         weight: payload.u32()?,
         state: match payload.u8()? {
@@ -208,17 +209,6 @@ fn decode_member(payload: &mut Decoder<'_>) -> Result<Member, DecodeError> {
         },
         on_disk: false,
     })
-}
-
-/// Reads a node's name.
-pub(super) fn node_id(payload: &mut Decoder<'_>) -> Result<NodeId, DecodeError> {
-    NodeId::new(payload.text()?).map_err(|_| DecodeError("a bad node name"))
-}
-
-/// Reads host and port.
-pub(super) fn address(payload: &mut Decoder<'_>) -> Result<Address, DecodeError> {
-    let host = payload.text()?;
-    Address::new(host, payload.u16()?).map_err(|_| DecodeError("a bad address"))
 }
 
 fn decode_arcs(payload: &mut Decoder<'_>) -> Result<Vec<u16>, DecodeError> {

@@ -1,0 +1,101 @@
+//! What several messages have, and the messages that have nothing.
+
+use cluster::ids::{Address, Epoch, Incarnation, NodeId};
+use cluster::limits::Limits;
+use cluster::membership::Loss;
+use cluster::tenure::ArcSet;
+
+use crate::codec::{DecodeError, Decoder, Encoder};
+
+/// Makes messages whose kind says it all.
+macro_rules! bare {
+    ($($name:ident = $kind:ident),*) => {$(
+        impl crate::message::Message<'_> for $name {
+            const KIND: crate::frame::Kind = crate::frame::Kind::$kind;
+
+            fn encode(&self, _: &mut Vec<u8>) {}
+
+            fn decode(_: &mut crate::codec::Decoder<'_>) -> Result<$name, crate::codec::DecodeError> {
+                Ok($name)
+            }
+        }
+    )*};
+}
+pub(super) use bare;
+
+/// Reads a node's name.
+pub(super) fn node_id(payload: &mut Decoder<'_>) -> Result<NodeId, DecodeError> {
+    NodeId::new(payload.text()?).map_err(|_| DecodeError("a bad node name"))
+}
+
+/// Reads host and port.
+pub(super) fn address(payload: &mut Decoder<'_>) -> Result<Address, DecodeError> {
+    let host = payload.text()?;
+    Address::new(host, payload.u16()?).map_err(|_| DecodeError("a bad address"))
+}
+
+/// Appends host and port.
+pub(super) fn put_address(address: &Address, out: &mut Vec<u8>) {
+    out.put_short(address.host().as_bytes());
+    out.put_u16(address.port());
+}
+
+/// Appends bounds on keys and values.
+pub(super) fn encode_limits(limits: &Limits, out: &mut Vec<u8>) {
+    out.put_u32(limits.key_bytes as u32);
+    out.put_u32(limits.value_bytes as u32);
+}
+
+/// Reads bounds on keys and values.
+pub(super) fn decode_limits(payload: &mut Decoder<'_>) -> Result<Limits, DecodeError> {
+    Ok(Limits { key_bytes: payload.u32()? as usize, value_bytes: payload.u32()? as usize })
+}
+
+/// A set of arcs as bytes, eight arcs each, the lowest arc in the lowest bit.
+pub(super) fn encode_arc_set(set: &ArcSet, out: &mut Vec<u8>) {
+    let mut bytes = vec![0u8; set.len().div_ceil(8)];
+    for arc in set.ones() {
+        bytes[arc / 8] |= 1 << (arc % 8);
+    }
+    out.put_short(&bytes);
+}
+
+/// Reads a set of arcs.
+pub(super) fn decode_arc_set(payload: &mut Decoder<'_>) -> Result<ArcSet, DecodeError> {
+    let bytes = payload.short()?;
+    let mut set = ArcSet::with_capacity(bytes.len() * 8);
+    for (i, byte) in bytes.iter().enumerate() {
+        for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
+            set.insert(i * 8 + bit);
+        }
+    }
+    Ok(set)
+}
+
+/// Appends a loss that an operator may accept.
+pub(super) fn encode_loss(loss: &Loss, out: &mut Vec<u8>) {
+    let Loss { epoch, arcs, empty, without, with } = loss;
+    out.put_u64(epoch.0);
+    for arcs in [arcs, empty] {
+        out.put_u32(arcs.len() as u32);
+        arcs.iter().for_each(|arc| out.put_u16(*arc));
+    }
+    for who in [without, with] {
+        out.put_u32(who.len() as u32);
+        who.iter().for_each(|incarnation| out.put_u64(incarnation.0));
+    }
+}
+
+/// Reads one.
+pub(super) fn decode_loss(payload: &mut Decoder<'_>) -> Result<Loss, DecodeError> {
+    let epoch = Epoch(payload.u64()?);
+    let mut arcs = || -> Result<Vec<u16>, DecodeError> {
+        (0..payload.count(2)?).map(|_| payload.u16()).collect()
+    };
+    let (arcs, empty) = (arcs()?, arcs()?);
+    let mut who = || -> Result<Vec<Incarnation>, DecodeError> {
+        (0..payload.count(8)?).map(|_| payload.u64().map(Incarnation)).collect()
+    };
+    let (without, with) = (who()?, who()?);
+    Ok(Loss { epoch, arcs, empty, without, with })
+}
