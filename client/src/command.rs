@@ -249,7 +249,7 @@ fn check(config: Config, json: bool) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::from(match asked {
         Ok(status) => {
             show(&status, json, &mut output::Unheard::lock())?;
-            status.level as u8
+            status.health.level as u8
         }
         Err(error) => {
             output::say(format_args!("client: {error}"));
@@ -399,7 +399,7 @@ fn is_up(config: &Config, nodes: usize) -> Result<Option<String>, ClientError> {
     let status = store.status()?;
     let serving = status::serving(&status).len();
     // Fewer nodes than copies are as healthy as they can be.
-    let is_well = status.level == Level::Healthy || usize::from(status.copies) > nodes;
+    let is_well = status.health.level == Level::Healthy || usize::from(status.copies) > nodes;
     if serving < nodes || status.changing || !is_well {
         return Ok(Some(format!("{serving} serve, {}", status.health)));
     }

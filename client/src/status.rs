@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use cluster::durability::Durability;
 use cluster::ids::NodeId;
-use cluster::membership::Loss;
 use cluster::membership::wish::{Move, Outline};
+use cluster::membership::{DiskHealth, Loss, NodeState};
 use cluster::text::{Bytes, Count, count};
 use comfy_table::{CellAlignment, Table, presets};
-use net_common::message::control::{Disk, NodeStatus, Status};
+use net_common::message::control::{NodeStatus, Status};
 use serde_json::{Value, json};
 
 /// A node's share of the ring, 0 to 1.
@@ -37,7 +38,7 @@ pub fn table(status: &Status) -> String {
     for node in &status.nodes {
         table.add_row([
             node.id.to_string(),
-            node.state.clone(),
+            node.state.to_string(),
             node.address.to_string(),
             node.keys.to_string(),
             node.bytes.to_string(),
@@ -69,8 +70,8 @@ pub fn table(status: &Status) -> String {
             status.longest_ms
         );
     }
-    if !status.change.is_empty() {
-        _ = writeln!(text, "under way: {}", status.change);
+    if let Some(change) = &status.change {
+        _ = writeln!(text, "under way: {change}");
     }
     for folder in &status.folders {
         _ = writeln!(text, "held back: {folder}");
@@ -102,10 +103,10 @@ pub(crate) fn begin_empty(arcs: usize) -> String {
 
 /// Whose records do not reach a disk, where the cluster promises that they do.
 fn disks(status: &Status) -> String {
-    if status.durability == "none" {
+    if status.durability == Durability::None {
         return String::new();
     }
-    let without = status.nodes.iter().filter(|node| node.disk == Disk::None);
+    let without = status.nodes.iter().filter(|node| node.disk.is_none());
     let without: Vec<&str> = without.map(|node| node.id.as_str()).collect();
     let mut text = match without.as_slice() {
         [] => String::new(),
@@ -114,11 +115,11 @@ fn disks(status: &Status) -> String {
     };
     for NodeStatus { id, disk, .. } in &status.nodes {
         _ = match disk {
-            Disk::None | Disk::Sound => Ok(()),
-            Disk::Strained(why) => {
+            None | Some(DiskHealth::Sound) => Ok(()),
+            Some(DiskHealth::Strained(why)) => {
                 write!(text, "\ndisk of {id}: no image of its records can be made: {why}")
             }
-            Disk::Failing(why) => write!(text, "\ndisk of {id}: in trouble: {why}"),
+            Some(DiskHealth::Failing(why)) => write!(text, "\ndisk of {id}: in trouble: {why}"),
         };
     }
     text
@@ -216,7 +217,7 @@ pub fn json(status: &Status) -> Value {
         .map(|node| {
             json!({
                 "id": node.id.as_str(),
-                "state": node.state,
+                "state": node.state.as_str(),
                 "address": node.address.to_string(),
                 "keys": node.keys,
                 "bytes": node.bytes,
@@ -227,12 +228,12 @@ pub fn json(status: &Status) -> Value {
                 "share": share(status, node),
                 "seconds_since_heartbeat": node.silent_ms as f64 / 1000.0,
                 "disk": match &node.disk {
-                    Disk::None => "no",
-                    Disk::Sound | Disk::Strained(_) => "yes",
-                    Disk::Failing(why) => why,
+                    None => "no",
+                    Some(DiskHealth::Sound | DiskHealth::Strained(_)) => "yes",
+                    Some(DiskHealth::Failing(why)) => why,
                 },
                 "disk_strain": match &node.disk {
-                    Disk::Strained(why) => Some(why),
+                    Some(DiskHealth::Strained(why)) => Some(why),
                     _ => None,
                 },
                 "full": node.is_full,
@@ -256,14 +257,14 @@ pub fn json(status: &Status) -> Value {
         "heartbeat_ms": status.heartbeat_ms,
         "missed": status.missed,
         "longest_lease_ms": status.longest_ms,
-        "durability": status.durability,
+        "durability": status.durability.to_string(),
         "arcs": status.arcs,
         "changing": status.changing,
-        "change": status.change,
+        "change": status.change.as_deref().unwrap_or_default(),
         "lost_slots": status.lost,
         "begin_empty": status.loss.as_ref().map_or(0, |loss| loss.empty.len()),
-        "health": status.health,
-        "level": status.level.to_string(),
+        "health": status.health.text,
+        "level": status.health.level.to_string(),
         "held_back_folders": folders,
         "nodes": nodes,
     })
@@ -271,15 +272,16 @@ pub fn json(status: &Status) -> Value {
 
 /// The nodes that serve.
 pub fn serving(status: &Status) -> Vec<&NodeId> {
-    status.nodes.iter().filter(|n| n.state == "active").map(|n| &n.id).collect()
+    status.nodes.iter().filter(|n| n.state == NodeState::Active).map(|n| &n.id).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use cluster::ids::{Address, Epoch};
     use cluster::membership::Level;
+    use net_common::message::control::HealthLine;
 
     use super::*;
-    use cluster::ids::{Address, Epoch};
 
     fn status() -> Status {
         Status {
@@ -288,19 +290,18 @@ mod tests {
             heartbeat_ms: 2000,
             missed: 3,
             longest_ms: 6000,
-            durability: "async".into(),
+            durability: Durability::Async,
             arcs: 4096,
-            level: Level::Healthy,
-            health: "healthy".into(),
+            health: HealthLine { level: Level::Healthy, text: "healthy".into() },
             changing: true,
-            change: "node2 leaving".into(),
+            change: Some("node2 leaving".into()),
             lost: vec![(0, 7), (12, 15)],
             loss: None,
             folders: Vec::new(),
             nodes: vec![NodeStatus {
                 id: NodeId::new("node1").unwrap(),
                 address: Address::new("127.0.0.1", 6001).unwrap(),
-                state: "active".into(),
+                state: NodeState::Active,
                 weight: 1,
                 keys: 10,
                 bytes: 200,
@@ -308,7 +309,7 @@ mod tests {
                 behind: 7,
                 fetching: 1_500_000,
                 silent_ms: 1500,
-                disk: Disk::Sound,
+                disk: Some(DiskHealth::Sound),
                 is_full: false,
             }],
         }
@@ -326,22 +327,22 @@ mod tests {
 
     #[test]
     fn people_are_told_whose_records_reach_no_disk() {
-        let line = |how: &str, disk: Disk| {
+        let line = |how, disk| {
             let mut status = status();
-            status.durability = how.into();
+            status.durability = how;
             status.nodes[0].disk = disk;
             let text = table(&status);
             let (_, rest) = text.split_once("\ndurability: ").unwrap();
             rest.split_once("\nunder way").unwrap().0.to_owned()
         };
-        assert_eq!(line("async", Disk::Sound), "async");
-        assert_eq!(line("none", Disk::None), "none");
-        assert_eq!(line("async", Disk::None), "async, but no node has a data folder");
-        let failing = Disk::Failing("no".into());
-        assert_eq!(line("sync", failing), "sync\ndisk of node1: in trouble: no");
-        let strained = Disk::Strained("too large".into());
+        assert_eq!(line(Durability::Async, Some(DiskHealth::Sound)), "async");
+        assert_eq!(line(Durability::None, None), "none");
+        assert_eq!(line(Durability::Async, None), "async, but no node has a data folder");
+        let failing = Some(DiskHealth::Failing("no".into()));
+        assert_eq!(line(Durability::Sync, failing), "sync\ndisk of node1: in trouble: no");
+        let strained = Some(DiskHealth::Strained("too large".into()));
         let want = "sync\ndisk of node1: no image of its records can be made: too large";
-        assert_eq!(line("sync", strained), want);
+        assert_eq!(line(Durability::Sync, strained), want);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use client::{Config, GTStoreClient};
 use cluster::durability::Durability;
 use cluster::ids::{Address, Epoch, NodeId};
 use cluster::limits::Limits;
-use cluster::membership::{Level, Settings};
+use cluster::membership::{Level, NodeState, Settings};
 use cluster::version::Version;
 use cluster::view::MemberState;
 use manager::Manager;
@@ -444,11 +444,12 @@ impl TestCluster {
             let serving: Vec<NodeId> = status
                 .nodes
                 .iter()
-                .filter(|node| node.state == "active")
+                .filter(|node| node.state == NodeState::Active)
                 .map(|node| node.id.clone())
                 .collect();
             // Fewer nodes than copies are as healthy as they can be.
-            let is_well = status.level == Level::Healthy || running.len() < self.options.copies;
+            let is_well =
+                status.health.level == Level::Healthy || running.len() < self.options.copies;
             let has_all = running.iter().all(|name| serving.contains(name));
             if serving.len() != running.len() || !has_all || status.changing || !is_well {
                 return Err(format!("{serving:?} of {running:?} serve, {}", status.health));

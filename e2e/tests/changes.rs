@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use client::{ClientError, GTStoreClient};
 use cluster::ids::{Epoch, NodeId};
+use cluster::membership::NodeState;
 use cluster::membership::wish::{Order, Outline, Wish};
 use cluster::text::count;
 use e2e::{Fault, Loaded, Options, PATIENCE, RawConnection, TestCluster, under_load, wait_until};
@@ -75,11 +76,11 @@ fn wait_for(cluster: &TestCluster, what: &str, is_so: impl Fn(&Status) -> bool) 
 }
 
 fn wait_until_over(cluster: &TestCluster) -> Status {
-    wait_for(cluster, "the change is over", |s| !s.changing && s.health == "healthy")
+    wait_for(cluster, "the change is over", Status::is_settled)
 }
 
-fn state(status: &Status, n: usize) -> &str {
-    status.nodes.iter().find(|node| node.id == name(n)).map_or("gone", |node| &node.state)
+fn state(status: &Status, n: usize) -> Option<NodeState> {
+    status.nodes.iter().find(|node| node.id == name(n)).map(|node| node.state)
 }
 
 /// Waits until a node says that it has left, and stops it.
@@ -103,7 +104,7 @@ fn assert_all(cluster: &TestCluster, loaded: &Loaded, pairs: &[(String, String)]
 /// Holds that a change did to the ring what its outline says.
 fn assert_done(status: &Status, outline: &Outline) {
     for moved in &outline.moves {
-        let owns = status.nodes.iter().find(|n| n.id == moved.id && n.state == "active");
+        let owns = status.nodes.iter().find(|n| n.id == moved.id && n.state == NodeState::Active);
         assert_eq!(
             owns.map_or(0, |node| node.arcs as usize),
             moved.owns.1,
@@ -135,7 +136,7 @@ fn a_node_leaves_under_load() {
         );
     }
     assert_all(&cluster, &loaded, &[], 2);
-    wait_for(&cluster, "nothing of it is left", |s| state(s, 3) == "gone");
+    wait_for(&cluster, "nothing of it is left", |s| state(s, 3).is_none());
     // Its name is free for another.
     cluster.start_node(2);
     cluster.wait_until_well();
@@ -154,7 +155,7 @@ fn who_has_left_answers_nothing_and_is_called_left() {
     let reply = RawConnection::open(cluster.node_address(0)).ask(&batch);
     let answers = ReadAnswers::read(&reply.payload).unwrap().answers;
     assert!(matches!(answers[..], [ReadAnswer::WrongEpoch | ReadAnswer::NoLease]), "{answers:?}");
-    assert!(["left", "gone"].contains(&state(&cluster.status().unwrap(), 1)));
+    assert!(matches!(state(&cluster.status().unwrap(), 1), Some(NodeState::Left) | None));
     cluster.stop_node(0);
     wait_until_over(&cluster);
     cluster.assert_held(&[("key", "value")], 2);
@@ -204,15 +205,16 @@ fn a_leave_is_cancelled_in_mid_transfer() {
         let status = wait_for(cluster, "something has moved", |s| {
             s.nodes.iter().any(|n| n.behind > 0 && n.fetching > 0)
         });
-        assert_eq!((state(&status, 4), status.change.as_str()), ("leaving", "node4 leaving"));
-        assert!(status.health.starts_with("healing: "), "{}", status.health);
+        assert_eq!(state(&status, 4), Some(NodeState::Leaving));
+        assert_eq!(status.change.as_deref(), Some("node4 leaving"));
+        assert!(status.health.text.starts_with("healing: "), "{}", status.health);
         let cancelled = client.order(&Order::Cancel).unwrap();
         assert_eq!(cancelled.what, "the change is cancelled");
         assert_eq!((cancelled.arcs, cancelled.copies()), (0, 0));
         wait_until_over(cluster);
     });
     let after = cluster.status().unwrap();
-    let arcs = |s: &Status| s.nodes.iter().map(|n| (n.state.clone(), n.arcs)).collect::<Vec<_>>();
+    let arcs = |s: &Status| s.nodes.iter().map(|n| (n.state, n.arcs)).collect::<Vec<_>>();
     assert_eq!(arcs(&after), arcs(&before), "all is as it was");
     assert_eq!(after.epoch.0, before.epoch.0 + 2);
     // What others had fetched for it is dropped.
@@ -244,7 +246,7 @@ fn a_leave_and_a_join_that_waits_are_one_change() {
         cluster.set_fault(3, Fault::Stall);
         wait_for(cluster, "its last word is old", |s| s.nodes[3].silent_ms > 100);
         cluster.add_node();
-        wait_for(cluster, "the newcomer waits", |s| state(s, 5) == "waiting");
+        wait_for(cluster, "the newcomer waits", |s| state(s, 5) == Some(NodeState::Waiting));
         let mut order = Vec::new();
         Begin(leaves(1)).write(&mut order);
         let mut manager = RawConnection::open(cluster.manager_address());
@@ -295,7 +297,7 @@ fn a_member_dies_in_the_middle_of_a_leave() {
 fn the_leaver_dies_in_the_middle_of_its_leave() {
     in_the_middle_of_a_leave(|cluster| {
         cluster.stop_node(3);
-        wait_for(cluster, "it is gone", |s| state(s, 4) == "gone" && s.change.is_empty());
+        wait_for(cluster, "it is gone", |s| state(s, 4).is_none() && s.change.is_none());
     });
 }
 
@@ -330,7 +332,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
         client.order(&Order::Change { wish: Wish::Leave(name(1)), force: true }).unwrap();
         wait_until_left(cluster, 1);
         wait_for(cluster, "it is over", |s| {
-            s.health == "degraded: 2 of 3 copies in 256 arcs, more nodes are needed"
+            s.health.text == "degraded: 2 of 3 copies in 256 arcs, more nodes are needed"
         });
     });
     assert_all(&cluster, &loaded, &[], 2);
@@ -376,17 +378,13 @@ fn a_plan_tells_what_an_order_tells_and_does() {
     for wish in [Wish::Weight(name(1), 2), Wish::Copies(3), Wish::Leave(name(2)), Wish::Copies(2)] {
         let before = fetched(&cluster);
         let plan = client.plan(wish.clone(), false).unwrap();
-        assert_eq!(cluster.status().unwrap().change, "", "a look changes nothing");
+        assert_eq!(cluster.status().unwrap().change, None, "a look changes nothing");
         let order = client.order(&wishes(wish.clone())).unwrap();
         assert_eq!(plan, order);
         let after = wait_until("it is over", || {
             let status = cluster.status()?;
             let after = fetched(&cluster);
-            if status.changing || status.health != "healthy" {
-                Err(status.health)
-            } else {
-                Ok(after)
-            }
+            if !status.is_settled() { Err(status.health.text) } else { Ok(after) }
         });
         assert_done(&cluster.status().unwrap(), &order);
         let moved: u64 = before.iter().zip(&after).map(|(b, a)| a.1 - b.1).sum();
@@ -408,9 +406,7 @@ fn an_even_deal_follows_some_time_after_a_loss() {
     let loaded = under_load(&mut cluster, |cluster| {
         cluster.stop_node(4);
         // Copies are made again at once; arcs stay where they fell.
-        let fallen = wait_for(cluster, "it is healed", |s| {
-            s.nodes.len() == 4 && s.health == "healthy" && !s.changing
-        });
+        let fallen = wait_for(cluster, "it is healed", |s| s.nodes.len() == 4 && s.is_settled());
         assert!(fallen.nodes.iter().any(|node| node.arcs != 64), "{fallen:?}");
         wait_for(cluster, "arcs are dealt out evenly", |s| {
             !s.changing && s.nodes.iter().all(|node| node.arcs == 64)

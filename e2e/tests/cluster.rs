@@ -44,7 +44,7 @@ fn copies_up_to_more_than_there_are_nodes() {
             assert_eq!(replicas[0].0, placed.primary);
             cluster.assert_replicas(key.as_bytes(), Some(b"value"));
         }
-        let health = client.status().unwrap().health;
+        let health = client.status().unwrap().health.text;
         let want = if nodes < copies {
             "degraded: 3 of 5 copies in 256 arcs, more nodes are needed"
         } else {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use client::Config;
 use cluster::ids::{Epoch, Incarnation, NodeId};
+use cluster::membership::{Newcomer, Report};
 use cluster::replica::{State, WriteAnswer};
 use cluster::version::{MAX_AHEAD_MS, Version};
 use e2e::{RawConnection, TestCluster, wait_until};
@@ -102,12 +103,14 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
         stream.write_all(&out).unwrap();
     });
     let register = |wall_ms| Register {
-        id: id(),
-        incarnation: Incarnation(99),
-        address: address.parse().unwrap(),
-        redis_port: 0,
-        on_disk: false,
-        weight: 1,
+        who: Newcomer {
+            id: id(),
+            incarnation: Incarnation(99),
+            address: address.parse().unwrap(),
+            redis_port: 0,
+            on_disk: false,
+            weight: 1,
+        },
         cluster: None,
         returns: false,
         claim: None,
@@ -133,17 +136,7 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
     let beat = Heartbeat {
         incarnation: Incarnation(99),
         sequence: 1,
-        epoch: Epoch::NONE,
-        synced: Default::default(),
-        keys: 0,
-        bytes: 0,
-        revived: Default::default(),
-        disk_trouble: String::new(),
-        disk_strain: String::new(),
-        is_full: false,
-        longest: None,
-        fetching: 0,
-        probe: 0,
+        report: Report::default(),
         wall_ms: clock::wall_ms() + 2 * MAX_AHEAD_MS,
     };
     let mut out = Vec::new();

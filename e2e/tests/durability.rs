@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use client::{ClientError, GTStoreClient};
 use cluster::durability::Durability;
+use cluster::membership::{Level, NodeState};
 use e2e::{Options, TestCluster, program, under_load, wait_until};
 use tempfile::{TempDir, tempdir};
 
@@ -73,8 +74,9 @@ impl Drop for Process {
 fn wait_until_healthy(cluster: &TestCluster, nodes: usize) {
     wait_until("the cluster is healthy", || {
         let status = cluster.status()?;
-        let active = status.nodes.iter().filter(|node| node.state == "active").count();
-        let is_well = active == nodes && status.nodes.len() == nodes && status.health == "healthy";
+        let active = status.nodes.iter().filter(|node| node.state == NodeState::Active).count();
+        let is_well =
+            active == nodes && status.nodes.len() == nodes && status.health.level == Level::Healthy;
         if is_well && !status.changing {
             Ok(())
         } else {
@@ -315,7 +317,7 @@ fn who_does_not_come_back_is_waited_for_where_its_disk_may_have_more() {
         let _nodes = [start(&cluster, &dir, 0), start(&cluster, &dir, 1)];
         if how == Durability::Async {
             wait_until("the third is called for", || {
-                let health = cluster.status()?.health;
+                let health = cluster.status()?.health.text;
                 let is_so =
                     health.starts_with("unavailable") && health.ends_with("bring back node2");
                 if is_so { Ok(()) } else { Err(health) }
@@ -323,7 +325,7 @@ fn who_does_not_come_back_is_waited_for_where_its_disk_may_have_more() {
             wait_until("the operator goes on without", || {
                 cluster.accept_loss()?;
                 let status = cluster.status()?;
-                if status.health == "healthy" { Ok(()) } else { Err(status.health) }
+                if status.health.level == Level::Healthy { Ok(()) } else { Err(status.health.text) }
             });
         }
         wait_until_healthy(&cluster, 2);
@@ -343,7 +345,7 @@ fn all_holders_of_some_keys_die_and_come_back_while_others_live() {
         put_all(&cluster);
         nodes[..2].iter_mut().for_each(Process::kill);
         wait_until("some keys are unavailable", || {
-            let health = cluster.status()?.health;
+            let health = cluster.status()?.health.text;
             if health.starts_with("unavailable") { Ok(()) } else { Err(health) }
         });
         for (n, node) in nodes.iter_mut().enumerate().take(2) {
@@ -368,9 +370,9 @@ fn a_cluster_that_lost_all_its_nodes_begins_empty_only_if_the_operator_says_so()
     let _other = start(&cluster, &dir, 1);
     wait_until("the one with the record is called for", || {
         let status = cluster.status()?;
-        let is_waiting = status.nodes.iter().any(|node| node.state == "waiting");
-        let is_so = is_waiting && status.health.ends_with("bring back node0");
-        if is_so { Ok(()) } else { Err(status.health) }
+        let is_waiting = status.nodes.iter().any(|node| node.state == NodeState::Waiting);
+        let is_so = is_waiting && status.health.text.ends_with("bring back node0");
+        if is_so { Ok(()) } else { Err(status.health.text) }
     });
     let read = cluster.client().get(b"key");
     assert!(matches!(read, Err(ClientError::Unavailable)), "{read:?}");
@@ -378,7 +380,7 @@ fn a_cluster_that_lost_all_its_nodes_begins_empty_only_if_the_operator_says_so()
     wait_until("the operator goes on without", || {
         cluster.accept_loss()?;
         let status = cluster.status()?;
-        if status.health == "healthy" { Ok(()) } else { Err(status.health) }
+        if status.health.level == Level::Healthy { Ok(()) } else { Err(status.health.text) }
     });
     assert_eq!(cluster.client().get(b"key").unwrap(), None);
 }
@@ -498,7 +500,7 @@ fn a_copied_data_folder_is_never_taken_for_its_original() {
     let mut copy = start_copy(&cluster);
     wait_until("it is known all the same", || is_held_back(&cluster));
     let status = cluster.status().unwrap();
-    assert!(status.health.ends_with("bring back node0"), "{}", status.health);
+    assert!(status.health.text.ends_with("bring back node0"), "{}", status.health);
     let mut original = start(&cluster, &dir, 0);
     wait_until_healthy(&cluster, 1);
     read_all(&cluster);
@@ -522,7 +524,7 @@ fn a_copied_data_folder_is_never_taken_for_its_original() {
     wait_until("the operator goes on with the copy", || adopt(&cluster));
     wait_until("it is the node", || {
         let status = cluster.status()?;
-        let is_so = status.nodes.iter().any(|node| node.state == "active");
+        let is_so = status.nodes.iter().any(|node| node.state == NodeState::Active);
         if is_so && status.folders.is_empty() { Ok(()) } else { Err(format!("{status:?}")) }
     });
     read_all(&cluster);

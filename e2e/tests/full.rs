@@ -51,8 +51,8 @@ fn beyond_the_limit_nothing_is_added_and_all_else_goes_on() {
         let nodes = status.nodes.iter().all(|node| node.is_full);
         let want = "refusing writes: node1 (its memory is full), node2 (its memory is full), \
                     node3 (its memory is full)";
-        let is_so = nodes && status.health == want && status.level == Level::Degraded;
-        if is_so { Ok(()) } else { Err(status.health) }
+        let is_so = nodes && status.health.text == want && status.health.level == Level::Degraded;
+        if is_so { Ok(()) } else { Err(status.health.text) }
     });
     let mut node = Resp::open(cluster.redis_address(1));
     for (command, want) in [

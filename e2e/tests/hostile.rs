@@ -36,7 +36,7 @@ fn assert_alive(cluster: &TestCluster) {
     client.put(b"alive", b"yes").unwrap();
     assert_eq!(client.get(b"alive").unwrap().unwrap().value, b"yes");
     assert!(begin.elapsed() < IN_TIME, "answered after {:?}", begin.elapsed());
-    assert_eq!(client.status().unwrap().health, "healthy");
+    assert_eq!(client.status().unwrap().health.text, "healthy");
 }
 
 /// Both kinds of servers.

@@ -232,7 +232,7 @@ fn writes_that_too_few_copies_would_hold_are_refused() {
     }
     cluster.stop_node(1);
     let want = "; fewer than 2 copies in 256 arcs: writes there are refused";
-    wait_until("health tells", || match cluster.status()?.health {
+    wait_until("health tells", || match cluster.status()?.health.text {
         health if health.ends_with(want) && !health.contains("no word") => Ok(()),
         health => Err(health),
     });

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use client::{ClientError, GTStoreClient};
+use cluster::membership::NodeState;
 use cluster::slot;
 use e2e::{Fault, Options, TestCluster, under_load, wait_until};
 use net_common::message::control::Status;
@@ -49,8 +50,8 @@ fn wait_until_unavailable(cluster: &TestCluster) -> Status {
     wait_until("the loss is noticed", || {
         let status = cluster.status()?;
         // Once nothing more is being repaired.
-        let is_noticed = status.health.starts_with("unavailable") && !status.changing;
-        if is_noticed { Ok(status) } else { Err(status.health) }
+        let is_noticed = status.health.text.starts_with("unavailable") && !status.changing;
+        if is_noticed { Ok(status) } else { Err(status.health.text) }
     })
 }
 
@@ -114,7 +115,7 @@ fn both_replicas_die_and_the_loss_is_accepted() {
     for (key, _) in &pairs {
         assert_eq!(is_lost(&status, key), lost.contains(key), "{key}");
     }
-    let told = keys_told(&status.health);
+    let told = keys_told(&status.health.text);
     assert!(
         told.abs_diff(lost.len()) < lost.len() / 3,
         "{}: {} are lost",
@@ -125,11 +126,10 @@ fn both_replicas_die_and_the_loss_is_accepted() {
     let mut who = ["node1, node2", "node1", "node2"].into_iter();
     let end =
         |who| format!("have no live replica; {who} ended with them, accept the loss to go on");
-    assert!(who.any(|who| status.health.ends_with(&end(who))), "{}", status.health);
-    let states = status.nodes.iter().map(|node| node.state.as_str());
-    assert!(
-        states.rev().eq(["active", "active", "down", "down"].into_iter().take(status.nodes.len()))
-    );
+    assert!(who.any(|who| status.health.text.ends_with(&end(who))), "{}", status.health);
+    let states = status.nodes.iter().map(|node| node.state);
+    let want = [NodeState::Active, NodeState::Active, NodeState::Down, NodeState::Down];
+    assert!(states.rev().eq(want.into_iter().take(status.nodes.len())));
 
     // Who knew the view before, and who comes now.
     assert_unavailable(&client, &pairs, &lost);
@@ -139,7 +139,7 @@ fn both_replicas_die_and_the_loss_is_accepted() {
     cluster.start_node(0);
     wait_until("it waits", || {
         let status = cluster.status()?;
-        if status.nodes.iter().any(|node| node.state == "waiting") {
+        if status.nodes.iter().any(|node| node.state == NodeState::Waiting) {
             Ok(())
         } else {
             Err(format!("{status:?}"))
@@ -171,7 +171,7 @@ fn both_replicas_are_cut_off_and_come_back() {
         cluster.set_fault(node, Fault::Cut);
     }
     let status = wait_until_unavailable(&cluster);
-    assert!(status.health.ends_with("bring back node1, node2"), "{}", status.health);
+    assert!(status.health.text.ends_with("bring back node1, node2"), "{}", status.health);
     for (key, _) in pairs.iter().filter(|(key, _)| lost.contains(key)) {
         assert!(is_lost(&status, key), "{key}");
     }
@@ -247,7 +247,7 @@ fn one_of_both_comes_back_and_nothing_is_lost() {
     cluster.set_fault(0, Fault::Cut);
     cluster.kill_at_once(&[1]);
     let status = wait_until_unavailable(&cluster);
-    assert!(status.health.ends_with("bring back node1"), "{}", status.health);
+    assert!(status.health.text.ends_with("bring back node1"), "{}", status.health);
     cluster.set_fault(0, Fault::None);
     cluster.wait_until_well();
     cluster.assert_held(&pairs, 2);
@@ -261,18 +261,18 @@ fn a_member_that_was_dropped_returns_when_all_others_have_died() {
     cluster.set_fault(0, Fault::Cut);
     wait_until("it is dropped, and the others have healed", || {
         let status = cluster.status()?;
-        let is_so = status.nodes.len() == 3 && status.health == "healthy" && !status.changing;
-        if is_so { Ok(()) } else { Err(status.health) }
+        let is_so = status.nodes.len() == 3 && status.is_settled();
+        if is_so { Ok(()) } else { Err(status.health.text) }
     });
     cluster.kill_at_once(&[1, 2, 3]);
     cluster.set_fault(0, Fault::None);
     let status = wait_until("it waits", || {
         let status = cluster.status()?;
-        let waits = status.nodes.iter().any(|node| node.state == "waiting");
+        let waits = status.nodes.iter().any(|node| node.state == NodeState::Waiting);
         if waits { Ok(status) } else { Err(format!("{status:?}")) }
     });
     // It is no stranger with empty hands: the operator says that nothing better will come.
-    assert!(status.health.starts_with("unavailable: 256 of 256 arcs"), "{}", status.health);
+    assert!(status.health.text.starts_with("unavailable: 256 of 256 arcs"), "{}", status.health);
     let got = cluster.client().get(pairs[0].0.as_bytes());
     assert!(matches!(got, Err(ClientError::Unavailable)), "{got:?}");
     assert_eq!(cluster.accept_loss().unwrap(), 256);
@@ -294,21 +294,16 @@ fn a_node_comes_and_dies_over_and_over() {
         for round in 0..8 {
             cluster.stop_node(3);
             // It dies as a newcomer, in mid transfer, or soon after it has begun to serve.
-            let until = ["waiting", "joining", "active"][round % 3];
+            let states = [NodeState::Waiting, NodeState::Joining, NodeState::Active];
+            // What is meant may be over already.
+            let until = &states[round % 3..];
             cluster.start_node(3);
-            wait_until(until, || {
+            wait_until(until[0].as_str(), || {
                 let status = cluster.status()?;
-                let state = |state: &str| {
-                    let node4 = cluster.node_name(3);
-                    status.nodes.iter().any(|node| node.id == node4 && node.state == state)
-                };
-                // What is meant may be over already.
-                match until {
-                    "waiting" if state("waiting") || state("joining") || state("active") => Ok(()),
-                    "joining" if state("joining") || state("active") => Ok(()),
-                    "active" if state("active") => Ok(()),
-                    _ => Err(format!("{status:?}")),
-                }
+                let node4 = cluster.node_name(3);
+                let mut nodes = status.nodes.iter();
+                let is_so = nodes.any(|node| node.id == node4 && until.contains(&node.state));
+                if is_so { Ok(()) } else { Err(format!("{status:?}")) }
             });
         }
         cluster.wait_until_well();

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::{fs, thread};
 
 use client::{ClientError, GTStoreClient};
+use cluster::membership::Level;
 use cluster::membership::wish::{Order, Wish};
 use e2e::{Fault, Options, TestCluster, wait_until};
 use manager::asked::Asked;
@@ -73,7 +74,7 @@ fn a_manager_without_nodes_says_so() {
     let mut config = cluster.config();
     config.deadline = std::time::Duration::from_millis(200);
     let client = GTStoreClient::init(config).unwrap();
-    assert_eq!(client.status().unwrap().health, "unavailable: no node has registered");
+    assert_eq!(client.status().unwrap().health.text, "unavailable: no node has registered");
     assert_eq!(client.primary_of(b"key"), None);
     for error in [client.put(b"key", b"value").unwrap_err(), client.get(b"key").unwrap_err()] {
         assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
@@ -106,12 +107,12 @@ fn a_status_tells_of_every_node() {
     });
     assert_eq!(status.nodes.iter().map(|node| node.bytes).sum::<u64>(), 600 * (6 + 5));
     assert_eq!(status.nodes.iter().map(|node| node.arcs).sum::<u32>(), status.arcs);
-    assert_eq!((status.copies, status.health.as_str()), (2, "healthy"));
+    assert_eq!((status.copies, status.health.text.as_str()), (2, "healthy"));
 
     // K nodes at once: some keys have no replica left.
     cluster.kill_at_once(&[1, 2]);
     let health = wait_until("the loss is noticed", || {
-        let health = cluster.status()?.health;
+        let health = cluster.status()?.health.text;
         if health.starts_with("unavailable") { Ok(health) } else { Err(health) }
     });
     assert!(health.ends_with("accept the loss to go on"), "{health}");
@@ -259,20 +260,20 @@ fn a_manager_on_an_older_copy_of_its_folder_ends_and_loses_nothing_if_it_is_to_g
     // What was not shown is not accepted.
     cluster.start_manager_asking(Asked { accept_older: true, ..Asked::default() });
     let why = wait_until("it learns what it lacks", || {
-        let health = cluster.status().map_err(|error| error.to_string())?.health;
+        let health = cluster.status().map_err(|error| error.to_string())?.health.text;
         cluster.manager_ended().ok_or(health)
     });
     assert!(why.contains(&format!("have seen view {seen}")), "{why}");
     assert!(why.contains("all its members have been heard of, so nothing is lost"), "{why}");
-    let health = cluster.status().unwrap().health;
+    let health = cluster.status().unwrap().health.text;
     assert!(health.starts_with("unavailable: this manager's folder is an older copy"), "{health}");
     cluster.stop_manager();
 
     cluster.start_manager_asking(Asked { accept_older: true, ..Asked::default() });
     wait_until("it goes on", || {
         let status = cluster.status().map_err(|error| error.to_string())?;
-        let is_well = status.health == "healthy" && status.epoch > seen;
-        is_well.then_some(()).ok_or(status.health)
+        let is_well = status.health.level == Level::Healthy && status.epoch > seen;
+        is_well.then_some(()).ok_or(status.health.text)
     });
     for client in [client, cluster.client()] {
         for (key, value) in pairs("new") {

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use cluster::ids::NodeId;
+use cluster::membership::NodeState;
 use e2e::{Options, PATIENCE, Proxy, RawConnection, TestCluster, wait_until};
 use net_common::bind;
 use net_common::message::Message;
-use net_common::message::control::Status;
+use net_common::message::control::{HealthLine, Status};
 use net_common::message::coordinated::{Found, Get};
 use storage::Storage;
 use storage::control::Ended;
@@ -237,7 +238,7 @@ fn a_node_that_clients_cannot_reach_for_a_while_stays_a_member() {
     assert!(client.get(b"key1").unwrap().is_some());
     cluster.proxy(0).set(Fault::None);
     put_all(&cluster, 50, "again");
-    wait_until("all is well", || match cluster.status()?.health.as_str() {
+    wait_until("all is well", || match cluster.status()?.health.text.as_str() {
         "healthy" => Ok(()),
         other => Err(other.into()),
     });
@@ -264,7 +265,7 @@ fn a_node_that_nobody_reaches_stays_outside_until_somebody_does() {
         let node = Storage::start(listener, None, config).unwrap();
         let said = format!("; {name} is not taken in, nobody reaches it at ");
         wait_until("the health says so", || {
-            let Status { health, nodes, .. } = cluster.status()?;
+            let Status { health: HealthLine { text: health, .. }, nodes, .. } = cluster.status()?;
             assert_eq!(nodes.len(), 2, "{health}");
             let words = health.split_once(&said).map_or("", |(_, rest)| rest);
             if words.contains(why) { Ok(()) } else { Err(health) }
@@ -276,8 +277,8 @@ fn a_node_that_nobody_reaches_stays_outside_until_somebody_does() {
         // Somebody forwards to it after all.
         let _proxy = Proxy::start(TcpListener::bind(dead).unwrap(), node.address());
         wait_until("it is taken in", || {
-            let Status { health, nodes, .. } = cluster.status()?;
-            let is_in = nodes.iter().any(|node| node.id == name && node.state == "active");
+            let Status { health: HealthLine { text: health, .. }, nodes, .. } = cluster.status()?;
+            let is_in = nodes.iter().any(|node| node.id == name && node.state == NodeState::Active);
             if is_in && !health.contains(&said) { Ok(()) } else { Err(health) }
         });
         client.put(b"key", b"value").unwrap();

@@ -241,9 +241,10 @@ fn a_file_at_its_limit_is_as_a_full_disk() {
     let done: Vec<usize> = (0..1000).take_while(|&n| put(n).is_ok()).collect();
     wait_until("the health says so", || {
         let status = client.status().map_err(|e| e.to_string())?;
-        let is_so = status.health.starts_with("refusing writes: node1 (its disk: File too large")
-            || status.health.contains("node1 can make no image of its records");
-        if is_so { Ok(()) } else { Err(status.health) }
+        let is_so =
+            status.health.text.starts_with("refusing writes: node1 (its disk: File too large")
+                || status.health.text.contains("node1 can make no image of its records");
+        if is_so { Ok(()) } else { Err(status.health.text) }
     });
     assert!(done.len() > 200, "{}", done.len());
     for n in done {

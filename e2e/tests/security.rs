@@ -61,7 +61,7 @@ fn with_the_secret_everything_works() {
     client.delete(b"key").unwrap();
     assert_eq!(client.get(b"key").unwrap(), None);
     assert_eq!(client.node_infos().unwrap().len(), 3);
-    assert_eq!(client.status().unwrap().health, "healthy");
+    assert_eq!(client.status().unwrap().health.text, "healthy");
 }
 
 #[test]

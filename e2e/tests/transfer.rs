@@ -1,5 +1,6 @@
 //! What moves between nodes, and what need not.
 
+use cluster::membership::NodeState;
 use e2e::{Fault, Options, TestCluster, wait_until};
 
 const KEYS: usize = 2000;
@@ -73,7 +74,7 @@ fn a_source_that_cannot_be_reached_costs_only_its_turn() {
     let joiner = cluster.add_node();
     wait_until("the joiner serves", || {
         let status = cluster.status()?;
-        match status.nodes.iter().filter(|node| node.state == "active").count() {
+        match status.nodes.iter().filter(|node| node.state == NodeState::Active).count() {
             5 if !status.changing => Ok(()),
             serving => Err(format!("{serving} serve, {}", status.health)),
         }

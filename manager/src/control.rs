@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::ids::Address;
-use cluster::membership::{Answer, Event, Newcomer, Report};
+use cluster::membership::{Answer, Event, Newcomer};
 use cluster::version;
 use crossbeam_channel::Receiver;
 use log::{debug, info, warn};
@@ -20,7 +20,7 @@ use net_common::clock;
 use net_common::frame::{FORMAT_BINARY, FrameReader, Kind};
 use net_common::logging;
 use net_common::message::Message;
-use net_common::message::control::{Heartbeat, HeartbeatAck, Register};
+use net_common::message::control::{Heartbeat, HeartbeatAck};
 
 use crate::monitor::{Handle, Outbound};
 
@@ -42,7 +42,7 @@ const TRIES: [Duration; 6] = [
 /// Runs a node's control connection until it ends.
 pub fn run(
     handle: &Handle,
-    node: &Register,
+    node: &Newcomer,
     number: u64,
     stream: &Arc<TcpStream>,
     mut reader: FrameReader,
@@ -82,7 +82,7 @@ fn send(mut stream: &TcpStream, frames: &Receiver<Arc<Vec<u8>>>) {
 
 fn receive(
     handle: &Handle,
-    node: &Register,
+    node: &Newcomer,
     mut stream: &TcpStream,
     reader: &mut FrameReader,
     outbound: &Outbound,
@@ -131,21 +131,9 @@ fn is_nothing_yet(error: &io::Error) -> bool {
 }
 
 fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
-    let (from, epoch, sequence) = (beat.incarnation, beat.epoch, beat.sequence);
-    let report = Report {
-        epoch,
-        synced: beat.synced,
-        revived: beat.revived,
-        keys: beat.keys,
-        bytes: beat.bytes,
-        fetching: beat.fetching,
-        disk_trouble: beat.disk_trouble,
-        disk_strain: beat.disk_strain,
-        is_full: beat.is_full,
-        longest: beat.longest,
-        probe: beat.probe,
-    };
-    let answer = handle.event(Event::Heartbeat(from, report));
+    let Heartbeat { incarnation, sequence, report, .. } = beat;
+    let epoch = report.epoch;
+    let answer = handle.event(Event::Heartbeat(incarnation, report));
     let heartbeat_ms = handle.terms().heartbeat_ms as u32;
     let mut out = Vec::new();
     let Some(Answer::Known { newest, active, lease }) = answer else {

@@ -32,7 +32,7 @@ use net_common::clock;
 use net_common::error::{ErrorWord, Refused};
 use net_common::logging;
 use net_common::message::Message;
-use net_common::message::control::{Disk, NodeStatus, Probe, Status, TablePush};
+use net_common::message::control::{HealthLine, NodeStatus, Probe, Status, TablePush};
 use parking_lot::RwLock;
 
 use crate::asked::Asked;
@@ -649,7 +649,7 @@ impl Owner {
             .map(|node| NodeStatus {
                 id: node.who.id.clone(),
                 address: node.who.address.clone(),
-                state: membership.state_of(node, now).to_owned(),
+                state: membership.state_of(node, now),
                 weight: place(node.who.incarnation)
                     .map_or(node.who.weight, |place| view.members[usize::from(place)].weight),
                 keys: node.report.keys,
@@ -658,12 +658,7 @@ impl Owner {
                 behind: place(node.who.incarnation).map_or(0, |p| membership.behind(p)) as u32,
                 fetching: node.report.fetching,
                 silent_ms: now.saturating_sub(node.heard),
-                disk: match (&*node.report.disk_trouble, &*node.report.disk_strain) {
-                    _ if !node.who.on_disk => Disk::None,
-                    ("", "") => Disk::Sound,
-                    ("", strain) => Disk::Strained(strain.into()),
-                    (trouble, _) => Disk::Failing(trouble.into()),
-                },
+                disk: node.who.on_disk.then(|| node.report.disk.clone()),
                 is_full: node.report.is_full,
             })
             .collect();
@@ -679,12 +674,18 @@ impl Owner {
             heartbeat_ms: membership.settings().heartbeat_ms as u32,
             missed: membership.settings().missed,
             longest_ms: membership.longest_ms() as u32,
-            durability: view.durability.to_string(),
+            durability: view.durability,
             arcs: view.arcs.len() as u32,
-            level: health.level(),
-            health: format!("{health}{}{}", membership.refused_writes(now), membership.unreached()),
+            health: HealthLine {
+                level: health.level(),
+                text: format!(
+                    "{health}{}{}",
+                    membership.refused_writes(now),
+                    membership.unreached()
+                ),
+            },
             changing: view.is_changing() || membership.newest().epoch() != view.epoch,
-            change: membership.change(),
+            change: Some(membership.change()).filter(|what| !what.is_empty()),
             lost: ring::slot_runs(&membership.lost(now), view.arcs.len()),
             loss: membership.loss(now),
             folders: membership.waiting_folders(),
@@ -811,7 +812,7 @@ mod tests {
             assert_eq!(beat(&handle, Epoch::NONE), (Epoch::NONE, Epoch::NONE, false));
             std::thread::sleep(Duration::from_millis(10));
         }
-        let health = || handle.status().unwrap().health;
+        let health = || handle.status().unwrap().health.text;
         let deadline = Instant::now() + Duration::from_secs(20);
         while !health().contains("the manager cannot save its views (cannot write") {
             assert!(Instant::now() < deadline, "{}", health());

@@ -6,10 +6,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use cluster::membership::Newcomer;
 use net_common::auth::Secret;
 use net_common::connection::{Connection, Dial, NetError};
 use net_common::frame::PayloadLimit;
-use net_common::message::control::{Info, InfoAsk, Register};
+use net_common::message::control::{Info, InfoAsk};
 
 /// How long the way to a node, and its answer, may each take. Far less than a node waits for the answer to its
 /// registration, and far more than a node that can serve takes.
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What is wrong with it, for people.
-pub fn meet(node: &Register, secret: Option<&Secret>) -> Result<(), String> {
+pub fn meet(node: &Newcomer, secret: Option<&Secret>) -> Result<(), String> {
     let address = &node.address;
     let ip = address.host().parse::<IpAddr>();
     if ip.is_ok_and(|ip| ip.to_canonical().is_unspecified()) {

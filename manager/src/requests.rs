@@ -8,6 +8,7 @@ use cluster::durability::Durability;
 use cluster::membership::wish::Order;
 use cluster::membership::{Answer, Event, Newcomer};
 use cluster::text::count;
+use cluster::view::View;
 use log::{debug, info, warn};
 use net_common::auth::Secret;
 use net_common::codec::DecodeError;
@@ -16,7 +17,7 @@ use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, FrameReader, Ki
 use net_common::message::Message;
 use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{
-    AcceptLoss, AdoptFolder, FolderAdopted, Hello, LossAccepted, Register, StatusAsk,
+    AcceptLoss, AdoptFolder, FolderAdopted, Hello, LossAccepted, Register, StatusAsk, TablePush,
 };
 use net_common::server::{Next, Open, Session};
 use net_common::text;
@@ -43,7 +44,7 @@ struct Requests {
     peer: SocketAddr,
     number: u64,
     /// The node that registered on this connection.
-    node: Option<Register>,
+    node: Option<Newcomer>,
 }
 
 impl Session for Requests {
@@ -156,67 +157,46 @@ impl Requests {
     }
 
     fn register(&mut self, node: Register, out: &mut Vec<u8>) -> Next {
-        let own = self.handle.published().view().cluster;
-        if node.cluster.is_some_and(|theirs| theirs != own) {
-            let why = format!(
-                "{} holds records of another cluster: give this manager that cluster's --data, or start \
-                 the node anew to join this one empty",
-                node.id
-            );
-            frame::write_error(out, FORMAT_BINARY, ErrorWord::OtherCluster, &why);
-            return Next::Close;
+        match self.taken_in(node) {
+            Ok(push) => {
+                push.write(out);
+                Next::TakeOver
+            }
+            Err(Refused { word, why }) => {
+                frame::write_error(out, FORMAT_BINARY, word, &why);
+                Next::Close
+            }
         }
-        if let Some(why) = control::clock_trouble(node.wall_ms) {
-            warn!("{} may not register: {why}", node.id);
-            frame::write_error(out, FORMAT_BINARY, ErrorWord::Clock, &why);
-            return Next::Close;
-        }
-        let durability = self.handle.published().view().durability;
-        if durability == Durability::Sync && !node.on_disk {
-            let why = format!(
-                "this cluster keeps all records on disk (--durability sync): give {} a folder, with --data",
-                node.id
-            );
-            frame::write_error(out, FORMAT_BINARY, ErrorWord::NoDisk, &why);
-            return Next::Close;
-        }
-        let newcomer = Newcomer {
-            id: node.id.clone(),
-            incarnation: node.incarnation,
-            address: node.address.clone(),
-            redis_port: node.redis_port,
-            weight: node.weight,
-            on_disk: node.on_disk && durability != Durability::None,
-        };
+    }
+
+    /// Has a node taken in, and gives what it is told.
+    fn taken_in(&mut self, node: Register) -> Result<TablePush, Refused> {
         let view = self.handle.published();
-        let is_member = view.view().members.iter().any(|m| m.incarnation == node.incarnation);
+        let view = view.view();
+        may_register(view, &node)?;
+        let Register { who, returns, claim, seen, .. } = node;
+        let who = Newcomer { on_disk: who.on_disk && view.durability != Durability::None, ..who };
+        let is_member = view.members.iter().any(|m| m.incarnation == who.incarnation);
         // On this connection's own thread: the others do not wait for it.
-        let reached = if is_member { Ok(()) } else { reach::meet(&node, self.secret.as_ref()) };
-        let (returns, claim, seen) = (node.returns, node.claim.clone(), node.seen.clone());
-        let (word, why) = match self.handle.event(Event::Register {
-            who: newcomer,
-            returns,
-            claim,
-            seen,
-            reached,
-        }) {
-            Some(Answer::Known { newest, active, .. }) => {
-                self.handle.table(&newest, active).write(out);
-                self.node = Some(node);
-                return Next::TakeOver;
-            }
-            Some(Answer::Taken(why)) => (ErrorWord::Taken, why),
-            Some(Answer::Wait(why)) => (ErrorWord::Wait, why),
-            Some(Answer::Aside(why)) => (ErrorWord::Copy, why),
-            Some(Answer::Unreached(why)) => (ErrorWord::Unreachable, why),
-            Some(Answer::Older(why)) => (ErrorWord::Older, why),
-            Some(Answer::Done | Answer::Unknown | Answer::Changed(_)) | None => {
-                (ErrorWord::Wait, "the manager is stopping".to_owned())
-            }
-        };
+        let reached = if is_member { Ok(()) } else { reach::meet(&who, self.secret.as_ref()) };
+        let node = who.clone();
+        let (word, why) =
+            match self.handle.event(Event::Register { who, returns, claim, seen, reached }) {
+                Some(Answer::Known { newest, active, .. }) => {
+                    self.node = Some(node);
+                    return Ok(self.handle.table(&newest, active));
+                }
+                Some(Answer::Taken(why)) => (ErrorWord::Taken, why),
+                Some(Answer::Wait(why)) => (ErrorWord::Wait, why),
+                Some(Answer::Aside(why)) => (ErrorWord::Copy, why),
+                Some(Answer::Unreached(why)) => (ErrorWord::Unreachable, why),
+                Some(Answer::Older(why)) => (ErrorWord::Older, why),
+                Some(Answer::Done | Answer::Unknown | Answer::Changed(_)) | None => {
+                    (ErrorWord::Wait, "the manager is stopping".to_owned())
+                }
+            };
         debug!("{} may not register: {why}", node.id);
-        frame::write_error(out, FORMAT_BINARY, word, &why);
-        Next::Close
+        Err(Refused { word, why })
     }
 
     /// The original's requests. Its storage nodes cannot keep our records, so one that registers
@@ -248,6 +228,31 @@ impl Requests {
             _ => frame::write_error(out, FORMAT_TEXT, ErrorWord::Unknown, ""),
         }
     }
+}
+
+/// Refuses a node that can be no member of this cluster as it is.
+fn may_register(view: &View, node: &Register) -> Result<(), Refused> {
+    let Register { who, cluster, wall_ms, .. } = node;
+    if cluster.is_some_and(|theirs| theirs != view.cluster) {
+        let why = format!(
+            "{} holds records of another cluster: give this manager that cluster's --data, or start the node anew to \
+             join this one empty",
+            who.id
+        );
+        return Err(Refused::new(ErrorWord::OtherCluster, why));
+    }
+    if let Some(why) = control::clock_trouble(*wall_ms) {
+        warn!("{} may not register: {why}", who.id);
+        return Err(Refused::new(ErrorWord::Clock, why));
+    }
+    if view.durability == Durability::Sync && !who.on_disk {
+        let why = format!(
+            "this cluster keeps all records on disk (--durability sync): give {} a folder, with --data",
+            who.id
+        );
+        return Err(Refused::new(ErrorWord::NoDisk, why));
+    }
+    Ok(())
 }
 
 fn refused(out: &mut Vec<u8>, Refused { word, why }: Refused) {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use cluster::durability::Durability;
 use cluster::ids::{Address, Epoch};
-use cluster::membership::Seen;
+use cluster::membership::{Newcomer, Report, Seen};
 use cluster::view::View;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use log::{debug, error, info, warn};
@@ -216,13 +216,15 @@ impl ControlLoop {
         };
         let mut link = Connection::dial(&self.settings.manager, &dial)?;
         let push = link.call::<TablePush>(&Register {
-            id: self.node.id().clone(),
-            incarnation: self.node.incarnation(),
-            address: self.settings.address.clone(),
-            redis_port: self.settings.redis_port,
-            weight: self.settings.weight.unwrap_or(0),
+            who: Newcomer {
+                id: self.node.id().clone(),
+                incarnation: self.node.incarnation(),
+                address: self.settings.address.clone(),
+                redis_port: self.settings.redis_port,
+                weight: self.settings.weight.unwrap_or(0),
+                on_disk: self.node.has_folder(),
+            },
             returns: self.node.has_been_member(),
-            on_disk: self.node.has_folder(),
             claim: self.node.claim(),
             seen: self.seen(),
             cluster: self.node.cluster(),
@@ -439,25 +441,10 @@ fn send_heartbeats(
     let mut out = Vec::new();
     loop {
         let sequence = node.send_heartbeat();
-        let report = node.report();
+        let report = Report { probe: probe.load(Ordering::Relaxed), ..node.report() };
         out.clear();
-        Heartbeat {
-            incarnation: node.incarnation(),
-            sequence,
-            epoch: report.epoch,
-            synced: report.synced,
-            revived: report.revived,
-            keys: report.keys,
-            bytes: report.bytes,
-            fetching: report.fetching,
-            disk_trouble: report.disk_trouble,
-            disk_strain: report.disk_strain,
-            is_full: report.is_full,
-            longest: report.longest,
-            probe: probe.load(Ordering::Relaxed),
-            wall_ms: clock::wall_ms(),
-        }
-        .write(&mut out);
+        Heartbeat { incarnation: node.incarnation(), sequence, report, wall_ms: clock::wall_ms() }
+            .write(&mut out);
         if stream.write_all(&out).is_err() {
             // The reading side notices and connects anew.
             let _ = stream.shutdown(Shutdown::Both);

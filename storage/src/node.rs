@@ -16,7 +16,7 @@ use cluster::lease::{self, LeaseHolder};
 use cluster::limits::Limits;
 use cluster::line::ViewName;
 use cluster::marks::Written;
-use cluster::membership::Report;
+use cluster::membership::{DiskHealth, Report};
 use cluster::mutation::{Mutation, is_on};
 use cluster::operation::Found;
 use cluster::replica::{self, Decision, State, WriteAnswer};
@@ -379,19 +379,13 @@ impl Node {
     pub fn report(&self) -> Report {
         let Size { keys, bytes } = self.size();
         let fetching = self.transfer().rate;
-        let trouble = self.disk_trouble();
-        let disk_trouble = trouble.map_or_else(String::new, |trouble| trouble.why.to_string());
-        let disk_strain = self.journal.strain(bytes).unwrap_or_default();
-        let is_full = self.is_full();
-        let rest = Report {
-            keys,
-            bytes,
-            fetching,
-            disk_trouble,
-            disk_strain,
-            is_full,
-            ..Report::default()
+        let disk = match (self.disk_trouble(), self.journal.strain(bytes)) {
+            (Some(trouble), _) => DiskHealth::Failing(trouble.why.to_string()),
+            (None, Some(why)) => DiskHealth::Strained(why),
+            (None, None) => DiskHealth::Sound,
         };
+        let is_full = self.is_full();
+        let rest = Report { keys, bytes, fetching, disk, is_full, ..Report::default() };
         let tenure = self.tenure.read();
         // Before the disk tells of a view it is not acknowledged: if the process ended its folder would claim
         // something of a view that the manager has left behind (H6).

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use client::GTStoreClient;
-use cluster::membership::Level;
+use cluster::membership::NodeState;
 use harness::operator::{Answer, Asked, Operator, OperatorError};
 use harness::process::ChildError;
 use harness::proxy::{Cuts, Party};
@@ -346,11 +346,13 @@ impl<'a> Schedule<'a> {
         let serves = |node: &usize| {
             let name = name(*node);
             let mut nodes = status.nodes.iter();
-            nodes.any(|n| n.id.as_str() == name && matches!(&*n.state, "active" | "leaving"))
+            nodes.any(|n| {
+                n.id.as_str() == name && matches!(n.state, NodeState::Active | NodeState::Leaving)
+            })
         };
         Some(self.crew.see(&Seen {
             at,
-            is_well: status.level == Level::Healthy && !status.changing,
+            is_well: status.is_settled(),
             copies: usize::from(status.copies),
             serving: self.crew.present().into_iter().filter(serves).collect(),
         }))

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use client::{ClientError, Config, GTStoreClient, status};
 use cluster::ids::Address;
-use cluster::membership::Level;
 use cluster::view::Routes;
 use net_common::connection::{Connection, Dial};
 use net_common::frame::PayloadLimit;
@@ -80,8 +79,8 @@ impl Watch {
     /// Looks once; `None` where the manager does not answer.
     pub fn look(&mut self, now: Duration) -> Option<Status> {
         let status = self.client.status().ok()?;
-        if self.health.last().is_none_or(|(_, health)| *health != status.health) {
-            self.health.push((now, status.health.clone()));
+        if self.health.last().is_none_or(|(_, health)| *health != status.health.text) {
+            self.health.push((now, status.health.text.clone()));
         }
         if self.routes.as_ref().is_none_or(|routes| routes.epoch() != status.epoch) {
             self.learn();
@@ -126,5 +125,5 @@ impl Watch {
 pub fn is_healed(status: &Status, names: &BTreeSet<String>) -> bool {
     let serving: BTreeSet<String> =
         status::serving(status).into_iter().map(ToString::to_string).collect();
-    status.level == Level::Healthy && !status.changing && serving == *names
+    status.is_settled() && serving == *names
 }

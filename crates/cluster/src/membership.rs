@@ -36,6 +36,7 @@ use crate::mutation::{Mutation, is_on};
 use crate::view::{Member, MemberState, Routes, View};
 
 pub mod change;
+mod condition;
 mod folders;
 mod gate;
 mod health;
@@ -51,6 +52,7 @@ mod registration;
 pub mod wish;
 
 use change::Change;
+pub use condition::{DiskHealth, NodeState};
 use folders::Waiting;
 pub use folders::{FolderCopy, Folders, MAX_COPIES, STARTS, WaitingFolder};
 pub use gate::Gate;
@@ -891,16 +893,16 @@ impl Membership {
     }
 
     /// The state of a node as a person would call it.
-    pub fn state_of(&self, node: &Node, now: Millis) -> &'static str {
+    pub fn state_of(&self, node: &Node, now: Millis) -> NodeState {
         let members = &self.active.view().members;
         match members.iter().find(|m| m.incarnation == node.who.incarnation) {
-            _ if self.is_out(node.who.incarnation, now) => "down",
-            None if node.has_left => "left",
-            None => "waiting",
+            _ if self.is_out(node.who.incarnation, now) => NodeState::Down,
+            None if node.has_left => NodeState::Left,
+            None => NodeState::Waiting,
             Some(member) => match member.state {
-                MemberState::Joining => "joining",
-                MemberState::Active => "active",
-                MemberState::Leaving => "leaving",
+                MemberState::Joining => NodeState::Joining,
+                MemberState::Active => NodeState::Active,
+                MemberState::Leaving => NodeState::Leaving,
             },
         }
     }

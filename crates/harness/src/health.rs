@@ -4,7 +4,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{ClientError, Config, GTStoreClient, status};
-use cluster::membership::Level;
 
 use crate::interrupt::Interrupt;
 
@@ -41,8 +40,7 @@ pub fn wait(
         let nodes = nodes()?;
         let status = watcher.status();
         if let Ok(status) = &status
-            && status.level == Level::Healthy
-            && !status.changing
+            && status.is_settled()
             && status::serving(status).len() == nodes
         {
             return Ok(());

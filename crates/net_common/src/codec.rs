@@ -98,6 +98,23 @@ impl<'a> Decoder<'a> {
         Ok(n)
     }
 
+    /// As many items as [`Decoder::count`] says, one after the other.
+    pub fn list<T>(
+        &mut self,
+        least: usize,
+        mut item: impl FnMut(&mut Decoder<'a>) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        (0..self.count(least)?).map(|_| item(self)).collect()
+    }
+
+    /// A flag, and what follows where it is 1.
+    pub fn option<T>(
+        &mut self,
+        some: impl FnOnce(&mut Decoder<'a>) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        if self.flag()? { some(self).map(Some) } else { Ok(None) }
+    }
+
     /// Ends: nothing may be left.
     pub fn finish(self) -> Result<(), DecodeError> {
         if self.rest.is_empty() { Ok(()) } else { Err(DecodeError("it has bytes left over")) }
@@ -118,6 +135,12 @@ pub trait Encoder {
     fn put_short(&mut self, bytes: &[u8]);
     /// A byte string of less than 4 GiB, its length in front in four bytes.
     fn put_long(&mut self, bytes: &[u8]);
+    /// One byte, 0 or 1.
+    fn put_flag(&mut self, flag: bool);
+    /// How many items there are, and each of them.
+    fn put_list<T>(&mut self, items: &[T], put: impl FnMut(&T, &mut Self));
+    /// A flag that says whether there is something, and that.
+    fn put_option<T>(&mut self, value: Option<&T>, put: impl FnOnce(&T, &mut Self));
 }
 
 const INFALLIBLE: &str = "a Vec takes every write";
@@ -148,6 +171,22 @@ impl Encoder for Vec<u8> {
         self.put_u32(u32::try_from(bytes.len()).expect("values are below 4 GiB"));
         self.extend_from_slice(bytes);
     }
+
+    fn put_flag(&mut self, flag: bool) {
+        self.put_u8(u8::from(flag));
+    }
+
+    fn put_list<T>(&mut self, items: &[T], mut put: impl FnMut(&T, &mut Self)) {
+        self.put_u32(u32::try_from(items.len()).expect("a list has below 2^32 items"));
+        items.iter().for_each(|item| put(item, self));
+    }
+
+    fn put_option<T>(&mut self, value: Option<&T>, put: impl FnOnce(&T, &mut Self)) {
+        self.put_flag(value.is_some());
+        if let Some(value) = value {
+            put(value, self);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -163,9 +202,15 @@ mod tests {
         out.put_u64(4);
         out.put_short(b"key");
         out.put_long(b"value");
+        out.put_flag(true);
+        out.put_list(&[5, 6], |n, out| out.put_u16(*n));
+        out.put_option(Some(&7), |n, out| out.put_u32(*n));
+        out.put_option(None, |n, out| out.put_u32(*n));
         let mut d = Decoder::new(&out);
         assert_eq!((d.u8(), d.u16(), d.u32(), d.u64()), (Ok(1), Ok(2), Ok(3), Ok(4)));
-        assert_eq!((d.text(), d.long()), (Ok("key"), Ok(&b"value"[..])));
+        assert_eq!((d.text(), d.long(), d.flag()), (Ok("key"), Ok(&b"value"[..]), Ok(true)));
+        assert_eq!(d.list(2, Decoder::u16), Ok(vec![5, 6]));
+        assert_eq!((d.option(Decoder::u32), d.option(Decoder::u32)), (Ok(Some(7)), Ok(None)));
         d.finish().unwrap();
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::durability::Durability;
 use crate::ids::Incarnation;
+use crate::membership::condition::DiskHealth;
 use crate::membership::{Membership, Millis, Report, heirs, plan};
 use crate::text::{Bytes, Count, count};
 use crate::view::Member;
@@ -290,21 +291,19 @@ impl Membership {
         members.sort_by_key(|member| &member.id);
         for member in members {
             let Some(node) = self.nodes.get(&member.incarnation) else { continue };
-            let Report { disk_trouble, disk_strain, is_full, .. } = &node.report;
-            let id = &member.id;
-            match view.durability {
-                Durability::Sync if !disk_trouble.is_empty() => {
-                    refusing.push(format!("{id} (its disk: {disk_trouble})"));
+            let (id, Report { disk, is_full, .. }) = (&member.id, &node.report);
+            match (disk, view.durability) {
+                (DiskHealth::Failing(why), Durability::Sync) => {
+                    refusing.push(format!("{id} (its disk: {why})"));
                 }
                 _ if *is_full => refusing.push(format!("{id} (its memory is full)")),
-                _ if !disk_trouble.is_empty() => {
-                    strained
-                        .push(format!("what {id} stores does not reach its disk ({disk_trouble})"));
+                (DiskHealth::Failing(why), _) => {
+                    strained.push(format!("what {id} stores does not reach its disk ({why})"));
                 }
-                _ if !disk_strain.is_empty() => {
-                    strained.push(format!("{id} can make no image of its records ({disk_strain})"));
+                (DiskHealth::Strained(why), _) => {
+                    strained.push(format!("{id} can make no image of its records ({why})"));
                 }
-                _ => {}
+                (DiskHealth::Sound, _) => {}
             }
         }
         (refusing, strained)

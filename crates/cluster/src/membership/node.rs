@@ -4,6 +4,7 @@ use crate::claim::Claim;
 use crate::ids::{Address, Epoch, Incarnation, NodeId};
 use crate::limits::Limits;
 use crate::membership::Millis;
+use crate::membership::condition::DiskHealth;
 use crate::mutation::{Mutation, is_on};
 use crate::tenure::ArcSet;
 
@@ -39,10 +40,8 @@ pub struct Report {
     pub bytes: u64,
     /// Bytes a second that it fetches from others at present.
     pub fetching: u64,
-    /// Why what it stores does not reach its disk at the moment; empty if it does, or has none.
-    pub disk_trouble: String,
-    /// Why no image of its records can be made, so that its log gets longer and longer; empty if one can.
-    pub disk_strain: String,
+    /// How its disk is.
+    pub disk: DiskHealth,
     /// Whether it holds as much as it may, and refuses what would add to that.
     pub is_full: bool,
     /// Lengths of the longest key and the longest value that it holds, if it has measured them under that view.

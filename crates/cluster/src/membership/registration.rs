@@ -4,6 +4,7 @@ use crate::claim::Claim;
 use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::limits::MAX_MEMBERS;
+use crate::membership::condition::DiskHealth;
 use crate::membership::{Answer, Effect, Membership, Millis, Newcomer, Node, heirs};
 
 impl Membership {
@@ -74,7 +75,7 @@ impl Membership {
     /// Of a node that ended while its disk was in trouble, with `async`, the folder may not even tell that.
     fn judged(&self, claim: Claim) -> Claim {
         let wrote = self.nodes.get(&claim.of);
-        let was_well = wrote.is_none_or(|node| node.report.disk_trouble.is_empty());
+        let was_well = wrote.is_none_or(|node| !matches!(node.report.disk, DiskHealth::Failing(_)));
         let is_sync = self.active.view().durability == Durability::Sync;
         Claim { is_whole: claim.is_whole && (is_sync || was_well), ..claim }
     }

@@ -36,11 +36,11 @@ fn encode_order(order: &Order, out: &mut Vec<u8>) {
     match wish {
         Wish::Leave(id) => {
             out.put_u8(LEAVE);
-            out.put_short(id.as_str().as_bytes());
+            parts::encode_node_id(id, out);
         }
         Wish::Weight(id, weight) => {
             out.put_u8(WEIGHT);
-            out.put_short(id.as_str().as_bytes());
+            parts::encode_node_id(id, out);
             out.put_u32(*weight);
         }
         Wish::Copies(copies) => {
@@ -56,8 +56,7 @@ fn encode_order(order: &Order, out: &mut Vec<u8>) {
         Wish::Limits { key, value } => {
             out.put_u8(LIMITS);
             for limit in [key, value] {
-                out.put_u8(u8::from(limit.is_some()));
-                limit.iter().for_each(|&limit| out.put_u32(limit as u32));
+                out.put_option(limit.as_ref(), |limit, out| out.put_u32(*limit as u32));
             }
         }
         Wish::MinCopies(copies) => {
@@ -65,21 +64,20 @@ fn encode_order(order: &Order, out: &mut Vec<u8>) {
             out.put_u32(*copies as u32);
         }
     }
-    out.put_u8(u8::from(*force));
+    out.put_flag(*force);
 }
 
 fn decode_order(payload: &mut Decoder<'_>) -> Result<Order, DecodeError> {
     let wish = match payload.u8()? {
-        LEAVE => Wish::Leave(parts::node_id(payload)?),
-        WEIGHT => Wish::Weight(parts::node_id(payload)?, payload.u32()?),
+        LEAVE => Wish::Leave(parts::decode_node_id(payload)?),
+        WEIGHT => Wish::Weight(parts::decode_node_id(payload)?, payload.u32()?),
         COPIES => Wish::Copies(payload.u32()? as usize),
         TERMS => Wish::Terms {
             heartbeat_ms: Some(payload.u64()?).filter(|&ms| ms > 0),
             missed: Some(payload.u32()?).filter(|&missed| missed > 0),
         },
         LIMITS => {
-            let mut limit =
-                || if payload.flag()? { Ok(Some(payload.u32()? as usize)) } else { Ok(None) };
+            let mut limit = || payload.option(|payload| Ok(payload.u32()? as usize));
             Wish::Limits { key: limit()?, value: limit()? }
         }
         MIN_COPIES => Wish::MinCopies(payload.u32()? as usize),
@@ -123,13 +121,12 @@ impl Message<'_> for Planned {
         out.put_u32(*arcs as u32);
         out.put_u64(amount.keys);
         out.put_u64(amount.bytes);
-        out.put_u32(moves.len() as u32);
-        for m in moves {
-            out.put_short(m.id.as_str().as_bytes());
+        out.put_list(moves, |m, out| {
+            parts::encode_node_id(&m.id, out);
             for number in [m.owns.0, m.owns.1, m.keeps.0, m.keeps.1, m.fetches] {
                 out.put_u32(number as u32);
             }
-        }
+        });
     }
 
     fn decode(payload: &mut Decoder<'_>) -> Result<Planned, DecodeError> {
@@ -137,14 +134,13 @@ impl Message<'_> for Planned {
         let arcs = payload.u32()? as usize;
         let amount = Amount { keys: payload.u64()?, bytes: payload.u64()? };
         const LEAST_MOVE: usize = 2 + 5 * 4;
-        let count = payload.count(LEAST_MOVE)?;
-        let moves = (0..count).map(|_| decode_move(payload)).collect::<Result<_, _>>()?;
+        let moves = payload.list(LEAST_MOVE, decode_move)?;
         Ok(Planned(Outline { what, arcs, moves, amount }))
     }
 }
 
 fn decode_move(payload: &mut Decoder<'_>) -> Result<Move, DecodeError> {
-    let id = parts::node_id(payload)?;
+    let id = parts::decode_node_id(payload)?;
     let mut number = || payload.u32().map(|n| n as usize);
     Ok(Move { id, owns: (number()?, number()?), keeps: (number()?, number()?), fetches: number()? })
 }

@@ -24,5 +24,5 @@ pub use heartbeat::{Heartbeat, HeartbeatAck, Probe};
 pub use info::{Info, InfoAsk};
 pub use recovery::{AcceptLoss, AdoptFolder, FolderAdopted, LossAccepted};
 pub use register::Register;
-pub use status::{Disk, NodeStatus, Status, StatusAsk};
+pub use status::{HealthLine, NodeStatus, Status, StatusAsk};
 pub use table_push::{Hello, TablePush};

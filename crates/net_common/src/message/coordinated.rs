@@ -130,15 +130,10 @@ impl<'a> Message<'a> for Found<'a> {
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_short(self.primary.as_bytes());
-        out.put_u8(u8::from(self.value.is_some()));
-        if let Some(value) = self.value {
-            out.put_long(value);
-        }
+        out.put_option(self.value.as_ref(), |value, out| out.put_long(value));
     }
 
     fn decode(payload: &mut Decoder<'a>) -> Result<Found<'a>, DecodeError> {
-        let primary = payload.text()?;
-        let value = if payload.flag()? { Some(payload.long()?) } else { None };
-        Ok(Found { primary, value })
+        Ok(Found { primary: payload.text()?, value: payload.option(Decoder::long)? })
     }
 }

@@ -196,15 +196,6 @@ fn decode_body<'a>(flags: u8, payload: &mut Decoder<'a>) -> Result<Body<'a>, Dec
     }
 }
 
-pub(super) fn decode_list<'a, T>(
-    payload: &mut Decoder<'a>,
-    least: usize,
-    one: impl Fn(&mut Decoder<'a>) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
-    let count = payload.count(least)?;
-    (0..count).map(|_| one(payload)).collect()
-}
-
 /// REPL_PUT: writes for one replica, all under one epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteBatch<'a> {
@@ -228,7 +219,7 @@ impl<'a> Message<'a> for WriteBatch<'a> {
     fn decode(payload: &mut Decoder<'a>) -> Result<WriteBatch<'a>, DecodeError> {
         Ok(WriteBatch {
             epoch: Epoch(payload.u64()?),
-            writes: decode_list(payload, LEAST_RECORD, Write::decode)?,
+            writes: payload.list(LEAST_RECORD, Write::decode)?,
         })
     }
 }
@@ -263,8 +254,8 @@ impl<'a> Message<'a> for Commits<'a> {
         let version =
             |payload: &mut Decoder<'a>| Ok((payload.short()?, version::decode_with_flag(payload)?));
         Ok(Commits {
-            marks: decode_list(payload, 16, mark)?,
-            versions: decode_list(payload, LEAST_RECORD, version)?,
+            marks: payload.list(16, mark)?,
+            versions: payload.list(LEAST_RECORD, version)?,
         })
     }
 }
@@ -323,7 +314,7 @@ impl Message<'_> for WriteAcks {
             epoch: Epoch(payload.u64()?),
             clock: payload.u64()?,
             shape: Shape::from_bits(payload.u8()?)?,
-            answers: decode_list(payload, 1, decode_answer)?,
+            answers: payload.list(1, decode_answer)?,
         })
     }
 }
@@ -388,10 +379,7 @@ impl<'a> Message<'a> for ReadBatch<'a> {
     }
 
     fn decode(payload: &mut Decoder<'a>) -> Result<ReadBatch<'a>, DecodeError> {
-        Ok(ReadBatch {
-            epoch: Epoch(payload.u64()?),
-            keys: decode_list(payload, 2, Decoder::short)?,
-        })
+        Ok(ReadBatch { epoch: Epoch(payload.u64()?), keys: payload.list(2, Decoder::short)? })
     }
 }
 
@@ -517,7 +505,7 @@ impl<'a> Message<'a> for ReadAnswers<'a> {
             epoch: Epoch(payload.u64()?),
             clock: payload.u64()?,
             shape: Shape::from_bits(payload.u8()?)?,
-            answers: decode_list(payload, 1, ReadAnswer::decode)?,
+            answers: payload.list(1, ReadAnswer::decode)?,
         })
     }
 }

@@ -9,7 +9,6 @@
 //! [`cluster::scan`].
 
 use super::Message;
-use super::data::decode_list;
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::frame::Kind;
 
@@ -72,16 +71,12 @@ impl<'a> Message<'a> for Listed<'a> {
 
     fn encode(&self, out: &mut Vec<u8>) {
         encode_arcs(&self.refused, out);
-        out.put_u8(u8::from(self.end.is_some()));
-        if let Some(end) = self.end {
-            out.put_u64(end);
-        }
+        out.put_option(self.end.as_ref(), |end, out| out.put_u64(*end));
         out.put_u64(self.count);
-        out.put_u32(self.keys.len() as u32);
-        for Key { key, is_sure } in &self.keys {
-            out.put_u8(u8::from(*is_sure));
+        out.put_list(&self.keys, |Key { key, is_sure }, out| {
+            out.put_flag(*is_sure);
             out.put_short(key);
-        }
+        });
     }
 
     fn decode(payload: &mut Decoder<'a>) -> Result<Listed<'a>, DecodeError> {
@@ -91,18 +86,17 @@ impl<'a> Message<'a> for Listed<'a> {
         };
         Ok(Listed {
             refused: decode_arcs(payload)?,
-            end: if payload.flag()? { Some(payload.u64()?) } else { None },
+            end: payload.option(Decoder::u64)?,
             count: payload.u64()?,
-            keys: decode_list(payload, 1 + 2, key)?,
+            keys: payload.list(1 + 2, key)?,
         })
     }
 }
 
 fn encode_arcs(arcs: &[u16], out: &mut Vec<u8>) {
-    out.put_u32(arcs.len() as u32);
-    arcs.iter().for_each(|&arc| out.put_u16(arc));
+    out.put_list(arcs, |arc, out| out.put_u16(*arc));
 }
 
 fn decode_arcs(payload: &mut Decoder<'_>) -> Result<Vec<u16>, DecodeError> {
-    decode_list(payload, 2, Decoder::u16)
+    payload.list(2, Decoder::u16)
 }

@@ -23,21 +23,31 @@ macro_rules! bare {
 }
 pub(super) use bare;
 
+/// Appends a node's name.
+pub(super) fn encode_node_id(id: &NodeId, out: &mut Vec<u8>) {
+    out.put_short(id.as_str().as_bytes());
+}
+
 /// Reads a node's name.
-pub(super) fn node_id(payload: &mut Decoder<'_>) -> Result<NodeId, DecodeError> {
+pub(super) fn decode_node_id(payload: &mut Decoder<'_>) -> Result<NodeId, DecodeError> {
     NodeId::new(payload.text()?).map_err(|_| DecodeError("a bad node name"))
 }
 
 /// Reads host and port.
-pub(super) fn address(payload: &mut Decoder<'_>) -> Result<Address, DecodeError> {
+pub(super) fn decode_address(payload: &mut Decoder<'_>) -> Result<Address, DecodeError> {
     let host = payload.text()?;
     Address::new(host, payload.u16()?).map_err(|_| DecodeError("a bad address"))
 }
 
 /// Appends host and port.
-pub(super) fn put_address(address: &Address, out: &mut Vec<u8>) {
+pub(super) fn encode_address(address: &Address, out: &mut Vec<u8>) {
     out.put_short(address.host().as_bytes());
     out.put_u16(address.port());
+}
+
+/// Reads a start of a process.
+pub(super) fn decode_incarnation(payload: &mut Decoder<'_>) -> Result<Incarnation, DecodeError> {
+    payload.u64().map(Incarnation)
 }
 
 /// Appends bounds on keys and values.
@@ -77,25 +87,20 @@ pub(super) fn encode_loss(loss: &Loss, out: &mut Vec<u8>) {
     let Loss { epoch, arcs, empty, without, with } = loss;
     out.put_u64(epoch.0);
     for arcs in [arcs, empty] {
-        out.put_u32(arcs.len() as u32);
-        arcs.iter().for_each(|arc| out.put_u16(*arc));
+        out.put_list(arcs, |arc, out| out.put_u16(*arc));
     }
     for who in [without, with] {
-        out.put_u32(who.len() as u32);
-        who.iter().for_each(|incarnation| out.put_u64(incarnation.0));
+        out.put_list(who, |incarnation, out| out.put_u64(incarnation.0));
     }
 }
 
 /// Reads one.
 pub(super) fn decode_loss(payload: &mut Decoder<'_>) -> Result<Loss, DecodeError> {
-    let epoch = Epoch(payload.u64()?);
-    let mut arcs = || -> Result<Vec<u16>, DecodeError> {
-        (0..payload.count(2)?).map(|_| payload.u16()).collect()
-    };
-    let (arcs, empty) = (arcs()?, arcs()?);
-    let mut who = || -> Result<Vec<Incarnation>, DecodeError> {
-        (0..payload.count(8)?).map(|_| payload.u64().map(Incarnation)).collect()
-    };
-    let (without, with) = (who()?, who()?);
-    Ok(Loss { epoch, arcs, empty, without, with })
+    Ok(Loss {
+        epoch: Epoch(payload.u64()?),
+        arcs: payload.list(2, Decoder::u16)?,
+        empty: payload.list(2, Decoder::u16)?,
+        without: payload.list(8, decode_incarnation)?,
+        with: payload.list(8, decode_incarnation)?,
+    })
 }

@@ -16,7 +16,7 @@ use cluster::ids::Epoch;
 use cluster::slot::SLOTS;
 
 use super::Message;
-use super::data::{LEAST_RECORD, Record, decode_list};
+use super::data::{LEAST_RECORD, Record};
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::frame::Kind;
 
@@ -223,7 +223,7 @@ impl<'a> Message<'a> for RangePull<'a> {
                 if payload.clone().u32()? > u32::from(SLOTS) {
                     return Err(DecodeError("more arcs than a ring has"));
                 }
-                decode_list(payload, Wanted::LEAST, Wanted::decode)?
+                payload.list(Wanted::LEAST, Wanted::decode)?
             },
         })
     }
@@ -278,8 +278,8 @@ impl<'a> Message<'a> for RangePage<'a> {
         Ok(RangePage {
             epoch: Epoch(payload.u64()?),
             complete: payload.u32()?,
-            records: decode_list(payload, LEAST_RECORD, Record::decode)?,
-            same: decode_list(payload, Self::LEAST_SAME, same)?,
+            records: payload.list(LEAST_RECORD, Record::decode)?,
+            same: payload.list(Self::LEAST_SAME, same)?,
             end: match payload.u8()? {
                 0 => End::Between,
                 1 => End::Within(Cursor::decode(payload)?),

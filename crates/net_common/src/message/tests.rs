@@ -8,7 +8,9 @@ use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use cluster::limits::Limits;
 use cluster::line::{Line, Stretch};
 use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
-use cluster::membership::{Level, Loss, Seen, WaitingFolder};
+use cluster::membership::{
+    DiskHealth, Level, Loss, Newcomer, NodeState, Report, Seen, WaitingFolder,
+};
 use cluster::replica::{State, WriteAnswer};
 use cluster::tenure::ArcSet;
 use cluster::version::{Op, Version};
@@ -234,14 +236,16 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         ),
         sample!(
             Register {
-                id: id(),
-                incarnation: Incarnation(5),
-                address: address(),
-                redis_port: 0,
-                weight: 1,
+                who: Newcomer {
+                    id: id(),
+                    incarnation: Incarnation(5),
+                    address: address(),
+                    redis_port: 0,
+                    weight: 1,
+                    on_disk: true,
+                },
                 cluster: Some(ClusterId(6)),
                 returns: true,
-                on_disk: true,
                 claim: Some(Claim {
                     of: Incarnation(4),
                     epoch: Epoch(8),
@@ -269,17 +273,18 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             Heartbeat {
                 incarnation: Incarnation(5),
                 sequence: 6,
-                epoch: Epoch(7),
-                synced,
-                revived: [2].into_iter().collect(),
-                keys: 8,
-                bytes: 9,
-                fetching: 11,
-                disk_trouble: "full".into(),
-                disk_strain: "too large".into(),
-                is_full: true,
-                longest: Some(Limits::ORIGINAL),
-                probe: 7,
+                report: Report {
+                    epoch: Epoch(7),
+                    synced,
+                    revived: [2].into_iter().collect(),
+                    keys: 8,
+                    bytes: 9,
+                    fetching: 11,
+                    disk: DiskHealth::Failing("full".into()),
+                    is_full: true,
+                    longest: Some(Limits::ORIGINAL),
+                    probe: 7,
+                },
                 wall_ms: 10,
             },
             Heartbeat
@@ -301,12 +306,14 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 heartbeat_ms: 2000,
                 missed: 3,
                 longest_ms: 6000,
-                durability: "sync".into(),
+                durability: Durability::Sync,
                 arcs: 4096,
-                level: Level::Degraded,
-                health: "refusing writes: node1 (its memory is full)".into(),
+                health: HealthLine {
+                    level: Level::Degraded,
+                    text: "refusing writes: node1 (its memory is full)".into(),
+                },
                 changing: true,
-                change: "node1 leaving".into(),
+                change: Some("node1 leaving".into()),
                 lost: vec![(3, 4), (9, 9)],
                 loss: Some(loss()),
                 folders: vec![WaitingFolder {
@@ -319,7 +326,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                 nodes: vec![NodeStatus {
                     id: id(),
                     address: address(),
-                    state: "active".into(),
+                    state: NodeState::Active,
                     weight: 5,
                     keys: 1,
                     bytes: 2,
@@ -327,7 +334,7 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
                     behind: 6,
                     fetching: 7,
                     silent_ms: 4,
-                    disk: Disk::Strained("too large".into()),
+                    disk: Some(DiskHealth::Strained("too large".into())),
                     is_full: true,
                 }],
             },

@@ -3,7 +3,7 @@
 
 use cluster::claim::Heir;
 use cluster::durability::Durability;
-use cluster::ids::{ClusterId, Epoch, Incarnation, ManagerLife};
+use cluster::ids::{ClusterId, Epoch, ManagerLife};
 use cluster::line::{Line, Stretch};
 use cluster::view::{Coming, Member, MemberState, Stray, View};
 
@@ -16,12 +16,10 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
     out.put_u64(view.epoch.0);
     out.put_u8(view.copies as u8);
     parts::encode_limits(&view.limits, out);
-    out.put_u32(view.members.len() as u32);
-    for member in &view.members {
-        out.put_short(member.id.as_str().as_bytes());
+    out.put_list(&view.members, |member, out| {
+        parts::encode_node_id(&member.id, out);
         out.put_u64(member.incarnation.0);
-        out.put_short(member.address.host().as_bytes());
-        out.put_u16(member.address.port());
+        parts::encode_address(&member.address, out);
         out.put_u16(member.redis_port);
         out.put_u32(member.weight);
         out.put_u8(match member.state {
@@ -29,35 +27,32 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
             MemberState::Active => 1,
             MemberState::Leaving => 2,
         });
-    }
+    });
     encode_arcs(&view.arcs, out);
-    out.put_u8(u8::from(view.coming.is_some()));
-    if let Some(coming) = &view.coming {
+    out.put_option(view.coming.as_ref(), |coming, out| {
         encode_arcs(&coming.arcs, out);
         out.put_u8(coming.copies as u8);
         // As many as there are members.
         coming.weights.iter().for_each(|&weight| out.put_u32(weight));
-    }
+    });
     encode_arcs(&view.fresh, out);
-    out.put_u32(view.strays.len() as u32);
-    for Stray { place, since, arcs } in &view.strays {
+    out.put_list(&view.strays, |Stray { place, since, arcs }, out| {
         out.put_u16(*place);
         out.put_u64(since.0);
         encode_arcs(arcs, out);
-    }
-    out.put_u32(view.heirs.len() as u32);
-    for Heir { place, of, arcs } in &view.heirs {
+    });
+    out.put_list(&view.heirs, |Heir { place, of, arcs }, out| {
         out.put_u16(*place);
         out.put_u64(of.0);
         encode_arcs(arcs, out);
-    }
+    });
     out.put_u8(match view.durability {
         Durability::None => 0,
         Durability::Async => 1,
         Durability::Sync => 2,
     });
     // One for each member.
-    view.members.iter().for_each(|member| out.put_u8(u8::from(member.on_disk)));
+    view.members.iter().for_each(|member| out.put_flag(member.on_disk));
     out.put_u8(view.min_copies as u8);
     if let Some(coming) = &view.coming {
         parts::encode_limits(&coming.limits, out);
@@ -67,12 +62,11 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
 
 /// Appends who made the views up to one: it stands beside the view.
 pub fn encode_line(line: &Line, out: &mut Vec<u8>) {
-    out.put_u32(line.stretches().len() as u32);
-    for Stretch { first, before, life } in line.stretches() {
+    out.put_list(line.stretches(), |Stretch { first, before, life }, out| {
         out.put_u64(first.0);
         out.put_u64(before.0);
         out.put_u64(life.0);
-    }
+    });
 }
 
 /// Appends a view with its line.
@@ -92,20 +86,15 @@ pub(super) fn decode_whole(payload: &mut Decoder<'_>) -> Result<View, DecodeErro
 /// # Errors
 /// [`DecodeError`].
 pub fn decode_line(payload: &mut Decoder<'_>) -> Result<Line, DecodeError> {
-    let stretches = (0..payload.count(8 + 8 + 8)?)
-        .map(|_| {
-            let (first, before) = (Epoch(payload.u64()?), Epoch(payload.u64()?));
-            Ok(Stretch { first, before, life: ManagerLife(payload.u64()?) })
-        })
-        .collect::<Result<_, DecodeError>>()?;
+    let stretches = payload.list(8 + 8 + 8, |payload| {
+        let (first, before) = (Epoch(payload.u64()?), Epoch(payload.u64()?));
+        Ok(Stretch { first, before, life: ManagerLife(payload.u64()?) })
+    })?;
     Line::new(stretches).ok_or(DecodeError("a line of views out of order"))
 }
 
 fn encode_arcs(arcs: &[u16], out: &mut Vec<u8>) {
-    out.put_u32(arcs.len() as u32);
-    for &arc in arcs {
-        out.put_u16(arc);
-    }
+    out.put_list(arcs, |arc, out| out.put_u16(*arc));
 }
 
 /// Reads a view, with an empty line, and holds it against its invariants.
@@ -130,34 +119,26 @@ fn decode_with(payload: &mut Decoder<'_>, has_settings: bool) -> Result<View, De
     let copies = usize::from(payload.u8()?);
     let limits = parts::decode_limits(payload)?;
     const LEAST_MEMBER: usize = 2 + 8 + 2 + 2 + 2 + 4 + 1;
-    let count = payload.count(LEAST_MEMBER)?;
-    let mut members: Vec<Member> =
-        (0..count).map(|_| decode_member(payload)).collect::<Result<_, _>>()?;
+    let mut members = payload.list(LEAST_MEMBER, decode_member)?;
     let arcs = decode_arcs(payload)?;
-    let mut coming = if payload.flag()? {
-        Some(Coming {
+    let mut coming = payload.option(|payload| {
+        Ok(Coming {
             arcs: decode_arcs(payload)?,
             copies: usize::from(payload.u8()?),
             weights: members.iter().map(|_| payload.u32()).collect::<Result<_, _>>()?,
             limits,
             min_copies: 1,
         })
-    } else {
-        None
-    };
+    })?;
     let fresh = decode_arcs(payload)?;
-    let strays = (0..payload.count(2 + 8 + 4)?)
-        .map(|_| {
-            let (place, since) = (payload.u16()?, Epoch(payload.u64()?));
-            Ok(Stray { place, since, arcs: decode_arcs(payload)? })
-        })
-        .collect::<Result<_, DecodeError>>()?;
-    let heirs = (0..payload.count(2 + 8 + 4)?)
-        .map(|_| {
-            let (place, of) = (payload.u16()?, Incarnation(payload.u64()?));
-            Ok(Heir { place, of, arcs: decode_arcs(payload)? })
-        })
-        .collect::<Result<_, DecodeError>>()?;
+    let strays = payload.list(2 + 8 + 4, |payload| {
+        let (place, since) = (payload.u16()?, Epoch(payload.u64()?));
+        Ok(Stray { place, since, arcs: decode_arcs(payload)? })
+    })?;
+    let heirs = payload.list(2 + 8 + 4, |payload| {
+        let (place, of) = (payload.u16()?, parts::decode_incarnation(payload)?);
+        Ok(Heir { place, of, arcs: decode_arcs(payload)? })
+    })?;
     let durability = match payload.u8()? {
         0 => Durability::None,
         1 => Durability::Async,
@@ -196,9 +177,9 @@ fn decode_with(payload: &mut Decoder<'_>, has_settings: bool) -> Result<View, De
 
 fn decode_member(payload: &mut Decoder<'_>) -> Result<Member, DecodeError> {
     Ok(Member {
-        id: parts::node_id(payload)?,
-        incarnation: Incarnation(payload.u64()?),
-        address: parts::address(payload)?,
+        id: parts::decode_node_id(payload)?,
+        incarnation: parts::decode_incarnation(payload)?,
+        address: parts::decode_address(payload)?,
         redis_port: payload.u16()?,
         weight: payload.u32()?,
         state: match payload.u8()? {
@@ -212,6 +193,5 @@ fn decode_member(payload: &mut Decoder<'_>) -> Result<Member, DecodeError> {
 }
 
 fn decode_arcs(payload: &mut Decoder<'_>) -> Result<Vec<u16>, DecodeError> {
-    let count = payload.count(2)?;
-    (0..count).map(|_| payload.u16()).collect()
+    payload.list(2, Decoder::u16)
 }

@@ -49,7 +49,7 @@ use super::sim::{Disk, Sim};
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::limits::Limits;
 use crate::membership::wish::{Order, Outline, Wish};
-use crate::membership::{Answer, Effect, Event, Millis, Report, Settings};
+use crate::membership::{Answer, DiskHealth, Effect, Event, Millis, Report, Settings};
 use crate::tenure::Tenure;
 use crate::view::Routes;
 
@@ -386,8 +386,11 @@ impl Runner for Script {
             "ails" => {
                 let mut word = |key| args.take_key(key).unwrap_or_default().to_owned();
                 let ails = Report {
-                    disk_trouble: word("trouble"),
-                    disk_strain: word("strain"),
+                    disk: match (word("trouble"), word("strain")) {
+                        (why, _) if !why.is_empty() => DiskHealth::Failing(why),
+                        (_, why) if !why.is_empty() => DiskHealth::Strained(why),
+                        _ => DiskHealth::Sound,
+                    },
                     is_full: word("full") == "yes",
                     ..Report::default()
                 };

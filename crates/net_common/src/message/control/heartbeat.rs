@@ -1,8 +1,7 @@
 //! How a node stays in: heartbeats, by itself or when it is asked for one.
 
 use cluster::ids::{Epoch, Incarnation};
-use cluster::limits::Limits;
-use cluster::tenure::ArcSet;
+use cluster::membership::{DiskHealth, Report};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::frame::Kind;
@@ -15,28 +14,8 @@ pub struct Heartbeat {
     pub incarnation: Incarnation,
     /// The sender's count, echoed in the answer.
     pub sequence: u64,
-    /// The newest view that it has adopted.
-    pub epoch: Epoch,
-    /// The arcs that it is synced in under that view.
-    pub synced: ArcSet,
-    /// The arcs in which it has what its disk had and has yet to gather what others have (H6).
-    pub revived: ArcSet,
-    /// Keys in its memory.
-    pub keys: u64,
-    /// Bytes of those keys and their values.
-    pub bytes: u64,
-    /// Bytes a second that it fetches from others at present.
-    pub fetching: u64,
-    /// Why what it stores does not reach its disk at the moment; empty if it does, or has none.
-    pub disk_trouble: String,
-    /// Why no image of its records can be made at the moment; empty if one can.
-    pub disk_strain: String,
-    /// Whether it holds as much as it may, and refuses what would add to that.
-    pub is_full: bool,
-    /// Lengths of the longest key and the longest value that it holds, if it has measured them under that view.
-    pub longest: Option<Limits>,
-    /// The number of the last PROBE that came on this connection; 0 if none did.
-    pub probe: u64,
+    /// What it says of itself.
+    pub report: Report,
     /// Its wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
@@ -47,42 +26,58 @@ impl Message<'_> for Heartbeat {
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.incarnation.0);
         out.put_u64(self.sequence);
-        out.put_u64(self.epoch.0);
-        parts::encode_arc_set(&self.synced, out);
-        parts::encode_arc_set(&self.revived, out);
-        out.put_u64(self.keys);
-        out.put_u64(self.bytes);
-        out.put_u64(self.fetching);
-        out.put_long(self.disk_trouble.as_bytes());
-        out.put_long(self.disk_strain.as_bytes());
-        out.put_u8(u8::from(self.is_full));
-        out.put_u8(u8::from(self.longest.is_some()));
-        self.longest.iter().for_each(|longest| parts::encode_limits(longest, out));
-        out.put_u64(self.probe);
+        encode_report(&self.report, out);
         out.put_u64(self.wall_ms);
     }
 
     fn decode(payload: &mut Decoder<'_>) -> Result<Heartbeat, DecodeError> {
         Ok(Heartbeat {
-            incarnation: Incarnation(payload.u64()?),
+            incarnation: parts::decode_incarnation(payload)?,
             sequence: payload.u64()?,
-            epoch: Epoch(payload.u64()?),
-            synced: parts::decode_arc_set(payload)?,
-            revived: parts::decode_arc_set(payload)?,
-            keys: payload.u64()?,
-            bytes: payload.u64()?,
-            fetching: payload.u64()?,
-            disk_trouble: payload.long_text()?.to_owned(),
-            disk_strain: payload.long_text()?.to_owned(),
-            is_full: payload.flag()?,
-            longest: match payload.flag()? {
-                false => None,
-                true => Some(parts::decode_limits(payload)?),
-            },
-            probe: payload.u64()?,
+            report: decode_report(payload)?,
             wall_ms: payload.u64()?,
         })
     }
+}
+
+fn encode_report(report: &Report, out: &mut Vec<u8>) {
+    let Report { epoch, synced, revived, keys, bytes, fetching, disk, is_full, longest, probe } =
+        report;
+    out.put_u64(epoch.0);
+    parts::encode_arc_set(synced, out);
+    parts::encode_arc_set(revived, out);
+    out.put_u64(*keys);
+    out.put_u64(*bytes);
+    out.put_u64(*fetching);
+    let (trouble, strain) = match disk {
+        DiskHealth::Sound => ("", ""),
+        DiskHealth::Strained(why) => ("", why.as_str()),
+        DiskHealth::Failing(why) => (why.as_str(), ""),
+    };
+    out.put_long(trouble.as_bytes());
+    out.put_long(strain.as_bytes());
+    out.put_flag(*is_full);
+    out.put_option(longest.as_ref(), parts::encode_limits);
+    out.put_u64(*probe);
+}
+
+fn decode_report(payload: &mut Decoder<'_>) -> Result<Report, DecodeError> {
+    Ok(Report {
+        epoch: Epoch(payload.u64()?),
+        synced: parts::decode_arc_set(payload)?,
+        revived: parts::decode_arc_set(payload)?,
+        keys: payload.u64()?,
+        bytes: payload.u64()?,
+        fetching: payload.u64()?,
+        disk: match (payload.long_text()?, payload.long_text()?) {
+            ("", "") => DiskHealth::Sound,
+            ("", strain) => DiskHealth::Strained(strain.to_owned()),
+            (trouble, _) => DiskHealth::Failing(trouble.to_owned()),
+        },
+        is_full: payload.flag()?,
+        longest: payload.option(parts::decode_limits)?,
+        probe: payload.u64()?,
+    })
 }
 
 /// HEARTBEAT_ACK: heard.
@@ -106,7 +101,7 @@ impl Message<'_> for HeartbeatAck {
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.sequence);
-        out.put_u8(u8::from(self.known));
+        out.put_flag(self.known);
         out.put_u32(self.lease_ms);
         out.put_u32(self.heartbeat_ms);
         out.put_u64(self.active.0);

@@ -34,7 +34,7 @@ impl Message<'_> for Info {
     const KIND: Kind = Kind::NodeInfoReply;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        out.put_short(self.id.as_str().as_bytes());
+        parts::encode_node_id(&self.id, out);
         out.put_u64(self.incarnation.0);
         out.put_u64(self.epoch.0);
         out.put_u64(self.keys);
@@ -44,7 +44,7 @@ impl Message<'_> for Info {
 
     fn decode(payload: &mut Decoder<'_>) -> Result<Info, DecodeError> {
         Ok(Info {
-            id: parts::node_id(payload)?,
+            id: parts::decode_node_id(payload)?,
             incarnation: Incarnation(payload.u64()?),
             epoch: Epoch(payload.u64()?),
             keys: payload.u64()?,

@@ -56,12 +56,12 @@ impl Message<'_> for AdoptFolder {
     const KIND: Kind = Kind::AdoptFolder;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        out.put_short(self.id.as_str().as_bytes());
+        parts::encode_node_id(&self.id, out);
         out.put_u64(self.start.0);
     }
 
     fn decode(payload: &mut Decoder<'_>) -> Result<AdoptFolder, DecodeError> {
-        Ok(AdoptFolder { id: parts::node_id(payload)?, start: Incarnation(payload.u64()?) })
+        Ok(AdoptFolder { id: parts::decode_node_id(payload)?, start: Incarnation(payload.u64()?) })
     }
 }
 
