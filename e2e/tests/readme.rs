@@ -1,0 +1,112 @@
+//! The session in README.md, as a newcomer types it: real scripts and programs, in a folder of their own.
+//!
+//! Ports and primaries differ from run to run, so they are compared as such; everything else to the letter.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use e2e::program;
+
+/// What precedes the session in README.md.
+const MARKER: &str = "<!-- e2e/tests/readme.rs runs this block. -->\n```console\n";
+
+/// Stands before the output of each command.
+const PROMPT: &str = "$ ";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e is in the workspace")
+}
+
+/// The session of README.md, without its fence.
+fn session() -> String {
+    let text = fs::read_to_string(root().join("README.md")).expect("README.md");
+    let (_, rest) = text.split_once(MARKER).expect("README.md has a session");
+    rest.split_once("```").expect("the block ends").0.to_owned()
+}
+
+/// The first of 32 ports in a row that are free, below those that Linux gives to outgoing connections.
+fn free_ports() -> u16 {
+    let start = 20_000 + (std::process::id() % 300) as u16 * 32;
+    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    (start..30_000)
+        .step_by(32)
+        .find(|&first| (first..first + 32).all(is_free))
+        .expect("some ports are free")
+}
+
+/// A line without what differs from run to run: ports, and which node is a key's primary.
+fn normal(line: &str) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for word in line.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let digits = word.chars().take_while(char::is_ascii_digit).count();
+        if digits >= 4 {
+            parts.push(format!("PORT{}", &word[digits..]));
+        } else {
+            parts.push(word.to_owned());
+        }
+    }
+    let line = parts.concat();
+    let names_primary = line.starts_with("OK, node") || line.starts_with("key1, ");
+    let digit = |c: char| c.is_ascii_digit();
+    if names_primary { line.trim_end_matches(digit).to_owned() } else { line }
+}
+
+fn normal_text(text: &str) -> String {
+    text.lines().map(|line| normal(line) + "\n").collect()
+}
+
+#[test]
+fn the_readmes_session_is_what_happens() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    for script in ["start_service", "stop_service"] {
+        fs::copy(root().join(script), path(script)).expect("a copy");
+    }
+    let client = program("client");
+    let programs = client.parent().expect("it is in a folder");
+    fs::create_dir(path("target")).expect("a folder");
+    symlink(programs, path("target/release")).expect("a link");
+
+    let session = session();
+    let mut script = String::from("shopt -s expand_aliases\nexec 2>&1\ntrap ./stop_service EXIT\n");
+    for line in session.lines().filter_map(|line| line.strip_prefix(PROMPT)) {
+        script += &format!("echo '{PROMPT}{}'\n{line}\n", line.replace('\'', r"'\''"));
+    }
+    fs::write(path("session"), script).expect("a script");
+
+    let mut bash = Command::new("bash");
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GTSTORE_") {
+            bash.env_remove(name);
+        }
+    }
+    let port = free_ports();
+    let output = bash
+        .arg("session")
+        .env("GTSTORE_BIN", programs)
+        .env("GTSTORE_MANAGER_PORT", port.to_string())
+        .env("GTSTORE_BASE_PORT", port.to_string())
+        .env("GTSTORE_REDIS_BASE_PORT", (port + 16).to_string())
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(normal_text(&printed), normal_text(&session), "{printed}");
+}
+
+#[test]
+fn what_differs_from_run_to_run_is_left_out() {
+    for (line, expected) in [
+        ("OK, node3", "OK, node"),
+        ("key1, value1, node12", "key1, value1, node"),
+        ("node2 runs on port 6002", "node2 runs on port PORT"),
+        ("manager on 127.0.0.1:5000, 3 nodes", "manager on 127.0.0.1:PORT, 3 nodes"),
+        ("health: healthy", "health: healthy"),
+    ] {
+        assert_eq!(normal(line), expected);
+    }
+}
