@@ -7,6 +7,9 @@
 //! would both acknowledge what the other does not know. A damaged file is an error that stops the manager: an
 //! empty cluster in its place would give everybody's data up.
 //!
+//! Of what else binds it, views before the active one may be as large as that: they are there only while some member has
+//! not told that it has adopted the active one (rule H6).
+//!
 //! Format 4 had the views alone, without least copies and limits to come. It is read, and never written.
 
 use std::fs::{self, File};
@@ -15,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use cluster::ids::{Epoch, Incarnation, NodeId};
 use cluster::lease::Terms;
-use cluster::membership::{FolderCopy, Folders, Saved};
+use cluster::membership::{Ended, FolderCopy, Folders, Saved, Unused};
 use cluster::view::View;
 use net_common::codec::{DecodeError, Decoder, Encoder};
 use net_common::folder::{FolderError, FolderLock};
@@ -176,7 +179,7 @@ impl StateFile {
 
 fn encode(saved: &Saved) -> Vec<u8> {
     // Each part is encoded in the order in which `decode` reads it.
-    let Saved { active, coming, terms, longest_ms, folders } = saved;
+    let Saved { active, coming, terms, longest_ms, folders, unused, ended } = saved;
     let mut body = encode_views(active, coming.as_ref());
     body.put_u64(terms.heartbeat_ms);
     body.put_u32(terms.missed);
@@ -184,6 +187,17 @@ fn encode(saved: &Saved) -> Vec<u8> {
     view::encode_line(&active.line, &mut body);
     coming.iter().for_each(|coming| view::encode_line(&coming.line, &mut body));
     encode_folders(folders, &mut body);
+    body.put_u8(unused.len() as u8);
+    for Unused { view, arcs } in unused {
+        view::encode(view, &mut body);
+        body.put_u32(arcs.len() as u32);
+        arcs.iter().for_each(|&arc| body.put_u16(arc));
+    }
+    body.put_u16(ended.len() as u16);
+    for Ended { incarnation, adopted } in ended {
+        body.put_u64(incarnation.0);
+        body.put_u64(adopted.0);
+    }
     let mut bytes = MAGIC.to_vec();
     bytes.put_u32(crc32fast::hash(&body));
     bytes.extend_from_slice(&body);
@@ -213,8 +227,20 @@ fn decode(bytes: &[u8]) -> Result<Saved, DecodeError> {
         view.line = view::decode_line(&mut body)?;
     }
     let folders = decode_folders(&mut body)?;
+    let (mut unused, mut ended) = (Vec::new(), Vec::new());
+    for _ in 0..body.u8()? {
+        let view = view::decode(&mut body)?;
+        let arcs = (0..body.u32()?).map(|_| body.u16()).collect::<Result<Vec<u16>, _>>()?;
+        if arcs.iter().any(|&arc| usize::from(arc) >= view.arcs.len()) {
+            return Err(DecodeError("an arc of an earlier view"));
+        }
+        unused.push(Unused { view, arcs });
+    }
+    for _ in 0..body.u16()? {
+        ended.push(Ended { incarnation: Incarnation(body.u64()?), adopted: Epoch(body.u64()?) });
+    }
     body.finish()?;
-    Ok(Saved { active, coming, terms, longest_ms, folders })
+    Ok(Saved { active, coming, terms, longest_ms, folders, unused, ended })
 }
 
 fn encode_folders(folders: &Folders, body: &mut Vec<u8>) {
@@ -282,9 +308,10 @@ fn decode_views(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use cluster::ids::{ClusterId, ManagerLife};
+    use cluster::ids::{Address, ClusterId, ManagerLife};
     use cluster::limits::Limits;
     use cluster::line::Line;
+    use cluster::view::{Member, MemberState};
 
     fn saved() -> Saved {
         let mut view = View::unborn(ClusterId(7), 3, Limits::default());
@@ -298,7 +325,25 @@ pub(crate) mod tests {
             copies: vec![copy],
             firsts: [(Incarnation(1), vec![Incarnation(2)])].into_iter().collect(),
         };
-        Saved { coming: Some(view.clone()), longest_ms: 30_000, folders, ..Saved::new(view, terms) }
+        let unborn = View::unborn(ClusterId(7), 3, Limits::default());
+        let member = Member {
+            id: NodeId::new("node1").unwrap(),
+            incarnation: Incarnation(9),
+            address: Address::new("127.0.0.1", 6001).unwrap(),
+            redis_port: 0,
+            weight: 1,
+            state: MemberState::Active,
+            on_disk: true,
+        };
+        let earlier = View { members: vec![member], arcs: vec![0; 4], ..unborn };
+        Saved {
+            coming: Some(view.clone()),
+            longest_ms: 30_000,
+            folders,
+            unused: vec![Unused { view: earlier, arcs: vec![0, 3] }],
+            ended: vec![Ended { incarnation: Incarnation(9), adopted: Epoch(4) }],
+            ..Saved::new(view, terms)
+        }
     }
 
     /// A file as the first release wrote it: its views had no least copies and no limits to come.

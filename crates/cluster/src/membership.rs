@@ -49,6 +49,7 @@ pub mod plan;
 pub mod progress;
 mod reach;
 mod registration;
+mod unused;
 pub mod wish;
 
 use change::Change;
@@ -68,6 +69,10 @@ use wish::{Order, Outline, Wish};
 
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;
+
+/// Rounds in which views are made and activated after one event: more in a row are a mistake, since a view drops,
+/// takes in or gives up somebody, and mostly somebody who is alive has to acknowledge it.
+const MOST_ROUNDS: u32 = 1_000;
 
 /// What the operator has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,13 +243,36 @@ pub struct Saved {
     pub longest_ms: Millis,
     /// What has to be remembered of data folders (L5).
     pub folders: Folders,
+    /// Views before the active one, the oldest first, as far back as there may be a way (H6).
+    pub unused: Vec<Unused>,
+    /// Members that are known to have ended without having adopted the newest view.
+    pub ended: Vec<Ended>,
+}
+
+/// A view before the active one, and where it was of no effect (H6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unused {
+    /// The view, without its line.
+    pub view: View,
+    /// The arcs in which nothing was acknowledged under it, in ascending order.
+    pub arcs: Vec<u16>,
+}
+
+/// What is known of a member that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Which start of its process.
+    pub incarnation: Incarnation,
+    /// The newest view that it had told to have adopted.
+    pub adopted: Epoch,
 }
 
 impl Saved {
     /// The state of a cluster in which nothing has happened but that this view is active.
     pub fn new(active: View, terms: Terms) -> Saved {
-        let folders = Folders::default();
-        Saved { active, coming: None, terms, longest_ms: terms.lease_ms(), folders }
+        let (folders, unused, ended) = Default::default();
+        let longest_ms = terms.lease_ms();
+        Saved { active, coming: None, terms, longest_ms, folders, unused, ended }
     }
 }
 
@@ -282,6 +310,8 @@ pub struct Membership {
     /// The outline of other settings that are on trial: whoever ordered them waits to be told.
     trial: Option<Outline>,
     losses: Losses,
+    /// Views before the active one, the oldest first, as far back as there may be a way (H6).
+    earlier: Vec<unused::Earlier>,
     progress: Option<Progress>,
     folders: Folders,
     /// Who is held back with a data folder that is, or may be, a copy.
@@ -303,7 +333,7 @@ impl Membership {
         };
         let Terms { heartbeat_ms, missed } = saved.terms;
         let settings = Settings { heartbeat_ms, missed, ..settings };
-        for member in saved.coming.iter().chain([&saved.active]).flat_map(|v| &v.members) {
+        let node = |member: &Member| {
             let who = Newcomer {
                 id: member.id.clone(),
                 incarnation: member.incarnation,
@@ -312,9 +342,15 @@ impl Membership {
                 weight: member.weight,
                 on_disk: member.on_disk,
             };
-            let node = Node { connected: false, is_unheard: true, ..Node::new(who, now, lease_ms) };
-            nodes.entry(member.incarnation).or_insert(node);
+            let ended = saved.ended.iter().find(|ended| ended.incarnation == member.incarnation);
+            let (gone, adopted) = (ended.is_some(), ended.map(|ended| ended.adopted));
+            let node = Node::new(who, now, lease_ms);
+            Node { connected: false, is_unheard: true, gone, adopted, ..node }
+        };
+        for member in saved.coming.iter().chain([&saved.active]).flat_map(|v| &v.members) {
+            nodes.entry(member.incarnation).or_insert_with(|| node(member));
         }
+        let earlier = unused::restored(saved.unused, &saved.active, node);
         Membership {
             life: ManagerLife::UNKNOWN,
             accepts: Epoch::NONE,
@@ -334,6 +370,7 @@ impl Membership {
             order: None,
             trial: None,
             losses: Losses::new(now),
+            earlier,
             progress: None,
             folders: saved.folders,
             held_back: BTreeMap::new(),
@@ -353,12 +390,15 @@ impl Membership {
 
     /// What has to survive the manager.
     pub fn state(&self) -> Saved {
+        let (unused, ended) = unused::saved(self);
         Saved {
             active: self.active.view().clone(),
             coming: self.coming.as_ref().map(|r| r.view().clone()),
             terms: self.settings.terms(),
             longest_ms: self.longest_ms,
             folders: self.folders.clone(),
+            unused,
+            ended,
         }
     }
 
@@ -417,6 +457,7 @@ impl Membership {
         if let Some(answer) = self.while_older(now, &event, &mut effects) {
             return (answer, effects);
         }
+        let ended = unused::ended(self);
         let answer = match event {
             Event::Register { who, returns, claim, seen: _, reached } => {
                 self.register(now, who, returns, claim, reached, &mut effects)
@@ -447,6 +488,9 @@ impl Membership {
             Event::Order(order) => self.take_order(now, order, &mut effects),
             Event::Tick => Answer::Done,
         };
+        if unused::ended(self) != ended {
+            effects.push(Effect::Save);
+        }
         self.advance(now, &mut effects);
         self.forget(now);
         self.note_leases_over(now, &mut effects);
@@ -495,6 +539,7 @@ impl Membership {
                 }
                 let lease = extends(floor);
                 node.connected = true;
+                node.adopted = node.adopted.max(Some(report.epoch));
                 node.report = report;
                 node.is_unheard = false;
                 self.known(lease.then_some(lease_ms))
@@ -674,7 +719,10 @@ impl Membership {
 
     /// Makes the next view, or activates the one that was made, as often as something follows.
     fn advance(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let mut rounds = 0;
         loop {
+            rounds += 1;
+            debug_assert!(rounds < MOST_ROUNDS, "it never settles");
             if let Some(coming) = self.coming.clone() {
                 if !self.is_acknowledged(&coming, now) {
                     if is_on(Mutation::TwoPending) {
@@ -682,6 +730,7 @@ impl Membership {
                     }
                     return;
                 }
+                unused::note(self, &coming);
                 self.active = coming;
                 self.coming = None;
                 self.floor = self.active.epoch();
@@ -722,6 +771,7 @@ impl Membership {
                     _ => effects.push(Effect::Told(Ok(outline))),
                 }
             }
+            unused::remember(self, made.view());
             self.coming = Some(made.clone());
             if is_on(Mutation::CoordEarly) {
                 effects.push(Effect::Publish(made.clone()));

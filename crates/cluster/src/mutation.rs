@@ -108,6 +108,8 @@ pub enum Mutation {
     DeadTestify,
     /// L7: a manager goes on from an older copy of its folder under nodes that have seen later views, and nodes follow it.
     OlderState,
+    /// H6: who was dropped counts although the view without it was used.
+    UsedCounts,
     /// C6: what has expired is shown as gone before all replicas know.
     ExpiryAlone,
     /// C6: the tombstone of what has expired has the version of what it was.
@@ -126,7 +128,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 54] = [
+    pub const ALL: [Mutation; 55] = [
         Mutation::LimitsUnmeasured,
         Mutation::FewCopies,
         Mutation::NoWriteback,
@@ -174,6 +176,7 @@ impl Mutation {
         Mutation::BackSkips,
         Mutation::DeadTestify,
         Mutation::OlderState,
+        Mutation::UsedCounts,
         Mutation::ExpiryAlone,
         Mutation::ExpirySame,
         Mutation::ExpiryCounts,

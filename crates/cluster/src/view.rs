@@ -82,7 +82,8 @@ pub struct Stray {
     pub place: u16,
     /// The first of the views in which that is so. In the one before, it kept these arcs as well.
     pub since: Epoch,
-    /// The arcs, in ascending order. They only become fewer.
+    /// The arcs, in ascending order. They become fewer; or more, where nobody can have gone on without it: then it has
+    /// adopted the view two before `since`, and `since` is later than it was.
     pub arcs: Vec<u16>,
 }
 

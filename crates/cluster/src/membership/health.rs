@@ -5,7 +5,7 @@ use std::fmt;
 use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::membership::condition::DiskHealth;
-use crate::membership::{Membership, Millis, Report, heirs, plan};
+use crate::membership::{Membership, Millis, Report, heirs, plan, unused};
 use crate::text::{Bytes, Count, count};
 use crate::view::Member;
 
@@ -226,9 +226,12 @@ impl Membership {
                 names.sort();
                 names
             };
+            let mut bring_back = names(away);
+            bring_back.extend(unused::to_bring_back(self, now, &lost));
+            bring_back.sort();
+            bring_back.dedup();
             let (arcs, of) = (lost.len(), view.arcs.len());
             let keys = self.amount_of(arcs).keys;
-            let bring_back = names(away);
             let waits_empty = |name: &&String| {
                 self.nodes.values().any(|node| {
                     node.who.id.as_str() == name.as_str()

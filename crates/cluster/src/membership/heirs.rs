@@ -118,10 +118,19 @@ fn without_clashes<'m>(members: &[Member], mut candidates: Candidates<'m>) -> Ca
 
 /// The arcs in which a claim counts for the member at a place.
 pub(super) fn counted(state: &Membership, claim: &Claim, place: usize) -> ArcSet {
-    let active = state.active();
-    let heir = active.view().heir(place);
-    let is_new = heir.is_some_and(|heir| has_yet_to_adopt(state, active.view(), heir));
-    claim.counts(active, place as u16, is_new)
+    counted_in(state, state.active(), claim, place)
+}
+
+/// The same in another view.
+pub(super) fn counted_in(
+    state: &Membership,
+    routes: &Routes,
+    claim: &Claim,
+    place: usize,
+) -> ArcSet {
+    let heir = routes.view().heir(place);
+    let is_new = heir.is_some_and(|heir| has_yet_to_adopt(state, routes.view(), heir));
+    claim.counts(routes, place as u16, is_new)
 }
 
 /// Whether a node has registered with a folder, and has yet to show that it is alive.

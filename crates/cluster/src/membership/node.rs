@@ -69,6 +69,8 @@ pub struct Node {
     pub(super) step: u64,
     /// What it said last.
     pub report: Report,
+    /// The newest view that it has told to have adopted; `None`: it has told nothing since the manager started.
+    pub(super) adopted: Option<Epoch>,
     /// Whether it was a member when the manager started and has not said since what it holds.
     pub is_unheard: bool,
     /// Whether it was a member before it registered: it may hold what nobody else does.
@@ -96,6 +98,7 @@ impl Node {
             gone: false,
             step: 0,
             report: Report::default(),
+            adopted: None,
             is_unheard: false,
             returns: false,
             claim: None,
@@ -104,6 +107,11 @@ impl Node {
             met: 0,
             has_left: false,
         }
+    }
+
+    /// Whether it has told, since the manager started, that it has adopted this view and none after it.
+    pub fn has_told(&self, view: Epoch) -> bool {
+        self.adopted == Some(view)
     }
 
     /// It has a lease from now on. One that was told before may be longer.

@@ -292,7 +292,13 @@ impl Membership {
             "{}; the operator goes on from view {}",
             before.what, view.epoch
         )));
-        let saved = Saved { active: view, coming: None, ..self.state() };
+        let saved = Saved {
+            active: view,
+            coming: None,
+            unused: Vec::new(),
+            ended: Vec::new(),
+            ..self.state()
+        };
         let fresh =
             Membership::new(self.settings, saved, now).in_life(self.life, Epoch::NONE, false);
         *self = Membership { steps: self.steps, told: self.told, ..fresh };

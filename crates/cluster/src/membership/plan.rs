@@ -8,7 +8,7 @@
 use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::membership::heirs::{self, Candidates};
-use crate::membership::{Membership, Millis, Newcomer, older};
+use crate::membership::{Membership, Millis, Newcomer, older, unused};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
 use crate::text::count;
@@ -59,6 +59,7 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
     let may_return = old.members.iter().any(|m| m.on_disk);
     let returns = |who: &Newcomer| state.nodes[&who.incarnation].returns;
     let is_given_up = state.all_given_up == Some(old.epoch);
+    let may_return = may_return || unused::may_return(state, now);
     if has_survivor || !is_given_up && (may_return || state.waiting(now).any(returns)) {
         return None;
     }
@@ -111,10 +112,10 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         return None;
     }
     let candidates = heirs::candidates(state, now);
-    let heirs = heirs::due(state, now, &candidates);
+    let mut heirs = heirs::due(state, now, &candidates);
     // As if no heir had come yet: it has to tell first that it has adopted the view.
     let lost = lost_arcs(state, &out);
-    let fates = fates(state, now, &out, &lost, (&candidates, &heirs));
+    let mut fates = fates(state, now, &out, &lost, (&candidates, &heirs));
     let begins_afresh = |arc: usize| {
         if state.accept_loss {
             !heirs::is_revived(state, &out, &heirs, arc)
@@ -124,11 +125,19 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     };
     let fresh: Vec<u16> =
         lost.iter().filter(|&&arc| begins_afresh(arc)).map(|&arc| arc as u16).collect();
+    let back = unused::holders(state, now, &lost, &fresh);
+    unused::inherit(&back, &mut heirs);
+    for place in back.iter().filter_map(|holder| holder.place) {
+        if fates[place] == Fate::Falls {
+            fates[place] = Fate::Strays(Vec::new());
+        }
+    }
     let strays = strays(old, &fates);
     let owns_nothing: Vec<bool> = fates.iter().map(|fate| *fate != Fate::Stays).collect();
     // A stray that has died again while it joined is to own nothing after all.
     let mut to_own = old.coming.iter().flat_map(|coming| &coming.arcs);
     let changes = !heirs.is_empty()
+        || !back.is_empty()
         || fates.contains(&Fate::Falls)
         || !fresh.is_empty()
         || strays != old.strays
@@ -138,10 +147,11 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let any_stays = members.any(|((place, m), fate)| {
         *fate == Fate::Stays && (heirs.contains_key(&place) || !is_gone(state, m))
     });
-    if !changes || !any_stays {
+    let moves_in = !any_stays && back.iter().any(unused::Holder::comes_alone);
+    if !changes || !any_stays && !moves_in {
         return None;
     }
-    let falls: Vec<bool> = fates.iter().map(|fate| *fate == Fate::Falls).collect();
+    let mut falls: Vec<bool> = fates.iter().map(|fate| *fate == Fate::Falls).collect();
     let mut view = View {
         epoch: old.next_epoch(),
         arcs: ring::fall(&old.arcs, &owns_nothing),
@@ -155,11 +165,16 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         ..old.clone()
     };
     heirs::move_in(&heirs, &mut view);
+    unused::grow(&back, &mut view);
     for stray in view.members.iter_mut().zip(&fates) {
         // It joins again when it is back.
         if let (Member { state: state @ MemberState::Joining, .. }, Fate::Strays(_)) = stray {
             *state = MemberState::Active;
         }
+    }
+    if moves_in {
+        unused::move_in(&back, old.arcs.len(), &mut view);
+        falls.resize(view.members.len(), false);
     }
     if view.arcs.is_empty() {
         let_strays_inherit(state, &mut view, &fates);
@@ -167,6 +182,7 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let why = repaired(old, &view, &falls);
     renumber(&mut view, &falls);
     end_idle_change(state, &mut view);
+    unused::take_in(&back, &mut view);
     (!view.arcs.is_empty()).then_some(Plan { view, why })
 }
 

@@ -129,7 +129,13 @@ impl Membership {
             // What is of a view that is still being made is told when that is active.
             let place = active.view().place_at(incarnation);
             let place = place.filter(|_| claim.epoch <= active.epoch());
-            let held = place.map(|place| heirs::counted(self, claim, place));
+            let mut held = place.map(|place| heirs::counted(self, claim, place));
+            // Who is a stray for more in the view that is being made has that as well (H6).
+            if let (Some(held), Some(coming)) = (&mut held, &self.coming)
+                && let Some(place) = coming.view().place_at(incarnation)
+            {
+                held.union_with(&heirs::counted_in(self, coming, claim, place));
+            }
             let Some(node) = self.nodes.get_mut(&incarnation) else { continue };
             if !node.gone {
                 (node.gone, node.step, has_ended) = (true, self.steps, true);

@@ -16,8 +16,8 @@ use crate::world::World;
 const STATES: u64 = 6_000_000;
 
 /// Rules taken away that a search of millions of states does not reach: schedules that show them are
-/// twenty steps and more, or need time. The simulation shows the first and the last eleven. `MODEL_MUTATION` looks for one all the same.
-const UNREACHED: [(Mutation, &str); 24] = [
+/// twenty steps and more, or need time. The simulation shows the first and the last twelve. `MODEL_MUTATION` looks for one all the same.
+const UNREACHED: [(Mutation, &str); 25] = [
     (Mutation::OlderState, "no manager here starts from a copy"),
     (
         Mutation::SwapMoved,
@@ -40,6 +40,7 @@ const UNREACHED: [(Mutation, &str); 24] = [
     (Mutation::HeirEarly, "no node here has a disk"),
     (Mutation::AnswersUnsynced, "no node here has a disk"),
     (Mutation::DeadTestify, "no node here has a disk"),
+    (Mutation::UsedCounts, "no node here has a disk"),
     (Mutation::BackSkips, "no node here has a disk"),
     (Mutation::ExpiryAlone, "nothing expires where no time passes"),
     (Mutation::ExpirySame, "nothing expires where no time passes"),
@@ -98,6 +99,7 @@ fn setup_for(mutation: Mutation) -> Setup {
         | Mutation::HeirEarly
         | Mutation::AnswersUnsynced
         | Mutation::DeadTestify
+        | Mutation::UsedCounts
         | Mutation::BackSkips
         | Mutation::StrayKeeps
         | Mutation::EarlierStays

@@ -100,6 +100,8 @@ counts! {
     nothings,
     /// Data folders that were copied and started beside the original.
     copied,
+    /// Last holders that ended, with their disks, before they knew that the others had.
+    toppled,
     /// Disks that were lost.
     disks,
 }

@@ -152,6 +152,9 @@ impl World {
         if self.plan.loses && self.rng.chance(60) {
             return self.massacre();
         }
+        if self.plan.topples && self.toppled.is_none() && self.rng.chance(400) {
+            return self.topple();
+        }
         if self.plan.outages && self.rng.chance(80) {
             return self.outage();
         }

@@ -96,11 +96,12 @@ fn a_seed_replays_exactly() {
 }
 
 /// Rules taken away that thousands of seeds do not show, and why. The model beside it (`tests/model`) shows
-/// all but three of them, [`Mutation::SwapMoved`](cluster::mutation::Mutation::SwapMoved),
-/// [`Mutation::FenceSkipsBlind`](cluster::mutation::Mutation::FenceSkipsBlind) and
-/// [`Mutation::BackSkips`](cluster::mutation::Mutation::BackSkips).
+/// all but four of them, [`Mutation::SwapMoved`](cluster::mutation::Mutation::SwapMoved),
+/// [`Mutation::FenceSkipsBlind`](cluster::mutation::Mutation::FenceSkipsBlind),
+/// [`Mutation::BackSkips`](cluster::mutation::Mutation::BackSkips) and
+/// [`Mutation::DeadTestify`](cluster::mutation::Mutation::DeadTestify).
 #[cfg(feature = "mutations")]
-const UNSEEN: [(cluster::mutation::Mutation, &str); 10] = {
+const UNSEEN: [(cluster::mutation::Mutation, &str); 11] = {
     use cluster::mutation::Mutation;
     [
         (Mutation::LateApply, "here a node's check and store are one step"),
@@ -123,6 +124,10 @@ const UNSEEN: [(cluster::mutation::Mutation, &str); 10] = {
         (
             Mutation::BackSkips,
             "a primary must lose its power between showing a record and writing it, and others theirs",
+        ),
+        (
+            Mutation::DeadTestify,
+            "who is dropped on the word of the dead counts again, since nobody has gone on without it (H6)",
         ),
         (Mutation::CancelDrops, "a cancel must come between two deaths and the copy after each"),
     ]

@@ -193,6 +193,9 @@ impl World {
 
     /// Kills the manager. What it was saving has got to the disk, or not.
     pub fn crash_manager(&mut self) {
+        if self.is_to_know() {
+            return;
+        }
         if self.manager.gate.take().is_some() {
             let saving = self.manager.saving.take();
             if let Some(saving) = saving.filter(|_| self.rng.chance(500)) {
@@ -286,7 +289,11 @@ impl World {
     /// Returns whether the manager has survived it.
     fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
         for effect in effects {
-            if self.plan.manager_dies_midway && !self.is_calm && self.rng.chance(15) {
+            if self.plan.manager_dies_midway
+                && !self.is_to_know()
+                && !self.is_calm
+                && self.rng.chance(15)
+            {
                 self.counts.manager_crashes += 1;
                 self.crash_manager();
                 let wait = self.rng.within(1_000, 120_000);

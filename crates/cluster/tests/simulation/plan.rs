@@ -121,6 +121,8 @@ pub struct Plan {
     pub disk_losses: u64,
     /// Whether the manager's folder is once put back to an older copy.
     pub older: bool,
+    /// Whether all who keep some key may end some milliseconds apart, the last one's disk being lost as well.
+    pub topples: bool,
     /// How long silent members are waited for, and heirs wait for each other.
     pub return_ms: Millis,
 }
@@ -201,6 +203,7 @@ impl Plan {
             fsync: 0,
             flush: 0,
             disk_losses: 0,
+            topples: false,
             return_ms: 0,
             older: false,
         }
@@ -246,6 +249,12 @@ impl Plan {
         let mut rng = Rng::new(!seed ^ 0xff);
         let older = self.durability == Durability::None && !self.loses && rng.chance(200);
         Plan { older, ..self }
+    }
+
+    /// The same, in half of the runs with `sync` and outages. What is drawn for it is its own.
+    pub fn with_topples(self, seed: u64) -> Plan {
+        let may = self.durability == Durability::Sync && self.outages && !self.older;
+        Plan { topples: may && Rng::new(seed.rotate_left(16)).chance(500), ..self }
     }
 
     /// The same, in half of all runs with disks.

@@ -11,10 +11,11 @@
 //!   then nothing may be lost either, and whoever comes back first has to wait for those who have more.
 
 use cluster::durability::Durability;
-use cluster::membership::Health;
+use cluster::ids::{Epoch, Incarnation};
+use cluster::membership::{Health, Saved};
 
 use crate::disk::{Disk, End};
-use crate::network::Party;
+use crate::network::{Party, Pid};
 use crate::world::{Event, Key, Micros, Slot, World};
 
 impl World {
@@ -201,6 +202,110 @@ impl World {
         }
         self.drop_node(place);
         self.forget_copy(place);
+    }
+
+    /// Ends all who keep some key, but for one; and that one some milliseconds later. All but it keep their disks, and
+    /// come back.
+    pub fn topple(&mut self) {
+        let Some(membership) = self.manager.membership() else { return };
+        let (active, newest) = self.views();
+        let key = self.rng.below(self.keys.len() as u64) as Key;
+        if active.arcs() == 0 || active.epoch() != newest.epoch() {
+            return;
+        }
+        let keepers: Vec<u16> = active.write_set(self.keys[usize::from(key)].arc).to_vec();
+        let slot_of = |place: u16| usize::from(active.member(place).address.port() - 6000);
+        let is_in_order = |&place: &u16| {
+            let pid = active.member(place).incarnation.0;
+            let known = membership.nodes().find(|node| node.who.incarnation.0 == pid);
+            let is_known = known.is_some_and(|n| !n.is_unheard && n.report.epoch == active.epoch());
+            is_known && self.listener(Party::Node(slot_of(place))) == Some(pid)
+        };
+        if keepers.len() < 2 || !keepers.iter().all(is_in_order) {
+            return;
+        }
+        let last = self.rng.pick(&keepers);
+        let (last_slot, last_pid) = (slot_of(last), active.member(last).incarnation.0);
+        let others: Vec<usize> =
+            keepers.iter().filter(|&&place| place != last).map(|&place| slot_of(place)).collect();
+        let spread = self.rng.pick(&[2_000, 8_000, 30_000]);
+        for slot in others {
+            let end = self.hard_end();
+            self.end_node(slot, end);
+            let pause = self.rng.within(2 * spread, 2 * spread + self.plan.longest);
+            self.after(pause, Event::NodeStart(slot));
+        }
+        let wait = self.rng.within(100, spread);
+        self.after(wait, Event::Topple(last_slot, last_pid, active.epoch(), self.manager.pid));
+    }
+
+    /// The last of them ends, and its disk is lost: what was on it is on the others' disks, or others live who hold it.
+    pub fn topple_last(&mut self, slot: usize, pid: Pid, epoch: Epoch, manager: Pid) {
+        if self.is_calm || self.listener(Party::Node(slot)) != Some(pid) || self.toppled.is_some() {
+            return;
+        }
+        let membership = self.manager.membership().filter(|_| self.manager.pid == manager);
+        let knows = membership.is_some_and(|membership| {
+            membership.nodes().any(|n| n.who.incarnation.0 == pid && n.has_told(epoch))
+        });
+        if !knows {
+            return;
+        }
+        let process = self.slots[slot].process.as_ref().expect("it runs");
+        let Some(routes) =
+            process.tenure.routes().filter(|routes| routes.epoch() == epoch).cloned()
+        else {
+            return;
+        };
+        let Some(own) = routes.view().place_at(Incarnation(pid)) else { return };
+        let is_elsewhere = |arc: usize| {
+            let others = routes.write_set(arc).iter().filter(|&&place| usize::from(place) != own);
+            others.copied().any(|place| {
+                let member = routes.member(place);
+                let slot = &self.slots[usize::from(member.address.port() - 6000)];
+                match &slot.process {
+                    Some(p) if p.pid == member.incarnation.0 => {
+                        // What the manager has not heard of it may have dropped with the next view.
+                        let known = self.manager.membership().and_then(|membership| {
+                            membership.nodes().find(|node| node.who.incarnation.0 == p.pid)
+                        });
+                        let is_known = known.is_some_and(|node| {
+                            !node.is_unheard && node.report.synced.contains(arc)
+                        });
+                        is_known && p.tenure.epoch() >= epoch && p.tenure.synced().contains(arc)
+                    }
+                    _ => {
+                        let claim = slot.disk.life(&self.keys).and_then(|life| life.claim());
+                        claim.is_some_and(|claim| {
+                            claim.of == member.incarnation
+                                && claim.epoch == epoch
+                                && claim.synced.contains(arc)
+                        })
+                    }
+                }
+            })
+        };
+        if !routes.kept_by(own as u16).ones().all(is_elsewhere) {
+            return;
+        }
+        self.toppled = Some(pid);
+        self.counts.toppled += 1;
+        self.end_node(slot, End::Kill);
+        self.say(|_| format!("the disk of node{slot} is lost"));
+        self.slots[slot].disk = Disk::default();
+        let pause = self.rng.within(500, self.plan.longest);
+        self.after(pause, Event::NodeStart(slot));
+    }
+
+    /// Whether the manager knows that the last of those who kept a key has ended, and only the manager: it must not die
+    /// before that is saved, or before it knows.
+    pub fn is_to_know(&self) -> bool {
+        let Some(pid) = self.toppled.filter(|_| self.manager.gate.is_some()) else { return false };
+        let is_saved = |saved: &Saved| {
+            saved.ended.iter().any(|ended| ended.incarnation.0 == pid)
+                || saved.active.place_at(Incarnation(pid)).is_none()
+        };
+        !is_saved(&self.manager.disk)
     }
 
     /// Starts the nodes that the cluster's health says are to be brought back. What is lost is on their disks.

@@ -90,6 +90,9 @@ pub enum Event {
     OnDisk(Pid, Due),
     /// A node ends.
     NodeEnd(usize, End),
+    /// The last of those who keep a key ends, if it is this start of its process and still in this view, and the
+    /// manager this start of it; and its disk is lost.
+    Topple(usize, Pid, Epoch, Pid),
     /// A client is started.
     ClientStart(usize),
     /// A client's thread goes on.
@@ -210,6 +213,8 @@ pub struct World {
     pub last_value: u32,
     /// In numbers.
     pub counts: Counts,
+    /// Who was the last of all who keep some key to end, of these that ended one after the other.
+    pub toppled: Option<Pid>,
     /// Whether faults are over.
     pub is_calm: bool,
     /// Whether only the last gets remain.
@@ -241,6 +246,7 @@ impl World {
         let mut rng = Rng::new(seed);
         let plan = Plan::draw(&mut rng).with_leases(seed).with_lies(!seed).with_older(seed);
         let plan = plan.with_least(seed);
+        let plan = plan.with_topples(seed);
         let keys = (0..plan.keys)
             .map(|n| {
                 let name = format!("key{n}").into_bytes();
@@ -279,6 +285,7 @@ impl World {
             history: History::default(),
             last_value: 0,
             counts: Counts::default(),
+            toppled: None,
             is_calm: false,
             is_final: false,
             final_gets: Vec::new(),
@@ -478,6 +485,9 @@ impl World {
             Event::NodeSweep(pid) => self.node_sweep(pid),
             Event::OnDisk(pid, due) => self.on_disk(pid, due),
             Event::NodeEnd(slot, end) => self.end_node(slot, end),
+            Event::Topple(slot, pid, epoch, manager) => {
+                self.topple_last(slot, pid, epoch, manager);
+            }
             Event::ClientStart(client) => self.start_client(client),
             Event::Wake(pid, client, thread) => self.wake(pid, client, thread),
             Event::Flush(pid, client, thread) => self.flush(pid, client, thread),

@@ -82,6 +82,8 @@ pub(super) struct Sim {
     fresh_since: BTreeMap<usize, Epoch>,
     /// The arcs that somebody has kept, and served, since then.
     begun: BTreeSet<usize>,
+    /// Whether nodes have disks, of which this world does not know what they hold. (The simulation does.)
+    pub(super) has_disks: bool,
     /// What clients have.
     published: Arc<Routes>,
     /// The newest view that was ever active, whatever a restarted manager knows of it.
@@ -116,6 +118,7 @@ impl Sim {
             views: BTreeMap::from([(Epoch::NONE, unborn.clone())]),
             fresh_since: BTreeMap::new(),
             begun: BTreeSet::new(),
+            has_disks: false,
             published: Arc::new(Routes::new(unborn)),
             ever_active: Epoch::NONE,
             shown: None,
@@ -532,6 +535,7 @@ impl Sim {
                 is_fresh
                     || is_inherited
                     || !self.begun.contains(&arc)
+                    || self.has_disks
                     || self.holders(routes, arc).next().is_some(),
                 "nobody is left in view {} that holds arc {arc}",
                 routes.epoch()
@@ -545,10 +549,19 @@ impl Sim {
             .write_set(arc)
             .iter()
             .filter_map(|&place| self.process(routes.member(place).incarnation))
-            .filter(move |n| n.tenure.synced().contains(arc))
             .filter(move |n| {
                 let view = routes.view();
-                let stray = view.place_at(n.who.incarnation).and_then(|place| view.stray(place));
+                let place = view.place_at(n.who.incarnation);
+                // An heir has what its folder has, once it adopts the view.
+                let inherits = place.and_then(|place| view.heir(place)).is_some_and(|heir| {
+                    let mut claim = n.tenure.claim().into_iter();
+                    let has = claim.any(|c| c.of == heir.of && c.synced.contains(arc));
+                    has && heir.arcs.contains(&(arc as u16))
+                });
+                if inherits || !n.tenure.synced().contains(arc) {
+                    return inherits;
+                }
+                let stray = place.and_then(|place| view.stray(place));
                 let stays = stray.is_some_and(|stray| {
                     stray.has_followed(&routes.view().line, n.tenure.epoch())
                         && stray.arcs.contains(&(arc as u16))

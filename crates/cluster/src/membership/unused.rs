@@ -1,0 +1,379 @@
+//! Views under which nothing was acknowledged, and who counts because of that (rule H6).
+//!
+//! Where the nodes that hold an arc end some milliseconds apart, the first is dropped on the word of one that ends
+//! before it has adopted the view without the first. That view becomes active, since nobody is left to be waited for.
+//! But nothing can ever be acknowledged in the arc under it: every write needs all who keep the arc, and one of them has
+//! ended and had never adopted the view. So all who were synced in the arc in the view before hold everything
+//! still, those that were dropped as well: they come back into the next view, as strays for such arcs alone. The same
+//! holds for several such views in a row.
+//!
+//! Who is a stray already, for other arcs, is one for these as well. Where nobody else is there, who comes with the
+//! folder of one that was dropped takes its place at once: a view of the dead alone would not help.
+//!
+//! The manager saves what it knows of that: the views before the active one, as long as some member has not told that it
+//! has adopted the active one; and of members that have ended the newest view that they had told of. *Otherwise* a
+//! manager that starts again does not know whether they had adopted the newest, and nothing may be concluded.
+
+use std::sync::Arc;
+
+use crate::claim::Heir;
+use crate::durability::Durability;
+use crate::ids::{Epoch, Incarnation};
+use crate::limits::MAX_MEMBERS;
+use crate::line::Line;
+use crate::membership::heirs::Candidates;
+use crate::membership::{Ended, Membership, Millis, Newcomer, Node, Unused, plan};
+use crate::mutation::{Mutation, is_on};
+use crate::tenure::ArcSet;
+use crate::view::{Member, MemberState, Routes, Stray, View};
+
+/// Views that are remembered, each as large in the saved state as a view is. One more is needed for each holder that
+/// ends before it has adopted the view without the one before it.
+pub const MAX_UNUSED: usize = 16;
+
+/// A view before the active one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Earlier {
+    routes: Arc<Routes>,
+    /// Arcs in which nothing was acknowledged under it.
+    unused: ArcSet,
+    /// Its members that the view after it did not have any more, or as strays, as they were known then.
+    left: Vec<Node>,
+}
+
+/// Whether it is known that a node has not adopted a view.
+fn has_not_adopted(node: &Node, view: Epoch) -> bool {
+    node.adopted.is_some_and(|adopted| adopted < view)
+}
+
+/// The arcs in which nothing was acknowledged under the active view, nor ever will be: one of those who keep them has
+/// not adopted it, and has ended; or the view is over, and so is every lease under it.
+fn unused(state: &Membership, is_over: bool) -> ArcSet {
+    let active = state.active();
+    let mut arcs = ArcSet::with_capacity(active.arcs());
+    for (place, member) in (0..).zip(&active.view().members) {
+        let node = &state.nodes[&member.incarnation];
+        let is_unused = has_not_adopted(node, active.epoch()) && (node.gone || is_over);
+        if is_unused || node.gone && is_on(Mutation::UsedCounts) {
+            arcs.union_with(active.kept_by(place));
+        }
+    }
+    arcs
+}
+
+/// Another view is about to become the active one.
+pub(super) fn note(state: &mut Membership, coming: &Routes) {
+    let unused = unused(state, true);
+    if unused.is_clear() {
+        // No way leads behind it.
+        state.earlier.clear();
+    }
+    let members = coming.view().members.iter();
+    let mut adopted = members.map(|member| state.nodes[&member.incarnation].adopted);
+    if adopted.all(|adopted| adopted >= Some(coming.epoch())) && !is_on(Mutation::UsedCounts) {
+        state.earlier.clear();
+        return;
+    }
+    if state.earlier.len() == MAX_UNUSED {
+        state.earlier.remove(0);
+    }
+    let left = left(state.active().view(), coming.view())
+        .filter_map(|incarnation| state.nodes.get(&incarnation).cloned())
+        .collect();
+    // Nobody asks for its line, which the views after it have.
+    let view = View { line: Line::default(), ..state.active().view().clone() };
+    state.earlier.push(Earlier { routes: Arc::new(Routes::new(view)), unused, left });
+}
+
+/// Members of a view that the next does not have, or as strays.
+fn left<'v>(view: &'v View, next: &'v View) -> impl Iterator<Item = Incarnation> + 'v {
+    let incarnations = view.members.iter().map(|member| member.incarnation);
+    incarnations.filter(|&incarnation| {
+        next.place_at(incarnation).is_none_or(|place| next.stray(place).is_some())
+    })
+}
+
+/// What of this is saved.
+pub(super) fn saved(state: &Membership) -> (Vec<Unused>, Vec<Ended>) {
+    let unused = |earlier: &Earlier| Unused {
+        view: earlier.routes.view().clone(),
+        arcs: earlier.unused.ones().map(|arc| arc as u16).collect(),
+    };
+    (state.earlier.iter().map(unused).collect(), ended(state))
+}
+
+/// Members that are known to have ended without having adopted the newest view. Before anything follows from another one it
+/// is saved.
+pub(super) fn ended(state: &Membership) -> Vec<Ended> {
+    let (newest, durability) = (state.newest().epoch(), state.newest().view().durability);
+    if durability == Durability::None {
+        return Vec::new();
+    }
+    let left = state.earlier.iter().rev().flat_map(|earlier| &earlier.left);
+    let mut known: Vec<Ended> = Vec::new();
+    for node in state.members().iter().filter_map(|i| state.nodes.get(i)).chain(left) {
+        let incarnation = node.who.incarnation;
+        let is_known = known.iter().any(|ended| ended.incarnation == incarnation);
+        if let Some(adopted) = node.adopted.filter(|adopted| node.gone && *adopted < newest)
+            && !is_known
+        {
+            known.push(Ended { incarnation, adopted });
+        }
+    }
+    known
+}
+
+/// The same from what was saved. `nodes` makes what is known of a member of a view.
+pub(super) fn restored(
+    saved: Vec<Unused>,
+    active: &View,
+    node: impl Fn(&Member) -> Node,
+) -> Vec<Earlier> {
+    let epochs_next: Vec<View> =
+        saved.iter().skip(1).map(|unused| unused.view.clone()).chain([active.clone()]).collect();
+    let mut earlier = Vec::new();
+    for (Unused { view, arcs }, next) in saved.into_iter().zip(epochs_next) {
+        let unused = arcs.into_iter().map(usize::from).collect();
+        let left = left(&view, &next).filter_map(|i| view.place_at(i)).map(|place| {
+            let member = &view.members[place];
+            // It was asked to go, or may have been.
+            Node { has_left: member.state == MemberState::Leaving, ..node(member) }
+        });
+        let left = left.collect();
+        earlier.push(Earlier { routes: Arc::new(Routes::new(view)), unused, left });
+    }
+    earlier
+}
+
+/// A member of an earlier view that was dropped and holds what is lost.
+pub(super) struct Holder<'m> {
+    pub(super) node: &'m Node,
+    /// Its place in the active view, where it is a stray for other arcs.
+    pub(super) place: Option<usize>,
+    /// As a stray's: whoever had adopted the view two before this one has missed nothing.
+    since: Epoch,
+    pub(super) arcs: Vec<u16>,
+    /// Who waits with its folder.
+    heir: Option<&'m Node>,
+}
+
+/// Those who were dropped and hold what is lost, but for what begins afresh.
+pub(super) fn holders<'m>(
+    state: &'m Membership,
+    now: Millis,
+    lost: &[usize],
+    fresh: &[u16],
+) -> Vec<Holder<'m>> {
+    let mut found: Vec<Holder<'m>> = Vec::new();
+    if state.accept_loss || lost.is_empty() || state.earlier.is_empty() {
+        return found;
+    }
+    let unused = unused(state, false);
+    let active = state.active().view();
+    let is_meant = |arc: &&usize| unused.contains(**arc) && !fresh.contains(&(**arc as u16));
+    for &arc in lost.iter().filter(is_meant) {
+        let used = state.earlier.iter().rposition(|earlier| !earlier.unused.contains(arc));
+        let Some(used) = used else { continue };
+        let routes = &state.earlier[used].routes;
+        if arc >= routes.arcs() {
+            continue;
+        }
+        // The second view after it, if the next one is made now.
+        let after = state.earlier[used + 1..].iter().map(|earlier| earlier.routes.epoch());
+        let since = after.chain([active.epoch, active.next_epoch()]).nth(1);
+        let since = since.unwrap_or(active.next_epoch());
+        for &place in routes.write_set(arc) {
+            let Some((node, place)) = has_left(state, now, routes, place, arc) else { continue };
+            let alike = found.iter_mut().find(|holder| is_alike(&holder.node.who, &node.who));
+            match alike {
+                Some(holder) if holder.node.who.incarnation == node.who.incarnation => {
+                    holder.since = holder.since.max(since);
+                    holder.arcs.push(arc as u16);
+                }
+                // No two members have one name or address.
+                Some(_) => {}
+                None => {
+                    let heir = heir(state, now, node, routes.epoch());
+                    found.push(Holder { node, place, since, arcs: vec![arc as u16], heir });
+                }
+            }
+        }
+    }
+    found.truncate(MAX_MEMBERS - active.members.len());
+    found
+}
+
+/// Whether somebody who was dropped may come back with what it held.
+pub(super) fn may_return(state: &Membership, now: Millis) -> bool {
+    let all: Vec<usize> = (0..state.active().arcs()).collect();
+    !holders(state, now, &all, &[]).is_empty()
+}
+
+/// The names of those who were dropped and are to come back with what is lost.
+pub(super) fn to_bring_back(state: &Membership, now: Millis, lost: &[usize]) -> Vec<String> {
+    let holders = holders(state, now, lost, &[]);
+    let away = holders.iter().filter(|holder| holder.heir.is_none());
+    away.map(|holder| holder.node.who.id.to_string()).collect()
+}
+
+fn is_alike(one: &Newcomer, other: &Newcomer) -> bool {
+    one.id == other.id || one.address == other.address
+}
+
+/// What is known of a member of an earlier view that was dropped, if it held an arc there and may come back with it;
+/// and its place in the active view, if it is still there for other arcs.
+fn has_left<'m>(
+    state: &'m Membership,
+    now: Millis,
+    routes: &Routes,
+    place: u16,
+    arc: usize,
+) -> Option<(&'m Node, Option<usize>)> {
+    let (view, member) = (state.active().view(), routes.member(place));
+    let left = || state.earlier.iter().rev().flat_map(|earlier| &earlier.left);
+    let node = left().find(|node| node.who.incarnation == member.incarnation)?;
+    let place = view.place_at(member.incarnation);
+    match place {
+        // What it strays for already it must not lose by that: it has adopted that view for certain.
+        Some(place) => {
+            let stray = view.stray(place)?;
+            let is_known = node.adopted >= Some(routes.epoch());
+            let is_new = stray.arcs.binary_search(&(arc as u16)).is_err();
+            if !is_known || !is_new || !state.is_out(member.incarnation, now) {
+                return None;
+            }
+        }
+        None => {
+            let is_other = |m: &Member| m.id == member.id || m.address == member.address;
+            if view.members.iter().any(is_other) {
+                return None;
+            }
+        }
+    }
+    let on_disk = member.on_disk && view.durability != Durability::None;
+    let held = node.is_unheard || node.report.synced.contains(arc);
+    let gone = state.nodes.get(&member.incarnation).map_or(node.gone, |node| node.gone);
+    (held && !node.has_left && (!gone || on_disk)).then_some((node, place))
+}
+
+/// Who waits with the folder of one that was dropped, if it tells of the view that this one had to have adopted.
+fn heir<'m>(state: &'m Membership, now: Millis, of: &Node, adopted: Epoch) -> Option<&'m Node> {
+    if state.active().view().durability == Durability::None {
+        return None;
+    }
+    let mut waiting = state.waiting(now).map(|who| &state.nodes[&who.incarnation]);
+    waiting.find(|node| {
+        node.claim.as_ref().is_some_and(|claim| {
+            node.who.id == of.who.id
+                && claim.of == of.who.incarnation
+                && claim.is_whole
+                && (adopted..=state.active().epoch()).contains(&claim.epoch)
+                && node.has_beaten
+        })
+    })
+}
+
+impl Holder<'_> {
+    /// Whether it is no member, and somebody waits with its folder.
+    pub(super) fn comes_alone(&self) -> bool {
+        self.place.is_none() && !self.inherited().is_empty()
+    }
+
+    /// What its folder has of what it held.
+    fn inherited(&self) -> Vec<u16> {
+        let claim = self.heir.and_then(|heir| heir.claim.as_ref());
+        let has = |arc: &u16| claim.is_some_and(|claim| claim.synced.contains((*arc).into()));
+        self.arcs.iter().copied().filter(has).collect()
+    }
+}
+
+/// Those who are strays in the active view already stray for more than before. `view` has the places of that one.
+pub(super) fn grow(holders: &[Holder<'_>], view: &mut View) {
+    for Holder { place, since, arcs, .. } in holders {
+        let Some(place) = *place else { continue };
+        let own = view.strays.iter_mut().find(|stray| usize::from(stray.place) == place);
+        if let Some(stray) = own {
+            stray.since = stray.since.max(*since);
+            stray.arcs.extend(arcs);
+            stray.arcs.sort_unstable();
+        }
+    }
+}
+
+/// Who takes the place of such a stray in the next view has what the folder has of that, too.
+pub(super) fn inherit(holders: &[Holder<'_>], heirs: &mut Candidates<'_>) {
+    for holder in holders {
+        let candidate = holder.place.and_then(|place| heirs.get_mut(&place));
+        let comes = holder.heir.map(|heir| heir.who.incarnation);
+        if let Some(candidate) = candidate.filter(|c| Some(c.incarnation()) == comes) {
+            candidate.arcs.extend(holder.inherited().into_iter().map(usize::from));
+        }
+    }
+}
+
+/// Where nobody else is there: who comes with the folder of one that was dropped has what that has, and the first of
+/// them owns everything.
+pub(super) fn move_in(holders: &[Holder<'_>], arcs: usize, view: &mut View) {
+    for holder in holders.iter().filter(|holder| holder.comes_alone()) {
+        let Some(heir) = holder.heir else { continue };
+        let place = view.members.len() as u16;
+        let (of, since, own) = (holder.node.who.incarnation, holder.since, holder.inherited());
+        if view.arcs.is_empty() {
+            view.arcs = vec![place; arcs];
+        } else {
+            view.strays.push(Stray { place, since, arcs: own.clone() });
+        }
+        view.heirs.push(Heir { place, of, arcs: own });
+        join(&heir.who, view);
+    }
+}
+
+/// Takes those into the next view, for what is lost alone, who have not come yet.
+pub(super) fn take_in(holders: &[Holder<'_>], view: &mut View) {
+    for Holder { node, place, since, arcs, .. } in holders {
+        if place.is_none() && view.place_of(&node.who.id).is_none() {
+            let place = view.members.len() as u16;
+            view.strays.push(Stray { place, since: *since, arcs: arcs.clone() });
+            join(&node.who, view);
+        }
+    }
+}
+
+fn join(who: &Newcomer, view: &mut View) {
+    view.members.push(plan::member(who, MemberState::Active));
+    if let Some(coming) = &mut view.coming {
+        coming.weights.push(who.weight);
+    }
+}
+
+/// Knows those again who have come back into a view, and what those have who are strays for more.
+pub(super) fn remember(state: &mut Membership, view: &View) {
+    let Membership { earlier, nodes, active, .. } = state;
+    let left = |incarnation: Incarnation| {
+        let mut left = earlier.iter().rev().flat_map(|earlier| &earlier.left);
+        left.find(|node| node.who.incarnation == incarnation)
+    };
+    for (place, member) in view.members.iter().enumerate() {
+        let Some(before) = left(member.incarnation) else { continue };
+        let claim = nodes.values().filter(|node| !node.gone).filter_map(|node| node.claim.clone());
+        let claim = { claim }.find(|claim| claim.of == member.incarnation);
+        match nodes.get_mut(&member.incarnation) {
+            None => {
+                let node = Node { connected: false, ..before.clone() };
+                nodes.insert(member.incarnation, node);
+            }
+            Some(node) => {
+                // Its folder may have told before of what it was a stray for then.
+                let has = |arc: &usize| match &claim {
+                    Some(claim) => claim.synced.contains(*arc),
+                    None => before.is_unheard || before.report.synced.contains(*arc),
+                };
+                let old = active.view().place_at(member.incarnation);
+                let old = old.and_then(|place| active.view().stray(place));
+                let (Some(old), Some(new)) = (old, view.stray(place)) else { continue };
+                let grown = new.arcs.iter().filter(|arc| !old.arcs.contains(arc));
+                node.report.synced.extend(grown.map(|&arc| usize::from(arc)).filter(has));
+            }
+        }
+    }
+}
