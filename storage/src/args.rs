@@ -17,7 +17,8 @@ use crate::{Config, redis, snapshot_log};
 /// Where a node listens unless told otherwise.
 pub const DEFAULT_PORT: u16 = 6001;
 
-/// How far the port for cluster-aware Redis clients is above the other: as Redis Cluster's own second port is.
+/// How far the port for cluster-aware Redis clients is above the other: as Redis Cluster's own
+/// second port is.
 pub const CLUSTER_PORT_ABOVE: u16 = 10_000;
 
 /// What the command line says.

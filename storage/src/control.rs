@@ -1,9 +1,10 @@
 //! The connection to the manager: heartbeats out, views in.
 //!
-//! One thread keeps the connection: it connects, registers, and reads what comes; when the connection
-//! ends it begins again, with growing pauses, for as long as the node lives. While it is registered a
-//! second thread sends heartbeats: one every interval (which the manager may change), and one at once when a view was adopted or arcs
-//! became synced or the manager asks (PROBE), so that the manager need not wait to learn it.
+//! One thread keeps the connection: it connects, registers, and reads what comes; when the
+//! connection ends it begins again, with growing pauses, for as long as the node lives. While it is
+//! registered a second thread sends heartbeats: one every interval (which the manager may change),
+//! and one at once when a view was adopted or arcs became synced or the manager asks (PROBE), so
+//! that the manager need not wait to learn it.
 
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -134,8 +135,8 @@ struct ControlLoop {
     stop: Stop,
     end: Sender<Ended>,
     stream: Arc<Mutex<Option<TcpStream>>>,
-    /// The view with which the node has left the cluster. It stays until that is active, since it is waited
-    /// for; after that there is nothing to register for any more.
+    /// The view with which the node has left the cluster. It stays until that is active, since it
+    /// is waited for; after that there is nothing to register for any more.
     left_with: Cell<Option<Epoch>>,
     /// Whether the manager has asked for the newest view that the node has seen.
     shows_view: Cell<bool>,
@@ -174,12 +175,14 @@ impl ControlLoop {
                         let _ = self.end.try_send(Ended::Refused(error.to_string()));
                         return;
                     }
-                    // It has seen what the manager does not know, and tells that when it tries again.
+                    // It has seen what the manager does not know, and tells that when it tries
+                    // again.
                     Some(ErrorWord::Older) => {
                         self.shows_view.set(true);
                         error.to_string()
                     }
-                    // A node that runs may meet the right manager again. One that starts has the wrong folder.
+                    // A node that runs may meet the right manager again. One that starts has the
+                    // wrong folder.
                     Some(ErrorWord::OtherCluster) if self.node.routes().is_none() => {
                         let why = format!("its data folder is of another cluster: {error}");
                         let _ = self.end.try_send(Ended::Refused(why));
@@ -346,7 +349,8 @@ impl ControlLoop {
             if let Some(heartbeat_ms) = told.filter(|&ms| ms != pace.get()) {
                 pace.set(heartbeat_ms, link);
                 info!("a heartbeat every {heartbeat_ms} ms from now on");
-                // The next one may be a long time off. A beat that still waits stands for this one too.
+                // The next one may be a long time off. A beat that still waits stands for this one
+                // too.
                 let _ = beat.try_send(());
             }
         }
@@ -358,10 +362,10 @@ impl ControlLoop {
     }
 
     fn adopt(&self, push: TablePush, beat: &Sender<()>) -> Result<(), String> {
-        self.node.told(push.active);
+        self.node.note_active(push.active);
         if self.has_left(push.active) {
-            // A manager that has started again may take it for a newcomer meanwhile. It must not begin to hold
-            // anything, since it is about to end.
+            // A manager that has started again may take it for a newcomer meanwhile. It must not
+            // begin to hold anything, since it is about to end.
             return Err(HAS_LEFT.into());
         }
         let (epoch, leaves) = (push.view.epoch, self.node.leaves_with(&push.view));
@@ -386,8 +390,8 @@ impl ControlLoop {
         Ok(())
     }
 
-    /// Says so where this node has taken the place of one that weighed something else: that stays. Later an operator
-    /// may have changed it.
+    /// Says so where this node has taken the place of one that weighed something else: that stays.
+    /// Later an operator may have changed it.
     fn look_at_weight(&self, view: &View) {
         let Some(member) = view.member(self.node.id(), self.node.incarnation()) else { return };
         let (is, asked) = (member.weight, self.settings.weight);

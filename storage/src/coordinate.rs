@@ -1,8 +1,8 @@
 //! Requests that any node takes, whoever keeps the key.
 //!
-//! A node that gets one acts as a client: it routes to the real replicas and waits for all of them. So
-//! programs of the original, which hash keys in their own way and ask whatever node they come to, get the
-//! same promises; and so do small programs that do not want to know about views.
+//! A node that gets one acts as a client: it routes to the real replicas and waits for all of them.
+//! So programs of the original, which hash keys in their own way and ask whatever node they come
+//! to, get the same promises; and so do small programs that do not want to know about views.
 
 use std::sync::Arc;
 

@@ -1,18 +1,23 @@
 //! The data folder: what a node has on disk, so that it has it again after a restart.
 //!
-//! A thread of its own appends what the node stores and fetches to a log, in groups, and has the disk told to
-//! keep it: in `async` about every second, off the path of requests; in `sync` before anybody is answered, many
-//! writers sharing one wait. When the log outgrows what it tells, a checkpoint of all records takes its place.
+//! A thread of its own appends what the node stores and fetches to a log, in groups, and has the
+//! disk told to keep it: in `async` about every second, off the path of requests; in `sync` before
+//! anybody is answered, many writers sharing one wait. When the log outgrows what it tells, a
+//! checkpoint of all records takes its place.
 //!
-//! * [`frame`], [`header`], [`entry`]: the formats, bytes to meaning; [`ledger`]: which records count;
-//! * [`files`]: what is asked of the file system; [`folder`]: the files of a folder, and whose it is;
-//! * [`journal`]: where the node's threads hand in what they store; [`writer`]: the thread that writes it;
-//! * [`checkpoint`]: making a checkpoint; [`recovery`]: reading it all again, and [`recovered`], what that comes to;
+//! * [`frame`], [`header`], [`entry`]: the formats, bytes to meaning; [`ledger`]: which records
+//!   count;
+//! * [`files`]: what is asked of the file system; [`folder`]: the files of a folder, and whose it
+//!   is;
+//! * [`journal`]: where the node's threads hand in what they store; [`writer`]: the thread that
+//!   writes it;
+//! * [`checkpoint`]: making a checkpoint; [`recovery`]: reading it all again, and [`recovered`],
+//!   what that comes to;
 //! * [`view_file`]: the newest view, in a file of its own.
 //!
-//! What it does not do: it does not make a node synced, though it knows where the node was. What it has read is an
-//! earlier life's ([`crate::stale_cache`]), and a source has to confirm it; but where nobody lives who could, a view
-//! may take the node for its own heir (rule H6).
+//! What it does not do: it does not make a node synced, though it knows where the node was. What it
+//! has read is an earlier life's ([`crate::stale_cache`]), and a source has to confirm it; but
+//! where nobody lives who could, a view may take the node for its own heir (rule H6).
 
 use std::io;
 use std::path::Path;
@@ -88,7 +93,8 @@ impl Disk {
         Ok(Disk { settings, node: node.clone(), folder, contents, journal, ends })
     }
 
-    /// Notes a start of the node's process in the folder, and gives what that takes over from those before it.
+    /// Notes a start of the node's process in the folder, and gives what that takes over from those
+    /// before it.
     pub fn restore(&mut self, incarnation: Incarnation) -> Restored {
         let starts = starts::note(&*self.settings.files, self.folder.path(), incarnation);
         Restored { journal: self.journal.clone(), life: self.contents.life.take(), starts }
@@ -99,7 +105,8 @@ impl Disk {
         &self.journal
     }
 
-    /// Starts to write what this start of the process hands in. Checkpoints are made of what `source` has.
+    /// Starts to write what this start of the process hands in. Checkpoints are made of what
+    /// `source` has.
     ///
     /// # Errors
     /// If the operating system has no more threads.
@@ -144,6 +151,3 @@ pub fn check(folder: &Path) -> Result<String, FolderError> {
     }
     Ok(text)
 }
-
-#[cfg(test)]
-pub mod tests;

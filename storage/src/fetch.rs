@@ -1,13 +1,14 @@
 //! The fetching threads: they make this node synced in the ranges that it is to keep (rule H1).
 //!
-//! Woken when a view is adopted, the fetcher goes round by round until nothing is missing or the view
-//! changes. In a round every missing arc is assigned to one of the other nodes that keep it ([`assignment`]), and
-//! some workers fetch from a source each, over connections of their own, one page at a time: whoever is slow
-//! to make pages or to merge them is asked for less. A source that refuses an arc, or dies, is not asked for
-//! it again while others may have it; what has come stays.
+//! Woken when a view is adopted, the fetcher goes round by round until nothing is missing or the
+//! view changes. In a round every missing arc is assigned to one of the other nodes that keep it
+//! ([`assignment`]), and some workers fetch from a source each, over connections of their own, one
+//! page at a time: whoever is slow to make pages or to merge them is asked for less. A source that
+//! refuses an arc, or dies, is not asked for it again while others may have it; what has come
+//! stays.
 //!
-//! An arc that nobody alive held is gathered (H6): whoever has its own disk's part of it asks *all* others who keep
-//! it, one after the other, and has it when all have answered in the same view.
+//! An arc that nobody alive held is gathered (H6): whoever has its own disk's part of it asks *all*
+//! others who keep it, one after the other, and has it when all have answered in the same view.
 
 use std::io;
 use std::sync::Arc;
@@ -47,26 +48,26 @@ use job::Job;
 use rate_limit::RateLimit;
 use refusals::Refusals;
 
-/// How long one page may take, or connecting. A thousand times what it takes: whoever does not answer by then
-/// holds up the round, and another source may have the arcs.
+/// How long one page may take, or connecting. A thousand times what it takes: whoever does not
+/// answer by then holds up the round, and another source may have the arcs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pause when nothing has come from anybody.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The pause before a source that is not in this view yet is asked again, and how often it is: nodes adopt a
-/// view within milliseconds of each other.
+/// The pause before a source that is not in this view yet is asked again, and how often it is:
+/// nodes adopt a view within milliseconds of each other.
 const BEHIND: Duration = Duration::from_millis(2);
 const AGAIN: usize = 100;
 
-/// Sources that are fetched from at the same time. Each has a page of ours in the making, in flight or being
-/// merged, so that four keep a fast link and the fetching node busy; more would only take processors
-/// from those who serve.
+/// Sources that are fetched from at the same time. Each has a page of ours in the making, in flight
+/// or being merged, so that four keep a fast link and the fetching node busy; more would only take
+/// processors from those who serve.
 const WORKERS: usize = 4;
 
-/// How long a worker rests after a page, in times of what the page took: three quarters of the time it leaves
-/// the processors, here and at the source, to requests, and the busier they are the longer. A million small
-/// records from one source come in about two seconds all the same.
+/// How long a worker rests after a page, in times of what the page took: three quarters of the time
+/// it leaves the processors, here and at the source, to requests, and the busier they are the
+/// longer. A million small records from one source come in about two seconds all the same.
 const REST: u32 = 3;
 
 /// The longest rest. A page that took much longer was not waiting for a processor.
@@ -234,8 +235,8 @@ impl Fetching {
         }
     }
 
-    /// After a round in which nothing came: whether somebody is left to be asked for an arc that is missing. Of arcs
-    /// that all have refused all are asked again.
+    /// After a round in which nothing came: whether somebody is left to be asked for an arc that is
+    /// missing. Of arcs that all have refused all are asked again.
     fn is_somebody_left(
         &self,
         routes: &Routes,
@@ -266,7 +267,7 @@ impl Fetching {
         let mut begun = std::mem::take(&mut progress.begun);
         let Progress { refused, gathered, .. } = &*progress;
         let sources = |arc| self.sources(routes, arc, refused, gathered);
-        let mut part = |arc| begun.remove(&arc).unwrap_or_else(|| self.node.part(arc));
+        let mut part = |arc| begun.remove(&arc).unwrap_or_else(|| self.node.arc_fetch(arc));
         let jobs = assign(missing, sources)
             .into_iter()
             .map(|(source, arcs)| (source, Job::new(arcs.into_iter().map(&mut part).collect())))
@@ -310,9 +311,9 @@ impl Fetching {
         routes.write_set(arc).iter().copied().filter(is_other).collect()
     }
 
-    /// Who may have an arc: the other nodes that serve it, but for those that have refused; else those that
-    /// are to keep it, who may have fetched it already. Of what a stray alone holds nobody else has anything. Where
-    /// it is gathered: all who have not told what they had.
+    /// Who may have an arc: the other nodes that serve it, but for those that have refused; else
+    /// those that are to keep it, who may have fetched it already. Of what a stray alone holds
+    /// nobody else has anything. Where it is gathered: all who have not told what they had.
     fn sources(
         &self,
         routes: &Routes,
@@ -342,7 +343,8 @@ impl Fetching {
         if serving.is_empty() { among(routes.write_set(arc)) } else { serving }
     }
 
-    /// Has workers do all jobs, each for the source beside it, and returns these with what came of them.
+    /// Has workers do all jobs, each for the source beside it, and returns these with what came of
+    /// them.
     fn work(&self, routes: &Routes, jobs: Vec<(u16, Job)>) -> Vec<(u16, Job)> {
         let workers = jobs.len().min(WORKERS);
         let done = Mutex::new(Vec::with_capacity(jobs.len()));

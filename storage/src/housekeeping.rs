@@ -1,5 +1,6 @@
-//! The housekeeping thread: it notes in the records what is known to be committed, finishes what dead
-//! writers left (rule C4), lets values expire (rule C6) and drops tombstones that have served their time (rule N5).
+//! The housekeeping thread: it notes in the records what is known to be committed, finishes what
+//! dead writers left (rule C4), lets values expire (rule C6) and drops tombstones that have served
+//! their time (rule N5).
 
 use std::io;
 use std::sync::Arc;
@@ -14,23 +15,24 @@ use net_common::worker::{Stop, Worker};
 
 use crate::node::Node;
 
-/// How often pending records are looked for. With the second that they may be pending for (C4) it makes
-/// "about a second".
+/// How often pending records are looked for. With the second that they may be pending for (C4) it
+/// makes "about a second".
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Records finished in one go: a node that lost a busy client has this many at once, and the others that
-/// keep them try the same.
+/// Records finished in one go: a node that lost a busy client has this many at once, and the others
+/// that keep them try the same.
 const MOST: usize = 1024;
 
-/// After how long the marks of silent writers are forgotten, once or twice this. What they cover has been
-/// noted in the records by then.
+/// After how long the marks of silent writers are forgotten, once or twice this. What they cover
+/// has been noted in the records by then.
 const TURN: Duration = Duration::from_secs(30);
 
-/// How often values whose time has passed are looked for (C6); with the seconds that it takes to finish them
-/// their memory is back within a minute.
+/// How often values whose time has passed are looked for (C6); with the seconds that it takes to
+/// finish them their memory is back within a minute.
 const EXPIRE: Duration = Duration::from_secs(15);
 
-/// How often tombstones are swept: a tombstone that is found committed by one sweep may go at the next.
+/// How often tombstones are swept: a tombstone that is found committed by one sweep may go at the
+/// next.
 const SWEEP: Duration = Duration::from_millis(RETENTION_MS / 2);
 
 /// Starts the thread. To stop it blocks for an attempt at finishing at most.

@@ -1,22 +1,23 @@
 //! A storage node: it keeps records and answers for them.
 //!
-//! What it may answer, and what it does with a write, is decided by the rules
-//! ([`cluster::tenure`], [`cluster::replica`]); this crate has the records and the threads:
+//! What it may answer, and what it does with a write, is decided by the rules ([`cluster::tenure`],
+//! [`cluster::replica`]); this crate has the records and the threads:
 //!
 //! * [`table`]: the records in memory, one lock an arc of the ring;
-//! * [`node::watermarks`]: how far each writer's writes are known to be done;
-//! * [`node`]: table, tenure and clock together, what every thread of a node shares;
-//! * [`requests`]: frames in, answers out, for each connection; [`coordinate`]: requests that any node
-//!   takes and passes on to the real replicas, the original's format 0 among them;
+//! * [`node`]: table, tenure and clock together, what every thread of a node shares, and how far
+//!   each writer's writes are known to be done;
+//! * [`requests`]: frames in, answers out, for each connection; [`coordinate`]: requests that any
+//!   node takes and passes on to the real replicas, the original's format 0 among them;
 //! * [`control`]: the connection to the manager, heartbeats out and views in;
 //! * [`fetch`]: the threads that fetch ranges that this node is to keep and does not hold yet, at a
 //!   [`rate`](fetch::rate_limit), [`arc`](fetch::arc) by arc; [`fetch::stats`] counts what comes;
-//! * [`stale_cache`]: what the node held before it missed a view; [`fetch::digest`]: how a source is asked which of
-//!   that is as good as its own;
+//! * [`stale_cache`]: what the node held before it missed a view; [`fetch::digest`]: how a source
+//!   is asked which of that is as good as its own;
 //! * [`disk`]: the data folder: a log of what is stored, checkpoints, and reading them again;
 //! * [`housekeeping`]: the thread that finishes what dead writers left, and drops old tombstones;
 //! * [`redis`]: the Redis server, which speaks the protocol of [`resp`];
-//! * [`snapshot_log`]: the writer thread, which tells in the log for people what is stored, after writes.
+//! * [`snapshot_log`]: the writer thread, which tells in the log for people what is stored, after
+//!   writes.
 //!
 //! [`Storage`] puts it together, for `main` and for tests.
 
@@ -37,7 +38,6 @@ pub mod coordinate;
 pub mod disk;
 pub mod fetch;
 pub mod housekeeping;
-pub mod in_flight;
 pub mod node;
 pub mod redis;
 pub mod requests;
@@ -68,7 +68,8 @@ pub struct Config {
     pub weight: Option<u32>,
     /// What peers are allowed.
     pub limits: server::Limits,
-    /// Megabytes a second that it fetches from other nodes at most, 1 or more; `None`: as fast as it goes.
+    /// Megabytes a second that it fetches from other nodes at most, 1 or more; `None`: as fast as
+    /// it goes.
     pub transfer_mb_s: Option<u64>,
     /// Bytes that its records may take before it is full; `None`: no limit.
     pub max_memory: Option<u64>,
@@ -100,8 +101,8 @@ pub enum StartError {
 
 /// A running node. Stops when dropped.
 pub struct Storage {
-    // In this order: the port refuses before the control connection ends, so that the manager, which
-    // looks at both, need not wait for the node's lease.
+    // In this order: the port refuses before the control connection ends, so that the manager,
+    // which looks at both, need not wait for the node's lease.
     server: Server,
     redis: Option<Servers>,
     control: Control,
@@ -114,8 +115,8 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Starts serving on a listener, and the Redis protocol on others if there are such; and, in the
-    /// background, registering with the manager.
+    /// Starts serving on a listener, and the Redis protocol on others if there are such; and, in
+    /// the background, registering with the manager.
     ///
     /// # Errors
     /// [`StartError`]. That the manager cannot be reached is no error: it is tried again for ever.

@@ -18,7 +18,8 @@ use net_common::message::range::RangePull;
 use net_common::server::{Next, Open, Session};
 
 use crate::coordinate::Coordinator;
-use crate::node::{Node, Unwritten};
+use crate::node::Node;
+use crate::node::write::Unwritten;
 
 /// Opens a session for each connection to a node.
 pub fn opener(node: Arc<Node>, coordinator: Arc<Coordinator>) -> Box<Open> {
@@ -77,8 +78,8 @@ impl Requests {
     }
 }
 
-/// An answer, or an error in its place: where the frame is malformed, or the answer has a payload of more than `most`
-/// bytes.
+/// An answer, or an error in its place: where the frame is malformed, or the answer has a payload
+/// of more than `most` bytes.
 fn answered(
     most: usize,
     out: &mut Vec<u8>,
@@ -96,8 +97,8 @@ fn answered(
     }
 }
 
-/// Answers what is about this node's own records. Returns whether the frame was that. `written` is what has come over
-/// this connection before (rule N3).
+/// Answers what is about this node's own records. Returns whether the frame was that. `written` is
+/// what has come over this connection before (rule N3).
 fn data(
     node: &Node,
     written: &mut Written,

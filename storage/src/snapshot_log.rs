@@ -1,11 +1,10 @@
 //! The writer thread: it logs what is stored, after writes.
 //!
-//! The original logs its whole map after every write:
-//! `Store snapshot on node1: [key1=value1] [key2=value2]`. So does this, but off the request path:
-//! requests leave a note in a bounded channel and go on, and the writer puts the writes of a moment
-//! into one line. Above a number of keys the line is a summary. Unprintable bytes are escaped, so that
-//! a value cannot forge a line. A line has an end, and so has what is logged in a day: [`LONGEST`],
-//! [`BYTES_PER_SECOND`].
+//! The original logs its whole map after every write: `Store snapshot on node1: [key1=value1]
+//! [key2=value2]`. So does this, but off the request path: requests leave a note in a bounded
+//! channel and go on, and the writer puts the writes of a moment into one line. Above a number of
+//! keys the line is a summary. Unprintable bytes are escaped, so that a value cannot forge a line.
+//! A line has an end, and so has what is logged in a day: [`LONGEST`], [`BYTES_PER_SECOND`].
 
 use std::fmt::Write as _;
 use std::io;
@@ -20,7 +19,8 @@ use net_common::logging::escaped;
 use net_common::message::range::Cursor;
 use net_common::worker::{Stop, Worker};
 
-use crate::node::{Node, is_alive};
+use crate::node::Node;
+use crate::node::expirations::is_alive;
 
 /// How snapshots are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +42,8 @@ impl Default for Settings {
 /// The least time between two summaries: they say little, and much the same.
 const SUMMARY: Duration = Duration::from_secs(1);
 
-/// What a log may grow by: after a line of n bytes the next waits at least n / rate seconds. That is 340 MB a day at
-/// most, and a small store is still logged after every write.
+/// What a log may grow by: after a line of n bytes the next waits at least n / rate seconds. That
+/// is 340 MB a day at most, and a small store is still logged after every write.
 pub const BYTES_PER_SECOND: usize = 4 << 10;
 
 /// What the time, the level and the thread's name add to a line, in bytes, about.
@@ -55,14 +55,15 @@ pub const LONGEST: usize = 64 << 10;
 /// Room that a line keeps for the number of keys that it does not tell, in bytes.
 const REST: usize = 64;
 
-/// Longest value that is told as it is, in bytes: the original's longest. Of another the line has the size.
+/// Longest value that is told as it is, in bytes: the original's longest. Of another the line has
+/// the size.
 const LONGEST_VALUE: usize = 1024;
 
 /// Most keys that a line can have, each with its brackets, and so most that are gathered for one.
 const MOST_KEYS: usize = LONGEST / 5;
 
-/// Starts the thread, if there is anything to log. When it is stopped there is a last line if something was written
-/// since the one before.
+/// Starts the thread, if there is anything to log. When it is stopped there is a last line if
+/// something was written since the one before.
 ///
 /// # Errors
 /// If the operating system has no more threads.
@@ -99,8 +100,8 @@ fn run(node: &Node, settings: Settings, notes: &Receiver<u32>, stop: &Stop) {
     }
 }
 
-/// The line: every key with its value, in the order of the keys, as far as it has room; or, above `limit` keys, a
-/// summary. Tells which. Values are escaped from where they lie, none is copied.
+/// The line: every key with its value, in the order of the keys, as far as it has room; or, above
+/// `limit` keys, a summary. Tells which. Values are escaped from where they lie, none is copied.
 pub fn snapshot(node: &Node, limit: usize) -> (String, bool) {
     let mut line = format!("Store snapshot on {}:", node.id());
     let size = node.size();

@@ -1,11 +1,12 @@
 //! Records of an earlier life (rule H3): what this node held before it missed a view.
 //!
-//! Something may have been deleted meanwhile, and its tombstone dropped: nobody may be shown these records
-//! (RULES-WHY F10, R6). They are kept beside the table, as a cache, for when the node is to keep the arc
-//! again: then a source says which of them are as good as its own, and only the others are sent.
+//! Something may have been deleted meanwhile, and its tombstone dropped: nobody may be shown these
+//! records (RULES-WHY F10, R6). They are kept beside the table, as a cache, for when the node is to
+//! keep the arc again: then a source says which of them are as good as its own, and only the others
+//! are sent.
 //!
-//! They are never changed: what a source confirms is copied into the table, and all of an arc is let go of
-//! when the arc is synced, or when the node is not to keep it.
+//! They are never changed: what a source confirms is copied into the table, and all of an arc is
+//! let go of when the arc is synced, or when the node is not to keep it.
 
 use std::sync::Arc;
 
@@ -20,8 +21,9 @@ use crate::table::Shard;
 pub struct StaleCache(Mutex<FxHashMap<usize, Arc<Shard>>>);
 
 impl StaleCache {
-    /// Keeps an arc's records. Where there are more already, those stay: it is only a cache. Returns what is of no
-    /// more use: freeing many records takes a while, and is not to be done under a lock.
+    /// Keeps an arc's records. Where there are more already, those stay: it is only a cache.
+    /// Returns what is of no more use: freeing many records takes a while, and is not to be done
+    /// under a lock.
     pub fn set_aside(&self, arc: usize, shard: Shard) -> Option<Arc<Shard>> {
         let mut arcs = self.0.lock();
         if arcs.get(&arc).is_none_or(|kept| kept.len() <= shard.len()) {

@@ -1,16 +1,17 @@
 //! The records in memory.
 //!
-//! One hash table for each arc of the ring, each behind a lock of its own: two requests meet only if
-//! their keys share one of thousands of arcs, and what moves between nodes, an arc, is one table here.
+//! One hash table for each arc of the ring, each behind a lock of its own: two requests meet only
+//! if their keys share one of thousands of arcs, and what moves between nodes, an arc, is one table
+//! here.
 //!
-//! A record is a single allocation: a header (flags, key length, version), the key, the value. A table's
-//! slot is a pointer and a length. An update of the same length overwrites in place, so a steady
-//! workload does not touch the allocator.
+//! A record is a single allocation: a header (flags, key length, version), the key, the value. A
+//! table's slot is a pointer and a length. An update of the same length overwrites in place, so a
+//! steady workload does not touch the allocator.
 //!
-//! Invariants: a key is only ever in its own arc's table; a record's version never goes down, except by
-//! dropping a tombstone that has served its time; `keys` and `bytes` count what has a value, tombstones
-//! not; each pending record has an entry in `pending`; a record keeps its slot for as long as `moves` is
-//! the same.
+//! Invariants: a key is only ever in its own arc's table; a record's version never goes down,
+//! except by dropping a tombstone that has served its time; `keys` and `bytes` count what has a
+//! value, tombstones not; each pending record has an entry in `pending`; a record keeps its slot
+//! for as long as `moves` is the same.
 
 use cluster::replica::{self, Decision, State};
 use cluster::tenure::{ArcSet, Standing};
@@ -106,13 +107,14 @@ impl Table {
         result
     }
 
-    /// What the records take, about: their bytes, and for each a slot of the table and what an allocator adds.
+    /// What the records take, about: their bytes, and for each a slot of the table and what an
+    /// allocator adds.
     pub fn memory(&self) -> u64 {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// Applies rule N2 to one write or swap and says what came of it. `alone` tells that this node is the whole
-    /// write set: what it stores is committed at once (N3).
+    /// Applies rule N2 to one write or swap and says what came of it. `alone` tells that this node
+    /// is the whole write set: what it stores is committed at once (N3).
     pub fn write(
         &self,
         arc: usize,
@@ -154,8 +156,8 @@ impl Table {
         }
     }
 
-    /// Takes records of a page: the higher version wins, and of the same version what is committed. The arc
-    /// is locked until all are taken.
+    /// Takes records of a page: the higher version wins, and of the same version what is committed.
+    /// The arc is locked until all are taken.
     pub fn merge<'r>(
         &self,
         arc: usize,
@@ -165,8 +167,9 @@ impl Table {
         self.merge_telling(arc, records, own_clock, |_| {});
     }
 
-    /// The same, and tells of each record that was new here, or that met a pending one of its version or a higher
-    /// one: what was there already is committed otherwise. `tell` is called while the arc is locked.
+    /// The same, and tells of each record that was new here, or that met a pending one of its
+    /// version or a higher one: what was there already is committed otherwise. `tell` is called
+    /// while the arc is locked.
     pub fn merge_telling<'r>(
         &self,
         arc: usize,
@@ -189,9 +192,9 @@ impl Table {
         });
     }
 
-    /// Looks again at what was stored as pending in an arc about a second ago: notes it as committed if
-    /// `is_done` says so, and otherwise hands it out, at most `most` records: their writers must have died
-    /// (C4). What is still pending then is looked at again a second later.
+    /// Looks again at what was stored as pending in an arc about a second ago: notes it as
+    /// committed if `is_done` says so, and otherwise hands it out, at most `most` records: their
+    /// writers must have died (C4). What is still pending then is looked at again a second later.
     pub fn settle(
         &self,
         arc: usize,
@@ -239,8 +242,8 @@ impl Table {
         }
     }
 
-    /// Applies rule C6 to one key: if its time has passed, a pending tombstone takes its place. `alone` is as for
-    /// [`Table::write`]. Returns the tombstone's version, if it did.
+    /// Applies rule C6 to one key: if its time has passed, a pending tombstone takes its place.
+    /// `alone` is as for [`Table::write`]. Returns the tombstone's version, if it did.
     pub fn expire_key(
         &self,
         arc: usize,
@@ -256,7 +259,8 @@ impl Table {
         })
     }
 
-    /// Applies rule C6 to all records of an arc. Returns the keys that have expired, and their tombstones' versions.
+    /// Applies rule C6 to all records of an arc. Returns the keys that have expired, and their
+    /// tombstones' versions.
     pub fn expire(&self, arc: usize, own_clock: Clock, alone: bool) -> Vec<(Vec<u8>, Version)> {
         if self.arcs[arc].read().expiring == 0 {
             return Vec::new();
@@ -273,8 +277,8 @@ impl Table {
         })
     }
 
-    /// Drops tombstones that have served their time (N5), and marks those that are committed for the
-    /// next sweep. To be called every half retention. Returns how many were dropped.
+    /// Drops tombstones that have served their time (N5), and marks those that are committed for
+    /// the next sweep. To be called every half retention. Returns how many were dropped.
     pub fn sweep(&self, own_clock: Clock) -> usize {
         let sweep = |shard: &mut Shard| {
             let before = shard.records.len();
@@ -294,8 +298,8 @@ impl Table {
         self.arcs.iter().map(|arc| self.change(arc, sweep)).sum()
     }
 
-    /// Looks a key up and hands what there is to `with`, without copying it, while the arc is locked for
-    /// writers.
+    /// Looks a key up and hands what there is to `with`, without copying it, while the arc is
+    /// locked for writers.
     pub fn read<T>(
         &self,
         arc: usize,
@@ -307,12 +311,13 @@ impl Table {
         with(found.map(|stored| (stored.version(), stored.state(), stored.body())))
     }
 
-    /// Hands records of an arc to `with`, from a place on, as they lie in memory, until it has looked at
-    /// `most` slots or `with` returns `false`: that record is not taken. Returns where to go on; `None` where
-    /// the arc is at its end. The arc is locked for writers meanwhile.
+    /// Hands records of an arc to `with`, from a place on, as they lie in memory, until it has
+    /// looked at `most` slots or `with` returns `false`: that record is not taken. Returns where to
+    /// go on; `None` where the arc is at its end. The arc is locked for writers meanwhile.
     ///
-    /// Whoever goes on until the end has seen every record that was there when he began, or a newer version
-    /// of it. Where records have been laid out anew since, he begins anew, without being told.
+    /// Whoever goes on until the end has seen every record that was there when he began, or a newer
+    /// version of it. Where records have been laid out anew since, he begins anew, without being
+    /// told.
     pub fn scan(
         &self,
         arc: usize,
@@ -340,8 +345,8 @@ impl Table {
         self.arcs[arc].read().records.len()
     }
 
-    /// Takes all records of an arc away. They are freed where the returned shard is dropped, which need
-    /// not be under a lock.
+    /// Takes all records of an arc away. They are freed where the returned shard is dropped, which
+    /// need not be under a lock.
     pub fn take(&self, arc: usize) -> Shard {
         self.change(&self.arcs[arc], |shard| {
             let moves = shard.moves + 1;
@@ -349,8 +354,8 @@ impl Table {
         })
     }
 
-    /// Puts all records of an arc in place of what is there: taken from this table, or from one that is like it.
-    /// They are pending, unless this node is `alone` the whole write set (N3).
+    /// Puts all records of an arc in place of what is there: taken from this table, or from one
+    /// that is like it. They are pending, unless this node is `alone` the whole write set (N3).
     pub fn put(&self, arc: usize, mut shard: Shard, own_clock: Clock, alone: bool) {
         shard.pending.clear();
         for stored in &mut shard.records {
@@ -369,7 +374,8 @@ impl Table {
         });
     }
 
-    /// How many keys there are in some arcs, and how many of them are to expire. Locks one arc after the other.
+    /// How many keys there are in some arcs, and how many of them are to expire. Locks one arc
+    /// after the other.
     pub fn count(&self, arcs: &ArcSet) -> (u64, u64) {
         let shards = arcs.ones().filter_map(|arc| self.arcs.get(arc));
         shards.fold((0, 0), |(keys, expiring), shard| {
@@ -403,7 +409,8 @@ impl Shard {
         walk(&self.records, 0..self.records.num_buckets()).map(|(_, stored)| stored.record())
     }
 
-    /// Puts a tombstone in place of a value of this version whose time has passed. Returns its version.
+    /// Puts a tombstone in place of a value of this version whose time has passed. Returns its
+    /// version.
     fn expire(
         &mut self,
         hasher: &impl BuildHasher,
@@ -466,9 +473,9 @@ impl Shard {
 /// Slots that are looked at ahead.
 const AHEAD: usize = 32;
 
-/// The records of some slots, in their order. They lie anywhere in memory, and whoever takes them one by one
-/// waits for each; so some are touched ahead, for which a processor waits all at once. It halves the time
-/// that a transfer takes.
+/// The records of some slots, in their order. They lie anywhere in memory, and whoever takes them
+/// one by one waits for each; so some are touched ahead, for which a processor waits all at once.
+/// It halves the time that a transfer takes.
 fn walk(
     records: &HashTable<Stored>,
     slots: Range<usize>,
@@ -485,12 +492,13 @@ fn walk(
     })
 }
 
-/// One record: flags (1 byte), key length (2), clock (8), writer (8), for read-modify-writes step and
-/// op (24), for what expires the time (8), then key and value. Numbers are in the machine's own order; they never leave the process.
+/// One record: flags (1 byte), key length (2), clock (8), writer (8), for read-modify-writes step
+/// and op (24), for what expires the time (8), then key and value. Numbers are in the machine's own
+/// order; they never leave the process.
 struct Stored(Box<[u8]>);
 
-/// What a record takes apart from its bytes: its slot in the table, which is three quarters full in the mean, and
-/// what an allocator adds to its bytes.
+/// What a record takes apart from its bytes: its slot in the table, which is three quarters full in
+/// the mean, and what an allocator adds to its bytes.
 const APART: u64 = 32;
 
 const TOMBSTONE: u8 = 0b0001;

@@ -1,11 +1,13 @@
-//! Making a checkpoint: everything that a node holds, in one file, so that the log before it can go.
+//! Making a checkpoint: everything that a node holds, in one file, so that the log before it can
+//! go.
 //!
-//! It is made while the node serves. Each arc is read in slices, as a source reads it for a page, so that a
-//! request waits for tens of microseconds at most. What is stored meanwhile may be in the checkpoint or not; it is in
-//! the log from the checkpoint's number on in any case, and recovery takes the higher version of both.
+//! It is made while the node serves. Each arc is read in slices, as a source reads it for a page,
+//! so that a request waits for tens of microseconds at most. What is stored meanwhile may be in the
+//! checkpoint or not; it is in the log from the checkpoint's number on in any case, and recovery
+//! takes the higher version of both.
 //!
-//! The file gets its name when all of it is on the disk, and ends with a count of its records: one that is torn,
-//! as the file system may leave it, is known by that.
+//! The file gets its name when all of it is on the disk, and ends with a count of its records: one
+//! that is torn, as the file system may leave it, is known by that.
 
 use std::io;
 use std::path::Path;
@@ -28,8 +30,8 @@ const FRAME: usize = 256 << 10;
 /// Slots of an arc that are looked at under one lock.
 const SLOTS: usize = 1 << 10;
 
-/// Bytes after which the disk is told to keep what was written so far. All at the end would be in the way of a log that
-/// waits for the disk.
+/// Bytes after which the disk is told to keep what was written so far. All at the end would be in
+/// the way of a log that waits for the disk.
 const SYNC: u64 = 8 << 20;
 
 /// Where the records are that a checkpoint is made of.
@@ -53,15 +55,15 @@ pub struct Subject<'a> {
     pub stale: &'a StaleCache,
 }
 
-/// Rests after a frame: it is told which part of the checkpoint is done, from 0 to 1, and how long the frame took; and tells
-/// whether to give up.
+/// Rests after a frame: it is told which part of the checkpoint is done, from 0 to 1, and how long
+/// the frame took; and tells whether to give up.
 pub type Rest<'r> = &'r dyn Fn(f64, Duration) -> bool;
 
 /// Makes a checkpoint in a folder, and returns its size in bytes.
 ///
 /// # Errors
-/// If the file system refuses, or `rest` says so ([`io::ErrorKind::Interrupted`]). Nothing is left of it then,
-/// unless the file system refuses that too.
+/// If the file system refuses, or `rest` says so ([`io::ErrorKind::Interrupted`]). Nothing is left
+/// of it then, unless the file system refuses that too.
 pub fn make(
     files: &dyn Files,
     folder: &Path,

@@ -15,9 +15,10 @@
 //!         | expiry u64, if flagged | key: length u16 and bytes | value: length u32 and bytes, unless it is a tombstone
 //! ```
 //!
-//! A record's state is not in it: after a restart nobody knows whether the others still hold it, so all count
-//! as pending (rule H6), and as an earlier life's they are compared by version alone (H3). Nor is it written that a
-//! value's time has passed: it will have passed after a restart too, and the same tombstone takes its place (C6).
+//! A record's state is not in it: after a restart nobody knows whether the others still hold it, so
+//! all count as pending (rule H6), and as an earlier life's they are compared by version alone
+//! (H3). Nor is it written that a value's time has passed: it will have passed after a restart too,
+//! and the same tombstone takes its place (C6).
 
 use cluster::ids::Epoch;
 use cluster::replica::State;
@@ -243,14 +244,16 @@ fn decode_record<'a>(from: &mut Decoder<'a>) -> Result<Record<'a>, DecodeError> 
         0 => Body::of_value(from.long()?, expiry),
         _ => Body::Tombstone,
     };
-    // Pending records have an entry each for those who finish them (C4). Of an earlier life nobody does.
+    // Pending records have an entry each for those who finish them (C4). Of an earlier life nobody
+    // does.
     Ok(Record { key, version, state: State::Committed, body })
 }
 
 /// Reads the entries of a frame's body, on a ring of so many arcs.
 ///
 /// # Errors
-/// [`DecodeError`]: it was not written by this program, or the program has a bug: its checksum is good.
+/// [`DecodeError`]: it was not written by this program, or the program has a bug: its checksum is
+/// good.
 pub fn decode(body: &[u8], ring: usize) -> Result<Vec<Entry<'_>>, DecodeError> {
     let mut rest = Decoder::new(body);
     let mut entries = Vec::new();

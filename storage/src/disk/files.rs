@@ -1,7 +1,8 @@
-//! The few things that a data folder needs of a file system, so that tests can make any of them fail.
+//! The few things that a data folder needs of a file system, so that tests can make any of them
+//! fail.
 //!
-//! Only what changes something is here. Reading is done with the standard library: what was read is held
-//! against its checksums anyway.
+//! Only what changes something is here. Reading is done with the standard library: what was read is
+//! held against its checksums anyway.
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
@@ -36,8 +37,8 @@ pub trait Files: Debug + Send + Sync {
     /// The system's.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 
-    /// Writes bytes at a place of a file, made if it is not there, and makes sure that they are there after a loss
-    /// of power. After an error any part of them may be.
+    /// Writes bytes at a place of a file, made if it is not there, and makes sure that they are
+    /// there after a loss of power. After an error any part of them may be.
     ///
     /// # Errors
     /// The system's.
@@ -52,8 +53,8 @@ pub trait Output: Send + Sync {
     /// The system's, as for every method here.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes sure that what was appended is there after a loss of power. After an error nobody knows, and to
-    /// ask again would not tell.
+    /// Makes sure that what was appended is there after a loss of power. After an error nobody
+    /// knows, and to ask again would not tell.
     ///
     /// # Errors
     /// The system's.

@@ -10,8 +10,8 @@
 //! gap                         empty; there while something is missing in the log, since the disk has failed
 //! ```
 //!
-//! A node begins a new segment with each start, so that what it writes never stands behind a torn tail. Once a
-//! checkpoint is complete, what it covers is removed.
+//! A node begins a new segment with each start, so that what it writes never stands behind a torn
+//! tail. Once a checkpoint is complete, what it covers is removed.
 
 use std::fs;
 use std::io;
@@ -124,7 +124,8 @@ pub struct Listing {
 }
 
 impl Folder {
-    /// Takes a folder for this process, and makes it if it is not there. `who` is what others are told of it.
+    /// Takes a folder for this process, and makes it if it is not there. `who` is what others are
+    /// told of it.
     ///
     /// # Errors
     /// [`FolderError::Unusable`].

@@ -4,17 +4,20 @@
 //! salt u32 | length u32 | durable u64 | crc u32 | body
 //! ```
 //!
-//! All numbers are big-endian. The salt is drawn at random for each file and stands in its header: it marks
-//! the beginning of a frame for whoever looks for one behind a damaged place. Who stores values does not know
-//! it, so no value can pass for a frame. `durable` is how many bytes of this file were on the disk for certain
-//! when the frame was made. The checksum is CRC-32 (of IEEE) over the salt, the frame's own place in the file,
-//! length, durable and body: a frame in a wrong place is as bad as a wrong byte.
+//! All numbers are big-endian. The salt is drawn at random for each file and stands in its header:
+//! it marks the beginning of a frame for whoever looks for one behind a damaged place. Who stores
+//! values does not know it, so no value can pass for a frame. `durable` is how many bytes of this
+//! file were on the disk for certain when the frame was made. The checksum is CRC-32 (of IEEE) over
+//! the salt, the frame's own place in the file, length, durable and body: a frame in a wrong place
+//! is as bad as a wrong byte.
 //!
-//! **Torn or damaged.** What was written last may be missing in any way after a loss of power. But what some
-//! frame says was on the disk must be there: if it is not, the disk is at fault, and that is for a person to
-//! look at. [`Reader`] tells which frames are good; [`Reader::durable`] tells up to where they had to be.
+//! **Torn or damaged.** What was written last may be missing in any way after a loss of power. But
+//! what some frame says was on the disk must be there: if it is not, the disk is at fault, and that
+//! is for a person to look at. [`Reader`] tells which frames are good; [`Reader::durable`] tells up
+//! to where they had to be.
 //!
-//! Nothing is allocated by a length that was not held against [`MOST`], nor before the bytes are there.
+//! Nothing is allocated by a length that was not held against [`MOST`], nor before the bytes are
+//! there.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -28,13 +31,14 @@ use super::entry::SHEET;
 /// Bytes in front of a frame's body.
 pub const HEAD: usize = 20;
 
-/// Longest body. What is written stays below: a group of entries ends at a megabyte, and the longest entry has
-/// [`SHEET`] and one value more for which it vouches, and what one frame brings.
+/// Longest body. What is written stays below: a group of entries ends at a megabyte, and the
+/// longest entry has [`SHEET`] and one value more for which it vouches, and what one frame brings.
 pub const MOST: usize = 160 << 20;
 
 const _: () = assert!(2 * (1 << 20) + SHEET + 2 * VALUE_CEILING < MOST);
 
-/// Bytes that a [`Reader`] takes at a time: enough to keep some threads busy, little beside what they make of it.
+/// Bytes that a [`Reader`] takes at a time: enough to keep some threads busy, little beside what
+/// they make of it.
 const BITE: usize = 8 << 20;
 
 /// Begins a frame at the end of `out`. Append the body, then [`seal`] it.
@@ -200,7 +204,8 @@ impl<R: Read> Reader<R> {
         Ok(Bite { bodies, stop })
     }
 
-    /// After a bad place: goes on at the next good frame. Returns where that stands, `None` if there is none.
+    /// After a bad place: goes on at the next good frame. Returns where that stands, `None` if
+    /// there is none.
     ///
     /// # Errors
     /// If the file cannot be read.

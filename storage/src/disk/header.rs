@@ -5,8 +5,9 @@
 //! | name: length u16 and bytes | zeros | crc u32
 //! ```
 //!
-//! It always has [`LENGTH`] bytes, and is on the disk before anything is written behind it: so a file that is
-//! longer has a good header, or is damaged; one that is not was about to be made, and has nothing in it yet.
+//! It always has [`LENGTH`] bytes, and is on the disk before anything is written behind it: so a
+//! file that is longer has a good header, or is damaged; one that is not was about to be made, and
+//! has nothing in it yet.
 
 use cluster::ids::{ClusterId, Incarnation, MAX_NODE_ID, NodeId};
 use cluster::ring;
@@ -44,7 +45,8 @@ impl Kind {
 pub struct Header {
     /// What it is.
     pub kind: Kind,
-    /// Its place in the order of the log; of a checkpoint, the first segment that it does not cover.
+    /// Its place in the order of the log; of a checkpoint, the first segment that it does not
+    /// cover.
     pub sequence: u64,
     /// The cluster.
     pub cluster: ClusterId,

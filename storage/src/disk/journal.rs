@@ -1,18 +1,20 @@
-//! Where the threads of a node hand in what they store: buffers of records, in a bounded channel to the writer.
+//! Where the threads of a node hand in what they store: buffers of records, in a bounded channel to
+//! the writer.
 //!
-//! A thread fills a buffer while it serves a batch, and hands it in when it holds no lock any more; buffers go
-//! round, so that nothing is allocated for a write, and nobody makes a system call. When the writer falls
-//! behind, those who hand in wait for it: that is the only way in which the disk slows `async` down.
+//! A thread fills a buffer while it serves a batch, and hands it in when it holds no lock any more;
+//! buffers go round, so that nothing is allocated for a write, and nobody makes a system call. When
+//! the writer falls behind, those who hand in wait for it: that is the only way in which the disk
+//! slows `async` down.
 //!
-//! **Order.** Buffers of different threads may reach the log in another order than they were stored in; of two
-//! versions the higher wins, so that does not matter. Views do: they are noted under the tenure's lock, where
-//! nobody may wait, and the writer takes those before the buffers that it has received. So what was taken under
-//! a view always stands behind it in the log; and what stands behind the view but was taken before it is known by
-//! its epoch ([`super::ledger`]).
+//! **Order.** Buffers of different threads may reach the log in another order than they were stored
+//! in; of two versions the higher wins, so that does not matter. Views do: they are noted under the
+//! tenure's lock, where nobody may wait, and the writer takes those before the buffers that it has
+//! received. So what was taken under a view always stands behind it in the log; and what stands
+//! behind the view but was taken before it is known by its epoch ([`super::ledger`]).
 //!
-//! **`sync`.** Every answer that vouches for a record waits until that record is on the disk (RULES-WHY F14).
-//! A record for which an answer vouches that somebody else has stored is handed in once more: then there is no
-//! need to know how far that other thread has come.
+//! **`sync`.** Every answer that vouches for a record waits until that record is on the disk
+//! (RULES-WHY F14). A record for which an answer vouches that somebody else has stored is handed in
+//! once more: then there is no need to know how far that other thread has come.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -86,14 +88,16 @@ pub struct Noted {
 /// What the node's threads and the writer share.
 #[derive(Default)]
 pub struct Shared {
-    /// What the cluster promises: 0 as long as no view has told, or if it is nothing; 1 `async`, 2 `sync`.
+    /// What the cluster promises: 0 as long as no view has told, or if it is nothing; 1 `async`, 2
+    /// `sync`.
     promise: AtomicU8,
     noted: Mutex<Vec<Noted>>,
     waiting: AtomicUsize,
     trouble: RwLock<Option<Trouble>>,
     /// Why no checkpoint can be made.
     strain: RwLock<Option<String>>,
-    /// Whether a checkpoint is being made, and when the last was, in seconds since 1970; 0: none yet.
+    /// Whether a checkpoint is being made, and when the last was, in seconds since 1970; 0: none
+    /// yet.
     is_checkpointing: AtomicBool,
     checkpointed_s: AtomicU64,
     /// Bytes that the system lets a file have (`ulimit -f`); `None`: as many as fit.
@@ -184,8 +188,8 @@ struct Link {
 }
 
 impl Journal {
-    /// One with a writer, and that writer's ends; and with the file of the newest view. Nothing is written before
-    /// [`Journal::promise`].
+    /// One with a writer, and that writer's ends; and with the file of the newest view. Nothing is
+    /// written before [`Journal::promise`].
     pub fn new(view_file: Option<ViewFile>) -> (Journal, Ends) {
         let (requests, received) = bounded(REQUESTS);
         let spare = bounded(SPARE);
@@ -268,8 +272,8 @@ impl Journal {
         self.send(buffer, self.is_sync())
     }
 
-    /// Hands in records that were fetched under a view, in buffers of a fair size. They are on the disk when
-    /// [`Journal::synced`] says so.
+    /// Hands in records that were fetched under a view, in buffers of a fair size. They are on the
+    /// disk when [`Journal::synced`] says so.
     pub fn fetched<'r>(&self, epoch: Epoch, records: impl IntoIterator<Item = Record<'r>>) {
         let mut buffer = self.buffer(epoch);
         if buffer.is_none() {
@@ -288,8 +292,8 @@ impl Journal {
         let _ = self.send(buffer, false);
     }
 
-    /// Says that arcs were fetched to their ends, and all their records handed in before. With `sync` these are
-    /// on the disk then.
+    /// Says that arcs were fetched to their ends, and all their records handed in before. With
+    /// `sync` these are on the disk then.
     ///
     /// # Errors
     /// [`Trouble`]: with `sync`, if they may not be.
@@ -299,15 +303,16 @@ impl Journal {
         link.send(LogItem::Synced(epoch, arcs), link.shared.is_sync())
     }
 
-    /// Notes a view. Never waits, and may be called under the tenure's lock; [`Journal::look`] is to follow.
+    /// Notes a view. Never waits, and may be called under the tenure's lock; [`Journal::look`] is
+    /// to follow.
     pub fn note(&self, noted: Noted) {
         if let Some(link) = self.link() {
             link.shared.noted.lock().push(noted);
         }
     }
 
-    /// Writes to a file of its own that a view was adopted, and waits for the disk: after that a folder tells of it.
-    /// Not to be called under a lock, and by one thread.
+    /// Writes to a file of its own that a view was adopted, and waits for the disk: after that a
+    /// folder tells of it. Not to be called under a lock, and by one thread.
     pub fn tell(&self, owner: &Owner, view: &ViewEntry) {
         if let Some(view_file) = self.link().and_then(|link| link.view_file.as_ref()) {
             view_file.tell(owner, view);
@@ -330,8 +335,8 @@ impl Journal {
         }
     }
 
-    /// Whether all that was handed in before is on the disk, as far as the writer knows, and it waits for nothing
-    /// that could tell it otherwise.
+    /// Whether all that was handed in before is on the disk, as far as the writer knows, and it
+    /// waits for nothing that could tell it otherwise.
     #[cfg(test)]
     pub fn is_still(&self) -> bool {
         let Some(link) = &self.0 else { return true };

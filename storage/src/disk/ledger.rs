@@ -1,12 +1,12 @@
 //! What a log has told of views so far: which of its records count, and where the node was synced.
 //!
-//! Writer and recovery keep the same ledger, by the same entries; a checkpoint carries it, since it stands for the
-//! log before it. With it a data folder names the newest view that its node adopted, and the arcs in which it
-//! held everything then (rule H6).
+//! Writer and recovery keep the same ledger, by the same entries; a checkpoint carries it, since it
+//! stands for the log before it. With it a data folder names the newest view that its node adopted,
+//! and the arcs in which it held everything then (rule H6).
 //!
-//! Invariants: of an arc only what was taken under its [`Ledger::takes`] epoch or a later one counts: a thread
-//! may hand in what it took just before the arc was emptied just after that; *synced* is told of the newest
-//! view only, and by the rules of [`cluster::tenure`].
+//! Invariants: of an arc only what was taken under its [`Ledger::takes`] epoch or a later one
+//! counts: a thread may hand in what it took just before the arc was emptied just after that;
+//! *synced* is told of the newest view only, and by the rules of [`cluster::tenure`].
 
 use cluster::ids::Epoch;
 use cluster::tenure::ArcSet;
@@ -16,11 +16,13 @@ use cluster::tenure::ArcSet;
 pub struct ViewEntry {
     /// The view.
     pub epoch: Epoch,
-    /// Arcs whose records it dropped or set aside: what is told of them under older views counts no more.
+    /// Arcs whose records it dropped or set aside: what is told of them under older views counts no
+    /// more.
     pub emptied: Vec<u16>,
     /// Arcs it is synced in, or has its own disk's part of (H6).
     pub synced: Vec<u16>,
-    /// Arcs whose records of the life before go on counting: the view took the node for its heir there.
+    /// Arcs whose records of the life before go on counting: the view took the node for its heir
+    /// there.
     pub revived: Vec<u16>,
 }
 

@@ -1,13 +1,15 @@
-//! What the entries of a data folder come to: the records of the node's last life, and what that knew of views.
+//! What the entries of a data folder come to: the records of the node's last life, and what that
+//! knew of views.
 //!
-//! The records are read into a table, by several threads at a time; since of two records the higher version
-//! wins, their order does not matter between two entries that tell of views. What such an entry tells is done
-//! as the node did it: arcs that it emptied go to the records of an earlier life, arcs that it had fetched to
-//! their ends let go of these.
+//! The records are read into a table, by several threads at a time; since of two records the higher
+//! version wins, their order does not matter between two entries that tell of views. What such an
+//! entry tells is done as the node did it: arcs that it emptied go to the records of an earlier
+//! life, arcs that it had fetched to their ends let go of these.
 //!
-//! A life begins with the first view that a start of the process wrote. Most of what was held before is an earlier
-//! life's then; but where that view took the node for the heir of its last life (rule H6), the records go on
-//! counting. A start that has only waited outside has written nothing, so it is no life.
+//! A life begins with the first view that a start of the process wrote. Most of what was held
+//! before is an earlier life's then; but where that view took the node for the heir of its last
+//! life (rule H6), the records go on counting. A start that has only waited outside has written
+//! nothing, so it is no life.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -73,8 +75,8 @@ impl Recovered {
         set_aside(&self.cached, &self.stale_cache);
     }
 
-    /// Takes in entries, each with its frame's place in the file. Returns how many records there were, and the
-    /// places of what is no record.
+    /// Takes in entries, each with its frame's place in the file. Returns how many records there
+    /// were, and the places of what is no record.
     pub fn take(&mut self, entries: Vec<(u64, Entry<'_>)>) -> (u64, Vec<(u64, &'static str)>) {
         let (mut rows, mut count, mut bad) = (Vec::new(), 0, Vec::new());
         for (at, entry) in entries {
@@ -112,7 +114,8 @@ impl Recovered {
         }
     }
 
-    /// Goes on with the life that is about to begin, if one is: with what the last one held of these arcs.
+    /// Goes on with the life that is about to begin, if one is: with what the last one held of
+    /// these arcs.
     fn go_on(&mut self, revived: &ArcSet) {
         let Some(owner) = self.begins.take() else { return };
         for arc in (0..owner.arcs).filter(|&arc| !revived.contains(arc)) {
@@ -185,8 +188,8 @@ impl Recovered {
         Ok(count)
     }
 
-    /// Takes in what the file of the newest view tells. The log may be behind it, or know nothing of that start of the
-    /// process yet.
+    /// Takes in what the file of the newest view tells. The log may be behind it, or know nothing
+    /// of that start of the process yet.
     pub fn apply_view_file(&mut self, told: SavedView) {
         let SavedView { owner, ledger, revived } = told;
         let is_ours = (owner.cluster, owner.arcs) == (self.owner.cluster, self.owner.arcs);

@@ -1,12 +1,13 @@
 //! Reading a data folder: the newest checkpoint, then the log from there on.
 //!
-//! What the files tell is taken in by [`Recovered`]; what comes of that is what the node held in its last life, of which
-//! view, and where it was synced: what a cluster of which nobody lives has to come back from (rule H6). As long as
-//! others live it is an earlier life's, and shown to nobody until a source confirms it (H3).
+//! What the files tell is taken in by [`Recovered`]; what comes of that is what the node held in
+//! its last life, of which view, and where it was synced: what a cluster of which nobody lives has
+//! to come back from (rule H6). As long as others live it is an earlier life's, and shown to nobody
+//! until a source confirms it (H3).
 //!
-//! The end of the last segment may be torn: it is cut off there, and closed, so that all segments are whole
-//! before another is begun. Anything else that is not as it was written is damage, and an error, unless it is to
-//! be salvaged: then everything sound is kept, whatever is around it.
+//! The end of the last segment may be torn: it is cut off there, and closed, so that all segments
+//! are whole before another is begun. Anything else that is not as it was written is damage, and an
+//! error, unless it is to be salvaged: then everything sound is kept, whatever is around it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -293,7 +294,8 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Holds a file's header against whose folder this is, and begins a new life with it where it does.
+    /// Holds a file's header against whose folder this is, and begins a new life with it where it
+    /// does.
     fn belongs(&mut self, file: &Path, header: &Header) -> Result<(), FolderError> {
         let owner = Owner {
             cluster: header.cluster,

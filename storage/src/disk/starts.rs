@@ -1,14 +1,16 @@
 //! The last starts of a process with a data folder, in a small file of it (rule L5).
 //!
-//! A start writes itself down before it registers. So a copy of the folder differs from the original as soon as one of the
-//! two has been started, and the manager can tell them apart when they have both ended and start again. The file has
-//! its size from the first time on and is overwritten in place, which works on a full disk too.
+//! A start writes itself down before it registers. So a copy of the folder differs from the
+//! original as soon as one of the two has been started, and the manager can tell them apart when
+//! they have both ended and start again. The file has its size from the first time on and is
+//! overwritten in place, which works on a full disk too.
 //!
 //! ```text
 //! magic 8 bytes | starts of a process, u64 each, the newest last, 0 where there were not so many | CRC-32 u32
 //! ```
 //!
-//! What is damaged, or of another version, counts as if it were not there: whoever has started before is not known then.
+//! What is damaged, or of another version, counts as if it were not there: whoever has started
+//! before is not known then.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,8 +48,8 @@ fn decode(bytes: &[u8]) -> Option<Vec<Incarnation>> {
     Some(starts.into_iter().filter(|start| *start != 0).map(Incarnation).collect())
 }
 
-/// Writes a start down, and returns the last ones with it. Where it cannot be written it is not among them: then the
-/// manager does not count on it, and the node goes on.
+/// Writes a start down, and returns the last ones with it. Where it cannot be written it is not
+/// among them: then the manager does not count on it, and the node goes on.
 pub fn note(files: &dyn Files, folder: &Path, start: Incarnation) -> Vec<Incarnation> {
     let file = file(folder);
     let is_new = !file.exists();

@@ -1,13 +1,13 @@
 //! The newest view that a node has adopted, in a small file of its own.
 //!
-//! The log tells of views as well, but late: in `async` a second later, and not at all while the disk is full. What
-//! a folder is worth when nobody lives who holds something (rule H6) hangs on that word, so a view is acknowledged to
-//! the manager only when this file tells of it. It has its size from the first time on and is overwritten in place:
-//! that works on a full disk too, and takes one write of some kilobytes and one wait for the disk, whatever else
-//! waits for it.
+//! The log tells of views as well, but late: in `async` a second later, and not at all while the
+//! disk is full. What a folder is worth when nobody lives who holds something (rule H6) hangs on
+//! that word, so a view is acknowledged to the manager only when this file tells of it. It has its
+//! size from the first time on and is overwritten in place: that works on a full disk too, and
+//! takes one write of some kilobytes and one wait for the disk, whatever else waits for it.
 //!
-//! Two slots are written in turn, and none again that is the only whole one, so that from the first view on one of them
-//! is whole at any time; the one with the higher count counts.
+//! Two slots are written in turn, and none again that is the only whole one, so that from the first
+//! view on one of them is whole at any time; the one with the higher count counts.
 //!
 //! ```text
 //! magic 8 bytes | format u16 | count u64 | cluster u64 | incarnation u64 | arcs u32 | name, u16 in front
@@ -37,8 +37,8 @@ const FORMAT: u16 = 1;
 /// A slot is whole blocks of the disk.
 const BLOCK: usize = 4096;
 
-/// How long a view may wait for the disk. One that hangs must not hold up the whole cluster: then the folder tells
-/// of an older view, and may count for nothing.
+/// How long a view may wait for the disk. One that hangs must not hold up the whole cluster: then
+/// the folder tells of an older view, and may count for nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the file tells.
@@ -107,7 +107,8 @@ fn decode(slot: &[u8]) -> Result<(u64, SavedView), DecodeError> {
     Ok((count, SavedView { owner, ledger: Ledger::of(epoch, since, synced), revived }))
 }
 
-/// Reads the file of a folder: what it tells, with its count. `None` if there is none, or nothing whole in it.
+/// Reads the file of a folder: what it tells, with its count. `None` if there is none, or nothing
+/// whole in it.
 ///
 /// # Errors
 /// If the file system refuses.
@@ -135,14 +136,16 @@ pub struct ViewFile {
 struct State {
     /// What the file is to tell, once a view was adopted.
     told: Option<SavedView>,
-    /// Jobs that the thread has and of which nobody has heard the end: one that it is at and one that waits, at most.
+    /// Jobs that the thread has and of which nobody has heard the end: one that it is at and one
+    /// that waits, at most.
     under_way: usize,
 }
 
-/// The file, as the thread knows it that writes it. It alone knows what has reached the disk, however long ago
-/// somebody waited for that.
+/// The file, as the thread knows it that writes it. It alone knows what has reached the disk,
+/// however long ago somebody waited for that.
 ///
-/// Invariant: the slot of `count` is whole, where there is one, and is not written before another is.
+/// Invariant: the slot of `count` is whole, where there is one, and is not written before another
+/// is.
 struct Slots {
     files: Arc<dyn Files>,
     folder: PathBuf,
@@ -154,7 +157,8 @@ struct Slots {
 
 impl Slots {
     fn write(&mut self, told: &SavedView) -> io::Result<()> {
-        // A write that fails may leave half a slot. The next one goes to the same slot, not to the one that is whole.
+        // A write that fails may leave half a slot. The next one goes to the same slot, not to the
+        // one that is whole.
         let count = self.count + 1;
         let bytes = encode(told, count);
         let file = folder::newest(&self.folder);
@@ -206,9 +210,9 @@ impl ViewFile {
         Ok(ViewFile { state: Mutex::default(), jobs, waiting, done, patience })
     }
 
-    /// Writes a view that was adopted, and waits until it is on the disk, for a while. Where the disk is slower than
-    /// that it is written when the disk comes to it; what cannot be written is said in the log, and tried again with
-    /// the next view.
+    /// Writes a view that was adopted, and waits until it is on the disk, for a while. Where the
+    /// disk is slower than that it is written when the disk comes to it; what cannot be written is
+    /// said in the log, and tried again with the next view.
     pub fn tell(&self, owner: &Owner, view: &ViewEntry) {
         let mut state = self.state.lock();
         let told = state.told.get_or_insert_with(|| SavedView {
@@ -335,7 +339,8 @@ mod tests {
         assert_eq!(told, [Some(5), Some(5), Some(7), Some(8)]);
     }
 
-    /// The system's files, where each write waits until it may, and what the file tells is noted after it.
+    /// The system's files, where each write waits until it may, and what the file tells is noted
+    /// after it.
     #[derive(Debug)]
     struct Slow {
         folder: PathBuf,

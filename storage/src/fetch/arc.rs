@@ -10,12 +10,12 @@ use net_common::message::range::{Ask, BucketSet, Cursor, Wanted};
 use crate::fetch::digest::{Digester, MOST_COMPARED};
 use crate::table::Shard;
 
-/// What is known of one arc: nothing yet; or its records of an earlier life, and their digests; or which of
-/// its buckets are still wanted, from where on.
+/// What is known of one arc: nothing yet; or its records of an earlier life, and their digests; or
+/// which of its buckets are still wanted, from where on.
 ///
-/// A source that stops in the middle is taken up again where it was, also under the next view, if that is
-/// the very next one: a page counts under the epoch it was read under, and what has been merged stays.
-/// Another source begins the arc anew, but for the buckets that were the same.
+/// A source that stops in the middle is taken up again where it was, also under the next view, if
+/// that is the very next one: a page counts under the epoch it was read under, and what has been
+/// merged stays. Another source begins the arc anew, but for the buckets that were the same.
 pub struct ArcFetch {
     /// The arc.
     pub arc: u16,
@@ -29,7 +29,8 @@ pub struct ArcFetch {
     pub differing: Option<BucketSet>,
     /// Where to go on.
     pub from: Cursor,
-    /// Whether it was lost, and all who keep it are to be asked for what their disks had of it (H6).
+    /// Whether it was lost, and all who keep it are to be asked for what their disks had of it
+    /// (H6).
     pub gathers: bool,
 }
 
@@ -48,7 +49,8 @@ impl ArcFetch {
         }
     }
 
-    /// An arc to be gathered from all who keep it: what this node has of it is in its table already.
+    /// An arc to be gathered from all who keep it: what this node has of it is in its table
+    /// already.
     pub fn to_gather(arc: usize) -> ArcFetch {
         ArcFetch { gathers: true, ..ArcFetch::new(arc, None) }
     }
@@ -91,8 +93,8 @@ impl ArcFetch {
         self.differing.is_none() && self.digests.len() == same.buckets()
     }
 
-    /// The records of an earlier life in the buckets that are the same at the source: as committed, since
-    /// they are that there.
+    /// The records of an earlier life in the buckets that are the same at the source: as committed,
+    /// since they are that there.
     pub fn confirmed(&self, same: &BucketSet) -> impl Iterator<Item = Record<'_>> {
         let earlier = self.earlier.iter().flat_map(|shard| shard.iter());
         earlier

@@ -1,7 +1,8 @@
 //! Whom to ask for which arc.
 
-/// Assigns arcs to those who may have them: each to whoever of its sources has the fewest so far, so that
-/// all sources work at the same time and none does most of it. Arcs without a source are left out.
+/// Assigns arcs to those who may have them: each to whoever of its sources has the fewest so far,
+/// so that all sources work at the same time and none does most of it. Arcs without a source are
+/// left out.
 pub fn assign(arcs: &[usize], sources: impl Fn(usize) -> Vec<u16>) -> Vec<(u16, Vec<usize>)> {
     let mut assigned: Vec<(u16, Vec<usize>)> = Vec::new();
     for &arc in arcs {

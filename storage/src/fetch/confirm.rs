@@ -1,10 +1,11 @@
-//! What has come from disk is pending: some replica may not have it (rule H6). Mostly all have, and to find that out
-//! record by record, as readers do and who finishes what dead writers left (C3, C4), takes a write each. So a node that
-//! has become an heir asks all others who keep its arcs which buckets of records they hold as well, by digests
-//! ([`crate::fetch::digest`]); what all of them hold is committed.
+//! What has come from disk is pending: some replica may not have it (rule H6). Mostly all have, and
+//! to find that out record by record, as readers do and who finishes what dead writers left (C3,
+//! C4), takes a write each. So a node that has become an heir asks all others who keep its arcs
+//! which buckets of records they hold as well, by digests ([`crate::fetch::digest`]); what all of
+//! them hold is committed.
 //!
-//! Nothing depends on it but speed: what a silent member holds, or one in another view, or what may not be on somebody's
-//! disk yet where answers wait for that, is not known, and stays pending.
+//! Nothing depends on it but speed: what a silent member holds, or one in another view, or what may
+//! not be on somebody's disk yet where answers wait for that, is not known, and stays pending.
 
 use std::borrow::Cow;
 
@@ -17,7 +18,8 @@ use net_common::message::range::{Ask, BucketSet, Cursor, RangePage, RangePull, W
 use crate::fetch::digest::{Digester, buckets_for};
 use crate::node::Node;
 
-/// Records that are compared at a time, about: each is looked at by all who keep it before they answer.
+/// Records that are compared at a time, about: each is looked at by all who keep it before they
+/// answer.
 const COMPARED: usize = 16 << 10;
 
 /// Arcs at a time.
@@ -75,8 +77,9 @@ impl Sample {
     }
 }
 
-/// Finds out for some arcs what all others who keep them hold as well, and notes it as committed. `ask` sends a pull to
-/// the member at a place and hands over the page that answers it. Blocks for as long as that does.
+/// Finds out for some arcs what all others who keep them hold as well, and notes it as committed.
+/// `ask` sends a pull to the member at a place and hands over the page that answers it. Blocks for
+/// as long as that does.
 pub fn confirm(
     node: &Node,
     routes: &Routes,
@@ -143,7 +146,8 @@ pub fn confirm(
     confirmed
 }
 
-/// Notes an answer about samples, from the first one asked for on. Returns about how many of them it is.
+/// Notes an answer about samples, from the first one asked for on. Returns about how many of them
+/// it is.
 fn note(samples: &mut [Sample], asked: &[usize], sames: Vec<(u16, BucketSet)>) -> usize {
     let mut count = 0;
     for (&n, (arc, same)) in asked.iter().zip(&sames) {

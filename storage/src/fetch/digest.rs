@@ -1,14 +1,16 @@
-//! Digests: how two nodes find out which records of an arc they both hold, without sending them (rule H3).
+//! Digests: how two nodes find out which records of an arc they both hold, without sending them
+//! (rule H3).
 //!
-//! An arc's records are divided into buckets by a hash of their keys. A bucket's digest is the sum of a hash
-//! of each of its records: of key, version, kind of body and expiry. A version says which bytes it stands for, so
-//! they need not be hashed; that a record is pending is not in it, since a bucket with one is never called
-//! the same.
+//! An arc's records are divided into buckets by a hash of their keys. A bucket's digest is the sum
+//! of a hash of each of its records: of key, version, kind of body and expiry. A version says which
+//! bytes it stands for, so they need not be hashed; that a record is pending is not in it, since a
+//! bucket with one is never called the same.
 //!
-//! The hash is SipHash-1-3, which is the same everywhere, with a key that the puller has drawn at random.
-//! Nobody who chooses keys and values knows it beforehand, so two different buckets have the same digest
-//! once in 2^64, whatever is in them. A million nodes that return with a million records each compare 2^37
-//! buckets: the odds that a single one is taken to be the same and is not are one in a hundred million.
+//! The hash is SipHash-1-3, which is the same everywhere, with a key that the puller has drawn at
+//! random. Nobody who chooses keys and values knows it beforehand, so two different buckets have
+//! the same digest once in 2^64, whatever is in them. A million nodes that return with a million
+//! records each compare 2^37 buckets: the odds that a single one is taken to be the same and is not
+//! are one in a hundred million.
 
 use std::hash::Hasher;
 
@@ -18,12 +20,12 @@ use net_common::message::data::{Body, Record};
 use net_common::message::range::{BucketSet, LEAST_BUCKETS, MOST_BUCKETS};
 use siphasher::sip::SipHasher13;
 
-/// Records of a bucket, about. What differs moves with its bucket; so does a byte of digest for each record
-/// that is compared.
+/// Records of a bucket, about. What differs moves with its bucket; so does a byte of digest for
+/// each record that is compared.
 const PER_BUCKET: usize = 8;
 
-/// An arc with more records is not compared but sent: a source has to look at all of them before it answers.
-/// A million takes it about a tenth of a second.
+/// An arc with more records is not compared but sent: a source has to look at all of them before it
+/// answers. A million takes it about a tenth of a second.
 pub const MOST_COMPARED: usize = 1 << 20;
 
 const TOMBSTONE: u8 = 0b01;
@@ -65,7 +67,8 @@ impl Digester {
         let mut hasher = self.hasher;
         hasher.write(record.key);
         let bucket = hasher.finish() as usize & (buckets - 1);
-        // The last byte tells what stands before it, so no two records are hashed as the same bytes.
+        // The last byte tells what stands before it, so no two records are hashed as the same
+        // bytes.
         let Version { clock, writer, step, op } = record.version;
         let (mut numbers, mut count, mut flags) =
             ([clock, writer, step, op.writer, op.count, 0], 2, 0);
@@ -90,7 +93,8 @@ impl Digester {
         (bucket, hasher.finish())
     }
 
-    /// The digests of an arc's records, of which there are `count`, and the bucket of each, in their order.
+    /// The digests of an arc's records, of which there are `count`, and the bucket of each, in
+    /// their order.
     pub fn digests<'r>(
         &self,
         records: impl Iterator<Item = Record<'r>>,
@@ -107,7 +111,8 @@ impl Digester {
     }
 }
 
-/// A comparison of an arc's records, one by one, with the digests that somebody else has made of his.
+/// A comparison of an arc's records, one by one, with the digests that somebody else has made of
+/// his.
 pub struct Comparison<'d> {
     digester: &'d Digester,
     /// What is left of their digests when ours are taken off.
@@ -124,7 +129,8 @@ impl<'d> Comparison<'d> {
         Comparison { digester, rest: theirs.to_vec(), pending: none.clone(), unsure: none }
     }
 
-    /// Takes one of our records into account; `is_sure` says that it is not lost when this process ends.
+    /// Takes one of our records into account; `is_sure` says that it is not lost when this process
+    /// ends.
     pub fn add(&mut self, record: &Record<'_>, is_sure: bool) {
         let (bucket, hash) = self.digester.place(record, self.rest.len());
         self.rest[bucket] = self.rest[bucket].wrapping_sub(hash);
@@ -141,7 +147,8 @@ impl<'d> Comparison<'d> {
         self.equal(|bucket| !self.pending.contains(bucket))
     }
 
-    /// The buckets that are the same, whether they are committed here or not, and certain to be there.
+    /// The buckets that are the same, whether they are committed here or not, and certain to be
+    /// there.
     pub fn held(&self) -> BucketSet {
         self.equal(|bucket| !self.unsure.contains(bucket))
     }

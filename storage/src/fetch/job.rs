@@ -1,5 +1,5 @@
-//! What one source is to be asked for: which pull comes next, and what a page has brought. Knows nothing of
-//! connections.
+//! What one source is to be asked for: which pull comes next, and what a page has brought. Knows
+//! nothing of connections.
 
 use cluster::ids::Epoch;
 use net_common::message::range::{Cursor, End, RangePage, RangePull};
@@ -12,8 +12,8 @@ use crate::node::merge::{Merged, Unmerged};
 /// Arcs asked for in one request.
 const ARCS: usize = 512;
 
-/// Records of an earlier life that are compared in one request. A source looks at them all before it
-/// answers.
+/// Records of an earlier life that are compared in one request. A source looks at them all before
+/// it answers.
 const COMPARED: usize = 16 << 10;
 
 /// Arcs for one source.
@@ -80,7 +80,8 @@ impl Job {
         Ok(())
     }
 
-    /// What came of it, the arcs that were gathered from this source, and those that are not complete.
+    /// What came of it, the arcs that were gathered from this source, and those that are not
+    /// complete.
     pub fn end(mut self) -> (Merged, Vec<usize>, Vec<ArcFetch>) {
         let done = self.parts.drain(..self.done).filter(|part| part.gathers);
         let gathered = done.map(|part| part.arc.into()).collect();

@@ -1,8 +1,9 @@
 //! How fast a node may fetch (`--transfer-mb-s`).
 //!
 //! Every page that has come is paid for with time: the next may be asked for when that is over. All
-//! workers share one [`RateLimit`], so their pages are paid for one after the other, and what comes in the long
-//! run is exactly what is allowed. Nothing is saved up while nothing is fetched: there are no bursts.
+//! workers share one [`RateLimit`], so their pages are paid for one after the other, and what comes
+//! in the long run is exactly what is allowed. Nothing is saved up while nothing is fetched: there
+//! are no bursts.
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ impl RateLimit {
         RateLimit { limit: megabytes_a_second.map(|n| n * 1_000_000), paid: Duration::ZERO }
     }
 
-    /// So many bytes have come, now. Returns how long whoever fetched them waits before asking for more.
+    /// So many bytes have come, now. Returns how long whoever fetched them waits before asking for
+    /// more.
     pub fn pay(&mut self, now: Duration, bytes: usize) -> Duration {
         let Some(limit) = self.limit else { return Duration::ZERO };
         let price = Duration::from_secs_f64(bytes as f64 / limit as f64);

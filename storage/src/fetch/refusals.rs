@@ -1,7 +1,8 @@
 //! Who does not have which arcs, under one view.
 //!
-//! A source that refuses an arc, is silent or is dead is not asked for it again as long as there are others to ask.
-//! Only when nobody is left begins the list of an arc anew: a source may have become one meanwhile.
+//! A source that refuses an arc, is silent or is dead is not asked for it again as long as there
+//! are others to ask. Only when nobody is left begins the list of an arc anew: a source may have
+//! become one meanwhile.
 
 use fxhash::FxHashSet;
 
@@ -25,7 +26,8 @@ impl Refusals {
         self.0.clear();
     }
 
-    /// Forgets those of the arcs of which nobody is left to ask. Returns whether somebody is left for any of the others.
+    /// Forgets those of the arcs of which nobody is left to ask. Returns whether somebody is left
+    /// for any of the others.
     pub fn begin_anew(
         &mut self,
         missing: &[usize],

@@ -10,7 +10,8 @@ use net_common::message::Message;
 use net_common::message::list::{Key, List, Listed};
 use net_common::message::range::Cursor;
 
-use super::{Node, is_alive};
+use super::expirations::is_alive;
+use super::{Node, Serving};
 
 /// Most bytes of keys in one answer, about: far below a frame.
 const BYTES: usize = 1 << 20;
@@ -55,8 +56,9 @@ impl Node {
             }
             let longest = found.iter().map(takes).max().unwrap_or(APART);
             let room = room.min(BYTES.saturating_sub(bytes) / longest);
-            // All before this arc is told, and perhaps some of it. What comes later need not be looked at,
-            // but for whether it could be: whoever asks is to know by whom it is told next time.
+            // All before this arc is told, and perhaps some of it. What comes later need not be
+            // looked at, but for whether it could be: whoever asks is to know by whom it is told
+            // next time.
             listed.end = Some(match room {
                 0 => self.first_of(arc).max(list.from),
                 _ => {
@@ -84,7 +86,7 @@ impl Node {
     /// The keys of an arc from a place on. `None` where this node cannot tell.
     fn keys_of(&self, arc: usize, from: u64) -> Option<Vec<Found>> {
         let tenure = self.tenure.read();
-        let (table, _) = self.serving(&tenure)?;
+        let Serving { table, .. } = self.serving(&tenure)?;
         if arc >= table.arcs() || !self.has_lease() || tenure.admit_read(arc).is_err() {
             return None;
         }
@@ -93,8 +95,8 @@ impl Node {
             let is_value = record.body.value().is_some();
             // What has expired is gone once all know (C6); a read makes sure of that.
             let is_sure = is_alive(record.body, clock);
-            // A delete that is done is done. One that is not may have been answered already, since its
-            // commit is lazy (C2), or come to nothing.
+            // A delete that is done is done. One that is not may have been answered already, since
+            // its commit is lazy (C2), or come to nothing.
             let may_live = is_value || self.state(&record.version, record.state) == State::Pending;
             if may_live && scan::place(record.key) >= from {
                 found.push(Found { key: record.key.to_vec(), is_sure });

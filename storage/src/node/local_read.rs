@@ -1,16 +1,17 @@
-//! What a node can answer from its own records, without asking anybody: for requests that it coordinates.
+//! What a node can answer from its own records, without asking anybody: for requests that it
+//! coordinates.
 //!
-//! A client reads at one replica, and what that holds as committed, or not at all, is the answer (C3, N4).
-//! Where the node that coordinates is itself such a replica, it looks. All the rest (a record that is pending,
-//! a key of others, no lease) is for a client's round.
+//! A client reads at one replica, and what that holds as committed, or not at all, is the answer
+//! (C3, N4). Where the node that coordinates is itself such a replica, it looks. All the rest (a
+//! record that is pending, a key of others, no lease) is for a client's round.
 
 use cluster::limits::Limits;
 use cluster::replica::State;
-use cluster::ring::arc_of_key;
 use cluster::tenure::Tenure;
 use cluster::version::Clock;
 
 use super::Node;
+use super::read::Place;
 
 /// A look at several keys, under one view.
 pub struct LocalRead<'n> {
@@ -34,27 +35,24 @@ impl Node {
 }
 
 impl LocalRead<'_> {
-    /// The limits of this node's view, where it has a lease under it: no newer view with longer keys is active
-    /// then (L3), so no key beyond them exists.
+    /// The limits of this node's view, where it has a lease under it: no newer view with longer
+    /// keys is active then (L3), so no key beyond them exists.
     pub fn limits(&self) -> Option<Limits> {
-        let (_, routes) = self.node.serving(self.tenure).filter(|_| self.has_lease)?;
-        Some(routes.view().limits)
+        let serving = self.node.serving(self.tenure).filter(|_| self.has_lease)?;
+        Some(serving.routes.view().limits)
     }
 
-    /// Shows a key's value, and until when it lives; `None`: it has none. Where that is not for this node to say,
-    /// `with` is not called and nothing comes back.
+    /// Shows a key's value, and until when it lives; `None`: it has none. Where that is not for
+    /// this node to say, `with` is not called and nothing comes back.
     pub fn key<T>(
         &self,
         key: &[u8],
         with: impl FnOnce(Option<(&[u8], Option<u64>)>) -> T,
     ) -> Option<T> {
-        let (table, routes) = self.node.serving(self.tenure).filter(|_| self.has_lease)?;
-        if routes.view().limits.check_key(key).is_err() {
-            return Some(with(None));
-        }
-        let arc = arc_of_key(key, table.arcs());
-        self.tenure.admit_read(arc).ok()?;
-        self.node.look_up((table, routes), (arc, key), self.clock, |found| {
+        let serving = self.node.serving(self.tenure).filter(|_| self.has_lease)?;
+        let Some(place) = Place::of(serving, key) else { return Some(with(None)) };
+        self.tenure.admit_read(place.arc).ok()?;
+        self.node.look_up(place, self.clock, |found| {
             let Some((version, state, body)) = found else { return Some(with(None)) };
             (self.node.state(&version, state) == State::Committed)
                 .then(|| with(body.value().map(|value| (value, body.expiry()))))

@@ -1,13 +1,14 @@
 //! What a node does with the pages that it fetches (rules H1 and H3).
 //!
-//! Records are merged in runs, each under the tenure and one arc's lock, so that requests do not wait
-//! noticeably. The tenure is taken for writing only to note arcs as synced.
+//! Records are merged in runs, each under the tenure and one arc's lock, so that requests do not
+//! wait noticeably. The tenure is taken for writing only to note arcs as synced.
 //!
-//! **What goes to the log.** Before arcs are synced, the log has to have each record of their pages, or a newer one.
-//! What was there already some other thread has stored, and hands in; but it may not have come so far. A record
-//! that a client wrote is committed only after every replica has answered, so after it was handed in here: so in
-//! `async` a record need not be written that meets a committed one which is as new. In `sync` it is all the same, as
-//! another thread may have fetched that just now, and what is synced must be on the disk.
+//! **What goes to the log.** Before arcs are synced, the log has to have each record of their
+//! pages, or a newer one. What was there already some other thread has stored, and hands in; but it
+//! may not have come so far. A record that a client wrote is committed only after every replica has
+//! answered, so after it was handed in here: so in `async` a record need not be written that meets
+//! a committed one which is as new. In `sync` it is all the same, as another thread may have
+//! fetched that just now, and what is synced must be on the disk.
 
 use cluster::ids::Epoch;
 use cluster::ring::arc_of_key;
@@ -60,7 +61,8 @@ pub enum Unmerged {
 }
 
 impl Node {
-    /// Merges a page that was asked for with the first of `parts`, and notes in them how far they have come.
+    /// Merges a page that was asked for with the first of `parts`, and notes in them how far they
+    /// have come.
     ///
     /// # Errors
     /// [`Unmerged`]; what was merged before stays, and the parts tell.

@@ -1,9 +1,10 @@
 //! What a node gives to those who fetch its arcs (rules H1 and H3).
 //!
-//! A page is read in slices: each holds the tenure and one arc for some hundred records, so that a request
-//! or a new view waits for tens of microseconds at most, however large the arc. The whole page is of one
-//! epoch all the same: each slice looks whether the view is still the puller's, and within an epoch nothing
-//! is dropped. What is written between two slices reaches the puller by itself: it is in the write set.
+//! A page is read in slices: each holds the tenure and one arc for some hundred records, so that a
+//! request or a new view waits for tens of microseconds at most, however large the arc. The whole
+//! page is of one epoch all the same: each slice looks whether the view is still the puller's, and
+//! within an epoch nothing is dropped. What is written between two slices reaches the puller by
+//! itself: it is in the write set.
 
 use std::borrow::Cow;
 
@@ -18,8 +19,8 @@ use crate::table::Table;
 /// How large pages are.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Bytes after which a page ends. Large enough that a transfer is not a series of round trips; small
-    /// enough to be made, and merged, in about a millisecond.
+    /// Bytes after which a page ends. Large enough that a transfer is not a series of round trips;
+    /// small enough to be made, and merged, in about a millisecond.
     pub bytes: usize,
     /// Records after which it ends, sent or only looked at.
     pub records: usize,
@@ -36,8 +37,8 @@ impl Bounds {
 }
 
 impl Node {
-    /// Answers a pull: appends a RANGE_PAGE's payload with as many whole arcs as fit, and the first part of
-    /// one that does not.
+    /// Answers a pull: appends a RANGE_PAGE's payload with as many whole arcs as fit, and the first
+    /// part of one that does not.
     pub fn page(&self, pull: &RangePull<'_>, out: &mut Vec<u8>) {
         self.page_within(Bounds::OURS, pull, out);
     }
@@ -85,8 +86,9 @@ impl Paging<'_> {
                 Ask::Held(theirs) => {
                     let held = self.compare((arc, true), theirs, |c| c.held());
                     let Some(held) = held else { return End::NoSource };
-                    // The answer vouches for all that it is about. What may not be on the disk yet is not known to be
-                    // held: whoever wrote it waits for the disk and tells (RULES-WHY F14).
+                    // The answer vouches for all that it is about. What may not be on the disk yet
+                    // is not known to be held: whoever wrote it waits for the disk and tells
+                    // (RULES-WHY F14).
                     let held = if self.node.is_on_disk(arc) {
                         held
                     } else {
@@ -118,7 +120,8 @@ impl Paging<'_> {
         page.size() >= self.bounds.bytes || self.looked_at >= self.bounds.records
     }
 
-    /// The buckets of an arc that are the same as theirs, by `which` of a comparison. `None`: no source.
+    /// The buckets of an arc that are the same as theirs, by `which` of a comparison. `None`: no
+    /// source.
     fn compare(
         &mut self,
         (arc, gathers): (usize, bool),
@@ -126,7 +129,8 @@ impl Paging<'_> {
         which: fn(&Comparison<'_>) -> BucketSet,
     ) -> Option<BucketSet> {
         if self.table.records(arc) > self.bounds.compared {
-            // The puller would take this node for dead. Whether it is a source is seen when it sends.
+            // The puller would take this node for dead. Whether it is a source is seen when it
+            // sends.
             return Some(BucketSet::none(theirs.len()));
         }
         let mut comparison = Comparison::new(&self.digester, theirs);
@@ -145,8 +149,8 @@ impl Paging<'_> {
         Some(same)
     }
 
-    /// Appends an arc's records, or those of some buckets. Returns where it stopped, if it had to, or `None`
-    /// if this node is no source.
+    /// Appends an arc's records, or those of some buckets. Returns where it stopped, if it had to,
+    /// or `None` if this node is no source.
     fn send(
         &mut self,
         (arc, gathers): (usize, bool),
@@ -188,7 +192,8 @@ impl Paging<'_> {
         self.node.tenure.read().admit_page(self.epoch(), arc).is_ok()
     }
 
-    /// Looks at some slots of an arc. `None`: this node is no source. To whoever gathers, all who keep the arc are.
+    /// Looks at some slots of an arc. `None`: this node is no source. To whoever gathers, all who
+    /// keep the arc are.
     fn slice(
         &self,
         (arc, gathers): (usize, bool),

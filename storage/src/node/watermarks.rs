@@ -1,9 +1,9 @@
 //! How far each writer has come (rule N3).
 //!
-//! A client says of its writes that they are done not one by one but by a *mark*: all its plain writes up
-//! to this clock. So a batch of hundreds is committed by sixteen bytes. Records that a mark covers count
-//! as committed from then on; the keeper notes it in the records themselves, about a second later, and
-//! then the mark is not needed any more.
+//! A client says of its writes that they are done not one by one but by a *mark*: all its plain
+//! writes up to this clock. So a batch of hundreds is committed by sixteen bytes. Records that a
+//! mark covers count as committed from then on; the keeper notes it in the records themselves,
+//! about a second later, and then the mark is not needed any more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,8 +12,8 @@ use cluster::version::{Clock, Version};
 use fxhash::FxHashMap;
 use parking_lot::RwLock;
 
-/// Writers that are remembered. A mark of one more is not: its records stay pending until a reader or the
-/// keeper completes them.
+/// Writers that are remembered. A mark of one more is not: its records stay pending until a reader
+/// or the keeper completes them.
 const MOST: usize = 65_536;
 
 /// The newest mark of each writer that has been heard of lately.
@@ -53,8 +53,8 @@ impl Watermarks {
         })
     }
 
-    /// Forgets the marks that were told before the last turn. To be called at intervals that are longer than
-    /// the keeper takes to note in the records what a mark says.
+    /// Forgets the marks that were told before the last turn. To be called at intervals that are
+    /// longer than the keeper takes to note in the records what a mark says.
     pub fn turn(&self) {
         let mut marks = self.0.write();
         marks.old = std::mem::take(&mut marks.young);

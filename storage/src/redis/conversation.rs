@@ -401,7 +401,7 @@ impl<'s> Talk<'s> {
                 let lost = client.and_then(|client| client.lost()).unwrap_or_default();
                 let is_member = routes.view().place_of(self.door.node.id()).is_some();
                 let serves =
-                    !routes.view().arcs.is_empty() && (self.door.node.is_serving() || !is_member);
+                    !routes.view().arcs.is_empty() && (self.door.node.has_lease() || !is_member);
                 let lost_slots = lost.count_ones(..) * picture.slots_of_arc();
                 out.verbatim(&picture.topology().info_text(Health { serves, lost_slots }));
             }

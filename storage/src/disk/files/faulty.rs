@@ -26,8 +26,8 @@ pub struct Faulty {
 }
 
 impl Faulty {
-    /// The call with this number fails, from 0 on; and those after it, if it lasts, until it is mended.
-    /// Appending writes half of the bytes before it fails.
+    /// The call with this number fails, from 0 on; and those after it, if it lasts, until it is
+    /// mended. Appending writes half of the bytes before it fails.
     pub fn at(fails: u64, lasts: bool) -> Arc<Faulty> {
         Arc::new(Faulty {
             calls: AtomicU64::new(0),

@@ -15,8 +15,8 @@ use crate::disk::files::Files;
 use crate::disk::header::Header;
 use crate::disk::ledger::Ledger;
 
-/// Bytes of the log that no checkpoint covers, or is made to cover: counted by the writer, and looked at by whoever
-/// makes a checkpoint.
+/// Bytes of the log that no checkpoint covers, or is made to cover: counted by the writer, and
+/// looked at by whoever makes a checkpoint.
 pub type Logged = Arc<AtomicU64>;
 
 /// A checkpoint to be made.
@@ -40,8 +40,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// Has a thread make it. What comes of it is received, in bytes; nothing if the thread gave up, since the node
-    /// stops.
+    /// Has a thread make it. What comes of it is received, in bytes; nothing if the thread gave up,
+    /// since the node stops.
     ///
     /// # Errors
     /// If the operating system has no more threads.

@@ -1,8 +1,8 @@
 //! When a checkpoint is made, and what comes of it.
 //!
-//! A checkpoint that cannot be made, since there is no room for it beside the log, say, is no trouble of the log: that
-//! goes on and gets longer, and the checkpoint is tried again, with pauses that grow. Only when the log has a gap does
-//! everything wait for a checkpoint (`failure`).
+//! A checkpoint that cannot be made, since there is no room for it beside the log, say, is no
+//! trouble of the log: that goes on and gets longer, and the checkpoint is tried again, with pauses
+//! that grow. Only when the log has a gap does everything wait for a checkpoint (`failure`).
 
 use std::io;
 use std::path::PathBuf;
@@ -20,7 +20,8 @@ use super::thread::{Checkpointing, Writer};
 use crate::disk::folder;
 use crate::disk::header::Kind;
 
-/// A segment that is shorter than this part of a full one is not closed for a checkpoint: that leads up to it as it is.
+/// A segment that is shorter than this part of a full one is not closed for a checkpoint: that
+/// leads up to it as it is.
 const SHORT: u64 = 8;
 
 impl Writer {

@@ -1,12 +1,13 @@
 //! What is done when the log cannot be written.
 //!
-//! Then it has a gap: what was handed in meanwhile is in memory only. The segment is cut to what is known to be on the
-//! disk. If that is nothing the segment is used again, so that a disk that fails every time does not fill up with files;
-//! else another is begun. Neither follows from what was before: a checkpoint has to lead up to it, and until that is
-//! complete the trouble lasts.
+//! Then it has a gap: what was handed in meanwhile is in memory only. The segment is cut to what is
+//! known to be on the disk. If that is nothing the segment is used again, so that a disk that fails
+//! every time does not fill up with files; else another is begun. Neither follows from what was
+//! before: a checkpoint has to lead up to it, and until that is complete the trouble lasts.
 //!
-//! With `async` a file in the folder says so meanwhile, also to the next start: what was acknowledged is not all there.
-//! It goes with any checkpoint that is complete while there is no other trouble, since that has everything.
+//! With `async` a file in the folder says so meanwhile, also to the next start: what was
+//! acknowledged is not all there. It goes with any checkpoint that is complete while there is no
+//! other trouble, since that has everything.
 
 use std::io;
 use std::time::Instant;
@@ -42,8 +43,8 @@ impl Writer {
         }
     }
 
-    /// Leaves word in the folder that the log has a gap: with `async` what was acknowledged meanwhile is not there.
-    /// With `sync` nothing is.
+    /// Leaves word in the folder that the log has a gap: with `async` what was acknowledged
+    /// meanwhile is not there. With `sync` nothing is.
     fn note_gap(&mut self) -> io::Result<()> {
         if self.ends.shared.is_sync() {
             return Ok(());
@@ -69,7 +70,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether to try to make the log whole. Not while the flusher may still speak of the segment that is cut then.
+    /// Whether to try to make the log whole. Not while the flusher may still speak of the segment
+    /// that is cut then.
     pub(super) fn may_mend(&self) -> bool {
         self.log.has_gap() && self.log.checkpoint().is_none() && !self.flusher.is_busy()
     }
@@ -83,7 +85,8 @@ impl Writer {
         }
     }
 
-    /// Lets go of the segment in which the disk has failed, but for what is known to be on the disk.
+    /// Lets go of the segment in which the disk has failed, but for what is known to be on the
+    /// disk.
     fn cut(&mut self) -> io::Result<()> {
         let Some(segment) = self.log.broken_mut() else { return Ok(()) };
         debug!("{} is cut at {}", segment.file.display(), segment.durable);

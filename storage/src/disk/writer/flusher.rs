@@ -1,7 +1,7 @@
 //! The thread that waits for the disk in `async`, so that the writer goes on meanwhile.
 //!
-//! It has one job at a time. What came of it must not get lost: the system tells of an error once, and whoever asks
-//! again later is told that all is well.
+//! It has one job at a time. What came of it must not get lost: the system tells of an error once,
+//! and whoever asks again later is told that all is well.
 
 use std::io;
 use std::sync::Arc;

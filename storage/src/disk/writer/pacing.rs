@@ -1,17 +1,19 @@
-//! How long the log may become, and how fast a checkpoint has to be made, so that a folder stays small.
+//! How long the log may become, and how fast a checkpoint has to be made, so that a folder stays
+//! small.
 //!
-//! While a checkpoint is made there are, at most: the checkpoint before it, the log since that, and the checkpoint itself. A folder
-//! is to have at most two and a half times what the records take, and a segment more. So the log may come to half
-//! a checkpoint and a segment: one part of it before the next checkpoint begins, the other while that is made. A checkpoint that
-//! nobody is in the way of takes its time, so that requests hardly notice; but it keeps pace with the log.
+//! While a checkpoint is made there are, at most: the checkpoint before it, the log since that, and
+//! the checkpoint itself. A folder is to have at most two and a half times what the records take,
+//! and a segment more. So the log may come to half a checkpoint and a segment: one part of it
+//! before the next checkpoint begins, the other while that is made. A checkpoint that nobody is in
+//! the way of takes its time, so that requests hardly notice; but it keeps pace with the log.
 //!
-//! What it cannot do is make a disk, or a processor, faster than it is: a checkpoint that never rests may still be slower
-//! than the log.
+//! What it cannot do is make a disk, or a processor, faster than it is: a checkpoint that never
+//! rests may still be slower than the log.
 
 use std::time::Duration;
 
-/// How long the thread that makes a checkpoint rests after a frame, in times of what the frame took: two thirds of a
-/// processor are left to requests, and more where they are busy.
+/// How long the thread that makes a checkpoint rests after a frame, in times of what the frame
+/// took: two thirds of a processor are left to requests, and more where they are busy.
 const REST: u32 = 2;
 
 /// The longest rest.
@@ -34,10 +36,11 @@ impl Pacing {
         Pacing { before, during: all - before }
     }
 
-    /// How long a checkpoint rests of which a part is `done`, from 0 to 1, while the log has grown by so many bytes, after
-    /// a frame that took so long.
+    /// How long a checkpoint rests of which a part is `done`, from 0 to 1, while the log has grown
+    /// by so many bytes, after a frame that took so long.
     pub fn rest(&self, done: f64, grown: u64, took: Duration) -> Duration {
-        // Half is for the end, when it waits for the disk, and for a machine that is busy with other things.
+        // Half is for the end, when it waits for the disk, and for a machine that is busy with
+        // other things.
         let due = grown as f64 / (self.during as f64 * 0.5);
         if done < due { Duration::ZERO } else { (took * REST).min(LONGEST_REST) }
     }
@@ -49,8 +52,9 @@ mod tests {
 
     const SEGMENT: u64 = 64 << 20;
 
-    /// Writes for a while with so many bytes a second, where checkpoints of so many bytes are made with so many a second
-    /// that never rest. Returns the most that the folder has, and the part of the time in which one is made.
+    /// Writes for a while with so many bytes a second, where checkpoints of so many bytes are made
+    /// with so many a second that never rest. Returns the most that the folder has, and the part of
+    /// the time in which one is made.
     fn run(rate: f64, checkpoint: u64, speed: f64) -> (u64, f64) {
         let frame = 256.0 * 1024.0;
         let (mut log, mut most, mut making, mut time) = (0.0, 0, 0.0, 0.0);

@@ -17,8 +17,8 @@ pub struct Segment {
     pub sequence: u64,
     /// Its file.
     pub file: PathBuf,
-    /// What was told of views before it, and perhaps of some that it tells of again: a checkpoint that leads up to it
-    /// says so.
+    /// What was told of views before it, and perhaps of some that it tells of again: a checkpoint
+    /// that leads up to it says so.
     pub ledger: Ledger,
     /// The file, open.
     pub output: Arc<dyn Output>,

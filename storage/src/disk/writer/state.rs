@@ -6,14 +6,15 @@
 //! | *failed*: it has a gap, and nothing is written | failed | failed | rebuilding | |
 //! | *rebuilding*: it is written again, behind the gap | failed | failed | rebuilding | writing |
 //!
-//! In each of them a checkpoint may be under way: it begins when the log is written, and goes on whatever becomes of
-//! that meanwhile. The log is whole again when one is complete that was begun behind the gap. So while one is under way
-//! of a log that has failed, it has to end before the log is tried again.
+//! In each of them a checkpoint may be under way: it begins when the log is written, and goes on
+//! whatever becomes of that meanwhile. The log is whole again when one is complete that was begun
+//! behind the gap. So while one is under way of a log that has failed, it has to end before the log
+//! is tried again.
 
 use std::time::Instant;
 
-/// The log: its state, and the checkpoint that is being made of what it tells. `S` is a segment, `C` what is known of
-/// the checkpoint.
+/// The log: its state, and the checkpoint that is being made of what it tells. `S` is a segment,
+/// `C` what is known of the checkpoint.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Log<S, C> {
     state: State<S>,
@@ -24,7 +25,8 @@ pub struct Log<S, C> {
 enum State<S> {
     /// With the segment that is being written, once there is something to write.
     Writing(Option<S>),
-    /// With the segment in which the disk has failed, until that was cut to what is known to be on the disk.
+    /// With the segment in which the disk has failed, until that was cut to what is known to be on
+    /// the disk.
     Failed { broken: Option<S>, tried: Instant },
     /// With a segment that a checkpoint has yet to lead up to.
     Rebuilding { segment: S, tried: Instant },
@@ -99,7 +101,8 @@ impl<S, C> Log<S, C> {
         }
     }
 
-    /// Its segment, whole or broken, is none of its own any more: it was closed, or is to be used otherwise.
+    /// Its segment, whole or broken, is none of its own any more: it was closed, or is to be used
+    /// otherwise.
     pub fn take_segment(&mut self) -> Option<S> {
         let (segment, state) = match std::mem::replace(&mut self.state, State::Writing(None)) {
             State::Writing(segment) => (segment, State::Writing(None)),

@@ -52,8 +52,8 @@ pub struct Start {
     pub ends: Ends,
 }
 
-/// Starts to write a folder's log, from where recovery has left it. When it is stopped all that was handed in is written
-/// first, and on the disk.
+/// Starts to write a folder's log, from where recovery has left it. When it is stopped all that was
+/// handed in is written first, and on the disk.
 ///
 /// # Errors
 /// If the operating system has no more threads.
@@ -77,7 +77,8 @@ pub(super) struct Checkpointing {
     pub sequence: u64,
     /// Bytes of the log that it covers.
     pub covers: u64,
-    /// How many bytes it has in the end, or why there is none. If nothing comes it gave up, since the node stops.
+    /// How many bytes it has in the end, or why there is none. If nothing comes it gave up, since
+    /// the node stops.
     pub made: Receiver<io::Result<u64>>,
 }
 

@@ -1,8 +1,10 @@
-//! Which arcs have records here that may not be on the disk yet, where answers wait for the disk (`sync`).
+//! Which arcs have records here that may not be on the disk yet, where answers wait for the disk
+//! (`sync`).
 //!
-//! A thread that stores something counts it in its arc before it does, and takes that back when it is on the disk. So
-//! whoever has looked at an arc and finds nothing counted in it afterwards knows that all he has seen is on the disk
-//! (RULES-WHY F14). What could not be brought to the disk stays counted.
+//! A thread that stores something counts it in its arc before it does, and takes that back when it
+//! is on the disk. So whoever has looked at an arc and finds nothing counted in it afterwards knows
+//! that all he has seen is on the disk (RULES-WHY F14). What could not be brought to the disk stays
+//! counted.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -39,7 +41,8 @@ impl Flight<'_> {
         self.arcs.push(arc);
     }
 
-    /// All of it is on the disk, or was not stored after all. Without this call it never is, for all that is known.
+    /// All of it is on the disk, or was not stored after all. Without this call it never is, for
+    /// all that is known.
     pub fn land(self) {
         for arc in self.arcs {
             self.all.0[arc].fetch_sub(1, Ordering::SeqCst);

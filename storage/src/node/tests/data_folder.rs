@@ -2,27 +2,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cluster::durability::Durability;
-use cluster::ids::{Address, ClusterId, Epoch, Incarnation};
+use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
 use cluster::replica::{State, WriteAnswer};
 use cluster::version::{Version, clock_at};
 use cluster::view::{Member, MemberState, View};
 use net_common::clock;
 use net_common::message::data::{Body, Write, WriteBatch};
+use net_common::worker::Worker;
 use tempfile::{TempDir, tempdir};
 
-use super::files::faulty::Faulty;
-use super::recovery::{self, Report};
-use super::*;
+use crate::disk::files::faulty::Faulty;
+use crate::disk::folder::{self, Folder, FolderError};
+use crate::disk::journal::Journal;
+use crate::disk::recovery::{self, Care, Contents, Report};
+use crate::disk::{Disk, Settings, check, header};
+use crate::node::Node;
 use crate::node::notes::Notes;
-use crate::node::{Node, Unwritten};
+use crate::node::write::Unwritten;
 
 const ARCS: usize = 4;
 
-/// What a folder should have: for each key the newest version, and its value or that it was removed.
+/// What a folder should have: for each key the newest version, and its value or that it was
+/// removed.
 type Model = BTreeMap<Vec<u8>, (Version, Option<Vec<u8>>)>;
 
 fn name() -> NodeId {
@@ -62,12 +69,12 @@ struct Life {
 impl Life {
     fn begin(settings: Settings, is_sync: bool, incarnation: u64) -> Life {
         let mut disk = Disk::open(settings, &name()).unwrap();
-        let incarnation_of_node = Incarnation(incarnation);
-        let node = Node::new(name(), incarnation_of_node, Notes::channel().0);
-        let node = Arc::new(node.with_disk(disk.restore(incarnation_of_node)));
+        let of_process = Incarnation(incarnation);
+        let node = Node::new(name(), of_process, Notes::channel().0);
+        let node = Arc::new(node.with_disk(disk.restore(of_process)));
         let journal = disk.journal().clone();
         let running = disk.start(node.incarnation(), node.clone()).unwrap();
-        node.told(Epoch(1));
+        node.note_active(Epoch(1));
         let beat = node.send_heartbeat();
         node.heartbeat_answered(beat, 1 << 40, Epoch(1));
         let durability = if is_sync { Durability::Sync } else { Durability::Async };
@@ -139,8 +146,8 @@ fn read(path: &Path, care: Care) -> Result<(Model, Report), FolderError> {
     Ok((model, report))
 }
 
-/// A copy of a folder as it is at some moment from now on: what a process finds that starts after another was
-/// killed.
+/// A copy of a folder as it is at some moment from now on: what a process finds that starts after
+/// another was killed.
 pub fn copy(dir: &TempDir) -> TempDir {
     let names = || {
         let entries = fs::read_dir(dir.path()).unwrap();
@@ -268,8 +275,8 @@ fn the_log_does_not_grow_without_bound() {
         let sizes = folder.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
         most = most.max(sizes.sum());
     }
-    // 50 keys are about 5 KB on disk, all that is written is more than a megabyte; a checkpoint begins every 4 KB, and
-    // what is written while it is made comes to that.
+    // 50 keys are about 5 KB on disk, all that is written is more than a megabyte; a checkpoint
+    // begins every 4 KB, and what is written while it is made comes to that.
     assert!(most < 300 << 10, "{most} bytes");
     let model = life.end();
     assert_eq!(read(dir.path(), Care::Check).unwrap().0, model);

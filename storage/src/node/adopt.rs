@@ -1,0 +1,174 @@
+//! Adopting a view: what becomes of the records, and what the disk is told.
+//!
+//! All that requests may see of it happens at one moment, under the tenure's lock; what takes time,
+//! to wait for the disk and to free what is of no more use, is done after that.
+
+use std::sync::Arc;
+
+use cluster::membership::Report;
+use cluster::tenure::{Adoption, Tenure};
+use cluster::text::count;
+use cluster::version::Clock;
+use cluster::view::{Routes, View};
+use log::info;
+use net_common::message::range::Cursor;
+
+use super::Node;
+use super::in_flight::InFlight;
+use super::report::heartbeat_report;
+use super::views::NotFollowed;
+use crate::disk::folder::Owner;
+use crate::disk::journal::Noted;
+use crate::disk::ledger::ViewEntry;
+use crate::table::{Shard, Table};
+
+fn numbers(arcs: impl Iterator<Item = usize>) -> Vec<u16> {
+    arcs.map(|arc| arc as u16).collect()
+}
+
+/// What came of adopting a view.
+struct Adopted {
+    adoption: Adoption,
+    moved: Moved,
+    /// What the log was told of it, if this node is a member or has been one.
+    noted: Option<Noted>,
+}
+
+/// What became of the records.
+#[derive(Default)]
+struct Moved {
+    /// How many arcs were dropped.
+    dropped: usize,
+    /// How many arcs were set aside.
+    set_aside: usize,
+    /// What is of no more use. It is freed when nobody waits.
+    _freed: Vec<Arc<Shard>>,
+    /// What was held in the last life, if this is the view that takes it in; and what is left of
+    /// it.
+    _last_life: Option<Table>,
+}
+
+impl Node {
+    /// Adopts a view, if it is newer than the present one. Waits for requests under the present
+    /// one, and until the disk tells of the new one. Returns whether it was adopted.
+    ///
+    /// # Errors
+    /// [`NotFollowed`]; nothing changed.
+    pub fn adopt(&self, view: View) -> Result<bool, NotFollowed> {
+        self.check_follows(&view)?;
+        if !view.arcs.is_empty() {
+            self.in_flight.get_or_init(|| InFlight::new(view.arcs.len()));
+            self.table.get_or_init(|| Table::new(view.arcs.len()));
+        }
+        let routes = Arc::new(Routes::new(view));
+        self.payload.allow(&routes.view().limits);
+        let Some(Adopted { adoption, moved, noted }) = self.change_over(&routes) else {
+            return Ok(false);
+        };
+        self.journal.look();
+        self.fold_clock(adoption.to_revive.ones());
+        if let Some(noted) = noted {
+            self.tell_disk(noted);
+        }
+        info!(
+            "view {}: {}, {} to fetch, {} dropped, {} set aside",
+            routes.epoch(),
+            count(routes.view().members.len(), "member"),
+            count(adoption.to_fetch.len(), "arc"),
+            moved.dropped,
+            moved.set_aside
+        );
+        self.from_disk.lock().extend(adoption.to_revive.ones());
+        drop(moved);
+        Ok(true)
+    }
+
+    /// Goes over to a view, for all requests at once. `None`: it is not newer than the present one.
+    fn change_over(&self, routes: &Arc<Routes>) -> Option<Adopted> {
+        let own_clock = self.clock();
+        let mut tenure = self.tenure.write();
+        let before = heartbeat_report(&tenure, Report::default());
+        let adoption = tenure.adopt(routes.clone())?;
+        let Some(table) = self.table.get() else {
+            return Some(Adopted { adoption, moved: Moved::default(), noted: None });
+        };
+        let moved = self.move_records(table, &tenure, &adoption, own_clock);
+        // Not while it waits to be taken in: its last life stays the one that the folder tells of
+        // (H6).
+        let noted = tenure.has_been_member().then(|| self.note(table, &tenure, &adoption, before));
+        Some(Adopted { adoption, moved, noted })
+    }
+
+    /// Takes records out of the table that this node is not to show any more: dropped, or set aside
+    /// as stale. What it held in its last life it takes in, or sets aside as well.
+    fn move_records(
+        &self,
+        table: &Table,
+        tenure: &Tenure,
+        adoption: &Adoption,
+        own_clock: Clock,
+    ) -> Moved {
+        // Whoever fetches finds it set aside as soon as the arc is missing.
+        let retained = self.stale_cache.retain(&adoption.to_set_aside);
+        let mut freed: Vec<Arc<Shard>> = retained.into_iter().map(|(_, shard)| shard).collect();
+        let taken = adoption.to_drop.iter().map(|&arc| (arc, table.take(arc)));
+        let (set_aside, dropped): (Vec<_>, Vec<_>) =
+            taken.partition(|(arc, _)| adoption.to_set_aside.contains(*arc));
+        let counts = (dropped.len(), set_aside.len());
+        freed.extend(dropped.into_iter().map(|(_, shard)| Arc::new(shard)));
+        let last_life = if tenure.has_been_member() { self.held.lock().take() } else { None };
+        let rest = adoption.to_set_aside.ones();
+        let rest = rest.filter_map(|arc| Some((arc, last_life.as_ref()?.take(arc))));
+        for (arc, shard) in set_aside.into_iter().chain(rest) {
+            if !shard.is_empty() {
+                freed.extend(self.stale_cache.set_aside(arc, shard));
+            }
+        }
+        if let (Some(held), Some(routes)) = (&last_life, tenure.routes()) {
+            for arc in adoption.to_revive.ones() {
+                let alone = routes.write_set(arc).len() == 1;
+                table.put(arc, held.take(arc), own_clock, alone);
+            }
+        }
+        Moved { dropped: counts.0, set_aside: counts.1, _freed: freed, _last_life: last_life }
+    }
+
+    /// Notes the view for the log, before any write under it is: the log must not tell of that
+    /// first. `before` is what heartbeats go on to tell until the disk tells of the view.
+    fn note(&self, table: &Table, tenure: &Tenure, adoption: &Adoption, before: Report) -> Noted {
+        *self.unconfirmed.lock() = Some(before);
+        let view = ViewEntry {
+            epoch: tenure.epoch(),
+            emptied: numbers(adoption.to_drop.iter().copied()),
+            // What it has its own disk's part of is as much as this disk ever had.
+            synced: numbers(tenure.synced().union(tenure.revived())),
+            revived: numbers(adoption.to_revive.ones()),
+        };
+        let cluster = tenure.routes().expect("it has adopted a view").view().cluster;
+        let noted = Noted { cluster, arcs: table.arcs(), view };
+        self.journal.note(noted.clone());
+        noted
+    }
+
+    /// Has the file of the newest view written, and waits for the disk; from then on heartbeats
+    /// acknowledge it.
+    fn tell_disk(&self, noted: Noted) {
+        let Noted { cluster, arcs, view } = noted;
+        let (node, incarnation) = (self.id.clone(), self.incarnation);
+        self.journal.tell(&Owner { cluster, node, incarnation, arcs }, &view);
+        *self.unconfirmed.lock() = None;
+    }
+
+    /// Never to be behind a version that it holds.
+    fn fold_clock(&self, arcs: impl Iterator<Item = usize>) {
+        let Some(table) = self.table.get() else { return };
+        let mut newest = 0;
+        for arc in arcs {
+            table.scan(arc, Cursor::START, usize::MAX, |record| {
+                newest = newest.max(record.version.clock);
+                true
+            });
+        }
+        self.clock.lock().fold(newest);
+    }
+}

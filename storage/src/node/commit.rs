@@ -1,0 +1,87 @@
+//! What is known to be committed (rule N3), and what a dead writer left (rule C4).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use client::finish::Abandoned;
+use cluster::marks::Written;
+use cluster::operation::Found;
+use cluster::replica::State;
+use cluster::ring::arc_of_key;
+use cluster::version::Version;
+use cluster::view::Routes;
+use net_common::message::data::{Commits, Record};
+
+use super::{Node, Serving};
+
+/// Bytes of values that are handed out at once to be finished: a few frames. What is left is there
+/// the next time.
+const SETTLED: usize = 16 << 20;
+
+impl Node {
+    /// Takes word that versions are committed (rule N3). In any epoch, with or without a lease: it
+    /// is a fact. Watermarks count for what was `written` over the connection that tells them.
+    pub fn commit(&self, commits: &Commits<'_>, written: &Written) {
+        for (writer, clock) in &commits.marks {
+            if let Some(clock) = written.bounded(*writer, *clock) {
+                self.watermarks.take(*writer, clock);
+            }
+        }
+        if commits.versions.is_empty() {
+            return;
+        }
+        let tenure = self.tenure.read();
+        let Some(Serving { table, .. }) = self.serving(&tenure) else { return };
+        for (key, version) in &commits.versions {
+            table.commit(arc_of_key(key, table.arcs()), key, *version);
+        }
+    }
+
+    /// The state of a record, by what was noted in it and what its writer has told since.
+    pub(super) fn state(&self, version: &Version, noted: State) -> State {
+        match noted {
+            State::Pending if self.watermarks.cover(version) => State::Committed,
+            noted => noted,
+        }
+    }
+
+    /// Forgets what writers told long ago.
+    pub fn turn_marks(&self) {
+        self.watermarks.turn();
+    }
+
+    /// Notes in the records which of them are committed by now. Returns those that have been
+    /// pending for long in arcs where this node is synced, at most `most` or some megabytes, and
+    /// its view, if that is the active one: their writers must have died (C4). Only a synced
+    /// replica finishes (RULES-WHY R3), and only under the active view (F4).
+    pub fn settle(&self, most: usize) -> Option<(Arc<Routes>, Vec<Abandoned>)> {
+        let clock = self.clock();
+        let (table, routes) = (self.table.get()?, self.routes()?);
+        let epoch = routes.epoch();
+        let may_finish = epoch.0 == self.active.load(Ordering::SeqCst) && self.has_lease();
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for arc in 0..table.arcs() {
+            // Arc by arc: a new view must not wait for all of it.
+            let tenure = self.tenure.read();
+            let is_mine = tenure.epoch() == epoch && tenure.synced().contains(arc);
+            let most = if may_finish && is_mine { most - found.len() } else { 0 };
+            table.settle(
+                arc,
+                clock,
+                |version| self.watermarks.cover(version),
+                most,
+                |record| {
+                    if bytes >= SETTLED {
+                        return;
+                    }
+                    bytes += record.body.value().map_or(0, <[u8]>::len);
+                    let expiry = record.body.expiry();
+                    let body = record.body.value().map(|value| (value.to_vec(), expiry));
+                    let Record { version, state, .. } = record;
+                    found.push((record.key.to_vec(), Found { version, body, state, epoch, clock }));
+                },
+            );
+        }
+        (!found.is_empty()).then_some((routes, found))
+    }
+}

@@ -1,0 +1,46 @@
+//! Putting tombstones in place of values whose time has passed (rule C6).
+
+use cluster::replica::State;
+use net_common::message::data::{Body, Record};
+
+use super::Node;
+use super::expirations::Expired;
+
+impl Node {
+    /// Puts tombstones in place of values whose time has passed, where this node is synced (C6).
+    /// They are finished as what a dead writer left is. Returns how many.
+    pub fn expire(&self) -> usize {
+        let Some(table) = self.table.get() else { return 0 };
+        let mut count = 0;
+        for arc in 0..table.arcs() {
+            // Arc by arc: a new view must not wait for all of it.
+            let tenure = self.tenure.read();
+            let Some(routes) = tenure.routes() else { return count };
+            if self.has_lease() && tenure.synced().contains(arc) {
+                let alone = self.commits_alone(routes, arc);
+                let expired = table.expire(arc, self.clock(), alone);
+                count += expired.len();
+                let tombstone = |(key, version)| Expired { epoch: tenure.epoch(), key, version };
+                self.expirations.add(expired.into_iter().map(tombstone));
+            }
+            drop(tenure);
+            self.hand_in_expired();
+        }
+        count
+    }
+
+    /// How many values whose time was over it has put an end to, since it started.
+    pub fn expired_count(&self) -> u64 {
+        self.expirations.count()
+    }
+
+    /// Hands in the tombstones of what has expired: after a restart another node's clock, which may
+    /// be behind, would say of the value that it lives (C6, H6). Not to be called under a lock;
+    /// waits for no disk.
+    pub(super) fn hand_in_expired(&self) {
+        for Expired { epoch, key, version } in self.expirations.take() {
+            let (state, body) = (State::Pending, Body::Tombstone);
+            self.journal.fetched(epoch, [Record { key: &key, version, state, body }]);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What a node has yet to fetch.
+
+use std::sync::Arc;
+
+use cluster::ids::Epoch;
+use cluster::view::Routes;
+
+use super::Node;
+use crate::fetch::arc::ArcFetch;
+
+impl Node {
+    /// The arcs that it keeps and has yet to fetch, and the view that says so.
+    pub fn missing(&self) -> Option<(Arc<Routes>, Vec<usize>)> {
+        let tenure = self.tenure.read();
+        let missing = tenure.missing();
+        let routes = tenure.routes()?.clone();
+        (!missing.is_empty()).then_some((routes, missing))
+    }
+
+    /// An arc to be fetched, with what it holds of it from an earlier life; or to be gathered.
+    pub fn arc_fetch(&self, arc: usize) -> ArcFetch {
+        if self.gathers(arc) {
+            ArcFetch::to_gather(arc)
+        } else {
+            ArcFetch::new(arc, self.stale_cache.get(arc))
+        }
+    }
+
+    /// The arcs that have come from disk since this was asked last, and the view in force; `None`
+    /// as long as others may not have adopted it.
+    pub fn take_from_disk(&self) -> Option<(Arc<Routes>, Vec<usize>)> {
+        let routes = self.routes()?;
+        let arcs =
+            self.is_active(routes.epoch()).then(|| std::mem::take(&mut *self.from_disk.lock()))?;
+        (!arcs.is_empty()).then_some((routes, arcs))
+    }
+
+    /// Whether it has its own disk's part of an arc, and is to gather that of all others who keep
+    /// it (H6).
+    pub fn gathers(&self, arc: usize) -> bool {
+        self.tenure.read().revived().contains(arc)
+    }
+
+    /// Whether an arc that it gathers is complete, by who has told under this view what they had
+    /// (H6).
+    pub fn has_gathered(&self, epoch: Epoch, arc: usize, has_told: impl Fn(u16) -> bool) -> bool {
+        let tenure = self.tenure.read();
+        tenure.epoch() == epoch && tenure.has_gathered(arc, has_told)
+    }
+}

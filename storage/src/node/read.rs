@@ -1,0 +1,160 @@
+//! Reads and fences: what a node shows of a key, and under which view.
+
+use cluster::ids::Epoch;
+use cluster::replica::{self, State};
+use cluster::ring::arc_of_key;
+use cluster::tenure::{Refusal, Standing, Tenure};
+use cluster::version::{Clock, Version};
+use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
+
+use super::expirations::Expired;
+use super::{Node, Serving};
+
+/// A key in a view: where it is looked up.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    serving: Serving<'a>,
+    pub arc: usize,
+    key: &'a [u8],
+}
+
+impl<'a> Place<'a> {
+    /// That of a key; `None` if its length is beyond the view's limit.
+    pub fn of(serving: Serving<'a>, key: &'a [u8]) -> Option<Place<'a>> {
+        serving.routes.view().limits.check_key(key).ok()?;
+        Some(Place { serving, arc: arc_of_key(key, serving.table.arcs()), key })
+    }
+}
+
+impl Node {
+    /// Answers a batch of reads: appends a READ_REPLY's payload, each record straight from the
+    /// table. A request of a few bytes a key must not make an answer of gigabytes: once a frame is
+    /// full the rest of the keys is to be asked for again.
+    pub fn read(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
+        self.answer(batch, out, |tenure, clock, key, out| self.read_one(tenure, clock, key, out));
+    }
+
+    fn answer(
+        &self,
+        batch: &ReadBatch<'_>,
+        out: &mut Vec<u8>,
+        one: impl Fn(&Tenure, Clock, &[u8], &mut Vec<u8>),
+    ) {
+        let most = out.len() + self.payload.get();
+        let clock = self.clock();
+        let tenure = self.tenure.read();
+        ReadAnswers::encode_head(tenure.epoch(), clock, self.shape(), batch.keys.len(), out);
+        if !self.has_lease() {
+            return batch.keys.iter().for_each(|_| ReadAnswer::NoLease.encode(out));
+        }
+        let mut is_full = false;
+        for (i, key) in batch.keys.iter().enumerate() {
+            let start = out.len();
+            if !is_full {
+                one(&tenure, clock, key, out);
+                // What comes after it takes a byte each at least.
+                is_full = i > 0 && out.len() + (batch.keys.len() - 1 - i) > most;
+            }
+            if is_full {
+                out.truncate(start);
+                ReadAnswer::Later.encode(out);
+            }
+        }
+        drop(tenure);
+        self.hand_in_expired();
+    }
+
+    /// Looks a key up where this node is synced. A value whose time has passed is a pending
+    /// tombstone from here on, and shown as such (C6).
+    pub(super) fn look_up<T>(
+        &self,
+        place: Place<'_>,
+        clock: Clock,
+        with: impl FnOnce(Option<(Version, State, Body<'_>)>) -> T,
+    ) -> T {
+        let Place { serving: Serving { table, routes }, arc, key } = place;
+        let is_due = |at| replica::is_expired(at, clock);
+        let mut with = Some(with);
+        let mut take = |found: Option<(Version, State, Body<'_>)>| {
+            with.take().expect("it is called once")(found)
+        };
+        let looked = table.read(arc, key, |found| match found {
+            Some((.., body)) if body.expiry().is_some_and(is_due) => None,
+            found => Some(take(found)),
+        });
+        looked.unwrap_or_else(|| {
+            let alone = self.commits_alone(routes, arc);
+            if let Some(version) = table.expire_key(arc, key, clock, alone) {
+                let (epoch, key) = (routes.epoch(), key.to_vec());
+                self.expirations.add([Expired { epoch, key, version }]);
+            }
+            table.read(arc, key, take)
+        })
+    }
+
+    fn read_one(&self, tenure: &Tenure, clock: Clock, key: &[u8], out: &mut Vec<u8>) {
+        let Some(serving) = self.serving(tenure) else {
+            return ReadAnswer::WrongEpoch.encode(out);
+        };
+        let Some(place) = Place::of(serving, key) else { return ReadAnswer::BadKey.encode(out) };
+        match tenure.admit_read(place.arc) {
+            Err(Refusal::WrongEpoch) => ReadAnswer::WrongEpoch.encode(out),
+            Err(Refusal::Syncing) => ReadAnswer::Syncing.encode(out),
+            Ok(()) => self.look_up(place, clock, |found| match found {
+                None => ReadAnswer::Absent.encode(out),
+                Some((version, state, body)) => {
+                    ReadAnswer::Record(version, self.state(&version, state), body).encode(out);
+                }
+            }),
+        }
+    }
+
+    /// Answers a fence (C5): appends a READ_REPLY's payload, as [`Node::read`] does. What this node
+    /// has of an arc that it is still fetching is what this incarnation was written or has merged,
+    /// since an arc that begins anew is emptied first: never a record of an earlier life (RULES-WHY
+    /// R6).
+    pub fn fence(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
+        self.answer(batch, out, |tenure, clock, key, out| {
+            self.fence_one(tenure, batch.epoch, clock, key, out);
+        });
+    }
+
+    fn fence_one(
+        &self,
+        tenure: &Tenure,
+        epoch: Epoch,
+        clock: Clock,
+        key: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let Some(serving) = self.serving(tenure) else {
+            return ReadAnswer::WrongEpoch.encode(out);
+        };
+        let Some(place) = Place::of(serving, key) else { return ReadAnswer::BadKey.encode(out) };
+        match tenure.admit_write(epoch, place.arc) {
+            Err(Refusal::WrongEpoch | Refusal::Syncing) => ReadAnswer::WrongEpoch.encode(out),
+            Ok(standing) => {
+                // Only what a synced replica holds expires: what another has may never have been
+                // acknowledged.
+                if standing == Standing::Synced {
+                    self.look_up(place, clock, |_| ());
+                }
+                serving.table.read(place.arc, key, |found| {
+                    let found = found
+                        .map(|(version, state, body)| (version, self.state(&version, state), body));
+                    match (standing, found) {
+                        (Standing::Synced, None) => ReadAnswer::Absent,
+                        (Standing::Synced, Some((version, state, body))) => {
+                            ReadAnswer::Record(version, state, body)
+                        }
+                        (Standing::Blind, None) => ReadAnswer::BlindAbsent,
+                        (Standing::Blind, Some((version, state, body))) => {
+                            ReadAnswer::Blind(version, state, body)
+                        }
+                    }
+                    .encode(out);
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a node tells the manager of itself.
+
+use cluster::limits::Limits;
+use cluster::membership::{DiskHealth, Report};
+use cluster::replica::State;
+use cluster::tenure::Tenure;
+use net_common::clock;
+use net_common::message::range::Cursor;
+
+use super::Node;
+use crate::fetch::stats::Transfer;
+use crate::table::Size;
+
+/// What a heartbeat tells of a tenure.
+pub(super) fn heartbeat_report(tenure: &Tenure, rest: Report) -> Report {
+    let (synced, revived) = (tenure.synced().clone(), tenure.revived().clone());
+    Report { epoch: tenure.epoch(), synced, revived, ..rest }
+}
+
+impl Node {
+    /// What to say in a heartbeat.
+    pub fn report(&self) -> Report {
+        let Size { keys, bytes } = self.size();
+        let fetching = self.transfer().rate;
+        let disk = match (self.disk_trouble(), self.journal.strain(bytes)) {
+            (Some(trouble), _) => DiskHealth::Failing(trouble.why.to_string()),
+            (None, Some(why)) => DiskHealth::Strained(why),
+            (None, None) => DiskHealth::Sound,
+        };
+        let is_full = self.is_full();
+        let rest = Report { keys, bytes, fetching, disk, is_full, ..Report::default() };
+        let tenure = self.tenure.read();
+        // Before the disk tells of a view it is not acknowledged: if the process ended its folder
+        // would claim something of a view that the manager has left behind (H6).
+        let before = self.unconfirmed.lock().clone();
+        match before {
+            Some(Report { epoch, synced, revived, .. }) => {
+                Report { epoch, synced, revived, ..rest }
+            }
+            None => {
+                let measured = self.measured.lock().filter(|(epoch, _)| *epoch == tenure.epoch());
+                let longest = measured.map(|(_, longest)| longest);
+                heartbeat_report(&tenure, Report { longest, ..rest })
+            }
+        }
+    }
+
+    /// Where the limits are to be lower, measures the longest key and value that it holds, once for
+    /// each view. Nothing longer than what is to come is written any more under that view, and what
+    /// is fetched its source has measured as well. A committed tombstone does not count: nobody
+    /// need ever pass it on. Returns whether there is news.
+    pub fn measure(&self) -> bool {
+        let Some((table, routes)) = self.table.get().zip(self.routes()) else { return false };
+        let (view, epoch) = (routes.view(), routes.epoch());
+        let is_due = view.coming.as_ref().is_some_and(|to| !to.limits.covers(&view.limits))
+            && self.measured.lock().is_none_or(|(before, _)| before != epoch);
+        if !is_due {
+            return false;
+        }
+        let mut longest = Limits { key_bytes: 0, value_bytes: 0 };
+        for arc in 0..table.arcs() {
+            table.scan(arc, Cursor::START, usize::MAX, |record| {
+                let value = record.body.value();
+                let is_pending = self.state(&record.version, record.state) == State::Pending;
+                if value.is_some() || is_pending {
+                    longest.key_bytes = longest.key_bytes.max(record.key.len());
+                    longest.value_bytes = longest.value_bytes.max(value.map_or(0, <[u8]>::len));
+                }
+                true
+            });
+        }
+        *self.measured.lock() = Some((epoch, longest));
+        true
+    }
+
+    /// A page came.
+    pub fn count_page(&self, bytes: usize) {
+        self.stats.page(clock::boot_ms(), bytes);
+    }
+
+    /// How much it has fetched, and how fast.
+    pub fn transfer(&self) -> Transfer {
+        self.stats.read(clock::boot_ms())
+    }
+}

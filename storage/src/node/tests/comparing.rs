@@ -1,0 +1,81 @@
+//! Copies and comparisons of any records, with writes in between.
+
+use super::*;
+
+fn held() -> impl Strategy<Value = Held> {
+    (0..60u8, 0..12u8, any::<bool>()).prop_map(|(key, number, is_pending)| {
+        (key, number, if is_pending { State::Pending } else { State::Committed })
+    })
+}
+
+fn many(most: usize) -> impl Strategy<Value = Vec<Held>> {
+    prop::collection::vec(held(), 0..most)
+}
+
+fn committed(held: &[Held]) -> Vec<Held> {
+    held.iter().map(|(key, number, _)| (*key, *number, State::Committed)).collect()
+}
+
+fn bounds() -> impl Strategy<Value = Bounds> {
+    (17usize..300, 1usize..40, 1usize..20, 5usize..80)
+        .prop_map(|(bytes, records, slots, compared)| Bounds { bytes, records, slots, compared })
+}
+
+proptest! {
+    /// The simpler twin of a comparison is a copy.
+    #[test]
+    fn a_comparison_ends_as_a_copy_does(
+        held in many(80),
+        only_earlier in many(20),
+        shared in any::<prop::sample::Index>(),
+        written in many(10),
+        bounds in bounds(),
+    ) {
+        // Much of it in common, as it will be, and states that differ.
+        let shared = &held[..shared.index(held.len() + 1)];
+        let earlier: Vec<Held> = [shared, &committed(shared), &only_earlier].concat();
+        let (source, compares) = source_and_returner(&held, &earlier);
+        let (_, copies) = source_and_returner(&[], &[]);
+        // What this incarnation was written since the range entered its write set.
+        for puller in [&compares, &copies] {
+            fill(puller, &written);
+        }
+        let copied = fetch(&source, &copies, bounds, || {});
+        let compared = fetch(&source, &compares, bounds, || {});
+        prop_assert_eq!(contents(&compares), contents(&copies));
+        prop_assert_eq!(compares.size(), copies.size());
+        prop_assert_eq!(compared.moved + compared.kept, copied.moved);
+        prop_assert_eq!(copied.kept, 0);
+    }
+
+    /// Writes go to both while one fetches from the other.
+    #[test]
+    fn what_is_written_meanwhile_is_not_missed(
+        held in many(80),
+        earlier in many(80),
+        meanwhile in many(60),
+        bounds in bounds(),
+    ) {
+        let earlier = [&held[held.len() / 2..], &earlier].concat();
+        let (source, puller) = source_and_returner(&held, &earlier);
+        let mut writes = meanwhile.iter();
+        fetch(&source, &puller, bounds, || {
+            if let Some(&(key, number, state)) = writes.next() {
+                let write = (key, number, State::Pending);
+                fill(&source, &[write]);
+                fill(&puller, &[write]);
+                if state == State::Committed {
+                    // Only one of them has heard of it.
+                    fill(&source, &[(key, number, state)]);
+                }
+            }
+        });
+        let (ours, theirs) = (contents(&puller), contents(&source));
+        prop_assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
+        for (key, (version, state, body)) in ours {
+            let (at_source, state_there, body_there) = &theirs[&key];
+            prop_assert_eq!((&version, &body), (at_source, body_there));
+            prop_assert!(state == State::Pending || *state_there == State::Committed);
+        }
+    }
+}

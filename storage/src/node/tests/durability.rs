@@ -1,0 +1,198 @@
+//! What goes to the disk, and what is known to be there.
+
+use super::*;
+
+/// What a writer has received, if everything reaches the disk: the keys of the records.
+fn keys_handed_in(ends: &Ends) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    for LogRequest { item, ack } in &ends.requests {
+        if let LogItem::Records(buffer) = item {
+            for entry in entry::decode(&buffer, ARCS).unwrap() {
+                let Entry::Records(_, records) = entry else { panic!("no records") };
+                keys.extend(records.map(|record| record.unwrap().key.to_vec()));
+            }
+        }
+        ack.into_iter().for_each(|ack| ack.send(Ok(())).unwrap());
+    }
+    keys.sort();
+    keys
+}
+
+#[test]
+fn what_others_have_handed_in_is_not_written_again_in_async() {
+    use State::{Committed, Pending};
+    let (source, _) = source_and_returner(&[1, 2, 3, 4, 5].map(|key| (key, 4, Committed)), &[]);
+    for (durability, want) in [
+        // New, pending in the same version, older; but not what is committed, in the same version
+        // or a newer one.
+        (Durability::Async, vec![b"k\x01", b"k\x02", b"k\x03"]),
+        (Durability::Sync, vec![b"k\x01", b"k\x02", b"k\x03", b"k\x04", b"k\x05"]),
+    ] {
+        let (journal, ends) = Journal::new(None);
+        let puller = with_lease(blank(PULLER, PULLER.into()).with_disk(empty(journal)));
+        puller.promised(durability);
+        puller.adopt(view(3, Some(MemberState::Joining))).unwrap();
+        fill(&puller, &[(2, 4, Pending), (3, 2, Committed), (4, 4, Committed), (5, 6, Committed)]);
+        std::thread::scope(|scope| {
+            let written = scope.spawn(move || keys_handed_in(&ends));
+            fetch(&source, &puller, Bounds::OURS, || {});
+            drop(puller);
+            assert_eq!(written.join().unwrap(), want, "{durability:?}");
+        });
+    }
+}
+
+/// Writes a record to a node, as a client does.
+fn put(node: &Node, held: &Held) {
+    with_record(held, |Record { key, version, body, .. }| {
+        let write = Write { key, version, born: node.clock(), body, expected: None };
+        let batch = WriteBatch { epoch: node.report().epoch, writes: vec![write] };
+        node.write(&batch).unwrap();
+    });
+}
+
+/// A view in which the puller is what it is in turn: active, out, joining.
+fn in_turn(epoch: u64) -> View {
+    match epoch % 3 {
+        0 => view(epoch, Some(MemberState::Joining)),
+        1 => view(epoch, Some(MemberState::Active)),
+        _ => view(epoch, None),
+    }
+}
+
+/// H6: after any end of its process a folder has just what the node held, and where it was synced.
+#[test]
+fn h6_what_is_on_disk_is_what_the_node_held() {
+    for seed in 0..12u8 {
+        let dir = tempfile::tempdir().unwrap();
+        let durability = if seed % 2 == 0 { Durability::Sync } else { Durability::Async };
+        let mut settings = disk::Settings::new(dir.path().into());
+        // A checkpoint every few writes.
+        (settings.segment_bytes, settings.flush) = (1000, Duration::from_millis(1));
+        let mut number = seed;
+        let source = at(SOURCE, [in_turn(1)]);
+        let mut epoch = 1;
+        for life in 0..3 {
+            // Each start of the process is another.
+            let puller = blank(PULLER, 100 + life);
+            let (id, incarnation) = (puller.id.clone(), puller.incarnation);
+            let in_turn = |epoch| {
+                let mut view = View { durability, ..in_turn(epoch) };
+                let puller = view.members.iter_mut().find(|m| m.id == id);
+                puller.into_iter().for_each(|m| m.incarnation = incarnation);
+                view
+            };
+            let mut disk = Disk::open(settings.clone(), &id).unwrap();
+            let puller = Arc::new(with_lease(puller.with_disk(disk.restore(incarnation))));
+            puller.promised(durability);
+            let journal = disk.journal().clone();
+            let _running = disk.start(incarnation, puller.clone()).unwrap();
+            puller.adopt(in_turn(epoch)).unwrap();
+            for _ in 0..8 {
+                for _ in 0..20 {
+                    number = number.wrapping_mul(5).wrapping_add(7);
+                    let held = (number.wrapping_mul(31) % 64, number, State::Pending);
+                    put(&source, &held);
+                    put(&puller, &held);
+                }
+                assert_on_disk(&puller, &journal, &dir);
+                if puller.missing().is_some() {
+                    // Sometimes only a part of it.
+                    let one_arc = Bounds { records: 1, ..Bounds::OURS };
+                    let check = || assert_on_disk(&puller, &journal, &dir);
+                    fetch(
+                        &source,
+                        &puller,
+                        if number % 2 == 0 { one_arc } else { Bounds::OURS },
+                        check,
+                    );
+                }
+                epoch += 1;
+                source.adopt(in_turn(epoch)).unwrap();
+                puller.adopt(in_turn(epoch)).unwrap();
+                assert_on_disk(&puller, &journal, &dir);
+            }
+        }
+    }
+}
+
+/// Holds that a process that ended now would leave on disk what the node holds.
+fn assert_on_disk(node: &Node, journal: &Journal, dir: &tempfile::TempDir) {
+    journal.settle();
+    let killed = data_folder::copy(dir);
+    let folder = Folder::take(killed.path(), "node1").unwrap();
+    let recovered = recover(&folder, Some(&node.id), Care::Start).unwrap();
+    let report = node.report();
+    let life = recovered.life.unwrap();
+    assert_eq!((life.ledger.epoch(), life.is_whole), (report.epoch, true));
+    let synced: Vec<usize> = life.ledger.synced().ones().collect();
+    assert_eq!(synced, report.synced.ones().collect::<Vec<_>>());
+    let stateless = |contents: BTreeMap<Vec<u8>, Holds>| {
+        contents.into_iter().map(|(key, (v, _, value))| (key, v, value)).collect::<Vec<_>>()
+    };
+    let on_disk = stateless(contents_of(&life.held));
+    assert_eq!(on_disk, stateless(contents(node)), "epoch {}", report.epoch);
+}
+
+/// F14: with `sync` nobody says of a record that it is held whose own disk may not have it: neither
+/// who is asked, nor who asks.
+#[test]
+fn what_is_on_its_way_to_the_disk_is_not_known_to_be_held() {
+    let sync = |view| View { durability: Durability::Sync, ..view };
+    let active = || sync(view(1, Some(MemberState::Active)));
+    let with_ends = |n: u16| {
+        let (journal, ends) = Journal::new(None);
+        let node = with_lease(blank(n, n.into()).with_disk(empty(journal)));
+        node.promised(Durability::Sync);
+        assert!(node.adopt(active()).unwrap());
+        (node, ends)
+    };
+    let digester = Digester::new([7; 16]);
+    let routes = Routes::new(active());
+    // How many records the asker finds to be held by both.
+    let confirmed = |asker: &Node, asked: &Node| {
+        let arcs: Vec<usize> = (0..ARCS).collect();
+        let ask = |_, pull: &RangePull<'_>, take: &mut dyn FnMut(&RangePage<'_>)| {
+            let bytes = ask(asked, Bounds::OURS, pull);
+            take(&RangePage::read(&bytes).unwrap());
+            Ok(())
+        };
+        confirm(asker, &routes, &arcs, &digester, ask).committed
+    };
+    // The disk of one of them waits to be told; the other writes to none.
+    for is_asker in [true, false] {
+        let (slow, ends) = with_ends(SOURCE);
+        let quick = at(PULLER, [active()]);
+        let pair = |slow, quick| if is_asker { (slow, quick) } else { (quick, slow) };
+        let found = || {
+            let (asker, asked) = pair(&slow, &quick);
+            confirmed(asker, asked)
+        };
+        let held = (1, 2, State::Pending);
+        put(&quick, &held);
+        thread::scope(|scope| {
+            let writes = scope.spawn(|| put(&slow, &held));
+            let ack = loop {
+                let request = ends.requests.recv_timeout(Duration::from_secs(30)).unwrap();
+                if let LogRequest { item: LogItem::Records(_), ack } = request {
+                    break ack.unwrap();
+                }
+            };
+            assert_eq!(found(), 0, "asks itself: {is_asker}");
+            ack.send(Ok(())).unwrap();
+            writes.join().unwrap();
+        });
+        assert_eq!(found(), 1);
+        // What has expired goes to the disk without anybody waiting for it.
+        let clock = slow.clock();
+        let now_ms = clock >> COUNTER_BITS;
+        for node in [&slow, &quick] {
+            let version = Version::plain(clock, 1);
+            let body = Body::Expiring(b"1", now_ms);
+            let record = Record { key: b"over", version, state: State::Pending, body };
+            node.table().unwrap().merge(arc_of_key(b"over", ARCS), [record], 0);
+            assert_eq!(node.expire(), 1);
+        }
+        assert_eq!(found(), 0);
+    }
+}
