@@ -1,4 +1,5 @@
-//! What an acknowledged write is worth when all who hold it lose their power at once (DESIGN §6).
+//! What an acknowledged write is worth when all replicas of a key lose their power at once
+//! (`docs/operations.md`, records on disk).
 //!
 //! It is the cluster's promise, not a node's: every view names it.
 

@@ -184,7 +184,7 @@ number! {
 }
 
 number! {
-    /// 64 random bits for one start of a process (DESIGN §5, L5). A process that comes back is
+    /// 64 random bits for one start of a process (L5). A process that comes back is
     /// another incarnation and inherits nothing from the one before.
     Incarnation, "{:016x}"
 }

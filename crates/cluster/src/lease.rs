@@ -3,7 +3,7 @@
 //! A node serves only while it holds a lease from the manager. The node counts from when it *sent* the
 //! heartbeat that was answered, the manager from when it *received* it, and the node stops a little
 //! early: so whatever the network did in between, and although two clocks never run at quite the same
-//! rate, the node has stopped when the manager says that it has (RULES-WHY F9). Both count time since
+//! rate, the node has stopped when the manager says that it has (F9). Both count time since
 //! boot, suspended time included.
 //!
 //! Invariants: a lease never gets shorter by an answer; an answer to a heartbeat that was never sent
@@ -122,7 +122,7 @@ pub fn is_valid(until: Millis, now: Millis) -> bool {
 /// The manager's side: whether a heartbeat extends its sender's lease. Only for an incarnation in the
 /// newest view that has adopted the active one, or after a restart one that may have been active (`floor`):
 /// a member that has lapsed, and that a view went active without, must not serve under the view before
-/// (RULES-WHY F3).
+/// (F3).
 pub fn extends(newest: &View, floor: Epoch, from: Incarnation, adopted: Epoch) -> bool {
     (adopted >= floor || is_on(Mutation::RegainAny))
         && (newest.members.iter().any(|m| m.incarnation == from) || is_on(Mutation::QuickRestart))

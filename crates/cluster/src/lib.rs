@@ -19,6 +19,9 @@
 //! 8. [`write_round`], [`read_round`] and [`rmw_round`]: what follows from the replicas' answers;
 //! 9. [`operation`]: a put, get, delete or read-modify-write from call to outcome.
 //!
+//! Ids in comments (N1, C1, L1, H1, ...) name rules: `docs/consistency.md` has them. F, R and S name the
+//! schedules that break the promise without a rule: `docs/rationale.md` has those.
+//!
 //! [`text`] puts amounts in words; [`mutation`] takes rules away again, to prove that the tests notice.
 //!
 //! [`manager`]: ../manager/index.html

@@ -196,7 +196,7 @@ impl<V: Clone> Operation<V> {
             && found.epoch != routes.epoch()
             && !is_on(Mutation::BackMoved)
         {
-            // Under another epoch the record is read again before it is passed on (RULES-WHY R1).
+            // Under another epoch the record is read again before it is passed on (R1).
             self.phase = Operation::<V>::read().phase;
         }
         match &mut self.phase {
@@ -217,7 +217,7 @@ impl<V: Clone> Operation<V> {
                 *is_prolonged = false;
                 match (place, members) {
                     // The primary, which comes first, has shown under this very epoch that it holds it. With `sync` it
-                    // has not said that its disk does (RULES-WHY F14).
+                    // has not said that its disk does (F14).
                     (Some(0), [_, others @ ..])
                         if found.epoch == routes.epoch()
                             && !others.is_empty()

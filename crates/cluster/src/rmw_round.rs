@@ -15,7 +15,7 @@
 //! sibling does, and it is gone for good; or something higher, and nobody can tell.
 //!
 //! Invariants: a successor is sent only under the epoch of the fence that its base was found by
-//! (RULES-WHY R1); after a lost reply in the same epoch the identical swap is sent again, never another
+//! (R1); after a lost reply in the same epoch the identical swap is sent again, never another
 //! one (R8); *not done* is said only if the successor is stored nowhere.
 
 use crate::ids::Epoch;
@@ -85,7 +85,7 @@ enum Step<V> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Base<V> {
     found: Found<V>,
-    /// The lowest clock that was told: when a successor is born (N5, RULES-WHY R7).
+    /// The lowest clock that was told: when a successor is born (N5, R7).
     born: Clock,
     /// The primary's clock, if it is synced; only then may it swap.
     primary: Option<Clock>,
@@ -252,7 +252,7 @@ impl<V: Clone> RmwRound<V> {
                 return (Need::Nothing, Some(Outcome::Unknown));
             }
             if top != own.version {
-                // Under this epoch nobody takes it any more, and nobody has it (RULES-WHY R8).
+                // Under this epoch nobody takes it any more, and nobody has it (R8).
                 self.own = None;
             }
         }
@@ -403,7 +403,7 @@ impl<V: Clone> Fence<V> {
 
     /// The base, and whether every member holds it committed; `None` unless all have answered, one of
     /// them synced. Of those that are not synced only successors count: a plain write that they alone
-    /// hold may be one that its writer has given up and replaced (RULES-WHY R3).
+    /// hold may be one that its writer has given up and replaced (R3).
     fn base(&self) -> Option<(Base<V>, bool)> {
         let is_synced = |standing: &Standing| *standing == Standing::Synced;
         let has_all = self.answers.len() == self.members.len();

@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! * synced survives only from a view to the very next one, the arc being in the node's write set in
-//!   both; skipping a view or losing the arc ends it (RULES-WHY F5), but where the view says that the node
+//!   both; skipping a view or losing the arc ends it (F5), but where the view says that the node
 //!   kept the arc in all that it skipped, as a [`Stray`](crate::view::Stray) does;
 //! * a new incarnation starts with nothing synced (F6), but where the view says that it is the heir of a dead one
 //!   whose folder it has ([`Claim`]);
@@ -248,7 +248,7 @@ impl Tenure {
         first.is_some_and(|&place| routes.member(place).incarnation == self.incarnation)
     }
 
-    /// Whether a read of an arc is admitted. Reads need no equal epoch (RULES-WHY F15): a node that
+    /// Whether a read of an arc is admitted. Reads need no equal epoch (F15): a node that
     /// keeps the arc in its newest view is asked about every write of it.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Versions: which of two writes of a key is the newer.
 //!
-//! A version is `(clock, writer, step, op)`, compared in that order (DESIGN §5). The clock is a
+//! A version is `(clock, writer, step, op)`, compared in that order. The clock is a
 //! hybrid logical clock (Kulkarni et al., *Logical Physical Clocks*, 2014): milliseconds of wall
 //! time in the high 48 bits, a counter in the low 16. Clients never read their own wall clock: they
 //! take one more than the highest clock that a server told them and that they used themselves
@@ -89,7 +89,7 @@ impl Version {
 
     /// What the read-modify-write `op` puts where there is no record, by what the key's primary told its
     /// clock to be: above every tombstone that a node may have dropped, below every plain write that one
-    /// still takes (RULES-WHY R5).
+    /// still takes (R5).
     pub fn first(primary_clock: Clock, op: Op) -> Version {
         let clock = primary_clock.saturating_sub(clock_at(RETENTION_MS / 2));
         Version { clock, ..Version::ABSENT }.successor(op)
@@ -110,7 +110,7 @@ impl Version {
 /// A client's source of versions.
 ///
 /// One per client instance; batches and threads of the instance share it (behind a lock of the caller's),
-/// so no two of its operations can have one version, whichever of its writers they are of (RULES-WHY F1).
+/// so no two of its operations can have one version, whichever of its writers they are of (F1).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct WriterClock {
     highest: Clock,
@@ -156,7 +156,7 @@ pub struct ServerClock {
 pub const RETENTION_MS: u64 = 3_600_000;
 
 /// How far ahead of its own clock a server lets a version be, in milliseconds (N2). A damaged frame
-/// must not push a key's clock out of reach (RULES-WHY F20).
+/// must not push a key's clock out of reach (F20).
 pub const MAX_AHEAD_MS: u64 = RETENTION_MS / 16;
 
 impl ServerClock {

@@ -8,7 +8,7 @@
 //! While a planned change moves a key, nodes are in its write set that are not its replicas yet, and mostly not synced.
 //! A put asks the replicas first, and those only when a synced one has taken its version. Otherwise two writes
 //! of one key that cross may leave the lower version at such a node alone: the replicas hold something newer, so it may
-//! not be called done, and it is stored, so no other version may be taken (RULES-WHY R3). Nobody could tell what
+//! not be called done, and it is stored, so no other version may be taken (R3). Nobody could tell what
 //! became of it. It costs such puts a second round trip, and nothing else changes: who is asked, under which epoch.
 //!
 //! It lives through all attempts of one operation: what an earlier attempt may have left behind
@@ -17,7 +17,7 @@
 //! Invariants: *done* is said only if every member of one epoch's write set holds this version or a
 //! newer one, at least one of them synced, and either a synced replica has taken this version, or it
 //! was chosen above what a synced replica told during this operation. *Not done* is said only if no
-//! member can hold any version of the operation (RULES-WHY F17).
+//! member can hold any version of the operation (F17).
 
 use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
@@ -224,7 +224,7 @@ impl WriteRound {
     }
 
     /// Whether every member holds this version or a newer one, by the word of at least one that is
-    /// synced: what a write-back asks for, for which being superseded is as good (C3, RULES-WHY F12).
+    /// synced: what a write-back asks for, for which being superseded is as good (C3, F12).
     pub fn is_complete(&self) -> bool {
         let attempt = &self.attempt;
         if is_on(Mutation::AnyAnswered) {

@@ -11,7 +11,7 @@ pub fn wall_ms() -> u64 {
 }
 
 /// Milliseconds since boot, suspended time included (CLOCK_BOOTTIME): a node that slept must know
-/// that its lease is over, which `Instant` would not tell it (RULES-WHY F9).
+/// that its lease is over, which `Instant` would not tell it (F9).
 pub fn boot_ms() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000

@@ -1,4 +1,4 @@
-//! The ring against a simpler twin, and its bars from DESIGN §4.
+//! The ring against a simpler twin, and how even and how frugal it has to be.
 
 use super::*;
 use proptest::prelude::*;
@@ -94,7 +94,7 @@ fn nobody_gets_nothing() {
     assert!(fall(&[0, 0], &[true]).is_empty());
 }
 
-/// The walk as the design words it: a linear scan.
+/// The walk as `docs/protocol.md` words it: a linear scan.
 fn scan(owners: &[u16], arc: usize, copies: usize) -> Vec<u16> {
     let mut found = Vec::new();
     for step in 0..owners.len() {

@@ -2,7 +2,7 @@
 //! invariants after every step; here stand the two promises that need a longer look:
 //!
 //! * while no more than K-1 nodes died since the cluster was last healthy, every arc of the active
-//!   view has a live synced keeper (DESIGN §1, promise 2);
+//!   view has a live synced keeper (`docs/consistency.md`, the promise);
 //! * once things calm down, whatever somebody alive holds can be written, and all who live are active members and nothing changes any more; if data was
 //!   lost, that is so once the operator has accepted it.
 
