@@ -14,8 +14,8 @@ use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 use net_common::server;
 
-use crate::Config;
 use crate::asked::Asked;
+use crate::config::Config;
 
 /// Where the original's manager listens.
 pub const DEFAULT_PORT: u16 = 5000;

@@ -7,11 +7,9 @@
 //! the operator says so, and its lease is waited for.
 
 use std::io::{self, ErrorKind, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
 
-use cluster::ids::Address;
 use cluster::membership::{Answer, Event, Newcomer};
 use cluster::version;
 use crossbeam_channel::Receiver;
@@ -22,22 +20,8 @@ use net_common::logging;
 use net_common::message::Message;
 use net_common::message::control::{Heartbeat, HeartbeatAck};
 
-use crate::monitor::{Handle, Outbound};
-
-/// How long the port of a node whose connection ended may take to answer. A host that is there
-/// refuses or accepts at once.
-const PORT_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// Pauses between tries of that port: the kernel closes a dead process's sockets one after the other,
-/// so its listener may outlive its connections by a moment.
-const TRIES: [Duration; 6] = [
-    Duration::ZERO,
-    Duration::from_millis(2),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(30),
-    Duration::from_millis(100),
-];
+use crate::handle::{Handle, Outbound};
+use crate::probe::is_gone;
 
 /// Runs a node's control connection until it ends.
 pub fn run(
@@ -149,87 +133,4 @@ fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
     }
     // A node whose channel is full is not reading; it will be out before long.
     let _ = outbound.try_send(Arc::new(out));
-}
-
-/// After a restart of the manager: looks whether the processes of these members are still there. Every
-/// control connection ended with the manager, so a port that refuses says that its node is gone (L6).
-///
-/// # Errors
-/// If the operating system has no more threads.
-pub fn look_for(handle: Handle, members: Vec<Newcomer>) -> io::Result<()> {
-    if members.is_empty() || !handle.trusts_refused() {
-        return Ok(());
-    }
-    logging::spawn("manager ports".into(), move || {
-        for member in members.iter().filter(|member| is_gone(&member.address)) {
-            // Of a node that has registered meanwhile this is not believed.
-            handle.event(Event::Gone(member.incarnation));
-        }
-    })
-    .map(drop)
-}
-
-/// Whether an address refuses, now or in a moment.
-fn is_gone(address: &Address) -> bool {
-    TRIES.iter().any(|pause| {
-        std::thread::sleep(*pause);
-        is_refused(address)
-    })
-}
-
-/// Whether nobody listens at an address any more.
-fn is_refused(address: &Address) -> bool {
-    let Ok(candidates) = (address.host(), address.port()).to_socket_addrs() else { return false };
-    do_all_refuse(candidates, |to| TcpStream::connect_timeout(to, PORT_TIMEOUT).map(drop))
-}
-
-/// Whether each address of a host refuses. A node listens at some of them, and nobody knows at which: one that is
-/// silent or cannot be reached from here may be the one that it serves at.
-fn do_all_refuse(
-    candidates: impl Iterator<Item = SocketAddr>,
-    mut dial: impl FnMut(&SocketAddr) -> io::Result<()>,
-) -> bool {
-    let mut refusals = 0;
-    for candidate in candidates {
-        match dial(&candidate) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => refusals += 1,
-            Ok(()) | Err(_) => return false,
-        }
-    }
-    refusals > 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// L6 as a table: what each address of a name answers, and whether the node is gone.
-    #[test]
-    fn a_node_is_gone_only_where_every_address_of_its_name_refuses() {
-        use ErrorKind::{ConnectionRefused, NetworkUnreachable, TimedOut};
-        let refuses = Some(ConnectionRefused);
-        let accepts = None;
-        let table: [(&[Option<ErrorKind>], bool); 8] = [
-            (&[], false),
-            (&[refuses], true),
-            (&[refuses, refuses], true),
-            (&[refuses, accepts], false),
-            (&[accepts, refuses], false),
-            (&[refuses, Some(TimedOut)], false),
-            (&[Some(TimedOut), refuses], false),
-            (&[Some(NetworkUnreachable), refuses], false),
-        ];
-        for (case, (answers, is_gone)) in table.into_iter().enumerate() {
-            let address = |n| SocketAddr::from(([127, 0, 0, 1], n as u16 + 1));
-            let answer = |to: &SocketAddr| {
-                let answer: Option<ErrorKind> = answers[usize::from(to.port()) - 1];
-                answer.map_or(Ok(()), |kind| Err(kind.into()))
-            };
-            assert_eq!(
-                do_all_refuse((0..answers.len()).map(address), answer),
-                is_gone,
-                "case {case}"
-            );
-        }
-    }
 }

@@ -3,58 +3,35 @@
 //! The decisions are [`cluster::membership`]'s; this crate carries them. One thread owns the state
 //! machine ([`monitor`]): it takes events from a channel, watches heartbeats run out, saves what must
 //! survive ([`state`]) and sends views to nodes. Connections ([`requests`], [`control`]) only turn
-//! frames into events and answers into frames.
+//! frames into events and answers into frames; they speak to the owner by a [`Handle`].
 //!
 //! [`Manager`] puts it together, for `main` and for tests.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 
-use cluster::membership::Settings;
+use cluster::membership::{Event, Newcomer};
 use crossbeam_channel::Receiver;
-use net_common::auth::Secret;
-use net_common::server::{self, Server};
+use net_common::logging;
+use net_common::server::Server;
 
 pub mod args;
 pub mod asked;
+mod config;
 pub mod control;
+mod handle;
 pub mod monitor;
+mod probe;
 pub mod reach;
 pub mod requests;
+mod resume;
+mod saver;
 pub mod state;
+mod status;
 
-use asked::Asked;
+pub use config::{Config, StartError};
+pub use handle::{Handle, Outbound};
 use monitor::Monitor;
-
-/// What a manager runs with.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Heartbeats, copies, limits and ring of a new cluster, and how this manager goes about its work.
-    pub settings: Settings,
-    /// What of that was asked for, and is told where the cluster has something else.
-    pub asked: Asked,
-    /// What peers are allowed.
-    pub limits: server::Limits,
-    /// The cluster's secret, if it has one.
-    pub secret: Option<Secret>,
-    /// Where the views are saved; without it a restarted manager knows nobody.
-    pub data: Option<PathBuf>,
-    /// Whether a node's port that refuses says that its process has ended (L6). Not in a network in which something
-    /// between may refuse for a host that is there.
-    pub trusts_refused: bool,
-}
-
-/// Why a manager does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Its saved state cannot be used.
-    #[error(transparent)]
-    State(#[from] state::StateError),
-    /// The operating system refuses.
-    #[error("cannot start: {0}")]
-    System(#[from] io::Error),
-}
 
 /// A running manager. Stops when dropped.
 pub struct Manager {
@@ -70,6 +47,7 @@ impl Manager {
     /// [`StartError`].
     pub fn start(listener: TcpListener, config: Config) -> Result<Manager, StartError> {
         let monitor = Monitor::start(&config)?;
+        look_for(monitor.handle(), monitor.members().to_vec())?;
         let open = requests::opener(monitor.handle(), config.secret.clone());
         let server = Server::start("manager", listener, config.limits, config.secret, open)?;
         Ok(Manager { server, monitor })
@@ -90,4 +68,22 @@ impl Manager {
         self.server.stop();
         self.monitor.stop();
     }
+}
+
+/// After a restart of the manager: looks whether the processes of these members are still there. Every
+/// control connection ended with the manager, so a port that refuses says that its node is gone (L6).
+///
+/// # Errors
+/// If the operating system has no more threads.
+fn look_for(handle: Handle, members: Vec<Newcomer>) -> io::Result<()> {
+    if members.is_empty() || !handle.trusts_refused() {
+        return Ok(());
+    }
+    logging::spawn("manager ports".into(), move || {
+        for member in members.iter().filter(|member| probe::is_gone(&member.address)) {
+            // Of a node that has registered meanwhile this is not believed.
+            handle.event(Event::Gone(member.incarnation));
+        }
+    })
+    .map(drop)
 }

@@ -12,19 +12,15 @@
 //! can be saved is found at the start, by saving there.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cluster::ids::{ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
-use cluster::lease::Terms;
-use cluster::membership::wish::{Order, Outline, Wish};
-use cluster::membership::{Answer, Behind, Effect, Event, Gate, Loss, Saved, Settings};
-use cluster::ring;
+use cluster::membership::wish::{Order, Outline};
+use cluster::membership::{Answer, Behind, Effect, Event, Gate, Loss, Newcomer, Saved};
 use cluster::tenure::ArcSet;
-use cluster::version::clock_at;
-use cluster::view::{Routes, View};
+use cluster::view::Routes;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use fxhash::FxHashMap;
 use log::{error, info, warn};
@@ -32,69 +28,25 @@ use net_common::clock;
 use net_common::error::{ErrorWord, Refused};
 use net_common::logging;
 use net_common::message::Message;
-use net_common::message::control::{HealthLine, NodeStatus, Probe, Status, TablePush};
+use net_common::message::control::Probe;
 use parking_lot::RwLock;
 
-use crate::asked::Asked;
-use crate::control;
-use crate::state::{Loaded, StateError, StateFile};
-use crate::{Config, StartError};
-
-/// Events that may wait for the owner. Each comes from a connection that waits for its answer, so the
-/// bound is seldom felt; it keeps a storm of registrations from piling up.
-const QUEUE: usize = 1024;
-
-/// Frames that may wait for one node. Views supersede each other and heartbeats repeat them, so what
-/// does not fit is dropped.
-const OUTBOUND: usize = 64;
+use crate::config::{Config, StartError};
+use crate::handle::{self, Handle, Outbound, Published, QUEUE, Request};
+use crate::saver::Saver;
+use crate::state::{StateError, StateFile};
+use crate::{resume, status};
 
 /// How often a failure to save is reported.
 const REPEAT: Duration = Duration::from_secs(5);
 
-/// A frame on its way to a node.
-pub type Outbound = Sender<Arc<Vec<u8>>>;
-
-enum Request {
-    Event(Event, Sender<Answer>),
-    /// A control connection, by number, carries frames to this node from now on.
-    Attach(Incarnation, u64, Outbound),
-    /// It does so no longer.
-    Detach(Incarnation, u64),
-    Status(Sender<Status>),
-    /// What would this wish move?
-    Plan(Wish, bool, Sender<Result<Outline, String>>),
-    /// Answered when what was ordered has begun, or with why it does not.
-    Order(Order, Sender<Result<Outline, Refused>>),
-    /// Answered with how many arcs were lost, or why it is not done.
-    AcceptLoss(Loss, Sender<Result<usize, Refused>>),
-    /// Answered when the folder that this start waits with is the node's, or with why it is not.
-    AdoptFolder(NodeId, Incarnation, Sender<Result<(), Refused>>),
-    Stop,
-}
-
 /// The running owner. Stops when dropped.
 pub struct Monitor {
     handle: Handle,
+    /// The members of the view that it went on from.
+    members: Vec<Newcomer>,
     ended: Receiver<String>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// How connections speak to the owner.
-#[derive(Clone)]
-pub struct Handle {
-    requests: Sender<Request>,
-    published: Arc<RwLock<Published>>,
-    trusts_refused: bool,
-}
-
-/// What clients may know.
-#[derive(Clone)]
-struct Published {
-    active: Arc<Routes>,
-    /// The arcs that nobody alive holds.
-    lost: Arc<ArcSet>,
-    /// What leases are.
-    terms: Terms,
 }
 
 impl Monitor {
@@ -107,17 +59,17 @@ impl Monitor {
         let settings = config.settings;
         let file = config.data.as_deref().map(StateFile::open).transpose()?;
         let saved = match &file {
-            Some(file) => continued(file, &settings, &config.asked)?,
+            Some(file) => resume::continued(file, &settings, &config.asked)?,
             None => None,
         };
         let saved = match saved {
             Some(saved) => saved,
-            None => Saved::new(unborn(settings, ClusterId(random()?)), settings.terms()),
+            None => Saved::new(resume::unborn(settings, ClusterId(random()?)), settings.terms()),
         };
         // A folder that takes no state is found now, and not when a node has died. And nobody is told of a lease
         // that the next start would not find there.
         file.as_ref().map_or(Ok(()), |file| file.save(&saved))?;
-        let (shown, goes_on) = shown(file.as_ref(), &saved, &config.asked)?;
+        let (shown, goes_on) = resume::shown(file.as_ref(), &saved, &config.asked)?;
         let life = ManagerLife(random()?);
         let gate = Gate::new(settings, saved, clock::boot_ms()).in_life(life, shown, goes_on);
         let file = file.map(Arc::new);
@@ -144,13 +96,17 @@ impl Monitor {
             complained: None,
         };
         let thread = logging::spawn("manager monitor".into(), move || owner.run(&queue))?;
-        control::look_for(handle.clone(), members)?;
-        Ok(Monitor { handle, ended, thread: Some(thread) })
+        Ok(Monitor { handle, members, ended, thread: Some(thread) })
     }
 
     /// Says why the manager is to end, if it comes to that: its folder is an older copy (L7).
     pub fn ended(&self) -> &Receiver<String> {
         &self.ended
+    }
+
+    /// The members of the view that it went on from.
+    pub fn members(&self) -> &[Newcomer] {
+        &self.members
     }
 
     /// A way to speak to the owner.
@@ -174,171 +130,11 @@ impl Drop for Monitor {
     }
 }
 
-/// What a file has of a cluster, complete.
-fn continued(
-    file: &StateFile,
-    settings: &Settings,
-    asked: &Asked,
-) -> Result<Option<Saved>, StateError> {
-    let saved = match file.load()? {
-        None => return Ok(None),
-        // Not born yet: what this start asks for is what will be.
-        Some(
-            Loaded::Whole(Saved { active, coming: None, .. })
-            | Loaded::Views { active, coming: None },
-        ) if active.epoch == Epoch::NONE => {
-            let unborn = unborn(*settings, active.cluster);
-            return Ok(Some(Saved::new(unborn, settings.terms())));
-        }
-        Some(Loaded::Whole(saved)) => {
-            if let Some(ms) = asked.lease_was_ms.filter(|ms| *ms != saved.longest_ms) {
-                let is = saved.longest_ms;
-                warn!(
-                    "--lease-was {ms} is not used: by the saved state leases of {is} ms may be out"
-                );
-            }
-            saved
-        }
-        Some(Loaded::Views { active, coming }) => {
-            let terms = settings.terms();
-            let longest_ms = asked.longest_unsaid(settings);
-            warn!(
-                "the saved state is of a version that did not save how long leases are: this once a silent node \
-                 is out after {longest_ms} ms (the longer of this start's lease and 30 s; --lease-was MS says \
-                 how long they were)"
-            );
-            Saved { coming, longest_ms, ..Saved::new(active, terms) }
-        }
-    };
-    let Saved { terms, longest_ms, .. } = &saved;
-    info!("continues from view {}, {terms}", saved.active.epoch);
-    if *longest_ms > terms.lease_ms() {
-        info!("leases of {longest_ms} ms may be out");
-    }
-    asked.unused(&saved).iter().for_each(|line| warn!("{line}"));
-    Ok(Some(saved))
-}
-
-/// Which view nodes had seen that this folder lacked when it was started before, and whether the operator goes on with
-/// that.
-fn shown(
-    file: Option<&StateFile>,
-    saved: &Saved,
-    asked: &Asked,
-) -> Result<(Epoch, bool), StateError> {
-    let Some(file) = file else { return Ok((Epoch::NONE, false)) };
-    let seen = file.shown()?;
-    let knows = saved.coming.as_ref().unwrap_or(&saved.active).epoch;
-    match (seen > Epoch::NONE, asked.accept_older) {
-        (true, true) => warn!(
-            "--accept-older: if this folder lacks view {seen}, as was shown, this manager goes on once somebody is there \
-             who has seen it"
-        ),
-        (false, true) => warn!(
-            "--accept-older is not used: what this folder lacks has not been shown. If it lacks something this \
-             manager says so and ends; then --accept-older counts"
-        ),
-        (_, false) if seen > knows => warn!(
-            "this folder is an older copy: nodes had seen view {seen} when it was started before, and it knows none \
-             after {knows}. This manager serves nobody"
-        ),
-        (_, false) => {}
-    }
-    Ok((seen, asked.accept_older))
-}
-
 /// Draws a number.
 fn random() -> Result<u64, StartError> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
     Ok(u64::from_be_bytes(bytes))
-}
-
-fn unborn(settings: Settings, cluster: ClusterId) -> View {
-    let view = View::unborn(cluster, settings.copies, settings.limits);
-    let Settings { durability, min_copies, .. } = settings;
-    View { durability, min_copies, ..view }
-}
-
-impl Handle {
-    /// Brings an event and waits for the answer. `None` if the manager is stopping.
-    pub fn event(&self, event: Event) -> Option<Answer> {
-        let (answer, answered) = bounded(1);
-        self.requests.send(Request::Event(event, answer)).ok()?;
-        answered.recv().ok()
-    }
-
-    /// Lets the control connection of this number carry frames to a node. What comes out of the
-    /// returned channel is to be sent.
-    pub fn attach(&self, node: Incarnation, number: u64) -> (Outbound, Receiver<Arc<Vec<u8>>>) {
-        let (outbound, frames) = bounded(OUTBOUND);
-        // If the manager is stopping nothing will be sent, and nothing needs to.
-        let _ = self.requests.send(Request::Attach(node, number, outbound.clone()));
-        (outbound, frames)
-    }
-
-    /// Says that a control connection has ended.
-    pub fn detach(&self, node: Incarnation, number: u64) {
-        let _ = self.requests.send(Request::Detach(node, number));
-    }
-
-    /// How the cluster is. `None` if the manager is stopping.
-    pub fn status(&self) -> Option<Status> {
-        let (answer, answered) = bounded(1);
-        self.requests.send(Request::Status(answer)).ok()?;
-        answered.recv().ok()
-    }
-
-    /// Goes on without what only nodes that are out have held, if it is this. Says how many arcs that concerns, or why
-    /// it is not done. `None` if the manager is stopping.
-    pub fn accept_loss(&self, shown: Loss) -> Option<Result<usize, Refused>> {
-        let (answer, answered) = bounded(1);
-        self.requests.send(Request::AcceptLoss(shown, answer)).ok()?;
-        answered.recv().ok()
-    }
-
-    /// Goes on with a node's data folder that is held back, with which this start waits. `None` if the manager is
-    /// stopping.
-    pub fn adopt_folder(&self, id: NodeId, start: Incarnation) -> Option<Result<(), Refused>> {
-        let (answer, answered) = bounded(1);
-        self.requests.send(Request::AdoptFolder(id, start, answer)).ok()?;
-        answered.recv().ok()
-    }
-
-    /// What a wish would move, or what speaks against it. `None` if the manager is stopping.
-    pub fn plan(&self, wish: Wish, force: bool) -> Option<Result<Outline, String>> {
-        let (answer, answered) = bounded(1);
-        self.requests.send(Request::Plan(wish, force, answer)).ok()?;
-        answered.recv().ok()
-    }
-
-    /// Begins a planned change or cancels one. Says what it moves when that is saved. `None` if the manager
-    /// is stopping.
-    pub fn order(&self, order: Order) -> Option<Result<Outline, Refused>> {
-        let (answer, answered) = bounded(1);
-        self.requests.send(Request::Order(order, answer)).ok()?;
-        answered.recv().ok()
-    }
-
-    /// The active view.
-    pub fn published(&self) -> Arc<Routes> {
-        self.published.read().active.clone()
-    }
-
-    /// The message that carries a view.
-    pub fn table(&self, routes: &Routes, active: Epoch) -> TablePush {
-        table(&self.published.read(), routes, active)
-    }
-
-    /// Whether a port that refuses says that its node has ended.
-    pub fn trusts_refused(&self) -> bool {
-        self.trusts_refused
-    }
-
-    /// What nodes are told of leases.
-    pub fn terms(&self) -> Terms {
-        self.published.read().terms
-    }
 }
 
 /// Why an operator's order is refused, if it is.
@@ -356,59 +152,11 @@ fn refused(answer: Answer) -> Option<Refused> {
     }
 }
 
-fn table(published: &Published, routes: &Routes, active: Epoch) -> TablePush {
-    TablePush {
-        active,
-        clock: clock_at(clock::wall_ms()),
-        heartbeat_ms: published.terms.heartbeat_ms as u32,
-        lease_ms: published.terms.lease_ms() as u32,
-        lost: ArcSet::clone(&published.lost),
-        view: routes.view().clone(),
-    }
-}
-
 /// A control connection.
 struct Link {
     /// Its number among all connections: a node's newer connection replaces an older one.
     number: u64,
     outbound: Outbound,
-}
-
-/// The thread that saves, one state after the other.
-struct Saver {
-    /// At most one state is on its way, and when stopping a last one behind it: sending never waits.
-    states: Sender<Saved>,
-    done: Receiver<Result<(), StateError>>,
-    thread: JoinHandle<()>,
-}
-
-impl Saver {
-    fn start(file: Option<Arc<StateFile>>) -> io::Result<Saver> {
-        let (states, queue) = bounded::<Saved>(1);
-        // Room for the answers to both, so that it never waits for an owner that is stopping.
-        let (answer, done) = bounded(2);
-        let thread = logging::spawn("manager saver".into(), move || {
-            for state in queue {
-                let result = file.as_ref().map_or(Ok(()), |file| file.save(&state));
-                // Nobody listens any more when the manager is stopping.
-                let _ = answer.send(result);
-            }
-        })?;
-        Ok(Saver { states, done, thread })
-    }
-
-    /// Waits for what is under way, saves a last state after it if there is one, and ends the thread.
-    fn stop(self, last: Option<Saved>) {
-        if let Some(last) = last {
-            // It is gone only if it panicked, which has been reported.
-            let _ = self.states.send(last);
-        }
-        drop(self.states);
-        let _ = self.thread.join();
-        for error in self.done.try_iter().filter_map(Result::err) {
-            error!("{error}");
-        }
-    }
 }
 
 struct Owner {
@@ -476,7 +224,7 @@ impl Owner {
             }
             Request::Detach(node, number) => self.detach(node, number),
             Request::Status(answer) => {
-                let _ = answer.send(self.status());
+                let _ = answer.send(status::status(&self.gate, clock::boot_ms()));
             }
             Request::AcceptLoss(shown, answer) => self.accept_loss(shown, answer),
             Request::AdoptFolder(id, start, answer) => self.adopt_folder(id, start, answer),
@@ -616,7 +364,7 @@ impl Owner {
     fn push(&self, node: Incarnation, routes: &Routes, active: Epoch) {
         if let Some(link) = self.links.get(&node) {
             let mut frame = Vec::new();
-            table(&self.published.read(), routes, active).write(&mut frame);
+            handle::table(&self.published.read(), routes, active).write(&mut frame);
             if link.outbound.try_send(Arc::new(frame)).is_err() {
                 warn!("{node} takes no views; its next heartbeat gets it");
             }
@@ -631,67 +379,6 @@ impl Owner {
             let _ = link.outbound.try_send(Arc::new(frame));
         }
     }
-
-    fn status(&self) -> Status {
-        let now = clock::boot_ms();
-        let membership = self.gate.membership();
-        let view = membership.active().view();
-        let place = |incarnation| {
-            let place = view.members.iter().position(|m| m.incarnation == incarnation);
-            place.map(|place| place as u16)
-        };
-        let owned = |incarnation| {
-            let place = place(incarnation);
-            view.arcs.iter().filter(|&&owner| Some(owner) == place).count()
-        };
-        let mut nodes: Vec<NodeStatus> = membership
-            .nodes()
-            .map(|node| NodeStatus {
-                id: node.who.id.clone(),
-                address: node.who.address.clone(),
-                state: membership.state_of(node, now),
-                weight: place(node.who.incarnation)
-                    .map_or(node.who.weight, |place| view.members[usize::from(place)].weight),
-                keys: node.report.keys,
-                bytes: node.report.bytes,
-                arcs: owned(node.who.incarnation) as u32,
-                behind: place(node.who.incarnation).map_or(0, |p| membership.behind(p)) as u32,
-                fetching: node.report.fetching,
-                silent_ms: now.saturating_sub(node.heard),
-                disk: node.who.on_disk.then(|| node.report.disk.clone()),
-                is_full: node.report.is_full,
-            })
-            .collect();
-        // node2 before node10: shorter names first is what people expect of numbered names.
-        nodes.sort_by(|a, b| {
-            let key = |n: &NodeStatus| (n.id.as_str().len(), n.id.clone());
-            key(a).cmp(&key(b))
-        });
-        let health = self.gate.health(now);
-        Status {
-            epoch: view.epoch,
-            copies: view.copies as u8,
-            heartbeat_ms: membership.settings().heartbeat_ms as u32,
-            missed: membership.settings().missed,
-            longest_ms: membership.longest_ms() as u32,
-            durability: view.durability,
-            arcs: view.arcs.len() as u32,
-            health: HealthLine {
-                level: health.level(),
-                text: format!(
-                    "{health}{}{}",
-                    membership.refused_writes(now),
-                    membership.unreached()
-                ),
-            },
-            changing: view.is_changing() || membership.newest().epoch() != view.epoch,
-            change: Some(membership.change()).filter(|what| !what.is_empty()),
-            lost: ring::slot_runs(&membership.lost(now), view.arcs.len()),
-            loss: membership.loss(now),
-            folders: membership.waiting_folders(),
-            nodes,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -701,11 +388,12 @@ mod tests {
 
     use cluster::ids::Address;
     use cluster::limits::Limits;
-    use cluster::membership::{Newcomer, Report};
-    use cluster::view::{Member, MemberState};
+    use cluster::membership::{Report, Settings};
+    use cluster::view::{Member, MemberState, View};
 
     use super::*;
-    use crate::state;
+    use crate::asked::Asked;
+    use crate::state::{self, Loaded};
 
     fn settings() -> Settings {
         let limits = Limits::default();
@@ -752,7 +440,7 @@ mod tests {
             state: MemberState::Active,
             on_disk: false,
         };
-        let unborn = unborn(settings(), ClusterId(1));
+        let unborn = resume::unborn(settings(), ClusterId(1));
         let view = View { epoch: Epoch(1), members: vec![member], ..unborn };
         for (lease_was_ms, longest_ms) in [(None, 30_000), (Some(20_000), 20_000), (Some(100), 300)]
         {

@@ -23,7 +23,7 @@ use net_common::server::{Next, Open, Session};
 use net_common::text;
 
 use crate::control;
-use crate::monitor::Handle;
+use crate::handle::Handle;
 use crate::reach;
 
 /// Opens a session for each connection to the manager.
