@@ -9,7 +9,7 @@ use cluster::lease::{HEARTBEATS_MS, MISSED};
 use cluster::limits::{KEY_CEILING, Limits, MAX_COPIES, VALUE_CEILING};
 use cluster::membership::Settings;
 use cluster::ring;
-use getopts::Options;
+use getopts::{Matches, Options};
 use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 use net_common::server;
@@ -42,11 +42,8 @@ pub struct Args {
     pub config: Config,
 }
 
-/// Reads the command line; `None` if it only asked for help.
-///
-/// # Errors
-/// [`ArgsError`] with the first mistake.
-pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
+/// The flags.
+fn options() -> Options {
     let mut options = Options::new();
     options
         .optopt("p", "port", "listen on this port (GTSTORE_MANAGER_PORT) [5000]", "PORT")
@@ -88,36 +85,22 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "max-value", "longest value in bytes, up to 64 MiB [1048576]", "BYTES")
         .optopt("", "arcs", "arcs of a new cluster's ring, a power of two [4096]", "N");
     flags::add_server(&mut options);
+    options
+}
+
+/// Reads the command line; `None` if it only asked for help.
+///
+/// # Errors
+/// [`ArgsError`] with the first mistake.
+pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
+    let mut options = options();
     let brief =
         "Usage: manager [flags]\n\nKeeps the list of nodes and deals the key space to them.";
     let Parsed::Run(matches) = flags::parse(&mut options, brief, arguments)? else {
         return Ok(None);
     };
     flags::no_free_arguments(&matches)?;
-    let arcs = flags::given(&matches, "arcs", None)?;
-    if let Some(arcs) = arcs.filter(|arcs| !ring::is_arc_count(*arcs)) {
-        return Err(
-            UsageError(format!("--arcs {arcs}: it takes a power of two up to 16384")).into()
-        );
-    }
-    let asked = Asked {
-        copies: flags::given_bounded(&matches, "rep", Some("GTSTORE_REPL"), 1, MAX_COPIES)?,
-        min_copies: flags::given_bounded(&matches, "min-copies", None, 1, MAX_COPIES)?,
-        durability: flags::given(&matches, "durability", None)?,
-        heartbeat_ms: flags::given_bounded(
-            &matches,
-            "heartbeat-ms",
-            None,
-            *HEARTBEATS_MS.start(),
-            *HEARTBEATS_MS.end(),
-        )?,
-        missed: flags::given_bounded(&matches, "missed", None, *MISSED.start(), *MISSED.end())?,
-        key_bytes: flags::given_bounded(&matches, "max-key", None, 1, KEY_CEILING)?,
-        value_bytes: flags::given_bounded(&matches, "max-value", None, 0, VALUE_CEILING)?,
-        arcs,
-        accept_older: matches.opt_present("accept-older"),
-        lease_was_ms: flags::given_bounded(&matches, "lease-was", None, 1, MOST_LEASE_MS)?,
-    };
+    let asked = asked(&matches)?;
     let rebalance_s = flags::value(&matches, "rebalance-after", None, 300)?;
     let rebalance_s = flags::bounded("rebalance-after", rebalance_s, 0, MOST_REBALANCE_S)?;
     let settings = asked.of_new(Settings {
@@ -150,6 +133,32 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             trusts_refused: !matches.opt_present("no-trust-refused"),
         },
     }))
+}
+
+/// What a new cluster is asked to be, and how this start goes on.
+fn asked(matches: &Matches) -> Result<Asked, UsageError> {
+    let arcs = flags::given(matches, "arcs", None)?;
+    if let Some(arcs) = arcs.filter(|arcs| !ring::is_arc_count(*arcs)) {
+        return Err(UsageError(format!("--arcs {arcs}: it takes a power of two up to 16384")));
+    }
+    Ok(Asked {
+        copies: flags::given_bounded(matches, "rep", Some("GTSTORE_REPL"), 1, MAX_COPIES)?,
+        min_copies: flags::given_bounded(matches, "min-copies", None, 1, MAX_COPIES)?,
+        durability: flags::given(matches, "durability", None)?,
+        heartbeat_ms: flags::given_bounded(
+            matches,
+            "heartbeat-ms",
+            None,
+            *HEARTBEATS_MS.start(),
+            *HEARTBEATS_MS.end(),
+        )?,
+        missed: flags::given_bounded(matches, "missed", None, *MISSED.start(), *MISSED.end())?,
+        key_bytes: flags::given_bounded(matches, "max-key", None, 1, KEY_CEILING)?,
+        value_bytes: flags::given_bounded(matches, "max-value", None, 0, VALUE_CEILING)?,
+        arcs,
+        accept_older: matches.opt_present("accept-older"),
+        lease_was_ms: flags::given_bounded(matches, "lease-was", None, 1, MOST_LEASE_MS)?,
+    })
 }
 
 impl fmt::Display for Args {

@@ -20,17 +20,21 @@ pub mod asked;
 mod config;
 pub mod control;
 mod handle;
+mod links;
 pub mod monitor;
 mod probe;
+mod published;
 pub mod reach;
 pub mod requests;
 mod resume;
 mod saver;
 pub mod state;
 mod status;
+mod waiting;
 
 pub use config::{Config, StartError};
-pub use handle::{Handle, Outbound};
+pub use handle::Handle;
+pub use links::Outbound;
 use monitor::Monitor;
 
 /// A running manager. Stops when dropped.

@@ -11,7 +11,6 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -22,8 +21,8 @@ use parking_lot::Mutex;
 use crate::auth::Secret;
 use crate::error::ErrorWord;
 use crate::frame::{self, FORMAT_BINARY, PayloadLimit};
-use crate::logging;
 use crate::pool::Pool;
+use crate::worker::Worker;
 
 mod frames;
 
@@ -77,8 +76,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
-    accepting: Option<JoinHandle<()>>,
-    turning_away: Option<JoinHandle<()>>,
+    accepting: Worker,
+    turning_away: Worker,
 }
 
 /// Serves one connection until it ends.
@@ -169,12 +168,12 @@ impl Server {
         });
         let (away, turned_away) = bounded(TURNED_AWAY);
         let turning_away =
-            logging::spawn(format!("{name} busy"), move || turn_away(&turned_away, &busy))?;
+            Worker::spawn(format!("{name} busy"), move |_| turn_away(&turned_away, &busy))?;
         let accepting = {
             let shared = shared.clone();
-            logging::spawn(format!("{name} accept"), move || accept(listener, &shared, &away))?
+            Worker::spawn(format!("{name} accept"), move |_| accept(listener, &shared, &away))?
         };
-        Ok(Server { address, shared, accepting: Some(accepting), turning_away: Some(turning_away) })
+        Ok(Server { address, shared, accepting, turning_away })
     }
 
     /// Where it listens.
@@ -201,8 +200,9 @@ impl Server {
     /// Stops: no new connections, the open ones end after the request they are at. Blocks for a few
     /// seconds at most.
     pub fn stop(&mut self) {
-        let Some(accepting) = self.accepting.take() else { return };
-        self.shared.is_stopping.store(true, Ordering::SeqCst);
+        if self.shared.is_stopping.swap(true, Ordering::SeqCst) {
+            return;
+        }
         // The accept thread sleeps in the kernel; a connection wakes it.
         let mut wake = self.address;
         if wake.ip().is_unspecified() {
@@ -212,10 +212,9 @@ impl Server {
             });
         }
         let _ = TcpStream::connect_timeout(&wake, Duration::from_secs(1));
-        for thread in [Some(accepting), self.turning_away.take()].into_iter().flatten() {
-            // A panic there has been reported already; there is nothing to add.
-            let _ = thread.join();
-        }
+        self.accepting.stop();
+        // Its queue has ended with the accept thread.
+        self.turning_away.stop();
     }
 }
 
