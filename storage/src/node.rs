@@ -8,7 +8,7 @@
 //!
 //! Locks, in the order in which they may be taken: the tenure, then an arc of the table. A request
 //! holds the tenure for reading from its check to its store or read, and adopting a view takes it
-//! for writing, so check and access are one step with respect to views (rule N1, RULES-WHY F2).
+//! for writing, so check and access are one step with respect to views (rule N1, F2).
 //! Nothing is sent or received under a lock.
 
 use std::sync::atomic::AtomicU64;

@@ -1,7 +1,7 @@
 //! Records of an earlier life (rule H3): what this node held before it missed a view.
 //!
 //! Something may have been deleted meanwhile, and its tombstone dropped: nobody may be shown these
-//! records (RULES-WHY F10, R6). They are kept beside the table, as a cache, for when the node is to
+//! records (F10, R6). They are kept beside the table, as a cache, for when the node is to
 //! keep the arc again: then a source says which of them are as good as its own, and only the others
 //! are sent.
 //!

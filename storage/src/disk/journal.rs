@@ -13,7 +13,7 @@
 //! behind the view but was taken before it is known by its epoch ([`super::ledger`]).
 //!
 //! **`sync`.** Every answer that vouches for a record waits until that record is on the disk
-//! (RULES-WHY F14). A record for which an answer vouches that somebody else has stored is handed in
+//! (F14). A record for which an answer vouches that somebody else has stored is handed in
 //! once more: then there is no need to know how far that other thread has come.
 
 use std::sync::Arc;

@@ -53,7 +53,7 @@ impl Node {
     /// Notes in the records which of them are committed by now. Returns those that have been
     /// pending for long in arcs where this node is synced, at most `most` or some megabytes, and
     /// its view, if that is the active one: their writers must have died (C4). Only a synced
-    /// replica finishes (RULES-WHY R3), and only under the active view (F4).
+    /// replica finishes (R3), and only under the active view (F4).
     pub fn settle(&self, most: usize) -> Option<(Arc<Routes>, Vec<Abandoned>)> {
         let clock = self.clock();
         let (table, routes) = (self.table.get()?, self.routes()?);

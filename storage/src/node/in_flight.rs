@@ -3,7 +3,7 @@
 //!
 //! A thread that stores something counts it in its arc before it does, and takes that back when it
 //! is on the disk. So whoever has looked at an arc and finds nothing counted in it afterwards knows
-//! that all he has seen is on the disk (RULES-WHY F14). What could not be brought to the disk stays
+//! that all he has seen is on the disk (F14). What could not be brought to the disk stays
 //! counted.
 
 use std::sync::atomic::{AtomicU32, Ordering};

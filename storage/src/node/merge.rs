@@ -49,7 +49,7 @@ impl Merged {
 /// Why a page does not count, or not all of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unmerged {
-    /// It is of another epoch than this node is in by now (RULES-WHY R2).
+    /// It is of another epoch than this node is in by now (R2).
     #[error("a page of another view")]
     OtherView,
     /// It answers what was not asked.

@@ -111,8 +111,7 @@ impl Node {
 
     /// Answers a fence (C5): appends a READ_REPLY's payload, as [`Node::read`] does. What this node
     /// has of an arc that it is still fetching is what this incarnation was written or has merged,
-    /// since an arc that begins anew is emptied first: never a record of an earlier life (RULES-WHY
-    /// R6).
+    /// since an arc that begins anew is emptied first: never a record of an earlier life (R6).
     pub fn fence(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
         self.answer(batch, out, |tenure, clock, key, out| {
             self.fence_one(tenure, batch.epoch, clock, key, out);

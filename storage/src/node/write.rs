@@ -113,7 +113,7 @@ impl Node {
     }
 
     /// An answer that vouches for a record that was stored before: somebody else may still wait
-    /// until it is on the disk, so it goes there with this answer too (RULES-WHY F14).
+    /// until it is on the disk, so it goes there with this answer too (F14).
     fn vouch(&self, key: &[u8], answer: WriteAnswer, buffer: &mut RecordBuffer) -> WriteAnswer {
         let vouches = matches!(
             answer,
