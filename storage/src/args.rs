@@ -40,11 +40,8 @@ pub struct Args {
     pub config: Config,
 }
 
-/// Reads the command line; `None` if it only asked for help.
-///
-/// # Errors
-/// [`ArgsError`] with the first mistake.
-pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
+/// The flags that a node has of its own.
+fn options() -> Options {
     let mut options = Options::new();
     options
         .optopt("l", "label", "this node's name (GTSTORE_NODE_LABEL) [node<pid>]", "NAME")
@@ -89,6 +86,15 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "snapshot-log", "log what is stored, after writes: on, off [on]", "HOW")
         .optopt("", "snapshot-keys", "above so many keys a snapshot line is a summary [1000]", "N")
         .optopt("", "snapshot-interval-ms", "least time between snapshot lines [50]", "MS");
+    options
+}
+
+/// Reads the command line; `None` if it only asked for help.
+///
+/// # Errors
+/// [`ArgsError`] with the first mistake.
+pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
+    let mut options = options();
     flags::add_manager(&mut options);
     flags::add_server(&mut options);
     let brief = "Usage: storage [flags]\n\nKeeps records and answers for them.";

@@ -4,28 +4,31 @@
 //! if their keys share one of thousands of arcs, and what moves between nodes, an arc, is one table
 //! here.
 //!
-//! A record is a single allocation: a header (flags, key length, version), the key, the value. A
-//! table's slot is a pointer and a length. An update of the same length overwrites in place, so a
-//! steady workload does not touch the allocator.
+//! A record is a single allocation (`stored`), and a table's slot a pointer and a length.
 //!
 //! Invariants: a key is only ever in its own arc's table; a record's version never goes down,
 //! except by dropping a tombstone that has served its time; `keys` and `bytes` count what has a
 //! value, tombstones not; each pending record has an entry in `pending`; a record keeps its slot
 //! for as long as `moves` is the same.
 
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use cluster::replica::{self, Decision, State};
 use cluster::tenure::{ArcSet, Standing};
-use cluster::version::{Clock, Op, Version};
+use cluster::version::{Clock, Version};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use net_common::message::data::{Body, Record, Write};
 use net_common::message::range::Cursor;
 use parking_lot::RwLock;
 
-use std::collections::VecDeque;
-use std::hash::BuildHasher;
-use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod stored;
+
+pub use stored::Size;
+use stored::Stored;
 
 /// All records of one node.
 pub struct Table {
@@ -60,15 +63,6 @@ struct Pending {
     hash: u64,
     /// The hash of its version: a newer record of the key has an entry of its own.
     version: u64,
-}
-
-/// How much there is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Size {
-    /// Keys with a value.
-    pub keys: u64,
-    /// Bytes of those keys and their values.
-    pub bytes: u64,
 }
 
 impl Table {
@@ -490,170 +484,6 @@ fn walk(
         }
         records.get_bucket(slot).map(|stored| (slot, stored))
     })
-}
-
-/// One record: flags (1 byte), key length (2), clock (8), writer (8), for read-modify-writes step
-/// and op (24), for what expires the time (8), then key and value. Numbers are in the machine's own
-/// order; they never leave the process.
-struct Stored(Box<[u8]>);
-
-/// What a record takes apart from its bytes: its slot in the table, which is three quarters full in
-/// the mean, and what an allocator adds to its bytes.
-const APART: u64 = 32;
-
-const TOMBSTONE: u8 = 0b0001;
-const STEPPED: u8 = 0b0010;
-const PENDING: u8 = 0b0100;
-/// A tombstone that the last sweep found committed.
-const MARKED: u8 = 0b1000;
-/// A value that is to expire: the time stands before the key.
-const EXPIRING: u8 = 0b1_0000;
-const CLOCK: usize = 3;
-const WRITER: usize = 11;
-const STEP: usize = 19;
-const OP_WRITER: usize = 27;
-const OP_COUNT: usize = 35;
-const PLAIN_HEADER: usize = 19;
-const STEPPED_HEADER: usize = 43;
-const EXPIRY: usize = 8;
-
-impl Stored {
-    fn new(record: &Record<'_>) -> Stored {
-        let mut bytes = vec![0; encoded_len(record)].into_boxed_slice();
-        encode(record, &mut bytes);
-        Stored(bytes)
-    }
-
-    /// Becomes another version of the same key.
-    fn replace(&mut self, record: &Record<'_>) {
-        if self.0.len() == encoded_len(record) {
-            encode(record, &mut self.0);
-        } else {
-            *self = Stored::new(record);
-        }
-    }
-
-    /// Brings both ends of it into the processor's cache.
-    fn touch(&self) -> u8 {
-        self.0[0].wrapping_add(self.0[self.0.len() - 1])
-    }
-
-    fn number(&self, at: usize) -> u64 {
-        u64::from_ne_bytes(self.0[at..at + 8].try_into().expect("eight bytes"))
-    }
-
-    fn header(&self) -> usize {
-        let header = if self.0[0] & STEPPED == 0 { PLAIN_HEADER } else { STEPPED_HEADER };
-        if self.0[0] & EXPIRING == 0 { header } else { header + EXPIRY }
-    }
-
-    fn key_len(&self) -> usize {
-        usize::from(u16::from_ne_bytes([self.0[1], self.0[2]]))
-    }
-
-    fn key(&self) -> &[u8] {
-        let header = self.header();
-        &self.0[header..header + self.key_len()]
-    }
-
-    fn version(&self) -> Version {
-        let version = Version::plain(self.number(CLOCK), self.number(WRITER));
-        if self.0[0] & STEPPED == 0 {
-            return version;
-        }
-        let op = Op { writer: self.number(OP_WRITER), count: self.number(OP_COUNT) };
-        Version { step: self.number(STEP), op, ..version }
-    }
-
-    fn body(&self) -> Body<'_> {
-        let value = &self.0[self.header() + self.key_len()..];
-        match self.0[0] & (TOMBSTONE | EXPIRING) {
-            0 => Body::Value(value),
-            EXPIRING => Body::Expiring(value, self.number(self.header() - EXPIRY)),
-            _ => Body::Tombstone,
-        }
-    }
-
-    /// Its version, if it is a value whose time has passed.
-    fn version_if_due(&self, own_clock: Clock) -> Option<Version> {
-        let at = self.body().expiry()?;
-        replica::is_expired(at, own_clock).then(|| self.version())
-    }
-
-    fn state(&self) -> State {
-        if self.0[0] & PENDING == 0 { State::Committed } else { State::Pending }
-    }
-
-    fn commit(&mut self) {
-        self.0[0] &= !PENDING;
-    }
-
-    /// Makes it pending again.
-    fn renew(&mut self) {
-        self.0[0] = (self.0[0] | PENDING) & !MARKED;
-    }
-
-    fn is_marked(&self) -> bool {
-        self.0[0] & MARKED != 0
-    }
-
-    fn mark(&mut self) {
-        self.0[0] |= MARKED;
-    }
-
-    fn record(&self) -> Record<'_> {
-        Record { key: self.key(), version: self.version(), state: self.state(), body: self.body() }
-    }
-
-    /// What it takes.
-    fn memory(&self) -> u64 {
-        self.0.len() as u64 + APART
-    }
-
-    fn size(&self) -> Size {
-        match self.body().value() {
-            Some(value) => Size { keys: 1, bytes: (self.key_len() + value.len()) as u64 },
-            None => Size::default(),
-        }
-    }
-}
-
-fn encoded_len(record: &Record<'_>) -> usize {
-    let header = if record.version.is_plain() { PLAIN_HEADER } else { STEPPED_HEADER };
-    let expiry = if record.body.expiry().is_some() { EXPIRY } else { 0 };
-    header + expiry + record.key.len() + record.body.value().map_or(0, <[u8]>::len)
-}
-
-fn encode(record: &Record<'_>, into: &mut [u8]) {
-    let Record { key, version, state, body } = record;
-    let mut flags = match state {
-        State::Pending => PENDING,
-        State::Committed => 0,
-    };
-    into[CLOCK..CLOCK + 8].copy_from_slice(&version.clock.to_ne_bytes());
-    into[WRITER..WRITER + 8].copy_from_slice(&version.writer.to_ne_bytes());
-    let mut header = if version.is_plain() {
-        PLAIN_HEADER
-    } else {
-        flags |= STEPPED;
-        into[STEP..STEP + 8].copy_from_slice(&version.step.to_ne_bytes());
-        into[OP_WRITER..OP_WRITER + 8].copy_from_slice(&version.op.writer.to_ne_bytes());
-        into[OP_COUNT..OP_COUNT + 8].copy_from_slice(&version.op.count.to_ne_bytes());
-        STEPPED_HEADER
-    };
-    if let Some(at) = body.expiry() {
-        flags |= EXPIRING;
-        into[header..header + EXPIRY].copy_from_slice(&at.to_ne_bytes());
-        header += EXPIRY;
-    }
-    let key_len = u16::try_from(key.len()).expect("keys are below 64 KiB");
-    into[1..3].copy_from_slice(&key_len.to_ne_bytes());
-    into[header..header + key.len()].copy_from_slice(key);
-    match body.value() {
-        Some(value) => into[header + key.len()..].copy_from_slice(value),
-        None => flags |= TOMBSTONE,
-    }
-    into[0] = flags;
 }
 
 #[cfg(test)]

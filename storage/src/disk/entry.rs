@@ -3,16 +3,17 @@
 //! ```text
 //! kind u8 | length u32 | content
 //!
-//! 1 records  epoch u64 | record …                        what was stored or fetched under this view
+//! 1 records  epoch u64 | record …                        what was stored or fetched under it
 //! 2 view     epoch u64 | arcs emptied | arcs synced      a view was adopted
 //! 3 synced   epoch u64 | arcs                            these arcs were fetched to their ends
-//! 4 arc      arc u16 | earlier u8 | record …             of a checkpoint: records of an arc, or of an earlier life
-//! 5 ledger   epoch u64 | since u64 for each arc | arcs   of a checkpoint: what the log before it had told
-//! 6 end      records u64                                 of a checkpoint: it is whole; of a log: it was closed
+//! 4 arc      arc u16 | earlier u8 | record …             of a checkpoint: an arc, or its stale records
+//! 5 ledger   epoch u64 | since u64 for each arc | arcs   of a checkpoint: the log before it
+//! 6 end      records u64                                 a checkpoint is whole; a log was closed
 //!
 //! arcs:   count u32 | arc u16 …
 //! record: flags u8 | clock u64 | writer u64 | step, op's writer, op's count u64, if flagged
-//!         | expiry u64, if flagged | key: length u16 and bytes | value: length u32 and bytes, unless it is a tombstone
+//!         | expiry u64, if flagged | key: length u16 and bytes
+//!         | value: length u32 and bytes, unless it is a tombstone
 //! ```
 //!
 //! A record's state is not in it: after a restart nobody knows whether the others still hold it, so

@@ -7,7 +7,7 @@
 //! image-….new                 one that is being made; removed when the node starts
 //! starts                      the last starts of a process with the folder
 //! view                        the newest view that the node has adopted
-//! gap                         empty; there while something is missing in the log, since the disk has failed
+//! gap                         empty; there while the log has a gap, since the disk has failed
 //! ```
 //!
 //! A node begins a new segment with each start, so that what it writes never stands behind a torn

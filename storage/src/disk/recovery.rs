@@ -108,6 +108,22 @@ struct Recovery<'f> {
     torn_new: Option<u64>,
 }
 
+/// A file to be read.
+struct Input<'p> {
+    path: &'p Path,
+    kind: Kind,
+    sequence: u64,
+    /// Whether it is the last segment of the log.
+    is_last: bool,
+}
+
+impl Input<'_> {
+    /// Whether its end may be missing: what was written just before a loss of power.
+    fn may_be_torn(&self) -> bool {
+        self.kind == Kind::Log && self.is_last
+    }
+}
+
 /// How a file begins.
 enum Begin {
     Good(Header, File),
@@ -118,7 +134,7 @@ enum Begin {
 
 impl Recovery<'_> {
     fn checkpoint(&mut self, file: &Path, sequence: u64) -> Result<(), FolderError> {
-        self.file(file, Kind::Checkpoint, sequence, true)?;
+        self.file(&Input { path: file, kind: Kind::Checkpoint, sequence, is_last: false })?;
         if let Some(life) = &mut self.life {
             life.end_checkpoint();
         }
@@ -180,12 +196,14 @@ impl Recovery<'_> {
             }
             before = Some(sequence);
             let file = folder::log(self.folder, sequence);
-            self.file(&file, Kind::Log, sequence, i + 1 == logs.len())?;
+            let is_last = i + 1 == logs.len();
+            self.file(&Input { path: &file, kind: Kind::Log, sequence, is_last })?;
         }
         Ok(())
     }
 
-    fn begin(&self, path: &Path, kind: Kind, sequence: u64) -> io::Result<Begin> {
+    fn begin(&self, input: &Input<'_>) -> io::Result<Begin> {
+        let Input { path, kind, sequence, .. } = *input;
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         let mut bytes = Vec::with_capacity(header::LENGTH);
@@ -200,36 +218,48 @@ impl Recovery<'_> {
         })
     }
 
-    /// Reads a file; `is_last` allows it a torn end.
-    fn file(
-        &mut self,
-        path: &Path,
-        kind: Kind,
-        sequence: u64,
-        is_last: bool,
-    ) -> Result<(), FolderError> {
+    /// Reads a file.
+    fn file(&mut self, file: &Input<'_>) -> Result<(), FolderError> {
+        let path = file.path;
         let length = path.metadata().map_err(cannot("read", path))?.len();
-        let (header, file) = match self.begin(path, kind, sequence).map_err(cannot("read", path))? {
-            Begin::Good(header, file) => (header, file),
-            Begin::Torn(bytes) if kind == Kind::Log && is_last && self.care != Care::Salvage => {
-                if self.care == Care::Start {
-                    std::fs::remove_file(path).map_err(cannot("remove", path))?;
-                    self.torn_new = Some(sequence);
-                }
-                let what = "a segment that was being made";
-                self.report.lost.push(Lost { file: path.into(), at: 0, bytes, what });
-                return Ok(());
+        let (header, opened) = match self.begin(file).map_err(cannot("read", path))? {
+            Begin::Good(header, opened) => (header, opened),
+            Begin::Torn(bytes) if file.may_be_torn() && self.care != Care::Salvage => {
+                return self.torn_new(file, bytes);
             }
             Begin::Torn(_) => return self.damaged(path, 0, length, "its header ends too soon"),
             Begin::Bad(why) => return self.damaged(path, 0, length, why),
         };
         self.belongs(path, &header)?;
         self.report.files += 1;
-        match kind {
+        match file.kind {
             Kind::Log => self.report.log_bytes += length,
             Kind::Checkpoint => self.report.checkpoint_bytes += length,
         }
-        let mut reader = Reader::new(file, header::LENGTH as u64, header.salt);
+        let reader = Reader::new(opened, header::LENGTH as u64, header.salt);
+        self.frames(file, &header, reader, length)
+    }
+
+    /// A last segment that was about to be made: nothing is in it yet.
+    fn torn_new(&mut self, file: &Input<'_>, bytes: u64) -> Result<(), FolderError> {
+        if self.care == Care::Start {
+            std::fs::remove_file(file.path).map_err(cannot("remove", file.path))?;
+            self.torn_new = Some(file.sequence);
+        }
+        let what = "a segment that was being made";
+        self.report.lost.push(Lost { file: file.path.into(), at: 0, bytes, what });
+        Ok(())
+    }
+
+    /// Reads the frames of a file to its end, or to where it is torn.
+    fn frames(
+        &mut self,
+        file: &Input<'_>,
+        header: &Header,
+        mut reader: Reader<File>,
+        length: u64,
+    ) -> Result<(), FolderError> {
+        let path = file.path;
         let mut is_closed = false;
         loop {
             let bite = reader.bite().map_err(cannot("read", path))?;
@@ -245,15 +275,10 @@ impl Recovery<'_> {
                 bite.bodies.iter().map(|range| (reader.place(range), reader.body(range))).collect();
             self.entries(path, &bodies)?;
             match bite.stop {
-                Stop::More => continue,
-                Stop::End => {
-                    let end = length;
-                    return match (is_closed, kind, is_last) {
-                        (true, ..) => Ok(()),
-                        (false, Kind::Log, true) => self.close(path, header.salt, end),
-                        (false, ..) => self.damaged(path, end, 0, "its end is missing"),
-                    };
-                }
+                Stop::More => {}
+                Stop::End if is_closed => return Ok(()),
+                Stop::End if file.may_be_torn() => return self.close(path, header.salt, length),
+                Stop::End => return self.damaged(path, length, 0, "its end is missing"),
                 Stop::Bad(at) if self.care == Care::Salvage => {
                     let next = reader.resume().map_err(cannot("read", path))?;
                     let bytes = next.unwrap_or(length) - at;
@@ -263,7 +288,7 @@ impl Recovery<'_> {
                     }
                 }
                 Stop::Bad(at) => {
-                    let is_torn = kind == Kind::Log && is_last && !is_closed && {
+                    let is_torn = file.may_be_torn() && !is_closed && {
                         let told = read_on(&mut reader).map_err(cannot("read", path))?;
                         told <= at
                     };

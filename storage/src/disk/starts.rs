@@ -6,7 +6,9 @@
 //! overwritten in place, which works on a full disk too.
 //!
 //! ```text
-//! magic 8 bytes | starts of a process, u64 each, the newest last, 0 where there were not so many | CRC-32 u32
+//! magic 8 bytes
+//! | starts of a process, u64 each, the newest last, 0 where there were not so many
+//! | CRC-32 u32
 //! ```
 //!
 //! What is damaged, or of another version, counts as if it were not there: whoever has started

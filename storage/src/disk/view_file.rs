@@ -10,7 +10,8 @@
 //! view on one of them is whole at any time; the one with the higher count counts.
 //!
 //! ```text
-//! magic 8 bytes | format u16 | count u64 | cluster u64 | incarnation u64 | arcs u32 | name, u16 in front
+//! magic 8 bytes | format u16 | count u64 | cluster u64 | incarnation u64 | arcs u32
+//! | name, u16 in front
 //! epoch u64 | for each arc u64 | two sets of arcs, a bit each | zeros | CRC-32 of all before u32
 //! ```
 

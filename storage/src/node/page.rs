@@ -58,6 +58,14 @@ impl Node {
     }
 }
 
+/// An arc that is asked for.
+#[derive(Clone, Copy)]
+struct AskedArc {
+    arc: usize,
+    /// Whether all who keep it are asked for what they hold, synced or not (H6).
+    gathers: bool,
+}
+
 /// A page that is being made.
 struct Paging<'p> {
     node: &'p Node,
@@ -79,12 +87,13 @@ impl Paging<'_> {
             if arc >= self.table.arcs() {
                 return End::NoSource;
             }
-            let gathers = wanted.ask == Ask::Gather;
+            let gathers = matches!(wanted.ask, Ask::Gather | Ask::Held(_));
+            let asked = AskedArc { arc, gathers };
             let buckets = match &wanted.ask {
                 Ask::All | Ask::Gather => None,
                 Ask::Of(set) => Some(Cow::Borrowed(&**set)),
                 Ask::Held(theirs) => {
-                    let held = self.compare((arc, true), theirs, |c| c.held());
+                    let held = self.compare(asked, theirs, |c| c.held());
                     let Some(held) = held else { return End::NoSource };
                     // The answer vouches for all that it is about. What may not be on the disk yet
                     // is not known to be held: whoever wrote it waits for the disk and tells
@@ -98,7 +107,7 @@ impl Paging<'_> {
                     page.complete_arc();
                     continue;
                 }
-                Ask::Differing(theirs) => match self.compare((arc, false), theirs, |c| c.same()) {
+                Ask::Differing(theirs) => match self.compare(asked, theirs, |c| c.same()) {
                     Some(same) => {
                         page.same(wanted.arc, &same);
                         Some(Cow::Owned(same.others()))
@@ -107,7 +116,7 @@ impl Paging<'_> {
                 },
             };
             let from = if i == 0 { pull.from } else { Cursor::START };
-            match self.send((arc, gathers), from, buckets.as_deref(), page) {
+            match self.send(asked, from, buckets.as_deref(), page) {
                 Some(None) => page.complete_arc(),
                 Some(Some(cursor)) => return End::Within(cursor),
                 None => return End::NoSource,
@@ -124,11 +133,11 @@ impl Paging<'_> {
     /// source.
     fn compare(
         &mut self,
-        (arc, gathers): (usize, bool),
+        asked: AskedArc,
         theirs: &[u64],
         which: fn(&Comparison<'_>) -> BucketSet,
     ) -> Option<BucketSet> {
-        if self.table.records(arc) > self.bounds.compared {
+        if self.table.records(asked.arc) > self.bounds.compared {
             // The puller would take this node for dead. Whether it is a source is seen when it
             // sends.
             return Some(BucketSet::none(theirs.len()));
@@ -138,7 +147,7 @@ impl Paging<'_> {
         while let Some(from) = at {
             // If the records are laid out anew meanwhile some are counted twice, and differ.
             let node = self.node;
-            at = self.slice((arc, gathers), from, |record| {
+            at = self.slice(asked, from, |record| {
                 count += 1;
                 comparison.add(&record, node.vouches_for(&record.version));
                 true
@@ -153,18 +162,18 @@ impl Paging<'_> {
     /// or `None` if this node is no source.
     fn send(
         &mut self,
-        (arc, gathers): (usize, bool),
+        asked: AskedArc,
         mut from: Cursor,
         buckets: Option<&BucketSet>,
         page: &mut PageWriter<'_>,
     ) -> Option<Option<Cursor>> {
         if buckets.is_some_and(BucketSet::is_empty) {
             // Nothing of it is wanted. Whoever asks for that asks in vain where this is no source.
-            return self.is_source(arc).then_some(None);
+            return self.is_source(asked.arc).then_some(None);
         }
         loop {
             let mut count = 0;
-            let next = self.slice((arc, gathers), from, |record| {
+            let next = self.slice(asked, from, |record| {
                 if page.size() >= self.bounds.bytes {
                     return false;
                 }
@@ -196,10 +205,11 @@ impl Paging<'_> {
     /// keep the arc are.
     fn slice(
         &self,
-        (arc, gathers): (usize, bool),
+        asked: AskedArc,
         from: Cursor,
         mut with: impl FnMut(Record<'_>) -> bool,
     ) -> Option<Option<Cursor>> {
+        let AskedArc { arc, gathers } = asked;
         let tenure = self.node.tenure.read();
         let admitted = if gathers {
             tenure.admit_gathering(self.epoch(), arc)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cluster::replica::WriteAnswer;
-use cluster::version::{RETENTION_MS, clock_at};
+use cluster::version::{Op, RETENTION_MS, clock_at};
 use proptest::prelude::*;
 
 use super::*;
