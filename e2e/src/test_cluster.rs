@@ -22,7 +22,7 @@ use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
 use net_common::server;
 use storage::Storage;
 use storage::disk;
-use storage::redis::shared::Listeners;
+use storage::redis::server::Listeners;
 use tempfile::TempDir;
 
 use crate::proxy::{Fault, Proxy};

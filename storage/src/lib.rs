@@ -52,7 +52,7 @@ use fetch::Fetcher;
 use fetch::rate_limit::RateLimit;
 use node::Node;
 use node::notes::Notes;
-use redis::shared::{Door, Listeners, Servers};
+use redis::server::{Listeners, Servers};
 
 /// What a node runs with.
 #[derive(Debug, Clone)]
@@ -154,10 +154,10 @@ impl Storage {
         let secret = config.secret.clone();
         let server = Server::start(&name, listener, limits.clone(), secret.clone(), open)?;
         node.count_connections(Box::new(server.connection_count()));
-        let door = |listeners| {
-            Door::start(listeners, node.clone(), coordinator, secret, limits, config.redis)
+        let serve = |listeners| {
+            Servers::start(listeners, node.clone(), coordinator, secret, limits, config.redis)
         };
-        let redis = redis.map(door).transpose()?;
+        let redis = redis.map(serve).transpose()?;
         let fetcher = Fetcher::start(
             node.clone(),
             RateLimit::new(config.transfer_mb_s),

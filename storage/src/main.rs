@@ -9,7 +9,7 @@ use net_common::flags::{self, FAILED, REFUSED};
 use net_common::{bind, descriptors, logging, output, signals};
 use storage::args::Args;
 use storage::control::Ended;
-use storage::redis::shared::Listeners;
+use storage::redis::server::Listeners;
 use storage::{Storage, args, disk};
 
 fn main() -> ExitCode {

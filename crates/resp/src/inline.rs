@@ -83,15 +83,14 @@ fn is_space(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::request::{Limits, Requests};
+    use super::*;
+    use crate::args::Args;
 
     fn words(line: &str) -> Option<Vec<String>> {
-        let mut buffer = format!("{line}\r\n").into_bytes();
-        let mut requests = Requests::default();
-        requests.read(&mut buffer, &Limits::KNOWN).ok()?;
+        let (mut buffer, mut spans) = (line.as_bytes().to_vec(), Vec::new());
         let text = |word: &[u8]| word.escape_ascii().to_string();
-        let first = requests.each(&buffer).next();
-        Some(first.map_or_else(Vec::new, |args| args.iter().map(text).collect()))
+        split(&mut buffer, 0, &mut spans)
+            .then(|| Args::new(&buffer, &spans).iter().map(text).collect())
     }
 
     #[test]

@@ -15,18 +15,18 @@
 //!
 //! What each command answers is found out when it is asked for, by carrying them out once more on what the store has
 //! found: so no more is held than the key's first value and its present one, however many commands look at it. Where
-//! even that is too much, because others hold as much, the next command is carried out alone ([`Fold::cut`]).
+//! even that is too much, because others hold as much, the next command is carried out alone ([`Coalesced::cut`]).
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use client::{Got, Held as Found, Op, Part};
 use cluster::limits::Limits;
-
-use super::translate;
 use resp::edit::{Answer, Change, Edit, Held};
 use resp::error::Error;
 use resp::look::Look;
+
+use super::translate;
 
 /// A command about one key.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,23 +57,38 @@ impl Step<'_> {
 
 /// The commands about one key, in their order.
 #[derive(Debug)]
-pub struct Fold<'b> {
+pub struct Coalesced<'b> {
     key: &'b [u8],
     steps: Vec<Step<'b>>,
-    /// Which of them are carried out together now: from this one on, one or all.
-    from: Cell<usize>,
-    is_cut: Cell<bool>,
-    /// Why the store is not asked, and whether it is certain that nothing is there.
-    refused: Option<(Error, bool)>,
+    turn: Cell<Turn>,
+    /// Why the store is not asked.
+    refused: Option<Refused>,
     /// What they leave, where that does not depend on what was there.
     known: OnceCell<Option<Rc<State>>>,
     /// What they were last carried out on, and when.
     base: RefCell<Option<(Option<Rc<State>>, u64)>>,
 }
 
+/// Which commands are carried out together now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// All from this one on.
+    Rest(usize),
+    /// This one alone.
+    One(usize),
+}
+
+/// A key that the cluster does not take.
+#[derive(Debug)]
+struct Refused {
+    error: Error,
+    /// Whether it is certain that nothing is there, which is all that a look wants to know.
+    is_absent: bool,
+}
+
 /// What a command has found out.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Said {
+pub enum Finding {
     /// What a look has seen.
     Seen(Look, Option<Rc<State>>),
     /// What an edit answers.
@@ -103,12 +118,17 @@ impl State {
     }
 }
 
-impl<'b> Fold<'b> {
+impl<'b> Coalesced<'b> {
     /// One command.
-    pub fn new(key: &'b [u8], step: Step<'b>) -> Fold<'b> {
-        let (known, base) = (OnceCell::new(), RefCell::new(None));
-        let (from, is_cut) = (Cell::new(0), Cell::new(false));
-        Fold { key, steps: vec![step], from, is_cut, refused: None, known, base }
+    pub fn new(key: &'b [u8], step: Step<'b>) -> Coalesced<'b> {
+        Coalesced {
+            key,
+            steps: vec![step],
+            turn: Cell::new(Turn::Rest(0)),
+            refused: None,
+            known: OnceCell::new(),
+            base: RefCell::new(None),
+        }
     }
 
     /// One more.
@@ -120,19 +140,15 @@ impl<'b> Fold<'b> {
     /// where the key surely cannot exist.
     pub fn check(&mut self, limits: &Limits, can_exist: impl FnOnce(&[u8]) -> bool) {
         let Err(error) = limits.check_key(self.key) else { return };
-        self.refused = Some((translate::beyond(error), !can_exist(self.key)));
+        let is_absent = !can_exist(self.key);
+        self.refused = Some(Refused { error: translate::beyond(error), is_absent });
     }
 
     /// Whether any of it is beyond the limits.
     pub fn is_beyond(&self, limits: &Limits) -> bool {
-        let is_long = |step: &Step<'_>| match step {
-            Step::Put { value, .. } => limits.check_value(value).is_err(),
-            Step::Edit(edit) => {
-                edit.given().is_some_and(|value| limits.check_value(value).is_err())
-            }
-            Step::Look(_) => false,
-        };
-        limits.check_key(self.key).is_err() || self.steps.iter().any(is_long)
+        let is_long = |value| limits.check_value(value).is_err();
+        let steps = &self.steps;
+        limits.check_key(self.key).is_err() || steps.iter().filter_map(Step::given).any(is_long)
     }
 
     /// Whether there is something to ask the store for.
@@ -142,20 +158,28 @@ impl<'b> Fold<'b> {
 
     /// Carries out one command alone, the next time that the store is asked; those after it then have to ask again.
     pub fn cut(&self) {
-        self.is_cut.set(self.known.get().is_none());
+        if let (Turn::Rest(at), None) = (self.turn.get(), self.known.get()) {
+            self.turn.set(Turn::One(at));
+        }
     }
 
     /// If one command was carried out alone, goes on with the next. Returns whether there is more to ask for.
     pub fn go_on(&self) -> bool {
-        let was_cut = self.is_cut.take();
-        self.from.set(self.from.get() + usize::from(was_cut));
-        was_cut && self.from.get() < self.steps.len()
+        match self.turn.get() {
+            Turn::Rest(_) => false,
+            Turn::One(at) => {
+                self.turn.set(Turn::Rest(at + 1));
+                at + 1 < self.steps.len()
+            }
+        }
     }
 
     /// The commands that are carried out together.
     fn now(&self) -> &[Step<'b>] {
-        let rest = &self.steps[self.from.get()..];
-        if self.is_cut.get() { &rest[..1] } else { rest }
+        match self.turn.get() {
+            Turn::Rest(at) => &self.steps[at..],
+            Turn::One(at) => &self.steps[at..=at],
+        }
     }
 
     /// How many bytes it holds of what the store has found.
@@ -211,12 +235,12 @@ impl<'b> Fold<'b> {
         (state, is_written)
     }
 
-    /// What each command has found out, in their order, now that the store has done what [`Fold::part`] asked for
+    /// What each command has found out, in their order, now that the store has done what [`Coalesced::part`] asked for
     /// under these limits, and found `got`.
-    pub fn said(&self, got: Option<Rc<State>>, limits: Limits) -> Saying<'_, 'b> {
+    pub fn findings(&self, got: Option<Rc<State>>, limits: Limits) -> Findings<'_, 'b> {
         // Without a base nothing but a read was asked for.
         let (state, now_ms) = self.base.take().unwrap_or((got, 0));
-        Saying { fold: self, steps: self.now().iter(), state, now_ms, limits }
+        Findings { coalesced: self, steps: self.now().iter(), state, now_ms, limits }
     }
 }
 
@@ -226,13 +250,13 @@ fn carry_out(
     state: &mut Option<Rc<State>>,
     now_ms: u64,
     limits: &Limits,
-) -> (Said, bool) {
+) -> (Finding, bool) {
     // Refused whatever the key holds, as it would be by itself.
     if let Some(Err(error)) = step.given().map(|value| limits.check_value(value)) {
-        return (Said::Answer(Answer::Error(translate::beyond(error))), false);
+        return (Finding::Answer(Answer::Error(translate::beyond(error))), false);
     }
     let (change, answer) = match step {
-        Step::Look(look) => return (Said::Seen(*look, state.clone()), false),
+        Step::Look(look) => return (Finding::Seen(*look, state.clone()), false),
         // A time that has passed already ends the key at once.
         Step::Put { expiry: Some(at), .. } if *at <= now_ms => (Change::Remove, Answer::Ok),
         Step::Put { value, expiry } => {
@@ -241,20 +265,20 @@ fn carry_out(
         Step::Edit(edit) => edit.apply(state.as_deref().map(State::held), now_ms),
     };
     let next = match change {
-        Change::Leave => return (Said::Answer(answer), false),
+        Change::Leave => return (Finding::Answer(answer), false),
         Change::Remove => None,
         Change::Put { value, expiry } => match limits.check_value(&value) {
             Ok(()) => Some(Rc::new(State { value, expiry })),
-            Err(error) => return (Said::Answer(Answer::Error(translate::beyond(error))), false),
+            Err(error) => return (Finding::Answer(Answer::Error(translate::beyond(error))), false),
         },
     };
     *state = next;
-    (Said::Answer(answer), true)
+    (Finding::Answer(answer), true)
 }
 
-/// What the commands of a fold have found out, one after the other.
-pub struct Saying<'f, 'b> {
-    fold: &'f Fold<'b>,
+/// What commands that are one operation have found out, one after the other.
+pub struct Findings<'f, 'b> {
+    coalesced: &'f Coalesced<'b>,
     steps: std::slice::Iter<'f, Step<'b>>,
     /// What the key holds before the next one.
     state: Option<Rc<State>>,
@@ -262,27 +286,27 @@ pub struct Saying<'f, 'b> {
     limits: Limits,
 }
 
-impl Saying<'_, '_> {
+impl Findings<'_, '_> {
     /// How many bytes it holds for those that are still to be answered.
     pub fn held(&self) -> usize {
         self.state.as_ref().map_or(0, |state| state.value.len())
     }
 }
 
-impl Iterator for Saying<'_, '_> {
-    type Item = Said;
+impl Iterator for Findings<'_, '_> {
+    type Item = Finding;
 
-    fn next(&mut self) -> Option<Said> {
+    fn next(&mut self) -> Option<Finding> {
         let step = self.steps.next()?;
-        let said = match (&self.fold.refused, step) {
-            (Some((_, true)), Step::Look(look)) => Said::Seen(*look, None),
-            (Some((error, _)), _) => Said::Answer(Answer::Error(error.clone())),
+        let finding = match (&self.coalesced.refused, step) {
+            (Some(Refused { is_absent: true, .. }), Step::Look(look)) => Finding::Seen(*look, None),
+            (Some(refused), _) => Finding::Answer(Answer::Error(refused.error.clone())),
             (None, step) => carry_out(step, &mut self.state, self.now_ms, &self.limits).0,
         };
         if self.steps.len() == 0 {
             self.state = None;
         }
-        Some(said)
+        Some(finding)
     }
 }
 
@@ -355,22 +379,23 @@ mod tests {
                 let mut one_by_one = held.clone();
                 let mut want = Vec::new();
                 for step in &row {
-                    let fold = Fold::new(b"k", step.clone());
+                    let coalesced = Coalesced::new(b"k", step.clone());
                     let before = one_by_one.clone();
-                    let part = fold.part(&|| NOW, LIMITS).unwrap();
+                    let part = coalesced.part(&|| NOW, LIMITS).unwrap();
                     store(part, &mut one_by_one);
                     let got =
                         before.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
-                    want.extend(fold.said(State::found(got), LIMITS));
+                    want.extend(coalesced.findings(State::found(got), LIMITS));
                 }
                 let mut together = held.clone();
-                let mut fold = Fold::new(b"k", row[0].clone());
-                row[1..].iter().for_each(|step| fold.push(step.clone()));
-                let (kind, _) = store(fold.part(&|| NOW, LIMITS).unwrap(), &mut together);
+                let mut coalesced = Coalesced::new(b"k", row[0].clone());
+                row[1..].iter().for_each(|step| coalesced.push(step.clone()));
+                let (kind, _) = store(coalesced.part(&|| NOW, LIMITS).unwrap(), &mut together);
                 kinds.insert((kind, matches!(row[0], Step::Put { value: b"1" | b"2", .. })));
                 let got = held.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
-                let said: Vec<Said> = fold.said(State::found(got), LIMITS).collect();
-                assert_eq!(said, want, "{row:?} on {held:?}");
+                let findings: Vec<Finding> =
+                    coalesced.findings(State::found(got), LIMITS).collect();
+                assert_eq!(findings, want, "{row:?} on {held:?}");
                 assert_eq!(together, one_by_one, "{row:?} on {held:?}");
             }
         }

@@ -46,12 +46,20 @@ pub struct Link {
     /// What came while answers waited.
     ahead: VecDeque<Vec<u8>>,
     ahead_bytes: usize,
-    /// How many bytes were thrown away, once what comes is of no use any more.
-    drained: Option<usize>,
-    /// Whether the peer has said that it sends no more.
-    is_ended: bool,
+    incoming: Incoming,
     /// When the last byte moved.
     moved: Instant,
+}
+
+/// What becomes of bytes that come while something is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Incoming {
+    /// They are kept.
+    Kept,
+    /// They are of no use any more: so many were thrown away.
+    Drained(usize),
+    /// The peer has said that it sends no more.
+    Ended,
 }
 
 impl Link {
@@ -72,8 +80,7 @@ impl Link {
             patience,
             ahead: VecDeque::new(),
             ahead_bytes: 0,
-            drained: None,
-            is_ended: false,
+            incoming: Incoming::Kept,
             moved: Instant::now(),
         })
     }
@@ -133,7 +140,7 @@ impl Link {
 
     /// Waits until the peer takes more, or sends something, and reads that.
     fn wait(&mut self, room: usize) -> io::Result<()> {
-        let reads = !self.is_ended && self.ahead_bytes < room;
+        let reads = self.incoming != Incoming::Ended && self.ahead_bytes < room;
         let wanted = if reads { PollFlags::OUT | PollFlags::IN } else { PollFlags::OUT };
         let mut polled = [PollFd::new(&*self.stream, wanted)];
         let patience = self.patience.saturating_sub(self.moved.elapsed());
@@ -156,7 +163,7 @@ impl Link {
         }
         let chunk = self.ahead.back_mut().expect("there is one");
         match recv(&*self.stream, spare_capacity(chunk), RecvFlags::DONTWAIT) {
-            Ok((0, _)) => self.is_ended = true,
+            Ok((0, _)) => self.incoming = Incoming::Ended,
             Ok((n, _)) => {
                 self.ahead_bytes += n;
                 self.moved = Instant::now();
@@ -173,7 +180,7 @@ impl Link {
 
     /// Throws away what has come, where it is of no use.
     fn drain(&mut self) {
-        if let Some(drained) = &mut self.drained {
+        if let Incoming::Drained(drained) = &mut self.incoming {
             *drained += std::mem::take(&mut self.ahead_bytes);
             self.ahead.clear();
         }
@@ -185,19 +192,21 @@ impl Link {
     /// # Errors
     /// As [`Link::send`].
     pub fn say_last(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
-        self.drained = Some(0);
+        if self.incoming == Incoming::Kept {
+            self.incoming = Incoming::Drained(0);
+        }
         self.drain();
         // Whatever comes meanwhile takes no room.
         self.send(out, CHUNK)?;
         self.stream.shutdown(Shutdown::Write)?;
         let mut rest = Vec::with_capacity(CHUNK);
-        while !self.is_ended && self.drained.is_some_and(|drained| drained < DRAINED) {
+        while let Incoming::Drained(drained @ ..DRAINED) = self.incoming {
             rest.clear();
             match recv(&*self.stream, spare_capacity(&mut rest), RecvFlags::empty()) {
-                Ok((0, _)) => self.is_ended = true,
+                Ok((0, _)) => self.incoming = Incoming::Ended,
                 Ok((n, _)) => {
                     self.moved = Instant::now();
-                    self.drained = self.drained.map(|drained| drained + n);
+                    self.incoming = Incoming::Drained(drained + n);
                 }
                 // It sends no more, but has not ended.
                 Err(Errno::AGAIN) if self.is_stalled() => break,

@@ -8,16 +8,13 @@ use client::{GTStoreClient, Op};
 use cluster::scan::first_of;
 use cluster::slot::SLOTS;
 use cluster::tenure::ArcSet;
-
-use super::batch::ANSWER;
-use super::translate::refusal;
 use resp::command::{Command, Scan};
 use resp::error::Error;
 use resp::glob::Pattern;
 use resp::reply::Replies;
 
-/// Keys in a page, where all are gone through.
-const PAGE: usize = 4096;
+use super::bounds::{ANSWER, PAGE};
+use super::translate::refusal;
 
 /// What is to be listed.
 pub struct Listing<'l> {

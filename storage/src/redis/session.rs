@@ -9,7 +9,6 @@
 //! answers `FLUSH` bytes and one batch's wait meanwhile, which is bounded as well ([`Batch`]).
 
 use std::io;
-use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -17,11 +16,6 @@ use std::time::Instant;
 use net_common::clock;
 use net_common::server::{Served, say_last};
 use parking_lot::Mutex;
-
-use super::batch::Batch;
-use super::conversation::Talk;
-use super::link::{Inbox, Link};
-use super::shared::{Door, Kind};
 use resp::args::Args;
 use resp::client::Facts;
 use resp::lookup;
@@ -29,66 +23,24 @@ use resp::reply::Replies;
 use resp::request::{Limits, Requests};
 use resp::spec::{Flags, Name};
 
-/// Answers are sent once so many bytes are waiting.
-const FLUSH: usize = 64 << 10;
-
-/// What others may know of a connection.
-pub struct Client {
-    /// The facts, but for the two times.
-    pub(super) facts: Facts,
-    stream: Arc<TcpStream>,
-    since: Instant,
-    last: Instant,
-}
-
-impl Client {
-    /// A connection that has just begun.
-    pub fn new(served: &Served, number: u64) -> Client {
-        let local = served.stream.local_addr().map(|a| a.to_string()).unwrap_or_default();
-        let facts = Facts { id: number, peer: served.peer.to_string(), local, ..Facts::default() };
-        let stream = served.stream.clone();
-        Client { facts, stream, since: Instant::now(), last: Instant::now() }
-    }
-
-    /// Ends the connection.
-    pub(super) fn close(&self) {
-        // It may have ended already.
-        let _ = self.stream.shutdown(Shutdown::Both);
-    }
-
-    /// The facts, as of now.
-    pub fn told(&self) -> Facts {
-        Facts {
-            age_s: self.since.elapsed().as_secs(),
-            idle_s: self.last.elapsed().as_secs(),
-            ..self.facts.clone()
-        }
-    }
-}
+use super::batch::Batch;
+use super::bounds::FLUSH;
+use super::clients::Client;
+use super::conversation::{Conversation, Next};
+use super::link::{Inbox, Link};
+use super::shared::{Scope, Shared};
 
 /// A connection being served.
 pub struct Session<'s> {
-    door: &'s Door,
+    shared: &'s Shared,
     served: &'s Served,
     client: Arc<Mutex<Client>>,
-    talk: Talk<'s>,
-    link: Link,
+    conversation: Conversation<'s>,
     inbox: Inbox,
     requests: Requests,
-    out: Vec<u8>,
+    outgoing: Outgoing<'s>,
     /// When the last request was complete, or the first byte of the next one came.
     quiet_since: Instant,
-}
-
-/// How a connection goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Wait for more.
-    Go,
-    /// Send the answers and close.
-    Close,
-    /// The same, where the peer is in the middle of a request that is too long: it is to learn that.
-    CloseInMidstream,
 }
 
 impl<'s> Session<'s> {
@@ -97,22 +49,25 @@ impl<'s> Session<'s> {
     /// # Errors
     /// Where it is gone already.
     pub fn new(
-        door: &'s Door,
+        shared: &'s Shared,
         served: &'s Served,
         client: Arc<Mutex<Client>>,
-        kind: Kind,
+        scope: Scope,
     ) -> io::Result<Session<'s>> {
-        let patience = door.limits.frame;
-        let look = door.settings.idle.map_or(patience, |idle| idle.min(patience));
+        let patience = shared.limits.frame;
+        let look = shared.settings.idle.map_or(patience, |idle| idle.min(patience));
         Ok(Session {
-            door,
+            shared,
             served,
-            talk: Talk::new(door, served, client.clone(), kind),
+            conversation: Conversation::new(shared, served, client.clone(), scope),
             client,
-            link: Link::new(served.stream.clone(), patience, look)?,
             inbox: Inbox::default(),
             requests: Requests::default(),
-            out: Vec::new(),
+            outgoing: Outgoing {
+                shared,
+                link: Link::new(served.stream.clone(), patience, look)?,
+                bytes: Vec::new(),
+            },
             quiet_since: Instant::now(),
         })
     }
@@ -125,9 +80,9 @@ impl<'s> Session<'s> {
         loop {
             let (done, next) = self.answer()?;
             if next == Next::CloseInMidstream {
-                return self.link.say_last(&mut self.out);
+                return self.outgoing.say_last();
             }
-            self.send()?;
+            self.outgoing.send(&self.inbox)?;
             if next == Next::Close || self.served.is_last() {
                 say_last(&self.served.stream, &[]);
                 return Ok(());
@@ -141,8 +96,8 @@ impl<'s> Session<'s> {
 
     /// Carries out the requests that have arrived. Returns how many.
     fn answer(&mut self) -> io::Result<(usize, Next)> {
-        let limits = if self.talk.is_known() {
-            Limits::KNOWN.for_values(self.talk.value_bytes())
+        let limits = if self.conversation.is_known() {
+            Limits::KNOWN.for_values(self.conversation.value_bytes())
         } else {
             Limits::STRANGER
         };
@@ -153,19 +108,18 @@ impl<'s> Session<'s> {
             self.quiet_since = Instant::now();
             let taken = self.requests.forget();
             self.inbox.forget(taken);
-            self.door.tally.commands.fetch_add(count as u64, Ordering::Relaxed);
+            self.shared.tally.commands.fetch_add(count as u64, Ordering::Relaxed);
             let mut client = self.client.lock();
             client.last = self.quiet_since;
-            self.talk.describe(&mut client.facts);
-            client.facts.input_bytes = self.inbox.len() + self.link.ahead();
-            client.facts.input_room = self.inbox.room();
-            client.facts.output_bytes = 0;
+            self.conversation.describe(&mut client.facts);
+            self.describe_bytes(&mut client.facts, 0);
         }
         if let Some(error) = broken
             && next == Next::Go
         {
-            Replies::new(&mut self.out, self.talk.protocol()).error(&error.to_string());
-            let goes_on = self.talk.is_known() && error.is_too_long();
+            Replies::new(&mut self.outgoing.bytes, self.conversation.protocol())
+                .error(&error.to_string());
+            let goes_on = self.conversation.is_known() && error.is_too_long();
             next = if goes_on { Next::CloseInMidstream } else { Next::Close };
         }
         Ok((count, next))
@@ -174,48 +128,40 @@ impl<'s> Session<'s> {
     fn carry_out(&mut self) -> io::Result<Next> {
         let mut now_ms = clock::wall_ms();
         let mut batch = Batch::default();
-        let room = room(&self.inbox);
         for args in self.requests.each(self.inbox.bytes()) {
-            if self.out.len() >= FLUSH {
-                send(self.door, &mut self.link, &mut self.out, room)?;
+            if self.outgoing.bytes.len() >= FLUSH {
+                self.outgoing.send(&self.inbox)?;
             }
-            if self.door.pause.is_on() {
-                let sends = sender(self.door, &mut self.link, room);
-                self.talk.run(&mut batch, &mut self.out, sends)?;
-                send(self.door, &mut self.link, &mut self.out, room)?;
-                wait(self.door, self.served, args);
+            if self.shared.pause.is_on() {
+                self.outgoing.run(&mut batch, &mut self.conversation, &self.inbox)?;
+                self.outgoing.send(&self.inbox)?;
+                wait(self.shared, self.served, args);
                 now_ms = clock::wall_ms();
             }
-            let start = self.out.len();
-            let mut skips = self.talk.takes_skip();
-            match self.talk.read(args, now_ms) {
+            let start = self.outgoing.bytes.len();
+            let mut skips = self.conversation.takes_skip();
+            match self.conversation.parse(args, now_ms) {
                 Err(error) => {
                     let closes = error.closes();
                     batch.refuse(error);
                     if closes {
-                        let sends = sender(self.door, &mut self.link, room);
-                        self.talk.run(&mut batch, &mut self.out, sends)?;
+                        self.outgoing.run(&mut batch, &mut self.conversation, &self.inbox)?;
                         return Ok(Next::Close);
                     }
                 }
                 Ok(command) if Batch::is_for(&command) => {
                     if !batch.has_room_for(&command) {
-                        let sends = sender(self.door, &mut self.link, room);
-                        self.talk.run(&mut batch, &mut self.out, sends)?;
+                        self.outgoing.run(&mut batch, &mut self.conversation, &self.inbox)?;
                         // It may have taken long, and times to live begin when their command does.
                         now_ms = clock::wall_ms();
                     }
                     batch.add(command);
                 }
                 Ok(command) => {
-                    let sends = sender(self.door, &mut self.link, room);
-                    self.talk.run(&mut batch, &mut self.out, sends)?;
-                    let mut client = self.client.lock();
-                    client.facts.input_bytes = self.inbox.len() + self.link.ahead();
-                    client.facts.input_room = self.inbox.room();
-                    client.facts.output_bytes = self.out.len();
-                    drop(client);
-                    let next = self.talk.answer(&command, &mut self.out);
+                    self.outgoing.run(&mut batch, &mut self.conversation, &self.inbox)?;
+                    let waiting = self.outgoing.bytes.len();
+                    self.describe_bytes(&mut self.client.lock().facts, waiting);
+                    let next = self.conversation.answer(&command, &mut self.outgoing.bytes);
                     if next == Next::Close {
                         return Ok(Next::Close);
                     }
@@ -225,28 +171,29 @@ impl<'s> Session<'s> {
             }
             // What came before the CLIENT REPLY has been answered.
             if skips {
-                self.talk.run(&mut batch, &mut self.out, |_| Ok(()))?;
-                self.out.truncate(start);
+                self.conversation.run(&mut batch, &mut self.outgoing.bytes, |_| Ok(()))?;
+                self.outgoing.bytes.truncate(start);
             }
         }
-        let sends = sender(self.door, &mut self.link, room);
-        self.talk.run(&mut batch, &mut self.out, sends)?;
+        self.outgoing.run(&mut batch, &mut self.conversation, &self.inbox)?;
         Ok(Next::Go)
     }
 
-    /// Sends the answers that wait.
-    fn send(&mut self) -> io::Result<()> {
-        send(self.door, &mut self.link, &mut self.out, room(&self.inbox))
+    /// Tells of the bytes that wait what others may know.
+    fn describe_bytes(&self, facts: &mut Facts, output: usize) {
+        facts.input_bytes = self.inbox.len() + self.outgoing.link.ahead();
+        facts.input_room = self.inbox.room();
+        facts.output_bytes = output;
     }
 
     /// Reads more. `false` at the end.
     fn read(&mut self) -> io::Result<bool> {
         let was_between = self.inbox.is_empty();
         loop {
-            match self.link.fill(&mut self.inbox, self.requests.wanted()) {
+            match self.outgoing.link.fill(&mut self.inbox, self.requests.wanted()) {
                 Ok(0) => return Ok(false),
                 Ok(n) => {
-                    self.door.tally.input_bytes.fetch_add(n as u64, Ordering::Relaxed);
+                    self.shared.tally.input_bytes.fetch_add(n as u64, Ordering::Relaxed);
                     if was_between {
                         self.quiet_since = Instant::now();
                     }
@@ -269,47 +216,65 @@ impl<'s> Session<'s> {
     /// that nobody asked for would be taken for that of the next request.
     fn is_over(&self, between: bool) -> bool {
         // Whoever has not shown the password yet has so long for all of it.
-        if !self.talk.is_known() {
-            return self.quiet_since.elapsed() >= self.door.limits.frame;
+        if !self.conversation.is_known() {
+            return self.quiet_since.elapsed() >= self.shared.limits.frame;
         }
         if between {
-            let idle = self.door.settings.idle;
+            let idle = self.shared.settings.idle;
             return idle.is_some_and(|idle| self.quiet_since.elapsed() >= idle);
         }
-        self.link.is_stalled()
+        self.outgoing.link.is_stalled()
     }
 }
 
 /// Waits until a request may go on.
-fn wait(door: &Door, served: &Served, args: Args<'_>) {
+fn wait(shared: &Shared, served: &Served, args: Args<'_>) {
     let spec = lookup::find(args).ok();
     if spec.is_some_and(|spec| spec.id == Name::ClientUnpause) {
         return;
     }
     let writes = spec.is_some_and(|spec| spec.flags.has(Flags::WRITE));
-    door.pause.wait(writes, || served.is_last());
+    shared.pause.wait(writes, || served.is_last());
 }
 
-/// How much a peer may send while answers wait: with what is here already as much as a request may have.
-fn room(inbox: &Inbox) -> usize {
-    Limits::KNOWN.request.saturating_sub(inbox.len())
+/// Answers on their way out.
+struct Outgoing<'s> {
+    shared: &'s Shared,
+    link: Link,
+    /// What is not sent yet.
+    bytes: Vec<u8>,
 }
 
-/// Sends what it is given.
-fn sender<'l>(
-    door: &'l Door,
-    link: &'l mut Link,
-    room: usize,
-) -> impl FnMut(&mut Vec<u8>) -> io::Result<()> {
-    move |out| send(door, link, out, room)
+impl Outgoing<'_> {
+    /// Carries a batch out. Where its answers become many they are sent. `inbox` is what the peer has sent already.
+    fn run(
+        &mut self,
+        batch: &mut Batch<'_>,
+        conversation: &mut Conversation<'_>,
+        inbox: &Inbox,
+    ) -> io::Result<()> {
+        let Outgoing { shared, link, bytes } = self;
+        conversation.run(batch, bytes, |bytes| send(shared, link, bytes, inbox))
+    }
+
+    /// Sends what there is.
+    fn send(&mut self, inbox: &Inbox) -> io::Result<()> {
+        send(self.shared, &mut self.link, &mut self.bytes, inbox)
+    }
+
+    /// The same, where nothing more is to come in either direction.
+    fn say_last(&mut self) -> io::Result<()> {
+        self.link.say_last(&mut self.bytes)
+    }
 }
 
-fn send(door: &Door, link: &mut Link, out: &mut Vec<u8>, room: usize) -> io::Result<()> {
-    if out.is_empty() {
+fn send(shared: &Shared, link: &mut Link, bytes: &mut Vec<u8>, inbox: &Inbox) -> io::Result<()> {
+    if bytes.is_empty() {
         return Ok(());
     }
-    let bytes = out.len() as u64;
-    link.send(out, room)?;
-    door.tally.output_bytes.fetch_add(bytes, Ordering::Relaxed);
+    let count = bytes.len() as u64;
+    // While answers wait the peer may send, with what is here already, as much as a request may have.
+    link.send(bytes, Limits::KNOWN.request.saturating_sub(inbox.len()))?;
+    shared.tally.output_bytes.fetch_add(count, Ordering::Relaxed);
     Ok(())
 }

@@ -1,8 +1,12 @@
-use super::super::tests::keyspace::Keyspace;
-use super::*;
+use std::sync::Arc;
+
+use client::GTStoreClient;
 use resp::lookup;
 use resp::reply::Protocol;
 use resp::request::{Limits, Requests};
+
+use super::*;
+use crate::redis::tests::keyspace::Keyspace;
 
 /// How a pipeline is cut into batches: how many requests each has.
 fn cut(lines: &[&str]) -> Vec<usize> {
@@ -89,20 +93,6 @@ fn without_a_client_each_request_is_told_why() {
     assert_eq!(out, b"-ERR syntax error\r\n");
 }
 
-#[test]
-fn of_several_errors_the_one_that_leaves_it_open_is_told() {
-    let mut errors = [
-        Ok(()),
-        Err(Error::TryAgain("a".into())),
-        Err(Error::Unknown("b".into())),
-        Err(Error::Unavailable("c".into())),
-    ]
-    .into_iter();
-    let told = all(0..4, |_| errors.next().unwrap());
-    assert_eq!(told, Err(Error::Unknown("b".into())));
-    assert_eq!(errors.next(), None, "each has been taken");
-}
-
 /// What a pipeline of these lines answers, and the most bytes of answers that were sent at once.
 fn sent(keyspace: &Keyspace, lines: &[String]) -> (Vec<u8>, usize) {
     let mut buffer = lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes();
@@ -136,7 +126,7 @@ fn what_would_be_too_much_to_hold_is_read_when_those_before_it_are_answered() {
     }
     let bulk = |n: usize| format!("${LONG}\r\n{}\r\n", of_key(n)).into_bytes();
     let each = |command: &str| (0..KEYS).map(|n| format!("{command} k{n}")).collect::<Vec<_>>();
-    // Those of two times are folds, which hold what they have found until the second.
+    // Those of two times are coalesced, which hold what they have found until the second.
     let many = vec![format!("mget{}", (0..KEYS / 2).map(|n| format!(" k{n}")).collect::<String>())];
     for (lines, times) in [
         (each("get"), 1),

@@ -1,5 +1,5 @@
 //! Random pipelines, in one packet and one command at a time: the answers and what is left must be the same,
-//! whatever becomes one operation on the way ([`fold`](crate::redis::fold)).
+//! whatever becomes one operation on the way ([`coalesce`](crate::redis::coalesce)).
 //!
 //! All commands about keys take part, with times that have passed, that pass while the commands are carried out, or
 //! soon after, and that are far away; with keys and values beyond the limits; on a store whose clock may be behind.

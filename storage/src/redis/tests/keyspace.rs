@@ -9,7 +9,8 @@ use cluster::ids::NodeId;
 use cluster::limits::Limits;
 use cluster::scan;
 
-use crate::redis::batch::{Batch, Store};
+use crate::redis::batch::Batch;
+use crate::redis::batch::store::Store;
 use resp::command::{Command, Connection};
 use resp::error::Error;
 use resp::glob::Pattern;

@@ -1,0 +1,146 @@
+//! The answers to a batch's requests, from the results of its operations.
+
+use client::Got;
+use resp::command::Command;
+use resp::edit::{Answer, Held};
+use resp::error::Error;
+use resp::look::Look;
+use resp::reply::Replies;
+
+use super::item::Item;
+use super::local::Seen;
+use super::rounds::Rounds;
+use super::store::Store;
+use crate::redis::bounds::ANSWER;
+use crate::redis::coalesce::{Finding, State};
+
+/// Answers the next request.
+pub fn answer<S: Store>(
+    item: Item<'_>,
+    seen: &Seen,
+    rounds: &mut Rounds<'_, '_, S>,
+    out: &mut Replies<'_>,
+) {
+    let start = out.len();
+    let written = match item {
+        Item::Refused(error) => Err(error),
+        Item::Seen(place) => {
+            out.raw(seen.answer(place));
+            Ok(())
+        }
+        Item::Command(command) => {
+            rounds.begin();
+            let written = by_itself(&command, rounds, out);
+            rounds.finish();
+            written
+        }
+        Item::Coalesced(place) => with_others(place, rounds, out),
+    };
+    if let Err(error) = written {
+        out.truncate(start);
+        out.error(&error.to_string());
+    }
+}
+
+/// Answers a command that was carried out by itself.
+fn by_itself<S: Store>(
+    command: &Command<'_>,
+    rounds: &mut Rounds<'_, '_, S>,
+    out: &mut Replies<'_>,
+) -> Result<(), Error> {
+    match command {
+        Command::Look { key, look } => {
+            let found = rounds.got(key)?;
+            look.answer(found.as_ref().map(held), rounds.now_ms(), out);
+        }
+        Command::Put { .. } => {
+            rounds.done().map(drop)?;
+            out.ok();
+        }
+        Command::Edit { .. } => rounds.edited()?.write(out),
+        Command::GetMany(keys) => {
+            let start = out.len();
+            out.array(keys.len());
+            for key in keys.iter() {
+                let found = rounds.got(key)?;
+                if out.len() - start > ANSWER {
+                    return Err(Error::LargeAnswer);
+                }
+                Look::Value.answer(found.as_ref().map(held), rounds.now_ms(), out);
+            }
+        }
+        Command::CountMany(keys) => {
+            let mut count = 0;
+            for key in keys.iter() {
+                count += usize::from(rounds.got(key)?.is_some());
+            }
+            out.count(count);
+        }
+        Command::PutMany(_) => {
+            all(rounds.left(), || rounds.done().map(drop))?;
+            out.ok();
+        }
+        Command::RemoveMany(_) => {
+            let mut count = 0;
+            all(rounds.left(), || {
+                count += usize::from(rounds.edited()? == Answer::Integer(1));
+                Ok(())
+            })?;
+            out.count(count);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Answers the next command of an operation that several became.
+fn with_others<S: Store>(
+    place: usize,
+    rounds: &mut Rounds<'_, '_, S>,
+    out: &mut Replies<'_>,
+) -> Result<(), Error> {
+    match rounds.next_of(place)? {
+        Finding::Answer(answer) => answer.write(out),
+        Finding::Seen(look, state) => {
+            look.answer(state.as_deref().map(State::held), rounds.now_ms(), out);
+        }
+    }
+    Ok(())
+}
+
+fn held(got: &Got) -> Held<'_> {
+    Held { value: &got.value, expiry: got.expiry }
+}
+
+/// Takes the results of all keys, whatever they are, so that the next command finds its own. Of several errors
+/// one that leaves it open what has happened is told first.
+fn all(results: usize, mut take: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
+    let mut trouble: Option<Error> = None;
+    for _ in 0..results {
+        match (take(), &trouble) {
+            (Ok(()), _) | (Err(_), Some(Error::Unknown(_))) => {}
+            (Err(error @ Error::Unknown(_)), _) | (Err(error), None) => trouble = Some(error),
+            (Err(_), Some(_)) => {}
+        }
+    }
+    trouble.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_errors_the_one_that_leaves_it_open_is_told() {
+        let mut errors = [
+            Ok(()),
+            Err(Error::TryAgain("a".into())),
+            Err(Error::Unknown("b".into())),
+            Err(Error::Unavailable("c".into())),
+        ]
+        .into_iter();
+        let told = all(4, || errors.next().unwrap());
+        assert_eq!(told, Err(Error::Unknown("b".into())));
+        assert_eq!(errors.next(), None, "each has been taken");
+    }
+}

@@ -1,0 +1,33 @@
+//! One request of a batch.
+
+use std::ops::Range;
+
+use resp::command::Command;
+use resp::edit::Edit;
+use resp::error::Error;
+use resp::look::Look;
+
+use crate::redis::coalesce::Step;
+
+/// One request of a batch.
+pub enum Item<'b> {
+    /// An answer that is known already.
+    Refused(Error),
+    /// The same, as bytes of [`Seen`](super::local::Seen).
+    Seen(Range<usize>),
+    /// A command, carried out by itself.
+    Command(Command<'b>),
+    /// The next command of the operation at this place, which several became.
+    Coalesced(usize),
+}
+
+/// A command about one key, as a part of the operation that it becomes with others.
+pub fn step(command: Command<'_>) -> Step<'_> {
+    match command {
+        Command::Look { look, .. } => Step::Look(look),
+        Command::Put { value, expiry, .. } => Step::Put { value, expiry },
+        Command::Edit { edit, .. } => Step::Edit(edit),
+        Command::RemoveMany(_) => Step::Edit(Edit::Remove),
+        _ => Step::Look(Look::Exists),
+    }
+}

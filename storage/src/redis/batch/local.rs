@@ -1,0 +1,64 @@
+//! What this node can answer by itself, without asking anybody.
+
+use std::ops::Range;
+
+use cluster::limits::Limits;
+use resp::edit::Held;
+use resp::reply::{Protocol, Replies};
+
+use super::item::Item;
+use super::outcome::Outcome;
+use crate::node::Node;
+use crate::redis::bounds::BYTES;
+use resp::command::Command;
+
+/// What this node could tell by itself.
+#[derive(Default)]
+pub struct Seen {
+    /// Answers, one after the other.
+    answers: Vec<u8>,
+    /// The limits that are surely in force: no key beyond them exists.
+    limits: Option<Limits>,
+}
+
+impl Seen {
+    /// Whether a key can exist. Otherwise nobody need be asked for it.
+    pub fn can_exist(&self, key: &[u8]) -> bool {
+        self.limits.is_none_or(|limits| limits.check_key(key).is_ok())
+    }
+
+    /// The answer that lies there.
+    pub fn answer(&self, place: Range<usize>) -> &[u8] {
+        &self.answers[place]
+    }
+}
+
+/// Answers what a node holds itself and may show (see [`Node::read_local`]): nothing else has to be asked for
+/// it. No more than may be held at once: the rest is read with what others hold.
+pub fn look_here(
+    items: &mut [Item<'_>],
+    node: &Node,
+    now_ms: u64,
+    protocol: Protocol,
+) -> (Seen, Outcome) {
+    let (mut seen, mut outcome) = (Seen::default(), Outcome::default());
+    node.read_local(|local| {
+        seen.limits = local.limits();
+        for item in items {
+            let Item::Command(Command::Look { key, look }) = item else { continue };
+            let start = seen.answers.len();
+            if start >= BYTES {
+                break;
+            }
+            let found = local.key(key, |held| {
+                let held = held.map(|(value, expiry)| Held { value, expiry });
+                look.answer(held, now_ms, &mut Replies::new(&mut seen.answers, protocol));
+                held.is_some()
+            });
+            let Some(is_hit) = found else { continue };
+            outcome.count_read(is_hit);
+            *item = Item::Seen(start..seen.answers.len());
+        }
+    });
+    (seen, outcome)
+}

@@ -1,0 +1,122 @@
+//! What a batch asks of the store: commands to operations.
+//!
+//! The parts of a plan stand in the order of their commands; those of operations that several commands became
+//! come last.
+
+use std::cell::RefCell;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use client::{Op, Part, Ran};
+use cluster::limits::Limits;
+use resp::command::Command;
+use resp::edit::{Answer, Edit};
+
+use super::item::Item;
+use super::local::Seen;
+use crate::redis::coalesce::Coalesced;
+use crate::redis::translate;
+
+/// What all of a batch goes by.
+#[derive(Clone, Copy)]
+pub struct Context<'p> {
+    /// This node's wall clock.
+    pub clock: &'p dyn Fn() -> u64,
+    /// What it showed when the batch began.
+    pub now_ms: u64,
+    /// The longest keys and values that the store takes.
+    pub limits: Limits,
+    /// What this node could tell by itself.
+    pub seen: &'p Seen,
+    /// What each edit answers, in the order of their parts: known once it was last applied.
+    pub answers: &'p RefCell<Vec<Answer>>,
+}
+
+/// What a batch asks of the store.
+pub struct Plan<'p> {
+    /// What the store is asked for, and its results, until they are read.
+    pub parts: Vec<Option<Ran<'p>>>,
+    /// Where the parts of each command end.
+    pub ends: VecDeque<usize>,
+    /// Which part is the first one of those that several commands became.
+    pub first_coalesced: usize,
+}
+
+impl<'p> Plan<'p> {
+    /// What these items and operations ask for.
+    pub fn new<'b: 'p>(
+        items: &[Item<'b>],
+        coalesced: &'p [Coalesced<'b>],
+        context: Context<'p>,
+    ) -> Plan<'p> {
+        let (mut parts, mut ends) = (Vec::new(), VecDeque::new());
+        for item in items {
+            let Item::Command(command) = item else { continue };
+            plain(command, context, &mut parts);
+            match command {
+                Command::Edit { key, edit } => parts.push(update(key, edit.clone(), context)),
+                Command::RemoveMany(keys) => parts
+                    .extend(different(keys.iter()).map(|key| update(key, Edit::Remove, context))),
+                _ => {}
+            }
+            ends.push_back(parts.len());
+        }
+        let first_coalesced = parts.len();
+        let mut parts: Vec<_> = parts.into_iter().map(|part| Some(Ran::Left(part))).collect();
+        let Context { clock, limits, .. } = context;
+        parts.extend(coalesced.iter().map(|one| one.part(clock, limits).map(Ran::Left)));
+        Plan { parts, ends, first_coalesced }
+    }
+}
+
+/// A read-modify-write.
+fn update<'p, 'b: 'p>(key: &'b [u8], edit: Edit<'b>, context: Context<'p>) -> Part<'p> {
+    let Context { clock, answers, .. } = context;
+    let place = answers.borrow().len();
+    answers.borrow_mut().push(Answer::Null);
+    let decide = Box::new(move |found: Option<client::Held<'_>>| {
+        let (change, answer) = edit.apply(found.map(translate::held), clock());
+        answers.borrow_mut()[place] = answer;
+        translate::change(change)
+    });
+    Part::Update { key, decide }
+}
+
+/// Each key once.
+fn different<'b>(keys: impl Iterator<Item = &'b [u8]>) -> impl Iterator<Item = &'b [u8]> {
+    let mut seen = HashSet::new();
+    keys.filter(move |key| seen.insert(*key))
+}
+
+/// The plain operations of a command.
+fn plain<'p, 'b: 'p>(command: &Command<'b>, context: Context<'_>, parts: &mut Vec<Part<'p>>) {
+    let Context { seen, now_ms, .. } = context;
+    let mut op = |op| parts.push(Part::Op(op));
+    match command {
+        Command::Look { key, .. } => op(Op::Get { key }),
+        // A time that has passed already ends the key at once.
+        Command::Put { key, expiry: Some(at), .. } if *at <= now_ms => op(Op::Delete { key }),
+        Command::Put { key, value, expiry: Some(until) } => {
+            op(Op::PutUntil { key, value, until: *until });
+        }
+        Command::Put { key, value, expiry: None } => op(Op::Put { key, value }),
+        Command::GetMany(keys) | Command::CountMany(keys) => {
+            keys.iter().filter(|key| seen.can_exist(key)).for_each(|key| op(Op::Get { key }));
+        }
+        Command::PutMany(pairs) => {
+            let mut places = HashMap::with_capacity(pairs.len() / 2);
+            for (key, value) in pairs.pairs() {
+                let put = Part::Op(Op::Put { key, value });
+                match places.entry(key) {
+                    // Of one key's values the last one stays.
+                    Entry::Occupied(place) => parts[*place.get()] = put,
+                    Entry::Vacant(place) => {
+                        place.insert(parts.len());
+                        parts.push(put);
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}

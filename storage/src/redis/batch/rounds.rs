@@ -1,0 +1,190 @@
+//! The results of a batch, got in rounds and read command by command.
+//!
+//! How long the values are that a batch reads is not known before. So what would be too much to hold waits
+//! until those before it are answered: a result that is read and not there begins another round.
+
+use client::{Done, Got, Ran};
+use resp::edit::Answer;
+use resp::error::Error;
+
+use super::outcome::Outcome;
+use super::plan::{Context, Plan};
+use super::store::Store;
+use crate::redis::bounds::BYTES;
+use crate::redis::coalesce::{Coalesced, Finding, Findings, State};
+use crate::redis::translate::refusal;
+
+/// The results of a batch.
+pub struct Rounds<'p, 'b, S> {
+    store: Option<S>,
+    plan: Plan<'p>,
+    /// The next part that is read.
+    next: usize,
+    /// Where those of the command end that is answered now.
+    end: usize,
+    /// The next answer of an edit.
+    answer: usize,
+    coalesced: &'p [Coalesced<'b>],
+    /// What the commands of each coalesced operation have found out, once it was asked for, or why all of
+    /// them failed.
+    findings: Vec<Option<Result<Findings<'p, 'b>, Error>>>,
+    context: Context<'p>,
+    outcome: Outcome,
+}
+
+impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
+    /// Those of a plan of which nothing was asked yet. `outcome` is what is known before.
+    pub fn new(
+        store: Option<S>,
+        plan: Plan<'p>,
+        coalesced: &'p [Coalesced<'b>],
+        context: Context<'p>,
+        outcome: Outcome,
+    ) -> Rounds<'p, 'b, S> {
+        let findings = coalesced.iter().map(|_| None).collect();
+        Rounds { store, plan, next: 0, end: 0, answer: 0, coalesced, findings, context, outcome }
+    }
+
+    /// What came of it so far.
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// When the batch began.
+    pub fn now_ms(&self) -> u64 {
+        self.context.now_ms
+    }
+
+    /// Begins to read the results of the next command.
+    pub fn begin(&mut self) {
+        self.end = self.plan.ends.pop_front().expect("the parts of each command end somewhere");
+    }
+
+    /// How many of them are not read yet.
+    pub fn left(&self) -> usize {
+        self.end - self.next
+    }
+
+    /// Ends it. Results that were not looked at are nobody else's.
+    pub fn finish(&mut self) {
+        self.plan.parts[self.next..self.end].fill_with(|| None);
+        self.next = self.end;
+    }
+
+    /// The next result. Whatever a command has asked for has one.
+    pub fn done(&mut self) -> Result<Done, Error> {
+        self.next += 1;
+        self.take(self.next - 1)
+    }
+
+    /// The next result, which is an edit's, and what that answers.
+    pub fn edited(&mut self) -> Result<Answer, Error> {
+        let done = self.done();
+        self.answer += 1;
+        let mut answers = self.context.answers.borrow_mut();
+        let answer = std::mem::replace(&mut answers[self.answer - 1], Answer::Null);
+        done.map(|_| answer)
+    }
+
+    /// What a key holds, which is the next result, unless nobody needed to be asked.
+    pub fn got(&mut self, key: &[u8]) -> Result<Option<Got>, Error> {
+        let found = match self.context.seen.can_exist(key).then(|| self.done()).transpose()? {
+            Some(Done::Got(got)) => got,
+            Some(Done::Placed(_)) | None => None,
+        };
+        self.outcome.count_read(found.is_some());
+        Ok(found)
+    }
+
+    /// What the next command of a coalesced operation has found out.
+    pub fn next_of(&mut self, place: usize) -> Result<Finding, Error> {
+        let (one, part) = (&self.coalesced[place], self.plan.first_coalesced + place);
+        let mut findings = match self.findings[place].take() {
+            Some(findings) => findings,
+            None => self.find(one, part),
+        };
+        let finding = match &mut findings {
+            Ok(findings) => {
+                Ok(findings.next().expect("each command of it has found something out"))
+            }
+            Err(error) => Err(error.clone()),
+        };
+        if one.go_on() {
+            let Context { clock, limits, .. } = self.context;
+            self.plan.parts[part] = one.part(clock, limits).map(Ran::Left);
+        } else {
+            self.findings[place] = Some(findings);
+        }
+        let finding = finding?;
+        if let Finding::Seen(_, state) = &finding {
+            self.outcome.count_read(state.is_some());
+        }
+        Ok(finding)
+    }
+
+    /// What the commands of a coalesced operation have found out, which the store is asked for, if anything has
+    /// to be.
+    fn find(&mut self, one: &'p Coalesced<'b>, part: usize) -> Result<Findings<'p, 'b>, Error> {
+        let got = match one.is_asked().then(|| self.take(part)).transpose()? {
+            Some(Done::Got(got)) => got.map(State::got),
+            Some(Done::Placed(_)) | None => None,
+        };
+        Ok(one.findings(got, self.context.limits))
+    }
+
+    /// Takes the result of a part, which it waits for if need be.
+    fn take(&mut self, part: usize) -> Result<Done, Error> {
+        if self.is_left(part) {
+            self.round(part);
+        }
+        let done = self.plan.parts[part].take().and_then(Ran::over).expect("a part has a result");
+        if let Ok(Done::Placed(placed)) = &done {
+            self.outcome.copies = Some(placed.copies);
+        }
+        done.map_err(|error| refusal(&error))
+    }
+
+    fn is_left(&self, part: usize) -> bool {
+        matches!(self.plan.parts[part], Some(Ran::Left(_)))
+    }
+
+    /// Asks the store for this part, and for as many of the others as can be held.
+    fn round(&mut self, first: usize) {
+        let held = self.held();
+        let mut asked = vec![first];
+        match first.checked_sub(self.plan.first_coalesced) {
+            // It would hold still more, until the last of its commands is answered.
+            Some(place) if held >= BYTES => self.coalesced[place].cut(),
+            _ => {
+                let all = 0..self.plan.parts.len();
+                asked.extend(all.filter(|&part| part != first && self.is_left(part)));
+            }
+        }
+        let parts = asked.iter().filter_map(|&part| match self.plan.parts[part].take() {
+            Some(Ran::Left(left)) => Some(left),
+            _ => None,
+        });
+        let parts = parts.collect();
+        let ran = self.store.as_ref().map(|store| store.run(parts, BYTES.saturating_sub(held)));
+        for (part, ran) in asked.into_iter().zip(ran.into_iter().flatten()) {
+            self.plan.parts[part] = Some(ran);
+        }
+    }
+
+    /// How many bytes are held for commands that are still to be answered.
+    fn held(&self) -> usize {
+        let results = self.plan.parts.iter().map(|ran| match ran {
+            Some(Ran::Over(Ok(Done::Got(Some(got))))) => got.value.len(),
+            _ => 0,
+        });
+        let answers = self.context.answers.borrow();
+        let answers = answers.iter().skip(self.answer).map(|answer| match answer {
+            Answer::Bulk(value) => value.len(),
+            _ => 0,
+        });
+        let bases = self.coalesced.iter().map(Coalesced::held);
+        let findings = self.findings.iter().flatten().flatten().map(Findings::held);
+        let held = results.sum::<usize>() + answers.sum::<usize>();
+        held + bases.sum::<usize>() + findings.sum::<usize>()
+    }
+}

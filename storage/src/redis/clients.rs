@@ -1,0 +1,105 @@
+//! The connections of a node's Redis ports, as CLIENT LIST tells and CLIENT KILL finds them.
+
+use std::collections::BTreeMap;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use net_common::server::Served;
+use parking_lot::Mutex;
+use resp::client::Facts;
+
+/// What others may know of a connection.
+pub struct Client {
+    /// The facts, but for the two times.
+    pub facts: Facts,
+    /// When its last command was complete.
+    pub last: Instant,
+    since: Instant,
+    stream: Arc<TcpStream>,
+}
+
+impl Client {
+    fn new(served: &Served, number: u64) -> Client {
+        let local = served.stream.local_addr().map(|a| a.to_string()).unwrap_or_default();
+        let facts = Facts { id: number, peer: served.peer.to_string(), local, ..Facts::default() };
+        let stream = served.stream.clone();
+        Client { facts, stream, since: Instant::now(), last: Instant::now() }
+    }
+
+    /// Ends the connection.
+    fn close(&self) {
+        // It may have ended already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// The facts, as of now.
+    pub fn described(&self) -> Facts {
+        Facts {
+            age_s: self.since.elapsed().as_secs(),
+            idle_s: self.last.elapsed().as_secs(),
+            ..self.facts.clone()
+        }
+    }
+}
+
+/// All of them, by number.
+#[derive(Default)]
+pub struct Clients {
+    last_number: AtomicU64,
+    open: Mutex<BTreeMap<u64, Arc<Mutex<Client>>>>,
+}
+
+/// What came of a CLIENT KILL.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Killed {
+    /// How many connections were meant.
+    pub count: usize,
+    /// Whether that which asks is one of them. It is not closed yet.
+    pub is_own: bool,
+}
+
+impl Clients {
+    /// Serves a connection, which is one of them meanwhile.
+    pub fn with<T>(&self, served: &Served, serve: impl FnOnce(Arc<Mutex<Client>>) -> T) -> T {
+        let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+        let client = Arc::new(Mutex::new(Client::new(served, number)));
+        self.open.lock().insert(number, client.clone());
+        let ended = serve(client);
+        self.open.lock().remove(&number);
+        ended
+    }
+
+    /// What is known of each connection, in the order in which they began.
+    pub fn described(&self) -> Vec<Facts> {
+        self.all().iter().map(|client| client.lock().described()).collect()
+    }
+
+    /// Closes connections that are meant, but for the own one.
+    pub fn kill(&self, own: u64, is_meant: impl Fn(&Facts) -> bool) -> Killed {
+        let mut killed = Killed::default();
+        for client in self.all() {
+            let client = client.lock();
+            if !is_meant(&client.facts) {
+                continue;
+            }
+            killed.count += 1;
+            if client.facts.id == own {
+                killed.is_own = true;
+                continue;
+            }
+            client.close();
+            // It counts no more from now on, though its thread has yet to notice.
+            let id = client.facts.id;
+            drop(client);
+            self.open.lock().remove(&id);
+        }
+        killed
+    }
+
+    /// None is locked while the list is.
+    fn all(&self) -> Vec<Arc<Mutex<Client>>> {
+        self.open.lock().values().cloned().collect()
+    }
+}

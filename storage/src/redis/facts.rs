@@ -1,0 +1,176 @@
+//! What a node tells of itself and of the cluster: INFO, CONFIG, COMMAND, CLUSTER and their like.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cluster::durability::Durability;
+use cluster::slot::slot;
+use cluster::view::View;
+use net_common::clock;
+use resp::command::{Cluster, Server};
+use resp::config::{self, Sync};
+use resp::error::Error;
+use resp::lolwut::Ring;
+use resp::reply::Replies;
+use resp::topology::Health;
+use resp::{client, docs, info};
+
+use super::link;
+use super::shared::{Shared, copies};
+use super::topology::node_id;
+
+impl Shared {
+    /// Answers what is about the node.
+    ///
+    /// # Errors
+    /// [`Error`] where it does not know enough yet.
+    pub fn answer_server(&self, server: &Server<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+        match *server {
+            Server::Commands => docs::all(out),
+            Server::CommandCount => docs::count(out),
+            Server::CommandInfo(names) => docs::info(names, out),
+            Server::CommandDocs(names) => docs::docs(names, out),
+            Server::CommandKeys(request) => docs::keys(request, out)?,
+            Server::CommandNames(of) => docs::names(of, out),
+            Server::Help(family) => docs::help(family, out),
+            Server::ResetStatistics => {
+                self.forget_counts();
+                out.ok();
+            }
+            Server::LastSave => out.integer(self.last_save_s()),
+            Server::Modules => out.array(0),
+            Server::ConfigGet(patterns) => self.config().get(patterns, out),
+            Server::Info(sections) => {
+                out.verbatim(&info::text(&self.info(), sections.iter()));
+            }
+            Server::Time => client::time(clock::wall_ms() * 1000, out),
+            Server::Role => client::role(out),
+            Server::LolWut => {
+                let ring = ring(self.routes()?.view());
+                out.verbatim(&ring.text(env!("CARGO_PKG_VERSION")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers what is about the cluster.
+    ///
+    /// # Errors
+    /// [`Error`] before the first view.
+    pub fn answer_cluster(
+        &self,
+        cluster: &Cluster<'_>,
+        out: &mut Replies<'_>,
+    ) -> Result<(), Error> {
+        let routes = self.routes()?;
+        let picture = self.picture(&routes);
+        match *cluster {
+            Cluster::Slots => picture.topology().slots(out),
+            Cluster::Shards => picture.topology().shards(out),
+            Cluster::Nodes => out.verbatim(&picture.topology().nodes_text()),
+            Cluster::Info => {
+                // Where there is no manager the node's lease, which it renews, has to do.
+                let client = self.coordinator.client();
+                let lost = client.and_then(|client| client.lost()).unwrap_or_default();
+                let is_member = routes.view().place_of(self.node.id()).is_some();
+                let serves =
+                    !routes.view().arcs.is_empty() && (self.node.has_lease() || !is_member);
+                let lost_slots = lost.count_ones(..) * picture.slots_of_arc();
+                out.verbatim(&picture.topology().info_text(Health { serves, lost_slots }));
+            }
+            Cluster::MyId => {
+                out.text(&node_id(routes.view().cluster, self.node.id()));
+            }
+            Cluster::KeySlot(key) => out.integer(i64::from(slot(key))),
+            Cluster::CountKeysInSlot(slot) => out.count(self.node.keys_in_slot(slot)),
+        }
+        Ok(())
+    }
+
+    /// Since when it has its records, in seconds since 1970.
+    pub fn last_save_s(&self) -> i64 {
+        let started_ms =
+            || clock::wall_ms().saturating_sub(self.started.elapsed().as_millis() as u64);
+        let imaged_s = self.node.journal().checkpointed_s();
+        i64::try_from(imaged_s.unwrap_or_else(|| started_ms() / 1000)).unwrap_or(i64::MAX)
+    }
+
+    /// What is configured.
+    fn config(&self) -> config::Settings {
+        config::Settings {
+            max_memory: self.node.memory().1.unwrap_or(0),
+            max_clients: self.limits.connections as u64,
+            port: self.port,
+            // 0 would be for ever.
+            idle_timeout_s: self.settings.idle.map_or(0, |idle| idle.as_secs().max(1)),
+            keepalive_s: link::KEEPALIVE.as_secs(),
+            value_bytes: self.value_bytes(),
+            sync: match self.node.durability() {
+                Durability::None => Sync::Never,
+                Durability::Async => Sync::EverySecond,
+                Durability::Sync => Sync::Always,
+            },
+        }
+    }
+
+    /// What there is to tell of the node.
+    fn info(&self) -> info::Facts {
+        let (counts, before) = (self.counts(), self.baseline());
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let routes = self.node.routes();
+        let own = routes.as_ref().map(|routes| self.picture(routes).own_arcs());
+        let (keys, expiring_keys) = self.node.count_keys(&own.unwrap_or_default());
+        let journal = self.node.journal();
+        let is_durable = self.node.durability() != Durability::None;
+        let held = self.node.size().keys;
+        info::Facts {
+            version: env!("CARGO_PKG_VERSION").into(),
+            node: self.node.id().to_string(),
+            run_id: format!("{:040x}", self.node.incarnation().0),
+            process: std::process::id(),
+            port: self.port,
+            uptime_s: self.started.elapsed().as_secs(),
+            now_us: clock::wall_ms() * 1000,
+            is_loading: routes.as_ref().is_none_or(|routes| routes.view().arcs.is_empty()),
+            clients: counts.open as u64,
+            max_clients: self.limits.connections as u64,
+            blocked_clients: self.pause.waiting(),
+            used_memory: self.node.memory().0,
+            resident_memory: resident_memory(),
+            max_memory: self.node.memory().1.unwrap_or(0),
+            disk: is_durable.then(|| info::Disk {
+                is_written: journal.trouble().is_none(),
+                is_imaged: journal.strain(self.node.size().bytes).is_none(),
+                is_imaging: journal.is_checkpointing(),
+                last_save_s: self.last_save_s(),
+            }),
+            total_connections: counts.served.saturating_sub(before.connections.served),
+            rejected_connections: counts.turned_away.saturating_sub(before.connections.turned_away),
+            total_commands: count(&self.tally.commands),
+            input_bytes: count(&self.tally.input_bytes),
+            output_bytes: count(&self.tally.output_bytes),
+            expired_keys: self.node.expired_count().saturating_sub(before.expired),
+            hits: count(&self.tally.hits),
+            misses: count(&self.tally.misses),
+            keys,
+            expiring_keys,
+            held_keys: held,
+            copies: routes.map_or(0, |routes| copies(&routes).saturating_sub(1) as u64),
+        }
+    }
+}
+
+/// What LOLWUT draws.
+fn ring(view: &View) -> Ring {
+    Ring {
+        nodes: view.members.iter().map(|member| member.id.to_string()).collect(),
+        copies: view.copies,
+        owners: view.arcs.iter().map(|&owner| usize::from(owner)).collect(),
+    }
+}
+/// Bytes of memory that the process has, where Linux tells.
+fn resident_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
