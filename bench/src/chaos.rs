@@ -1,6 +1,6 @@
 //! Faults in a cluster of real processes, and a check of every answer.
 //!
-//! `bench chaos` starts a manager and nodes of its own ([`service`]), each behind a forwarder in which
+//! `bench chaos` starts a manager and nodes of its own ([`testbed`]), each behind a forwarder in which
 //! single links can be cut ([`proxy`](harness::proxy)), lets many clients work on few keys ([`load`]), kills, stops and
 //! cuts ([`fault`]) by a schedule that follows from the seed ([`schedule`]), has nodes join and leave and
 //! weights and K changed in between, within what the promise allows ([`roster`]), and holds the history of every key
@@ -17,9 +17,9 @@ pub mod load;
 pub mod report;
 pub mod roster;
 pub mod schedule;
-pub mod service;
+pub mod testbed;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,24 +28,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{ClientError, Config, GTStoreClient};
-use harness::health;
-use harness::history::{Histories, HistoryError, Kind, Outcome};
-use harness::interrupt::Interrupt;
+use harness::history::{self, Histories, HistoryError, Kind, Outcome};
 use harness::linearizable::Check;
-use harness::operator::{self, Operator, OperatorError};
-use harness::process::{self, ChildError};
-use harness::proxy::Cuts;
+use harness::operator::OperatorError;
+use harness::process::StartError;
+use harness::proxy::Faults;
 use harness::scratch::Scratch;
+use harness::service::Service;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::progress::Progress;
-use fault::Wanted;
+use fault::{Nature, Wanted};
 use load::{Checked, Load};
 use report::Report;
-use roster::Crew;
+use roster::Roster;
 use schedule::Schedule;
-use service::{Plan, Service};
+use testbed::Testbed;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +96,7 @@ pub enum ChaosError {
     Unexpected(String),
     /// The processes.
     #[error(transparent)]
-    Child(#[from] ChildError),
+    Child(#[from] StartError),
     /// The client command.
     #[error(transparent)]
     Operator(#[from] OperatorError),
@@ -120,23 +119,11 @@ pub enum ChaosError {
     Io(#[from] io::Error),
 }
 
-/// How long a client tries an operation. Longer than most faults, so that few outcomes are unknown.
-const DEADLINE: Duration = Duration::from_secs(6);
-
-/// How long it waits for one node.
-const PATIENCE: Duration = Duration::from_millis(400);
-
-/// How long the operator's command tries. Shorter than some faults, so that it gives up now and then.
-const ORDER: Duration = Duration::from_secs(2);
-
-/// How long the cluster may take to come up, and to be healthy again in the end.
-const RECOVERY: Duration = Duration::from_secs(30);
-
-/// Nodes that may join beside those that run from the beginning.
-const SPARES: usize = 3;
-
 /// How often the schedule is looked at.
 const STEP: Duration = Duration::from_millis(10);
+
+/// After a lease: so much later the manager certainly knows who was away.
+const SETTLING: Duration = Duration::from_millis(500);
 
 /// What a build says that has no check that decides.
 const INCOMPLETE: &str = "checked in O(n log n), by the times of unique values, which does not \
@@ -155,122 +142,141 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
         None => Scratch::temporary("chaos"),
     };
     let mut rng = StdRng::seed_from_u64(settings.seed);
-    let cuts = Arc::new(Cuts::default());
-    let bin = match &settings.bin {
-        Some(bin) => bin.clone(),
-        None => process::own_folder()?,
-    };
-    operator::check(&bin, &settings.changes.verbs())?;
-    let plan = Plan {
-        bin,
-        folder: scratch.path().to_owned(),
-        nodes: settings.nodes,
-        spares: if settings.changes.join { SPARES } else { 0 },
-        copies: settings.copies,
-        heartbeat_ms: settings.heartbeat_ms,
-    };
-    let interrupt = Interrupt::watch("chaos")?;
-
-    // Not from the seeded generator: a port that is taken must not change the schedule.
-    let mut ports = StdRng::seed_from_u64(u64::from(std::process::id()) << 20 ^ settings.seed);
-    let mut service = Service::start(&plan, cuts.clone(), || ports.random())?;
-    let operator = Operator::new(&plan.bin, service.manager(), ORDER);
-    let watcher = wait_until_up(&service, settings, &interrupt)?;
-
-    let mut config = Config::new(service.manager_of_clients());
-    config.deadline = DEADLINE;
-    config.patience = PATIENCE;
+    let faults = Arc::new(Faults::default());
+    let mut testbed = Testbed::start(settings, scratch.path(), &faults)?;
     let (finished, histories) = mpsc::channel();
-    let load = Load::new(config, rng.random(), finished);
-    let lease = Duration::from_millis(3 * settings.heartbeat_ms);
+    let load = Load::new(testbed.config(), rng.random(), finished);
     let seeded = StdRng::seed_from_u64(rng.random());
-    let connected = load.connect()?;
-    let settling = lease + Duration::from_millis(500);
-    let crew = Crew::new(settings.nodes, plan.nodes + plan.spares, settings.copies, settling);
-    let mut schedule = Schedule::new(seeded, crew, settings.changes, lease, &cuts, operator);
-    let started = load.now();
+    let clients = load.connect()?;
+    let lease = Duration::from_millis(3 * settings.heartbeat_ms);
+    let most = testbed::most_nodes(settings);
+    let roster = Roster::new(settings.nodes, most, settings.copies, lease + SETTLING);
+    let operator = testbed.operator.clone();
+    let mut schedule = Schedule::new(seeded, roster, settings.changes, lease, faults, operator);
 
-    let (mut checked, mut trouble, faults_end, healed) = thread::scope(|scope| {
+    let mut run = thread::scope(|scope| {
         let all = &load;
         let checker = scope.spawn(move || load::check(all, histories));
-        let clients = scope.spawn(|| load.run(connected));
-        let progress = Progress::new("chaos", settings.seconds);
-        let mut trouble = None;
-        let until = Instant::now() + Duration::from_secs(settings.seconds);
-        let mut shown = 0;
-        while Instant::now() < until && !load.is_stopped() && trouble.is_none() {
-            thread::sleep(STEP);
-            if interrupt.has_come() {
-                trouble = Some("interrupted".into());
-            }
-            if let Err(error) = schedule.step(&mut service, &watcher, || load.now()) {
-                trouble = Some(error.to_string());
-            }
-            let second = (load.now() - started) / 1_000_000_000;
-            progress.advance(second.saturating_sub(shown));
-            shown = second.max(shown);
-        }
-        progress.finish();
-        if let Err(error) = schedule.end(&mut service) {
-            trouble.get_or_insert(error.to_string());
-        }
-        let faults_end = load.now();
-        // Clients go on while it heals. After a violation, nobody waits for that.
-        let mut unhealed = None;
-        if !load.is_stopped() && trouble.is_none() {
-            let nodes = || count(&mut schedule, &mut service);
-            unhealed = health::wait(&watcher, &interrupt, RECOVERY, nodes).err();
-        }
-        let healed = load.now();
+        let clients = scope.spawn(|| load.run(clients));
+        let mut run = disturb(settings.seconds, &mut testbed, &mut schedule, &load);
         load.stop();
         if clients.join().is_err() {
-            trouble.get_or_insert_with(|| "a client's thread panicked".into());
+            run.trouble.get_or_insert_with(|| "a client's thread panicked".into());
         }
         // The load has sent its last; the checker ends when there is nothing more to come.
         load.hang_up();
-        let checked = checker.join().unwrap_or_default();
-        (checked, trouble.or(unhealed), faults_end, healed)
+        run.checked = checker.join().unwrap_or_default();
+        run
     });
-    if checked.violations.is_empty() && trouble.is_none() {
-        trouble = read_everything(&service, &load, &mut checked);
+    if run.checked.violations.is_empty() && run.trouble.is_none() {
+        run.trouble = read_everything(&testbed.service, &load, &mut run.checked);
     }
-    drop(service);
-    let errors = load.errors();
-    if let Some(unexpected) = errors.keys().find(|kind| kind.contains(load::UNEXPECTED)) {
-        trouble.get_or_insert_with(|| format!("an error that no fault explains: {unexpected}"));
+    drop(testbed);
+    if let Some(unexpected) = load.unexpected() {
+        let trouble = || format!("an error that no fault explains: {unexpected}");
+        run.trouble.get_or_insert_with(trouble);
     }
-
     if let Some(path) = &settings.history {
-        save(path, &checked.histories, &schedule)?;
+        save(path, &run.checked.histories, &schedule)?;
     }
     writeln!(print, "seed {}", settings.seed)?;
-    let report = Report {
-        histories: &checked.histories,
-        past: &schedule.past,
-        errors: &errors,
-        faults_end,
-        healed,
-        started,
-    };
-    write!(print, "{report}")?;
-    let broken = checked.violations.len();
-    for (violation, after) in &checked.violations {
-        writeln!(print, "{violation}  caught after {:.1} s", after.as_secs_f64())?;
-    }
-    writeln!(print, "violations: {broken} in {} keys", checked.histories.len())?;
-    if Check::complete().is_none() {
-        writeln!(print, "{INCOMPLETE}")?;
-    }
-    if broken > 0 || trouble.is_some() {
-        std::fs::write(scratch.path().join("schedule.txt"), schedule.to_string())?;
+    run.tell(&schedule, &load, print)?;
+    if run.is_bad() {
+        fs::write(scratch.path().join("schedule.txt"), schedule.to_string())?;
         scratch.keep();
         let path = scratch.path().display();
         writeln!(print, "the processes' logs and the schedule are in {path}")?;
     }
-    match (broken, trouble) {
-        (0, None) => Ok(()),
-        (0, Some(trouble)) => Err(ChaosError::Unexpected(trouble)),
-        (broken, _) => Err(ChaosError::Violations(broken, checked.histories.len())),
+    run.outcome()
+}
+
+/// What came of a run. Times are on the histories' clock.
+struct Run {
+    checked: Checked,
+    /// What no fault explains.
+    trouble: Option<String>,
+    started: u64,
+    faults_end: u64,
+    healed: u64,
+}
+
+/// Goes through the schedule for so long, ends all faults, and waits until the cluster is healthy.
+fn disturb(seconds: u64, testbed: &mut Testbed, schedule: &mut Schedule, load: &Load) -> Run {
+    let started = load.now();
+    let mut trouble = go_through(seconds, testbed, schedule, load);
+    if let Err(error) = schedule.end(&mut testbed.service) {
+        trouble.get_or_insert(error.to_string());
+    }
+    let faults_end = load.now();
+    // Clients go on while it heals. After a violation, nobody waits for that.
+    if !load.is_stopped() && trouble.is_none() {
+        trouble = testbed.recover(|service| count(schedule, service)).err();
+    }
+    let healed = load.now();
+    Run { checked: Checked::default(), trouble, started, faults_end, healed }
+}
+
+/// Returns what no fault explains, if there is something.
+fn go_through(
+    seconds: u64,
+    testbed: &mut Testbed,
+    schedule: &mut Schedule,
+    load: &Load,
+) -> Option<String> {
+    let progress = Progress::new("chaos", seconds);
+    let (started, until) = (load.now(), Instant::now() + Duration::from_secs(seconds));
+    let mut trouble = None;
+    let mut shown = 0;
+    while Instant::now() < until && !load.is_stopped() && trouble.is_none() {
+        thread::sleep(STEP);
+        if testbed.interrupt.has_come() {
+            trouble = Some("interrupted".into());
+        }
+        let Testbed { service, watcher, .. } = &mut *testbed;
+        if let Err(error) = schedule.step(service, watcher, || load.now()) {
+            trouble = Some(error.to_string());
+        }
+        let second = (load.now() - started) / 1_000_000_000;
+        progress.advance(second.saturating_sub(shown));
+        shown = second.max(shown);
+    }
+    progress.finish();
+    trouble
+}
+
+impl Run {
+    fn tell(&self, schedule: &Schedule, load: &Load, print: &mut impl Write) -> io::Result<()> {
+        let Checked { histories, violations } = &self.checked;
+        let report = Report {
+            histories,
+            past: &schedule.past,
+            errors: &load.errors(),
+            faults_end: self.faults_end,
+            healed: self.healed,
+            started: self.started,
+        };
+        write!(print, "{report}")?;
+        for (violation, after) in violations {
+            writeln!(print, "{violation}  caught after {:.1} s", after.as_secs_f64())?;
+        }
+        writeln!(print, "violations: {} in {} keys", violations.len(), histories.len())?;
+        if Check::complete().is_none() {
+            writeln!(print, "{INCOMPLETE}")?;
+        }
+        Ok(())
+    }
+
+    fn is_bad(&self) -> bool {
+        self.trouble.is_some() || !self.checked.violations.is_empty()
+    }
+
+    fn outcome(self) -> Result<(), ChaosError> {
+        let Checked { histories, violations } = self.checked;
+        match (violations.len(), self.trouble) {
+            (0, None) => Ok(()),
+            (0, Some(trouble)) => Err(ChaosError::Unexpected(trouble)),
+            (broken, _) => Err(ChaosError::Violations(broken, histories.len())),
+        }
     }
 }
 
@@ -282,7 +288,7 @@ pub fn check_file(path: &Path, print: &mut impl Write) -> Result<(), ChaosError>
     let check = Check::complete().ok_or(ChaosError::Undecided)?;
     let wrong = |source| ChaosError::History { path: path.to_owned(), source };
     let file = File::open(path).map_err(|error| wrong(error.into()))?;
-    let histories = harness::history::read(BufReader::new(file)).map_err(wrong)?;
+    let histories = history::read(BufReader::new(file)).map_err(wrong)?;
     let violations = check.all(&histories);
     for violation in &violations {
         writeln!(print, "{violation}")?;
@@ -296,34 +302,21 @@ pub fn check_file(path: &Path, print: &mut impl Write) -> Result<(), ChaosError>
     }
 }
 
-fn save(path: &Path, histories: &Histories, schedule: &Schedule<'_>) -> Result<(), ChaosError> {
+fn save(path: &Path, histories: &Histories, schedule: &Schedule) -> Result<(), ChaosError> {
     let wrong = |error: io::Error| ChaosError::History { path: path.into(), source: error.into() };
     let mut out = BufWriter::new(File::create(path).map_err(wrong)?);
-    harness::history::write(&mut out, histories).map_err(wrong)?;
+    history::write(&mut out, histories).map_err(wrong)?;
     for past in &schedule.past {
-        let what = if past.is_planned { "change" } else { "fault" };
+        let what = if past.nature == Nature::Change { "change" } else { "fault" };
         writeln!(out, "# {} {what}: {}, for {:?}", past.from, past.what, past.lasts)
             .map_err(wrong)?;
     }
     out.flush().map_err(wrong)
 }
 
-fn wait_until_up(
-    service: &Service,
-    settings: &Settings,
-    interrupt: &Interrupt,
-) -> Result<GTStoreClient, ChaosError> {
-    let mut config = Config::new(service.manager());
-    config.patience = Duration::from_millis(300);
-    let watcher = health::connect(&config, RECOVERY)?;
-    let nodes = || Ok(settings.nodes);
-    health::wait(&watcher, interrupt, RECOVERY, nodes).map_err(ChaosError::Unexpected)?;
-    Ok(watcher)
-}
-
 /// The nodes that run, once those that have left are counted out.
-fn count(schedule: &mut Schedule<'_>, service: &mut Service) -> Result<usize, String> {
-    schedule.bury(service).map_err(|error| error.to_string())?;
+fn count(schedule: &mut Schedule, service: &mut Service) -> Result<usize, String> {
+    schedule.count_ended(service).map_err(|error| error.to_string())?;
     Ok(service.running())
 }
 
@@ -334,13 +327,13 @@ fn read_everything(service: &Service, load: &Load, checked: &mut Checked) -> Opt
         Err(error) => return Some(format!("at the end: {error}")),
     };
     for (key, history) in &mut checked.histories {
-        let record = load.operate(&reader, LAST_READER, key.clone(), Kind::Get(None));
+        let record = load.operate(&reader, LAST_READER, key, Kind::Get(None));
         if record.outcome != Outcome::Ok {
             return Some(format!("at the end, with all well, {key} cannot be read"));
         }
         history.push(record);
         if let Err(violation) = Check::best().key(history) {
-            checked.violations.push((violation, Duration::from_nanos(load.now())));
+            checked.violations.push((violation, load.elapsed()));
         }
     }
     None

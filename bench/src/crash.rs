@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use client::ClientError;
 use cluster::durability::Durability;
-use harness::process::{self, ChildError};
+use harness::process::{self, StartError};
 use harness::scratch::Scratch;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -35,7 +35,7 @@ use crate::report::ReportError;
 use kill::{Kill, Strike};
 use load::{Counts, Gate, Worker};
 use report::{Report, Round};
-use testbed::{Field, Struck};
+use testbed::{Struck, Testbed};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,7 +134,7 @@ pub enum CrashError {
     Round(u32, String, Box<CrashError>),
     /// The processes.
     #[error(transparent)]
-    Child(#[from] ChildError),
+    Child(#[from] StartError),
     /// A client cannot even begin.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -155,15 +155,12 @@ const DEADLINE: Duration = Duration::from_secs(3);
 /// # Errors
 /// [`CrashError`]; one acknowledged write that is gone is enough, where it was promised.
 pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<(), CrashError> {
-    let bin = match &settings.bin {
-        Some(bin) => bin.clone(),
-        None => process::own_folder()?,
-    };
+    let bin = process::programs(settings.bin.as_deref())?;
     let mut scratch = Scratch::temporary("crash");
     let mut rounds = Vec::new();
-    // The processes end with the field, before their logs may go.
-    let outcome = Field::new(settings, &bin, scratch.path())
-        .and_then(|mut field| go(settings, &mut field, &mut rounds));
+    // The processes end with the testbed, before their logs may go.
+    let outcome = Testbed::new(settings, &bin, scratch.path())
+        .and_then(|mut testbed| go(settings, &mut testbed, &mut rounds));
     let report = Report { settings, rounds: &rounds };
     write!(print, "{report}")?;
     writeln!(print, "{}", report.write(out)?.display())?;
@@ -175,9 +172,13 @@ pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<()
     outcome
 }
 
-fn go(settings: &Settings, field: &mut Field, rounds: &mut Vec<Round>) -> Result<(), CrashError> {
+fn go(
+    settings: &Settings,
+    testbed: &mut Testbed,
+    rounds: &mut Vec<Round>,
+) -> Result<(), CrashError> {
     let mut rng = StdRng::seed_from_u64(settings.seed);
-    let config = field.config(DEADLINE);
+    let config = testbed.config(DEADLINE);
     let mut workers = (0..settings.clients)
         .map(|client| {
             let keys = settings.keys_of(client);
@@ -187,7 +188,7 @@ fn go(settings: &Settings, field: &mut Field, rounds: &mut Vec<Round>) -> Result
     let progress = Progress::new("crash", u64::from(settings.rounds));
     for number in 1..=settings.rounds {
         let strike = Strike::draw(&mut rng, settings);
-        let round = round(settings, field, &mut workers, number, &strike)
+        let round = round(settings, testbed, &mut workers, number, &strike)
             .map_err(|error| CrashError::Round(number, strike.to_string(), error.into()))?;
         let violations = round.findings.violations();
         rounds.push(round);
@@ -202,7 +203,7 @@ fn go(settings: &Settings, field: &mut Field, rounds: &mut Vec<Round>) -> Result
 
 fn round(
     settings: &Settings,
-    field: &mut Field,
+    testbed: &mut Testbed,
     workers: &mut [Worker],
     number: u32,
     strike: &Strike,
@@ -213,7 +214,7 @@ fn round(
             let gate = &gate;
             scope.spawn(move || worker.run(gate));
         }
-        let struck = field.strike(strike, &gate);
+        let struck = testbed.strike(strike, &gate);
         gate.stop();
         struck
     });
@@ -222,10 +223,10 @@ fn round(
     for worker in workers.iter_mut() {
         counts.add(&worker.take_counts().map_err(CrashError::Unexpected)?);
     }
-    field.settle()?;
+    testbed.settle()?;
     let names = settings.keys();
     let names = names.iter().map(String::as_str);
-    let found = names.zip(field.read()?).collect();
+    let found = names.zip(testbed.read()?).collect();
     Ok(Round {
         number,
         load: strike.load,
@@ -238,7 +239,7 @@ fn round(
             workers.iter_mut().flat_map(Worker::stories),
             &found,
             killed,
-            |age| report::is_promised(settings.kill, settings.durability, age),
+            |age| kill::is_promised(settings.kill, settings.durability, age),
         ),
     })
 }

@@ -28,7 +28,7 @@ use std::thread;
 
 use client::{ClientError, Config, GTStoreClient};
 use harness::operator::{self, OperatorError};
-use harness::process::{self, ChildError};
+use harness::process::{self, StartError};
 use harness::scratch::Scratch;
 
 use crate::chart::ChartError;
@@ -43,7 +43,7 @@ use load::{Findings, Keys, Worker};
 use meter::{Meter, Source};
 use plan::Plan;
 use report::{CHART_FILE, Report};
-use testbed::Field;
+use testbed::Testbed;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,7 +117,7 @@ pub enum ElasticError {
     Workload(#[from] WorkloadError),
     /// The processes.
     #[error(transparent)]
-    Child(#[from] ChildError),
+    Child(#[from] StartError),
     /// The client command.
     #[error(transparent)]
     Operator(#[from] OperatorError),
@@ -146,17 +146,14 @@ const PROBE_KEYS: u32 = 16_384;
 /// # Errors
 /// [`ElasticError`]; one wrong answer is enough.
 pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<(), ElasticError> {
-    let bin = match &settings.bin {
-        Some(bin) => bin.clone(),
-        None => process::own_folder()?,
-    };
+    let bin = process::programs(settings.bin.as_deref())?;
     let (keys, probes) = workloads(settings)?;
     operator::check(&bin, &settings.plan.verbs())?;
     let before = Moment::now();
     let mut scratch = Scratch::temporary("elastic");
-    // The processes end with the field, before their logs may go.
-    let outcome = Field::new(settings, &bin, scratch.path())
-        .and_then(|mut field| stretch(settings, &keys, &probes, &mut field, out, print));
+    // The processes end with the testbed, before their logs may go.
+    let outcome = Testbed::new(settings, &bin, scratch.path())
+        .and_then(|mut testbed| stretch(settings, &keys, &probes, &mut testbed, out, print));
     if let (Some(before), Some(after)) = (before, Moment::now()) {
         let others = after.others_since(&before);
         writeln!(print, "other programs kept {others:.1} cores busy meanwhile")?;
@@ -182,7 +179,7 @@ fn stretch(
     settings: &Settings,
     keys: &Keys,
     probes: &Keys,
-    field: &mut Field,
+    testbed: &mut Testbed,
     out: &Path,
     print: &mut impl Write,
 ) -> Result<(), ElasticError> {
@@ -199,7 +196,7 @@ fn stretch(
         settings.seed,
     );
     writeln!(print, "{conditions}")?;
-    let config = Config::new(field.service.manager());
+    let config = Config::new(testbed.service.manager());
     let store = GTStoreClient::init(config.clone())?;
     let [writer, reader] = [GTStoreClient::init(config.clone())?, GTStoreClient::init(config)?];
     let findings = Findings::default();
@@ -217,10 +214,10 @@ fn stretch(
         load::fill(&probes.exchange(&writer), &mut puts, &findings, &progress);
     });
     progress.finish();
-    field.watch.begin(keys.names().chain(probes.names()));
+    testbed.watch.begin(keys.names().chain(probes.names()));
 
     let meter = Arc::new(Meter::start());
-    field.meter = meter.clone();
+    testbed.meter = meter.clone();
     let mut events = Vec::new();
     let (ended, end) = thread::scope(|scope| {
         let (meter, findings) = (&meter, &findings);
@@ -240,16 +237,17 @@ fn stretch(
             let mut worker = Worker { exchange, stream, source: Source::Load, meter, findings };
             scope.spawn(move || worker.drive());
         }
-        let ended = field.go(&settings.plan, findings, &mut events, print);
+        let ended = testbed.go(&settings.plan, findings, &mut events, print);
         let end = meter.now();
         findings.stop();
         (ended, end)
     });
-    let tracks = field.meter.tracks();
+    let tracks = testbed.meter.tracks();
     let read = [(keys, &store), (probes, &writer)].map(|(keys, store)| {
-        load::read_back(keys, store, threads as usize, &findings, field.meter.now())
+        load::read_back(keys, store, threads as usize, &findings, testbed.meter.now())
     });
-    let report = Report { conditions, events, tracks, health: field.watch.health().to_vec(), end };
+    let report =
+        Report { conditions, events, tracks, health: testbed.watch.health().to_vec(), end };
     writeln!(print, "{report}")?;
     let [time, rows] = report.write(out)?;
     let chart = out.join(CHART_FILE);
@@ -275,5 +273,5 @@ fn stretch(
         return Err(ElasticError::Answers { wrong, failed, first });
     }
     ended?;
-    field.count(read.iter().sum::<u64>() * settings.copies as u64, print)
+    testbed.count(read.iter().sum::<u64>() * settings.copies as u64, print)
 }

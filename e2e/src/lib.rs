@@ -3,24 +3,21 @@
 //! * [`TestCluster`]: a manager and nodes in this process, on free ports, ready when a real request is
 //!   answered, stopped when dropped;
 //! * [`RawConnection`]: a socket that sends whatever bytes a test wants and reads frames;
-//! * [`Proxy`]: stands between a node and everybody else, and delays, stalls or cuts;
 //! * [`under_load`]: clients that put and get, and check every answer, while something happens;
 //! * [`program`] and [`client_command`]: the real programs, for what only a process can show;
 //! * [`wait_until`]: tests wait for conditions with a generous deadline, never for a time.
+//!
+//! Processes, proxies and histories are those of [`harness`].
 
-mod history;
 mod load;
 mod programs;
-mod proxy;
 mod raw;
 mod resp;
 mod test_cluster;
 mod wait;
 
-pub use history::{History, Seen};
 pub use load::{Loaded, under_load};
-pub use programs::{Running, client_command, program};
-pub use proxy::{Fault, Proxy};
+pub use programs::{client_command, program};
 pub use raw::{RawConnection, RawFrame, frame, text_request};
 pub use resp::Resp;
 pub use test_cluster::{Held, Options, TestCluster};

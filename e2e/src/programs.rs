@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// A program of this workspace, built in the profile of the test that asks.
@@ -44,15 +44,4 @@ pub fn client_command(manager: SocketAddr) -> Command {
     }
     command.args(["--manager", &manager.to_string()]).stdin(Stdio::null());
     command
-}
-
-/// A process that is ended when the test is.
-pub struct Running(pub Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already, mostly.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

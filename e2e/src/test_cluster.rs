@@ -11,6 +11,7 @@ use cluster::limits::Limits;
 use cluster::membership::{Level, NodeState, Settings};
 use cluster::version::Version;
 use cluster::view::MemberState;
+use harness::proxy::{Fault, Proxy};
 use manager::Manager;
 use manager::asked::Asked;
 use net_common::auth::Secret;
@@ -25,7 +26,6 @@ use storage::disk;
 use storage::redis::server::Listeners;
 use tempfile::TempDir;
 
-use crate::proxy::{Fault, Proxy};
 use crate::wait::{PATIENCE, wait_until};
 
 /// What a test cluster is made of.
@@ -129,6 +129,10 @@ fn same_port(address: SocketAddr) -> TcpListener {
     wait_until("the port is free again", || {
         bind::listen("127.0.0.1", address.port(), false).map_err(|e| e.to_string())
     })
+}
+
+fn proxy(listener: TcpListener, target: SocketAddr) -> Proxy {
+    Proxy::alone(listener, target).expect("there are threads")
 }
 
 fn to_address(address: SocketAddr) -> Address {
@@ -298,7 +302,7 @@ impl TestCluster {
         let listener = any_port();
         let address = listener.local_addr().expect("a listener has an address");
         let manager = self.manager_address;
-        let to_manager = self.options.is_proxied.then(|| Proxy::start(any_port(), manager));
+        let to_manager = self.options.is_proxied.then(|| proxy(any_port(), manager));
         let name = name(number);
         let redis = self.options.has_redis.then(any_port);
         self.nodes.push(TestNode {
@@ -326,7 +330,7 @@ impl TestCluster {
             // The same port of another address of loopback: the node advertises a host, and others
             // take the port to be the listener's.
             let front = bind::listen("127.0.0.2", node.address.port(), true).expect("it is free");
-            node.proxy = Some(Proxy::start(front, node.address));
+            node.proxy = Some(proxy(front, node.address));
         }
         let node = &self.nodes[number];
         let mut config = self.node_config(&node.name);
@@ -375,7 +379,7 @@ impl TestCluster {
     /// If the cluster was started without proxies.
     pub fn refuse_for(&mut self, number: usize) {
         self.close_front(number);
-        self.set_manager_fault(number, Fault::Cut);
+        self.set_manager_fault(number, Fault::Close);
     }
 
     /// Lets the port that others know a node by refuse.

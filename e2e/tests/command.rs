@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Output, Stdio};
 
-use e2e::{Options, Running, TestCluster, client_command, wait_until};
+use e2e::{Options, TestCluster, client_command, wait_until};
+use harness::process::Running;
 
 fn client(cluster: &TestCluster, arguments: &str) -> Command {
     let mut command = client_command(cluster.manager_address());
@@ -217,9 +218,9 @@ fn a_status_that_is_watched_goes_on_until_its_reader_goes() {
         }),
     ] {
         let mut command = client(&cluster, arguments);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut running = Running(child.expect("the client runs"));
-        let mut lines = BufReader::new(running.0.stdout.take().expect("it is piped")).lines();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = Running::start(&mut command).expect("the client runs");
+        let mut lines = BufReader::new(running.child().stdout.take().expect("it is piped")).lines();
         for _ in 0..3 {
             let mut read = lines.by_ref().map(|line| line.expect("text"));
             assert!(read.any(|line| is_whole(&line)), "{arguments}: it ended");
@@ -233,11 +234,11 @@ fn a_status_that_is_watched_goes_on_until_its_reader_goes() {
         assert!(read.any(|line| is_whole(&line)), "{arguments}: it ended");
         drop(lines);
         let code = wait_until("it ends", || {
-            running.0.try_wait().map_err(|e| e.to_string())?.ok_or("it runs".to_owned())
+            running.ended().map_err(|e| e.to_string())?.ok_or("it runs".to_owned())
         });
         assert!(code.success(), "{arguments}: {code}");
         let mut said = String::new();
-        let mut errors = running.0.stderr.take().expect("it is piped");
+        let mut errors = running.child().stderr.take().expect("it is piped");
         errors.read_to_string(&mut said).expect("text");
         assert_eq!(said, "", "{arguments}");
     }
@@ -252,13 +253,13 @@ fn a_command_waits_for_a_manager_that_is_away() {
         .map(|arguments| {
             let mut command = client(&cluster, arguments);
             command.args(["--deadline-ms", "600000"]).stdout(Stdio::null()).stderr(Stdio::null());
-            Running(command.spawn().expect("the client runs"))
+            Running::start(&mut command).expect("the client runs")
         })
         .collect();
-    assert!(running.iter_mut().all(|it| it.0.try_wait().expect("a child").is_none()));
+    assert!(running.iter_mut().all(|it| it.ended().expect("a child").is_none()));
     cluster.start_manager();
     for (it, codes) in running.iter_mut().zip([&[1][..], &[0, 1, 2], &[1], &[0]]) {
-        let code = it.0.wait().expect("a child").code().expect("an exit code");
+        let code = it.wait().expect("a child").code().expect("an exit code");
         assert!(codes.contains(&code), "{code}");
     }
 }

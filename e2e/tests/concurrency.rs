@@ -1,48 +1,57 @@
 //! Many clients at once.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use e2e::{History, TestCluster};
+use client::GTStoreClient;
+use e2e::TestCluster;
+use harness::history::{Histories, Kind, Record};
+use harness::linearizable::Check;
+use harness::recorder::{Recorded, Recorder};
+use parking_lot::{Mutex, MutexGuard};
+
+/// Keys that all clients of a test work on.
+const KEYS: [&str; 3] = ["key0", "key1", "key2"];
 
 #[test]
 fn clients_on_the_same_keys_agree_on_the_last_value() {
     let cluster = TestCluster::start(5, 3);
-    let histories: HashMap<String, History> =
-        (0..3).map(|n| (format!("key{n}"), History::default())).collect();
+    let (recorder, values, records) = (Recorder::start(), AtomicU64::new(1), Mutex::default());
+    // Runs one operation on each key, and notes it.
+    let run = |client: &GTStoreClient, number: u32, kind: &dyn Fn() -> Kind| {
+        for key in KEYS {
+            let Recorded { record, error } = recorder.run(client, number, key, kind());
+            assert!(error.is_none(), "{key}: {error:?}");
+            let mut histories: MutexGuard<'_, Histories> = records.lock();
+            histories.entry(key.to_owned()).or_default().push(record);
+        }
+    };
     thread::scope(|scope| {
         for writer in 0..4 {
-            let (cluster, histories) = (&cluster, &histories);
+            let (cluster, values, run) = (&cluster, &values, &run);
             scope.spawn(move || {
                 let client = cluster.client();
-                for n in 0..60 {
-                    for (key, history) in histories {
-                        let value = format!("{key}, writer {writer}, {n}").into_bytes();
-                        history.put(value, |value| {
-                            client.put(key.as_bytes(), value).unwrap();
-                        });
-                    }
-                }
+                let put = || Kind::Put(values.fetch_add(1, Ordering::Relaxed));
+                (0..60).for_each(|_| run(&client, writer, &put));
             });
         }
-        for _ in 0..2 {
-            scope.spawn(|| {
+        for reader in 4..6 {
+            let (cluster, run) = (&cluster, &run);
+            scope.spawn(move || {
                 let client = cluster.client();
-                for _ in 0..150 {
-                    for (key, history) in &histories {
-                        history.get(|| client.get(key.as_bytes()).unwrap().map(|got| got.value));
-                    }
-                }
+                (0..150).for_each(|_| run(&client, reader, &|| Kind::Get(None)));
             });
         }
     });
-    let client = cluster.client();
+    run(&cluster.client(), 6, &|| Kind::Get(None));
+    let histories = records.into_inner();
+    // They are too long for the search.
+    if let Some(violation) = Check::Zones.all(&histories).first() {
+        panic!("{violation}");
+    }
     for (key, history) in &histories {
-        let last = client.get(key.as_bytes()).unwrap().unwrap().value;
-        history.get(|| Some(last.clone()));
-        history.check();
-        cluster.assert_replicas(key.as_bytes(), Some(&last));
+        let last = history.last().and_then(Record::found).expect("a value is left");
+        cluster.assert_replicas(key.as_bytes(), Some(last.to_string().as_bytes()));
     }
 }
 

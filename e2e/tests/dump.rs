@@ -15,7 +15,9 @@ use cluster::ids::{ClusterId, NodeId};
 use cluster::limits::Limits;
 use cluster::membership::wish::{Order, Wish};
 use cluster::slot;
-use e2e::{Fault, Options, PATIENCE, Running, TestCluster, client_command, wait_until};
+use e2e::{Options, PATIENCE, TestCluster, client_command, wait_until};
+use harness::process::{Running, Signal};
+use harness::proxy::Fault;
 use storage::control::Ended;
 use tempfile::{TempDir, tempdir};
 
@@ -467,23 +469,22 @@ fn a_dump_that_fails_leaves_what_was_there() {
     };
     // Ended in the middle of it.
     cluster.proxy(0).set(Fault::Stall);
-    for (signal, number) in [("TERM", "SIGTERM"), ("INT", "SIGINT")] {
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
         let mut command = command(&cluster);
         command.args(["--deadline-ms", "3600000", "--dump"]).arg(&file).stderr(Stdio::piped());
-        let mut running = Running(command.spawn().unwrap());
+        let mut running = Running::start(&mut command).unwrap();
         wait_until("it has begun", || match names(&folder).len() {
             2 => Ok(()),
             files => Err(format!("{files} files")),
         });
         // The signal may still come before it is waited for: then it is kept until it is.
-        let kill = format!("kill -{signal} {}", running.0.id());
-        assert!(Command::new("bash").args(["-c", &kill]).status().unwrap().success());
+        running.signal(signal).unwrap();
         let status = wait_until("it ends", || {
-            running.0.try_wait().map_err(|e| e.to_string())?.ok_or("it runs".to_owned())
+            running.ended().map_err(|e| e.to_string())?.ok_or("it runs".to_owned())
         });
         assert_eq!(status.code(), Some(1));
-        let said = std::io::read_to_string(running.0.stderr.take().unwrap()).unwrap();
-        assert_eq!(said, format!("client: {number}: {}: no dump was made\n", file.display()));
+        let said = std::io::read_to_string(running.child().stderr.take().unwrap()).unwrap();
+        assert_eq!(said, format!("client: {name}: {}: no dump was made\n", file.display()));
         assert_as_before();
     }
     // Nobody tells of the keys.

@@ -1,73 +1,42 @@
 //! Nodes that keep what they hold on disk. The node that is killed is a process of its own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use client::{ClientError, GTStoreClient};
 use cluster::durability::Durability;
 use cluster::membership::{Level, NodeState};
 use e2e::{Options, TestCluster, program, under_load, wait_until};
+use harness::process::Process;
 use tempfile::{TempDir, tempdir};
 
-/// A `storage` process. Killed when dropped.
-struct Process {
-    child: Child,
-    said: PathBuf,
+/// Starts a node that keeps what it holds in `folder`, with its log beside.
+fn start_process(cluster: &TestCluster, name: &str, folder: &Path, flags: &[&str]) -> Process {
+    let mut all = vec![
+        format!("--label={name}"),
+        "--port=0".to_owned(),
+        format!("--manager={}", cluster.manager_address()),
+        format!("--data={}", folder.display()),
+    ];
+    all.extend(flags.iter().map(|&flag| flag.to_owned()));
+    let log = tempfile::Builder::new().prefix("said-").tempfile_in(folder.parent().unwrap());
+    let (_, log) = log.unwrap().keep().unwrap();
+    let mut process = Process::new(program("storage"), all, log);
+    process.start().unwrap();
+    process
 }
 
-impl Process {
-    /// Starts a node that keeps what it holds in `folder`. What it says goes to a file beside.
-    fn start(cluster: &TestCluster, name: &str, folder: &Path, flags: &[&str]) -> Process {
-        let said = tempfile::Builder::new().prefix("said-").tempfile_in(folder.parent().unwrap());
-        let (said, path) = said.unwrap().keep().unwrap();
-        let child = Command::new(program("storage"))
-            .args(["--label", name, "--port", "0"])
-            .arg("--manager")
-            .arg(cluster.manager_address().to_string())
-            .arg("--data")
-            .arg(folder)
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(said)
-            .spawn()
-            .unwrap();
-        Process { child, said: path }
-    }
-
-    fn said(&self) -> String {
-        fs::read_to_string(&self.said).unwrap()
-    }
-
-    /// As `kill -9` does.
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn wait_for_end(&mut self) -> ExitStatus {
-        wait_until("the process ends", || match self.child.try_wait().unwrap() {
-            Some(status) => Ok(status),
-            None => Err(self.said()),
-        })
-    }
-
-    /// A number that a line of what it said has in front of these words.
-    fn number_before(&self, words: &str) -> Option<u64> {
-        let said = self.said();
-        let (before, _) = said.rsplit_once(words)?;
-        before.split_whitespace().next_back()?.parse().ok()
-    }
+fn wait_for_end(process: &mut Process) -> ExitStatus {
+    wait_until("the process ends", || process.ended().ok_or_else(|| process.printed()))
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A number that a line of what a process has said has in front of these words.
+fn number_before(process: &Process, words: &str) -> Option<u64> {
+    let said = process.printed();
+    let (before, _) = said.rsplit_once(words)?;
+    before.split_whitespace().next_back()?.parse().ok()
 }
 
 /// Waits until so many nodes serve and every key has its copies.
@@ -92,7 +61,7 @@ fn with_process(options: Options, how: Durability) -> (TestCluster, Process, Tem
     let cluster = TestCluster::with(Options { durability: how, ..options });
     let nodes = cluster.running().len();
     let dir = tempdir().unwrap();
-    let process = Process::start(&cluster, "durable", &dir.path().join("data"), &[]);
+    let process = start_process(&cluster, "durable", &dir.path().join("data"), &[]);
     wait_until_healthy(&cluster, nodes + 1);
     let pairs: Vec<(String, String)> = (0..KEYS).map(|n| (key(n), format!("value{n}"))).collect();
     // In some batches: what is written last may be torn, and is not damaged then.
@@ -123,15 +92,15 @@ fn a_killed_node_comes_back_with_what_it_had_and_fetches_what_differs() {
 
         let folder = dir.path().join("data");
         let flags = ["--log-level", "info"];
-        let process = Process::start(&cluster, "durable", &folder, &flags);
+        let process = start_process(&cluster, "durable", &folder, &flags);
         wait_until_healthy(&cluster, 3);
         let kept = wait_until("it tells what it has fetched", || {
-            process.number_before(" kept by comparison").ok_or_else(|| process.said())
+            number_before(&process, " kept by comparison").ok_or_else(|| process.printed())
         });
-        let moved = process.number_before(" records moved,").unwrap();
+        let moved = number_before(&process, " records moved,").unwrap();
         // It keeps two thirds of all keys. What differs moves with its bucket, of eight about.
-        assert!(kept > 1000, "{kept} kept, {moved} moved: {}", process.said());
-        assert!(moved < 700, "{kept} kept, {moved} moved: {}", process.said());
+        assert!(kept > 1000, "{kept} kept, {moved} moved: {}", process.printed());
+        assert!(moved < 700, "{kept} kept, {moved} moved: {}", process.printed());
         for n in 0..KEYS {
             let want = match n {
                 0..60 => Some("newer".to_owned()),
@@ -176,21 +145,21 @@ fn a_folder_is_refused_where_it_does_not_belong() {
     let folder = dir.path().join("data");
     let flags: [&str; 0] = [];
 
-    let mut second = Process::start(&cluster, "durable", &folder, &flags);
-    assert_eq!(second.wait_for_end().code(), Some(2));
-    assert!(second.said().contains("is in use by durable, process "), "{}", second.said());
+    let mut second = start_process(&cluster, "durable", &folder, &flags);
+    assert_eq!(wait_for_end(&mut second).code(), Some(2));
+    assert!(second.printed().contains("is in use by durable, process "), "{}", second.printed());
 
     process.kill();
-    let mut other = Process::start(&cluster, "other", &folder, &flags);
-    assert_eq!(other.wait_for_end().code(), Some(2));
-    assert!(other.said().contains("belongs to durable, not to other"), "{}", other.said());
+    let mut other = start_process(&cluster, "other", &folder, &flags);
+    assert_eq!(wait_for_end(&mut other).code(), Some(2));
+    assert!(other.printed().contains("belongs to durable, not to other"), "{}", other.printed());
 
     let durability = Durability::Async;
     let elsewhere =
         TestCluster::with(Options { nodes: 1, copies: 1, durability, ..Options::default() });
-    let mut stranger = Process::start(&elsewhere, "durable", &folder, &flags);
-    assert_eq!(stranger.wait_for_end().code(), Some(2));
-    assert!(stranger.said().contains("is of another cluster"), "{}", stranger.said());
+    let mut stranger = start_process(&elsewhere, "durable", &folder, &flags);
+    assert_eq!(wait_for_end(&mut stranger).code(), Some(2));
+    assert!(stranger.printed().contains("is of another cluster"), "{}", stranger.printed());
 }
 
 #[test]
@@ -218,15 +187,15 @@ fn a_folder_is_checked_and_salvaged() {
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains("log-00000000000000000001 is damaged at byte "), "{error}");
 
-    let mut process = Process::start(&cluster, "durable", &folder, &[]);
-    assert_eq!(process.wait_for_end().code(), Some(2));
-    assert!(process.said().contains("is damaged at byte "), "{}", process.said());
+    let mut process = start_process(&cluster, "durable", &folder, &[]);
+    assert_eq!(wait_for_end(&mut process).code(), Some(2));
+    assert!(process.printed().contains("is damaged at byte "), "{}", process.printed());
     let flags = ["--durability", "sync", "--salvage"];
-    let process = Process::start(&cluster, "durable", &folder, &flags);
+    let process = start_process(&cluster, "durable", &folder, &flags);
     wait_until_healthy(&cluster, 3);
-    assert!(process.said().contains("bytes left out from byte "), "{}", process.said());
+    assert!(process.printed().contains("bytes left out from byte "), "{}", process.printed());
     wait_until("an image has taken the place of what was damaged", || {
-        if log.exists() { Err(process.said()) } else { Ok(()) }
+        if log.exists() { Err(process.printed()) } else { Ok(()) }
     });
     drop(process);
     assert!(check().status.success());
@@ -251,7 +220,7 @@ fn all_processes(how: Durability) -> (TestCluster, Vec<Process>, TempDir) {
 /// Starts the node of this number, with its folder.
 fn start(cluster: &TestCluster, dir: &TempDir, n: usize) -> Process {
     let flags = ["--log-level", "info"];
-    Process::start(cluster, &format!("node{n}"), &dir.path().join(format!("data{n}")), &flags)
+    start_process(cluster, &format!("node{n}"), &dir.path().join(format!("data{n}")), &flags)
 }
 
 fn put_all(cluster: &TestCluster) {
@@ -290,9 +259,9 @@ fn a_cluster_that_was_killed_comes_back_with_all_it_had() {
             // know what all replicas have: that need not be written back when it is read.
             if round == 1 {
                 wait_until("little is pending", || {
-                    let pending = |node: &Process| node.number_before(" it is not known");
+                    let pending = |node: &Process| number_before(node, " it is not known");
                     let is_so = nodes.iter().all(|node| pending(node).is_some_and(|n| n < 300));
-                    if is_so { Ok(()) } else { Err(nodes[0].said()) }
+                    if is_so { Ok(()) } else { Err(nodes[0].printed()) }
                 });
             }
             read_all(&cluster);
@@ -422,7 +391,7 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
     let link = beside.path().join("data");
     std::os::unix::fs::symlink(&folder, &link).unwrap();
     fs::create_dir(&folder).unwrap();
-    let process = Process::start(&cluster, "durable", &link, &["--durability", "sync"]);
+    let process = start_process(&cluster, "durable", &link, &["--durability", "sync"]);
     wait_until_healthy(&cluster, 1);
 
     let mut config = cluster.config();
@@ -442,15 +411,15 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
         assert_eq!(got.unwrap().value, value);
     }
     assert_eq!(client.get(b"another").unwrap(), None);
-    assert!(process.said().contains("writes are refused until that is mended"));
+    assert!(process.printed().contains("writes are refused until that is mended"));
 
     fs::remove_file(&filler).unwrap();
     wait_until("it recovers", || client.put(b"another", &value).map_err(|e| e.to_string()));
     wait_until("it says so", || {
-        if process.said().contains("the log is written again") {
+        if process.printed().contains("the log is written again") {
             Ok(())
         } else {
-            Err(process.said())
+            Err(process.printed())
         }
     });
     drop(process);
@@ -486,7 +455,7 @@ fn a_copied_data_folder_is_never_taken_for_its_original() {
     let copied = copy_to("copied");
     put_all(&cluster);
 
-    let start_copy = |cluster: &TestCluster| Process::start(cluster, "node0", &copied, &[]);
+    let start_copy = |cluster: &TestCluster| start_process(cluster, "node0", &copied, &[]);
     let is_held_back = |cluster: &TestCluster| match cluster.status()?.folders.as_slice() {
         [folder] if folder.is_copy => Ok(folder.clone()),
         other => Err(format!("{other:?}")),
@@ -509,7 +478,7 @@ fn a_copied_data_folder_is_never_taken_for_its_original() {
     let first = wait_until("it waits yet", || is_held_back(&cluster)).start;
     copy.kill();
     let copied = copy_to("copied again");
-    let _copy = Process::start(&cluster, "node0", &copied, &[]);
+    let _copy = start_process(&cluster, "node0", &copied, &[]);
     let id = wait_until("the other copy is seen, and the first has gone", || {
         let folder = is_held_back(&cluster)?;
         if folder.start == first { Err(format!("{folder:?}")) } else { Ok(folder.id) }

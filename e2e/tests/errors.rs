@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use client::{ClientError, Config, GTStoreClient};
 use cluster::limits::Limits;
-use e2e::{Fault, Options, TestCluster, wait_until};
+use e2e::{Options, TestCluster, wait_until};
+use harness::proxy::Fault;
 
 /// How long the operations that must fail are tried.
 const DEADLINE: Duration = Duration::from_millis(600);
@@ -163,7 +164,7 @@ fn a_request_that_may_have_arrived_leaves_the_outcome_unknown() {
     client.put(b"key", b"before").unwrap();
     for node in 0..2 {
         // Connections are accepted and closed, as by a server that dies at that moment.
-        cluster.proxy(node).set(Fault::Cut);
+        cluster.proxy(node).set(Fault::Close);
     }
     assert!(fails(|| client.put(b"key", b"after")).is_unknown());
     let error = fails(|| client.get(b"key"));
@@ -202,7 +203,7 @@ fn a_reply_lost_once_is_made_good() {
     let cluster = proxied(3, 3);
     let client = cluster.client();
     client.put(b"key", b"before").unwrap();
-    for fault in [Fault::LoseReplies, Fault::Cut] {
+    for fault in [Fault::LoseReplies, Fault::Close] {
         cluster.proxy(1).set(fault);
         thread::scope(|scope| {
             let put = scope.spawn(|| client.put(b"key", format!("{fault:?}").as_bytes()));

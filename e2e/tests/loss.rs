@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use client::{ClientError, GTStoreClient};
 use cluster::membership::NodeState;
 use cluster::slot;
-use e2e::{Fault, Options, TestCluster, under_load, wait_until};
+use e2e::{Options, TestCluster, under_load, wait_until};
+use harness::proxy::Fault;
 use net_common::message::control::Status;
 
 const KEYS: usize = 3000;
@@ -168,7 +169,7 @@ fn both_replicas_are_cut_off_and_come_back() {
     let before = cluster.status().unwrap();
     let client = cluster.client();
     for node in [0, 1] {
-        cluster.set_fault(node, Fault::Cut);
+        cluster.set_fault(node, Fault::Close);
     }
     let status = wait_until_unavailable(&cluster);
     assert!(status.health.text.ends_with("bring back node1, node2"), "{}", status.health);
@@ -208,7 +209,7 @@ fn a_loss_that_grows_after_it_was_shown_is_not_accepted() {
     cluster.kill_at_once(&[0]);
     let shown = wait_until_unavailable(&cluster).loss.expect("something is lost");
     assert_eq!(shown.arcs, shown.empty);
-    cluster.set_fault(1, Fault::Cut);
+    cluster.set_fault(1, Fault::Close);
     let both = wait_until("the other is found out as well", || {
         let loss = cluster.status()?.loss.ok_or("nothing is lost")?;
         if loss.arcs.len() > shown.arcs.len() { Ok(loss) } else { Err(format!("{shown:?}")) }
@@ -244,7 +245,7 @@ fn a_loss_that_grows_after_it_was_shown_is_not_accepted() {
 fn one_of_both_comes_back_and_nothing_is_lost() {
     let (mut cluster, pairs) = filled(options());
     let client = cluster.client();
-    cluster.set_fault(0, Fault::Cut);
+    cluster.set_fault(0, Fault::Close);
     cluster.kill_at_once(&[1]);
     let status = wait_until_unavailable(&cluster);
     assert!(status.health.text.ends_with("bring back node1"), "{}", status.health);
@@ -258,7 +259,7 @@ fn one_of_both_comes_back_and_nothing_is_lost() {
 #[test]
 fn a_member_that_was_dropped_returns_when_all_others_have_died() {
     let (mut cluster, pairs) = filled(options());
-    cluster.set_fault(0, Fault::Cut);
+    cluster.set_fault(0, Fault::Close);
     wait_until("it is dropped, and the others have healed", || {
         let status = cluster.status()?;
         let is_so = status.nodes.len() == 3 && status.is_settled();

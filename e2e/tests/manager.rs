@@ -6,7 +6,8 @@ use std::{fs, thread};
 use client::{ClientError, GTStoreClient};
 use cluster::membership::Level;
 use cluster::membership::wish::{Order, Wish};
-use e2e::{Fault, Options, TestCluster, wait_until};
+use e2e::{Options, TestCluster, wait_until};
+use harness::proxy::Fault;
 use manager::asked::Asked;
 
 #[test]
@@ -146,7 +147,7 @@ fn assert_not_stale(cluster: &TestCluster, client: &GTStoreClient, key: &str) {
 fn l2_a_manager_that_starts_with_a_shorter_lease_waits_for_the_longer_one() {
     let (mut cluster, client, key) = with_slow_heartbeats(Options::default());
     cluster.stop_manager();
-    cluster.set_manager_fault(0, Fault::Cut);
+    cluster.set_manager_fault(0, Fault::Close);
     cluster.ask_for_heartbeats(30);
     cluster.start_manager();
     assert_not_stale(&cluster, &client, &key);
@@ -157,7 +158,7 @@ fn l2_a_manager_that_starts_with_a_shorter_lease_waits_for_the_longer_one() {
 #[test]
 fn leases_change_while_the_cluster_serves() {
     let (mut cluster, client, key) = with_slow_heartbeats(Options::default());
-    cluster.set_manager_fault(0, Fault::Cut);
+    cluster.set_manager_fault(0, Fault::Close);
     let terms = |heartbeat_ms, missed| Wish::Terms { heartbeat_ms, missed };
     let order = |client: &GTStoreClient, wish| client.order(&Order::Change { wish, force: false });
     let planned = client.plan(terms(Some(30), None), false).unwrap();

@@ -6,7 +6,8 @@ use std::thread;
 
 use cluster::ids::NodeId;
 use cluster::membership::NodeState;
-use e2e::{Options, PATIENCE, Proxy, RawConnection, TestCluster, wait_until};
+use e2e::{Options, PATIENCE, RawConnection, TestCluster, wait_until};
+use harness::proxy::Proxy;
 use net_common::bind;
 use net_common::message::Message;
 use net_common::message::control::{HealthLine, Status};
@@ -229,11 +230,11 @@ fn nodes_may_start_before_the_manager() {
 
 #[test]
 fn a_node_that_clients_cannot_reach_for_a_while_stays_a_member() {
-    use e2e::Fault;
+    use harness::proxy::Fault;
     let cluster = TestCluster::with(Options { is_proxied: true, copies: 3, ..Options::default() });
     put_all(&cluster, 50, "value");
     // Its clients cannot reach it any more; the manager can, so it stays.
-    cluster.proxy(0).set(Fault::Cut);
+    cluster.proxy(0).set(Fault::Close);
     let client = cluster.client();
     assert!(client.get(b"key1").unwrap().is_some());
     cluster.proxy(0).set(Fault::None);
@@ -275,7 +276,7 @@ fn a_node_that_nobody_reaches_stays_outside_until_somebody_does() {
             continue;
         }
         // Somebody forwards to it after all.
-        let _proxy = Proxy::start(TcpListener::bind(dead).unwrap(), node.address());
+        let _proxy = Proxy::alone(TcpListener::bind(dead).unwrap(), node.address());
         wait_until("it is taken in", || {
             let Status { health: HealthLine { text: health, .. }, nodes, .. } = cluster.status()?;
             let is_in = nodes.iter().any(|node| node.id == name && node.state == NodeState::Active);

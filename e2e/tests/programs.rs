@@ -5,13 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use client::{Config, GTStoreClient};
 use crossbeam_channel::{Receiver, unbounded};
-use e2e::{PATIENCE, Running, TestCluster, client_command, program, wait_until};
+use e2e::{PATIENCE, TestCluster, client_command, program, wait_until};
+use harness::process::{Running, Signal};
 
 /// A pipe that nobody reads.
 fn unread() -> Stdio {
@@ -91,9 +92,9 @@ struct Server {
 
 impl Server {
     fn start(mut command: Command) -> Server {
-        let mut child: Child =
-            command.args(["--port", "0"]).stderr(Stdio::piped()).spawn().expect("it runs");
-        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        command.args(["--port", "0"]).stderr(Stdio::piped());
+        let mut running = Running::start(&mut command).expect("it runs");
+        let stderr = BufReader::new(running.child().stderr.take().expect("it is piped"));
         // Read all the time, or a full pipe would hold it up.
         let (lines, log) = unbounded();
         thread::spawn(move || {
@@ -104,7 +105,7 @@ impl Server {
             }
         });
         let address = ([0, 0, 0, 0], 0).into();
-        let mut server = Server { running: Running(child), log, address };
+        let mut server = Server { running, log, address };
         let line = server.line("listening on ");
         let (_, address) = line.split_once("listening on ").expect("it is there");
         server.address = address.trim().parse().expect("an address");
@@ -134,9 +135,8 @@ impl Server {
         panic!("its log has no {part:?}: {before:#?}")
     }
 
-    fn signal(&self, name: &str) {
-        let script = format!("kill -{name} {}", self.running.0.id());
-        assert!(Command::new("bash").args(["-c", &script]).status().expect("bash").success());
+    fn signal(&self, signal: Signal) {
+        self.running.signal(signal).expect("it runs");
     }
 }
 
@@ -151,19 +151,20 @@ fn servers_outlive_the_signals_that_are_no_wish_to_end() {
     let address = manager.address.to_string();
     let mut node = Server::named("storage", &["--label", "node1", "--manager", &address]);
     for server in [&mut manager, &mut node] {
-        server.signal("HUP");
+        server.signal(Signal::HUP);
         server.line("SIGHUP: nothing to read again");
-        server.signal("USR1");
+        server.signal(Signal::USR1);
         server.line("SIGUSR1 and SIGUSR2 mean nothing here");
-        server.signal("USR2");
+        server.signal(Signal::USR2);
         server.line("SIGUSR1 and SIGUSR2 mean nothing here");
     }
     let mut wait = client_command(manager.address);
     assert_eq!(ended(wait.args(["--wait", "1"]).stderr(Stdio::piped())).0, Some(0));
-    for (mut server, name) in [(manager, "TERM"), (node, "INT")] {
-        server.signal(name);
+    for (mut server, signal, name) in [(manager, Signal::TERM, "TERM"), (node, Signal::INT, "INT")]
+    {
+        server.signal(signal);
         server.line(&format!("SIG{name}: stopping"));
-        assert_eq!(server.running.0.wait().expect("a child").code(), Some(0));
+        assert_eq!(server.running.wait().expect("a child").code(), Some(0));
     }
 }
 
@@ -203,16 +204,16 @@ fn a_secret_is_changed_while_the_cluster_serves() {
     let (code, said) = client(&["--get", "key1", "--deadline-ms", "3000"]);
     assert!(code == Some(1) && said.contains("secret"), "{said}");
     for server in [&mut manager, &mut node] {
-        server.signal("HUP");
+        server.signal(Signal::HUP);
         server.line("SIGHUP: another secret");
     }
     assert_eq!(client(&["--put", "key1", "--val", "value1"]), (Some(0), String::new()));
     // What cannot be used is not.
     keep(&file, "short");
-    manager.signal("HUP");
+    manager.signal(Signal::HUP);
     manager.line("SIGHUP: the secret has 5 bytes");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    manager.signal("HUP");
+    manager.signal(Signal::HUP);
     manager.line("SIGHUP: everybody on this machine may read");
 }
 
@@ -252,6 +253,6 @@ fn a_file_at_its_limit_is_as_a_full_disk() {
     }
     client.finalize();
     for server in [&mut manager, &mut node] {
-        assert!(server.running.0.try_wait().unwrap().is_none(), "it has ended");
+        assert!(server.running.ended().unwrap().is_none(), "it has ended");
     }
 }

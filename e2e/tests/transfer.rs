@@ -1,7 +1,8 @@
 //! What moves between nodes, and what need not.
 
 use cluster::membership::NodeState;
-use e2e::{Fault, Options, TestCluster, wait_until};
+use e2e::{Options, TestCluster, wait_until};
+use harness::proxy::Fault;
 
 const KEYS: usize = 2000;
 
@@ -28,7 +29,7 @@ fn a_node_that_was_cut_off_is_sent_only_what_it_missed() {
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
 
     let away = cluster.node(0).node().clone();
-    cluster.set_fault(0, Fault::Cut);
+    cluster.set_fault(0, Fault::Close);
     wait_until("it is dropped", || match cluster.status()?.nodes.len() {
         2 => Ok(()),
         nodes => Err(format!("{nodes} nodes")),
@@ -70,7 +71,7 @@ fn a_source_that_cannot_be_reached_costs_only_its_turn() {
     let pairs: Vec<(String, &str)> = (0..500).map(|n| (key(n), "value")).collect();
     cluster.client().put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
     // The manager hears of it all the same, so it stays a member.
-    cluster.proxy(1).set(Fault::Cut);
+    cluster.proxy(1).set(Fault::Close);
     let joiner = cluster.add_node();
     wait_until("the joiner serves", || {
         let status = cluster.status()?;

@@ -3,12 +3,13 @@
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use harness::proxy::{Cut, Party};
+use harness::party::Party;
+use harness::proxy::{Cut, Way};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::fault::{Change, Fault, Wanted};
-use super::roster::Crew;
+use super::roster::Roster;
 
 /// Most nodes that are started at once.
 const MOST_JOINING: usize = 3;
@@ -50,18 +51,17 @@ impl Draw {
     }
 
     /// A fault, and how long it lasts.
-    pub fn fault(&mut self, crew: &Crew) -> (Fault, Duration) {
+    pub fn fault(&mut self, roster: &Roster) -> (Fault, Duration) {
         // Never fewer than two: more than K-1 are neither killed nor let go.
-        let present = crew.present();
+        let present = roster.present();
         let at = self.rng.random_range(0..present.len());
         let other = (at + self.rng.random_range(1..present.len())) % present.len();
         let (node, other) = (present[at], present[other]);
-        let (stops_requests, stops_replies) =
-            [(true, true), (true, true), (true, false), (false, true)][self.rng.random_range(0..4)];
+        let way = [Way::Both, Way::Both, Way::Requests, Way::Replies][self.rng.random_range(0..4)];
         let salt: u64 = self.rng.random();
         let half = |of: bool, salt| of.then_some(salt);
         let is_half = self.rng.random_range(0..3) > 0;
-        let cut = |from, to, half| Cut { from, to, stops_requests, stops_replies, half };
+        let cut = |from, to, half| Cut { from, to, way, half };
         let long = self.lease.as_millis() as u64;
         let (client, manager) = (Party::Client, Party::Manager);
         match self.rng.random_range(0..100) {
@@ -95,25 +95,25 @@ impl Draw {
     }
 
     /// A planned change, if the one that is drawn is wanted and allowed.
-    pub fn change(&mut self, crew: &Crew) -> Option<Change> {
+    pub fn change(&mut self, roster: &Roster) -> Option<Change> {
         let kind = self.rng.random_range(0..100);
         let any: usize = self.rng.random_range(0..usize::MAX);
         let weight = self.rng.random_range(WEIGHTS);
-        let settled = crew.settled();
+        let settled = roster.settled();
         let node = *settled.get(any % settled.len().max(1))?;
         match kind {
             0..35 if self.wanted.join => {
-                let mut out = crew.out();
+                let mut out = roster.out();
                 out.truncate(1 + any % MOST_JOINING);
                 (!out.is_empty()).then_some(Change::Join(out))
             }
-            35..70 if self.wanted.leave => crew.may_leave(node).then_some(Change::Leave(node)),
+            35..70 if self.wanted.leave => roster.may_leave(node).then_some(Change::Leave(node)),
             70..85 if self.wanted.weight => {
-                (!crew.is_in_doubt()).then_some(Change::Weight(node, weight))
+                (!roster.is_in_doubt()).then_some(Change::Weight(node, weight))
             }
             85..100 if self.wanted.rep => {
                 let copies = self.copies - 1 + any % 3;
-                crew.may_copy(copies).then_some(Change::Copies(copies))
+                roster.may_copy(copies).then_some(Change::Copies(copies))
             }
             _ => None,
         }
@@ -134,17 +134,17 @@ mod tests {
         Draw::new(StdRng::seed_from_u64(seed), wanted, 3, LEASE)
     }
 
-    fn crew() -> Crew {
-        let mut crew = Crew::new(6, 8, 3, LEASE);
-        crew.risk(5, Instant::now());
-        crew
+    fn roster() -> Roster {
+        let mut roster = Roster::new(6, 8, 3, LEASE);
+        roster.risk(5, Instant::now());
+        roster
     }
 
     #[test]
     fn the_same_seed_draws_the_same() {
         let faults = |seed| {
             let mut draw = draw(seed, Wanted::ALL);
-            (0..50).map(|_| draw.fault(&crew())).collect::<Vec<_>>()
+            (0..50).map(|_| draw.fault(&roster())).collect::<Vec<_>>()
         };
         assert_eq!(faults(1), faults(1));
         assert_ne!(faults(1), faults(2));
@@ -157,12 +157,12 @@ mod tests {
 
     #[test]
     fn changes_are_those_that_are_wanted_and_allowed() {
-        let changes = |wanted: Wanted, crew: &Crew| {
+        let changes = |wanted: Wanted, roster: &Roster| {
             let mut draw = draw(1, wanted);
-            (0..200).filter_map(|_| draw.change(crew)).collect::<Vec<_>>()
+            (0..200).filter_map(|_| draw.change(roster)).collect::<Vec<_>>()
         };
-        assert!(changes(Wanted::NONE, &crew()).is_empty());
-        let some = changes(Wanted::ALL, &crew());
+        assert!(changes(Wanted::NONE, &roster()).is_empty());
+        let some = changes(Wanted::ALL, &roster());
         let has = |kind: fn(&Change) -> bool| some.iter().any(kind);
         assert!(has(|change| matches!(change, Change::Join(nodes) if nodes.len() == 2)));
         assert!(has(|change| matches!(change, Change::Leave(_))));
@@ -174,7 +174,7 @@ mod tests {
         assert!(!has(
             |change| matches!(change, Change::Join(nodes) if nodes != &[6, 7] && nodes != &[6])
         ));
-        let mut busy = crew();
+        let mut busy = roster();
         busy.ask(Instant::now());
         let some = changes(Wanted::ALL, &busy);
         assert!(!some.is_empty() && some.iter().all(|change| matches!(change, Change::Join(_))));

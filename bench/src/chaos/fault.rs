@@ -5,9 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use harness::operator::Order;
-use harness::proxy::{Cut, Party};
-
-use super::service::name;
+use harness::party::{Party, node_name};
+use harness::proxy::{Cut, Way};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +65,8 @@ const KILL: &str = "kill -9 of a node, restart";
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Kill(node) => write!(f, "kill -9 {}", name(*node)),
-            Fault::Stop(node) => write!(f, "stop {}", name(*node)),
+            Fault::Kill(node) => write!(f, "kill -9 {}", node_name(*node)),
+            Fault::Stop(node) => write!(f, "stop {}", node_name(*node)),
             Fault::KillManager => f.write_str("kill -9 the manager"),
             Fault::StopManager => f.write_str("stop the manager"),
             Fault::Cut(cut) => write!(f, "cut {}", link(cut)),
@@ -77,17 +76,12 @@ impl fmt::Display for Fault {
 }
 
 fn link(cut: &Cut) -> String {
-    let name = |party| match party {
-        Party::Manager => "manager".to_owned(),
-        Party::Node(node) => name(node),
-        Party::Client => "clients".into(),
+    let what = match cut.way {
+        Way::Both => "both ways",
+        Way::Requests => "requests",
+        Way::Replies => "replies",
     };
-    let ways = match (cut.stops_requests, cut.stops_replies) {
-        (true, true) => "both ways",
-        (true, false) => "requests",
-        _ => "replies",
-    };
-    format!("{} -> {} ({ways})", name(cut.from), name(cut.to))
+    format!("{} -> {} ({what})", cut.from, cut.to)
 }
 
 /// What is planned.
@@ -133,8 +127,8 @@ impl Change {
     pub fn order(&self) -> Option<Order> {
         match *self {
             Change::Join(_) => None,
-            Change::Leave(node) => Some(Order::Leave(name(node))),
-            Change::Weight(node, weight) => Some(Order::Weight(name(node), weight)),
+            Change::Leave(node) => Some(Order::Leave(node_name(node))),
+            Change::Weight(node, weight) => Some(Order::Weight(node_name(node), weight)),
             Change::Copies(copies) => Some(Order::Copies(copies)),
             Change::Cancel => Some(Order::Cancel),
         }
@@ -145,7 +139,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, self.order()) {
             (Change::Join(nodes), _) => {
-                let names: Vec<String> = nodes.iter().map(|&node| name(node)).collect();
+                let names: Vec<String> = nodes.iter().map(|&node| node_name(node)).collect();
                 write!(f, "start {}", names.join(" "))
             }
             (_, Some(order)) => write!(f, "client {order}"),
@@ -223,6 +217,17 @@ impl FromStr for Wanted {
     }
 }
 
+/// How something counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    /// Something went wrong.
+    Fault,
+    /// A node was killed while all else was well.
+    CalmKill,
+    /// It was planned: nothing went wrong.
+    Change,
+}
+
 /// A fault that has ended, or has not yet; or a change.
 #[derive(Debug, Clone)]
 pub struct Past {
@@ -234,10 +239,8 @@ pub struct Past {
     pub from: u64,
     /// How long it was to last.
     pub lasts: Duration,
-    /// It was planned: nothing went wrong.
-    pub is_planned: bool,
-    /// A node was killed while all else was well.
-    pub is_calm_kill: bool,
+    /// Whether something went wrong.
+    pub nature: Nature,
 }
 
 impl Past {

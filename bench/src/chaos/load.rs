@@ -17,9 +17,10 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use client::{Change, ClientError, Config, GTStoreClient};
+use client::{ClientError, Config, GTStoreClient};
 use harness::history::{Histories, Kind, Outcome, Record};
 use harness::linearizable::{Check, Violation};
+use harness::recorder::{Recorded, Recorder};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -74,7 +75,7 @@ struct Slot {
 
 /// What all threads of the load share.
 pub struct Load {
-    start: Instant,
+    recorder: Recorder,
     config: Config,
     seed: u64,
     slots: Vec<Mutex<Slot>>,
@@ -107,10 +108,10 @@ fn story(slot: usize, generation: u64) -> Arc<Mutex<Story>> {
 impl Load {
     /// A load that has not begun; finished histories go to `finished`.
     pub fn new(config: Config, seed: u64, finished: Sender<Vec<Record>>) -> Load {
-        let start = Instant::now();
-        let slot = |number| Slot { number, generation: 0, next: start, story: story(number, 0) };
+        let next = Instant::now();
+        let slot = |number| Slot { number, generation: 0, next, story: story(number, 0) };
         Load {
-            start,
+            recorder: Recorder::start(),
             config,
             seed,
             slots: (0..GROUPS * SLOTS).map(|number| Mutex::new(slot(number))).collect(),
@@ -123,7 +124,12 @@ impl Load {
 
     /// The time on the histories' clock.
     pub fn now(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64
+        self.recorder.now()
+    }
+
+    /// The same as a duration.
+    pub fn elapsed(&self) -> Duration {
+        self.recorder.elapsed()
     }
 
     /// Lets all threads end after their operation.
@@ -139,6 +145,11 @@ impl Load {
     /// Errors that clients were told, by kind.
     pub fn errors(&self) -> BTreeMap<String, u64> {
         self.errors.lock().clone()
+    }
+
+    /// An error that no fault explains, if there was one.
+    pub fn unexpected(&self) -> Option<String> {
+        self.errors.lock().keys().find(|kind| kind.contains(UNEXPECTED)).cloned()
     }
 
     /// Says that no more histories come.
@@ -206,7 +217,7 @@ impl Load {
                     _ => Kind::Get(None),
                 };
                 let key = story.lock().key.clone();
-                let record = self.operate(&client, number as u32, key, kind);
+                let record = self.operate(&client, number as u32, &key, kind);
                 self.finish(&story, record);
                 life -= 1;
             }
@@ -261,51 +272,18 @@ impl Load {
     }
 
     /// Runs one operation and notes what came of it.
-    pub fn operate(&self, client: &GTStoreClient, number: u32, key: String, kind: Kind) -> Record {
-        let invoke = self.now();
-        let name = key.as_bytes();
-        let mut found = None;
-        let done = match kind {
-            Kind::Put(value) => client.put(name, value.to_string().as_bytes()).map(|_| kind),
-            Kind::Delete => client.delete(name).map(|_| kind),
-            Kind::Update(value, _) => {
-                let updated = client.update(name, |held| {
-                    found = held.map(number_of);
-                    Change::Put(value.to_string().into_bytes())
-                });
-                updated.map(|_| kind)
-            }
-            Kind::Get(_) => {
-                client.get(name).map(|got| Kind::Get(got.map(|got| number_of(&got.value))))
-            }
-        };
-        let ret = self.now();
-        let outcome = match &done {
-            Ok(_) => Outcome::Ok,
-            Err(error) => {
-                let of = match kind {
-                    Kind::Get(_) => "read",
-                    _ => "write",
-                };
-                *self.errors.lock().entry(format!("{of} {}", name_of(error))).or_default() += 1;
-                if error.is_unknown() { Outcome::Unknown } else { Outcome::Failed }
-            }
-        };
-        let kind = match done.unwrap_or(kind) {
-            Kind::Update(value, _) => Kind::Update(value, found),
-            kind => kind,
-        };
-        Record { client: number, key, kind, invoke, ret, outcome }
+    pub fn operate(&self, client: &GTStoreClient, number: u32, key: &str, kind: Kind) -> Record {
+        let Recorded { record, error } = self.recorder.run(client, number, key, kind);
+        if let Some(error) = error {
+            let of = if matches!(kind, Kind::Get(_)) { "read" } else { "write" };
+            *self.errors.lock().entry(format!("{of} {}", name_of(&error))).or_default() += 1;
+        }
+        record
     }
 }
 
-/// The number that a value is; one that nobody put if it is none.
-fn number_of(value: &[u8]) -> u64 {
-    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX)
-}
-
-/// What begins so is an error that no fault explains.
-pub const UNEXPECTED: &str = "UNEXPECTED";
+/// What has this in it is an error that no fault explains.
+const UNEXPECTED: &str = "UNEXPECTED";
 
 fn name_of(error: &ClientError) -> String {
     match error {
@@ -324,7 +302,7 @@ pub fn check(load: &Load, finished: Receiver<Vec<Record>>) -> Checked {
         let Some(first) = history.first() else { continue };
         let key = first.key.clone();
         if let Err(violation) = Check::best().key(&history) {
-            checked.violations.push((violation, load.start.elapsed()));
+            checked.violations.push((violation, load.elapsed()));
             load.stop();
         }
         checked.histories.insert(key, history);

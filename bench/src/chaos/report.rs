@@ -10,7 +10,7 @@ use std::fmt;
 
 use harness::history::{Histories, Kind, Outcome, Record};
 
-use super::fault::Past;
+use super::fault::{Nature, Past};
 use crate::figures::thousands;
 
 /// Operations that begin so long after a kill still count as its.
@@ -112,9 +112,10 @@ impl fmt::Display for Report<'_> {
             thousands(writes as u64),
             thousands(((reads + writes) as f64 / seconds) as u64),
         )?;
-        for (what, is_planned) in [("faults", false), ("planned changes", true)] {
+        for (what, is_change) in [("faults", false), ("planned changes", true)] {
             let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-            for past in self.past.iter().filter(|past| past.is_planned == is_planned) {
+            let counts = |past: &&Past| (past.nature == Nature::Change) == is_change;
+            for past in self.past.iter().filter(counts) {
                 *kinds.entry(past.kind).or_default() += 1;
             }
             writeln!(f, "{what}: {}", kinds.values().sum::<usize>())?;
@@ -138,7 +139,8 @@ impl fmt::Display for Report<'_> {
             )?;
         }
         let kills: Vec<&Past> = self.past.iter().filter(|past| past.is_kill()).collect();
-        let calm: Vec<&Past> = kills.iter().copied().filter(|past| past.is_calm_kill).collect();
+        let calm: Vec<&Past> =
+            kills.iter().copied().filter(|past| past.nature == Nature::CalmKill).collect();
         self.waits(f, "kills of a node", &kills)?;
         self.waits(f, "calm kills of a node", &calm)?;
         writeln!(f, "errors: {}", self.errors.values().sum::<u64>())?;
@@ -177,10 +179,9 @@ mod tests {
             what: String::new(),
             from: 100_000_000,
             lasts: Duration::ZERO,
-            is_planned: false,
-            is_calm_kill: true,
+            nature: Nature::CalmKill,
         };
-        let change = |kind| Past { kind, is_planned: true, is_calm_kill: false, ..kill.clone() };
+        let change = |kind| Past { kind, nature: Nature::Change, ..kill.clone() };
         let past = [kill.clone(), change("leave"), change("leave, refused"), change("leave")];
         let histories = [("k".to_owned(), records)].into();
         let report = Report {

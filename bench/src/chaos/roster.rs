@@ -8,7 +8,7 @@
 //!
 //! Planned changes are asked for, and nobody knows at once what comes of it: the answer may be lost, the
 //! manager may be killed before it has saved anything. From the question until the cluster has been healthy a while
-//! after the last answer the crew is *in doubt*: a node that was to leave may end, K is the lower one for
+//! after the last answer the roster is *in doubt*: a node that was to leave may end, K is the lower one for
 //! faults and the higher one for leaves, and nothing else is asked for.
 
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ pub struct Seen {
 
 /// The nodes.
 #[derive(Debug)]
-pub struct Crew {
+pub struct Roster {
     places: Vec<Place>,
     /// A lease and a little more: after it a fault that has ended has no more effect.
     settling: Duration,
@@ -55,11 +55,11 @@ pub struct Crew {
     doubt: Option<Instant>,
 }
 
-impl Crew {
+impl Roster {
     /// The first `nodes` of `most_nodes` are to serve.
-    pub fn new(nodes: usize, most_nodes: usize, copies: usize, settling: Duration) -> Crew {
+    pub fn new(nodes: usize, most_nodes: usize, copies: usize, settling: Duration) -> Roster {
         let place = |node| if node < nodes { Place::In } else { Place::Out };
-        Crew {
+        Roster {
             places: (0..most_nodes).map(place).collect(),
             settling,
             least: copies,
@@ -121,7 +121,7 @@ impl Crew {
             && self.is_enough(self.with(|place| place == Place::In).len(), copies)
     }
 
-    /// Whether a fault may hit this node now; `unsettled` as [`Crew::see`] told, if the manager answered.
+    /// Whether a fault may hit this node now; `unsettled` as [`Roster::see`] told, if the manager answered.
     pub fn may_risk(&self, node: usize, is_kill: bool, unsettled: Option<&[usize]>) -> bool {
         if self.places[node] == Place::Out {
             return false;
@@ -222,19 +222,19 @@ mod tests {
     const SETTLING: Duration = Duration::from_secs(1);
 
     struct Test {
-        crew: Crew,
+        roster: Roster,
         now: Instant,
     }
 
     impl Test {
         /// Five nodes and three spares, three copies.
         fn new() -> Test {
-            Test { crew: Crew::new(5, 8, 3, SETTLING), now: Instant::now() }
+            Test { roster: Roster::new(5, 8, 3, SETTLING), now: Instant::now() }
         }
 
         fn see(&mut self, is_well: bool, serving: &[usize]) -> Vec<usize> {
             let serving = serving.to_vec();
-            self.crew.see(&Seen { at: self.now, is_well, copies: 3, serving })
+            self.roster.see(&Seen { at: self.now, is_well, copies: 3, serving })
         }
 
         fn wait(&mut self) {
@@ -244,7 +244,7 @@ mod tests {
         /// `nodes` more join, and serve.
         fn grow(&mut self, nodes: usize) {
             let new: Vec<usize> = (5..5 + nodes).collect();
-            self.crew.join(&new);
+            self.roster.join(&new);
             let all: Vec<usize> = (0..5 + nodes).collect();
             assert!(self.see(true, &all).is_empty());
         }
@@ -257,13 +257,13 @@ mod tests {
         let mut test = Test::new();
         let unsettled = test.see(true, &ALL);
         assert!(unsettled.is_empty());
-        assert!(test.crew.may_risk(0, true, Some(&unsettled)));
-        test.crew.risk(0, test.now);
-        assert!(test.crew.may_risk(1, true, Some(&unsettled)));
-        assert!(!test.crew.may_risk(1, false, None), "nobody knows how the others are");
-        test.crew.risk(1, test.now);
-        assert!(!test.crew.may_risk(2, true, Some(&unsettled)));
-        assert!(test.crew.may_risk(1, true, Some(&unsettled)), "the same again");
+        assert!(test.roster.may_risk(0, true, Some(&unsettled)));
+        test.roster.risk(0, test.now);
+        assert!(test.roster.may_risk(1, true, Some(&unsettled)));
+        assert!(!test.roster.may_risk(1, false, None), "nobody knows how the others are");
+        test.roster.risk(1, test.now);
+        assert!(!test.roster.may_risk(2, true, Some(&unsettled)));
+        assert!(test.roster.may_risk(1, true, Some(&unsettled)), "the same again");
         // Healthy at once says nothing yet.
         assert_eq!(test.see(true, &ALL), [0, 1]);
         test.wait();
@@ -276,11 +276,11 @@ mod tests {
     #[test]
     fn one_that_joins_is_not_missed() {
         let mut test = Test::new();
-        assert!(!test.crew.may_risk(5, true, Some(&[])), "it does not run");
-        assert_eq!(test.crew.out(), [5, 6, 7]);
-        test.crew.join(&[5, 6]);
+        assert!(!test.roster.may_risk(5, true, Some(&[])), "it does not run");
+        assert_eq!(test.roster.out(), [5, 6, 7]);
+        test.roster.join(&[5, 6]);
         assert_eq!(test.see(false, &ALL), [usize::MAX], "fetching, as far as anybody knows");
-        assert!(test.crew.may_risk(1, true, Some(&[usize::MAX])), "a kill during a join");
+        assert!(test.roster.may_risk(1, true, Some(&[usize::MAX])), "a kill during a join");
         assert_eq!(test.see(true, &[0, 1, 2, 3, 4, 5, 6]), [usize::MAX; 0]);
         assert_eq!(test.see(true, &ALL), [5, 6], "now they are");
     }
@@ -288,15 +288,15 @@ mod tests {
     #[test]
     fn a_leave_leaves_enough() {
         let mut test = Test::new();
-        assert!(!test.crew.may_leave(0), "four could become two");
+        assert!(!test.roster.may_leave(0), "four could become two");
         test.grow(1);
-        assert!(test.crew.may_leave(0) && !test.crew.may_leave(7));
-        test.crew.ask(test.now);
-        test.crew.ask_to_leave(0);
-        assert!(!test.crew.may_leave(1), "in doubt");
-        assert!(test.crew.left(0), "it was asked");
-        assert!(!test.crew.left(1), "this one was not");
-        assert_eq!(test.crew.out(), [0, 1, 6, 7]);
+        assert!(test.roster.may_leave(0) && !test.roster.may_leave(7));
+        test.roster.ask(test.now);
+        test.roster.ask_to_leave(0);
+        assert!(!test.roster.may_leave(1), "in doubt");
+        assert!(test.roster.left(0), "it was asked");
+        assert!(!test.roster.left(1), "this one was not");
+        assert_eq!(test.roster.out(), [0, 1, 6, 7]);
     }
 
     #[test]
@@ -304,38 +304,38 @@ mod tests {
         let mut test = Test::new();
         test.grow(3);
         let all: Vec<usize> = (0..8).collect();
-        test.crew.ask(test.now);
-        test.crew.ask_to_leave(0);
+        test.roster.ask(test.now);
+        test.roster.ask_to_leave(0);
         test.see(true, &all);
-        assert!(test.crew.is_in_doubt(), "the question may still be on its way");
+        assert!(test.roster.is_in_doubt(), "the question may still be on its way");
         test.wait();
-        test.crew.stay_in_doubt(test.now);
+        test.roster.stay_in_doubt(test.now);
         test.see(true, &all);
-        assert!(test.crew.is_in_doubt());
+        assert!(test.roster.is_in_doubt());
         test.wait();
         test.see(true, &all);
-        assert!(!test.crew.is_in_doubt() && !test.crew.left(0), "nobody had it leave");
-        test.crew.stay_in_doubt(test.now);
-        assert!(!test.crew.is_in_doubt());
+        assert!(!test.roster.is_in_doubt() && !test.roster.left(0), "nobody had it leave");
+        test.roster.stay_in_doubt(test.now);
+        assert!(!test.roster.is_in_doubt());
     }
 
     #[test]
     fn while_k_changes_both_count() {
         let mut test = Test::new();
-        assert!(test.crew.may_copy(2) && !test.crew.may_copy(3) && !test.crew.may_copy(1));
-        assert!(!test.crew.may_copy(4), "five could become two");
-        test.crew.ask(test.now);
-        test.crew.ask_copies(2);
-        assert_eq!(test.crew.copies(), 2);
-        test.crew.risk(0, test.now);
-        assert!(!test.crew.may_risk(1, true, Some(&[])), "one is enough with two copies");
+        assert!(test.roster.may_copy(2) && !test.roster.may_copy(3) && !test.roster.may_copy(1));
+        assert!(!test.roster.may_copy(4), "five could become two");
+        test.roster.ask(test.now);
+        test.roster.ask_copies(2);
+        assert_eq!(test.roster.copies(), 2);
+        test.roster.risk(0, test.now);
+        assert!(!test.roster.may_risk(1, true, Some(&[])), "one is enough with two copies");
         test.wait();
         test.see(true, &ALL);
-        assert_eq!(test.crew.copies(), 3, "it was refused, or never arrived");
+        assert_eq!(test.roster.copies(), 3, "it was refused, or never arrived");
         test.grow(3);
-        assert!(test.crew.may_copy(4));
-        test.crew.ask(test.now);
-        test.crew.ask_copies(4);
-        assert_eq!(test.crew.copies(), 3, "the fourth copy is not there yet");
+        assert!(test.roster.may_copy(4));
+        test.roster.ask(test.now);
+        test.roster.ask_copies(4);
+        assert_eq!(test.roster.copies(), 3, "the fourth copy is not there yet");
     }
 }

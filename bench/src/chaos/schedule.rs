@@ -1,19 +1,21 @@
-//! Which fault comes when, and which planned change: as the seed has it ([`Draw`]), within what the [`Crew`] allows.
+//! Which fault comes when, and which planned change: as the seed has it ([`Draw`]), within what the [`Roster`] allows.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use client::GTStoreClient;
 use cluster::membership::NodeState;
 use harness::operator::{Answer, Asked, Operator, OperatorError};
-use harness::process::ChildError;
-use harness::proxy::{Cuts, Party};
+use harness::party::{Party, node_name};
+use harness::process::StartError;
+use harness::proxy::Faults;
+use harness::service::{Ended, Service};
 use rand::rngs::StdRng;
 
 use super::draw::Draw;
-use super::fault::{Change, Fault, Past, Wanted};
-use super::roster::{Crew, Seen};
-use super::service::{Ended, Service, name};
+use super::fault::{Change, Fault, Nature, Past, Wanted};
+use super::roster::{Roster, Seen};
 
 /// Faults at one time.
 const MOST: usize = 3;
@@ -41,7 +43,7 @@ const CANCEL_AFTER: std::ops::Range<u64> = 0..30;
 pub enum ScheduleError {
     /// The processes.
     #[error(transparent)]
-    Child(#[from] ChildError),
+    Child(#[from] StartError),
     /// The client command.
     #[error(transparent)]
     Operator(#[from] OperatorError),
@@ -52,8 +54,15 @@ pub enum ScheduleError {
 
 impl From<std::io::Error> for ScheduleError {
     fn from(error: std::io::Error) -> ScheduleError {
-        ChildError::from(error).into()
+        StartError::from(error).into()
     }
+}
+
+/// A fault that begins now.
+struct Blow {
+    fault: Fault,
+    lasts: Duration,
+    nature: Nature,
 }
 
 struct Active {
@@ -71,12 +80,12 @@ struct Open {
 }
 
 /// The faults and changes of a run.
-pub struct Schedule<'a> {
+pub struct Schedule {
     draw: Draw,
-    crew: Crew,
+    roster: Roster,
     wanted: Wanted,
     lease: Duration,
-    cuts: &'a Cuts,
+    faults: Arc<Faults>,
     operator: Operator,
     next: Instant,
     next_id: u64,
@@ -88,22 +97,22 @@ pub struct Schedule<'a> {
     pub past: Vec<Past>,
 }
 
-impl<'a> Schedule<'a> {
-    /// For a crew that keeps so many copies.
+impl Schedule {
+    /// For a roster that keeps so many copies.
     pub fn new(
         rng: StdRng,
-        crew: Crew,
+        roster: Roster,
         wanted: Wanted,
         lease: Duration,
-        cuts: &'a Cuts,
+        faults: Arc<Faults>,
         operator: Operator,
-    ) -> Schedule<'a> {
+    ) -> Schedule {
         Schedule {
-            draw: Draw::new(rng, wanted, crew.copies(), lease),
-            crew,
+            draw: Draw::new(rng, wanted, roster.copies(), lease),
+            roster,
             wanted,
             lease,
-            cuts,
+            faults,
             operator,
             next: Instant::now() + Duration::from_millis(500),
             next_id: 0,
@@ -126,7 +135,7 @@ impl<'a> Schedule<'a> {
         watcher: &GTStoreClient,
         now: impl Fn() -> u64,
     ) -> Result<(), ScheduleError> {
-        self.bury(service)?;
+        self.count_ended(service)?;
         self.end_due(service, Instant::now())?;
         self.listen()?;
         if self.cancel_at.is_some_and(|at| at <= Instant::now()) && self.open.is_none() {
@@ -138,16 +147,16 @@ impl<'a> Schedule<'a> {
         }
         self.next = Instant::now() + self.draw.millis(PAUSE);
         let unsettled = self.look(watcher);
-        let is_busy = !self.active.is_empty() || self.crew.is_in_doubt();
+        let is_busy = !self.active.is_empty() || self.roster.is_in_doubt();
         if self.wants_calm {
             if is_busy || unsettled != Some(Vec::new()) {
                 return Ok(());
             }
-            let Some(node) = self.draw.one_of(&self.crew.settled()) else { return Ok(()) };
+            let Some(node) = self.draw.one_of(&self.roster.settled()) else { return Ok(()) };
             self.wants_calm = false;
             self.next = Instant::now() + CALM;
-            let lasts = self.draw.millis(1_000..2_500);
-            return self.begin(service, Fault::Kill(node), lasts, true, &now);
+            let (lasts, nature) = (self.draw.millis(1_000..2_500), Nature::CalmKill);
+            return self.begin(service, Blow { fault: Fault::Kill(node), lasts, nature }, &now);
         }
         if self.draw.percent(CALM_PERCENT) {
             self.wants_calm = true;
@@ -156,14 +165,14 @@ impl<'a> Schedule<'a> {
         // A few draws: what is drawn may be forbidden at present.
         for _ in 0..8 {
             if self.draw.percent(CHANGE_PERCENT) {
-                if let Some(change) = self.draw.change(&self.crew) {
+                if let Some(change) = self.draw.change(&self.roster) {
                     return self.change(service, change, &now);
                 }
                 continue;
             }
-            let (fault, lasts) = self.draw.fault(&self.crew);
+            let (fault, lasts) = self.draw.fault(&self.roster);
             if self.is_allowed(&fault, unsettled.as_deref()) {
-                return self.begin(service, fault, lasts, false, &now);
+                return self.begin(service, Blow { fault, lasts, nature: Nature::Fault }, &now);
             }
         }
         Ok(())
@@ -187,9 +196,9 @@ impl<'a> Schedule<'a> {
     ///
     /// # Errors
     /// [`ScheduleError::Ended`] with one that should not have.
-    pub fn bury(&mut self, service: &mut Service) -> Result<(), ScheduleError> {
-        while let Some(Ended { node, is_well, what }) = service.ended() {
-            let was_asked = node.is_some_and(|node| self.crew.left(node));
+    pub fn count_ended(&mut self, service: &mut Service) -> Result<(), ScheduleError> {
+        while let Some(Ended { party, is_well, what }) = service.ended() {
+            let was_asked = matches!(party, Party::Node(node) if self.roster.left(node));
             if !(is_well && was_asked) {
                 return Err(ScheduleError::Ended(what));
             }
@@ -208,40 +217,37 @@ impl<'a> Schedule<'a> {
         let Some(node) = fault.risks() else { return true };
         // One at a time on a node: it must not be restarted while it is stopped.
         let is_hit = self.active.iter().any(|active| active.fault.risks() == Some(node));
-        !is_hit && self.crew.may_risk(node, matches!(fault, Fault::Kill(_)), unsettled)
+        !is_hit && self.roster.may_risk(node, matches!(fault, Fault::Kill(_)), unsettled)
     }
 
     fn begin(
         &mut self,
         service: &mut Service,
-        fault: Fault,
-        lasts: Duration,
-        is_calm_kill: bool,
+        Blow { fault, lasts, nature }: Blow,
         now: &impl Fn() -> u64,
     ) -> Result<(), ScheduleError> {
         let id = self.next_id;
         self.next_id += 2;
         let until = Instant::now() + lasts;
         if let Some(node) = fault.risks() {
-            self.crew.risk(node, until);
+            self.roster.risk(node, until);
         }
         self.past.push(Past {
             kind: fault.kind(lasts, self.lease),
             what: fault.to_string(),
             from: now(),
             lasts,
-            is_planned: false,
-            is_calm_kill,
+            nature,
         });
         match fault {
-            Fault::Kill(node) => service.kill_node(node),
-            Fault::Stop(node) => service.pause(Party::Node(node), true)?,
-            Fault::KillManager => service.kill_manager(),
-            Fault::StopManager => service.pause(Party::Manager, true)?,
-            Fault::Cut(cut) => self.cuts.cut(id, cut),
+            Fault::Kill(node) => service.kill(&[Party::Node(node)]),
+            Fault::Stop(node) => service.suspend(Party::Node(node))?,
+            Fault::KillManager => service.kill(&[Party::Manager]),
+            Fault::StopManager => service.suspend(Party::Manager)?,
+            Fault::Cut(cut) => self.faults.cut(id, cut),
             Fault::Halves(one, two) => {
-                self.cuts.cut(id, one);
-                self.cuts.cut(id + 1, two);
+                self.faults.cut(id, one);
+                self.faults.cut(id + 1, two);
             }
         }
         self.active.push(Active { id, fault, until });
@@ -255,14 +261,14 @@ impl<'a> Schedule<'a> {
         let due: Vec<Active> = due;
         for Active { id, fault, .. } in due {
             match fault {
-                Fault::Kill(node) => service.start_node(node)?,
-                Fault::Stop(node) => service.pause(Party::Node(node), false)?,
-                Fault::KillManager => service.start_manager()?,
-                Fault::StopManager => service.pause(Party::Manager, false)?,
-                Fault::Cut(_) => self.cuts.mend(id),
+                Fault::Kill(node) => service.start_again(Party::Node(node))?,
+                Fault::Stop(node) => service.resume(Party::Node(node))?,
+                Fault::KillManager => service.start_again(Party::Manager)?,
+                Fault::StopManager => service.resume(Party::Manager)?,
+                Fault::Cut(_) => self.faults.mend(id),
                 Fault::Halves(..) => {
-                    self.cuts.mend(id);
-                    self.cuts.mend(id + 1);
+                    self.faults.mend(id);
+                    self.faults.mend(id + 1);
                 }
             }
         }
@@ -281,22 +287,19 @@ impl<'a> Schedule<'a> {
             what: change.to_string(),
             from: now(),
             lasts: Duration::ZERO,
-            is_planned: true,
-            is_calm_kill: false,
+            nature: Nature::Change,
         });
         match &change {
             Change::Join(nodes) => {
-                self.crew.join(nodes);
-                for &node in nodes {
-                    service.start_node(node)?;
-                }
+                self.roster.join(nodes);
+                service.add(nodes)?;
             }
-            Change::Leave(node) => self.crew.ask_to_leave(*node),
-            Change::Copies(copies) => self.crew.ask_copies(*copies),
+            Change::Leave(node) => self.roster.ask_to_leave(*node),
+            Change::Copies(copies) => self.roster.ask_copies(*copies),
             Change::Weight(..) | Change::Cancel => {}
         }
         if let Some(order) = change.order() {
-            self.crew.ask(Instant::now());
+            self.roster.ask(Instant::now());
             let asked = self.operator.ask(&order)?;
             self.open = Some(Open { change, asked, past: self.past.len() - 1 });
         }
@@ -307,7 +310,7 @@ impl<'a> Schedule<'a> {
     fn listen(&mut self) -> Result<(), ScheduleError> {
         let now = Instant::now();
         if self.open.is_some() || self.active.iter().any(|active| active.fault.is_managers()) {
-            self.crew.stay_in_doubt(now);
+            self.roster.stay_in_doubt(now);
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         let Some(answer) = open.asked.poll()? else { return Ok(()) };
@@ -344,31 +347,30 @@ impl<'a> Schedule<'a> {
         let status = watcher.status().ok()?;
         // One that leaves serves until the others have everything.
         let serves = |node: &usize| {
-            let name = name(*node);
+            let name = node_name(*node);
             let mut nodes = status.nodes.iter();
             nodes.any(|n| {
                 n.id.as_str() == name && matches!(n.state, NodeState::Active | NodeState::Leaving)
             })
         };
-        Some(self.crew.see(&Seen {
+        Some(self.roster.see(&Seen {
             at,
             is_well: status.is_settled(),
             copies: usize::from(status.copies),
-            serving: self.crew.present().into_iter().filter(serves).collect(),
+            serving: self.roster.present().into_iter().filter(serves).collect(),
         }))
     }
 }
 
-impl fmt::Display for Schedule<'_> {
+impl fmt::Display for Schedule {
     /// A line for each fault and change, by time.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Past { from, what, lasts, is_planned, .. } in &self.past {
-            let seconds = *from as f64 / 1e9;
-            if *is_planned {
-                writeln!(f, "{seconds:>9.3} s  {what}")?
-            } else {
-                writeln!(f, "{seconds:>9.3} s  {what}, for {lasts:?}")?
+        for Past { from, what, lasts, nature, .. } in &self.past {
+            write!(f, "{:>9.3} s  {what}", *from as f64 / 1e9)?;
+            if *nature != Nature::Change {
+                write!(f, ", for {lasts:?}")?;
             }
+            writeln!(f)?;
         }
         Ok(())
     }

@@ -5,12 +5,13 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-use harness::service::name;
+use cluster::durability::Durability;
+use harness::party::Party;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use super::{Settings, report};
+use super::Settings;
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,20 @@ impl FromStr for Kill {
     }
 }
 
+/// What was acknowledged so short before the kill of all is not promised with
+/// [`Durability::Async`]: a second, until the disk is told, and as much again for a disk that is
+/// slow.
+pub const GRACE: Duration = Duration::from_secs(2);
+
+/// Whether a write that was acknowledged so long before the kill must be there.
+pub fn is_promised(kill: Kill, durability: Durability, age: Duration) -> bool {
+    match (kill, durability) {
+        (Kill::All, Durability::None) => false,
+        (Kill::All, Durability::Async) => age > GRACE,
+        (Kill::All, Durability::Sync) | (Kill::Fewer, _) => true,
+    }
+}
+
 /// How long the load goes on before the kill, in milliseconds.
 const LOAD: Range<u64> = 100..1_500;
 
@@ -64,19 +79,26 @@ const MANAGER_PERCENT: u32 = 30;
 /// So many in a hundred rounds kill twice.
 const AGAIN_PERCENT: u32 = 25;
 
+/// A second kill of the same ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Again {
+    /// How long after their start it comes.
+    pub after: Duration,
+    /// How long they are away then.
+    pub away: Duration,
+}
+
 /// One round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strike {
     /// How long the load goes on before it.
     pub load: Duration,
-    /// Whom it hits, by number from 1, in ascending order.
-    pub nodes: Vec<usize>,
-    /// Whether it hits the manager too.
-    pub with_manager: bool,
+    /// Whom it hits: the manager first, then nodes in ascending order.
+    pub victims: Vec<Party>,
     /// How long they are away.
     pub away: Duration,
-    /// How long after their start they are killed again, if they are, and how long they are away then.
-    pub again: Option<(Duration, Duration)>,
+    /// The second kill, if there is one.
+    pub again: Option<Again>,
     /// How long the load goes on after their start, where it does.
     pub after: Duration,
 }
@@ -85,36 +107,36 @@ impl Strike {
     /// Draws one; [`Kill::Fewer`] takes two copies of each key at least.
     pub fn draw(rng: &mut StdRng, settings: &Settings) -> Strike {
         let Settings { kill, durability, nodes, copies, .. } = *settings;
-        let mut all: Vec<usize> = (1..=nodes).collect();
-        let is_all_promised = report::is_promised(kill, durability, Duration::ZERO);
+        let mut victims: Vec<Party> = (0..nodes).map(Party::Node).collect();
+        let is_all_promised = is_promised(kill, durability, Duration::ZERO);
         let load = if is_all_promised { LOAD } else { LONG_LOAD };
         let mut millis = |range| Duration::from_millis(rng.random_range(range));
         let [load, away, after] = [load, AWAY, AFTER].map(&mut millis);
-        let again = (millis(AGAIN), millis(AWAY));
+        let again = Again { after: millis(AGAIN), away: millis(AWAY) };
         let with_manager = rng.random_range(0..100) < MANAGER_PERCENT || kill == Kill::All;
         let again = (rng.random_range(0..100) < AGAIN_PERCENT).then_some(again);
         if kill == Kill::Fewer {
-            all.shuffle(rng);
-            all.truncate(rng.random_range(1..copies));
-            all.sort_unstable();
+            victims.shuffle(rng);
+            victims.truncate(rng.random_range(1..copies));
+            victims.sort_unstable();
         }
-        Strike { load, nodes: all, with_manager, away, again, after }
+        if with_manager {
+            victims.insert(0, Party::Manager);
+        }
+        Strike { load, victims, away, again, after }
     }
 }
 
 impl fmt::Display for Strike {
     /// Whom it hits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let manager = self.with_manager.then(|| "manager".to_owned());
-        let names: Vec<String> =
-            manager.into_iter().chain(self.nodes.iter().map(|&node| name(node))).collect();
+        let names: Vec<String> = self.victims.iter().map(Party::to_string).collect();
         f.write_str(&names.join(" "))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use cluster::durability::Durability;
     use rand::SeedableRng;
 
     use super::*;
@@ -148,22 +170,30 @@ mod tests {
             let strikes = (0..200).map(|_| Strike::draw(&mut rng, &settings).load);
             strikes.max().expect("200 of them")
         };
-        assert!(longest(Durability::Sync) < report::GRACE);
-        assert!(longest(Durability::Async) > 2 * report::GRACE);
+        assert!(longest(Durability::Sync) < GRACE);
+        assert!(longest(Durability::Async) > 2 * GRACE);
     }
 
     #[test]
     fn fewer_are_fewer_than_the_copies() {
         let strikes = draw(1, Kill::Fewer, 3);
+        let nodes = |strike: &Strike| -> Vec<usize> {
+            let node = |party: &Party| match party {
+                Party::Node(node) => Some(*node),
+                Party::Manager | Party::Client => None,
+            };
+            strike.victims.iter().filter_map(node).collect()
+        };
         for strike in &strikes {
-            assert!((1..=2).contains(&strike.nodes.len()), "{strike}");
-            assert!(strike.nodes.is_sorted_by(|one, two| one < two), "{strike}");
-            assert!(strike.nodes.iter().all(|node| (1..=5).contains(node)), "{strike}");
+            assert!((1..=2).contains(&nodes(strike).len()), "{strike}");
+            assert!(strike.victims.is_sorted_by(|one, two| one < two), "{strike}");
+            assert!(nodes(strike).iter().all(|node| (0..5).contains(node)), "{strike}");
         }
         let has = |wanted: &dyn Fn(&Strike) -> bool| strikes.iter().any(wanted);
-        assert!(has(&|strike| strike.nodes == [5]) && has(&|strike| strike.nodes == [1, 2]));
-        assert!(has(&|strike| strike.with_manager) && has(&|strike| !strike.with_manager));
-        assert!(draw(1, Kill::Fewer, 2).iter().all(|strike| strike.nodes.len() == 1));
+        let hits_manager = |strike: &Strike| strike.victims[0] == Party::Manager;
+        assert!(has(&|strike| nodes(strike) == [4]) && has(&|strike| nodes(strike) == [0, 1]));
+        assert!(has(&hits_manager) && has(&|strike| !hits_manager(strike)));
+        assert!(draw(1, Kill::Fewer, 2).iter().all(|strike| nodes(strike).len() == 1));
     }
 
     #[test]
@@ -172,5 +202,18 @@ mod tests {
             assert_eq!(kill.to_string().parse(), Ok(kill));
         }
         assert_eq!("some".parse::<Kill>(), Err("it takes all or fewer"));
+    }
+
+    #[test]
+    fn what_is_promised() {
+        let (new, old) = (Duration::from_millis(1_900), Duration::from_millis(2_100));
+        for (kill, durability, promised) in [
+            (Kill::All, Durability::Sync, [true, true]),
+            (Kill::All, Durability::Async, [false, true]),
+            (Kill::Fewer, Durability::Sync, [true, true]),
+            (Kill::Fewer, Durability::Async, [true, true]),
+        ] {
+            assert_eq!([new, old].map(|age| is_promised(kill, durability, age)), promised);
+        }
     }
 }

@@ -4,20 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cluster::durability::Durability;
-
 use super::Settings;
-use super::kill::Kill;
+use super::kill::{GRACE, is_promised};
 use super::load::Counts;
 use crate::figures::thousands;
 use crate::report::{self, ReportError};
 
 /// Name of the file with a row for each round.
 pub const FILE: &str = "crash.csv";
-
-/// What was acknowledged so short before the kill of all is not promised with [`Durability::Async`]: a second, until
-/// the disk is told, and as much again for a disk that is slow.
-pub const GRACE: Duration = Duration::from_secs(2);
 
 /// So many wrong keys of a round are told in words.
 const WORDS: usize = 10;
@@ -38,15 +32,6 @@ const HEADER: [&str; 14] = [
     "torn",
     "never_written",
 ];
-
-/// Whether a write that was acknowledged so long before the kill must be there.
-pub fn is_promised(kill: Kill, durability: Durability, age: Duration) -> bool {
-    match (kill, durability) {
-        (Kill::All, Durability::None) => false,
-        (Kill::All, Durability::Async) => age > GRACE,
-        (Kill::All, Durability::Sync) | (Kill::Fewer, _) => true,
-    }
-}
 
 /// What was wrong in one round.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -245,6 +230,8 @@ impl fmt::Display for Report<'_> {
 
 #[cfg(test)]
 mod tests {
+    use cluster::durability::Durability;
+
     use super::*;
 
     fn round(number: u32, readable_ms: u64, findings: Findings) -> Round {
@@ -257,19 +244,6 @@ mod tests {
             counts: Counts { puts: 1_000, deletes: 100, unknown: 3, failed: 2 },
             readable: Duration::from_millis(readable_ms),
             findings,
-        }
-    }
-
-    #[test]
-    fn what_is_promised() {
-        let (new, old) = (Duration::from_millis(1_900), Duration::from_millis(2_100));
-        for (kill, durability, promised) in [
-            (Kill::All, Durability::Sync, [true, true]),
-            (Kill::All, Durability::Async, [false, true]),
-            (Kill::Fewer, Durability::Sync, [true, true]),
-            (Kill::Fewer, Durability::Async, [true, true]),
-        ] {
-            assert_eq!([new, old].map(|age| is_promised(kill, durability, age)), promised);
         }
     }
 

@@ -7,10 +7,8 @@ use client::{Config, GTStoreClient, status};
 use harness::health;
 use harness::interrupt::Interrupt;
 use harness::service::{Service, Setup};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
-use super::kill::{Kill, Strike};
+use super::kill::{Again, Kill, Strike};
 use super::load::Gate;
 use super::{CrashError, Settings};
 
@@ -42,7 +40,7 @@ pub struct Struck {
 }
 
 /// The cluster, and those who look at it.
-pub struct Field {
+pub struct Testbed {
     service: Service,
     watcher: GTStoreClient,
     reader: GTStoreClient,
@@ -55,12 +53,12 @@ pub struct Field {
     started: Instant,
 }
 
-impl Field {
+impl Testbed {
     /// Starts a cluster and waits until it is healthy.
     ///
     /// # Errors
     /// [`CrashError`].
-    pub fn new(settings: &Settings, bin: &Path, folder: &Path) -> Result<Field, CrashError> {
+    pub fn new(settings: &Settings, bin: &Path, folder: &Path) -> Result<Testbed, CrashError> {
         let interrupt = Interrupt::watch("crash")?;
         let setup = Setup {
             bin: bin.to_owned(),
@@ -74,15 +72,14 @@ impl Field {
             // Snapshot lines are not what is tested here, and would fill the disk.
             node_flags: vec!["--snapshot-keys=0".into(), "--snapshot-interval-ms=60000".into()],
             durability: Some(settings.durability),
+            faults: None,
         };
-        // Not from the seeded generator: a port that is taken must not change who is killed.
-        let mut ports = StdRng::seed_from_u64(u64::from(std::process::id()) << 20 ^ settings.seed);
-        let mut service = Service::start(setup, || ports.random())?;
+        let mut service = Service::start(&setup)?;
         let started = Instant::now();
-        service.add(&(1..=settings.nodes).collect::<Vec<_>>())?;
+        service.add(&(0..settings.nodes).collect::<Vec<_>>())?;
         let mut config = Config::new(service.manager());
         (config.patience, config.deadline) = (PATIENCE, ATTEMPT);
-        let mut field = Field {
+        let mut field = Testbed {
             watcher: health::connect(&config, settings.patience)?,
             reader: health::connect(&config, settings.patience)?,
             service,
@@ -110,7 +107,7 @@ impl Field {
         if self.interrupt.has_come() {
             return Err(CrashError::Unexpected("interrupted".into()));
         }
-        self.service.ended(&[]).map_or(Ok(()), |ended| Err(CrashError::Unexpected(ended)))
+        self.service.ended().map_or(Ok(()), |ended| Err(CrashError::Unexpected(ended.what)))
     }
 
     fn pause(&mut self, time: Duration) -> Result<(), CrashError> {
@@ -127,10 +124,10 @@ impl Field {
 
     fn start(&mut self, strike: &Strike) -> Result<(), CrashError> {
         self.started = Instant::now();
-        if strike.with_manager {
-            self.service.start_manager()?;
+        for &victim in &strike.victims {
+            self.service.start_again(victim)?;
         }
-        Ok(self.service.add(&strike.nodes)?)
+        Ok(())
     }
 
     /// Lets the load run, kills, starts again, and waits until every key can be read. Where others serve
@@ -141,16 +138,16 @@ impl Field {
     pub fn strike(&mut self, strike: &Strike, gate: &Gate) -> Result<Struck, CrashError> {
         self.pause(strike.load)?;
         let (in_flight, killed) = (gate.in_flight(), Instant::now());
-        self.service.strike(&strike.nodes, strike.with_manager);
+        self.service.kill(&strike.victims);
         match self.kill {
             Kill::All => gate.stop(),
             Kill::Fewer => gate.narrow(),
         }
         self.pause(strike.away)?;
         self.start(strike)?;
-        if let Some((after, away)) = strike.again {
+        if let Some(Again { after, away }) = strike.again {
             self.pause(after)?;
-            self.service.strike(&strike.nodes, strike.with_manager);
+            self.service.kill(&strike.victims);
             self.pause(away)?;
             self.start(strike)?;
         }
@@ -169,7 +166,7 @@ impl Field {
     pub fn settle(&mut self) -> Result<(), CrashError> {
         self.pause((self.started + self.settling).saturating_duration_since(Instant::now()))?;
         let (service, nodes) = (&mut self.service, self.nodes);
-        let nodes = || service.ended(&[]).map_or(Ok(nodes), Err);
+        let nodes = || service.ended().map_or(Ok(nodes), |ended| Err(ended.what));
         health::wait(&self.watcher, &self.interrupt, self.patience, nodes)
             .map_err(CrashError::Unexpected)
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use harness::service::name;
+use harness::party::node_name;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -131,7 +131,7 @@ impl Plan {
     }
 }
 
-/// A step and whom it concerns; nodes are numbered from 1.
+/// A step and whom it concerns; nodes are numbered from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     /// These die at once.
@@ -157,25 +157,27 @@ impl fmt::Display for Act {
             Act::Kill(nodes) => ("kill -9", nodes),
             Act::Add(nodes) => ("add", nodes),
             Act::Leave(nodes) => ("leave", nodes),
-            Act::Weight(node, weight) => return write!(f, "weight node{node}={weight}"),
+            Act::Weight(node, weight) => {
+                return write!(f, "weight {}={weight}", node_name(*node));
+            }
         };
-        let names: Vec<String> = nodes.iter().map(|&node| name(node)).collect();
+        let names: Vec<String> = nodes.iter().map(|&node| node_name(node)).collect();
         write!(f, "{verb} {}", names.join(" "))
     }
 }
 
 /// Which nodes there are.
 #[derive(Debug)]
-pub struct Crew {
+pub struct Members {
     running: BTreeSet<usize>,
     /// In the order in which they went.
     down: Vec<usize>,
 }
 
-impl Crew {
+impl Members {
     /// The first so many nodes run.
-    pub fn new(nodes: usize) -> Crew {
-        Crew { running: (1..=nodes).collect(), down: Vec::new() }
+    pub fn new(nodes: usize) -> Members {
+        Members { running: (0..nodes).collect(), down: Vec::new() }
     }
 
     /// Those that run.
@@ -192,8 +194,9 @@ impl Crew {
                 let back = self.down.drain(..count.min(self.down.len()));
                 let mut nodes: Vec<usize> = back.collect();
                 self.running.extend(&nodes);
-                let highest = self.running.iter().chain(&self.down).max().copied().unwrap_or(0);
-                nodes.extend(highest + 1..=highest + count - nodes.len());
+                let highest = self.running.iter().chain(&self.down).max();
+                let next = highest.map_or(0, |highest| highest + 1);
+                nodes.extend(next..next + count - nodes.len());
                 self.running.extend(&nodes);
                 Act::Add(nodes)
             }
@@ -259,25 +262,25 @@ mod tests {
     #[test]
     fn the_dead_come_back_before_new_ones_do() {
         let mut rng = StdRng::seed_from_u64(1);
-        let mut crew = Crew::new(3);
-        let Act::Kill(dead) = crew.act(Step::Kill(2), &mut rng) else { panic!("a kill") };
-        assert_eq!((dead.len(), crew.running().len()), (2, 1));
+        let mut members = Members::new(3);
+        let Act::Kill(dead) = members.act(Step::Kill(2), &mut rng) else { panic!("a kill") };
+        assert_eq!((dead.len(), members.running().len()), (2, 1));
         assert!(dead[0] < dead[1]);
-        assert_eq!(crew.act(Step::Add(1), &mut rng), Act::Add(vec![dead[0]]));
-        assert_eq!(crew.act(Step::Add(3), &mut rng), Act::Add(vec![dead[1], 4, 5]));
-        assert_eq!(crew.running().iter().copied().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-        let Act::Leave(gone) = crew.act(Step::Leave(5), &mut rng) else { panic!("a leave") };
-        assert_eq!(gone, [1, 2, 3, 4, 5]);
-        assert_eq!(crew.act(Step::Add(6), &mut rng), Act::Add(vec![1, 2, 3, 4, 5, 6]));
+        assert_eq!(members.act(Step::Add(1), &mut rng), Act::Add(vec![dead[0]]));
+        assert_eq!(members.act(Step::Add(3), &mut rng), Act::Add(vec![dead[1], 3, 4]));
+        assert_eq!(members.running().iter().copied().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        let Act::Leave(gone) = members.act(Step::Leave(5), &mut rng) else { panic!("a leave") };
+        assert_eq!(gone, [0, 1, 2, 3, 4]);
+        assert_eq!(members.act(Step::Add(6), &mut rng), Act::Add(vec![0, 1, 2, 3, 4, 5]));
     }
 
     #[test]
     fn the_same_seed_hits_the_same_nodes() {
         let acts = |seed| {
             let mut rng = StdRng::seed_from_u64(seed);
-            let mut crew = Crew::new(7);
+            let mut members = Members::new(7);
             let plan = Plan::default();
-            plan.0.iter().map(|&step| crew.act(step, &mut rng).to_string()).collect::<Vec<_>>()
+            plan.0.iter().map(|&step| members.act(step, &mut rng).to_string()).collect::<Vec<_>>()
         };
         assert_eq!(acts(1), acts(1));
         assert_ne!(acts(1), acts(2));

@@ -353,8 +353,8 @@ mod tests {
         Report {
             conditions: "7 nodes".to_owned(),
             events: vec![
-                event(Act::Kill(vec![2, 3]), 4.0, 6.0),
-                event(Act::Weight(1, 2), 8.0, 8.1),
+                event(Act::Kill(vec![1, 2]), 4.0, 6.0),
+                event(Act::Weight(0, 2), 8.0, 8.1),
             ],
             tracks: tracks(),
             health: vec![(s(0.0), "healthy".into()), (s(4.0), "healing: 3 arcs, a lot".into())],
@@ -374,10 +374,10 @@ mod tests {
         assert!(line.contains("kill -9 node2 node3: healthy after 2.00 s, 1 errors;"), "{line}");
         assert!(line.contains("50 % of 1,000 operations/s kept"), "{line}");
         assert!(!line.contains("over the bar"), "{line}");
-        let planned = Event { act: Act::Leave(vec![2]), ..report.events[0].clone() };
+        let planned = Event { act: Act::Leave(vec![1]), ..report.events[0].clone() };
         assert!(planned.line(&figures).contains("single put 250 ms (over the bar)"));
         // One that is healed at once is looked at for a second all the same.
-        let at_once = Event { healed: s(3.1), ..event(Act::Weight(1, 2), 3.05, 3.1) };
+        let at_once = Event { healed: s(3.1), ..event(Act::Weight(0, 2), 3.05, 3.1) };
         let figures = at_once.figures(&report.tracks);
         assert_eq!((figures.put_wait, figures.rate), (s(0.35), 975.0));
     }

@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 use client::{Config, status};
 use harness::interrupt::Interrupt;
 use harness::operator::{Answer, Operator, Order};
-use harness::service::{self, Service, Setup};
+use harness::party::{Party, node_name};
+use harness::service::{Service, Setup};
 use net_common::message::control::Status;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
 use super::load::Findings;
 use super::meter::Meter;
 use super::movement;
-use super::plan::{Act, Crew, Plan, Step};
+use super::plan::{Act, Members, Plan, Step};
 use super::report::Event;
 use super::watch::{self, Watch};
 use super::{ElasticError, Settings};
@@ -38,28 +39,26 @@ const COMING_UP: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The cluster under test and those who look at it.
-pub struct Field {
+pub struct Testbed {
     /// The processes.
     pub service: Service,
     operator: Operator,
     /// Who looks at the manager.
     pub watch: Watch,
-    crew: Crew,
+    members: Members,
     rng: StdRng,
     /// Whose time the events have.
     pub meter: Arc<Meter>,
     interrupt: Interrupt,
 }
 
-impl Field {
+impl Testbed {
     /// Starts a cluster and waits until it serves.
     ///
     /// # Errors
     /// [`ElasticError`].
-    pub fn new(settings: &Settings, bin: &Path, folder: &Path) -> Result<Field, ElasticError> {
+    pub fn new(settings: &Settings, bin: &Path, folder: &Path) -> Result<Testbed, ElasticError> {
         let interrupt = Interrupt::watch("elastic")?;
-        // Not from the seeded generator: a port that is taken must not change whom the plan hits.
-        let mut ports = StdRng::seed_from_u64(u64::from(std::process::id()) << 20 ^ settings.seed);
         let setup = Setup {
             bin: bin.to_owned(),
             folder: folder.to_owned(),
@@ -68,11 +67,12 @@ impl Field {
             manager_flags: Vec::new(),
             node_flags: Vec::new(),
             durability: None,
+            faults: None,
         };
-        let mut service = Service::start(setup, || ports.random())?;
+        let mut service = Service::start(&setup)?;
         let operator = Operator::new(bin, service.manager(), PATIENCE);
-        let crew = Crew::new(settings.nodes);
-        service.add(&crew.running().iter().copied().collect::<Vec<_>>())?;
+        let members = Members::new(settings.nodes);
+        service.add(&members.running().iter().copied().collect::<Vec<_>>())?;
         let config = Config::new(service.manager());
         let until = Instant::now() + COMING_UP;
         let watch = loop {
@@ -84,7 +84,7 @@ impl Field {
         };
         let rng = StdRng::seed_from_u64(settings.seed);
         let meter = Arc::new(Meter::start());
-        let mut field = Field { service, operator, watch, crew, rng, meter, interrupt };
+        let mut field = Testbed { service, operator, watch, members, rng, meter, interrupt };
         field.heal(&Findings::default(), &[], COMING_UP)?;
         Ok(field)
     }
@@ -116,7 +116,7 @@ impl Field {
         let before = self.watch.keys().copies(self.watch.routes().ok_or_else(nothing)?);
         let fetched = self.watch.fetched();
         let begun = self.meter.now();
-        let act = self.crew.act(step, &mut self.rng);
+        let act = self.members.act(step, &mut self.rng);
         let leaving = self.begin(&act)?;
         self.heal(findings, &leaving, PATIENCE)?;
         let healed = self.meter.now();
@@ -129,7 +129,7 @@ impl Field {
             calm_since: begun.saturating_sub(CALM),
             begun,
             healed,
-            nodes: self.crew.running().len(),
+            nodes: self.members.running().len(),
             keys_max_over_mean: ratio(keys.keys_balance(routes)),
             copies_max_over_mean: ratio(keys.copies_balance(routes)),
             moved: self.watch.fetched() - fetched,
@@ -140,14 +140,17 @@ impl Field {
     /// Does it; returns those who are to end by themselves.
     fn begin(&mut self, act: &Act) -> Result<Vec<usize>, ElasticError> {
         match act {
-            Act::Kill(nodes) => self.service.kill(nodes),
+            Act::Kill(nodes) => {
+                let victims: Vec<Party> = nodes.iter().copied().map(Party::Node).collect();
+                self.service.kill(&victims);
+            }
             Act::Add(nodes) => self.service.add(nodes)?,
             Act::Weight(node, weight) => {
-                self.order(&Order::Weight(service::name(*node), *weight))?;
+                self.order(&Order::Weight(node_name(*node), *weight))?;
             }
             Act::Leave(nodes) => {
                 for &node in nodes {
-                    self.order(&Order::Leave(service::name(node)))?;
+                    self.order(&Order::Leave(node_name(node)))?;
                 }
                 return Ok(nodes.clone());
             }
@@ -173,7 +176,7 @@ impl Field {
         Ok(())
     }
 
-    /// Looks on until all is well and exactly the crew serves.
+    /// Looks on until all is well and exactly the members serves.
     fn heal(
         &mut self,
         findings: &Findings,
@@ -181,7 +184,7 @@ impl Field {
         patience: Duration,
     ) -> Result<(), ElasticError> {
         let names: BTreeSet<String> =
-            self.crew.running().iter().map(|&number| service::name(number)).collect();
+            self.members.running().iter().map(|&number| node_name(number)).collect();
         let until = Instant::now() + patience;
         loop {
             let status = self.look_on(findings, leaving)?;
@@ -202,19 +205,22 @@ impl Field {
     /// Waits until those who left have ended.
     fn see_off(&mut self, leaving: &[usize]) -> Result<(), ElasticError> {
         let until = Instant::now() + COMING_UP;
-        for &node in leaving {
-            loop {
-                match self.service.has_left(node) {
-                    Some(Ok(())) => break,
-                    Some(Err(why)) => return Err(ElasticError::Step(why)),
-                    None if Instant::now() > until => {
-                        let name = service::name(node);
-                        return Err(ElasticError::Step(format!(
-                            "{name} has left and does not end"
-                        )));
-                    }
-                    None => thread::sleep(LOOK),
-                }
+        while let Some(&node) = leaving.iter().find(|&&node| self.service.is_running(node)) {
+            self.look_for_ends(leaving)?;
+            if Instant::now() > until {
+                let why = format!("{} has left and does not end", node_name(node));
+                return Err(ElasticError::Step(why));
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Fails with a process that has ended, but for nodes that were to leave.
+    fn look_for_ends(&mut self, leaving: &[usize]) -> Result<(), ElasticError> {
+        while let Some(ended) = self.service.ended() {
+            if !ended.has_left(leaving) {
+                return Err(ElasticError::Step(ended.what));
             }
         }
         Ok(())
@@ -232,9 +238,7 @@ impl Field {
         if findings.is_stopped() {
             return Err(ElasticError::Step("the load has stopped".to_owned()));
         }
-        if let Some(ended) = self.service.ended(leaving) {
-            return Err(ElasticError::Step(ended));
-        }
+        self.look_for_ends(leaving)?;
         Ok(self.watch.look(self.meter.now()))
     }
 

@@ -6,11 +6,13 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cluster::ids::Address;
+
+use crate::process::Running;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,14 +154,15 @@ impl Operator {
 #[derive(Debug)]
 pub struct Asked {
     order: String,
-    child: Child,
+    running: Running,
     until: Instant,
 }
 
 impl Asked {
     fn start(order: String, command: &mut Command, deadline: Duration) -> io::Result<Asked> {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(Asked { order, child: command.spawn()?, until: Instant::now() + deadline + PATIENCE })
+        let running = Running::start(command)?;
+        Ok(Asked { order, running, until: Instant::now() + deadline + PATIENCE })
     }
 
     /// The answer, if it is there.
@@ -167,8 +170,7 @@ impl Asked {
     /// # Errors
     /// [`OperatorError`].
     pub fn poll(&mut self) -> Result<Option<Answer>, OperatorError> {
-        let ended = self.child.try_wait();
-        let status = match ended {
+        let status = match self.running.ended() {
             Ok(Some(status)) => status,
             Ok(None) if Instant::now() > self.until => {
                 return Err(OperatorError::Hangs(self.order.clone()));
@@ -178,10 +180,10 @@ impl Asked {
         };
         let (mut out, mut error) = (String::new(), String::new());
         // A line or two each, so they fit into their pipes; what cannot be read is not what is expected.
-        if let Some(pipe) = &mut self.child.stdout {
+        if let Some(pipe) = &mut self.running.child().stdout {
             let _ = pipe.read_to_string(&mut out);
         }
-        if let Some(pipe) = &mut self.child.stderr {
+        if let Some(pipe) = &mut self.running.child().stderr {
             let _ = pipe.read_to_string(&mut error);
         }
         match answer(status.code(), &out, &error) {
@@ -204,14 +206,6 @@ impl Asked {
             }
             thread::sleep(LOOK);
         }
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        // Neither can fail for a child that was not waited for; one that was is left alone.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

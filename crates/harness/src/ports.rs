@@ -1,19 +1,40 @@
-//! Ports for servers that the bench starts itself.
+//! Ports for servers that we start ourselves: below those that Linux gives to outgoing connections,
+//! so that a port stays ours while nobody listens on it.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Free ports below those that the system gives to outgoing connections, so that a port stays ours while
-/// nobody listens on it.
+/// Where single ports are looked for.
+const SINGLE: Range<u16> = 15_000..31_000;
+
+/// Where ports in a row are looked for.
+const ROWS: Range<u16> = 20_000..32_000;
+
+/// Draws for each port that is wanted, before it counts as not to be had.
+const DRAWS: usize = 100;
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Free ports. They are drawn by the system's randomness and by no seed of a run: a port that is
+/// taken must not change what the seed says.
 ///
 /// # Errors
 /// If there are none.
-pub fn free(count: usize, mut random: impl FnMut() -> u16) -> io::Result<Vec<u16>> {
+pub fn free(count: usize) -> io::Result<Vec<u16>> {
     let mut ports = HashSet::new();
-    for _ in 0..count * 100 {
-        let port = 15_000 + random() % 16_000;
-        if ports.len() < count && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+    for _ in 0..count * DRAWS {
+        if ports.len() == count {
+            break;
+        }
+        let random = RandomState::new().hash_one(ports.len());
+        let port = SINGLE.start + (random % SINGLE.len() as u64) as u16;
+        if is_free(port) {
             ports.insert(port);
         }
     }
@@ -21,4 +42,23 @@ pub fn free(count: usize, mut random: impl FnMut() -> u16) -> io::Result<Vec<u16
         return Err(io::Error::other("no free ports from 15000 to 30999"));
     }
     Ok(ports.into_iter().collect())
+}
+
+/// The first of so many free ports in a row that nobody else in this process was given.
+///
+/// # Errors
+/// If there are none.
+pub fn in_a_row(count: u16) -> io::Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let rows = ROWS.len() as u16 / count;
+    // Processes at the same time begin at different places.
+    let begin = (std::process::id() % u32::from(rows)) as u16;
+    let first = |_| {
+        let row = (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % rows;
+        ROWS.start + row * count
+    };
+    (0..rows)
+        .map(first)
+        .find(|&first| (first..first + count).all(is_free))
+        .ok_or_else(|| io::Error::other("no free ports from 20000 to 31999"))
 }

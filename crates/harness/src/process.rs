@@ -1,18 +1,20 @@
-//! Servers that the bench starts itself. They end with it, whatever happens: a [`Process`] kills its child
-//! when it is dropped, and a panic, which in a release build drops nothing, kills all of them from a hook.
+//! Programs that we start ourselves. They end with us, whatever happens: a [`Running`] kills its
+//! child when it is dropped, and a panic that aborts, and so drops nothing, kills all of them from
+//! a hook.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Once;
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 /// Why a process cannot be run.
 #[derive(Debug, thiserror::Error)]
-pub enum ChildError {
+pub enum StartError {
     /// It does not start.
     #[error("cannot start {}: {source}", path.display())]
     Start {
@@ -29,8 +31,11 @@ pub enum ChildError {
 /// All processes that are alive, for the hook.
 static ALIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-fn kill_all_on_panic() {
+fn kill_all_on_abort() {
     static ONCE: Once = Once::new();
+    if cfg!(panic = "unwind") {
+        return;
+    }
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
@@ -51,55 +56,121 @@ fn send(pid: u32, signal: Signal) -> io::Result<()> {
     Ok(kill_process(pid, signal)?)
 }
 
-/// A process that runs, or does not at present.
+/// A process that is killed when this is dropped.
+#[derive(Debug)]
+pub struct Running(Child);
+
+impl Running {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`].
+    pub fn start(command: &mut Command) -> io::Result<Running> {
+        kill_all_on_abort();
+        let child = command.spawn()?;
+        ALIVE.lock().push(child.id());
+        Ok(Running(child))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// The child, for what it reads and writes.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+
+    /// Kills it without waiting for its end, so that several die at once.
+    pub fn strike(&mut self) {
+        // It cannot fail for a child that was not waited for; one that was is left alone.
+        let _ = self.0.kill();
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        send(self.id(), signal)
+    }
+
+    /// How it has ended, if it has.
+    ///
+    /// # Errors
+    /// As [`Child::try_wait`].
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        let status = self.0.try_wait()?;
+        if status.is_some() {
+            self.forget();
+        }
+        Ok(status)
+    }
+
+    /// How it ends.
+    ///
+    /// # Errors
+    /// As [`Child::wait`].
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        let status = self.0.wait()?;
+        self.forget();
+        Ok(status)
+    }
+
+    /// Its number may be somebody else's soon.
+    fn forget(&self) {
+        ALIVE.lock().retain(|&pid| pid != self.id());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.strike();
+        let _ = self.wait();
+    }
+}
+
+/// A program with its flags and its log, which runs or does not at present.
 #[derive(Debug)]
 pub struct Process {
     program: PathBuf,
     flags: Vec<String>,
     log: PathBuf,
-    child: Option<Child>,
+    running: Option<Running>,
 }
 
 impl Process {
     /// One that is yet to be started. What it prints is appended to `log`, by which it is called.
     pub fn new(program: PathBuf, flags: Vec<String>, log: PathBuf) -> Process {
-        Process { program, flags, log, child: None }
+        Process { program, flags, log, running: None }
     }
 
     /// Starts it, and tells its process id.
     ///
     /// # Errors
-    /// [`ChildError`].
-    pub fn start(&mut self) -> Result<u32, ChildError> {
-        kill_all_on_panic();
+    /// [`StartError`].
+    pub fn start(&mut self) -> Result<u32, StartError> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let child = Command::new(&self.program)
-            .args(&self.flags)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .map_err(|source| ChildError::Start { path: self.program.clone(), source })?;
-        let pid = child.id();
-        ALIVE.lock().push(pid);
-        self.child = Some(child);
+        let mut command = Command::new(&self.program);
+        command.args(&self.flags).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let running = Running::start(&mut command)
+            .map_err(|source| StartError::Start { path: self.program.clone(), source })?;
+        let pid = running.id();
+        self.running = Some(running);
         Ok(pid)
     }
 
     /// Kills it, if it runs.
     pub fn kill(&mut self) {
-        if let Some(child) = &mut self.child {
-            // Neither can fail for a child that was not waited for.
-            let _ = child.kill();
-            let _ = child.wait();
-            self.forget();
-        }
+        self.running = None;
     }
 
-    /// Kills it without waiting for its end, so that several die at once; [`Process::kill`] then waits.
+    /// Kills it without waiting for its end, so that several die at once; [`Process::kill`] then
+    /// waits.
     pub fn strike(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
+        if let Some(running) = &mut self.running {
+            running.strike();
         }
     }
 
@@ -108,24 +179,29 @@ impl Process {
     /// # Errors
     /// If the system refuses.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        self.child.as_ref().map_or(Ok(()), |child| send(child.id(), signal))
+        self.running.as_ref().map_or(Ok(()), |running| running.signal(signal))
     }
 
     /// How it ended, if it has just been found to have done so by itself.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        let status = self.child.as_mut()?.try_wait().ok()??;
-        // Its number may be somebody else's soon.
-        self.forget();
+        let status = self.running.as_mut()?.ended().ok()??;
+        self.running = None;
         Some(status)
     }
 
     /// Whether it was started and has neither been killed nor found ended.
     pub fn is_running(&self) -> bool {
-        self.child.is_some()
+        self.running.is_some()
+    }
+
+    /// What it has printed so far; nothing if that cannot be read.
+    pub fn printed(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// What is said of one that should not have ended.
-    pub fn obituary(&self, status: ExitStatus) -> String {
+    pub fn exit_report(&self, status: ExitStatus) -> String {
         format!("{} ended by itself: {status}; see {}", self.name(), self.log.display())
     }
 
@@ -133,25 +209,17 @@ impl Process {
     pub fn name(&self) -> String {
         self.log.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
-
-    fn forget(&mut self) {
-        if let Some(child) = self.child.take() {
-            ALIVE.lock().retain(|&pid| pid != child.id());
-        }
-    }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// The folder of the program that runs, where its sisters are.
+/// The folder with the programs: this one, or the one of the program that runs, where its sisters
+/// are.
 ///
 /// # Errors
 /// If the system does not tell.
-pub fn own_folder() -> io::Result<PathBuf> {
+pub fn programs(bin: Option<&Path>) -> io::Result<PathBuf> {
+    if let Some(bin) = bin {
+        return Ok(bin.to_owned());
+    }
     let program = std::env::current_exe()?;
     Ok(program.parent().unwrap_or(Path::new(".")).to_owned())
 }
@@ -182,7 +250,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
         };
         assert_eq!(status.code(), Some(3));
-        assert!(process.obituary(status).starts_with("child ended by itself: exit status: 3"));
+        assert!(process.exit_report(status).starts_with("child ended by itself: exit status: 3"));
         assert!(!process.is_running() && process.ended().is_none());
         process.signal(Signal::KILL).expect("nobody is hit");
     }

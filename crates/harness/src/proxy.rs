@@ -1,265 +1,170 @@
-//! Forwarders in front of every process, in which single links can be cut.
+//! Blocking TCP proxies that stand in front of processes and make trouble.
 //!
-//! A cut is what a cable that was pulled looks like to TCP: connections are still accepted (here; on a
-//! real network they hang), nothing passes, ends of connections do not pass either, and what was on its
-//! way when the link was mended arrives then, late, even if its sender has long given up. A cut never
-//! refuses: to the manager a refused port means that the process is gone (rule L6), and a node that is
-//! merely cut off has its lease and its records. The other way round, a node that was killed must be
-//! refused, so [`Proxy::close`] ends the listener; call it only after the process has ended.
+//! A [`Fault`] concerns all that passes; a [`Cut`] concerns single links between [parties](Party).
+//! A cut is what a cable that was pulled looks like to TCP: connections are still accepted (here;
+//! on a real network they hang), nothing passes, ends of connections do not pass either, and what
+//! was on its way when the link was mended arrives then, late, even if its sender has long given up.
+//! A cut never refuses: to the manager a refused port means that the process is gone (rule L6), and
+//! a node that is merely cut off has its lease and its records. The other way round, a node that was
+//! killed must be refused, so [`Proxy::close`] ends the listener; call it only after the process has
+//! ended.
 //!
-//! Every node has one forwarder, whose address it advertises. The manager has one for each node and one
-//! for the clients, so there the source is known. On a node's forwarder it is found from `/proc`: the
-//! one of our processes that holds the other end of the connection; if none does, it is a client. That
-//! costs milliseconds, so it is looked up only for connections that a cut may concern.
+//! In a cluster of processes every node has one proxy, whose address it advertises. The manager has
+//! one for each node and one for the clients, so there the source is known. On a node's proxy it is
+//! looked up, only for connections that a cut may concern.
 
-use std::collections::HashMap;
-use std::fs;
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+mod faults;
+mod sockets;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::Mutex;
 
-/// Who is at one end of a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Party {
-    /// The manager.
-    Manager,
-    /// A node, from 0.
-    Node(usize),
-    /// Any client.
-    Client,
-}
+use faults::Link;
+pub use faults::{Cut, Fault, Faults, Way};
 
-/// Which connections a cut concerns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
-    /// Who connects.
-    pub from: Party,
-    /// Who is connected to.
-    pub to: Party,
-    /// What is sent to the one who is connected to (requests) does not pass.
-    pub stops_requests: bool,
-    /// What comes back does not pass.
-    pub stops_replies: bool,
-    /// Only about half of the connections, chosen with this salt.
-    pub half: Option<u64>,
-}
-
-/// What is cut at present; shared by all forwarders.
-#[derive(Debug, Default)]
-pub struct Cuts {
-    /// How many there are: spares the lock while all is well.
-    count: AtomicUsize,
-    cuts: Mutex<Vec<(u64, Cut)>>,
-    mended: Condvar,
-    pids: Mutex<Vec<(Party, u32)>>,
-    sockets: Mutex<Sockets>,
-}
-
-impl Cuts {
-    /// Cuts a link; `id` is for mending it.
-    pub fn cut(&self, id: u64, cut: Cut) {
-        let mut cuts = self.cuts.lock();
-        cuts.push((id, cut));
-        self.count.store(cuts.len(), Ordering::SeqCst);
-    }
-
-    /// Mends the cut of this id.
-    pub fn mend(&self, id: u64) {
-        let mut cuts = self.cuts.lock();
-        cuts.retain(|(other, _)| *other != id);
-        self.count.store(cuts.len(), Ordering::SeqCst);
-        self.mended.notify_all();
-    }
-
-    /// Mends everything, for good.
-    pub fn end(&self) {
-        self.cuts.lock().clear();
-        self.count.store(0, Ordering::SeqCst);
-        self.mended.notify_all();
-    }
-
-    /// Which process a party is from now on, `None` while it has none.
-    pub fn set_pid(&self, party: Party, pid: Option<u32>) {
-        let mut pids = self.pids.lock();
-        pids.retain(|(other, _)| *other != party);
-        pids.extend(pid.map(|pid| (party, pid)));
-    }
-
-    fn wait_until_mended(&self, link: &Link, is_reply: bool) {
-        if self.count.load(Ordering::SeqCst) == 0 {
-            return;
-        }
-        let mut cuts = self.cuts.lock();
-        while cuts.iter().any(|(_, cut)| cut.may_stop(link, is_reply)) {
-            // Found out without the lock: it takes a while.
-            if link.from.get().is_none() {
-                MutexGuard::unlocked(&mut cuts, || {
-                    link.from.get_or_init(|| self.holder(link.port, link.proxy));
-                });
-                continue;
-            }
-            // With a time-out only against a notification that was missed.
-            self.mended.wait_for(&mut cuts, Duration::from_millis(500));
-        }
-    }
-
-    /// Who holds the other end of a connection to us, by the port it comes from.
-    fn holder(&self, from: u16, to: u16) -> Party {
-        let key = (from, to);
-        let mut sockets = self.sockets.lock();
-        // A connection that is not there is younger than the table, or has ended.
-        if !sockets.inodes.contains_key(&key) || sockets.read.is_none_or(|at| at.elapsed() > FRESH)
-        {
-            *sockets = Sockets { read: Some(Instant::now()), inodes: inodes() };
-        }
-        let Some(inode) = sockets.inodes.get(&key).copied() else { return Party::Client };
-        drop(sockets);
-        let socket = format!("socket:[{inode}]");
-        let pids = self.pids.lock().clone();
-        let holds = |pid: u32| {
-            let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-            entries
-                .flatten()
-                .any(|e| fs::read_link(e.path()).is_ok_and(|l| l.as_os_str() == socket.as_str()))
-        };
-        pids.into_iter().find(|(_, pid)| holds(*pid)).map_or(Party::Client, |(party, _)| party)
-    }
-}
-
-impl Cut {
-    /// Whether it concerns a connection, or may: who connects is not known yet.
-    fn may_stop(&self, link: &Link, is_reply: bool) -> bool {
-        let way = if is_reply { self.stops_replies } else { self.stops_requests };
-        let chosen = self.half.is_none_or(|salt| {
-            (u64::from(link.port) ^ salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 63 == 0
-        });
-        let is_from = link.from.get().is_none_or(|from| *from == self.from);
-        way && chosen && is_from && self.to == link.to
-    }
-}
-
-/// How long the table of sockets is believed: a port may be used again by somebody else.
-const FRESH: Duration = Duration::from_millis(300);
-
-/// The sockets of this machine that are connected over loopback.
-#[derive(Debug, Default)]
-struct Sockets {
-    read: Option<Instant>,
-    /// By own port and the other's.
-    inodes: HashMap<(u16, u16), u64>,
-}
-
-fn inodes() -> HashMap<(u16, u16), u64> {
-    // "  sl  local_address rem_address   st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode"
-    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-    let port = |word: &str| u16::from_str_radix(word.strip_prefix("0100007F:")?, 16).ok();
-    table
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_ascii_whitespace().skip(1);
-            let (own, other) = (port(words.next()?)?, port(words.next()?)?);
-            let inode = words.nth(6)?.parse().ok()?;
-            Some(((own, other), inode))
-        })
-        .collect()
-}
-
-/// One connection's place in the network.
-#[derive(Debug)]
-struct Link {
-    /// Who connected, once that is known.
-    from: OnceLock<Party>,
-    to: Party,
-    /// The port it comes from.
-    port: u16,
-    /// The port of the forwarder.
-    proxy: u16,
-}
-
-/// One forwarder.
-#[derive(Debug)]
-pub struct Proxy {
-    port: u16,
-    target: SocketAddr,
-    /// Who connects, where that is always the same.
-    from: Option<Party>,
-    to: Party,
-    cuts: Arc<Cuts>,
-    listening: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
-}
+use crate::party::Party;
 
 /// Bytes of a forwarding thread's stack: it calls nothing deep, and there are hundreds.
 const STACK: usize = 128 << 10;
 
+/// After a connection that could not be accepted: out of descriptors, perhaps.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Between whom a proxy stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    /// Who connects, where that is always the same.
+    pub from: Option<Party>,
+    /// Who is connected to.
+    pub to: Party,
+}
+
+/// A proxy. Its connections end when it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    route: Arc<Route>,
+    listening: Option<Listening>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    is_open: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// What a proxy and its threads share.
+#[derive(Debug)]
+struct Route {
+    front: SocketAddr,
+    target: SocketAddr,
+    ends: Ends,
+    faults: Arc<Faults>,
+    requested: AtomicU64,
+    connections: Mutex<Vec<Weak<Connection>>>,
+    is_over: AtomicBool,
+}
+
+/// One that passes through.
+#[derive(Debug)]
+struct Connection {
+    link: Link,
+    near: TcpStream,
+    far: TcpStream,
+}
+
 impl Proxy {
-    /// Listens on `port` of loopback for connections to `target`.
+    /// Passes connections on to `target`, with faults of its own.
     ///
     /// # Errors
-    /// If the port is taken or there are no more threads.
-    pub fn open(
-        port: u16,
-        target: u16,
-        from: Option<Party>,
-        to: Party,
-        cuts: Arc<Cuts>,
+    /// If there are no more threads.
+    pub fn alone(listener: TcpListener, target: SocketAddr) -> io::Result<Proxy> {
+        let ends = Ends { from: Some(Party::Client), to: Party::Node(0) };
+        Proxy::between(listener, target, ends, Arc::default())
+    }
+
+    /// Passes connections on to `target`, with faults that others share.
+    ///
+    /// # Errors
+    /// If there are no more threads.
+    pub fn between(
+        listener: TcpListener,
+        target: SocketAddr,
+        ends: Ends,
+        faults: Arc<Faults>,
     ) -> io::Result<Proxy> {
-        let target = SocketAddr::from((Ipv4Addr::LOCALHOST, target));
-        let mut proxy = Proxy { port, target, from, to, cuts, listening: None };
-        proxy.reopen()?;
+        let route = Arc::new(Route {
+            front: listener.local_addr()?,
+            target,
+            ends,
+            faults,
+            requested: AtomicU64::new(0),
+            connections: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        });
+        let mut proxy = Proxy { route, listening: None };
+        proxy.listen(listener)?;
         Ok(proxy)
     }
 
-    /// The port it listens on.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.route.front
     }
 
-    /// Listens again on the same port after [`Proxy::close`].
+    /// How many bytes of requests have come in.
+    pub fn requested(&self) -> u64 {
+        self.route.requested.load(Ordering::Relaxed)
+    }
+
+    /// Makes this trouble from now on, on its own and those that share its faults.
+    pub fn set(&self, fault: Fault) {
+        self.route.faults.set(fault);
+        if fault == Fault::Close {
+            self.route.shut();
+        }
+    }
+
+    /// Listens again in the same place after [`Proxy::close`].
     ///
     /// # Errors
-    /// As [`Proxy::open`].
+    /// If somebody else has it, or there are no more threads.
     pub fn reopen(&mut self) -> io::Result<()> {
-        if self.listening.is_some() {
-            return Ok(());
+        if self.listening.is_none() {
+            self.listen(TcpListener::bind(self.route.front)?)?;
         }
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port))?;
+        Ok(())
+    }
+
+    fn listen(&mut self, listener: TcpListener) -> io::Result<()> {
         let is_open = Arc::new(AtomicBool::new(true));
-        let (open, cuts) = (is_open.clone(), self.cuts.clone());
-        let (target, from, to, own) = (self.target, self.from, self.to, self.port);
-        let thread = thread::Builder::new().name("chaos proxy".into()).spawn(move || {
+        let (open, route) = (is_open.clone(), self.route.clone());
+        let thread = thread::Builder::new().name("proxy".into()).spawn(move || {
             for near in listener.incoming() {
                 if !open.load(Ordering::SeqCst) {
                     return;
                 }
-                let Ok(near) = near else {
-                    // Out of descriptors, perhaps: not in a spin.
-                    thread::sleep(Duration::from_millis(10));
-                    continue;
-                };
-                let Ok(peer) = near.peer_addr() else { continue };
-                let from = from.map_or_else(OnceLock::new, OnceLock::from);
-                let link = Link { from, to, port: peer.port(), proxy: own };
-                // Where the target is not there (yet), dropping `near` closes it.
-                if let Ok(far) = TcpStream::connect(target) {
-                    carry(Arc::new(link), near, far, &cuts);
+                match near {
+                    Ok(near) => carry(&route, near),
+                    Err(_) => thread::sleep(PAUSE),
                 }
             }
         })?;
-        self.listening = Some((is_open, thread));
+        self.listening = Some(Listening { is_open, thread });
         Ok(())
     }
 
     /// Refuses connections from now on. Those that are open end as their target ends them.
     pub fn close(&mut self) {
-        if let Some((is_open, thread)) = self.listening.take() {
+        if let Some(Listening { is_open, thread }) = self.listening.take() {
             is_open.store(false, Ordering::SeqCst);
             // The thread sleeps in the kernel; a connection wakes it.
-            let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+            let _ = TcpStream::connect(self.route.front);
             // A panic there has been reported already.
             let _ = thread.join();
         }
@@ -269,29 +174,85 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.close();
+        self.route.is_over.store(true, Ordering::SeqCst);
+        self.route.faults.wake();
+        self.route.shut();
     }
 }
 
-fn carry(link: Arc<Link>, near: TcpStream, far: TcpStream, cuts: &Arc<Cuts>) {
-    // Nothing of this can fail but for want of descriptors or threads; the connection then ends.
-    let prepared = near.set_nodelay(true).and_then(|()| far.set_nodelay(true));
-    let (Ok(()), Ok(near_too), Ok(far_too)) = (prepared, near.try_clone(), far.try_clone()) else {
+impl Route {
+    /// Ends all connections.
+    fn shut(&self) {
+        for connection in self.connections.lock().drain(..) {
+            if let Some(connection) = connection.upgrade() {
+                connection.shut();
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn shut(&self) {
+        // Closed already is as good.
+        let _ = self.near.shutdown(Shutdown::Both);
+        let _ = self.far.shutdown(Shutdown::Both);
+    }
+}
+
+/// Carries one connection. Nothing of this can fail but for want of descriptors or threads; the
+/// connection then ends.
+fn carry(route: &Arc<Route>, near: TcpStream) {
+    if route.faults.is_closing() {
         return;
+    }
+    let Ok(peer) = near.peer_addr() else { return };
+    // A target that refuses is refused to the caller as well: `near` is dropped.
+    let Ok(far) = TcpStream::connect(route.target) else { return };
+    if near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).is_err() {
+        return;
+    }
+    let link = Link {
+        from: route.ends.from.map_or_else(OnceLock::new, OnceLock::from),
+        to: route.ends.to,
+        port: peer.port(),
+        proxy: route.front.port(),
     };
-    let (there, back, link_too) = (cuts.clone(), cuts.clone(), link.clone());
-    let thread = || thread::Builder::new().name("chaos link".into()).stack_size(STACK);
-    let _ = thread().spawn(move || pump(&there, &link, near, far, false));
-    let _ = thread().spawn(move || pump(&back, &link_too, far_too, near_too, true));
+    let connection = Arc::new(Connection { link, near, far });
+    let mut connections = route.connections.lock();
+    connections.retain(|connection| connection.strong_count() > 0);
+    connections.push(Arc::downgrade(&connection));
+    drop(connections);
+    for way in [Way::Requests, Way::Replies] {
+        let (route, carried) = (route.clone(), connection.clone());
+        let thread = thread::Builder::new().name("proxy link".into()).stack_size(STACK);
+        if thread.spawn(move || pump(&route, &carried, way)).is_err() {
+            connection.shut();
+        }
+    }
 }
 
 /// Carries bytes one way until an end, which it carries as well.
-fn pump(cuts: &Cuts, link: &Link, mut from: TcpStream, mut to: TcpStream, is_reply: bool) {
+fn pump(route: &Route, connection: &Connection, way: Way) {
+    let Connection { link, near, far } = connection;
+    let (mut from, mut to) = if way == Way::Requests { (near, far) } else { (far, near) };
+    let is_over = || route.is_over.load(Ordering::SeqCst);
     let mut piece = [0; 16 << 10];
     loop {
-        let got = from.read(&mut piece);
-        cuts.wait_until_mended(link, is_reply);
+        let got = match from.read(&mut piece) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            got => got,
+        };
+        let bytes = got.as_ref().copied().unwrap_or_default();
+        if way == Way::Requests {
+            route.requested.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        let Some(time) = route.faults.passage(link, way, bytes, is_over) else {
+            return connection.shut();
+        };
+        if !time.is_zero() {
+            thread::sleep(time);
+        }
         match got {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(length @ 1..) => {
                 if to.write_all(&piece[..length]).is_err() {
                     // Gone on that side: the other learns it too, as from a reset.
@@ -313,67 +274,84 @@ fn pump(cuts: &Cuts, link: &Link, mut from: TcpStream, mut to: TcpStream, is_rep
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::ports;
 
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        (listener, address)
+    }
+
     #[test]
     fn a_cut_link_holds_back_and_delivers_later() {
-        let target = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let target_port = target.local_addr().expect("bound").port();
-        let cuts = Arc::new(Cuts::default());
-        let mut seed = std::process::id() as u16;
-        let random = || {
-            seed = seed.wrapping_mul(5).wrapping_add(7);
-            seed
-        };
-        let port = ports::free(1, random).expect("a free port")[0];
-        let mut proxy = Proxy::open(port, target_port, None, Party::Node(0), cuts.clone())
-            .expect("the port is free");
-        let mut near = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+        let (target, target_address) = listener();
+        // Not one that an outgoing connection may take while the proxy is closed.
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free(1).expect("one")[0]));
+        let front = TcpListener::bind(address).expect("it is free");
+        let faults = Arc::new(Faults::default());
+        let ends = Ends { from: None, to: Party::Node(0) };
+        let mut proxy = Proxy::between(front, target_address, ends, faults.clone()).expect("open");
+        let mut near = TcpStream::connect(address).expect("connected");
         let (mut far, _) = target.accept().expect("forwarded");
         let mut byte = [0];
         near.write_all(b"a").expect("sent");
         far.read_exact(&mut byte).expect("passed");
 
-        let cut = Cut {
-            from: Party::Client,
-            to: Party::Node(0),
-            stops_requests: true,
-            stops_replies: false,
-            half: None,
-        };
-        cuts.cut(1, cut);
-        cuts.cut(2, Cut { from: Party::Node(1), ..cut });
+        let cut = Cut { from: Party::Client, to: Party::Node(0), way: Way::Requests, half: None };
+        faults.cut(1, cut);
+        faults.cut(2, Cut { from: Party::Node(1), ..cut });
         near.write_all(b"b").expect("sent");
         far.set_read_timeout(Some(Duration::from_millis(100))).expect("set");
         far.read_exact(&mut byte).expect_err("held back");
         far.write_all(b"c").expect("sent");
         near.read_exact(&mut byte).expect("one way only");
         drop(near);
-        cuts.mend(1);
+        faults.mend(1);
         far.set_read_timeout(None).expect("set");
         far.read_exact(&mut byte).expect("delivered late");
         assert_eq!((byte, far.read(&mut byte).expect("the end")), ([b'b'], 0));
 
         proxy.close();
-        let error = TcpStream::connect(("127.0.0.1", port)).expect_err("closed");
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let error = TcpStream::connect(address).expect_err("closed");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         proxy.reopen().expect("the port is still ours");
-        TcpStream::connect(("127.0.0.1", port)).expect("open again");
+        TcpStream::connect(address).expect("open again");
     }
 
     #[test]
-    fn a_half_cut_takes_about_half() {
-        let cut = Cut {
-            from: Party::Client,
-            to: Party::Node(0),
-            stops_requests: true,
-            stops_replies: true,
-            half: Some(7),
-        };
-        let link =
-            |port| Link { from: OnceLock::from(Party::Client), to: Party::Node(0), port, proxy: 1 };
-        let stopped = (40_000..41_000).filter(|&port| cut.may_stop(&link(port), false)).count();
-        assert!((350..650).contains(&stopped), "{stopped}");
+    fn one_that_is_dropped_ends_what_it_holds_back() {
+        let (target, target_address) = listener();
+        let (front, address) = listener();
+        let proxy = Proxy::alone(front, target_address).expect("open");
+        let mut near = TcpStream::connect(address).expect("connected");
+        let (mut far, _) = target.accept().expect("forwarded");
+        proxy.set(Fault::Stall);
+        near.write_all(b"a").expect("sent");
+        drop(proxy);
+        // Nothing, by an end or a reset.
+        assert!(!matches!(far.read(&mut [0]), Ok(1..)));
+        assert!(!matches!(near.read(&mut [0]), Ok(1..)));
+    }
+
+    #[test]
+    fn replies_are_lost_and_connections_closed() {
+        let (target, target_address) = listener();
+        let (front, address) = listener();
+        let proxy = Proxy::alone(front, target_address).expect("open");
+        let mut near = TcpStream::connect(address).expect("connected");
+        let (mut far, _) = target.accept().expect("forwarded");
+        proxy.set(Fault::LoseReplies);
+        near.write_all(b"a").expect("sent");
+        let mut byte = [0];
+        far.read_exact(&mut byte).expect("requests pass");
+        far.write_all(b"b").expect("sent");
+        assert!(!matches!(near.read(&mut byte), Ok(1..)));
+        proxy.set(Fault::Close);
+        let mut near = TcpStream::connect(address).expect("accepted");
+        assert!(!matches!(near.read(&mut byte), Ok(1..)));
+        assert_eq!(proxy.requested(), 1);
     }
 }

@@ -1,22 +1,25 @@
 //! A cluster of our own: a manager and nodes, as `start_service` would start them.
 //!
-//! Each process has its flags, its log and, where records are kept, its folder from the first start on: one
-//! that is started again comes back as what it was. Nodes have numbers from 1.
+//! Each process has its flags, its log and, where records are kept, its folder from the first start
+//! on: one that is started again comes back as what it was. With [faults](Setup::faults) there is a
+//! [`Proxy`] in front of each of them. A node that leaves ends by itself, with exit code 0; any
+//! other process that ends without being told to is a finding.
 
 use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::vec::IntoIter;
 
 use cluster::durability::Durability;
 use cluster::ids::Address;
+use rustix::process::Signal;
 
+use crate::party::{Party, node_name};
 use crate::ports;
-use crate::process::{ChildError, Process};
-
-/// What the programs are told about durability, in one place: flags of the manager, then of a node, which has
-/// its `--data` besides.
-fn durability_flags(durability: Durability) -> (Vec<String>, Vec<String>) {
-    (vec![format!("--durability={durability}")], Vec::new())
-}
+use crate::process::{Process, StartError};
+use crate::proxy::{Ends, Faults, Proxy};
 
 /// How the cluster is to be.
 #[derive(Debug, Clone)]
@@ -27,7 +30,7 @@ pub struct Setup {
     pub folder: PathBuf,
     /// Copies of each key.
     pub copies: usize,
-    /// The highest number that a node may have.
+    /// How many nodes there may be.
     pub most: usize,
     /// More flags of the manager.
     pub manager_flags: Vec<String>,
@@ -35,137 +38,267 @@ pub struct Setup {
     pub node_flags: Vec<String>,
     /// Whether nodes keep their records on disk, and how.
     pub durability: Option<Durability>,
+    /// What goes wrong between the processes; without, they talk to each other directly.
+    pub faults: Option<Arc<Faults>>,
+}
+
+/// A process that has ended by itself.
+#[derive(Debug)]
+pub struct Ended {
+    /// Which one.
+    pub party: Party,
+    /// With exit code 0.
+    pub is_well: bool,
+    /// In words.
+    pub what: String,
+}
+
+impl Ended {
+    /// Whether it is a node that was asked to leave, and has done so well.
+    pub fn has_left(&self, leaving: &[usize]) -> bool {
+        self.is_well && matches!(self.party, Party::Node(node) if leaving.contains(&node))
+    }
 }
 
 /// The running processes.
 #[derive(Debug)]
 pub struct Service {
-    setup: Setup,
+    faults: Option<Arc<Faults>>,
     manager_port: u16,
     manager: Process,
-    /// Free ports for nodes that come.
-    ports: Vec<u16>,
-    /// By number, from 1; `None` until it was started once.
-    nodes: Vec<Option<Process>>,
+    /// The manager as clients reach it.
+    of_clients: Option<Proxy>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    process: Process,
+    proxies: Option<Proxies>,
+}
+
+/// What stands around a node.
+#[derive(Debug)]
+struct Proxies {
+    /// Before it.
+    front: Proxy,
+    /// Before the manager, as the node reaches that.
+    #[expect(dead_code, reason = "it works until it is dropped")]
+    to_manager: Proxy,
+}
+
+/// Ports that are left.
+struct Ports(IntoIter<u16>);
+
+impl Ports {
+    /// All that such a cluster takes.
+    fn of(setup: &Setup) -> io::Result<Ports> {
+        let count = match setup.faults {
+            None => 1 + setup.most,
+            Some(_) => 2 + 3 * setup.most,
+        };
+        Ok(Ports(ports::free(count)?.into_iter()))
+    }
+
+    fn take(&mut self) -> u16 {
+        self.0.next().expect("as many were counted as are taken")
+    }
+
+    /// A proxy on one of them.
+    fn proxy(&mut self, to: u16, ends: Ends, faults: &Arc<Faults>) -> io::Result<Proxy> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.take()))?;
+        let target = SocketAddr::from((Ipv4Addr::LOCALHOST, to));
+        Proxy::between(listener, target, ends, faults.clone())
+    }
+}
+
+impl Setup {
+    fn manager(&self, port: u16) -> Process {
+        let mut flags = vec![
+            format!("--port={port}"),
+            format!("--rep={}", self.copies),
+            format!("--data={}", self.folder.join("manager").display()),
+        ];
+        flags.extend(self.manager_flags.iter().cloned());
+        flags.extend(self.durability.map(|durability| format!("--durability={durability}")));
+        let log = self.folder.join("manager.log");
+        Process::new(self.bin.join("manager"), flags, log)
+    }
+
+    fn node(&self, number: usize, manager_port: u16, ports: &mut Ports) -> io::Result<Node> {
+        let (party, name) = (Party::Node(number), node_name(number));
+        let port = ports.take();
+        let mut flags = vec![format!("--label={name}"), format!("--port={port}")];
+        let mut proxies = None;
+        if let Some(faults) = &self.faults {
+            let to_manager = Ends { from: Some(party), to: Party::Manager };
+            let to_manager = ports.proxy(manager_port, to_manager, faults)?;
+            let mut front = ports.proxy(port, Ends { from: None, to: party }, faults)?;
+            flags.push(format!("--advertise={}", front.address()));
+            flags.push(format!("--manager={}", to_manager.address()));
+            // Refuses until the node runs.
+            front.close();
+            proxies = Some(Proxies { front, to_manager });
+        } else {
+            flags.push(format!("--manager=127.0.0.1:{manager_port}"));
+        }
+        flags.extend(self.node_flags.iter().cloned());
+        if self.durability.is_some() {
+            flags.push(format!("--data={}", self.folder.join(&name).display()));
+        }
+        let log = self.folder.join(format!("{name}.log"));
+        Ok(Node { process: Process::new(self.bin.join("storage"), flags, log), proxies })
+    }
 }
 
 impl Service {
-    /// Starts the manager. Ports come from `random`.
+    /// Starts the manager, and no node yet.
     ///
     /// # Errors
-    /// [`ChildError`].
-    pub fn start(mut setup: Setup, random: impl FnMut() -> u16) -> Result<Service, ChildError> {
+    /// [`StartError`].
+    pub fn start(setup: &Setup) -> Result<Service, StartError> {
         fs::create_dir_all(&setup.folder)?;
-        let mut ports = ports::free(1 + setup.most, random)?;
-        let manager_port = ports.pop().expect("one more than nodes was asked for");
-        let mut flags = vec![
-            format!("--port={manager_port}"),
-            format!("--rep={}", setup.copies),
-            format!("--data={}", setup.folder.join("manager").display()),
-        ];
-        if let Some(durability) = setup.durability {
-            let (of_manager, of_nodes) = durability_flags(durability);
-            setup.manager_flags.extend(of_manager);
-            setup.node_flags.extend(of_nodes);
-        }
-        flags.extend(setup.manager_flags.iter().cloned());
-        let log = setup.folder.join("manager.log");
-        let manager = Process::new(setup.bin.join("manager"), flags, log);
-        let nodes = (0..=setup.most).map(|_| None).collect();
-        let mut service = Service { setup, manager_port, manager, ports, nodes };
-        service.start_manager()?;
+        let mut ports = Ports::of(setup)?;
+        let manager_port = ports.take();
+        let of_clients = Ends { from: Some(Party::Client), to: Party::Manager };
+        let proxy = |faults| ports.proxy(manager_port, of_clients, faults);
+        let of_clients = setup.faults.as_ref().map(proxy).transpose()?;
+        let nodes = (0..setup.most).map(|node| setup.node(node, manager_port, &mut ports));
+        let mut service = Service {
+            nodes: nodes.collect::<io::Result<_>>()?,
+            faults: setup.faults.clone(),
+            manager: setup.manager(manager_port),
+            manager_port,
+            of_clients,
+        };
+        service.start_again(Party::Manager)?;
         Ok(service)
     }
 
     /// Where the manager is.
     pub fn manager(&self) -> Address {
-        Address::new("127.0.0.1", self.manager_port).expect("a port that was bound is not 0")
+        address(self.manager_port)
     }
 
-    /// Starts the manager again, with the views that it has saved.
-    ///
-    /// # Errors
-    /// [`ChildError`].
-    pub fn start_manager(&mut self) -> Result<(), ChildError> {
-        self.manager.start().map(|_| ())
+    /// Where the manager is for clients: behind their proxy, if there is one.
+    pub fn manager_of_clients(&self) -> Address {
+        self.of_clients.as_ref().map_or(self.manager(), |proxy| address(proxy.address().port()))
     }
 
-    /// Starts nodes, new ones or such as have ended.
-    ///
-    /// # Errors
-    /// [`ChildError`].
-    pub fn add(&mut self, numbers: &[usize]) -> Result<(), ChildError> {
-        for &number in numbers {
-            let node = self.nodes[number].get_or_insert_with(|| {
-                let name = name(number);
-                let port = self.ports.pop().expect("as many as nodes may come");
-                let mut flags = vec![
-                    format!("--label={name}"),
-                    format!("--port={port}"),
-                    format!("--manager=127.0.0.1:{}", self.manager_port),
-                ];
-                let Setup { bin, folder, node_flags, durability, .. } = &self.setup;
-                flags.extend(node_flags.iter().cloned());
-                if durability.is_some() {
-                    flags.push(format!("--data={}", folder.join(&name).display()));
-                }
-                Process::new(bin.join("storage"), flags, folder.join(format!("{name}.log")))
-            });
-            node.start()?;
+    /// How many nodes run.
+    pub fn running(&self) -> usize {
+        self.nodes.iter().filter(|node| node.process.is_running()).count()
+    }
+
+    /// Whether a node runs, as far as is known.
+    pub fn is_running(&self, node: usize) -> bool {
+        self.nodes[node].process.is_running()
+    }
+
+    fn process(&mut self, party: Party) -> Option<&mut Process> {
+        match party {
+            Party::Manager => Some(&mut self.manager),
+            Party::Node(node) => Some(&mut self.nodes[node].process),
+            Party::Client => None,
         }
+    }
+
+    /// Starts a process that does not run: a new node, or one that has ended; or the manager, with
+    /// the views that it has saved.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_again(&mut self, party: Party) -> Result<(), StartError> {
+        if let Party::Node(node) = party
+            && let Some(proxies) = &mut self.nodes[node].proxies
+        {
+            proxies.front.reopen()?;
+        }
+        let Some(process) = self.process(party) else { return Ok(()) };
+        let pid = process.start()?;
+        self.tell_pid(party, Some(pid));
         Ok(())
     }
 
-    /// Kills nodes, all before it waits for the first to be gone.
-    pub fn kill(&mut self, numbers: &[usize]) {
-        self.strike(numbers, false);
-    }
-
-    /// Kills nodes and, if so wanted, the manager, all before it waits for the first to be gone.
-    pub fn strike(&mut self, numbers: &[usize], with_manager: bool) {
-        let nodes = self.nodes.iter_mut().enumerate();
-        let nodes = nodes.filter(|(number, _)| numbers.contains(number));
-        let mut victims: Vec<&mut Process> = nodes.filter_map(|(_, node)| node.as_mut()).collect();
-        if with_manager {
-            victims.push(&mut self.manager);
-        }
-        for victim in &mut victims {
-            victim.strike();
-        }
-        for victim in victims {
-            victim.kill();
-        }
-    }
-
-    /// Whether a node has ended by itself and well; `None` while it runs.
+    /// Starts nodes.
     ///
     /// # Errors
-    /// What is wrong, in words, if it ended badly.
-    pub fn has_left(&mut self, number: usize) -> Option<Result<(), String>> {
-        let Some(node) = &mut self.nodes[number] else { return Some(Ok(())) };
-        if !node.is_running() {
-            return Some(Ok(()));
-        }
-        let status = node.ended()?;
-        Some(if status.success() { Ok(()) } else { Err(node.obituary(status)) })
+    /// [`StartError`].
+    pub fn add(&mut self, nodes: &[usize]) -> Result<(), StartError> {
+        nodes.iter().try_for_each(|&node| self.start_again(Party::Node(node)))
     }
 
-    /// The first process that has ended by itself, but for nodes that are `leaving`.
-    pub fn ended(&mut self, leaving: &[usize]) -> Option<String> {
-        if let Some(status) = self.manager.ended() {
-            return Some(self.manager.obituary(status));
+    /// Kills processes, all before it waits for the first to be gone. A node's port refuses
+    /// afterwards. The manager's proxies go on, and close what they accept; nothing follows from
+    /// whether a manager refuses.
+    pub fn kill(&mut self, victims: &[Party]) {
+        for &victim in victims {
+            if let Some(process) = self.process(victim) {
+                process.strike();
+            }
         }
-        let nodes = self.nodes.iter_mut().enumerate();
-        let mut others = nodes.filter(|(number, _)| !leaving.contains(number));
-        others.find_map(|(_, node)| {
-            let node = node.as_mut()?;
-            let status = node.ended()?;
-            Some(node.obituary(status))
-        })
+        for &victim in victims {
+            if let Some(process) = self.process(victim) {
+                process.kill();
+            }
+            self.has_ended(victim);
+        }
+    }
+
+    fn has_ended(&mut self, party: Party) {
+        self.tell_pid(party, None);
+        if let Party::Node(node) = party
+            && let Some(proxies) = &mut self.nodes[node].proxies
+        {
+            proxies.front.close();
+        }
+    }
+
+    fn tell_pid(&self, party: Party, pid: Option<u32>) {
+        if let Some(faults) = &self.faults {
+            faults.set_pid(party, pid);
+        }
+    }
+
+    /// Lets a process stand still.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn suspend(&mut self, party: Party) -> io::Result<()> {
+        self.process(party).map_or(Ok(()), |process| process.signal(Signal::STOP))
+    }
+
+    /// Lets a process go on that stands still.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn resume(&mut self, party: Party) -> io::Result<()> {
+        self.process(party).map_or(Ok(()), |process| process.signal(Signal::CONT))
+    }
+
+    /// The next process that has ended without being killed.
+    pub fn ended(&mut self) -> Option<Ended> {
+        let nodes = (0..self.nodes.len()).map(Party::Node);
+        let ended = std::iter::once(Party::Manager).chain(nodes).find_map(|party| {
+            let process = self.process(party)?;
+            let status = process.ended()?;
+            Some(Ended { party, is_well: status.success(), what: process.exit_report(status) })
+        })?;
+        self.has_ended(ended.party);
+        Some(ended)
     }
 }
 
-/// What a node is called.
-pub fn name(node: usize) -> String {
-    format!("node{node}")
+impl Drop for Service {
+    fn drop(&mut self) {
+        let nodes = (0..self.nodes.len()).map(Party::Node);
+        self.kill(&std::iter::once(Party::Manager).chain(nodes).collect::<Vec<_>>());
+        if let Some(faults) = &self.faults {
+            faults.end();
+        }
+    }
+}
+
+fn address(port: u16) -> Address {
+    Address::new("127.0.0.1", port).expect("a port that was bound is not 0")
 }

@@ -1,0 +1,74 @@
+//! Who is at the other end of a connection, found from `/proc`: the one of our processes that holds
+//! the socket; if none does, it is a client. That costs milliseconds.
+
+use std::collections::HashMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::party::Party;
+
+/// How long the table of sockets is believed: a port may be used again by somebody else.
+const FRESH: Duration = Duration::from_millis(300);
+
+/// Our processes, and the sockets of this machine that are connected over loopback.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    pids: Mutex<Vec<(Party, u32)>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    read: Option<Instant>,
+    /// By own port and the other's.
+    inodes: HashMap<(u16, u16), u64>,
+}
+
+impl Holders {
+    /// Which process a party is from now on, `None` while it has none.
+    pub(super) fn set_pid(&self, party: Party, pid: Option<u32>) {
+        let mut pids = self.pids.lock();
+        pids.retain(|(other, _)| *other != party);
+        pids.extend(pid.map(|pid| (party, pid)));
+    }
+
+    /// Who holds the other end of a connection to port `to`, by the port `from` that it comes from.
+    pub(super) fn holder(&self, from: u16, to: u16) -> Party {
+        let key = (from, to);
+        let mut table = self.table.lock();
+        // A connection that is not there is younger than the table, or has ended.
+        let is_old = table.read.is_none_or(|at| at.elapsed() > FRESH);
+        if is_old || !table.inodes.contains_key(&key) {
+            *table = Table { read: Some(Instant::now()), inodes: inodes() };
+        }
+        let Some(inode) = table.inodes.get(&key).copied() else { return Party::Client };
+        drop(table);
+        let socket = format!("socket:[{inode}]");
+        let pids = self.pids.lock().clone();
+        let holder = pids.into_iter().find(|(_, pid)| holds(*pid, &socket));
+        holder.map_or(Party::Client, |(party, _)| party)
+    }
+}
+
+fn holds(pid: u32, socket: &str) -> bool {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let mut links = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.any(|link| link.as_os_str() == socket)
+}
+
+fn inodes() -> HashMap<(u16, u16), u64> {
+    // "  sl  local_address rem_address   st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode"
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let port = |word: &str| u16::from_str_radix(word.strip_prefix("0100007F:")?, 16).ok();
+    table
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            let (own, other) = (port(words.next()?)?, port(words.next()?)?);
+            let inode = words.nth(6)?.parse().ok()?;
+            Some(((own, other), inode))
+        })
+        .collect()
+}
