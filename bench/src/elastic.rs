@@ -38,11 +38,11 @@ use crate::progress::Progress;
 use crate::report::ReportError;
 use crate::runner::Drive;
 use crate::throughput;
-use crate::workload::{Workload, WorkloadError};
+use crate::workload::{Stream, Workload, WorkloadError};
 use load::{Findings, Keys, Worker};
 use meter::{Meter, Source};
 use plan::Plan;
-use report::{CHART_FILE, Report};
+use report::Report;
 use testbed::Testbed;
 
 /// What is to be done.
@@ -147,13 +147,13 @@ const PROBE_KEYS: u32 = 16_384;
 /// [`ElasticError`]; one wrong answer is enough.
 pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<(), ElasticError> {
     let bin = process::programs(settings.bin.as_deref())?;
-    let (keys, probes) = workloads(settings)?;
+    let work = Work::new(settings)?;
     operator::check(&bin, &settings.plan.verbs())?;
     let before = Moment::now();
     let mut scratch = Scratch::temporary("elastic");
     // The processes end with the testbed, before their logs may go.
     let outcome = Testbed::new(settings, &bin, scratch.path())
-        .and_then(|mut testbed| stretch(settings, &keys, &probes, &mut testbed, out, print));
+        .and_then(|mut testbed| stretch(settings, &work, &mut testbed, out, print));
     if let (Some(before), Some(after)) = (before, Moment::now()) {
         let others = after.others_since(&before);
         writeln!(print, "other programs kept {others:.1} cores busy meanwhile")?;
@@ -165,27 +165,107 @@ pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<()
     outcome
 }
 
-/// The keys of the load, and those of the single operations.
-fn workloads(settings: &Settings) -> Result<(Keys, Keys), WorkloadError> {
-    let of = |keys, prefix: &str, workers| {
-        let workload = Workload::new(settings.seed, keys, READ_FRACTION, settings.value_len)?;
-        let workload = workload.with_prefix(prefix)?.with_key_len(settings.key_len)?;
-        Ok(Keys::new(workload, workers))
-    };
-    Ok((of(settings.keys, "el_key_", settings.drive.threads)?, of(PROBE_KEYS, "probe_", 1)?))
+/// The two sets of keys: those of the load, and those of the single operations beside it.
+struct Work {
+    keys: Keys,
+    probes: Keys,
 }
 
-fn stretch(
-    settings: &Settings,
-    keys: &Keys,
-    probes: &Keys,
-    testbed: &mut Testbed,
-    out: &Path,
-    print: &mut impl Write,
-) -> Result<(), ElasticError> {
+impl Work {
+    fn new(settings: &Settings) -> Result<Work, WorkloadError> {
+        let of = |keys, prefix: &str, workers| {
+            let workload = Workload::new(settings.seed, keys, READ_FRACTION, settings.value_len)?;
+            let workload = workload.with_prefix(prefix)?.with_key_len(settings.key_len)?;
+            Ok(Keys::new(workload, workers))
+        };
+        let keys = of(settings.keys, "el_key_", settings.drive.threads)?;
+        Ok(Work { keys, probes: of(PROBE_KEYS, "probe_", 1)? })
+    }
+}
+
+/// Who sends it: all threads of the load share one client, each kind of single operation has one.
+struct Clients {
+    store: GTStoreClient,
+    writer: GTStoreClient,
+    reader: GTStoreClient,
+}
+
+impl Clients {
+    fn connect(config: &Config) -> Result<Clients, ClientError> {
+        let connect = || GTStoreClient::init(config.clone());
+        Ok(Clients { store: connect()?, writer: connect()?, reader: connect()? })
+    }
+}
+
+/// What is sent.
+struct Streams {
+    load: Vec<Stream>,
+    puts: Stream,
+    gets: Stream,
+}
+
+impl Streams {
+    fn new(drive: Drive, work: &Work) -> Result<Streams, WorkloadError> {
+        let Drive { threads, batch } = drive;
+        let load = (0..threads).map(|worker| work.keys.workload().stream(worker, threads, batch));
+        let single = |reads| -> Result<Stream, WorkloadError> {
+            work.probes.workload().clone().with_read_fraction(reads)?.stream(0, 1, 1)
+        };
+        Ok(Streams {
+            load: load.collect::<Result<_, _>>()?,
+            puts: single(0.0)?,
+            gets: single(1.0)?,
+        })
+    }
+
+    /// Gives every key a first value.
+    fn fill(&mut self, work: &Work, clients: &Clients, findings: &Findings) {
+        let all = work.keys.names().count() + work.probes.names().count();
+        let progress = Progress::new("fill", all as u64);
+        thread::scope(|scope| {
+            for stream in &mut self.load {
+                let (exchange, progress) = (work.keys.exchange(&clients.store), &progress);
+                scope.spawn(move || load::fill(&exchange, stream, findings, progress));
+            }
+            let exchange = work.probes.exchange(&clients.writer);
+            load::fill(&exchange, &mut self.puts, findings, &progress);
+        });
+        progress.finish();
+    }
+
+    /// Sends without a pause while something happens.
+    fn drive<R>(
+        self,
+        work: &Work,
+        clients: &Clients,
+        meter: &Meter,
+        findings: &Findings,
+        happen: impl FnOnce() -> R,
+    ) -> R {
+        let worker =
+            |exchange, stream, source| Worker { exchange, stream, source, meter, findings };
+        thread::scope(|scope| {
+            let exchange = |target| work.probes.exchange(target);
+            let mut put = worker(exchange(&clients.writer), self.puts, Source::Writes);
+            let mut get = worker(exchange(&clients.reader), self.gets, Source::Reads);
+            scope.spawn(move || put.probe("single put"));
+            scope.spawn(move || get.probe("single get"));
+            for stream in self.load {
+                let mut all = worker(work.keys.exchange(&clients.store), stream, Source::Load);
+                scope.spawn(move || all.drive());
+            }
+            let result = happen();
+            findings.stop();
+            result
+        })
+    }
+}
+
+/// The conditions, in a line.
+fn conditions(settings: &Settings) -> String {
     let Drive { threads, batch } = settings.drive;
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let conditions = format!(
+    format!(
         "{} nodes, K={}, {} keys of {} bytes with {}-byte values, half reads, {threads} threads with \
          batches of {batch}, seed {}, {cores} cores for all",
         settings.nodes,
@@ -194,73 +274,47 @@ fn stretch(
         settings.key_len,
         settings.value_len,
         settings.seed,
-    );
-    writeln!(print, "{conditions}")?;
-    let config = Config::new(testbed.service.manager());
-    let store = GTStoreClient::init(config.clone())?;
-    let [writer, reader] = [GTStoreClient::init(config.clone())?, GTStoreClient::init(config)?];
-    let findings = Findings::default();
+    )
+}
 
-    let mut streams = (0..threads)
-        .map(|worker| keys.workload().stream(worker, threads, batch))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut puts = probes.workload().clone().with_read_fraction(0.0)?.stream(0, 1, 1)?;
-    let gets = probes.workload().clone().with_read_fraction(1.0)?.stream(0, 1, 1)?;
-    let progress = Progress::new("fill", u64::from(settings.keys + PROBE_KEYS));
-    thread::scope(|scope| {
-        for stream in &mut streams {
-            scope.spawn(|| load::fill(&keys.exchange(&store), stream, &findings, &progress));
-        }
-        load::fill(&probes.exchange(&writer), &mut puts, &findings, &progress);
-    });
-    progress.finish();
-    testbed.watch.begin(keys.names().chain(probes.names()));
+fn stretch(
+    settings: &Settings,
+    work: &Work,
+    testbed: &mut Testbed,
+    out: &Path,
+    print: &mut impl Write,
+) -> Result<(), ElasticError> {
+    let conditions = conditions(settings);
+    writeln!(print, "{conditions}")?;
+    let clients = Clients::connect(&Config::new(testbed.service.manager()))?;
+    let findings = Findings::default();
+    let mut streams = Streams::new(settings.drive, work)?;
+    streams.fill(work, &clients, &findings);
+    testbed.watch.begin(work.keys.names().chain(work.probes.names()));
 
     let meter = Arc::new(Meter::start());
     testbed.meter = meter.clone();
     let mut events = Vec::new();
-    let (ended, end) = thread::scope(|scope| {
-        let (meter, findings) = (&meter, &findings);
-        let single = |target, stream, source| Worker {
-            exchange: probes.exchange(target),
-            stream,
-            source,
-            meter,
-            findings,
-        };
-        let mut put = single(&writer, puts, Source::Writes);
-        let mut get = single(&reader, gets, Source::Reads);
-        scope.spawn(move || put.probe("single put"));
-        scope.spawn(move || get.probe("single get"));
-        for stream in streams {
-            let exchange = keys.exchange(&store);
-            let mut worker = Worker { exchange, stream, source: Source::Load, meter, findings };
-            scope.spawn(move || worker.drive());
-        }
-        let ended = testbed.go(&settings.plan, findings, &mut events, print);
-        let end = meter.now();
-        findings.stop();
-        (ended, end)
+    let (ended, end) = streams.drive(work, &clients, &meter, &findings, || {
+        let ended = testbed.go(&settings.plan, &findings, &mut events, print);
+        (ended, meter.now())
     });
-    let tracks = testbed.meter.tracks();
-    let read = [(keys, &store), (probes, &writer)].map(|(keys, store)| {
-        load::read_back(keys, store, threads as usize, &findings, testbed.meter.now())
-    });
-    let report =
-        Report { conditions, events, tracks, health: testbed.watch.health().to_vec(), end };
-    writeln!(print, "{report}")?;
-    let [time, rows] = report.write(out)?;
-    let chart = out.join(CHART_FILE);
-    report.chart().write_svg(&chart)?;
-    writeln!(print, "{}, {} and {}", time.display(), rows.display(), chart.display())?;
-    let tracks = &report.tracks;
-    let operations = tracks.load.total() + tracks.writes.total() + tracks.reads.total();
+    let tracks = meter.tracks();
+    let threads = settings.drive.threads as usize;
+    let read = [(&work.keys, &clients.store), (&work.probes, &clients.writer)];
+    let read = read
+        .map(|(keys, store)| load::read_back(keys, store, threads, &findings, meter.now()))
+        .iter()
+        .sum();
+    let health = testbed.watch.health().to_vec();
+    Report { conditions, events, tracks, health, end }.tell(out, print)?;
+    let operations = meter.tracks().total();
     writeln!(
         print,
         "{} operations in {:.1} s, {} keys read back: {} wrong or missing, {} failed",
         thousands(operations),
         end.as_secs_f64(),
-        thousands(read.iter().sum()),
+        thousands(read),
         findings.wrong(),
         findings.failed(),
     )?;
@@ -273,5 +327,5 @@ fn stretch(
         return Err(ElasticError::Answers { wrong, failed, first });
     }
     ended?;
-    testbed.count(read.iter().sum::<u64>() * settings.copies as u64, print)
+    testbed.count(read * settings.copies as u64, print)
 }

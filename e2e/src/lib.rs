@@ -5,6 +5,7 @@
 //! * [`RawConnection`]: a socket that sends whatever bytes a test wants and reads frames;
 //! * [`under_load`]: clients that put and get, and check every answer, while something happens;
 //! * [`program`] and [`client_command`]: the real programs, for what only a process can show;
+//! * [`scripts`]: `start_service` and the others, in a folder of their own;
 //! * [`wait_until`]: tests wait for conditions with a generous deadline, never for a time.
 //!
 //! Processes, proxies and histories are those of [`harness`].
@@ -13,11 +14,12 @@ mod load;
 mod programs;
 mod raw;
 mod resp;
+pub mod scripts;
 mod test_cluster;
 mod wait;
 
 pub use load::{Loaded, under_load};
-pub use programs::{client_command, program};
+pub use programs::{client_command, program, programs, root, without_settings};
 pub use raw::{RawConnection, RawFrame, frame, text_request};
 pub use resp::Resp;
 pub use test_cluster::{Held, Options, TestCluster};

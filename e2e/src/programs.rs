@@ -6,13 +6,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// A program of this workspace, built in the profile of the test that asks.
+/// The folder of the workspace.
 ///
 /// # Panics
-/// If it does not build.
-pub fn program(name: &str) -> PathBuf {
+/// If this crate is not in one.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e is in the workspace")
+}
+
+/// The folder with the programs of this workspace, built in the profile of the test that asks.
+///
+/// # Panics
+/// If they do not build.
+pub fn programs() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
+    FOLDER.get_or_init(|| {
         let test = std::env::current_exe().expect("a test knows its program");
         // target/<profile>/deps/<test>
         let folder = test.ancestors().nth(2).expect("cargo's layout");
@@ -24,24 +32,34 @@ pub fn program(name: &str) -> PathBuf {
             .args(["build", "--quiet", "-p", "manager", "-p", "storage", "-p", "client", "--bins"])
             .args(["--profile", profile, "--target-dir"])
             .arg(folder.parent().expect("cargo's layout"))
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+            .current_dir(root())
             .status()
             .expect("cargo runs");
         assert!(status.success(), "the programs do not build");
         folder.to_owned()
-    });
-    folder.join(name)
+    })
 }
 
-/// The client command for the cluster of a manager, yet without anything to do. It gets no input and none of this
-/// process's settings.
-pub fn client_command(manager: SocketAddr) -> Command {
-    let mut command = Command::new(program("client"));
+/// One of the programs.
+pub fn program(name: &str) -> PathBuf {
+    programs().join(name)
+}
+
+/// A command that gets none of this process's settings.
+pub fn without_settings(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("GTSTORE_") {
             command.env_remove(name);
         }
     }
+    command
+}
+
+/// The client command for the cluster of a manager, yet without anything to do. It gets no input and
+/// none of this process's settings.
+pub fn client_command(manager: SocketAddr) -> Command {
+    let mut command = without_settings(program("client"));
     command.args(["--manager", &manager.to_string()]).stdin(Stdio::null());
     command
 }

@@ -13,8 +13,17 @@ const LOOK: Duration = Duration::from_millis(5);
 ///
 /// # Panics
 /// After [`PATIENCE`], with the words that say what was waited for and what `condition` said last.
-pub fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Result<T, String>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub fn wait_until<T>(what: &str, condition: impl FnMut() -> Result<T, String>) -> T {
+    wait_within(PATIENCE, what, condition)
+}
+
+/// The same with another patience.
+pub(crate) fn wait_within<T>(
+    patience: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Result<T, String>,
+) -> T {
+    let until = Instant::now() + patience;
     loop {
         match condition() {
             Ok(value) => return value,

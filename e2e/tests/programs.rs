@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use client::{Config, GTStoreClient};
 use crossbeam_channel::{Receiver, unbounded};
-use e2e::{PATIENCE, TestCluster, client_command, program, wait_until};
+use e2e::{PATIENCE, TestCluster, client_command, program, wait_until, without_settings};
 use harness::process::{Running, Signal};
 
 /// A pipe that nobody reads.
@@ -113,12 +113,7 @@ impl Server {
     }
 
     fn named(name: &str, flags: &[&str]) -> Server {
-        let mut command = Command::new(program(name));
-        for (variable, _) in std::env::vars_os() {
-            if variable.to_string_lossy().starts_with("GTSTORE_") {
-                command.env_remove(variable);
-            }
-        }
+        let mut command = without_settings(program(name));
         command.args(flags);
         Server::start(command)
     }

@@ -112,6 +112,13 @@ pub struct Tracks {
     pub reads: Track,
 }
 
+impl Tracks {
+    /// All operations that ended well.
+    pub fn total(&self) -> u64 {
+        self.load.total() + self.writes.total() + self.reads.total()
+    }
+}
+
 impl Meter {
     /// Time begins now.
     pub fn start() -> Meter {

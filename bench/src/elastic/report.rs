@@ -5,11 +5,13 @@
 //! done.
 
 use std::fmt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::ElasticError;
 use super::meter::{Track, Tracks};
 use super::plan::Act;
 use crate::chart::{Lane, Line, Mark, Reference, Timeline};
@@ -252,7 +254,20 @@ impl Report {
         before.last().map_or("", |(_, health)| health)
     }
 
-    /// Writes both CSV files and the chart into `folder`.
+    /// Prints it, and writes all its files into `folder`.
+    ///
+    /// # Errors
+    /// [`ElasticError`].
+    pub fn tell(&self, folder: &Path, print: &mut impl Write) -> Result<(), ElasticError> {
+        writeln!(print, "{self}")?;
+        let [time, rows] = self.write(folder)?;
+        let chart = folder.join(CHART_FILE);
+        self.chart().write_svg(&chart)?;
+        writeln!(print, "{}, {} and {}", time.display(), rows.display(), chart.display())?;
+        Ok(())
+    }
+
+    /// Writes both CSV files into `folder`.
     ///
     /// # Errors
     /// [`ReportError`].

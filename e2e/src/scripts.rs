@@ -1,0 +1,293 @@
+//! The scripts `start_service`, `stop_service` and `run.sh`, as a person calls them: real processes,
+//! a folder of their own, ports of their own.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use harness::ports;
+use harness::process::Running;
+
+use crate::programs::{programs, root, without_settings};
+use crate::wait::wait_within;
+
+/// Longest wait for anything; what is waited for takes a second on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ports that a service gets: the manager's, and those after it for nodes.
+pub const PORTS: u16 = 16;
+
+/// Signals that a person or a system ends a script with, and the exit code that follows.
+pub const INTERRUPTS: [(&str, i32); 3] = [("TERM", 143), ("INT", 130), ("HUP", 129)];
+
+/// Waits for a condition.
+///
+/// # Panics
+/// After [`PATIENCE`].
+pub fn wait_until_so(what: &str, mut is_so: impl FnMut() -> bool) {
+    let check = || if is_so() { Ok(()) } else { Err("it is not so".to_owned()) };
+    wait_within(PATIENCE, what, check);
+}
+
+/// Sends a signal to a process, or what else `kill` takes.
+///
+/// # Panics
+/// If there is none.
+pub fn signal(name: &str, pid: &str) {
+    let status = Command::new("bash").args(["-c", &format!("kill -{name} {pid}")]).status();
+    assert!(status.expect("bash runs").success(), "kill -{name} {pid}");
+}
+
+/// What a child has said, once it has ended. A script that does not end is killed.
+///
+/// # Panics
+/// If it does not end.
+pub fn ended(mut child: Child) -> Output {
+    let until = std::time::Instant::now() + PATIENCE;
+    while child.try_wait().expect("a child").is_none() {
+        if std::time::Instant::now() > until {
+            let _ = child.kill();
+            panic!("it does not end: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().expect("its output")
+}
+
+/// What was said on standard output.
+pub fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What was said on standard error.
+pub fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A process that has nothing to do with any service.
+///
+/// # Panics
+/// If it does not start.
+pub fn stranger() -> Running {
+    Running::start(Command::new("sleep").arg("600")).expect("sleep runs")
+}
+
+/// Whether a process goes on.
+///
+/// # Panics
+/// If the system does not tell.
+pub fn lives(process: &mut Running) -> bool {
+    process.ended().expect("a child").is_none()
+}
+
+/// A folder with the scripts, and what they start in it. All of it is gone after a drop.
+pub struct Place {
+    folder: tempfile::TempDir,
+    /// Where the programs are.
+    pub bin: PathBuf,
+    /// The manager's port; those of nodes follow.
+    pub port: u16,
+}
+
+impl Place {
+    /// One of its own, with the programs as they are built.
+    ///
+    /// # Panics
+    /// If there is no room, or the programs do not build.
+    #[expect(clippy::new_without_default, reason = "it makes a folder")]
+    pub fn new() -> Place {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for script in ["start_service", "stop_service", "run.sh"] {
+            fs::copy(root().join(script), folder.path().join(script)).expect("a copy");
+        }
+        Place { folder, bin: programs().to_owned(), port: ports::in_a_row(PORTS).expect("ports") }
+    }
+
+    /// Uses stand-ins for some programs: shell scripts, by name.
+    ///
+    /// # Panics
+    /// If that cannot be done.
+    pub fn with_stand_ins(stand_ins: &[(&str, &str)]) -> Place {
+        let mut place = Place::new();
+        place.bin = place.path("bin");
+        fs::create_dir(&place.bin).expect("a folder");
+        for name in ["manager", "storage", "client", "bench"] {
+            let file = place.bin.join(name);
+            match stand_ins.iter().find(|(stand_in, _)| *stand_in == name) {
+                None => symlink(programs().join(name), file).expect("a link"),
+                Some((_, script)) => {
+                    fs::write(&file, format!("#!/usr/bin/env bash\n{script}\n")).expect("a script");
+                    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).expect("its mode");
+                }
+            }
+        }
+        place
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A command for this place, yet to be run.
+    pub fn command(&self, program: impl AsRef<OsStr>, arguments: &str) -> Command {
+        let mut command = without_settings(program);
+        command
+            .args(arguments.split_whitespace())
+            .env("GTSTORE_BIN", &self.bin)
+            .env("GTSTORE_MANAGER_PORT", self.port.to_string())
+            .env("GTSTORE_BASE_PORT", self.port.to_string())
+            .env("GTSTORE_REDIS_BASE_PORT", "0")
+            // From elsewhere: the scripts find their folder themselves.
+            .current_dir("/")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a script with these arguments.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn run(&self, script: &str, arguments: &str) -> Output {
+        self.command(self.path(script), arguments).output().expect("the script runs")
+    }
+
+    /// Runs `start_service`.
+    pub fn start(&self, arguments: &str) -> Output {
+        self.run("start_service", arguments)
+    }
+
+    /// Starts the script so that it can be interrupted: under nohup or in a script's background these
+    /// signals come to us ignored, and a shell cannot catch what it inherits as ignored.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn interruptible(&self, arguments: &str) -> Child {
+        let script = self.path("start_service").display().to_string();
+        let call = format!("--default-signal=TERM,INT,HUP {script} {arguments}");
+        let mut command = self.command("env", &call);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the script runs")
+    }
+
+    /// Runs `start_service`, which is to succeed.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn started(&self, arguments: &str) -> Output {
+        let output = self.start(arguments);
+        assert!(output.status.success(), "start_service {arguments}: {output:?}");
+        output
+    }
+
+    /// Starts in vain: the exit code, and what was said.
+    ///
+    /// # Panics
+    /// If it succeeds.
+    pub fn refused(&self, arguments: &str) -> (i32, String) {
+        let output = self.start(arguments);
+        let code = output.status.code().expect("an exit code");
+        assert_ne!(code, 0, "start_service {arguments}: {output:?}");
+        assert_eq!(out(&output), "", "start_service {arguments}");
+        (code, err(&output))
+    }
+
+    /// Runs `stop_service`, which is to succeed and to leave nothing.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn stop(&self) -> Output {
+        let output = self.run("stop_service", "");
+        assert!(output.status.success(), "{output:?}");
+        assert!(!self.path("service_pids.txt").exists());
+        assert!(!self.path("service_flags.txt").exists());
+        output
+    }
+
+    /// Runs the client command.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn client(&self, arguments: &str) -> Output {
+        self.command(programs().join("client"), arguments).output().expect("the client runs")
+    }
+
+    /// What the client command says, which is to succeed.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn answers(&self, arguments: &str) -> String {
+        let output = self.client(arguments);
+        assert!(output.status.success(), "client {arguments}: {output:?}");
+        out(&output)
+    }
+
+    /// The lines of `service_pids.txt`: the manager's, then those of nodes.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn pids(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("service_pids.txt")).expect("service_pids.txt");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The processes that have this folder as theirs, and how they were called.
+    ///
+    /// # Panics
+    /// If that cannot be done.
+    pub fn processes(&self) -> Vec<(String, String)> {
+        let folder = self.folder.path().canonicalize().expect("the folder");
+        let entries = fs::read_dir("/proc").expect("this is Linux").flatten();
+        let mut found = Vec::new();
+        for entry in entries {
+            if fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == folder) {
+                let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                found.push((entry.file_name().to_string_lossy().into_owned(), line));
+            }
+        }
+        found
+    }
+
+    /// Whether a process of this folder was called so.
+    pub fn calls(&self, part: &str) -> bool {
+        self.processes().iter().any(|(_, called)| called.contains(part))
+    }
+
+    /// Holds that nothing runs here, and no record says so.
+    ///
+    /// # Panics
+    /// If something does.
+    pub fn assert_nothing_runs(&self) {
+        assert_eq!(self.processes(), [], "left running");
+        assert!(!self.path("service_pids.txt").exists());
+        assert!(!self.path("service_flags.txt").exists());
+    }
+
+    /// Kills the process on a line of `service_pids.txt`; 0 is the manager.
+    ///
+    /// # Panics
+    /// If that cannot be done.
+    pub fn kill(&self, line: usize) -> String {
+        let pid = self.pids().swap_remove(line);
+        signal("KILL", &pid);
+        wait_until_so("the process is gone", || !self.processes().iter().any(|(p, _)| *p == pid));
+        pid
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.run("stop_service", "");
+        for (pid, _) in self.processes() {
+            signal("KILL", &pid);
+        }
+    }
+}
