@@ -151,26 +151,49 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
 }
 
 fn options() -> Options {
+    let mut options = Options::new();
+    add_measuring(&mut options);
+    add_sizes(&mut options);
+    add_faults(&mut options);
+    flags::add_manager(&mut options);
+    flags::add_common(&mut options);
+    options
+}
+
+/// What is sent, and how much of it.
+fn add_measuring(options: &mut Options) {
     let plan = throughput::Settings::default();
     let load = load::Settings::default();
-    let threads = format!(
-        "client threads [{} saturated and elastic, {} for load]",
-        plan.saturated.threads, load.drive.threads
-    );
-    let batch = format!(
-        "operations in one request [{} saturated and elastic, {} for load]",
-        plan.saturated.batch, load.drive.batch
-    );
+    let (elastic, crash) = (elastic::Settings::default(), crash::Settings::default());
+    let drive =
+        |saturated: u32, load: u32| format!("[{saturated} saturated and elastic, {load} for load]");
+    let threads = drive(plan.saturated.threads, load.drive.threads);
+    let batch = drive(plan.saturated.batch, load.drive.batch);
     let ops = format!("operations of each measurement (GTSTORE_TP_OPS) [{}]", plan.ops);
     let inserts = format!("keys to insert (GTSTORE_LB_INSERTS) [{}]", load.inserts);
-    let (chaos, elastic) = (chaos::Settings::default(), elastic::Settings::default());
-    let crash = crash::Settings::default();
     let value = format!("bytes of a value [{}; {} for elastic]", plan.value_len, elastic.value_len);
     let keys = format!(
         "keys that are read and written [{}; {} for elastic, GTSTORE_EL_KEYS; {} for crash]",
         plan.keys, elastic.keys, crash.keys
     );
-    let key = format!("elastic: bytes of a key [{}]", elastic.key_len);
+    options
+        .optopt("", "ops", &ops, "N")
+        .optopt("", "mode", "sequential, saturated or both [both]", "MODE")
+        .optopt("", "keys", &keys, "N")
+        .optopt("", "key-len", &format!("elastic: bytes of a key [{}]", elastic.key_len), "BYTES")
+        .optopt("", "value-len", &value, "BYTES")
+        .optopt("", "warmup", "operations before the measured ones [a tenth of them]", "N")
+        .optflag("", "append", "keep the rows of earlier runs in --out")
+        .optopt("", "inserts", &inserts, "N")
+        .optopt("", "threads", &format!("client threads {threads}"), "N")
+        .optopt("", "batch", &format!("operations in one request {batch}"), "N")
+        .optopt("", "seed", &format!("what random choices follow from [{}]", plan.seed), "N");
+}
+
+/// The cluster, and how long it all takes.
+fn add_sizes(options: &mut Options) {
+    let (chaos, elastic) = (chaos::Settings::default(), elastic::Settings::default());
+    let crash = crash::Settings::default();
     let nodes = format!(
         "nodes [{} for elastic, {} for chaos, {} for crash]",
         elastic.nodes, chaos.nodes, crash.nodes
@@ -180,7 +203,18 @@ fn options() -> Options {
         chaos.copies, crash.copies
     );
     let events = format!("elastic: what happens [{}]", elastic::plan::DEFAULT);
-    let seconds = format!("how long [2; {} for chaos]", chaos.seconds);
+    options
+        .optopt("", "pids", "the service's processes, manager first [service_pids.txt]", "FILE")
+        .optopt("", "seconds", &format!("how long [2; {} for chaos]", chaos.seconds), "N")
+        .optopt("o", "out", "folder for results, for chaos data and logs [logs; none]", "DIR")
+        .optopt("", "nodes", &nodes, "N")
+        .optopt("r", "rep", &copies, "K")
+        .optopt("", "events", &events, "LIST");
+}
+
+/// What goes wrong.
+fn add_faults(options: &mut Options) {
+    let (chaos, crash) = (chaos::Settings::default(), crash::Settings::default());
     let heartbeat = format!("chaos, crash: between heartbeats [{}]", chaos.heartbeat_ms);
     let rounds = format!("crash: how often processes are killed [{}]", crash.rounds);
     let durability =
@@ -191,32 +225,10 @@ fn options() -> Options {
     let value_bytes = format!("crash: bytes of the longest value [{}]", crash.value_bytes);
     let patience =
         format!("crash: how long until all keys must be readable [{}]", crash.patience.as_secs());
-    let mut options = Options::new();
+    let changes = "chaos: of join, leave, weight, rep, cancel; all or none [all]";
     options
-        .optopt("", "ops", &ops, "N")
-        .optopt("", "mode", "sequential, saturated or both [both]", "MODE")
-        .optopt("", "keys", &keys, "N")
-        .optopt("", "key-len", &key, "BYTES")
-        .optopt("", "value-len", &value, "BYTES")
-        .optopt("", "warmup", "operations before the measured ones [a tenth of them]", "N")
-        .optflag("", "append", "keep the rows of earlier runs in --out")
-        .optopt("", "inserts", &inserts, "N")
-        .optopt("", "threads", &threads, "N")
-        .optopt("", "batch", &batch, "N")
-        .optopt("", "seed", &format!("what random choices follow from [{}]", plan.seed), "N")
-        .optopt("", "pids", "the service's processes, manager first [service_pids.txt]", "FILE")
-        .optopt("", "seconds", &seconds, "N")
-        .optopt("o", "out", "folder for results, for chaos data and logs [logs; none]", "DIR")
-        .optopt("", "nodes", &nodes, "N")
-        .optopt("r", "rep", &copies, "K")
-        .optopt("", "events", &events, "LIST")
         .optopt("", "heartbeat-ms", &heartbeat, "MS")
-        .optopt(
-            "",
-            "changes",
-            "chaos: of join, leave, weight, rep, cancel; all or none [all]",
-            "LIST",
-        )
+        .optopt("", "changes", changes, "LIST")
         .optopt("", "history", "chaos: save what clients did and were told", "FILE")
         .optopt("", "bin", "elastic, chaos, crash: where the programs are [beside bench]", "DIR")
         .optopt("", "rounds", &rounds, "N")
@@ -225,9 +237,6 @@ fn options() -> Options {
         .optopt("", "clients", &clients, "N")
         .optopt("", "value-bytes", &value_bytes, "BYTES")
         .optopt("", "patience", &patience, "SECONDS");
-    flags::add_manager(&mut options);
-    flags::add_common(&mut options);
-    options
 }
 
 fn command(matches: &Matches) -> Result<Command, UsageError> {

@@ -23,4 +23,4 @@ pub use programs::{client_command, program, programs, root, without_settings};
 pub use raw::{RawConnection, RawFrame, frame, text_request};
 pub use resp::Resp;
 pub use test_cluster::{Held, Options, TestCluster};
-pub use wait::{PATIENCE, wait_until};
+pub use wait::{Over, PATIENCE, wait_until};

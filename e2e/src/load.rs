@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use client::{Config, GTStoreClient, Got};
 
 use crate::test_cluster::TestCluster;
+use crate::wait::Over;
 
 const WRITERS: usize = 2;
 const READERS: usize = 2;
@@ -73,15 +74,6 @@ fn held(got: Option<Got>) -> u64 {
         let text = String::from_utf8(got.value).expect("numbers are text");
         text.parse().expect("a number was put")
     })
-}
-
-/// Sets a flag when it goes, so that a test that fails does not wait for its load for ever.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 /// Puts and gets from several threads while `change` happens. Returns what all keys hold then.

@@ -1,5 +1,6 @@
 //! Waiting for conditions.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen. Far beyond what it takes: a test must fail because
@@ -30,5 +31,14 @@ pub(crate) fn wait_within<T>(
             Err(why) => assert!(Instant::now() < until, "waited in vain until {what}: {why}"),
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+/// Sets a flag when it goes: ends what goes on beside a test, also where the test fails.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }

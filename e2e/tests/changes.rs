@@ -32,14 +32,7 @@ fn slow() -> Options {
 
 fn filled(options: Options) -> (TestCluster, Vec<(String, String)>) {
     let cluster = TestCluster::with(options);
-    let pairs: Vec<(String, String)> =
-        (0..KEYS).map(|n| (format!("key{n}"), format!("{n:01000}"))).collect();
-    cluster.client().put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
-    // The manager counts by what nodes say.
-    wait_until("the next heartbeats tell of the keys", || {
-        let keys: u64 = cluster.status()?.nodes.iter().map(|node| node.keys).sum();
-        if keys >= 2 * KEYS as u64 { Ok(()) } else { Err(format!("{keys} keys")) }
-    });
+    let pairs = cluster.fill(KEYS, |n| format!("{n:01000}"));
     (cluster, pairs)
 }
 

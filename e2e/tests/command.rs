@@ -43,13 +43,7 @@ const KEYS: usize = 20_000;
 
 fn filled(options: Options) -> TestCluster {
     let cluster = TestCluster::with(options);
-    let pairs: Vec<(String, String)> =
-        (0..KEYS).map(|n| (format!("key{n}"), format!("{n:01000}"))).collect();
-    cluster.client().put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
-    wait_until("the next heartbeats tell of the keys", || {
-        let keys: u64 = cluster.status()?.nodes.iter().map(|node| node.keys).sum();
-        if keys == 2 * KEYS as u64 { Ok(()) } else { Err(format!("{keys} keys")) }
-    });
+    cluster.fill(KEYS, |n| format!("{n:01000}"));
     cluster
 }
 

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use client::GTStoreClient;
 use client::dump::format::{Block, HEADER, Header, Reader, Record, Writer};
+use client::{Config, GTStoreClient};
 use cluster::ids::{ClusterId, NodeId};
 use cluster::limits::Limits;
 use cluster::membership::wish::{Order, Wish};
 use cluster::slot;
-use e2e::{Options, PATIENCE, TestCluster, client_command, wait_until};
+use e2e::{Options, Over, PATIENCE, TestCluster, client_command, wait_until};
 use harness::process::{Running, Signal};
 use harness::proxy::Fault;
 use storage::control::Ended;
@@ -116,6 +117,11 @@ struct Counter {
 }
 
 impl Counter {
+    fn new(number: usize) -> Counter {
+        let key = format!("count{number}");
+        Counter { key, begun: AtomicU64::new(0), done: AtomicU64::new(0) }
+    }
+
     fn put(&self, client: &GTStoreClient) {
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         client.put(self.key.as_bytes(), number.to_string().as_bytes()).unwrap();
@@ -123,13 +129,57 @@ impl Counter {
     }
 }
 
-/// Ends what goes on beside a test, also where the test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
+/// Writes the counters, and a key that comes and goes, until it is over.
+fn write_on(config: &Config, counters: &[Counter], is_over: &AtomicBool) {
+    let client = GTStoreClient::init(config.clone()).unwrap();
+    for counter in counters.iter().cycle() {
+        if is_over.load(Ordering::SeqCst) {
+            break;
+        }
+        counter.put(&client);
+        client.put(b"guest", b"here").unwrap();
+        client.delete(b"guest").unwrap();
     }
+}
+
+/// Makes one dump while the counters are written, and holds it against them and all that stands
+/// still.
+fn dump_and_check(manager: SocketAddr, file: &Path, counters: &[Counter], still: &Records) {
+    let read_all = |at: fn(&Counter) -> &AtomicU64| -> Vec<u64> {
+        counters.iter().map(|counter| at(counter).load(Ordering::SeqCst)).collect()
+    };
+    let least = read_all(|counter| &counter.done);
+    let mut command = client_command(manager);
+    command.args(["--deadline-ms", "30000", "--dump"]).arg(file);
+    let said = says(&command.output().expect("the client runs"));
+    let most = read_all(|counter| &counter.begun);
+    let mut told = read(file);
+    assert!(said.starts_with(&format!("dumped {} keys, ", told.len())), "{said}");
+    for ((counter, least), most) in counters.iter().zip(least).zip(most) {
+        let (value, _) = told.remove(counter.key.as_bytes()).expect("it was there");
+        let number: u64 = String::from_utf8(value).unwrap().parse().unwrap();
+        assert!((least..=most).contains(&number), "{least} to {most}, not {number}");
+    }
+    told.remove(&b"guest"[..]);
+    assert!(told == *still, "{} of {} untouched keys", told.len(), still.len());
+}
+
+/// Has a node join, one leave and one die, with so many dumps meanwhile: one of two is under way from
+/// the beginning to the end of what comes in between.
+fn join_leave_and_die(cluster: &mut TestCluster, wait_for_dumps: impl Fn(usize)) {
+    wait_for_dumps(1);
+    cluster.add_node();
+    wait_for_dumps(2);
+    cluster.wait_until_well();
+    let wish = Wish::Leave(NodeId::new("node3").unwrap());
+    cluster.client().order(&Order::Change { wish, force: false }).unwrap();
+    wait_for_dumps(2);
+    assert_eq!(cluster.node(2).ended().recv_timeout(PATIENCE), Ok(Ended::Left));
+    cluster.stop_node(2);
+    cluster.stop_node(0);
+    wait_for_dumps(2);
+    cluster.wait_until_well();
+    wait_for_dumps(1);
 }
 
 #[test]
@@ -140,7 +190,8 @@ fn a_dump_is_whole_while_keys_change_and_nodes_join_leave_and_die() {
         copies: 2,
         heartbeat_ms: 1000,
         transfer_mb_s: Some(1),
-        // Where keys may be long a node tells about a thousand of them at once: so there are many pages.
+        // Where keys may be long a node tells about a thousand of them at once: so there are many
+        // pages.
         limits: Limits { key_bytes: 1024, value_bytes: 1024 },
         ..Options::default()
     };
@@ -150,80 +201,30 @@ fn a_dump_is_whole_while_keys_change_and_nodes_join_leave_and_die() {
         (0..8000).map(|n| (format!("key{n}"), format!("{n:0700}"))).collect();
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
     let still = records(pairs.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())));
-    let counters: Vec<Counter> = (0..40)
-        .map(|n| Counter {
-            key: format!("count{n}"),
-            begun: AtomicU64::new(0),
-            done: AtomicU64::new(0),
-        })
-        .collect();
+    let counters: Vec<Counter> = (0..40).map(Counter::new).collect();
     counters.iter().for_each(|counter| counter.put(&client));
 
     let folder = tempdir().unwrap();
     let file = folder.path().join("dump");
     let (is_over, dumps) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let config = cluster.config();
-    let address = cluster.manager_address();
+    let (config, address) = (cluster.config(), cluster.manager_address());
     thread::scope(|scope| {
-        scope.spawn(|| {
-            let client = GTStoreClient::init(config.clone()).unwrap();
-            for counter in counters.iter().cycle() {
-                if is_over.load(Ordering::SeqCst) {
-                    break;
-                }
-                counter.put(&client);
-                // One that comes and goes.
-                client.put(b"guest", b"here").unwrap();
-                client.delete(b"guest").unwrap();
-            }
-        });
+        scope.spawn(|| write_on(&config, &counters, &is_over));
         let dumper = scope.spawn(|| {
             while !is_over.load(Ordering::SeqCst) {
-                let read_all = |at: fn(&Counter) -> &AtomicU64| -> Vec<u64> {
-                    counters.iter().map(|counter| at(counter).load(Ordering::SeqCst)).collect()
-                };
-                let least = read_all(|counter| &counter.done);
-                let mut command = client_command(address);
-                command.args(["--deadline-ms", "30000", "--dump"]).arg(&file);
-                let output = command.output().expect("the client runs");
-                let said = says(&output);
-                let most = read_all(|counter| &counter.begun);
-                let mut told = read(&file);
-                assert!(said.starts_with(&format!("dumped {} keys, ", told.len())), "{said}");
-                for ((counter, least), most) in counters.iter().zip(least).zip(most) {
-                    let (value, _) = told.remove(counter.key.as_bytes()).expect("it was there");
-                    let number: u64 = String::from_utf8(value).unwrap().parse().unwrap();
-                    assert!((least..=most).contains(&number), "{least} to {most}, not {number}");
-                }
-                told.remove(&b"guest"[..]);
-                assert!(told == still, "{} of {} untouched keys", told.len(), still.len());
+                dump_and_check(address, &file, &counters, &still);
                 dumps.fetch_add(1, Ordering::SeqCst);
             }
         });
         let over = Over(&is_over);
-        let wait_for_dumps = |more: usize| {
+        join_leave_and_die(&mut cluster, |more| {
             let want = dumps.load(Ordering::SeqCst) + more;
             wait_until("there are more dumps", || {
                 // Why it ended is told at the end.
                 let is_there = dumps.load(Ordering::SeqCst) >= want || dumper.is_finished();
                 if is_there { Ok(()) } else { Err(format!("{want} are wanted")) }
             });
-        };
-        // One of two is under way from the beginning to the end of what comes in between.
-        wait_for_dumps(1);
-        cluster.add_node();
-        wait_for_dumps(2);
-        cluster.wait_until_well();
-        let leave =
-            Order::Change { wish: Wish::Leave(NodeId::new("node3").unwrap()), force: false };
-        client.order(&leave).unwrap();
-        wait_for_dumps(2);
-        assert_eq!(cluster.node(2).ended().recv_timeout(PATIENCE), Ok(Ended::Left));
-        cluster.stop_node(2);
-        cluster.stop_node(0);
-        wait_for_dumps(2);
-        cluster.wait_until_well();
-        wait_for_dumps(1);
+        });
         drop(over);
         dumper.join().expect("all dumps were good");
     });

@@ -18,13 +18,7 @@ const QUICK: Duration = Duration::from_secs(5);
 
 fn filled(options: Options) -> (TestCluster, Vec<(String, String)>) {
     let cluster = TestCluster::with(options);
-    let pairs: Vec<(String, String)> =
-        (0..KEYS).map(|n| (format!("key{n}"), format!("value{n}"))).collect();
-    cluster.client().put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
-    wait_until("the next heartbeats tell of the keys", || {
-        let keys: u64 = cluster.status()?.nodes.iter().map(|node| node.keys).sum();
-        if keys == 2 * KEYS as u64 { Ok(()) } else { Err(format!("{keys} keys")) }
-    });
+    let pairs = cluster.fill(KEYS, |n| format!("value{n}"));
     (cluster, pairs)
 }
 

@@ -1,0 +1,149 @@
+//! What the nodes of a test cluster hold, asked from themselves.
+
+use cluster::ids::{Epoch, NodeId};
+use cluster::version::Version;
+use cluster::view::MemberState;
+use net_common::connection::Connection;
+use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
+
+use super::TestCluster;
+use crate::wait::wait_until;
+
+/// What a replica holds of a key: nothing, or a version with a value or a tombstone.
+pub type Held = Option<(Version, Option<Vec<u8>>)>;
+
+impl TestCluster {
+    /// Puts so many keys, `key0` and so on, with values that follow from their numbers, and waits
+    /// until the manager has heard of all copies.
+    ///
+    /// # Panics
+    /// If a put fails.
+    pub fn fill(&self, keys: usize, value: impl Fn(usize) -> String) -> Vec<(String, String)> {
+        let pairs: Vec<(String, String)> =
+            (0..keys).map(|n| (format!("key{n}"), value(n))).collect();
+        let placed = self.client().put_many(&pairs);
+        placed.into_iter().for_each(|placed| drop(placed.expect("a cluster that is well answers")));
+        // The manager counts by what nodes say.
+        let due = (self.options.copies * keys) as u64;
+        wait_until("the next heartbeats tell of the keys", || {
+            let keys: u64 = self.status()?.nodes.iter().map(|node| node.keys).sum();
+            if keys >= due { Ok(()) } else { Err(format!("{keys} keys")) }
+        });
+        pairs
+    }
+
+    /// What each replica of a key holds, asked from the replicas themselves, primary first.
+    ///
+    /// # Panics
+    /// If a replica does not answer, or not with a record or the lack of one.
+    pub fn replicas(&self, key: &[u8]) -> Vec<(NodeId, Held)> {
+        let asked: Vec<usize> = self.running();
+        let routes = self.node(asked[0]).node().routes().expect("it has seen a view");
+        let arc = routes.arc_of(key).expect("somebody serves");
+        routes
+            .replicas(arc)
+            .iter()
+            .map(|&place| {
+                let member = routes.member(place);
+                assert_eq!(member.state, MemberState::Active);
+                let batch = ReadBatch { epoch: routes.epoch(), keys: vec![key] };
+                let mut link = Connection::dial(&member.address, &self.dial()).expect("it is up");
+                let reply: ReadAnswers<'_> = link.call(&batch).expect("it answers");
+                let record = match reply.answers[..] {
+                    [ReadAnswer::Absent] => None,
+                    [ReadAnswer::Record(version, _, Body::Tombstone)] => Some((version, None)),
+                    [
+                        ReadAnswer::Record(
+                            version,
+                            _,
+                            Body::Value(value) | Body::Expiring(value, _),
+                        ),
+                    ] => Some((version, Some(value.to_vec()))),
+                    ref other => panic!("{} answers {other:?}", member.id),
+                };
+                (member.id.clone(), record)
+            })
+            .collect()
+    }
+
+    /// Holds that every replica of a key has the same record and this value.
+    ///
+    /// # Panics
+    /// If one has not.
+    pub fn assert_replicas(&self, key: &[u8], value: Option<&[u8]>) {
+        let replicas = self.replicas(key);
+        let first = &replicas[0].1;
+        for (id, record) in &replicas {
+            assert_eq!(record, first, "{id} and {} differ", replicas[0].0);
+            let held = record.as_ref().and_then(|(_, body)| body.as_deref());
+            assert_eq!(held, value, "on {id}");
+        }
+    }
+
+    /// Holds that each of these keys has its value on so many nodes, the same record on all of them, and
+    /// that no other node has anything of it.
+    ///
+    /// # Panics
+    /// With the first key of which that is not so.
+    pub fn assert_held<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, pairs: &[(K, V)], copies: usize) {
+        /// Few enough for a frame of answers, with values of up to a kilobyte.
+        const CHUNK: usize = 1000;
+        for chunk in pairs.chunks(CHUNK) {
+            let keys: Vec<&[u8]> = chunk.iter().map(|(key, _)| key.as_ref()).collect();
+            let mut records: Vec<Vec<(Version, Vec<u8>)>> = vec![Vec::new(); chunk.len()];
+            for number in self.running() {
+                for (held, records) in self.held(number, &keys).into_iter().zip(&mut records) {
+                    records.extend(held);
+                }
+            }
+            for ((key, value), records) in chunk.iter().zip(records) {
+                let key = String::from_utf8_lossy(key.as_ref()).into_owned();
+                assert_eq!(records.len(), copies, "copies of {key}");
+                for record in &records {
+                    assert_eq!(record, &records[0], "two copies of {key} differ");
+                    assert_eq!(record.1, value.as_ref(), "{key}");
+                }
+            }
+        }
+        // What they hold of keys that they do not answer for counts here as well.
+        let held: u64 = self.running().iter().map(|&n| self.node(n).node().info().keys).sum();
+        assert_eq!(held, (pairs.len() * copies) as u64, "keys on all nodes together");
+    }
+
+    /// The values that a node holds of these keys, asked from the node itself: `None` where it keeps no such
+    /// key.
+    fn held(&self, number: usize, keys: &[&[u8]]) -> Vec<Option<(Version, Vec<u8>)>> {
+        let batch = ReadBatch { epoch: Epoch::NONE, keys: keys.to_vec() };
+        let mut link =
+            Connection::dial(&self.advertised(number), &self.dial()).expect("a node accepts");
+        // One that has just come back may be called active before it has heard so.
+        wait_until("a node has its lease", || {
+            let reply: ReadAnswers<'_> = link.call(&batch).map_err(|error| error.to_string())?;
+            let held = |answer: &ReadAnswer<'_>| match answer {
+                ReadAnswer::Record(version, _, Body::Value(value) | Body::Expiring(value, _)) => {
+                    Ok(Some((*version, value.to_vec())))
+                }
+                ReadAnswer::WrongEpoch => Ok(None),
+                other => Err(format!("{} answers {other:?}", self.node_name(number))),
+            };
+            reply.answers.iter().map(held).collect()
+        })
+    }
+
+    /// The value of a key that a node itself tells, whatever the others hold. `None` where it tells nothing: it keeps
+    /// no such key, or does not serve.
+    ///
+    /// # Panics
+    /// If it does not even answer.
+    pub fn told_by(&self, number: usize, key: &[u8]) -> Option<Vec<u8>> {
+        let batch = ReadBatch { epoch: Epoch::NONE, keys: vec![key] };
+        let mut link = Connection::dial(&self.advertised(number), &self.dial()).expect("it is up");
+        let reply: ReadAnswers<'_> = link.call(&batch).ok()?;
+        match reply.answers[..] {
+            [ReadAnswer::Record(_, _, Body::Value(value) | Body::Expiring(value, _))] => {
+                Some(value.to_vec())
+            }
+            _ => None,
+        }
+    }
+}
