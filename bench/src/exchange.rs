@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use client::{ClientError, Done};
+use harness::history::Outcome;
+use harness::recorder;
 use thiserror::Error;
 
 use crate::target::Target;
-use crate::workload::{Expectation, Op, PendingGet, PendingPut, PutOutcome, Wrong};
+use crate::workload::{Expectation, Op, PendingGet, PendingPut, Wrong};
 
 /// What batches are sent to and checked by.
 #[derive(Debug)]
@@ -100,12 +102,10 @@ impl<T: Target> Exchange<'_, T> {
     ) -> Result<(), AnswerError> {
         match (pending, result) {
             (Pending::Put(put), Ok(_)) => {
-                self.expectation.end_put(put, PutOutcome::Acknowledged)?;
+                self.expectation.end_put(put, Outcome::Ok)?;
             }
             (Pending::Put(put), Err(source)) => {
-                let outcome =
-                    if source.is_unknown() { PutOutcome::Unknown } else { PutOutcome::Refused };
-                self.expectation.end_put(put, outcome)?;
+                self.expectation.end_put(put, recorder::outcome(Some(&source)))?;
                 return Err(self.failed(op, source));
             }
             (Pending::Get(get), Ok(Done::Got(got))) => {

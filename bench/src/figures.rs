@@ -1,6 +1,8 @@
 //! How numbers are written for people: `1234567` as `1,234,567`, and as `1.2M`
 //! where room is short. Files for programs (the CSVs) never use these.
 
+use std::time::Duration;
+
 /// Groups the digits by thousands: `12345` becomes `12,345`.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -12,6 +14,11 @@ pub(crate) fn thousands(number: u64) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// Milliseconds, with their fraction.
+pub(crate) fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// A figure of a chart: whole and grouped from 100 up, with one decimal below,

@@ -83,6 +83,15 @@ pub struct Throughput {
     pub p99_us: f64,
 }
 
+#[cfg(test)]
+impl Throughput {
+    /// One for tests: so many operations in two seconds.
+    pub(crate) fn example(replicas: u32, mode: Mode, ops: u64) -> Throughput {
+        let (threads, batch) = (1, 1);
+        Throughput { replicas, ops, seconds: 2.0, mode, threads, batch, p50_us: 1.5, p99_us: 2.5 }
+    }
+}
+
 impl Throughput {
     /// Operations a second; 0 if no time passed.
     pub fn ops_per_sec(&self) -> f64 {

@@ -152,16 +152,7 @@ mod tests {
     use super::*;
 
     fn row(replicas: u32, mode: Mode, ops: u64) -> Row {
-        let throughput = Throughput {
-            replicas,
-            ops,
-            seconds: 2.0,
-            mode,
-            threads: 1,
-            batch: 1,
-            p50_us: 1.5,
-            p99_us: 2.5,
-        };
+        let throughput = Throughput::example(replicas, mode, ops);
         Row { throughput, floor: 100.0 }
     }
 

@@ -22,7 +22,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use thiserror::Error;
 
-pub use expectation::{Expectation, PendingGet, PendingPut, PutOutcome, Wrong};
+pub use expectation::{Expectation, PendingGet, PendingPut, Wrong};
 use key_choice::KeyChoice;
 pub use key_choice::YCSB_SKEW;
 pub use stamp::Stamp;

@@ -229,6 +229,27 @@ impl Place {
         out(&output)
     }
 
+    /// Puts so many keys, one after the other.
+    ///
+    /// # Panics
+    /// If one is refused.
+    pub fn put_keys(&self, count: usize) {
+        for n in 0..count {
+            self.answers(&format!("--put key{n} --val value{n}"));
+        }
+    }
+
+    /// Holds that these keys are there.
+    ///
+    /// # Panics
+    /// With the first that is not.
+    pub fn assert_keys(&self, count: usize) {
+        for n in 0..count {
+            let got = self.answers(&format!("--get key{n}"));
+            assert!(got.starts_with(&format!("key{n}, value{n}, ")), "{got}");
+        }
+    }
+
     /// The lines of `service_pids.txt`: the manager's, then those of nodes.
     ///
     /// # Panics

@@ -17,9 +17,7 @@ use net_common::message::coordinated::Get;
 fn a_killed_node_comes_back_on_its_line_and_a_new_one_is_appended() {
     let place = Place::new();
     place.started("--nodes 3 --rep 2 --fresh --weight 2");
-    for n in 0..20 {
-        place.answers(&format!("--put key{n} --val value{n}"));
-    }
+    place.put_keys(20);
     let before = place.pids();
     place.kill(2);
     place.started("--add node2");
@@ -41,10 +39,7 @@ fn a_killed_node_comes_back_on_its_line_and_a_new_one_is_appended() {
     ] {
         assert!(called(line).contains(&want), "{want}: {}", called(line));
     }
-    for n in 0..20 {
-        let got = place.answers(&format!("--get key{n}"));
-        assert!(got.starts_with(&format!("key{n}, value{n}, ")), "{got}");
-    }
+    place.assert_keys(20);
     let status = place.answers("--status");
     assert_eq!(status.matches(" active ").count(), 5, "{status}");
     assert_eq!(out(&place.stop()), "stopped manager node1 node2 node3 node4 spare\n");
@@ -91,9 +86,7 @@ fn client_that_tells(how: &str) -> String {
 fn several_join_at_once() {
     let place = Place::new();
     place.started("--nodes 2 --rep 2 --fresh");
-    for n in 0..20 {
-        place.answers(&format!("--put key{n} --val value{n}"));
-    }
+    place.put_keys(20);
     let before = place.pids();
     let said = out(&place.started("--add node3 spare --add node5"));
     let said: BTreeSet<&str> = said.lines().collect();
@@ -110,10 +103,7 @@ fn several_join_at_once() {
     }
     let status = place.answers("--status");
     assert_eq!(status.matches(" active ").count(), 5, "{status}");
-    for n in 0..20 {
-        let got = place.answers(&format!("--get key{n}"));
-        assert!(got.starts_with(&format!("key{n}, value{n}, ")), "{got}");
-    }
+    place.assert_keys(20);
     assert_eq!(out(&place.stop()), "stopped manager node1 node2 node3 spare node5\n");
 }
 

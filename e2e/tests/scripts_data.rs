@@ -12,9 +12,7 @@ fn fewer_nodes_on_old_data_are_told_who_is_missing_before_a_wipe_is_named() {
     let place = Place::new();
     place.started("--nodes 3 --rep 1 --fresh --durability sync");
     place.started("--add spare");
-    for n in 0..40 {
-        place.answers(&format!("--put key{n} --val value{n}"));
-    }
+    place.put_keys(40);
     place.stop();
     let script = place.path("start_service");
     let text = fs::read_to_string(&script).unwrap();

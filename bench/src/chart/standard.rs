@@ -69,25 +69,12 @@ pub fn load(rows: &[NodeLoad]) -> Chart {
 mod tests {
     use super::*;
 
-    fn row(replicas: u32, mode: Mode, ops: u64) -> Throughput {
-        Throughput {
-            replicas,
-            ops,
-            seconds: 2.0,
-            mode,
-            threads: 1,
-            batch: 1,
-            p50_us: 1.0,
-            p99_us: 1.0,
-        }
-    }
-
     #[test]
     fn each_measured_mode_has_a_panel_with_the_floor() {
         let rows = [
-            row(1, Mode::Sequential, 20),
-            row(1, Mode::Saturated, 400),
-            row(3, Mode::Saturated, 200),
+            Throughput::example(1, Mode::Sequential, 20),
+            Throughput::example(1, Mode::Saturated, 400),
+            Throughput::example(3, Mode::Saturated, 200),
         ];
         let chart = throughput(&rows, Some(12_345.6));
         assert!(chart.caption.contains("12,346"));

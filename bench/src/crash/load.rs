@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use client::{ClientError, Config, GTStoreClient};
 use harness::history::Outcome;
+use harness::recorder;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -192,11 +193,7 @@ impl Worker {
             self.client.put(name.as_bytes(), &value)
         };
         gate.in_flight.fetch_sub(1, Ordering::SeqCst);
-        let outcome = match &done {
-            Ok(_) => Outcome::Ok,
-            Err(error) if error.is_unknown() => Outcome::Unknown,
-            Err(_) => Outcome::Failed,
-        };
+        let outcome = recorder::outcome(done.as_ref().err());
         self.stories[key].note(is_delete, outcome, Instant::now());
         self.counts.note(is_delete, outcome);
         if let Err(error) = done {

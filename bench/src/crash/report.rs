@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Settings;
 use super::kill::{GRACE, is_promised};
 use super::load::Counts;
-use crate::figures::thousands;
+use crate::figures::{ms, thousands};
 use crate::report::{self, ReportError};
 
 /// Name of the file with a row for each round.
@@ -95,8 +95,9 @@ pub struct Round {
     pub findings: Findings,
 }
 
-fn ms(time: Duration) -> String {
-    format!("{:.0}", time.as_secs_f64() * 1e3)
+/// Whole milliseconds.
+fn whole(time: Duration) -> String {
+    format!("{:.0}", ms(time))
 }
 
 impl Round {
@@ -104,17 +105,17 @@ impl Round {
         let Findings { missing, promised, oldest, torn, never_written, .. } = &self.findings;
         [
             self.number.to_string(),
-            ms(self.load),
+            whole(self.load),
             self.in_flight.to_string(),
             self.killed.clone(),
             self.kills.to_string(),
             self.counts.acknowledged().to_string(),
             self.counts.unknown.to_string(),
             self.counts.failed.to_string(),
-            ms(self.readable),
+            whole(self.readable),
             missing.to_string(),
             promised.to_string(),
-            ms(*oldest),
+            whole(*oldest),
             torn.to_string(),
             never_written.to_string(),
         ]
@@ -217,8 +218,8 @@ impl fmt::Display for Report<'_> {
             writeln!(
                 f,
                 "from start until every key was read: median {} ms, most {} ms",
-                ms(median),
-                ms(*longest)
+                whole(median),
+                whole(*longest)
             )?;
         }
         if !is_promised(*kill, *durability, Duration::ZERO) {

@@ -15,7 +15,7 @@ use super::ElasticError;
 use super::meter::{Track, Tracks};
 use super::plan::Act;
 use crate::chart::{Lane, Line, Mark, Reference, Timeline};
-use crate::figures::thousands;
+use crate::figures::{ms, thousands};
 use crate::report::{self, ReportError};
 
 /// Name of the file with the figures over time.
@@ -112,10 +112,6 @@ impl Figures {
     pub fn kept(&self) -> f64 {
         if self.calm_rate > 0.0 { self.rate / self.calm_rate } else { 1.0 }
     }
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 impl Event {

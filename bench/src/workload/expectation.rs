@@ -24,6 +24,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use harness::history::Outcome;
 use parking_lot::Mutex;
 use thiserror::Error;
 
@@ -31,17 +32,6 @@ use super::{Stamp, Workload};
 
 /// Bytes of a value that is not ours that an error shows.
 const SHOWN_BYTES: usize = 48;
-
-/// How a put ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PutOutcome {
-    /// The store said that it is done.
-    Acknowledged,
-    /// Nobody knows: no answer, or one that says so.
-    Unknown,
-    /// The store said that it did not and will not happen.
-    Refused,
-}
 
 /// An answer that no correct store gives.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -122,7 +112,7 @@ pub struct Expectation {
     /// Whether `failed` has entries: spares the lock while nothing fails.
     any_failed: AtomicBool,
     /// Puts that were not acknowledged, by key and sequence.
-    failed: Mutex<HashMap<(u32, u64), PutOutcome>>,
+    failed: Mutex<HashMap<(u32, u64), Outcome>>,
 }
 
 #[derive(Debug, Default)]
@@ -153,10 +143,10 @@ impl Expectation {
 
     /// The put was answered or given up. Wrong if it was refused, and yet a
     /// read has returned its value.
-    pub fn end_put(&self, put: PendingPut, outcome: PutOutcome) -> Result<(), Wrong> {
+    pub fn end_put(&self, put: PendingPut, outcome: Outcome) -> Result<(), Wrong> {
         let PendingPut { key_index, sequence } = put;
         let settled = &self.keys[key_index as usize].settled;
-        if outcome == PutOutcome::Acknowledged {
+        if outcome == Outcome::Ok {
             settled.fetch_max(sequence, Ordering::SeqCst);
             return Ok(());
         }
@@ -165,7 +155,7 @@ impl Expectation {
         // Looked at after the entry is made, as a read looks at the entry after
         // it has settled the value: one of the two notices.
         let seen = settled.load(Ordering::SeqCst) >= sequence;
-        if seen && outcome == PutOutcome::Refused {
+        if seen && outcome == Outcome::Failed {
             return Err(Wrong::Refused { key_index, sequence });
         }
         Ok(())
@@ -195,7 +185,7 @@ impl Expectation {
         }
         key.settled.fetch_max(sequence, Ordering::SeqCst);
         match self.failure(key_index, sequence) {
-            Some(PutOutcome::Refused) => Err(Wrong::Refused { key_index, sequence }),
+            Some(Outcome::Failed) => Err(Wrong::Refused { key_index, sequence }),
             None if sequence < settled => Err(Wrong::Stale { key_index, sequence, settled }),
             _ => Ok(()),
         }
@@ -221,7 +211,7 @@ impl Expectation {
         }
     }
 
-    fn failure(&self, key_index: u32, sequence: u64) -> Option<PutOutcome> {
+    fn failure(&self, key_index: u32, sequence: u64) -> Option<Outcome> {
         if !self.any_failed.load(Ordering::SeqCst) {
             return None;
         }

@@ -62,16 +62,21 @@ impl Recorder {
             Ok(done) => (done, None),
             Err(error) => (kind, Some(error)),
         };
-        let outcome = match &error {
-            None => Outcome::Ok,
-            Some(error) if error.is_unknown() => Outcome::Unknown,
-            Some(_) => Outcome::Failed,
-        };
+        let outcome = outcome(error.as_ref());
         let kind = match done {
             Kind::Update(value, _) => Kind::Update(value, found),
             other => other,
         };
         Recorded { record: Record { client, key: key.into(), kind, invoke, ret, outcome }, error }
+    }
+}
+
+/// What a client was told that got this error, or none.
+pub fn outcome(error: Option<&ClientError>) -> Outcome {
+    match error {
+        None => Outcome::Ok,
+        Some(error) if error.is_unknown() => Outcome::Unknown,
+        Some(_) => Outcome::Failed,
     }
 }
 

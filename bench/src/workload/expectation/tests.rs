@@ -20,7 +20,7 @@ fn value(sequence: u64) -> Vec<u8> {
     stamp.encode(VALUE_LEN)
 }
 
-fn put(expectation: &Expectation, sequence: u64, outcome: PutOutcome) {
+fn put(expectation: &Expectation, sequence: u64, outcome: Outcome) {
     let pending = expectation.begin_put(KEY, sequence);
     expectation.end_put(pending, outcome).expect("nothing wrong");
 }
@@ -34,9 +34,9 @@ fn get(expectation: &Expectation, sequence: Option<u64>) -> Result<(), Wrong> {
 fn an_acknowledged_value_must_be_read() {
     let expectation = expectation();
     assert_eq!(get(&expectation, None), Ok(()));
-    put(&expectation, 1, PutOutcome::Acknowledged);
+    put(&expectation, 1, Outcome::Ok);
     assert_eq!(get(&expectation, Some(1)), Ok(()));
-    put(&expectation, 2, PutOutcome::Acknowledged);
+    put(&expectation, 2, Outcome::Ok);
     assert_eq!(get(&expectation, Some(2)), Ok(()));
     assert_eq!(get(&expectation, None), Err(Wrong::Absent { key_index: KEY, settled: 2 }));
     assert_eq!(
@@ -48,11 +48,11 @@ fn an_acknowledged_value_must_be_read() {
 #[test]
 fn a_read_beside_a_put_may_see_either() {
     let expectation = expectation();
-    put(&expectation, 1, PutOutcome::Acknowledged);
+    put(&expectation, 1, Outcome::Ok);
     // The read begins first; the put begins and even ends meanwhile.
     for seen in [1, 2] {
         let read = expectation.begin_get(KEY);
-        put(&expectation, 2, PutOutcome::Acknowledged);
+        put(&expectation, 2, Outcome::Ok);
         assert_eq!(expectation.end_get(read, Some(&value(seen))), Ok(()));
         // Back to where only 1 is settled.
         expectation.keys[KEY as usize].settled.store(1, Ordering::SeqCst);
@@ -67,7 +67,7 @@ fn absent_is_right_while_the_first_put_is_under_way() {
     let pending = expectation.begin_put(KEY, 1);
     let early = expectation.begin_get(KEY);
     assert_eq!(get(&expectation, None), Ok(()));
-    assert_eq!(expectation.end_put(pending, PutOutcome::Acknowledged), Ok(()));
+    assert_eq!(expectation.end_put(pending, Outcome::Ok), Ok(()));
     assert_eq!(expectation.end_get(early, None), Ok(()), "it began before");
     assert!(matches!(get(&expectation, None), Err(Wrong::Absent { .. })));
 }
@@ -75,19 +75,19 @@ fn absent_is_right_while_the_first_put_is_under_way() {
 #[test]
 fn what_one_read_saw_the_next_must_see() {
     let expectation = expectation();
-    put(&expectation, 1, PutOutcome::Acknowledged);
+    put(&expectation, 1, Outcome::Ok);
     let pending = expectation.begin_put(KEY, 2);
     assert_eq!(get(&expectation, Some(1)), Ok(()));
     assert_eq!(get(&expectation, Some(2)), Ok(()));
     let back = get(&expectation, Some(1));
     assert!(matches!(back, Err(Wrong::Stale { settled: 2, .. })));
-    assert_eq!(expectation.end_put(pending, PutOutcome::Unknown), Ok(()));
+    assert_eq!(expectation.end_put(pending, Outcome::Unknown), Ok(()));
 }
 
 #[test]
 fn a_value_not_yet_sent_is_wrong() {
     let expectation = expectation();
-    put(&expectation, 1, PutOutcome::Acknowledged);
+    put(&expectation, 1, Outcome::Ok);
     assert_eq!(
         get(&expectation, Some(2)),
         Err(Wrong::NeverWritten { key_index: KEY, sequence: 2, begun: 1 })
@@ -99,11 +99,11 @@ fn a_value_not_yet_sent_is_wrong() {
 #[test]
 fn an_unknown_put_may_surface_late_or_never() {
     let expectation = expectation();
-    put(&expectation, 1, PutOutcome::Acknowledged);
-    put(&expectation, 2, PutOutcome::Unknown);
+    put(&expectation, 1, Outcome::Ok);
+    put(&expectation, 2, Outcome::Unknown);
     assert_eq!(get(&expectation, Some(1)), Ok(()));
     assert_eq!(get(&expectation, Some(2)), Ok(()));
-    put(&expectation, 3, PutOutcome::Acknowledged);
+    put(&expectation, 3, Outcome::Ok);
     assert_eq!(get(&expectation, Some(3)), Ok(()));
     assert_eq!(get(&expectation, Some(2)), Ok(()), "it took effect late");
     assert!(matches!(get(&expectation, Some(1)), Err(Wrong::Stale { .. })));
@@ -114,22 +114,22 @@ fn an_unknown_put_may_surface_late_or_never() {
 fn a_refused_put_must_never_surface() {
     let refused = Wrong::Refused { key_index: KEY, sequence: 2 };
     let read_later = expectation();
-    put(&read_later, 1, PutOutcome::Acknowledged);
-    put(&read_later, 2, PutOutcome::Refused);
+    put(&read_later, 1, Outcome::Ok);
+    put(&read_later, 2, Outcome::Failed);
     assert_eq!(get(&read_later, Some(1)), Ok(()));
     assert_eq!(get(&read_later, Some(2)), Err(refused.clone()));
 
     let read_before = expectation();
     let pending = read_before.begin_put(KEY, 2);
     assert_eq!(get(&read_before, Some(2)), Ok(()), "it may yet succeed");
-    let ended = read_before.end_put(pending, PutOutcome::Refused);
+    let ended = read_before.end_put(pending, Outcome::Failed);
     assert_eq!(ended, Err(refused));
 }
 
 #[test]
 fn values_of_others_and_damaged_values_are_foreign() {
     let expectation = expectation();
-    put(&expectation, 1, PutOutcome::Acknowledged);
+    put(&expectation, 1, Outcome::Ok);
     let stamp = |key_index, worker| Stamp { key_index, worker, sequence: 1 };
     let mut damaged = value(1);
     damaged[VALUE_LEN - 1] ^= 1;
@@ -150,7 +150,7 @@ fn values_of_others_and_damaged_values_are_foreign() {
 #[test]
 fn errors_say_what_was_seen_and_what_was_due() {
     let expectation = expectation();
-    put(&expectation, 5, PutOutcome::Acknowledged);
+    put(&expectation, 5, Outcome::Ok);
     let error = get(&expectation, Some(4)).expect_err("stale");
     assert_eq!(error.to_string(), "key 3 has value 4, yet 5 was there before the read");
 }
@@ -217,7 +217,7 @@ fn errors_of(fault: Option<Fault>) -> Vec<Wrong> {
             }
             for (pending, key_index, value) in puts {
                 store.put(key_index, &value, count);
-                wrong.extend(expectation.end_put(pending, PutOutcome::Acknowledged).err());
+                wrong.extend(expectation.end_put(pending, Outcome::Ok).err());
             }
             for (pending, key_index) in gets {
                 let value = store.get(key_index, count);
