@@ -3,12 +3,11 @@
 //! Ports and primaries differ from run to run, so they are compared as such; everything else to the letter.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use e2e::program;
+use e2e::{programs, root};
+use harness::ports;
 
 /// What precedes the session in README.md.
 const MARKER: &str = "<!-- e2e/tests/readme.rs runs this block. -->\n```console\n";
@@ -16,25 +15,11 @@ const MARKER: &str = "<!-- e2e/tests/readme.rs runs this block. -->\n```console\
 /// Stands before the output of each command.
 const PROMPT: &str = "$ ";
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e is in the workspace")
-}
-
 /// The session of README.md, without its fence.
 fn session() -> String {
     let text = fs::read_to_string(root().join("README.md")).expect("README.md");
     let (_, rest) = text.split_once(MARKER).expect("README.md has a session");
     rest.split_once("```").expect("the block ends").0.to_owned()
-}
-
-/// The first of 32 ports in a row that are free, below those that Linux gives to outgoing connections.
-fn free_ports() -> u16 {
-    let start = 20_000 + (std::process::id() % 300) as u16 * 32;
-    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    (start..30_000)
-        .step_by(32)
-        .find(|&first| (first..first + 32).all(is_free))
-        .expect("some ports are free")
 }
 
 /// A line without what differs from run to run: ports, and which node is a key's primary.
@@ -65,10 +50,8 @@ fn the_readmes_session_is_what_happens() {
     for script in ["start_service", "stop_service"] {
         fs::copy(root().join(script), path(script)).expect("a copy");
     }
-    let client = program("client");
-    let programs = client.parent().expect("it is in a folder");
     fs::create_dir(path("target")).expect("a folder");
-    symlink(programs, path("target/release")).expect("a link");
+    symlink(programs(), path("target/release")).expect("a link");
 
     let session = session();
     let mut script = String::from("shopt -s expand_aliases\nexec 2>&1\ntrap ./stop_service EXIT\n");
@@ -83,10 +66,10 @@ fn the_readmes_session_is_what_happens() {
             bash.env_remove(name);
         }
     }
-    let port = free_ports();
+    let port = ports::in_a_row(32).expect("some are free");
     let output = bash
         .arg("session")
-        .env("GTSTORE_BIN", programs)
+        .env("GTSTORE_BIN", programs())
         .env("GTSTORE_MANAGER_PORT", port.to_string())
         .env("GTSTORE_BASE_PORT", port.to_string())
         .env("GTSTORE_REDIS_BASE_PORT", (port + 16).to_string())
