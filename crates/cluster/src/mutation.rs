@@ -3,7 +3,7 @@
 //! A checker that finds nothing proves something only if it finds what is there. With the feature
 //! `mutations` (never in a build that anybody runs) each of these can be switched on, in one thread for
 //! simulations and models, or in a whole process by the environment variable `GTSTORE_MUTATION`; without
-//! it every switch is the constant `false` and costs nothing. RULES-WHY names them and the schedules
+//! it every switch is the constant `false` and costs nothing. `docs/rationale.md` has the schedules
 //! that they break.
 
 /// One rule taken away.

@@ -97,7 +97,7 @@ impl Paging<'_> {
                     let Some(held) = held else { return End::NoSource };
                     // The answer vouches for all that it is about. What may not be on the disk yet
                     // is not known to be held: whoever wrote it waits for the disk and tells
-                    // (RULES-WHY F14).
+                    // (F14).
                     let held = if self.node.is_on_disk(arc) {
                         held
                     } else {
