@@ -3,10 +3,10 @@
 //! ```text
 //! kind u8 | length u32 | content
 //!
-//! 1 records  epoch u64 | record …                        what was stored or fetched under it
+//! 1 records  epoch u64 | record …                        stored or fetched under this view
 //! 2 view     epoch u64 | arcs emptied | arcs synced      a view was adopted
 //! 3 synced   epoch u64 | arcs                            these arcs were fetched to their ends
-//! 4 arc      arc u16 | earlier u8 | record …             of a checkpoint: an arc, or its stale records
+//! 4 arc      arc u16 | earlier u8 | record …             of a checkpoint: an arc, or stale
 //! 5 ledger   epoch u64 | since u64 for each arc | arcs   of a checkpoint: the log before it
 //! 6 end      records u64                                 a checkpoint is whole; a log was closed
 //!
