@@ -7,17 +7,17 @@
 //! that the manager need not wait to learn it.
 
 use std::cell::Cell;
-use std::io::{self, Write};
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cluster::durability::Durability;
 use cluster::ids::{Address, Epoch};
-use cluster::membership::{Newcomer, Report, Seen};
+use cluster::membership::{Newcomer, Seen};
 use cluster::view::View;
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, error, info, warn};
 use net_common::auth::Secret;
 use net_common::clock;
@@ -25,12 +25,16 @@ use net_common::connection::{Connection, Dial, NetError};
 use net_common::error::ErrorWord;
 use net_common::frame::{FORMAT_BINARY, Kind, PayloadLimit};
 use net_common::message::Message;
-use net_common::message::control::{Heartbeat, HeartbeatAck, Probe, Register, TablePush};
+use net_common::message::control::{HeartbeatAck, Probe, Register, TablePush};
 use net_common::worker::{Stop, Worker};
 use parking_lot::Mutex;
 
 use crate::fetch::Wake;
 use crate::node::Node;
+
+mod heartbeat;
+
+use heartbeat::{Heartbeats, Interval};
 
 /// What a control connection needs to know.
 #[derive(Debug, Clone)]
@@ -58,10 +62,6 @@ const REPEAT: Duration = Duration::from_secs(5);
 
 /// How long the manager may take to answer a registration.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How many heartbeat intervals without a word from the manager end the connection: another may get
-/// through where this one is stuck.
-const DEAF: u32 = 3;
 
 /// Why a node's part in the cluster is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,8 +254,8 @@ impl ControlLoop {
                  when it ends"
             );
         }
-        let pace = Pace::default();
-        pace.set(push.heartbeat_ms, &mut link);
+        let interval = Interval::default();
+        interval.set(push.heartbeat_ms, &mut link);
         let socket = link.stream().expect("a manager is dialled");
         let prepared = (|| {
             *self.stream.lock() = Some(socket.try_clone()?);
@@ -272,16 +272,21 @@ impl ControlLoop {
         let (beat, beats) = bounded(1);
         // What was asked on another connection, or by another manager, says nothing here.
         self.probe.store(0, Ordering::Relaxed);
-        let (node, progress) = (self.node.clone(), self.fetcher.progress.clone());
-        let (paced, probe) = (pace.clone(), self.probe.clone());
-        let sender = Worker::spawn(format!("{} heartbeat", self.node.id()), move |_| {
-            send_heartbeats(&node, &stream, &paced, &beats, progress, &probe);
-        });
+        let heartbeats = Heartbeats {
+            node: self.node.clone(),
+            stream,
+            interval: interval.clone(),
+            beats,
+            progress: self.fetcher.progress.clone(),
+            probe: self.probe.clone(),
+        };
+        let name = format!("{} heartbeat", self.node.id());
+        let sender = Worker::spawn(name, move |_| heartbeats.send());
         let mut sender = match sender {
             Ok(sender) => sender,
             Err(error) => return format!("cannot start the heartbeat thread: {error}"),
         };
-        let trouble = self.receive(&mut link, push, &pace, &beat);
+        let trouble = self.receive(&mut link, push, &interval, &beat);
         drop(beat);
         let _ = link.stream().map(|socket| socket.shutdown(Shutdown::Both));
         *self.stream.lock() = None;
@@ -293,7 +298,7 @@ impl ControlLoop {
         &self,
         link: &mut Connection,
         push: TablePush,
-        pace: &Pace,
+        interval: &Interval,
         beat: &Sender<()>,
     ) -> String {
         // What it gives who registers is the newest that it has.
@@ -346,8 +351,8 @@ impl ControlLoop {
             if let Err(trouble) = taken {
                 return trouble;
             }
-            if let Some(heartbeat_ms) = told.filter(|&ms| ms != pace.get()) {
-                pace.set(heartbeat_ms, link);
+            if let Some(heartbeat_ms) = told.filter(|&ms| ms != interval.get()) {
+                interval.set(heartbeat_ms, link);
                 info!("a heartbeat every {heartbeat_ms} ms from now on");
                 // The next one may be a long time off. A beat that still waits stands for this one
                 // too.
@@ -412,52 +417,3 @@ impl ControlLoop {
 
 /// Why a connection to the manager is over when this node has left the cluster.
 const HAS_LEFT: &str = "has left";
-
-/// How often heartbeats go out, in milliseconds, as the manager has told last.
-#[derive(Clone, Default)]
-struct Pace(Arc<AtomicU32>);
-
-impl Pace {
-    fn get(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// From the next heartbeat on; and the manager's answers are waited for as long as fits.
-    fn set(&self, heartbeat_ms: u32, link: &mut Connection) {
-        self.0.store(heartbeat_ms, Ordering::Relaxed);
-        link.set_patience(self.interval() * DEAF);
-    }
-
-    fn interval(&self) -> Duration {
-        Duration::from_millis(u64::from(self.get().max(1)))
-    }
-}
-
-/// Sends a heartbeat every interval, and at once when asked to.
-fn send_heartbeats(
-    node: &Node,
-    mut stream: &TcpStream,
-    pace: &Pace,
-    beats: &Receiver<()>,
-    mut progress: Receiver<()>,
-    probe: &AtomicU64,
-) {
-    let mut out = Vec::new();
-    loop {
-        let sequence = node.send_heartbeat();
-        let report = Report { probe: probe.load(Ordering::Relaxed), ..node.report() };
-        out.clear();
-        Heartbeat { incarnation: node.incarnation(), sequence, report, wall_ms: clock::wall_ms() }
-            .write(&mut out);
-        if stream.write_all(&out).is_err() {
-            // The reading side notices and connects anew.
-            let _ = stream.shutdown(Shutdown::Both);
-            return;
-        }
-        select! {
-            recv(beats) -> beat => if beat.is_err() { return },
-            recv(progress) -> word => if word.is_err() { progress = never() },
-            default(pace.interval()) => {}
-        }
-    }
-}

@@ -134,7 +134,7 @@ struct Fetching {
     dial: Dial,
     digester: Digester,
     rate_limit: Mutex<RateLimit>,
-    /// What the pace counts its time from.
+    /// What the rate limit counts its time from.
     started: Instant,
     stop: Stop,
     /// Connections that nobody uses at the moment, by the source's place in the present view.

@@ -23,8 +23,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// that keep them try the same.
 const MOST: usize = 1024;
 
-/// After how long the marks of silent writers are forgotten, once or twice this. What they cover
-/// has been noted in the records by then.
+/// After how long the watermarks of silent writers are forgotten, once or twice this. What they
+/// cover has been noted in the records by then.
 const TURN: Duration = Duration::from_secs(30);
 
 /// How often values whose time has passed are looked for (C6); with the seconds that it takes to

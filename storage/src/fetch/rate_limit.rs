@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-/// The pace of all that a node fetches. Does not know the time: it is told.
+/// The rate of all that a node fetches. Does not know the time: it is told.
 pub struct RateLimit {
     /// Bytes a second; `None`: as fast as it goes.
     limit: Option<u64>,

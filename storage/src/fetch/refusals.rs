@@ -53,12 +53,12 @@ mod tests {
             sources[arc].iter().copied().filter(|&place| refusals.may_have(arc, place)).collect()
         };
         let round = |_| {
-            let deal = assign(&arcs, |arc| left(&refusals, arc));
-            for (source, arcs) in &deal {
+            let assigned = assign(&arcs, |arc| left(&refusals, arc));
+            for (source, arcs) in &assigned {
                 arcs.iter().for_each(|&arc| refusals.note(arc, *source));
             }
             refusals.begin_anew(&arcs, |refusals, arc| !left(refusals, arc).is_empty());
-            deal
+            assigned
         };
         (0..rounds).map(round).collect()
     }

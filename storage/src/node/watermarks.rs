@@ -1,9 +1,9 @@
 //! How far each writer has come (rule N3).
 //!
-//! A client says of its writes that they are done not one by one but by a *mark*: all its plain
-//! writes up to this clock. So a batch of hundreds is committed by sixteen bytes. Records that a
-//! mark covers count as committed from then on; the keeper notes it in the records themselves,
-//! about a second later, and then the mark is not needed any more.
+//! A client says of its writes that they are done not one by one but by a *watermark*: all its
+//! plain writes up to this clock. So a batch of hundreds is committed by sixteen bytes. Records
+//! that a watermark covers count as committed from then on; housekeeping notes it in the records
+//! themselves, about a second later, and then the watermark is not needed any more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,11 +12,11 @@ use cluster::version::{Clock, Version};
 use fxhash::FxHashMap;
 use parking_lot::RwLock;
 
-/// Writers that are remembered. A mark of one more is not: its records stay pending until a reader
-/// or the keeper completes them.
+/// Writers that are remembered. A watermark of one more is not: its records stay pending until a
+/// reader or housekeeping completes them.
 const MOST: usize = 65_536;
 
-/// The newest mark of each writer that has been heard of lately.
+/// The newest watermark of each writer that has been heard of lately.
 #[derive(Default)]
 pub struct Watermarks(RwLock<Generations>);
 
@@ -28,36 +28,38 @@ struct Generations {
 }
 
 impl Watermarks {
-    /// Takes a mark.
+    /// Takes a watermark.
     pub fn take(&self, writer: u64, clock: Clock) {
         {
-            let marks = self.0.read();
-            if let Some(mark) = marks.young.get(&writer) {
-                mark.fetch_max(clock, Ordering::Relaxed);
+            let watermarks = self.0.read();
+            if let Some(watermark) = watermarks.young.get(&writer) {
+                watermark.fetch_max(clock, Ordering::Relaxed);
                 return;
             }
         }
-        let mut marks = self.0.write();
-        if marks.young.len() < MOST {
-            let mark = marks.young.entry(writer).or_default();
-            mark.fetch_max(clock, Ordering::Relaxed);
+        let mut watermarks = self.0.write();
+        if watermarks.young.len() < MOST {
+            let watermark = watermarks.young.entry(writer).or_default();
+            watermark.fetch_max(clock, Ordering::Relaxed);
         }
     }
 
-    /// Whether a mark says that this version is committed.
+    /// Whether a watermark says that this version is committed.
     pub fn cover(&self, version: &Version) -> bool {
-        let marks = self.0.read();
-        [&marks.young, &marks.old].into_iter().any(|generation| {
-            let mark = generation.get(&version.writer);
-            mark.is_some_and(|mark| replica::is_covered(version, mark.load(Ordering::Relaxed)))
+        let watermarks = self.0.read();
+        [&watermarks.young, &watermarks.old].into_iter().any(|generation| {
+            let watermark = generation.get(&version.writer);
+            watermark.is_some_and(|watermark| {
+                replica::is_covered(version, watermark.load(Ordering::Relaxed))
+            })
         })
     }
 
-    /// Forgets the marks that were told before the last turn. To be called at intervals that are
-    /// longer than the keeper takes to note in the records what a mark says.
+    /// Forgets the watermarks that were told before the last turn. To be called at intervals that
+    /// are longer than housekeeping takes to note in the records what a watermark says.
     pub fn turn(&self) {
-        let mut marks = self.0.write();
-        marks.old = std::mem::take(&mut marks.young);
+        let mut watermarks = self.0.write();
+        watermarks.old = std::mem::take(&mut watermarks.young);
     }
 }
 
@@ -66,25 +68,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_covers_the_plain_writes_of_its_writer_up_to_its_clock() {
-        let marks = Watermarks::default();
-        marks.take(1, 5);
-        marks.take(1, 4);
-        assert!(marks.cover(&Version::plain(5, 1)));
-        assert!(!marks.cover(&Version::plain(6, 1)));
-        assert!(!marks.cover(&Version::plain(5, 2)));
-        assert!(!marks.cover(&Version { step: 2, ..Version::plain(5, 1) }));
+    fn a_watermark_covers_the_plain_writes_of_its_writer_up_to_its_clock() {
+        let watermarks = Watermarks::default();
+        watermarks.take(1, 5);
+        watermarks.take(1, 4);
+        assert!(watermarks.cover(&Version::plain(5, 1)));
+        assert!(!watermarks.cover(&Version::plain(6, 1)));
+        assert!(!watermarks.cover(&Version::plain(5, 2)));
+        assert!(!watermarks.cover(&Version { step: 2, ..Version::plain(5, 1) }));
     }
 
     #[test]
-    fn a_mark_is_forgotten_after_two_turns_without_it() {
-        let marks = Watermarks::default();
-        marks.take(1, 5);
-        marks.turn();
-        assert!(marks.cover(&Version::plain(5, 1)));
-        marks.take(2, 7);
-        marks.turn();
-        assert!(!marks.cover(&Version::plain(5, 1)));
-        assert!(marks.cover(&Version::plain(7, 2)));
+    fn a_watermark_is_forgotten_after_two_turns_without_it() {
+        let watermarks = Watermarks::default();
+        watermarks.take(1, 5);
+        watermarks.turn();
+        assert!(watermarks.cover(&Version::plain(5, 1)));
+        watermarks.take(2, 7);
+        watermarks.turn();
+        assert!(!watermarks.cover(&Version::plain(5, 1)));
+        assert!(watermarks.cover(&Version::plain(7, 2)));
     }
 }

@@ -3,11 +3,11 @@
 use super::*;
 
 #[test]
-fn a_glance_shows_what_needs_nobody_else() {
+fn a_local_read_shows_what_needs_nobody_else() {
     let active = Some(MemberState::Active);
     let seen = |node: &Node, key: u8| {
         let shown = |held: Option<(&[u8], Option<u64>)>| held.map(|(value, _)| value.to_vec());
-        node.read_local(|glance| glance.key(&[b'k', key], shown))
+        node.read_local(|read| read.key(&[b'k', key], shown))
     };
     let holder = at(SOURCE, [view(1, active)]);
     fill(&holder, &[(1, 6, State::Committed), (2, 6, State::Pending), (3, 10, State::Committed)]);
@@ -15,10 +15,9 @@ fn a_glance_shows_what_needs_nobody_else() {
     assert_eq!(seen(&holder, 2), None, "a write-back may be due");
     assert_eq!(seen(&holder, 3), Some(None), "a tombstone");
     assert_eq!(seen(&holder, 4), Some(None), "never there");
-    let beyond =
-        |node: &Node| node.read_local(|glance| glance.key(&[7; 21], |held| held.is_none()));
+    let beyond = |node: &Node| node.read_local(|read| read.key(&[7; 21], |held| held.is_none()));
     assert_eq!(beyond(&holder), Some(true), "a key beyond the limits does not exist");
-    assert!(holder.read_local(|glance| glance.limits()).is_some());
+    assert!(holder.read_local(|read| read.limits()).is_some());
     let mut buffer = b"get k\x01\nget k\x04\n".to_vec();
     let mut requests = Requests::default();
     requests.read(&mut buffer, &request::Limits::KNOWN).unwrap();
@@ -37,7 +36,7 @@ fn a_glance_shows_what_needs_nobody_else() {
     holder.give_up_lease();
     assert_eq!(seen(&holder, 1), None);
     assert_eq!(beyond(&holder), None, "there may be a newer view, with longer keys");
-    assert_eq!(holder.read_local(|glance| glance.limits()), None);
+    assert_eq!(holder.read_local(|read| read.limits()), None);
     let joiner = at(PULLER, [view(3, Some(MemberState::Joining))]);
     assert_eq!(seen(&joiner, 1), None, "it has yet to fetch");
     assert_eq!(seen(&node(SOURCE), 1), None, "it has seen no view");
