@@ -6,7 +6,7 @@ use std::time::Duration;
 use cluster::ids::{Address, NodeId};
 use cluster::lease::{HEARTBEATS_MS, MISSED};
 use cluster::limits::{KEY_CEILING, MAX_COPIES, MAX_WEIGHT, VALUE_CEILING};
-use cluster::membership::wish::{Order, Wish};
+use cluster::membership::order::{Order, Wish};
 use getopts::{Matches, Options};
 use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};

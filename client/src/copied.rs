@@ -5,8 +5,8 @@
 //! read-modify-write, whose fence counts them. Under one epoch a member that is synced stays so (H1): what was seen
 //! once holds until the next view.
 
+use cluster::arcs::ArcSet;
 use cluster::ids::Epoch;
-use cluster::tenure::ArcSet;
 use cluster::view::Routes;
 use parking_lot::Mutex;
 

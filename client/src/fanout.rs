@@ -10,11 +10,11 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use cluster::ids::Epoch;
+use cluster::operation::write::Reply;
 use cluster::operation::{Found, Need, ReadAnswer, Request};
 use cluster::replica::{State, WriteAnswer};
 use cluster::version::Version;
 use cluster::view::Routes;
-use cluster::write_round::Reply;
 use log::debug;
 use net_common::connection::{Connection, NetError, Waits};
 use net_common::error::ErrorWord;

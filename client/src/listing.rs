@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
+use cluster::arcs::ArcSet;
 use cluster::ring::arc_of_slot;
 use cluster::scan;
-use cluster::tenure::ArcSet;
 use cluster::view::Routes;
 use log::debug;
 use net_common::connection::{Connection, NetError};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cluster::arcs::ArcSet;
 use cluster::ids::{Address, ClusterId};
-use cluster::tenure::ArcSet;
 use cluster::version::Clock;
 use cluster::view::Routes;
 use log::debug;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use cluster::durability::Durability;
 use cluster::ids::NodeId;
-use cluster::membership::wish::{Move, Outline};
+use cluster::membership::order::{Move, Outline};
 use cluster::membership::{DiskHealth, Loss, NodeState};
 use cluster::text::{Bytes, Count, count};
 use comfy_table::{CellAlignment, Table, presets};

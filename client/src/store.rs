@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cluster::arcs::ArcSet;
 use cluster::ids::{Address, ClusterId, Incarnation, NodeId};
 use cluster::limits::{KEY_CEILING, LimitError, Limits};
 use cluster::membership::Loss;
-use cluster::membership::wish::{Order, Outline, Wish};
+use cluster::membership::order::{Order, Outline, Wish};
 use cluster::operation::{Choice, Need, Operation, Outcome, Request};
 use cluster::replica::{WriteAnswer, is_covered};
-use cluster::tenure::ArcSet;
 use cluster::version::{Clock, Version};
 use cluster::view::Routes;
 use fxhash::FxHashSet;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use client::{ClientError, GTStoreClient};
 use cluster::ids::{Epoch, NodeId};
 use cluster::membership::NodeState;
-use cluster::membership::wish::{Order, Outline, Wish};
+use cluster::membership::order::{Order, Outline, Wish};
 use cluster::text::count;
 use e2e::{Loaded, Options, PATIENCE, RawConnection, TestCluster, under_load, wait_until};
 use harness::proxy::Fault;

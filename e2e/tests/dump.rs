@@ -14,7 +14,7 @@ use client::dump::format::{Block, HEADER, Header, Reader, Record, Writer};
 use client::{Config, GTStoreClient};
 use cluster::ids::{ClusterId, NodeId};
 use cluster::limits::Limits;
-use cluster::membership::wish::{Order, Wish};
+use cluster::membership::order::{Order, Wish};
 use cluster::slot;
 use e2e::{Options, Over, PATIENCE, TestCluster, client_command, wait_until};
 use harness::process::{Running, Signal};

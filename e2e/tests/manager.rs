@@ -5,7 +5,7 @@ use std::{fs, thread};
 
 use client::{ClientError, GTStoreClient};
 use cluster::membership::Level;
-use cluster::membership::wish::{Order, Wish};
+use cluster::membership::order::{Order, Wish};
 use e2e::{Options, TestCluster, wait_until};
 use harness::proxy::Fault;
 use manager::asked::Asked;

@@ -8,7 +8,8 @@ use std::fmt;
 
 use cluster::durability::Durability;
 use cluster::limits::Limits;
-use cluster::membership::{Millis, Saved, Settings};
+use cluster::membership::{Saved, Settings};
+use cluster::time::Millis;
 
 /// The longest lease that may be out by a state that does not say, in milliseconds: that of the slowest
 /// heartbeats that anybody is likely to have chosen, five times the usual one.

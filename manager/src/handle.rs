@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cluster::ids::{Epoch, Incarnation, NodeId};
 use cluster::lease::Terms;
-use cluster::membership::wish::{Order, Outline, Wish};
+use cluster::membership::order::{Order, Outline, Wish};
 use cluster::membership::{Answer, Event, Loss};
 use cluster::view::Routes;
 use crossbeam_channel::{Receiver, Sender, bounded};

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::ids::{ClusterId, ManagerLife};
-use cluster::membership::wish::Outline;
+use cluster::membership::order::Outline;
 use cluster::membership::{Answer, Behind, Effect, Event, Gate, Newcomer, Saved};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use log::{error, info, warn};

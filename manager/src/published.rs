@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use cluster::arcs::ArcSet;
 use cluster::ids::Epoch;
 use cluster::lease::Terms;
 use cluster::membership::Membership;
-use cluster::tenure::ArcSet;
 use cluster::version::clock_at;
 use cluster::view::Routes;
 use net_common::clock;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cluster::durability::Durability;
-use cluster::membership::wish::Order;
+use cluster::membership::order::Order;
 use cluster::membership::{Answer, Event, Newcomer};
 use cluster::text::count;
 use cluster::view::View;

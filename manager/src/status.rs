@@ -1,7 +1,8 @@
 //! What an operator is told of the cluster and its nodes.
 
-use cluster::membership::{Gate, Millis};
+use cluster::membership::Gate;
 use cluster::ring;
+use cluster::time::Millis;
 use net_common::message::control::{HealthLine, NodeStatus, Status};
 
 /// How the cluster is at a time.

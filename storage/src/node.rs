@@ -14,6 +14,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use cluster::arcs::ArcSet;
 use cluster::claim::Claim;
 use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
@@ -21,7 +22,7 @@ use cluster::limits::Limits;
 use cluster::membership::Report;
 use cluster::ring::arc_of_slot;
 use cluster::slot;
-use cluster::tenure::{ArcSet, Tenure};
+use cluster::tenure::Tenure;
 use cluster::version::{Clock, ServerClock};
 use cluster::view::Routes;
 use net_common::clock;

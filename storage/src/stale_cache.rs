@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use cluster::tenure::ArcSet;
+use cluster::arcs::ArcSet;
 use fxhash::FxHashMap;
 use parking_lot::Mutex;
 

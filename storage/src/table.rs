@@ -16,8 +16,9 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cluster::arcs::ArcSet;
 use cluster::replica::{self, Decision, State};
-use cluster::tenure::{ArcSet, Standing};
+use cluster::tenure::Standing;
 use cluster::version::{Clock, Version};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;

@@ -10,9 +10,9 @@
 //! acknowledged since without it. So it is the rule by which [`Tenure`](crate::tenure::Tenure) adopts a view,
 //! applied to somebody else.
 
+use crate::arcs::ArcSet;
 use crate::ids::{Epoch, Incarnation};
 use crate::mutation::{Mutation, is_on};
-use crate::tenure::ArcSet;
 use crate::view::Routes;
 
 /// What a node claims to have held in its last life.

@@ -13,8 +13,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::ids::{Epoch, Incarnation};
-use crate::membership::Millis;
 use crate::mutation::{Mutation, is_on};
+use crate::time::Millis;
 use crate::view::View;
 
 /// Of a lease's length, in hundredths of a heartbeat interval, what the node counts on. The manager

@@ -16,7 +16,7 @@
 //!    disk when it starts; [`durability`]: what the cluster promises of that;
 //! 6. [`lease`]: until when a node may serve;
 //! 7. [`replica`]: what a node does with one request for one key;
-//! 8. [`write_round`], [`read_round`] and [`rmw_round`]: what follows from the replicas' answers;
+//! 8. [`operation::write`], [`operation::read`] and [`operation::update`]: what follows from the replicas' answers;
 //! 9. [`operation`]: a put, get, delete or read-modify-write from call to outcome.
 //!
 //! Ids in comments (N1, C1, L1, H1, ...) name rules: `docs/consistency.md` has them. F, R and S name the
@@ -38,14 +38,11 @@ pub mod marks;
 pub mod membership;
 pub mod mutation;
 pub mod operation;
-pub mod read_round;
 pub mod replica;
 pub mod ring;
-pub mod rmw_round;
 pub mod scan;
 pub mod slot;
 pub mod tenure;
 pub mod text;
 pub mod version;
 pub mod view;
-pub mod write_round;

@@ -4,8 +4,8 @@
 //! publish, push, say). Everything that makes a cluster change goes through [`Membership::step`]:
 //!
 //! * a node **registers** and waits outside until the view can take it in;
-//! * an **operator asks** for a change ([`wish`]): a leave, a weight, another number of copies;
-//! * a **view is made**, one at a time (rule L3): a repair drops who is dead ([`plan`]); a planned change
+//! * an **operator asks** for a change ([`order`]): a leave, a weight, another number of copies;
+//! * a **view is made**, one at a time (rule L3): a repair drops who is dead ([`repair`]); a planned change
 //!   begins, is switched when everyone has finished it, or is cancelled ([`change`]);
 //! * it is **saved before anyone sees it** ([`Gate`] holds back what depends on that), pushed to the
 //!   members of both the old and the new view, and becomes *active* once each of them has acknowledged
@@ -15,7 +15,7 @@
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
 //! is dropped from the view only if every arc keeps a live replica that is synced there (L2); otherwise it
 //! stays for the arcs that it alone holds ([`Stray`](crate::view::Stray)), until it comes back or the operator
-//! accepts the loss; it comes back as itself, or by an heir that has its data folder (`heirs`). What it owned is remembered for a while (`losses`), in case it returns.
+//! accepts the loss; it comes back as itself, or by an heir that has its data folder (`recovery`). What it owned is remembered for a while (`losses`), in case it returns.
 //!
 //! A manager that goes on from an older copy of its folder learns so from nodes, and serves nobody (`older`).
 //!
@@ -40,17 +40,17 @@ mod condition;
 mod folders;
 mod gate;
 mod health;
-mod heirs;
 mod loss;
 mod losses;
 mod node;
 mod older;
-pub mod plan;
+pub mod order;
 pub mod progress;
 mod reach;
+mod recovery;
 mod registration;
+pub mod repair;
 mod unused;
-pub mod wish;
 
 use change::Change;
 pub use condition::{DiskHealth, NodeState};
@@ -63,9 +63,9 @@ use losses::Losses;
 pub use node::{Newcomer, Node, Report};
 use older::Older;
 pub use older::{Behind, Seen};
+use order::{Order, Outline, Wish};
 use progress::Progress;
 use reach::Unreached;
-use wish::{Order, Outline, Wish};
 
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;
@@ -601,7 +601,7 @@ impl Membership {
             if self.trial.is_some() {
                 return Answer::Wait("other settings are on trial".into());
             }
-            let told = match wish::objection(self, now, wish, *force) {
+            let told = match order::objection(self, now, wish, *force) {
                 Some(why) => Err(why),
                 None => Ok(self.change_terms(terms, effects)),
             };
@@ -672,10 +672,10 @@ impl Membership {
     /// What speaks against it.
     pub fn outline(&self, now: Millis, wish: &Wish, force: bool) -> Result<Outline, String> {
         if let Some(terms) = wish.terms(self.settings.terms()) {
-            let refusal = wish::objection(self, now, wish, force);
+            let refusal = order::objection(self, now, wish, force);
             return refusal.map_or_else(|| Ok(self.terms_outline(terms)), Err);
         }
-        let refusal = wish::objection(self, now, wish, force).or_else(|| self.change_under_way());
+        let refusal = order::objection(self, now, wish, force).or_else(|| self.change_under_way());
         refusal.map_or_else(
             || {
                 let plan = change::begin(self, now, Some(wish));
@@ -691,7 +691,7 @@ impl Membership {
         let Some((order, since)) = &self.order else { return };
         let view = self.active.view();
         let objection = match order {
-            Order::Change { wish, force } => wish::objection(self, now, wish, *force),
+            Order::Change { wish, force } => order::objection(self, now, wish, *force),
             Order::Cancel if !view.is_changing() => Some("no change is under way".into()),
             Order::Cancel if !change::can_cancel(view) => Some(format!(
                 "{}: stop those who join, and it ends by itself",
@@ -743,7 +743,7 @@ impl Membership {
             }
             self.review_order(now, effects);
             self.review_losses(now);
-            let (plan, change) = match plan::repair(self, now) {
+            let (plan, change) = match repair::due(self, now) {
                 Some(repair) => (repair, None),
                 None => {
                     let Some(change) = change::due(self, now) else { return };
@@ -839,7 +839,7 @@ impl Membership {
     fn make_another(&mut self, pending: Arc<Routes>, now: Millis, effects: &mut Vec<Effect>) {
         let as_if = Membership { active: pending, coming: None, ..self.clone() };
         let planned = || change::plan(&as_if, now, change::due(&as_if, now)?);
-        let Some(plan) = plan::repair(&as_if, now).or_else(planned) else { return };
+        let Some(plan) = repair::due(&as_if, now).or_else(planned) else { return };
         let before = self.active.clone();
         let made = as_if.made(plan.view);
         effects.push(Effect::Save);
@@ -910,7 +910,7 @@ impl Membership {
 
     /// The arcs of the active view that no live member is synced in, in ascending order (H4).
     pub fn lost(&self, now: Millis) -> Vec<usize> {
-        plan::losses(self, now).0
+        repair::losses(self, now).0
     }
 
     /// Whether nobody waits for a member any more: its process has ended, or it has been silent for so long
@@ -926,7 +926,7 @@ impl Membership {
     pub fn given_up(&self, now: Millis) -> Vec<usize> {
         let members = self.active.view().members.iter();
         let out: Vec<bool> = members.map(|m| self.is_given_up(m.incarnation, now)).collect();
-        if out.contains(&true) { plan::lost_arcs(self, &out) } else { Vec::new() }
+        if out.contains(&true) { repair::lost_arcs(self, &out) } else { Vec::new() }
     }
 
     /// What the active view changes, in a few words; empty where no change is under way.

@@ -14,17 +14,21 @@
 //! time it is read. So the get goes on as a read-modify-write that changes nothing: it asks every member, and
 //! completes what is on top.
 
+pub mod read;
+pub mod update;
+pub mod write;
+
 use crate::durability::Durability;
 use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
-use crate::read_round::{self, ReadRound};
+use crate::operation::read::ReadRound;
+use crate::operation::update::RmwRound;
+use crate::operation::write::WriteRound;
 use crate::replica::{State, WriteAnswer};
-use crate::rmw_round::RmwRound;
 use crate::version::{Clock, Op, Version};
 use crate::view::Routes;
-use crate::write_round::{self, WriteRound};
 
-pub use crate::rmw_round::Choice;
+pub use crate::operation::update::Choice;
 
 /// What a key holds: a value, or `None` for a tombstone.
 pub type Body<V> = Option<V>;
@@ -224,7 +228,7 @@ impl<V: Clone> Operation<V> {
                             && (routes.view().durability != Durability::Sync
                                 || is_on(Mutation::BackSkips)) =>
                     {
-                        round.take(write_round::Reply::Answer(WriteAnswer::Stored));
+                        round.take(write::Reply::Answer(WriteAnswer::Stored));
                         others
                     }
                     _ => members,
@@ -284,7 +288,7 @@ impl<V: Clone> Operation<V> {
     }
 
     /// Counts one member's reply to a write.
-    pub fn wrote(&mut self, reply: write_round::Reply) {
+    pub fn wrote(&mut self, reply: write::Reply) {
         match &mut self.phase {
             Phase::Write { round, .. } => round.take(reply),
             Phase::WriteBack { found, round, is_prolonged, .. } => {
@@ -331,18 +335,18 @@ impl<V: Clone> Operation<V> {
             }
             // The same again: whoever stands before it in the batch is out of the way by then.
             Some(ReadAnswer::Later) => return Need::Attempt,
-            Some(ReadAnswer::WrongEpoch) => read_round::Reply::WrongEpoch,
+            Some(ReadAnswer::WrongEpoch) => read::Reply::WrongEpoch,
             Some(ReadAnswer::Syncing | ReadAnswer::NoLease | ReadAnswer::Blind(_)) => {
-                read_round::Reply::Syncing
+                read::Reply::Syncing
             }
-            None => read_round::Reply::Lost,
+            None => read::Reply::Lost,
         };
         match round.take(reply) {
-            read_round::Verdict::Ask(next) => {
+            read::Verdict::Ask(next) => {
                 *place = next;
                 Need::Attempt
             }
-            read_round::Verdict::Again | read_round::Verdict::Done => {
+            read::Verdict::Again | read::Verdict::Done => {
                 *place = 0;
                 Need::View
             }
@@ -355,12 +359,12 @@ impl<V: Clone> Operation<V> {
             Phase::Rmw(round) => round.conclude(),
             Phase::Read { .. } => return Need::Nothing,
             Phase::Write { round, .. } => match round.verdict() {
-                write_round::Verdict::Done => (Need::Nothing, Some(Outcome::Written)),
-                write_round::Verdict::Again => (Need::View, None),
-                write_round::Verdict::Rest => (Need::Attempt, None),
-                write_round::Verdict::Fresh(above) => (Need::Version(above), None),
-                write_round::Verdict::NotDone(why) => (Need::Nothing, Some(Outcome::Refused(why))),
-                write_round::Verdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),
+                write::Verdict::Done => (Need::Nothing, Some(Outcome::Written)),
+                write::Verdict::Again => (Need::View, None),
+                write::Verdict::Rest => (Need::Attempt, None),
+                write::Verdict::Fresh(above) => (Need::Version(above), None),
+                write::Verdict::NotDone(why) => (Need::Nothing, Some(Outcome::Refused(why))),
+                write::Verdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),
             },
             Phase::WriteBack { is_prolonged: true, .. } => {
                 self.phase = Phase::Rmw(Box::new(RmwRound::looking()));

@@ -19,12 +19,12 @@ use std::hash::{Hash, Hasher};
 
 use fixedbitset::FixedBitSet;
 
-use crate::claim::Heir;
 use crate::durability::Durability;
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use crate::limits::{Limits, MAX_COPIES, MAX_MEMBERS};
 use crate::line::{Line, ViewName};
 use crate::ring;
+use crate::view::Heir;
 
 /// Where a member is on its way through the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -21,9 +21,9 @@
 //! (H3). Nor is it written that a value's time has passed: it will have passed after a restart too,
 //! and the same tombstone takes its place (C6).
 
+use cluster::arcs::ArcSet;
 use cluster::ids::Epoch;
 use cluster::replica::State;
-use cluster::tenure::ArcSet;
 use cluster::version::{Op, Version};
 use net_common::codec::{DecodeError, Decoder, Encoder};
 use net_common::message::data::{Body, Record};

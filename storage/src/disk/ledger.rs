@@ -8,8 +8,8 @@
 //! counts: a thread may hand in what it took just before the arc was emptied just after that;
 //! *synced* is told of the newest view only, and by the rules of [`cluster::tenure`].
 
+use cluster::arcs::ArcSet;
 use cluster::ids::Epoch;
-use cluster::tenure::ArcSet;
 
 /// What a node's tenure became with a view.
 #[derive(Debug, Clone, PartialEq, Eq)]

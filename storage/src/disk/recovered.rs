@@ -14,10 +14,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use cluster::arcs::ArcSet;
 use cluster::claim::Claim;
 use cluster::ids::Epoch;
 use cluster::ring::arc_of_key;
-use cluster::tenure::ArcSet;
 use net_common::codec::DecodeError;
 use parking_lot::Mutex;
 

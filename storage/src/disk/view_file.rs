@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::arcs::ArcSet;
 use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
-use cluster::tenure::ArcSet;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::error;
 use net_common::codec::{DecodeError, Decoder, Encoder};

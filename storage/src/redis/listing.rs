@@ -5,9 +5,9 @@
 //! another one stopped. KEYS and FLUSHALL go through the whole listing, page by page.
 
 use client::{GTStoreClient, Op};
+use cluster::arcs::ArcSet;
 use cluster::scan::first_of;
 use cluster::slot::SLOTS;
-use cluster::tenure::ArcSet;
 use resp::command::{Command, Scan};
 use resp::error::Error;
 use resp::glob::Pattern;

@@ -8,10 +8,10 @@
 
 use std::fmt::Write;
 
+use cluster::arcs::ArcSet;
 use cluster::ids::{Address, ClusterId, NodeId};
 use cluster::scan::hash;
 use cluster::slot::SLOTS;
-use cluster::tenure::ArcSet;
 use cluster::view::Routes;
 use resp::topology::{Node, Range, Topology};
 

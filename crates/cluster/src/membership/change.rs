@@ -13,12 +13,13 @@
 //! ([`Stray`](crate::view::Stray)) that is back joins like any other.
 
 use crate::limits::Limits;
-use crate::membership::plan::{Plan, arrive, claims, member, names, nobody_skips, renumber};
-use crate::membership::wish::{Order, Wish, bounds, limits_of};
-use crate::membership::{Membership, Millis, heirs};
+use crate::membership::order::{Order, Wish, bounds, limits_of};
+use crate::membership::repair::{Plan, arrive, claims, member, names, nobody_skips, renumber};
+use crate::membership::{Membership, recovery};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
 use crate::text::count;
+use crate::time::Millis;
 use crate::view::{Coming, Member, MemberState, View};
 
 /// What can wait until every member has shown that it is there (L4).
@@ -55,7 +56,7 @@ pub fn plan(state: &Membership, now: Millis, change: Change) -> Option<Plan> {
         Change::Switch => switch_one(state, now),
         Change::Cancel => cancel(state),
     };
-    plan.map(|plan| heirs::remembered(state, plan))
+    plan.map(|plan| recovery::remembered(state, plan))
         .filter(|plan| nobody_skips(state, now, &plan.view) && plan.view.check().is_ok())
 }
 

@@ -20,8 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::claim::Claim;
 use crate::ids::{Address, Incarnation, NodeId};
-use crate::membership::{Answer, Effect, Membership, Millis, Newcomer, Node};
+use crate::membership::{Answer, Effect, Membership, Newcomer, Node};
 use crate::mutation::{Mutation, is_on};
+use crate::time::Millis;
 use crate::view::Routes;
 
 /// Starts that a folder remembers, and those of a copy that the manager does. A node that starts more often in a row

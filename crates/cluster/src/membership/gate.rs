@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use crate::ids::{Epoch, ManagerLife};
 use crate::lease::Terms;
-use crate::membership::{Answer, Effect, Event, Health, Membership, Millis, Saved, Settings};
+use crate::membership::{Answer, Effect, Event, Health, Membership, Saved, Settings};
+use crate::time::Millis;
 use crate::view::Routes;
 
 /// A membership whose effects wait for the disk.

@@ -5,8 +5,9 @@ use std::fmt;
 use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::membership::condition::DiskHealth;
-use crate::membership::{Membership, Millis, Report, heirs, plan, unused};
+use crate::membership::{Membership, Report, recovery, repair, unused};
 use crate::text::{Bytes, Count, count};
+use crate::time::Millis;
 use crate::view::Member;
 
 /// How the cluster is, the worst first.
@@ -215,7 +216,7 @@ impl Membership {
         if view.members.is_empty() {
             return Health::Empty;
         }
-        let (lost, holders) = heirs::losses(self, now);
+        let (lost, holders) = recovery::losses(self, now);
         if !lost.is_empty() {
             let has_ended = |i: &&Incarnation| {
                 self.nodes.get(i).is_none_or(|node| node.gone && !node.who.on_disk)
@@ -248,7 +249,7 @@ impl Membership {
                 empty: bring_back.iter().filter(waits_empty).cloned().collect(),
                 bring_back,
                 ended: names(ended),
-                salvaged: heirs::salvaged(self, now),
+                salvaged: recovery::salvaged(self, now),
             };
         }
         let (refusing, strained) = self.ailing(now);
@@ -332,7 +333,7 @@ impl Membership {
         let is_out: Vec<bool> =
             routes.view().members.iter().map(|m| self.is_out(m.incarnation, now)).collect();
         (0..routes.arcs()).map(move |arc| {
-            let holds = |place: usize| !is_out[place] && plan::is_synced(self, place, arc);
+            let holds = |place: usize| !is_out[place] && repair::is_synced(self, place, arc);
             routes.replicas(arc).iter().filter(|&&place| holds(usize::from(place))).count()
         })
     }

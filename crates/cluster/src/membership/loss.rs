@@ -9,8 +9,9 @@
 //! another).
 
 use crate::ids::{Epoch, Incarnation};
-use crate::membership::{Answer, Effect, Membership, Millis, heirs, plan};
+use crate::membership::{Answer, Effect, Membership, recovery, repair};
 use crate::mutation::{Mutation, is_on};
+use crate::time::Millis;
 
 /// What is given up where an operator goes on without those who are away.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -42,14 +43,14 @@ impl Membership {
         }
         // What was salvaged counts once the loss is accepted.
         let accepting = Membership { accept_loss: true, ..self.clone() };
-        let (arcs, without) = heirs::losses(&accepting, now);
+        let (arcs, without) = recovery::losses(&accepting, now);
         if arcs.is_empty() {
             return None;
         }
-        let candidates = heirs::candidates(&accepting, now);
+        let candidates = recovery::candidates(&accepting, now);
         let members = &self.active.view().members;
         let out: Vec<bool> = members.iter().map(|m| self.is_out(m.incarnation, now)).collect();
-        let begins_empty = |arc: &usize| !heirs::is_revived(&accepting, &out, &candidates, *arc);
+        let begins_empty = |arc: &usize| !recovery::is_revived(&accepting, &out, &candidates, *arc);
         let mut with: Vec<Incarnation> =
             candidates.values().map(|heir| heir.incarnation()).collect();
         with.sort_unstable();
@@ -77,14 +78,14 @@ impl Membership {
         if loss != *shown && !is_on(Mutation::AcceptMore) {
             return Answer::Changed(self.health(now).to_string());
         }
-        if heirs::may_come(self, now) {
+        if recovery::may_come(self, now) {
             return Answer::Wait("a node has just come back with its data folder".into());
         }
         if self.coming.is_some() {
             return Answer::Wait("a view is being made".into());
         }
         self.accept_loss = true;
-        if let Some(member) = plan::needed(self, now) {
+        if let Some(member) = repair::needed(self, now) {
             return Answer::Wait(format!(
                 "{} may be needed: somebody else who holds what it holds has not been heard of just now",
                 member.id

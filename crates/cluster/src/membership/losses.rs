@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 use crate::ids::NodeId;
+use crate::membership::Membership;
 use crate::membership::change::{self, Change};
-use crate::membership::{Membership, Millis};
+use crate::time::Millis;
 use crate::view::{MemberState, Routes, View};
 
 /// What a lost member owned.

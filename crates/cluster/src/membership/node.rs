@@ -1,12 +1,12 @@
 //! What the manager knows of one start of a node's process.
 
+use crate::arcs::ArcSet;
 use crate::claim::Claim;
 use crate::ids::{Address, Epoch, Incarnation, NodeId};
 use crate::limits::Limits;
-use crate::membership::Millis;
 use crate::membership::condition::DiskHealth;
 use crate::mutation::{Mutation, is_on};
-use crate::tenure::ArcSet;
+use crate::time::Millis;
 
 /// A node that wants in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -21,9 +21,10 @@ use std::collections::BTreeMap;
 use crate::claim::Claim;
 use crate::ids::{Epoch, ManagerLife, NodeId};
 use crate::line::ViewName;
-use crate::membership::plan::Plan;
-use crate::membership::{Answer, Effect, Event, Membership, Millis, Saved};
+use crate::membership::repair::Plan;
+use crate::membership::{Answer, Effect, Event, Membership, Saved};
 use crate::mutation::{Mutation, is_on};
+use crate::time::Millis;
 use crate::view::View;
 
 /// The newest view that a node has seen.

@@ -8,7 +8,8 @@
 use std::fmt::Write as _;
 
 use crate::ids::{Address, NodeId};
-use crate::membership::{Answer, Effect, Membership, Millis, Newcomer};
+use crate::membership::{Answer, Effect, Membership, Newcomer};
+use crate::time::Millis;
 
 /// Nodes that are remembered as not reached, at a time: many more than an operator starts by mistake. More are held back
 /// too, but not told of.

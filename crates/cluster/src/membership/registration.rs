@@ -5,7 +5,8 @@ use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::limits::MAX_MEMBERS;
 use crate::membership::condition::DiskHealth;
-use crate::membership::{Answer, Effect, Membership, Millis, Newcomer, Node, heirs};
+use crate::membership::{Answer, Effect, Membership, Newcomer, Node, recovery};
+use crate::time::Millis;
 
 impl Membership {
     /// Takes a registration. `returns` tells that the node has been a member of this cluster before, `claim` what it
@@ -97,7 +98,7 @@ impl Membership {
         let active = self.active.clone();
         let heir = active.view().place_of(&id).and_then(|place| active.view().heir(place));
         let heir = heir.filter(|heir| {
-            heir.of == claim.of && heirs::has_yet_to_adopt(self, active.view(), heir)
+            heir.of == claim.of && recovery::has_yet_to_adopt(self, active.view(), heir)
         });
         let heir = heir.map(|heir| active.member(heir.place).incarnation);
         let had_it = |node: &Node| {
@@ -129,12 +130,12 @@ impl Membership {
             // What is of a view that is still being made is told when that is active.
             let place = active.view().place_at(incarnation);
             let place = place.filter(|_| claim.epoch <= active.epoch());
-            let mut held = place.map(|place| heirs::counted(self, claim, place));
+            let mut held = place.map(|place| recovery::counted(self, claim, place));
             // Who is a stray for more in the view that is being made has that as well (H6).
             if let (Some(held), Some(coming)) = (&mut held, &self.coming)
                 && let Some(place) = coming.view().place_at(incarnation)
             {
-                held.union_with(&heirs::counted_in(self, coming, claim, place));
+                held.union_with(&recovery::counted_in(self, coming, claim, place));
             }
             let Some(node) = self.nodes.get_mut(&incarnation) else { continue };
             if !node.gone {
@@ -151,7 +152,7 @@ impl Membership {
         }
     }
 
-    /// Who is to stand in for one that has ended has to be there after its end ([`plan`](super::plan)).
+    /// Who is to stand in for one that has ended has to be there after its end ([`repair`](super::plan)).
     pub(super) fn ask_who_is_left(&self, effects: &mut Vec<Effect>) {
         let others = self.members().into_iter().filter(|i| self.nodes[i].connected);
         let steps = self.steps;

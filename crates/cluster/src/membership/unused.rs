@@ -16,15 +16,16 @@
 
 use std::sync::Arc;
 
-use crate::claim::Heir;
+use crate::arcs::ArcSet;
 use crate::durability::Durability;
 use crate::ids::{Epoch, Incarnation};
 use crate::limits::MAX_MEMBERS;
 use crate::line::Line;
-use crate::membership::heirs::Candidates;
-use crate::membership::{Ended, Membership, Millis, Newcomer, Node, Unused, plan};
+use crate::membership::recovery::Candidates;
+use crate::membership::{Ended, Membership, Newcomer, Node, Unused, repair};
 use crate::mutation::{Mutation, is_on};
-use crate::tenure::ArcSet;
+use crate::time::Millis;
+use crate::view::Heir;
 use crate::view::{Member, MemberState, Routes, Stray, View};
 
 /// Views that are remembered, each as large in the saved state as a view is. One more is needed for each holder that
@@ -340,7 +341,7 @@ pub(super) fn take_in(holders: &[Holder<'_>], view: &mut View) {
 }
 
 fn join(who: &Newcomer, view: &mut View) {
-    view.members.push(plan::member(who, MemberState::Active));
+    view.members.push(repair::member(who, MemberState::Active));
     if let Some(coming) = &mut view.coming {
         coming.weights.push(who.weight);
     }

@@ -1,9 +1,9 @@
 //! C1 and C3 as short stories: what the replicas say, and what follows.
 
 use super::*;
+use crate::operation::write::Reply;
 use crate::view::MemberState::Active;
 use crate::view::tests::{member, view};
-use crate::write_round::Reply;
 
 fn routes(epoch: u64) -> Routes {
     Routes::new(view(epoch, 2, vec![member(1, Active), member(2, Active)], &[0, 1]))

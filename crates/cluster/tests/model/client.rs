@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use cluster::mutation::{Mutation, is_on};
+use cluster::operation::write::Reply;
 use cluster::operation::{Choice, Need, Operation, Outcome, ReadAnswer, Request};
 use cluster::replica::WriteAnswer;
 use cluster::version::{Clock, Op, Version, WriterClock, clock_at};
 use cluster::view::Routes;
-use cluster::write_round::Reply;
 
 use crate::node::{ARC, KEY, WALL_MS};
 use crate::register::{Id, Value};

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use cluster::durability::Durability;
 use cluster::ids::{Epoch, Incarnation};
-use cluster::membership::{
-    Answer, Effect, Event, Membership, Millis, Node, Report, Saved, Settings,
-};
+use cluster::membership::{Answer, Effect, Event, Membership, Node, Report, Saved, Settings};
+use cluster::time::Millis;
 use cluster::view::{Routes, View};
 
 use crate::node::limits;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cluster::ids::{ClusterId, Epoch, NodeId};
 use cluster::membership::Event;
-use cluster::membership::wish::{Order, Wish};
+use cluster::membership::order::{Order, Wish};
 use cluster::replica::State as Settled;
 use cluster::version::{Version, clock_at};
 use cluster::view::MemberState::{self, Active, Joining, Leaving};

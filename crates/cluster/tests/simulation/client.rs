@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use cluster::operation::write::Reply;
 use cluster::operation::{Body, Choice, Need, Operation, Outcome, Request};
 use cluster::replica;
 use cluster::version::{Clock, Op, Version, WriterClock};
 use cluster::view::Routes;
-use cluster::write_round::Reply;
 
 use crate::checker::{Action, Ending};
 use crate::network::{Commits, Dialled, Dir, Frame, LinkId, Party, Pid, Tag, User};

@@ -15,10 +15,10 @@
 
 use std::collections::BTreeMap;
 
+use cluster::arcs::ArcSet;
 use cluster::claim::Claim;
 use cluster::ids::{Epoch, Incarnation};
 use cluster::operation::Body;
-use cluster::tenure::ArcSet;
 use cluster::version::Version;
 
 use crate::network::Pid;

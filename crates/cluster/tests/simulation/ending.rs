@@ -1,8 +1,8 @@
 //! The end of a run: all faults are over, what an operator would do is done, and the cluster must be whole again.
 
+use cluster::arcs::ArcSet;
 use cluster::membership::Health;
 use cluster::replica::State;
-use cluster::tenure::ArcSet;
 use cluster::version::Version;
 use cluster::view::Routes;
 

@@ -7,8 +7,9 @@ use cluster::ids::{ClusterId, Epoch, Incarnation, ManagerLife};
 use cluster::lease::Terms;
 use cluster::limits::Limits;
 use cluster::membership::{
-    Answer, Behind, Effect, Event as Happening, Gate, Membership, Millis, Saved, Settings,
+    Answer, Behind, Effect, Event as Happening, Gate, Membership, Saved, Settings,
 };
+use cluster::time::Millis;
 use cluster::version::clock_at;
 use cluster::view::{Routes, View};
 

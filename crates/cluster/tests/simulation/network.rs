@@ -10,9 +10,10 @@ use std::sync::Arc;
 use cluster::claim::Claim;
 use cluster::ids::Epoch;
 use cluster::marks::Written;
-use cluster::membership::{Millis, Newcomer, Report, Seen};
+use cluster::membership::{Newcomer, Report, Seen};
 use cluster::operation::{Body, ReadAnswer};
 use cluster::replica::{State, WriteAnswer};
+use cluster::time::Millis;
 use cluster::version::{Clock, Version};
 use cluster::view::Routes;
 

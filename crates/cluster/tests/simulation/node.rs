@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
 use cluster::marks::Written;
-use cluster::membership::{Millis, Newcomer, Report, STARTS, Seen};
+use cluster::membership::{Newcomer, Report, STARTS, Seen};
 use cluster::operation::{Body, Found, Operation, ReadAnswer};
 use cluster::replica::{self, State, WriteAnswer};
 use cluster::tenure::{Refusal, Standing, Tenure};
+use cluster::time::Millis;
 use cluster::version::{Clock, ServerClock, Version};
 
 use crate::client::{Owner, Task};

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use cluster::ids::NodeId;
 use cluster::lease::Terms;
-use cluster::membership::wish::{Order, Wish};
+use cluster::membership::order::{Order, Wish};
 use cluster::membership::{Answer, Event as Happening, Loss};
 
 use crate::world::{Event, HEARTBEAT_MS, World};

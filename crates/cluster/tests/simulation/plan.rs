@@ -3,7 +3,7 @@
 //! them bring about).
 
 use cluster::durability::Durability;
-use cluster::membership::Millis;
+use cluster::time::Millis;
 use cluster::version::RETENTION_MS;
 
 use crate::faults::{FAULTS, Fault};

@@ -5,8 +5,8 @@ use std::fmt;
 
 use cluster::durability::Durability;
 use cluster::ids::{Epoch, Incarnation};
-use cluster::membership::Millis;
 use cluster::ring::arc_of_key;
+use cluster::time::Millis;
 
 use crate::checker::History;
 use crate::client::{Client, Task, TaskId};

@@ -5,7 +5,7 @@
 //! | [`Plan`] → [`Planned`] | operator → manager | looking changes nothing |
 //! | [`Begin`] → [`Planned`] | operator → manager | repeated while the change runs it is refused; after it, there is nothing left to change |
 
-use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
+use cluster::membership::order::{Amount, Move, Order, Outline, Wish};
 
 use super::{Message, parts};
 use crate::codec::{DecodeError, Decoder, Encoder};

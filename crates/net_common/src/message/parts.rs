@@ -1,9 +1,9 @@
 //! What several messages have, and the messages that have nothing.
 
+use cluster::arcs::ArcSet;
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
 use cluster::membership::Loss;
-use cluster::tenure::ArcSet;
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 

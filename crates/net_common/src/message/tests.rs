@@ -2,18 +2,19 @@
 
 use std::borrow::Cow;
 
-use cluster::claim::{Claim, Heir};
+use cluster::arcs::ArcSet;
+use cluster::claim::Claim;
 use cluster::durability::Durability;
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use cluster::limits::Limits;
 use cluster::line::{Line, Stretch};
-use cluster::membership::wish::{Amount, Move, Order, Outline, Wish};
+use cluster::membership::order::{Amount, Move, Order, Outline, Wish};
 use cluster::membership::{
     DiskHealth, Level, Loss, Newcomer, NodeState, Report, Seen, WaitingFolder,
 };
 use cluster::replica::{State, WriteAnswer};
-use cluster::tenure::ArcSet;
 use cluster::version::{Op, Version};
+use cluster::view::Heir;
 use cluster::view::{Coming, Member, MemberState, Stray, View};
 use proptest::prelude::*;
 

@@ -1,10 +1,10 @@
 //! A view's bytes: in TABLE_PUSH, and in the manager's saved state. Its line stands beside it: there were states
 //! without.
 
-use cluster::claim::Heir;
 use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, ManagerLife};
 use cluster::line::{Line, Stretch};
+use cluster::view::Heir;
 use cluster::view::{Coming, Member, MemberState, Stray, View};
 
 use super::parts;

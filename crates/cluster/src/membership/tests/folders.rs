@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::sim::Sim;
 use crate::durability::Durability;
 use crate::limits::Limits;
-use crate::membership::{Event, Millis, Settings};
+use crate::membership::{Event, Settings};
 use crate::tenure::Tenure;
+use crate::time::Millis;
 
 const HEARTBEAT: Millis = 2_000;
 const TICK: Millis = 500;

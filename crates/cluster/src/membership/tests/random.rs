@@ -14,8 +14,9 @@ use super::sim::{Disk, Sim};
 use crate::durability::Durability;
 use crate::ids::{Incarnation, NodeId};
 use crate::limits::Limits;
-use crate::membership::wish::{Order, Wish};
-use crate::membership::{Answer, Event, Health, Millis, Settings};
+use crate::membership::order::{Order, Wish};
+use crate::membership::{Answer, Event, Health, Settings};
+use crate::time::Millis;
 
 const HEARTBEAT: Millis = 2_000;
 const TICK: Millis = 500;

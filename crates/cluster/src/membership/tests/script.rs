@@ -48,9 +48,10 @@ use test_each_file::test_each_path;
 use super::sim::{Disk, Sim};
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::limits::Limits;
-use crate::membership::wish::{Order, Outline, Wish};
-use crate::membership::{Answer, DiskHealth, Effect, Event, Millis, Report, Settings};
+use crate::membership::order::{Order, Outline, Wish};
+use crate::membership::{Answer, DiskHealth, Effect, Event, Report, Settings};
 use crate::tenure::Tenure;
+use crate::time::Millis;
 use crate::view::Routes;
 
 test_each_path! { in "./crates/cluster/src/membership/scripts" as rules => run }

@@ -10,9 +10,10 @@ use crate::claim::Claim;
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use crate::limits::Limits;
 use crate::membership::{
-    Answer, Effect, Event, Gate, Loss, Membership, Millis, Newcomer, Report, Saved, Seen, Settings,
+    Answer, Effect, Event, Gate, Loss, Membership, Newcomer, Report, Saved, Seen, Settings,
 };
 use crate::tenure::Tenure;
+use crate::time::Millis;
 use crate::view::{Member, Routes, View};
 
 /// One start of a node's process.

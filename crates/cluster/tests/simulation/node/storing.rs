@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use cluster::arcs::ArcSet;
 use cluster::claim::Claim;
 use cluster::durability::Durability;
 use cluster::ids::{Epoch, Incarnation};
 use cluster::mutation::{Mutation, is_on};
 use cluster::replica::{self, State, WriteAnswer};
-use cluster::tenure::{Adoption, ArcSet, Tenure};
+use cluster::tenure::{Adoption, Tenure};
 use cluster::version::Version;
 use cluster::view::Routes;
 

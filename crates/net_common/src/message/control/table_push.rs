@@ -1,7 +1,7 @@
 //! The view, for clients that ask for it and for nodes.
 
+use cluster::arcs::ArcSet;
 use cluster::ids::Epoch;
-use cluster::tenure::ArcSet;
 use cluster::version::Clock;
 use cluster::view::View;
 

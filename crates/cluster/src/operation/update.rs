@@ -20,12 +20,12 @@
 
 use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
+use crate::operation::write::{self, Reply, WriteRound};
 use crate::operation::{Body, Found, Need, Outcome, ReadAnswer, Request};
 use crate::replica::{State, WriteAnswer};
 use crate::tenure::Standing;
 use crate::version::{Clock, Op, Version};
 use crate::view::Routes;
-use crate::write_round::{self, Reply, WriteRound};
 
 /// What the caller wants to follow what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,14 +230,14 @@ impl<V: Clone> RmwRound<V> {
                 self.swapped(reply, is_alone)
             }
             Step::Spread(round) => match round.verdict() {
-                write_round::Verdict::Done => (Need::Nothing, Some(Outcome::Written)),
-                write_round::Verdict::Again => (Need::View, None),
+                write::Verdict::Done => (Need::Nothing, Some(Outcome::Written)),
+                write::Verdict::Again => (Need::View, None),
                 // With the primary's STORED there is neither a need for a fresh version nor a way to say
                 // that it was not done.
-                write_round::Verdict::Rest
-                | write_round::Verdict::Fresh(_)
-                | write_round::Verdict::NotDone(_)
-                | write_round::Verdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),
+                write::Verdict::Rest
+                | write::Verdict::Fresh(_)
+                | write::Verdict::NotDone(_)
+                | write::Verdict::Unknown => (Need::Nothing, Some(Outcome::Unknown)),
             },
             Step::Choose(_) => (Need::Choice, None),
         }

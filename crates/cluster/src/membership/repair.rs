@@ -7,11 +7,12 @@
 
 use crate::durability::Durability;
 use crate::ids::Incarnation;
-use crate::membership::heirs::{self, Candidates};
-use crate::membership::{Membership, Millis, Newcomer, older, unused};
+use crate::membership::recovery::{self, Candidates};
+use crate::membership::{Membership, Newcomer, older, unused};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
 use crate::text::count;
+use crate::time::Millis;
 use crate::view::{Coming, Member, MemberState, Routes, Stray, View};
 
 /// A view to be made, and why, for the log.
@@ -24,11 +25,11 @@ pub struct Plan {
 }
 
 /// The repair to make now, if any. Call only while no view is being made.
-pub fn repair(state: &Membership, now: Millis) -> Option<Plan> {
+pub fn due(state: &Membership, now: Millis) -> Option<Plan> {
     removal(state, now)
         .or_else(|| birth(state, now))
         .or_else(|| older::leap(state))
-        .map(|plan| heirs::remembered(state, plan))
+        .map(|plan| recovery::remembered(state, plan))
         .filter(|plan| nobody_skips(state, now, &plan.view) && plan.view.check().is_ok())
 }
 
@@ -63,7 +64,7 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
     if has_survivor || !is_given_up && (may_return || state.waiting(now).any(returns)) {
         return None;
     }
-    if !heirs::candidates(state, now).is_empty() {
+    if !recovery::candidates(state, now).is_empty() {
         // They have something, if not all.
         return None;
     }
@@ -111,14 +112,14 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     if !out.contains(&true) && !state.accept_loss {
         return None;
     }
-    let candidates = heirs::candidates(state, now);
-    let mut heirs = heirs::due(state, now, &candidates);
+    let candidates = recovery::candidates(state, now);
+    let mut heirs = recovery::due(state, now, &candidates);
     // As if no heir had come yet: it has to tell first that it has adopted the view.
     let lost = lost_arcs(state, &out);
     let mut fates = fates(state, now, &out, &lost, (&candidates, &heirs));
     let begins_afresh = |arc: usize| {
         if state.accept_loss {
-            !heirs::is_revived(state, &out, &heirs, arc)
+            !recovery::is_revived(state, &out, &heirs, arc)
         } else {
             has_never_begun(state, arc)
         }
@@ -164,7 +165,7 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         heirs: Vec::new(),
         ..old.clone()
     };
-    heirs::move_in(&heirs, &mut view);
+    recovery::move_in(&heirs, &mut view);
     unused::grow(&back, &mut view);
     for stray in view.members.iter_mut().zip(&fates) {
         // It joins again when it is back.
@@ -212,7 +213,7 @@ fn fates(
         let is_no_more = !member.on_disk && is_gone(state, member);
         let holds = |&&arc: &&usize| {
             (holds_copy(state, place, arc) || may_hold(state, place, arc))
-                && !(is_no_more && heirs::is_revived(state, out, heirs, arc))
+                && !(is_no_more && recovery::is_revived(state, out, heirs, arc))
         };
         let held: Vec<u16> = lost.iter().filter(holds).map(|&arc| arc as u16).collect();
         let may_stray = old.stray(place).is_some() || state.is_given_up(member.incarnation, now);
@@ -249,7 +250,7 @@ pub(super) fn needed(state: &Membership, now: Millis) -> Option<&Member> {
     let members = &state.active().view().members;
     let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
     let needs = needs(state, now, &out, &lost_arcs(state, &out));
-    let candidates = heirs::candidates(state, now);
+    let candidates = recovery::candidates(state, now);
     let needed = |place: &usize| needs[*place] && !candidates.contains_key(place);
     (0..members.len()).find(needed).map(|place| &members[place])
 }
@@ -472,7 +473,7 @@ pub(super) fn holds_copy(state: &Membership, place: usize, arc: usize) -> bool {
     let routes = state.active();
     let node = &state.nodes[&routes.member(place as u16).incarnation];
     routes.write_set(arc).contains(&(place as u16))
-        && (node.report.revived.contains(arc) || heirs::has_inherited(state, place, arc))
+        && (node.report.revived.contains(arc) || recovery::has_inherited(state, place, arc))
         || is_synced(state, place, arc)
 }
 

@@ -17,12 +17,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::claim::{Claim, Heir};
+use crate::arcs::ArcSet;
+use crate::claim::Claim;
 use crate::durability::Durability;
 use crate::ids::Incarnation;
-use crate::membership::plan::{self, Plan};
-use crate::membership::{Membership, Millis, Newcomer, Node};
-use crate::tenure::ArcSet;
+use crate::membership::repair::{self, Plan};
+use crate::membership::{Membership, Newcomer, Node};
+use crate::time::Millis;
+use crate::view::Heir;
 use crate::view::{Member, Routes, View};
 
 /// A node that can take a dead member's place.
@@ -72,7 +74,7 @@ pub(super) fn candidates(state: &Membership, now: Millis) -> Candidates<'_> {
     }
     let members = &active.view().members;
     let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
-    let lost: ArcSet = plan::lost_arcs(state, &out).into_iter().collect();
+    let lost: ArcSet = repair::lost_arcs(state, &out).into_iter().collect();
     // What was salvaged counts only if the operator goes on with it, and only where there is nothing better.
     let mut better = ArcSet::with_capacity(active.arcs());
     for (place, _, claim) in claimants.iter().filter(|(_, _, claim)| claim.is_whole) {
@@ -81,7 +83,7 @@ pub(super) fn candidates(state: &Membership, now: Millis) -> Candidates<'_> {
     let is_there = |place: &u16| !out[usize::from(*place)];
     for arc in lost.ones() {
         let mut there = active.write_set(arc).iter().filter(|place| is_there(place));
-        if there.any(|&place| plan::holds_copy(state, place.into(), arc)) {
+        if there.any(|&place| repair::holds_copy(state, place.into(), arc)) {
             better.insert(arc);
         }
     }
@@ -158,7 +160,7 @@ fn claimants(state: &Membership, now: Millis) -> Vec<(usize, &Node, &Claim)> {
 
 /// Whether somebody else who has a copy of what is lost may yet come back.
 fn lacks_others(state: &Membership, now: Millis, candidates: &Candidates<'_>) -> bool {
-    let (_, holders) = plan::losses(state, now);
+    let (_, holders) = repair::losses(state, now);
     let view = state.active().view();
     let may_come = |i: &Incarnation| {
         let place = view.place_at(*i).filter(|place| !candidates.contains_key(place));
@@ -171,14 +173,15 @@ fn lacks_others(state: &Membership, now: Millis, candidates: &Candidates<'_>) ->
 /// have to come back for them. Whoever gathers waits for all who keep the arc, also for one of whom only nobody knows
 /// that it has nothing.
 pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarnation>) {
-    let (mut lost, mut holders) = plan::losses(state, now);
+    let (mut lost, mut holders) = repair::losses(state, now);
     let routes = state.active();
     lost.retain(|&arc| {
         let keepers = || routes.write_set(arc).iter().map(|&place| usize::from(place));
         let is_out = |place: usize| state.is_out(routes.member(place as u16).incarnation, now);
-        let has_part = |place: usize| !is_out(place) && plan::holds_copy(state, place, arc);
-        let lacks: Vec<usize> =
-            keepers().filter(|&place| is_out(place) && plan::may_hold(state, place, arc)).collect();
+        let has_part = |place: usize| !is_out(place) && repair::holds_copy(state, place, arc);
+        let lacks: Vec<usize> = keepers()
+            .filter(|&place| is_out(place) && repair::may_hold(state, place, arc))
+            .collect();
         let is_gathered = keepers().any(has_part);
         if is_gathered {
             holders.extend(lacks.iter().map(|&place| routes.member(place as u16).incarnation));
@@ -197,7 +200,7 @@ pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarn
 
 /// The names of those who wait with what they could salvage of what is lost.
 pub(super) fn salvaged(state: &Membership, now: Millis) -> Vec<String> {
-    let lost: ArcSet = plan::losses(state, now).0.into_iter().collect();
+    let lost: ArcSet = repair::losses(state, now).0.into_iter().collect();
     let counts = |place: usize, claim: &Claim| !counted(state, claim, place).is_disjoint(&lost);
     let salvaged = claimants(state, now)
         .into_iter()
@@ -227,7 +230,7 @@ pub(super) fn is_revived(
 ) -> bool {
     let has_part = |place: usize| match heirs.get(&place) {
         Some(heir) => heir.arcs.contains(arc),
-        None => !out[place] && plan::holds_copy(state, place, arc),
+        None => !out[place] && repair::holds_copy(state, place, arc),
     };
     (0..out.len()).any(has_part)
 }
@@ -236,7 +239,7 @@ pub(super) fn is_revived(
 pub(super) fn move_in(heirs: &Candidates<'_>, view: &mut View) {
     for (&place, heir) in heirs {
         let Member { state, weight, .. } = view.members[place];
-        view.members[place] = Member { weight, ..plan::member(heir.who, state) };
+        view.members[place] = Member { weight, ..repair::member(heir.who, state) };
         let arcs = heir.arcs.ones().map(|arc| arc as u16).collect();
         view.heirs.push(Heir { place: place as u16, of: heir.of, arcs });
     }

@@ -12,8 +12,9 @@ use std::fmt;
 use crate::ids::NodeId;
 use crate::lease::{HEARTBEATS_MS, MISSED, Terms};
 use crate::limits::{KEY_CEILING, Limits, MAX_COPIES, MAX_WEIGHT, VALUE_CEILING};
-use crate::membership::{Membership, Millis};
+use crate::membership::Membership;
 use crate::text::count;
+use crate::time::Millis;
 use crate::version::RETENTION_MS;
 use crate::view::{Routes, View};
 
