@@ -4,7 +4,7 @@
 //! adopted, and the arcs in which it was synced then. The node that starts with the folder *claims* these arcs.
 //! Where others live that hold an arc the claim is of no use: what the folder has is an old state, good for a
 //! comparison (H3). Where nobody does, it is what the arc is revived from: the claimant takes the dead member's
-//! place in the next view ([`Heir`]).
+//! place in the next view ([`Heir`](crate::view::Heir)).
 //!
 //! A claim counts where the dead process, had it only been cut off, would still be synced: nothing can have been
 //! acknowledged since without it. So it is the rule by which [`Tenure`](crate::tenure::Tenure) adopts a view,
@@ -29,18 +29,6 @@ pub struct Claim {
     pub starts: Vec<Incarnation>,
     /// Whether all that was written is there. What was salvaged counts only if the operator goes on with it.
     pub is_whole: bool,
-}
-
-/// A member that has taken a dead one's place with what its folder has.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Heir {
-    /// Its place in the view's members.
-    pub place: u16,
-    /// What it claims to be the heir of. Should it die before it has written anything, its folder still tells of
-    /// this one.
-    pub of: Incarnation,
-    /// The arcs in which that counts, in ascending order.
-    pub arcs: Vec<u16>,
 }
 
 impl Claim {
@@ -76,6 +64,7 @@ impl Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::Heir;
     use crate::view::MemberState::Active;
     use crate::view::tests::{member, view};
     use crate::view::{Stray, View};

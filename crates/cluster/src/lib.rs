@@ -6,7 +6,7 @@
 //! one what to do, so every decision of the store can be tested in microseconds.
 //!
 //! Read in this order:
-//! 1. [`ids`], [`limits`], [`version`]: the small words of the language;
+//! 1. [`ids`], [`limits`], [`time`], [`arcs`], [`version`]: the small words of the language;
 //! 2. [`slot`] and [`ring`]: where a key lives, and how arcs of the key space are dealt to nodes; [`scan`]: in
 //!    which order keys are listed;
 //! 3. [`view`]: one numbered picture of who is a member and who owns what; [`mod@line`]: which manager made it, and after
@@ -28,6 +28,7 @@
 //! [`storage`]: ../storage/index.html
 //! [`client`]: ../client/index.html
 
+pub mod arcs;
 pub mod claim;
 pub mod durability;
 pub mod ids;
@@ -44,5 +45,6 @@ pub mod scan;
 pub mod slot;
 pub mod tenure;
 pub mod text;
+pub mod time;
 pub mod version;
 pub mod view;

@@ -33,6 +33,7 @@ use crate::ids::{Epoch, Incarnation, ManagerLife, NodeId};
 use crate::lease::{self, Terms};
 use crate::limits::Limits;
 use crate::mutation::{Mutation, is_on};
+use crate::time::Millis;
 use crate::view::{Member, MemberState, Routes, View};
 
 pub mod change;
@@ -66,9 +67,6 @@ pub use older::{Behind, Seen};
 use order::{Order, Outline, Wish};
 use progress::Progress;
 use reach::Unreached;
-
-/// Milliseconds on the manager's clock, from any start.
-pub type Millis = u64;
 
 /// Rounds in which views are made and activated after one event: more in a row are a mistake, since a view drops,
 /// takes in or gives up somebody, and mostly somebody who is alive has to acknowledge it.

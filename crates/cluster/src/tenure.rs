@@ -18,17 +18,13 @@
 
 use std::sync::Arc;
 
-use fixedbitset::FixedBitSet;
-
+use crate::arcs::ArcSet;
 use crate::claim::Claim;
 use crate::durability::Durability;
 use crate::ids::{Epoch, Incarnation, ManagerLife, NodeId};
 use crate::line::ViewName;
 use crate::mutation::{Mutation, is_on};
 use crate::view::{Member, MemberState, Routes, View};
-
-/// A set of arcs, one bit each.
-pub type ArcSet = FixedBitSet;
 
 /// Whether this node holds everything acknowledged in an arc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

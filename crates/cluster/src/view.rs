@@ -24,7 +24,6 @@ use crate::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use crate::limits::{Limits, MAX_COPIES, MAX_MEMBERS};
 use crate::line::{Line, ViewName};
 use crate::ring;
-use crate::view::Heir;
 
 /// Where a member is on its way through the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,6 +93,18 @@ impl Stray {
     pub fn has_followed(&self, line: &Line, epoch: Epoch) -> bool {
         line.before(line.before(self.since)) <= epoch
     }
+}
+
+/// A member that has taken a dead one's place with what its folder has.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Heir {
+    /// Its place in the view's members.
+    pub place: u16,
+    /// What it claims to be the heir of. Should it die before it has written anything, its folder still tells of
+    /// this one.
+    pub of: Incarnation,
+    /// The arcs in which that counts, in ascending order.
+    pub arcs: Vec<u16>,
 }
 
 /// Who is a member and who owns what, as of one epoch.
