@@ -236,7 +236,7 @@ fn round(
         counts,
         readable,
         findings: check::check(
-            workers.iter_mut().flat_map(Worker::stories),
+            workers.iter_mut().flat_map(Worker::histories),
             &found,
             killed,
             |age| kill::is_promised(settings.kill, settings.durability, age),

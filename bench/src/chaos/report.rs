@@ -32,8 +32,29 @@ pub struct Report<'a> {
     pub healed: u64,
 }
 
-fn is_read(record: &Record) -> bool {
-    matches!(record.kind, Kind::Get(_))
+/// Operations that are told of apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Read,
+    Write,
+}
+
+impl Class {
+    fn of(record: &Record) -> Class {
+        match record.kind {
+            Kind::Get(_) => Class::Read,
+            Kind::Put(_) | Kind::Delete | Kind::Update(..) => Class::Write,
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Class::Read => "read",
+            Class::Write => "write",
+        })
+    }
 }
 
 fn ms(nanoseconds: u64) -> f64 {
@@ -41,19 +62,19 @@ fn ms(nanoseconds: u64) -> f64 {
 }
 
 impl Report<'_> {
-    fn records(&self, of_reads: bool) -> impl Iterator<Item = &Record> {
+    fn records(&self, class: Class) -> impl Iterator<Item = &Record> {
         // Without those at the end, after the load.
         let all = self.histories.values().flatten();
-        all.filter(move |r| is_read(r) == of_reads && r.invoke <= self.healed)
+        all.filter(move |r| Class::of(r) == class && r.invoke <= self.healed)
     }
 
-    fn acknowledged(&self, of_reads: bool) -> impl Iterator<Item = &Record> {
-        self.records(of_reads).filter(|record| record.outcome == Outcome::Ok)
+    fn acknowledged(&self, class: Class) -> impl Iterator<Item = &Record> {
+        self.records(class).filter(|record| record.outcome == Outcome::Ok)
     }
 
     /// The longest time without any acknowledgement.
-    fn silence(&self, of_reads: bool) -> u64 {
-        let mut ends: Vec<u64> = self.acknowledged(of_reads).map(|record| record.ret).collect();
+    fn silence(&self, class: Class) -> u64 {
+        let mut ends: Vec<u64> = self.acknowledged(class).map(|record| record.ret).collect();
         ends.push(self.started);
         ends.push(self.healed);
         ends.sort_unstable();
@@ -61,8 +82,8 @@ impl Report<'_> {
     }
 
     /// The longest wait of one operation that was acknowledged after the kill.
-    fn wait(&self, kill: &Past, of_reads: bool) -> u64 {
-        self.acknowledged(of_reads)
+    fn wait(&self, kill: &Past, class: Class) -> u64 {
+        self.acknowledged(class)
             .filter(|r| r.invoke < kill.from + AFTERMATH && r.ret > kill.from)
             .map(|r| r.ret - r.invoke.max(kill.from))
             .max()
@@ -70,8 +91,8 @@ impl Report<'_> {
     }
 
     /// Operations that were not acknowledged, after the kill.
-    fn errors_after(&self, kill: &Past, of_reads: bool) -> usize {
-        self.records(of_reads)
+    fn errors_after(&self, kill: &Past, class: Class) -> usize {
+        self.records(class)
             .filter(|r| r.outcome != Outcome::Ok)
             .filter(|r| r.invoke < kill.from + AFTERMATH && r.ret > kill.from)
             .count()
@@ -82,17 +103,16 @@ impl Report<'_> {
             return Ok(());
         }
         write!(f, "after {} {what}, slowest", kills.len())?;
-        for of_reads in [false, true] {
-            let mut waits: Vec<u64> = kills.iter().map(|kill| self.wait(kill, of_reads)).collect();
+        for class in [Class::Write, Class::Read] {
+            let mut waits: Vec<u64> = kills.iter().map(|kill| self.wait(kill, class)).collect();
             waits.sort_unstable();
-            let errors: usize = kills.iter().map(|kill| self.errors_after(kill, of_reads)).sum();
+            let errors: usize = kills.iter().map(|kill| self.errors_after(kill, class)).sum();
             write!(
                 f,
-                " {}: median {:.0} ms, most {:.0} ms, {errors} not acknowledged{}",
-                if of_reads { "read" } else { "write" },
+                " {class}: median {:.0} ms, most {:.0} ms, {errors} not acknowledged{}",
                 ms(waits[waits.len() / 2]),
                 ms(waits[waits.len() - 1]),
-                if of_reads { "\n" } else { ";" },
+                if class == Class::Read { "\n" } else { ";" },
             )?;
         }
         Ok(())
@@ -101,8 +121,8 @@ impl Report<'_> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |of_reads| self.records(of_reads).count();
-        let (reads, writes) = (count(true), count(false));
+        let count = |class| self.records(class).count();
+        let (reads, writes) = (count(Class::Read), count(Class::Write));
         let seconds = (self.healed - self.started) as f64 / 1e9;
         writeln!(
             f,
@@ -128,13 +148,12 @@ impl fmt::Display for Report<'_> {
             "healthy again {:.0} ms after the last fault was mended",
             ms(self.healed - self.faults_end)
         )?;
-        for of_reads in [true, false] {
-            let slowest = self.acknowledged(of_reads).map(|r| r.ret - r.invoke).max().unwrap_or(0);
+        for class in [Class::Read, Class::Write] {
+            let slowest = self.acknowledged(class).map(|r| r.ret - r.invoke).max().unwrap_or(0);
             writeln!(
                 f,
-                "{}: longest silence {:.0} ms, slowest one acknowledged after {:.0} ms",
-                if of_reads { "reads" } else { "writes" },
-                ms(self.silence(of_reads)),
+                "{class}s: longest silence {:.0} ms, slowest one acknowledged after {:.0} ms",
+                ms(self.silence(class)),
                 ms(slowest),
             )?;
         }
@@ -192,13 +211,13 @@ mod tests {
             faults_end: 300_000_000,
             healed: 400_000_000,
         };
-        assert_eq!(report.silence(false), 300_000_000);
-        assert_eq!(report.silence(true), 320_000_000);
+        assert_eq!(report.silence(Class::Write), 300_000_000);
+        assert_eq!(report.silence(Class::Read), 320_000_000);
         assert_eq!(
-            (report.wait(&kill, false), report.wait(&kill, true)),
+            (report.wait(&kill, Class::Write), report.wait(&kill, Class::Read)),
             (220_000_000, 10_000_000)
         );
-        assert_eq!(report.errors_after(&kill, false), 1);
+        assert_eq!(report.errors_after(&kill, Class::Write), 1);
         let text = report.to_string();
         let counts = "faults: 1\n     1  kill -9 of a node, restart\n\
                       planned changes: 3\n     2  leave\n     1  leave, refused\n";

@@ -3,22 +3,22 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::key_history::{Story, Verdict};
+use super::key_history::{KeyHistory, Verdict};
 use super::report::Findings;
 use super::value;
 
-/// Looks at every key once, by the values that were `found` (nothing, where a key has none), and settles its story.
+/// Looks at every key once, by the values that were `found` (nothing, where a key has none), and settles its history.
 /// `killed` is when the kill was, and `is_promised` says whether a write that was acknowledged so long before it
 /// must be there.
 pub fn check<'a>(
-    stories: impl Iterator<Item = (&'a str, &'a mut Story)>,
+    histories: impl Iterator<Item = (&'a str, &'a mut KeyHistory)>,
     found: &HashMap<&str, Option<Vec<u8>>>,
     killed: Instant,
     is_promised: impl Fn(Duration) -> bool,
 ) -> Findings {
     let mut findings = Findings::default();
     let now = Instant::now();
-    for (key, story) in stories {
+    for (key, history) in histories {
         let value = found.get(key).and_then(Option::as_ref);
         let read = match value.map(|value| value::decode(key, value)).transpose() {
             Ok(read) => read,
@@ -28,7 +28,7 @@ pub fn check<'a>(
                 continue;
             }
         };
-        match story.judge(read) {
+        match history.judge(read) {
             Verdict::Right => {}
             Verdict::Missing(acknowledged) => {
                 let ages = acknowledged.iter().map(|&at| killed.saturating_duration_since(at));
@@ -40,7 +40,7 @@ pub fn check<'a>(
                 findings.tell(format!("{key}: write {sequence} is there, and was never done"));
             }
         }
-        story.settle(read, now);
+        history.settle(read, now);
     }
     findings
 }
@@ -69,26 +69,30 @@ fn missing(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use harness::history::Outcome;
 
+    use super::*;
+    use crate::crash::key_history::Verb;
+
     /// Three keys with three acknowledged puts each, the last of them three seconds before the kill.
-    fn stories(start: Instant) -> Vec<(&'static str, Story)> {
-        let story = || {
-            let mut story = Story::new(start);
-            (1..=3).for_each(|at| story.note(false, Outcome::Ok, start + Duration::from_secs(at)));
-            story
+    fn histories(start: Instant) -> Vec<(&'static str, KeyHistory)> {
+        let history = || {
+            let mut history = KeyHistory::new(start);
+            (1..=3).for_each(|at| {
+                history.note(Verb::Put, Outcome::Ok, start + Duration::from_secs(at))
+            });
+            history
         };
-        ["a", "b", "c"].map(|key| (key, story())).into()
+        ["a", "b", "c"].map(|key| (key, history())).into()
     }
 
     fn check_all(found: [Option<Vec<u8>>; 3], grace: u64) -> Findings {
         let start = Instant::now();
-        let mut stories = stories(start);
+        let mut histories = histories(start);
         let found = ["a", "b", "c"].into_iter().zip(found).collect();
-        let stories = stories.iter_mut().map(|(key, story)| (*key, story));
+        let histories = histories.iter_mut().map(|(key, history)| (*key, history));
         let killed = start + Duration::from_secs(6);
-        check(stories, &found, killed, |age| age >= Duration::from_secs(grace))
+        check(histories, &found, killed, |age| age >= Duration::from_secs(grace))
     }
 
     fn value(key: &str, sequence: u64) -> Option<Vec<u8>> {

@@ -4,18 +4,27 @@
 //! concurrent with must find the last acknowledged write, or one of unknown outcome that was tried after it. Since
 //! the worker's versions go up too, a write never comes to light again after a later one was acknowledged.
 //!
-//! A story begins with the newest write that is *certain*: the one that was read last. What a read settles is
-//! forgotten, so that a story stays as short as a round.
+//! A history begins with the newest write that is *certain*: the one that was read last. What a read settles is
+//! forgotten, so that a history stays as short as a round.
 
 use std::time::Instant;
 
 use harness::history::Outcome;
 
+/// What a write does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// It gives the key a value.
+    Put,
+    /// It takes it away.
+    Delete,
+}
+
 /// One write.
 #[derive(Debug, Clone, PartialEq)]
 struct Write {
     sequence: u64,
-    is_delete: bool,
+    verb: Verb,
     outcome: Outcome,
     /// When the answer came, or a read that found it.
     at: Instant,
@@ -23,12 +32,12 @@ struct Write {
 
 /// The writes of one key, by sequence, from the newest that is certain on.
 #[derive(Debug, Clone)]
-pub struct Story {
+pub struct KeyHistory {
     writes: Vec<Write>,
     next: u64,
 }
 
-/// What a read makes of a story.
+/// What a read makes of a history.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// It may be so.
@@ -39,11 +48,11 @@ pub enum Verdict {
     NeverWritten,
 }
 
-impl Story {
+impl KeyHistory {
     /// Of a key that is not there.
-    pub fn new(now: Instant) -> Story {
-        let nothing = Write { sequence: 0, is_delete: true, outcome: Outcome::Ok, at: now };
-        Story { writes: vec![nothing], next: 1 }
+    pub fn new(now: Instant) -> KeyHistory {
+        let nothing = Write { sequence: 0, verb: Verb::Delete, outcome: Outcome::Ok, at: now };
+        KeyHistory { writes: vec![nothing], next: 1 }
     }
 
     /// The sequence number of the next write.
@@ -52,16 +61,16 @@ impl Story {
     }
 
     /// What came of the next write, at this time.
-    pub fn note(&mut self, is_delete: bool, outcome: Outcome, at: Instant) {
-        self.writes.push(Write { sequence: self.next, is_delete, outcome, at });
+    pub fn note(&mut self, verb: Verb, outcome: Outcome, at: Instant) {
+        self.writes.push(Write { sequence: self.next, verb, outcome, at });
         self.next += 1;
     }
 
     /// Where the newest write stands that explains what was read: the value of this sequence, or nothing.
     fn explanation(&self, read: Option<u64>) -> Option<usize> {
         let is_it = |write: &Write| match read {
-            Some(sequence) => !write.is_delete && write.sequence == sequence,
-            None => write.is_delete,
+            Some(sequence) => write.verb == Verb::Put && write.sequence == sequence,
+            None => write.verb == Verb::Delete,
         };
         self.writes.iter().rposition(|write| write.outcome != Outcome::Failed && is_it(write))
     }
@@ -70,7 +79,7 @@ impl Story {
     pub fn judge(&self, read: Option<u64>) -> Verdict {
         let lost = match (self.explanation(read), read) {
             (Some(at), _) => &self.writes[at + 1..],
-            // From before the story: all of it is gone.
+            // From before the history: all of it is gone.
             (None, None) => &self.writes[..],
             (None, Some(sequence)) if sequence < self.writes[0].sequence => &self.writes[..],
             (None, Some(_)) => return Verdict::NeverWritten,
@@ -84,13 +93,15 @@ impl Story {
     pub fn settle(&mut self, read: Option<u64>, now: Instant) {
         let Some(mut at) = self.explanation(read) else {
             // Something was lost or is wrong: begin with what is there.
-            let (sequence, is_delete) = (read.unwrap_or(0), read.is_none());
-            self.writes = vec![Write { sequence, is_delete, outcome: Outcome::Ok, at: now }];
+            let verb = if read.is_some() { Verb::Put } else { Verb::Delete };
+            let sequence = read.unwrap_or(0);
+            self.writes = vec![Write { sequence, verb, outcome: Outcome::Ok, at: now }];
             return;
         };
         if read.is_none() {
             // Of several deletes that explain it the first is certain at least.
-            let same = |write: &Write| write.is_delete && write.outcome != Outcome::Failed;
+            let same =
+                |write: &Write| write.verb == Verb::Delete && write.outcome != Outcome::Failed;
             let last = self.writes[..=at].iter().rposition(|write| write.outcome == Outcome::Ok);
             let from = last.unwrap_or(0);
             at = self.writes[from..=at].iter().position(same).map_or(at, |first| from + first);
@@ -113,35 +124,35 @@ mod tests {
 
     use Outcome::{Failed, Ok, Unknown};
 
-    const PUT: bool = false;
-    const DELETE: bool = true;
+    const PUT: Verb = Verb::Put;
+    const DELETE: Verb = Verb::Delete;
 
     const NONE: [u64; 0] = [];
 
     struct Test {
         start: Instant,
-        story: Story,
+        history: KeyHistory,
     }
 
     impl Test {
-        /// A story in which write n was answered n seconds after the start.
-        fn new(writes: &[(bool, Outcome)]) -> Test {
+        /// A history in which write n was answered n seconds after the start.
+        fn new(writes: &[(Verb, Outcome)]) -> Test {
             let start = Instant::now();
-            let mut test = Test { start, story: Story::new(start) };
+            let mut test = Test { start, history: KeyHistory::new(start) };
             test.go_on(writes);
             test
         }
 
-        fn go_on(&mut self, writes: &[(bool, Outcome)]) {
-            for &(is_delete, outcome) in writes {
-                let at = self.start + Duration::from_secs(self.story.next());
-                self.story.note(is_delete, outcome, at);
+        fn go_on(&mut self, writes: &[(Verb, Outcome)]) {
+            for &(verb, outcome) in writes {
+                let at = self.start + Duration::from_secs(self.history.next());
+                self.history.note(verb, outcome, at);
             }
         }
 
         /// The seconds of the acknowledged that are gone.
         fn lost(&self, read: Option<u64>) -> Vec<u64> {
-            match self.story.judge(read) {
+            match self.history.judge(read) {
                 Verdict::Right => Vec::new(),
                 Verdict::Missing(lost) => {
                     lost.iter().map(|at| (*at - self.start).as_secs()).collect()
@@ -151,7 +162,7 @@ mod tests {
         }
 
         fn settle(&mut self, read: Option<u64>) {
-            self.story.settle(read, self.start + Duration::from_secs(self.story.next() - 1));
+            self.history.settle(read, self.start + Duration::from_secs(self.history.next() - 1));
         }
     }
 
@@ -208,7 +219,7 @@ mod tests {
         assert_eq!(test.lost(Some(3)), [4], "too late for it");
         test.settle(Some(4));
         assert_eq!(test.lost(Some(4)), NONE);
-        assert_eq!((test.story.writes.len(), test.story.next()), (1, 5));
+        assert_eq!((test.history.writes.len(), test.history.next()), (1, 5));
     }
 
     #[test]
@@ -236,8 +247,8 @@ mod tests {
             assert_eq!(fresh.lost(read), lost);
             fresh.settle(read);
             assert_eq!(fresh.lost(read), NONE);
-            assert_eq!(fresh.story.next(), 4);
-            // Older than the story.
+            assert_eq!(fresh.history.next(), 4);
+            // Older than the history.
             assert_eq!(test.lost(read), [3]);
             test.settle(read);
             assert_eq!(test.lost(read), NONE);

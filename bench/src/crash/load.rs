@@ -4,7 +4,7 @@
 //! them rest in a round, four rounds each, and are read all the same; and when processes are killed, the clients
 //! stop, or, where the others are to go on serving meanwhile, leave a half of the rest alone (`Share`).
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use harness::recorder;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::key_history::Story;
+use super::key_history::{KeyHistory, Verb};
 use super::value;
 
 /// So many in a hundred writes are deletes.
@@ -53,12 +53,22 @@ impl Share {
     }
 }
 
+/// How far a round is. None of them comes back.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    BeforeKill,
+    /// Somebody was killed, and the others serve.
+    AfterKill,
+    /// No more writes are begun.
+    Stopped,
+}
+
 /// What the clients of one round may do.
 #[derive(Debug)]
 pub struct Gate {
     round: u32,
-    is_stopped: AtomicBool,
-    is_after_kill: AtomicBool,
+    /// A [`Phase`].
+    phase: AtomicU8,
     in_flight: AtomicUsize,
 }
 
@@ -67,20 +77,27 @@ impl Gate {
     pub fn new(round: u32) -> Gate {
         Gate {
             round,
-            is_stopped: AtomicBool::new(false),
-            is_after_kill: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::BeforeKill as u8),
             in_flight: AtomicUsize::new(0),
         }
     }
 
     /// No more writes are begun.
     pub fn stop(&self) {
-        self.is_stopped.store(true, Ordering::SeqCst);
+        self.reach(Phase::Stopped);
     }
 
     /// Somebody was killed: some keys are left alone from now on.
     pub fn narrow(&self) {
-        self.is_after_kill.store(true, Ordering::SeqCst);
+        self.reach(Phase::AfterKill);
+    }
+
+    fn reach(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+    }
+
+    fn has_reached(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::SeqCst) >= phase as u8
     }
 
     /// Writes that wait for their answer just now.
@@ -91,7 +108,7 @@ impl Gate {
     fn is_open(&self, key: usize) -> bool {
         match Share::of(key, self.round) {
             Share::Rests => false,
-            Share::UntilKill => !self.is_after_kill.load(Ordering::SeqCst),
+            Share::UntilKill => !self.has_reached(Phase::AfterKill),
             Share::Throughout => true,
         }
     }
@@ -124,12 +141,12 @@ impl Counts {
         self.failed += other.failed;
     }
 
-    fn note(&mut self, is_delete: bool, outcome: Outcome) {
-        match outcome {
-            Outcome::Ok if is_delete => self.deletes += 1,
-            Outcome::Ok => self.puts += 1,
-            Outcome::Unknown => self.unknown += 1,
-            Outcome::Failed => self.failed += 1,
+    fn note(&mut self, verb: Verb, outcome: Outcome) {
+        match (outcome, verb) {
+            (Outcome::Ok, Verb::Put) => self.puts += 1,
+            (Outcome::Ok, Verb::Delete) => self.deletes += 1,
+            (Outcome::Unknown, _) => self.unknown += 1,
+            (Outcome::Failed, _) => self.failed += 1,
         }
     }
 }
@@ -140,7 +157,7 @@ pub struct Worker {
     rng: StdRng,
     longest: usize,
     keys: Vec<String>,
-    stories: Vec<Story>,
+    histories: Vec<KeyHistory>,
     /// Since the last round.
     counts: Counts,
     unexpected: Option<String>,
@@ -163,7 +180,7 @@ impl Worker {
             client: GTStoreClient::init(config)?,
             rng: StdRng::seed_from_u64(seed),
             longest,
-            stories: keys.iter().map(|_| Story::new(now)).collect(),
+            histories: keys.iter().map(|_| KeyHistory::new(now)).collect(),
             keys,
             counts: Counts::default(),
             unexpected: None,
@@ -172,7 +189,7 @@ impl Worker {
 
     /// Writes until it is stopped; then after its last write, within the client's deadline.
     pub fn run(&mut self, gate: &Gate) {
-        while !gate.is_stopped.load(Ordering::SeqCst) && self.unexpected.is_none() {
+        while !gate.has_reached(Phase::Stopped) && self.unexpected.is_none() {
             let key = self.rng.random_range(0..self.keys.len());
             if gate.is_open(key) {
                 self.write(key, gate);
@@ -182,20 +199,20 @@ impl Worker {
 
     fn write(&mut self, key: usize, gate: &Gate) {
         let is_delete = self.rng.random_range(0..100) < DELETE_PERCENT;
+        let verb = if is_delete { Verb::Delete } else { Verb::Put };
         let most = self.longest >> self.rng.random_range(0..=HALVINGS);
         let len = self.rng.random_range(0..=most);
         let name = &self.keys[key];
-        let value = value::encode(name, self.stories[key].next(), len);
+        let value = value::encode(name, self.histories[key].next(), len);
         gate.in_flight.fetch_add(1, Ordering::SeqCst);
-        let done = if is_delete {
-            self.client.delete(name.as_bytes())
-        } else {
-            self.client.put(name.as_bytes(), &value)
+        let done = match verb {
+            Verb::Put => self.client.put(name.as_bytes(), &value),
+            Verb::Delete => self.client.delete(name.as_bytes()),
         };
         gate.in_flight.fetch_sub(1, Ordering::SeqCst);
         let outcome = recorder::outcome(done.as_ref().err());
-        self.stories[key].note(is_delete, outcome, Instant::now());
-        self.counts.note(is_delete, outcome);
+        self.histories[key].note(verb, outcome, Instant::now());
+        self.counts.note(verb, outcome);
         if let Err(error) = done {
             if !error.is_retryable() {
                 self.unexpected = Some(format!("{name}: {error}"));
@@ -205,8 +222,8 @@ impl Worker {
     }
 
     /// Its keys and what was written to each.
-    pub fn stories(&mut self) -> impl Iterator<Item = (&str, &mut Story)> {
-        self.keys.iter().map(String::as_str).zip(&mut self.stories)
+    pub fn histories(&mut self) -> impl Iterator<Item = (&str, &mut KeyHistory)> {
+        self.keys.iter().map(String::as_str).zip(&mut self.histories)
     }
 
     /// What its writes came to since this was asked last.
@@ -246,10 +263,10 @@ mod tests {
     #[test]
     fn counts_add_up() {
         let mut counts = Counts::default();
-        counts.note(false, Outcome::Ok);
-        counts.note(true, Outcome::Ok);
-        counts.note(true, Outcome::Unknown);
-        counts.note(false, Outcome::Failed);
+        counts.note(Verb::Put, Outcome::Ok);
+        counts.note(Verb::Delete, Outcome::Ok);
+        counts.note(Verb::Delete, Outcome::Unknown);
+        counts.note(Verb::Put, Outcome::Failed);
         assert_eq!(counts, Counts { puts: 1, deletes: 1, unknown: 1, failed: 1 });
         let mut sum = counts;
         sum.add(&counts);
