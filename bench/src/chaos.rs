@@ -1,15 +1,16 @@
 //! Faults in a cluster of real processes, and a check of every answer.
 //!
-//! `bench chaos` starts a manager and nodes of its own ([`testbed`]), each behind a forwarder in which
-//! single links can be cut ([`proxy`](harness::proxy)), lets many clients work on few keys ([`load`]), kills, stops and
-//! cuts ([`fault`]) by a schedule that follows from the seed ([`schedule`]), has nodes join and leave and
-//! weights and K changed in between, within what the promise allows ([`roster`]), and holds the history of every key
-//! ([`history`](harness::history)) against what a linearizable store may answer ([`linearizable`](harness::linearizable)). In the end everything is
-//! mended, every key is read once more, and the history with that read is checked again, so that an
-//! acknowledged write that was lost is found.
+//! `bench chaos` starts a manager and nodes of its own ([`testbed`]), each behind a forwarder in
+//! which single links can be cut ([`proxy`](harness::proxy)), lets many clients work on few keys
+//! ([`load`]), kills, stops and cuts ([`fault`]) by a schedule that follows from the seed
+//! ([`schedule`]), has nodes join and leave and weights and K changed in between, within what the
+//! promise allows ([`roster`]), and holds the history of every key ([`history`])
+//! against what a linearizable store may answer ([`linearizable`](harness::linearizable)). In the
+//! end everything is mended, every key is read once more, and the history with that read is checked
+//! again, so that an acknowledged write that was lost is found.
 //!
-//! The seed repeats what is drawn, not the run: real processes take their own time, and a fault that the
-//! state of the cluster forbids at its moment is drawn anew.
+//! The seed repeats what is drawn, not the run: real processes take their own time, and a fault
+//! that the state of the cluster forbids at its moment is drawn anew.
 
 pub mod draw;
 pub mod fault;
@@ -320,7 +321,8 @@ fn count(schedule: &mut Schedule, service: &mut Service) -> Result<usize, String
     Ok(service.running())
 }
 
-/// Reads every key once more, and checks its history with that read: what was acknowledged is there.
+/// Reads every key once more, and checks its history with that read: what was acknowledged is
+/// there.
 fn read_everything(service: &Service, load: &Load, checked: &mut Checked) -> Option<String> {
     let reader = match GTStoreClient::init(Config::new(service.manager_of_clients())) {
         Ok(reader) => reader,

@@ -1,14 +1,16 @@
 //! Processes that are killed with SIGKILL, and a search for every acknowledged write.
 //!
-//! `bench crash` starts a manager and nodes that keep their records on disk ([`testbed`]), and goes through rounds. In
-//! each, many clients write ([`load`]) values that say whose they are ([`value`]); at a random moment processes
-//! are killed ([`kill`]): all of them at once, or fewer nodes than there are copies. They are started again with
-//! the same flags and folders. Once the cluster is healthy every key is read, and must have the last value that
-//! was acknowledged, or one of unknown outcome that was tried after it ([`key_history`], [`check`]). What came of it is
-//! told by [`report`].
+//! `bench crash` starts a manager and nodes that keep their records on disk ([`testbed`]), and goes
+//! through rounds. In each, many clients write ([`load`]) values that say whose they are
+//! ([`value`]); at a random moment processes are killed ([`kill`]): all of them at once, or fewer
+//! nodes than there are copies. They are started again with the same flags and folders. Once the
+//! cluster is healthy every key is read, and must have the last value that was acknowledged, or one
+//! of unknown outcome that was tried after it ([`key_history`], [`check`]). What came of it is told
+//! by [`report`].
 //!
-//! It stops at the first round that breaks the promise, with folders and logs as they are then. Power is not cut:
-//! what a process has handed to the system survives its death. What the disk loses is beyond this.
+//! It stops at the first round that breaks the promise, with folders and logs as they are then.
+//! Power is not cut: what a process has handed to the system survives its death. What the disk
+//! loses is beyond this.
 
 pub mod check;
 pub mod key_history;
@@ -60,7 +62,8 @@ pub struct Settings {
     pub value_bytes: usize,
     /// Between heartbeats, in milliseconds; a lease is three of them.
     pub heartbeat_ms: u64,
-    /// How long the cluster may take until every key can be read, and as long again until it is healthy.
+    /// How long the cluster may take until every key can be read, and as long again until it is
+    /// healthy.
     pub patience: Duration,
     /// Where the programs are, if not where this one is.
     pub bin: Option<PathBuf>,
@@ -146,8 +149,8 @@ pub enum CrashError {
     Io(#[from] io::Error),
 }
 
-/// How long a client tries a write: longer than a view change takes, so that few outcomes are unknown, and not
-/// much longer, since a round waits for the last one.
+/// How long a client tries a write: longer than a view change takes, so that few outcomes are
+/// unknown, and not much longer, since a round waits for the last one.
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Goes through the rounds and reports; the result file goes into the folder `out`.

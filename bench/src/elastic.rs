@@ -1,15 +1,16 @@
 //! A cluster that loses, gains and hands over nodes while it is under full load.
 //!
-//! `bench elastic` starts a manager and nodes of its own ([`service`](harness::service)), fills them, and drives reads and
-//! writes over all keys without a pause ([`load`]), every answer checked. Meanwhile it goes through a [`plan`] ([`testbed`]):
-//! nodes are killed, started, asked to leave, given other weights; after each step it waits until the
-//! cluster says that it is healthy. What that did to the clients is measured by the clients ([`meter`]), what
-//! had to move is worked out from the views ([`movement`], [`watch`]), and both are told ([`report`]). In the end
-//! every key is read back.
+//! `bench elastic` starts a manager and nodes of its own ([`service`](harness::service)), fills
+//! them, and drives reads and writes over all keys without a pause ([`load`]), every answer
+//! checked. Meanwhile it goes through a [`plan`] ([`testbed`]): nodes are killed, started, asked to
+//! leave, given other weights; after each step it waits until the cluster says that it is healthy.
+//! What that did to the clients is measured by the clients ([`meter`]), what had to move is worked
+//! out from the views ([`movement`], [`watch`]), and both are told ([`report`]). In the end every
+//! key is read back.
 //!
-//! It fails if any answer was wrong or missing, if any operation failed, if a step does not heal, or if the
-//! nodes hold more or fewer copies in the end than they should. Waits over the promised ones are told, and
-//! fail nothing: a machine that is busy with something else makes them long.
+//! It fails if any answer was wrong or missing, if any operation failed, if a step does not heal,
+//! or if the nodes hold more or fewer copies in the end than they should. Waits over the promised
+//! ones are told, and fail nothing: a machine that is busy with something else makes them long.
 
 pub mod load;
 pub mod meter;

@@ -1,4 +1,5 @@
-//! One batch of a [workload](crate::workload): sent, timed, and every answer held against what may be there.
+//! One batch of a [workload](crate::workload): sent, timed, and every answer held against what may
+//! be there.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! What else the machine did: pauses and rates measured on one that is busy with other things say little about
-//! the cluster.
+//! What else the machine did: pauses and rates measured on one that is busy with other things say
+//! little about the cluster.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -24,7 +24,8 @@ impl Moment {
         Some(Moment { at: Instant::now(), all, own })
     }
 
-    /// How many cores others kept busy from then to now. Children must have ended, or they count as others.
+    /// How many cores others kept busy from then to now. Children must have ended, or they count as
+    /// others.
     pub fn others_since(&self, before: &Moment) -> f64 {
         let others = (self.all - before.all).saturating_sub(self.own - before.own);
         cores(others, self.at - before.at)
@@ -35,7 +36,8 @@ fn cores(ticks: u64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { ticks as f64 / TICKS / time.as_secs_f64() }
 }
 
-/// All work in `/proc/stat`: its first line has user, nice, system, idle, iowait, irq, softirq, steal.
+/// All work in `/proc/stat`: its first line has user, nice, system, idle, iowait, irq, softirq,
+/// steal.
 fn busy(stat: &str) -> Option<u64> {
     let numbers = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
     let numbers: Vec<u64> = numbers.map(str::parse).collect::<Result<_, _>>().ok()?;
@@ -43,7 +45,8 @@ fn busy(stat: &str) -> Option<u64> {
     Some(work.iter().chain(rest.iter().take(5).skip(2)).sum())
 }
 
-/// Own work in `/proc/self/stat`: the fields from the 14th on are user, system, and both of the children.
+/// Own work in `/proc/self/stat`: the fields from the 14th on are user, system, and both of the
+/// children.
 fn own(stat: &str) -> Option<u64> {
     // The name in parentheses may hold anything; the third field follows it.
     let fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();

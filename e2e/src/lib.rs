@@ -1,7 +1,7 @@
 //! Test clusters, and what it takes to be nasty to them.
 //!
-//! * [`TestCluster`]: a manager and nodes in this process, on free ports, ready when a real request is
-//!   answered, stopped when dropped;
+//! * [`TestCluster`]: a manager and nodes in this process, on free ports, ready when a real request
+//!   is answered, stopped when dropped;
 //! * [`RawConnection`]: a socket that sends whatever bytes a test wants and reads frames;
 //! * [`under_load`]: clients that put and get, and check every answer, while something happens;
 //! * [`program`] and [`client_command`]: the real programs, for what only a process can show;

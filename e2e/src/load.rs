@@ -1,8 +1,9 @@
 //! Clients that put and get without a pause while a cluster changes, and check every answer.
 //!
-//! Each key has one writer, and its values are numbers that count up. A put must succeed; a get must show
-//! a number that is not below the last one acknowledged before it began, and not above the last one begun
-//! before it ended. There is no error that is allowed. A second load of a cluster goes on from the first.
+//! Each key has one writer, and its values are numbers that count up. A put must succeed; a get
+//! must show a number that is not below the last one acknowledged before it began, and not above
+//! the last one begun before it ended. There is no error that is allowed. A second load of a
+//! cluster goes on from the first.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

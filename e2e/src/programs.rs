@@ -56,8 +56,8 @@ pub fn without_settings(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The client command for the cluster of a manager, yet without anything to do. It gets no input and
-/// none of this process's settings.
+/// The client command for the cluster of a manager, yet without anything to do. It gets no input
+/// and none of this process's settings.
 pub fn client_command(manager: SocketAddr) -> Command {
     let mut command = without_settings(program("client"));
     command.args(["--manager", &manager.to_string()]).stdin(Stdio::null());

@@ -1,5 +1,5 @@
-//! The scripts `start_service`, `stop_service` and `run.sh`, as a person calls them: real processes,
-//! a folder of their own, ports of their own.
+//! The scripts `start_service`, `stop_service` and `run.sh`, as a person calls them: real
+//! processes, a folder of their own, ports of their own.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -165,8 +165,8 @@ impl Place {
         self.run("start_service", arguments)
     }
 
-    /// Starts the script so that it can be interrupted: under nohup or in a script's background these
-    /// signals come to us ignored, and a shell cannot catch what it inherits as ignored.
+    /// Starts the script so that it can be interrupted: under nohup or in a script's background
+    /// these signals come to us ignored, and a shell cannot catch what it inherits as ignored.
     ///
     /// # Panics
     /// If it does not start.

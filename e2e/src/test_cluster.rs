@@ -53,12 +53,13 @@ pub struct Options {
     pub redis_idle: Option<Duration>,
     /// Whether the manager saves its views.
     pub is_saved: bool,
-    /// Whether everybody reaches the nodes through a [`Proxy`] each, and each node the manager through
-    /// another.
+    /// Whether everybody reaches the nodes through a [`Proxy`] each, and each node the manager
+    /// through another.
     pub is_proxied: bool,
     /// Megabytes a second that a node fetches at most: gives tests time in the middle of a change.
     pub transfer_mb_s: Option<u64>,
-    /// Whether the nodes keep their records on disk, each in a folder of its own, also through restarts.
+    /// Whether the nodes keep their records on disk, each in a folder of its own, also through
+    /// restarts.
     pub durability: Durability,
     /// Bytes that a node's records may take.
     pub max_memory: Option<u64>,
@@ -121,7 +122,8 @@ fn listeners(whole: TcpListener) -> Listeners {
     Listeners { whole, cluster: Some(any_port()) }
 }
 
-/// A listener on a port that was ours before. Somebody's outgoing connection may have it for a moment.
+/// A listener on a port that was ours before. Somebody's outgoing connection may have it for a
+/// moment.
 fn same_port(address: SocketAddr) -> TcpListener {
     wait_until("the port is free again", || {
         bind::listen("127.0.0.1", address.port(), false).map_err(|e| e.to_string())
@@ -222,7 +224,8 @@ impl TestCluster {
         self.nodes[number].proxy.as_ref().expect("the cluster was started with proxies")
     }
 
-    /// Makes this trouble for all that a node hears and says, except in connections of its own to others.
+    /// Makes this trouble for all that a node hears and says, except in connections of its own to
+    /// others.
     ///
     /// # Panics
     /// If the cluster was started without proxies.
@@ -369,8 +372,8 @@ impl TestCluster {
         self.nodes[number].running = None;
     }
 
-    /// Ends a node's connection to the manager, and lets its port refuse, while it runs: as something between them
-    /// might. Those who know its own port reach it all the same.
+    /// Ends a node's connection to the manager, and lets its port refuse, while it runs: as
+    /// something between them might. Those who know its own port reach it all the same.
     ///
     /// # Panics
     /// If the cluster was started without proxies.
@@ -388,8 +391,8 @@ impl TestCluster {
         });
     }
 
-    /// Lets several nodes die at once, in a cluster with proxies: before the first of them ends nobody can
-    /// reach any of them any more, so none saves what another held.
+    /// Lets several nodes die at once, in a cluster with proxies: before the first of them ends
+    /// nobody can reach any of them any more, so none saves what another held.
     ///
     /// # Panics
     /// If the cluster was started without proxies.
@@ -427,16 +430,16 @@ impl TestCluster {
         client.status().map_err(|e| e.to_string())
     }
 
-    /// Goes on without what is lost now, as an operator does who looks and says yes. Returns how many arcs that
-    /// concerned.
+    /// Goes on without what is lost now, as an operator does who looks and says yes. Returns how
+    /// many arcs that concerned.
     pub fn accept_loss(&self) -> Result<u32, String> {
         let client = GTStoreClient::init(self.config()).map_err(|e| e.to_string())?;
         let Some(loss) = client.status().map_err(|e| e.to_string())?.loss else { return Ok(0) };
         client.accept_loss(&loss).map_err(|e| e.to_string())
     }
 
-    /// Waits until every node that runs serves, all copies are made, and a request of every node was
-    /// answered.
+    /// Waits until every node that runs serves, all copies are made, and a request of every node
+    /// was answered.
     pub fn wait_until_well(&self) {
         let running: Vec<NodeId> =
             self.running().iter().map(|&n| self.nodes[n].name.clone()).collect();

@@ -1,5 +1,5 @@
-//! Planned changes while clients put and get: leaves, weights, another K, joins, what goes wrong in the
-//! middle of them, and what is refused.
+//! Planned changes while clients put and get: leaves, weights, another K, joins, what goes wrong in
+//! the middle of them, and what is refused.
 
 use std::thread;
 use std::time::Duration;
@@ -20,7 +20,8 @@ use storage::control::Ended;
 /// What there is beside the load: enough that at a megabyte a second a change takes a while.
 const KEYS: usize = 12_000;
 
-/// A cluster in which nobody is dropped only because the machine is busy: these tests look at each arc.
+/// A cluster in which nobody is dropped only because the machine is busy: these tests look at each
+/// arc.
 fn calm(nodes: usize, copies: usize) -> Options {
     Options { nodes, copies, heartbeat_ms: 1000, ..Options::default() }
 }
@@ -265,8 +266,8 @@ fn a_leave_and_a_join_that_waits_are_one_change() {
     assert_all(&cluster, &loaded, &[], 2);
 }
 
-/// A leave of node4, and something that happens in the middle of it. All nodes but those in `gone` then hold
-/// everything.
+/// A leave of node4, and something that happens in the middle of it. All nodes but those in `gone`
+/// then hold everything.
 fn in_the_middle_of_a_leave(happens: impl FnOnce(&mut TestCluster)) {
     let (mut cluster, pairs) = filled(slow());
     let client = cluster.client();

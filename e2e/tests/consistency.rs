@@ -33,7 +33,8 @@ fn held(cluster: &TestCluster, node: usize) -> (Vec<u8>, State) {
     }
 }
 
-/// Writes `value` to one replica only, as a client does that dies before it has sent the other frames.
+/// Writes `value` to one replica only, as a client does that dies before it has sent the other
+/// frames.
 fn write_to_one(cluster: &TestCluster, node: usize, value: &[u8]) {
     let mut manager = RawConnection::open(cluster.manager_address());
     let reply = manager.ask(&Hello);
@@ -167,8 +168,8 @@ fn nodes_that_hear_nothing_from_the_manager_stop_serving_and_go_on_by_themselves
     assert_eq!(got.unwrap().value, b"value");
 }
 
-/// C2, N3: replicas hear by marks that writes are done, each on the connections that brought them, long before they would
-/// complete them themselves.
+/// C2, N3: replicas hear by marks that writes are done, each on the connections that brought them,
+/// long before they would complete them themselves.
 #[test]
 fn replicas_hear_by_marks_that_a_write_is_done() {
     let cluster = TestCluster::start(3, 3);

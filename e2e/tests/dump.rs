@@ -109,7 +109,8 @@ fn records<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Records
     pairs.into_iter().map(|(key, value)| (key.to_vec(), (value.to_vec(), None))).collect()
 }
 
-/// A number that counts up in a key: the one that was begun last, and the one that was acknowledged last.
+/// A number that counts up in a key: the one that was begun last, and the one that was acknowledged
+/// last.
 struct Counter {
     key: String,
     begun: AtomicU64,
@@ -164,8 +165,8 @@ fn dump_and_check(manager: SocketAddr, file: &Path, counters: &[Counter], still:
     assert!(told == *still, "{} of {} untouched keys", told.len(), still.len());
 }
 
-/// Has a node join, one leave and one die, with so many dumps meanwhile: one of two is under way from
-/// the beginning to the end of what comes in between.
+/// Has a node join, one leave and one die, with so many dumps meanwhile: one of two is under way
+/// from the beginning to the end of what comes in between.
 fn join_leave_and_die(cluster: &mut TestCluster, wait_for_dumps: impl Fn(usize)) {
     wait_for_dumps(1);
     cluster.add_node();

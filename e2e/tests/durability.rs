@@ -56,7 +56,8 @@ fn wait_until_healthy(cluster: &TestCluster, nodes: usize) {
 
 const KEYS: usize = 3000;
 
-/// A cluster with one node of a process of its own, that keeps what it holds in the folder, and records.
+/// A cluster with one node of a process of its own, that keeps what it holds in the folder, and
+/// records.
 fn with_process(options: Options, how: Durability) -> (TestCluster, Process, TempDir) {
     let cluster = TestCluster::with(Options { durability: how, ..options });
     let nodes = cluster.running().len();
@@ -235,7 +236,8 @@ fn read_all(cluster: &TestCluster) {
     }
 }
 
-/// The order does not matter in which processes are killed, nor in which they are started, nor where they listen.
+/// The order does not matter in which processes are killed, nor in which they are started, nor
+/// where they listen.
 #[test]
 fn a_cluster_that_was_killed_comes_back_with_all_it_had() {
     for how in [Durability::Async, Durability::Sync] {
@@ -255,8 +257,9 @@ fn a_cluster_that_was_killed_comes_back_with_all_it_had() {
             let order = [[0, 1, 2], [2, 0, 1], [1, 2, 0]][round];
             nodes = order.into_iter().map(|n| start(&cluster, &dir, n)).collect();
             wait_until_healthy(&cluster, 3);
-            // While the manager lives the first that is killed may be dropped, and fetches all. Else all are heirs, and
-            // know what all replicas have: that need not be written back when it is read.
+            // While the manager lives the first that is killed may be dropped, and fetches all.
+            // Else all are heirs, and know what all replicas have: that need not be written back
+            // when it is read.
             if round == 1 {
                 wait_until("little is pending", || {
                     let pending = |node: &Process| number_before(node, " it is not known");
@@ -272,8 +275,8 @@ fn a_cluster_that_was_killed_comes_back_with_all_it_had() {
     }
 }
 
-/// With `sync` any disk of those that had a record will do; with `async` each may have something that the others
-/// have not, so all are waited for unless the operator goes on without.
+/// With `sync` any disk of those that had a record will do; with `async` each may have something
+/// that the others have not, so all are waited for unless the operator goes on without.
 #[test]
 fn who_does_not_come_back_is_waited_for_where_its_disk_may_have_more() {
     for how in [Durability::Async, Durability::Sync] {
@@ -429,8 +432,8 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
     assert!(text.contains(" synced in 256 of 256 arcs"), "{text}");
 }
 
-/// L5: a copy of a data folder that was seen beside its original counts for nothing, whoever ends and starts again,
-/// until an operator says that it is the one to go on with.
+/// L5: a copy of a data folder that was seen beside its original counts for nothing, whoever ends
+/// and starts again, until an operator says that it is the one to go on with.
 #[test]
 fn a_copied_data_folder_is_never_taken_for_its_original() {
     let (durability, copies) = (Durability::Sync, 1);

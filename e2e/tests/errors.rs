@@ -13,8 +13,8 @@ use harness::proxy::Fault;
 /// How long the operations that must fail are tried.
 const DEADLINE: Duration = Duration::from_millis(600);
 
-/// How much later than its deadline an operation may fail: the last attempt runs to its end, and the
-/// machine may be busy.
+/// How much later than its deadline an operation may fail: the last attempt runs to its end, and
+/// the machine may be busy.
 const GRACE: Duration = Duration::from_secs(2);
 
 fn hasty(cluster: &TestCluster) -> GTStoreClient {
@@ -120,8 +120,8 @@ fn no_manager() {
     assert!(text.contains("no newer view: "), "{text}");
 }
 
-/// Waits until an operation is refused as unavailable. Before the manager has noticed the loss it may fail in
-/// another way, but never as perhaps done.
+/// Waits until an operation is refused as unavailable. Before the manager has noticed the loss it
+/// may fail in another way, but never as perhaps done.
 fn becomes_unavailable<T: std::fmt::Debug>(mut run: impl FnMut() -> Result<T, ClientError>) {
     wait_until("the loss is known", || match run() {
         Err(error @ ClientError::Unavailable) => {
@@ -143,8 +143,8 @@ fn where_all_replicas_are_down_it_is_not_done() {
     becomes_unavailable(|| client.get(b"key"));
 }
 
-/// Two of three nodes die, and the third, which is a replica from then on, has nobody to fetch from: what it
-/// is sent would count for nothing (BLIND), so it is not even sent.
+/// Two of three nodes die, and the third, which is a replica from then on, has nobody to fetch
+/// from: what it is sent would count for nothing (BLIND), so it is not even sent.
 #[test]
 fn what_only_a_replica_without_history_could_take_is_unavailable() {
     let mut cluster = TestCluster::start(3, 2);
@@ -231,14 +231,14 @@ fn a_replica_that_stalls_is_waited_for_until_the_deadline_and_no_longer() {
     cluster.proxy(1).set(Fault::Stall);
     let error = fails(|| client.put(b"key", b"after"));
     assert!(error.is_unknown(), "the others have it: {error}");
-    // Reads go round it, but not those of the key in mid-write: what not all replicas hold must not be
-    // shown (C3), so such a read waits as a write does.
+    // Reads go round it, but not those of the key in mid-write: what not all replicas hold must not
+    // be shown (C3), so such a read waits as a write does.
     assert_eq!(client.get(b"other").unwrap().unwrap().value, b"value");
     let error = fails(|| client.get(b"key"));
     assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
     cluster.proxy(1).set(Fault::None);
-    // Now it can be completed. Where the replica that stalled is the primary it may show the value before
-    // until one of the others has done so (C4).
+    // Now it can be completed. Where the replica that stalled is the primary it may show the value
+    // before until one of the others has done so (C4).
     wait_until("the put is completed", || match client.get(b"key").unwrap().unwrap().value {
         value if value == b"after" => Ok(()),
         value => Err(String::from_utf8_lossy(&value).into_owned()),
@@ -262,7 +262,8 @@ fn a_slow_network_is_only_slow() {
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
 }
 
-/// A link is waited for while bytes move, however long one frame takes, and is not sent the same again meanwhile.
+/// A link is waited for while bytes move, however long one frame takes, and is not sent the same
+/// again meanwhile.
 #[test]
 fn a_slow_link_is_only_slow() {
     let limits = Limits { value_bytes: 1 << 20, ..Limits::default() };

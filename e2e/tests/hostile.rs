@@ -1,5 +1,5 @@
-//! Peers that send nonsense, too much, too slowly, or not at all. After each a normal client is still
-//! answered, in time.
+//! Peers that send nonsense, too much, too slowly, or not at all. After each a normal client is
+//! still answered, in time.
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr};
@@ -25,8 +25,8 @@ use rand::{RngExt, SeedableRng};
 /// How long frames and silence may take in tests that try it.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// How soon a normal client must be answered whatever others do. Milliseconds on a quiet machine; this
-/// one may be running many tests in debug builds.
+/// How soon a normal client must be answered whatever others do. Milliseconds on a quiet machine;
+/// this one may be running many tests in debug builds.
 const IN_TIME: Duration = Duration::from_secs(2);
 
 /// A cluster that has lived through something is as it was before.
@@ -70,8 +70,8 @@ fn random_payloads_of_every_type() {
     let mut random = StdRng::seed_from_u64(4);
     for address in servers(&cluster) {
         for kind in Kind::ALL {
-            // It would make the connection a node's; a COMMIT has no answer; and after a needless handshake the
-            // connection ends.
+            // It would make the connection a node's; a COMMIT has no answer; and after a needless
+            // handshake the connection ends.
             if matches!(kind, Kind::StorageRegister | Kind::Commit | Kind::AuthHello) {
                 continue;
             }
@@ -327,7 +327,8 @@ fn a_client_turned_away_comes_back() {
     }
 }
 
-/// A frame of reads whose answer is beyond all bounds: 300,000 times a kilobyte, from 900 KiB of request.
+/// A frame of reads whose answer is beyond all bounds: 300,000 times a kilobyte, from 900 KiB of
+/// request.
 #[test]
 fn what_does_not_fit_an_answer_is_to_be_asked_for_again() {
     let cluster = TestCluster::start(1, 1);
@@ -349,8 +350,9 @@ fn what_does_not_fit_an_answer_is_to_be_asked_for_again() {
     assert_alive(&cluster);
 }
 
-/// N3: a mark counts on the connection that brought the writes, and for what it has brought; so does a record that one
-/// replica holds not read as committed because of what somebody says of another's writer, or of what is still to come.
+/// N3: a mark counts on the connection that brought the writes, and for what it has brought; so
+/// does a record that one replica holds not read as committed because of what somebody says of
+/// another's writer, or of what is still to come.
 #[test]
 fn a_mark_of_anothers_writer_commits_nothing() {
     let cluster = TestCluster::start(2, 2);
@@ -380,7 +382,8 @@ fn a_mark_of_anothers_writer_commits_nothing() {
         let (marks, versions) = (vec![(writer, u64::MAX)], Vec::new());
         connection.send(&bytes(&Commits { marks, versions }));
     };
-    // What is pending is completed after a second: on a machine that is slower than that nothing is seen.
+    // What is pending is completed after a second: on a machine that is slower than that nothing is
+    // seen.
     wait_until("all that is quicker than who finishes it", || {
         let begin = Instant::now();
         let now = clock(&mut writer);
@@ -444,8 +447,8 @@ fn a_pipeline_is_answered_in_order() {
     }
 }
 
-/// It asks and asks and never reads. The server stops reading its requests once the sockets are full,
-/// and gives it up.
+/// It asks and asks and never reads. The server stops reading its requests once the sockets are
+/// full, and gives it up.
 #[test]
 fn who_never_reads_is_given_up() {
     let limits = Limits { value_bytes: 1 << 20, ..Limits::default() };

@@ -130,7 +130,8 @@ fn batches_of_long_values_are_read_and_changed_in_parts() {
     assert!(!client.run_within(gets().collect(), usize::MAX).iter().any(is_left));
 }
 
-/// A pipeline that reads more than a node holds at once, of its own and of others', is answered in order.
+/// A pipeline that reads more than a node holds at once, of its own and of others', is answered in
+/// order.
 #[test]
 fn a_pipeline_that_reads_much_is_answered_in_parts() {
     const KEYS: usize = 48;

@@ -1,5 +1,5 @@
-//! As many nodes as there are copies are lost at once: what is unavailable, what goes on, and the two ways
-//! out. And a node that comes and dies over and over.
+//! As many nodes as there are copies are lost at once: what is unavailable, what goes on, and the
+//! two ways out. And a node that comes and dies over and over.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -56,8 +56,8 @@ fn is_lost(status: &Status, key: &str) -> bool {
     status.lost.iter().any(|(first, last)| (*first..=*last).contains(&slot))
 }
 
-/// Gets all keys in one batch, and holds that exactly `lost` are refused as unavailable, and soon. Then the
-/// same with puts.
+/// Gets all keys in one batch, and holds that exactly `lost` are refused as unavailable, and soon.
+/// Then the same with puts.
 fn assert_unavailable(client: &GTStoreClient, pairs: &[(String, String)], lost: &BTreeSet<String>) {
     let start = Instant::now();
     let keys: Vec<&String> = pairs.iter().map(|(key, _)| key).collect();
@@ -187,8 +187,8 @@ fn both_replicas_are_cut_off_and_come_back() {
     }
 }
 
-/// What the operator says yes to is what was shown. Here it is with three nodes and one copy of each key: node2 hangs and
-/// nobody has noticed yet, node1 has died.
+/// What the operator says yes to is what was shown. Here it is with three nodes and one copy of
+/// each key: node2 hangs and nobody has noticed yet, node1 has died.
 #[test]
 fn a_loss_that_grows_after_it_was_shown_is_not_accepted() {
     let (mut cluster, pairs) = {

@@ -123,8 +123,8 @@ fn a_status_tells_of_every_node() {
     client.put(b"key", b"value").unwrap();
 }
 
-/// A cluster with slow heartbeats, and a key of which node 0 is the primary: a test cuts it off from the manager, and
-/// it serves by the lease that it has.
+/// A cluster with slow heartbeats, and a key of which node 0 is the primary: a test cuts it off
+/// from the manager, and it serves by the lease that it has.
 fn with_slow_heartbeats(options: Options) -> (TestCluster, GTStoreClient, String) {
     let cluster = TestCluster::with(Options { heartbeat_ms: 1000, is_proxied: true, ..options });
     cluster.wait_until_well();
@@ -137,7 +137,8 @@ fn with_slow_heartbeats(options: Options) -> (TestCluster, GTStoreClient, String
     (cluster, client, key)
 }
 
-/// Whoever is dropped from the view must have stopped serving: what others take then it has not got.
+/// Whoever is dropped from the view must have stopped serving: what others take then it has not
+/// got.
 fn assert_not_stale(cluster: &TestCluster, client: &GTStoreClient, key: &str) {
     client.put(key.as_bytes(), b"new").unwrap();
     assert_ne!(cluster.told_by(0, key.as_bytes()).as_deref(), Some(&b"old"[..]), "stale");

@@ -246,7 +246,8 @@ fn a_node_that_clients_cannot_reach_for_a_while_stays_a_member() {
     assert_all(&cluster, 50, "again");
 }
 
-/// A node is no member before the manager has met it at the address that it tells; then it is taken in by itself.
+/// A node is no member before the manager has met it at the address that it tells; then it is taken
+/// in by itself.
 #[test]
 fn a_node_that_nobody_reaches_stays_outside_until_somebody_does() {
     let cluster = TestCluster::start(2, 2);

@@ -1,6 +1,8 @@
-//! The session in README.md, as a newcomer types it: real scripts and programs, in a folder of their own.
+//! The session in README.md, as a newcomer types it: real scripts and programs, in a folder of
+//! their own.
 //!
-//! Ports and primaries differ from run to run, so they are compared as such; everything else to the letter.
+//! Ports and primaries differ from run to run, so they are compared as such; everything else to the
+//! letter.
 
 use std::fs;
 use std::os::unix::fs::symlink;

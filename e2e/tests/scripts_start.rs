@@ -240,7 +240,8 @@ fn a_process_that_dies_at_the_start_ends_it_at_once() {
 fn an_interrupted_start_leaves_nothing() {
     // A client for whom the cluster never comes up.
     let place = Place::with_stand_ins(&[("client", "exec sleep 600")]);
-    // When it has begun to start processes, and when it waits for them: what it is about to call last.
+    // When it has begun to start processes, and when it waits for them: what it is about to call
+    // last.
     for last in ["--rep 1 --data ", "sleep 600"] {
         for (name, want) in INTERRUPTS {
             let start = place.interruptible("--nodes 2 --rep 1");
@@ -254,7 +255,8 @@ fn an_interrupted_start_leaves_nothing() {
 
 #[test]
 fn an_interrupted_run_leaves_nothing() {
-    // In the middle, and when all is over and the cluster is being stopped, which takes a while: a node hangs.
+    // In the middle, and when all is over and the cluster is being stopped, which takes a while: a
+    // node hangs.
     let hang = "kill -STOP \"$(sed -n 2p service_pids.txt)\"";
     let signals = [("INT", 130), ("HUP", 129), ("QUIT", 131), ("TERM", 143)];
     for (bench, last, signals) in

@@ -71,7 +71,8 @@ fn who_is_never_quick_enough_is_told_so() {
     cluster.assert_replicas(b"key", Some(b"theirs"));
 }
 
-/// Threads of two clients change one key as fast as they can. They take turns, so little of it is in vain.
+/// Threads of two clients change one key as fast as they can. They take turns, so little of it is
+/// in vain.
 #[test]
 fn many_who_change_one_key_take_turns() {
     const THREADS: u64 = 24;

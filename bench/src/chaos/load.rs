@@ -1,14 +1,15 @@
 //! Many clients on few keys, and a checker that follows them.
 //!
 //! A *slot* has one key at a time. After `BUDGET` operations, or a few unknown outcomes, it goes on
-//! with a new key, so that each key's history stays short enough to be checked; the finished history
-//! goes to the checker's thread at once, and the first violation ends the run. Half of the slots run as
-//! fast as their clients, the others are slowed down so that their keys live through several faults.
+//! with a new key, so that each key's history stays short enough to be checked; the finished
+//! history goes to the checker's thread at once, and the first violation ends the run. Half of the
+//! slots run as fast as their clients, the others are slowed down so that their keys live through
+//! several faults.
 //!
-//! Slots are dealt to groups of `GROUP` threads: lone readers, which with a client of their own read
-//! slow keys only (so they meet few pending records, whose write-back would tell them of a new view:
-//! they are the ones who would notice a node that answers without a lease), a reader of all keys, writers
-//! with a client of their own, and writers that share one.
+//! Slots are dealt to groups of `GROUP` threads: lone readers, which with a client of their own
+//! read slow keys only (so they meet few pending records, whose write-back would tell them of a new
+//! view: they are the ones who would notice a node that answers without a lease), a reader of all
+//! keys, writers with a client of their own, and writers that share one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,8 +50,8 @@ const OWNERS: usize = 2;
 /// Groups.
 const GROUPS: usize = 3;
 
-/// Least time between two operations of a slot, an even (fast) and an odd (slow) one: a slow key lives
-/// 4 s or more.
+/// Least time between two operations of a slot, an even (fast) and an odd (slow) one: a slow key
+/// lives 4 s or more.
 const PACES: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(40)];
 
 /// A thread that has its own client takes a new one after so many operations, as if it had crashed.

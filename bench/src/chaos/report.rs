@@ -1,9 +1,9 @@
 //! What came of a run, in figures.
 //!
-//! A *silence* is a time in which no read (or write) of any client on any key was acknowledged. A *wait*
-//! is how long single operations took. After a kill -9 the wait is counted from the kill, over the
-//! operations that were under way then or began within a second; a *calm* kill is one with no other
-//! fault around it, which is what the promised figures are about.
+//! A *silence* is a time in which no read (or write) of any client on any key was acknowledged. A
+//! *wait* is how long single operations took. After a kill -9 the wait is counted from the kill,
+//! over the operations that were under way then or began within a second; a *calm* kill is one with
+//! no other fault around it, which is what the promised figures are about.
 
 use std::collections::BTreeMap;
 use std::fmt;

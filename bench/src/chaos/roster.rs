@@ -1,15 +1,17 @@
-//! Which nodes there are, how they are, and what the promise allows to happen to them. Pure: what the manager
-//! says and what time it is are told from outside.
+//! Which nodes there are, how they are, and what the promise allows to happen to them. Pure: what
+//! the manager says and what time it is are told from outside.
 //!
-//! Nodes keep their records in memory, so a killed one has lost them, and one that was stopped or cut
-//! off from the manager may have been dropped from the view. Such a node is *at risk* until the cluster
-//! has reported healthy again, a while after the fault ended. With K copies at most K-1 nodes are at risk at a
-//! time, and a planned leave or a larger K must leave K nodes even if K-1 others die meanwhile.
+//! Nodes keep their records in memory, so a killed one has lost them, and one that was stopped or
+//! cut off from the manager may have been dropped from the view. Such a node is *at risk* until the
+//! cluster has reported healthy again, a while after the fault ended. With K copies at most K-1
+//! nodes are at risk at a time, and a planned leave or a larger K must leave K nodes even if K-1
+//! others die meanwhile.
 //!
-//! Planned changes are asked for, and nobody knows at once what comes of it: the answer may be lost, the
-//! manager may be killed before it has saved anything. From the question until the cluster has been healthy a while
-//! after the last answer the roster is *in doubt*: a node that was to leave may end, K is the lower one for
-//! faults and the higher one for leaves, and nothing else is asked for.
+//! Planned changes are asked for, and nobody knows at once what comes of it: the answer may be
+//! lost, the manager may be killed before it has saved anything. From the question until the
+//! cluster has been healthy a while after the last answer the roster is *in doubt*: a node that was
+//! to leave may end, K is the lower one for faults and the higher one for leaves, and nothing else
+//! is asked for.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -121,7 +123,8 @@ impl Roster {
             && self.is_enough(self.with(|place| place == Place::In).len(), copies)
     }
 
-    /// Whether a fault may hit this node now; `unsettled` as [`Roster::see`] told, if the manager answered.
+    /// Whether a fault may hit this node now; `unsettled` as [`Roster::see`] told, if the manager
+    /// answered.
     pub fn may_risk(&self, node: usize, is_kill: bool, unsettled: Option<&[usize]>) -> bool {
         if self.places[node] == Place::Out {
             return false;
@@ -181,8 +184,8 @@ impl Roster {
         was_asked
     }
 
-    /// The manager has answered. Returns which nodes should serve and do not, with those at risk; and forgets
-    /// the risks and doubts that are over.
+    /// The manager has answered. Returns which nodes should serve and do not, with those at risk;
+    /// and forgets the risks and doubts that are over.
     pub fn see(&mut self, seen: &Seen) -> Vec<usize> {
         let serves = |node: &usize| seen.serving.contains(node);
         for node in self.with(|place| place == Place::Fresh) {

@@ -1,4 +1,5 @@
-//! Which fault comes when, and which planned change: as the seed has it ([`Draw`]), within what the [`Roster`] allows.
+//! Which fault comes when, and which planned change: as the seed has it ([`Draw`]), within what the
+//! [`Roster`] allows.
 
 use std::fmt;
 use std::sync::Arc;
@@ -306,7 +307,8 @@ impl Schedule {
         Ok(())
     }
 
-    /// Takes the operator's answer, if it is there, and stays in doubt as long as there may be more to come.
+    /// Takes the operator's answer, if it is there, and stays in doubt as long as there may be more
+    /// to come.
     fn listen(&mut self) -> Result<(), ScheduleError> {
         let now = Instant::now();
         if self.open.is_some() || self.active.iter().any(|active| active.fault.is_managers()) {
@@ -336,8 +338,8 @@ impl Schedule {
         }
     }
 
-    /// Asks the manager how the cluster is: which nodes do not serve, with those at risk; `None` if it
-    /// does not say.
+    /// Asks the manager how the cluster is: which nodes do not serve, with those at risk; `None` if
+    /// it does not say.
     fn look(&mut self, watcher: &GTStoreClient) -> Option<Vec<usize>> {
         // Not while it cannot answer: that would hold up the schedule.
         if self.active.iter().any(|active| active.fault.is_managers()) {

@@ -1,8 +1,8 @@
-//! Figures over time, one above the other on the same axis, with events marked across all of them. As SVG
-//! only: a terminal is too coarse for it.
+//! Figures over time, one above the other on the same axis, with events marked across all of them.
+//! As SVG only: a terminal is too coarse for it.
 //!
-//! An event is a line where it began, a shade until it was over, and a label above the plots; labels that
-//! would overlap go into rows below one another.
+//! An event is a line where it began, a shade until it was over, and a label above the plots;
+//! labels that would overlap go into rows below one another.
 
 use std::path::Path;
 

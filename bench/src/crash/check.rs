@@ -7,9 +7,9 @@ use super::key_history::{KeyHistory, Verdict};
 use super::report::Findings;
 use super::value;
 
-/// Looks at every key once, by the values that were `found` (nothing, where a key has none), and settles its history.
-/// `killed` is when the kill was, and `is_promised` says whether a write that was acknowledged so long before it
-/// must be there.
+/// Looks at every key once, by the values that were `found` (nothing, where a key has none), and
+/// settles its history. `killed` is when the kill was, and `is_promised` says whether a write that
+/// was acknowledged so long before it must be there.
 pub fn check<'a>(
     histories: impl Iterator<Item = (&'a str, &'a mut KeyHistory)>,
     found: &HashMap<&str, Option<Vec<u8>>>,
@@ -74,7 +74,8 @@ mod tests {
     use super::*;
     use crate::crash::key_history::Verb;
 
-    /// Three keys with three acknowledged puts each, the last of them three seconds before the kill.
+    /// Three keys with three acknowledged puts each, the last of them three seconds before the
+    /// kill.
     fn histories(start: Instant) -> Vec<(&'static str, KeyHistory)> {
         let history = || {
             let mut history = KeyHistory::new(start);

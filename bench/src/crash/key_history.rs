@@ -1,11 +1,12 @@
 //! What was written to one key, and what may be found there. Pure: times are passed in.
 //!
-//! One worker writes a key, one write after the other, with sequence numbers that go up. A read that nothing is
-//! concurrent with must find the last acknowledged write, or one of unknown outcome that was tried after it. Since
-//! the worker's versions go up too, a write never comes to light again after a later one was acknowledged.
+//! One worker writes a key, one write after the other, with sequence numbers that go up. A read
+//! that nothing is concurrent with must find the last acknowledged write, or one of unknown outcome
+//! that was tried after it. Since the worker's versions go up too, a write never comes to light
+//! again after a later one was acknowledged.
 //!
-//! A history begins with the newest write that is *certain*: the one that was read last. What a read settles is
-//! forgotten, so that a history stays as short as a round.
+//! A history begins with the newest write that is *certain*: the one that was read last. What a
+//! read settles is forgotten, so that a history stays as short as a round.
 
 use std::time::Instant;
 
@@ -66,7 +67,8 @@ impl KeyHistory {
         self.next += 1;
     }
 
-    /// Where the newest write stands that explains what was read: the value of this sequence, or nothing.
+    /// Where the newest write stands that explains what was read: the value of this sequence, or
+    /// nothing.
     fn explanation(&self, read: Option<u64>) -> Option<usize> {
         let is_it = |write: &Write| match read {
             Some(sequence) => write.verb == Verb::Put && write.sequence == sequence,
@@ -89,7 +91,8 @@ impl KeyHistory {
         if lost.is_empty() { Verdict::Right } else { Verdict::Missing(lost) }
     }
 
-    /// From now on what was read is certain. Writes of unknown outcome after it may still come to light.
+    /// From now on what was read is certain. Writes of unknown outcome after it may still come to
+    /// light.
     pub fn settle(&mut self, read: Option<u64>, now: Instant) {
         let Some(mut at) = self.explanation(read) else {
             // Something was lost or is wrong: begin with what is there.

@@ -63,14 +63,16 @@ const LOAD: Range<u64> = 100..1_500;
 /// The same where the last seconds are not promised: so long that there is something that is.
 const LONG_LOAD: Range<u64> = 100..5_000;
 
-/// How long the killed are away, in milliseconds: some are back before anybody has noticed, others after.
+/// How long the killed are away, in milliseconds: some are back before anybody has noticed, others
+/// after.
 const AWAY: Range<u64> = 0..800;
 
-/// When those who are killed twice are killed again, in milliseconds after their start: while they read their
-/// folders and take up their work, most of the time.
+/// When those who are killed twice are killed again, in milliseconds after their start: while they
+/// read their folders and take up their work, most of the time.
 const AGAIN: Range<u64> = 0..300;
 
-/// How long the load goes on after the start, where the others have gone on serving, in milliseconds.
+/// How long the load goes on after the start, where the others have gone on serving, in
+/// milliseconds.
 const AFTER: Range<u64> = 0..500;
 
 /// So many in a hundred rounds of [`Kill::Fewer`] hit the manager too.

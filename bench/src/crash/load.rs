@@ -1,8 +1,9 @@
 //! Clients that write, each its own keys, and note what they were told.
 //!
-//! A later write to a key hides that an earlier one was lost. So not every key is written all the time: half of
-//! them rest in a round, four rounds each, and are read all the same; and when processes are killed, the clients
-//! stop, or, where the others are to go on serving meanwhile, leave a half of the rest alone (`Share`).
+//! A later write to a key hides that an earlier one was lost. So not every key is written all the
+//! time: half of them rest in a round, four rounds each, and are read all the same; and when
+//! processes are killed, the clients stop, or, where the others are to go on serving meanwhile,
+//! leave a half of the rest alone (`Share`).
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
@@ -20,15 +21,15 @@ use super::value;
 /// So many in a hundred writes are deletes.
 const DELETE_PERCENT: u32 = 10;
 
-/// Values are drawn below the longest, or below a half of it, a quarter …: so often halved at most, so that
-/// there are short ones as well.
+/// Values are drawn below the longest, or below a half of it, a quarter …: so often halved at most,
+/// so that there are short ones as well.
 const HALVINGS: u32 = 6;
 
 /// Waits after an error: nobody may be there for a while.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Rounds after which a key's turn begins anew. A client has so many keys at least, so that it has one to write
-/// at any time.
+/// Rounds after which a key's turn begins anew. A client has so many keys at least, so that it has
+/// one to write at any time.
 pub const TURN: u32 = 8;
 
 /// When a key is written in a round.
@@ -164,8 +165,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Connects. It owns these keys, [`TURN`] at least, with values of `longest` bytes at most; its choices follow
-    /// from `seed`.
+    /// Connects. It owns these keys, [`TURN`] at least, with values of `longest` bytes at most; its
+    /// choices follow from `seed`.
     ///
     /// # Errors
     /// [`ClientError`] where the cluster does not answer.

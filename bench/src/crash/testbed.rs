@@ -24,8 +24,8 @@ const ATTEMPT: Duration = Duration::from_millis(500);
 /// Keys that are read in one call: half a megabyte comes back at most, with the usual values.
 const CHUNK: usize = 128;
 
-/// A node that was away is certainly known to have been so after a lease, which is three heartbeats, and a
-/// little more.
+/// A node that was away is certainly known to have been so after a lease, which is three
+/// heartbeats, and a little more.
 const LITTLE: Duration = Duration::from_millis(500);
 
 /// When things happened in one round.
@@ -130,8 +130,8 @@ impl Testbed {
         Ok(())
     }
 
-    /// Lets the load run, kills, starts again, and waits until every key can be read. Where others serve
-    /// meanwhile the load goes on, with fewer keys, else it ends.
+    /// Lets the load run, kills, starts again, and waits until every key can be read. Where others
+    /// serve meanwhile the load goes on, with fewer keys, else it ends.
     ///
     /// # Errors
     /// [`CrashError`].

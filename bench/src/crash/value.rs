@@ -7,8 +7,8 @@
 //! | u16, bytes | the key |
 //! | bytes | filler that follows from the sequence number, up to the wanted length |
 //!
-//! All big-endian. A value that was cut short, or mixed from two, does not fit its checksum; a whole one that
-//! stands under another key says so.
+//! All big-endian. A value that was cut short, or mixed from two, does not fit its checksum; a
+//! whole one that stands under another key says so.
 
 /// Bytes of a value besides its key.
 const HEADER: usize = 4 + 8 + 2;
@@ -24,7 +24,8 @@ pub enum Torn {
     Foreign(String),
 }
 
-/// The value of this write: `len` bytes, or as many as the header and the key (1 to 65,535 bytes) need.
+/// The value of this write: `len` bytes, or as many as the header and the key (1 to 65,535 bytes)
+/// need.
 pub fn encode(key: &str, sequence: u64, len: usize) -> Vec<u8> {
     let key_len = u16::try_from(key.len()).expect("the keys here have a few bytes");
     let mut value = Vec::with_capacity(len.max(HEADER + key.len()));

@@ -1,8 +1,10 @@
-//! What goes on while the cluster changes: batches of reads and writes over all keys as fast as they go, and
-//! single puts and gets beside them, whose waits are those of an operation and not of a batch.
+//! What goes on while the cluster changes: batches of reads and writes over all keys as fast as
+//! they go, and single puts and gets beside them, whose waits are those of an operation and not of
+//! a batch.
 //!
-//! Every answer is checked. One that is wrong ends the run; one that failed is counted, and the load goes on:
-//! with at most K-1 nodes dead at once each operation is to succeed in the end, so any failure is a finding.
+//! Every answer is checked. One that is wrong ends the run; one that failed is counted, and the
+//! load goes on: with at most K-1 nodes dead at once each operation is to succeed in the end, so
+//! any failure is a finding.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -208,7 +210,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Fills 100 keys, drives until something is found or some time has passed, kills in the middle.
+    /// Fills 100 keys, drives until something is found or some time has passed, kills in the
+    /// middle.
     fn run(fault: Fault) -> (Findings, Keys, Fake, u64) {
         let target = Fake::new(3, 2, fault);
         let workload = Workload::new(1, 100, 0.5, 32).expect("a good workload");

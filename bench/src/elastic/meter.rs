@@ -1,8 +1,8 @@
 //! How fast the load goes, and how long its operations wait, as time goes by.
 //!
-//! A [`Track`] has a tick for each 10 ms, which counts the operations that ended in it and remembers the one
-//! that waited longest; so its size follows from the time and not from the operations. The figures of an
-//! event are sums and maxima over ticks.
+//! A [`Track`] has a tick for each 10 ms, which counts the operations that ended in it and
+//! remembers the one that waited longest; so its size follows from the time and not from the
+//! operations. The figures of an event are sums and maxima over ticks.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,8 @@ fn tick(at: Duration) -> usize {
 }
 
 impl Track {
-    /// `ops` operations ended at once, `errors` of them not well; all of them had waited for so long.
+    /// `ops` operations ended at once, `errors` of them not well; all of them had waited for so
+    /// long.
     pub fn note(&mut self, ended: Duration, wait: Duration, ops: u32, errors: u32) {
         let at = tick(ended);
         if self.0.len() <= at {
@@ -70,8 +71,8 @@ impl Track {
         self.0.iter().map(|tick| u64::from(tick.ops.saturating_sub(tick.errors))).sum()
     }
 
-    /// The longest that anybody waited from one time to another: of each operation that was under way then,
-    /// even if it ended later, without what it had waited before.
+    /// The longest that anybody waited from one time to another: of each operation that was under
+    /// way then, even if it ended later, without what it had waited before.
     pub fn longest(&self, from: Duration, to: Duration) -> Duration {
         let ticks = &self.0[tick(from).min(self.0.len())..];
         ticks

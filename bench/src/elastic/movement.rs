@@ -1,9 +1,10 @@
-//! Who keeps how much, and how much moves: worked out from the views and from where the bench's own keys lie,
-//! without asking the nodes.
+//! Who keeps how much, and how much moves: worked out from the views and from where the bench's own
+//! keys lie, without asking the nodes.
 //!
-//! What a node has to fetch when a view follows another is what it keeps under the new one and did not keep
-//! under the one before; a node that was started anew has nothing. The least that any change could move is
-//! what the nodes gain by it: copies that a node holds more than before it must have fetched.
+//! What a node has to fetch when a view follows another is what it keeps under the new one and did
+//! not keep under the one before; a node that was started anew has nothing. The least that any
+//! change could move is what the nodes gain by it: copies that a node holds more than before it
+//! must have fetched.
 
 use std::collections::BTreeMap;
 
@@ -96,7 +97,8 @@ mod tests {
 
     const ARCS: usize = 16;
 
-    /// Four arcs each for incarnations 1 to 4, or what `owners` says; places are incarnations less one.
+    /// Four arcs each for incarnations 1 to 4, or what `owners` says; places are incarnations less
+    /// one.
     fn routes(incarnations: &[u64], owner: impl Fn(usize) -> u16, coming: Option<u16>) -> Routes {
         let member = |&number: &u64| Member {
             id: NodeId::new(&format!("node{number}")).expect("a name"),
@@ -170,8 +172,8 @@ mod tests {
     fn a_planned_change_fetches_before_it_switches() {
         let keys = KeysOfArcs(vec![10; ARCS]);
         let before = routes(&[1, 2, 3, 4], dealt, None);
-        // Arc 0 goes from node 1 to node 3: kept by 1 and 2 now, by 3 and 2 then. And arc 15, kept by 4 and 1,
-        // is kept by 4 and 3 then.
+        // Arc 0 goes from node 1 to node 3: kept by 1 and 2 now, by 3 and 2 then. And arc 15, kept
+        // by 4 and 1, is kept by 4 and 3 then.
         let during = routes(&[1, 2, 3, 4], dealt, Some(2));
         let after = routes(&[1, 2, 3, 4], |arc| if arc == 0 { 2 } else { dealt(arc) }, None);
         assert_eq!(keys.fetched(&before, &during), 20);

@@ -1,7 +1,7 @@
 //! What happens to the cluster, step by step, and to whom.
 //!
-//! A plan is text, such as `kill 2, add 2, leave 1, weight`. Whom a step hits is drawn from the seed among the
-//! nodes that run; nodes that are down come back before new ones do.
+//! A plan is text, such as `kill 2, add 2, leave 1, weight`. Whom a step hits is drawn from the
+//! seed among the nodes that run; nodes that are down come back before new ones do.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,8 +1,9 @@
-//! What came of a run: a line and a row for each event, a row for each tenth of a second, and the chart.
+//! What came of a run: a line and a row for each event, a row for each tenth of a second, and the
+//! chart.
 //!
-//! An event's throughput is that from its beginning until the cluster was healthy again, over [`AFTERMATH`] at
-//! least. Its waits and errors are those of [`AFTERMATH`] more: what a change does to the clients may show when it is
-//! done.
+//! An event's throughput is that from its beginning until the cluster was healthy again, over
+//! [`AFTERMATH`] at least. Its waits and errors are those of [`AFTERMATH`] more: what a change does
+//! to the clients may show when it is done.
 
 use std::fmt;
 use std::io::Write;

@@ -249,7 +249,8 @@ impl Testbed {
     pub fn count(&mut self, due: u64, print: &mut impl Write) -> Result<(), ElasticError> {
         let until = Instant::now() + COMING_UP;
         loop {
-            // What is no longer theirs the nodes drop when they adopt the view, which may be just now.
+            // What is no longer theirs the nodes drop when they adopt the view, which may be just
+            // now.
             let held = self.watch.held()?;
             if held == due {
                 writeln!(print, "the nodes hold {} copies, as many as are due", thousands(held))?;

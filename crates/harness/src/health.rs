@@ -24,8 +24,8 @@ pub fn connect(config: &Config, patience: Duration) -> Result<GTStoreClient, Cli
     }
 }
 
-/// Blocks until all is well and as many nodes serve as `nodes` says, for so long at most. Whoever has had a
-/// fault just now must first let pass the time after which the manager knows of it.
+/// Blocks until all is well and as many nodes serve as `nodes` says, for so long at most. Whoever
+/// has had a fault just now must first let pass the time after which the manager knows of it.
 ///
 /// # Errors
 /// What is wrong, in words: as `nodes` says, or how the cluster is.

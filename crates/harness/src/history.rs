@@ -8,11 +8,12 @@
 //! 4 c7.0 get - 5112345 5145678 ok
 //! ```
 //!
-//! separated by single spaces. CLIENT is a number; KIND is `put`, `get`, `delete` or `update`; VALUE is the
-//! number that was put or found (no two puts have the same), `-` for none, and for an update the number that
-//! it put, a slash, and what it found in its place (`118/97`, `118/-`); INVOKE and RETURN are
-//! nanoseconds on one monotonic clock; OUTCOME is `ok`, `failed` (certainly not done) or `unknown` (may
-//! have been done, or be done later). Lines that begin with `#` are remarks. The order of lines is free.
+//! separated by single spaces. CLIENT is a number; KIND is `put`, `get`, `delete` or `update`;
+//! VALUE is the number that was put or found (no two puts have the same), `-` for none, and for an
+//! update the number that it put, a slash, and what it found in its place (`118/97`, `118/-`);
+//! INVOKE and RETURN are nanoseconds on one monotonic clock; OUTCOME is `ok`, `failed` (certainly
+//! not done) or `unknown` (may have been done, or be done later). Lines that begin with `#` are
+//! remarks. The order of lines is free.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP as a flag: a run that has started processes looks at it, ends them, and then itself.
+//! Ctrl-C, SIGTERM and SIGHUP as a flag: a run that has started processes looks at it, ends them,
+//! and then itself.
 
 use std::io;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Whether a key's history is linearizable: is there one order of its operations, each at some
 //! moment between its call and its return, in which every get finds the last put or delete?
 //!
-//! There are two checks. The [search](Check::Search) decides that; it comes with the feature
-//! `porcupine`, since the crate of that name brings some sixty others with it. The
-//! [zones](Check::Zones) are always here, are fast however long a history is, and what they find is
-//! certainly wrong; but they do not find everything. The tests hold each against the other.
+//! There are two checks. The search decides that; it comes with the feature `porcupine`, since the
+//! crate of that name brings some sixty others with it. The [zones](Check::Zones) are always here,
+//! are fast however long a history is, and what they find is certainly wrong; but they do not find
+//! everything. The tests hold each against the other.
 
 #[cfg(any(test, feature = "porcupine"))]
 mod search;

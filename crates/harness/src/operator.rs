@@ -1,7 +1,8 @@
 //! Planned changes, asked for as an operator does: with the `client` command.
 //!
-//! An [`Order`] becomes flags of the command; what it prints and its exit code are the [`Answer`]. The command
-//! runs as a process of its own, so that who asked may look after other things meanwhile.
+//! An [`Order`] becomes flags of the command; what it prints and its exit code are the [`Answer`].
+//! The command runs as a process of its own, so that who asked may look after other things
+//! meanwhile.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -128,8 +129,8 @@ pub fn check(bin: &Path, verbs: &[&'static str]) -> Result<(), OperatorError> {
 }
 
 impl Operator {
-    /// The command in folder `bin`, for the cluster of `manager`. It tries for so long, since the cluster does
-    /// one thing after the other.
+    /// The command in folder `bin`, for the cluster of `manager`. It tries for so long, since the
+    /// cluster does one thing after the other.
     pub fn new(bin: &Path, manager: Address, deadline: Duration) -> Operator {
         Operator { program: bin.join(COMMAND), manager, deadline }
     }
@@ -179,7 +180,8 @@ impl Asked {
             Err(source) => return Err(OperatorError::Run { path: COMMAND.into(), source }),
         };
         let (mut out, mut error) = (String::new(), String::new());
-        // A line or two each, so they fit into their pipes; what cannot be read is not what is expected.
+        // A line or two each, so they fit into their pipes; what cannot be read is not what is
+        // expected.
         if let Some(pipe) = &mut self.running.child().stdout {
             let _ = pipe.read_to_string(&mut out);
         }

@@ -3,11 +3,11 @@
 //! A [`Fault`] concerns all that passes; a [`Cut`] concerns single links between [parties](Party).
 //! A cut is what a cable that was pulled looks like to TCP: connections are still accepted (here;
 //! on a real network they hang), nothing passes, ends of connections do not pass either, and what
-//! was on its way when the link was mended arrives then, late, even if its sender has long given up.
-//! A cut never refuses: to the manager a refused port means that the process is gone (rule L6), and
-//! a node that is merely cut off has its lease and its records. The other way round, a node that was
-//! killed must be refused, so [`Proxy::close`] ends the listener; call it only after the process has
-//! ended.
+//! was on its way when the link was mended arrives then, late, even if its sender has long given
+//! up. A cut never refuses: to the manager a refused port means that the process is gone (rule L6),
+//! and a node that is merely cut off has its lease and its records. The other way round, a node
+//! that was killed must be refused, so [`Proxy::close`] ends the listener; call it only after the
+//! process has ended.
 //!
 //! In a cluster of processes every node has one proxy, whose address it advertises. The manager has
 //! one for each node and one for the clients, so there the source is known. On a node's proxy it is

@@ -1,11 +1,12 @@
-//! The folder for the data and logs of processes that the bench starts itself. It goes when the run has gone
-//! well, and stays where somebody will want to look into it.
+//! The folder for the data and logs of processes that the bench starts itself. It goes when the run
+//! has gone well, and stays where somebody will want to look into it.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A folder that is removed when this is dropped, unless it is kept. Nothing creates it but who uses it.
+/// A folder that is removed when this is dropped, unless it is kept. Nothing creates it but who
+/// uses it.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -13,15 +14,15 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// One in the system's folder for such things, `gtstore-NAME-…`, with our process id, so that no two runs
-    /// share one.
+    /// One in the system's folder for such things, `gtstore-NAME-…`, with our process id, so that
+    /// no two runs share one.
     pub fn temporary(name: &str) -> Scratch {
         let name = format!("gtstore-{name}-{}", std::process::id());
         Scratch { path: std::env::temp_dir().join(name), is_kept: false }
     }
 
-    /// This one, which is kept in any case. What an earlier run left there is removed: a manager must not
-    /// continue from its state.
+    /// This one, which is kept in any case. What an earlier run left there is removed: a manager
+    /// must not continue from its state.
     ///
     /// # Errors
     /// If the system refuses to remove it.

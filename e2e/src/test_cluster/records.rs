@@ -80,8 +80,8 @@ impl TestCluster {
         }
     }
 
-    /// Holds that each of these keys has its value on so many nodes, the same record on all of them, and
-    /// that no other node has anything of it.
+    /// Holds that each of these keys has its value on so many nodes, the same record on all of
+    /// them, and that no other node has anything of it.
     ///
     /// # Panics
     /// With the first key of which that is not so.
@@ -110,8 +110,8 @@ impl TestCluster {
         assert_eq!(held, (pairs.len() * copies) as u64, "keys on all nodes together");
     }
 
-    /// The values that a node holds of these keys, asked from the node itself: `None` where it keeps no such
-    /// key.
+    /// The values that a node holds of these keys, asked from the node itself: `None` where it
+    /// keeps no such key.
     fn held(&self, number: usize, keys: &[&[u8]]) -> Vec<Option<(Version, Vec<u8>)>> {
         let batch = ReadBatch { epoch: Epoch::NONE, keys: keys.to_vec() };
         let mut link =
@@ -130,8 +130,8 @@ impl TestCluster {
         })
     }
 
-    /// The value of a key that a node itself tells, whatever the others hold. `None` where it tells nothing: it keeps
-    /// no such key, or does not serve.
+    /// The value of a key that a node itself tells, whatever the others hold. `None` where it tells
+    /// nothing: it keeps no such key, or does not serve.
     ///
     /// # Panics
     /// If it does not even answer.

@@ -144,8 +144,8 @@ fn values(history: &[Record]) -> Result<Values, &'static str> {
     Ok(values)
 }
 
-/// The zone of each chain: a value that was put, or that took the place of none, and the values that
-/// updates have made of it, one after the other.
+/// The zone of each chain: a value that was put, or that took the place of none, and the values
+/// that updates have made of it, one after the other.
 fn chains(values: &Values) -> Result<Vec<Zone>, &'static str> {
     let mut zones = Vec::new();
     let mut seen = 0;

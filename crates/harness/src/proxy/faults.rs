@@ -144,8 +144,8 @@ impl Faults {
         self.changed.notify_all();
     }
 
-    /// Blocks as long as nothing passes on a link, or until it `is_over`. Then: for how long a piece
-    /// of so many bytes is held back; `None` closes the connection.
+    /// Blocks as long as nothing passes on a link, or until it `is_over`. Then: for how long a
+    /// piece of so many bytes is held back; `None` closes the connection.
     pub(super) fn passage(
         &self,
         link: &Link,

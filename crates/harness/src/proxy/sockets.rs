@@ -59,7 +59,7 @@ fn holds(pid: u32, socket: &str) -> bool {
 }
 
 fn inodes() -> HashMap<(u16, u16), u64> {
-    // "  sl  local_address rem_address   st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode"
+    // sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
     let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let port = |word: &str| u16::from_str_radix(word.strip_prefix("0100007F:")?, 16).ok();
     table
