@@ -19,7 +19,7 @@ use net_common::message::data;
 use net_common::worker::Worker;
 use parking_lot::Mutex;
 
-use crate::links::Links;
+use crate::connection_pool::ConnectionPool;
 
 /// How long a commit waits for a frame to ride on.
 const WAIT: Duration = Duration::from_millis(1);
@@ -92,7 +92,7 @@ impl Commits {
 
     /// Sends what has waited for at least `age`, over connections that are open already. Returns whether
     /// more waits.
-    pub fn flush(&self, links: &Links, age: Duration) -> bool {
+    pub fn flush(&self, pool: &ConnectionPool, age: Duration) -> bool {
         let (due, more) = {
             let mut waiting = self.waiting.lock();
             let due: Vec<(Address, Waiting)> =
@@ -101,10 +101,10 @@ impl Commits {
         };
         for (address, queue) in due {
             // Not worth a new connection: whoever misses it finds out otherwise.
-            let Some(mut link) = links.take_kept(&address) else { continue };
+            let Some(mut link) = pool.take_kept(&address) else { continue };
             push(&mut link, queue);
             match link.flush() {
-                Ok(()) => links.put_back(link),
+                Ok(()) => pool.put_back(link),
                 Err(error) => debug!("commits were lost: {error}"),
             }
         }
@@ -134,9 +134,9 @@ impl Flusher {
     ///
     /// # Errors
     /// If the operating system has no more threads.
-    pub fn start(links: Arc<Links>, commits: Arc<Commits>) -> std::io::Result<Flusher> {
+    pub fn start(pool: Arc<ConnectionPool>, commits: Arc<Commits>) -> std::io::Result<Flusher> {
         let (wake, woken) = bounded(1);
-        let run = move |_| run(&links, &commits, &woken);
+        let run = move |_| run(&pool, &commits, &woken);
         Ok(Flusher { wake, _worker: Worker::spawn("client commits".into(), run)? })
     }
 
@@ -147,16 +147,16 @@ impl Flusher {
     }
 }
 
-fn run(links: &Links, commits: &Commits, woken: &Receiver<()>) {
+fn run(pool: &ConnectionPool, commits: &Commits, woken: &Receiver<()>) {
     while woken.recv().is_ok() {
         loop {
             std::thread::sleep(WAIT);
-            let more = commits.flush(links, WAIT);
-            if !links.flush(WAIT) && !more {
+            let more = commits.flush(pool, WAIT);
+            if !pool.flush(WAIT) && !more {
                 break;
             }
         }
     }
-    commits.flush(links, Duration::ZERO);
-    links.flush(Duration::ZERO);
+    commits.flush(pool, Duration::ZERO);
+    pool.flush(Duration::ZERO);
 }

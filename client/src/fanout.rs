@@ -23,8 +23,8 @@ use net_common::message::data::{
 };
 
 use crate::commits::Commits;
+use crate::connection_pool::ConnectionPool;
 use crate::error::ClientError;
-use crate::links::Links;
 use crate::operation::{Task, Valued};
 use crate::store::{CHUNK_BYTES, RECORD_OVERHEAD};
 
@@ -116,7 +116,7 @@ impl Leg {
 /// `is_own` says that this client has itself completed a version: a record that its replica still holds as
 /// pending needs no write-back then.
 pub(crate) fn attempt(
-    links: &Links,
+    pool: &ConnectionPool,
     commits: &Commits,
     routes: &Routes,
     batch: &mut [Task<'_>],
@@ -130,12 +130,12 @@ pub(crate) fn attempt(
     let mut collecting = Vec::new();
     let mut legs = legs(routes, batch, &mut collecting, &mut attempt);
     // What is sent in place is answered by this thread: the others get theirs first.
-    legs.sort_by_key(|leg| links.is_here(&routes.member(leg.place).address));
+    legs.sort_by_key(|leg| pool.is_here(&routes.member(leg.place).address));
     for leg in &mut legs {
-        send(links, commits, routes, batch, leg, waits, &mut attempt);
+        send(pool, commits, routes, batch, leg, waits, &mut attempt);
     }
     for leg in &mut legs {
-        receive(links, routes, batch, leg, is_own, &mut attempt);
+        receive(pool, routes, batch, leg, is_own, &mut attempt);
     }
     for i in collecting {
         if batch[i].result.is_none() {
@@ -189,7 +189,7 @@ fn legs(
 
 /// Sends a leg's frames. What fails here is settled here: the leg has no link afterwards.
 fn send(
-    links: &Links,
+    pool: &ConnectionPool,
     commits: &Commits,
     routes: &Routes,
     batch: &mut [Task<'_>],
@@ -198,10 +198,10 @@ fn send(
     attempt: &mut Attempt,
 ) {
     let address = &routes.member(leg.place).address;
-    let mut link = match links.take(address) {
+    let mut link = match pool.take(address) {
         Ok(link) => link,
         Err(error) => {
-            links.forget(address);
+            pool.forget(address);
             return fail(routes, batch, leg, &error, attempt);
         }
     };
@@ -222,7 +222,7 @@ fn send(
     match link.flush() {
         Ok(()) => leg.link = Some(link),
         Err(error) => {
-            links.forget(address);
+            pool.forget(address);
             fail(routes, batch, leg, &error, attempt);
         }
     }
@@ -264,7 +264,7 @@ fn write<'t>(task: &'t Task<'_>) -> Option<Write<'t>> {
 }
 
 fn receive(
-    links: &Links,
+    pool: &ConnectionPool,
     routes: &Routes,
     batch: &mut [Task<'_>],
     leg: &mut Leg,
@@ -287,7 +287,7 @@ fn receive(
     match received {
         Ok(()) => attempt.used.push((place, link)),
         Err(error) => {
-            links.forget(link.address());
+            pool.forget(link.address());
             fail(routes, batch, leg, &error, attempt);
         }
     }
@@ -474,7 +474,7 @@ mod tests {
 
     /// A node that answers fences with what stands here: nothing is there, or an ERROR of this word; and
     /// of each write it is not known whether it was stored.
-    fn links(address: &Address, word: &Arc<Mutex<Option<ErrorWord>>>) -> Links {
+    fn pool(address: &Address, word: &Arc<Mutex<Option<ErrorWord>>>) -> ConnectionPool {
         let word = word.clone();
         let answer = move |asked: Frame<'_>, out: &mut Vec<u8>| match word.lock().clone() {
             _ if asked.kind == Kind::ReplPut as u16 => {
@@ -492,7 +492,7 @@ mod tests {
         let payload = PayloadLimit::default();
         let dial = Dial { connect: patience, reply: patience, secret: None, payload };
         let open = move || -> Box<in_place::Answer> { Box::new(answer.clone()) };
-        Links::new(dial, Some(Here { address: address.clone(), open: Arc::new(open) }))
+        ConnectionPool::new(dial, Some(Here { address: address.clone(), open: Arc::new(open) }))
     }
 
     /// C1: what a member may hold is not called *not done*, whatever a later answer says.
@@ -501,14 +501,14 @@ mod tests {
         let address = Address::new("127.0.0.1", 1).unwrap();
         for is_sent in [false, true] {
             let word = Arc::default();
-            let links = links(&address, &word);
+            let pool = pool(&address, &word);
             let commits = Commits::default();
             let operation = Operation::read_modify_write();
             let mut batch = [Task::new(b"k", operation)];
             let go = |batch: &mut [Task<'_>], epoch| {
                 let waits = Waits::for_silence_of(Duration::from_secs(1));
                 let routes = routes(&address, epoch);
-                attempt(&links, &commits, &routes, batch, waits, &|_| false).needs[0]
+                attempt(&pool, &commits, &routes, batch, waits, &|_| false).needs[0]
             };
             if is_sent {
                 assert_eq!(go(&mut batch, 1), Need::Choice);

@@ -14,8 +14,8 @@ use net_common::connection::{Dial, Waits};
 use net_common::frame::PayloadLimit;
 
 use crate::commits::{Commits, Flusher};
+use crate::connection_pool::ConnectionPool;
 use crate::fanout;
-use crate::links::Links;
 use crate::operation::{Task, Valued};
 
 /// A key, and the record of it whose writer must have died: its value and until when that lives.
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Connections and commits of a node that finishes.
 pub struct Finisher {
-    links: Arc<Links>,
+    pool: Arc<ConnectionPool>,
     commits: Arc<Commits>,
     flusher: Flusher,
 }
@@ -39,16 +39,16 @@ impl Finisher {
     pub fn new(secret: Option<Secret>) -> std::io::Result<Finisher> {
         let payload = PayloadLimit::default();
         let dial = Dial { connect: PATIENCE, reply: PATIENCE, secret, payload };
-        let links = Arc::new(Links::new(dial, None));
+        let pool = Arc::new(ConnectionPool::new(dial, None));
         let commits = Arc::new(Commits::default());
-        let flusher = Flusher::start(links.clone(), commits.clone())?;
-        Ok(Finisher { links, commits, flusher })
+        let flusher = Flusher::start(pool.clone(), commits.clone())?;
+        Ok(Finisher { pool, commits, flusher })
     }
 
     /// Tries once to complete each of these records under `routes`, the view they were found under.
     /// Returns how many are complete; the others stay as they are.
     pub fn finish(&self, routes: &Routes, records: Vec<Abandoned>) -> usize {
-        self.links.allow(&routes.view().limits);
+        self.pool.allow(&routes.view().limits);
         let (keys, found): (Vec<_>, Vec<_>) = records.into_iter().unzip();
         let mut batch: Vec<Task<'_>> = keys
             .iter()
@@ -63,8 +63,8 @@ impl Finisher {
             .collect();
         let waits = Waits::for_silence_of(PATIENCE);
         let attempt =
-            fanout::attempt(&self.links, &self.commits, routes, &mut batch, waits, &|_| false);
-        attempt.used.into_iter().for_each(|(_, link)| self.links.put_back(link));
+            fanout::attempt(&self.pool, &self.commits, routes, &mut batch, waits, &|_| false);
+        attempt.used.into_iter().for_each(|(_, link)| self.pool.put_back(link));
         let mut complete = 0;
         for task in &batch {
             let Some(version) = task.operation.committed() else { continue };

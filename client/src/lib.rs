@@ -19,23 +19,23 @@
 //! replica, and to the next if that does not answer ([`cluster::operation`] decides). What goes wrong on the way (a broken connection, a view that is out
 //! of date, a node that just died) is retried under a new view until the deadline.
 //!
-//! Inside: [`router`] keeps the view, [`links`] the connections, [`fanout`] sends a batch to the nodes
+//! Inside: [`router`] keeps the view, [`connection_pool`] the connections, [`fanout`] sends a batch to the nodes
 //! it concerns and collects the answers, [`commits`] tells replicas afterwards that a write is done, and `writers` how far;
-//! `room` knows which nodes are full; `turns` lets those who change one key do so one after the other;
+//! `capacity` knows which nodes are full; `turns` lets those who change one key do so one after the other;
 //! [`listing`] asks which keys there are, and [`dump`] takes all of them to a file and back.
 
 pub mod args;
+mod capacity;
 pub mod command;
 pub mod commits;
+pub mod connection_pool;
 mod copied;
 pub mod dump;
 pub mod error;
 pub mod fanout;
 pub mod finish;
-pub mod links;
 pub mod listing;
 pub mod operation;
-mod room;
 pub mod router;
 pub mod status;
 mod store;

@@ -16,8 +16,8 @@ use log::debug;
 use net_common::connection::{Connection, NetError};
 use net_common::message::list::{List, Listed};
 
+use crate::connection_pool::ConnectionPool;
 use crate::error::ClientError;
-use crate::links::Links;
 use crate::store::{FIRST_PAUSE, GTStoreClient, after};
 
 /// Some of the cluster's keys.
@@ -114,7 +114,7 @@ impl GTStoreClient {
         let mut pause = FIRST_PAUSE;
         loop {
             let routes = self.router.routes();
-            let failed = match attempt(&self.links, &routes, arcs, from, most) {
+            let failed = match attempt(&self.pool, &routes, arcs, from, most) {
                 Ok(told) => return Ok(told),
                 Err(failed) => failed,
             };
@@ -133,7 +133,7 @@ impl GTStoreClient {
 /// Asks the keepers of every arc from a place on for about `most` keys; for how many there are, if that is
 /// 0.
 fn attempt(
-    links: &Links,
+    pool: &ConnectionPool,
     routes: &Routes,
     only: Option<&ArcSet>,
     from: u64,
@@ -169,7 +169,7 @@ fn attempt(
             .map(|(place, arcs)| {
                 let list = List { from, most, arcs: arcs.iter().map(|(arc, _)| *arc).collect() };
                 let address = &routes.member(place).address;
-                let link = links.take(address).and_then(|mut link| {
+                let link = pool.take(address).and_then(|mut link| {
                     link.push(&list);
                     link.flush()?;
                     Ok(link)
@@ -179,7 +179,7 @@ fn attempt(
             .collect();
         for (place, arcs, link) in sent {
             let member = routes.member(place);
-            match link.and_then(|link| receive(links, link, &mut told)) {
+            match link.and_then(|link| receive(pool, link, &mut told)) {
                 Ok(refused) if refused.is_empty() => {}
                 Ok(refused) => {
                     why = format!("{} cannot tell of some keys now", member.id);
@@ -188,7 +188,7 @@ fn attempt(
                 Err(error) => {
                     debug!("{}: {error}", member.id);
                     why = format!("{}: {error}", member.id);
-                    links.forget(&member.address);
+                    pool.forget(&member.address);
                     open.extend(arcs);
                 }
             }
@@ -200,7 +200,11 @@ fn attempt(
 }
 
 /// Takes one node's answer. Returns the arcs that it did not tell of.
-fn receive(links: &Links, mut link: Connection, told: &mut Told) -> Result<Vec<u16>, NetError> {
+fn receive(
+    pool: &ConnectionPool,
+    mut link: Connection,
+    told: &mut Told,
+) -> Result<Vec<u16>, NetError> {
     let listed: Listed<'_> = link.receive_as()?;
     told.count += listed.count;
     told.keys.extend(listed.keys.iter().map(|key| (key.key.to_vec(), key.is_sure)));
@@ -209,6 +213,6 @@ fn receive(links: &Links, mut link: Connection, told: &mut Told) -> Result<Vec<u
         (one, other) => one.or(other),
     };
     let refused = listed.refused;
-    links.put_back(link);
+    pool.put_back(link);
     Ok(refused)
 }

@@ -12,7 +12,7 @@ use net_common::connection::NetError;
 use net_common::message::control::{Hello, TablePush};
 use parking_lot::RwLock;
 
-use crate::links::Links;
+use crate::connection_pool::ConnectionPool;
 
 /// The newest active view that the manager has told.
 pub struct Router {
@@ -32,10 +32,10 @@ struct Lost {
 pub(crate) const BELIEVED: Duration = Duration::from_millis(250);
 
 /// Asks a manager for its view.
-fn ask(links: &Links, manager: &Address) -> Result<TablePush, NetError> {
-    let mut link = links.take(manager)?;
-    let push = link.call::<TablePush>(&Hello).inspect_err(|_| links.forget(manager))?;
-    links.put_back(link);
+fn ask(pool: &ConnectionPool, manager: &Address) -> Result<TablePush, NetError> {
+    let mut link = pool.take(manager)?;
+    let push = link.call::<TablePush>(&Hello).inspect_err(|_| pool.forget(manager))?;
+    pool.put_back(link);
     Ok(push)
 }
 
@@ -44,9 +44,9 @@ impl Router {
     ///
     /// # Errors
     /// [`NetError`] where the manager does not answer.
-    pub fn new(links: &Links, manager: Address) -> Result<(Router, Clock), NetError> {
-        let push = ask(links, &manager)?;
-        links.allow(&push.view.limits);
+    pub fn new(pool: &ConnectionPool, manager: Address) -> Result<(Router, Clock), NetError> {
+        let push = ask(pool, &manager)?;
+        pool.allow(&push.view.limits);
         let routes = RwLock::new(Arc::new(Routes::new(push.view)));
         let lost = RwLock::new(Lost { arcs: Arc::new(push.lost), told: Instant::now() });
         Ok((Router { manager, routes, lost }, push.clock))
@@ -86,8 +86,8 @@ impl Router {
     ///
     /// # Errors
     /// [`NetError`] where the manager does not answer; the view in use stays.
-    pub fn refresh(&self, links: &Links) -> Result<Clock, NetError> {
-        let asked = ask(links, &self.manager);
+    pub fn refresh(&self, pool: &ConnectionPool) -> Result<Clock, NetError> {
+        let asked = ask(pool, &self.manager);
         // Where it does not answer nobody knows what is lost, and not every call need try to learn it.
         // Nor does a manager know that is behind: its folder may be an older copy (L7).
         let view = self.routes();
@@ -97,7 +97,7 @@ impl Router {
         let lost = told.map(|push| Arc::new(push.lost.clone())).unwrap_or_default();
         *self.lost.write() = Lost { arcs: lost, told: Instant::now() };
         let push = asked?;
-        links.allow(&push.view.limits);
+        pool.allow(&push.view.limits);
         let is_news =
             |cluster: ClusterId, epoch| cluster != push.view.cluster || epoch < push.view.epoch;
         let known = self.routes();

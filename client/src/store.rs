@@ -27,13 +27,13 @@ use net_common::message::control::{
 };
 use net_common::progress::LEAST_RATE;
 
+use crate::capacity::Capacity;
 use crate::commits::{self, Commits, Flusher};
+use crate::connection_pool::ConnectionPool;
 use crate::copied::Copied;
 use crate::error::ClientError;
 use crate::fanout;
-use crate::links::Links;
 use crate::operation::{Change, Decide, Done, Got, Held, Op, Part, Placed, Ran, Task, Valued};
-use crate::room::Room;
 use crate::router::Router;
 use crate::turns::Turns;
 use crate::writers::{Writer, Writers};
@@ -91,12 +91,12 @@ const SLOWER: u64 = 4;
 /// A client of one cluster. Share it between threads by reference; each call blocks its own thread.
 pub struct GTStoreClient {
     pub(crate) config: Config,
-    pub(crate) links: Arc<Links>,
+    pub(crate) pool: Arc<ConnectionPool>,
     commits: Arc<Commits>,
     flusher: Flusher,
     pub(crate) router: Router,
     writers: Writers,
-    room: Room,
+    capacity: Capacity,
     copied: Copied,
     turns: Turns,
 }
@@ -115,12 +115,12 @@ impl GTStoreClient {
             secret: config.secret.clone(),
             payload: PayloadLimit::default(),
         };
-        let links = Arc::new(Links::new(dial, config.here.clone()));
+        let pool = Arc::new(ConnectionPool::new(dial, config.here.clone()));
         let no_manager =
             |source| ClientError::NoManager { address: config.manager.clone(), source };
         let (until, mut pause) = (after(config.deadline), FIRST_PAUSE);
         let (router, clock) = loop {
-            match Router::new(&links, config.manager.clone()) {
+            match Router::new(&pool, config.manager.clone()) {
                 Ok(made) => break made,
                 Err(error) if error.may_pass() && Instant::now() < until => {
                     let left = until.saturating_duration_since(Instant::now());
@@ -133,10 +133,20 @@ impl GTStoreClient {
         let writers = Writers::new(writer_id()?);
         writers.tell(clock);
         let commits = Arc::new(Commits::default());
-        let flusher = Flusher::start(links.clone(), commits.clone())
+        let flusher = Flusher::start(pool.clone(), commits.clone())
             .map_err(|e| ClientError::Refused(format!("the system has no more threads: {e}")))?;
-        let (room, copied, turns) = (Room::default(), Copied::default(), Turns::new());
-        Ok(GTStoreClient { config, links, commits, flusher, router, writers, room, copied, turns })
+        let (capacity, copied, turns) = (Capacity::default(), Copied::default(), Turns::new());
+        Ok(GTStoreClient {
+            config,
+            pool,
+            commits,
+            flusher,
+            router,
+            writers,
+            capacity,
+            copied,
+            turns,
+        })
     }
 
     /// Gives a key a value. Blocks until all replicas hold it.
@@ -345,7 +355,7 @@ impl GTStoreClient {
             |(key, value): (usize, usize)| key > limits.key_bytes || value > limits.value_bytes;
         if lengths.any(is_beyond)
             && self.router.is_old()
-            && let Ok(clock) = self.router.refresh(&self.links)
+            && let Ok(clock) = self.router.refresh(&self.pool)
         {
             self.writers.tell(clock);
         }
@@ -358,7 +368,7 @@ impl GTStoreClient {
     /// Versions must not be too old to be taken.
     fn stay_fresh(&self) {
         if self.writers.is_stale()
-            && let Ok(clock) = self.router.refresh(&self.links)
+            && let Ok(clock) = self.router.refresh(&self.pool)
         {
             self.writers.tell(clock);
         }
@@ -381,7 +391,7 @@ impl GTStoreClient {
         self.hear_of_limits(ops.iter().map(lengths));
         let routes = self.router.routes();
         if let [Op::Put { key, .. } | Op::PutUntil { key, .. }] = *ops
-            && self.room.is_unheard(&routes, key)
+            && self.capacity.is_unheard(&routes, key)
             // It asks all replicas, and so hears whether they are full.
             && let Err(error) = self.update(key, |_| Change::Leave)
         {
@@ -404,7 +414,7 @@ impl GTStoreClient {
             Op::Get { .. } => return start(op, limits, writer),
         };
         let adds = !matches!(op, Op::Delete { .. });
-        let is_full = || adds && self.room.full(routes, key).is_some();
+        let is_full = || adds && self.capacity.full(routes, key).is_some();
         if check(key, value, limits).is_err() || self.copied.is_sure(routes, key) && !is_full() {
             return start(op, limits, writer);
         }
@@ -430,7 +440,7 @@ impl GTStoreClient {
             Waits { silence: self.config.patience, until: Some(until), rate: FIRST_RATE };
         let mut pause = FIRST_PAUSE;
         if self.router.is_loss_to_be_reviewed()
-            && let Ok(clock) = self.router.refresh(&self.links)
+            && let Ok(clock) = self.router.refresh(&self.pool)
         {
             self.writers.tell(clock);
         }
@@ -447,7 +457,7 @@ impl GTStoreClient {
             self.refuse_lost(&routes, &mut batch);
             let is_own = |version: &Version| self.writers.cover(version);
             let attempt =
-                fanout::attempt(&self.links, &self.commits, &routes, &mut batch, waits, &is_own);
+                fanout::attempt(&self.pool, &self.commits, &routes, &mut batch, waits, &is_own);
             if attempt.is_silent {
                 // Perhaps what was sent is still on its way.
                 waits.rate = (waits.rate / SLOWER).max(LEAST_RATE);
@@ -455,7 +465,7 @@ impl GTStoreClient {
             if attempt.clock != 0 {
                 self.writers.tell(attempt.clock);
             }
-            self.room.hear(&routes, &attempt.told);
+            self.capacity.hear(&routes, &attempt.told);
             let mut needs_view = false;
             let mut is_over = true;
             // Gets may still be under way: a mark speaks of writes only.
@@ -568,7 +578,7 @@ impl GTStoreClient {
         if value
             .as_ref()
             .is_some_and(|value| held.is_none_or(|held| held.value.len() < value.len()))
-            && let Some(node) = self.room.full(routes, task.key)
+            && let Some(node) = self.capacity.full(routes, task.key)
         {
             task.fail(ClientError::Full(node));
             return Need::Nothing;
@@ -681,7 +691,7 @@ impl GTStoreClient {
                 commits::mark(&mut link, mark);
                 wakes = true;
             }
-            self.links.put_back(link);
+            self.pool.put_back(link);
         }
         if wakes {
             self.flusher.wake();
@@ -695,7 +705,7 @@ impl GTStoreClient {
         pause: &mut Duration,
         until: Instant,
     ) -> Option<NetError> {
-        let told = self.router.refresh(&self.links);
+        let told = self.router.refresh(&self.pool);
         if let Ok(clock) = told {
             self.writers.tell(clock);
             if self.router.routes().epoch() != used.epoch() {
@@ -837,9 +847,9 @@ impl GTStoreClient {
         &self,
         ask: impl FnOnce(&mut Connection) -> Result<T, NetError>,
     ) -> Result<T, NetError> {
-        let mut link = self.links.take(self.router.manager())?;
+        let mut link = self.pool.take(self.router.manager())?;
         let answer = ask(&mut link)?;
-        self.links.put_back(link);
+        self.pool.put_back(link);
         Ok(answer)
     }
 
@@ -864,9 +874,9 @@ impl GTStoreClient {
     pub fn node_infos(&self) -> Result<Vec<Info>, ClientError> {
         let routes = self.router.routes();
         let ask = |address: &Address| {
-            let mut link = self.links.take(address)?;
+            let mut link = self.pool.take(address)?;
             let info = link.call::<Info>(&InfoAsk)?;
-            self.links.put_back(link);
+            self.pool.put_back(link);
             Ok(info)
         };
         routes
@@ -887,7 +897,7 @@ impl GTStoreClient {
     /// # Errors
     /// [`ClientError::NoManager`].
     pub fn refresh_view(&self) -> Result<(), ClientError> {
-        let clock = self.router.refresh(&self.links).map_err(|source| ClientError::NoManager {
+        let clock = self.router.refresh(&self.pool).map_err(|source| ClientError::NoManager {
             address: self.router.manager().clone(),
             source,
         })?;

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 /// What nodes have said.
 #[derive(Default)]
-pub(crate) struct Room {
+pub(crate) struct Capacity {
     /// How many have said that they are full.
     full: AtomicUsize,
     /// The epoch of a view whose members have all been heard.
@@ -27,7 +27,7 @@ pub(crate) struct Room {
     known: Mutex<FxHashMap<NodeId, bool>>,
 }
 
-impl Room {
+impl Capacity {
     /// Nodes have answered, each at its place in the view, and said whether they are full.
     pub(crate) fn hear(&self, routes: &Routes, told: &[(u16, bool)]) {
         let is_news = self.is_any_full()

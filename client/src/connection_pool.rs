@@ -18,16 +18,16 @@ use parking_lot::Mutex;
 const KEPT: usize = 64;
 
 /// Connections by address.
-pub struct Links {
+pub struct ConnectionPool {
     dial: Dial,
     here: Option<Here>,
     idle: Mutex<FxHashMap<Address, Vec<Connection>>>,
 }
 
-impl Links {
+impl ConnectionPool {
     /// No connections yet. `here` is a server in this process, which needs none.
-    pub fn new(dial: Dial, here: Option<Here>) -> Links {
-        Links { dial, here, idle: Mutex::default() }
+    pub fn new(dial: Dial, here: Option<Here>) -> ConnectionPool {
+        ConnectionPool { dial, here, idle: Mutex::default() }
     }
 
     /// The cluster takes values up to these limits: answers may be as long as one of them needs.
