@@ -11,7 +11,7 @@ use getopts::{Matches, Options};
 use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
-use crate::Config;
+use crate::config::Config;
 
 /// What the command is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use net_common::message::control::Status;
 use net_common::output;
 
 use crate::args::{Args, Command};
+use crate::backoff::after;
 use crate::dump::{self, DumpError};
 use crate::status::{self, begin_empty};
-use crate::store::after;
 use crate::{Change, ClientError, Config, Done, GTStoreClient, Placed};
 
 /// Why the command failed.

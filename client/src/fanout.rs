@@ -7,13 +7,12 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::fmt;
 
 use cluster::ids::Epoch;
 use cluster::operation::write::Reply;
 use cluster::operation::{Found, Need, ReadAnswer, Request};
-use cluster::replica::{State, WriteAnswer};
-use cluster::version::Version;
+use cluster::replica::State;
+use cluster::version::{Clock, Version};
 use cluster::view::Routes;
 use log::debug;
 use net_common::connection::{Connection, NetError, Waits};
@@ -22,11 +21,12 @@ use net_common::message::data::{
     self, Body, Fence, ReadAnswers, ReadBatch, Write, WriteAcks, WriteBatch,
 };
 
+use crate::chunk::{CHUNK_BYTES, RECORD_OVERHEAD};
 use crate::commits::Commits;
 use crate::connection_pool::ConnectionPool;
 use crate::error::ClientError;
-use crate::operation::{Task, Valued};
-use crate::store::{CHUNK_BYTES, RECORD_OVERHEAD};
+use crate::refusal::Refusal;
+use crate::task::{Task, Valued};
 
 /// What an attempt came to.
 pub(crate) struct Attempt {
@@ -46,53 +46,23 @@ pub(crate) struct Attempt {
     pub(crate) refusal: Option<(u16, Refusal)>,
 }
 
-/// Why a replica has not done what it was asked for, and what may be different in a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// It is in another view.
-    OtherView,
-    /// It holds no lease.
-    NoLease,
-    /// It has yet to fetch the key.
-    Fetching,
-    /// The operation took too long (N5).
-    TooOld,
-    /// It holds something newer than what was to be replaced.
-    Changed,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refusal::OtherView => "is in another view",
-            Refusal::NoLease => "has no lease: it does not reach the manager",
-            Refusal::Fetching => "is still fetching this key",
-            Refusal::TooOld => "was sent this write too late",
-            Refusal::Changed => "had taken another change of the key",
-        })
-    }
-}
-
-impl Refusal {
-    fn of(answer: WriteAnswer) -> Option<Refusal> {
-        match answer {
-            WriteAnswer::WrongEpoch => Some(Refusal::OtherView),
-            WriteAnswer::NoLease => Some(Refusal::NoLease),
-            WriteAnswer::TooOld => Some(Refusal::TooOld),
-            WriteAnswer::BlindStored | WriteAnswer::BlindBelow(_) => Some(Refusal::Fetching),
-            WriteAnswer::Differs(_) => Some(Refusal::Changed),
-            WriteAnswer::Stored
-            | WriteAnswer::Superseded(_)
-            | WriteAnswer::Conflict
-            | WriteAnswer::BadVersion
-            | WriteAnswer::BadKey
-            | WriteAnswer::BadValue => None,
+impl Attempt {
+    /// Nothing has come of it yet, for so many operations.
+    fn of(operations: usize) -> Attempt {
+        Attempt {
+            needs: vec![Need::Nothing; operations],
+            clock: 0,
+            trouble: None,
+            told: Vec::new(),
+            is_silent: false,
+            used: Vec::new(),
+            refusal: None,
         }
     }
 }
 
 /// One node's part of a batch.
-struct Leg {
+struct NodeRequest {
     place: u16,
     /// Operations, by their place in the batch.
     writes: Vec<usize>,
@@ -104,131 +74,12 @@ struct Leg {
     link: Option<Connection>,
 }
 
-impl Leg {
-    fn new(place: u16) -> Leg {
+impl NodeRequest {
+    fn new(place: u16) -> NodeRequest {
         let (writes, reads, fences) = (Vec::new(), Vec::new(), Vec::new());
-        Leg { place, writes, reads, fences, later: VecDeque::new(), link: None }
+        NodeRequest { place, writes, reads, fences, later: VecDeque::new(), link: None }
     }
-}
 
-/// Runs one attempt of all operations that have no result yet, and waits for each node as `waits` says.
-///
-/// `is_own` says that this client has itself completed a version: a record that its replica still holds as
-/// pending needs no write-back then.
-pub(crate) fn attempt(
-    pool: &ConnectionPool,
-    commits: &Commits,
-    routes: &Routes,
-    batch: &mut [Task<'_>],
-    waits: Waits,
-    is_own: &dyn Fn(&Version) -> bool,
-) -> Attempt {
-    let needs = vec![Need::Nothing; batch.len()];
-    let (told, used) = (Vec::new(), Vec::new());
-    let mut attempt =
-        Attempt { needs, clock: 0, trouble: None, told, is_silent: false, used, refusal: None };
-    let mut collecting = Vec::new();
-    let mut legs = legs(routes, batch, &mut collecting, &mut attempt);
-    // What is sent in place is answered by this thread: the others get theirs first.
-    legs.sort_by_key(|leg| pool.is_here(&routes.member(leg.place).address));
-    for leg in &mut legs {
-        send(pool, commits, routes, batch, leg, waits, &mut attempt);
-    }
-    for leg in &mut legs {
-        receive(pool, routes, batch, leg, is_own, &mut attempt);
-    }
-    for i in collecting {
-        if batch[i].result.is_none() {
-            attempt.needs[i] = batch[i].operation.conclude();
-        }
-    }
-    attempt
-}
-
-/// Groups the operations by node, and notes which of them wait for all replies.
-fn legs(
-    routes: &Routes,
-    batch: &mut [Task<'_>],
-    collecting: &mut Vec<usize>,
-    attempt: &mut Attempt,
-) -> Vec<Leg> {
-    let mut legs: Vec<Leg> = Vec::new();
-    let mut leg_of = vec![usize::MAX; routes.view().members.len()];
-    for (i, task) in batch.iter_mut().enumerate() {
-        if task.is_over() {
-            continue;
-        }
-        let members = task.operation.begin(routes, task.key);
-        if task.operation.outcome().is_some() {
-            continue;
-        }
-        if members.is_empty() {
-            attempt.needs[i] = Need::View;
-            attempt.trouble = Some("no node serves this key".into());
-            continue;
-        }
-        if task.operation.is_collecting() {
-            collecting.push(i);
-        }
-        for &place in members {
-            let leg = &mut leg_of[usize::from(place)];
-            if *leg == usize::MAX {
-                *leg = legs.len();
-                legs.push(Leg::new(place));
-            }
-            let leg = &mut legs[*leg];
-            match task.operation.request() {
-                Request::Write { .. } => leg.writes.push(i),
-                Request::Read => leg.reads.push(i),
-                Request::Fence => leg.fences.push(i),
-            }
-        }
-    }
-    legs
-}
-
-/// Sends a leg's frames. What fails here is settled here: the leg has no link afterwards.
-fn send(
-    pool: &ConnectionPool,
-    commits: &Commits,
-    routes: &Routes,
-    batch: &mut [Task<'_>],
-    leg: &mut Leg,
-    waits: Waits,
-    attempt: &mut Attempt,
-) {
-    let address = &routes.member(leg.place).address;
-    let mut link = match pool.take(address) {
-        Ok(link) => link,
-        Err(error) => {
-            pool.forget(address);
-            return fail(routes, batch, leg, &error, attempt);
-        }
-    };
-    link.set_waits(waits);
-    commits.ride(&mut link);
-    leg.later = std::mem::take(&mut leg.writes).into();
-    leg.push_writes(&mut link, routes.epoch(), batch);
-    let keys = |tasks: &[usize]| ReadBatch {
-        epoch: routes.epoch(),
-        keys: tasks.iter().map(|&i| batch[i].key).collect(),
-    };
-    if !leg.reads.is_empty() {
-        link.push(&keys(&leg.reads));
-    }
-    if !leg.fences.is_empty() {
-        link.push(&Fence(keys(&leg.fences)));
-    }
-    match link.flush() {
-        Ok(()) => leg.link = Some(link),
-        Err(error) => {
-            pool.forget(address);
-            fail(routes, batch, leg, &error, attempt);
-        }
-    }
-}
-
-impl Leg {
     /// Pushes as many of the writes that are left as one frame takes.
     fn push_writes(&mut self, link: &mut Connection, epoch: Epoch, batch: &[Task<'_>]) {
         let (mut writes, mut bytes) = (Vec::new(), 0);
@@ -263,34 +114,186 @@ fn write<'t>(task: &'t Task<'_>) -> Option<Write<'t>> {
     }
 }
 
-fn receive(
-    pool: &ConnectionPool,
-    routes: &Routes,
-    batch: &mut [Task<'_>],
-    leg: &mut Leg,
-    is_own: &dyn Fn(&Version) -> bool,
-    attempt: &mut Attempt,
-) {
-    let Some(mut link) = leg.link.take() else { return };
-    let place = leg.place;
-    let received = receive_writes(&mut link, batch, place, &mut leg.writes, attempt)
-        .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.reads, is_own, attempt))
-        .and_then(|()| receive_reads(&mut link, batch, place, &mut leg.fences, is_own, attempt))
-        .and_then(|()| {
-            while !leg.later.is_empty() {
-                leg.push_writes(&mut link, routes.epoch(), batch);
-                link.flush()?;
-                receive_writes(&mut link, batch, place, &mut leg.writes, attempt)?;
+/// How a batch goes out.
+pub(crate) struct Fanout<'f> {
+    pub(crate) pool: &'f ConnectionPool,
+    pub(crate) commits: &'f Commits,
+    /// The view that it is routed by.
+    pub(crate) routes: &'f Routes,
+    /// How each node is waited for.
+    pub(crate) waits: Waits,
+    /// Whether this client has itself completed a version: a record that its replica still holds as pending needs no
+    /// write-back then.
+    pub(crate) is_own: &'f dyn Fn(&Version) -> bool,
+}
+
+impl Fanout<'_> {
+    /// Runs one attempt of all operations that have no result yet.
+    pub(crate) fn attempt(&self, batch: &mut [Task<'_>]) -> Attempt {
+        let mut attempt = Attempt::of(batch.len());
+        let mut collecting = Vec::new();
+        let mut requests = requests(self.routes, batch, &mut collecting, &mut attempt);
+        // What is sent in place is answered by this thread: the others get theirs first.
+        requests.sort_by_key(|to| self.pool.is_here(&self.routes.member(to.place).address));
+        for request in &mut requests {
+            self.send(batch, request, &mut attempt);
+        }
+        for request in &mut requests {
+            self.receive(batch, request, &mut attempt);
+        }
+        for i in collecting {
+            if batch[i].result.is_none() {
+                attempt.needs[i] = batch[i].operation.conclude();
             }
-            Ok(())
-        });
-    match received {
-        Ok(()) => attempt.used.push((place, link)),
-        Err(error) => {
-            pool.forget(link.address());
-            fail(routes, batch, leg, &error, attempt);
+        }
+        attempt
+    }
+
+    /// Sends a node's frames. What fails here is settled here: the request has no link afterwards.
+    fn send(&self, batch: &mut [Task<'_>], request: &mut NodeRequest, attempt: &mut Attempt) {
+        let address = &self.routes.member(request.place).address;
+        let mut link = match self.pool.take(address) {
+            Ok(link) => link,
+            Err(error) => {
+                self.pool.forget(address);
+                return fail(self.routes, batch, request, &error, attempt);
+            }
+        };
+        let epoch = self.routes.epoch();
+        link.set_waits(self.waits);
+        self.commits.ride(&mut link);
+        request.later = std::mem::take(&mut request.writes).into();
+        request.push_writes(&mut link, epoch, batch);
+        let keys = |tasks: &[usize]| {
+            let keys = tasks.iter().map(|&i| batch[i].key).collect();
+            ReadBatch { epoch, keys }
+        };
+        if !request.reads.is_empty() {
+            link.push(&keys(&request.reads));
+        }
+        if !request.fences.is_empty() {
+            link.push(&Fence(keys(&request.fences)));
+        }
+        match link.flush() {
+            Ok(()) => request.link = Some(link),
+            Err(error) => {
+                self.pool.forget(address);
+                fail(self.routes, batch, request, &error, attempt);
+            }
         }
     }
+
+    /// Takes a node's answers.
+    fn receive(&self, batch: &mut [Task<'_>], request: &mut NodeRequest, attempt: &mut Attempt) {
+        let Some(mut link) = request.link.take() else { return };
+        match self.receive_all(&mut link, batch, request, attempt) {
+            Ok(()) => attempt.used.push((request.place, link)),
+            Err(error) => {
+                self.pool.forget(link.address());
+                fail(self.routes, batch, request, &error, attempt);
+            }
+        }
+    }
+
+    fn receive_all(
+        &self,
+        link: &mut Connection,
+        batch: &mut [Task<'_>],
+        request: &mut NodeRequest,
+        attempt: &mut Attempt,
+    ) -> Result<(), NetError> {
+        let place = request.place;
+        receive_writes(link, batch, place, &mut request.writes, attempt)?;
+        self.receive_reads(link, batch, place, &mut request.reads, attempt)?;
+        self.receive_reads(link, batch, place, &mut request.fences, attempt)?;
+        while !request.later.is_empty() {
+            request.push_writes(link, self.routes.epoch(), batch);
+            link.flush()?;
+            receive_writes(link, batch, place, &mut request.writes, attempt)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the answers to reads or fences of the member at `place`, in the same way.
+    fn receive_reads(
+        &self,
+        link: &mut Connection,
+        batch: &mut [Task<'_>],
+        place: u16,
+        reads: &mut Vec<usize>,
+        attempt: &mut Attempt,
+    ) -> Result<(), NetError> {
+        if reads.is_empty() {
+            return Ok(());
+        }
+        let reply: ReadAnswers<'_> = match link.receive_as() {
+            // The answer would not fit a frame, though it leaves out what can wait. That cannot happen to who asks for no
+            // more keys than some thousand. The connection is as good as before, and no other replica could answer it.
+            Err(error) if error.word() == Some(&ErrorWord::TooLarge) => {
+                for i in reads.drain(..) {
+                    batch[i].fail(ClientError::Refused(error.to_string()));
+                }
+                return Ok(());
+            }
+            received => received?,
+        };
+        if reply.answers.len() != reads.len() {
+            return Err(miscounted(link));
+        }
+        attempt.clock = attempt.clock.max(reply.clock);
+        attempt.told.push((place, reply.shape.is_full));
+        let source = Source { epoch: reply.epoch, clock: reply.clock, is_own: self.is_own };
+        for (i, answer) in reads.drain(..).zip(reply.answers) {
+            let answer = source.read(answer);
+            if let Some(refusal) = Refusal::of_read(&answer) {
+                attempt.refusal = Some((place, refusal));
+            }
+            attempt.needs[i] = batch[i].operation.got(place, Some(answer));
+        }
+        Ok(())
+    }
+}
+
+/// Groups the operations by node, and notes which of them wait for all replies.
+fn requests(
+    routes: &Routes,
+    batch: &mut [Task<'_>],
+    collecting: &mut Vec<usize>,
+    attempt: &mut Attempt,
+) -> Vec<NodeRequest> {
+    let mut requests: Vec<NodeRequest> = Vec::new();
+    let mut request_to = vec![usize::MAX; routes.view().members.len()];
+    for (i, task) in batch.iter_mut().enumerate() {
+        if task.is_over() {
+            continue;
+        }
+        let members = task.operation.begin(routes, task.key);
+        if task.operation.outcome().is_some() {
+            continue;
+        }
+        if members.is_empty() {
+            attempt.needs[i] = Need::View;
+            attempt.trouble = Some("no node serves this key".into());
+            continue;
+        }
+        if task.operation.is_collecting() {
+            collecting.push(i);
+        }
+        for &place in members {
+            let index = &mut request_to[usize::from(place)];
+            if *index == usize::MAX {
+                *index = requests.len();
+                requests.push(NodeRequest::new(place));
+            }
+            let request = &mut requests[*index];
+            match task.operation.request() {
+                Request::Write { .. } => request.writes.push(i),
+                Request::Read => request.reads.push(i),
+                Request::Fence => request.fences.push(i),
+            }
+        }
+    }
+    requests
 }
 
 /// Takes the answers to the writes. These are then taken out, so that a failure of what comes after does
@@ -323,7 +326,7 @@ fn receive_writes(
     attempt.clock = attempt.clock.max(acks.clock);
     attempt.told.push((place, acks.shape.is_full));
     for (i, answer) in writes.drain(..).zip(acks.answers) {
-        if let Some(refusal) = Refusal::of(answer) {
+        if let Some(refusal) = Refusal::of_write(answer) {
             attempt.refusal = Some((place, refusal));
         }
         batch[i].operation.wrote(Reply::Answer(answer));
@@ -331,78 +334,47 @@ fn receive_writes(
     Ok(())
 }
 
-/// Takes the answers to reads or fences of the member at `place`, in the same way.
-fn receive_reads(
-    link: &mut Connection,
-    batch: &mut [Task<'_>],
-    place: u16,
-    reads: &mut Vec<usize>,
-    is_own: &dyn Fn(&Version) -> bool,
-    attempt: &mut Attempt,
-) -> Result<(), NetError> {
-    if reads.is_empty() {
-        return Ok(());
-    }
-    let reply: ReadAnswers<'_> = match link.receive_as() {
-        // The answer would not fit a frame, though it leaves out what can wait. That cannot happen to who asks for no
-        // more keys than some thousand. The connection is as good as before, and no other replica could answer it.
-        Err(error) if error.word() == Some(&ErrorWord::TooLarge) => {
-            for i in reads.drain(..) {
-                batch[i].fail(ClientError::Refused(error.to_string()));
-            }
-            return Ok(());
-        }
-        received => received?,
-    };
-    if reply.answers.len() != reads.len() {
-        return Err(miscounted(link));
-    }
-    attempt.clock = attempt.clock.max(reply.clock);
-    attempt.told.push((place, reply.shape.is_full));
-    let (epoch, clock) = (reply.epoch, reply.clock);
-    let found = |version, state, body| {
-        let expiry = Body::expiry(body);
-        let body =
-            Body::value(body).map(|value| Valued { bytes: Cow::Owned(value.to_vec()), expiry });
-        let state = match state {
-            State::Pending if is_own(&version) => State::Committed,
-            state => state,
-        };
-        Found { version, body, state, epoch, clock }
-    };
-    // What was never there needs nobody's confirmation.
-    let absent = || found(Version::ABSENT, State::Committed, Body::Tombstone);
-    for (i, answer) in reads.drain(..).zip(reply.answers) {
-        let answer = match answer {
-            data::ReadAnswer::Absent => ReadAnswer::Found(absent()),
+/// Whom an answer to a read comes from.
+struct Source<'s> {
+    epoch: Epoch,
+    clock: Clock,
+    is_own: &'s dyn Fn(&Version) -> bool,
+}
+
+impl Source<'_> {
+    /// An answer as the rules take it.
+    fn read<'v>(&self, answer: data::ReadAnswer<'_>) -> ReadAnswer<Valued<'v>> {
+        match answer {
+            data::ReadAnswer::Absent => ReadAnswer::Found(self.absent()),
             data::ReadAnswer::Record(version, state, body) => {
-                ReadAnswer::Found(found(version, state, body))
+                ReadAnswer::Found(self.found(version, state, body))
             }
-            data::ReadAnswer::BlindAbsent => ReadAnswer::Blind(absent()),
+            data::ReadAnswer::BlindAbsent => ReadAnswer::Blind(self.absent()),
             data::ReadAnswer::Blind(version, state, body) => {
-                ReadAnswer::Blind(found(version, state, body))
+                ReadAnswer::Blind(self.found(version, state, body))
             }
             data::ReadAnswer::WrongEpoch => ReadAnswer::WrongEpoch,
             data::ReadAnswer::Syncing => ReadAnswer::Syncing,
             data::ReadAnswer::NoLease => ReadAnswer::NoLease,
             data::ReadAnswer::BadKey => ReadAnswer::BadKey,
             data::ReadAnswer::Later => ReadAnswer::Later,
-        };
-        let refusal = match &answer {
-            ReadAnswer::WrongEpoch => Some(Refusal::OtherView),
-            ReadAnswer::NoLease => Some(Refusal::NoLease),
-            ReadAnswer::Syncing => Some(Refusal::Fetching),
-            ReadAnswer::Found(_)
-            | ReadAnswer::Blind(_)
-            | ReadAnswer::BadKey
-            | ReadAnswer::Later => None,
-        };
-        if let Some(refusal) = refusal {
-            attempt.refusal = Some((place, refusal));
         }
-        attempt.needs[i] = batch[i].operation.got(place, Some(answer));
     }
-    Ok(())
+
+    fn found<'v>(&self, version: Version, state: State, body: Body<'_>) -> Found<Valued<'v>> {
+        let expiry = body.expiry();
+        let body = body.value().map(|value| Valued { bytes: Cow::Owned(value.to_vec()), expiry });
+        let state = match state {
+            State::Pending if (self.is_own)(&version) => State::Committed,
+            state => state,
+        };
+        Found { version, body, state, epoch: self.epoch, clock: self.clock }
+    }
+
+    /// What was never there needs nobody's confirmation.
+    fn absent<'v>(&self) -> Found<Valued<'v>> {
+        self.found(Version::ABSENT, State::Committed, Body::Tombstone)
+    }
 }
 
 fn miscounted(link: &Connection) -> NetError {
@@ -416,23 +388,23 @@ fn miscounted(link: &Connection) -> NetError {
 fn fail(
     routes: &Routes,
     batch: &mut [Task<'_>],
-    leg: &mut Leg,
+    request: &mut NodeRequest,
     error: &NetError,
     attempt: &mut Attempt,
 ) {
-    let member = routes.member(leg.place);
+    let member = routes.member(request.place);
     debug!("{}: {error}", member.id);
     // A server that turns a connection away has not looked at what was sent on it.
     let is_unsent =
         error.is_unsent() || matches!(error.word(), Some(ErrorWord::Busy | ErrorWord::Auth));
-    for i in leg.writes.drain(..) {
+    for i in request.writes.drain(..) {
         batch[i].operation.wrote(if is_unsent { Reply::Unsent } else { Reply::Lost });
     }
-    for i in leg.later.drain(..) {
+    for i in request.later.drain(..) {
         batch[i].operation.wrote(Reply::Unsent);
     }
-    for i in leg.reads.drain(..).chain(leg.fences.drain(..)) {
-        attempt.needs[i] = batch[i].operation.got(leg.place, None);
+    for i in request.reads.drain(..).chain(request.fences.drain(..)) {
+        attempt.needs[i] = batch[i].operation.got(request.place, None);
     }
     attempt.is_silent |= error.is_silence();
     attempt.trouble = Some(format!("{}: {error}", member.id));
@@ -508,7 +480,8 @@ mod tests {
             let go = |batch: &mut [Task<'_>], epoch| {
                 let waits = Waits::for_silence_of(Duration::from_secs(1));
                 let routes = routes(&address, epoch);
-                attempt(&pool, &commits, &routes, batch, waits, &|_| false).needs[0]
+                let (pool, commits, routes) = (&pool, &commits, &routes);
+                Fanout { pool, commits, routes, waits, is_own: &|_| false }.attempt(batch).needs[0]
             };
             if is_sent {
                 assert_eq!(go(&mut batch, 1), Need::Choice);

@@ -15,8 +15,8 @@ use net_common::frame::PayloadLimit;
 
 use crate::commits::{Commits, Flusher};
 use crate::connection_pool::ConnectionPool;
-use crate::fanout;
-use crate::operation::{Task, Valued};
+use crate::fanout::Fanout;
+use crate::task::{Task, Valued};
 
 /// A key, and the record of it whose writer must have died: its value and until when that lives.
 pub type Abandoned = (Vec<u8>, Found<(Vec<u8>, Option<u64>)>);
@@ -61,9 +61,9 @@ impl Finisher {
                 Task::new(key, operation)
             })
             .collect();
-        let waits = Waits::for_silence_of(PATIENCE);
-        let attempt =
-            fanout::attempt(&self.pool, &self.commits, routes, &mut batch, waits, &|_| false);
+        let (pool, commits, waits) = (&*self.pool, &*self.commits, Waits::for_silence_of(PATIENCE));
+        let fanout = Fanout { pool, commits, routes, waits, is_own: &|_| false };
+        let attempt = fanout.attempt(&mut batch);
         attempt.used.into_iter().for_each(|(_, link)| self.pool.put_back(link));
         let mut complete = 0;
         for task in &batch {

@@ -16,18 +16,28 @@
 //! ```
 //!
 //! A put goes to every replica at once and is acknowledged when all hold it; a get goes to the first
-//! replica, and to the next if that does not answer ([`cluster::operation`] decides). What goes wrong on the way (a broken connection, a view that is out
-//! of date, a node that just died) is retried under a new view until the deadline.
+//! replica, and to the next if that does not answer ([`cluster::operation`] decides). What goes wrong on the way (a
+//! broken connection, a view that is out of date, a node that just died) is retried under a new view until the
+//! deadline.
 //!
-//! Inside: [`router`] keeps the view, [`connection_pool`] the connections, [`fanout`] sends a batch to the nodes
-//! it concerns and collects the answers, [`commits`] tells replicas afterwards that a write is done, and `writers` how far;
-//! `capacity` knows which nodes are full; `turns` lets those who change one key do so one after the other;
-//! [`listing`] asks which keys there are, and [`dump`] takes all of them to a file and back.
+//! Inside, from the top: `calls` and `batch` have what a program calls, `admin` what an operator does, [`listing`] asks
+//! which keys there are, and [`dump`] takes all of them to a file and back. A `call` runs its operations in attempts;
+//! [`fanout`] makes one: it sends a batch to the nodes it concerns and collects the answers. Below, what all calls
+//! share: [`router`] keeps the view, [`connection_pool`] the connections, [`commits`] tells replicas afterwards that a
+//! write is done, and `writers` how far; `capacity` knows which nodes are full; `turns` lets those who change one key do
+//! so one after the other.
 
+mod admin;
 pub mod args;
+mod backoff;
+mod batch;
+mod call;
+mod calls;
 mod capacity;
+mod chunk;
 pub mod command;
 pub mod commits;
+mod config;
 pub mod connection_pool;
 mod copied;
 pub mod dump;
@@ -36,13 +46,16 @@ pub mod fanout;
 pub mod finish;
 pub mod listing;
 pub mod operation;
+mod refusal;
 pub mod router;
 pub mod status;
 mod store;
+mod task;
 mod turns;
 mod writers;
 
+pub use config::Config;
 pub use error::ClientError;
 pub use listing::Keys;
 pub use operation::{Change, Decide, Done, Got, Held, Op, Part, Placed, Ran};
-pub use store::{Config, GTStoreClient};
+pub use store::GTStoreClient;

@@ -16,9 +16,10 @@ use log::debug;
 use net_common::connection::{Connection, NetError};
 use net_common::message::list::{List, Listed};
 
+use crate::backoff::{Backoff, after};
 use crate::connection_pool::ConnectionPool;
 use crate::error::ClientError;
-use crate::store::{FIRST_PAUSE, GTStoreClient, after};
+use crate::store::GTStoreClient;
 
 /// Some of the cluster's keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -111,14 +112,14 @@ impl GTStoreClient {
         most: u32,
     ) -> Result<Told, ClientError> {
         let until = after(self.config.deadline);
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new();
         loop {
             let routes = self.router.routes();
             let failed = match attempt(&self.pool, &routes, arcs, from, most) {
                 Ok(told) => return Ok(told),
                 Err(failed) => failed,
             };
-            self.refresh(&routes, &mut pause, until);
+            self.refresh(&routes, &mut backoff, until);
             if !self.router.lost().is_disjoint(&failed.arcs) {
                 return Err(ClientError::Unavailable);
             }

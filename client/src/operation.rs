@@ -1,10 +1,6 @@
 //! What a caller asks for, and what came of it.
 
-use std::borrow::Cow;
-
 use cluster::ids::NodeId;
-use cluster::operation::Operation;
-use cluster::version::Version;
 
 use crate::error::ClientError;
 
@@ -111,13 +107,6 @@ pub struct Held<'a> {
     pub expiry: Option<u64>,
 }
 
-/// A value on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Valued<'a> {
-    pub(crate) bytes: Cow<'a, [u8]>,
-    pub(crate) expiry: Option<u64>,
-}
-
 /// Where a write was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
@@ -147,65 +136,4 @@ pub enum Done {
     Placed(Placed),
     /// Of a get, or of a read-modify-write that changed nothing: the value, or that there is none.
     Got(Option<Got>),
-}
-
-/// One operation of a batch, on its way.
-pub(crate) struct Task<'a> {
-    pub(crate) key: &'a [u8],
-    pub(crate) operation: Operation<Valued<'a>>,
-    /// For a read-modify-write.
-    pub(crate) decide: Option<Decide<'a>>,
-    pub(crate) result: Option<Result<Done, ClientError>>,
-    /// The version that every replica holds, or a newer one, now that there is a result.
-    pub(crate) committed: Option<Version>,
-    /// It will have no result: enough was read without it.
-    pub(crate) is_left: bool,
-    /// How often somebody else was quicker to change the key.
-    pub(crate) losses: u32,
-    /// Whether that is what stood in the way last.
-    pub(crate) is_contended: bool,
-}
-
-impl<'a> Task<'a> {
-    /// An operation that is about to begin.
-    pub(crate) fn new(key: &'a [u8], operation: Operation<Valued<'a>>) -> Task<'a> {
-        Task {
-            key,
-            operation,
-            decide: None,
-            result: None,
-            committed: None,
-            is_left: false,
-            losses: 0,
-            is_contended: false,
-        }
-    }
-
-    /// What has become of it, now that it is over. Only what has yet to read is ever left.
-    pub(crate) fn into_ran(self) -> Ran<'a> {
-        let Task { key, decide, result, .. } = self;
-        match (result, decide) {
-            (Some(done), _) => Ran::Over(done),
-            (None, Some(decide)) => Ran::Left(Part::Update { key, decide }),
-            (None, None) => Ran::Left(Part::Op(Op::Get { key })),
-        }
-    }
-
-    /// Whether there is nothing more to do about it.
-    pub(crate) fn is_over(&self) -> bool {
-        self.result.is_some() || self.is_left
-    }
-
-    /// Ends it with an error that says that it was not done, unless some member may have stored a version of it: then
-    /// nobody knows (C1). No other way leads to such an error.
-    pub(crate) fn fail(&mut self, error: ClientError) {
-        self.result = Some(Err(match (self.operation.may_exist(), error) {
-            (false, error) => error,
-            (
-                true,
-                ClientError::NotEnoughReplicas { why, .. } | ClientError::Contended { why, .. },
-            ) => ClientError::Unknown { why },
-            (true, error) => ClientError::Unknown { why: error.to_string() },
-        }));
-    }
 }

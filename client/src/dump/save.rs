@@ -18,9 +18,10 @@ use net_common::logging;
 
 use super::format::{Block, Header, Record, Writer};
 use super::{DumpError, Dumped, THREADS};
+use crate::chunk::{CHUNK_BYTES, CHUNK_OPS, RECORD_OVERHEAD};
 use crate::error::ClientError;
 use crate::operation::{Done, Op};
-use crate::store::{CHUNK_BYTES, CHUNK_OPS, GTStoreClient, RECORD_OVERHEAD};
+use crate::store::GTStoreClient;
 
 /// Keys that all nodes together are asked for at once: a few batches for each thread.
 const PAGE: usize = 64 << 10;

@@ -8,7 +8,7 @@ use crate::frame::Kind;
 use crate::message::Message;
 use crate::message::parts::{self, bare};
 
-/// ACCEPT_LOSS: go on without this, which a [`Status`] has shown. Refused with `changed` where another loss is there.
+/// ACCEPT_LOSS: go on without this, which a [`Status`](super::Status) has shown. Refused with `changed` where another loss is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptLoss(pub Loss);
 
@@ -48,7 +48,7 @@ impl Message<'_> for LossAccepted {
 pub struct AdoptFolder {
     /// Which node's.
     pub id: NodeId,
-    /// The start that waits with it, as a [`Status`] has shown.
+    /// The start that waits with it, as a [`Status`](super::Status) has shown.
     pub start: Incarnation,
 }
 

@@ -1,0 +1,397 @@
+//! A call: its operations go out in one attempt after the other, until each has a result or the deadline is over.
+//!
+//! Between two attempts lies whatever helps: a newer view, a fresh version, what the caller's closure makes of a value, a
+//! turn among those who change the same key.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use cluster::limits::LimitError;
+use cluster::operation::{Choice, Need, Operation, Outcome, Request};
+use cluster::replica::{WriteAnswer, is_covered};
+use cluster::version::{Clock, Version};
+use cluster::view::Routes;
+use fxhash::FxHashSet;
+use log::debug;
+use net_common::connection::{Connection, FIRST_RATE, NetError, Waits};
+use net_common::progress::LEAST_RATE;
+
+use crate::backoff::{Backoff, after};
+use crate::chunk::{Lengths, bytes_of};
+use crate::commits;
+use crate::error::ClientError;
+use crate::fanout::{Attempt, Fanout};
+use crate::operation::{Change, Done, Got, Held, Placed};
+use crate::store::GTStoreClient;
+use crate::task::{Task, Valued, check};
+use crate::turns;
+use crate::writers::Writer;
+
+/// By how much less the way to a node is taken to carry after it was silent: in four such attempts a way is waited for
+/// that carries 64 KiB a second, and what a node that hangs costs stays the same but for large frames.
+const SLOWER: u64 = 4;
+
+/// A call under way.
+pub(crate) struct Call<'c, 'a> {
+    client: &'c GTStoreClient,
+    writer: Writer<'c>,
+    batch: Vec<Task<'a>>,
+    /// Bytes after which what has yet to read is left.
+    most: usize,
+    /// Bytes that were read.
+    read: usize,
+    /// The deadline.
+    until: Instant,
+    waits: Waits,
+    backoff: Backoff,
+    turns: turns::Held<'c>,
+    /// Who refused an operation last, and why. The last attempt that came to nothing may have met nobody who did.
+    refusal: Option<String>,
+}
+
+/// How far an attempt has brought a call.
+struct Step<'a> {
+    needs_view: bool,
+    is_over: bool,
+    /// Whether every write has a result. Gets may still be under way: a mark speaks of writes only.
+    is_written: bool,
+    /// Tasks whose replicas are to be told that something is committed.
+    written: Vec<usize>,
+    /// Keys that somebody else was quicker to change.
+    lost: Vec<&'a [u8]>,
+    /// Keys that this very call may have changed.
+    changed: FxHashSet<&'a [u8]>,
+}
+
+impl<'c, 'a> Call<'c, 'a> {
+    /// A call that is about to begin.
+    pub(crate) fn new(
+        client: &'c GTStoreClient,
+        writer: Writer<'c>,
+        batch: Vec<Task<'a>>,
+        most: usize,
+    ) -> Call<'c, 'a> {
+        let until = after(client.config.deadline);
+        let waits = Waits { silence: client.config.patience, until: Some(until), rate: FIRST_RATE };
+        let (backoff, turns) = (Backoff::new(), client.turns.none());
+        Call { client, writer, batch, most, read: 0, until, waits, backoff, turns, refusal: None }
+    }
+
+    /// Runs it. Returns the tasks once they are over, and how many bytes were read for them.
+    pub(crate) fn run(mut self) -> (Vec<Task<'a>>, usize) {
+        if self.client.router.is_loss_to_be_reviewed() {
+            self.client.ask_for_view();
+        }
+        self.queue();
+        loop {
+            let routes = self.client.router.routes();
+            self.refuse_lost(&routes);
+            let attempt = self.attempt(&routes);
+            let step = self.take(&routes, &attempt.needs);
+            let mark = if step.is_written { self.writer.mark() } else { None };
+            self.commit(&step.written, mark, &routes, attempt.used);
+            if step.is_over {
+                break;
+            }
+            if let Some((place, why)) = attempt.refusal {
+                self.refusal = Some(format!("{} {why}", routes.member(place).id));
+            }
+            let trouble = step
+                .needs_view
+                .then(|| self.client.refresh(&routes, &mut self.backoff, self.until));
+            self.take_turns(step);
+            if Instant::now() >= self.until {
+                self.give_up(attempt.trouble, trouble.flatten());
+                self.writer.doubt();
+                break;
+            }
+        }
+        (self.batch, self.read)
+    }
+
+    /// Queues for its turn where others change the same keys.
+    fn queue(&mut self) {
+        let updates = self.batch.iter().filter(|task| task.decide.is_some());
+        if self.turns.queue(updates.map(|task| task.key), self.until) {
+            // As far as one can tell: it is the first thing that stood in the way.
+            self.batch.iter_mut().for_each(|task| task.is_contended = task.decide.is_some());
+        }
+    }
+
+    /// Ends operations on keys that nobody alive holds, rather than let a whole batch wait for them. A write
+    /// that may have been stored before that goes on until the deadline: who holds it may come back.
+    fn refuse_lost(&mut self, routes: &Routes) {
+        let lost = self.client.router.lost();
+        if lost.is_clear() {
+            return;
+        }
+        for task in self.batch.iter_mut().filter(|task| !task.is_over()) {
+            let is_lost = routes.arc_of(task.key).is_some_and(|arc| lost.contains(arc));
+            if is_lost && !task.operation.may_exist() {
+                task.fail(ClientError::Unavailable);
+            }
+        }
+    }
+
+    /// Sends what is open to the nodes, and notes what they tell of themselves.
+    fn attempt(&mut self, routes: &Routes) -> Attempt {
+        let client = self.client;
+        let is_own = |version: &Version| client.writers.cover(version);
+        let (pool, commits) = (&*client.pool, &*client.commits);
+        let fanout = Fanout { pool, commits, routes, waits: self.waits, is_own: &is_own };
+        let attempt = fanout.attempt(&mut self.batch);
+        if attempt.is_silent {
+            // Perhaps what was sent is still on its way.
+            self.waits.rate = (self.waits.rate / SLOWER).max(LEAST_RATE);
+        }
+        if attempt.clock != 0 {
+            client.writers.tell(attempt.clock);
+        }
+        client.capacity.hear(routes, &attempt.told);
+        attempt
+    }
+
+    /// Takes what came of an attempt, task by task.
+    fn take(&mut self, routes: &Routes, needs: &[Need]) -> Step<'a> {
+        let mut step = Step {
+            needs_view: false,
+            is_over: true,
+            is_written: true,
+            written: Vec::new(),
+            lost: Vec::new(),
+            changed: FxHashSet::default(),
+        };
+        for (i, need) in needs.iter().enumerate() {
+            self.meet(i, *need, routes, &mut step);
+            let task = &mut self.batch[i];
+            let was_over = task.is_over();
+            if settle(self.client, task, routes, &mut self.writer) {
+                step.written.push(i);
+            }
+            if !was_over && task.decide.is_none() {
+                self.read += task.result.as_ref().map_or(0, bytes_of);
+            }
+            // What comes first is never left: whoever asks again gets on.
+            task.is_left |= i > 0 && self.read >= self.most && task.operation.has_yet_to_read();
+            step.is_over &= task.is_over();
+            step.is_written &= task.result.is_some() || !task.operation.is_write();
+        }
+        step
+    }
+
+    /// Does what a task needs before it can go on.
+    fn meet(&mut self, i: usize, need: Need, routes: &Routes, step: &mut Step<'a>) {
+        let task = &mut self.batch[i];
+        match need {
+            Need::View => {
+                step.needs_view = true;
+                task.is_contended = false;
+            }
+            Need::Version(above) => task.operation.freshen(self.writer.draw_above(above)),
+            Need::Choice => {
+                let found = task.operation.found().and_then(Option::as_ref);
+                self.read += found.map_or(0, |found| found.bytes.len());
+                step.needs_view |= choose(self.client, task, routes) == Need::View;
+            }
+            Need::Turn => {
+                task.losses += 1;
+                task.is_contended = true;
+                step.lost.push(task.key);
+            }
+            Need::Nothing | Need::Attempt => {
+                if task.decide.is_some() && task.operation.may_exist() {
+                    step.changed.insert(task.key);
+                }
+            }
+        }
+    }
+
+    /// Keeps the turns that are still needed, and queues or rests where others were quicker.
+    fn take_turns(&mut self, step: Step<'a>) {
+        let Step { mut lost, changed, .. } = step;
+        let open = |task: &&Task<'_>| !task.is_over() && task.decide.is_some();
+        self.turns.keep(self.batch.iter().filter(open).map(|task| task.key));
+        // Who lost to another of this very call need not rest.
+        lost.retain(|key| !changed.contains(key));
+        if !lost.is_empty() {
+            self.turns.lost(lost.into_iter(), self.until);
+        }
+    }
+
+    /// Lets replicas know what is committed of these tasks: by the call's mark, which counts on the connections that its
+    /// writes went over, or one by one. Puts the connections back.
+    fn commit(
+        &self,
+        written: &[usize],
+        mark: Option<(u64, Clock)>,
+        routes: &Routes,
+        used: Vec<(u16, Connection)>,
+    ) {
+        let members = if mark.is_some() { routes.view().members.len() } else { 0 };
+        let (mut marked, mut is_used) = (vec![false; members], vec![false; members]);
+        for (place, _) in used.iter().filter(|_| mark.is_some()) {
+            is_used[usize::from(*place)] = true;
+        }
+        let mut wakes = false;
+        for &i in written {
+            let task = &self.batch[i];
+            let (Some(version), Some(arc)) = (task.committed, routes.arc_of(task.key)) else {
+                continue;
+            };
+            let covers = |(id, clock)| id == version.writer && is_covered(&version, clock);
+            let is_marked = mark.is_some_and(covers);
+            let mut named = Vec::new();
+            for &place in routes.write_set(arc) {
+                // Those who had it in an earlier step of the call had it over a connection that is given back by now.
+                if is_marked && is_used[usize::from(place)] {
+                    marked[usize::from(place)] = true;
+                } else {
+                    named.push(&routes.member(place).address);
+                }
+            }
+            if !named.is_empty() {
+                wakes |= self.client.commits.version(named.into_iter(), task.key, version);
+            }
+        }
+        for (place, mut link) in used {
+            if let Some(mark) = mark.filter(|_| marked[usize::from(place)]) {
+                commits::mark(&mut link, mark);
+                wakes = true;
+            }
+            self.client.pool.put_back(link);
+        }
+        if wakes {
+            self.client.flusher.wake();
+        }
+    }
+
+    /// Ends what is not done at the deadline.
+    fn give_up(&mut self, trouble: Option<String>, manager: Option<NetError>) {
+        let why = trouble.or(self.refusal.take());
+        let mut why = why.unwrap_or_else(|| "it takes longer than that".into());
+        if let Some(error) = manager {
+            debug!("at the deadline: {error}");
+            why = format!("{why}; and no newer view: {error}");
+        }
+        let deadline: Duration = self.client.config.deadline;
+        for task in self.batch.iter_mut().filter(|task| !task.is_over()) {
+            if task.operation.waits_for_copies() {
+                let least = self.client.router.routes().view().least_copies();
+                task.fail(ClientError::TooFewCopies { least });
+                continue;
+            }
+            let why = why.clone();
+            task.fail(if task.is_contended {
+                ClientError::Contended { deadline, losses: task.losses, why }
+            } else {
+                ClientError::NotEnoughReplicas { deadline, why }
+            });
+        }
+    }
+}
+
+/// Lets the caller decide what a read-modify-write makes of what it found. Where a replica is full it may
+/// not make more of it.
+fn choose(client: &GTStoreClient, task: &mut Task<'_>, routes: &Routes) -> Need {
+    let Some(decide) = &mut task.decide else { return Need::Nothing };
+    let found = task.operation.found().and_then(Option::as_ref);
+    let held = found.map(|found| Held { value: &found.bytes, expiry: found.expiry });
+    let (value, expiry) = match decide(held) {
+        Change::Leave => return task.operation.choose(client.writers.op(), Choice::Leave),
+        Change::Delete => (None, None),
+        Change::Put(value) => (Some(value), None),
+        Change::PutUntil(value, until) => (Some(value), Some(until)),
+    };
+    if value.as_ref().is_some_and(|value| held.is_none_or(|held| held.value.len() < value.len()))
+        && let Some(node) = client.capacity.full(routes, task.key)
+    {
+        task.fail(ClientError::Full(node));
+        return Need::Nothing;
+    }
+    let choice = match value {
+        None => Choice::Replace(None),
+        Some(value) => match check_value(client, &value) {
+            Ok(()) => Choice::Replace(Some(Valued { bytes: Cow::Owned(value), expiry })),
+            Err(error) => {
+                task.fail(ClientError::BadValue(error));
+                return Need::Nothing;
+            }
+        },
+    };
+    task.operation.choose(client.writers.op(), choice)
+}
+
+fn check_value(client: &GTStoreClient, value: &[u8]) -> Result<(), LimitError> {
+    client.hear_of_limits([Lengths { key: 0, value: value.len() }].into_iter());
+    client.limits().check_value(value)
+}
+
+/// Turns an operation's outcome, if it has one, into the caller's result. Returns whether its replicas
+/// are to be told that something is committed.
+fn settle(
+    client: &GTStoreClient,
+    task: &mut Task<'_>,
+    routes: &Routes,
+    writer: &mut Writer<'_>,
+) -> bool {
+    if task.result.is_some() || task.operation.outcome().is_none() {
+        return false;
+    }
+    let arc = routes.arc_of(task.key).expect("somebody has answered for this key");
+    let replicas = routes.replicas(arc);
+    let write_set = routes.write_set(arc);
+    task.committed = task.operation.committed();
+    let node = |place: usize| routes.member(replicas[place]).id.clone();
+    let limits = routes.view().limits_for_writes();
+    let is_refused = matches!(task.operation.outcome(), Some(Outcome::Refused(_)));
+    let is_beyond = match task.operation.request() {
+        _ if !is_refused => None,
+        Request::Write { body: Some(value), .. } => check(task.key, &value.bytes, &limits).err(),
+        _ => check(task.key, &[], &limits).err(),
+    };
+    let operation = std::mem::replace(&mut task.operation, Operation::read());
+    task.result = operation.into_outcome().map(|outcome| match outcome {
+        Outcome::Written => {
+            client.copied.note(routes, arc);
+            Ok(Done::Placed(Placed { primary: node(0), copies: write_set.len() }))
+        }
+        Outcome::Got(value, place) => Ok(Done::Got(value.map(|value| Got {
+            value: value.bytes.into_owned(),
+            expiry: value.expiry,
+            primary: node(place),
+        }))),
+        Outcome::FewCopies => {
+            Err(ClientError::TooFewCopies { least: routes.view().least_copies() })
+        }
+        // Limits that have become lower are refused in their own words.
+        Outcome::Refused(why) => {
+            Err(is_beyond.unwrap_or_else(|| ClientError::Refused(refusal(why).into())))
+        }
+        Outcome::Unknown => {
+            writer.doubt();
+            Err(ClientError::Unknown {
+                why: "some replica may hold this write, and newer ones are around".into(),
+            })
+        }
+    });
+    task.committed.is_some() && write_set.len() > 1
+}
+
+fn refusal(answer: WriteAnswer) -> &'static str {
+    match answer {
+        WriteAnswer::BadKey => "the key is longer than the cluster takes",
+        WriteAnswer::BadValue => "the value is longer than the cluster takes",
+        WriteAnswer::BadVersion => "this client's clock is too far ahead of the replicas'",
+        WriteAnswer::Conflict => {
+            "another write has the same version: two clients with one identity"
+        }
+        WriteAnswer::Stored
+        | WriteAnswer::Superseded(_)
+        | WriteAnswer::BlindStored
+        | WriteAnswer::BlindBelow(_)
+        | WriteAnswer::Differs(_)
+        | WriteAnswer::WrongEpoch
+        | WriteAnswer::NoLease
+        | WriteAnswer::TooOld => "an answer that refuses nothing",
+    }
+}

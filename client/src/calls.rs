@@ -1,0 +1,139 @@
+//! The calls for single keys, and for many of a kind.
+
+use crate::error::ClientError;
+use crate::operation::{Change, Done, Got, Held, Op, Placed};
+use crate::store::GTStoreClient;
+
+impl GTStoreClient {
+    /// Gives a key a value. Blocks until all replicas hold it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; only after [`ClientError::Unknown`] can the value be, or become, visible.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<Placed, ClientError> {
+        placed(self.one(Op::Put { key, value }))
+    }
+
+    /// Gives a key a value until a time, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::put`].
+    pub fn put_until(&self, key: &[u8], value: &[u8], until: u64) -> Result<Placed, ClientError> {
+        placed(self.one(Op::PutUntil { key, value, until }))
+    }
+
+    /// Fetches a key's value; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Got>, ClientError> {
+        got(self.one(Op::Get { key }))
+    }
+
+    /// Removes a key, whether it has a value or not. Blocks until all replicas know.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::put`].
+    pub fn delete(&self, key: &[u8]) -> Result<Placed, ClientError> {
+        placed(self.one(Op::Delete { key }))
+    }
+
+    /// Gives a key a value if what it holds is `expected` (`None`: nothing); otherwise tells what it holds.
+    /// Atomic among all writes of the key, whoever makes them and whatever fails meanwhile.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::put`].
+    pub fn put_if(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        value: &[u8],
+    ) -> Result<Done, ClientError> {
+        self.update(key, |found| {
+            if found == expected { Change::Put(value.to_vec()) } else { Change::Leave }
+        })
+    }
+
+    /// Makes a key's value from the one that it holds: `decide` gets that, or `None`. Atomic among all
+    /// writes of the key, whoever makes them and whatever fails meanwhile. `decide` is asked again when
+    /// somebody was quicker; only what it said last takes effect, and that once. Where others change the key all
+    /// the time, calls of this client queue for their turn; so `decide` must not call this client itself.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::put`]; [`ClientError::Contended`] where others were quicker until the deadline;
+    /// [`ClientError::BadValue`] where `decide` makes a value that is too long.
+    pub fn update(
+        &self,
+        key: &[u8],
+        mut decide: impl FnMut(Option<&[u8]>) -> Change,
+    ) -> Result<Done, ClientError> {
+        self.update_held(key, |held| decide(held.map(|held| held.value)))
+    }
+
+    /// The same, where `decide` is to know until when the value lives.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::update`].
+    pub fn update_held(
+        &self,
+        key: &[u8],
+        decide: impl FnMut(Option<Held<'_>>) -> Change,
+    ) -> Result<Done, ClientError> {
+        self.decide(key, Box::new(decide))
+    }
+
+    /// Puts many keys at once: each node gets one frame. The keys are independent; each has its own
+    /// result, in their order.
+    #[must_use = "each operation has an error of its own"]
+    pub fn put_many<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        pairs: &[(K, V)],
+    ) -> Vec<Result<Placed, ClientError>> {
+        let ops: Vec<Op<'_>> = pairs
+            .iter()
+            .map(|(key, value)| Op::Put { key: key.as_ref(), value: value.as_ref() })
+            .collect();
+        self.run(&ops).into_iter().map(placed).collect()
+    }
+
+    /// Gets many keys at once; each has its own result, in their order.
+    #[must_use = "each operation has an error of its own"]
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Result<Option<Got>, ClientError>> {
+        let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::Get { key: key.as_ref() }).collect();
+        self.run(&ops).into_iter().map(got).collect()
+    }
+
+    /// Gives a key a value made of several strings, joined by commas, as the original does.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::put`], and [`ClientError::BadList`] where a string has a comma of its own.
+    pub fn put_list<S: AsRef<str>>(&self, key: &[u8], list: &[S]) -> Result<Placed, ClientError> {
+        if let Some(i) = list.iter().position(|item| item.as_ref().contains(',')) {
+            return Err(ClientError::BadList(i));
+        }
+        let items: Vec<&str> = list.iter().map(AsRef::as_ref).collect();
+        self.put(key, items.join(",").as_bytes())
+    }
+
+    /// Fetches a value as the strings that it is made of.
+    ///
+    /// # Errors
+    /// As [`GTStoreClient::get`].
+    pub fn get_list(&self, key: &[u8]) -> Result<Option<Vec<String>>, ClientError> {
+        let got = self.get(key)?;
+        Ok(got.map(|g| String::from_utf8_lossy(&g.value).split(',').map(str::to_owned).collect()))
+    }
+}
+
+fn placed(done: Result<Done, ClientError>) -> Result<Placed, ClientError> {
+    done.map(|done| match done {
+        Done::Placed(placed) => placed,
+        Done::Got(_) => unreachable!("a write ends in a place"),
+    })
+}
+
+fn got(done: Result<Done, ClientError>) -> Result<Option<Got>, ClientError> {
+    done.map(|done| match done {
+        Done::Got(got) => got,
+        Done::Placed(_) => unreachable!("a get ends in a value or none"),
+    })
+}

@@ -1,0 +1,37 @@
+//! How a client behaves.
+
+use std::time::Duration;
+
+use cluster::ids::Address;
+use net_common::auth::Secret;
+use net_common::in_place::Here;
+
+/// How a client behaves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the manager is.
+    pub manager: Address,
+    /// How long an operation is tried before it fails, and a manager waited for at the start; 10 s. `Duration::MAX`: for
+    /// ever.
+    pub deadline: Duration,
+    /// How long one node may be silent before another attempt is made; 1 s. While bytes move it is waited for, until
+    /// the deadline.
+    pub patience: Duration,
+    /// The cluster's secret, if it has one.
+    pub secret: Option<Secret>,
+    /// The node that this client is a part of, if it is part of one: it is spoken to in place.
+    pub here: Option<Here>,
+}
+
+impl Config {
+    /// The defaults, for a manager at `manager`.
+    pub fn new(manager: Address) -> Config {
+        Config {
+            manager,
+            deadline: Duration::from_secs(10),
+            patience: Duration::from_secs(1),
+            secret: None,
+            here: None,
+        }
+    }
+}
