@@ -1,0 +1,116 @@
+//! Round by round, until nothing is missing or the view changes.
+
+use std::time::Duration;
+
+use cluster::text::Count;
+use cluster::view::Routes;
+use crossbeam_channel::{Receiver, Sender, select};
+use log::{debug, info};
+
+use super::assignment::assign;
+use super::job::Job;
+use super::progress::Progress;
+use super::workers::Workers;
+use crate::node::merge::Merged;
+
+/// The pause when nothing has come from anybody.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The fetching thread.
+pub struct Rounds {
+    /// Who does what a round comes to.
+    pub workers: Workers,
+    /// What the round before has left.
+    pub progress: Progress,
+}
+
+impl Rounds {
+    /// Fetches whenever it is woken, and tells of arcs that became synced, until it is to stop.
+    pub fn run(&mut self, woken: &Receiver<()>, progressed: &Sender<()>) {
+        let stop = self.workers.stop.clone();
+        loop {
+            select! {
+                recv(woken) -> word => if word.is_err() { return },
+                recv(stop.channel()) -> _ => return,
+            }
+            let mut merged = Merged::default();
+            while let Some((routes, missing)) = self.workers.node.missing()
+                && !stop.has_come()
+            {
+                let got = self.round(&routes, &missing);
+                merged.add(got);
+                if got.arcs > 0 || got.gathered > 0 {
+                    // If word of earlier progress still waits, it stands for this as well.
+                    let _ = progressed.try_send(());
+                    continue;
+                }
+                let Rounds { workers, progress } = self;
+                if progress.is_somebody_left(&workers.node, &routes, &missing) {
+                    continue;
+                }
+                select! {
+                    recv(woken) -> word => if word.is_err() { return },
+                    recv(stop.channel()) -> _ => return,
+                    default(PAUSE) => {}
+                }
+            }
+            self.workers.confirm();
+            self.workers.links.clear();
+            let Merged { arcs, moved, kept, .. } = merged;
+            if arcs > 0 {
+                info!(
+                    "synced: {} fetched, {} moved, {kept} kept by comparison",
+                    Count(arcs as u64, "arc"),
+                    Count(moved as u64, "record")
+                );
+            }
+        }
+    }
+
+    /// Asks one source for each missing arc.
+    fn round(&mut self, routes: &Routes, missing: &[usize]) -> Merged {
+        let Rounds { workers, progress } = self;
+        if progress.begin(routes) {
+            workers.links.clear();
+        }
+        let mut begun = std::mem::take(&mut progress.begun);
+        let sources = |arc| progress.sources(&workers.node, routes, arc);
+        let mut part = |arc| begun.remove(&arc).unwrap_or_else(|| workers.node.arc_fetch(arc));
+        let jobs = assign(missing, sources)
+            .into_iter()
+            .map(|(source, arcs)| (source, Job::new(arcs.into_iter().map(&mut part).collect())))
+            .collect();
+        // Those whose sources have all refused wait for the next round.
+        begun.retain(|arc, _| missing.binary_search(arc).is_ok());
+        progress.begun = begun;
+        let mut merged = Merged::default();
+        for (source, job) in workers.work(routes, jobs) {
+            let (got, gathered, left) = job.end();
+            merged.add(got);
+            progress.gathered.extend(gathered.into_iter().map(|arc| (arc, source)));
+            for part in left {
+                progress.refused.note(part.arc.into(), source);
+                progress.begun.insert(part.arc.into(), part);
+            }
+        }
+        merged.arcs += self.end_gathering(routes, missing);
+        merged
+    }
+
+    /// Notes arcs as synced of which all who keep them have told what they had. Returns how many.
+    fn end_gathering(&self, routes: &Routes, missing: &[usize]) -> usize {
+        let Rounds { workers, progress } = self;
+        let has_told = |arc, place| progress.gathered.contains(&(arc, place));
+        let is_complete = |arc: &usize| {
+            workers.node.has_gathered(routes.epoch(), *arc, |place| has_told(*arc, place))
+        };
+        let complete: Vec<usize> = missing.iter().copied().filter(is_complete).collect();
+        match workers.node.complete(routes.epoch(), &complete) {
+            Ok(()) => complete.len(),
+            Err(error) => {
+                debug!("{error}");
+                0
+            }
+        }
+    }
+}

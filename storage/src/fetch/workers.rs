@@ -1,0 +1,160 @@
+//! The threads that fetch from a source each, one page at a time.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cluster::text::Count;
+use cluster::view::Routes;
+use log::{debug, info};
+use net_common::connection::NetError;
+use net_common::logging;
+use net_common::message::range::{RangePage, RangePull};
+use net_common::worker::Stop;
+use parking_lot::Mutex;
+
+use super::confirm::{Confirmed, confirm};
+use super::digest::Digester;
+use super::job::Job;
+use super::links::Links;
+use super::rate_limit::RateLimit;
+use crate::node::Node;
+use crate::node::merge::Unmerged;
+
+/// The pause before a source that is not in this view yet is asked again, and how often it is:
+/// nodes adopt a view within milliseconds of each other.
+const BEHIND: Duration = Duration::from_millis(2);
+const AGAIN: usize = 100;
+
+/// Sources that are fetched from at the same time. Each has a page of ours in the making, in flight
+/// or being merged, so that four keep a fast link and the fetching node busy; more would only take
+/// processors from those who serve.
+const WORKERS: usize = 4;
+
+/// How long a worker rests after a page, in times of what the page took: three quarters of the time
+/// it leaves the processors, here and at the source, to requests, and the busier they are the
+/// longer. A million small records from one source come in about two seconds all the same.
+const REST: u32 = 3;
+
+/// The longest rest. A page that took much longer was not waiting for a processor.
+const LONGEST_REST: Duration = Duration::from_millis(20);
+
+/// What all workers share.
+pub struct Workers {
+    /// The node that they fetch for.
+    pub node: Arc<Node>,
+    /// Where they ask.
+    pub links: Links,
+    /// How arcs are compared.
+    pub digester: Digester,
+    /// How fast they may be.
+    pub rate_limit: Mutex<RateLimit>,
+    /// What the rate limit counts its time from.
+    pub started: Instant,
+    /// When to stop.
+    pub stop: Stop,
+}
+
+impl Workers {
+    /// Has workers do all jobs, each for the source beside it, and returns these with what came of
+    /// them.
+    pub fn work(&self, routes: &Routes, jobs: Vec<(u16, Job)>) -> Vec<(u16, Job)> {
+        let workers = jobs.len().min(WORKERS);
+        let done = Mutex::new(Vec::with_capacity(jobs.len()));
+        let jobs = Mutex::new(jobs.into_iter());
+        let work = || {
+            loop {
+                let Some((source, mut job)) = jobs.lock().next() else { return };
+                if let Err(error) = self.fetch(routes, source, &mut job) {
+                    debug!("{}: {error}", routes.member(source).id);
+                }
+                done.lock().push((source, job));
+            }
+        };
+        thread::scope(|scope| {
+            for n in 1..workers {
+                let name = format!("{} fetch {}", self.node.id(), n + 1);
+                if let Err(error) = logging::spawn_scoped(scope, name, work) {
+                    debug!("with {n} workers only: {error}");
+                    break;
+                }
+            }
+            // This thread is one of them.
+            work();
+        });
+        done.into_inner()
+    }
+
+    /// Does a job until it is over, or the view has changed, or this node stops.
+    fn fetch(&self, routes: &Routes, source: u16, job: &mut Job) -> Result<(), NetError> {
+        let mut link = self.links.take(routes, source)?;
+        let mut again = AGAIN;
+        while !job.is_over() {
+            let begun = Instant::now();
+            let (page, bytes) = {
+                let pull = job.pull(routes.epoch(), &self.digester);
+                link.call_sized::<RangePage<'_>>(&pull)?
+            };
+            self.node.count_page(bytes);
+            if page.epoch != routes.epoch() {
+                let is_behind = page.epoch < routes.epoch();
+                if !is_behind || again == 0 || self.stop.wait(BEHIND) {
+                    break;
+                }
+                again -= 1;
+                continue;
+            }
+            match job.take(&self.node, &page) {
+                Ok(()) => {}
+                Err(Unmerged::OtherView) => break,
+                Err(Unmerged::Unwritten(trouble)) => {
+                    debug!("{trouble}");
+                    break;
+                }
+                Err(error @ Unmerged::Nonsense) => {
+                    let address = link.address().clone();
+                    return Err(NetError::Protocol { address, what: error.to_string() });
+                }
+            }
+            let price = self.rate_limit.lock().pay(self.started.elapsed(), bytes);
+            let rest = (begun.elapsed() * REST).min(LONGEST_REST);
+            if !job.is_over() && self.stop.wait(rest.max(price)) {
+                break;
+            }
+        }
+        self.links.keep(source, link);
+        Ok(())
+    }
+
+    /// Finds out what of that which has come from disk all others hold as well.
+    pub fn confirm(&self) {
+        let Some((routes, arcs)) = self.node.take_from_disk() else { return };
+        let ask = |place, pull: &RangePull<'_>, take: &mut dyn FnMut(&RangePage<'_>)| {
+            let mut link = self.links.take(&routes, place)?;
+            let mut again = AGAIN;
+            loop {
+                let page = link.call::<RangePage<'_>>(pull)?;
+                // It may adopt the view in a moment.
+                if page.epoch >= routes.epoch() || again == 0 || self.stop.wait(BEHIND) {
+                    take(&page);
+                    break;
+                }
+                again -= 1;
+            }
+            self.links.keep(place, link);
+            Ok(())
+        };
+        let mut sum = Confirmed::default();
+        while sum.arcs < arcs.len() && !self.stop.has_come() {
+            let got = confirm(&self.node, &routes, &arcs[sum.arcs..], &self.digester, ask);
+            sum.committed += got.committed;
+            sum.pending += got.pending;
+            sum.arcs += got.arcs.max(1);
+        }
+        let Confirmed { committed, pending, .. } = sum;
+        info!(
+            "from disk: {} held by all who keep them, of {pending} it is not known",
+            Count(committed as u64, "record").with("is", "are")
+        );
+    }
+}
