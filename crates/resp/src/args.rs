@@ -1,7 +1,7 @@
 //! The arguments of a request, where they lie in the buffer that it came in.
 //!
-//! Nothing is copied: an argument is a [`Span`] of the buffer, and the keys that a command names are
-//! [`Args`] still.
+//! Nothing is copied: an argument is a [`Span`] of the buffer, and the keys that a command names
+//! are [`Args`] still.
 
 /// Where in a buffer an argument lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,15 +1,15 @@
 //! What requests mean.
 //!
-//! [`Command`] sorts commands by what they ask of the store rather than by their names: look at one key,
-//! write one whatever it holds, change one by what it holds, do so with many. A shell that can do these
-//! can do them all, and each has a pure core: [`Look`] and [`Edit`] say what the answer is, and what
-//! becomes of the key.
+//! [`Command`] sorts commands by what they ask of the store rather than by their names: read one
+//! key, write one whatever it holds, change one by what it holds, do so with many. A shell that can
+//! do these can do them all, and each has a pure core: [`Read`] and [`Update`] say what the answer
+//! is, and what becomes of the key.
 //!
 //! An expiry is a number of milliseconds since 1970.
 
 use crate::args::Args;
-use crate::edit::Edit;
-use crate::look::Look;
+use crate::read::Read;
+use crate::update::Update;
 
 mod client;
 mod connection;
@@ -22,15 +22,15 @@ pub use server::{Cluster, NamesOf, Server};
 /// A command, ready to be carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command<'b> {
-    /// Look at one key.
-    Look {
+    /// Read at one key.
+    Read {
         /// The key.
         key: &'b [u8],
         /// What for.
-        look: Look,
+        read: Read,
     },
-    /// Give a key a value, whatever it holds: a plain write. The answer is `OK`. A key whose expiry has
-    /// passed already is gone at once.
+    /// Give a key a value, whatever it holds: a plain write. The answer is `OK`. A key whose expiry
+    /// has passed already is gone at once.
     Put {
         /// The key.
         key: &'b [u8],
@@ -40,21 +40,21 @@ pub enum Command<'b> {
         expiry: Option<u64>,
     },
     /// Change one key by what it holds: a read-modify-write.
-    Edit {
+    Update {
         /// The key.
         key: &'b [u8],
         /// How.
-        edit: Edit<'b>,
+        update: Update<'b>,
     },
     /// Get many keys. The answer is an array.
     GetMany(Args<'b>),
     /// Put many keys: each stands before its value, and of one key's values the last one stays. The
     /// answer is `OK`.
     PutMany(Args<'b>),
-    /// Remove many keys ([`Edit::Remove`]). The answer is how many there were.
+    /// Remove many keys ([`Update::Remove`]). The answer is how many there were.
     RemoveMany(Args<'b>),
-    /// Look at many keys ([`Look::Exists`]). The answer is how many there are; one that is named twice
-    /// counts twice.
+    /// Read at many keys ([`Read::Exists`]). The answer is how many there are; one that is named
+    /// twice counts twice.
     CountMany(Args<'b>),
     /// List some keys of the cluster.
     Scan(Scan<'b>),
@@ -66,7 +66,8 @@ pub enum Command<'b> {
     DbSize,
     /// Remove all keys of the cluster.
     Flush,
-    /// How many copies do this connection's writes have beyond the first? There is nothing to wait for.
+    /// How many copies do this connection's writes have beyond the first? There is nothing to wait
+    /// for.
     Wait,
     /// About the connection itself.
     Connection(Connection<'b>),

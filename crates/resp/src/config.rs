@@ -1,7 +1,7 @@
 //! CONFIG GET: what is configured, under the names that Redis has for it.
 //!
-//! redis-benchmark asks for `save` and `appendonly` when it starts; monitors ask for `maxmemory*`. The
-//! cluster's secret is none of it.
+//! redis-benchmark asks for `save` and `appendonly` when it starts; monitors ask for `maxmemory*`.
+//! The cluster's secret is none of it.
 
 use crate::args::Args;
 use crate::glob::Pattern;

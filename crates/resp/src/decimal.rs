@@ -1,9 +1,10 @@
 //! Numbers with a fraction, for INCRBYFLOAT.
 //!
-//! Redis adds in the machine's `long double` and prints 17 digits behind the point, without the zeros at
-//! the end: on x86 1000.1 + 0 gives 1000.09999999999999998, elsewhere something else. Here the sum of two
-//! decimal texts is their decimal sum, exact, rounded once to 17 digits behind the point: 1000.1. Where
-//! Redis's answer shows no rounding error of its own (up to about 18 digits in all) the two agree.
+//! Redis adds in the machine's `long double` and prints 17 digits behind the point, without the
+//! zeros at the end: on x86 1000.1 + 0 gives 1000.09999999999999998, elsewhere something else. Here
+//! the sum of two decimal texts is their decimal sum, exact, rounded once to 17 digits behind the
+//! point: 1000.1. Where Redis's answer shows no rounding error of its own (up to about 18 digits in
+//! all) the two agree.
 //!
 //! What it does not do: hexadecimal floats, which C reads as well.
 
@@ -16,8 +17,8 @@ const MOST_EXPONENT: i64 = 4932;
 /// Longest text that is read as a number, in bytes; as in Redis.
 const LONGEST: usize = 5 * 1024;
 
-/// A decimal number: digits, the most significant first, and how many of them stand before the point
-/// (below 0: zeros that stand behind it first).
+/// A decimal number: digits, the most significant first, and how many of them stand before the
+/// point (below 0: zeros that stand behind it first).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decimal {
     negative: bool,
@@ -44,8 +45,8 @@ impl Number {
     }
 }
 
-/// Reads a text: a sign, digits with or without a point, an exponent. `None` if it is no number, or one
-/// that is too large or too small.
+/// Reads a text: a sign, digits with or without a point, an exponent. `None` if it is no number, or
+/// one that is too large or too small.
 pub fn parse(text: &[u8]) -> Option<Number> {
     let (negative, rest) = match text {
         [b'-', rest @ ..] => (true, rest),

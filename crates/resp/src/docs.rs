@@ -1,8 +1,9 @@
 //! COMMAND: the table of commands, for programs and for people.
 //!
-//! redis-cli asks for the docs when it starts, to complete and hint; cluster-aware clients ask for the
-//! positions of keys. Hints for routing (`request_policy:…`) are given to them for what a node tells of its own keys
-//! only: those are to ask all nodes and add up. Any other request one node answers for all.
+//! redis-cli asks for the docs when it starts, to complete and hint; cluster-aware clients ask for
+//! the positions of keys. Hints for routing (`request_policy:…`) are given to them for what a node
+//! tells of its own keys only: those are to ask all nodes and add up. Any other request one node
+//! answers for all.
 
 use crate::args::Args;
 use crate::command::NamesOf;

@@ -1,9 +1,9 @@
 //! Errors, in Redis's words.
 //!
-//! Clients decide by an error's first word (`NOAUTH`, `TRYAGAIN`, `OOM`), and some by the words after
-//! it; people search the web for them. So where Redis has an error for something it is Redis's, to the
-//! letter; where it has none, it begins with a first word that makes clients do the right thing, and goes
-//! on in ours.
+//! Clients decide by an error's first word (`NOAUTH`, `TRYAGAIN`, `OOM`), and some by the words
+//! after it; people search the web for them. So where Redis has an error for something it is
+//! Redis's, to the letter; where it has none, it begins with a first word that makes clients do the
+//! right thing, and goes on in ours.
 
 use crate::args::Args;
 use crate::spec::Name;
@@ -27,7 +27,8 @@ pub enum Error {
         /// What was given.
         given: String,
     },
-    /// A browser speaks: some page makes it send commands to a port that only trusted programs reach.
+    /// A browser speaks: some page makes it send commands to a port that only trusted programs
+    /// reach.
     #[error("ERR this port does not speak HTTP")]
     Http,
     /// Too many or too few arguments for this command.
@@ -219,8 +220,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// [`Error::UnknownCommand`] for these arguments, the name first; [`Error::Http`] for how a browser
-    /// begins.
+    /// [`Error::UnknownCommand`] for these arguments, the name first; [`Error::Http`] for how a
+    /// browser begins.
     pub fn unknown_command(args: Args<'_>) -> Error {
         let first = args.at(0);
         if [&b"post"[..], b"host:"].iter().any(|word| first.eq_ignore_ascii_case(word)) {

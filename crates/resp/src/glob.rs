@@ -1,17 +1,17 @@
 //! Patterns as KEYS and SCAN MATCH have them.
 //!
-//! `*` is any bytes, `?` any one, `[abc]`, `[a-z]` and `[^a-z]` one of a class or none of it, `\` takes the
-//! meaning from the byte after it; all else is itself. There is no invalid pattern: a class that is not
-//! closed ends with the pattern, a backslash at the end is a backslash.
+//! `*` is any bytes, `?` any one, `[abc]`, `[a-z]` and `[^a-z]` one of a class or none of it, `\`
+//! takes the meaning from the byte after it; all else is itself. There is no invalid pattern: a
+//! class that is not closed ends with the pattern, a backslash at the end is a backslash.
 //!
-//! A pattern is made ready once and then held against millions of keys. Matching goes from star to star
-//! and never back behind the last one: a star that has found what follows it need not be asked again, since
-//! what it takes from the end of a match the next star can take as well. So a key of n bytes costs at
-//! most n² steps, whatever the pattern; and a pattern that wants more bytes than any key has matches
-//! nothing and is not kept.
+//! A pattern is made ready once and then held against millions of keys. Matching goes from star to
+//! star and never back behind the last one: a star that has found what follows it need not be asked
+//! again, since what it takes from the end of a match the next star can take as well. So a key of n
+//! bytes costs at most n² steps, whatever the pattern; and a pattern that wants more bytes than any
+//! key has matches nothing and is not kept.
 
-/// Longest key that a pattern is held against, in bytes; a pattern that wants more matches nothing. As
-/// long as any cluster can allow.
+/// Longest key that a pattern is held against, in bytes; a pattern that wants more matches nothing.
+/// As long as any cluster can allow.
 pub const LONGEST_KEY: usize = 1024;
 
 /// A pattern made ready.
@@ -51,8 +51,8 @@ impl Class {
 }
 
 impl Pattern {
-    /// Makes a pattern ready. With `fold` the case of ASCII letters does not matter, as for the names
-    /// that CONFIG GET looks for.
+    /// Makes a pattern ready. With `fold` the case of ASCII letters does not matter, as for the
+    /// names that CONFIG GET looks for.
     pub fn new(pattern: &[u8], fold: bool) -> Pattern {
         let mut made = Pattern { steps: None, classes: Vec::new() };
         let mut steps = Vec::new();

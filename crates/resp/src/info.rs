@@ -1,8 +1,8 @@
 //! INFO, from plain facts.
 //!
-//! ioredis waits until INFO says `loading:0`; others look at `redis_version`, `role` and `cluster_enabled`;
-//! people and monitors read the rest. What a node does not know it does not say, rather than make a
-//! number up; the few constants here are true of every node.
+//! ioredis waits until INFO says `loading:0`; others look at `redis_version`, `role` and
+//! `cluster_enabled`; people and monitors read the rest. What a node does not know it does not say,
+//! rather than make a number up; the few constants here are true of every node.
 
 use std::fmt::{Display, Write};
 

@@ -1,14 +1,14 @@
 //! Lines of words: how a person at a terminal talks to a Redis port.
 //!
-//! Words are separated by white space. A word, or a part of it, may stand in quotes: in double ones `\n`,
-//! `\r`, `\t`, `\b`, `\a` and `\xhh` mean a byte and any other `\c` means `c`; in single ones only `\'`
-//! means something. A closing quote ends its word.
+//! Words are separated by white space. A word, or a part of it, may stand in quotes: in double ones
+//! `\n`, `\r`, `\t`, `\b`, `\a` and `\xhh` mean a byte and any other `\c` means `c`; in single ones
+//! only `\'` means something. A closing quote ends its word.
 
 use crate::args::Span;
 
-/// Splits a line into words, in place: quotes and escapes only ever take bytes away, so a word moves to
-/// where it began. Pushes each as a span, `offset` further on. `false` if a quote is not closed, or
-/// something other than white space follows a closing one.
+/// Splits a line into words, in place: quotes and escapes only ever take bytes away, so a word
+/// moves to where it began. Pushes each as a span, `offset` further on. `false` if a quote is not
+/// closed, or something other than white space follows a closing one.
 pub fn split(line: &mut [u8], offset: usize, words: &mut Vec<Span>) -> bool {
     let mut read = 0;
     loop {

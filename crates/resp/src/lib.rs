@@ -7,17 +7,18 @@
 //!
 //! On the way in:
 //! 1. [`request`] and [`inline`]: bytes in, [arguments](args) out;
-//! 2. [`spec`]: the table of commands; [`lookup`]: which of them a request names; [`parse`]: arguments
-//!    to a typed [`command`], sorted by what it asks of a store;
-//! 3. [`look`], [`edit`]: what a command tells of a key, and what it makes of it; [`transaction`]
-//!    keeps what follows a MULTI from being done.
+//! 2. [`spec`]: the table of commands; [`lookup`]: which of them a request names; [`parse`]:
+//!    arguments to a typed [`command`], sorted by what it asks of a store;
+//! 3. [`mod@read`], [`update`]: what a command tells of a key, and what it makes of it;
+//!    [`transaction`] keeps what follows a MULTI from being done.
 //!
 //! On the way out: [`reply`] writes values in either version of the protocol, [`error`] has the
-//! words for what is wrong. Replies that are not about keys are made of plain facts: [`docs`] of the
-//! table, [`topology`] and [`lolwut`] of the cluster, [`info`], [`config`] and [`client`] of what a node
-//! knows of itself.
+//! words for what is wrong. Replies that are not about keys are made of plain facts: [`docs`] of
+//! the table, [`topology`] and [`lolwut`] of the cluster, [`info`], [`config`] and [`client`] of
+//! what a node knows of itself.
 //!
-//! Beside: [`number`], [`decimal`] and [`glob`] read integers, fractions and patterns as Redis does.
+//! Beside: [`number`], [`decimal`] and [`glob`] read integers, fractions and patterns as Redis
+//! does.
 
 pub mod args;
 pub mod client;
@@ -25,21 +26,21 @@ pub mod command;
 pub mod config;
 pub mod decimal;
 pub mod docs;
-pub mod edit;
 pub mod error;
 pub mod glob;
 pub mod info;
 pub mod inline;
 pub mod lolwut;
-pub mod look;
 pub mod lookup;
 pub mod number;
 pub mod parse;
+pub mod read;
 pub mod reply;
 pub mod request;
 pub mod spec;
 pub mod topology;
 pub mod transaction;
+pub mod update;
 
 #[cfg(test)]
 mod testing;

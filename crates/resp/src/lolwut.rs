@@ -1,7 +1,7 @@
 //! LOLWUT: a picture for people who try what happens.
 //!
-//! It draws the ring: around the clock, a letter for the node that is the first to keep what lies in that
-//! direction.
+//! It draws the ring: around the clock, a letter for the node that is the first to keep what lies
+//! in that direction.
 
 use crate::info::REDIS_VERSION;
 

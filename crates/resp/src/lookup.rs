@@ -61,7 +61,8 @@ const fn hash(name: &[u8]) -> usize {
     (hash ^ (hash >> 8)) % 256
 }
 
-/// Where each command stands in [`COMMANDS`], one more than its place; 0: nothing. Made at compile time.
+/// Where each command stands in [`COMMANDS`], one more than its place; 0: nothing. Made at compile
+/// time.
 static PLACES: [u8; 256] = {
     let mut places = [0; 256];
     let mut at = 0;

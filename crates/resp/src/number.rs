@@ -1,8 +1,8 @@
 //! Integers as Redis reads and writes them.
 
-/// The integer that a text is, strictly: digits with perhaps a minus in front, no plus, no white space,
-/// no leading zero, no `-0`, and within 64 bits. So each integer has one text, and what counts as one
-/// can be counted up.
+/// The integer that a text is, strictly: digits with perhaps a minus in front, no plus, no white
+/// space, no leading zero, no `-0`, and within 64 bits. So each integer has one text, and what
+/// counts as one can be counted up.
 #[inline]
 pub fn integer(text: &[u8]) -> Option<i64> {
     let (minus, digits) = match text {

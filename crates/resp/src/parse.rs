@@ -24,8 +24,8 @@ mod string;
 mod tests;
 
 impl<'b> Command<'b> {
-    /// Reads the arguments of a command that [`find`](crate::lookup::find) has found, at a node whose
-    /// wall clock shows `now_ms`.
+    /// Reads the arguments of a command that [`find`](crate::lookup::find) has found, at a node
+    /// whose wall clock shows `now_ms`.
     ///
     /// # Errors
     /// [`Error`] for arguments that the command does not take.

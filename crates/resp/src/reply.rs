@@ -1,8 +1,9 @@
 //! Answers: values in, bytes out.
 //!
 //! RESP3 has types that RESP2 lacks. The methods of [`Replies`] name the meaning (a map, a null, a
-//! double), and each protocol gets what Redis sends for it: where RESP2 has no word for it, a map is a
-//! flat array of keys and values, a set an array, a boolean 1 or 0, a double and a text bulk strings.
+//! double), and each protocol gets what Redis sends for it: where RESP2 has no word for it, a map
+//! is a flat array of keys and values, a set an array, a boolean 1 or 0, a double and a text bulk
+//! strings.
 //!
 //! What it does not do: count. Whoever announces an array of five writes five elements.
 
@@ -89,8 +90,8 @@ impl<'o> Replies<'o> {
         self.out.extend_from_slice(b"+OK\r\n");
     }
 
-    /// An error. It begins with the word that clients look for, such as `ERR`. Line ends in it, which a
-    /// client may have put there, become spaces.
+    /// An error. It begins with the word that clients look for, such as `ERR`. Line ends in it,
+    /// which a client may have put there, become spaces.
     pub fn error(&mut self, text: &str) {
         self.out.push(b'-');
         self.line(text);

@@ -1,17 +1,17 @@
 //! Requests: bytes in, arguments out.
 //!
-//! A request is an array of bulk strings (`*2\r\n$3\r\nGET\r\n$1\r\nk\r\n`), the same in RESP2 and RESP3,
-//! or a line of words ([`inline`]) from somebody at a terminal. [`Requests`] reads as many as a buffer
-//! holds, however deep the pipeline, and remembers how far it got into one that is not complete yet, so
-//! no byte of it is looked at twice.
+//! A request is an array of bulk strings (`*2\r\n$3\r\nGET\r\n$1\r\nk\r\n`), the same in RESP2 and
+//! RESP3, or a line of words ([`inline`]) from somebody at a terminal. [`Requests`] reads as many
+//! as a buffer holds, however deep the pipeline, and remembers how far it got into one that is not
+//! complete yet, so no byte of it is looked at twice.
 //!
-//! Nothing is copied: an argument is a [`Span`] of the buffer, and the quotes and escapes of a line are
-//! taken out in place. Nothing is allocated by a length that a client announces: what grows is the list
-//! of spans, by one for each argument that has arrived.
+//! Nothing is copied: an argument is a [`Span`] of the buffer, and the quotes and escapes of a line
+//! are taken out in place. Nothing is allocated by a length that a client announces: what grows is
+//! the list of spans, by one for each argument that has arrived.
 //!
-//! Invariants: spans lie in the bytes read so far, in their order; what [`Requests::done`] counts are
-//! whole requests; after a [`ProtocolError`] the stream has lost its framing, and is to be closed once
-//! the requests before it are answered.
+//! Invariants: spans lie in the bytes read so far, in their order; what [`Requests::done`] counts
+//! are whole requests; after a [`ProtocolError`] the stream has lost its framing, and is to be
+//! closed once the requests before it are answered.
 
 use std::fmt;
 
@@ -28,8 +28,8 @@ pub struct Limits {
     pub bulk: usize,
     /// Longest line of an inline request in bytes. Beyond it: *too big inline request*.
     pub inline: usize,
-    /// Longest request in bytes, complete or not: what a connection's buffer may have to hold. Beyond
-    /// it: *request too big*.
+    /// Longest request in bytes, complete or not: what a connection's buffer may have to hold.
+    /// Beyond it: *request too big*.
     pub request: usize,
     /// Most requests that are read at once. The rest stays in the buffer for the next round.
     pub at_once: usize,
@@ -38,9 +38,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For whoever may do everything. Redis takes a million arguments and lines of 64 KiB as well; its
-    /// 512 MiB for a value are far above what a cluster here can be set to take, so some of what
-    /// clusters take by default are enough: a value in between is refused by an answer, not by
+    /// For whoever may do everything. Redis takes a million arguments and lines of 64 KiB as well;
+    /// its 512 MiB for a value are far above what a cluster here can be set to take, so some of
+    /// what clusters take by default are enough: a value in between is refused by an answer, not by
     /// closing the connection.
     pub const KNOWN: Limits = Limits {
         arguments: 1 << 20,
@@ -51,8 +51,8 @@ impl Limits {
         stranger: false,
     };
 
-    /// The same in a cluster that takes values of so many bytes: an argument and a request may be as long as one of
-    /// these needs, and a little longer, to be refused by an answer.
+    /// The same in a cluster that takes values of so many bytes: an argument and a request may be
+    /// as long as one of these needs, and a little longer, to be refused by an answer.
     #[must_use]
     pub fn for_values(self, value_bytes: usize) -> Limits {
         const BESIDES: usize = 1 << 20;
@@ -63,8 +63,8 @@ impl Limits {
         }
     }
 
-    /// For who has not shown a password yet: enough for HELLO with AUTH and SETNAME, as in Redis. One
-    /// request at once, since it may be the one that makes the peer known.
+    /// For who has not shown a password yet: enough for HELLO with AUTH and SETNAME, as in Redis.
+    /// One request at once, since it may be the one that makes the peer known.
     pub const STRANGER: Limits = Limits {
         arguments: 10,
         bulk: 16 << 10,
@@ -107,8 +107,9 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// Whether the peer speaks the protocol, and sends a request that is too long: it goes on to send it before it looks
-    /// for an answer. Anything else is no request, and need not be read to its end.
+    /// Whether the peer speaks the protocol, and sends a request that is too long: it goes on to
+    /// send it before it looks for an answer. Anything else is no request, and need not be read to
+    /// its end.
     pub fn is_too_long(self) -> bool {
         match self {
             ProtocolError::ArrayLength | ProtocolError::BulkLength | ProtocolError::LongRequest => {
@@ -153,7 +154,8 @@ impl std::error::Error for ProtocolError {}
 /// Reads requests from a buffer that fills from behind and is emptied from the front.
 ///
 /// In turn: [`read`](Requests::read) what has arrived; answer [`each`](Requests::each);
-/// [`forget`](Requests::forget) them, and take as many bytes from the front of the buffer as that says.
+/// [`forget`](Requests::forget) them, and take as many bytes from the front of the buffer as that
+/// says.
 #[derive(Debug, Default)]
 pub struct Requests {
     /// The arguments of the complete requests, then those of the one under way.
@@ -208,8 +210,8 @@ impl Requests {
         self.ends.len()
     }
 
-    /// How many more bytes the request under way takes at least: worth making room for, no more than
-    /// the limits allow.
+    /// How many more bytes the request under way takes at least: worth making room for, no more
+    /// than the limits allow.
     pub fn wanted(&self) -> usize {
         self.wanted
     }
@@ -225,8 +227,8 @@ impl Requests {
         })
     }
 
-    /// Forgets the complete requests. Returns how many bytes they took: these are to go from the front
-    /// of the buffer.
+    /// Forgets the complete requests. Returns how many bytes they took: these are to go from the
+    /// front of the buffer.
     pub fn forget(&mut self) -> usize {
         let bytes = std::mem::take(&mut self.complete);
         self.at -= bytes;

@@ -1,9 +1,9 @@
 //! What commands there are, and what is known of each before its arguments are looked at.
 //!
-//! The table ([`COMMANDS`]) has a row for each: its name, how many arguments it takes, where its keys stand,
-//! what it does to the data. From it come the check of a request's length, the answers of COMMAND
-//! ([`docs`](crate::docs)), and what a node needs to decide whether a command may run: before a password,
-//! without memory.
+//! The table ([`COMMANDS`]) has a row for each: its name, how many arguments it takes, where its
+//! keys stand, what it does to the data. From it come the check of a request's length, the answers
+//! of COMMAND ([`docs`](crate::docs)), and what a node needs to decide whether a command may run:
+//! before a password, without memory.
 
 use crate::args::Args;
 use crate::number;

@@ -1,11 +1,11 @@
 //! The cluster as Redis's cluster-aware clients see it: who keeps which slots, and where.
 //!
-//! None of it is needed to be right: any node answers for any key, so a client with an old picture, or with
-//! none, only makes one node ask another.
+//! None of it is needed to be right: any node answers for any key, so a client with an old picture,
+//! or with none, only makes one node ask another.
 //!
-//! What it does not do: it does not say who holds copies of a *node*. In Redis each node is a master or
-//! somebody's replica; here each is the first to keep some slots, and keeps copies of others. So only who is
-//! first is told.
+//! What it does not do: it does not say who holds copies of a *node*. In Redis each node is a
+//! master or somebody's replica; here each is the first to keep some slots, and keeps copies of
+//! others. So only who is first is told.
 
 use std::fmt::Write;
 

@@ -1,8 +1,9 @@
 //! MULTI to EXEC, as far as it goes here: commands are counted, and none of them is carried out.
 //!
-//! There are no transactions. A client learns that at the one place where it matters: EXEC says that nothing was
-//! done, and why. All before it goes as in Redis, since clients send a whole transaction at once: were MULTI refused
-//! instead, what follows would be done one by one, and again when the client tries again.
+//! There are no transactions. A client learns that at the one place where it matters: EXEC says
+//! that nothing was done, and why. All before it goes as in Redis, since clients send a whole
+//! transaction at once: were MULTI refused instead, what follows would be done one by one, and
+//! again when the client tries again.
 
 use crate::args::Args;
 use crate::command::{self, Command};
@@ -27,7 +28,8 @@ struct Open {
 }
 
 impl Transaction {
-    /// Reads a request, at a node whose wall clock shows `now_ms`: `found` is its command, or why it is none.
+    /// Reads a request, at a node whose wall clock shows `now_ms`: `found` is its command, or why
+    /// it is none.
     ///
     /// # Errors
     /// [`Error`], and EXEC will refuse the whole.

@@ -1,17 +1,18 @@
 //! Requests of one connection that go to the nodes together.
 //!
-//! A pipeline is answered as if its requests were carried out one after the other. As long as no two of
-//! them are about the same key, except to read it, nobody can tell whether they were; so these go out as
-//! one batch, each node gets one frame, and the nodes work at the same time. What this node holds itself it
-//! answers without any of that. Requests that are about the
-//! same key, and about no other, become one operation ([`Coalesced`]). A request with many keys that would touch
+//! A pipeline is answered as if its requests were carried out one after the other. As long as no
+//! two of them are about the same key, except to read it, nobody can tell whether they were; so
+//! these go out as one batch, each node gets one frame, and the nodes work at the same time. What
+//! this node holds itself it answers without any of that. Requests that are about the same key, and
+//! about no other, become one operation ([`Coalesced`]). A request with many keys that would touch
 //! a key again, or one that touches a key of such a request again, waits for the next batch.
 //!
-//! Commands with many keys take part key by key: each key by itself is linearizable, the command as a
-//! whole is not atomic.
+//! Commands with many keys take part key by key: each key by itself is linearizable, the command as
+//! a whole is not atomic.
 //!
-//! How long the values are that a batch reads is not known before. So it is carried out in rounds: what would be too
-//! much to hold waits until those before it are answered, and the answers are sent on between two rounds.
+//! How long the values are that a batch reads is not known before. So it is carried out in rounds:
+//! what would be too much to hold waits until those before it are answered, and the answers are
+//! sent on between two rounds.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -30,7 +31,7 @@ use super::translate;
 use crate::node::Node;
 use footprint::{brings, check, each_key, keys, single_key};
 use item::{Item, step};
-use local::{Seen, look_here};
+use local::{Seen, read_here};
 use outcome::Outcome;
 use plan::{Context, Plan};
 use rounds::Rounds;
@@ -80,9 +81,9 @@ impl<'b> Batch<'b> {
     pub fn is_for(command: &Command<'_>) -> bool {
         matches!(
             command,
-            Command::Look { .. }
+            Command::Read { .. }
                 | Command::Put { .. }
-                | Command::Edit { .. }
+                | Command::Update { .. }
                 | Command::GetMany(_)
                 | Command::PutMany(_)
                 | Command::RemoveMany(_)
@@ -178,9 +179,9 @@ impl<'b> Batch<'b> {
         self.items.push(Item::Refused(error));
     }
 
-    /// Carries all of it out, at a node with this wall clock: what it holds itself is answered in place, the rest
-    /// goes to the store. Writes the answers, and leaves the batch empty. Where they become many, `send` is to take them
-    /// away.
+    /// Carries all of it out, at a node with this wall clock: what it holds itself is answered in
+    /// place, the rest goes to the store. Writes the answers, and leaves the batch empty. Where
+    /// they become many, `send` is to take them away.
     ///
     /// # Errors
     /// Those of `send`; the rest is not carried out then.
@@ -198,7 +199,7 @@ impl<'b> Batch<'b> {
         let operations = std::mem::take(&mut self.operations);
         self.bytes = 0;
         self.keys.clear();
-        let here = here.map(|node| look_here(&mut items, node, now_ms, out.protocol()));
+        let here = here.map(|node| read_here(&mut items, node, now_ms, out.protocol()));
         let (seen, outcome) = here.unwrap_or_default();
         let needs_store = operations > outcome.reads();
         let store = match needs_store.then(store).transpose() {
@@ -234,8 +235,8 @@ fn refuse_all(items: Vec<Item<'_>>, seen: &Seen, why: &Error, out: &mut Replies<
     }
 }
 
-/// Refuses what the cluster does not take. The newest limits are asked for where those that are known would
-/// refuse something.
+/// Refuses what the cluster does not take. The newest limits are asked for where those that are
+/// known would refuse something.
 fn hold_against_limits(
     items: &mut [Item<'_>],
     coalesced: &mut [Coalesced<'_>],

@@ -1,38 +1,39 @@
 //! Commands of one pipeline that are about one key, made one operation.
 //!
-//! They are carried out one after the other on what the key holds; the store sees what came of all of them,
-//! once. So a pipeline that counts a key up sixteen times costs one read-modify-write, not sixteen. Nobody
-//! else sees what the key held in between, as if nobody else had come in between: each command takes
-//! effect while the operation does, and in its order.
+//! They are carried out one after the other on what the key holds; the store sees what came of all
+//! of them, once. So a pipeline that counts a key up sixteen times costs one read-modify-write, not
+//! sixteen. Nobody else sees what the key held in between, as if nobody else had come in between:
+//! each command takes effect while the operation does, and in its order.
 //!
 //! * Commands that only look at the key cost one read.
-//! * Where the first one puts a value whatever the key holds, what follows is known without asking: the whole is
-//!   a plain write.
+//! * Where the first one puts a value whatever the key holds, what follows is known without asking:
+//!   the whole is a plain write.
 //! * The rest is one read-modify-write.
 //!
-//! The last value is checked by the client again. A value in between that is too long is refused to its command
-//! alone, and the others go on with what was there.
+//! The last value is checked by the client again. A value in between that is too long is refused to
+//! its command alone, and the others go on with what was there.
 //!
-//! What each command answers is found out when it is asked for, by carrying them out once more on what the store has
-//! found: so no more is held than the key's first value and its present one, however many commands look at it. Where
-//! even that is too much, because others hold as much, the next command is carried out alone ([`Coalesced::cut`]).
+//! What each command answers is found out when it is asked for, by carrying them out once more on
+//! what the store has found: so no more is held than the key's first value and its present one,
+//! however many commands look at it. Where even that is too much, because others hold as much, the
+//! next command is carried out alone ([`Coalesced::cut`]).
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use client::{Got, Held as Found, Op, Part};
 use cluster::limits::Limits;
-use resp::edit::{Answer, Change, Edit, Held};
 use resp::error::Error;
-use resp::look::Look;
+use resp::read::Read;
+use resp::update::{Answer, Change, Current, Update};
 
 use super::translate;
 
 /// A command about one key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step<'b> {
-    /// Look at it.
-    Look(Look),
+    /// Read at it.
+    Read(Read),
     /// Give it a value, whatever it holds.
     Put {
         /// The value.
@@ -41,16 +42,16 @@ pub enum Step<'b> {
         expiry: Option<u64>,
     },
     /// Change it by what it holds.
-    Edit(Edit<'b>),
+    Update(Update<'b>),
 }
 
 impl Step<'_> {
     /// The value that it gives the key, where that is known before what the key holds.
     fn given(&self) -> Option<&[u8]> {
         match self {
-            Step::Look(_) => None,
+            Step::Read(_) => None,
             Step::Put { value, .. } => Some(value),
-            Step::Edit(edit) => edit.given(),
+            Step::Update(update) => update.given(),
         }
     }
 }
@@ -82,16 +83,16 @@ enum Turn {
 #[derive(Debug)]
 struct Refused {
     error: Error,
-    /// Whether it is certain that nothing is there, which is all that a look wants to know.
+    /// Whether it is certain that nothing is there, which is all that a read wants to know.
     is_absent: bool,
 }
 
 /// What a command has found out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finding {
-    /// What a look has seen.
-    Seen(Look, Option<Rc<State>>),
-    /// What an edit answers.
+    /// What a read has found.
+    Seen(Read, Option<Rc<State>>),
+    /// What an update answers.
     Answer(Answer),
 }
 
@@ -104,8 +105,8 @@ pub struct State {
 
 impl State {
     /// The same, as the cores take it.
-    pub fn held(&self) -> Held<'_> {
-        Held { value: &self.value, expiry: self.expiry }
+    pub fn current(&self) -> Current<'_> {
+        Current { value: &self.value, expiry: self.expiry }
     }
 
     fn found(found: Option<Found<'_>>) -> Option<Rc<State>> {
@@ -136,8 +137,8 @@ impl<'b> Coalesced<'b> {
         self.steps.push(step);
     }
 
-    /// Holds the key against the limits. Beyond them each command is refused, but that whoever looks finds nothing
-    /// where the key surely cannot exist.
+    /// Holds the key against the limits. Beyond them each command is refused, but that whoever
+    /// looks finds nothing where the key surely cannot exist.
     pub fn check(&mut self, limits: &Limits, can_exist: impl FnOnce(&[u8]) -> bool) {
         let Err(error) = limits.check_key(self.key) else { return };
         let is_absent = !can_exist(self.key);
@@ -156,14 +157,16 @@ impl<'b> Coalesced<'b> {
         self.refused.is_none()
     }
 
-    /// Carries out one command alone, the next time that the store is asked; those after it then have to ask again.
+    /// Carries out one command alone, the next time that the store is asked; those after it then
+    /// have to ask again.
     pub fn cut(&self) {
         if let (Turn::Rest(at), None) = (self.turn.get(), self.known.get()) {
             self.turn.set(Turn::One(at));
         }
     }
 
-    /// If one command was carried out alone, goes on with the next. Returns whether there is more to ask for.
+    /// If one command was carried out alone, goes on with the next. Returns whether there is more
+    /// to ask for.
     pub fn go_on(&self) -> bool {
         match self.turn.get() {
             Turn::Rest(_) => false,
@@ -194,7 +197,7 @@ impl<'b> Coalesced<'b> {
             return None;
         }
         let key = self.key;
-        if self.now().iter().all(|step| matches!(step, Step::Look(_))) {
+        if self.now().iter().all(|step| matches!(step, Step::Read(_))) {
             return Some(Part::Op(Op::Get { key }));
         }
         let is_known = matches!(self.now(), [Step::Put { value, .. }, ..] if limits.check_value(value).is_ok());
@@ -219,8 +222,8 @@ impl<'b> Coalesced<'b> {
         Some(Part::Update { key, decide })
     }
 
-    /// Carries the commands out on what the key holds. Returns what it holds then, and whether anything was
-    /// written.
+    /// Carries the commands out on what the key holds. Returns what it holds then, and whether
+    /// anything was written.
     fn carry_out(
         &self,
         mut state: Option<Rc<State>>,
@@ -235,8 +238,8 @@ impl<'b> Coalesced<'b> {
         (state, is_written)
     }
 
-    /// What each command has found out, in their order, now that the store has done what [`Coalesced::part`] asked for
-    /// under these limits, and found `got`.
+    /// What each command has found out, in their order, now that the store has done what
+    /// [`Coalesced::part`] asked for under these limits, and found `got`.
     pub fn findings(&self, got: Option<Rc<State>>, limits: Limits) -> Findings<'_, 'b> {
         // Without a base nothing but a read was asked for.
         let (state, now_ms) = self.base.take().unwrap_or((got, 0));
@@ -256,13 +259,13 @@ fn carry_out(
         return (Finding::Answer(Answer::Error(translate::beyond(error))), false);
     }
     let (change, answer) = match step {
-        Step::Look(look) => return (Finding::Seen(*look, state.clone()), false),
+        Step::Read(read) => return (Finding::Seen(*read, state.clone()), false),
         // A time that has passed already ends the key at once.
         Step::Put { expiry: Some(at), .. } if *at <= now_ms => (Change::Remove, Answer::Ok),
         Step::Put { value, expiry } => {
             (Change::Put { value: value.to_vec(), expiry: *expiry }, Answer::Ok)
         }
-        Step::Edit(edit) => edit.apply(state.as_deref().map(State::held), now_ms),
+        Step::Update(update) => update.apply(state.as_deref().map(State::current), now_ms),
     };
     let next = match change {
         Change::Leave => return (Finding::Answer(answer), false),
@@ -299,7 +302,7 @@ impl Iterator for Findings<'_, '_> {
     fn next(&mut self) -> Option<Finding> {
         let step = self.steps.next()?;
         let finding = match (&self.coalesced.refused, step) {
-            (Some(Refused { is_absent: true, .. }), Step::Look(look)) => Finding::Seen(*look, None),
+            (Some(Refused { is_absent: true, .. }), Step::Read(read)) => Finding::Seen(*read, None),
             (Some(refused), _) => Finding::Answer(Answer::Error(refused.error.clone())),
             (None, step) => carry_out(step, &mut self.state, self.now_ms, &self.limits).0,
         };
@@ -315,7 +318,7 @@ mod tests {
     use client::Change as Made;
 
     use super::*;
-    use resp::edit::{Answering, Lifetime, When};
+    use resp::update::{Answering, Lifetime, When};
 
     const NOW: u64 = 1_000;
     const LIMITS: Limits = Limits { key_bytes: 20, value_bytes: 5 };
@@ -349,19 +352,19 @@ mod tests {
     fn steps() -> Vec<Step<'static>> {
         let set = |value, when| {
             let lifetime = Lifetime::Until(None);
-            Step::Edit(Edit::Set { value, when, lifetime, answering: Answering::Before })
+            Step::Update(Update::Set { value, when, lifetime, answering: Answering::Before })
         };
         vec![
-            Step::Look(Look::Value),
-            Step::Look(Look::Exists),
+            Step::Read(Read::Value),
+            Step::Read(Read::Exists),
             Step::Put { value: b"1", expiry: None },
             Step::Put { value: b"1", expiry: Some(NOW) },
             Step::Put { value: b"2", expiry: Some(NOW + 9) },
             Step::Put { value: b"too long", expiry: None },
-            Step::Edit(Edit::Add(1)),
-            Step::Edit(Edit::Append(b"77")),
-            Step::Edit(Edit::Remove),
-            Step::Edit(Edit::Persist),
+            Step::Update(Update::Add(1)),
+            Step::Update(Update::Append(b"77")),
+            Step::Update(Update::Remove),
+            Step::Update(Update::Persist),
             set(b"x", When::Absent),
             set(b"y", When::Equals(b"1")),
         ]

@@ -1,7 +1,7 @@
 //! What a connection has said so far, and the answers to what is not about keys.
 //!
-//! Requests that are about keys go through a [`Batch`]; all others are answered here, by what the node
-//! knows of itself, of the cluster and of its connections.
+//! Requests that are about keys go through a [`Batch`]; all others are answered here, by what the
+//! node knows of itself, of the cluster and of its connections.
 
 use std::io;
 use std::sync::Arc;
@@ -39,7 +39,8 @@ pub enum Next {
     Go,
     /// Send the answers and close.
     Close,
-    /// The same, where the peer is in the middle of a request that is too long: it is to learn that.
+    /// The same, where the peer is in the middle of a request that is too long: it is to learn
+    /// that.
     CloseInMidstream,
 }
 
@@ -62,7 +63,8 @@ struct State {
     protocol: Protocol,
     /// Whether it has shown the password, or need not.
     is_known: bool,
-    /// What is listed for it: once it has asked who keeps what, it asks each node for what is its own.
+    /// What is listed for it: once it has asked who keeps what, it asks each node for what is its
+    /// own.
     scope: Scope,
     /// Which answers it hears.
     heard: Heard,
@@ -307,8 +309,8 @@ impl<'s> Conversation<'s> {
         Ok(())
     }
 
-    /// Holds a password against the cluster's secret. A wrong one is answered late, so that guessing is
-    /// slow.
+    /// Holds a password against the cluster's secret. A wrong one is answered late, so that
+    /// guessing is slow.
     fn authenticate(&mut self, user: &[u8], password: &[u8]) -> Result<(), Error> {
         let is_right =
             self.shared.secret.as_ref().is_none_or(|secret| secret.is_password(password));

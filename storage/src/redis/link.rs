@@ -1,11 +1,12 @@
 //! The bytes of one connection.
 //!
-//! A client may send all of a long pipeline before it reads the first answer. Were its answers only written, and
-//! nothing read meanwhile, both would wait for each other. So whoever waits here for the peer to take its answers
-//! goes on reading, and keeps what comes ([`Link::fill`] has it first), up to a bound.
+//! A client may send all of a long pipeline before it reads the first answer. Were its answers only
+//! written, and nothing read meanwhile, both would wait for each other. So whoever waits here for
+//! the peer to take its answers goes on reading, and keeps what comes ([`Link::fill`] has it
+//! first), up to a bound.
 //!
-//! The peer is given up when no byte has moved for a while, in either direction: one that reads slowly, or sends
-//! slowly, is not.
+//! The peer is given up when no byte has moved for a while, in either direction: one that reads
+//! slowly, or sends slowly, is not.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,12 +29,13 @@ const CHUNK: usize = 64 << 10;
 /// A buffer above this is given back once it is empty.
 const KEPT: usize = 256 << 10;
 
-/// How much a peer may send that was told it had sent nonsense, so that it comes to read why: a client that sends
-/// gigabytes without looking learns it by the end of the connection.
+/// How much a peer may send that was told it had sent nonsense, so that it comes to read why: a
+/// client that sends gigabytes without looking learns it by the end of the connection.
 const DRAINED: usize = 1 << 30;
 
-/// How long a connection is silent before the system asks whether the peer is still there, how long between two such
-/// questions, and how many of them go unanswered until it is closed: what Redis uses for its 300 seconds.
+/// How long a connection is silent before the system asks whether the peer is still there, how long
+/// between two such questions, and how many of them go unanswered until it is closed: what Redis
+/// uses for its 300 seconds.
 pub const KEEPALIVE: Duration = Duration::from_secs(300);
 const KEEPALIVE_AGAIN: Duration = Duration::from_secs(100);
 const KEEPALIVE_TIMES: u32 = 3;
@@ -63,8 +65,8 @@ enum Incoming {
 }
 
 impl Link {
-    /// A connection that has just begun. A read that waits for so long returns, for its caller to look which limit,
-    /// if any, is over.
+    /// A connection that has just begun. A read that waits for so long returns, for its caller to
+    /// look which limit, if any, is over.
     ///
     /// # Errors
     /// Where the system does not let it be set up.
@@ -95,8 +97,8 @@ impl Link {
         self.ahead_bytes
     }
 
-    /// Waits for bytes, and adds them to the inbox, which has room for `wanted` of them and never for much more than
-    /// what has really come. Returns how many; 0 at the end.
+    /// Waits for bytes, and adds them to the inbox, which has room for `wanted` of them and never
+    /// for much more than what has really come. Returns how many; 0 at the end.
     ///
     /// # Errors
     /// As a read from a socket: also a time-out, after which it can be called again.
@@ -111,8 +113,8 @@ impl Link {
         Ok(n)
     }
 
-    /// Sends what is in `out` and empties it. As long as the peer does not take it, reads on what that sends, `room`
-    /// bytes at most.
+    /// Sends what is in `out` and empties it. As long as the peer does not take it, reads on what
+    /// that sends, `room` bytes at most.
     ///
     /// # Errors
     /// Where the connection breaks, or nothing moves.
@@ -186,8 +188,9 @@ impl Link {
         }
     }
 
-    /// Sends a last answer, to a peer that may still be sending, and reads on until it has ended, so that the answer
-    /// arrives: bytes that come to a closed socket would reset the connection, and destroy it on its way.
+    /// Sends a last answer, to a peer that may still be sending, and reads on until it has ended,
+    /// so that the answer arrives: bytes that come to a closed socket would reset the connection,
+    /// and destroy it on its way.
     ///
     /// # Errors
     /// As [`Link::send`].
@@ -263,8 +266,8 @@ impl Inbox {
         }
     }
 
-    /// Makes room for so many more. What is there moves to the front only if that is needed, so that taking a long
-    /// pipeline piece by piece does not move its rest each time.
+    /// Makes room for so many more. What is there moves to the front only if that is needed, so
+    /// that taking a long pipeline piece by piece does not move its rest each time.
     fn make_room(&mut self, bytes: usize) {
         if self.buffer.len() - self.filled < bytes && self.start > 0 {
             self.buffer.copy_within(self.start..self.filled, 0);
@@ -281,7 +284,8 @@ impl Inbox {
         self.filled += bytes.len();
     }
 
-    /// Reads once. There is room for what is wanted, but never much more than what has really arrived.
+    /// Reads once. There is room for what is wanted, but never much more than what has really
+    /// arrived.
     fn read(&mut self, stream: &mut impl io::Read, wanted: usize) -> io::Result<usize> {
         self.make_room(wanted.clamp(READ, READ.max(self.len())));
         let n = stream.read(&mut self.buffer[self.filled..])?;

@@ -1,8 +1,8 @@
-//! Commands about all keys of the cluster, whichever node is asked; or, for cluster-aware clients, who ask each node
-//! and add up, about the keys of the arcs that are told to be this node's own.
+//! Commands about all keys of the cluster, whichever node is asked; or, for cluster-aware clients,
+//! who ask each node and add up, about the keys of the arcs that are told to be this node's own.
 //!
-//! SCAN's cursor is the place where the listing goes on ([`cluster::scan`]), so any node can go on where
-//! another one stopped. KEYS and FLUSHALL go through the whole listing, page by page.
+//! SCAN's cursor is the place where the listing goes on ([`cluster::scan`]), so any node can go on
+//! where another one stopped. KEYS and FLUSHALL go through the whole listing, page by page.
 
 use client::{GTStoreClient, Op};
 use cluster::arcs::ArcSet;
@@ -102,7 +102,8 @@ fn list(
     Ok((listed.keys, listed.next))
 }
 
-/// The first key from a place on. A page may be empty though there are more: of keys that have just been removed.
+/// The first key from a place on. A page may be empty though there are more: of keys that have just
+/// been removed.
 fn first_key(listing: &Listing<'_>, from: u64) -> Result<Option<Vec<u8>>, Error> {
     let (mut from, mut most) = (Some(from), 1);
     while let Some(place) = from {

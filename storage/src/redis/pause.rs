@@ -1,7 +1,7 @@
 //! CLIENT PAUSE: requests of this node's connections wait for a while.
 //!
-//! It holds up clients of this node's Redis ports, and nobody else: other nodes go on, and so do native clients.
-//! Unlike Redis's a pause of all requests does not hold up CLIENT UNPAUSE.
+//! It holds up clients of this node's Redis ports, and nobody else: other nodes go on, and so do
+//! native clients. Unlike Redis's a pause of all requests does not hold up CLIENT UNPAUSE.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -63,7 +63,8 @@ impl Pause {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Waits until a request may go on: one that may change keys, or another. Returns at once when `is_over`.
+    /// Waits until a request may go on: one that may change keys, or another. Returns at once when
+    /// `is_over`.
     pub fn wait(&self, writes: bool, is_over: impl Fn() -> bool) {
         let mut state = self.state.lock();
         self.waiting.fetch_add(1, Ordering::Relaxed);

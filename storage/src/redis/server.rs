@@ -1,9 +1,10 @@
 //! The Redis ports of a node.
 //!
-//! There are two, so that both kinds of clients are told what they expect. A client that knows of no cluster asks
-//! one node for all keys; a cluster-aware one asks each node for its keys, and adds up. On a connection they cannot
-//! be told apart: libraries ask one node who keeps which slots, and send the others nothing but requests. So this
-//! answer names the second port, where a node lists what is told to be its own.
+//! There are two, so that both kinds of clients are told what they expect. A client that knows of
+//! no cluster asks one node for all keys; a cluster-aware one asks each node for its keys, and adds
+//! up. On a connection they cannot be told apart: libraries ask one node who keeps which slots, and
+//! send the others nothing but requests. So this answer names the second port, where a node lists
+//! what is told to be its own.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -1,12 +1,14 @@
 //! One connection to the Redis port.
 //!
-//! Read what has arrived, carry all complete requests out, send the answers, read again. Requests that do
-//! not depend on each other go to the nodes together ([`Batch`]); answers come in the requests' order.
+//! Read what has arrived, carry all complete requests out, send the answers, read again. Requests
+//! that do not depend on each other go to the nodes together ([`Batch`]); answers come in the
+//! requests' order.
 //!
 //! Limits: what a peer may send ([`request::Limits`](Limits)), and far less before it has shown the
-//! password; how long no byte may move in the middle of a request or an answer, and how long it may be silent between
-//! two requests. It may send on while it leaves answers unread ([`Link`]): as much as one request may have. Of the
-//! answers `FLUSH` bytes and one batch's wait meanwhile, which is bounded as well ([`Batch`]).
+//! password; how long no byte may move in the middle of a request or an answer, and how long it may
+//! be silent between two requests. It may send on while it leaves answers unread ([`Link`]): as
+//! much as one request may have. Of the answers `FLUSH` bytes and one batch's wait meanwhile, which
+//! is bounded as well ([`Batch`]).
 
 use std::io;
 use std::sync::Arc;
@@ -212,8 +214,8 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// Whether the peer has been silent for longer than it may. As in Redis it is closed without a word: an answer
-    /// that nobody asked for would be taken for that of the next request.
+    /// Whether the peer has been silent for longer than it may. As in Redis it is closed without a
+    /// word: an answer that nobody asked for would be taken for that of the next request.
     fn is_over(&self, between: bool) -> bool {
         // Whoever has not shown the password yet has so long for all of it.
         if !self.conversation.is_known() {
@@ -246,7 +248,8 @@ struct Outgoing<'s> {
 }
 
 impl Outgoing<'_> {
-    /// Carries a batch out. Where its answers become many they are sent. `inbox` is what the peer has sent already.
+    /// Carries a batch out. Where its answers become many they are sent. `inbox` is what the peer
+    /// has sent already.
     fn run(
         &mut self,
         batch: &mut Batch<'_>,
@@ -273,7 +276,8 @@ fn send(shared: &Shared, link: &mut Link, bytes: &mut Vec<u8>, inbox: &Inbox) ->
         return Ok(());
     }
     let count = bytes.len() as u64;
-    // While answers wait the peer may send, with what is here already, as much as a request may have.
+    // While answers wait the peer may send, with what is here already, as much as a request may
+    // have.
     link.send(bytes, Limits::KNOWN.request.saturating_sub(inbox.len()))?;
     shared.tally.output_bytes.fetch_add(count, Ordering::Relaxed);
     Ok(())

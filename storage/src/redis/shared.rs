@@ -26,8 +26,8 @@ use crate::node::Node;
 pub struct Settings {
     /// Whether FLUSHALL and FLUSHDB may remove all keys of the cluster.
     pub may_flush: bool,
-    /// How long a connection may be silent between two requests; `None`: for ever, as in Redis. Many clients
-    /// take a connection that is closed for an error of their own.
+    /// How long a connection may be silent between two requests; `None`: for ever, as in Redis.
+    /// Many clients take a connection that is closed for an error of their own.
     pub idle: Option<Duration>,
 }
 

@@ -1,10 +1,11 @@
 //! What cluster-aware clients are told of a view: which node keeps which slots.
 //!
-//! All of it follows from a view's [`Routes`] and the addresses of the nodes' Redis ports. An arc is a few
-//! slots; neighbouring arcs that the same node is the first to keep are told as one range.
+//! All of it follows from a view's [`Routes`] and the addresses of the nodes' Redis ports. An arc
+//! is a few slots; neighbouring arcs that the same node is the first to keep are told as one range.
 //!
-//! A slot whose replicas have no Redis port is told to belong to some node that has. All tell the same of
-//! it, so that what each says of its own slots, and of the keys there, adds up to the whole.
+//! A slot whose replicas have no Redis port is told to belong to some node that has. All tell the
+//! same of it, so that what each says of its own slots, and of the keys there, adds up to the
+//! whole.
 
 use std::fmt::Write;
 
@@ -29,8 +30,8 @@ pub struct Picture<'v> {
     own: Option<u16>,
 }
 
-/// A node's id in Redis's form, 40 hexadecimal digits: of its name, so it stays the same when the node
-/// comes back.
+/// A node's id in Redis's form, 40 hexadecimal digits: of its name, so it stays the same when the
+/// node comes back.
 pub fn node_id(cluster: ClusterId, node: &NodeId) -> String {
     let mut id = String::with_capacity(48);
     for part in 0u8..3 {
@@ -57,8 +58,8 @@ impl<'v> Picture<'v> {
         Picture { routes, ports, open, own }
     }
 
-    /// The member that is told to be the first to keep an arc: the first of its replicas with a Redis port.
-    /// If they have none, one of the others.
+    /// The member that is told to be the first to keep an arc: the first of its replicas with a
+    /// Redis port. If they have none, one of the others.
     fn keeper(&self, arc: usize) -> Option<u16> {
         let has_port = |&place: &u16| self.ports[usize::from(place)].is_some();
         let stand_in = || self.open.get(arc % self.open.len().max(1)).copied();

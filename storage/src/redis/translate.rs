@@ -2,15 +2,15 @@
 
 use client::ClientError;
 use cluster::limits::{KEY_CEILING, LimitError};
-use resp::edit::{Change, Held};
 use resp::error::Error;
 use resp::glob;
+use resp::update::{Change, Current};
 
 const _: () = assert!(glob::LONGEST_KEY >= KEY_CEILING, "a pattern may match the longest key");
 
 /// What a key holds, as the store has found it.
-pub fn held(held: client::Held<'_>) -> Held<'_> {
-    Held { value: held.value, expiry: held.expiry }
+pub fn current(held: client::Held<'_>) -> Current<'_> {
+    Current { value: held.value, expiry: held.expiry }
 }
 
 /// What becomes of a key, as the store is told.

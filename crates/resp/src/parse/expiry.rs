@@ -2,9 +2,9 @@
 
 use super::argument::{integer, is};
 use crate::args::Args;
-use crate::edit::{Edit, Only};
 use crate::error::{self, Error};
 use crate::spec::Name;
+use crate::update::{Only, Update};
 
 /// How a time is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,8 @@ impl Unit {
     }
 }
 
-/// The expiry that SET, SETEX and GETEX give: a positive number, or it is an error of the command `name`.
+/// The expiry that SET, SETEX and GETEX give: a positive number, or it is an error of the command
+/// `name`.
 pub fn deadline(text: &[u8], unit: Unit, now_ms: u64, name: Name) -> Result<u64, Error> {
     let time = integer(text)?;
     let absolute = if time > 0 { unit.absolute(time, now_ms) } else { None };
@@ -44,7 +45,7 @@ pub fn deadline(text: &[u8], unit: Unit, now_ms: u64, name: Name) -> Result<u64,
 }
 
 /// EXPIRE and its like. Any time will do: one that has passed ends the key.
-pub fn expire<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Edit<'b>, Error> {
+pub fn expire<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Update<'b>, Error> {
     let unit = Unit {
         seconds: matches!(name, Name::Expire | Name::ExpireAt),
         relative: matches!(name, Name::Expire | Name::PExpire),
@@ -52,7 +53,7 @@ pub fn expire<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Edit<'b>, E
     let only = only(args.from(3))?;
     let time = integer(args.at(2))?;
     let at = unit.absolute(time, now_ms).ok_or(Error::InvalidExpire(name))?;
-    Ok(Edit::Expire { at, only })
+    Ok(Update::Expire { at, only })
 }
 
 fn only(options: Args<'_>) -> Result<Only, Error> {

@@ -4,30 +4,30 @@ use super::argument::integer;
 use super::{expiry, scan};
 use crate::args::Args;
 use crate::command::Command;
-use crate::edit::Edit;
 use crate::error::Error;
-use crate::look::Look;
+use crate::read::Read;
 use crate::spec::Name;
+use crate::update::Update;
 
 /// Reads a command about keys.
 pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
     let key = args.at(1);
-    let look = |look| Ok(Command::Look { key, look });
-    let edit = |edit| Ok(Command::Edit { key, edit });
+    let read = |read| Ok(Command::Read { key, read });
+    let update = |update| Ok(Command::Update { key, update });
     match name {
-        Name::Del | Name::Unlink if args.len() == 2 => edit(Edit::Remove),
+        Name::Del | Name::Unlink if args.len() == 2 => update(Update::Remove),
         Name::Del | Name::Unlink => Ok(Command::RemoveMany(args.from(1))),
-        Name::Exists | Name::Touch if args.len() == 2 => look(Look::Exists),
+        Name::Exists | Name::Touch if args.len() == 2 => read(Read::Exists),
         Name::Exists | Name::Touch => Ok(Command::CountMany(args.from(1))),
-        Name::Type => look(Look::Type),
+        Name::Type => read(Read::Type),
         Name::Expire | Name::PExpire | Name::ExpireAt | Name::PExpireAt => {
-            edit(expiry::expire(name, args, now_ms)?)
+            update(expiry::expire(name, args, now_ms)?)
         }
-        Name::Ttl => look(Look::Seconds),
-        Name::PTtl => look(Look::Milliseconds),
-        Name::ExpireTime => look(Look::ExpirySeconds),
-        Name::PExpireTime => look(Look::ExpiryMilliseconds),
-        Name::Persist => edit(Edit::Persist),
+        Name::Ttl => read(Read::Seconds),
+        Name::PTtl => read(Read::Milliseconds),
+        Name::ExpireTime => read(Read::ExpirySeconds),
+        Name::PExpireTime => read(Read::ExpiryMilliseconds),
+        Name::Persist => update(Update::Persist),
         Name::Scan => scan::scan(args).map(Command::Scan),
         Name::Keys => Ok(Command::Keys(key)),
         Name::RandomKey => Ok(Command::RandomKey),

@@ -1,16 +1,17 @@
 //! EVAL and EVALSHA of the scripts that locks are given back with.
 //!
-//! There is no Lua here. But almost every lock that is built on Redis is released by one short script,
-//! "remove the key if it holds my token", and prolonged by another; each is a read-modify-write of one key.
-//! So these are known: those of redis-py's `Lock` by their hash, the common idioms by their text, whatever
-//! their spaces, quotes and case. Any other script is refused.
+//! There is no Lua here. But almost every lock that is built on Redis is released by one short
+//! script, "remove the key if it holds my token", and prolonged by another; each is a
+//! read-modify-write of one key. So these are known: those of redis-py's `Lock` by their hash, the
+//! common idioms by their text, whatever their spaces, quotes and case. Any other script is
+//! refused.
 
 use super::argument::integer;
 use crate::args::Args;
 use crate::command::Command;
-use crate::edit::{Edit, Prolong};
 use crate::error::Error;
 use crate::spec::Name;
+use crate::update::{Prolong, Update};
 
 /// What a script does with its one key and its arguments.
 #[derive(Clone, Copy)]
@@ -64,8 +65,8 @@ pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>,
     if keys != 1 || args.len() < 5 {
         return Err(Error::NoScripting);
     }
-    let edit = match recipe {
-        Recipe::Release => Edit::RemoveIf(token),
+    let update = match recipe {
+        Recipe::Release => Update::RemoveIf(token),
         Recipe::Reset(unit) => {
             let time = integer(args.at(5))?;
             let by_ms = match unit {
@@ -74,14 +75,14 @@ pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>,
                     time.checked_mul(1000).ok_or(Error::InvalidExpire(Name::Expire))?
                 }
             };
-            Edit::ProlongIf { token, by_ms: checked(by_ms, now_ms)?, how: Prolong::Reset }
+            Update::ProlongIf { token, by_ms: checked(by_ms, now_ms)?, how: Prolong::Reset }
         }
         Recipe::Extend => {
             let how = if args.at(6) == b"0" { Prolong::Add } else { Prolong::Replace };
-            Edit::ProlongIf { token, by_ms: checked(integer(args.at(5))?, now_ms)?, how }
+            Update::ProlongIf { token, by_ms: checked(integer(args.at(5))?, now_ms)?, how }
         }
     };
-    Ok(Command::Edit { key, edit })
+    Ok(Command::Update { key, update })
 }
 
 /// A time that can be added to an expiry.

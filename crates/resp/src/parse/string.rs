@@ -5,42 +5,42 @@ use super::expiry::{Unit, deadline};
 use crate::args::Args;
 use crate::command::Command;
 use crate::decimal;
-use crate::edit::{Answering, Edit, Lifetime, When};
 use crate::error::Error;
-use crate::look::Look;
+use crate::read::Read;
 use crate::spec::Name;
+use crate::update::{Answering, Lifetime, Update, When};
 
 /// Reads a command about values.
 pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
     let key = args.at(1);
-    let look = |look| Ok(Command::Look { key, look });
-    let edit = |edit| Ok(Command::Edit { key, edit });
+    let read = |read| Ok(Command::Read { key, read });
+    let update = |update| Ok(Command::Update { key, update });
     match name {
-        Name::Get => look(Look::Value),
+        Name::Get => read(Read::Value),
         Name::Set => set(args, now_ms),
-        Name::SetNx => edit(setnx(args.at(2))),
+        Name::SetNx => update(setnx(args.at(2))),
         Name::SetEx | Name::PSetEx => setex(name, args, now_ms),
-        Name::GetSet => edit(getset(args.at(2))),
-        Name::GetDel => edit(Edit::Take),
+        Name::GetSet => update(getset(args.at(2))),
+        Name::GetDel => update(Update::Take),
         Name::GetEx => getex(args, now_ms),
-        Name::DelIfEq => edit(Edit::RemoveIf(args.at(2))),
+        Name::DelIfEq => update(Update::RemoveIf(args.at(2))),
         Name::MGet => Ok(Command::GetMany(args.from(1))),
         Name::MSet if args.len().is_multiple_of(2) => Err(Error::WrongArity(name)),
         Name::MSet => Ok(Command::PutMany(args.from(1))),
-        Name::StrLen => look(Look::Length),
-        Name::Append => edit(Edit::Append(args.at(2))),
+        Name::StrLen => read(Read::Length),
+        Name::Append => update(Update::Append(args.at(2))),
         Name::GetRange => {
-            look(Look::Range { start: integer(args.at(2))?, end: integer(args.at(3))? })
+            read(Read::Range { start: integer(args.at(2))?, end: integer(args.at(3))? })
         }
-        Name::Incr => edit(Edit::Add(1)),
-        Name::Decr => edit(Edit::Add(-1)),
-        Name::IncrBy => edit(Edit::Add(integer(args.at(2))?)),
+        Name::Incr => update(Update::Add(1)),
+        Name::Decr => update(Update::Add(-1)),
+        Name::IncrBy => update(Update::Add(integer(args.at(2))?)),
         Name::DecrBy => {
             let by = integer(args.at(2))?.checked_neg().ok_or(Error::DecrementOverflow)?;
-            edit(Edit::Add(by))
+            update(Update::Add(by))
         }
         Name::IncrByFloat => {
-            edit(Edit::AddDecimal(decimal::parse(args.at(2)).ok_or(Error::NotAFloat)?))
+            update(Update::AddDecimal(decimal::parse(args.at(2)).ok_or(Error::NotAFloat)?))
         }
         other => Err(Error::WrongArity(other)),
     }
@@ -115,21 +115,21 @@ fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
         (When::Always, Lifetime::Until(expiry), false) => Command::Put { key, value, expiry },
         _ => {
             let answering = if get { Answering::Before } else { Answering::Ok };
-            Command::Edit { key, edit: Edit::Set { value, when, lifetime, answering } }
+            Command::Update { key, update: Update::Set { value, when, lifetime, answering } }
         }
     })
 }
 
 /// SETNX key value.
-fn setnx(value: &[u8]) -> Edit<'_> {
+fn setnx(value: &[u8]) -> Update<'_> {
     let lifetime = Lifetime::Until(None);
-    Edit::Set { value, when: When::Absent, lifetime, answering: Answering::Number }
+    Update::Set { value, when: When::Absent, lifetime, answering: Answering::Number }
 }
 
 /// GETSET key value.
-fn getset(value: &[u8]) -> Edit<'_> {
+fn getset(value: &[u8]) -> Update<'_> {
     let lifetime = Lifetime::Until(None);
-    Edit::Set { value, when: When::Always, lifetime, answering: Answering::Before }
+    Update::Set { value, when: When::Always, lifetime, answering: Answering::Before }
 }
 
 /// SETEX key seconds value, and PSETEX.
@@ -154,8 +154,8 @@ fn getex(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
     }
     Ok(match life.lifetime(now_ms, Name::GetEx)? {
         Lifetime::Until(expiry) if life != Life::Unsaid => {
-            Command::Edit { key, edit: Edit::GetUntil(expiry) }
+            Command::Update { key, update: Update::GetUntil(expiry) }
         }
-        _ => Command::Look { key, look: Look::Value },
+        _ => Command::Read { key, read: Read::Value },
     })
 }

@@ -3,12 +3,12 @@
 
 use super::*;
 use crate::command::{Client, Cluster, Connection, Heard, Hello, InfoName, Kill, Server};
-use crate::edit::{Answering, Edit, Lifetime, Only, When};
-use crate::look::Look;
 use crate::lookup;
+use crate::read::Read;
 use crate::reply::Protocol;
 use crate::spec::COMMANDS;
 use crate::testing::with_args;
+use crate::update::{Answering, Lifetime, Only, Update, When};
 
 const NOW: u64 = 1_900_000_000_000;
 
@@ -23,8 +23,8 @@ fn put(expiry: Option<u64>) -> Result<Command<'static>, Error> {
     Ok(Command::Put { key: b"k", value: b"v", expiry })
 }
 
-fn edit(edit: Edit<'_>) -> Result<Command<'_>, Error> {
-    Ok(Command::Edit { key: b"k", edit })
+fn update(update: Update<'_>) -> Result<Command<'_>, Error> {
+    Ok(Command::Update { key: b"k", update })
 }
 
 fn set(
@@ -32,7 +32,7 @@ fn set(
     lifetime: Lifetime,
     answering: Answering,
 ) -> Result<Command<'static>, Error> {
-    edit(Edit::Set { value: b"v", when, lifetime, answering })
+    update(Update::Set { value: b"v", when, lifetime, answering })
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_write_that_does_not_depend_on_the_key_is_a_plain_one() {
 }
 
 #[test]
-fn a_write_that_does_is_an_edit() {
+fn a_write_that_does_is_an_update() {
     use Lifetime::{Keep, Until};
     check("set k v nx", set(When::Absent, Until(None), Answering::Ok));
     check("set k v XX ex 1", set(When::Present, Until(Some(NOW + 1000)), Answering::Ok));
@@ -56,20 +56,20 @@ fn a_write_that_does_is_an_edit() {
     check("set k v IFEQ nx get", set(When::Equals(b"nx"), Until(None), Answering::Before));
     check("setnx k v", set(When::Absent, Until(None), Answering::Number));
     check("getset k v", set(When::Always, Until(None), Answering::Before));
-    check("del k", edit(Edit::Remove));
-    check("unlink k", edit(Edit::Remove));
-    check("getdel k", edit(Edit::Take));
-    check("delifeq k v", edit(Edit::RemoveIf(b"v")));
-    check("append k v", edit(Edit::Append(b"v")));
-    check("incr k", edit(Edit::Add(1)));
-    check("decr k", edit(Edit::Add(-1)));
-    check("decrby k 5", edit(Edit::Add(-5)));
-    check("persist k", edit(Edit::Persist));
-    check("getex k px 1", edit(Edit::GetUntil(Some(NOW + 1))));
-    check("getex k persist", edit(Edit::GetUntil(None)));
+    check("del k", update(Update::Remove));
+    check("unlink k", update(Update::Remove));
+    check("getdel k", update(Update::Take));
+    check("delifeq k v", update(Update::RemoveIf(b"v")));
+    check("append k v", update(Update::Append(b"v")));
+    check("incr k", update(Update::Add(1)));
+    check("decr k", update(Update::Add(-1)));
+    check("decrby k 5", update(Update::Add(-5)));
+    check("persist k", update(Update::Persist));
+    check("getex k px 1", update(Update::GetUntil(Some(NOW + 1))));
+    check("getex k persist", update(Update::GetUntil(None)));
     let only = Only::Later;
-    check("expire k -1 gt", edit(Edit::Expire { at: NOW as i64 - 1000, only }));
-    check("pexpireat k -1 gt", edit(Edit::Expire { at: -1, only }));
+    check("expire k -1 gt", update(Update::Expire { at: NOW as i64 - 1000, only }));
+    check("pexpireat k -1 gt", update(Update::Expire { at: -1, only }));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn conditions_of_expire_go_together_or_not() {
         ("lt", Only::Sooner),
         ("XX LT xx", Only::PresentAndSooner),
     ] {
-        check(&format!("expire k 1 {options}"), edit(Edit::Expire { at, only }));
+        check(&format!("expire k 1 {options}"), update(Update::Expire { at, only }));
     }
     for (options, error) in [
         ("nx xx", Error::ExpireNx),
@@ -110,13 +110,13 @@ fn each_row_of_the_table_is_read_by_the_file_of_its_group() {
 }
 
 #[test]
-fn a_look_is_a_look() {
-    let look = |look| Ok(Command::Look { key: b"k", look });
-    check("get k", look(Look::Value));
-    check("getex k", look(Look::Value));
-    check("exists k", look(Look::Exists));
-    check("touch k", look(Look::Exists));
-    check("getrange k 0 -1", look(Look::Range { start: 0, end: -1 }));
+fn a_read_is_a_read() {
+    let read = |read| Ok(Command::Read { key: b"k", read });
+    check("get k", read(Read::Value));
+    check("getex k", read(Read::Value));
+    check("exists k", read(Read::Exists));
+    check("touch k", read(Read::Exists));
+    check("getrange k 0 -1", read(Read::Range { start: 0, end: -1 }));
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn an_expiry_beyond_64_bits_is_an_error_of_its_command() {
     check("pexpire k 9223372036854775807", Err(Error::InvalidExpire(Name::PExpire)));
     check(
         "expireat k -9223372036854775",
-        edit(Edit::Expire { at: -9_223_372_036_854_775_000, only: Only::Always }),
+        update(Update::Expire { at: -9_223_372_036_854_775_000, only: Only::Always }),
     );
 }
 

@@ -1,7 +1,7 @@
 //! The table of commands, as data: [`spec`](super) makes rows of it.
 //!
-//! Names, arities, flags and key positions are Redis 7.2's; `delifeq` is Valkey's. A row: which, name,
-//! arity, flags, where its keys stand, group, since which version, arguments, summary.
+//! Names, arities, flags and key positions are Redis 7.2's; `delifeq` is Valkey's. A row: which,
+//! name, arity, flags, where its keys stand, group, since which version, arguments, summary.
 
 /// Hands the table to a macro.
 macro_rules! command_table {

@@ -3,7 +3,8 @@ use crate::reply::Protocol;
 
 const WELL: Health = Health { serves: true, lost_slots: 0 };
 
-/// Nodes 1 to `nodes`, of which the second answers, and who is the first to keep each of some slots.
+/// Nodes 1 to `nodes`, of which the second answers, and who is the first to keep each of some
+/// slots.
 fn topology(nodes: u16, ranges: &[(u16, u16, usize)]) -> Topology {
     let node = |n: u16| Node {
         id: format!("{n:040x}"),

@@ -2,10 +2,10 @@
 
 use client::Got;
 use resp::command::Command;
-use resp::edit::{Answer, Held};
 use resp::error::Error;
-use resp::look::Look;
+use resp::read::Read;
 use resp::reply::Replies;
+use resp::update::{Answer, Current};
 
 use super::item::Item;
 use super::local::Seen;
@@ -49,15 +49,15 @@ fn by_itself<S: Store>(
     out: &mut Replies<'_>,
 ) -> Result<(), Error> {
     match command {
-        Command::Look { key, look } => {
+        Command::Read { key, read } => {
             let found = rounds.got(key)?;
-            look.answer(found.as_ref().map(held), rounds.now_ms(), out);
+            read.answer(found.as_ref().map(current), rounds.now_ms(), out);
         }
         Command::Put { .. } => {
             rounds.done().map(drop)?;
             out.ok();
         }
-        Command::Edit { .. } => rounds.edited()?.write(out),
+        Command::Update { .. } => rounds.updated()?.write(out),
         Command::GetMany(keys) => {
             let start = out.len();
             out.array(keys.len());
@@ -66,7 +66,7 @@ fn by_itself<S: Store>(
                 if out.len() - start > ANSWER {
                     return Err(Error::LargeAnswer);
                 }
-                Look::Value.answer(found.as_ref().map(held), rounds.now_ms(), out);
+                Read::Value.answer(found.as_ref().map(current), rounds.now_ms(), out);
             }
         }
         Command::CountMany(keys) => {
@@ -83,7 +83,7 @@ fn by_itself<S: Store>(
         Command::RemoveMany(_) => {
             let mut count = 0;
             all(rounds.left(), || {
-                count += usize::from(rounds.edited()? == Answer::Integer(1));
+                count += usize::from(rounds.updated()? == Answer::Integer(1));
                 Ok(())
             })?;
             out.count(count);
@@ -101,19 +101,19 @@ fn with_others<S: Store>(
 ) -> Result<(), Error> {
     match rounds.next_of(place)? {
         Finding::Answer(answer) => answer.write(out),
-        Finding::Seen(look, state) => {
-            look.answer(state.as_deref().map(State::held), rounds.now_ms(), out);
+        Finding::Seen(read, state) => {
+            read.answer(state.as_deref().map(State::current), rounds.now_ms(), out);
         }
     }
     Ok(())
 }
 
-fn held(got: &Got) -> Held<'_> {
-    Held { value: &got.value, expiry: got.expiry }
+fn current(got: &Got) -> Current<'_> {
+    Current { value: &got.value, expiry: got.expiry }
 }
 
-/// Takes the results of all keys, whatever they are, so that the next command finds its own. Of several errors
-/// one that leaves it open what has happened is told first.
+/// Takes the results of all keys, whatever they are, so that the next command finds its own. Of
+/// several errors one that leaves it open what has happened is told first.
 fn all(results: usize, mut take: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
     let mut trouble: Option<Error> = None;
     for _ in 0..results {

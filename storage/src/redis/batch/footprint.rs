@@ -6,7 +6,7 @@ use resp::command::Command;
 /// How many keys a command touches; one that it names twice counts twice.
 pub fn keys(command: &Command<'_>) -> usize {
     match command {
-        Command::Look { .. } | Command::Put { .. } | Command::Edit { .. } => 1,
+        Command::Read { .. } | Command::Put { .. } | Command::Update { .. } => 1,
         Command::GetMany(keys) | Command::CountMany(keys) | Command::RemoveMany(keys) => keys.len(),
         Command::PutMany(pairs) => pairs.len() / 2,
         _ => 0,
@@ -16,8 +16,8 @@ pub fn keys(command: &Command<'_>) -> usize {
 /// Each key that a command touches, and whether it writes it.
 pub fn each_key<'b>(command: &Command<'b>, mut with: impl FnMut(&'b [u8], bool)) {
     match command {
-        Command::Look { key, .. } => with(key, false),
-        Command::Put { key, .. } | Command::Edit { key, .. } => with(key, true),
+        Command::Read { key, .. } => with(key, false),
+        Command::Put { key, .. } | Command::Update { key, .. } => with(key, true),
         Command::GetMany(keys) | Command::CountMany(keys) => {
             keys.iter().for_each(|key| with(key, false));
         }
@@ -30,7 +30,7 @@ pub fn each_key<'b>(command: &Command<'b>, mut with: impl FnMut(&'b [u8], bool))
 /// The key of a command that is about one, and could go together with others about it.
 pub fn single_key<'b>(command: &Command<'b>) -> Option<&'b [u8]> {
     match command {
-        Command::Look { key, .. } | Command::Put { key, .. } | Command::Edit { key, .. } => {
+        Command::Read { key, .. } | Command::Put { key, .. } | Command::Update { key, .. } => {
             Some(key)
         }
         Command::RemoveMany(keys) | Command::CountMany(keys) if keys.len() == 1 => {
@@ -49,17 +49,17 @@ pub fn brings(command: &Command<'_>) -> usize {
     }
 }
 
-/// Whether a command writes only what the cluster takes. If not, nothing of it is done: a command with many
-/// keys must not be half done where that can be known before.
+/// Whether a command writes only what the cluster takes. If not, nothing of it is done: a command
+/// with many keys must not be half done where that can be known before.
 pub fn check(command: &Command<'_>, limits: &Limits) -> Result<(), LimitError> {
     match command {
         Command::Put { key, value, .. } => {
             limits.check_key(key)?;
             limits.check_value(value)
         }
-        Command::Edit { key, edit } => {
+        Command::Update { key, update } => {
             limits.check_key(key)?;
-            edit.given().map_or(Ok(()), |value| limits.check_value(value))
+            update.given().map_or(Ok(()), |value| limits.check_value(value))
         }
         Command::RemoveMany(keys) => keys.iter().try_for_each(|key| limits.check_key(key)),
         Command::PutMany(pairs) => pairs.pairs().try_for_each(|(key, value)| {

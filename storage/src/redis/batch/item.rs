@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use resp::command::Command;
-use resp::edit::Edit;
 use resp::error::Error;
-use resp::look::Look;
+use resp::read::Read;
+use resp::update::Update;
 
 use crate::redis::coalesce::Step;
 
@@ -24,10 +24,10 @@ pub enum Item<'b> {
 /// A command about one key, as a part of the operation that it becomes with others.
 pub fn step(command: Command<'_>) -> Step<'_> {
     match command {
-        Command::Look { look, .. } => Step::Look(look),
+        Command::Read { read, .. } => Step::Read(read),
         Command::Put { value, expiry, .. } => Step::Put { value, expiry },
-        Command::Edit { edit, .. } => Step::Edit(edit),
-        Command::RemoveMany(_) => Step::Edit(Edit::Remove),
-        _ => Step::Look(Look::Exists),
+        Command::Update { update, .. } => Step::Update(update),
+        Command::RemoveMany(_) => Step::Update(Update::Remove),
+        _ => Step::Read(Read::Exists),
     }
 }

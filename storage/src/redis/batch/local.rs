@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use cluster::limits::Limits;
-use resp::edit::Held;
 use resp::reply::{Protocol, Replies};
+use resp::update::Current;
 
 use super::item::Item;
 use super::outcome::Outcome;
@@ -33,9 +33,9 @@ impl Seen {
     }
 }
 
-/// Answers what a node holds itself and may show (see [`Node::read_local`]): nothing else has to be asked for
-/// it. No more than may be held at once: the rest is read with what others hold.
-pub fn look_here(
+/// Answers what a node holds itself and may show (see [`Node::read_local`]): nothing else has to be
+/// asked for it. No more than may be held at once: the rest is read with what others hold.
+pub fn read_here(
     items: &mut [Item<'_>],
     node: &Node,
     now_ms: u64,
@@ -45,15 +45,15 @@ pub fn look_here(
     node.read_local(|local| {
         seen.limits = local.limits();
         for item in items {
-            let Item::Command(Command::Look { key, look }) = item else { continue };
+            let Item::Command(Command::Read { key, read }) = item else { continue };
             let start = seen.answers.len();
             if start >= BYTES {
                 break;
             }
             let found = local.key(key, |held| {
-                let held = held.map(|(value, expiry)| Held { value, expiry });
-                look.answer(held, now_ms, &mut Replies::new(&mut seen.answers, protocol));
-                held.is_some()
+                let current = held.map(|(value, expiry)| Current { value, expiry });
+                read.answer(current, now_ms, &mut Replies::new(&mut seen.answers, protocol));
+                current.is_some()
             });
             let Some(is_hit) = found else { continue };
             outcome.count_read(is_hit);

@@ -1,7 +1,7 @@
 //! What a batch asks of the store: commands to operations.
 //!
-//! The parts of a plan stand in the order of their commands; those of operations that several commands became
-//! come last.
+//! The parts of a plan stand in the order of their commands; those of operations that several
+//! commands became come last.
 
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use client::{Op, Part, Ran};
 use cluster::limits::Limits;
 use resp::command::Command;
-use resp::edit::{Answer, Edit};
+use resp::update::{Answer, Update};
 
 use super::item::Item;
 use super::local::Seen;
@@ -28,7 +28,7 @@ pub struct Context<'p> {
     pub limits: Limits,
     /// What this node could tell by itself.
     pub seen: &'p Seen,
-    /// What each edit answers, in the order of their parts: known once it was last applied.
+    /// What each update answers, in the order of their parts: known once it was last applied.
     pub answers: &'p RefCell<Vec<Answer>>,
 }
 
@@ -54,9 +54,13 @@ impl<'p> Plan<'p> {
             let Item::Command(command) = item else { continue };
             plain(command, context, &mut parts);
             match command {
-                Command::Edit { key, edit } => parts.push(update(key, edit.clone(), context)),
-                Command::RemoveMany(keys) => parts
-                    .extend(different(keys.iter()).map(|key| update(key, Edit::Remove, context))),
+                Command::Update { key, update } => {
+                    parts.push(read_modify_write(key, update.clone(), context))
+                }
+                Command::RemoveMany(keys) => parts.extend(
+                    different(keys.iter())
+                        .map(|key| read_modify_write(key, Update::Remove, context)),
+                ),
                 _ => {}
             }
             ends.push_back(parts.len());
@@ -70,12 +74,16 @@ impl<'p> Plan<'p> {
 }
 
 /// A read-modify-write.
-fn update<'p, 'b: 'p>(key: &'b [u8], edit: Edit<'b>, context: Context<'p>) -> Part<'p> {
+fn read_modify_write<'p, 'b: 'p>(
+    key: &'b [u8],
+    update: Update<'b>,
+    context: Context<'p>,
+) -> Part<'p> {
     let Context { clock, answers, .. } = context;
     let place = answers.borrow().len();
     answers.borrow_mut().push(Answer::Null);
     let decide = Box::new(move |found: Option<client::Held<'_>>| {
-        let (change, answer) = edit.apply(found.map(translate::held), clock());
+        let (change, answer) = update.apply(found.map(translate::current), clock());
         answers.borrow_mut()[place] = answer;
         translate::change(change)
     });
@@ -93,7 +101,7 @@ fn plain<'p, 'b: 'p>(command: &Command<'b>, context: Context<'_>, parts: &mut Ve
     let Context { seen, now_ms, .. } = context;
     let mut op = |op| parts.push(Part::Op(op));
     match command {
-        Command::Look { key, .. } => op(Op::Get { key }),
+        Command::Read { key, .. } => op(Op::Get { key }),
         // A time that has passed already ends the key at once.
         Command::Put { key, expiry: Some(at), .. } if *at <= now_ms => op(Op::Delete { key }),
         Command::Put { key, value, expiry: Some(until) } => {

@@ -1,11 +1,12 @@
 //! The results of a batch, got in rounds and read command by command.
 //!
-//! How long the values are that a batch reads is not known before. So what would be too much to hold waits
-//! until those before it are answered: a result that is read and not there begins another round.
+//! How long the values are that a batch reads is not known before. So what would be too much to
+//! hold waits until those before it are answered: a result that is read and not there begins
+//! another round.
 
 use client::{Done, Got, Ran};
-use resp::edit::Answer;
 use resp::error::Error;
+use resp::update::Answer;
 
 use super::outcome::Outcome;
 use super::plan::{Context, Plan};
@@ -22,11 +23,11 @@ pub struct Rounds<'p, 'b, S> {
     next: usize,
     /// Where those of the command end that is answered now.
     end: usize,
-    /// The next answer of an edit.
+    /// The next answer of an update.
     answer: usize,
     coalesced: &'p [Coalesced<'b>],
-    /// What the commands of each coalesced operation have found out, once it was asked for, or why all of
-    /// them failed.
+    /// What the commands of each coalesced operation have found out, once it was asked for, or why
+    /// all of them failed.
     findings: Vec<Option<Result<Findings<'p, 'b>, Error>>>,
     context: Context<'p>,
     outcome: Outcome,
@@ -77,8 +78,8 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         self.take(self.next - 1)
     }
 
-    /// The next result, which is an edit's, and what that answers.
-    pub fn edited(&mut self) -> Result<Answer, Error> {
+    /// The next result, which is an update's, and what that answers.
+    pub fn updated(&mut self) -> Result<Answer, Error> {
         let done = self.done();
         self.answer += 1;
         let mut answers = self.context.answers.borrow_mut();
@@ -122,8 +123,8 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         Ok(finding)
     }
 
-    /// What the commands of a coalesced operation have found out, which the store is asked for, if anything has
-    /// to be.
+    /// What the commands of a coalesced operation have found out, which the store is asked for, if
+    /// anything has to be.
     fn find(&mut self, one: &'p Coalesced<'b>, part: usize) -> Result<Findings<'p, 'b>, Error> {
         let got = match one.is_asked().then(|| self.take(part)).transpose()? {
             Some(Done::Got(got)) => got.map(State::got),

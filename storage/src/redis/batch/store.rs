@@ -15,8 +15,8 @@ pub trait Store {
         self.limits()
     }
 
-    /// Runs parts that are independent of each other, in any order, until about `most` bytes have been read. Each of
-    /// those that have run has its own result. The first always has.
+    /// Runs parts that are independent of each other, in any order, until about `most` bytes have
+    /// been read. Each of those that have run has its own result. The first always has.
     fn run<'p>(&self, parts: Vec<Part<'p>>, most: usize) -> Vec<Ran<'p>>;
 }
 

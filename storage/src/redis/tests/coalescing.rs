@@ -1,8 +1,9 @@
-//! Random pipelines, in one packet and one command at a time: the answers and what is left must be the same,
-//! whatever becomes one operation on the way ([`coalesce`](crate::redis::coalesce)).
+//! Random pipelines, in one packet and one command at a time: the answers and what is left must be
+//! the same, whatever becomes one operation on the way ([`coalesce`](crate::redis::coalesce)).
 //!
-//! All commands about keys take part, with times that have passed, that pass while the commands are carried out, or
-//! soon after, and that are far away; with keys and values beyond the limits; on a store whose clock may be behind.
+//! All commands about keys take part, with times that have passed, that pass while the commands are
+//! carried out, or soon after, and that are far away; with keys and values beyond the limits; on a
+//! store whose clock may be behind.
 //!
 //! `GTSTORE_TEST_PIPELINES=1000000` runs so many.
 
@@ -28,8 +29,9 @@ const SCRIPTS: [&str; 3] = [
     "EVALSHA 1cac51482acf5858da00f6d685d68f886cd6b6b2 1 K V R",
 ];
 
-/// What can stand behind a command's name, with holes: `K` a key, `V` a value, `N` a number, `F` a fraction, `S` and `M` a time in
-/// seconds and in milliseconds, `E` and `R` the same from now on, `P` a place. No command that is about keys may be missing.
+/// What can stand behind a command's name, with holes: `K` a key, `V` a value, `N` a number, `F` a
+/// fraction, `S` and `M` a time in seconds and in milliseconds, `E` and `R` the same from now on,
+/// `P` a place. No command that is about keys may be missing.
 fn arguments(command: &Spec) -> &'static [&'static str] {
     match command.id {
         Name::Get

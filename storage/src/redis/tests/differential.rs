@@ -1,16 +1,17 @@
 //! Random commands, to ours and to a real Redis, which have to give the same answers, byte by byte.
 //!
-//! Needs `GTSTORE_TEST_REDIS=HOST:PORT` ([`transcripts`](super::transcripts)); skipped without. `GTSTORE_TEST_SEEDS=2000` asks a
-//! million commands. What Redis 7.0 does not
-//! have, what differs on purpose (`transcripts/ours_…`) and what depends on the clock is left out:
-//! times are absolute, and far away or long ago.
+//! Needs `GTSTORE_TEST_REDIS=HOST:PORT` ([`transcripts`](super::transcripts)); skipped without.
+//! `GTSTORE_TEST_SEEDS=2000` asks a million commands. What Redis 7.0 does not have, what differs on
+//! purpose (`transcripts/ours_…`) and what depends on the clock is left out: times are absolute,
+//! and far away or long ago.
 
 use super::keyspace::Keyspace;
 use super::random::Random;
 use super::transcripts::{Server, show};
 
-/// Commands with holes: `K` a key, `G` one for fractions, `V` a value, `N` a number, `F` a fraction that is exact in binary, `T` a time in seconds, `U` one
-/// that is positive, `M` one in milliseconds, `P` a pattern, `R` a place in a value.
+/// Commands with holes: `K` a key, `G` one for fractions, `V` a value, `N` a number, `F` a fraction
+/// that is exact in binary, `T` a time in seconds, `U` one that is positive, `M` one in
+/// milliseconds, `P` a pattern, `R` a place in a value.
 const COMMANDS: [&str; 62] = [
     "SET K V",
     "SET K N",

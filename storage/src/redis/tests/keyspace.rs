@@ -1,5 +1,5 @@
-//! A store that is a map, with a clock that stands still unless it is moved, and the thinnest shell that
-//! can carry commands out: those about keys in batches, as a connection does.
+//! A store that is a map, with a clock that stands still unless it is moved, and the thinnest shell
+//! that can carry commands out: those about keys in batches, as a connection does.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -46,7 +46,8 @@ impl Store for &Keyspace {
         self.limits
     }
 
-    /// From the last to the first: their order must not matter. Some of what reads is left, as it may be.
+    /// From the last to the first: their order must not matter. Some of what reads is left, as it
+    /// may be.
     fn run<'p>(&self, parts: Vec<Part<'p>>, most: usize) -> Vec<Ran<'p>> {
         self.asked.set(self.asked.get() + 1);
         let mut left = self.left.get();

@@ -1,20 +1,20 @@
 //! Transcripts of sessions, as redis-cli shows them, in `transcripts/`.
 //!
-//! The cases are those of Redis's own test suite (`tests/unit`: type/string, type/incr, expire, keyspace,
-//! scan, protocol) for the commands that there are here, told in our own words; `ours_…` holds those for
-//! what Redis 7.0 does not have.
+//! The cases are those of Redis's own test suite (`tests/unit`: type/string, type/incr, expire,
+//! keyspace, scan, protocol) for the commands that there are here, told in our own words; `ours_…`
+//! holds those for what Redis 7.0 does not have.
 //!
 //! A file has, line by line:
 //!
 //! * `# …`: what the following case is about;
-//! * `> SET k v`: a command, then the lines of its answer; `(integer) 5..10` is any integer between; `sorted>` puts
-//!   the elements of an array in order first;
+//! * `> SET k v`: a command, then the lines of its answer; `(integer) 5..10` is any integer
+//!   between; `sorted>` puts the elements of an array in order first;
 //! * `wait 1100`: the clock goes on by so many milliseconds;
 //! * `populate 1000`: `key:0` to `key:999` get a value;
 //! * `scan COUNT 5`: how many different keys does a whole scan tell, and how many in all?
 //!
-//! With `GTSTORE_TEST_REDIS=HOST:PORT` the same is asked of a real Redis, whose data is lost: so the transcripts are
-//! held against the truth, not against our memory of it.
+//! With `GTSTORE_TEST_REDIS=HOST:PORT` the same is asked of a real Redis, whose data is lost: so
+//! the transcripts are held against the truth, not against our memory of it.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

@@ -96,7 +96,8 @@ fn nodes_without_a_redis_port_are_not_told() {
     assert_eq!(ranges(&picture), [(0, 4095, 1), (4096, 16_383, 2)]);
     let told = picture.topology();
     assert_eq!((told.nodes.len(), told.known_nodes), (2, 3));
-    // Of nodes 1 and 2's arcs node 3 keeps none as a replica: any node will do, and all name the same.
+    // Of nodes 1 and 2's arcs node 3 keeps none as a replica: any node will do, and all name the
+    // same.
     assert_eq!(ranges(&Picture::new(&routes, &id(3), only(&[3]))), [(0, 16_383, 3)]);
     let told = Picture::new(&routes, &id(3), |_| None).topology();
     assert!(told.nodes.is_empty() && told.ranges.is_empty());

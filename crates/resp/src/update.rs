@@ -1,14 +1,14 @@
-//! The pure core of each read-modify-write: what a key holds and the time in, what becomes of it and the
-//! answer out.
+//! The pure core of each read-modify-write: what a key holds and the time in, what becomes of it
+//! and the answer out.
 //!
-//! A shell runs [`Edit::apply`] inside the store's atomic update of the key, perhaps several times, since
-//! the update begins anew when somebody was quicker; the answer of the last run is the one that counts,
-//! and only if the update succeeds.
+//! A shell runs [`Update::apply`] inside the store's atomic update of the key, perhaps several
+//! times, since the update begins anew when somebody was quicker; the answer of the last run is the
+//! one that counts, and only if the update succeeds.
 //!
-//! What it does not do: it takes no record for expired. A key whose time has passed is absent because
-//! the store says so ([`Held`]), never because a clock does: the clock of the node that asks may be ahead
-//! (rule C6). The time decides only whether a *new* expiry has passed already, which ends the key at
-//! once, as in Redis.
+//! What it does not do: it takes no record for expired. A key whose time has passed is absent
+//! because the store says so ([`Current`]), never because a clock does: the clock of the node that
+//! asks may be ahead (rule C6). The time decides only whether a *new* expiry has passed already,
+//! which ends the key at once, as in Redis.
 
 use crate::decimal::{self, Number};
 use crate::error::Error;
@@ -17,7 +17,7 @@ use crate::reply::Replies;
 
 /// What a key holds, as the store shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held<'a> {
+pub struct Current<'a> {
     /// Its value.
     pub value: &'a [u8],
     /// Until when it lives, in milliseconds since 1970; `None`: for ever.
@@ -26,7 +26,7 @@ pub struct Held<'a> {
 
 /// A change of one key that depends on what it holds.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Edit<'b> {
+pub enum Update<'b> {
     /// SET with a condition, KEEPTTL or GET; SETNX; GETSET.
     Set {
         /// The value to give it.
@@ -176,53 +176,59 @@ impl Answer {
         }
     }
 
-    fn value_of(held: Option<Held<'_>>) -> Answer {
-        held.map_or(Answer::Null, |held| Answer::Bulk(held.value.to_vec()))
+    fn value_of(current: Option<Current<'_>>) -> Answer {
+        current.map_or(Answer::Null, |current| Answer::Bulk(current.value.to_vec()))
     }
 }
 
-impl Edit<'_> {
+impl Update<'_> {
     /// The value that it gives the key, where that is known before what the key holds.
     pub fn given(&self) -> Option<&[u8]> {
         match self {
-            Edit::Set { value, .. } => Some(value),
+            Update::Set { value, .. } => Some(value),
             _ => None,
         }
     }
 
-    /// What becomes of a key that holds this, at a node whose wall clock shows `now_ms`, and the answer.
-    pub fn apply(&self, held: Option<Held<'_>>, now_ms: u64) -> (Change, Answer) {
+    /// What becomes of a key that holds this, at a node whose wall clock shows `now_ms`, and the
+    /// answer.
+    pub fn apply(&self, current: Option<Current<'_>>, now_ms: u64) -> (Change, Answer) {
         match self {
-            Edit::Set { value, when, lifetime, answering } => {
-                set(held, value, *when, *lifetime, *answering, now_ms)
+            Update::Set { value, when, lifetime, answering } => {
+                set(current, value, *when, *lifetime, *answering, now_ms)
             }
-            Edit::Remove => remove(held.is_some()),
-            Edit::RemoveIf(value) => remove(held.is_some_and(|held| held.value == *value)),
-            Edit::Take => match held {
+            Update::Remove => remove(current.is_some()),
+            Update::RemoveIf(value) => {
+                remove(current.is_some_and(|current| current.value == *value))
+            }
+            Update::Take => match current {
                 None => (Change::Leave, Answer::Null),
-                Some(_) => (Change::Remove, Answer::value_of(held)),
+                Some(_) => (Change::Remove, Answer::value_of(current)),
             },
-            Edit::Append(more) => append(held, more),
-            Edit::Add(by) => add(held, *by).unwrap_or_else(refuse),
-            Edit::AddDecimal(by) => add_decimal(held, by).unwrap_or_else(refuse),
-            Edit::Expire { at, only } => match held {
-                Some(held) if only.allows(*at, held.expiry) => {
+            Update::Append(more) => append(current, more),
+            Update::Add(by) => add(current, *by).unwrap_or_else(refuse),
+            Update::AddDecimal(by) => add_decimal(current, by).unwrap_or_else(refuse),
+            Update::Expire { at, only } => match current {
+                Some(current) if only.allows(*at, current.expiry) => {
                     // Before 1970 is long ago.
                     let at = u64::try_from(*at).unwrap_or(0);
-                    (keep_until(held, Some(at), now_ms), Answer::Integer(1))
+                    (keep_until(current, Some(at), now_ms), Answer::Integer(1))
                 }
                 _ => (Change::Leave, Answer::Integer(0)),
             },
-            Edit::ProlongIf { token, by_ms, how } => prolong(held, token, *by_ms, *how, now_ms),
-            Edit::Persist => match held {
-                Some(held) if held.expiry.is_some() => {
-                    (keep_until(held, None, now_ms), Answer::Integer(1))
+            Update::ProlongIf { token, by_ms, how } => {
+                prolong(current, token, *by_ms, *how, now_ms)
+            }
+            Update::Persist => match current {
+                Some(current) if current.expiry.is_some() => {
+                    (keep_until(current, None, now_ms), Answer::Integer(1))
                 }
                 _ => (Change::Leave, Answer::Integer(0)),
             },
-            Edit::GetUntil(expiry) => {
-                let change = held.map_or(Change::Leave, |held| keep_until(held, *expiry, now_ms));
-                (change, Answer::value_of(held))
+            Update::GetUntil(expiry) => {
+                let change =
+                    current.map_or(Change::Leave, |current| keep_until(current, *expiry, now_ms));
+                (change, Answer::value_of(current))
             }
         }
     }
@@ -251,17 +257,18 @@ fn remove(does: bool) -> (Change, Answer) {
     (if does { Change::Remove } else { Change::Leave }, Answer::Integer(i64::from(does)))
 }
 
-/// The same value, until then. Nothing changes, and nothing is written, where it lived until then already.
-fn keep_until(held: Held<'_>, expiry: Option<u64>, now_ms: u64) -> Change {
+/// The same value, until then. Nothing changes, and nothing is written, where it lived until then
+/// already.
+fn keep_until(current: Current<'_>, expiry: Option<u64>, now_ms: u64) -> Change {
     match expiry {
         Some(at) if at <= now_ms => Change::Remove,
-        _ if expiry == held.expiry => Change::Leave,
-        _ => Change::Put { value: held.value.to_vec(), expiry },
+        _ if expiry == current.expiry => Change::Leave,
+        _ => Change::Put { value: current.value.to_vec(), expiry },
     }
 }
 
 fn set(
-    held: Option<Held<'_>>,
+    current: Option<Current<'_>>,
     value: &[u8],
     when: When<'_>,
     lifetime: Lifetime,
@@ -270,14 +277,14 @@ fn set(
 ) -> (Change, Answer) {
     let does = match when {
         When::Always => true,
-        When::Absent => held.is_none(),
-        When::Present => held.is_some(),
-        When::Equals(expected) => held.is_some_and(|held| held.value == expected),
+        When::Absent => current.is_none(),
+        When::Present => current.is_some(),
+        When::Equals(expected) => current.is_some_and(|current| current.value == expected),
     };
     let put = |expiry| Change::Put { value: value.to_vec(), expiry };
     let change = match lifetime {
         _ if !does => Change::Leave,
-        Lifetime::Keep => put(held.and_then(|held| held.expiry)),
+        Lifetime::Keep => put(current.and_then(|current| current.expiry)),
         Lifetime::Until(Some(at)) if at <= now_ms => Change::Remove,
         Lifetime::Until(expiry) => put(expiry),
     };
@@ -285,56 +292,60 @@ fn set(
         Answering::Ok if does => Answer::Ok,
         Answering::Ok => Answer::Null,
         Answering::Number => Answer::Integer(i64::from(does)),
-        Answering::Before => Answer::value_of(held),
+        Answering::Before => Answer::value_of(current),
     };
     (change, answer)
 }
 
 fn prolong(
-    held: Option<Held<'_>>,
+    current: Option<Current<'_>>,
     token: &[u8],
     by_ms: i64,
     how: Prolong,
     now_ms: u64,
 ) -> (Change, Answer) {
-    let at = |held: Held<'_>| match (how, held.expiry) {
+    let at = |current: Current<'_>| match (how, current.expiry) {
         (Prolong::Replace | Prolong::Add, None) => None,
         (Prolong::Add, Some(at)) => Some(at.max(now_ms).saturating_add_signed(by_ms)),
         (Prolong::Reset | Prolong::Replace, _) => Some(now_ms.saturating_add_signed(by_ms)),
     };
-    match held.filter(|held| held.value == token).and_then(|held| Some((held, at(held)?))) {
-        Some((held, at)) => (keep_until(held, Some(at), now_ms), Answer::Integer(1)),
+    match current
+        .filter(|current| current.value == token)
+        .and_then(|current| Some((current, at(current)?)))
+    {
+        Some((current, at)) => (keep_until(current, Some(at), now_ms), Answer::Integer(1)),
         None => (Change::Leave, Answer::Integer(0)),
     }
 }
 
 /// A new value, for as long as the old one.
-fn replace(held: Option<Held<'_>>, value: Vec<u8>) -> Change {
-    Change::Put { value, expiry: held.and_then(|held| held.expiry) }
+fn replace(current: Option<Current<'_>>, value: Vec<u8>) -> Change {
+    Change::Put { value, expiry: current.and_then(|current| current.expiry) }
 }
 
-fn append(held: Option<Held<'_>>, more: &[u8]) -> (Change, Answer) {
-    let value = [held.map_or(&[][..], |held| held.value), more].concat();
+fn append(current: Option<Current<'_>>, more: &[u8]) -> (Change, Answer) {
+    let value = [current.map_or(&[][..], |current| current.value), more].concat();
     let answer = Answer::Integer(value.len() as i64);
-    let is_same = held.is_some() && more.is_empty();
-    (if is_same { Change::Leave } else { replace(held, value) }, answer)
+    let is_same = current.is_some() && more.is_empty();
+    (if is_same { Change::Leave } else { replace(current, value) }, answer)
 }
 
-fn add(held: Option<Held<'_>>, by: i64) -> Result<(Change, Answer), Error> {
-    let number = match held {
+fn add(current: Option<Current<'_>>, by: i64) -> Result<(Change, Answer), Error> {
+    let number = match current {
         None => 0,
-        Some(held) => number::integer(held.value).ok_or(Error::NotAnInteger)?,
+        Some(current) => number::integer(current.value).ok_or(Error::NotAnInteger)?,
     };
     let sum = number.checked_add(by).ok_or(Error::Overflow)?;
     let mut text = Vec::new();
     write_integer(sum, &mut text);
-    Ok((replace(held, text), Answer::Integer(sum)))
+    Ok((replace(current, text), Answer::Integer(sum)))
 }
 
-fn add_decimal(held: Option<Held<'_>>, by: &Number) -> Result<(Change, Answer), Error> {
-    let number = decimal::parse(held.map_or(b"0", |held| held.value)).ok_or(Error::NotAFloat)?;
+fn add_decimal(current: Option<Current<'_>>, by: &Number) -> Result<(Change, Answer), Error> {
+    let number =
+        decimal::parse(current.map_or(b"0", |current| current.value)).ok_or(Error::NotAFloat)?;
     let sum = number.plus(by).ok_or(Error::NotFinite)?.to_text();
-    Ok((replace(held, sum.clone()), Answer::Bulk(sum)))
+    Ok((replace(current, sum.clone()), Answer::Bulk(sum)))
 }
 
 #[cfg(test)]
@@ -343,88 +354,88 @@ mod tests {
 
     const NOW: u64 = 1_000_000;
 
-    fn held(value: &str, expiry: Option<u64>) -> Option<Held<'_>> {
-        Some(Held { value: value.as_bytes(), expiry })
+    fn current(value: &str, expiry: Option<u64>) -> Option<Current<'_>> {
+        Some(Current { value: value.as_bytes(), expiry })
     }
 
     fn put(value: &str, expiry: Option<u64>) -> Change {
         Change::Put { value: value.into(), expiry }
     }
 
-    fn set<'b>(value: &'b str, when: When<'b>, lifetime: Lifetime) -> Edit<'b> {
-        Edit::Set { value: value.as_bytes(), when, lifetime, answering: Answering::Ok }
+    fn set<'b>(value: &'b str, when: When<'b>, lifetime: Lifetime) -> Update<'b> {
+        Update::Set { value: value.as_bytes(), when, lifetime, answering: Answering::Ok }
     }
 
     #[test]
     fn whatever_is_not_about_time_keeps_the_time() {
         let later = Some(NOW + 5);
-        for (edit, value) in [
-            (Edit::Append(b"1"), "11"),
-            (Edit::Add(1), "2"),
-            (Edit::AddDecimal(decimal::parse(b"0.5").unwrap()), "1.5"),
+        for (update, value) in [
+            (Update::Append(b"1"), "11"),
+            (Update::Add(1), "2"),
+            (Update::AddDecimal(decimal::parse(b"0.5").unwrap()), "1.5"),
             (set("7", When::Always, Lifetime::Keep), "7"),
         ] {
-            assert_eq!(edit.apply(held("1", later), NOW).0, put(value, later), "{edit:?}");
+            assert_eq!(update.apply(current("1", later), NOW).0, put(value, later), "{update:?}");
         }
-        let edit = set("7", When::Present, Lifetime::Until(None));
-        assert_eq!(edit.apply(held("1", later), NOW).0, put("7", None));
+        let update = set("7", When::Present, Lifetime::Until(None));
+        assert_eq!(update.apply(current("1", later), NOW).0, put("7", None));
     }
 
     #[test]
     fn what_changes_nothing_writes_nothing() {
         let later = Some(NOW + 5);
-        for (edit, found) in [
-            (Edit::Remove, None),
-            (Edit::Take, None),
-            (Edit::RemoveIf(b"x"), None),
-            (Edit::RemoveIf(b"x"), held("y", None)),
-            (Edit::Append(b""), held("y", None)),
-            (Edit::Persist, None),
-            (Edit::Persist, held("y", None)),
-            (Edit::GetUntil(None), held("y", None)),
-            (Edit::GetUntil(later), held("y", later)),
-            (Edit::GetUntil(later), None),
-            (Edit::Expire { at: 7, only: Only::Always }, None),
-            (Edit::Add(1), held("y", None)),
-            (Edit::Add(1), held("9223372036854775807", None)),
-            (set("7", When::Absent, Lifetime::Keep), held("y", None)),
+        for (update, found) in [
+            (Update::Remove, None),
+            (Update::Take, None),
+            (Update::RemoveIf(b"x"), None),
+            (Update::RemoveIf(b"x"), current("y", None)),
+            (Update::Append(b""), current("y", None)),
+            (Update::Persist, None),
+            (Update::Persist, current("y", None)),
+            (Update::GetUntil(None), current("y", None)),
+            (Update::GetUntil(later), current("y", later)),
+            (Update::GetUntil(later), None),
+            (Update::Expire { at: 7, only: Only::Always }, None),
+            (Update::Add(1), current("y", None)),
+            (Update::Add(1), current("9223372036854775807", None)),
+            (set("7", When::Absent, Lifetime::Keep), current("y", None)),
             (set("7", When::Present, Lifetime::Keep), None),
             (set("7", When::Equals(b"x"), Lifetime::Keep), None),
-            (set("7", When::Equals(b"x"), Lifetime::Keep), held("y", None)),
+            (set("7", When::Equals(b"x"), Lifetime::Keep), current("y", None)),
         ] {
-            assert_eq!(edit.apply(found, NOW).0, Change::Leave, "{edit:?}");
+            assert_eq!(update.apply(found, NOW).0, Change::Leave, "{update:?}");
         }
-        assert_eq!(Edit::Append(b"").apply(None, NOW).0, put("", None), "as in Redis 7");
+        assert_eq!(Update::Append(b"").apply(None, NOW).0, put("", None), "as in Redis 7");
     }
 
     #[test]
     fn an_expiry_that_has_passed_ends_the_key() {
-        let at = |at| Edit::Expire { at, only: Only::Always };
+        let at = |at| Update::Expire { at, only: Only::Always };
         for at in [at(NOW as i64), at(0), at(i64::MIN)] {
             assert_eq!(
-                at.apply(held("y", None), NOW),
+                at.apply(current("y", None), NOW),
                 (Change::Remove, Answer::Integer(1)),
                 "{at:?}"
             );
         }
-        assert_eq!(at(NOW as i64 + 1).apply(held("y", None), NOW).0, put("y", Some(NOW + 1)));
+        assert_eq!(at(NOW as i64 + 1).apply(current("y", None), NOW).0, put("y", Some(NOW + 1)));
         for (when, found) in [
             (When::Always, None),
             (When::Absent, None),
-            (When::Present, held("y", None)),
-            (When::Equals(b"y"), held("y", None)),
+            (When::Present, current("y", None)),
+            (When::Equals(b"y"), current("y", None)),
         ] {
             let until = |at| set("7", when, Lifetime::Until(Some(at))).apply(found, NOW);
             assert_eq!(until(NOW), (Change::Remove, Answer::Ok), "{when:?}");
             assert_eq!(until(NOW + 1), (put("7", Some(NOW + 1)), Answer::Ok), "{when:?}");
         }
-        let (change, answer) = Edit::GetUntil(Some(1)).apply(held("y", None), NOW);
+        let (change, answer) = Update::GetUntil(Some(1)).apply(current("y", None), NOW);
         assert_eq!((change, answer), (Change::Remove, Answer::Bulk(b"y".into())));
     }
 
     #[test]
     fn a_clock_ahead_does_not_make_a_key_absent() {
-        let (change, answer) = Edit::Add(1).apply(held("1", Some(NOW - 5)), NOW);
+        let (change, answer) = Update::Add(1).apply(current("1", Some(NOW - 5)), NOW);
         assert_eq!((change, answer), (put("2", Some(NOW - 5)), Answer::Integer(2)));
     }
 

@@ -1,11 +1,11 @@
-//! The pure core of each command that looks at one key.
+//! The pure core of each command that reads one key.
 
-use crate::edit::Held;
 use crate::reply::Replies;
+use crate::update::Current;
 
 /// What to find out about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum Read {
     /// GET: its value.
     Value,
     /// STRLEN: how long it is.
@@ -36,27 +36,29 @@ const FOR_EVER: i64 = -1;
 /// What they say of a key that is not there.
 const ABSENT: i64 = -2;
 
-impl Look {
+impl Read {
     /// Writes the answer for a key that holds this, at a node whose wall clock shows `now_ms`.
     #[inline]
-    pub fn answer(self, held: Option<Held<'_>>, now_ms: u64, out: &mut Replies<'_>) {
-        let value = held.map(|held| held.value);
+    pub fn answer(self, current: Option<Current<'_>>, now_ms: u64, out: &mut Replies<'_>) {
+        let value = current.map(|current| current.value);
         match self {
-            Look::Value => out.bulk_or_null(value),
-            Look::Length => out.count(value.map_or(0, <[u8]>::len)),
-            Look::Range { start, end } => out.bulk(range(value.unwrap_or_default(), start, end)),
-            Look::Exists => out.integer(i64::from(held.is_some())),
-            Look::Type => out.simple(if held.is_some() { "string" } else { "none" }),
-            Look::Seconds => out.integer(time(held, |at| (at.saturating_sub(now_ms) + 500) / 1000)),
-            Look::Milliseconds => out.integer(time(held, |at| at.saturating_sub(now_ms))),
-            Look::ExpirySeconds => out.integer(time(held, |at| at.saturating_add(500) / 1000)),
-            Look::ExpiryMilliseconds => out.integer(time(held, |at| at)),
+            Read::Value => out.bulk_or_null(value),
+            Read::Length => out.count(value.map_or(0, <[u8]>::len)),
+            Read::Range { start, end } => out.bulk(range(value.unwrap_or_default(), start, end)),
+            Read::Exists => out.integer(i64::from(current.is_some())),
+            Read::Type => out.simple(if current.is_some() { "string" } else { "none" }),
+            Read::Seconds => {
+                out.integer(time(current, |at| (at.saturating_sub(now_ms) + 500) / 1000))
+            }
+            Read::Milliseconds => out.integer(time(current, |at| at.saturating_sub(now_ms))),
+            Read::ExpirySeconds => out.integer(time(current, |at| at.saturating_add(500) / 1000)),
+            Read::ExpiryMilliseconds => out.integer(time(current, |at| at)),
         }
     }
 }
 
-fn time(held: Option<Held<'_>>, of_expiry: impl FnOnce(u64) -> u64) -> i64 {
-    match held.map(|held| held.expiry) {
+fn time(current: Option<Current<'_>>, of_expiry: impl FnOnce(u64) -> u64) -> i64 {
+    match current.map(|current| current.expiry) {
         None => ABSENT,
         Some(None) => FOR_EVER,
         Some(Some(at)) => i64::try_from(of_expiry(at)).unwrap_or(i64::MAX),
@@ -68,7 +70,8 @@ fn range(value: &[u8], start: i64, end: i64) -> &[u8] {
     if start < 0 && end < 0 && start > end {
         return &[];
     }
-    // Before the beginning is the beginning, at either side: as in Redis, where 0 to -100 is the first byte.
+    // Before the beginning is the beginning, at either side: as in Redis, where 0 to -100 is the
+    // first byte.
     let place = |at: i64| match at {
         ..0 => value.len().saturating_sub(usize::try_from(at.unsigned_abs()).unwrap_or(usize::MAX)),
         _ => usize::try_from(at).unwrap_or(usize::MAX),
@@ -84,10 +87,10 @@ mod tests {
 
     const NOW: u64 = 1_000_000;
 
-    fn look(look: Look, expiry: Option<u64>) -> String {
+    fn read(read: Read, expiry: Option<u64>) -> String {
         let mut out = Vec::new();
-        let held = Held { value: b"value", expiry };
-        look.answer(Some(held), NOW, &mut Replies::new(&mut out, Protocol::Resp2));
+        let current = Current { value: b"value", expiry };
+        read.answer(Some(current), NOW, &mut Replies::new(&mut out, Protocol::Resp2));
         String::from_utf8(out).unwrap().trim_end().to_owned()
     }
 
@@ -100,13 +103,13 @@ mod tests {
             (NOW + 1, 0, 1, 1000),
             (NOW - 1, 0, 0, 1000),
         ] {
-            assert_eq!(look(Look::Seconds, Some(expiry)), format!(":{seconds}"));
-            assert_eq!(look(Look::Milliseconds, Some(expiry)), format!(":{milliseconds}"));
-            assert_eq!(look(Look::ExpirySeconds, Some(expiry)), format!(":{at_second}"));
-            assert_eq!(look(Look::ExpiryMilliseconds, Some(expiry)), format!(":{expiry}"));
+            assert_eq!(read(Read::Seconds, Some(expiry)), format!(":{seconds}"));
+            assert_eq!(read(Read::Milliseconds, Some(expiry)), format!(":{milliseconds}"));
+            assert_eq!(read(Read::ExpirySeconds, Some(expiry)), format!(":{at_second}"));
+            assert_eq!(read(Read::ExpiryMilliseconds, Some(expiry)), format!(":{expiry}"));
         }
-        assert_eq!(look(Look::Seconds, None), ":-1");
-        assert_eq!(look(Look::ExpirySeconds, Some(u64::MAX)), ":18446744073709551");
+        assert_eq!(read(Read::Seconds, None), ":-1");
+        assert_eq!(read(Read::ExpirySeconds, Some(u64::MAX)), ":18446744073709551");
     }
 
     #[test]
