@@ -29,6 +29,9 @@
 #![expect(clippy::print_stdout, reason = "figures are what one runs it for")]
 
 mod client;
+#[cfg(feature = "mutations")]
+#[path = "../shared/cores.rs"]
+mod cores;
 mod explorer;
 mod manager;
 #[cfg(feature = "mutations")]

@@ -3,10 +3,12 @@
 //! Each mutation has a setup that shows it, small enough to be found in seconds, and with all rules in place
 //! the same search over as many states must find nothing: else it would prove nothing.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use cluster::mutation::{Mutation, with};
 
+use crate::cores::on_all_cores;
 use crate::explorer::{Limit, explore};
 use crate::setup::{self, Setup};
 use crate::story;
@@ -119,6 +121,35 @@ fn setup_for(mutation: Mutation) -> Setup {
     }
 }
 
+/// Takes a rule away: what is to be said of that, and whether it was noticed, or need not be. What is
+/// `alone` is looked for wherever it is not reached, and told in full.
+fn take_away(mutation: Mutation, is_alone: bool) -> (String, bool) {
+    let name = format!("{mutation:?}");
+    let unreached = UNREACHED.iter().find(|(other, _)| *other == mutation);
+    if let (Some((_, why)), false) = (unreached, is_alone) {
+        return (format!("{name:<15} not reached: {why}"), true);
+    }
+    let world = World { setup: setup_for(mutation) };
+    let report = with(mutation, || explore(&world, crate::limit(STATES)));
+    let by = report.violation.as_ref().map_or("NOT NOTICED", |(why, _)| *why);
+    let mut line = format!(
+        "{name:<15} {:<8} {by:<16} {:>9} {:>6} {:>5.1} s",
+        world.setup.name,
+        report.unique,
+        report.depth,
+        report.time.as_secs_f32()
+    );
+    let Some((_, schedule)) = report.violation else { return (line, false) };
+    if is_alone {
+        line.push('\n');
+        line.push_str(&with(mutation, || story::tell(&world, &schedule)));
+    }
+    let same = Limit { states: report.unique, time: Duration::MAX };
+    let sound = explore(&world, same).violation;
+    assert!(sound.is_none(), "{name}: {sound:?} with all rules in place");
+    (line, true)
+}
+
 #[test]
 fn every_rule_taken_away_is_noticed() {
     let only = std::env::var("MODEL_MUTATION").ok();
@@ -127,36 +158,16 @@ fn every_rule_taken_away_is_noticed() {
         "{:<15} {:<8} {:<16} {:>9} {:>6} {:>7}",
         "mutation", "setup", "noticed by", "states", "depth", "time"
     );
-    for mutation in Mutation::ALL {
-        let name = format!("{mutation:?}");
-        if only.as_ref().is_some_and(|only| *only != name) {
-            continue;
-        }
-        let unreached = UNREACHED.iter().find(|(other, _)| *other == mutation);
-        if let (Some((_, why)), None) = (unreached, &only) {
-            println!("{name:<15} not reached: {why}");
-            continue;
-        }
-        let world = World { setup: setup_for(mutation) };
-        let report = with(mutation, || explore(&world, crate::limit(STATES)));
-        let by = report.violation.as_ref().map_or("NOT NOTICED", |(why, _)| *why);
-        println!(
-            "{name:<15} {:<8} {by:<16} {:>9} {:>6} {:>5.1} s",
-            world.setup.name,
-            report.unique,
-            report.depth,
-            report.time.as_secs_f32()
-        );
-        let Some((_, schedule)) = report.violation else {
+    let is_wanted =
+        |mutation: &Mutation| only.as_ref().is_none_or(|only| *only == format!("{mutation:?}"));
+    let work = Mutation::ALL.into_iter().filter(is_wanted);
+    let take = |mutation| (mutation, take_away(mutation, only.is_some()));
+    on_all_cores(work, take, |(mutation, (line, is_noticed))| {
+        println!("{line}");
+        if !is_noticed {
             missed.push(mutation);
-            continue;
-        };
-        if only.is_some() {
-            println!("{}", with(mutation, || story::tell(&world, &schedule)));
         }
-        let same = Limit { states: report.unique, time: Duration::MAX };
-        let sound = explore(&world, same).violation;
-        assert!(sound.is_none(), "{name}: {sound:?} with all rules in place");
-    }
+        ControlFlow::Continue(())
+    });
     assert!(missed.is_empty(), "not noticed: {missed:?}");
 }

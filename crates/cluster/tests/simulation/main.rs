@@ -18,6 +18,8 @@
 
 mod checker;
 mod client;
+#[path = "../shared/cores.rs"]
+mod cores;
 mod counts;
 mod disk;
 mod ending;
@@ -31,11 +33,17 @@ mod power;
 mod rng;
 mod world;
 
+use std::ops::ControlFlow;
+
+use cores::on_all_cores;
 use counts::Counts;
 use world::{Violation, World};
 
 /// Seeds run by default: a dozen seconds of a build for tests. CI runs thousands of an optimised one.
 const SEEDS: u64 = 300;
+
+/// Seeds that fail until the others are left alone.
+const TOLD: usize = 20;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
@@ -65,18 +73,16 @@ fn every_seed_keeps_the_promise() {
     let seeds = setting("SIM_SEEDS").unwrap_or(SEEDS);
     let mut all = Counts::default();
     let mut failed = Vec::new();
-    for seed in from..from + seeds {
-        match run(seed) {
+    on_all_cores(from..from + seeds, run, |end| {
+        match end {
             Ok(counts) => all.add(&counts),
-            Err(violation) => {
-                println!("seed {seed}: {}", violation.why);
+            Err(Violation { seed, why, .. }) => {
+                println!("seed {seed}: {why}");
                 failed.push(seed);
-                if failed.len() == 20 {
-                    break;
-                }
             }
         }
-    }
+        if failed.len() < TOLD { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
     println!("{seeds} seeds: {all:?}");
     if let Some(&seed) = failed.first() {
         panic!("{} seeds failed: {failed:?}\n{}", failed.len(), retell(seed));
@@ -142,44 +148,64 @@ const MUTANT_SEEDS: u64 = 10_000;
 const LATE: [(cluster::mutation::Mutation, u64); 1] =
     [(cluster::mutation::Mutation::BackMoved, 15_000)];
 
+/// What came of a rule taken away.
 #[cfg(feature = "mutations")]
-#[test]
-fn every_rule_taken_away_is_noticed() {
-    use cluster::mutation::{Mutation, with};
-    let seeds = setting("SIM_SEEDS").unwrap_or(MUTANT_SEEDS);
-    let mut missed = Vec::new();
-    println!("{:<16} {:>6} {:>10}  noticed by", "mutation", "seeds", "steps");
-    let wanted = std::env::var("SIM_MUTATION").ok();
-    for mutation in Mutation::ALL {
-        let name = format!("{mutation:?}");
-        if wanted.as_ref().is_some_and(|wanted| *wanted != name) {
-            continue;
-        }
-        if let Some((_, why)) = UNSEEN.iter().find(|(unseen, _)| *unseen == mutation) {
-            println!("{name:<16} not shown: {why}");
-            continue;
-        }
-        let mut steps = 0;
-        let late = LATE.iter().find(|(late, _)| *late == mutation);
-        let first = late.map_or(0, |(_, first)| *first);
-        let caught = (first..first + seeds).find_map(|seed| match with(mutation, || run(seed)) {
-            Ok(counts) => {
-                steps += counts.steps;
-                None
-            }
+enum Notice {
+    /// After how many seeds and steps, and what was wrong.
+    By { seeds: u64, steps: u64, why: String },
+    /// By none, in so many steps.
+    Nothing { steps: u64 },
+    /// It need not be.
+    Unseen(&'static str),
+}
+
+#[cfg(feature = "mutations")]
+fn take_away(mutation: cluster::mutation::Mutation, seeds: u64) -> Notice {
+    use cluster::mutation::with;
+    if let Some((_, why)) = UNSEEN.iter().find(|(unseen, _)| *unseen == mutation) {
+        return Notice::Unseen(why);
+    }
+    let mut steps = 0;
+    let late = LATE.iter().find(|(late, _)| *late == mutation);
+    let first = late.map_or(0, |(_, first)| *first);
+    for seed in first..first + seeds {
+        match with(mutation, || run(seed)) {
+            Ok(counts) => steps += counts.steps,
             // What fails with all rules in place proves nothing.
-            Err(violation) => run(seed).is_ok().then_some((seed + 1, violation)),
-        });
-        match caught {
-            Some((after, violation)) => {
-                let steps = steps + violation.steps;
-                println!("{name:<16} {after:>6} {steps:>10}  {}", violation.why);
-            }
-            None => {
-                println!("{name:<16} {:>6} {steps:>10}  NOT NOTICED", "-");
-                missed.push(mutation);
+            Err(_) if run(seed).is_err() => {}
+            Err(Violation { why, steps: last, .. }) => {
+                return Notice::By { seeds: seed + 1, steps: steps + last, why };
             }
         }
     }
+    Notice::Nothing { steps }
+}
+
+#[cfg(feature = "mutations")]
+#[test]
+fn every_rule_taken_away_is_noticed() {
+    use cluster::mutation::Mutation;
+    let seeds = setting("SIM_SEEDS").unwrap_or(MUTANT_SEEDS);
+    let mut missed = Vec::new();
+    println!("{:<16} {:>6} {:>10}  noticed by", "mutation", "seeds", "steps");
+    let only = std::env::var("SIM_MUTATION").ok();
+    let is_wanted =
+        |mutation: &Mutation| only.as_ref().is_none_or(|only| *only == format!("{mutation:?}"));
+    let work = Mutation::ALL.into_iter().filter(is_wanted);
+    let take = |mutation| (mutation, take_away(mutation, seeds));
+    on_all_cores(work, take, |(mutation, notice)| {
+        let name = format!("{mutation:?}");
+        match notice {
+            Notice::By { seeds, steps, why } => {
+                println!("{name:<16} {seeds:>6} {steps:>10}  {why}");
+            }
+            Notice::Nothing { steps } => {
+                println!("{name:<16} {:>6} {steps:>10}  NOT NOTICED", "-");
+                missed.push(mutation);
+            }
+            Notice::Unseen(why) => println!("{name:<16} not shown: {why}"),
+        }
+        ControlFlow::Continue(())
+    });
     assert!(missed.is_empty(), "not noticed in {seeds} seeds: {missed:?}");
 }
