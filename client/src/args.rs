@@ -1,93 +1,17 @@
 //! The client command's command line.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use cluster::ids::{Address, NodeId};
-use cluster::lease::{HEARTBEATS_MS, MISSED};
-use cluster::limits::{KEY_CEILING, MAX_COPIES, MAX_WEIGHT, VALUE_CEILING};
-use cluster::membership::order::{Order, Wish};
-use getopts::{Matches, Options};
+use getopts::Options;
 use log::LevelFilter;
-use net_common::flags::{self, ArgsError, Parsed, UsageError};
+use net_common::flags::{self, ArgsError, Parsed};
 
 use crate::config::Config;
 
-/// What the command is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Store a value.
-    Put {
-        /// Under this key.
-        key: String,
-        /// This value; `None` reads it from standard input.
-        value: Option<String>,
-        /// Only if it has none.
-        if_absent: bool,
-        /// For so many milliseconds; `None` for ever.
-        expire_ms: Option<u64>,
-    },
-    /// Add to the number that a key holds.
-    Add {
-        /// The key.
-        key: String,
-        /// How much.
-        by: i64,
-    },
-    /// Show how long a value lives.
-    TimeToLive(String),
-    /// List the keys that begin with this.
-    Scan(String),
-    /// Fetch a value.
-    Get {
-        /// Of this key.
-        key: String,
-        /// Only its bytes, and nothing else.
-        raw: bool,
-    },
-    /// Remove a key.
-    Delete(String),
-    /// Write all keys to this file; `-` is standard output.
-    Dump(PathBuf),
-    /// Put all keys of this file; `-` is standard input.
-    Load(PathBuf),
-    /// Show how the cluster is.
-    Status {
-        /// For programs.
-        json: bool,
-        /// Again and again.
-        watch: bool,
-        /// With an exit code that says how bad it is.
-        check: bool,
-    },
-    /// Begin a planned change, or cancel the one under way.
-    Order(Order),
-    /// Show what a planned change would move.
-    Plan {
-        /// Which change.
-        wish: Wish,
-        /// Even if it would have to be forced.
-        force: bool,
-        /// For programs.
-        json: bool,
-    },
-    /// Wait until so many nodes serve and the cluster really answers.
-    Wait(usize),
-    /// Go on with a node's data folder that is held back, since it is or may be a copy.
-    AdoptFolder {
-        /// Which node's.
-        id: NodeId,
-        /// Where the process listens that waits with it; `None` if only one does.
-        at: Option<Address>,
-        /// Without asking.
-        yes: bool,
-    },
-    /// Go on without what only nodes that are down have held.
-    AcceptLoss {
-        /// Without asking.
-        yes: bool,
-    },
-}
+mod change;
+mod command;
+
+pub use command::Command;
 
 /// What the command line says.
 #[derive(Debug)]
@@ -123,11 +47,8 @@ Exit code 0: done; 1: not found, there already, or it failed; 2: bad arguments.
 Of --status --check 0: healthy; 1: degraded, healing, or writes are refused;
 2: unavailable; 3: the manager cannot be reached, or refuses.";
 
-/// Reads the command line; `None` if it only asked for help.
-///
-/// # Errors
-/// [`ArgsError`] with the first mistake.
-pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
+/// The flags.
+fn options() -> Options {
     let mut options = Options::new();
     options
         .optopt("", "put", "store a value under this key", "KEY")
@@ -180,6 +101,15 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
         .optopt("", "deadline-ms", "how long to try before giving up [10000]", "MS");
     flags::add_manager(&mut options);
     flags::add_common(&mut options);
+    options
+}
+
+/// Reads the command line; `None` if it only asked for help.
+///
+/// # Errors
+/// [`ArgsError`] with the first mistake.
+pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
+    let mut options = options();
     let Parsed::Run(matches) = flags::parse(&mut options, BRIEF, arguments)? else {
         return Ok(None);
     };
@@ -193,213 +123,17 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     config.patience = config.patience.min(config.deadline);
     config.secret = flags::secret(&matches)?;
     Ok(Some(Args {
-        command: command(&matches)?,
+        command: command::command(&matches)?,
         config,
         log_level: flags::log_level(&matches, LevelFilter::Error)?,
     }))
 }
 
-/// The longest life that a value can be given, in milliseconds: some three hundred years. Whoever wants more
-/// wants it for ever.
-const LONGEST_LIFE_MS: u64 = 10_000_000_000_000;
-
-/// The one thing to do, and the flags that go with it and with nothing else.
-fn command(matches: &Matches) -> Result<Command, UsageError> {
-    const ACTIONS: [&str; 22] = [
-        "put",
-        "put-if-absent",
-        "incr",
-        "ttl",
-        "scan",
-        "get",
-        "del",
-        "dump",
-        "load",
-        "status",
-        "wait",
-        "accept-loss",
-        "adopt-folder",
-        "leave",
-        "weight",
-        "rep",
-        "heartbeat-ms",
-        "missed",
-        "limits",
-        "min-copies",
-        "cancel",
-        "plan",
-    ];
-    let mut given: Vec<&str> = ACTIONS.into_iter().filter(|a| matches.opt_present(a)).collect();
-    // How many may be missed is an order of its own, and goes with the other half of what a lease is.
-    if let ["heartbeat-ms", "missed"] | ["missed", "plan"] = given[..] {
-        given.retain(|action| *action != "missed");
-    }
-    let [action] = given[..] else {
-        let why = match given.len() {
-            0 => "nothing to do: give --put, --get, --del or --status; see --help".to_owned(),
-            _ => format!("--{} and --{}: one at a time", given[0], given[1]),
-        };
-        return Err(UsageError(why));
-    };
-    const OWNERS: [(&str, &[&str]); 10] = [
-        ("val", &["put", "put-if-absent"]),
-        ("expire-ms", &["put", "put-if-absent"]),
-        ("by", &["incr"]),
-        ("json", &["status", "plan"]),
-        ("watch", &["status"]),
-        ("check", &["status"]),
-        ("raw", &["get"]),
-        ("yes", &["accept-loss", "adopt-folder"]),
-        ("at", &["adopt-folder"]),
-        ("force", &["leave", "rep", "plan"]),
-    ];
-    for (flag, owners) in OWNERS {
-        if matches.opt_present(flag) && !owners.contains(&action) {
-            let owners = owners.join(" and --");
-            return Err(UsageError(format!("--{flag} goes with --{owners}")));
-        }
-    }
-    let (json, force) = (matches.opt_present("json"), matches.opt_present("force"));
-    let text = |flag| matches.opt_str(flag).unwrap_or_default();
-    Ok(match action {
-        "put" | "put-if-absent" => {
-            let value = matches
-                .opt_str("val")
-                .ok_or_else(|| UsageError(format!("--{action} needs --val VALUE (or --val -)")))?;
-            let expire_ms = matches.opt_present("expire-ms").then(|| {
-                let ms = flags::value(matches, "expire-ms", None, 0)?;
-                flags::bounded("expire-ms", ms, 1, LONGEST_LIFE_MS)
-            });
-            Command::Put {
-                key: text(action),
-                value: (value != "-").then_some(value),
-                if_absent: action == "put-if-absent",
-                expire_ms: expire_ms.transpose()?,
-            }
-        }
-        "incr" => Command::Add { key: text("incr"), by: flags::value(matches, "by", None, 1)? },
-        "ttl" => Command::TimeToLive(text("ttl")),
-        "scan" => Command::Scan(text("scan")),
-        "get" => Command::Get { key: text("get"), raw: matches.opt_present("raw") },
-        "del" => Command::Delete(text("del")),
-        "dump" => Command::Dump(file(matches, "dump")?),
-        "load" => Command::Load(file(matches, "load")?),
-        "status" => {
-            let (watch, check) = (matches.opt_present("watch"), matches.opt_present("check"));
-            if watch && check {
-                return Err(UsageError("--watch and --check: one at a time".into()));
-            }
-            Command::Status { json, watch, check }
-        }
-        "cancel" => Command::Order(Order::Cancel),
-        "plan" => {
-            let [argument] = &matches.free[..] else {
-                return Err(UsageError(PLAN_NEEDS.into()));
-            };
-            let wish = with_missed(matches, wish(&text("plan"), argument)?)?;
-            Command::Plan { wish, force, json }
-        }
-        "leave" | "weight" | "rep" | "limits" | "min-copies" | "heartbeat-ms" | "missed" => {
-            let wish = with_missed(matches, wish(action, &text(action))?)?;
-            Command::Order(Order::Change { wish, force })
-        }
-        "wait" => {
-            let nodes = flags::value(matches, "wait", None, 1)?;
-            Command::Wait(flags::bounded("wait", nodes, 1, cluster::limits::MAX_MEMBERS)?)
-        }
-        "adopt-folder" => {
-            let bad =
-                |flag: &str, text: &str, why: String| UsageError(format!("--{flag} {text}: {why}"));
-            let name = text("adopt-folder");
-            let id = NodeId::new(&name).map_err(|e| bad("adopt-folder", &name, e.to_string()))?;
-            let at = matches
-                .opt_str("at")
-                .map(|at| at.parse::<Address>().map_err(|e| bad("at", &at, e.to_string())));
-            Command::AdoptFolder { id, at: at.transpose()?, yes: matches.opt_present("yes") }
-        }
-        _ => Command::AcceptLoss { yes: matches.opt_present("yes") },
-    })
-}
-
-/// The file that an action is about.
-fn file(matches: &Matches, action: &str) -> Result<PathBuf, UsageError> {
-    match matches.opt_str(action) {
-        Some(name) if !name.is_empty() => Ok(name.into()),
-        _ => Err(UsageError(format!("--{action} needs a FILE, or -"))),
-    }
-}
-
-const PLAN_NEEDS: &str = "--plan takes leave NODE, weight NODE=N, rep K, limits key=BYTES,value=BYTES, min-copies N, heartbeat-ms MS or missed N";
-
-/// What leases are to be, with the other half of it if that is given too.
-fn with_missed(matches: &Matches, wish: Wish) -> Result<Wish, UsageError> {
-    let missed = flags::given_bounded(matches, "missed", None, *MISSED.start(), *MISSED.end())?;
-    match wish {
-        Wish::Terms { heartbeat_ms, missed: None } => Ok(Wish::Terms { heartbeat_ms, missed }),
-        wish if missed.is_none() || matches!(wish, Wish::Terms { heartbeat_ms: None, .. }) => {
-            Ok(wish)
-        }
-        _ => Err(UsageError("--missed goes with --heartbeat-ms".into())),
-    }
-}
-
-/// A planned change by its name and its argument.
-fn wish(what: &str, argument: &str) -> Result<Wish, UsageError> {
-    let bad = |why: String| UsageError(format!("--{what} {argument}: {why}"));
-    let node = |name: &str| NodeId::new(name).map_err(|e| bad(e.to_string()));
-    match what {
-        "leave" => Ok(Wish::Leave(node(argument)?)),
-        "weight" => {
-            let (name, weight) =
-                argument.split_once('=').ok_or_else(|| bad("it takes NODE=N".into()))?;
-            let weight = weight.parse().ok().filter(|w| (1..=MAX_WEIGHT).contains(w));
-            let weight = weight.ok_or_else(|| bad(format!("a weight is 1 to {MAX_WEIGHT}")))?;
-            Ok(Wish::Weight(node(name)?, weight))
-        }
-        "rep" => {
-            let copies = argument.parse().ok().filter(|k| (1..=MAX_COPIES).contains(k));
-            copies.map(Wish::Copies).ok_or_else(|| bad(format!("it takes 1 to {MAX_COPIES}")))
-        }
-        "heartbeat-ms" => {
-            let heartbeat_ms = argument.parse().ok().filter(|ms| HEARTBEATS_MS.contains(ms));
-            let (least, most) = (HEARTBEATS_MS.start(), HEARTBEATS_MS.end());
-            let heartbeat_ms =
-                heartbeat_ms.ok_or_else(|| bad(format!("it takes {least} to {most}")))?;
-            Ok(Wish::Terms { heartbeat_ms: Some(heartbeat_ms), missed: None })
-        }
-        "missed" => {
-            let missed = argument.parse().ok().filter(|missed| MISSED.contains(missed));
-            let (least, most) = (MISSED.start(), MISSED.end());
-            let missed = missed.ok_or_else(|| bad(format!("it takes {least} to {most}")))?;
-            Ok(Wish::Terms { heartbeat_ms: None, missed: Some(missed) })
-        }
-        "min-copies" => {
-            let copies = argument.parse().ok().filter(|n| (1..=MAX_COPIES).contains(n));
-            copies.map(Wish::MinCopies).ok_or_else(|| bad(format!("it takes 1 to {MAX_COPIES}")))
-        }
-        "limits" => limits(argument).map_err(bad),
-        _ => Err(UsageError(PLAN_NEEDS.into())),
-    }
-}
-
-/// `key=BYTES,value=BYTES`, or one of them.
-fn limits(argument: &str) -> Result<Wish, String> {
-    let (mut key, mut value) = (None, None);
-    for part in argument.split(',') {
-        let (place, least, most) = match part.split_once('=').map(|(name, _)| name) {
-            Some("key") if key.is_none() => (&mut key, 1, KEY_CEILING),
-            Some("value") if value.is_none() => (&mut value, 0, VALUE_CEILING),
-            _ => return Err("it takes key=BYTES, value=BYTES, or both with a comma".into()),
-        };
-        let bytes = part.split_once('=').and_then(|(_, bytes)| bytes.parse().ok());
-        let bytes = bytes.filter(|bytes| (least..=most).contains(bytes));
-        *place = Some(bytes.ok_or_else(|| format!("{part}: it takes {least} to {most}"))?);
-    }
-    Ok(Wish::Limits { key, value })
-}
-
 #[cfg(test)]
 mod tests {
+    use cluster::ids::NodeId;
+    use cluster::membership::order::{Order, Wish};
+
     use super::*;
 
     fn args(words: &[&str]) -> Result<Command, ArgsError> {

@@ -103,22 +103,7 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
             }
         }
         Command::Scan(prefix) => scan(store, prefix.as_bytes(), &mut out)?,
-        Command::Get { key, raw } => {
-            let Some(got) = store.get(key.as_bytes())? else { return Ok(not_found(&key)) };
-            if raw {
-                out.write_all(&got.value)?;
-                out.flush()?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            write!(out, "{key}, ")?;
-            // Programs get the bytes as they are; a terminal must not be sent codes.
-            if out.is_terminal() && got.value.iter().any(u8::is_ascii_control) {
-                write!(out, "{}", escaped(&got.value))?;
-            } else {
-                out.write_all(&got.value)?;
-            }
-            writeln!(out, ", {}", got.primary)?;
-        }
+        Command::Get { key, raw } => return get(store, &key, raw, &mut out),
         Command::Delete(key) => {
             // A look first, for the message alone: the delete itself takes effect either way.
             let was_there = store.get(key.as_bytes())?.is_some();
@@ -128,26 +113,8 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
             }
             writeln!(out, "OK, {}", placed.primary)?;
         }
-        Command::Dump(path) => {
-            let start = Instant::now();
-            let dumped = dump::to_file(store, &path)?;
-            let did = dump::amount(dumped.keys, dumped.bytes, start.elapsed());
-            // Where the dump itself went to standard output nothing else may.
-            if path == Path::new("-") {
-                output::say(format_args!("dumped {did}"))
-            } else {
-                writeln!(out, "dumped {did}")?
-            }
-        }
-        Command::Load(path) => {
-            let start = Instant::now();
-            let loaded = dump::from_file(store, &path)?;
-            let did = dump::amount(loaded.done, loaded.bytes, start.elapsed());
-            match loaded.expired {
-                0 => writeln!(out, "loaded {did}")?,
-                expired => writeln!(out, "loaded {did}; {expired} expired")?,
-            }
-        }
+        Command::Dump(path) => dump(store, &path, &mut out)?,
+        Command::Load(path) => load(store, &path, &mut out)?,
         Command::Status { json, watch: false, .. } => show(&store.status()?, json, &mut out)?,
         Command::Status { json, watch: true, .. } => return watch(store, json, &mut out),
         Command::Order(order) => writeln!(out, "OK, {}", status::moved(&store.order(&order)?))?,
@@ -167,6 +134,54 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fetches a value and prints it: all of it, and with `raw` nothing else.
+fn get(
+    store: &GTStoreClient,
+    key: &str,
+    raw: bool,
+    out: &mut StdoutLock<'_>,
+) -> Result<ExitCode, CommandError> {
+    let Some(got) = store.get(key.as_bytes())? else { return Ok(not_found(key)) };
+    if raw {
+        out.write_all(&got.value)?;
+    } else {
+        write!(out, "{key}, ")?;
+        // Programs get the bytes as they are; a terminal must not be sent codes.
+        if out.is_terminal() && got.value.iter().any(u8::is_ascii_control) {
+            write!(out, "{}", escaped(&got.value))?;
+        } else {
+            out.write_all(&got.value)?;
+        }
+        writeln!(out, ", {}", got.primary)?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dump(store: &GTStoreClient, path: &Path, out: &mut StdoutLock<'_>) -> Result<(), CommandError> {
+    let start = Instant::now();
+    let dumped = dump::to_file(store, path)?;
+    let did = dump::amount(dumped.keys, dumped.bytes, start.elapsed());
+    // Where the dump itself went to standard output nothing else may.
+    if path == Path::new("-") {
+        output::say(format_args!("dumped {did}"));
+    } else {
+        writeln!(out, "dumped {did}")?;
+    }
+    Ok(())
+}
+
+fn load(store: &GTStoreClient, path: &Path, out: &mut StdoutLock<'_>) -> Result<(), CommandError> {
+    let start = Instant::now();
+    let loaded = dump::from_file(store, path)?;
+    let did = dump::amount(loaded.done, loaded.bytes, start.elapsed());
+    match loaded.expired {
+        0 => writeln!(out, "loaded {did}")?,
+        expired => writeln!(out, "loaded {did}; {expired} expired")?,
+    }
+    Ok(())
 }
 
 /// Puts a value, perhaps only where there is none, and until a time. `None` if there is one.
