@@ -66,48 +66,54 @@ fn view() -> View {
         ..View::unborn(ClusterId(3), 2, Limits::default())
     }
 }
+/// A message as bytes, with a decoder for its kind that encodes it again.
+type Sample = (Vec<u8>, Again);
 
 type Again = fn(&[u8]) -> Result<Vec<u8>, DecodeError>;
 
-/// Every message once, as bytes, with a decoder for its kind.
-fn samples() -> Vec<(Vec<u8>, Again)> {
-    fn again<'a, M: Message<'a>>(payload: &'a [u8]) -> Result<Vec<u8>, DecodeError> {
+fn again<'a, M: Message<'a>>(payload: &'a [u8]) -> Result<Vec<u8>, DecodeError> {
+    let mut out = Vec::new();
+    M::read(payload)?.encode(&mut out);
+    Ok(out)
+}
+
+macro_rules! sample {
+    ($message:expr, $type:ty) => {{
         let mut out = Vec::new();
-        M::read(payload)?.encode(&mut out);
-        Ok(out)
-    }
-    macro_rules! sample {
-        ($message:expr, $type:ty) => {{
-            let mut out = Vec::new();
-            $message.encode(&mut out);
-            (out, (|bytes| again::<$type>(bytes)) as Again)
-        }};
-    }
-    let id = || NodeId::new("node1").unwrap();
-    let address = || Address::new("::1", 6001).unwrap();
-    let synced: ArcSet = [1, 5, 15].into_iter().collect();
-    let record = |key, version, state, body| Record { key, version, state, body };
-    let value = record(b"k", Version::plain(5, 6), State::Committed, Body::Value(b"v\0"));
-    let gone = record(b"gone", stepped(), State::Pending, Body::Tombstone);
-    let brief = record(b"b", stepped(), State::Committed, Body::Expiring(b"v", 1 << 40));
-    let mut buckets = BucketSet::none(16);
-    buckets.insert(0);
-    buckets.insert(13);
-    let page = |end| RangePage {
-        epoch: Epoch(4),
-        complete: 0,
-        records: Vec::new(),
-        same: Vec::new(),
-        end,
-    };
+        $message.encode(&mut out);
+        (out, (|bytes| again::<$type>(bytes)) as Again)
+    }};
+}
+
+fn id() -> NodeId {
+    NodeId::new("node1").unwrap()
+}
+
+fn address() -> Address {
+    Address::new("::1", 6001).unwrap()
+}
+
+/// Every message once.
+fn samples() -> Vec<Sample> {
+    let all = [
+        data_samples(),
+        range_samples(),
+        coordinated_samples(),
+        change_samples(),
+        list_samples(),
+        control_samples(),
+        node_samples(),
+        status_samples(),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+fn data_samples() -> Vec<Sample> {
     let write = |key, version, born, body| Write { key, version, born, body, expected: None };
     let put = write(b"k", Version::plain(5, 6), 5, Body::Value(b"v"));
     let back = write(b"gone", stepped(), 9, Body::Tombstone);
     let swap = Write { expected: Some(Version::ABSENT), ..back };
     let swap_again = Write { expected: Some(stepped()), ..put };
-    let change = |wish, force| Order::Change { wish, force };
-    let terms = |heartbeat_ms, missed| Wish::Terms { heartbeat_ms, missed };
-    let placed = Placed { primary: "node1", copies: 3 };
     vec![
         sample!(
             WriteBatch { epoch: Epoch(4), writes: vec![put, back, swap, swap_again] },
@@ -168,6 +174,25 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             },
             ReadAnswers
         ),
+    ]
+}
+
+fn range_samples() -> Vec<Sample> {
+    let record = |key, version, state, body| Record { key, version, state, body };
+    let value = record(b"k", Version::plain(5, 6), State::Committed, Body::Value(b"v\0"));
+    let gone = record(b"gone", stepped(), State::Pending, Body::Tombstone);
+    let brief = record(b"b", stepped(), State::Committed, Body::Expiring(b"v", 1 << 40));
+    let mut buckets = BucketSet::none(16);
+    buckets.insert(0);
+    buckets.insert(13);
+    let page = |end| RangePage {
+        epoch: Epoch(4),
+        complete: 0,
+        records: Vec::new(),
+        same: Vec::new(),
+        end,
+    };
+    vec![
         sample!(
             RangePull {
                 epoch: Epoch(4),
@@ -195,6 +220,12 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         ),
         sample!(page(End::Between), RangePage),
         sample!(page(End::NoSource), RangePage),
+    ]
+}
+
+fn coordinated_samples() -> Vec<Sample> {
+    let placed = Placed { primary: "node1", copies: 3 };
+    vec![
         sample!(Put { key: b"k", value: b"v" }, Put),
         sample!(Get(b"k"), Get),
         sample!(Delete(b"k"), Delete),
@@ -202,14 +233,13 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
         sample!(Deleted(placed), Deleted),
         sample!(Found { primary: "node1", value: Some(b"v") }, Found),
         sample!(Found { primary: "node1", value: None }, Found),
-        sample!(Hello, Hello),
-        sample!(StatusAsk, StatusAsk),
-        sample!(InfoAsk, InfoAsk),
-        sample!(AcceptLoss(loss()), AcceptLoss),
-        sample!(Probe { number: 7 }, Probe),
-        sample!(AdoptFolder { id: id(), start: Incarnation(9) }, AdoptFolder),
-        sample!(FolderAdopted, FolderAdopted),
-        sample!(LossAccepted { arcs: 4 }, LossAccepted),
+    ]
+}
+
+fn change_samples() -> Vec<Sample> {
+    let change = |wish, force| Order::Change { wish, force };
+    let terms = |heartbeat_ms, missed| Wish::Terms { heartbeat_ms, missed };
+    vec![
         sample!(Begin(change(Wish::Leave(id()), true)), Begin),
         sample!(Begin(Order::Cancel), Begin),
         sample!(Plan(change(Wish::Weight(id(), 7), false)), Plan),
@@ -225,6 +255,11 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             }),
             Planned
         ),
+    ]
+}
+
+fn list_samples() -> Vec<Sample> {
+    vec![
         sample!(List { from: 7, most: 10, arcs: vec![1, 5, 4095] }, List),
         sample!(
             Listed {
@@ -235,6 +270,46 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             },
             Listed
         ),
+    ]
+}
+
+fn control_samples() -> Vec<Sample> {
+    vec![
+        sample!(Hello, Hello),
+        sample!(StatusAsk, StatusAsk),
+        sample!(InfoAsk, InfoAsk),
+        sample!(AcceptLoss(loss()), AcceptLoss),
+        sample!(Probe { number: 7 }, Probe),
+        sample!(AdoptFolder { id: id(), start: Incarnation(9) }, AdoptFolder),
+        sample!(FolderAdopted, FolderAdopted),
+        sample!(LossAccepted { arcs: 4 }, LossAccepted),
+        sample!(
+            HeartbeatAck {
+                sequence: 6,
+                known: true,
+                lease_ms: 6000,
+                heartbeat_ms: 2000,
+                active: Epoch(7)
+            },
+            HeartbeatAck
+        ),
+        sample!(
+            Info {
+                id: id(),
+                incarnation: Incarnation(5),
+                epoch: Epoch(7),
+                keys: 1,
+                bytes: 2,
+                connections: 3,
+            },
+            Info
+        ),
+    ]
+}
+
+fn node_samples() -> Vec<Sample> {
+    let synced: ArcSet = [1, 5, 15].into_iter().collect();
+    vec![
         sample!(
             Register {
                 who: Newcomer {
@@ -290,69 +365,51 @@ fn samples() -> Vec<(Vec<u8>, Again)> {
             },
             Heartbeat
         ),
-        sample!(
-            HeartbeatAck {
-                sequence: 6,
-                known: true,
-                lease_ms: 6000,
-                heartbeat_ms: 2000,
-                active: Epoch(7)
+    ]
+}
+
+fn status_samples() -> Vec<Sample> {
+    vec![sample!(
+        Status {
+            epoch: Epoch(7),
+            copies: 3,
+            heartbeat_ms: 2000,
+            missed: 3,
+            longest_ms: 6000,
+            durability: Durability::Sync,
+            arcs: 4096,
+            health: HealthLine {
+                level: Level::Degraded,
+                text: "refusing writes: node1 (its memory is full)".into(),
             },
-            HeartbeatAck
-        ),
-        sample!(
-            Status {
-                epoch: Epoch(7),
-                copies: 3,
-                heartbeat_ms: 2000,
-                missed: 3,
-                longest_ms: 6000,
-                durability: Durability::Sync,
-                arcs: 4096,
-                health: HealthLine {
-                    level: Level::Degraded,
-                    text: "refusing writes: node1 (its memory is full)".into(),
-                },
-                changing: true,
-                change: Some("node1 leaving".into()),
-                lost: vec![(3, 4), (9, 9)],
-                loss: Some(loss()),
-                folders: vec![WaitingFolder {
-                    id: id(),
-                    start: Incarnation(9),
-                    address: Address::new("127.0.0.1", 7001).unwrap(),
-                    original: Some(Address::new("127.0.0.1", 6001).unwrap()),
-                    is_copy: true,
-                }],
-                nodes: vec![NodeStatus {
-                    id: id(),
-                    address: address(),
-                    state: NodeState::Active,
-                    weight: 5,
-                    keys: 1,
-                    bytes: 2,
-                    arcs: 3,
-                    behind: 6,
-                    fetching: 7,
-                    silent_ms: 4,
-                    disk: Some(DiskHealth::Strained("too large".into())),
-                    is_full: true,
-                }],
-            },
-            Status
-        ),
-        sample!(
-            Info {
+            changing: true,
+            change: Some("node1 leaving".into()),
+            lost: vec![(3, 4), (9, 9)],
+            loss: Some(loss()),
+            folders: vec![WaitingFolder {
                 id: id(),
-                incarnation: Incarnation(5),
-                epoch: Epoch(7),
+                start: Incarnation(9),
+                address: Address::new("127.0.0.1", 7001).unwrap(),
+                original: Some(Address::new("127.0.0.1", 6001).unwrap()),
+                is_copy: true,
+            }],
+            nodes: vec![NodeStatus {
+                id: id(),
+                address: address(),
+                state: NodeState::Active,
+                weight: 5,
                 keys: 1,
                 bytes: 2,
-                connections: 3,
-            },
-            Info
-        ),
-    ]
+                arcs: 3,
+                behind: 6,
+                fetching: 7,
+                silent_ms: 4,
+                disk: Some(DiskHealth::Strained("too large".into())),
+                is_full: true,
+            }],
+        },
+        Status
+    )]
 }
 
 #[test]
