@@ -337,6 +337,7 @@ impl ControlLoop {
                         if self.has_left(ack.active) {
                             Err(HAS_LEFT.into())
                         } else if ack.known {
+                            self.node.is_known();
                             Ok(())
                         } else {
                             Err("the manager has forgotten us".into())

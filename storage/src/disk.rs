@@ -44,6 +44,7 @@ pub mod view_file;
 pub mod writer;
 
 pub use settings::Settings;
+pub use starts::Anchor;
 
 use checkpoint::Source;
 use folder::{Folder, FolderError, cannot};
@@ -97,7 +98,10 @@ impl Disk {
     /// before it.
     pub fn restore(&mut self, incarnation: Incarnation) -> Restored {
         let starts = starts::note(&*self.settings.files, self.folder.path(), incarnation);
-        Restored { journal: self.journal.clone(), life: self.contents.life.take(), starts }
+        let files = self.settings.files.clone();
+        let anchor = Some(Anchor::new(files, self.folder.path(), incarnation));
+        let (journal, life) = (self.journal.clone(), self.contents.life.take());
+        Restored { journal, life, starts, anchor }
     }
 
     /// Where to hand in what is stored.
@@ -125,6 +129,8 @@ pub struct Restored {
     pub life: Option<Recovered>,
     /// The last starts of a process with the folder (L5).
     pub starts: Vec<Incarnation>,
+    /// Where it notes that the manager has heard of it.
+    pub anchor: Option<Anchor>,
 }
 
 /// Reads a folder as a node does that starts with it, changes nothing, and says what is in it.

@@ -32,9 +32,9 @@ use net_common::message::data::Shape;
 use net_common::message::range::Cursor;
 use parking_lot::{Mutex, RwLock};
 
-use crate::disk::Restored;
 use crate::disk::checkpoint::Source;
 use crate::disk::journal::{Journal, Trouble};
+use crate::disk::{Anchor, Restored};
 use crate::fetch::stats::TransferStats;
 use crate::stale_cache::StaleCache;
 use crate::table::{Size, Table};
@@ -95,6 +95,8 @@ pub struct Node {
     notes: Notes,
     /// Where what is stored goes to disk.
     journal: Journal,
+    /// Where its folder notes that the manager has heard of this start.
+    anchor: Option<Anchor>,
     /// Whether it has a data folder.
     has_folder: bool,
     /// The cluster that this is of.
@@ -132,6 +134,7 @@ impl Node {
             measured: Mutex::default(),
             notes,
             journal: Journal::default(),
+            anchor: None,
             has_folder: false,
             origin: None,
             held: Mutex::default(),
@@ -146,8 +149,8 @@ impl Node {
     /// The same with what its data folder had of an earlier life, and where to write what it
     /// stores.
     pub fn with_disk(self, restored: Restored) -> Node {
-        let Restored { journal, life, starts } = restored;
-        let node = Node { journal, has_folder: true, ..self };
+        let Restored { journal, life, starts, anchor } = restored;
+        let node = Node { journal, anchor, has_folder: true, ..self };
         let Some(life) = life else { return node };
         let claim = life.claim().map(|claim| Claim { starts, ..claim });
         let Node { id, incarnation, .. } = &node;
@@ -227,6 +230,13 @@ impl Node {
     pub fn heartbeat_answered(&self, sequence: u64, lease_ms: u64, active: Epoch) {
         self.note_active(active);
         self.lease.grant(sequence, lease_ms);
+    }
+
+    /// The manager has taken a heartbeat: it knows this start.
+    pub fn is_known(&self) {
+        if let Some(anchor) = &self.anchor {
+            anchor.heard();
+        }
     }
 
     /// Stops serving for good, and waits for the requests that are being served.

@@ -51,12 +51,13 @@ mod reach;
 mod recovery;
 mod registration;
 pub mod repair;
+pub mod starts;
 mod unused;
 
 use change::Change;
 pub use condition::{DiskHealth, NodeState};
 use folders::Waiting;
-pub use folders::{FolderCopy, Folders, MAX_COPIES, STARTS, WaitingFolder};
+pub use folders::{FolderCopy, Folders, MAX_COPIES, WaitingFolder};
 pub use gate::Gate;
 pub use health::{Health, Level};
 pub use loss::Loss;

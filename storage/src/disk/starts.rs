@@ -1,4 +1,6 @@
-//! The last starts of a process with a data folder, in a small file of it (rule L5).
+//! The last starts of a process with a data folder, in a small file of it (rule L5): first the last
+//! one that the manager has heard of, then the others, the newest last
+//! ([`cluster::membership::starts`]).
 //!
 //! A start writes itself down before it registers. So a copy of the folder differs from the
 //! original as soon as one of the two has been started, and the manager can tell them apart when
@@ -7,7 +9,7 @@
 //!
 //! ```text
 //! magic 8 bytes
-//! | starts of a process, u64 each, the newest last, 0 where there were not so many
+//! | starts of a process, u64 each, as said, 0 before them where there were not so many
 //! | CRC-32 u32
 //! ```
 //!
@@ -16,11 +18,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cluster::ids::Incarnation;
-use cluster::membership::STARTS;
+use cluster::membership::starts::{self, STARTS};
 use log::warn;
 use net_common::codec::{Decoder, Encoder};
+use net_common::logging;
 
 use super::files::Files;
 
@@ -57,8 +62,7 @@ pub fn note(files: &dyn Files, folder: &Path, start: Incarnation) -> Vec<Incarna
     let is_new = !file.exists();
     let before = fs::read(&file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
     let mut starts = before.clone();
-    starts.push(start);
-    starts.drain(..starts.len().saturating_sub(STARTS));
+    starts::note(&mut starts, start);
     let written = files
         .overwrite(&file, 0, &encode(&starts))
         .and_then(|()| if is_new { files.sync_folder(folder) } else { Ok(()) });
@@ -74,6 +78,47 @@ pub fn note(files: &dyn Files, folder: &Path, start: Incarnation) -> Vec<Incarna
     }
 }
 
+/// Notes in a folder, once, that the manager has taken a heartbeat of a start.
+pub struct Anchor {
+    files: Arc<dyn Files>,
+    folder: PathBuf,
+    start: Incarnation,
+    is_noted: AtomicBool,
+}
+
+impl Anchor {
+    /// For a start that has been noted.
+    pub fn new(files: Arc<dyn Files>, folder: &Path, start: Incarnation) -> Anchor {
+        Anchor { files, folder: folder.into(), start, is_noted: AtomicBool::new(false) }
+    }
+
+    /// The manager has taken a heartbeat. A thread of its own notes that: heartbeats must not wait
+    /// for the disk.
+    pub fn heard(&self) {
+        if self.is_noted.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (files, folder, start) = (self.files.clone(), self.folder.clone(), self.start);
+        if let Err(error) = logging::spawn("starts".into(), move || anchor(&*files, &folder, start))
+        {
+            warn!("cannot start a thread to note a start: {error}");
+        }
+    }
+}
+
+/// Where this cannot be noted the start is forgotten after many more that the manager does not hear
+/// of.
+fn anchor(files: &dyn Files, folder: &Path, start: Incarnation) {
+    let file = file(folder);
+    let starts = fs::read(&file).ok().and_then(|bytes| decode(&bytes));
+    let Some(mut starts) = starts else { return };
+    if starts::anchor(&mut starts, &start)
+        && let Err(error) = files.overwrite(&file, 0, &encode(&starts))
+    {
+        warn!("cannot write {}: {error}", file.display());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,7 +130,8 @@ mod tests {
         let of = |range: std::ops::RangeInclusive<u64>| range.map(Incarnation).collect::<Vec<_>>();
         for n in 1..=2 * STARTS as u64 {
             let starts = note(&System, dir.path(), Incarnation(n));
-            assert_eq!(starts, of(n.saturating_sub(STARTS as u64 - 1).max(1)..=n));
+            let rest = n.saturating_sub(STARTS as u64 - 2).max(2);
+            assert_eq!(starts, [of(1..=1), of(rest..=n)].concat());
         }
         let copy = tempfile::tempdir().unwrap();
         fs::copy(file(dir.path()), file(copy.path())).unwrap();
@@ -93,6 +139,20 @@ mod tests {
         let copied = note(&System, copy.path(), Incarnation(1002));
         assert_eq!(original[..STARTS - 1], copied[..STARTS - 1]);
         assert!(!original.contains(&Incarnation(1002)) && !copied.contains(&Incarnation(1001)));
+    }
+
+    #[test]
+    fn a_start_that_the_manager_has_heard_of_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 1..=2 * STARTS as u64 {
+            note(&System, dir.path(), Incarnation(n));
+        }
+        let heard = Incarnation(2 * STARTS as u64);
+        anchor(&System, dir.path(), heard);
+        for n in 1_000..1_100 {
+            let starts = note(&System, dir.path(), Incarnation(n));
+            assert_eq!((starts[0], starts.last()), (heard, Some(&Incarnation(n))));
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn blank(n: u16, incarnation: u64) -> Node {
 
 /// A data folder with nothing in it.
 fn empty(journal: Journal) -> Restored {
-    Restored { journal, life: None, starts: Vec::new() }
+    Restored { journal, life: None, starts: Vec::new(), anchor: None }
 }
 
 fn with_lease(node: Node) -> Node {

@@ -4,7 +4,8 @@
 //! folder may be a copy (a cloned machine, a restored backup), and the original's process lives. What the copy has is old,
 //! and it looks just like the original after a restart. So:
 //!
-//! * A folder remembers the last starts of a process with it, and each start writes itself down before it registers.
+//! * A folder remembers the last starts of a process with it ([`starts`](super::starts)), and each writes itself down before
+//!   it registers.
 //!   That tells one folder from its copy from the first start with the copy on.
 //! * A start that claims what somebody has written who listens elsewhere is held back until that one's end is *known*
 //!   (L6), or the operator says so. That it is silent says nothing: it may only be paused. Meanwhile it is asked for a
@@ -20,14 +21,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::claim::Claim;
 use crate::ids::{Address, Incarnation, NodeId};
+use crate::membership::starts::STARTS;
 use crate::membership::{Answer, Effect, Membership, Newcomer, Node};
 use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
 use crate::view::Routes;
-
-/// Starts that a folder remembers, and those of a copy that the manager does. A node that starts more often in a row
-/// without being taken in once looks as if its folder were another. They fit into one sector of a disk.
-pub const STARTS: usize = 32;
 
 /// Copies that are remembered, and folders that may wait at a time: many more than an operator makes by mistake. Of more
 /// copies the oldest are forgotten; more that wait are told to come again.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
 use cluster::marks::Written;
-use cluster::membership::{Newcomer, Report, STARTS, Seen};
+use cluster::membership::{Newcomer, Report, Seen, starts};
 use cluster::operation::{Body, Found, Operation, ReadAnswer};
 use cluster::replica::{self, State, WriteAnswer};
 use cluster::tenure::{Refusal, Standing, Tenure};
@@ -320,9 +320,7 @@ impl World {
         }
         let pid = self.fresh();
         self.say(|_| format!("node{slot} starts as {pid}"));
-        let starts = &mut self.slots[slot].starts;
-        starts.push(pid);
-        starts.drain(..starts.len().saturating_sub(STARTS));
+        starts::note(&mut self.slots[slot].starts, pid);
         self.slots_by_pid.insert(pid, slot);
         let process = self.started(pid, slot);
         self.slots[slot].process = Some(process);
@@ -548,6 +546,9 @@ impl World {
                 let until = process.until;
                 self.say(|_| format!("node{slot} heard {number}: lease {lease:?} until {until}"));
                 self.node_paced(pid, link, every);
+                if is_known {
+                    starts::anchor(&mut self.slots[slot].starts, &pid);
+                }
                 let process = self.slots[slot].process.as_mut().expect("it runs");
                 let has_left = process.left_with.is_some_and(|epoch| epoch <= active);
                 if !is_known || has_left {
