@@ -13,9 +13,9 @@
 //!    [`transaction`] keeps what follows a MULTI from being done.
 //!
 //! On the way out: [`reply`] writes values in either version of the protocol, [`error`] has the
-//! words for what is wrong. Replies that are not about keys are made of plain facts: [`docs`] of
-//! the table, [`topology`] and [`lolwut`] of the cluster, [`info`], [`config`] and [`client`] of
-//! what a node knows of itself.
+//! words for what is wrong; [`listing`] answers SCAN. Replies that are not about keys are made of
+//! plain facts: [`docs`] of the table, [`topology`] and [`lolwut`] of the cluster, [`info`],
+//! [`config`] and [`client`] of what a node knows of itself.
 //!
 //! Beside: [`number`], [`decimal`] and [`glob`] read integers, fractions and patterns as Redis
 //! does.
@@ -30,6 +30,7 @@ pub mod error;
 pub mod glob;
 pub mod info;
 pub mod inline;
+pub mod listing;
 pub mod lolwut;
 pub mod lookup;
 pub mod number;

@@ -8,9 +8,10 @@ use client::{GTStoreClient, Op};
 use cluster::arcs::ArcSet;
 use cluster::scan::first_of;
 use cluster::slot::SLOTS;
-use resp::command::{Command, Scan};
+use resp::command::Command;
 use resp::error::Error;
 use resp::glob::Pattern;
+use resp::listing::{keys, page};
 use resp::reply::Replies;
 
 use super::bounds::{ANSWER, PAGE};
@@ -36,19 +37,21 @@ pub fn answer(
 ) -> Result<(), Error> {
     let Listing { client, .. } = *listing;
     match command {
-        Command::Scan(scan) => return page(scan, listing, out),
+        Command::Scan(scan) => {
+            let (keys, next) = list(listing, scan.cursor, scan.count)?;
+            page(scan, keys, next, out);
+        }
         Command::Keys(pattern) => {
             let pattern = Pattern::new(pattern, false);
             let (mut found, mut bytes) = (Vec::new(), 0);
-            each_page(listing, |keys| {
-                for key in keys.into_iter().filter(|key| pattern.matches(key)) {
+            each_page(listing, |page| {
+                for key in page.into_iter().filter(|key| pattern.matches(key)) {
                     bytes += key.len();
                     found.push(key);
                 }
                 if bytes > ANSWER { Err(Error::LargeAnswer) } else { Ok(()) }
             })?;
-            out.array(found.len());
-            found.iter().for_each(|key| out.bulk(key));
+            keys(&found, out);
         }
         Command::RandomKey => {
             let mut random = [0; 8];
@@ -78,18 +81,6 @@ pub fn answer(
         }
         _ => {}
     }
-    Ok(())
-}
-
-fn page(scan: &Scan<'_>, listing: &Listing<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
-    let (mut keys, next) = list(listing, scan.cursor, scan.count)?;
-    let pattern = Pattern::new(scan.pattern.unwrap_or(b"*"), false);
-    keys.retain(|key| scan.strings && pattern.matches(key));
-    out.array(2);
-    // 0 is the end, and the first place is no place to go on from.
-    out.text(&next.unwrap_or(0).to_string());
-    out.array(keys.len());
-    keys.iter().for_each(|key| out.bulk(key));
     Ok(())
 }
 

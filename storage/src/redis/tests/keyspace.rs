@@ -14,10 +14,10 @@ use crate::redis::batch::store::Store;
 use resp::command::{Command, Connection};
 use resp::error::Error;
 use resp::glob::Pattern;
-use resp::lookup;
 use resp::reply::{Protocol, Replies};
 use resp::request::{self, Requests};
 use resp::transaction::Transaction;
+use resp::{listing, lookup};
 
 /// A key's value, and until when it lives.
 pub type Record = (Vec<u8>, Option<u64>);
@@ -191,19 +191,13 @@ impl Keyspace {
         let mut records = self.records.borrow_mut();
         match command {
             Command::Scan(scan) => {
-                let (mut keys, next) = scan::page(records.keys(), scan.cursor, scan.count);
-                let pattern = Pattern::new(scan.pattern.unwrap_or(b"*"), false);
-                keys.retain(|key| scan.strings && pattern.matches(key));
-                out.array(2);
-                out.text(&next.unwrap_or(0).to_string());
-                out.array(keys.len());
-                keys.iter().for_each(|key| out.bulk(key));
+                let (keys, next) = scan::page(records.keys(), scan.cursor, scan.count);
+                listing::page(scan, keys, next, out);
             }
             Command::Keys(pattern) => {
                 let pattern = Pattern::new(pattern, false);
                 let keys: Vec<_> = records.keys().filter(|key| pattern.matches(key)).collect();
-                out.array(keys.len());
-                keys.iter().for_each(|key| out.bulk(key));
+                listing::keys(&keys, out);
             }
             Command::RandomKey => out.bulk_or_null(records.keys().next().map(Vec::as_slice)),
             Command::DbSize => out.count(records.len()),
