@@ -258,7 +258,7 @@ fn a_cluster_that_was_killed_comes_back_with_all_it_had() {
             nodes = order.into_iter().map(|n| start(&cluster, &dir, n)).collect();
             wait_until_healthy(&cluster, 3);
             // While the manager lives the first that is killed may be dropped, and fetches all.
-            // Else all are heirs, and know what all replicas have: that need not be written back
+            // Else all are replacements, and know what all replicas have: that need not be written back
             // when it is read.
             if round == 1 {
                 wait_until("little is pending", || {

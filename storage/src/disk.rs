@@ -17,7 +17,7 @@
 //!
 //! What it does not do: it does not make a node synced, though it knows where the node was. What it
 //! has read is an earlier life's ([`crate::stale_cache`]), and a source has to confirm it; but
-//! where nobody lives who could, a view may take the node for its own heir (rule H6).
+//! where nobody lives who could, a view may take the node for its own replacement (rule H6).
 
 use std::io;
 use std::path::Path;

@@ -1,10 +1,10 @@
 //! A storage node: it keeps records and answers for them.
 //!
-//! What it may answer, and what it does with a write, is decided by the rules ([`cluster::tenure`],
+//! What it may answer, and what it does with a write, is decided by the rules ([`cluster::holdings`],
 //! [`cluster::replica`]); this crate has the records and the threads:
 //!
 //! * [`table`]: the records in memory, one lock an arc of the ring;
-//! * [`node`]: table, tenure and clock together, what every thread of a node shares, and how far
+//! * [`node`]: table, holdings and clock together, what every thread of a node shares, and how far
 //!   each writer's writes are known to be done;
 //! * [`requests`]: frames in, answers out, for each connection; [`coordinate`]: requests that any
 //!   node takes and passes on to the real replicas, the original's format 0 among them;

@@ -1,4 +1,4 @@
-//! What all threads of a node share: its records, its tenure of the ring, its clock.
+//! What all threads of a node share: its records, its holdings of the ring, its clock.
 //!
 //! * [`write`](mod@write), `read`, `commit`, `expire`: what it does with records; `local_read`,
 //!   [`page`] and `list`: what it shows of them otherwise;
@@ -6,8 +6,8 @@
 //! * [`merge`], `fetching`: what it has yet to fetch; `report`: what it tells of itself;
 //! * `in_flight`, `watermarks`, [`expirations`], [`notes`]: what it keeps besides its records.
 //!
-//! Locks, in the order in which they may be taken: the tenure, then an arc of the table. A request
-//! holds the tenure for reading from its check to its store or read, and adopting a view takes it
+//! Locks, in the order in which they may be taken: the holdings, then an arc of the table. A request
+//! holds the holdings for reading from its check to its store or read, and adopting a view takes it
 //! for writing, so check and access are one step with respect to views (rule N1, F2).
 //! Nothing is sent or received under a lock.
 
@@ -17,12 +17,12 @@ use std::sync::{Arc, OnceLock};
 use cluster::arcs::ArcSet;
 use cluster::claim::Claim;
 use cluster::durability::Durability;
+use cluster::holdings::Holdings;
 use cluster::ids::{ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
 use cluster::membership::Report;
 use cluster::ring::arc_of_slot;
 use cluster::slot;
-use cluster::tenure::Tenure;
 use cluster::version::{Clock, ServerClock};
 use cluster::view::Routes;
 use net_common::clock;
@@ -74,7 +74,7 @@ struct Serving<'a> {
 pub struct Node {
     id: NodeId,
     incarnation: Incarnation,
-    tenure: RwLock<Tenure>,
+    holdings: RwLock<Holdings>,
     /// Made when the first view tells how many arcs there are.
     table: OnceLock<Table>,
     /// What of it may not be on the disk yet, where answers wait for that. Made with it.
@@ -119,7 +119,7 @@ impl Node {
     /// A node that has seen no view and holds nothing.
     pub fn new(id: NodeId, incarnation: Incarnation, notes: Notes) -> Node {
         Node {
-            tenure: RwLock::new(Tenure::new(id.clone(), incarnation)),
+            holdings: RwLock::new(Holdings::new(id.clone(), incarnation)),
             id,
             incarnation,
             table: OnceLock::new(),
@@ -154,11 +154,11 @@ impl Node {
         let Some(life) = life else { return node };
         let claim = life.claim().map(|claim| Claim { starts, ..claim });
         let Node { id, incarnation, .. } = &node;
-        let tenure = Tenure::new(id.clone(), *incarnation).with_claim(claim);
+        let holdings = Holdings::new(id.clone(), *incarnation).with_claim(claim);
         // Arcs can be moved from the one to the other.
         let table = OnceLock::from(life.held.empty_like());
         Node {
-            tenure: RwLock::new(tenure),
+            holdings: RwLock::new(holdings),
             table,
             stale_cache: life.stale_cache,
             origin: Some(life.owner.cluster),
@@ -243,7 +243,7 @@ impl Node {
     pub fn give_up_lease(&self) {
         self.lease.give_up();
         // Whoever was admitted before holds this for reading.
-        drop(self.tenure.write());
+        drop(self.holdings.write());
     }
 
     /// Rule N1: nothing is served without a lease.
@@ -273,7 +273,7 @@ impl Node {
 
     /// The newest view that it has adopted.
     pub fn routes(&self) -> Option<Arc<Routes>> {
-        self.tenure.read().routes().cloned()
+        self.holdings.read().routes().cloned()
     }
 
     /// How many keys of a slot it holds.
@@ -295,7 +295,7 @@ impl Node {
         Info {
             id: self.id.clone(),
             incarnation: self.incarnation,
-            epoch: self.tenure.read().epoch(),
+            epoch: self.holdings.read().epoch(),
             keys,
             bytes,
             connections: connections as u32,
@@ -325,8 +325,8 @@ impl Node {
     }
 
     /// The table and the view in force, once there is one.
-    fn serving<'a>(&'a self, tenure: &'a Tenure) -> Option<Serving<'a>> {
-        Some(Serving { table: self.table.get()?, routes: tenure.routes()? })
+    fn serving<'a>(&'a self, holdings: &'a Holdings) -> Option<Serving<'a>> {
+        Some(Serving { table: self.table.get()?, routes: holdings.routes()? })
     }
 }
 

@@ -17,8 +17,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cluster::arcs::ArcSet;
+use cluster::holdings::Standing;
 use cluster::replica::{self, Decision, State};
-use cluster::tenure::Standing;
 use cluster::version::{Clock, Version};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;

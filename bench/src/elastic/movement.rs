@@ -128,8 +128,8 @@ mod tests {
                 min_copies: 1,
             }),
             fresh: Vec::new(),
-            strays: Vec::new(),
-            heirs: Vec::new(),
+            sole_holders: Vec::new(),
+            replacements: Vec::new(),
         })
     }
 

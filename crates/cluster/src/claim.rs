@@ -4,10 +4,10 @@
 //! adopted, and the arcs in which it was synced then. The node that starts with the folder *claims* these arcs.
 //! Where others live that hold an arc the claim is of no use: what the folder has is an old state, good for a
 //! comparison (H3). Where nobody does, it is what the arc is revived from: the claimant takes the dead member's
-//! place in the next view ([`Heir`](crate::view::Heir)).
+//! place in the next view ([`Replacement`](crate::view::Replacement)).
 //!
 //! A claim counts where the dead process, had it only been cut off, would still be synced: nothing can have been
-//! acknowledged since without it. So it is the rule by which [`Tenure`](crate::tenure::Tenure) adopts a view,
+//! acknowledged since without it. So it is the rule by which [`Holdings`](crate::holdings::Holdings) adopts a view,
 //! applied to somebody else.
 
 use crate::arcs::ArcSet;
@@ -32,17 +32,21 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The arcs in which this counts, for the member at a place of the active view. `is_new_heir` tells that this
-    /// member is an heir by that view, and may not have adopted it.
-    pub fn counts(&self, active: &Routes, place: u16, is_new_heir: bool) -> ArcSet {
+    /// The arcs in which this counts, for the member at a place of the active view. `is_new_replacement` tells that this
+    /// member is a replacement by that view, and may not have adopted it.
+    pub fn counts(&self, active: &Routes, place: u16, is_new_replacement: bool) -> ArcSet {
         let view = active.view();
         let mut arcs = active.kept_by(place).clone();
         arcs.intersect_with(&self.synced);
         let of_arcs = |arcs: &[u16]| arcs.iter().map(|&arc| usize::from(arc)).collect::<ArcSet>();
         if active.member(place).incarnation != self.of && !is_on(Mutation::ClaimOld) {
-            // An heir that has not written anything since it became one is as good as the dead.
-            let heir = view.heir(place.into()).filter(|heir| is_new_heir && heir.of == self.of);
-            arcs.intersect_with(&heir.map(|heir| of_arcs(&heir.arcs)).unwrap_or_default());
+            // A replacement that has not written anything since it became one is as good as the dead.
+            let replacement = view
+                .replacement(place.into())
+                .filter(|replacement| is_new_replacement && replacement.of == self.of);
+            arcs.intersect_with(
+                &replacement.map(|replacement| of_arcs(&replacement.arcs)).unwrap_or_default(),
+            );
             return arcs;
         }
         match self.epoch {
@@ -50,11 +54,14 @@ impl Claim {
             _ if is_on(Mutation::ClaimOld) => {}
             epoch if epoch == view.epoch => {}
             epoch if epoch == view.before() => arcs.difference_with(&of_arcs(&view.fresh)),
-            // As a stray it has missed nothing of what it strays for, whatever it has missed else.
+            // As a sole holder it has missed nothing of what it sole holders for, whatever it has missed else.
             epoch => {
-                let stray = view.stray(place.into());
-                let stray = stray.filter(|stray| stray.has_followed(&view.line, epoch));
-                arcs.intersect_with(&stray.map(|stray| of_arcs(&stray.arcs)).unwrap_or_default());
+                let sole_holder = view.sole_holder(place.into());
+                let sole_holder =
+                    sole_holder.filter(|sole_holder| sole_holder.has_followed(&view.line, epoch));
+                arcs.intersect_with(
+                    &sole_holder.map(|sole_holder| of_arcs(&sole_holder.arcs)).unwrap_or_default(),
+                );
             }
         }
         arcs
@@ -64,10 +71,10 @@ impl Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::Heir;
     use crate::view::MemberState::Active;
+    use crate::view::Replacement;
     use crate::view::tests::{member, view};
-    use crate::view::{Stray, View};
+    use crate::view::{SoleHolder, View};
 
     fn counts(claim: (u64, u64), change: impl Fn(&mut View)) -> Vec<usize> {
         let mut view = view(7, 1, vec![member(1, Active), member(2, Active)], &[0, 1, 0, 1]);
@@ -81,8 +88,8 @@ mod tests {
             starts: Vec::new(),
             is_whole: true,
         };
-        let is_new_heir = !view.heirs.is_empty();
-        claim.counts(&Routes::new(view), 0, is_new_heir).ones().collect()
+        let is_new_replacement = !view.replacements.is_empty();
+        claim.counts(&Routes::new(view), 0, is_new_replacement).ones().collect()
     }
 
     #[test]
@@ -98,16 +105,17 @@ mod tests {
     }
 
     #[test]
-    fn a_stray_and_an_heir_have_missed_nothing() {
-        let stray = |v: &mut View| {
+    fn a_sole_holder_and_a_replacement_have_missed_nothing() {
+        let sole_holder = |v: &mut View| {
             v.arcs = vec![1; 4];
-            v.strays = vec![Stray { place: 0, since: Epoch(5), arcs: vec![0, 3] }];
+            v.sole_holders = vec![SoleHolder { place: 0, since: Epoch(5), arcs: vec![0, 3] }];
         };
-        assert_eq!(counts((1, 3), stray), [0]);
-        assert_eq!(counts((1, 2), stray), []);
-        let heir =
-            |v: &mut View| v.heirs = vec![Heir { place: 0, of: Incarnation(9), arcs: vec![0] }];
-        assert_eq!(counts((9, 2), heir), [0]);
-        assert_eq!(counts((8, 6), heir), []);
+        assert_eq!(counts((1, 3), sole_holder), [0]);
+        assert_eq!(counts((1, 2), sole_holder), []);
+        let replacement = |v: &mut View| {
+            v.replacements = vec![Replacement { place: 0, of: Incarnation(9), arcs: vec![0] }]
+        };
+        assert_eq!(counts((9, 2), replacement), [0]);
+        assert_eq!(counts((8, 6), replacement), []);
     }
 }

@@ -12,7 +12,7 @@
 //! 3. [`view`]: one numbered picture of who is a member and who owns what; [`mod@line`]: which manager made it, and after
 //!    which;
 //! 4. [`membership`]: the manager's state machine, which makes views;
-//! 5. [`tenure`]: what a node knows of its own ranges, and what it may answer; [`claim`]: what it has of them on
+//! 5. [`holdings`]: what a node knows of its own ranges, and what it may answer; [`claim`]: what it has of them on
 //!    disk when it starts; [`durability`]: what the cluster promises of that;
 //! 6. [`lease`]: until when a node may serve;
 //! 7. [`replica`]: what a node does with one request for one key;
@@ -31,6 +31,7 @@
 pub mod arcs;
 pub mod claim;
 pub mod durability;
+pub mod holdings;
 pub mod ids;
 pub mod lease;
 pub mod limits;
@@ -43,7 +44,6 @@ pub mod replica;
 pub mod ring;
 pub mod scan;
 pub mod slot;
-pub mod tenure;
 pub mod text;
 pub mod time;
 pub mod version;

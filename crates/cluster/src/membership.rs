@@ -14,8 +14,8 @@
 //!
 //! A member is *out* when it has missed three heartbeats, or when its process is known to be gone. It
 //! is dropped from the view only if every arc keeps a live replica that is synced there (L2); otherwise it
-//! stays for the arcs that it alone holds ([`Stray`](crate::view::Stray)), until it comes back or the operator
-//! accepts the loss; it comes back as itself, or by an heir that has its data folder (`recovery`). What it owned is remembered for a while (`losses`), in case it returns.
+//! stays for the arcs that it alone holds ([`SoleHolder`](crate::view::SoleHolder)), until it comes back or the operator
+//! accepts the loss; it comes back as itself, or by a replacement that has its data folder (`recovery`). What it owned is remembered for a while (`losses`), in case it returns.
 //!
 //! A manager that goes on from an older copy of its folder learns so from nodes, and serves nobody (`older`).
 //!

@@ -84,7 +84,7 @@ pub enum Mutation {
     LossKeeps,
     /// H4: a node that was away as the last to hold some arcs is still synced in its others as well, which have
     /// gone on without it.
-    StrayKeeps,
+    SoleHolderKeeps,
     /// H3: records of an earlier life stay among those that are shown (F10, R6).
     EarlierStays,
     /// H3: records of an earlier life stay although no source has confirmed them (F10). The rule is the
@@ -92,13 +92,13 @@ pub enum Mutation {
     EarlierKept,
     /// H6: what a folder has of an older view, or of an earlier start than the one that is a member, counts as well.
     ClaimOld,
-    /// H6: an heir in `async` has everything, although other disks may have more.
-    HeirSynced,
+    /// H6: a replacement in `async` has everything, although other disks may have more.
+    ReplacementSynced,
     /// H6: what was lost is gathered when one of those who keep it has told what he had.
     GathersOne,
-    /// H6: an heir is acknowledged before its disk tells of it. The rule is the shell's, and so is this switch, in
+    /// H6: a replacement is acknowledged before its disk tells of it. The rule is the shell's, and so is this switch, in
     /// the simulation's.
-    HeirEarly,
+    ReplacementEarly,
     /// H6: with `sync` an answer does not wait for the disk (F14). The rule is the shell's, and so is this switch, in
     /// the simulation's.
     AnswersUnsynced,
@@ -165,13 +165,13 @@ impl Mutation {
         Mutation::LeavesAtOnce,
         Mutation::CancelDrops,
         Mutation::LossKeeps,
-        Mutation::StrayKeeps,
+        Mutation::SoleHolderKeeps,
         Mutation::EarlierStays,
         Mutation::EarlierKept,
         Mutation::ClaimOld,
-        Mutation::HeirSynced,
+        Mutation::ReplacementSynced,
         Mutation::GathersOne,
-        Mutation::HeirEarly,
+        Mutation::ReplacementEarly,
         Mutation::AnswersUnsynced,
         Mutation::BackSkips,
         Mutation::DeadTestify,

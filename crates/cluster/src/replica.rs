@@ -1,12 +1,12 @@
 //! What a replica does with one request for one key (rules N2 to N5).
 //!
 //! Pure comparisons: what it holds, what came, its own clock. Whether it may take requests for this arc
-//! at all is [`crate::tenure`]'s and [`crate::lease`]'s to say.
+//! at all is [`crate::holdings`]'s and [`crate::lease`]'s to say.
 
 use std::cmp::Ordering;
 
+use crate::holdings::Standing;
 use crate::mutation::{Mutation, is_on};
-use crate::tenure::Standing;
 use crate::version::{COUNTER_BITS, Clock, RETENTION_MS, Version, is_too_far_ahead};
 
 /// Whether every replica is known to hold a record or something newer.

@@ -194,7 +194,7 @@ fn splitmix64(n: u64) -> u64 {
 
 /// Gives the arcs of members that are gone to the next member clockwise that is not.
 ///
-/// `is_gone[m]` tells of each member of `owners`. With K ≥ 2 the heir holds the arc's records
+/// `is_gone[m]` tells of each member of `owners`. With K ≥ 2 the replacement holds the arc's records
 /// already, so nothing has to move before it can serve. Empty if all are gone.
 pub fn fall(owners: &[u16], is_gone: &[bool]) -> Vec<u16> {
     let arcs = owners.len();
@@ -203,13 +203,13 @@ pub fn fall(owners: &[u16], is_gone: &[bool]) -> Vec<u16> {
         return Vec::new();
     };
     let mut fallen = owners.to_vec();
-    let mut heir = owners[last];
-    // Anticlockwise from the last arc that stays: the heir is always the next that stays clockwise.
+    let mut replacement = owners[last];
+    // Anticlockwise from the last arc that stays: the replacement is always the next that stays clockwise.
     for arc in (0..arcs).map(|back| (last + arcs - back) % arcs) {
         if stays(arc) {
-            heir = owners[arc];
+            replacement = owners[arc];
         }
-        fallen[arc] = heir;
+        fallen[arc] = replacement;
     }
     fallen
 }

@@ -76,7 +76,7 @@ pub struct Coming {
 /// Without it nothing is acknowledged in these arcs, so it misses nothing there, whatever views come and go
 /// meanwhile. When it is back it serves them at once, and joins again for the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Stray {
+pub struct SoleHolder {
     /// Its place in the view's members.
     pub place: u16,
     /// The first of the views in which that is so. In the one before, it kept these arcs as well.
@@ -86,9 +86,9 @@ pub struct Stray {
     pub arcs: Vec<u16>,
 }
 
-impl Stray {
-    /// Whether it has missed nothing of what it strays for in a view with this line, if the newest view that it has
-    /// adopted is `epoch`. The view before the one since which it strays it may not have adopted, but it kept these
+impl SoleHolder {
+    /// Whether it has missed nothing of what it sole holders for in a view with this line, if the newest view that it has
+    /// adopted is `epoch`. The view before the one since which it sole holders it may not have adopted, but it kept these
     /// arcs in it all the same; and the one before that it has, or the manager would have waited for it.
     pub fn has_followed(&self, line: &Line, epoch: Epoch) -> bool {
         line.before(line.before(self.since)) <= epoch
@@ -97,10 +97,10 @@ impl Stray {
 
 /// A member that has taken a dead one's place with what its folder has.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Heir {
+pub struct Replacement {
     /// Its place in the view's members.
     pub place: u16,
-    /// What it claims to be the heir of. Should it die before it has written anything, its folder still tells of
+    /// What it claims to be the replacement of. Should it die before it has written anything, its folder still tells of
     /// this one.
     pub of: Incarnation,
     /// The arcs in which that counts, in ascending order.
@@ -111,7 +111,7 @@ pub struct Heir {
 ///
 /// Invariants, held by [`View::check`]: at least one member unless the cluster is unborn; names and
 /// addresses are unique; each deal has an owner for every arc of the ring, `arcs` only active or
-/// leaving ones, `coming` only active or joining ones, and a weight for each member; a stray owns
+/// leaving ones, `coming` only active or joining ones, and a weight for each member; a sole holder owns
 /// nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct View {
@@ -140,10 +140,10 @@ pub struct View {
     /// of such an arc in this view holds everything of it: nothing.
     pub fresh: Vec<u16>,
     /// Members that are there only for what they alone hold, in the order of their places.
-    pub strays: Vec<Stray>,
+    pub sole_holders: Vec<SoleHolder>,
     /// Members that have taken a dead one's place with what its disk has, until they have adopted a view that
     /// says so; in the order of their places.
-    pub heirs: Vec<Heir>,
+    pub replacements: Vec<Replacement>,
 }
 
 /// What is wrong with a view that came from a file or a peer.
@@ -173,8 +173,8 @@ impl View {
             coming: None,
             durability: Durability::default(),
             fresh: Vec::new(),
-            strays: Vec::new(),
-            heirs: Vec::new(),
+            sole_holders: Vec::new(),
+            replacements: Vec::new(),
         }
     }
 
@@ -214,13 +214,13 @@ impl View {
     }
 
     /// What the member at a place is still there for, if it is there for that alone.
-    pub fn stray(&self, place: usize) -> Option<&Stray> {
-        self.strays.iter().find(|stray| usize::from(stray.place) == place)
+    pub fn sole_holder(&self, place: usize) -> Option<&SoleHolder> {
+        self.sole_holders.iter().find(|sole_holder| usize::from(sole_holder.place) == place)
     }
 
     /// What the member at a place has inherited, if it has taken a dead one's place.
-    pub fn heir(&self, place: usize) -> Option<&Heir> {
-        self.heirs.iter().find(|heir| usize::from(heir.place) == place)
+    pub fn replacement(&self, place: usize) -> Option<&Replacement> {
+        self.replacements.iter().find(|replacement| usize::from(replacement.place) == place)
     }
 
     /// Whether a planned change is under way.
@@ -300,19 +300,19 @@ impl View {
             ascending && arcs.last().is_none_or(|&a| usize::from(a) < self.arcs.len())
         };
         ensure(are_arcs(&self.fresh), "fresh arcs out of order")?;
-        let ascending = self.strays.windows(2).all(|pair| pair[0].place < pair[1].place);
-        ensure(ascending, "strays out of order")?;
-        self.strays.iter().try_for_each(|Stray { place, since, arcs }| {
-            ensure(usize::from(*place) < self.members.len(), "a stray that is no member")?;
-            ensure(*since <= self.epoch, "a stray from a view to come")?;
-            ensure(!arcs.is_empty() && are_arcs(arcs), "a stray's arcs out of order")?;
-            ensure(!self.arcs.contains(place), "a stray that owns something")
+        let ascending = self.sole_holders.windows(2).all(|pair| pair[0].place < pair[1].place);
+        ensure(ascending, "sole holders out of order")?;
+        self.sole_holders.iter().try_for_each(|SoleHolder { place, since, arcs }| {
+            ensure(usize::from(*place) < self.members.len(), "a sole holder that is no member")?;
+            ensure(*since <= self.epoch, "a sole holder from a view to come")?;
+            ensure(!arcs.is_empty() && are_arcs(arcs), "a sole holder's arcs out of order")?;
+            ensure(!self.arcs.contains(place), "a sole holder that owns something")
         })?;
-        let ascending = self.heirs.windows(2).all(|pair| pair[0].place < pair[1].place);
-        ensure(ascending, "heirs out of order")?;
-        self.heirs.iter().try_for_each(|Heir { place, of: _, arcs }| {
-            ensure(usize::from(*place) < self.members.len(), "an heir that is no member")?;
-            ensure(!arcs.is_empty() && are_arcs(arcs), "an heir's arcs out of order")
+        let ascending = self.replacements.windows(2).all(|pair| pair[0].place < pair[1].place);
+        ensure(ascending, "replacements out of order")?;
+        self.replacements.iter().try_for_each(|Replacement { place, of: _, arcs }| {
+            ensure(usize::from(*place) < self.members.len(), "a replacement that is no member")?;
+            ensure(!arcs.is_empty() && are_arcs(arcs), "a replacement's arcs out of order")
         })
     }
 }
@@ -359,13 +359,16 @@ impl Table {
     }
 
     /// Who holds an arc alone comes before those who are to.
-    fn led_by(self, strays: &[Stray]) -> Table {
-        if strays.is_empty() {
+    fn led_by(self, sole_holders: &[SoleHolder]) -> Table {
+        if sole_holders.is_empty() {
             return self;
         }
         let mut leads = vec![Vec::new(); self.starts.len() - 1];
-        for stray in strays {
-            stray.arcs.iter().for_each(|&arc| leads[usize::from(arc)].push(stray.place));
+        for sole_holder in sole_holders {
+            sole_holder
+                .arcs
+                .iter()
+                .for_each(|&arc| leads[usize::from(arc)].push(sole_holder.place));
         }
         let mut table = Table { starts: vec![0], members: Vec::new() };
         for lead in leads {
@@ -395,7 +398,7 @@ impl Table {
 impl Routes {
     /// Works out who keeps what.
     pub fn new(view: View) -> Routes {
-        let replicas = Table::walked(&view.arcs, view.copies).led_by(&view.strays);
+        let replicas = Table::walked(&view.arcs, view.copies).led_by(&view.sole_holders);
         let target = view.coming.as_ref().map(|c| Table::walked(&c.arcs, c.copies));
         let write_set = target.as_ref().map(|target| replicas.united(target));
         let mut kept = vec![FixedBitSet::with_capacity(view.arcs.len()); view.members.len()];
@@ -510,11 +513,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_stray_comes_first_where_it_alone_holds_something() {
+    fn a_sole_holder_comes_first_where_it_alone_holds_something() {
         use MemberState::Active;
         let members = vec![member(1, Active), member(2, Active), member(3, Active)];
         let mut v = view(5, 2, members, &[0, 1, 1, 0]);
-        v.strays = vec![Stray { place: 2, since: Epoch(4), arcs: vec![1, 2] }];
+        v.sole_holders = vec![SoleHolder { place: 2, since: Epoch(4), arcs: vec![1, 2] }];
         v.check().unwrap();
         let routes = Routes::new(v);
         assert_eq!(routes.replicas(0), [0, 1]);
@@ -558,26 +561,29 @@ pub(crate) mod tests {
         }
     }
     #[test]
-    fn strays_out_of_order_are_refused() {
+    fn sole_holders_out_of_order_are_refused() {
         use MemberState::Active;
-        let stray =
-            |place, since, arcs: &[u16]| Stray { place, since: Epoch(since), arcs: arcs.to_vec() };
-        let check = |strays: Vec<Stray>| {
-            let members = vec![member(1, Active), member(2, Active), member(3, Active)];
-            View { strays, ..view(4, 2, members, &[0, 0]) }.check()
+        let sole_holder = |place, since, arcs: &[u16]| SoleHolder {
+            place,
+            since: Epoch(since),
+            arcs: arcs.to_vec(),
         };
-        check(vec![stray(1, 3, &[0, 1]), stray(2, 4, &[1])]).unwrap();
+        let check = |sole_holders: Vec<SoleHolder>| {
+            let members = vec![member(1, Active), member(2, Active), member(3, Active)];
+            View { sole_holders, ..view(4, 2, members, &[0, 0]) }.check()
+        };
+        check(vec![sole_holder(1, 3, &[0, 1]), sole_holder(2, 4, &[1])]).unwrap();
         let broken = [
-            vec![stray(0, 3, &[0])],
-            vec![stray(3, 3, &[0])],
-            vec![stray(1, 5, &[0])],
-            vec![stray(1, 3, &[])],
-            vec![stray(1, 3, &[1, 0])],
-            vec![stray(1, 3, &[2])],
-            vec![stray(2, 3, &[0]), stray(1, 3, &[1])],
+            vec![sole_holder(0, 3, &[0])],
+            vec![sole_holder(3, 3, &[0])],
+            vec![sole_holder(1, 5, &[0])],
+            vec![sole_holder(1, 3, &[])],
+            vec![sole_holder(1, 3, &[1, 0])],
+            vec![sole_holder(1, 3, &[2])],
+            vec![sole_holder(2, 3, &[0]), sole_holder(1, 3, &[1])],
         ];
-        for (i, strays) in broken.into_iter().enumerate() {
-            assert!(check(strays).is_err(), "case {i}");
+        for (i, sole_holders) in broken.into_iter().enumerate() {
+            assert!(check(sole_holders).is_err(), "case {i}");
         }
     }
 }

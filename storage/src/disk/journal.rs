@@ -8,7 +8,7 @@
 //!
 //! **Order.** Buffers of different threads may reach the log in another order than they were stored
 //! in; of two versions the higher wins, so that does not matter. Views do: they are noted under the
-//! tenure's lock, where nobody may wait, and the writer takes those before the buffers that it has
+//! holdings's lock, where nobody may wait, and the writer takes those before the buffers that it has
 //! received. So what was taken under a view always stands behind it in the log; and what stands
 //! behind the view but was taken before it is known by its epoch ([`super::ledger`]).
 //!
@@ -303,7 +303,7 @@ impl Journal {
         link.send(LogItem::Synced(epoch, arcs), link.shared.is_sync())
     }
 
-    /// Notes a view. Never waits, and may be called under the tenure's lock; [`Journal::look`] is
+    /// Notes a view. Never waits, and may be called under the holdings's lock; [`Journal::look`] is
     /// to follow.
     pub fn note(&self, noted: Noted) {
         if let Some(link) = self.link() {

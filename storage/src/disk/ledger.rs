@@ -6,12 +6,12 @@
 //!
 //! Invariants: of an arc only what was taken under its [`Ledger::takes`] epoch or a later one
 //! counts: a thread may hand in what it took just before the arc was emptied just after that;
-//! *synced* is told of the newest view only, and by the rules of [`cluster::tenure`].
+//! *synced* is told of the newest view only, and by the rules of [`cluster::holdings`].
 
 use cluster::arcs::ArcSet;
 use cluster::ids::Epoch;
 
-/// What a node's tenure became with a view.
+/// What a node's holdings became with a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewEntry {
     /// The view.
@@ -21,7 +21,7 @@ pub struct ViewEntry {
     pub emptied: Vec<u16>,
     /// Arcs it is synced in, or has its own disk's part of (H6).
     pub synced: Vec<u16>,
-    /// Arcs whose records of the life before go on counting: the view took the node for its heir
+    /// Arcs whose records of the life before go on counting: the view took the node for its replacement
     /// there.
     pub revived: Vec<u16>,
 }

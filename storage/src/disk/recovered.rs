@@ -7,7 +7,7 @@
 //! life, arcs that it had fetched to their ends let go of these.
 //!
 //! A life begins with the first view that a start of the process wrote. Most of what was held
-//! before is an earlier life's then; but where that view took the node for the heir of its last
+//! before is an earlier life's then; but where that view took the node for the replacement of its last
 //! life (rule H6), the records go on counting. A start that has only waited outside has written
 //! nothing, so it is no life.
 

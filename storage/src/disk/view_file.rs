@@ -49,7 +49,7 @@ pub struct SavedView {
     pub owner: Owner,
     /// What that start of the process knew of views.
     pub ledger: Ledger,
-    /// The arcs in which its first view took it for the heir of the life before.
+    /// The arcs in which its first view took it for the replacement of the life before.
     pub revived: ArcSet,
 }
 

@@ -1,6 +1,6 @@
 //! What has come from disk is pending: some replica may not have it (rule H6). Mostly all have, and
 //! to find that out record by record, as readers do and who finishes what dead writers left (C3,
-//! C4), takes a write each. So a node that has become an heir asks all others who keep its arcs
+//! C4), takes a write each. So a node that has become a replacement asks all others who keep its arcs
 //! which buckets of records they hold as well, by digests ([`crate::fetch::digest`]); what all of
 //! them hold is committed.
 //!

@@ -68,7 +68,7 @@ struct Asking<'p> {
 
 impl Asking<'_> {
     /// The other nodes that serve an arc, but for those that have refused; else those that are to
-    /// keep it, who may have fetched it already. Of what a stray alone holds nobody else has
+    /// keep it, who may have fetched it already. Of what a sole holder alone holds nobody else has
     /// anything. Where it is gathered: all who have not told what they had.
     fn sources(&self, arc: usize) -> Vec<u16> {
         let routes = self.routes;
@@ -77,11 +77,12 @@ impl Asking<'_> {
             others.retain(|&place| !self.gathered.contains(&(arc, place)));
             return others;
         }
-        let strays = routes.replicas(arc).iter().copied();
-        let strays: Vec<u16> =
-            strays.filter(|&place| routes.view().stray(place.into()).is_some()).collect();
-        if !strays.is_empty() {
-            return self.among(arc, &strays);
+        let sole_holders = routes.replicas(arc).iter().copied();
+        let sole_holders: Vec<u16> = sole_holders
+            .filter(|&place| routes.view().sole_holder(place.into()).is_some())
+            .collect();
+        if !sole_holders.is_empty() {
+            return self.among(arc, &sole_holders);
         }
         let serving = self.among(arc, routes.replicas(arc));
         if serving.is_empty() { self.among(arc, routes.write_set(arc)) } else { serving }

@@ -1,12 +1,12 @@
 //! Adopting a view: what becomes of the records, and what the disk is told.
 //!
-//! All that requests may see of it happens at one moment, under the tenure's lock; what takes time,
+//! All that requests may see of it happens at one moment, under the holdings's lock; what takes time,
 //! to wait for the disk and to free what is of no more use, is done after that.
 
 use std::sync::Arc;
 
+use cluster::holdings::{Adoption, Holdings};
 use cluster::membership::Report;
-use cluster::tenure::{Adoption, Tenure};
 use cluster::text::count;
 use cluster::version::Clock;
 use cluster::view::{Routes, View};
@@ -86,16 +86,17 @@ impl Node {
     /// Goes over to a view, for all requests at once. `None`: it is not newer than the present one.
     fn change_over(&self, routes: &Arc<Routes>) -> Option<Adopted> {
         let own_clock = self.clock();
-        let mut tenure = self.tenure.write();
-        let before = heartbeat_report(&tenure, Report::default());
-        let adoption = tenure.adopt(routes.clone())?;
+        let mut holdings = self.holdings.write();
+        let before = heartbeat_report(&holdings, Report::default());
+        let adoption = holdings.adopt(routes.clone())?;
         let Some(table) = self.table.get() else {
             return Some(Adopted { adoption, moved: Moved::default(), noted: None });
         };
-        let moved = self.move_records(table, &tenure, &adoption, own_clock);
+        let moved = self.move_records(table, &holdings, &adoption, own_clock);
         // Not while it waits to be taken in: its last life stays the one that the folder tells of
         // (H6).
-        let noted = tenure.has_been_member().then(|| self.note(table, &tenure, &adoption, before));
+        let noted =
+            holdings.has_been_member().then(|| self.note(table, &holdings, &adoption, before));
         Some(Adopted { adoption, moved, noted })
     }
 
@@ -104,7 +105,7 @@ impl Node {
     fn move_records(
         &self,
         table: &Table,
-        tenure: &Tenure,
+        holdings: &Holdings,
         adoption: &Adoption,
         own_clock: Clock,
     ) -> Moved {
@@ -116,7 +117,7 @@ impl Node {
             taken.partition(|(arc, _)| adoption.to_set_aside.contains(*arc));
         let counts = (dropped.len(), set_aside.len());
         freed.extend(dropped.into_iter().map(|(_, shard)| Arc::new(shard)));
-        let last_life = if tenure.has_been_member() { self.held.lock().take() } else { None };
+        let last_life = if holdings.has_been_member() { self.held.lock().take() } else { None };
         let rest = adoption.to_set_aside.ones();
         let rest = rest.filter_map(|arc| Some((arc, last_life.as_ref()?.take(arc))));
         for (arc, shard) in set_aside.into_iter().chain(rest) {
@@ -124,7 +125,7 @@ impl Node {
                 freed.extend(self.stale_cache.set_aside(arc, shard));
             }
         }
-        if let (Some(held), Some(routes)) = (&last_life, tenure.routes()) {
+        if let (Some(held), Some(routes)) = (&last_life, holdings.routes()) {
             for arc in adoption.to_revive.ones() {
                 let alone = routes.write_set(arc).len() == 1;
                 table.put(arc, held.take(arc), own_clock, alone);
@@ -135,16 +136,22 @@ impl Node {
 
     /// Notes the view for the log, before any write under it is: the log must not tell of that
     /// first. `before` is what heartbeats go on to tell until the disk tells of the view.
-    fn note(&self, table: &Table, tenure: &Tenure, adoption: &Adoption, before: Report) -> Noted {
+    fn note(
+        &self,
+        table: &Table,
+        holdings: &Holdings,
+        adoption: &Adoption,
+        before: Report,
+    ) -> Noted {
         *self.unconfirmed.lock() = Some(before);
         let view = ViewEntry {
-            epoch: tenure.epoch(),
+            epoch: holdings.epoch(),
             emptied: numbers(adoption.to_drop.iter().copied()),
             // What it has its own disk's part of is as much as this disk ever had.
-            synced: numbers(tenure.synced().union(tenure.revived())),
+            synced: numbers(holdings.synced().union(holdings.revived())),
             revived: numbers(adoption.to_revive.ones()),
         };
-        let cluster = tenure.routes().expect("it has adopted a view").view().cluster;
+        let cluster = holdings.routes().expect("it has adopted a view").view().cluster;
         let noted = Noted { cluster, arcs: table.arcs(), view };
         self.journal.note(noted.clone());
         noted

@@ -30,8 +30,8 @@ impl Node {
         if commits.versions.is_empty() {
             return;
         }
-        let tenure = self.tenure.read();
-        let Some(Serving { table, .. }) = self.serving(&tenure) else { return };
+        let holdings = self.holdings.read();
+        let Some(Serving { table, .. }) = self.serving(&holdings) else { return };
         for (key, version) in &commits.versions {
             table.commit(arc_of_key(key, table.arcs()), key, *version);
         }
@@ -62,8 +62,8 @@ impl Node {
         let (mut found, mut bytes) = (Vec::new(), 0);
         for arc in 0..table.arcs() {
             // Arc by arc: a new view must not wait for all of it.
-            let tenure = self.tenure.read();
-            let is_mine = tenure.epoch() == epoch && tenure.synced().contains(arc);
+            let holdings = self.holdings.read();
+            let is_mine = holdings.epoch() == epoch && holdings.synced().contains(arc);
             let most = if may_finish && is_mine { most - found.len() } else { 0 };
             table.settle(
                 arc,

@@ -36,7 +36,7 @@ pub struct Expirations {
 }
 
 impl Expirations {
-    /// Adds some. May be called under the tenure's lock.
+    /// Adds some. May be called under the holdings's lock.
     pub fn add(&self, expired: impl IntoIterator<Item = Expired>) {
         let mut waiting = self.waiting.lock();
         let before = waiting.len();

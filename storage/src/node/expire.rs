@@ -14,16 +14,16 @@ impl Node {
         let mut count = 0;
         for arc in 0..table.arcs() {
             // Arc by arc: a new view must not wait for all of it.
-            let tenure = self.tenure.read();
-            let Some(routes) = tenure.routes() else { return count };
-            if self.has_lease() && tenure.synced().contains(arc) {
+            let holdings = self.holdings.read();
+            let Some(routes) = holdings.routes() else { return count };
+            if self.has_lease() && holdings.synced().contains(arc) {
                 let alone = self.commits_alone(routes, arc);
                 let expired = table.expire(arc, self.clock(), alone);
                 count += expired.len();
-                let tombstone = |(key, version)| Expired { epoch: tenure.epoch(), key, version };
+                let tombstone = |(key, version)| Expired { epoch: holdings.epoch(), key, version };
                 self.expirations.add(expired.into_iter().map(tombstone));
             }
-            drop(tenure);
+            drop(holdings);
             self.hand_in_expired();
         }
         count

@@ -11,9 +11,9 @@ use crate::fetch::arc::ArcFetch;
 impl Node {
     /// The arcs that it keeps and has yet to fetch, and the view that says so.
     pub fn missing(&self) -> Option<(Arc<Routes>, Vec<usize>)> {
-        let tenure = self.tenure.read();
-        let missing = tenure.missing();
-        let routes = tenure.routes()?.clone();
+        let holdings = self.holdings.read();
+        let missing = holdings.missing();
+        let routes = holdings.routes()?.clone();
         (!missing.is_empty()).then_some((routes, missing))
     }
 
@@ -38,13 +38,13 @@ impl Node {
     /// Whether it has its own disk's part of an arc, and is to gather that of all others who keep
     /// it (H6).
     pub fn gathers(&self, arc: usize) -> bool {
-        self.tenure.read().revived().contains(arc)
+        self.holdings.read().revived().contains(arc)
     }
 
     /// Whether an arc that it gathers is complete, by who has told under this view what they had
     /// (H6).
     pub fn has_gathered(&self, epoch: Epoch, arc: usize, has_told: impl Fn(u16) -> bool) -> bool {
-        let tenure = self.tenure.read();
-        tenure.epoch() == epoch && tenure.has_gathered(arc, has_told)
+        let holdings = self.holdings.read();
+        holdings.epoch() == epoch && holdings.has_gathered(arc, has_told)
     }
 }

@@ -85,9 +85,9 @@ impl Node {
 
     /// The keys of an arc from a place on. `None` where this node cannot tell.
     fn keys_of(&self, arc: usize, from: u64) -> Option<Vec<Found>> {
-        let tenure = self.tenure.read();
-        let Serving { table, .. } = self.serving(&tenure)?;
-        if arc >= table.arcs() || !self.has_lease() || tenure.admit_read(arc).is_err() {
+        let holdings = self.holdings.read();
+        let Serving { table, .. } = self.serving(&holdings)?;
+        if arc >= table.arcs() || !self.has_lease() || holdings.admit_read(arc).is_err() {
             return None;
         }
         let (mut found, clock) = (Vec::new(), self.clock());

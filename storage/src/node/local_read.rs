@@ -5,9 +5,9 @@
 //! (C3, N4). Where the node that coordinates is itself such a replica, it looks. All the rest (a
 //! record that is pending, a key of others, no lease) is for a client's round.
 
+use cluster::holdings::Holdings;
 use cluster::limits::Limits;
 use cluster::replica::State;
-use cluster::tenure::Tenure;
 use cluster::version::Clock;
 
 use super::Node;
@@ -16,7 +16,7 @@ use super::read::Place;
 /// A look at several keys, under one view.
 pub struct LocalRead<'n> {
     node: &'n Node,
-    tenure: &'n Tenure,
+    holdings: &'n Holdings,
     clock: Clock,
     has_lease: bool,
 }
@@ -25,10 +25,14 @@ impl Node {
     /// Looks at keys. Views wait until `look` is done (N1).
     pub fn read_local<T>(&self, look: impl FnOnce(&LocalRead<'_>) -> T) -> T {
         let clock = self.clock();
-        let tenure = self.tenure.read();
-        let seen =
-            look(&LocalRead { node: self, tenure: &tenure, clock, has_lease: self.has_lease() });
-        drop(tenure);
+        let holdings = self.holdings.read();
+        let seen = look(&LocalRead {
+            node: self,
+            holdings: &holdings,
+            clock,
+            has_lease: self.has_lease(),
+        });
+        drop(holdings);
         self.hand_in_expired();
         seen
     }
@@ -38,7 +42,7 @@ impl LocalRead<'_> {
     /// The limits of this node's view, where it has a lease under it: no newer view with longer
     /// keys is active then (L3), so no key beyond them exists.
     pub fn limits(&self) -> Option<Limits> {
-        let serving = self.node.serving(self.tenure).filter(|_| self.has_lease)?;
+        let serving = self.node.serving(self.holdings).filter(|_| self.has_lease)?;
         Some(serving.routes.view().limits)
     }
 
@@ -49,9 +53,9 @@ impl LocalRead<'_> {
         key: &[u8],
         with: impl FnOnce(Option<(&[u8], Option<u64>)>) -> T,
     ) -> Option<T> {
-        let serving = self.node.serving(self.tenure).filter(|_| self.has_lease)?;
+        let serving = self.node.serving(self.holdings).filter(|_| self.has_lease)?;
         let Some(place) = Place::of(serving, key) else { return Some(with(None)) };
-        self.tenure.admit_read(place.arc).ok()?;
+        self.holdings.admit_read(place.arc).ok()?;
         self.node.look_up(place, self.clock, |found| {
             let Some((version, state, body)) = found else { return Some(with(None)) };
             (self.node.state(&version, state) == State::Committed)

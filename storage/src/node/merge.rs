@@ -1,7 +1,7 @@
 //! What a node does with the pages that it fetches (rules H1 and H3).
 //!
-//! Records are merged in runs, each under the tenure and one arc's lock, so that requests do not
-//! wait noticeably. The tenure is taken for writing only to note arcs as synced.
+//! Records are merged in runs, each under the holdings and one arc's lock, so that requests do not
+//! wait noticeably. The holdings is taken for writing only to note arcs as synced.
 //!
 //! **What goes to the log.** Before arcs are synced, the log has to have each record of their
 //! pages, or a newer one. What was there already some other thread has stored, and hands in; but it
@@ -140,8 +140,8 @@ impl Node {
         let clock = self.clock();
         let mut untold = Vec::with_capacity(RUN);
         {
-            let tenure = self.tenure.read();
-            if !tenure.may_merge(epoch, arc) {
+            let holdings = self.holdings.read();
+            if !holdings.may_merge(epoch, arc) {
                 return Err(Unmerged::OtherView);
             }
             table.merge_telling(arc, records.clone(), clock, |record| untold.push(record));
@@ -165,8 +165,8 @@ impl Node {
         // With `sync`, synced is what is on the disk.
         self.journal.synced(epoch, arcs).map_err(Unmerged::Unwritten)?;
         let is_synced = {
-            let mut tenure = self.tenure.write();
-            arcs.iter().all(|&arc| tenure.fetched(epoch, arc))
+            let mut holdings = self.holdings.write();
+            arcs.iter().all(|&arc| holdings.fetched(epoch, arc))
         };
         if !is_synced {
             return Err(Unmerged::OtherView);

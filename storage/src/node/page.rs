@@ -1,6 +1,6 @@
 //! What a node gives to those who fetch its arcs (rules H1 and H3).
 //!
-//! A page is read in slices: each holds the tenure and one arc for some hundred records, so that a
+//! A page is read in slices: each holds the holdings and one arc for some hundred records, so that a
 //! request or a new view waits for tens of microseconds at most, however large the arc. The whole
 //! page is of one epoch all the same: each slice looks whether the view is still the puller's, and
 //! within an epoch nothing is dropped. What is written between two slices reaches the puller by
@@ -45,7 +45,7 @@ impl Node {
 
     /// The same, with pages of any size.
     pub fn page_within(&self, bounds: Bounds, pull: &RangePull<'_>, out: &mut Vec<u8>) {
-        let epoch = self.tenure.read().epoch();
+        let epoch = self.holdings.read().epoch();
         let mut page = PageWriter::begin(epoch, out);
         let end = match self.table.get() {
             Some(table) => {
@@ -198,7 +198,7 @@ impl Paging<'_> {
     }
 
     fn is_source(&self, arc: usize) -> bool {
-        self.node.tenure.read().admit_page(self.epoch(), arc).is_ok()
+        self.node.holdings.read().admit_page(self.epoch(), arc).is_ok()
     }
 
     /// Looks at some slots of an arc. `None`: this node is no source. To whoever gathers, all who
@@ -210,11 +210,11 @@ impl Paging<'_> {
         mut with: impl FnMut(Record<'_>) -> bool,
     ) -> Option<Option<Cursor>> {
         let AskedArc { arc, gathers } = asked;
-        let tenure = self.node.tenure.read();
+        let holdings = self.node.holdings.read();
         let admitted = if gathers {
-            tenure.admit_gathering(self.epoch(), arc)
+            holdings.admit_gathering(self.epoch(), arc)
         } else {
-            tenure.admit_page(self.epoch(), arc)
+            holdings.admit_page(self.epoch(), arc)
         };
         admitted.ok()?;
         Some(self.table.scan(arc, from, self.bounds.slots, |record| {

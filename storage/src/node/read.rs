@@ -1,9 +1,9 @@
 //! Reads and fences: what a node shows of a key, and under which view.
 
+use cluster::holdings::{Holdings, Refusal, Standing};
 use cluster::ids::Epoch;
 use cluster::replica::{self, State};
 use cluster::ring::arc_of_key;
-use cluster::tenure::{Refusal, Standing, Tenure};
 use cluster::version::{Clock, Version};
 use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
 
@@ -31,19 +31,21 @@ impl Node {
     /// table. A request of a few bytes a key must not make an answer of gigabytes: once a frame is
     /// full the rest of the keys is to be asked for again.
     pub fn read(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
-        self.answer(batch, out, |tenure, clock, key, out| self.read_one(tenure, clock, key, out));
+        self.answer(batch, out, |holdings, clock, key, out| {
+            self.read_one(holdings, clock, key, out)
+        });
     }
 
     fn answer(
         &self,
         batch: &ReadBatch<'_>,
         out: &mut Vec<u8>,
-        one: impl Fn(&Tenure, Clock, &[u8], &mut Vec<u8>),
+        one: impl Fn(&Holdings, Clock, &[u8], &mut Vec<u8>),
     ) {
         let most = out.len() + self.payload.get();
         let clock = self.clock();
-        let tenure = self.tenure.read();
-        ReadAnswers::encode_head(tenure.epoch(), clock, self.shape(), batch.keys.len(), out);
+        let holdings = self.holdings.read();
+        ReadAnswers::encode_head(holdings.epoch(), clock, self.shape(), batch.keys.len(), out);
         if !self.has_lease() {
             return batch.keys.iter().for_each(|_| ReadAnswer::NoLease.encode(out));
         }
@@ -51,7 +53,7 @@ impl Node {
         for (i, key) in batch.keys.iter().enumerate() {
             let start = out.len();
             if !is_full {
-                one(&tenure, clock, key, out);
+                one(&holdings, clock, key, out);
                 // What comes after it takes a byte each at least.
                 is_full = i > 0 && out.len() + (batch.keys.len() - 1 - i) > most;
             }
@@ -60,7 +62,7 @@ impl Node {
                 ReadAnswer::Later.encode(out);
             }
         }
-        drop(tenure);
+        drop(holdings);
         self.hand_in_expired();
     }
 
@@ -92,12 +94,12 @@ impl Node {
         })
     }
 
-    fn read_one(&self, tenure: &Tenure, clock: Clock, key: &[u8], out: &mut Vec<u8>) {
-        let Some(serving) = self.serving(tenure) else {
+    fn read_one(&self, holdings: &Holdings, clock: Clock, key: &[u8], out: &mut Vec<u8>) {
+        let Some(serving) = self.serving(holdings) else {
             return ReadAnswer::WrongEpoch.encode(out);
         };
         let Some(place) = Place::of(serving, key) else { return ReadAnswer::BadKey.encode(out) };
-        match tenure.admit_read(place.arc) {
+        match holdings.admit_read(place.arc) {
             Err(Refusal::WrongEpoch) => ReadAnswer::WrongEpoch.encode(out),
             Err(Refusal::Syncing) => ReadAnswer::Syncing.encode(out),
             Ok(()) => self.look_up(place, clock, |found| match found {
@@ -113,24 +115,24 @@ impl Node {
     /// has of an arc that it is still fetching is what this incarnation was written or has merged,
     /// since an arc that begins anew is emptied first: never a record of an earlier life (R6).
     pub fn fence(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
-        self.answer(batch, out, |tenure, clock, key, out| {
-            self.fence_one(tenure, batch.epoch, clock, key, out);
+        self.answer(batch, out, |holdings, clock, key, out| {
+            self.fence_one(holdings, batch.epoch, clock, key, out);
         });
     }
 
     fn fence_one(
         &self,
-        tenure: &Tenure,
+        holdings: &Holdings,
         epoch: Epoch,
         clock: Clock,
         key: &[u8],
         out: &mut Vec<u8>,
     ) {
-        let Some(serving) = self.serving(tenure) else {
+        let Some(serving) = self.serving(holdings) else {
             return ReadAnswer::WrongEpoch.encode(out);
         };
         let Some(place) = Place::of(serving, key) else { return ReadAnswer::BadKey.encode(out) };
-        match tenure.admit_write(epoch, place.arc) {
+        match holdings.admit_write(epoch, place.arc) {
             Err(Refusal::WrongEpoch | Refusal::Syncing) => ReadAnswer::WrongEpoch.encode(out),
             Ok(standing) => {
                 // Only what a synced replica holds expires: what another has may never have been

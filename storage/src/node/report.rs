@@ -1,9 +1,9 @@
 //! What a node tells the manager of itself.
 
+use cluster::holdings::Holdings;
 use cluster::limits::Limits;
 use cluster::membership::{DiskHealth, Report};
 use cluster::replica::State;
-use cluster::tenure::Tenure;
 use net_common::clock;
 use net_common::message::range::Cursor;
 
@@ -11,10 +11,10 @@ use super::Node;
 use crate::fetch::stats::Transfer;
 use crate::table::Size;
 
-/// What a heartbeat tells of a tenure.
-pub(super) fn heartbeat_report(tenure: &Tenure, rest: Report) -> Report {
-    let (synced, revived) = (tenure.synced().clone(), tenure.revived().clone());
-    Report { epoch: tenure.epoch(), synced, revived, ..rest }
+/// What a heartbeat tells of a node's holdings.
+pub(super) fn heartbeat_report(holdings: &Holdings, rest: Report) -> Report {
+    let (synced, revived) = (holdings.synced().clone(), holdings.revived().clone());
+    Report { epoch: holdings.epoch(), synced, revived, ..rest }
 }
 
 impl Node {
@@ -29,7 +29,7 @@ impl Node {
         };
         let is_full = self.is_full();
         let rest = Report { keys, bytes, fetching, disk, is_full, ..Report::default() };
-        let tenure = self.tenure.read();
+        let holdings = self.holdings.read();
         // Before the disk tells of a view it is not acknowledged: if the process ended its folder
         // would claim something of a view that the manager has left behind (H6).
         let before = self.unconfirmed.lock().clone();
@@ -38,9 +38,9 @@ impl Node {
                 Report { epoch, synced, revived, ..rest }
             }
             None => {
-                let measured = self.measured.lock().filter(|(epoch, _)| *epoch == tenure.epoch());
+                let measured = self.measured.lock().filter(|(epoch, _)| *epoch == holdings.epoch());
                 let longest = measured.map(|(_, longest)| longest);
-                heartbeat_report(&tenure, Report { longest, ..rest })
+                heartbeat_report(&holdings, Report { longest, ..rest })
             }
         }
     }

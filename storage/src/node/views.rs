@@ -45,25 +45,25 @@ impl Node {
 
     /// What it claims to have held in its last life, while it waits to become a member (H6).
     pub fn claim(&self) -> Option<Claim> {
-        self.tenure.read().claim().cloned()
+        self.holdings.read().claim().cloned()
     }
 
     /// The newest view that it has seen, in this life or, by its data folder, in the last one.
     pub fn seen(&self) -> ViewName {
-        self.tenure.read().seen()
+        self.holdings.read().seen()
     }
 
     /// Whether it has been a member of the cluster, in this life or, by its data folder, in an
     /// earlier one: then it may hold what nobody else does, and no cluster is to begin empty while
     /// it waits.
     pub fn has_been_member(&self) -> bool {
-        let tenure = self.tenure.read();
-        tenure.claim().is_some() || tenure.has_been_member()
+        let holdings = self.holdings.read();
+        holdings.claim().is_some() || holdings.has_been_member()
     }
 
     /// Whether this node's part ends with a view: it was leaving, and is a member no more.
     pub fn leaves_with(&self, next: &View) -> bool {
-        self.tenure.read().leaves_with(next)
+        self.holdings.read().leaves_with(next)
     }
 
     /// The manager told which view is active.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use cluster::holdings::{Holdings, Refusal, Standing};
 use cluster::ids::Epoch;
 use cluster::replica::{Decision, State, WriteAnswer};
 use cluster::ring::arc_of_key;
-use cluster::tenure::{Refusal, Standing, Tenure};
 use cluster::version::{Clock, Version};
 use cluster::view::Routes;
 use net_common::message::data::{Record, Write, WriteAcks, WriteBatch};
@@ -34,9 +34,9 @@ impl Node {
     pub fn write(&self, batch: &WriteBatch<'_>) -> Result<WriteAcks, Unwritten> {
         self.journal.check().map_err(Unwritten::Refused)?;
         let own_clock = self.clock();
-        let tenure = self.tenure.read();
+        let holdings = self.holdings.read();
         let has_lease = self.has_lease();
-        let mut buffer = self.journal.buffer(tenure.epoch());
+        let mut buffer = self.journal.buffer(holdings.epoch());
         let is_sync = self.journal.is_sync();
         let mut flight = self.in_flight.get().filter(|_| is_sync).map(InFlight::begin);
         let mut newest = 0;
@@ -52,7 +52,7 @@ impl Node {
                     flight.add(arc_of_key(write.key, table.arcs()));
                 }
                 let Decision { keep, answer } =
-                    self.write_one(&tenure, batch.epoch, write, own_clock);
+                    self.write_one(&holdings, batch.epoch, write, own_clock);
                 if keep {
                     newest = newest.max(write.version.clock);
                     stored += 1;
@@ -66,8 +66,8 @@ impl Node {
                 answer
             })
             .collect();
-        let (epoch, routes) = (tenure.epoch(), tenure.routes().cloned());
-        drop(tenure);
+        let (epoch, routes) = (holdings.epoch(), holdings.routes().cloned());
+        drop(holdings);
         if stored > 0 {
             self.clock.lock().fold(newest);
             self.notes.wrote(stored);
@@ -137,18 +137,18 @@ impl Node {
 
     fn write_one(
         &self,
-        tenure: &Tenure,
+        holdings: &Holdings,
         epoch: Epoch,
         write: &Write<'_>,
         own_clock: Clock,
     ) -> Decision {
         let refuse = |answer| Decision { keep: false, answer };
-        let Some(Serving { table, routes }) = self.serving(tenure) else {
+        let Some(Serving { table, routes }) = self.serving(holdings) else {
             return refuse(WriteAnswer::WrongEpoch);
         };
         let limits = routes.view().limits_for_writes();
         let arc = arc_of_key(write.key, table.arcs());
-        match tenure.admit_write(epoch, arc) {
+        match holdings.admit_write(epoch, arc) {
             // Only under the writer's own epoch: else it is to hear of the newer limits first.
             Ok(_) if limits.check_key(write.key).is_err() => refuse(WriteAnswer::BadKey),
             Ok(_) if write.body.value().is_some_and(|value| limits.check_value(value).is_err()) => {
@@ -158,7 +158,7 @@ impl Node {
             // early, has another view than this.
             Ok(standing)
                 if write.expected.is_some()
-                    && (standing == Standing::Blind || !tenure.is_primary(arc)) =>
+                    && (standing == Standing::Blind || !holdings.is_primary(arc)) =>
             {
                 refuse(WriteAnswer::WrongEpoch)
             }

@@ -9,8 +9,8 @@
 //! arcs directly.
 //!
 //! After a loss the dead node's arcs fall to its neighbours and stay there for a while: should it return,
-//! it gets back just what it had, and nothing else moves. If it stays away, arcs are dealt out evenly. A stray
-//! ([`Stray`](crate::view::Stray)) that is back joins like any other.
+//! it gets back just what it had, and nothing else moves. If it stays away, arcs are dealt out evenly. A sole holder
+//! ([`SoleHolder`](crate::view::SoleHolder)) that is back joins like any other.
 
 use crate::limits::Limits;
 use crate::membership::order::{Order, Wish, bounds, limits_of};
@@ -63,7 +63,7 @@ pub fn plan(state: &Membership, now: Millis, change: Change) -> Option<Plan> {
 /// Whether there is something to begin, and all members are there: those who fetch need sources.
 fn may_begin(state: &Membership, now: Millis) -> bool {
     let is_wanted = state.wish().is_some()
-        || !state.active().view().strays.is_empty()
+        || !state.active().view().sole_holders.is_empty()
         || state.waiting(now).next().is_some()
         || state.is_even_deal_due(now);
     !state.active().view().members.is_empty() && all_here(state, now) && is_wanted
@@ -80,12 +80,12 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
     let mut view = old.clone();
     view.epoch = old.next_epoch();
     view.fresh.clear();
-    view.heirs.clear();
+    view.replacements.clear();
     if let Some(wish) = wish.filter(|wish| wish.is_of_settings()) {
         return begin_settings(view, wish);
     }
-    for stray in &old.strays {
-        view.members[usize::from(stray.place)].state = MemberState::Joining;
+    for sole_holder in &old.sole_holders {
+        view.members[usize::from(sole_holder.place)].state = MemberState::Joining;
     }
     view.members.extend(state.waiting(now).map(|who| member(who, MemberState::Joining)));
     let mut coming = view.with_deal(Vec::new());
@@ -281,7 +281,7 @@ fn switch(state: &Membership) -> Option<Plan> {
     let old = state.active().view();
     let mut view = old.clone();
     // Others hold by now what those who joined again held alone.
-    view.strays.retain(|stray| !is_joiner(old, stray.place));
+    view.sole_holders.retain(|sole_holder| !is_joiner(old, sole_holder.place));
     let leaving: Vec<bool> = old.members.iter().map(|m| m.state == MemberState::Leaving).collect();
     renumber(&mut view, &leaving);
     let coming = view.coming.take()?;
@@ -291,7 +291,7 @@ fn switch(state: &Membership) -> Option<Plan> {
     }
     view.epoch = old.next_epoch();
     view.fresh.clear();
-    view.heirs.clear();
+    view.replacements.clear();
     Some(Plan { why: switched(old, &view), view })
 }
 
@@ -331,13 +331,13 @@ fn cancel(state: &Membership) -> Option<Plan> {
     let mut view = old.clone();
     view.epoch = old.next_epoch();
     view.fresh.clear();
-    view.heirs.clear();
+    view.replacements.clear();
     for member in view.members.iter_mut().filter(|m| m.state == MemberState::Leaving) {
         member.state = MemberState::Active;
     }
-    // All are here: who was a stray when the change began, or has come back as one since, joins for the rest.
-    for stray in &old.strays {
-        view.members[usize::from(stray.place)].state = MemberState::Joining;
+    // All are here: who was a sole holder when the change began, or has come back as one since, joins for the rest.
+    for sole_holder in &old.sole_holders {
+        view.members[usize::from(sole_holder.place)].state = MemberState::Joining;
     }
     let joins = view.members.iter().any(|m| m.state == MemberState::Joining);
     view.coming = joins.then(|| {
@@ -382,9 +382,9 @@ fn switch_one(state: &Membership, now: Millis) -> Option<Plan> {
     let arcs = ring::fall(&old.coming.as_ref()?.arcs, &waits);
     let mut view = View { arcs, epoch: old.next_epoch(), ..old.clone() };
     view.members[usize::from(ready)].state = MemberState::Active;
-    view.strays.retain(|stray| stray.place != ready);
+    view.sole_holders.retain(|sole_holder| sole_holder.place != ready);
     view.fresh.clear();
-    view.heirs.clear();
+    view.replacements.clear();
     let why = format!("{} active before the others", view.members[usize::from(ready)].id);
     Some(Plan { view, why })
 }

@@ -12,7 +12,7 @@
 //!   word, and where it answers a probe that was sent after the other had registered, both are alive: the folder is a copy.
 //! * Of two folders that claim the same, the one whose process came first is the original.
 //! * A copy stays one, whatever ends and starts again, the manager too ([`Folders`] is saved). It is no source and no
-//!   heir, does not take the name, and stands in nobody's way, until an operator says that it is the one to go on with.
+//!   replacement, does not take the name, and stands in nobody's way, until an operator says that it is the one to go on with.
 //!
 //! What cannot be told apart: a folder that was copied, and whose copy starts on another address after the original's
 //! process has ended, and before that starts again, from a node that has moved. Then the copy came first, and counts.
@@ -296,12 +296,13 @@ impl Membership {
         }
     }
 
-    /// Who is a member, or has an heir that is: what they have written may count.
+    /// Who is a member, or has a replacement that is: what they have written may count.
     fn counting(&self) -> BTreeSet<Incarnation> {
-        let heirs = |routes: &Routes| routes.view().heirs.iter().map(|h| h.of).collect::<Vec<_>>();
+        let replacements =
+            |routes: &Routes| routes.view().replacements.iter().map(|h| h.of).collect::<Vec<_>>();
         let views = [&self.active].into_iter().chain(&self.coming);
         let mut counting = self.members();
-        counting.extend(views.flat_map(|routes| heirs(routes)));
+        counting.extend(views.flat_map(|routes| replacements(routes)));
         counting
     }
 

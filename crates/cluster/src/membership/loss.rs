@@ -52,7 +52,7 @@ impl Membership {
         let out: Vec<bool> = members.iter().map(|m| self.is_out(m.incarnation, now)).collect();
         let begins_empty = |arc: &usize| !recovery::is_revived(&accepting, &out, &candidates, *arc);
         let mut with: Vec<Incarnation> =
-            candidates.values().map(|heir| heir.incarnation()).collect();
+            candidates.values().map(|replacement| replacement.incarnation()).collect();
         with.sort_unstable();
         Some(Loss {
             epoch: self.active.epoch(),

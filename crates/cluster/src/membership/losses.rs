@@ -67,7 +67,7 @@ impl Membership {
         }
     }
 
-    /// Remembers what members that a new view drops, or lets stray, have owned; and after a switch, who has left and who
+    /// Remembers what members that a new view drops, or lets sole holder, have owned; and after a switch, who has left and who
     /// has returned. A cluster that begins anew has no past.
     pub(super) fn note_departures(
         &mut self,
@@ -77,7 +77,8 @@ impl Membership {
         change: Option<Change>,
     ) {
         let (old, new) = (before.view(), made.view());
-        let is_lost = |id: &NodeId| new.place_of(id).is_none_or(|place| new.stray(place).is_some());
+        let is_lost =
+            |id: &NodeId| new.place_of(id).is_none_or(|place| new.sole_holder(place).is_some());
         let gone = (0u16..).zip(&old.members).filter(|(_, m)| is_lost(&m.id));
         if !old.members.iter().any(|m| new.member(&m.id, m.incarnation).is_some()) {
             self.losses = Losses::new(now);

@@ -286,7 +286,7 @@ impl Membership {
             view.line.made(view.next_epoch(), view.epoch, ManagerLife::UNKNOWN);
             view.epoch = epoch;
             view.fresh.clear();
-            view.heirs.clear();
+            view.replacements.clear();
         }
         view.line.leap(view.epoch, self.life);
         effects.push(Effect::Say(format!(
@@ -315,6 +315,6 @@ pub(super) fn leap(state: &Membership) -> Option<Plan> {
     if epoch == old.epoch.next() || old.members.is_empty() {
         return None;
     }
-    let view = View { epoch, fresh: Vec::new(), heirs: Vec::new(), ..old.clone() };
+    let view = View { epoch, fresh: Vec::new(), replacements: Vec::new(), ..old.clone() };
     Some(Plan { view, why: format!("views between {} and this one are given up", old.epoch) })
 }

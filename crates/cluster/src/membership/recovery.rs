@@ -2,16 +2,16 @@
 //!
 //! A node that starts with a folder waits outside as any newcomer, and says what the folder has ([`Claim`]). Where
 //! an arc has no live replica that holds it, such a node takes the dead member's place in the next view, with its
-//! state and its arcs: it is an [`Heir`]. What that makes of it depends on the cluster's promise. With `sync` it
+//! state and its arcs: it is an [`Replacement`]. What that makes of it depends on the cluster's promise. With `sync` it
 //! is synced: one disk suffices. With `async` it has its part, and gathers from all others in the write set what
 //! their disks have; those who have not come back stay in the write set and are waited for, unless the operator
 //! goes on without them.
 //!
-//! A cluster that starts again comes back in one view: heirs wait for each other for a while, so that the deal
+//! A cluster that starts again comes back in one view: replacements wait for each other for a while, so that the deal
 //! stays what it was.
 //!
-//! An heir may die before it has adopted the view that makes it one. Its folder then still tells of the one before,
-//! so the view goes on naming that one until the heir has adopted it.
+//! A replacement may die before it has adopted the view that makes it one. Its folder then still tells of the one before,
+//! so the view goes on naming that one until the replacement has adopted it.
 //!
 //! [`Claim`]: crate::claim::Claim
 
@@ -24,7 +24,7 @@ use crate::ids::Incarnation;
 use crate::membership::repair::{self, Plan};
 use crate::membership::{Membership, Newcomer, Node};
 use crate::time::Millis;
-use crate::view::Heir;
+use crate::view::Replacement;
 use crate::view::{Member, Routes, View};
 
 /// A node that can take a dead member's place.
@@ -130,8 +130,9 @@ pub(super) fn counted_in(
     claim: &Claim,
     place: usize,
 ) -> ArcSet {
-    let heir = routes.view().heir(place);
-    let is_new = heir.is_some_and(|heir| has_yet_to_adopt(state, routes.view(), heir));
+    let replacement = routes.view().replacement(place);
+    let is_new =
+        replacement.is_some_and(|replacement| has_yet_to_adopt(state, routes.view(), replacement));
     claim.counts(routes, place as u16, is_new)
 }
 
@@ -208,16 +209,17 @@ pub(super) fn salvaged(state: &Membership, now: Millis) -> Vec<String> {
     salvaged.map(|(_, node, _)| node.who.id.to_string()).collect()
 }
 
-/// Whether a member of the active view has become an heir in an arc, and has not adopted a view that says so.
+/// Whether a member of the active view has become a replacement in an arc, and has not adopted a view that says so.
 pub(super) fn has_inherited(state: &Membership, place: usize, arc: usize) -> bool {
     let view = state.active().view();
-    let heir = view.heir(place).filter(|heir| has_yet_to_adopt(state, view, heir));
-    heir.is_some_and(|heir| heir.arcs.binary_search(&(arc as u16)).is_ok())
+    let replacement =
+        view.replacement(place).filter(|replacement| has_yet_to_adopt(state, view, replacement));
+    replacement.is_some_and(|replacement| replacement.arcs.binary_search(&(arc as u16)).is_ok())
 }
 
-/// Whether an heir has not told yet that it has adopted the view that says so.
-pub(super) fn has_yet_to_adopt(state: &Membership, view: &View, heir: &Heir) -> bool {
-    let node = &state.nodes[&view.members[usize::from(heir.place)].incarnation];
+/// Whether a replacement has not told yet that it has adopted the view that says so.
+pub(super) fn has_yet_to_adopt(state: &Membership, view: &View, replacement: &Replacement) -> bool {
+    let node = &state.nodes[&view.members[usize::from(replacement.place)].incarnation];
     node.report.epoch < view.epoch
 }
 
@@ -225,44 +227,50 @@ pub(super) fn has_yet_to_adopt(state: &Membership, view: &View, heir: &Heir) -> 
 pub(super) fn is_revived(
     state: &Membership,
     out: &[bool],
-    heirs: &Candidates<'_>,
+    replacements: &Candidates<'_>,
     arc: usize,
 ) -> bool {
-    let has_part = |place: usize| match heirs.get(&place) {
-        Some(heir) => heir.arcs.contains(arc),
+    let has_part = |place: usize| match replacements.get(&place) {
+        Some(replacement) => replacement.arcs.contains(arc),
         None => !out[place] && repair::holds_copy(state, place, arc),
     };
     (0..out.len()).any(has_part)
 }
 
-/// Gives heirs the places of the dead. `view` has the places of the active one.
-pub(super) fn move_in(heirs: &Candidates<'_>, view: &mut View) {
-    for (&place, heir) in heirs {
+/// Gives replacements the places of the dead. `view` has the places of the active one.
+pub(super) fn move_in(replacements: &Candidates<'_>, view: &mut View) {
+    for (&place, replacement) in replacements {
         let Member { state, weight, .. } = view.members[place];
-        view.members[place] = Member { weight, ..repair::member(heir.who, state) };
-        let arcs = heir.arcs.ones().map(|arc| arc as u16).collect();
-        view.heirs.push(Heir { place: place as u16, of: heir.of, arcs });
+        view.members[place] = Member { weight, ..repair::member(replacement.who, state) };
+        let arcs = replacement.arcs.ones().map(|arc| arc as u16).collect();
+        view.replacements.push(Replacement { place: place as u16, of: replacement.of, arcs });
     }
 }
 
-/// A plan that does not forget what heirs have inherited who have not adopted the active view.
+/// A plan that does not forget what replacements have inherited who have not adopted the active view.
 pub(super) fn remembered(state: &Membership, mut plan: Plan) -> Plan {
     let old = state.active().view();
-    if old.heirs.is_empty() {
+    if old.replacements.is_empty() {
         return plan;
     }
     let routes = Routes::new(plan.view.clone());
-    for heir in old.heirs.iter().filter(|heir| has_yet_to_adopt(state, old, heir)) {
-        let incarnation = old.members[usize::from(heir.place)].incarnation;
+    for replacement in
+        old.replacements.iter().filter(|replacement| has_yet_to_adopt(state, old, replacement))
+    {
+        let incarnation = old.members[usize::from(replacement.place)].incarnation;
         let Some(place) = plan.view.place_at(incarnation) else { continue };
         // Nor what it is to have no part in any more.
-        let mut arcs = heir.arcs.clone();
+        let mut arcs = replacement.arcs.clone();
         let kept = routes.kept_by(place as u16);
         arcs.retain(|arc| kept.contains((*arc).into()) && !plan.view.fresh.contains(arc));
         if !arcs.is_empty() {
-            plan.view.heirs.push(Heir { place: place as u16, of: heir.of, arcs });
+            plan.view.replacements.push(Replacement {
+                place: place as u16,
+                of: replacement.of,
+                arcs,
+            });
         }
     }
-    plan.view.heirs.sort_by_key(|heir| heir.place);
+    plan.view.replacements.sort_by_key(|replacement| replacement.place);
     plan
 }

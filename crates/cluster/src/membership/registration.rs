@@ -96,20 +96,27 @@ impl Membership {
         let (Some(claim), met) = (node.claim.clone(), node.met) else { return };
         let (id, address) = (node.who.id.clone(), node.who.address.clone());
         let active = self.active.clone();
-        let heir = active.view().place_of(&id).and_then(|place| active.view().heir(place));
-        let heir = heir.filter(|heir| {
-            heir.of == claim.of && recovery::has_yet_to_adopt(self, active.view(), heir)
+        let replacement =
+            active.view().place_of(&id).and_then(|place| active.view().replacement(place));
+        let replacement = replacement.filter(|replacement| {
+            replacement.of == claim.of
+                && recovery::has_yet_to_adopt(self, active.view(), replacement)
         });
-        let heir = heir.map(|heir| active.member(heir.place).incarnation);
+        let replacement =
+            replacement.map(|replacement| active.member(replacement.place).incarnation);
         let had_it = |node: &Node| {
             let claims = node.claim.as_ref().is_some_and(|c| c.of == claim.of);
-            let is_heir = Some(node.who.incarnation) == heir;
+            let is_replacement = Some(node.who.incarnation) == replacement;
             // Or it has had another folder, of which this is a copy.
             let is_known = claim.starts.contains(&incarnation);
             let has_had_it = !is_known || claim.starts.contains(&node.who.incarnation);
             // A copy may be another's who is there, or only silent.
             let is_over = node.gone || node.who.address == address;
-            node.who.id == id && node.met < met && is_over && has_had_it && (claims || is_heir)
+            node.who.id == id
+                && node.met < met
+                && is_over
+                && has_had_it
+                && (claims || is_replacement)
         };
         self.retire_by_claim(&claim, had_it, effects);
     }
@@ -131,7 +138,7 @@ impl Membership {
             let place = active.view().place_at(incarnation);
             let place = place.filter(|_| claim.epoch <= active.epoch());
             let mut held = place.map(|place| recovery::counted(self, claim, place));
-            // Who is a stray for more in the view that is being made has that as well (H6).
+            // Who is a sole holder for more in the view that is being made has that as well (H6).
             if let (Some(held), Some(coming)) = (&mut held, &self.coming)
                 && let Some(place) = coming.view().place_at(incarnation)
             {

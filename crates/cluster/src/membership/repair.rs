@@ -13,7 +13,7 @@ use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
 use crate::text::count;
 use crate::time::Millis;
-use crate::view::{Coming, Member, MemberState, Routes, Stray, View};
+use crate::view::{Coming, Member, MemberState, Routes, SoleHolder, View};
 
 /// A view to be made, and why, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub fn due(state: &Membership, now: Millis) -> Option<Plan> {
 
 /// Whether every member that stays has acknowledged the view before. One that came straight from an
 /// older view to the next would no longer be synced anywhere (H1, RULES-WHY F5), and it may be the
-/// last that holds something: a member that is out and stays (L2) is waited for. Only a [`Stray`] that is
+/// last that holds something: a member that is out and stays (L2) is waited for. Only a [`SoleHolder`] that is
 /// out may skip views: what it holds it goes on holding.
 pub(super) fn nobody_skips(state: &Membership, now: Millis, next: &View) -> bool {
     if is_on(Mutation::TwoPending) {
@@ -45,7 +45,7 @@ pub(super) fn nobody_skips(state: &Membership, now: Millis, next: &View) -> bool
     old.members.iter().filter_map(|m| Some((m.incarnation, next.place_at(m.incarnation)?))).all(
         |(incarnation, place)| {
             state.nodes[&incarnation].report.epoch >= old.epoch
-                || next.stray(place).is_some() && state.is_out(incarnation, now)
+                || next.sole_holder(place).is_some() && state.is_out(incarnation, now)
         },
     )
 }
@@ -81,8 +81,8 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
         epoch: old.next_epoch(),
         members,
         fresh: (0..dealt.len() as u16).collect(),
-        strays: Vec::new(),
-        heirs: Vec::new(),
+        sole_holders: Vec::new(),
+        replacements: Vec::new(),
         arcs: dealt,
         coming: None,
         ..old.clone()
@@ -96,7 +96,7 @@ enum Fate {
     /// It stays as it is.
     Stays,
     /// It stays for these arcs alone.
-    Strays(Vec<u16>),
+    SoleHolders(Vec<u16>),
     /// It is dropped.
     Falls,
 }
@@ -113,13 +113,13 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         return None;
     }
     let candidates = recovery::candidates(state, now);
-    let mut heirs = recovery::due(state, now, &candidates);
-    // As if no heir had come yet: it has to tell first that it has adopted the view.
+    let mut replacements = recovery::due(state, now, &candidates);
+    // As if no replacement had come yet: it has to tell first that it has adopted the view.
     let lost = lost_arcs(state, &out);
-    let mut fates = fates(state, now, &out, &lost, (&candidates, &heirs));
+    let mut fates = fates(state, now, &out, &lost, (&candidates, &replacements));
     let begins_afresh = |arc: usize| {
         if state.accept_loss {
-            !recovery::is_revived(state, &out, &heirs, arc)
+            !recovery::is_revived(state, &out, &replacements, arc)
         } else {
             has_never_begun(state, arc)
         }
@@ -127,26 +127,26 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let fresh: Vec<u16> =
         lost.iter().filter(|&&arc| begins_afresh(arc)).map(|&arc| arc as u16).collect();
     let back = unused::holders(state, now, &lost, &fresh);
-    unused::inherit(&back, &mut heirs);
+    unused::inherit(&back, &mut replacements);
     for place in back.iter().filter_map(|holder| holder.place) {
         if fates[place] == Fate::Falls {
-            fates[place] = Fate::Strays(Vec::new());
+            fates[place] = Fate::SoleHolders(Vec::new());
         }
     }
-    let strays = strays(old, &fates);
+    let sole_holders = sole_holders(old, &fates);
     let owns_nothing: Vec<bool> = fates.iter().map(|fate| *fate != Fate::Stays).collect();
-    // A stray that has died again while it joined is to own nothing after all.
+    // A sole holder that has died again while it joined is to own nothing after all.
     let mut to_own = old.coming.iter().flat_map(|coming| &coming.arcs);
-    let changes = !heirs.is_empty()
+    let changes = !replacements.is_empty()
         || !back.is_empty()
         || fates.contains(&Fate::Falls)
         || !fresh.is_empty()
-        || strays != old.strays
+        || sole_holders != old.sole_holders
         || to_own.any(|&owner| owns_nothing[usize::from(owner)]);
     let mut members = old.members.iter().enumerate().zip(&fates);
     // Or it would be a view of the dead alone.
     let any_stays = members.any(|((place, m), fate)| {
-        *fate == Fate::Stays && (heirs.contains_key(&place) || !is_gone(state, m))
+        *fate == Fate::Stays && (replacements.contains_key(&place) || !is_gone(state, m))
     });
     let moves_in = !any_stays && back.iter().any(unused::Holder::comes_alone);
     if !changes || !any_stays && !moves_in {
@@ -161,15 +161,17 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
             ..coming.clone()
         }),
         fresh,
-        strays,
-        heirs: Vec::new(),
+        sole_holders,
+        replacements: Vec::new(),
         ..old.clone()
     };
-    recovery::move_in(&heirs, &mut view);
+    recovery::move_in(&replacements, &mut view);
     unused::grow(&back, &mut view);
-    for stray in view.members.iter_mut().zip(&fates) {
+    for sole_holder in view.members.iter_mut().zip(&fates) {
         // It joins again when it is back.
-        if let (Member { state: state @ MemberState::Joining, .. }, Fate::Strays(_)) = stray {
+        if let (Member { state: state @ MemberState::Joining, .. }, Fate::SoleHolders(_)) =
+            sole_holder
+        {
             *state = MemberState::Active;
         }
     }
@@ -178,7 +180,7 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         falls.resize(view.members.len(), false);
     }
     if view.arcs.is_empty() {
-        let_strays_inherit(state, &mut view, &fates);
+        let_sole_holders_inherit(state, &mut view, &fates);
     }
     let why = repaired(old, &view, &falls);
     renumber(&mut view, &falls);
@@ -193,13 +195,13 @@ fn fates(
     now: Millis,
     out: &[bool],
     lost: &[usize],
-    (candidates, heirs): (&Candidates<'_>, &Candidates<'_>),
+    (candidates, replacements): (&Candidates<'_>, &Candidates<'_>),
 ) -> Vec<Fate> {
     let old = state.active().view();
     let needs = needs(state, now, out, lost);
     let fate = |(place, member): (usize, &Member)| {
-        // Or a node with its folder waits to take its place: it is not to stray just before.
-        if !out[place] || heirs.contains_key(&place) {
+        // Or a node with its folder waits to take its place: it is not to sole holder just before.
+        if !out[place] || replacements.contains_key(&place) {
             return Fate::Stays;
         }
         if state.accept_loss {
@@ -213,14 +215,15 @@ fn fates(
         let is_no_more = !member.on_disk && is_gone(state, member);
         let holds = |&&arc: &&usize| {
             (holds_copy(state, place, arc) || may_hold(state, place, arc))
-                && !(is_no_more && recovery::is_revived(state, out, heirs, arc))
+                && !(is_no_more && recovery::is_revived(state, out, replacements, arc))
         };
         let held: Vec<u16> = lost.iter().filter(holds).map(|&arc| arc as u16).collect();
-        let may_stray = old.stray(place).is_some() || state.is_given_up(member.incarnation, now);
+        let may_sole_holder =
+            old.sole_holder(place).is_some() || state.is_given_up(member.incarnation, now);
         if held.is_empty() {
             Fate::Falls
-        } else if may_stray {
-            Fate::Strays(held)
+        } else if may_sole_holder {
+            Fate::SoleHolders(held)
         } else {
             Fate::Stays
         }
@@ -271,61 +274,70 @@ pub(super) fn doubted(
     state.active().view().members.iter().zip(out).map(is_doubted).collect()
 }
 
-/// Who strays in the next view, with the places of this one. A stray that stays as it is goes on being one.
-fn strays(old: &View, fates: &[Fate]) -> Vec<Stray> {
-    let stray = |(place, fate): (usize, &Fate)| {
-        let before = old.stray(place);
+/// Who sole holders in the next view, with the places of this one. A sole holder that stays as it is goes on being one.
+fn sole_holders(old: &View, fates: &[Fate]) -> Vec<SoleHolder> {
+    let sole_holder = |(place, fate): (usize, &Fate)| {
+        let before = old.sole_holder(place);
         match fate {
             Fate::Stays => before.cloned(),
             Fate::Falls => None,
-            Fate::Strays(arcs) => {
+            Fate::SoleHolders(arcs) => {
                 let goes_on = before.filter(|s| arcs.iter().all(|arc| s.arcs.contains(arc)));
-                let since = goes_on.map_or(old.next_epoch(), |stray| stray.since);
-                Some(Stray { place: place as u16, since, arcs: arcs.clone() })
+                let since = goes_on.map_or(old.next_epoch(), |sole_holder| sole_holder.since);
+                Some(SoleHolder { place: place as u16, since, arcs: arcs.clone() })
             }
         }
     };
-    fates.iter().enumerate().filter_map(stray).collect()
+    fates.iter().enumerate().filter_map(sole_holder).collect()
 }
 
-/// Where nobody is left of those who owned something, strays that are back own what they hold, and what lies in
+/// Where nobody is left of those who owned something, sole holders that are back own what they hold, and what lies in
 /// front of it on the ring. `view` has the places of the active one.
-fn let_strays_inherit(state: &Membership, view: &mut View, fates: &[Fate]) {
-    let are_back = |stray: &Stray| fates[usize::from(stray.place)] == Fate::Stays;
+fn let_sole_holders_inherit(state: &Membership, view: &mut View, fates: &[Fate]) {
+    let are_back = |sole_holder: &SoleHolder| fates[usize::from(sole_holder.place)] == Fate::Stays;
     // Where each has its own disk's part only, all must go on keeping their arcs until somebody has all of these:
     // then one of them owns everything, and the others stay what they are.
-    let has_part = |stray: &Stray| {
-        are_back(stray)
-            && stray.arcs.iter().any(|&arc| !is_synced(state, stray.place.into(), arc.into()))
+    let has_part = |sole_holder: &SoleHolder| {
+        are_back(sole_holder)
+            && sole_holder
+                .arcs
+                .iter()
+                .any(|&arc| !is_synced(state, sole_holder.place.into(), arc.into()))
     };
     let only = match view.durability {
-        Durability::Async if view.strays.iter().any(has_part) => {
-            view.strays.iter().find(|stray| are_back(stray)).map(|stray| stray.place)
-        }
+        Durability::Async if view.sole_holders.iter().any(has_part) => view
+            .sole_holders
+            .iter()
+            .find(|sole_holder| are_back(sole_holder))
+            .map(|sole_holder| sole_holder.place),
         _ => None,
     };
-    let is_back = |stray: &Stray| are_back(stray) && only.is_none_or(|place| stray.place == place);
+    let is_back = |sole_holder: &SoleHolder| {
+        are_back(sole_holder) && only.is_none_or(|place| sole_holder.place == place)
+    };
     let nobody = view.members.len();
     let mut owners = vec![nobody as u16; state.active().arcs()];
     // Of two who might have held an arc, one may not. They have said so since they are back.
     for is_known in [false, true] {
-        for stray in view.strays.iter().filter(|stray| is_back(stray)) {
-            view.members[usize::from(stray.place)].state = MemberState::Active;
-            for arc in stray.arcs.iter().map(|&arc| usize::from(arc)) {
-                if !is_known || is_synced(state, stray.place.into(), arc) {
-                    owners[arc] = stray.place;
+        for sole_holder in view.sole_holders.iter().filter(|sole_holder| is_back(sole_holder)) {
+            view.members[usize::from(sole_holder.place)].state = MemberState::Active;
+            for arc in sole_holder.arcs.iter().map(|&arc| usize::from(arc)) {
+                if !is_known || is_synced(state, sole_holder.place.into(), arc) {
+                    owners[arc] = sole_holder.place;
                 }
             }
         }
     }
-    view.strays.retain(|stray| !is_back(stray));
+    view.sole_holders.retain(|sole_holder| !is_back(sole_holder));
     view.arcs = ring::fall(&owners, &(0..=nobody).map(|place| place == nobody).collect::<Vec<_>>());
 }
 
 /// What a view that repairs changes, in a few words. `next` has the places of `old` yet.
 fn repaired(old: &View, next: &View, falls: &[bool]) -> String {
     let mut parts = Vec::new();
-    let moved_in = names(next.heirs.iter().map(|heir| &next.members[usize::from(heir.place)]));
+    let moved_in = names(
+        next.replacements.iter().map(|replacement| &next.members[usize::from(replacement.place)]),
+    );
     if !moved_in.is_empty() {
         parts.push(format!("{moved_in} back with what is on disk"));
     }
@@ -333,9 +345,11 @@ fn repaired(old: &View, next: &View, falls: &[bool]) -> String {
     if !fallen.is_empty() {
         parts.push(format!("{fallen} out"));
     }
-    for stray in next.strays.iter().filter(|s| old.stray(s.place.into()) != Some(*s)) {
-        let id = &next.members[usize::from(stray.place)].id;
-        let arcs = count(stray.arcs.len(), "arc");
+    for sole_holder in
+        next.sole_holders.iter().filter(|s| old.sole_holder(s.place.into()) != Some(*s))
+    {
+        let id = &next.members[usize::from(sole_holder.place)].id;
+        let arcs = count(sole_holder.arcs.len(), "arc");
         parts.push(format!("{id} stays for {arcs} that nobody else holds"));
     }
     if !next.fresh.is_empty() {
@@ -393,7 +407,7 @@ fn end_idle_change(state: &Membership, view: &mut View) {
     let old = state.active().view();
     if view.arcs.is_empty() {
         let arcs = if coming.arcs.is_empty() {
-            ring::deal(&vec![None; old.arcs.len()], &claims_but_strays(view))
+            ring::deal(&vec![None; old.arcs.len()], &claims_but_sole_holders(view))
         } else {
             coming.arcs
         };
@@ -463,7 +477,7 @@ pub(super) fn lost_arcs(state: &Membership, out: &[bool]) -> Vec<usize> {
 pub(super) fn is_synced(state: &Membership, place: usize, arc: usize) -> bool {
     let routes = state.active();
     let node = &state.nodes[&routes.member(place as u16).incarnation];
-    // What a stray said of other arcs than its own is an old word.
+    // What a sole holder said of other arcs than its own is an old word.
     routes.write_set(arc).contains(&(place as u16))
         && (node.is_unheard || node.report.synced.contains(arc))
 }
@@ -507,10 +521,14 @@ pub(super) fn renumber(view: &mut View, drop: &[bool]) {
         let mut keep = stays(drop);
         coming.weights.retain(|_| keep.next().unwrap_or(true));
     }
-    view.strays.retain(|stray| !drop[usize::from(stray.place)]);
-    view.strays.iter_mut().for_each(|stray| stray.place = places[usize::from(stray.place)]);
-    view.heirs.retain(|heir| !drop[usize::from(heir.place)]);
-    view.heirs.iter_mut().for_each(|heir| heir.place = places[usize::from(heir.place)]);
+    view.sole_holders.retain(|sole_holder| !drop[usize::from(sole_holder.place)]);
+    view.sole_holders
+        .iter_mut()
+        .for_each(|sole_holder| sole_holder.place = places[usize::from(sole_holder.place)]);
+    view.replacements.retain(|replacement| !drop[usize::from(replacement.place)]);
+    view.replacements
+        .iter_mut()
+        .for_each(|replacement| replacement.place = places[usize::from(replacement.place)]);
 }
 
 /// What the members of a deal have a claim to.
@@ -518,10 +536,12 @@ pub(super) fn claims(members: &[Member]) -> Vec<Claim<'_>> {
     members.iter().map(|m| Claim { name: m.id.as_str(), weight: m.weight }).collect()
 }
 
-/// The same for a view: strays join again before they own anything.
-fn claims_but_strays(view: &View) -> Vec<Claim<'_>> {
+/// The same for a view: sole holders join again before they own anything.
+fn claims_but_sole_holders(view: &View) -> Vec<Claim<'_>> {
     let mut claims = claims(&view.members);
-    view.strays.iter().for_each(|stray| claims[usize::from(stray.place)].weight = 0);
+    view.sole_holders
+        .iter()
+        .for_each(|sole_holder| claims[usize::from(sole_holder.place)].weight = 0);
     claims
 }
 

@@ -4,10 +4,10 @@
 //! before it has adopted the view without the first. That view becomes active, since nobody is left to be waited for.
 //! But nothing can ever be acknowledged in the arc under it: every write needs all who keep the arc, and one of them has
 //! ended and had never adopted the view. So all who were synced in the arc in the view before hold everything
-//! still, those that were dropped as well: they come back into the next view, as strays for such arcs alone. The same
+//! still, those that were dropped as well: they come back into the next view, as sole holders for such arcs alone. The same
 //! holds for several such views in a row.
 //!
-//! Who is a stray already, for other arcs, is one for these as well. Where nobody else is there, who comes with the
+//! Who is a sole holder already, for other arcs, is one for these as well. Where nobody else is there, who comes with the
 //! folder of one that was dropped takes its place at once: a view of the dead alone would not help.
 //!
 //! The manager saves what it knows of that: the views before the active one, as long as some member has not told that it
@@ -25,8 +25,8 @@ use crate::membership::recovery::Candidates;
 use crate::membership::{Ended, Membership, Newcomer, Node, Unused, repair};
 use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
-use crate::view::Heir;
-use crate::view::{Member, MemberState, Routes, Stray, View};
+use crate::view::Replacement;
+use crate::view::{Member, MemberState, Routes, SoleHolder, View};
 
 /// Views that are remembered, each as large in the saved state as a view is. One more is needed for each holder that
 /// ends before it has adopted the view without the one before it.
@@ -38,7 +38,7 @@ pub(super) struct Earlier {
     routes: Arc<Routes>,
     /// Arcs in which nothing was acknowledged under it.
     unused: ArcSet,
-    /// Its members that the view after it did not have any more, or as strays, as they were known then.
+    /// Its members that the view after it did not have any more, or as sole holders, as they were known then.
     left: Vec<Node>,
 }
 
@@ -86,11 +86,11 @@ pub(super) fn note(state: &mut Membership, coming: &Routes) {
     state.earlier.push(Earlier { routes: Arc::new(Routes::new(view)), unused, left });
 }
 
-/// Members of a view that the next does not have, or as strays.
+/// Members of a view that the next does not have, or as sole holders.
 fn left<'v>(view: &'v View, next: &'v View) -> impl Iterator<Item = Incarnation> + 'v {
     let incarnations = view.members.iter().map(|member| member.incarnation);
     incarnations.filter(|&incarnation| {
-        next.place_at(incarnation).is_none_or(|place| next.stray(place).is_some())
+        next.place_at(incarnation).is_none_or(|place| next.sole_holder(place).is_some())
     })
 }
 
@@ -149,13 +149,13 @@ pub(super) fn restored(
 /// A member of an earlier view that was dropped and holds what is lost.
 pub(super) struct Holder<'m> {
     pub(super) node: &'m Node,
-    /// Its place in the active view, where it is a stray for other arcs.
+    /// Its place in the active view, where it is a sole holder for other arcs.
     pub(super) place: Option<usize>,
-    /// As a stray's: whoever had adopted the view two before this one has missed nothing.
+    /// As a sole holder's: whoever had adopted the view two before this one has missed nothing.
     since: Epoch,
     pub(super) arcs: Vec<u16>,
     /// Who waits with its folder.
-    heir: Option<&'m Node>,
+    replacement: Option<&'m Node>,
 }
 
 /// Those who were dropped and hold what is lost, but for what begins afresh.
@@ -194,8 +194,8 @@ pub(super) fn holders<'m>(
                 // No two members have one name or address.
                 Some(_) => {}
                 None => {
-                    let heir = heir(state, now, node, routes.epoch());
-                    found.push(Holder { node, place, since, arcs: vec![arc as u16], heir });
+                    let replacement = replacement(state, now, node, routes.epoch());
+                    found.push(Holder { node, place, since, arcs: vec![arc as u16], replacement });
                 }
             }
         }
@@ -213,7 +213,7 @@ pub(super) fn may_return(state: &Membership, now: Millis) -> bool {
 /// The names of those who were dropped and are to come back with what is lost.
 pub(super) fn to_bring_back(state: &Membership, now: Millis, lost: &[usize]) -> Vec<String> {
     let holders = holders(state, now, lost, &[]);
-    let away = holders.iter().filter(|holder| holder.heir.is_none());
+    let away = holders.iter().filter(|holder| holder.replacement.is_none());
     away.map(|holder| holder.node.who.id.to_string()).collect()
 }
 
@@ -235,11 +235,11 @@ fn has_left<'m>(
     let node = left().find(|node| node.who.incarnation == member.incarnation)?;
     let place = view.place_at(member.incarnation);
     match place {
-        // What it strays for already it must not lose by that: it has adopted that view for certain.
+        // What it sole holders for already it must not lose by that: it has adopted that view for certain.
         Some(place) => {
-            let stray = view.stray(place)?;
+            let sole_holder = view.sole_holder(place)?;
             let is_known = node.adopted >= Some(routes.epoch());
-            let is_new = stray.arcs.binary_search(&(arc as u16)).is_err();
+            let is_new = sole_holder.arcs.binary_search(&(arc as u16)).is_err();
             if !is_known || !is_new || !state.is_out(member.incarnation, now) {
                 return None;
             }
@@ -258,7 +258,12 @@ fn has_left<'m>(
 }
 
 /// Who waits with the folder of one that was dropped, if it tells of the view that this one had to have adopted.
-fn heir<'m>(state: &'m Membership, now: Millis, of: &Node, adopted: Epoch) -> Option<&'m Node> {
+fn replacement<'m>(
+    state: &'m Membership,
+    now: Millis,
+    of: &Node,
+    adopted: Epoch,
+) -> Option<&'m Node> {
     if state.active().view().durability == Durability::None {
         return None;
     }
@@ -282,30 +287,33 @@ impl Holder<'_> {
 
     /// What its folder has of what it held.
     fn inherited(&self) -> Vec<u16> {
-        let claim = self.heir.and_then(|heir| heir.claim.as_ref());
+        let claim = self.replacement.and_then(|replacement| replacement.claim.as_ref());
         let has = |arc: &u16| claim.is_some_and(|claim| claim.synced.contains((*arc).into()));
         self.arcs.iter().copied().filter(has).collect()
     }
 }
 
-/// Those who are strays in the active view already stray for more than before. `view` has the places of that one.
+/// Those who are sole holders in the active view already sole holder for more than before. `view` has the places of that one.
 pub(super) fn grow(holders: &[Holder<'_>], view: &mut View) {
     for Holder { place, since, arcs, .. } in holders {
         let Some(place) = *place else { continue };
-        let own = view.strays.iter_mut().find(|stray| usize::from(stray.place) == place);
-        if let Some(stray) = own {
-            stray.since = stray.since.max(*since);
-            stray.arcs.extend(arcs);
-            stray.arcs.sort_unstable();
+        let own = view
+            .sole_holders
+            .iter_mut()
+            .find(|sole_holder| usize::from(sole_holder.place) == place);
+        if let Some(sole_holder) = own {
+            sole_holder.since = sole_holder.since.max(*since);
+            sole_holder.arcs.extend(arcs);
+            sole_holder.arcs.sort_unstable();
         }
     }
 }
 
-/// Who takes the place of such a stray in the next view has what the folder has of that, too.
-pub(super) fn inherit(holders: &[Holder<'_>], heirs: &mut Candidates<'_>) {
+/// Who takes the place of such a sole holder in the next view has what the folder has of that, too.
+pub(super) fn inherit(holders: &[Holder<'_>], replacements: &mut Candidates<'_>) {
     for holder in holders {
-        let candidate = holder.place.and_then(|place| heirs.get_mut(&place));
-        let comes = holder.heir.map(|heir| heir.who.incarnation);
+        let candidate = holder.place.and_then(|place| replacements.get_mut(&place));
+        let comes = holder.replacement.map(|replacement| replacement.who.incarnation);
         if let Some(candidate) = candidate.filter(|c| Some(c.incarnation()) == comes) {
             candidate.arcs.extend(holder.inherited().into_iter().map(usize::from));
         }
@@ -316,16 +324,16 @@ pub(super) fn inherit(holders: &[Holder<'_>], heirs: &mut Candidates<'_>) {
 /// them owns everything.
 pub(super) fn move_in(holders: &[Holder<'_>], arcs: usize, view: &mut View) {
     for holder in holders.iter().filter(|holder| holder.comes_alone()) {
-        let Some(heir) = holder.heir else { continue };
+        let Some(replacement) = holder.replacement else { continue };
         let place = view.members.len() as u16;
         let (of, since, own) = (holder.node.who.incarnation, holder.since, holder.inherited());
         if view.arcs.is_empty() {
             view.arcs = vec![place; arcs];
         } else {
-            view.strays.push(Stray { place, since, arcs: own.clone() });
+            view.sole_holders.push(SoleHolder { place, since, arcs: own.clone() });
         }
-        view.heirs.push(Heir { place, of, arcs: own });
-        join(&heir.who, view);
+        view.replacements.push(Replacement { place, of, arcs: own });
+        join(&replacement.who, view);
     }
 }
 
@@ -334,7 +342,7 @@ pub(super) fn take_in(holders: &[Holder<'_>], view: &mut View) {
     for Holder { node, place, since, arcs, .. } in holders {
         if place.is_none() && view.place_of(&node.who.id).is_none() {
             let place = view.members.len() as u16;
-            view.strays.push(Stray { place, since: *since, arcs: arcs.clone() });
+            view.sole_holders.push(SoleHolder { place, since: *since, arcs: arcs.clone() });
             join(&node.who, view);
         }
     }
@@ -347,7 +355,7 @@ fn join(who: &Newcomer, view: &mut View) {
     }
 }
 
-/// Knows those again who have come back into a view, and what those have who are strays for more.
+/// Knows those again who have come back into a view, and what those have who are sole holders for more.
 pub(super) fn remember(state: &mut Membership, view: &View) {
     let Membership { earlier, nodes, active, .. } = state;
     let left = |incarnation: Incarnation| {
@@ -364,14 +372,14 @@ pub(super) fn remember(state: &mut Membership, view: &View) {
                 nodes.insert(member.incarnation, node);
             }
             Some(node) => {
-                // Its folder may have told before of what it was a stray for then.
+                // Its folder may have told before of what it was a sole holder for then.
                 let has = |arc: &usize| match &claim {
                     Some(claim) => claim.synced.contains(*arc),
                     None => before.is_unheard || before.report.synced.contains(*arc),
                 };
                 let old = active.view().place_at(member.incarnation);
-                let old = old.and_then(|place| active.view().stray(place));
-                let (Some(old), Some(new)) = (old, view.stray(place)) else { continue };
+                let old = old.and_then(|place| active.view().sole_holder(place));
+                let (Some(old), Some(new)) = (old, view.sole_holder(place)) else { continue };
                 let grown = new.arcs.iter().filter(|arc| !old.arcs.contains(arc));
                 node.report.synced.extend(grown.map(|&arc| usize::from(arc)).filter(has));
             }

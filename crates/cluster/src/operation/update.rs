@@ -18,12 +18,12 @@
 //! (R1); after a lost reply in the same epoch the identical swap is sent again, never another
 //! one (R8); *not done* is said only if the successor is stored nowhere.
 
+use crate::holdings::Standing;
 use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
 use crate::operation::write::{self, Reply, WriteRound};
 use crate::operation::{Body, Found, Need, Outcome, ReadAnswer, Request};
 use crate::replica::{State, WriteAnswer};
-use crate::tenure::Standing;
 use crate::version::{Clock, Op, Version};
 use crate::view::Routes;
 

@@ -181,13 +181,13 @@ proptest! {
             owners.iter().copied().filter(|&o| !gone[usize::from(o)]).collect();
         prop_assert_eq!(fallen.is_empty(), survivors.is_empty());
         for arc in 0..fallen.len() {
-            let heirs: Vec<u16> = scan(&owners, arc, 6)
+            let replacements: Vec<u16> = scan(&owners, arc, 6)
                 .into_iter()
                 .filter(|&o| !gone[usize::from(o)])
                 .collect();
-            prop_assert_eq!(fallen[arc], heirs[0]);
+            prop_assert_eq!(fallen[arc], replacements[0]);
             // The whole list of survivors keeps its order, so a replica stays one.
-            prop_assert_eq!(scan(&fallen, arc, 6), heirs);
+            prop_assert_eq!(scan(&fallen, arc, 6), replacements);
         }
     }
 }

@@ -128,7 +128,7 @@ impl State {
     /// A node finishes what it holds as pending.
     pub fn finish(&mut self, slot: usize) {
         let Some(node) = self.nodes[slot].as_ref() else { return };
-        let (found, routes) = (node.found(), node.tenure.routes().cloned());
+        let (found, routes) = (node.found(), node.holdings.routes().cloned());
         let Some(routes) = routes else { return };
         self.clients[FINISHER].edit(|c| {
             let (op, step) = (Operation::finish(found), Step::Read);

@@ -1,7 +1,7 @@
 //! A model of a small cluster, looked at in every state that it can reach.
 //!
 //! The states are those of the crate's own machines and nothing else: [`cluster::membership`] for the manager,
-//! [`cluster::tenure`], [`cluster::lease`] and [`cluster::replica`] for the nodes, [`cluster::operation`] for
+//! [`cluster::holdings`], [`cluster::lease`] and [`cluster::replica`] for the nodes, [`cluster::operation`] for
 //! clients and for nodes that finish what a client left. The model has no second copy of a rule; it says only
 //! what may happen to the machines, in what order: everything, in any order, within the bounds of a setup.
 //!

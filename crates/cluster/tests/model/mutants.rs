@@ -33,13 +33,13 @@ const UNREACHED: [(Mutation, &str); 25] = [
         Mutation::BackMoved,
         "a reader must carry a successor over a view in which a sibling took its place",
     ),
-    (Mutation::StrayKeeps, "some other range must be lost, and here there is one"),
+    (Mutation::SoleHolderKeeps, "some other range must be lost, and here there is one"),
     (Mutation::EarlierStays, "a tombstone must come and go, and here no time passes"),
     (Mutation::EarlierKept, "a tombstone must come and go, and here no time passes"),
     (Mutation::ClaimOld, "no node here has a disk"),
-    (Mutation::HeirSynced, "no node here has a disk"),
+    (Mutation::ReplacementSynced, "no node here has a disk"),
     (Mutation::GathersOne, "no node here has a disk"),
-    (Mutation::HeirEarly, "no node here has a disk"),
+    (Mutation::ReplacementEarly, "no node here has a disk"),
     (Mutation::AnswersUnsynced, "no node here has a disk"),
     (Mutation::DeadTestify, "no node here has a disk"),
     (Mutation::UsedCounts, "no node here has a disk"),
@@ -96,14 +96,14 @@ fn setup_for(mutation: Mutation) -> Setup {
         }
         Mutation::LossKeeps => Setup { record: Some(0), ..setup::cancel_and_again(["", "", "g"]) },
         Mutation::ClaimOld
-        | Mutation::HeirSynced
+        | Mutation::ReplacementSynced
         | Mutation::GathersOne
-        | Mutation::HeirEarly
+        | Mutation::ReplacementEarly
         | Mutation::AnswersUnsynced
         | Mutation::DeadTestify
         | Mutation::UsedCounts
         | Mutation::BackSkips
-        | Mutation::StrayKeeps
+        | Mutation::SoleHolderKeeps
         | Mutation::EarlierStays
         | Mutation::EarlierKept
         | Mutation::ExpiryAlone

@@ -1,4 +1,4 @@
-//! A node of the model: the rules of `tenure`, `lease` and `replica` around one record, as `storage` puts
+//! A node of the model: the rules of `holdings`, `lease` and `replica` around one record, as `storage` puts
 //! them around a table.
 //!
 //! Time is not modelled: a lease is held or it is not, and all wall clocks stand still, so that only the
@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
+use cluster::holdings::{Holdings, Refusal, Standing};
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
 use cluster::lease;
 use cluster::limits::Limits;
 use cluster::membership::{Newcomer, Report};
 use cluster::operation::{Body, Found, ReadAnswer};
 use cluster::replica::{self, State, WriteAnswer};
-use cluster::tenure::{Refusal, Standing, Tenure};
 use cluster::version::{Clock, ServerClock, Version, clock_at};
 use cluster::view::Routes;
 
@@ -51,7 +51,7 @@ pub struct Node {
     /// Which start.
     pub incarnation: Incarnation,
     /// What it knows of its ranges.
-    pub tenure: Tenure,
+    pub holdings: Holdings,
     /// Whether its lease runs.
     pub has_lease: bool,
     /// The key's record.
@@ -80,7 +80,7 @@ impl Node {
     pub fn new(slot: usize, incarnation: Incarnation) -> Node {
         Node {
             incarnation,
-            tenure: Tenure::new(who(slot, incarnation).id, incarnation),
+            holdings: Holdings::new(who(slot, incarnation).id, incarnation),
             has_lease: false,
             held: None,
             page: None,
@@ -101,7 +101,7 @@ impl Node {
 
     /// Whether it is synced in the key's arc.
     pub fn is_synced(&self) -> bool {
-        self.tenure.synced().contains(ARC)
+        self.holdings.synced().contains(ARC)
     }
 
     /// Its clock, as it tells it.
@@ -117,9 +117,9 @@ impl Node {
         if !self.serves() {
             return Err(WriteAnswer::NoLease);
         }
-        match self.tenure.admit_write(epoch, ARC) {
+        match self.holdings.admit_write(epoch, ARC) {
             Ok(standing)
-                if !is_swap || standing == Standing::Synced && self.tenure.is_primary(ARC) =>
+                if !is_swap || standing == Standing::Synced && self.holdings.is_primary(ARC) =>
             {
                 Ok(standing)
             }
@@ -144,7 +144,7 @@ impl Node {
             Some(base) => replica::swap(self.version(), base, version, same, born, own),
         };
         if decision.keep {
-            let set = self.tenure.routes().map_or(0, |routes| routes.write_set(ARC).len());
+            let set = self.holdings.routes().map_or(0, |routes| routes.write_set(ARC).len());
             let state = replica::state_when_stored(set == 1);
             self.held = Some(Record { version, state, body });
         }
@@ -166,7 +166,7 @@ impl Node {
         if !self.serves() {
             return ReadAnswer::NoLease;
         }
-        match self.tenure.admit_read(ARC) {
+        match self.holdings.admit_read(ARC) {
             Err(Refusal::WrongEpoch) => ReadAnswer::WrongEpoch,
             Err(Refusal::Syncing) => ReadAnswer::Syncing,
             Ok(()) => ReadAnswer::Found(self.found()),
@@ -178,7 +178,7 @@ impl Node {
         if !self.serves() {
             return ReadAnswer::NoLease;
         }
-        match self.tenure.admit_write(epoch, ARC) {
+        match self.holdings.admit_write(epoch, ARC) {
             Err(_) => ReadAnswer::WrongEpoch,
             Ok(Standing::Synced) => ReadAnswer::Found(self.found()),
             Ok(Standing::Blind) => ReadAnswer::Blind(self.found()),
@@ -193,19 +193,19 @@ impl Node {
         };
         // A write-back is born at this time, of which the counter does not matter.
         let clock = clock_at(WALL_MS);
-        Found { version, body, state, epoch: self.tenure.epoch(), clock }
+        Found { version, body, state, epoch: self.holdings.epoch(), clock }
     }
 
     /// The page of the key's arc for a node at `epoch`, if this node may be its source.
     pub fn page_for(&self, epoch: Epoch) -> Option<Page> {
-        self.tenure.admit_page(epoch, ARC).ok()?;
-        Some(Page { epoch: self.tenure.epoch(), record: self.held.clone() })
+        self.holdings.admit_page(epoch, ARC).ok()?;
+        Some(Page { epoch: self.holdings.epoch(), record: self.held.clone() })
     }
 
     /// Merges the page that has come.
     pub fn merge(&mut self) {
         let Some(Page { epoch, record }) = self.page.take() else { return };
-        if !self.tenure.may_merge(epoch, ARC) {
+        if !self.holdings.may_merge(epoch, ARC) {
             return;
         }
         if let Some(record) = record {
@@ -217,23 +217,23 @@ impl Node {
                 self.held = Some(record);
             }
         }
-        self.tenure.fetched(epoch, ARC);
+        self.holdings.fetched(epoch, ARC);
     }
 
     /// Takes over a view, if it is newer.
     pub fn adopt(&mut self, routes: Arc<Routes>) {
-        self.has_left |= self.tenure.leaves_with(routes.view());
-        let Some(adoption) = self.tenure.adopt(routes) else { return };
+        self.has_left |= self.holdings.leaves_with(routes.view());
+        let Some(adoption) = self.holdings.adopt(routes) else { return };
         if adoption.to_drop.contains(&ARC) {
             self.held = None;
         }
         // A page that can never be merged any more is as good as none.
-        self.page.take_if(|page| !self.tenure.may_merge(page.epoch, ARC));
+        self.page.take_if(|page| !self.holdings.may_merge(page.epoch, ARC));
     }
 
     /// What it says of itself to the manager.
     pub fn report(&self) -> Report {
-        let synced = self.tenure.synced().clone();
-        Report { epoch: self.tenure.epoch(), synced, ..Report::default() }
+        let synced = self.holdings.synced().clone();
+        Report { epoch: self.holdings.epoch(), synced, ..Report::default() }
     }
 }

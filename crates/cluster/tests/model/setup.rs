@@ -148,7 +148,7 @@ impl Setup {
                 routes.iter().for_each(|routes| node.adopt(routes.clone()));
                 node.has_lease = true;
                 if self.fetched.contains(&slot) {
-                    node.tenure.fetched(node.tenure.epoch(), ARC);
+                    node.holdings.fetched(node.holdings.epoch(), ARC);
                 }
             }
         }

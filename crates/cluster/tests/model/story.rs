@@ -42,7 +42,7 @@ fn nodes(state: &State) -> String {
         let synced = if node.is_synced() { "synced" } else { "blind" };
         let lease = if node.has_lease { "" } else { " no lease" };
         let page = if node.page.is_some() { " +page" } else { "" };
-        let epoch = node.tenure.epoch();
+        let epoch = node.holdings.epoch();
         text += &format!("  {}[{epoch} {synced}{lease}{page}: {held}]", name(slot));
     }
     text

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
+use cluster::holdings::Standing;
 use cluster::ids::{Epoch, Incarnation};
 use cluster::lease;
 use cluster::membership::{Answer, Event};
 use cluster::operation::Body;
 use cluster::replica::{self, State as Settled};
-use cluster::tenure::Standing;
 use cluster::version::{Clock, Version, clock_at};
 use cluster::view::{Routes, View};
 
@@ -211,7 +211,7 @@ impl World {
         if node.has_left {
             out.push(Action::End(number));
         }
-        if spent.crashes < self.setup.crashes && node.tenure.epoch() > Epoch::NONE {
+        if spent.crashes < self.setup.crashes && node.holdings.epoch() > Epoch::NONE {
             out.push(Action::Crash(number));
         }
         if spent.lapses < self.setup.lapses && node.has_lease {
@@ -224,20 +224,20 @@ impl World {
         }
         for routes in &manager.made {
             let is_member = routes.view().members.iter().any(|m| m.incarnation == node.incarnation);
-            let is_newer = routes.epoch() > node.tenure.epoch();
+            let is_newer = routes.epoch() > node.holdings.epoch();
             let is_told = manager.knows(node.incarnation).is_some();
-            if is_newer && (is_member || is_told || node.tenure.epoch() > Epoch::NONE) {
+            if is_newer && (is_member || is_told || node.holdings.epoch() > Epoch::NONE) {
                 out.push(Action::Adopt(number, routes.epoch().0 as u8));
             }
         }
         if node.page.is_some() {
             out.push(Action::Merge(number));
-        } else if node.tenure.missing().contains(&ARC) {
+        } else if node.holdings.missing().contains(&ARC) {
             for source in state.sources(slot, ARC) {
                 out.push(Action::Pull(number, source as u8));
             }
         }
-        let is_known_active = manager.published.epoch() == node.tenure.epoch();
+        let is_known_active = manager.published.epoch() == node.holdings.epoch();
         if spent.finishes < self.setup.finishes
             && state.clients[FINISHER].running.is_none()
             && node.serves()
@@ -296,7 +296,7 @@ impl World {
                     .edit(|node| node.as_mut().map(|node| node.adopt(routes)));
             }
             Action::Pull(slot, source) => {
-                let epoch = state.nodes[usize::from(slot)].as_ref()?.tenure.epoch();
+                let epoch = state.nodes[usize::from(slot)].as_ref()?.holdings.epoch();
                 let page = state.nodes[usize::from(source)].as_ref()?.page_for(epoch)?;
                 state.nodes[usize::from(slot)]
                     .edit(|node| node.as_mut().map(|node| node.page = Some(page)));
@@ -447,8 +447,8 @@ impl State {
     /// Who may be asked for the page of an arc.
     fn sources(&self, slot: usize, arc: usize) -> Vec<usize> {
         let Some(node) = self.nodes[slot].as_ref() else { return Vec::new() };
-        let Some(routes) = node.tenure.routes() else { return Vec::new() };
-        let epoch = node.tenure.epoch();
+        let Some(routes) = node.holdings.routes() else { return Vec::new() };
+        let epoch = node.holdings.epoch();
         routes
             .write_set(arc)
             .iter()
@@ -456,7 +456,7 @@ impl State {
             .filter(|&other| other != slot)
             .filter(|&other| {
                 let source = self.nodes[other].as_ref();
-                source.is_some_and(|source| source.tenure.admit_page(epoch, arc).is_ok())
+                source.is_some_and(|source| source.holdings.admit_page(epoch, arc).is_ok())
             })
             .collect()
     }
@@ -465,7 +465,7 @@ impl State {
     /// no time, before the node next speaks with the manager.
     fn empty_arcs(&self, slot: usize) -> Vec<usize> {
         let Some(node) = self.nodes[slot].as_ref() else { return Vec::new() };
-        let mut arcs = node.tenure.missing();
+        let mut arcs = node.holdings.missing();
         arcs.retain(|&arc| arc != ARC && !self.sources(slot, arc).is_empty());
         arcs
     }
@@ -493,7 +493,7 @@ impl State {
             self.nodes[slot].edit(|node| {
                 let Some(node) = node else { return };
                 for arc in arcs {
-                    node.tenure.fetched(node.tenure.epoch(), arc);
+                    node.holdings.fetched(node.holdings.epoch(), arc);
                 }
             });
         }
@@ -527,7 +527,7 @@ impl State {
             // Epochs never go down, and neither do versions within one.
             Frame::Write { to, epoch, version, .. } => self.nodes[*to]
                 .as_ref()
-                .is_some_and(|node| node.tenure.epoch() <= *epoch && node.version() < *version),
+                .is_some_and(|node| node.holdings.epoch() <= *epoch && node.version() < *version),
             Frame::Commit { to, version } => self.nodes[*to].as_ref().is_some_and(|node| {
                 let held = node.held.as_ref();
                 held.is_some_and(|h| h.version == *version && h.state == Settled::Pending)

@@ -661,8 +661,8 @@ impl World {
             let is_swept = self.plan.speed > 1_000 && !process.table.contains_key(&task.key);
             let stored = process.table.get(&task.key);
             let is_held = is_swept || stored.is_some_and(|stored| stored.version >= version);
-            process.tenure.epoch() > task.routes.epoch()
-                || process.tenure.synced().contains(arc) && is_held
+            process.holdings.epoch() > task.routes.epoch()
+                || process.holdings.synced().contains(arc) && is_held
         };
         let held = task.routes.write_set(arc).iter().filter(holds).count();
         self.counts.guarded += u64::from(least > 1);

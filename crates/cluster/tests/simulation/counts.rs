@@ -92,8 +92,8 @@ counts! {
     power,
     /// Times that everybody, or all who kept some key, ended at once and came back from disk.
     outages,
-    /// Nodes that became heirs of their last lives.
-    heirs,
+    /// Nodes that became replacements of their last lives.
+    replacements,
     /// Arcs that were gathered.
     gathered,
     /// Times that the operator went on without whom the health named, since they were back with nothing.

@@ -35,7 +35,7 @@ pub enum Entry {
     Synced(Epoch, Vec<u16>),
 }
 
-/// What a node's tenure became with a view.
+/// What a node's holdings became with a view.
 #[derive(Debug, Clone)]
 pub struct Noted {
     /// The view.

@@ -69,7 +69,7 @@ impl World {
                 let slot = usize::from(active.member(place).address.port() - 6000);
                 self.slots[slot].process.as_ref().is_some_and(|process| {
                     process.pid == active.member(place).incarnation.0
-                        && process.tenure.synced().contains(arc)
+                        && process.holdings.synced().contains(arc)
                 })
             };
             let is_held = active.write_set(arc).iter().any(holds);
@@ -94,10 +94,10 @@ impl World {
         }
         let processes = self.slots.iter().filter_map(|slot| slot.process.as_ref());
         for process in processes.clone() {
-            let tenure = &process.tenure;
+            let holdings = &process.holdings;
             let is_member =
                 active.view().member(&process.who.id, process.who.incarnation).is_some();
-            if !is_member || tenure.epoch() != active.epoch() || !tenure.missing().is_empty() {
+            if !is_member || holdings.epoch() != active.epoch() || !holdings.missing().is_empty() {
                 return health();
             }
         }
@@ -131,8 +131,8 @@ impl World {
                 member.incarnation,
                 member.state,
                 arcs(routes.kept_by(place as u16)),
-                view.stray(place),
-                view.heir(place)
+                view.sole_holder(place),
+                view.replacement(place)
             ));
         }
         for node in membership.nodes() {
@@ -149,15 +149,15 @@ impl World {
             ));
         }
         for process in self.slots.iter().filter_map(|slot| slot.process.as_ref()) {
-            let tenure = &process.tenure;
+            let holdings = &process.holdings;
             lines.push(format!(
                 "{} {} runs at {}: synced {} revived {} missing {:?}",
                 process.who.id,
                 process.pid,
-                tenure.epoch(),
-                arcs(tenure.synced()),
-                arcs(tenure.revived()),
-                tenure.missing()
+                holdings.epoch(),
+                arcs(holdings.synced()),
+                arcs(holdings.revived()),
+                holdings.missing()
             ));
         }
         lines.join("\n")

@@ -112,9 +112,9 @@ impl World {
                         .iter()
                         .any(|&place| slot_of(&newest, place) == Some(slot));
                     let process = self.slots[slot].process.as_ref().expect("it runs");
-                    let tenure = &process.tenure;
+                    let holdings = &process.holdings;
                     let is_synced =
-                        tenure.epoch() >= active.epoch() && tenure.synced().contains(arc);
+                        holdings.epoch() >= active.epoch() && holdings.synced().contains(arc);
                     // The manager drops who is silent and holds nothing as far as it has heard.
                     let is_known = self.manager.membership().is_none_or(|membership| {
                         let node = membership.nodes().find(|n| n.who.incarnation.0 == process.pid);

@@ -1,7 +1,7 @@
 //! A whole cluster in one thread, in simulated time, from one seed.
 //!
 //! The decisions are those of the crate under test and nothing else: [`cluster::membership`] for the manager,
-//! [`cluster::tenure`], [`cluster::lease`] and [`cluster::replica`] for the nodes, [`cluster::operation`] for
+//! [`cluster::holdings`], [`cluster::lease`] and [`cluster::replica`] for the nodes, [`cluster::operation`] for
 //! clients and for nodes that finish what a client left. What is simulated is what `manager`, `storage` and
 //! `client` put around them: connections, timers, a disk; and what is done to them: kill -9, quick restarts,
 //! SIGSTOP, cuts, lost replies, late frames, clocks that drift; nodes that are cut off until they are dropped, and

@@ -131,7 +131,7 @@ impl World {
         let Some(copy) = self.manager.copy.clone().filter(|_| !self.is_calm) else { return };
         let is_behind = |epoch: Epoch| epoch > Epoch::NONE && epoch <= newest(&copy);
         let mut processes = self.slots.iter().filter_map(|slot| slot.process.as_ref());
-        let any_behind = processes.any(|process| is_behind(process.tenure.epoch()));
+        let any_behind = processes.any(|process| is_behind(process.holdings.epoch()));
         if any_behind || newest(&self.manager.disk) <= newest(&copy) {
             return self.after(10_000, Event::PutCopy);
         }

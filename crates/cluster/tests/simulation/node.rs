@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use cluster::holdings::{Holdings, Refusal, Standing};
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
 use cluster::marks::Written;
 use cluster::membership::{Newcomer, Report, Seen, starts};
 use cluster::operation::{Body, Found, Operation, ReadAnswer};
 use cluster::replica::{self, State, WriteAnswer};
-use cluster::tenure::{Refusal, Standing, Tenure};
 use cluster::time::Millis;
 use cluster::version::{Clock, ServerClock, Version};
 
@@ -46,7 +46,7 @@ pub struct Process {
     /// Who it is.
     pub who: Newcomer,
     /// What it knows of its ranges.
-    pub tenure: Tenure,
+    pub holdings: Holdings,
     /// When its lease ends, by its own clock.
     pub until: Millis,
     /// Its records.
@@ -114,7 +114,7 @@ impl Process {
                 on_disk,
                 weight: 1,
             },
-            tenure: Tenure::new(id, incarnation),
+            holdings: Holdings::new(id, incarnation),
             until: 0,
             table: BTreeMap::new(),
             earlier: BTreeMap::new(),
@@ -159,11 +159,11 @@ impl Process {
         if !self.has_lease(now) {
             return (WriteAnswer::NoLease, own);
         }
-        let Some(routes) = self.tenure.routes() else { return (WriteAnswer::WrongEpoch, own) };
-        let Ok(standing) = self.tenure.admit_write(epoch, info.arc) else {
+        let Some(routes) = self.holdings.routes() else { return (WriteAnswer::WrongEpoch, own) };
+        let Ok(standing) = self.holdings.admit_write(epoch, info.arc) else {
             return (WriteAnswer::WrongEpoch, own);
         };
-        let may_swap = standing == Standing::Synced && self.tenure.is_primary(info.arc);
+        let may_swap = standing == Standing::Synced && self.holdings.is_primary(info.arc);
         if expected.is_some() && !may_swap {
             return (WriteAnswer::WrongEpoch, own);
         }
@@ -214,13 +214,15 @@ impl Process {
         let Some(stored) = self.table.get_mut(&key) else { return false };
         let until = stored.body.and_then(|value| value.until);
         let is_due = until.is_some_and(|until| replica::is_expired(until, clock));
-        let is_mine = self.tenure.synced().contains(arc);
-        let Some(routes) = self.tenure.routes().filter(|_| is_due && is_mine) else { return false };
+        let is_mine = self.holdings.synced().contains(arc);
+        let Some(routes) = self.holdings.routes().filter(|_| is_due && is_mine) else {
+            return false;
+        };
         // What is committed is shown to everybody: not before it is on the disk.
         let is_alone = routes.write_set(arc).len() == 1 && !is_sync;
         let (version, state) = replica::expire(stored.version, is_alone);
         *stored = Stored { version, state, body: None, since: clock, is_marked: false };
-        self.outbox.push(Entry::Record(self.tenure.epoch(), key, version, None));
+        self.outbox.push(Entry::Record(self.holdings.epoch(), key, version, None));
         self.expired += 1;
         true
     }
@@ -240,7 +242,7 @@ impl Process {
         let answer = if !self.has_lease(now) {
             ReadAnswer::NoLease
         } else {
-            match self.tenure.admit_read(info.arc) {
+            match self.holdings.admit_read(info.arc) {
                 Err(Refusal::WrongEpoch) => ReadAnswer::WrongEpoch,
                 Err(Refusal::Syncing) => ReadAnswer::Syncing,
                 Ok(()) => {
@@ -263,7 +265,7 @@ impl Process {
         let answer = if !self.has_lease(now) {
             ReadAnswer::NoLease
         } else {
-            match self.tenure.admit_write(epoch, info.arc) {
+            match self.holdings.admit_write(epoch, info.arc) {
                 Err(_) => ReadAnswer::WrongEpoch,
                 Ok(Standing::Synced) => {
                     self.expire(clock, info.arc, key);
@@ -278,7 +280,7 @@ impl Process {
     fn found(&self, key: Key, clock: Clock) -> Found<Value> {
         let held = self.table.get(&key).map(|s| (s.version, state(&self.marks, s), s.body));
         let (version, state, body) = held.unwrap_or((Version::ABSENT, State::Committed, None));
-        Found { version, body, state, epoch: self.tenure.epoch(), clock }
+        Found { version, body, state, epoch: self.holdings.epoch(), clock }
     }
 
     fn sweep(&mut self, now: Now) {
@@ -299,8 +301,8 @@ impl Process {
             return Report { probe: self.probe, ..before.clone() };
         }
         let rest = Report { keys: self.table.len() as u64, probe: self.probe, ..Report::default() };
-        let (synced, revived) = (self.tenure.synced().clone(), self.tenure.revived().clone());
-        Report { epoch: self.tenure.epoch(), synced, revived, ..rest }
+        let (synced, revived) = (self.holdings.synced().clone(), self.holdings.revived().clone());
+        Report { epoch: self.holdings.epoch(), synced, revived, ..rest }
     }
 }
 
@@ -418,7 +420,7 @@ impl World {
                 let bounds = (self.plan.page, self.plan.buckets);
                 let (complete, records, compared) =
                     process.page(&self.keys, (epoch, &arcs, after), bounds);
-                Frame::Page(process.tenure.epoch(), complete, records, compared)
+                Frame::Page(process.holdings.epoch(), complete, records, compared)
             }
             Frame::Fin => return,
             other => unreachable!("{other:?} is nothing for a node"),
@@ -444,11 +446,11 @@ impl World {
                 process.probe = 0;
                 process.is_registered = false;
                 process.heard = now;
-                let claim = process.tenure.claim().cloned();
-                let returns = claim.is_some() || process.tenure.has_been_member();
-                let routes = process.tenure.routes().filter(|_| process.shows_view);
+                let claim = process.holdings.claim().cloned();
+                let returns = claim.is_some() || process.holdings.has_been_member();
+                let routes = process.holdings.routes().filter(|_| process.shows_view);
                 let view = routes.map(|routes| Box::new(routes.view().clone()));
-                let seen = Seen { name: process.tenure.seen(), view };
+                let seen = Seen { name: process.holdings.seen(), view };
                 self.send(link, Dir::Up, Frame::Register(who, returns, claim, seen));
                 self.after(60_000, Event::NodeDeaf(pid, link));
             }
@@ -588,12 +590,12 @@ impl World {
         }
         let clock = process.clock.read(now.wall);
         let mut found = Vec::new();
-        let routes = process.tenure.routes().cloned();
+        let routes = process.holdings.routes().cloned();
         if let Some(routes) = routes.filter(|r| r.epoch() == process.active)
             && process.has_lease(now)
         {
             let abandoned = process.table.iter().filter(|(key, stored)| {
-                process.tenure.synced().contains(keys[usize::from(**key)].arc)
+                process.holdings.synced().contains(keys[usize::from(**key)].arc)
                     && stored.state == State::Pending
                     && replica::is_abandoned(stored.since, clock)
             });

@@ -123,7 +123,7 @@ pub struct Plan {
     pub older: bool,
     /// Whether all who keep some key may end some milliseconds apart, the last one's disk being lost as well.
     pub topples: bool,
-    /// How long silent members are waited for, and heirs wait for each other.
+    /// How long silent members are waited for, and replacements wait for each other.
     pub return_ms: Millis,
 }
 

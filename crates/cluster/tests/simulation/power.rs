@@ -131,7 +131,7 @@ impl World {
         true
     }
 
-    /// A node has become an heir, and its disk does not tell of it before `until`. Ends it again, now and then.
+    /// A node has become a replacement, and its disk does not tell of it before `until`. Ends it again, now and then.
     pub fn shake(&mut self, slot: usize, until: Micros) {
         if self.is_calm || !self.plan.outages || !self.rng.chance(200) {
             return;
@@ -253,7 +253,7 @@ impl World {
         }
         let process = self.slots[slot].process.as_ref().expect("it runs");
         let Some(routes) =
-            process.tenure.routes().filter(|routes| routes.epoch() == epoch).cloned()
+            process.holdings.routes().filter(|routes| routes.epoch() == epoch).cloned()
         else {
             return;
         };
@@ -272,7 +272,7 @@ impl World {
                         let is_known = known.is_some_and(|node| {
                             !node.is_unheard && node.report.synced.contains(arc)
                         });
-                        is_known && p.tenure.epoch() >= epoch && p.tenure.synced().contains(arc)
+                        is_known && p.holdings.epoch() >= epoch && p.holdings.synced().contains(arc)
                     }
                     _ => {
                         let claim = slot.disk.life(&self.keys).and_then(|life| life.claim());

@@ -14,8 +14,8 @@ use cluster::membership::{
 };
 use cluster::replica::{State, WriteAnswer};
 use cluster::version::{Op, Version};
-use cluster::view::Heir;
-use cluster::view::{Coming, Member, MemberState, Stray, View};
+use cluster::view::Replacement;
+use cluster::view::{Coming, Member, MemberState, SoleHolder, View};
 use proptest::prelude::*;
 
 use super::change::*;
@@ -58,8 +58,8 @@ fn view() -> View {
             min_copies: 2,
         }),
         fresh: vec![2, 5],
-        strays: vec![Stray { place: 1, since: Epoch(8), arcs: vec![1, 7] }],
-        heirs: vec![Heir { place: 0, of: Incarnation(4), arcs: vec![3] }],
+        sole_holders: vec![SoleHolder { place: 1, since: Epoch(8), arcs: vec![1, 7] }],
+        replacements: vec![Replacement { place: 0, of: Incarnation(4), arcs: vec![3] }],
         durability: Durability::Sync,
         line: Line::new(vec![Stretch { first: Epoch(7), before: Epoch(5), life: ManagerLife(11) }])
             .unwrap(),

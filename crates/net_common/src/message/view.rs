@@ -4,8 +4,8 @@
 use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, ManagerLife};
 use cluster::line::{Line, Stretch};
-use cluster::view::Heir;
-use cluster::view::{Coming, Member, MemberState, Stray, View};
+use cluster::view::Replacement;
+use cluster::view::{Coming, Member, MemberState, SoleHolder, View};
 
 use super::parts;
 use crate::codec::{DecodeError, Decoder, Encoder};
@@ -36,12 +36,12 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
         coming.weights.iter().for_each(|&weight| out.put_u32(weight));
     });
     encode_arcs(&view.fresh, out);
-    out.put_list(&view.strays, |Stray { place, since, arcs }, out| {
+    out.put_list(&view.sole_holders, |SoleHolder { place, since, arcs }, out| {
         out.put_u16(*place);
         out.put_u64(since.0);
         encode_arcs(arcs, out);
     });
-    out.put_list(&view.heirs, |Heir { place, of, arcs }, out| {
+    out.put_list(&view.replacements, |Replacement { place, of, arcs }, out| {
         out.put_u16(*place);
         out.put_u64(of.0);
         encode_arcs(arcs, out);
@@ -131,13 +131,13 @@ fn decode_with(payload: &mut Decoder<'_>, has_settings: bool) -> Result<View, De
         })
     })?;
     let fresh = decode_arcs(payload)?;
-    let strays = payload.list(2 + 8 + 4, |payload| {
+    let sole_holders = payload.list(2 + 8 + 4, |payload| {
         let (place, since) = (payload.u16()?, Epoch(payload.u64()?));
-        Ok(Stray { place, since, arcs: decode_arcs(payload)? })
+        Ok(SoleHolder { place, since, arcs: decode_arcs(payload)? })
     })?;
-    let heirs = payload.list(2 + 8 + 4, |payload| {
+    let replacements = payload.list(2 + 8 + 4, |payload| {
         let (place, of) = (payload.u16()?, parts::decode_incarnation(payload)?);
-        Ok(Heir { place, of, arcs: decode_arcs(payload)? })
+        Ok(Replacement { place, of, arcs: decode_arcs(payload)? })
     })?;
     let durability = match payload.u8()? {
         0 => Durability::None,
@@ -168,8 +168,8 @@ fn decode_with(payload: &mut Decoder<'_>, has_settings: bool) -> Result<View, De
         arcs,
         coming,
         fresh,
-        strays,
-        heirs,
+        sole_holders,
+        replacements,
     };
     view.check().map_err(|bad| DecodeError(bad.0))?;
     Ok(view)

@@ -63,8 +63,8 @@ fn a_source_without_an_arc_costs_only_that_arc() {
     // This one has missed a view as well, and then fetched all but an arc.
     source.adopt(view(3, Some(MemberState::Joining))).unwrap();
     {
-        let mut tenure = source.tenure.write();
-        assert!([0, 2, 3].into_iter().all(|arc| tenure.fetched(Epoch(3), arc)));
+        let mut holdings = source.holdings.write();
+        assert!([0, 2, 3].into_iter().all(|arc| holdings.fetched(Epoch(3), arc)));
     }
     let digester = Digester::new([9; 16]);
     let mut job = Job::new((0..ARCS).map(|arc| puller.arc_fetch(arc)).collect());

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::sim::Sim;
 use crate::durability::Durability;
+use crate::holdings::Holdings;
 use crate::limits::Limits;
 use crate::membership::{Event, Settings};
-use crate::tenure::Tenure;
 use crate::time::Millis;
 
 const HEARTBEAT: Millis = 2_000;
@@ -112,8 +112,8 @@ impl Run {
         let claim = self.folders[n].as_ref().map(|line| self.sim.claim(line, &label).unwrap());
         let node = self.sim.nodes.get_mut(&label).unwrap();
         node.who.on_disk = true;
-        let tenure = Tenure::new(node.who.id.clone(), node.who.incarnation);
-        node.tenure = tenure.with_claim(claim.clone());
+        let holdings = Holdings::new(node.who.id.clone(), node.who.incarnation);
+        node.holdings = holdings.with_claim(claim.clone());
         node.claim = claim;
         self.labels[n] = Some(label.clone());
         self.sim.register(&label);
@@ -122,7 +122,7 @@ impl Run {
     fn kill(&mut self, n: usize, label: &str, tells: bool) {
         let node = self.sim.nodes.get_mut(label).unwrap();
         node.alive = false;
-        if node.tenure.has_been_member() {
+        if node.holdings.has_been_member() {
             self.folders[n] = Some(label.into());
         }
         self.sim.disconnect(label);

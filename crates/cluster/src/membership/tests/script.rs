@@ -46,11 +46,11 @@ use goldenscript::{Command, Context, Runner};
 use test_each_file::test_each_path;
 
 use super::sim::{Disk, Sim};
+use crate::holdings::Holdings;
 use crate::ids::{Epoch, Incarnation, NodeId};
 use crate::limits::Limits;
 use crate::membership::order::{Order, Outline, Wish};
 use crate::membership::{Answer, DiskHealth, Effect, Event, Report, Settings};
-use crate::tenure::Tenure;
 use crate::time::Millis;
 use crate::view::Routes;
 
@@ -170,10 +170,12 @@ impl Script {
             let mut has_news = false;
             for label in self.sim()?.in_reach() {
                 let sim = self.sim()?;
-                let before = (sim.nodes[&label].tenure.epoch(), sim.nodes[&label].tenure.missing());
+                let before =
+                    (sim.nodes[&label].holdings.epoch(), sim.nodes[&label].holdings.missing());
                 sim.adopt(&label);
                 sim.fetch(&label);
-                let after = (sim.nodes[&label].tenure.epoch(), sim.nodes[&label].tenure.missing());
+                let after =
+                    (sim.nodes[&label].holdings.epoch(), sim.nodes[&label].holdings.missing());
                 let (_, effects) = sim.heartbeat(&label);
                 has_news |= before != after || !effects.is_empty();
                 out += &self.told(&label, (Answer::Done, effects));
@@ -246,9 +248,9 @@ fn deal(routes: &Routes) -> String {
             _ = write!(out, " in {} copies", coming.copies);
         }
     }
-    for stray in &view.strays {
-        let who = letter(&stray.place).unwrap_or('?');
-        _ = write!(out, ", {who} stays for {:?} since {}", stray.arcs, stray.since);
+    for sole_holder in &view.sole_holders {
+        let who = letter(&sole_holder.place).unwrap_or('?');
+        _ = write!(out, ", {who} stays for {:?} since {}", sole_holder.arcs, sole_holder.since);
     }
     if !view.fresh.is_empty() {
         _ = write!(out, ", {} begin afresh", view.fresh.len());
@@ -342,7 +344,7 @@ impl Runner for Script {
                     let claim = folder.map(|line| sim.claim(&line, &first)).transpose()?;
                     let node = sim.nodes.get_mut(&first).ok_or("no such node")?;
                     node.who.on_disk = on_disk || claim.is_some();
-                    node.tenure = Tenure::new(node.who.id.clone(), node.who.incarnation)
+                    node.holdings = Holdings::new(node.who.id.clone(), node.who.incarnation)
                         .with_claim(claim.clone());
                     node.claim = claim;
                 }

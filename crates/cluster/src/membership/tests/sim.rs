@@ -1,4 +1,4 @@
-//! A cluster without sockets: the manager's state machine, and nodes that are a [`Tenure`] each.
+//! A cluster without sockets: the manager's state machine, and nodes that are a [`Holdings`] each.
 //!
 //! [`Sim::step`] hands the manager one event, carries out what follows, and then holds the invariants
 //! of [`crate::membership`] against what the *nodes* know, not against what the manager believes.
@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::claim::Claim;
+use crate::holdings::Holdings;
 use crate::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
 use crate::limits::Limits;
 use crate::membership::{
     Answer, Effect, Event, Gate, Loss, Membership, Newcomer, Report, Saved, Seen, Settings,
 };
-use crate::tenure::Tenure;
 use crate::time::Millis;
 use crate::view::{Member, Routes, View};
 
@@ -21,7 +21,7 @@ pub(super) struct Process {
     pub(super) who: Newcomer,
     /// What its reports say of its disk and its memory.
     pub(super) ails: Report,
-    pub(super) tenure: Tenure,
+    pub(super) holdings: Holdings,
     /// The newest view that it was sent and has not adopted.
     offered: Option<Arc<Routes>>,
     /// Whether it runs.
@@ -151,7 +151,7 @@ impl Sim {
                 on_disk: false,
                 weight,
             },
-            tenure: Tenure::new(id, incarnation),
+            holdings: Holdings::new(id, incarnation),
             ails: Report::default(),
             offered: None,
             alive: true,
@@ -178,8 +178,8 @@ impl Sim {
         let wrote = known(line.split('/').next().unwrap_or_default())?;
         Ok(Claim {
             of: wrote.who.incarnation,
-            epoch: wrote.tenure.epoch(),
-            synced: wrote.tenure.synced().clone(),
+            epoch: wrote.holdings.epoch(),
+            synced: wrote.holdings.synced().clone(),
             starts: starts.collect::<Result<_, _>>()?,
             is_whole: true,
         })
@@ -187,11 +187,11 @@ impl Sim {
 
     pub(super) fn register(&mut self, label: &str) -> (Answer, Vec<Effect>) {
         let who = self.nodes[label].who.clone();
-        let tenure = &self.nodes[label].tenure;
-        let returns = tenure.has_been_member();
-        let view = tenure.routes().filter(|_| self.nodes[label].shows);
+        let holdings = &self.nodes[label].holdings;
+        let returns = holdings.has_been_member();
+        let view = holdings.routes().filter(|_| self.nodes[label].shows);
         let view = view.map(|routes| Box::new(routes.view().clone()));
-        let seen = Some(Seen { name: tenure.seen(), view });
+        let seen = Some(Seen { name: holdings.seen(), view });
         let claim = self.nodes[label].claim.clone().filter(|_| !returns);
         // A connection of its own: what was asked on another is forgotten.
         self.nodes.get_mut(label).expect("it is there").probe = 0;
@@ -208,8 +208,8 @@ impl Sim {
     pub(super) fn heartbeat(&mut self, label: &str) -> (Answer, Vec<Effect>) {
         let node = &self.nodes[label];
         let report = Report {
-            epoch: node.tenure.epoch(),
-            synced: node.tenure.synced().clone(),
+            epoch: node.holdings.epoch(),
+            synced: node.holdings.synced().clone(),
             longest: node.longest,
             probe: node.probe,
             ..node.ails.clone()
@@ -244,34 +244,35 @@ impl Sim {
         // RULES-WHY F5: a member that stays is never made to skip a view.
         let me = node.who.incarnation;
         let is_member = |v: &View| v.members.iter().any(|m| m.incarnation == me);
-        let strays = |v: &View| v.place_at(me).is_some_and(|place| v.stray(place).is_some());
+        let sole_holders =
+            |v: &View| v.place_at(me).is_some_and(|place| v.sole_holder(place).is_some());
         // Of views that followed one another within one step not all are ever saved.
         let mut path =
-            (node.tenure.epoch().0..offered.epoch().0).map(|e| self.views.get(&Epoch(e)));
-        let stayed = node.tenure.routes().is_some()
+            (node.holdings.epoch().0..offered.epoch().0).map(|e| self.views.get(&Epoch(e)));
+        let stayed = node.holdings.routes().is_some()
             && is_member(offered.view())
-            && !strays(offered.view())
+            && !sole_holders(offered.view())
             && path.all(|view| view.is_some_and(is_member));
-        let follows = offered.view().before() == node.tenure.epoch();
+        let follows = offered.view().before() == node.holdings.epoch();
         assert!(follows || !stayed, "{label} stays and must skip to view {}", offered.epoch());
-        node.has_left |= node.tenure.leaves_with(offered.view());
-        node.tenure.adopt(offered);
-        let epoch = node.tenure.epoch();
-        let kept = node.tenure.synced().ones();
+        node.has_left |= node.holdings.leaves_with(offered.view());
+        node.holdings.adopt(offered);
+        let epoch = node.holdings.epoch();
+        let kept = node.holdings.synced().ones();
         self.begun.extend(kept.filter(|arc| self.fresh_since.get(arc) <= Some(&epoch)));
     }
 
     /// Fetches everything that the node misses and that somebody can give it.
     pub(super) fn fetch(&mut self, label: &str) {
-        let tenure = &self.nodes[label].tenure;
-        let epoch = tenure.epoch();
-        let gives = |n: &Process, arc| n.alive && n.tenure.admit_page(epoch, arc).is_ok();
-        let missing = tenure.missing().into_iter();
+        let holdings = &self.nodes[label].holdings;
+        let epoch = holdings.epoch();
+        let gives = |n: &Process, arc| n.alive && n.holdings.admit_page(epoch, arc).is_ok();
+        let missing = holdings.missing().into_iter();
         let given: Vec<usize> =
             missing.filter(|&arc| self.nodes.values().any(|n| gives(n, arc))).collect();
-        let tenure = &mut self.nodes.get_mut(label).unwrap().tenure;
+        let holdings = &mut self.nodes.get_mut(label).unwrap().holdings;
         for arc in given {
-            tenure.fetched(epoch, arc);
+            holdings.fetched(epoch, arc);
         }
     }
 
@@ -461,10 +462,10 @@ impl Sim {
         for (label, node) in self.nodes.iter().filter(|(_, n)| n.alive) {
             // Who has left keeps nothing, whatever lease it has.
             let keeps_some = node
-                .tenure
+                .holdings
                 .routes()
                 .is_some_and(|r| r.view().member(&node.who.id, node.who.incarnation).is_some());
-            let is_behind = keeps_some && node.tenure.epoch() < self.ever_active;
+            let is_behind = keeps_some && node.holdings.epoch() < self.ever_active;
             assert!(!is_behind || node.leased <= self.now, "{label} may serve an older view");
         }
     }
@@ -511,7 +512,7 @@ impl Sim {
         assert!(follows || self.took_over(routes), "views follow one another");
         for member in self.published.view().members.iter().chain(&routes.view().members) {
             let node = self.process(member.incarnation).expect("members were started");
-            let has_adopted = node.tenure.epoch() >= routes.epoch();
+            let has_adopted = node.holdings.epoch() >= routes.epoch();
             let has_lease = !node.gone && self.now < node.leased;
             assert!(has_adopted || !has_lease, "view {} without {}", routes.epoch(), member.id);
         }
@@ -530,8 +531,11 @@ impl Sim {
         for arc in 0..routes.arcs() {
             let is_fresh = routes.view().fresh.contains(&(arc as u16));
             // What is on the disk of one that takes a dead member's place (H6).
-            let is_inherited =
-                routes.view().heirs.iter().any(|heir| heir.arcs.contains(&(arc as u16)));
+            let is_inherited = routes
+                .view()
+                .replacements
+                .iter()
+                .any(|replacement| replacement.arcs.contains(&(arc as u16)));
             assert!(
                 is_fresh
                     || is_inherited
@@ -553,21 +557,22 @@ impl Sim {
             .filter(move |n| {
                 let view = routes.view();
                 let place = view.place_at(n.who.incarnation);
-                // An heir has what its folder has, once it adopts the view.
-                let inherits = place.and_then(|place| view.heir(place)).is_some_and(|heir| {
-                    let mut claim = n.tenure.claim().into_iter();
-                    let has = claim.any(|c| c.of == heir.of && c.synced.contains(arc));
-                    has && heir.arcs.contains(&(arc as u16))
-                });
-                if inherits || !n.tenure.synced().contains(arc) {
+                // A replacement has what its folder has, once it adopts the view.
+                let inherits =
+                    place.and_then(|place| view.replacement(place)).is_some_and(|replacement| {
+                        let mut claim = n.holdings.claim().into_iter();
+                        let has = claim.any(|c| c.of == replacement.of && c.synced.contains(arc));
+                        has && replacement.arcs.contains(&(arc as u16))
+                    });
+                if inherits || !n.holdings.synced().contains(arc) {
                     return inherits;
                 }
-                let stray = place.and_then(|place| view.stray(place));
-                let stays = stray.is_some_and(|stray| {
-                    stray.has_followed(&routes.view().line, n.tenure.epoch())
-                        && stray.arcs.contains(&(arc as u16))
+                let sole_holder = place.and_then(|place| view.sole_holder(place));
+                let stays = sole_holder.is_some_and(|sole_holder| {
+                    sole_holder.has_followed(&routes.view().line, n.holdings.epoch())
+                        && sole_holder.arcs.contains(&(arc as u16))
                 });
-                stays || n.tenure.epoch() >= routes.view().before()
+                stays || n.holdings.epoch() >= routes.view().before()
             })
     }
 
@@ -609,7 +614,7 @@ impl Sim {
 
 impl Process {
     fn offer(&mut self, routes: Arc<Routes>) {
-        let newest = self.offered.as_ref().map_or(self.tenure.epoch(), |o| o.epoch());
+        let newest = self.offered.as_ref().map_or(self.holdings.epoch(), |o| o.epoch());
         if routes.epoch() > newest {
             self.offered = Some(routes);
         }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use cluster::arcs::ArcSet;
 use cluster::claim::Claim;
 use cluster::durability::Durability;
+use cluster::holdings::{Adoption, Holdings};
 use cluster::ids::{Epoch, Incarnation};
 use cluster::mutation::{Mutation, is_on};
 use cluster::replica::{self, State, WriteAnswer};
-use cluster::tenure::{Adoption, Tenure};
 use cluster::version::Version;
 use cluster::view::Routes;
 
@@ -38,14 +38,14 @@ impl Process {
     /// One that starts with what a disk has.
     fn with_disk(self, disk: &Disk, starts: Vec<Incarnation>, keys: &[KeyInfo]) -> Process {
         let Some(life) = disk.life(keys) else { return self };
-        let tenure = Tenure::new(self.who.id.clone(), self.who.incarnation);
+        let holdings = Holdings::new(self.who.id.clone(), self.who.incarnation);
         let earlier = life.earlier.iter().map(|(&arc, held)| (arc, stored(held))).collect();
         let claim = life.claim().map(|claim| Claim { starts, ..claim });
-        Process { tenure: tenure.with_claim(claim), held: life.held, earlier, ..self }
+        Process { holdings: holdings.with_claim(claim), held: life.held, earlier, ..self }
     }
 
     fn promise(&self) -> Durability {
-        let routes = self.tenure.routes().filter(|_| self.who.on_disk);
+        let routes = self.holdings.routes().filter(|_| self.who.on_disk);
         routes.map_or(Durability::None, |routes| routes.view().durability)
     }
 
@@ -62,18 +62,18 @@ impl Process {
             _ => false,
         };
         if let Some(stored) = self.table.get(&key).filter(|_| vouches) {
-            let entry = Entry::Record(self.tenure.epoch(), key, stored.version, stored.body);
+            let entry = Entry::Record(self.holdings.epoch(), key, stored.version, stored.body);
             self.outbox.push(entry);
         }
     }
 
     /// Adopts a view, and does with its records what that says. `None` if it is not newer.
     fn adopt(&mut self, keys: &[KeyInfo], routes: Arc<Routes>, wall: u64) -> Option<Adoption> {
-        let follows = routes.view().before() == self.tenure.epoch();
-        let adoption = self.tenure.adopt(routes.clone())?;
+        let follows = routes.view().before() == self.holdings.epoch();
+        let adoption = self.holdings.adopt(routes.clone())?;
         self.clear(keys, &adoption, follows);
         self.gathered.clear();
-        if !self.tenure.has_been_member() {
+        if !self.holdings.has_been_member() {
             // Its last life stays the one that the disk tells of.
             return Some(adoption);
         }
@@ -94,7 +94,7 @@ impl Process {
         self.outbox.push(Entry::View(Noted {
             epoch: routes.epoch(),
             emptied: adoption.to_drop.clone(),
-            held: self.tenure.synced().union(self.tenure.revived()).collect(),
+            held: self.holdings.synced().union(self.holdings.revived()).collect(),
             revived: adoption.to_revive.clone(),
         }));
         Some(adoption)
@@ -159,7 +159,7 @@ impl World {
         let durable = self.hand_in(slot);
         let Some(process) = &self.slots[slot].process else { return };
         let arc = self.keys[usize::from(key)].arc;
-        let is_alone = process.tenure.routes().is_some_and(|r| r.write_set(arc).len() == 1);
+        let is_alone = process.holdings.routes().is_some_and(|r| r.write_set(arc).len() == 1);
         let is_stored = matches!(answer, Frame::Wrote(_, WriteAnswer::Stored, _));
         let alone = (is_alone && is_stored).then_some((key, version));
         let waits = process.is_sync() && durable > self.now && !is_on(Mutation::AnswersUnsynced);
@@ -267,7 +267,7 @@ impl World {
         let before = process.report();
         process.active = process.active.max(active);
         let epoch = routes.epoch();
-        let leaves = process.tenure.leaves_with(routes.view());
+        let leaves = process.holdings.leaves_with(routes.view());
         let Some(adoption) = process.adopt(&self.keys, routes, wall) else { return };
         if leaves {
             process.left_with = Some(epoch);
@@ -277,7 +277,7 @@ impl World {
             let ones = |set: &ArcSet| format!("{:?}", set.ones().collect::<Vec<_>>());
             let Adoption { to_drop, to_set_aside, to_revive, .. } = &adoption;
             let synced =
-                w.slots[slot].process.as_ref().map_or_else(String::new, |p| ones(p.tenure.synced()));
+                w.slots[slot].process.as_ref().map_or_else(String::new, |p| ones(p.holdings.synced()));
             format!(
                 "node{slot} adopts view {epoch}: drops {to_drop:?}, sets aside {}, revives {}, is synced in {synced}",
                 ones(to_set_aside),
@@ -285,10 +285,10 @@ impl World {
             )
         });
         let durable = self.hand_in(slot);
-        let is_heir = !adoption.to_revive.is_clear();
-        self.counts.heirs += u64::from(is_heir);
+        let is_replacement = !adoption.to_revive.is_clear();
+        self.counts.replacements += u64::from(is_replacement);
         let process = self.slots[slot].process.as_mut().expect("it runs");
-        if durable > self.now && !is_on(Mutation::HeirEarly) {
+        if durable > self.now && !is_on(Mutation::ReplacementEarly) {
             process.unconfirmed = Some(before);
             self.stop_reading(slot, durable);
         } else {
@@ -296,7 +296,7 @@ impl World {
                 self.after(1, Event::NodeBeat(pid, link, false));
             }
         }
-        if is_heir {
+        if is_replacement {
             self.shake(slot, durable);
         }
     }

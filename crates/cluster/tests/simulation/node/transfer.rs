@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use cluster::holdings::Adoption;
 use cluster::ids::Epoch;
 use cluster::mutation::{Mutation, is_on};
 use cluster::replica::State;
-use cluster::tenure::Adoption;
 use cluster::version::Version;
 use cluster::view::Routes;
 
@@ -35,8 +35,8 @@ impl Process {
         let (mut records, mut compared) = (Vec::new(), Vec::new());
         for (i, (arc, ask)) in arcs.iter().enumerate() {
             let admitted = match ask {
-                Ask::Gather => self.tenure.admit_gathering(epoch, usize::from(*arc)),
-                _ => self.tenure.admit_page(epoch, usize::from(*arc)),
+                Ask::Gather => self.holdings.admit_gathering(epoch, usize::from(*arc)),
+                _ => self.holdings.admit_page(epoch, usize::from(*arc)),
             };
             if admitted.is_err() {
                 return (i, records, compared);
@@ -84,7 +84,7 @@ impl Process {
 
     /// How it asks for an arc.
     fn ask(&self, arc: u16) -> Ask {
-        if self.tenure.revived().contains(arc.into()) {
+        if self.holdings.revived().contains(arc.into()) {
             return Ask::Gather;
         }
         match (self.differing.get(&arc), self.earlier.get(&usize::from(arc))) {
@@ -120,7 +120,7 @@ impl Process {
 
     /// Takes over what it held in an earlier life and a source holds as well: as committed, as it is there.
     fn confirm(&mut self, now: Now, epoch: Epoch, arc: u16, same: Buckets, buckets: Key) -> bool {
-        if !self.tenure.may_merge(epoch, arc.into()) {
+        if !self.holdings.may_merge(epoch, arc.into()) {
             return false;
         }
         let since = self.clock.read(now.wall);
@@ -158,7 +158,7 @@ impl Process {
             return false;
         }
         for record in records {
-            if !self.tenure.may_merge(epoch, keys[usize::from(record.key)].arc) {
+            if !self.holdings.may_merge(epoch, keys[usize::from(record.key)].arc) {
                 return false;
             }
             let held = self
@@ -179,7 +179,7 @@ impl Process {
     /// Arcs were fetched to their ends.
     pub(super) fn fetched(&mut self, epoch: Epoch, arcs: &[u16]) {
         for &arc in arcs {
-            if !self.tenure.fetched(epoch, usize::from(arc)) {
+            if !self.holdings.fetched(epoch, usize::from(arc)) {
                 continue;
             }
             if is_on(Mutation::EarlierKept) {
@@ -194,9 +194,9 @@ impl Process {
     fn complete_gatherings(&self) -> Vec<u16> {
         let is_complete = |arc: &usize| {
             let has_told = |place| self.gathered.contains(&(*arc, place));
-            self.tenure.has_gathered(*arc, has_told)
+            self.holdings.has_gathered(*arc, has_told)
         };
-        self.tenure.revived().ones().filter(is_complete).map(|arc| arc as u16).collect()
+        self.holdings.revived().ones().filter(is_complete).map(|arc| arc as u16).collect()
     }
 
     /// Who keeps an arc besides itself. A joiner may be the only one left who holds it. Where it is gathered, who
@@ -204,7 +204,7 @@ impl Process {
     fn sources(&self, routes: &Routes, arc: usize) -> Vec<u16> {
         let is_other = |place: &u16| routes.member(*place).id != self.who.id;
         let has_told = |place: &u16| {
-            self.tenure.revived().contains(arc) && self.gathered.contains(&(arc, *place))
+            self.holdings.revived().contains(arc) && self.gathered.contains(&(arc, *place))
         };
         let others = routes.write_set(arc).iter().copied().filter(is_other);
         others.filter(|place| !has_told(place)).collect()
@@ -233,8 +233,8 @@ impl World {
         let now = self.now;
         self.end_gathering(self.slot_of(pid));
         let Some(process) = self.process(pid) else { return };
-        let missing = process.tenure.missing();
-        let Some(routes) = process.tenure.routes().cloned() else { return };
+        let missing = process.holdings.missing();
+        let Some(routes) = process.holdings.routes().cloned() else { return };
         if missing.is_empty() {
             return;
         }
@@ -265,7 +265,7 @@ impl World {
     /// Ends the gathering of arcs of which all who keep them have told what they had.
     fn end_gathering(&mut self, slot: usize) {
         let Some(process) = self.slots[slot].process.as_ref() else { return };
-        let (epoch, arcs) = (process.tenure.epoch(), process.complete_gatherings());
+        let (epoch, arcs) = (process.holdings.epoch(), process.complete_gatherings());
         if !arcs.is_empty() {
             self.counts.gathered += arcs.len() as u64;
             self.complete(slot, epoch, arcs);
@@ -287,7 +287,7 @@ impl World {
         }
         let source = fetch.source;
         let (gathered, fetched): (Vec<u16>, Vec<u16>) =
-            done.iter().partition(|arc| process.tenure.revived().contains(usize::from(**arc)));
+            done.iter().partition(|arc| process.holdings.revived().contains(usize::from(**arc)));
         process.gathered.extend(gathered.iter().map(|&arc| (usize::from(arc), source)));
         self.counts.compared += compared.len() as u64;
         let rest = fetch.arcs.split_off(complete);

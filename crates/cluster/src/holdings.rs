@@ -1,14 +1,14 @@
 //! What a node knows of its own ranges, and what it may answer (rules N1, H1 and H3).
 //!
 //! A node is *synced* in an arc when it holds everything that was acknowledged there. It may answer
-//! reads only where it is synced, and writes only under the epoch it is in. [`Tenure`] keeps, for one
+//! reads only where it is synced, and writes only under the epoch it is in. [`Holdings`] keeps, for one
 //! incarnation of one node, the newest view it has adopted and the set of arcs it is synced in.
 //!
 //! Invariants:
 //! * synced survives only from a view to the very next one, the arc being in the node's write set in
 //!   both; skipping a view or losing the arc ends it (F5), but where the view says that the node
-//!   kept the arc in all that it skipped, as a [`Stray`](crate::view::Stray) does;
-//! * a new incarnation starts with nothing synced (F6), but where the view says that it is the heir of a dead one
+//!   kept the arc in all that it skipped, as a [`SoleHolder`](crate::view::SoleHolder) does;
+//! * a new incarnation starts with nothing synced (F6), but where the view says that it is the replacement of a dead one
 //!   whose folder it has ([`Claim`]);
 //! * a page counts only under the epoch it was read under (R2);
 //! * records of an earlier life, from before a skipped view or while the node was dropped, are dropped too,
@@ -52,7 +52,7 @@ pub struct Adoption {
     /// Arcs that it keeps from this view on and must fetch.
     pub to_fetch: Vec<usize>,
     /// Arcs of which records of an earlier life may still serve as a cache (H3): those it has to fetch; or,
-    /// while it waits outside the view or strays, all others, since it may be taken in again. What was set aside of other
+    /// while it waits outside the view or sole holders, all others, since it may be taken in again. What was set aside of other
     /// arcs is of no use any more.
     pub to_set_aside: ArcSet,
     /// Arcs of which it is to have what its data folder had of its last life (H6), from this view on.
@@ -61,7 +61,7 @@ pub struct Adoption {
 
 /// One incarnation's knowledge of its own ranges.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Tenure {
+pub struct Holdings {
     id: NodeId,
     incarnation: Incarnation,
     routes: Option<Arc<Routes>>,
@@ -76,17 +76,17 @@ pub struct Tenure {
     has_been_member: bool,
 }
 
-impl Tenure {
+impl Holdings {
     /// A node that has seen no view yet.
-    pub fn new(id: NodeId, incarnation: Incarnation) -> Tenure {
+    pub fn new(id: NodeId, incarnation: Incarnation) -> Holdings {
         let (keeps, synced, revived) = Default::default();
         let (routes, claim) = (None, None);
-        Tenure { id, incarnation, routes, keeps, synced, revived, claim, has_been_member: false }
+        Holdings { id, incarnation, routes, keeps, synced, revived, claim, has_been_member: false }
     }
 
     /// One that has seen no view yet, but has a folder with what it held in its last life.
-    pub fn with_claim(self, claim: Option<Claim>) -> Tenure {
-        Tenure { claim, ..self }
+    pub fn with_claim(self, claim: Option<Claim>) -> Holdings {
+        Holdings { claim, ..self }
     }
 
     /// What it claims to have held in its last life, while it waits to become a member.
@@ -152,9 +152,10 @@ impl Tenure {
         let inherits = is_on(Mutation::QuickRestart)
             && self.routes.is_none()
             && me.is_some_and(|me| routes.view().members[me].state == MemberState::Active);
-        let stray = me.and_then(|me| routes.view().stray(me));
+        let sole_holder = me.and_then(|me| routes.view().sole_holder(me));
         let line = &routes.view().line;
-        let is_kept_for = stray.filter(|stray| stray.has_followed(line, self.epoch()));
+        let is_kept_for =
+            sole_holder.filter(|sole_holder| sole_holder.has_followed(line, self.epoch()));
         let stayed = |arc: usize| {
             follows || is_kept_for.is_some_and(|s| s.arcs.binary_search(&(arc as u16)).is_ok())
         };
@@ -165,13 +166,13 @@ impl Tenure {
         match routes.view().durability {
             // Whatever was acknowledged is on this very disk.
             Durability::Sync => synced.union_with(&to_revive),
-            _ if is_on(Mutation::HeirSynced) => synced.union_with(&to_revive),
+            _ if is_on(Mutation::ReplacementSynced) => synced.union_with(&to_revive),
             Durability::None | Durability::Async => revived.union_with(&to_revive),
         }
         revived.extend(self.revived.ones().filter(|&arc| keeps.contains(arc) && stayed(arc)));
         revived.difference_with(&synced);
         if is_on(Mutation::LossKeeps) && follows && me.is_some()
-            || is_on(Mutation::StrayKeeps) && stray.is_some()
+            || is_on(Mutation::SoleHolderKeeps) && sole_holder.is_some()
         {
             synced.union_with(&self.synced);
         }
@@ -184,7 +185,7 @@ impl Tenure {
                 .collect(),
             to_fetch: keeps.difference(&synced).collect(),
             to_set_aside: match me {
-                Some(_) if stray.is_none() => keeps.difference(&synced).collect(),
+                Some(_) if sole_holder.is_none() => keeps.difference(&synced).collect(),
                 _ => {
                     (0..arcs).filter(|&arc| !fresh.contains(arc) && !synced.contains(arc)).collect()
                 }
@@ -199,18 +200,20 @@ impl Tenure {
         let has_been_member = self.has_been_member || me.is_some();
         let claim = self.claim.take().filter(|_| !has_been_member);
         let routes = Some(routes);
-        *self = Tenure { routes, keeps, synced, revived, claim, has_been_member, ..self.clone() };
+        *self = Holdings { routes, keeps, synced, revived, claim, has_been_member, ..self.clone() };
         Some(adoption)
     }
 
-    /// The arcs in which a view takes this node for the heir of the one that its claim is of.
+    /// The arcs in which a view takes this node for the replacement of the one that its claim is of.
     fn inherited(&self, routes: &Routes, me: Option<usize>, keeps: &ArcSet) -> ArcSet {
-        let heir = me.and_then(|me| routes.view().heir(me));
-        let (Some(heir), Some(claim)) = (heir, &self.claim) else { return ArcSet::new() };
-        let counts = |arc: &usize| {
-            heir.of == claim.of && claim.synced.contains(*arc) && keeps.contains(*arc)
+        let replacement = me.and_then(|me| routes.view().replacement(me));
+        let (Some(replacement), Some(claim)) = (replacement, &self.claim) else {
+            return ArcSet::new();
         };
-        heir.arcs.iter().map(|&arc| usize::from(arc)).filter(counts).collect()
+        let counts = |arc: &usize| {
+            replacement.of == claim.of && claim.synced.contains(*arc) && keeps.contains(*arc)
+        };
+        replacement.arcs.iter().map(|&arc| usize::from(arc)).filter(counts).collect()
     }
 
     /// Whether this node's part ends with a view: it was leaving, and is a member no more (H5).
@@ -318,11 +321,11 @@ impl Tenure {
 mod tests {
     use super::*;
     use crate::view::MemberState::{Active, Joining};
-    use crate::view::Stray;
+    use crate::view::SoleHolder;
     use crate::view::tests::{member, view};
 
-    fn node(n: u16) -> Tenure {
-        Tenure::new(NodeId::new(&format!("node{n}")).unwrap(), Incarnation(u64::from(n)))
+    fn node(n: u16) -> Holdings {
+        Holdings::new(NodeId::new(&format!("node{n}")).unwrap(), Incarnation(u64::from(n)))
     }
 
     fn born() -> View {
@@ -405,29 +408,29 @@ mod tests {
     }
 
     #[test]
-    fn h4_a_stray_misses_nothing_where_nothing_happened_without_it() {
+    fn h4_a_sole_holder_misses_nothing_where_nothing_happened_without_it() {
         let mut v = view(1, 1, vec![member(1, Active), member(2, Active)], &[0, 1, 0, 1]);
         v.fresh = vec![0, 1, 2, 3];
-        let strays = |epoch, since| {
+        let sole_holders = |epoch, since| {
             let mut v = view(epoch, 1, vec![member(1, Active), member(2, Active)], &[1, 1, 1, 1]);
-            v.strays = vec![Stray { place: 0, since: Epoch(since), arcs: vec![0] }];
+            v.sole_holders = vec![SoleHolder { place: 0, since: Epoch(since), arcs: vec![0] }];
             routes(v)
         };
         let mut back = node(1);
         back.adopt(routes(v.clone())).unwrap();
-        let adoption = back.adopt(strays(5, 3)).unwrap();
+        let adoption = back.adopt(sole_holders(5, 3)).unwrap();
         assert_eq!(adoption.to_drop, [2]);
         assert_eq!(adoption.to_set_aside.ones().collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!((back.admit_read(0), back.missing()), (Ok(()), vec![]));
         assert_eq!(back.admit_read(2), Err(Refusal::WrongEpoch));
-        // It does not know of a view in which it was not a stray yet.
+        // It does not know of a view in which it was not a sole holder yet.
         let mut behind = node(1);
         behind.adopt(routes(v)).unwrap();
-        behind.adopt(strays(5, 4)).unwrap();
+        behind.adopt(sole_holders(5, 4)).unwrap();
         assert_eq!(behind.missing(), [0]);
         // Another start of its process never held anything.
         let mut new = node(1);
-        new.adopt(strays(5, 3)).unwrap();
+        new.adopt(sole_holders(5, 3)).unwrap();
         assert_eq!(new.missing(), [0]);
     }
 
@@ -499,7 +502,7 @@ mod tests {
 
     #[test]
     fn another_incarnation_of_the_name_is_not_a_member() {
-        let mut node = Tenure::new(NodeId::new("node1").unwrap(), Incarnation(99));
+        let mut node = Holdings::new(NodeId::new("node1").unwrap(), Incarnation(99));
         node.adopt(routes(born())).unwrap();
         assert_eq!(node.admit_read(0), Err(Refusal::WrongEpoch));
     }
