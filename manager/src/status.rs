@@ -54,7 +54,7 @@ pub(crate) fn status(gate: &Gate, now: Millis) -> Status {
             text: format!("{health}{}{}", membership.refused_writes(now), membership.unreached()),
         },
         changing: view.is_changing() || membership.newest().epoch() != view.epoch,
-        change: Some(membership.change()).filter(|what| !what.is_empty()),
+        change: membership.change(),
         lost: ring::slot_runs(&membership.lost(now), view.arcs.len()),
         loss: membership.loss(now),
         folders: membership.waiting_folders(),

@@ -657,11 +657,9 @@ impl Membership {
 
     /// Why no other change can be begun now, if so.
     fn change_under_way(&self) -> Option<String> {
-        let what = change::described(self.newest().view());
-        match what.as_str() {
-            "" if self.coming.is_some() => Some("a view is being made".into()),
-            "" => None,
-            what => Some(format!("a change is under way: {what}")),
+        match change::under_way(self.newest().view()) {
+            Some(what) => Some(format!("a change is under way: {what}")),
+            None => self.coming.is_some().then(|| "a view is being made".into()),
         }
     }
 
@@ -691,12 +689,11 @@ impl Membership {
         let view = self.active.view();
         let objection = match order {
             Order::Change { wish, force } => order::objection(self, now, wish, *force),
-            Order::Cancel if !view.is_changing() => Some("no change is under way".into()),
-            Order::Cancel if !change::can_cancel(view) => Some(format!(
-                "{}: stop those who join, and it ends by itself",
-                change::described(view)
-            )),
-            Order::Cancel => None,
+            Order::Cancel => match change::under_way(view) {
+                None => Some("no change is under way".into()),
+                Some(_) if change::can_cancel(view) => None,
+                Some(what) => Some(format!("{what}: stop those who join, and it ends by itself")),
+            },
         };
         let is_late = now.saturating_sub(*since) >= self.settings.lease_ms();
         let late = || {
@@ -928,9 +925,9 @@ impl Membership {
         if out.contains(&true) { repair::lost_arcs(self, &out) } else { Vec::new() }
     }
 
-    /// What the active view changes, in a few words; empty where no change is under way.
-    pub fn change(&self) -> String {
-        change::described(self.active.view())
+    /// The planned change that is under way, in a few words, if there is one.
+    pub fn change(&self) -> Option<String> {
+        change::under_way(self.active.view())
     }
 
     /// Drops what is known of incarnations that are in no view and are out.

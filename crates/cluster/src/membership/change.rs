@@ -107,8 +107,8 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
     coming.arcs = restored(state, &view)
         .filter(|_| may_stay_uneven)
         .unwrap_or_else(|| deal_for_target(state, &view, &coming.weights));
+    let why = described(&view, &coming);
     view.coming = Some(coming);
-    let why = described(&view);
     Plan { view, why }
 }
 
@@ -121,8 +121,9 @@ fn begin_settings(mut view: View, wish: &Wish) -> Plan {
         Wish::MinCopies(copies) => coming.min_copies = *copies,
         Wish::Leave(_) | Wish::Weight(..) | Wish::Copies(_) | Wish::Terms { .. } => {}
     }
+    let why = described(&view, &coming);
     view.coming = Some(coming);
-    Plan { why: described(&view), view }
+    Plan { view, why }
 }
 
 /// What is stored beyond the limits to come, in a few words. Nothing as long is written any more under the active view,
@@ -209,9 +210,13 @@ pub(super) fn is_even(view: &View) -> bool {
     ring::deal(&owners, &claims(&view.members)) == view.arcs
 }
 
-/// What a view changes, in a few words; empty where no change is under way.
-pub(super) fn described(view: &View) -> String {
-    let Some(coming) = &view.coming else { return String::new() };
+/// The change that is under way in a view, in a few words, if there is one.
+pub(super) fn under_way(view: &View) -> Option<String> {
+    view.coming.as_ref().map(|coming| described(view, coming))
+}
+
+/// What leads from a view to what is to come, in a few words.
+fn described(view: &View, coming: &Coming) -> String {
     let in_state = |state| names(view.members.iter().filter(|m| m.state == state));
     let (joining, leaving) = (in_state(MemberState::Joining), in_state(MemberState::Leaving));
     let mut parts = Vec::new();
@@ -345,9 +350,9 @@ fn cancel(state: &Membership) -> Option<Plan> {
         Coming { arcs: deal_for_target(state, &view, &coming.weights), ..coming }
     });
     let beyond = beyond(state).map_or_else(String::new, |beyond| format!(": {beyond}"));
-    let why = match described(&view).as_str() {
-        "" => format!("the change is cancelled{beyond}"),
-        rest => format!("the change is cancelled, {rest}"),
+    let why = match under_way(&view) {
+        None => format!("the change is cancelled{beyond}"),
+        Some(rest) => format!("the change is cancelled, {rest}"),
     };
     Some(Plan { view, why })
 }
