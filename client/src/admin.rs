@@ -1,4 +1,5 @@
-//! What an operator asks the manager for: the status, changes, what to go on without. And the nodes: how much they hold.
+//! What an operator asks the manager for: the status, changes, what to go on without. And the
+//! nodes: how much they hold.
 
 use std::time::Instant;
 
@@ -25,10 +26,10 @@ impl GTStoreClient {
         self.ask_manager(|link| link.call::<Status>(&StatusAsk))
     }
 
-    /// Goes on without what only nodes that are down have held: without this, which a [`Status`] has told. Those keys
-    /// begin empty, or with what is on the disks that are there. Returns how many arcs that concerns. While a view
-    /// is being made it is asked for again, until the deadline; where the same is lost in another view by then, that is
-    /// what is asked for.
+    /// Goes on without what only nodes that are down have held: without this, which a [`Status`]
+    /// has told. Those keys begin empty, or with what is on the disks that are there. Returns how
+    /// many arcs that concerns. While a view is being made it is asked for again, until the
+    /// deadline; where the same is lost in another view by then, that is what is asked for.
     ///
     /// # Errors
     /// [`ClientError::Changed`] where another loss is there by now; [`ClientError::NoManager`], or
@@ -55,12 +56,13 @@ impl GTStoreClient {
         }
     }
 
-    /// Goes on with a node's data folder that is held back since it is, or may be, a copy (rule L5): whoever had it before
-    /// has ended. `start` is the one that waits with it, which a [`Status`] has told.
+    /// Goes on with a node's data folder that is held back since it is, or may be, a copy (rule
+    /// L5): whoever had it before has ended. `start` is the one that waits with it, which a
+    /// [`Status`] has told.
     ///
     /// # Errors
-    /// [`ClientError::Changed`] where it does not wait any more; [`ClientError::Refused`] where the node is there;
-    /// [`ClientError::NoManager`].
+    /// [`ClientError::Changed`] where it does not wait any more; [`ClientError::Refused`] where the
+    /// node is there; [`ClientError::NoManager`].
     pub fn adopt_folder(&self, id: &NodeId, start: Incarnation) -> Result<(), ClientError> {
         let order = AdoptFolder { id: id.clone(), start };
         self.ask_patiently(|link| link.call::<FolderAdopted>(&order)).map(drop)
@@ -75,9 +77,9 @@ impl GTStoreClient {
         self.ask_manager(|link| link.call::<Planned>(&Plan(order))).map(|Planned(outline)| outline)
     }
 
-    /// Begins a planned change of the cluster, or cancels the one that is under way (rule H5). Returns what
-    /// it moves once it has begun; [`GTStoreClient::status`] tells how far it is. While something else is
-    /// under way it is asked for again, until the deadline.
+    /// Begins a planned change of the cluster, or cancels the one that is under way (rule H5).
+    /// Returns what it moves once it has begun; [`GTStoreClient::status`] tells how far it is.
+    /// While something else is under way it is asked for again, until the deadline.
     ///
     /// # Errors
     /// [`ClientError::NoManager`], or [`ClientError::Refused`] with what speaks against it;
@@ -88,8 +90,8 @@ impl GTStoreClient {
             .map(|Planned(outline)| outline)
     }
 
-    /// Asks for what takes as long as the manager's disk takes; and again, until the deadline, as long as the
-    /// answer is that something else is under way.
+    /// Asks for what takes as long as the manager's disk takes; and again, until the deadline, as
+    /// long as the answer is that something else is under way.
     fn ask_patiently<T>(
         &self,
         ask: impl Fn(&mut Connection) -> Result<T, NetError>,
@@ -130,13 +132,14 @@ impl GTStoreClient {
         Ok(answer)
     }
 
-    /// What it means that the manager did not do as it was asked. Decided by its word, and never by what follows: names
-    /// and keys may be in that.
+    /// What it means that the manager did not do as it was asked. Decided by its word, and never by
+    /// what follows: names and keys may be in that.
     fn managers_error(&self, source: NetError) -> ClientError {
         match source {
             NetError::Refused { refused, .. } => match refused.word {
                 ErrorWord::Changed => ClientError::Changed { now: refused.why },
-                // The error says that it was refused; the manager's word for it need not say so again.
+                // The error says that it was refused; the manager's word for it need not say so
+                // again.
                 ErrorWord::Refused => ClientError::Refused(refused.why),
                 _ => ClientError::Refused(refused.to_string()),
             },

@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-/// The first pause, and the last: each is twice the one before. A view change takes milliseconds when all goes well.
+/// The first pause, and the last: each is twice the one before. A view change takes milliseconds
+/// when all goes well.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 pub(crate) const LAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// As good as never.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// When a time that begins now is over. One that is longer than clocks go (`Duration::MAX`) stands for *never*.
+/// When a time that begins now is over. One that is longer than clocks go (`Duration::MAX`) stands
+/// for *never*.
 pub(crate) fn after(time: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(time).unwrap_or_else(|| now + CENTURY)

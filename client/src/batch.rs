@@ -13,8 +13,8 @@ use crate::task::{self, Task};
 use crate::writers::Writer;
 
 impl GTStoreClient {
-    /// Runs a mixed batch. The operations are independent of each other, even those of one key; each
-    /// has its own result, in their order.
+    /// Runs a mixed batch. The operations are independent of each other, even those of one key;
+    /// each has its own result, in their order.
     #[must_use = "each operation has an error of its own"]
     pub fn run(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
         let mut results = Vec::with_capacity(ops.len());
@@ -28,16 +28,16 @@ impl GTStoreClient {
         results
     }
 
-    /// The same for a batch that may have read-modify-writes. Independent means here, too, that two of one
-    /// key get in each other's way, and take turns.
+    /// The same for a batch that may have read-modify-writes. Independent means here, too, that two
+    /// of one key get in each other's way, and take turns.
     #[must_use = "each operation has an error of its own"]
     pub fn run_mixed(&self, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>> {
         let results = self.run_within(parts, usize::MAX).into_iter();
         results.map(|ran| ran.over().expect("an operation has a result")).collect()
     }
 
-    /// The same, until about `most` bytes have been read: what has yet to read then, or to begin, comes back as it
-    /// is, and nothing of it is done. The first part never does.
+    /// The same, until about `most` bytes have been read: what has yet to read then, or to begin,
+    /// comes back as it is, and nothing of it is done. The first part never does.
     #[must_use = "each operation has an error of its own"]
     pub fn run_within<'a>(&self, parts: Vec<Part<'a>>, most: usize) -> Vec<Ran<'a>> {
         let mut left = most;
@@ -88,8 +88,8 @@ impl GTStoreClient {
         results.into_iter().map(|done| done.expect("an operation has a result")).collect()
     }
 
-    /// The same, until about `most` bytes have been read. What has yet to read then has no result; the first always
-    /// has one.
+    /// The same, until about `most` bytes have been read. What has yet to read then has no result;
+    /// the first always has one.
     pub(crate) fn run_chunk_within(
         &self,
         ops: &[Op<'_>],
@@ -112,8 +112,9 @@ impl GTStoreClient {
         batch.into_iter().map(|task| task.result).collect()
     }
 
-    /// An operation of a batch. A put of a key that a full node keeps goes as a read-modify-write, and so does any write
-    /// of which it is not known that there are as many synced copies as it has to have.
+    /// An operation of a batch. A put of a key that a full node keeps goes as a read-modify-write,
+    /// and so does any write of which it is not known that there are as many synced copies as it
+    /// has to have.
     fn start<'a>(&self, op: &Op<'a>, routes: &Routes, writer: &mut Writer<'_>) -> Task<'a> {
         let limits = &routes.view().limits_for_writes();
         let (key, value) = match *op {

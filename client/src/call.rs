@@ -1,7 +1,8 @@
-//! A call: its operations go out in one attempt after the other, until each has a result or the deadline is over.
+//! A call: its operations go out in one attempt after the other, until each has a result or the
+//! deadline is over.
 //!
-//! Between two attempts lies whatever helps: a newer view, a fresh version, what the caller's closure makes of a value, a
-//! turn among those who change the same key.
+//! Between two attempts lies whatever helps: a newer view, a fresh version, what the caller's
+//! closure makes of a value, a turn among those who change the same key.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -27,8 +28,9 @@ use crate::task::{Task, Valued, check};
 use crate::turns;
 use crate::writers::Writer;
 
-/// By how much less the way to a node is taken to carry after it was silent: in four such attempts a way is waited for
-/// that carries 64 KiB a second, and what a node that hangs costs stays the same but for large frames.
+/// By how much less the way to a node is taken to carry after it was silent: in four such attempts
+/// a way is waited for that carries 64 KiB a second, and what a node that hangs costs stays the
+/// same but for large frames.
 const SLOWER: u64 = 4;
 
 /// A call under way.
@@ -45,7 +47,8 @@ pub(crate) struct Call<'c, 'a> {
     waits: Waits,
     backoff: Backoff,
     turns: turns::Held<'c>,
-    /// Who refused an operation last, and why. The last attempt that came to nothing may have met nobody who did.
+    /// Who refused an operation last, and why. The last attempt that came to nothing may have met
+    /// nobody who did.
     refusal: Option<String>,
 }
 
@@ -118,8 +121,9 @@ impl<'c, 'a> Call<'c, 'a> {
         }
     }
 
-    /// Ends operations on keys that nobody alive holds, rather than let a whole batch wait for them. A write
-    /// that may have been stored before that goes on until the deadline: who holds it may come back.
+    /// Ends operations on keys that nobody alive holds, rather than let a whole batch wait for
+    /// them. A write that may have been stored before that goes on until the deadline: who holds it
+    /// may come back.
     fn refuse_lost(&mut self, routes: &Routes) {
         let lost = self.client.router.lost();
         if lost.is_clear() {
@@ -218,8 +222,8 @@ impl<'c, 'a> Call<'c, 'a> {
         }
     }
 
-    /// Lets replicas know what is committed of these tasks: by the call's mark, which counts on the connections that its
-    /// writes went over, or one by one. Puts the connections back.
+    /// Lets replicas know what is committed of these tasks: by the call's mark, which counts on the
+    /// connections that its writes went over, or one by one. Puts the connections back.
     fn commit(
         &self,
         written: &[usize],
@@ -242,7 +246,8 @@ impl<'c, 'a> Call<'c, 'a> {
             let is_marked = mark.is_some_and(covers);
             let mut named = Vec::new();
             for &place in routes.write_set(arc) {
-                // Those who had it in an earlier step of the call had it over a connection that is given back by now.
+                // Those who had it in an earlier step of the call had it over a connection that is
+                // given back by now.
                 if is_marked && is_used[usize::from(place)] {
                     marked[usize::from(place)] = true;
                 } else {
@@ -290,8 +295,8 @@ impl<'c, 'a> Call<'c, 'a> {
     }
 }
 
-/// Lets the caller decide what a read-modify-write makes of what it found. Where a replica is full it may
-/// not make more of it.
+/// Lets the caller decide what a read-modify-write makes of what it found. Where a replica is full
+/// it may not make more of it.
 fn choose(client: &GTStoreClient, task: &mut Task<'_>, routes: &Routes) -> Need {
     let Some(decide) = &mut task.decide else { return Need::Nothing };
     let found = task.operation.found().and_then(Option::as_ref);
@@ -326,8 +331,8 @@ fn check_value(client: &GTStoreClient, value: &[u8]) -> Result<(), LimitError> {
     client.limits().check_value(value)
 }
 
-/// Turns an operation's outcome, if it has one, into the caller's result. Returns whether its replicas
-/// are to be told that something is committed.
+/// Turns an operation's outcome, if it has one, into the caller's result. Returns whether its
+/// replicas are to be told that something is committed.
 fn settle(
     client: &GTStoreClient,
     task: &mut Task<'_>,

@@ -37,8 +37,9 @@ impl GTStoreClient {
         placed(self.one(Op::Delete { key }))
     }
 
-    /// Gives a key a value if what it holds is `expected` (`None`: nothing); otherwise tells what it holds.
-    /// Atomic among all writes of the key, whoever makes them and whatever fails meanwhile.
+    /// Gives a key a value if what it holds is `expected` (`None`: nothing); otherwise tells what
+    /// it holds. Atomic among all writes of the key, whoever makes them and whatever fails
+    /// meanwhile.
     ///
     /// # Errors
     /// As [`GTStoreClient::put`].
@@ -53,14 +54,15 @@ impl GTStoreClient {
         })
     }
 
-    /// Makes a key's value from the one that it holds: `decide` gets that, or `None`. Atomic among all
-    /// writes of the key, whoever makes them and whatever fails meanwhile. `decide` is asked again when
-    /// somebody was quicker; only what it said last takes effect, and that once. Where others change the key all
-    /// the time, calls of this client queue for their turn; so `decide` must not call this client itself.
+    /// Makes a key's value from the one that it holds: `decide` gets that, or `None`. Atomic among
+    /// all writes of the key, whoever makes them and whatever fails meanwhile. `decide` is asked
+    /// again when somebody was quicker; only what it said last takes effect, and that once. Where
+    /// others change the key all the time, calls of this client queue for their turn; so `decide`
+    /// must not call this client itself.
     ///
     /// # Errors
-    /// As [`GTStoreClient::put`]; [`ClientError::Contended`] where others were quicker until the deadline;
-    /// [`ClientError::BadValue`] where `decide` makes a value that is too long.
+    /// As [`GTStoreClient::put`]; [`ClientError::Contended`] where others were quicker until the
+    /// deadline; [`ClientError::BadValue`] where `decide` makes a value that is too long.
     pub fn update(
         &self,
         key: &[u8],
@@ -105,7 +107,8 @@ impl GTStoreClient {
     /// Gives a key a value made of several strings, joined by commas, as the original does.
     ///
     /// # Errors
-    /// As [`GTStoreClient::put`], and [`ClientError::BadList`] where a string has a comma of its own.
+    /// As [`GTStoreClient::put`], and [`ClientError::BadList`] where a string has a comma of its
+    /// own.
     pub fn put_list<S: AsRef<str>>(&self, key: &[u8], list: &[S]) -> Result<Placed, ClientError> {
         if let Some(i) = list.iter().position(|item| item.as_ref().contains(',')) {
             return Err(ClientError::BadList(i));

@@ -1,13 +1,15 @@
 //! Which nodes are full.
 //!
-//! A node that holds as much as it may (`storage --max-memory`) says so with every answer, and goes on taking
-//! what it is sent: a write that some replicas have taken must be completed at all, and a get completes what it
-//! finds. So it is for whoever begins a write to begin none that adds to what such a node holds.
+//! A node that holds as much as it may (`storage --max-memory`) says so with every answer, and goes
+//! on taking what it is sent: a write that some replicas have taken must be completed at all, and a
+//! get completes what it finds. So it is for whoever begins a write to begin none that adds to what
+//! such a node holds.
 //!
-//! A put of a key that a full node keeps goes as a read-modify-write: its fence tells how much is there, and
-//! whether the node is still full, before anything is written. And before a single put to a node that has not
-//! been heard yet all replicas of the key are asked, so that a program that puts once and ends is refused as
-//! well. A batch is not held up for that: the first batch of a client may be too much.
+//! A put of a key that a full node keeps goes as a read-modify-write: its fence tells how much is
+//! there, and whether the node is still full, before anything is written. And before a single put
+//! to a node that has not been heard yet all replicas of the key are asked, so that a program that
+//! puts once and ends is refused as well. A batch is not held up for that: the first batch of a
+//! client may be too much.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 

@@ -6,16 +6,16 @@ use crate::operation::{Done, Op};
 /// Most operations in one attempt: bounds what one frame carries and what one failure sends again.
 pub(crate) const CHUNK_OPS: usize = 4096;
 
-/// Most bytes of keys and values that one attempt begins with, and that one frame of writes has, unless a single
-/// one has more. Half a frame, so that what a node's frame has besides always fits. How much comes back is the
-/// nodes' affair: what does not fit their answers is asked for again.
+/// Most bytes of keys and values that one attempt begins with, and that one frame of writes has,
+/// unless a single one has more. Half a frame, so that what a node's frame has besides always fits.
+/// How much comes back is the nodes' affair: what does not fit their answers is asked for again.
 pub(crate) const CHUNK_BYTES: usize = net_common::frame::MAX_PAYLOAD / 2;
 
 /// What a record costs in a frame besides key and value, rounded up.
 pub(crate) const RECORD_OVERHEAD: usize = 64;
 
-/// How many operations of these sizes make one attempt. At least one: a single one always fits a frame, or
-/// is refused by the limits.
+/// How many operations of these sizes make one attempt. At least one: a single one always fits a
+/// frame, or is refused by the limits.
 pub(crate) fn chunk(sizes: impl Iterator<Item = usize>) -> usize {
     let mut bytes = 0;
     let fits = sizes.take(CHUNK_OPS).take_while(|size| {
@@ -25,8 +25,8 @@ pub(crate) fn chunk(sizes: impl Iterator<Item = usize>) -> usize {
     fits.count().max(1)
 }
 
-/// What an operation begins with, in bytes of a frame. What comes back is not known, nor what a read-modify-write
-/// makes of it.
+/// What an operation begins with, in bytes of a frame. What comes back is not known, nor what a
+/// read-modify-write makes of it.
 pub(crate) fn size(op: &Op<'_>) -> usize {
     match op {
         Op::Put { key, value } | Op::PutUntil { key, value, .. } => key.len() + value.len(),

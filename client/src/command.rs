@@ -48,8 +48,8 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The exit code where whoever read standard output has gone, which needs no words. What was asked for is
-    /// done as far as he wanted it; only a dump is none unless all of it is there.
+    /// The exit code where whoever read standard output has gone, which needs no words. What was
+    /// asked for is done as far as he wanted it; only a dump is none unless all of it is there.
     fn code_without_reader(&self) -> Option<ExitCode> {
         let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
         match self {
@@ -228,8 +228,8 @@ fn add(store: &GTStoreClient, key: &str, by: i64) -> Result<i64, CommandError> {
 /// Keys that are asked for at once.
 const PAGE: usize = 1000;
 
-/// Prints the keys that begin with a prefix, as the cluster tells them. Each key once, and a line for each:
-/// what is not printable in it is escaped.
+/// Prints the keys that begin with a prefix, as the cluster tells them. Each key once, and a line
+/// for each: what is not printable in it is escaped.
 fn scan(
     store: &GTStoreClient,
     prefix: &[u8],
@@ -258,7 +258,8 @@ fn show(status: &Status, json: bool, out: &mut impl Write) -> io::Result<()> {
 /// The exit code of a check where the manager tells nothing. The others are those of [`Level`].
 const UNREACHABLE: u8 = 3;
 
-/// Prints the status, for a monitoring that looks at the exit code only: whether anybody reads it does not matter.
+/// Prints the status, for a monitoring that looks at the exit code only: whether anybody reads it
+/// does not matter.
 fn check(config: Config, json: bool) -> Result<ExitCode, CommandError> {
     let asked = GTStoreClient::init(config).and_then(|store| store.status());
     Ok(ExitCode::from(match asked {
@@ -276,8 +277,9 @@ fn check(config: Config, json: bool) -> Result<ExitCode, CommandError> {
 /// How often a status that is watched is looked at.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// Shows the status again and again, until somebody ends it. On a terminal each takes the place of the one
-/// before; elsewhere they follow one another, JSON in a line each. A manager that is away is waited for.
+/// Shows the status again and again, until somebody ends it. On a terminal each takes the place of
+/// the one before; elsewhere they follow one another, JSON in a line each. A manager that is away
+/// is waited for.
 fn watch(
     store: &GTStoreClient,
     json: bool,

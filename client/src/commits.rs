@@ -1,10 +1,11 @@
 //! Commits on their way (rule C2).
 //!
-//! When a write is done its replicas are told so, lazily: the word rides on the next frame to each of
-//! them, or leaves by itself after about a millisecond. Nothing waits for it and nothing depends on
-//! it; a replica that never hears it completes the record itself, or a reader does. Usually the word is a
-//! mark, which stands for everything that a writer has written (`writers.rs`) over a connection, and waits on that one
-//! for its next frame; what no mark covers is named by key and version, waits here, and leaves on any.
+//! When a write is done its replicas are told so, lazily: the word rides on the next frame to each
+//! of them, or leaves by itself after about a millisecond. Nothing waits for it and nothing depends
+//! on it; a replica that never hears it completes the record itself, or a reader does. Usually the
+//! word is a mark, which stands for everything that a writer has written (`writers.rs`) over a
+//! connection, and waits on that one for its next frame; what no mark covers is named by key and
+//! version, waits here, and leaves on any.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,8 +25,8 @@ use crate::connection_pool::ConnectionPool;
 /// How long a commit waits for a frame to ride on.
 const WAIT: Duration = Duration::from_millis(1);
 
-/// Versions that wait for one node at most. A node that gets no frames for so many writes is down, and
-/// its place will be taken by one that fetches the records as they are.
+/// Versions that wait for one node at most. A node that gets no frames for so many writes is down,
+/// and its place will be taken by one that fetches the records as they are.
 const MOST: usize = 16_384;
 
 /// A key with the version of it that every replica holds.
@@ -49,8 +50,8 @@ impl Waiting {
 }
 
 impl Commits {
-    /// Lets the word that a version of a key is committed wait for a frame to each of these nodes. Returns whether it is
-    /// the first that waits.
+    /// Lets the word that a version of a key is committed wait for a frame to each of these nodes.
+    /// Returns whether it is the first that waits.
     pub fn version<'a>(
         &self,
         nodes: impl Iterator<Item = &'a Address>,
@@ -90,8 +91,8 @@ impl Commits {
         }
     }
 
-    /// Sends what has waited for at least `age`, over connections that are open already. Returns whether
-    /// more waits.
+    /// Sends what has waited for at least `age`, over connections that are open already. Returns
+    /// whether more waits.
     pub fn flush(&self, pool: &ConnectionPool, age: Duration) -> bool {
         let (due, more) = {
             let mut waiting = self.waiting.lock();
@@ -117,7 +118,8 @@ fn push(link: &mut Connection, Waiting { versions, .. }: Waiting) {
     link.push(&data::Commits { marks: Vec::new(), versions });
 }
 
-/// Lets a writer's mark wait on a connection that its writes went over, for what is sent on it next.
+/// Lets a writer's mark wait on a connection that its writes went over, for what is sent on it
+/// next.
 pub(crate) fn mark(link: &mut Connection, mark: (u64, Clock)) {
     link.push(&data::Commits { marks: vec![mark], versions: Vec::new() });
 }

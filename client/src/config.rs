@@ -11,11 +11,11 @@ use net_common::in_place::Here;
 pub struct Config {
     /// Where the manager is.
     pub manager: Address,
-    /// How long an operation is tried before it fails, and a manager waited for at the start; 10 s. `Duration::MAX`: for
-    /// ever.
+    /// How long an operation is tried before it fails, and a manager waited for at the start; 10 s.
+    /// `Duration::MAX`: for ever.
     pub deadline: Duration,
-    /// How long one node may be silent before another attempt is made; 1 s. While bytes move it is waited for, until
-    /// the deadline.
+    /// How long one node may be silent before another attempt is made; 1 s. While bytes move it is
+    /// waited for, until the deadline.
     pub patience: Duration,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,

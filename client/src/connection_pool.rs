@@ -1,8 +1,9 @@
 //! Kept connections.
 //!
-//! A caller takes a connection out, uses it alone, and puts it back if nothing went wrong, so no lock is
-//! held while bytes travel. There are as many connections to a server as there were callers at once. What was pushed on
-//! one and not sent, since no answer is wanted, leaves with the next frame or when it has waited.
+//! A caller takes a connection out, uses it alone, and puts it back if nothing went wrong, so no
+//! lock is held while bytes travel. There are as many connections to a server as there were callers
+//! at once. What was pushed on one and not sent, since no answer is wanted, leaves with the next
+//! frame or when it has waited.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ impl ConnectionPool {
         self.dial.payload.allow(limits);
     }
 
-    /// Whether the server at `address` is in this process: whoever sends to it waits until it has answered.
+    /// Whether the server at `address` is in this process: whoever sends to it waits until it has
+    /// answered.
     pub fn is_here(&self, address: &Address) -> bool {
         self.here(address).is_some()
     }
@@ -44,7 +46,8 @@ impl ConnectionPool {
         self.here.as_ref().filter(|here| here.address == *address)
     }
 
-    /// A connection to `address`: a kept one that is still good, else a new one. It waits as it was dialled to.
+    /// A connection to `address`: a kept one that is still good, else a new one. It waits as it was
+    /// dialled to.
     ///
     /// # Errors
     /// [`NetError`] where none can be made.
@@ -55,7 +58,8 @@ impl ConnectionPool {
         }
     }
 
-    /// A kept connection to `address` that is still good, or one that costs nothing, if there is one.
+    /// A kept connection to `address` that is still good, or one that costs nothing, if there is
+    /// one.
     pub fn take_kept(&self, address: &Address) -> Option<Connection> {
         loop {
             let Some(mut connection) = self.idle.lock().get_mut(address).and_then(Vec::pop) else {

@@ -1,9 +1,10 @@
-//! Of which arcs it is known that writes have as many synced copies as the cluster asks for (`--min-copies`).
+//! Of which arcs it is known that writes have as many synced copies as the cluster asks for
+//! (`--min-copies`).
 //!
-//! Where that is more than one, a write that has been sent cannot be taken back when it turns out that some of its replicas are
-//! still fetching. So whoever has not seen yet that an arc has its copies asks first: the write goes as a
-//! read-modify-write, whose fence counts them. Under one epoch a member that is synced stays so (H1): what was seen
-//! once holds until the next view.
+//! Where that is more than one, a write that has been sent cannot be taken back when it turns out
+//! that some of its replicas are still fetching. So whoever has not seen yet that an arc has its
+//! copies asks first: the write goes as a read-modify-write, whose fence counts them. Under one
+//! epoch a member that is synced stays so (H1): what was seen once holds until the next view.
 
 use cluster::arcs::ArcSet;
 use cluster::ids::Epoch;

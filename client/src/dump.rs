@@ -1,13 +1,15 @@
 //! Dumps: all of a cluster's keys to one file, and from one, while the cluster serves.
 //!
-//! `save` goes along the line on which a listing goes ([`crate::listing`]), so that each key that is there
-//! from beginning to end is met once, whoever joins or leaves meanwhile; what each holds is read as any client
-//! reads it. So a dump holds each key as it was at some moment between its beginning and its end, and not all
-//! keys as they were at one moment. `load` puts what a dump holds, as any client puts. `file` is where the bytes
-//! go to or come from; [`mod@format`] says what they are.
+//! `save` goes along the line on which a listing goes ([`crate::listing`]), so that each key that
+//! is there from beginning to end is met once, whoever joins or leaves meanwhile; what each holds
+//! is read as any client reads it. So a dump holds each key as it was at some moment between its
+//! beginning and its end, and not all keys as they were at one moment. `load` puts what a dump
+//! holds, as any client puts. `file` is where the bytes go to or come from; [`mod@format`] says
+//! what they are.
 //!
-//! A few threads talk to the nodes, each about a batch of its own; the caller's own thread does the file. Between
-//! them are short queues, so that what is held in memory does not grow with the cluster.
+//! A few threads talk to the nodes, each about a batch of its own; the caller's own thread does the
+//! file. Between them are short queues, so that what is held in memory does not grow with the
+//! cluster.
 
 use std::io;
 use std::time::Duration;
@@ -26,8 +28,8 @@ pub(crate) use file::{from_file, to_file};
 
 use format::ReadError;
 
-/// Batches under way at once. One waits for the slowest of its nodes; a few more keep the others at work, and
-/// there are not so many that they crowd out other clients.
+/// Batches under way at once. One waits for the slowest of its nodes; a few more keep the others at
+/// work, and there are not so many that they crowd out other clients.
 const THREADS: usize = 4;
 
 /// A dump that was made.

@@ -37,9 +37,9 @@ pub enum ClientError {
         /// What stood in the way last.
         why: String,
     },
-    /// Others changed the key each time between reading and writing it, until the deadline: so many times. The
-    /// read-modify-write was certainly not done, so it may simply be tried again; where many change one key a longer
-    /// deadline helps, as they take turns.
+    /// Others changed the key each time between reading and writing it, until the deadline: so many
+    /// times. The read-modify-write was certainly not done, so it may simply be tried again; where
+    /// many change one key a longer deadline helps, as they take turns.
     #[error(
         "contended: not done within {deadline:?}, others were quicker {losses} times; last, {why}"
     )]
@@ -51,21 +51,23 @@ pub enum ClientError {
         /// What stood in the way last.
         why: String,
     },
-    /// Nobody alive holds this key: all who did are down (rule H4). Nothing was done. It can be read and
-    /// written again when one of them is back, or when the operator has accepted the loss.
+    /// Nobody alive holds this key: all who did are down (rule H4). Nothing was done. It can be
+    /// read and written again when one of them is back, or when the operator has accepted the loss.
     ///
-    /// This is told at once and not at the deadline, so that a batch does not wait for the few of its keys that are
-    /// lost. So a loop around a call must back off by itself, or it spins: first for [`ClientError::retry_after`], then
-    /// longer, up to some seconds, as nodes take that long to start. It is told for as long as nobody is back, and by
-    /// the manager's word of at most a quarter of a second ago.
+    /// This is told at once and not at the deadline, so that a batch does not wait for the few of
+    /// its keys that are lost. So a loop around a call must back off by itself, or it spins: first
+    /// for [`ClientError::retry_after`], then longer, up to some seconds, as nodes take that long
+    /// to start. It is told for as long as nobody is back, and by the manager's word of at most a
+    /// quarter of a second ago.
     #[error("unavailable: no live node holds this key; client --status tells which to bring back")]
     Unavailable,
-    /// A replica of the key holds as much as it may, and the write would add to that. It was not done. Deletes
-    /// make room, and so does one more node.
+    /// A replica of the key holds as much as it may, and the write would add to that. It was not
+    /// done. Deletes make room, and so does one more node.
     #[error("{0} is full (its --max-memory): nothing was written; delete keys, or add a node")]
     Full(NodeId),
-    /// Fewer synced copies would hold the write than the cluster asks for (`--min-copies`). It was not done. It can be
-    /// done when copies have been made again: that takes seconds where there are nodes enough.
+    /// Fewer synced copies would hold the write than the cluster asks for (`--min-copies`). It was
+    /// not done. It can be done when copies have been made again: that takes seconds where there
+    /// are nodes enough.
     #[error(
         "too few copies: a write has to have {least} at least (--min-copies): nothing was written"
     )]
@@ -80,7 +82,8 @@ pub enum ClientError {
         /// What stood in the way last.
         why: String,
     },
-    /// What an operator was shown is not what there is now, so nothing was done. Look again, and decide anew.
+    /// What an operator was shown is not what there is now, so nothing was done. Look again, and
+    /// decide anew.
     #[error("changed: this is not what was shown, nothing was done; now: {now}")]
     Changed {
         /// How it is now.
@@ -92,15 +95,16 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the same call may be made again as it is, and may succeed then: nothing was done, and what stood in the
-    /// way may pass. Not [`ClientError::Unknown`]: a loop around an increment would count twice. Whoever knows that
-    /// a call may be done twice (a put, where nobody else writes the key) asks for [`ClientError::is_unknown`] too.
+    /// Whether the same call may be made again as it is, and may succeed then: nothing was done,
+    /// and what stood in the way may pass. Not [`ClientError::Unknown`]: a loop around an increment
+    /// would count twice. Whoever knows that a call may be done twice (a put, where nobody else
+    /// writes the key) asks for [`ClientError::is_unknown`] too.
     pub fn is_retryable(&self) -> bool {
         self.retry_after().is_some()
     }
 
-    /// How long to wait before the same call is made again, at least; `None` where that does not help
-    /// ([`ClientError::is_retryable`]). Whoever goes on waits longer each time.
+    /// How long to wait before the same call is made again, at least; `None` where that does not
+    /// help ([`ClientError::is_retryable`]). Whoever goes on waits longer each time.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             // The call has waited already, until its deadline.

@@ -1,9 +1,10 @@
 //! One attempt: send every operation of a batch to the nodes it concerns, and collect the answers.
 //!
 //! Operations are grouped by node, so that a node gets one frame of writes, one of reads and one of
-//! fences however many operations there are. All frames are sent before the first answer is waited for:
-//! the nodes work in parallel while this one thread blocks on them in turn. (No deadlock: a node reads a
-//! whole frame before it answers, and has at most these frames of ours, and a COMMIT, which has no answer.)
+//! fences however many operations there are. All frames are sent before the first answer is waited
+//! for: the nodes work in parallel while this one thread blocks on them in turn. (No deadlock: a
+//! node reads a whole frame before it answers, and has at most these frames of ours, and a COMMIT,
+//! which has no answer.)
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -68,8 +69,8 @@ struct NodeRequest {
     writes: Vec<usize>,
     reads: Vec<usize>,
     fences: Vec<usize>,
-    /// Writes that did not fit the first frame: they are sent when all else has been answered, so that a node
-    /// never waits for us to read what it says while we wait for it to read.
+    /// Writes that did not fit the first frame: they are sent when all else has been answered, so
+    /// that a node never waits for us to read what it says while we wait for it to read.
     later: VecDeque<usize>,
     link: Option<Connection>,
 }
@@ -122,8 +123,8 @@ pub(crate) struct Fanout<'f> {
     pub(crate) routes: &'f Routes,
     /// How each node is waited for.
     pub(crate) waits: Waits,
-    /// Whether this client has itself completed a version: a record that its replica still holds as pending needs no
-    /// write-back then.
+    /// Whether this client has itself completed a version: a record that its replica still holds as
+    /// pending needs no write-back then.
     pub(crate) is_own: &'f dyn Fn(&Version) -> bool,
 }
 
@@ -227,8 +228,9 @@ impl Fanout<'_> {
             return Ok(());
         }
         let reply: ReadAnswers<'_> = match link.receive_as() {
-            // The answer would not fit a frame, though it leaves out what can wait. That cannot happen to who asks for no
-            // more keys than some thousand. The connection is as good as before, and no other replica could answer it.
+            // The answer would not fit a frame, though it leaves out what can wait. That cannot
+            // happen to who asks for no more keys than some thousand. The connection is as good as
+            // before, and no other replica could answer it.
             Err(error) if error.word() == Some(&ErrorWord::TooLarge) => {
                 for i in reads.drain(..) {
                     batch[i].fail(ClientError::Refused(error.to_string()));
@@ -296,8 +298,8 @@ fn requests(
     requests
 }
 
-/// Takes the answers to the writes. These are then taken out, so that a failure of what comes after does
-/// not count them a second time.
+/// Takes the answers to the writes. These are then taken out, so that a failure of what comes after
+/// does not count them a second time.
 fn receive_writes(
     link: &mut Connection,
     batch: &mut [Task<'_>],
@@ -444,8 +446,8 @@ mod tests {
         Routes::new(View { epoch: Epoch(epoch), members, arcs, ..unborn })
     }
 
-    /// A node that answers fences with what stands here: nothing is there, or an ERROR of this word; and
-    /// of each write it is not known whether it was stored.
+    /// A node that answers fences with what stands here: nothing is there, or an ERROR of this
+    /// word; and of each write it is not known whether it was stored.
     fn pool(address: &Address, word: &Arc<Mutex<Option<ErrorWord>>>) -> ConnectionPool {
         let word = word.clone();
         let answer = move |asked: Frame<'_>, out: &mut Vec<u8>| match word.lock().clone() {

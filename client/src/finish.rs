@@ -21,7 +21,8 @@ use crate::task::{Task, Valued};
 /// A key, and the record of it whose writer must have died: its value and until when that lives.
 pub type Abandoned = (Vec<u8>, Found<(Vec<u8>, Option<u64>)>);
 
-/// How long one node is waited for. A finisher has time: what it does not get done now it will next time.
+/// How long one node is waited for. A finisher has time: what it does not get done now it will next
+/// time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Connections and commits of a node that finishes.

@@ -15,17 +15,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A put goes to every replica at once and is acknowledged when all hold it; a get goes to the first
-//! replica, and to the next if that does not answer ([`cluster::operation`] decides). What goes wrong on the way (a
-//! broken connection, a view that is out of date, a node that just died) is retried under a new view until the
-//! deadline.
+//! A put goes to every replica at once and is acknowledged when all hold it; a get goes to the
+//! first replica, and to the next if that does not answer ([`cluster::operation`] decides). What
+//! goes wrong on the way (a broken connection, a view that is out of date, a node that just died)
+//! is retried under a new view until the deadline.
 //!
-//! Inside, from the top: `calls` and `batch` have what a program calls, `admin` what an operator does, [`listing`] asks
-//! which keys there are, and [`dump`] takes all of them to a file and back. A `call` runs its operations in attempts;
-//! [`fanout`] makes one: it sends a batch to the nodes it concerns and collects the answers. Below, what all calls
-//! share: [`router`] keeps the view, [`connection_pool`] the connections, [`commits`] tells replicas afterwards that a
-//! write is done, and `writers` how far; `capacity` knows which nodes are full; `turns` lets those who change one key do
-//! so one after the other.
+//! Inside, from the top: `calls` and `batch` have what a program calls, `admin` what an operator
+//! does, [`listing`] asks which keys there are, and [`dump`] takes all of them to a file and back.
+//! A `call` runs its operations in attempts; [`fanout`] makes one: it sends a batch to the nodes it
+//! concerns and collects the answers. Below, what all calls share: [`router`] keeps the view,
+//! [`connection_pool`] the connections, [`commits`] tells replicas afterwards that a write is done,
+//! and `writers` how far; `capacity` knows which nodes are full; `turns` lets those who change one
+//! key do so one after the other.
 
 mod admin;
 pub mod args;

@@ -1,9 +1,9 @@
 //! Which keys there are, and how many.
 //!
-//! A listing goes along the line on which [`cluster::scan`] places keys. For each stretch of it every node
-//! that is the first to keep some of its arcs is asked at once for the first keys that it has there; the
-//! arcs that it cannot speak of go to their next replica. What all of them have told up to the same place is
-//! the answer.
+//! A listing goes along the line on which [`cluster::scan`] places keys. For each stretch of it
+//! every node that is the first to keep some of its arcs is asked at once for the first keys that
+//! it has there; the arcs that it cannot speak of go to their next replica. What all of them have
+//! told up to the same place is the answer.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
@@ -49,12 +49,12 @@ struct Failed {
 
 impl GTStoreClient {
     /// Lists keys, about `most` of them (at least 1), from a place on: 0 for the first, then as
-    /// [`Keys::next`] says. Whoever goes on until there is no next one is told every key that was there from
-    /// the first call to the last, and each once, whoever joins or leaves meanwhile.
+    /// [`Keys::next`] says. Whoever goes on until there is no next one is told every key that was
+    /// there from the first call to the last, and each once, whoever joins or leaves meanwhile.
     ///
     /// # Errors
-    /// [`ClientError::NotEnoughReplicas`] or [`ClientError::Unavailable`] where some keys have nobody to
-    /// tell of them.
+    /// [`ClientError::NotEnoughReplicas`] or [`ClientError::Unavailable`] where some keys have
+    /// nobody to tell of them.
     pub fn list(&self, from: u64, most: usize) -> Result<Keys, ClientError> {
         self.list_of(None, from, most)
     }
@@ -104,7 +104,8 @@ impl GTStoreClient {
         self.listing(arcs, 0, 0).map(|told| told.count)
     }
 
-    /// What the nodes tell from a place on, of about `most` keys each; asked again until the deadline.
+    /// What the nodes tell from a place on, of about `most` keys each; asked again until the
+    /// deadline.
     pub(crate) fn listing(
         &self,
         arcs: Option<&ArcSet>,
@@ -131,8 +132,8 @@ impl GTStoreClient {
     }
 }
 
-/// Asks the keepers of every arc from a place on for about `most` keys; for how many there are, if that is
-/// 0.
+/// Asks the keepers of every arc from a place on for about `most` keys; for how many there are, if
+/// that is 0.
 fn attempt(
     pool: &ConnectionPool,
     routes: &Routes,

@@ -94,8 +94,8 @@ pub enum Change {
     Leave,
 }
 
-/// Decides on a change. It may be asked several times for one operation, each time with what is there by
-/// then; only its last answer takes effect.
+/// Decides on a change. It may be asked several times for one operation, each time with what is
+/// there by then; only its last answer takes effect.
 pub type Decide<'a> = Box<dyn FnMut(Option<Held<'_>>) -> Change + 'a>;
 
 /// What a read-modify-write finds.
@@ -127,8 +127,8 @@ pub struct Got {
     pub primary: NodeId,
 }
 
-/// What came of an operation. Of a [`put_if`](crate::GTStoreClient::put_if) it says whether the value is yours or
-/// somebody else's.
+/// What came of an operation. Of a [`put_if`](crate::GTStoreClient::put_if) it says whether the
+/// value is yours or somebody else's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "it says whether the key was changed, or holds what somebody else has put there"]
 pub enum Done {

@@ -1,4 +1,5 @@
-//! The view as this client knows it, and how it learns a newer one; and which arcs nobody alive holds.
+//! The view as this client knows it, and how it learns a newer one; and which arcs nobody alive
+//! holds.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,8 +28,8 @@ struct Lost {
     told: Instant,
 }
 
-/// For how long it is believed that an arc is lost without asking again: operations on such an arc need not
-/// each ask the manager, and whoever comes back is noticed soon.
+/// For how long it is believed that an arc is lost without asking again: operations on such an arc
+/// need not each ask the manager, and whoever comes back is noticed soon.
 pub(crate) const BELIEVED: Duration = Duration::from_millis(250);
 
 /// Asks a manager for its view.
@@ -52,15 +53,16 @@ impl Router {
         Ok((Router { manager, routes, lost }, push.clock))
     }
 
-    /// The arcs of which the manager has said just now that nobody alive holds them (H4). Empty if it was
-    /// not asked lately.
+    /// The arcs of which the manager has said just now that nobody alive holds them (H4). Empty if
+    /// it was not asked lately.
     pub fn lost(&self) -> Arc<ArcSet> {
         let lost = self.lost.read();
         if lost.told.elapsed() < BELIEVED { lost.arcs.clone() } else { Arc::default() }
     }
 
-    /// Whether arcs were lost when the manager was last asked, and it is time to ask again: a request that is
-    /// sent to a node which cannot answer may have arrived, and its outcome would be unknown.
+    /// Whether arcs were lost when the manager was last asked, and it is time to ask again: a
+    /// request that is sent to a node which cannot answer may have arrived, and its outcome would
+    /// be unknown.
     pub fn is_loss_to_be_reviewed(&self) -> bool {
         let lost = self.lost.read();
         !lost.arcs.is_clear() && lost.told.elapsed() >= BELIEVED
@@ -82,14 +84,15 @@ impl Router {
     }
 
     /// Asks the manager again. The view in use changes only if the told one is newer, or if the
-    /// manager's cluster is another one: then everything known is void. Returns the manager's clock.
+    /// manager's cluster is another one: then everything known is void. Returns the manager's
+    /// clock.
     ///
     /// # Errors
     /// [`NetError`] where the manager does not answer; the view in use stays.
     pub fn refresh(&self, pool: &ConnectionPool) -> Result<Clock, NetError> {
         let asked = ask(pool, &self.manager);
-        // Where it does not answer nobody knows what is lost, and not every call need try to learn it.
-        // Nor does a manager know that is behind: its folder may be an older copy (L7).
+        // Where it does not answer nobody knows what is lost, and not every call need try to learn
+        // it. Nor does a manager know that is behind: its folder may be an older copy (L7).
         let view = self.routes();
         let (cluster, epoch) = (view.view().cluster, view.epoch());
         let is_behind = |push: &&TablePush| push.view.cluster == cluster && push.view.epoch < epoch;

@@ -19,8 +19,8 @@ fn share(status: &Status, node: &NodeStatus) -> f64 {
 /// Runs of lost slots that people are shown; programs get all of them.
 const SHOWN_RUNS: usize = 16;
 
-/// The table that `--status` prints, and under it the change that is under way, the slots that nobody holds,
-/// and the line of health.
+/// The table that `--status` prints, and under it the change that is under way, the slots that
+/// nobody holds, and the line of health.
 pub fn table(status: &Status) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);

@@ -36,12 +36,12 @@ pub struct GTStoreClient {
 }
 
 impl GTStoreClient {
-    /// Connects to the manager and learns the view. Where there is none yet, or it has no room for another connection,
-    /// waits for it until the deadline.
+    /// Connects to the manager and learns the view. Where there is none yet, or it has no room for
+    /// another connection, waits for it until the deadline.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`] where it does not answer until then; at once where what answers is not this cluster's
-    /// manager, or does not take the secret.
+    /// [`ClientError::NoManager`] where it does not answer until then; at once where what answers
+    /// is not this cluster's manager, or does not take the secret.
     pub fn init(config: Config) -> Result<GTStoreClient, ClientError> {
         let dial = Dial {
             connect: config.patience,
@@ -79,15 +79,15 @@ impl GTStoreClient {
         })
     }
 
-    /// What time it is by the clocks of the cluster, in milliseconds since 1970: those that tell when a value's
-    /// time is over. This machine's own may be wrong.
+    /// What time it is by the clocks of the cluster, in milliseconds since 1970: those that tell
+    /// when a value's time is over. This machine's own may be wrong.
     pub fn now_ms(&self) -> u64 {
         self.stay_fresh();
         self.writers.now_ms()
     }
 
-    /// Makes sure that nothing is refused by limits that are not the cluster's any more: who never has a view
-    /// refused does not hear of others.
+    /// Makes sure that nothing is refused by limits that are not the cluster's any more: who never
+    /// has a view refused does not hear of others.
     pub(crate) fn hear_of_limits(&self, mut lengths: impl Iterator<Item = Lengths>) {
         let limits = self.limits();
         let is_beyond =
@@ -168,7 +168,8 @@ impl GTStoreClient {
         Ok(self.router.lost())
     }
 
-    /// The node that a key's reads go to first, as this client knows it; `None` while nobody serves.
+    /// The node that a key's reads go to first, as this client knows it; `None` while nobody
+    /// serves.
     pub fn primary_of(&self, key: &[u8]) -> Option<NodeId> {
         let routes = self.router.routes();
         let arc = routes.arc_of(key)?;

@@ -64,8 +64,8 @@ impl<'a> Task<'a> {
         self.result.is_some() || self.is_left
     }
 
-    /// Ends it with an error that says that it was not done, unless some member may have stored a version of it: then
-    /// nobody knows (C1). No other way leads to such an error.
+    /// Ends it with an error that says that it was not done, unless some member may have stored a
+    /// version of it: then nobody knows (C1). No other way leads to such an error.
     pub(crate) fn fail(&mut self, error: ClientError) {
         self.result = Some(Err(match (self.operation.may_exist(), error) {
             (false, error) => error,
@@ -85,8 +85,8 @@ pub(crate) fn update<'a>(key: &'a [u8], decide: Decide<'a>, limits: &Limits) -> 
     Task { decide: Some(decide), result, ..Task::new(key, operation) }
 }
 
-/// An operation of a batch, with a version of its own if it writes, or with an error if it breaks the
-/// limits.
+/// An operation of a batch, with a version of its own if it writes, or with an error if it breaks
+/// the limits.
 pub(crate) fn start<'a>(op: &Op<'a>, limits: &Limits, writer: &mut Writer<'_>) -> Task<'a> {
     let (key, operation, value) = match *op {
         Op::Put { key, value } => (key, put(writer, value, None), value),
@@ -95,7 +95,8 @@ pub(crate) fn start<'a>(op: &Op<'a>, limits: &Limits, writer: &mut Writer<'_>) -
         Op::Get { key } => (key, Operation::read(), &[][..]),
     };
     let result = match op {
-        // Whether it may exist is for the nodes to say: they know limits that this client has yet to hear of.
+        // Whether it may exist is for the nodes to say: they know limits that this client has yet
+        // to hear of.
         Op::Get { .. } if key.len() > KEY_CEILING => Some(Ok(Done::Got(None))),
         Op::Get { .. } => None,
         _ => check(key, value, limits).err().map(Err),

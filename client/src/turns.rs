@@ -1,12 +1,13 @@
 //! Turns: who changes a key next, among the calls of one client.
 //!
-//! A read-modify-write is undone by whoever changes the key between its read and its write, and begins anew. Where
-//! many threads change one key nearly all of what they do is thrown away, and chance decides who gets through.
-//! So whoever has lost once queues for a turn, and whoever meets a queue joins it: first come, first served. Who has
-//! the turn competes with other clients only, and after each loss rests for a random while, longer each time.
+//! A read-modify-write is undone by whoever changes the key between its read and its write, and
+//! begins anew. Where many threads change one key nearly all of what they do is thrown away, and
+//! chance decides who gets through. So whoever has lost once queues for a turn, and whoever meets a
+//! queue joins it: first come, first served. Who has the turn competes with other clients only, and
+//! after each loss rests for a random while, longer each time.
 //!
-//! Keys share turns by their hash. That costs a wait now and then, and never a result. Several turns are taken in
-//! ascending order, so that no two calls wait for each other.
+//! Keys share turns by their hash. That costs a wait now and then, and never a result. Several
+//! turns are taken in ascending order, so that no two calls wait for each other.
 
 use std::collections::BTreeSet;
 use std::hash::Hasher;
@@ -18,8 +19,9 @@ use parking_lot::{FairMutex, FairMutexGuard};
 /// How many turns there are. Rarely do so many keys see contention at once, and each is a byte.
 const TURNS: usize = 1024;
 
-/// Rests after a loss: random, up to the first, and up to twice that after each further one, up to the last. A round
-/// takes about a millisecond where nodes are near; with the last, fifty clients and more get through one by one.
+/// Rests after a loss: random, up to the first, and up to twice that after each further one, up to
+/// the last. A round takes about a millisecond where nodes are near; with the last, fifty clients
+/// and more get through one by one.
 const FIRST_REST: Duration = Duration::from_millis(1);
 const LAST_REST: Duration = Duration::from_millis(64);
 
@@ -52,8 +54,8 @@ impl Turns {
 }
 
 impl Held<'_> {
-    /// Joins the queues of those of these keys that others have the turn of. Waits until `until` at most. Returns
-    /// whether there were any.
+    /// Joins the queues of those of these keys that others have the turn of. Waits until `until` at
+    /// most. Returns whether there were any.
     pub(crate) fn queue<'k>(
         &mut self,
         keys: impl Iterator<Item = &'k [u8]>,
@@ -91,7 +93,8 @@ impl Held<'_> {
         self.guards.retain(|(turn, _)| wanted.contains(turn));
     }
 
-    /// Takes these turns and those that it has, in ascending order. What it does not get in time it goes without.
+    /// Takes these turns and those that it has, in ascending order. What it does not get in time it
+    /// goes without.
     fn take(&mut self, mut wanted: BTreeSet<usize>, until: Instant) {
         // A turn below one that it has can be waited for only without that.
         wanted.extend(self.guards.drain(..).map(|(turn, _)| turn));

@@ -1,11 +1,13 @@
 //! Who a client writes as.
 //!
-//! Each call that writes does so as a *writer* of its own, taken from a pool for as long as the call lasts.
-//! So when the call is over and every write in it is known to be done (or stored nowhere), one *mark*
-//! tells the replicas so: all of this writer's writes up to here (rule N3). A writer with a write whose
-//! outcome is unknown is never used again, and tells no mark from then on.
+//! Each call that writes does so as a *writer* of its own, taken from a pool for as long as the
+//! call lasts. So when the call is over and every write in it is known to be done (or stored
+//! nowhere), one *mark* tells the replicas so: all of this writer's writes up to here (rule N3). A
+//! writer with a write whose outcome is unknown is never used again, and tells no mark from then
+//! on.
 //!
-//! All writers of a client draw from one clock, so that its operations are ordered as they were called.
+//! All writers of a client draw from one clock, so that its operations are ordered as they were
+//! called.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -55,7 +57,8 @@ impl Writers {
         self.0.lock().told.elapsed() > STALE
     }
 
-    /// What time it is by the servers' clocks, in milliseconds since 1970: as one has told, and so much later.
+    /// What time it is by the servers' clocks, in milliseconds since 1970: as one has told, and so
+    /// much later.
     pub(crate) fn now_ms(&self) -> u64 {
         let pool = self.0.lock();
         (pool.clock.highest() >> COUNTER_BITS) + pool.told.elapsed().as_millis() as u64

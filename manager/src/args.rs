@@ -26,8 +26,8 @@ const MOST_LEASE_MS: u64 = *HEARTBEATS_MS.end() * *MISSED.end() as u64;
 /// Longest time that an uneven deal may be asked to stay: ten years, which is for ever.
 const MOST_REBALANCE_S: u64 = 315_360_000;
 
-/// How long a silent node is waited for at least, in milliseconds: one that has lost its manager tries to
-/// reach it every two seconds, and the connection itself may take some time.
+/// How long a silent node is waited for at least, in milliseconds: one that has lost its manager
+/// tries to reach it every two seconds, and the connection itself may take some time.
 const RETURN_MS: u64 = 5_000;
 
 /// What the command line says.

@@ -1,8 +1,8 @@
 //! What a start's flags ask of a cluster that may have been born before.
 //!
-//! The number of copies, the limits, the durability, the ring and the terms of leases are the cluster's: born
-//! with it, saved, and changed by orders alone. What the flags of a later start say of them is not used, and
-//! that is told; a start without such a flag asks for nothing.
+//! The number of copies, the limits, the durability, the ring and the terms of leases are the
+//! cluster's: born with it, saved, and changed by orders alone. What the flags of a later start say
+//! of them is not used, and that is told; a start without such a flag asks for nothing.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use cluster::limits::Limits;
 use cluster::membership::{Saved, Settings};
 use cluster::time::Millis;
 
-/// The longest lease that may be out by a state that does not say, in milliseconds: that of the slowest
-/// heartbeats that anybody is likely to have chosen, five times the usual one.
+/// The longest lease that may be out by a state that does not say, in milliseconds: that of the
+/// slowest heartbeats that anybody is likely to have chosen, five times the usual one.
 const UNSAID_LEASE_MS: Millis = 30_000;
 
 /// What the flags ask for; `None` where they say nothing.
@@ -34,7 +34,8 @@ pub struct Asked {
     pub value_bytes: Option<usize>,
     /// Arcs of the ring.
     pub arcs: Option<usize>,
-    /// How long leases were under the manager before, in milliseconds, where the saved state does not say.
+    /// How long leases were under the manager before, in milliseconds, where the saved state does
+    /// not say.
     pub lease_was_ms: Option<Millis>,
     /// Whether to go on although the folder is an older copy, with what was shown before.
     pub accept_older: bool,
@@ -87,7 +88,8 @@ impl Asked {
     }
 }
 
-/// What a flag asks for and the cluster has not, and the order of the client that changes it, if there is one.
+/// What a flag asks for and the cluster has not, and the order of the client that changes it, if
+/// there is one.
 fn unused<T: PartialEq + fmt::Display>(
     flag: &str,
     asked: Option<T>,

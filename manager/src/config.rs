@@ -13,7 +13,8 @@ use crate::state;
 /// What a manager runs with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Heartbeats, copies, limits and ring of a new cluster, and how this manager goes about its work.
+    /// Heartbeats, copies, limits and ring of a new cluster, and how this manager goes about its
+    /// work.
     pub settings: Settings,
     /// What of that was asked for, and is told where the cluster has something else.
     pub asked: Asked,
@@ -23,8 +24,8 @@ pub struct Config {
     pub secret: Option<Secret>,
     /// Where the views are saved; without it a restarted manager knows nobody.
     pub data: Option<PathBuf>,
-    /// Whether a node's port that refuses says that its process has ended (L6). Not in a network in which something
-    /// between may refuse for a host that is there.
+    /// Whether a node's port that refuses says that its process has ended (L6). Not in a network in
+    /// which something between may refuse for a host that is there.
     pub trusts_refused: bool,
 }
 

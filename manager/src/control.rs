@@ -1,10 +1,10 @@
 //! A node's control connection: heartbeats one way, acknowledgements and views the other.
 //!
-//! Two threads share it. The connection's own reads heartbeats; a second sends what the owner of the
-//! membership and the first have put into the node's channel, so neither ever waits for a node that
-//! does not read. When the connection ends, the node's own port is tried: if that refuses, its process
-//! is gone, and nobody has to wait for its lease (rule L6). Where something else might refuse in the node's place
-//! the operator says so, and its lease is waited for.
+//! Two threads share it. The connection's own reads heartbeats; a second sends what the owner of
+//! the membership and the first have put into the node's channel, so neither ever waits for a node
+//! that does not read. When the connection ends, the node's own port is tried: if that refuses, its
+//! process is gone, and nobody has to wait for its lease (rule L6). Where something else might
+//! refuse in the node's place the operator says so, and its lease is waited for.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
@@ -98,8 +98,8 @@ fn receive(
     }
 }
 
-/// What is wrong with a node's wall clock, if anything (rule N5). The clocks are compared when the word
-/// arrives: what it took on the way is little beside the bound.
+/// What is wrong with a node's wall clock, if anything (rule N5). The clocks are compared when the
+/// word arrives: what it took on the way is little beside the bound.
 pub fn clock_trouble(wall_ms: u64) -> Option<String> {
     let own = clock::wall_ms();
     version::are_apart(wall_ms, own).then(|| {

@@ -15,12 +15,12 @@ use crate::links::Outbound;
 use crate::published::Published;
 use crate::waiting::Asker;
 
-/// Events that may wait for the owner. Each comes from a connection that waits for its answer, so the
-/// bound is seldom felt; it keeps a storm of registrations from piling up.
+/// Events that may wait for the owner. Each comes from a connection that waits for its answer, so
+/// the bound is seldom felt; it keeps a storm of registrations from piling up.
 pub(crate) const QUEUE: usize = 1024;
 
-/// Frames that may wait for one node. Views supersede each other and heartbeats repeat them, so what
-/// does not fit is dropped.
+/// Frames that may wait for one node. Views supersede each other and heartbeats repeat them, so
+/// what does not fit is dropped.
 const OUTBOUND: usize = 64;
 
 /// What the owner is asked for.
@@ -91,14 +91,14 @@ impl Handle {
         self.ask(Request::Status)
     }
 
-    /// Goes on without what only nodes that are out have held, if it is this. Says how many arcs that concerns, or why
-    /// it is not done. `None` if the manager is stopping.
+    /// Goes on without what only nodes that are out have held, if it is this. Says how many arcs
+    /// that concerns, or why it is not done. `None` if the manager is stopping.
     pub fn accept_loss(&self, shown: Loss) -> Option<Result<usize, Refused>> {
         self.ask(|answer| Request::AcceptLoss(shown, answer))
     }
 
-    /// Goes on with a node's data folder that is held back, with which this start waits. `None` if the manager is
-    /// stopping.
+    /// Goes on with a node's data folder that is held back, with which this start waits. `None` if
+    /// the manager is stopping.
     pub fn adopt_folder(&self, id: NodeId, start: Incarnation) -> Option<Result<(), Refused>> {
         self.ask(|answer| Request::AdoptFolder(id, start, answer))
     }
@@ -108,8 +108,8 @@ impl Handle {
         self.ask(|answer| Request::Plan(wish, force, answer))
     }
 
-    /// Begins a planned change or cancels one. Says what it moves when that is saved. `None` if the manager
-    /// is stopping.
+    /// Begins a planned change or cancels one. Says what it moves when that is saved. `None` if the
+    /// manager is stopping.
     pub fn order(&self, order: Order) -> Option<Result<Outline, Refused>> {
         self.ask(|answer| Request::Order(order, answer))
     }

@@ -1,9 +1,9 @@
 //! The manager: who is a member, and who owns what.
 //!
 //! The decisions are [`cluster::membership`]'s; this crate carries them. One thread owns the state
-//! machine ([`monitor`]): it takes events from a channel, watches heartbeats run out, saves what must
-//! survive ([`state`]) and sends views to nodes. Connections ([`requests`], [`control`]) only turn
-//! frames into events and answers into frames; they speak to the owner by a [`Handle`].
+//! machine ([`monitor`]): it takes events from a channel, watches heartbeats run out, saves what
+//! must survive ([`state`]) and sends views to nodes. Connections ([`requests`], [`control`]) only
+//! turn frames into events and answers into frames; they speak to the owner by a [`Handle`].
 //!
 //! [`Manager`] puts it together, for `main` and for tests.
 
@@ -62,7 +62,8 @@ impl Manager {
         self.server.address()
     }
 
-    /// Says why it is to end, if it comes to that: nodes have seen views that its folder does not tell of.
+    /// Says why it is to end, if it comes to that: nodes have seen views that its folder does not
+    /// tell of.
     pub fn ended(&self) -> &Receiver<String> {
         self.monitor.ended()
     }
@@ -74,8 +75,9 @@ impl Manager {
     }
 }
 
-/// After a restart of the manager: looks whether the processes of these members are still there. Every
-/// control connection ended with the manager, so a port that refuses says that its node is gone (L6).
+/// After a restart of the manager: looks whether the processes of these members are still there.
+/// Every control connection ended with the manager, so a port that refuses says that its node is
+/// gone (L6).
 ///
 /// # Errors
 /// If the operating system has no more threads.

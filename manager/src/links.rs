@@ -30,14 +30,15 @@ impl Links {
         }
     }
 
-    /// It does so no longer. Returns whether the node has no connection now: a newer one may have taken over.
+    /// It does so no longer. Returns whether the node has no connection now: a newer one may have
+    /// taken over.
     pub(crate) fn detach(&mut self, node: Incarnation, number: u64) -> bool {
         let is_this = self.0.get(&node).is_some_and(|link| link.number == number);
         is_this && self.0.remove(&node).is_some()
     }
 
-    /// Sends a message to a node, unless it has no connection. Returns whether it fits: a node whose channel is full
-    /// does not read.
+    /// Sends a message to a node, unless it has no connection. Returns whether it fits: a node
+    /// whose channel is full does not read.
     pub(crate) fn send<'m>(&self, node: Incarnation, message: &impl Message<'m>) -> bool {
         let Some(link) = self.0.get(&node) else { return true };
         let mut frame = Vec::new();

@@ -1,15 +1,15 @@
 //! The thread that owns the membership.
 //!
-//! It takes events from a channel, one after the other, lets the state machine say what follows, and
-//! does that in the order said: save, publish, push. Between events it watches the clock, so that
-//! heartbeats which do not come are noticed. Nobody else touches the state; clients read the published
-//! view without going through it.
+//! It takes events from a channel, one after the other, lets the state machine say what follows,
+//! and does that in the order said: save, publish, push. Between events it watches the clock, so
+//! that heartbeats which do not come are noticed. Nobody else touches the state; clients read the
+//! published view without going through it.
 //!
-//! A second thread saves, since a busy disk may take a second to do so: the owner hands it the state, goes
-//! on answering heartbeats, and does what depends on the save when it hears that it is done
-//! ([`Gate`] holds that back). When saving fails (a full disk) it is tried again at every tick; meanwhile
-//! nodes keep their leases under the views that were saved, and the health says so. A folder in which nothing
-//! can be saved is found at the start, by saving there.
+//! A second thread saves, since a busy disk may take a second to do so: the owner hands it the
+//! state, goes on answering heartbeats, and does what depends on the save when it hears that it is
+//! done ([`Gate`] holds that back). When saving fails (a full disk) it is tried again at every
+//! tick; meanwhile nodes keep their leases under the views that were saved, and the health says so.
+//! A folder in which nothing can be saved is found at the start, by saving there.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,8 +46,8 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Loads what was saved and starts the thread. What this start asks for is told where the cluster has
-    /// something else.
+    /// Loads what was saved and starts the thread. What this start asks for is told where the
+    /// cluster has something else.
     ///
     /// # Errors
     /// [`StartError`].
@@ -62,8 +62,8 @@ impl Monitor {
             Some(saved) => saved,
             None => Saved::new(resume::unborn(settings, ClusterId(random()?)), settings.terms()),
         };
-        // A folder that takes no state is found now, and not when a node has died. And nobody is told of a lease
-        // that the next start would not find there.
+        // A folder that takes no state is found now, and not when a node has died. And nobody is
+        // told of a lease that the next start would not find there.
         file.as_ref().map_or(Ok(()), |file| file.save(&saved))?;
         let (shown, goes_on) = resume::shown(file.as_ref(), &saved, &config.asked)?;
         let life = ManagerLife(random()?);
@@ -155,8 +155,8 @@ impl Owner {
     fn run(mut self, queue: &Receiver<Request>, stop: &Stop) {
         let mut last_tick = Instant::now();
         loop {
-            // Often enough that "out after three missed" is true to a tenth of a heartbeat, of which there may be
-            // more from one moment to the next.
+            // Often enough that "out after three missed" is true to a tenth of a heartbeat, of
+            // which there may be more from one moment to the next.
             let heartbeat = self.gate.membership().settings().heartbeat_ms;
             let next_tick = last_tick + Duration::from_millis((heartbeat / 10).max(5));
             let wait = next_tick.saturating_duration_since(Instant::now());
@@ -216,7 +216,8 @@ impl Owner {
         }
     }
 
-    /// Takes what an operator asks for. Who asks is answered when it is saved; at once where it is refused.
+    /// Takes what an operator asks for. Who asks is answered when it is saved; at once where it is
+    /// refused.
     fn carry<T>(
         &mut self,
         event: Event,
@@ -261,7 +262,8 @@ impl Owner {
                         warn!("{node} takes no views; its next heartbeat gets it");
                     }
                 }
-                // Where it does not fit the node does not read, and will not answer the next one either.
+                // Where it does not fit the node does not read, and will not answer the next one
+                // either.
                 Effect::Probe(node, number) => _ = self.links.send(node, &Probe { number }),
                 Effect::Say(what) => info!("{what}"),
                 Effect::Stop(behind) => self.stop_behind(behind),

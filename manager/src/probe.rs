@@ -10,8 +10,8 @@ use cluster::ids::Address;
 /// refuses or accepts at once.
 const PORT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Pauses between tries of that port: the kernel closes a dead process's sockets one after the other,
-/// so its listener may outlive its connections by a moment.
+/// Pauses between tries of that port: the kernel closes a dead process's sockets one after the
+/// other, so its listener may outlive its connections by a moment.
 const TRIES: [Duration; 6] = [
     Duration::ZERO,
     Duration::from_millis(2),
@@ -35,8 +35,8 @@ fn is_refused(address: &Address) -> bool {
     do_all_refuse(candidates, |to| TcpStream::connect_timeout(to, PORT_TIMEOUT).map(drop))
 }
 
-/// Whether each address of a host refuses. A node listens at some of them, and nobody knows at which: one that is
-/// silent or cannot be reached from here may be the one that it serves at.
+/// Whether each address of a host refuses. A node listens at some of them, and nobody knows at
+/// which: one that is silent or cannot be reached from here may be the one that it serves at.
 fn do_all_refuse(
     candidates: impl Iterator<Item = SocketAddr>,
     mut dial: impl FnMut(&SocketAddr) -> io::Result<()>,

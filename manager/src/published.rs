@@ -1,4 +1,5 @@
-//! What everybody may know without asking the owner of the membership: it writes it, connections read it.
+//! What everybody may know without asking the owner of the membership: it writes it, connections
+//! read it.
 
 use std::sync::Arc;
 

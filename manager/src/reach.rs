@@ -1,7 +1,7 @@
 //! Dialling a node back before it is taken in: does the address that it tells lead to it?
 //!
-//! Which nodes are dialled, and what follows, is decided in [`cluster::membership`]; here is the call. A node that is
-//! reached costs a round trip or two.
+//! Which nodes are dialled, and what follows, is decided in [`cluster::membership`]; here is the
+//! call. A node that is reached costs a round trip or two.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use net_common::connection::{Connection, Dial, NetError};
 use net_common::frame::PayloadLimit;
 use net_common::message::control::{Info, InfoAsk};
 
-/// How long the way to a node, and its answer, may each take. Far less than a node waits for the answer to its
-/// registration, and far more than a node that can serve takes.
+/// How long the way to a node, and its answer, may each take. Far less than a node waits for the
+/// answer to its registration, and far more than a node that can serve takes.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Dials the address that a node tells, and looks who answers.

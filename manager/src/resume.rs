@@ -53,8 +53,8 @@ pub(crate) fn continued(
     Ok(Some(saved))
 }
 
-/// Which view nodes had seen that this folder lacked when it was started before, and whether the operator goes on with
-/// that.
+/// Which view nodes had seen that this folder lacked when it was started before, and whether the
+/// operator goes on with that.
 pub(crate) fn shown(
     file: Option<&StateFile>,
     saved: &Saved,

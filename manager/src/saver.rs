@@ -12,8 +12,10 @@ use crate::state::{StateError, StateFile};
 
 /// The thread that saves, one state after the other.
 pub(crate) struct Saver {
-    // In this order: the thread ends when it has saved what is on its way, and nobody can send more.
-    /// At most one state is on its way, and when stopping a last one behind it: sending never waits.
+    // In this order: the thread ends when it has saved what is on its way, and nobody can send
+    // more.
+    /// At most one state is on its way, and when stopping a last one behind it: sending never
+    /// waits.
     states: Sender<Saved>,
     done: Receiver<Result<(), StateError>>,
     worker: Worker,
@@ -49,7 +51,8 @@ impl Saver {
         &self.done
     }
 
-    /// Waits for what is under way, saves a last state after it if there is one, and ends the thread.
+    /// Waits for what is under way, saves a last state after it if there is one, and ends the
+    /// thread.
     pub(crate) fn stop(self, last: Option<Saved>) {
         if let Some(last) = last {
             self.save(last);

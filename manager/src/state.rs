@@ -1,16 +1,18 @@
 //! What survives the manager, in one file.
 //!
-//! The file `view` in the data folder: a line that names the format, a CRC-32 of the rest, the active view
-//! and the one being made as they go over the wire, and then what else binds the next manager, one part
-//! after the other. It is replaced as a whole (written aside, fsynced, renamed, the folder fsynced), so a
-//! crash leaves the old or the new one. One manager uses a folder at a time: two that go on from the same views
-//! would both acknowledge what the other does not know. A damaged file is an error that stops the manager: an
-//! empty cluster in its place would give everybody's data up.
+//! The file `view` in the data folder: a line that names the format, a CRC-32 of the rest, the
+//! active view and the one being made as they go over the wire, and then what else binds the next
+//! manager, one part after the other. It is replaced as a whole (written aside, fsynced, renamed,
+//! the folder fsynced), so a crash leaves the old or the new one. One manager uses a folder at a
+//! time: two that go on from the same views would both acknowledge what the other does not know. A
+//! damaged file is an error that stops the manager: an empty cluster in its place would give
+//! everybody's data up.
 //!
-//! Of what else binds it, views before the active one may be as large as that: they are there only while some member has
-//! not told that it has adopted the active one (rule H6).
+//! Of what else binds it, views before the active one may be as large as that: they are there only
+//! while some member has not told that it has adopted the active one (rule H6).
 //!
-//! Format 4 had the views alone, without least copies and limits to come. It is read, and never written.
+//! Format 4 had the views alone, without least copies and limits to come. It is read, and never
+//! written.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -129,7 +131,8 @@ impl StateFile {
         self.folder.join("older")
     }
 
-    /// Notes that the operator was shown what an older copy of the folder lacks: views up to this one.
+    /// Notes that the operator was shown what an older copy of the folder lacks: views up to this
+    /// one.
     ///
     /// # Errors
     /// [`StateError::Io`].
@@ -143,8 +146,8 @@ impl StateFile {
         written.map_err(|source| StateError::Io { what: "write", file, source })
     }
 
-    /// What was shown. It stays there: where the folder goes on, its views pass it, and until then it lacks it.
-    /// 0 if nothing was.
+    /// What was shown. It stays there: where the folder goes on, its views pass it, and until then
+    /// it lacks it. 0 if nothing was.
     ///
     /// # Errors
     /// [`StateError::Io`].
@@ -169,7 +172,8 @@ impl StateFile {
             fs::rename(&aside, self.file())
         })();
         if written.is_err() {
-            // It may take the room that the disk lacks. If it cannot be removed either, the error says why.
+            // It may take the room that the disk lacks. If it cannot be removed either, the error
+            // says why.
             let _ = fs::remove_file(&aside);
         }
         written?;

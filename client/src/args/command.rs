@@ -85,8 +85,8 @@ pub enum Command {
     },
 }
 
-/// The longest life that a value can be given, in milliseconds: some three hundred years. Whoever wants more
-/// wants it for ever.
+/// The longest life that a value can be given, in milliseconds: some three hundred years. Whoever
+/// wants more wants it for ever.
 const LONGEST_LIFE_MS: u64 = 10_000_000_000_000;
 
 /// The flags of which each is a thing to do.
@@ -181,7 +181,8 @@ pub(super) fn command(matches: &Matches) -> Result<Command, UsageError> {
 fn action(matches: &Matches) -> Result<&'static str, UsageError> {
     let mut given: Vec<&'static str> =
         ACTIONS.into_iter().filter(|a| matches.opt_present(a)).collect();
-    // How many may be missed is an order of its own, and goes with the other half of what a lease is.
+    // How many may be missed is an order of its own, and goes with the other half of what a lease
+    // is.
     if let ["heartbeat-ms", "missed"] | ["missed", "plan"] = given[..] {
         given.retain(|action| *action != "missed");
     }

@@ -1,8 +1,9 @@
 //! Where a dump goes to, and where it comes from.
 //!
-//! A dump is written under another name in FILE's folder, and gets its name when all of it is on the disk. So
-//! what stands under the name is always a complete dump: the old one, or the new one. What is no file (a pipe,
-//! a device, standard output) is written as it comes, and whoever reads it finds its end missing if it fails.
+//! A dump is written under another name in FILE's folder, and gets its name when all of it is on
+//! the disk. So what stands under the name is always a complete dump: the old one, or the new one.
+//! What is no file (a pipe, a device, standard output) is written as it comes, and whoever reads it
+//! finds its end missing if it fails.
 //!
 //! A dump that comes from a file is read twice, first only to check it.
 
@@ -23,8 +24,8 @@ use crate::store::GTStoreClient;
 /// Bytes that are read from a file at a time. Blocks are larger, mostly, and pass by.
 const BUFFER: usize = 64 << 10;
 
-/// Dumps the cluster to a file; to standard output for `-`. A signal that ends the process meanwhile leaves
-/// nothing behind.
+/// Dumps the cluster to a file; to standard output for `-`. A signal that ends the process
+/// meanwhile leaves nothing behind.
 ///
 /// # Errors
 /// [`DumpError`]; what the file was before it still is.

@@ -7,13 +7,14 @@
 //! end:    keys u64 | ended u64
 //! ```
 //!
-//! All numbers are big-endian; `docs/dump.md` says what they mean. A block's checksum is CRC-32 (of IEEE) over
-//! the salt, the block's own place in the file, kind, length and body. So a block that is missing, there twice,
-//! in another's place or from another dump is as bad as a wrong byte: it, or the one behind it, stands where
-//! its checksum does not hold. A dump without an end block was cut, and nothing may follow that block.
+//! All numbers are big-endian; `docs/dump.md` says what they mean. A block's checksum is CRC-32 (of
+//! IEEE) over the salt, the block's own place in the file, kind, length and body. So a block that
+//! is missing, there twice, in another's place or from another dump is as bad as a wrong byte: it,
+//! or the one behind it, stands where its checksum does not hold. A dump without an end block was
+//! cut, and nothing may follow that block.
 //!
-//! [`Writer`] and [`Reader`] hold no more than one block, and the reader allocates nothing by a length that
-//! was not held against [`MOST`]. What the blocks are for is not known here.
+//! [`Writer`] and [`Reader`] hold no more than one block, and the reader allocates nothing by a
+//! length that was not held against [`MOST`]. What the blocks are for is not known here.
 
 use std::io::{self, Read, Write};
 
@@ -24,23 +25,23 @@ use net_common::codec::{DecodeError, Decoder, Encoder};
 
 const MAGIC: &[u8; 8] = b"GTStoDMP";
 
-/// The format that this program writes. It reads the one before as well, which had no empty keys, no values above
-/// 1 MiB and no blocks above 4 MiB.
+/// The format that this program writes. It reads the one before as well, which had no empty keys,
+/// no values above 1 MiB and no blocks above 4 MiB.
 pub const FORMAT: u16 = 2;
 
-/// Bytes of a header. The same in all formats, as is where the checksum stands: so a newer format can be told
-/// from a damaged file.
+/// Bytes of a header. The same in all formats, as is where the checksum stands: so a newer format
+/// can be told from a damaged file.
 pub const HEADER: usize = 34;
 
 /// Bytes in front of a block's body.
 pub const HEAD: usize = 9;
 
-/// Longest body of a block, in bytes; a longer one is damage. What is written ends with the record that
-/// reaches [`FULL`].
+/// Longest body of a block, in bytes; a longer one is damage. What is written ends with the record
+/// that reaches [`FULL`].
 pub const MOST: usize = 68 << 20;
 
-/// A block of so many bytes takes no more records: enough to make the work around a block not count, little
-/// beside what a program has anyway.
+/// A block of so many bytes takes no more records: enough to make the work around a block not
+/// count, little beside what a program has anyway.
 pub const FULL: usize = 1 << 20;
 
 const _: () = assert!(FULL + 1 + 8 + 2 + KEY_CEILING + 4 + VALUE_CEILING <= MOST);
@@ -243,7 +244,8 @@ pub enum ReadError {
     /// Its bytes are not those that were written.
     #[error("damaged at byte {place}: {what}")]
     Damaged {
-        /// Where the header or the block begins that is bad, in bytes from the dump's own beginning.
+        /// Where the header or the block begins that is bad, in bytes from the dump's own
+        /// beginning.
         place: u64,
         /// What is wrong with it.
         what: &'static str,

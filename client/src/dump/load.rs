@@ -1,7 +1,8 @@
 //! From a dump to the cluster.
 //!
-//! The caller's thread reads blocks and checks them; others put what they hold, a block each. Keys that are in
-//! the cluster and not in the dump stay as they are, as do those whose time in the dump is over.
+//! The caller's thread reads blocks and checks them; others put what they hold, a block each. Keys
+//! that are in the cluster and not in the dump stay as they are, as do those whose time in the dump
+//! is over.
 
 use std::io::Read;
 use std::thread;
@@ -55,8 +56,8 @@ fn is_due(record: &Record<'_>, now: u64) -> bool {
     record.expiry.is_some_and(|until| until <= now)
 }
 
-/// Puts everything that is in a dump. Blocks until each put has an outcome; each is tried until the client's
-/// deadline. Returns what came of it, and why not all was read, if so.
+/// Puts everything that is in a dump. Blocks until each put has an outcome; each is tried until the
+/// client's deadline. Returns what came of it, and why not all was read, if so.
 ///
 /// # Errors
 /// [`DumpError::System`] where there are no threads: nothing was done.

@@ -1,11 +1,12 @@
 //! From the cluster to a dump.
 //!
-//! One thread lists keys, page by page, and cuts them into batches. Others get what those hold and make blocks
-//! of it. The caller's thread writes the blocks in the order of the keys, so that two dumps of the same keys
-//! have them in the same order.
+//! One thread lists keys, page by page, and cuts them into batches. Others get what those hold and
+//! make blocks of it. The caller's thread writes the blocks in the order of the keys, so that two
+//! dumps of the same keys have them in the same order.
 //!
-//! How many keys a batch may have is known only afterwards, since values may be long. So it is guessed by what
-//! values were like up to now; where they bring more than was guessed, those that are left are asked for again.
+//! How many keys a batch may have is known only afterwards, since values may be long. So it is
+//! guessed by what values were like up to now; where they bring more than was guessed, those that
+//! are left are asked for again.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,8 +33,8 @@ const LEAST: usize = 1 << 10;
 /// Batches that are under way, or done and not yet written, at most.
 const AHEAD: usize = 2 * THREADS;
 
-/// Bytes of values that a batch is to bring: a quarter of a frame, so that keys whose values are longer than
-/// those before seldom bring more than a frame takes.
+/// Bytes of values that a batch is to bring: a quarter of a frame, so that keys whose values are
+/// longer than those before seldom bring more than a frame takes.
 const GUESS: usize = 1 << 20;
 
 /// Keys of the first batches, when nothing is known of values.
@@ -53,7 +54,8 @@ struct Job {
     blocks: Sender<Made>,
 }
 
-/// Dumps everything. Blocks until it is written; a batch of keys is tried until the client's deadline.
+/// Dumps everything. Blocks until it is written; a batch of keys is tried until the client's
+/// deadline.
 ///
 /// # Errors
 /// [`DumpError`]: what was written is no dump then.
@@ -81,7 +83,8 @@ pub(super) fn save(
         drop(taken);
         let list = || list(store, &pace, jobs, order);
         logging::spawn_scoped(scope, "client dump list".into(), list).map_err(DumpError::System)?;
-        // Whoever fails says so in its place. When this thread fails the others find nobody to send to.
+        // Whoever fails says so in its place. When this thread fails the others find nobody to send
+        // to.
         for blocks in ordered {
             for block in blocks {
                 writer.block(block?).map_err(failed)?;
@@ -96,7 +99,8 @@ pub(super) fn save(
     Ok(Dumped { keys, bytes })
 }
 
-/// Lists all keys and hands them out in batches. Each batch's blocks are announced to the writer first.
+/// Lists all keys and hands them out in batches. Each batch's blocks are announced to the writer
+/// first.
 fn list(store: &GTStoreClient, pace: &Pace, jobs: Sender<Job>, order: Sender<Receiver<Made>>) {
     let mut from = Some(0);
     while let Some(place) = from {
@@ -143,7 +147,8 @@ fn fetch(store: &GTStoreClient, pace: &Pace, job: &Job) {
     let mut rest = &ops[..];
     while !rest.is_empty() {
         let got = store.run_chunk_within(rest, GUESS);
-        // Behind the first that was left there may be others that were not: they are read once more.
+        // Behind the first that was left there may be others that were not: they are read once
+        // more.
         let got: Vec<_> = got.into_iter().map_while(|got| got).collect();
         let (ops, later) = rest.split_at(got.len());
         if !sheet.add(ops, got, pace) {

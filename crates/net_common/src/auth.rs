@@ -8,13 +8,14 @@
 //!                                        ←  AUTH_OK         HMAC("answerer", both)
 //! ```
 //!
-//! HMAC-SHA256 under the secret, over the role, the answerer's nonce and the caller's. Both nonces are
-//! 32 random bytes drawn for this connection, so a recorded handshake proves nothing on the next; the
-//! role keeps one side's proof from serving as the other's. The caller proves itself first: a stranger
-//! gets no proof to try passwords on. Failures are answered late, so that guessing is slow.
+//! HMAC-SHA256 under the secret, over the role, the answerer's nonce and the caller's. Both nonces
+//! are 32 random bytes drawn for this connection, so a recorded handshake proves nothing on the
+//! next; the role keeps one side's proof from serving as the other's. The caller proves itself
+//! first: a stranger gets no proof to try passwords on. Failures are answered late, so that
+//! guessing is slow.
 //!
-//! What it does not do: it does not encrypt, nor sign what follows. It keeps strangers out, not those
-//! who can change packets on the way.
+//! What it does not do: it does not encrypt, nor sign what follows. It keeps strangers out, not
+//! those who can change packets on the way.
 
 use std::fmt;
 use std::fs;
@@ -39,8 +40,8 @@ pub const LEAST_SECRET: usize = 16;
 /// How long a failed proof waits for its answer.
 pub const SLOWED: Duration = Duration::from_millis(500);
 
-/// What all members and clients of a cluster know, and nobody else. Clones are one secret: what is read again
-/// counts for all of them.
+/// What all members and clients of a cluster know, and nobody else. Clones are one secret: what is
+/// read again counts for all of them.
 #[derive(Clone)]
 pub struct Secret {
     bytes: Arc<RwLock<Vec<u8>>>,
@@ -115,8 +116,8 @@ impl Secret {
         Ok(Secret { file: Some(file.into()), ..Secret::new(&bytes)? })
     }
 
-    /// Reads it again from its file, if it comes from one, for all clones of it. Returns whether it is another
-    /// one now. Connections that stand are not asked again.
+    /// Reads it again from its file, if it comes from one, for all clones of it. Returns whether it
+    /// is another one now. Connections that stand are not asked again.
     ///
     /// # Errors
     /// [`SecretError`]; it is what it was.
@@ -142,8 +143,8 @@ impl Secret {
         self.mac(role, caller, answerer).finalize().into_bytes().to_vec()
     }
 
-    /// Whether these bytes are the secret itself, for protocols that know passwords only. Takes the same
-    /// time whatever the first difference is: what is compared are two proofs.
+    /// Whether these bytes are the secret itself, for protocols that know passwords only. Takes the
+    /// same time whatever the first difference is: what is compared are two proofs.
     pub fn is_password(&self, given: &[u8]) -> bool {
         let proof = |text: &[u8]| {
             let mut mac = self.mac(b"password", &[], &[]);
@@ -215,8 +216,8 @@ impl Gate {
         matches!(self, Gate::None) && frame.kind == Kind::AuthHello as u16
     }
 
-    /// Whether this frame may pass. Of a format that has no handshake none does where there is a secret: whoever has
-    /// proved it speaks the other one.
+    /// Whether this frame may pass. Of a format that has no handshake none does where there is a
+    /// secret: whoever has proved it speaks the other one.
     pub fn lets_pass(&self, frame: Frame<'_>) -> bool {
         match self {
             Gate::None => true,

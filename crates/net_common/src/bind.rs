@@ -8,8 +8,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::handover;
 
-/// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`. Thousands of
-/// clients that reconnect at once after a restart must not run into SYN retries of a second.
+/// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`. Thousands
+/// of clients that reconnect at once after a restart must not run into SYN retries of a second.
 const BACKLOG: i32 = 4096;
 
 /// Why a process does not listen.
@@ -44,7 +44,8 @@ pub enum BindError {
 /// [`handover::PATIENCE`]: the process that had it may be ending.
 ///
 /// # Errors
-/// [`BindError`]: the host is unknown, is not loopback while there is no secret, or is not to be had.
+/// [`BindError`]: the host is unknown, is not loopback while there is no secret, or is not to be
+/// had.
 pub fn listen(host: &str, port: u16, has_secret: bool) -> Result<TcpListener, BindError> {
     let unresolved = |source| BindError::Host { host: host.into(), source };
     let address = (host, port)

@@ -1,9 +1,8 @@
 //! The calling side of a connection: dial, send frames, receive replies in order.
 //!
-//! Everything blocks, and everything ends: connecting, sending and receiving each have a time-out. It is a limit on
-//! silence, not on the transfer ([`Waits`]).
-//! Errors tell whether the request can have reached the peer, since that decides whether a write may
-//! be called *not done*.
+//! Everything blocks, and everything ends: connecting, sending and receiving each have a time-out.
+//! It is a limit on silence, not on the transfer ([`Waits`]). Errors tell whether the request can
+//! have reached the peer, since that decides whether a write may be called *not done*.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -69,8 +68,8 @@ impl NetError {
         matches!(self, NetError::Unreachable { .. } | NetError::Impostor { .. })
     }
 
-    /// Whether the same may go well a little later, with nothing changed: the peer may be about to start, or to have
-    /// fewer connections. Another secret or protocol stays what it is.
+    /// Whether the same may go well a little later, with nothing changed: the peer may be about to
+    /// start, or to have fewer connections. Another secret or protocol stays what it is.
     pub fn may_pass(&self) -> bool {
         match self {
             NetError::Unreachable { .. } | NetError::Lost { .. } => true,
@@ -110,14 +109,15 @@ pub struct Dial {
 
 /// How long calls on a connection wait.
 ///
-/// What has been sent may still be on its way: in this machine's buffers, or in those of a proxy or tunnel between.
-/// So a reply is waited for longer the longer its request took to send, or would take at the rate that the way is
-/// taken to carry.
+/// What has been sent may still be on its way: in this machine's buffers, or in those of a proxy or
+/// tunnel between. So a reply is waited for longer the longer its request took to send, or would
+/// take at the rate that the way is taken to carry.
 #[derive(Debug, Clone, Copy)]
 pub struct Waits {
     /// How long nothing may move.
     pub silence: Duration,
-    /// When it is over whatever moves, but for one more `silence`: what was begun just before may end.
+    /// When it is over whatever moves, but for one more `silence`: what was begun just before may
+    /// end.
     pub until: Option<Instant>,
     /// How many bytes a second the way to the peer is taken to carry.
     pub rate: u64,
@@ -130,8 +130,8 @@ impl Waits {
     }
 }
 
-/// What a way carries for which nothing speaks against it, in bytes a second: it makes a difference for frames of
-/// megabytes only.
+/// What a way carries for which nothing speaks against it, in bytes a second: it makes a difference
+/// for frames of megabytes only.
 pub const FIRST_RATE: u64 = 16 << 20;
 
 /// The least time-out of a socket: zero would mean none.
@@ -140,8 +140,8 @@ const LEAST_WAIT: Duration = Duration::from_millis(1);
 /// What is added to a wait counts from here on; less is not worth a system call for each request.
 const COUNTS: Duration = Duration::from_millis(10);
 
-/// Most bytes that the kernel takes before they can be sent. How long it takes to hand them over then tells how fast
-/// the way is. Large enough that a fast one is never idle.
+/// Most bytes that the kernel takes before they can be sent. How long it takes to hand them over
+/// then tells how fast the way is. Large enough that a fast one is never idle.
 const UNSENT: u32 = 64 << 10;
 
 /// What bytes travel on.
@@ -173,12 +173,12 @@ pub struct Connection {
     allowance: Duration,
 }
 
-/// A buffer above this is given back once it was sent: one long value must not cost its size for as long as the
-/// connection is kept.
+/// A buffer above this is given back once it was sent: one long value must not cost its size for as
+/// long as the connection is kept.
 const KEPT: usize = 256 << 10;
 
-/// A connection idle for longer is looked at before it is used: the server may have closed it, and a
-/// request sent into a closed connection would count as lost.
+/// A connection idle for longer is looked at before it is used: the server may have closed it, and
+/// a request sent into a closed connection would count as lost.
 const TRUSTED: Duration = Duration::from_millis(500);
 
 impl Connection {
@@ -261,7 +261,8 @@ impl Connection {
         &self.address
     }
 
-    /// The socket, to be read or written by others or shut down. `None` where the server is in this process.
+    /// The socket, to be read or written by others or shut down. `None` where the server is in this
+    /// process.
     pub fn stream(&self) -> Option<&TcpStream> {
         match &self.stream {
             Wire::Socket(stream) => Some(stream),
@@ -304,8 +305,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the connection can be used: not closed by the peer, nothing left to be read on it. Looks
-    /// only if it was idle for a while.
+    /// Whether the connection can be used: not closed by the peer, nothing left to be read on it.
+    /// Looks only if it was idle for a while.
     pub fn is_usable(&mut self) -> bool {
         if !self.reader.is_between_frames() {
             return false;
@@ -512,8 +513,8 @@ mod tests {
         }
     }
 
-    /// A request that takes longer than silence may last is not lost, and its answer may take as long again: what is
-    /// between may have held it back.
+    /// A request that takes longer than silence may last is not lost, and its answer may take as
+    /// long again: what is between may have held it back.
     #[test]
     fn a_slow_way_is_waited_for() {
         let put = Put { key: b"key", value: &large() };

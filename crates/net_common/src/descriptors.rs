@@ -1,9 +1,11 @@
-//! What a process has of the system's files: how many it may open, and who may open those that it makes.
+//! What a process has of the system's files: how many it may open, and who may open those that it
+//! makes.
 
 use rustix::fs::Mode;
 use rustix::process::{Resource, getrlimit, setrlimit, umask};
 
-/// Has all that this process creates from now on be its user's alone: what is stored is nobody else's business.
+/// Has all that this process creates from now on be its user's alone: what is stored is nobody
+/// else's business.
 pub fn keep_private() {
     umask(Mode::RWXG | Mode::RWXO);
 }

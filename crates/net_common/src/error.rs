@@ -1,8 +1,8 @@
 //! What an ERROR says: a word for programs, and why, for people.
 //!
-//! Whoever decides on an answer goes by the [`ErrorWord`], and never by what follows: names and keys may be in that.
-//! What the words mean to whom is in `docs/protocol.md`. A word that only a newer peer knows stays what it
-//! is, so that people still read it.
+//! Whoever decides on an answer goes by the [`ErrorWord`], and never by what follows: names and
+//! keys may be in that. What the words mean to whom is in `docs/protocol.md`. A word that only a
+//! newer peer knows stays what it is, so that people still read it.
 
 use std::fmt;
 
@@ -124,7 +124,8 @@ impl Refused {
         Refused { word, why: why.into() }
     }
 
-    /// Reads the payload of an ERROR, which may be anything: what is no text of ours is a word that nobody knows.
+    /// Reads the payload of an ERROR, which may be anything: what is no text of ours is a word that
+    /// nobody knows.
     pub fn read(payload: &[u8]) -> Refused {
         let text = String::from_utf8_lossy(payload);
         let (word, why) = text.split_once(": ").unwrap_or((&text, ""));

@@ -1,7 +1,7 @@
 //! Flags: what the programs of the workspace read from their command line in the same way.
 //!
-//! A program parses with getopts, turns the matches into a plain struct of its own, checks that, and
-//! only then touches the system. A mistake is a [`UsageError`] and exit code 2.
+//! A program parses with getopts, turns the matches into a plain struct of its own, checks that,
+//! and only then touches the system. A mistake is a [`UsageError`] and exit code 2.
 
 use std::fmt::Display;
 use std::io;
@@ -272,9 +272,9 @@ pub fn log_level(matches: &Matches, default: LevelFilter) -> Result<LevelFilter,
     }
 }
 
-/// Runs a program's main function on a thread that logs as `name`, and turns its error into words on
-/// standard error and an exit code. A file that may grow no further is a write that fails, and no reason to
-/// be killed.
+/// Runs a program's main function on a thread that logs as `name`, and turns its error into words
+/// on standard error and an exit code. A file that may grow no further is a write that fails, and
+/// no reason to be killed.
 pub fn main<E: Display + Send + 'static>(
     name: &str,
     run: impl FnOnce() -> Result<ExitCode, (u8, E)> + Send + 'static,

@@ -1,8 +1,9 @@
 //! A data folder: made so that it outlives a loss of power, and used by one process at a time.
 //!
-//! Whoever uses a folder holds a lock (`flock`) on the file `lock` in it; the system lets it go when the process ends,
-//! however it ends. The file says who holds it, for the message to whoever comes second. All programs lock the
-//! same file, so a manager and a node do not share a folder by mistake either.
+//! Whoever uses a folder holds a lock (`flock`) on the file `lock` in it; the system lets it go
+//! when the process ends, however it ends. The file says who holds it, for the message to whoever
+//! comes second. All programs lock the same file, so a manager and a node do not share a folder by
+//! mistake either.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -17,8 +18,8 @@ use crate::handover;
 /// The file that is locked.
 pub const LOCK: &str = "lock";
 
-/// Bytes that are read of who holds a lock: a name of 64 bytes and a number fit, and a file that is something else
-/// does not fill a line.
+/// Bytes that are read of who holds a lock: a name of 64 bytes and a number fit, and a file that is
+/// something else does not fill a line.
 const HOLDER_BYTES: u64 = 128;
 
 /// Why a folder cannot be used.
@@ -59,7 +60,8 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Makes a folder if it is not there, and locks it. `who` is what others are told of this process.
+    /// Makes a folder if it is not there, and locks it. `who` is what others are told of this
+    /// process.
     ///
     /// # Errors
     /// [`FolderError`].
@@ -107,8 +109,8 @@ fn holder(file: &File) -> String {
     if is_read && is_plain { text } else { "another process".into() }
 }
 
-/// Makes a folder with those around it, where they are not there, and has each be so after a loss of power: `sync` is
-/// told the folders in which another was made.
+/// Makes a folder with those around it, where they are not there, and has each be so after a loss
+/// of power: `sync` is told the folders in which another was made.
 fn make(path: &Path, sync: &dyn Fn(&Path) -> io::Result<()>) -> Result<(), FolderError> {
     let made: Vec<&Path> = path.ancestors().take_while(|folder| !is_there(folder)).collect();
     fs::create_dir_all(path).map_err(cannot("create", path))?;

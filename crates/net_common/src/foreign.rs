@@ -1,7 +1,8 @@
 //! Programs that speak another protocol: how they are known.
 //!
-//! Ports are mixed up easily. Whoever sends HTTP or Redis commands to a native port, or reads such answers from
-//! what should be one, gets a line to read rather than the number of a format that nobody meant.
+//! Ports are mixed up easily. Whoever sends HTTP or Redis commands to a native port, or reads such
+//! answers from what should be one, gets a line to read rather than the number of a format that
+//! nobody meant.
 
 use std::fmt;
 
@@ -41,9 +42,9 @@ const METHODS: [&[u8]; 10] = [
 ];
 
 impl Foreign {
-    /// What a stream that begins with these bytes speaks, a request or an answer, if it is one of those. Not to be asked
-    /// of what may be a frame: these have a format of 0 or 2 in their third and fourth byte, which is text in none of
-    /// them.
+    /// What a stream that begins with these bytes speaks, a request or an answer, if it is one of
+    /// those. Not to be asked of what may be a frame: these have a format of 0 or 2 in their third
+    /// and fourth byte, which is text in none of them.
     pub fn of(bytes: &[u8]) -> Option<Foreign> {
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or(bytes);
         let is_request = || {

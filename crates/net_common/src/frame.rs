@@ -1,8 +1,8 @@
 //! Frames: how messages are cut out of a byte stream.
 //!
-//! A frame is an 8-byte header, big-endian: `type: u16`, `format: u16`, `payload_size: u32`, and then
-//! the payload. [`FrameReader`] buffers a stream and cuts frames out of it without copying; it grows
-//! its buffer only by what has really arrived, never by what a header announces.
+//! A frame is an 8-byte header, big-endian: `type: u16`, `format: u16`, `payload_size: u32`, and
+//! then the payload. [`FrameReader`] buffers a stream and cuts frames out of it without copying; it
+//! grows its buffer only by what has really arrived, never by what a header announces.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -19,19 +19,19 @@ pub use crate::foreign::Foreign;
 /// Bytes of a header.
 pub const HEADER: usize = 8;
 
-/// Largest payload that is taken, in bytes, unless the cluster takes values that need more: a view of a
-/// thousand nodes, or a batch of thousands of small operations fit. A longer one is answered with an error and
-/// closed.
+/// Largest payload that is taken, in bytes, unless the cluster takes values that need more: a view
+/// of a thousand nodes, or a batch of thousands of small operations fit. A longer one is answered
+/// with an error and closed.
 pub const MAX_PAYLOAD: usize = 4 << 20;
 
-/// What a frame may have besides one value, in bytes: its key, what a page has before its last record, and some
-/// thousand short answers.
+/// What a frame may have besides one value, in bytes: its key, what a page has before its last
+/// record, and some thousand short answers.
 const BESIDES: usize = 1 << 20;
 
-/// The largest payload that is taken: [`MAX_PAYLOAD`], or what one value needs where the cluster takes longer
-/// ones. It is shared by all who speak for one process of one cluster, and follows the cluster's limits
-/// upwards only: what is under way when these become lower must still be read, to be refused with the right
-/// words.
+/// The largest payload that is taken: [`MAX_PAYLOAD`], or what one value needs where the cluster
+/// takes longer ones. It is shared by all who speak for one process of one cluster, and follows the
+/// cluster's limits upwards only: what is under way when these become lower must still be read, to
+/// be refused with the right words.
 #[derive(Debug, Clone, Default)]
 pub struct PayloadLimit(Arc<AtomicUsize>);
 
@@ -253,7 +253,8 @@ pub fn write(out: &mut Vec<u8>, kind: Kind, format: u16, payload: impl FnOnce(&m
     BigEndian::write_u32(&mut out[start + 4..start + HEADER], size as u32);
 }
 
-/// Appends an ERROR. The payload is text in every format, so that any peer and any person can read it.
+/// Appends an ERROR. The payload is text in every format, so that any peer and any person can read
+/// it.
 pub fn write_error(out: &mut Vec<u8>, format: u16, word: ErrorWord, why: &str) {
     // The original's programs know single words.
     let why = if format == FORMAT_TEXT { "" } else { why };
@@ -292,7 +293,8 @@ impl FrameReader {
         FrameReader { limit, ..FrameReader::default() }
     }
 
-    /// How many bytes have arrived and were not handed out, of a frame that is not complete, mostly.
+    /// How many bytes have arrived and were not handed out, of a frame that is not complete,
+    /// mostly.
     pub fn arrived(&self) -> usize {
         self.end - self.start
     }

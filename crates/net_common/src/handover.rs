@@ -1,24 +1,25 @@
 //! What one process has and the next one needs: a port, a lock.
 //!
-//! A process that is killed gives up its port and its locks when the system has taken it apart, some milliseconds after
-//! `kill` has returned, or more on a busy machine. Whoever starts the next one at once must not be told that another
-//! process is there. So what is taken is tried again for a moment.
+//! A process that is killed gives up its port and its locks when the system has taken it apart,
+//! some milliseconds after `kill` has returned, or more on a busy machine. Whoever starts the next
+//! one at once must not be told that another process is there. So what is taken is tried again for
+//! a moment.
 //!
-//! What it does not do: it does not wait for a process that ends by itself and drains its connections; that takes
-//! seconds, and the scripts wait for it.
+//! What it does not do: it does not wait for a process that ends by itself and drains its
+//! connections; that takes seconds, and the scripts wait for it.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long to try. Far more than the end of a killed process takes; little for a person who has started a
-/// process twice and waits for the error.
+/// How long to try. Far more than the end of a killed process takes; little for a person who has
+/// started a process twice and waits for the error.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Calls `take` until it succeeds, fails for another reason than that somebody else has it, or [`PATIENCE`] has
-/// passed since `began`. Blocks for so long.
+/// Calls `take` until it succeeds, fails for another reason than that somebody else has it, or
+/// [`PATIENCE`] has passed since `began`. Blocks for so long.
 ///
 /// # Errors
 /// That of the last try.
@@ -60,7 +61,8 @@ mod tests {
         assert_eq!(tries(&["denied", "taken"], now), (Err("denied"), 1));
         let long_ago = now.checked_sub(PATIENCE).expect("the machine has run for a second");
         assert_eq!(tries(&["taken", "taken"], long_ago), (Err("taken"), 1));
-        // As often as it takes, as long as there is time: the clock of the test may jump, so only the end counts.
+        // As often as it takes, as long as there is time: the clock of the test may jump, so only
+        // the end counts.
         assert_eq!(tries(&["taken"; 3], Instant::now() + PATIENCE), (Ok(()), 4));
     }
 }

@@ -1,8 +1,8 @@
 //! A server in the same process, spoken to without a socket.
 //!
-//! A node that coordinates for others is often a replica itself. Its own frames need no kernel and no other
-//! thread: what is written is answered at once, by the thread that writes it, and read back later. To all
-//! above it is a stream like any other.
+//! A node that coordinates for others is often a replica itself. Its own frames need no kernel and
+//! no other thread: what is written is answered at once, by the thread that writes it, and read
+//! back later. To all above it is a stream like any other.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -12,8 +12,8 @@ use cluster::ids::Address;
 
 use crate::frame::{Frame, FrameReader, PayloadLimit};
 
-/// Answers the frames of one connection by appending to the bytes; a frame that wants no answer gets none. Runs in the
-/// thread of whoever sends the frame, and must not wait for that one.
+/// Answers the frames of one connection by appending to the bytes; a frame that wants no answer
+/// gets none. Runs in the thread of whoever sends the frame, and must not wait for that one.
 pub type Answer = dyn FnMut(Frame<'_>, &mut Vec<u8>) + Send;
 
 /// Begins to answer another connection.

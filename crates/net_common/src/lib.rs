@@ -3,13 +3,13 @@
 //! Layers, each knowing only the one below:
 //! 1. [`codec`]: numbers and strings to bytes and back, never trusting a length;
 //! 2. [`frame`]: an 8-byte header and a payload, cut out of a byte stream;
-//! 3. [`error`]: the word of an ERROR; [`message`]: what a payload means, typed (`message::data`, `message::control`), and [`text`],
-//!    the original's format 0;
+//! 3. [`error`]: the word of an ERROR; [`message`]: what a payload means, typed (`message::data`,
+//!    `message::control`), and [`text`], the original's format 0;
 //! 4. [`connection`]: the side that calls; [`server`]: the side that answers, on a [`pool`] of
 //!    threads, with [`auth`] in front where a cluster has a secret.
 //!
-//! Beside them: [`logging`], [`worker`], [`signals`], [`clock`], [`bind`], [`descriptors`], [`folder`] and
-//! [`flags`], what every program of the workspace does the same way.
+//! Beside them: [`logging`], [`worker`], [`signals`], [`clock`], [`bind`], [`descriptors`],
+//! [`folder`] and [`flags`], what every program of the workspace does the same way.
 
 pub mod auth;
 pub mod bind;

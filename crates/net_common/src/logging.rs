@@ -1,7 +1,8 @@
 //! Logs: one line an event on standard error, with the time, the level and who speaks.
 //!
 //! Who speaks is the thread's name, which starts with the node's: several nodes of a test share a
-//! process, and their lines must be told apart. So every thread is made by [`spawn`] or [`spawn_scoped`].
+//! process, and their lines must be told apart. So every thread is made by [`spawn`] or
+//! [`spawn_scoped`].
 
 use std::io;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
@@ -21,14 +22,15 @@ pub fn start(level: LevelFilter) {
         .set_target_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
         .build();
-    // Standard error is not buffered and the logger writes a line in pieces: gather each into one write.
+    // Standard error is not buffered and the logger writes a line in pieces: gather each into one
+    // write.
     let out = io::LineWriter::new(io::stderr());
     // Fails only if a logger is set already, as in a test with several nodes.
     let _ = WriteLogger::init(level, config, out);
 }
 
-/// Stack of a thread, in bytes: address space, of which only what is touched costs memory. Ample for
-/// our shallow call chains, small enough for ten thousand connections.
+/// Stack of a thread, in bytes: address space, of which only what is touched costs memory. Ample
+/// for our shallow call chains, small enough for ten thousand connections.
 const STACK: usize = 512 << 10;
 
 /// Starts a thread that logs as `name`.

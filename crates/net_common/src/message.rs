@@ -1,10 +1,10 @@
 //! Typed messages of format 2.
 //!
 //! [`data`] has what carries records between clients and replicas, borrowed from the frame so that
-//! nothing is copied on the way, [`range`] what moves whole arcs between nodes; [`coordinated`] what any
-//! node does for those who do not know the replicas; [`list`] tells which keys there are; [`control`] has what passes between nodes, manager and
-//! operators, [`change`] what an operator asks of a cluster that serves.
-//! `docs/protocol.md` has the same as byte tables.
+//! nothing is copied on the way, [`range`] what moves whole arcs between nodes; [`coordinated`]
+//! what any node does for those who do not know the replicas; [`list`] tells which keys there are;
+//! [`control`] has what passes between nodes, manager and operators, [`change`] what an operator
+//! asks of a cluster that serves. `docs/protocol.md` has the same as byte tables.
 
 use crate::codec::{DecodeError, Decoder};
 use crate::frame::{self, FORMAT_BINARY, Kind};

@@ -1,7 +1,7 @@
 //! Standard output and standard error, as programs use them: neither of them may be there.
 //!
-//! The macros of the standard library panic where nobody reads (`client --help | true`) or nothing fits
-//! (`> /dev/full`). Programs print by these functions instead; Clippy refuses the macros.
+//! The macros of the standard library panic where nobody reads (`client --help | true`) or nothing
+//! fits (`> /dev/full`). Programs print by these functions instead; Clippy refuses the macros.
 
 use std::fmt::Display;
 use std::io::{self, StdoutLock, Write};
@@ -21,8 +21,8 @@ pub fn say(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Standard output of a program whose work counts, whoever reads about it: when the reader has gone the rest is
-/// not printed, and nothing fails.
+/// Standard output of a program whose work counts, whoever reads about it: when the reader has gone
+/// the rest is not printed, and nothing fails.
 pub struct Unheard(StdoutLock<'static>);
 
 impl Unheard {

@@ -1,7 +1,7 @@
 //! A pool of threads that grows to a limit.
 //!
-//! A job goes to a thread that waits for one; if none waits, a new thread is started; if the limit is
-//! reached, the job is handed back. The hand-off is a crossbeam channel without a buffer: a send
+//! A job goes to a thread that waits for one; if none waits, a new thread is started; if the limit
+//! is reached, the job is handed back. The hand-off is a crossbeam channel without a buffer: a send
 //! succeeds only if a thread is waiting on the other side, so no job ever waits in a queue. Threads
 //! that had nothing to do for a while end.
 

@@ -1,14 +1,16 @@
 //! Whether the bytes of a transfer still move.
 //!
-//! A slow link is no fault, and a peer that sends or takes a byte now and then is one. So a transfer has no
-//! time of its own: a limit on silence begins anew while bytes move, as long as they move at a lowest rate.
+//! A slow link is no fault, and a peer that sends or takes a byte now and then is one. So a
+//! transfer has no time of its own: a limit on silence begins anew while bytes move, as long as
+//! they move at a lowest rate.
 
 use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
 
-/// The lowest rate of a transfer that is waited for, in bytes a second. Slower links are hardly in use (GPRS carries
-/// four times as much, and web servers cut below a quarter to a half of it). Whoever holds a frame's memory by
-/// sending it slowly has to send on, and four megabytes are through after an hour.
+/// The lowest rate of a transfer that is waited for, in bytes a second. Slower links are hardly in
+/// use (GPRS carries four times as much, and web servers cut below a quarter to a half of it).
+/// Whoever holds a frame's memory by sending it slowly has to send on, and four megabytes are
+/// through after an hour.
 pub const LEAST_RATE: u64 = 1024;
 
 /// A transfer under way.
@@ -24,7 +26,8 @@ impl Progress {
         Progress { since: Instant::now(), bytes: 0 }
     }
 
-    /// So many bytes have moved. Once they are what the lowest rate asks for in `limit`, the limit begins anew.
+    /// So many bytes have moved. Once they are what the lowest rate asks for in `limit`, the limit
+    /// begins anew.
     pub fn moved(&mut self, bytes: usize, limit: Duration) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
         // In thousandths of a byte, so that a limit of milliseconds counts too.
@@ -45,9 +48,9 @@ pub fn is_time_out(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Writes all of `bytes` for as long as they move, and until `end` at most. The socket's own time-out is but how
-/// often that is looked at; half of `limit` is right: where one write ends in vain the next finds out whether the
-/// kernel has got rid of anything meanwhile.
+/// Writes all of `bytes` for as long as they move, and until `end` at most. The socket's own
+/// time-out is but how often that is looked at; half of `limit` is right: where one write ends in
+/// vain the next finds out whether the kernel has got rid of anything meanwhile.
 ///
 /// # Errors
 /// As the stream's `write`, and [`ErrorKind::TimedOut`].

@@ -1,8 +1,9 @@
 //! The answering side: an accept thread, a pool of threads, and one of these for each connection.
 //!
 //! One thread accepts and hands each connection to a [`Pool`] thread, which stays with it until it
-//! ends. What is spoken on it is none of this file's business: the module `frames` has our own protocol, and
-//! whoever speaks another brings a function that serves one connection ([`Server::serving`]).
+//! ends. What is spoken on it is none of this file's business: the module `frames` has our own
+//! protocol, and whoever speaks another brings a function that serves one connection
+//! ([`Server::serving`]).
 //!
 //! Beyond the limit of connections a newcomer is told so, and closed; the others do not notice.
 
@@ -35,8 +36,8 @@ pub struct Limits {
     pub connections: usize,
     /// How long a connection may be silent between two frames.
     pub idle: Duration,
-    /// How long a frame may take from its first byte to its last, and a peer to take an answer. It begins anew while
-    /// bytes move, at [`LEAST_RATE`](crate::progress::LEAST_RATE) or more.
+    /// How long a frame may take from its first byte to its last, and a peer to take an answer. It
+    /// begins anew while bytes move, at [`LEAST_RATE`](crate::progress::LEAST_RATE) or more.
     pub frame: Duration,
     /// How long a frame may be.
     pub payload: PayloadLimit,
@@ -53,13 +54,13 @@ impl Default for Limits {
     }
 }
 
-/// How long a connection that is to be closed may go on sending, so that the error it was sent is not
-/// destroyed by a reset, and how much.
+/// How long a connection that is to be closed may go on sending, so that the error it was sent is
+/// not destroyed by a reset, and how much.
 const LINGER: Duration = Duration::from_millis(100);
 const LINGER_BYTES: usize = 256 << 10;
 
-/// How many connections may wait to be told `busy`, and how many that were told may linger; beyond that
-/// they are just closed.
+/// How many connections may wait to be told `busy`, and how many that were told may linger; beyond
+/// that they are just closed.
 const TURNED_AWAY: usize = 256;
 
 /// How long to wait when the operating system has no more descriptors to give.
@@ -68,8 +69,8 @@ const EXHAUSTED: Duration = Duration::from_millis(20);
 /// How often that is reported.
 const REPEAT: Duration = Duration::from_secs(5);
 
-/// How long stopping waits for requests that are being served. A node with two servers stops one after the other;
-/// twice this is less than the 5 seconds after which `stop_service` kills.
+/// How long stopping waits for requests that are being served. A node with two servers stops one
+/// after the other; twice this is less than the 5 seconds after which `stop_service` kills.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A running server. Stops when dropped.
@@ -144,8 +145,8 @@ impl Server {
         Server::serving(name, listener, limit, busy, Box::new(serve))
     }
 
-    /// Starts serving on a listener whatever `serve` speaks, `limit` connections at once; others are told
-    /// `busy`.
+    /// Starts serving on a listener whatever `serve` speaks, `limit` connections at once; others
+    /// are told `busy`.
     ///
     /// # Errors
     /// As [`Server::start`].
@@ -260,7 +261,8 @@ fn accept(listener: TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>)
     }
 }
 
-/// Tells connections beyond the limit so. On a thread of its own: accepting must not wait for peers.
+/// Tells connections beyond the limit so. On a thread of its own: accepting must not wait for
+/// peers.
 ///
 /// None waits for another either: each is told at once and kept for a moment, as in [`say_last`]. A
 /// client that had to wait for its `busy` would take its request for lost.
@@ -289,8 +291,8 @@ fn turn_away(turned_away: &Receiver<TcpStream>, busy: &[u8]) {
     }
 }
 
-/// Sends a last answer and closes, leaving the peer a moment to stop sending: data that arrives at a
-/// closed socket would reset the connection and destroy the answer on its way.
+/// Sends a last answer and closes, leaving the peer a moment to stop sending: data that arrives at
+/// a closed socket would reset the connection and destroy the answer on its way.
 pub fn say_last(mut stream: &TcpStream, out: &[u8]) {
     let prepared = stream.set_write_timeout(Some(LINGER)).is_ok()
         && stream.set_read_timeout(Some(LINGER)).is_ok();

@@ -1,11 +1,12 @@
 //! Signals: those by which a process is asked to end, and those that it must not end of.
 //!
-//! * SIGTERM and SIGINT end any program. SIGHUP, from a terminal that closes, ends a tool as well; not under
-//!   `nohup`, which has it ignored.
-//! * A server outlives its terminal: SIGHUP has it read again what can be read again, and SIGUSR1 and SIGUSR2,
-//!   which others take as a wish for a new log file or for figures, mean nothing to it.
-//! * SIGXFSZ, which comes with a write beyond the limit on the size of a file (`ulimit -f`), is caught in every
-//!   program: the write then fails as it does on a full disk.
+//! * SIGTERM and SIGINT end any program. SIGHUP, from a terminal that closes, ends a tool as well;
+//!   not under `nohup`, which has it ignored.
+//! * A server outlives its terminal: SIGHUP has it read again what can be read again, and SIGUSR1
+//!   and SIGUSR2, which others take as a wish for a new log file or for figures, mean nothing to
+//!   it.
+//! * SIGXFSZ, which comes with a write beyond the limit on the size of a file (`ulimit -f`), is
+//!   caught in every program: the write then fails as it does on a full disk.
 //!
 //! SIGPIPE is ignored by Rust itself.
 
@@ -19,7 +20,8 @@ use signal_hook::iterator::Signals;
 
 use crate::auth::Secret;
 
-/// A registration for the signals that ask a process to end. Make it before anything that must not be cut short.
+/// A registration for the signals that ask a process to end. Make it before anything that must not
+/// be cut short.
 pub struct Stop {
     signals: Signals,
     /// What a server reads again; a tool ends.
@@ -73,7 +75,8 @@ fn read_again(secret: Option<&Secret>) {
     }
 }
 
-/// Has a write beyond the limit on the size of a file fail (`EFBIG`), where it would end the process.
+/// Has a write beyond the limit on the size of a file fail (`EFBIG`), where it would end the
+/// process.
 ///
 /// # Errors
 /// If the operating system refuses the handler.
@@ -81,7 +84,8 @@ pub fn outlive_file_limits() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
-/// Whether whoever started this process has it ignore a signal. Where the system does not tell, it has not.
+/// Whether whoever started this process has it ignore a signal. Where the system does not tell, it
+/// has not.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,11 +1,12 @@
 //! A thread with an end: it is told to stop, and waited for, by whoever owns it.
 //!
-//! The two halves are a [`Worker`], which the owner keeps, and a [`Stop`], which the thread looks at. A stop is no
-//! message but the end of a channel that never carries one: it cannot be missed, it reaches everybody who
-//! has a clone, and it stays.
+//! The two halves are a [`Worker`], which the owner keeps, and a [`Stop`], which the thread looks
+//! at. A stop is no message but the end of a channel that never carries one: it cannot be missed,
+//! it reaches everybody who has a clone, and it stays.
 //!
-//! A worker with a queue may end with that instead: its owner then drops the queue's sender before the worker. Fields
-//! of a struct are dropped in their order, so the sender stands above the worker there.
+//! A worker with a queue may end with that instead: its owner then drops the queue's sender before
+//! the worker. Fields of a struct are dropped in their order, so the sender stands above the worker
+//! there.
 
 use std::convert::Infallible;
 use std::io;
@@ -36,7 +37,8 @@ impl Worker {
         Ok(Worker { stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Tells the thread to stop, and does not wait for it: for an owner that has something else to end in between.
+    /// Tells the thread to stop, and does not wait for it: for an owner that has something else to
+    /// end in between.
     pub fn tell(&mut self) {
         self.stop = None;
     }

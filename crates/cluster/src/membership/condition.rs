@@ -64,7 +64,8 @@ pub enum DiskHealth {
     /// What it stores reaches its disk, or it has none.
     #[default]
     Sound,
-    /// The same, but no image of its records can be made, for this reason: its log gets longer and longer.
+    /// The same, but no image of its records can be made, for this reason: its log gets longer and
+    /// longer.
     Strained(String),
     /// What it stores does not reach its disk, for this reason.
     Failing(String),

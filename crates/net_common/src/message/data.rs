@@ -263,8 +263,8 @@ impl<'a> Message<'a> for Commits<'a> {
 /// How a replica is, apart from what it was asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shape {
-    /// It holds as much as it may. It goes on taking writes, since a write that some replicas have taken must
-    /// be completed at all; but no new one that adds to what it holds is to be begun.
+    /// It holds as much as it may. It goes on taking writes, since a write that some replicas have
+    /// taken must be completed at all; but no new one that adds to what it holds is to be begun.
     pub is_full: bool,
 }
 
@@ -383,8 +383,8 @@ impl<'a> Message<'a> for ReadBatch<'a> {
     }
 }
 
-/// FENCE: the same of every member of the keys' write sets, under this very epoch; members that are not
-/// synced answer as well (rule C5).
+/// FENCE: the same of every member of the keys' write sets, under this very epoch; members that are
+/// not synced answer as well (rule C5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence<'a>(pub ReadBatch<'a>);
 
@@ -419,7 +419,8 @@ pub enum ReadAnswer<'a> {
     BlindAbsent,
     /// To a fence: this node is still fetching the key, and this is what it has so far.
     Blind(Version, State, Body<'a>),
-    /// What the keys before it hold fills the frame: ask for this one again. Never said of a frame's first key.
+    /// What the keys before it hold fills the frame: ask for this one again. Never said of a
+    /// frame's first key.
     Later,
 }
 

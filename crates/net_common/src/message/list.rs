@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | [`List`] → [`Listed`] | client → replica | asking changes nothing |
 //!
-//! Any synced replica of an arc may be asked, under the rules of a read: it holds all keys that were
-//! acknowledged before. Where keys lie on the line that a listing goes along is said by
+//! Any synced replica of an arc may be asked, under the rules of a read: it holds all keys that
+//! were acknowledged before. Where keys lie on the line that a listing goes along is said by
 //! [`cluster::scan`].
 
 use super::Message;
@@ -46,14 +46,16 @@ impl Message<'_> for List {
 /// LIST_REPLY: keys of the arcs, in no order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listed<'a> {
-    /// Arcs that this node cannot speak of: it does not keep them, still fetches them, or has no lease.
+    /// Arcs that this node cannot speak of: it does not keep them, still fetches them, or has no
+    /// lease.
     pub refused: Vec<u16>,
     /// The place before which all keys are told, if it stopped before the end.
     pub end: Option<u64>,
-    /// How many keys with a value there are in the arcs, from the first place of interest on. Only where
-    /// none was to be told.
+    /// How many keys with a value there are in the arcs, from the first place of interest on. Only
+    /// where none was to be told.
     pub count: u64,
-    /// The keys that have a value, and those of which only a read can tell: a delete is under way there.
+    /// The keys that have a value, and those of which only a read can tell: a delete is under way
+    /// there.
     pub keys: Vec<Key<'a>>,
 }
 

@@ -5,10 +5,11 @@
 //! | [`RangePull`] | node → node | changes nothing |
 //! | [`RangePage`] | node → node | a page counts only under the epoch it names; lost: asked for again |
 //!
-//! Whoever has records of an arc from an earlier life need not be sent them again. It divides them into
-//! *buckets* by a hash of their keys and sends a digest of each bucket; the page says which buckets are
-//! the same at its source, and has the records of the others only. A bucket that has a pending record at
-//! the source is never the same: so what is taken over is committed, and its source said so.
+//! Whoever has records of an arc from an earlier life need not be sent them again. It divides them
+//! into *buckets* by a hash of their keys and sends a digest of each bucket; the page says which
+//! buckets are the same at its source, and has the records of the others only. A bucket that has a
+//! pending record at the source is never the same: so what is taken over is committed, and its
+//! source said so.
 
 use std::borrow::Cow;
 
@@ -26,8 +27,8 @@ pub const LEAST_BUCKETS: usize = 8;
 /// Most buckets of an arc: their digests are 128 KiB.
 pub const MOST_BUCKETS: usize = 1 << 14;
 
-/// A place inside an arc where a page ended. It means something to the source that named it, and only
-/// there: a source that does not know it begins the arc anew.
+/// A place inside an arc where a page ended. It means something to the source that named it, and
+/// only there: a source that does not know it begins the arc anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor {
     /// How the records lay when the page was made.
@@ -133,11 +134,11 @@ pub enum Ask<'a> {
     Differing(Cow<'a, [u64]>),
     /// Those of these buckets: an earlier page has said that the others are the same.
     Of(Cow<'a, BucketSet>),
-    /// All, of whoever keeps the arc, synced or not: nobody alive holds it, and what the disks of all who keep it
-    /// had is gathered (H6).
+    /// All, of whoever keeps the arc, synced or not: nobody alive holds it, and what the disks of
+    /// all who keep it had is gathered (H6).
     Gather,
-    /// None, but which buckets have these digests there too, pending or not: what a returning node has from its disk and all
-    /// others have too is committed (H6).
+    /// None, but which buckets have these digests there too, pending or not: what a returning node
+    /// has from its disk and all others have too is committed (H6).
     Held(Cow<'a, [u64]>),
 }
 
@@ -236,8 +237,8 @@ pub enum End {
     Between,
     /// It is full inside the first arc that is not complete: go on there.
     Within(Cursor),
-    /// The node is no source for the first arc that is not complete: it is not synced there, or not in
-    /// the puller's epoch. It never says "empty" for "unknown".
+    /// The node is no source for the first arc that is not complete: it is not synced there, or not
+    /// in the puller's epoch. It never says "empty" for "unknown".
     NoSource,
 }
 
@@ -250,8 +251,9 @@ pub struct RangePage<'a> {
     pub complete: u32,
     /// The records, in the order of the arcs.
     pub records: Vec<Record<'a>>,
-    /// For each arc that was begun and asked for with digests, in the order of the arcs: the buckets that
-    /// are the same. For [`Ask::Held`] too, and whether they are pending does not matter there.
+    /// For each arc that was begun and asked for with digests, in the order of the arcs: the
+    /// buckets that are the same. For [`Ask::Held`] too, and whether they are pending does not
+    /// matter there.
     pub same: Vec<(u16, BucketSet)>,
     /// Why it has no more.
     pub end: End,

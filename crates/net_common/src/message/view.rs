@@ -1,5 +1,5 @@
-//! A view's bytes: in TABLE_PUSH, and in the manager's saved state. Its line stands beside it: there were states
-//! without.
+//! A view's bytes: in TABLE_PUSH, and in the manager's saved state. Its line stands beside it:
+//! there were states without.
 
 use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, ManagerLife};

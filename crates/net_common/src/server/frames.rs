@@ -1,12 +1,12 @@
 //! A connection that speaks frames: our own protocol.
 //!
-//! Read what has arrived, answer every complete frame, send the answers in one write, read again. So
-//! requests can be pipelined to any depth, answers come in their order, and a batch costs one read and
-//! one write.
+//! Read what has arrived, answer every complete frame, send the answers in one write, read again.
+//! So requests can be pipelined to any depth, answers come in their order, and a batch costs one
+//! read and one write.
 //!
-//! Limits: frame size, idle time, the time that a frame may take to arrive, the time that a peer may
-//! take to read its answers. Both times begin anew while bytes move ([`Progress`]). A peer that is over one is told
-//! and closed.
+//! Limits: frame size, idle time, the time that a frame may take to arrive, the time that a peer
+//! may take to read its answers. Both times begin anew while bytes move ([`Progress`]). A peer that
+//! is over one is told and closed.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -37,14 +37,16 @@ pub trait Session {
     /// Answers one frame by appending to `out`.
     fn frame(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> Next;
 
-    /// Runs the rest of a connection by itself, after [`Next::TakeOver`]. Returns when it has ended.
+    /// Runs the rest of a connection by itself, after [`Next::TakeOver`]. Returns when it has
+    /// ended.
     fn take_over(&mut self, _stream: Arc<TcpStream>, _reader: FrameReader) {}
 }
 
 /// Opens a session for each connection.
 pub type Open = dyn Fn(SocketAddr) -> Box<dyn Session> + Send + Sync;
 
-/// Answers are sent once so many bytes are waiting, so that a long pipeline's answers do not pile up.
+/// Answers are sent once so many bytes are waiting, so that a long pipeline's answers do not pile
+/// up.
 const FLUSH: usize = 64 << 10;
 
 /// Serves one connection until it ends.
@@ -219,8 +221,8 @@ impl Serving<'_> {
         }
     }
 
-    /// Whether the peer has been silent, or busy with one frame, for longer than it may; if so it is
-    /// told.
+    /// Whether the peer has been silent, or busy with one frame, for longer than it may; if so it
+    /// is told.
     fn is_over(&mut self, between: bool) -> io::Result<bool> {
         let limits = self.limits;
         // Whoever has not proved the secret yet gets no idle time either.
@@ -241,7 +243,8 @@ impl Serving<'_> {
     }
 }
 
-/// Appends what a caller that speaks another protocol is told, in its own words: that it has come to a native port.
+/// Appends what a caller that speaks another protocol is told, in its own words: that it has come
+/// to a native port.
 fn refuse_foreign(foreign: Foreign, out: &mut Vec<u8>) {
     let why = "this is GT Store's native port, and speaks its own protocol; Redis clients go to a node's \
                    Redis port (storage --redis-port)";

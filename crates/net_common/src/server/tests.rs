@@ -11,8 +11,8 @@ use crate::frame::{Frame, FrameReader, Kind};
 const PATIENCE: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Answers every frame with its own payload. Afterwards GET closes, REGISTER takes the connection over
-/// and echoes payloads without a frame, and anything else goes on.
+/// Answers every frame with its own payload. Afterwards GET closes, REGISTER takes the connection
+/// over and echoes payloads without a frame, and anything else goes on.
 struct Echo;
 
 impl Session for Echo {
@@ -152,7 +152,8 @@ fn silence_and_stalls_are_told_apart() {
     }
 }
 
-/// Both ways are slow: a frame of twice what a socket holds comes and goes within several frame times.
+/// Both ways are slow: a frame of twice what a socket holds comes and goes within several frame
+/// times.
 #[test]
 fn the_frame_time_begins_anew_while_bytes_move() {
     let frame = Duration::from_secs(2);

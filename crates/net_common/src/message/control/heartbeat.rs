@@ -87,8 +87,8 @@ pub struct HeartbeatAck {
     pub sequence: u64,
     /// Whether the manager knows this incarnation; if not, it is to register.
     pub known: bool,
-    /// How long a lease it has given for this heartbeat, in milliseconds, as it counts itself (rule L1); 0: none, as
-    /// for a node that has yet to adopt the view.
+    /// How long a lease it has given for this heartbeat, in milliseconds, as it counts itself (rule
+    /// L1); 0: none, as for a node that has yet to adopt the view.
     pub lease_ms: u32,
     /// How often the node is to send heartbeats, in milliseconds.
     pub heartbeat_ms: u32,

@@ -8,7 +8,8 @@ use crate::frame::Kind;
 use crate::message::Message;
 use crate::message::parts::{self, bare};
 
-/// ACCEPT_LOSS: go on without this, which a [`Status`](super::Status) has shown. Refused with `changed` where another loss is there.
+/// ACCEPT_LOSS: go on without this, which a [`Status`](super::Status) has shown. Refused with
+/// `changed` where another loss is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptLoss(pub Loss);
 
@@ -43,7 +44,8 @@ impl Message<'_> for LossAccepted {
     }
 }
 
-/// ADOPT_FOLDER: go on with a node's data folder that is held back as a copy, by the start that waits with it (L5).
+/// ADOPT_FOLDER: go on with a node's data folder that is held back as a copy, by the start that
+/// waits with it (L5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdoptFolder {
     /// Which node's.

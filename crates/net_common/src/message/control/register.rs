@@ -24,7 +24,8 @@ pub struct Register {
     pub claim: Option<Claim>,
     /// The newest view that it has seen, if it has. A manager that does not know it refuses (L7).
     pub seen: Option<Seen>,
-    /// Its wall clock, in milliseconds since the Unix epoch. A manager whose own is far off refuses it (N5).
+    /// Its wall clock, in milliseconds since the Unix epoch. A manager whose own is far off refuses
+    /// it (N5).
     pub wall_ms: u64,
 }
 

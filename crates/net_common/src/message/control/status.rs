@@ -72,7 +72,8 @@ pub struct Status {
     pub heartbeat_ms: u32,
     /// How many heartbeats a node may miss before it is out.
     pub missed: u32,
-    /// The longest lease that may be out, in milliseconds: longer than these say while an older one is waited for.
+    /// The longest lease that may be out, in milliseconds: longer than these say while an older one
+    /// is waited for.
     pub longest_ms: u32,
     /// What an acknowledged write is worth when all who hold it end at once.
     pub durability: Durability,
@@ -84,7 +85,8 @@ pub struct Status {
     pub changing: bool,
     /// The planned change that is under way, in a few words, if there is one.
     pub change: Option<String>,
-    /// The slots that nobody alive holds, as first and last of each run of them, in ascending order.
+    /// The slots that nobody alive holds, as first and last of each run of them, in ascending
+    /// order.
     pub lost: Vec<(u16, u16)>,
     /// What would be given up by going on without those who are away; `None` where nothing is lost.
     pub loss: Option<Loss>,

@@ -28,10 +28,11 @@ pub struct TablePush {
     pub clock: Clock,
     /// How often nodes are to send heartbeats, in milliseconds.
     pub heartbeat_ms: u32,
-    /// How long the manager counts a silent node as alive, in milliseconds. A node's lease is as long as the answer
-    /// to its heartbeat says: this may have come before it.
+    /// How long the manager counts a silent node as alive, in milliseconds. A node's lease is as
+    /// long as the answer to its heartbeat says: this may have come before it.
     pub lease_ms: u32,
-    /// The arcs of the active view that no live member holds (rule H4): nobody need be asked about them.
+    /// The arcs of the active view that no live member holds (rule H4): nobody need be asked about
+    /// them.
     pub lost: ArcSet,
     /// The view.
     pub view: View,
