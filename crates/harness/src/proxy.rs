@@ -20,9 +20,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
+use net_common::worker::Worker;
 use parking_lot::Mutex;
 
 use faults::Link;
@@ -49,13 +50,8 @@ pub struct Ends {
 #[derive(Debug)]
 pub struct Proxy {
     route: Arc<Route>,
-    listening: Option<Listening>,
-}
-
-#[derive(Debug)]
-struct Listening {
-    is_open: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    /// The thread that accepts. It is woken before it is waited for ([`Proxy::close`]).
+    accepting: Option<Worker>,
 }
 
 /// What a proxy and its threads share.
@@ -107,7 +103,7 @@ impl Proxy {
             connections: Mutex::default(),
             is_over: AtomicBool::new(false),
         });
-        let mut proxy = Proxy { route, listening: None };
+        let mut proxy = Proxy { route, accepting: None };
         proxy.listen(listener)?;
         Ok(proxy)
     }
@@ -135,18 +131,17 @@ impl Proxy {
     /// # Errors
     /// If somebody else has it, or there are no more threads.
     pub fn reopen(&mut self) -> io::Result<()> {
-        if self.listening.is_none() {
+        if self.accepting.is_none() {
             self.listen(TcpListener::bind(self.route.front)?)?;
         }
         Ok(())
     }
 
     fn listen(&mut self, listener: TcpListener) -> io::Result<()> {
-        let is_open = Arc::new(AtomicBool::new(true));
-        let (open, route) = (is_open.clone(), self.route.clone());
-        let thread = thread::Builder::new().name("proxy".into()).spawn(move || {
+        let route = self.route.clone();
+        self.accepting = Some(Worker::spawn("proxy".into(), move |stop| {
             for near in listener.incoming() {
-                if !open.load(Ordering::SeqCst) {
+                if stop.has_come() {
                     return;
                 }
                 match near {
@@ -154,19 +149,16 @@ impl Proxy {
                     Err(_) => thread::sleep(PAUSE),
                 }
             }
-        })?;
-        self.listening = Some(Listening { is_open, thread });
+        })?);
         Ok(())
     }
 
     /// Refuses connections from now on. Those that are open end as their target ends them.
     pub fn close(&mut self) {
-        if let Some(Listening { is_open, thread }) = self.listening.take() {
-            is_open.store(false, Ordering::SeqCst);
+        if let Some(mut accepting) = self.accepting.take() {
+            accepting.tell();
             // The thread sleeps in the kernel; a connection wakes it.
             let _ = TcpStream::connect(self.route.front);
-            // A panic there has been reported already.
-            let _ = thread.join();
         }
     }
 }
