@@ -1,9 +1,9 @@
-//! Answers: values in, bytes out.
+//! Replies: values in, bytes out.
 //!
 //! RESP3 has types that RESP2 lacks. The methods of [`Replies`] name the meaning (a map, a null, a
-//! double), and each protocol gets what Redis sends for it: where RESP2 has no word for it, a map
-//! is a flat array of keys and values, a set an array, a boolean 1 or 0, a double and a text bulk
-//! strings.
+//! text), and each protocol gets what Redis sends for it: where RESP2 has no word for it, a map is
+//! a flat array of keys and values, a set an array, and a text a bulk string. Types that no command
+//! here answers with have no method.
 //!
 //! What it does not do: count. Whoever announces an array of five writes five elements.
 
@@ -15,7 +15,7 @@ pub enum Protocol {
     /// What a connection begins with.
     #[default]
     Resp2,
-    /// With maps, sets, doubles, booleans and one null.
+    /// With maps, sets, texts and one null.
     Resp3,
 }
 
@@ -149,14 +149,6 @@ impl<'o> Replies<'o> {
         }
     }
 
-    /// No array, where one could be.
-    pub fn null_array(&mut self) {
-        self.out.extend_from_slice(match self.protocol {
-            Protocol::Resp2 => b"*-1\r\n",
-            Protocol::Resp3 => b"_\r\n",
-        });
-    }
-
     /// So many elements follow.
     pub fn array(&mut self, elements: usize) {
         self.number_line(b'*', elements as i64);
@@ -175,33 +167,6 @@ impl<'o> Replies<'o> {
         match self.protocol {
             Protocol::Resp2 => self.array(elements),
             Protocol::Resp3 => self.number_line(b'~', elements as i64),
-        }
-    }
-
-    /// True or false.
-    pub fn boolean(&mut self, truth: bool) {
-        match self.protocol {
-            Protocol::Resp2 => self.integer(i64::from(truth)),
-            Protocol::Resp3 => {
-                self.out.extend_from_slice(if truth { b"#t\r\n" } else { b"#f\r\n" })
-            }
-        }
-    }
-
-    /// A number with a fraction, in the shortest form that reads as the same number again.
-    pub fn double(&mut self, number: f64) {
-        let text = match number {
-            _ if number.is_nan() => "nan".to_owned(),
-            f64::INFINITY => "inf".to_owned(),
-            f64::NEG_INFINITY => "-inf".to_owned(),
-            _ => number.to_string(),
-        };
-        match self.protocol {
-            Protocol::Resp2 => self.text(&text),
-            Protocol::Resp3 => {
-                self.out.push(b',');
-                self.line(&text);
-            }
         }
     }
 
@@ -256,16 +221,8 @@ mod tests {
         for (write, resp2, resp3) in [
             ((|r| r.null()) as Write, "$-1\r\n", "_\r\n"),
             (|r| r.bulk_or_null(None), "$-1\r\n", "_\r\n"),
-            (|r| r.null_array(), "*-1\r\n", "_\r\n"),
             (|r| r.map(2), "*4\r\n", "%2\r\n"),
             (|r| r.set(2), "*2\r\n", "~2\r\n"),
-            (|r| r.boolean(true), ":1\r\n", "#t\r\n"),
-            (|r| r.boolean(false), ":0\r\n", "#f\r\n"),
-            (|r| r.double(0.5), "$3\r\n0.5\r\n", ",0.5\r\n"),
-            (|r| r.double(3.0), "$1\r\n3\r\n", ",3\r\n"),
-            (|r| r.double(f64::INFINITY), "$3\r\ninf\r\n", ",inf\r\n"),
-            (|r| r.double(f64::NEG_INFINITY), "$4\r\n-inf\r\n", ",-inf\r\n"),
-            (|r| r.double(f64::NAN), "$3\r\nnan\r\n", ",nan\r\n"),
             (|r| r.verbatim("a\nb"), "$3\r\na\nb\r\n", "=7\r\ntxt:a\nb\r\n"),
         ] {
             assert_eq!(both(write), (resp2.to_owned(), resp3.to_owned()));

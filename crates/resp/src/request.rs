@@ -13,8 +13,6 @@
 //! are whole requests; after a [`ProtocolError`] the stream has lost its framing, and is to be
 //! closed once the requests before it are answered.
 
-use std::fmt;
-
 use crate::args::{Args, Span};
 use crate::inline;
 use crate::number;
@@ -80,29 +78,40 @@ impl Limits {
 const NUMBER_LINE: usize = 32;
 
 /// Why a stream is no sequence of requests. The words are Redis's where it has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// An array's length is no number or out of bounds.
+    #[error("ERR Protocol error: invalid multibulk length")]
     ArrayLength,
     /// An array longer than a stranger's may be.
+    #[error("ERR Protocol error: unauthenticated multibulk length")]
     StrangersArray,
     /// An array's length does not end.
+    #[error("ERR Protocol error: too big mbulk count string")]
     EndlessArrayLength,
     /// A bulk string's length is no number or out of bounds.
+    #[error("ERR Protocol error: invalid bulk length")]
     BulkLength,
     /// A bulk string longer than a stranger's may be.
+    #[error("ERR Protocol error: unauthenticated bulk length")]
     StrangersBulk,
     /// A bulk string's length does not end.
+    #[error("ERR Protocol error: too big bulk count string")]
     EndlessBulkLength,
     /// Something else stands where a bulk string should begin.
+    #[error("ERR Protocol error: expected '$', got '{}'", .0.escape_ascii())]
     NoBulk(u8),
     /// Something else stands where `\r\n` should.
+    #[error("ERR Protocol error: invalid CRLF in request")]
     NoLineEnd,
     /// A line of words that is too long.
+    #[error("ERR Protocol error: too big inline request")]
     LongLine,
     /// A line of words with a quote that is not closed, or closed in the middle of a word.
+    #[error("ERR Protocol error: unbalanced quotes in request")]
     Quotes,
     /// The whole request is too long.
+    #[error("ERR Protocol error: request too big")]
     LongRequest,
 }
 
@@ -126,30 +135,6 @@ impl ProtocolError {
         }
     }
 }
-
-impl fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ERR Protocol error: ")?;
-        f.write_str(match self {
-            ProtocolError::ArrayLength => "invalid multibulk length",
-            ProtocolError::StrangersArray => "unauthenticated multibulk length",
-            ProtocolError::EndlessArrayLength => "too big mbulk count string",
-            ProtocolError::BulkLength => "invalid bulk length",
-            ProtocolError::StrangersBulk => "unauthenticated bulk length",
-            ProtocolError::EndlessBulkLength => "too big bulk count string",
-            ProtocolError::NoBulk(byte) => {
-                let got = byte.escape_ascii();
-                return write!(f, "expected '$', got '{got}'");
-            }
-            ProtocolError::NoLineEnd => "invalid CRLF in request",
-            ProtocolError::LongLine => "too big inline request",
-            ProtocolError::Quotes => "unbalanced quotes in request",
-            ProtocolError::LongRequest => "request too big",
-        })
-    }
-}
-
-impl std::error::Error for ProtocolError {}
 
 /// Reads requests from a buffer that fills from behind and is emptied from the front.
 ///
