@@ -27,26 +27,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::claim::Claim;
-use crate::durability::Durability;
-use crate::ids::{Epoch, Incarnation, ManagerLife, NodeId};
+use crate::ids::{Epoch, Incarnation, ManagerLife};
 use crate::lease::{self, Terms};
-use crate::limits::Limits;
 use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
-use crate::view::{Member, MemberState, Routes, View};
+use crate::view::{Member, MemberState, Routes};
 
+mod advance;
 pub mod change;
 mod condition;
+mod event;
 mod folders;
 mod gate;
 mod health;
+mod holders;
 mod loss;
 mod losses;
 mod node;
 mod older;
+mod operator;
 pub mod order;
 pub mod progress;
+mod proposal;
 mod reach;
 mod recovery;
 mod registration;
@@ -54,8 +56,8 @@ pub mod repair;
 pub mod starts;
 mod unused;
 
-use change::Change;
 pub use condition::{DiskHealth, NodeState};
+pub use event::{Answer, Effect, Ended, Event, Saved, Settings, Unused};
 use folders::Waiting;
 pub use folders::{FolderCopy, Folders, MAX_COPIES, WaitingFolder};
 pub use gate::Gate;
@@ -65,215 +67,9 @@ use losses::Losses;
 pub use node::{Newcomer, Node, Report};
 use older::Older;
 pub use older::{Behind, Seen};
-use order::{Order, Outline, Wish};
+use order::{Order, Outline};
 use progress::Progress;
 use reach::Unreached;
-
-/// Rounds in which views are made and activated after one event: more in a row are a mistake, since a view drops,
-/// takes in or gives up somebody, and mostly somebody who is alive has to acknowledge it.
-const MOST_ROUNDS: u32 = 1_000;
-
-/// What the operator has set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// How often a node of a new cluster sends a heartbeat, in milliseconds.
-    pub heartbeat_ms: Millis,
-    /// How many heartbeats a node of a new cluster may miss before it is out.
-    pub missed: u32,
-    /// Arcs of a new cluster's ring.
-    pub arcs: usize,
-    /// Copies of each key (K) in a new cluster.
-    pub copies: usize,
-    /// Bounds on keys and values in a new cluster.
-    pub limits: Limits,
-    /// Synced copies that a write has to have at least, in a new cluster.
-    pub min_copies: usize,
-    /// What a new cluster promises when all who hold something end at once.
-    pub durability: Durability,
-    /// How long after a loss arcs stay where they fell, in milliseconds, before they are dealt out evenly.
-    pub rebalance_ms: Millis,
-    /// How long a silent member that holds what nobody else does is waited for at least before everything else
-    /// goes on without it (H4), in milliseconds: longer than a node that has lost its manager needs to find it.
-    pub return_ms: Millis,
-}
-
-impl Settings {
-    /// How old a member's last word may be where a planned change begins (L4), in milliseconds: a tenth of
-    /// a second, during which hardly anybody dies, and far less than an interval in any case.
-    pub fn answer_ms(&self) -> Millis {
-        (self.heartbeat_ms / 4).clamp(1, 100)
-    }
-
-    /// How long leases are.
-    pub fn terms(&self) -> Terms {
-        Terms { heartbeat_ms: self.heartbeat_ms, missed: self.missed }
-    }
-
-    /// How long a silent node counts as alive, in milliseconds.
-    pub fn lease_ms(&self) -> Millis {
-        self.terms().lease_ms()
-    }
-}
-
-/// What can happen to the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A node asks to be a member, or says again that it is one after a lost connection.
-    Register {
-        /// The node.
-        who: Newcomer,
-        /// Whether it has been a member of this cluster.
-        returns: bool,
-        /// What it held then, by its data folder.
-        claim: Option<Claim>,
-        /// The newest view that it has seen.
-        seen: Option<Seen>,
-        /// Whether whoever was dialled at its address is this very process; if not, what is wrong. It is not dialled
-        /// where it is a member already.
-        reached: Result<(), String>,
-    },
-    /// A node is alive.
-    Heartbeat(Incarnation, Report),
-    /// The connection that carries a node's heartbeats has ended.
-    Disconnected(Incarnation),
-    /// A node's process is certainly gone: its connection ended and its port refuses (L6).
-    Gone(Incarnation),
-    /// The operator goes on without what the members that are out held alone (H4): this, and no more.
-    AcceptLoss(Loss),
-    /// The operator goes on with a node's data folder that is held back since it is, or may be, a copy (L5).
-    AdoptFolder {
-        /// Which node's.
-        id: NodeId,
-        /// The start that waits with it.
-        start: Incarnation,
-    },
-    /// The operator wants a change (H5). What comes of it is told by [`Effect::Told`], some time.
-    Order(Order),
-    /// Time has passed. Comes several times in a heartbeat interval.
-    Tick,
-}
-
-/// What the one who brought an event is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Nothing to say beyond "taken".
-    Done,
-    /// The node is known.
-    Known {
-        /// The newest view.
-        newest: Arc<Routes>,
-        /// The epoch of the active one.
-        active: Epoch,
-        /// How long a lease this heartbeat has given its sender, if it has (L1). Decided here and nowhere else:
-        /// who is told so must be one whose lease is waited for.
-        lease: Option<Millis>,
-    },
-    /// The manager does not know this incarnation: register.
-    Unknown,
-    /// The node is held back and remembered: its data folder is, or may be, a copy (L5). It is to come again.
-    Aside(String),
-    /// Nobody reaches the node at the address that it tells, so it cannot serve: it is held back and remembered, and is
-    /// to come again.
-    Unreached(String),
-    /// Another live node has this name or this address. Final.
-    Taken(String),
-    /// Not now: try again.
-    Wait(String),
-    /// What the operator was shown is not what there is now, which this tells. Look again.
-    Changed(String),
-    /// It has seen a view that the manager does not know (L7): it is to tell that view, and to try again.
-    Older(String),
-}
-
-impl Event {
-    /// Whether it may be refused.
-    fn may_be_refused(&self) -> bool {
-        matches!(
-            self,
-            Event::Register { .. }
-                | Event::AcceptLoss(_)
-                | Event::AdoptFolder { .. }
-                | Event::Order(_)
-        )
-    }
-}
-
-impl Answer {
-    /// Whether it says that nothing was done. Then the event has left no trace ([`Membership::step`]).
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, Answer::Taken(_) | Answer::Wait(_) | Answer::Changed(_))
-    }
-}
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Make [`Membership::state`], as it is now or later, durable. What follows must not be seen before.
-    Save,
-    /// Give this view to clients from now on.
-    Publish(Arc<Routes>),
-    /// Send the view to a node, with the epoch of the active one.
-    Push(Incarnation, Arc<Routes>, Epoch),
-    /// Ask a node for a heartbeat now, by this number. Waits for no save.
-    Probe(Incarnation, u64),
-    /// Tell the operator.
-    Say(String),
-    /// Tell the operator who accepted a loss that it is done: how many arcs had no live replica.
-    LossAccepted(usize),
-    /// Tell the operator who goes on with another data folder that it is done.
-    FolderAdopted,
-    /// Tell the operator whose order was taken first what came of it: what begins, or why nothing does.
-    Told(Result<Outline, String>),
-    /// End the manager: its folder is an older copy, and this says what it lacks (L7). Waits for no save. Nothing is
-    /// done any more.
-    Stop(Behind),
-}
-
-/// What survives the manager: the views, and what it has told that binds the next one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Saved {
-    /// The view that clients use.
-    pub active: View,
-    /// The one that has been made. It may be active already: that is saved afterwards.
-    pub coming: Option<View>,
-    /// How long leases are.
-    pub terms: Terms,
-    /// The longest lease that may be out, in milliseconds: what a manager that starts from here waits for (L2).
-    pub longest_ms: Millis,
-    /// What has to be remembered of data folders (L5).
-    pub folders: Folders,
-    /// Views before the active one, the oldest first, as far back as there may be a way (H6).
-    pub unused: Vec<Unused>,
-    /// Members that are known to have ended without having adopted the newest view.
-    pub ended: Vec<Ended>,
-}
-
-/// A view before the active one, and where it was of no effect (H6).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unused {
-    /// The view, without its line.
-    pub view: View,
-    /// The arcs in which nothing was acknowledged under it, in ascending order.
-    pub arcs: Vec<u16>,
-}
-
-/// What is known of a member that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
-    /// Which start of its process.
-    pub incarnation: Incarnation,
-    /// The newest view that it had told to have adopted.
-    pub adopted: Epoch,
-}
-
-impl Saved {
-    /// The state of a cluster in which nothing has happened but that this view is active.
-    pub fn new(active: View, terms: Terms) -> Saved {
-        let (folders, unused, ended) = Default::default();
-        let longest_ms = terms.lease_ms();
-        Saved { active, coming: None, terms, longest_ms, folders, unused, ended }
-    }
-}
 
 /// The manager's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -574,72 +370,6 @@ impl Membership {
         }
     }
 
-    /// Takes an operator's order. It is told what comes of it when that is saved.
-    fn take_order(&mut self, now: Millis, order: Order, effects: &mut Vec<Effect>) -> Answer {
-        let is_cancel = order == Order::Cancel;
-        match self.order.take() {
-            // What waits has not begun: that it never will is all there is to do.
-            Some((Order::Change { wish, .. }, _)) if is_cancel => {
-                effects.push(Effect::Told(Err("it was cancelled before it began".into())));
-                let what = format!("{wish}: it had not begun");
-                let newest = self.newest().clone();
-                let outline = Outline::of(self, what, &newest, newest.view());
-                effects.push(Effect::Told(Ok(outline)));
-                return Answer::Done;
-            }
-            Some(waits) => {
-                self.order = Some(waits);
-                return Answer::Wait("another change was just asked for".into());
-            }
-            None => {}
-        }
-        if let Order::Change { wish, force } = &order
-            && let Some(terms) = wish.terms(self.settings.terms())
-        {
-            // Whoever ordered first is told first.
-            if self.trial.is_some() {
-                return Answer::Wait("other settings are on trial".into());
-            }
-            let told = match order::objection(self, now, wish, *force) {
-                Some(why) => Err(why),
-                None => Ok(self.change_terms(terms, effects)),
-            };
-            effects.push(Effect::Told(told));
-            return Answer::Done;
-        }
-        if !is_cancel && let Some(why) = self.change_under_way() {
-            return Answer::Wait(why);
-        }
-        self.order = Some((order, now));
-        Answer::Done
-    }
-
-    /// Other leases from now on, that is, from when this is saved: no node counts on a longer one before, and none
-    /// that was told a longer one is out sooner than that ends.
-    fn change_terms(&mut self, terms: Terms, effects: &mut Vec<Effect>) -> Outline {
-        let outline = self.terms_outline(terms);
-        let Terms { heartbeat_ms, missed } = terms;
-        self.settings = Settings { heartbeat_ms, missed, ..self.settings };
-        self.longest_ms = self.longest_ms.max(terms.lease_ms());
-        effects.push(Effect::Save);
-        effects.push(Effect::Say(outline.what.clone()));
-        for node in self.nodes.values().filter(|node| node.connected) {
-            let incarnation = node.who.incarnation;
-            effects.push(Effect::Push(incarnation, self.newest().clone(), self.active.epoch()));
-        }
-        outline
-    }
-
-    fn terms_outline(&self, terms: Terms) -> Outline {
-        let (lease_ms, longest_ms) = (terms.lease_ms(), self.longest_ms);
-        let until_then = if longest_ms > lease_ms {
-            format!(", once the leases of {longest_ms} ms are over that are out")
-        } else {
-            String::new()
-        };
-        Outline::still(format!("{terms}: a silent node is out after {lease_ms} ms{until_then}"))
-    }
-
     /// The longest lease that may be out, in milliseconds.
     pub fn longest_ms(&self) -> Millis {
         self.longest_ms
@@ -653,219 +383,6 @@ impl Membership {
     /// What the state says of leases has become durable.
     pub(super) fn may_tell(&mut self, terms: Terms) {
         self.told = terms;
-    }
-
-    /// Why no other change can be begun now, if so.
-    fn change_under_way(&self) -> Option<String> {
-        match change::under_way(self.newest().view()) {
-            Some(what) => Some(format!("a change is under way: {what}")),
-            None => self.coming.is_some().then(|| "a view is being made".into()),
-        }
-    }
-
-    /// What a wish would move, were it granted now.
-    ///
-    /// # Errors
-    /// What speaks against it.
-    pub fn outline(&self, now: Millis, wish: &Wish, force: bool) -> Result<Outline, String> {
-        if let Some(terms) = wish.terms(self.settings.terms()) {
-            let refusal = order::objection(self, now, wish, force);
-            return refusal.map_or_else(|| Ok(self.terms_outline(terms)), Err);
-        }
-        let refusal = order::objection(self, now, wish, force).or_else(|| self.change_under_way());
-        refusal.map_or_else(
-            || {
-                let plan = change::begin(self, now, Some(wish));
-                Ok(Outline::of(self, plan.why, &self.active, &plan.view))
-            },
-            Err,
-        )
-    }
-
-    /// Looks again at what the operator has ordered: nothing is begun for nobody, long after it was asked
-    /// for, or where something speaks against it by now.
-    fn review_order(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let Some((order, since)) = &self.order else { return };
-        let view = self.active.view();
-        let objection = match order {
-            Order::Change { wish, force } => order::objection(self, now, wish, *force),
-            Order::Cancel => match change::under_way(view) {
-                None => Some("no change is under way".into()),
-                Some(_) if change::can_cancel(view) => None,
-                Some(what) => Some(format!("{what}: stop those who join, and it ends by itself")),
-            },
-        };
-        let is_late = now.saturating_sub(*since) >= self.settings.lease_ms();
-        let late = || {
-            let what = match order {
-                Order::Change { .. } => "not every node answers; try again",
-                Order::Cancel => "not every node answers, or holds what it serves; try again",
-            };
-            is_late.then(|| what.to_owned())
-        };
-        if let Some(why) = objection.or_else(late) {
-            self.order = None;
-            if self.trial.take().is_some() {
-                let why = "not every node answers; the status tells what becomes of it";
-                effects.push(Effect::Told(Err(why.into())));
-            }
-            effects.push(Effect::Told(Err(why)));
-        }
-    }
-
-    /// Makes the next view, or activates the one that was made, as often as something follows.
-    fn advance(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let mut rounds = 0;
-        loop {
-            rounds += 1;
-            debug_assert!(rounds < MOST_ROUNDS, "it never settles");
-            if let Some(coming) = self.coming.clone() {
-                if !self.is_acknowledged(&coming, now) {
-                    if is_on(Mutation::TwoPending) {
-                        self.make_another(coming, now, effects);
-                    }
-                    return;
-                }
-                unused::note(self, &coming);
-                self.active = coming;
-                self.coming = None;
-                self.floor = self.active.epoch();
-                // Saved last: it may be used before its being active is on disk, since a manager that
-                // restarts from (old, new) begins by having the new one acknowledged again (F18).
-                effects.push(Effect::Publish(self.active.clone()));
-                self.push_to_all(std::slice::from_ref(&self.active), effects);
-                effects.push(Effect::Save);
-                continue;
-            }
-            self.review_order(now, effects);
-            self.review_losses(now);
-            let (plan, change) = match repair::due(self, now) {
-                Some(repair) => (repair, None),
-                None => {
-                    let Some(change) = change::due(self, now) else { return };
-                    if !self.have_answered(now, change, effects) {
-                        return;
-                    }
-                    let Some(plan) = change::plan(self, now, change) else { return };
-                    (plan, Some(change))
-                }
-            };
-            let before = self.active.clone();
-            let made = self.made(plan.view);
-            self.note_departures(now, &before, &made, change);
-            effects.push(Effect::Save);
-            effects.push(Effect::Say(format!("view {}: {}", made.epoch(), plan.why)));
-            self.tell_trial(change, &before, &plan.why, effects);
-            if matches!(change, Some(Change::Begin | Change::Cancel))
-                && let Some((order, _)) = self.order.take()
-            {
-                let outline = Outline::of(self, plan.why, &before, made.view());
-                match &order {
-                    Order::Change { wish, .. } if wish.is_of_settings() => {
-                        self.trial = Some(outline)
-                    }
-                    _ => effects.push(Effect::Told(Ok(outline))),
-                }
-            }
-            unused::remember(self, made.view());
-            self.coming = Some(made.clone());
-            if is_on(Mutation::CoordEarly) {
-                effects.push(Effect::Publish(made.clone()));
-            }
-            self.push_to_all(&[made, before], effects);
-        }
-    }
-
-    /// A view that follows the active one, with who made it.
-    fn made(&self, mut view: View) -> Arc<Routes> {
-        let before = self.active.view();
-        view.line.clone_from(&before.line);
-        view.line.made(view.epoch, before.epoch, self.life);
-        Arc::new(Routes::new(view))
-    }
-
-    /// Tells whoever ordered the settings that were on trial what came of them, once a view ends that.
-    fn tell_trial(
-        &mut self,
-        change: Option<Change>,
-        before: &Routes,
-        why: &str,
-        effects: &mut Vec<Effect>,
-    ) {
-        let ends = matches!(change, Some(Change::Switch | Change::Cancel));
-        if !ends || !before.view().changes_settings_alone() {
-            return;
-        }
-        if let Some(outline) = self.trial.take() {
-            let told = match change {
-                Some(Change::Switch) => Ok(outline),
-                _ => Err(change::beyond(self).unwrap_or_else(|| why.to_owned())),
-            };
-            effects.push(Effect::Told(told));
-        }
-    }
-
-    /// L4: whether all whom a planned change would wait for have just been heard of; those who have not
-    /// are asked. One that has died unnoticed would hold up every write until its lease is over (RULES-WHY
-    /// F15). One that does not answer holds up planned changes only, and not for ever: when it is out it is
-    /// dropped, or not waited for.
-    fn have_answered(&mut self, now: Millis, change: Change, effects: &mut Vec<Effect>) -> bool {
-        let within = self.settings.answer_ms();
-        let members = self.members();
-        let joiners: Vec<Incarnation> = match change {
-            Change::Switch | Change::Cancel => Vec::new(),
-            Change::Begin => self.waiting(now).map(|who| who.incarnation).collect(),
-        };
-        let silent: Vec<Incarnation> = members
-            .into_iter()
-            .chain(joiners)
-            .filter(|i| !self.is_out(*i, now))
-            .filter(|i| now.saturating_sub(self.nodes[i].heard) > within)
-            .collect();
-        // A round trip may take as long as it likes; but not everyone is asked at every event.
-        if !silent.is_empty() && self.probed.is_none_or(|last| now - last >= within.div_ceil(2)) {
-            self.probed = Some(now);
-            let steps = self.steps;
-            effects.extend(silent.iter().map(|i| Effect::Probe(*i, steps)));
-        }
-        silent.is_empty()
-    }
-
-    /// The mistake of [`Mutation::TwoPending`]: the view after one that nobody may have taken over yet.
-    fn make_another(&mut self, pending: Arc<Routes>, now: Millis, effects: &mut Vec<Effect>) {
-        let as_if = Membership { active: pending, coming: None, ..self.clone() };
-        let planned = || change::plan(&as_if, now, change::due(&as_if, now)?);
-        let Some(plan) = repair::due(&as_if, now).or_else(planned) else { return };
-        let before = self.active.clone();
-        let made = as_if.made(plan.view);
-        effects.push(Effect::Save);
-        self.coming = Some(made.clone());
-        self.push_to_all(&[made, before], effects);
-    }
-
-    /// Pushes the newest view to the connected members of `views`, each once.
-    fn push_to_all(&self, views: &[Arc<Routes>], effects: &mut Vec<Effect>) {
-        let mut told: Vec<Incarnation> = Vec::new();
-        for member in views.iter().flat_map(|r| &r.view().members) {
-            let is_connected = self.nodes.get(&member.incarnation).is_some_and(|n| n.connected);
-            if is_connected && !told.contains(&member.incarnation) {
-                told.push(member.incarnation);
-                let newest = self.newest().clone();
-                effects.push(Effect::Push(member.incarnation, newest, self.active.epoch()));
-            }
-        }
-    }
-
-    /// L3: every member of both views has acknowledged the new one, or is out.
-    fn is_acknowledged(&self, coming: &Routes, now: Millis) -> bool {
-        if is_on(Mutation::NoAckWait) {
-            return true;
-        }
-        let both = self.active.view().members.iter().chain(&coming.view().members);
-        both.into_iter().all(|member| {
-            self.is_out(member.incarnation, now)
-                || self.nodes[&member.incarnation].report.epoch >= coming.epoch()
-        })
     }
 
     /// Whether an incarnation has been silent for a lease, or its process has ended.
@@ -906,7 +423,7 @@ impl Membership {
 
     /// The arcs of the active view that no live member is synced in, in ascending order (H4).
     pub fn lost(&self, now: Millis) -> Vec<usize> {
-        repair::losses(self, now).0
+        holders::losses(self, now).0
     }
 
     /// Whether nobody waits for a member any more: its process has ended, or it has been silent for so long
@@ -922,7 +439,7 @@ impl Membership {
     pub fn given_up(&self, now: Millis) -> Vec<usize> {
         let members = self.active.view().members.iter();
         let out: Vec<bool> = members.map(|m| self.is_given_up(m.incarnation, now)).collect();
-        if out.contains(&true) { repair::lost_arcs(self, &out) } else { Vec::new() }
+        if out.contains(&true) { holders::lost_arcs(self, &out) } else { Vec::new() }
     }
 
     /// The planned change that is under way, in a few words, if there is one.

@@ -13,9 +13,10 @@
 //! ([`SoleHolder`](crate::view::SoleHolder)) that is back joins like any other.
 
 use crate::limits::Limits;
+use crate::membership::Membership;
+use crate::membership::node::names;
 use crate::membership::order::{Order, Wish, bounds, limits_of};
-use crate::membership::repair::{Plan, arrive, claims, member, names, nobody_skips, renumber};
-use crate::membership::{Membership, recovery};
+use crate::membership::proposal::{self, Plan, arrive, claims, nobody_skips, renumber};
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
 use crate::text::count;
@@ -56,7 +57,7 @@ pub fn plan(state: &Membership, now: Millis, change: Change) -> Option<Plan> {
         Change::Switch => switch_one(state, now),
         Change::Cancel => cancel(state),
     };
-    plan.map(|plan| recovery::remembered(state, plan))
+    plan.map(|plan| proposal::remembered(state, plan))
         .filter(|plan| nobody_skips(state, now, &plan.view) && plan.view.check().is_ok())
 }
 
@@ -87,7 +88,7 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
     for sole_holder in &old.sole_holders {
         view.members[usize::from(sole_holder.place)].state = MemberState::Joining;
     }
-    view.members.extend(state.waiting(now).map(|who| member(who, MemberState::Joining)));
+    view.members.extend(state.waiting(now).map(|who| who.member(MemberState::Joining)));
     let mut coming = view.with_deal(Vec::new());
     match wish {
         // Leases are nothing that a view tells.

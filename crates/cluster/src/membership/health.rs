@@ -5,7 +5,7 @@ use std::fmt;
 use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::membership::condition::DiskHealth;
-use crate::membership::{Membership, Report, recovery, repair, unused};
+use crate::membership::{Membership, Report, holders, recovery, unused};
 use crate::text::{Bytes, Count, count};
 use crate::time::Millis;
 use crate::view::Member;
@@ -333,7 +333,7 @@ impl Membership {
         let is_out: Vec<bool> =
             routes.view().members.iter().map(|m| self.is_out(m.incarnation, now)).collect();
         (0..routes.arcs()).map(move |arc| {
-            let holds = |place: usize| !is_out[place] && repair::is_synced(self, place, arc);
+            let holds = |place: usize| !is_out[place] && holders::is_synced(self, place, arc);
             routes.replicas(arc).iter().filter(|&&place| holds(usize::from(place))).count()
         })
     }

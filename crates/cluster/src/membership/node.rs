@@ -7,6 +7,7 @@ use crate::limits::Limits;
 use crate::membership::condition::DiskHealth;
 use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
+use crate::view::{Member, MemberState};
 
 /// A node that wants in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,6 +24,26 @@ pub struct Newcomer {
     pub weight: u32,
     /// Whether it keeps its records on disk too.
     pub on_disk: bool,
+}
+
+impl Newcomer {
+    /// The member that it becomes.
+    pub(super) fn member(&self, state: MemberState) -> Member {
+        Member {
+            id: self.id.clone(),
+            incarnation: self.incarnation,
+            address: self.address.clone(),
+            redis_port: self.redis_port,
+            weight: self.weight,
+            state,
+            on_disk: self.on_disk,
+        }
+    }
+}
+
+/// Their names, for people.
+pub(super) fn names<'a>(members: impl Iterator<Item = &'a Member>) -> String {
+    members.map(|m| m.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// What a node says of itself every heartbeat.

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use crate::claim::Claim;
 use crate::ids::{Epoch, ManagerLife, NodeId};
 use crate::line::ViewName;
-use crate::membership::repair::Plan;
+use crate::membership::proposal::Plan;
 use crate::membership::{Answer, Effect, Event, Membership, Saved};
 use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;

@@ -21,7 +21,7 @@ use crate::arcs::ArcSet;
 use crate::claim::Claim;
 use crate::durability::Durability;
 use crate::ids::Incarnation;
-use crate::membership::repair::{self, Plan};
+use crate::membership::holders;
 use crate::membership::{Membership, Newcomer, Node};
 use crate::time::Millis;
 use crate::view::Replacement;
@@ -74,7 +74,7 @@ pub(super) fn candidates(state: &Membership, now: Millis) -> Candidates<'_> {
     }
     let members = &active.view().members;
     let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
-    let lost: ArcSet = repair::lost_arcs(state, &out).into_iter().collect();
+    let lost: ArcSet = holders::lost_arcs(state, &out).into_iter().collect();
     // What was salvaged counts only if the operator goes on with it, and only where there is nothing better.
     let mut better = ArcSet::with_capacity(active.arcs());
     for (place, _, claim) in claimants.iter().filter(|(_, _, claim)| claim.is_whole) {
@@ -83,7 +83,7 @@ pub(super) fn candidates(state: &Membership, now: Millis) -> Candidates<'_> {
     let is_there = |place: &u16| !out[usize::from(*place)];
     for arc in lost.ones() {
         let mut there = active.write_set(arc).iter().filter(|place| is_there(place));
-        if there.any(|&place| repair::holds_copy(state, place.into(), arc)) {
+        if there.any(|&place| holders::holds_copy(state, place.into(), arc)) {
             better.insert(arc);
         }
     }
@@ -131,8 +131,8 @@ pub(super) fn counted_in(
     place: usize,
 ) -> ArcSet {
     let replacement = routes.view().replacement(place);
-    let is_new =
-        replacement.is_some_and(|replacement| has_yet_to_adopt(state, routes.view(), replacement));
+    let is_new = replacement
+        .is_some_and(|replacement| holders::has_yet_to_adopt(state, routes.view(), replacement));
     claim.counts(routes, place as u16, is_new)
 }
 
@@ -161,7 +161,7 @@ fn claimants(state: &Membership, now: Millis) -> Vec<(usize, &Node, &Claim)> {
 
 /// Whether somebody else who has a copy of what is lost may yet come back.
 fn lacks_others(state: &Membership, now: Millis, candidates: &Candidates<'_>) -> bool {
-    let (_, holders) = repair::losses(state, now);
+    let (_, holders) = holders::losses(state, now);
     let view = state.active().view();
     let may_come = |i: &Incarnation| {
         let place = view.place_at(*i).filter(|place| !candidates.contains_key(place));
@@ -174,14 +174,14 @@ fn lacks_others(state: &Membership, now: Millis, candidates: &Candidates<'_>) ->
 /// have to come back for them. Whoever gathers waits for all who keep the arc, also for one of whom only nobody knows
 /// that it has nothing.
 pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarnation>) {
-    let (mut lost, mut holders) = repair::losses(state, now);
+    let (mut lost, mut holders) = holders::losses(state, now);
     let routes = state.active();
     lost.retain(|&arc| {
         let keepers = || routes.write_set(arc).iter().map(|&place| usize::from(place));
         let is_out = |place: usize| state.is_out(routes.member(place as u16).incarnation, now);
-        let has_part = |place: usize| !is_out(place) && repair::holds_copy(state, place, arc);
+        let has_part = |place: usize| !is_out(place) && holders::holds_copy(state, place, arc);
         let lacks: Vec<usize> = keepers()
-            .filter(|&place| is_out(place) && repair::may_hold(state, place, arc))
+            .filter(|&place| is_out(place) && holders::may_hold(state, place, arc))
             .collect();
         let is_gathered = keepers().any(has_part);
         if is_gathered {
@@ -201,26 +201,12 @@ pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarn
 
 /// The names of those who wait with what they could salvage of what is lost.
 pub(super) fn salvaged(state: &Membership, now: Millis) -> Vec<String> {
-    let lost: ArcSet = repair::losses(state, now).0.into_iter().collect();
+    let lost: ArcSet = holders::losses(state, now).0.into_iter().collect();
     let counts = |place: usize, claim: &Claim| !counted(state, claim, place).is_disjoint(&lost);
     let salvaged = claimants(state, now)
         .into_iter()
         .filter(|(place, _, claim)| !claim.is_whole && counts(*place, claim));
     salvaged.map(|(_, node, _)| node.who.id.to_string()).collect()
-}
-
-/// Whether a member of the active view has become a replacement in an arc, and has not adopted a view that says so.
-pub(super) fn has_inherited(state: &Membership, place: usize, arc: usize) -> bool {
-    let view = state.active().view();
-    let replacement =
-        view.replacement(place).filter(|replacement| has_yet_to_adopt(state, view, replacement));
-    replacement.is_some_and(|replacement| replacement.arcs.binary_search(&(arc as u16)).is_ok())
-}
-
-/// Whether a replacement has not told yet that it has adopted the view that says so.
-pub(super) fn has_yet_to_adopt(state: &Membership, view: &View, replacement: &Replacement) -> bool {
-    let node = &state.nodes[&view.members[usize::from(replacement.place)].incarnation];
-    node.report.epoch < view.epoch
 }
 
 /// Whether somebody who is there, or comes now, has a part of an arc that nobody holds.
@@ -232,7 +218,7 @@ pub(super) fn is_revived(
 ) -> bool {
     let has_part = |place: usize| match replacements.get(&place) {
         Some(replacement) => replacement.arcs.contains(arc),
-        None => !out[place] && repair::holds_copy(state, place, arc),
+        None => !out[place] && holders::holds_copy(state, place, arc),
     };
     (0..out.len()).any(has_part)
 }
@@ -241,36 +227,8 @@ pub(super) fn is_revived(
 pub(super) fn move_in(replacements: &Candidates<'_>, view: &mut View) {
     for (&place, replacement) in replacements {
         let Member { state, weight, .. } = view.members[place];
-        view.members[place] = Member { weight, ..repair::member(replacement.who, state) };
+        view.members[place] = Member { weight, ..replacement.who.member(state) };
         let arcs = replacement.arcs.ones().map(|arc| arc as u16).collect();
         view.replacements.push(Replacement { place: place as u16, of: replacement.of, arcs });
     }
-}
-
-/// A plan that does not forget what replacements have inherited who have not adopted the active view.
-pub(super) fn remembered(state: &Membership, mut plan: Plan) -> Plan {
-    let old = state.active().view();
-    if old.replacements.is_empty() {
-        return plan;
-    }
-    let routes = Routes::new(plan.view.clone());
-    for replacement in
-        old.replacements.iter().filter(|replacement| has_yet_to_adopt(state, old, replacement))
-    {
-        let incarnation = old.members[usize::from(replacement.place)].incarnation;
-        let Some(place) = plan.view.place_at(incarnation) else { continue };
-        // Nor what it is to have no part in any more.
-        let mut arcs = replacement.arcs.clone();
-        let kept = routes.kept_by(place as u16);
-        arcs.retain(|arc| kept.contains((*arc).into()) && !plan.view.fresh.contains(arc));
-        if !arcs.is_empty() {
-            plan.view.replacements.push(Replacement {
-                place: place as u16,
-                of: replacement.of,
-                arcs,
-            });
-        }
-    }
-    plan.view.replacements.sort_by_key(|replacement| replacement.place);
-    plan
 }

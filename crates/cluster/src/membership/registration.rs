@@ -5,7 +5,7 @@ use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::limits::MAX_MEMBERS;
 use crate::membership::condition::DiskHealth;
-use crate::membership::{Answer, Effect, Membership, Newcomer, Node, recovery};
+use crate::membership::{Answer, Effect, Membership, Newcomer, Node, holders, recovery};
 use crate::time::Millis;
 
 impl Membership {
@@ -100,7 +100,7 @@ impl Membership {
             active.view().place_of(&id).and_then(|place| active.view().replacement(place));
         let replacement = replacement.filter(|replacement| {
             replacement.of == claim.of
-                && recovery::has_yet_to_adopt(self, active.view(), replacement)
+                && holders::has_yet_to_adopt(self, active.view(), replacement)
         });
         let replacement =
             replacement.map(|replacement| active.member(replacement.place).incarnation);

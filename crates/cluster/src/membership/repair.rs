@@ -6,48 +6,24 @@
 //! [`change`]: super::change
 
 use crate::durability::Durability;
-use crate::ids::Incarnation;
+use crate::membership::node::names;
+use crate::membership::proposal::{
+    self, Plan, arrive, claims, claims_but_sole_holders, nobody_skips, renumber,
+};
 use crate::membership::recovery::{self, Candidates};
-use crate::membership::{Membership, Newcomer, older, unused};
-use crate::mutation::{Mutation, is_on};
-use crate::ring::{self, Claim};
+use crate::membership::{Membership, Newcomer, holders, older, unused};
+use crate::ring;
 use crate::text::count;
 use crate::time::Millis;
 use crate::view::{Coming, Member, MemberState, Routes, SoleHolder, View};
-
-/// A view to be made, and why, for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// The next view.
-    pub view: View,
-    /// What changes, in a few words.
-    pub why: String,
-}
 
 /// The repair to make now, if any. Call only while no view is being made.
 pub fn due(state: &Membership, now: Millis) -> Option<Plan> {
     removal(state, now)
         .or_else(|| birth(state, now))
         .or_else(|| older::leap(state))
-        .map(|plan| recovery::remembered(state, plan))
+        .map(|plan| proposal::remembered(state, plan))
         .filter(|plan| nobody_skips(state, now, &plan.view) && plan.view.check().is_ok())
-}
-
-/// Whether every member that stays has acknowledged the view before. One that came straight from an
-/// older view to the next would no longer be synced anywhere (H1, RULES-WHY F5), and it may be the
-/// last that holds something: a member that is out and stays (L2) is waited for. Only a [`SoleHolder`] that is
-/// out may skip views: what it holds it goes on holding.
-pub(super) fn nobody_skips(state: &Membership, now: Millis, next: &View) -> bool {
-    if is_on(Mutation::TwoPending) {
-        return true;
-    }
-    let old = state.active().view();
-    old.members.iter().filter_map(|m| Some((m.incarnation, next.place_at(m.incarnation)?))).all(
-        |(incarnation, place)| {
-            state.nodes[&incarnation].report.epoch >= old.epoch
-                || next.sole_holder(place).is_some() && state.is_out(incarnation, now)
-        },
-    )
 }
 
 /// The first view; also the first after every member's process has ended, where their records lived in memory
@@ -56,7 +32,7 @@ pub(super) fn nobody_skips(state: &Membership, now: Millis, next: &View) -> bool
 /// come (H4).
 fn birth(state: &Membership, now: Millis) -> Option<Plan> {
     let old = state.active().view();
-    let has_survivor = old.members.iter().any(|m| !is_gone(state, m));
+    let has_survivor = old.members.iter().any(|m| !holders::is_gone(state, m));
     let may_return = old.members.iter().any(|m| m.on_disk);
     let returns = |who: &Newcomer| state.nodes[&who.incarnation].returns;
     let is_given_up = state.all_given_up == Some(old.epoch);
@@ -70,7 +46,7 @@ fn birth(state: &Membership, now: Millis) -> Option<Plan> {
     }
     let newcomers: Vec<&Newcomer> = state.waiting(now).collect();
     let members: Vec<Member> =
-        newcomers.iter().map(|who| member(who, MemberState::Active)).collect();
+        newcomers.iter().map(|who| who.member(MemberState::Active)).collect();
     let arcs = if old.arcs.is_empty() { state.settings.arcs } else { old.arcs.len() };
     let dealt = ring::deal(&vec![None; arcs], &claims(&members));
     let why = match old.members.len() {
@@ -115,7 +91,7 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let candidates = recovery::candidates(state, now);
     let mut replacements = recovery::due(state, now, &candidates);
     // As if no replacement had come yet: it has to tell first that it has adopted the view.
-    let lost = lost_arcs(state, &out);
+    let lost = holders::lost_arcs(state, &out);
     let mut fates = fates(state, now, &out, &lost, (&candidates, &replacements));
     let begins_afresh = |arc: usize| {
         if state.accept_loss {
@@ -146,7 +122,7 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let mut members = old.members.iter().enumerate().zip(&fates);
     // Or it would be a view of the dead alone.
     let any_stays = members.any(|((place, m), fate)| {
-        *fate == Fate::Stays && (replacements.contains_key(&place) || !is_gone(state, m))
+        *fate == Fate::Stays && (replacements.contains_key(&place) || !holders::is_gone(state, m))
     });
     let moves_in = !any_stays && back.iter().any(unused::Holder::comes_alone);
     if !changes || !any_stays && !moves_in {
@@ -212,9 +188,9 @@ fn fates(
         }
         // Whoever may hold such an arc: its word that it does may have been lost with its connection. But what was
         // in memory only is not waited for where others have it on disk.
-        let is_no_more = !member.on_disk && is_gone(state, member);
+        let is_no_more = !member.on_disk && holders::is_gone(state, member);
         let holds = |&&arc: &&usize| {
-            (holds_copy(state, place, arc) || may_hold(state, place, arc))
+            (holders::holds_copy(state, place, arc) || holders::may_hold(state, place, arc))
                 && !(is_no_more && recovery::is_revived(state, out, replacements, arc))
         };
         let held: Vec<u16> = lost.iter().filter(holds).map(|&arc| arc as u16).collect();
@@ -234,16 +210,17 @@ fn fates(
 /// Which members that are out may be needed for what is not lost: of all others who hold it none is certain to be there.
 fn needs(state: &Membership, now: Millis, out: &[bool], lost: &[usize]) -> Vec<bool> {
     // Mostly the same for all.
-    let by_all = doubted(state, now, out, None);
-    let in_doubt = lost_arcs(state, &by_all);
+    let by_all = holders::doubted(state, now, out, None);
+    let in_doubt = holders::lost_arcs(state, &by_all);
     let is_needed = |(place, member): (usize, &Member)| {
         if !out[place] {
             return false;
         }
-        let by_it = doubted(state, now, out, Some(member));
-        let own = (by_it != by_all).then(|| lost_arcs(state, &by_it));
+        let by_it = holders::doubted(state, now, out, Some(member));
+        let own = (by_it != by_all).then(|| holders::lost_arcs(state, &by_it));
         let mut in_doubt = own.as_ref().unwrap_or(&in_doubt).iter();
-        in_doubt.any(|arc| lost.binary_search(arc).is_err() && may_hold(state, place, *arc))
+        in_doubt
+            .any(|arc| lost.binary_search(arc).is_err() && holders::may_hold(state, place, *arc))
     };
     state.active().view().members.iter().enumerate().map(is_needed).collect()
 }
@@ -252,26 +229,10 @@ fn needs(state: &Membership, now: Millis, out: &[bool], lost: &[usize]) -> Vec<b
 pub(super) fn needed(state: &Membership, now: Millis) -> Option<&Member> {
     let members = &state.active().view().members;
     let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
-    let needs = needs(state, now, &out, &lost_arcs(state, &out));
+    let needs = needs(state, now, &out, &holders::lost_arcs(state, &out));
     let candidates = recovery::candidates(state, now);
     let needed = |place: &usize| needs[*place] && !candidates.contains_key(place);
     (0..members.len()).find(needed).map(|place| &members[place])
-}
-
-/// Who is not certain to be there, or to have been there after a member has ended. The last to hold an arc must not go
-/// while the only other holder may be about to: of two who fell silent one after the other, the first would be dropped
-/// on the word of the second.
-pub(super) fn doubted(
-    state: &Membership,
-    now: Millis,
-    out: &[bool],
-    victim: Option<&Member>,
-) -> Vec<bool> {
-    let is_doubted = |(m, out): (&Member, &bool)| {
-        *out || is_doubtful(state, m.incarnation, now)
-            || victim.is_some_and(|victim| !outlives(state, m, victim))
-    };
-    state.active().view().members.iter().zip(out).map(is_doubted).collect()
 }
 
 /// Who sole holders in the next view, with the places of this one. A sole holder that stays as it is goes on being one.
@@ -302,7 +263,7 @@ fn let_sole_holders_inherit(state: &Membership, view: &mut View, fates: &[Fate])
             && sole_holder
                 .arcs
                 .iter()
-                .any(|&arc| !is_synced(state, sole_holder.place.into(), arc.into()))
+                .any(|&arc| !holders::is_synced(state, sole_holder.place.into(), arc.into()))
     };
     let only = match view.durability {
         Durability::Async if view.sole_holders.iter().any(has_part) => view
@@ -322,7 +283,7 @@ fn let_sole_holders_inherit(state: &Membership, view: &mut View, fates: &[Fate])
         for sole_holder in view.sole_holders.iter().filter(|sole_holder| is_back(sole_holder)) {
             view.members[usize::from(sole_holder.place)].state = MemberState::Active;
             for arc in sole_holder.arcs.iter().map(|&arc| usize::from(arc)) {
-                if !is_known || is_synced(state, sole_holder.place.into(), arc) {
+                if !is_known || holders::is_synced(state, sole_holder.place.into(), arc) {
                     owners[arc] = sole_holder.place;
                 }
             }
@@ -361,39 +322,13 @@ fn repaired(old: &View, next: &View, falls: &[bool]) -> String {
     parts.join(", ")
 }
 
-/// Whether a member has let a heartbeat go by: it may be gone, and nobody knows yet.
-fn is_doubtful(state: &Membership, incarnation: Incarnation, now: Millis) -> bool {
-    let heard = state.nodes.get(&incarnation).map_or(0, |node| node.heard);
-    now.saturating_sub(heard) > state.settings.heartbeat_ms * 3 / 2
-}
-
-/// Whether a member's process is known to have ended.
-fn is_gone(state: &Membership, member: &Member) -> bool {
-    state.nodes.get(&member.incarnation).is_none_or(|node| node.gone)
-}
-
-/// Whether a member is known to have been there after another has ended, whose records are on a disk. Where all end
-/// at the same moment nobody is to be dropped on the word of somebody who is about to be found dead: with `async` each
-/// disk may have something that the others have not (H6).
-fn outlives(state: &Membership, member: &Member, victim: &Member) -> bool {
-    let (Some(node), Some(ended)) =
-        (state.nodes.get(&member.incarnation), state.nodes.get(&victim.incarnation))
-    else {
-        return true;
-    };
-    is_on(Mutation::DeadTestify)
-        || !victim.on_disk
-        || !ended.gone
-        || !node.is_unheard && node.step > ended.step
-}
-
 /// Whether an arc began with the active view, and each of its keepers died before it had acknowledged
 /// that view: then nothing was ever written there, and the arc can begin with the next as well.
 fn has_never_begun(state: &Membership, arc: usize) -> bool {
     let routes = state.active();
     let mut keepers = routes.write_set(arc).iter().map(|&place| usize::from(place));
     routes.view().fresh.contains(&(arc as u16))
-        && !keepers.any(|place| is_synced(state, place, arc))
+        && !keepers.any(|place| holders::is_synced(state, place, arc))
 }
 
 /// Ends a change that those who died leave without sense: nobody is left who joins, and nothing else was to
@@ -438,7 +373,7 @@ fn is_idle(state: &Membership, view: &View, coming: &Coming) -> bool {
     let without = Routes::new(view.clone());
     let holds = |place: &u16, arc: usize| {
         let incarnation = without.member(*place).incarnation;
-        old.place_at(incarnation).is_some_and(|place| is_synced(state, place, arc))
+        old.place_at(incarnation).is_some_and(|place| holders::is_synced(state, place, arc))
     };
     let is_held = |arc: usize| without.write_set(arc).iter().any(|place| holds(place, arc));
     let is_fresh = |arc: usize| view.fresh.contains(&(arc as u16));
@@ -446,129 +381,4 @@ fn is_idle(state: &Membership, view: &View, coming: &Coming) -> bool {
         let mut members = 0..view.members.len() as u16;
         is_fresh(arc) || is_held(arc) || !members.any(|place| holds(&place, arc))
     })
-}
-
-/// Puts what a change leads to in place of what was.
-pub(super) fn arrive(view: &mut View, coming: Coming) {
-    view.arcs = coming.arcs;
-    view.copies = coming.copies;
-    (view.limits, view.min_copies) = (coming.limits, coming.min_copies);
-    for (member, weight) in view.members.iter_mut().zip(coming.weights) {
-        member.weight = weight;
-    }
-}
-
-/// The arcs that no live member is synced in.
-pub(super) fn lost_arcs(state: &Membership, out: &[bool]) -> Vec<usize> {
-    let routes = state.active();
-    (0..routes.arcs())
-        .filter(|&arc| {
-            !routes
-                .write_set(arc)
-                .iter()
-                .map(|&place| usize::from(place))
-                .any(|place| !out[place] && is_synced(state, place, arc))
-        })
-        .collect()
-}
-
-/// Whether a member keeps an arc and said that it is synced there, or may be: one that has not been heard of
-/// since the manager restarted gets the benefit of the doubt.
-pub(super) fn is_synced(state: &Membership, place: usize, arc: usize) -> bool {
-    let routes = state.active();
-    let node = &state.nodes[&routes.member(place as u16).incarnation];
-    // What a sole holder said of other arcs than its own is an old word.
-    routes.write_set(arc).contains(&(place as u16))
-        && (node.is_unheard || node.report.synced.contains(arc))
-}
-
-/// Whether a member keeps an arc and said that it has everything of it, or its part of everything: on its disk.
-pub(super) fn holds_copy(state: &Membership, place: usize, arc: usize) -> bool {
-    let routes = state.active();
-    let node = &state.nodes[&routes.member(place as u16).incarnation];
-    routes.write_set(arc).contains(&(place as u16))
-        && (node.report.revived.contains(arc) || recovery::has_inherited(state, place, arc))
-        || is_synced(state, place, arc)
-}
-
-/// Whether a member keeps an arc and may come back with what it has of it: its process may still be there, or it
-/// is on its disk.
-pub(super) fn may_hold(state: &Membership, place: usize, arc: usize) -> bool {
-    let routes = state.active();
-    let member = &routes.view().members[place];
-    let Some(node) = state.nodes.get(&member.incarnation) else { return false };
-    routes.write_set(arc).contains(&(place as u16))
-        && (!node.gone || member.on_disk && holds_copy(state, place, arc))
-}
-
-/// Takes members out and lets the deals name the others by their new places.
-pub(super) fn renumber(view: &mut View, drop: &[bool]) {
-    let mut places = Vec::with_capacity(drop.len());
-    let mut next = 0;
-    for &dropped in drop {
-        places.push(next);
-        next += u16::from(!dropped);
-    }
-    let coming = view.coming.as_mut();
-    let coming = coming.map_or(&mut [][..], |coming| &mut coming.arcs);
-    for owner in view.arcs.iter_mut().chain(coming) {
-        *owner = places[usize::from(*owner)];
-    }
-    let stays = |drop: &[bool]| drop.iter().map(|dropped| !dropped).collect::<Vec<_>>().into_iter();
-    let mut keep = stays(drop);
-    view.members.retain(|_| keep.next().unwrap_or(true));
-    if let Some(coming) = &mut view.coming {
-        let mut keep = stays(drop);
-        coming.weights.retain(|_| keep.next().unwrap_or(true));
-    }
-    view.sole_holders.retain(|sole_holder| !drop[usize::from(sole_holder.place)]);
-    view.sole_holders
-        .iter_mut()
-        .for_each(|sole_holder| sole_holder.place = places[usize::from(sole_holder.place)]);
-    view.replacements.retain(|replacement| !drop[usize::from(replacement.place)]);
-    view.replacements
-        .iter_mut()
-        .for_each(|replacement| replacement.place = places[usize::from(replacement.place)]);
-}
-
-/// What the members of a deal have a claim to.
-pub(super) fn claims(members: &[Member]) -> Vec<Claim<'_>> {
-    members.iter().map(|m| Claim { name: m.id.as_str(), weight: m.weight }).collect()
-}
-
-/// The same for a view: sole holders join again before they own anything.
-fn claims_but_sole_holders(view: &View) -> Vec<Claim<'_>> {
-    let mut claims = claims(&view.members);
-    view.sole_holders
-        .iter()
-        .for_each(|sole_holder| claims[usize::from(sole_holder.place)].weight = 0);
-    claims
-}
-
-pub(super) fn member(who: &Newcomer, state: MemberState) -> Member {
-    Member {
-        id: who.id.clone(),
-        incarnation: who.incarnation,
-        address: who.address.clone(),
-        redis_port: who.redis_port,
-        weight: who.weight,
-        state,
-        on_disk: who.on_disk,
-    }
-}
-
-pub(super) fn names<'a>(members: impl Iterator<Item = &'a Member>) -> String {
-    members.map(|m| m.id.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-/// The arcs that nobody alive is synced in, and the members that hold them.
-pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarnation>) {
-    let members = &state.active().view().members;
-    let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
-    let lost = lost_arcs(state, &out);
-    let holders = (0..members.len())
-        .filter(|&place| out[place] && lost.iter().any(|&arc| holds_copy(state, place, arc)))
-        .map(|place| members[place].incarnation)
-        .collect();
-    (lost, holders)
 }

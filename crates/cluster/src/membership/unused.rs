@@ -22,7 +22,7 @@ use crate::ids::{Epoch, Incarnation};
 use crate::limits::MAX_MEMBERS;
 use crate::line::Line;
 use crate::membership::recovery::Candidates;
-use crate::membership::{Ended, Membership, Newcomer, Node, Unused, repair};
+use crate::membership::{Ended, Membership, Newcomer, Node, Unused};
 use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
 use crate::view::Replacement;
@@ -349,7 +349,7 @@ pub(super) fn take_in(holders: &[Holder<'_>], view: &mut View) {
 }
 
 fn join(who: &Newcomer, view: &mut View) {
-    view.members.push(repair::member(who, MemberState::Active));
+    view.members.push(who.member(MemberState::Active));
     if let Some(coming) = &mut view.coming {
         coming.weights.push(who.weight);
     }

@@ -21,20 +21,11 @@
 use crate::holdings::Standing;
 use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
+use crate::operation::exchange::{Body, Choice, Found, Need, Outcome, ReadAnswer, Request};
 use crate::operation::write::{self, Reply, WriteRound};
-use crate::operation::{Body, Found, Need, Outcome, ReadAnswer, Request};
 use crate::replica::{State, WriteAnswer};
 use crate::version::{Clock, Op, Version};
 use crate::view::Routes;
-
-/// What the caller wants to follow what was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Choice<V> {
-    /// A value, or `None` for a delete.
-    Replace(Body<V>),
-    /// Nothing: what was found stays.
-    Leave,
-}
 
 /// A read-modify-write under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,0 +1,151 @@
+//! One view after the other: made, saved, pushed, and active once all have acknowledged it (rules L3 and L4).
+
+use std::sync::Arc;
+
+use crate::ids::Incarnation;
+use crate::membership::change::{self, Change};
+use crate::membership::order::{Order, Outline};
+use crate::membership::{Effect, Membership, repair, unused};
+use crate::mutation::{Mutation, is_on};
+use crate::time::Millis;
+use crate::view::{Routes, View};
+
+/// Rounds in which views are made and activated after one event: more in a row are a mistake, since a view drops,
+/// takes in or gives up somebody, and mostly somebody who is alive has to acknowledge it.
+const MOST_ROUNDS: u32 = 1_000;
+
+impl Membership {
+    /// Makes the next view, or activates the one that was made, as often as something follows.
+    pub(super) fn advance(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            debug_assert!(rounds < MOST_ROUNDS, "it never settles");
+            if let Some(coming) = self.coming.clone() {
+                if !self.is_acknowledged(&coming, now) {
+                    if is_on(Mutation::TwoPending) {
+                        self.make_another(coming, now, effects);
+                    }
+                    return;
+                }
+                unused::note(self, &coming);
+                self.active = coming;
+                self.coming = None;
+                self.floor = self.active.epoch();
+                // Saved last: it may be used before its being active is on disk, since a manager that
+                // restarts from (old, new) begins by having the new one acknowledged again (F18).
+                effects.push(Effect::Publish(self.active.clone()));
+                self.push_to_all(std::slice::from_ref(&self.active), effects);
+                effects.push(Effect::Save);
+                continue;
+            }
+            self.review_order(now, effects);
+            self.review_losses(now);
+            let (plan, change) = match repair::due(self, now) {
+                Some(repair) => (repair, None),
+                None => {
+                    let Some(change) = change::due(self, now) else { return };
+                    if !self.have_answered(now, change, effects) {
+                        return;
+                    }
+                    let Some(plan) = change::plan(self, now, change) else { return };
+                    (plan, Some(change))
+                }
+            };
+            let before = self.active.clone();
+            let made = self.made(plan.view);
+            self.note_departures(now, &before, &made, change);
+            effects.push(Effect::Save);
+            effects.push(Effect::Say(format!("view {}: {}", made.epoch(), plan.why)));
+            self.tell_trial(change, &before, &plan.why, effects);
+            if matches!(change, Some(Change::Begin | Change::Cancel))
+                && let Some((order, _)) = self.order.take()
+            {
+                let outline = Outline::of(self, plan.why, &before, made.view());
+                match &order {
+                    Order::Change { wish, .. } if wish.is_of_settings() => {
+                        self.trial = Some(outline)
+                    }
+                    _ => effects.push(Effect::Told(Ok(outline))),
+                }
+            }
+            unused::remember(self, made.view());
+            self.coming = Some(made.clone());
+            if is_on(Mutation::CoordEarly) {
+                effects.push(Effect::Publish(made.clone()));
+            }
+            self.push_to_all(&[made, before], effects);
+        }
+    }
+
+    /// A view that follows the active one, with who made it.
+    fn made(&self, mut view: View) -> Arc<Routes> {
+        let before = self.active.view();
+        view.line.clone_from(&before.line);
+        view.line.made(view.epoch, before.epoch, self.life);
+        Arc::new(Routes::new(view))
+    }
+
+    /// L4: whether all whom a planned change would wait for have just been heard of; those who have not
+    /// are asked. One that has died unnoticed would hold up every write until its lease is over (RULES-WHY
+    /// F15). One that does not answer holds up planned changes only, and not for ever: when it is out it is
+    /// dropped, or not waited for.
+    fn have_answered(&mut self, now: Millis, change: Change, effects: &mut Vec<Effect>) -> bool {
+        let within = self.settings.answer_ms();
+        let members = self.members();
+        let joiners: Vec<Incarnation> = match change {
+            Change::Switch | Change::Cancel => Vec::new(),
+            Change::Begin => self.waiting(now).map(|who| who.incarnation).collect(),
+        };
+        let silent: Vec<Incarnation> = members
+            .into_iter()
+            .chain(joiners)
+            .filter(|i| !self.is_out(*i, now))
+            .filter(|i| now.saturating_sub(self.nodes[i].heard) > within)
+            .collect();
+        // A round trip may take as long as it likes; but not everyone is asked at every event.
+        if !silent.is_empty() && self.probed.is_none_or(|last| now - last >= within.div_ceil(2)) {
+            self.probed = Some(now);
+            let steps = self.steps;
+            effects.extend(silent.iter().map(|i| Effect::Probe(*i, steps)));
+        }
+        silent.is_empty()
+    }
+
+    /// The mistake of [`Mutation::TwoPending`]: the view after one that nobody may have taken over yet.
+    fn make_another(&mut self, pending: Arc<Routes>, now: Millis, effects: &mut Vec<Effect>) {
+        let as_if = Membership { active: pending, coming: None, ..self.clone() };
+        let planned = || change::plan(&as_if, now, change::due(&as_if, now)?);
+        let Some(plan) = repair::due(&as_if, now).or_else(planned) else { return };
+        let before = self.active.clone();
+        let made = as_if.made(plan.view);
+        effects.push(Effect::Save);
+        self.coming = Some(made.clone());
+        self.push_to_all(&[made, before], effects);
+    }
+
+    /// Pushes the newest view to the connected members of `views`, each once.
+    fn push_to_all(&self, views: &[Arc<Routes>], effects: &mut Vec<Effect>) {
+        let mut told: Vec<Incarnation> = Vec::new();
+        for member in views.iter().flat_map(|r| &r.view().members) {
+            let is_connected = self.nodes.get(&member.incarnation).is_some_and(|n| n.connected);
+            if is_connected && !told.contains(&member.incarnation) {
+                told.push(member.incarnation);
+                let newest = self.newest().clone();
+                effects.push(Effect::Push(member.incarnation, newest, self.active.epoch()));
+            }
+        }
+    }
+
+    /// L3: every member of both views has acknowledged the new one, or is out.
+    fn is_acknowledged(&self, coming: &Routes, now: Millis) -> bool {
+        if is_on(Mutation::NoAckWait) {
+            return true;
+        }
+        let both = self.active.view().members.iter().chain(&coming.view().members);
+        both.into_iter().all(|member| {
+            self.is_out(member.incarnation, now)
+                || self.nodes[&member.incarnation].report.epoch >= coming.epoch()
+        })
+    }
+}

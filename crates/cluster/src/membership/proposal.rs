@@ -1,0 +1,117 @@
+//! The next view while it is put together, and what holds for each, whatever it is made for.
+
+use crate::membership::{Membership, holders};
+use crate::mutation::{Mutation, is_on};
+use crate::ring::Claim;
+use crate::time::Millis;
+use crate::view::{Coming, Member, Replacement, Routes, View};
+
+/// A view to be made, and why, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The next view.
+    pub view: View,
+    /// What changes, in a few words.
+    pub why: String,
+}
+
+/// Whether every member that stays has acknowledged the view before. One that came straight from an
+/// older view to the next would no longer be synced anywhere (H1, RULES-WHY F5), and it may be the
+/// last that holds something: a member that is out and stays (L2) is waited for. Only a [`SoleHolder`] that is
+/// out may skip views: what it holds it goes on holding.
+pub(super) fn nobody_skips(state: &Membership, now: Millis, next: &View) -> bool {
+    if is_on(Mutation::TwoPending) {
+        return true;
+    }
+    let old = state.active().view();
+    old.members.iter().filter_map(|m| Some((m.incarnation, next.place_at(m.incarnation)?))).all(
+        |(incarnation, place)| {
+            state.nodes[&incarnation].report.epoch >= old.epoch
+                || next.sole_holder(place).is_some() && state.is_out(incarnation, now)
+        },
+    )
+}
+
+/// Takes members out and lets the deals name the others by their new places.
+pub(super) fn renumber(view: &mut View, drop: &[bool]) {
+    let mut places = Vec::with_capacity(drop.len());
+    let mut next = 0;
+    for &dropped in drop {
+        places.push(next);
+        next += u16::from(!dropped);
+    }
+    let coming = view.coming.as_mut();
+    let coming = coming.map_or(&mut [][..], |coming| &mut coming.arcs);
+    for owner in view.arcs.iter_mut().chain(coming) {
+        *owner = places[usize::from(*owner)];
+    }
+    let stays = |drop: &[bool]| drop.iter().map(|dropped| !dropped).collect::<Vec<_>>().into_iter();
+    let mut keep = stays(drop);
+    view.members.retain(|_| keep.next().unwrap_or(true));
+    if let Some(coming) = &mut view.coming {
+        let mut keep = stays(drop);
+        coming.weights.retain(|_| keep.next().unwrap_or(true));
+    }
+    view.sole_holders.retain(|sole_holder| !drop[usize::from(sole_holder.place)]);
+    view.sole_holders
+        .iter_mut()
+        .for_each(|sole_holder| sole_holder.place = places[usize::from(sole_holder.place)]);
+    view.replacements.retain(|replacement| !drop[usize::from(replacement.place)]);
+    view.replacements
+        .iter_mut()
+        .for_each(|replacement| replacement.place = places[usize::from(replacement.place)]);
+}
+
+/// Puts what a change leads to in place of what was.
+pub(super) fn arrive(view: &mut View, coming: Coming) {
+    view.arcs = coming.arcs;
+    view.copies = coming.copies;
+    (view.limits, view.min_copies) = (coming.limits, coming.min_copies);
+    for (member, weight) in view.members.iter_mut().zip(coming.weights) {
+        member.weight = weight;
+    }
+}
+
+/// What the members of a deal have a claim to.
+pub(super) fn claims(members: &[Member]) -> Vec<Claim<'_>> {
+    members.iter().map(|m| Claim { name: m.id.as_str(), weight: m.weight }).collect()
+}
+
+/// The same for a view: sole holders join again before they own anything.
+pub(super) fn claims_but_sole_holders(view: &View) -> Vec<Claim<'_>> {
+    let mut claims = claims(&view.members);
+    view.sole_holders
+        .iter()
+        .for_each(|sole_holder| claims[usize::from(sole_holder.place)].weight = 0);
+    claims
+}
+
+/// A plan that does not forget what replacements have inherited who have not adopted the active view.
+pub(super) fn remembered(state: &Membership, mut plan: Plan) -> Plan {
+    let old = state.active().view();
+    if old.replacements.is_empty() {
+        return plan;
+    }
+    let routes = Routes::new(plan.view.clone());
+    for replacement in old
+        .replacements
+        .iter()
+        .filter(|replacement| holders::has_yet_to_adopt(state, old, replacement))
+    {
+        let incarnation = old.members[usize::from(replacement.place)].incarnation;
+        let Some(place) = plan.view.place_at(incarnation) else { continue };
+        // Nor what it is to have no part in any more.
+        let mut arcs = replacement.arcs.clone();
+        let kept = routes.kept_by(place as u16);
+        arcs.retain(|arc| kept.contains((*arc).into()) && !plan.view.fresh.contains(arc));
+        if !arcs.is_empty() {
+            plan.view.replacements.push(Replacement {
+                place: place as u16,
+                of: replacement.of,
+                arcs,
+            });
+        }
+    }
+    plan.view.replacements.sort_by_key(|replacement| replacement.place);
+    plan
+}
