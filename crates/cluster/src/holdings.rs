@@ -24,7 +24,7 @@ use crate::durability::Durability;
 use crate::ids::{Epoch, Incarnation, ManagerLife, NodeId};
 use crate::line::ViewName;
 use crate::mutation::{Mutation, is_on};
-use crate::view::{Member, MemberState, Routes, View};
+use crate::view::{Member, MemberState, Routes, SoleHolder, View};
 
 /// Whether this node holds everything acknowledged in an arc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +74,31 @@ pub struct Holdings {
     /// What its data folder tells of its last life, until it is a member.
     claim: Option<Claim>,
     has_been_member: bool,
+}
+
+/// The step from the view that a node has adopted to a newer one.
+struct Step<'r> {
+    routes: &'r Routes,
+    /// This node's place in the newer view, if it is a member there.
+    me: Option<usize>,
+    /// Arcs whose write set has it there.
+    keeps: ArcSet,
+    /// Arcs that begin afresh with that view.
+    fresh: ArcSet,
+    /// Whether the newer view comes right after the other.
+    follows: bool,
+    /// What it alone holds there, if it is a sole holder.
+    sole_holder: Option<&'r SoleHolder>,
+    /// The same, if it has kept that in all views that it skipped.
+    is_kept_for: Option<&'r SoleHolder>,
+}
+
+impl Step<'_> {
+    /// Whether nothing can have been acknowledged in an arc between the two views without this node.
+    fn stayed(&self, arc: usize) -> bool {
+        let is_kept = |held: &SoleHolder| held.arcs.binary_search(&(arc as u16)).is_ok();
+        self.follows || self.is_kept_for.is_some_and(is_kept)
+    }
 }
 
 impl Holdings {
@@ -139,79 +164,110 @@ impl Holdings {
         {
             return None;
         }
-        let arcs = routes.arcs();
-        let follows = routes.view().before() == self.epoch() || is_on(Mutation::SkipKeeps);
-        let me = routes.view().place_of(&self.id).filter(|&place| {
-            routes.view().members[place].incarnation == self.incarnation
-                || is_on(Mutation::QuickRestart)
-        });
-        let keeps = me.map_or(ArcSet::with_capacity(arcs), |me| routes.kept_by(me as u16).clone());
-        let fresh: ArcSet = routes.view().fresh.iter().map(|&arc| usize::from(arc)).collect();
-
-        let mut synced = ArcSet::with_capacity(arcs);
-        let inherits = is_on(Mutation::QuickRestart)
-            && self.routes.is_none()
-            && me.is_some_and(|me| routes.view().members[me].state == MemberState::Active);
-        let sole_holder = me.and_then(|me| routes.view().sole_holder(me));
-        let line = &routes.view().line;
-        let is_kept_for =
-            sole_holder.filter(|sole_holder| sole_holder.has_followed(line, self.epoch()));
-        let stayed = |arc: usize| {
-            follows || is_kept_for.is_some_and(|s| s.arcs.binary_search(&(arc as u16)).is_ok())
-        };
-        let survives = |arc: &usize| inherits || stayed(*arc) && self.synced.contains(*arc);
-        synced.extend(keeps.ones().filter(|arc| fresh.contains(*arc) || survives(arc)));
-        let to_revive = self.inherited(&routes, me, &keeps);
-        let mut revived = ArcSet::with_capacity(arcs);
-        match routes.view().durability {
-            // Whatever was acknowledged is on this very disk.
-            Durability::Sync => synced.union_with(&to_revive),
-            _ if is_on(Mutation::ReplacementSynced) => synced.union_with(&to_revive),
-            Durability::None | Durability::Async => revived.union_with(&to_revive),
-        }
-        revived.extend(self.revived.ones().filter(|&arc| keeps.contains(arc) && stayed(arc)));
-        revived.difference_with(&synced);
-        if is_on(Mutation::LossKeeps) && follows && me.is_some()
-            || is_on(Mutation::SoleHolderKeeps) && sole_holder.is_some()
-        {
-            synced.union_with(&self.synced);
-        }
-
-        let mut adoption = Adoption {
-            to_drop: self
-                .keeps
-                .ones()
-                .filter(|&arc| !stayed(arc) || !keeps.contains(arc) || fresh.contains(arc))
-                .collect(),
-            to_fetch: keeps.difference(&synced).collect(),
-            to_set_aside: match me {
-                Some(_) if sole_holder.is_none() => keeps.difference(&synced).collect(),
-                _ => {
-                    (0..arcs).filter(|&arc| !fresh.contains(arc) && !synced.contains(arc)).collect()
-                }
-            },
-            to_revive,
-        };
-        adoption.to_set_aside.difference_with(&revived);
-        if is_on(Mutation::EarlierStays) {
-            let stays = std::mem::take(&mut adoption.to_set_aside);
-            adoption.to_drop.retain(|&arc| !stays.contains(arc));
-        }
-        let has_been_member = self.has_been_member || me.is_some();
+        let step = self.step_to(&routes);
+        let mut synced = self.still_synced(&step);
+        let to_revive = self.inherited(&step);
+        let revived = self.still_revived(&step, &to_revive, &mut synced);
+        let adoption = self.adoption(&step, &synced, &revived, to_revive);
+        let (is_member, keeps) = (step.me.is_some(), step.keeps);
+        let has_been_member = self.has_been_member || is_member;
         let claim = self.claim.take().filter(|_| !has_been_member);
         let routes = Some(routes);
         *self = Holdings { routes, keeps, synced, revived, claim, has_been_member, ..self.clone() };
         Some(adoption)
     }
 
+    /// What the newer view makes of this node, and of what it knew.
+    fn step_to<'r>(&self, routes: &'r Routes) -> Step<'r> {
+        let view = routes.view();
+        let me = view.place_of(&self.id).filter(|&place| {
+            view.members[place].incarnation == self.incarnation || is_on(Mutation::QuickRestart)
+        });
+        let sole_holder = me.and_then(|me| view.sole_holder(me));
+        Step {
+            routes,
+            me,
+            keeps: me.map_or(ArcSet::with_capacity(routes.arcs()), |me| {
+                routes.kept_by(me as u16).clone()
+            }),
+            fresh: view.fresh.iter().map(|&arc| usize::from(arc)).collect(),
+            follows: view.before() == self.epoch() || is_on(Mutation::SkipKeeps),
+            sole_holder,
+            is_kept_for: sole_holder.filter(|held| held.has_followed(&view.line, self.epoch())),
+        }
+    }
+
+    /// The arcs that this node is synced in after the step, by what it was and by those that begin afresh (H1).
+    fn still_synced(&self, step: &Step<'_>) -> ArcSet {
+        let inherits = is_on(Mutation::QuickRestart)
+            && self.routes.is_none()
+            && step
+                .me
+                .is_some_and(|me| step.routes.view().members[me].state == MemberState::Active);
+        let survives = |arc: usize| inherits || step.stayed(arc) && self.synced.contains(arc);
+        let is_synced = |arc: &usize| step.fresh.contains(*arc) || survives(*arc);
+        let mut synced = ArcSet::with_capacity(step.routes.arcs());
+        synced.extend(step.keeps.ones().filter(is_synced));
+        synced
+    }
+
+    /// The arcs in which it has what its disk had after the step; with those that it inherits now, by the cluster's
+    /// promise: where whatever was acknowledged is on this very disk it is synced (H6).
+    fn still_revived(&self, step: &Step<'_>, inherited: &ArcSet, synced: &mut ArcSet) -> ArcSet {
+        let mut revived = ArcSet::with_capacity(step.routes.arcs());
+        match step.routes.view().durability {
+            Durability::Sync => synced.union_with(inherited),
+            _ if is_on(Mutation::ReplacementSynced) => synced.union_with(inherited),
+            Durability::None | Durability::Async => revived.union_with(inherited),
+        }
+        let stays = |arc: &usize| step.keeps.contains(*arc) && step.stayed(*arc);
+        revived.extend(self.revived.ones().filter(stays));
+        revived.difference_with(synced);
+        if is_on(Mutation::LossKeeps) && step.follows && step.me.is_some()
+            || is_on(Mutation::SoleHolderKeeps) && step.sole_holder.is_some()
+        {
+            synced.union_with(&self.synced);
+        }
+        revived
+    }
+
+    /// What becomes of this node's records with the step.
+    fn adoption(
+        &self,
+        step: &Step<'_>,
+        synced: &ArcSet,
+        revived: &ArcSet,
+        to_revive: ArcSet,
+    ) -> Adoption {
+        let Step { keeps, fresh, .. } = step;
+        let is_dropped =
+            |arc: &usize| !step.stayed(*arc) || !keeps.contains(*arc) || fresh.contains(*arc);
+        let is_of_use = |arc: &usize| !fresh.contains(*arc) && !synced.contains(*arc);
+        let mut adoption = Adoption {
+            to_drop: self.keeps.ones().filter(is_dropped).collect(),
+            to_fetch: keeps.difference(synced).collect(),
+            to_set_aside: match step.me {
+                Some(_) if step.sole_holder.is_none() => keeps.difference(synced).collect(),
+                _ => (0..step.routes.arcs()).filter(is_of_use).collect(),
+            },
+            to_revive,
+        };
+        adoption.to_set_aside.difference_with(revived);
+        if is_on(Mutation::EarlierStays) {
+            let stays = std::mem::take(&mut adoption.to_set_aside);
+            adoption.to_drop.retain(|&arc| !stays.contains(arc));
+        }
+        adoption
+    }
+
     /// The arcs in which a view takes this node for the replacement of the one that its claim is of.
-    fn inherited(&self, routes: &Routes, me: Option<usize>, keeps: &ArcSet) -> ArcSet {
-        let replacement = me.and_then(|me| routes.view().replacement(me));
+    fn inherited(&self, step: &Step<'_>) -> ArcSet {
+        let replacement = step.me.and_then(|me| step.routes.view().replacement(me));
         let (Some(replacement), Some(claim)) = (replacement, &self.claim) else {
             return ArcSet::new();
         };
         let counts = |arc: &usize| {
-            replacement.of == claim.of && claim.synced.contains(*arc) && keeps.contains(*arc)
+            replacement.of == claim.of && claim.synced.contains(*arc) && step.keeps.contains(*arc)
         };
         replacement.arcs.iter().map(|&arc| usize::from(arc)).filter(counts).collect()
     }
@@ -321,7 +377,6 @@ impl Holdings {
 mod tests {
     use super::*;
     use crate::view::MemberState::{Active, Joining};
-    use crate::view::SoleHolder;
     use crate::view::tests::{member, view};
 
     fn node(n: u16) -> Holdings {
