@@ -60,22 +60,18 @@ impl Testbed {
         folder: &Path,
         faults: &Arc<Faults>,
     ) -> Result<Testbed, ChaosError> {
+        let bin = process::programs(settings.bin.as_deref())?;
         let setup = Setup {
-            bin: process::programs(settings.bin.as_deref())?,
-            folder: folder.to_owned(),
-            copies: settings.copies,
-            most: most_nodes(settings),
             manager_flags: vec![format!("--heartbeat-ms={}", settings.heartbeat_ms)],
-            // Snapshot lines are not what is tested here, and would fill the disk.
-            node_flags: vec!["--snapshot-keys=0".into(), "--snapshot-interval-ms=60000".into()],
-            durability: None,
+            node_flags: Setup::no_snapshots(),
             faults: Some(faults.clone()),
+            ..Setup::new(&bin, folder, settings.copies, most_nodes(settings))
         };
-        operator::check(&setup.bin, &settings.changes.verbs())?;
+        operator::check(&bin, &settings.changes.verbs())?;
         let interrupt = Interrupt::watch("chaos")?;
         let mut service = Service::start(&setup)?;
         service.add(&(0..settings.nodes).collect::<Vec<_>>())?;
-        let operator = Operator::new(&setup.bin, service.manager(), ORDER);
+        let operator = Operator::new(&bin, service.manager(), ORDER);
         let mut config = Config::new(service.manager());
         config.patience = GLIMPSE;
         let watcher = health::connect(&config, RECOVERY)?;

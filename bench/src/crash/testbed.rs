@@ -61,18 +61,13 @@ impl Testbed {
     pub fn new(settings: &Settings, bin: &Path, folder: &Path) -> Result<Testbed, CrashError> {
         let interrupt = Interrupt::watch("crash")?;
         let setup = Setup {
-            bin: bin.to_owned(),
-            folder: folder.to_owned(),
-            copies: settings.copies,
-            most: settings.nodes,
             manager_flags: vec![
                 format!("--heartbeat-ms={}", settings.heartbeat_ms),
                 format!("--max-value={}", settings.value_bytes),
             ],
-            // Snapshot lines are not what is tested here, and would fill the disk.
-            node_flags: vec!["--snapshot-keys=0".into(), "--snapshot-interval-ms=60000".into()],
+            node_flags: Setup::no_snapshots(),
             durability: Some(settings.durability),
-            faults: None,
+            ..Setup::new(bin, folder, settings.copies, settings.nodes)
         };
         let mut service = Service::start(&setup)?;
         let started = Instant::now();

@@ -59,16 +59,8 @@ impl Testbed {
     /// [`ElasticError`].
     pub fn new(settings: &Settings, bin: &Path, folder: &Path) -> Result<Testbed, ElasticError> {
         let interrupt = Interrupt::watch("elastic")?;
-        let setup = Setup {
-            bin: bin.to_owned(),
-            folder: folder.to_owned(),
-            copies: settings.copies,
-            most: settings.plan.most_nodes(settings.nodes),
-            manager_flags: Vec::new(),
-            node_flags: Vec::new(),
-            durability: None,
-            faults: None,
-        };
+        let most = settings.plan.most_nodes(settings.nodes);
+        let setup = Setup::new(bin, folder, settings.copies, most);
         let mut service = Service::start(&setup)?;
         let operator = Operator::new(bin, service.manager(), PATIENCE);
         let members = Members::new(settings.nodes);

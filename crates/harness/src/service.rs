@@ -8,7 +8,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec::IntoIter;
 
@@ -113,6 +113,25 @@ impl Ports {
 }
 
 impl Setup {
+    /// One without records on disk, more flags, or faults.
+    pub fn new(bin: &Path, folder: &Path, copies: usize, most: usize) -> Setup {
+        Setup {
+            bin: bin.to_owned(),
+            folder: folder.to_owned(),
+            copies,
+            most,
+            manager_flags: Vec::new(),
+            node_flags: Vec::new(),
+            durability: None,
+            faults: None,
+        }
+    }
+
+    /// Flags of nodes that log no snapshots, for runs that would fill the disk with them.
+    pub fn no_snapshots() -> Vec<String> {
+        vec!["--snapshot-keys=0".into(), "--snapshot-interval-ms=60000".into()]
+    }
+
     fn manager(&self, port: u16) -> Process {
         let mut flags = vec![
             format!("--port={port}"),
