@@ -34,7 +34,7 @@ use crate::time::Millis;
 use crate::view::{Member, MemberState, Routes};
 
 mod advance;
-pub mod change;
+mod change;
 mod condition;
 mod event;
 mod folders;
@@ -52,7 +52,8 @@ mod proposal;
 mod reach;
 mod recovery;
 mod registration;
-pub mod repair;
+mod repair;
+mod situation;
 pub mod starts;
 mod unused;
 
@@ -97,7 +98,6 @@ pub struct Membership {
     last_step: Millis,
     /// How many events there were.
     steps: u64,
-    accept_loss: bool,
     /// The view of which the operator has given up everything, with nobody there yet to begin anew.
     all_given_up: Option<Epoch>,
     /// What the operator has ordered and has not begun, and since when.
@@ -160,7 +160,6 @@ impl Membership {
             probed: None,
             last_step: now,
             steps: 0,
-            accept_loss: false,
             all_given_up: None,
             order: None,
             trial: None,
@@ -286,7 +285,7 @@ impl Membership {
         if unused::ended(self) != ended {
             effects.push(Effect::Save);
         }
-        self.advance(now, &mut effects);
+        self.advance(now, false, &mut effects);
         self.forget(now);
         self.note_leases_over(now, &mut effects);
         self.progress = Progress::look(self.progress, self.all_behind(), now);
@@ -390,32 +389,6 @@ impl Membership {
         self.nodes.get(&incarnation).is_none_or(|node| node.is_out(now))
     }
 
-    /// Registered nodes that are in no view yet and still there, and whose name and address no member has
-    /// that may be alive, and no other newcomer that was heard of later.
-    fn waiting(&self, now: Millis) -> impl Iterator<Item = &Newcomer> {
-        let view = self.newest().view();
-        let may_live = |i: &Incarnation| self.nodes.get(i).is_some_and(|node| !node.gone);
-        let holders: Vec<&Member> =
-            view.members.iter().filter(|m| may_live(&m.incarnation)).collect();
-        let members = incarnations(std::slice::from_ref(self.newest()));
-        let is_later =
-            |a: &Node, b: &Node| (a.heard, a.who.incarnation) > (b.heard, b.who.incarnation);
-        let is_outside = move |node: &Node| {
-            !members.contains(&node.who.incarnation)
-                && !self.is_out(node.who.incarnation, now)
-                && !node.has_left
-        };
-        let waits = move |node: &Node| {
-            let who = &node.who;
-            let mut rivals =
-                self.nodes.values().filter(|o| o.who.id == who.id || o.who.address == who.address);
-            is_outside(node)
-                && !rivals.any(|other| is_outside(other) && is_later(other, node))
-                && holders.iter().all(|m| m.id != who.id && m.address != who.address)
-        };
-        self.nodes.values().filter(move |node| waits(node)).map(|node| &node.who)
-    }
-
     /// The incarnations in the active view and in the one being made.
     fn members(&self) -> BTreeSet<Incarnation> {
         incarnations([&self.active].into_iter().chain(&self.coming))
@@ -423,23 +396,16 @@ impl Membership {
 
     /// The arcs of the active view that no live member is synced in, in ascending order (H4).
     pub fn lost(&self, now: Millis) -> Vec<usize> {
-        holders::losses(self, now).0
-    }
-
-    /// Whether nobody waits for a member any more: its process has ended, or it has been silent for so long
-    /// that it would have found its way back. After a restart of the manager everyone is waited for.
-    fn is_given_up(&self, incarnation: Incarnation, now: Millis) -> bool {
-        let (lease_ms, node) = (self.settings.lease_ms(), &self.nodes[&incarnation]);
-        let patience = lease_ms.max(self.settings.return_ms.saturating_sub(lease_ms));
-        node.gone || now >= node.until + patience
+        holders::losses(&self.situation(now)).0
     }
 
     /// The arcs that clients need not wait for: as [`Membership::lost`], but whoever is only silent may be
     /// back in a moment.
     pub fn given_up(&self, now: Millis) -> Vec<usize> {
+        let situation = self.situation(now);
         let members = self.active.view().members.iter();
-        let out: Vec<bool> = members.map(|m| self.is_given_up(m.incarnation, now)).collect();
-        if out.contains(&true) { holders::lost_arcs(self, &out) } else { Vec::new() }
+        let out: Vec<bool> = members.map(|m| situation.is_given_up(m.incarnation)).collect();
+        if out.contains(&true) { holders::lost_arcs(&situation, &out) } else { Vec::new() }
     }
 
     /// The planned change that is under way, in a few words, if there is one.

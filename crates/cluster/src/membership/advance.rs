@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::ids::Incarnation;
 use crate::membership::change::{self, Change};
 use crate::membership::order::{Order, Outline};
+use crate::membership::situation::Situation;
 use crate::membership::{Effect, Membership, repair, unused};
 use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
@@ -15,8 +16,9 @@ use crate::view::{Routes, View};
 const MOST_ROUNDS: u32 = 1_000;
 
 impl Membership {
-    /// Makes the next view, or activates the one that was made, as often as something follows.
-    pub(super) fn advance(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+    /// Makes the next view, or activates the one that was made, as often as something follows; where the operator gives
+    /// up what is lost, without that.
+    pub(super) fn advance(&mut self, now: Millis, accepts_loss: bool, effects: &mut Vec<Effect>) {
         let mut rounds = 0;
         loop {
             rounds += 1;
@@ -41,23 +43,23 @@ impl Membership {
             }
             self.review_order(now, effects);
             self.review_losses(now);
-            let (plan, change) = match repair::due(self, now) {
+            let (plan, change) = match repair::due(&self.planning(now, accepts_loss)) {
                 Some(repair) => (repair, None),
                 None => {
-                    let Some(change) = change::due(self, now) else { return };
+                    let Some(change) = change::due(&self.situation(now)) else { return };
                     if !self.have_answered(now, change, effects) {
                         return;
                     }
-                    let Some(plan) = change::plan(self, now, change) else { return };
+                    let Some(plan) = change::plan(&self.situation(now), change) else { return };
                     (plan, Some(change))
                 }
             };
             let before = self.active.clone();
-            let made = self.made(plan.view);
+            let made = self.made(&before, plan.view);
             self.note_departures(now, &before, &made, change);
             effects.push(Effect::Save);
             effects.push(Effect::Say(format!("view {}: {}", made.epoch(), plan.why)));
-            self.tell_trial(change, &before, &plan.why, effects);
+            self.tell_trial(now, change, &before, &plan.why, effects);
             if matches!(change, Some(Change::Begin | Change::Cancel))
                 && let Some((order, _)) = self.order.take()
             {
@@ -78,9 +80,9 @@ impl Membership {
         }
     }
 
-    /// A view that follows the active one, with who made it.
-    fn made(&self, mut view: View) -> Arc<Routes> {
-        let before = self.active.view();
+    /// A view that follows another, with who made it.
+    fn made(&self, before: &Routes, mut view: View) -> Arc<Routes> {
+        let before = before.view();
         view.line.clone_from(&before.line);
         view.line.made(view.epoch, before.epoch, self.life);
         Arc::new(Routes::new(view))
@@ -95,7 +97,7 @@ impl Membership {
         let members = self.members();
         let joiners: Vec<Incarnation> = match change {
             Change::Switch | Change::Cancel => Vec::new(),
-            Change::Begin => self.waiting(now).map(|who| who.incarnation).collect(),
+            Change::Begin => self.situation(now).waiting().map(|who| who.incarnation).collect(),
         };
         let silent: Vec<Incarnation> = members
             .into_iter()
@@ -114,11 +116,11 @@ impl Membership {
 
     /// The mistake of [`Mutation::TwoPending`]: the view after one that nobody may have taken over yet.
     fn make_another(&mut self, pending: Arc<Routes>, now: Millis, effects: &mut Vec<Effect>) {
-        let as_if = Membership { active: pending, coming: None, ..self.clone() };
-        let planned = || change::plan(&as_if, now, change::due(&as_if, now)?);
-        let Some(plan) = repair::due(&as_if, now).or_else(planned) else { return };
+        let as_if = Situation { active: &pending, coming: None, ..self.situation(now) };
+        let planned = || change::plan(&as_if, change::due(&as_if)?);
+        let Some(plan) = repair::due(&as_if).or_else(planned) else { return };
         let before = self.active.clone();
-        let made = as_if.made(plan.view);
+        let made = self.made(&pending, plan.view);
         effects.push(Effect::Save);
         self.coming = Some(made.clone());
         self.push_to_all(&[made, before], effects);

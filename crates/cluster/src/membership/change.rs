@@ -13,14 +13,13 @@
 //! ([`SoleHolder`](crate::view::SoleHolder)) that is back joins like any other.
 
 use crate::limits::Limits;
-use crate::membership::Membership;
 use crate::membership::node::names;
-use crate::membership::order::{Order, Wish, bounds, limits_of};
+use crate::membership::order::{Wish, bounds, limits_of};
 use crate::membership::proposal::{self, Plan, arrive, claims, nobody_skips, renumber};
+use crate::membership::situation::Situation;
 use crate::mutation::{Mutation, is_on};
 use crate::ring::{self, Claim};
 use crate::text::count;
-use crate::time::Millis;
 use crate::view::{Coming, Member, MemberState, View};
 
 /// What can wait until every member has shown that it is there (L4).
@@ -35,49 +34,49 @@ pub enum Change {
 }
 
 /// The change that is due now, if any. Call only while there is nothing to repair.
-pub fn due(state: &Membership, now: Millis) -> Option<Change> {
-    if !state.active().view().is_changing() {
-        return may_begin(state, now).then_some(Change::Begin);
+pub fn due(at: &Situation<'_>) -> Option<Change> {
+    if !at.active().view().is_changing() {
+        return may_begin(at).then_some(Change::Begin);
     }
-    if state.is_cancelling() || beyond(state).is_some() {
-        return may_cancel(state, now).then_some(Change::Cancel);
+    if at.is_cancelling() || beyond(at).is_some() {
+        return may_cancel(at).then_some(Change::Cancel);
     }
-    if may_switch(state, now) {
+    if may_switch(at) {
         return Some(Change::Switch);
     }
-    let is_one_ready = is_on(Mutation::PromoteSubset) && switch_one(state, now).is_some();
+    let is_one_ready = is_on(Mutation::PromoteSubset) && switch_one(at).is_some();
     is_one_ready.then_some(Change::Switch)
 }
 
 /// The view that makes a change that is due.
-pub fn plan(state: &Membership, now: Millis, change: Change) -> Option<Plan> {
+pub fn plan(at: &Situation<'_>, change: Change) -> Option<Plan> {
     let plan = match change {
-        Change::Begin => Some(begin(state, now, state.wish())),
-        Change::Switch if may_switch(state, now) => switch(state),
-        Change::Switch => switch_one(state, now),
-        Change::Cancel => cancel(state),
+        Change::Begin => Some(begin(at, at.wish())),
+        Change::Switch if may_switch(at) => switch(at),
+        Change::Switch => switch_one(at),
+        Change::Cancel => cancel(at),
     };
-    plan.map(|plan| proposal::remembered(state, plan))
-        .filter(|plan| nobody_skips(state, now, &plan.view) && plan.view.check().is_ok())
+    plan.map(|plan| proposal::remembered(at, plan))
+        .filter(|plan| nobody_skips(at, &plan.view) && plan.view.check().is_ok())
 }
 
 /// Whether there is something to begin, and all members are there: those who fetch need sources.
-fn may_begin(state: &Membership, now: Millis) -> bool {
-    let is_wanted = state.wish().is_some()
-        || !state.active().view().sole_holders.is_empty()
-        || state.waiting(now).next().is_some()
-        || state.is_even_deal_due(now);
-    !state.active().view().members.is_empty() && all_here(state, now) && is_wanted
+fn may_begin(at: &Situation<'_>) -> bool {
+    let is_wanted = at.wish().is_some()
+        || !at.active().view().sole_holders.is_empty()
+        || at.waiting().next().is_some()
+        || at.is_even_deal_due();
+    !at.active().view().members.is_empty() && all_here(at) && is_wanted
 }
 
-fn all_here(state: &Membership, now: Millis) -> bool {
-    let members = &state.active().view().members;
-    members.iter().all(|m| !state.is_out(m.incarnation, now))
+fn all_here(at: &Situation<'_>) -> bool {
+    let members = &at.active().view().members;
+    members.iter().all(|m| !at.is_out(m.incarnation))
 }
 
 /// The view in which a change begins: with everyone who waits, and with this wish.
-pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Plan {
-    let old = state.active().view();
+pub(super) fn begin(at: &Situation<'_>, wish: Option<&Wish>) -> Plan {
+    let old = at.active().view();
     let mut view = old.clone();
     view.epoch = old.next_epoch();
     view.fresh.clear();
@@ -88,7 +87,7 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
     for sole_holder in &old.sole_holders {
         view.members[usize::from(sole_holder.place)].state = MemberState::Joining;
     }
-    view.members.extend(state.waiting(now).map(|who| who.member(MemberState::Joining)));
+    view.members.extend(at.waiting().map(|who| who.member(MemberState::Joining)));
     let mut coming = view.with_deal(Vec::new());
     match wish {
         // Leases are nothing that a view tells.
@@ -104,10 +103,10 @@ pub(super) fn begin(state: &Membership, now: Millis, wish: Option<&Wish>) -> Pla
         Some(Wish::Copies(copies)) => coming.copies = *copies,
         Some(Wish::Limits { .. } | Wish::MinCopies(_)) => {}
     }
-    let may_stay_uneven = wish.is_none() && !state.is_even_deal_due(now);
-    coming.arcs = restored(state, &view)
+    let may_stay_uneven = wish.is_none() && !at.is_even_deal_due();
+    coming.arcs = restored(at, &view)
         .filter(|_| may_stay_uneven)
-        .unwrap_or_else(|| deal_for_target(state, &view, &coming.weights));
+        .unwrap_or_else(|| deal_for_target(at, &view, &coming.weights));
     let why = described(&view, &coming);
     view.coming = Some(coming);
     Plan { view, why }
@@ -129,11 +128,11 @@ fn begin_settings(mut view: View, wish: &Wish) -> Plan {
 
 /// What is stored beyond the limits to come, in a few words. Nothing as long is written any more under the active view,
 /// and everybody tells what it held when it adopted that.
-pub(super) fn beyond(state: &Membership) -> Option<String> {
-    let view = state.active().view();
+pub(super) fn beyond(at: &Situation<'_>) -> Option<String> {
+    let view = at.active().view();
     let limits = view.coming.as_ref()?.limits;
     view.members.iter().find_map(|member| {
-        let report = &state.nodes.get(&member.incarnation)?.report;
+        let report = &at.nodes.get(&member.incarnation)?.report;
         let longest = report.longest.filter(|_| report.epoch == view.epoch)?;
         let (what, length, most) = match longest {
             Limits { key_bytes, .. } if key_bytes > limits.key_bytes => {
@@ -153,13 +152,13 @@ pub(super) fn beyond(state: &Membership) -> Option<String> {
 
 /// Whether every member has adopted the view in which other settings are on trial, and, where limits are to be lower, has
 /// nothing that is longer.
-fn have_all_agreed(state: &Membership, now: Millis) -> bool {
-    let view = state.active().view();
+fn have_all_agreed(at: &Situation<'_>) -> bool {
+    let view = at.active().view();
     let Some(coming) = &view.coming else { return false };
     let is_measured = coming.limits.covers(&view.limits) || is_on(Mutation::LimitsUnmeasured);
-    all_here(state, now)
+    all_here(at)
         && view.members.iter().all(|member| {
-            let report = &state.nodes[&member.incarnation].report;
+            let report = &at.nodes[&member.incarnation].report;
             let fits = report.longest.is_some_and(|longest| coming.limits.covers(&longest));
             report.epoch == view.epoch && (is_measured || fits)
         })
@@ -167,12 +166,12 @@ fn have_all_agreed(state: &Membership, now: Millis) -> bool {
 
 /// The ring with what each joiner owned when it was lost, if all of them return, and none of them to more
 /// than its share.
-fn restored(state: &Membership, view: &View) -> Option<Vec<u16>> {
+fn restored(at: &Situation<'_>, view: &View) -> Option<Vec<u16>> {
     let mut arcs = view.arcs.clone();
     let weights: u64 = view.members.iter().map(|m| u64::from(m.weight)).sum();
     let mut joiners = (0u16..).zip(&view.members).filter(|(_, m)| m.state == MemberState::Joining);
     let all_return = joiners.all(|(place, joiner)| {
-        let lost = state.lost_owner(&joiner.id).filter(|lost| lost.weight == joiner.weight);
+        let lost = at.lost_owner(&joiner.id).filter(|lost| lost.weight == joiner.weight);
         for &arc in lost.iter().flat_map(|lost| &lost.arcs) {
             arcs[usize::from(arc)] = place;
         }
@@ -184,12 +183,12 @@ fn restored(state: &Membership, view: &View) -> Option<Vec<u16>> {
 
 /// The deal to come: the present one, changed as little as an even deal over those who stay allows.
 /// Whoever returns has a first claim to what it owned.
-fn deal_for_target(state: &Membership, view: &View, weights: &[u32]) -> Vec<u16> {
+fn deal_for_target(at: &Situation<'_>, view: &View, weights: &[u32]) -> Vec<u16> {
     let leaves = |place: u16| view.members[usize::from(place)].state == MemberState::Leaving;
     let mut owners: Vec<Option<u16>> =
         view.arcs.iter().map(|&owner| (!leaves(owner)).then_some(owner)).collect();
     for (place, m) in (0u16..).zip(&view.members).filter(|(_, m)| m.state == MemberState::Joining) {
-        for &arc in state.lost_owner(&m.id).iter().flat_map(|lost| &lost.arcs) {
+        for &arc in at.lost_owner(&m.id).iter().flat_map(|lost| &lost.arcs) {
             owners[usize::from(arc)] = Some(place);
         }
     }
@@ -245,46 +244,44 @@ fn described(view: &View, coming: &Coming) -> String {
 }
 
 /// Whether every node of the target holds all that it is to keep (H2).
-fn may_switch(state: &Membership, now: Millis) -> bool {
-    let routes = state.active();
+fn may_switch(at: &Situation<'_>) -> bool {
+    let routes = at.active();
     if routes.view().changes_settings_alone() {
-        return have_all_agreed(state, now);
+        return have_all_agreed(at);
     }
     // What a planted bug leaves out of account.
     let old = routes.view();
     let counts = |place: &&u16| !is_on(Mutation::PromoteLoose) || is_joiner(old, **place);
     let leaves = |m: &Member| m.state == MemberState::Leaving;
     if is_on(Mutation::LeaverGoes) && old.members.iter().any(leaves) {
-        return all_here(state, now);
+        return all_here(at);
     }
     let mut arcs = 0..routes.arcs();
-    arcs.all(|arc| {
-        routes.target(arc).iter().filter(counts).all(|&place| holds(state, now, place, arc))
-    })
+    arcs.all(|arc| routes.target(arc).iter().filter(counts).all(|&place| holds(at, place, arc)))
 }
 
 /// Whether all are there who hold what others have fetched, and would drop; and hold it: where one has died in the
 /// middle of the change, who has fetched it may be the last that does.
-fn may_cancel(state: &Membership, now: Millis) -> bool {
-    let routes = state.active();
+fn may_cancel(at: &Situation<'_>) -> bool {
+    let routes = at.active();
     if routes.view().changes_settings_alone() {
         return true;
     }
-    let holds = |arc| routes.replicas(arc).iter().all(|&place| holds(state, now, place, arc));
-    all_here(state, now) && (is_on(Mutation::CancelDrops) || (0..routes.arcs()).all(holds))
+    let holds = |arc| routes.replicas(arc).iter().all(|&place| holds(at, place, arc));
+    all_here(at) && (is_on(Mutation::CancelDrops) || (0..routes.arcs()).all(holds))
 }
 
 /// Whether a member has said that it holds an arc under the active view, and is there.
-fn holds(state: &Membership, now: Millis, place: u16, arc: usize) -> bool {
-    let routes = state.active();
+fn holds(at: &Situation<'_>, place: u16, arc: usize) -> bool {
+    let routes = at.active();
     let incarnation = routes.member(place).incarnation;
-    let report = &state.nodes[&incarnation].report;
-    !state.is_out(incarnation, now) && report.epoch == routes.epoch() && report.synced.contains(arc)
+    let report = &at.nodes[&incarnation].report;
+    !at.is_out(incarnation) && report.epoch == routes.epoch() && report.synced.contains(arc)
 }
 
 /// Puts what was to come in force, and lets leavers go.
-fn switch(state: &Membership) -> Option<Plan> {
-    let old = state.active().view();
+fn switch(at: &Situation<'_>) -> Option<Plan> {
+    let old = at.active().view();
     let mut view = old.clone();
     // Others hold by now what those who joined again held alone.
     view.sole_holders.retain(|sole_holder| !is_joiner(old, sole_holder.place));
@@ -332,8 +329,8 @@ fn switched(old: &View, view: &View) -> String {
 }
 
 /// Lets leavers stay and all else be as it was. Joiners go on joining, to an even deal.
-fn cancel(state: &Membership) -> Option<Plan> {
-    let old = state.active().view();
+fn cancel(at: &Situation<'_>) -> Option<Plan> {
+    let old = at.active().view();
     let mut view = old.clone();
     view.epoch = old.next_epoch();
     view.fresh.clear();
@@ -348,9 +345,9 @@ fn cancel(state: &Membership) -> Option<Plan> {
     let joins = view.members.iter().any(|m| m.state == MemberState::Joining);
     view.coming = joins.then(|| {
         let coming = view.with_deal(Vec::new());
-        Coming { arcs: deal_for_target(state, &view, &coming.weights), ..coming }
+        Coming { arcs: deal_for_target(at, &view, &coming.weights), ..coming }
     });
-    let beyond = beyond(state).map_or_else(String::new, |beyond| format!(": {beyond}"));
+    let beyond = beyond(at).map_or_else(String::new, |beyond| format!(": {beyond}"));
     let why = match under_way(&view) {
         None => format!("the change is cancelled{beyond}"),
         Some(rest) => format!("the change is cancelled, {rest}"),
@@ -375,12 +372,12 @@ fn is_joiner(view: &View, place: u16) -> bool {
 }
 
 /// The mistake of [`Mutation::PromoteSubset`]: makes one joiner active while others have yet to fetch.
-fn switch_one(state: &Membership, now: Millis) -> Option<Plan> {
-    let routes = state.active();
+fn switch_one(at: &Situation<'_>) -> Option<Plan> {
+    let routes = at.active();
     let old = routes.view();
     let is_ready = |place: u16| {
         let mut arcs = (0..routes.arcs()).filter(|&arc| routes.target(arc).contains(&place));
-        arcs.all(|arc| holds(state, now, place, arc))
+        arcs.all(|arc| holds(at, place, arc))
     };
     let places = 0..old.members.len() as u16;
     let ready = places.clone().find(|&place| is_joiner(old, place) && is_ready(place))?;
@@ -393,18 +390,4 @@ fn switch_one(state: &Membership, now: Millis) -> Option<Plan> {
     view.replacements.clear();
     let why = format!("{} active before the others", view.members[usize::from(ready)].id);
     Some(Plan { view, why })
-}
-
-impl Membership {
-    /// The wish that waits to begin.
-    pub(super) fn wish(&self) -> Option<&Wish> {
-        match &self.order {
-            Some((Order::Change { wish, .. }, _)) => Some(wish),
-            _ => None,
-        }
-    }
-
-    fn is_cancelling(&self) -> bool {
-        matches!(self.order, Some((Order::Cancel, _)))
-    }
 }

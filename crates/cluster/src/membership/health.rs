@@ -216,7 +216,7 @@ impl Membership {
         if view.members.is_empty() {
             return Health::Empty;
         }
-        let (lost, holders) = recovery::losses(self, now);
+        let (lost, holders) = recovery::losses(&self.situation(now));
         if !lost.is_empty() {
             let has_ended = |i: &&Incarnation| {
                 self.nodes.get(i).is_none_or(|node| node.gone && !node.who.on_disk)
@@ -228,7 +228,7 @@ impl Membership {
                 names
             };
             let mut bring_back = names(away);
-            bring_back.extend(unused::to_bring_back(self, now, &lost));
+            bring_back.extend(unused::to_bring_back(&self.situation(now), &lost));
             bring_back.sort();
             bring_back.dedup();
             let (arcs, of) = (lost.len(), view.arcs.len());
@@ -249,7 +249,7 @@ impl Membership {
                 empty: bring_back.iter().filter(waits_empty).cloned().collect(),
                 bring_back,
                 ended: names(ended),
-                salvaged: recovery::salvaged(self, now),
+                salvaged: recovery::salvaged(&self.situation(now)),
             };
         }
         let (refusing, strained) = self.ailing(now);
@@ -329,11 +329,11 @@ impl Membership {
 
     /// How many live members hold each arc, of those that serve it.
     fn live_copies(&self, now: Millis) -> impl Iterator<Item = usize> {
-        let routes = &self.active;
+        let (situation, routes) = (self.situation(now), &self.active);
         let is_out: Vec<bool> =
-            routes.view().members.iter().map(|m| self.is_out(m.incarnation, now)).collect();
+            routes.view().members.iter().map(|m| situation.is_out(m.incarnation)).collect();
         (0..routes.arcs()).map(move |arc| {
-            let holds = |place: usize| !is_out[place] && holders::is_synced(self, place, arc);
+            let holds = |place: usize| !is_out[place] && holders::is_synced(&situation, place, arc);
             routes.replicas(arc).iter().filter(|&&place| holds(usize::from(place))).count()
         })
     }

@@ -42,12 +42,12 @@ impl Membership {
             return None;
         }
         // What was salvaged counts once the loss is accepted.
-        let accepting = Membership { accept_loss: true, ..self.clone() };
-        let (arcs, without) = recovery::losses(&accepting, now);
+        let accepting = self.planning(now, true);
+        let (arcs, without) = recovery::losses(&accepting);
         if arcs.is_empty() {
             return None;
         }
-        let candidates = recovery::candidates(&accepting, now);
+        let candidates = recovery::candidates(&accepting);
         let members = &self.active.view().members;
         let out: Vec<bool> = members.iter().map(|m| self.is_out(m.incarnation, now)).collect();
         let begins_empty = |arc: &usize| !recovery::is_revived(&accepting, &out, &candidates, *arc);
@@ -78,14 +78,13 @@ impl Membership {
         if loss != *shown && !is_on(Mutation::AcceptMore) {
             return Answer::Changed(self.health(now).to_string());
         }
-        if recovery::may_come(self, now) {
+        if recovery::may_come(&self.situation(now)) {
             return Answer::Wait("a node has just come back with its data folder".into());
         }
         if self.coming.is_some() {
             return Answer::Wait("a view is being made".into());
         }
-        self.accept_loss = true;
-        if let Some(member) = repair::needed(self, now) {
+        if let Some(member) = repair::needed(&self.planning(now, true)) {
             return Answer::Wait(format!(
                 "{} may be needed: somebody else who holds what it holds has not been heard of just now",
                 member.id
@@ -96,8 +95,7 @@ impl Membership {
             node.gone = node.is_out(now);
         }
         self.all_given_up = Some(before);
-        self.advance(now, effects);
-        self.accept_loss = false;
+        self.advance(now, true, effects);
         if self.newest().epoch() == before && self.nodes.values().any(|node| !node.gone) {
             return Answer::Wait("not every member has adopted the view yet".into());
         }

@@ -40,6 +40,16 @@ impl Losses {
     pub(super) fn new(now: Millis) -> Losses {
         Losses { owners: BTreeMap::new(), uneven_since: Some(now) }
     }
+
+    /// What a member of this name owned when it was lost.
+    pub(super) fn owner(&self, id: &NodeId) -> Option<&Owned> {
+        self.owners.get(id)
+    }
+
+    /// Whether the deal has been uneven for long enough.
+    pub(super) fn is_even_deal_due(&self, now: Millis, rebalance_ms: Millis) -> bool {
+        self.uneven_since.is_some_and(|since| now.saturating_sub(since) >= rebalance_ms)
+    }
 }
 
 impl Membership {
@@ -48,21 +58,10 @@ impl Membership {
         &self.losses.owners
     }
 
-    /// What a member of this name owned when it was lost.
-    pub(super) fn lost_owner(&self, id: &NodeId) -> Option<&Owned> {
-        self.losses.owners.get(id)
-    }
-
-    /// Whether the deal has been uneven for long enough.
-    pub(super) fn is_even_deal_due(&self, now: Millis) -> bool {
-        let wait = self.settings.rebalance_ms;
-        self.losses.uneven_since.is_some_and(|since| now.saturating_sub(since) >= wait)
-    }
-
     /// Finds out whether there is anything to deal out once the time has come.
     pub(super) fn review_losses(&mut self, now: Millis) {
         let view = self.active.view();
-        if self.is_even_deal_due(now) && !view.is_changing() && change::is_even(view) {
+        if self.situation(now).is_even_deal_due() && !view.is_changing() && change::is_even(view) {
             self.losses = Losses { owners: BTreeMap::new(), uneven_since: None };
         }
     }

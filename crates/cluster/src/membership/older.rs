@@ -309,8 +309,7 @@ impl Membership {
 }
 
 /// The view that leaps, where nothing else is to be done: nobody may meet the numbers that were given up.
-pub(super) fn leap(state: &Membership) -> Option<Plan> {
-    let old = state.active().view();
+pub(super) fn leap(old: &View) -> Option<Plan> {
     let epoch = old.next_epoch();
     if epoch == old.epoch.next() || old.members.is_empty() {
         return None;

@@ -39,7 +39,7 @@ impl Membership {
             if self.trial.is_some() {
                 return Answer::Wait("other settings are on trial".into());
             }
-            let told = match order::objection(self, now, wish, *force) {
+            let told = match order::objection(&self.situation(now), wish, *force) {
                 Some(why) => Err(why),
                 None => Ok(self.change_terms(terms, effects)),
             };
@@ -93,13 +93,14 @@ impl Membership {
     /// What speaks against it.
     pub fn outline(&self, now: Millis, wish: &Wish, force: bool) -> Result<Outline, String> {
         if let Some(terms) = wish.terms(self.settings.terms()) {
-            let refusal = order::objection(self, now, wish, force);
+            let refusal = order::objection(&self.situation(now), wish, force);
             return refusal.map_or_else(|| Ok(self.terms_outline(terms)), Err);
         }
-        let refusal = order::objection(self, now, wish, force).or_else(|| self.change_under_way());
+        let refusal =
+            order::objection(&self.situation(now), wish, force).or_else(|| self.change_under_way());
         refusal.map_or_else(
             || {
-                let plan = change::begin(self, now, Some(wish));
+                let plan = change::begin(&self.situation(now), Some(wish));
                 Ok(Outline::of(self, plan.why, &self.active, &plan.view))
             },
             Err,
@@ -112,7 +113,7 @@ impl Membership {
         let Some((order, since)) = &self.order else { return };
         let view = self.active.view();
         let objection = match order {
-            Order::Change { wish, force } => order::objection(self, now, wish, *force),
+            Order::Change { wish, force } => order::objection(&self.situation(now), wish, *force),
             Order::Cancel => match change::under_way(view) {
                 None => Some("no change is under way".into()),
                 Some(_) if change::can_cancel(view) => None,
@@ -140,6 +141,7 @@ impl Membership {
     /// Tells whoever ordered the settings that were on trial what came of them, once a view ends that.
     pub(super) fn tell_trial(
         &mut self,
+        now: Millis,
         change: Option<Change>,
         before: &Routes,
         why: &str,
@@ -152,7 +154,7 @@ impl Membership {
         if let Some(outline) = self.trial.take() {
             let told = match change {
                 Some(Change::Switch) => Ok(outline),
-                _ => Err(change::beyond(self).unwrap_or_else(|| why.to_owned())),
+                _ => Err(change::beyond(&self.situation(now)).unwrap_or_else(|| why.to_owned())),
             };
             effects.push(Effect::Told(told));
         }

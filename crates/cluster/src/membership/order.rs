@@ -13,6 +13,7 @@ use crate::ids::NodeId;
 use crate::lease::{HEARTBEATS_MS, MISSED, Terms};
 use crate::limits::{KEY_CEILING, Limits, MAX_COPIES, MAX_WEIGHT, VALUE_CEILING};
 use crate::membership::Membership;
+use crate::membership::situation::Situation;
 use crate::text::count;
 use crate::time::Millis;
 use crate::version::RETENTION_MS;
@@ -199,13 +200,8 @@ impl Outline {
 }
 
 /// What speaks against a wish, if anything. For a view in which no change is under way.
-pub(super) fn objection(
-    state: &Membership,
-    now: Millis,
-    wish: &Wish,
-    force: bool,
-) -> Option<String> {
-    let view = state.active().view();
+pub(super) fn objection(at: &Situation<'_>, wish: &Wish, force: bool) -> Option<String> {
+    let view = at.active().view();
     let member = |id: &NodeId| view.members.iter().find(|m| m.id == *id);
     let nodes = view.members.len();
     match wish {
@@ -213,7 +209,7 @@ pub(super) fn objection(
         Wish::Leave(id) | Wish::Weight(id, _) if member(id).is_none() => {
             Some(format!("no member is called {id}"))
         }
-        Wish::Leave(id) if member(id).is_some_and(|m| state.is_out(m.incarnation, now)) => {
+        Wish::Leave(id) if member(id).is_some_and(|m| at.is_out(m.incarnation)) => {
             Some(format!("{id} is down: it cannot hand over what it keeps"))
         }
         Wish::Leave(id) if nodes == 1 => Some(format!("{id} is the last node")),
@@ -264,7 +260,7 @@ pub(super) fn objection(
         )),
         Wish::Copies(_) => None,
         Wish::Terms { .. } => {
-            let now = state.settings().terms();
+            let now = at.settings.terms();
             wish.terms(now).and_then(|then| terms_objection(now, then))
         }
     }

@@ -1,9 +1,9 @@
 //! The next view while it is put together, and what holds for each, whatever it is made for.
 
-use crate::membership::{Membership, holders};
+use crate::membership::holders;
+use crate::membership::situation::Situation;
 use crate::mutation::{Mutation, is_on};
 use crate::ring::Claim;
-use crate::time::Millis;
 use crate::view::{Coming, Member, Replacement, Routes, View};
 
 /// A view to be made, and why, for the log.
@@ -19,15 +19,15 @@ pub struct Plan {
 /// older view to the next would no longer be synced anywhere (H1, RULES-WHY F5), and it may be the
 /// last that holds something: a member that is out and stays (L2) is waited for. Only a [`SoleHolder`] that is
 /// out may skip views: what it holds it goes on holding.
-pub(super) fn nobody_skips(state: &Membership, now: Millis, next: &View) -> bool {
+pub(super) fn nobody_skips(at: &Situation<'_>, next: &View) -> bool {
     if is_on(Mutation::TwoPending) {
         return true;
     }
-    let old = state.active().view();
+    let old = at.active().view();
     old.members.iter().filter_map(|m| Some((m.incarnation, next.place_at(m.incarnation)?))).all(
         |(incarnation, place)| {
-            state.nodes[&incarnation].report.epoch >= old.epoch
-                || next.sole_holder(place).is_some() && state.is_out(incarnation, now)
+            at.nodes[&incarnation].report.epoch >= old.epoch
+                || next.sole_holder(place).is_some() && at.is_out(incarnation)
         },
     )
 }
@@ -87,8 +87,8 @@ pub(super) fn claims_but_sole_holders(view: &View) -> Vec<Claim<'_>> {
 }
 
 /// A plan that does not forget what replacements have inherited who have not adopted the active view.
-pub(super) fn remembered(state: &Membership, mut plan: Plan) -> Plan {
-    let old = state.active().view();
+pub(super) fn remembered(at: &Situation<'_>, mut plan: Plan) -> Plan {
+    let old = at.active().view();
     if old.replacements.is_empty() {
         return plan;
     }
@@ -96,7 +96,7 @@ pub(super) fn remembered(state: &Membership, mut plan: Plan) -> Plan {
     for replacement in old
         .replacements
         .iter()
-        .filter(|replacement| holders::has_yet_to_adopt(state, old, replacement))
+        .filter(|replacement| holders::has_yet_to_adopt(at, old, replacement))
     {
         let incarnation = old.members[usize::from(replacement.place)].incarnation;
         let Some(place) = plan.view.place_at(incarnation) else { continue };

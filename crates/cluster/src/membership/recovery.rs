@@ -22,7 +22,8 @@ use crate::claim::Claim;
 use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::membership::holders;
-use crate::membership::{Membership, Newcomer, Node};
+use crate::membership::situation::Situation;
+use crate::membership::{Newcomer, Node};
 use crate::time::Millis;
 use crate::view::Replacement;
 use crate::view::{Member, Routes, View};
@@ -48,17 +49,13 @@ impl Candidate<'_> {
 pub(super) type Candidates<'m> = BTreeMap<usize, Candidate<'m>>;
 
 /// Those of the candidates who take dead members' places now: all, or nobody yet.
-pub(super) fn due<'m>(
-    state: &Membership,
-    now: Millis,
-    candidates: &Candidates<'m>,
-) -> Candidates<'m> {
+pub(super) fn due<'m>(at: &Situation<'_>, candidates: &Candidates<'m>) -> Candidates<'m> {
     let Some(first) = candidates.values().map(|candidate| candidate.since).min() else {
         return Candidates::new();
     };
-    let is_over = now.saturating_sub(first) >= state.settings.return_ms;
-    let goes_on = state.accept_loss || state.all_given_up == Some(state.active().epoch());
-    if goes_on || is_over || !lacks_others(state, now, candidates) {
+    let is_over = at.now.saturating_sub(first) >= at.settings.return_ms;
+    let goes_on = at.accepts_loss || at.all_given_up == Some(at.active().epoch());
+    if goes_on || is_over || !lacks_others(at, candidates) {
         candidates.clone()
     } else {
         Candidates::new()
@@ -66,24 +63,24 @@ pub(super) fn due<'m>(
 }
 
 /// Those who could, whoever else is still to come.
-pub(super) fn candidates(state: &Membership, now: Millis) -> Candidates<'_> {
-    let active = state.active();
-    let claimants = claimants(state, now);
+pub(super) fn candidates<'m>(at: &Situation<'m>) -> Candidates<'m> {
+    let active = at.active();
+    let claimants = claimants(at);
     if claimants.is_empty() {
         return Candidates::new();
     }
     let members = &active.view().members;
-    let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
-    let lost: ArcSet = holders::lost_arcs(state, &out).into_iter().collect();
+    let out: Vec<bool> = members.iter().map(|m| at.is_out(m.incarnation)).collect();
+    let lost: ArcSet = holders::lost_arcs(at, &out).into_iter().collect();
     // What was salvaged counts only if the operator goes on with it, and only where there is nothing better.
     let mut better = ArcSet::with_capacity(active.arcs());
     for (place, _, claim) in claimants.iter().filter(|(_, _, claim)| claim.is_whole) {
-        better.union_with(&counted(state, claim, *place));
+        better.union_with(&counted(at, claim, *place));
     }
     let is_there = |place: &u16| !out[usize::from(*place)];
     for arc in lost.ones() {
         let mut there = active.write_set(arc).iter().filter(|place| is_there(place));
-        if there.any(|&place| holders::holds_copy(state, place.into(), arc)) {
+        if there.any(|&place| holders::holds_copy(at, place.into(), arc)) {
             better.insert(arc);
         }
     }
@@ -91,12 +88,12 @@ pub(super) fn candidates(state: &Membership, now: Millis) -> Candidates<'_> {
     for (place, node, claim) in claimants.into_iter().filter(|(place, ..)| out[*place]) {
         // Of what is not lost as well: a view in which it did not keep that would make its claim to it void, and who
         // holds it now may be about to end.
-        let mut arcs = counted(state, claim, place);
+        let mut arcs = counted(at, claim, place);
         if !claim.is_whole {
             arcs.intersect_with(&lost);
             arcs.difference_with(&better);
         }
-        if !arcs.is_disjoint(&lost) && (claim.is_whole || state.accept_loss) {
+        if !arcs.is_disjoint(&lost) && (claim.is_whole || at.accepts_loss) {
             let (who, of, since) = (&node.who, claim.of, node.since);
             candidates.insert(place, Candidate { who, of, arcs, since });
         }
@@ -119,53 +116,53 @@ fn without_clashes<'m>(members: &[Member], mut candidates: Candidates<'m>) -> Ca
 }
 
 /// The arcs in which a claim counts for the member at a place.
-pub(super) fn counted(state: &Membership, claim: &Claim, place: usize) -> ArcSet {
-    counted_in(state, state.active(), claim, place)
+pub(super) fn counted(at: &Situation<'_>, claim: &Claim, place: usize) -> ArcSet {
+    counted_in(at, at.active(), claim, place)
 }
 
 /// The same in another view.
 pub(super) fn counted_in(
-    state: &Membership,
+    at: &Situation<'_>,
     routes: &Routes,
     claim: &Claim,
     place: usize,
 ) -> ArcSet {
     let replacement = routes.view().replacement(place);
     let is_new = replacement
-        .is_some_and(|replacement| holders::has_yet_to_adopt(state, routes.view(), replacement));
+        .is_some_and(|replacement| holders::has_yet_to_adopt(at, routes.view(), replacement));
     claim.counts(routes, place as u16, is_new)
 }
 
 /// Whether a node has registered with a folder, and has yet to show that it is alive.
-pub(super) fn may_come(state: &Membership, now: Millis) -> bool {
-    let mut nodes = state.waiting(now).map(|who| &state.nodes[&who.incarnation]);
+pub(super) fn may_come(at: &Situation<'_>) -> bool {
+    let mut nodes = at.waiting().map(|who| &at.nodes[&who.incarnation]);
     nodes.any(|node| node.claim.is_some() && !node.has_beaten)
 }
 
 /// Nodes that wait outside with a folder of the member at a place. They are alive, and later starts than that member
 /// is: what an earlier one knows of the folder is of no use.
-fn claimants(state: &Membership, now: Millis) -> Vec<(usize, &Node, &Claim)> {
-    let active = state.active();
+fn claimants<'m>(at: &Situation<'m>) -> Vec<(usize, &'m Node, &'m Claim)> {
+    let active = at.active();
     let has_claim = |node: &Node| node.claim.is_some() && !node.gone;
-    if active.view().durability == Durability::None || !state.nodes.values().any(has_claim) {
+    if active.view().durability == Durability::None || !at.nodes.values().any(has_claim) {
         return Vec::new();
     }
     let claimant = |who: &Newcomer| {
-        let node = &state.nodes[&who.incarnation];
+        let node = &at.nodes[&who.incarnation];
         let place = active.view().place_of(&who.id)?;
-        let is_later = node.met > state.nodes[&active.member(place as u16).incarnation].met;
+        let is_later = node.met > at.nodes[&active.member(place as u16).incarnation].met;
         (is_later && node.has_beaten).then_some((place, node, node.claim.as_ref()?))
     };
-    state.waiting(now).filter_map(claimant).collect()
+    at.waiting().filter_map(claimant).collect()
 }
 
 /// Whether somebody else who has a copy of what is lost may yet come back.
-fn lacks_others(state: &Membership, now: Millis, candidates: &Candidates<'_>) -> bool {
-    let (_, holders) = holders::losses(state, now);
-    let view = state.active().view();
+fn lacks_others(at: &Situation<'_>, candidates: &Candidates<'_>) -> bool {
+    let (_, holders) = holders::losses(at);
+    let view = at.active().view();
     let may_come = |i: &Incarnation| {
         let place = view.place_at(*i).filter(|place| !candidates.contains_key(place));
-        place.is_some_and(|place| view.members[place].on_disk || !state.nodes[i].gone)
+        place.is_some_and(|place| view.members[place].on_disk || !at.nodes[i].gone)
     };
     holders.iter().any(may_come)
 }
@@ -173,16 +170,15 @@ fn lacks_others(state: &Membership, now: Millis, candidates: &Candidates<'_>) ->
 /// The arcs that nobody alive holds, but for those that are being gathered and lack nobody; and the members who
 /// have to come back for them. Whoever gathers waits for all who keep the arc, also for one of whom only nobody knows
 /// that it has nothing.
-pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarnation>) {
-    let (mut lost, mut holders) = holders::losses(state, now);
-    let routes = state.active();
+pub(super) fn losses(at: &Situation<'_>) -> (Vec<usize>, Vec<Incarnation>) {
+    let (mut lost, mut holders) = holders::losses(at);
+    let routes = at.active();
     lost.retain(|&arc| {
         let keepers = || routes.write_set(arc).iter().map(|&place| usize::from(place));
-        let is_out = |place: usize| state.is_out(routes.member(place as u16).incarnation, now);
-        let has_part = |place: usize| !is_out(place) && holders::holds_copy(state, place, arc);
-        let lacks: Vec<usize> = keepers()
-            .filter(|&place| is_out(place) && holders::may_hold(state, place, arc))
-            .collect();
+        let is_out = |place: usize| at.is_out(routes.member(place as u16).incarnation);
+        let has_part = |place: usize| !is_out(place) && holders::holds_copy(at, place, arc);
+        let lacks: Vec<usize> =
+            keepers().filter(|&place| is_out(place) && holders::may_hold(at, place, arc)).collect();
         let is_gathered = keepers().any(has_part);
         if is_gathered {
             holders.extend(lacks.iter().map(|&place| routes.member(place as u16).incarnation));
@@ -191,7 +187,7 @@ pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarn
     });
     holders.sort();
     holders.dedup();
-    let candidates = candidates(state, now);
+    let candidates = candidates(at);
     let has_come = |i: &Incarnation| {
         routes.view().place_at(*i).is_some_and(|place| candidates.contains_key(&place))
     };
@@ -200,10 +196,10 @@ pub(super) fn losses(state: &Membership, now: Millis) -> (Vec<usize>, Vec<Incarn
 }
 
 /// The names of those who wait with what they could salvage of what is lost.
-pub(super) fn salvaged(state: &Membership, now: Millis) -> Vec<String> {
-    let lost: ArcSet = holders::losses(state, now).0.into_iter().collect();
-    let counts = |place: usize, claim: &Claim| !counted(state, claim, place).is_disjoint(&lost);
-    let salvaged = claimants(state, now)
+pub(super) fn salvaged(at: &Situation<'_>) -> Vec<String> {
+    let lost: ArcSet = holders::losses(at).0.into_iter().collect();
+    let counts = |place: usize, claim: &Claim| !counted(at, claim, place).is_disjoint(&lost);
+    let salvaged = claimants(at)
         .into_iter()
         .filter(|(place, _, claim)| !claim.is_whole && counts(*place, claim));
     salvaged.map(|(_, node, _)| node.who.id.to_string()).collect()
@@ -211,14 +207,14 @@ pub(super) fn salvaged(state: &Membership, now: Millis) -> Vec<String> {
 
 /// Whether somebody who is there, or comes now, has a part of an arc that nobody holds.
 pub(super) fn is_revived(
-    state: &Membership,
+    at: &Situation<'_>,
     out: &[bool],
     replacements: &Candidates<'_>,
     arc: usize,
 ) -> bool {
     let has_part = |place: usize| match replacements.get(&place) {
         Some(replacement) => replacement.arcs.contains(arc),
-        None => !out[place] && holders::holds_copy(state, place, arc),
+        None => !out[place] && holders::holds_copy(at, place, arc),
     };
     (0..out.len()).any(has_part)
 }

@@ -69,7 +69,7 @@ impl Membership {
             Some(coming) => coming.weights[place],
             None => view.members[place].weight,
         };
-        let lost = || self.lost_owner(&who.id).map(|lost| lost.weight);
+        let lost = || self.losses.owner(&who.id).map(|lost| lost.weight);
         view.place_of(&who.id).map(weights).or_else(lost).unwrap_or(1)
     }
 
@@ -98,9 +98,10 @@ impl Membership {
         let active = self.active.clone();
         let replacement =
             active.view().place_of(&id).and_then(|place| active.view().replacement(place));
+        let situation = self.situation(self.last_step);
         let replacement = replacement.filter(|replacement| {
             replacement.of == claim.of
-                && holders::has_yet_to_adopt(self, active.view(), replacement)
+                && holders::has_yet_to_adopt(&situation, active.view(), replacement)
         });
         let replacement =
             replacement.map(|replacement| active.member(replacement.place).incarnation);
@@ -137,12 +138,13 @@ impl Membership {
             // What is of a view that is still being made is told when that is active.
             let place = active.view().place_at(incarnation);
             let place = place.filter(|_| claim.epoch <= active.epoch());
-            let mut held = place.map(|place| recovery::counted(self, claim, place));
+            let situation = self.situation(self.last_step);
+            let mut held = place.map(|place| recovery::counted(&situation, claim, place));
             // Who is a sole holder for more in the view that is being made has that as well (H6).
             if let (Some(held), Some(coming)) = (&mut held, &self.coming)
                 && let Some(place) = coming.view().place_at(incarnation)
             {
-                held.union_with(&recovery::counted_in(self, coming, claim, place));
+                held.union_with(&recovery::counted_in(&situation, coming, claim, place));
             }
             let Some(node) = self.nodes.get_mut(&incarnation) else { continue };
             if !node.gone {

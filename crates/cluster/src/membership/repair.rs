@@ -11,43 +11,43 @@ use crate::membership::proposal::{
     self, Plan, arrive, claims, claims_but_sole_holders, nobody_skips, renumber,
 };
 use crate::membership::recovery::{self, Candidates};
-use crate::membership::{Membership, Newcomer, holders, older, unused};
+use crate::membership::situation::Situation;
+use crate::membership::{Newcomer, holders, older, unused};
 use crate::ring;
 use crate::text::count;
-use crate::time::Millis;
 use crate::view::{Coming, Member, MemberState, Routes, SoleHolder, View};
 
 /// The repair to make now, if any. Call only while no view is being made.
-pub fn due(state: &Membership, now: Millis) -> Option<Plan> {
-    removal(state, now)
-        .or_else(|| birth(state, now))
-        .or_else(|| older::leap(state))
-        .map(|plan| proposal::remembered(state, plan))
-        .filter(|plan| nobody_skips(state, now, &plan.view) && plan.view.check().is_ok())
+pub fn due(at: &Situation<'_>) -> Option<Plan> {
+    removal(at)
+        .or_else(|| birth(at))
+        .or_else(|| older::leap(at.active().view()))
+        .map(|plan| proposal::remembered(at, plan))
+        .filter(|plan| nobody_skips(at, &plan.view) && plan.view.check().is_ok())
 }
 
 /// The first view; also the first after every member's process has ended, where their records lived in memory
 /// only: then nothing is left that one could wait for, unless somebody is there who was a member
 /// before and dropped: what it holds is not all, and it is the operator who says that nothing better will
 /// come (H4).
-fn birth(state: &Membership, now: Millis) -> Option<Plan> {
-    let old = state.active().view();
-    let has_survivor = old.members.iter().any(|m| !holders::is_gone(state, m));
+fn birth(at: &Situation<'_>) -> Option<Plan> {
+    let old = at.active().view();
+    let has_survivor = old.members.iter().any(|m| !holders::is_gone(at, m));
     let may_return = old.members.iter().any(|m| m.on_disk);
-    let returns = |who: &Newcomer| state.nodes[&who.incarnation].returns;
-    let is_given_up = state.all_given_up == Some(old.epoch);
-    let may_return = may_return || unused::may_return(state, now);
-    if has_survivor || !is_given_up && (may_return || state.waiting(now).any(returns)) {
+    let returns = |who: &Newcomer| at.nodes[&who.incarnation].returns;
+    let is_given_up = at.all_given_up == Some(old.epoch);
+    let may_return = may_return || unused::may_return(at);
+    if has_survivor || !is_given_up && (may_return || at.waiting().any(returns)) {
         return None;
     }
-    if !recovery::candidates(state, now).is_empty() {
+    if !recovery::candidates(at).is_empty() {
         // They have something, if not all.
         return None;
     }
-    let newcomers: Vec<&Newcomer> = state.waiting(now).collect();
+    let newcomers: Vec<&Newcomer> = at.waiting().collect();
     let members: Vec<Member> =
         newcomers.iter().map(|who| who.member(MemberState::Active)).collect();
-    let arcs = if old.arcs.is_empty() { state.settings.arcs } else { old.arcs.len() };
+    let arcs = if old.arcs.is_empty() { at.settings.arcs } else { old.arcs.len() };
     let dealt = ring::deal(&vec![None; arcs], &claims(&members));
     let why = match old.members.len() {
         0 => format!("born with {}", names(members.iter())),
@@ -82,27 +82,27 @@ enum Fate {
 ///
 /// What they owned falls clockwise in both deals, so that whoever is in an arc's write set stays in it, and
 /// nothing that a joiner has fetched is fetched again.
-fn removal(state: &Membership, now: Millis) -> Option<Plan> {
-    let old = state.active().view();
-    let out: Vec<bool> = old.members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
-    if !out.contains(&true) && !state.accept_loss {
+fn removal(at: &Situation<'_>) -> Option<Plan> {
+    let old = at.active().view();
+    let out: Vec<bool> = old.members.iter().map(|m| at.is_out(m.incarnation)).collect();
+    if !out.contains(&true) && !at.accepts_loss {
         return None;
     }
-    let candidates = recovery::candidates(state, now);
-    let mut replacements = recovery::due(state, now, &candidates);
+    let candidates = recovery::candidates(at);
+    let mut replacements = recovery::due(at, &candidates);
     // As if no replacement had come yet: it has to tell first that it has adopted the view.
-    let lost = holders::lost_arcs(state, &out);
-    let mut fates = fates(state, now, &out, &lost, (&candidates, &replacements));
+    let lost = holders::lost_arcs(at, &out);
+    let mut fates = fates(at, &out, &lost, (&candidates, &replacements));
     let begins_afresh = |arc: usize| {
-        if state.accept_loss {
-            !recovery::is_revived(state, &out, &replacements, arc)
+        if at.accepts_loss {
+            !recovery::is_revived(at, &out, &replacements, arc)
         } else {
-            has_never_begun(state, arc)
+            has_never_begun(at, arc)
         }
     };
     let fresh: Vec<u16> =
         lost.iter().filter(|&&arc| begins_afresh(arc)).map(|&arc| arc as u16).collect();
-    let back = unused::holders(state, now, &lost, &fresh);
+    let back = unused::holders(at, &lost, &fresh);
     unused::inherit(&back, &mut replacements);
     for place in back.iter().filter_map(|holder| holder.place) {
         if fates[place] == Fate::Falls {
@@ -122,7 +122,7 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
     let mut members = old.members.iter().enumerate().zip(&fates);
     // Or it would be a view of the dead alone.
     let any_stays = members.any(|((place, m), fate)| {
-        *fate == Fate::Stays && (replacements.contains_key(&place) || !holders::is_gone(state, m))
+        *fate == Fate::Stays && (replacements.contains_key(&place) || !holders::is_gone(at, m))
     });
     let moves_in = !any_stays && back.iter().any(unused::Holder::comes_alone);
     if !changes || !any_stays && !moves_in {
@@ -156,31 +156,30 @@ fn removal(state: &Membership, now: Millis) -> Option<Plan> {
         falls.resize(view.members.len(), false);
     }
     if view.arcs.is_empty() {
-        let_sole_holders_inherit(state, &mut view, &fates);
+        let_sole_holders_inherit(at, &mut view, &fates);
     }
     let why = repaired(old, &view, &falls);
     renumber(&mut view, &falls);
-    end_idle_change(state, &mut view);
+    end_idle_change(at, &mut view);
     unused::take_in(&back, &mut view);
     (!view.arcs.is_empty()).then_some(Plan { view, why })
 }
 
 /// What becomes of each member of the active view. `lost` are the arcs that nobody who is not out holds.
 fn fates(
-    state: &Membership,
-    now: Millis,
+    at: &Situation<'_>,
     out: &[bool],
     lost: &[usize],
     (candidates, replacements): (&Candidates<'_>, &Candidates<'_>),
 ) -> Vec<Fate> {
-    let old = state.active().view();
-    let needs = needs(state, now, out, lost);
+    let old = at.active().view();
+    let needs = needs(at, out, lost);
     let fate = |(place, member): (usize, &Member)| {
         // Or a node with its folder waits to take its place: it is not to sole holder just before.
         if !out[place] || replacements.contains_key(&place) {
             return Fate::Stays;
         }
-        if state.accept_loss {
+        if at.accepts_loss {
             return Fate::Falls;
         }
         if candidates.contains_key(&place) || needs[place] {
@@ -188,14 +187,14 @@ fn fates(
         }
         // Whoever may hold such an arc: its word that it does may have been lost with its connection. But what was
         // in memory only is not waited for where others have it on disk.
-        let is_no_more = !member.on_disk && holders::is_gone(state, member);
+        let is_no_more = !member.on_disk && holders::is_gone(at, member);
         let holds = |&&arc: &&usize| {
-            (holders::holds_copy(state, place, arc) || holders::may_hold(state, place, arc))
-                && !(is_no_more && recovery::is_revived(state, out, replacements, arc))
+            (holders::holds_copy(at, place, arc) || holders::may_hold(at, place, arc))
+                && !(is_no_more && recovery::is_revived(at, out, replacements, arc))
         };
         let held: Vec<u16> = lost.iter().filter(holds).map(|&arc| arc as u16).collect();
         let may_sole_holder =
-            old.sole_holder(place).is_some() || state.is_given_up(member.incarnation, now);
+            old.sole_holder(place).is_some() || at.is_given_up(member.incarnation);
         if held.is_empty() {
             Fate::Falls
         } else if may_sole_holder {
@@ -208,29 +207,28 @@ fn fates(
 }
 
 /// Which members that are out may be needed for what is not lost: of all others who hold it none is certain to be there.
-fn needs(state: &Membership, now: Millis, out: &[bool], lost: &[usize]) -> Vec<bool> {
+fn needs(at: &Situation<'_>, out: &[bool], lost: &[usize]) -> Vec<bool> {
     // Mostly the same for all.
-    let by_all = holders::doubted(state, now, out, None);
-    let in_doubt = holders::lost_arcs(state, &by_all);
+    let by_all = holders::doubted(at, out, None);
+    let in_doubt = holders::lost_arcs(at, &by_all);
     let is_needed = |(place, member): (usize, &Member)| {
         if !out[place] {
             return false;
         }
-        let by_it = holders::doubted(state, now, out, Some(member));
-        let own = (by_it != by_all).then(|| holders::lost_arcs(state, &by_it));
+        let by_it = holders::doubted(at, out, Some(member));
+        let own = (by_it != by_all).then(|| holders::lost_arcs(at, &by_it));
         let mut in_doubt = own.as_ref().unwrap_or(&in_doubt).iter();
-        in_doubt
-            .any(|arc| lost.binary_search(arc).is_err() && holders::may_hold(state, place, *arc))
+        in_doubt.any(|arc| lost.binary_search(arc).is_err() && holders::may_hold(at, place, *arc))
     };
-    state.active().view().members.iter().enumerate().map(is_needed).collect()
+    at.active().view().members.iter().enumerate().map(is_needed).collect()
 }
 
 /// A member that is out and may be needed for what is not lost, if there is one, and nobody comes in its place.
-pub(super) fn needed(state: &Membership, now: Millis) -> Option<&Member> {
-    let members = &state.active().view().members;
-    let out: Vec<bool> = members.iter().map(|m| state.is_out(m.incarnation, now)).collect();
-    let needs = needs(state, now, &out, &holders::lost_arcs(state, &out));
-    let candidates = recovery::candidates(state, now);
+pub(super) fn needed<'m>(at: &Situation<'m>) -> Option<&'m Member> {
+    let members = &at.active().view().members;
+    let out: Vec<bool> = members.iter().map(|m| at.is_out(m.incarnation)).collect();
+    let needs = needs(at, &out, &holders::lost_arcs(at, &out));
+    let candidates = recovery::candidates(at);
     let needed = |place: &usize| needs[*place] && !candidates.contains_key(place);
     (0..members.len()).find(needed).map(|place| &members[place])
 }
@@ -254,7 +252,7 @@ fn sole_holders(old: &View, fates: &[Fate]) -> Vec<SoleHolder> {
 
 /// Where nobody is left of those who owned something, sole holders that are back own what they hold, and what lies in
 /// front of it on the ring. `view` has the places of the active one.
-fn let_sole_holders_inherit(state: &Membership, view: &mut View, fates: &[Fate]) {
+fn let_sole_holders_inherit(at: &Situation<'_>, view: &mut View, fates: &[Fate]) {
     let are_back = |sole_holder: &SoleHolder| fates[usize::from(sole_holder.place)] == Fate::Stays;
     // Where each has its own disk's part only, all must go on keeping their arcs until somebody has all of these:
     // then one of them owns everything, and the others stay what they are.
@@ -263,7 +261,7 @@ fn let_sole_holders_inherit(state: &Membership, view: &mut View, fates: &[Fate])
             && sole_holder
                 .arcs
                 .iter()
-                .any(|&arc| !holders::is_synced(state, sole_holder.place.into(), arc.into()))
+                .any(|&arc| !holders::is_synced(at, sole_holder.place.into(), arc.into()))
     };
     let only = match view.durability {
         Durability::Async if view.sole_holders.iter().any(has_part) => view
@@ -277,13 +275,13 @@ fn let_sole_holders_inherit(state: &Membership, view: &mut View, fates: &[Fate])
         are_back(sole_holder) && only.is_none_or(|place| sole_holder.place == place)
     };
     let nobody = view.members.len();
-    let mut owners = vec![nobody as u16; state.active().arcs()];
+    let mut owners = vec![nobody as u16; at.active().arcs()];
     // Of two who might have held an arc, one may not. They have said so since they are back.
     for is_known in [false, true] {
         for sole_holder in view.sole_holders.iter().filter(|sole_holder| is_back(sole_holder)) {
             view.members[usize::from(sole_holder.place)].state = MemberState::Active;
             for arc in sole_holder.arcs.iter().map(|&arc| usize::from(arc)) {
-                if !is_known || holders::is_synced(state, sole_holder.place.into(), arc) {
+                if !is_known || holders::is_synced(at, sole_holder.place.into(), arc) {
                     owners[arc] = sole_holder.place;
                 }
             }
@@ -324,11 +322,11 @@ fn repaired(old: &View, next: &View, falls: &[bool]) -> String {
 
 /// Whether an arc began with the active view, and each of its keepers died before it had acknowledged
 /// that view: then nothing was ever written there, and the arc can begin with the next as well.
-fn has_never_begun(state: &Membership, arc: usize) -> bool {
-    let routes = state.active();
+fn has_never_begun(at: &Situation<'_>, arc: usize) -> bool {
+    let routes = at.active();
     let mut keepers = routes.write_set(arc).iter().map(|&place| usize::from(place));
     routes.view().fresh.contains(&(arc as u16))
-        && !keepers.any(|place| holders::is_synced(state, place, arc))
+        && !keepers.any(|place| holders::is_synced(at, place, arc))
 }
 
 /// Ends a change that those who died leave without sense: nobody is left who joins, and nothing else was to
@@ -337,9 +335,9 @@ fn has_never_begun(state: &Membership, arc: usize) -> bool {
 ///
 /// Where a leaver has died the change goes on without it: the deal to come is that of those who stay, and one
 /// of them may be the only one that holds what it has fetched for it.
-fn end_idle_change(state: &Membership, view: &mut View) {
+fn end_idle_change(at: &Situation<'_>, view: &mut View) {
     let Some(coming) = view.coming.take() else { return };
-    let old = state.active().view();
+    let old = at.active().view();
     if view.arcs.is_empty() {
         let arcs = if coming.arcs.is_empty() {
             ring::deal(&vec![None; old.arcs.len()], &claims_but_sole_holders(view))
@@ -349,7 +347,7 @@ fn end_idle_change(state: &Membership, view: &mut View) {
         // Nobody has looked whether what the last who hold something have is within other limits.
         let View { limits, min_copies, .. } = *view;
         arrive(view, Coming { arcs, limits, min_copies, ..coming });
-    } else if !coming.arcs.is_empty() && !is_idle(state, view, &coming) {
+    } else if !coming.arcs.is_empty() && !is_idle(at, view, &coming) {
         view.coming = Some(coming);
         return;
     }
@@ -360,9 +358,9 @@ fn end_idle_change(state: &Membership, view: &mut View) {
 
 /// Whether a change was about joiners alone, none of them is left, and what they were to take over is kept
 /// by whoever holds it without the change as well. `view` is the next view, without the change.
-fn is_idle(state: &Membership, view: &View, coming: &Coming) -> bool {
+fn is_idle(at: &Situation<'_>, view: &View, coming: &Coming) -> bool {
     let any = |v: &View, state| v.members.iter().any(|m| m.state == state);
-    let old = state.active().view();
+    let old = at.active().view();
     let was_join = any(old, MemberState::Joining) && !any(old, MemberState::Leaving);
     if !was_join || any(view, MemberState::Joining) || coming.copies != view.copies {
         return false;
@@ -373,7 +371,7 @@ fn is_idle(state: &Membership, view: &View, coming: &Coming) -> bool {
     let without = Routes::new(view.clone());
     let holds = |place: &u16, arc: usize| {
         let incarnation = without.member(*place).incarnation;
-        old.place_at(incarnation).is_some_and(|place| holders::is_synced(state, place, arc))
+        old.place_at(incarnation).is_some_and(|place| holders::is_synced(at, place, arc))
     };
     let is_held = |arc: usize| without.write_set(arc).iter().any(|place| holds(place, arc));
     let is_fresh = |arc: usize| view.fresh.contains(&(arc as u16));

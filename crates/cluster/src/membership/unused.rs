@@ -22,9 +22,9 @@ use crate::ids::{Epoch, Incarnation};
 use crate::limits::MAX_MEMBERS;
 use crate::line::Line;
 use crate::membership::recovery::Candidates;
+use crate::membership::situation::Situation;
 use crate::membership::{Ended, Membership, Newcomer, Node, Unused};
 use crate::mutation::{Mutation, is_on};
-use crate::time::Millis;
 use crate::view::Replacement;
 use crate::view::{Member, MemberState, Routes, SoleHolder, View};
 
@@ -49,11 +49,11 @@ fn has_not_adopted(node: &Node, view: Epoch) -> bool {
 
 /// The arcs in which nothing was acknowledged under the active view, nor ever will be: one of those who keep them has
 /// not adopted it, and has ended; or the view is over, and so is every lease under it.
-fn unused(state: &Membership, is_over: bool) -> ArcSet {
-    let active = state.active();
+fn unused(at: &Situation<'_>, is_over: bool) -> ArcSet {
+    let active = at.active();
     let mut arcs = ArcSet::with_capacity(active.arcs());
     for (place, member) in (0..).zip(&active.view().members) {
-        let node = &state.nodes[&member.incarnation];
+        let node = &at.nodes[&member.incarnation];
         let is_unused = has_not_adopted(node, active.epoch()) && (node.gone || is_over);
         if is_unused || node.gone && is_on(Mutation::UsedCounts) {
             arcs.union_with(active.kept_by(place));
@@ -64,7 +64,7 @@ fn unused(state: &Membership, is_over: bool) -> ArcSet {
 
 /// Another view is about to become the active one.
 pub(super) fn note(state: &mut Membership, coming: &Routes) {
-    let unused = unused(state, true);
+    let unused = unused(&state.situation(state.last_step), true);
     if unused.is_clear() {
         // No way leads behind it.
         state.earlier.clear();
@@ -159,32 +159,27 @@ pub(super) struct Holder<'m> {
 }
 
 /// Those who were dropped and hold what is lost, but for what begins afresh.
-pub(super) fn holders<'m>(
-    state: &'m Membership,
-    now: Millis,
-    lost: &[usize],
-    fresh: &[u16],
-) -> Vec<Holder<'m>> {
+pub(super) fn holders<'m>(at: &Situation<'m>, lost: &[usize], fresh: &[u16]) -> Vec<Holder<'m>> {
     let mut found: Vec<Holder<'m>> = Vec::new();
-    if state.accept_loss || lost.is_empty() || state.earlier.is_empty() {
+    if at.accepts_loss || lost.is_empty() || at.earlier.is_empty() {
         return found;
     }
-    let unused = unused(state, false);
-    let active = state.active().view();
+    let unused = unused(at, false);
+    let active = at.active().view();
     let is_meant = |arc: &&usize| unused.contains(**arc) && !fresh.contains(&(**arc as u16));
     for &arc in lost.iter().filter(is_meant) {
-        let used = state.earlier.iter().rposition(|earlier| !earlier.unused.contains(arc));
+        let used = at.earlier.iter().rposition(|earlier| !earlier.unused.contains(arc));
         let Some(used) = used else { continue };
-        let routes = &state.earlier[used].routes;
+        let routes = &at.earlier[used].routes;
         if arc >= routes.arcs() {
             continue;
         }
         // The second view after it, if the next one is made now.
-        let after = state.earlier[used + 1..].iter().map(|earlier| earlier.routes.epoch());
+        let after = at.earlier[used + 1..].iter().map(|earlier| earlier.routes.epoch());
         let since = after.chain([active.epoch, active.next_epoch()]).nth(1);
         let since = since.unwrap_or(active.next_epoch());
         for &place in routes.write_set(arc) {
-            let Some((node, place)) = has_left(state, now, routes, place, arc) else { continue };
+            let Some((node, place)) = has_left(at, routes, place, arc) else { continue };
             let alike = found.iter_mut().find(|holder| is_alike(&holder.node.who, &node.who));
             match alike {
                 Some(holder) if holder.node.who.incarnation == node.who.incarnation => {
@@ -194,7 +189,7 @@ pub(super) fn holders<'m>(
                 // No two members have one name or address.
                 Some(_) => {}
                 None => {
-                    let replacement = replacement(state, now, node, routes.epoch());
+                    let replacement = replacement(at, node, routes.epoch());
                     found.push(Holder { node, place, since, arcs: vec![arc as u16], replacement });
                 }
             }
@@ -205,14 +200,14 @@ pub(super) fn holders<'m>(
 }
 
 /// Whether somebody who was dropped may come back with what it held.
-pub(super) fn may_return(state: &Membership, now: Millis) -> bool {
-    let all: Vec<usize> = (0..state.active().arcs()).collect();
-    !holders(state, now, &all, &[]).is_empty()
+pub(super) fn may_return(at: &Situation<'_>) -> bool {
+    let all: Vec<usize> = (0..at.active().arcs()).collect();
+    !holders(at, &all, &[]).is_empty()
 }
 
 /// The names of those who were dropped and are to come back with what is lost.
-pub(super) fn to_bring_back(state: &Membership, now: Millis, lost: &[usize]) -> Vec<String> {
-    let holders = holders(state, now, lost, &[]);
+pub(super) fn to_bring_back(at: &Situation<'_>, lost: &[usize]) -> Vec<String> {
+    let holders = holders(at, lost, &[]);
     let away = holders.iter().filter(|holder| holder.replacement.is_none());
     away.map(|holder| holder.node.who.id.to_string()).collect()
 }
@@ -224,14 +219,13 @@ fn is_alike(one: &Newcomer, other: &Newcomer) -> bool {
 /// What is known of a member of an earlier view that was dropped, if it held an arc there and may come back with it;
 /// and its place in the active view, if it is still there for other arcs.
 fn has_left<'m>(
-    state: &'m Membership,
-    now: Millis,
+    at: &Situation<'m>,
     routes: &Routes,
     place: u16,
     arc: usize,
 ) -> Option<(&'m Node, Option<usize>)> {
-    let (view, member) = (state.active().view(), routes.member(place));
-    let left = || state.earlier.iter().rev().flat_map(|earlier| &earlier.left);
+    let (view, member) = (at.active().view(), routes.member(place));
+    let left = || at.earlier.iter().rev().flat_map(|earlier| &earlier.left);
     let node = left().find(|node| node.who.incarnation == member.incarnation)?;
     let place = view.place_at(member.incarnation);
     match place {
@@ -240,7 +234,7 @@ fn has_left<'m>(
             let sole_holder = view.sole_holder(place)?;
             let is_known = node.adopted >= Some(routes.epoch());
             let is_new = sole_holder.arcs.binary_search(&(arc as u16)).is_err();
-            if !is_known || !is_new || !state.is_out(member.incarnation, now) {
+            if !is_known || !is_new || !at.is_out(member.incarnation) {
                 return None;
             }
         }
@@ -253,27 +247,22 @@ fn has_left<'m>(
     }
     let on_disk = member.on_disk && view.durability != Durability::None;
     let held = node.is_unheard || node.report.synced.contains(arc);
-    let gone = state.nodes.get(&member.incarnation).map_or(node.gone, |node| node.gone);
+    let gone = at.nodes.get(&member.incarnation).map_or(node.gone, |node| node.gone);
     (held && !node.has_left && (!gone || on_disk)).then_some((node, place))
 }
 
 /// Who waits with the folder of one that was dropped, if it tells of the view that this one had to have adopted.
-fn replacement<'m>(
-    state: &'m Membership,
-    now: Millis,
-    of: &Node,
-    adopted: Epoch,
-) -> Option<&'m Node> {
-    if state.active().view().durability == Durability::None {
+fn replacement<'m>(at: &Situation<'m>, of: &Node, adopted: Epoch) -> Option<&'m Node> {
+    if at.active().view().durability == Durability::None {
         return None;
     }
-    let mut waiting = state.waiting(now).map(|who| &state.nodes[&who.incarnation]);
+    let mut waiting = at.waiting().map(|who| &at.nodes[&who.incarnation]);
     waiting.find(|node| {
         node.claim.as_ref().is_some_and(|claim| {
             node.who.id == of.who.id
                 && claim.of == of.who.incarnation
                 && claim.is_whole
-                && (adopted..=state.active().epoch()).contains(&claim.epoch)
+                && (adopted..=at.active().epoch()).contains(&claim.epoch)
                 && node.has_beaten
         })
     })

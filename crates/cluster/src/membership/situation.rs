@@ -1,0 +1,134 @@
+//! What planning reads: the views, the nodes, what was set and ordered, what was lost, and the time.
+//!
+//! Whoever plans the next view ([`repair`](super::repair), [`change`](super::change), [`recovery`](super::recovery))
+//! gets this and not the whole machine: it changes nothing, and what it is to take for true that is not so yet, that the
+//! operator gives up what is lost for example, is said here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::ids::{Epoch, Incarnation, NodeId};
+use crate::membership::losses::{Losses, Owned};
+use crate::membership::node::{Newcomer, Node};
+use crate::membership::order::{Order, Wish};
+use crate::membership::unused::Earlier;
+use crate::membership::{Membership, Settings, incarnations};
+use crate::time::Millis;
+use crate::view::{Member, Routes};
+
+/// What the manager knows at a time, as far as the next view depends on it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Situation<'m> {
+    pub(super) now: Millis,
+    pub(super) active: &'m Arc<Routes>,
+    /// The view that is being made.
+    pub(super) coming: Option<&'m Arc<Routes>>,
+    pub(super) nodes: &'m BTreeMap<Incarnation, Node>,
+    pub(super) settings: &'m Settings,
+    /// What the operator has ordered and has not begun.
+    pub(super) order: Option<&'m Order>,
+    pub(super) losses: &'m Losses,
+    /// Views before the active one, the oldest first (H6).
+    pub(super) earlier: &'m [Earlier],
+    /// Whether the operator gives up now what is lost (H4).
+    pub(super) accepts_loss: bool,
+    /// The view of which the operator has given up everything.
+    pub(super) all_given_up: Option<Epoch>,
+}
+
+impl<'m> Situation<'m> {
+    /// The view that clients use.
+    pub(super) fn active(&self) -> &'m Arc<Routes> {
+        self.active
+    }
+
+    /// The newest view made.
+    fn newest(&self) -> &'m Arc<Routes> {
+        self.coming.unwrap_or(self.active)
+    }
+
+    /// Whether an incarnation has been silent for a lease, or its process has ended.
+    pub(super) fn is_out(&self, incarnation: Incarnation) -> bool {
+        self.nodes.get(&incarnation).is_none_or(|node| node.is_out(self.now))
+    }
+
+    /// Registered nodes that are in no view yet and still there, and whose name and address no member has
+    /// that may be alive, and no other newcomer that was heard of later.
+    pub(super) fn waiting(self) -> impl Iterator<Item = &'m Newcomer> {
+        let view = self.newest().view();
+        let may_live = |i: &Incarnation| self.nodes.get(i).is_some_and(|node| !node.gone);
+        let holders: Vec<&Member> =
+            view.members.iter().filter(|m| may_live(&m.incarnation)).collect();
+        let members: BTreeSet<Incarnation> = incarnations([self.newest()]);
+        let is_later =
+            |a: &Node, b: &Node| (a.heard, a.who.incarnation) > (b.heard, b.who.incarnation);
+        let is_outside = move |node: &Node| {
+            !members.contains(&node.who.incarnation)
+                && !self.is_out(node.who.incarnation)
+                && !node.has_left
+        };
+        let waits = move |node: &Node| {
+            let who = &node.who;
+            let mut rivals =
+                self.nodes.values().filter(|o| o.who.id == who.id || o.who.address == who.address);
+            is_outside(node)
+                && !rivals.any(|other| is_outside(other) && is_later(other, node))
+                && holders.iter().all(|m| m.id != who.id && m.address != who.address)
+        };
+        self.nodes.values().filter(move |node| waits(node)).map(|node| &node.who)
+    }
+
+    /// Whether nobody waits for a member any more: its process has ended, or it has been silent for so long
+    /// that it would have found its way back. After a restart of the manager everyone is waited for.
+    pub(super) fn is_given_up(&self, incarnation: Incarnation) -> bool {
+        let (lease_ms, node) = (self.settings.lease_ms(), &self.nodes[&incarnation]);
+        let patience = lease_ms.max(self.settings.return_ms.saturating_sub(lease_ms));
+        node.gone || self.now >= node.until + patience
+    }
+
+    /// What a member of this name owned when it was lost.
+    pub(super) fn lost_owner(&self, id: &NodeId) -> Option<&'m Owned> {
+        self.losses.owner(id)
+    }
+
+    /// Whether the deal has been uneven for long enough.
+    pub(super) fn is_even_deal_due(&self) -> bool {
+        self.losses.is_even_deal_due(self.now, self.settings.rebalance_ms)
+    }
+
+    /// The wish that waits to begin.
+    pub(super) fn wish(&self) -> Option<&'m Wish> {
+        match self.order {
+            Some(Order::Change { wish, .. }) => Some(wish),
+            _ => None,
+        }
+    }
+
+    /// Whether the operator wants the change under way to be cancelled.
+    pub(super) fn is_cancelling(&self) -> bool {
+        matches!(self.order, Some(Order::Cancel))
+    }
+}
+
+impl Membership {
+    /// What planning reads now.
+    pub(super) fn situation(&self, now: Millis) -> Situation<'_> {
+        self.planning(now, false)
+    }
+
+    /// The same where the operator gives up what is lost, or does not.
+    pub(super) fn planning(&self, now: Millis, accepts_loss: bool) -> Situation<'_> {
+        Situation {
+            now,
+            active: &self.active,
+            coming: self.coming.as_ref(),
+            nodes: &self.nodes,
+            settings: &self.settings,
+            order: self.order.as_ref().map(|(order, _)| order),
+            losses: &self.losses,
+            earlier: &self.earlier,
+            accepts_loss,
+            all_given_up: self.all_given_up,
+        }
+    }
+}
