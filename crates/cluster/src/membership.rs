@@ -65,7 +65,7 @@ pub use gate::Gate;
 pub use health::{Health, Level};
 pub use loss::Loss;
 use losses::Losses;
-pub use node::{Newcomer, Node, Report};
+pub use node::{Newcomer, Node, Report, Word};
 use older::Older;
 pub use older::{Behind, Seen};
 use order::{Order, Outline};
@@ -140,7 +140,7 @@ impl Membership {
             let ended = saved.ended.iter().find(|ended| ended.incarnation == member.incarnation);
             let (gone, adopted) = (ended.is_some(), ended.map(|ended| ended.adopted));
             let node = Node::new(who, now, lease_ms);
-            Node { connected: false, is_unheard: true, gone, adopted, ..node }
+            Node { connected: false, word: Word::Unheard, gone, adopted, ..node }
         };
         for member in saved.coming.iter().chain([&saved.active]).flat_map(|v| &v.members) {
             nodes.entry(member.incarnation).or_insert_with(|| node(member));
@@ -323,7 +323,6 @@ impl Membership {
             Some(node) => {
                 node.heard = now;
                 node.step = steps;
-                node.has_beaten = true;
                 let extends =
                     |floor| lease::extends(newest.view(), floor, incarnation, report.epoch);
                 // Whoever is in the active view is waited for, even where it is told of no lease (after a
@@ -335,7 +334,7 @@ impl Membership {
                 node.connected = true;
                 node.adopted = node.adopted.max(Some(report.epoch));
                 node.report = report;
-                node.is_unheard = false;
+                node.word = Word::Told;
                 self.known(lease.then_some(lease_ms))
             }
         }

@@ -285,7 +285,7 @@ impl Membership {
     /// A start that was taken in with a folder is alive: it came first. That it has registered is not enough to say so,
     /// since a registration may arrive long after its process has ended.
     pub(super) fn note_first(&mut self, who: Incarnation, effects: &mut Vec<Effect>) {
-        let node = self.nodes.get(&who).filter(|node| !node.has_beaten);
+        let node = self.nodes.get(&who).filter(|node| !node.has_told_what_it_holds());
         let Some(claim) = node.and_then(|node| node.claim.clone()) else { return };
         // Where it could not be written down, its next start would not be known for the same folder's.
         let is_noted = claim.starts.contains(&who);

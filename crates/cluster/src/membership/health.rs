@@ -265,7 +265,7 @@ impl Membership {
         if !silent.is_empty() {
             return self.degraded(now, silent);
         }
-        let is_unheard = |m: &Member| self.nodes.get(&m.incarnation).is_none_or(|n| n.is_unheard);
+        let is_unheard = |m: &Member| self.nodes.get(&m.incarnation).is_none_or(|n| n.is_unheard());
         let waits =
             view.is_changing() || self.coming.is_some() || view.members.iter().any(is_unheard);
         if self.progress.is_some() || waits {

@@ -39,7 +39,7 @@ pub(super) fn is_synced(at: &Situation<'_>, place: usize, arc: usize) -> bool {
     let node = &at.nodes[&routes.member(place as u16).incarnation];
     // What a sole holder said of other arcs than its own is an old word.
     routes.write_set(arc).contains(&(place as u16))
-        && (node.is_unheard || node.report.synced.contains(arc))
+        && (node.is_unheard() || node.report.synced.contains(arc))
 }
 
 /// Whether a member keeps an arc and said that it has everything of it, or its part of everything: on its disk.
@@ -109,5 +109,5 @@ pub(super) fn outlives(at: &Situation<'_>, member: &Member, victim: &Member) -> 
     is_on(Mutation::DeadTestify)
         || !victim.on_disk
         || !ended.gone
-        || !node.is_unheard && node.step > ended.step
+        || !node.is_unheard() && node.step > ended.step
 }

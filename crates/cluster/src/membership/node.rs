@@ -71,6 +71,27 @@ pub struct Report {
     pub probe: u64,
 }
 
+/// Whether one incarnation has said, since the manager started, what it holds.
+///
+/// | from | what happens | to |
+/// |---|---|---|
+/// | | the manager starts, and it is a member of a view that was saved | `Unheard` |
+/// | | it registers, and was not known | `Registered` |
+/// | `Unheard`, `Registered` | it registers again | as it was |
+/// | `Unheard`, `Registered` | a heartbeat | `Told` |
+/// | `Unheard`, `Registered` | it has ended, and who has its folder says what that has | `Told` |
+/// | `Told` | anything | `Told` |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Word {
+    /// It was a member before the manager started. It may hold whatever a member may.
+    Unheard,
+    /// It has registered, and that is all: a registration may arrive long after its process has ended. It holds nothing.
+    Registered,
+    /// Its report, or its folder, says what it holds. Where that was a heartbeat it was alive after the manager had
+    /// taken its registration.
+    Told,
+}
+
 /// What the manager knows of one incarnation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -92,15 +113,12 @@ pub struct Node {
     pub report: Report,
     /// The newest view that it has told to have adopted; `None`: it has told nothing since the manager started.
     pub(super) adopted: Option<Epoch>,
-    /// Whether it was a member when the manager started and has not said since what it holds.
-    pub is_unheard: bool,
+    /// Whether it is known what it holds, and that it was alive when it said so.
+    pub word: Word,
     /// Whether it was a member before it registered: it may hold what nobody else does.
     pub returns: bool,
     /// What it claims to have held in its last life (H6).
     pub claim: Option<Claim>,
-    /// Whether it has sent a heartbeat: then it was alive after the manager had taken its registration. A
-    /// registration may arrive long after its process has ended.
-    pub(super) has_beaten: bool,
     /// When it registered first.
     pub since: Millis,
     /// The manager's step at which it did; 0 if that was before the manager started.
@@ -120,10 +138,9 @@ impl Node {
             step: 0,
             report: Report::default(),
             adopted: None,
-            is_unheard: false,
+            word: Word::Registered,
             returns: false,
             claim: None,
-            has_beaten: false,
             since: now,
             met: 0,
             has_left: false,
@@ -133,6 +150,16 @@ impl Node {
     /// Whether it has told, since the manager started, that it has adopted this view and none after it.
     pub fn has_told(&self, view: Epoch) -> bool {
         self.adopted == Some(view)
+    }
+
+    /// Whether it was a member when the manager started and has not said since what it holds.
+    pub fn is_unheard(&self) -> bool {
+        self.word == Word::Unheard
+    }
+
+    /// Whether it has sent a heartbeat, or its folder was told of.
+    pub(super) fn has_told_what_it_holds(&self) -> bool {
+        self.word == Word::Told
     }
 
     /// It has a lease from now on. One that was told before may be longer.

@@ -45,7 +45,7 @@ impl Membership {
     pub fn behind(&self, place: u16) -> usize {
         let kept = self.active.kept_by(place);
         let node = self.nodes.get(&self.active.member(place).incarnation);
-        node.filter(|n| !n.is_unheard).map_or(0, |n| kept.difference(&n.report.synced).count())
+        node.filter(|n| !n.is_unheard()).map_or(0, |n| kept.difference(&n.report.synced).count())
     }
 
     /// The same for all members.

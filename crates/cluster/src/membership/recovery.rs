@@ -136,7 +136,7 @@ pub(super) fn counted_in(
 /// Whether a node has registered with a folder, and has yet to show that it is alive.
 pub(super) fn may_come(at: &Situation<'_>) -> bool {
     let mut nodes = at.waiting().map(|who| &at.nodes[&who.incarnation]);
-    nodes.any(|node| node.claim.is_some() && !node.has_beaten)
+    nodes.any(|node| node.claim.is_some() && !node.has_told_what_it_holds())
 }
 
 /// Nodes that wait outside with a folder of the member at a place. They are alive, and later starts than that member
@@ -151,7 +151,7 @@ fn claimants<'m>(at: &Situation<'m>) -> Vec<(usize, &'m Node, &'m Claim)> {
         let node = &at.nodes[&who.incarnation];
         let place = active.view().place_of(&who.id)?;
         let is_later = node.met > at.nodes[&active.member(place as u16).incarnation].met;
-        (is_later && node.has_beaten).then_some((place, node, node.claim.as_ref()?))
+        (is_later && node.has_told_what_it_holds()).then_some((place, node, node.claim.as_ref()?))
     };
     at.waiting().filter_map(claimant).collect()
 }

@@ -5,6 +5,7 @@ use crate::durability::Durability;
 use crate::ids::Incarnation;
 use crate::limits::MAX_MEMBERS;
 use crate::membership::condition::DiskHealth;
+use crate::membership::node::Word;
 use crate::membership::{Answer, Effect, Membership, Newcomer, Node, holders, recovery};
 use crate::time::Millis;
 
@@ -151,7 +152,7 @@ impl Membership {
                 (node.gone, node.step, has_ended) = (true, self.steps, true);
             }
             if let Some(held) = held {
-                node.is_unheard = false;
+                node.word = Word::Told;
                 node.report.synced = held;
                 node.report.revived.clear();
             }

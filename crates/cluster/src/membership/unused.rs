@@ -246,7 +246,7 @@ fn has_left<'m>(
         }
     }
     let on_disk = member.on_disk && view.durability != Durability::None;
-    let held = node.is_unheard || node.report.synced.contains(arc);
+    let held = node.is_unheard() || node.report.synced.contains(arc);
     let gone = at.nodes.get(&member.incarnation).map_or(node.gone, |node| node.gone);
     (held && !node.has_left && (!gone || on_disk)).then_some((node, place))
 }
@@ -263,7 +263,7 @@ fn replacement<'m>(at: &Situation<'m>, of: &Node, adopted: Epoch) -> Option<&'m 
                 && claim.of == of.who.incarnation
                 && claim.is_whole
                 && (adopted..=at.active().epoch()).contains(&claim.epoch)
-                && node.has_beaten
+                && node.has_told_what_it_holds()
         })
     })
 }
@@ -364,7 +364,7 @@ pub(super) fn remember(state: &mut Membership, view: &View) {
                 // Its folder may have told before of what it was a sole holder for then.
                 let has = |arc: &usize| match &claim {
                     Some(claim) => claim.synced.contains(*arc),
-                    None => before.is_unheard || before.report.synced.contains(*arc),
+                    None => before.is_unheard() || before.report.synced.contains(*arc),
                 };
                 let old = active.view().place_at(member.incarnation);
                 let old = old.and_then(|place| active.view().sole_holder(place));

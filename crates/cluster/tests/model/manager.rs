@@ -46,7 +46,7 @@ impl Hash for Manager {
             let answer_ms = self.membership.settings().answer_ms();
             let times = (silent > answer_ms, silent > HEARTBEAT_MS * 3 / 2);
             let flags =
-                (node.connected, node.gone, node.is_unheard, node.has_left, has_lapsed, times);
+                (node.connected, node.gone, node.is_unheard(), node.has_left, has_lapsed, times);
             (node.who.incarnation, node.returns, flags, &node.report).hash(hasher);
         }
     }

@@ -142,7 +142,7 @@ impl World {
                 node.who.id,
                 node.who.incarnation,
                 node.gone,
-                node.is_unheard,
+                node.is_unheard(),
                 node.report.epoch,
                 arcs(&node.report.synced),
                 arcs(&node.report.revived),

@@ -218,7 +218,8 @@ impl World {
         let is_in_order = |&place: &u16| {
             let pid = active.member(place).incarnation.0;
             let known = membership.nodes().find(|node| node.who.incarnation.0 == pid);
-            let is_known = known.is_some_and(|n| !n.is_unheard && n.report.epoch == active.epoch());
+            let is_known =
+                known.is_some_and(|n| !n.is_unheard() && n.report.epoch == active.epoch());
             is_known && self.listener(Party::Node(slot_of(place))) == Some(pid)
         };
         if keepers.len() < 2 || !keepers.iter().all(is_in_order) {
@@ -270,7 +271,7 @@ impl World {
                             membership.nodes().find(|node| node.who.incarnation.0 == p.pid)
                         });
                         let is_known = known.is_some_and(|node| {
-                            !node.is_unheard && node.report.synced.contains(arc)
+                            !node.is_unheard() && node.report.synced.contains(arc)
                         });
                         is_known && p.holdings.epoch() >= epoch && p.holdings.synced().contains(arc)
                     }

@@ -182,3 +182,33 @@ proptest! {
         chances.into_iter().for_each(|chance| run.happens(chance));
     }
 }
+
+/// The table of [`Word`](crate::membership::Word).
+#[test]
+fn what_a_node_has_said_of_itself() {
+    use crate::ids::Incarnation;
+    use crate::membership::Word;
+    let word = |sim: &Sim, start: u64| {
+        sim.manager().nodes().find(|n| n.who.incarnation == Incarnation(start)).map(|n| n.word)
+    };
+    let mut run = Run::new(1, Durability::Sync);
+    run.start(0, false);
+    assert_eq!(word(&run.sim, 1), Some(Word::Registered));
+    run.sim.register("node0 #1");
+    assert_eq!(word(&run.sim, 1), Some(Word::Registered));
+    run.happens(Chance::Ack(0));
+    assert_eq!(word(&run.sim, 1), Some(Word::Told));
+    run.sim.restart(true);
+    assert_eq!(word(&run.sim, 1), Some(Word::Unheard));
+    run.sim.register("node0 #1");
+    assert_eq!(word(&run.sim, 1), Some(Word::Unheard));
+    run.sim.heartbeat("node0 #1");
+    assert_eq!(word(&run.sim, 1), Some(Word::Told));
+    run.sim.restart(true);
+    run.kill(0, "node0 #1", true);
+    assert_eq!(word(&run.sim, 1), Some(Word::Unheard));
+    run.start(0, true);
+    assert_eq!(word(&run.sim, 2), Some(Word::Registered));
+    run.sim.heartbeat("node0 #2");
+    assert_eq!([1, 2].map(|start| word(&run.sim, start)), [Some(Word::Told); 2]);
+}
