@@ -103,7 +103,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// [`CommandError`]; a wrong answer of the store is one.
 pub fn run(args: &Args) -> Result<(), CommandError> {
     let Args { config, out, .. } = args;
-    let mut print = output::Unheard::lock();
+    let mut print = output::LenientStdout::lock();
     match &args.command {
         Command::Throughput { settings, append } => {
             let mut series = if *append { Series::read(out)? } else { Series::default() };

@@ -10,7 +10,7 @@ use net_common::connection::{Connection, NetError};
 use net_common::error::ErrorWord;
 use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{
-    AcceptLoss, AdoptFolder, FolderAdopted, Info, InfoAsk, LossAccepted, Status, StatusAsk,
+    AcceptLoss, AdoptFolder, FolderAdopted, Info, InfoRequest, LossAccepted, Status, StatusRequest,
 };
 
 use crate::backoff::{LAST_PAUSE, after};
@@ -23,7 +23,7 @@ impl GTStoreClient {
     /// # Errors
     /// [`ClientError::NoManager`].
     pub fn status(&self) -> Result<Status, ClientError> {
-        self.ask_manager(|link| link.call::<Status>(&StatusAsk))
+        self.ask_manager(|link| link.call::<Status>(&StatusRequest))
     }
 
     /// Goes on without what only nodes that are down have held: without this, which a [`Status`]
@@ -155,7 +155,7 @@ impl GTStoreClient {
         let routes = self.router.routes();
         let ask = |address: &Address| {
             let mut link = self.pool.take(address)?;
-            let info = link.call::<Info>(&InfoAsk)?;
+            let info = link.call::<Info>(&InfoRequest)?;
             self.pool.put_back(link);
             Ok(info)
         };

@@ -7,7 +7,7 @@ use cluster::view::Routes;
 use crate::call::Call;
 use crate::chunk::{Lengths, bytes_of, chunk, size};
 use crate::error::ClientError;
-use crate::operation::{Change, Decide, Done, Held, Op, Part, Ran};
+use crate::operation::{BatchItem, CurrentValue, Decide, Done, ItemOutcome, Op, UpdateAction};
 use crate::store::GTStoreClient;
 use crate::task::{self, Task};
 use crate::writers::Writer;
@@ -31,7 +31,7 @@ impl GTStoreClient {
     /// The same for a batch that may have read-modify-writes. Independent means here, too, that two
     /// of one key get in each other's way, and take turns.
     #[must_use = "each operation has an error of its own"]
-    pub fn run_mixed(&self, parts: Vec<Part<'_>>) -> Vec<Result<Done, ClientError>> {
+    pub fn run_mixed(&self, parts: Vec<BatchItem<'_>>) -> Vec<Result<Done, ClientError>> {
         let results = self.run_within(parts, usize::MAX).into_iter();
         results.map(|ran| ran.over().expect("an operation has a result")).collect()
     }
@@ -39,46 +39,45 @@ impl GTStoreClient {
     /// The same, until about `most` bytes have been read: what has yet to read then, or to begin,
     /// comes back as it is, and nothing of it is done. The first part never does.
     #[must_use = "each operation has an error of its own"]
-    pub fn run_within<'a>(&self, parts: Vec<Part<'a>>, most: usize) -> Vec<Ran<'a>> {
+    pub fn run_within<'a>(&self, parts: Vec<BatchItem<'a>>, most: usize) -> Vec<ItemOutcome<'a>> {
         let mut left = most;
         let mut results = Vec::with_capacity(parts.len());
-        let mut rest: VecDeque<Part<'a>> = parts.into();
+        let mut rest: VecDeque<BatchItem<'a>> = parts.into();
         while !rest.is_empty() && (results.is_empty() || left > 0) {
             let sizes = rest.iter().map(|part| match part {
-                Part::Op(op) => size(op),
-                Part::Update { key, .. } => key.len(),
+                BatchItem::Op(op) => size(op),
+                BatchItem::Update { key, .. } => key.len(),
             });
             let chunk = chunk(sizes);
             // It goes alone, and as such (see there).
-            if let (1, Some(&Part::Op(op))) = (chunk, rest.front()) {
+            if let (1, Some(&BatchItem::Op(op))) = (chunk, rest.front()) {
                 rest.pop_front();
                 let done = self.one(op);
                 left = left.saturating_sub(bytes_of(&done));
-                results.push(Ran::Over(done));
+                results.push(ItemOutcome::Over(done));
                 continue;
             }
             self.stay_fresh();
             self.hear_of_limits(rest.iter().take(chunk).map(|part| match part {
-                Part::Op(op) => Lengths::of(op),
-                Part::Update { key, .. } => Lengths::of_key(key),
+                BatchItem::Op(op) => Lengths::of(op),
+                BatchItem::Update { key, .. } => Lengths::of_key(key),
             }));
-            let is_write =
-                |part: &&Part<'_>| matches!(part, Part::Op(op) if !matches!(op, Op::Get { .. }));
+            let is_write = |part: &&BatchItem<'_>| matches!(part, BatchItem::Op(op) if !matches!(op, Op::Get { .. }));
             let mut writer = self.writers.take(rest.iter().take(chunk).filter(is_write).count());
             let routes = self.router.routes();
             let limits = routes.view().limits_for_writes();
             let tasks = rest
                 .drain(..chunk)
                 .map(|part| match part {
-                    Part::Op(op) => self.start(&op, &routes, &mut writer),
-                    Part::Update { key, decide } => task::update(key, decide, &limits),
+                    BatchItem::Op(op) => self.start(&op, &routes, &mut writer),
+                    BatchItem::Update { key, decide } => task::update(key, decide, &limits),
                 })
                 .collect();
             let (run, read) = Call::new(self, writer, tasks, left).run();
             left = left.saturating_sub(read);
             results.extend(run.into_iter().map(Task::into_ran));
         }
-        results.extend(rest.into_iter().map(Ran::Left));
+        results.extend(rest.into_iter().map(ItemOutcome::Left));
         results
     }
 
@@ -101,7 +100,7 @@ impl GTStoreClient {
         if let [Op::Put { key, .. } | Op::PutUntil { key, .. }] = *ops
             && self.capacity.is_unheard(&routes, key)
             // It asks all replicas, and so hears whether they are full.
-            && let Err(error) = self.decide(key, Box::new(|_| Change::Leave))
+            && let Err(error) = self.decide(key, Box::new(|_| UpdateAction::Leave))
         {
             return vec![Some(Err(error))];
         }
@@ -130,10 +129,10 @@ impl GTStoreClient {
             return task::start(op, limits, writer);
         }
         let op = *op;
-        let decide = move |_: Option<Held<'_>>| match op {
-            Op::Put { value, .. } => Change::Put(value.to_vec()),
-            Op::PutUntil { value, until, .. } => Change::PutUntil(value.to_vec(), until),
-            Op::Delete { .. } | Op::Get { .. } => Change::Delete,
+        let decide = move |_: Option<CurrentValue<'_>>| match op {
+            Op::Put { value, .. } => UpdateAction::Put(value.to_vec()),
+            Op::PutUntil { value, until, .. } => UpdateAction::PutUntil(value.to_vec(), until),
+            Op::Delete { .. } | Op::Get { .. } => UpdateAction::Delete,
         };
         task::update(key, Box::new(decide), limits)
     }

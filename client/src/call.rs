@@ -22,7 +22,7 @@ use crate::chunk::{Lengths, bytes_of};
 use crate::commits;
 use crate::error::ClientError;
 use crate::fanout::{Attempt, Fanout};
-use crate::operation::{Change, Done, Got, Held, Placed};
+use crate::operation::{CurrentValue, Done, Got, Placed, UpdateAction};
 use crate::store::GTStoreClient;
 use crate::task::{Task, Valued, check};
 use crate::turns;
@@ -46,7 +46,7 @@ pub(crate) struct Call<'c, 'a> {
     until: Instant,
     waits: Waits,
     backoff: Backoff,
-    turns: turns::Held<'c>,
+    turns: turns::HeldTurns<'c>,
     /// Who refused an operation last, and why. The last attempt that came to nothing may have met
     /// nobody who did.
     refusal: Option<String>,
@@ -56,7 +56,7 @@ pub(crate) struct Call<'c, 'a> {
 struct Step<'a> {
     needs_view: bool,
     is_over: bool,
-    /// Whether every write has a result. Gets may still be under way: a mark speaks of writes only.
+    /// Whether every write has a result. Gets may still be under way: a watermark speaks of writes only.
     is_written: bool,
     /// Tasks whose replicas are to be told that something is committed.
     written: Vec<usize>,
@@ -91,8 +91,8 @@ impl<'c, 'a> Call<'c, 'a> {
             self.refuse_lost(&routes);
             let attempt = self.attempt(&routes);
             let step = self.take(&routes, &attempt.needs);
-            let mark = if step.is_written { self.writer.mark() } else { None };
-            self.commit(&step.written, mark, &routes, attempt.used);
+            let watermark = if step.is_written { self.writer.watermark() } else { None };
+            self.commit(&step.written, watermark, &routes, attempt.used);
             if step.is_over {
                 break;
             }
@@ -222,18 +222,18 @@ impl<'c, 'a> Call<'c, 'a> {
         }
     }
 
-    /// Lets replicas know what is committed of these tasks: by the call's mark, which counts on the
+    /// Lets replicas know what is committed of these tasks: by the call's watermark, which counts on the
     /// connections that its writes went over, or one by one. Puts the connections back.
     fn commit(
         &self,
         written: &[usize],
-        mark: Option<(u64, Clock)>,
+        watermark: Option<(u64, Clock)>,
         routes: &Routes,
         used: Vec<(u16, Connection)>,
     ) {
-        let members = if mark.is_some() { routes.view().members.len() } else { 0 };
-        let (mut marked, mut is_used) = (vec![false; members], vec![false; members]);
-        for (place, _) in used.iter().filter(|_| mark.is_some()) {
+        let members = if watermark.is_some() { routes.view().members.len() } else { 0 };
+        let (mut covered, mut is_used) = (vec![false; members], vec![false; members]);
+        for (place, _) in used.iter().filter(|_| watermark.is_some()) {
             is_used[usize::from(*place)] = true;
         }
         let mut wakes = false;
@@ -243,13 +243,13 @@ impl<'c, 'a> Call<'c, 'a> {
                 continue;
             };
             let covers = |(id, clock)| id == version.writer && is_covered(&version, clock);
-            let is_marked = mark.is_some_and(covers);
+            let is_covered = watermark.is_some_and(covers);
             let mut named = Vec::new();
             for &place in routes.write_set(arc) {
                 // Those who had it in an earlier step of the call had it over a connection that is
                 // given back by now.
-                if is_marked && is_used[usize::from(place)] {
-                    marked[usize::from(place)] = true;
+                if is_covered && is_used[usize::from(place)] {
+                    covered[usize::from(place)] = true;
                 } else {
                     named.push(&routes.member(place).address);
                 }
@@ -259,8 +259,8 @@ impl<'c, 'a> Call<'c, 'a> {
             }
         }
         for (place, mut link) in used {
-            if let Some(mark) = mark.filter(|_| marked[usize::from(place)]) {
-                commits::mark(&mut link, mark);
+            if let Some(watermark) = watermark.filter(|_| covered[usize::from(place)]) {
+                commits::watermark(&mut link, watermark);
                 wakes = true;
             }
             self.client.pool.put_back(link);
@@ -300,12 +300,12 @@ impl<'c, 'a> Call<'c, 'a> {
 fn choose(client: &GTStoreClient, task: &mut Task<'_>, routes: &Routes) -> Need {
     let Some(decide) = &mut task.decide else { return Need::Nothing };
     let found = task.operation.found().and_then(Option::as_ref);
-    let held = found.map(|found| Held { value: &found.bytes, expiry: found.expiry });
+    let held = found.map(|found| CurrentValue { value: &found.bytes, expiry: found.expiry });
     let (value, expiry) = match decide(held) {
-        Change::Leave => return task.operation.choose(client.writers.op(), Choice::Leave),
-        Change::Delete => (None, None),
-        Change::Put(value) => (Some(value), None),
-        Change::PutUntil(value, until) => (Some(value), Some(until)),
+        UpdateAction::Leave => return task.operation.choose(client.writers.op(), Choice::Leave),
+        UpdateAction::Delete => (None, None),
+        UpdateAction::Put(value) => (Some(value), None),
+        UpdateAction::PutUntil(value, until) => (Some(value), Some(until)),
     };
     if value.as_ref().is_some_and(|value| held.is_none_or(|held| held.value.len() < value.len()))
         && let Some(node) = client.capacity.full(routes, task.key)

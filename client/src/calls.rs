@@ -1,7 +1,7 @@
 //! The calls for single keys, and for many of a kind.
 
 use crate::error::ClientError;
-use crate::operation::{Change, Done, Got, Held, Op, Placed};
+use crate::operation::{CurrentValue, Done, Got, Op, Placed, UpdateAction};
 use crate::store::GTStoreClient;
 
 impl GTStoreClient {
@@ -50,7 +50,7 @@ impl GTStoreClient {
         value: &[u8],
     ) -> Result<Done, ClientError> {
         self.update(key, |found| {
-            if found == expected { Change::Put(value.to_vec()) } else { Change::Leave }
+            if found == expected { UpdateAction::Put(value.to_vec()) } else { UpdateAction::Leave }
         })
     }
 
@@ -66,19 +66,19 @@ impl GTStoreClient {
     pub fn update(
         &self,
         key: &[u8],
-        mut decide: impl FnMut(Option<&[u8]>) -> Change,
+        mut decide: impl FnMut(Option<&[u8]>) -> UpdateAction,
     ) -> Result<Done, ClientError> {
-        self.update_held(key, |held| decide(held.map(|held| held.value)))
+        self.update_with_expiry(key, |held| decide(held.map(|held| held.value)))
     }
 
     /// The same, where `decide` is to know until when the value lives.
     ///
     /// # Errors
     /// As [`GTStoreClient::update`].
-    pub fn update_held(
+    pub fn update_with_expiry(
         &self,
         key: &[u8],
-        decide: impl FnMut(Option<Held<'_>>) -> Change,
+        decide: impl FnMut(Option<CurrentValue<'_>>) -> UpdateAction,
     ) -> Result<Done, ClientError> {
         self.decide(key, Box::new(decide))
     }

@@ -17,7 +17,7 @@ use crate::args::{Args, Command};
 use crate::backoff::after;
 use crate::dump::{self, DumpError};
 use crate::status::{self, begin_empty};
-use crate::{Change, ClientError, Config, Done, GTStoreClient, Placed};
+use crate::{ClientError, Config, Done, GTStoreClient, Placed, UpdateAction};
 
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ fn with(store: &GTStoreClient, command: Command) -> Result<ExitCode, CommandErro
             };
             let until = expire_ms.map(|ms| store.now_ms() + ms);
             let Some(placed) = put(store, &key, &value, if_absent, until)? else {
-                output::say(format_args!("{key} is there already"));
+                output::print_stderr(format_args!("{key} is there already"));
                 return Ok(ExitCode::from(FAILED));
             };
             writeln!(out, "OK, {}", placed.primary)?;
@@ -166,7 +166,7 @@ fn dump(store: &GTStoreClient, path: &Path, out: &mut StdoutLock<'_>) -> Result<
     let did = dump::amount(dumped.keys, dumped.bytes, start.elapsed());
     // Where the dump itself went to standard output nothing else may.
     if path == Path::new("-") {
-        output::say(format_args!("dumped {did}"));
+        output::print_stderr(format_args!("dumped {did}"));
     } else {
         writeln!(out, "dumped {did}")?;
     }
@@ -199,9 +199,9 @@ fn put(
             .map(Some);
     }
     let done = store.update(key, |found| match (found, until) {
-        (Some(_), _) => Change::Leave,
-        (None, None) => Change::Put(value.to_vec()),
-        (None, Some(until)) => Change::PutUntil(value.to_vec(), until),
+        (Some(_), _) => UpdateAction::Leave,
+        (None, None) => UpdateAction::Put(value.to_vec()),
+        (None, Some(until)) => UpdateAction::PutUntil(value.to_vec(), until),
     })?;
     match done {
         Done::Placed(placed) => Ok(Some(placed)),
@@ -212,13 +212,13 @@ fn put(
 /// Adds to the number that a key holds, which lives as long as before. Returns the sum.
 fn add(store: &GTStoreClient, key: &str, by: i64) -> Result<i64, CommandError> {
     let mut sum = None;
-    let added = store.update_held(key.as_bytes(), |held| {
+    let added = store.update_with_expiry(key.as_bytes(), |held| {
         let number = held.map_or(Some(0), |held| str::from_utf8(held.value).ok()?.parse().ok());
         sum = number.and_then(|number: i64| number.checked_add(by));
         match (sum, held.and_then(|held| held.expiry)) {
-            (None, _) => Change::Leave,
-            (Some(sum), None) => Change::Put(sum.to_string().into_bytes()),
-            (Some(sum), Some(until)) => Change::PutUntil(sum.to_string().into_bytes(), until),
+            (None, _) => UpdateAction::Leave,
+            (Some(sum), None) => UpdateAction::Put(sum.to_string().into_bytes()),
+            (Some(sum), Some(until)) => UpdateAction::PutUntil(sum.to_string().into_bytes(), until),
         }
     });
     added.map(drop)?;
@@ -264,11 +264,11 @@ fn check(config: Config, json: bool) -> Result<ExitCode, CommandError> {
     let asked = GTStoreClient::init(config).and_then(|store| store.status());
     Ok(ExitCode::from(match asked {
         Ok(status) => {
-            show(&status, json, &mut output::Unheard::lock())?;
+            show(&status, json, &mut output::LenientStdout::lock())?;
             status.health.level as u8
         }
         Err(error) => {
-            output::say(format_args!("client: {error}"));
+            output::print_stderr(format_args!("client: {error}"));
             UNREACHABLE
         }
     }))
@@ -303,7 +303,7 @@ fn watch(
 }
 
 fn not_found(key: &str) -> ExitCode {
-    output::say(format_args!("{key} not found"));
+    output::print_stderr(format_args!("{key} not found"));
     ExitCode::from(FAILED)
 }
 

@@ -3,8 +3,8 @@
 //! When a write is done its replicas are told so, lazily: the word rides on the next frame to each
 //! of them, or leaves by itself after about a millisecond. Nothing waits for it and nothing depends
 //! on it; a replica that never hears it completes the record itself, or a reader does. Usually the
-//! word is a mark, which stands for everything that a writer has written (`writers.rs`) over a
-//! connection, and waits on that one for its next frame; what no mark covers is named by key and
+//! word is a watermark, which stands for everything that a writer has written (`writers.rs`) over a
+//! connection, and waits on that one for its next frame; what no watermark covers is named by key and
 //! version, waits here, and leaves on any.
 
 use std::sync::Arc;
@@ -115,13 +115,13 @@ impl Commits {
 
 fn push(link: &mut Connection, Waiting { versions, .. }: Waiting) {
     let versions = versions.iter().map(|(key, version)| (&**key, *version)).collect();
-    link.push(&data::Commits { marks: Vec::new(), versions });
+    link.push(&data::CommitNotice { watermarks: Vec::new(), versions });
 }
 
-/// Lets a writer's mark wait on a connection that its writes went over, for what is sent on it
+/// Lets a writer's watermark wait on a connection that its writes went over, for what is sent on it
 /// next.
-pub(crate) fn mark(link: &mut Connection, mark: (u64, Clock)) {
-    link.push(&data::Commits { marks: vec![mark], versions: Vec::new() });
+pub(crate) fn watermark(link: &mut Connection, watermark: (u64, Clock)) {
+    link.push(&data::CommitNotice { watermarks: vec![watermark], versions: Vec::new() });
 }
 
 /// The thread that sends commits which found no frame to ride on. Ends when dropped.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cluster::ids::Address;
 use net_common::auth::Secret;
-use net_common::in_place::Here;
+use net_common::in_place::LocalServer;
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct Config {
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,
     /// The node that this client is a part of, if it is part of one: it is spoken to in place.
-    pub here: Option<Here>,
+    pub here: Option<LocalServer>,
 }
 
 impl Config {

@@ -12,7 +12,7 @@ use cluster::limits::Limits;
 use fxhash::FxHashMap;
 use log::debug;
 use net_common::connection::{Connection, Dial, NetError, Waits};
-use net_common::in_place::Here;
+use net_common::in_place::LocalServer;
 use parking_lot::Mutex;
 
 /// Idle connections kept for one server; more are closed when they come back.
@@ -21,13 +21,13 @@ const KEPT: usize = 64;
 /// Connections by address.
 pub struct ConnectionPool {
     dial: Dial,
-    here: Option<Here>,
+    here: Option<LocalServer>,
     idle: Mutex<FxHashMap<Address, Vec<Connection>>>,
 }
 
 impl ConnectionPool {
     /// No connections yet. `here` is a server in this process, which needs none.
-    pub fn new(dial: Dial, here: Option<Here>) -> ConnectionPool {
+    pub fn new(dial: Dial, here: Option<LocalServer>) -> ConnectionPool {
         ConnectionPool { dial, here, idle: Mutex::default() }
     }
 
@@ -42,7 +42,7 @@ impl ConnectionPool {
         self.here(address).is_some()
     }
 
-    fn here(&self, address: &Address) -> Option<&Here> {
+    fn here(&self, address: &Address) -> Option<&LocalServer> {
         self.here.as_ref().filter(|here| here.address == *address)
     }
 

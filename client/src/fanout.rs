@@ -19,7 +19,7 @@ use log::debug;
 use net_common::connection::{Connection, NetError, Waits};
 use net_common::error::ErrorWord;
 use net_common::message::data::{
-    self, Body, Fence, ReadAnswers, ReadBatch, Write, WriteAcks, WriteBatch,
+    self, Body, Fence, ReadBatch, ReadReply, Write, WriteAcks, WriteBatch,
 };
 
 use crate::chunk::{CHUNK_BYTES, RECORD_OVERHEAD};
@@ -227,7 +227,7 @@ impl Fanout<'_> {
         if reads.is_empty() {
             return Ok(());
         }
-        let reply: ReadAnswers<'_> = match link.receive_as() {
+        let reply: ReadReply<'_> = match link.receive_as() {
             // The answer would not fit a frame, though it leaves out what can wait. That cannot
             // happen to who asks for no more keys than some thousand. The connection is as good as
             // before, and no other replica could answer it.
@@ -345,21 +345,21 @@ struct Source<'s> {
 
 impl Source<'_> {
     /// An answer as the rules take it.
-    fn read<'v>(&self, answer: data::ReadAnswer<'_>) -> ReadAnswer<Valued<'v>> {
+    fn read<'v>(&self, answer: data::KeyReply<'_>) -> ReadAnswer<Valued<'v>> {
         match answer {
-            data::ReadAnswer::Absent => ReadAnswer::Found(self.absent()),
-            data::ReadAnswer::Record(version, state, body) => {
+            data::KeyReply::Absent => ReadAnswer::Found(self.absent()),
+            data::KeyReply::Record(version, state, body) => {
                 ReadAnswer::Found(self.found(version, state, body))
             }
-            data::ReadAnswer::BlindAbsent => ReadAnswer::Blind(self.absent()),
-            data::ReadAnswer::Blind(version, state, body) => {
+            data::KeyReply::BlindAbsent => ReadAnswer::Blind(self.absent()),
+            data::KeyReply::Blind(version, state, body) => {
                 ReadAnswer::Blind(self.found(version, state, body))
             }
-            data::ReadAnswer::WrongEpoch => ReadAnswer::WrongEpoch,
-            data::ReadAnswer::Syncing => ReadAnswer::Syncing,
-            data::ReadAnswer::NoLease => ReadAnswer::NoLease,
-            data::ReadAnswer::BadKey => ReadAnswer::BadKey,
-            data::ReadAnswer::Later => ReadAnswer::Later,
+            data::KeyReply::WrongEpoch => ReadAnswer::WrongEpoch,
+            data::KeyReply::Syncing => ReadAnswer::Syncing,
+            data::KeyReply::NoLease => ReadAnswer::NoLease,
+            data::KeyReply::BadKey => ReadAnswer::BadKey,
+            data::KeyReply::Later => ReadAnswer::Later,
         }
     }
 
@@ -424,7 +424,7 @@ mod tests {
     use cluster::view::{Member, MemberState, View};
     use net_common::connection::Dial;
     use net_common::frame::{self, FORMAT_BINARY, Frame, Kind, PayloadLimit};
-    use net_common::in_place::{self, Here};
+    use net_common::in_place::{self, LocalServer};
     use net_common::message::Message;
     use parking_lot::Mutex;
 
@@ -457,16 +457,19 @@ mod tests {
             Some(word) => frame::write_error(out, FORMAT_BINARY, word, "for a test"),
             None => {
                 let Fence(batch) = Fence::read(asked.payload).unwrap();
-                let answers = batch.keys.iter().map(|_| data::ReadAnswer::Absent).collect();
+                let answers = batch.keys.iter().map(|_| data::KeyReply::Absent).collect();
                 let shape = data::Shape { is_full: false };
-                ReadAnswers { epoch: batch.epoch, clock: 1 << 40, shape, answers }.write(out);
+                ReadReply { epoch: batch.epoch, clock: 1 << 40, shape, answers }.write(out);
             }
         };
         let patience = Duration::from_secs(1);
         let payload = PayloadLimit::default();
         let dial = Dial { connect: patience, reply: patience, secret: None, payload };
-        let open = move || -> Box<in_place::Answer> { Box::new(answer.clone()) };
-        ConnectionPool::new(dial, Some(Here { address: address.clone(), open: Arc::new(open) }))
+        let open = move || -> Box<in_place::AnswerFrame> { Box::new(answer.clone()) };
+        ConnectionPool::new(
+            dial,
+            Some(LocalServer { address: address.clone(), open: Arc::new(open) }),
+        )
     }
 
     /// C1: what a member may hold is not called *not done*, whatever a later answer says.

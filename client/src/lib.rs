@@ -58,5 +58,7 @@ mod writers;
 pub use config::Config;
 pub use error::ClientError;
 pub use listing::Keys;
-pub use operation::{Change, Decide, Done, Got, Held, Op, Part, Placed, Ran};
+pub use operation::{
+    BatchItem, CurrentValue, Decide, Done, Got, ItemOutcome, Op, Placed, UpdateAction,
+};
 pub use store::GTStoreClient;

@@ -50,7 +50,7 @@ impl<'a> Op<'a> {
 /// A part of a batch that may also have read-modify-writes ([`GTStoreClient::run_mixed`]).
 ///
 /// [`GTStoreClient::run_mixed`]: crate::GTStoreClient::run_mixed
-pub enum Part<'a> {
+pub enum BatchItem<'a> {
     /// A plain operation.
     Op(Op<'a>),
     /// A read-modify-write, as in [`GTStoreClient::update`](crate::GTStoreClient::update).
@@ -64,26 +64,26 @@ pub enum Part<'a> {
 
 /// What [`GTStoreClient::run_within`](crate::GTStoreClient::run_within) has made of a part.
 #[must_use = "it may be left to do"]
-pub enum Ran<'a> {
+pub enum ItemOutcome<'a> {
     /// It is over.
     Over(Result<Done, ClientError>),
     /// Enough was read without it: nothing of it is done.
-    Left(Part<'a>),
+    Left(BatchItem<'a>),
 }
 
-impl Ran<'_> {
+impl ItemOutcome<'_> {
     /// Its result, if it is over.
     pub fn over(self) -> Option<Result<Done, ClientError>> {
         match self {
-            Ran::Over(done) => Some(done),
-            Ran::Left(_) => None,
+            ItemOutcome::Over(done) => Some(done),
+            ItemOutcome::Left(_) => None,
         }
     }
 }
 
 /// What a read-modify-write makes of the value that it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum UpdateAction {
     /// The key gets this value.
     Put(Vec<u8>),
     /// The key gets this value until a time, in milliseconds since 1970.
@@ -96,11 +96,11 @@ pub enum Change {
 
 /// Decides on a change. It may be asked several times for one operation, each time with what is
 /// there by then; only its last answer takes effect.
-pub type Decide<'a> = Box<dyn FnMut(Option<Held<'_>>) -> Change + 'a>;
+pub type Decide<'a> = Box<dyn FnMut(Option<CurrentValue<'_>>) -> UpdateAction + 'a>;
 
 /// What a read-modify-write finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held<'a> {
+pub struct CurrentValue<'a> {
     /// The value.
     pub value: &'a [u8],
     /// Until when it lives, in milliseconds since 1970; `None`: for ever.

@@ -7,7 +7,7 @@ use cluster::operation::Operation;
 use cluster::version::Version;
 
 use crate::error::ClientError;
-use crate::operation::{Decide, Done, Op, Part, Ran};
+use crate::operation::{BatchItem, Decide, Done, ItemOutcome, Op};
 use crate::writers::Writer;
 
 /// A value on its way.
@@ -50,12 +50,12 @@ impl<'a> Task<'a> {
     }
 
     /// What has become of it, now that it is over. Only what has yet to read is ever left.
-    pub(crate) fn into_ran(self) -> Ran<'a> {
+    pub(crate) fn into_ran(self) -> ItemOutcome<'a> {
         let Task { key, decide, result, .. } = self;
         match (result, decide) {
-            (Some(done), _) => Ran::Over(done),
-            (None, Some(decide)) => Ran::Left(Part::Update { key, decide }),
-            (None, None) => Ran::Left(Part::Op(Op::Get { key })),
+            (Some(done), _) => ItemOutcome::Over(done),
+            (None, Some(decide)) => ItemOutcome::Left(BatchItem::Update { key, decide }),
+            (None, None) => ItemOutcome::Left(BatchItem::Op(Op::Get { key })),
         }
     }
 

@@ -29,7 +29,7 @@ const LAST_REST: Duration = Duration::from_millis(64);
 pub(crate) struct Turns(Vec<FairMutex<()>>);
 
 /// The turns that a call has, and how it fares.
-pub(crate) struct Held<'t> {
+pub(crate) struct HeldTurns<'t> {
     turns: &'t Turns,
     guards: Vec<(usize, FairMutexGuard<'t, ()>)>,
     rest: Duration,
@@ -48,12 +48,12 @@ impl Turns {
     }
 
     /// No turns yet.
-    pub(crate) fn none(&self) -> Held<'_> {
-        Held { turns: self, guards: Vec::new(), rest: FIRST_REST }
+    pub(crate) fn none(&self) -> HeldTurns<'_> {
+        HeldTurns { turns: self, guards: Vec::new(), rest: FIRST_REST }
     }
 }
 
-impl Held<'_> {
+impl HeldTurns<'_> {
     /// Joins the queues of those of these keys that others have the turn of. Waits until `until` at
     /// most. Returns whether there were any.
     pub(crate) fn queue<'k>(

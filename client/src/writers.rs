@@ -2,8 +2,8 @@
 //!
 //! Each call that writes does so as a *writer* of its own, taken from a pool for as long as the
 //! call lasts. So when the call is over and every write in it is known to be done (or stored
-//! nowhere), one *mark* tells the replicas so: all of this writer's writes up to here (rule N3). A
-//! writer with a write whose outcome is unknown is never used again, and tells no mark from then
+//! nowhere), one *watermark* tells the replicas so: all of this writer's writes up to here (rule N3). A
+//! writer with a write whose outcome is unknown is never used again, and tells no watermark from then
 //! on.
 //!
 //! All writers of a client draw from one clock, so that its operations are ordered as they were
@@ -34,15 +34,15 @@ struct Pool {
     /// Read-modify-writes that have been tried, for their names.
     ops: u64,
     /// How far each writer has come.
-    marks: FxHashMap<u64, Clock>,
+    watermarks: FxHashMap<u64, Clock>,
 }
 
 impl Writers {
     /// A pool that makes writers from 64 random bits on.
     pub(crate) fn new(first: u64) -> Writers {
         let (clock, told) = (WriterClock::default(), Instant::now());
-        let (idle, marks) = (Vec::new(), FxHashMap::default());
-        Writers(Mutex::new(Pool { first, made: 0, idle, clock, told, ops: 0, marks }))
+        let (idle, watermarks) = (Vec::new(), FxHashMap::default());
+        Writers(Mutex::new(Pool { first, made: 0, idle, clock, told, ops: 0, watermarks }))
     }
 
     /// Takes in a clock that a server told.
@@ -79,7 +79,9 @@ impl Writers {
     /// Whether this client has itself completed a version, whatever the replicas have heard of it.
     pub(crate) fn cover(&self, version: &Version) -> bool {
         let pool = self.0.lock();
-        pool.marks.get(&version.writer).is_some_and(|mark| replica::is_covered(version, *mark))
+        pool.watermarks
+            .get(&version.writer)
+            .is_some_and(|watermark| replica::is_covered(version, *watermark))
     }
 
     /// A name for a read-modify-write that nobody has used.
@@ -125,19 +127,19 @@ impl Writer<'_> {
     }
 
     /// What to tell replicas now that everything that was drawn is done, or stored nowhere.
-    pub(crate) fn mark(&self) -> Option<(u64, Clock)> {
-        let mark = (self.is_sure && self.drawn > 0).then_some((self.id, self.drawn));
-        if let Some((id, clock)) = mark {
-            self.writers.0.lock().marks.insert(id, clock);
+    pub(crate) fn watermark(&self) -> Option<(u64, Clock)> {
+        let watermark = (self.is_sure && self.drawn > 0).then_some((self.id, self.drawn));
+        if let Some((id, clock)) = watermark {
+            self.writers.0.lock().watermarks.insert(id, clock);
         }
-        mark
+        watermark
     }
 }
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
         let mut pool = self.writers.0.lock();
-        if self.is_sure { pool.idle.push(self.id) } else { _ = pool.marks.remove(&self.id) }
+        if self.is_sure { pool.idle.push(self.id) } else { _ = pool.watermarks.remove(&self.id) }
     }
 }
 
@@ -153,7 +155,7 @@ mod tests {
         assert!(first < third && third < second && second < a.draw_above(second));
         assert!(first.writer == third.writer && first.writer != second.writer);
         assert!(!writers.cover(&first));
-        assert_eq!(a.mark(), Some((third.writer, a.drawn)));
+        assert_eq!(a.watermark(), Some((third.writer, a.drawn)));
         assert!(writers.cover(&first) && !writers.cover(&second));
         drop(b);
         assert_eq!(writers.take(1).draw().writer, second.writer, "used again");
@@ -165,13 +167,13 @@ mod tests {
         let mut writer = writers.take(0);
         let id = writer.draw().writer;
         writer.doubt();
-        assert_eq!(writer.mark(), None);
+        assert_eq!(writer.watermark(), None);
         drop(writer);
         assert_ne!(writers.take(1).draw().writer, id);
     }
 
     #[test]
     fn what_writes_nothing_has_nothing_to_tell() {
-        assert_eq!(Writers::new(7).take(5).mark(), None);
+        assert_eq!(Writers::new(7).take(5).watermark(), None);
     }
 }

@@ -14,7 +14,7 @@ use harness::proxy::Fault;
 use net_common::message::Message;
 use net_common::message::change::Begin;
 use net_common::message::control::Status;
-use net_common::message::data::{ReadAnswer, ReadAnswers, ReadBatch};
+use net_common::message::data::{KeyReply, ReadBatch, ReadReply};
 use storage::control::Ended;
 
 /// What there is beside the load: enough that at a megabyte a second a change takes a while.
@@ -148,8 +148,8 @@ fn who_has_left_answers_nothing_and_is_called_left() {
     // As long as its process is there.
     let batch = ReadBatch { epoch: Epoch::NONE, keys: vec![b"key"] };
     let reply = RawConnection::open(cluster.node_address(0)).ask(&batch);
-    let answers = ReadAnswers::read(&reply.payload).unwrap().answers;
-    assert!(matches!(answers[..], [ReadAnswer::WrongEpoch | ReadAnswer::NoLease]), "{answers:?}");
+    let answers = ReadReply::read(&reply.payload).unwrap().answers;
+    assert!(matches!(answers[..], [KeyReply::WrongEpoch | KeyReply::NoLease]), "{answers:?}");
     assert!(matches!(state(&cluster.status().unwrap(), 1), Some(NodeState::Left) | None));
     cluster.stop_node(0);
     wait_until_over(&cluster);

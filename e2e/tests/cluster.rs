@@ -1,6 +1,6 @@
 //! What a client can do with a healthy cluster.
 
-use client::{Change, ClientError, Done, Op};
+use client::{ClientError, Done, Op, UpdateAction};
 use cluster::limits::Limits;
 use e2e::{Options, TestCluster};
 use rand::rngs::StdRng;
@@ -94,7 +94,8 @@ fn an_empty_key_is_a_key_like_any_other() {
     client.put(b"", b"value").unwrap();
     cluster.assert_replicas(b"", Some(b"value"));
     assert_eq!(client.get(b"").unwrap().unwrap().value, b"value");
-    let done = client.update(b"", |found| Change::Put([found.unwrap(), b"!"].concat())).unwrap();
+    let done =
+        client.update(b"", |found| UpdateAction::Put([found.unwrap(), b"!"].concat())).unwrap();
     assert!(matches!(done, Done::Placed(_)));
     let got = client.get_many(&[&b""[..], b"k"]);
     assert_eq!(got[0].as_ref().unwrap().as_ref().unwrap().value, b"value!");

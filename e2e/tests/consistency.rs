@@ -16,7 +16,7 @@ use net_common::frame::Kind;
 use net_common::message::Message;
 use net_common::message::control::{Heartbeat, Hello, Info, Register, TablePush};
 use net_common::message::data::{
-    Body, ReadAnswer, ReadAnswers, ReadBatch, Write, WriteAcks, WriteBatch,
+    Body, KeyReply, ReadBatch, ReadReply, Write, WriteAcks, WriteBatch,
 };
 
 const KEY: &[u8] = b"key";
@@ -26,9 +26,9 @@ fn held(cluster: &TestCluster, node: usize) -> (Vec<u8>, State) {
     let mut replica = RawConnection::open(cluster.node_address(node));
     let epoch = Epoch::NONE;
     let reply = replica.ask(&ReadBatch { epoch, keys: vec![KEY] });
-    let answers = ReadAnswers::read(&reply.payload).expect("a READ_REPLY").answers;
+    let answers = ReadReply::read(&reply.payload).expect("a READ_REPLY").answers;
     match answers[..] {
-        [ReadAnswer::Record(_, state, Body::Value(value))] => (value.to_vec(), state),
+        [KeyReply::Record(_, state, Body::Value(value))] => (value.to_vec(), state),
         _ => panic!("{answers:?}"),
     }
 }
@@ -177,8 +177,8 @@ fn replicas_hear_by_marks_that_a_write_is_done() {
     let is_committed = |node: usize, key: &str| {
         let mut connection = RawConnection::open(cluster.node_address(node));
         let reply = connection.ask(&ReadBatch { epoch: Epoch(1), keys: vec![key.as_bytes()] });
-        match ReadAnswers::read(&reply.payload).unwrap().answers[0] {
-            ReadAnswer::Record(_, state, _) => state == State::Committed,
+        match ReadReply::read(&reply.payload).unwrap().answers[0] {
+            KeyReply::Record(_, state, _) => state == State::Committed,
             other => panic!("{key} at node {node}: {other:?}"),
         }
     };

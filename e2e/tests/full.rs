@@ -1,6 +1,6 @@
 //! Nodes that may hold so much and no more.
 
-use client::{Change, ClientError, Done};
+use client::{ClientError, Done, UpdateAction};
 use cluster::membership::Level;
 use e2e::{Options, Resp, TestCluster, wait_until};
 
@@ -37,9 +37,9 @@ fn beyond_the_limit_nothing_is_added_and_all_else_goes_on() {
         let error = cluster.client().put(format!("new{n}").as_bytes(), b"x").unwrap_err();
         assert!(matches!(error, ClientError::Full(_)) && !error.is_retryable(), "{error}");
     }
-    let grown = client.update(b"counter", |_| Change::Put(b"100".to_vec()));
+    let grown = client.update(b"counter", |_| UpdateAction::Put(b"100".to_vec()));
     assert!(matches!(grown, Err(ClientError::Full(_))), "{grown:?}");
-    let counted = client.update(b"counter", |_| Change::Put(b"11".to_vec()));
+    let counted = client.update(b"counter", |_| UpdateAction::Put(b"11".to_vec()));
     assert!(matches!(counted, Ok(Done::Placed(_))));
     client.put(b"k2", b"vvvvv").unwrap();
     assert_eq!(client.get(b"k0").unwrap().unwrap().value, [b'v'; 500]);

@@ -13,10 +13,10 @@ use cluster::version::Version;
 use e2e::{Options, RawConnection, TestCluster, frame, wait_until};
 use net_common::frame::{FORMAT_BINARY, FORMAT_TEXT, Kind, MAX_PAYLOAD};
 use net_common::message::Message;
-use net_common::message::control::{Hello, Info, InfoAsk, TablePush};
+use net_common::message::control::{Hello, Info, InfoRequest, TablePush};
 use net_common::message::coordinated::{Get, Put};
 use net_common::message::data::{
-    self, Body, Commits, ReadAnswer, ReadAnswers, ReadBatch, WriteAcks, WriteBatch,
+    self, Body, CommitNotice, KeyReply, ReadBatch, ReadReply, WriteAcks, WriteBatch,
 };
 use net_common::server;
 use rand::rngs::StdRng;
@@ -138,7 +138,7 @@ fn short_and_trailing_payloads_are_malformed_and_the_connection_goes_on() {
     let good: [(SocketAddr, Vec<u8>); 5] = [
         (cluster.node_address(0), bytes(&ReadBatch { epoch: Epoch(1), keys: vec![key, key] })),
         (cluster.node_address(0), bytes(&Get(key))),
-        (cluster.node_address(0), bytes(&InfoAsk)),
+        (cluster.node_address(0), bytes(&InfoRequest)),
         (cluster.manager_address(), bytes(&Hello)),
         (cluster.node_address(0), bytes(&Put { key, value: b"v" })),
     ];
@@ -235,7 +235,7 @@ fn who_says_nothing_is_told_idle() {
     let cluster = impatient(server::Limits { idle: SHORT, ..server::Limits::default() });
     let mut silent = RawConnection::open(cluster.node_address(0));
     let mut spoke = RawConnection::open(cluster.node_address(0));
-    spoke.ask(&InfoAsk);
+    spoke.ask(&InfoRequest);
     for connection in [&mut silent, &mut spoke] {
         let reply = connection.receive().unwrap();
         assert!(reply.error().starts_with("idle: no request for "), "{}", reply.error());
@@ -275,7 +275,7 @@ fn fill(node: SocketAddr) -> (Vec<RawConnection>, String) {
     let told = wait_until("the limit is reached", || {
         let mut connection = RawConnection::open(node);
         // The request may meet a connection that has been closed.
-        let _ = connection.try_send(&bytes(&InfoAsk));
+        let _ = connection.try_send(&bytes(&InfoRequest));
         match connection.receive() {
             Some(reply) if reply.kind == Kind::NodeInfoReply as u16 => {
                 served.push(connection);
@@ -298,7 +298,7 @@ fn beyond_the_limit_a_connection_is_told_busy() {
     assert!((limit - 5..=limit).contains(&served.len()), "{} were served", served.len());
     // Those that are in are served on; when one goes, there is room.
     for connection in &mut served {
-        assert_eq!(connection.ask(&InfoAsk).kind, Kind::NodeInfoReply as u16);
+        assert_eq!(connection.ask(&InfoRequest).kind, Kind::NodeInfoReply as u16);
     }
     served.truncate(limit / 2);
     assert_alive(&cluster);
@@ -338,11 +338,11 @@ fn what_does_not_fit_an_answer_is_to_be_asked_for_again() {
     for count in [5_000, 300_000] {
         let reply = connection.ask(&ReadBatch { epoch: Epoch(1), keys: vec![b"k"; count] });
         assert!(reply.payload.len() <= MAX_PAYLOAD);
-        let answers = ReadAnswers::read(&reply.payload).unwrap().answers;
-        let told = answers.iter().take_while(|answer| matches!(answer, ReadAnswer::Record(..)));
+        let answers = ReadReply::read(&reply.payload).unwrap().answers;
+        let told = answers.iter().take_while(|answer| matches!(answer, KeyReply::Record(..)));
         let told = told.count();
         assert!((3_500..5_000).contains(&told), "{told}");
-        assert!(answers[told..].iter().all(|answer| *answer == ReadAnswer::Later));
+        assert!(answers[told..].iter().all(|answer| *answer == KeyReply::Later));
         assert_eq!(answers.len(), count);
     }
     let reply = connection.ask(&ReadBatch { epoch: Epoch(1), keys: vec![b"k"; 3_000] });
@@ -359,11 +359,11 @@ fn a_mark_of_anothers_writer_commits_nothing() {
     cluster.client().put(b"there", b"is a view").unwrap();
     let node = cluster.node_address(0);
     let (mut writer, mut other) = (RawConnection::open(node), RawConnection::open(node));
-    let info = writer.ask(&InfoAsk);
+    let info = writer.ask(&InfoRequest);
     let epoch = Info::read(&info.payload).unwrap().epoch;
     let clock = |connection: &mut RawConnection| {
         let reply = connection.ask(&ReadBatch { epoch, keys: vec![b"there"] });
-        ReadAnswers::read(&reply.payload).unwrap().clock
+        ReadReply::read(&reply.payload).unwrap().clock
     };
     let put = |connection: &mut RawConnection, key: &str, version: Version, born| {
         let (key, body) = (key.as_bytes(), Body::Value(b"value"));
@@ -373,14 +373,14 @@ fn a_mark_of_anothers_writer_commits_nothing() {
     };
     let state = |connection: &mut RawConnection, key: &str| {
         let reply = connection.ask(&ReadBatch { epoch, keys: vec![key.as_bytes()] });
-        match ReadAnswers::read(&reply.payload).unwrap().answers[0] {
-            ReadAnswer::Record(_, state, _) => state,
+        match ReadReply::read(&reply.payload).unwrap().answers[0] {
+            KeyReply::Record(_, state, _) => state,
             other => panic!("{key}: {other:?}"),
         }
     };
     let mark = |connection: &mut RawConnection, writer: u64| {
-        let (marks, versions) = (vec![(writer, u64::MAX)], Vec::new());
-        connection.send(&bytes(&Commits { marks, versions }));
+        let (watermarks, versions) = (vec![(writer, u64::MAX)], Vec::new());
+        connection.send(&bytes(&CommitNotice { watermarks, versions }));
     };
     // What is pending is completed after a second: on a machine that is slower than that nothing is
     // seen.
@@ -478,7 +478,7 @@ fn a_server_stops_at_once_whatever_its_peers_do() {
     thread::scope(|scope| {
         // One that always has the next request on its way, and reads the answers.
         let mut busy = RawConnection::open(node);
-        let requests = bytes(&InfoAsk).repeat(100);
+        let requests = bytes(&InfoRequest).repeat(100);
         let mut sender = busy.stream().try_clone().unwrap();
         scope.spawn(move || while sender.write_all(&requests).is_ok() {});
         assert!(busy.receive().is_some());
@@ -581,11 +581,11 @@ fn storm(random: &mut StdRng, address: SocketAddr) {
 fn connections_that_ended_are_forgotten() {
     let cluster = TestCluster::start(1, 1);
     for _ in 0..50 {
-        RawConnection::open(cluster.node_address(0)).ask(&InfoAsk);
+        RawConnection::open(cluster.node_address(0)).ask(&InfoRequest);
     }
     let mut connection = RawConnection::open(cluster.node_address(0));
     wait_until("only this and the clients' are left", || {
-        let reply = connection.ask(&InfoAsk);
+        let reply = connection.ask(&InfoRequest);
         let count = Info::read(&reply.payload).unwrap().connections;
         if count < 5 { Ok(()) } else { Err(format!("{count} are open")) }
     });

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use client::{Change, ClientError, Done, GTStoreClient, Ran};
+use client::{ClientError, Done, GTStoreClient, ItemOutcome, UpdateAction};
 use cluster::durability::Durability;
 use cluster::limits::{KEY_CEILING, Limits, VALUE_CEILING};
 use e2e::{Options, Resp, TestCluster, client_command, text_request, wait_until};
@@ -107,12 +107,12 @@ fn batches_of_long_values_are_read_and_changed_in_parts() {
         assert!(got.unwrap().unwrap().value == *value);
     }
     // Each is read by its whole write set, and written to it.
-    let parts = pairs.iter().map(|(key, _)| client::Part::Update {
+    let parts = pairs.iter().map(|(key, _)| client::BatchItem::Update {
         key: key.as_bytes(),
         decide: Box::new(|found| {
             let mut value = found.expect("it is there").value.to_vec();
             value[0] = b'x';
-            Change::Put(value)
+            UpdateAction::Put(value)
         }),
     });
     for done in client.run_mixed(parts.collect()) {
@@ -122,10 +122,11 @@ fn batches_of_long_values_are_read_and_changed_in_parts() {
         assert_eq!(got.unwrap().unwrap().value[0], b'x');
     }
     // Until enough was read.
-    let gets = || keys.iter().map(|key| client::Part::Op(client::Op::Get { key: key.as_bytes() }));
+    let gets =
+        || keys.iter().map(|key| client::BatchItem::Op(client::Op::Get { key: key.as_bytes() }));
     let some = client.run_within(gets().collect(), 1);
-    assert!(matches!(&some[0], Ran::Over(Ok(Done::Got(Some(_))))));
-    let is_left = |ran: &Ran<'_>| matches!(ran, Ran::Left(_));
+    assert!(matches!(&some[0], ItemOutcome::Over(Ok(Done::Got(Some(_))))));
+    let is_left = |ran: &ItemOutcome<'_>| matches!(ran, ItemOutcome::Left(_));
     assert!(some.iter().any(is_left), "24 MiB do not come at once");
     assert!(!client.run_within(gets().collect(), usize::MAX).iter().any(is_left));
 }

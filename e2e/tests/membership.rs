@@ -11,7 +11,7 @@ use harness::proxy::Proxy;
 use net_common::bind;
 use net_common::message::Message;
 use net_common::message::control::{HealthLine, Status};
-use net_common::message::coordinated::{Found, Get};
+use net_common::message::coordinated::{Get, GetReply};
 use storage::Storage;
 use storage::control::Ended;
 
@@ -103,7 +103,7 @@ fn while_writing(cluster: &mut TestCluster, change: impl FnOnce(&mut TestCluster
             for n in 0..KEYS {
                 let key = format!("w{writer} k{n}");
                 let reply = link.ask(&Get(key.as_bytes()));
-                let found = Found::read(&reply.payload).unwrap();
+                let found = GetReply::read(&reply.payload).unwrap();
                 let want = (rounds - 1).to_string();
                 assert_eq!(found.value, Some(want.as_bytes()), "{key} through node {node}");
             }

@@ -12,7 +12,7 @@ use net_common::bind::{self, BindError};
 use net_common::connection::NetError;
 use net_common::frame::{FORMAT_BINARY, FORMAT_TEXT, Kind};
 use net_common::message::Message;
-use net_common::message::control::{AcceptLoss, Hello, InfoAsk, StatusAsk};
+use net_common::message::control::{AcceptLoss, Hello, InfoRequest, StatusRequest};
 use net_common::message::coordinated::Get;
 use storage::Storage;
 
@@ -85,9 +85,9 @@ fn every_request_needs_the_proof_first() {
     let cluster = guarded();
     let (node, manager) = (cluster.node_address(0), cluster.manager_address());
     assert_refused(node, &Get(b"key"));
-    assert_refused(node, &InfoAsk);
+    assert_refused(node, &InfoRequest);
     assert_refused(manager, &Hello);
-    assert_refused(manager, &StatusAsk);
+    assert_refused(manager, &StatusRequest);
     assert_refused(manager, &AcceptLoss(Loss::default()));
 }
 
@@ -119,7 +119,7 @@ fn a_client_with_a_secret_does_not_trust_a_cluster_without() {
 /// What a caller with the right secret sends, recorded; the answers to it are thrown away.
 fn recorded(cluster: &TestCluster) -> (Vec<u8>, Vec<u8>) {
     let (mut connection, hello, proof) = proved(cluster.node_address(0));
-    assert_eq!(connection.ask(&InfoAsk).kind, Kind::NodeInfoReply as u16);
+    assert_eq!(connection.ask(&InfoRequest).kind, Kind::NodeInfoReply as u16);
     (hello, proof)
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use client::{Change, ClientError, Config, Done, GTStoreClient};
+use client::{ClientError, Config, Done, GTStoreClient, UpdateAction};
 use e2e::{TestCluster, wait_until};
 
 fn number(found: Option<&[u8]>) -> u64 {
@@ -12,7 +12,7 @@ fn number(found: Option<&[u8]>) -> u64 {
 }
 
 fn increment(client: &GTStoreClient, key: &[u8]) -> Result<Done, ClientError> {
-    client.update(key, |found| Change::Put((number(found) + 1).to_string().into_bytes()))
+    client.update(key, |found| UpdateAction::Put((number(found) + 1).to_string().into_bytes()))
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn put_if_tells_what_is_there_instead() {
     assert!(matches!(client.put_if(b"key", Some(b"three"), b"four").unwrap(), Done::Placed(_)));
     client.delete(b"key").unwrap();
     assert!(matches!(client.put_if(b"key", None, b"five").unwrap(), Done::Placed(_)));
-    assert!(matches!(client.update(b"key", |_| Change::Delete), Ok(Done::Placed(_))));
+    assert!(matches!(client.update(b"key", |_| UpdateAction::Delete), Ok(Done::Placed(_))));
     cluster.assert_replicas(b"key", None);
 }
 
@@ -44,9 +44,9 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let cluster = TestCluster::start(3, 2);
     let client = cluster.client();
     client.put(b"key", b"value").unwrap();
-    let refused = client.update(b"key", |_| Change::Put(vec![b'x'; (1 << 20) + 1]));
+    let refused = client.update(b"key", |_| UpdateAction::Put(vec![b'x'; (1 << 20) + 1]));
     assert!(matches!(refused, Err(ClientError::BadValue(_))), "{refused:?}");
-    let refused = client.update(&[b'k'; 513], |_| Change::Delete);
+    let refused = client.update(&[b'k'; 513], |_| UpdateAction::Delete);
     assert!(matches!(refused, Err(ClientError::BadKey(_))), "{refused:?}");
     cluster.assert_replicas(b"key", Some(b"value"));
 }
@@ -60,7 +60,7 @@ fn who_is_never_quick_enough_is_told_so() {
     let error = client.update(b"key", |_| {
         tries += 1;
         other.put(b"key", b"theirs").unwrap();
-        Change::Put(b"mine".to_vec())
+        UpdateAction::Put(b"mine".to_vec())
     });
     let error = error.unwrap_err();
     assert!(error.is_retryable() && !error.is_unknown(), "{error}");
@@ -88,7 +88,7 @@ fn many_who_change_one_key_take_turns() {
                     for _ in 0..EACH {
                         let done = client.update(b"hot", |found| {
                             tries.fetch_add(1, Ordering::Relaxed);
-                            Change::Put((number(found) + 1).to_string().into_bytes())
+                            UpdateAction::Put((number(found) + 1).to_string().into_bytes())
                         });
                         assert!(matches!(done, Ok(Done::Placed(_))), "{done:?}");
                     }

@@ -18,7 +18,7 @@ fn run() -> Result<ExitCode, (u8, String)> {
         return Ok(ExitCode::SUCCESS);
     };
     logging::start(args.log_level);
-    let stop = signals::Stop::for_server(args.config.secret.clone())
+    let stop = signals::StopSignals::for_server(args.config.secret.clone())
         .map_err(|e| (FAILED, e.to_string()))?;
     descriptors::keep_private();
     descriptors::raise_limit();

@@ -10,7 +10,7 @@ use cluster::membership::Newcomer;
 use net_common::auth::Secret;
 use net_common::connection::{Connection, Dial, NetError};
 use net_common::frame::PayloadLimit;
-use net_common::message::control::{Info, InfoAsk};
+use net_common::message::control::{Info, InfoRequest};
 
 /// How long the way to a node, and its answer, may each take. Far less than a node waits for the
 /// answer to its registration, and far more than a node that can serve takes.
@@ -33,7 +33,8 @@ pub fn meet(node: &Newcomer, secret: Option<&Secret>) -> Result<(), String> {
     }
     let (secret, payload) = (secret.cloned(), PayloadLimit::default());
     let dial = Dial { connect: PATIENCE, reply: PATIENCE, secret, payload };
-    let info = Connection::dial(address, &dial).and_then(|mut link| link.call::<Info>(&InfoAsk));
+    let info =
+        Connection::dial(address, &dial).and_then(|mut link| link.call::<Info>(&InfoRequest));
     match info {
         Ok(info) if info.incarnation == node.incarnation => Ok(()),
         Ok(info) if info.id == node.id => Err("an earlier start of it listens there".into()),

@@ -17,9 +17,9 @@ use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, FrameReader, Ki
 use net_common::message::Message;
 use net_common::message::change::{Begin, Plan, Planned};
 use net_common::message::control::{
-    AcceptLoss, AdoptFolder, FolderAdopted, Hello, LossAccepted, Register, StatusAsk, TablePush,
+    AcceptLoss, AdoptFolder, FolderAdopted, Hello, LossAccepted, Register, StatusRequest, TablePush,
 };
-use net_common::server::{Next, Open, Session};
+use net_common::server::{Next, OpenSession, Session};
 use net_common::text;
 
 use crate::control;
@@ -27,7 +27,7 @@ use crate::handle::Handle;
 use crate::reach;
 
 /// Opens a session for each connection to the manager.
-pub fn opener(handle: Handle, secret: Option<Secret>) -> Box<Open> {
+pub fn opener(handle: Handle, secret: Option<Secret>) -> Box<OpenSession> {
     // Numbers tell a node's control connections apart.
     let next_number = AtomicU64::new(1);
     Box::new(move |peer| {
@@ -85,7 +85,7 @@ impl Requests {
                 return Ok(self.register(Register::read(frame.payload)?, out));
             }
             Some(Kind::Status) => {
-                StatusAsk::read(frame.payload)?;
+                StatusRequest::read(frame.payload)?;
                 match self.handle.status() {
                     Some(status) => status.write(out),
                     None => stopping(out),

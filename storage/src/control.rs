@@ -113,7 +113,7 @@ impl Control {
 
     /// Ends the connection and the threads.
     pub fn stop(&mut self) {
-        self.worker.tell();
+        self.worker.request_stop();
         if let Some(stream) = self.stream.lock().as_ref() {
             // Already closed is as good.
             let _ = stream.shutdown(Shutdown::Both);

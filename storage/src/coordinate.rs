@@ -12,9 +12,9 @@ use cluster::limits::Limits;
 use net_common::auth::Secret;
 use net_common::error::ErrorWord;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, Kind};
-use net_common::in_place::Here;
+use net_common::in_place::LocalServer;
 use net_common::message::Message;
-use net_common::message::coordinated::{self, Delete, Deleted, Found, Get, Put, PutDone};
+use net_common::message::coordinated::{self, Delete, Deleted, Get, GetReply, Put, PutDone};
 use net_common::text;
 use parking_lot::Mutex;
 
@@ -23,14 +23,14 @@ pub struct Coordinator {
     manager: Address,
     secret: Option<Secret>,
     /// The node itself: what it keeps needs no socket.
-    here: Here,
+    here: LocalServer,
     /// Made at the first request: most nodes never need one.
     client: Mutex<Option<Arc<GTStoreClient>>>,
 }
 
 impl Coordinator {
     /// A coordinator that learns the view from this manager, for the node that is `here`.
-    pub fn new(manager: Address, secret: Option<Secret>, here: Here) -> Coordinator {
+    pub fn new(manager: Address, secret: Option<Secret>, here: LocalServer) -> Coordinator {
         Coordinator { manager, secret, here, client: Mutex::default() }
     }
 
@@ -64,9 +64,9 @@ impl Coordinator {
     pub fn get(&self, get: Get<'_>, out: &mut Vec<u8>) {
         match self.client().and_then(|client| client.get(get.0)) {
             Ok(Some(got)) => {
-                Found { primary: got.primary.as_str(), value: Some(&got.value) }.write(out);
+                GetReply { primary: got.primary.as_str(), value: Some(&got.value) }.write(out);
             }
-            Ok(None) => Found { primary: "", value: None }.write(out),
+            Ok(None) => GetReply { primary: "", value: None }.write(out),
             Err(error) => refuse(&error, out),
         }
     }
@@ -121,9 +121,9 @@ fn check_original(key: &[u8]) -> Result<(), ErrorWord> {
     }
 }
 
-fn wire(placed: &Placed) -> coordinated::Placed<'_> {
+fn wire(placed: &Placed) -> coordinated::WriteReceipt<'_> {
     // A write set has at most twice MAX_COPIES members, which fits.
-    coordinated::Placed { primary: placed.primary.as_str(), copies: placed.copies as u8 }
+    coordinated::WriteReceipt { primary: placed.primary.as_str(), copies: placed.copies as u8 }
 }
 
 fn refuse(error: &ClientError, out: &mut Vec<u8>) {

@@ -30,7 +30,7 @@ fn run() -> Result<ExitCode, (u8, String)> {
         output::print(text).map_err(|e| (FAILED, e.to_string()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let stop = signals::Stop::for_server(args.config.secret.clone())
+    let stop = signals::StopSignals::for_server(args.config.secret.clone())
         .map_err(|e| (FAILED, e.to_string()))?;
     descriptors::keep_private();
     let ports = 1 + 2 * u64::from(args.redis_port.is_some());

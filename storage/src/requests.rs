@@ -8,21 +8,21 @@ use cluster::marks::Written;
 use net_common::codec::DecodeError;
 use net_common::error::ErrorWord;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, HEADER, Kind};
-use net_common::in_place::{self, Here};
+use net_common::in_place::{self, LocalServer};
 use net_common::message::Message;
-use net_common::message::control::InfoAsk;
+use net_common::message::control::InfoRequest;
 use net_common::message::coordinated::{Delete, Get, Put};
-use net_common::message::data::{Commits, Fence, ReadBatch, WriteBatch};
+use net_common::message::data::{CommitNotice, Fence, ReadBatch, WriteBatch};
 use net_common::message::list::List;
 use net_common::message::range::RangePull;
-use net_common::server::{Next, Open, Session};
+use net_common::server::{Next, OpenSession, Session};
 
 use crate::coordinate::Coordinator;
 use crate::node::Node;
 use crate::node::write::Unwritten;
 
 /// Opens a session for each connection to a node.
-pub fn opener(node: Arc<Node>, coordinator: Arc<Coordinator>) -> Box<Open> {
+pub fn opener(node: Arc<Node>, coordinator: Arc<Coordinator>) -> Box<OpenSession> {
     Box::new(move |_: SocketAddr| {
         let (node, coordinator) = (node.clone(), coordinator.clone());
         Box::new(Requests { node, coordinator, written: Written::default() })
@@ -36,8 +36,8 @@ struct Requests {
 }
 
 /// The node's answers to those in its own process.
-pub fn in_place(node: Arc<Node>, address: Address) -> Here {
-    let open = move || -> Box<in_place::Answer> {
+pub fn in_place(node: Arc<Node>, address: Address) -> LocalServer {
+    let open = move || -> Box<in_place::AnswerFrame> {
         let (node, mut written) = (node.clone(), Written::default());
         Box::new(move |frame: Frame<'_>, out: &mut Vec<u8>| {
             let most = node.payload_limit().get();
@@ -46,7 +46,7 @@ pub fn in_place(node: Arc<Node>, address: Address) -> Here {
             });
         })
     };
-    Here { address, open: Arc::new(open) }
+    LocalServer { address, open: Arc::new(open) }
 }
 
 impl Session for Requests {
@@ -120,7 +120,7 @@ fn data(
                 }
             }
         }
-        Some(Kind::Commit) => node.commit(&Commits::read(frame.payload)?, written),
+        Some(Kind::Commit) => node.commit(&CommitNotice::read(frame.payload)?, written),
         Some(Kind::Read) => {
             let batch = ReadBatch::read(frame.payload)?;
             frame::write(out, Kind::ReadReply, FORMAT_BINARY, |out| node.read(&batch, out));
@@ -135,7 +135,7 @@ fn data(
         }
         Some(Kind::List) => node.list(&List::read(frame.payload)?, out),
         Some(Kind::NodeInfo) => {
-            InfoAsk::read(frame.payload)?;
+            InfoRequest::read(frame.payload)?;
             node.info().write(out);
         }
         _ => return Ok(false),

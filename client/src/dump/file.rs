@@ -114,7 +114,7 @@ impl Target {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), None),
             Err(error) => return Err(error),
         };
-        let stop = signals::Stop::for_tool()?;
+        let stop = signals::StopSignals::for_tool()?;
         let aside =
             tempfile::Builder::new().prefix(".dump-").suffix(".new").tempfile_in(folder(&path))?;
         if let Some(permissions) = permissions {
@@ -145,7 +145,11 @@ fn folder(path: &Path) -> &Path {
 }
 
 /// Has a signal remove what was begun, and end the process.
-fn clean_up_when_stopped(stop: signals::Stop, aside: PathBuf, name: String) -> io::Result<()> {
+fn clean_up_when_stopped(
+    stop: signals::StopSignals,
+    aside: PathBuf,
+    name: String,
+) -> io::Result<()> {
     logging::spawn("client signals".into(), move || {
         let signal = stop.wait();
         // It may have got its name just now: then it is complete.
@@ -153,7 +157,7 @@ fn clean_up_when_stopped(stop: signals::Stop, aside: PathBuf, name: String) -> i
             Ok(()) => "no dump was made",
             Err(_) => "the dump is complete",
         };
-        output::say(format_args!("client: {signal}: {name}: {why}"));
+        output::print_stderr(format_args!("client: {signal}: {name}: {why}"));
         std::process::exit(i32::from(FAILED));
     })
     .map(drop)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use net_common::logging;
-use net_common::signals::Stop;
+use net_common::signals::StopSignals;
 
 /// Whether we were asked to end.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ impl Interrupt {
     /// If the system refuses the handlers or the thread.
     pub fn watch(name: &str) -> io::Result<Interrupt> {
         let interrupt = Interrupt(Arc::default());
-        let (stop, told) = (Stop::for_tool()?, interrupt.0.clone());
+        let (stop, told) = (StopSignals::for_tool()?, interrupt.0.clone());
         logging::spawn(format!("{name} signals"), move || {
             stop.wait();
             told.store(true, Ordering::SeqCst);

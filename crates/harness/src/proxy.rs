@@ -156,7 +156,7 @@ impl Proxy {
     /// Refuses connections from now on. Those that are open end as their target ends them.
     pub fn close(&mut self) {
         if let Some(mut accepting) = self.accepting.take() {
-            accepting.tell();
+            accepting.request_stop();
             // The thread sleeps in the kernel; a connection wakes it.
             let _ = TcpStream::connect(self.route.front);
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use client::{Change, ClientError, GTStoreClient};
+use client::{ClientError, GTStoreClient, UpdateAction};
 
 use crate::history::{Kind, Outcome, Record};
 
@@ -49,7 +49,7 @@ impl Recorder {
             Kind::Update(value, _) => {
                 let updated = store.update(name, |held| {
                     found = held.map(number_of);
-                    Change::Put(value.to_string().into_bytes())
+                    UpdateAction::Put(value.to_string().into_bytes())
                 });
                 updated.map(|_| kind)
             }

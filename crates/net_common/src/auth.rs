@@ -176,7 +176,7 @@ fn message(out: &mut Vec<u8>, kind: Kind, bytes: &[u8]) {
 
 /// The answerer's side: what stands before the first request.
 #[derive(Debug)]
-pub enum Gate {
+pub enum AuthGate {
     /// There is no secret, so requests may pass.
     None,
     /// The secret was proved, so requests may pass.
@@ -200,29 +200,29 @@ pub enum Passage {
     Refused(&'static str),
 }
 
-impl Gate {
+impl AuthGate {
     /// A gate that asks for the secret, if there is one.
-    pub fn new(secret: Option<&Secret>) -> Gate {
-        secret.map_or(Gate::None, |secret| Gate::Closed(secret.clone()))
+    pub fn new(secret: Option<&Secret>) -> AuthGate {
+        secret.map_or(AuthGate::None, |secret| AuthGate::Closed(secret.clone()))
     }
 
     /// Whether requests may pass.
     pub fn is_open(&self) -> bool {
-        matches!(self, Gate::None | Gate::Open)
+        matches!(self, AuthGate::None | AuthGate::Open)
     }
 
     /// Whether somebody wants to prove a secret that this server does not have.
     pub fn is_needless(&self, frame: &Frame<'_>) -> bool {
-        matches!(self, Gate::None) && frame.kind == Kind::AuthHello as u16
+        matches!(self, AuthGate::None) && frame.kind == Kind::AuthHello as u16
     }
 
     /// Whether this frame may pass. Of a format that has no handshake none does where there is a
     /// secret: whoever has proved it speaks the other one.
     pub fn lets_pass(&self, frame: Frame<'_>) -> bool {
         match self {
-            Gate::None => true,
-            Gate::Open => frame.format == FORMAT_BINARY,
-            Gate::Closed(_) | Gate::Challenged(..) => false,
+            AuthGate::None => true,
+            AuthGate::Open => frame.format == FORMAT_BINARY,
+            AuthGate::Closed(_) | AuthGate::Challenged(..) => false,
         }
     }
 
@@ -235,20 +235,20 @@ impl Gate {
             return Ok(Passage::Refused("this cluster has a secret, so format 0 is off"));
         }
         match (&*self, Kind::from_wire(frame.kind)) {
-            (Gate::Closed(secret), Some(Kind::AuthHello)) if frame.payload.len() == SIZE => {
+            (AuthGate::Closed(secret), Some(Kind::AuthHello)) if frame.payload.len() == SIZE => {
                 let own = nonce()?;
                 message(out, Kind::AuthChallenge, &own);
-                *self = Gate::Challenged(secret.clone(), frame.payload.to_vec(), own);
+                *self = AuthGate::Challenged(secret.clone(), frame.payload.to_vec(), own);
                 Ok(Passage::On)
             }
-            (Gate::Challenged(secret, caller, own), Some(Kind::AuthProof))
+            (AuthGate::Challenged(secret, caller, own), Some(Kind::AuthProof))
                 if secret.is_proof(frame.payload, CALLER, caller, own) =>
             {
                 message(out, Kind::AuthOk, &secret.prove(ANSWERER, caller, own));
-                *self = Gate::Open;
+                *self = AuthGate::Open;
                 Ok(Passage::On)
             }
-            (Gate::Challenged(..), Some(Kind::AuthProof)) => {
+            (AuthGate::Challenged(..), Some(Kind::AuthProof)) => {
                 Ok(Passage::Refused("the secret is wrong"))
             }
             _ => Ok(Passage::Refused("this cluster has a secret, prove it first (--secret-file)")),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     /// Runs a handshake and returns what the caller sent last and the gate said.
-    fn shake(gate: &mut Gate, caller: &Secret) -> (Vec<u8>, Passage, Vec<u8>) {
+    fn shake(gate: &mut AuthGate, caller: &Secret) -> (Vec<u8>, Passage, Vec<u8>) {
         let (mut sent, mut reply) = (Vec::new(), Vec::new());
         let own = hello(&mut sent).unwrap();
         assert_eq!(frame(&sent, |f| gate.frame(f, &mut reply)).unwrap(), Passage::On);
@@ -322,27 +322,27 @@ mod tests {
     #[test]
     fn the_right_secret_opens_and_a_wrong_one_does_not() {
         let right = secret("sixteen bytes or more");
-        let mut gate = Gate::new(Some(&right));
+        let mut gate = AuthGate::new(Some(&right));
         assert_eq!(shake(&mut gate, &right).1, Passage::On);
         assert!(gate.is_open());
         for format in [FORMAT_TEXT, FORMAT_BINARY] {
             let asked = Frame { kind: Kind::ClientGet as u16, format, payload: b"key" };
             assert_eq!(gate.lets_pass(asked), format == FORMAT_BINARY);
-            assert!(Gate::new(None).lets_pass(asked));
+            assert!(AuthGate::new(None).lets_pass(asked));
         }
-        let mut gate = Gate::new(Some(&right));
+        let mut gate = AuthGate::new(Some(&right));
         let passage = shake(&mut gate, &secret("another secret of the kind")).1;
         assert_eq!(passage, Passage::Refused("the secret is wrong"));
         assert!(!gate.is_open());
-        assert!(Gate::new(None).is_open());
+        assert!(AuthGate::new(None).is_open());
     }
 
     #[test]
     fn a_recorded_handshake_is_worth_nothing() {
         let right = secret("sixteen bytes or more");
-        let (proof, passage, opening) = shake(&mut Gate::new(Some(&right)), &right);
+        let (proof, passage, opening) = shake(&mut AuthGate::new(Some(&right)), &right);
         assert_eq!(passage, Passage::On);
-        let mut gate = Gate::new(Some(&right));
+        let mut gate = AuthGate::new(Some(&right));
         let mut reply = Vec::new();
         frame(&opening, |f| gate.frame(f, &mut reply)).unwrap();
         let replayed = frame(&proof, |f| gate.frame(f, &mut reply)).unwrap();
@@ -355,7 +355,7 @@ mod tests {
         for (kind, format) in [(Kind::ClientGet, 0), (Kind::Read, 2), (Kind::AuthProof, 2)] {
             let mut bytes = Vec::new();
             frame::write(&mut bytes, kind, format, |out| out.extend_from_slice(b"key"));
-            let mut gate = Gate::new(Some(&right));
+            let mut gate = AuthGate::new(Some(&right));
             let passage = frame(&bytes, |f| gate.frame(f, &mut Vec::new())).unwrap();
             assert!(matches!(passage, Passage::Refused(_)), "{kind:?}");
         }

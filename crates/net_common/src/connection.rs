@@ -15,7 +15,7 @@ use crate::auth::{self, Secret};
 use crate::codec::DecodeError;
 use crate::error::Refused;
 use crate::frame::{FORMAT_BINARY, Frame, FrameError, FrameReader, HEADER, Kind, PayloadLimit};
-use crate::in_place::{Here, InPlace};
+use crate::in_place::{InPlace, LocalServer};
 use crate::message::Message;
 use crate::progress::{self, is_time_out};
 
@@ -139,7 +139,7 @@ impl Connection {
     }
 
     /// A connection to a server in this process: sending a request has it answered.
-    pub fn in_place(here: &Here, payload: PayloadLimit) -> Connection {
+    pub fn in_place(here: &LocalServer, payload: PayloadLimit) -> Connection {
         let stream = Wire::InPlace(InPlace::new((here.open)(), payload.clone()));
         Connection::over(&here.address, stream, Duration::MAX, payload)
     }

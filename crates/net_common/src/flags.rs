@@ -280,20 +280,20 @@ pub fn main<E: Display + Send + 'static>(
     run: impl FnOnce() -> Result<ExitCode, (u8, E)> + Send + 'static,
 ) -> ExitCode {
     if let Err(error) = signals::outlive_file_limits() {
-        output::say(format_args!("{name}: {error}"));
+        output::print_stderr(format_args!("{name}: {error}"));
         return ExitCode::from(FAILED);
     }
     let outcome = logging::spawn(name.to_owned(), run).map(|thread| thread.join());
     match outcome {
         Ok(Ok(Ok(code))) => code,
         Ok(Ok(Err((code, error)))) => {
-            output::say(format_args!("{name}: {error}"));
+            output::print_stderr(format_args!("{name}: {error}"));
             ExitCode::from(code)
         }
         // Only where panics unwind, in a debug build; it has said why on standard error.
         Ok(Err(_)) => ExitCode::from(FAILED),
         Err(error) => {
-            output::say(format_args!("{name}: cannot start a thread: {error}"));
+            output::print_stderr(format_args!("{name}: cannot start a thread: {error}"));
             ExitCode::from(FAILED)
         }
     }

@@ -14,21 +14,21 @@ use crate::frame::{Frame, FrameReader, PayloadLimit};
 
 /// Answers the frames of one connection by appending to the bytes; a frame that wants no answer
 /// gets none. Runs in the thread of whoever sends the frame, and must not wait for that one.
-pub type Answer = dyn FnMut(Frame<'_>, &mut Vec<u8>) + Send;
+pub type AnswerFrame = dyn FnMut(Frame<'_>, &mut Vec<u8>) + Send;
 
 /// Begins to answer another connection.
-pub type Open = dyn Fn() -> Box<Answer> + Send + Sync;
+pub type OpenConversation = dyn Fn() -> Box<AnswerFrame> + Send + Sync;
 
 /// A server in this process, and the address under which others know it.
 #[derive(Clone)]
-pub struct Here {
+pub struct LocalServer {
     /// Its address: what goes there is answered in place.
     pub address: Address,
     /// How it answers.
-    pub open: Arc<Open>,
+    pub open: Arc<OpenConversation>,
 }
 
-impl fmt::Debug for Here {
+impl fmt::Debug for LocalServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in place", self.address)
     }
@@ -39,7 +39,7 @@ const KEPT: usize = 64 << 10;
 
 /// The two directions of a conversation with it.
 pub(crate) struct InPlace {
-    answer: Box<Answer>,
+    answer: Box<AnswerFrame>,
     asked: FrameReader,
     answers: Vec<u8>,
     /// How many bytes of the answers have been read.
@@ -47,7 +47,7 @@ pub(crate) struct InPlace {
 }
 
 impl InPlace {
-    pub(crate) fn new(answer: Box<Answer>, payload: PayloadLimit) -> InPlace {
+    pub(crate) fn new(answer: Box<AnswerFrame>, payload: PayloadLimit) -> InPlace {
         InPlace { answer, asked: FrameReader::within(payload), answers: Vec::new(), read: 0 }
     }
 }
@@ -91,7 +91,7 @@ mod tests {
     use crate::message::coordinated::Get;
 
     /// Answers a GET with a frame of so many bytes as the key says, and all else with nothing.
-    fn here() -> Here {
+    fn here() -> LocalServer {
         let answer = |frame: Frame<'_>, out: &mut Vec<u8>| {
             if frame.kind == Kind::ClientGet as u16 {
                 let size = frame.payload.len() * 10_000;
@@ -101,7 +101,7 @@ mod tests {
             }
         };
         let address = Address::new("127.0.0.1", 1).expect("it is one");
-        Here { address, open: Arc::new(move || Box::new(answer)) }
+        LocalServer { address, open: Arc::new(move || Box::new(answer)) }
     }
 
     #[test]

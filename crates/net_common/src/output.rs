@@ -11,38 +11,38 @@ use std::io::{self, StdoutLock, Write};
 /// # Errors
 /// If it cannot be written.
 pub fn print(text: impl Display) -> io::Result<()> {
-    let mut out = Unheard::lock();
+    let mut out = LenientStdout::lock();
     write!(out, "{text}").and_then(|()| out.flush())
 }
 
 /// Says a line on standard error, if anybody listens there.
-pub fn say(text: impl Display) {
+pub fn print_stderr(text: impl Display) {
     // There is nobody left to be told that it failed.
     let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Standard output of a program whose work counts, whoever reads about it: when the reader has gone
 /// the rest is not printed, and nothing fails.
-pub struct Unheard(StdoutLock<'static>);
+pub struct LenientStdout(StdoutLock<'static>);
 
-impl Unheard {
+impl LenientStdout {
     /// Takes standard output.
-    pub fn lock() -> Unheard {
-        Unheard(io::stdout().lock())
+    pub fn lock() -> LenientStdout {
+        LenientStdout(io::stdout().lock())
     }
 }
 
-impl Write for Unheard {
+impl Write for LenientStdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        or_unheard(self.0.write(bytes), bytes.len())
+        unless_closed(self.0.write(bytes), bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        or_unheard(self.0.flush(), ())
+        unless_closed(self.0.flush(), ())
     }
 }
 
-fn or_unheard<T>(printed: io::Result<T>, all: T) -> io::Result<T> {
+fn unless_closed<T>(printed: io::Result<T>, all: T) -> io::Result<T> {
     match printed {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(all),
         printed => printed,

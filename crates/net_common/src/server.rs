@@ -27,7 +27,7 @@ use crate::worker::Worker;
 
 mod frames;
 
-pub use frames::{Next, Open, Session};
+pub use frames::{Next, OpenSession, Session};
 
 /// What a server allows its peers.
 #[derive(Debug, Clone)]
@@ -135,7 +135,7 @@ impl Server {
         listener: TcpListener,
         limits: Limits,
         secret: Option<Secret>,
-        open: Box<Open>,
+        open: Box<OpenSession>,
     ) -> io::Result<Server> {
         let limit = limits.connections;
         let why = format!("this server has its {limit} connections; try again, or another node");
@@ -264,7 +264,7 @@ fn accept(listener: TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>)
 /// Tells connections beyond the limit so. On a thread of its own: accepting must not wait for
 /// peers.
 ///
-/// None waits for another either: each is told at once and kept for a moment, as in [`say_last`]. A
+/// None waits for another either: each is told at once and kept for a moment, as in [`send_last`]. A
 /// client that had to wait for its `busy` would take its request for lost.
 fn turn_away(turned_away: &Receiver<TcpStream>, busy: &[u8]) {
     let mut told: VecDeque<(Instant, TcpStream)> = VecDeque::new();
@@ -293,7 +293,7 @@ fn turn_away(turned_away: &Receiver<TcpStream>, busy: &[u8]) {
 
 /// Sends a last answer and closes, leaving the peer a moment to stop sending: data that arrives at
 /// a closed socket would reset the connection and destroy the answer on its way.
-pub fn say_last(mut stream: &TcpStream, out: &[u8]) {
+pub fn send_last(mut stream: &TcpStream, out: &[u8]) {
     let prepared = stream.set_write_timeout(Some(LINGER)).is_ok()
         && stream.set_read_timeout(Some(LINGER)).is_ok();
     if !prepared || stream.write_all(out).is_err() || stream.shutdown(Shutdown::Write).is_err() {

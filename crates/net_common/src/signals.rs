@@ -22,32 +22,32 @@ use crate::auth::Secret;
 
 /// A registration for the signals that ask a process to end. Make it before anything that must not
 /// be cut short.
-pub struct Stop {
+pub struct StopSignals {
     signals: Signals,
     /// What a server reads again; a tool ends.
     server: Option<Option<Secret>>,
 }
 
-impl Stop {
+impl StopSignals {
     /// Starts catching the signals for a tool, which ends with its terminal.
     ///
     /// # Errors
     /// If the operating system refuses the handlers.
-    pub fn for_tool() -> io::Result<Stop> {
+    pub fn for_tool() -> io::Result<StopSignals> {
         let mut caught = vec![SIGTERM, SIGINT];
         if !is_ignored(SIGHUP) {
             caught.push(SIGHUP);
         }
-        Ok(Stop { signals: Signals::new(caught)?, server: None })
+        Ok(StopSignals { signals: Signals::new(caught)?, server: None })
     }
 
     /// Starts catching the signals for a server, which reads its secret again when it is told to.
     ///
     /// # Errors
     /// If the operating system refuses the handlers.
-    pub fn for_server(secret: Option<Secret>) -> io::Result<Stop> {
+    pub fn for_server(secret: Option<Secret>) -> io::Result<StopSignals> {
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
-        Ok(Stop { signals, server: Some(secret) })
+        Ok(StopSignals { signals, server: Some(secret) })
     }
 
     /// Blocks until a signal comes that ends the process, and names it.

@@ -39,13 +39,13 @@ impl Worker {
 
     /// Tells the thread to stop, and does not wait for it: for an owner that has something else to
     /// end in between.
-    pub fn tell(&mut self) {
+    pub fn request_stop(&mut self) {
         self.stop = None;
     }
 
     /// Tells the thread to stop, and waits until it has. Nothing where that was done before.
     pub fn stop(&mut self) {
-        self.tell();
+        self.request_stop();
         if let Some(thread) = self.thread.take() {
             // A panic there has been reported already.
             let _ = thread.join();

@@ -4,7 +4,7 @@ use cluster::ids::{Epoch, NodeId};
 use cluster::version::Version;
 use cluster::view::MemberState;
 use net_common::connection::Connection;
-use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
+use net_common::message::data::{Body, KeyReply, ReadBatch, ReadReply};
 
 use super::TestCluster;
 use crate::wait::wait_until;
@@ -48,16 +48,12 @@ impl TestCluster {
                 assert_eq!(member.state, MemberState::Active);
                 let batch = ReadBatch { epoch: routes.epoch(), keys: vec![key] };
                 let mut link = Connection::dial(&member.address, &self.dial()).expect("it is up");
-                let reply: ReadAnswers<'_> = link.call(&batch).expect("it answers");
+                let reply: ReadReply<'_> = link.call(&batch).expect("it answers");
                 let record = match reply.answers[..] {
-                    [ReadAnswer::Absent] => None,
-                    [ReadAnswer::Record(version, _, Body::Tombstone)] => Some((version, None)),
+                    [KeyReply::Absent] => None,
+                    [KeyReply::Record(version, _, Body::Tombstone)] => Some((version, None)),
                     [
-                        ReadAnswer::Record(
-                            version,
-                            _,
-                            Body::Value(value) | Body::Expiring(value, _),
-                        ),
+                        KeyReply::Record(version, _, Body::Value(value) | Body::Expiring(value, _)),
                     ] => Some((version, Some(value.to_vec()))),
                     ref other => panic!("{} answers {other:?}", member.id),
                 };
@@ -118,12 +114,12 @@ impl TestCluster {
             Connection::dial(&self.advertised(number), &self.dial()).expect("a node accepts");
         // One that has just come back may be called active before it has heard so.
         wait_until("a node has its lease", || {
-            let reply: ReadAnswers<'_> = link.call(&batch).map_err(|error| error.to_string())?;
-            let held = |answer: &ReadAnswer<'_>| match answer {
-                ReadAnswer::Record(version, _, Body::Value(value) | Body::Expiring(value, _)) => {
+            let reply: ReadReply<'_> = link.call(&batch).map_err(|error| error.to_string())?;
+            let held = |answer: &KeyReply<'_>| match answer {
+                KeyReply::Record(version, _, Body::Value(value) | Body::Expiring(value, _)) => {
                     Ok(Some((*version, value.to_vec())))
                 }
-                ReadAnswer::WrongEpoch => Ok(None),
+                KeyReply::WrongEpoch => Ok(None),
                 other => Err(format!("{} answers {other:?}", self.node_name(number))),
             };
             reply.answers.iter().map(held).collect()
@@ -138,9 +134,9 @@ impl TestCluster {
     pub fn told_by(&self, number: usize, key: &[u8]) -> Option<Vec<u8>> {
         let batch = ReadBatch { epoch: Epoch::NONE, keys: vec![key] };
         let mut link = Connection::dial(&self.advertised(number), &self.dial()).expect("it is up");
-        let reply: ReadAnswers<'_> = link.call(&batch).ok()?;
+        let reply: ReadReply<'_> = link.call(&batch).ok()?;
         match reply.answers[..] {
-            [ReadAnswer::Record(_, _, Body::Value(value) | Body::Expiring(value, _))] => {
+            [KeyReply::Record(_, _, Body::Value(value) | Body::Expiring(value, _))] => {
                 Some(value.to_vec())
             }
             _ => None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cluster::replica::State;
 use net_common::message::data::Record;
-use net_common::message::range::{Ask, BucketSet, Cursor, Wanted};
+use net_common::message::range::{ArcRequest, BucketSet, Cursor, Selection};
 
 use crate::fetch::digest::{Digester, MOST_COMPARED};
 use crate::table::Shard;
@@ -78,14 +78,14 @@ impl ArcFetch {
     }
 
     /// How to ask for the rest of it.
-    pub fn wanted(&self) -> Wanted<'_> {
+    pub fn wanted(&self) -> ArcRequest<'_> {
         let ask = match &self.differing {
-            _ if self.gathers => Ask::Gather,
-            Some(differing) => Ask::Of(Cow::Borrowed(differing)),
-            None if self.digests.is_empty() => Ask::All,
-            None => Ask::Differing(Cow::Borrowed(&self.digests)),
+            _ if self.gathers => Selection::Gather,
+            Some(differing) => Selection::Of(Cow::Borrowed(differing)),
+            None if self.digests.is_empty() => Selection::All,
+            None => Selection::Differing(Cow::Borrowed(&self.digests)),
         };
-        Wanted { arc: self.arc, ask }
+        ArcRequest { arc: self.arc, ask }
     }
 
     /// Whether a source's word on which buckets are the same answers what it was asked.

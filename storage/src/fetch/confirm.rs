@@ -13,7 +13,7 @@ use cluster::replica::State;
 use cluster::version::Version;
 use cluster::view::Routes;
 use net_common::connection::NetError;
-use net_common::message::range::{Ask, BucketSet, Cursor, RangePage, RangePull, Wanted};
+use net_common::message::range::{ArcRequest, BucketSet, Cursor, RangePage, RangePull, Selection};
 
 use crate::fetch::digest::{Digester, buckets_for};
 use crate::node::Node;
@@ -106,9 +106,9 @@ pub fn confirm(
         let mut told = 0;
         while told < asked.len() {
             let rest = &asked[told..];
-            let wanted = rest.iter().map(|&n| Wanted {
+            let wanted = rest.iter().map(|&n| ArcRequest {
                 arc: samples[n].arc,
-                ask: Ask::Held(Cow::Owned(samples[n].digests.clone())),
+                ask: Selection::SameDigests(Cow::Owned(samples[n].digests.clone())),
             });
             let pull = RangePull {
                 epoch: routes.epoch(),

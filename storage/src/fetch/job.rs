@@ -2,7 +2,7 @@
 //! nothing of connections.
 
 use cluster::ids::Epoch;
-use net_common::message::range::{Cursor, End, RangePage, RangePull};
+use net_common::message::range::{Cursor, PageEnd, RangePage, RangePull};
 
 use crate::fetch::arc::ArcFetch;
 use crate::fetch::digest::Digester;
@@ -73,7 +73,7 @@ impl Job {
         // Now, not when the job is over: a node that returns must not need its memory twice.
         asked[..complete].iter_mut().for_each(ArcFetch::let_go);
         self.done += complete;
-        if page.end == End::NoSource && complete < self.asked {
+        if page.end == PageEnd::NoSource && complete < self.asked {
             // What takes its place is one of those to come.
             self.refused.push(self.parts.swap_remove(self.done));
         }

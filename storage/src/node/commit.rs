@@ -10,7 +10,7 @@ use cluster::replica::State;
 use cluster::ring::arc_of_key;
 use cluster::version::Version;
 use cluster::view::Routes;
-use net_common::message::data::{Commits, Record};
+use net_common::message::data::{CommitNotice, Record};
 
 use super::{Node, Serving};
 
@@ -21,8 +21,8 @@ const SETTLED: usize = 16 << 20;
 impl Node {
     /// Takes word that versions are committed (rule N3). In any epoch, with or without a lease: it
     /// is a fact. Watermarks count for what was `written` over the connection that tells them.
-    pub fn commit(&self, commits: &Commits<'_>, written: &Written) {
-        for (writer, clock) in &commits.marks {
+    pub fn commit(&self, commits: &CommitNotice<'_>, written: &Written) {
+        for (writer, clock) in &commits.watermarks {
             if let Some(clock) = written.bounded(*writer, *clock) {
                 self.watermarks.take(*writer, clock);
             }

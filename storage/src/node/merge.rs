@@ -13,7 +13,7 @@
 use cluster::ids::Epoch;
 use cluster::ring::arc_of_key;
 use net_common::message::data::Record;
-use net_common::message::range::{End, RangePage};
+use net_common::message::range::{PageEnd, RangePage};
 
 use super::Node;
 use crate::disk::journal::Trouble;
@@ -69,10 +69,12 @@ impl Node {
     pub fn merge(&self, page: &RangePage<'_>, parts: &mut [ArcFetch]) -> Result<Merged, Unmerged> {
         let table = self.table.get().ok_or(Unmerged::OtherView)?;
         let complete = page.complete as usize;
-        let is_within = matches!(page.end, End::Within(_));
+        let is_within = matches!(page.end, PageEnd::Within(_));
         // An answer that brings nothing is no answer: it would be asked for again and again.
         let is_empty = complete == 0 && page.records.is_empty() && page.same.is_empty();
-        if complete + usize::from(is_within) > parts.len() || is_empty && page.end == End::Between {
+        if complete + usize::from(is_within) > parts.len()
+            || is_empty && page.end == PageEnd::Between
+        {
             return Err(Unmerged::Nonsense);
         }
         let mut merged = Merged { moved: page.records.len(), ..Merged::default() };
@@ -86,7 +88,7 @@ impl Node {
             part.differing = Some(same.others());
         }
         self.merge_records(table, page)?;
-        if let End::Within(cursor) = page.end {
+        if let PageEnd::Within(cursor) = page.end {
             parts[complete].from = cursor;
         }
         // What is gathered is complete when all who keep it have told.

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use cluster::ids::Epoch;
 use net_common::message::data::Record;
-use net_common::message::range::{Ask, BucketSet, Cursor, End, PageWriter, RangePull};
+use net_common::message::range::{BucketSet, Cursor, PageEnd, PageWriter, RangePull, Selection};
 
 use super::Node;
 use crate::fetch::digest::{Comparison, Digester, MOST_COMPARED};
@@ -52,7 +52,7 @@ impl Node {
                 let digester = Digester::new(pull.seed);
                 Paging { node: self, table, digester, bounds, pull, looked_at: 0 }.fill(&mut page)
             }
-            None => End::NoSource,
+            None => PageEnd::NoSource,
         };
         page.finish(end);
     }
@@ -77,24 +77,24 @@ struct Paging<'p> {
 }
 
 impl Paging<'_> {
-    fn fill(&mut self, page: &mut PageWriter<'_>) -> End {
+    fn fill(&mut self, page: &mut PageWriter<'_>) -> PageEnd {
         let pull = self.pull;
         for (i, wanted) in pull.wanted.iter().enumerate() {
             if i > 0 && self.is_full(page) {
-                return End::Between;
+                return PageEnd::Between;
             }
             let arc = usize::from(wanted.arc);
             if arc >= self.table.arcs() {
-                return End::NoSource;
+                return PageEnd::NoSource;
             }
-            let gathers = matches!(wanted.ask, Ask::Gather | Ask::Held(_));
+            let gathers = matches!(wanted.ask, Selection::Gather | Selection::SameDigests(_));
             let asked = AskedArc { arc, gathers };
             let buckets = match &wanted.ask {
-                Ask::All | Ask::Gather => None,
-                Ask::Of(set) => Some(Cow::Borrowed(&**set)),
-                Ask::Held(theirs) => {
+                Selection::All | Selection::Gather => None,
+                Selection::Of(set) => Some(Cow::Borrowed(&**set)),
+                Selection::SameDigests(theirs) => {
                     let held = self.compare(asked, theirs, |c| c.held());
-                    let Some(held) = held else { return End::NoSource };
+                    let Some(held) = held else { return PageEnd::NoSource };
                     // The answer vouches for all that it is about. What may not be on the disk yet
                     // is not known to be held: whoever wrote it waits for the disk and tells
                     // (F14).
@@ -107,22 +107,22 @@ impl Paging<'_> {
                     page.complete_arc();
                     continue;
                 }
-                Ask::Differing(theirs) => match self.compare(asked, theirs, |c| c.same()) {
+                Selection::Differing(theirs) => match self.compare(asked, theirs, |c| c.same()) {
                     Some(same) => {
                         page.same(wanted.arc, &same);
                         Some(Cow::Owned(same.others()))
                     }
-                    None => return End::NoSource,
+                    None => return PageEnd::NoSource,
                 },
             };
             let from = if i == 0 { pull.from } else { Cursor::START };
             match self.send(asked, from, buckets.as_deref(), page) {
                 Some(None) => page.complete_arc(),
-                Some(Some(cursor)) => return End::Within(cursor),
-                None => return End::NoSource,
+                Some(Some(cursor)) => return PageEnd::Within(cursor),
+                None => return PageEnd::NoSource,
             }
         }
-        End::Between
+        PageEnd::Between
     }
 
     fn is_full(&self, page: &PageWriter<'_>) -> bool {

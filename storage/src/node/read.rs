@@ -5,7 +5,7 @@ use cluster::ids::Epoch;
 use cluster::replica::{self, State};
 use cluster::ring::arc_of_key;
 use cluster::version::{Clock, Version};
-use net_common::message::data::{Body, ReadAnswer, ReadAnswers, ReadBatch};
+use net_common::message::data::{Body, KeyReply, ReadBatch, ReadReply};
 
 use super::expirations::Expired;
 use super::{Node, Serving};
@@ -45,9 +45,9 @@ impl Node {
         let most = out.len() + self.payload.get();
         let clock = self.clock();
         let holdings = self.holdings.read();
-        ReadAnswers::encode_head(holdings.epoch(), clock, self.shape(), batch.keys.len(), out);
+        ReadReply::encode_head(holdings.epoch(), clock, self.shape(), batch.keys.len(), out);
         if !self.has_lease() {
-            return batch.keys.iter().for_each(|_| ReadAnswer::NoLease.encode(out));
+            return batch.keys.iter().for_each(|_| KeyReply::NoLease.encode(out));
         }
         let mut is_full = false;
         for (i, key) in batch.keys.iter().enumerate() {
@@ -59,7 +59,7 @@ impl Node {
             }
             if is_full {
                 out.truncate(start);
-                ReadAnswer::Later.encode(out);
+                KeyReply::Later.encode(out);
             }
         }
         drop(holdings);
@@ -96,16 +96,16 @@ impl Node {
 
     fn read_one(&self, holdings: &Holdings, clock: Clock, key: &[u8], out: &mut Vec<u8>) {
         let Some(serving) = self.serving(holdings) else {
-            return ReadAnswer::WrongEpoch.encode(out);
+            return KeyReply::WrongEpoch.encode(out);
         };
-        let Some(place) = Place::of(serving, key) else { return ReadAnswer::BadKey.encode(out) };
+        let Some(place) = Place::of(serving, key) else { return KeyReply::BadKey.encode(out) };
         match holdings.admit_read(place.arc) {
-            Err(Refusal::WrongEpoch) => ReadAnswer::WrongEpoch.encode(out),
-            Err(Refusal::Syncing) => ReadAnswer::Syncing.encode(out),
+            Err(Refusal::WrongEpoch) => KeyReply::WrongEpoch.encode(out),
+            Err(Refusal::Syncing) => KeyReply::Syncing.encode(out),
             Ok(()) => self.look_up(place, clock, |found| match found {
-                None => ReadAnswer::Absent.encode(out),
+                None => KeyReply::Absent.encode(out),
                 Some((version, state, body)) => {
-                    ReadAnswer::Record(version, self.state(&version, state), body).encode(out);
+                    KeyReply::Record(version, self.state(&version, state), body).encode(out);
                 }
             }),
         }
@@ -129,11 +129,11 @@ impl Node {
         out: &mut Vec<u8>,
     ) {
         let Some(serving) = self.serving(holdings) else {
-            return ReadAnswer::WrongEpoch.encode(out);
+            return KeyReply::WrongEpoch.encode(out);
         };
-        let Some(place) = Place::of(serving, key) else { return ReadAnswer::BadKey.encode(out) };
+        let Some(place) = Place::of(serving, key) else { return KeyReply::BadKey.encode(out) };
         match holdings.admit_write(epoch, place.arc) {
-            Err(Refusal::WrongEpoch | Refusal::Syncing) => ReadAnswer::WrongEpoch.encode(out),
+            Err(Refusal::WrongEpoch | Refusal::Syncing) => KeyReply::WrongEpoch.encode(out),
             Ok(standing) => {
                 // Only what a synced replica holds expires: what another has may never have been
                 // acknowledged.
@@ -144,13 +144,13 @@ impl Node {
                     let found = found
                         .map(|(version, state, body)| (version, self.state(&version, state), body));
                     match (standing, found) {
-                        (Standing::Synced, None) => ReadAnswer::Absent,
+                        (Standing::Synced, None) => KeyReply::Absent,
                         (Standing::Synced, Some((version, state, body))) => {
-                            ReadAnswer::Record(version, state, body)
+                            KeyReply::Record(version, state, body)
                         }
-                        (Standing::Blind, None) => ReadAnswer::BlindAbsent,
+                        (Standing::Blind, None) => KeyReply::BlindAbsent,
                         (Standing::Blind, Some((version, state, body))) => {
-                            ReadAnswer::Blind(version, state, body)
+                            KeyReply::Blind(version, state, body)
                         }
                     }
                     .encode(out);

@@ -14,9 +14,9 @@ use cluster::version::{COUNTER_BITS, Version};
 use cluster::view::{Member, MemberState, View};
 use net_common::frame::HEADER;
 use net_common::message::Message;
-use net_common::message::data::{Body, ReadAnswers, ReadBatch, Record, Write, WriteBatch};
+use net_common::message::data::{Body, ReadBatch, ReadReply, Record, Write, WriteBatch};
 use net_common::message::list::{List, Listed};
-use net_common::message::range::{BucketSet, Cursor, End, RangePage, RangePull};
+use net_common::message::range::{BucketSet, Cursor, PageEnd, RangePage, RangePull};
 use proptest::prelude::*;
 
 use super::merge::{Merged, Unmerged};
@@ -202,5 +202,5 @@ fn read(node: &Node, epoch: u64, is_fence: bool, key: &[u8]) -> String {
     } else {
         node.read(&batch, &mut out)
     }
-    format!("{:?}", ReadAnswers::read(&out).unwrap().answers[0])
+    format!("{:?}", ReadReply::read(&out).unwrap().answers[0])
 }

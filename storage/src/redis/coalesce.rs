@@ -21,7 +21,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use client::{Got, Held as Found, Op, Part};
+use client::{BatchItem, CurrentValue as Found, Got, Op};
 use cluster::limits::Limits;
 use resp::error::Error;
 use resp::read::Read;
@@ -192,18 +192,18 @@ impl<'b> Coalesced<'b> {
     }
 
     /// What to ask the store for, if anything, at a node with this wall clock.
-    pub fn part<'f>(&'f self, clock: &'f dyn Fn() -> u64, limits: Limits) -> Option<Part<'f>> {
+    pub fn part<'f>(&'f self, clock: &'f dyn Fn() -> u64, limits: Limits) -> Option<BatchItem<'f>> {
         if !self.is_asked() {
             return None;
         }
         let key = self.key;
         if self.now().iter().all(|step| matches!(step, Step::Read(_))) {
-            return Some(Part::Op(Op::Get { key }));
+            return Some(BatchItem::Op(Op::Get { key }));
         }
         let is_known = matches!(self.now(), [Step::Put { value, .. }, ..] if limits.check_value(value).is_ok());
         if is_known {
             let known = self.known.get_or_init(|| self.carry_out(None, clock(), &limits).0);
-            return Some(Part::Op(match known.as_deref() {
+            return Some(BatchItem::Op(match known.as_deref() {
                 Some(State { value, expiry: None }) => Op::Put { key, value },
                 Some(State { value, expiry: Some(at) }) => Op::PutUntil { key, value, until: *at },
                 None => Op::Delete { key },
@@ -219,7 +219,7 @@ impl<'b> Coalesced<'b> {
                 }
             })
         });
-        Some(Part::Update { key, decide })
+        Some(BatchItem::Update { key, decide })
     }
 
     /// Carries the commands out on what the key holds. Returns what it holds then, and whether
@@ -315,7 +315,7 @@ impl Iterator for Findings<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use client::Change as Made;
+    use client::UpdateAction as Made;
 
     use super::*;
     use resp::update::{Answering, Lifetime, When};
@@ -324,16 +324,19 @@ mod tests {
     const LIMITS: Limits = Limits { key_bytes: 20, value_bytes: 5 };
 
     /// What a store that holds this makes of a part, and what it finds.
-    fn store(part: Part<'_>, held: &mut Option<(Vec<u8>, Option<u64>)>) -> (&'static str, bool) {
+    fn store(
+        part: BatchItem<'_>,
+        held: &mut Option<(Vec<u8>, Option<u64>)>,
+    ) -> (&'static str, bool) {
         let found = held.clone();
         match part {
-            Part::Op(Op::Get { .. }) => return ("get", false),
-            Part::Op(Op::Put { value, .. }) => *held = Some((value.to_vec(), None)),
-            Part::Op(Op::PutUntil { value, until, .. }) => {
+            BatchItem::Op(Op::Get { .. }) => return ("get", false),
+            BatchItem::Op(Op::Put { value, .. }) => *held = Some((value.to_vec(), None)),
+            BatchItem::Op(Op::PutUntil { value, until, .. }) => {
                 *held = Some((value.to_vec(), Some(until)));
             }
-            Part::Op(Op::Delete { .. }) => *held = None,
-            Part::Update { mut decide, .. } => {
+            BatchItem::Op(Op::Delete { .. }) => *held = None,
+            BatchItem::Update { mut decide, .. } => {
                 // Somebody was quicker at first.
                 decide(Some(Found { value: b"9", expiry: None }));
                 let found = found.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });

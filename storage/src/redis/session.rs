@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use net_common::clock;
-use net_common::server::{Served, say_last};
+use net_common::server::{Served, send_last};
 use parking_lot::Mutex;
 use resp::args::Args;
 use resp::client::Facts;
@@ -86,7 +86,7 @@ impl<'s> Session<'s> {
             }
             self.outgoing.send(&self.inbox)?;
             if next == Next::Close || self.served.is_last() {
-                say_last(&self.served.stream, &[]);
+                send_last(&self.served.stream, &[]);
                 return Ok(());
             }
             // A round takes so many requests at most: there may be more.

@@ -9,17 +9,17 @@ use resp::update::{Change, Current};
 const _: () = assert!(glob::LONGEST_KEY >= KEY_CEILING, "a pattern may match the longest key");
 
 /// What a key holds, as the store has found it.
-pub fn current(held: client::Held<'_>) -> Current<'_> {
+pub fn current(held: client::CurrentValue<'_>) -> Current<'_> {
     Current { value: held.value, expiry: held.expiry }
 }
 
 /// What becomes of a key, as the store is told.
-pub fn change(change: Change) -> client::Change {
+pub fn change(change: Change) -> client::UpdateAction {
     match change {
-        Change::Leave => client::Change::Leave,
-        Change::Remove => client::Change::Delete,
-        Change::Put { value, expiry: None } => client::Change::Put(value),
-        Change::Put { value, expiry: Some(until) } => client::Change::PutUntil(value, until),
+        Change::Leave => client::UpdateAction::Leave,
+        Change::Remove => client::UpdateAction::Delete,
+        Change::Put { value, expiry: None } => client::UpdateAction::Put(value),
+        Change::Put { value, expiry: Some(until) } => client::UpdateAction::PutUntil(value, until),
     }
 }
 

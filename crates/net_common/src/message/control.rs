@@ -7,7 +7,7 @@
 //! | [`Heartbeat`] → [`HeartbeatAck`] | node → manager | three lost in a row and the node is out |
 //! | [`TablePush`] | manager → node, unasked | heartbeats repeat it |
 //! | [`Probe`] → [`Heartbeat`] | manager → node | asked again; it changes nothing, and a late one is answered like any |
-//! | [`StatusAsk`] → [`Status`], [`InfoAsk`] → [`Info`] | anyone → manager, node | asking changes nothing |
+//! | [`StatusRequest`] → [`Status`], [`InfoRequest`] → [`Info`] | anyone → manager, node | asking changes nothing |
 //! | [`AdoptFolder`] → [`FolderAdopted`] | operator → manager | repeated it finds nothing that waits |
 //! | [`AcceptLoss`] → [`LossAccepted`] | operator → manager | repeated it finds nothing left to accept |
 //!
@@ -21,8 +21,8 @@ mod status;
 mod table_push;
 
 pub use heartbeat::{Heartbeat, HeartbeatAck, Probe};
-pub use info::{Info, InfoAsk};
+pub use info::{Info, InfoRequest};
 pub use recovery::{AcceptLoss, AdoptFolder, FolderAdopted, LossAccepted};
 pub use register::Register;
-pub use status::{HealthLine, NodeStatus, Status, StatusAsk};
+pub use status::{HealthLine, NodeStatus, Status, StatusRequest};
 pub use table_push::{Hello, TablePush};

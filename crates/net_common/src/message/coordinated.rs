@@ -4,13 +4,13 @@
 //! |---|---|---|
 //! | [`Put`], [`Delete`] | anyone → any node | lost: nobody knows whether it was done; repeated, it is a new write |
 //! | [`Get`] | anyone → any node | reading changes nothing |
-//! | [`PutDone`], [`Deleted`], [`Found`] | the node → who asked | |
+//! | [`PutDone`], [`Deleted`], [`GetReply`] | the node → who asked | |
 
 use super::Message;
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::frame::Kind;
 
-/// CLIENT_PUT: store this, whoever keeps it. Answered by [`Placed`] as PUT_OK.
+/// CLIENT_PUT: store this, whoever keeps it. Answered by [`WriteReceipt`] as PUT_OK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Put<'a> {
     /// The key.
@@ -32,7 +32,7 @@ impl<'a> Message<'a> for Put<'a> {
     }
 }
 
-/// CLIENT_GET: fetch this, whoever keeps it. Answered by [`Found`].
+/// CLIENT_GET: fetch this, whoever keeps it. Answered by [`GetReply`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Get<'a>(pub &'a [u8]);
 
@@ -66,7 +66,7 @@ impl<'a> Message<'a> for Delete<'a> {
 
 /// Where a coordinated write went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placed<'a> {
+pub struct WriteReceipt<'a> {
     /// The name of the key's primary.
     pub primary: &'a str,
     /// How many nodes hold it.
@@ -75,20 +75,20 @@ pub struct Placed<'a> {
 
 /// PUT_OK: a coordinated put was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PutDone<'a>(pub Placed<'a>);
+pub struct PutDone<'a>(pub WriteReceipt<'a>);
 
 /// DELETE_OK: a coordinated delete was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deleted<'a>(pub Placed<'a>);
+pub struct Deleted<'a>(pub WriteReceipt<'a>);
 
-impl<'a> Placed<'a> {
+impl<'a> WriteReceipt<'a> {
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_short(self.primary.as_bytes());
         out.put_u8(self.copies);
     }
 
-    fn decode(payload: &mut Decoder<'a>) -> Result<Placed<'a>, DecodeError> {
-        Ok(Placed { primary: payload.text()?, copies: payload.u8()? })
+    fn decode(payload: &mut Decoder<'a>) -> Result<WriteReceipt<'a>, DecodeError> {
+        Ok(WriteReceipt { primary: payload.text()?, copies: payload.u8()? })
     }
 }
 
@@ -100,7 +100,7 @@ impl<'a> Message<'a> for PutDone<'a> {
     }
 
     fn decode(payload: &mut Decoder<'a>) -> Result<PutDone<'a>, DecodeError> {
-        Placed::decode(payload).map(PutDone)
+        WriteReceipt::decode(payload).map(PutDone)
     }
 }
 
@@ -112,20 +112,20 @@ impl<'a> Message<'a> for Deleted<'a> {
     }
 
     fn decode(payload: &mut Decoder<'a>) -> Result<Deleted<'a>, DecodeError> {
-        Placed::decode(payload).map(Deleted)
+        WriteReceipt::decode(payload).map(Deleted)
     }
 }
 
 /// GET_OK: the answer to a coordinated get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found<'a> {
+pub struct GetReply<'a> {
     /// The name of the node that answered.
     pub primary: &'a str,
     /// The value, or `None` if the key has none.
     pub value: Option<&'a [u8]>,
 }
 
-impl<'a> Message<'a> for Found<'a> {
+impl<'a> Message<'a> for GetReply<'a> {
     const KIND: Kind = Kind::GetOk;
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -133,7 +133,7 @@ impl<'a> Message<'a> for Found<'a> {
         out.put_option(self.value.as_ref(), |value, out| out.put_long(value));
     }
 
-    fn decode(payload: &mut Decoder<'a>) -> Result<Found<'a>, DecodeError> {
-        Ok(Found { primary: payload.text()?, value: payload.option(Decoder::long)? })
+    fn decode(payload: &mut Decoder<'a>) -> Result<GetReply<'a>, DecodeError> {
+        Ok(GetReply { primary: payload.text()?, value: payload.option(Decoder::long)? })
     }
 }

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | [`WriteBatch`] | client → replica | repeated under one epoch it changes nothing: equal versions answer STORED; late, after a new view, it is refused |
 //! | [`WriteAcks`] | replica → client | lost: the client sends the same versions again |
-//! | [`Commits`] | client → replica | no reply; lost: the record stays pending until it is read, or its replica finishes it (C4); late or repeated it names versions, so it cannot touch others |
-//! | [`ReadBatch`], [`Fence`], [`ReadAnswers`] | client → replica → client | reading changes nothing |
+//! | [`CommitNotice`] | client → replica | no reply; lost: the record stays pending until it is read, or its replica finishes it (C4); late or repeated it names versions, so it cannot touch others |
+//! | [`ReadBatch`], [`Fence`], [`ReadReply`] | client → replica → client | reading changes nothing |
 
 use cluster::ids::Epoch;
 use cluster::replica::{State, WriteAnswer};
@@ -226,19 +226,19 @@ impl<'a> Message<'a> for WriteBatch<'a> {
 
 /// COMMIT: every replica holds these versions, or newer ones (rules C2 and N3). There is no reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Commits<'a> {
+pub struct CommitNotice<'a> {
     /// Writers, and up to which clock all their plain writes are done, or stored nowhere.
-    pub marks: Vec<(u64, Clock)>,
-    /// Keys, and versions of them that no mark covers.
+    pub watermarks: Vec<(u64, Clock)>,
+    /// Keys, and versions of them that no watermark covers.
     pub versions: Vec<(&'a [u8], Version)>,
 }
 
-impl<'a> Message<'a> for Commits<'a> {
+impl<'a> Message<'a> for CommitNotice<'a> {
     const KIND: Kind = Kind::Commit;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u32(self.marks.len() as u32);
-        for (writer, clock) in &self.marks {
+        out.put_u32(self.watermarks.len() as u32);
+        for (writer, clock) in &self.watermarks {
             out.put_u64(*writer);
             out.put_u64(*clock);
         }
@@ -249,12 +249,12 @@ impl<'a> Message<'a> for Commits<'a> {
         }
     }
 
-    fn decode(payload: &mut Decoder<'a>) -> Result<Commits<'a>, DecodeError> {
-        let mark = |payload: &mut Decoder<'a>| Ok((payload.u64()?, payload.u64()?));
+    fn decode(payload: &mut Decoder<'a>) -> Result<CommitNotice<'a>, DecodeError> {
+        let watermark = |payload: &mut Decoder<'a>| Ok((payload.u64()?, payload.u64()?));
         let version =
             |payload: &mut Decoder<'a>| Ok((payload.short()?, version::decode_with_flag(payload)?));
-        Ok(Commits {
-            marks: payload.list(16, mark)?,
+        Ok(CommitNotice {
+            watermarks: payload.list(16, watermark)?,
             versions: payload.list(LEAST_RECORD, version)?,
         })
     }
@@ -402,7 +402,7 @@ impl<'a> Message<'a> for Fence<'a> {
 
 /// One replica's answer to a read of one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadAnswer<'a> {
+pub enum KeyReply<'a> {
     /// There is no record.
     Absent,
     /// There is a record.
@@ -424,45 +424,45 @@ pub enum ReadAnswer<'a> {
     Later,
 }
 
-impl<'a> ReadAnswer<'a> {
+impl<'a> KeyReply<'a> {
     /// Appends the answer's bytes: a server writes each straight from its table into the reply.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            ReadAnswer::Absent => out.put_u8(0),
-            ReadAnswer::Record(version, state, body) => {
+            KeyReply::Absent => out.put_u8(0),
+            KeyReply::Record(version, state, body) => {
                 out.put_u8(1);
                 encode_held(version, *state, *body, out);
             }
-            ReadAnswer::WrongEpoch => out.put_u8(2),
-            ReadAnswer::Syncing => out.put_u8(3),
-            ReadAnswer::BadKey => out.put_u8(4),
-            ReadAnswer::NoLease => out.put_u8(5),
-            ReadAnswer::BlindAbsent => out.put_u8(6),
-            ReadAnswer::Blind(version, state, body) => {
+            KeyReply::WrongEpoch => out.put_u8(2),
+            KeyReply::Syncing => out.put_u8(3),
+            KeyReply::BadKey => out.put_u8(4),
+            KeyReply::NoLease => out.put_u8(5),
+            KeyReply::BlindAbsent => out.put_u8(6),
+            KeyReply::Blind(version, state, body) => {
                 out.put_u8(7);
                 encode_held(version, *state, *body, out);
             }
-            ReadAnswer::Later => out.put_u8(8),
+            KeyReply::Later => out.put_u8(8),
         }
     }
 
-    fn decode(payload: &mut Decoder<'a>) -> Result<ReadAnswer<'a>, DecodeError> {
+    fn decode(payload: &mut Decoder<'a>) -> Result<KeyReply<'a>, DecodeError> {
         Ok(match payload.u8()? {
-            0 => ReadAnswer::Absent,
+            0 => KeyReply::Absent,
             1 => {
                 let (version, state, body) = decode_held(payload)?;
-                ReadAnswer::Record(version, state, body)
+                KeyReply::Record(version, state, body)
             }
-            2 => ReadAnswer::WrongEpoch,
-            3 => ReadAnswer::Syncing,
-            4 => ReadAnswer::BadKey,
-            5 => ReadAnswer::NoLease,
-            6 => ReadAnswer::BlindAbsent,
+            2 => KeyReply::WrongEpoch,
+            3 => KeyReply::Syncing,
+            4 => KeyReply::BadKey,
+            5 => KeyReply::NoLease,
+            6 => KeyReply::BlindAbsent,
             7 => {
                 let (version, state, body) = decode_held(payload)?;
-                ReadAnswer::Blind(version, state, body)
+                KeyReply::Blind(version, state, body)
             }
-            8 => ReadAnswer::Later,
+            8 => KeyReply::Later,
             _ => return Err(DecodeError("an unknown answer to a read")),
         })
     }
@@ -470,7 +470,7 @@ impl<'a> ReadAnswer<'a> {
 
 /// READ_REPLY: one answer for each key of a [`ReadBatch`], in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadAnswers<'a> {
+pub struct ReadReply<'a> {
     /// The replica's epoch.
     pub epoch: Epoch,
     /// The replica's clock.
@@ -478,10 +478,10 @@ pub struct ReadAnswers<'a> {
     /// How it is.
     pub shape: Shape,
     /// What was found.
-    pub answers: Vec<ReadAnswer<'a>>,
+    pub answers: Vec<KeyReply<'a>>,
 }
 
-impl ReadAnswers<'_> {
+impl ReadReply<'_> {
     /// Appends what stands in front of the answers.
     pub fn encode_head(epoch: Epoch, clock: Clock, shape: Shape, count: usize, out: &mut Vec<u8>) {
         out.put_u64(epoch.0);
@@ -491,22 +491,22 @@ impl ReadAnswers<'_> {
     }
 }
 
-impl<'a> Message<'a> for ReadAnswers<'a> {
+impl<'a> Message<'a> for ReadReply<'a> {
     const KIND: Kind = Kind::ReadReply;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        ReadAnswers::encode_head(self.epoch, self.clock, self.shape, self.answers.len(), out);
+        ReadReply::encode_head(self.epoch, self.clock, self.shape, self.answers.len(), out);
         for answer in &self.answers {
             answer.encode(out);
         }
     }
 
-    fn decode(payload: &mut Decoder<'a>) -> Result<ReadAnswers<'a>, DecodeError> {
-        Ok(ReadAnswers {
+    fn decode(payload: &mut Decoder<'a>) -> Result<ReadReply<'a>, DecodeError> {
+        Ok(ReadReply {
             epoch: Epoch(payload.u64()?),
             clock: payload.u64()?,
             shape: Shape::from_bits(payload.u8()?)?,
-            answers: payload.list(1, ReadAnswer::decode)?,
+            answers: payload.list(1, KeyReply::decode)?,
         })
     }
 }

@@ -127,7 +127,7 @@ fn decode_digests(payload: &mut Decoder<'_>) -> Result<Vec<u64>, DecodeError> {
 
 /// Which records of an arc are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ask<'a> {
+pub enum Selection<'a> {
     /// All.
     All,
     /// Those of the buckets whose digests are not these.
@@ -139,53 +139,53 @@ pub enum Ask<'a> {
     Gather,
     /// None, but which buckets have these digests there too, pending or not: what a returning node
     /// has from its disk and all others have too is committed (H6).
-    Held(Cow<'a, [u64]>),
+    SameDigests(Cow<'a, [u64]>),
 }
 
 /// An arc that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted<'a> {
+pub struct ArcRequest<'a> {
     /// The arc.
     pub arc: u16,
     /// What of it.
-    pub ask: Ask<'a>,
+    pub ask: Selection<'a>,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> ArcRequest<'a> {
     /// The arc and how it is asked for.
     const LEAST: usize = 2 + 1;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u16(self.arc);
         match &self.ask {
-            Ask::All => out.put_u8(0),
-            Ask::Differing(digests) => {
+            Selection::All => out.put_u8(0),
+            Selection::Differing(digests) => {
                 out.put_u8(1);
                 encode_digests(digests, out);
             }
-            Ask::Of(set) => {
+            Selection::Of(set) => {
                 out.put_u8(2);
                 set.encode(out);
             }
-            Ask::Gather => out.put_u8(3),
-            Ask::Held(digests) => {
+            Selection::Gather => out.put_u8(3),
+            Selection::SameDigests(digests) => {
                 out.put_u8(4);
                 encode_digests(digests, out);
             }
         }
     }
 
-    fn decode(payload: &mut Decoder<'a>) -> Result<Wanted<'a>, DecodeError> {
+    fn decode(payload: &mut Decoder<'a>) -> Result<ArcRequest<'a>, DecodeError> {
         let arc = payload.u16()?;
         let ask = match payload.u8()? {
-            0 => Ask::All,
-            1 => Ask::Differing(Cow::Owned(decode_digests(payload)?)),
-            2 => Ask::Of(Cow::Owned(BucketSet::decode(payload)?)),
-            3 => Ask::Gather,
-            4 => Ask::Held(Cow::Owned(decode_digests(payload)?)),
+            0 => Selection::All,
+            1 => Selection::Differing(Cow::Owned(decode_digests(payload)?)),
+            2 => Selection::Of(Cow::Owned(BucketSet::decode(payload)?)),
+            3 => Selection::Gather,
+            4 => Selection::SameDigests(Cow::Owned(decode_digests(payload)?)),
             _ => return Err(DecodeError("an unknown way to ask for an arc")),
         };
-        Ok(Wanted { arc, ask })
+        Ok(ArcRequest { arc, ask })
     }
 }
 
@@ -197,7 +197,7 @@ pub struct RangePull<'a> {
     /// The key of the hashes by which records are in buckets and buckets have digests.
     pub seed: [u8; 16],
     /// The arcs wanted.
-    pub wanted: Vec<Wanted<'a>>,
+    pub wanted: Vec<ArcRequest<'a>>,
     /// Where to go on in the first arc.
     pub from: Cursor,
 }
@@ -224,7 +224,7 @@ impl<'a> Message<'a> for RangePull<'a> {
                 if payload.clone().u32()? > u32::from(SLOTS) {
                     return Err(DecodeError("more arcs than a ring has"));
                 }
-                payload.list(Wanted::LEAST, Wanted::decode)?
+                payload.list(ArcRequest::LEAST, ArcRequest::decode)?
             },
         })
     }
@@ -232,7 +232,7 @@ impl<'a> Message<'a> for RangePull<'a> {
 
 /// Why a page has no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum PageEnd {
     /// It is full, or all is there: go on with the first arc that is not complete.
     Between,
     /// It is full inside the first arc that is not complete: go on there.
@@ -252,11 +252,11 @@ pub struct RangePage<'a> {
     /// The records, in the order of the arcs.
     pub records: Vec<Record<'a>>,
     /// For each arc that was begun and asked for with digests, in the order of the arcs: the
-    /// buckets that are the same. For [`Ask::Held`] too, and whether they are pending does not
+    /// buckets that are the same. For [`Selection::SameDigests`] too, and whether they are pending does not
     /// matter there.
     pub same: Vec<(u16, BucketSet)>,
     /// Why it has no more.
-    pub end: End,
+    pub end: PageEnd,
 }
 
 impl<'a> RangePage<'a> {
@@ -283,9 +283,9 @@ impl<'a> Message<'a> for RangePage<'a> {
             records: payload.list(LEAST_RECORD, Record::decode)?,
             same: payload.list(Self::LEAST_SAME, same)?,
             end: match payload.u8()? {
-                0 => End::Between,
-                1 => End::Within(Cursor::decode(payload)?),
-                2 => End::NoSource,
+                0 => PageEnd::Between,
+                1 => PageEnd::Within(Cursor::decode(payload)?),
+                2 => PageEnd::NoSource,
                 _ => return Err(DecodeError("a page ends for an unknown reason")),
             },
         })
@@ -340,19 +340,19 @@ impl<'o> PageWriter<'o> {
     }
 
     /// Ends the page.
-    pub fn finish(self, end: End) {
+    pub fn finish(self, end: PageEnd) {
         let at = self.start + Self::COUNTS;
         self.out[at..at + 4].copy_from_slice(&self.complete.to_be_bytes());
         self.out[at + 4..at + 8].copy_from_slice(&self.records.to_be_bytes());
         self.out.put_u32(self.sames);
         self.out.extend_from_slice(&self.same);
         match end {
-            End::Between => self.out.put_u8(0),
-            End::Within(cursor) => {
+            PageEnd::Between => self.out.put_u8(0),
+            PageEnd::Within(cursor) => {
                 self.out.put_u8(1);
                 cursor.encode(self.out);
             }
-            End::NoSource => self.out.put_u8(2),
+            PageEnd::NoSource => self.out.put_u8(2),
         }
     }
 }

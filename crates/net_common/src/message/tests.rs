@@ -120,11 +120,11 @@ fn data_samples() -> Vec<Sample> {
             WriteBatch
         ),
         sample!(
-            Commits {
-                marks: vec![(6, 5), (7, 8)],
+            CommitNotice {
+                watermarks: vec![(6, 5), (7, 8)],
                 versions: vec![(b"k", Version::plain(5, 6)), (b"gone", stepped())],
             },
-            Commits
+            CommitNotice
         ),
         sample!(
             WriteAcks {
@@ -151,28 +151,28 @@ fn data_samples() -> Vec<Sample> {
         sample!(ReadBatch { epoch: Epoch(4), keys: vec![b"a", b"bc"] }, ReadBatch),
         sample!(Fence(ReadBatch { epoch: Epoch(4), keys: vec![b"a", b"bc"] }), Fence),
         sample!(
-            ReadAnswers {
+            ReadReply {
                 epoch: Epoch(4),
                 clock: 77,
                 shape: Shape::default(),
                 answers: vec![
-                    ReadAnswer::Absent,
-                    ReadAnswer::Record(Version::plain(1, 2), State::Committed, Body::Value(b"")),
-                    ReadAnswer::Record(stepped(), State::Pending, Body::Tombstone),
-                    ReadAnswer::NoLease,
-                    ReadAnswer::WrongEpoch,
-                    ReadAnswer::Syncing,
-                    ReadAnswer::BadKey,
-                    ReadAnswer::BlindAbsent,
-                    ReadAnswer::Blind(stepped(), State::Pending, Body::Value(b"v")),
-                    ReadAnswer::Record(
+                    KeyReply::Absent,
+                    KeyReply::Record(Version::plain(1, 2), State::Committed, Body::Value(b"")),
+                    KeyReply::Record(stepped(), State::Pending, Body::Tombstone),
+                    KeyReply::NoLease,
+                    KeyReply::WrongEpoch,
+                    KeyReply::Syncing,
+                    KeyReply::BadKey,
+                    KeyReply::BlindAbsent,
+                    KeyReply::Blind(stepped(), State::Pending, Body::Value(b"v")),
+                    KeyReply::Record(
                         Version::plain(1, 2),
                         State::Pending,
                         Body::Expiring(b"", u64::MAX),
                     ),
                 ],
             },
-            ReadAnswers
+            ReadReply
         ),
     ]
 }
@@ -198,11 +198,11 @@ fn range_samples() -> Vec<Sample> {
                 epoch: Epoch(4),
                 seed: [5; 16],
                 wanted: vec![
-                    Wanted { arc: 1, ask: Ask::Of(Cow::Borrowed(&buckets)) },
-                    Wanted { arc: 2, ask: Ask::All },
-                    Wanted { arc: 3, ask: Ask::Differing((0..8).collect()) },
-                    Wanted { arc: 4, ask: Ask::Gather },
-                    Wanted { arc: 5, ask: Ask::Held((0..8).collect()) },
+                    ArcRequest { arc: 1, ask: Selection::Of(Cow::Borrowed(&buckets)) },
+                    ArcRequest { arc: 2, ask: Selection::All },
+                    ArcRequest { arc: 3, ask: Selection::Differing((0..8).collect()) },
+                    ArcRequest { arc: 4, ask: Selection::Gather },
+                    ArcRequest { arc: 5, ask: Selection::SameDigests((0..8).collect()) },
                 ],
                 from: Cursor { layout: 6, slot: 7 },
             },
@@ -214,25 +214,25 @@ fn range_samples() -> Vec<Sample> {
                 complete: 1,
                 records: vec![value, gone, brief],
                 same: vec![(3, buckets.clone()), (4, BucketSet::none(8))],
-                end: End::Within(Cursor { layout: 6, slot: 7 }),
+                end: PageEnd::Within(Cursor { layout: 6, slot: 7 }),
             },
             RangePage
         ),
-        sample!(page(End::Between), RangePage),
-        sample!(page(End::NoSource), RangePage),
+        sample!(page(PageEnd::Between), RangePage),
+        sample!(page(PageEnd::NoSource), RangePage),
     ]
 }
 
 fn coordinated_samples() -> Vec<Sample> {
-    let placed = Placed { primary: "node1", copies: 3 };
+    let placed = WriteReceipt { primary: "node1", copies: 3 };
     vec![
         sample!(Put { key: b"k", value: b"v" }, Put),
         sample!(Get(b"k"), Get),
         sample!(Delete(b"k"), Delete),
         sample!(PutDone(placed), PutDone),
         sample!(Deleted(placed), Deleted),
-        sample!(Found { primary: "node1", value: Some(b"v") }, Found),
-        sample!(Found { primary: "node1", value: None }, Found),
+        sample!(GetReply { primary: "node1", value: Some(b"v") }, GetReply),
+        sample!(GetReply { primary: "node1", value: None }, GetReply),
     ]
 }
 
@@ -276,8 +276,8 @@ fn list_samples() -> Vec<Sample> {
 fn control_samples() -> Vec<Sample> {
     vec![
         sample!(Hello, Hello),
-        sample!(StatusAsk, StatusAsk),
-        sample!(InfoAsk, InfoAsk),
+        sample!(StatusRequest, StatusRequest),
+        sample!(InfoRequest, InfoRequest),
         sample!(AcceptLoss(loss()), AcceptLoss),
         sample!(Probe { number: 7 }, Probe),
         sample!(AdoptFolder { id: id(), start: Incarnation(9) }, AdoptFolder),
@@ -465,9 +465,9 @@ fn a_pull_and_a_page_have_their_bytes() {
         epoch: Epoch(3),
         seed: [7; 16],
         wanted: vec![
-            Wanted { arc: 1, ask: Ask::Of(Cow::Borrowed(&set)) },
-            Wanted { arc: 2, ask: Ask::All },
-            Wanted { arc: 3, ask: Ask::Differing((0..8).collect()) },
+            ArcRequest { arc: 1, ask: Selection::Of(Cow::Borrowed(&set)) },
+            ArcRequest { arc: 2, ask: Selection::All },
+            ArcRequest { arc: 3, ask: Selection::Differing((0..8).collect()) },
         ],
         from: Cursor { layout: 4, slot: 5 },
     };
@@ -493,7 +493,7 @@ fn a_pull_and_a_page_have_their_bytes() {
         complete: 1,
         records: Vec::new(),
         same: vec![(3, set)],
-        end: End::Within(Cursor { layout: 4, slot: 5 }),
+        end: PageEnd::Within(Cursor { layout: 4, slot: 5 }),
     }
     .encode(&mut out);
     let want = [

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use log::debug;
 
-use super::{Limits, Served, say_last};
-use crate::auth::{self, Gate, Passage, Secret};
+use super::{Limits, Served, send_last};
+use crate::auth::{self, AuthGate, Passage, Secret};
 use crate::error::{ErrorWord, Refused};
 use crate::foreign::Foreign;
 use crate::frame::{self, FORMAT_BINARY, Frame, FrameError, FrameReader, Kind};
@@ -43,7 +43,7 @@ pub trait Session {
 }
 
 /// Opens a session for each connection.
-pub type Open = dyn Fn(SocketAddr) -> Box<dyn Session> + Send + Sync;
+pub type OpenSession = dyn Fn(SocketAddr) -> Box<dyn Session> + Send + Sync;
 
 /// Answers are sent once so many bytes are waiting, so that a long pipeline's answers do not pile
 /// up.
@@ -54,12 +54,12 @@ pub(super) fn serve(
     served: &Served,
     limits: &Limits,
     secret: Option<&Secret>,
-    open: &Open,
+    open: &OpenSession,
 ) -> io::Result<()> {
     let mut connection = Serving {
         served,
         limits,
-        gate: Gate::new(secret),
+        gate: AuthGate::new(secret),
         session: open(served.peer),
         reader: FrameReader::within(limits.payload.clone()),
         out: Vec::new(),
@@ -74,7 +74,7 @@ struct Serving<'s> {
     served: &'s Served,
     limits: &'s Limits,
     stream: Arc<TcpStream>,
-    gate: Gate,
+    gate: AuthGate,
     session: Box<dyn Session>,
     reader: FrameReader,
     out: Vec<u8>,
@@ -105,7 +105,7 @@ impl Serving<'_> {
                 Next::Close => {
                     // A peer may take its time over a large answer, as over any other.
                     self.flush()?;
-                    say_last(&self.stream, &[]);
+                    send_last(&self.stream, &[]);
                     return Ok(());
                 }
                 Next::TakeOver => {
@@ -238,7 +238,7 @@ impl Serving<'_> {
             format!("no whole frame for {limit:?}, nor {LEAST_RATE} bytes of one each second")
         };
         frame::write_error(&mut self.out, FORMAT_BINARY, word, &why);
-        say_last(&self.stream, &self.out);
+        send_last(&self.stream, &self.out);
         Ok(true)
     }
 }

@@ -18,7 +18,7 @@ fn r2_a_page_counts_only_under_its_epoch() {
     // The source is not there yet, and says so.
     let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(4), &digester));
     let page = RangePage::read(&bytes).unwrap();
-    assert_eq!((page.epoch, page.end), (Epoch(3), End::NoSource));
+    assert_eq!((page.epoch, page.end), (Epoch(3), PageEnd::NoSource));
     source.adopt(view(4, Some(MemberState::Joining))).unwrap();
     let merged = fetch(&source, &puller, Bounds::OURS, || {});
     assert_eq!((merged.moved, merged.kept), (0, 50), "the cache is there for the next try");
@@ -83,7 +83,7 @@ fn an_arc_beyond_the_ring_has_no_source() {
     let source = at(SOURCE, [view(1, Some(MemberState::Active))]);
     let mut job = Job::new(vec![source.arc_fetch(ARCS)]);
     let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(1), &Digester::new([1; 16])));
-    assert_eq!(RangePage::read(&bytes).unwrap().end, End::NoSource);
+    assert_eq!(RangePage::read(&bytes).unwrap().end, PageEnd::NoSource);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_page_that_does_not_answer_its_pull_is_refused() {
         complete: 0,
         records: Vec::new(),
         same: Vec::new(),
-        end: End::Between,
+        end: PageEnd::Between,
     };
     let broken: [fn(&mut RangePage<'_>, u16); 6] = [
         |_, _| {},
@@ -104,7 +104,7 @@ fn a_page_that_does_not_answer_its_pull_is_refused() {
         |page, _| page.complete = u32::MAX,
         |page, _| {
             page.complete = 1;
-            page.end = End::Within(Cursor::START);
+            page.end = PageEnd::Within(Cursor::START);
         },
         |page, arc| page.same = vec![(arc, BucketSet::none(16))],
         |page, arc| page.same = vec![(arc ^ 1, BucketSet::none(8))],

@@ -17,7 +17,7 @@ fn h3_nobody_is_shown_records_of_an_earlier_life() {
         let mut job = Job::new(vec![source.arc_fetch(arc)]);
         let bytes = ask(&puller, Bounds::OURS, &job.pull(epoch, &Digester::new([1; 16])));
         let page = RangePage::read(&bytes).unwrap();
-        assert_eq!((page.end, page.records.len(), page.complete), (End::NoSource, 0, 0));
+        assert_eq!((page.end, page.records.len(), page.complete), (PageEnd::NoSource, 0, 0));
     }
     // Nor finished: not now, and not when the source has said that it has nothing of the kind.
     assert!(puller.settle(10).is_none());

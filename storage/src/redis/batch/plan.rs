@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use client::{Op, Part, Ran};
+use client::{BatchItem, ItemOutcome, Op};
 use cluster::limits::Limits;
 use resp::command::Command;
 use resp::update::{Answer, Update};
@@ -35,7 +35,7 @@ pub struct Context<'p> {
 /// What a batch asks of the store.
 pub struct Plan<'p> {
     /// What the store is asked for, and its results, until they are read.
-    pub parts: Vec<Option<Ran<'p>>>,
+    pub parts: Vec<Option<ItemOutcome<'p>>>,
     /// Where the parts of each command end.
     pub ends: VecDeque<usize>,
     /// Which part is the first one of those that several commands became.
@@ -66,9 +66,10 @@ impl<'p> Plan<'p> {
             ends.push_back(parts.len());
         }
         let first_coalesced = parts.len();
-        let mut parts: Vec<_> = parts.into_iter().map(|part| Some(Ran::Left(part))).collect();
+        let mut parts: Vec<_> =
+            parts.into_iter().map(|part| Some(ItemOutcome::Left(part))).collect();
         let Context { clock, limits, .. } = context;
-        parts.extend(coalesced.iter().map(|one| one.part(clock, limits).map(Ran::Left)));
+        parts.extend(coalesced.iter().map(|one| one.part(clock, limits).map(ItemOutcome::Left)));
         Plan { parts, ends, first_coalesced }
     }
 }
@@ -78,16 +79,16 @@ fn read_modify_write<'p, 'b: 'p>(
     key: &'b [u8],
     update: Update<'b>,
     context: Context<'p>,
-) -> Part<'p> {
+) -> BatchItem<'p> {
     let Context { clock, answers, .. } = context;
     let place = answers.borrow().len();
     answers.borrow_mut().push(Answer::Null);
-    let decide = Box::new(move |found: Option<client::Held<'_>>| {
+    let decide = Box::new(move |found: Option<client::CurrentValue<'_>>| {
         let (change, answer) = update.apply(found.map(translate::current), clock());
         answers.borrow_mut()[place] = answer;
         translate::change(change)
     });
-    Part::Update { key, decide }
+    BatchItem::Update { key, decide }
 }
 
 /// Each key once.
@@ -97,9 +98,9 @@ fn different<'b>(keys: impl Iterator<Item = &'b [u8]>) -> impl Iterator<Item = &
 }
 
 /// The plain operations of a command.
-fn plain<'p, 'b: 'p>(command: &Command<'b>, context: Context<'_>, parts: &mut Vec<Part<'p>>) {
+fn plain<'p, 'b: 'p>(command: &Command<'b>, context: Context<'_>, parts: &mut Vec<BatchItem<'p>>) {
     let Context { seen, now_ms, .. } = context;
-    let mut op = |op| parts.push(Part::Op(op));
+    let mut op = |op| parts.push(BatchItem::Op(op));
     match command {
         Command::Read { key, .. } => op(Op::Get { key }),
         // A time that has passed already ends the key at once.
@@ -114,7 +115,7 @@ fn plain<'p, 'b: 'p>(command: &Command<'b>, context: Context<'_>, parts: &mut Ve
         Command::PutMany(pairs) => {
             let mut places = HashMap::with_capacity(pairs.len() / 2);
             for (key, value) in pairs.pairs() {
-                let put = Part::Op(Op::Put { key, value });
+                let put = BatchItem::Op(Op::Put { key, value });
                 match places.entry(key) {
                     // Of one key's values the last one stays.
                     Entry::Occupied(place) => parts[*place.get()] = put,

@@ -4,7 +4,7 @@
 //! hold waits until those before it are answered: a result that is read and not there begins
 //! another round.
 
-use client::{Done, Got, Ran};
+use client::{Done, Got, ItemOutcome};
 use resp::error::Error;
 use resp::update::Answer;
 
@@ -112,7 +112,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         };
         if one.go_on() {
             let Context { clock, limits, .. } = self.context;
-            self.plan.parts[part] = one.part(clock, limits).map(Ran::Left);
+            self.plan.parts[part] = one.part(clock, limits).map(ItemOutcome::Left);
         } else {
             self.findings[place] = Some(findings);
         }
@@ -138,7 +138,8 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         if self.is_left(part) {
             self.round(part);
         }
-        let done = self.plan.parts[part].take().and_then(Ran::over).expect("a part has a result");
+        let done =
+            self.plan.parts[part].take().and_then(ItemOutcome::over).expect("a part has a result");
         if let Ok(Done::Placed(placed)) = &done {
             self.outcome.copies = Some(placed.copies);
         }
@@ -146,7 +147,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
     }
 
     fn is_left(&self, part: usize) -> bool {
-        matches!(self.plan.parts[part], Some(Ran::Left(_)))
+        matches!(self.plan.parts[part], Some(ItemOutcome::Left(_)))
     }
 
     /// Asks the store for this part, and for as many of the others as can be held.
@@ -162,7 +163,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
             }
         }
         let parts = asked.iter().filter_map(|&part| match self.plan.parts[part].take() {
-            Some(Ran::Left(left)) => Some(left),
+            Some(ItemOutcome::Left(left)) => Some(left),
             _ => None,
         });
         let parts = parts.collect();
@@ -175,7 +176,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
     /// How many bytes are held for commands that are still to be answered.
     fn held(&self) -> usize {
         let results = self.plan.parts.iter().map(|ran| match ran {
-            Some(Ran::Over(Ok(Done::Got(Some(got))))) => got.value.len(),
+            Some(ItemOutcome::Over(Ok(Done::Got(Some(got))))) => got.value.len(),
             _ => 0,
         });
         let answers = self.context.answers.borrow();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use client::{GTStoreClient, Part, Ran};
+use client::{BatchItem, GTStoreClient, ItemOutcome};
 use cluster::limits::Limits;
 
 /// Who carries a batch out.
@@ -17,7 +17,7 @@ pub trait Store {
 
     /// Runs parts that are independent of each other, in any order, until about `most` bytes have
     /// been read. Each of those that have run has its own result. The first always has.
-    fn run<'p>(&self, parts: Vec<Part<'p>>, most: usize) -> Vec<Ran<'p>>;
+    fn run<'p>(&self, parts: Vec<BatchItem<'p>>, most: usize) -> Vec<ItemOutcome<'p>>;
 }
 
 impl Store for Arc<GTStoreClient> {
@@ -29,7 +29,7 @@ impl Store for Arc<GTStoreClient> {
         GTStoreClient::newest_limits(self)
     }
 
-    fn run<'p>(&self, parts: Vec<Part<'p>>, most: usize) -> Vec<Ran<'p>> {
+    fn run<'p>(&self, parts: Vec<BatchItem<'p>>, most: usize) -> Vec<ItemOutcome<'p>> {
         self.run_within(parts, most)
     }
 }

@@ -4,7 +4,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use client::{Change, ClientError, Done, Got, Held, Op, Part, Placed, Ran};
+use client::{
+    BatchItem, ClientError, CurrentValue, Done, Got, ItemOutcome, Op, Placed, UpdateAction,
+};
 use cluster::ids::NodeId;
 use cluster::limits::Limits;
 use cluster::scan;
@@ -48,7 +50,7 @@ impl Store for &Keyspace {
 
     /// From the last to the first: their order must not matter. Some of what reads is left, as it
     /// may be.
-    fn run<'p>(&self, parts: Vec<Part<'p>>, most: usize) -> Vec<Ran<'p>> {
+    fn run<'p>(&self, parts: Vec<BatchItem<'p>>, most: usize) -> Vec<ItemOutcome<'p>> {
         self.asked.set(self.asked.get() + 1);
         let mut left = self.left.get();
         let mut read = 0;
@@ -57,12 +59,13 @@ impl Store for &Keyspace {
             .rev()
             .map(|(i, part)| {
                 left = left.rotate_left(1);
-                let reads = matches!(part, Part::Op(Op::Get { .. }) | Part::Update { .. });
+                let reads =
+                    matches!(part, BatchItem::Op(Op::Get { .. }) | BatchItem::Update { .. });
                 if reads && i > 0 && (left & 1 == 1 || read >= most) {
-                    return Ran::Left(part);
+                    return ItemOutcome::Left(part);
                 }
                 read += self.bytes(&part);
-                Ran::Over(self.part(part))
+                ItemOutcome::Over(self.part(part))
             })
             .collect();
         results.reverse();
@@ -134,41 +137,44 @@ impl Keyspace {
     }
 
     /// How many bytes a part reads.
-    fn bytes(&self, part: &Part<'_>) -> usize {
-        let (Part::Op(Op::Get { key }) | Part::Update { key, .. }) = part else { return 0 };
+    fn bytes(&self, part: &BatchItem<'_>) -> usize {
+        let (BatchItem::Op(Op::Get { key }) | BatchItem::Update { key, .. }) = part else {
+            return 0;
+        };
         self.records.borrow().get(*key).map_or(0, |(value, _)| value.len())
     }
 
-    fn part(&self, part: Part<'_>) -> Result<Done, ClientError> {
+    fn part(&self, part: BatchItem<'_>) -> Result<Done, ClientError> {
         let (key, change) = match part {
-            Part::Op(Op::Get { key }) => (key, Change::Leave),
-            Part::Op(Op::Put { key, value }) => (key, Change::Put(value.to_vec())),
-            Part::Op(Op::PutUntil { key, value, until }) => {
-                (key, Change::PutUntil(value.to_vec(), until))
+            BatchItem::Op(Op::Get { key }) => (key, UpdateAction::Leave),
+            BatchItem::Op(Op::Put { key, value }) => (key, UpdateAction::Put(value.to_vec())),
+            BatchItem::Op(Op::PutUntil { key, value, until }) => {
+                (key, UpdateAction::PutUntil(value.to_vec(), until))
             }
-            Part::Op(Op::Delete { key }) => (key, Change::Delete),
-            Part::Update { key, mut decide } => {
+            BatchItem::Op(Op::Delete { key }) => (key, UpdateAction::Delete),
+            BatchItem::Update { key, mut decide } => {
                 // Somebody was quicker at first.
-                decide(Some(Held { value: b"9", expiry: None }));
+                decide(Some(CurrentValue { value: b"9", expiry: None }));
                 let held = self.held(key);
-                let held = held.as_ref().map(|(value, expiry)| Held { value, expiry: *expiry });
+                let held =
+                    held.as_ref().map(|(value, expiry)| CurrentValue { value, expiry: *expiry });
                 (key, decide(held))
             }
         };
         self.limits.check_key(key).map_err(ClientError::BadKey)?;
         let primary = NodeId::new("node1").expect("a name");
         let (value, expiry) = match change {
-            Change::Leave => {
+            UpdateAction::Leave => {
                 let found = self.held(key);
                 let got = found.map(|(value, expiry)| Got { value, expiry, primary });
                 return Ok(Done::Got(got));
             }
-            Change::Delete => {
+            UpdateAction::Delete => {
                 self.records.borrow_mut().remove(key);
                 return Ok(Done::Placed(Placed { primary, copies: 1 }));
             }
-            Change::Put(value) => (value, None),
-            Change::PutUntil(value, until) => (value, Some(until)),
+            UpdateAction::Put(value) => (value, None),
+            UpdateAction::PutUntil(value, until) => (value, Some(until)),
         };
         self.limits.check_value(&value).map_err(ClientError::BadValue)?;
         self.records.borrow_mut().insert(key.to_vec(), (value, expiry));

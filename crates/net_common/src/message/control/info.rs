@@ -9,9 +9,9 @@ use crate::message::parts::{self, bare};
 
 /// NODE_INFO: who are you, and how much do you hold?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InfoAsk;
+pub struct InfoRequest;
 
-bare!(InfoAsk = NodeInfo);
+bare!(InfoRequest = NodeInfo);
 
 /// NODE_INFO_REPLY: who a node is and how much it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

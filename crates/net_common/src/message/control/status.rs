@@ -13,9 +13,9 @@ use crate::message::parts::{self, bare};
 
 /// STATUS: how is the cluster?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatusAsk;
+pub struct StatusRequest;
 
-bare!(StatusAsk = Status);
+bare!(StatusRequest = Status);
 
 /// How one node is, as the manager sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
