@@ -88,81 +88,114 @@ fn removal(at: &Situation<'_>) -> Option<Plan> {
     if !out.contains(&true) && !at.accepts_loss {
         return None;
     }
-    let candidates = recovery::candidates(at);
-    let mut replacements = recovery::due(at, &candidates);
-    // As if no replacement had come yet: it has to tell first that it has adopted the view.
-    let lost = holders::lost_arcs(at, &out);
-    let mut fates = fates(at, &out, &lost, (&candidates, &replacements));
-    let begins_afresh = |arc: usize| {
-        if at.accepts_loss {
-            !recovery::is_revived(at, &out, &replacements, arc)
-        } else {
-            has_never_begun(at, arc)
-        }
-    };
-    let fresh: Vec<u16> =
-        lost.iter().filter(|&&arc| begins_afresh(arc)).map(|&arc| arc as u16).collect();
-    let back = unused::holders(at, &lost, &fresh);
-    unused::inherit(&back, &mut replacements);
-    for place in back.iter().filter_map(|holder| holder.place) {
-        if fates[place] == Fate::Falls {
-            fates[place] = Fate::SoleHolders(Vec::new());
-        }
-    }
-    let sole_holders = sole_holders(old, &fates);
-    let owns_nothing: Vec<bool> = fates.iter().map(|fate| *fate != Fate::Stays).collect();
-    // A sole holder that has died again while it joined is to own nothing after all.
-    let mut to_own = old.coming.iter().flat_map(|coming| &coming.arcs);
-    let changes = !replacements.is_empty()
-        || !back.is_empty()
-        || fates.contains(&Fate::Falls)
-        || !fresh.is_empty()
-        || sole_holders != old.sole_holders
-        || to_own.any(|&owner| owns_nothing[usize::from(owner)]);
-    let mut members = old.members.iter().enumerate().zip(&fates);
+    let removal = Removal::decided(at, &out);
+    let mut members = old.members.iter().enumerate().zip(&removal.fates);
     // Or it would be a view of the dead alone.
     let any_stays = members.any(|((place, m), fate)| {
-        *fate == Fate::Stays && (replacements.contains_key(&place) || !holders::is_gone(at, m))
+        let comes = removal.replacements.contains_key(&place);
+        *fate == Fate::Stays && (comes || !holders::is_gone(at, m))
     });
-    let moves_in = !any_stays && back.iter().any(unused::Holder::comes_alone);
-    if !changes || !any_stays && !moves_in {
+    let moves_in = !any_stays && removal.back.iter().any(unused::Holder::comes_alone);
+    if !removal.changes(old) || !any_stays && !moves_in {
         return None;
     }
-    let mut falls: Vec<bool> = fates.iter().map(|fate| *fate == Fate::Falls).collect();
-    let mut view = View {
-        epoch: old.next_epoch(),
-        arcs: ring::fall(&old.arcs, &owns_nothing),
-        coming: old.coming.as_ref().map(|coming| Coming {
+    removal.plan(at, moves_in)
+}
+
+/// What is decided on where members are out.
+struct Removal<'m> {
+    /// By the places of the active view.
+    fates: Vec<Fate>,
+    /// Who takes a dead member's place.
+    replacements: Candidates<'m>,
+    /// Who was dropped and counts again.
+    back: Vec<unused::Holder<'m>>,
+    /// The arcs that begin afresh.
+    fresh: Vec<u16>,
+    sole_holders: Vec<SoleHolder>,
+    /// By the places of the active view: who owns nothing any more.
+    owns_nothing: Vec<bool>,
+}
+
+impl<'m> Removal<'m> {
+    fn decided(at: &Situation<'m>, out: &[bool]) -> Removal<'m> {
+        let candidates = recovery::candidates(at);
+        let mut replacements = recovery::due(at, &candidates);
+        // As if no replacement had come yet: it has to tell first that it has adopted the view.
+        let lost = holders::lost_arcs(at, out);
+        let mut fates = fates(at, out, &lost, (&candidates, &replacements));
+        let begins_afresh = |arc: usize| {
+            if at.accepts_loss {
+                !recovery::is_revived(at, out, &replacements, arc)
+            } else {
+                has_never_begun(at, arc)
+            }
+        };
+        let fresh: Vec<u16> =
+            lost.iter().filter(|&&arc| begins_afresh(arc)).map(|&arc| arc as u16).collect();
+        let back = unused::holders(at, &lost, &fresh);
+        unused::inherit(&back, &mut replacements);
+        for place in back.iter().filter_map(|holder| holder.place) {
+            if fates[place] == Fate::Falls {
+                fates[place] = Fate::SoleHolders(Vec::new());
+            }
+        }
+        let sole_holders = sole_holders(at.active().view(), &fates);
+        let owns_nothing = fates.iter().map(|fate| *fate != Fate::Stays).collect();
+        Removal { fates, replacements, back, fresh, sole_holders, owns_nothing }
+    }
+
+    /// Whether anything would be otherwise than in the active view.
+    fn changes(&self, old: &View) -> bool {
+        // A sole holder that has died again while it joined is to own nothing after all.
+        let mut to_own = old.coming.iter().flat_map(|coming| &coming.arcs);
+        !self.replacements.is_empty()
+            || !self.back.is_empty()
+            || self.fates.contains(&Fate::Falls)
+            || !self.fresh.is_empty()
+            || self.sole_holders != old.sole_holders
+            || to_own.any(|&owner| self.owns_nothing[usize::from(owner)])
+    }
+
+    /// The view that follows. `moves_in` says that of those who were members nobody is there.
+    fn plan(self, at: &Situation<'_>, moves_in: bool) -> Option<Plan> {
+        let Removal { fates, replacements, back, fresh, sole_holders, owns_nothing } = self;
+        let old = at.active().view();
+        let mut falls: Vec<bool> = fates.iter().map(|fate| *fate == Fate::Falls).collect();
+        let coming = old.coming.as_ref().map(|coming| Coming {
             arcs: ring::fall(&coming.arcs, &owns_nothing),
             ..coming.clone()
-        }),
-        fresh,
-        sole_holders,
-        replacements: Vec::new(),
-        ..old.clone()
-    };
-    recovery::move_in(&replacements, &mut view);
-    unused::grow(&back, &mut view);
-    for sole_holder in view.members.iter_mut().zip(&fates) {
-        // It joins again when it is back.
-        if let (Member { state: state @ MemberState::Joining, .. }, Fate::SoleHolders(_)) =
-            sole_holder
-        {
-            *state = MemberState::Active;
+        });
+        let mut view = View {
+            epoch: old.next_epoch(),
+            arcs: ring::fall(&old.arcs, &owns_nothing),
+            coming,
+            fresh,
+            sole_holders,
+            replacements: Vec::new(),
+            ..old.clone()
+        };
+        recovery::move_in(&replacements, &mut view);
+        unused::grow(&back, &mut view);
+        for (member, fate) in view.members.iter_mut().zip(&fates) {
+            // It joins again when it is back.
+            if member.state == MemberState::Joining && matches!(fate, Fate::SoleHolders(_)) {
+                member.state = MemberState::Active;
+            }
         }
+        if moves_in {
+            unused::move_in(&back, old.arcs.len(), &mut view);
+            falls.resize(view.members.len(), false);
+        }
+        if view.arcs.is_empty() {
+            let_sole_holders_inherit(at, &mut view, &fates);
+        }
+        let why = repaired(old, &view, &falls);
+        renumber(&mut view, &falls);
+        end_idle_change(at, &mut view);
+        unused::take_in(&back, &mut view);
+        (!view.arcs.is_empty()).then_some(Plan { view, why })
     }
-    if moves_in {
-        unused::move_in(&back, old.arcs.len(), &mut view);
-        falls.resize(view.members.len(), false);
-    }
-    if view.arcs.is_empty() {
-        let_sole_holders_inherit(at, &mut view, &fates);
-    }
-    let why = repaired(old, &view, &falls);
-    renumber(&mut view, &falls);
-    end_idle_change(at, &mut view);
-    unused::take_in(&back, &mut view);
-    (!view.arcs.is_empty()).then_some(Plan { view, why })
 }
 
 /// What becomes of each member of the active view. `lost` are the arcs that nobody who is not out holds.
