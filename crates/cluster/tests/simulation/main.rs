@@ -31,6 +31,7 @@ mod operator;
 mod plan;
 mod power;
 mod rng;
+mod task;
 mod world;
 
 use std::ops::ControlFlow;
