@@ -7,7 +7,7 @@
 //! Invariants:
 //! * synced survives only from a view to the very next one, the arc being in the node's write set in
 //!   both; skipping a view or losing the arc ends it (F5), but where the view says that the node
-//!   kept the arc in all that it skipped, as a [`SoleHolder`](crate::view::SoleHolder) does;
+//!   kept the arc in all that it skipped, as a [`SoleHolder`] does;
 //! * a new incarnation starts with nothing synced (F6), but where the view says that it is the replacement of a dead one
 //!   whose folder it has ([`Claim`]);
 //! * a page counts only under the epoch it was read under (R2);

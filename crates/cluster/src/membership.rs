@@ -5,8 +5,8 @@
 //!
 //! * a node **registers** and waits outside until the view can take it in;
 //! * an **operator asks** for a change ([`order`]): a leave, a weight, another number of copies;
-//! * a **view is made**, one at a time (rule L3): a repair drops who is dead ([`repair`]); a planned change
-//!   begins, is switched when everyone has finished it, or is cancelled ([`change`]);
+//! * a **view is made**, one at a time (rule L3): a repair drops who is dead (`repair`); a planned change
+//!   begins, is switched when everyone has finished it, or is cancelled (`change`);
 //! * it is **saved before anyone sees it** ([`Gate`] holds back what depends on that), pushed to the
 //!   members of both the old and the new view, and becomes *active* once each of them has acknowledged
 //!   it or is out; that is saved too, but nobody waits for it;

@@ -100,7 +100,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Whether it says that nothing was done. Then the event has left no trace ([`Membership::step`]).
+    /// Whether it says that nothing was done. Then the event has left no trace ([`step`](super::Membership::step)).
     pub fn is_refusal(&self) -> bool {
         matches!(self, Answer::Taken(_) | Answer::Wait(_) | Answer::Changed(_))
     }
@@ -109,7 +109,7 @@ impl Answer {
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Make [`Membership::state`], as it is now or later, durable. What follows must not be seen before.
+    /// Make [`state`](super::Membership::state), as it is now or later, durable. What follows must not be seen before.
     Save,
     /// Give this view to clients from now on.
     Publish(Arc<Routes>),
