@@ -351,7 +351,7 @@ impl TestCluster {
             limits: self.options.peers.clone(),
             transfer_mb_s: self.options.transfer_mb_s,
             max_memory: self.options.max_memory,
-            redis: storage::redis::shared::Settings {
+            redis: storage::redis::shared::RedisSettings {
                 may_flush: true,
                 idle: self.options.redis_idle,
             },

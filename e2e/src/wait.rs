@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a condition is looked at.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` gives something, and returns that.
 ///
@@ -30,7 +30,7 @@ pub(crate) fn wait_within<T>(
             Ok(value) => return value,
             Err(why) => assert!(Instant::now() < until, "waited in vain until {what}: {why}"),
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

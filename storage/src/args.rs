@@ -136,7 +136,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
             limits: flags::server_limits(&matches)?,
             transfer_mb_s: transfer_limit(&matches)?,
             max_memory: max_memory(&matches)?,
-            redis: redis::shared::Settings {
+            redis: redis::shared::RedisSettings {
                 may_flush: matches.opt_present("redis-allow-flush"),
                 idle: redis_idle(&matches)?,
             },

@@ -74,7 +74,7 @@ pub struct Config {
     /// Bytes that its records may take before it is full; `None`: no limit.
     pub max_memory: Option<u64>,
     /// How its Redis port behaves, if it has one.
-    pub redis: redis::shared::Settings,
+    pub redis: redis::shared::RedisSettings,
     /// How it logs snapshots.
     pub snapshot: snapshot_log::Settings,
     /// How it keeps what it holds on disk, if it does.
@@ -126,7 +126,7 @@ impl Storage {
         config: Config,
     ) -> Result<Storage, StartError> {
         let port = listener.local_addr()?.port();
-        let redis_port = redis.as_ref().map(Listeners::told).transpose()?;
+        let redis_port = redis.as_ref().map(Listeners::announced_port).transpose()?;
         let address = advertised(&config.advertise, port)?;
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::from)?;

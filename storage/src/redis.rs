@@ -2,7 +2,7 @@
 //!
 //! 1. [`server`]: the ports; [`shared`]: what their connections share; [`clients`]: who they are;
 //!    [`pause`] lets their requests wait;
-//! 2. [`session`]: one connection, over a [`link`];
+//! 2. [`session`]: one connection, over a [`client_socket`];
 //! 3. [`conversation`]: what it has said so far, and the answers about it; [`facts`]: those about
 //!    the node and the cluster; [`topology`]: what cluster-aware clients are told of a view;
 //! 4. [`batch`]: requests about keys, which go to the nodes together; [`coalesce`]: those about one
@@ -12,11 +12,11 @@
 
 pub mod batch;
 pub mod bounds;
+pub mod client_socket;
 pub mod clients;
 pub mod coalesce;
 pub mod conversation;
 pub mod facts;
-pub mod link;
 pub mod listing;
 pub mod pause;
 pub mod server;

@@ -7,7 +7,7 @@ use crate::reply::{Protocol, Replies};
 
 /// The facts of one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Facts {
+pub struct ConnectionFacts {
     /// Its number, unique while the node runs.
     pub id: u64,
     /// Where it comes from.
@@ -27,7 +27,7 @@ pub struct Facts {
     /// Bytes received that are not answered yet.
     pub input_bytes: usize,
     /// Bytes that it could receive without more memory.
-    pub input_room: usize,
+    pub input_capacity: usize,
     /// Bytes of answers that are not sent yet.
     pub output_bytes: usize,
     /// The last command.
@@ -38,15 +38,15 @@ pub struct Facts {
     pub queued: Option<usize>,
 }
 
-impl fmt::Display for Facts {
+impl fmt::Display for ConnectionFacts {
     /// A line of CLIENT LIST, without its end. Names have no spaces, or they were refused.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Facts { id, peer, local, name, age_s, idle_s, .. } = self;
+        let ConnectionFacts { id, peer, local, name, age_s, idle_s, .. } = self;
         write!(
             f,
             "id={id} addr={peer} laddr={local} fd=-1 name={name} age={age_s} idle={idle_s} "
         )?;
-        let (qbuf, free, omem) = (self.input_bytes, self.input_room, self.output_bytes);
+        let (qbuf, free, omem) = (self.input_bytes, self.input_capacity, self.output_bytes);
         let (flags, multi) = match self.queued {
             None => ("N", -1),
             Some(queued) => ("x", i64::try_from(queued).unwrap_or(i64::MAX)),
@@ -65,7 +65,7 @@ impl fmt::Display for Facts {
 }
 
 /// The lines of CLIENT LIST.
-pub fn list<'f>(clients: impl Iterator<Item = &'f Facts>) -> String {
+pub fn list<'f>(clients: impl Iterator<Item = &'f ConnectionFacts>) -> String {
     clients.map(|facts| format!("{facts}\n")).collect()
 }
 
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_a_line_of_words() {
-        let facts = Facts {
+        let facts = ConnectionFacts {
             id: 3,
             peer: "127.0.0.1:44838".into(),
             local: "127.0.0.1:7001".into(),
@@ -137,7 +137,7 @@ mod tests {
             command: "client|list",
             input_bytes: 10,
             output_bytes: 5,
-            ..Facts::default()
+            ..ConnectionFacts::default()
         };
         let line = list([&facts].into_iter());
         assert!(line.starts_with("id=3 addr=127.0.0.1:44838 laddr=127.0.0.1:7001 fd=-1 name=me "));
@@ -145,7 +145,7 @@ mod tests {
         assert!(line.contains(" tot-mem=15 "));
         assert!(line.trim_end().split(' ').all(|word| word.contains('=')));
         assert!(line.contains(" flags=N ") && line.contains(" multi=-1 "));
-        let queued = Facts { queued: Some(2), ..facts }.to_string();
+        let queued = ConnectionFacts { queued: Some(2), ..facts }.to_string();
         assert!(queued.contains(" flags=x ") && queued.contains(" multi=2 "));
     }
 

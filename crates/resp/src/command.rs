@@ -15,7 +15,7 @@ mod client;
 mod connection;
 mod server;
 
-pub use client::{Client, Filter, Heard, InfoName, Kill};
+pub use client::{Client, Filter, InfoName, Kill, ReplyMode};
 pub use connection::{Connection, Hello};
 pub use server::{Cluster, NamesOf, Server};
 
@@ -112,6 +112,6 @@ pub struct Scan<'b> {
 impl Command<'_> {
     /// Whether it asks for answers, which is answered in any case.
     pub fn is_reply_on(&self) -> bool {
-        matches!(self, Command::Connection(Connection::Client(Client::Reply(Heard::All))))
+        matches!(self, Command::Connection(Connection::Client(Client::Reply(ReplyMode::On))))
     }
 }

@@ -10,7 +10,7 @@ use crate::request::Limits;
 
 /// What a node is set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct ServerConfig {
     /// How many bytes it may use; 0: no limit.
     pub max_memory: u64,
     /// How many connections it takes.
@@ -38,7 +38,7 @@ pub enum Sync {
     Always,
 }
 
-impl Settings {
+impl ServerConfig {
     fn parameters(&self) -> [(&'static str, String); 14] {
         let limits = Limits::KNOWN.for_values(self.value_bytes);
         let (append, sync) = match self.sync {
@@ -85,7 +85,7 @@ mod tests {
     use crate::testing::with_args;
 
     fn asked(line: &str, protocol: Protocol) -> String {
-        let settings = Settings {
+        let settings = ServerConfig {
             max_memory: 1000,
             max_clients: 10,
             port: 7001,

@@ -18,12 +18,12 @@ pub const LONGEST_KEY: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     /// `None`: it wants more bytes than there can be.
-    steps: Option<Vec<Step>>,
-    classes: Vec<Class>,
+    steps: Option<Vec<PatternStep>>,
+    classes: Vec<ByteClass>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum PatternStep {
     /// Any bytes, also none.
     Star,
     /// Any byte.
@@ -36,9 +36,9 @@ enum Step {
 
 /// A set of bytes, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Class([u64; 4]);
+struct ByteClass([u64; 4]);
 
-impl Class {
+impl ByteClass {
     fn add(&mut self, first: u8, last: u8) {
         for byte in first.min(last)..=first.max(last) {
             self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
@@ -53,7 +53,7 @@ impl Class {
 impl Pattern {
     /// Makes a pattern ready. With `fold` the case of ASCII letters does not matter, as for the
     /// names that CONFIG GET looks for.
-    pub fn new(pattern: &[u8], fold: bool) -> Pattern {
+    pub fn new(pattern: &[u8], ignore_case: bool) -> Pattern {
         let mut made = Pattern { steps: None, classes: Vec::new() };
         let mut steps = Vec::new();
         let mut bytes = 0;
@@ -61,33 +61,33 @@ impl Pattern {
         while let [first, after @ ..] = rest {
             rest = after;
             let step = match first {
-                b'*' if steps.last() == Some(&Step::Star) => continue,
-                b'*' => Step::Star,
-                b'?' => Step::One,
+                b'*' if steps.last() == Some(&PatternStep::Star) => continue,
+                b'*' => PatternStep::Star,
+                b'?' => PatternStep::One,
                 b'[' => {
-                    let (class, after) = class(rest, fold);
+                    let (class, after) = class(rest, ignore_case);
                     rest = after;
                     made.classes.push(class);
-                    Step::Class(made.classes.len() as u16 - 1)
+                    PatternStep::Class(made.classes.len() as u16 - 1)
                 }
                 b'\\' if !rest.is_empty() => {
                     let byte = rest[0];
                     rest = &rest[1..];
-                    Step::Byte(byte)
+                    PatternStep::Byte(byte)
                 }
-                &byte => Step::Byte(byte),
+                &byte => PatternStep::Byte(byte),
             };
             steps.push(match step {
-                Step::Byte(byte) if fold && byte.is_ascii_alphabetic() => {
-                    let mut both = Class::default();
+                PatternStep::Byte(byte) if ignore_case && byte.is_ascii_alphabetic() => {
+                    let mut both = ByteClass::default();
                     both.add(byte.to_ascii_lowercase(), byte.to_ascii_lowercase());
                     both.add(byte.to_ascii_uppercase(), byte.to_ascii_uppercase());
                     made.classes.push(both);
-                    Step::Class(made.classes.len() as u16 - 1)
+                    PatternStep::Class(made.classes.len() as u16 - 1)
                 }
                 step => step,
             });
-            bytes += usize::from(step != Step::Star);
+            bytes += usize::from(step != PatternStep::Star);
             if bytes > LONGEST_KEY {
                 return Pattern { steps: None, classes: Vec::new() };
             }
@@ -106,7 +106,7 @@ impl Pattern {
         let mut star: Option<(usize, usize)> = None;
         loop {
             match steps.get(step) {
-                Some(Step::Star) => {
+                Some(PatternStep::Star) => {
                     step += 1;
                     if step == steps.len() {
                         return true;
@@ -132,18 +132,18 @@ impl Pattern {
         }
     }
 
-    fn fits(&self, step: Step, byte: u8) -> bool {
+    fn fits(&self, step: PatternStep, byte: u8) -> bool {
         match step {
-            Step::Byte(wanted) => wanted == byte,
-            Step::Class(place) => self.classes[usize::from(place)].has(byte),
-            Step::One | Step::Star => true,
+            PatternStep::Byte(wanted) => wanted == byte,
+            PatternStep::Class(place) => self.classes[usize::from(place)].has(byte),
+            PatternStep::One | PatternStep::Star => true,
         }
     }
 }
 
 /// Reads a class up to its `]`, or to the end of the pattern. Returns what comes after it.
-fn class(mut rest: &[u8], fold: bool) -> (Class, &[u8]) {
-    let mut class = Class::default();
+fn class(mut rest: &[u8], ignore_case: bool) -> (ByteClass, &[u8]) {
+    let mut class = ByteClass::default();
     let negated = rest.first() == Some(&b'^');
     rest = &rest[usize::from(negated)..];
     loop {
@@ -158,13 +158,13 @@ fn class(mut rest: &[u8], fold: bool) -> (Class, &[u8]) {
             [byte, ..] => (*byte, *byte, 1),
         };
         class.add(first, last);
-        if fold {
+        if ignore_case {
             // As Redis: the ends of the range are folded, then what lies between them.
             class.add(first.to_ascii_lowercase(), last.to_ascii_lowercase());
         }
         rest = &rest[len..];
     }
-    if fold {
+    if ignore_case {
         for letter in b'a'..=b'z' {
             if class.has(letter) {
                 class.add(letter.to_ascii_uppercase(), letter.to_ascii_uppercase());

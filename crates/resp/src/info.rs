@@ -11,7 +11,7 @@ pub const REDIS_VERSION: &str = "7.2.4";
 
 /// What there is to tell.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Facts {
+pub struct NodeFacts {
     /// GT Store's version.
     pub version: String,
     /// The node's name.
@@ -41,7 +41,7 @@ pub struct Facts {
     /// How many bytes it may use; 0: no limit.
     pub max_memory: u64,
     /// How its disk does, if what is acknowledged is on it, at least soon.
-    pub disk: Option<Disk>,
+    pub disk: Option<Persistence>,
     /// Connections since it started.
     pub total_connections: u64,
     /// Of these, refused since there were too many.
@@ -70,19 +70,19 @@ pub struct Facts {
 
 /// How a node's disk does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Disk {
+pub struct Persistence {
     /// Whether its log can be written.
     pub is_written: bool,
     /// Whether an image can be made.
-    pub is_imaged: bool,
+    pub can_checkpoint: bool,
     /// Whether one is being made.
-    pub is_imaging: bool,
+    pub is_checkpointing: bool,
     /// When the last was made, or the node started, in seconds since 1970.
     pub last_save_s: i64,
 }
 
 /// A section: its name, and what it tells.
-type Section = (&'static str, fn(&Facts, &mut Lines));
+type Section = (&'static str, fn(&NodeFacts, &mut Lines));
 
 /// The sections in their order.
 const SECTIONS: [Section; 8] = [
@@ -97,7 +97,7 @@ const SECTIONS: [Section; 8] = [
 ];
 
 /// The text of some sections; of all, if none is named. Names of no section say nothing.
-pub fn text<'b>(facts: &Facts, named: impl ExactSizeIterator<Item = &'b [u8]>) -> String {
+pub fn text<'b>(facts: &NodeFacts, named: impl ExactSizeIterator<Item = &'b [u8]>) -> String {
     let named: Vec<&[u8]> = named.collect();
     let is_named = |name: &str| named.iter().any(|n| n.eq_ignore_ascii_case(name.as_bytes()));
     let all = named.is_empty() || ["all", "default", "everything"].iter().any(|n| is_named(n));
@@ -124,7 +124,7 @@ impl Lines {
     }
 }
 
-fn server(facts: &Facts, lines: &mut Lines) {
+fn server(facts: &NodeFacts, lines: &mut Lines) {
     lines.add("redis_version", REDIS_VERSION);
     lines.add("gtstore_version", &facts.version);
     lines.add("gtstore_node", &facts.node);
@@ -140,13 +140,13 @@ fn server(facts: &Facts, lines: &mut Lines) {
     lines.add("uptime_in_days", facts.uptime_s / 86_400);
 }
 
-fn clients(facts: &Facts, lines: &mut Lines) {
+fn clients(facts: &NodeFacts, lines: &mut Lines) {
     lines.add("connected_clients", facts.clients);
     lines.add("maxclients", facts.max_clients);
     lines.add("blocked_clients", facts.blocked_clients);
 }
 
-fn memory(facts: &Facts, lines: &mut Lines) {
+fn memory(facts: &NodeFacts, lines: &mut Lines) {
     lines.add("used_memory", facts.used_memory);
     lines.add("used_memory_human", human(facts.used_memory));
     if let Some(resident) = facts.resident_memory {
@@ -158,21 +158,21 @@ fn memory(facts: &Facts, lines: &mut Lines) {
     lines.add("maxmemory_policy", "noeviction");
 }
 
-fn persistence(facts: &Facts, lines: &mut Lines) {
+fn persistence(facts: &NodeFacts, lines: &mut Lines) {
     lines.add("loading", u8::from(facts.is_loading));
     lines.add("async_loading", 0);
     lines.add("aof_enabled", u8::from(facts.disk.is_some()));
     let Some(disk) = facts.disk else { return };
     let status = |is_well| if is_well { "ok" } else { "err" };
-    lines.add("aof_rewrite_in_progress", u8::from(disk.is_imaging));
-    lines.add("aof_last_bgrewrite_status", status(disk.is_imaged));
+    lines.add("aof_rewrite_in_progress", u8::from(disk.is_checkpointing));
+    lines.add("aof_last_bgrewrite_status", status(disk.can_checkpoint));
     lines.add("aof_last_write_status", status(disk.is_written));
-    lines.add("rdb_bgsave_in_progress", u8::from(disk.is_imaging));
-    lines.add("rdb_last_bgsave_status", status(disk.is_imaged));
+    lines.add("rdb_bgsave_in_progress", u8::from(disk.is_checkpointing));
+    lines.add("rdb_last_bgsave_status", status(disk.can_checkpoint));
     lines.add("rdb_last_save_time", disk.last_save_s);
 }
 
-fn stats(facts: &Facts, lines: &mut Lines) {
+fn stats(facts: &NodeFacts, lines: &mut Lines) {
     lines.add("total_connections_received", facts.total_connections);
     lines.add("total_commands_processed", facts.total_commands);
     lines.add("total_net_input_bytes", facts.input_bytes);
@@ -184,17 +184,17 @@ fn stats(facts: &Facts, lines: &mut Lines) {
     lines.add("keyspace_misses", facts.misses);
 }
 
-fn replication(facts: &Facts, lines: &mut Lines) {
+fn replication(facts: &NodeFacts, lines: &mut Lines) {
     lines.add("role", "master");
     lines.add("connected_slaves", facts.copies);
     lines.add("master_failover_state", "no-failover");
 }
 
-fn cluster(_: &Facts, lines: &mut Lines) {
+fn cluster(_: &NodeFacts, lines: &mut Lines) {
     lines.add("cluster_enabled", 1);
 }
 
-fn keyspace(facts: &Facts, lines: &mut Lines) {
+fn keyspace(facts: &NodeFacts, lines: &mut Lines) {
     if facts.keys > 0 {
         let (keys, expires) = (facts.keys, facts.expiring_keys);
         lines.add("db0", format_args!("keys={keys},expires={expires}"));
@@ -216,13 +216,13 @@ fn human(bytes: u64) -> String {
 mod tests {
     use super::*;
 
-    fn asked(facts: &Facts, sections: &[&str]) -> String {
+    fn asked(facts: &NodeFacts, sections: &[&str]) -> String {
         text(facts, sections.iter().map(|s| s.as_bytes()))
     }
 
     #[test]
     fn what_clients_look_for_is_there() {
-        let facts = Facts { keys: 3, expiring_keys: 1, ..Facts::default() };
+        let facts = NodeFacts { keys: 3, expiring_keys: 1, ..NodeFacts::default() };
         let all = asked(&facts, &[]);
         for line in [
             "# Server",
@@ -235,29 +235,35 @@ mod tests {
         ] {
             assert!(all.split("\r\n").any(|l| l == line), "{line} in {all}");
         }
-        assert!(asked(&Facts { is_loading: true, ..facts }, &[]).contains("\r\nloading:1\r\n"));
+        assert!(asked(&NodeFacts { is_loading: true, ..facts }, &[]).contains("\r\nloading:1\r\n"));
     }
 
     #[test]
     fn the_disk_is_as_it_is() {
-        let persistence = |disk| asked(&Facts { disk, ..Facts::default() }, &["persistence"]);
+        let persistence =
+            |disk| asked(&NodeFacts { disk, ..NodeFacts::default() }, &["persistence"]);
         let none = persistence(None);
         assert!(none.contains("aof_enabled:0\r\n") && !none.contains("status"), "{none}");
-        let disk = Disk { is_written: true, is_imaged: true, is_imaging: false, last_save_s: 7 };
+        let disk = Persistence {
+            is_written: true,
+            can_checkpoint: true,
+            is_checkpointing: false,
+            last_save_s: 7,
+        };
         let well = persistence(Some(disk));
         for line in ["aof_enabled:1", "aof_last_write_status:ok", "rdb_last_save_time:7"] {
             assert!(well.lines().any(|l| l == line), "{line} in {well}");
         }
-        let sick = persistence(Some(Disk { is_written: false, ..disk }));
+        let sick = persistence(Some(Persistence { is_written: false, ..disk }));
         assert!(sick.contains("aof_last_write_status:err\r\n"), "{sick}");
         assert!(sick.contains("rdb_last_bgsave_status:ok\r\n"), "{sick}");
-        let large = persistence(Some(Disk { is_imaged: false, ..disk }));
+        let large = persistence(Some(Persistence { can_checkpoint: false, ..disk }));
         assert!(large.contains("rdb_last_bgsave_status:err\r\n"), "{large}");
     }
 
     #[test]
     fn sections_are_chosen() {
-        let facts = Facts::default();
+        let facts = NodeFacts::default();
         assert_eq!(asked(&facts, &["keyspace"]), "# Keyspace\r\n");
         assert_eq!(
             asked(&facts, &["KEYSPACE", "cluster", "nothing"]),

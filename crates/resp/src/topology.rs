@@ -50,12 +50,12 @@ pub struct Range {
     /// The last one.
     pub last: u16,
     /// The node, as a place in [`Topology::nodes`].
-    pub keeper: usize,
+    pub primary: usize,
 }
 
 /// How the cluster does, as far as the node that answers knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Health {
+pub struct ClusterHealth {
     /// Whether the node can answer.
     pub serves: bool,
     /// How many slots nobody alive holds anything of.
@@ -67,7 +67,7 @@ impl Topology {
     fn each_node(&self) -> impl Iterator<Item = (&Node, Vec<&Range>)> {
         let mut kept = vec![Vec::new(); self.nodes.len()];
         for range in &self.ranges {
-            kept[range.keeper].push(range);
+            kept[range.primary].push(range);
         }
         self.nodes.iter().zip(kept)
     }
@@ -75,8 +75,8 @@ impl Topology {
     /// CLUSTER SLOTS.
     pub fn slots(&self, out: &mut Replies<'_>) {
         out.array(self.ranges.len());
-        for Range { first, last, keeper } in &self.ranges {
-            let node = &self.nodes[*keeper];
+        for Range { first, last, primary } in &self.ranges {
+            let node = &self.nodes[*primary];
             out.array(3);
             out.integer(i64::from(*first));
             out.integer(i64::from(*last));
@@ -140,7 +140,7 @@ impl Topology {
     }
 
     /// CLUSTER INFO.
-    pub fn info_text(&self, health: Health) -> String {
+    pub fn info_text(&self, health: ClusterHealth) -> String {
         let slots: usize = self.ranges.iter().map(|r| usize::from(r.last - r.first) + 1).sum();
         let lost = health.lost_slots.min(slots);
         let is_ok = health.serves && slots == usize::from(SLOTS) && lost == 0;

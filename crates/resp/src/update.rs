@@ -135,7 +135,7 @@ pub enum Only {
 
 /// What becomes of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum KeyChange {
     /// It stays as it is.
     Leave,
     /// It goes.
@@ -151,7 +151,7 @@ pub enum Change {
 
 /// What to tell the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum UpdateReply {
     /// `OK`.
     Ok,
     /// No value.
@@ -164,20 +164,20 @@ pub enum Answer {
     Error(Error),
 }
 
-impl Answer {
+impl UpdateReply {
     /// Writes it.
     pub fn write(&self, out: &mut Replies<'_>) {
         match self {
-            Answer::Ok => out.ok(),
-            Answer::Null => out.null(),
-            Answer::Integer(number) => out.integer(*number),
-            Answer::Bulk(bytes) => out.bulk(bytes),
-            Answer::Error(error) => out.error(&error.to_string()),
+            UpdateReply::Ok => out.ok(),
+            UpdateReply::Null => out.null(),
+            UpdateReply::Integer(number) => out.integer(*number),
+            UpdateReply::Bulk(bytes) => out.bulk(bytes),
+            UpdateReply::Error(error) => out.error(&error.to_string()),
         }
     }
 
-    fn value_of(current: Option<Current<'_>>) -> Answer {
-        current.map_or(Answer::Null, |current| Answer::Bulk(current.value.to_vec()))
+    fn value_of(current: Option<Current<'_>>) -> UpdateReply {
+        current.map_or(UpdateReply::Null, |current| UpdateReply::Bulk(current.value.to_vec()))
     }
 }
 
@@ -192,7 +192,7 @@ impl Update<'_> {
 
     /// What becomes of a key that holds this, at a node whose wall clock shows `now_ms`, and the
     /// answer.
-    pub fn apply(&self, current: Option<Current<'_>>, now_ms: u64) -> (Change, Answer) {
+    pub fn apply(&self, current: Option<Current<'_>>, now_ms: u64) -> (KeyChange, UpdateReply) {
         match self {
             Update::Set { value, when, lifetime, answering } => {
                 set(current, value, *when, *lifetime, *answering, now_ms)
@@ -202,8 +202,8 @@ impl Update<'_> {
                 remove(current.is_some_and(|current| current.value == *value))
             }
             Update::Take => match current {
-                None => (Change::Leave, Answer::Null),
-                Some(_) => (Change::Remove, Answer::value_of(current)),
+                None => (KeyChange::Leave, UpdateReply::Null),
+                Some(_) => (KeyChange::Remove, UpdateReply::value_of(current)),
             },
             Update::Append(more) => append(current, more),
             Update::Add(by) => add(current, *by).unwrap_or_else(refuse),
@@ -212,23 +212,23 @@ impl Update<'_> {
                 Some(current) if only.allows(*at, current.expiry) => {
                     // Before 1970 is long ago.
                     let at = u64::try_from(*at).unwrap_or(0);
-                    (keep_until(current, Some(at), now_ms), Answer::Integer(1))
+                    (keep_until(current, Some(at), now_ms), UpdateReply::Integer(1))
                 }
-                _ => (Change::Leave, Answer::Integer(0)),
+                _ => (KeyChange::Leave, UpdateReply::Integer(0)),
             },
             Update::ProlongIf { token, by_ms, how } => {
                 prolong(current, token, *by_ms, *how, now_ms)
             }
             Update::Persist => match current {
                 Some(current) if current.expiry.is_some() => {
-                    (keep_until(current, None, now_ms), Answer::Integer(1))
+                    (keep_until(current, None, now_ms), UpdateReply::Integer(1))
                 }
-                _ => (Change::Leave, Answer::Integer(0)),
+                _ => (KeyChange::Leave, UpdateReply::Integer(0)),
             },
             Update::GetUntil(expiry) => {
-                let change =
-                    current.map_or(Change::Leave, |current| keep_until(current, *expiry, now_ms));
-                (change, Answer::value_of(current))
+                let change = current
+                    .map_or(KeyChange::Leave, |current| keep_until(current, *expiry, now_ms));
+                (change, UpdateReply::value_of(current))
             }
         }
     }
@@ -249,21 +249,21 @@ impl Only {
     }
 }
 
-fn refuse(error: Error) -> (Change, Answer) {
-    (Change::Leave, Answer::Error(error))
+fn refuse(error: Error) -> (KeyChange, UpdateReply) {
+    (KeyChange::Leave, UpdateReply::Error(error))
 }
 
-fn remove(does: bool) -> (Change, Answer) {
-    (if does { Change::Remove } else { Change::Leave }, Answer::Integer(i64::from(does)))
+fn remove(does: bool) -> (KeyChange, UpdateReply) {
+    (if does { KeyChange::Remove } else { KeyChange::Leave }, UpdateReply::Integer(i64::from(does)))
 }
 
 /// The same value, until then. Nothing changes, and nothing is written, where it lived until then
 /// already.
-fn keep_until(current: Current<'_>, expiry: Option<u64>, now_ms: u64) -> Change {
+fn keep_until(current: Current<'_>, expiry: Option<u64>, now_ms: u64) -> KeyChange {
     match expiry {
-        Some(at) if at <= now_ms => Change::Remove,
-        _ if expiry == current.expiry => Change::Leave,
-        _ => Change::Put { value: current.value.to_vec(), expiry },
+        Some(at) if at <= now_ms => KeyChange::Remove,
+        _ if expiry == current.expiry => KeyChange::Leave,
+        _ => KeyChange::Put { value: current.value.to_vec(), expiry },
     }
 }
 
@@ -274,25 +274,25 @@ fn set(
     lifetime: Lifetime,
     answering: Answering,
     now_ms: u64,
-) -> (Change, Answer) {
+) -> (KeyChange, UpdateReply) {
     let does = match when {
         When::Always => true,
         When::Absent => current.is_none(),
         When::Present => current.is_some(),
         When::Equals(expected) => current.is_some_and(|current| current.value == expected),
     };
-    let put = |expiry| Change::Put { value: value.to_vec(), expiry };
+    let put = |expiry| KeyChange::Put { value: value.to_vec(), expiry };
     let change = match lifetime {
-        _ if !does => Change::Leave,
+        _ if !does => KeyChange::Leave,
         Lifetime::Keep => put(current.and_then(|current| current.expiry)),
-        Lifetime::Until(Some(at)) if at <= now_ms => Change::Remove,
+        Lifetime::Until(Some(at)) if at <= now_ms => KeyChange::Remove,
         Lifetime::Until(expiry) => put(expiry),
     };
     let answer = match answering {
-        Answering::Ok if does => Answer::Ok,
-        Answering::Ok => Answer::Null,
-        Answering::Number => Answer::Integer(i64::from(does)),
-        Answering::Before => Answer::value_of(current),
+        Answering::Ok if does => UpdateReply::Ok,
+        Answering::Ok => UpdateReply::Null,
+        Answering::Number => UpdateReply::Integer(i64::from(does)),
+        Answering::Before => UpdateReply::value_of(current),
     };
     (change, answer)
 }
@@ -303,7 +303,7 @@ fn prolong(
     by_ms: i64,
     how: Prolong,
     now_ms: u64,
-) -> (Change, Answer) {
+) -> (KeyChange, UpdateReply) {
     let at = |current: Current<'_>| match (how, current.expiry) {
         (Prolong::Replace | Prolong::Add, None) => None,
         (Prolong::Add, Some(at)) => Some(at.max(now_ms).saturating_add_signed(by_ms)),
@@ -313,24 +313,24 @@ fn prolong(
         .filter(|current| current.value == token)
         .and_then(|current| Some((current, at(current)?)))
     {
-        Some((current, at)) => (keep_until(current, Some(at), now_ms), Answer::Integer(1)),
-        None => (Change::Leave, Answer::Integer(0)),
+        Some((current, at)) => (keep_until(current, Some(at), now_ms), UpdateReply::Integer(1)),
+        None => (KeyChange::Leave, UpdateReply::Integer(0)),
     }
 }
 
 /// A new value, for as long as the old one.
-fn replace(current: Option<Current<'_>>, value: Vec<u8>) -> Change {
-    Change::Put { value, expiry: current.and_then(|current| current.expiry) }
+fn replace(current: Option<Current<'_>>, value: Vec<u8>) -> KeyChange {
+    KeyChange::Put { value, expiry: current.and_then(|current| current.expiry) }
 }
 
-fn append(current: Option<Current<'_>>, more: &[u8]) -> (Change, Answer) {
+fn append(current: Option<Current<'_>>, more: &[u8]) -> (KeyChange, UpdateReply) {
     let value = [current.map_or(&[][..], |current| current.value), more].concat();
-    let answer = Answer::Integer(value.len() as i64);
+    let answer = UpdateReply::Integer(value.len() as i64);
     let is_same = current.is_some() && more.is_empty();
-    (if is_same { Change::Leave } else { replace(current, value) }, answer)
+    (if is_same { KeyChange::Leave } else { replace(current, value) }, answer)
 }
 
-fn add(current: Option<Current<'_>>, by: i64) -> Result<(Change, Answer), Error> {
+fn add(current: Option<Current<'_>>, by: i64) -> Result<(KeyChange, UpdateReply), Error> {
     let number = match current {
         None => 0,
         Some(current) => number::integer(current.value).ok_or(Error::NotAnInteger)?,
@@ -338,14 +338,17 @@ fn add(current: Option<Current<'_>>, by: i64) -> Result<(Change, Answer), Error>
     let sum = number.checked_add(by).ok_or(Error::Overflow)?;
     let mut text = Vec::new();
     write_integer(sum, &mut text);
-    Ok((replace(current, text), Answer::Integer(sum)))
+    Ok((replace(current, text), UpdateReply::Integer(sum)))
 }
 
-fn add_decimal(current: Option<Current<'_>>, by: &Number) -> Result<(Change, Answer), Error> {
+fn add_decimal(
+    current: Option<Current<'_>>,
+    by: &Number,
+) -> Result<(KeyChange, UpdateReply), Error> {
     let number =
         decimal::parse(current.map_or(b"0", |current| current.value)).ok_or(Error::NotAFloat)?;
     let sum = number.plus(by).ok_or(Error::NotFinite)?.to_text();
-    Ok((replace(current, sum.clone()), Answer::Bulk(sum)))
+    Ok((replace(current, sum.clone()), UpdateReply::Bulk(sum)))
 }
 
 #[cfg(test)]
@@ -358,8 +361,8 @@ mod tests {
         Some(Current { value: value.as_bytes(), expiry })
     }
 
-    fn put(value: &str, expiry: Option<u64>) -> Change {
-        Change::Put { value: value.into(), expiry }
+    fn put(value: &str, expiry: Option<u64>) -> KeyChange {
+        KeyChange::Put { value: value.into(), expiry }
     }
 
     fn set<'b>(value: &'b str, when: When<'b>, lifetime: Lifetime) -> Update<'b> {
@@ -403,7 +406,7 @@ mod tests {
             (set("7", When::Equals(b"x"), Lifetime::Keep), None),
             (set("7", When::Equals(b"x"), Lifetime::Keep), current("y", None)),
         ] {
-            assert_eq!(update.apply(found, NOW).0, Change::Leave, "{update:?}");
+            assert_eq!(update.apply(found, NOW).0, KeyChange::Leave, "{update:?}");
         }
         assert_eq!(Update::Append(b"").apply(None, NOW).0, put("", None), "as in Redis 7");
     }
@@ -414,7 +417,7 @@ mod tests {
         for at in [at(NOW as i64), at(0), at(i64::MIN)] {
             assert_eq!(
                 at.apply(current("y", None), NOW),
-                (Change::Remove, Answer::Integer(1)),
+                (KeyChange::Remove, UpdateReply::Integer(1)),
                 "{at:?}"
             );
         }
@@ -426,17 +429,17 @@ mod tests {
             (When::Equals(b"y"), current("y", None)),
         ] {
             let until = |at| set("7", when, Lifetime::Until(Some(at))).apply(found, NOW);
-            assert_eq!(until(NOW), (Change::Remove, Answer::Ok), "{when:?}");
-            assert_eq!(until(NOW + 1), (put("7", Some(NOW + 1)), Answer::Ok), "{when:?}");
+            assert_eq!(until(NOW), (KeyChange::Remove, UpdateReply::Ok), "{when:?}");
+            assert_eq!(until(NOW + 1), (put("7", Some(NOW + 1)), UpdateReply::Ok), "{when:?}");
         }
         let (change, answer) = Update::GetUntil(Some(1)).apply(current("y", None), NOW);
-        assert_eq!((change, answer), (Change::Remove, Answer::Bulk(b"y".into())));
+        assert_eq!((change, answer), (KeyChange::Remove, UpdateReply::Bulk(b"y".into())));
     }
 
     #[test]
     fn a_clock_ahead_does_not_make_a_key_absent() {
         let (change, answer) = Update::Add(1).apply(current("1", Some(NOW - 5)), NOW);
-        assert_eq!((change, answer), (put("2", Some(NOW - 5)), Answer::Integer(2)));
+        assert_eq!((change, answer), (put("2", Some(NOW - 5)), UpdateReply::Integer(2)));
     }
 
     #[test]

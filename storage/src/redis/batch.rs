@@ -30,7 +30,7 @@ use super::coalesce::Coalesced;
 use super::translate;
 use crate::node::Node;
 use footprint::{brings, check, each_key, keys, single_key};
-use item::{Item, step};
+use item::{PipelineItem, step};
 use local::{Seen, read_here};
 use outcome::Outcome;
 use plan::{Context, Plan};
@@ -49,7 +49,7 @@ pub mod store;
 /// Requests that wait to be carried out, in their order.
 #[derive(Default)]
 pub struct Batch<'b> {
-    items: Vec<Item<'b>>,
+    items: Vec<PipelineItem<'b>>,
     /// Operations that several of them became.
     coalesced: Vec<Coalesced<'b>>,
     /// The keys, and what they are used for. Seeded anew in each process: strangers choose them.
@@ -97,7 +97,7 @@ impl<'b> Batch<'b> {
     }
 
     /// Whether one more command can be carried out together with those that are here.
-    pub fn has_room_for(&self, command: &Command<'b>) -> bool {
+    pub fn accepts(&self, command: &Command<'b>) -> bool {
         let mut is_free = self.operations < OPERATIONS && self.bytes < BYTES;
         if !is_free || self.keys.is_empty() {
             return is_free;
@@ -117,7 +117,7 @@ impl<'b> Batch<'b> {
         self.bytes += brings(&command);
         let before = self.use_keys(&command);
         let item = match before {
-            None => Item::Command(command),
+            None => PipelineItem::Command(command),
             Some((key, by)) => self.coalesce(key, by, command),
         };
         self.items.push(item);
@@ -155,28 +155,29 @@ impl<'b> Batch<'b> {
     }
 
     /// Makes a command a part of the operation that its key has, or is to have from now on.
-    fn coalesce(&mut self, key: &'b [u8], by: By, command: Command<'b>) -> Item<'b> {
+    fn coalesce(&mut self, key: &'b [u8], by: By, command: Command<'b>) -> PipelineItem<'b> {
         let place = match by {
             By::Coalesced(place) => place,
             By::Item(item) => {
                 let place = self.coalesced.len();
-                let first = std::mem::replace(&mut self.items[item], Item::Coalesced(place));
-                let Item::Command(first) = first else {
+                let first =
+                    std::mem::replace(&mut self.items[item], PipelineItem::Coalesced(place));
+                let PipelineItem::Command(first) = first else {
                     unreachable!("a key that an item uses has it as a command")
                 };
                 self.coalesced.push(Coalesced::new(key, step(first)));
                 self.keys.entry(key).and_modify(|used| used.by = By::Coalesced(place));
                 place
             }
-            By::Many => return Item::Command(command),
+            By::Many => return PipelineItem::Command(command),
         };
         self.coalesced[place].push(step(command));
-        Item::Coalesced(place)
+        PipelineItem::Coalesced(place)
     }
 
     /// Adds an answer to a request that cannot be carried out.
     pub fn refuse(&mut self, error: Error) {
-        self.items.push(Item::Refused(error));
+        self.items.push(PipelineItem::Refused(error));
     }
 
     /// Carries all of it out, at a node with this wall clock: what it holds itself is answered in
@@ -225,12 +226,12 @@ impl<'b> Batch<'b> {
 }
 
 /// Answers requests where there is no store.
-fn refuse_all(items: Vec<Item<'_>>, seen: &Seen, why: &Error, out: &mut Replies<'_>) {
+fn refuse_all(items: Vec<PipelineItem<'_>>, seen: &Seen, why: &Error, out: &mut Replies<'_>) {
     for item in items {
         match item {
-            Item::Seen(place) => out.raw(seen.answer(place)),
-            Item::Refused(error) => out.error(&error.to_string()),
-            Item::Command(_) | Item::Coalesced(_) => out.error(&why.to_string()),
+            PipelineItem::Seen(place) => out.raw(seen.answer(place)),
+            PipelineItem::Refused(error) => out.error(&error.to_string()),
+            PipelineItem::Command(_) | PipelineItem::Coalesced(_) => out.error(&why.to_string()),
         }
     }
 }
@@ -238,24 +239,24 @@ fn refuse_all(items: Vec<Item<'_>>, seen: &Seen, why: &Error, out: &mut Replies<
 /// Refuses what the cluster does not take. The newest limits are asked for where those that are
 /// known would refuse something.
 fn hold_against_limits(
-    items: &mut [Item<'_>],
+    items: &mut [PipelineItem<'_>],
     coalesced: &mut [Coalesced<'_>],
     store: Option<&impl Store>,
     seen: &Seen,
 ) -> Limits {
     let mut limits = store.map(Store::limits).unwrap_or_default();
-    let is_beyond = |item: &Item<'_>| match item {
-        Item::Command(command) => check(command, &limits).is_err(),
+    let is_beyond = |item: &PipelineItem<'_>| match item {
+        PipelineItem::Command(command) => check(command, &limits).is_err(),
         _ => false,
     };
     if items.iter().any(is_beyond) || coalesced.iter().any(|one| one.is_beyond(&limits)) {
         limits = store.map(Store::newest_limits).unwrap_or_default();
     }
     for item in items {
-        if let Item::Command(command) = item
+        if let PipelineItem::Command(command) = item
             && let Err(error) = check(command, &limits)
         {
-            *item = Item::Refused(translate::beyond(error));
+            *item = PipelineItem::Refused(translate::beyond(error));
         }
     }
     for one in coalesced {

@@ -8,24 +8,29 @@ use std::time::Instant;
 
 use net_common::server::Served;
 use parking_lot::Mutex;
-use resp::client::Facts;
+use resp::client::ConnectionFacts;
 
 /// What others may know of a connection.
-pub struct Client {
+pub struct ClientEntry {
     /// The facts, but for the two times.
-    pub facts: Facts,
+    pub facts: ConnectionFacts,
     /// When its last command was complete.
     pub last: Instant,
     since: Instant,
     stream: Arc<TcpStream>,
 }
 
-impl Client {
-    fn new(served: &Served, number: u64) -> Client {
+impl ClientEntry {
+    fn new(served: &Served, number: u64) -> ClientEntry {
         let local = served.stream.local_addr().map(|a| a.to_string()).unwrap_or_default();
-        let facts = Facts { id: number, peer: served.peer.to_string(), local, ..Facts::default() };
+        let facts = ConnectionFacts {
+            id: number,
+            peer: served.peer.to_string(),
+            local,
+            ..ConnectionFacts::default()
+        };
         let stream = served.stream.clone();
-        Client { facts, stream, since: Instant::now(), last: Instant::now() }
+        ClientEntry { facts, stream, since: Instant::now(), last: Instant::now() }
     }
 
     /// Ends the connection.
@@ -35,8 +40,8 @@ impl Client {
     }
 
     /// The facts, as of now.
-    pub fn described(&self) -> Facts {
-        Facts {
+    pub fn described(&self) -> ConnectionFacts {
+        ConnectionFacts {
             age_s: self.since.elapsed().as_secs(),
             idle_s: self.last.elapsed().as_secs(),
             ..self.facts.clone()
@@ -46,9 +51,9 @@ impl Client {
 
 /// All of them, by number.
 #[derive(Default)]
-pub struct Clients {
+pub struct ClientRegistry {
     last_number: AtomicU64,
-    open: Mutex<BTreeMap<u64, Arc<Mutex<Client>>>>,
+    open: Mutex<BTreeMap<u64, Arc<Mutex<ClientEntry>>>>,
 }
 
 /// What came of a CLIENT KILL.
@@ -60,11 +65,11 @@ pub struct Killed {
     pub is_own: bool,
 }
 
-impl Clients {
+impl ClientRegistry {
     /// Serves a connection, which is one of them meanwhile.
-    pub fn with<T>(&self, served: &Served, serve: impl FnOnce(Arc<Mutex<Client>>) -> T) -> T {
+    pub fn with<T>(&self, served: &Served, serve: impl FnOnce(Arc<Mutex<ClientEntry>>) -> T) -> T {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
-        let client = Arc::new(Mutex::new(Client::new(served, number)));
+        let client = Arc::new(Mutex::new(ClientEntry::new(served, number)));
         self.open.lock().insert(number, client.clone());
         let ended = serve(client);
         self.open.lock().remove(&number);
@@ -72,12 +77,12 @@ impl Clients {
     }
 
     /// What is known of each connection, in the order in which they began.
-    pub fn described(&self) -> Vec<Facts> {
+    pub fn described(&self) -> Vec<ConnectionFacts> {
         self.all().iter().map(|client| client.lock().described()).collect()
     }
 
     /// Closes connections that are meant, but for the own one.
-    pub fn kill(&self, own: u64, is_meant: impl Fn(&Facts) -> bool) -> Killed {
+    pub fn kill(&self, own: u64, is_meant: impl Fn(&ConnectionFacts) -> bool) -> Killed {
         let mut killed = Killed::default();
         for client in self.all() {
             let client = client.lock();
@@ -99,7 +104,7 @@ impl Clients {
     }
 
     /// None is locked while the list is.
-    fn all(&self) -> Vec<Arc<Mutex<Client>>> {
+    fn all(&self) -> Vec<Arc<Mutex<ClientEntry>>> {
         self.open.lock().values().cloned().collect()
     }
 }

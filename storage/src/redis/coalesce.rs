@@ -25,7 +25,7 @@ use client::{BatchItem, CurrentValue as Found, Got, Op};
 use cluster::limits::Limits;
 use resp::error::Error;
 use resp::read::Read;
-use resp::update::{Answer, Change, Current, Update};
+use resp::update::{Current, KeyChange, Update, UpdateReply};
 
 use super::translate;
 
@@ -63,7 +63,7 @@ pub struct Coalesced<'b> {
     steps: Vec<Step<'b>>,
     turn: Cell<Turn>,
     /// Why the store is not asked.
-    refused: Option<Refused>,
+    refused: Option<BeyondLimits>,
     /// What they leave, where that does not depend on what was there.
     known: OnceCell<Option<Rc<State>>>,
     /// What they were last carried out on, and when.
@@ -81,7 +81,7 @@ enum Turn {
 
 /// A key that the cluster does not take.
 #[derive(Debug)]
-struct Refused {
+struct BeyondLimits {
     error: Error,
     /// Whether it is certain that nothing is there, which is all that a read wants to know.
     is_absent: bool,
@@ -93,7 +93,7 @@ pub enum Finding {
     /// What a read has found.
     Seen(Read, Option<Rc<State>>),
     /// What an update answers.
-    Answer(Answer),
+    UpdateReply(UpdateReply),
 }
 
 /// What the key holds between two commands.
@@ -142,7 +142,7 @@ impl<'b> Coalesced<'b> {
     pub fn check(&mut self, limits: &Limits, can_exist: impl FnOnce(&[u8]) -> bool) {
         let Err(error) = limits.check_key(self.key) else { return };
         let is_absent = !can_exist(self.key);
-        self.refused = Some(Refused { error: translate::beyond(error), is_absent });
+        self.refused = Some(BeyondLimits { error: translate::beyond(error), is_absent });
     }
 
     /// Whether any of it is beyond the limits.
@@ -212,10 +212,10 @@ impl<'b> Coalesced<'b> {
         // Asked again when somebody was quicker, and then it is later; what it says last counts.
         let decide = Box::new(move |found: Option<Found<'_>>| {
             translate::change(match self.carry_out(State::found(found), clock(), &limits) {
-                (_, false) => Change::Leave,
-                (None, true) => Change::Remove,
+                (_, false) => KeyChange::Leave,
+                (None, true) => KeyChange::Remove,
                 (Some(state), true) => {
-                    Change::Put { value: state.value.clone(), expiry: state.expiry }
+                    KeyChange::Put { value: state.value.clone(), expiry: state.expiry }
                 }
             })
         });
@@ -254,29 +254,31 @@ fn carry_out(
     now_ms: u64,
     limits: &Limits,
 ) -> (Finding, bool) {
-    // Refused whatever the key holds, as it would be by itself.
+    // BeyondLimits whatever the key holds, as it would be by itself.
     if let Some(Err(error)) = step.given().map(|value| limits.check_value(value)) {
-        return (Finding::Answer(Answer::Error(translate::beyond(error))), false);
+        return (Finding::UpdateReply(UpdateReply::Error(translate::beyond(error))), false);
     }
     let (change, answer) = match step {
         Step::Read(read) => return (Finding::Seen(*read, state.clone()), false),
         // A time that has passed already ends the key at once.
-        Step::Put { expiry: Some(at), .. } if *at <= now_ms => (Change::Remove, Answer::Ok),
+        Step::Put { expiry: Some(at), .. } if *at <= now_ms => (KeyChange::Remove, UpdateReply::Ok),
         Step::Put { value, expiry } => {
-            (Change::Put { value: value.to_vec(), expiry: *expiry }, Answer::Ok)
+            (KeyChange::Put { value: value.to_vec(), expiry: *expiry }, UpdateReply::Ok)
         }
         Step::Update(update) => update.apply(state.as_deref().map(State::current), now_ms),
     };
     let next = match change {
-        Change::Leave => return (Finding::Answer(answer), false),
-        Change::Remove => None,
-        Change::Put { value, expiry } => match limits.check_value(&value) {
+        KeyChange::Leave => return (Finding::UpdateReply(answer), false),
+        KeyChange::Remove => None,
+        KeyChange::Put { value, expiry } => match limits.check_value(&value) {
             Ok(()) => Some(Rc::new(State { value, expiry })),
-            Err(error) => return (Finding::Answer(Answer::Error(translate::beyond(error))), false),
+            Err(error) => {
+                return (Finding::UpdateReply(UpdateReply::Error(translate::beyond(error))), false);
+            }
         },
     };
     *state = next;
-    (Finding::Answer(answer), true)
+    (Finding::UpdateReply(answer), true)
 }
 
 /// What commands that are one operation have found out, one after the other.
@@ -302,8 +304,10 @@ impl Iterator for Findings<'_, '_> {
     fn next(&mut self) -> Option<Finding> {
         let step = self.steps.next()?;
         let finding = match (&self.coalesced.refused, step) {
-            (Some(Refused { is_absent: true, .. }), Step::Read(read)) => Finding::Seen(*read, None),
-            (Some(refused), _) => Finding::Answer(Answer::Error(refused.error.clone())),
+            (Some(BeyondLimits { is_absent: true, .. }), Step::Read(read)) => {
+                Finding::Seen(*read, None)
+            }
+            (Some(refused), _) => Finding::UpdateReply(UpdateReply::Error(refused.error.clone())),
             (None, step) => carry_out(step, &mut self.state, self.now_ms, &self.limits).0,
         };
         if self.steps.len() == 0 {

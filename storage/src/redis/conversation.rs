@@ -15,8 +15,8 @@ use net_common::clock;
 use net_common::server::Served;
 use parking_lot::Mutex;
 use resp::args::Args;
-use resp::client::{self, Facts};
-use resp::command::{self, Cluster, Command, Connection, Heard, Hello, InfoName, Kill};
+use resp::client::{self, ConnectionFacts};
+use resp::command::{self, Cluster, Command, Connection, Hello, InfoName, Kill, ReplyMode};
 use resp::error::Error;
 use resp::lookup;
 use resp::reply::{Protocol, Replies};
@@ -24,8 +24,8 @@ use resp::spec::Flags;
 use resp::transaction::Transaction;
 
 use super::batch::Batch;
-use super::clients::Client;
-use super::listing::{self, Listing};
+use super::clients::ClientEntry;
+use super::listing::{self, KeyListing};
 use super::shared::{Scope, Shared, copies};
 use super::translate::refusal;
 
@@ -48,7 +48,7 @@ pub enum Next {
 pub struct Conversation<'s> {
     shared: &'s Shared,
     served: &'s Served,
-    client: Arc<Mutex<Client>>,
+    client: Arc<Mutex<ClientEntry>>,
     /// What is listed at its port.
     at_port: Scope,
     /// Nodes that hold what it has written last.
@@ -67,7 +67,7 @@ struct State {
     /// own.
     scope: Scope,
     /// Which answers it hears.
-    heard: Heard,
+    reply_mode: ReplyMode,
     transaction: Transaction,
 }
 
@@ -78,7 +78,7 @@ impl State {
             protocol: Protocol::default(),
             is_known: shared.secret.is_none(),
             scope: at_port,
-            heard: Heard::All,
+            reply_mode: ReplyMode::On,
             transaction: Transaction::default(),
         }
     }
@@ -89,7 +89,7 @@ impl<'s> Conversation<'s> {
     pub fn new(
         shared: &'s Shared,
         served: &'s Served,
-        client: Arc<Mutex<Client>>,
+        client: Arc<Mutex<ClientEntry>>,
         at_port: Scope,
     ) -> Conversation<'s> {
         let state = State::new(shared, at_port);
@@ -107,7 +107,7 @@ impl<'s> Conversation<'s> {
     }
 
     /// Tells what others may know.
-    pub fn describe(&self, facts: &mut Facts) {
+    pub fn describe(&self, facts: &mut ConnectionFacts) {
         facts.command = self.command;
         facts.protocol = self.state.protocol;
         facts.queued = self.state.transaction.queued();
@@ -151,9 +151,9 @@ impl<'s> Conversation<'s> {
             return Ok(());
         }
         let client = || self.shared.coordinator.client();
-        let (start, is_heard) = (out.len(), self.state.heard != Heard::None);
+        let (start, is_on) = (out.len(), self.state.reply_mode != ReplyMode::Off);
         let send = |out: &mut Vec<u8>| {
-            if is_heard {
+            if is_on {
                 send(out)
             } else {
                 out.truncate(start);
@@ -166,7 +166,7 @@ impl<'s> Conversation<'s> {
         self.copies = outcome.copies.or(self.copies);
         self.shared.tally.hits.fetch_add(outcome.hits, Ordering::Relaxed);
         self.shared.tally.misses.fetch_add(outcome.misses, Ordering::Relaxed);
-        if !is_heard {
+        if !is_on {
             out.truncate(start);
         }
         Ok(())
@@ -174,10 +174,10 @@ impl<'s> Conversation<'s> {
 
     /// Answers a command that is not for a [`Batch`].
     pub fn answer(&mut self, command: &Command<'_>, out: &mut Vec<u8>) -> Next {
-        let (start, was_heard) = (out.len(), self.state.heard);
+        let (start, mode_before) = (out.len(), self.state.reply_mode);
         let next = self.answer_aloud(command, out);
         // What ends the silence is heard.
-        if was_heard == Heard::None && self.state.heard == Heard::None {
+        if mode_before == ReplyMode::Off && self.state.reply_mode == ReplyMode::Off {
             out.truncate(start);
         }
         next
@@ -216,9 +216,9 @@ impl<'s> Conversation<'s> {
 
     /// Whether the next request's answer is not to be heard; asked once for each request.
     pub fn takes_skip(&mut self) -> bool {
-        let skips = self.state.heard == Heard::NotTheNext;
+        let skips = self.state.reply_mode == ReplyMode::SkipNext;
         if skips {
-            self.state.heard = Heard::All;
+            self.state.reply_mode = ReplyMode::On;
         }
         skips
     }
@@ -226,7 +226,7 @@ impl<'s> Conversation<'s> {
     /// Closes connections.
     fn kill(&self, kill: &Kill<'_>, out: &mut Replies<'_>) -> Result<Next, Error> {
         let own = self.client.lock().facts.id;
-        let is_meant = |facts: &Facts| {
+        let is_meant = |facts: &ConnectionFacts| {
             kill.is_normal
                 && kill.id.is_none_or(|id| id == facts.id)
                 && kill.peer.is_none_or(|peer| peer == facts.peer.as_bytes())
@@ -248,7 +248,7 @@ impl<'s> Conversation<'s> {
             Scope::Own => Some(self.shared.picture(&*self.shared.routes()?).own_arcs()),
             Scope::Cluster => None,
         };
-        let listing = Listing { client: &client, arcs: own.as_ref() };
+        let listing = KeyListing { client: &client, arcs: own.as_ref() };
         listing::answer(command, &listing, self.shared.settings.may_flush, out)
     }
 
@@ -325,12 +325,12 @@ impl<'s> Conversation<'s> {
 
     fn client(&mut self, client: command::Client<'_>, out: &mut Replies<'_>) {
         match client {
-            command::Client::Reply(heard) => {
+            command::Client::Reply(reply_mode) => {
                 // What hears nothing goes on to.
-                if self.state.heard != Heard::None || heard == Heard::All {
-                    self.state.heard = heard;
+                if self.state.reply_mode != ReplyMode::Off || reply_mode == ReplyMode::On {
+                    self.state.reply_mode = reply_mode;
                 }
-                if heard == Heard::All {
+                if reply_mode == ReplyMode::On {
                     out.ok();
                 }
             }
@@ -367,7 +367,7 @@ impl<'s> Conversation<'s> {
             }
             command::Client::Info => {
                 let facts = self.client.lock().described();
-                out.verbatim(&format!("{}\n", Facts { command: self.command, ..facts }));
+                out.verbatim(&format!("{}\n", ConnectionFacts { command: self.command, ..facts }));
             }
             command::Client::List(filter) => {
                 let clients = self.shared.clients.described();

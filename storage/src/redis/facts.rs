@@ -11,10 +11,10 @@ use resp::config::{self, Sync};
 use resp::error::Error;
 use resp::lolwut::Ring;
 use resp::reply::Replies;
-use resp::topology::Health;
+use resp::topology::ClusterHealth;
 use resp::{client, docs, info};
 
-use super::link;
+use super::client_socket;
 use super::shared::{Shared, copies};
 use super::topology::node_id;
 
@@ -75,7 +75,7 @@ impl Shared {
                 let serves =
                     !routes.view().arcs.is_empty() && (self.node.has_lease() || !is_member);
                 let lost_slots = lost.count_ones(..) * picture.slots_of_arc();
-                out.verbatim(&picture.topology().info_text(Health { serves, lost_slots }));
+                out.verbatim(&picture.topology().info_text(ClusterHealth { serves, lost_slots }));
             }
             Cluster::MyId => {
                 out.text(&node_id(routes.view().cluster, self.node.id()));
@@ -95,14 +95,14 @@ impl Shared {
     }
 
     /// What is configured.
-    fn config(&self) -> config::Settings {
-        config::Settings {
+    fn config(&self) -> config::ServerConfig {
+        config::ServerConfig {
             max_memory: self.node.memory().1.unwrap_or(0),
             max_clients: self.limits.connections as u64,
             port: self.port,
             // 0 would be for ever.
             idle_timeout_s: self.settings.idle.map_or(0, |idle| idle.as_secs().max(1)),
-            keepalive_s: link::KEEPALIVE.as_secs(),
+            keepalive_s: client_socket::KEEPALIVE.as_secs(),
             value_bytes: self.value_bytes(),
             sync: match self.node.durability() {
                 Durability::None => Sync::Never,
@@ -113,7 +113,7 @@ impl Shared {
     }
 
     /// What there is to tell of the node.
-    fn info(&self) -> info::Facts {
+    fn info(&self) -> info::NodeFacts {
         let (counts, before) = (self.counts(), self.baseline());
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let routes = self.node.routes();
@@ -122,7 +122,7 @@ impl Shared {
         let journal = self.node.journal();
         let is_durable = self.node.durability() != Durability::None;
         let held = self.node.size().keys;
-        info::Facts {
+        info::NodeFacts {
             version: env!("CARGO_PKG_VERSION").into(),
             node: self.node.id().to_string(),
             run_id: format!("{:040x}", self.node.incarnation().0),
@@ -137,10 +137,10 @@ impl Shared {
             used_memory: self.node.memory().0,
             resident_memory: resident_memory(),
             max_memory: self.node.memory().1.unwrap_or(0),
-            disk: is_durable.then(|| info::Disk {
+            disk: is_durable.then(|| info::Persistence {
                 is_written: journal.trouble().is_none(),
-                is_imaged: journal.strain(self.node.size().bytes).is_none(),
-                is_imaging: journal.is_checkpointing(),
+                can_checkpoint: journal.strain(self.node.size().bytes).is_none(),
+                is_checkpointing: journal.is_checkpointing(),
                 last_save_s: self.last_save_s(),
             }),
             total_connections: counts.served.saturating_sub(before.connections.served),

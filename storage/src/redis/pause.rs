@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 /// How often whoever waits looks whether the node stops.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whether requests wait.
 #[derive(Default)]
@@ -78,7 +78,7 @@ impl Pause {
                 self.is_on.store(false, Ordering::SeqCst);
                 break;
             }
-            self.ended.wait_for(&mut state, left.min(LOOK));
+            self.ended.wait_for(&mut state, left.min(POLL_INTERVAL));
         }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }

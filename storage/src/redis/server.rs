@@ -15,7 +15,7 @@ use net_common::server::{Limits, Served, Server};
 use resp::error::Error;
 
 use super::session::Session;
-use super::shared::{Count, Scope, Settings, Shared};
+use super::shared::{Count, RedisSettings, Scope, Shared};
 use crate::coordinate::Coordinator;
 use crate::node::Node;
 
@@ -32,7 +32,7 @@ impl Listeners {
     ///
     /// # Errors
     /// If the operating system does not tell.
-    pub fn told(&self) -> io::Result<u16> {
+    pub fn announced_port(&self) -> io::Result<u16> {
         Ok(self.cluster.as_ref().unwrap_or(&self.whole).local_addr()?.port())
     }
 }
@@ -54,7 +54,7 @@ impl Servers {
         coordinator: Arc<Coordinator>,
         secret: Option<Secret>,
         limits: Limits,
-        settings: Settings,
+        settings: RedisSettings,
     ) -> io::Result<Servers> {
         let name = format!("{} redis", node.id());
         let port = listeners.whole.local_addr()?.port();

@@ -6,7 +6,7 @@
 //!
 //! Limits: what a peer may send ([`request::Limits`](Limits)), and far less before it has shown the
 //! password; how long no byte may move in the middle of a request or an answer, and how long it may
-//! be silent between two requests. It may send on while it leaves answers unread ([`Link`]): as
+//! be silent between two requests. It may send on while it leaves answers unread ([`ClientSocket`]): as
 //! much as one request may have. Of the answers `FLUSH` bytes and one batch's wait meanwhile, which
 //! is bounded as well ([`Batch`]).
 
@@ -19,7 +19,7 @@ use net_common::clock;
 use net_common::server::{Served, send_last};
 use parking_lot::Mutex;
 use resp::args::Args;
-use resp::client::Facts;
+use resp::client::ConnectionFacts;
 use resp::lookup;
 use resp::reply::Replies;
 use resp::request::{Limits, Requests};
@@ -27,16 +27,16 @@ use resp::spec::{Flags, Name};
 
 use super::batch::Batch;
 use super::bounds::FLUSH;
-use super::clients::Client;
+use super::client_socket::{ClientSocket, Inbox};
+use super::clients::ClientEntry;
 use super::conversation::{Conversation, Next};
-use super::link::{Inbox, Link};
 use super::shared::{Scope, Shared};
 
 /// A connection being served.
 pub struct Session<'s> {
     shared: &'s Shared,
     served: &'s Served,
-    client: Arc<Mutex<Client>>,
+    client: Arc<Mutex<ClientEntry>>,
     conversation: Conversation<'s>,
     inbox: Inbox,
     requests: Requests,
@@ -53,11 +53,11 @@ impl<'s> Session<'s> {
     pub fn new(
         shared: &'s Shared,
         served: &'s Served,
-        client: Arc<Mutex<Client>>,
+        client: Arc<Mutex<ClientEntry>>,
         scope: Scope,
     ) -> io::Result<Session<'s>> {
         let patience = shared.limits.frame;
-        let look = shared.settings.idle.map_or(patience, |idle| idle.min(patience));
+        let poll_interval = shared.settings.idle.map_or(patience, |idle| idle.min(patience));
         Ok(Session {
             shared,
             served,
@@ -67,7 +67,7 @@ impl<'s> Session<'s> {
             requests: Requests::default(),
             outgoing: Outgoing {
                 shared,
-                link: Link::new(served.stream.clone(), patience, look)?,
+                socket: ClientSocket::new(served.stream.clone(), patience, poll_interval)?,
                 bytes: Vec::new(),
             },
             quiet_since: Instant::now(),
@@ -82,7 +82,7 @@ impl<'s> Session<'s> {
         loop {
             let (done, next) = self.answer()?;
             if next == Next::CloseInMidstream {
-                return self.outgoing.say_last();
+                return self.outgoing.send_last();
             }
             self.outgoing.send(&self.inbox)?;
             if next == Next::Close || self.served.is_last() {
@@ -152,7 +152,7 @@ impl<'s> Session<'s> {
                     }
                 }
                 Ok(command) if Batch::is_for(&command) => {
-                    if !batch.has_room_for(&command) {
+                    if !batch.accepts(&command) {
                         self.outgoing.run(&mut batch, &mut self.conversation, &self.inbox)?;
                         // It may have taken long, and times to live begin when their command does.
                         now_ms = clock::wall_ms();
@@ -182,9 +182,9 @@ impl<'s> Session<'s> {
     }
 
     /// Tells of the bytes that wait what others may know.
-    fn describe_bytes(&self, facts: &mut Facts, output: usize) {
-        facts.input_bytes = self.inbox.len() + self.outgoing.link.ahead();
-        facts.input_room = self.inbox.room();
+    fn describe_bytes(&self, facts: &mut ConnectionFacts, output: usize) {
+        facts.input_bytes = self.inbox.len() + self.outgoing.socket.ahead();
+        facts.input_capacity = self.inbox.capacity();
         facts.output_bytes = output;
     }
 
@@ -192,7 +192,7 @@ impl<'s> Session<'s> {
     fn read(&mut self) -> io::Result<bool> {
         let was_between = self.inbox.is_empty();
         loop {
-            match self.outgoing.link.fill(&mut self.inbox, self.requests.wanted()) {
+            match self.outgoing.socket.fill(&mut self.inbox, self.requests.wanted()) {
                 Ok(0) => return Ok(false),
                 Ok(n) => {
                     self.shared.tally.input_bytes.fetch_add(n as u64, Ordering::Relaxed);
@@ -225,7 +225,7 @@ impl<'s> Session<'s> {
             let idle = self.shared.settings.idle;
             return idle.is_some_and(|idle| self.quiet_since.elapsed() >= idle);
         }
-        self.outgoing.link.is_stalled()
+        self.outgoing.socket.is_stalled()
     }
 }
 
@@ -242,7 +242,7 @@ fn wait(shared: &Shared, served: &Served, args: Args<'_>) {
 /// Answers on their way out.
 struct Outgoing<'s> {
     shared: &'s Shared,
-    link: Link,
+    socket: ClientSocket,
     /// What is not sent yet.
     bytes: Vec<u8>,
 }
@@ -256,29 +256,34 @@ impl Outgoing<'_> {
         conversation: &mut Conversation<'_>,
         inbox: &Inbox,
     ) -> io::Result<()> {
-        let Outgoing { shared, link, bytes } = self;
-        conversation.run(batch, bytes, |bytes| send(shared, link, bytes, inbox))
+        let Outgoing { shared, socket, bytes } = self;
+        conversation.run(batch, bytes, |bytes| send(shared, socket, bytes, inbox))
     }
 
     /// Sends what there is.
     fn send(&mut self, inbox: &Inbox) -> io::Result<()> {
-        send(self.shared, &mut self.link, &mut self.bytes, inbox)
+        send(self.shared, &mut self.socket, &mut self.bytes, inbox)
     }
 
     /// The same, where nothing more is to come in either direction.
-    fn say_last(&mut self) -> io::Result<()> {
-        self.link.say_last(&mut self.bytes)
+    fn send_last(&mut self) -> io::Result<()> {
+        self.socket.send_last(&mut self.bytes)
     }
 }
 
-fn send(shared: &Shared, link: &mut Link, bytes: &mut Vec<u8>, inbox: &Inbox) -> io::Result<()> {
+fn send(
+    shared: &Shared,
+    socket: &mut ClientSocket,
+    bytes: &mut Vec<u8>,
+    inbox: &Inbox,
+) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
     }
     let count = bytes.len() as u64;
     // While answers wait the peer may send, with what is here already, as much as a request may
     // have.
-    link.send(bytes, Limits::KNOWN.request.saturating_sub(inbox.len()))?;
+    socket.send(bytes, Limits::KNOWN.request.saturating_sub(inbox.len()))?;
     shared.tally.output_bytes.fetch_add(count, Ordering::Relaxed);
     Ok(())
 }

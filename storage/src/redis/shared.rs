@@ -15,7 +15,7 @@ use net_common::server::{Counts, Limits};
 use parking_lot::Mutex;
 use resp::error::Error;
 
-use super::clients::Clients;
+use super::clients::ClientRegistry;
 use super::pause::Pause;
 use super::topology::Picture;
 use crate::coordinate::Coordinator;
@@ -23,7 +23,7 @@ use crate::node::Node;
 
 /// How the Redis port behaves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct RedisSettings {
     /// Whether FLUSHALL and FLUSHDB may remove all keys of the cluster.
     pub may_flush: bool,
     /// How long a connection may be silent between two requests; `None`: for ever, as in Redis.
@@ -46,11 +46,11 @@ pub struct Shared {
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) secret: Option<Secret>,
     pub(super) limits: Limits,
-    pub(super) settings: Settings,
+    pub(super) settings: RedisSettings,
     /// The port for everybody.
     pub(super) port: u16,
     pub(super) started: Instant,
-    pub(super) clients: Clients,
+    pub(super) clients: ClientRegistry,
     pub(super) pause: Pause,
     pub(super) tally: Tally,
     counts: OnceLock<Vec<Box<Count>>>,
@@ -92,7 +92,7 @@ impl Shared {
         coordinator: Arc<Coordinator>,
         secret: Option<Secret>,
         limits: Limits,
-        settings: Settings,
+        settings: RedisSettings,
     ) -> Shared {
         Shared {
             node,
@@ -102,7 +102,7 @@ impl Shared {
             settings,
             port,
             started: Instant::now(),
-            clients: Clients::default(),
+            clients: ClientRegistry::default(),
             pause: Pause::default(),
             tally: Tally::default(),
             counts: OnceLock::new(),

@@ -60,7 +60,7 @@ impl<'v> Picture<'v> {
 
     /// The member that is told to be the first to keep an arc: the first of its replicas with a
     /// Redis port. If they have none, one of the others.
-    fn keeper(&self, arc: usize) -> Option<u16> {
+    fn primary(&self, arc: usize) -> Option<u16> {
         let has_port = |&place: &u16| self.ports[usize::from(place)].is_some();
         let stand_in = || self.open.get(arc % self.open.len().max(1)).copied();
         self.routes.replicas(arc).iter().copied().find(has_port).or_else(stand_in)
@@ -69,7 +69,7 @@ impl<'v> Picture<'v> {
     /// The arcs that the node which answers is told to be the first to keep.
     pub fn own_arcs(&self) -> ArcSet {
         let Some(own) = self.own else { return ArcSet::new() };
-        (0..self.routes.arcs()).filter(|&arc| self.keeper(arc) == Some(own)).collect()
+        (0..self.routes.arcs()).filter(|&arc| self.primary(arc) == Some(own)).collect()
     }
 
     /// How many slots an arc has.
@@ -104,13 +104,13 @@ impl<'v> Picture<'v> {
         let mut ranges: Vec<Range> = Vec::new();
         for arc in 0..self.routes.arcs() {
             let (first, last) = ((arc * width) as u16, ((arc + 1) * width - 1) as u16);
-            let Some(keeper) = self.keeper(arc) else { continue };
-            let keeper = self.open.binary_search(&keeper).expect("keepers have a Redis port");
+            let Some(primary) = self.primary(arc) else { continue };
+            let primary = self.open.binary_search(&primary).expect("keepers have a Redis port");
             match ranges.last_mut() {
-                Some(range) if range.keeper == keeper && range.last + 1 == first => {
+                Some(range) if range.primary == primary && range.last + 1 == first => {
                     range.last = last;
                 }
-                _ => ranges.push(Range { first, last, keeper }),
+                _ => ranges.push(Range { first, last, primary }),
             }
         }
         ranges

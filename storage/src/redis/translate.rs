@@ -4,7 +4,7 @@ use client::ClientError;
 use cluster::limits::{KEY_CEILING, LimitError};
 use resp::error::Error;
 use resp::glob;
-use resp::update::{Change, Current};
+use resp::update::{Current, KeyChange};
 
 const _: () = assert!(glob::LONGEST_KEY >= KEY_CEILING, "a pattern may match the longest key");
 
@@ -14,12 +14,14 @@ pub fn current(held: client::CurrentValue<'_>) -> Current<'_> {
 }
 
 /// What becomes of a key, as the store is told.
-pub fn change(change: Change) -> client::UpdateAction {
+pub fn change(change: KeyChange) -> client::UpdateAction {
     match change {
-        Change::Leave => client::UpdateAction::Leave,
-        Change::Remove => client::UpdateAction::Delete,
-        Change::Put { value, expiry: None } => client::UpdateAction::Put(value),
-        Change::Put { value, expiry: Some(until) } => client::UpdateAction::PutUntil(value, until),
+        KeyChange::Leave => client::UpdateAction::Leave,
+        KeyChange::Remove => client::UpdateAction::Delete,
+        KeyChange::Put { value, expiry: None } => client::UpdateAction::Put(value),
+        KeyChange::Put { value, expiry: Some(until) } => {
+            client::UpdateAction::PutUntil(value, until)
+        }
     }
 }
 

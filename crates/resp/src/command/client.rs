@@ -19,7 +19,7 @@ pub enum Client<'b> {
     /// Describe all connections, of these.
     List(Filter<'b>),
     /// Which answers is it to hear?
-    Reply(Heard),
+    Reply(ReplyMode),
     /// Close connections.
     Kill(Kill<'b>),
     /// Let requests wait.
@@ -37,13 +37,13 @@ pub enum Client<'b> {
 
 /// Which answers a connection hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
+pub enum ReplyMode {
     /// All.
-    All,
+    On,
     /// None.
-    None,
+    Off,
     /// All but that to the next request.
-    NotTheNext,
+    SkipNext,
 }
 
 /// Which connections CLIENT KILL closes: those for which all holds that is said.

@@ -2,7 +2,7 @@
 
 use super::argument::{integer, is};
 use crate::args::Args;
-use crate::command::{Client, Filter, Heard, InfoName, Kill};
+use crate::command::{Client, Filter, InfoName, Kill, ReplyMode};
 use crate::error::{self, Error};
 use crate::number;
 use crate::spec::Name;
@@ -16,7 +16,7 @@ pub fn parse(name: Name, args: Args<'_>) -> Result<Client<'_>, Error> {
         Name::ClientSetInfo => set_info(args.at(2), args.at(3))?,
         Name::ClientInfo => Client::Info,
         Name::ClientList => Client::List(filter(args.from(2))?),
-        Name::ClientReply => Client::Reply(heard(args.at(2))?),
+        Name::ClientReply => Client::Reply(reply_mode(args.at(2))?),
         Name::ClientKill => Client::Kill(kill(args.from(2))?),
         Name::ClientPause => pause(args.at(2), args.get(3))?,
         Name::ClientUnpause => Client::Unpause,
@@ -26,11 +26,11 @@ pub fn parse(name: Name, args: Args<'_>) -> Result<Client<'_>, Error> {
     })
 }
 
-fn heard(mode: &[u8]) -> Result<Heard, Error> {
+fn reply_mode(mode: &[u8]) -> Result<ReplyMode, Error> {
     match mode {
-        _ if is(mode, "on") => Ok(Heard::All),
-        _ if is(mode, "off") => Ok(Heard::None),
-        _ if is(mode, "skip") => Ok(Heard::NotTheNext),
+        _ if is(mode, "on") => Ok(ReplyMode::On),
+        _ if is(mode, "off") => Ok(ReplyMode::Off),
+        _ if is(mode, "skip") => Ok(ReplyMode::SkipNext),
         _ => Err(Error::Syntax),
     }
 }

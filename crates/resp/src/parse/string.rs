@@ -48,32 +48,34 @@ pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>,
 
 /// What the options of SET and GETEX say about the time to live. All exclude each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Life<'b> {
-    Unsaid,
+enum ExpiryOption<'b> {
+    Unset,
     Keep,
     Persist,
     Until(Unit, &'b [u8]),
 }
 
-impl<'b> Life<'b> {
+impl<'b> ExpiryOption<'b> {
     /// Takes in an option with what follows it; the same one again overrides.
-    fn say(&mut self, said: Life<'b>) -> Result<(), Error> {
-        let again = match (*self, said) {
-            (Life::Until(one, _), Life::Until(other, _)) => one == other,
+    fn add(&mut self, option: ExpiryOption<'b>) -> Result<(), Error> {
+        let again = match (*self, option) {
+            (ExpiryOption::Until(one, _), ExpiryOption::Until(other, _)) => one == other,
             (one, other) => one == other,
         };
-        if *self != Life::Unsaid && !again {
+        if *self != ExpiryOption::Unset && !again {
             return Err(Error::Syntax);
         }
-        *self = said;
+        *self = option;
         Ok(())
     }
 
     fn lifetime(self, now_ms: u64, name: Name) -> Result<Lifetime, Error> {
         Ok(match self {
-            Life::Unsaid | Life::Persist => Lifetime::Until(None),
-            Life::Keep => Lifetime::Keep,
-            Life::Until(unit, text) => Lifetime::Until(Some(deadline(text, unit, now_ms, name)?)),
+            ExpiryOption::Unset | ExpiryOption::Persist => Lifetime::Until(None),
+            ExpiryOption::Keep => Lifetime::Keep,
+            ExpiryOption::Until(unit, text) => {
+                Lifetime::Until(Some(deadline(text, unit, now_ms, name)?))
+            }
         })
     }
 }
@@ -84,7 +86,7 @@ fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
     if args.len() == 3 {
         return Ok(Command::Put { key, value, expiry: None });
     }
-    let (mut when, mut life, mut get) = (When::Always, Life::Unsaid, false);
+    let (mut when, mut given, mut get) = (When::Always, ExpiryOption::Unset, false);
     let mut options = args.from(3).iter();
     while let Some(option) = options.next() {
         let condition = match option {
@@ -93,7 +95,7 @@ fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
                 continue;
             }
             _ if is(option, "keepttl") => {
-                life.say(Life::Keep)?;
+                given.add(ExpiryOption::Keep)?;
                 continue;
             }
             _ if is(option, "nx") => When::Absent,
@@ -101,7 +103,7 @@ fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
             _ if is(option, "ifeq") => When::Equals(options.next().ok_or(Error::Syntax)?),
             _ => {
                 let unit = Unit::of_option(option).ok_or(Error::Syntax)?;
-                life.say(Life::Until(unit, options.next().ok_or(Error::Syntax)?))?;
+                given.add(ExpiryOption::Until(unit, options.next().ok_or(Error::Syntax)?))?;
                 continue;
             }
         };
@@ -110,7 +112,7 @@ fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
         }
         when = condition;
     }
-    let lifetime = life.lifetime(now_ms, Name::Set)?;
+    let lifetime = given.lifetime(now_ms, Name::Set)?;
     Ok(match (when, lifetime, get) {
         (When::Always, Lifetime::Until(expiry), false) => Command::Put { key, value, expiry },
         _ => {
@@ -142,18 +144,18 @@ fn setex<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Err
 /// GETEX key [option]. Without one it is GET.
 fn getex(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
     let key = args.at(1);
-    let mut life = Life::Unsaid;
+    let mut given = ExpiryOption::Unset;
     let mut options = args.from(2).iter();
     while let Some(option) = options.next() {
         if is(option, "persist") {
-            life.say(Life::Persist)?;
+            given.add(ExpiryOption::Persist)?;
         } else {
             let unit = Unit::of_option(option).ok_or(Error::Syntax)?;
-            life.say(Life::Until(unit, options.next().ok_or(Error::Syntax)?))?;
+            given.add(ExpiryOption::Until(unit, options.next().ok_or(Error::Syntax)?))?;
         }
     }
-    Ok(match life.lifetime(now_ms, Name::GetEx)? {
-        Lifetime::Until(expiry) if life != Life::Unsaid => {
+    Ok(match given.lifetime(now_ms, Name::GetEx)? {
+        Lifetime::Until(expiry) if given != ExpiryOption::Unset => {
             Command::Update { key, update: Update::GetUntil(expiry) }
         }
         _ => Command::Read { key, read: Read::Value },

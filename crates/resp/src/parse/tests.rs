@@ -2,7 +2,7 @@
 //! transcripts of the node that uses this.
 
 use super::*;
-use crate::command::{Client, Cluster, Connection, Heard, Hello, InfoName, Kill, Server};
+use crate::command::{Client, Cluster, Connection, Hello, InfoName, Kill, ReplyMode, Server};
 use crate::lookup;
 use crate::read::Read;
 use crate::reply::Protocol;
@@ -170,8 +170,8 @@ fn what_clients_open_with() {
 #[test]
 fn what_operators_do_to_connections() {
     let client = |client| Ok(Command::Connection(Connection::Client(client)));
-    check("client reply ON", client(Client::Reply(Heard::All)));
-    check("client reply skip", client(Client::Reply(Heard::NotTheNext)));
+    check("client reply ON", client(Client::Reply(ReplyMode::On)));
+    check("client reply skip", client(Client::Reply(ReplyMode::SkipNext)));
     check("client reply maybe", Err(Error::Syntax));
     let all =
         Kill { is_one: false, id: None, peer: None, local: None, is_normal: true, spares_me: true };

@@ -1,7 +1,7 @@
 use super::*;
 use crate::reply::Protocol;
 
-const WELL: Health = Health { serves: true, lost_slots: 0 };
+const WELL: ClusterHealth = ClusterHealth { serves: true, lost_slots: 0 };
 
 /// Nodes 1 to `nodes`, of which the second answers, and who is the first to keep each of some
 /// slots.
@@ -13,7 +13,7 @@ fn topology(nodes: u16, ranges: &[(u16, u16, usize)]) -> Topology {
         bus_port: 6000 + n,
         is_myself: n == 2,
     };
-    let range = |&(first, last, keeper)| Range { first, last, keeper };
+    let range = |&(first, last, primary)| Range { first, last, primary };
     Topology {
         nodes: (1..=nodes).map(node).collect(),
         ranges: ranges.iter().map(range).collect(),
@@ -74,9 +74,9 @@ fn nodes_and_info_as_redis_writes_them() {
     ] {
         assert!(info.lines().any(|l| l == line), "{line} in {info}");
     }
-    let waiting = topology.info_text(Health { serves: false, ..WELL });
+    let waiting = topology.info_text(ClusterHealth { serves: false, ..WELL });
     assert!(waiting.starts_with("cluster_state:fail"));
-    let info = topology.info_text(Health { lost_slots: 3, ..WELL });
+    let info = topology.info_text(ClusterHealth { lost_slots: 3, ..WELL });
     for line in ["cluster_state:fail", "cluster_slots_ok:16381", "cluster_slots_fail:3"] {
         assert!(info.lines().any(|l| l == line), "{line} in {info}");
     }
@@ -88,7 +88,7 @@ fn a_cluster_of_nobody_keeps_nothing() {
     assert_eq!(written(|out| topology.slots(out), Protocol::Resp2), "*0 ");
     assert_eq!(written(|out| topology.shards(out), Protocol::Resp2), "*0 ");
     assert_eq!(topology.nodes_text(), "");
-    let info = topology.info_text(Health { lost_slots: 5, ..WELL });
+    let info = topology.info_text(ClusterHealth { lost_slots: 5, ..WELL });
     for line in ["cluster_state:fail", "cluster_slots_assigned:0", "cluster_slots_fail:0"] {
         assert!(info.lines().any(|l| l == line), "{line} in {info}");
     }

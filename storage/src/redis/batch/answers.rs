@@ -5,9 +5,9 @@ use resp::command::Command;
 use resp::error::Error;
 use resp::read::Read;
 use resp::reply::Replies;
-use resp::update::{Answer, Current};
+use resp::update::{Current, UpdateReply};
 
-use super::item::Item;
+use super::item::PipelineItem;
 use super::local::Seen;
 use super::rounds::Rounds;
 use super::store::Store;
@@ -16,25 +16,25 @@ use crate::redis::coalesce::{Finding, State};
 
 /// Answers the next request.
 pub fn answer<S: Store>(
-    item: Item<'_>,
+    item: PipelineItem<'_>,
     seen: &Seen,
     rounds: &mut Rounds<'_, '_, S>,
     out: &mut Replies<'_>,
 ) {
     let start = out.len();
     let written = match item {
-        Item::Refused(error) => Err(error),
-        Item::Seen(place) => {
+        PipelineItem::Refused(error) => Err(error),
+        PipelineItem::Seen(place) => {
             out.raw(seen.answer(place));
             Ok(())
         }
-        Item::Command(command) => {
+        PipelineItem::Command(command) => {
             rounds.begin();
             let written = by_itself(&command, rounds, out);
             rounds.finish();
             written
         }
-        Item::Coalesced(place) => with_others(place, rounds, out),
+        PipelineItem::Coalesced(place) => with_others(place, rounds, out),
     };
     if let Err(error) = written {
         out.truncate(start);
@@ -83,7 +83,7 @@ fn by_itself<S: Store>(
         Command::RemoveMany(_) => {
             let mut count = 0;
             all(rounds.left(), || {
-                count += usize::from(rounds.updated()? == Answer::Integer(1));
+                count += usize::from(rounds.updated()? == UpdateReply::Integer(1));
                 Ok(())
             })?;
             out.count(count);
@@ -100,7 +100,7 @@ fn with_others<S: Store>(
     out: &mut Replies<'_>,
 ) -> Result<(), Error> {
     match rounds.next_of(place)? {
-        Finding::Answer(answer) => answer.write(out),
+        Finding::UpdateReply(answer) => answer.write(out),
         Finding::Seen(read, state) => {
             read.answer(state.as_deref().map(State::current), rounds.now_ms(), out);
         }

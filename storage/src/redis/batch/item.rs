@@ -10,7 +10,7 @@ use resp::update::Update;
 use crate::redis::coalesce::Step;
 
 /// One request of a batch.
-pub enum Item<'b> {
+pub enum PipelineItem<'b> {
     /// An answer that is known already.
     Refused(Error),
     /// The same, as bytes of [`Seen`](super::local::Seen).

@@ -6,7 +6,7 @@ use cluster::limits::Limits;
 use resp::reply::{Protocol, Replies};
 use resp::update::Current;
 
-use super::item::Item;
+use super::item::PipelineItem;
 use super::outcome::Outcome;
 use crate::node::Node;
 use crate::redis::bounds::BYTES;
@@ -36,7 +36,7 @@ impl Seen {
 /// Answers what a node holds itself and may show (see [`Node::read_local`]): nothing else has to be
 /// asked for it. No more than may be held at once: the rest is read with what others hold.
 pub fn read_here(
-    items: &mut [Item<'_>],
+    items: &mut [PipelineItem<'_>],
     node: &Node,
     now_ms: u64,
     protocol: Protocol,
@@ -45,7 +45,7 @@ pub fn read_here(
     node.read_local(|local| {
         seen.limits = local.limits();
         for item in items {
-            let Item::Command(Command::Read { key, read }) = item else { continue };
+            let PipelineItem::Command(Command::Read { key, read }) = item else { continue };
             let start = seen.answers.len();
             if start >= BYTES {
                 break;
@@ -57,7 +57,7 @@ pub fn read_here(
             });
             let Some(is_hit) = found else { continue };
             outcome.count_read(is_hit);
-            *item = Item::Seen(start..seen.answers.len());
+            *item = PipelineItem::Seen(start..seen.answers.len());
         }
     });
     (seen, outcome)

@@ -10,9 +10,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use client::{BatchItem, ItemOutcome, Op};
 use cluster::limits::Limits;
 use resp::command::Command;
-use resp::update::{Answer, Update};
+use resp::update::{Update, UpdateReply};
 
-use super::item::Item;
+use super::item::PipelineItem;
 use super::local::Seen;
 use crate::redis::coalesce::Coalesced;
 use crate::redis::translate;
@@ -29,7 +29,7 @@ pub struct Context<'p> {
     /// What this node could tell by itself.
     pub seen: &'p Seen,
     /// What each update answers, in the order of their parts: known once it was last applied.
-    pub answers: &'p RefCell<Vec<Answer>>,
+    pub answers: &'p RefCell<Vec<UpdateReply>>,
 }
 
 /// What a batch asks of the store.
@@ -45,13 +45,13 @@ pub struct Plan<'p> {
 impl<'p> Plan<'p> {
     /// What these items and operations ask for.
     pub fn new<'b: 'p>(
-        items: &[Item<'b>],
+        items: &[PipelineItem<'b>],
         coalesced: &'p [Coalesced<'b>],
         context: Context<'p>,
     ) -> Plan<'p> {
         let (mut parts, mut ends) = (Vec::new(), VecDeque::new());
         for item in items {
-            let Item::Command(command) = item else { continue };
+            let PipelineItem::Command(command) = item else { continue };
             plain(command, context, &mut parts);
             match command {
                 Command::Update { key, update } => {
@@ -82,7 +82,7 @@ fn read_modify_write<'p, 'b: 'p>(
 ) -> BatchItem<'p> {
     let Context { clock, answers, .. } = context;
     let place = answers.borrow().len();
-    answers.borrow_mut().push(Answer::Null);
+    answers.borrow_mut().push(UpdateReply::Null);
     let decide = Box::new(move |found: Option<client::CurrentValue<'_>>| {
         let (change, answer) = update.apply(found.map(translate::current), clock());
         answers.borrow_mut()[place] = answer;

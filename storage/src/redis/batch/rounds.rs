@@ -6,7 +6,7 @@
 
 use client::{Done, Got, ItemOutcome};
 use resp::error::Error;
-use resp::update::Answer;
+use resp::update::UpdateReply;
 
 use super::outcome::Outcome;
 use super::plan::{Context, Plan};
@@ -79,11 +79,11 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
     }
 
     /// The next result, which is an update's, and what that answers.
-    pub fn updated(&mut self) -> Result<Answer, Error> {
+    pub fn updated(&mut self) -> Result<UpdateReply, Error> {
         let done = self.done();
         self.answer += 1;
         let mut answers = self.context.answers.borrow_mut();
-        let answer = std::mem::replace(&mut answers[self.answer - 1], Answer::Null);
+        let answer = std::mem::replace(&mut answers[self.answer - 1], UpdateReply::Null);
         done.map(|_| answer)
     }
 
@@ -181,7 +181,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         });
         let answers = self.context.answers.borrow();
         let answers = answers.iter().skip(self.answer).map(|answer| match answer {
-            Answer::Bulk(value) => value.len(),
+            UpdateReply::Bulk(value) => value.len(),
             _ => 0,
         });
         let bases = self.coalesced.iter().map(Coalesced::held);

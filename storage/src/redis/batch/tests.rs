@@ -17,7 +17,7 @@ fn cut(lines: &[&str]) -> Vec<usize> {
     for args in requests.each(&buffer) {
         let command = Command::parse(lookup::find(args).unwrap(), args, 0).unwrap();
         assert!(Batch::is_for(&command));
-        if !batch.has_room_for(&command) {
+        if !batch.accepts(&command) {
             batch = Batch::default();
             sizes.push(0);
         }

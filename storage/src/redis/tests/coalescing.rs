@@ -161,8 +161,8 @@ fn a_pipeline_is_as_its_commands_one_by_one() {
             })
             .collect();
         let want: Vec<u8> =
-            lines.iter().flat_map(|line| one_by_one.talk(line.as_bytes())).collect();
-        let got = together.talk(lines.concat().as_bytes());
+            lines.iter().flat_map(|line| one_by_one.exchange(line.as_bytes())).collect();
+        let got = together.exchange(lines.concat().as_bytes());
         let shown = |bytes: &[u8]| bytes.escape_ascii().to_string().replace("\\r\\n", " ");
         assert!(
             got == want && together.records() == one_by_one.records(),

@@ -101,14 +101,14 @@ impl Keyspace {
     }
 
     /// Carries out what a client sends, and returns what it gets.
-    pub fn talk(&mut self, sent: &[u8]) -> Vec<u8> {
+    pub fn exchange(&mut self, sent: &[u8]) -> Vec<u8> {
         let (mut buffer, mut requests, mut out) = (sent.to_vec(), Requests::default(), Vec::new());
         let error = requests.read(&mut buffer, &request::Limits::KNOWN).err();
         let mut batch = Batch::default();
         for args in requests.each(&buffer) {
             match self.transaction.parse(lookup::find(args), args, self.now_ms) {
                 Ok(command) if Batch::is_for(&command) => {
-                    if !batch.has_room_for(&command) {
+                    if !batch.accepts(&command) {
                         self.run(&mut batch, &mut out);
                     }
                     batch.add(command);

@@ -53,7 +53,7 @@ impl Server {
         let sent = format!("{line}\r\n");
         match self {
             Server::Ours(keyspace) => {
-                parse(&keyspace.talk(sent.as_bytes())).expect("a whole reply").0
+                parse(&keyspace.exchange(sent.as_bytes())).expect("a whole reply").0
             }
             Server::Redis { stream, .. } => {
                 stream.write_all(sent.as_bytes()).expect("it takes it");

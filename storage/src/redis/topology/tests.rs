@@ -37,13 +37,13 @@ fn port(id: &NodeId) -> Option<Address> {
 
 /// The ranges, each with the number of the node that is told to keep it.
 fn ranges(picture: &Picture<'_>) -> Vec<(u16, u16, u16)> {
-    let told = picture.topology();
-    let number = |range: &Range| told.nodes[range.keeper].port - 7000;
-    told.ranges.iter().map(|range| (range.first, range.last, number(range))).collect()
+    let topology = picture.topology();
+    let number = |range: &Range| topology.nodes[range.primary].port - 7000;
+    topology.ranges.iter().map(|range| (range.first, range.last, number(range))).collect()
 }
 
 #[test]
-fn neighbours_with_the_same_keeper_are_one_range() {
+fn neighbours_with_the_same_primary_are_one_range() {
     let routes = routes(2, 3, &[0, 0, 1, 0, 0, 2, 2, 2]);
     let picture = Picture::new(&routes, &id(1), port);
     assert_eq!(
@@ -60,11 +60,11 @@ fn every_slot_is_told_once() {
     let ranges = Picture::new(&routes, &id(1), port).topology().ranges;
     assert_eq!((ranges[0].first, ranges[ranges.len() - 1].last), (0, 16_383));
     assert!(ranges.windows(2).all(|two| two[0].last + 1 == two[1].first));
-    assert!(ranges.windows(2).all(|two| two[0].keeper != two[1].keeper));
+    assert!(ranges.windows(2).all(|two| two[0].primary != two[1].primary));
     for range in &ranges {
         for slot in [range.first, range.last] {
             let replicas = routes.replicas(ring::arc_of_slot(slot, 4096));
-            assert_eq!(range.keeper, usize::from(replicas[0]));
+            assert_eq!(range.primary, usize::from(replicas[0]));
         }
     }
 }
@@ -72,8 +72,8 @@ fn every_slot_is_told_once() {
 #[test]
 fn a_node_is_told_by_the_facts_of_its_view() {
     let routes = routes(2, 3, &[0, 1, 1, 0]);
-    let told = Picture::new(&routes, &id(2), port).topology();
-    assert_eq!((told.known_nodes, told.epoch, told.nodes.len()), (3, 7, 3));
+    let topology = Picture::new(&routes, &id(2), port).topology();
+    assert_eq!((topology.known_nodes, topology.epoch, topology.nodes.len()), (3, 7, 3));
     let second = Node {
         id: node_id(ClusterId(1), &id(2)),
         host: "127.0.0.1".into(),
@@ -81,8 +81,8 @@ fn a_node_is_told_by_the_facts_of_its_view() {
         bus_port: 6002,
         is_myself: true,
     };
-    assert_eq!(told.nodes[1], second);
-    assert!(!told.nodes[0].is_myself && !told.nodes[2].is_myself);
+    assert_eq!(topology.nodes[1], second);
+    assert!(!topology.nodes[0].is_myself && !topology.nodes[2].is_myself);
 }
 
 #[test]
@@ -94,13 +94,13 @@ fn nodes_without_a_redis_port_are_not_told() {
     let picture = Picture::new(&routes, &id(2), only(&[1, 2]));
     // Node 3's arc is told to be its other keeper's.
     assert_eq!(ranges(&picture), [(0, 4095, 1), (4096, 16_383, 2)]);
-    let told = picture.topology();
-    assert_eq!((told.nodes.len(), told.known_nodes), (2, 3));
+    let topology = picture.topology();
+    assert_eq!((topology.nodes.len(), topology.known_nodes), (2, 3));
     // Of nodes 1 and 2's arcs node 3 keeps none as a replica: any node will do, and all name the
     // same.
     assert_eq!(ranges(&Picture::new(&routes, &id(3), only(&[3]))), [(0, 16_383, 3)]);
-    let told = Picture::new(&routes, &id(3), |_| None).topology();
-    assert!(told.nodes.is_empty() && told.ranges.is_empty());
+    let topology = Picture::new(&routes, &id(3), |_| None).topology();
+    assert!(topology.nodes.is_empty() && topology.ranges.is_empty());
 }
 
 #[test]
@@ -116,12 +116,14 @@ fn each_arc_is_one_nodes_own() {
             own.ones().for_each(|arc| owners[arc] += 1);
             assert_eq!(own.is_clear(), !open.contains(&n), "{n} of {open:?}");
             // As it is told to clients, by everybody.
-            let told = ranges(&picture);
+            let topology = ranges(&picture);
             for arc in 0..64 {
                 let slot = arc * 256;
-                let (.., keeper) =
-                    told.iter().find(|(first, last, _)| (first..=last).contains(&&slot)).unwrap();
-                assert_eq!(own.contains(usize::from(arc)), *keeper == n);
+                let (.., primary) = topology
+                    .iter()
+                    .find(|(first, last, _)| (first..=last).contains(&&slot))
+                    .unwrap();
+                assert_eq!(own.contains(usize::from(arc)), *primary == n);
             }
         }
         assert_eq!(owners, [1; 64], "{open:?}");

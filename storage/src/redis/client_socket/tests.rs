@@ -7,14 +7,14 @@ use super::*;
 /// Long enough for anybody.
 const LONG: Duration = Duration::from_secs(30);
 
-/// A link and its peer.
-fn pair(patience: Duration) -> (Link, TcpStream) {
+/// A socket and its peer.
+fn pair(patience: Duration) -> (ClientSocket, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     peer.set_read_timeout(Some(LONG)).unwrap();
     peer.set_write_timeout(Some(LONG)).unwrap();
     let stream = Arc::new(listener.accept().unwrap().0);
-    (Link::new(stream, patience, patience).unwrap(), peer)
+    (ClientSocket::new(stream, patience, patience).unwrap(), peer)
 }
 
 /// Bytes that are not all the same.
@@ -27,7 +27,7 @@ const MUCH: usize = 24 << 20;
 
 #[test]
 fn what_a_peer_sends_before_it_reads_is_kept_in_its_order() {
-    let (mut link, mut peer) = pair(LONG);
+    let (mut socket, mut peer) = pair(LONG);
     let reader = thread::spawn(move || {
         peer.write_all(&bytes(MUCH)).unwrap();
         peer.shutdown(Shutdown::Write).unwrap();
@@ -35,36 +35,36 @@ fn what_a_peer_sends_before_it_reads_is_kept_in_its_order() {
         peer.read_to_end(&mut got).unwrap();
         assert!(got == bytes(MUCH));
     });
-    link.send(&mut bytes(MUCH), 2 * MUCH).unwrap();
-    assert!(link.ahead() > 0, "it was all sent before anything was read");
+    socket.send(&mut bytes(MUCH), 2 * MUCH).unwrap();
+    assert!(socket.ahead() > 0, "it was all sent before anything was read");
     let mut inbox = Inbox::default();
-    while link.fill(&mut inbox, 1).unwrap() > 0 {}
+    while socket.fill(&mut inbox, 1).unwrap() > 0 {}
     assert!(inbox.bytes() == bytes(MUCH));
-    drop(link);
+    drop(socket);
     reader.join().unwrap();
 }
 
 #[test]
 fn no_more_is_kept_than_there_is_room_for() {
-    const ROOM: usize = 1 << 20;
-    let (mut link, peer) = pair(Duration::from_secs(1));
+    const LIMIT: usize = 1 << 20;
+    let (mut socket, peer) = pair(Duration::from_secs(1));
     let (mut sending, much) = (peer.try_clone().unwrap(), bytes(MUCH));
     let mut answer = much.clone();
     let sender = thread::spawn(move || sending.write_all(&much));
     let mut inbox = Inbox::default();
-    link.fill(&mut inbox, 1).unwrap();
+    socket.fill(&mut inbox, 1).unwrap();
     // It never reads.
-    let error = link.send(&mut answer, ROOM).unwrap_err();
+    let error = socket.send(&mut answer, LIMIT).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    assert!((ROOM..ROOM + CHUNK).contains(&link.ahead()), "{}", link.ahead());
-    drop(link);
+    assert!((LIMIT..LIMIT + CHUNK).contains(&socket.ahead()), "{}", socket.ahead());
+    drop(socket);
     sender.join().unwrap().unwrap_err();
     drop(peer);
 }
 
 #[test]
 fn the_last_word_arrives_however_much_the_peer_goes_on_to_send() {
-    let (mut link, mut peer) = pair(LONG);
+    let (mut socket, mut peer) = pair(LONG);
     let sender = thread::spawn(move || {
         peer.write_all(&bytes(3 * MUCH)).unwrap();
         let mut got = String::new();
@@ -72,16 +72,16 @@ fn the_last_word_arrives_however_much_the_peer_goes_on_to_send() {
         got
     });
     let mut inbox = Inbox::default();
-    link.fill(&mut inbox, 1).unwrap();
-    link.say_last(&mut b"-ERR too much\r\n".to_vec()).unwrap();
-    assert_eq!(link.ahead(), 0);
-    drop(link);
+    socket.fill(&mut inbox, 1).unwrap();
+    socket.send_last(&mut b"-ERR too much\r\n".to_vec()).unwrap();
+    assert_eq!(socket.ahead(), 0);
+    drop(socket);
     assert_eq!(sender.join().unwrap(), "-ERR too much\r\n");
 }
 
 #[test]
 fn a_peer_that_has_stopped_sending_takes_its_answers() {
-    let (mut link, mut peer) = pair(LONG);
+    let (mut socket, mut peer) = pair(LONG);
     peer.write_all(b"ask").unwrap();
     peer.shutdown(Shutdown::Write).unwrap();
     let reader = thread::spawn(move || {
@@ -89,11 +89,11 @@ fn a_peer_that_has_stopped_sending_takes_its_answers() {
         peer.read_to_end(&mut got).unwrap();
         assert_eq!(got.len(), MUCH);
     });
-    link.send(&mut bytes(MUCH), MUCH).unwrap();
+    socket.send(&mut bytes(MUCH), MUCH).unwrap();
     let mut inbox = Inbox::default();
-    while link.fill(&mut inbox, 1).unwrap() > 0 {}
+    while socket.fill(&mut inbox, 1).unwrap() > 0 {}
     assert_eq!(inbox.bytes(), b"ask");
-    drop(link);
+    drop(socket);
     reader.join().unwrap();
 }
 

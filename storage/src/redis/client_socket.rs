@@ -2,7 +2,7 @@
 //!
 //! A client may send all of a long pipeline before it reads the first answer. Were its answers only
 //! written, and nothing read meanwhile, both would wait for each other. So whoever waits here for
-//! the peer to take its answers goes on reading, and keeps what comes ([`Link::fill`] has it
+//! the peer to take its answers goes on reading, and keeps what comes ([`ClientSocket::fill`] has it
 //! first), up to a bound.
 //!
 //! The peer is given up when no byte has moved for a while, in either direction: one that reads
@@ -41,7 +41,7 @@ const KEEPALIVE_AGAIN: Duration = Duration::from_secs(100);
 const KEEPALIVE_TIMES: u32 = 3;
 
 /// One connection's two directions.
-pub struct Link {
+pub struct ClientSocket {
     stream: Arc<TcpStream>,
     /// How long no byte may move while something is waited for.
     patience: Duration,
@@ -64,20 +64,24 @@ enum Incoming {
     Ended,
 }
 
-impl Link {
+impl ClientSocket {
     /// A connection that has just begun. A read that waits for so long returns, for its caller to
     /// look which limit, if any, is over.
     ///
     /// # Errors
     /// Where the system does not let it be set up.
-    pub fn new(stream: Arc<TcpStream>, patience: Duration, look: Duration) -> io::Result<Link> {
+    pub fn new(
+        stream: Arc<TcpStream>,
+        patience: Duration,
+        poll_interval: Duration,
+    ) -> io::Result<ClientSocket> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(look))?;
+        stream.set_read_timeout(Some(poll_interval))?;
         sockopt::set_socket_keepalive(&*stream, true)?;
         sockopt::set_tcp_keepidle(&*stream, KEEPALIVE)?;
         sockopt::set_tcp_keepintvl(&*stream, KEEPALIVE_AGAIN)?;
         sockopt::set_tcp_keepcnt(&*stream, KEEPALIVE_TIMES)?;
-        Ok(Link {
+        Ok(ClientSocket {
             stream,
             patience,
             ahead: VecDeque::new(),
@@ -114,11 +118,11 @@ impl Link {
     }
 
     /// Sends what is in `out` and empties it. As long as the peer does not take it, reads on what
-    /// that sends, `room` bytes at most.
+    /// that sends, `limit` bytes at most.
     ///
     /// # Errors
     /// Where the connection breaks, or nothing moves.
-    pub fn send(&mut self, out: &mut Vec<u8>, room: usize) -> io::Result<()> {
+    pub fn send(&mut self, out: &mut Vec<u8>, limit: usize) -> io::Result<()> {
         let mut rest = &out[..];
         while !rest.is_empty() {
             match send(&*self.stream, rest, SendFlags::DONTWAIT) {
@@ -129,7 +133,7 @@ impl Link {
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.wait(room)?,
+                Err(Errno::AGAIN) => self.wait(limit)?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -141,8 +145,8 @@ impl Link {
     }
 
     /// Waits until the peer takes more, or sends something, and reads that.
-    fn wait(&mut self, room: usize) -> io::Result<()> {
-        let reads = self.incoming != Incoming::Ended && self.ahead_bytes < room;
+    fn wait(&mut self, limit: usize) -> io::Result<()> {
+        let reads = self.incoming != Incoming::Ended && self.ahead_bytes < limit;
         let wanted = if reads { PollFlags::OUT | PollFlags::IN } else { PollFlags::OUT };
         let mut polled = [PollFd::new(&*self.stream, wanted)];
         let patience = self.patience.saturating_sub(self.moved.elapsed());
@@ -193,8 +197,8 @@ impl Link {
     /// and destroy it on its way.
     ///
     /// # Errors
-    /// As [`Link::send`].
-    pub fn say_last(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+    /// As [`ClientSocket::send`].
+    pub fn send_last(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         if self.incoming == Incoming::Kept {
             self.incoming = Incoming::Drained(0);
         }
@@ -241,7 +245,7 @@ impl Inbox {
     }
 
     /// How many more it could hold without growing.
-    pub fn room(&self) -> usize {
+    pub fn capacity(&self) -> usize {
         self.buffer.len() - self.len()
     }
 
@@ -268,7 +272,7 @@ impl Inbox {
 
     /// Makes room for so many more. What is there moves to the front only if that is needed, so
     /// that taking a long pipeline piece by piece does not move its rest each time.
-    fn make_room(&mut self, bytes: usize) {
+    fn reserve(&mut self, bytes: usize) {
         if self.buffer.len() - self.filled < bytes && self.start > 0 {
             self.buffer.copy_within(self.start..self.filled, 0);
             (self.start, self.filled) = (0, self.filled - self.start);
@@ -279,7 +283,7 @@ impl Inbox {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        self.make_room(bytes.len());
+        self.reserve(bytes.len());
         self.buffer[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
         self.filled += bytes.len();
     }
@@ -287,7 +291,7 @@ impl Inbox {
     /// Reads once. There is room for what is wanted, but never much more than what has really
     /// arrived.
     fn read(&mut self, stream: &mut impl io::Read, wanted: usize) -> io::Result<usize> {
-        self.make_room(wanted.clamp(READ, READ.max(self.len())));
+        self.reserve(wanted.clamp(READ, READ.max(self.len())));
         let n = stream.read(&mut self.buffer[self.filled..])?;
         self.filled += n;
         Ok(n)
