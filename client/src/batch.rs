@@ -58,7 +58,7 @@ impl GTStoreClient {
                 continue;
             }
             self.stay_fresh();
-            self.hear_of_limits(rest.iter().take(chunk).map(|part| match part {
+            self.learn_limits(rest.iter().take(chunk).map(|part| match part {
                 BatchItem::Op(op) => Lengths::of(op),
                 BatchItem::Update { key, .. } => Lengths::of_key(key),
             }));
@@ -95,10 +95,10 @@ impl GTStoreClient {
         most: usize,
     ) -> Vec<Option<Result<Done, ClientError>>> {
         self.stay_fresh();
-        self.hear_of_limits(ops.iter().map(Lengths::of));
+        self.learn_limits(ops.iter().map(Lengths::of));
         let routes = self.router.routes();
         if let [Op::Put { key, .. } | Op::PutUntil { key, .. }] = *ops
-            && self.capacity.is_unheard(&routes, key)
+            && self.capacity.is_any_unknown(&routes, key)
             // It asks all replicas, and so hears whether they are full.
             && let Err(error) = self.decide(key, Box::new(|_| UpdateAction::Leave))
         {
@@ -144,7 +144,7 @@ impl GTStoreClient {
 
     /// Runs a single read-modify-write.
     pub(crate) fn decide(&self, key: &[u8], decide: Decide<'_>) -> Result<Done, ClientError> {
-        self.hear_of_limits([Lengths::of_key(key)].into_iter());
+        self.learn_limits([Lengths::of_key(key)].into_iter());
         let task = task::update(key, decide, &self.limits());
         let (mut batch, _) = Call::new(self, self.writers.take(0), vec![task], usize::MAX).run();
         batch.pop().and_then(|task| task.result).expect("an operation has a result")

@@ -149,9 +149,9 @@ impl<'c, 'a> Call<'c, 'a> {
             self.waits.rate = (self.waits.rate / SLOWER).max(LEAST_RATE);
         }
         if attempt.clock != 0 {
-            client.writers.tell(attempt.clock);
+            client.writers.observe(attempt.clock);
         }
-        client.capacity.hear(routes, &attempt.told);
+        client.capacity.note(routes, &attempt.fullness);
         attempt
     }
 
@@ -327,7 +327,7 @@ fn choose(client: &GTStoreClient, task: &mut Task<'_>, routes: &Routes) -> Need 
 }
 
 fn check_value(client: &GTStoreClient, value: &[u8]) -> Result<(), LimitError> {
-    client.hear_of_limits([Lengths { key: 0, value: value.len() }].into_iter());
+    client.learn_limits([Lengths { key: 0, value: value.len() }].into_iter());
     client.limits().check_value(value)
 }
 

@@ -24,29 +24,29 @@ pub(crate) struct Capacity {
     /// How many have said that they are full.
     full: AtomicUsize,
     /// The epoch of a view whose members have all been heard.
-    heard: AtomicU64,
+    complete: AtomicU64,
     /// Whether each was full when it was heard last.
     known: Mutex<FxHashMap<NodeId, bool>>,
 }
 
 impl Capacity {
     /// Nodes have answered, each at its place in the view, and said whether they are full.
-    pub(crate) fn hear(&self, routes: &Routes, told: &[(u16, bool)]) {
+    pub(crate) fn note(&self, routes: &Routes, reports: &[(u16, bool)]) {
         let is_news = self.is_any_full()
-            || self.heard.load(Ordering::Relaxed) != routes.epoch().0
-            || told.iter().any(|(_, is_full)| *is_full);
+            || self.complete.load(Ordering::Relaxed) != routes.epoch().0
+            || reports.iter().any(|(_, is_full)| *is_full);
         if !is_news {
             return;
         }
         let members = &routes.view().members;
         let mut known = self.known.lock();
-        for &(place, is_full) in told {
+        for &(place, is_full) in reports {
             known.insert(routes.member(place).id.clone(), is_full);
         }
         known.retain(|id, _| members.iter().any(|member| member.id == *id));
         self.full.store(known.values().filter(|is_full| **is_full).count(), Ordering::Relaxed);
         if known.len() == members.len() {
-            self.heard.store(routes.epoch().0, Ordering::Relaxed);
+            self.complete.store(routes.epoch().0, Ordering::Relaxed);
         }
     }
 
@@ -56,12 +56,12 @@ impl Capacity {
     }
 
     /// Whether some replica of a key has not been heard yet.
-    pub(crate) fn is_unheard(&self, routes: &Routes, key: &[u8]) -> bool {
-        if self.heard.load(Ordering::Relaxed) == routes.epoch().0 {
+    pub(crate) fn is_any_unknown(&self, routes: &Routes, key: &[u8]) -> bool {
+        if self.complete.load(Ordering::Relaxed) == routes.epoch().0 {
             return false;
         }
         let known = self.known.lock();
-        keepers(routes, key).any(|id| !known.contains_key(id))
+        write_set_of(routes, key).any(|id| !known.contains_key(id))
     }
 
     /// A replica of a key that was full when it was heard last, if there is one.
@@ -70,12 +70,12 @@ impl Capacity {
             return None;
         }
         let known = self.known.lock();
-        keepers(routes, key).find(|id| known.get(*id) == Some(&true)).cloned()
+        write_set_of(routes, key).find(|id| known.get(*id) == Some(&true)).cloned()
     }
 }
 
 /// Who must take a write of a key.
-fn keepers<'r>(routes: &'r Routes, key: &[u8]) -> impl Iterator<Item = &'r NodeId> + use<'r> {
+fn write_set_of<'r>(routes: &'r Routes, key: &[u8]) -> impl Iterator<Item = &'r NodeId> + use<'r> {
     let write_set = routes.arc_of(key).map_or(&[][..], |arc| routes.write_set(arc));
     write_set.iter().map(|&place| &routes.member(place).id)
 }

@@ -237,11 +237,11 @@ fn scan(
 ) -> Result<(), CommandError> {
     let mut from = Some(0);
     while let Some(place) = from {
-        let told = store.list(place, PAGE)?;
-        for key in told.keys.iter().filter(|key| key.starts_with(prefix)) {
+        let page = store.list(place, PAGE)?;
+        for key in page.keys.iter().filter(|key| key.starts_with(prefix)) {
             writeln!(out, "{}", escaped(key))?;
         }
-        from = told.next;
+        from = page.next;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Commits on their way (rule C2).
+//! CommitQueue on their way (rule C2).
 //!
 //! When a write is done its replicas are told so, lazily: the word rides on the next frame to each
 //! of them, or leaves by itself after about a millisecond. Nothing waits for it and nothing depends
@@ -34,22 +34,22 @@ type Commit = (Arc<[u8]>, Version);
 
 /// Commits that wait, by node.
 #[derive(Default)]
-pub struct Commits {
-    waiting: Mutex<FxHashMap<Address, Waiting>>,
+pub struct CommitQueue {
+    waiting: Mutex<FxHashMap<Address, PendingCommits>>,
 }
 
-struct Waiting {
+struct PendingCommits {
     since: Instant,
     versions: Vec<Commit>,
 }
 
-impl Waiting {
-    fn new() -> Waiting {
-        Waiting { since: Instant::now(), versions: Vec::new() }
+impl PendingCommits {
+    fn new() -> PendingCommits {
+        PendingCommits { since: Instant::now(), versions: Vec::new() }
     }
 }
 
-impl Commits {
+impl CommitQueue {
     /// Lets the word that a version of a key is committed wait for a frame to each of these nodes.
     /// Returns whether it is the first that waits.
     pub fn version<'a>(
@@ -69,7 +69,7 @@ impl Commits {
     fn add<'a>(
         &self,
         nodes: impl Iterator<Item = &'a Address>,
-        mut put: impl FnMut(&mut Waiting),
+        mut put: impl FnMut(&mut PendingCommits),
     ) -> bool {
         let mut waiting = self.waiting.lock();
         let is_first = waiting.is_empty();
@@ -77,7 +77,7 @@ impl Commits {
             // Looked up before it is entered: the address is cloned only for the first.
             match waiting.get_mut(address) {
                 Some(queue) => put(queue),
-                None => put(waiting.entry(address.clone()).or_insert_with(Waiting::new)),
+                None => put(waiting.entry(address.clone()).or_insert_with(PendingCommits::new)),
             }
         }
         is_first
@@ -96,7 +96,7 @@ impl Commits {
     pub fn flush(&self, pool: &ConnectionPool, age: Duration) -> bool {
         let (due, more) = {
             let mut waiting = self.waiting.lock();
-            let due: Vec<(Address, Waiting)> =
+            let due: Vec<(Address, PendingCommits)> =
                 waiting.extract_if(|_, queue| queue.since.elapsed() >= age).collect();
             (due, !waiting.is_empty())
         };
@@ -113,7 +113,7 @@ impl Commits {
     }
 }
 
-fn push(link: &mut Connection, Waiting { versions, .. }: Waiting) {
+fn push(link: &mut Connection, PendingCommits { versions, .. }: PendingCommits) {
     let versions = versions.iter().map(|(key, version)| (&**key, *version)).collect();
     link.push(&data::CommitNotice { watermarks: Vec::new(), versions });
 }
@@ -136,7 +136,7 @@ impl Flusher {
     ///
     /// # Errors
     /// If the operating system has no more threads.
-    pub fn start(pool: Arc<ConnectionPool>, commits: Arc<Commits>) -> std::io::Result<Flusher> {
+    pub fn start(pool: Arc<ConnectionPool>, commits: Arc<CommitQueue>) -> std::io::Result<Flusher> {
         let (wake, woken) = bounded(1);
         let run = move |_| run(&pool, &commits, &woken);
         Ok(Flusher { wake, _worker: Worker::spawn("client commits".into(), run)? })
@@ -149,7 +149,7 @@ impl Flusher {
     }
 }
 
-fn run(pool: &ConnectionPool, commits: &Commits, woken: &Receiver<()>) {
+fn run(pool: &ConnectionPool, commits: &CommitQueue, woken: &Receiver<()>) {
     while woken.recv().is_ok() {
         loop {
             std::thread::sleep(WAIT);

@@ -23,7 +23,7 @@ use net_common::message::data::{
 };
 
 use crate::chunk::{CHUNK_BYTES, RECORD_OVERHEAD};
-use crate::commits::Commits;
+use crate::commits::CommitQueue;
 use crate::connection_pool::ConnectionPool;
 use crate::error::ClientError;
 use crate::refusal::Refusal;
@@ -38,7 +38,7 @@ pub(crate) struct Attempt {
     /// What went wrong last, if anything.
     pub(crate) trouble: Option<String>,
     /// Who has answered, and whether it is full.
-    pub(crate) told: Vec<(u16, bool)>,
+    pub(crate) fullness: Vec<(u16, bool)>,
     /// Whether somebody was silent for longer than is waited.
     pub(crate) is_silent: bool,
     /// The connections that answers came over, to be put back.
@@ -54,7 +54,7 @@ impl Attempt {
             needs: vec![Need::Nothing; operations],
             clock: 0,
             trouble: None,
-            told: Vec::new(),
+            fullness: Vec::new(),
             is_silent: false,
             used: Vec::new(),
             refusal: None,
@@ -118,7 +118,7 @@ fn write<'t>(task: &'t Task<'_>) -> Option<Write<'t>> {
 /// How a batch goes out.
 pub(crate) struct Fanout<'f> {
     pub(crate) pool: &'f ConnectionPool,
-    pub(crate) commits: &'f Commits,
+    pub(crate) commits: &'f CommitQueue,
     /// The view that it is routed by.
     pub(crate) routes: &'f Routes,
     /// How each node is waited for.
@@ -243,7 +243,7 @@ impl Fanout<'_> {
             return Err(miscounted(link));
         }
         attempt.clock = attempt.clock.max(reply.clock);
-        attempt.told.push((place, reply.shape.is_full));
+        attempt.fullness.push((place, reply.shape.is_full));
         let source = Source { epoch: reply.epoch, clock: reply.clock, is_own: self.is_own };
         for (i, answer) in reads.drain(..).zip(reply.answers) {
             let answer = source.read(answer);
@@ -326,7 +326,7 @@ fn receive_writes(
         return Err(miscounted(link));
     }
     attempt.clock = attempt.clock.max(acks.clock);
-    attempt.told.push((place, acks.shape.is_full));
+    attempt.fullness.push((place, acks.shape.is_full));
     for (i, answer) in writes.drain(..).zip(acks.answers) {
         if let Some(refusal) = Refusal::of_write(answer) {
             attempt.refusal = Some((place, refusal));
@@ -479,7 +479,7 @@ mod tests {
         for is_sent in [false, true] {
             let word = Arc::default();
             let pool = pool(&address, &word);
-            let commits = Commits::default();
+            let commits = CommitQueue::default();
             let operation = Operation::read_modify_write();
             let mut batch = [Task::new(b"k", operation)];
             let go = |batch: &mut [Task<'_>], epoch| {

@@ -13,7 +13,7 @@ use net_common::auth::Secret;
 use net_common::connection::{Dial, Waits};
 use net_common::frame::PayloadLimit;
 
-use crate::commits::{Commits, Flusher};
+use crate::commits::{CommitQueue, Flusher};
 use crate::connection_pool::ConnectionPool;
 use crate::fanout::Fanout;
 use crate::task::{Task, Valued};
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Connections and commits of a node that finishes.
 pub struct Finisher {
     pool: Arc<ConnectionPool>,
-    commits: Arc<Commits>,
+    commits: Arc<CommitQueue>,
     flusher: Flusher,
 }
 
@@ -41,7 +41,7 @@ impl Finisher {
         let payload = PayloadLimit::default();
         let dial = Dial { connect: PATIENCE, reply: PATIENCE, secret, payload };
         let pool = Arc::new(ConnectionPool::new(dial, None));
-        let commits = Arc::new(Commits::default());
+        let commits = Arc::new(CommitQueue::default());
         let flusher = Flusher::start(pool.clone(), commits.clone())?;
         Ok(Finisher { pool, commits, flusher })
     }

@@ -32,7 +32,7 @@ pub struct Keys {
 
 /// What the nodes have told.
 #[derive(Default)]
-pub(crate) struct Told {
+pub(crate) struct KeyListing {
     /// Keys, and whether each has a value for certain.
     pub(crate) keys: Vec<(Vec<u8>, bool)>,
     /// The place before which all keys are told, unless all are.
@@ -69,9 +69,9 @@ impl GTStoreClient {
         from: u64,
         most: usize,
     ) -> Result<Keys, ClientError> {
-        let told = self.listing(arcs, from, u32::try_from(most.max(1)).unwrap_or(u32::MAX))?;
-        let before = told.end.unwrap_or(u64::MAX);
-        let mut keys = told.keys;
+        let listing = self.listing(arcs, from, u32::try_from(most.max(1)).unwrap_or(u32::MAX))?;
+        let before = listing.end.unwrap_or(u64::MAX);
+        let mut keys = listing.keys;
         keys.retain(|(key, _)| scan::place(key) < before);
         // Of those in doubt a read tells.
         let in_doubt: Vec<Vec<u8>> =
@@ -85,7 +85,7 @@ impl GTStoreClient {
         let keys = keys.into_iter().map(|(key, _)| key).filter(|key| !gone.contains(key));
         let (mut keys, next) = scan::page(keys, from, most.max(1));
         keys.sort_by_cached_key(|key| scan::place(key));
-        Ok(Keys { keys, next: next.or(told.end) })
+        Ok(Keys { keys, next: next.or(listing.end) })
     }
 
     /// Counts the keys of the cluster. Exact only while nobody writes.
@@ -101,7 +101,7 @@ impl GTStoreClient {
     /// # Errors
     /// As [`GTStoreClient::list`].
     pub fn count_of(&self, arcs: Option<&ArcSet>) -> Result<u64, ClientError> {
-        self.listing(arcs, 0, 0).map(|told| told.count)
+        self.listing(arcs, 0, 0).map(|listing| listing.count)
     }
 
     /// What the nodes tell from a place on, of about `most` keys each; asked again until the
@@ -111,13 +111,13 @@ impl GTStoreClient {
         arcs: Option<&ArcSet>,
         from: u64,
         most: u32,
-    ) -> Result<Told, ClientError> {
+    ) -> Result<KeyListing, ClientError> {
         let until = after(self.config.deadline);
         let mut backoff = Backoff::new();
         loop {
             let routes = self.router.routes();
             let failed = match attempt(&self.pool, &routes, arcs, from, most) {
-                Ok(told) => return Ok(told),
+                Ok(listing) => return Ok(listing),
                 Err(failed) => failed,
             };
             self.refresh(&routes, &mut backoff, until);
@@ -140,9 +140,9 @@ fn attempt(
     only: Option<&ArcSet>,
     from: u64,
     most: u32,
-) -> Result<Told, Failed> {
+) -> Result<KeyListing, Failed> {
     let arcs = routes.arcs();
-    let Some(slot) = scan::slot_of(from) else { return Ok(Told::default()) };
+    let Some(slot) = scan::slot_of(from) else { return Ok(KeyListing::default()) };
     if arcs == 0 {
         return Err(Failed { arcs: ArcSet::new(), why: "no node serves".into() });
     }
@@ -150,7 +150,7 @@ fn attempt(
     let asked =
         (arc_of_slot(slot, arcs)..arcs).filter(|&arc| only.is_none_or(|only| only.contains(arc)));
     let mut open: Vec<(u16, usize)> = asked.map(|arc| (arc as u16, 0)).collect();
-    let mut told = Told::default();
+    let mut listing = KeyListing::default();
     let mut why = String::new();
     while !open.is_empty() {
         let mut asked: BTreeMap<u16, Vec<(u16, usize)>> = BTreeMap::new();
@@ -181,7 +181,7 @@ fn attempt(
             .collect();
         for (place, arcs, link) in sent {
             let member = routes.member(place);
-            match link.and_then(|link| receive(pool, link, &mut told)) {
+            match link.and_then(|link| receive(pool, link, &mut listing)) {
                 Ok(refused) if refused.is_empty() => {}
                 Ok(refused) => {
                     why = format!("{} cannot tell of some keys now", member.id);
@@ -198,19 +198,19 @@ fn attempt(
         open.iter_mut().for_each(|(_, vain)| *vain += 1);
         open.sort_unstable();
     }
-    Ok(told)
+    Ok(listing)
 }
 
 /// Takes one node's answer. Returns the arcs that it did not tell of.
 fn receive(
     pool: &ConnectionPool,
     mut link: Connection,
-    told: &mut Told,
+    listing: &mut KeyListing,
 ) -> Result<Vec<u16>, NetError> {
     let listed: Listed<'_> = link.receive_as()?;
-    told.count += listed.count;
-    told.keys.extend(listed.keys.iter().map(|key| (key.key.to_vec(), key.is_sure)));
-    told.end = match (told.end, listed.end) {
+    listing.count += listed.count;
+    listing.keys.extend(listed.keys.iter().map(|key| (key.key.to_vec(), key.is_sure)));
+    listing.end = match (listing.end, listed.end) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     };

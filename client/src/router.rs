@@ -25,7 +25,7 @@ pub struct Router {
 /// The arcs that nobody alive holds, as of when the manager told.
 struct Lost {
     arcs: Arc<ArcSet>,
-    told: Instant,
+    learned: Instant,
 }
 
 /// For how long it is believed that an arc is lost without asking again: operations on such an arc
@@ -49,7 +49,7 @@ impl Router {
         let push = ask(pool, &manager)?;
         pool.allow(&push.view.limits);
         let routes = RwLock::new(Arc::new(Routes::new(push.view)));
-        let lost = RwLock::new(Lost { arcs: Arc::new(push.lost), told: Instant::now() });
+        let lost = RwLock::new(Lost { arcs: Arc::new(push.lost), learned: Instant::now() });
         Ok((Router { manager, routes, lost }, push.clock))
     }
 
@@ -57,7 +57,7 @@ impl Router {
     /// it was not asked lately.
     pub fn lost(&self) -> Arc<ArcSet> {
         let lost = self.lost.read();
-        if lost.told.elapsed() < BELIEVED { lost.arcs.clone() } else { Arc::default() }
+        if lost.learned.elapsed() < BELIEVED { lost.arcs.clone() } else { Arc::default() }
     }
 
     /// Whether arcs were lost when the manager was last asked, and it is time to ask again: a
@@ -65,12 +65,12 @@ impl Router {
     /// be unknown.
     pub fn is_loss_to_be_reviewed(&self) -> bool {
         let lost = self.lost.read();
-        !lost.arcs.is_clear() && lost.told.elapsed() >= BELIEVED
+        !lost.arcs.is_clear() && lost.learned.elapsed() >= BELIEVED
     }
 
     /// Whether the manager has not been asked lately: what it would tell may be news.
     pub fn is_old(&self) -> bool {
-        self.lost.read().told.elapsed() >= BELIEVED
+        self.lost.read().learned.elapsed() >= BELIEVED
     }
 
     /// The view in use.
@@ -96,9 +96,9 @@ impl Router {
         let view = self.routes();
         let (cluster, epoch) = (view.view().cluster, view.epoch());
         let is_behind = |push: &&TablePush| push.view.cluster == cluster && push.view.epoch < epoch;
-        let told = asked.as_ref().ok().filter(|push| !is_behind(push));
-        let lost = told.map(|push| Arc::new(push.lost.clone())).unwrap_or_default();
-        *self.lost.write() = Lost { arcs: lost, told: Instant::now() };
+        let learned = asked.as_ref().ok().filter(|push| !is_behind(push));
+        let lost = learned.map(|push| Arc::new(push.lost.clone())).unwrap_or_default();
+        *self.lost.write() = Lost { arcs: lost, learned: Instant::now() };
         let push = asked?;
         pool.allow(&push.view.limits);
         let is_news =

@@ -13,7 +13,7 @@ use net_common::frame::PayloadLimit;
 use crate::backoff::{Backoff, after};
 use crate::capacity::Capacity;
 use crate::chunk::Lengths;
-use crate::commits::{Commits, Flusher};
+use crate::commits::{CommitQueue, Flusher};
 use crate::config::Config;
 use crate::connection_pool::ConnectionPool;
 use crate::copied::Copied;
@@ -26,7 +26,7 @@ use crate::writers::Writers;
 pub struct GTStoreClient {
     pub(crate) config: Config,
     pub(crate) pool: Arc<ConnectionPool>,
-    pub(crate) commits: Arc<Commits>,
+    pub(crate) commits: Arc<CommitQueue>,
     pub(crate) flusher: Flusher,
     pub(crate) router: Router,
     pub(crate) writers: Writers,
@@ -61,8 +61,8 @@ impl GTStoreClient {
             }
         };
         let writers = Writers::new(writer_id()?);
-        writers.tell(clock);
-        let commits = Arc::new(Commits::default());
+        writers.observe(clock);
+        let commits = Arc::new(CommitQueue::default());
         let flusher = Flusher::start(pool.clone(), commits.clone())
             .map_err(|e| ClientError::Refused(format!("the system has no more threads: {e}")))?;
         let (capacity, copied, turns) = (Capacity::default(), Copied::default(), Turns::new());
@@ -88,7 +88,7 @@ impl GTStoreClient {
 
     /// Makes sure that nothing is refused by limits that are not the cluster's any more: who never
     /// has a view refused does not hear of others.
-    pub(crate) fn hear_of_limits(&self, mut lengths: impl Iterator<Item = Lengths>) {
+    pub(crate) fn learn_limits(&self, mut lengths: impl Iterator<Item = Lengths>) {
         let limits = self.limits();
         let is_beyond =
             |Lengths { key, value }| key > limits.key_bytes || value > limits.value_bytes;
@@ -107,7 +107,7 @@ impl GTStoreClient {
     /// Asks the manager for news. Where it does not answer all goes on as it was.
     pub(crate) fn ask_for_view(&self) {
         if let Ok(clock) = self.router.refresh(&self.pool) {
-            self.writers.tell(clock);
+            self.writers.observe(clock);
         }
     }
 
@@ -118,7 +118,7 @@ impl GTStoreClient {
 
     /// The same, once the manager was asked for news, unless it was just before.
     pub fn newest_limits(&self) -> Limits {
-        self.hear_of_limits([Lengths { key: usize::MAX, value: 0 }].into_iter());
+        self.learn_limits([Lengths { key: usize::MAX, value: 0 }].into_iter());
         self.limits()
     }
 
@@ -134,16 +134,16 @@ impl GTStoreClient {
         backoff: &mut Backoff,
         until: Instant,
     ) -> Option<NetError> {
-        let told = self.router.refresh(&self.pool);
-        if let Ok(clock) = told {
-            self.writers.tell(clock);
+        let refreshed = self.router.refresh(&self.pool);
+        if let Ok(clock) = refreshed {
+            self.writers.observe(clock);
             if self.router.routes().epoch() != used.epoch() {
                 backoff.reset();
                 return None;
             }
         }
         backoff.pause(until);
-        told.err()
+        refreshed.err()
     }
 
     /// Brings the view up to date now, not only when an operation finds it out of date.
@@ -155,7 +155,7 @@ impl GTStoreClient {
             address: self.router.manager().clone(),
             source,
         })?;
-        self.writers.tell(clock);
+        self.writers.observe(clock);
         Ok(())
     }
 

@@ -30,7 +30,7 @@ struct Pool {
     made: u64,
     idle: Vec<u64>,
     clock: WriterClock,
-    told: Instant,
+    observed: Instant,
     /// Read-modify-writes that have been tried, for their names.
     ops: u64,
     /// How far each writer has come.
@@ -40,28 +40,28 @@ struct Pool {
 impl Writers {
     /// A pool that makes writers from 64 random bits on.
     pub(crate) fn new(first: u64) -> Writers {
-        let (clock, told) = (WriterClock::default(), Instant::now());
+        let (clock, observed) = (WriterClock::default(), Instant::now());
         let (idle, watermarks) = (Vec::new(), FxHashMap::default());
-        Writers(Mutex::new(Pool { first, made: 0, idle, clock, told, ops: 0, watermarks }))
+        Writers(Mutex::new(Pool { first, made: 0, idle, clock, observed, ops: 0, watermarks }))
     }
 
     /// Takes in a clock that a server told.
-    pub(crate) fn tell(&self, clock: Clock) {
+    pub(crate) fn observe(&self, clock: Clock) {
         let mut pool = self.0.lock();
         pool.clock.tell(clock);
-        pool.told = Instant::now();
+        pool.observed = Instant::now();
     }
 
     /// Whether no server has told a clock for long.
     pub(crate) fn is_stale(&self) -> bool {
-        self.0.lock().told.elapsed() > STALE
+        self.0.lock().observed.elapsed() > STALE
     }
 
     /// What time it is by the servers' clocks, in milliseconds since 1970: as one has told, and so
     /// much later.
     pub(crate) fn now_ms(&self) -> u64 {
         let pool = self.0.lock();
-        (pool.clock.highest() >> COUNTER_BITS) + pool.told.elapsed().as_millis() as u64
+        (pool.clock.highest() >> COUNTER_BITS) + pool.observed.elapsed().as_millis() as u64
     }
 
     /// A writer for one call that is to draw at least so many versions.

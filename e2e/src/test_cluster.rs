@@ -13,7 +13,7 @@ use cluster::limits::Limits;
 use cluster::membership::{Level, NodeState, Settings};
 use harness::proxy::{Fault, Proxy};
 use manager::Manager;
-use manager::asked::Asked;
+use manager::requested::RequestedSettings;
 use net_common::auth::Secret;
 use net_common::bind;
 use net_common::connection::Dial;
@@ -257,11 +257,11 @@ impl TestCluster {
 
     /// Starts the manager, where it was before.
     pub fn start_manager(&mut self) {
-        self.start_manager_asking(Asked::default());
+        self.start_manager_asking(RequestedSettings::default());
     }
 
     /// The same, where its flags ask for more.
-    pub fn start_manager_asking(&mut self, asked: Asked) {
+    pub fn start_manager_asking(&mut self, asked: RequestedSettings) {
         let Options { heartbeat_ms, copies, arcs, limits, min_copies, rebalance_ms, .. } =
             self.options;
         let config = manager::Config {

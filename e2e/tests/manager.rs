@@ -8,7 +8,7 @@ use cluster::membership::Level;
 use cluster::membership::order::{Order, Wish};
 use e2e::{Options, TestCluster, wait_until};
 use harness::proxy::Fault;
-use manager::asked::Asked;
+use manager::requested::RequestedSettings;
 
 #[test]
 fn clients_go_on_without_the_manager_and_nodes_register_again() {
@@ -260,7 +260,10 @@ fn a_manager_on_an_older_copy_of_its_folder_ends_and_loses_nothing_if_it_is_to_g
     cluster.stop_manager();
     replace_folder(copy.path(), &cluster.data());
     // What was not shown is not accepted.
-    cluster.start_manager_asking(Asked { accept_older: true, ..Asked::default() });
+    cluster.start_manager_asking(RequestedSettings {
+        accept_older: true,
+        ..RequestedSettings::default()
+    });
     let why = wait_until("it learns what it lacks", || {
         let health = cluster.status().map_err(|error| error.to_string())?.health.text;
         cluster.manager_ended().ok_or(health)
@@ -271,7 +274,10 @@ fn a_manager_on_an_older_copy_of_its_folder_ends_and_loses_nothing_if_it_is_to_g
     assert!(health.starts_with("unavailable: this manager's folder is an older copy"), "{health}");
     cluster.stop_manager();
 
-    cluster.start_manager_asking(Asked { accept_older: true, ..Asked::default() });
+    cluster.start_manager_asking(RequestedSettings {
+        accept_older: true,
+        ..RequestedSettings::default()
+    });
     wait_until("it goes on", || {
         let status = cluster.status().map_err(|error| error.to_string())?;
         let is_well = status.health.level == Level::Healthy && status.epoch > seen;

@@ -14,8 +14,8 @@ use log::LevelFilter;
 use net_common::flags::{self, ArgsError, Parsed, UsageError};
 use net_common::server;
 
-use crate::asked::Asked;
 use crate::config::Config;
+use crate::requested::RequestedSettings;
 
 /// Where the original's manager listens.
 pub const DEFAULT_PORT: u16 = 5000;
@@ -136,12 +136,12 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
 }
 
 /// What a new cluster is asked to be, and how this start goes on.
-fn asked(matches: &Matches) -> Result<Asked, UsageError> {
+fn asked(matches: &Matches) -> Result<RequestedSettings, UsageError> {
     let arcs = flags::given(matches, "arcs", None)?;
     if let Some(arcs) = arcs.filter(|arcs| !ring::is_arc_count(*arcs)) {
         return Err(UsageError(format!("--arcs {arcs}: it takes a power of two up to 16384")));
     }
-    Ok(Asked {
+    Ok(RequestedSettings {
         copies: flags::given_bounded(matches, "rep", Some("GTSTORE_REPL"), 1, MAX_COPIES)?,
         min_copies: flags::given_bounded(matches, "min-copies", None, 1, MAX_COPIES)?,
         durability: flags::given(matches, "durability", None)?,
@@ -202,7 +202,10 @@ mod tests {
         assert_eq!(args.config.settings.heartbeat_ms, 2000);
         assert_eq!(args.config.settings.missed, 3);
         assert_eq!(args.config.settings.limits, Limits::default());
-        assert_eq!(args.config.asked, Asked { copies: Some(1), ..Asked::default() });
+        assert_eq!(
+            args.config.asked,
+            RequestedSettings { copies: Some(1), ..RequestedSettings::default() }
+        );
         assert!(args.config.trusts_refused);
     }
 

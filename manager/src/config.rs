@@ -7,7 +7,7 @@ use cluster::membership::Settings;
 use net_common::auth::Secret;
 use net_common::server;
 
-use crate::asked::Asked;
+use crate::requested::RequestedSettings;
 use crate::state;
 
 /// What a manager runs with.
@@ -17,7 +17,7 @@ pub struct Config {
     /// work.
     pub settings: Settings,
     /// What of that was asked for, and is told where the cluster has something else.
-    pub asked: Asked,
+    pub asked: RequestedSettings,
     /// What peers are allowed.
     pub limits: server::Limits,
     /// The cluster's secret, if it has one.

@@ -20,8 +20,8 @@ use net_common::logging;
 use net_common::message::Message;
 use net_common::message::control::{Heartbeat, HeartbeatAck};
 
+use crate::control_connections::Outbound;
 use crate::handle::Handle;
-use crate::links::Outbound;
 use crate::probe::is_gone;
 
 /// Runs a node's control connection until it ends.

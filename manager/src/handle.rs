@@ -11,9 +11,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use net_common::error::Refused;
 use net_common::message::control::{Status, TablePush};
 
-use crate::links::Outbound;
+use crate::control_connections::Outbound;
 use crate::published::Published;
-use crate::waiting::Asker;
+use crate::reply_queue::ReplySender;
 
 /// Events that may wait for the owner. Each comes from a connection that waits for its answer, so
 /// the bound is seldom felt; it keeps a storm of registrations from piling up.
@@ -36,11 +36,11 @@ pub(crate) enum Request {
     /// What would this wish move?
     Plan(Wish, bool, Sender<Result<Outline, String>>),
     /// Answered when what was ordered has begun, or with why it does not.
-    Order(Order, Asker<Outline>),
+    Order(Order, ReplySender<Outline>),
     /// Answered with how many arcs were lost, or why it is not done.
-    AcceptLoss(Loss, Asker<usize>),
+    AcceptLoss(Loss, ReplySender<usize>),
     /// Answered when the folder that this start waits with is the node's, or with why it is not.
-    AdoptFolder(NodeId, Incarnation, Asker<()>),
+    AdoptFolder(NodeId, Incarnation, ReplySender<()>),
 }
 
 /// How connections speak to the owner.

@@ -16,25 +16,25 @@ use net_common::logging;
 use net_common::server::Server;
 
 pub mod args;
-pub mod asked;
 mod config;
 pub mod control;
+mod control_connections;
 mod handle;
-mod links;
 pub mod monitor;
 mod probe;
 mod published;
 pub mod reach;
+mod reply_queue;
+pub mod requested;
 pub mod requests;
 mod resume;
 mod saver;
 pub mod state;
 mod status;
-mod waiting;
 
 pub use config::{Config, StartError};
+pub use control_connections::Outbound;
 pub use handle::Handle;
-pub use links::Outbound;
 use monitor::Monitor;
 
 /// A running manager. Stops when dropped.

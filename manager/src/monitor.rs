@@ -25,12 +25,12 @@ use net_common::message::control::Probe;
 use net_common::worker::{Stop, Worker};
 
 use crate::config::{Config, StartError};
+use crate::control_connections::ControlConnections;
 use crate::handle::{Handle, QUEUE, Request};
-use crate::links::Links;
 use crate::published::Published;
+use crate::reply_queue::{ReplyQueue, ReplySender};
 use crate::saver::Saver;
 use crate::state::{StateError, StateFile};
-use crate::waiting::{Asker, Waiting};
 use crate::{resume, status};
 
 /// How often a failure to save is reported.
@@ -74,16 +74,16 @@ impl Monitor {
         let published = Published::of(gate.membership());
         let handle = Handle::new(requests, published.clone(), config.trusts_refused);
         let (end, ended) = bounded(1);
-        let owner = Owner {
+        let owner = MonitorThread {
             gate,
             saver: Saver::start(file.clone())?,
             file,
             end,
             published,
-            losses: Waiting::new(),
-            folders: Waiting::new(),
-            orders: Waiting::new(),
-            links: Links::default(),
+            losses: ReplyQueue::new(),
+            folders: ReplyQueue::new(),
+            orders: ReplyQueue::new(),
+            connections: ControlConnections::default(),
             complained: None,
         };
         let run = move |stop| owner.run(&queue, &stop);
@@ -134,7 +134,7 @@ fn refused(answer: Answer) -> Option<Refused> {
     }
 }
 
-struct Owner {
+struct MonitorThread {
     gate: Gate,
     saver: Saver,
     file: Option<Arc<StateFile>>,
@@ -142,16 +142,16 @@ struct Owner {
     end: Sender<String>,
     published: Published,
     /// Who has accepted a loss.
-    losses: Waiting<usize>,
+    losses: ReplyQueue<usize>,
     /// Who goes on with another data folder.
-    folders: Waiting<()>,
+    folders: ReplyQueue<()>,
     /// Who has ordered a change.
-    orders: Waiting<Outline>,
-    links: Links,
+    orders: ReplyQueue<Outline>,
+    connections: ControlConnections,
     complained: Option<Instant>,
 }
 
-impl Owner {
+impl MonitorThread {
     fn run(mut self, queue: &Receiver<Request>, stop: &Stop) {
         let mut last_tick = Instant::now();
         loop {
@@ -186,13 +186,15 @@ impl Owner {
     fn take(&mut self, request: Request) {
         match request {
             Request::Event(event, answer) => {
-                let said = self.step(event);
+                let replied = self.step(event);
                 // The connection may have ended while its event waited.
-                let _ = answer.send(said);
+                let _ = answer.send(replied);
             }
-            Request::Attach(node, number, outbound) => self.links.attach(node, number, outbound),
+            Request::Attach(node, number, outbound) => {
+                self.connections.attach(node, number, outbound)
+            }
             Request::Detach(node, number) => {
-                if self.links.detach(node, number) {
+                if self.connections.detach(node, number) {
                     self.step(Event::Disconnected(node));
                 }
             }
@@ -200,18 +202,18 @@ impl Owner {
                 let _ = answer.send(status::status(&self.gate, clock::boot_ms()));
             }
             Request::AcceptLoss(shown, asker) => {
-                self.carry(Event::AcceptLoss(shown), asker, |owner| &mut owner.losses);
+                self.carry(Event::AcceptLoss(shown), asker, |thread| &mut thread.losses);
             }
             Request::AdoptFolder(id, start, asker) => {
                 let event = Event::AdoptFolder { id, start };
-                self.carry(event, asker, |owner| &mut owner.folders);
+                self.carry(event, asker, |thread| &mut thread.folders);
             }
             Request::Plan(wish, force, answer) => {
                 let membership = self.gate.membership();
                 let _ = answer.send(membership.outline(clock::boot_ms(), &wish, force));
             }
             Request::Order(order, asker) => {
-                self.carry(Event::Order(order), asker, |owner| &mut owner.orders);
+                self.carry(Event::Order(order), asker, |thread| &mut thread.orders);
             }
         }
     }
@@ -221,8 +223,8 @@ impl Owner {
     fn carry<T>(
         &mut self,
         event: Event,
-        asker: Asker<T>,
-        waiting: fn(&mut Owner) -> &mut Waiting<T>,
+        asker: ReplySender<T>,
+        waiting: fn(&mut MonitorThread) -> &mut ReplyQueue<T>,
     ) {
         waiting(self).push(asker);
         if let Some(why) = refused(self.step(event)) {
@@ -258,13 +260,13 @@ impl Owner {
                 Effect::Save => self.saver.save(self.gate.membership().state()),
                 Effect::Publish(routes) => self.published.publish(routes),
                 Effect::Push(node, routes, active) => {
-                    if !self.links.send(node, &self.published.table(&routes, active)) {
+                    if !self.connections.send(node, &self.published.table(&routes, active)) {
                         warn!("{node} takes no views; its next heartbeat gets it");
                     }
                 }
                 // Where it does not fit the node does not read, and will not answer the next one
                 // either.
-                Effect::Probe(node, number) => _ = self.links.send(node, &Probe { number }),
+                Effect::Probe(node, number) => _ = self.connections.send(node, &Probe { number }),
                 Effect::Say(what) => info!("{what}"),
                 Effect::Stop(behind) => self.stop_behind(behind),
                 Effect::FolderAdopted => self.folders.answer_first(Ok(())),

@@ -15,9 +15,9 @@ use parking_lot::RwLock;
 
 /// What clients and nodes are told. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Published(Arc<RwLock<Facts>>);
+pub(crate) struct Published(Arc<RwLock<PublishedState>>);
 
-struct Facts {
+struct PublishedState {
     active: Arc<Routes>,
     /// The arcs that nobody alive holds.
     lost: Arc<ArcSet>,
@@ -29,7 +29,7 @@ impl Published {
     /// What a manager that starts has to tell.
     pub(crate) fn of(membership: &Membership) -> Published {
         let (active, terms) = (membership.active().clone(), membership.told());
-        Published(Arc::new(RwLock::new(Facts { active, lost: Arc::default(), terms })))
+        Published(Arc::new(RwLock::new(PublishedState { active, lost: Arc::default(), terms })))
     }
 
     /// The active view.

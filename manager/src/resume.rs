@@ -5,14 +5,14 @@ use cluster::membership::{Saved, Settings};
 use cluster::view::View;
 use log::{info, warn};
 
-use crate::asked::Asked;
+use crate::requested::RequestedSettings;
 use crate::state::{Loaded, StateError, StateFile};
 
 /// What a file has of a cluster, complete.
 pub(crate) fn continued(
     file: &StateFile,
     settings: &Settings,
-    asked: &Asked,
+    asked: &RequestedSettings,
 ) -> Result<Option<Saved>, StateError> {
     let saved = match file.load()? {
         None => return Ok(None),
@@ -35,7 +35,7 @@ pub(crate) fn continued(
         }
         Some(Loaded::Views { active, coming }) => {
             let terms = settings.terms();
-            let longest_ms = asked.longest_unsaid(settings);
+            let longest_ms = asked.longest_assumed_ms(settings);
             warn!(
                 "the saved state is of a version that did not save how long leases are: this once a silent node \
                  is out after {longest_ms} ms (the longer of this start's lease and 30 s; --lease-was MS says \
@@ -58,7 +58,7 @@ pub(crate) fn continued(
 pub(crate) fn shown(
     file: Option<&StateFile>,
     saved: &Saved,
-    asked: &Asked,
+    asked: &RequestedSettings,
 ) -> Result<(Epoch, bool), StateError> {
     let Some(file) = file else { return Ok((Epoch::NONE, false)) };
     let seen = file.shown()?;

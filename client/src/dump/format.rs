@@ -13,7 +13,7 @@
 //! or the one behind it, stands where its checksum does not hold. A dump without an end block was
 //! cut, and nothing may follow that block.
 //!
-//! [`Writer`] and [`Reader`] hold no more than one block, and the reader allocates nothing by a
+//! [`DumpWriter`] and [`DumpReader`] hold no more than one block, and the reader allocates nothing by a
 //! length that was not held against [`MOST`]. What the blocks are for is not known here.
 
 use std::io::{self, Read, Write};
@@ -74,7 +74,7 @@ pub struct End {
 
 /// A key and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record<'a> {
+pub struct DumpRecord<'a> {
     /// The key: up to [`KEY_CEILING`] bytes.
     pub key: &'a [u8],
     /// Its value: up to [`VALUE_CEILING`] bytes.
@@ -83,7 +83,7 @@ pub struct Record<'a> {
     pub expiry: Option<u64>,
 }
 
-impl<'a> Record<'a> {
+impl<'a> DumpRecord<'a> {
     fn encode(&self, out: &mut Vec<u8>) {
         match self.expiry {
             None => out.put_u8(0),
@@ -96,7 +96,7 @@ impl<'a> Record<'a> {
         out.put_long(self.value);
     }
 
-    fn decode(bytes: &mut Decoder<'a>) -> Result<Record<'a>, DecodeError> {
+    fn decode(bytes: &mut Decoder<'a>) -> Result<DumpRecord<'a>, DecodeError> {
         let expiry = match bytes.u8()? {
             0 => None,
             EXPIRES => Some(bytes.u64()?),
@@ -108,7 +108,7 @@ impl<'a> Record<'a> {
                 "a record with a key or a value of a length that there is not",
             ));
         }
-        Ok(Record { key, value, expiry })
+        Ok(DumpRecord { key, value, expiry })
     }
 }
 
@@ -128,7 +128,7 @@ impl Default for Block {
 
 impl Block {
     /// Appends a record, whose key and value are within the bounds that hold for all clusters.
-    pub fn push(&mut self, record: &Record<'_>) {
+    pub fn push(&mut self, record: &DumpRecord<'_>) {
         debug_assert!(!self.is_full());
         record.encode(&mut self.bytes);
         self.keys += 1;
@@ -145,10 +145,10 @@ impl Block {
     }
 
     /// Its records.
-    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+    pub fn records(&self) -> impl Iterator<Item = DumpRecord<'_>> {
         let mut rest = Decoder::new(&self.bytes[HEAD..]);
         // They were pushed, or decoded when the block was read.
-        std::iter::from_fn(move || Record::decode(&mut rest).ok())
+        std::iter::from_fn(move || DumpRecord::decode(&mut rest).ok())
     }
 
     /// A block whose bytes came from a file.
@@ -156,7 +156,7 @@ impl Block {
         let mut rest = Decoder::new(&bytes[HEAD..]);
         let mut keys = 0;
         while rest.left() > 0 {
-            Record::decode(&mut rest)?;
+            DumpRecord::decode(&mut rest)?;
             keys += 1;
         }
         Ok(Block { bytes, keys })
@@ -176,19 +176,19 @@ fn checksum(salt: u32, place: u64, kind: u8, body: &[u8]) -> u32 {
 }
 
 /// Writes a dump, block by block.
-pub struct Writer<W> {
+pub struct DumpWriter<W> {
     out: W,
     salt: u32,
     place: u64,
     keys: u64,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> DumpWriter<W> {
     /// Writes the header.
     ///
     /// # Errors
     /// As `out`'s writes; so for every method here.
-    pub fn begin(mut out: W, header: &Header) -> io::Result<Writer<W>> {
+    pub fn begin(mut out: W, header: &Header) -> io::Result<DumpWriter<W>> {
         let mut bytes = MAGIC.to_vec();
         bytes.put_u16(FORMAT);
         bytes.put_u64(header.cluster.0);
@@ -196,7 +196,7 @@ impl<W: Write> Writer<W> {
         bytes.put_u32(header.salt);
         bytes.put_u32(crc32fast::hash(&bytes));
         out.write_all(&bytes)?;
-        Ok(Writer { out, salt: header.salt, place: HEADER as u64, keys: 0 })
+        Ok(DumpWriter { out, salt: header.salt, place: HEADER as u64, keys: 0 })
     }
 
     /// Writes records.
@@ -253,7 +253,7 @@ pub enum ReadError {
 }
 
 /// Reads a dump, block by block.
-pub struct Reader<R> {
+pub struct DumpReader<R> {
     from: R,
     header: Header,
     place: u64,
@@ -261,12 +261,12 @@ pub struct Reader<R> {
     end: Option<End>,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> DumpReader<R> {
     /// Reads the header.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn begin(mut from: R) -> Result<Reader<R>, ReadError> {
+    pub fn begin(mut from: R) -> Result<DumpReader<R>, ReadError> {
         let mut bytes = Vec::with_capacity(HEADER);
         (&mut from).take(HEADER as u64).read_to_end(&mut bytes)?;
         let known = bytes.len().min(MAGIC.len());
@@ -276,7 +276,7 @@ impl<R: Read> Reader<R> {
         let damaged = |DecodeError(what)| ReadError::Damaged { place: 0, what };
         let (format, header) = decode_header(&bytes).map_err(damaged)?;
         match format {
-            ..=FORMAT => Ok(Reader { from, header, place: HEADER as u64, keys: 0, end: None }),
+            ..=FORMAT => Ok(DumpReader { from, header, place: HEADER as u64, keys: 0, end: None }),
             newer => Err(ReadError::Newer(newer)),
         }
     }

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, bounded};
 use net_common::logging;
 use parking_lot::Mutex;
 
-use super::format::{Block, ReadError, Reader, Record};
+use super::format::{Block, DumpReader, DumpRecord, ReadError};
 use super::{DumpError, Loaded, THREADS};
 use crate::error::ClientError;
 use crate::operation::Op;
@@ -33,7 +33,7 @@ pub(super) struct Checked {
 /// # Errors
 /// [`ReadError`].
 pub(super) fn check(store: &GTStoreClient, from: impl Read) -> Result<Checked, ReadError> {
-    let mut reader = Reader::begin(from)?;
+    let mut reader = DumpReader::begin(from)?;
     let (limits, now) = (store.limits(), store.now_ms());
     let mut checked = Checked::default();
     while let Some(block) = reader.next_block()? {
@@ -52,7 +52,7 @@ pub(super) fn check(store: &GTStoreClient, from: impl Read) -> Result<Checked, R
 }
 
 /// Whether the time of a record is over.
-fn is_due(record: &Record<'_>, now: u64) -> bool {
+fn is_due(record: &DumpRecord<'_>, now: u64) -> bool {
     record.expiry.is_some_and(|until| until <= now)
 }
 
@@ -76,7 +76,7 @@ pub(super) fn load(
         }
         drop(taken);
         let read = || {
-            let mut reader = Reader::begin(from)?;
+            let mut reader = DumpReader::begin(from)?;
             while let Some(block) = reader.next_block()? {
                 tally.lock().bytes = reader.place();
                 if tally.lock().gave_up || blocks.send(block).is_err() {
@@ -102,7 +102,7 @@ fn put(store: &GTStoreClient, block: &Block, tally: &Mutex<Loaded>) {
     let ops: Vec<Op<'_>> = block
         .records()
         .filter(|record| !is_due(record, now))
-        .map(|Record { key, value, expiry }| match expiry {
+        .map(|DumpRecord { key, value, expiry }| match expiry {
             None => Op::Put { key, value },
             Some(until) => Op::PutUntil { key, value, until },
         })

@@ -17,7 +17,7 @@ use cluster::scan;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use net_common::logging;
 
-use super::format::{Block, Header, Record, Writer};
+use super::format::{Block, DumpRecord, DumpWriter, Header};
 use super::{DumpError, Dumped, THREADS};
 use crate::chunk::{CHUNK_BYTES, CHUNK_OPS, RECORD_OVERHEAD};
 use crate::error::ClientError;
@@ -46,12 +46,12 @@ const MOST: usize = CHUNK_BYTES / (KEY_CEILING + RECORD_OVERHEAD);
 const _: () = assert!(MOST <= CHUNK_OPS);
 
 /// A block, or why there is none.
-type Made = Result<Block, ClientError>;
+type BlockResult = Result<Block, ClientError>;
 
 /// Keys that are to be read, and where their blocks go.
 struct Job {
     keys: Vec<Vec<u8>>,
-    blocks: Sender<Made>,
+    blocks: Sender<BlockResult>,
 }
 
 /// Dumps everything. Blocks until it is written; a batch of keys is tried until the client's
@@ -69,19 +69,19 @@ pub(super) fn save(
     getrandom::fill(&mut salt).map_err(|e| DumpError::System(io::Error::other(e)))?;
     let salt = u32::from_be_bytes(salt);
     let header = Header { cluster: store.cluster(), began: store.now_ms(), salt };
-    let mut writer = Writer::begin(out, &header).map_err(failed)?;
-    let pace = Pace::default();
+    let mut writer = DumpWriter::begin(out, &header).map_err(failed)?;
+    let size = BatchSize::default();
     thread::scope(|scope| {
         let (order, ordered) = bounded(AHEAD);
         let (jobs, taken) = bounded(THREADS);
         for n in 1..=THREADS {
-            let (taken, pace): (Receiver<Job>, _) = (taken.clone(), &pace);
-            let run = move || taken.iter().for_each(|job| fetch(store, pace, &job));
+            let (taken, size): (Receiver<Job>, _) = (taken.clone(), &size);
+            let run = move || taken.iter().for_each(|job| fetch(store, size, &job));
             logging::spawn_scoped(scope, format!("client dump {n}"), run)
                 .map_err(DumpError::System)?;
         }
         drop(taken);
-        let list = || list(store, &pace, jobs, order);
+        let list = || list(store, &size, jobs, order);
         logging::spawn_scoped(scope, "client dump list".into(), list).map_err(DumpError::System)?;
         // Whoever fails says so in its place. When this thread fails the others find nobody to send
         // to.
@@ -101,7 +101,12 @@ pub(super) fn save(
 
 /// Lists all keys and hands them out in batches. Each batch's blocks are announced to the writer
 /// first.
-fn list(store: &GTStoreClient, pace: &Pace, jobs: Sender<Job>, order: Sender<Receiver<Made>>) {
+fn list(
+    store: &GTStoreClient,
+    size: &BatchSize,
+    jobs: Sender<Job>,
+    order: Sender<Receiver<BlockResult>>,
+) {
     let mut from = Some(0);
     while let Some(place) = from {
         let (keys, next) = match page(store, place) {
@@ -118,7 +123,7 @@ fn list(store: &GTStoreClient, pace: &Pace, jobs: Sender<Job>, order: Sender<Rec
         while keys.len() > 0 {
             // One block may wait while the next is made.
             let (blocks, writer) = bounded(1);
-            let job = Job { keys: keys.by_ref().take(pace.batch()).collect(), blocks };
+            let job = Job { keys: keys.by_ref().take(size.batch()).collect(), blocks };
             if order.send(writer).is_err() || jobs.send(job).is_err() {
                 return;
             }
@@ -130,20 +135,20 @@ fn list(store: &GTStoreClient, pace: &Pace, jobs: Sender<Job>, order: Sender<Rec
 /// Keys from a place on, in the order of their places, each once; and where to go on.
 fn page(store: &GTStoreClient, from: u64) -> Result<(Vec<Vec<u8>>, Option<u64>), ClientError> {
     let nodes = store.router.routes().view().members.len().max(1);
-    let told = store.listing(None, from, (PAGE / nodes).max(LEAST) as u32)?;
+    let listing = store.listing(None, from, (PAGE / nodes).max(LEAST) as u32)?;
     // Whether a key is there for certain need not be known: it is read in any case.
-    let placed = told.keys.into_iter().map(|(key, _)| (scan::place(&key), key));
+    let placed = listing.keys.into_iter().map(|(key, _)| (scan::place(&key), key));
     let mut keys: Vec<(u64, Vec<u8>)> =
-        placed.filter(|(place, _)| told.end.is_none_or(|end| *place < end)).collect();
+        placed.filter(|(place, _)| listing.end.is_none_or(|end| *place < end)).collect();
     keys.sort_unstable();
     keys.dedup();
-    Ok((keys.into_iter().map(|(_, key)| key).collect(), told.end))
+    Ok((keys.into_iter().map(|(_, key)| key).collect(), listing.end))
 }
 
 /// Reads the keys of a job and sends what they hold, in their order.
-fn fetch(store: &GTStoreClient, pace: &Pace, job: &Job) {
+fn fetch(store: &GTStoreClient, size: &BatchSize, job: &Job) {
     let ops: Vec<Op<'_>> = job.keys.iter().map(|key| Op::Get { key }).collect();
-    let mut sheet = Sheet { block: Block::default(), blocks: &job.blocks, now: store.now_ms() };
+    let mut packer = Packer { block: Block::default(), blocks: &job.blocks, now: store.now_ms() };
     let mut rest = &ops[..];
     while !rest.is_empty() {
         let got = store.run_chunk_within(rest, GUESS);
@@ -151,27 +156,32 @@ fn fetch(store: &GTStoreClient, pace: &Pace, job: &Job) {
         // more.
         let got: Vec<_> = got.into_iter().map_while(|got| got).collect();
         let (ops, later) = rest.split_at(got.len());
-        if !sheet.add(ops, got, pace) {
+        if !packer.add(ops, got, size) {
             return;
         }
         rest = later;
     }
-    if sheet.block.keys() > 0 {
+    if packer.block.keys() > 0 {
         // Where nobody listens any more somebody else has failed, and said so.
-        let _ = job.blocks.send(Ok(sheet.block));
+        let _ = job.blocks.send(Ok(packer.block));
     }
 }
 
 /// The block that is being made of a job's keys.
-struct Sheet<'a> {
+struct Packer<'a> {
     block: Block,
-    blocks: &'a Sender<Made>,
+    blocks: &'a Sender<BlockResult>,
     now: u64,
 }
 
-impl Sheet<'_> {
+impl Packer<'_> {
     /// Adds what was read, and sends what is full. Returns whether to go on.
-    fn add(&mut self, ops: &[Op<'_>], got: Vec<Result<Done, ClientError>>, pace: &Pace) -> bool {
+    fn add(
+        &mut self,
+        ops: &[Op<'_>],
+        got: Vec<Result<Done, ClientError>>,
+        size: &BatchSize,
+    ) -> bool {
         let mut bytes = 0;
         for (op, got) in ops.iter().zip(got) {
             let got = match got {
@@ -187,26 +197,26 @@ impl Sheet<'_> {
                 continue;
             }
             bytes += got.value.len();
-            self.block.push(&Record { key: op.key(), value: &got.value, expiry: got.expiry });
+            self.block.push(&DumpRecord { key: op.key(), value: &got.value, expiry: got.expiry });
             if self.block.is_full()
                 && self.blocks.send(Ok(std::mem::take(&mut self.block))).is_err()
             {
                 return false;
             }
         }
-        pace.note(ops.len(), bytes);
+        size.note(ops.len(), bytes);
         true
     }
 }
 
 /// How many keys to ask for at once.
 #[derive(Default)]
-struct Pace {
+struct BatchSize {
     keys: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl Pace {
+impl BatchSize {
     fn note(&self, keys: usize, bytes: usize) {
         self.keys.fetch_add(keys as u64, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);

@@ -39,7 +39,7 @@ pub fn run(
     if status.success() {
         return Ok(());
     }
-    tell_logs(&mut say);
+    print_logs(&mut say);
     Err(format!("run.sh {name} ended with {status}").into())
 }
 
@@ -57,7 +57,7 @@ fn drawn() -> u16 {
     FIRST + (mixed % u64::from(DRAWN)) as u16
 }
 
-fn tell_logs(say: &mut impl FnMut(&str)) {
+fn print_logs(say: &mut impl FnMut(&str)) {
     let entries = fs::read_dir("logs").into_iter().flatten().flatten();
     let mut logs: Vec<_> = entries.map(|entry| entry.path()).collect();
     logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));

@@ -24,12 +24,12 @@ pub struct Step {
     /// What it is called where it fails.
     pub name: &'static str,
     /// What it does.
-    pub what: What,
+    pub what: Action,
 }
 
 /// What a step does.
 #[derive(Debug, Clone)]
-pub enum What {
+pub enum Action {
     /// Runs a command.
     Run(Line),
     /// Runs a command whose program may be missing: then the step is left out, and says so.
@@ -113,13 +113,15 @@ pub fn run_task(steps: &[Step]) -> Result<Times, Failure> {
 impl Lane {
     fn run_all(&mut self, steps: &[Step]) -> Result<(), Failure> {
         for step in steps {
-            if let What::SideBySide { front, back } = &step.what {
+            if let Action::SideBySide { front, back } = &step.what {
                 self.run_both(step.name, front, back)?;
                 continue;
             }
             let begun = Instant::now();
             let title = match &step.what {
-                What::Run(line) | What::RunIfInstalled(line) => format!("{}: {line}", step.name),
+                Action::Run(line) | Action::RunIfInstalled(line) => {
+                    format!("{}: {line}", step.name)
+                }
                 _ => step.name.to_owned(),
             };
             self.say(&format!("\n=== {title} (at {} s)", self.begun.elapsed().as_secs()));
@@ -131,17 +133,19 @@ impl Lane {
         Ok(())
     }
 
-    fn run_one(&mut self, what: &What) -> Result<(), Box<dyn Error>> {
+    fn run_one(&mut self, what: &Action) -> Result<(), Box<dyn Error>> {
         match what {
-            What::Run(line) => self.run_line(*line),
-            What::RunIfInstalled(line) => self.run_if_installed(*line),
-            What::Policy => {
+            Action::Run(line) => self.run_line(*line),
+            Action::RunIfInstalled(line) => self.run_if_installed(*line),
+            Action::Policy => {
                 let told = policy::check(&mut self.command("cargo")?, &mut self.command("rustc")?)?;
                 self.say(&told);
                 Ok(())
             }
-            What::Scenario(name) => scenario::run(name, self.command("./run.sh")?, |t| self.say(t)),
-            What::SideBySide { .. } => unreachable!("run_all does these itself"),
+            Action::Scenario(name) => {
+                scenario::run(name, self.command("./run.sh")?, |t| self.say(t))
+            }
+            Action::SideBySide { .. } => unreachable!("run_all does these itself"),
         }
     }
 
@@ -231,7 +235,7 @@ mod tests {
     use super::*;
 
     fn step(words: &'static str) -> Step {
-        Step { name: words, what: What::Run(Line { env: &[], words }) }
+        Step { name: words, what: Action::Run(Line { env: &[], words }) }
     }
 
     fn names(times: &Times) -> Vec<&'static str> {
@@ -250,7 +254,7 @@ mod tests {
     #[test]
     fn what_is_not_installed_is_left_out() {
         let line = Line { env: &[], words: "no-such-program --at all" };
-        let steps = [Step { name: "absent", what: What::RunIfInstalled(line) }, step("true")];
+        let steps = [Step { name: "absent", what: Action::RunIfInstalled(line) }, step("true")];
         assert_eq!(names(&run_task(&steps).unwrap()), ["absent", "true", "in all"]);
     }
 
@@ -258,7 +262,7 @@ mod tests {
     fn two_lists_run_side_by_side_and_each_failure_is_named() {
         let both = |name, front, back| Step {
             name,
-            what: What::SideBySide { front: vec![step(front)], back: vec![step(back)] },
+            what: Action::SideBySide { front: vec![step(front)], back: vec![step(back)] },
         };
         let times = run_task(&[both("test-both", "true", "pwd")]).unwrap();
         assert_eq!(names(&times), ["true", "pwd", "in all"]);
@@ -278,7 +282,7 @@ mod tests {
         let mut command = lane.command("cat").unwrap();
         assert!(command.envs(ENV.iter().copied()).output().unwrap().stdout.is_empty());
         let line = Line { env: ENV, words: "printenv GTSTORE_OWN" };
-        let own = Step { name: "own", what: What::Run(line) };
+        let own = Step { name: "own", what: Action::Run(line) };
         run_task(&[own]).unwrap();
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::step::{Line, Step, What};
+use crate::step::{Action, Line, Step};
 
 /// Steps under a name.
 #[derive(Debug, Clone, Copy)]
@@ -55,16 +55,16 @@ fn run_with(
     env: &'static [(&'static str, &'static str)],
     words: &'static str,
 ) -> Step {
-    Step { name, what: What::Run(Line { env, words }) }
+    Step { name, what: Action::Run(Line { env, words }) }
 }
 
 fn check() -> Vec<Step> {
     let if_installed =
-        |name, words| Step { name, what: What::RunIfInstalled(Line { env: &[], words }) };
+        |name, words| Step { name, what: Action::RunIfInstalled(Line { env: &[], words }) };
     vec![
         run("fmt", "cargo fmt --all --check"),
         run("clippy", "cargo clippy --workspace --all-targets -- -D warnings"),
-        Step { name: "policy", what: What::Policy },
+        Step { name: "policy", what: Action::Policy },
         if_installed("cargo-deny", "cargo-deny check"),
         if_installed(
             "shellcheck",
@@ -104,7 +104,7 @@ fn release_with_search() -> Step {
 
 fn scenarios() -> Vec<Step> {
     let names = ["single", "test1", "test2", "test3", "test4"];
-    names.map(|name| Step { name, what: What::Scenario(name) }).into()
+    names.map(|name| Step { name, what: Action::Scenario(name) }).into()
 }
 
 /// One build serves all: the switches that take rules away are off where nobody sets one.
@@ -156,7 +156,7 @@ fn ci() -> Vec<Step> {
     let mut steps = check();
     steps.extend(docs());
     steps.push(run("test-build", "cargo test --workspace --no-run"));
-    steps.push(Step { name: "tests-beside", what: What::SideBySide { front, back: test() } });
+    steps.push(Step { name: "tests-beside", what: Action::SideBySide { front, back: test() } });
     steps.extend(histories());
     steps
 }
@@ -194,7 +194,7 @@ mod tests {
     /// The names of a task's steps, those that run side by side among them.
     fn names(steps: &[Step]) -> BTreeSet<&'static str> {
         let inner = |step: &Step| match &step.what {
-            What::SideBySide { front, back } => &names(front) | &names(back),
+            Action::SideBySide { front, back } => &names(front) | &names(back),
             _ => BTreeSet::from([step.name]),
         };
         steps.iter().flat_map(inner).collect()

@@ -9,7 +9,7 @@ use cluster::membership::{Report, Settings};
 use cluster::view::{Member, MemberState, View};
 
 use super::*;
-use crate::asked::Asked;
+use crate::requested::RequestedSettings;
 use crate::state::{self, Loaded};
 
 fn settings() -> Settings {
@@ -30,7 +30,7 @@ fn settings() -> Settings {
 fn config(settings: Settings, data: &Path) -> Config {
     Config {
         settings,
-        asked: Asked::default(),
+        asked: RequestedSettings::default(),
         limits: Default::default(),
         secret: None,
         data: Some(data.into()),
@@ -63,7 +63,7 @@ fn a_state_without_leases_is_waited_for_once() {
         let folder = tempfile::tempdir().unwrap();
         let before = Saved::new(view.clone(), settings().terms());
         fs::write(folder.path().join("view"), state::tests::format_4(&before)).unwrap();
-        let asked = Asked { lease_was_ms, ..Asked::default() };
+        let asked = RequestedSettings { lease_was_ms, ..RequestedSettings::default() };
         let start = |settings| {
             drop(Monitor::start(&Config { asked, ..config(settings, folder.path()) }).unwrap());
             loaded(folder.path())

@@ -21,14 +21,14 @@ fn header() -> Header {
 fn block(records: &[Owned]) -> Block {
     let mut block = Block::default();
     for (key, value, expiry) in records {
-        block.push(&Record { key, value, expiry: *expiry });
+        block.push(&DumpRecord { key, value, expiry: *expiry });
     }
     block
 }
 
 fn dump_with(header: &Header, blocks: &[Vec<Owned>]) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut writer = Writer::begin(&mut out, header).unwrap();
+    let mut writer = DumpWriter::begin(&mut out, header).unwrap();
     for records in blocks {
         writer.block(block(records)).unwrap();
     }
@@ -44,10 +44,10 @@ fn dump(blocks: &[Vec<Owned>]) -> Vec<u8> {
 
 /// All blocks of a dump, if all of it is good.
 fn read(bytes: &[u8]) -> Result<Vec<Vec<Owned>>, ReadError> {
-    let mut reader = Reader::begin(bytes)?;
+    let mut reader = DumpReader::begin(bytes)?;
     let mut all = Vec::new();
     while let Some(block) = reader.next_block()? {
-        let owned = |r: Record<'_>| (r.key.to_vec(), r.value.to_vec(), r.expiry);
+        let owned = |r: DumpRecord<'_>| (r.key.to_vec(), r.value.to_vec(), r.expiry);
         let records: Vec<Owned> = block.records().map(owned).collect();
         assert_eq!(records.len(), block.keys());
         all.push(records);
@@ -119,7 +119,7 @@ fn what_was_written_is_read() {
     for blocks in [vec![], vec![vec![]], sample()] {
         assert_eq!(read(&dump(&blocks)).unwrap(), blocks);
     }
-    let reader = Reader::begin(&dump(&sample())[..]).map(|reader| *reader.header());
+    let reader = DumpReader::begin(&dump(&sample())[..]).map(|reader| *reader.header());
     assert_eq!(reader.unwrap(), header());
 }
 
@@ -234,7 +234,7 @@ fn other_files_and_newer_formats_are_told_apart_from_damage() {
 #[test]
 fn a_number_of_records_that_is_not_theirs_is_noticed() {
     let mut out = Vec::new();
-    let mut writer = Writer::begin(&mut out, &header()).unwrap();
+    let mut writer = DumpWriter::begin(&mut out, &header()).unwrap();
     writer.block(block(&sample()[1])).unwrap();
     writer.keys += 1;
     writer.end(ENDED).unwrap();

@@ -12,7 +12,7 @@ pub type Outbound = Sender<Arc<Vec<u8>>>;
 
 /// The control connection of each node.
 #[derive(Default)]
-pub(crate) struct Links(FxHashMap<Incarnation, Link>);
+pub(crate) struct ControlConnections(FxHashMap<Incarnation, Link>);
 
 struct Link {
     /// Its number among all connections: a node's newer connection replaces an older one.
@@ -20,7 +20,7 @@ struct Link {
     outbound: Outbound,
 }
 
-impl Links {
+impl ControlConnections {
     /// A control connection, by number, carries frames to this node from now on.
     pub(crate) fn attach(&mut self, node: Incarnation, number: u64, outbound: Outbound) {
         // A manager that was stopped may read the registration of an older connection last. Were it

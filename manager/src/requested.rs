@@ -13,11 +13,11 @@ use cluster::time::Millis;
 
 /// The longest lease that may be out by a state that does not say, in milliseconds: that of the
 /// slowest heartbeats that anybody is likely to have chosen, five times the usual one.
-const UNSAID_LEASE_MS: Millis = 30_000;
+const ASSUMED_LEASE_MS: Millis = 30_000;
 
 /// What the flags ask for; `None` where they say nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestedSettings {
     /// Copies of each key (K).
     pub copies: Option<usize>,
     /// Synced copies that a write has to have at least.
@@ -41,7 +41,7 @@ pub struct Asked {
     pub accept_older: bool,
 }
 
-impl Asked {
+impl RequestedSettings {
     /// What a new cluster gets. The rest of `default` stays.
     pub fn of_new(&self, default: Settings) -> Settings {
         Settings {
@@ -60,8 +60,8 @@ impl Asked {
     }
 
     /// The longest lease that may be out by a state that does not say.
-    pub fn longest_unsaid(&self, settings: &Settings) -> Millis {
-        settings.lease_ms().max(self.lease_was_ms.unwrap_or(UNSAID_LEASE_MS))
+    pub fn longest_assumed_ms(&self, settings: &Settings) -> Millis {
+        settings.lease_ms().max(self.lease_was_ms.unwrap_or(ASSUMED_LEASE_MS))
     }
 
     /// What is not used, since the cluster has something else: a line each.
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn whatever_differs_from_what_the_cluster_has_is_told() {
-        let other = Asked {
+        let other = RequestedSettings {
             copies: Some(3),
             min_copies: Some(2),
             durability: Some(Durability::Async),
@@ -151,8 +151,12 @@ mod tests {
 
     #[test]
     fn what_is_the_same_or_not_asked_for_is_not() {
-        let same = Asked { copies: Some(2), heartbeat_ms: Some(10_000), ..Asked::default() };
+        let same = RequestedSettings {
+            copies: Some(2),
+            heartbeat_ms: Some(10_000),
+            ..RequestedSettings::default()
+        };
         assert!(same.unused(&saved()).is_empty());
-        assert!(Asked::default().unused(&saved()).is_empty());
+        assert!(RequestedSettings::default().unused(&saved()).is_empty());
     }
 }

@@ -6,19 +6,19 @@ use crossbeam_channel::Sender;
 use net_common::error::Refused;
 
 /// Where the answer goes that somebody waits for.
-pub(crate) type Asker<T> = Sender<Result<T, Refused>>;
+pub(crate) type ReplySender<T> = Sender<Result<T, Refused>>;
 
 /// Those who wait for one kind of thing. They are answered in the order in which they have asked.
-pub(crate) struct Waiting<T>(VecDeque<Asker<T>>);
+pub(crate) struct ReplyQueue<T>(VecDeque<ReplySender<T>>);
 
-impl<T> Waiting<T> {
+impl<T> ReplyQueue<T> {
     /// Nobody waits.
-    pub(crate) fn new() -> Waiting<T> {
-        Waiting(VecDeque::new())
+    pub(crate) fn new() -> ReplyQueue<T> {
+        ReplyQueue(VecDeque::new())
     }
 
     /// One more waits.
-    pub(crate) fn push(&mut self, asker: Asker<T>) {
+    pub(crate) fn push(&mut self, asker: ReplySender<T>) {
         self.0.push_back(asker);
     }
 
@@ -33,7 +33,7 @@ impl<T> Waiting<T> {
     }
 }
 
-fn send<T>(asker: Option<Asker<T>>, answer: Result<T, Refused>) {
+fn send<T>(asker: Option<ReplySender<T>>, answer: Result<T, Refused>) {
     if let Some(asker) = asker {
         // The connection may have ended meanwhile.
         let _ = asker.send(answer);
