@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use client::dump::format::{Block, HEADER, Header, Reader, Record, Writer};
+use client::dump::format::{Block, DumpReader, DumpRecord, DumpWriter, HEADER, Header};
 use client::{Config, GTStoreClient};
 use cluster::ids::{ClusterId, NodeId};
 use cluster::limits::Limits;
@@ -54,7 +54,7 @@ fn complains(output: &Output) -> String {
 
 /// All that is in a dump; each key once.
 fn read(path: &Path) -> Records {
-    let mut reader = Reader::begin(File::open(path).unwrap()).unwrap();
+    let mut reader = DumpReader::begin(File::open(path).unwrap()).unwrap();
     let mut records = Records::new();
     while let Some(block) = reader.next_block().unwrap() {
         for record in block.records() {
@@ -69,11 +69,11 @@ fn read(path: &Path) -> Records {
 /// Makes a dump of these blocks.
 fn write(path: &Path, blocks: &[Vec<(Vec<u8>, Held)>]) {
     let header = Header { cluster: ClusterId(1), began: 0, salt: 1 };
-    let mut writer = Writer::begin(File::create(path).unwrap(), &header).unwrap();
+    let mut writer = DumpWriter::begin(File::create(path).unwrap(), &header).unwrap();
     for records in blocks {
         let mut block = Block::default();
         for (key, (value, expiry)) in records {
-            block.push(&Record { key, value, expiry: *expiry });
+            block.push(&DumpRecord { key, value, expiry: *expiry });
         }
         writer.block(block).unwrap();
     }
