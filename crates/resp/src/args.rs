@@ -1,9 +1,9 @@
-//! The arguments of a request, where they lie in the buffer that it came in.
+//! The arguments of a request, in place in the buffer that it arrived in.
 //!
 //! Nothing is copied: an argument is a [`Span`] of the buffer, and the keys that a command names
-//! are [`Args`] still.
+//! stay [`Args`].
 
-/// Where in a buffer an argument lies.
+/// The place of an argument in a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     start: u32,
@@ -11,13 +11,13 @@ pub struct Span {
 }
 
 impl Span {
-    /// From `start` to before `end`.
+    /// From `start` up to, but not including, `end`.
     pub(crate) fn new(start: usize, end: usize) -> Span {
         // `Requests::read` never looks further than 4 GiB.
         Span { start: start as u32, end: end as u32 }
     }
 
-    /// Where the same bytes lie once so many are gone from the front of the buffer.
+    /// The place of the same bytes after so many were removed from the front of the buffer.
     pub(crate) fn forward(self, bytes: usize) -> Span {
         Span::new(self.start as usize - bytes, self.end as usize - bytes)
     }
@@ -35,44 +35,44 @@ pub struct Args<'b> {
 }
 
 impl<'b> Args<'b> {
-    /// Those that lie there in a buffer.
+    /// The arguments at these places in a buffer.
     pub(crate) fn new(buffer: &'b [u8], spans: &'b [Span]) -> Args<'b> {
         Args { buffer, spans }
     }
 
-    /// How many there are. Never 0 for a request that was read.
+    /// The number of arguments. Never 0 for a request that was read.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no arguments.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 
-    /// The argument at a place, if there is one.
+    /// The argument at an index, if there is one.
     pub fn get(&self, place: usize) -> Option<&'b [u8]> {
         self.spans.get(place).map(|span| span.of(self.buffer))
     }
 
-    /// The argument at a place; empty, if there is none.
+    /// The argument at an index; empty if there is none.
     pub fn at(&self, place: usize) -> &'b [u8] {
         self.get(place).unwrap_or_default()
     }
 
-    /// Those from a place on.
+    /// The arguments from an index on.
     #[must_use]
     pub fn from(&self, place: usize) -> Args<'b> {
         Args { buffer: self.buffer, spans: self.spans.get(place..).unwrap_or(&[]) }
     }
 
-    /// All of them.
+    /// All arguments.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'b [u8]> + use<'b> {
         let buffer = self.buffer;
         self.spans.iter().map(move |span| span.of(buffer))
     }
 
-    /// All of them in pairs, where their number is even.
+    /// All arguments in pairs, where their number is even.
     pub fn pairs(&self) -> impl ExactSizeIterator<Item = (&'b [u8], &'b [u8])> + use<'b> {
         let buffer = self.buffer;
         self.spans.chunks_exact(2).map(move |pair| (pair[0].of(buffer), pair[1].of(buffer)))

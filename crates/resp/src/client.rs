@@ -1,4 +1,4 @@
-//! What there is to tell of a connection: HELLO, CLIENT LIST, CLIENT INFO.
+//! Descriptions of a connection: HELLO, CLIENT LIST, CLIENT INFO.
 
 use std::fmt;
 
@@ -8,38 +8,39 @@ use crate::reply::{Protocol, Replies};
 /// The facts of one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConnectionFacts {
-    /// Its number, unique while the node runs.
+    /// Its number, unique for the lifetime of the node's process.
     pub id: u64,
-    /// Where it comes from.
+    /// The peer's address.
     pub peer: String,
-    /// Where it goes to.
+    /// The node's address on this connection.
     pub local: String,
     /// The name that the client gave it.
     pub name: String,
-    /// The library that speaks.
+    /// The client library's name.
     pub library: String,
-    /// The library's version.
+    /// The client library's version.
     pub library_version: String,
-    /// Seconds since it began.
+    /// Seconds since the connection was opened.
     pub age_s: u64,
     /// Seconds since its last command.
     pub idle_s: u64,
     /// Bytes received that are not answered yet.
     pub input_bytes: usize,
-    /// Bytes that it could receive without more memory.
+    /// Bytes that it can receive without allocating more memory.
     pub input_capacity: usize,
-    /// Bytes of answers that are not sent yet.
+    /// Bytes of replies that are not sent yet.
     pub output_bytes: usize,
     /// The last command.
     pub command: &'static str,
-    /// The protocol it speaks.
+    /// The protocol version in use.
     pub protocol: Protocol,
-    /// How many commands it has queued since MULTI; `None`: there was none.
+    /// The number of commands queued since MULTI; `None`: no MULTI is open.
     pub queued: Option<usize>,
 }
 
 impl fmt::Display for ConnectionFacts {
-    /// A line of CLIENT LIST, without its end. Names have no spaces, or they were refused.
+    /// A line of CLIENT LIST, without the line end. Names contain no spaces; those that do were
+    /// refused.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ConnectionFacts { id, peer, local, name, age_s, idle_s, .. } = self;
         write!(
@@ -69,7 +70,7 @@ pub fn list<'f>(clients: impl Iterator<Item = &'f ConnectionFacts>) -> String {
     clients.map(|facts| format!("{facts}\n")).collect()
 }
 
-/// Answers HELLO, in the protocol that it has chosen.
+/// Replies to HELLO, in the protocol that it has chosen.
 pub fn hello(id: u64, out: &mut Replies<'_>) {
     out.map(7);
     for (name, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
@@ -88,7 +89,8 @@ pub fn hello(id: u64, out: &mut Replies<'_>) {
     out.array(0);
 }
 
-/// Answers ROLE: every node is a master, and there is no stream of replication to be somewhere in.
+/// Replies to ROLE: every node is a master, and there is no replication stream to have an offset
+/// in.
 pub fn role(out: &mut Replies<'_>) {
     out.array(3);
     out.text("master");
@@ -96,7 +98,7 @@ pub fn role(out: &mut Replies<'_>) {
     out.array(0);
 }
 
-/// Answers TIME.
+/// Replies to TIME.
 pub fn time(now_us: u64, out: &mut Replies<'_>) {
     out.array(2);
     out.text(&(now_us / 1_000_000).to_string());

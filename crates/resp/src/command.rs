@@ -1,9 +1,9 @@
-//! What requests mean.
+//! Typed commands: the meaning of requests.
 //!
-//! [`Command`] sorts commands by what they ask of the store rather than by their names: read one
-//! key, write one whatever it holds, change one by what it holds, do so with many. A shell that can
-//! do these can do them all, and each has a pure core: [`Read`] and [`Update`] say what the answer
-//! is, and what becomes of the key.
+//! [`Command`] groups commands by the operation that they need from the store rather than by name:
+//! read one key, write one key unconditionally, change one key depending on its content, do so with
+//! many keys. A server that implements these operations implements all commands. Each has a pure
+//! core: [`Read`] and [`Update`] compute the reply, and the key's new content.
 //!
 //! An expiry is a number of milliseconds since 1970.
 
@@ -19,98 +19,98 @@ pub use client::{Client, Filter, InfoName, Kill, ReplyMode};
 pub use connection::{Connection, Hello};
 pub use server::{Cluster, NamesOf, Server};
 
-/// A command, ready to be carried out.
+/// A command, ready to be executed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command<'b> {
-    /// Read at one key.
+    /// Read one key.
     Read {
         /// The key.
         key: &'b [u8],
-        /// What for.
+        /// What to read.
         read: Read,
     },
-    /// Give a key a value, whatever it holds: a plain write. The answer is `OK`. A key whose expiry
-    /// has passed already is gone at once.
+    /// Give a key a value, whatever it holds: a plain write. The reply is `OK`. A key whose expiry
+    /// has already passed is removed at once.
     Put {
         /// The key.
         key: &'b [u8],
         /// Its value.
         value: &'b [u8],
-        /// Until when it lives.
+        /// When it expires.
         expiry: Option<u64>,
     },
-    /// Change one key by what it holds: a read-modify-write.
+    /// Change one key depending on its content: a read-modify-write.
     Update {
         /// The key.
         key: &'b [u8],
-        /// How.
+        /// The change.
         update: Update<'b>,
     },
-    /// Get many keys. The answer is an array.
+    /// Get many keys. The reply is an array.
     GetMany(Args<'b>),
-    /// Put many keys: each stands before its value, and of one key's values the last one stays. The
-    /// answer is `OK`.
+    /// Put many keys: keys and values alternate; the last value of a repeated key wins. The reply
+    /// is `OK`.
     PutMany(Args<'b>),
-    /// Remove many keys ([`Update::Remove`]). The answer is how many there were.
+    /// Remove many keys ([`Update::Remove`]). The reply is how many existed.
     RemoveMany(Args<'b>),
-    /// Read at many keys ([`Read::Exists`]). The answer is how many there are; one that is named
-    /// twice counts twice.
+    /// Test many keys ([`Read::Exists`]). The reply is how many exist; a key named twice counts
+    /// twice.
     CountMany(Args<'b>),
     /// List some keys of the cluster.
     Scan(Scan<'b>),
     /// List all keys of the cluster that match a pattern.
     Keys(&'b [u8]),
-    /// Pick some key of the cluster.
+    /// Return some key of the cluster.
     RandomKey,
     /// Count the keys of the cluster.
     DbSize,
     /// Remove all keys of the cluster.
     Flush,
-    /// How many copies do this connection's writes have beyond the first? There is nothing to wait
-    /// for.
+    /// Return how many further replicas hold this connection's writes. It never blocks: an
+    /// acknowledged write is already on all of them.
     Wait,
-    /// About the connection itself.
+    /// A command about the connection itself.
     Connection(Connection<'b>),
-    /// About the node.
+    /// A command about the node.
     Server(Server<'b>),
-    /// About the cluster.
+    /// A command about the cluster.
     Cluster(Cluster<'b>),
-    /// About several commands together.
+    /// A command about transactions.
     Transaction(Transaction<'b>),
 }
 
-/// About several commands together.
+/// Commands about transactions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Transaction<'b> {
-    /// It begins.
+    /// Begin a transaction.
     Multi,
-    /// It ends, and counts.
+    /// Execute it.
     Exec,
-    /// It ends, and does not.
+    /// Discard it.
     Discard,
-    /// It counts only if these keys do not change.
+    /// Execute only if these keys have not changed.
     Watch(Args<'b>),
-    /// It counts in any case.
+    /// Forget the watched keys.
     Unwatch,
-    /// A command is a part of it.
+    /// A command inside a transaction.
     Queue,
 }
 
 /// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scan<'b> {
-    /// Where the last answer said to go on; 0: from the start.
+    /// Where the last reply left off; 0: from the start.
     pub cursor: u64,
-    /// What the keys have to match; `None`: anything.
+    /// The pattern that keys must match; `None`: any key.
     pub pattern: Option<&'b [u8]>,
-    /// About how many keys to look at, at least 1.
+    /// About how many keys to examine, at least 1.
     pub count: usize,
-    /// Whether keys that hold strings are asked for. All keys here do, so otherwise none is.
+    /// Whether string keys are asked for. All keys here are strings, so otherwise none match.
     pub strings: bool,
 }
 
 impl Command<'_> {
-    /// Whether it asks for answers, which is answered in any case.
+    /// Whether this turns replies on; that is replied to in any mode.
     pub fn is_reply_on(&self) -> bool {
         matches!(self, Command::Connection(Connection::Client(Client::Reply(ReplyMode::On))))
     }

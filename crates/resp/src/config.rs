@@ -1,33 +1,33 @@
-//! CONFIG GET: what is configured, under the names that Redis has for it.
+//! CONFIG GET: the configuration, under the names that Redis uses.
 //!
 //! redis-benchmark asks for `save` and `appendonly` when it starts; monitors ask for `maxmemory*`.
-//! The cluster's secret is none of it.
+//! The cluster's secret is not included.
 
 use crate::args::Args;
 use crate::glob::Pattern;
 use crate::reply::Replies;
 use crate::request::Limits;
 
-/// What a node is set to.
+/// The configuration of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// How many bytes it may use; 0: no limit.
+    /// Most bytes that it may use; 0: no limit.
     pub max_memory: u64,
-    /// How many connections it takes.
+    /// Most connections that it accepts.
     pub max_clients: u64,
     /// The Redis port.
     pub port: u16,
     /// Seconds after which an idle connection is closed; 0: never.
     pub idle_timeout_s: u64,
-    /// Bytes of the longest value that the cluster takes.
+    /// Length in bytes of the longest value that the cluster accepts.
     pub value_bytes: usize,
-    /// Seconds after which a silent connection's peer is asked whether it is there.
+    /// Seconds of silence after which keepalive probes are sent to the peer.
     pub keepalive_s: u64,
-    /// How soon a write is on disk.
+    /// When a write reaches the disk.
     pub sync: Sync,
 }
 
-/// How soon a write is on disk.
+/// When a write reaches the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sync {
     /// Never.
@@ -40,7 +40,7 @@ pub enum Sync {
 
 impl ServerConfig {
     fn parameters(&self) -> [(&'static str, String); 14] {
-        let limits = Limits::KNOWN.for_values(self.value_bytes);
+        let limits = Limits::AUTHENTICATED.for_values(self.value_bytes);
         let (append, sync) = match self.sync {
             Sync::Never => ("no", "no"),
             Sync::EverySecond => ("yes", "everysec"),
@@ -64,7 +64,7 @@ impl ServerConfig {
         ]
     }
 
-    /// Answers CONFIG GET: every parameter that one of the patterns matches, once.
+    /// Replies to CONFIG GET: every parameter that matches one of the patterns, once.
     pub fn get(&self, patterns: Args<'_>, out: &mut Replies<'_>) {
         let patterns: Vec<Pattern> = patterns.iter().map(|p| Pattern::new(p, true)).collect();
         let is_asked = |name: &str| patterns.iter().any(|p| p.matches(name.as_bytes()));

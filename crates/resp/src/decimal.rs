@@ -1,24 +1,24 @@
 //! Numbers with a fraction, for INCRBYFLOAT.
 //!
-//! Redis adds in the machine's `long double` and prints 17 digits behind the point, without the
-//! zeros at the end: on x86 1000.1 + 0 gives 1000.09999999999999998, elsewhere something else. Here
-//! the sum of two decimal texts is their decimal sum, exact, rounded once to 17 digits behind the
-//! point: 1000.1. Where Redis's answer shows no rounding error of its own (up to about 18 digits in
-//! all) the two agree.
+//! Redis adds in the machine's `long double` and prints 17 digits after the point, without trailing
+//! zeros: on x86 1000.1 + 0 gives 1000.09999999999999998, elsewhere something else. Here the sum of
+//! two decimal texts is their exact decimal sum, rounded once to 17 digits after the point: 1000.1.
+//! Where Redis's reply shows no rounding error of its own (up to about 18 digits in all) the two
+//! agree.
 //!
-//! What it does not do: hexadecimal floats, which C reads as well.
+//! Not supported: hexadecimal floats, which C also reads.
 
-/// Digits behind the point that are kept.
+/// Digits kept after the point.
 const PLACES: usize = 17;
 
-/// Largest power of ten: beyond it Redis's `long double` (x86) is infinite.
+/// Largest power of ten; above it Redis's `long double` (x86) is infinite.
 const MOST_EXPONENT: i64 = 4932;
 
 /// Longest text that is read as a number, in bytes; as in Redis.
 const LONGEST: usize = 5 * 1024;
 
-/// A decimal number: digits, the most significant first, and how many of them stand before the
-/// point (below 0: zeros that stand behind it first).
+/// A decimal number: digits, the most significant first, and how many of them are before the point
+/// (below 0: zeros that come first after the point).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decimal {
     negative: bool,
@@ -26,7 +26,7 @@ pub struct Decimal {
     point: i64,
 }
 
-/// What a text is.
+/// A parsed number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Number {
     /// A number.
@@ -36,7 +36,7 @@ pub enum Number {
 }
 
 impl Number {
-    /// The sum; `None` where it is infinite or none.
+    /// The sum; `None` where it is infinite or not a number.
     pub fn plus(&self, other: &Number) -> Option<Decimal> {
         match (self, other) {
             (Number::Finite(one), Number::Finite(other)) => one.plus(other),
@@ -45,8 +45,8 @@ impl Number {
     }
 }
 
-/// Reads a text: a sign, digits with or without a point, an exponent. `None` if it is no number, or
-/// one that is too large or too small.
+/// Parses a text: a sign, digits with or without a point, an exponent. `None` if it is not a
+/// number, or one that is too large or too small.
 pub fn parse(text: &[u8]) -> Option<Number> {
     let (negative, rest) = match text {
         [b'-', rest @ ..] => (true, rest),
@@ -92,13 +92,13 @@ fn exponent(text: &[u8]) -> Option<i64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    // So long an exponent is out of bounds whatever its digits, unless these are zeros.
+    // An exponent this long is out of range whatever the digits are, unless they are zeros.
     let text = std::str::from_utf8(text).ok()?;
     Some(text.parse().unwrap_or(i64::MAX / 2))
 }
 
 impl Decimal {
-    /// The number that a text is, in tests.
+    /// Parses a number, in tests.
     #[cfg(test)]
     pub(crate) fn of(text: &[u8]) -> Decimal {
         match parse(text) {
@@ -107,7 +107,7 @@ impl Decimal {
         }
     }
 
-    /// Without zeros at either end.
+    /// The number without zeros at either end.
     fn trimmed(mut self) -> Decimal {
         while self.digits.last() == Some(&0) {
             self.digits.pop();
@@ -121,7 +121,7 @@ impl Decimal {
         self
     }
 
-    /// The digit that stands for 10 to the power of `power`.
+    /// The digit at 10 to the power of `power`.
     fn digit(&self, power: i64) -> u8 {
         let place = self.point - 1 - power;
         usize::try_from(place).ok().and_then(|place| self.digits.get(place)).copied().unwrap_or(0)
@@ -136,7 +136,7 @@ impl Decimal {
             let digit = i16::from(n.digit(power));
             if n.negative { -digit } else { digit }
         };
-        // From the least significant column; a column is the difference of two digits at most.
+        // From the least significant column; a column is at most the difference of two digits.
         let mut columns: Vec<i16> =
             (bottom..top).map(|power| column(self, power) + column(other, power)).collect();
         let negative = columns.iter().rev().find(|&&c| c != 0).is_some_and(|&c| c < 0);
@@ -155,7 +155,7 @@ impl Decimal {
         (sum.point <= MOST_EXPONENT).then_some(sum)
     }
 
-    /// Rounded to the digits that are kept, a half to the even one.
+    /// The number rounded to the digits that are kept, half to even.
     fn rounded(mut self) -> Decimal {
         let kept = self.point + PLACES as i64;
         if self.digits.len() as i64 <= kept {
@@ -177,13 +177,13 @@ impl Decimal {
             let nines = self.digits.iter().rev().take_while(|&&d| d == 9).count();
             let at = self.digits.len() - nines;
             self.digits[at..].fill(0);
-            // There is the 0 in front, at least.
+            // There is at least the 0 in front.
             self.digits[at - 1] += 1;
         }
         self.trimmed()
     }
 
-    /// Its text: no exponent, no zeros at the end, no minus before 0.
+    /// Its text: no exponent, no trailing zeros, no minus before 0.
     pub fn to_text(&self) -> Vec<u8> {
         let number = self.clone().rounded();
         let mut text = Vec::new();
@@ -217,8 +217,8 @@ mod tests {
     }
 
     #[test]
-    fn sums_as_redis_prints_them() {
-        // Each was asked of Redis 7.0.15 on x86-64.
+    fn sums_have_the_format_of_redis() {
+        // Verified with Redis 7.0.15 on x86-64.
         for (one, other, want) in SUMS_OF_REDIS {
             assert_eq!(sum(one, other), want, "{one} + {other}");
         }
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number() {
+    fn texts_that_are_not_numbers() {
         for text in [
             "",
             " ",
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_infinite() {
+    fn texts_that_are_infinite() {
         for text in ["inf", "+inf", "-inf", "INF", "Infinity", "-infinity"] {
             assert_eq!(parse(text.as_bytes()), Some(Number::Infinite), "{text}");
         }
@@ -330,7 +330,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn as_integers_add(one in -1_000_000_000_000i64..1_000_000_000_000, other: i32, places in 0u32..9) {
+        fn sums_of_integers_match_integer_addition(one in -1_000_000_000_000i64..1_000_000_000_000, other: i32, places in 0u32..9) {
             let other = i64::from(other);
             let scale = 10i64.pow(places);
             let text = |n: i64| {

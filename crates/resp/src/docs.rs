@@ -1,9 +1,9 @@
 //! COMMAND: the table of commands, for programs and for people.
 //!
-//! redis-cli asks for the docs when it starts, to complete and hint; cluster-aware clients ask for
-//! the positions of keys. Hints for routing (`request_policy:…`) are given to them for what a node
-//! tells of its own keys only: those are to ask all nodes and add up. Any other request one node
-//! answers for all.
+//! redis-cli asks for the docs when it starts, for completion and hints; cluster-aware clients ask
+//! for the positions of keys. Routing hints (`request_policy:…`) are given only for commands that
+//! report on the node's own keys: for these, clients ask all nodes and add up. One node answers any
+//! other request for the whole cluster.
 
 use crate::args::Args;
 use crate::command::NamesOf;
@@ -24,7 +24,7 @@ pub fn all(out: &mut Replies<'_>) {
     COMMANDS.iter().for_each(|spec| info_of(spec, out));
 }
 
-/// COMMAND INFO. Of what is no command: nothing.
+/// COMMAND INFO. An unknown name gets a null.
 pub fn info(names: Args<'_>, out: &mut Replies<'_>) {
     if names.is_empty() {
         return all(out);
@@ -41,7 +41,7 @@ pub fn info(names: Args<'_>, out: &mut Replies<'_>) {
 /// COMMAND GETKEYS: the keys of a request.
 ///
 /// # Errors
-/// [`Error`] where it is none, or has no keys.
+/// [`Error`] where the request is invalid or has no keys.
 pub fn keys(request: Args<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
     let spec = lookup::find(request).map_err(|error| match error {
         Error::WrongArity(_) => Error::NoSuchArguments,
@@ -60,7 +60,7 @@ pub fn keys(request: Args<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// COMMAND LIST: names, also of subcommands.
+/// COMMAND LIST: names, including those of subcommands.
 pub fn names(of: NamesOf<'_>, out: &mut Replies<'_>) {
     let pattern = match of {
         NamesOf::Pattern(pattern) => Some(Pattern::new(pattern, true)),
@@ -80,7 +80,7 @@ pub fn names(of: NamesOf<'_>, out: &mut Replies<'_>) {
     names.iter().for_each(|name| out.text(name));
 }
 
-/// … HELP: what subcommands a family has.
+/// … HELP: the subcommands of a family.
 pub fn help(family: Name, out: &mut Replies<'_>) {
     let spec = COMMANDS.iter().find(|spec| spec.id == family);
     let subcommands = spec.map_or(&[][..], Spec::subcommands);
@@ -94,7 +94,7 @@ pub fn help(family: Name, out: &mut Replies<'_>) {
     }
 }
 
-/// COMMAND DOCS. What is no command is left out.
+/// COMMAND DOCS. Unknown names are left out.
 pub fn docs(names: Args<'_>, out: &mut Replies<'_>) {
     let named: Vec<&Spec> = match names.len() {
         0 => COMMANDS.iter().collect(),
@@ -109,7 +109,7 @@ fn info_of(spec: &Spec, out: &mut Replies<'_>) {
     out.text(spec.name);
     out.integer(spec.arity);
     simples(&flags(spec), out);
-    // Where they move no place can be told.
+    // No position can be given where it depends on the arguments.
     let is_movable = spec.flags.has(Flags::MOVABLE);
     for place in [spec.keys.first, spec.keys.last, spec.keys.step] {
         out.integer(if is_movable { 0 } else { place });
@@ -123,7 +123,7 @@ fn info_of(spec: &Spec, out: &mut Replies<'_>) {
     spec.subcommands().iter().for_each(|spec| info_of(spec, out));
 }
 
-/// What a cluster-aware client is to do with a request.
+/// How a cluster-aware client routes a request.
 fn tips(command: Name) -> &'static [&'static str] {
     match command {
         Name::DbSize => &["request_policy:all_shards", "response_policy:agg_sum"],
@@ -176,7 +176,7 @@ fn categories(spec: &Spec) -> Vec<&'static str> {
     categories
 }
 
-/// Where keys stand, once more, in the form that Redis 7 has for it.
+/// Key positions again, in the form that Redis 7 uses.
 fn key_specs(spec: &Spec, out: &mut Replies<'_>) {
     if spec.keys.first == 0 {
         return out.array(0);
@@ -197,7 +197,7 @@ fn key_specs(spec: &Spec, out: &mut Replies<'_>) {
         out.text("find_keys");
         return searched(out, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]);
     }
-    // Counted from the first key, unless from the end.
+    // Counted from the first key, unless counted from the end.
     let last = if spec.keys.last < 0 { spec.keys.last } else { spec.keys.last - spec.keys.first };
     out.array(1);
     out.map(3);
@@ -269,7 +269,7 @@ impl Argument<'_> {
     }
 }
 
-/// Takes the line of arguments apart, at the spaces outside of brackets.
+/// Splits the line of arguments at the spaces outside brackets.
 fn arguments(line: &str) -> Vec<Argument<'_>> {
     let mut arguments = Vec::new();
     let (mut start, mut depth) = (0, 0usize);
@@ -323,7 +323,7 @@ mod tests {
         String::from_utf8(bytes).unwrap().replace("\r\n", " ")
     }
 
-    /// How many values there are, whether or not they are nested; and that all of them are whole.
+    /// The number of values, nested ones included; checks that all of them are complete.
     fn values(text: &str) -> usize {
         fn value<'t>(words: &mut impl Iterator<Item = &'t str>) {
             let word = words.next().expect("a value");
@@ -338,14 +338,14 @@ mod tests {
             };
             (0..nested).for_each(|_| value(words));
         }
-        // Texts of several words would be in the way.
+        // Texts of several words would break the comparison.
         let mut words = text.split(' ').filter(|w| !w.is_empty());
         value(&mut words);
         words.count()
     }
 
     #[test]
-    fn what_programs_are_told() {
+    fn docs_for_programs() {
         let get = "$3 get :2 *2 +readonly +fast :1 :1 :1 *3 +@read +@string +@fast *0 *1 *6 $5 flags *2 +RO \
                    +access $12 begin_search *4 $4 type $5 index $4 spec *2 $5 index :1 $9 find_keys *4 $4 type \
                    $5 range $4 spec *6 $7 lastkey :0 $7 keystep :1 $5 limit :0 *0 ";
@@ -405,15 +405,15 @@ mod tests {
         assert!(listed("").contains("$4 mget ") && listed("").contains("$9 client|id "));
         let help = asked("config help", Protocol::Resp2);
         let want = "*7 +CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are: +GET parameter \
-                    [parameter ...] +    Tells what is configured. +RESETSTAT ";
+                    [parameter ...] +    Returns the configuration. +RESETSTAT ";
         assert!(help.starts_with(want), "{help}");
     }
 
     #[test]
-    fn what_people_are_told() {
+    fn docs_for_people() {
         assert_eq!(
             asked("command docs ttl nothing", Protocol::Resp3),
-            "%1 $3 ttl %4 $7 summary $41 Tells how many seconds a key has to live. $5 since $5 1.0.0 $5 group \
+            "%1 $3 ttl %4 $7 summary $45 Returns the time to live of a key in seconds. $5 since $5 1.0.0 $5 group \
              $7 generic $9 arguments *1 %3 $4 name $3 key $4 type $3 key $12 display_text $3 key "
         );
         let config = asked("command docs config", Protocol::Resp3);
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_taken_apart() {
+    fn arguments_are_split() {
         let argument = |text, is_optional| Argument { text, is_optional };
         assert_eq!(
             arguments("key value [NX | XX] [A [B c]] <ON | OFF>"),

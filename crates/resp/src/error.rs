@@ -1,14 +1,14 @@
 //! Errors, in Redis's words.
 //!
 //! Clients decide by an error's first word (`NOAUTH`, `TRYAGAIN`, `OOM`), and some by the words
-//! after it; people search the web for them. So where Redis has an error for something it is
-//! Redis's, to the letter; where it has none, it begins with a first word that makes clients do the
-//! right thing, and goes on in ours.
+//! after it; people search the web for them. So where Redis has an error for a case, its text is
+//! used to the letter. Where it has none, the error begins with a first word that makes clients
+//! react correctly, and continues in our own words.
 
 use crate::args::Args;
 use crate::spec::Name;
 
-/// What is wrong with a request, or with carrying it out.
+/// Why a request is invalid or could not be executed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No command has this name.
@@ -16,31 +16,31 @@ pub enum Error {
     UnknownCommand {
         /// The name, as it was given.
         name: String,
-        /// What stood behind it, quoted.
+        /// Its arguments, quoted.
         args: String,
     },
-    /// A command has no such subcommand.
+    /// A command does not have this subcommand.
     #[error("ERR unknown subcommand '{given}'. Try {} HELP.", .command.text().to_uppercase())]
     UnknownSubcommand {
         /// The command.
         command: Name,
-        /// What was given.
+        /// The subcommand, as it was given.
         given: String,
     },
-    /// A browser speaks: some page makes it send commands to a port that only trusted programs
-    /// reach.
+    /// The client is a browser: some page makes it send commands to a port that only trusted
+    /// programs should reach.
     #[error("ERR this port does not speak HTTP")]
     Http,
     /// Too many or too few arguments for this command.
     #[error("ERR wrong number of arguments for '{}' command", .0.text())]
     WrongArity(Name),
-    /// Options that do not exist, or not together.
+    /// Options that do not exist, or exclude each other.
     #[error("ERR syntax error")]
     Syntax,
-    /// No integer, or one out of range.
+    /// Not an integer, or one out of range.
     #[error("ERR value is not an integer or out of range")]
     NotAnInteger,
-    /// No number.
+    /// Not a number.
     #[error("ERR value is not a valid float")]
     NotAFloat,
     /// INCR or DECR beyond 64 bits.
@@ -52,7 +52,7 @@ pub enum Error {
     /// INCRBYFLOAT with infinity.
     #[error("ERR increment would produce NaN or Infinity")]
     NotFinite,
-    /// A time to live that is not positive or beyond 64 bits of milliseconds, for this command.
+    /// A time to live that is not positive, or exceeds 64 bits of milliseconds, for this command.
     #[error("ERR invalid expire time in '{}' command", .0.text())]
     InvalidExpire(Name),
     /// EXPIRE NX with XX, GT or LT.
@@ -64,19 +64,19 @@ pub enum Error {
     /// EXPIRE with another option.
     #[error("ERR Unsupported option {0}")]
     ExpireOption(String),
-    /// SCAN from where it cannot have got to.
+    /// SCAN with a cursor that no reply contains.
     #[error("ERR invalid cursor")]
     InvalidCursor,
     /// SELECT of a database other than 0.
     #[error("ERR DB index is out of range")]
     DatabaseRange,
-    /// WAIT with a time that is no integer.
+    /// WAIT with a time-out that is not an integer.
     #[error("ERR timeout is not an integer or out of range")]
     TimeoutNumber,
-    /// WAIT with a time below 0.
+    /// WAIT with a negative time-out.
     #[error("ERR timeout is negative")]
     NegativeTimeout,
-    /// CLUSTER COUNTKEYSINSLOT of no slot.
+    /// CLUSTER COUNTKEYSINSLOT of a slot that does not exist.
     #[error("ERR Invalid slot")]
     InvalidSlot,
     /// A name with white space or control characters.
@@ -88,43 +88,43 @@ pub enum Error {
     /// CLIENT SETINFO of an unknown attribute.
     #[error("ERR Unrecognized option '{0}'")]
     UnknownInfo(String),
-    /// CLIENT LIST TYPE of no such type.
+    /// CLIENT LIST TYPE of an unknown type.
     #[error("ERR Unknown client type '{0}'")]
     ClientType(String),
-    /// CLIENT LIST ID with no such number.
+    /// CLIENT LIST ID with an invalid number.
     #[error("ERR Invalid client ID")]
     ClientId,
-    /// CLIENT KILL ID with no such number.
+    /// CLIENT KILL ID with an invalid number.
     #[error("ERR client-id should be greater than 0")]
     KillId,
-    /// CLIENT KILL of nobody.
+    /// CLIENT KILL of a connection that does not exist.
     #[error("ERR No such client")]
     NoClient,
-    /// CLIENT KILL USER of no such user.
+    /// CLIENT KILL USER of an unknown user.
     #[error("ERR No such user '{0}'")]
     NoUser(String),
-    /// CLIENT PAUSE of something else.
+    /// CLIENT PAUSE with another mode.
     #[error("ERR CLIENT PAUSE mode must be WRITE or ALL")]
     PauseMode,
-    /// CLIENT UNBLOCK for something else.
+    /// CLIENT UNBLOCK with another reason.
     #[error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")]
     UnblockReason,
-    /// COMMAND GETKEYS of no command.
+    /// COMMAND GETKEYS of an unknown command.
     #[error("ERR Invalid command specified")]
     NoCommand,
     /// COMMAND GETKEYS of a command without keys.
     #[error("ERR The command has no key arguments")]
     NoKeys,
-    /// COMMAND GETKEYS of a request that is too short or too long.
+    /// COMMAND GETKEYS of a request that has too few or too many arguments.
     #[error("ERR Invalid number of arguments specified for command")]
     NoSuchArguments,
-    /// HELLO with no number.
+    /// HELLO with something that is not a number.
     #[error("ERR Protocol version is not an integer or out of range")]
     ProtocolNumber,
     /// HELLO with a number other than 2 and 3.
     #[error("NOPROTO unsupported protocol version")]
     UnsupportedProtocol,
-    /// HELLO with another option.
+    /// HELLO with an unknown option.
     #[error("ERR Syntax error in HELLO option '{0}'")]
     HelloOption(String),
     /// HELLO before AUTH.
@@ -134,19 +134,19 @@ pub enum Error {
          and select the RESP protocol version at the same time"
     )]
     HelloWithoutAuth,
-    /// Anything else before AUTH.
+    /// Any other command before AUTH.
     #[error("NOAUTH Authentication required.")]
     NoAuth,
     /// AUTH with a wrong name or password.
     #[error("WRONGPASS invalid username-password pair or user is disabled.")]
     WrongPassword,
-    /// AUTH where there is no password.
+    /// AUTH where no password is set.
     #[error(
         "ERR AUTH <password> called without any password configured for the default user. \
          Are you sure your configuration is correct?"
     )]
     NoPassword,
-    /// FLUSHALL, where the operator has not allowed it.
+    /// FLUSHALL, unless the operator has allowed it.
     #[error("ERR this cluster does not allow FLUSHALL and FLUSHDB; its operator can")]
     FlushForbidden,
     /// EXEC: nothing was done.
@@ -157,10 +157,10 @@ pub enum Error {
          pipeline(transaction=False))"
     )]
     NoTransactions,
-    /// EXEC, where something before it was no command.
+    /// EXEC, where a command before it was invalid.
     #[error("EXECABORT Transaction discarded because of previous errors.")]
     ExecSpoilt,
-    /// EXEC with an argument; it ends the transaction.
+    /// EXEC with an argument; it terminates the transaction.
     #[error(
         "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' \
          command"
@@ -175,16 +175,16 @@ pub enum Error {
     /// WATCH after MULTI.
     #[error("ERR WATCH inside MULTI is not allowed")]
     WatchInMulti,
-    /// EVALSHA of a script that is not known.
+    /// EVALSHA of an unknown script.
     #[error("NOSCRIPT No matching script. Please use EVAL.")]
     NoScript,
-    /// EVAL of one.
+    /// EVAL of an unknown script.
     #[error(
         "ERR scripts are not supported, except the usual ones that release or prolong a \
          lock. Use SET with NX, XX, IFEQ or GET, and DELIFEQ"
     )]
     NoScripting,
-    /// EVAL with fewer than no keys.
+    /// EVAL with a negative number of keys.
     #[error("ERR Number of keys can't be negative")]
     NegativeKeys,
     /// EVAL with more keys than arguments.
@@ -193,35 +193,35 @@ pub enum Error {
     /// DISCARD without MULTI.
     #[error("ERR DISCARD without MULTI")]
     DiscardWithoutMulti,
-    /// The node may use no more memory.
+    /// The node has reached its memory limit.
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,
-    /// Fewer copies would hold it than a write has to have.
+    /// Fewer synced copies than a write must reach.
     #[error("NOREPLICAS Not enough good replicas to write.")]
     TooFewCopies,
-    /// Nobody serves this key: its replicas are gone.
+    /// No node serves this key: its replicas are gone.
     #[error("CLUSTERDOWN {0}")]
     Unavailable(String),
-    /// Not done, and worth trying again.
+    /// Not done, and worth a retry.
     #[error("TRYAGAIN {0}")]
     TryAgain(String),
-    /// It may have been done or not.
+    /// Done or not done: the outcome is unknown.
     #[error("ERR outcome unknown, it may have taken effect or not: {0}")]
     Unknown(String),
-    /// Not done, and not to be had by trying again.
+    /// Not done, and a retry would not help.
     #[error("ERR {0}")]
     Refused(String),
-    /// An answer that is too large for one.
+    /// A reply that would be too large.
     #[error("ERR the answer is too large, ask for fewer keys at once")]
     LargeAnswer,
-    /// More connections than the node takes.
+    /// More connections than the node accepts.
     #[error("ERR max number of clients reached")]
     TooManyClients,
 }
 
 impl Error {
-    /// [`Error::UnknownCommand`] for these arguments, the name first; [`Error::Http`] for how a
-    /// browser begins.
+    /// [`Error::UnknownCommand`] for these arguments, the name first; [`Error::Http`] for the
+    /// beginning of an HTTP request.
     pub fn unknown_command(args: Args<'_>) -> Error {
         let first = args.at(0);
         if [&b"post"[..], b"host:"].iter().any(|word| first.eq_ignore_ascii_case(word)) {
@@ -237,21 +237,21 @@ impl Error {
         Error::UnknownCommand { name: quoted(first), args: beginning }
     }
 
-    /// Whether the connection is to be closed at once, before anything else that it sent is read.
+    /// Whether to close the connection at once, without reading anything else that it sent.
     pub fn closes(&self) -> bool {
         matches!(self, Error::Http | Error::TooManyClients)
     }
 }
 
-/// How many bytes of what a client sent an error repeats: a name, or all arguments together.
+/// Most bytes of client input that an error repeats: a name, or all arguments together.
 const QUOTED: usize = 128;
 
-/// What a client sent, as an error repeats it: in part only, if it is long.
+/// Client input as an error repeats it: truncated if it is long.
 pub fn quoted(bytes: &[u8]) -> String {
     text(bytes, QUOTED)
 }
 
-/// The beginning of what a client sent.
+/// The beginning of some client input.
 fn text(bytes: &[u8], most: usize) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(most)]).into_owned()
 }
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_client_sent_is_repeated_in_part_only() {
+    fn errors_quote_long_input_truncated() {
         let long = Error::UnknownCommand { name: quoted(&[b'x'; 1000]), args: String::new() };
         assert_eq!(
             long.to_string(),
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_word_is_one_that_clients_know() {
+    fn errors_begin_with_a_word_that_clients_know() {
         for (error, word) in [
             (Error::Syntax, "ERR"),
             (Error::NoAuth, "NOAUTH"),

@@ -1,36 +1,37 @@
-//! Patterns as KEYS and SCAN MATCH have them.
+//! The patterns of KEYS and SCAN MATCH.
 //!
-//! `*` is any bytes, `?` any one, `[abc]`, `[a-z]` and `[^a-z]` one of a class or none of it, `\`
-//! takes the meaning from the byte after it; all else is itself. There is no invalid pattern: a
-//! class that is not closed ends with the pattern, a backslash at the end is a backslash.
+//! `*` matches any bytes, `?` any one byte, `[abc]`, `[a-z]` and `[^a-z]` a byte in or outside a
+//! class; `\` makes the byte after it literal; any other byte matches itself. There is no invalid
+//! pattern: a class that is not closed extends to the end of the pattern, and a backslash at the
+//! end is a backslash.
 //!
-//! A pattern is made ready once and then held against millions of keys. Matching goes from star to
-//! star and never back behind the last one: a star that has found what follows it need not be asked
-//! again, since what it takes from the end of a match the next star can take as well. So a key of n
-//! bytes costs at most n² steps, whatever the pattern; and a pattern that wants more bytes than any
-//! key has matches nothing and is not kept.
+//! A pattern is compiled once and then matched against millions of keys. Matching goes from star to
+//! star and never backtracks behind the last one: once the text after a star has been found, that
+//! star need not be tried again, since the next star can match the same bytes as well. So a key of
+//! n bytes costs at most n² steps, whatever the pattern. A pattern that needs more bytes than any
+//! key has matches nothing, and its steps are not stored.
 
-/// Longest key that a pattern is held against, in bytes; a pattern that wants more matches nothing.
-/// As long as any cluster can allow.
+/// Length in bytes of the longest key that can match; a pattern that needs more bytes matches
+/// nothing. It is the longest key that any cluster can allow.
 pub const LONGEST_KEY: usize = 1024;
 
-/// A pattern made ready.
+/// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
-    /// `None`: it wants more bytes than there can be.
+    /// `None`: it needs more bytes than a key can have.
     steps: Option<Vec<PatternStep>>,
     classes: Vec<ByteClass>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PatternStep {
-    /// Any bytes, also none.
+    /// Any number of bytes.
     Star,
     /// Any byte.
     One,
     /// This byte.
     Byte(u8),
-    /// A byte of the class at this place.
+    /// A byte of the class with this index.
     Class(u16),
 }
 
@@ -51,10 +52,10 @@ impl ByteClass {
 }
 
 impl Pattern {
-    /// Makes a pattern ready. With `fold` the case of ASCII letters does not matter, as for the
-    /// names that CONFIG GET looks for.
+    /// Compiles a pattern. With `ignore_case` the case of ASCII letters does not matter, as for the
+    /// parameter names of CONFIG GET.
     pub fn new(pattern: &[u8], ignore_case: bool) -> Pattern {
-        let mut made = Pattern { steps: None, classes: Vec::new() };
+        let mut compiled = Pattern { steps: None, classes: Vec::new() };
         let mut steps = Vec::new();
         let mut bytes = 0;
         let mut rest = pattern;
@@ -67,8 +68,8 @@ impl Pattern {
                 b'[' => {
                     let (class, after) = class(rest, ignore_case);
                     rest = after;
-                    made.classes.push(class);
-                    PatternStep::Class(made.classes.len() as u16 - 1)
+                    compiled.classes.push(class);
+                    PatternStep::Class(compiled.classes.len() as u16 - 1)
                 }
                 b'\\' if !rest.is_empty() => {
                     let byte = rest[0];
@@ -82,8 +83,8 @@ impl Pattern {
                     let mut both = ByteClass::default();
                     both.add(byte.to_ascii_lowercase(), byte.to_ascii_lowercase());
                     both.add(byte.to_ascii_uppercase(), byte.to_ascii_uppercase());
-                    made.classes.push(both);
-                    PatternStep::Class(made.classes.len() as u16 - 1)
+                    compiled.classes.push(both);
+                    PatternStep::Class(compiled.classes.len() as u16 - 1)
                 }
                 step => step,
             });
@@ -92,8 +93,8 @@ impl Pattern {
                 return Pattern { steps: None, classes: Vec::new() };
             }
         }
-        made.steps = Some(steps);
-        made
+        compiled.steps = Some(steps);
+        compiled
     }
 
     /// Whether a key matches.
@@ -102,7 +103,7 @@ impl Pattern {
             return false;
         };
         let (mut at, mut step) = (0, 0);
-        // The step after the last star, and where the star's bytes end so far.
+        // The step after the last star, and the end of the bytes that the star has matched so far.
         let mut star: Option<(usize, usize)> = None;
         loop {
             match steps.get(step) {
@@ -121,7 +122,7 @@ impl Pattern {
                 None if at == key.len() => return true,
                 _ => {}
             }
-            // It does not fit: the last star takes one byte more.
+            // No match: the last star takes one byte more.
             match &mut star {
                 Some((after, taken)) if *taken < key.len() => {
                     *taken += 1;
@@ -141,7 +142,7 @@ impl Pattern {
     }
 }
 
-/// Reads a class up to its `]`, or to the end of the pattern. Returns what comes after it.
+/// Reads a class up to its `]`, or to the end of the pattern. Returns the class and the rest.
 fn class(mut rest: &[u8], ignore_case: bool) -> (ByteClass, &[u8]) {
     let mut class = ByteClass::default();
     let negated = rest.first() == Some(&b'^');
@@ -159,7 +160,8 @@ fn class(mut rest: &[u8], ignore_case: bool) -> (ByteClass, &[u8]) {
         };
         class.add(first, last);
         if ignore_case {
-            // As Redis: the ends of the range are folded, then what lies between them.
+            // As in Redis: the ends of the range are lowercased first, then the range between them
+            // is added.
             class.add(first.to_ascii_lowercase(), last.to_ascii_lowercase());
         }
         rest = &rest[len..];
@@ -187,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matches() {
+    fn keys_that_match() {
         for (pattern, key) in [
             ("", ""),
             ("*", ""),
@@ -202,7 +204,7 @@ mod tests {
             ("h[^e]llo", "hallo"),
             ("h[a-c]llo", "hbllo"),
             ("h[c-a]llo", "hbllo"),
-            // A range may end with the bracket, and then the class is not closed.
+            // A range may end with the bracket; then the class is not closed.
             ("[a-]", "_"),
             ("[a-]b", "b"),
             ("[^]", "x"),
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not() {
+    fn keys_that_do_not_match() {
         for (pattern, key) in [
             ("", "a"),
             ("a", ""),
@@ -270,7 +272,7 @@ mod tests {
         assert!(!Pattern::new(&half, false).matches(&[b'a'; LONGEST_KEY]));
     }
 
-    /// The definition, as slow as it is.
+    /// The definition itself, which is slow.
     fn slowly(pattern: &[u8], key: &[u8]) -> bool {
         match (pattern, key) {
             ([], key) => key.is_empty(),
@@ -288,7 +290,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn as_the_definition_has_it(pattern in r"[ab*?\[\]^\\-]{0,12}", key in r"[ab\\\]^-]{0,10}") {
+        fn matching_agrees_with_the_definition(pattern in r"[ab*?\[\]^\\-]{0,12}", key in r"[ab\\\]^-]{0,10}") {
             let ready = Pattern::new(pattern.as_bytes(), false);
             prop_assert_eq!(
                 ready.matches(key.as_bytes()),

@@ -1,52 +1,52 @@
 //! INFO, from plain facts.
 //!
-//! ioredis waits until INFO says `loading:0`; others look at `redis_version`, `role` and
-//! `cluster_enabled`; people and monitors read the rest. What a node does not know it does not say,
-//! rather than make a number up; the few constants here are true of every node.
+//! ioredis waits until INFO contains `loading:0`; other clients look at `redis_version`, `role` and
+//! `cluster_enabled`; people and monitors read the rest. A value that the node does not know is
+//! left out rather than invented; the few constants here hold for every node.
 
 use std::fmt::{Display, Write};
 
-/// The version of Redis whose commands and words these are. Clients decide by it what they may use.
+/// The version of Redis whose commands and texts these are. Clients choose features by it.
 pub const REDIS_VERSION: &str = "7.2.4";
 
-/// What there is to tell.
+/// The facts that INFO reports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeFacts {
     /// GT Store's version.
     pub version: String,
     /// The node's name.
     pub node: String,
-    /// 40 hexadecimal digits for this start of the process.
+    /// 40 hexadecimal digits, new for each start of the process.
     pub run_id: String,
-    /// The process's number.
+    /// The process id.
     pub process: u32,
     /// The Redis port.
     pub port: u16,
-    /// How long it runs, in seconds.
+    /// Seconds since the process started.
     pub uptime_s: u64,
     /// The time, in microseconds since 1970.
     pub now_us: u64,
-    /// Whether it still waits for a view or fetches what it is to serve.
+    /// Whether it still waits for a view or fetches its arcs.
     pub is_loading: bool,
-    /// Connections to the Redis port.
+    /// Open connections to the Redis port.
     pub clients: u64,
-    /// How many it takes.
+    /// Most connections that it accepts.
     pub max_clients: u64,
-    /// Connections that wait since there is a pause.
+    /// Connections that wait because of a pause.
     pub blocked_clients: u64,
-    /// Bytes in keys and values and what belongs to them.
+    /// Bytes used by keys, values and their bookkeeping.
     pub used_memory: u64,
-    /// Bytes of memory that the process has; `None`: not known.
+    /// Resident memory of the process in bytes; `None`: unknown.
     pub resident_memory: Option<u64>,
-    /// How many bytes it may use; 0: no limit.
+    /// Most bytes that it may use; 0: no limit.
     pub max_memory: u64,
-    /// How its disk does, if what is acknowledged is on it, at least soon.
+    /// The state of its disk, if acknowledged writes reach the disk, at least soon.
     pub disk: Option<Persistence>,
-    /// Connections since it started.
+    /// Connections accepted since the start.
     pub total_connections: u64,
-    /// Of these, refused since there were too many.
+    /// Of these, connections refused because there were too many.
     pub rejected_connections: u64,
-    /// Commands since it started.
+    /// Commands executed since the start.
     pub total_commands: u64,
     /// Bytes received from clients.
     pub input_bytes: u64,
@@ -58,30 +58,30 @@ pub struct NodeFacts {
     pub hits: u64,
     /// Reads that found nothing.
     pub misses: u64,
-    /// Keys that the node is first to keep: those of all nodes add up to the whole.
+    /// Keys that the node is the primary of: over all nodes these add up to the number of keys.
     pub keys: u64,
-    /// Of these, keys that are to expire.
+    /// Of these, keys with an expiry.
     pub expiring_keys: u64,
-    /// Keys that it holds, copies of others' too.
+    /// Keys that it stores, copies included.
     pub held_keys: u64,
-    /// Nodes that hold copies beyond the first.
+    /// Nodes that hold further copies.
     pub copies: u64,
 }
 
-/// How a node's disk does.
+/// The state of a node's disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Persistence {
     /// Whether its log can be written.
     pub is_written: bool,
-    /// Whether an image can be made.
+    /// Whether a checkpoint can be written.
     pub can_checkpoint: bool,
-    /// Whether one is being made.
+    /// Whether a checkpoint is being written.
     pub is_checkpointing: bool,
-    /// When the last was made, or the node started, in seconds since 1970.
+    /// When the last checkpoint was written, or the node started, in seconds since 1970.
     pub last_save_s: i64,
 }
 
-/// A section: its name, and what it tells.
+/// A section: its name, and the function that writes it.
 type Section = (&'static str, fn(&NodeFacts, &mut Lines));
 
 /// The sections in their order.
@@ -96,16 +96,16 @@ const SECTIONS: [Section; 8] = [
     ("Keyspace", keyspace),
 ];
 
-/// The text of some sections; of all, if none is named. Names of no section say nothing.
+/// The text of these sections; of all if none is named. Unknown names are ignored.
 pub fn text<'b>(facts: &NodeFacts, named: impl ExactSizeIterator<Item = &'b [u8]>) -> String {
     let named: Vec<&[u8]> = named.collect();
     let is_named = |name: &str| named.iter().any(|n| n.eq_ignore_ascii_case(name.as_bytes()));
     let all = named.is_empty() || ["all", "default", "everything"].iter().any(|n| is_named(n));
     let mut lines = Lines(String::new());
-    for (name, tell) in SECTIONS {
+    for (name, write) in SECTIONS {
         if all || is_named(name) {
             lines.begin(name);
-            tell(facts, &mut lines);
+            write(facts, &mut lines);
         }
     }
     lines.0
@@ -201,7 +201,7 @@ fn keyspace(facts: &NodeFacts, lines: &mut Lines) {
     }
 }
 
-/// A size as people read it: `1.50M`.
+/// A size in human-readable form: `1.50M`.
 fn human(bytes: u64) -> String {
     let units = ["B", "K", "M", "G", "T", "P"];
     let mut size = bytes as f64;
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_look_for_is_there() {
+    fn info_has_the_fields_that_clients_look_for() {
         let facts = NodeFacts { keys: 3, expiring_keys: 1, ..NodeFacts::default() };
         let all = asked(&facts, &[]);
         for line in [
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_disk_is_as_it_is() {
+    fn the_state_of_the_disk_is_reported() {
         let persistence =
             |disk| asked(&NodeFacts { disk, ..NodeFacts::default() }, &["persistence"]);
         let none = persistence(None);

@@ -1,14 +1,14 @@
-//! Lines of words: how a person at a terminal talks to a Redis port.
+//! Inline requests: lines of words, as a person types them at a terminal.
 //!
-//! Words are separated by white space. A word, or a part of it, may stand in quotes: in double ones
-//! `\n`, `\r`, `\t`, `\b`, `\a` and `\xhh` mean a byte and any other `\c` means `c`; in single ones
-//! only `\'` means something. A closing quote ends its word.
+//! Words are separated by white space. A word, or a part of it, may be quoted: in double quotes
+//! `\n`, `\r`, `\t`, `\b`, `\a` and `\xhh` are escapes for a byte, and any other `\c` is `c`; in
+//! single quotes only `\'` is an escape. A closing quote must end its word.
 
 use crate::args::Span;
 
-/// Splits a line into words, in place: quotes and escapes only ever take bytes away, so a word
-/// moves to where it began. Pushes each as a span, `offset` further on. `false` if a quote is not
-/// closed, or something other than white space follows a closing one.
+/// Splits a line into words, in place: unquoting only ever removes bytes, so each word is moved to
+/// where it began. Pushes each word as a span, shifted by `offset`. Returns `false` if a quote is
+/// not closed, or a closing quote is not followed by white space.
 pub fn split(line: &mut [u8], offset: usize, words: &mut Vec<Span>) -> bool {
     let mut read = 0;
     loop {
@@ -40,7 +40,7 @@ pub fn split(line: &mut [u8], offset: usize, words: &mut Vec<Span>) -> bool {
     }
 }
 
-/// Takes the quotes off what begins at `read`, and moves it to `write`. Returns where both end.
+/// Unquotes the word at `read`, and moves it to `write`. Returns the ends of both.
 fn unquote(line: &mut [u8], mut read: usize, mut write: usize) -> Option<(usize, usize)> {
     let quote = line[read];
     read += 1;
@@ -59,7 +59,7 @@ fn unquote(line: &mut [u8], mut read: usize, mut write: usize) -> Option<(usize,
     }
 }
 
-/// What a backslash and what follows it mean, and how many bytes they are together.
+/// The byte that an escape sequence stands for, and the length of the sequence.
 fn escaped(after: &[u8]) -> (u8, usize) {
     let digit = |&b: &u8| (b as char).to_digit(16).map(|d| d as u8);
     match after {
@@ -76,7 +76,7 @@ fn escaped(after: &[u8]) -> (u8, usize) {
     }
 }
 
-/// White space as C's `isspace` has it.
+/// White space as defined by C's `isspace`.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }

@@ -4,14 +4,14 @@ use crate::command::Scan;
 use crate::glob::Pattern;
 use crate::reply::Replies;
 
-/// Answers KEYS with these.
+/// Replies to KEYS with these keys.
 pub fn keys<K: AsRef<[u8]>>(keys: &[K], out: &mut Replies<'_>) {
     out.array(keys.len());
     keys.iter().for_each(|key| out.bulk(key.as_ref()));
 }
 
-/// Answers SCAN, which has come to these keys: with those that it asks for, and where to go on, if
-/// not at the end.
+/// Replies to SCAN, which has reached these keys: with those that match, and the place to continue
+/// from, unless the listing is complete.
 pub fn page<K: AsRef<[u8]>>(
     scan: &Scan<'_>,
     mut page: Vec<K>,
@@ -21,7 +21,7 @@ pub fn page<K: AsRef<[u8]>>(
     let pattern = Pattern::new(scan.pattern.unwrap_or(b"*"), false);
     page.retain(|key| scan.strings && pattern.matches(key.as_ref()));
     out.array(2);
-    // 0 is the end, and the first place is no place to go on from.
+    // 0 means the end; the first place is never a place to continue from.
     out.text(&next.unwrap_or(0).to_string());
     keys(&page, out);
 }
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_asked_for_is_left_out() {
+    fn keys_that_do_not_match_are_left_out() {
         let all = Scan { cursor: 0, pattern: None, count: 10, strings: true };
         assert_eq!(listed(all, None), "*2 $1 0 *2 $3 one $3 two ");
         assert_eq!(listed(all, Some(17)), "*2 $2 17 *2 $3 one $3 two ");

@@ -1,28 +1,28 @@
-//! LOLWUT: a picture for people who try what happens.
+//! LOLWUT: a picture for the curious.
 //!
-//! It draws the ring: around the clock, a letter for the node that is the first to keep what lies
-//! in that direction.
+//! It draws the ring as a circle, with a letter for the node that is the primary of the arcs in
+//! each direction.
 
 use crate::info::REDIS_VERSION;
 
 const WIDTH: usize = 41;
 const HEIGHT: usize = 19;
-/// Letters around the ring: enough that no gap shows.
+/// Letters around the ring: enough to leave no gap.
 const POINTS: usize = 64;
 
-/// What is drawn.
+/// The ring to draw.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ring {
     /// The nodes' names.
     pub nodes: Vec<String>,
-    /// How many copies there are of each key.
+    /// The number of copies of each key.
     pub copies: usize,
-    /// Which node is the first to keep each piece of the ring, as a place in `nodes`.
+    /// The primary of each segment of the ring, as an index into `nodes`.
     pub owners: Vec<usize>,
 }
 
 impl Ring {
-    /// The picture, by this version of GT Store.
+    /// The picture, with this version of GT Store.
     pub fn text(&self, version: &str) -> String {
         let mut rows = vec![vec![b' '; WIDTH]; HEIGHT];
         for point in 0..POINTS {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_of_nobody() {
+    fn a_ring_without_nodes() {
         let picture = Ring { copies: 3, ..Ring::default() }.text("1.2.3");
         assert!(picture.contains("0 nodes, 3 copies"));
         assert!(picture.ends_with("\nGT Store 1.2.3, speaks as Redis ver. 7.2.4\n"));
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn each_node_has_its_part() {
+    fn each_node_gets_its_share_of_the_circle() {
         let nodes = vec!["one".to_owned(), "two".to_owned()];
         let picture = Ring { nodes, copies: 1, owners: vec![0, 1, 1, 1] }.text("1.2.3");
         assert!(picture.contains("2 nodes, 1 copy\n") || picture.contains("2 nodes, 1 copy "));

@@ -1,10 +1,10 @@
-//! The command that a request names.
+//! Finds the command that a request names.
 
 use crate::args::Args;
 use crate::error::{self, Error};
 use crate::spec::{COMMANDS, Spec};
 
-/// The command that a request names, its name first; its number of arguments is right.
+/// Finds the command that a request names with its first argument; checks the number of arguments.
 ///
 /// # Errors
 /// [`Error::UnknownCommand`], [`Error::UnknownSubcommand`], [`Error::WrongArity`]; [`Error::Http`].
@@ -20,7 +20,7 @@ pub fn find(args: Args<'_>) -> Result<&'static Spec, Error> {
     if spec.takes(args.len()) { Ok(spec) } else { Err(Error::WrongArity(spec.id)) }
 }
 
-/// The command of a name, whatever its case; `client|list` is the subcommand.
+/// Finds a command by name, ignoring case; `client|list` is a subcommand.
 pub fn by_name(name: &[u8]) -> Option<&'static Spec> {
     let mut parts = name.splitn(2, |&b| b == b'|');
     let spec = parts.next().and_then(command)?;
@@ -34,7 +34,7 @@ fn subcommand(family: &'static [Spec], name: &[u8]) -> Option<&'static Spec> {
     family.iter().find(|spec| name.eq_ignore_ascii_case(spec.own_name().as_bytes()))
 }
 
-/// One look-up for each request there is, so it takes a hash and mostly one comparison.
+/// A lookup happens for every request, so it costs a hash and usually one comparison.
 fn command(name: &[u8]) -> Option<&'static Spec> {
     let mut place = hash(name);
     loop {
@@ -49,11 +49,11 @@ fn command(name: &[u8]) -> Option<&'static Spec> {
     }
 }
 
-/// The same whatever the case of letters.
+/// Ignores the case of letters.
 const fn hash(name: &[u8]) -> usize {
     let mut hash = name.len();
     let mut at = 0;
-    // The longest name has 11 letters: what is longer need not be looked at as a whole.
+    // The longest name has 11 letters: of a longer one the beginning is enough.
     while at < name.len() && at < 12 {
         hash = hash.wrapping_mul(33).wrapping_add((name[at] | 0x20) as usize);
         at += 1;
@@ -61,8 +61,7 @@ const fn hash(name: &[u8]) -> usize {
     (hash ^ (hash >> 8)) % 256
 }
 
-/// Where each command stands in [`COMMANDS`], one more than its place; 0: nothing. Made at compile
-/// time.
+/// The index of each command in [`COMMANDS`] plus one, by hash; 0: empty. Computed at compile time.
 static PLACES: [u8; 256] = {
     let mut places = [0; 256];
     let mut at = 0;

@@ -1,8 +1,8 @@
-//! Integers as Redis reads and writes them.
+//! Integers as Redis parses and formats them.
 
-/// The integer that a text is, strictly: digits with perhaps a minus in front, no plus, no white
-/// space, no leading zero, no `-0`, and within 64 bits. So each integer has one text, and what
-/// counts as one can be counted up.
+/// Parses an integer, strictly: digits with an optional minus, no plus, no white space, no leading
+/// zero, no `-0`, and within 64 bits. So each integer has exactly one text, and a value that counts
+/// as an integer can be incremented.
 #[inline]
 pub fn integer(text: &[u8]) -> Option<i64> {
     let (minus, digits) = match text {
@@ -15,7 +15,7 @@ pub fn integer(text: &[u8]) -> Option<i64> {
         _ => return None,
     }
     if digits.len() <= 18 {
-        // Cannot overflow.
+        // This cannot overflow.
         let mut number = 0i64;
         for &byte in digits {
             let digit = byte.wrapping_sub(b'0');
@@ -32,7 +32,7 @@ pub fn integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The whole number that a text is, without a sign: what a SCAN cursor or an id looks like.
+/// Parses an integer without a sign, such as a SCAN cursor or an id.
 pub fn natural(text: &[u8]) -> Option<u64> {
     match text {
         [b'0', _, ..] | [b'+', ..] => None,
@@ -40,7 +40,7 @@ pub fn natural(text: &[u8]) -> Option<u64> {
     }
 }
 
-/// Appends an integer's text.
+/// Appends an integer as text.
 #[inline]
 pub fn write_integer(number: i64, out: &mut Vec<u8>) {
     // The longest is -9223372036854775808.
@@ -68,7 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_an_integer() {
+    fn texts_that_are_integers() {
         for (text, want) in [
             ("0", 0),
             ("1", 1),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none() {
+    fn texts_that_are_not_integers() {
         for text in [
             "",
             "-",
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_natural() {
+    fn texts_that_are_natural_numbers() {
         assert_eq!(natural(b"0"), Some(0));
         assert_eq!(natural(b"18446744073709551615"), Some(u64::MAX));
         for text in ["", "-1", "+1", "01", " 1", "18446744073709551616", "abc", "1 "] {
@@ -124,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(number: i64) {
+        fn written_integers_are_parsed_back(number: i64) {
             let mut text = Vec::new();
             write_integer(number, &mut text);
             prop_assert_eq!(&text, &number.to_string().into_bytes());

@@ -1,8 +1,8 @@
 //! From arguments to commands.
 //!
-//! Each group of the [table of commands](crate::spec) has a file that reads its arguments.
+//! Each group of the [table of commands](crate::spec) has a file that parses its arguments.
 //!
-//! Times to live are made absolute here, by the clock of the node that reads the command.
+//! Times to live become absolute here, by the clock of the node that parses the command.
 
 use crate::args::Args;
 use crate::command::{Command, Transaction};
@@ -24,11 +24,11 @@ mod string;
 mod tests;
 
 impl<'b> Command<'b> {
-    /// Reads the arguments of a command that [`find`](crate::lookup::find) has found, at a node
+    /// Parses the arguments of a command that [`find`](crate::lookup::find) has found, on a node
     /// whose wall clock shows `now_ms`.
     ///
     /// # Errors
-    /// [`Error`] for arguments that the command does not take.
+    /// [`Error`] for invalid arguments.
     pub fn parse(spec: &Spec, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
         match spec.group {
             Group::String => string::parse(spec.id, args, now_ms),

@@ -3,41 +3,41 @@
 use crate::reply::Replies;
 use crate::update::Current;
 
-/// What to find out about a key.
+/// What to read of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
     /// GET: its value.
     Value,
-    /// STRLEN: how long it is.
+    /// STRLEN: its length.
     Length,
-    /// GETRANGE: a part of it. Places below 0 count from the end.
+    /// GETRANGE: part of its value. Negative indexes count from the end.
     Range {
-        /// The first place.
+        /// The first index.
         start: i64,
-        /// The last place, included.
+        /// The last index, inclusive.
         end: i64,
     },
-    /// EXISTS: whether it is there.
+    /// EXISTS: whether it exists.
     Exists,
-    /// TYPE: what it is.
+    /// TYPE: its type.
     Type,
-    /// TTL: how long it lives, in seconds.
+    /// TTL: its time to live in seconds.
     Seconds,
     /// PTTL: the same in milliseconds.
     Milliseconds,
-    /// EXPIRETIME: until when it lives, in seconds since 1970.
+    /// EXPIRETIME: its expiry in seconds since 1970.
     ExpirySeconds,
     /// PEXPIRETIME: the same in milliseconds.
     ExpiryMilliseconds,
 }
 
-/// What TTL and its like say of a key that lives for ever.
+/// What TTL and its variants return for a key without an expiry.
 const FOR_EVER: i64 = -1;
-/// What they say of a key that is not there.
+/// What they return for a key that does not exist.
 const ABSENT: i64 = -2;
 
 impl Read {
-    /// Writes the answer for a key that holds this, at a node whose wall clock shows `now_ms`.
+    /// Writes the reply for a key with this content, on a node whose wall clock shows `now_ms`.
     #[inline]
     pub fn answer(self, current: Option<Current<'_>>, now_ms: u64, out: &mut Replies<'_>) {
         let value = current.map(|current| current.value);
@@ -65,13 +65,13 @@ fn time(current: Option<Current<'_>>, of_expiry: impl FnOnce(u64) -> u64) -> i64
     }
 }
 
-/// The bytes from `start` to `end`, included.
+/// The bytes from `start` to `end`, inclusive.
 fn range(value: &[u8], start: i64, end: i64) -> &[u8] {
     if start < 0 && end < 0 && start > end {
         return &[];
     }
-    // Before the beginning is the beginning, at either side: as in Redis, where 0 to -100 is the
-    // first byte.
+    // Indexes before the beginning mean the beginning, on either side: as in Redis, where 0 to -100
+    // is the first byte.
     let place = |at: i64| match at {
         ..0 => value.len().saturating_sub(usize::try_from(at.unsigned_abs()).unwrap_or(usize::MAX)),
         _ => usize::try_from(at).unwrap_or(usize::MAX),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_rounded_as_redis_does() {
+    fn times_are_rounded_as_in_redis() {
         for (expiry, seconds, milliseconds, at_second) in [
             (NOW + 10_000, 10, 10_000, 1010),
             (NOW + 9_500, 10, 9_500, 1010),

@@ -1,26 +1,26 @@
 //! Replies: values in, bytes out.
 //!
 //! RESP3 has types that RESP2 lacks. The methods of [`Replies`] name the meaning (a map, a null, a
-//! text), and each protocol gets what Redis sends for it: where RESP2 has no word for it, a map is
-//! a flat array of keys and values, a set an array, and a text a bulk string. Types that no command
-//! here answers with have no method.
+//! text), and each protocol gets what Redis sends for it: in RESP2 a map is a flat array of keys
+//! and values, a set an array, and a text a bulk string. Types that no command here replies with
+//! have no method.
 //!
-//! What it does not do: count. Whoever announces an array of five writes five elements.
+//! Not checked: lengths. A caller that announces an array of five elements must write five.
 
 use crate::number::write_integer;
 
-/// The version of the protocol that a connection speaks, since its HELLO.
+/// The version of the protocol that a connection uses since its HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
-    /// What a connection begins with.
+    /// The version that a connection starts with.
     #[default]
     Resp2,
-    /// With maps, sets, texts and one null.
+    /// With maps, sets, texts and a single null.
     Resp3,
 }
 
 impl Protocol {
-    /// Its number, as HELLO has it.
+    /// Its number in HELLO.
     pub fn number(self) -> i64 {
         match self {
             Protocol::Resp2 => 2,
@@ -29,7 +29,7 @@ impl Protocol {
     }
 }
 
-/// Appends answers to a buffer.
+/// Appends replies to a buffer.
 #[derive(Debug)]
 pub struct Replies<'o> {
     out: &'o mut Vec<u8>,
@@ -42,17 +42,17 @@ impl<'o> Replies<'o> {
         Replies { out, protocol }
     }
 
-    /// The protocol that it writes.
+    /// The protocol in use.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// From here on another protocol, as HELLO asks.
+    /// Switches to another protocol, as HELLO requests.
     pub fn switch(&mut self, protocol: Protocol) {
         self.protocol = protocol;
     }
 
-    /// How many bytes there are in the buffer.
+    /// The number of bytes in the buffer.
     pub fn len(&self) -> usize {
         self.out.len()
     }
@@ -62,12 +62,12 @@ impl<'o> Replies<'o> {
         self.out.is_empty()
     }
 
-    /// Hands what was written to whoever takes it away.
+    /// Passes the buffer to a function that may empty it.
     pub fn hand_over<T>(&mut self, to: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         to(self.out)
     }
 
-    /// Takes back what was written since there were so many bytes.
+    /// Discards everything written after this length.
     pub fn truncate(&mut self, len: usize) {
         self.out.truncate(len);
     }
@@ -78,7 +78,7 @@ impl<'o> Replies<'o> {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// A short text of ours without line ends: `OK`.
+    /// A short constant text without line ends: `OK`.
     pub fn simple(&mut self, text: &str) {
         self.out.push(b'+');
         self.line(text);
@@ -90,8 +90,8 @@ impl<'o> Replies<'o> {
         self.out.extend_from_slice(b"+OK\r\n");
     }
 
-    /// An error. It begins with the word that clients look for, such as `ERR`. Line ends in it,
-    /// which a client may have put there, become spaces.
+    /// An error. It begins with the word that clients check, such as `ERR`. Line ends in it, which
+    /// a client may have sent, become spaces.
     pub fn error(&mut self, text: &str) {
         self.out.push(b'-');
         self.line(text);
@@ -122,12 +122,12 @@ impl<'o> Replies<'o> {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// A byte string that is text.
+    /// A text, as a byte string.
     pub fn text(&mut self, text: &str) {
         self.bulk(text.as_bytes());
     }
 
-    /// No value.
+    /// A null.
     #[inline]
     pub fn null(&mut self) {
         self.out.extend_from_slice(match self.protocol {
@@ -136,12 +136,12 @@ impl<'o> Replies<'o> {
         });
     }
 
-    /// Answers that were written elsewhere, in the same protocol.
+    /// Replies that were written elsewhere, in the same protocol.
     pub fn raw(&mut self, answers: &[u8]) {
         self.out.extend_from_slice(answers);
     }
 
-    /// A byte string or, if there is none, no value.
+    /// A byte string, or a null.
     pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
         match bytes {
             Some(bytes) => self.bulk(bytes),
@@ -149,12 +149,12 @@ impl<'o> Replies<'o> {
         }
     }
 
-    /// So many elements follow.
+    /// The head of an array: this many elements follow.
     pub fn array(&mut self, elements: usize) {
         self.number_line(b'*', elements as i64);
     }
 
-    /// So many pairs of a key and a value follow.
+    /// The head of a map: this many pairs of a key and a value follow.
     pub fn map(&mut self, pairs: usize) {
         match self.protocol {
             Protocol::Resp2 => self.array(2 * pairs),
@@ -162,7 +162,7 @@ impl<'o> Replies<'o> {
         }
     }
 
-    /// So many elements follow, in no order.
+    /// The head of a set: this many elements follow, in no order.
     pub fn set(&mut self, elements: usize) {
         match self.protocol {
             Protocol::Resp2 => self.array(elements),
@@ -170,7 +170,7 @@ impl<'o> Replies<'o> {
         }
     }
 
-    /// Text for people, of several lines.
+    /// Text of several lines, for people.
     pub fn verbatim(&mut self, text: &str) {
         match self.protocol {
             Protocol::Resp2 => self.text(text),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_in_both() {
+    fn replies_that_are_the_same_in_both_protocols() {
         type Write = fn(&mut Replies<'_>);
         for (write, want) in [
             ((|r| r.simple("PONG")) as Write, "+PONG\r\n"),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_resp2_has_no_word_for() {
+    fn types_that_resp2_lacks() {
         type Write = fn(&mut Replies<'_>);
         for (write, resp2, resp3) in [
             ((|r| r.null()) as Write, "$-1\r\n", "_\r\n"),

@@ -1,56 +1,56 @@
 //! Requests: bytes in, arguments out.
 //!
 //! A request is an array of bulk strings (`*2\r\n$3\r\nGET\r\n$1\r\nk\r\n`), the same in RESP2 and
-//! RESP3, or a line of words ([`inline`]) from somebody at a terminal. [`Requests`] reads as many
-//! as a buffer holds, however deep the pipeline, and remembers how far it got into one that is not
-//! complete yet, so no byte of it is looked at twice.
+//! RESP3, or a line of words ([`inline`]) that a person types. [`Requests`] reads all requests in a
+//! buffer, however deep the pipeline, and remembers its position in an incomplete one, so that no
+//! byte is scanned twice.
 //!
-//! Nothing is copied: an argument is a [`Span`] of the buffer, and the quotes and escapes of a line
-//! are taken out in place. Nothing is allocated by a length that a client announces: what grows is
-//! the list of spans, by one for each argument that has arrived.
+//! Nothing is copied: an argument is a [`Span`] of the buffer, and a line is unquoted in place. No
+//! announced length causes an allocation: only the list of spans grows, by one for each argument
+//! that has arrived.
 //!
-//! Invariants: spans lie in the bytes read so far, in their order; what [`Requests::done`] counts
-//! are whole requests; after a [`ProtocolError`] the stream has lost its framing, and is to be
+//! Invariants: spans lie in the bytes read so far, in their order; [`Requests::done`] counts
+//! complete requests only; after a [`ProtocolError`] the stream has lost its framing, and must be
 //! closed once the requests before it are answered.
 
 use crate::args::{Args, Span};
 use crate::inline;
 use crate::number;
 
-/// What a peer is allowed.
+/// Limits on what a peer may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most arguments of a request. Beyond it: *invalid multibulk length*.
+    /// Most arguments of a request. Above it: *invalid multibulk length*.
     pub arguments: usize,
-    /// Longest argument in bytes. Beyond it: *invalid bulk length*.
+    /// Longest argument in bytes. Above it: *invalid bulk length*.
     pub bulk: usize,
-    /// Longest line of an inline request in bytes. Beyond it: *too big inline request*.
+    /// Longest line of an inline request in bytes. Above it: *too big inline request*.
     pub inline: usize,
-    /// Longest request in bytes, complete or not: what a connection's buffer may have to hold.
-    /// Beyond it: *request too big*.
+    /// Longest request in bytes, complete or not: a connection's buffer may have to hold as much.
+    /// Above it: *request too big*.
     pub request: usize,
-    /// Most requests that are read at once. The rest stays in the buffer for the next round.
+    /// Most requests read at once. The rest stays in the buffer for the next round.
     pub at_once: usize,
-    /// Whether the peer has yet to show a password. Then the errors say so.
-    pub stranger: bool,
+    /// Whether the peer has authenticated. If not, error texts mention it.
+    pub is_authenticated: bool,
 }
 
 impl Limits {
-    /// For whoever may do everything. Redis takes a million arguments and lines of 64 KiB as well;
-    /// its 512 MiB for a value are far above what a cluster here can be set to take, so some of
-    /// what clusters take by default are enough: a value in between is refused by an answer, not by
+    /// Limits for authenticated peers. Redis also accepts a million arguments and lines of 64 KiB;
+    /// its 512 MiB for a value are far above what any cluster here allows, so a small multiple of
+    /// the default value limit is enough: a value in between is refused by a reply rather than by
     /// closing the connection.
-    pub const KNOWN: Limits = Limits {
+    pub const AUTHENTICATED: Limits = Limits {
         arguments: 1 << 20,
         bulk: 8 << 20,
         inline: 64 << 10,
         request: 64 << 20,
         at_once: 1024,
-        stranger: false,
+        is_authenticated: true,
     };
 
-    /// The same in a cluster that takes values of so many bytes: an argument and a request may be
-    /// as long as one of these needs, and a little longer, to be refused by an answer.
+    /// The same in a cluster that accepts values of this length: an argument and a request may be
+    /// as long as such a value needs, and a little longer, so that a reply can refuse it.
     #[must_use]
     pub fn for_values(self, value_bytes: usize) -> Limits {
         const BESIDES: usize = 1 << 20;
@@ -61,53 +61,53 @@ impl Limits {
         }
     }
 
-    /// For who has not shown a password yet: enough for HELLO with AUTH and SETNAME, as in Redis.
-    /// One request at once, since it may be the one that makes the peer known.
-    pub const STRANGER: Limits = Limits {
+    /// Limits before authentication: enough for HELLO with AUTH and SETNAME, as in Redis. One
+    /// request at once, since that one may authenticate the peer.
+    pub const UNAUTHENTICATED: Limits = Limits {
         arguments: 10,
         bulk: 16 << 10,
         inline: 64 << 10,
         request: 256 << 10,
         at_once: 1,
-        stranger: true,
+        is_authenticated: false,
     };
 }
 
-/// Longest line that announces a number, without its end: the longest `i64`, and room for nonsense
-/// that is to be told apart from a line that has not arrived.
+/// Longest line that announces a number, without the line end: the longest `i64`, and a margin to
+/// distinguish an invalid line from an incomplete one.
 const NUMBER_LINE: usize = 32;
 
-/// Why a stream is no sequence of requests. The words are Redis's where it has them.
+/// Why a stream is not a sequence of requests. The texts are Redis's where it has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// An array's length is no number or out of bounds.
+    /// An array's length is not a number or out of range.
     #[error("ERR Protocol error: invalid multibulk length")]
     ArrayLength,
-    /// An array longer than a stranger's may be.
+    /// An array longer than allowed before authentication.
     #[error("ERR Protocol error: unauthenticated multibulk length")]
     StrangersArray,
-    /// An array's length does not end.
+    /// An array's length is never terminated.
     #[error("ERR Protocol error: too big mbulk count string")]
     EndlessArrayLength,
-    /// A bulk string's length is no number or out of bounds.
+    /// A bulk string's length is not a number or out of range.
     #[error("ERR Protocol error: invalid bulk length")]
     BulkLength,
-    /// A bulk string longer than a stranger's may be.
+    /// A bulk string longer than allowed before authentication.
     #[error("ERR Protocol error: unauthenticated bulk length")]
     StrangersBulk,
-    /// A bulk string's length does not end.
+    /// A bulk string's length is never terminated.
     #[error("ERR Protocol error: too big bulk count string")]
     EndlessBulkLength,
-    /// Something else stands where a bulk string should begin.
+    /// Something other than a bulk string.
     #[error("ERR Protocol error: expected '$', got '{}'", .0.escape_ascii())]
     NoBulk(u8),
-    /// Something else stands where `\r\n` should.
+    /// Something other than `\r\n`.
     #[error("ERR Protocol error: invalid CRLF in request")]
     NoLineEnd,
-    /// A line of words that is too long.
+    /// An inline request that is too long.
     #[error("ERR Protocol error: too big inline request")]
     LongLine,
-    /// A line of words with a quote that is not closed, or closed in the middle of a word.
+    /// An inline request with a quote that is not closed, or closed in the middle of a word.
     #[error("ERR Protocol error: unbalanced quotes in request")]
     Quotes,
     /// The whole request is too long.
@@ -116,9 +116,8 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// Whether the peer speaks the protocol, and sends a request that is too long: it goes on to
-    /// send it before it looks for an answer. Anything else is no request, and need not be read to
-    /// its end.
+    /// Whether the peer speaks the protocol, but its request is too long: it sends the rest before
+    /// it reads a reply. After any other error the rest need not be read.
     pub fn is_too_long(self) -> bool {
         match self {
             ProtocolError::ArrayLength | ProtocolError::BulkLength | ProtocolError::LongRequest => {
@@ -136,39 +135,39 @@ impl ProtocolError {
     }
 }
 
-/// Reads requests from a buffer that fills from behind and is emptied from the front.
+/// Reads requests from a buffer that is filled at the end and emptied from the front.
 ///
-/// In turn: [`read`](Requests::read) what has arrived; answer [`each`](Requests::each);
-/// [`forget`](Requests::forget) them, and take as many bytes from the front of the buffer as that
-/// says.
+/// In turn: [`read`](Requests::read) the bytes that have arrived; answer [`each`](Requests::each)
+/// request; [`forget`](Requests::forget) them, and remove as many bytes from the front of the
+/// buffer as that returns.
 #[derive(Debug, Default)]
 pub struct Requests {
-    /// The arguments of the complete requests, then those of the one under way.
+    /// The arguments of the complete requests, then those of the incomplete one.
     spans: Vec<Span>,
-    /// Where in `spans` each complete request ends.
+    /// The end of each complete request in `spans`.
     ends: Vec<u32>,
-    /// How many bytes the complete requests take.
+    /// The length in bytes of the complete requests.
     complete: usize,
-    /// How many bytes have been understood.
+    /// How many bytes have been parsed.
     at: usize,
-    /// How many arguments of the request under way are still to come.
+    /// How many arguments of the incomplete request are missing.
     missing: usize,
-    /// How many bytes of a line of words are known not to end it.
+    /// How many bytes of an inline request are known to contain no line end.
     searched: usize,
-    /// How many bytes the buffer lacks at least to get on.
+    /// The least number of bytes that the buffer lacks to make progress.
     wanted: usize,
 }
 
-/// A step that cannot be made before more bytes are there: how many, at least.
+/// Parsing needs at least this many more bytes.
 struct Wants(usize);
 
 type Step<T> = Result<Result<T, Wants>, ProtocolError>;
 
 impl Requests {
-    /// Reads on in a buffer that has all bytes since the last [`Requests::forget`].
+    /// Reads on in a buffer that contains all bytes since the last [`Requests::forget`].
     ///
     /// # Errors
-    /// [`ProtocolError`]. The requests before it are complete all the same.
+    /// [`ProtocolError`]. The requests before it are complete nevertheless.
     pub fn read(&mut self, buffer: &mut [u8], limits: &Limits) -> Result<(), ProtocolError> {
         let reach = buffer.len().min(u32::MAX as usize);
         let buffer = &mut buffer[..reach];
@@ -190,18 +189,18 @@ impl Requests {
         Ok(())
     }
 
-    /// How many requests have been read.
+    /// The number of requests that have been read.
     pub fn done(&self) -> usize {
         self.ends.len()
     }
 
-    /// How many more bytes the request under way takes at least: worth making room for, no more
-    /// than the limits allow.
+    /// The least number of further bytes of the incomplete request: worth allocating for, and never
+    /// above the limits.
     pub fn wanted(&self) -> usize {
         self.wanted
     }
 
-    /// The requests that have been read, of the same buffer.
+    /// The requests that have been read, from the same buffer.
     pub fn each<'b>(&'b self, buffer: &'b [u8]) -> impl ExactSizeIterator<Item = Args<'b>> {
         let mut start = 0;
         self.ends.iter().map(move |&end| {
@@ -212,8 +211,8 @@ impl Requests {
         })
     }
 
-    /// Forgets the complete requests. Returns how many bytes they took: these are to go from the
-    /// front of the buffer.
+    /// Forgets the complete requests. Returns how many bytes to remove from the front of the
+    /// buffer.
     pub fn forget(&mut self) -> usize {
         let bytes = std::mem::take(&mut self.complete);
         self.at -= bytes;
@@ -223,7 +222,7 @@ impl Requests {
         for span in &mut self.spans {
             *span = span.forward(bytes);
         }
-        // A burst must not hold its memory for good.
+        // A burst must not hold on to its memory.
         self.spans.shrink_to(SPANS_KEPT);
         bytes
     }
@@ -235,7 +234,7 @@ impl Requests {
         }
     }
 
-    /// The head of an array. An empty or a negative one is nothing, and gets no answer.
+    /// The head of an array. An empty or a negative one is ignored, and gets no reply.
     fn begin(&mut self, buffer: &[u8], limits: &Limits) -> Step<()> {
         let (count, after) = match number_line(buffer, self.at + 1)? {
             Line::Number(count, after) => (count, after),
@@ -245,7 +244,7 @@ impl Requests {
         };
         let count = usize::try_from(count.max(0)).unwrap_or(usize::MAX);
         if count > limits.arguments {
-            return Err(if limits.stranger {
+            return Err(if !limits.is_authenticated {
                 ProtocolError::StrangersArray
             } else {
                 ProtocolError::ArrayLength
@@ -259,7 +258,7 @@ impl Requests {
         Ok(Ok(()))
     }
 
-    /// The bulk strings of the request under way, as many as are there.
+    /// The bulk strings of the incomplete request, as many as have arrived.
     fn bulks(&mut self, buffer: &[u8], limits: &Limits) -> Step<()> {
         while self.missing > 0 {
             let (start, end) = match bulk(buffer, self.at, limits)? {
@@ -274,7 +273,7 @@ impl Requests {
         Ok(Ok(()))
     }
 
-    /// A line of words.
+    /// An inline request.
     fn line(&mut self, buffer: &mut [u8], limits: &Limits) -> Step<()> {
         let rest = &mut buffer[self.at..];
         let within = &rest[..rest.len().min(limits.inline)];
@@ -304,7 +303,7 @@ impl Requests {
 /// Spans kept for the next round: 64 KiB.
 const SPANS_KEPT: usize = 8192;
 
-/// Where the bulk string that begins at `at` lies.
+/// The place of the bulk string that begins at `at`.
 fn bulk(buffer: &[u8], at: usize, limits: &Limits) -> Step<(usize, usize)> {
     match buffer.get(at) {
         None => return Ok(Err(Wants(1))),
@@ -319,7 +318,7 @@ fn bulk(buffer: &[u8], at: usize, limits: &Limits) -> Step<(usize, usize)> {
     };
     let len = usize::try_from(len).map_err(|_| ProtocolError::BulkLength)?;
     if len > limits.bulk {
-        return Err(if limits.stranger {
+        return Err(if !limits.is_authenticated {
             ProtocolError::StrangersBulk
         } else {
             ProtocolError::BulkLength
@@ -338,7 +337,7 @@ enum Line {
     Number(i64, usize),
     /// The line has not arrived.
     Wants,
-    /// No line of this length is a number.
+    /// A line of this length cannot be a number.
     Endless,
     NoNumber,
 }

@@ -1,9 +1,10 @@
-//! What commands there are, and what is known of each before its arguments are looked at.
+//! The table of commands, and the properties of each that are known before its arguments are
+//! parsed.
 //!
-//! The table ([`COMMANDS`]) has a row for each: its name, how many arguments it takes, where its
-//! keys stand, what it does to the data. From it come the check of a request's length, the answers
-//! of COMMAND ([`docs`](crate::docs)), and what a node needs to decide whether a command may run:
-//! before a password, without memory.
+//! The table ([`COMMANDS`]) has a row for each command: its name, the number of its arguments, the
+//! positions of its keys, its effect on data. From it come the check of a request's length, the
+//! replies to COMMAND ([`docs`](crate::docs)), and what a node needs to decide whether a command
+//! may run: before authentication, without memory.
 
 use crate::args::Args;
 use crate::number;
@@ -14,23 +15,23 @@ mod table;
 const NO: KeyPlaces = KeyPlaces { first: 0, last: 0, step: 0 };
 const ONE: KeyPlaces = KeyPlaces { first: 1, last: 1, step: 1 };
 const ALL: KeyPlaces = KeyPlaces { first: 1, last: -1, step: 1 };
-/// Behind a script and the number of keys, which is 1 for all scripts that are taken.
+/// After a script and the number of keys, which is 1 for all accepted scripts.
 const THIRD: KeyPlaces = KeyPlaces { first: 3, last: 3, step: 1 };
 const PAIRS: KeyPlaces = KeyPlaces { first: 1, last: -1, step: 2 };
 
-/// Makes [`Name`] and a table of each section.
+/// Defines [`Name`] and a table for each section.
 macro_rules! commands {
     ($($(#[$doc:meta])* $table:ident $len:literal {
         $($id:ident $name:literal $arity:literal [$($flag:ident)*] $keys:ident $group:ident
           $since:literal $arguments:literal $summary:literal)*
     })*) => {
-        /// Which command.
+        /// The identity of a command.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[allow(missing_docs)]
         pub enum Name { $($($id,)*)* }
 
         impl Name {
-            /// As it is written in the table: `get`, `client|list`.
+            /// Its text in the table: `get`, `client|list`.
             pub const fn text(self) -> &'static str {
                 match self { $($(Name::$id => $name,)*)* }
             }
@@ -53,30 +54,30 @@ macro_rules! commands {
 
 command_table!(commands);
 
-/// One command, or one subcommand, whose name is then `client|list`.
+/// A command or a subcommand; a subcommand's name is of the form `client|list`.
 #[derive(Debug)]
 pub struct Spec {
-    /// Which it is.
+    /// Its identity.
     pub id: Name,
     /// Its name in lower case.
     pub name: &'static str,
-    /// How many arguments it has, its name counted; below 0: at least so many.
+    /// The number of its arguments, its name included; below 0: at least so many.
     pub arity: i64,
-    /// What it does, and when it may.
+    /// Its properties.
     pub flags: Flags,
-    /// Where its keys stand.
+    /// The positions of its keys.
     pub keys: KeyPlaces,
-    /// What kind of command it is.
+    /// Its group.
     pub group: Group,
-    /// The version of Redis (or Valkey) that had it first.
+    /// The version of Redis (or Valkey) that introduced it.
     pub since: &'static str,
-    /// What follows its name.
+    /// The arguments after its name.
     pub arguments: &'static str,
-    /// What it does, in a sentence.
+    /// A sentence about its effect.
     pub summary: &'static str,
 }
 
-/// A set of what can be said of a command.
+/// A set of properties of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flags(u16);
 
@@ -85,54 +86,54 @@ impl Flags {
     pub const NONE: Flags = Flags(0);
     /// It may change keys.
     pub const WRITE: Flags = Flags(1);
-    /// It only looks at keys.
+    /// It only reads keys.
     pub const READONLY: Flags = Flags(1 << 1);
-    /// It may take more memory, so it is refused where there is none left.
+    /// It may take more memory, so it is refused when none is left.
     pub const DENYOOM: Flags = Flags(1 << 2);
     /// It is for operators.
     pub const ADMIN: Flags = Flags(1 << 3);
-    /// It may run before a password was given.
+    /// It may run before authentication.
     pub const NO_AUTH: Flags = Flags(1 << 4);
-    /// It takes the same short time whatever the data.
+    /// It takes constant time, whatever the data.
     pub const FAST: Flags = Flags(1 << 5);
     /// It removes its keys.
     pub const REMOVES: Flags = Flags(1 << 6);
-    /// It costs much, or tells or destroys much.
+    /// It is expensive, or reveals or destroys much.
     pub const DANGEROUS: Flags = Flags(1 << 7);
     /// It needs no data, so it runs whatever state the node is in.
     pub const STALE: Flags = Flags(1 << 8);
-    /// Where its keys stand depends on its arguments.
+    /// The positions of its keys depend on its arguments.
     pub const MOVABLE: Flags = Flags(1 << 9);
 
-    /// Either.
+    /// The union of both sets.
     #[must_use]
     pub const fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }
 
-    /// Whether all of the others are among them.
+    /// Whether all of the other properties are included.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
 }
 
-/// Where a command's keys stand among its arguments. All 0: it has none.
+/// The positions of a command's keys among its arguments. All 0: it has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyPlaces {
-    /// The place of the first.
+    /// The index of the first.
     pub first: i64,
-    /// The place of the last; below 0: counted from the end.
+    /// The index of the last; below 0: counted from the end.
     pub last: i64,
-    /// How far each is from the one before.
+    /// The distance between neighbours.
     pub step: i64,
 }
 
-/// A kind of commands, as Redis sorts them.
+/// A group of commands, as Redis defines them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
     /// Values.
     String,
-    /// Keys, whatever they hold.
+    /// Keys, whatever their content.
     Generic,
     /// The connection itself.
     Connection,
@@ -140,7 +141,7 @@ pub enum Group {
     Server,
     /// The cluster.
     Cluster,
-    /// Several commands together.
+    /// Transactions.
     Transactions,
     /// Scripts.
     Scripting,
@@ -162,7 +163,7 @@ impl Group {
 }
 
 impl Spec {
-    /// Its subcommands, if it is a family of such.
+    /// Its subcommands, if it is a family.
     pub fn subcommands(&self) -> &'static [Spec] {
         match self.id {
             Name::Client => &CLIENT,
@@ -179,7 +180,7 @@ impl Spec {
         self.name.split_once('|').map_or(self.name, |(_, own)| own)
     }
 
-    /// The keys of a request; `None` where it cannot be told which.
+    /// The keys of a request; `None` where they cannot be determined.
     pub fn keys_of<'b>(&self, request: Args<'b>) -> Option<Vec<&'b [u8]>> {
         let KeyPlaces { first, last, step } = self.keys;
         let place = |at: i64| usize::try_from(at).ok();
@@ -188,7 +189,7 @@ impl Spec {
             return Some(Vec::new());
         }
         let last = if self.flags.has(Flags::MOVABLE) {
-            // Their number stands before them.
+            // The number of keys comes before them.
             let count = number::natural(request.get(first - 1)?)?;
             (first - 1).checked_add(usize::try_from(count).ok()?)?
         } else if last < 0 {
@@ -202,7 +203,7 @@ impl Spec {
         (first..=last).step_by(step).map(|at| request.get(at)).collect()
     }
 
-    /// Whether it takes so many arguments, its name counted.
+    /// Whether it accepts this number of arguments, its name included.
     pub fn takes(&self, arguments: usize) -> bool {
         let arguments = i64::try_from(arguments).unwrap_or(i64::MAX);
         if self.arity < 0 { arguments >= -self.arity } else { arguments == self.arity }

@@ -1,29 +1,29 @@
-//! The cluster as Redis's cluster-aware clients see it: who keeps which slots, and where.
+//! The cluster as Redis's cluster-aware clients see it: which node has which slots, and its
+//! address.
 //!
-//! None of it is needed to be right: any node answers for any key, so a client with an old picture,
-//! or with none, only makes one node ask another.
+//! Nothing here needs to be accurate: any node answers for any key, so a client with an outdated
+//! map, or with none, only makes one node forward to another.
 //!
-//! What it does not do: it does not say who holds copies of a *node*. In Redis each node is a
-//! master or somebody's replica; here each is the first to keep some slots, and keeps copies of
-//! others. So only who is first is told.
+//! Not included: replicas of a *node*. In Redis each node is a master or a replica of another node;
+//! here each is the primary of some slots, and a replica of others. So only primaries are reported.
 
 use std::fmt::Write;
 
 use crate::reply::Replies;
 
-/// How many slots a Redis Cluster has.
+/// The number of slots in a Redis Cluster.
 pub const SLOTS: u16 = 16_384;
 
-/// A picture of the cluster, by plain facts.
+/// The cluster's topology, as plain facts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Topology {
     /// The nodes that speak the Redis protocol.
     pub nodes: Vec<Node>,
-    /// Which of them keeps which slots, in the order of slots. Slots that nobody keeps are in none.
+    /// The slots of each node, in the order of slots. Slots without a primary are in no range.
     pub ranges: Vec<Range>,
-    /// How many nodes there are, whatever they speak.
+    /// The number of all nodes, with or without the Redis protocol.
     pub known_nodes: usize,
-    /// The number of the view.
+    /// The view's epoch.
     pub epoch: u64,
 }
 
@@ -36,34 +36,34 @@ pub struct Node {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// The port that nodes talk to each other on.
+    /// The port for traffic between nodes.
     pub bus_port: u16,
-    /// Whether it is the node that answers.
+    /// Whether it is the node that replies.
     pub is_myself: bool,
 }
 
-/// Slots in a row that one node is the first to keep.
+/// A run of slots with the same primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     /// The first slot.
     pub first: u16,
     /// The last one.
     pub last: u16,
-    /// The node, as a place in [`Topology::nodes`].
+    /// The primary, as an index into [`Topology::nodes`].
     pub primary: usize,
 }
 
-/// How the cluster does, as far as the node that answers knows.
+/// The cluster's health, as far as the replying node knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterHealth {
-    /// Whether the node can answer.
+    /// Whether the node serves.
     pub serves: bool,
-    /// How many slots nobody alive holds anything of.
+    /// The number of slots of which no live node holds any data.
     pub lost_slots: usize,
 }
 
 impl Topology {
-    /// The nodes, each with the ranges that it is the first to keep.
+    /// The nodes, each with the ranges that it is the primary of.
     fn each_node(&self) -> impl Iterator<Item = (&Node, Vec<&Range>)> {
         let mut kept = vec![Vec::new(); self.nodes.len()];
         for range in &self.ranges {
@@ -119,7 +119,7 @@ impl Topology {
         }
     }
 
-    /// CLUSTER NODES. Behind the `@` stands the port that nodes talk to each other on.
+    /// CLUSTER NODES. The port after the `@` is the one for traffic between nodes.
     pub fn nodes_text(&self) -> String {
         let mut text = String::new();
         for (node, ranges) in self.each_node() {

@@ -1,9 +1,9 @@
-//! MULTI to EXEC, as far as it goes here: commands are counted, and none of them is carried out.
+//! MULTI to EXEC, as far as supported: commands are counted, and none of them is executed.
 //!
-//! There are no transactions. A client learns that at the one place where it matters: EXEC says
-//! that nothing was done, and why. All before it goes as in Redis, since clients send a whole
-//! transaction at once: were MULTI refused instead, what follows would be done one by one, and
-//! again when the client tries again.
+//! There are no transactions. A client learns that at the one place where it matters: EXEC replies
+//! that nothing was done, and why. Everything before EXEC behaves as in Redis, since clients send a
+//! whole transaction at once: if MULTI were refused instead, the commands after it would be
+//! executed one by one, and again when the client retries.
 
 use crate::args::Args;
 use crate::command::{self, Command};
@@ -11,28 +11,28 @@ use crate::error::Error;
 use crate::reply::Replies;
 use crate::spec::{Name, Spec};
 
-/// Where a connection stands between MULTI and EXEC. It keeps no command, so it takes no room.
+/// The state of a connection between MULTI and EXEC. It stores no command, so its size is constant.
 #[derive(Debug, Default)]
 pub struct Transaction {
     open: Option<Open>,
-    /// Whether it waits for keys to change, which is not looked at: EXEC may not vouch for them.
+    /// Whether it watches keys for changes. Changes are not tracked, so EXEC cannot rule them out.
     is_watching: bool,
 }
 
-/// What has come since MULTI.
+/// The commands since MULTI.
 #[derive(Debug, Default)]
 struct Open {
     queued: usize,
-    /// Whether something was no command.
+    /// Whether one of them was invalid.
     is_spoilt: bool,
 }
 
 impl Transaction {
-    /// Reads a request, at a node whose wall clock shows `now_ms`: `found` is its command, or why
-    /// it is none.
+    /// Parses a request, on a node whose wall clock shows `now_ms`: `found` is its command, or the
+    /// error of the lookup.
     ///
     /// # Errors
-    /// [`Error`], and EXEC will refuse the whole.
+    /// [`Error`]; EXEC will then refuse the whole transaction.
     pub fn parse<'b>(
         &mut self,
         found: Result<&Spec, Error>,
@@ -42,7 +42,7 @@ impl Transaction {
         let Some(open) = &mut self.open else { return Command::parse(found?, args, now_ms) };
         match found {
             Ok(spec) if is_done_at_once(spec.id) => Command::parse(spec, args, now_ms),
-            // Its arguments are looked at when it is carried out, in Redis.
+            // In Redis its arguments are checked when it is executed.
             Ok(_) => Ok(Command::Transaction(command::Transaction::Queue)),
             Err(Error::WrongArity(Name::Exec)) => {
                 self.open = None;
@@ -55,21 +55,21 @@ impl Transaction {
         }
     }
 
-    /// How many commands are queued; `None`: there was no MULTI.
+    /// The number of queued commands; `None`: no MULTI is open.
     pub fn queued(&self) -> Option<usize> {
         self.open.as_ref().map(|open| open.queued)
     }
 
-    /// Answers what is about transactions.
+    /// Replies to a command about transactions.
     ///
     /// # Errors
     /// [`Error`]; nothing was done.
     pub fn answer(
         &mut self,
-        said: &command::Transaction<'_>,
+        command: &command::Transaction<'_>,
         out: &mut Replies<'_>,
     ) -> Result<(), Error> {
-        match said {
+        match command {
             command::Transaction::Multi if self.open.is_some() => return Err(Error::NestedMulti),
             command::Transaction::Multi => self.open = Some(Open::default()),
             command::Transaction::Queue => {
@@ -83,7 +83,7 @@ impl Transaction {
                 if is_spoilt {
                     return Err(Error::ExecSpoilt);
                 }
-                // Where nothing is to be done that is easily said.
+                // An empty transaction is trivially executed.
                 if queued > 0 || is_watching {
                     return Err(Error::NoTransactions);
                 }
@@ -105,7 +105,7 @@ impl Transaction {
     }
 }
 
-/// What Redis does not queue.
+/// Whether Redis executes a command at once instead of queueing it.
 fn is_done_at_once(command: Name) -> bool {
     matches!(
         command,

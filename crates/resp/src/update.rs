@@ -1,171 +1,171 @@
-//! The pure core of each read-modify-write: what a key holds and the time in, what becomes of it
-//! and the answer out.
+//! The pure core of each read-modify-write: the key's content and the time in, the change and the
+//! reply out.
 //!
-//! A shell runs [`Update::apply`] inside the store's atomic update of the key, perhaps several
-//! times, since the update begins anew when somebody was quicker; the answer of the last run is the
-//! one that counts, and only if the update succeeds.
+//! A server runs [`Update::apply`] inside the store's atomic update of the key, perhaps several
+//! times, since the update starts again when another writer was quicker. The reply of the last run
+//! is the one that counts, and only if the update succeeds.
 //!
-//! What it does not do: it takes no record for expired. A key whose time has passed is absent
-//! because the store says so ([`Current`]), never because a clock does: the clock of the node that
-//! asks may be ahead (rule C6). The time decides only whether a *new* expiry has passed already,
-//! which ends the key at once, as in Redis.
+//! It never treats a record as expired. A key whose time has passed is absent because the store
+//! reports it so ([`Current`]), never because of a clock: the clock of the calling node may be
+//! ahead (rule C6). The time decides only whether a *new* expiry has already passed, which removes
+//! the key at once, as in Redis.
 
 use crate::decimal::{self, Number};
 use crate::error::Error;
 use crate::number::{self, write_integer};
 use crate::reply::Replies;
 
-/// What a key holds, as the store shows it.
+/// The content of a key, as the store reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Current<'a> {
     /// Its value.
     pub value: &'a [u8],
-    /// Until when it lives, in milliseconds since 1970; `None`: for ever.
+    /// When it expires, in milliseconds since 1970; `None`: never.
     pub expiry: Option<u64>,
 }
 
-/// A change of one key that depends on what it holds.
+/// A change of one key that depends on its content.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update<'b> {
     /// SET with a condition, KEEPTTL or GET; SETNX; GETSET.
     Set {
-        /// The value to give it.
+        /// The new value.
         value: &'b [u8],
-        /// On which condition.
+        /// The condition.
         when: When<'b>,
-        /// How long it is to live.
+        /// The time to live.
         lifetime: Lifetime,
-        /// What to answer.
+        /// The reply.
         answering: Answering,
     },
-    /// DEL: removes it, and answers whether it was there.
+    /// DEL: removes it, and replies whether it existed.
     Remove,
-    /// GETDEL: removes it, and answers with its value.
+    /// GETDEL: removes it, and replies with its value.
     Take,
-    /// DELIFEQ: removes it if it has this value, and answers whether.
+    /// DELIFEQ: removes it if it has this value, and replies whether it did.
     RemoveIf(&'b [u8]),
-    /// APPEND: adds to its value, and answers with its length.
+    /// APPEND: appends to its value, and replies with the length.
     Append(&'b [u8]),
-    /// INCR and its like: adds to the integer that it holds, and answers with the sum.
+    /// INCR and its variants: adds to the integer that it holds, and replies with the sum.
     Add(i64),
     /// INCRBYFLOAT: the same with a decimal number.
     AddDecimal(Number),
-    /// EXPIRE and its like: lets it live until then, and answers whether.
+    /// EXPIRE and its variants: sets its expiry, and replies whether it did.
     Expire {
-        /// Until when, in milliseconds since 1970.
+        /// The expiry, in milliseconds since 1970.
         at: i64,
-        /// On which condition.
+        /// The condition.
         only: Only,
     },
-    /// A lock is prolonged: lets it live longer if it has this value, and answers whether.
+    /// Extends a lock: its time to live, if it has this value; replies whether it did.
     ProlongIf {
         /// The value.
         token: &'b [u8],
-        /// How much longer, in milliseconds.
+        /// By this many milliseconds.
         by_ms: i64,
-        /// Counted from when.
+        /// Relative to this.
         how: Prolong,
     },
-    /// PERSIST: lets it live for ever, and answers whether that is a change.
+    /// PERSIST: removes its expiry, and replies whether that is a change.
     Persist,
-    /// GETEX with an option: lets it live until then or for ever, and answers with its value.
+    /// GETEX with an option: sets or removes its expiry, and replies with its value.
     GetUntil(Option<u64>),
 }
 
 /// When SET sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When<'b> {
-    /// In any case.
+    /// Unconditionally.
     Always,
-    /// NX: if there is nothing.
+    /// NX: if the key is absent.
     Absent,
-    /// XX: if there is something.
+    /// XX: if the key is present.
     Present,
-    /// IFEQ: if there is this.
+    /// IFEQ: if the key has this value.
     Equals(&'b [u8]),
 }
 
-/// How long a key lives that is set.
+/// The time to live of a key that is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
-    /// KEEPTTL: as long as before.
+    /// KEEPTTL: unchanged.
     Keep,
-    /// Until then, in milliseconds since 1970, or for ever.
+    /// Until this time, in milliseconds since 1970, or for ever.
     Until(Option<u64>),
 }
 
-/// What SET and its like answer.
+/// What SET and its variants reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answering {
-    /// `OK`, or no value if it was not set.
+    /// `OK`, or a null if it was not set.
     Ok,
     /// 1, or 0 if it was not set.
     Number,
-    /// The value before, whether it was set or not.
+    /// The previous value, whether it was set or not.
     Before,
 }
 
-/// How a lock is prolonged.
+/// How a lock is extended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prolong {
     /// From now on.
     Reset,
-    /// From now on, if it is to expire at all.
+    /// From now on, if it has an expiry.
     Replace,
-    /// Beyond what is left, if it is to expire at all.
+    /// Beyond the remaining time, if it has an expiry.
     Add,
 }
 
 /// When EXPIRE sets an expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Only {
-    /// In any case.
+    /// Unconditionally.
     Always,
-    /// NX: if there is none yet.
+    /// NX: if the key has no expiry.
     Absent,
-    /// XX: if there is one.
+    /// XX: if the key has an expiry.
     Present,
-    /// GT, with XX or without: if it is later than the one there is; none is later than any.
+    /// GT, with XX or without: if it is later than the present one; no expiry is later than any.
     Later,
-    /// LT: if it is sooner, or there is none.
+    /// LT: if it is earlier than the present one, or there is none.
     Sooner,
-    /// LT and XX: if there is one, and it is sooner.
+    /// LT and XX: if it is earlier than the present one.
     PresentAndSooner,
 }
 
-/// What becomes of a key.
+/// The change of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyChange {
-    /// It stays as it is.
+    /// Leave the key unchanged.
     Leave,
-    /// It goes.
+    /// Remove the key.
     Remove,
-    /// It has another value, or the same with another expiry.
+    /// Store another value, or the same value with another expiry.
     Put {
         /// The value.
         value: Vec<u8>,
-        /// Until when it lives.
+        /// When it expires.
         expiry: Option<u64>,
     },
 }
 
-/// What to tell the client.
+/// The reply to an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpdateReply {
     /// `OK`.
     Ok,
-    /// No value.
+    /// A null.
     Null,
     /// A number.
     Integer(i64),
     /// A value.
     Bulk(Vec<u8>),
-    /// It cannot be done with what the key holds.
+    /// The key's content does not allow the operation.
     Error(Error),
 }
 
 impl UpdateReply {
-    /// Writes it.
+    /// Writes the reply.
     pub fn write(&self, out: &mut Replies<'_>) {
         match self {
             UpdateReply::Ok => out.ok(),
@@ -182,7 +182,7 @@ impl UpdateReply {
 }
 
 impl Update<'_> {
-    /// The value that it gives the key, where that is known before what the key holds.
+    /// The value that it stores, where that does not depend on the key's content.
     pub fn given(&self) -> Option<&[u8]> {
         match self {
             Update::Set { value, .. } => Some(value),
@@ -190,8 +190,8 @@ impl Update<'_> {
         }
     }
 
-    /// What becomes of a key that holds this, at a node whose wall clock shows `now_ms`, and the
-    /// answer.
+    /// The change and the reply for a key with this content, on a node whose wall clock shows
+    /// `now_ms`.
     pub fn apply(&self, current: Option<Current<'_>>, now_ms: u64) -> (KeyChange, UpdateReply) {
         match self {
             Update::Set { value, when, lifetime, answering } => {
@@ -210,7 +210,7 @@ impl Update<'_> {
             Update::AddDecimal(by) => add_decimal(current, by).unwrap_or_else(refuse),
             Update::Expire { at, only } => match current {
                 Some(current) if only.allows(*at, current.expiry) => {
-                    // Before 1970 is long ago.
+                    // A time before 1970 has passed anyway.
                     let at = u64::try_from(*at).unwrap_or(0);
                     (keep_until(current, Some(at), now_ms), UpdateReply::Integer(1))
                 }
@@ -257,7 +257,7 @@ fn remove(does: bool) -> (KeyChange, UpdateReply) {
     (if does { KeyChange::Remove } else { KeyChange::Leave }, UpdateReply::Integer(i64::from(does)))
 }
 
-/// The same value, until then. Nothing changes, and nothing is written, where it lived until then
+/// The same value with this expiry. Nothing changes, and nothing is written, if it has that expiry
 /// already.
 fn keep_until(current: Current<'_>, expiry: Option<u64>, now_ms: u64) -> KeyChange {
     match expiry {
@@ -318,7 +318,7 @@ fn prolong(
     }
 }
 
-/// A new value, for as long as the old one.
+/// A new value with the expiry of the old one.
 fn replace(current: Option<Current<'_>>, value: Vec<u8>) -> KeyChange {
     KeyChange::Put { value, expiry: current.and_then(|current| current.expiry) }
 }
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_about_time_keeps_the_time() {
+    fn commands_without_an_expiry_keep_the_expiry() {
         let later = Some(NOW + 5);
         for (update, value) in [
             (Update::Append(b"1"), "11"),
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_nothing_writes_nothing() {
+    fn an_update_without_a_change_writes_nothing() {
         let later = Some(NOW + 5);
         for (update, found) in [
             (Update::Remove, None),
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_that_has_passed_ends_the_key() {
+    fn an_expiry_in_the_past_removes_the_key() {
         let at = |at| Update::Expire { at, only: Only::Always };
         for at in [at(NOW as i64), at(0), at(i64::MIN)] {
             assert_eq!(

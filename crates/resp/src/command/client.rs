@@ -1,4 +1,4 @@
-//! CLIENT: what a client says of its connection, and what operators do to those of others.
+//! CLIENT: a client describes its connection, and operators list, close and pause connections.
 
 use crate::args::Args;
 use crate::number;
@@ -6,85 +6,85 @@ use crate::number;
 /// CLIENT …
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Client<'b> {
-    /// Which number has the connection?
+    /// Return the connection's number.
     Id,
-    /// Which name?
+    /// Return its name.
     GetName,
-    /// Name it; checked. Empty: it has none any more.
+    /// Name it; validated. Empty: remove the name.
     SetName(&'b [u8]),
-    /// Which library is speaking; checked.
+    /// Set the client library's name or version; validated.
     SetInfo(InfoName, &'b [u8]),
     /// Describe the connection.
     Info,
-    /// Describe all connections, of these.
+    /// Describe all connections that the filter admits.
     List(Filter<'b>),
-    /// Which answers is it to hear?
+    /// Choose which replies are sent.
     Reply(ReplyMode),
     /// Close connections.
     Kill(Kill<'b>),
-    /// Let requests wait.
+    /// Make requests wait.
     Pause {
-        /// For so long.
+        /// For this long.
         ms: u64,
         /// Only those that may change keys.
         writes_only: bool,
     },
-    /// Let them go on.
+    /// Let them continue.
     Unpause,
-    /// End another's waiting: there is none.
+    /// Unblock another connection: none is ever blocked.
     Unblock,
 }
 
-/// Which answers a connection hears.
+/// Which replies a connection gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyMode {
-    /// All.
+    /// All replies.
     On,
-    /// None.
+    /// No replies.
     Off,
-    /// All but that to the next request.
+    /// All replies except the next one.
     SkipNext,
 }
 
-/// Which connections CLIENT KILL closes: those for which all holds that is said.
+/// Which connections CLIENT KILL closes: those that meet every condition given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kill<'b> {
-    /// Whether just one is named, by its peer: then the answer is `OK`, or that there is none.
+    /// Whether exactly one is named, by its peer: then the reply is `OK` or "No such client".
     pub is_one: bool,
     /// Its number.
     pub id: Option<u64>,
-    /// Where it comes from.
+    /// The peer's address.
     pub peer: Option<&'b [u8]>,
-    /// Where it goes to.
+    /// The node's address.
     pub local: Option<&'b [u8]>,
-    /// Whether it may be a normal one: there are no others.
+    /// Whether normal connections are meant; there are no others.
     pub is_normal: bool,
-    /// Whether that which asks is spared.
+    /// Whether the calling connection is skipped.
     pub spares_me: bool,
 }
 
-/// What a library says of itself.
+/// An attribute of the client library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InfoName {
-    /// Its name.
+    /// The library's name.
     Library,
-    /// Its version.
+    /// The library's version.
     Version,
 }
 
-/// Which connections CLIENT LIST is to describe.
+/// Which connections CLIENT LIST describes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Filter<'b> {
-    /// All: each is a normal client here.
+    /// All connections: each is a normal client here.
     All,
-    /// None: those of a kind that there is not.
+    /// None: a type of connection that does not exist here.
     None,
-    /// Those of these numbers, which are numbers.
+    /// The connections with these numbers; validated.
     Ids(Args<'b>),
 }
 
 impl Filter<'_> {
-    /// Whether it lets a connection of this number through.
+    /// Whether the filter admits the connection with this number.
     pub fn lets(&self, id: u64) -> bool {
         match self {
             Filter::All => true,

@@ -3,31 +3,31 @@
 use super::client::Client;
 use crate::reply::Protocol;
 
-/// About the connection itself.
+/// A command about the connection itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Connection<'b> {
-    /// Are you there?
+    /// Check that the server replies.
     Ping(Option<&'b [u8]>),
-    /// Say this.
+    /// Return this text.
     Echo(&'b [u8]),
-    /// Choose the protocol, and say who is speaking.
+    /// Choose the protocol, and identify the client.
     Hello(Hello<'b>),
-    /// Here is the password.
+    /// Authenticate.
     Auth {
-        /// Whose: `default`, or whoever.
+        /// The user: `default` or anything else.
         user: Option<&'b [u8]>,
         /// The password.
         password: &'b [u8],
     },
-    /// Use database 0. Any other is refused when it is read.
+    /// Use database 0. Any other is refused by the parser.
     Select,
-    /// Answer `OK` and close.
+    /// Reply `OK` and close.
     Quit,
-    /// Answer `RESET`, and be as at the beginning.
+    /// Reply `RESET`, and restore the connection's initial state.
     Reset,
-    /// Answer `OK`: any node answers any read. Only who knows of a cluster says so.
+    /// Reply `OK`: any node answers any read. Only a cluster-aware client sends this.
     ReadOnly,
-    /// Answer `OK`: it makes no difference here.
+    /// Reply `OK`: it has no effect here.
     Noop,
     /// CLIENT …
     Client(Client<'b>),
@@ -36,10 +36,10 @@ pub enum Connection<'b> {
 /// HELLO [protover [AUTH username password] [SETNAME clientname]].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hello<'b> {
-    /// The protocol to go on in; `None`: as before.
+    /// The protocol to continue in; `None`: unchanged.
     pub protocol: Option<Protocol>,
     /// User and password.
     pub auth: Option<(&'b [u8], &'b [u8])>,
-    /// The connection's name, checked.
+    /// The connection's name, validated.
     pub name: Option<&'b [u8]>,
 }

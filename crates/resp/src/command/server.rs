@@ -3,69 +3,69 @@
 use crate::args::Args;
 use crate::spec::Name;
 
-/// About the node.
+/// A command about the node.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Server<'b> {
     /// Describe all commands ([`docs`](crate::docs)).
     Commands,
-    /// Count them.
+    /// Return the number of commands.
     CommandCount,
-    /// Describe these commands for programs; all, if there is none.
+    /// Describe these commands for programs; all commands if none is named.
     CommandInfo(Args<'b>),
-    /// Describe these commands for people; all, if there is none.
+    /// Describe these commands for people; all commands if none is named.
     CommandDocs(Args<'b>),
-    /// Which arguments of this request are keys?
+    /// Return which arguments of this request are keys.
     CommandKeys(Args<'b>),
-    /// List the names of commands, of these.
+    /// List the names of commands that match.
     CommandNames(NamesOf<'b>),
     /// Describe the subcommands of this family.
     Help(Name),
-    /// Count from 0 again.
+    /// Reset the statistics.
     ResetStatistics,
-    /// Since when is what it holds on disk?
+    /// Return the time of the last save to disk.
     LastSave,
-    /// Which modules are there?
+    /// List modules.
     Modules,
-    /// What is configured under names that match one of these patterns?
+    /// Return the configuration parameters that match one of these patterns.
     ConfigGet(Args<'b>),
-    /// Describe the node, in these sections; those that are usual, if there is none.
+    /// Describe the node, in these sections; in the default ones if none is named.
     Info(Args<'b>),
-    /// What time is it?
+    /// Return the time.
     Time,
-    /// What is the node?
+    /// Return the node's role.
     Role,
     /// Draw something.
     LolWut,
 }
 
-/// Of which commands COMMAND LIST tells the names.
+/// The commands that COMMAND LIST names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamesOf<'b> {
-    /// All.
+    /// All commands.
     All,
-    /// None: those of a module.
+    /// None: the commands of a module.
     None,
-    /// Those of a category, `read` or `@read`.
+    /// The commands of a category, `read` or `@read`.
     Category(&'b [u8]),
-    /// Those that match a pattern.
+    /// The commands that match a pattern.
     Pattern(&'b [u8]),
 }
 
-/// About the cluster ([`topology`](crate::topology)).
+/// A command about the cluster ([`topology`](crate::topology)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cluster<'b> {
-    /// Which nodes keep which slots?
+    /// Return which nodes have which slots.
     Slots,
-    /// Which slots is each node the first to keep?
+    /// Return which slots each node is the primary of.
     Shards,
     /// Describe the nodes.
     Nodes,
     /// Describe the cluster.
     Info,
-    /// Which node is this?
+    /// Return this node's id.
     MyId,
-    /// Which slot has a key?
+    /// Return the slot of a key.
     KeySlot(&'b [u8]),
-    /// How many keys of a slot does this node keep?
+    /// Count the keys of a slot on this node.
     CountKeysInSlot(u16),
 }

@@ -7,7 +7,7 @@ use crate::error::{self, Error};
 use crate::number;
 use crate::spec::Name;
 
-/// Reads what follows CLIENT.
+/// Parses a CLIENT subcommand.
 pub fn parse(name: Name, args: Args<'_>) -> Result<Client<'_>, Error> {
     Ok(match name {
         Name::ClientId => Client::Id,
@@ -55,7 +55,7 @@ fn unblock<'b>(id: &[u8], reason: Option<&[u8]>) -> Result<Client<'b>, Error> {
     }
 }
 
-/// A name has to fit a word of CLIENT LIST.
+/// A name must fit into one word of CLIENT LIST.
 pub fn printable(name: &[u8], otherwise: Error) -> Result<&[u8], Error> {
     if name.iter().all(|b| matches!(b, b'!'..=b'~')) { Ok(name) } else { Err(otherwise) }
 }
@@ -69,7 +69,7 @@ fn set_info<'b>(attribute: &[u8], value: &'b [u8]) -> Result<Client<'b>, Error> 
     Ok(Client::SetInfo(which, printable(value, Error::ClientInfo(name))?))
 }
 
-/// `ip:port`, or pairs of what must hold and its value.
+/// `ip:port`, or pairs of a condition and its value.
 fn kill(args: Args<'_>) -> Result<Kill<'_>, Error> {
     let all =
         Kill { is_one: false, id: None, peer: None, local: None, is_normal: true, spares_me: true };
@@ -102,7 +102,7 @@ fn kill(args: Args<'_>) -> Result<Kill<'_>, Error> {
     Ok(kill)
 }
 
-/// Whether a type of connections is the normal one; the others there are none of.
+/// Whether a connection type is the normal one; no connections of other types exist here.
 fn is_normal(kind: &[u8]) -> Result<bool, Error> {
     match kind {
         _ if is(kind, "normal") => Ok(true),

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::spec::Name;
 use crate::topology::SLOTS;
 
-/// Reads a command about the cluster.
+/// Parses a command about the cluster.
 pub fn parse(name: Name, args: Args<'_>) -> Result<Command<'_>, Error> {
     let first = args.at(2);
     let cluster = |cluster| Ok(Command::Cluster(cluster));

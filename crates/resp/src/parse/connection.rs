@@ -9,7 +9,7 @@ use crate::number;
 use crate::reply::Protocol;
 use crate::spec::Name;
 
-/// Reads a command about the connection.
+/// Parses a command about the connection.
 pub fn parse(name: Name, args: Args<'_>) -> Result<Command<'_>, Error> {
     let connection = match name {
         Name::Ping if args.len() > 2 => return Err(Error::WrongArity(name)),

@@ -1,4 +1,4 @@
-//! Times to live and times of expiry.
+//! Times to live and expiry times.
 
 use super::argument::{integer, is};
 use crate::args::Args;
@@ -6,17 +6,17 @@ use crate::error::{self, Error};
 use crate::spec::Name;
 use crate::update::{Only, Update};
 
-/// How a time is given.
+/// The unit and the origin of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unit {
-    /// In seconds, not milliseconds.
+    /// In seconds rather than milliseconds.
     pub seconds: bool,
-    /// From now on, not since 1970.
+    /// Relative to now rather than to 1970.
     pub relative: bool,
 }
 
 impl Unit {
-    /// What an option of SET and GETEX says.
+    /// The unit that an option of SET or GETEX stands for.
     pub fn of_option(option: &[u8]) -> Option<Unit> {
         let options = [
             ("ex", true, true),
@@ -28,7 +28,7 @@ impl Unit {
         found.map(|(_, seconds, relative)| Unit { seconds, relative })
     }
 
-    /// The time in milliseconds since 1970. It may lie before that; it is not beyond 64 bits.
+    /// The time in milliseconds since 1970. It may be negative; `None` if it exceeds 64 bits.
     fn absolute(self, time: i64, now_ms: u64) -> Option<i64> {
         let time = if self.seconds { time.checked_mul(1000)? } else { time };
         let base = if self.relative { i64::try_from(now_ms).ok()? } else { 0 };
@@ -36,7 +36,7 @@ impl Unit {
     }
 }
 
-/// The expiry that SET, SETEX and GETEX give: a positive number, or it is an error of the command
+/// The expiry of SET, SETEX and GETEX: a positive number; anything else is an error of the command
 /// `name`.
 pub fn deadline(text: &[u8], unit: Unit, now_ms: u64, name: Name) -> Result<u64, Error> {
     let time = integer(text)?;
@@ -44,7 +44,7 @@ pub fn deadline(text: &[u8], unit: Unit, now_ms: u64, name: Name) -> Result<u64,
     absolute.and_then(|at| u64::try_from(at).ok()).ok_or(Error::InvalidExpire(name))
 }
 
-/// EXPIRE and its like. Any time will do: one that has passed ends the key.
+/// EXPIRE and its variants. Any time is valid: one that has passed removes the key.
 pub fn expire<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Update<'b>, Error> {
     let unit = Unit {
         seconds: matches!(name, Name::Expire | Name::ExpireAt),
@@ -66,7 +66,7 @@ fn only(options: Args<'_>) -> Result<Only, Error> {
         [true, false, false, false] => Ok(Only::Absent),
         [true, ..] => Err(Error::ExpireNx),
         [_, _, true, true] => Err(Error::ExpireGtLt),
-        // What is later than another is there to be compared with.
+        // If it must be later than another, that other one must exist.
         [_, _, true, false] => Ok(Only::Later),
         [_, true, _, true] => Ok(Only::PresentAndSooner),
         [_, false, _, true] => Ok(Only::Sooner),

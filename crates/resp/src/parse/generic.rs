@@ -1,4 +1,4 @@
-//! Commands about keys, whatever they hold.
+//! Commands about keys, whatever their content.
 
 use super::argument::integer;
 use super::{expiry, scan};
@@ -9,7 +9,7 @@ use crate::read::Read;
 use crate::spec::Name;
 use crate::update::Update;
 
-/// Reads a command about keys.
+/// Parses a command about keys.
 pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
     let key = args.at(1);
     let read = |read| Ok(Command::Read { key, read });

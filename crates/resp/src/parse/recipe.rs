@@ -1,10 +1,10 @@
-//! EVAL and EVALSHA of the scripts that locks are given back with.
+//! EVAL and EVALSHA of the scripts that release locks.
 //!
 //! There is no Lua here. But almost every lock that is built on Redis is released by one short
-//! script, "remove the key if it holds my token", and prolonged by another; each is a
-//! read-modify-write of one key. So these are known: those of redis-py's `Lock` by their hash, the
-//! common idioms by their text, whatever their spaces, quotes and case. Any other script is
-//! refused.
+//! script, "remove the key if it holds my token", and extended by another; each is a
+//! read-modify-write of one key. So these scripts are recognized: those of redis-py's `Lock` by
+//! their hash, the common idioms by their text, regardless of spaces, quotes and case. Any other
+//! script is refused.
 
 use super::argument::integer;
 use crate::args::Args;
@@ -13,39 +13,39 @@ use crate::error::Error;
 use crate::spec::Name;
 use crate::update::{Prolong, Update};
 
-/// What a script does with its one key and its arguments.
+/// The effect of a script on its one key, given its arguments.
 #[derive(Clone, Copy)]
 enum Recipe {
     /// Removes the key if it holds argument 1.
     Release,
-    /// If the key holds argument 1: lets it live for argument 2.
+    /// If the key holds argument 1: sets its time to live to argument 2.
     Reset(Unit),
-    /// The same if it is to expire anyway; argument 3 `0`: so much longer.
+    /// The same, if the key has an expiry; argument 3 `0`: adds to the remaining time.
     Extend,
 }
 
-/// What argument 2 counts.
+/// The unit of argument 2.
 #[derive(Clone, Copy)]
 enum Unit {
     Seconds,
     Milliseconds,
 }
 
-/// The scripts of redis-py's `Lock`, the same since version 3.5 at least.
+/// The scripts of redis-py's `Lock`, unchanged since version 3.5 at least.
 const HASHES: [(&str, Recipe); 3] = [
     ("c3f8721cbb97f72bc19e972846bd7aaf91901658", Recipe::Release),
     ("a4e8783852e6b949f9ef3a97212805108459a890", Recipe::Extend),
     ("1cac51482acf5858da00f6d685d68f886cd6b6b2", Recipe::Reset(Unit::Milliseconds)),
 ];
 
-/// What the idioms do if the key holds the token; otherwise they do nothing and return 0.
+/// The effect of each idiom if the key holds the token; otherwise it does nothing and returns 0.
 const IDIOMS: [(&str, Recipe); 3] = [
     (r#"redis.call("del",keys[1])"#, Recipe::Release),
     (r#"redis.call("pexpire",keys[1],argv[2])"#, Recipe::Reset(Unit::Milliseconds)),
     (r#"redis.call("expire",keys[1],argv[2])"#, Recipe::Reset(Unit::Seconds)),
 ];
 
-/// Longest script that is looked at, in bytes: some times the longest of the idioms.
+/// Length in bytes of the longest script that is recognized: several times the longest idiom.
 const LONGEST: usize = 1024;
 
 /// EVAL script numkeys key arg ..., and EVALSHA hash ....
@@ -85,7 +85,7 @@ pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>,
     Ok(Command::Update { key, update })
 }
 
-/// A time that can be added to an expiry.
+/// Checks that a time can be added to an expiry.
 fn checked(by_ms: i64, now_ms: u64) -> Result<i64, Error> {
     let is_fine = i64::try_from(now_ms).is_ok_and(|now| now.checked_add(by_ms).is_some());
     if is_fine { Ok(by_ms) } else { Err(Error::InvalidExpire(Name::PExpire)) }

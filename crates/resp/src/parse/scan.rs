@@ -6,7 +6,7 @@ use crate::command::Scan;
 use crate::error::Error;
 use crate::number;
 
-/// How many keys SCAN looks at where nobody says.
+/// How many keys SCAN examines without COUNT.
 const COUNT: usize = 10;
 
 pub fn scan(args: Args<'_>) -> Result<Scan<'_>, Error> {

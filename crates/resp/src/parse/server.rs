@@ -6,7 +6,7 @@ use crate::command::{Command, NamesOf, Server};
 use crate::error::Error;
 use crate::spec::Name;
 
-/// Reads a command about the node.
+/// Parses a command about the node.
 pub fn parse(name: Name, args: Args<'_>) -> Result<Command<'_>, Error> {
     let server = |server| Ok(Command::Server(server));
     match name {

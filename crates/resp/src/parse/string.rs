@@ -1,4 +1,4 @@
-//! Commands about values: SET, GET, INCR and their like.
+//! Commands about values: SET, GET, INCR and their variants.
 
 use super::argument::{integer, is};
 use super::expiry::{Unit, deadline};
@@ -10,7 +10,7 @@ use crate::read::Read;
 use crate::spec::Name;
 use crate::update::{Answering, Lifetime, Update, When};
 
-/// Reads a command about values.
+/// Parses a command about values.
 pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
     let key = args.at(1);
     let read = |read| Ok(Command::Read { key, read });
@@ -46,7 +46,7 @@ pub fn parse<'b>(name: Name, args: Args<'b>, now_ms: u64) -> Result<Command<'b>,
     }
 }
 
-/// What the options of SET and GETEX say about the time to live. All exclude each other.
+/// The options of SET and GETEX about the time to live. They exclude each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ExpiryOption<'b> {
     Unset,
@@ -56,7 +56,7 @@ enum ExpiryOption<'b> {
 }
 
 impl<'b> ExpiryOption<'b> {
-    /// Takes in an option with what follows it; the same one again overrides.
+    /// Adds an option with its argument; the same one again overrides.
     fn add(&mut self, option: ExpiryOption<'b>) -> Result<(), Error> {
         let again = match (*self, option) {
             (ExpiryOption::Until(one, _), ExpiryOption::Until(other, _)) => one == other,
@@ -80,7 +80,7 @@ impl<'b> ExpiryOption<'b> {
     }
 }
 
-/// SET key value [options]. Without a condition on what the key holds it is a plain write.
+/// SET key value [options]. Without a condition on the key's content it is a plain write.
 fn set(args: Args<'_>, now_ms: u64) -> Result<Command<'_>, Error> {
     let (key, value) = (args.at(1), args.at(2));
     if args.len() == 3 {

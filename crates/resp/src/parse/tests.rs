@@ -1,5 +1,5 @@
-//! What a line becomes. What it then does, and the words of most errors, is in the
-//! transcripts of the node that uses this.
+//! The commands that lines are parsed into. Their effects, and most error texts, are in the
+//! transcripts of the node that uses this crate.
 
 use super::*;
 use crate::command::{Client, Cluster, Connection, Hello, InfoName, Kill, ReplyMode, Server};
@@ -133,7 +133,7 @@ fn an_expiry_beyond_64_bits_is_an_error_of_its_command() {
 }
 
 #[test]
-fn what_clients_open_with() {
+fn first_commands_of_clients() {
     let connection = |connection| Ok(Command::Connection(connection));
     let client = |client| connection(Connection::Client(client));
     let hello = Hello { protocol: Some(Protocol::Resp3), ..Hello::default() };
@@ -168,7 +168,7 @@ fn what_clients_open_with() {
 }
 
 #[test]
-fn what_operators_do_to_connections() {
+fn operators_list_kill_and_pause_connections() {
     let client = |client| Ok(Command::Connection(Connection::Client(client)));
     check("client reply ON", client(Client::Reply(ReplyMode::On)));
     check("client reply skip", client(Client::Reply(ReplyMode::SkipNext)));

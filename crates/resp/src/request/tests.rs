@@ -6,7 +6,7 @@ fn args(request: Args<'_>) -> Vec<Vec<u8>> {
     request.iter().map(<[u8]>::to_vec).collect()
 }
 
-/// All requests of some bytes, and the error they end with.
+/// All requests in some bytes, and the error at their end.
 fn read(bytes: &[u8], limits: &Limits) -> (Vec<Vec<Vec<u8>>>, Option<ProtocolError>) {
     read_in_pieces(bytes, bytes.len().max(1), limits)
 }
@@ -56,15 +56,15 @@ fn arrays_and_lines_in_one_pipeline() {
     let want: [&[&[u8]]; 4] =
         [&[b"SET", b"k", b"a\r\nb\0"], &[b"get", b"k"], &[b"PING"], &[b"GET", b""]];
     for piece in [1, 2, 3, 7, 1000] {
-        let (got, error) = read_in_pieces(&bytes, piece, &Limits::KNOWN);
+        let (got, error) = read_in_pieces(&bytes, piece, &Limits::AUTHENTICATED);
         assert_eq!(error, None);
         assert_eq!(got, want, "in pieces of {piece}");
     }
 }
 
 #[test]
-fn broken_streams_say_why_and_what_came_before_is_read() {
-    let long_line = "x".repeat(Limits::KNOWN.inline);
+fn requests_before_a_protocol_error_are_read() {
+    let long_line = "x".repeat(Limits::AUTHENTICATED.inline);
     let cases: [(&str, ProtocolError, &str); 18] = [
         ("*20000000\r\n", ProtocolError::ArrayLength, "invalid multibulk length"),
         ("*3000000000\r\n", ProtocolError::ArrayLength, "invalid multibulk length"),
@@ -96,7 +96,7 @@ fn broken_streams_say_why_and_what_came_before_is_read() {
     for (bytes, want, words) in cases {
         let bytes = [b"PING\r\n", bytes.as_bytes()].concat();
         for piece in [1, 5, bytes.len()] {
-            let (got, error) = read_in_pieces(&bytes, piece, &Limits::KNOWN);
+            let (got, error) = read_in_pieces(&bytes, piece, &Limits::AUTHENTICATED);
             assert_eq!(error, Some(want));
             assert_eq!(got, [[b"PING"]]);
             assert!(want.to_string().starts_with("ERR Protocol error: "));
@@ -106,26 +106,26 @@ fn broken_streams_say_why_and_what_came_before_is_read() {
 }
 
 #[test]
-fn a_stranger_may_not_send_much() {
-    let (got, error) = read(b"*11\r\n", &Limits::STRANGER);
+fn an_unauthenticated_peer_may_not_send_much() {
+    let (got, error) = read(b"*11\r\n", &Limits::UNAUTHENTICATED);
     assert!(got.is_empty());
     assert_eq!(error, Some(ProtocolError::StrangersArray));
-    let (_, error) = read(b"*1\r\n$16385\r\n", &Limits::STRANGER);
+    let (_, error) = read(b"*1\r\n$16385\r\n", &Limits::UNAUTHENTICATED);
     assert_eq!(error, Some(ProtocolError::StrangersBulk));
     let pipeline = [request(&[b"AUTH", b"x"]), b"*20\r\n".to_vec()].concat();
     let mut requests = Requests::default();
     let mut buffer = pipeline.clone();
-    requests.read(&mut buffer, &Limits::STRANGER).unwrap();
+    requests.read(&mut buffer, &Limits::UNAUTHENTICATED).unwrap();
     assert_eq!(requests.done(), 1, "one at once, since it may make the peer known");
     let bytes = requests.forget();
     buffer.drain(..bytes);
-    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    requests.read(&mut buffer, &Limits::AUTHENTICATED).unwrap();
     assert_eq!((requests.done(), requests.wanted()), (0, 1));
 }
 
 #[test]
 fn a_request_is_bounded_as_a_whole() {
-    let limits = Limits { request: 100, ..Limits::KNOWN };
+    let limits = Limits { request: 100, ..Limits::AUTHENTICATED };
     let (_, error) = read(b"*9\r\n$40\r\n", &limits);
     assert_eq!(error, None);
     let (_, error) = read(b"*9\r\n$95\r\n", &limits);
@@ -137,19 +137,19 @@ fn a_request_is_bounded_as_a_whole() {
 }
 
 #[test]
-fn what_is_still_to_come_is_known() {
+fn missing_bytes_are_counted() {
     let mut requests = Requests::default();
     let mut buffer = b"*2\r\n$3\r\nSET\r\n$1000\r\n12345".to_vec();
-    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    requests.read(&mut buffer, &Limits::AUTHENTICATED).unwrap();
     assert_eq!((requests.done(), requests.wanted()), (0, 997));
     buffer.extend([b'x'; 500]);
-    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    requests.read(&mut buffer, &Limits::AUTHENTICATED).unwrap();
     assert_eq!((requests.done(), requests.wanted()), (0, 497));
 }
 
 #[test]
 fn a_round_is_bounded_and_nothing_is_lost_between_rounds() {
-    let limits = Limits { at_once: 3, ..Limits::KNOWN };
+    let limits = Limits { at_once: 3, ..Limits::AUTHENTICATED };
     let numbers: Vec<Vec<u8>> = (0..10).map(|n: u32| n.to_string().into_bytes()).collect();
     let bytes: Vec<u8> = numbers.iter().flat_map(|n| request(&[b"GET", n])).collect();
     let (got, _) = read(&bytes, &limits);
@@ -160,7 +160,7 @@ fn a_round_is_bounded_and_nothing_is_lost_between_rounds() {
 fn announced_lengths_allocate_nothing() {
     let mut requests = Requests::default();
     let mut buffer = b"*1000000\r\n$8000000\r\nabc".to_vec();
-    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    requests.read(&mut buffer, &Limits::AUTHENTICATED).unwrap();
     assert!(requests.spans.capacity() <= 4);
 }
 
@@ -168,7 +168,7 @@ fn announced_lengths_allocate_nothing() {
 fn arguments_by_place_and_in_pairs() {
     let mut buffer = request(&[b"MSET", b"a", b"1", b"b", b"2"]);
     let mut requests = Requests::default();
-    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    requests.read(&mut buffer, &Limits::AUTHENTICATED).unwrap();
     let args = requests.each(&buffer).next().unwrap();
     assert_eq!((args.len(), args.get(0), args.get(5)), (5, Some(&b"MSET"[..]), None));
     let pairs: Vec<_> = args.from(1).pairs().collect();
@@ -182,7 +182,7 @@ fn words() -> impl Strategy<Value = Vec<Vec<u8>>> {
 
 proptest! {
     #[test]
-    fn what_is_sent_is_read_however_it_arrives(
+    fn requests_are_read_in_pieces_of_any_size(
         pipeline in prop::collection::vec(words(), 0..8),
         piece in 1usize..50,
         at_once in 1usize..4,
@@ -191,7 +191,7 @@ proptest! {
             .iter()
             .flat_map(|words| request(&words.iter().map(Vec::as_slice).collect::<Vec<_>>()))
             .collect();
-        let limits = Limits { at_once, ..Limits::KNOWN };
+        let limits = Limits { at_once, ..Limits::AUTHENTICATED };
         let (got, error) = read_in_pieces(&bytes, piece, &limits);
         prop_assert_eq!(error, None);
         prop_assert_eq!(got, pipeline);
@@ -202,7 +202,7 @@ proptest! {
         bytes in r"([*$\r\n0-9a'\x22\\x -]|\*1\r\n|\$1\r\n|\r\n){0,60}",
         piece in 1usize..9,
     ) {
-        let whole = read(bytes.as_bytes(), &Limits::KNOWN);
-        prop_assert_eq!(read_in_pieces(bytes.as_bytes(), piece, &Limits::KNOWN), whole);
+        let whole = read(bytes.as_bytes(), &Limits::AUTHENTICATED);
+        prop_assert_eq!(read_in_pieces(bytes.as_bytes(), piece, &Limits::AUTHENTICATED), whole);
     }
 }

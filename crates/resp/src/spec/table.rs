@@ -1,13 +1,13 @@
-//! The table of commands, as data: [`spec`](super) makes rows of it.
+//! The table of commands, as data: [`spec`](super) generates rows from it.
 //!
-//! Names, arities, flags and key positions are Redis 7.2's; `delifeq` is Valkey's. A row: which,
-//! name, arity, flags, where its keys stand, group, since which version, arguments, summary.
+//! Names, arities, flags and key positions are Redis 7.2's; `delifeq` is Valkey's. A row: identity,
+//! name, arity, flags, key positions, group, version, arguments, summary.
 
-/// Hands the table to a macro.
+/// Passes the table to a macro.
 macro_rules! command_table {
     ($to:ident) => {
         $to! {
-            /// All commands. Where several are much alike, the one that is most used stands first.
+            /// All commands. Among similar ones the most used comes first.
             COMMANDS 66 {
                 Get "get" 2 [READONLY FAST] ONE String
                     "1.0.0" "key" "Gets the value of a key."
@@ -21,7 +21,7 @@ macro_rules! command_table {
                 PSetEx "psetex" 4 [WRITE DENYOOM] ONE String
                     "2.6.0" "key milliseconds value" "Gives a key a value for some milliseconds."
                 GetSet "getset" 3 [WRITE DENYOOM FAST] ONE String
-                    "1.0.0" "key value" "Gives a key a value and tells the one before."
+                    "1.0.0" "key value" "Gives a key a value and returns the previous one."
                 GetDel "getdel" 2 [WRITE FAST REMOVES] ONE String
                     "6.2.0" "key" "Gets the value of a key and removes it."
                 GetEx "getex" -2 [WRITE FAST] ONE String
@@ -34,7 +34,7 @@ macro_rules! command_table {
                 MSet "mset" -3 [WRITE DENYOOM] PAIRS String
                     "1.0.1" "key value [key value ...]" "Gives several keys their values, each by itself."
                 StrLen "strlen" 2 [READONLY FAST] ONE String
-                    "2.2.0" "key" "Tells how many bytes the value of a key has."
+                    "2.2.0" "key" "Returns the length of a value in bytes."
                 Append "append" 3 [WRITE DENYOOM FAST] ONE String
                     "2.0.0" "key value" "Adds to the end of a key's value."
                 GetRange "getrange" 4 [READONLY] ONE String
@@ -59,7 +59,7 @@ macro_rules! command_table {
                 Touch "touch" -2 [READONLY FAST] ALL Generic
                     "3.2.1" "key [key ...]" "Counts which of the keys there are; the same as EXISTS."
                 Type "type" 2 [READONLY FAST] ONE Generic
-                    "1.0.0" "key" "Tells what kind of value a key has."
+                    "1.0.0" "key" "Returns the type of a key."
                 Expire "expire" -3 [WRITE FAST] ONE Generic
                     "1.0.0" "key seconds [NX | XX | GT | LT]" "Lets a key live for some more seconds."
                 PExpire "pexpire" -3 [WRITE FAST] ONE Generic
@@ -69,13 +69,13 @@ macro_rules! command_table {
                 PExpireAt "pexpireat" -3 [WRITE FAST] ONE Generic
                     "2.6.0" "key unix-time-milliseconds [NX | XX | GT | LT]" "Lets a key live until a time in milliseconds."
                 Ttl "ttl" 2 [READONLY FAST] ONE Generic
-                    "1.0.0" "key" "Tells how many seconds a key has to live."
+                    "1.0.0" "key" "Returns the time to live of a key in seconds."
                 PTtl "pttl" 2 [READONLY FAST] ONE Generic
-                    "2.6.0" "key" "Tells how many milliseconds a key has to live."
+                    "2.6.0" "key" "Returns the time to live of a key in milliseconds."
                 ExpireTime "expiretime" 2 [READONLY FAST] ONE Generic
-                    "7.0.0" "key" "Tells until when a key lives, in seconds."
+                    "7.0.0" "key" "Returns when a key expires, in seconds."
                 PExpireTime "pexpiretime" 2 [READONLY FAST] ONE Generic
-                    "7.0.0" "key" "Tells until when a key lives, in milliseconds."
+                    "7.0.0" "key" "Returns when a key expires, in milliseconds."
                 Persist "persist" 2 [WRITE FAST] ONE Generic
                     "2.2.0" "key" "Lets a key live for ever."
                 Scan "scan" -2 [READONLY] NO Generic
@@ -85,7 +85,7 @@ macro_rules! command_table {
                 RandomKey "randomkey" 1 [READONLY] NO Generic
                     "1.0.0" "" "Picks some key."
                 Wait "wait" 3 [] NO Generic
-                    "3.0.0" "numreplicas timeout" "Tells how many copies beyond the first a write has: it waits for none, since a write is only acknowledged once all have it."
+                    "3.0.0" "numreplicas timeout" "Returns how many copies beyond the first a write has: it waits for none, since a write is only acknowledged once all have it."
 
                 Ping "ping" -1 [FAST STALE] NO Connection
                     "1.0.0" "[message]" "Answers."
@@ -94,7 +94,7 @@ macro_rules! command_table {
                 Auth "auth" -2 [FAST STALE NO_AUTH] NO Connection
                     "1.0.0" "[username] password" "Shows the cluster's secret."
                 Hello "hello" -1 [FAST STALE NO_AUTH] NO Connection
-                    "6.0.0" "[protover [AUTH username password] [SETNAME clientname]]" "Chooses the protocol and tells who is speaking."
+                    "6.0.0" "[protover [AUTH username password] [SETNAME clientname]]" "Chooses the protocol and identifies the client."
                 Select "select" 2 [FAST STALE] NO Connection
                     "1.0.0" "index" "Chooses database 0, the only one."
                 Quit "quit" -1 [FAST STALE NO_AUTH] NO Connection
@@ -123,13 +123,13 @@ macro_rules! command_table {
                 FlushDb "flushdb" -1 [WRITE DANGEROUS] NO Server
                     "1.0.0" "[ASYNC | SYNC]" "Removes all keys of the whole cluster, where the operator allows it."
                 LastSave "lastsave" 1 [FAST STALE ADMIN DANGEROUS] NO Server
-                    "1.0.0" "" "Tells since when the node has its records: when it started, or last had an image of them on disk."
+                    "1.0.0" "" "Returns when the node last saved its records: its last checkpoint, or its start."
                 Module "module" -2 [STALE] NO Server
                     "4.0.0" "" "Commands about modules, of which there are none."
                 Time "time" 1 [FAST STALE] NO Server
-                    "2.6.0" "" "Tells the node's time."
+                    "2.6.0" "" "Returns the node's time."
                 Role "role" 1 [FAST STALE ADMIN] NO Server
-                    "2.8.12" "" "Tells what the node is: a master, like every node here."
+                    "2.8.12" "" "Returns the role of the node: a master, like every node here."
                 LolWut "lolwut" -1 [READONLY FAST STALE] NO Server
                     "5.0.0" "[VERSION version]" "Draws the ring."
 
@@ -141,7 +141,7 @@ macro_rules! command_table {
                 Multi "multi" 1 [FAST STALE] NO Transactions
                     "1.2.0" "" "Begins a transaction."
                 Exec "exec" 1 [STALE] NO Transactions
-                    "1.2.0" "" "Ends a transaction: nothing of it is done, and the answer says so."
+                    "1.2.0" "" "Ends a transaction: nothing of it is done, and the reply is an error."
                 Discard "discard" 1 [FAST STALE] NO Transactions
                     "2.0.0" "" "Forgets a transaction."
                 Watch "watch" -2 [FAST STALE] ALL Transactions
@@ -153,13 +153,13 @@ macro_rules! command_table {
             /// CLIENT …
             CLIENT 14 {
                 ClientId "client|id" 2 [STALE] NO Connection
-                    "5.0.0" "" "Tells the connection's number."
+                    "5.0.0" "" "Returns the connection's number."
                 ClientGetName "client|getname" 2 [STALE] NO Connection
-                    "2.6.9" "" "Tells the connection's name."
+                    "2.6.9" "" "Returns the connection's name."
                 ClientSetName "client|setname" 3 [STALE] NO Connection
                     "2.6.9" "connection-name" "Names the connection."
                 ClientSetInfo "client|setinfo" 4 [STALE] NO Connection
-                    "7.2.0" "<LIB-NAME libname | LIB-VER libver>" "Tells which library is speaking."
+                    "7.2.0" "<LIB-NAME libname | LIB-VER libver>" "Sets the name or version of the client library."
                 ClientInfo "client|info" 2 [STALE] NO Connection
                     "6.2.0" "" "Describes the connection."
                 ClientList "client|list" -2 [STALE ADMIN] NO Connection
@@ -185,19 +185,19 @@ macro_rules! command_table {
             /// CLUSTER …
             CLUSTER 8 {
                 ClusterSlots "cluster|slots" 2 [STALE] NO Cluster
-                    "3.0.0" "" "Tells which nodes keep which slots."
+                    "3.0.0" "" "Returns which nodes have which slots."
                 ClusterShards "cluster|shards" 2 [STALE] NO Cluster
-                    "7.0.0" "" "Tells which slots each node is the first to keep."
+                    "7.0.0" "" "Returns which slots each node is the primary of."
                 ClusterNodes "cluster|nodes" 2 [STALE] NO Cluster
                     "3.0.0" "" "Describes the nodes, one a line."
                 ClusterInfo "cluster|info" 2 [STALE] NO Cluster
                     "3.0.0" "" "Describes the cluster."
                 ClusterMyId "cluster|myid" 2 [STALE] NO Cluster
-                    "3.0.0" "" "Tells the node's id."
+                    "3.0.0" "" "Returns the node's id."
                 ClusterKeySlot "cluster|keyslot" 3 [STALE] NO Cluster
-                    "3.0.0" "key" "Tells the slot of a key."
+                    "3.0.0" "key" "Returns the slot of a key."
                 ClusterCountKeysInSlot "cluster|countkeysinslot" 3 [STALE] NO Cluster
-                    "3.0.0" "slot" "Counts the keys of a slot that this node keeps."
+                    "3.0.0" "slot" "Counts the keys of a slot that this node has."
                 ClusterHelp "cluster|help" 2 [STALE] NO Cluster
                     "5.0.0" "" "Describes these commands."
             }
@@ -211,7 +211,7 @@ macro_rules! command_table {
                 CommandInfo "command|info" -2 [STALE] NO Server
                     "2.8.13" "[command-name [command-name ...]]" "Describes commands for programs."
                 CommandGetKeys "command|getkeys" -4 [STALE] NO Server
-                    "2.8.13" "command [arg ...]" "Tells which arguments of a request are keys."
+                    "2.8.13" "command [arg ...]" "Returns which arguments of a request are keys."
                 CommandList "command|list" -2 [STALE] NO Server
                     "7.0.0" "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]" "Lists the names of commands."
                 CommandHelp "command|help" 2 [STALE] NO Server
@@ -221,7 +221,7 @@ macro_rules! command_table {
             /// CONFIG …
             CONFIG 3 {
                 ConfigGet "config|get" -3 [STALE ADMIN] NO Server
-                    "2.0.0" "parameter [parameter ...]" "Tells what is configured."
+                    "2.0.0" "parameter [parameter ...]" "Returns the configuration."
                 ConfigResetStat "config|resetstat" 2 [STALE ADMIN DANGEROUS] NO Server
                     "2.0.0" "" "Lets what INFO counts begin at 0."
                 ConfigHelp "config|help" 2 [STALE] NO Server

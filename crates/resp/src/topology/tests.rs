@@ -3,8 +3,7 @@ use crate::reply::Protocol;
 
 const WELL: ClusterHealth = ClusterHealth { serves: true, lost_slots: 0 };
 
-/// Nodes 1 to `nodes`, of which the second answers, and who is the first to keep each of some
-/// slots.
+/// Nodes 1 to `nodes`, of which the second replies, and the primaries of some slots.
 fn topology(nodes: u16, ranges: &[(u16, u16, usize)]) -> Topology {
     let node = |n: u16| Node {
         id: format!("{n:040x}"),
@@ -29,7 +28,7 @@ fn written(write: impl Fn(&mut Replies<'_>), protocol: Protocol) -> String {
 }
 
 #[test]
-fn slots_as_redis_sends_them() {
+fn slots_have_the_format_of_redis() {
     let topology = topology(2, &[(0, 8191, 0), (8192, 16_383, 1)]);
     let expected = |end| {
         let node = |n| format!("*4 $9 127.0.0.1 :700{n} $40 {n:040x} {end} ");
@@ -40,7 +39,7 @@ fn slots_as_redis_sends_them() {
 }
 
 #[test]
-fn shards_as_redis_sends_them() {
+fn shards_have_the_format_of_redis() {
     let topology = topology(2, &[(0, 4095, 0), (4096, 12_287, 1), (12_288, 16_383, 0)]);
     let got = written(|out| topology.shards(out), Protocol::Resp3);
     let one = format!("{:040x}", 1);
@@ -53,7 +52,7 @@ fn shards_as_redis_sends_them() {
 }
 
 #[test]
-fn nodes_and_info_as_redis_writes_them() {
+fn nodes_and_info_have_the_format_of_redis() {
     let topology = topology(3, &[(0, 3, 0), (4, 4, 1), (5, 5, 0), (6, 16_383, 1)]);
     assert_eq!(
         topology.nodes_text(),
@@ -83,7 +82,7 @@ fn nodes_and_info_as_redis_writes_them() {
 }
 
 #[test]
-fn a_cluster_of_nobody_keeps_nothing() {
+fn a_cluster_without_nodes_has_no_ranges() {
     let topology = Topology::default();
     assert_eq!(written(|out| topology.slots(out), Protocol::Resp2), "*0 ");
     assert_eq!(written(|out| topology.shards(out), Protocol::Resp2), "*0 ");

@@ -20,7 +20,7 @@ fn a_local_read_shows_what_needs_nobody_else() {
     assert!(holder.read_local(|read| read.limits()).is_some());
     let mut buffer = b"get k\x01\nget k\x04\n".to_vec();
     let mut requests = Requests::default();
-    requests.read(&mut buffer, &request::Limits::KNOWN).unwrap();
+    requests.read(&mut buffer, &request::Limits::AUTHENTICATED).unwrap();
     let (mut batch, mut out) = (Batch::default(), Vec::new());
     for args in requests.each(&buffer) {
         batch.add(Command::parse(lookup::find(args).unwrap(), args, 0).unwrap());
