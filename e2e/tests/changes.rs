@@ -139,7 +139,7 @@ fn a_node_leaves_under_load() {
 }
 
 #[test]
-fn who_has_left_answers_nothing_and_is_called_left() {
+fn a_node_that_has_left_refuses_requests_and_is_shown_as_left() {
     let mut cluster = TestCluster::with(calm(3, 2));
     let client = cluster.client();
     client.put(b"key", b"value").unwrap();
@@ -289,7 +289,7 @@ fn a_member_dies_in_the_middle_of_a_leave() {
 }
 
 #[test]
-fn the_leaver_dies_in_the_middle_of_its_leave() {
+fn the_leaving_node_dies_in_the_middle_of_its_leave() {
     in_the_middle_of_a_leave(|cluster| {
         cluster.stop_node(3);
         wait_for(cluster, "it is gone", |s| state(s, 4).is_none() && s.change.is_none());
@@ -306,7 +306,7 @@ fn the_manager_restarts_in_the_middle_of_a_leave() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_the_reason() {
+fn impossible_changes_are_refused_with_the_reason() {
     let mut cluster = TestCluster::with(calm(3, 3));
     let client = cluster.client();
     for (wish, why) in [
@@ -345,7 +345,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_second_order_waits_or_is_told_why_not_yet() {
+fn a_second_command_waits_or_is_refused_with_the_reason() {
     let (mut cluster, pairs) = filled(slow());
     let (client, hasty) = (cluster.client(), hasty(&cluster));
     client.order(&wishes(Wish::Copies(3))).unwrap();
@@ -363,7 +363,7 @@ fn a_second_order_waits_or_is_told_why_not_yet() {
 }
 
 #[test]
-fn a_plan_tells_what_an_order_tells_and_does() {
+fn a_plan_matches_the_outcome_of_the_command() {
     let (mut cluster, pairs) = filled(calm(4, 2));
     let client = cluster.client();
     let fetched = |cluster: &TestCluster| -> Vec<(u64, u64)> {
@@ -396,7 +396,7 @@ fn a_plan_tells_what_an_order_tells_and_does() {
 }
 
 #[test]
-fn an_even_deal_follows_some_time_after_a_loss() {
+fn arcs_are_rebalanced_some_time_after_a_loss() {
     let mut cluster = TestCluster::with(Options { rebalance_ms: 2000, ..calm(5, 2) });
     let loaded = under_load(&mut cluster, |cluster| {
         cluster.stop_node(4);
@@ -411,7 +411,7 @@ fn an_even_deal_follows_some_time_after_a_loss() {
 }
 
 #[test]
-fn who_returns_before_that_gets_back_what_it_had() {
+fn a_node_that_returns_before_the_rebalance_gets_its_arcs_back() {
     let mut cluster = TestCluster::with(calm(5, 2));
     let arcs = |cluster: &TestCluster| {
         let routes = cluster.node(0).node().routes().unwrap();

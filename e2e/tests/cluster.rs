@@ -105,7 +105,7 @@ fn an_empty_key_is_a_key_like_any_other() {
 }
 
 #[test]
-fn raised_bounds_are_told_to_everybody() {
+fn raised_limits_reach_clients_and_nodes() {
     let limits = Limits { key_bytes: 1024, value_bytes: 1 << 20 };
     let cluster = TestCluster::with(Options { limits, ..Options::default() });
     let client = cluster.client();

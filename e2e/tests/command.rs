@@ -150,7 +150,7 @@ fn refusals_and_mistakes_have_their_exit_codes() {
 }
 
 #[test]
-fn atomic_commands_lives_and_listings() {
+fn atomic_commands_expiries_and_listings() {
     let cluster = TestCluster::start(3, 3);
     let value = |key: &str| {
         let printed = prints(&cluster, &format!("--get {key}"));
@@ -259,7 +259,7 @@ fn a_command_waits_for_a_manager_that_is_away() {
 }
 
 #[test]
-fn a_check_tells_by_its_exit_code_how_bad_it_is() {
+fn the_exit_code_of_a_check_grades_the_health() {
     let mut cluster =
         TestCluster::with(Options { nodes: 2, copies: 2, is_proxied: true, ..Options::default() });
     let checked = |cluster: &TestCluster| {

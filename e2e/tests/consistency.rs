@@ -89,7 +89,7 @@ fn a_writer_that_dies_in_mid_fan_out() {
 }
 
 #[test]
-fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
+fn a_node_with_a_wrong_clock_is_refused_and_learns_the_difference() {
     let cluster = TestCluster::start(1, 1);
     let id = || NodeId::new("late").unwrap();
     // The manager dials it back, once.
@@ -147,7 +147,7 @@ fn a_node_whose_clock_is_far_off_is_refused_and_told_by_how_much() {
 }
 
 #[test]
-fn nodes_that_hear_nothing_from_the_manager_stop_serving_and_go_on_by_themselves() {
+fn nodes_without_heartbeat_replies_stop_serving_and_resume_by_themselves() {
     let mut cluster = TestCluster::start(3, 2);
     let hasty = client::GTStoreClient::init(Config {
         deadline: Duration::from_millis(300),
@@ -171,7 +171,7 @@ fn nodes_that_hear_nothing_from_the_manager_stop_serving_and_go_on_by_themselves
 /// C2, N3: replicas hear by marks that writes are done, each on the connections that brought them,
 /// long before they would complete them themselves.
 #[test]
-fn replicas_hear_by_marks_that_a_write_is_done() {
+fn watermarks_commit_writes_at_the_replicas() {
     let cluster = TestCluster::start(3, 3);
     let client = cluster.client();
     let is_committed = |node: usize, key: &str| {

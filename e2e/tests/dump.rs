@@ -184,7 +184,7 @@ fn join_leave_and_die(cluster: &mut TestCluster, wait_for_dumps: impl Fn(usize))
 }
 
 #[test]
-fn a_dump_is_whole_while_keys_change_and_nodes_join_leave_and_die() {
+fn a_dump_is_complete_while_keys_change_and_nodes_join_leave_and_die() {
     // At a megabyte a second what is here takes a while to move.
     let options = Options {
         nodes: 4,
@@ -317,7 +317,7 @@ fn values_much_longer_than_those_before_are_dumped() {
 }
 
 #[test]
-fn values_keep_their_time_and_what_has_expired_is_left_out() {
+fn dumped_values_keep_their_expiry_and_expired_ones_are_left_out() {
     let cluster = TestCluster::start(3, 2);
     let client = cluster.client();
     let now = client.now_ms();
@@ -415,7 +415,7 @@ fn a_damaged_dump_changes_nothing() {
 }
 
 #[test]
-fn what_does_not_fit_or_is_not_taken_is_counted() {
+fn failed_and_oversized_puts_of_a_load_are_counted() {
     let cluster = TestCluster::start(1, 1);
     let held = records([
         (&b"short"[..], &b"value"[..]),
@@ -458,7 +458,7 @@ fn what_does_not_fit_or_is_not_taken_is_counted() {
 }
 
 #[test]
-fn a_dump_that_fails_leaves_what_was_there() {
+fn a_failed_dump_leaves_the_old_file() {
     let mut cluster =
         TestCluster::with(Options { nodes: 1, copies: 1, is_proxied: true, ..Options::default() });
     put_all(&cluster.client(), &records([(&b"key"[..], &b"value"[..])]));

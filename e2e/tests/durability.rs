@@ -77,7 +77,7 @@ fn key(n: usize) -> String {
 }
 
 #[test]
-fn a_killed_node_comes_back_with_what_it_had_and_fetches_what_differs() {
+fn a_killed_node_recovers_its_records_and_fetches_the_differences() {
     for how in [Durability::Async, Durability::Sync] {
         let options = Options { nodes: 2, copies: 2, ..Options::default() };
         let (cluster, mut process, dir) = with_process(options, how);
@@ -140,7 +140,7 @@ fn nodes_with_folders_restart_under_load() {
 }
 
 #[test]
-fn a_folder_is_refused_where_it_does_not_belong() {
+fn a_folder_of_another_node_or_cluster_is_refused() {
     let options = Options { nodes: 1, copies: 1, ..Options::default() };
     let (cluster, mut process, dir) = with_process(options, Durability::Async);
     let folder = dir.path().join("data");
@@ -239,7 +239,7 @@ fn read_all(cluster: &TestCluster) {
 /// The order does not matter in which processes are killed, nor in which they are started, nor
 /// where they listen.
 #[test]
-fn a_cluster_that_was_killed_comes_back_with_all_it_had() {
+fn a_killed_cluster_recovers_everything() {
     for how in [Durability::Async, Durability::Sync] {
         let (mut cluster, mut nodes, dir) = all_processes(how);
         put_all(&cluster);
@@ -278,7 +278,7 @@ fn a_cluster_that_was_killed_comes_back_with_all_it_had() {
 /// With `sync` any disk of those that had a record will do; with `async` each may have something
 /// that the others have not, so all are waited for unless the operator goes on without.
 #[test]
-fn who_does_not_come_back_is_waited_for_where_its_disk_may_have_more() {
+fn a_missing_node_is_waited_for_if_its_disk_may_have_more() {
     for how in [Durability::Async, Durability::Sync] {
         let (mut cluster, mut nodes, dir) = all_processes(how);
         put_all(&cluster);
@@ -329,7 +329,7 @@ fn all_holders_of_some_keys_die_and_come_back_while_others_live() {
 }
 
 #[test]
-fn a_cluster_that_lost_all_its_nodes_begins_empty_only_if_the_operator_says_so() {
+fn a_cluster_that_lost_all_its_nodes_starts_empty_only_on_the_operators_command() {
     let (durability, copies) = (Durability::Async, 1);
     let cluster = TestCluster::without_nodes(Options { durability, copies, ..Options::default() });
     let dir = tempdir().unwrap();
@@ -435,7 +435,7 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
 /// L5: a copy of a data folder that was seen beside its original counts for nothing, whoever ends
 /// and starts again, until an operator says that it is the one to go on with.
 #[test]
-fn a_copied_data_folder_is_never_taken_for_its_original() {
+fn a_copied_data_folder_never_replaces_its_original() {
     let (durability, copies) = (Durability::Sync, 1);
     let mut cluster =
         TestCluster::without_nodes(Options { durability, copies, ..Options::default() });

@@ -60,7 +60,7 @@ fn a_client_waits_for_its_manager() {
 }
 
 #[test]
-fn a_time_without_end_is_a_time() {
+fn an_infinite_deadline_is_accepted() {
     let cluster = TestCluster::start(1, 1);
     for time in [Duration::MAX, Duration::ZERO] {
         let config = Config { deadline: time, patience: time, ..cluster.config() };
@@ -134,7 +134,7 @@ fn becomes_unavailable<T: std::fmt::Debug>(mut run: impl FnMut() -> Result<T, Cl
 }
 
 #[test]
-fn where_all_replicas_are_down_it_is_not_done() {
+fn a_write_with_all_replicas_down_is_not_done() {
     let mut cluster = TestCluster::start(2, 2);
     let client = hasty(&cluster);
     cluster.stop_node(0);
@@ -146,7 +146,7 @@ fn where_all_replicas_are_down_it_is_not_done() {
 /// Two of three nodes die, and the third, which is a replica from then on, has nobody to fetch
 /// from: what it is sent would count for nothing (BLIND), so it is not even sent.
 #[test]
-fn what_only_a_replica_without_history_could_take_is_unavailable() {
+fn a_write_that_only_a_blind_replica_could_take_is_unavailable() {
     let mut cluster = TestCluster::start(3, 2);
     let client = hasty(&cluster);
     client.put(b"key", b"before").unwrap();
@@ -199,7 +199,7 @@ fn a_lost_reply_leaves_the_outcome_unknown() {
 }
 
 #[test]
-fn a_reply_lost_once_is_made_good() {
+fn a_reply_lost_once_is_retried() {
     let cluster = proxied(3, 3);
     let client = cluster.client();
     client.put(b"key", b"before").unwrap();

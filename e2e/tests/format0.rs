@@ -84,7 +84,7 @@ fn mistakes_get_the_originals_words() {
 }
 
 #[test]
-fn the_manager_gives_the_table_and_hears_heartbeats() {
+fn the_manager_returns_the_table_and_acknowledges_heartbeats() {
     let cluster = TestCluster::start(3, 2);
     let ask = |kind, payload: &[u8]| {
         let (kind, text) = text_request(cluster.manager_address(), kind, payload);
@@ -163,7 +163,7 @@ fn many_at_once() {
 }
 
 #[test]
-fn large_values_come_whole() {
+fn large_values_arrive_intact() {
     let cluster = TestCluster::start(2, 2);
     // No two places look alike, so that a mistake tells where it is.
     let value: Vec<u8> = (0..1 << 18).flat_map(u32::to_be_bytes).collect();
@@ -174,7 +174,7 @@ fn large_values_come_whole() {
 }
 
 #[test]
-fn format_0_is_off_where_there_is_a_secret() {
+fn format_0_is_off_with_a_secret() {
     let secret = Some(Secret::new(b"sixteen bytes or more").unwrap());
     let cluster = TestCluster::with(Options { nodes: 1, copies: 1, secret, ..Options::default() });
     for (address, kind) in [
@@ -188,7 +188,7 @@ fn format_0_is_off_where_there_is_a_secret() {
 }
 
 #[test]
-fn without_a_manager_the_word_is_unavailable() {
+fn without_a_manager_the_reply_is_unavailable() {
     let mut cluster = TestCluster::without_manager(Options::default());
     cluster.add_node();
     let (kind, text) = get(&cluster, 0, b"key");

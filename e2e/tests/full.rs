@@ -78,7 +78,7 @@ fn beyond_the_limit_nothing_is_added_and_all_else_goes_on() {
 }
 
 #[test]
-fn deletes_make_room_and_puts_go_on_within_seconds() {
+fn deletes_free_memory_and_puts_resume_within_seconds() {
     let cluster = filled();
     let mut node = Resp::open(cluster.redis_address(0));
     assert_eq!(node.ask("SET new v"), OOM);

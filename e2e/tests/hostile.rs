@@ -107,7 +107,7 @@ fn unknown_types_are_named_and_the_connection_goes_on() {
 }
 
 #[test]
-fn unknown_formats_and_too_large_frames_are_told_and_closed() {
+fn unknown_formats_and_too_large_frames_get_an_error_and_are_closed() {
     let cluster = TestCluster::start(1, 1);
     let announce = |size: u32| [&[0, 2, 0, 2][..], &size.to_be_bytes()].concat();
     for address in servers(&cluster) {
@@ -181,7 +181,7 @@ fn a_frame_may_come_byte_by_byte() {
 }
 
 #[test]
-fn a_connection_that_ends_in_mid_frame_is_nobodys_trouble() {
+fn a_connection_that_closes_in_mid_frame_harms_no_other() {
     let cluster = TestCluster::start(1, 1);
     let whole = bytes(&Get(b"key"));
     for end in 1..whole.len() {
@@ -194,7 +194,7 @@ fn a_connection_that_ends_in_mid_frame_is_nobodys_trouble() {
 }
 
 #[test]
-fn who_stalls_in_mid_frame_is_told_slow() {
+fn a_peer_that_stalls_in_mid_frame_gets_a_slow_error() {
     let cluster = impatient(server::Limits { frame: SHORT, ..server::Limits::default() });
     let mut stalled: Vec<RawConnection> = (1..12)
         .map(|sent| {
@@ -215,7 +215,7 @@ fn who_stalls_in_mid_frame_is_told_slow() {
 }
 
 #[test]
-fn who_drips_a_frame_is_told_slow() {
+fn a_dripping_peer_gets_a_slow_error() {
     let cluster = impatient(server::Limits { frame: SHORT, ..server::Limits::default() });
     let mut connection = RawConnection::open(cluster.node_address(0));
     connection.send(&[0, 2, 0, 2, 0, 1, 0, 0]);
@@ -231,7 +231,7 @@ fn who_drips_a_frame_is_told_slow() {
 }
 
 #[test]
-fn who_says_nothing_is_told_idle() {
+fn a_silent_peer_gets_an_idle_error() {
     let cluster = impatient(server::Limits { idle: SHORT, ..server::Limits::default() });
     let mut silent = RawConnection::open(cluster.node_address(0));
     let mut spoke = RawConnection::open(cluster.node_address(0));
@@ -245,7 +245,7 @@ fn who_says_nothing_is_told_idle() {
 }
 
 #[test]
-fn our_own_client_does_not_mind_being_closed_when_idle() {
+fn the_client_library_survives_the_idle_time_out() {
     let cluster = impatient(server::Limits { idle: SHORT, ..server::Limits::default() });
     let client = cluster.client();
     for n in 0..3 {
@@ -289,7 +289,7 @@ fn fill(node: SocketAddr) -> (Vec<RawConnection>, String) {
 }
 
 #[test]
-fn beyond_the_limit_a_connection_is_told_busy() {
+fn a_connection_above_the_limit_gets_a_busy_error() {
     let limit = 20;
     let cluster = narrow(limit);
     // A thread that has just ended a connection may not be ready for the next yet.
@@ -330,7 +330,7 @@ fn a_client_turned_away_comes_back() {
 /// A frame of reads whose answer is beyond all bounds: 300,000 times a kilobyte, from 900 KiB of
 /// request.
 #[test]
-fn what_does_not_fit_an_answer_is_to_be_asked_for_again() {
+fn reads_that_exceed_a_reply_are_deferred() {
     let cluster = TestCluster::start(1, 1);
     let client = cluster.client();
     client.put(b"k", &[7; 1024]).unwrap();
@@ -354,7 +354,7 @@ fn what_does_not_fit_an_answer_is_to_be_asked_for_again() {
 /// does a record that one replica holds not read as committed because of what somebody says of
 /// another's writer, or of what is still to come.
 #[test]
-fn a_mark_of_anothers_writer_commits_nothing() {
+fn a_watermark_for_another_connections_writer_commits_nothing() {
     let cluster = TestCluster::start(2, 2);
     cluster.client().put(b"there", b"is a view").unwrap();
     let node = cluster.node_address(0);
@@ -450,7 +450,7 @@ fn a_pipeline_is_answered_in_order() {
 /// It asks and asks and never reads. The server stops reading its requests once the sockets are
 /// full, and gives it up.
 #[test]
-fn who_never_reads_is_given_up() {
+fn a_peer_that_never_reads_is_disconnected() {
     let limits = Limits { value_bytes: 1 << 20, ..Limits::default() };
     let cluster = TestCluster::with(Options {
         nodes: 2,
@@ -469,7 +469,7 @@ fn who_never_reads_is_given_up() {
 }
 
 #[test]
-fn a_server_stops_at_once_whatever_its_peers_do() {
+fn a_server_stops_promptly_despite_busy_peers() {
     let mut cluster = TestCluster::start(1, 1);
     let node = cluster.node_address(0);
     let _silent: Vec<RawConnection> = (0..20).map(|_| RawConnection::open(node)).collect();

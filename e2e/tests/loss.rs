@@ -190,7 +190,7 @@ fn both_replicas_are_cut_off_and_come_back() {
 /// What the operator says yes to is what was shown. Here it is with three nodes and one copy of
 /// each key: node2 hangs and nobody has noticed yet, node1 has died.
 #[test]
-fn a_loss_that_grows_after_it_was_shown_is_not_accepted() {
+fn a_loss_that_has_grown_since_it_was_shown_is_not_accepted() {
     let (mut cluster, pairs) = {
         let options = Options { nodes: 3, copies: 1, is_proxied: true, ..Options::default() };
         let cluster = TestCluster::with(options);
@@ -251,7 +251,7 @@ fn one_of_both_comes_back_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_member_that_was_dropped_returns_when_all_others_have_died() {
+fn a_dropped_member_returns_after_all_others_have_died() {
     let (mut cluster, pairs) = filled(options());
     cluster.set_fault(0, Fault::Close);
     wait_until("it is dropped, and the others have healed", || {

@@ -51,7 +51,7 @@ fn the_manager_restarts_again_and_again_under_load() {
 }
 
 #[test]
-fn a_node_that_died_while_the_manager_was_away_is_noticed() {
+fn a_death_while_the_manager_is_away_is_noticed() {
     let mut cluster = TestCluster::start(4, 2);
     let client = cluster.client();
     let pairs: Vec<(String, &str)> = (0..100).map(|n| (format!("key{n}"), "value")).collect();
@@ -70,7 +70,7 @@ fn a_node_that_died_while_the_manager_was_away_is_noticed() {
 }
 
 #[test]
-fn a_manager_without_nodes_says_so() {
+fn a_manager_without_nodes_reports_it() {
     let cluster = TestCluster::without_nodes(Options::default());
     let mut config = cluster.config();
     config.deadline = std::time::Duration::from_millis(200);
@@ -95,7 +95,7 @@ fn a_client_that_starts_first_is_served_once_a_node_is_there() {
 }
 
 #[test]
-fn a_status_tells_of_every_node() {
+fn a_status_lists_every_node() {
     let options = Options { nodes: 3, copies: 2, is_proxied: true, ..Options::default() };
     let mut cluster = TestCluster::with(options);
     let client = cluster.client();
@@ -208,7 +208,7 @@ fn leases_change_while_the_cluster_serves() {
 }
 
 #[test]
-fn l6_where_a_refused_port_says_nothing_the_lease_is_waited_for() {
+fn l6_with_no_trust_refused_the_lease_is_waited_for() {
     let options = Options { trusts_refused: false, ..Options::default() };
     let (mut cluster, client, key) = with_slow_heartbeats(options);
     cluster.refuse_for(0);
@@ -236,7 +236,7 @@ fn replace_folder(by: &Path, folder: &Path) {
 }
 
 #[test]
-fn a_manager_on_an_older_copy_of_its_folder_ends_and_loses_nothing_if_it_is_to_go_on() {
+fn a_manager_on_an_older_copy_exits_and_loses_nothing_if_it_is_accepted() {
     let mut cluster = TestCluster::start(4, 2);
     let client = cluster.client();
     let pairs = |value: &'static str| -> Vec<(String, &'static str)> {

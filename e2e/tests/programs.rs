@@ -33,7 +33,7 @@ fn ended(command: &mut Command) -> (Option<i32>, String) {
 }
 
 #[test]
-fn help_that_nobody_reads_is_no_failure_and_help_that_is_lost_is_one() {
+fn unread_help_is_not_a_failure_but_unwritable_help_is() {
     for name in ["manager", "storage", "client"] {
         for flag in ["--help", "--version"] {
             let with = |out: Stdio| {
@@ -53,7 +53,7 @@ fn help_that_nobody_reads_is_no_failure_and_help_that_is_lost_is_one() {
 }
 
 #[test]
-fn a_command_whose_reader_has_gone_ends_quietly() {
+fn a_command_without_a_reader_exits_quietly() {
     let cluster = TestCluster::start(2, 2);
     cluster.client().put(b"key1", &[b'v'; 1000]).unwrap();
     let with = |arguments: &str, out: Stdio| {
@@ -141,7 +141,7 @@ fn keep(file: &Path, secret: &str) {
 }
 
 #[test]
-fn servers_outlive_the_signals_that_are_no_wish_to_end() {
+fn servers_survive_signals_that_do_not_ask_them_to_exit() {
     let mut manager = Server::named("manager", &[]);
     let address = manager.address.to_string();
     let mut node = Server::named("storage", &["--label", "node1", "--manager", &address]);
@@ -164,7 +164,7 @@ fn servers_outlive_the_signals_that_are_no_wish_to_end() {
 }
 
 #[test]
-fn single_requests_are_logged_for_who_asks_for_it() {
+fn single_requests_are_logged_at_debug_level() {
     let debug = "--log-level=debug";
     let mut manager = Server::named("manager", &[debug]);
     let address = manager.address.to_string();
@@ -213,7 +213,7 @@ fn a_secret_is_changed_while_the_cluster_serves() {
 }
 
 #[test]
-fn a_file_at_its_limit_is_as_a_full_disk() {
+fn a_file_size_limit_acts_like_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("node1");
     let mut manager = Server::named("manager", &["--durability", "sync", "--rep", "1"]);

@@ -46,7 +46,7 @@ fn normal_text(text: &str) -> String {
 }
 
 #[test]
-fn the_readmes_session_is_what_happens() {
+fn the_readmes_session_works() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name);
     for script in ["start_service", "stop_service"] {
@@ -84,7 +84,7 @@ fn the_readmes_session_is_what_happens() {
 }
 
 #[test]
-fn what_differs_from_run_to_run_is_left_out() {
+fn ports_and_primaries_are_normalized() {
     for (line, expected) in [
         ("OK, node3", "OK, node"),
         ("key1, value1, node12", "key1, value1, node"),

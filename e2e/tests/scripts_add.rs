@@ -47,7 +47,7 @@ fn a_killed_node_comes_back_on_its_line_and_a_new_one_is_appended() {
 }
 
 #[test]
-fn an_add_that_fails_leaves_the_service_as_it_was() {
+fn a_failed_add_leaves_the_service_unchanged() {
     let place = Place::new();
     place.started("--nodes 3 --rep 2 --fresh");
     place.kill(3);
@@ -108,7 +108,7 @@ fn several_join_at_once() {
 }
 
 #[test]
-fn who_drains_is_waited_for_and_who_runs_is_not() {
+fn an_add_waits_for_a_draining_node_but_not_for_a_running_one() {
     let place = Place::new();
     place.started("--nodes 2 --rep 2 --fresh --max-value 1000000");
     let manager = format!("127.0.0.1:{}", place.port).parse().unwrap();
@@ -134,7 +134,7 @@ fn who_drains_is_waited_for_and_who_runs_is_not() {
 }
 
 #[test]
-fn a_name_that_begins_as_an_answer_is_none() {
+fn a_name_that_begins_like_an_answer_is_not_an_answer() {
     let place = Place::new();
     place.started("--nodes 1 --rep 1 --fresh");
     place.started("--add waiter");
@@ -162,7 +162,7 @@ fn a_manager_and_its_nodes_come_back_together() {
 }
 
 #[test]
-fn where_one_of_several_fails_the_others_go_on() {
+fn one_failed_add_does_not_stop_the_others() {
     let storage = programs().join("storage");
     let storage = storage.display();
     let script = format!(
@@ -189,7 +189,7 @@ fn where_one_of_several_fails_the_others_go_on() {
 }
 
 #[test]
-fn an_add_is_done_when_its_nodes_serve_however_the_rest_is() {
+fn an_add_is_done_when_its_nodes_serve_whatever_the_health() {
     let how = "truth \"$@\" | sed 's/^health: .*/health: degraded: no word from node1/'";
     let place = Place::with_stand_ins(&[("client", &client_that_tells(how))]);
     place.started("--nodes 2 --rep 1 --fresh");
@@ -232,7 +232,7 @@ fn an_add_waits_while_something_moves_and_no_longer() {
 }
 
 #[test]
-fn an_interrupted_add_lets_run_what_runs() {
+fn an_interrupted_add_leaves_started_nodes_running() {
     // Nothing ever serves; but the manager must not seem to know of an earlier life.
     let how = "truth \"$@\" | sed 's/ active / down   /'";
     let place = Place::with_stand_ins(&[("client", &client_that_tells(how))]);
@@ -257,7 +257,7 @@ fn an_interrupted_add_lets_run_what_runs() {
 }
 
 #[test]
-fn a_node_that_has_left_is_missed_by_nobody_and_may_come_back() {
+fn a_node_that_has_left_is_not_reported_missing_and_may_come_back() {
     let place = Place::new();
     place.started("--nodes 3 --rep 2 --fresh");
     let before = place.pids();

@@ -8,7 +8,7 @@ use std::process::Command;
 use e2e::scripts::Place;
 
 #[test]
-fn fewer_nodes_on_old_data_are_told_who_is_missing_before_a_wipe_is_named() {
+fn a_start_with_too_few_nodes_names_the_missing_ones_before_a_wipe() {
     let place = Place::new();
     place.started("--nodes 3 --rep 1 --fresh --durability sync");
     place.started("--add spare");
@@ -64,7 +64,7 @@ fn is_empty(folder: &Path) -> bool {
 }
 
 #[test]
-fn fresh_empties_what_lies_on_other_disks_and_leaves_it_there() {
+fn fresh_empties_links_to_other_disks_and_leaves_them() {
     let place = Place::new();
     let disk = tempfile::tempdir().unwrap();
     let on_disk = |name: &str| disk.path().join(name);

@@ -49,7 +49,7 @@ fn a_service_starts_answers_and_stops() {
 }
 
 #[test]
-fn what_the_cluster_was_born_with_stays_and_is_what_is_told() {
+fn settings_of_the_first_start_stay_and_are_reported() {
     let place = Place::new();
     let told = out(&place.started("--nodes 2 --rep 2 --fresh --heartbeat-ms 500"));
     assert!(told.contains("2 copies of each key"), "{told}");
@@ -72,7 +72,7 @@ fn what_the_cluster_was_born_with_stays_and_is_what_is_told() {
 }
 
 #[test]
-fn what_a_service_writes_is_its_users_alone() {
+fn files_of_a_service_are_private_to_its_user() {
     let place = Place::new();
     let script = "umask 022; ./start_service --nodes 2 --rep 1 --durability sync";
     let mut command = place.command("bash", "-c");
@@ -206,7 +206,7 @@ fn bad_arguments_are_refused_before_anything_is_touched() {
 }
 
 #[test]
-fn what_a_program_refuses_is_told_in_its_words() {
+fn a_programs_refusal_is_shown_verbatim() {
     let place = Place::new();
     for (arguments, want) in [
         ("--nodes 2 --rep 1 --weight 0", "--weight 0: it takes 1 to 1000"),
@@ -279,7 +279,7 @@ fn an_interrupted_run_leaves_nothing() {
 }
 
 #[test]
-fn what_is_missing_to_start_is_told() {
+fn a_start_reports_what_is_missing() {
     let place = Place::new();
     // No cargo, and nothing that is built.
     let mut command = place.command(place.path("start_service"), "--nodes 1 --rep 1");
@@ -310,7 +310,7 @@ fn what_is_missing_to_start_is_told() {
 }
 
 #[test]
-fn the_folder_of_the_programs_may_be_called_as_it_likes() {
+fn the_programs_folder_may_have_any_name() {
     let mut place = Place::new();
     let odd = place.path(" the programs=");
     symlink(programs(), &odd).unwrap();

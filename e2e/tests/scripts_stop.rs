@@ -8,7 +8,7 @@ use std::process::Command;
 use e2e::scripts::{Place, err, lives, out, signal, stranger};
 
 #[test]
-fn stop_is_quiet_after_a_crash_and_where_nothing_ever_ran() {
+fn stop_is_quiet_after_a_crash_and_without_a_service() {
     let place = Place::new();
     let never = place.stop();
     assert_eq!((out(&never), err(&never)), (String::new(), String::new()));
@@ -37,7 +37,7 @@ fn stop_ends_a_process_that_does_not_listen() {
 }
 
 #[test]
-fn stop_leaves_strangers_alone() {
+fn stop_leaves_foreign_processes_alone() {
     let place = Place::new();
     let mut stranger = stranger();
     let pid = stranger.id().to_string();
@@ -77,7 +77,7 @@ fn stop_leaves_strangers_alone() {
 }
 
 #[test]
-fn a_copy_of_the_folder_has_nothing_to_do_with_the_originals_service() {
+fn a_copied_folder_does_not_touch_the_originals_service() {
     let place = Place::new();
     place.started("--nodes 2 --rep 1 --fresh");
     let record = fs::read_to_string(place.path("service_flags.txt")).unwrap();
@@ -129,7 +129,7 @@ fn a_folder_that_machines_share_is_stopped_on_the_one_that_started_it() {
 }
 
 #[test]
-fn who_may_not_end_a_service_does_not_let_go_of_it() {
+fn a_user_without_permission_does_not_forget_a_service() {
     let as_other = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
     let is_root = Command::new("setpriv").args(as_other).arg("true").status();
     if !is_root.is_ok_and(|status| status.success()) {

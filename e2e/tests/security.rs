@@ -65,7 +65,7 @@ fn with_the_secret_everything_works() {
 }
 
 #[test]
-fn without_the_secret_or_with_a_wrong_one_nobody_gets_in() {
+fn peers_without_the_right_secret_are_refused() {
     let cluster = guarded();
     let none = refusal(&cluster, None);
     assert_eq!(none, "auth: this cluster has a secret, prove it first (--secret-file)");
@@ -198,7 +198,7 @@ fn proofs_of_every_wrong_shape_are_refused() {
 }
 
 #[test]
-fn guessing_does_not_slow_down_those_who_know() {
+fn guessing_does_not_slow_down_authorized_clients() {
     let cluster = guarded();
     let client = cluster.client();
     client.put(b"key", b"value").unwrap();

@@ -21,7 +21,7 @@ fn value(n: usize) -> Option<&'static str> {
 }
 
 #[test]
-fn a_node_that_was_cut_off_is_sent_only_what_it_missed() {
+fn a_node_that_was_cut_off_fetches_only_what_it_missed() {
     let options = Options { nodes: 3, copies: 3, is_proxied: true, ..Options::default() };
     let mut cluster = TestCluster::with(options);
     let client = cluster.client();

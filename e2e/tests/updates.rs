@@ -16,7 +16,7 @@ fn increment(client: &GTStoreClient, key: &[u8]) -> Result<Done, ClientError> {
 }
 
 #[test]
-fn put_if_tells_what_is_there_instead() {
+fn a_failed_put_if_returns_the_present_value() {
     let cluster = TestCluster::start(3, 2);
     let client = cluster.client();
     let value = |done| match done {
@@ -40,7 +40,7 @@ fn put_if_tells_what_is_there_instead() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_changes_nothing() {
+fn an_update_beyond_the_limits_is_refused_and_changes_nothing() {
     let cluster = TestCluster::start(3, 2);
     let client = cluster.client();
     client.put(b"key", b"value").unwrap();
@@ -52,7 +52,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn who_is_never_quick_enough_is_told_so() {
+fn an_update_that_always_loses_is_contended() {
     let cluster = TestCluster::start(3, 2);
     let (other, deadline) = (cluster.client(), Duration::from_millis(300));
     let client = GTStoreClient::init(Config { deadline, ..cluster.config() }).unwrap();
@@ -74,7 +74,7 @@ fn who_is_never_quick_enough_is_told_so() {
 /// Threads of two clients change one key as fast as they can. They take turns, so little of it is
 /// in vain.
 #[test]
-fn many_who_change_one_key_take_turns() {
+fn clients_that_change_one_key_take_turns() {
     const THREADS: u64 = 24;
     const EACH: u64 = 20;
     let cluster = TestCluster::start(3, 2);

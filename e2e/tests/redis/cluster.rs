@@ -5,7 +5,7 @@ use e2e::{Options, Resp, TestCluster, wait_until};
 use crate::{open, options};
 
 #[test]
-fn cluster_aware_clients_learn_where_the_ports_are() {
+fn cluster_aware_clients_learn_the_ports() {
     let mut cluster = TestCluster::with(options());
     let port = |cluster: &TestCluster, n| cluster.redis_cluster_address(n).port();
     let mut node = open(&cluster, 0);
@@ -26,7 +26,7 @@ fn cluster_aware_clients_learn_where_the_ports_are() {
 }
 
 #[test]
-fn what_cluster_aware_clients_add_up_is_the_whole() {
+fn listings_of_all_nodes_add_up_to_the_whole() {
     const KEYS: usize = 500;
     let cluster = TestCluster::with(options());
     let mut plain = open(&cluster, 0);
@@ -82,7 +82,7 @@ fn what_cluster_aware_clients_add_up_is_the_whole() {
 }
 
 #[test]
-fn keys_are_listed_whole_whatever_node_is_asked() {
+fn any_node_lists_all_keys() {
     let mut cluster = TestCluster::with(Options { nodes: 3, copies: 2, ..options() });
     let mut nodes: Vec<Resp> = (0..2).map(|n| open(&cluster, n)).collect();
     let sets: Vec<String> = (0..2000).map(|n| format!("SET key:{n} x")).collect();

@@ -10,7 +10,7 @@ use net_common::auth::{self, Secret};
 use crate::{open, options};
 
 #[test]
-fn clients_open_as_they_do() {
+fn common_clients_can_connect() {
     let cluster = TestCluster::with(options());
     let mut node = open(&cluster, 0);
     // redis-cli
@@ -45,7 +45,7 @@ fn clients_open_as_they_do() {
 }
 
 #[test]
-fn what_is_told_of_the_node_is_measured() {
+fn info_reports_measured_values() {
     let line = |text: &str, name: &str| {
         let lines = text.trim_matches('"').split("\\r\\n");
         let found = lines.into_iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -96,7 +96,7 @@ fn what_is_told_of_the_node_is_measured() {
 }
 
 #[test]
-fn a_client_chooses_which_answers_it_hears() {
+fn a_client_chooses_which_replies_it_gets() {
     let cluster = TestCluster::with(Options { nodes: 1, copies: 1, ..options() });
     let mut node = open(&cluster, 0);
     let mut hears = |lines: &str, want: &[&str]| {

@@ -9,7 +9,7 @@ use e2e::{Options, Resp, TestCluster, wait_until};
 use crate::{open, options};
 
 #[test]
-fn lives_go_on_and_end_through_a_death_and_a_return() {
+fn expiry_times_survive_a_death_and_a_return() {
     let mut cluster = TestCluster::with(Options { nodes: 4, copies: 3, ..options() });
     let mut node = open(&cluster, 0);
     const KEYS: usize = 300;
@@ -51,7 +51,7 @@ fn lives_go_on_and_end_through_a_death_and_a_return() {
 }
 
 #[test]
-fn a_cluster_that_has_lost_keys_says_so() {
+fn a_cluster_reports_lost_keys() {
     let mut cluster = TestCluster::with(Options { nodes: 2, copies: 1, ..options() });
     let mut node = open(&cluster, 0);
     let told = |node: &mut Resp, state: &str| match node.ask("CLUSTER INFO") {

@@ -8,7 +8,7 @@ use e2e::{Options, TestCluster};
 use crate::{open, options};
 
 #[test]
-fn a_pipeline_is_answered_as_if_one_by_one() {
+fn a_pipeline_gets_the_replies_of_single_requests() {
     let cluster = TestCluster::with(options());
     let mut node = open(&cluster, 0);
     let mut commands = Vec::new();
@@ -50,7 +50,7 @@ fn a_pipeline_is_answered_as_if_one_by_one() {
 }
 
 #[test]
-fn a_command_with_many_keys_is_not_half_done_where_one_is_beyond_the_limits() {
+fn a_command_with_one_key_beyond_the_limits_does_nothing() {
     let cluster = TestCluster::with(Options { limits: Limits::ORIGINAL, ..options() });
     let (long, large) = ("k".repeat(21), "v".repeat(1025));
     for node in 0..2 {
@@ -108,7 +108,7 @@ fn a_command_with_many_keys_is_not_half_done_where_one_is_beyond_the_limits() {
 }
 
 #[test]
-fn times_that_have_passed_end_a_key_in_the_middle_of_a_pipeline_too() {
+fn an_expiry_in_the_past_removes_a_key_in_the_middle_of_a_pipeline() {
     let cluster = TestCluster::with(options());
     let mut node = open(&cluster, 0);
     for (pipeline, want) in [
@@ -158,7 +158,7 @@ fn a_transaction_is_refused_at_its_end_and_nothing_of_it_is_done() {
 }
 
 #[test]
-fn commands_about_one_key_go_together_and_nobody_comes_in_between() {
+fn commands_about_one_key_are_one_atomic_operation() {
     const ROUNDS: usize = 20;
     const DEPTH: usize = 50;
     let limits = Limits::ORIGINAL;

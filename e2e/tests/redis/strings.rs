@@ -57,7 +57,7 @@ fn strings_by_any_node_and_by_the_native_client() {
 }
 
 #[test]
-fn keys_expire_everywhere_and_do_not_come_back() {
+fn expired_keys_are_gone_on_all_nodes() {
     let cluster = TestCluster::with(Options { copies: 3, ..options() });
     let (mut one, mut two) = (open(&cluster, 0), open(&cluster, 1));
     for (command, want) in [

@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn together_is_as_one_by_one() {
+    fn coalesced_commands_equal_single_ones() {
         // All ways to put up to four of them in a row.
         let steps = steps();
         let mut kinds = std::collections::BTreeSet::new();

@@ -62,7 +62,7 @@ pub struct Conversation<'s> {
 struct State {
     protocol: Protocol,
     /// Whether it has shown the password, or need not.
-    is_known: bool,
+    is_authenticated: bool,
     /// What is listed for it: once it has asked who keeps what, it asks each node for what is its
     /// own.
     scope: Scope,
@@ -76,7 +76,7 @@ impl State {
     fn new(shared: &Shared, at_port: Scope) -> State {
         State {
             protocol: Protocol::default(),
-            is_known: shared.secret.is_none(),
+            is_authenticated: shared.secret.is_none(),
             scope: at_port,
             reply_mode: ReplyMode::On,
             transaction: Transaction::default(),
@@ -97,8 +97,8 @@ impl<'s> Conversation<'s> {
     }
 
     /// Whether the peer may do everything.
-    pub fn is_known(&self) -> bool {
-        self.state.is_known
+    pub fn is_authenticated(&self) -> bool {
+        self.state.is_authenticated
     }
 
     /// The protocol that it speaks.
@@ -131,7 +131,7 @@ impl<'s> Conversation<'s> {
                 spec.name,
                 count(args.len().saturating_sub(1), "argument")
             );
-            let is_allowed = self.state.is_known || spec.flags.has(Flags::NO_AUTH);
+            let is_allowed = self.state.is_authenticated || spec.flags.has(Flags::NO_AUTH);
             if is_allowed { Ok(spec) } else { Err(Error::NoAuth) }
         });
         self.state.transaction.parse(found, args, now_ms)
@@ -295,7 +295,7 @@ impl<'s> Conversation<'s> {
         if let Some((user, password)) = hello.auth {
             self.authenticate(user, password)?;
         }
-        if !self.state.is_known {
+        if !self.state.is_authenticated {
             return Err(Error::HelloWithoutAuth);
         }
         if let Some(name) = hello.name {
@@ -315,7 +315,7 @@ impl<'s> Conversation<'s> {
         let is_right =
             self.shared.secret.as_ref().is_none_or(|secret| secret.is_password(password));
         if is_right && user == USER {
-            self.state.is_known = true;
+            self.state.is_authenticated = true;
             return Ok(());
         }
         warn!("{}: a wrong password on the Redis port", self.served.peer);

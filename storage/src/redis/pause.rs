@@ -94,7 +94,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(1000);
 
     #[test]
-    fn the_stricter_of_two_holds_until_it_is_ended() {
+    fn the_stricter_of_two_pauses_holds() {
         let pause = Arc::new(Pause::default());
         pause.wait(true, || unreachable!("there is none"));
         pause.begin(LONG, true);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn one_comes_to_its_end_by_itself_and_with_the_node() {
+    fn a_pause_ends_by_itself_and_when_the_node_stops() {
         let pause = Pause::default();
         pause.begin(Duration::from_millis(20), false);
         pause.wait(true, || false);

@@ -98,10 +98,10 @@ impl<'s> Session<'s> {
 
     /// Carries out the requests that have arrived. Returns how many.
     fn answer(&mut self) -> io::Result<(usize, Next)> {
-        let limits = if self.conversation.is_known() {
-            Limits::KNOWN.for_values(self.conversation.value_bytes())
+        let limits = if self.conversation.is_authenticated() {
+            Limits::AUTHENTICATED.for_values(self.conversation.value_bytes())
         } else {
-            Limits::STRANGER
+            Limits::UNAUTHENTICATED
         };
         let broken = self.requests.read(self.inbox.bytes_mut(), &limits).err();
         let count = self.requests.done();
@@ -121,7 +121,7 @@ impl<'s> Session<'s> {
         {
             Replies::new(&mut self.outgoing.bytes, self.conversation.protocol())
                 .error(&error.to_string());
-            let goes_on = self.conversation.is_known() && error.is_too_long();
+            let goes_on = self.conversation.is_authenticated() && error.is_too_long();
             next = if goes_on { Next::CloseInMidstream } else { Next::Close };
         }
         Ok((count, next))
@@ -218,7 +218,7 @@ impl<'s> Session<'s> {
     /// word: an answer that nobody asked for would be taken for that of the next request.
     fn is_over(&self, between: bool) -> bool {
         // Whoever has not shown the password yet has so long for all of it.
-        if !self.conversation.is_known() {
+        if !self.conversation.is_authenticated() {
             return self.quiet_since.elapsed() >= self.shared.limits.frame;
         }
         if between {
@@ -283,7 +283,7 @@ fn send(
     let count = bytes.len() as u64;
     // While answers wait the peer may send, with what is here already, as much as a request may
     // have.
-    socket.send(bytes, Limits::KNOWN.request.saturating_sub(inbox.len()))?;
+    socket.send(bytes, Limits::AUTHENTICATED.request.saturating_sub(inbox.len()))?;
     shared.tally.output_bytes.fetch_add(count, Ordering::Relaxed);
     Ok(())
 }

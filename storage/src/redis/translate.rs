@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_is_named() {
+    fn errors_name_the_limit() {
         let error = beyond(LimitError::LongKey { got: 30, limit: 20 });
         assert_eq!(error.to_string(), "ERR a key has at most 20 bytes here, this one has 30");
     }

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_several_errors_the_one_that_leaves_it_open_is_told() {
+    fn an_unknown_outcome_takes_precedence_over_other_errors() {
         let mut errors = [
             Ok(()),
             Err(Error::TryAgain("a".into())),

@@ -12,7 +12,7 @@ use crate::redis::tests::keyspace::Keyspace;
 fn cut(lines: &[&str]) -> Vec<usize> {
     let mut buffer = lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes();
     let mut requests = Requests::default();
-    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    requests.read(&mut buffer, &Limits::AUTHENTICATED).unwrap();
     let (mut batch, mut sizes) = (Batch::default(), vec![0]);
     for args in requests.each(&buffer) {
         let command = Command::parse(lookup::find(args).unwrap(), args, 0).unwrap();
@@ -28,7 +28,7 @@ fn cut(lines: &[&str]) -> Vec<usize> {
 }
 
 #[test]
-fn what_touches_a_key_of_a_command_with_many_again_waits_unless_all_only_read() {
+fn a_second_use_of_a_key_of_a_multi_key_command_waits_unless_all_are_reads() {
     for (lines, want) in [
         (&["get a", "get a", "mget a b", "strlen b"][..], &[4][..]),
         (&["set a 1", "set b 1", "incr c", "get d"], &[4]),
@@ -45,7 +45,7 @@ fn what_touches_a_key_of_a_command_with_many_again_waits_unless_all_only_read() 
 }
 
 #[test]
-fn a_batch_ends_where_it_could_read_too_much() {
+fn a_batch_ends_before_it_could_read_too_much() {
     let keys: Vec<String> = (0..5000).map(|n| format!("get {n}")).collect();
     let lines: Vec<&str> = keys.iter().map(String::as_str).take(1024).collect();
     assert_eq!(cut(&lines), [1024]);
@@ -68,10 +68,10 @@ fn a_command_that_fills_a_batch_by_itself_is_its_last() {
 }
 
 #[test]
-fn without_a_client_each_request_is_told_why() {
+fn without_a_client_each_request_is_refused_with_the_reason() {
     let mut buffer = b"get a\nset b 1\n".to_vec();
     let mut requests = Requests::default();
-    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    requests.read(&mut buffer, &Limits::AUTHENTICATED).unwrap();
     let mut batch = Batch::default();
     for args in requests.each(&buffer) {
         batch.add(Command::parse(lookup::find(args).unwrap(), args, 0).unwrap());
@@ -97,7 +97,7 @@ fn without_a_client_each_request_is_told_why() {
 fn sent(keyspace: &Keyspace, lines: &[String]) -> (Vec<u8>, usize) {
     let mut buffer = lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes();
     let mut requests = Requests::default();
-    requests.read(&mut buffer, &Limits::KNOWN).unwrap();
+    requests.read(&mut buffer, &Limits::AUTHENTICATED).unwrap();
     let mut batch = Batch::default();
     for args in requests.each(&buffer) {
         batch.add(Command::parse(lookup::find(args).unwrap(), args, 0).unwrap());
@@ -116,7 +116,7 @@ fn sent(keyspace: &Keyspace, lines: &[String]) -> (Vec<u8>, usize) {
 }
 
 #[test]
-fn what_would_be_too_much_to_hold_is_read_when_those_before_it_are_answered() {
+fn reads_beyond_the_memory_bound_wait_until_earlier_ones_are_answered() {
     const LONG: usize = 1 << 20;
     const KEYS: usize = 64;
     let mut keyspace = Keyspace::new(0);

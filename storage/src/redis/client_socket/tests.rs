@@ -26,7 +26,7 @@ fn bytes(count: usize) -> Vec<u8> {
 const MUCH: usize = 24 << 20;
 
 #[test]
-fn what_a_peer_sends_before_it_reads_is_kept_in_its_order() {
+fn input_that_arrives_while_sending_is_kept_in_order() {
     let (mut socket, mut peer) = pair(LONG);
     let reader = thread::spawn(move || {
         peer.write_all(&bytes(MUCH)).unwrap();
@@ -45,7 +45,7 @@ fn what_a_peer_sends_before_it_reads_is_kept_in_its_order() {
 }
 
 #[test]
-fn no_more_is_kept_than_there_is_room_for() {
+fn input_is_kept_up_to_the_limit_only() {
     const LIMIT: usize = 1 << 20;
     let (mut socket, peer) = pair(Duration::from_secs(1));
     let (mut sending, much) = (peer.try_clone().unwrap(), bytes(MUCH));
@@ -63,7 +63,7 @@ fn no_more_is_kept_than_there_is_room_for() {
 }
 
 #[test]
-fn the_last_word_arrives_however_much_the_peer_goes_on_to_send() {
+fn a_final_reply_arrives_although_the_peer_keeps_sending() {
     let (mut socket, mut peer) = pair(LONG);
     let sender = thread::spawn(move || {
         peer.write_all(&bytes(3 * MUCH)).unwrap();

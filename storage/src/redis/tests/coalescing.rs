@@ -134,7 +134,7 @@ fn templates() -> Vec<Vec<String>> {
 }
 
 #[test]
-fn a_pipeline_is_as_its_commands_one_by_one() {
+fn a_pipeline_equals_its_commands_one_by_one() {
     let pipelines = std::env::var("GTSTORE_TEST_PIPELINES").ok();
     let pipelines = pipelines.map_or(PIPELINES, |count| count.parse().expect("a number"));
     let templates = templates();

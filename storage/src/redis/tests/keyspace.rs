@@ -103,7 +103,7 @@ impl Keyspace {
     /// Carries out what a client sends, and returns what it gets.
     pub fn exchange(&mut self, sent: &[u8]) -> Vec<u8> {
         let (mut buffer, mut requests, mut out) = (sent.to_vec(), Requests::default(), Vec::new());
-        let error = requests.read(&mut buffer, &request::Limits::KNOWN).err();
+        let error = requests.read(&mut buffer, &request::Limits::AUTHENTICATED).err();
         let mut batch = Batch::default();
         for args in requests.each(&buffer) {
             match self.transaction.parse(lookup::find(args), args, self.now_ms) {

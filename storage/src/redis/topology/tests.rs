@@ -53,7 +53,7 @@ fn neighbours_with_the_same_primary_are_one_range() {
 }
 
 #[test]
-fn every_slot_is_told_once() {
+fn every_slot_is_reported_once() {
     let arcs: Vec<u16> =
         (0..4096u32).map(|arc| (arc.wrapping_mul(2_654_435_761) >> 30) as u16).collect();
     let routes = routes(3, 4, &arcs);
@@ -70,7 +70,7 @@ fn every_slot_is_told_once() {
 }
 
 #[test]
-fn a_node_is_told_by_the_facts_of_its_view() {
+fn a_topology_follows_from_the_view() {
     let routes = routes(2, 3, &[0, 1, 1, 0]);
     let topology = Picture::new(&routes, &id(2), port).topology();
     assert_eq!((topology.known_nodes, topology.epoch, topology.nodes.len()), (3, 7, 3));
@@ -86,7 +86,7 @@ fn a_node_is_told_by_the_facts_of_its_view() {
 }
 
 #[test]
-fn nodes_without_a_redis_port_are_not_told() {
+fn nodes_without_a_redis_port_are_not_reported() {
     let routes = routes(2, 3, &[0, 1, 2, 1]);
     let only = |open: &'static [u16]| {
         move |node: &NodeId| port(node).filter(|address| open.contains(&(address.port() - 7000)))
@@ -131,7 +131,7 @@ fn each_arc_is_one_nodes_own() {
 }
 
 #[test]
-fn an_unborn_cluster_keeps_nothing() {
+fn a_cluster_before_its_first_view_has_no_ranges() {
     let routes = Routes::new(View::unborn(ClusterId(1), 3, Limits::default()));
     let picture = Picture::new(&routes, &id(1), port);
     assert_eq!(picture.topology(), Topology { epoch: routes.epoch().0, ..Topology::default() });
