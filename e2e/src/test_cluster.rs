@@ -355,16 +355,16 @@ impl TestCluster {
                 may_flush: true,
                 idle: self.options.redis_idle,
             },
-            snapshot: storage::snapshot_log::Settings::default(),
+            snapshot: storage::snapshot_log::SnapshotSettings::default(),
             disk: self.disk_settings(name),
             durability: None,
             secret: self.options.secret.clone(),
         }
     }
 
-    fn disk_settings(&self, name: &NodeId) -> Option<disk::Settings> {
+    fn disk_settings(&self, name: &NodeId) -> Option<disk::DiskSettings> {
         let folder = self.data.path().join(name.as_str());
-        (self.options.durability != Durability::None).then(|| disk::Settings::new(folder))
+        (self.options.durability != Durability::None).then(|| disk::DiskSettings::new(folder))
     }
 
     /// Stops a node.

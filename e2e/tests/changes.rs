@@ -15,7 +15,7 @@ use net_common::message::Message;
 use net_common::message::change::Begin;
 use net_common::message::control::Status;
 use net_common::message::data::{KeyReply, ReadBatch, ReadReply};
-use storage::control::Ended;
+use storage::control::Departure;
 
 /// What there is beside the load: enough that at a megabyte a second a change takes a while.
 const KEYS: usize = 12_000;
@@ -80,7 +80,7 @@ fn state(status: &Status, n: usize) -> Option<NodeState> {
 
 /// Waits until a node says that it has left, and stops it.
 fn wait_until_left(cluster: &mut TestCluster, n: usize) {
-    assert_eq!(cluster.node(n - 1).ended().recv_timeout(PATIENCE), Ok(Ended::Left));
+    assert_eq!(cluster.node(n - 1).ended().recv_timeout(PATIENCE), Ok(Departure::Left));
     cluster.stop_node(n - 1);
 }
 
@@ -144,7 +144,7 @@ fn a_node_that_has_left_refuses_requests_and_is_shown_as_left() {
     let client = cluster.client();
     client.put(b"key", b"value").unwrap();
     client.order(&leaves(1)).unwrap();
-    assert_eq!(cluster.node(0).ended().recv_timeout(PATIENCE), Ok(Ended::Left));
+    assert_eq!(cluster.node(0).ended().recv_timeout(PATIENCE), Ok(Departure::Left));
     // As long as its process is there.
     let batch = ReadBatch { epoch: Epoch::NONE, keys: vec![b"key"] };
     let reply = RawConnection::open(cluster.node_address(0)).ask(&batch);

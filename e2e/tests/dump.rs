@@ -19,7 +19,7 @@ use cluster::slot;
 use e2e::{Options, Over, PATIENCE, TestCluster, client_command, wait_until};
 use harness::process::{Running, Signal};
 use harness::proxy::Fault;
-use storage::control::Ended;
+use storage::control::Departure;
 use tempfile::{TempDir, tempdir};
 
 /// A value, and until when it lives.
@@ -175,7 +175,7 @@ fn join_leave_and_die(cluster: &mut TestCluster, wait_for_dumps: impl Fn(usize))
     let wish = Wish::Leave(NodeId::new("node3").unwrap());
     cluster.client().order(&Order::Change { wish, force: false }).unwrap();
     wait_for_dumps(2);
-    assert_eq!(cluster.node(2).ended().recv_timeout(PATIENCE), Ok(Ended::Left));
+    assert_eq!(cluster.node(2).ended().recv_timeout(PATIENCE), Ok(Departure::Left));
     cluster.stop_node(2);
     cluster.stop_node(0);
     wait_for_dumps(2);

@@ -13,7 +13,7 @@ use net_common::message::Message;
 use net_common::message::control::{HealthLine, Status};
 use net_common::message::coordinated::{Get, GetReply};
 use storage::Storage;
-use storage::control::Ended;
+use storage::control::Departure;
 
 fn key(n: usize) -> String {
     format!("key{n}")
@@ -203,8 +203,8 @@ fn a_taken_name_and_a_taken_address_are_refused() {
         config.advertise = "127.0.0.1".into();
         let storage = Storage::start(listener, None, config).unwrap();
         match storage.ended().recv_timeout(PATIENCE).unwrap() {
-            Ended::Refused(why) => why,
-            Ended::Left => panic!("nobody asked it to leave"),
+            Departure::Refused(why) => why,
+            Departure::Left => panic!("nobody asked it to leave"),
         }
     };
     let why = refusal("node1", "127.0.0.1", 0);

@@ -115,7 +115,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     let durability =
         durability.then(|| flags::value(&matches, "durability", None, Durability::None));
     let durability = durability.transpose()?;
-    let default = snapshot_log::Settings::default();
+    let default = snapshot_log::SnapshotSettings::default();
     let interval_ms =
         flags::value(&matches, "snapshot-interval-ms", None, default.interval.as_millis() as u64)?;
     Ok(Some(Args {
@@ -140,7 +140,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
                 may_flush: matches.opt_present("redis-allow-flush"),
                 idle: redis_idle(&matches)?,
             },
-            snapshot: snapshot_log::Settings {
+            snapshot: snapshot_log::SnapshotSettings {
                 is_on: snapshot_log(&matches)?,
                 keys: flags::value(&matches, "snapshot-keys", None, default.keys)?,
                 interval: Duration::from_millis(interval_ms),
@@ -155,7 +155,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
 fn disk_settings(
     matches: &Matches,
     durability: Option<Durability>,
-) -> Result<Option<disk::Settings>, ArgsError> {
+) -> Result<Option<disk::DiskSettings>, ArgsError> {
     let salvage = matches.opt_present("salvage");
     match (durability, matches.opt_str("data")) {
         (Some(Durability::None), _) | (None, None) if !salvage => Ok(None),
@@ -164,7 +164,7 @@ fn disk_settings(
                 .into())
         }
         (_, Some(folder)) => {
-            Ok(Some(disk::Settings { salvage, ..disk::Settings::new(folder.into()) }))
+            Ok(Some(disk::DiskSettings { salvage, ..disk::DiskSettings::new(folder.into()) }))
         }
         (Some(durability), None) => {
             let why = format!("--durability {durability}: also give --data, the folder for it");
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_folder_counts_unless_nothing_is_promised() {
+    fn a_data_folder_is_used_unless_durability_is_none() {
         assert!(args("--data d --durability none").unwrap().config.disk.is_none());
         assert!(args("--data d").unwrap().config.disk.is_some_and(|disk| !disk.salvage));
         let args = args("--data d --durability sync --salvage").unwrap();

@@ -38,7 +38,7 @@ use heartbeat::{Heartbeats, Interval};
 
 /// What a control connection needs to know.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ControlSettings {
     /// Where the manager is.
     pub manager: Address,
     /// Where others reach this node.
@@ -65,7 +65,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a node's part in the cluster is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum Departure {
     /// The manager will never take it in.
     Refused(String),
     /// It has left, as the operator asked: others hold all that it held.
@@ -76,7 +76,7 @@ pub enum Ended {
 pub struct Control {
     /// The stream in use, to be shut down when stopping.
     stream: Arc<Mutex<Option<TcpStream>>>,
-    ended: Receiver<Ended>,
+    ended: Receiver<Departure>,
     worker: Worker,
 }
 
@@ -85,18 +85,18 @@ impl Control {
     ///
     /// # Errors
     /// If the operating system has no more threads.
-    pub fn start(node: Arc<Node>, settings: Settings, fetcher: Wake) -> io::Result<Control> {
+    pub fn start(node: Arc<Node>, settings: ControlSettings, fetcher: Wake) -> io::Result<Control> {
         let (end, ended) = bounded(1);
         let stream = Arc::new(Mutex::new(None));
         let name = format!("{} control", node.id());
-        let of_loop = stream.clone();
+        let loop_stream = stream.clone();
         let control_loop = |stop| ControlLoop {
             node,
             settings,
             fetcher,
             stop,
             end,
-            stream: of_loop,
+            stream: loop_stream,
             left_with: Cell::new(None),
             shows_view: Cell::new(false),
             was_weighed: Cell::new(false),
@@ -107,7 +107,7 @@ impl Control {
     }
 
     /// Says why this node's part is over, if it comes to that.
-    pub fn ended(&self) -> &Receiver<Ended> {
+    pub fn ended(&self) -> &Receiver<Departure> {
         &self.ended
     }
 
@@ -130,10 +130,10 @@ impl Drop for Control {
 
 struct ControlLoop {
     node: Arc<Node>,
-    settings: Settings,
+    settings: ControlSettings,
     fetcher: Wake,
     stop: Stop,
-    end: Sender<Ended>,
+    end: Sender<Departure>,
     stream: Arc<Mutex<Option<TcpStream>>>,
     /// The view with which the node has left the cluster. It stays until that is active, since it
     /// is waited for; after that there is nothing to register for any more.
@@ -159,7 +159,7 @@ impl ControlLoop {
                         "the cluster's durability is {is}, and --durability {asked} was asked for: leave the \
                          flag away, or give the manager of a new cluster the same"
                     );
-                    let _ = self.end.try_send(Ended::Refused(why));
+                    let _ = self.end.try_send(Departure::Refused(why));
                     return;
                 }
                 Ok((link, push)) => {
@@ -172,7 +172,7 @@ impl ControlLoop {
                 Err(error) => match error.word() {
                     Some(ErrorWord::Taken | ErrorWord::NoDisk) => {
                         // Nobody may wait for it, but then nobody needs to know.
-                        let _ = self.end.try_send(Ended::Refused(error.to_string()));
+                        let _ = self.end.try_send(Departure::Refused(error.to_string()));
                         return;
                     }
                     // It has seen what the manager does not know, and tells that when it tries
@@ -185,7 +185,7 @@ impl ControlLoop {
                     // wrong folder.
                     Some(ErrorWord::OtherCluster) if self.node.routes().is_none() => {
                         let why = format!("its data folder is of another cluster: {error}");
-                        let _ = self.end.try_send(Ended::Refused(why));
+                        let _ = self.end.try_send(Departure::Refused(why));
                         return;
                     }
                     _ => error.to_string(),
@@ -193,7 +193,7 @@ impl ControlLoop {
             };
             if self.left_with.get().is_some() {
                 self.node.give_up_lease();
-                let _ = self.end.try_send(Ended::Left);
+                let _ = self.end.try_send(Departure::Left);
                 return;
             }
             if self.stop.has_come() {
@@ -313,11 +313,11 @@ impl ControlLoop {
                 Ok(frame) => frame,
                 Err(error) => return error.to_string(),
             };
-            let mut told = None;
+            let mut interval_ms = None;
             let taken = match Kind::from_wire(frame.kind) {
                 Some(Kind::TablePush) => {
                     TablePush::read(frame.payload).map_err(|e| e.to_string()).and_then(|push| {
-                        told = Some(push.heartbeat_ms);
+                        interval_ms = Some(push.heartbeat_ms);
                         self.adopt(push, beat)
                     })
                 }
@@ -333,11 +333,11 @@ impl ControlLoop {
                         debug!("heartbeat {} heard, view {} is active", ack.sequence, ack.active);
                         let lease_ms = u64::from(ack.lease_ms);
                         self.node.heartbeat_answered(ack.sequence, lease_ms, ack.active);
-                        told = Some(ack.heartbeat_ms);
+                        interval_ms = Some(ack.heartbeat_ms);
                         if self.has_left(ack.active) {
                             Err(HAS_LEFT.into())
                         } else if ack.known {
-                            self.node.is_known();
+                            self.node.known_to_manager();
                             Ok(())
                         } else {
                             Err("the manager has forgotten us".into())
@@ -352,7 +352,7 @@ impl ControlLoop {
             if let Err(trouble) = taken {
                 return trouble;
             }
-            if let Some(heartbeat_ms) = told.filter(|&ms| ms != interval.get()) {
+            if let Some(heartbeat_ms) = interval_ms.filter(|&ms| ms != interval.get()) {
                 interval.set(heartbeat_ms, link);
                 info!("a heartbeat every {heartbeat_ms} ms from now on");
                 // The next one may be a long time off. A beat that still waits stands for this one
@@ -375,8 +375,8 @@ impl ControlLoop {
             return Err(HAS_LEFT.into());
         }
         let (epoch, leaves) = (push.view.epoch, self.node.leaves_with(&push.view));
-        self.node.promised(push.view.durability);
-        self.look_at_weight(&push.view);
+        self.node.set_durability(push.view.durability);
+        self.check_weight(&push.view);
         match self.node.adopt(push.view) {
             // It may be active now, which it was not before.
             Ok(false) => _ = self.fetcher.wake.try_send(()),
@@ -398,7 +398,7 @@ impl ControlLoop {
 
     /// Says so where this node has taken the place of one that weighed something else: that stays.
     /// Later an operator may have changed it.
-    fn look_at_weight(&self, view: &View) {
+    fn check_weight(&self, view: &View) {
         let Some(member) = view.member(self.node.id(), self.node.incarnation()) else { return };
         let (is, asked) = (member.weight, self.settings.weight);
         if !self.was_weighed.replace(true)

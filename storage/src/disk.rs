@@ -43,12 +43,12 @@ pub mod starts;
 pub mod view_file;
 pub mod writer;
 
-pub use settings::Settings;
+pub use settings::DiskSettings;
 pub use starts::Anchor;
 
-use checkpoint::Source;
-use folder::{Folder, FolderError, cannot};
-use journal::{Ends, Journal};
+use checkpoint::CheckpointSource;
+use folder::{DataFolderError, Folder, cannot};
+use journal::{Journal, WriterEnds};
 use recovered::Recovered;
 use recovery::{Care, Contents};
 use view_file::ViewFile;
@@ -56,27 +56,27 @@ use writer::Start;
 
 /// A data folder that has been read, and is to be written.
 pub struct Disk {
-    settings: Settings,
+    settings: DiskSettings,
     node: NodeId,
     folder: Folder,
     contents: Contents,
     journal: Journal,
-    ends: Ends,
+    ends: WriterEnds,
 }
 
 impl Disk {
     /// Takes a node's folder for this process, and reads it.
     ///
     /// # Errors
-    /// [`FolderError`].
-    pub fn open(settings: Settings, node: &NodeId) -> Result<Disk, FolderError> {
+    /// [`DataFolderError`].
+    pub fn open(settings: DiskSettings, node: &NodeId) -> Result<Disk, DataFolderError> {
         let begun = Instant::now();
         let folder = Folder::take(&settings.folder, node.as_str())?;
         let care = if settings.salvage { Care::Salvage } else { Care::Start };
         let contents = recovery::recover(&folder, Some(node), care)?;
         contents.report.lost.iter().for_each(|lost| warn!("{lost}"));
         let here = settings.folder.display();
-        match &contents.life {
+        match &contents.recovered {
             None => info!("the data folder {here} is empty"),
             Some(Recovered { owner, ledger, .. }) => info!(
                 "the data folder {here} of cluster {}: {} in {:.2?}; synced in {} arcs of view {}",
@@ -100,8 +100,8 @@ impl Disk {
         let starts = starts::note(&*self.settings.files, self.folder.path(), incarnation);
         let files = self.settings.files.clone();
         let anchor = Some(Anchor::new(files, self.folder.path(), incarnation));
-        let (journal, life) = (self.journal.clone(), self.contents.life.take());
-        Restored { journal, life, starts, anchor }
+        let (journal, recovered) = (self.journal.clone(), self.contents.recovered.take());
+        Restored { journal, recovered, starts, anchor }
     }
 
     /// Where to hand in what is stored.
@@ -114,7 +114,11 @@ impl Disk {
     ///
     /// # Errors
     /// If the operating system has no more threads.
-    pub fn start(self, incarnation: Incarnation, source: Arc<dyn Source>) -> io::Result<Worker> {
+    pub fn start(
+        self,
+        incarnation: Incarnation,
+        source: Arc<dyn CheckpointSource>,
+    ) -> io::Result<Worker> {
         let Disk { settings, node, folder, contents, ends, .. } = self;
         let Contents { report, next, .. } = contents;
         writer::start(Start { settings, node, incarnation, folder, report, next, ends }, source)
@@ -126,7 +130,7 @@ pub struct Restored {
     /// Where to hand in what it stores.
     pub journal: Journal,
     /// What the folder has of the last life; `None` if it is empty.
-    pub life: Option<Recovered>,
+    pub recovered: Option<Recovered>,
     /// The last starts of a process with the folder (L5).
     pub starts: Vec<Incarnation>,
     /// Where it notes that the manager has heard of it.
@@ -136,11 +140,13 @@ pub struct Restored {
 /// Reads a folder as a node does that starts with it, changes nothing, and says what is in it.
 ///
 /// # Errors
-/// [`FolderError`], if a node would not start with it.
-pub fn check(folder: &Path) -> Result<String, FolderError> {
+/// [`DataFolderError`], if a node would not start with it.
+pub fn check(folder: &Path) -> Result<String, DataFolderError> {
     let folder = Folder::take_present(folder, "storage --check")?;
-    let Contents { life, report, .. } = recovery::recover(&folder, None, Care::Check)?;
-    let Some(Recovered { owner, ledger, is_whole, .. }) = life else { return Ok("empty\n".into()) };
+    let Contents { recovered, report, .. } = recovery::recover(&folder, None, Care::Check)?;
+    let Some(Recovered { owner, ledger, is_whole, .. }) = recovered else {
+        return Ok("empty\n".into());
+    };
     let mut text = format!(
         "{} of cluster {}: {report}; synced in {} of {} arcs of view {}\n",
         owner.node,

@@ -8,7 +8,7 @@
 //! stays.
 //!
 //! * [`rounds`], [`progress`]: what is asked for next, and of whom ([`assignment`], [`refusals`]);
-//! * [`workers`], [`job`], [`links`]: asking a source, page by page; [`arc`]: how far an arc has
+//! * [`workers`], [`job`], [`connections`]: asking a source, page by page; [`arc`]: how far an arc has
 //!   come;
 //! * [`digest`]: comparing instead of sending; [`confirm`]: what of one's disk all others hold;
 //! * [`rate_limit`], [`stats`]: how fast, and how much.
@@ -31,9 +31,9 @@ use crate::node::Node;
 pub mod arc;
 pub mod assignment;
 pub mod confirm;
+pub mod connections;
 pub mod digest;
 pub mod job;
-pub mod links;
 pub mod progress;
 pub mod rate_limit;
 pub mod refusals;
@@ -41,9 +41,9 @@ pub mod rounds;
 pub mod stats;
 pub mod workers;
 
+use connections::SourceConnections;
 use digest::Digester;
-use links::Links;
-use progress::Progress;
+use progress::FetchProgress;
 use rate_limit::RateLimit;
 use rounds::Rounds;
 use workers::Workers;
@@ -86,14 +86,14 @@ impl Fetcher {
         let dial = Dial { connect: PATIENCE, reply: PATIENCE, secret, payload };
         let workers = move |stop| Workers {
             node,
-            links: Links::new(dial),
+            connections: SourceConnections::new(dial),
             digester: Digester::new(seed),
             rate_limit: Mutex::new(rate_limit),
             started: Instant::now(),
             stop,
         };
         let worker = Worker::spawn(name, move |stop| {
-            let (workers, progress) = (workers(stop), Progress::default());
+            let (workers, progress) = (workers(stop), FetchProgress::default());
             Rounds { workers, progress }.run(&woken, &progressed);
         })?;
         Ok(Fetcher { wake, progress, worker })

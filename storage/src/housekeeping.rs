@@ -17,7 +17,7 @@ use crate::node::Node;
 
 /// How often pending records are looked for. With the second that they may be pending for (C4) it
 /// makes "about a second".
-const LOOK: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Records finished in one go: a node that lost a busy client has this many at once, and the others
 /// that keep them try the same.
@@ -25,7 +25,7 @@ const MOST: usize = 1024;
 
 /// After how long the watermarks of silent writers are forgotten, once or twice this. What they
 /// cover has been noted in the records by then.
-const TURN: Duration = Duration::from_secs(30);
+const ROTATE: Duration = Duration::from_secs(30);
 
 /// How often values whose time has passed are looked for (C6); with the seconds that it takes to
 /// finish them their memory is back within a minute.
@@ -41,12 +41,12 @@ const SWEEP: Duration = Duration::from_millis(RETENTION_MS / 2);
 /// If the operating system has no more threads.
 pub fn start(node: Arc<Node>, secret: Option<Secret>) -> io::Result<Worker> {
     let finisher = Finisher::new(secret)?;
-    let name = format!("{} keeper", node.id());
+    let name = format!("{} housekeeping", node.id());
     Worker::spawn(name, move |stop| run(&node, &finisher, &stop))
 }
 
 /// Logs that the node has become full, or has room again. Returns whether it is full.
-fn tell_whether_full(node: &Node, was_full: bool) -> bool {
+fn log_fullness(node: &Node, was_full: bool) -> bool {
     let is_full = node.is_full();
     let (held, most) = node.memory();
     match (was_full, is_full) {
@@ -62,10 +62,10 @@ fn tell_whether_full(node: &Node, was_full: bool) -> bool {
 
 fn run(node: &Node, finisher: &Finisher, stop: &Stop) {
     let now = Instant::now();
-    let (mut swept, mut turned, mut expired) = (now, now, now);
+    let (mut swept, mut rotated, mut expired) = (now, now, now);
     let mut was_full = false;
-    while !stop.wait(LOOK) {
-        was_full = tell_whether_full(node, was_full);
+    while !stop.wait(INTERVAL) {
+        was_full = log_fullness(node, was_full);
         if node.measure() {
             info!("has measured the longest key and value, as the limits are to be lower");
         }
@@ -74,9 +74,9 @@ fn run(node: &Node, finisher: &Finisher, stop: &Stop) {
             let complete = finisher.finish(&routes, abandoned);
             info!("finished {complete} of {} whose writers are gone", count(found, "record"));
         }
-        if turned.elapsed() >= TURN {
-            turned = Instant::now();
-            node.turn_marks();
+        if rotated.elapsed() >= ROTATE {
+            rotated = Instant::now();
+            node.rotate_watermarks();
         }
         if expired.elapsed() >= EXPIRE {
             expired = Instant::now();

@@ -45,9 +45,9 @@ pub mod snapshot_log;
 pub mod stale_cache;
 pub mod table;
 
-use control::{Control, Ended};
+use control::{Control, Departure};
 use disk::Disk;
-use disk::folder::FolderError;
+use disk::folder::DataFolderError;
 use fetch::Fetcher;
 use fetch::rate_limit::RateLimit;
 use node::Node;
@@ -76,9 +76,9 @@ pub struct Config {
     /// How its Redis port behaves, if it has one.
     pub redis: redis::shared::RedisSettings,
     /// How it logs snapshots.
-    pub snapshot: snapshot_log::Settings,
+    pub snapshot: snapshot_log::SnapshotSettings,
     /// How it keeps what it holds on disk, if it does.
-    pub disk: Option<disk::Settings>,
+    pub disk: Option<disk::DiskSettings>,
     /// What the cluster is to promise, if it is to take part in no other.
     pub durability: Option<Durability>,
     /// The cluster's secret, if it has one.
@@ -93,7 +93,7 @@ pub enum StartError {
     Advertise(#[from] NameError),
     /// Its data folder cannot be used.
     #[error(transparent)]
-    Folder(#[from] FolderError),
+    Folder(#[from] DataFolderError),
     /// The operating system refuses.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -166,7 +166,7 @@ impl Storage {
         let housekeeping = housekeeping::start(node.clone(), config.secret.clone())?;
         let control = Control::start(
             node.clone(),
-            control::Settings {
+            control::ControlSettings {
                 manager: config.manager,
                 address,
                 redis_port: redis_port.unwrap_or(0),
@@ -200,7 +200,7 @@ impl Storage {
     }
 
     /// Says why this node's part in the cluster is over, if it comes to that.
-    pub fn ended(&self) -> &Receiver<Ended> {
+    pub fn ended(&self) -> &Receiver<Departure> {
         self.control.ended()
     }
 

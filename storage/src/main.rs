@@ -8,7 +8,7 @@ use net_common::bind::BindError;
 use net_common::flags::{self, FAILED, REFUSED};
 use net_common::{bind, descriptors, logging, output, signals};
 use storage::args::Args;
-use storage::control::Ended;
+use storage::control::Departure;
 use storage::redis::server::Listeners;
 use storage::{Storage, args, disk};
 
@@ -57,8 +57,8 @@ fn run() -> Result<ExitCode, (u8, String)> {
         info!("sending cluster-aware Redis clients to {address}");
     }
 
-    let (told, signal) = bounded(1);
-    logging::spawn("storage signals".into(), move || told.send(stop.wait()))
+    let (signalled, signal) = bounded(1);
+    logging::spawn("storage signals".into(), move || signalled.send(stop.wait()))
         .map_err(|e| (FAILED, e.to_string()))?;
     select! {
         recv(signal) -> signal => {
@@ -69,11 +69,11 @@ fn run() -> Result<ExitCode, (u8, String)> {
         recv(storage.ended().clone()) -> end => {
             storage.stop();
             let why = match end {
-                Ok(Ended::Left) => {
+                Ok(Departure::Left) => {
                     info!("left the cluster: others hold what this node held");
                     return Ok(ExitCode::SUCCESS);
                 }
-                Ok(Ended::Refused(why)) => why,
+                Ok(Departure::Refused(why)) => why,
                 Err(_) => "the control thread ended".into(),
             };
             error!("{why}");

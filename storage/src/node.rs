@@ -32,7 +32,7 @@ use net_common::message::data::Shape;
 use net_common::message::range::Cursor;
 use parking_lot::{Mutex, RwLock};
 
-use crate::disk::checkpoint::Source;
+use crate::disk::checkpoint::CheckpointSource;
 use crate::disk::journal::{Journal, Trouble};
 use crate::disk::{Anchor, Restored};
 use crate::fetch::stats::TransferStats;
@@ -103,7 +103,7 @@ pub struct Node {
     origin: Option<ClusterId>,
     /// What it held in its last life, until a view takes it in: a part of it may go on counting
     /// (H6).
-    held: Mutex<Option<Table>>,
+    recovered: Mutex<Option<Table>>,
     /// What it told before it adopted a view that its disk does not tell of yet.
     unconfirmed: Mutex<Option<Report>>,
     /// Arcs of which much is pending that all who keep them may hold: it is from disk.
@@ -111,7 +111,7 @@ pub struct Node {
     /// Tombstones of what has expired that are to be handed in.
     expirations: Expirations,
     /// How much its records may take, in bytes.
-    most: OnceLock<u64>,
+    max_memory: OnceLock<u64>,
     connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
 }
 
@@ -137,11 +137,11 @@ impl Node {
             anchor: None,
             has_folder: false,
             origin: None,
-            held: Mutex::default(),
+            recovered: Mutex::default(),
             unconfirmed: Mutex::default(),
             from_disk: Mutex::default(),
             expirations: Expirations::default(),
-            most: OnceLock::new(),
+            max_memory: OnceLock::new(),
             connections: OnceLock::new(),
         }
     }
@@ -149,20 +149,20 @@ impl Node {
     /// The same with what its data folder had of an earlier life, and where to write what it
     /// stores.
     pub fn with_disk(self, restored: Restored) -> Node {
-        let Restored { journal, life, starts, anchor } = restored;
+        let Restored { journal, recovered, starts, anchor } = restored;
         let node = Node { journal, anchor, has_folder: true, ..self };
-        let Some(life) = life else { return node };
-        let claim = life.claim().map(|claim| Claim { starts, ..claim });
+        let Some(recovered) = recovered else { return node };
+        let claim = recovered.claim().map(|claim| Claim { starts, ..claim });
         let Node { id, incarnation, .. } = &node;
         let holdings = Holdings::new(id.clone(), *incarnation).with_claim(claim);
         // Arcs can be moved from the one to the other.
-        let table = OnceLock::from(life.held.empty_like());
+        let table = OnceLock::from(recovered.records.empty_like());
         Node {
             holdings: RwLock::new(holdings),
             table,
-            stale_cache: life.stale_cache,
-            origin: Some(life.owner.cluster),
-            held: Mutex::new(Some(life.held)),
+            stale_cache: recovered.stale_cache,
+            origin: Some(recovered.owner.cluster),
+            recovered: Mutex::new(Some(recovered.records)),
             ..node
         }
     }
@@ -173,8 +173,8 @@ impl Node {
     }
 
     /// The cluster's promise was told: before any view of it is adopted.
-    pub fn promised(&self, durability: Durability) {
-        self.journal.promise(durability);
+    pub fn set_durability(&self, durability: Durability) {
+        self.journal.set_durability(durability);
     }
 
     /// Its name.
@@ -202,12 +202,12 @@ impl Node {
     /// there is no limit.
     pub fn limit_memory(&self, bytes: u64) {
         // Set once at start; a second limit would be the same.
-        let _ = self.most.set(bytes);
+        let _ = self.max_memory.set(bytes);
     }
 
     /// What its records take, and what they may.
     pub fn memory(&self) -> (u64, Option<u64>) {
-        (self.table.get().map_or(0, Table::memory), self.most.get().copied())
+        (self.table.get().map_or(0, Table::memory), self.max_memory.get().copied())
     }
 
     /// Whether its records take more than they may.
@@ -233,9 +233,9 @@ impl Node {
     }
 
     /// The manager has taken a heartbeat: it knows this start.
-    pub fn is_known(&self) {
+    pub fn known_to_manager(&self) {
         if let Some(anchor) = &self.anchor {
-            anchor.heard();
+            anchor.known_to_manager();
         }
     }
 
@@ -330,7 +330,7 @@ impl Node {
     }
 }
 
-impl Source for Node {
+impl CheckpointSource for Node {
     fn table(&self) -> Option<&Table> {
         self.table.get()
     }

@@ -24,7 +24,7 @@ use crate::node::expirations::is_alive;
 
 /// How snapshots are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct SnapshotSettings {
     /// Whether they are logged at all.
     pub is_on: bool,
     /// Above so many keys the line is a summary.
@@ -33,9 +33,9 @@ pub struct Settings {
     pub interval: Duration,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings { is_on: true, keys: 1000, interval: Duration::from_millis(50) }
+impl Default for SnapshotSettings {
+    fn default() -> SnapshotSettings {
+        SnapshotSettings { is_on: true, keys: 1000, interval: Duration::from_millis(50) }
     }
 }
 
@@ -69,7 +69,7 @@ const MOST_KEYS: usize = LONGEST / 5;
 /// If the operating system has no more threads.
 pub fn start(
     node: Arc<Node>,
-    settings: Settings,
+    settings: SnapshotSettings,
     notes: Receiver<u32>,
 ) -> io::Result<Option<Worker>> {
     let name = format!("{} writer", node.id());
@@ -77,7 +77,7 @@ pub fn start(
     settings.is_on.then(|| Worker::spawn(name, run)).transpose()
 }
 
-fn run(node: &Node, settings: Settings, notes: &Receiver<u32>, stop: &Stop) {
+fn run(node: &Node, settings: SnapshotSettings, notes: &Receiver<u32>, stop: &Stop) {
     loop {
         let is_last = crossbeam_channel::select! {
             recv(notes) -> _ => false,
@@ -115,8 +115,8 @@ pub fn snapshot(node: &Node, limit: usize) -> (String, bool) {
     let mut keys: Vec<Vec<u8>> = Vec::with_capacity(size.keys as usize);
     for arc in 0..table.arcs() {
         table.scan(arc, Cursor::START, usize::MAX, |record| {
-            let is_told = is_alive(record.body, clock) && keys.len() < limit;
-            if is_told {
+            let is_shown = is_alive(record.body, clock) && keys.len() < limit;
+            if is_shown {
                 keys.push(record.key.to_vec());
             }
             true

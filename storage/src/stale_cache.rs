@@ -50,9 +50,9 @@ impl StaleCache {
 
     /// Lets go of an arc's records.
     pub fn forget(&self, arc: usize) {
-        let gone = self.0.lock().remove(&arc);
+        let removed = self.0.lock().remove(&arc);
         // Not under the lock.
-        drop(gone);
+        drop(removed);
     }
 }
 
@@ -78,22 +78,22 @@ mod tests {
     }
 
     #[test]
-    fn of_two_lives_the_larger_part_is_kept() {
-        let earlier = StaleCache::default();
+    fn the_larger_of_two_shards_is_kept() {
+        let cache = StaleCache::default();
         for (keys, want) in [(&[&b"a"[..], b"b"][..], 2), (&[b"c"], 2), (&[b"d", b"e", b"f"], 3)] {
-            earlier.set_aside(7, shard(keys));
-            assert_eq!(earlier.get(7).unwrap().len(), want);
+            cache.set_aside(7, shard(keys));
+            assert_eq!(cache.get(7).unwrap().len(), want);
         }
-        earlier.forget(7);
-        assert!(earlier.get(7).is_none());
+        cache.forget(7);
+        assert!(cache.get(7).is_none());
     }
 
     #[test]
-    fn what_is_of_no_use_goes() {
-        let earlier = StaleCache::default();
-        earlier.set_aside(1, shard(&[b"a"]));
-        earlier.set_aside(2, shard(&[b"a"]));
-        earlier.retain(&[0, 2].into_iter().collect());
-        assert!(earlier.get(1).is_none() && earlier.get(2).is_some());
+    fn retain_drops_all_other_arcs() {
+        let cache = StaleCache::default();
+        cache.set_aside(1, shard(&[b"a"]));
+        cache.set_aside(2, shard(&[b"a"]));
+        cache.retain(&[0, 2].into_iter().collect());
+        assert!(cache.get(1).is_none() && cache.get(2).is_some());
     }
 }

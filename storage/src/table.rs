@@ -29,7 +29,7 @@ use parking_lot::RwLock;
 mod stored;
 
 pub use stored::Size;
-use stored::Stored;
+use stored::StoredRecord;
 
 /// All records of one node.
 pub struct Table {
@@ -43,7 +43,7 @@ pub struct Table {
 /// One arc's records. Moved out as a whole when the arc is dropped.
 #[derive(Default)]
 pub struct Shard {
-    records: HashTable<Stored>,
+    records: HashTable<StoredRecord>,
     keys: u64,
     bytes: u64,
     /// What its records take.
@@ -51,13 +51,13 @@ pub struct Shard {
     /// Records that are to expire.
     expiring: u64,
     /// What was stored as pending, oldest first, until it has been looked at again.
-    pending: VecDeque<Pending>,
+    pending: VecDeque<PendingEntry>,
     /// How often records have changed their slots.
     moves: u64,
 }
 
 /// A record that was stored as pending.
-struct Pending {
+struct PendingEntry {
     /// When, by the node's clock.
     since: Clock,
     /// The hash of its key.
@@ -159,29 +159,29 @@ impl Table {
         records: impl IntoIterator<Item = Record<'r>>,
         own_clock: Clock,
     ) {
-        self.merge_telling(arc, records, own_clock, |_| {});
+        self.merge_reporting(arc, records, own_clock, |_| {});
     }
 
     /// The same, and tells of each record that was new here, or that met a pending one of its
     /// version or a higher one: what was there already is committed otherwise. `tell` is called
     /// while the arc is locked.
-    pub fn merge_telling<'r>(
+    pub fn merge_reporting<'r>(
         &self,
         arc: usize,
         records: impl IntoIterator<Item = Record<'r>>,
         own_clock: Clock,
-        mut tell: impl FnMut(Record<'r>),
+        mut report: impl FnMut(Record<'r>),
     ) {
         self.change(&self.arcs[arc], |shard| {
             for record in records {
                 let mut is_known = false;
-                let wins = |held: &Stored| {
+                let wins = |held: &StoredRecord| {
                     is_known = held.version() >= record.version && held.state() == State::Committed;
                     (held.version(), held.state()) < (record.version, record.state)
                 };
                 shard.keep(&self.hasher, self.hash(record.key), &record, own_clock, wins);
                 if !is_known {
-                    tell(record);
+                    report(record);
                 }
             }
         });
@@ -204,7 +204,7 @@ impl Table {
         let mut shard = self.arcs[arc].write();
         let Shard { records, pending, .. } = &mut *shard;
         for _ in 0..pending.len() {
-            let is_due = |entry: &Pending| replica::is_abandoned(entry.since, own_clock);
+            let is_due = |entry: &PendingEntry| replica::is_abandoned(entry.since, own_clock);
             if !pending.front().is_some_and(is_due) {
                 break;
             }
@@ -228,7 +228,7 @@ impl Table {
                 }
             }
             if is_left {
-                pending.push_back(Pending { since: own_clock, ..entry });
+                pending.push_back(PendingEntry { since: own_clock, ..entry });
             }
         }
         // A burst must not hold its memory for good.
@@ -261,8 +261,9 @@ impl Table {
             return Vec::new();
         }
         self.change(&self.arcs[arc], |shard| {
-            let due =
-                |stored: &Stored| Some((stored.key().to_vec(), stored.version_if_due(own_clock)?));
+            let due = |stored: &StoredRecord| {
+                Some((stored.key().to_vec(), stored.version_if_due(own_clock)?))
+            };
             let mut due: Vec<(Vec<u8>, Version)> = shard.records.iter().filter_map(due).collect();
             for (key, version) in &mut due {
                 let hash = self.hash(key);
@@ -361,7 +362,7 @@ impl Table {
             stored.renew();
             let version = self.hasher.hash_one(stored.version());
             let hash = self.hash(stored.key());
-            shard.pending.push_back(Pending { since: own_clock, hash, version });
+            shard.pending.push_back(PendingEntry { since: own_clock, hash, version });
         }
         self.change(&self.arcs[arc], |there| {
             shard.moves = shard.moves.max(there.moves) + 1;
@@ -428,13 +429,13 @@ impl Shard {
         hash: u64,
         record: &Record<'_>,
         own_clock: Clock,
-        wins: impl FnOnce(&Stored) -> bool,
+        wins: impl FnOnce(&StoredRecord) -> bool,
     ) {
         if self.records.len() == self.records.capacity() {
             // To make an entry it now lays out its records anew.
             self.moves += 1;
         }
-        let rehash = |stored: &Stored| hasher.hash_one(stored.key());
+        let rehash = |stored: &StoredRecord| hasher.hash_one(stored.key());
         match self.records.entry(hash, |stored| stored.key() == record.key, rehash) {
             Entry::Occupied(slot) if !wins(slot.get()) => return,
             Entry::Occupied(mut slot) => {
@@ -449,7 +450,7 @@ impl Shard {
                 self.bytes = self.bytes - before.bytes + after.bytes;
             }
             Entry::Vacant(slot) => {
-                let stored = Stored::new(record);
+                let stored = StoredRecord::new(record);
                 let size = stored.size();
                 self.memory += stored.memory();
                 slot.insert(stored);
@@ -460,7 +461,7 @@ impl Shard {
         self.expiring += u64::from(record.body.expiry().is_some());
         if record.state == State::Pending {
             let version = hasher.hash_one(record.version);
-            self.pending.push_back(Pending { since: own_clock, hash, version });
+            self.pending.push_back(PendingEntry { since: own_clock, hash, version });
         }
     }
 }
@@ -472,14 +473,15 @@ const AHEAD: usize = 32;
 /// one by one waits for each; so some are touched ahead, for which a processor waits all at once.
 /// It halves the time that a transfer takes.
 fn walk(
-    records: &HashTable<Stored>,
+    records: &HashTable<StoredRecord>,
     slots: Range<usize>,
-) -> impl Iterator<Item = (usize, &Stored)> {
+) -> impl Iterator<Item = (usize, &StoredRecord)> {
     let Range { start, end } = slots;
     slots.filter_map(move |slot| {
         if (slot - start).is_multiple_of(AHEAD) {
             let ahead = slot..end.min(slot + AHEAD);
-            let touched = ahead.filter_map(|slot| records.get_bucket(slot)).map(Stored::touch);
+            let touched =
+                ahead.filter_map(|slot| records.get_bucket(slot)).map(StoredRecord::touch);
             // Else the compiler would leave it out.
             std::hint::black_box(touched.fold(0, u8::wrapping_add));
         }

@@ -19,7 +19,7 @@ use super::entry;
 use super::files::{Files, Output};
 use super::folder;
 use super::frame;
-use super::header::{self, Header};
+use super::header::{self, FileHeader};
 use super::ledger::Ledger;
 use crate::stale_cache::StaleCache;
 use crate::table::Table;
@@ -35,7 +35,7 @@ const SLOTS: usize = 1 << 10;
 const SYNC: u64 = 8 << 20;
 
 /// Where the records are that a checkpoint is made of.
-pub trait Source: Send + Sync {
+pub trait CheckpointSource: Send + Sync {
     /// The records, once a view has told how many arcs there are.
     fn table(&self) -> Option<&Table>;
 
@@ -46,7 +46,7 @@ pub trait Source: Send + Sync {
 /// What a checkpoint is made of.
 pub struct Subject<'a> {
     /// What the file says of itself.
-    pub header: &'a Header,
+    pub header: &'a FileHeader,
     /// What the log has told before the checkpoint's number.
     pub ledger: &'a Ledger,
     /// The records.
@@ -213,7 +213,7 @@ mod tests {
 
     use super::*;
     use crate::disk::files::System;
-    use crate::disk::header::Kind;
+    use crate::disk::header::FileKind;
 
     fn checkpoint(value: usize) -> u64 {
         let dir = tempfile::tempdir().unwrap();
@@ -225,8 +225,8 @@ mod tests {
         };
         table.merge(0, [record(b"long", &long)], 0);
         table.merge(1, [record(b"short", b"2")], 0);
-        let header = Header {
-            kind: Kind::Checkpoint,
+        let header = FileHeader {
+            kind: FileKind::Checkpoint,
             sequence: 1,
             cluster: ClusterId(1),
             incarnation: Incarnation(1),
@@ -240,13 +240,15 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_ends_wherever_its_frames_do() {
-        let (tell, told) = std::sync::mpsc::channel();
+    fn a_checkpoint_completes_whatever_the_size_of_its_last_frame() {
+        let (results, received) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            (FRAME - 200..FRAME).for_each(|value| tell.send(checkpoint(value)).unwrap_or_default());
+            (FRAME - 200..FRAME)
+                .for_each(|value| results.send(checkpoint(value)).unwrap_or_default());
         });
         for value in FRAME - 200..FRAME {
-            let bytes = told.recv_timeout(Duration::from_secs(30)).expect("an endless checkpoint");
+            let bytes =
+                received.recv_timeout(Duration::from_secs(30)).expect("an endless checkpoint");
             assert!(bytes > value as u64);
         }
     }

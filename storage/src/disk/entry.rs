@@ -31,7 +31,7 @@ use net_common::message::data::{Body, Record};
 use super::ledger::{Ledger, ViewEntry};
 
 /// Bytes after which a row of records is handed in, so that no single one grows without bound.
-pub const SHEET: usize = 8 << 20;
+pub const BUFFER_BYTES: usize = 8 << 20;
 
 const RECORDS: u8 = 1;
 const VIEW: u8 = 2;
@@ -59,7 +59,7 @@ pub enum Entry<'a> {
         /// Which.
         arc: u16,
         /// Whether they are of an earlier life.
-        earlier: bool,
+        stale: bool,
         /// The records.
         records: Records<'a>,
     },
@@ -133,7 +133,7 @@ impl RecordBuffer {
 
     /// Whether it is to be handed in before more is appended.
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= SHEET
+        self.bytes.len() >= BUFFER_BYTES
     }
 
     /// The entry's bytes.
@@ -143,7 +143,7 @@ impl RecordBuffer {
     }
 
     /// The buffer, for the next.
-    pub fn let_go(self) -> Vec<u8> {
+    pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 }
@@ -167,10 +167,10 @@ pub fn put_synced(epoch: Epoch, arcs: &[u16], out: &mut Vec<u8>) {
 }
 
 /// Appends records of an arc, for a checkpoint; `with` appends them by [`encode_record`].
-pub fn put_arc(arc: usize, earlier: bool, out: &mut Vec<u8>, with: impl FnOnce(&mut Vec<u8>)) {
+pub fn put_arc(arc: usize, stale: bool, out: &mut Vec<u8>, with: impl FnOnce(&mut Vec<u8>)) {
     entry(ARC, out, |out| {
         out.put_u16(arc as u16);
-        out.put_u8(u8::from(earlier));
+        out.put_u8(u8::from(stale));
         with(out);
     });
 }
@@ -208,9 +208,9 @@ fn arcs(from: &mut Decoder<'_>, ring: usize) -> Result<Vec<u16>, DecodeError> {
 pub fn encode_record(record: &Record<'_>, out: &mut Vec<u8>) {
     let Record { key, version, body, .. } = record;
     let stepped = if version.is_plain() { 0 } else { STEPPED };
-    let gone = if *body == Body::Tombstone { TOMBSTONE } else { 0 };
+    let tombstone = if *body == Body::Tombstone { TOMBSTONE } else { 0 };
     let expires = if body.expiry().is_some() { EXPIRES } else { 0 };
-    out.put_u8(stepped | gone | expires);
+    out.put_u8(stepped | tombstone | expires);
     out.put_u64(version.clock);
     out.put_u64(version.writer);
     if stepped > 0 {
@@ -277,8 +277,8 @@ pub fn decode(body: &[u8], ring: usize) -> Result<Vec<Entry<'_>>, DecodeError> {
                 entry
             }
             ARC => match (content.u16()?, content.u8()? != 0) {
-                (arc, earlier) if usize::from(arc) < ring => {
-                    Entry::Arc { arc, earlier, records: Records(content) }
+                (arc, stale) if usize::from(arc) < ring => {
+                    Entry::Arc { arc, stale, records: Records(content) }
                 }
                 _ => return Err(DecodeError("an arc that the ring does not have")),
             },
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_views_is_read() {
+    fn entries_about_views_are_decoded_as_encoded() {
         let view =
             ViewEntry { epoch: Epoch(3), emptied: vec![1, 7], synced: vec![0], revived: vec![4] };
         let mut ledger = Ledger::new(RING);
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_sheet_says_so() {
+    fn a_buffer_knows_whether_it_is_empty() {
         let mut buffer = RecordBuffer::new(vec![9; 100], Epoch(1));
         assert!(buffer.is_empty());
         let record = Record {
@@ -359,9 +359,9 @@ mod tests {
     }
 
     /// A key, the numbers of a version, and a value with an expiry or none, or none.
-    type Made = (Vec<u8>, [u64; 5], Option<(Vec<u8>, Option<u64>)>);
+    type ArbitraryRecord = (Vec<u8>, [u64; 5], Option<(Vec<u8>, Option<u64>)>);
 
-    fn made() -> impl Strategy<Value = Made> {
+    fn made() -> impl Strategy<Value = ArbitraryRecord> {
         let numbers =
             prop_oneof![any::<[u64; 5]>(), any::<[u64; 2]>().prop_map(|[a, b]| [a, b, 0, 0, 0])];
         (
@@ -395,7 +395,7 @@ mod tests {
                 records.iter().for_each(|record| encode_record(record, out));
             });
             let entries = decoded(&out);
-            let [Entry::Records(Epoch(4), row), Entry::Arc { arc: of, earlier: true, records: part }] =
+            let [Entry::Records(Epoch(4), row), Entry::Arc { arc: of, stale: true, records: part }] =
                 &entries[..]
             else {
                 panic!("{entries:?}");

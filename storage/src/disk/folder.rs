@@ -22,7 +22,7 @@ use net_common::folder::{self, FolderLock};
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum FolderError {
+pub enum DataFolderError {
     /// The file system, or another process that uses it.
     #[error(transparent)]
     Unusable(#[from] folder::FolderError),
@@ -73,7 +73,7 @@ pub enum FolderError {
 pub fn cannot<'f>(
     what: &'static str,
     file: &'f Path,
-) -> impl FnOnce(io::Error) -> FolderError + 'f {
+) -> impl FnOnce(io::Error) -> DataFolderError + 'f {
     move |source| folder::cannot(what, file)(source).into()
 }
 
@@ -86,7 +86,7 @@ pub fn gap(folder: &Path) -> PathBuf {
 }
 
 /// Where the newest view stands.
-pub fn newest(folder: &Path) -> PathBuf {
+pub fn view_file(folder: &Path) -> PathBuf {
     folder.join("view")
 }
 
@@ -99,7 +99,7 @@ pub struct Folder {
 
 /// Whose a folder is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
+pub struct FolderOwner {
     /// The cluster.
     pub cluster: ClusterId,
     /// The node.
@@ -112,7 +112,7 @@ pub struct Owner {
 
 /// The files of a folder, by their numbers, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listing {
+pub struct FolderListing {
     /// Segments of the log.
     pub logs: Vec<u64>,
     /// Checkpoints.
@@ -128,16 +128,16 @@ impl Folder {
     /// told of it.
     ///
     /// # Errors
-    /// [`FolderError::Unusable`].
-    pub fn take(path: &Path, who: &str) -> Result<Folder, FolderError> {
+    /// [`DataFolderError::Unusable`].
+    pub fn take(path: &Path, who: &str) -> Result<Folder, DataFolderError> {
         Ok(Folder { _lock: FolderLock::take(path, who)?, path: path.into() })
     }
 
     /// Takes one that must be there.
     ///
     /// # Errors
-    /// [`FolderError::Unusable`].
-    pub fn take_present(path: &Path, who: &str) -> Result<Folder, FolderError> {
+    /// [`DataFolderError::Unusable`].
+    pub fn take_present(path: &Path, who: &str) -> Result<Folder, DataFolderError> {
         Ok(Folder { _lock: FolderLock::take_present(path, who)?, path: path.into() })
     }
 
@@ -149,9 +149,9 @@ impl Folder {
     /// What is in it.
     ///
     /// # Errors
-    /// [`FolderError::Unusable`].
-    pub fn list(&self) -> Result<Listing, FolderError> {
-        let mut listing = Listing::default();
+    /// [`DataFolderError::Unusable`].
+    pub fn list(&self) -> Result<FolderListing, DataFolderError> {
+        let mut listing = FolderListing::default();
         for entry in fs::read_dir(&self.path).map_err(cannot("read", &self.path))? {
             let entry = entry.map_err(cannot("read", &self.path))?;
             let name = entry.file_name();
@@ -211,7 +211,7 @@ mod tests {
         }
         File::create(here.join("log-7")).unwrap();
         File::create(here.join("notes.txt")).unwrap();
-        let want = Listing {
+        let want = FolderListing {
             logs: vec![9, 10],
             checkpoints: vec![9],
             unfinished: vec![unfinished_checkpoint(here, 10)],

@@ -13,7 +13,7 @@
 //!
 //! **Torn or damaged.** What was written last may be missing in any way after a loss of power. But
 //! what some frame says was on the disk must be there: if it is not, the disk is at fault, and that
-//! is for a person to look at. [`Reader`] tells which frames are good; [`Reader::durable`] tells up
+//! is for a person to look at. [`FrameReader`] tells which frames are good; [`FrameReader::durable`] tells up
 //! to where they had to be.
 //!
 //! Nothing is allocated by a length that was not held against [`MOST`], nor before the bytes are
@@ -26,20 +26,20 @@ use cluster::limits::VALUE_CEILING;
 use crc32fast::Hasher;
 use net_common::codec::Decoder;
 
-use super::entry::SHEET;
+use super::entry::BUFFER_BYTES;
 
 /// Bytes in front of a frame's body.
 pub const HEAD: usize = 20;
 
 /// Longest body. What is written stays below: a group of entries ends at a megabyte, and the
-/// longest entry has [`SHEET`] and one value more for which it vouches, and what one frame brings.
+/// longest entry has [`BUFFER_BYTES`] and one value more for which it vouches, and what one frame brings.
 pub const MOST: usize = 160 << 20;
 
-const _: () = assert!(2 * (1 << 20) + SHEET + 2 * VALUE_CEILING < MOST);
+const _: () = assert!(2 * (1 << 20) + BUFFER_BYTES + 2 * VALUE_CEILING < MOST);
 
-/// Bytes that a [`Reader`] takes at a time: enough to keep some threads busy, little beside what
+/// Bytes that a [`FrameReader`] takes at a time: enough to keep some threads busy, little beside what
 /// they make of it.
-const BITE: usize = 8 << 20;
+const BATCH_BYTES: usize = 8 << 20;
 
 /// Begins a frame at the end of `out`. Append the body, then [`seal`] it.
 pub fn begin(out: &mut Vec<u8>) -> usize {
@@ -109,7 +109,7 @@ pub fn is_good(bytes: &[u8], place: u64, salt: u32) -> bool {
 
 /// Why a bite has no more frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+pub enum BatchEnd {
     /// It is large enough: there is more.
     More,
     /// The file ends behind the last frame.
@@ -120,15 +120,15 @@ pub enum Stop {
 
 /// Some frames, and why no more.
 #[derive(Debug)]
-pub struct Bite {
-    /// Where their bodies are: for [`Reader::body`].
+pub struct FrameBatch {
+    /// Where their bodies are: for [`FrameReader::body`].
     pub bodies: Vec<Range<usize>>,
     /// Why it has no more.
-    pub stop: Stop,
+    pub end: BatchEnd,
 }
 
 /// Reads the frames of a file, in bites.
-pub struct Reader<R> {
+pub struct FrameReader<R> {
     from: R,
     salt: u32,
     bytes: Vec<u8>,
@@ -140,10 +140,10 @@ pub struct Reader<R> {
     durable: u64,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> FrameReader<R> {
     /// Reads on from `place` of a file.
-    pub fn new(from: R, place: u64, salt: u32) -> Reader<R> {
-        Reader { from, salt, bytes: Vec::new(), place, at: 0, is_read: false, durable: place }
+    pub fn new(from: R, place: u64, salt: u32) -> FrameReader<R> {
+        FrameReader { from, salt, bytes: Vec::new(), place, at: 0, is_read: false, durable: place }
     }
 
     /// Up to where the file had been on the disk, by the word of all good frames so far.
@@ -171,7 +171,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    fn let_go(&mut self) {
+    fn discard_read(&mut self) {
         self.bytes.drain(..self.at);
         self.place += self.at as u64;
         self.at = 0;
@@ -181,13 +181,13 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn bite(&mut self) -> io::Result<Bite> {
-        self.let_go();
-        self.fill(BITE)?;
+    pub fn next_batch(&mut self) -> io::Result<FrameBatch> {
+        self.discard_read();
+        self.fill(BATCH_BYTES)?;
         let mut bodies = Vec::new();
         let stop = loop {
             if self.at == self.bytes.len() && self.is_read {
-                break Stop::End;
+                break BatchEnd::End;
             }
             let here = self.place + self.at as u64;
             match front(&self.bytes[self.at..], here, self.salt) {
@@ -196,12 +196,12 @@ impl<R: Read> Reader<R> {
                     bodies.push(self.at + HEAD..self.at + end);
                     self.at += end;
                 }
-                Front::Cut(_) if !self.is_read && !bodies.is_empty() => break Stop::More,
+                Front::Cut(_) if !self.is_read && !bodies.is_empty() => break BatchEnd::More,
                 Front::Cut(want) if !self.is_read => self.fill(want)?,
-                Front::Cut(_) | Front::Bad => break Stop::Bad(here),
+                Front::Cut(_) | Front::Bad => break BatchEnd::Bad(here),
             }
         };
-        Ok(Bite { bodies, stop })
+        Ok(FrameBatch { bodies, end: stop })
     }
 
     /// After a bad place: goes on at the next good frame. Returns where that stands, `None` if
@@ -214,8 +214,8 @@ impl<R: Read> Reader<R> {
         self.at += 1;
         loop {
             self.at = self.at.min(self.bytes.len());
-            self.let_go();
-            self.fill(BITE)?;
+            self.discard_read();
+            self.fill(BATCH_BYTES)?;
             while let Some(next) = find(&self.bytes[self.at..], mark) {
                 self.at += next;
                 let here = self.place + self.at as u64;
@@ -256,34 +256,34 @@ mod tests {
     }
 
     /// All bodies up to the first bad place, and that.
-    fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, Stop) {
-        let mut reader = Reader::new(bytes, 0, SALT);
+    fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, BatchEnd) {
+        let mut reader = FrameReader::new(bytes, 0, SALT);
         let mut all = Vec::new();
         loop {
-            let bite = reader.bite().unwrap();
-            all.extend(bite.bodies.iter().map(|range| reader.body(range).to_vec()));
-            if bite.stop != Stop::More {
-                return (all, bite.stop);
+            let batch = reader.next_batch().unwrap();
+            all.extend(batch.bodies.iter().map(|range| reader.body(range).to_vec()));
+            if batch.end != BatchEnd::More {
+                return (all, batch.end);
             }
         }
     }
 
     #[test]
-    fn what_was_sealed_is_read() {
+    fn sealed_frames_are_read() {
         let bodies: [&[u8]; 4] = [b"one", b"", &[7; 300], b"four"];
-        assert_eq!(read(&file(&bodies)), (bodies.map(<[u8]>::to_vec).to_vec(), Stop::End));
-        assert_eq!(read(&[]), (vec![], Stop::End));
+        assert_eq!(read(&file(&bodies)), (bodies.map(<[u8]>::to_vec).to_vec(), BatchEnd::End));
+        assert_eq!(read(&[]), (vec![], BatchEnd::End));
     }
 
     #[test]
-    fn more_than_a_bite_is_read_in_bites() {
-        let large = vec![1; BITE - 10];
-        let bodies: [&[u8]; 4] = [b"a", &large, &vec![2; BITE + BITE / 2], b"z"];
-        assert_eq!(read(&file(&bodies)), (bodies.map(<[u8]>::to_vec).to_vec(), Stop::End));
+    fn a_long_file_is_read_in_batches() {
+        let large = vec![1; BATCH_BYTES - 10];
+        let bodies: [&[u8]; 4] = [b"a", &large, &vec![2; BATCH_BYTES + BATCH_BYTES / 2], b"z"];
+        assert_eq!(read(&file(&bodies)), (bodies.map(<[u8]>::to_vec).to_vec(), BatchEnd::End));
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_ends_it_at_that_frame() {
+    fn reading_stops_at_the_frame_with_a_flipped_bit_or_a_cut() {
         let bodies: [&[u8]; 3] = [b"first", b"second", b"third"];
         let good = file(&bodies);
         let starts = [0, HEAD + 5, 2 * HEAD + 11];
@@ -294,46 +294,50 @@ mod tests {
                 bad[at] ^= 1 << bit;
                 let (read, stop) = read(&bad);
                 assert_eq!(read, bodies[..hit].iter().map(|b| b.to_vec()).collect::<Vec<_>>());
-                assert_eq!(stop, Stop::Bad(starts[hit] as u64), "bit {bit} of byte {at}");
+                assert_eq!(stop, BatchEnd::Bad(starts[hit] as u64), "bit {bit} of byte {at}");
             }
             let (read, stop) = read(&good[..at]);
             assert_eq!(read.len(), hit);
-            let want = if starts.contains(&at) { Stop::End } else { Stop::Bad(starts[hit] as u64) };
+            let want = if starts.contains(&at) {
+                BatchEnd::End
+            } else {
+                BatchEnd::Bad(starts[hit] as u64)
+            };
             assert_eq!(stop, want, "cut at {at}");
         }
     }
 
     #[test]
-    fn a_reader_goes_on_behind_a_bad_place_and_learns_what_had_to_be_there() {
+    fn a_reader_resumes_behind_a_bad_frame_and_learns_what_was_durable() {
         let mut bytes = file(&[b"first", b"second", b"third"]);
         bytes[HEAD + 5 + HEAD] ^= 1;
-        let mut reader = Reader::new(&bytes[..], 0, SALT);
-        assert_eq!(reader.bite().unwrap().stop, Stop::Bad(HEAD as u64 + 5));
+        let mut reader = FrameReader::new(&bytes[..], 0, SALT);
+        assert_eq!(reader.next_batch().unwrap().end, BatchEnd::Bad(HEAD as u64 + 5));
         assert_eq!(reader.durable(), 0);
         let third = 2 * HEAD as u64 + 11;
         assert_eq!(reader.resume().unwrap(), Some(third));
-        let bite = reader.bite().unwrap();
-        assert_eq!((reader.body(&bite.bodies[0]), bite.stop), (&b"third"[..], Stop::End));
+        let batch = reader.next_batch().unwrap();
+        assert_eq!((reader.body(&batch.bodies[0]), batch.end), (&b"third"[..], BatchEnd::End));
         assert_eq!(reader.durable(), third);
         assert_eq!(reader.resume().unwrap(), None);
     }
 
     #[test]
-    fn a_frame_in_another_place_is_none() {
+    fn a_frame_in_the_wrong_place_is_bad() {
         let bytes = file(&[b"first", b"second"]);
         let moved = [&bytes[HEAD + 5..], &bytes[..HEAD + 5]].concat();
-        assert_eq!(read(&moved), (vec![], Stop::Bad(0)));
-        let mut reader = Reader::new(&moved[..], 0, SALT);
-        reader.bite().unwrap();
+        assert_eq!(read(&moved), (vec![], BatchEnd::Bad(0)));
+        let mut reader = FrameReader::new(&moved[..], 0, SALT);
+        reader.next_batch().unwrap();
         assert_eq!(reader.resume().unwrap(), None);
     }
 
     #[test]
-    fn behind_a_long_bad_place_as_well() {
-        let mut bytes = file(&[&vec![3; 2 * BITE], b"good"]);
+    fn a_reader_resumes_behind_a_long_bad_frame() {
+        let mut bytes = file(&[&vec![3; 2 * BATCH_BYTES], b"good"]);
         bytes[HEAD] = 4;
-        let mut reader = Reader::new(&bytes[..], 0, SALT);
-        assert_eq!(reader.bite().unwrap().stop, Stop::Bad(0));
-        assert_eq!(reader.resume().unwrap(), Some((HEAD + 2 * BITE) as u64));
+        let mut reader = FrameReader::new(&bytes[..], 0, SALT);
+        assert_eq!(reader.next_batch().unwrap().end, BatchEnd::Bad(0));
+        assert_eq!(reader.resume().unwrap(), Some((HEAD + 2 * BATCH_BYTES) as u64));
     }
 }

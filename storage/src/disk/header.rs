@@ -24,27 +24,27 @@ const _: () = assert!(53 + MAX_NODE_ID <= LENGTH);
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A segment of the log.
     Log,
     /// A checkpoint: everything there was at some moment.
     Checkpoint,
 }
 
-impl Kind {
+impl FileKind {
     fn magic(self) -> &'static [u8; 8] {
         match self {
-            Kind::Log => b"GTStoLOG",
-            Kind::Checkpoint => b"GTStoIMG",
+            FileKind::Log => b"GTStoLOG",
+            FileKind::Checkpoint => b"GTStoIMG",
         }
     }
 }
 
 /// A file's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub struct FileHeader {
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Its place in the order of the log; of a checkpoint, the first segment that it does not
     /// cover.
     pub sequence: u64,
@@ -60,7 +60,7 @@ pub struct Header {
     pub node: NodeId,
 }
 
-impl Header {
+impl FileHeader {
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.kind.magic().to_vec();
@@ -80,12 +80,12 @@ impl Header {
     ///
     /// # Errors
     /// [`DecodeError`] that says what is wrong with it.
-    pub fn decode(bytes: &[u8]) -> Result<Header, DecodeError> {
+    pub fn decode(bytes: &[u8]) -> Result<FileHeader, DecodeError> {
         let mut rest = Decoder::new(bytes);
         let bytes = rest.take(LENGTH).map_err(|_| DecodeError("its header ends too soon"))?;
         let mut rest = Decoder::new(bytes);
         let magic = rest.take(8)?;
-        let kinds = [Kind::Log, Kind::Checkpoint];
+        let kinds = [FileKind::Log, FileKind::Checkpoint];
         let kind = kinds.into_iter().find(|kind| kind.magic() == magic);
         let kind = kind.ok_or(DecodeError("it does not begin as a file of ours"))?;
         if rest.u16()? != FORMAT {
@@ -95,7 +95,7 @@ impl Header {
         if crc32fast::hash(body).to_be_bytes() != crc {
             return Err(DecodeError("its header's checksum"));
         }
-        let header = Header {
+        let header = FileHeader {
             kind,
             sequence: rest.u64()?,
             cluster: ClusterId(rest.u64()?),
@@ -116,9 +116,9 @@ impl Header {
 mod tests {
     use super::*;
 
-    fn header() -> Header {
-        Header {
-            kind: Kind::Log,
+    fn header() -> FileHeader {
+        FileHeader {
+            kind: FileKind::Log,
             sequence: 7,
             cluster: ClusterId(1),
             incarnation: Incarnation(2),
@@ -129,23 +129,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_encoded_is_decoded() {
-        for header in [header(), Header { kind: Kind::Checkpoint, ..header() }] {
+    fn headers_are_decoded_as_encoded() {
+        for header in [header(), FileHeader { kind: FileKind::Checkpoint, ..header() }] {
             assert_eq!(header.encode().len(), LENGTH);
-            assert_eq!(Header::decode(&header.encode()), Ok(header));
+            assert_eq!(FileHeader::decode(&header.encode()), Ok(header));
         }
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_is_noticed() {
+    fn every_flipped_bit_and_every_cut_is_detected() {
         let good = header().encode();
         for at in 0..good.len() {
             for bit in 0..8 {
                 let mut bad = good.clone();
                 bad[at] ^= 1 << bit;
-                assert!(Header::decode(&bad).is_err(), "bit {bit} of byte {at}");
+                assert!(FileHeader::decode(&bad).is_err(), "bit {bit} of byte {at}");
             }
-            assert!(Header::decode(&good[..at]).is_err(), "cut at {at}");
+            assert!(FileHeader::decode(&good[..at]).is_err(), "cut at {at}");
         }
     }
 }

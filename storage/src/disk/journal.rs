@@ -28,7 +28,7 @@ use net_common::message::data::Record;
 use parking_lot::{Mutex, RwLock};
 
 use super::entry::RecordBuffer;
-use super::folder::Owner;
+use super::folder::FolderOwner;
 use super::ledger::ViewEntry;
 use super::view_file::ViewFile;
 
@@ -57,10 +57,10 @@ pub enum LogItem {
     /// Arcs that were fetched to their ends under a view.
     Synced(Epoch, Vec<u16>),
     /// Nothing: look for views.
-    Look,
+    CheckViews,
     /// Tell whether all is on the disk, and nothing under way.
     #[cfg(test)]
-    AreYouStill(Sender<bool>),
+    AskIdle(Sender<bool>),
 }
 
 /// What the writer receives.
@@ -76,7 +76,7 @@ pub type Ack = Sender<Result<(), Trouble>>;
 
 /// A view, as the writer has to know it.
 #[derive(Debug, Clone)]
-pub struct Noted {
+pub struct NotedView {
     /// The view's cluster.
     pub cluster: ClusterId,
     /// Arcs of its ring.
@@ -87,11 +87,11 @@ pub struct Noted {
 
 /// What the node's threads and the writer share.
 #[derive(Default)]
-pub struct Shared {
+pub struct JournalShared {
     /// What the cluster promises: 0 as long as no view has told, or if it is nothing; 1 `async`, 2
     /// `sync`.
     promise: AtomicU8,
-    noted: Mutex<Vec<Noted>>,
+    noted: Mutex<Vec<NotedView>>,
     waiting: AtomicUsize,
     trouble: RwLock<Option<Trouble>>,
     /// Why no checkpoint can be made.
@@ -104,7 +104,7 @@ pub struct Shared {
     largest_file: Option<u64>,
 }
 
-impl Shared {
+impl JournalShared {
     /// Whether answers wait for the disk.
     pub fn is_sync(&self) -> bool {
         self.promise.load(Ordering::Relaxed) == 2
@@ -115,7 +115,7 @@ impl Shared {
     }
 
     /// The views that were noted since the last time.
-    pub fn take_noted(&self) -> Vec<Noted> {
+    pub fn take_noted(&self) -> Vec<NotedView> {
         std::mem::take(&mut *self.noted.lock())
     }
 
@@ -125,7 +125,7 @@ impl Shared {
     }
 
     /// Says what the trouble is, or that there is none.
-    pub fn tell(&self, trouble: Option<Trouble>) {
+    pub fn set_trouble(&self, trouble: Option<Trouble>) {
         *self.trouble.write() = trouble;
     }
 
@@ -135,12 +135,12 @@ impl Shared {
     }
 
     /// Says that a checkpoint is being made.
-    pub fn tell_checkpointing(&self) {
+    pub fn checkpoint_began(&self) {
         self.is_checkpointing.store(true, Ordering::Relaxed);
     }
 
     /// Says that it is made, at this time in seconds since 1970; or that it is not.
-    pub fn tell_checkpointed(&self, now_s: Option<u64>) {
+    pub fn checkpoint_ended(&self, now_s: Option<u64>) {
         self.is_checkpointing.store(false, Ordering::Relaxed);
         if let Some(now_s) = now_s {
             self.checkpointed_s.store(now_s, Ordering::Relaxed);
@@ -148,19 +148,19 @@ impl Shared {
     }
 
     /// Says why no checkpoint can be made, or that one can.
-    pub fn tell_strain(&self, why: Option<String>) {
+    pub fn set_strain(&self, why: Option<String>) {
         *self.strain.write() = why;
     }
 }
 
 /// The writer's ends.
-pub struct Ends {
+pub struct WriterEnds {
     /// What was handed in.
     pub requests: Receiver<LogRequest>,
     /// Where buffers go back to.
     pub spare: Spare,
     /// What is shared.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<JournalShared>,
 }
 
 /// Where the writer puts emptied buffers back.
@@ -177,31 +177,44 @@ impl Spare {
 
 /// Where to hand in what is stored; or nowhere, if the node keeps nothing on disk.
 #[derive(Clone, Default)]
-pub struct Journal(Option<Link>);
+pub struct Journal(Option<JournalLink>);
 
 #[derive(Clone)]
-struct Link {
+struct JournalLink {
     requests: Sender<LogRequest>,
     spare: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
-    shared: Arc<Shared>,
+    shared: Arc<JournalShared>,
     view_file: Option<Arc<ViewFile>>,
 }
 
 impl Journal {
     /// One with a writer, and that writer's ends; and with the file of the newest view. Nothing is
-    /// written before [`Journal::promise`].
-    pub fn new(view_file: Option<ViewFile>) -> (Journal, Ends) {
+    /// written before [`Journal::set_durability`].
+    pub fn new(view_file: Option<ViewFile>) -> (Journal, WriterEnds) {
         let (requests, received) = bounded(REQUESTS);
         let spare = bounded(SPARE);
-        let shared =
-            Arc::new(Shared { largest_file: descriptors::largest_file(), ..Shared::default() });
-        let ends =
-            Ends { requests: received, spare: Spare(spare.0.clone()), shared: shared.clone() };
-        (Journal(Some(Link { requests, spare, shared, view_file: view_file.map(Arc::new) })), ends)
+        let shared = Arc::new(JournalShared {
+            largest_file: descriptors::largest_file(),
+            ..JournalShared::default()
+        });
+        let ends = WriterEnds {
+            requests: received,
+            spare: Spare(spare.0.clone()),
+            shared: shared.clone(),
+        };
+        (
+            Journal(Some(JournalLink {
+                requests,
+                spare,
+                shared,
+                view_file: view_file.map(Arc::new),
+            })),
+            ends,
+        )
     }
 
     /// Says what the cluster promises. Before anything is stored under its views.
-    pub fn promise(&self, durability: Durability) {
+    pub fn set_durability(&self, durability: Durability) {
         if let Some(link) = &self.0 {
             let promise = match durability {
                 Durability::None => 0,
@@ -213,7 +226,7 @@ impl Journal {
     }
 
     /// The link, if anything is to be written.
-    fn link(&self) -> Option<&Link> {
+    fn link(&self) -> Option<&JournalLink> {
         self.0.as_ref().filter(|link| link.shared.writes())
     }
 
@@ -303,9 +316,9 @@ impl Journal {
         link.send(LogItem::Synced(epoch, arcs), link.shared.is_sync())
     }
 
-    /// Notes a view. Never waits, and may be called under the holdings's lock; [`Journal::look`] is
+    /// Notes a view. Never waits, and may be called under the holdings's lock; [`Journal::wake_writer`] is
     /// to follow.
-    pub fn note(&self, noted: Noted) {
+    pub fn note(&self, noted: NotedView) {
         if let Some(link) = self.link() {
             link.shared.noted.lock().push(noted);
         }
@@ -313,17 +326,17 @@ impl Journal {
 
     /// Writes to a file of its own that a view was adopted, and waits for the disk: after that a
     /// folder tells of it. Not to be called under a lock, and by one thread.
-    pub fn tell(&self, owner: &Owner, view: &ViewEntry) {
+    pub fn save_view(&self, owner: &FolderOwner, view: &ViewEntry) {
         if let Some(view_file) = self.link().and_then(|link| link.view_file.as_ref()) {
-            view_file.tell(owner, view);
+            view_file.save(owner, view);
         }
     }
 
     /// Has the writer look for views. Not to be called under a lock.
-    pub fn look(&self) {
+    pub fn wake_writer(&self) {
         if let Some(link) = self.link() {
             // If the channel is full the writer has something to take, and looks before it does.
-            let _ = link.requests.try_send(LogRequest { item: LogItem::Look, ack: None });
+            let _ = link.requests.try_send(LogRequest { item: LogItem::CheckViews, ack: None });
         }
     }
 
@@ -331,40 +344,40 @@ impl Journal {
     #[cfg(test)]
     pub fn settle(&self) {
         if let Some(link) = &self.0 {
-            let _ = link.send(LogItem::Look, true);
+            let _ = link.send(LogItem::CheckViews, true);
         }
     }
 
     /// Whether all that was handed in before is on the disk, as far as the writer knows, and it
     /// waits for nothing that could tell it otherwise.
     #[cfg(test)]
-    pub fn is_still(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         let Some(link) = &self.0 else { return true };
-        let (tell, told) = bounded(1);
-        link.send(LogItem::AreYouStill(tell), true).is_ok() && told.recv() == Ok(true)
+        let (reply, replied) = bounded(1);
+        link.send(LogItem::AskIdle(reply), true).is_ok() && replied.recv() == Ok(true)
     }
 
     fn send(&self, buffer: Option<RecordBuffer>, wait: bool) -> Result<(), Trouble> {
         let (Some(link), Some(buffer)) = (&self.0, buffer) else { return Ok(()) };
         if buffer.is_empty() {
-            let _ = link.spare.0.try_send(buffer.let_go());
+            let _ = link.spare.0.try_send(buffer.into_bytes());
             return Ok(());
         }
         link.send(LogItem::Records(buffer.finish()), wait)
     }
 }
 
-impl Link {
+impl JournalLink {
     fn send(&self, item: LogItem, wait: bool) -> Result<(), Trouble> {
         let bytes = match &item {
             LogItem::Records(bytes) => bytes.len(),
             _ => 0,
         };
         let waiting = self.shared.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let (ack, rung) =
+        let (ack, acked) =
             if wait || waiting > MOST_WAITING { Some(bounded(1)).unzip() } else { (None, None) };
         let handed_in = self.requests.send(LogRequest { item, ack });
-        let answer = handed_in.ok().and_then(|()| rung.map(|rung| rung.recv().ok()));
+        let answer = handed_in.ok().and_then(|()| acked.map(|acked| acked.recv().ok()));
         match (wait, answer) {
             (false, _) => Ok(()),
             (true, Some(Some(answer))) => answer,

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_arc_was_before_it_was_emptied_does_not_count() {
+    fn records_from_before_an_arc_was_emptied_do_not_count() {
         let mut ledger = Ledger::new(4);
         assert!(ledger.takes(Epoch(1), 2));
         ledger.view(&view(5, &[2], &[0, 1]));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn synced_is_told_of_the_newest_view_only() {
+    fn only_arcs_fetched_in_the_newest_view_are_synced() {
         let mut ledger = Ledger::new(4);
         ledger.view(&view(5, &[], &[0, 1]));
         assert!(!ledger.fetched(Epoch(4), &[2]));

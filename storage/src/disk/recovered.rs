@@ -22,7 +22,7 @@ use net_common::codec::DecodeError;
 use parking_lot::Mutex;
 
 use super::entry::Entry;
-use super::folder::Owner;
+use super::folder::FolderOwner;
 use super::ledger::Ledger;
 use super::view_file::SavedView;
 use crate::stale_cache::StaleCache;
@@ -31,11 +31,11 @@ use crate::table::Table;
 /// The last life that a folder tells of, and what it had of those before.
 pub struct Recovered {
     /// Whose it is.
-    pub owner: Owner,
+    pub owner: FolderOwner,
     /// The start whose file is being read, if it has told nothing yet.
-    begins: Option<Owner>,
+    pending_owner: Option<FolderOwner>,
     /// What the node held.
-    pub held: Table,
+    pub records: Table,
     /// What it had of lives before, by a checkpoint.
     cached: Table,
     /// What it had of lives before.
@@ -49,24 +49,24 @@ pub struct Recovered {
 
 impl Recovered {
     /// One of which nothing is known yet. `threads` read records at the same time.
-    pub fn new(owner: Owner, threads: usize) -> Recovered {
-        let held = Table::new(owner.arcs);
+    pub fn new(owner: FolderOwner, threads: usize) -> Recovered {
+        let records = Table::new(owner.arcs);
         Recovered {
-            cached: held.empty_like(),
-            held,
+            cached: records.empty_like(),
+            records,
             stale_cache: StaleCache::default(),
             ledger: Ledger::new(owner.arcs),
             owner,
-            begins: None,
+            pending_owner: None,
             is_whole: true,
             threads,
         }
     }
 
     /// A file begins.
-    pub fn begin(&mut self, owner: Owner) {
+    pub fn begin(&mut self, owner: FolderOwner) {
         if self.owner.incarnation != owner.incarnation {
-            self.begins = Some(owner);
+            self.pending_owner = Some(owner);
         }
     }
 
@@ -84,24 +84,24 @@ impl Recovered {
                 rows.push((at, entry));
                 continue;
             }
-            count += self.records(&mut rows, &mut bad);
-            self.turn(entry);
+            count += self.read_rows(&mut rows, &mut bad);
+            self.apply(entry);
         }
-        count += self.records(&mut rows, &mut bad);
+        count += self.read_rows(&mut rows, &mut bad);
         (count, bad)
     }
 
     /// Takes in what tells of views.
-    fn turn(&mut self, entry: Entry<'_>) {
+    fn apply(&mut self, entry: Entry<'_>) {
         match entry {
             Entry::Records(..) | Entry::Arc { .. } | Entry::End(_) => {}
             Entry::Ledger(ledger) => self.ledger = ledger,
             Entry::View(view) => {
                 let revived: ArcSet = view.revived.iter().map(|&arc| usize::from(arc)).collect();
-                self.go_on(&revived);
+                self.begin_incarnation(&revived);
                 self.ledger.view(&view);
                 for arc in view.emptied.into_iter().map(usize::from) {
-                    let _ = self.stale_cache.set_aside(arc, self.held.take(arc));
+                    let _ = self.stale_cache.set_aside(arc, self.records.take(arc));
                 }
                 // Where it held everything it had no use for a cache.
                 view.synced.into_iter().for_each(|arc| self.stale_cache.forget(arc.into()));
@@ -116,10 +116,10 @@ impl Recovered {
 
     /// Goes on with the life that is about to begin, if one is: with what the last one held of
     /// these arcs.
-    fn go_on(&mut self, revived: &ArcSet) {
-        let Some(owner) = self.begins.take() else { return };
+    fn begin_incarnation(&mut self, revived: &ArcSet) {
+        let Some(owner) = self.pending_owner.take() else { return };
         for arc in (0..owner.arcs).filter(|&arc| !revived.contains(arc)) {
-            let shard = self.held.take(arc);
+            let shard = self.records.take(arc);
             if !shard.is_empty() {
                 let _ = self.stale_cache.set_aside(arc, shard);
             }
@@ -130,7 +130,7 @@ impl Recovered {
     }
 
     /// Reads rows of records into the table, and empties them.
-    fn records(
+    fn read_rows(
         &mut self,
         rows: &mut Vec<(u64, Entry<'_>)>,
         bad: &mut Vec<(u64, &'static str)>,
@@ -139,12 +139,12 @@ impl Recovered {
             return 0;
         }
         // Written before any view was: not as the node does it.
-        self.go_on(&ArcSet::new());
+        self.begin_incarnation(&ArcSet::new());
         let (next, count) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let wrong = Mutex::new(std::mem::take(bad));
         let work = || {
             while let Some((at, entry)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                match self.row(entry) {
+                match self.read_row(entry) {
                     Ok(records) => drop(count.fetch_add(records, Ordering::Relaxed)),
                     Err(DecodeError(why)) => wrong.lock().push((*at, why)),
                 }
@@ -162,8 +162,8 @@ impl Recovered {
     }
 
     /// Takes a row's records. Returns how many.
-    fn row(&self, entry: &Entry<'_>) -> Result<usize, DecodeError> {
-        let table = &self.held;
+    fn read_row(&self, entry: &Entry<'_>) -> Result<usize, DecodeError> {
+        let table = &self.records;
         let mut count = 0;
         match entry {
             Entry::Records(epoch, records) => {
@@ -176,8 +176,8 @@ impl Recovered {
                     }
                 }
             }
-            Entry::Arc { arc, earlier, records } => {
-                let table = if *earlier { &self.cached } else { table };
+            Entry::Arc { arc, stale, records } => {
+                let table = if *stale { &self.cached } else { table };
                 for record in records.clone() {
                     table.merge(usize::from(*arc), [record?], 0);
                     count += 1;
@@ -190,19 +190,19 @@ impl Recovered {
 
     /// Takes in what the file of the newest view tells. The log may be behind it, or know nothing
     /// of that start of the process yet.
-    pub fn apply_view_file(&mut self, told: SavedView) {
-        let SavedView { owner, ledger, revived } = told;
+    pub fn apply_view_file(&mut self, saved: SavedView) {
+        let SavedView { owner, ledger, revived } = saved;
         let is_ours = (owner.cluster, owner.arcs) == (self.owner.cluster, self.owner.arcs);
         if !is_ours || ledger.epoch() <= self.ledger.epoch() {
             return;
         }
         if owner.incarnation != self.owner.incarnation {
-            self.begins = Some(owner);
-            self.go_on(&revived);
+            self.pending_owner = Some(owner);
+            self.begin_incarnation(&revived);
         }
         let before = self.ledger.since().to_vec();
         for (arc, _) in ledger.since().iter().zip(before).enumerate().filter(|(_, (a, b))| *a > b) {
-            let shard = self.held.take(arc);
+            let shard = self.records.take(arc);
             if !shard.is_empty() {
                 let _ = self.stale_cache.set_aside(arc, shard);
             }
@@ -225,16 +225,16 @@ impl Recovered {
 
     /// How many keys and tombstones there are, of all lives.
     pub fn kept(&self) -> usize {
-        let held: usize = (0..self.held.arcs()).map(|arc| self.held.records(arc)).sum();
+        let held: usize = (0..self.records.arcs()).map(|arc| self.records.records(arc)).sum();
         held + self.stale_cache.records()
     }
 }
 
-fn set_aside(table: &Table, earlier: &StaleCache) {
+fn set_aside(table: &Table, stale: &StaleCache) {
     for arc in 0..table.arcs() {
         let shard = table.take(arc);
         if !shard.is_empty() {
-            let _ = earlier.set_aside(arc, shard);
+            let _ = stale.set_aside(arc, shard);
         }
     }
 }

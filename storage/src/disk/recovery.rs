@@ -18,15 +18,15 @@ use cluster::ids::NodeId;
 use net_common::codec::DecodeError;
 
 use super::entry;
-use super::folder::{self, Folder, FolderError, Owner, cannot};
-use super::frame::{self, Reader, Stop};
-use super::header::{self, Header, Kind};
+use super::folder::{self, DataFolderError, Folder, FolderOwner, cannot};
+use super::frame::{self, BatchEnd, FrameReader};
+use super::header::{self, FileHeader, FileKind};
 use super::recovered::Recovered;
 use super::view_file::{self, SavedView};
 
 mod report;
 
-pub use report::{Lost, Report};
+pub use report::{LostBytes, RecoveryReport};
 
 /// Threads that read records into the table. More would wait for each other and for memory.
 const THREADS: usize = 8;
@@ -45,24 +45,24 @@ pub enum Care {
 /// What a folder had.
 pub struct Contents {
     /// The last life that it tells of; `None` if it is empty.
-    pub life: Option<Recovered>,
+    pub recovered: Option<Recovered>,
     /// The number of the next segment.
     pub next: u64,
     /// The count of the newest view's file.
     pub views: u64,
     /// What was found.
-    pub report: Report,
+    pub report: RecoveryReport,
 }
 
 /// Reads a folder. With a `node`'s name it must be that node's.
 ///
 /// # Errors
-/// [`FolderError`].
+/// [`DataFolderError`].
 pub fn recover(
     folder: &Folder,
     node: Option<&NodeId>,
     care: Care,
-) -> Result<Contents, FolderError> {
+) -> Result<Contents, DataFolderError> {
     let listing = folder.list()?;
     if care != Care::Check {
         for file in &listing.unfinished {
@@ -75,26 +75,26 @@ pub fn recover(
         node,
         care,
         threads,
-        life: None,
-        report: Report { has_gap: listing.has_gap, ..Report::default() },
+        recovered: None,
+        report: RecoveryReport { has_gap: listing.has_gap, ..RecoveryReport::default() },
         torn_new: None,
     };
     let logs = recovery.checkpoints(&listing.checkpoints, &listing.logs)?;
     recovery.logs(&logs)?;
     let last = listing.logs.iter().chain(&listing.checkpoints).max().copied().unwrap_or(0);
     let next = recovery.torn_new.unwrap_or(last + 1);
-    let told =
-        view_file::read(folder.path()).map_err(cannot("read", &folder::newest(folder.path())))?;
-    let views = told.as_ref().map_or(0, |(count, _)| *count);
-    if let Some((_, told)) = told {
-        recovery.view_file(told)?;
+    let saved = view_file::read(folder.path())
+        .map_err(cannot("read", &folder::view_file(folder.path())))?;
+    let views = saved.as_ref().map_or(0, |(count, _)| *count);
+    if let Some((_, saved)) = saved {
+        recovery.view_file(saved)?;
     }
-    let Recovery { mut life, mut report, .. } = recovery;
-    if let Some(life) = &mut life {
-        report.kept = life.kept();
-        life.is_whole &= !listing.has_gap && (care != Care::Salvage || report.lost.is_empty());
+    let Recovery { mut recovered, mut report, .. } = recovery;
+    if let Some(recovered) = &mut recovered {
+        report.kept = recovered.kept();
+        recovered.is_whole &= !listing.has_gap && (care != Care::Salvage || report.lost.is_empty());
     }
-    Ok(Contents { life, next, views, report })
+    Ok(Contents { recovered, next, views, report })
 }
 
 struct Recovery<'f> {
@@ -102,8 +102,8 @@ struct Recovery<'f> {
     node: Option<&'f NodeId>,
     care: Care,
     threads: usize,
-    life: Option<Recovered>,
-    report: Report,
+    recovered: Option<Recovered>,
+    report: RecoveryReport,
     /// The number of a last segment that was about to be made.
     torn_new: Option<u64>,
 }
@@ -111,7 +111,7 @@ struct Recovery<'f> {
 /// A file to be read.
 struct Input<'p> {
     path: &'p Path,
-    kind: Kind,
+    kind: FileKind,
     sequence: u64,
     /// Whether it is the last segment of the log.
     is_last: bool,
@@ -120,29 +120,33 @@ struct Input<'p> {
 impl Input<'_> {
     /// Whether its end may be missing: what was written just before a loss of power.
     fn may_be_torn(&self) -> bool {
-        self.kind == Kind::Log && self.is_last
+        self.kind == FileKind::Log && self.is_last
     }
 }
 
 /// How a file begins.
-enum Begin {
-    Good(Header, File),
+enum FileStart {
+    Good(FileHeader, File),
     /// With less than a header, or a bad one and nothing behind it.
     Torn(u64),
     Bad(&'static str),
 }
 
 impl Recovery<'_> {
-    fn checkpoint(&mut self, file: &Path, sequence: u64) -> Result<(), FolderError> {
-        self.file(&Input { path: file, kind: Kind::Checkpoint, sequence, is_last: false })?;
-        if let Some(life) = &mut self.life {
-            life.end_checkpoint();
+    fn checkpoint(&mut self, file: &Path, sequence: u64) -> Result<(), DataFolderError> {
+        self.file(&Input { path: file, kind: FileKind::Checkpoint, sequence, is_last: false })?;
+        if let Some(recovered) = &mut self.recovered {
+            recovered.end_checkpoint();
         }
         Ok(())
     }
 
     /// Reads the newest whole checkpoint. Returns the segments to be read after it.
-    fn checkpoints(&mut self, checkpoints: &[u64], logs: &[u64]) -> Result<Vec<u64>, FolderError> {
+    fn checkpoints(
+        &mut self,
+        checkpoints: &[u64],
+        logs: &[u64],
+    ) -> Result<Vec<u64>, DataFolderError> {
         if self.care == Care::Salvage {
             for &sequence in checkpoints {
                 let file = folder::checkpoint(self.folder, sequence);
@@ -169,22 +173,22 @@ impl Recovery<'_> {
             Some(file) if are_there && !logs.is_empty() => {
                 let bytes = file.metadata().map_or(0, |data| data.len());
                 let what = "an image that is not whole; the log still has all of it";
-                self.report.lost.push(Lost { file, at: 0, bytes, what });
+                self.report.lost.push(LostBytes { file, at: 0, bytes, what });
             }
             Some(file) => {
                 let at = file.metadata().map_or(0, |data| data.len());
-                return Err(FolderError::Damaged { file, at, why: "its end is missing" });
+                return Err(DataFolderError::Damaged { file, at, why: "its end is missing" });
             }
             None if is_empty || are_there && !logs.is_empty() => {}
             None => {
                 let missing = (first..).find(|n| !logs.contains(n)).unwrap_or(first);
-                return Err(FolderError::Missing(folder::log(self.folder, missing)));
+                return Err(DataFolderError::Missing(folder::log(self.folder, missing)));
             }
         }
         Ok(logs)
     }
 
-    fn logs(&mut self, logs: &[u64]) -> Result<(), FolderError> {
+    fn logs(&mut self, logs: &[u64]) -> Result<(), DataFolderError> {
         let mut before = None;
         for (i, &sequence) in logs.iter().enumerate() {
             if let Some(before) = before
@@ -192,62 +196,62 @@ impl Recovery<'_> {
             {
                 // Only when salvaging: else they are all there.
                 let file = folder::log(self.folder, before + 1);
-                self.report.lost.push(Lost { file, at: 0, bytes: 0, what: "a missing file" });
+                self.report.lost.push(LostBytes { file, at: 0, bytes: 0, what: "a missing file" });
             }
             before = Some(sequence);
             let file = folder::log(self.folder, sequence);
             let is_last = i + 1 == logs.len();
-            self.file(&Input { path: &file, kind: Kind::Log, sequence, is_last })?;
+            self.file(&Input { path: &file, kind: FileKind::Log, sequence, is_last })?;
         }
         Ok(())
     }
 
-    fn begin(&self, input: &Input<'_>) -> io::Result<Begin> {
+    fn begin(&self, input: &Input<'_>) -> io::Result<FileStart> {
         let Input { path, kind, sequence, .. } = *input;
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         let mut bytes = Vec::with_capacity(header::LENGTH);
         (&mut file).take(header::LENGTH as u64).read_to_end(&mut bytes)?;
-        Ok(match Header::decode(&bytes) {
+        Ok(match FileHeader::decode(&bytes) {
             Ok(header) if (header.kind, header.sequence) == (kind, sequence) => {
-                Begin::Good(header, file)
+                FileStart::Good(header, file)
             }
-            Ok(_) => Begin::Bad("it has another file's name"),
-            Err(_) if length <= header::LENGTH as u64 => Begin::Torn(length),
-            Err(DecodeError(why)) => Begin::Bad(why),
+            Ok(_) => FileStart::Bad("it has another file's name"),
+            Err(_) if length <= header::LENGTH as u64 => FileStart::Torn(length),
+            Err(DecodeError(why)) => FileStart::Bad(why),
         })
     }
 
     /// Reads a file.
-    fn file(&mut self, file: &Input<'_>) -> Result<(), FolderError> {
+    fn file(&mut self, file: &Input<'_>) -> Result<(), DataFolderError> {
         let path = file.path;
         let length = path.metadata().map_err(cannot("read", path))?.len();
         let (header, opened) = match self.begin(file).map_err(cannot("read", path))? {
-            Begin::Good(header, opened) => (header, opened),
-            Begin::Torn(bytes) if file.may_be_torn() && self.care != Care::Salvage => {
+            FileStart::Good(header, opened) => (header, opened),
+            FileStart::Torn(bytes) if file.may_be_torn() && self.care != Care::Salvage => {
                 return self.torn_new(file, bytes);
             }
-            Begin::Torn(_) => return self.damaged(path, 0, length, "its header ends too soon"),
-            Begin::Bad(why) => return self.damaged(path, 0, length, why),
+            FileStart::Torn(_) => return self.damaged(path, 0, length, "its header ends too soon"),
+            FileStart::Bad(why) => return self.damaged(path, 0, length, why),
         };
         self.belongs(path, &header)?;
         self.report.files += 1;
         match file.kind {
-            Kind::Log => self.report.log_bytes += length,
-            Kind::Checkpoint => self.report.checkpoint_bytes += length,
+            FileKind::Log => self.report.log_bytes += length,
+            FileKind::Checkpoint => self.report.checkpoint_bytes += length,
         }
-        let reader = Reader::new(opened, header::LENGTH as u64, header.salt);
+        let reader = FrameReader::new(opened, header::LENGTH as u64, header.salt);
         self.frames(file, &header, reader, length)
     }
 
     /// A last segment that was about to be made: nothing is in it yet.
-    fn torn_new(&mut self, file: &Input<'_>, bytes: u64) -> Result<(), FolderError> {
+    fn torn_new(&mut self, file: &Input<'_>, bytes: u64) -> Result<(), DataFolderError> {
         if self.care == Care::Start {
             std::fs::remove_file(file.path).map_err(cannot("remove", file.path))?;
             self.torn_new = Some(file.sequence);
         }
         let what = "a segment that was being made";
-        self.report.lost.push(Lost { file: file.path.into(), at: 0, bytes, what });
+        self.report.lost.push(LostBytes { file: file.path.into(), at: 0, bytes, what });
         Ok(())
     }
 
@@ -255,15 +259,15 @@ impl Recovery<'_> {
     fn frames(
         &mut self,
         file: &Input<'_>,
-        header: &Header,
-        mut reader: Reader<File>,
+        header: &FileHeader,
+        mut reader: FrameReader<File>,
         length: u64,
-    ) -> Result<(), FolderError> {
+    ) -> Result<(), DataFolderError> {
         let path = file.path;
         let mut is_closed = false;
         loop {
-            let bite = reader.bite().map_err(cannot("read", path))?;
-            for range in &bite.bodies {
+            let batch = reader.next_batch().map_err(cannot("read", path))?;
+            for range in &batch.bodies {
                 // Nothing stands behind the word that it is closed.
                 if is_closed {
                     let at = reader.place(range);
@@ -271,15 +275,20 @@ impl Recovery<'_> {
                 }
                 is_closed = reader.body(range).first() == Some(&entry::END);
             }
-            let bodies: Vec<(u64, &[u8])> =
-                bite.bodies.iter().map(|range| (reader.place(range), reader.body(range))).collect();
+            let bodies: Vec<(u64, &[u8])> = batch
+                .bodies
+                .iter()
+                .map(|range| (reader.place(range), reader.body(range)))
+                .collect();
             self.entries(path, &bodies)?;
-            match bite.stop {
-                Stop::More => {}
-                Stop::End if is_closed => return Ok(()),
-                Stop::End if file.may_be_torn() => return self.close(path, header.salt, length),
-                Stop::End => return self.damaged(path, length, 0, "its end is missing"),
-                Stop::Bad(at) if self.care == Care::Salvage => {
+            match batch.end {
+                BatchEnd::More => {}
+                BatchEnd::End if is_closed => return Ok(()),
+                BatchEnd::End if file.may_be_torn() => {
+                    return self.close(path, header.salt, length);
+                }
+                BatchEnd::End => return self.damaged(path, length, 0, "its end is missing"),
+                BatchEnd::Bad(at) if self.care == Care::Salvage => {
                     let next = reader.resume().map_err(cannot("read", path))?;
                     let bytes = next.unwrap_or(length) - at;
                     self.damaged(path, at, bytes, "a bad checksum")?;
@@ -287,16 +296,16 @@ impl Recovery<'_> {
                         return Ok(());
                     }
                 }
-                Stop::Bad(at) => {
+                BatchEnd::Bad(at) => {
                     let is_torn = file.may_be_torn() && !is_closed && {
-                        let told = read_on(&mut reader).map_err(cannot("read", path))?;
-                        told <= at
+                        let durable = read_on(&mut reader).map_err(cannot("read", path))?;
+                        durable <= at
                     };
                     if !is_torn {
                         return self.damaged(path, at, 0, "a bad checksum");
                     }
                     let (bytes, what) = (length - at, "a torn end");
-                    self.report.lost.push(Lost { file: path.into(), at, bytes, what });
+                    self.report.lost.push(LostBytes { file: path.into(), at, bytes, what });
                     return self.close(path, header.salt, at);
                 }
             }
@@ -310,59 +319,62 @@ impl Recovery<'_> {
         at: u64,
         bytes: u64,
         why: &'static str,
-    ) -> Result<(), FolderError> {
+    ) -> Result<(), DataFolderError> {
         let file = file.into();
         if self.care != Care::Salvage {
-            return Err(FolderError::Damaged { file, at, why });
+            return Err(DataFolderError::Damaged { file, at, why });
         }
-        self.report.lost.push(Lost { file, at, bytes, what: why });
+        self.report.lost.push(LostBytes { file, at, bytes, what: why });
         Ok(())
     }
 
     /// Holds a file's header against whose folder this is, and begins a new life with it where it
     /// does.
-    fn belongs(&mut self, file: &Path, header: &Header) -> Result<(), FolderError> {
-        let owner = Owner {
+    fn belongs(&mut self, file: &Path, header: &FileHeader) -> Result<(), DataFolderError> {
+        let owner = FolderOwner {
             cluster: header.cluster,
             node: header.node.clone(),
             incarnation: header.incarnation,
             arcs: header.arcs,
         };
-        let before = self.life.as_ref().map(|life| &life.owner);
+        let before = self.recovered.as_ref().map(|recovered| &recovered.owner);
         let ours = self.node.or(before.map(|before| &before.node));
         if let Some(ours) = ours.filter(|ours| **ours != owner.node) {
             let (file, ours) = (file.into(), ours.clone());
-            return Err(FolderError::OtherNode { file, theirs: owner.node, ours });
+            return Err(DataFolderError::OtherNode { file, theirs: owner.node, ours });
         }
         if let Some(before) = before
             && (before.cluster, before.arcs) != (owner.cluster, owner.arcs)
         {
             let (file, ours) = (file.into(), before.cluster);
-            return Err(FolderError::OtherCluster { file, theirs: owner.cluster, ours });
+            return Err(DataFolderError::OtherCluster { file, theirs: owner.cluster, ours });
         }
         let threads = self.threads;
-        match &mut self.life {
-            Some(life) => life.begin(owner),
-            life @ None => *life = Some(Recovered::new(owner, threads)),
+        match &mut self.recovered {
+            Some(recovered) => recovered.begin(owner),
+            recovered @ None => *recovered = Some(Recovered::new(owner, threads)),
         }
         Ok(())
     }
 
     /// Takes in what the file of the newest view tells.
-    fn view_file(&mut self, told: SavedView) -> Result<(), FolderError> {
-        if let Some(ours) = self.node.filter(|ours| **ours != told.owner.node) {
-            let (file, ours) = (folder::newest(self.folder), ours.clone());
-            return Err(FolderError::OtherNode { file, theirs: told.owner.node, ours });
+    fn view_file(&mut self, saved: SavedView) -> Result<(), DataFolderError> {
+        if let Some(ours) = self.node.filter(|ours| **ours != saved.owner.node) {
+            let (file, ours) = (folder::view_file(self.folder), ours.clone());
+            return Err(DataFolderError::OtherNode { file, theirs: saved.owner.node, ours });
         }
         let threads = self.threads;
-        let life = self.life.get_or_insert_with(|| Recovered::new(told.owner.clone(), threads));
-        life.apply_view_file(told);
+        let recovered =
+            self.recovered.get_or_insert_with(|| Recovered::new(saved.owner.clone(), threads));
+        recovered.apply_view_file(saved);
         Ok(())
     }
 
     /// Takes in what some frames of a file tell.
-    fn entries(&mut self, file: &Path, bodies: &[(u64, &[u8])]) -> Result<(), FolderError> {
-        let Some(arcs) = self.life.as_ref().map(|life| life.owner.arcs) else { return Ok(()) };
+    fn entries(&mut self, file: &Path, bodies: &[(u64, &[u8])]) -> Result<(), DataFolderError> {
+        let Some(arcs) = self.recovered.as_ref().map(|recovered| recovered.owner.arcs) else {
+            return Ok(());
+        };
         let mut all = Vec::new();
         for &(at, body) in bodies {
             match entry::decode(body, arcs) {
@@ -370,14 +382,14 @@ impl Recovery<'_> {
                 Err(DecodeError(why)) => self.damaged(file, at, body.len() as u64, why)?,
             }
         }
-        let Some(life) = &mut self.life else { return Ok(()) };
-        let (records, bad) = life.take(all);
+        let Some(recovered) = &mut self.recovered else { return Ok(()) };
+        let (records, bad) = recovered.take(all);
         self.report.records += records;
         bad.into_iter().try_for_each(|(at, why)| self.damaged(file, at, 0, why))
     }
 
     /// Cuts the last segment of a log where it is torn, and closes it.
-    fn close(&self, path: &Path, salt: u32, end: u64) -> Result<(), FolderError> {
+    fn close(&self, path: &Path, salt: u32, end: u64) -> Result<(), DataFolderError> {
         if self.care == Care::Check {
             return Ok(());
         }
@@ -402,9 +414,9 @@ pub fn closing(salt: u32, place: u64) -> Vec<u8> {
 }
 
 /// Reads all that is still to come only for what it tells of what is durable.
-fn read_on(reader: &mut Reader<File>) -> io::Result<u64> {
+fn read_on(reader: &mut FrameReader<File>) -> io::Result<u64> {
     while reader.resume()?.is_some() {
-        while reader.bite()?.stop == Stop::More {}
+        while reader.next_batch()?.end == BatchEnd::More {}
     }
     Ok(reader.durable())
 }
@@ -415,7 +427,7 @@ fn is_whole(path: &Path) -> io::Result<bool> {
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
     (&mut file).take(header::LENGTH as u64).read_to_end(&mut bytes)?;
-    let Ok(header) = Header::decode(&bytes) else { return Ok(false) };
+    let Ok(header) = FileHeader::decode(&bytes) else { return Ok(false) };
     let end = closing(0, 0).len() as u64;
     let Some(place) = length.checked_sub(end).filter(|&at| at >= header::LENGTH as u64) else {
         return Ok(false);

@@ -24,7 +24,7 @@ pub const RETRY: Duration = Duration::from_secs(1);
 
 /// How a node keeps what it holds.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct DiskSettings {
     /// Its data folder.
     pub folder: PathBuf,
     /// Whether to keep what is sound of a damaged folder.
@@ -41,10 +41,10 @@ pub struct Settings {
     pub files: Arc<dyn Files>,
 }
 
-impl Settings {
+impl DiskSettings {
     /// Those of a folder, with what else is usual.
-    pub fn new(folder: PathBuf) -> Settings {
-        Settings {
+    pub fn new(folder: PathBuf) -> DiskSettings {
+        DiskSettings {
             folder,
             salvage: false,
             segment_bytes: SEGMENT_BYTES,

@@ -94,7 +94,7 @@ impl Anchor {
 
     /// The manager has taken a heartbeat. A thread of its own notes that: heartbeats must not wait
     /// for the disk.
-    pub fn heard(&self) {
+    pub fn known_to_manager(&self) {
         if self.is_noted.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -125,7 +125,7 @@ mod tests {
     use crate::disk::files::System;
 
     #[test]
-    fn a_folder_knows_its_last_starts_and_a_copy_differs_from_the_first_on() {
+    fn a_folder_lists_its_last_starts_and_a_copy_differs_from_its_first_start_on() {
         let dir = tempfile::tempdir().unwrap();
         let of = |range: std::ops::RangeInclusive<u64>| range.map(Incarnation).collect::<Vec<_>>();
         for n in 1..=2 * STARTS as u64 {
@@ -142,21 +142,21 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_the_manager_has_heard_of_is_remembered() {
+    fn a_start_that_the_manager_knows_is_remembered() {
         let dir = tempfile::tempdir().unwrap();
         for n in 1..=2 * STARTS as u64 {
             note(&System, dir.path(), Incarnation(n));
         }
-        let heard = Incarnation(2 * STARTS as u64);
-        anchor(&System, dir.path(), heard);
+        let known = Incarnation(2 * STARTS as u64);
+        anchor(&System, dir.path(), known);
         for n in 1_000..1_100 {
             let starts = note(&System, dir.path(), Incarnation(n));
-            assert_eq!((starts[0], starts.last()), (heard, Some(&Incarnation(n))));
+            assert_eq!((starts[0], starts.last()), (known, Some(&Incarnation(n))));
         }
     }
 
     #[test]
-    fn what_is_damaged_tells_nothing() {
+    fn a_damaged_file_counts_as_missing() {
         let dir = tempfile::tempdir().unwrap();
         let good = encode(&[Incarnation(7), Incarnation(8)]);
         assert_eq!(decode(&good), Some(vec![Incarnation(7), Incarnation(8)]));

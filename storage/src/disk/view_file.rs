@@ -29,7 +29,7 @@ use net_common::logging;
 use parking_lot::Mutex;
 
 use super::files::Files;
-use super::folder::{self, Owner};
+use super::folder::{self, FolderOwner};
 use super::ledger::{Ledger, ViewEntry};
 
 const MAGIC: &[u8; 8] = b"GTStoNEW";
@@ -46,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedView {
     /// Whose it is.
-    pub owner: Owner,
+    pub owner: FolderOwner,
     /// What that start of the process knew of views.
     pub ledger: Ledger,
     /// The arcs in which its first view took it for the replacement of the life before.
@@ -59,8 +59,8 @@ fn slot_bytes(arcs: usize) -> usize {
     (8 + 2 + 8 + 8 + 8 + 4 + 2 + 64 + 8 + 8 * arcs + sets + 4).next_multiple_of(BLOCK)
 }
 
-fn encode(told: &SavedView, count: u64) -> Vec<u8> {
-    let SavedView { owner, ledger, revived } = told;
+fn encode(saved: &SavedView, count: u64) -> Vec<u8> {
+    let SavedView { owner, ledger, revived } = saved;
     let mut out = MAGIC.to_vec();
     out.put_u16(FORMAT);
     out.put_u64(count);
@@ -104,7 +104,7 @@ fn decode(slot: &[u8]) -> Result<(u64, SavedView), DecodeError> {
         Ok((0..arcs).filter(|arc| bytes[arc / 8] >> (arc % 8) & 1 == 1).collect())
     };
     let (synced, revived) = (set()?, set()?);
-    let owner = Owner { cluster, node, incarnation, arcs };
+    let owner = FolderOwner { cluster, node, incarnation, arcs };
     Ok((count, SavedView { owner, ledger: Ledger::of(epoch, since, synced), revived }))
 }
 
@@ -114,7 +114,7 @@ fn decode(slot: &[u8]) -> Result<(u64, SavedView), DecodeError> {
 /// # Errors
 /// If the file system refuses.
 pub fn read(folder: &Path) -> io::Result<Option<(u64, SavedView)>> {
-    let bytes = match std::fs::read(folder::newest(folder)) {
+    let bytes = match std::fs::read(folder::view_file(folder)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         bytes => bytes?,
     };
@@ -124,7 +124,7 @@ pub fn read(folder: &Path) -> io::Result<Option<(u64, SavedView)>> {
 
 /// Writes it, by a thread of its own.
 pub struct ViewFile {
-    state: Mutex<State>,
+    state: Mutex<ViewFileState>,
     jobs: Sender<SavedView>,
     /// Where a job is that the thread has not begun.
     waiting: Receiver<SavedView>,
@@ -134,9 +134,9 @@ pub struct ViewFile {
 
 /// What is known to those who tell.
 #[derive(Default)]
-struct State {
+struct ViewFileState {
     /// What the file is to tell, once a view was adopted.
-    told: Option<SavedView>,
+    newest: Option<SavedView>,
     /// Jobs that the thread has and of which nobody has heard the end: one that it is at and one
     /// that waits, at most.
     under_way: usize,
@@ -157,12 +157,12 @@ struct Slots {
 }
 
 impl Slots {
-    fn write(&mut self, told: &SavedView) -> io::Result<()> {
+    fn write(&mut self, saved: &SavedView) -> io::Result<()> {
         // A write that fails may leave half a slot. The next one goes to the same slot, not to the
         // one that is whole.
         let count = self.count + 1;
-        let bytes = encode(told, count);
-        let file = folder::newest(&self.folder);
+        let bytes = encode(saved, count);
+        let file = folder::view_file(&self.folder);
         if !self.is_made {
             self.files.overwrite(&file, 0, &vec![0; 2 * bytes.len()])?;
             self.files.sync_folder(&self.folder)?;
@@ -185,10 +185,10 @@ impl ViewFile {
         files: Arc<dyn Files>,
         first: u64,
     ) -> io::Result<ViewFile> {
-        ViewFile::patient(node, folder, files, first, PATIENCE)
+        ViewFile::with_patience(node, folder, files, first, PATIENCE)
     }
 
-    fn patient(
+    fn with_patience(
         node: &NodeId,
         folder: &Path,
         files: Arc<dyn Files>,
@@ -197,13 +197,13 @@ impl ViewFile {
     ) -> io::Result<ViewFile> {
         // Nobody may have waited for the one that the thread is at, nor for the one behind it.
         let (jobs, received) = bounded::<SavedView>(1);
-        let (tell, done) = bounded(2);
+        let (results, done) = bounded(2);
         let waiting = received.clone();
         let mut slots =
             Slots { files, folder: folder.to_owned(), count: first, is_made: first > 0 };
         logging::spawn(format!("{node} view"), move || {
-            for told in received {
-                if tell.send(slots.write(&told)).is_err() {
+            for saved in received {
+                if results.send(slots.write(&saved)).is_err() {
                     return;
                 }
             }
@@ -214,15 +214,15 @@ impl ViewFile {
     /// Writes a view that was adopted, and waits until it is on the disk, for a while. Where the
     /// disk is slower than that it is written when the disk comes to it; what cannot be written is
     /// said in the log, and tried again with the next view.
-    pub fn tell(&self, owner: &Owner, view: &ViewEntry) {
+    pub fn save(&self, owner: &FolderOwner, view: &ViewEntry) {
         let mut state = self.state.lock();
-        let told = state.told.get_or_insert_with(|| SavedView {
+        let newest = state.newest.get_or_insert_with(|| SavedView {
             owner: owner.clone(),
             ledger: Ledger::new(owner.arcs),
             revived: view.revived.iter().map(|&arc| usize::from(arc)).collect(),
         });
-        told.ledger.view(view);
-        let told = told.clone();
+        newest.ledger.view(view);
+        let newest = newest.clone();
         while let Ok(written) = self.done.try_recv() {
             state.under_way -= 1;
             complain(written);
@@ -230,7 +230,7 @@ impl ViewFile {
         // What still waits is told by this one as well.
         state.under_way -= usize::from(self.waiting.try_recv().is_ok());
         let is_late = state.under_way > 0;
-        if self.jobs.try_send(told).is_ok() {
+        if self.jobs.try_send(newest).is_ok() {
             state.under_way += 1;
         }
         match (!is_late).then(|| self.done.recv_timeout(self.patience)) {
@@ -265,9 +265,9 @@ mod tests {
 
     const ARCS: usize = 16;
 
-    fn owner() -> Owner {
+    fn owner() -> FolderOwner {
         let node = NodeId::new("node1").unwrap();
-        Owner { cluster: ClusterId(1), node, incarnation: Incarnation(2), arcs: ARCS }
+        FolderOwner { cluster: ClusterId(1), node, incarnation: Incarnation(2), arcs: ARCS }
     }
 
     fn view(epoch: u64) -> ViewEntry {
@@ -281,63 +281,63 @@ mod tests {
     }
 
     fn epoch(folder: &Path) -> Option<u64> {
-        read(folder).unwrap().map(|(_, told)| told.ledger.epoch().0)
+        read(folder).unwrap().map(|(_, saved)| saved.ledger.epoch().0)
     }
 
     #[test]
-    fn it_tells_of_the_newest_view_and_of_all_that_were_emptied() {
+    fn it_holds_the_newest_view_and_when_each_arc_was_emptied() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(epoch(dir.path()), None);
-        let newest = start(dir.path(), Arc::new(System));
-        (5..8).for_each(|epoch| newest.tell(&owner(), &view(epoch)));
-        let (count, told) = read(dir.path()).unwrap().unwrap();
-        assert_eq!((count, &told.owner), (3, &owner()));
-        let since: Vec<u64> = told.ledger.since().iter().map(|since| since.0).collect();
+        let file = start(dir.path(), Arc::new(System));
+        (5..8).for_each(|epoch| file.save(&owner(), &view(epoch)));
+        let (count, saved) = read(dir.path()).unwrap().unwrap();
+        assert_eq!((count, &saved.owner), (3, &owner()));
+        let since: Vec<u64> = saved.ledger.since().iter().map(|since| since.0).collect();
         assert_eq!(since[4..9], [0, 5, 6, 7, 0]);
-        assert_eq!(told.ledger.synced().ones().collect::<Vec<_>>(), [0, 9]);
-        assert_eq!(told.revived.ones().collect::<Vec<_>>(), [3]);
+        assert_eq!(saved.ledger.synced().ones().collect::<Vec<_>>(), [0, 9]);
+        assert_eq!(saved.revived.ones().collect::<Vec<_>>(), [3]);
         // The next start of the process goes on with the other slot.
-        start(dir.path(), Arc::new(System)).tell(&owner(), &view(9));
+        start(dir.path(), Arc::new(System)).save(&owner(), &view(9));
         assert_eq!(epoch(dir.path()), Some(9));
-        assert_eq!(fs::metadata(folder::newest(dir.path())).unwrap().len(), 2 * BLOCK as u64);
+        assert_eq!(fs::metadata(folder::view_file(dir.path())).unwrap().len(), 2 * BLOCK as u64);
     }
 
     #[test]
-    fn whatever_byte_is_wrong_it_tells_of_one_of_the_last_two_views() {
+    fn a_damaged_byte_costs_at_most_the_newest_view() {
         let dir = tempfile::tempdir().unwrap();
-        let newest = start(dir.path(), Arc::new(System));
-        (5..8).for_each(|epoch| newest.tell(&owner(), &view(epoch)));
-        let file = folder::newest(dir.path());
-        let good = fs::read(&file).unwrap();
+        let file = start(dir.path(), Arc::new(System));
+        (5..8).for_each(|epoch| file.save(&owner(), &view(epoch)));
+        let path = folder::view_file(dir.path());
+        let good = fs::read(&path).unwrap();
         // All of what it has, and some of the zeros behind it.
         let places = |n: &usize| n % BLOCK < 300 || n.is_multiple_of(61) || n % BLOCK > BLOCK - 9;
         for at in (0..good.len()).filter(places) {
             let mut bad = good.clone();
             bad[at] ^= 1;
-            fs::write(&file, &bad).unwrap();
-            let told = epoch(dir.path()).unwrap();
+            fs::write(&path, &bad).unwrap();
+            let found = epoch(dir.path()).unwrap();
             // Number 3 is in the second slot.
-            assert_eq!(told, if at < BLOCK { 7 } else { 6 }, "byte {at}");
+            assert_eq!(found, if at < BLOCK { 7 } else { 6 }, "byte {at}");
         }
         for cut in (0..good.len()).filter(places) {
-            fs::write(&file, &good[..cut]).unwrap();
+            fs::write(&path, &good[..cut]).unwrap();
             assert!(epoch(dir.path()).is_none(), "cut at {cut}");
         }
     }
 
     #[test]
-    fn a_write_that_fails_leaves_the_view_before() {
+    fn a_failed_write_leaves_the_view_before() {
         let dir = tempfile::tempdir().unwrap();
         // The file is made by two calls, and each view is one.
         let faults = Faulty::at(3, false);
-        let newest = start(dir.path(), Arc::new(faults));
-        let told: Vec<Option<u64>> = (5..9)
+        let file = start(dir.path(), Arc::new(faults));
+        let epochs: Vec<Option<u64>> = (5..9)
             .map(|n| {
-                newest.tell(&owner(), &view(n));
+                file.save(&owner(), &view(n));
                 epoch(dir.path())
             })
             .collect();
-        assert_eq!(told, [Some(5), Some(5), Some(7), Some(8)]);
+        assert_eq!(epochs, [Some(5), Some(5), Some(7), Some(8)]);
     }
 
     /// The system's files, where each write waits until it may, and what the file tells is noted
@@ -375,13 +375,13 @@ mod tests {
     }
 
     #[test]
-    fn a_write_slower_than_the_patience_is_not_undone_by_those_after_it() {
+    fn a_late_write_is_not_undone_by_later_ones() {
         let dir = tempfile::tempdir().unwrap();
-        let (let_go, may) = bounded(16);
+        let (allow, may) = bounded(16);
         let slow = Arc::new(Slow { folder: dir.path().into(), may, seen: Mutex::default() });
         let files = Arc::new(slow.clone());
-        let newest =
-            ViewFile::patient(&owner().node, dir.path(), files, 0, Duration::from_millis(1))
+        let file =
+            ViewFile::with_patience(&owner().node, dir.path(), files, 0, Duration::from_millis(1))
                 .unwrap();
         let until = |seen: &[Option<u64>]| {
             let deadline = Instant::now() + Duration::from_secs(30);
@@ -392,40 +392,40 @@ mod tests {
             }
         };
         // The file is made by one write, and each view that it tells of is one.
-        newest.tell(&owner(), &view(5));
-        (0..2).for_each(|_| let_go.send(()).unwrap());
+        file.save(&owner(), &view(5));
+        (0..2).for_each(|_| allow.send(()).unwrap());
         until(&[None, Some(5)]);
-        newest.tell(&owner(), &view(6));
+        file.save(&owner(), &view(6));
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !newest.waiting.is_empty() {
+        while !file.waiting.is_empty() {
             assert!(Instant::now() < deadline, "the thread takes it");
             std::thread::sleep(Duration::from_millis(1));
         }
         // The first of these waits, and the second takes its place.
-        newest.tell(&owner(), &view(7));
-        newest.tell(&owner(), &view(8));
-        (0..2).for_each(|_| let_go.send(()).unwrap());
+        file.save(&owner(), &view(7));
+        file.save(&owner(), &view(8));
+        (0..2).for_each(|_| allow.send(()).unwrap());
         until(&[None, Some(5), Some(6), Some(8)]);
-        let (_, told) = read(dir.path()).unwrap().unwrap();
-        let since: Vec<u64> = told.ledger.since().iter().map(|since| since.0).collect();
+        let (_, saved) = read(dir.path()).unwrap().unwrap();
+        let since: Vec<u64> = saved.ledger.since().iter().map(|since| since.0).collect();
         assert_eq!(since[4..10], [0, 5, 6, 7, 8, 0]);
     }
 
     #[test]
-    fn writes_that_fail_one_after_the_other_leave_the_view_before_them() {
+    fn repeated_failed_writes_leave_the_view_before_them() {
         let dir = tempfile::tempdir().unwrap();
         let faults = Faulty::none();
-        let newest = start(dir.path(), Arc::new(faults.clone()));
-        newest.tell(&owner(), &view(5));
-        let file = folder::newest(dir.path());
-        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let file = start(dir.path(), Arc::new(faults.clone()));
+        file.save(&owner(), &view(5));
+        let path = folder::view_file(dir.path());
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         faults.refuse(Box::leak(name.into_boxed_str()), 3);
-        let told: Vec<Option<u64>> = (6..10)
+        let epochs: Vec<Option<u64>> = (6..10)
             .map(|n| {
-                newest.tell(&owner(), &view(n));
+                file.save(&owner(), &view(n));
                 epoch(dir.path())
             })
             .collect();
-        assert_eq!(told, [Some(5), Some(5), Some(5), Some(9)]);
+        assert_eq!(epochs, [Some(5), Some(5), Some(5), Some(9)]);
     }
 }

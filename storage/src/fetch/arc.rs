@@ -20,7 +20,7 @@ pub struct ArcFetch {
     /// The arc.
     pub arc: u16,
     /// What this node held of it in an earlier life.
-    earlier: Option<Arc<Shard>>,
+    stale: Option<Arc<Shard>>,
     /// The digests of that.
     digests: Vec<u64>,
     /// The bucket of each of its records.
@@ -36,11 +36,11 @@ pub struct ArcFetch {
 
 impl ArcFetch {
     /// An arc of which nothing has come yet.
-    pub fn new(arc: usize, earlier: Option<Arc<Shard>>) -> ArcFetch {
-        let earlier = earlier.filter(|shard| (1..=MOST_COMPARED).contains(&shard.len()));
+    pub fn new(arc: usize, stale: Option<Arc<Shard>>) -> ArcFetch {
+        let stale = stale.filter(|shard| (1..=MOST_COMPARED).contains(&shard.len()));
         ArcFetch {
             arc: arc as u16,
-            earlier,
+            stale,
             digests: Vec::new(),
             buckets: Vec::new(),
             differing: None,
@@ -56,24 +56,22 @@ impl ArcFetch {
     }
 
     /// It is complete: what was kept for it is not needed any more.
-    pub fn let_go(&mut self) {
+    pub fn release(&mut self) {
         *self = ArcFetch { gathers: self.gathers, ..ArcFetch::new(self.arc.into(), None) };
     }
 
     /// How many records there are to compare.
     pub fn to_compare(&self) -> usize {
-        match (&self.differing, &self.earlier) {
-            (None, Some(earlier)) => earlier.len(),
+        match (&self.differing, &self.stale) {
+            (None, Some(stale)) => stale.len(),
             _ => 0,
         }
     }
 
     /// Makes the digests, if that has to be done yet.
     pub fn prepare(&mut self, digester: &Digester) {
-        if let (None, true, Some(earlier)) =
-            (&self.differing, self.digests.is_empty(), &self.earlier)
-        {
-            (self.digests, self.buckets) = digester.digests(earlier.iter(), earlier.len());
+        if let (None, true, Some(stale)) = (&self.differing, self.digests.is_empty(), &self.stale) {
+            (self.digests, self.buckets) = digester.digests(stale.iter(), stale.len());
         }
     }
 
@@ -96,8 +94,8 @@ impl ArcFetch {
     /// The records of an earlier life in the buckets that are the same at the source: as committed,
     /// since they are that there.
     pub fn confirmed(&self, same: &BucketSet) -> impl Iterator<Item = Record<'_>> {
-        let earlier = self.earlier.iter().flat_map(|shard| shard.iter());
-        earlier
+        let stale = self.stale.iter().flat_map(|shard| shard.iter());
+        stale
             .zip(&self.buckets)
             .filter(|(_, bucket)| same.contains(usize::from(**bucket)))
             .map(|(record, _)| Record { state: State::Committed, ..record })

@@ -37,7 +37,7 @@ pub struct Confirmed {
 }
 
 /// An arc as it is here, at some moment.
-struct Sample {
+struct ArcSample {
     arc: u16,
     digests: Vec<u64>,
     /// What is pending, with the bucket of each.
@@ -47,8 +47,8 @@ struct Sample {
     common: BucketSet,
 }
 
-impl Sample {
-    fn take(node: &Node, arc: usize, digester: &Digester) -> Option<Sample> {
+impl ArcSample {
+    fn take(node: &Node, arc: usize, digester: &Digester) -> Option<ArcSample> {
         let table = node.table()?;
         let mut digests = vec![0u64; buckets_for(table.records(arc))];
         let (mut pending, mut looked_at) = (Vec::new(), 0);
@@ -63,10 +63,10 @@ impl Sample {
             true
         });
         let common = BucketSet::none(digests.len()).others();
-        Some(Sample { arc: arc as u16, digests, pending, looked_at, common })
+        Some(ArcSample { arc: arc as u16, digests, pending, looked_at, common })
     }
 
-    fn is_kept_by(&self, routes: &Routes, place: u16) -> bool {
+    fn has_replica(&self, routes: &Routes, place: u16) -> bool {
         routes.write_set(self.arc.into()).contains(&place)
     }
 
@@ -88,13 +88,13 @@ pub fn confirm(
     mut ask: impl FnMut(u16, &RangePull<'_>, &mut dyn FnMut(&RangePage<'_>)) -> Result<(), NetError>,
 ) -> Confirmed {
     let Some(table) = node.table() else { return Confirmed::default() };
-    let mut samples: Vec<Sample> = Vec::new();
+    let mut samples: Vec<ArcSample> = Vec::new();
     let mut taken = 0;
     for &arc in arcs.iter().take(ARCS) {
         if taken > 0 && taken + table.records(arc) > COMPARED {
             break;
         }
-        let Some(sample) = Sample::take(node, arc, digester) else { break };
+        let Some(sample) = ArcSample::take(node, arc, digester) else { break };
         taken += sample.looked_at;
         samples.push(sample);
     }
@@ -102,10 +102,10 @@ pub fn confirm(
         (0..routes.view().members.len() as u16).filter(|&p| routes.member(p).id != *node.id());
     for place in others {
         let asked: Vec<usize> =
-            (0..samples.len()).filter(|&n| samples[n].is_kept_by(routes, place)).collect();
-        let mut told = 0;
-        while told < asked.len() {
-            let rest = &asked[told..];
+            (0..samples.len()).filter(|&n| samples[n].has_replica(routes, place)).collect();
+        let mut answered = 0;
+        while answered < asked.len() {
+            let rest = &asked[answered..];
             let wanted = rest.iter().map(|&n| ArcRequest {
                 arc: samples[n].arc,
                 ask: Selection::SameDigests(Cow::Owned(samples[n].digests.clone())),
@@ -117,16 +117,16 @@ pub fn confirm(
                 wanted: wanted.collect(),
             };
             let mut sames = Vec::new();
-            let answered = ask(place, &pull, &mut |page| {
+            let result = ask(place, &pull, &mut |page| {
                 if page.epoch == routes.epoch() {
                     sames.extend(page.same.iter().cloned());
                 }
             });
             let count = note(&mut samples, rest, sames);
-            told += count;
-            if answered.is_err() || count == 0 {
+            answered += count;
+            if result.is_err() || count == 0 {
                 // It does not know, or is not there.
-                asked[told..].iter().for_each(|&n| nothing(&mut samples[n]));
+                asked[answered..].iter().for_each(|&n| clear_common(&mut samples[n]));
                 break;
             }
         }
@@ -148,7 +148,7 @@ pub fn confirm(
 
 /// Notes an answer about samples, from the first one asked for on. Returns about how many of them
 /// it is.
-fn note(samples: &mut [Sample], asked: &[usize], sames: Vec<(u16, BucketSet)>) -> usize {
+fn note(samples: &mut [ArcSample], asked: &[usize], sames: Vec<(u16, BucketSet)>) -> usize {
     let mut count = 0;
     for (&n, (arc, same)) in asked.iter().zip(&sames) {
         let sample = &mut samples[n];
@@ -161,6 +161,6 @@ fn note(samples: &mut [Sample], asked: &[usize], sames: Vec<(u16, BucketSet)>) -
     count
 }
 
-fn nothing(sample: &mut Sample) {
+fn clear_common(sample: &mut ArcSample) {
     sample.common = BucketSet::none(sample.digests.len());
 }

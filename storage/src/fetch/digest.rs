@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_the_published_one() {
+    fn the_hash_matches_its_test_vector() {
         let key: Vec<u8> = (0..16).collect();
         let mut hasher = SipHasher13::new_with_key(&key.try_into().unwrap());
         hasher.write(&(0..15).collect::<Vec<u8>>());
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_differs() {
+    fn only_buckets_that_differ_are_reported() {
         let a = record("a", 1);
         let digester = Digester::new([7; 16]);
         let bucket = digester.bucket(a.key, 8);

@@ -17,8 +17,8 @@ const ARCS: usize = 512;
 const COMPARED: usize = 16 << 10;
 
 /// Arcs for one source.
-pub struct Job {
-    parts: Vec<ArcFetch>,
+pub struct FetchJob {
+    fetches: Vec<ArcFetch>,
     /// How many of them, from the first on, are complete.
     done: usize,
     /// How many of those behind them were asked for last.
@@ -28,15 +28,15 @@ pub struct Job {
     merged: Merged,
 }
 
-impl Job {
+impl FetchJob {
     /// Arcs to be fetched.
-    pub fn new(parts: Vec<ArcFetch>) -> Job {
-        Job { parts, done: 0, asked: 0, refused: Vec::new(), merged: Merged::default() }
+    pub fn new(fetches: Vec<ArcFetch>) -> FetchJob {
+        FetchJob { fetches, done: 0, asked: 0, refused: Vec::new(), merged: Merged::default() }
     }
 
     /// Whether there is nothing left to ask this source for.
     pub fn is_over(&self) -> bool {
-        self.done == self.parts.len()
+        self.done == self.fetches.len()
     }
 
     /// What to ask for next.
@@ -45,19 +45,19 @@ impl Job {
     /// If the job is over.
     pub fn pull(&mut self, epoch: Epoch, digester: &Digester) -> RangePull<'_> {
         let mut compared = 0;
-        let fits = |&(place, part): &(usize, &ArcFetch)| {
-            compared += part.to_compare();
+        let fits = |&(place, fetch): &(usize, &ArcFetch)| {
+            compared += fetch.to_compare();
             // Only the first can go on inside the arc.
-            place == 0 || compared <= COMPARED && part.from == Cursor::START
+            place == 0 || compared <= COMPARED && fetch.from == Cursor::START
         };
-        let left = &self.parts[self.done..];
+        let left = &self.fetches[self.done..];
         self.asked = left.iter().take(ARCS).enumerate().take_while(fits).count();
-        let asked = &mut self.parts[self.done..][..self.asked];
-        asked.iter_mut().for_each(|part| part.prepare(digester));
+        let asked = &mut self.fetches[self.done..][..self.asked];
+        asked.iter_mut().for_each(|fetch| fetch.prepare(digester));
         RangePull {
             epoch,
             seed: digester.seed(),
-            wanted: asked.iter().map(|part| part.wanted()).collect(),
+            wanted: asked.iter().map(|fetch| fetch.wanted()).collect(),
             from: asked[0].from,
         }
     }
@@ -67,15 +67,15 @@ impl Job {
     /// # Errors
     /// [`Unmerged`]; what was merged before stays.
     pub fn take(&mut self, node: &Node, page: &RangePage<'_>) -> Result<(), Unmerged> {
-        let asked = &mut self.parts[self.done..][..self.asked];
+        let asked = &mut self.fetches[self.done..][..self.asked];
         self.merged.add(node.merge(page, asked)?);
         let complete = page.complete as usize;
         // Now, not when the job is over: a node that returns must not need its memory twice.
-        asked[..complete].iter_mut().for_each(ArcFetch::let_go);
+        asked[..complete].iter_mut().for_each(ArcFetch::release);
         self.done += complete;
         if page.end == PageEnd::NoSource && complete < self.asked {
             // What takes its place is one of those to come.
-            self.refused.push(self.parts.swap_remove(self.done));
+            self.refused.push(self.fetches.swap_remove(self.done));
         }
         Ok(())
     }
@@ -83,9 +83,9 @@ impl Job {
     /// What came of it, the arcs that were gathered from this source, and those that are not
     /// complete.
     pub fn end(mut self) -> (Merged, Vec<usize>, Vec<ArcFetch>) {
-        let done = self.parts.drain(..self.done).filter(|part| part.gathers);
-        let gathered = done.map(|part| part.arc.into()).collect();
-        self.parts.append(&mut self.refused);
-        (self.merged, gathered, self.parts)
+        let done = self.fetches.drain(..self.done).filter(|fetch| fetch.gathers);
+        let gathered = done.map(|fetch| fetch.arc.into()).collect();
+        self.fetches.append(&mut self.refused);
+        (self.merged, gathered, self.fetches)
     }
 }

@@ -10,7 +10,7 @@ use crate::node::Node;
 
 /// What one round leaves to the next.
 #[derive(Default)]
-pub struct Progress {
+pub struct FetchProgress {
     /// The view in which it is.
     epoch: Epoch,
     /// Arcs that have begun to come.
@@ -21,7 +21,7 @@ pub struct Progress {
     pub gathered: FxHashSet<(usize, u16)>,
 }
 
-impl Progress {
+impl FetchProgress {
     /// A round begins. Returns whether it is in another view than the one before: places in the
     /// member list mean other nodes then.
     pub fn begin(&mut self, routes: &Routes) -> bool {
@@ -31,7 +31,7 @@ impl Progress {
         self.refused.clear();
         // Who is waited for may be another by now.
         self.gathered.clear();
-        self.begun.retain(|_, part| !part.gathers);
+        self.begun.retain(|_, fetch| !fetch.gathers);
         if routes.view().before() != self.epoch {
             // An arc may have been lost and found again since.
             self.begun.clear();
@@ -43,7 +43,7 @@ impl Progress {
     /// After a round in which nothing came: whether somebody is left to be asked for an arc that is
     /// missing. Of arcs that all have refused all are asked again.
     pub fn is_somebody_left(&mut self, node: &Node, routes: &Routes, missing: &[usize]) -> bool {
-        let Progress { refused, gathered, .. } = self;
+        let FetchProgress { refused, gathered, .. } = self;
         let is_left = |refused: &Refusals, arc| {
             let asking = Asking { node, routes, refused, gathered };
             !asking.sources(arc).is_empty()
@@ -53,7 +53,7 @@ impl Progress {
 
     /// Who may have an arc.
     pub fn sources(&self, node: &Node, routes: &Routes, arc: usize) -> Vec<u16> {
-        let Progress { refused, gathered, .. } = self;
+        let FetchProgress { refused, gathered, .. } = self;
         Asking { node, routes, refused, gathered }.sources(arc)
     }
 }

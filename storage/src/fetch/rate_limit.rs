@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn all_workers_together_keep_to_it() {
+    fn all_workers_together_stay_within_the_limit() {
         let ms = Duration::from_millis;
         for (limit, workers, page, took, want) in [
             (1, 1, 100_000, ms(1), 10_000_000.0),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_saved_up() {
+    fn unused_rate_is_not_saved_up() {
         let mut rate_limit = RateLimit::new(Some(1));
         let second = Duration::from_secs(1);
         assert_eq!(rate_limit.pay(second, 1_000_000), second);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nobody_waits() {
+    fn without_a_limit_there_is_no_wait() {
         let mut rate_limit = RateLimit::new(None);
         assert_eq!(rate_limit.pay(Duration::ZERO, usize::MAX), Duration::ZERO);
     }

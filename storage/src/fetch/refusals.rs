@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn who_did_not_give_an_arc_is_not_asked_again_before_all_others_were() {
+    fn a_refusing_source_is_asked_again_only_after_all_others() {
         let of_one = |place: u16| vec![(place, vec![0])];
         assert_eq!(asked(&[&[1, 2]], 4), [of_one(1), of_one(2), of_one(1), of_one(2)]);
         // An arc with one source is asked for in every round; the other one goes on meanwhile.
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn it_tells_whether_somebody_is_left() {
+    fn it_reports_whether_a_source_is_left() {
         let mut refusals = Refusals::default();
         refusals.note(0, 1);
         refusals.note(1, 1);

@@ -8,8 +8,8 @@ use crossbeam_channel::{Receiver, Sender, select};
 use log::{debug, info};
 
 use super::assignment::assign;
-use super::job::Job;
-use super::progress::Progress;
+use super::job::FetchJob;
+use super::progress::FetchProgress;
 use super::workers::Workers;
 use crate::node::merge::Merged;
 
@@ -21,7 +21,7 @@ pub struct Rounds {
     /// Who does what a round comes to.
     pub workers: Workers,
     /// What the round before has left.
-    pub progress: Progress,
+    pub progress: FetchProgress,
 }
 
 impl Rounds {
@@ -55,7 +55,7 @@ impl Rounds {
                 }
             }
             self.workers.confirm();
-            self.workers.links.clear();
+            self.workers.connections.clear();
             let Merged { arcs, moved, kept, .. } = merged;
             if arcs > 0 {
                 info!(
@@ -71,14 +71,16 @@ impl Rounds {
     fn round(&mut self, routes: &Routes, missing: &[usize]) -> Merged {
         let Rounds { workers, progress } = self;
         if progress.begin(routes) {
-            workers.links.clear();
+            workers.connections.clear();
         }
         let mut begun = std::mem::take(&mut progress.begun);
         let sources = |arc| progress.sources(&workers.node, routes, arc);
-        let mut part = |arc| begun.remove(&arc).unwrap_or_else(|| workers.node.arc_fetch(arc));
+        let mut arc_fetch = |arc| begun.remove(&arc).unwrap_or_else(|| workers.node.arc_fetch(arc));
         let jobs = assign(missing, sources)
             .into_iter()
-            .map(|(source, arcs)| (source, Job::new(arcs.into_iter().map(&mut part).collect())))
+            .map(|(source, arcs)| {
+                (source, FetchJob::new(arcs.into_iter().map(&mut arc_fetch).collect()))
+            })
             .collect();
         // Those whose sources have all refused wait for the next round.
         begun.retain(|arc, _| missing.binary_search(arc).is_ok());
@@ -88,9 +90,9 @@ impl Rounds {
             let (got, gathered, left) = job.end();
             merged.add(got);
             progress.gathered.extend(gathered.into_iter().map(|arc| (arc, source)));
-            for part in left {
-                progress.refused.note(part.arc.into(), source);
-                progress.begun.insert(part.arc.into(), part);
+            for fetch in left {
+                progress.refused.note(fetch.arc.into(), source);
+                progress.begun.insert(fetch.arc.into(), fetch);
             }
         }
         merged.arcs += self.end_gathering(routes, missing);
@@ -100,9 +102,9 @@ impl Rounds {
     /// Notes arcs as synced of which all who keep them have told what they had. Returns how many.
     fn end_gathering(&self, routes: &Routes, missing: &[usize]) -> usize {
         let Rounds { workers, progress } = self;
-        let has_told = |arc, place| progress.gathered.contains(&(arc, place));
+        let has_answered = |arc, place| progress.gathered.contains(&(arc, place));
         let is_complete = |arc: &usize| {
-            workers.node.has_gathered(routes.epoch(), *arc, |place| has_told(*arc, place))
+            workers.node.has_gathered(routes.epoch(), *arc, |place| has_answered(*arc, place))
         };
         let complete: Vec<usize> = missing.iter().copied().filter(is_complete).collect();
         match workers.node.complete(routes.epoch(), &complete) {

@@ -14,9 +14,9 @@ use net_common::worker::Stop;
 use parking_lot::Mutex;
 
 use super::confirm::{Confirmed, confirm};
+use super::connections::SourceConnections;
 use super::digest::Digester;
-use super::job::Job;
-use super::links::Links;
+use super::job::FetchJob;
 use super::rate_limit::RateLimit;
 use crate::node::Node;
 use crate::node::merge::Unmerged;
@@ -44,7 +44,7 @@ pub struct Workers {
     /// The node that they fetch for.
     pub node: Arc<Node>,
     /// Where they ask.
-    pub links: Links,
+    pub connections: SourceConnections,
     /// How arcs are compared.
     pub digester: Digester,
     /// How fast they may be.
@@ -58,7 +58,7 @@ pub struct Workers {
 impl Workers {
     /// Has workers do all jobs, each for the source beside it, and returns these with what came of
     /// them.
-    pub fn work(&self, routes: &Routes, jobs: Vec<(u16, Job)>) -> Vec<(u16, Job)> {
+    pub fn work(&self, routes: &Routes, jobs: Vec<(u16, FetchJob)>) -> Vec<(u16, FetchJob)> {
         let workers = jobs.len().min(WORKERS);
         let done = Mutex::new(Vec::with_capacity(jobs.len()));
         let jobs = Mutex::new(jobs.into_iter());
@@ -86,8 +86,8 @@ impl Workers {
     }
 
     /// Does a job until it is over, or the view has changed, or this node stops.
-    fn fetch(&self, routes: &Routes, source: u16, job: &mut Job) -> Result<(), NetError> {
-        let mut link = self.links.take(routes, source)?;
+    fn fetch(&self, routes: &Routes, source: u16, job: &mut FetchJob) -> Result<(), NetError> {
+        let mut link = self.connections.take(routes, source)?;
         let mut again = AGAIN;
         while !job.is_over() {
             let begun = Instant::now();
@@ -122,7 +122,7 @@ impl Workers {
                 break;
             }
         }
-        self.links.keep(source, link);
+        self.connections.keep(source, link);
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Workers {
     pub fn confirm(&self) {
         let Some((routes, arcs)) = self.node.take_from_disk() else { return };
         let ask = |place, pull: &RangePull<'_>, take: &mut dyn FnMut(&RangePage<'_>)| {
-            let mut link = self.links.take(&routes, place)?;
+            let mut link = self.connections.take(&routes, place)?;
             let mut again = AGAIN;
             loop {
                 let page = link.call::<RangePage<'_>>(pull)?;
@@ -141,7 +141,7 @@ impl Workers {
                 }
                 again -= 1;
             }
-            self.links.keep(place, link);
+            self.connections.keep(place, link);
             Ok(())
         };
         let mut sum = Confirmed::default();

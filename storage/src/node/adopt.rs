@@ -17,8 +17,8 @@ use super::Node;
 use super::in_flight::InFlight;
 use super::report::heartbeat_report;
 use super::views::NotFollowed;
-use crate::disk::folder::Owner;
-use crate::disk::journal::Noted;
+use crate::disk::folder::FolderOwner;
+use crate::disk::journal::NotedView;
 use crate::disk::ledger::ViewEntry;
 use crate::table::{Shard, Table};
 
@@ -31,7 +31,7 @@ struct Adopted {
     adoption: Adoption,
     moved: Moved,
     /// What the log was told of it, if this node is a member or has been one.
-    noted: Option<Noted>,
+    noted: Option<NotedView>,
 }
 
 /// What became of the records.
@@ -65,10 +65,10 @@ impl Node {
         let Some(Adopted { adoption, moved, noted }) = self.change_over(&routes) else {
             return Ok(false);
         };
-        self.journal.look();
+        self.journal.wake_writer();
         self.fold_clock(adoption.to_revive.ones());
         if let Some(noted) = noted {
-            self.tell_disk(noted);
+            self.save_view(noted);
         }
         info!(
             "view {}: {}, {} to fetch, {} dropped, {} set aside",
@@ -117,7 +117,8 @@ impl Node {
             taken.partition(|(arc, _)| adoption.to_set_aside.contains(*arc));
         let counts = (dropped.len(), set_aside.len());
         freed.extend(dropped.into_iter().map(|(_, shard)| Arc::new(shard)));
-        let last_life = if holdings.has_been_member() { self.held.lock().take() } else { None };
+        let last_life =
+            if holdings.has_been_member() { self.recovered.lock().take() } else { None };
         let rest = adoption.to_set_aside.ones();
         let rest = rest.filter_map(|arc| Some((arc, last_life.as_ref()?.take(arc))));
         for (arc, shard) in set_aside.into_iter().chain(rest) {
@@ -142,7 +143,7 @@ impl Node {
         holdings: &Holdings,
         adoption: &Adoption,
         before: Report,
-    ) -> Noted {
+    ) -> NotedView {
         *self.unconfirmed.lock() = Some(before);
         let view = ViewEntry {
             epoch: holdings.epoch(),
@@ -152,17 +153,17 @@ impl Node {
             revived: numbers(adoption.to_revive.ones()),
         };
         let cluster = holdings.routes().expect("it has adopted a view").view().cluster;
-        let noted = Noted { cluster, arcs: table.arcs(), view };
+        let noted = NotedView { cluster, arcs: table.arcs(), view };
         self.journal.note(noted.clone());
         noted
     }
 
     /// Has the file of the newest view written, and waits for the disk; from then on heartbeats
     /// acknowledge it.
-    fn tell_disk(&self, noted: Noted) {
-        let Noted { cluster, arcs, view } = noted;
+    fn save_view(&self, noted: NotedView) {
+        let NotedView { cluster, arcs, view } = noted;
         let (node, incarnation) = (self.id.clone(), self.incarnation);
-        self.journal.tell(&Owner { cluster, node, incarnation, arcs }, &view);
+        self.journal.save_view(&FolderOwner { cluster, node, incarnation, arcs }, &view);
         *self.unconfirmed.lock() = None;
     }
 

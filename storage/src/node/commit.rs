@@ -46,8 +46,8 @@ impl Node {
     }
 
     /// Forgets what writers told long ago.
-    pub fn turn_marks(&self) {
-        self.watermarks.turn();
+    pub fn rotate_watermarks(&self) {
+        self.watermarks.rotate();
     }
 
     /// Notes in the records which of them are committed by now. Returns those that have been

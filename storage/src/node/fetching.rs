@@ -43,8 +43,13 @@ impl Node {
 
     /// Whether an arc that it gathers is complete, by who has told under this view what they had
     /// (H6).
-    pub fn has_gathered(&self, epoch: Epoch, arc: usize, has_told: impl Fn(u16) -> bool) -> bool {
+    pub fn has_gathered(
+        &self,
+        epoch: Epoch,
+        arc: usize,
+        has_answered: impl Fn(u16) -> bool,
+    ) -> bool {
         let holdings = self.holdings.read();
-        holdings.epoch() == epoch && holdings.has_gathered(arc, has_told)
+        holdings.epoch() == epoch && holdings.has_gathered(arc, has_answered)
     }
 }

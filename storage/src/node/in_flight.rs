@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_arc_is_on_the_disk_when_all_that_was_stored_in_it_is() {
+    fn an_arc_is_on_disk_once_all_its_writes_have_landed() {
         let all = InFlight::new(4);
         let (mut one, mut other) = (all.begin(), all.begin());
         one.add(1);

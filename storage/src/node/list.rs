@@ -20,12 +20,12 @@ const BYTES: usize = 1 << 20;
 const APART: usize = 1 + 2;
 
 /// A key of an arc.
-struct Found {
+struct ListedKey {
     key: Vec<u8>,
     is_sure: bool,
 }
 
-impl AsRef<[u8]> for Found {
+impl AsRef<[u8]> for ListedKey {
     fn as_ref(&self) -> &[u8] {
         &self.key
     }
@@ -35,7 +35,7 @@ impl Node {
     /// Answers a request for keys: appends a LIST_REPLY.
     pub fn list(&self, list: &List, out: &mut Vec<u8>) {
         let mut listed = Listed::default();
-        let mut told: Vec<Found> = Vec::new();
+        let mut keys: Vec<ListedKey> = Vec::new();
         let (most, mut bytes) = (list.most as usize, 0);
         for (at, &arc) in list.arcs.iter().enumerate() {
             let Some(mut found) = self.keys_of(usize::from(arc), list.from) else {
@@ -46,24 +46,24 @@ impl Node {
                 listed.count += found.iter().filter(|found| found.is_sure).count() as u64;
                 continue;
             }
-            let takes = |found: &Found| found.key.len() + APART;
-            let room = most.saturating_sub(told.len());
+            let takes = |found: &ListedKey| found.key.len() + APART;
+            let left = most.saturating_sub(keys.len());
             let all: usize = found.iter().map(takes).sum();
-            if found.len() <= room && bytes + all <= BYTES {
+            if found.len() <= left && bytes + all <= BYTES {
                 bytes += all;
-                told.append(&mut found);
+                keys.append(&mut found);
                 continue;
             }
             let longest = found.iter().map(takes).max().unwrap_or(APART);
-            let room = room.min(BYTES.saturating_sub(bytes) / longest);
+            let left = left.min(BYTES.saturating_sub(bytes) / longest);
             // All before this arc is told, and perhaps some of it. What comes later need not be
             // looked at, but for whether it could be: whoever asks is to know by whom it is told
             // next time.
-            listed.end = Some(match room {
+            listed.end = Some(match left {
                 0 => self.first_of(arc).max(list.from),
                 _ => {
-                    let (first, next) = scan::page(found.into_iter(), list.from, room);
-                    told.extend(first);
+                    let (first, next) = scan::page(found.into_iter(), list.from, left);
+                    keys.extend(first);
                     match (next, list.arcs.get(at + 1)) {
                         (Some(next), _) => next,
                         (None, Some(&arc)) => self.first_of(arc),
@@ -74,7 +74,7 @@ impl Node {
             break;
         }
         listed.keys =
-            told.iter().map(|found| Key { key: &found.key, is_sure: found.is_sure }).collect();
+            keys.iter().map(|found| Key { key: &found.key, is_sure: found.is_sure }).collect();
         listed.write(out);
     }
 
@@ -84,7 +84,7 @@ impl Node {
     }
 
     /// The keys of an arc from a place on. `None` where this node cannot tell.
-    fn keys_of(&self, arc: usize, from: u64) -> Option<Vec<Found>> {
+    fn keys_of(&self, arc: usize, from: u64) -> Option<Vec<ListedKey>> {
         let holdings = self.holdings.read();
         let Serving { table, .. } = self.serving(&holdings)?;
         if arc >= table.arcs() || !self.has_lease() || holdings.admit_read(arc).is_err() {
@@ -99,7 +99,7 @@ impl Node {
             // its commit is lazy (C2), or come to nothing.
             let may_live = is_value || self.state(&record.version, record.state) == State::Pending;
             if may_live && scan::place(record.key) >= from {
-                found.push(Found { key: record.key.to_vec(), is_sure });
+                found.push(ListedKey { key: record.key.to_vec(), is_sure });
             }
             true
         });

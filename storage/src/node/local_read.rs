@@ -11,7 +11,7 @@ use cluster::replica::State;
 use cluster::version::Clock;
 
 use super::Node;
-use super::read::Place;
+use super::read::KeyLocation;
 
 /// A look at several keys, under one view.
 pub struct LocalRead<'n> {
@@ -54,9 +54,9 @@ impl LocalRead<'_> {
         with: impl FnOnce(Option<(&[u8], Option<u64>)>) -> T,
     ) -> Option<T> {
         let serving = self.node.serving(self.holdings).filter(|_| self.has_lease)?;
-        let Some(place) = Place::of(serving, key) else { return Some(with(None)) };
-        self.holdings.admit_read(place.arc).ok()?;
-        self.node.look_up(place, self.clock, |found| {
+        let Some(location) = KeyLocation::of(serving, key) else { return Some(with(None)) };
+        self.holdings.admit_read(location.arc).ok()?;
+        self.node.look_up(location, self.clock, |found| {
             let Some((version, state, body)) = found else { return Some(with(None)) };
             (self.node.state(&version, state) == State::Committed)
                 .then(|| with(body.value().map(|value| (value, body.expiry()))))

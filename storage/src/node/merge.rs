@@ -61,39 +61,44 @@ pub enum Unmerged {
 }
 
 impl Node {
-    /// Merges a page that was asked for with the first of `parts`, and notes in them how far they
+    /// Merges a page that was asked for with the first of `fetches`, and notes in them how far they
     /// have come.
     ///
     /// # Errors
-    /// [`Unmerged`]; what was merged before stays, and the parts tell.
-    pub fn merge(&self, page: &RangePage<'_>, parts: &mut [ArcFetch]) -> Result<Merged, Unmerged> {
+    /// [`Unmerged`]; what was merged before stays, and the fetches tell.
+    pub fn merge(
+        &self,
+        page: &RangePage<'_>,
+        fetches: &mut [ArcFetch],
+    ) -> Result<Merged, Unmerged> {
         let table = self.table.get().ok_or(Unmerged::OtherView)?;
         let complete = page.complete as usize;
         let is_within = matches!(page.end, PageEnd::Within(_));
         // An answer that brings nothing is no answer: it would be asked for again and again.
         let is_empty = complete == 0 && page.records.is_empty() && page.same.is_empty();
-        if complete + usize::from(is_within) > parts.len()
+        if complete + usize::from(is_within) > fetches.len()
             || is_empty && page.end == PageEnd::Between
         {
             return Err(Unmerged::Nonsense);
         }
         let mut merged = Merged { moved: page.records.len(), ..Merged::default() };
         for (arc, same) in &page.same {
-            let part = parts.iter_mut().find(|part| part.arc == *arc).ok_or(Unmerged::Nonsense)?;
-            if !part.is_answered_by(same) {
+            let fetch =
+                fetches.iter_mut().find(|fetch| fetch.arc == *arc).ok_or(Unmerged::Nonsense)?;
+            if !fetch.is_answered_by(same) {
                 return Err(Unmerged::Nonsense);
             }
             merged.kept +=
-                self.confirm(table, page.epoch, usize::from(*arc), part.confirmed(same))?;
-            part.differing = Some(same.others());
+                self.confirm(table, page.epoch, usize::from(*arc), fetch.confirmed(same))?;
+            fetch.differing = Some(same.others());
         }
         self.merge_records(table, page)?;
         if let PageEnd::Within(cursor) = page.end {
-            parts[complete].from = cursor;
+            fetches[complete].from = cursor;
         }
         // What is gathered is complete when all who keep it have told.
-        let fetched = parts[..complete].iter().filter(|part| !part.gathers);
-        let arcs: Vec<usize> = fetched.map(|part| part.arc.into()).collect();
+        let fetched = fetches[..complete].iter().filter(|fetch| !fetch.gathers);
+        let arcs: Vec<usize> = fetched.map(|fetch| fetch.arc.into()).collect();
         self.complete(page.epoch, &arcs)?;
         (merged.arcs, merged.gathered) = (arcs.len(), complete - arcs.len());
         self.stats.records(merged.moved, merged.kept);
@@ -140,18 +145,18 @@ impl Node {
         records: impl Iterator<Item = Record<'r>> + Clone,
     ) -> Result<(), Unmerged> {
         let clock = self.clock();
-        let mut untold = Vec::with_capacity(RUN);
+        let mut unlogged = Vec::with_capacity(RUN);
         {
             let holdings = self.holdings.read();
             if !holdings.may_merge(epoch, arc) {
                 return Err(Unmerged::OtherView);
             }
-            table.merge_telling(arc, records.clone(), clock, |record| untold.push(record));
+            table.merge_reporting(arc, records.clone(), clock, |record| unlogged.push(record));
         }
         if self.journal.is_sync() {
             self.journal.fetched(epoch, records)
         } else {
-            self.journal.fetched(epoch, untold)
+            self.journal.fetched(epoch, unlogged)
         }
         Ok(())
     }

@@ -12,17 +12,17 @@ use super::{Node, Serving};
 
 /// A key in a view: where it is looked up.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct KeyLocation<'a> {
     serving: Serving<'a>,
     pub arc: usize,
     key: &'a [u8],
 }
 
-impl<'a> Place<'a> {
+impl<'a> KeyLocation<'a> {
     /// That of a key; `None` if its length is beyond the view's limit.
-    pub fn of(serving: Serving<'a>, key: &'a [u8]) -> Option<Place<'a>> {
+    pub fn of(serving: Serving<'a>, key: &'a [u8]) -> Option<KeyLocation<'a>> {
         serving.routes.view().limits.check_key(key).ok()?;
-        Some(Place { serving, arc: arc_of_key(key, serving.table.arcs()), key })
+        Some(KeyLocation { serving, arc: arc_of_key(key, serving.table.arcs()), key })
     }
 }
 
@@ -70,11 +70,11 @@ impl Node {
     /// tombstone from here on, and shown as such (C6).
     pub(super) fn look_up<T>(
         &self,
-        place: Place<'_>,
+        location: KeyLocation<'_>,
         clock: Clock,
         with: impl FnOnce(Option<(Version, State, Body<'_>)>) -> T,
     ) -> T {
-        let Place { serving: Serving { table, routes }, arc, key } = place;
+        let KeyLocation { serving: Serving { table, routes }, arc, key } = location;
         let is_due = |at| replica::is_expired(at, clock);
         let mut with = Some(with);
         let mut take = |found: Option<(Version, State, Body<'_>)>| {
@@ -98,11 +98,13 @@ impl Node {
         let Some(serving) = self.serving(holdings) else {
             return KeyReply::WrongEpoch.encode(out);
         };
-        let Some(place) = Place::of(serving, key) else { return KeyReply::BadKey.encode(out) };
-        match holdings.admit_read(place.arc) {
+        let Some(location) = KeyLocation::of(serving, key) else {
+            return KeyReply::BadKey.encode(out);
+        };
+        match holdings.admit_read(location.arc) {
             Err(Refusal::WrongEpoch) => KeyReply::WrongEpoch.encode(out),
             Err(Refusal::Syncing) => KeyReply::Syncing.encode(out),
-            Ok(()) => self.look_up(place, clock, |found| match found {
+            Ok(()) => self.look_up(location, clock, |found| match found {
                 None => KeyReply::Absent.encode(out),
                 Some((version, state, body)) => {
                     KeyReply::Record(version, self.state(&version, state), body).encode(out);
@@ -131,16 +133,18 @@ impl Node {
         let Some(serving) = self.serving(holdings) else {
             return KeyReply::WrongEpoch.encode(out);
         };
-        let Some(place) = Place::of(serving, key) else { return KeyReply::BadKey.encode(out) };
-        match holdings.admit_write(epoch, place.arc) {
+        let Some(location) = KeyLocation::of(serving, key) else {
+            return KeyReply::BadKey.encode(out);
+        };
+        match holdings.admit_write(epoch, location.arc) {
             Err(Refusal::WrongEpoch | Refusal::Syncing) => KeyReply::WrongEpoch.encode(out),
             Ok(standing) => {
                 // Only what a synced replica holds expires: what another has may never have been
                 // acknowledged.
                 if standing == Standing::Synced {
-                    self.look_up(place, clock, |_| ());
+                    self.look_up(location, clock, |_| ());
                 }
-                serving.table.read(place.arc, key, |found| {
+                serving.table.read(location.arc, key, |found| {
                     let found = found
                         .map(|(version, state, body)| (version, self.state(&version, state), body));
                     match (standing, found) {

@@ -26,12 +26,12 @@ use super::views::NotFollowed;
 use super::*;
 use crate::disk::entry::{self, Entry};
 use crate::disk::folder::Folder;
-use crate::disk::journal::{Ends, LogItem, LogRequest};
+use crate::disk::journal::{LogItem, LogRequest, WriterEnds};
 use crate::disk::recovery::{Care, recover};
 use crate::disk::{self, Disk};
 use crate::fetch::confirm::confirm;
 use crate::fetch::digest::Digester;
-use crate::fetch::job::Job;
+use crate::fetch::job::FetchJob;
 use crate::redis::batch::Batch;
 use crate::snapshot_log::{LONGEST, snapshot};
 use resp::command::Command;
@@ -88,7 +88,7 @@ fn blank(n: u16, incarnation: u64) -> Node {
 
 /// A data folder with nothing in it.
 fn empty(journal: Journal) -> Restored {
-    Restored { journal, life: None, starts: Vec::new(), anchor: None }
+    Restored { journal, recovered: None, starts: Vec::new(), anchor: None }
 }
 
 fn with_lease(node: Node) -> Node {
@@ -113,12 +113,12 @@ fn at(n: u16, views: impl IntoIterator<Item = View>) -> Node {
 
 /// One that is synced, and one that has yet to fetch everything and holds some of it from before it
 /// was dropped from the view.
-fn source_and_returner(held: &[Held], earlier: &[Held]) -> (Node, Node) {
+fn source_and_returner(held: &[TestRecord], stale: &[TestRecord]) -> (Node, Node) {
     let active = Some(MemberState::Active);
     let source = at(SOURCE, [view(1, active), view(2, None)]);
     fill(&source, held);
     let puller = at(PULLER, [view(1, active)]);
-    fill(&puller, earlier);
+    fill(&puller, stale);
     for node in [&source, &puller] {
         assert!(node.adopt(view(3, Some(MemberState::Joining))).unwrap());
     }
@@ -126,10 +126,10 @@ fn source_and_returner(held: &[Held], earlier: &[Held]) -> (Node, Node) {
 }
 
 /// A record: its key, a number from which all else of it follows, and its state.
-type Held = (u8, u8, State);
+type TestRecord = (u8, u8, State);
 
 /// The same version always stands for the same bytes.
-fn with_record<T>(held: &Held, with: impl FnOnce(Record<'_>) -> T) -> T {
+fn with_record<T>(held: &TestRecord, with: impl FnOnce(Record<'_>) -> T) -> T {
     let (key, number, state) = *held;
     let key = [b'k', key];
     let plain = Version::plain(u64::from(number / 2) + 1, 1);
@@ -142,7 +142,7 @@ fn with_record<T>(held: &Held, with: impl FnOnce(Record<'_>) -> T) -> T {
     with(Record { key: &key, version, state, body })
 }
 
-fn fill(node: &Node, held: &[Held]) {
+fn fill(node: &Node, held: &[TestRecord]) {
     let table = node.table().unwrap();
     for held in held {
         with_record(held, |record| table.merge(arc_of_key(record.key, ARCS), [record], 0));
@@ -173,7 +173,7 @@ fn contents_of(table: &Table) -> BTreeMap<Vec<u8>, Holds> {
 /// Fetches all that is missing. `between` is called after each page.
 fn fetch(source: &Node, puller: &Node, bounds: Bounds, mut between: impl FnMut()) -> Merged {
     let (routes, missing) = puller.missing().unwrap();
-    let mut job = Job::new(missing.into_iter().map(|arc| puller.arc_fetch(arc)).collect());
+    let mut job = FetchJob::new(missing.into_iter().map(|arc| puller.arc_fetch(arc)).collect());
     let digester = Digester::new([9; 16]);
     while !job.is_over() {
         let bytes = ask(source, bounds, &job.pull(routes.epoch(), &digester));

@@ -57,7 +57,7 @@ impl Watermarks {
 
     /// Forgets the watermarks that were told before the last turn. To be called at intervals that
     /// are longer than housekeeping takes to note in the records what a watermark says.
-    pub fn turn(&self) {
+    pub fn rotate(&self) {
         let mut watermarks = self.0.write();
         watermarks.old = std::mem::take(&mut watermarks.young);
     }
@@ -79,13 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn a_watermark_is_forgotten_after_two_turns_without_it() {
+    fn a_watermark_is_forgotten_after_two_rotations_without_it() {
         let watermarks = Watermarks::default();
         watermarks.take(1, 5);
-        watermarks.turn();
+        watermarks.rotate();
         assert!(watermarks.cover(&Version::plain(5, 1)));
         watermarks.take(2, 7);
-        watermarks.turn();
+        watermarks.rotate();
         assert!(!watermarks.cover(&Version::plain(5, 1)));
         assert!(watermarks.cover(&Version::plain(7, 2)));
     }

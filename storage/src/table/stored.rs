@@ -18,7 +18,7 @@ pub struct Size {
 /// One record: flags (1 byte), key length (2), clock (8), writer (8), for read-modify-writes step
 /// and op (24), for what expires the time (8), then key and value. Numbers are in the machine's own
 /// order; they never leave the process.
-pub struct Stored(Box<[u8]>);
+pub struct StoredRecord(Box<[u8]>);
 
 /// What a record takes apart from its bytes: its slot in the table, which is three quarters full in
 /// the mean, and what an allocator adds to its bytes.
@@ -40,12 +40,12 @@ const PLAIN_HEADER: usize = 19;
 const STEPPED_HEADER: usize = 43;
 const EXPIRY: usize = 8;
 
-impl Stored {
+impl StoredRecord {
     /// That of a record.
-    pub fn new(record: &Record<'_>) -> Stored {
+    pub fn new(record: &Record<'_>) -> StoredRecord {
         let mut bytes = vec![0; encoded_len(record)].into_boxed_slice();
         encode(record, &mut bytes);
-        Stored(bytes)
+        StoredRecord(bytes)
     }
 
     /// Becomes another version of the same key.
@@ -53,7 +53,7 @@ impl Stored {
         if self.0.len() == encoded_len(record) {
             encode(record, &mut self.0);
         } else {
-            *self = Stored::new(record);
+            *self = StoredRecord::new(record);
         }
     }
 

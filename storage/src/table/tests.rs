@@ -30,7 +30,7 @@ fn read(table: &Table, key: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn newer_wins_older_is_told_so() {
+fn a_newer_write_wins_and_an_older_one_is_superseded() {
     let table = Table::new(ARCS);
     assert_eq!(write(&table, &value(b"k", 2, b"two")), WriteAnswer::Stored);
     assert_eq!(write(&table, &value(b"k", 2, b"two")), WriteAnswer::Stored);
@@ -54,7 +54,7 @@ fn tombstones_hide_and_are_not_counted() {
 }
 
 #[test]
-fn c6_what_has_expired_is_a_pending_tombstone_above_it() {
+fn c6_an_expired_value_becomes_a_pending_tombstone_above_it() {
     let table = Table::new(ARCS);
     let until = |key, at| put(key, clock_at(1), Body::Expiring(b"value", at));
     write(&table, &until(b"soon", 1000));
@@ -117,7 +117,7 @@ fn records_are_pending_until_committed() {
 }
 
 #[test]
-fn what_stays_pending_is_looked_at_every_second() {
+fn pending_records_are_checked_every_second() {
     let table = Table::new(ARCS);
     for key in [b"done", b"gone"] {
         write(&table, &value(key, 1, b"value"));
@@ -138,7 +138,7 @@ fn what_stays_pending_is_looked_at_every_second() {
 }
 
 #[test]
-fn a_page_may_commit_what_is_held() {
+fn a_page_may_commit_a_held_record() {
     let table = Table::new(ARCS);
     write(&table, &value(b"k", 1, b"value"));
     let version = Version::plain(1, 1);
@@ -151,7 +151,7 @@ fn a_page_may_commit_what_is_held() {
 }
 
 #[test]
-fn tombstones_go_at_the_second_sweep_after_their_time() {
+fn the_second_sweep_after_retention_drops_a_tombstone() {
     let table = Table::new(ARCS);
     write(&table, &put(b"k", 1, Body::Tombstone));
     write(&table, &value(b"kept", 1, b"value"));
@@ -165,7 +165,7 @@ fn tombstones_go_at_the_second_sweep_after_their_time() {
 }
 
 #[test]
-fn an_arc_taken_away_is_empty() {
+fn a_taken_arc_is_empty() {
     let table = Table::new(ARCS);
     write(&table, &value(b"k", 1, b"value"));
     drop(table.take(0));
@@ -210,7 +210,7 @@ fn a_scan_sees_each_record_once_while_nothing_moves() {
 }
 
 #[test]
-fn a_cursor_of_another_layout_begins_anew() {
+fn a_cursor_of_another_layout_starts_over() {
     let table = Table::new(ARCS);
     write(&table, &value(b"k", 1, b"v"));
     let mut seen = 0;
@@ -303,12 +303,12 @@ proptest! {
         }
         prop_assert_eq!(table.size(), size);
         let shard = table.arcs[0].read();
-        prop_assert_eq!(table.memory(), shard.records.iter().map(Stored::memory).sum::<u64>());
+        prop_assert_eq!(table.memory(), shard.records.iter().map(StoredRecord::memory).sum::<u64>());
         drop(shard);
         // Twice, since what is dropped must have been found committed before.
         table.sweep(u64::MAX);
         table.sweep(u64::MAX);
-        let left = table.arcs[0].read().records.iter().map(Stored::memory).sum::<u64>();
+        let left = table.arcs[0].read().records.iter().map(StoredRecord::memory).sum::<u64>();
         prop_assert_eq!(table.memory(), left);
         drop(table.take(0));
         prop_assert_eq!(table.memory(), 0);

@@ -14,13 +14,13 @@ pub struct Faulty {
     calls: AtomicU64,
     /// The number of the call that fails, from 0 on.
     fails: u64,
-    /// Whether all after it fail as well, until it is mended.
+    /// Whether all after it fail as well, until it is repaired.
     lasts: bool,
-    is_mended: AtomicBool,
+    is_repaired: AtomicBool,
     /// How many calls for files whose names begin so are still to fail.
     refused: Mutex<BTreeMap<&'static str, u64>>,
     refusals: AtomicU64,
-    /// Bytes of the longest append that works, until it is mended.
+    /// Bytes of the longest append that works, until it is repaired.
     longest: AtomicUsize,
     syncs: AtomicU64,
 }
@@ -33,7 +33,7 @@ impl Faulty {
             calls: AtomicU64::new(0),
             fails,
             lasts,
-            is_mended: AtomicBool::new(false),
+            is_repaired: AtomicBool::new(false),
             refused: Mutex::default(),
             refusals: AtomicU64::new(0),
             longest: AtomicUsize::new(usize::MAX),
@@ -57,8 +57,8 @@ impl Faulty {
     }
 
     /// Nothing fails any more.
-    pub fn mend(&self) {
-        self.is_mended.store(true, Ordering::SeqCst);
+    pub fn repair(&self) {
+        self.is_repaired.store(true, Ordering::SeqCst);
         self.refused.lock().clear();
         self.allow(usize::MAX);
     }
@@ -90,7 +90,7 @@ impl Faulty {
         }
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         let fails = call == self.fails || self.lasts && call > self.fails;
-        if fails && !self.is_mended.load(Ordering::SeqCst) {
+        if fails && !self.is_repaired.load(Ordering::SeqCst) {
             Err(io::Error::from(io::ErrorKind::StorageFull))
         } else {
             Ok(())

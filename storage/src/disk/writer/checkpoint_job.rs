@@ -10,9 +10,9 @@ use net_common::logging;
 use net_common::worker::Stop;
 
 use super::pacing::Pacing;
-use crate::disk::checkpoint::{self, Source, Subject};
+use crate::disk::checkpoint::{self, CheckpointSource, Subject};
 use crate::disk::files::Files;
-use crate::disk::header::Header;
+use crate::disk::header::FileHeader;
 use crate::disk::ledger::Ledger;
 
 /// Bytes of the log that no checkpoint covers, or is made to cover: counted by the writer, and
@@ -20,17 +20,17 @@ use crate::disk::ledger::Ledger;
 pub type Logged = Arc<AtomicU64>;
 
 /// A checkpoint to be made.
-pub struct Job {
+pub struct CheckpointJob {
     /// The file system, and the folder.
     pub files: Arc<dyn Files>,
     /// Where.
     pub folder: PathBuf,
     /// What the file says of itself.
-    pub header: Header,
+    pub header: FileHeader,
     /// What the log has told before.
     pub ledger: Ledger,
     /// The records.
-    pub source: Arc<dyn Source>,
+    pub source: Arc<dyn CheckpointSource>,
     /// How fast.
     pub pacing: Pacing,
     /// How long the log becomes meanwhile.
@@ -39,18 +39,18 @@ pub struct Job {
     pub before: u64,
 }
 
-impl Job {
+impl CheckpointJob {
     /// Has a thread make it. What comes of it is received, in bytes; nothing if the thread gave up,
     /// since the node stops.
     ///
     /// # Errors
     /// If the operating system has no more threads.
     pub fn start(self, name: String, stop: Stop) -> io::Result<Receiver<io::Result<u64>>> {
-        let (tell, made) = bounded(1);
+        let (result, made) = bounded(1);
         logging::spawn(name, move || match self.make(&stop) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // If nobody waits for it any more the node stops.
-            made => drop(tell.send(made)),
+            made => drop(result.send(made)),
         })?;
         Ok(made)
     }

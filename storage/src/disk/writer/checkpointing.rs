@@ -12,19 +12,19 @@ use std::time::Instant;
 use log::{debug, info, warn};
 use net_common::clock;
 
-use super::checkpoint_job::Job;
+use super::checkpoint_job::CheckpointJob;
 use super::pacing::Pacing;
-use super::retry::Pause;
+use super::retry::RetryPause;
 use super::state::Debt;
-use super::thread::{Checkpointing, Writer};
+use super::thread::{Checkpointing, LogWriter};
 use crate::disk::folder;
-use crate::disk::header::Kind;
+use crate::disk::header::FileKind;
 
 /// A segment that is shorter than this part of a full one is not closed for a checkpoint: that
 /// leads up to it as it is.
 const SHORT: u64 = 8;
 
-impl Writer {
+impl LogWriter {
     /// Whether a checkpoint is to be made, unless there is a pause.
     pub(super) fn is_checkpoint_due(&self) -> bool {
         !self.log.has_gap()
@@ -67,10 +67,10 @@ impl Writer {
     fn start_checkpoint(&mut self) -> io::Result<()> {
         let Some(segment) = self.log.segment() else { return Ok(()) };
         let (sequence, before) = (segment.sequence, segment.end);
-        let job = Job {
+        let job = CheckpointJob {
             files: self.settings.files.clone(),
             folder: self.folder.path().to_owned(),
-            header: self.header(Kind::Checkpoint, sequence)?,
+            header: self.header(FileKind::Checkpoint, sequence)?,
             // What the log has told since is in it, and tells it again.
             ledger: segment.ledger.clone(),
             source: self.source.clone(),
@@ -78,10 +78,10 @@ impl Writer {
             logged: self.logged.clone(),
             before,
         };
-        let made = job.start(format!("{} image", self.name), self.stop.clone())?;
+        let made = job.start(format!("{} checkpoint", self.name), self.stop.clone())?;
         let covers = self.logged.swap(before, Ordering::Relaxed).saturating_sub(before);
         self.log.begin_checkpoint(Checkpointing { sequence, covers, made });
-        self.ends.shared.tell_checkpointing();
+        self.ends.shared.checkpoint_began();
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl Writer {
             return;
         };
         let is_made = matches!(made, Some(Ok(_)));
-        self.ends.shared.tell_checkpointed(is_made.then(|| clock::wall_ms() / 1000));
+        self.ends.shared.checkpoint_ended(is_made.then(|| clock::wall_ms() / 1000));
         match made {
             Some(Ok(bytes)) => self.checkpoint_made(sequence, covers, bytes),
             Some(Err(error)) => {
@@ -105,7 +105,7 @@ impl Writer {
     fn checkpoint_made(&mut self, sequence: u64, covers: u64, bytes: u64) {
         if self.pause.take().is_some() {
             info!("an image was made again");
-            self.ends.shared.tell_strain(None);
+            self.ends.shared.set_strain(None);
         }
         self.checkpoint_bytes = bytes;
         if self.debt == Debt::Damage {
@@ -113,7 +113,7 @@ impl Writer {
         }
         // If the log has failed since, there is a new gap.
         if !self.log.has_failed() {
-            self.mended();
+            self.rebuilt();
         }
         let grown = self.logged.load(Ordering::Relaxed);
         match self.remove_before(sequence) {
@@ -131,9 +131,9 @@ impl Writer {
             self.complain(error);
             return self.log.try_again(Instant::now());
         }
-        let pause = Pause::after(self.pause, self.settings.retry);
+        let pause = RetryPause::after(self.pause, self.settings.retry);
         self.pause = Some(pause);
-        self.ends.shared.tell_strain(Some(error.to_string()));
+        self.ends.shared.set_strain(Some(error.to_string()));
         if self.checkpoint_complaints.is_due() {
             warn!(
                 "no image can be made: {error}; the log goes on, and gets longer; next try in {:?}",

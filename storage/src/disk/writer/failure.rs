@@ -16,15 +16,15 @@ use log::{debug, error, info, warn};
 
 use super::retry::Complaints;
 use super::state::Debt;
-use super::thread::Writer;
+use super::thread::LogWriter;
 use crate::disk::folder;
 use crate::disk::journal::Trouble;
 
-impl Writer {
+impl LogWriter {
     /// The disk has failed.
     pub(super) fn fail(&mut self, error: &io::Error) {
         if self.ends.shared.trouble().is_none() {
-            self.ends.shared.tell(Some(Trouble { why: error.to_string().into() }));
+            self.ends.shared.set_trouble(Some(Trouble { why: error.to_string().into() }));
         }
         // What cannot be written now is written before the log goes on.
         let _ = self.note_gap();
@@ -72,12 +72,12 @@ impl Writer {
 
     /// Whether to try to make the log whole. Not while the flusher may still speak of the segment
     /// that is cut then.
-    pub(super) fn may_mend(&self) -> bool {
+    pub(super) fn may_rebuild(&self) -> bool {
         self.log.has_gap() && self.log.checkpoint().is_none() && !self.flusher.is_busy()
     }
 
     /// Tries to begin anew after the disk has failed.
-    pub(super) fn mend(&mut self) {
+    pub(super) fn rebuild(&mut self) {
         self.log.try_again(Instant::now());
         match self.cut().and_then(|()| self.note_gap()) {
             Ok(()) => self.begin_checkpoint(),
@@ -105,7 +105,7 @@ impl Writer {
     }
 
     /// A checkpoint is complete, and the log goes on from it.
-    pub(super) fn mended(&mut self) {
+    pub(super) fn rebuilt(&mut self) {
         if let Err(error) = self.forget_gap() {
             if self.log.has_gap() {
                 self.fail(&error);
@@ -117,7 +117,7 @@ impl Writer {
         }
         if self.log.make_whole() {
             self.complaints = Complaints::default();
-            self.ends.shared.tell(None);
+            self.ends.shared.set_trouble(None);
             info!("the log is written again");
         }
     }

@@ -13,7 +13,7 @@ use net_common::worker::Worker;
 use crate::disk::files::Output;
 
 /// A segment that the disk is to keep: its number, and how long it was then.
-struct Job {
+struct FlushJob {
     sequence: u64,
     end: u64,
     output: Arc<dyn Output>,
@@ -30,8 +30,8 @@ pub struct Flushed {
 }
 
 /// The thread, and what it has to do.
-pub struct Flusher {
-    jobs: Option<Sender<Job>>,
+pub struct DiskFlusher {
+    jobs: Option<Sender<FlushJob>>,
     done: Receiver<Flushed>,
     /// Behind its jobs: it ends when there are no more.
     worker: Worker,
@@ -40,31 +40,31 @@ pub struct Flusher {
     since: Instant,
 }
 
-impl Flusher {
+impl DiskFlusher {
     /// Starts it, for the node of this name.
     ///
     /// # Errors
     /// If the operating system has no more threads.
-    pub fn start(name: &str) -> io::Result<Flusher> {
-        let (jobs, received) = bounded::<Job>(1);
-        let (tell, done) = bounded(1);
+    pub fn start(name: &str) -> io::Result<DiskFlusher> {
+        let (jobs, received) = bounded::<FlushJob>(1);
+        let (results, done) = bounded(1);
         let worker = Worker::spawn(format!("{name} disk sync"), move |_| {
-            for Job { sequence, end, output } in received {
-                if tell.send(Flushed { sequence, end, result: output.sync() }).is_err() {
+            for FlushJob { sequence, end, output } in received {
+                if results.send(Flushed { sequence, end, result: output.sync() }).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Flusher { jobs: Some(jobs), done, worker, is_busy: false, since: Instant::now() })
+        Ok(DiskFlusher { jobs: Some(jobs), done, worker, is_busy: false, since: Instant::now() })
     }
 
-    /// Where to hear what came of a job; [`Flusher::heard`] is to be told then.
+    /// Where to hear what came of a job; [`DiskFlusher::took_result`] is to be told then.
     pub fn done(&self) -> &Receiver<Flushed> {
         &self.done
     }
 
     /// Word of a job was received.
-    pub fn heard(&mut self) {
+    pub fn took_result(&mut self) {
         self.is_busy = false;
     }
 
@@ -81,7 +81,7 @@ impl Flusher {
     /// Gives it a job, unless it has one. Never waits.
     pub fn flush(&mut self, sequence: u64, end: u64, output: Arc<dyn Output>) {
         if let Some(jobs) = self.jobs.as_ref().filter(|_| !self.is_busy) {
-            self.is_busy = jobs.try_send(Job { sequence, end, output }).is_ok();
+            self.is_busy = jobs.try_send(FlushJob { sequence, end, output }).is_ok();
             self.since = Instant::now();
         }
     }
@@ -122,7 +122,7 @@ mod tests {
         let (fail, fails) = bounded(1);
         fail.send(()).unwrap();
         let output = Arc::new(FailsOnce(fails));
-        let mut flusher = Flusher::start("node1").unwrap();
+        let mut flusher = DiskFlusher::start("node1").unwrap();
         flusher.flush(3, 500, output.clone());
         let last = flusher.stop().unwrap();
         assert_eq!((last.sequence, last.end, last.result.is_err()), (3, 500, true));

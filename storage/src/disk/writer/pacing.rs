@@ -58,9 +58,9 @@ mod tests {
     fn run(rate: f64, checkpoint: u64, speed: f64) -> (u64, f64) {
         let frame = 256.0 * 1024.0;
         let (mut log, mut most, mut making, mut time) = (0.0, 0, 0.0, 0.0);
-        let room = Pacing::new(SEGMENT, checkpoint);
+        let pacing = Pacing::new(SEGMENT, checkpoint);
         for _ in 0..20 {
-            let before = room.before as f64;
+            let before = pacing.before as f64;
             if log < before {
                 time += (before - log) / rate;
                 log = before;
@@ -69,7 +69,7 @@ mod tests {
             while done < checkpoint as f64 {
                 let took = frame / speed;
                 let part = done / checkpoint as f64;
-                let rest = room.rest(part, grown as u64, Duration::from_secs_f64(took));
+                let rest = pacing.rest(part, grown as u64, Duration::from_secs_f64(took));
                 let spent = took + rest.as_secs_f64();
                 (done, grown) = (done + frame, grown + spent * rate);
                 (time, making) = (time + spent, making + spent);
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_stays_small_where_the_disk_keeps_up() {
+    fn a_folder_stays_small_while_the_disk_keeps_up() {
         for checkpoint in [1 << 20, 14 << 20, 140 << 20, 2 << 30] {
             for rate in [1e3, 1e6, 10e6, 50e6] {
                 let (most, part) = run(rate, checkpoint, 400e6);
@@ -100,10 +100,10 @@ mod tests {
 
     #[test]
     fn a_checkpoint_rests_unless_the_log_runs_ahead() {
-        let room = Pacing::new(SEGMENT, 0);
+        let pacing = Pacing::new(SEGMENT, 0);
         let ms = Duration::from_millis;
-        assert_eq!(room.rest(0.0, 0, ms(1)), ms(2));
-        assert_eq!(room.rest(0.5, room.during / 5, ms(100)), LONGEST_REST);
-        assert_eq!(room.rest(0.5, room.during / 2, ms(1)), Duration::ZERO);
+        assert_eq!(pacing.rest(0.0, 0, ms(1)), ms(2));
+        assert_eq!(pacing.rest(0.5, pacing.during / 5, ms(100)), LONGEST_REST);
+        assert_eq!(pacing.rest(0.5, pacing.during / 2, ms(1)), Duration::ZERO);
     }
 }

@@ -10,16 +10,16 @@ const REPEAT: Duration = Duration::from_secs(30);
 
 /// When to try something again that has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pause {
+pub struct RetryPause {
     at: Instant,
     length: Duration,
 }
 
-impl Pause {
+impl RetryPause {
     /// The one after this, or the first.
-    pub fn after(before: Option<Pause>, first: Duration) -> Pause {
+    pub fn after(before: Option<RetryPause>, first: Duration) -> RetryPause {
         let length = before.map_or(first, |before| (before.length * 2).min(LONGEST_PAUSE));
-        Pause { at: Instant::now() + length, length }
+        RetryPause { at: Instant::now() + length, length }
     }
 
     /// How long it is in all.
@@ -54,9 +54,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_up_to_a_minute() {
-        let first = Pause::after(None, Duration::from_secs(1));
+        let first = RetryPause::after(None, Duration::from_secs(1));
         let lengths = std::iter::successors(Some(first), |&before| {
-            Some(Pause::after(Some(before), Duration::from_secs(1)))
+            Some(RetryPause::after(Some(before), Duration::from_secs(1)))
         });
         let lengths: Vec<u64> = lengths.map(|pause| pause.length.as_secs()).take(8).collect();
         assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);

@@ -3,11 +3,11 @@
 use std::io;
 
 use super::segment::Segment;
-use super::thread::{Origin, Writer};
+use super::thread::{LogWriter, Origin};
 use crate::disk::folder;
-use crate::disk::header::{Header, Kind};
+use crate::disk::header::{FileHeader, FileKind};
 
-impl Writer {
+impl LogWriter {
     /// Begins the next segment, if it is known whose it is.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         if self.origin.is_none() {
@@ -20,7 +20,7 @@ impl Writer {
                 _ => self.leftover = None,
             }
         }
-        let header = self.header(Kind::Log, self.next)?;
+        let header = self.header(FileKind::Log, self.next)?;
         match Segment::begin(&*files, &self.folder, &header, self.ledger.clone()) {
             Ok(segment) => self.log.begin_segment(segment),
             Err(error) => {
@@ -34,11 +34,11 @@ impl Writer {
     }
 
     /// What a file of this node and this life says of itself.
-    pub(super) fn header(&self, kind: Kind, sequence: u64) -> io::Result<Header> {
+    pub(super) fn header(&self, kind: FileKind, sequence: u64) -> io::Result<FileHeader> {
         let Origin { cluster, arcs } = self.origin.ok_or(io::ErrorKind::NotFound)?;
         let mut salt = [0; 4];
         getrandom::fill(&mut salt).map_err(io::Error::from)?;
-        Ok(Header {
+        Ok(FileHeader {
             kind,
             sequence,
             cluster,

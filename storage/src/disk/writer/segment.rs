@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::disk::files::{Files, Output};
 use crate::disk::folder::{self, Folder};
 use crate::disk::frame;
-use crate::disk::header::{self, Header};
+use crate::disk::header::{self, FileHeader};
 use crate::disk::ledger::Ledger;
 use crate::disk::recovery::closing;
 
@@ -37,7 +37,7 @@ impl Segment {
     pub fn begin(
         files: &dyn Files,
         folder: &Folder,
-        header: &Header,
+        header: &FileHeader,
         ledger: Ledger,
     ) -> io::Result<Segment> {
         let file = folder::log(folder.path(), header.sequence);

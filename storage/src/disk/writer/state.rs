@@ -17,12 +17,12 @@ use std::time::Instant;
 /// `C` what is known of the checkpoint.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Log<S, C> {
-    state: State<S>,
+    state: LogState<S>,
     checkpoint: Option<C>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum State<S> {
+enum LogState<S> {
     /// With the segment that is being written, once there is something to write.
     Writing(Option<S>),
     /// With the segment in which the disk has failed, until that was cut to what is known to be on
@@ -35,32 +35,32 @@ enum State<S> {
 impl<S, C> Log<S, C> {
     /// One of which nothing is written yet.
     pub fn new() -> Log<S, C> {
-        Log { state: State::Writing(None), checkpoint: None }
+        Log { state: LogState::Writing(None), checkpoint: None }
     }
 
     /// The segment that is being written, if there is one.
     pub fn segment(&self) -> Option<&S> {
         match &self.state {
-            State::Writing(segment) => segment.as_ref(),
-            State::Failed { .. } => None,
-            State::Rebuilding { segment, .. } => Some(segment),
+            LogState::Writing(segment) => segment.as_ref(),
+            LogState::Failed { .. } => None,
+            LogState::Rebuilding { segment, .. } => Some(segment),
         }
     }
 
     /// The same, to be written.
     pub fn segment_mut(&mut self) -> Option<&mut S> {
         match &mut self.state {
-            State::Writing(segment) => segment.as_mut(),
-            State::Failed { .. } => None,
-            State::Rebuilding { segment, .. } => Some(segment),
+            LogState::Writing(segment) => segment.as_mut(),
+            LogState::Failed { .. } => None,
+            LogState::Rebuilding { segment, .. } => Some(segment),
         }
     }
 
     /// The segment in which the disk has failed, if something of it is still to be cut off.
     pub fn broken_mut(&mut self) -> Option<&mut S> {
         match &mut self.state {
-            State::Failed { broken, .. } => broken.as_mut(),
-            State::Writing(_) | State::Rebuilding { .. } => None,
+            LogState::Failed { broken, .. } => broken.as_mut(),
+            LogState::Writing(_) | LogState::Rebuilding { .. } => None,
         }
     }
 
@@ -71,7 +71,7 @@ impl<S, C> Log<S, C> {
 
     /// Whether the log has failed, and nothing is written.
     pub fn has_failed(&self) -> bool {
-        matches!(self.state, State::Failed { .. })
+        matches!(self.state, LogState::Failed { .. })
     }
 
     /// Whether something is missing in the log, so that a checkpoint has to be made.
@@ -82,33 +82,35 @@ impl<S, C> Log<S, C> {
     /// When the log failed, or was tried to be made whole last; `None` if it is.
     pub fn tried(&self) -> Option<Instant> {
         match self.state {
-            State::Writing(_) => None,
-            State::Failed { tried, .. } | State::Rebuilding { tried, .. } => Some(tried),
+            LogState::Writing(_) => None,
+            LogState::Failed { tried, .. } | LogState::Rebuilding { tried, .. } => Some(tried),
         }
     }
 
     /// The disk has failed. What was broken before stays so if nothing was written since.
     pub fn fail(&mut self, now: Instant) {
         let broken = self.take_segment();
-        self.state = State::Failed { broken, tried: now };
+        self.state = LogState::Failed { broken, tried: now };
     }
 
     /// To make the log whole is tried again.
     pub fn try_again(&mut self, now: Instant) {
         match &mut self.state {
-            State::Writing(_) => {}
-            State::Failed { tried, .. } | State::Rebuilding { tried, .. } => *tried = now,
+            LogState::Writing(_) => {}
+            LogState::Failed { tried, .. } | LogState::Rebuilding { tried, .. } => *tried = now,
         }
     }
 
     /// Its segment, whole or broken, is none of its own any more: it was closed, or is to be used
     /// otherwise.
     pub fn take_segment(&mut self) -> Option<S> {
-        let (segment, state) = match std::mem::replace(&mut self.state, State::Writing(None)) {
-            State::Writing(segment) => (segment, State::Writing(None)),
-            State::Failed { broken, tried } => (broken, State::Failed { broken: None, tried }),
-            State::Rebuilding { segment, tried } => {
-                (Some(segment), State::Failed { broken: None, tried })
+        let (segment, state) = match std::mem::replace(&mut self.state, LogState::Writing(None)) {
+            LogState::Writing(segment) => (segment, LogState::Writing(None)),
+            LogState::Failed { broken, tried } => {
+                (broken, LogState::Failed { broken: None, tried })
+            }
+            LogState::Rebuilding { segment, tried } => {
+                (Some(segment), LogState::Failed { broken: None, tried })
             }
         };
         self.state = state;
@@ -118,8 +120,8 @@ impl<S, C> Log<S, C> {
     /// A segment was begun, and is written from now on.
     pub fn begin_segment(&mut self, segment: S) {
         self.state = match self.tried() {
-            None => State::Writing(Some(segment)),
-            Some(tried) => State::Rebuilding { segment, tried },
+            None => LogState::Writing(Some(segment)),
+            Some(tried) => LogState::Rebuilding { segment, tried },
         };
     }
 
@@ -135,9 +137,9 @@ impl<S, C> Log<S, C> {
 
     /// A checkpoint leads up to what is written now. Returns whether there was a gap until then.
     pub fn make_whole(&mut self) -> bool {
-        match std::mem::replace(&mut self.state, State::Writing(None)) {
-            State::Rebuilding { segment, .. } => {
-                self.state = State::Writing(Some(segment));
+        match std::mem::replace(&mut self.state, LogState::Writing(None)) {
+            LogState::Rebuilding { segment, .. } => {
+                self.state = LogState::Writing(Some(segment));
                 true
             }
             state => {
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_stays_so_until_it_was_cut() {
+    fn a_broken_segment_stays_broken_until_it_is_cut() {
         let now = Instant::now();
         let mut log = log("failed", now);
         log.fail(now);
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_the_last_try_goes_with_the_gap() {
+    fn the_time_of_the_last_try_is_forgotten_with_the_gap() {
         let now = Instant::now();
         let later = now + std::time::Duration::from_secs(1);
         let mut log = log("failed", now);

@@ -12,18 +12,18 @@ use log::error;
 use net_common::worker::{Stop, Worker};
 
 use super::checkpoint_job::Logged;
-use super::flusher::{Flushed, Flusher};
-use super::retry::{Complaints, Pause};
+use super::flusher::{DiskFlusher, Flushed};
+use super::retry::{Complaints, RetryPause};
 use super::segment::Segment;
 use super::state::{Debt, Log};
-use crate::disk::checkpoint::Source;
+use crate::disk::checkpoint::CheckpointSource;
 use crate::disk::entry;
 use crate::disk::folder::Folder;
 use crate::disk::frame;
-use crate::disk::journal::{Ack, Ends, LogItem, LogRequest, Noted};
+use crate::disk::journal::{Ack, LogItem, LogRequest, NotedView, WriterEnds};
 use crate::disk::ledger::Ledger;
-use crate::disk::recovery::Report;
-use crate::disk::settings::Settings;
+use crate::disk::recovery::RecoveryReport;
+use crate::disk::settings::DiskSettings;
 
 /// Bytes after which a group ends.
 const GROUP: usize = 1 << 20;
@@ -37,7 +37,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// What the writer begins with.
 pub struct Start {
     /// How to write.
-    pub settings: Settings,
+    pub settings: DiskSettings,
     /// Whose log it is.
     pub node: NodeId,
     /// By which start of its process.
@@ -45,11 +45,11 @@ pub struct Start {
     /// Where.
     pub folder: Folder,
     /// What recovery has found there.
-    pub report: Report,
+    pub report: RecoveryReport,
     /// The number of the next segment.
     pub next: u64,
     /// Where it receives what is handed in.
-    pub ends: Ends,
+    pub ends: WriterEnds,
 }
 
 /// Starts to write a folder's log, from where recovery has left it. When it is stopped all that was
@@ -57,10 +57,10 @@ pub struct Start {
 ///
 /// # Errors
 /// If the operating system has no more threads.
-pub fn start(start: Start, source: Arc<dyn Source>) -> io::Result<Worker> {
-    let flusher = Flusher::start(start.node.as_str())?;
+pub fn start(start: Start, source: Arc<dyn CheckpointSource>) -> io::Result<Worker> {
+    let flusher = DiskFlusher::start(start.node.as_str())?;
     let name = format!("{} disk", start.node);
-    Worker::spawn(name, move |stop| Writer::new(start, source, flusher, stop).run())
+    Worker::spawn(name, move |stop| LogWriter::new(start, source, flusher, stop).run())
 }
 
 /// The cluster that a log is of, and the size of its ring.
@@ -82,17 +82,17 @@ pub(super) struct Checkpointing {
     pub made: Receiver<io::Result<u64>>,
 }
 
-pub(super) struct Writer {
-    pub(super) settings: Settings,
+pub(super) struct LogWriter {
+    pub(super) settings: DiskSettings,
     /// The node's name.
     pub(super) name: NodeId,
     pub(super) incarnation: Incarnation,
     pub(super) folder: Folder,
     /// What checkpoints are made of.
-    pub(super) source: Arc<dyn Source>,
-    pub(super) ends: Ends,
+    pub(super) source: Arc<dyn CheckpointSource>,
+    pub(super) ends: WriterEnds,
     pub(super) stop: Stop,
-    pub(super) flusher: Flusher,
+    pub(super) flusher: DiskFlusher,
     /// Known once a view has told.
     pub(super) origin: Option<Origin>,
     pub(super) ledger: Ledger,
@@ -111,14 +111,19 @@ pub(super) struct Writer {
     /// Bytes of the last checkpoint.
     pub(super) checkpoint_bytes: u64,
     /// The pause after a checkpoint that could not be made.
-    pub(super) pause: Option<Pause>,
+    pub(super) pause: Option<RetryPause>,
     pub(super) checkpoint_complaints: Complaints,
     /// Those of the log itself.
     pub(super) complaints: Complaints,
 }
 
-impl Writer {
-    fn new(start: Start, source: Arc<dyn Source>, flusher: Flusher, stop: Stop) -> Writer {
+impl LogWriter {
+    fn new(
+        start: Start,
+        source: Arc<dyn CheckpointSource>,
+        flusher: DiskFlusher,
+        stop: Stop,
+    ) -> LogWriter {
         let Start { settings, node, incarnation, folder, report, next, ends } = start;
         let debt = if report.has_gap {
             Debt::Gap
@@ -127,7 +132,7 @@ impl Writer {
         } else {
             Debt::Damage
         };
-        Writer {
+        LogWriter {
             settings,
             name: node,
             incarnation,
@@ -166,7 +171,7 @@ impl Writer {
                 },
                 recv(self.flusher.done()) -> done => {
                     if let Ok(flushed) = done {
-                        self.flusher.heard();
+                        self.flusher.took_result();
                         self.flushed(flushed);
                         self.advance();
                     }
@@ -175,10 +180,10 @@ impl Writer {
                     // None: it gave up, since the node stops.
                     self.checkpointed(made.ok());
                 }
-                recv(self.stop.channel()) -> _ => return self.end(),
-                default(self.patience()) => {}
+                recv(self.stop.channel()) -> _ => return self.finish(),
+                default(self.time_to_wait()) => {}
             }
-            self.turn();
+            self.run_timers();
             if rests {
                 // Not woken by what is handed in.
                 self.stop.wait(REST);
@@ -187,11 +192,11 @@ impl Writer {
     }
 
     /// How long there may be nothing to do.
-    fn patience(&self) -> Duration {
+    fn time_to_wait(&self) -> Duration {
         let left = |age: Duration, time: Duration| time.saturating_sub(age);
         let is_durable = self.log.segment().is_none_or(Segment::is_durable);
         let mut patience = IDLE;
-        if let Some(tried) = self.log.tried().filter(|_| self.may_mend()) {
+        if let Some(tried) = self.log.tried().filter(|_| self.may_rebuild()) {
             patience = left(tried.elapsed(), self.settings.retry);
         }
         if !is_durable && !self.flusher.is_busy() {
@@ -205,17 +210,17 @@ impl Writer {
     }
 
     /// What is due by the clock.
-    fn turn(&mut self) {
-        if self.may_mend()
+    fn run_timers(&mut self) {
+        if self.may_rebuild()
             && self.log.tried().is_some_and(|tried| tried.elapsed() >= self.settings.retry)
         {
-            self.mend();
+            self.rebuild();
         }
         let Some(segment) = self.log.segment() else { return };
         if segment.is_durable() {
             return self.advance();
         }
-        let Settings { flush, flush_bytes, .. } = self.settings;
+        let DiskSettings { flush, flush_bytes, .. } = self.settings;
         if !self.flusher.is_busy() && (self.flusher.age() >= flush || self.unflushed >= flush_bytes)
         {
             self.flusher.flush(segment.sequence, segment.end, segment.output.clone());
@@ -231,7 +236,7 @@ impl Writer {
         let start = frame::begin(&mut out);
         // After the requests were received: what was taken under a view stands behind it.
         self.put_views(&mut out);
-        let Heard { acks, still } = self.put_items(requests, &mut out);
+        let Waiters { acks, idle } = self.put_items(requests, &mut out);
         let written = if out.len() > frame::HEAD { self.append(&mut out, start) } else { Ok(()) };
         if let Err(error) = written {
             self.fail(&error);
@@ -242,7 +247,7 @@ impl Writer {
             // Whoever has gone away meanwhile needs no answer.
             let _ = ack.try_send(answer.clone());
         }
-        still.into_iter().for_each(|tell| tell.send(self.is_still()).unwrap_or_default());
+        idle.into_iter().for_each(|reply| reply.send(self.is_idle()).unwrap_or_default());
         if out.capacity() > 4 * GROUP {
             out = Vec::new();
         }
@@ -268,7 +273,7 @@ impl Writer {
     }
 
     fn put_views(&mut self, out: &mut Vec<u8>) {
-        for Noted { cluster, arcs, view } in self.ends.shared.take_noted() {
+        for NotedView { cluster, arcs, view } in self.ends.shared.take_noted() {
             if self.origin.is_none() {
                 self.origin = Some(Origin { cluster, arcs });
                 self.ledger = Ledger::new(arcs);
@@ -278,8 +283,8 @@ impl Writer {
         }
     }
 
-    fn put_items(&mut self, requests: Vec<LogRequest>, out: &mut Vec<u8>) -> Heard {
-        let mut heard = Heard::default();
+    fn put_items(&mut self, requests: Vec<LogRequest>, out: &mut Vec<u8>) -> Waiters {
+        let mut waiters = Waiters::default();
         for LogRequest { item, ack } in requests {
             match item {
                 LogItem::Records(buffer) => {
@@ -291,13 +296,13 @@ impl Writer {
                         entry::put_synced(epoch, &arcs, out);
                     }
                 }
-                LogItem::Look => {}
+                LogItem::CheckViews => {}
                 #[cfg(test)]
-                LogItem::AreYouStill(tell) => heard.still.push(tell),
+                LogItem::AskIdle(reply) => waiters.idle.push(reply),
             }
-            heard.acks.extend(ack);
+            waiters.acks.extend(ack);
         }
-        heard
+        waiters
     }
 
     /// Writes a frame.
@@ -329,7 +334,7 @@ impl Writer {
     }
 
     /// Whether all is on the disk, and nothing under way. Only tests ask.
-    fn is_still(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.log.segment().is_none_or(Segment::is_durable)
             && !self.flusher.is_busy()
             && self.log.checkpoint().is_none()
@@ -337,12 +342,12 @@ impl Writer {
     }
 
     /// Writes what is left.
-    fn end(&mut self) {
+    fn finish(&mut self) {
         while let Ok(request) = self.ends.requests.try_recv() {
             self.group(request);
         }
         // A view may have been noted after the last request.
-        self.group(LogRequest { item: LogItem::Look, ack: None });
+        self.group(LogRequest { item: LogItem::CheckViews, ack: None });
         if let Some(last) = self.flusher.stop() {
             self.flushed(last);
         }
@@ -364,8 +369,8 @@ impl Writer {
 
 /// Who waits for what came of a group.
 #[derive(Default)]
-struct Heard {
+struct Waiters {
     acks: Vec<Ack>,
     /// Those who ask whether all is on the disk: only tests do.
-    still: Vec<Sender<bool>>,
+    idle: Vec<Sender<bool>>,
 }

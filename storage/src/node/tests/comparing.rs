@@ -2,17 +2,17 @@
 
 use super::*;
 
-fn held() -> impl Strategy<Value = Held> {
+fn held() -> impl Strategy<Value = TestRecord> {
     (0..60u8, 0..12u8, any::<bool>()).prop_map(|(key, number, is_pending)| {
         (key, number, if is_pending { State::Pending } else { State::Committed })
     })
 }
 
-fn many(most: usize) -> impl Strategy<Value = Vec<Held>> {
+fn many(most: usize) -> impl Strategy<Value = Vec<TestRecord>> {
     prop::collection::vec(held(), 0..most)
 }
 
-fn committed(held: &[Held]) -> Vec<Held> {
+fn committed(held: &[TestRecord]) -> Vec<TestRecord> {
     held.iter().map(|(key, number, _)| (*key, *number, State::Committed)).collect()
 }
 
@@ -24,17 +24,17 @@ fn bounds() -> impl Strategy<Value = Bounds> {
 proptest! {
     /// The simpler twin of a comparison is a copy.
     #[test]
-    fn a_comparison_ends_as_a_copy_does(
+    fn a_comparison_gives_the_same_result_as_a_copy(
         held in many(80),
-        only_earlier in many(20),
+        only_stale in many(20),
         shared in any::<prop::sample::Index>(),
         written in many(10),
         bounds in bounds(),
     ) {
         // Much of it in common, as it will be, and states that differ.
         let shared = &held[..shared.index(held.len() + 1)];
-        let earlier: Vec<Held> = [shared, &committed(shared), &only_earlier].concat();
-        let (source, compares) = source_and_returner(&held, &earlier);
+        let stale: Vec<TestRecord> = [shared, &committed(shared), &only_stale].concat();
+        let (source, compares) = source_and_returner(&held, &stale);
         let (_, copies) = source_and_returner(&[], &[]);
         // What this incarnation was written since the range entered its write set.
         for puller in [&compares, &copies] {
@@ -50,14 +50,14 @@ proptest! {
 
     /// Writes go to both while one fetches from the other.
     #[test]
-    fn what_is_written_meanwhile_is_not_missed(
+    fn writes_during_a_fetch_are_not_missed(
         held in many(80),
-        earlier in many(80),
+        stale in many(80),
         meanwhile in many(60),
         bounds in bounds(),
     ) {
-        let earlier = [&held[held.len() / 2..], &earlier].concat();
-        let (source, puller) = source_and_returner(&held, &earlier);
+        let stale = [&held[held.len() / 2..], &stale].concat();
+        let (source, puller) = source_and_returner(&held, &stale);
         let mut writes = meanwhile.iter();
         fetch(&source, &puller, bounds, || {
             if let Some(&(key, number, state)) = writes.next() {

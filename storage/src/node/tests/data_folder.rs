@@ -18,10 +18,10 @@ use net_common::worker::Worker;
 use tempfile::{TempDir, tempdir};
 
 use crate::disk::files::faulty::Faulty;
-use crate::disk::folder::{self, Folder, FolderError};
+use crate::disk::folder::{self, DataFolderError, Folder};
 use crate::disk::journal::Journal;
-use crate::disk::recovery::{self, Care, Contents, Report};
-use crate::disk::{Disk, Settings, check, header};
+use crate::disk::recovery::{self, Care, Contents, RecoveryReport};
+use crate::disk::{Disk, DiskSettings, check, header};
 use crate::node::Node;
 use crate::node::notes::Notes;
 use crate::node::write::Unwritten;
@@ -57,7 +57,7 @@ fn view(epoch: u64, incarnation: u64) -> View {
 }
 
 /// A node with a data folder and without sockets.
-struct Life {
+struct Run {
     node: Arc<Node>,
     running: Worker,
     journal: Journal,
@@ -66,8 +66,8 @@ struct Life {
     model: Model,
 }
 
-impl Life {
-    fn begin(settings: Settings, is_sync: bool, incarnation: u64) -> Life {
+impl Run {
+    fn begin(settings: DiskSettings, is_sync: bool, incarnation: u64) -> Run {
         let mut disk = Disk::open(settings, &name()).unwrap();
         let of_process = Incarnation(incarnation);
         let node = Node::new(name(), of_process, Notes::channel().0);
@@ -78,11 +78,11 @@ impl Life {
         let beat = node.send_heartbeat();
         node.heartbeat_answered(beat, 1 << 40, Epoch(1));
         let durability = if is_sync { Durability::Sync } else { Durability::Async };
-        node.promised(durability);
+        node.set_durability(durability);
         let epoch = incarnation * 100;
         let view = View { durability, ..view(epoch, incarnation) };
         assert!(node.adopt(view).unwrap());
-        Life { node, running, journal, epoch, count: 0, model: Model::new() }
+        Run { node, running, journal, epoch, count: 0, model: Model::new() }
     }
 
     /// Writes to keys of a small set, and notes in the model what is acknowledged.
@@ -123,20 +123,20 @@ impl Life {
     }
 }
 
-fn settings(dir: &TempDir) -> Settings {
+fn settings(dir: &TempDir) -> DiskSettings {
     let (flush, retry) = (Duration::from_millis(1), Duration::from_millis(2));
-    Settings { flush, retry, ..Settings::new(dir.path().into()) }
+    DiskSettings { flush, retry, ..DiskSettings::new(dir.path().into()) }
 }
 
 /// What a folder has, as a node of this name finds it.
-fn read(path: &Path, care: Care) -> Result<(Model, Report), FolderError> {
+fn read(path: &Path, care: Care) -> Result<(Model, RecoveryReport), DataFolderError> {
     let folder = Folder::take_present(path, "node1")?;
-    let Contents { life, report, .. } = recovery::recover(&folder, Some(&name()), care)?;
+    let Contents { recovered, report, .. } = recovery::recover(&folder, Some(&name()), care)?;
     let mut model = Model::new();
-    let Some(life) = life else { return Ok((model, report)) };
+    let Some(recovered) = recovered else { return Ok((model, report)) };
     for arc in 0..ARCS {
-        life.stale_cache.set_aside(arc, life.held.take(arc));
-        let Some(shard) = life.stale_cache.get(arc) else { continue };
+        recovered.stale_cache.set_aside(arc, recovered.records.take(arc));
+        let Some(shard) = recovered.stale_cache.get(arc) else { continue };
         for record in shard.iter() {
             assert_eq!(record.state, State::Committed, "an entry in the list of pending ones");
             let value = record.body.value().map(<[u8]>::to_vec);
@@ -174,14 +174,14 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
 }
 
 #[test]
-fn what_was_written_is_read() {
+fn written_records_are_recovered() {
     for is_sync in [false, true] {
         let dir = tempdir().unwrap();
-        let mut life = Life::begin(settings(&dir), is_sync, 1);
+        let mut run = Run::begin(settings(&dir), is_sync, 1);
         for batch in [1, 10, 300] {
-            life.write(batch).unwrap();
+            run.write(batch).unwrap();
         }
-        let model = life.end();
+        let model = run.end();
         let (read, report) = read(dir.path(), Care::Check).unwrap();
         assert_eq!(read, model);
         assert_eq!((report.files, report.records, report.lost), (1, 311, vec![]));
@@ -190,21 +190,21 @@ fn what_was_written_is_read() {
 }
 
 #[test]
-fn sync_means_that_it_is_there_when_the_answer_is() {
+fn sync_answers_only_after_the_disk_has_the_write() {
     let dir = tempdir().unwrap();
-    let mut life = Life::begin(settings(&dir), true, 1);
+    let mut run = Run::begin(settings(&dir), true, 1);
     for _ in 0..20 {
-        life.write(5).unwrap();
-        assert_eq!(read(copy(&dir).path(), Care::Start).unwrap().0, life.model);
+        run.write(5).unwrap();
+        assert_eq!(read(copy(&dir).path(), Care::Start).unwrap().0, run.model);
     }
 }
 
 #[test]
-fn an_answer_that_vouches_for_a_record_brings_it_to_the_disk() {
+fn an_answer_that_vouches_for_a_record_makes_it_durable() {
     let dir = tempdir().unwrap();
-    let mut life = Life::begin(settings(&dir), true, 1);
-    life.write(1).unwrap();
-    let (key, (version, value)) = life.model.iter().next().unwrap();
+    let mut run = Run::begin(settings(&dir), true, 1);
+    run.write(1).unwrap();
+    let (key, (version, value)) = run.model.iter().next().unwrap();
     let (of_log, lower) =
         (|| fs::metadata(folder::log(dir.path(), 1)).unwrap().len(), version.clock - 1);
     for (version, answer) in [
@@ -214,32 +214,32 @@ fn an_answer_that_vouches_for_a_record_brings_it_to_the_disk() {
         let before = of_log();
         let body = value.as_ref().map_or(Body::Tombstone, |value| Body::Value(value));
         let write = Write { key, version, born: version.clock, body, expected: None };
-        let batch = WriteBatch { epoch: Epoch(life.epoch), writes: vec![write] };
-        assert_eq!(life.node.write(&batch).unwrap().answers, [answer]);
+        let batch = WriteBatch { epoch: Epoch(run.epoch), writes: vec![write] };
+        assert_eq!(run.node.write(&batch).unwrap().answers, [answer]);
         assert!(of_log() > before);
     }
-    assert_eq!(life.model, read(copy(&dir).path(), Care::Start).unwrap().0);
+    assert_eq!(run.model, read(copy(&dir).path(), Care::Start).unwrap().0);
 }
 
 #[test]
-fn many_lives_come_together() {
+fn recovery_merges_the_files_of_many_incarnations() {
     let dir = tempdir().unwrap();
     for incarnation in 1..4 {
-        let mut life = Life::begin(settings(&dir), false, incarnation);
-        life.write(60).unwrap();
-        let model = life.end();
+        let mut run = Run::begin(settings(&dir), false, incarnation);
+        run.write(60).unwrap();
+        let model = run.end();
         // All keys were written in each, so the newest life has all.
         assert!(read(dir.path(), Care::Check).unwrap().0 == model);
     }
 }
 
 #[test]
-fn checkpoints_take_the_place_of_the_log() {
+fn a_checkpoint_replaces_the_log_before_it() {
     for is_sync in [false, true] {
         let dir = tempdir().unwrap();
         let mut small = settings(&dir);
         small.segment_bytes = 4 << 10;
-        let mut life = Life::begin(small, is_sync, 1);
+        let mut run = Run::begin(small, is_sync, 1);
         let has_checkpoint = || {
             fs::read_dir(dir.path()).unwrap().any(|entry| {
                 let name = entry.unwrap().file_name().into_string().unwrap();
@@ -247,15 +247,15 @@ fn checkpoints_take_the_place_of_the_log() {
             })
         };
         for _ in 0..100 {
-            life.write(40).unwrap();
+            run.write(40).unwrap();
         }
         wait_until("there is a checkpoint", || {
-            life.write(1).unwrap();
+            run.write(1).unwrap();
             has_checkpoint()
         });
         wait_until("what it covers is gone", || !folder::log(dir.path(), 1).exists());
-        life.write(40).unwrap();
-        let model = life.end();
+        run.write(40).unwrap();
+        let model = run.end();
         let (read, report) = read(dir.path(), Care::Check).unwrap();
         assert_eq!(read, model);
         assert!(report.checkpoint_bytes > 0);
@@ -263,14 +263,14 @@ fn checkpoints_take_the_place_of_the_log() {
 }
 
 #[test]
-fn the_log_does_not_grow_without_bound() {
+fn the_log_stays_bounded() {
     let dir = tempdir().unwrap();
     let mut small = settings(&dir);
     small.segment_bytes = 4 << 10;
-    let mut life = Life::begin(small, true, 1);
+    let mut run = Run::begin(small, true, 1);
     let mut most = 0;
     for _ in 0..1000 {
-        life.write(20).unwrap();
+        run.write(20).unwrap();
         let folder = fs::read_dir(dir.path()).unwrap();
         let sizes = folder.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
         most = most.max(sizes.sum());
@@ -278,20 +278,20 @@ fn the_log_does_not_grow_without_bound() {
     // 50 keys are about 5 KB on disk, all that is written is more than a megabyte; a checkpoint
     // begins every 4 KB, and what is written while it is made comes to that.
     assert!(most < 300 << 10, "{most} bytes");
-    let model = life.end();
+    let model = run.end();
     assert_eq!(read(dir.path(), Care::Check).unwrap().0, model);
 }
 
 /// A folder with one closed segment of some frames, and one that ends with the life of its process.
 fn two_segments() -> (TempDir, Model) {
     let dir = tempdir().unwrap();
-    let mut life = Life::begin(settings(&dir), true, 1);
-    (0..3).for_each(|_| life.write(2).unwrap());
-    life.end();
-    let mut life = Life::begin(settings(&dir), true, 2);
-    (0..3).for_each(|_| life.write(2).unwrap());
+    let mut run = Run::begin(settings(&dir), true, 1);
+    (0..3).for_each(|_| run.write(2).unwrap());
+    run.end();
+    let mut run = Run::begin(settings(&dir), true, 2);
+    (0..3).for_each(|_| run.write(2).unwrap());
     let killed = copy(&dir);
-    (killed, life.end())
+    (killed, run.end())
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn a_flipped_byte_stops_recovery_or_cuts_the_end() {
             bad[at] ^= 1 << (at % 8);
             fs::write(&file, &bad).unwrap();
             match read(dir.path(), Care::Check) {
-                Err(FolderError::Damaged { file: named, at: place, .. }) => {
+                Err(DataFolderError::Damaged { file: named, at: place, .. }) => {
                     assert!(named == file && place <= at as u64, "{place} for {at}");
                 }
                 Err(other) => panic!("byte {at}: {other}"),
@@ -335,7 +335,7 @@ fn a_flipped_byte_stops_recovery_or_cuts_the_end() {
 }
 
 #[test]
-fn a_torn_end_is_cut_at_every_length() {
+fn a_torn_tail_is_cut_at_every_length() {
     let (dir, model) = two_segments();
     let file = folder::log(dir.path(), 2);
     let good = fs::read(&file).unwrap();
@@ -345,8 +345,8 @@ fn a_torn_end_is_cut_at_every_length() {
         let file = folder::log(torn.path(), 2);
         fs::write(&file, &good[..length]).unwrap();
         let (cut, report) = read(torn.path(), Care::Start).unwrap();
-        let told: u64 = report.lost.iter().map(|lost| lost.bytes).sum();
-        assert!(told <= length as u64);
+        let lost: u64 = report.lost.iter().map(|lost| lost.bytes).sum();
+        assert!(lost <= length as u64);
         if length > header::LENGTH {
             for (key, held) in &cut {
                 assert!(model.get(key).is_none_or(|newest| newest.0 >= held.0));
@@ -358,22 +358,22 @@ fn a_torn_end_is_cut_at_every_length() {
         let (again, report) = read(torn.path(), Care::Check).unwrap();
         assert_eq!((again, report.lost), (cut, vec![]));
         if length % 50 == 0 {
-            let mut life = Life::begin(settings(&torn), true, 3);
-            life.write(60).unwrap();
-            let model = life.end();
+            let mut run = Run::begin(settings(&torn), true, 3);
+            run.write(60).unwrap();
+            let model = run.end();
             assert_eq!(read(torn.path(), Care::Check).unwrap().0, model);
         }
     }
 }
 
 #[test]
-fn a_missing_file_and_a_half_closed_one_are_damage() {
+fn a_missing_or_unclosed_file_is_damage() {
     let (dir, _) = two_segments();
     let first = folder::log(dir.path(), 1);
     let bytes = fs::read(&first).unwrap();
     fs::remove_file(&first).unwrap();
     assert!(
-        matches!(read(dir.path(), Care::Start), Err(FolderError::Missing(file)) if file == first)
+        matches!(read(dir.path(), Care::Start), Err(DataFolderError::Missing(file)) if file == first)
     );
     // All frames are good, but for the one that says that there are no more.
     fs::write(&first, &bytes[..bytes.len() - 33]).unwrap();
@@ -382,7 +382,7 @@ fn a_missing_file_and_a_half_closed_one_are_damage() {
 }
 
 #[test]
-fn what_was_salvaged_is_sound_afterwards() {
+fn a_salvaged_folder_is_sound_afterwards() {
     let (dir, _) = two_segments();
     let file = folder::log(dir.path(), 1);
     let mut bytes = fs::read(&file).unwrap();
@@ -391,22 +391,22 @@ fn what_was_salvaged_is_sound_afterwards() {
     assert!(read(dir.path(), Care::Start).is_err());
     let mut settings = settings(&dir);
     settings.salvage = true;
-    let mut life = Life::begin(settings, true, 3);
-    life.write(60).unwrap();
+    let mut run = Run::begin(settings, true, 3);
+    run.write(60).unwrap();
     wait_until("a checkpoint has taken its place", || !file.exists());
-    let model = life.end();
+    let model = run.end();
     assert_eq!(read(dir.path(), Care::Start).unwrap().0, model);
 }
 
 #[test]
-fn a_folder_is_one_node_s_and_one_cluster_s() {
+fn a_folder_of_another_node_or_cluster_is_refused() {
     let (dir, _) = two_segments();
     let other = NodeId::new("node2").unwrap();
     let error = Disk::open(settings(&dir), &other).err().unwrap().to_string();
     assert!(error.ends_with("belongs to node1, not to node2"), "{error}");
-    let life = Life::begin(settings(&dir), true, 3);
+    let run = Run::begin(settings(&dir), true, 3);
     let stranger = View { cluster: ClusterId(2), ..view(301, 3) };
-    let error = life.node.adopt(stranger).unwrap_err().to_string();
+    let error = run.node.adopt(stranger).unwrap_err().to_string();
     assert!(error.contains("cluster 0000000000000002, this node to 0000000000000001"), "{error}");
     let error = Disk::open(settings(&dir), &name()).err().unwrap().to_string();
     assert!(error.contains("is in use by "), "{error}");
@@ -419,10 +419,10 @@ fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
     let mut small = settings(&dir);
     small.segment_bytes = 2 << 10;
     small.files = Arc::new(faults.clone());
-    let mut life = Life::begin(small, is_sync, 1);
+    let mut run = Run::begin(small, is_sync, 1);
     // In `async` the writes of a millisecond make one call.
     for round in 0..if is_sync { 6 } else { 60 } {
-        match life.write(40) {
+        match run.write(40) {
             Ok(()) => {}
             // Not acknowledged, so not in the model; it may be on disk.
             Err(error) => assert!(is_sync && faults.has_failed(), "{error}"),
@@ -430,18 +430,18 @@ fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
         if is_sync && round % 3 == 2 {
             let found = read(copy(&dir).path(), Care::Start);
             let (found, _) = found.unwrap_or_else(|e| panic!("call {call}, {lasts}: {e}"));
-            for (key, (version, value)) in &life.model {
+            for (key, (version, value)) in &run.model {
                 let held = found.get(key).unwrap_or_else(|| panic!("call {call}: no {key:?}"));
                 let is_there = held.0 > *version || held == &(*version, value.clone());
                 assert!(is_there, "call {call}, {lasts}: {held:?} for {version:?}");
             }
         }
     }
-    faults.mend();
+    faults.repair();
     // With all the faults that the writer and its threads have met known to it.
-    wait_until("the trouble is over", || life.journal.is_still());
-    life.write(60).unwrap();
-    let model = life.end();
+    wait_until("the trouble is over", || run.journal.is_idle());
+    run.write(60).unwrap();
+    let model = run.end();
     let (found, report) = read(dir.path(), Care::Start).unwrap();
     assert!(found == model, "call {call}, {lasts}, {is_sync}");
     assert_eq!(report.lost, []);
@@ -449,7 +449,7 @@ fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
 }
 
 #[test]
-fn whatever_call_fails_nothing_acknowledged_is_missing() {
+fn no_failed_call_loses_an_acknowledged_write() {
     // Most of the time goes to waiting for the disk.
     std::thread::scope(|scope| {
         for (lasts, is_sync) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -466,7 +466,7 @@ fn files_in(dir: &TempDir) -> usize {
 }
 
 #[test]
-fn a_checkpoint_that_cannot_be_made_leaves_the_log_alone() {
+fn a_failed_checkpoint_does_not_disturb_the_log() {
     for is_sync in [false, true] {
         let dir = tempdir().unwrap();
         let faults = Faulty::none();
@@ -474,43 +474,43 @@ fn a_checkpoint_that_cannot_be_made_leaves_the_log_alone() {
         let mut small = settings(&dir);
         small.segment_bytes = 4 << 10;
         small.files = Arc::new(faults.clone());
-        let mut life = Life::begin(small, is_sync, 1);
+        let mut run = Run::begin(small, is_sync, 1);
         // Each try is refused when it creates its file, and when it removes that.
         wait_until("a checkpoint was tried again and again", || {
-            life.write(20).unwrap();
-            assert_eq!(life.node.disk_trouble(), None);
+            run.write(20).unwrap();
+            assert_eq!(run.node.disk_trouble(), None);
             faults.refusals() >= 6
         });
         assert!(!folder::gap(dir.path()).exists());
         assert!(folder::log(dir.path(), 2).exists(), "segments go on being closed");
-        wait_until("all is on the disk", || life.journal.is_still());
-        assert_eq!(read(copy(&dir).path(), Care::Start).unwrap().0, life.model);
-        faults.mend();
+        wait_until("all is on the disk", || run.journal.is_idle());
+        assert_eq!(read(copy(&dir).path(), Care::Start).unwrap().0, run.model);
+        faults.repair();
         wait_until("a checkpoint has taken its place", || {
-            life.write(1).unwrap();
+            run.write(1).unwrap();
             !folder::log(dir.path(), 1).exists()
         });
-        let model = life.end();
+        let model = run.end();
         assert_eq!(read(dir.path(), Care::Check).unwrap().0, model);
     }
 }
 
 #[test]
-fn what_fails_again_and_again_leaves_no_files() {
+fn repeated_failures_leave_no_files_behind() {
     for is_sync in [false, true] {
         let dir = tempdir().unwrap();
         let faults = Faulty::none();
         let mut settings = settings(&dir);
         settings.files = Arc::new(faults.clone());
-        let mut life = Life::begin(settings, is_sync, 1);
-        life.write(5).unwrap();
-        wait_until("the log has begun", || life.journal.is_still());
+        let mut run = Run::begin(settings, is_sync, 1);
+        run.write(5).unwrap();
+        wait_until("the log has begun", || run.journal.is_idle());
         // The log has a gap, and there is room for no checkpoint.
         faults.refuse("image-", u64::MAX);
         faults.refuse("log-", 1);
         wait_until("the log has failed", || {
-            let _ = life.write(1);
-            life.node.disk_trouble().is_some()
+            let _ = run.write(1);
+            run.node.disk_trouble().is_some()
         });
         let before = faults.refusals();
         wait_until("it was tried again and again", || faults.refusals() >= before + 20);
@@ -520,51 +520,51 @@ fn what_fails_again_and_again_leaves_no_files() {
         faults.allow(header::LENGTH);
         let before = faults.refusals();
         wait_until("the log has failed again and again", || {
-            let _ = life.write(10);
+            let _ = run.write(10);
             faults.refusals() >= before + 60
         });
         assert!(files_in(&dir) <= 6, "{} files", files_in(&dir));
-        faults.mend();
-        wait_until("the trouble is over", || life.journal.is_still());
-        life.write(60).unwrap();
-        let model = life.end();
+        faults.repair();
+        wait_until("the trouble is over", || run.journal.is_idle());
+        run.write(60).unwrap();
+        let model = run.end();
         let (found, report) = read(dir.path(), Care::Start).unwrap();
         assert_eq!((found, report.lost, report.has_gap), (model, vec![], false));
     }
 }
 
 #[test]
-fn a_gap_of_the_last_life_goes_with_the_first_checkpoint() {
+fn the_first_checkpoint_removes_the_gap_of_an_earlier_incarnation() {
     let dir = tempdir().unwrap();
-    let mut life = Life::begin(settings(&dir), false, 1);
-    life.write(60).unwrap();
-    life.end();
+    let mut run = Run::begin(settings(&dir), false, 1);
+    run.write(60).unwrap();
+    run.end();
     fs::write(folder::gap(dir.path()), []).unwrap();
     assert!(read(dir.path(), Care::Check).unwrap().1.has_gap);
-    let mut life = Life::begin(settings(&dir), false, 2);
-    life.write(60).unwrap();
+    let mut run = Run::begin(settings(&dir), false, 2);
+    run.write(60).unwrap();
     wait_until("there is no gap any more", || !folder::gap(dir.path()).exists());
-    let model = life.end();
+    let model = run.end();
     let (found, report) = read(dir.path(), Care::Check).unwrap();
     assert!(found == model && report.checkpoint_bytes > 0);
 }
 
 #[test]
-fn much_is_brought_to_the_disk_before_its_time() {
+fn a_large_backlog_is_flushed_early() {
     let dir = tempdir().unwrap();
     let faults = Faulty::none();
     let mut settings = settings(&dir);
     (settings.flush, settings.flush_bytes) = (Duration::from_secs(3600), 100 << 10);
     settings.files = Arc::new(faults.clone());
-    let mut life = Life::begin(settings, false, 1);
-    life.write(1).unwrap();
-    life.journal.settle();
+    let mut run = Run::begin(settings, false, 1);
+    run.write(1).unwrap();
+    run.journal.settle();
     let begun = faults.syncs();
-    life.write(5).unwrap();
-    life.journal.settle();
+    run.write(5).unwrap();
+    run.journal.settle();
     assert_eq!(faults.syncs(), begun);
     wait_until("the disk was told", || {
-        life.write(40).unwrap();
+        run.write(40).unwrap();
         faults.syncs() > begun
     });
 }

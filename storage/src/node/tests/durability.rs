@@ -3,7 +3,7 @@
 use super::*;
 
 /// What a writer has received, if everything reaches the disk: the keys of the records.
-fn keys_handed_in(ends: &Ends) -> Vec<Vec<u8>> {
+fn keys_handed_in(ends: &WriterEnds) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
     for LogRequest { item, ack } in &ends.requests {
         if let LogItem::Records(buffer) = item {
@@ -19,7 +19,7 @@ fn keys_handed_in(ends: &Ends) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn what_others_have_handed_in_is_not_written_again_in_async() {
+fn async_does_not_log_what_another_thread_handed_in() {
     use State::{Committed, Pending};
     let (source, _) = source_and_returner(&[1, 2, 3, 4, 5].map(|key| (key, 4, Committed)), &[]);
     for (durability, want) in [
@@ -30,7 +30,7 @@ fn what_others_have_handed_in_is_not_written_again_in_async() {
     ] {
         let (journal, ends) = Journal::new(None);
         let puller = with_lease(blank(PULLER, PULLER.into()).with_disk(empty(journal)));
-        puller.promised(durability);
+        puller.set_durability(durability);
         puller.adopt(view(3, Some(MemberState::Joining))).unwrap();
         fill(&puller, &[(2, 4, Pending), (3, 2, Committed), (4, 4, Committed), (5, 6, Committed)]);
         std::thread::scope(|scope| {
@@ -43,7 +43,7 @@ fn what_others_have_handed_in_is_not_written_again_in_async() {
 }
 
 /// Writes a record to a node, as a client does.
-fn put(node: &Node, held: &Held) {
+fn put(node: &Node, held: &TestRecord) {
     with_record(held, |Record { key, version, body, .. }| {
         let write = Write { key, version, born: node.clock(), body, expected: None };
         let batch = WriteBatch { epoch: node.report().epoch, writes: vec![write] };
@@ -62,19 +62,19 @@ fn in_turn(epoch: u64) -> View {
 
 /// H6: after any end of its process a folder has just what the node held, and where it was synced.
 #[test]
-fn h6_what_is_on_disk_is_what_the_node_held() {
+fn h6_the_disk_has_what_the_node_held() {
     for seed in 0..12u8 {
         let dir = tempfile::tempdir().unwrap();
         let durability = if seed % 2 == 0 { Durability::Sync } else { Durability::Async };
-        let mut settings = disk::Settings::new(dir.path().into());
+        let mut settings = disk::DiskSettings::new(dir.path().into());
         // A checkpoint every few writes.
         (settings.segment_bytes, settings.flush) = (1000, Duration::from_millis(1));
         let mut number = seed;
         let source = at(SOURCE, [in_turn(1)]);
         let mut epoch = 1;
-        for life in 0..3 {
+        for n in 0..3 {
             // Each start of the process is another.
-            let puller = blank(PULLER, 100 + life);
+            let puller = blank(PULLER, 100 + n);
             let (id, incarnation) = (puller.id.clone(), puller.incarnation);
             let in_turn = |epoch| {
                 let mut view = View { durability, ..in_turn(epoch) };
@@ -84,7 +84,7 @@ fn h6_what_is_on_disk_is_what_the_node_held() {
             };
             let mut disk = Disk::open(settings.clone(), &id).unwrap();
             let puller = Arc::new(with_lease(puller.with_disk(disk.restore(incarnation))));
-            puller.promised(durability);
+            puller.set_durability(durability);
             let journal = disk.journal().clone();
             let _running = disk.start(incarnation, puller.clone()).unwrap();
             puller.adopt(in_turn(epoch)).unwrap();
@@ -123,27 +123,27 @@ fn assert_on_disk(node: &Node, journal: &Journal, dir: &tempfile::TempDir) {
     let folder = Folder::take(killed.path(), "node1").unwrap();
     let recovered = recover(&folder, Some(&node.id), Care::Start).unwrap();
     let report = node.report();
-    let life = recovered.life.unwrap();
-    assert_eq!((life.ledger.epoch(), life.is_whole), (report.epoch, true));
-    let synced: Vec<usize> = life.ledger.synced().ones().collect();
+    let recovered = recovered.recovered.unwrap();
+    assert_eq!((recovered.ledger.epoch(), recovered.is_whole), (report.epoch, true));
+    let synced: Vec<usize> = recovered.ledger.synced().ones().collect();
     assert_eq!(synced, report.synced.ones().collect::<Vec<_>>());
     let stateless = |contents: BTreeMap<Vec<u8>, Holds>| {
         contents.into_iter().map(|(key, (v, _, value))| (key, v, value)).collect::<Vec<_>>()
     };
-    let on_disk = stateless(contents_of(&life.held));
+    let on_disk = stateless(contents_of(&recovered.records));
     assert_eq!(on_disk, stateless(contents(node)), "epoch {}", report.epoch);
 }
 
 /// F14: with `sync` nobody says of a record that it is held whose own disk may not have it: neither
 /// who is asked, nor who asks.
 #[test]
-fn what_is_on_its_way_to_the_disk_is_not_known_to_be_held() {
+fn a_record_on_its_way_to_the_disk_is_not_reported_as_held() {
     let sync = |view| View { durability: Durability::Sync, ..view };
     let active = || sync(view(1, Some(MemberState::Active)));
     let with_ends = |n: u16| {
         let (journal, ends) = Journal::new(None);
         let node = with_lease(blank(n, n.into()).with_disk(empty(journal)));
-        node.promised(Durability::Sync);
+        node.set_durability(Durability::Sync);
         assert!(node.adopt(active()).unwrap());
         (node, ends)
     };

@@ -4,10 +4,10 @@ use super::*;
 
 #[test]
 fn r2_a_page_counts_only_under_its_epoch() {
-    let held: Vec<Held> = (0..50).map(|key| (key, 2, State::Committed)).collect();
+    let held: Vec<TestRecord> = (0..50).map(|key| (key, 2, State::Committed)).collect();
     let (source, puller) = source_and_returner(&held, &held);
     let digester = Digester::new([9; 16]);
-    let mut job = Job::new((0..ARCS).map(|arc| puller.arc_fetch(arc)).collect());
+    let mut job = FetchJob::new((0..ARCS).map(|arc| puller.arc_fetch(arc)).collect());
     let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(3), &digester));
     let page = RangePage::read(&bytes).unwrap();
     assert_eq!(page.complete as usize, ARCS);
@@ -26,27 +26,27 @@ fn r2_a_page_counts_only_under_its_epoch() {
 }
 
 #[test]
-fn an_arc_goes_on_where_it_was_at_the_same_source_and_anew_at_another() {
-    let held: Vec<Held> = (0..200).map(|key| (key, 2, State::Committed)).collect();
+fn an_arc_resumes_at_the_same_source_and_restarts_at_another() {
+    let held: Vec<TestRecord> = (0..200).map(|key| (key, 2, State::Committed)).collect();
     let (source, puller) = source_and_returner(&held, &[]);
     let (other, _) = source_and_returner(&held, &[]);
     let digester = Digester::new([9; 16]);
     let small = Bounds { bytes: 300, ..Bounds::OURS };
-    let page = |source: &Node, job: &mut Job| {
+    let page = |source: &Node, job: &mut FetchJob| {
         let bytes = ask(source, small, &job.pull(Epoch(3), &digester));
         let page = RangePage::read(&bytes).unwrap();
         job.take(&puller, &page).unwrap();
         page.records.len()
     };
-    let mut job = Job::new(vec![puller.arc_fetch(0)]);
+    let mut job = FetchJob::new(vec![puller.arc_fetch(0)]);
     let per_page = page(&source, &mut job);
     assert!(per_page < 20);
     // The connection ends, and the arc is the next round's.
-    job = Job::new(job.end().2);
+    job = FetchJob::new(job.end().2);
     page(&source, &mut job);
     assert_eq!(contents(&puller).len(), 2 * per_page);
     // Another source has other places. Nothing of it is missed.
-    job = Job::new(job.end().2);
+    job = FetchJob::new(job.end().2);
     let mut moved = 0;
     while !job.is_over() {
         moved += page(&other, &mut job);
@@ -56,7 +56,7 @@ fn an_arc_goes_on_where_it_was_at_the_same_source_and_anew_at_another() {
 }
 
 #[test]
-fn a_source_without_an_arc_costs_only_that_arc() {
+fn a_source_that_lacks_an_arc_delays_only_that_arc() {
     let active = Some(MemberState::Active);
     let source = at(SOURCE, [view(1, active)]);
     let puller = at(PULLER, [view(1, active), view(3, Some(MemberState::Joining))]);
@@ -67,21 +67,21 @@ fn a_source_without_an_arc_costs_only_that_arc() {
         assert!([0, 2, 3].into_iter().all(|arc| holdings.fetched(Epoch(3), arc)));
     }
     let digester = Digester::new([9; 16]);
-    let mut job = Job::new((0..ARCS).map(|arc| puller.arc_fetch(arc)).collect());
+    let mut job = FetchJob::new((0..ARCS).map(|arc| puller.arc_fetch(arc)).collect());
     while !job.is_over() {
         let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(3), &digester));
         job.take(&puller, &RangePage::read(&bytes).unwrap()).unwrap();
     }
     let (merged, _, left) = job.end();
     assert_eq!(merged.arcs, 3);
-    assert_eq!(left.iter().map(|part| part.arc).collect::<Vec<_>>(), [1]);
+    assert_eq!(left.iter().map(|fetch| fetch.arc).collect::<Vec<_>>(), [1]);
     assert_eq!(puller.missing().unwrap().1, [1]);
 }
 
 #[test]
 fn an_arc_beyond_the_ring_has_no_source() {
     let source = at(SOURCE, [view(1, Some(MemberState::Active))]);
-    let mut job = Job::new(vec![source.arc_fetch(ARCS)]);
+    let mut job = FetchJob::new(vec![source.arc_fetch(ARCS)]);
     let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(1), &Digester::new([1; 16])));
     assert_eq!(RangePage::read(&bytes).unwrap().end, PageEnd::NoSource);
 }
@@ -110,7 +110,7 @@ fn a_page_that_does_not_answer_its_pull_is_refused() {
         |page, arc| page.same = vec![(arc ^ 1, BucketSet::none(8))],
     ];
     for (i, breaks) in broken.iter().enumerate() {
-        let mut job = Job::new(vec![puller.arc_fetch(arc.into())]);
+        let mut job = FetchJob::new(vec![puller.arc_fetch(arc.into())]);
         job.pull(Epoch(3), &digester);
         let mut page = good.clone();
         breaks(&mut page, arc);

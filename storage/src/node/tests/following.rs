@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn l7_a_manager_that_does_not_know_what_was_seen_is_not_followed() {
+fn l7_a_manager_that_lacks_seen_views_is_not_followed() {
     let made_by = |life: u64, epoch: u64| {
         let mut view = view(epoch, None);
         view.line.made(Epoch(1), Epoch::NONE, ManagerLife(life));

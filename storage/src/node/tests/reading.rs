@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_local_read_shows_what_needs_nobody_else() {
+fn a_local_read_returns_synced_and_committed_records() {
     let active = Some(MemberState::Active);
     let seen = |node: &Node, key: u8| {
         let shown = |held: Option<(&[u8], Option<u64>)>| held.map(|(value, _)| value.to_vec());
@@ -43,7 +43,7 @@ fn a_local_read_shows_what_needs_nobody_else() {
 }
 
 #[test]
-fn a_snapshot_line_has_an_end_and_tells_a_long_value_by_its_size() {
+fn a_snapshot_line_is_bounded_and_shows_a_long_value_by_its_size() {
     let (node, _) = source_and_returner(&[], &[]);
     let table = node.table().unwrap();
     let keep = |key: &[u8], value: &[u8]| {
@@ -68,7 +68,7 @@ fn a_snapshot_line_has_an_end_and_tells_a_long_value_by_its_size() {
 }
 
 #[test]
-fn c6_what_has_expired_is_neither_logged_nor_counted_and_moves_with_its_time() {
+fn c6_expired_values_are_neither_logged_nor_counted_and_move_with_their_time() {
     let (source, puller) = source_and_returner(&[], &[]);
     let (table, clock) = (source.table().unwrap(), source.clock());
     let now_ms = clock >> COUNTER_BITS;

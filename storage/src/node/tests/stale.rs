@@ -3,10 +3,10 @@
 use super::*;
 
 #[test]
-fn h3_nobody_is_shown_records_of_an_earlier_life() {
+fn h3_stale_records_are_never_shown() {
     use State::Pending;
-    let earlier = [(1, 2, Pending), (2, 2, State::Committed), (3, 4, Pending)];
-    let (source, puller) = source_and_returner(&[], &earlier);
+    let stale = [(1, 2, Pending), (2, 2, State::Committed), (3, 4, Pending)];
+    let (source, puller) = source_and_returner(&[], &stale);
     assert_eq!(puller.size(), Size::default());
     assert_eq!(puller.report().keys, 0);
     for key in 1..=3 {
@@ -14,7 +14,7 @@ fn h3_nobody_is_shown_records_of_an_earlier_life() {
         assert_eq!(read(&puller, 3, true, &[b'k', key]), "BlindAbsent");
         // As a source.
         let (arc, epoch) = (arc_of_key(&[b'k', key], ARCS), Epoch(3));
-        let mut job = Job::new(vec![source.arc_fetch(arc)]);
+        let mut job = FetchJob::new(vec![source.arc_fetch(arc)]);
         let bytes = ask(&puller, Bounds::OURS, &job.pull(epoch, &Digester::new([1; 16])));
         let page = RangePage::read(&bytes).unwrap();
         assert_eq!((page.end, page.records.len(), page.complete), (PageEnd::NoSource, 0, 0));
@@ -28,8 +28,8 @@ fn h3_nobody_is_shown_records_of_an_earlier_life() {
 }
 
 #[test]
-fn h3_only_what_differs_moves() {
-    let all: Vec<Held> = (0..250).map(|key| (key, key, State::Committed)).collect();
+fn h3_only_differing_buckets_move() {
+    let all: Vec<TestRecord> = (0..250).map(|key| (key, key, State::Committed)).collect();
     let mut held = all.clone();
     held[7].1 += 10;
     held.remove(99);
@@ -44,8 +44,8 @@ fn h3_only_what_differs_moves() {
 }
 
 #[test]
-fn h3_a_cache_is_let_go_of_arc_by_arc() {
-    let held: Vec<Held> = (0..200).map(|key| (key, 2, State::Committed)).collect();
+fn h3_the_cache_is_freed_arc_by_arc() {
+    let held: Vec<TestRecord> = (0..200).map(|key| (key, 2, State::Committed)).collect();
     let (source, puller) = source_and_returner(&held, &held);
     let kept: Vec<_> = (0..ARCS)
         .map(|arc| std::sync::Arc::downgrade(&puller.stale_cache.get(arc).unwrap()))
@@ -58,22 +58,22 @@ fn h3_a_cache_is_let_go_of_arc_by_arc() {
 }
 
 #[test]
-fn h3_what_is_pending_at_the_source_is_pending_here_however_it_was_before() {
-    let earlier: Vec<Held> = (0..50).map(|key| (key, 2, State::Committed)).collect();
-    let held: Vec<Held> = (0..50).map(|key| (key, 2, State::Pending)).collect();
-    let (source, puller) = source_and_returner(&held, &earlier);
+fn h3_a_fetched_record_has_the_state_it_has_at_the_source() {
+    let stale: Vec<TestRecord> = (0..50).map(|key| (key, 2, State::Committed)).collect();
+    let held: Vec<TestRecord> = (0..50).map(|key| (key, 2, State::Pending)).collect();
+    let (source, puller) = source_and_returner(&held, &stale);
     let merged = fetch(&source, &puller, Bounds::OURS, || {});
     assert_eq!((merged.moved, merged.kept), (50, 0));
     assert!(contents(&puller).values().all(|(_, state, _)| *state == State::Pending));
     // And the other way round.
-    let (source, puller) = source_and_returner(&earlier, &held);
+    let (source, puller) = source_and_returner(&stale, &held);
     let merged = fetch(&source, &puller, Bounds::OURS, || {});
     assert_eq!((merged.moved, merged.kept), (0, 50));
     assert!(contents(&puller).values().all(|(_, state, _)| *state == State::Committed));
 }
 
 #[test]
-fn a_cache_survives_for_as_long_as_it_may_be_of_use() {
+fn a_stale_arc_is_cached_while_it_may_be_useful() {
     let active = Some(MemberState::Active);
     let joining = Some(MemberState::Joining);
     let kept = |views: Vec<View>| {

@@ -6,16 +6,16 @@ use net_common::connection::{Connection, Dial, NetError};
 use parking_lot::Mutex;
 
 /// Those that nobody uses at the moment, and how to make more.
-pub struct Links {
+pub struct SourceConnections {
     dial: Dial,
     /// By the source's place in the present view.
     kept: Mutex<FxHashMap<u16, Connection>>,
 }
 
-impl Links {
+impl SourceConnections {
     /// None yet.
-    pub fn new(dial: Dial) -> Links {
-        Links { dial, kept: Mutex::default() }
+    pub fn new(dial: Dial) -> SourceConnections {
+        SourceConnections { dial, kept: Mutex::default() }
     }
 
     /// One to the member at a place.
