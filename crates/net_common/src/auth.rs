@@ -9,13 +9,13 @@
 //! ```
 //!
 //! HMAC-SHA256 under the secret, over the role, the answerer's nonce and the caller's. Both nonces
-//! are 32 random bytes drawn for this connection, so a recorded handshake proves nothing on the
-//! next; the role keeps one side's proof from serving as the other's. The caller proves itself
-//! first: a stranger gets no proof to try passwords on. Failures are answered late, so that
-//! guessing is slow.
+//! are 32 random bytes drawn for this connection, so a recorded handshake is worthless on the next
+//! one. The role keeps one side's proof from serving as the other's. The caller proves itself
+//! first: a stranger gets no proof to test passwords against. The server delays its answer to a
+//! failed proof, so guessing is slow.
 //!
-//! What it does not do: it does not encrypt, nor sign what follows. It keeps strangers out, not
-//! those who can change packets on the way.
+//! The handshake neither encrypts nor signs what follows. It keeps strangers out, but not an
+//! attacker who can change packets in transit.
 
 use std::fmt;
 use std::fs;
@@ -40,12 +40,12 @@ pub const LEAST_SECRET: usize = 16;
 /// How long a failed proof waits for its answer.
 pub const SLOWED: Duration = Duration::from_millis(500);
 
-/// What all members and clients of a cluster know, and nobody else. Clones are one secret: what is
-/// read again counts for all of them.
+/// The secret that all members and clients of a cluster share. Clones share one value: re-reading
+/// the file changes it for all of them.
 #[derive(Clone)]
 pub struct Secret {
     bytes: Arc<RwLock<Vec<u8>>>,
-    /// Where it comes from, if that is a file.
+    /// The file that it was read from, if any.
     file: Option<PathBuf>,
 }
 
@@ -61,9 +61,9 @@ pub enum SecretError {
     /// The file cannot be read.
     #[error("cannot read the secret file {file}: {source}")]
     Read {
-        /// Which file.
+        /// The file.
         file: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// Everybody on the machine can read the file.
@@ -72,7 +72,7 @@ pub enum SecretError {
          and if that is not your machine alone make a new secret"
     )]
     Exposed {
-        /// Which file.
+        /// The file.
         file: PathBuf,
         /// Its permissions.
         mode: u32,
@@ -82,13 +82,13 @@ pub enum SecretError {
         "the secret has {got} bytes, it needs {LEAST_SECRET} or more (try: head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \\n')"
     )]
     Short {
-        /// How many bytes it has.
+        /// Its length in bytes.
         got: usize,
     },
 }
 
 impl Secret {
-    /// Takes a secret; white space at its end is not part of it, since editors add line ends.
+    /// Creates a secret. Trailing white space is not part of it, since editors add line ends.
     ///
     /// # Errors
     /// [`SecretError::Short`].
@@ -100,7 +100,7 @@ impl Secret {
         Ok(Secret { bytes: Arc::new(RwLock::new(bytes.to_vec())), file: None })
     }
 
-    /// Reads a secret from a file, which may not be everybody's.
+    /// Reads a secret from a file, which must not be readable by everybody.
     ///
     /// # Errors
     /// [`SecretError`].
@@ -116,11 +116,11 @@ impl Secret {
         Ok(Secret { file: Some(file.into()), ..Secret::new(&bytes)? })
     }
 
-    /// Reads it again from its file, if it comes from one, for all clones of it. Returns whether it
-    /// is another one now. Connections that stand are not asked again.
+    /// Re-reads the file, if there is one, on behalf of all clones. Returns whether the secret has
+    /// changed. Open connections need no new proof.
     ///
     /// # Errors
-    /// [`SecretError`]; it is what it was.
+    /// [`SecretError`]; the secret is then unchanged.
     pub fn read_again(&self) -> Result<bool, SecretError> {
         let Some(file) = &self.file else { return Ok(false) };
         let new = Secret::from_file(file)?.bytes.read().clone();
@@ -143,8 +143,8 @@ impl Secret {
         self.mac(role, caller, answerer).finalize().into_bytes().to_vec()
     }
 
-    /// Whether these bytes are the secret itself, for protocols that know passwords only. Takes the
-    /// same time whatever the first difference is: what is compared are two proofs.
+    /// Whether these bytes are the secret itself, for protocols that know passwords only. It
+    /// compares two proofs, so the time does not depend on where the first difference is.
     pub fn is_password(&self, given: &[u8]) -> bool {
         let proof = |text: &[u8]| {
             let mut mac = self.mac(b"password", &[], &[]);
@@ -174,7 +174,7 @@ fn message(out: &mut Vec<u8>, kind: Kind, bytes: &[u8]) {
     frame::write(out, kind, FORMAT_BINARY, |out| out.extend_from_slice(bytes));
 }
 
-/// The answerer's side: what stands before the first request.
+/// The answerer's side: it guards the connection until the secret is proved.
 #[derive(Debug)]
 pub enum AuthGate {
     /// There is no secret, so requests may pass.
@@ -187,21 +187,21 @@ pub enum AuthGate {
     Challenged(Secret, Vec<u8>, [u8; SIZE]),
 }
 
-/// What is said to whoever wants to prove a secret to a server that has none.
+/// The answer to a caller that tries to prove a secret to a server without one.
 pub const NO_SECRET: &str =
     "this cluster has no secret: leave out --secret-file and GTSTORE_SECRET_FILE";
 
-/// What a gate says to a frame.
+/// The gate's verdict on a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
     /// Go on; the answer, if any, was written.
     On,
-    /// Slow down, then send this word and close.
+    /// Pause, then send this word and close the connection.
     Refused(&'static str),
 }
 
 impl AuthGate {
-    /// A gate that asks for the secret, if there is one.
+    /// A gate that requires the secret, if there is one.
     pub fn new(secret: Option<&Secret>) -> AuthGate {
         secret.map_or(AuthGate::None, |secret| AuthGate::Closed(secret.clone()))
     }
@@ -211,13 +211,13 @@ impl AuthGate {
         matches!(self, AuthGate::None | AuthGate::Open)
     }
 
-    /// Whether somebody wants to prove a secret that this server does not have.
+    /// Whether this frame starts a handshake although the server has no secret.
     pub fn is_needless(&self, frame: &Frame<'_>) -> bool {
         matches!(self, AuthGate::None) && frame.kind == Kind::AuthHello as u16
     }
 
-    /// Whether this frame may pass. Of a format that has no handshake none does where there is a
-    /// secret: whoever has proved it speaks the other one.
+    /// Whether this frame may pass. With a secret only the binary format passes: the text format
+    /// has no handshake.
     pub fn lets_pass(&self, frame: Frame<'_>) -> bool {
         match self {
             AuthGate::None => true,
@@ -226,7 +226,7 @@ impl AuthGate {
         }
     }
 
-    /// Takes one frame that may not pass.
+    /// Handles one frame of the handshake.
     ///
     /// # Errors
     /// If the operating system has no random bytes.
@@ -294,7 +294,7 @@ mod tests {
         with(reader.next_frame().unwrap().unwrap())
     }
 
-    /// Runs a handshake and returns what the caller sent last and the gate said.
+    /// Runs a handshake and returns the caller's last message, the gate's verdict and its reply.
     fn shake(gate: &mut AuthGate, caller: &Secret) -> (Vec<u8>, Passage, Vec<u8>) {
         let (mut sent, mut reply) = (Vec::new(), Vec::new());
         let own = hello(&mut sent).unwrap();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recorded_handshake_is_worth_nothing() {
+    fn a_recorded_handshake_is_refused() {
         let right = secret("sixteen bytes or more");
         let (proof, passage, opening) = shake(&mut AuthGate::new(Some(&right)), &right);
         assert_eq!(passage, Passage::On);
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_may_not_be_everybodys_and_is_read_again() {
+    fn a_file_must_be_private_and_can_be_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         let keep = |text: &str, mode: u32| {
@@ -383,8 +383,8 @@ mod tests {
             keep("sixteen bytes or more\n", mode);
             match Secret::from_file(&file) {
                 Ok(_) => assert!(is_private, "{mode:o}"),
-                Err(SecretError::Exposed { mode: told, .. }) => {
-                    assert_eq!((told, is_private), (mode, false));
+                Err(SecretError::Exposed { mode: found, .. }) => {
+                    assert_eq!((found, is_private), (mode, false));
                 }
                 Err(other) => panic!("{mode:o}: {other}"),
             }

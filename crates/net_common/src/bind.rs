@@ -12,15 +12,15 @@ use crate::handover;
 /// of clients that reconnect at once after a restart must not run into SYN retries of a second.
 const BACKLOG: i32 = 4096;
 
-/// Why a process does not listen.
+/// The reason a process cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The host cannot be resolved.
     #[error("cannot resolve --bind {host}: {source}")]
     Host {
-        /// What was asked for.
+        /// The host and port, as given.
         host: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// Listening beyond this machine without a secret.
@@ -30,22 +30,22 @@ pub enum BindError {
          127.0.0.1"
     )]
     Open(IpAddr),
-    /// The port is taken, or may not be had.
+    /// The port is taken or not permitted.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
 
 /// Listens on `host:port`; port 0 takes any free one. A taken port is tried again for up to
-/// [`handover::PATIENCE`]: the process that had it may be ending.
+/// [`handover::PATIENCE`]: the process that had it may still be exiting.
 ///
 /// # Errors
-/// [`BindError`]: the host is unknown, is not loopback while there is no secret, or is not to be
-/// had.
+/// [`BindError`]: the host is unknown, is not loopback while there is no secret, or the port is not
+/// available.
 pub fn listen(host: &str, port: u16, has_secret: bool) -> Result<TcpListener, BindError> {
     let unresolved = |source| BindError::Host { host: host.into(), source };
     let address = (host, port)
@@ -64,7 +64,7 @@ pub fn listen(host: &str, port: u16, has_secret: bool) -> Result<TcpListener, Bi
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the connections of the process before to leave TIME_WAIT. (On
-    // Linux a port with a live listener stays taken all the same.)
+    // Linux a port with a live listener still counts as taken.)
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

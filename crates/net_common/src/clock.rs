@@ -10,8 +10,8 @@ pub fn wall_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
-/// Milliseconds since boot, suspended time included (CLOCK_BOOTTIME): a node that slept must know
-/// that its lease is over, which `Instant` would not tell it (F9).
+/// Milliseconds since boot, suspended time included (CLOCK_BOOTTIME): a machine that was suspended
+/// must see that its lease is over, and `Instant` does not advance meanwhile (F9).
 pub fn boot_ms() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000

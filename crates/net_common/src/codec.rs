@@ -1,11 +1,11 @@
 //! Numbers and byte strings to bytes and back, big-endian.
 //!
 //! [`Decoder`] borrows from the payload and hands out slices of it: decoding copies nothing and
-//! allocates nothing. Every length is held against what is there before it is used.
+//! allocates nothing. Every length is checked against the bytes that are left before it is used.
 
 use byteorder::{BigEndian, ByteOrder, WriteBytesExt};
 
-/// A payload that does not hold what it should.
+/// A payload that does not have the expected fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed payload: {0}")]
 pub struct DecodeError(pub &'static str);
@@ -30,7 +30,7 @@ impl<'a> Decoder<'a> {
     /// The next `n` bytes.
     ///
     /// # Errors
-    /// [`DecodeError`] where fewer are left; so for every method here.
+    /// [`DecodeError`] where fewer are left, as in every method here.
     pub fn take(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.rest.split_at_checked(n).ok_or(DecodeError("it ends too soon"))?;
         self.rest = rest;
@@ -98,7 +98,7 @@ impl<'a> Decoder<'a> {
         Ok(n)
     }
 
-    /// As many items as [`Decoder::count`] says, one after the other.
+    /// A list: its [`Decoder::count`], then the items.
     pub fn list<T>(
         &mut self,
         least: usize,
@@ -107,7 +107,7 @@ impl<'a> Decoder<'a> {
         (0..self.count(least)?).map(|_| item(self)).collect()
     }
 
-    /// A flag, and what follows where it is 1.
+    /// An optional value: a flag, and the value where the flag is 1.
     pub fn option<T>(
         &mut self,
         some: impl FnOnce(&mut Decoder<'a>) -> Result<T, DecodeError>,
@@ -115,13 +115,13 @@ impl<'a> Decoder<'a> {
         if self.flag()? { some(self).map(Some) } else { Ok(None) }
     }
 
-    /// Ends: nothing may be left.
+    /// Finishes: no bytes may be left.
     pub fn finish(self) -> Result<(), DecodeError> {
         if self.rest.is_empty() { Ok(()) } else { Err(DecodeError("it has bytes left over")) }
     }
 }
 
-/// Writing side: what [`Decoder`] reads, appended to a buffer.
+/// The writing side: appends what [`Decoder`] reads to a buffer.
 pub trait Encoder {
     /// One byte.
     fn put_u8(&mut self, n: u8);
@@ -137,9 +137,9 @@ pub trait Encoder {
     fn put_long(&mut self, bytes: &[u8]);
     /// One byte, 0 or 1.
     fn put_flag(&mut self, flag: bool);
-    /// How many items there are, and each of them.
+    /// A list: the number of items, then the items.
     fn put_list<T>(&mut self, items: &[T], put: impl FnMut(&T, &mut Self));
-    /// A flag that says whether there is something, and that.
+    /// An optional value: a flag, and the value where there is one.
     fn put_option<T>(&mut self, value: Option<&T>, put: impl FnOnce(&T, &mut Self));
 }
 
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn encoded_values_decode_to_themselves() {
         let mut out = Vec::new();
         out.put_u8(1);
         out.put_u16(2);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_not_believed() {
+    fn wrong_lengths_are_refused() {
         assert!(Decoder::new(&[0xff, 0xff, 1]).short().is_err());
         assert!(Decoder::new(&[0xff, 0xff, 0xff, 0xff, 1]).long().is_err());
         assert!(Decoder::new(&[0xff, 0xff, 0xff, 0xff, 1]).count(1).is_err());

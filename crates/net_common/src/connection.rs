@@ -1,8 +1,8 @@
 //! The calling side of a connection: dial, send frames, receive replies in order.
 //!
-//! Everything blocks, and everything ends: connecting, sending and receiving each have a time-out.
-//! It is a limit on silence, not on the transfer ([`Waits`]). Errors tell whether the request can
-//! have reached the peer, since that decides whether a write may be called *not done*.
+//! Every call blocks, and every call has a time-out: connecting, sending and receiving. It limits
+//! silence, not the transfer as a whole ([`Waits`]). Errors distinguish whether the request may
+//! have reached the peer, since only a request that did not may be reported as *not done*.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -23,57 +23,58 @@ mod error;
 
 pub use error::NetError;
 
-/// How to dial.
+/// The parameters of a new connection.
 #[derive(Debug, Clone)]
 pub struct Dial {
-    /// How long connecting may take.
+    /// The time-out of connecting.
     pub connect: Duration,
-    /// How long sending, and waiting for a reply, may each be silent ([`Waits::silence`]).
+    /// The longest silence while sending, and while waiting for a reply ([`Waits::silence`]).
     pub reply: Duration,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,
-    /// How long a reply may be.
+    /// The largest payload of a reply.
     pub payload: PayloadLimit,
 }
 
-/// How long calls on a connection wait.
+/// The time-outs of the calls on a connection.
 ///
-/// What has been sent may still be on its way: in this machine's buffers, or in those of a proxy or
-/// tunnel between. So a reply is waited for longer the longer its request took to send, or would
-/// take at the rate that the way is taken to carry.
+/// Bytes that were sent may still be in this machine's buffers, or in those of a proxy or a tunnel.
+/// So the longer a request took to send, or would take at the assumed rate of the path, the longer
+/// its reply may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Waits {
-    /// How long nothing may move.
+    /// The longest time without progress.
     pub silence: Duration,
-    /// When it is over whatever moves, but for one more `silence`: what was begun just before may
-    /// end.
+    /// The deadline, whatever progress there is. A call that started just before it gets one more
+    /// `silence`.
     pub until: Option<Instant>,
-    /// How many bytes a second the way to the peer is taken to carry.
+    /// The assumed rate of the path to the peer, in bytes a second.
     pub rate: u64,
 }
 
 impl Waits {
-    /// Waits while something moves, without an end.
+    /// No deadline: waits as long as there is progress.
     pub fn for_silence_of(silence: Duration) -> Waits {
         Waits { silence, until: None, rate: FIRST_RATE }
     }
 }
 
-/// What a way carries for which nothing speaks against it, in bytes a second: it makes a difference
-/// for frames of megabytes only.
+/// The assumed rate of a path until it is measured, in bytes a second. It matters for frames of
+/// megabytes only.
 pub const FIRST_RATE: u64 = 16 << 20;
 
 /// The least time-out of a socket: zero would mean none.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
-/// What is added to a wait counts from here on; less is not worth a system call for each request.
+/// The smallest extension of a time-out that is applied: a smaller one is not worth a system call
+/// for each request.
 const COUNTS: Duration = Duration::from_millis(10);
 
-/// Most bytes that the kernel takes before they can be sent. How long it takes to hand them over
-/// then tells how fast the way is. Large enough that a fast one is never idle.
+/// The largest send buffer, in bytes. With a small one the time that writing takes shows how fast
+/// the path is; this is large enough to keep a fast path busy.
 const UNSENT: u32 = 64 << 10;
 
-/// What bytes travel on.
+/// The transport of a connection.
 enum Wire {
     Socket(TcpStream),
     InPlace(InPlace),
@@ -96,17 +97,17 @@ pub struct Connection {
     out: Vec<u8>,
     used: Instant,
     waits: Waits,
-    /// The time-out for reading that the socket has.
+    /// The socket's present read time-out.
     time_out: Duration,
-    /// How much longer than usual the next reply may take to begin.
+    /// The extra time that the next reply may take to start.
     allowance: Duration,
 }
 
-/// A buffer above this is given back once it was sent: one long value must not cost its size for as
-/// long as the connection is kept.
+/// A buffer larger than this is freed once it is sent: one long value must not occupy memory for as
+/// long as the connection is open.
 const KEPT: usize = 256 << 10;
 
-/// A connection idle for longer is looked at before it is used: the server may have closed it, and
+/// A connection that was idle for longer is checked before use: the server may have closed it, and
 /// a request sent into a closed connection would count as lost.
 const TRUSTED: Duration = Duration::from_millis(500);
 
@@ -114,7 +115,7 @@ impl Connection {
     /// Connects, and proves the secret where there is one.
     ///
     /// # Errors
-    /// [`NetError`]. A failed handshake counts as unreachable: no request was sent yet.
+    /// [`NetError`]. A failed handshake counts as unreachable, since no request was sent.
     pub fn dial(address: &Address, dial: &Dial) -> Result<Connection, NetError> {
         let unreachable = |source| NetError::Unreachable { address: address.clone(), source };
         let stream = connect(address, dial.connect.max(LEAST_WAIT)).map_err(unreachable)?;
@@ -125,7 +126,7 @@ impl Connection {
             stream.set_write_timeout(Some((silence / 2).max(LEAST_WAIT)))
         };
         prepare().map_err(unreachable)?;
-        // Where the system does not know that option only the rate of slow ways is told less well.
+        // Without this option slow paths are measured less precisely, and nothing else changes.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let wire = Wire::Socket(stream);
         let mut connection = Connection::over(address, wire, silence, dial.payload.clone());
@@ -138,7 +139,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// A connection to a server in this process: sending a request has it answered.
+    /// A connection to a server in this process, which answers while the request is being sent.
     pub fn in_place(here: &LocalServer, payload: PayloadLimit) -> Connection {
         let stream = Wire::InPlace(InPlace::new((here.open)(), payload.clone()));
         Connection::over(&here.address, stream, Duration::MAX, payload)
@@ -185,12 +186,12 @@ impl Connection {
         Err(unexpected(address, frame))
     }
 
-    /// Whom this is a connection to.
+    /// The peer's address.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// The socket, to be read or written by others or shut down. `None` where the server is in this
+    /// The socket, for other threads to read, write or shut down. `None` for a server in this
     /// process.
     pub fn stream(&self) -> Option<&TcpStream> {
         match &self.stream {
@@ -199,28 +200,29 @@ impl Connection {
         }
     }
 
-    /// Has the next calls wait in this way.
+    /// Sets the time-outs of the following calls.
     pub fn set_waits(&mut self, waits: Waits) {
         self.waits = Waits { silence: waits.silence.max(LEAST_WAIT), ..waits };
     }
 
-    /// Has replies waited for so long from now on.
+    /// Sets the longest silence while waiting for replies.
     pub fn set_patience(&mut self, patience: Duration) {
         self.set_waits(Waits { silence: patience, ..self.waits });
     }
 
-    /// When all waiting is over.
+    /// The deadline of all waiting.
     fn end(&self) -> Option<Instant> {
         self.waits.until?.checked_add(self.waits.silence)
     }
 
-    /// Gives the socket the time-out that the next read is to have.
+    /// Sets the socket's time-out for the next read.
     fn prepare_to_read(&mut self) -> io::Result<()> {
         let Wire::Socket(stream) = &self.stream else { return Ok(()) };
         let mut wait = self.waits.silence.saturating_add(self.allowance);
         if let Some(end) = self.end() {
             let now = Instant::now();
-            // What has come while others were waited for is still taken, but not for ever.
+            // A reply that arrived while the caller waited for other connections is still read, but
+            // not without a limit.
             if now.saturating_duration_since(end) > self.waits.silence {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -234,8 +236,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the connection can be used: not closed by the peer, nothing left to be read on it.
-    /// Looks only if it was idle for a while.
+    /// Whether the connection can be used: the peer has not closed it and no bytes are left to
+    /// read. Checks only after it was idle for a while.
     pub fn is_usable(&mut self) -> bool {
         if !self.reader.is_between_frames() {
             return false;
@@ -250,17 +252,17 @@ impl Connection {
         quiet && stream.set_nonblocking(false).is_ok()
     }
 
-    /// Puts a message behind those to be sent. Nothing leaves before [`Connection::flush`].
+    /// Appends a message to the send buffer. Nothing is sent before [`Connection::flush`].
     pub fn push<'m>(&mut self, message: &impl Message<'m>) {
         message.write(&mut self.out);
     }
 
-    /// For how long the connection has not been used although something was pushed, if that is so.
+    /// How long pushed messages have been waiting to be sent, if there are any.
     pub fn unsent_for(&self) -> Option<Duration> {
         (!self.out.is_empty()).then(|| self.used.elapsed())
     }
 
-    /// Sends all that was pushed.
+    /// Sends all pushed messages.
     ///
     /// # Errors
     /// [`NetError::Lost`]: any part of it may have arrived.
@@ -279,7 +281,7 @@ impl Connection {
         sent.map_err(|source| self.lost(source))
     }
 
-    /// Gives back what memory it does not need while nobody uses it.
+    /// Frees memory that an idle connection does not need.
     pub fn rest(&mut self) {
         self.reader.rest();
     }
@@ -287,7 +289,7 @@ impl Connection {
     /// Waits for the next reply.
     ///
     /// # Errors
-    /// [`NetError`]; the connection is of no use after one.
+    /// [`NetError`]; the connection cannot be used after one.
     pub fn receive(&mut self) -> Result<Frame<'_>, NetError> {
         // The borrow checker cannot follow a frame out of a loop that also fills, so the first part
         // only makes sure that there is one.
@@ -295,7 +297,7 @@ impl Connection {
             self.prepare_to_read().map_err(|source| self.lost(source))?;
             match self.reader.fill(&mut self.stream) {
                 Ok(0) => return Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
-                // Something comes: from now on it is the way here that may be slow.
+                // The reply has started to arrive: from now on only the path back may be slow.
                 Ok(_) => self.allowance = Duration::ZERO,
                 Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) if is_time_out(&source) => {
@@ -323,7 +325,7 @@ impl Connection {
         })
     }
 
-    /// Waits for a reply of a certain kind and reads it.
+    /// Waits for a reply of a certain kind and decodes it.
     ///
     /// # Errors
     /// As [`Connection::receive`], and where the reply is of another kind or malformed.
@@ -343,7 +345,7 @@ impl Connection {
             .map_err(|DecodeError(what)| NetError::Protocol { address, what: what.to_owned() })
     }
 
-    /// Sends one request and waits for its reply; tells how many bytes that is, too.
+    /// Sends one request and waits for its reply; also returns the reply's size in bytes.
     ///
     /// # Errors
     /// As [`Connection::receive_as`].
@@ -405,7 +407,7 @@ mod tests {
     const SILENCE: Duration = Duration::from_secs(1);
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// A peer that takes requests as `serve` does, through a socket that holds next to nothing.
+    /// A peer that serves requests by `serve`, behind a socket with a tiny buffer.
     fn peer(
         serve: impl FnOnce(TcpStream) + Send + 'static,
     ) -> (Connection, thread::JoinHandle<()>) {
@@ -430,7 +432,7 @@ mod tests {
         vec![7; 2 << 20]
     }
 
-    /// Reads a request of so many bytes, in as many steps, each of which takes `pause`.
+    /// Reads a request in steps, with a `pause` before each.
     fn read_slowly(stream: &mut TcpStream, bytes: usize, steps: usize, pause: Duration) {
         let mut piece = vec![0; bytes.div_ceil(steps)];
         let mut left = bytes;
@@ -442,10 +444,10 @@ mod tests {
         }
     }
 
-    /// A request that takes longer than silence may last is not lost, and its answer may take as
-    /// long again: what is between may have held it back.
+    /// A request that takes longer than the longest silence is not lost, and its answer may take as
+    /// long again: a proxy on the path may have buffered it.
     #[test]
-    fn a_slow_way_is_waited_for() {
+    fn a_slow_path_is_no_time_out() {
         let put = Put { key: b"key", value: &large() };
         let mut bytes = Vec::new();
         put.write(&mut bytes);
@@ -464,8 +466,8 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_it_and_so_does_the_time() {
-        // It reads nothing, or all and says nothing.
+    fn silence_and_the_deadline_end_a_call() {
+        // The peer reads nothing, or reads everything and does not answer.
         for is_deaf in [true, false] {
             let put = Put { key: b"key", value: &large() };
             let (mut link, serving) = peer(move |mut stream| {
@@ -481,7 +483,7 @@ mod tests {
             drop(link);
             serving.join().unwrap();
         }
-        // It goes on for ever.
+        // The peer never stops sending.
         let (mut link, serving) = peer(|mut stream| {
             let header = [0, Kind::PutOk as u8, 0, 2, 0, 0x3f, 0, 0];
             let mut went = stream.write_all(&header);

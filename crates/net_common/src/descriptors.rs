@@ -1,11 +1,10 @@
-//! What a process has of the system's files: how many it may open, and who may open those that it
-//! makes.
+//! Limits and permissions of files: how many a process may open, and who may read the files that it
+//! creates.
 
 use rustix::fs::Mode;
 use rustix::process::{Resource, getrlimit, setrlimit, umask};
 
-/// Has all that this process creates from now on be its user's alone: what is stored is nobody
-/// else's business.
+/// Makes all files that this process creates readable by its user only: stored data is private.
 pub fn keep_private() {
     umask(Mode::RWXG | Mode::RWXO);
 }

@@ -1,8 +1,8 @@
-//! What an ERROR says: a word for programs, and why, for people.
+//! The payload of an ERROR: a word for programs, and a reason for people.
 //!
-//! Whoever decides on an answer goes by the [`ErrorWord`], and never by what follows: names and
-//! keys may be in that. What the words mean to whom is in `docs/protocol.md`. A word that only a
-//! newer peer knows stays what it is, so that people still read it.
+//! Programs decide by the [`ErrorWord`] only, never by the reason, which may contain names and
+//! keys. `docs/protocol.md` defines the words. An unknown word from a newer peer is kept as it is,
+//! so that people can still read it.
 
 use std::fmt;
 
@@ -63,13 +63,13 @@ words! {
     Wait = "wait",
     /// The node that registers holds records of another cluster.
     OtherCluster = "other cluster",
-    /// Nobody reaches the node that registers at the address that it tells.
+    /// The manager cannot reach the registering node at the address that it advertises.
     Unreachable = "unreachable",
     /// The data folder of the node that registers is, or may be, a copy.
     Copy = "copy",
     /// The node that registers has seen a view that the manager does not know.
     Older = "older",
-    /// The cluster keeps all records on disk, and the node that registers has no folder.
+    /// The cluster keeps all records on disk, and the registering node has no data folder.
     NoDisk = "no disk",
     /// The wall clock of the node that registers is too far off the manager's.
     Clock = "clock",
@@ -77,7 +77,7 @@ words! {
     Stopping = "stopping",
     /// It was not done, and trying again does not help.
     Refused = "refused",
-    /// What an operator was shown is not what there is now.
+    /// The state has changed since it was shown to the operator.
     Changed = "changed",
     /// The key is too long, or empty in format 0.
     BadKey = "bad key",
@@ -112,20 +112,20 @@ impl fmt::Display for ErrorWord {
 /// That a request was refused, as an ERROR carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// What a program decides by.
+    /// The word that programs decide by.
     pub word: ErrorWord,
     /// The reason, for people; may be empty.
     pub why: String,
 }
 
 impl Refused {
-    /// With this word, for this reason.
+    /// An error with this word and reason.
     pub fn new(word: ErrorWord, why: impl Into<String>) -> Refused {
         Refused { word, why: why.into() }
     }
 
-    /// Reads the payload of an ERROR, which may be anything: what is no text of ours is a word that
-    /// nobody knows.
+    /// Reads the payload of an ERROR. It may be anything: text that is not ours becomes an unknown
+    /// word.
     pub fn read(payload: &[u8]) -> Refused {
         let text = String::from_utf8_lossy(payload);
         let (word, why) = text.split_once(": ").unwrap_or((&text, ""));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_stays_what_it_is() {
+    fn an_unknown_word_is_kept() {
         for (payload, word, why) in [
             (&b"brand new: but why"[..], "brand new", "but why"),
             (b"", "", ""),

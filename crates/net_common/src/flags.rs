@@ -1,4 +1,4 @@
-//! Flags: what the programs of the workspace read from their command line in the same way.
+//! Command-line flags that the programs of the workspace parse in the same way.
 //!
 //! A program parses with getopts, turns the matches into a plain struct of its own, checks that,
 //! and only then touches the system. A mistake is a [`UsageError`] and exit code 2.
@@ -23,12 +23,12 @@ pub const FAILED: u8 = 1;
 /// Exit code for "could not even start": bad arguments, a taken port, a taken name.
 pub const REFUSED: u8 = 2;
 
-/// What is wrong with the arguments, in words for the one who gave them.
+/// A mistake in the arguments, worded for the user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
 
-/// What is wrong with a command line.
+/// The reason a command line cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ArgsError {
     /// A flag.
@@ -37,13 +37,13 @@ pub enum ArgsError {
     /// The secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// What was asked for cannot be shown.
+    /// The help or the version cannot be printed.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
 }
 
 impl ArgsError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn code(&self) -> u8 {
         match self {
             ArgsError::Usage(_) | ArgsError::Secret(_) => REFUSED,
@@ -52,7 +52,7 @@ impl ArgsError {
     }
 }
 
-/// What parsing came to.
+/// The result of parsing.
 pub enum Parsed {
     /// Flags to run with.
     Run(Matches),
@@ -123,7 +123,7 @@ pub fn value<T: FromStr<Err: Display>>(
 /// The value of a flag, or of its environment variable, if there is either.
 ///
 /// # Errors
-/// [`UsageError`] that names where the value came from.
+/// [`UsageError`] that names the flag or the variable.
 pub fn given<T: FromStr<Err: Display>>(
     matches: &Matches,
     flag: &str,
@@ -178,12 +178,7 @@ pub fn add_server(options: &mut Options) {
         "listen on this host; beyond loopback a secret is needed [127.0.0.1]",
         "HOST",
     );
-    options.optopt(
-        "",
-        "max-connections",
-        "connections served at once; more are told busy [16384]",
-        "N",
-    );
+    options.optopt("", "max-connections", "connections served at once; more get busy [16384]", "N");
     options.optopt(
         "",
         "idle-timeout-ms",
@@ -218,7 +213,7 @@ pub fn server_limits(matches: &Matches) -> Result<server::Limits, UsageError> {
     })
 }
 
-/// Adds the flag that says where the manager is.
+/// Adds the flag with the manager's address.
 pub fn add_manager(options: &mut Options) {
     let what = "where the manager is (GTSTORE_MANAGER_HOST, _PORT) [127.0.0.1:5000]";
     options.optopt("m", "manager", what, "HOST:PORT");
@@ -272,9 +267,9 @@ pub fn log_level(matches: &Matches, default: LevelFilter) -> Result<LevelFilter,
     }
 }
 
-/// Runs a program's main function on a thread that logs as `name`, and turns its error into words
-/// on standard error and an exit code. A file that may grow no further is a write that fails, and
-/// no reason to be killed.
+/// Runs a program's main function on a thread that logs as `name`, prints its error on standard
+/// error and turns it into an exit code. A write beyond the file size limit fails instead of
+/// killing the process.
 pub fn main<E: Display + Send + 'static>(
     name: &str,
     run: impl FnOnce() -> Result<ExitCode, (u8, E)> + Send + 'static,
@@ -290,7 +285,8 @@ pub fn main<E: Display + Send + 'static>(
             output::print_stderr(format_args!("{name}: {error}"));
             ExitCode::from(code)
         }
-        // Only where panics unwind, in a debug build; it has said why on standard error.
+        // Only in debug builds, where panics unwind. The panic was already reported on standard
+        // error.
         Ok(Err(_)) => ExitCode::from(FAILED),
         Err(error) => {
             output::print_stderr(format_args!("{name}: cannot start a thread: {error}"));

@@ -1,9 +1,9 @@
-//! A data folder: made so that it outlives a loss of power, and used by one process at a time.
+//! A data folder: created so that it survives a loss of power, and used by one process at a time.
 //!
-//! Whoever uses a folder holds a lock (`flock`) on the file `lock` in it; the system lets it go
-//! when the process ends, however it ends. The file says who holds it, for the message to whoever
-//! comes second. All programs lock the same file, so a manager and a node do not share a folder by
-//! mistake either.
+//! The process that uses a folder holds a lock (`flock`) on its file `lock`. The system releases
+//! the lock when the process exits, even after a kill. The file names the holder, for the error
+//! message of a second process. All programs lock the same file, so a manager and a node cannot
+//! share a folder by mistake.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -18,8 +18,8 @@ use crate::handover;
 /// The file that is locked.
 pub const LOCK: &str = "lock";
 
-/// Bytes that are read of who holds a lock: a name of 64 bytes and a number fit, and a file that is
-/// something else does not fill a line.
+/// The most bytes that are read of the holder's name: a name of 64 bytes and a number fit, and an
+/// unrelated file cannot flood the message.
 const HOLDER_BYTES: u64 = 128;
 
 /// Why a folder cannot be used.
@@ -28,9 +28,9 @@ pub enum FolderError {
     /// The file system.
     #[error("cannot {what} {}: {source}", file.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// On what.
+        /// The file.
         file: PathBuf,
         /// Why it failed.
         source: io::Error,
@@ -40,12 +40,12 @@ pub enum FolderError {
     Locked {
         /// The folder.
         folder: PathBuf,
-        /// Who uses it, as far as that can be said.
+        /// The holder, as far as it is known.
         by: String,
     },
 }
 
-/// Adds to an error what was tried.
+/// Adds the operation and the file to an error.
 pub fn cannot<'f>(
     what: &'static str,
     file: &'f Path,
@@ -53,15 +53,14 @@ pub fn cannot<'f>(
     move |source| FolderError::Io { what, file: file.into(), source }
 }
 
-/// The lock on a folder. Let go when it is dropped, also by the end of the process.
+/// The lock on a folder. Dropping it, or the exit of the process, releases it.
 #[derive(Debug)]
 pub struct FolderLock {
     _file: File,
 }
 
 impl FolderLock {
-    /// Makes a folder if it is not there, and locks it. `who` is what others are told of this
-    /// process.
+    /// Creates a folder if needed, and locks it. `who` names this process to others.
     ///
     /// # Errors
     /// [`FolderError`].
@@ -88,7 +87,8 @@ impl FolderLock {
         let lock = || flock(&file, FlockOperation::NonBlockingLockExclusive);
         match handover::retry(Instant::now(), |error| *error == Errno::WOULDBLOCK, lock) {
             Ok(()) => {
-                // Only for the message to others: on a full disk they are told less.
+                // Only for other processes' error messages: with a full disk these have less
+                // detail.
                 let _ = file.set_len(0);
                 let _ = write!(file, "{who}, process {}", std::process::id());
                 Ok(FolderLock { _file: file })
@@ -101,7 +101,7 @@ impl FolderLock {
     }
 }
 
-/// Who says in the file that it holds the lock.
+/// The holder that the lock file names.
 fn holder(file: &File) -> String {
     let mut text = String::new();
     let is_read = file.take(HOLDER_BYTES).read_to_string(&mut text).is_ok();
@@ -109,8 +109,8 @@ fn holder(file: &File) -> String {
     if is_read && is_plain { text } else { "another process".into() }
 }
 
-/// Makes a folder with those around it, where they are not there, and has each be so after a loss
-/// of power: `sync` is told the folders in which another was made.
+/// Creates a folder and its missing parents, so that they survive a loss of power: `sync` is called
+/// for each folder in which another was created.
 fn make(path: &Path, sync: &dyn Fn(&Path) -> io::Result<()>) -> Result<(), FolderError> {
     let made: Vec<&Path> = path.ancestors().take_while(|folder| !is_there(folder)).collect();
     fs::create_dir_all(path).map_err(cannot("create", path))?;
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folders_in_which_one_was_made_are_told_to_the_disk() {
+    fn parents_of_created_folders_are_synced() {
         let dir = tempfile::tempdir().unwrap();
         let synced = std::cell::RefCell::new(Vec::new());
         let note = |folder: &Path| {
@@ -150,11 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_one_process_s_and_the_second_is_told_whose() {
+    fn a_folder_has_one_user_and_the_second_learns_who() {
         let dir = tempfile::tempdir().unwrap();
         let lock = FolderLock::take(dir.path(), "node1 of a long name").unwrap();
         let own = std::process::id();
-        // A second descriptor is as good as a second process.
+        // A second descriptor acts like a second process.
         let refusal = || FolderLock::take(dir.path(), "manager").unwrap_err().to_string();
         assert!(
             refusal().ends_with(&format!("is in use by node1 of a long name, process {own}")),

@@ -1,8 +1,8 @@
-//! Programs that speak another protocol: how they are known.
+//! Detection of peers that speak another protocol.
 //!
-//! Ports are mixed up easily. Whoever sends HTTP or Redis commands to a native port, or reads such
-//! answers from what should be one, gets a line to read rather than the number of a format that
-//! nobody meant.
+//! Ports are easily mixed up. A client that sends HTTP or Redis commands to a native port, or
+//! receives such answers from a supposed one, gets a readable error instead of a complaint about a
+//! meaningless format number.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use std::fmt;
 pub enum Foreign {
     /// HTTP.
     Http,
-    /// That of Redis, RESP or a line that somebody typed.
+    /// Redis: RESP, or a line that somebody typed.
     Redis,
     /// TLS.
     Tls,
@@ -27,7 +27,7 @@ impl fmt::Display for Foreign {
     }
 }
 
-/// The methods of HTTP, and what HTTP/2 begins with.
+/// The methods of HTTP, and the preface of HTTP/2.
 const METHODS: [&[u8]; 10] = [
     b"GET ",
     b"HEAD ",
@@ -42,9 +42,9 @@ const METHODS: [&[u8]; 10] = [
 ];
 
 impl Foreign {
-    /// What a stream that begins with these bytes speaks, a request or an answer, if it is one of
-    /// those. Not to be asked of what may be a frame: these have a format of 0 or 2 in their third
-    /// and fourth byte, which is text in none of them.
+    /// The protocol of a stream that starts with these bytes, be it a request or an answer. Only
+    /// for bytes that are no valid frame: a frame has a format of 0 or 2 in its third and fourth
+    /// byte, and those bytes are never text.
     pub fn of(bytes: &[u8]) -> Option<Foreign> {
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or(bytes);
         let is_request = || {
@@ -68,7 +68,7 @@ fn has(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// Whether this is a line of text, no shorter than the shortest command.
+/// Whether this is a line of text, at least as long as the shortest command.
 fn is_text(line: &[u8]) -> bool {
     line.len() >= 3
         && line.iter().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t' | b'\r'))
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn others_are_known_by_how_they_begin() {
+    fn other_protocols_are_recognized_by_their_first_bytes() {
         use Foreign::{Http, Redis, Tls};
         for (bytes, want) in [
             (&b"GET / HTTP/1.1\r\nHost: x\r\n"[..], Some(Http)),

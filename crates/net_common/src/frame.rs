@@ -1,8 +1,8 @@
-//! Frames: how messages are cut out of a byte stream.
+//! Frames: the boundaries of messages in a byte stream.
 //!
 //! A frame is an 8-byte header, big-endian: `type: u16`, `format: u16`, `payload_size: u32`, and
-//! then the payload. [`FrameReader`] buffers a stream and cuts frames out of it without copying; it
-//! grows its buffer only by what has really arrived, never by what a header announces.
+//! then the payload. [`FrameReader`] buffers a stream and returns frames from it without copying.
+//! Its buffer grows with the bytes that have arrived, never with the size that a header announces.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -19,19 +19,18 @@ pub use crate::foreign::Foreign;
 /// Bytes of a header.
 pub const HEADER: usize = 8;
 
-/// Largest payload that is taken, in bytes, unless the cluster takes values that need more: a view
-/// of a thousand nodes, or a batch of thousands of small operations fit. A longer one is answered
-/// with an error and closed.
+/// The largest accepted payload in bytes, unless the cluster's values need more: a view of a
+/// thousand nodes fits, or a batch of thousands of small operations. A larger one is answered with
+/// an error, and the connection is closed.
 pub const MAX_PAYLOAD: usize = 4 << 20;
 
-/// What a frame may have besides one value, in bytes: its key, what a page has before its last
-/// record, and some thousand short answers.
+/// The allowance in bytes for what a frame carries besides one value: its key, a page's other
+/// records, and some thousand short answers.
 const BESIDES: usize = 1 << 20;
 
-/// The largest payload that is taken: [`MAX_PAYLOAD`], or what one value needs where the cluster
-/// takes longer ones. It is shared by all who speak for one process of one cluster, and follows the
-/// cluster's limits upwards only: what is under way when these become lower must still be read, to
-/// be refused with the right words.
+/// The largest accepted payload: [`MAX_PAYLOAD`], or what one value needs where the cluster allows
+/// longer ones. All connections of a process share it. It never shrinks: a frame that is under way
+/// when the limits are lowered must still be read, to be refused with the right error.
 #[derive(Debug, Clone, Default)]
 pub struct PayloadLimit(Arc<AtomicUsize>);
 
@@ -41,7 +40,7 @@ impl PayloadLimit {
         MAX_PAYLOAD.max(self.0.load(Ordering::Relaxed))
     }
 
-    /// The cluster takes values up to these limits.
+    /// Raises the limit for values of up to these limits.
     pub fn allow(&self, limits: &Limits) {
         self.0.fetch_max(limits.value_bytes + BESIDES, Ordering::Relaxed);
     }
@@ -53,13 +52,13 @@ pub const FORMAT_TEXT: u16 = 0;
 /// Our binary payloads; connections stay open and replies come in order.
 pub const FORMAT_BINARY: u16 = 2;
 
-/// What a message is. Numbers 1 to 12 are the original's.
+/// The type of a message. Numbers 1 to 12 are the original's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Kind {
-    /// Store a value, whoever keeps it: the node that gets this coordinates.
+    /// Store a value; the receiving node coordinates.
     ClientPut = 1,
-    /// Fetch a value, whoever keeps it: the node that gets this coordinates.
+    /// Fetch a value; the receiving node coordinates.
     ClientGet = 2,
     /// A put was acknowledged.
     PutOk = 3,
@@ -73,7 +72,7 @@ pub enum Kind {
     ReplAck = 7,
     /// A node is alive.
     Heartbeat = 8,
-    /// The manager has heard it.
+    /// The manager received the heartbeat.
     HeartbeatAck = 9,
     /// A view.
     TablePush = 10,
@@ -85,25 +84,25 @@ pub enum Kind {
     Read = 13,
     /// A replica's answers to a batch of reads.
     ReadReply = 14,
-    /// A node asks for the records of arcs that it has yet to fetch.
+    /// A node requests the records of arcs that it has yet to fetch.
     RangePull = 15,
     /// Records of arcs.
     RangePage = 16,
-    /// Remove a key, whoever keeps it: the node that gets this coordinates.
+    /// Remove a key; the receiving node coordinates.
     ClientDelete = 17,
     /// A delete was acknowledged.
     DeleteOk = 18,
-    /// How is the cluster?
+    /// Request for the state of the cluster.
     Status = 19,
-    /// How the cluster is.
+    /// The state of the cluster.
     StatusReply = 20,
-    /// Who are you, and how much do you hold?
+    /// Request for a node's identity and load.
     NodeInfo = 21,
-    /// Who a node is and how much it holds.
+    /// A node's identity and load.
     NodeInfoReply = 22,
     /// The operator accepts a loss.
     AcceptLoss = 23,
-    /// What came of it.
+    /// The result.
     AcceptLossReply = 24,
     /// Opens a handshake: the caller's challenge.
     AuthHello = 25,
@@ -113,25 +112,25 @@ pub enum Kind {
     AuthProof = 27,
     /// The answerer's proof; the connection is open.
     AuthOk = 28,
-    /// Versions that every replica holds; there is no reply.
+    /// Versions that every replica holds. There is no reply.
     Commit = 29,
-    /// The manager wants to hear from a node now.
+    /// The manager requests a heartbeat at once.
     Probe = 30,
     /// A batch of reads under one epoch, for every member of the keys' write sets.
     Fence = 31,
-    /// An operator asks for a planned change, or cancels one.
+    /// An operator requests a planned change, or cancels one.
     Change = 32,
-    /// What would a change move?
+    /// Request for what a change would move.
     ChangePlan = 33,
     /// What a change moves.
     ChangeReply = 34,
-    /// Which keys do you hold in these arcs?
+    /// Request for the keys in these arcs.
     List = 35,
     /// Keys, or how many there are.
     ListReply = 36,
-    /// The operator goes on with a data folder that is held back.
+    /// The operator accepts a data folder that is held back.
     AdoptFolder = 37,
-    /// It is done.
+    /// The folder is accepted.
     AdoptFolderReply = 38,
 }
 
@@ -187,32 +186,32 @@ impl Kind {
 /// One frame, borrowed from a reader's buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Its type as it came; [`Kind::from_wire`] tells whether we know it.
+    /// The type as received; [`Kind::from_wire`] maps it to a known one.
     pub kind: u16,
     /// [`FORMAT_TEXT`], [`FORMAT_BINARY`], or something unknown.
     pub format: u16,
-    /// What it carries.
+    /// The payload.
     pub payload: &'a [u8],
 }
 
-/// Why no frame can be had from a stream any more: its framing is lost, close it.
+/// The reason a stream's framing is lost: the connection has to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameError {
-    /// A header announces more than is taken.
+    /// A header announces a payload that is too large.
     TooLarge {
         /// The announced size of its payload, in bytes.
         size: u32,
-        /// What is taken, in bytes.
+        /// The limit, in bytes.
         most: usize,
     },
-    /// A format that nobody speaks; what follows is not ours to interpret.
+    /// An unknown format: the bytes that follow cannot be interpreted.
     UnknownFormat(u16),
-    /// The stream is of another protocol from its first byte on.
+    /// The stream speaks another protocol from its first byte on.
     Foreign(Foreign),
 }
 
 impl FrameError {
-    /// What its sender is told.
+    /// The error word that is sent to the peer.
     pub fn refused(&self) -> Refused {
         match self {
             FrameError::TooLarge { size, most } => Refused::new(
@@ -241,8 +240,8 @@ impl fmt::Display for FrameError {
     }
 }
 
-/// Appends a frame to `out`, its payload written by `payload`. Where a peer decides how long that
-/// becomes, as in an answer to a batch, the caller holds it against the [`PayloadLimit`].
+/// Appends a frame to `out`, its payload written by `payload`. Where the peer determines the
+/// length, as in an answer to a batch, the caller checks it against the [`PayloadLimit`].
 pub fn write(out: &mut Vec<u8>, kind: Kind, format: u16, payload: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.put_u16(kind as u16);
@@ -265,20 +264,20 @@ pub fn write_error(out: &mut Vec<u8>, format: u16, word: ErrorWord, why: &str) {
 /// First size of a read buffer. Small, so that ten thousand idle connections cost little.
 const FIRST_BUFFER: usize = 1 << 10;
 
-/// A buffer above this is given back once it is empty: one large frame must not cost its size for
-/// the rest of a connection's life.
+/// A buffer larger than this is freed once it is empty: one large frame must not occupy memory
+/// until the connection closes.
 const KEPT_BUFFER: usize = 64 << 10;
 
-/// Cuts frames out of a stream.
+/// Splits a stream into frames.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buffer: Vec<u8>,
-    /// Where the first byte that was not handed out stands.
+    /// The position of the first byte that was not returned yet.
     start: usize,
-    /// Where the bytes that have arrived end; the buffer is zeroed up to its length.
+    /// The end of the received bytes; the buffer is zeroed up to its length.
     end: usize,
     limit: PayloadLimit,
-    /// Whether a frame was handed out: the stream is ours.
+    /// Whether a frame was returned: the stream speaks our protocol.
     is_ours: bool,
 }
 
@@ -288,18 +287,17 @@ impl FrameReader {
         FrameReader::default()
     }
 
-    /// The same for a cluster that may take longer frames.
+    /// An empty reader with a shared limit.
     pub fn within(limit: PayloadLimit) -> FrameReader {
         FrameReader { limit, ..FrameReader::default() }
     }
 
-    /// How many bytes have arrived and were not handed out, of a frame that is not complete,
-    /// mostly.
+    /// The number of received bytes that were not returned yet, mostly of an incomplete frame.
     pub fn arrived(&self) -> usize {
         self.end - self.start
     }
 
-    /// Gives the buffer back, if it is large and empty. For who may not read on for long.
+    /// Frees the buffer if it is large and empty, for a reader that may be idle for long.
     pub fn rest(&mut self) {
         if self.start == self.end && self.buffer.len() > KEPT_BUFFER {
             (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
@@ -311,10 +309,10 @@ impl FrameReader {
         self.start == self.end
     }
 
-    /// The next frame that has arrived completely, if any.
+    /// The next complete frame, if any.
     ///
     /// # Errors
-    /// [`FrameError`]: the stream is of no use any more.
+    /// [`FrameError`]: the stream cannot be used any more.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let Some(whole) = self.whole_frame()? else { return Ok(None) };
         let frame = &self.buffer[self.start..self.start + whole];
@@ -327,7 +325,7 @@ impl FrameReader {
         }))
     }
 
-    /// Whether [`FrameReader::next_frame`] would give one.
+    /// Whether [`FrameReader::next_frame`] would return a frame.
     ///
     /// # Errors
     /// As [`FrameReader::next_frame`].
@@ -338,7 +336,7 @@ impl FrameReader {
     /// The size of the next frame with its header, once all of it has arrived.
     fn whole_frame(&self) -> Result<Option<usize>, FrameError> {
         let arrived = &self.buffer[self.start..self.end];
-        // The shortest lines of other protocols are shorter than a header.
+        // Other protocols have lines that are shorter than a header.
         if arrived.len() < HEADER / 2 {
             return Ok(None);
         }
@@ -361,7 +359,7 @@ impl FrameReader {
         Ok((arrived.len() >= whole).then_some(whole))
     }
 
-    /// Reads once from `stream`. Returns how many bytes came; 0 is the stream's end.
+    /// Reads once from `stream`. Returns the number of bytes; 0 is the end of the stream.
     ///
     /// # Errors
     /// As the stream's `read`.
@@ -406,7 +404,7 @@ mod tests {
         assert_eq!(Kind::ClientHello as u16, 12);
     }
 
-    /// A stream that gives its bytes in pieces of the given sizes.
+    /// A stream that returns its bytes in pieces of the given sizes.
     struct Pieces(Vec<Vec<u8>>);
 
     impl Read for Pieces {
@@ -518,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_beginning_of_a_stream_tells() {
+    fn other_protocols_are_detected_at_the_start_of_a_stream_only() {
         let mut reader = FrameReader::new();
         reader.fill(&mut &b"PING"[..]).unwrap();
         assert_eq!(reader.next_frame(), Err(FrameError::Foreign(Foreign::Redis)));

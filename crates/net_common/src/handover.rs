@@ -1,25 +1,24 @@
-//! What one process has and the next one needs: a port, a lock.
+//! Taking over a port or a lock from a process that is exiting.
 //!
-//! A process that is killed gives up its port and its locks when the system has taken it apart,
-//! some milliseconds after `kill` has returned, or more on a busy machine. Whoever starts the next
-//! one at once must not be told that another process is there. So what is taken is tried again for
-//! a moment.
+//! The system releases the ports and locks of a killed process some milliseconds after `kill` has
+//! returned, or later on a busy machine. A process that is started right away must not fail because
+//! of that, so it retries for a moment.
 //!
-//! What it does not do: it does not wait for a process that ends by itself and drains its
-//! connections; that takes seconds, and the scripts wait for it.
+//! It does not wait for a process that shuts down in order and drains its connections: that takes
+//! seconds, and the scripts wait for it.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long to try. Far more than the end of a killed process takes; little for a person who has
-/// started a process twice and waits for the error.
+/// How long to retry: far longer than the system needs for a killed process, and short for a person
+/// who has started a process twice and waits for the error.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Calls `take` until it succeeds, fails for another reason than that somebody else has it, or
-/// [`PATIENCE`] has passed since `began`. Blocks for so long.
+/// Calls `take` until it succeeds, fails for another reason than that another process has it, or
+/// [`PATIENCE`] has passed since `began`. Blocks meanwhile.
 ///
 /// # Errors
 /// That of the last try.
@@ -40,7 +39,7 @@ pub fn retry<T, E>(
 mod tests {
     use super::*;
 
-    /// How the tries end, where the first ones are told these errors.
+    /// The result of retrying after these errors.
     fn tries(errors: &[&'static str], began: Instant) -> (Result<(), &'static str>, usize) {
         let mut count = 0;
         let result = retry(
@@ -55,14 +54,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_is_tried_again_and_nothing_else() {
+    fn only_an_occupied_resource_is_retried() {
         let now = Instant::now();
         assert_eq!(tries(&[], now), (Ok(()), 1));
         assert_eq!(tries(&["denied", "taken"], now), (Err("denied"), 1));
         let long_ago = now.checked_sub(PATIENCE).expect("the machine has run for a second");
         assert_eq!(tries(&["taken", "taken"], long_ago), (Err("taken"), 1));
-        // As often as it takes, as long as there is time: the clock of the test may jump, so only
-        // the end counts.
+        // The number of tries depends on the machine, so only the result counts.
         assert_eq!(tries(&["taken"; 3], Instant::now() + PATIENCE), (Ok(()), 4));
     }
 }

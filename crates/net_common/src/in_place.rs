@@ -1,8 +1,8 @@
-//! A server in the same process, spoken to without a socket.
+//! A server in the same process, called without a socket.
 //!
-//! A node that coordinates for others is often a replica itself. Its own frames need no kernel and
-//! no other thread: what is written is answered at once, by the thread that writes it, and read
-//! back later. To all above it is a stream like any other.
+//! A node that coordinates for others is often a replica itself. Frames to itself need neither the
+//! kernel nor another thread: the writing thread answers them at once, and reads the answers later.
+//! To its users it is a stream like any other.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -12,19 +12,19 @@ use cluster::ids::Address;
 
 use crate::frame::{Frame, FrameReader, PayloadLimit};
 
-/// Answers the frames of one connection by appending to the bytes; a frame that wants no answer
-/// gets none. Runs in the thread of whoever sends the frame, and must not wait for that one.
+/// Answers the frames of one connection by appending to the bytes; a frame that needs no answer
+/// gets none. It runs in the sender's thread and must not wait for the sender.
 pub type AnswerFrame = dyn FnMut(Frame<'_>, &mut Vec<u8>) + Send;
 
-/// Begins to answer another connection.
+/// Opens another conversation.
 pub type OpenConversation = dyn Fn() -> Box<AnswerFrame> + Send + Sync;
 
-/// A server in this process, and the address under which others know it.
+/// A server in this process, and the address that others reach it at.
 #[derive(Clone)]
 pub struct LocalServer {
-    /// Its address: what goes there is answered in place.
+    /// Its address: requests to it are answered in place.
     pub address: Address,
-    /// How it answers.
+    /// Opens a conversation with it.
     pub open: Arc<OpenConversation>,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Debug for LocalServer {
     }
 }
 
-/// Most bytes that are kept allocated for answers while there are none.
+/// The most bytes that stay allocated for answers while there are none.
 const KEPT: usize = 64 << 10;
 
 /// The two directions of a conversation with it.
@@ -69,7 +69,7 @@ impl Write for InPlace {
     }
 }
 
-/// At its end where all answers have been read: nothing will come that is not there yet.
+/// Returns the end of the stream once all answers are read: no further answer can arrive.
 impl Read for InPlace {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let n = (&self.answers[self.read..]).read(into)?;
@@ -90,7 +90,7 @@ mod tests {
     use crate::frame::{self, FORMAT_BINARY, Kind};
     use crate::message::coordinated::Get;
 
-    /// Answers a GET with a frame of so many bytes as the key says, and all else with nothing.
+    /// Answers a GET with a frame whose size depends on the key, and nothing else.
     fn here() -> LocalServer {
         let answer = |frame: Frame<'_>, out: &mut Vec<u8>| {
             if frame.kind == Kind::ClientGet as u16 {

@@ -3,13 +3,13 @@
 //! Layers, each knowing only the one below:
 //! 1. [`codec`]: numbers and strings to bytes and back, never trusting a length;
 //! 2. [`frame`]: an 8-byte header and a payload, cut out of a byte stream;
-//! 3. [`error`]: the word of an ERROR; [`message`]: what a payload means, typed (`message::data`,
+//! 3. [`error`]: the word of an ERROR; [`message`]: typed payloads (`message::data`,
 //!    `message::control`), and [`text`], the original's format 0;
-//! 4. [`connection`]: the side that calls; [`server`]: the side that answers, on a [`pool`] of
-//!    threads, with [`auth`] in front where a cluster has a secret.
+//! 4. [`connection`]: the calling side; [`server`]: the answering side, on a [`pool`] of threads,
+//!    guarded by [`auth`] where a cluster has a secret.
 //!
 //! Beside them: [`logging`], [`worker`], [`signals`], [`clock`], [`bind`], [`descriptors`],
-//! [`folder`] and [`flags`], what every program of the workspace does the same way.
+//! [`folder`] and [`flags`], which all programs of the workspace share.
 
 pub mod auth;
 pub mod bind;

@@ -1,8 +1,7 @@
-//! Logs: one line an event on standard error, with the time, the level and who speaks.
+//! Logs: one line for each event on standard error, with the time, the level and the thread.
 //!
-//! Who speaks is the thread's name, which starts with the node's: several nodes of a test share a
-//! process, and their lines must be told apart. So every thread is made by [`spawn`] or
-//! [`spawn_scoped`].
+//! A thread's name starts with the node's name: in tests several nodes share a process, and their
+//! lines must be distinguishable. So every thread is started by [`spawn`] or [`spawn_scoped`].
 
 use std::io;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};

@@ -1,10 +1,9 @@
 //! Typed messages of format 2.
 //!
-//! [`data`] has what carries records between clients and replicas, borrowed from the frame so that
-//! nothing is copied on the way, [`range`] what moves whole arcs between nodes; [`coordinated`]
-//! what any node does for those who do not know the replicas; [`list`] tells which keys there are;
-//! [`control`] has what passes between nodes, manager and operators, [`change`] what an operator
-//! asks of a cluster that serves. `docs/protocol.md` has the same as byte tables.
+//! [`data`] carries records between clients and replicas, borrowed from the frame so that nothing
+//! is copied; [`range`] transfers whole arcs between nodes; [`coordinated`] has the requests that
+//! any node coordinates; [`list`] lists keys; [`control`] connects nodes, manager and operators;
+//! [`change`] has planned changes. `docs/protocol.md` has the byte tables.
 
 use crate::codec::{DecodeError, Decoder};
 use crate::frame::{self, FORMAT_BINARY, Kind};
@@ -27,10 +26,10 @@ pub trait Message<'a>: Sized {
     /// Appends the payload.
     fn encode(&self, out: &mut Vec<u8>);
 
-    /// Reads the payload's fields; whatever is left over is the caller's to refuse.
+    /// Reads the payload's fields. The caller refuses bytes that are left over.
     ///
     /// # Errors
-    /// [`DecodeError`] where a field is missing, out of bounds or not what it should be.
+    /// [`DecodeError`] where a field is missing, out of bounds or invalid.
     fn decode(payload: &mut Decoder<'a>) -> Result<Self, DecodeError>;
 
     /// Appends the whole frame.

@@ -1,12 +1,12 @@
-//! Standard output and standard error, as programs use them: neither of them may be there.
+//! Standard output and standard error of the programs: either of them may be closed.
 //!
-//! The macros of the standard library panic where nobody reads (`client --help | true`) or nothing
-//! fits (`> /dev/full`). Programs print by these functions instead; Clippy refuses the macros.
+//! The macros of the standard library panic on a closed pipe (`client --help | true`) and on a full
+//! disk (`> /dev/full`). Programs use these functions instead; Clippy refuses the macros.
 
 use std::fmt::Display;
 use std::io::{self, StdoutLock, Write};
 
-/// Prints to standard output, all of it. A reader who has gone wanted no more: that is no failure.
+/// Prints all of `text` to standard output. A closed pipe is no failure: its reader needs no more.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -15,14 +15,14 @@ pub fn print(text: impl Display) -> io::Result<()> {
     write!(out, "{text}").and_then(|()| out.flush())
 }
 
-/// Says a line on standard error, if anybody listens there.
+/// Prints a line to standard error, and ignores failures.
 pub fn print_stderr(text: impl Display) {
-    // There is nobody left to be told that it failed.
+    // There is no channel left to report a failure on.
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Standard output of a program whose work counts, whoever reads about it: when the reader has gone
-/// the rest is not printed, and nothing fails.
+/// Standard output that ignores a closed pipe: the rest is not printed, and the program continues
+/// its work.
 pub struct LenientStdout(StdoutLock<'static>);
 
 impl LenientStdout {

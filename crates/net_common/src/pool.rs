@@ -2,8 +2,8 @@
 //!
 //! A job goes to a thread that waits for one; if none waits, a new thread is started; if the limit
 //! is reached, the job is handed back. The hand-off is a crossbeam channel without a buffer: a send
-//! succeeds only if a thread is waiting on the other side, so no job ever waits in a queue. Threads
-//! that had nothing to do for a while end.
+//! succeeds only if a thread is waiting on the other side, so no job ever waits in a queue. Idle
+//! threads exit after a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 
 use crate::logging;
 
-/// How long a thread waits for another job before it ends.
+/// How long a thread waits for another job before it exits.
 const SPARE: Duration = Duration::from_secs(10);
 
 /// Threads that run jobs of type `J`.
@@ -23,13 +23,13 @@ pub struct Pool<J: Send + 'static> {
     size: Arc<AtomicUsize>,
     run: Arc<dyn Fn(J) + Send + Sync>,
     hand_off: (Sender<J>, Receiver<J>),
-    /// Every thread holds a clone; when all are dropped, `ended` says so.
+    /// Every thread holds a clone; when all are dropped, `ended` disconnects.
     alive: Sender<()>,
     ended: Receiver<()>,
 }
 
 impl<J: Send + 'static> Pool<J> {
-    /// A pool without threads yet. `run` does one job; `name` is what its threads log as.
+    /// A pool without threads yet. `run` does one job; its threads log as `name`.
     pub fn new(name: String, limit: usize, run: impl Fn(J) + Send + Sync + 'static) -> Pool<J> {
         let (alive, ended) = bounded(0);
         Pool {
@@ -82,20 +82,20 @@ impl<J: Send + 'static> Pool<J> {
         }
     }
 
-    /// How many threads there are.
+    /// The number of threads.
     pub fn size(&self) -> usize {
         self.size.load(Ordering::Acquire)
     }
 
-    /// Ends: waits until every thread has finished its job, for `patience` at most. Returns whether
-    /// all did.
+    /// Shuts down: waits until every thread has finished its job, for `patience` at most. Returns
+    /// whether all have.
     pub fn finish(self, patience: Duration) -> bool {
         drop((self.hand_off, self.alive));
         self.ended.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
     }
 }
 
-/// Counts a thread out when it ends, however it ends.
+/// Decrements the thread count when dropped, also after a panic.
 struct Leave(Arc<AtomicUsize>);
 
 impl Drop for Leave {

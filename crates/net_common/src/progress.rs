@@ -7,10 +7,10 @@
 use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
 
-/// The lowest rate of a transfer that is waited for, in bytes a second. Slower links are hardly in
-/// use (GPRS carries four times as much, and web servers cut below a quarter to a half of it).
-/// Whoever holds a frame's memory by sending it slowly has to send on, and four megabytes are
-/// through after an hour.
+/// The lowest rate of a transfer that is not timed out, in bytes a second. Slower links are hardly
+/// in use (GPRS carries four times as much, and web servers cut below a quarter to a half of it). A
+/// peer that occupies a frame's memory by sending slowly has to keep sending, and four megabytes
+/// take about an hour.
 pub const LEAST_RATE: u64 = 1024;
 
 /// A transfer under way.
@@ -26,8 +26,8 @@ impl Progress {
         Progress { since: Instant::now(), bytes: 0 }
     }
 
-    /// So many bytes have moved. Once they are what the lowest rate asks for in `limit`, the limit
-    /// begins anew.
+    /// Records transferred bytes. Once they amount to what the lowest rate requires within `limit`,
+    /// the limit restarts.
     pub fn moved(&mut self, bytes: usize, limit: Duration) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
         // In thousandths of a byte, so that a limit of milliseconds counts too.
@@ -48,9 +48,9 @@ pub fn is_time_out(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Writes all of `bytes` for as long as they move, and until `end` at most. The socket's own
-/// time-out is but how often that is looked at; half of `limit` is right: where one write ends in
-/// vain the next finds out whether the kernel has got rid of anything meanwhile.
+/// Writes all of `bytes` as long as there is progress, and until `end` at most. The socket's own
+/// time-out only sets how often that is checked; it should be half of `limit`: after a write that
+/// timed out the next one shows whether the kernel has sent anything meanwhile.
 ///
 /// # Errors
 /// As the stream's `write`, and [`ErrorKind::TimedOut`].

@@ -1,11 +1,11 @@
-//! The answering side: an accept thread, a pool of threads, and one of these for each connection.
+//! The answering side: an accept thread, and a pool with one thread for each connection.
 //!
-//! One thread accepts and hands each connection to a [`Pool`] thread, which stays with it until it
-//! ends. What is spoken on it is none of this file's business: the module `frames` has our own
-//! protocol, and whoever speaks another brings a function that serves one connection
-//! ([`Server::serving`]).
+//! One thread accepts and hands each connection to a [`Pool`] thread, which serves it until it
+//! closes. This file knows no protocol: the module `frames` has our own, and a server for another
+//! one supplies a function that serves one connection ([`Server::serving`]).
 //!
-//! Beyond the limit of connections a newcomer is told so, and closed; the others do not notice.
+//! Beyond the limit of connections a new one gets an error and is closed; the others are not
+//! affected.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -29,7 +29,7 @@ mod frames;
 
 pub use frames::{Next, OpenSession, Session};
 
-/// What a server allows its peers.
+/// The limits on a server's peers.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Connections served at once.
@@ -59,8 +59,8 @@ impl Default for Limits {
 const LINGER: Duration = Duration::from_millis(100);
 const LINGER_BYTES: usize = 256 << 10;
 
-/// How many connections may wait to be told `busy`, and how many that were told may linger; beyond
-/// that they are just closed.
+/// How many connections may wait for their `busy`, and how many may linger after it; beyond that
+/// they are closed without it.
 const TURNED_AWAY: usize = 256;
 
 /// How long to wait when the operating system has no more descriptors to give.
@@ -81,16 +81,16 @@ pub struct Server {
     turning_away: Worker,
 }
 
-/// Serves one connection until it ends.
+/// Serves one connection until it closes.
 pub type Serve = dyn Fn(&Served) -> io::Result<()> + Send + Sync;
 
 /// A connection that is being served.
 pub struct Served {
     /// Its number, unique while the server runs.
     pub number: u64,
-    /// Where it comes from.
+    /// The peer's address.
     pub peer: SocketAddr,
-    /// The connection. Reading from it ends when the server stops.
+    /// The connection. Reads return the end of the stream when the server stops.
     pub stream: Arc<TcpStream>,
     shared: Arc<Shared>,
 }
@@ -119,17 +119,17 @@ struct Shared {
     limit: usize,
     serve: Box<Serve>,
     is_stopping: AtomicBool,
-    /// Open connections by a number of our own, so that stopping can end them.
+    /// Open connections by a serial number, so that stopping can close them.
     connections: Mutex<FxHashMap<u64, Arc<TcpStream>>>,
     next_connection: AtomicU64,
     turned_away: AtomicU64,
 }
 
 impl Server {
-    /// Starts serving frames on a listener. `name` is what its threads log as.
+    /// Starts serving frames on a listener. Its threads log as `name`.
     ///
     /// # Errors
-    /// If the operating system has no threads to give, or cannot tell the listener's address.
+    /// If the operating system has no more threads, or does not return the listener's address.
     pub fn start(
         name: &str,
         listener: TcpListener,
@@ -145,8 +145,7 @@ impl Server {
         Server::serving(name, listener, limit, busy, Box::new(serve))
     }
 
-    /// Starts serving on a listener whatever `serve` speaks, `limit` connections at once; others
-    /// are told `busy`.
+    /// Starts serving connections by `serve`, `limit` at once; further ones get `busy`.
     ///
     /// # Errors
     /// As [`Server::start`].
@@ -198,8 +197,8 @@ impl Server {
         }
     }
 
-    /// Stops: no new connections, the open ones end after the request they are at. Blocks for a few
-    /// seconds at most.
+    /// Stops: accepts no new connections, and closes the open ones after their present request.
+    /// Blocks for a few seconds at most.
     pub fn stop(&mut self) {
         if self.shared.is_stopping.swap(true, Ordering::SeqCst) {
             return;
@@ -214,7 +213,7 @@ impl Server {
         }
         let _ = TcpStream::connect_timeout(&wake, Duration::from_secs(1));
         self.accepting.stop();
-        // Its queue has ended with the accept thread.
+        // Its queue was closed by the accept thread.
         self.turning_away.stop();
     }
 }
@@ -250,9 +249,9 @@ fn accept(listener: TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>)
             }
         }
     }
-    // At once, so that nobody waits for answers here who could get them elsewhere.
+    // At once, so that no client waits here for an answer that it could get elsewhere.
     drop(listener);
-    // Readers see the end of their stream; an answer under way still leaves.
+    // Readers see the end of the stream; an answer under way is still sent.
     for stream in shared.connections.lock().values() {
         let _ = stream.shutdown(Shutdown::Read);
     }
@@ -261,31 +260,32 @@ fn accept(listener: TcpListener, shared: &Arc<Shared>, away: &Sender<TcpStream>)
     }
 }
 
-/// Tells connections beyond the limit so. On a thread of its own: accepting must not wait for
+/// Sends `busy` to connections beyond the limit. It has its own thread: accepting must not wait for
 /// peers.
 ///
-/// None waits for another either: each is told at once and kept for a moment, as in [`send_last`]. A
-/// client that had to wait for its `busy` would take its request for lost.
+/// The connections do not wait for each other either: each gets its answer at once and is closed a
+/// moment later, as in [`send_last`]. A client that had to wait for its `busy` would consider its
+/// request lost.
 fn turn_away(turned_away: &Receiver<TcpStream>, busy: &[u8]) {
-    let mut told: VecDeque<(Instant, TcpStream)> = VecDeque::new();
+    let mut answered: VecDeque<(Instant, TcpStream)> = VecDeque::new();
     loop {
-        let next = match told.front() {
+        let next = match answered.front() {
             None => turned_away.recv().map_err(RecvTimeoutError::from),
             Some((until, _)) => turned_away.recv_deadline(*until),
         };
         match next {
             Ok(mut stream) => {
-                let is_told = stream.set_nonblocking(true).is_ok()
+                let is_answered = stream.set_nonblocking(true).is_ok()
                     && stream.write_all(busy).is_ok()
                     && stream.shutdown(Shutdown::Write).is_ok();
-                if told.len() == TURNED_AWAY {
-                    told.pop_front();
+                if answered.len() == TURNED_AWAY {
+                    answered.pop_front();
                 }
-                if is_told {
-                    told.push_back((Instant::now() + LINGER, stream));
+                if is_answered {
+                    answered.push_back((Instant::now() + LINGER, stream));
                 }
             }
-            Err(RecvTimeoutError::Timeout) => drop(told.pop_front()),
+            Err(RecvTimeoutError::Timeout) => drop(answered.pop_front()),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -313,7 +313,7 @@ pub fn send_last(mut stream: &TcpStream, out: &[u8]) {
 fn serve(stream: TcpStream, shared: &Arc<Shared>) {
     let peer = match stream.peer_addr() {
         Ok(peer) => peer,
-        // Gone before we came to it.
+        // The connection was closed before we accepted it.
         Err(_) => return,
     };
     let stream = Arc::new(stream);

@@ -1,10 +1,9 @@
-//! Signals: those by which a process is asked to end, and those that it must not end of.
+//! Signals that ask a process to exit, and signals that it has to survive.
 //!
-//! * SIGTERM and SIGINT end any program. SIGHUP, from a terminal that closes, ends a tool as well;
-//!   not under `nohup`, which has it ignored.
-//! * A server outlives its terminal: SIGHUP has it read again what can be read again, and SIGUSR1
-//!   and SIGUSR2, which others take as a wish for a new log file or for figures, mean nothing to
-//!   it.
+//! * SIGTERM and SIGINT stop any program. SIGHUP, sent when a terminal closes, stops a tool too,
+//!   except under `nohup`, which makes it ignored.
+//! * A server survives its terminal: on SIGHUP it re-reads its secret. It ignores SIGUSR1 and
+//!   SIGUSR2, which make other servers reopen log files or print statistics.
 //! * SIGXFSZ, which comes with a write beyond the limit on the size of a file (`ulimit -f`), is
 //!   caught in every program: the write then fails as it does on a full disk.
 //!
@@ -20,16 +19,16 @@ use signal_hook::iterator::Signals;
 
 use crate::auth::Secret;
 
-/// A registration for the signals that ask a process to end. Make it before anything that must not
-/// be cut short.
+/// A registration for the signals that ask a process to exit. Create it before starting anything
+/// that must not be interrupted.
 pub struct StopSignals {
     signals: Signals,
-    /// What a server reads again; a tool ends.
+    /// The secret that a server re-reads on SIGHUP; `None` for a tool, which exits.
     server: Option<Option<Secret>>,
 }
 
 impl StopSignals {
-    /// Starts catching the signals for a tool, which ends with its terminal.
+    /// Starts catching the signals for a tool, which exits with its terminal.
     ///
     /// # Errors
     /// If the operating system refuses the handlers.
@@ -41,7 +40,7 @@ impl StopSignals {
         Ok(StopSignals { signals: Signals::new(caught)?, server: None })
     }
 
-    /// Starts catching the signals for a server, which reads its secret again when it is told to.
+    /// Starts catching the signals for a server, which re-reads its secret on SIGHUP.
     ///
     /// # Errors
     /// If the operating system refuses the handlers.
@@ -50,7 +49,7 @@ impl StopSignals {
         Ok(StopSignals { signals, server: Some(secret) })
     }
 
-    /// Blocks until a signal comes that ends the process, and names it.
+    /// Blocks until a signal asks the process to exit, and returns its name.
     pub fn wait(mut self) -> &'static str {
         for signal in self.signals.forever() {
             match (signal, &self.server) {
@@ -65,7 +64,7 @@ impl StopSignals {
     }
 }
 
-/// Reads again what comes from a file and may change while a server runs.
+/// Re-reads the settings that may change while a server runs.
 fn read_again(secret: Option<&Secret>) {
     match secret.map(Secret::read_again) {
         None => info!("SIGHUP: nothing to read again, and flags count from a start on"),
@@ -75,8 +74,7 @@ fn read_again(secret: Option<&Secret>) {
     }
 }
 
-/// Has a write beyond the limit on the size of a file fail (`EFBIG`), where it would end the
-/// process.
+/// Makes a write beyond the file size limit fail (`EFBIG`) instead of killing the process.
 ///
 /// # Errors
 /// If the operating system refuses the handler.
@@ -84,8 +82,8 @@ pub fn outlive_file_limits() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
-/// Whether whoever started this process has it ignore a signal. Where the system does not tell, it
-/// has not.
+/// Whether this process was started with a signal ignored. If the system does not report it, the
+/// answer is no.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -98,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_ignored_is_known() {
+    fn ignored_signals_are_detected() {
         // Rust's own start has every process ignore this one.
         assert!(is_ignored(signal_hook::consts::SIGPIPE));
         assert!(!is_ignored(SIGTERM));

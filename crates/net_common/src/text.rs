@@ -3,7 +3,7 @@
 //! One request a connection: PUT `key|value` (the first `|` splits), GET `key`, register
 //! `id,host,port`, heartbeat `id`; replies `ok`, the value, or the word of an error. The table is
 //! `K#id,host,port,token;id,host,port,token;…`, one token a node, in ascending order. Programs of
-//! the original hash keys themselves and pick nodes by token; whichever node they pick coordinates.
+//! the original hash keys themselves and choose nodes by token; the chosen node coordinates.
 
 use cluster::ids::{Address, NodeId};
 use cluster::view::{MemberState, View};

@@ -1,12 +1,12 @@
-//! A thread with an end: it is told to stop, and waited for, by whoever owns it.
+//! A thread that its owner can stop and join.
 //!
-//! The two halves are a [`Worker`], which the owner keeps, and a [`Stop`], which the thread looks
-//! at. A stop is no message but the end of a channel that never carries one: it cannot be missed,
-//! it reaches everybody who has a clone, and it stays.
+//! It has two halves: a [`Worker`] for the owner, and a [`Stop`] that the thread polls. A stop is
+//! not a message but the disconnection of a channel that never carries one: it cannot be missed, it
+//! reaches all clones, and it is permanent.
 //!
-//! A worker with a queue may end with that instead: its owner then drops the queue's sender before
-//! the worker. Fields of a struct are dropped in their order, so the sender stands above the worker
-//! there.
+//! A worker with a queue may instead exit when the queue closes: its owner then drops the queue's
+//! sender before the worker. Fields of a struct are dropped in order, so the sender is declared
+//! before the worker.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,14 +20,14 @@ use crate::logging;
 /// A running thread. Stops when dropped.
 #[derive(Debug)]
 pub struct Worker {
-    /// Dropped to tell the thread to stop. Nothing is ever sent.
+    /// Dropped to stop the thread. Nothing is ever sent.
     stop: Option<Sender<Infallible>>,
-    /// Until it was waited for.
+    /// `None` once it was joined.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
-    /// Starts a thread that logs as `name`. It is to return soon when it is told to stop.
+    /// Starts a thread that logs as `name`. It must return soon after a stop.
     ///
     /// # Errors
     /// If the operating system has no more threads to give.
@@ -37,13 +37,13 @@ impl Worker {
         Ok(Worker { stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Tells the thread to stop, and does not wait for it: for an owner that has something else to
-    /// end in between.
+    /// Asks the thread to stop without waiting for it: for an owner that has to stop something else
+    /// in between.
     pub fn request_stop(&mut self) {
         self.stop = None;
     }
 
-    /// Tells the thread to stop, and waits until it has. Nothing where that was done before.
+    /// Asks the thread to stop, and waits until it has. Does nothing the second time.
     pub fn stop(&mut self) {
         self.request_stop();
         if let Some(thread) = self.thread.take() {
@@ -59,22 +59,22 @@ impl Drop for Worker {
     }
 }
 
-/// How a thread learns that it is to stop. Clones are told together.
+/// The thread's view of a stop. All clones see it.
 #[derive(Debug, Clone)]
 pub struct Stop(Receiver<Infallible>);
 
 impl Stop {
-    /// Whether the thread is to stop.
+    /// Whether the thread has to stop.
     pub fn has_come(&self) -> bool {
         self.0.try_recv() == Err(TryRecvError::Disconnected)
     }
 
-    /// Sleeps, until the stop comes at most. Returns whether it has come.
+    /// Sleeps for `time`, or until the stop. Returns whether there was one.
     pub fn wait(&self, time: Duration) -> bool {
         self.0.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 
-    /// For `select!`: receives an error when the stop comes, and nothing before.
+    /// For `select!`: disconnects at the stop, and never receives anything.
     pub fn channel(&self) -> &Receiver<Infallible> {
         &self.0
     }
@@ -87,48 +87,48 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
-    fn it_is_told_and_waited_for() {
-        let (say, said) = bounded(2);
+    fn stopping_waits_for_the_thread() {
+        let (report, reported) = bounded(2);
         let mut worker = Worker::spawn("test".into(), move |stop| {
-            say.send(stop.has_come()).unwrap();
-            say.send(stop.wait(PATIENCE)).unwrap();
+            report.send(stop.has_come()).unwrap();
+            report.send(stop.wait(PATIENCE)).unwrap();
         })
         .unwrap();
-        assert_eq!(said.recv_timeout(PATIENCE), Ok(false));
-        assert!(said.try_recv().is_err(), "it works on");
+        assert_eq!(reported.recv_timeout(PATIENCE), Ok(false));
+        assert!(reported.try_recv().is_err(), "it still works");
         worker.stop();
-        assert_eq!(said.try_recv(), Ok(true), "it has ended");
+        assert_eq!(reported.try_recv(), Ok(true), "it has ended");
         worker.stop();
     }
 
     #[test]
-    fn dropping_it_stops_it_and_its_helpers() {
-        let (say, said) = bounded(2);
+    fn dropping_a_worker_stops_it_and_its_helpers() {
+        let (report, reported) = bounded(2);
         let worker = Worker::spawn("test".into(), move |stop| {
-            let (also, say_too) = (stop.clone(), say.clone());
+            let (also, report_too) = (stop.clone(), report.clone());
             let _helper = Worker::spawn("helper".into(), move |_| {
-                say_too.send(also.channel().recv().is_err()).unwrap();
+                report_too.send(also.channel().recv().is_err()).unwrap();
             })
             .unwrap();
-            say.send(stop.channel().recv().is_err()).unwrap();
+            report.send(stop.channel().recv().is_err()).unwrap();
         })
         .unwrap();
         drop(worker);
-        assert_eq!(said.try_iter().collect::<Vec<_>>(), [true, true]);
+        assert_eq!(reported.try_iter().collect::<Vec<_>>(), [true, true]);
     }
 
     #[test]
     fn a_wait_without_a_stop_ends() {
-        let (say, said) = bounded(1);
+        let (report, reported) = bounded(1);
         let _worker = Worker::spawn("test".into(), move |stop| {
-            say.send(stop.wait(Duration::from_millis(1))).unwrap();
+            report.send(stop.wait(Duration::from_millis(1))).unwrap();
         })
         .unwrap();
-        assert_eq!(said.recv_timeout(PATIENCE), Ok(false));
+        assert_eq!(reported.recv_timeout(PATIENCE), Ok(false));
     }
 
     #[test]
-    fn one_with_a_queue_works_off_what_waits_and_ends_with_it() {
+    fn a_worker_with_a_queue_empties_it_and_exits() {
         let (queue, jobs) = bounded(3);
         let (done, all) = bounded(3);
         let worker = Worker::spawn("test".into(), move |_| {

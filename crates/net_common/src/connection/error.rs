@@ -1,4 +1,4 @@
-//! Why a call came to nothing, and what its caller may make of that.
+//! Errors of a call, and what the caller may conclude from them.
 
 use std::io;
 
@@ -6,29 +6,29 @@ use cluster::ids::Address;
 
 use crate::error::{ErrorWord, Refused};
 
-/// Why a call came to nothing.
+/// The reason a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
-    /// No connection was made: nothing was sent.
+    /// The connection could not be opened: nothing was sent.
     #[error("cannot connect to {address}: {source}")]
     Unreachable {
-        /// Whom.
+        /// The peer.
         address: Address,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The connection broke or timed out: what was sent may have arrived.
+    /// The connection broke or timed out: the request may have arrived.
     #[error("lost the connection to {address}: {source}")]
     Lost {
-        /// Whose.
+        /// The peer.
         address: Address,
-        /// How.
+        /// The cause.
         source: io::Error,
     },
     /// The peer answered with an ERROR frame.
-    #[error("{address} says: {refused}")]
+    #[error("{address} answered: {refused}")]
     Refused {
-        /// Who.
+        /// The peer.
         address: Address,
         /// The word and the reason, as sent.
         refused: Box<Refused>,
@@ -36,27 +36,27 @@ pub enum NetError {
     /// The peer sent something that makes no sense here.
     #[error("{address} does not speak our protocol: {what}")]
     Protocol {
-        /// Who.
+        /// The peer.
         address: Address,
-        /// What was wrong.
+        /// The defect.
         what: String,
     },
-    /// The peer does not know the secret that it should know.
+    /// The peer does not know the secret.
     #[error("{address} did not prove the cluster's secret")]
     Impostor {
-        /// Who.
+        /// The peer.
         address: Address,
     },
 }
 
 impl NetError {
-    /// Whether what was to be sent certainly never reached the peer's program.
+    /// Whether the request certainly never reached the peer's program.
     pub fn is_unsent(&self) -> bool {
         matches!(self, NetError::Unreachable { .. } | NetError::Impostor { .. })
     }
 
-    /// Whether the same may go well a little later, with nothing changed: the peer may be about to
-    /// start, or to have fewer connections. Another secret or protocol stays what it is.
+    /// Whether the same call may succeed a little later without any change: the peer may be
+    /// starting, or have too many connections. A wrong secret or protocol stays wrong.
     pub fn may_pass(&self) -> bool {
         match self {
             NetError::Unreachable { .. } | NetError::Lost { .. } => true,
@@ -72,7 +72,7 @@ impl NetError {
         matches!(self, NetError::Lost { source, .. } if source.kind() == io::ErrorKind::TimedOut)
     }
 
-    /// The word of the peer's ERROR, if that is what it was.
+    /// The word of the peer's ERROR, if it answered with one.
     pub fn word(&self) -> Option<&ErrorWord> {
         match self {
             NetError::Refused { refused, .. } => Some(&refused.word),

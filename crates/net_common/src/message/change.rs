@@ -1,4 +1,4 @@
-//! Planned changes: what an operator asks for, and what the manager says to it.
+//! Planned changes: an operator's requests and the manager's replies.
 //!
 //! | message | from → to | lost, late or repeated |
 //! |---|---|---|
@@ -11,11 +11,11 @@ use super::{Message, parts};
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::frame::Kind;
 
-/// CHANGE: begin this, or cancel what is under way. Answered when it has begun.
+/// CHANGE: begins a reconfiguration or cancels the present one. Answered once it has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Begin(pub Order);
 
-/// CHANGE_PLAN: what would this move?
+/// CHANGE_PLAN: requests what a reconfiguration would move.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan(pub Order);
 
@@ -49,7 +49,7 @@ fn encode_order(order: &Order, out: &mut Vec<u8>) {
         }
         Wish::Terms { heartbeat_ms, missed } => {
             out.put_u8(TERMS);
-            // What is to stay as it is goes as 0, which neither can be.
+            // 0, which neither can be, means unchanged.
             out.put_u64(heartbeat_ms.unwrap_or(0));
             out.put_u32(missed.unwrap_or(0));
         }

@@ -2,16 +2,16 @@
 //!
 //! | message | from → to | lost, late or repeated |
 //! |---|---|---|
-//! | [`Hello`] → [`TablePush`] | client → manager | asks again; an older view than one already known is ignored |
+//! | [`Hello`] → [`TablePush`] | client → manager | the client repeats it; an older view than the known one is ignored |
 //! | [`Register`] → [`TablePush`] | node → manager | registering again is how a node reconnects |
 //! | [`Heartbeat`] → [`HeartbeatAck`] | node → manager | three lost in a row and the node is out |
 //! | [`TablePush`] | manager → node, unasked | heartbeats repeat it |
-//! | [`Probe`] → [`Heartbeat`] | manager → node | asked again; it changes nothing, and a late one is answered like any |
+//! | [`Probe`] → [`Heartbeat`] | manager → node | repeated; it changes nothing, and a late one is answered like any other |
 //! | [`StatusRequest`] → [`Status`], [`InfoRequest`] → [`Info`] | anyone → manager, node | asking changes nothing |
-//! | [`AdoptFolder`] → [`FolderAdopted`] | operator → manager | repeated it finds nothing that waits |
-//! | [`AcceptLoss`] → [`LossAccepted`] | operator → manager | repeated it finds nothing left to accept |
+//! | [`AdoptFolder`] → [`FolderAdopted`] | operator → manager | repeated, it finds no waiting folder |
+//! | [`AcceptLoss`] → [`LossAccepted`] | operator → manager | repeated, it finds no loss to accept |
 //!
-//! What an operator may ask for beyond that is in [`change`](super::change).
+//! Operators' other requests are in [`change`](super::change).
 
 mod heartbeat;
 mod info;

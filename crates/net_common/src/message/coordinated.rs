@@ -1,16 +1,16 @@
-//! Requests that any node takes, whoever keeps the key: it coordinates them as a client would.
+//! Requests that any node accepts: it coordinates them like a client.
 //!
 //! | message | from → to | lost, late or repeated |
 //! |---|---|---|
-//! | [`Put`], [`Delete`] | anyone → any node | lost: nobody knows whether it was done; repeated, it is a new write |
+//! | [`Put`], [`Delete`] | anyone → any node | lost: the outcome is unknown; repeated, it is a new write |
 //! | [`Get`] | anyone → any node | reading changes nothing |
-//! | [`PutDone`], [`Deleted`], [`GetReply`] | the node → who asked | |
+//! | [`PutDone`], [`Deleted`], [`GetReply`] | the node → the requester | |
 
 use super::Message;
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::frame::Kind;
 
-/// CLIENT_PUT: store this, whoever keeps it. Answered by [`WriteReceipt`] as PUT_OK.
+/// CLIENT_PUT: stores a value. Answered by [`WriteReceipt`] as PUT_OK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Put<'a> {
     /// The key.
@@ -32,7 +32,7 @@ impl<'a> Message<'a> for Put<'a> {
     }
 }
 
-/// CLIENT_GET: fetch this, whoever keeps it. Answered by [`GetReply`].
+/// CLIENT_GET: fetches a value. Answered by [`GetReply`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Get<'a>(pub &'a [u8]);
 
@@ -48,7 +48,7 @@ impl<'a> Message<'a> for Get<'a> {
     }
 }
 
-/// CLIENT_DELETE: remove this, whoever keeps it. Answered by [`Deleted`].
+/// CLIENT_DELETE: removes a key. Answered by [`Deleted`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delete<'a>(pub &'a [u8]);
 
@@ -64,7 +64,7 @@ impl<'a> Message<'a> for Delete<'a> {
     }
 }
 
-/// Where a coordinated write went.
+/// The acknowledgement of a coordinated write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteReceipt<'a> {
     /// The name of the key's primary.

@@ -15,7 +15,7 @@ use super::{Message, version};
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::frame::Kind;
 
-/// What a record holds.
+/// The content of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body<'a> {
     /// A value.
@@ -49,7 +49,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// A key with what a replica holds of it: what a page is made of.
+/// A key and a replica's record of it, as in a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     /// The key.
@@ -58,11 +58,11 @@ pub struct Record<'a> {
     pub version: Version,
     /// Whether every replica is known to hold it.
     pub state: State,
-    /// What it holds.
+    /// Its content.
     pub body: Body<'a>,
 }
 
-/// A key with what is to be written to it.
+/// A key and the record to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Write<'a> {
     /// The key.
@@ -71,7 +71,7 @@ pub struct Write<'a> {
     pub version: Version,
     /// When the write was born (rule N5): for a plain put or delete its version's own clock.
     pub born: Clock,
-    /// What the key is to hold.
+    /// The new content.
     pub body: Body<'a>,
     /// For a swap (rule C5): the version that it is to take the place of, and of no other.
     pub expected: Option<Version>,
@@ -95,7 +95,7 @@ impl<'a> Record<'a> {
     /// Reads one record.
     ///
     /// # Errors
-    /// [`DecodeError`], also for flags that nobody has defined.
+    /// [`DecodeError`], also for undefined flags.
     pub fn decode(payload: &mut Decoder<'a>) -> Result<Record<'a>, DecodeError> {
         let key = payload.short()?;
         let (version, state, body) = decode_held(payload)?;
@@ -127,7 +127,7 @@ impl<'a> Write<'a> {
     /// Reads one write.
     ///
     /// # Errors
-    /// [`DecodeError`], also for flags that nobody has defined.
+    /// [`DecodeError`], also for undefined flags.
     pub fn decode(payload: &mut Decoder<'a>) -> Result<Write<'a>, DecodeError> {
         let key = payload.short()?;
         let flags =
@@ -201,7 +201,7 @@ fn decode_body<'a>(flags: u8, payload: &mut Decoder<'a>) -> Result<Body<'a>, Dec
 pub struct WriteBatch<'a> {
     /// The epoch that the writer routed by.
     pub epoch: Epoch,
-    /// What to store, each on its own.
+    /// The writes, each on its own.
     pub writes: Vec<Write<'a>>,
 }
 
@@ -260,11 +260,12 @@ impl<'a> Message<'a> for CommitNotice<'a> {
     }
 }
 
-/// How a replica is, apart from what it was asked.
+/// A replica's condition, whatever the request was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shape {
-    /// It holds as much as it may. It goes on taking writes, since a write that some replicas have
-    /// taken must be completed at all; but no new one that adds to what it holds is to be begun.
+    /// Its memory limit is reached. It still stores writes, since a write that some replicas have
+    /// stored must be completed at all; but clients start no new write that would add to its
+    /// memory.
     pub is_full: bool,
 }
 
@@ -292,7 +293,7 @@ pub struct WriteAcks {
     pub clock: Clock,
     /// How it is.
     pub shape: Shape,
-    /// What became of each record.
+    /// The result of each write.
     pub answers: Vec<WriteAnswer>,
 }
 
@@ -407,9 +408,9 @@ pub enum KeyReply<'a> {
     Absent,
     /// There is a record.
     Record(Version, State, Body<'a>),
-    /// This node does not keep the key in the newest view that it knows.
+    /// This node is no replica of the key in the newest view that it knows.
     WrongEpoch,
-    /// This node keeps the key but is still fetching it.
+    /// This node is a replica of the key but is still fetching it.
     Syncing,
     /// The key is longer than the cluster takes.
     BadKey,
@@ -417,10 +418,10 @@ pub enum KeyReply<'a> {
     NoLease,
     /// To a fence: this node is still fetching the key, and has no record of it yet.
     BlindAbsent,
-    /// To a fence: this node is still fetching the key, and this is what it has so far.
+    /// To a fence: this node is still fetching the key, and this is its record so far.
     Blind(Version, State, Body<'a>),
-    /// What the keys before it hold fills the frame: ask for this one again. Never said of a
-    /// frame's first key.
+    /// The frame is full with the answers before it: repeat the request for this key. Never the
+    /// answer to a frame's first key.
     Later,
 }
 
@@ -477,12 +478,12 @@ pub struct ReadReply<'a> {
     pub clock: Clock,
     /// How it is.
     pub shape: Shape,
-    /// What was found.
+    /// The answers.
     pub answers: Vec<KeyReply<'a>>,
 }
 
 impl ReadReply<'_> {
-    /// Appends what stands in front of the answers.
+    /// Appends the head of the reply, which precedes the answers.
     pub fn encode_head(epoch: Epoch, clock: Clock, shape: Shape, count: usize, out: &mut Vec<u8>) {
         out.put_u64(epoch.0);
         out.put_u64(clock);

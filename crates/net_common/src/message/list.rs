@@ -4,9 +4,8 @@
 //! |---|---|---|
 //! | [`List`] → [`Listed`] | client → replica | asking changes nothing |
 //!
-//! Any synced replica of an arc may be asked, under the rules of a read: it holds all keys that
-//! were acknowledged before. Where keys lie on the line that a listing goes along is said by
-//! [`cluster::scan`].
+//! Any synced replica of an arc can answer, under the rules of a read: it holds all keys that were
+//! acknowledged before. [`cluster::scan`] defines the order in which keys are listed.
 
 use super::Message;
 use crate::codec::{DecodeError, Decoder, Encoder};
@@ -17,7 +16,7 @@ use crate::frame::Kind;
 pub struct List {
     /// The first place that is of interest.
     pub from: u64,
-    /// How many keys to tell, about; 0: none, only count them.
+    /// About how many keys to list; 0: only count them.
     pub most: u32,
     /// The arcs, in ascending order.
     pub arcs: Vec<u16>,
@@ -46,20 +45,20 @@ impl Message<'_> for List {
 /// LIST_REPLY: keys of the arcs, in no order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listed<'a> {
-    /// Arcs that this node cannot speak of: it does not keep them, still fetches them, or has no
+    /// Arcs that this node cannot list: it is no replica of them, still fetches them, or has no
     /// lease.
     pub refused: Vec<u16>,
-    /// The place before which all keys are told, if it stopped before the end.
+    /// The place before which all keys are listed, if the listing stopped before the end.
     pub end: Option<u64>,
-    /// How many keys with a value there are in the arcs, from the first place of interest on. Only
-    /// where none was to be told.
+    /// The number of keys with a value in the arcs, from the first place on. Only in a reply to a
+    /// count.
     pub count: u64,
-    /// The keys that have a value, and those of which only a read can tell: a delete is under way
-    /// there.
+    /// The keys that have a value, and those that need a read to decide: a delete of them is under
+    /// way.
     pub keys: Vec<Key<'a>>,
 }
 
-/// A key that is told.
+/// A listed key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a> {
     /// The key.

@@ -1,4 +1,4 @@
-//! What several messages have, and the messages that have nothing.
+//! Fields that several messages share, and messages without fields.
 
 use cluster::arcs::ArcSet;
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
@@ -7,7 +7,7 @@ use cluster::membership::Loss;
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 
-/// Makes messages whose kind says it all.
+/// Defines messages without fields.
 macro_rules! bare {
     ($($name:ident = $kind:ident),*) => {$(
         impl crate::message::Message<'_> for $name {

@@ -1,15 +1,15 @@
-//! Messages by which a node fetches the arcs that it is to keep (rules H1 and H3).
+//! Messages by which a node fetches its arcs (rules H1 and H3).
 //!
 //! | message | from → to | lost, late or repeated |
 //! |---|---|---|
 //! | [`RangePull`] | node → node | changes nothing |
-//! | [`RangePage`] | node → node | a page counts only under the epoch it names; lost: asked for again |
+//! | [`RangePage`] | node → node | a page counts only under the epoch it names; lost: requested again |
 //!
-//! Whoever has records of an arc from an earlier life need not be sent them again. It divides them
-//! into *buckets* by a hash of their keys and sends a digest of each bucket; the page says which
-//! buckets are the same at its source, and has the records of the others only. A bucket that has a
-//! pending record at the source is never the same: so what is taken over is committed, and its
-//! source said so.
+//! A node with stale records of an arc does not fetch them again. It divides them into *buckets* by
+//! a hash of their keys and sends a digest of each bucket. The page lists the buckets that are the
+//! same at the source, and has the records of the others only. A bucket with a pending record at
+//! the source is never the same: so whatever a node reuses is committed, as confirmed by the
+//! source.
 
 use std::borrow::Cow;
 
@@ -27,11 +27,11 @@ pub const LEAST_BUCKETS: usize = 8;
 /// Most buckets of an arc: their digests are 128 KiB.
 pub const MOST_BUCKETS: usize = 1 << 14;
 
-/// A place inside an arc where a page ended. It means something to the source that named it, and
-/// only there: a source that does not know it begins the arc anew.
+/// A position inside an arc where a page ended. It is valid at the source that issued it only: a
+/// source that does not recognize it restarts the arc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor {
-    /// How the records lay when the page was made.
+    /// The layout of the table when the page was built.
     pub layout: u64,
     /// Where the next one is.
     pub slot: u64,
@@ -125,29 +125,29 @@ fn decode_digests(payload: &mut Decoder<'_>) -> Result<Vec<u64>, DecodeError> {
     (0..buckets).map(|_| digests.u64()).collect()
 }
 
-/// Which records of an arc are wanted.
+/// Which records of an arc are requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection<'a> {
     /// All.
     All,
     /// Those of the buckets whose digests are not these.
     Differing(Cow<'a, [u64]>),
-    /// Those of these buckets: an earlier page has said that the others are the same.
+    /// Those of these buckets: a previous page has reported the others as the same.
     Of(Cow<'a, BucketSet>),
-    /// All, of whoever keeps the arc, synced or not: nobody alive holds it, and what the disks of
-    /// all who keep it had is gathered (H6).
+    /// All, from any member of the write set, synced or not: no live node holds the arc, and a
+    /// replacement gathers the records of all their disks (H6).
     Gather,
-    /// None, but which buckets have these digests there too, pending or not: what a returning node
-    /// has from its disk and all others have too is committed (H6).
+    /// None, only the buckets with these digests, pending or not: records that a returning node has
+    /// from its disk and all others have too are committed (H6).
     SameDigests(Cow<'a, [u64]>),
 }
 
-/// An arc that is wanted.
+/// A requested arc.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArcRequest<'a> {
     /// The arc.
     pub arc: u16,
-    /// What of it.
+    /// The records of it.
     pub ask: Selection<'a>,
 }
 
@@ -189,16 +189,16 @@ impl<'a> ArcRequest<'a> {
     }
 }
 
-/// RANGE_PULL: records of these arcs, in this order, as of this epoch.
+/// RANGE_PULL: requests records of these arcs, in this order, under this epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangePull<'a> {
-    /// The puller's epoch; the source must be in the same.
+    /// The requester's epoch; the source must be in the same.
     pub epoch: Epoch,
     /// The key of the hashes by which records are in buckets and buckets have digests.
     pub seed: [u8; 16],
     /// The arcs wanted.
     pub wanted: Vec<ArcRequest<'a>>,
-    /// Where to go on in the first arc.
+    /// The position in the first arc.
     pub from: Cursor,
 }
 
@@ -230,15 +230,15 @@ impl<'a> Message<'a> for RangePull<'a> {
     }
 }
 
-/// Why a page has no more.
+/// Why a page ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageEnd {
-    /// It is full, or all is there: go on with the first arc that is not complete.
+    /// It is full, or everything is sent: continue with the first incomplete arc.
     Between,
-    /// It is full inside the first arc that is not complete: go on there.
+    /// It is full inside the first incomplete arc: continue at this position.
     Within(Cursor),
-    /// The node is no source for the first arc that is not complete: it is not synced there, or not
-    /// in the puller's epoch. It never says "empty" for "unknown".
+    /// The node is no source for the first incomplete arc: it is not synced there, or not in the
+    /// requester's epoch. It never answers "empty" when it means "unknown".
     NoSource,
 }
 
@@ -252,10 +252,10 @@ pub struct RangePage<'a> {
     /// The records, in the order of the arcs.
     pub records: Vec<Record<'a>>,
     /// For each arc that was begun and asked for with digests, in the order of the arcs: the
-    /// buckets that are the same. For [`Selection::SameDigests`] too, and whether they are pending does not
-    /// matter there.
+    /// buckets that are the same. Also for [`Selection::SameDigests`], where pending records do not
+    /// matter.
     pub same: Vec<(u16, BucketSet)>,
-    /// Why it has no more.
+    /// Why it ends.
     pub end: PageEnd,
 }
 
@@ -298,13 +298,13 @@ pub struct PageWriter<'o> {
     start: usize,
     complete: u32,
     records: u32,
-    /// What stands behind the records: it is known before they are.
+    /// The part after the records, which is known first.
     same: Vec<u8>,
     sames: u32,
 }
 
 impl<'o> PageWriter<'o> {
-    /// Where the counts stand, behind the epoch.
+    /// The position of the counts, after the epoch.
     const COUNTS: usize = 8;
 
     /// Starts a page of a node in this epoch.

@@ -530,7 +530,7 @@ fn buckets_and_arcs_out_of_bounds_are_refused() {
 }
 
 #[test]
-fn a_set_of_buckets_has_what_was_put_in() {
+fn a_bucket_set_contains_the_buckets_that_were_added() {
     let mut set = BucketSet::none(16);
     assert!(set.is_empty());
     assert_eq!(set.buckets(), 16);

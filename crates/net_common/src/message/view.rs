@@ -1,5 +1,5 @@
-//! A view's bytes: in TABLE_PUSH, and in the manager's saved state. Its line stands beside it:
-//! there were states without.
+//! The encoding of a view, in TABLE_PUSH and in the manager's saved state. Its line is encoded
+//! separately, since early saved states have none.
 
 use cluster::durability::Durability;
 use cluster::ids::{ClusterId, Epoch, ManagerLife};
@@ -60,7 +60,7 @@ pub fn encode(view: &View, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends who made the views up to one: it stands beside the view.
+/// Appends a view's line, which is encoded separately.
 pub fn encode_line(line: &Line, out: &mut Vec<u8>) {
     out.put_list(line.stretches(), |Stretch { first, before, life }, out| {
         out.put_u64(first.0);
@@ -81,7 +81,7 @@ pub(super) fn decode_whole(payload: &mut Decoder<'_>) -> Result<View, DecodeErro
     Ok(View { line: decode_line(payload)?, ..view })
 }
 
-/// Reads who made the views up to one.
+/// Reads a view's line.
 ///
 /// # Errors
 /// [`DecodeError`].

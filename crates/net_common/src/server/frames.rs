@@ -6,7 +6,7 @@
 //!
 //! Limits: frame size, idle time, the time that a frame may take to arrive, the time that a peer
 //! may take to read its answers. Both times begin anew while bytes move ([`Progress`]). A peer that
-//! is over one is told and closed.
+//! exceeds one gets an error and is closed.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -21,7 +21,7 @@ use crate::foreign::Foreign;
 use crate::frame::{self, FORMAT_BINARY, Frame, FrameError, FrameReader, Kind};
 use crate::progress::{self, LEAST_RATE, Progress, is_time_out};
 
-/// What a session wants done after a frame.
+/// What the server does after a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Go on to the next frame.
@@ -32,13 +32,13 @@ pub enum Next {
     TakeOver,
 }
 
-/// What a server does with one connection's requests.
+/// The handler of one connection's requests.
 pub trait Session {
     /// Answers one frame by appending to `out`.
     fn frame(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> Next;
 
-    /// Runs the rest of a connection by itself, after [`Next::TakeOver`]. Returns when it has
-    /// ended.
+    /// Runs the rest of a connection after [`Next::TakeOver`]. Returns when the connection is
+    /// closed.
     fn take_over(&mut self, _stream: Arc<TcpStream>, _reader: FrameReader) {}
 }
 
@@ -49,7 +49,7 @@ pub type OpenSession = dyn Fn(SocketAddr) -> Box<dyn Session> + Send + Sync;
 /// up.
 const FLUSH: usize = 64 << 10;
 
-/// Serves one connection until it ends.
+/// Serves one connection until it closes.
 pub(super) fn serve(
     served: &Served,
     limits: &Limits,
@@ -78,11 +78,11 @@ struct Serving<'s> {
     session: Box<dyn Session>,
     reader: FrameReader,
     out: Vec<u8>,
-    /// Since the last frame was complete, or the first byte of the next one came.
+    /// Since the last frame was complete, or the first byte of the next one arrived.
     progress: Progress,
 }
 
-/// Logs a request, for whoever looks at single ones. What is in it is its sender's business.
+/// Logs a request, but not its content, which is private.
 fn log_request(peer: SocketAddr, frame: Frame<'_>) {
     let bytes = frame.payload.len();
     match Kind::from_wire(frame.kind) {
@@ -95,8 +95,8 @@ impl Serving<'_> {
     fn run(&mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         self.stream.set_write_timeout(Some(self.limits.frame / 2))?;
-        // One time-out for both waits, so that it need not be set again for each frame: whoever is
-        // woken by it looks which of the two limits, if any, is over.
+        // One time-out for both waits, so that it need not be set for each frame: after it the
+        // limits are checked one by one.
         let nap = self.limits.frame.min(self.limits.idle);
         self.stream.set_read_timeout(Some(nap))?;
         loop {
@@ -126,7 +126,7 @@ impl Serving<'_> {
     fn answer_frames(&mut self) -> io::Result<Next> {
         let mut answered = false;
         loop {
-            // A peer that always has the next request on its way would keep us for ever.
+            // A peer that always has another request under way would keep us forever.
             if self.served.is_last() {
                 return Ok(Next::Close);
             }
@@ -192,7 +192,7 @@ impl Serving<'_> {
         Ok(())
     }
 
-    /// Reads more. `false` at a clean end.
+    /// Reads more. `false` at the end of the stream between two frames.
     fn read(&mut self) -> io::Result<bool> {
         let was_between = self.reader.is_between_frames();
         loop {
@@ -204,7 +204,7 @@ impl Serving<'_> {
                     return Ok(true);
                 }
                 Ok(n) => {
-                    // Whoever has not proved the secret yet has one such time, and no more.
+                    // A peer that has not proved the secret gets one such period only.
                     if self.gate.is_open() {
                         self.progress.moved(n, self.limits.frame);
                     }
@@ -221,11 +221,11 @@ impl Serving<'_> {
         }
     }
 
-    /// Whether the peer has been silent, or busy with one frame, for longer than it may; if so it
-    /// is told.
+    /// Whether the peer has been silent, or busy with one frame, for too long; if so it gets an
+    /// error.
     fn is_over(&mut self, between: bool) -> io::Result<bool> {
         let limits = self.limits;
-        // Whoever has not proved the secret yet gets no idle time either.
+        // A peer that has not proved the secret gets no idle time.
         let between = between && self.gate.is_open();
         let (limit, word) =
             if between { (limits.idle, ErrorWord::Idle) } else { (limits.frame, ErrorWord::Slow) };
@@ -243,8 +243,8 @@ impl Serving<'_> {
     }
 }
 
-/// Appends what a caller that speaks another protocol is told, in its own words: that it has come
-/// to a native port.
+/// Appends the answer to a caller of another protocol, in that protocol: that this is a native
+/// port.
 fn refuse_foreign(foreign: Foreign, out: &mut Vec<u8>) {
     let why = "this is GT Store's native port, and speaks its own protocol; Redis clients go to a node's \
                    Redis port (storage --redis-port)";

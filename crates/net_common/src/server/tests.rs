@@ -84,7 +84,7 @@ fn it_answers_in_order_and_closes_after_the_last() {
 }
 
 #[test]
-fn who_speaks_another_protocol_is_told_in_it() {
+fn callers_of_another_protocol_are_answered_in_it() {
     let server = start(Limits::default());
     for (sent, begins) in [
         ("GET / HTTP/1.1\r\nHost: here\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"),
@@ -93,10 +93,10 @@ fn who_speaks_another_protocol_is_told_in_it() {
     ] {
         let mut stream = connect(&server);
         stream.write_all(sent.as_bytes()).unwrap();
-        let mut said = String::new();
-        stream.read_to_string(&mut said).unwrap();
-        assert!(said.starts_with(begins), "{said}");
-        assert!(said.contains("this is GT Store's native port"), "{said}");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(begins), "{answer}");
+        assert!(answer.contains("this is GT Store's native port"), "{answer}");
     }
 }
 
@@ -131,7 +131,7 @@ fn a_connection_that_is_taken_over_is_the_sessions() {
 }
 
 #[test]
-fn silence_and_stalls_are_told_apart() {
+fn silence_and_stalls_are_distinguished() {
     let server = start(quick());
     let whole = request(Kind::ClientPut, b"whole");
     for (sent, answers, word) in [
@@ -146,8 +146,8 @@ fn silence_and_stalls_are_told_apart() {
         for _ in 0..answers {
             assert_eq!(text(receive(&mut stream)), "whole");
         }
-        let said = text(receive(&mut stream));
-        assert!(said.starts_with(&format!("{word} for 100ms")), "{said}, after {sent:?}");
+        let answer = text(receive(&mut stream));
+        assert!(answer.starts_with(&format!("{word} for 100ms")), "{answer}, after {sent:?}");
         assert!(receive(&mut stream).is_empty());
     }
 }
@@ -180,7 +180,7 @@ fn the_frame_time_begins_anew_while_bytes_move() {
 
 /// Less than the lowest rate, a byte now and then, is as good as silence.
 #[test]
-fn who_drips_is_cut() {
+fn a_dripping_peer_is_cut_off() {
     let server = start(quick());
     let mut stream = connect(&server);
     let whole = request(Kind::ClientPut, &[7; 10_000]);
@@ -194,7 +194,7 @@ fn who_drips_is_cut() {
 }
 
 #[test]
-fn at_the_limit_newcomers_are_told_and_the_others_served() {
+fn at_the_limit_new_connections_are_refused_and_the_others_served() {
     let server = start(Limits { connections: 3, ..Limits::default() });
     let mut served: Vec<TcpStream> = (0..3).map(|_| connect(&server)).collect();
     for stream in &mut served {
@@ -202,8 +202,8 @@ fn at_the_limit_newcomers_are_told_and_the_others_served() {
         assert_eq!(text(receive(stream)), "x");
     }
     for _ in 0..3 {
-        let said = text(receive(&mut connect(&server)));
-        assert!(said.starts_with("busy: this server has its 3 connections"), "{said}");
+        let answer = text(receive(&mut connect(&server)));
+        assert!(answer.starts_with("busy: this server has its 3 connections"), "{answer}");
     }
     assert_eq!(server.connection_count()(), 3);
     for stream in &mut served {
@@ -244,7 +244,7 @@ fn stopping_ends_all_connections_and_the_port() {
 }
 
 #[test]
-fn stopping_does_not_wait_for_one_who_never_stops_asking() {
+fn stopping_does_not_wait_for_an_endless_stream_of_requests() {
     let mut server = start(Limits::default());
     let mut stream = connect(&server);
     let mut sender = stream.try_clone().unwrap();

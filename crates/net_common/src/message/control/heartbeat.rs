@@ -1,4 +1,4 @@
-//! How a node stays in: heartbeats, by itself or when it is asked for one.
+//! Heartbeats: a node sends them regularly and in reply to a probe.
 
 use cluster::ids::{Epoch, Incarnation};
 use cluster::membership::{DiskHealth, Report};
@@ -7,14 +7,14 @@ use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::frame::Kind;
 use crate::message::{Message, parts};
 
-/// HEARTBEAT: I am alive, this far along, and hold this much.
+/// HEARTBEAT: the node is alive; its epoch, its progress and its load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Which start of which process speaks.
+    /// The node's incarnation.
     pub incarnation: Incarnation,
     /// The sender's count, echoed in the answer.
     pub sequence: u64,
-    /// What it says of itself.
+    /// The node's report.
     pub report: Report,
     /// Its wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
@@ -80,7 +80,7 @@ fn decode_report(payload: &mut Decoder<'_>) -> Result<Report, DecodeError> {
     })
 }
 
-/// HEARTBEAT_ACK: heard.
+/// HEARTBEAT_ACK: the manager received a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeartbeatAck {
     /// The heartbeat's count.

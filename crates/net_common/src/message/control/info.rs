@@ -1,4 +1,4 @@
-//! Who a node is.
+//! The identity of a node.
 
 use cluster::ids::{Epoch, Incarnation, NodeId};
 
@@ -7,13 +7,13 @@ use crate::frame::Kind;
 use crate::message::Message;
 use crate::message::parts::{self, bare};
 
-/// NODE_INFO: who are you, and how much do you hold?
+/// NODE_INFO: requests a node's identity and load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InfoRequest;
 
 bare!(InfoRequest = NodeInfo);
 
-/// NODE_INFO_REPLY: who a node is and how much it holds.
+/// NODE_INFO_REPLY: a node's identity and load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
     /// Its name.

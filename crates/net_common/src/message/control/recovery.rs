@@ -1,4 +1,5 @@
-//! What only an operator decides: to go on without records, or with a folder that may be a copy.
+//! Decisions that only an operator can make: to give up lost records, or to use a folder that may
+//! be a copy.
 
 use cluster::ids::{Incarnation, NodeId};
 use cluster::membership::Loss;
@@ -25,7 +26,7 @@ impl Message<'_> for AcceptLoss {
     }
 }
 
-/// ACCEPT_LOSS_REPLY: what came of it.
+/// ACCEPT_LOSS_REPLY: the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LossAccepted {
     /// Arcs that begin empty; 0 where nothing was lost.
@@ -44,8 +45,8 @@ impl Message<'_> for LossAccepted {
     }
 }
 
-/// ADOPT_FOLDER: go on with a node's data folder that is held back as a copy, by the start that
-/// waits with it (L5).
+/// ADOPT_FOLDER: accepts a node's data folder that is held back as a possible copy, as the waiting
+/// start presents it (L5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdoptFolder {
     /// Which node's.

@@ -1,4 +1,4 @@
-//! How a node comes in.
+//! The registration of a node.
 
 use cluster::claim::Claim;
 use cluster::ids::{ClusterId, Epoch, ManagerLife};
@@ -18,9 +18,10 @@ pub struct Register {
     pub who: Newcomer,
     /// The cluster of the newest view that it has seen, if it has. A manager of another refuses it.
     pub cluster: Option<ClusterId>,
-    /// Whether it has been a member of that cluster: it may hold what nobody else does (H4).
+    /// Whether it has been a member of that cluster: it may hold records that no other node has
+    /// (H4).
     pub returns: bool,
-    /// What it held in its last life, by that folder (H6).
+    /// The claim of its previous incarnation, from its data folder (H6).
     pub claim: Option<Claim>,
     /// The newest view that it has seen, if it has. A manager that does not know it refuses (L7).
     pub seen: Option<Seen>,

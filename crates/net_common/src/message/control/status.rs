@@ -34,15 +34,15 @@ pub struct NodeStatus {
     pub bytes: u64,
     /// Arcs that it owns, out of [`Status::arcs`].
     pub arcs: u32,
-    /// Copies of arcs that it keeps or is to keep and has yet to fetch.
+    /// The number of arcs in whose write set it is and which it has yet to fetch.
     pub behind: u32,
     /// Bytes a second that it fetches from others.
     pub fetching: u64,
     /// Milliseconds since its last heartbeat.
     pub silent_ms: u64,
-    /// How its disk is; `None`: it keeps records in memory only.
+    /// The health of its disk; `None`: records are in memory only.
     pub disk: Option<DiskHealth>,
-    /// Whether it holds as much as it may, and refuses what would add to that.
+    /// Whether its memory limit is reached, so that it refuses writes that would add to it.
     pub is_full: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct NodeStatus {
 pub struct HealthLine {
     /// How bad it is, for programs.
     pub level: Level,
-    /// The same in words for people: `healthy`, or what is wrong and why.
+    /// The health as text: `healthy`, or what is wrong and why.
     pub text: String,
 }
 
@@ -72,23 +72,22 @@ pub struct Status {
     pub heartbeat_ms: u32,
     /// How many heartbeats a node may miss before it is out.
     pub missed: u32,
-    /// The longest lease that may be out, in milliseconds: longer than these say while an older one
-    /// is waited for.
+    /// The longest lease that may be valid, in milliseconds: longer than the present terms while
+    /// older leases have not run out.
     pub longest_ms: u32,
-    /// What an acknowledged write is worth when all who hold it end at once.
+    /// Which acknowledged writes survive when all their replicas fail at once.
     pub durability: Durability,
     /// Arcs of the ring.
     pub arcs: u32,
     /// How well it is.
     pub health: HealthLine,
-    /// Whether a planned change is under way, or a view is being made.
+    /// Whether a planned change is under way, or a view is about to become active.
     pub changing: bool,
     /// The planned change that is under way, in a few words, if there is one.
     pub change: Option<String>,
-    /// The slots that nobody alive holds, as first and last of each run of them, in ascending
-    /// order.
+    /// The slots without a live replica, as the first and last of each run, in ascending order.
     pub lost: Vec<(u16, u16)>,
-    /// What would be given up by going on without those who are away; `None` where nothing is lost.
+    /// What an operator would give up by accepting the loss; `None` where nothing is lost.
     pub loss: Option<Loss>,
     /// The data folders that are held back since they are, or may be, copies.
     pub folders: Vec<WaitingFolder>,

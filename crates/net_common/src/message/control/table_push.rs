@@ -18,8 +18,7 @@ bare!(Hello = ClientHello);
 
 /// TABLE_PUSH: a view.
 ///
-/// To a client always the active one. To a node the newest, which may not be active yet: `active`
-/// tells.
+/// A client always gets the active view. A node gets the newest, which may be newer than `active`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TablePush {
     /// The epoch of the active view.
@@ -29,10 +28,10 @@ pub struct TablePush {
     /// How often nodes are to send heartbeats, in milliseconds.
     pub heartbeat_ms: u32,
     /// How long the manager counts a silent node as alive, in milliseconds. A node's lease is as
-    /// long as the answer to its heartbeat says: this may have come before it.
+    /// long as its heartbeat's acknowledgement grants: this message may be older.
     pub lease_ms: u32,
-    /// The arcs of the active view that no live member holds (rule H4): nobody need be asked about
-    /// them.
+    /// The arcs of the active view that no live member holds (rule H4): requests for them are
+    /// pointless.
     pub lost: ArcSet,
     /// The view.
     pub view: View,
