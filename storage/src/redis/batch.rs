@@ -1,18 +1,18 @@
 //! Requests of one connection that go to the nodes together.
 //!
-//! A pipeline is answered as if its requests were carried out one after the other. As long as no
-//! two of them are about the same key, except to read it, nobody can tell whether they were; so
-//! these go out as one batch, each node gets one frame, and the nodes work at the same time. What
-//! this node holds itself it answers without any of that. Requests that are about the same key, and
-//! about no other, become one operation ([`Coalesced`]). A request with many keys that would touch
-//! a key again, or one that touches a key of such a request again, waits for the next batch.
+//! A pipeline is answered as if its requests were executed one after the other. As long as no two
+//! of them use the same key, except to read it, the order cannot be observed; so these form one
+//! batch, each node gets one frame, and the nodes work at the same time. Keys that this node can
+//! read locally are answered without a round trip. Requests about the same key, and about no other,
+//! become one operation ([`Coalesced`]). A request with many keys that would use a key again, or
+//! one that uses a key of such a request again, waits for the next batch.
 //!
-//! Commands with many keys take part key by key: each key by itself is linearizable, the command as
-//! a whole is not atomic.
+//! Each key of a command with many keys is linearizable by itself; the command as a whole is not
+//! atomic.
 //!
-//! How long the values are that a batch reads is not known before. So it is carried out in rounds:
-//! what would be too much to hold waits until those before it are answered, and the answers are
-//! sent on between two rounds.
+//! The length of the values that a batch reads is not known in advance. So a batch is executed in
+//! rounds: reads that would exceed the memory bound wait until earlier ones are answered, and
+//! replies are sent between two rounds.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -46,29 +46,29 @@ mod plan;
 mod rounds;
 pub mod store;
 
-/// Requests that wait to be carried out, in their order.
+/// Requests that wait to be executed, in their order.
 #[derive(Default)]
 pub struct Batch<'b> {
     items: Vec<PipelineItem<'b>>,
-    /// Operations that several of them became.
+    /// Operations that each merge several requests.
     coalesced: Vec<Coalesced<'b>>,
-    /// The keys, and what they are used for. Seeded anew in each process: strangers choose them.
+    /// The keys, and their uses. Seeded anew in each process, since clients choose the keys.
     keys: HashMap<&'b [u8], Use>,
     operations: usize,
     bytes: usize,
 }
 
-/// What a key is used for.
+/// The use of a key.
 #[derive(Debug, Clone, Copy)]
 struct Use {
     is_written: bool,
     by: By,
 }
 
-/// Who uses a key.
+/// The user of a key.
 #[derive(Debug, Clone, Copy)]
 enum By {
-    /// This item, which is about no other key.
+    /// This item, which uses no other key.
     Item(usize),
     /// This coalesced operation.
     Coalesced(usize),
@@ -91,12 +91,12 @@ impl<'b> Batch<'b> {
         )
     }
 
-    /// Whether there is nothing to do or to say.
+    /// Whether there is nothing to execute or to reply.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// Whether one more command can be carried out together with those that are here.
+    /// Whether one more command can be executed together with the commands in the batch.
     pub fn accepts(&self, command: &Command<'b>) -> bool {
         let mut is_free = self.operations < OPERATIONS && self.bytes < BYTES;
         if !is_free || self.keys.is_empty() {
@@ -123,11 +123,11 @@ impl<'b> Batch<'b> {
         self.items.push(item);
     }
 
-    /// Notes what a command uses its keys for. Returns who uses its only key already.
+    /// Records the uses of a command's keys. Returns the previous user of its only key.
     fn use_keys(&mut self, command: &Command<'b>) -> Option<(&'b [u8], By)> {
         let is_single = single_key(command).is_some();
         let mut before = None;
-        // After one that fills the batch by itself there is no other to hold against its keys.
+        // A command that fills the batch is its last one, so its keys need not be recorded.
         let is_last = self.operations + keys(command) >= OPERATIONS;
         each_key(command, |key, writes| {
             self.operations += 1;
@@ -154,7 +154,7 @@ impl<'b> Batch<'b> {
         before
     }
 
-    /// Makes a command a part of the operation that its key has, or is to have from now on.
+    /// Merges a command into the operation on its key, which is created if necessary.
     fn coalesce(&mut self, key: &'b [u8], by: By, command: Command<'b>) -> PipelineItem<'b> {
         let place = match by {
             By::Coalesced(place) => place,
@@ -175,17 +175,17 @@ impl<'b> Batch<'b> {
         PipelineItem::Coalesced(place)
     }
 
-    /// Adds an answer to a request that cannot be carried out.
+    /// Adds an error reply to a request that cannot be executed.
     pub fn refuse(&mut self, error: Error) {
         self.items.push(PipelineItem::Refused(error));
     }
 
-    /// Carries all of it out, at a node with this wall clock: what it holds itself is answered in
-    /// place, the rest goes to the store. Writes the answers, and leaves the batch empty. Where
-    /// they become many, `send` is to take them away.
+    /// Executes all of it, on a node with this wall clock: local reads are answered in place, the
+    /// rest goes to the store. Writes the replies, and leaves the batch empty. When many bytes of
+    /// replies have accumulated, `send` is called to take them.
     ///
     /// # Errors
-    /// Those of `send`; the rest is not carried out then.
+    /// Those of `send`; the rest is then not executed.
     pub fn run<S: Store>(
         &mut self,
         here: Option<&Node>,
@@ -225,7 +225,7 @@ impl<'b> Batch<'b> {
     }
 }
 
-/// Answers requests where there is no store.
+/// Replies to requests where there is no store.
 fn refuse_all(items: Vec<PipelineItem<'_>>, seen: &Seen, why: &Error, out: &mut Replies<'_>) {
     for item in items {
         match item {
@@ -236,8 +236,8 @@ fn refuse_all(items: Vec<PipelineItem<'_>>, seen: &Seen, why: &Error, out: &mut 
     }
 }
 
-/// Refuses what the cluster does not take. The newest limits are asked for where those that are
-/// known would refuse something.
+/// Refuses keys and values beyond the cluster's limits. Before it refuses, it asks for the newest
+/// limits.
 fn hold_against_limits(
     items: &mut [PipelineItem<'_>],
     coalesced: &mut [Coalesced<'_>],

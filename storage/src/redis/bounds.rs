@@ -1,25 +1,23 @@
-//! How much the Redis server holds, asks for and sends at once.
+//! How much the Redis server holds, requests and sends at once.
 
-/// Most operations of a batch, unless a single request has more: what one attempt of the client
-/// takes.
+/// Most operations of a batch, unless a single request has more: as many as one attempt of the
+/// client accepts.
 pub const OPERATIONS: usize = 4096;
 
-/// Most bytes that a batch may write, unless a single request has more; and that it may hold of
-/// what it has read and not answered yet, but for what one look at the nodes brings more. A
-/// megabyte for each of a dozen requests: beyond that another round costs little beside what it
-/// carries.
+/// Most bytes that a batch may write, unless a single request has more. Also the most bytes of
+/// unanswered reads that a batch may hold, though one round may overshoot. A megabyte for each of a
+/// dozen requests: above that another round costs little compared with the data that it carries.
 pub const BYTES: usize = 16 << 20;
 
-/// Answers of a batch are sent once they have so many bytes, although others are to come. Most
+/// Replies of a batch are sent once they have this many bytes, although others are to come. Most
 /// batches have fewer.
 pub const SENT: usize = 1 << 20;
 
-/// Answers that a session has for requests which are no part of a batch are sent once so many bytes
-/// wait.
+/// Replies to requests outside a batch are sent once this many bytes wait.
 pub const FLUSH: usize = 64 << 10;
 
-/// Most bytes of a single answer. A request of a megabyte must not make an answer of gigabytes.
+/// Most bytes of a single reply. A request of a megabyte must not produce a reply of gigabytes.
 pub const ANSWER: usize = 64 << 20;
 
-/// Keys in a page, where all are gone through.
+/// Keys in a page of a complete listing.
 pub const PAGE: usize = 4096;

@@ -1,12 +1,12 @@
-//! The bytes of one connection.
+//! The socket of one connection.
 //!
-//! A client may send all of a long pipeline before it reads the first answer. Were its answers only
-//! written, and nothing read meanwhile, both would wait for each other. So whoever waits here for
-//! the peer to take its answers goes on reading, and keeps what comes ([`ClientSocket::fill`] has it
-//! first), up to a bound.
+//! A client may send all of a long pipeline before it reads the first reply. If the server only
+//! wrote replies, and read nothing meanwhile, both would wait for each other. So while it waits for
+//! the peer to take its replies it continues to read, and keeps the input, up to a bound
+//! ([`ClientSocket::fill`] returns it first).
 //!
-//! The peer is given up when no byte has moved for a while, in either direction: one that reads
-//! slowly, or sends slowly, is not.
+//! The peer is disconnected when no byte has moved for a while, in either direction: a peer that
+//! reads or sends slowly is not.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,32 +20,31 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-/// How much is read at once, at least: many small requests.
+/// Least number of bytes to read at once: many small requests.
 const READ: usize = 16 << 10;
 
-/// How much is kept together of what comes while answers wait.
+/// Size of the chunks of input that arrives while replies wait.
 const CHUNK: usize = 64 << 10;
 
-/// A buffer above this is given back once it is empty.
+/// A buffer above this size is freed once it is empty.
 const KEPT: usize = 256 << 10;
 
-/// How much a peer may send that was told it had sent nonsense, so that it comes to read why: a
-/// client that sends gigabytes without looking learns it by the end of the connection.
+/// How much a peer may send after a fatal error, so that it gets to read the error: a client that
+/// sends gigabytes without reading only sees the connection close.
 const DRAINED: usize = 1 << 30;
 
-/// How long a connection is silent before the system asks whether the peer is still there, how long
-/// between two such questions, and how many of them go unanswered until it is closed: what Redis
-/// uses for its 300 seconds.
+/// How long a connection is silent before the system probes the peer, the time between probes, and
+/// the number of unanswered probes after which it is closed: what Redis uses for its 300 seconds.
 pub const KEEPALIVE: Duration = Duration::from_secs(300);
 const KEEPALIVE_AGAIN: Duration = Duration::from_secs(100);
 const KEEPALIVE_TIMES: u32 = 3;
 
-/// One connection's two directions.
+/// Both directions of one connection.
 pub struct ClientSocket {
     stream: Arc<TcpStream>,
-    /// How long no byte may move while something is waited for.
+    /// How long to wait while no byte moves.
     patience: Duration,
-    /// What came while answers waited.
+    /// Input that arrived while replies waited.
     ahead: VecDeque<Vec<u8>>,
     ahead_bytes: usize,
     incoming: Incoming,
@@ -53,23 +52,23 @@ pub struct ClientSocket {
     moved: Instant,
 }
 
-/// What becomes of bytes that come while something is sent.
+/// What happens to input that arrives while replies are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Incoming {
-    /// They are kept.
+    /// It is kept.
     Kept,
-    /// They are of no use any more: so many were thrown away.
+    /// It is discarded: this many bytes so far.
     Drained(usize),
-    /// The peer has said that it sends no more.
+    /// The peer has closed its sending direction.
     Ended,
 }
 
 impl ClientSocket {
-    /// A connection that has just begun. A read that waits for so long returns, for its caller to
-    /// look which limit, if any, is over.
+    /// The socket of a new connection. A read without input returns after `poll_interval`, so that
+    /// its caller can check time-outs.
     ///
     /// # Errors
-    /// Where the system does not let it be set up.
+    /// Where the operating system refuses the socket options.
     pub fn new(
         stream: Arc<TcpStream>,
         patience: Duration,
@@ -96,13 +95,14 @@ impl ClientSocket {
         self.moved.elapsed() >= self.patience
     }
 
-    /// How many bytes have come that nobody has taken yet.
+    /// The number of bytes that have arrived but were not taken yet.
     pub fn ahead(&self) -> usize {
         self.ahead_bytes
     }
 
-    /// Waits for bytes, and adds them to the inbox, which has room for `wanted` of them and never
-    /// for much more than what has really come. Returns how many; 0 at the end.
+    /// Waits for bytes, and appends them to the inbox, which reserves space for `wanted` of them,
+    /// but never for much more than has actually arrived. Returns their number; 0 at the end of the
+    /// stream.
     ///
     /// # Errors
     /// As a read from a socket: also a time-out, after which it can be called again.
@@ -117,8 +117,8 @@ impl ClientSocket {
         Ok(n)
     }
 
-    /// Sends what is in `out` and empties it. As long as the peer does not take it, reads on what
-    /// that sends, `limit` bytes at most.
+    /// Sends the bytes in `out` and empties it. While the peer does not take them, reads its input,
+    /// `limit` bytes at most.
     ///
     /// # Errors
     /// Where the connection breaks, or nothing moves.
@@ -184,7 +184,7 @@ impl ClientSocket {
         Ok(())
     }
 
-    /// Throws away what has come, where it is of no use.
+    /// Discards input that has no further use.
     fn drain(&mut self) {
         if let Incoming::Drained(drained) = &mut self.incoming {
             *drained += std::mem::take(&mut self.ahead_bytes);
@@ -192,9 +192,9 @@ impl ClientSocket {
         }
     }
 
-    /// Sends a last answer, to a peer that may still be sending, and reads on until it has ended,
-    /// so that the answer arrives: bytes that come to a closed socket would reset the connection,
-    /// and destroy it on its way.
+    /// Sends a final reply, to a peer that may still be sending, and reads on until the peer
+    /// closes, so that the reply arrives: bytes that arrive at a closed socket would reset the
+    /// connection, and destroy the reply on its way.
     ///
     /// # Errors
     /// As [`ClientSocket::send`].
@@ -203,7 +203,7 @@ impl ClientSocket {
             self.incoming = Incoming::Drained(0);
         }
         self.drain();
-        // Whatever comes meanwhile takes no room.
+        // Input that arrives meanwhile takes no memory.
         self.send(out, CHUNK)?;
         self.stream.shutdown(Shutdown::Write)?;
         let mut rest = Vec::with_capacity(CHUNK);
@@ -215,7 +215,7 @@ impl ClientSocket {
                     self.moved = Instant::now();
                     self.incoming = Incoming::Drained(drained + n);
                 }
-                // It sends no more, but has not ended.
+                // It does not send any more, but has not closed.
                 Err(Errno::AGAIN) if self.is_stalled() => break,
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(error) => return Err(error.into()),
@@ -225,7 +225,7 @@ impl ClientSocket {
     }
 }
 
-/// What a peer has sent and nobody has carried out yet.
+/// Input that was received but not executed yet.
 #[derive(Default)]
 pub struct Inbox {
     buffer: Vec<u8>,
@@ -234,17 +234,17 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// How many bytes there are.
+    /// The number of bytes.
     pub fn len(&self) -> usize {
         self.filled - self.start
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many more it could hold without growing.
+    /// How many more bytes fit without an allocation.
     pub fn capacity(&self) -> usize {
         self.buffer.len() - self.len()
     }
@@ -254,12 +254,12 @@ impl Inbox {
         &self.buffer[self.start..self.filled]
     }
 
-    /// The bytes, for who changes them in place.
+    /// The bytes, for changes in place.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start..self.filled]
     }
 
-    /// Forgets so many of the first.
+    /// Removes this many bytes from the front.
     pub fn forget(&mut self, bytes: usize) {
         self.start += bytes;
         if self.start == self.filled {
@@ -270,8 +270,8 @@ impl Inbox {
         }
     }
 
-    /// Makes room for so many more. What is there moves to the front only if that is needed, so
-    /// that taking a long pipeline piece by piece does not move its rest each time.
+    /// Reserves space for more bytes. The content moves to the front only if necessary, so that
+    /// consuming a long pipeline piece by piece does not move the rest each time.
     fn reserve(&mut self, bytes: usize) {
         if self.buffer.len() - self.filled < bytes && self.start > 0 {
             self.buffer.copy_within(self.start..self.filled, 0);
@@ -288,7 +288,7 @@ impl Inbox {
         self.filled += bytes.len();
     }
 
-    /// Reads once. There is room for what is wanted, but never much more than what has really
+    /// Reads once. Reserves space for the wanted bytes, but never for much more than has actually
     /// arrived.
     fn read(&mut self, stream: &mut impl io::Read, wanted: usize) -> io::Result<usize> {
         self.reserve(wanted.clamp(READ, READ.max(self.len())));

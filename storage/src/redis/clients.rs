@@ -1,4 +1,4 @@
-//! The connections of a node's Redis ports, as CLIENT LIST tells and CLIENT KILL finds them.
+//! The connections of a node's Redis ports, for CLIENT LIST and CLIENT KILL.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
@@ -10,9 +10,9 @@ use net_common::server::Served;
 use parking_lot::Mutex;
 use resp::client::ConnectionFacts;
 
-/// What others may know of a connection.
+/// The publicly visible state of a connection.
 pub struct ClientEntry {
-    /// The facts, but for the two times.
+    /// The facts, except for the two times.
     pub facts: ConnectionFacts,
     /// When its last command was complete.
     pub last: Instant,
@@ -33,9 +33,9 @@ impl ClientEntry {
         ClientEntry { facts, stream, since: Instant::now(), last: Instant::now() }
     }
 
-    /// Ends the connection.
+    /// Closes the connection.
     fn close(&self) {
-        // It may have ended already.
+        // It may be closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
@@ -49,24 +49,24 @@ impl ClientEntry {
     }
 }
 
-/// All of them, by number.
+/// All connections, by number.
 #[derive(Default)]
 pub struct ClientRegistry {
     last_number: AtomicU64,
     open: Mutex<BTreeMap<u64, Arc<Mutex<ClientEntry>>>>,
 }
 
-/// What came of a CLIENT KILL.
+/// The outcome of a CLIENT KILL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Killed {
-    /// How many connections were meant.
+    /// The number of connections that matched.
     pub count: usize,
-    /// Whether that which asks is one of them. It is not closed yet.
+    /// Whether the calling connection is one of them. It is not closed yet.
     pub is_own: bool,
 }
 
 impl ClientRegistry {
-    /// Serves a connection, which is one of them meanwhile.
+    /// Serves a connection, which is registered meanwhile.
     pub fn with<T>(&self, served: &Served, serve: impl FnOnce(Arc<Mutex<ClientEntry>>) -> T) -> T {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         let client = Arc::new(Mutex::new(ClientEntry::new(served, number)));
@@ -76,12 +76,12 @@ impl ClientRegistry {
         ended
     }
 
-    /// What is known of each connection, in the order in which they began.
+    /// The facts of each connection, in the order in which they were opened.
     pub fn described(&self) -> Vec<ConnectionFacts> {
         self.all().iter().map(|client| client.lock().described()).collect()
     }
 
-    /// Closes connections that are meant, but for the own one.
+    /// Closes the connections that match, except for the calling one.
     pub fn kill(&self, own: u64, is_meant: impl Fn(&ConnectionFacts) -> bool) -> Killed {
         let mut killed = Killed::default();
         for client in self.all() {
@@ -95,7 +95,7 @@ impl ClientRegistry {
                 continue;
             }
             client.close();
-            // It counts no more from now on, though its thread has yet to notice.
+            // It does not count from now on, though its thread has yet to notice.
             let id = client.facts.id;
             drop(client);
             self.open.lock().remove(&id);
@@ -103,7 +103,7 @@ impl ClientRegistry {
         killed
     }
 
-    /// None is locked while the list is.
+    /// No connection is locked while the list is.
     fn all(&self) -> Vec<Arc<Mutex<ClientEntry>>> {
         self.open.lock().values().cloned().collect()
     }

@@ -1,22 +1,22 @@
-//! Commands of one pipeline that are about one key, made one operation.
+//! Commands of one pipeline about one key, merged into one operation.
 //!
-//! They are carried out one after the other on what the key holds; the store sees what came of all
-//! of them, once. So a pipeline that counts a key up sixteen times costs one read-modify-write, not
-//! sixteen. Nobody else sees what the key held in between, as if nobody else had come in between:
-//! each command takes effect while the operation does, and in its order.
+//! They are executed one after the other on the key's content; the store sees their combined
+//! effect, once. So a pipeline that increments a key sixteen times costs one read-modify-write, not
+//! sixteen. No other client sees the states in between, as if none had accessed the key in between:
+//! each command takes effect during the operation, and in its order.
 //!
-//! * Commands that only look at the key cost one read.
-//! * Where the first one puts a value whatever the key holds, what follows is known without asking:
-//!   the whole is a plain write.
-//! * The rest is one read-modify-write.
+//! * Commands that only read the key cost one read.
+//! * If the first command puts a value unconditionally, the effect of the following ones is known
+//!   without a read: together they are a plain write.
+//! * Anything else is one read-modify-write.
 //!
-//! The last value is checked by the client again. A value in between that is too long is refused to
-//! its command alone, and the others go on with what was there.
+//! The client checks the last value again. If a value in between is too long, only its command is
+//! refused, and the others continue with the previous content.
 //!
-//! What each command answers is found out when it is asked for, by carrying them out once more on
-//! what the store has found: so no more is held than the key's first value and its present one,
-//! however many commands look at it. Where even that is too much, because others hold as much, the
-//! next command is carried out alone ([`Coalesced::cut`]).
+//! The reply of each command is computed on demand, by executing the commands once more on the
+//! content that the store found. So only the key's first value and its present one are held,
+//! however many commands read it. Where even that exceeds the memory bound, because other keys hold
+//! as much, the next command is executed alone ([`Coalesced::cut`]).
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -32,21 +32,21 @@ use super::translate;
 /// A command about one key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step<'b> {
-    /// Read at it.
+    /// Read the key.
     Read(Read),
-    /// Give it a value, whatever it holds.
+    /// Give it a value unconditionally.
     Put {
         /// The value.
         value: &'b [u8],
-        /// Until when it lives.
+        /// When it expires.
         expiry: Option<u64>,
     },
-    /// Change it by what it holds.
+    /// Change it depending on its content.
     Update(Update<'b>),
 }
 
 impl Step<'_> {
-    /// The value that it gives the key, where that is known before what the key holds.
+    /// The value that it stores, where that does not depend on the key's content.
     fn given(&self) -> Option<&[u8]> {
         match self {
             Step::Read(_) => None,
@@ -64,39 +64,39 @@ pub struct Coalesced<'b> {
     turn: Cell<Turn>,
     /// Why the store is not asked.
     refused: Option<BeyondLimits>,
-    /// What they leave, where that does not depend on what was there.
+    /// Their combined effect, where that does not depend on the key's content.
     known: OnceCell<Option<Rc<State>>>,
-    /// What they were last carried out on, and when.
+    /// The content and the time of their last execution.
     base: RefCell<Option<(Option<Rc<State>>, u64)>>,
 }
 
-/// Which commands are carried out together now.
+/// Which commands are executed together now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// All from this one on.
+    /// All commands from this one on.
     Rest(usize),
     /// This one alone.
     One(usize),
 }
 
-/// A key that the cluster does not take.
+/// A key beyond the cluster's limits.
 #[derive(Debug)]
 struct BeyondLimits {
     error: Error,
-    /// Whether it is certain that nothing is there, which is all that a read wants to know.
+    /// Whether the key is known not to exist, which is all that a read needs.
     is_absent: bool,
 }
 
-/// What a command has found out.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finding {
-    /// What a read has found.
+    /// The result of a read.
     Seen(Read, Option<Rc<State>>),
-    /// What an update answers.
+    /// The reply of an update.
     UpdateReply(UpdateReply),
 }
 
-/// What the key holds between two commands.
+/// The content of the key between two commands.
 #[derive(Debug, PartialEq, Eq)]
 pub struct State {
     value: Vec<u8>,
@@ -104,7 +104,7 @@ pub struct State {
 }
 
 impl State {
-    /// The same, as the cores take it.
+    /// The same, for the pure cores.
     pub fn current(&self) -> Current<'_> {
         Current { value: &self.value, expiry: self.expiry }
     }
@@ -113,14 +113,14 @@ impl State {
         found.map(|Found { value, expiry }| Rc::new(State { value: value.to_vec(), expiry }))
     }
 
-    /// What a get has found.
+    /// The content that a get has found.
     pub fn got(got: Got) -> Rc<State> {
         Rc::new(State { value: got.value, expiry: got.expiry })
     }
 }
 
 impl<'b> Coalesced<'b> {
-    /// One command.
+    /// Starts with one command.
     pub fn new(key: &'b [u8], step: Step<'b>) -> Coalesced<'b> {
         Coalesced {
             key,
@@ -132,41 +132,40 @@ impl<'b> Coalesced<'b> {
         }
     }
 
-    /// One more.
+    /// Adds a command.
     pub fn push(&mut self, step: Step<'b>) {
         self.steps.push(step);
     }
 
-    /// Holds the key against the limits. Beyond them each command is refused, but that whoever
-    /// looks finds nothing where the key surely cannot exist.
+    /// Checks the key against the limits. Beyond them each command is refused, except that reads
+    /// find nothing where the key cannot exist.
     pub fn check(&mut self, limits: &Limits, can_exist: impl FnOnce(&[u8]) -> bool) {
         let Err(error) = limits.check_key(self.key) else { return };
         let is_absent = !can_exist(self.key);
         self.refused = Some(BeyondLimits { error: translate::beyond(error), is_absent });
     }
 
-    /// Whether any of it is beyond the limits.
+    /// Whether the key or a value is beyond the limits.
     pub fn is_beyond(&self, limits: &Limits) -> bool {
         let is_long = |value| limits.check_value(value).is_err();
         let steps = &self.steps;
         limits.check_key(self.key).is_err() || steps.iter().filter_map(Step::given).any(is_long)
     }
 
-    /// Whether there is something to ask the store for.
+    /// Whether the store must be asked.
     pub fn is_asked(&self) -> bool {
         self.refused.is_none()
     }
 
-    /// Carries out one command alone, the next time that the store is asked; those after it then
-    /// have to ask again.
+    /// Executes one command alone, the next time that the store is asked; the commands after it
+    /// must then ask again.
     pub fn cut(&self) {
         if let (Turn::Rest(at), None) = (self.turn.get(), self.known.get()) {
             self.turn.set(Turn::One(at));
         }
     }
 
-    /// If one command was carried out alone, goes on with the next. Returns whether there is more
-    /// to ask for.
+    /// If one command was executed alone, continues with the next. Returns whether there are more.
     pub fn go_on(&self) -> bool {
         match self.turn.get() {
             Turn::Rest(_) => false,
@@ -177,7 +176,7 @@ impl<'b> Coalesced<'b> {
         }
     }
 
-    /// The commands that are carried out together.
+    /// The commands that are executed together.
     fn now(&self) -> &[Step<'b>] {
         match self.turn.get() {
             Turn::Rest(at) => &self.steps[at..],
@@ -185,13 +184,13 @@ impl<'b> Coalesced<'b> {
         }
     }
 
-    /// How many bytes it holds of what the store has found.
+    /// The number of bytes that it holds of the store's results.
     pub fn held(&self) -> usize {
         let base = self.base.borrow();
         base.as_ref().and_then(|(state, _)| state.as_ref()).map_or(0, |state| state.value.len())
     }
 
-    /// What to ask the store for, if anything, at a node with this wall clock.
+    /// The operation that the store must run, if any, on a node with this wall clock.
     pub fn part<'f>(&'f self, clock: &'f dyn Fn() -> u64, limits: Limits) -> Option<BatchItem<'f>> {
         if !self.is_asked() {
             return None;
@@ -209,7 +208,7 @@ impl<'b> Coalesced<'b> {
                 None => Op::Delete { key },
             }));
         }
-        // Asked again when somebody was quicker, and then it is later; what it says last counts.
+        // It runs again, at a later time, if another writer was quicker; its last result counts.
         let decide = Box::new(move |found: Option<Found<'_>>| {
             translate::change(match self.carry_out(State::found(found), clock(), &limits) {
                 (_, false) => KeyChange::Leave,
@@ -222,8 +221,8 @@ impl<'b> Coalesced<'b> {
         Some(BatchItem::Update { key, decide })
     }
 
-    /// Carries the commands out on what the key holds. Returns what it holds then, and whether
-    /// anything was written.
+    /// Executes the commands on the key's content. Returns the new content, and whether any command
+    /// has written.
     fn carry_out(
         &self,
         mut state: Option<Rc<State>>,
@@ -238,29 +237,29 @@ impl<'b> Coalesced<'b> {
         (state, is_written)
     }
 
-    /// What each command has found out, in their order, now that the store has done what
-    /// [`Coalesced::part`] asked for under these limits, and found `got`.
+    /// The result of each command, in their order, after the store has run [`Coalesced::part`]
+    /// under these limits, and has found `got`.
     pub fn findings(&self, got: Option<Rc<State>>, limits: Limits) -> Findings<'_, 'b> {
-        // Without a base nothing but a read was asked for.
+        // Without a base there was only a read.
         let (state, now_ms) = self.base.take().unwrap_or((got, 0));
         Findings { coalesced: self, steps: self.now().iter(), state, now_ms, limits }
     }
 }
 
-/// Carries one command out. Returns what it has found out, and whether it has written.
+/// Executes one command. Returns its result, and whether it has written.
 fn carry_out(
     step: &Step<'_>,
     state: &mut Option<Rc<State>>,
     now_ms: u64,
     limits: &Limits,
 ) -> (Finding, bool) {
-    // BeyondLimits whatever the key holds, as it would be by itself.
+    // Refused whatever the key holds, as it would be by itself.
     if let Some(Err(error)) = step.given().map(|value| limits.check_value(value)) {
         return (Finding::UpdateReply(UpdateReply::Error(translate::beyond(error))), false);
     }
     let (change, answer) = match step {
         Step::Read(read) => return (Finding::Seen(*read, state.clone()), false),
-        // A time that has passed already ends the key at once.
+        // A time that has already passed removes the key at once.
         Step::Put { expiry: Some(at), .. } if *at <= now_ms => (KeyChange::Remove, UpdateReply::Ok),
         Step::Put { value, expiry } => {
             (KeyChange::Put { value: value.to_vec(), expiry: *expiry }, UpdateReply::Ok)
@@ -281,18 +280,18 @@ fn carry_out(
     (Finding::UpdateReply(answer), true)
 }
 
-/// What commands that are one operation have found out, one after the other.
+/// The results of merged commands, one after the other.
 pub struct Findings<'f, 'b> {
     coalesced: &'f Coalesced<'b>,
     steps: std::slice::Iter<'f, Step<'b>>,
-    /// What the key holds before the next one.
+    /// The content of the key before the next command.
     state: Option<Rc<State>>,
     now_ms: u64,
     limits: Limits,
 }
 
 impl Findings<'_, '_> {
-    /// How many bytes it holds for those that are still to be answered.
+    /// The number of bytes that it holds for commands that are yet to be answered.
     pub fn held(&self) -> usize {
         self.state.as_ref().map_or(0, |state| state.value.len())
     }
@@ -327,7 +326,8 @@ mod tests {
     const NOW: u64 = 1_000;
     const LIMITS: Limits = Limits { key_bytes: 20, value_bytes: 5 };
 
-    /// What a store that holds this makes of a part, and what it finds.
+    /// Runs a part on a store with this content. Returns the kind of operation, and whether it
+    /// wrote.
     fn store(
         part: BatchItem<'_>,
         held: &mut Option<(Vec<u8>, Option<u64>)>,
@@ -341,7 +341,7 @@ mod tests {
             }
             BatchItem::Op(Op::Delete { .. }) => *held = None,
             BatchItem::Update { mut decide, .. } => {
-                // Somebody was quicker at first.
+                // Another writer was quicker at first.
                 decide(Some(Found { value: b"9", expiry: None }));
                 let found = found.as_ref().map(|(value, expiry)| Found { value, expiry: *expiry });
                 match decide(found) {
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn coalesced_commands_equal_single_ones() {
-        // All ways to put up to four of them in a row.
+        // All sequences of up to four of them.
         let steps = steps();
         let mut kinds = std::collections::BTreeSet::new();
         for number in 0..steps.len().pow(4) {

@@ -1,7 +1,7 @@
-//! What a connection has said so far, and the answers to what is not about keys.
+//! The state of a connection, and the replies to requests that are not about keys.
 //!
-//! Requests that are about keys go through a [`Batch`]; all others are answered here, by what the
-//! node knows of itself, of the cluster and of its connections.
+//! Requests about keys go through a [`Batch`]; all others are answered here, from the state of the
+//! node, the cluster and the connections.
 
 use std::io;
 use std::sync::Arc;
@@ -32,47 +32,46 @@ use super::translate::refusal;
 /// The only user there is.
 const USER: &[u8] = b"default";
 
-/// How a connection goes on.
+/// What to do with the connection next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Wait for more.
+    /// Wait for more requests.
     Go,
-    /// Send the answers and close.
+    /// Send the replies and close.
     Close,
-    /// The same, where the peer is in the middle of a request that is too long: it is to learn
-    /// that.
+    /// The same in the middle of a request that is too long: the peer must still receive the error.
     CloseInMidstream,
 }
 
-/// One connection's conversation.
+/// The state of one connection.
 pub struct Conversation<'s> {
     shared: &'s Shared,
     served: &'s Served,
     client: Arc<Mutex<ClientEntry>>,
-    /// What is listed at its port.
+    /// The scope of listings at its port.
     at_port: Scope,
-    /// Nodes that hold what it has written last.
+    /// The number of nodes that hold its last write.
     copies: Option<usize>,
     /// The last command.
     command: &'static str,
     state: State,
 }
 
-/// What RESET brings back to how it was at the beginning.
+/// The state that RESET restores.
 struct State {
     protocol: Protocol,
-    /// Whether it has shown the password, or need not.
+    /// Whether the connection is authenticated, or need not be.
     is_authenticated: bool,
-    /// What is listed for it: once it has asked who keeps what, it asks each node for what is its
-    /// own.
+    /// The scope of its listings: once a client has asked for the cluster's topology, it asks each
+    /// node for that node's own keys.
     scope: Scope,
-    /// Which answers it hears.
+    /// Which replies it gets.
     reply_mode: ReplyMode,
     transaction: Transaction,
 }
 
 impl State {
-    /// That of a connection which has just begun.
+    /// The initial state of a connection.
     fn new(shared: &Shared, at_port: Scope) -> State {
         State {
             protocol: Protocol::default(),
@@ -85,7 +84,7 @@ impl State {
 }
 
 impl<'s> Conversation<'s> {
-    /// One that has just begun, at a port where this is listed.
+    /// A new connection, at a port with this scope.
     pub fn new(
         shared: &'s Shared,
         served: &'s Served,
@@ -96,32 +95,32 @@ impl<'s> Conversation<'s> {
         Conversation { shared, served, client, at_port, copies: None, command: "", state }
     }
 
-    /// Whether the peer may do everything.
+    /// Whether the peer is authenticated, or need not be.
     pub fn is_authenticated(&self) -> bool {
         self.state.is_authenticated
     }
 
-    /// The protocol that it speaks.
+    /// The protocol version in use.
     pub fn protocol(&self) -> Protocol {
         self.state.protocol
     }
 
-    /// Tells what others may know.
+    /// Fills in the publicly visible facts.
     pub fn describe(&self, facts: &mut ConnectionFacts) {
         facts.command = self.command;
         facts.protocol = self.state.protocol;
         facts.queued = self.state.transaction.queued();
     }
 
-    /// Longest value that the cluster takes.
+    /// Length in bytes of the longest value that the cluster accepts.
     pub fn value_bytes(&self) -> usize {
         self.shared.value_bytes()
     }
 
-    /// What a request means.
+    /// Parses a request.
     ///
     /// # Errors
-    /// [`Error`], also where the peer has yet to show the password.
+    /// [`Error`], also where the peer has yet to authenticate.
     pub fn parse<'b>(&mut self, args: Args<'b>, now_ms: u64) -> Result<Command<'b>, Error> {
         let found = lookup::find(args).and_then(|spec| {
             self.command = spec.name;
@@ -137,7 +136,8 @@ impl<'s> Conversation<'s> {
         self.state.transaction.parse(found, args, now_ms)
     }
 
-    /// Carries a batch out and empties it. Where the answers become many, `send` takes them away.
+    /// Executes a batch and empties it. When many bytes of replies have accumulated, `send` takes
+    /// them.
     ///
     /// # Errors
     /// Those of `send`.
@@ -172,18 +172,18 @@ impl<'s> Conversation<'s> {
         Ok(())
     }
 
-    /// Answers a command that is not for a [`Batch`].
+    /// Replies to a command that is not for a [`Batch`].
     pub fn answer(&mut self, command: &Command<'_>, out: &mut Vec<u8>) -> Next {
         let (start, mode_before) = (out.len(), self.state.reply_mode);
-        let next = self.answer_aloud(command, out);
-        // What ends the silence is heard.
+        let next = self.answer_unfiltered(command, out);
+        // The reply to the command that turns replies on again is sent.
         if mode_before == ReplyMode::Off && self.state.reply_mode == ReplyMode::Off {
             out.truncate(start);
         }
         next
     }
 
-    fn answer_aloud(&mut self, command: &Command<'_>, out: &mut Vec<u8>) -> Next {
+    fn answer_unfiltered(&mut self, command: &Command<'_>, out: &mut Vec<u8>) -> Next {
         let start = out.len();
         let mut replies = Replies::new(out, self.state.protocol);
         let mut next = Next::Go;
@@ -203,7 +203,7 @@ impl<'s> Conversation<'s> {
                 }
                 self.shared.answer_cluster(cluster, &mut replies)
             }
-            Command::Transaction(said) => self.state.transaction.answer(said, &mut replies),
+            Command::Transaction(command) => self.state.transaction.answer(command, &mut replies),
             Command::Wait => self.wait(&mut replies),
             command => self.list(command, &mut replies),
         };
@@ -214,7 +214,7 @@ impl<'s> Conversation<'s> {
         next
     }
 
-    /// Whether the next request's answer is not to be heard; asked once for each request.
+    /// Whether to suppress the reply to the next request; called once for each request.
     pub fn takes_skip(&mut self) -> bool {
         let skips = self.state.reply_mode == ReplyMode::SkipNext;
         if skips {
@@ -309,7 +309,7 @@ impl<'s> Conversation<'s> {
         Ok(())
     }
 
-    /// Holds a password against the cluster's secret. A wrong one is answered late, so that
+    /// Compares a password with the cluster's secret. The reply to a wrong one is delayed, so that
     /// guessing is slow.
     fn authenticate(&mut self, user: &[u8], password: &[u8]) -> Result<(), Error> {
         let is_right =
@@ -326,7 +326,7 @@ impl<'s> Conversation<'s> {
     fn client(&mut self, client: command::Client<'_>, out: &mut Replies<'_>) {
         match client {
             command::Client::Reply(reply_mode) => {
-                // What hears nothing goes on to.
+                // If replies are off they stay off.
                 if self.state.reply_mode != ReplyMode::Off || reply_mode == ReplyMode::On {
                     self.state.reply_mode = reply_mode;
                 }
@@ -342,9 +342,9 @@ impl<'s> Conversation<'s> {
                 self.shared.pause.end();
                 out.ok();
             }
-            // None is ever blocked.
+            // No connection is ever blocked.
             command::Client::Unblock => out.integer(0),
-            // It is answered where connections may close.
+            // It is handled by the caller, which can close connections.
             command::Client::Kill(_) => {}
             command::Client::Id => {
                 out.integer(i64::try_from(self.client.lock().facts.id).unwrap_or(i64::MAX));
@@ -377,7 +377,7 @@ impl<'s> Conversation<'s> {
     }
 }
 
-/// What was checked to be printable.
+/// A text that was checked to be printable.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,4 +1,4 @@
-//! What a node tells of itself and of the cluster: INFO, CONFIG, COMMAND, CLUSTER and their like.
+//! Replies about the node and the cluster: INFO, CONFIG, COMMAND, CLUSTER and the like.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,10 +19,10 @@ use super::shared::{Shared, copies};
 use super::topology::node_id;
 
 impl Shared {
-    /// Answers what is about the node.
+    /// Replies to a command about the node.
     ///
     /// # Errors
-    /// [`Error`] where it does not know enough yet.
+    /// [`Error`] where the node does not have the facts yet.
     pub fn answer_server(&self, server: &Server<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
         match *server {
             Server::Commands => docs::all(out),
@@ -52,7 +52,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Answers what is about the cluster.
+    /// Replies to a command about the cluster.
     ///
     /// # Errors
     /// [`Error`] before the first view.
@@ -68,7 +68,7 @@ impl Shared {
             Cluster::Shards => picture.topology().shards(out),
             Cluster::Nodes => out.verbatim(&picture.topology().nodes_text()),
             Cluster::Info => {
-                // Where there is no manager the node's lease, which it renews, has to do.
+                // Without a manager the node's lease, which it renews, is the criterion.
                 let client = self.coordinator.client();
                 let lost = client.and_then(|client| client.lost()).unwrap_or_default();
                 let is_member = routes.view().place_of(self.node.id()).is_some();
@@ -86,7 +86,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Since when it has its records, in seconds since 1970.
+    /// The time of the last save of its records, in seconds since 1970.
     pub fn last_save_s(&self) -> i64 {
         let started_ms =
             || clock::wall_ms().saturating_sub(self.started.elapsed().as_millis() as u64);
@@ -94,13 +94,13 @@ impl Shared {
         i64::try_from(imaged_s.unwrap_or_else(|| started_ms() / 1000)).unwrap_or(i64::MAX)
     }
 
-    /// What is configured.
+    /// The configuration.
     fn config(&self) -> config::ServerConfig {
         config::ServerConfig {
             max_memory: self.node.memory().1.unwrap_or(0),
             max_clients: self.limits.connections as u64,
             port: self.port,
-            // 0 would be for ever.
+            // 0 would mean for ever.
             idle_timeout_s: self.settings.idle.map_or(0, |idle| idle.as_secs().max(1)),
             keepalive_s: client_socket::KEEPALIVE.as_secs(),
             value_bytes: self.value_bytes(),
@@ -112,7 +112,7 @@ impl Shared {
         }
     }
 
-    /// What there is to tell of the node.
+    /// The facts for INFO.
     fn info(&self) -> info::NodeFacts {
         let (counts, before) = (self.counts(), self.baseline());
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -159,7 +159,7 @@ impl Shared {
     }
 }
 
-/// What LOLWUT draws.
+/// The ring for LOLWUT.
 fn ring(view: &View) -> Ring {
     Ring {
         nodes: view.members.iter().map(|member| member.id.to_string()).collect(),
@@ -167,7 +167,7 @@ fn ring(view: &View) -> Ring {
         owners: view.arcs.iter().map(|&owner| usize::from(owner)).collect(),
     }
 }
-/// Bytes of memory that the process has, where Linux tells.
+/// Resident memory of the process in bytes, where Linux provides it.
 fn resident_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,8 +1,8 @@
-//! Commands about all keys of the cluster, whichever node is asked; or, for cluster-aware clients,
-//! who ask each node and add up, about the keys of the arcs that are told to be this node's own.
+//! Commands about all keys of the cluster, on any node; or, for cluster-aware clients that ask each
+//! node and add up, about the keys in this node's own arcs.
 //!
-//! SCAN's cursor is the place where the listing goes on ([`cluster::scan`]), so any node can go on
-//! where another one stopped. KEYS and FLUSHALL go through the whole listing, page by page.
+//! SCAN's cursor is the place to continue from ([`cluster::scan`]), so any node can continue where
+//! another one stopped. KEYS and FLUSHALL go through the whole listing, page by page.
 
 use client::{GTStoreClient, Op};
 use cluster::arcs::ArcSet;
@@ -17,15 +17,15 @@ use resp::reply::Replies;
 use super::bounds::{ANSWER, PAGE};
 use super::translate::refusal;
 
-/// What is to be listed.
+/// The keys to list.
 pub struct KeyListing<'l> {
-    /// By whom.
+    /// The client that lists them.
     pub client: &'l GTStoreClient,
     /// The arcs whose keys are listed; `None`: all.
     pub arcs: Option<&'l ArcSet>,
 }
 
-/// Answers a command about all keys; others are none of its business. A flush always removes all.
+/// Replies to a command about all keys; ignores others. A flush always removes all keys.
 ///
 /// # Errors
 /// [`Error`], also where the operator has not allowed a flush.
@@ -93,8 +93,8 @@ fn list(
     Ok((listed.keys, listed.next))
 }
 
-/// The first key from a place on. A page may be empty though there are more: of keys that have just
-/// been removed.
+/// The first key from a place on. A page may be empty though there are more keys: when its keys
+/// have just been removed.
 fn first_key(listing: &KeyListing<'_>, from: u64) -> Result<Option<Vec<u8>>, Error> {
     let (mut from, mut most) = (Some(from), 1);
     while let Some(place) = from {

@@ -1,20 +1,20 @@
 //! CLIENT PAUSE: requests of this node's connections wait for a while.
 //!
-//! It holds up clients of this node's Redis ports, and nobody else: other nodes go on, and so do
-//! native clients. Unlike Redis's a pause of all requests does not hold up CLIENT UNPAUSE.
+//! It affects only clients of this node's Redis ports: other nodes continue to serve, and so do
+//! native clients. Unlike in Redis a pause of all requests does not hold up CLIENT UNPAUSE.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// How often whoever waits looks whether the node stops.
+/// How often a waiting request checks whether the node is stopping.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whether requests wait.
 #[derive(Default)]
 pub struct Pause {
-    /// Whether there is a pause, for the many who only want to know that.
+    /// Whether there is a pause: cheap to check for each request.
     is_on: AtomicBool,
     state: Mutex<Option<State>>,
     ended: Condvar,
@@ -27,9 +27,9 @@ struct State {
 }
 
 impl Pause {
-    /// Begins one, or prolongs that which there is; the stricter of both holds.
+    /// Starts a pause, or extends the present one; the stricter of both holds.
     pub fn begin(&self, time: Duration, writes_only: bool) {
-        // Longer than clocks go is a day.
+        // If the clock cannot represent the end: a day.
         let now = Instant::now();
         let until = now.checked_add(time).unwrap_or(now + Duration::from_secs(86_400));
         let mut state = self.state.lock();
@@ -58,13 +58,13 @@ impl Pause {
         self.is_on.load(Ordering::Relaxed)
     }
 
-    /// How many connections wait.
+    /// The number of connections that wait.
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Waits until a request may go on: one that may change keys, or another. Returns at once when
-    /// `is_over`.
+    /// Waits until a request may proceed: one that may change keys, or another. Returns at once
+    /// when `is_over`.
     pub fn wait(&self, writes: bool, is_over: impl Fn() -> bool) {
         let mut state = self.state.lock();
         self.waiting.fetch_add(1, Ordering::Relaxed);

@@ -1,10 +1,10 @@
 //! The Redis ports of a node.
 //!
-//! There are two, so that both kinds of clients are told what they expect. A client that knows of
-//! no cluster asks one node for all keys; a cluster-aware one asks each node for its keys, and adds
-//! up. On a connection they cannot be told apart: libraries ask one node who keeps which slots, and
-//! send the others nothing but requests. So this answer names the second port, where a node lists
-//! what is told to be its own.
+//! There are two, because two kinds of clients expect different listings. A client that is not
+//! cluster-aware asks one node for all keys; a cluster-aware one asks each node for its keys, and
+//! adds up. A connection does not show which kind it is: libraries ask one node for the topology,
+//! and send the others nothing but requests. So the topology names the second port, where a node
+//! lists only its own keys.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,25 +19,25 @@ use super::shared::{Count, RedisSettings, Scope, Shared};
 use crate::coordinate::Coordinator;
 use crate::node::Node;
 
-/// Where to listen.
+/// The ports to listen on.
 pub struct Listeners {
-    /// For everybody.
+    /// For all clients.
     pub whole: TcpListener,
-    /// For cluster-aware clients; `None`: they are sent to the same port.
+    /// For cluster-aware clients; `None`: they use the first port.
     pub cluster: Option<TcpListener>,
 }
 
 impl Listeners {
-    /// The port that cluster-aware clients are told.
+    /// The port in the topology that cluster-aware clients get.
     ///
     /// # Errors
-    /// If the operating system does not tell.
+    /// If the operating system cannot return the port.
     pub fn announced_port(&self) -> io::Result<u16> {
         Ok(self.cluster.as_ref().unwrap_or(&self.whole).local_addr()?.port())
     }
 }
 
-/// The running ports. They stop when dropped.
+/// The running servers. They stop when dropped.
 pub struct Servers {
     whole: Server,
     cluster: Option<Server>,
@@ -47,7 +47,7 @@ impl Servers {
     /// Starts serving.
     ///
     /// # Errors
-    /// If the operating system has no threads to give.
+    /// If the operating system cannot start a thread.
     pub fn start(
         listeners: Listeners,
         node: Arc<Node>,
@@ -67,12 +67,12 @@ impl Servers {
         Ok(Servers { whole, cluster })
     }
 
-    /// Where everybody is served.
+    /// The address of the port for all clients.
     pub fn address(&self) -> SocketAddr {
         self.whole.address()
     }
 
-    /// Where cluster-aware clients are, if they have a port of their own.
+    /// The address of the port for cluster-aware clients, if there is a separate one.
     pub fn cluster_address(&self) -> Option<SocketAddr> {
         self.cluster.as_ref().map(Server::address)
     }
@@ -84,7 +84,7 @@ impl Servers {
     }
 }
 
-/// Opens a port, whose connections list what is in this scope.
+/// Opens a port whose connections list the keys in this scope.
 fn open(
     shared: Arc<Shared>,
     name: &str,

@@ -1,14 +1,14 @@
 //! One connection to the Redis port.
 //!
-//! Read what has arrived, carry all complete requests out, send the answers, read again. Requests
-//! that do not depend on each other go to the nodes together ([`Batch`]); answers come in the
-//! requests' order.
+//! It reads the bytes that have arrived, executes all complete requests, sends the replies, and
+//! reads again. Requests that do not depend on each other go to the nodes together ([`Batch`]);
+//! replies come in the order of the requests.
 //!
-//! Limits: what a peer may send ([`request::Limits`](Limits)), and far less before it has shown the
-//! password; how long no byte may move in the middle of a request or an answer, and how long it may
-//! be silent between two requests. It may send on while it leaves answers unread ([`ClientSocket`]): as
-//! much as one request may have. Of the answers `FLUSH` bytes and one batch's wait meanwhile, which
-//! is bounded as well ([`Batch`]).
+//! Limits: how much a peer may send ([`request::Limits`](Limits)), and far less before it has
+//! authenticated; how long no byte may move in the middle of a request or a reply, and how long the
+//! peer may be silent between two requests. The peer may continue to send while it leaves replies
+//! unread ([`ClientSocket`]): as much as one request may have. Of the replies, `FLUSH` bytes and
+//! those of one batch wait meanwhile, which is bounded as well ([`Batch`]).
 
 use std::io;
 use std::sync::Arc;
@@ -41,15 +41,15 @@ pub struct Session<'s> {
     inbox: Inbox,
     requests: Requests,
     outgoing: Outgoing<'s>,
-    /// When the last request was complete, or the first byte of the next one came.
+    /// When the last request was complete, or the first byte of the next one arrived.
     quiet_since: Instant,
 }
 
 impl<'s> Session<'s> {
-    /// A connection that has just begun.
+    /// A new connection.
     ///
     /// # Errors
-    /// Where it is gone already.
+    /// If it is closed already.
     pub fn new(
         shared: &'s Shared,
         served: &'s Served,
@@ -74,10 +74,10 @@ impl<'s> Session<'s> {
         })
     }
 
-    /// Serves it until it ends.
+    /// Serves it until it closes.
     ///
     /// # Errors
-    /// Where the connection breaks, or the peer does not take its answers.
+    /// If the connection breaks, or the peer does not take its replies.
     pub fn run(&mut self) -> io::Result<()> {
         loop {
             let (done, next) = self.answer()?;
@@ -89,14 +89,14 @@ impl<'s> Session<'s> {
                 send_last(&self.served.stream, &[]);
                 return Ok(());
             }
-            // A round takes so many requests at most: there may be more.
+            // A round takes a limited number of requests: there may be more.
             if (done == 0 || self.inbox.is_empty()) && !self.read()? {
                 return Ok(());
             }
         }
     }
 
-    /// Carries out the requests that have arrived. Returns how many.
+    /// Executes the requests that have arrived. Returns their number.
     fn answer(&mut self) -> io::Result<(usize, Next)> {
         let limits = if self.conversation.is_authenticated() {
             Limits::AUTHENTICATED.for_values(self.conversation.value_bytes())
@@ -154,7 +154,8 @@ impl<'s> Session<'s> {
                 Ok(command) if Batch::is_for(&command) => {
                     if !batch.accepts(&command) {
                         self.outgoing.run(&mut batch, &mut self.conversation, &self.inbox)?;
-                        // It may have taken long, and times to live begin when their command does.
+                        // The batch may have taken long, and times to live begin when their command
+                        // does.
                         now_ms = clock::wall_ms();
                     }
                     batch.add(command);
@@ -171,7 +172,7 @@ impl<'s> Session<'s> {
                     now_ms = clock::wall_ms();
                 }
             }
-            // What came before the CLIENT REPLY has been answered.
+            // Requests before the CLIENT REPLY have been answered.
             if skips {
                 self.conversation.run(&mut batch, &mut self.outgoing.bytes, |_| Ok(()))?;
                 self.outgoing.bytes.truncate(start);
@@ -181,14 +182,14 @@ impl<'s> Session<'s> {
         Ok(Next::Go)
     }
 
-    /// Tells of the bytes that wait what others may know.
+    /// Fills in the publicly visible numbers of waiting bytes.
     fn describe_bytes(&self, facts: &mut ConnectionFacts, output: usize) {
         facts.input_bytes = self.inbox.len() + self.outgoing.socket.ahead();
         facts.input_capacity = self.inbox.capacity();
         facts.output_bytes = output;
     }
 
-    /// Reads more. `false` at the end.
+    /// Reads more. `false` at the end of the stream.
     fn read(&mut self) -> io::Result<bool> {
         let was_between = self.inbox.is_empty();
         loop {
@@ -214,10 +215,10 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// Whether the peer has been silent for longer than it may. As in Redis it is closed without a
-    /// word: an answer that nobody asked for would be taken for that of the next request.
+    /// Whether the peer has been silent for longer than allowed. As in Redis the connection is
+    /// closed without an error: an unsolicited reply would be taken for that of the next request.
     fn is_over(&self, between: bool) -> bool {
-        // Whoever has not shown the password yet has so long for all of it.
+        // Before authentication this is the time for all of it.
         if !self.conversation.is_authenticated() {
             return self.quiet_since.elapsed() >= self.shared.limits.frame;
         }
@@ -229,7 +230,7 @@ impl<'s> Session<'s> {
     }
 }
 
-/// Waits until a request may go on.
+/// Waits until a request may proceed.
 fn wait(shared: &Shared, served: &Served, args: Args<'_>) {
     let spec = lookup::find(args).ok();
     if spec.is_some_and(|spec| spec.id == Name::ClientUnpause) {
@@ -239,17 +240,16 @@ fn wait(shared: &Shared, served: &Served, args: Args<'_>) {
     shared.pause.wait(writes, || served.is_last());
 }
 
-/// Answers on their way out.
+/// Replies on their way to the client.
 struct Outgoing<'s> {
     shared: &'s Shared,
     socket: ClientSocket,
-    /// What is not sent yet.
+    /// The bytes that are not sent yet.
     bytes: Vec<u8>,
 }
 
 impl Outgoing<'_> {
-    /// Carries a batch out. Where its answers become many they are sent. `inbox` is what the peer
-    /// has sent already.
+    /// Executes a batch. Its replies are sent when they are many. `inbox` has the input so far.
     fn run(
         &mut self,
         batch: &mut Batch<'_>,
@@ -260,12 +260,12 @@ impl Outgoing<'_> {
         conversation.run(batch, bytes, |bytes| send(shared, socket, bytes, inbox))
     }
 
-    /// Sends what there is.
+    /// Sends the waiting bytes.
     fn send(&mut self, inbox: &Inbox) -> io::Result<()> {
         send(self.shared, &mut self.socket, &mut self.bytes, inbox)
     }
 
-    /// The same, where nothing more is to come in either direction.
+    /// The same, where nothing follows in either direction.
     fn send_last(&mut self) -> io::Result<()> {
         self.socket.send_last(&mut self.bytes)
     }
@@ -281,8 +281,8 @@ fn send(
         return Ok(());
     }
     let count = bytes.len() as u64;
-    // While answers wait the peer may send, with what is here already, as much as a request may
-    // have.
+    // While replies wait, the peer may send as much as a request may have, together with the input
+    // so far.
     socket.send(bytes, Limits::AUTHENTICATED.request.saturating_sub(inbox.len()))?;
     shared.tally.output_bytes.fetch_add(count, Ordering::Relaxed);
     Ok(())

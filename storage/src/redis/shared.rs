@@ -1,8 +1,8 @@
-//! What the connections of a node's Redis ports share.
+//! The state that the connections of a node's Redis ports share.
 //!
 //! The node coordinates for its clients as any client of the cluster would, through
-//! [`Coordinator`], so what is said here holds as it holds for the native client, whichever node a
-//! client talks to.
+//! [`Coordinator`], so the guarantees are those of the native client, whichever node a client is
+//! connected to.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,33 +21,33 @@ use super::topology::Picture;
 use crate::coordinate::Coordinator;
 use crate::node::Node;
 
-/// How the Redis port behaves.
+/// The settings of the Redis ports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RedisSettings {
     /// Whether FLUSHALL and FLUSHDB may remove all keys of the cluster.
     pub may_flush: bool,
     /// How long a connection may be silent between two requests; `None`: for ever, as in Redis.
-    /// Many clients take a connection that is closed for an error of their own.
+    /// Many clients report a connection that the server closes as an error.
     pub idle: Option<Duration>,
 }
 
-/// Which keys a node lists.
+/// The keys that a node lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of the whole cluster: for everybody.
+    /// Those of the whole cluster: for all clients.
     Cluster,
-    /// Those that are told to be its own: for cluster-aware clients, who ask each node and add up.
+    /// Its own keys: for cluster-aware clients, which ask each node and add up.
     Own,
 }
 
-/// What the connections of a node's Redis ports share.
+/// The state that the connections of a node's Redis ports share.
 pub struct Shared {
     pub(super) node: Arc<Node>,
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) secret: Option<Secret>,
     pub(super) limits: Limits,
     pub(super) settings: RedisSettings,
-    /// The port for everybody.
+    /// The port for all clients.
     pub(super) port: u16,
     pub(super) started: Instant,
     pub(super) clients: ClientRegistry,
@@ -60,14 +60,14 @@ pub struct Shared {
 /// Counts a port's connections.
 pub(super) type Count = dyn Fn() -> Counts + Send + Sync;
 
-/// What has been done since the start.
+/// Statistics since the start.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Commands.
+    /// Commands executed.
     pub commands: AtomicU64,
-    /// Bytes that came.
+    /// Bytes received.
     pub input_bytes: AtomicU64,
-    /// Bytes that went.
+    /// Bytes sent.
     pub output_bytes: AtomicU64,
     /// Reads that found something.
     pub hits: AtomicU64,
@@ -75,7 +75,7 @@ pub struct Tally {
     pub misses: AtomicU64,
 }
 
-/// What is counted from the start on, as it was when statistics began anew.
+/// The counters at the last reset of the statistics.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Baseline {
     /// Connections.
@@ -85,7 +85,7 @@ pub(super) struct Baseline {
 }
 
 impl Shared {
-    /// That of a node which is about to serve, at this port.
+    /// The state of a node that is about to serve, at this port.
     pub fn new(
         port: u16,
         node: Arc<Node>,
@@ -110,7 +110,7 @@ impl Shared {
         }
     }
 
-    /// Counts these ports' connections from now on.
+    /// Includes these ports' connections in the statistics.
     pub(super) fn count(&self, ports: Vec<Box<Count>>) {
         // Set once, at start.
         let _ = self.counts.set(ports);
@@ -126,7 +126,7 @@ impl Shared {
         })
     }
 
-    /// Lets statistics begin at 0.
+    /// Resets the statistics.
     pub fn forget_counts(&self) {
         *self.baseline.lock() =
             Baseline { connections: self.counts(), expired: self.node.expired_count() };
@@ -136,17 +136,17 @@ impl Shared {
         }
     }
 
-    /// From where statistics count.
+    /// The base of the statistics.
     pub(super) fn baseline(&self) -> Baseline {
         *self.baseline.lock()
     }
 
-    /// The newest view that the node has.
+    /// The newest view on the node.
     ///
     /// # Errors
     /// [`Error::Unavailable`] before the first.
     pub fn routes(&self) -> Result<Arc<Routes>, Error> {
-        let none = || Error::Unavailable("this node has not been told yet who serves".into());
+        let none = || Error::Unavailable("this node has no view yet".into());
         self.node.routes().ok_or_else(none)
     }
 
@@ -154,18 +154,18 @@ impl Shared {
     pub fn picture<'v>(&self, routes: &'v Routes) -> Picture<'v> {
         Picture::new(routes, self.node.id(), |id| {
             let member = &routes.view().members[routes.view().place_of(id)?];
-            // Port 0 is no address's, and says that there is none.
+            // Port 0 is invalid, and means that there is no Redis port.
             Address::new(member.address.host(), member.redis_port).ok()
         })
     }
 
-    /// Longest value that the cluster takes, in bytes.
+    /// Length in bytes of the longest value that the cluster accepts.
     pub fn value_bytes(&self) -> usize {
         self.node.routes().map_or(0, |routes| routes.view().limits.value_bytes)
     }
 }
 
-/// How many nodes hold each key.
+/// The number of nodes that hold each key.
 pub(super) fn copies(routes: &Routes) -> usize {
     routes.view().copies.min(routes.view().members.len())
 }

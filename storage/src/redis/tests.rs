@@ -1,8 +1,9 @@
-//! Commands from end to end, against a store that is a map ([`keyspace`]): what Redis's own test
-//! suite looks at, case by case, as transcripts ([`transcripts`]); random ones, beside a real Redis
-//! ([`differential`]); and random pipelines beside the same commands one by one ([`coalescing`]).
+//! Commands from end to end, against a store that is a map ([`keyspace`]): the cases of Redis's own
+//! test suite as transcripts ([`transcripts`]); random commands, compared with a real Redis
+//! ([`differential`]); and random pipelines, compared with the same commands one by one
+//! ([`coalescing`]).
 
-#![allow(clippy::print_stdout, reason = "what is skipped is told")]
+#![allow(clippy::print_stdout, reason = "skipped tests are reported")]
 
 mod coalescing;
 mod differential;

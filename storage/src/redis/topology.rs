@@ -1,11 +1,11 @@
-//! What cluster-aware clients are told of a view: which node keeps which slots.
+//! A view as cluster-aware clients see it: which node has which slots.
 //!
 //! All of it follows from a view's [`Routes`] and the addresses of the nodes' Redis ports. An arc
-//! is a few slots; neighbouring arcs that the same node is the first to keep are told as one range.
+//! is a few slots; neighbouring arcs with the same primary are reported as one range.
 //!
-//! A slot whose replicas have no Redis port is told to belong to some node that has. All tell the
-//! same of it, so that what each says of its own slots, and of the keys there, adds up to the
-//! whole.
+//! A slot whose replicas have no Redis port is attributed to some node that has one. All nodes
+//! attribute it to the same one, so that the reports of all nodes about their own slots and keys
+//! add up to the whole.
 
 use std::fmt::Write;
 
@@ -18,20 +18,20 @@ use resp::topology::{Node, Range, Topology};
 
 const _: () = assert!(SLOTS == resp::topology::SLOTS, "the protocol's slots are the ring's");
 
-/// A view, with where each of its members has its Redis port.
+/// A view, with the Redis port of each of its members.
 #[derive(Debug)]
 pub struct Picture<'v> {
     routes: &'v Routes,
-    /// In the order of the view's members; `None`: it has none, or is not known to.
+    /// In the order of the view's members; `None`: it has none, or it is not known.
     ports: Vec<Option<Address>>,
-    /// The members that have one, as places in the view.
+    /// The members with a Redis port, as indexes into the view.
     open: Vec<u16>,
-    /// The node that answers, as a place in the view's members.
+    /// The replying node, as an index into the view's members.
     own: Option<u16>,
 }
 
-/// A node's id in Redis's form, 40 hexadecimal digits: of its name, so it stays the same when the
-/// node comes back.
+/// A node's id in Redis's form, 40 hexadecimal digits: derived from its name, so it stays the same
+/// when the node restarts.
 pub fn node_id(cluster: ClusterId, node: &NodeId) -> String {
     let mut id = String::with_capacity(48);
     for part in 0u8..3 {
@@ -43,7 +43,7 @@ pub fn node_id(cluster: ClusterId, node: &NodeId) -> String {
 }
 
 impl<'v> Picture<'v> {
-    /// The picture that `own` gives. `port` knows where each node has its Redis port.
+    /// The picture on the node `own`. `port` returns the Redis port of each node.
     pub fn new(
         routes: &'v Routes,
         own: &NodeId,
@@ -58,26 +58,26 @@ impl<'v> Picture<'v> {
         Picture { routes, ports, open, own }
     }
 
-    /// The member that is told to be the first to keep an arc: the first of its replicas with a
-    /// Redis port. If they have none, one of the others.
+    /// The member that is reported as the primary of an arc: the first of its replicas with a Redis
+    /// port. If none of them has one, another member.
     fn primary(&self, arc: usize) -> Option<u16> {
         let has_port = |&place: &u16| self.ports[usize::from(place)].is_some();
         let stand_in = || self.open.get(arc % self.open.len().max(1)).copied();
         self.routes.replicas(arc).iter().copied().find(has_port).or_else(stand_in)
     }
 
-    /// The arcs that the node which answers is told to be the first to keep.
+    /// The arcs that the replying node is reported as the primary of.
     pub fn own_arcs(&self) -> ArcSet {
         let Some(own) = self.own else { return ArcSet::new() };
         (0..self.routes.arcs()).filter(|&arc| self.primary(arc) == Some(own)).collect()
     }
 
-    /// How many slots an arc has.
+    /// The number of slots in an arc.
     pub fn slots_of_arc(&self) -> usize {
         usize::from(SLOTS) / self.routes.arcs().max(1)
     }
 
-    /// What is told.
+    /// The topology to report.
     pub fn topology(&self) -> Topology {
         Topology {
             nodes: self.open.iter().map(|&place| self.node(place)).collect(),
@@ -89,7 +89,8 @@ impl<'v> Picture<'v> {
 
     fn node(&self, place: u16) -> Node {
         let member = self.routes.member(place);
-        let port = self.ports[usize::from(place)].as_ref().expect("only who has a port is told");
+        let port =
+            self.ports[usize::from(place)].as_ref().expect("only members with a port are reported");
         Node {
             id: node_id(self.routes.view().cluster, &member.id),
             host: port.host().to_owned(),

@@ -1,4 +1,4 @@
-//! What the client library says, in the words of the Redis protocol, and the other way round.
+//! Translates between the client library's types and those of the Redis protocol.
 
 use client::ClientError;
 use cluster::limits::{KEY_CEILING, LimitError};
@@ -8,12 +8,12 @@ use resp::update::{Current, KeyChange};
 
 const _: () = assert!(glob::LONGEST_KEY >= KEY_CEILING, "a pattern may match the longest key");
 
-/// What a key holds, as the store has found it.
+/// The content of a key, as the store has found it.
 pub fn current(held: client::CurrentValue<'_>) -> Current<'_> {
     Current { value: held.value, expiry: held.expiry }
 }
 
-/// What becomes of a key, as the store is told.
+/// The change of a key, for the store.
 pub fn change(change: KeyChange) -> client::UpdateAction {
     match change {
         KeyChange::Leave => client::UpdateAction::Leave,
@@ -25,12 +25,12 @@ pub fn change(change: KeyChange) -> client::UpdateAction {
     }
 }
 
-/// A key or a value that the cluster does not take.
+/// A key or a value beyond the cluster's limits.
 pub fn beyond(error: LimitError) -> Error {
     Error::Refused(error.to_string())
 }
 
-/// What the client's errors are in Redis's words.
+/// The client's errors in Redis's words.
 pub fn refusal(error: &ClientError) -> Error {
     match error {
         ClientError::BadKey(limit) | ClientError::BadValue(limit) => beyond(*limit),

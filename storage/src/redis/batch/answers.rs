@@ -1,4 +1,4 @@
-//! The answers to a batch's requests, from the results of its operations.
+//! The replies to a batch's requests, from the results of its operations.
 
 use client::Got;
 use resp::command::Command;
@@ -14,7 +14,7 @@ use super::store::Store;
 use crate::redis::bounds::ANSWER;
 use crate::redis::coalesce::{Finding, State};
 
-/// Answers the next request.
+/// Replies to the next request.
 pub fn answer<S: Store>(
     item: PipelineItem<'_>,
     seen: &Seen,
@@ -42,7 +42,7 @@ pub fn answer<S: Store>(
     }
 }
 
-/// Answers a command that was carried out by itself.
+/// Replies to a command that was executed by itself.
 fn by_itself<S: Store>(
     command: &Command<'_>,
     rounds: &mut Rounds<'_, '_, S>,
@@ -93,7 +93,7 @@ fn by_itself<S: Store>(
     Ok(())
 }
 
-/// Answers the next command of an operation that several became.
+/// Replies to the next command of a merged operation.
 fn with_others<S: Store>(
     place: usize,
     rounds: &mut Rounds<'_, '_, S>,
@@ -112,8 +112,8 @@ fn current(got: &Got) -> Current<'_> {
     Current { value: &got.value, expiry: got.expiry }
 }
 
-/// Takes the results of all keys, whatever they are, so that the next command finds its own. Of
-/// several errors one that leaves it open what has happened is told first.
+/// Takes the results of all keys, whatever they are, so that the next command finds its own. Among
+/// several errors, one with an unknown outcome takes precedence.
 fn all(results: usize, mut take: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
     let mut trouble: Option<Error> = None;
     for _ in 0..results {
@@ -139,8 +139,8 @@ mod tests {
             Err(Error::Unavailable("c".into())),
         ]
         .into_iter();
-        let told = all(4, || errors.next().unwrap());
-        assert_eq!(told, Err(Error::Unknown("b".into())));
+        let error = all(4, || errors.next().unwrap());
+        assert_eq!(error, Err(Error::Unknown("b".into())));
         assert_eq!(errors.next(), None, "each has been taken");
     }
 }

@@ -1,9 +1,9 @@
-//! What a command about keys touches and brings, as far as its arguments say.
+//! The keys and bytes that a command uses, as far as its arguments show.
 
 use cluster::limits::{LimitError, Limits};
 use resp::command::Command;
 
-/// How many keys a command touches; one that it names twice counts twice.
+/// The number of keys that a command uses; one that it names twice counts twice.
 pub fn keys(command: &Command<'_>) -> usize {
     match command {
         Command::Read { .. } | Command::Put { .. } | Command::Update { .. } => 1,
@@ -13,7 +13,7 @@ pub fn keys(command: &Command<'_>) -> usize {
     }
 }
 
-/// Each key that a command touches, and whether it writes it.
+/// Each key that a command uses, and whether it writes it.
 pub fn each_key<'b>(command: &Command<'b>, mut with: impl FnMut(&'b [u8], bool)) {
     match command {
         Command::Read { key, .. } => with(key, false),
@@ -27,7 +27,7 @@ pub fn each_key<'b>(command: &Command<'b>, mut with: impl FnMut(&'b [u8], bool))
     }
 }
 
-/// The key of a command that is about one, and could go together with others about it.
+/// The key of a command with one key, which can be merged with others about that key.
 pub fn single_key<'b>(command: &Command<'b>) -> Option<&'b [u8]> {
     match command {
         Command::Read { key, .. } | Command::Put { key, .. } | Command::Update { key, .. } => {
@@ -40,7 +40,7 @@ pub fn single_key<'b>(command: &Command<'b>) -> Option<&'b [u8]> {
     }
 }
 
-/// How many bytes of values a command brings.
+/// The number of bytes of values in a command's arguments.
 pub fn brings(command: &Command<'_>) -> usize {
     match command {
         Command::Put { value, .. } => value.len(),
@@ -49,8 +49,8 @@ pub fn brings(command: &Command<'_>) -> usize {
     }
 }
 
-/// Whether a command writes only what the cluster takes. If not, nothing of it is done: a command
-/// with many keys must not be half done where that can be known before.
+/// Whether a command writes only keys and values within the limits. If not, nothing of it is done:
+/// a command with many keys must not be half done where that can be known in advance.
 pub fn check(command: &Command<'_>, limits: &Limits) -> Result<(), LimitError> {
     match command {
         Command::Put { key, value, .. } => {

@@ -11,17 +11,17 @@ use crate::redis::coalesce::Step;
 
 /// One request of a batch.
 pub enum PipelineItem<'b> {
-    /// An answer that is known already.
+    /// A reply that is already known.
     Refused(Error),
-    /// The same, as bytes of [`Seen`](super::local::Seen).
+    /// The same, as a range of bytes in [`Seen`](super::local::Seen).
     Seen(Range<usize>),
-    /// A command, carried out by itself.
+    /// A command, executed by itself.
     Command(Command<'b>),
-    /// The next command of the operation at this place, which several became.
+    /// The next command of the merged operation with this index.
     Coalesced(usize),
 }
 
-/// A command about one key, as a part of the operation that it becomes with others.
+/// A command about one key, as a step of a merged operation.
 pub fn step(command: Command<'_>) -> Step<'_> {
     match command {
         Command::Read { read, .. } => Step::Read(read),

@@ -1,4 +1,4 @@
-//! What this node can answer by itself, without asking anybody.
+//! Local reads: replies without a round trip to other nodes.
 
 use std::ops::Range;
 
@@ -12,29 +12,30 @@ use crate::node::Node;
 use crate::redis::bounds::BYTES;
 use resp::command::Command;
 
-/// What this node could tell by itself.
+/// The results of local reads.
 #[derive(Default)]
 pub struct Seen {
-    /// Answers, one after the other.
+    /// Replies, one after the other.
     answers: Vec<u8>,
-    /// The limits that are surely in force: no key beyond them exists.
+    /// The limits that are certainly in force: no key beyond them exists.
     limits: Option<Limits>,
 }
 
 impl Seen {
-    /// Whether a key can exist. Otherwise nobody need be asked for it.
+    /// Whether a key can exist. If not, no node need be asked for it.
     pub fn can_exist(&self, key: &[u8]) -> bool {
         self.limits.is_none_or(|limits| limits.check_key(key).is_ok())
     }
 
-    /// The answer that lies there.
+    /// The reply at this place.
     pub fn answer(&self, place: Range<usize>) -> &[u8] {
         &self.answers[place]
     }
 }
 
-/// Answers what a node holds itself and may show (see [`Node::read_local`]): nothing else has to be
-/// asked for it. No more than may be held at once: the rest is read with what others hold.
+/// Replies from this node's own records where it may (see [`Node::read_local`]), so that no other
+/// node is asked. At most as much as may be held at once: the rest is read together with other
+/// nodes' keys.
 pub fn read_here(
     items: &mut [PipelineItem<'_>],
     node: &Node,

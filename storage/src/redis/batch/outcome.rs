@@ -1,9 +1,9 @@
-//! What came of a batch, beside its answers.
+//! The outcome of a batch, besides its replies.
 
-/// What running a batch has found.
+/// Statistics of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// How many nodes hold what was written last.
+    /// The number of nodes that hold the last write.
     pub copies: Option<usize>,
     /// Reads that found something.
     pub hits: u64,
@@ -17,7 +17,7 @@ impl Outcome {
         *(if is_hit { &mut self.hits } else { &mut self.misses }) += 1;
     }
 
-    /// How many reads there were.
+    /// The number of reads.
     pub fn reads(&self) -> usize {
         usize::try_from(self.hits + self.misses).unwrap_or(usize::MAX)
     }

@@ -1,7 +1,6 @@
-//! What a batch asks of the store: commands to operations.
+//! The plan of a batch: from commands to store operations.
 //!
-//! The parts of a plan stand in the order of their commands; those of operations that several
-//! commands became come last.
+//! The parts of a plan are in the order of their commands; those of merged operations come last.
 
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
@@ -17,33 +16,33 @@ use super::local::Seen;
 use crate::redis::coalesce::Coalesced;
 use crate::redis::translate;
 
-/// What all of a batch goes by.
+/// The context that all parts of a batch share.
 #[derive(Clone, Copy)]
 pub struct Context<'p> {
     /// This node's wall clock.
     pub clock: &'p dyn Fn() -> u64,
-    /// What it showed when the batch began.
+    /// Its time when the batch began.
     pub now_ms: u64,
-    /// The longest keys and values that the store takes.
+    /// The longest keys and values that the store accepts.
     pub limits: Limits,
-    /// What this node could tell by itself.
+    /// The results of local reads.
     pub seen: &'p Seen,
-    /// What each update answers, in the order of their parts: known once it was last applied.
+    /// The reply of each update, in the order of their parts: known once it was last applied.
     pub answers: &'p RefCell<Vec<UpdateReply>>,
 }
 
-/// What a batch asks of the store.
+/// The operations that a batch needs from the store.
 pub struct Plan<'p> {
-    /// What the store is asked for, and its results, until they are read.
+    /// The operations and later their results, until they are read.
     pub parts: Vec<Option<ItemOutcome<'p>>>,
-    /// Where the parts of each command end.
+    /// The end of each command's parts.
     pub ends: VecDeque<usize>,
-    /// Which part is the first one of those that several commands became.
+    /// The index of the first part of a merged operation.
     pub first_coalesced: usize,
 }
 
 impl<'p> Plan<'p> {
-    /// What these items and operations ask for.
+    /// The plan for these items and operations.
     pub fn new<'b: 'p>(
         items: &[PipelineItem<'b>],
         coalesced: &'p [Coalesced<'b>],
@@ -103,7 +102,7 @@ fn plain<'p, 'b: 'p>(command: &Command<'b>, context: Context<'_>, parts: &mut Ve
     let mut op = |op| parts.push(BatchItem::Op(op));
     match command {
         Command::Read { key, .. } => op(Op::Get { key }),
-        // A time that has passed already ends the key at once.
+        // A time that has already passed removes the key at once.
         Command::Put { key, expiry: Some(at), .. } if *at <= now_ms => op(Op::Delete { key }),
         Command::Put { key, value, expiry: Some(until) } => {
             op(Op::PutUntil { key, value, until: *until });
@@ -117,7 +116,7 @@ fn plain<'p, 'b: 'p>(command: &Command<'b>, context: Context<'_>, parts: &mut Ve
             for (key, value) in pairs.pairs() {
                 let put = BatchItem::Op(Op::Put { key, value });
                 match places.entry(key) {
-                    // Of one key's values the last one stays.
+                    // The last value of a repeated key wins.
                     Entry::Occupied(place) => parts[*place.get()] = put,
                     Entry::Vacant(place) => {
                         place.insert(parts.len());

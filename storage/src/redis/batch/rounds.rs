@@ -1,8 +1,7 @@
-//! The results of a batch, got in rounds and read command by command.
+//! The results of a batch, fetched in rounds and consumed command by command.
 //!
-//! How long the values are that a batch reads is not known before. So what would be too much to
-//! hold waits until those before it are answered: a result that is read and not there begins
-//! another round.
+//! The length of the values that a batch reads is not known in advance. So reads that would exceed
+//! the memory bound wait until earlier ones are answered: a missing result starts another round.
 
 use client::{Done, Got, ItemOutcome};
 use resp::error::Error;
@@ -19,22 +18,22 @@ use crate::redis::translate::refusal;
 pub struct Rounds<'p, 'b, S> {
     store: Option<S>,
     plan: Plan<'p>,
-    /// The next part that is read.
+    /// The next part to consume.
     next: usize,
-    /// Where those of the command end that is answered now.
+    /// The end of the present command's parts.
     end: usize,
-    /// The next answer of an update.
+    /// The next reply of an update.
     answer: usize,
     coalesced: &'p [Coalesced<'b>],
-    /// What the commands of each coalesced operation have found out, once it was asked for, or why
-    /// all of them failed.
+    /// The results of each merged operation's commands, once the store was asked, or the error that
+    /// they all share.
     findings: Vec<Option<Result<Findings<'p, 'b>, Error>>>,
     context: Context<'p>,
     outcome: Outcome,
 }
 
 impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
-    /// Those of a plan of which nothing was asked yet. `outcome` is what is known before.
+    /// A plan whose operations have not been run. `outcome` has the statistics so far.
     pub fn new(
         store: Option<S>,
         plan: Plan<'p>,
@@ -46,7 +45,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         Rounds { store, plan, next: 0, end: 0, answer: 0, coalesced, findings, context, outcome }
     }
 
-    /// What came of it so far.
+    /// The statistics so far.
     pub fn outcome(&self) -> Outcome {
         self.outcome
     }
@@ -56,29 +55,29 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         self.context.now_ms
     }
 
-    /// Begins to read the results of the next command.
+    /// Starts on the results of the next command.
     pub fn begin(&mut self) {
         self.end = self.plan.ends.pop_front().expect("the parts of each command end somewhere");
     }
 
-    /// How many of them are not read yet.
+    /// The number of its results that are left.
     pub fn left(&self) -> usize {
         self.end - self.next
     }
 
-    /// Ends it. Results that were not looked at are nobody else's.
+    /// Finishes the command. Results that it did not read are skipped.
     pub fn finish(&mut self) {
         self.plan.parts[self.next..self.end].fill_with(|| None);
         self.next = self.end;
     }
 
-    /// The next result. Whatever a command has asked for has one.
+    /// The next result. There is one for every operation of a command.
     pub fn done(&mut self) -> Result<Done, Error> {
         self.next += 1;
         self.take(self.next - 1)
     }
 
-    /// The next result, which is an update's, and what that answers.
+    /// The next result, which is an update's, and its reply.
     pub fn updated(&mut self) -> Result<UpdateReply, Error> {
         let done = self.done();
         self.answer += 1;
@@ -87,7 +86,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         done.map(|_| answer)
     }
 
-    /// What a key holds, which is the next result, unless nobody needed to be asked.
+    /// The content of a key, which is the next result, unless the key cannot exist.
     pub fn got(&mut self, key: &[u8]) -> Result<Option<Got>, Error> {
         let found = match self.context.seen.can_exist(key).then(|| self.done()).transpose()? {
             Some(Done::Got(got)) => got,
@@ -97,7 +96,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         Ok(found)
     }
 
-    /// What the next command of a coalesced operation has found out.
+    /// The result of the next command of a merged operation.
     pub fn next_of(&mut self, place: usize) -> Result<Finding, Error> {
         let (one, part) = (&self.coalesced[place], self.plan.first_coalesced + place);
         let mut findings = match self.findings[place].take() {
@@ -123,8 +122,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         Ok(finding)
     }
 
-    /// What the commands of a coalesced operation have found out, which the store is asked for, if
-    /// anything has to be.
+    /// The results of a merged operation's commands; asks the store if necessary.
     fn find(&mut self, one: &'p Coalesced<'b>, part: usize) -> Result<Findings<'p, 'b>, Error> {
         let got = match one.is_asked().then(|| self.take(part)).transpose()? {
             Some(Done::Got(got)) => got.map(State::got),
@@ -133,7 +131,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         Ok(one.findings(got, self.context.limits))
     }
 
-    /// Takes the result of a part, which it waits for if need be.
+    /// Takes the result of a part; runs it if necessary.
     fn take(&mut self, part: usize) -> Result<Done, Error> {
         if self.is_left(part) {
             self.round(part);
@@ -150,12 +148,12 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         matches!(self.plan.parts[part], Some(ItemOutcome::Left(_)))
     }
 
-    /// Asks the store for this part, and for as many of the others as can be held.
+    /// Runs this part, and as many of the others as fit the memory bound.
     fn round(&mut self, first: usize) {
         let held = self.held();
         let mut asked = vec![first];
         match first.checked_sub(self.plan.first_coalesced) {
-            // It would hold still more, until the last of its commands is answered.
+            // Otherwise it would hold still more, until the last of its commands is answered.
             Some(place) if held >= BYTES => self.coalesced[place].cut(),
             _ => {
                 let all = 0..self.plan.parts.len();
@@ -173,7 +171,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         }
     }
 
-    /// How many bytes are held for commands that are still to be answered.
+    /// The number of bytes held for commands that are yet to be answered.
     fn held(&self) -> usize {
         let results = self.plan.parts.iter().map(|ran| match ran {
             Some(ItemOutcome::Over(Ok(Done::Got(Some(got))))) => got.value.len(),

@@ -8,7 +8,7 @@ use resp::request::{Limits, Requests};
 use super::*;
 use crate::redis::tests::keyspace::Keyspace;
 
-/// How a pipeline is cut into batches: how many requests each has.
+/// How a pipeline is cut into batches: the number of requests in each.
 fn cut(lines: &[&str]) -> Vec<usize> {
     let mut buffer = lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes();
     let mut requests = Requests::default();
@@ -83,7 +83,7 @@ fn without_a_client_each_request_is_refused_with_the_reason() {
     let text = String::from_utf8(out).unwrap();
     let words: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(words, ["-CLUSTERDOWN", "-CLUSTERDOWN", "-ERR"]);
-    // What needs nobody is answered all the same.
+    // A request that needs no store is answered nevertheless.
     let mut out = Vec::new();
     batch.refuse(Error::Syntax);
     let never = || -> Result<Arc<GTStoreClient>, _> { unreachable!("nothing to do") };
@@ -93,7 +93,7 @@ fn without_a_client_each_request_is_refused_with_the_reason() {
     assert_eq!(out, b"-ERR syntax error\r\n");
 }
 
-/// What a pipeline of these lines answers, and the most bytes of answers that were sent at once.
+/// The replies to a pipeline of these lines, and the most bytes of replies that were sent at once.
 fn sent(keyspace: &Keyspace, lines: &[String]) -> (Vec<u8>, usize) {
     let mut buffer = lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes();
     let mut requests = Requests::default();
@@ -126,7 +126,7 @@ fn reads_beyond_the_memory_bound_wait_until_earlier_ones_are_answered() {
     }
     let bulk = |n: usize| format!("${LONG}\r\n{}\r\n", of_key(n)).into_bytes();
     let each = |command: &str| (0..KEYS).map(|n| format!("{command} k{n}")).collect::<Vec<_>>();
-    // Those of two times are coalesced, which hold what they have found until the second.
+    // Coalesced commands from two rounds hold their results until the second round.
     let many = vec![format!("mget{}", (0..KEYS / 2).map(|n| format!(" k{n}")).collect::<String>())];
     for (lines, times) in [
         (each("get"), 1),
@@ -164,7 +164,7 @@ fn a_thousand_short_reads_are_one_round() {
     for n in 0..1000 {
         keyspace.hold(&format!("k{n}"), &n.to_string());
     }
-    // However long values may be.
+    // Whatever the length of values.
     keyspace.limits.value_bytes = 64 << 20;
     keyspace.asked.set(0);
     assert_eq!(

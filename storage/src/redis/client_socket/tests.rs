@@ -4,7 +4,7 @@ use std::thread;
 
 use super::*;
 
-/// Long enough for anybody.
+/// Long enough for any machine.
 const LONG: Duration = Duration::from_secs(30);
 
 /// A socket and its peer.
@@ -17,7 +17,7 @@ fn pair(patience: Duration) -> (ClientSocket, TcpStream) {
     (ClientSocket::new(stream, patience, patience).unwrap(), peer)
 }
 
-/// Bytes that are not all the same.
+/// Varied bytes.
 fn bytes(count: usize) -> Vec<u8> {
     (0..count as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }

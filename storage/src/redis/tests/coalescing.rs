@@ -1,11 +1,11 @@
-//! Random pipelines, in one packet and one command at a time: the answers and what is left must be
-//! the same, whatever becomes one operation on the way ([`coalesce`](crate::redis::coalesce)).
+//! Random pipelines, in one packet and one command at a time: the replies and the final content
+//! must be the same, whichever commands are merged ([`coalesce`](crate::redis::coalesce)).
 //!
-//! All commands about keys take part, with times that have passed, that pass while the commands are
-//! carried out, or soon after, and that are far away; with keys and values beyond the limits; on a
-//! store whose clock may be behind.
+//! All commands about keys take part: with times that have passed, that pass during the execution,
+//! or soon after, and that are far away; with keys and values beyond the limits; on a store whose
+//! clock may be behind.
 //!
-//! `GTSTORE_TEST_PIPELINES=1000000` runs so many.
+//! `GTSTORE_TEST_PIPELINES=1000000` runs that many.
 
 use cluster::limits::Limits;
 
@@ -13,25 +13,25 @@ use super::keyspace::Keyspace;
 use super::random::Random;
 use resp::spec::{COMMANDS, Flags, Name, Spec};
 
-/// Pipelines of a usual run: a second of a debug build.
+/// Pipelines of a default run: a second of a debug build.
 const PIPELINES: u64 = 20_000;
 
-/// When it begins. All times are near it, but for those far away.
+/// The time at the start. All times are near it, except for those far away.
 const NOW: u64 = 1_900_000_000_000;
 
 /// Small, so that values grow beyond them.
 const LIMITS: Limits = Limits { key_bytes: 4, value_bytes: 6 };
 
-/// A script that is known, by what it does.
+/// A recognized script, by its effect.
 const SCRIPTS: [&str; 3] = [
     "EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 1 K V",
     "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 K V R 0",
     "EVALSHA 1cac51482acf5858da00f6d685d68f886cd6b6b2 1 K V R",
 ];
 
-/// What can stand behind a command's name, with holes: `K` a key, `V` a value, `N` a number, `F` a
-/// fraction, `S` and `M` a time in seconds and in milliseconds, `E` and `R` the same from now on,
-/// `P` a place. No command that is about keys may be missing.
+/// The arguments of a command, with placeholders: `K` a key, `V` a value, `N` a number, `F` a
+/// fraction, `S` and `M` a time in seconds and in milliseconds, `E` and `R` the same relative to
+/// now, `P` an index. No command about keys may be missing.
 fn arguments(command: &Spec) -> &'static [&'static str] {
     match command.id {
         Name::Get
@@ -111,7 +111,7 @@ impl Random {
     }
 }
 
-/// Each command as often as each other, however many forms it has.
+/// Each command with the same frequency, however many forms it has.
 fn templates() -> Vec<Vec<String>> {
     let about_keys = |spec: &&Spec| {
         let is_on_data = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::READONLY);
@@ -119,7 +119,7 @@ fn templates() -> Vec<Vec<String>> {
     };
     let named = COMMANDS.iter().filter(about_keys).map(|spec| match spec.id {
         Name::Eval | Name::EvalSha => SCRIPTS.map(str::to_owned).to_vec(),
-        // They would leave nothing, or chance.
+        // These would leave nothing, or depend on chance.
         Name::FlushAll | Name::FlushDb | Name::RandomKey => vec!["DBSIZE".to_owned()],
         _ => {
             let arguments = arguments(spec);
@@ -150,9 +150,9 @@ fn a_pipeline_equals_its_commands_one_by_one() {
             keyspace.lag_ms = lag as u64;
             keyspace.behind_ms = behind as u64;
         }
-        // In every other pipeline some are read in later rounds.
+        // In every other pipeline some parts run in later rounds.
         together.left.set(if seed % 2 == 0 { random.below(1 << 30) as u64 } else { 0 });
-        // Few kinds of commands meet more often.
+        // With few kinds of commands, the same ones meet more often.
         let (first, kinds) = (random.below(templates.len()), 2 + random.below(templates.len()));
         let lines: Vec<String> = (0..1 + random.below(12))
             .map(|_| {

@@ -1,17 +1,18 @@
-//! Random commands, to ours and to a real Redis, which have to give the same answers, byte by byte.
+//! Random commands, to this server and to a real Redis, which must give the same replies, byte by
+//! byte.
 //!
 //! Needs `GTSTORE_TEST_REDIS=HOST:PORT` ([`transcripts`](super::transcripts)); skipped without.
-//! `GTSTORE_TEST_SEEDS=2000` asks a million commands. What Redis 7.0 does not have, what differs on
-//! purpose (`transcripts/ours_…`) and what depends on the clock is left out: times are absolute,
-//! and far away or long ago.
+//! `GTSTORE_TEST_SEEDS=2000` runs a million commands. Commands that Redis 7.0 lacks, intended
+//! differences (`transcripts/ours_…`) and anything that depends on the clock are left out: times
+//! are absolute, and far away or long ago.
 
 use super::keyspace::Keyspace;
 use super::random::Random;
 use super::transcripts::{Server, show};
 
-/// Commands with holes: `K` a key, `G` one for fractions, `V` a value, `N` a number, `F` a fraction
-/// that is exact in binary, `T` a time in seconds, `U` one that is positive, `M` one in
-/// milliseconds, `P` a pattern, `R` a place in a value.
+/// Commands with placeholders: `K` a key, `G` one for fractions, `V` a value, `N` a number, `F` a
+/// fraction that is exact in binary, `T` a time in seconds, `U` one that is positive, `M` one in
+/// milliseconds, `P` a pattern, `R` an index into a value.
 const COMMANDS: [&str; 62] = [
     "SET K V",
     "SET K N",
@@ -140,7 +141,7 @@ fn redis_gives_the_same_answers() {
         println!("SKIPPED: GTSTORE_TEST_REDIS is not set");
         return;
     };
-    // Its clock stands before all times that are far away, and after all that are long ago.
+    // Its clock is before all times that are far away, and after all that are long ago.
     let mut ours = Server::Ours(Keyspace::new(2_000_000_000_000));
     let seeds = std::env::var("GTSTORE_TEST_SEEDS").ok();
     let seeds = seeds.map_or(40, |count| count.parse().expect("a number"));

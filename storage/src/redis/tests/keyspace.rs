@@ -1,5 +1,5 @@
-//! A store that is a map, with a clock that stands still unless it is moved, and the thinnest shell
-//! that can carry commands out: those about keys in batches, as a connection does.
+//! A store that is a map, with a clock that stands still unless it is moved, and the smallest
+//! server that can execute commands: those about keys in batches, as a connection does.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,24 +21,24 @@ use resp::request::{self, Requests};
 use resp::transaction::Transaction;
 use resp::{listing, lookup};
 
-/// A key's value, and until when it lives.
+/// A key's value, and when it expires.
 pub type Record = (Vec<u8>, Option<u64>);
 
 /// The store.
 pub struct Keyspace {
     records: RefCell<BTreeMap<Vec<u8>, Record>>,
     pub limits: Limits,
-    /// The time at which commands are read.
+    /// The time at which commands are parsed.
     pub now_ms: u64,
-    /// How much later they are carried out.
+    /// How much later they are executed.
     pub lag_ms: u64,
     /// How far the store's clock is behind.
     pub behind_ms: u64,
-    /// How often it was asked.
+    /// The number of calls.
     pub asked: Cell<usize>,
-    /// Which parts it leaves for the next time: those at the places of its bits, again and again.
+    /// Which parts it leaves for the next call: a repeating pattern of bits.
     pub left: Cell<u64>,
-    /// How many bytes it has read at once, at most.
+    /// The most bytes that it has read at once.
     pub most_read: Cell<usize>,
     transaction: Transaction,
 }
@@ -48,8 +48,8 @@ impl Store for &Keyspace {
         self.limits
     }
 
-    /// From the last to the first: their order must not matter. Some of what reads is left, as it
-    /// may be.
+    /// From the last to the first: their order must not matter. Some reads are left, as the
+    /// contract permits.
     fn run<'p>(&self, parts: Vec<BatchItem<'p>>, most: usize) -> Vec<ItemOutcome<'p>> {
         self.asked.set(self.asked.get() + 1);
         let mut left = self.left.get();
@@ -89,18 +89,18 @@ impl Keyspace {
         }
     }
 
-    /// Holds a value, for ever.
+    /// Stores a value without an expiry.
     pub fn hold(&self, key: &str, value: &str) {
         self.records.borrow_mut().insert(key.into(), (value.into(), None));
     }
 
-    /// What it holds.
+    /// Its content.
     pub fn records(&self) -> BTreeMap<Vec<u8>, Record> {
         self.expire();
         self.records.borrow().clone()
     }
 
-    /// Carries out what a client sends, and returns what it gets.
+    /// Executes a client's input, and returns the replies.
     pub fn exchange(&mut self, sent: &[u8]) -> Vec<u8> {
         let (mut buffer, mut requests, mut out) = (sent.to_vec(), Requests::default(), Vec::new());
         let error = requests.read(&mut buffer, &request::Limits::AUTHENTICATED).err();
@@ -136,7 +136,7 @@ impl Keyspace {
         batch.run(None, || Ok(self), &clock, &mut replies, |_| Ok(())).expect("nothing is sent");
     }
 
-    /// How many bytes a part reads.
+    /// The number of bytes that a part reads.
     fn bytes(&self, part: &BatchItem<'_>) -> usize {
         let (BatchItem::Op(Op::Get { key }) | BatchItem::Update { key, .. }) = part else {
             return 0;
@@ -153,7 +153,7 @@ impl Keyspace {
             }
             BatchItem::Op(Op::Delete { key }) => (key, UpdateAction::Delete),
             BatchItem::Update { key, mut decide } => {
-                // Somebody was quicker at first.
+                // Another writer was quicker at first.
                 decide(Some(CurrentValue { value: b"9", expiry: None }));
                 let held = self.held(key);
                 let held =
@@ -221,7 +221,7 @@ impl Keyspace {
                 out.simple("RESET");
             }
             Command::Connection(_) => out.ok(),
-            Command::Transaction(said) => return self.transaction.answer(said, out),
+            Command::Transaction(command) => return self.transaction.answer(command, out),
             _ => return Err(Error::Syntax),
         }
         Ok(())

@@ -1,6 +1,6 @@
-//! Chance from a seed.
+//! Random numbers from a seed.
 
-/// xorshift64*: a failure has to happen again.
+/// xorshift64*: a failure must be reproducible.
 pub struct Random(pub u64);
 
 impl Random {

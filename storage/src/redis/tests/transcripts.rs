@@ -1,20 +1,20 @@
 //! Transcripts of sessions, as redis-cli shows them, in `transcripts/`.
 //!
 //! The cases are those of Redis's own test suite (`tests/unit`: type/string, type/incr, expire,
-//! keyspace, scan, protocol) for the commands that there are here, told in our own words; `ours_…`
-//! holds those for what Redis 7.0 does not have.
+//! keyspace, scan, protocol) for the commands that exist here, in our own words; `ours_…` has the
+//! cases that Redis 7.0 lacks.
 //!
-//! A file has, line by line:
+//! A file consists of lines:
 //!
-//! * `# …`: what the following case is about;
-//! * `> SET k v`: a command, then the lines of its answer; `(integer) 5..10` is any integer
-//!   between; `sorted>` puts the elements of an array in order first;
-//! * `wait 1100`: the clock goes on by so many milliseconds;
+//! * `# …`: the subject of the following case;
+//! * `> SET k v`: a command, followed by the lines of its reply; `(integer) 5..10` is any integer
+//!   between; `sorted>` sorts the elements of an array first;
+//! * `wait 1100`: the clock advances by this many milliseconds;
 //! * `populate 1000`: `key:0` to `key:999` get a value;
-//! * `scan COUNT 5`: how many different keys does a whole scan tell, and how many in all?
+//! * `scan COUNT 5`: the number of distinct keys that a whole scan returns, and of all keys.
 //!
-//! With `GTSTORE_TEST_REDIS=HOST:PORT` the same is asked of a real Redis, whose data is lost: so
-//! the transcripts are held against the truth, not against our memory of it.
+//! With `GTSTORE_TEST_REDIS=HOST:PORT` the same commands go to a real Redis, whose data is lost:
+//! this verifies the transcripts against Redis itself.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -29,10 +29,10 @@ use super::keyspace::Keyspace;
 
 test_each_path! { in "./storage/src/redis/tests/transcripts" => run }
 
-/// Who answers.
+/// The server under test.
 pub enum Server {
     Ours(Keyspace),
-    /// A real one, and the right to use it: all share its data.
+    /// A real Redis, and the exclusive right to use it: all tests share its data.
     Redis {
         stream: TcpStream,
         _alone: MutexGuard<'static, ()>,
@@ -40,7 +40,7 @@ pub enum Server {
 }
 
 impl Server {
-    /// The real one, if there is one.
+    /// The real Redis, if there is one.
     pub fn redis() -> Option<Server> {
         static ONE: Mutex<()> = Mutex::new(());
         let address = std::env::var("GTSTORE_TEST_REDIS").ok()?;
@@ -172,7 +172,7 @@ pub enum Reply {
     Array(Vec<Reply>),
 }
 
-/// The reply that some bytes begin with, and what is left; `None` if it is not complete.
+/// The reply at the beginning of some bytes, and the rest; `None` if it is incomplete.
 fn parse(bytes: &[u8]) -> Option<(Reply, &[u8])> {
     let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
     let line = String::from_utf8_lossy(&bytes[1..end]).into_owned();

@@ -29,13 +29,13 @@ fn routes(copies: usize, members: u16, arcs: &[u16]) -> Routes {
     Routes::new(view)
 }
 
-/// Node n has its Redis port on 7000 + n.
+/// Node n has its Redis port at 7000 + n.
 fn port(id: &NodeId) -> Option<Address> {
     let n: u16 = id.as_str().strip_prefix("node")?.parse().ok()?;
     Address::new("127.0.0.1", 7000 + n).ok()
 }
 
-/// The ranges, each with the number of the node that is told to keep it.
+/// The ranges, each with the number of its primary.
 fn ranges(picture: &Picture<'_>) -> Vec<(u16, u16, u16)> {
     let topology = picture.topology();
     let number = |range: &Range| topology.nodes[range.primary].port - 7000;
@@ -92,12 +92,12 @@ fn nodes_without_a_redis_port_are_not_reported() {
         move |node: &NodeId| port(node).filter(|address| open.contains(&(address.port() - 7000)))
     };
     let picture = Picture::new(&routes, &id(2), only(&[1, 2]));
-    // Node 3's arc is told to be its other keeper's.
+    // Node 3's arc is attributed to its other replica.
     assert_eq!(ranges(&picture), [(0, 4095, 1), (4096, 16_383, 2)]);
     let topology = picture.topology();
     assert_eq!((topology.nodes.len(), topology.known_nodes), (2, 3));
-    // Of nodes 1 and 2's arcs node 3 keeps none as a replica: any node will do, and all name the
-    // same.
+    // Node 3 is not a replica of nodes 1 and 2's arcs: any node will do, and all report the same
+    // one.
     assert_eq!(ranges(&Picture::new(&routes, &id(3), only(&[3]))), [(0, 16_383, 3)]);
     let topology = Picture::new(&routes, &id(3), |_| None).topology();
     assert!(topology.nodes.is_empty() && topology.ranges.is_empty());
@@ -115,7 +115,7 @@ fn each_arc_is_one_nodes_own() {
             let own = picture.own_arcs();
             own.ones().for_each(|arc| owners[arc] += 1);
             assert_eq!(own.is_clear(), !open.contains(&n), "{n} of {open:?}");
-            // As it is told to clients, by everybody.
+            // As every node reports it to clients.
             let topology = ranges(&picture);
             for arc in 0..64 {
                 let slot = arc * 256;
@@ -140,7 +140,7 @@ fn a_cluster_before_its_first_view_has_no_ranges() {
 
 #[test]
 fn ids_are_unique_and_stay() {
-    // Frozen: clients know nodes by them.
+    // Frozen: clients know nodes by these ids.
     assert_eq!(node_id(ClusterId(1), &id(1)), "fda2a0aa5b38b0ff2e3989d855c7ba940772b272");
     let mut ids: Vec<String> = (1..1000).map(|n| node_id(ClusterId(1), &id(n))).collect();
     ids.push(node_id(ClusterId(2), &id(1)));
