@@ -22,5 +22,5 @@ pub use load::{Loaded, under_load};
 pub use programs::{client_command, program, programs, root, without_settings};
 pub use raw::{RawConnection, RawFrame, frame, text_request};
 pub use resp::Resp;
-pub use test_cluster::{Held, Options, TestCluster};
+pub use test_cluster::{Options, StoredRecord, TestCluster};
 pub use wait::{Over, PATIENCE, wait_until};

@@ -26,7 +26,7 @@ use storage::redis::server::Listeners;
 use tempfile::TempDir;
 
 use crate::wait::{PATIENCE, wait_until};
-pub use records::Held;
+pub use records::StoredRecord;
 
 /// What a test cluster is made of.
 #[derive(Debug, Clone)]

@@ -115,11 +115,11 @@ fn a_node_leaves_under_load() {
     let client = cluster.client();
     let mut outline = None;
     let loaded = under_load(&mut cluster, |cluster| {
-        let told = client.order(&leaves(3)).unwrap();
+        let begun = client.order(&leaves(3)).unwrap();
         wait_until_left(cluster, 3);
         let status = wait_until_over(cluster);
-        assert_done(&status, &told);
-        outline = Some(told);
+        assert_done(&status, &begun);
+        outline = Some(begun);
     });
     let outline = outline.unwrap();
     assert_eq!(outline.what, "node3 leaving");
@@ -247,7 +247,7 @@ fn a_leave_and_a_join_that_waits_are_one_change() {
         let mut manager = RawConnection::open(cluster.manager_address());
         manager.send(&order);
         // Another order, which would not be granted, is taken only where none waits.
-        wait_until("the order waits", || {
+        wait_until("the command waits", || {
             match refusal(hasty.order(&wishes(Wish::Copies(2)))).as_str() {
                 "wait: another change was just asked for" => Ok(()),
                 other => Err(other.to_owned()),
@@ -334,7 +334,7 @@ fn impossible_changes_are_refused_with_the_reason() {
     client.order(&Order::Change { wish: Wish::Leave(name(2)), force: true }).unwrap();
     wait_until_left(&mut cluster, 2);
     let last = Order::Change { wish: Wish::Leave(name(3)), force: true };
-    wait_until("the last one may not go", || match refusal(client.order(&last)).as_str() {
+    wait_until("the last node may not leave", || match refusal(client.order(&last)).as_str() {
         "node3 is the last node" => Ok(()),
         other => Err(other.to_owned()),
     });
@@ -384,8 +384,11 @@ fn a_plan_matches_the_outcome_of_the_command() {
         assert_done(&cluster.status().unwrap(), &order);
         let moved: u64 = before.iter().zip(&after).map(|(b, a)| a.1 - b.1).sum();
         // An estimate: the nodes hold it evenly enough.
-        let told = order.amount.keys;
-        assert!(moved.abs_diff(told) <= told / 10, "{wish:?}: {told} keys told, {moved} moved");
+        let planned = order.amount.keys;
+        assert!(
+            moved.abs_diff(planned) <= planned / 10,
+            "{wish:?}: {planned} keys planned, {moved} moved"
+        );
         let (copies, least) = (order.copies(), order.least());
         assert!((least..=2 * least).contains(&copies), "{wish:?}: {order:?}");
         if let Wish::Leave(_) = wish {
@@ -401,9 +404,10 @@ fn arcs_are_rebalanced_some_time_after_a_loss() {
     let loaded = under_load(&mut cluster, |cluster| {
         cluster.stop_node(4);
         // Copies are made again at once; arcs stay where they fell.
-        let fallen = wait_for(cluster, "it is healed", |s| s.nodes.len() == 4 && s.is_settled());
+        let fallen =
+            wait_for(cluster, "all copies are restored", |s| s.nodes.len() == 4 && s.is_settled());
         assert!(fallen.nodes.iter().any(|node| node.arcs != 64), "{fallen:?}");
-        wait_for(cluster, "arcs are dealt out evenly", |s| {
+        wait_for(cluster, "arcs are assigned evenly", |s| {
             !s.changing && s.nodes.iter().all(|node| node.arcs == 64)
         });
     });

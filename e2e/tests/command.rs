@@ -27,8 +27,8 @@ fn prints(cluster: &TestCluster, arguments: &str) -> String {
 fn fails(cluster: &TestCluster, arguments: &str) -> (i32, String) {
     let output = run(cluster, arguments);
     assert!(output.stdout.is_empty(), "{arguments}: {output:?}");
-    let said = String::from_utf8(output.stderr).expect("text");
-    (output.status.code().expect("an exit code"), said.trim_end().to_owned())
+    let printed = String::from_utf8(output.stderr).expect("text");
+    (output.status.code().expect("an exit code"), printed.trim_end().to_owned())
 }
 
 /// The JSON that a command prints. Read without a library: what is looked for stands in it as text.
@@ -88,9 +88,9 @@ fn a_plan_a_change_a_status_and_a_cancellation() {
     has(&json, &["\"weight\": 1", "\"epoch\":", "\"copies\": 2", "\"health\": \"healing: "]);
 
     // Nobody is told to wait for ever.
-    let (code, said) = fails(&cluster, "--weight node1=2 --deadline-ms 300");
+    let (code, printed) = fails(&cluster, "--weight node1=2 --deadline-ms 300");
     assert_eq!(
-        (code, said.as_str()),
+        (code, printed.as_str()),
         (1, "client: refused: wait: a change is under way: node3 leaving")
     );
 
@@ -107,7 +107,7 @@ fn a_plan_a_change_a_status_and_a_cancellation() {
 #[test]
 fn refusals_and_mistakes_have_their_exit_codes() {
     let cluster = TestCluster::start(2, 2);
-    for (arguments, code, said) in [
+    for (arguments, code, printed) in [
         (
             "--leave node1",
             1,
@@ -138,7 +138,7 @@ fn refusals_and_mistakes_have_their_exit_codes() {
         ("--leave node1 --rep 1", 2, "client: --leave and --rep: one at a time"),
         ("--get key --watch", 2, "client: --watch goes with --status"),
     ] {
-        assert_eq!(fails(&cluster, arguments), (code, said.to_owned()), "{arguments}");
+        assert_eq!(fails(&cluster, arguments), (code, printed.to_owned()), "{arguments}");
     }
     let plan = prints(&cluster, "--plan leave node1 --force");
     assert!(plan.contains("node1 leaving: "), "{plan}");
@@ -231,10 +231,10 @@ fn a_status_that_is_watched_goes_on_until_its_reader_goes() {
             running.ended().map_err(|e| e.to_string())?.ok_or("it runs".to_owned())
         });
         assert!(code.success(), "{arguments}: {code}");
-        let mut said = String::new();
+        let mut printed = String::new();
         let mut errors = running.child().stderr.take().expect("it is piped");
-        errors.read_to_string(&mut said).expect("text");
-        assert_eq!(said, "", "{arguments}");
+        errors.read_to_string(&mut printed).expect("text");
+        assert_eq!(printed, "", "{arguments}");
     }
 }
 
@@ -268,7 +268,7 @@ fn the_exit_code_of_a_check_grades_the_health() {
     };
     let is = |cluster: &TestCluster, code: i32, part: &str| {
         wait_until("it is so bad", || match checked(cluster) {
-            (got, said) if got == code && said.contains(part) => Ok(()),
+            (got, printed) if got == code && printed.contains(part) => Ok(()),
             other => Err(format!("{other:?}")),
         });
     };
@@ -281,8 +281,8 @@ fn the_exit_code_of_a_check_grades_the_health() {
     is(&cluster, 2, "health: unavailable: ");
     assert_eq!(run(&cluster, "--status").status.code(), Some(0), "it was not asked");
     cluster.stop_manager();
-    let (code, said) = fails(&cluster, "--status --check --deadline-ms 300");
-    assert!(code == 3 && said.starts_with("client: no manager at "), "{code}: {said}");
+    let (code, printed) = fails(&cluster, "--status --check --deadline-ms 300");
+    assert!(code == 3 && printed.starts_with("client: no manager at "), "{code}: {printed}");
 }
 
 #[test]
@@ -336,8 +336,8 @@ fn a_loss_and_its_acceptance() {
     );
     assert_eq!(prints(&cluster, "--accept-loss --yes"), "OK, 128 arcs begin empty\n");
     wait_until("it goes on", || match fails(&cluster, &format!("--get {gone}")) {
-        (1, said) if said == format!("{gone} not found") => Ok(()),
-        (_, said) => Err(said),
+        (1, printed) if printed == format!("{gone} not found") => Ok(()),
+        (_, printed) => Err(printed),
     });
     prints(&cluster, &format!("--put {gone} --val value"));
 }

@@ -183,7 +183,7 @@ fn watermarks_commit_writes_at_the_replicas() {
         }
     };
     let mut round = 0;
-    wait_until("marks are quicker than a second", || {
+    wait_until("watermarks are faster than a second", || {
         round += 1;
         let begin = Instant::now();
         let keys: Vec<String> = (0..40).map(|n| format!("k{round}-{n}")).collect();

@@ -23,8 +23,8 @@ use storage::control::Departure;
 use tempfile::{TempDir, tempdir};
 
 /// A value, and until when it lives.
-type Held = (Vec<u8>, Option<u64>);
-type Records = BTreeMap<Vec<u8>, Held>;
+type ExpiringValue = (Vec<u8>, Option<u64>);
+type Records = BTreeMap<Vec<u8>, ExpiringValue>;
 
 fn command(cluster: &TestCluster) -> Command {
     client_command(cluster.manager_address())
@@ -39,15 +39,15 @@ fn load(cluster: &TestCluster, path: &Path) -> Output {
 }
 
 /// What a command says that goes well: `dumped 12 keys, 345 bytes, in 0.0 s`, without the time.
-fn says(output: &Output) -> String {
+fn prints(output: &Output) -> String {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    let said = String::from_utf8(output.stdout.clone()).expect("text");
-    let (before, _) = said.split_once(", in ").unwrap_or_else(|| panic!("{said}"));
+    let printed = String::from_utf8(output.stdout.clone()).expect("text");
+    let (before, _) = printed.split_once(", in ").unwrap_or_else(|| panic!("{printed}"));
     before.to_owned()
 }
 
 /// What a command says that fails.
-fn complains(output: &Output) -> String {
+fn error_output(output: &Output) -> String {
     assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
     String::from_utf8(output.stderr.clone()).expect("text").trim_end().to_owned()
 }
@@ -67,7 +67,7 @@ fn read(path: &Path) -> Records {
 }
 
 /// Makes a dump of these blocks.
-fn write(path: &Path, blocks: &[Vec<(Vec<u8>, Held)>]) {
+fn write(path: &Path, blocks: &[Vec<(Vec<u8>, ExpiringValue)>]) {
     let header = Header { cluster: ClusterId(1), began: 0, salt: 1 };
     let mut writer = DumpWriter::begin(File::create(path).unwrap(), &header).unwrap();
     for records in blocks {
@@ -152,17 +152,17 @@ fn dump_and_check(manager: SocketAddr, file: &Path, counters: &[Counter], still:
     let least = read_all(|counter| &counter.done);
     let mut command = client_command(manager);
     command.args(["--deadline-ms", "30000", "--dump"]).arg(file);
-    let said = says(&command.output().expect("the client runs"));
+    let printed = prints(&command.output().expect("the client runs"));
     let most = read_all(|counter| &counter.begun);
-    let mut told = read(file);
-    assert!(said.starts_with(&format!("dumped {} keys, ", told.len())), "{said}");
+    let mut dumped = read(file);
+    assert!(printed.starts_with(&format!("dumped {} keys, ", dumped.len())), "{printed}");
     for ((counter, least), most) in counters.iter().zip(least).zip(most) {
-        let (value, _) = told.remove(counter.key.as_bytes()).expect("it was there");
+        let (value, _) = dumped.remove(counter.key.as_bytes()).expect("it was there");
         let number: u64 = String::from_utf8(value).unwrap().parse().unwrap();
         assert!((least..=most).contains(&number), "{least} to {most}, not {number}");
     }
-    told.remove(&b"guest"[..]);
-    assert!(told == *still, "{} of {} untouched keys", told.len(), still.len());
+    dumped.remove(&b"guest"[..]);
+    assert!(dumped == *still, "{} of {} untouched keys", dumped.len(), still.len());
 }
 
 /// Has a node join, one leave and one die, with so many dumps meanwhile: one of two is under way
@@ -230,11 +230,11 @@ fn a_dump_is_complete_while_keys_change_and_nodes_join_leave_and_die() {
         dumper.join().expect("all dumps were good");
     });
 
-    let told = read(&file);
+    let dumped = read(&file);
     let other = TestCluster::start(2, 1);
     let size = format!("{:.1} MB", fs::metadata(&file).unwrap().len() as f64 / 1e6);
-    assert_eq!(says(&load(&other, &file)), format!("loaded {} keys, {size}", told.len()));
-    assert_holds(&other, &told);
+    assert_eq!(prints(&load(&other, &file)), format!("loaded {} keys, {size}", dumped.len()));
+    assert_holds(&other, &dumped);
     assert_eq!(names(&folder), ["dump"]);
 }
 
@@ -254,21 +254,24 @@ fn any_bytes_go_through_pipes_as_well() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("dump");
     let output = command(&cluster).args(["--dump", "-"]).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && said.starts_with("dumped 260 keys, 1.1 MB, in "), "{said}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && printed.starts_with("dumped 260 keys, 1.1 MB, in "),
+        "{printed}"
+    );
     fs::write(&file, &output.stdout).unwrap();
     assert_eq!(read(&file), held);
 
     let other = TestCluster::with(Options { limits, nodes: 2, ..Options::default() });
-    let said = says(&pipe(&other, &output.stdout));
-    assert_eq!(said, "loaded 260 keys, 1.1 MB");
+    let printed = prints(&pipe(&other, &output.stdout));
+    assert_eq!(printed, "loaded 260 keys, 1.1 MB");
     assert_holds(&other, &held);
     // What is loaded once more is as it was; what is not in the dump stays.
     other.client().put(b"other", b"value").unwrap();
     other.client().put(b"GTStoDMP", b"changed").unwrap();
     let redirected =
         command(&other).args(["--load", "-"]).stdin(File::open(&file).unwrap()).output().unwrap();
-    assert_eq!(says(&redirected), "loaded 260 keys, 1.1 MB");
+    assert_eq!(prints(&redirected), "loaded 260 keys, 1.1 MB");
     held.extend(records([(&b"other"[..], &b"value"[..])]));
     assert_holds(&other, &held);
 }
@@ -308,7 +311,7 @@ fn values_much_longer_than_those_before_are_dumped() {
     client.put_many(&long).into_iter().for_each(|placed| drop(placed.unwrap()));
     let folder = tempdir().unwrap();
     let file = folder.path().join("dump");
-    assert_eq!(says(&dump(&cluster, &file)), "dumped 9012 keys, 12.8 MB");
+    assert_eq!(prints(&dump(&cluster, &file)), "dumped 9012 keys, 12.8 MB");
     let held = read(&file);
     assert_eq!(held.len(), 9012);
     for (key, want) in &long {
@@ -331,11 +334,11 @@ fn dumped_values_keep_their_expiry_and_expired_ones_are_left_out() {
     });
     let folder = tempdir().unwrap();
     let file = folder.path().join("dump");
-    assert!(says(&dump(&cluster, &file)).starts_with("dumped 2 keys, "));
+    assert!(prints(&dump(&cluster, &file)).starts_with("dumped 2 keys, "));
     assert_eq!(read(&file), held);
 
     let other = TestCluster::start(2, 2);
-    assert!(says(&load(&other, &file)).starts_with("loaded 2 keys, "));
+    assert!(prints(&load(&other, &file)).starts_with("loaded 2 keys, "));
     assert_holds(&other, &held);
     // In a dump that is older than that some are over; what the cluster has of them stays.
     let over = |key: &[u8]| (key.to_vec(), (b"old".to_vec(), Some(now - 1)));
@@ -345,7 +348,7 @@ fn dumped_values_keep_their_expiry_and_expired_ones_are_left_out() {
         &[vec![over(b"for ever"), over(b"nothing")], vec![(b"an hour".to_vec(), newer.clone())]],
     );
     let output = load(&other, &file);
-    assert!(says(&output).starts_with("loaded 1 key, "), "{output:?}");
+    assert!(prints(&output).starts_with("loaded 1 key, "), "{output:?}");
     assert!(output.stdout.ends_with(b" s; 2 expired\n"), "{output:?}");
     held.insert(b"an hour".to_vec(), newer);
     assert_holds(&other, &held);
@@ -360,7 +363,7 @@ fn a_damaged_dump_changes_nothing() {
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
     let folder = tempdir().unwrap();
     let (file, bad) = (folder.path().join("dump"), folder.path().join("bad"));
-    says(&dump(&cluster, &file));
+    prints(&dump(&cluster, &file));
     let good = fs::read(&file).unwrap();
     let other = TestCluster::start(2, 1);
     other.client().put(b"key1", b"as it was").unwrap();
@@ -383,35 +386,35 @@ fn a_damaged_dump_changes_nothing() {
         (vec![], "damaged at byte 0: it ends too soon".to_owned()),
     ] {
         fs::write(&bad, &bytes).unwrap();
-        let said = complains(&load(&other, &bad));
+        let printed = error_output(&load(&other, &bad));
         let want = format!("client: {}: {want}", bad.display());
-        assert!(said.starts_with(&want), "{said}; not {want}");
-        assert!(said.ends_with("; nothing was changed"), "{said}");
+        assert!(printed.starts_with(&want), "{printed}; not {want}");
+        assert!(printed.ends_with("; nothing was changed"), "{printed}");
         // Standard input can be a file as well.
         let mut redirected = command(&other);
         redirected.args(["--load", "-"]).stdin(File::open(&bad).unwrap());
-        let said = complains(&redirected.output().unwrap());
-        assert!(said.ends_with("; nothing was changed"), "{said}");
+        let printed = error_output(&redirected.output().unwrap());
+        assert!(printed.ends_with("; nothing was changed"), "{printed}");
         assert_holds(&other, &as_it_was);
     }
     // What cannot be read twice is put as far as it is good.
-    let said = complains(&pipe(&other, &flipped(second + 20)));
+    let printed = error_output(&pipe(&other, &flipped(second + 20)));
     let want = format!("client: standard input: damaged at byte {second}: a block with a wrong");
-    assert!(said.starts_with(&want), "{said}");
-    let (_, counts) = said.split_once("; before that ").unwrap();
+    assert!(printed.starts_with(&want), "{printed}");
+    let (_, counts) = printed.split_once("; before that ").unwrap();
     let (put, rest) = counts.split_once(' ').unwrap();
     assert_eq!(rest, "keys put, 0 failed, 0 unknown");
     let put: u64 = put.parse().unwrap();
     let count = other.client().count().unwrap();
     assert!(put > 0 && (put..=put + 1).contains(&count), "{put} were put, there are {count}");
     assert!(count < 3000);
-    let said = complains(&load(&other, &folder.path().join("none")));
+    let printed = error_output(&load(&other, &folder.path().join("none")));
     assert!(
-        said.ends_with("No such file or directory (os error 2); nothing was changed"),
-        "{said}"
+        printed.ends_with("No such file or directory (os error 2); nothing was changed"),
+        "{printed}"
     );
-    let said = complains(&load(&other, folder.path()));
-    assert!(said.ends_with("is a directory; nothing was changed"), "{said}");
+    let printed = error_output(&load(&other, folder.path()));
+    assert!(printed.ends_with("is a directory; nothing was changed"), "{printed}");
 }
 
 #[test]
@@ -425,36 +428,36 @@ fn failed_and_oversized_puts_of_a_load_are_counted() {
     put_all(&cluster.client(), &held);
     let folder = tempdir().unwrap();
     let file = folder.path().join("dump");
-    says(&dump(&cluster, &file));
+    prints(&dump(&cluster, &file));
     let limits = Limits { key_bytes: 5, value_bytes: 5 };
     let options = Options { nodes: 1, copies: 1, limits, is_proxied: true, ..Options::default() };
     let other = TestCluster::with(options);
-    let said = complains(&load(&other, &file));
+    let printed = error_output(&load(&other, &file));
     let want = format!("client: {}: 2 of 3 keys would not be taken; the first: ", file.display());
-    assert!(said.starts_with(&want) && said.contains("nothing was changed"), "{said}");
+    assert!(printed.starts_with(&want) && printed.contains("nothing was changed"), "{printed}");
     assert_holds(&other, &Records::new());
     // What comes through a pipe cannot be looked at first.
-    let said = complains(&pipe(&other, &fs::read(&file).unwrap()));
+    let printed = error_output(&pipe(&other, &fs::read(&file).unwrap()));
     let want = "client: standard input: 1 key put, 2 failed, 0 unknown; the first: ";
-    assert!(said.starts_with(want), "{said}");
+    assert!(printed.starts_with(want), "{printed}");
     assert_holds(&other, &records([(&b"short"[..], &b"value"[..])]));
 
     // A cluster that does not answer is not waited for again with every block.
-    let blocks: Vec<Vec<(Vec<u8>, Held)>> =
+    let blocks: Vec<Vec<(Vec<u8>, ExpiringValue)>> =
         (10..90).map(|n| vec![(format!("key{n}").into_bytes(), (vec![], None))]).collect();
     write(&file, &blocks);
     other.proxy(0).set(Fault::Stall);
     let mut hasty = command(&other);
-    let said =
-        complains(&hasty.args(["--deadline-ms", "200", "--load"]).arg(&file).output().unwrap());
-    let numbers: Vec<u64> = said
+    let printed =
+        error_output(&hasty.args(["--deadline-ms", "200", "--load"]).arg(&file).output().unwrap());
+    let numbers: Vec<u64> = printed
         .split("; the first: key")
         .next()
         .map(|counts| counts.split(' ').filter_map(|word| word.parse().ok()).collect())
         .unwrap();
-    let [put, failed, unknown, untried] = numbers[..] else { panic!("{said}") };
-    assert_eq!((put, failed + unknown + untried), (0, 80), "{said}");
-    assert!((1..=20).contains(&(failed + unknown)), "{said}");
+    let [put, failed, unknown, untried] = numbers[..] else { panic!("{printed}") };
+    assert_eq!((put, failed + unknown + untried), (0, 80), "{printed}");
+    assert!((1..=20).contains(&(failed + unknown)), "{printed}");
 }
 
 #[test]
@@ -485,29 +488,32 @@ fn a_failed_dump_leaves_the_old_file() {
             running.ended().map_err(|e| e.to_string())?.ok_or("it runs".to_owned())
         });
         assert_eq!(status.code(), Some(1));
-        let said = std::io::read_to_string(running.child().stderr.take().unwrap()).unwrap();
-        assert_eq!(said, format!("client: {name}: {}: no dump was made\n", file.display()));
+        let printed = std::io::read_to_string(running.child().stderr.take().unwrap()).unwrap();
+        assert_eq!(printed, format!("client: {name}: {}: no dump was made\n", file.display()));
         assert_as_before();
     }
     // Nobody tells of the keys.
     let mut hasty = command(&cluster);
     hasty.args(["--deadline-ms", "200", "--dump"]).arg(&file);
-    let said = complains(&hasty.output().unwrap());
+    let printed = error_output(&hasty.output().unwrap());
     assert!(
-        said.starts_with("client: no dump was made: not enough replicas within 200ms: "),
-        "{said}"
+        printed.starts_with("client: no dump was made: not enough replicas within 200ms: "),
+        "{printed}"
     );
     assert_as_before();
     cluster.proxy(0).set(Fault::None);
     cluster.stop_node(0);
-    let said = complains(&hasty.output().unwrap());
-    assert!(said.starts_with("client: no dump was made: "), "{said}");
+    let printed = error_output(&hasty.output().unwrap());
+    assert!(printed.starts_with("client: no dump was made: "), "{printed}");
     assert_as_before();
     // Nowhere to go.
     let (nowhere, is_folder) = (folder.path().join("no/dump"), folder.path().to_owned());
     for path in [nowhere, is_folder] {
-        let said = complains(&dump(&cluster, &path));
-        assert!(said.starts_with(&format!("client: cannot write {}: ", path.display())), "{said}");
+        let printed = error_output(&dump(&cluster, &path));
+        assert!(
+            printed.starts_with(&format!("client: cannot write {}: ", path.display())),
+            "{printed}"
+        );
     }
     assert_as_before();
 }
@@ -519,19 +525,19 @@ fn only_a_file_is_replaced() {
     let folder = tempdir().unwrap();
     let (file, link) = (folder.path().join("dump"), folder.path().join("link"));
     let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
-    says(&dump(&cluster, &file));
+    prints(&dump(&cluster, &file));
     assert_eq!(mode(), 0o600, "nobody else can read it");
     // Who could read the one before can read the next one.
     fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
     fs::write(&file, b"before").unwrap();
     std::os::unix::fs::symlink("dump", &link).unwrap();
-    assert_eq!(says(&dump(&cluster, &link)), "dumped 1 key, 83 bytes");
+    assert_eq!(prints(&dump(&cluster, &link)), "dumped 1 key, 83 bytes");
     assert_eq!((mode(), read(&file).len()), (0o640, 1));
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(says(&dump(&cluster, Path::new("/dev/null"))), "dumped 1 key, 83 bytes");
+    assert_eq!(prints(&dump(&cluster, Path::new("/dev/null"))), "dumped 1 key, 83 bytes");
     assert!(!fs::metadata("/dev/null").unwrap().is_file());
     // A name without a folder is one in this folder.
     let mut here = command(&cluster);
-    says(&here.args(["--dump", "here"]).current_dir(folder.path()).output().unwrap());
+    prints(&here.args(["--dump", "here"]).current_dir(folder.path()).output().unwrap());
     assert_eq!(read(&folder.path().join("here")).len(), 1);
 }

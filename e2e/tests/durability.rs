@@ -21,7 +21,7 @@ fn start_process(cluster: &TestCluster, name: &str, folder: &Path, flags: &[&str
         format!("--data={}", folder.display()),
     ];
     all.extend(flags.iter().map(|&flag| flag.to_owned()));
-    let log = tempfile::Builder::new().prefix("said-").tempfile_in(folder.parent().unwrap());
+    let log = tempfile::Builder::new().prefix("log-").tempfile_in(folder.parent().unwrap());
     let (_, log) = log.unwrap().keep().unwrap();
     let mut process = Process::new(program("storage"), all, log);
     process.start().unwrap();
@@ -34,8 +34,8 @@ fn wait_for_end(process: &mut Process) -> ExitStatus {
 
 /// A number that a line of what a process has said has in front of these words.
 fn number_before(process: &Process, words: &str) -> Option<u64> {
-    let said = process.printed();
-    let (before, _) = said.rsplit_once(words)?;
+    let printed = process.printed();
+    let (before, _) = printed.rsplit_once(words)?;
     before.split_whitespace().next_back()?.parse().ok()
 }
 
@@ -95,7 +95,7 @@ fn a_killed_node_recovers_its_records_and_fetches_the_differences() {
         let flags = ["--log-level", "info"];
         let process = start_process(&cluster, "durable", &folder, &flags);
         wait_until_healthy(&cluster, 3);
-        let kept = wait_until("it tells what it has fetched", || {
+        let kept = wait_until("it logs its fetches", || {
             number_before(&process, " kept by comparison").ok_or_else(|| process.printed())
         });
         let moved = number_before(&process, " records moved,").unwrap();
@@ -195,7 +195,7 @@ fn a_folder_is_checked_and_salvaged() {
     let process = start_process(&cluster, "durable", &folder, &flags);
     wait_until_healthy(&cluster, 3);
     assert!(process.printed().contains("bytes left out from byte "), "{}", process.printed());
-    wait_until("an image has taken the place of what was damaged", || {
+    wait_until("a checkpoint has replaced the damaged segment", || {
         if log.exists() { Err(process.printed()) } else { Ok(()) }
     });
     drop(process);
@@ -418,7 +418,7 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
 
     fs::remove_file(&filler).unwrap();
     wait_until("it recovers", || client.put(b"another", &value).map_err(|e| e.to_string()));
-    wait_until("it says so", || {
+    wait_until("it reports it", || {
         if process.printed().contains("the log is written again") {
             Ok(())
         } else {
@@ -470,7 +470,7 @@ fn a_copied_data_folder_never_replaces_its_original() {
     copy.kill();
     cluster.start_manager();
     let mut copy = start_copy(&cluster);
-    wait_until("it is known all the same", || is_held_back(&cluster));
+    wait_until("it is known nevertheless", || is_held_back(&cluster));
     let status = cluster.status().unwrap();
     assert!(status.health.text.ends_with("bring back node0"), "{}", status.health);
     let mut original = start(&cluster, &dir, 0);

@@ -113,7 +113,7 @@ fn the_manager_returns_the_table_and_acknowledges_heartbeats() {
 
     assert_eq!(ask(Kind::Heartbeat, b"node1"), (Kind::HeartbeatAck, "ok".into()));
     assert_eq!(ask(Kind::StorageRegister, b"old,127.0.0.1,7001"), (Kind::TablePush, table.clone()));
-    assert_eq!(ask(Kind::ClientHello, b""), (Kind::TablePush, table), "it is dealt no keys");
+    assert_eq!(ask(Kind::ClientHello, b""), (Kind::TablePush, table), "it owns no keys");
     for bad in ["", "node9", "node9,127.0.0.1", "node9,127.0.0.1,port", "a b,127.0.0.1,7001"] {
         let refused = ask(Kind::StorageRegister, bad.as_bytes());
         assert_eq!(refused, (Kind::Error, "bad register".into()), "{bad}");

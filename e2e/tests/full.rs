@@ -46,7 +46,7 @@ fn beyond_the_limit_nothing_is_added_and_all_else_goes_on() {
     assert_eq!(client.get(b"new0").unwrap(), None);
     assert!(held(&cluster) < full);
 
-    wait_until("the health tells who refuses", || {
+    wait_until("the health names the refusing node", || {
         let status = cluster.status()?;
         let nodes = status.nodes.iter().all(|node| node.is_full);
         let want = "refusing writes: node1 (its memory is full), node2 (its memory is full), \

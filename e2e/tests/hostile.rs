@@ -272,7 +272,7 @@ fn narrow(connections: usize) -> TestCluster {
 /// Takes up all the connections that there are. Returns them, and what the next one was told.
 fn fill(node: SocketAddr) -> (Vec<RawConnection>, String) {
     let mut served = Vec::new();
-    let told = wait_until("the limit is reached", || {
+    let refusal = wait_until("the limit is reached", || {
         let mut connection = RawConnection::open(node);
         // The request may meet a connection that has been closed.
         let _ = connection.try_send(&bytes(&InfoRequest));
@@ -285,7 +285,7 @@ fn fill(node: SocketAddr) -> (Vec<RawConnection>, String) {
             None => Err("closed without a word".into()),
         }
     });
-    (served, told)
+    (served, refusal)
 }
 
 #[test]
@@ -339,10 +339,10 @@ fn reads_that_exceed_a_reply_are_deferred() {
         let reply = connection.ask(&ReadBatch { epoch: Epoch(1), keys: vec![b"k"; count] });
         assert!(reply.payload.len() <= MAX_PAYLOAD);
         let answers = ReadReply::read(&reply.payload).unwrap().answers;
-        let told = answers.iter().take_while(|answer| matches!(answer, KeyReply::Record(..)));
-        let told = told.count();
-        assert!((3_500..5_000).contains(&told), "{told}");
-        assert!(answers[told..].iter().all(|answer| *answer == KeyReply::Later));
+        let answered = answers.iter().take_while(|answer| matches!(answer, KeyReply::Record(..)));
+        let answered = answered.count();
+        assert!((3_500..5_000).contains(&answered), "{answered}");
+        assert!(answers[answered..].iter().all(|answer| *answer == KeyReply::Later));
         assert_eq!(answers.len(), count);
     }
     let reply = connection.ask(&ReadBatch { epoch: Epoch(1), keys: vec![b"k"; 3_000] });
@@ -378,7 +378,7 @@ fn a_watermark_for_another_connections_writer_commits_nothing() {
             other => panic!("{key}: {other:?}"),
         }
     };
-    let mark = |connection: &mut RawConnection, writer: u64| {
+    let watermark = |connection: &mut RawConnection, writer: u64| {
         let (watermarks, versions) = (vec![(writer, u64::MAX)], Vec::new());
         connection.send(&bytes(&CommitNotice { watermarks, versions }));
     };
@@ -392,13 +392,13 @@ fn a_watermark_for_another_connections_writer_commits_nothing() {
         let version = |n: u64| Version::plain(now + n, name);
         let mut states = Vec::new();
         put(&mut writer, &key(1), version(1), now + 1);
-        mark(&mut other, name);
+        watermark(&mut other, name);
         states.push(state(&mut other, &key(1)));
         // Who passes a record on is not its writer.
         put(&mut other, &key(1), version(1), now + 2);
-        mark(&mut other, name);
+        watermark(&mut other, name);
         states.push(state(&mut other, &key(1)));
-        mark(&mut writer, name);
+        watermark(&mut writer, name);
         states.push(state(&mut writer, &key(1)));
         // Not what is still to come.
         put(&mut writer, &key(2), version(2), now + 2);
@@ -501,8 +501,8 @@ fn a_crowd_is_turned_away_at_once() {
     let begin = Instant::now();
     // Nobody in it closes, or says anything.
     let mut crowd: Vec<RawConnection> = (0..100).map(|_| RawConnection::open(node)).collect();
-    let told = crowd.iter_mut().filter_map(RawConnection::receive);
-    assert!(told.map(|reply| assert!(reply.error().starts_with("busy: "))).count() > 90);
+    let replies = crowd.iter_mut().filter_map(RawConnection::receive);
+    assert!(replies.map(|reply| assert!(reply.error().starts_with("busy: "))).count() > 90);
     assert!(begin.elapsed() < IN_TIME, "it took {:?}", begin.elapsed());
 }
 

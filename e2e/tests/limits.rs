@@ -162,10 +162,10 @@ fn a_pipeline_that_reads_much_is_answered_in_parts() {
 }
 
 /// What a client command says, and its exit code.
-fn says(cluster: &TestCluster, words: &[&str]) -> (Option<i32>, String) {
+fn prints(cluster: &TestCluster, words: &[&str]) -> (Option<i32>, String) {
     let output = client_command(cluster.manager_address()).args(words).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(said).unwrap().trim_end().to_owned())
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(printed).unwrap().trim_end().to_owned())
 }
 
 #[test]
@@ -176,16 +176,16 @@ fn limits_change_while_the_cluster_serves() {
     assert_eq!(redis.ask("SET k v"), "OK");
     let long = value(1_500_000);
     assert!(matches!(client.put(b"long", &long), Err(ClientError::BadValue(_))));
-    let (code, said) = says(&cluster, &["--plan", "limits", "value=2000000"]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = prints(&cluster, &["--plan", "limits", "value=2000000"]);
+    assert_eq!(code, Some(0), "{printed}");
     assert!(
-        said.ends_with("keys to 512 bytes, values to 2000000 to come: nothing moves"),
-        "{said}"
+        printed.ends_with("keys to 512 bytes, values to 2000000 to come: nothing moves"),
+        "{printed}"
     );
-    let (code, said) = says(&cluster, &["--limits", "value=2000000"]);
+    let (code, printed) = prints(&cluster, &["--limits", "value=2000000"]);
     let want = "OK, keys to 512 bytes, values to 2000000 to come: nothing moves";
-    assert_eq!((code, said.as_str()), (Some(0), want));
-    wait_until("clients hear of it", || client.put(b"long", &long).map_err(|e| e.to_string()));
+    assert_eq!((code, printed.as_str()), (Some(0), want));
+    wait_until("clients learn of it", || client.put(b"long", &long).map_err(|e| e.to_string()));
     cluster.assert_replicas(b"long", Some(&long));
     wait_until("so does Redis", || {
         redis.send(&[&b"SET"[..], b"redis", &long]);
@@ -196,18 +196,18 @@ fn limits_change_while_the_cluster_serves() {
     });
 
     // Lower than what is stored: who holds it is named, and nothing changes.
-    let (code, said) = says(&cluster, &["--limits", "key=20,value=1000"]);
-    assert_eq!(code, Some(1), "{said}");
+    let (code, printed) = prints(&cluster, &["--limits", "key=20,value=1000"]);
+    assert_eq!(code, Some(1), "{printed}");
     assert!(
-        said.contains(" holds a value of 1500000 bytes, and 1000 were to be the most"),
-        "{said}"
+        printed.contains(" holds a value of 1500000 bytes, and 1000 were to be the most"),
+        "{printed}"
     );
     cluster.wait_until_well();
     client.put(b"long", &long).unwrap();
     assert_eq!(redis.ask("DEL redis"), ":1");
     client.delete(b"long").unwrap();
-    let (code, said) = says(&cluster, &["--limits", "key=20,value=1000"]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = prints(&cluster, &["--limits", "key=20,value=1000"]);
+    assert_eq!(code, Some(0), "{printed}");
     // Whoever knows the old limits sends it, and is refused by the nodes.
     let refused = client.put(b"long", &long).unwrap_err();
     assert!(!refused.is_unknown(), "{refused}");
@@ -234,7 +234,7 @@ fn writes_that_too_few_copies_would_hold_are_refused() {
     }
     cluster.stop_node(1);
     let want = "; fewer than 2 copies in 256 arcs: writes there are refused";
-    wait_until("health tells", || match cluster.status()?.health.text {
+    wait_until("the health reports it", || match cluster.status()?.health.text {
         health if health.ends_with(want) && !health.contains("no word") => Ok(()),
         health => Err(health),
     });
@@ -250,9 +250,9 @@ fn writes_that_too_few_copies_would_hold_are_refused() {
     }
     let old = text_request(cluster.node_address(0), Kind::ClientPut, b"a|2");
     assert_eq!(old, (Kind::Error, b"unavailable".to_vec()));
-    let (code, said) = says(&cluster, &["--put", "a", "--val", "2"]);
+    let (code, printed) = prints(&cluster, &["--put", "a", "--val", "2"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("too few copies: a write has to have 2 at least"), "{said}");
+    assert!(printed.contains("too few copies: a write has to have 2 at least"), "{printed}");
     // Nothing of it was done, and reads go on.
     for key in ["a", "b", "c"] {
         assert_eq!(client.get(key.as_bytes()).unwrap().unwrap().value, b"1");
@@ -266,11 +266,11 @@ fn writes_that_too_few_copies_would_hold_are_refused() {
     cluster.wait_until_well();
 
     // It is a setting like any other.
-    let (code, said) = says(&cluster, &["--rep", "1", "--force"]);
-    assert_eq!(code, Some(1), "{said}");
-    let (code, said) = says(&cluster, &["--min-copies", "1"]);
+    let (code, printed) = prints(&cluster, &["--rep", "1", "--force"]);
+    assert_eq!(code, Some(1), "{printed}");
+    let (code, printed) = prints(&cluster, &["--min-copies", "1"]);
     assert_eq!(
-        (code, said.as_str()),
+        (code, printed.as_str()),
         (Some(0), "OK, writes with 1 copies at least to come: nothing moves")
     );
     cluster.stop_node(2);

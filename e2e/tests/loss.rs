@@ -79,7 +79,7 @@ fn assert_unavailable(client: &GTStoreClient, pairs: &[(String, String)], lost: 
     let took = start.elapsed();
     assert!(took < QUICK, "it took {took:?}");
     let (lost, puts) = (lost.len(), puts.len());
-    eprintln!("{lost} keys of {KEYS} are unavailable, told within {took:?}; {puts} put");
+    eprintln!("{lost} keys of {KEYS} are unavailable, refused within {took:?}; {puts} put");
 }
 
 /// Puts keys in one batch, and holds that exactly `lost` are refused as unavailable.
@@ -94,8 +94,8 @@ fn assert_puts(client: &GTStoreClient, pairs: &[(&str, &str)], lost: &BTreeSet<S
 }
 
 /// The N of `about N keys`.
-fn keys_told(health: &str) -> usize {
-    let (_, rest) = health.split_once("about ").expect("it says how many");
+fn estimated_keys(health: &str) -> usize {
+    let (_, rest) = health.split_once("about ").expect("it names a number");
     rest.split_once(' ').expect("a number and a word").0.parse().expect("a number")
 }
 
@@ -110,9 +110,9 @@ fn both_replicas_die_and_the_loss_is_accepted() {
     for (key, _) in &pairs {
         assert_eq!(is_lost(&status, key), lost.contains(key), "{key}");
     }
-    let told = keys_told(&status.health.text);
+    let estimated = estimated_keys(&status.health.text);
     assert!(
-        told.abs_diff(lost.len()) < lost.len() / 3,
+        estimated.abs_diff(lost.len()) < lost.len() / 3,
         "{}: {} are lost",
         status.health,
         lost.len()
@@ -225,7 +225,7 @@ fn a_loss_that_has_grown_since_it_was_shown_is_not_accepted() {
     cluster.wait_until_well();
     let client = cluster.client();
     let keys: Vec<&String> = pairs.iter().map(|(key, _)| key).collect();
-    wait_until("nothing is said to be lost any more", || {
+    wait_until("no loss is reported any more", || {
         for ((key, value), got) in pairs.iter().zip(client.get_many(&keys)) {
             let got = got.map_err(|error| error.to_string())?.map(|got| got.value);
             let want = (!dead.contains(key)).then(|| value.clone().into_bytes());

@@ -101,7 +101,7 @@ fn a_status_lists_every_node() {
     let client = cluster.client();
     let pairs: Vec<(String, &str)> = (0..300).map(|n| (format!("key{n:03}"), "value")).collect();
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
-    let status = wait_until("the next heartbeats tell of the keys", || {
+    let status = wait_until("the next heartbeats report the keys", || {
         let status = cluster.status()?;
         let keys: u64 = status.nodes.iter().map(|node| node.keys).sum();
         if keys == 600 { Ok(status) } else { Err(format!("{keys} keys")) }
@@ -133,7 +133,7 @@ fn with_slow_heartbeats(options: Options) -> (TestCluster, GTStoreClient, String
     let first = Some(cluster.node_name(0));
     let key = keys.find(|key| client.primary_of(key.as_bytes()) == first).unwrap();
     client.put(key.as_bytes(), b"old").unwrap();
-    assert_eq!(cluster.told_by(0, key.as_bytes()).as_deref(), Some(&b"old"[..]));
+    assert_eq!(cluster.value_at(0, key.as_bytes()).as_deref(), Some(&b"old"[..]));
     (cluster, client, key)
 }
 
@@ -141,7 +141,7 @@ fn with_slow_heartbeats(options: Options) -> (TestCluster, GTStoreClient, String
 /// got.
 fn assert_not_stale(cluster: &TestCluster, client: &GTStoreClient, key: &str) {
     client.put(key.as_bytes(), b"new").unwrap();
-    assert_ne!(cluster.told_by(0, key.as_bytes()).as_deref(), Some(&b"old"[..]), "stale");
+    assert_ne!(cluster.value_at(0, key.as_bytes()).as_deref(), Some(&b"old"[..]), "stale");
 }
 
 #[test]
@@ -201,7 +201,9 @@ fn leases_change_while_the_cluster_serves() {
         ),
     ] {
         match order(&client, wish) {
-            Err(ClientError::Refused(told)) => assert!(told.to_string().contains(why), "{told}"),
+            Err(ClientError::Refused(reason)) => {
+                assert!(reason.to_string().contains(why), "{reason}")
+            }
             other => panic!("{other:?}"),
         }
     }

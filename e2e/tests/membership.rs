@@ -265,11 +265,11 @@ fn a_node_that_nobody_reaches_stays_outside_until_somebody_does() {
         let config = storage::Config { advertise, ..cluster.node_config(&name) };
         let listener = bind::listen("127.0.0.1", 0, false).unwrap();
         let node = Storage::start(listener, None, config).unwrap();
-        let said = format!("; {name} is not taken in, nobody reaches it at ");
-        wait_until("the health says so", || {
+        let report = format!("; {name} is not taken in, nobody reaches it at ");
+        wait_until("the health reports it", || {
             let Status { health: HealthLine { text: health, .. }, nodes, .. } = cluster.status()?;
             assert_eq!(nodes.len(), 2, "{health}");
-            let words = health.split_once(&said).map_or("", |(_, rest)| rest);
+            let words = health.split_once(&report).map_or("", |(_, rest)| rest);
             if words.contains(why) { Ok(()) } else { Err(health) }
         });
         client.put(b"key", b"value").unwrap();
@@ -281,7 +281,7 @@ fn a_node_that_nobody_reaches_stays_outside_until_somebody_does() {
         wait_until("it is taken in", || {
             let Status { health: HealthLine { text: health, .. }, nodes, .. } = cluster.status()?;
             let is_in = nodes.iter().any(|node| node.id == name && node.state == NodeState::Active);
-            if is_in && !health.contains(&said) { Ok(()) } else { Err(health) }
+            if is_in && !health.contains(&report) { Ok(()) } else { Err(health) }
         });
         client.put(b"key", b"value").unwrap();
     }

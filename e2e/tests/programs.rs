@@ -40,9 +40,12 @@ fn unread_help_is_not_a_failure_but_unwritable_help_is() {
                 ended(Command::new(program(name)).arg(flag).stdout(out).stderr(Stdio::piped()))
             };
             assert_eq!(with(unread()), (Some(0), String::new()), "{name} {flag}");
-            let (code, said) = with(full());
-            assert_eq!(code, Some(1), "{name} {flag}: {said}");
-            assert!(said.starts_with(&format!("{name}: standard output: No space")), "{said}");
+            let (code, printed) = with(full());
+            assert_eq!(code, Some(1), "{name} {flag}: {printed}");
+            assert!(
+                printed.starts_with(&format!("{name}: standard output: No space")),
+                "{printed}"
+            );
         }
         // Nor does it matter whether its mistakes are heard.
         for err in [unread(), full()] {
@@ -72,9 +75,9 @@ fn a_command_without_a_reader_exits_quietly() {
         ("--dump -", 1),
     ] {
         assert_eq!(with(arguments, unread()), (Some(code), String::new()), "{arguments}");
-        let (code, said) = with(arguments, full());
+        let (code, printed) = with(arguments, full());
         assert_eq!(code, Some(1), "{arguments}");
-        assert!(said.contains("No space left on device"), "{arguments}: {said}");
+        assert!(printed.contains("No space left on device"), "{arguments}: {printed}");
     }
     // Not even that it failed can be said.
     for err in [unread(), full()] {
@@ -196,8 +199,8 @@ fn a_secret_is_changed_while_the_cluster_serves() {
     };
     assert_eq!(client(&["--wait", "1"]), (Some(0), String::new()));
     keep(&file, "the second of two secrets");
-    let (code, said) = client(&["--get", "key1", "--deadline-ms", "3000"]);
-    assert!(code == Some(1) && said.contains("secret"), "{said}");
+    let (code, printed) = client(&["--get", "key1", "--deadline-ms", "3000"]);
+    assert!(code == Some(1) && printed.contains("secret"), "{printed}");
     for server in [&mut manager, &mut node] {
         server.signal(Signal::HUP);
         server.line("SIGHUP: another secret");
@@ -235,7 +238,7 @@ fn a_file_size_limit_acts_like_a_full_disk() {
     // Twice as much as a file may have: some of it in the log, and all of it in no image.
     let put = |n: usize| client.put(format!("key{n}").as_bytes(), &[b'v'; 1000]);
     let done: Vec<usize> = (0..1000).take_while(|&n| put(n).is_ok()).collect();
-    wait_until("the health says so", || {
+    wait_until("the health reports it", || {
         let status = client.status().map_err(|e| e.to_string())?;
         let is_so =
             status.health.text.starts_with("refusing writes: node1 (its disk: File too large")

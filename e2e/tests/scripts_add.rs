@@ -74,7 +74,7 @@ fn a_failed_add_leaves_the_service_unchanged() {
 }
 
 /// A client that tells the status as the script `how` has it, and passes on the rest.
-fn client_that_tells(how: &str) -> String {
+fn client_with_status(how: &str) -> String {
     let client = programs().join("client");
     let client = client.display();
     format!(
@@ -88,12 +88,12 @@ fn several_join_at_once() {
     place.started("--nodes 2 --rep 2 --fresh");
     place.put_keys(20);
     let before = place.pids();
-    let said = out(&place.started("--add node3 spare --add node5"));
-    let said: BTreeSet<&str> = said.lines().collect();
+    let printed = out(&place.started("--add node3 spare --add node5"));
+    let printed: BTreeSet<&str> = printed.lines().collect();
     let port = |n| place.port + n;
     let want = [("node3", port(3)), ("spare", port(4)), ("node5", port(5))]
         .map(|(name, port)| format!("{name} runs on port {port}"));
-    assert_eq!(said, want.iter().map(String::as_str).collect());
+    assert_eq!(printed, want.iter().map(String::as_str).collect());
     let pids = place.pids();
     assert_eq!((pids.len(), &pids[..3]), (6, &before[..]));
     let processes = place.processes();
@@ -154,9 +154,9 @@ fn a_manager_and_its_nodes_come_back_together() {
     for line in [0, 3] {
         place.kill(line);
     }
-    let said = out(&place.started("--add node3 node4 manager"));
-    assert!(said.starts_with(&format!("manager runs on port {}\n", place.port)), "{said}");
-    assert_eq!(said.lines().count(), 3, "{said}");
+    let printed = out(&place.started("--add node3 node4 manager"));
+    assert!(printed.starts_with(&format!("manager runs on port {}\n", place.port)), "{printed}");
+    assert_eq!(printed.lines().count(), 3, "{printed}");
     let pids = place.pids();
     assert_eq!((pids.len(), &pids[1..3]), (5, &before[1..3]));
 }
@@ -191,7 +191,7 @@ fn one_failed_add_does_not_stop_the_others() {
 #[test]
 fn an_add_is_done_when_its_nodes_serve_whatever_the_health() {
     let how = "truth \"$@\" | sed 's/^health: .*/health: degraded: no word from node1/'";
-    let place = Place::with_stand_ins(&[("client", &client_that_tells(how))]);
+    let place = Place::with_stand_ins(&[("client", &client_with_status(how))]);
     place.started("--nodes 2 --rep 1 --fresh");
     let since = Instant::now();
     place.started("--add node3");
@@ -205,7 +205,7 @@ fn an_add_waits_while_something_moves_and_no_longer() {
     let how = "[[ -e logs/node3.log ]] || exit 0; n=$(($(cat asked) + 1)); echo $n >asked\n\
         ((n < 100)) && state=joining || state=$(cat then)\n\
         echo \"node3 $state 127.0.0.1:1 $((n < 100 ? n : 100)) 0\"; echo 'health: healing: 9 arcs to copy'";
-    let place = Place::with_stand_ins(&[("client", &client_that_tells(how))]);
+    let place = Place::with_stand_ins(&[("client", &client_with_status(how))]);
     let script = place.path("start_service");
     let text = fs::read_to_string(&script).unwrap();
     let impatient = text.replace("readonly wait_ms=30000 ", "readonly wait_ms=2000 ");
@@ -235,7 +235,7 @@ fn an_add_waits_while_something_moves_and_no_longer() {
 fn an_interrupted_add_leaves_started_nodes_running() {
     // Nothing ever serves; but the manager must not seem to know of an earlier life.
     let how = "truth \"$@\" | sed 's/ active / down   /'";
-    let place = Place::with_stand_ins(&[("client", &client_that_tells(how))]);
+    let place = Place::with_stand_ins(&[("client", &client_with_status(how))]);
     place.started("--nodes 1 --rep 1 --fresh");
     for (n, (name, want)) in INTERRUPTS.into_iter().enumerate() {
         let (one, two) = (format!("node{}", 2 * n + 2), format!("node{}", 2 * n + 3));
@@ -251,8 +251,8 @@ fn an_interrupted_add_leaves_started_nodes_running() {
         }
         assert_eq!(place.pids().len(), 2 * n + 4);
     }
-    let said = out(&place.stop());
-    assert_eq!(said, "stopped manager node1 node2 node3 node4 node5 node6 node7\n");
+    let printed = out(&place.stop());
+    assert_eq!(printed, "stopped manager node1 node2 node3 node4 node5 node6 node7\n");
     place.assert_nothing_runs();
 }
 

@@ -51,8 +51,8 @@ fn a_service_starts_answers_and_stops() {
 #[test]
 fn settings_of_the_first_start_stay_and_are_reported() {
     let place = Place::new();
-    let told = out(&place.started("--nodes 2 --rep 2 --fresh --heartbeat-ms 500"));
-    assert!(told.contains("2 copies of each key"), "{told}");
+    let printed = out(&place.started("--nodes 2 --rep 2 --fresh --heartbeat-ms 500"));
+    assert!(printed.contains("2 copies of each key"), "{printed}");
     place.stop();
     let again = place.started("--nodes 2 --rep 1 --heartbeat-ms 300");
     assert!(out(&again).contains("2 copies of each key"), "{again:?}");
@@ -117,8 +117,8 @@ fn nodes_speak_the_redis_protocol_on_ports_of_their_own() {
     assert_eq!(clash.status.code(), Some(2));
     assert!(err(&clash).contains("GTSTORE_REDIS_BASE_PORT"), "{clash:?}");
     let started = start("--nodes 2 --rep 2 --fresh", base);
-    let told = format!(", Redis protocol on {} to {}\n", base + 1, base + 2);
-    assert!(out(&started).ends_with(&told), "{started:?}");
+    let line = format!(", Redis protocol on {} to {}\n", base + 1, base + 2);
+    assert!(out(&started).ends_with(&line), "{started:?}");
     // Whoever is added later keeps to the rule, without being told again.
     place.kill(2);
     place.started("--add node2");
@@ -316,8 +316,8 @@ fn the_programs_folder_may_have_any_name() {
     symlink(programs(), &odd).unwrap();
     place.bin = odd;
     let started = place.started("--nodes 1 --rep 1 --fresh");
-    let told = format!("1 node on port {}, 1 copy of each key\n", place.port + 1);
-    assert!(out(&started).ends_with(&told), "{started:?}");
+    let line = format!("1 node on port {}, 1 copy of each key\n", place.port + 1);
+    assert!(out(&started).ends_with(&line), "{started:?}");
     let mut command = place.command(place.path("start_service"), "--add node2");
     let output = command.env_remove("GTSTORE_BIN").output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -110,7 +110,7 @@ fn a_folder_that_machines_share_is_stopped_on_the_one_that_started_it() {
     place.started("--nodes 1 --rep 1 --fresh");
     let file = place.path("service_flags.txt");
     let record = fs::read_to_string(&file).unwrap();
-    let machine = record.lines().find(|line| line.starts_with("machine=")).expect("it is told");
+    let machine = record.lines().find(|line| line.starts_with("machine=")).expect("it is recorded");
     let elsewhere = record.replace(machine, "machine=other-host other-boot pid:[1]");
     fs::write(&file, &elsewhere).unwrap();
     for (script, arguments) in
@@ -123,7 +123,7 @@ fn a_folder_that_machines_share_is_stopped_on_the_one_that_started_it() {
         assert_eq!(fs::read_to_string(&file).unwrap(), elsewhere);
     }
     // A copy of it is another folder.
-    let folder = record.lines().find(|line| line.starts_with("folder=")).expect("it is told");
+    let folder = record.lines().find(|line| line.starts_with("folder=")).expect("it is recorded");
     fs::write(&file, elsewhere.replace(folder, "folder=1")).unwrap();
     assert_eq!(out(&place.stop()), "stopped manager node1\n");
 }

@@ -223,7 +223,7 @@ fn beyond_loopback_a_secret_is_needed() {
         match bind::listen(host, 0, false) {
             Err(error @ BindError::Open(_)) => {
                 let text = error.to_string();
-                assert!(text.contains("--secret-file"), "it says what to do: {text}");
+                assert!(text.contains("--secret-file"), "it names the flag: {text}");
             }
             other => panic!("{host}: {other:?}"),
         }

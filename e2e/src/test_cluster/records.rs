@@ -10,7 +10,7 @@ use super::TestCluster;
 use crate::wait::wait_until;
 
 /// What a replica holds of a key: nothing, or a version with a value or a tombstone.
-pub type Held = Option<(Version, Option<Vec<u8>>)>;
+pub type StoredRecord = Option<(Version, Option<Vec<u8>>)>;
 
 impl TestCluster {
     /// Puts so many keys, `key0` and so on, with values that follow from their numbers, and waits
@@ -25,7 +25,7 @@ impl TestCluster {
         placed.into_iter().for_each(|placed| drop(placed.expect("a cluster that is well answers")));
         // The manager counts by what nodes say.
         let due = (self.options.copies * keys) as u64;
-        wait_until("the next heartbeats tell of the keys", || {
+        wait_until("the next heartbeats report the keys", || {
             let keys: u64 = self.status()?.nodes.iter().map(|node| node.keys).sum();
             if keys >= due { Ok(()) } else { Err(format!("{keys} keys")) }
         });
@@ -36,7 +36,7 @@ impl TestCluster {
     ///
     /// # Panics
     /// If a replica does not answer, or not with a record or the lack of one.
-    pub fn replicas(&self, key: &[u8]) -> Vec<(NodeId, Held)> {
+    pub fn replicas(&self, key: &[u8]) -> Vec<(NodeId, StoredRecord)> {
         let asked: Vec<usize> = self.running();
         let routes = self.node(asked[0]).node().routes().expect("it has seen a view");
         let arc = routes.arc_of(key).expect("somebody serves");
@@ -131,7 +131,7 @@ impl TestCluster {
     ///
     /// # Panics
     /// If it does not even answer.
-    pub fn told_by(&self, number: usize, key: &[u8]) -> Option<Vec<u8>> {
+    pub fn value_at(&self, number: usize, key: &[u8]) -> Option<Vec<u8>> {
         let batch = ReadBatch { epoch: Epoch::NONE, keys: vec![key] };
         let mut link = Connection::dial(&self.advertised(number), &self.dial()).expect("it is up");
         let reply: ReadReply<'_> = link.call(&batch).ok()?;

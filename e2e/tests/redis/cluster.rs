@@ -20,7 +20,7 @@ fn cluster_aware_clients_learn_the_ports() {
     assert!(node.ask("LOLWUT").contains("3 nodes, 2 copies"));
     let gone = format!(":{}, ", port(&cluster, 2));
     cluster.stop_node(2);
-    wait_until("the others say that it is gone", || {
+    wait_until("the others report that it is gone", || {
         if node.ask("CLUSTER SLOTS").contains(&gone) { Err("not yet".to_owned()) } else { Ok(()) }
     });
 }

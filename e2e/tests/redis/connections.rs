@@ -54,7 +54,7 @@ fn info_reports_measured_values() {
     let db0 = |text: &str, name: &str| -> u64 {
         let Some(counts) = line(text, "db0") else { return 0 };
         let count = counts.split(',').find_map(|count| count.strip_prefix(name)?.strip_prefix('='));
-        count.expect("it is told").parse().expect("a number")
+        count.expect("it is reported").parse().expect("a number")
     };
     for (durability, yes, sync) in [
         (Durability::None, "no", "no"),
@@ -84,11 +84,11 @@ fn info_reports_measured_values() {
             if found.iter().all(|found| found == ":0") { Ok(()) } else { Err(found.join(" ")) }
         });
         // Each node tells of what is its own; together that is all.
-        let told: Vec<String> = nodes.iter_mut().map(|node| node.ask("INFO")).collect();
-        let sum = |name| told.iter().map(|text| db0(text, name)).sum::<u64>();
+        let infos: Vec<String> = nodes.iter_mut().map(|node| node.ask("INFO")).collect();
+        let sum = |name| infos.iter().map(|text| db0(text, name)).sum::<u64>();
         assert_eq!((sum("keys"), sum("expires")), (40, 10));
-        let expired = |text: &String| line(text, "expired_keys").expect("it is told");
-        let expired = told.iter().map(|text| expired(text).parse::<u64>().expect("a number"));
+        let expired = |text: &String| line(text, "expired_keys").expect("it is reported");
+        let expired = infos.iter().map(|text| expired(text).parse::<u64>().expect("a number"));
         assert!(expired.sum::<u64>() >= 10);
         let last: i64 = nodes[0].ask("LASTSAVE")[1..].parse().expect("a time");
         assert!(last > 1_600_000_000, "{last}");
@@ -99,24 +99,27 @@ fn info_reports_measured_values() {
 fn a_client_chooses_which_replies_it_gets() {
     let cluster = TestCluster::with(Options { nodes: 1, copies: 1, ..options() });
     let mut node = open(&cluster, 0);
-    let mut hears = |lines: &str, want: &[&str]| {
+    let mut expect_replies = |lines: &str, want: &[&str]| {
         for line in lines.split(';') {
             node.send(&line.split(' ').collect::<Vec<_>>());
         }
-        let heard: Vec<String> = want.iter().map(|_| node.reply()).collect();
-        assert_eq!(heard, want, "{lines}");
+        let replies: Vec<String> = want.iter().map(|_| node.reply()).collect();
+        assert_eq!(replies, want, "{lines}");
     };
-    hears("CLIENT REPLY ON", &["OK"]);
-    hears("CLIENT REPLY SKIP;SET k 1;GET k", &["\"1\""]);
-    hears("GET k;CLIENT REPLY SKIP;PING;ECHO a;INCR k;GET k", &["\"1\"", "\"a\"", ":2", "\"2\""]);
-    hears("CLIENT REPLY SKIP;NOSUCH;CLIENT REPLY SKIP;GET;PING", &["PONG"]);
-    hears("CLIENT REPLY SKIP;CLIENT REPLY ON", &["OK"]);
-    hears(
+    expect_replies("CLIENT REPLY ON", &["OK"]);
+    expect_replies("CLIENT REPLY SKIP;SET k 1;GET k", &["\"1\""]);
+    expect_replies(
+        "GET k;CLIENT REPLY SKIP;PING;ECHO a;INCR k;GET k",
+        &["\"1\"", "\"a\"", ":2", "\"2\""],
+    );
+    expect_replies("CLIENT REPLY SKIP;NOSUCH;CLIENT REPLY SKIP;GET;PING", &["PONG"]);
+    expect_replies("CLIENT REPLY SKIP;CLIENT REPLY ON", &["OK"]);
+    expect_replies(
         "INCR k;CLIENT REPLY OFF;INCR k;PING;NOSUCH;INCR k;MGET k k;CLIENT REPLY SKIP;INCR k;CLIENT REPLY ON;GET k",
         &[":3", "OK", "\"6\""],
     );
-    hears("CLIENT REPLY OFF;INCR k;RESET;GET k", &["RESET", "\"7\""]);
-    hears("MULTI;CLIENT REPLY OFF;DISCARD", &["OK", "QUEUED", "OK"]);
+    expect_replies("CLIENT REPLY OFF;INCR k;RESET;GET k", &["RESET", "\"7\""]);
+    expect_replies("MULTI;CLIENT REPLY OFF;DISCARD", &["OK", "QUEUED", "OK"]);
 }
 
 #[test]
@@ -133,7 +136,7 @@ fn connections_can_be_closed_and_held_up() {
     let peer = three.stream().local_addr().unwrap();
     assert_eq!(one.ask(&format!("CLIENT KILL {peer}")), "OK");
     three.expect_end();
-    // The one that asks hears what came of it.
+    // The one that asks expect_replies what came of it.
     let mut four = open(&cluster, 0);
     assert_eq!(four.ask("PING"), "PONG");
     assert_eq!(one.ask("CLIENT KILL TYPE normal SKIPME no"), ":2");
@@ -147,8 +150,8 @@ fn connections_can_be_closed_and_held_up() {
     two.send(&["SET", "k", "w"]);
     assert_eq!(one.ask("GET k"), "\"v\"");
     wait_until("the write is seen to wait", || match one.ask("INFO clients") {
-        told if told.contains("blocked_clients:1\\r") => Ok(()),
-        told => Err(told),
+        info if info.contains("blocked_clients:1\\r") => Ok(()),
+        info => Err(info),
     });
     assert_eq!(one.ask("CLIENT PAUSE 1000000 ALL"), "OK");
     assert_eq!(open(&cluster, 0).ask("CLIENT UNPAUSE"), "OK");

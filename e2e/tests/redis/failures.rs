@@ -54,16 +54,16 @@ fn expiry_times_survive_a_death_and_a_return() {
 fn a_cluster_reports_lost_keys() {
     let mut cluster = TestCluster::with(Options { nodes: 2, copies: 1, ..options() });
     let mut node = open(&cluster, 0);
-    let told = |node: &mut Resp, state: &str| match node.ask("CLUSTER INFO") {
+    let reports = |node: &mut Resp, state: &str| match node.ask("CLUSTER INFO") {
         text if text.contains(&format!("cluster_state:{state}\\r")) => Ok(text),
         other => Err(other),
     };
-    wait_until("all is well", || told(&mut node, "ok"));
+    wait_until("all is well", || reports(&mut node, "ok"));
     cluster.stop_node(1);
-    let text = wait_until("what it held is lost", || told(&mut node, "fail"));
+    let text = wait_until("its keys are lost", || reports(&mut node, "fail"));
     let slots = |name: &str| -> u32 {
         let found = text.split("\\r\\n").find_map(|line| line.trim_matches('"').strip_prefix(name));
-        found.expect("it is told").parse().expect("a number")
+        found.expect("it is reported").parse().expect("a number")
     };
     let (ok, lost) = (slots("cluster_slots_ok:"), slots("cluster_slots_fail:"));
     assert!(ok > 0 && lost > 0 && ok + lost == 16_384, "{text}");

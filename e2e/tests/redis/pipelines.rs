@@ -82,7 +82,7 @@ fn a_command_with_one_key_beyond_the_limits_does_nothing() {
         assert_eq!(node.ask("MGET a b c d e"), "[\"1\", \"2\", nil, nil, \"5\"]");
         assert_eq!(node.ask("DEL e"), ":1");
         // What cannot exist is not there.
-        let looks = [
+        let reads = [
             ("GET", "nil"),
             ("STRLEN", ":0"),
             ("EXISTS", ":0"),
@@ -95,11 +95,11 @@ fn a_command_with_one_key_beyond_the_limits_does_nothing() {
             ("EXISTS a", ":1"),
             ("TOUCH b a", ":2"),
         ];
-        let lines: Vec<String> = looks.iter().map(|(look, _)| format!("{look} {long}")).collect();
-        for ((_, want), line) in looks.iter().zip(&lines) {
+        let lines: Vec<String> = reads.iter().map(|(read, _)| format!("{read} {long}")).collect();
+        for ((_, want), line) in reads.iter().zip(&lines) {
             assert_eq!(node.ask(line), *want, "{line}");
         }
-        assert_eq!(node.pipeline(&lines), looks.map(|(_, want)| want), "in one packet");
+        assert_eq!(node.pipeline(&lines), reads.map(|(_, want)| want), "in one packet");
         let mixed = [format!("GET {long}"), format!("APPEND {long} x"), format!("TTL {long}")];
         let answers = node.pipeline(&mixed);
         refused(answers[1].clone());
@@ -146,8 +146,8 @@ fn a_transaction_is_refused_at_its_end_and_nothing_of_it_is_done() {
         assert_eq!(other.ask("MGET n m"), "[nil, nil]", "{sent}");
     }
     node.pipeline(&lines("MULTI;INCR n"));
-    let told = open(&cluster, 0).ask("CLIENT LIST");
-    assert!(told.contains(" flags=x ") && told.contains(" multi=1 "), "{told}");
+    let list = open(&cluster, 0).ask("CLIENT LIST");
+    assert!(list.contains(" flags=x ") && list.contains(" multi=1 "), "{list}");
     let here = node.pipeline(&lines("INCR n;EXEC;INCR n"));
     let why = "-EXECABORT transactions are not supported, nothing of this one was done: ";
     assert!(here[1].starts_with(why) && here[1].contains("transaction=False"), "{here:?}");
