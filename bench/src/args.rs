@@ -11,7 +11,7 @@ use net_common::flags::{self, ArgsError, Parsed, UsageError};
 
 use crate::chaos;
 use crate::crash;
-use crate::crash::kill::Kill;
+use crate::crash::kill::KillScope;
 use crate::elastic;
 use crate::load;
 use crate::report::Mode;
@@ -22,18 +22,18 @@ use crate::workload::{MAX_KEY_BYTES, MAX_KEYS};
 
 /// What the bench is to do.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Command {
+pub enum BenchCommand {
     /// Measure the running cluster's throughput.
     Throughput {
         /// What is measured.
-        settings: throughput::Settings,
+        settings: throughput::ThroughputSettings,
         /// Keep the rows of earlier runs, of clusters with another K.
         append: bool,
     },
     /// Show and chart all throughput rows of the result folder.
     Report,
     /// Insert keys and count them on each node.
-    Load(load::Settings),
+    Load(load::LoadSettings),
     /// Act out a scenario and check every answer.
     Scenario {
         /// Which one.
@@ -46,20 +46,20 @@ pub enum Command {
     /// Measure bare round trips for so long.
     Floor(Duration),
     /// Stretch a cluster of its own under full load, and check every answer.
-    Elastic(elastic::Settings),
+    Elastic(elastic::ElasticSettings),
     /// Make faults in a cluster of its own, and check every answer.
-    Chaos(chaos::Settings),
+    Chaos(chaos::ChaosSettings),
     /// Kill processes of a cluster of its own, and look for every acknowledged write.
-    Crash(crash::Settings),
+    Crash(crash::CrashSettings),
     /// Check the history in this file.
     Check(PathBuf),
 }
 
 /// What the command line says.
 #[derive(Debug)]
-pub struct Args {
+pub struct BenchArgs {
     /// What to do.
-    pub command: Command,
+    pub command: BenchCommand,
     /// How to reach the cluster.
     pub config: Config,
     /// Where results go.
@@ -135,14 +135,14 @@ const MAX_VALUE: usize = cluster::limits::VALUE_CEILING;
 ///
 /// # Errors
 /// [`ArgsError`] with the first mistake.
-pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
+pub fn parse(arguments: &[String]) -> Result<Option<BenchArgs>, ArgsError> {
     let Parsed::Run(matches) = flags::parse(&mut options(), BRIEF, arguments)? else {
         return Ok(None);
     };
     let command = command(&matches)?;
     let mut config = Config::new(flags::manager(&matches)?);
     config.secret = flags::secret(&matches)?;
-    Ok(Some(Args {
+    Ok(Some(BenchArgs {
         command,
         config,
         out: flags::value(&matches, "out", None, PathBuf::from("logs"))?,
@@ -162,9 +162,9 @@ fn options() -> Options {
 
 /// What is sent, and how much of it.
 fn add_measuring(options: &mut Options) {
-    let plan = throughput::Settings::default();
-    let load = load::Settings::default();
-    let (elastic, crash) = (elastic::Settings::default(), crash::Settings::default());
+    let plan = throughput::ThroughputSettings::default();
+    let load = load::LoadSettings::default();
+    let (elastic, crash) = (elastic::ElasticSettings::default(), crash::CrashSettings::default());
     let drive =
         |saturated: u32, load: u32| format!("[{saturated} saturated and elastic, {load} for load]");
     let threads = drive(plan.saturated.threads, load.drive.threads);
@@ -192,8 +192,8 @@ fn add_measuring(options: &mut Options) {
 
 /// The cluster, and how long it all takes.
 fn add_sizes(options: &mut Options) {
-    let (chaos, elastic) = (chaos::Settings::default(), elastic::Settings::default());
-    let crash = crash::Settings::default();
+    let (chaos, elastic) = (chaos::ChaosSettings::default(), elastic::ElasticSettings::default());
+    let crash = crash::CrashSettings::default();
     let nodes = format!(
         "nodes [{} for elastic, {} for chaos, {} for crash]",
         elastic.nodes, chaos.nodes, crash.nodes
@@ -214,7 +214,7 @@ fn add_sizes(options: &mut Options) {
 
 /// What goes wrong.
 fn add_faults(options: &mut Options) {
-    let (chaos, crash) = (chaos::Settings::default(), crash::Settings::default());
+    let (chaos, crash) = (chaos::ChaosSettings::default(), crash::CrashSettings::default());
     let heartbeat = format!("chaos, crash: between heartbeats [{}]", chaos.heartbeat_ms);
     let rounds = format!("crash: how often processes are killed [{}]", crash.rounds);
     let durability =
@@ -239,7 +239,7 @@ fn add_faults(options: &mut Options) {
         .optopt("", "patience", &patience, "SECONDS");
 }
 
-fn command(matches: &Matches) -> Result<Command, UsageError> {
+fn command(matches: &Matches) -> Result<BenchCommand, UsageError> {
     let words: Vec<&str> = matches.free.iter().map(String::as_str).collect();
     let Some(&name) = words.first() else {
         return Err(UsageError("nothing to do: give a command; see --help".into()));
@@ -251,13 +251,13 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         return Err(UsageError(format!("--{flag} goes with {}", owners.join(" and "))));
     }
     match words[..] {
-        ["throughput"] => Ok(Command::Throughput {
+        ["throughput"] => Ok(BenchCommand::Throughput {
             settings: throughput_settings(matches)?,
             append: matches.opt_present("append"),
         }),
-        ["report"] => Ok(Command::Report),
-        ["load"] => load_settings(matches).map(Command::Load),
-        ["scenario", scenario] => Ok(Command::Scenario {
+        ["report"] => Ok(BenchCommand::Report),
+        ["load"] => load_settings(matches).map(BenchCommand::Load),
+        ["scenario", scenario] => Ok(BenchCommand::Scenario {
             scenario: scenario.parse().map_err(|e| UsageError(format!("scenario {e}")))?,
             seed: seed(matches)?,
             pids: flags::value(matches, "pids", None, PathBuf::from("service_pids.txt"))?,
@@ -265,12 +265,12 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
         ["scenario"] => Err(UsageError(format!("which scenario? {}", Scenario::NAMES))),
         ["floor"] => {
             let seconds = number(matches, "seconds", None, 2, 1, 3600)?;
-            Ok(Command::Floor(Duration::from_secs(seconds)))
+            Ok(BenchCommand::Floor(Duration::from_secs(seconds)))
         }
-        ["elastic"] => elastic_settings(matches).map(Command::Elastic),
-        ["chaos"] => chaos_settings(matches).map(Command::Chaos),
-        ["crash"] => crash_settings(matches).map(Command::Crash),
-        ["check", file] => Ok(Command::Check(PathBuf::from(file))),
+        ["elastic"] => elastic_settings(matches).map(BenchCommand::Elastic),
+        ["chaos"] => chaos_settings(matches).map(BenchCommand::Chaos),
+        ["crash"] => crash_settings(matches).map(BenchCommand::Crash),
+        ["check", file] => Ok(BenchCommand::Check(PathBuf::from(file))),
         ["check"] => Err(UsageError("which history? give a file".into())),
         ["throughput" | "report" | "load" | "floor" | "elastic" | "chaos" | "crash", extra, ..]
         | ["check", _, extra, ..]
@@ -281,8 +281,8 @@ fn command(matches: &Matches) -> Result<Command, UsageError> {
     }
 }
 
-fn throughput_settings(matches: &Matches) -> Result<throughput::Settings, UsageError> {
-    let default = throughput::Settings::default();
+fn throughput_settings(matches: &Matches) -> Result<throughput::ThroughputSettings, UsageError> {
+    let default = throughput::ThroughputSettings::default();
     let ops = number(matches, "ops", Some("GTSTORE_TP_OPS"), default.ops, 1, MAX_OPS)?;
     let modes = match matches.opt_str("mode").as_deref() {
         None | Some("both") => default.modes,
@@ -293,7 +293,7 @@ fn throughput_settings(matches: &Matches) -> Result<throughput::Settings, UsageE
             return Err(UsageError(why));
         }
     };
-    Ok(throughput::Settings {
+    Ok(throughput::ThroughputSettings {
         seed: seed(matches)?,
         ops,
         warm_up: number(matches, "warmup", None, ops / throughput::WARM_UP_PART, 0, MAX_OPS)?,
@@ -304,9 +304,9 @@ fn throughput_settings(matches: &Matches) -> Result<throughput::Settings, UsageE
     })
 }
 
-fn load_settings(matches: &Matches) -> Result<load::Settings, UsageError> {
-    let load::Settings { inserts, drive: default } = load::Settings::default();
-    Ok(load::Settings {
+fn load_settings(matches: &Matches) -> Result<load::LoadSettings, UsageError> {
+    let load::LoadSettings { inserts, drive: default } = load::LoadSettings::default();
+    Ok(load::LoadSettings {
         inserts: number(
             matches,
             "inserts",
@@ -319,9 +319,9 @@ fn load_settings(matches: &Matches) -> Result<load::Settings, UsageError> {
     })
 }
 
-fn elastic_settings(matches: &Matches) -> Result<elastic::Settings, UsageError> {
-    let default = elastic::Settings::default();
-    let settings = elastic::Settings {
+fn elastic_settings(matches: &Matches) -> Result<elastic::ElasticSettings, UsageError> {
+    let default = elastic::ElasticSettings::default();
+    let settings = elastic::ElasticSettings {
         keys: number(matches, "keys", Some("GTSTORE_EL_KEYS"), default.keys, 1, MAX_KEYS)?,
         key_len: number(matches, "key-len", None, default.key_len, 1, MAX_KEY_BYTES)?,
         value_len: number(matches, "value-len", None, default.value_len, 0, MAX_VALUE)?,
@@ -346,11 +346,11 @@ fn elastic_settings(matches: &Matches) -> Result<elastic::Settings, UsageError> 
     Ok(settings)
 }
 
-fn chaos_settings(matches: &Matches) -> Result<chaos::Settings, UsageError> {
-    let default = chaos::Settings::default();
+fn chaos_settings(matches: &Matches) -> Result<chaos::ChaosSettings, UsageError> {
+    let default = chaos::ChaosSettings::default();
     let path = |flag| matches.opt_str(flag).map(PathBuf::from);
     let copies = number(matches, "rep", None, default.copies, 2, 8)?;
-    Ok(chaos::Settings {
+    Ok(chaos::ChaosSettings {
         seconds: number(matches, "seconds", None, default.seconds, 1, 86_400)?,
         seed: flags::value(matches, "seed", None, default.seed)?,
         // One more than copies at least: somebody must take over from the dead.
@@ -364,13 +364,13 @@ fn chaos_settings(matches: &Matches) -> Result<chaos::Settings, UsageError> {
     })
 }
 
-fn crash_settings(matches: &Matches) -> Result<crash::Settings, UsageError> {
-    let default = crash::Settings::default();
+fn crash_settings(matches: &Matches) -> Result<crash::CrashSettings, UsageError> {
+    let default = crash::CrashSettings::default();
     let kill = flags::value(matches, "kill", None, default.kill)?;
     // Some must be left of fewer, and somebody must take over from the dead.
     let (fewest_copies, spare) = match kill {
-        Kill::All => (1, 0),
-        Kill::Fewer => (2, 1),
+        KillScope::All => (1, 0),
+        KillScope::Fewer => (2, 1),
     };
     let copies = number(matches, "rep", None, default.copies, fewest_copies, 8)?;
     let fewest_nodes = copies + spare;
@@ -378,7 +378,7 @@ fn crash_settings(matches: &Matches) -> Result<crash::Settings, UsageError> {
     let clients = number(matches, "clients", None, default.clients, 1, MAX_THREADS)?;
     let fewest_keys = clients * crash::load::TURN;
     let patience = default.patience.as_secs();
-    Ok(crash::Settings {
+    Ok(crash::CrashSettings {
         rounds: number(matches, "rounds", None, default.rounds, 1, 1_000_000)?,
         seed: flags::value(matches, "seed", None, default.seed)?,
         nodes: number(matches, "nodes", None, nodes, fewest_nodes, 32)?,
@@ -402,7 +402,7 @@ fn drive(matches: &Matches, default: Drive) -> Result<Drive, UsageError> {
 }
 
 fn seed(matches: &Matches) -> Result<u64, UsageError> {
-    flags::value(matches, "seed", None, throughput::Settings::default().seed)
+    flags::value(matches, "seed", None, throughput::ThroughputSettings::default().seed)
 }
 
 /// A flag's value within bounds.
@@ -424,43 +424,45 @@ mod tests {
 
     use super::*;
 
-    fn args(line: &str) -> Result<Command, ArgsError> {
+    fn args(line: &str) -> Result<BenchCommand, ArgsError> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         parse(&words).map(|args| args.expect("no help was asked for").command)
     }
 
     #[test]
     fn commands_and_defaults() {
-        let Command::Throughput { settings, append } = args("throughput --ops 500").unwrap() else {
+        let BenchCommand::Throughput { settings, append } = args("throughput --ops 500").unwrap()
+        else {
             panic!("another command");
         };
         assert_eq!((settings.ops, settings.warm_up, append), (500, 50, false));
         assert_eq!(settings.modes, [Mode::Sequential, Mode::Saturated]);
-        assert_eq!(args("report --out x").unwrap(), Command::Report);
-        assert_eq!(args("floor --seconds 5").unwrap(), Command::Floor(Duration::from_secs(5)));
+        assert_eq!(args("report --out x").unwrap(), BenchCommand::Report);
+        assert_eq!(args("floor --seconds 5").unwrap(), BenchCommand::Floor(Duration::from_secs(5)));
         assert_eq!(
             args("scenario test3 --seed 7 --pids p").unwrap(),
-            Command::Scenario { scenario: Scenario::Test3, seed: 7, pids: "p".into() }
+            BenchCommand::Scenario { scenario: Scenario::Test3, seed: 7, pids: "p".into() }
         );
-        let Command::Elastic(settings) = args("elastic --keys 5000 --seed 2").unwrap() else {
+        let BenchCommand::Elastic(settings) = args("elastic --keys 5000 --seed 2").unwrap() else {
             panic!("another command");
         };
         assert_eq!((settings.keys, settings.seed, settings.nodes), (5_000, 2, 7));
-        let Command::Chaos(settings) = args("chaos --seed 3 --nodes 6 --history h").unwrap() else {
+        let BenchCommand::Chaos(settings) = args("chaos --seed 3 --nodes 6 --history h").unwrap()
+        else {
             panic!("another command");
         };
         assert_eq!((settings.seed, settings.nodes, settings.copies), (3, 6, 3));
         assert_eq!((settings.history, settings.out), (Some("h".into()), None));
         let line = "crash --kill fewer --rep 3 --durability async --patience 5 --clients 2";
-        let Command::Crash(settings) = args(line).unwrap() else {
+        let BenchCommand::Crash(settings) = args(line).unwrap() else {
             panic!("another command");
         };
         assert_eq!((settings.nodes, settings.copies, settings.rounds), (4, 3, 100));
-        assert_eq!((settings.kill, settings.patience), (Kill::Fewer, Duration::from_secs(5)));
+        assert_eq!((settings.kill, settings.patience), (KillScope::Fewer, Duration::from_secs(5)));
         assert_eq!((settings.durability, settings.clients), (Durability::Async, 2));
-        assert_eq!(args("crash").unwrap(), Command::Crash(crash::Settings::default()));
-        assert_eq!(args("check f").unwrap(), Command::Check("f".into()));
-        let Command::Load(settings) = args("load --inserts 9 --threads 2 --batch 3").unwrap()
+        assert_eq!(args("crash").unwrap(), BenchCommand::Crash(crash::CrashSettings::default()));
+        assert_eq!(args("check f").unwrap(), BenchCommand::Check("f".into()));
+        let BenchCommand::Load(settings) = args("load --inserts 9 --threads 2 --batch 3").unwrap()
         else {
             panic!("another command");
         };

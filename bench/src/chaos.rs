@@ -32,24 +32,24 @@ use client::{ClientError, Config, GTStoreClient};
 use harness::history::{self, Histories, HistoryError, Kind, Outcome};
 use harness::linearizable::Check;
 use harness::operator::OperatorError;
-use harness::process::StartError;
+use harness::process::SpawnError;
 use harness::proxy::Faults;
 use harness::scratch::Scratch;
 use harness::service::Service;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::progress::Progress;
-use fault::{Nature, Wanted};
-use load::{Checked, Load};
-use report::Report;
+use crate::progress::RunProgress;
+use fault::{EventKind, WantedChanges};
+use load::{CheckResult, Load};
+use report::ChaosReport;
 use roster::Roster;
 use schedule::Schedule;
-use testbed::Testbed;
+use testbed::ChaosTestbed;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct ChaosSettings {
     /// How long faults come.
     pub seconds: u64,
     /// What they follow from.
@@ -61,7 +61,7 @@ pub struct Settings {
     /// Between heartbeats; a lease is three of them.
     pub heartbeat_ms: u64,
     /// Which planned changes there are among the faults.
-    pub changes: Wanted,
+    pub changes: WantedChanges,
     /// Where the history goes, if anywhere.
     pub history: Option<PathBuf>,
     /// Where the programs are, if not where this one is.
@@ -70,15 +70,15 @@ pub struct Settings {
     pub out: Option<PathBuf>,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for ChaosSettings {
+    fn default() -> ChaosSettings {
+        ChaosSettings {
             seconds: 60,
             seed: 1,
             nodes: 5,
             copies: 3,
             heartbeat_ms: 200,
-            changes: Wanted::ALL,
+            changes: WantedChanges::ALL,
             history: None,
             bin: None,
             out: None,
@@ -97,7 +97,7 @@ pub enum ChaosError {
     Unexpected(String),
     /// The processes.
     #[error(transparent)]
-    Child(#[from] StartError),
+    Child(#[from] SpawnError),
     /// The client command.
     #[error(transparent)]
     Operator(#[from] OperatorError),
@@ -137,14 +137,14 @@ const LAST_READER: u32 = 999;
 ///
 /// # Errors
 /// [`ChaosError`]; one violation is enough.
-pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError> {
+pub fn run(settings: &ChaosSettings, print: &mut impl Write) -> Result<(), ChaosError> {
     let mut scratch = match &settings.out {
         Some(out) => Scratch::at(out.join(format!("chaos-{}", settings.seed)))?,
         None => Scratch::temporary("chaos"),
     };
     let mut rng = StdRng::seed_from_u64(settings.seed);
     let faults = Arc::new(Faults::default());
-    let mut testbed = Testbed::start(settings, scratch.path(), &faults)?;
+    let mut testbed = ChaosTestbed::start(settings, scratch.path(), &faults)?;
     let (finished, histories) = mpsc::channel();
     let load = Load::new(testbed.config(), rng.random(), finished);
     let seeded = StdRng::seed_from_u64(rng.random());
@@ -165,7 +165,7 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
             run.trouble.get_or_insert_with(|| "a client's thread panicked".into());
         }
         // The load has sent its last; the checker ends when there is nothing more to come.
-        load.hang_up();
+        load.disconnect();
         run.checked = checker.join().unwrap_or_default();
         run
     });
@@ -181,7 +181,7 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
         save(path, &run.checked.histories, &schedule)?;
     }
     writeln!(print, "seed {}", settings.seed)?;
-    run.tell(&schedule, &load, print)?;
+    run.print_summary(&schedule, &load, print)?;
     if run.is_bad() {
         fs::write(scratch.path().join("schedule.txt"), schedule.to_string())?;
         scratch.keep();
@@ -193,7 +193,7 @@ pub fn run(settings: &Settings, print: &mut impl Write) -> Result<(), ChaosError
 
 /// What came of a run. Times are on the histories' clock.
 struct Run {
-    checked: Checked,
+    checked: CheckResult,
     /// What no fault explains.
     trouble: Option<String>,
     started: u64,
@@ -202,7 +202,7 @@ struct Run {
 }
 
 /// Goes through the schedule for so long, ends all faults, and waits until the cluster is healthy.
-fn disturb(seconds: u64, testbed: &mut Testbed, schedule: &mut Schedule, load: &Load) -> Run {
+fn disturb(seconds: u64, testbed: &mut ChaosTestbed, schedule: &mut Schedule, load: &Load) -> Run {
     let started = load.now();
     let mut trouble = go_through(seconds, testbed, schedule, load);
     if let Err(error) = schedule.end(&mut testbed.service) {
@@ -214,17 +214,17 @@ fn disturb(seconds: u64, testbed: &mut Testbed, schedule: &mut Schedule, load: &
         trouble = testbed.recover(|service| count(schedule, service)).err();
     }
     let healed = load.now();
-    Run { checked: Checked::default(), trouble, started, faults_end, healed }
+    Run { checked: CheckResult::default(), trouble, started, faults_end, healed }
 }
 
 /// Returns what no fault explains, if there is something.
 fn go_through(
     seconds: u64,
-    testbed: &mut Testbed,
+    testbed: &mut ChaosTestbed,
     schedule: &mut Schedule,
     load: &Load,
 ) -> Option<String> {
-    let progress = Progress::new("chaos", seconds);
+    let progress = RunProgress::new("chaos", seconds);
     let (started, until) = (load.now(), Instant::now() + Duration::from_secs(seconds));
     let mut trouble = None;
     let mut shown = 0;
@@ -233,7 +233,7 @@ fn go_through(
         if testbed.interrupt.has_come() {
             trouble = Some("interrupted".into());
         }
-        let Testbed { service, watcher, .. } = &mut *testbed;
+        let ChaosTestbed { service, watcher, .. } = &mut *testbed;
         if let Err(error) = schedule.step(service, watcher, || load.now()) {
             trouble = Some(error.to_string());
         }
@@ -246,9 +246,14 @@ fn go_through(
 }
 
 impl Run {
-    fn tell(&self, schedule: &Schedule, load: &Load, print: &mut impl Write) -> io::Result<()> {
-        let Checked { histories, violations } = &self.checked;
-        let report = Report {
+    fn print_summary(
+        &self,
+        schedule: &Schedule,
+        load: &Load,
+        print: &mut impl Write,
+    ) -> io::Result<()> {
+        let CheckResult { histories, violations } = &self.checked;
+        let report = ChaosReport {
             histories,
             past: &schedule.past,
             errors: &load.errors(),
@@ -272,7 +277,7 @@ impl Run {
     }
 
     fn outcome(self) -> Result<(), ChaosError> {
-        let Checked { histories, violations } = self.checked;
+        let CheckResult { histories, violations } = self.checked;
         match (violations.len(), self.trouble) {
             (0, None) => Ok(()),
             (0, Some(trouble)) => Err(ChaosError::Unexpected(trouble)),
@@ -308,7 +313,7 @@ fn save(path: &Path, histories: &Histories, schedule: &Schedule) -> Result<(), C
     let mut out = BufWriter::new(File::create(path).map_err(wrong)?);
     history::write(&mut out, histories).map_err(wrong)?;
     for past in &schedule.past {
-        let what = if past.nature == Nature::Change { "change" } else { "fault" };
+        let what = if past.nature == EventKind::Change { "change" } else { "fault" };
         writeln!(out, "# {} {what}: {}, for {:?}", past.from, past.what, past.lasts)
             .map_err(wrong)?;
     }
@@ -323,7 +328,7 @@ fn count(schedule: &mut Schedule, service: &mut Service) -> Result<usize, String
 
 /// Reads every key once more, and checks its history with that read: what was acknowledged is
 /// there.
-fn read_everything(service: &Service, load: &Load, checked: &mut Checked) -> Option<String> {
+fn read_everything(service: &Service, load: &Load, checked: &mut CheckResult) -> Option<String> {
     let reader = match GTStoreClient::init(Config::new(service.manager_of_clients())) {
         Ok(reader) => reader,
         Err(error) => return Some(format!("at the end: {error}")),

@@ -23,7 +23,7 @@ use thiserror::Error;
 use crate::files;
 
 pub use standard::{load, throughput};
-pub use timeline::{Lane, Line, Mark, Timeline};
+pub use timeline::{ChartLane, ChartLine, Mark, Timeline};
 
 /// A bar chart.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,7 +9,7 @@ use net_common::flags::{FAILED, REFUSED};
 use net_common::output;
 use thiserror::Error;
 
-use crate::args::{Args, Command};
+use crate::args::{BenchArgs, BenchCommand};
 use crate::chaos::{self, ChaosError};
 use crate::chart::{self, ChartError};
 use crate::crash::{self, CrashError};
@@ -18,8 +18,8 @@ use crate::figures::thousands;
 use crate::floor;
 use crate::load::{self, LoadError};
 use crate::processes::PidFile;
-use crate::report::{self, ReadError, ReportError};
-use crate::scenario::{self, Scenario, ScenarioError, Shape};
+use crate::report::{self, CsvReadError, ReportError};
+use crate::scenario::{self, ClusterShape, Scenario, ScenarioError};
 use crate::series::Series;
 use crate::throughput::{self, ThroughputError};
 
@@ -31,17 +31,17 @@ pub const LOAD_CHART: &str = "perf_loadbalance.svg";
 
 /// Why the command failed.
 #[derive(Debug, Error)]
-pub enum CommandError {
+pub enum BenchError {
     /// The cluster.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The cluster is not the one that the scenario is made for.
     #[error("this cluster has {found}; the scenario is made for {wanted}")]
-    Shape {
+    ClusterShape {
         /// How the cluster is.
-        found: Shape,
+        found: ClusterShape,
         /// How it should be.
-        wanted: Shape,
+        wanted: ClusterShape,
     },
     /// A scenario.
     #[error(transparent)]
@@ -57,7 +57,7 @@ pub enum CommandError {
     Report(#[from] ReportError),
     /// A result file to read.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(#[from] CsvReadError),
     /// There is nothing to report.
     #[error("no throughput has been measured yet")]
     NoRows,
@@ -81,11 +81,11 @@ pub enum CommandError {
     Output(#[from] io::Error),
 }
 
-impl CommandError {
+impl BenchError {
     /// The exit code that it is told with.
     pub fn code(&self) -> u8 {
         match self {
-            CommandError::Chaos(ChaosError::Undecided) => REFUSED,
+            BenchError::Chaos(ChaosError::Undecided) => REFUSED,
             _ => FAILED,
         }
     }
@@ -100,36 +100,36 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Runs one command.
 ///
 /// # Errors
-/// [`CommandError`]; a wrong answer of the store is one.
-pub fn run(args: &Args) -> Result<(), CommandError> {
-    let Args { config, out, .. } = args;
+/// [`BenchError`]; a wrong answer of the store is one.
+pub fn run(args: &BenchArgs) -> Result<(), BenchError> {
+    let BenchArgs { config, out, .. } = args;
     let mut print = output::LenientStdout::lock();
     match &args.command {
-        Command::Throughput { settings, append } => {
+        BenchCommand::Throughput { settings, append } => {
             let mut series = if *append { Series::read(out)? } else { Series::default() };
             measure_throughput(config, settings, &mut series, &mut print)?;
             series.write(out)?;
             Ok(())
         }
-        Command::Report => report_throughput(out, &mut print),
-        Command::Load(settings) => measure_load(config, *settings, out, &mut print),
-        Command::Scenario { scenario, seed, pids } => {
+        BenchCommand::Report => report_throughput(out, &mut print),
+        BenchCommand::Load(settings) => measure_load(config, *settings, out, &mut print),
+        BenchCommand::Scenario { scenario, seed, pids } => {
             play(config, *scenario, *seed, pids, &mut print)
         }
-        Command::Elastic(settings) => Ok(elastic::run(settings, out, &mut print)?),
-        Command::Chaos(settings) => Ok(chaos::run(settings, &mut print)?),
-        Command::Crash(settings) => Ok(crash::run(settings, out, &mut print)?),
-        Command::Check(history) => Ok(chaos::check_file(history, &mut print)?),
-        Command::Floor(duration) => measure_floor(*duration, &mut print),
+        BenchCommand::Elastic(settings) => Ok(elastic::run(settings, out, &mut print)?),
+        BenchCommand::Chaos(settings) => Ok(chaos::run(settings, &mut print)?),
+        BenchCommand::Crash(settings) => Ok(crash::run(settings, out, &mut print)?),
+        BenchCommand::Check(history) => Ok(chaos::check_file(history, &mut print)?),
+        BenchCommand::Floor(duration) => measure_floor(*duration, &mut print),
     }
 }
 
 fn measure_throughput(
     config: &Config,
-    settings: &throughput::Settings,
+    settings: &throughput::ThroughputSettings,
     series: &mut Series,
     print: &mut impl Write,
-) -> Result<(), CommandError> {
+) -> Result<(), BenchError> {
     let store = GTStoreClient::init(config.clone())?;
     let copies = store.status()?.copies;
     let rows = throughput::measure(&store, copies, settings)?;
@@ -149,10 +149,10 @@ fn measure_throughput(
     Ok(())
 }
 
-fn report_throughput(out: &Path, print: &mut impl Write) -> Result<(), CommandError> {
+fn report_throughput(out: &Path, print: &mut impl Write) -> Result<(), BenchError> {
     let series = Series::read(out)?;
     if series.rows().is_empty() {
-        return Err(CommandError::NoRows);
+        return Err(BenchError::NoRows);
     }
     let chart = series.chart();
     let drawn = out.join(THROUGHPUT_CHART);
@@ -164,10 +164,10 @@ fn report_throughput(out: &Path, print: &mut impl Write) -> Result<(), CommandEr
 
 fn measure_load(
     config: &Config,
-    settings: load::Settings,
+    settings: load::LoadSettings,
     out: &Path,
     print: &mut impl Write,
-) -> Result<(), CommandError> {
+) -> Result<(), BenchError> {
     let store = GTStoreClient::init(config.clone())?;
     let copies = store.status()?.copies;
     load::check_empty(&load::counts(&store.node_infos()?))?;
@@ -189,22 +189,24 @@ fn play(
     seed: u64,
     pids: &Path,
     print: &mut impl Write,
-) -> Result<(), CommandError> {
+) -> Result<(), BenchError> {
     let store = GTStoreClient::init(config.clone())?;
     let status = store.status()?;
     store.finalize();
-    let found =
-        Shape { nodes: client::status::serving(&status).len(), copies: usize::from(status.copies) };
+    let found = ClusterShape {
+        nodes: client::status::serving(&status).len(),
+        copies: usize::from(status.copies),
+    };
     let wanted = scenario.shape();
     if found != wanted {
-        return Err(CommandError::Shape { found, wanted });
+        return Err(BenchError::ClusterShape { found, wanted });
     }
     let connect = || GTStoreClient::init(config.clone());
     Ok(scenario::play(scenario, connect, &PidFile::new(pids), seed, print)?)
 }
 
-fn measure_floor(duration: Duration, print: &mut impl Write) -> Result<(), CommandError> {
-    let floor = floor::measure(duration).map_err(CommandError::Floor)?;
+fn measure_floor(duration: Duration, print: &mut impl Write) -> Result<(), BenchError> {
+    let floor = floor::measure(duration).map_err(BenchError::Floor)?;
     let per_second = thousands(floor.per_second().round() as u64);
     writeln!(print, "{per_second} bare round trips/s of one blocking client")?;
     Ok(())

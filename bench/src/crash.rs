@@ -27,21 +27,21 @@ use std::time::Duration;
 
 use client::ClientError;
 use cluster::durability::Durability;
-use harness::process::{self, StartError};
+use harness::process::{self, SpawnError};
 use harness::scratch::Scratch;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::progress::Progress;
+use crate::progress::RunProgress;
 use crate::report::ReportError;
-use kill::{Kill, Strike};
-use load::{Counts, Gate, Worker};
-use report::{Report, Round};
-use testbed::{Struck, Testbed};
+use kill::{KillPlan, KillScope};
+use load::{CrashWorker, LoadGate, WriteCounts};
+use report::{CrashReport, Round};
+use testbed::{CrashTestbed, KillRecord};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct CrashSettings {
     /// How often processes are killed.
     pub rounds: u32,
     /// What random choices follow from.
@@ -53,7 +53,7 @@ pub struct Settings {
     /// How records are kept on disk.
     pub durability: Durability,
     /// Who is killed.
-    pub kill: Kill,
+    pub kill: KillScope,
     /// Clients that write at the same time.
     pub clients: u32,
     /// Keys that they write.
@@ -69,15 +69,15 @@ pub struct Settings {
     pub bin: Option<PathBuf>,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for CrashSettings {
+    fn default() -> CrashSettings {
+        CrashSettings {
             rounds: 100,
             seed: 1,
             nodes: 3,
             copies: 2,
             durability: Durability::Sync,
-            kill: Kill::All,
+            kill: KillScope::All,
             clients: 16,
             keys: 2_000,
             value_bytes: 4_096,
@@ -88,7 +88,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl CrashSettings {
     /// The keys, by number.
     pub fn keys(&self) -> Vec<String> {
         (0..self.keys).map(|key| format!("c{key}")).collect()
@@ -137,7 +137,7 @@ pub enum CrashError {
     Round(u32, String, Box<CrashError>),
     /// The processes.
     #[error(transparent)]
-    Child(#[from] StartError),
+    Child(#[from] SpawnError),
     /// A client cannot even begin.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -157,14 +157,14 @@ const DEADLINE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// [`CrashError`]; one acknowledged write that is gone is enough, where it was promised.
-pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<(), CrashError> {
+pub fn run(settings: &CrashSettings, out: &Path, print: &mut impl Write) -> Result<(), CrashError> {
     let bin = process::programs(settings.bin.as_deref())?;
     let mut scratch = Scratch::temporary("crash");
     let mut rounds = Vec::new();
     // The processes end with the testbed, before their logs may go.
-    let outcome = Testbed::new(settings, &bin, scratch.path())
-        .and_then(|mut testbed| go(settings, &mut testbed, &mut rounds));
-    let report = Report { settings, rounds: &rounds };
+    let outcome = CrashTestbed::new(settings, &bin, scratch.path())
+        .and_then(|mut testbed| run_rounds(settings, &mut testbed, &mut rounds));
+    let report = CrashReport { settings, rounds: &rounds };
     write!(print, "{report}")?;
     writeln!(print, "{}", report.write(out)?.display())?;
     if outcome.is_err() {
@@ -175,9 +175,9 @@ pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<()
     outcome
 }
 
-fn go(
-    settings: &Settings,
-    testbed: &mut Testbed,
+fn run_rounds(
+    settings: &CrashSettings,
+    testbed: &mut CrashTestbed,
     rounds: &mut Vec<Round>,
 ) -> Result<(), CrashError> {
     let mut rng = StdRng::seed_from_u64(settings.seed);
@@ -185,14 +185,14 @@ fn go(
     let mut workers = (0..settings.clients)
         .map(|client| {
             let keys = settings.keys_of(client);
-            Worker::new(config.clone(), rng.random(), keys, settings.value_bytes)
+            CrashWorker::new(config.clone(), rng.random(), keys, settings.value_bytes)
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let progress = Progress::new("crash", u64::from(settings.rounds));
+    let progress = RunProgress::new("crash", u64::from(settings.rounds));
     for number in 1..=settings.rounds {
-        let strike = Strike::draw(&mut rng, settings);
-        let round = round(settings, testbed, &mut workers, number, &strike)
-            .map_err(|error| CrashError::Round(number, strike.to_string(), error.into()))?;
+        let plan = KillPlan::draw(&mut rng, settings);
+        let round = round(settings, testbed, &mut workers, number, &plan)
+            .map_err(|error| CrashError::Round(number, plan.to_string(), error.into()))?;
         let violations = round.findings.violations();
         rounds.push(round);
         progress.advance(1);
@@ -205,24 +205,24 @@ fn go(
 }
 
 fn round(
-    settings: &Settings,
-    testbed: &mut Testbed,
-    workers: &mut [Worker],
+    settings: &CrashSettings,
+    testbed: &mut CrashTestbed,
+    workers: &mut [CrashWorker],
     number: u32,
-    strike: &Strike,
+    plan: &KillPlan,
 ) -> Result<Round, CrashError> {
-    let gate = Gate::new(number);
-    let struck = thread::scope(|scope| {
+    let gate = LoadGate::new(number);
+    let record = thread::scope(|scope| {
         for worker in workers.iter_mut() {
             let gate = &gate;
             scope.spawn(move || worker.run(gate));
         }
-        let struck = testbed.strike(strike, &gate);
+        let record = testbed.kill(plan, &gate);
         gate.stop();
-        struck
+        record
     });
-    let Struck { in_flight, killed, readable } = struck?;
-    let mut counts = Counts::default();
+    let KillRecord { in_flight, killed, readable } = record?;
+    let mut counts = WriteCounts::default();
     for worker in workers.iter_mut() {
         counts.add(&worker.take_counts().map_err(CrashError::Unexpected)?);
     }
@@ -232,14 +232,14 @@ fn round(
     let found = names.zip(testbed.read()?).collect();
     Ok(Round {
         number,
-        load: strike.load,
+        load: plan.load,
         in_flight,
-        killed: strike.to_string(),
-        kills: 1 + u32::from(strike.again.is_some()),
+        killed: plan.to_string(),
+        kills: 1 + u32::from(plan.again.is_some()),
         counts,
         readable,
         findings: check::check(
-            workers.iter_mut().flat_map(Worker::histories),
+            workers.iter_mut().flat_map(CrashWorker::histories),
             &found,
             killed,
             |age| kill::is_promised(settings.kill, settings.durability, age),
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn every_key_has_one_owner() {
-        let settings = Settings { keys: 50, clients: 7, ..Settings::default() };
+        let settings = CrashSettings { keys: 50, clients: 7, ..CrashSettings::default() };
         let mut all = BTreeSet::new();
         for client in 0..settings.clients {
             let keys = settings.keys_of(client);

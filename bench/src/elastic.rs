@@ -29,26 +29,26 @@ use std::thread;
 
 use client::{ClientError, Config, GTStoreClient};
 use harness::operator::{self, OperatorError};
-use harness::process::{self, StartError};
+use harness::process::{self, SpawnError};
 use harness::scratch::Scratch;
 
 use crate::chart::ChartError;
 use crate::figures::thousands;
-use crate::machine::Moment;
-use crate::progress::Progress;
+use crate::machine::WorkSample;
+use crate::progress::RunProgress;
 use crate::report::ReportError;
 use crate::runner::Drive;
 use crate::throughput;
 use crate::workload::{Stream, Workload, WorkloadError};
-use load::{Findings, Keys, Worker};
-use meter::{Meter, Source};
-use plan::Plan;
-use report::Report;
-use testbed::Testbed;
+use load::{ElasticFindings, ElasticWorker, LoadKeys};
+use meter::{LatencySource, Meter};
+use plan::ElasticPlan;
+use report::ElasticReport;
+use testbed::ElasticTestbed;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct ElasticSettings {
     /// Keys that are read and written.
     pub keys: u32,
     /// Bytes of a key; it is longer if the number of keys takes more.
@@ -64,22 +64,22 @@ pub struct Settings {
     /// Copies of each key.
     pub copies: usize,
     /// What happens.
-    pub plan: Plan,
+    pub plan: ElasticPlan,
     /// Where the programs are, if not where this one is.
     pub bin: Option<PathBuf>,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for ElasticSettings {
+    fn default() -> ElasticSettings {
+        ElasticSettings {
             keys: 1_000_000,
             key_len: 16,
             value_len: 100,
-            drive: throughput::Settings::default().saturated,
+            drive: throughput::ThroughputSettings::default().saturated,
             seed: 1,
             nodes: 7,
             copies: 3,
-            plan: Plan::default(),
+            plan: ElasticPlan::default(),
             bin: None,
         }
     }
@@ -118,7 +118,7 @@ pub enum ElasticError {
     Workload(#[from] WorkloadError),
     /// The processes.
     #[error(transparent)]
-    Child(#[from] StartError),
+    Child(#[from] SpawnError),
     /// The client command.
     #[error(transparent)]
     Operator(#[from] OperatorError),
@@ -146,16 +146,20 @@ const PROBE_KEYS: u32 = 16_384;
 ///
 /// # Errors
 /// [`ElasticError`]; one wrong answer is enough.
-pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<(), ElasticError> {
+pub fn run(
+    settings: &ElasticSettings,
+    out: &Path,
+    print: &mut impl Write,
+) -> Result<(), ElasticError> {
     let bin = process::programs(settings.bin.as_deref())?;
     let work = Work::new(settings)?;
     operator::check(&bin, &settings.plan.verbs())?;
-    let before = Moment::now();
+    let before = WorkSample::now();
     let mut scratch = Scratch::temporary("elastic");
     // The processes end with the testbed, before their logs may go.
-    let outcome = Testbed::new(settings, &bin, scratch.path())
+    let outcome = ElasticTestbed::new(settings, &bin, scratch.path())
         .and_then(|mut testbed| stretch(settings, &work, &mut testbed, out, print));
-    if let (Some(before), Some(after)) = (before, Moment::now()) {
+    if let (Some(before), Some(after)) = (before, WorkSample::now()) {
         let others = after.others_since(&before);
         writeln!(print, "other programs kept {others:.1} cores busy meanwhile")?;
     }
@@ -168,16 +172,16 @@ pub fn run(settings: &Settings, out: &Path, print: &mut impl Write) -> Result<()
 
 /// The two sets of keys: those of the load, and those of the single operations beside it.
 struct Work {
-    keys: Keys,
-    probes: Keys,
+    keys: LoadKeys,
+    probes: LoadKeys,
 }
 
 impl Work {
-    fn new(settings: &Settings) -> Result<Work, WorkloadError> {
+    fn new(settings: &ElasticSettings) -> Result<Work, WorkloadError> {
         let of = |keys, prefix: &str, workers| {
             let workload = Workload::new(settings.seed, keys, READ_FRACTION, settings.value_len)?;
             let workload = workload.with_prefix(prefix)?.with_key_len(settings.key_len)?;
-            Ok(Keys::new(workload, workers))
+            Ok(LoadKeys::new(workload, workers))
         };
         let keys = of(settings.keys, "el_key_", settings.drive.threads)?;
         Ok(Work { keys, probes: of(PROBE_KEYS, "probe_", 1)? })
@@ -185,16 +189,16 @@ impl Work {
 }
 
 /// Who sends it: all threads of the load share one client, each kind of single operation has one.
-struct Clients {
+struct ElasticClients {
     store: GTStoreClient,
     writer: GTStoreClient,
     reader: GTStoreClient,
 }
 
-impl Clients {
-    fn connect(config: &Config) -> Result<Clients, ClientError> {
+impl ElasticClients {
+    fn connect(config: &Config) -> Result<ElasticClients, ClientError> {
         let connect = || GTStoreClient::init(config.clone());
-        Ok(Clients { store: connect()?, writer: connect()?, reader: connect()? })
+        Ok(ElasticClients { store: connect()?, writer: connect()?, reader: connect()? })
     }
 }
 
@@ -220,9 +224,9 @@ impl Streams {
     }
 
     /// Gives every key a first value.
-    fn fill(&mut self, work: &Work, clients: &Clients, findings: &Findings) {
+    fn fill(&mut self, work: &Work, clients: &ElasticClients, findings: &ElasticFindings) {
         let all = work.keys.names().count() + work.probes.names().count();
-        let progress = Progress::new("fill", all as u64);
+        let progress = RunProgress::new("fill", all as u64);
         thread::scope(|scope| {
             for stream in &mut self.load {
                 let (exchange, progress) = (work.keys.exchange(&clients.store), &progress);
@@ -238,21 +242,22 @@ impl Streams {
     fn drive<R>(
         self,
         work: &Work,
-        clients: &Clients,
+        clients: &ElasticClients,
         meter: &Meter,
-        findings: &Findings,
+        findings: &ElasticFindings,
         happen: impl FnOnce() -> R,
     ) -> R {
         let worker =
-            |exchange, stream, source| Worker { exchange, stream, source, meter, findings };
+            |exchange, stream, source| ElasticWorker { exchange, stream, source, meter, findings };
         thread::scope(|scope| {
             let exchange = |target| work.probes.exchange(target);
-            let mut put = worker(exchange(&clients.writer), self.puts, Source::Writes);
-            let mut get = worker(exchange(&clients.reader), self.gets, Source::Reads);
+            let mut put = worker(exchange(&clients.writer), self.puts, LatencySource::Writes);
+            let mut get = worker(exchange(&clients.reader), self.gets, LatencySource::Reads);
             scope.spawn(move || put.probe("single put"));
             scope.spawn(move || get.probe("single get"));
             for stream in self.load {
-                let mut all = worker(work.keys.exchange(&clients.store), stream, Source::Load);
+                let mut all =
+                    worker(work.keys.exchange(&clients.store), stream, LatencySource::Load);
                 scope.spawn(move || all.drive());
             }
             let result = happen();
@@ -263,7 +268,7 @@ impl Streams {
 }
 
 /// The conditions, in a line.
-fn conditions(settings: &Settings) -> String {
+fn conditions(settings: &ElasticSettings) -> String {
     let Drive { threads, batch } = settings.drive;
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     format!(
@@ -279,16 +284,16 @@ fn conditions(settings: &Settings) -> String {
 }
 
 fn stretch(
-    settings: &Settings,
+    settings: &ElasticSettings,
     work: &Work,
-    testbed: &mut Testbed,
+    testbed: &mut ElasticTestbed,
     out: &Path,
     print: &mut impl Write,
 ) -> Result<(), ElasticError> {
     let conditions = conditions(settings);
     writeln!(print, "{conditions}")?;
-    let clients = Clients::connect(&Config::new(testbed.service.manager()))?;
-    let findings = Findings::default();
+    let clients = ElasticClients::connect(&Config::new(testbed.service.manager()))?;
+    let findings = ElasticFindings::default();
     let mut streams = Streams::new(settings.drive, work)?;
     streams.fill(work, &clients, &findings);
     testbed.watch.begin(work.keys.names().chain(work.probes.names()));
@@ -297,7 +302,7 @@ fn stretch(
     testbed.meter = meter.clone();
     let mut events = Vec::new();
     let (ended, end) = streams.drive(work, &clients, &meter, &findings, || {
-        let ended = testbed.go(&settings.plan, &findings, &mut events, print);
+        let ended = testbed.run_steps(&settings.plan, &findings, &mut events, print);
         (ended, meter.now())
     });
     let tracks = meter.tracks();
@@ -308,7 +313,7 @@ fn stretch(
         .iter()
         .sum();
     let health = testbed.watch.health().to_vec();
-    Report { conditions, events, tracks, health, end }.tell(out, print)?;
+    ElasticReport { conditions, events, tracks, health, end }.publish(out, print)?;
     let operations = meter.tracks().total();
     writeln!(
         print,
@@ -319,12 +324,12 @@ fn stretch(
         findings.wrong(),
         findings.failed(),
     )?;
-    for words in findings.words() {
-        writeln!(print, "  {words}")?;
+    for details in findings.details() {
+        writeln!(print, "  {details}")?;
     }
     let (wrong, failed) = (findings.wrong(), findings.failed());
     if wrong + failed > 0 {
-        let first = findings.words().into_iter().next().unwrap_or_default();
+        let first = findings.details().into_iter().next().unwrap_or_default();
         return Err(ElasticError::Answers { wrong, failed, first });
     }
     ended?;

@@ -8,8 +8,8 @@ use harness::history::Outcome;
 use harness::recorder;
 use thiserror::Error;
 
-use crate::target::Target;
-use crate::workload::{Expectation, Op, PendingGet, PendingPut, Wrong};
+use crate::target::StoreTarget;
+use crate::workload::{Expectation, PendingGet, PendingPut, WorkloadOp, WrongAnswer};
 
 /// What batches are sent to and checked by.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Answered {
 pub enum AnswerError {
     /// It is wrong.
     #[error("WRONG ANSWER: {0}")]
-    Wrong(#[from] Wrong),
+    Wrong(#[from] WrongAnswer),
     /// The operation failed.
     #[error("{key}: {source}")]
     Failed {
@@ -58,25 +58,25 @@ pub enum AnswerError {
 }
 
 /// An operation that was sent, as the expectation knows it.
-enum Pending {
+enum PendingOp {
     Put(PendingPut),
     Get(PendingGet),
 }
 
-impl<T: Target> Exchange<'_, T> {
+impl<T: StoreTarget> Exchange<'_, T> {
     /// Sends one batch, waits for its answers and checks them all.
-    pub fn send(&self, batch: &[Op]) -> Answered {
-        let (pending, ops): (Vec<Pending>, Vec<client::Op<'_>>) = batch
+    pub fn send(&self, batch: &[WorkloadOp]) -> Answered {
+        let (pending, ops): (Vec<PendingOp>, Vec<client::Op<'_>>) = batch
             .iter()
             .map(|op| {
                 let key = self.keys[op.key_index() as usize].as_bytes();
                 match op {
-                    Op::Put { key_index, sequence, value } => (
-                        Pending::Put(self.expectation.begin_put(*key_index, *sequence)),
+                    WorkloadOp::Put { key_index, sequence, value } => (
+                        PendingOp::Put(self.expectation.begin_put(*key_index, *sequence)),
                         client::Op::Put { key, value },
                     ),
-                    Op::Get { key_index } => (
-                        Pending::Get(self.expectation.begin_get(*key_index)),
+                    WorkloadOp::Get { key_index } => (
+                        PendingOp::Get(self.expectation.begin_get(*key_index)),
                         client::Op::Get { key },
                     ),
                 }
@@ -97,30 +97,30 @@ impl<T: Target> Exchange<'_, T> {
 
     fn check(
         &self,
-        op: &Op,
-        pending: Pending,
+        op: &WorkloadOp,
+        pending: PendingOp,
         result: Result<Done, ClientError>,
     ) -> Result<(), AnswerError> {
         match (pending, result) {
-            (Pending::Put(put), Ok(_)) => {
+            (PendingOp::Put(put), Ok(_)) => {
                 self.expectation.end_put(put, Outcome::Ok)?;
             }
-            (Pending::Put(put), Err(source)) => {
+            (PendingOp::Put(put), Err(source)) => {
                 self.expectation.end_put(put, recorder::outcome(Some(&source)))?;
                 return Err(self.failed(op, source));
             }
-            (Pending::Get(get), Ok(Done::Got(got))) => {
+            (PendingOp::Get(get), Ok(Done::Got(got))) => {
                 self.expectation.end_get(get, got.as_ref().map(|got| got.value.as_slice()))?;
             }
-            (Pending::Get(_), Ok(Done::Placed(_))) => {
+            (PendingOp::Get(_), Ok(Done::Placed(_))) => {
                 unreachable!("a get ends in a value or none");
             }
-            (Pending::Get(_), Err(source)) => return Err(self.failed(op, source)),
+            (PendingOp::Get(_), Err(source)) => return Err(self.failed(op, source)),
         }
         Ok(())
     }
 
-    fn failed(&self, op: &Op, source: ClientError) -> AnswerError {
+    fn failed(&self, op: &WorkloadOp, source: ClientError) -> AnswerError {
         AnswerError::Failed { key: self.keys[op.key_index() as usize].clone(), source }
     }
 }
@@ -128,7 +128,7 @@ impl<T: Target> Exchange<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::fake::{Fake, Fault};
+    use crate::target::fake::{Fake, PlantedFault};
     use crate::workload::Workload;
 
     #[test]
@@ -141,17 +141,18 @@ mod tests {
             let exchange = Exchange { target: &target, expectation: &expectation, keys: &keys };
             let mut stream = workload.stream(0, 1, 1).expect("one worker");
             let puts = |stream: &mut crate::workload::Stream| {
-                (0..3).map(|key| stream.put(key)).collect::<Vec<Op>>()
+                (0..3).map(|key| stream.put(key)).collect::<Vec<WorkloadOp>>()
             };
             for _ in 0..2 {
                 assert!(exchange.send(&puts(&mut stream)).errors.is_empty());
             }
-            let gets: Vec<Op> = (0..3).map(|key_index| Op::Get { key_index }).collect();
+            let gets: Vec<WorkloadOp> =
+                (0..3).map(|key_index| WorkloadOp::Get { key_index }).collect();
             exchange.send(&gets).errors
         };
-        assert!(errors(Fault::None).is_empty());
-        let stale = errors(Fault::KeepsFirst);
+        assert!(errors(PlantedFault::None).is_empty());
+        let stale = errors(PlantedFault::KeepsFirst);
         assert_eq!(stale.len(), 3);
-        assert!(matches!(stale[0], AnswerError::Wrong(Wrong::Stale { key_index: 0, .. })));
+        assert!(matches!(stale[0], AnswerError::Wrong(WrongAnswer::Stale { key_index: 0, .. })));
     }
 }

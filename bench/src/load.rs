@@ -10,10 +10,10 @@ use net_common::message::control::Info;
 use thiserror::Error;
 
 use crate::figures::thousands;
-use crate::progress::Progress;
+use crate::progress::RunProgress;
 use crate::report::NodeLoad;
 use crate::runner::Drive;
-use crate::target::Target;
+use crate::target::StoreTarget;
 
 /// Most keys that are inserted: beyond it they would outgrow what a cluster
 /// takes as a key by default.
@@ -24,14 +24,14 @@ const PREFIX: &str = "lb_key_";
 
 /// What is inserted, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct LoadSettings {
     /// Keys.
     pub inserts: u64,
     /// How hard the cluster is driven. It changes the time, not the counts.
     pub drive: Drive,
 }
 
-impl Default for Settings {
+impl Default for LoadSettings {
     fn default() -> Self {
         Self { inserts: 100_000, drive: Drive { threads: 2, batch: 256 } }
     }
@@ -72,9 +72,9 @@ pub enum LoadError {
 ///
 /// # Errors
 /// [`LoadError::Insert`] with the first insert that failed.
-pub fn insert(target: &impl Target, settings: Settings) -> Result<(), LoadError> {
-    let Settings { inserts, drive: Drive { threads, batch } } = settings;
-    let progress = Progress::new("inserts", inserts);
+pub fn insert(target: &impl StoreTarget, settings: LoadSettings) -> Result<(), LoadError> {
+    let LoadSettings { inserts, drive: Drive { threads, batch } } = settings;
+    let progress = RunProgress::new("inserts", inserts);
     let next = AtomicU64::new(0);
     let work = || {
         loop {
@@ -101,7 +101,7 @@ pub fn insert(target: &impl Target, settings: Settings) -> Result<(), LoadError>
     outcome
 }
 
-fn insert_batch(target: &impl Target, range: Range<u64>) -> Result<(), LoadError> {
+fn insert_batch(target: &impl StoreTarget, range: Range<u64>) -> Result<(), LoadError> {
     let pairs: Vec<(String, String)> =
         range.map(|n| (format!("{PREFIX}{n}"), format!("value_{n}"))).collect();
     let ops: Vec<Op<'_>> = pairs
@@ -161,7 +161,7 @@ mod tests {
     use cluster::ids::{Epoch, Incarnation, NodeId};
 
     use super::*;
-    use crate::target::fake::{Fake, Fault};
+    use crate::target::fake::{Fake, PlantedFault};
 
     fn info(id: &str, keys: u64) -> Info {
         Info {
@@ -198,8 +198,8 @@ mod tests {
     #[test]
     fn every_key_is_inserted_once_however_they_are_batched() {
         for (threads, batch) in [(1, 1), (3, 7), (2, 1000)] {
-            let store = Fake::new(2, 1, Fault::None);
-            let settings = Settings { inserts: 100, drive: Drive { threads, batch } };
+            let store = Fake::new(2, 1, PlantedFault::None);
+            let settings = LoadSettings { inserts: 100, drive: Drive { threads, batch } };
             insert(&store, settings).expect("inserted");
             for n in 0..100 {
                 let got = store.get(&format!("lb_key_{n}")).expect("answered").expect("there");

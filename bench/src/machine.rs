@@ -9,24 +9,24 @@ const TICKS: f64 = 100.0;
 
 /// The machine's work at one moment, in ticks of all cores.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct WorkSample {
     at: Instant,
     all: u64,
     /// By this process and by children that have ended.
     own: u64,
 }
 
-impl Moment {
+impl WorkSample {
     /// Now; `None` where the system does not tell.
-    pub fn now() -> Option<Moment> {
+    pub fn now() -> Option<WorkSample> {
         let all = busy(&fs::read_to_string("/proc/stat").ok()?)?;
         let own = own(&fs::read_to_string("/proc/self/stat").ok()?)?;
-        Some(Moment { at: Instant::now(), all, own })
+        Some(WorkSample { at: Instant::now(), all, own })
     }
 
     /// How many cores others kept busy from then to now. Children must have ended, or they count as
     /// others.
-    pub fn others_since(&self, before: &Moment) -> f64 {
+    pub fn others_since(&self, before: &WorkSample) -> f64 {
         let others = (self.all - before.all).saturating_sub(self.own - before.own);
         cores(others, self.at - before.at)
     }
@@ -69,14 +69,14 @@ mod tests {
         let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 100 20 3 4 20 0";
         assert_eq!(own(stat), Some(127));
         assert_eq!(own("7 (a) S 1"), None);
-        Moment::now().expect("this is Linux");
+        WorkSample::now().expect("this is Linux");
     }
 
     #[test]
     fn what_is_not_own_is_others() {
         let at = Instant::now();
-        let before = Moment { at, all: 1_000, own: 100 };
-        let after = Moment { at: at + Duration::from_secs(10), all: 2_500, own: 600 };
+        let before = WorkSample { at, all: 1_000, own: 100 };
+        let after = WorkSample { at: at + Duration::from_secs(10), all: 2_500, own: 600 };
         assert_eq!(after.others_since(&before), 1.0);
         assert_eq!(before.others_since(&before), 0.0);
     }

@@ -13,7 +13,7 @@ use thiserror::Error;
 const NODE_PROGRAM: &str = "storage";
 
 /// Ends nodes without warning.
-pub trait Kill {
+pub trait KillNode {
     /// Kills all of these at once, as `kill -9` does.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl PidFile {
     }
 }
 
-impl Kill for PidFile {
+impl KillNode for PidFile {
     fn kill(&self, nodes: &[NodeId]) -> Result<(), ProcessError> {
         let list = fs::read_to_string(&self.0)
             .map_err(|source| ProcessError::List { path: self.0.clone(), source })?;

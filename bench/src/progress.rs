@@ -26,21 +26,21 @@ const BAR: &str = "{msg} [{bar:32}] {percent:>3} % {human_pos}/{human_len} {rate
 ///
 /// Dropped unfinished (the run failed) it leaves the display as it stands.
 #[derive(Debug)]
-pub struct Progress(Display);
+pub struct RunProgress(Display);
 
 #[derive(Debug)]
 enum Display {
     Bar(ProgressBar),
-    Lines(Box<Lines>),
+    Lines(Box<LineDisplay>),
 }
 
-impl Progress {
-    /// Starts at 0 of `total`, in whatever unit [`Progress::advance`] counts.
+impl RunProgress {
+    /// Starts at 0 of `total`, in whatever unit [`RunProgress::advance`] counts.
     pub fn new(label: &str, total: u64) -> Self {
         if io::stderr().is_terminal() {
             Self::bar(label, total)
         } else {
-            Self(Display::Lines(Box::new(Lines::new(label, total, to_stderr))))
+            Self(Display::Lines(Box::new(LineDisplay::new(label, total, to_stderr))))
         }
     }
 
@@ -85,42 +85,42 @@ impl Progress {
 
 /// Plain lines.
 #[derive(Debug)]
-struct Lines {
+struct LineDisplay {
     label: String,
     print: fn(&str),
     start: Instant,
     done: AtomicU64,
-    pace: Mutex<Pace>,
+    schedule: Mutex<LineSchedule>,
 }
 
-impl Lines {
+impl LineDisplay {
     fn new(label: &str, total: u64, print: fn(&str)) -> Self {
         Self {
             label: label.to_owned(),
             print,
             start: Instant::now(),
             done: AtomicU64::new(0),
-            pace: Mutex::new(Pace::new(total)),
+            schedule: Mutex::new(LineSchedule::new(total)),
         }
     }
 
     fn advance(&self, more: u64) {
         let done = self.done.fetch_add(more, Ordering::Relaxed) + more;
         // Whoever holds the lock is about to print; the others need not wait.
-        let Some(mut pace) = self.pace.try_lock() else {
+        let Some(mut schedule) = self.schedule.try_lock() else {
             return;
         };
         let elapsed = self.start.elapsed();
-        if pace.line_is_due(done, elapsed) {
-            (self.print)(&pace.line(&self.label, done, elapsed));
+        if schedule.line_is_due(done, elapsed) {
+            (self.print)(&schedule.line(&self.label, done, elapsed));
         }
     }
 
     fn finish(&self) {
-        let mut pace = self.pace.lock();
+        let mut schedule = self.schedule.lock();
         let (done, elapsed) = (self.done.load(Ordering::Relaxed), self.start.elapsed());
-        if pace.last_line_is_due() {
-            (self.print)(&pace.line(&self.label, done, elapsed));
+        if schedule.last_line_is_due() {
+            (self.print)(&schedule.line(&self.label, done, elapsed));
         }
     }
 }
@@ -133,7 +133,7 @@ fn to_stderr(line: &str) {
 /// When a plain line is due and what it says. Told the time, so that tests
 /// need not wait.
 #[derive(Debug)]
-struct Pace {
+struct LineSchedule {
     total: u64,
     /// Tenths of the way that were reached at the last line.
     step: u64,
@@ -142,7 +142,7 @@ struct Pace {
     finished: bool,
 }
 
-impl Pace {
+impl LineSchedule {
     fn new(total: u64) -> Self {
         Self { total, step: 0, at: Duration::ZERO, finished: false }
     }
@@ -194,57 +194,58 @@ mod tests {
 
     #[test]
     fn a_line_at_each_tenth_and_the_last_at_the_finish() {
-        let mut pace = Pace::new(1_000);
-        let due: Vec<u64> = (1..=1_000).filter(|&done| pace.line_is_due(done, SOON)).collect();
+        let mut schedule = LineSchedule::new(1_000);
+        let due: Vec<u64> = (1..=1_000).filter(|&done| schedule.line_is_due(done, SOON)).collect();
         assert_eq!(due, [100, 200, 300, 400, 500, 600, 700, 800, 900]);
-        assert!(pace.last_line_is_due());
-        assert!(!pace.last_line_is_due(), "once only");
+        assert!(schedule.last_line_is_due());
+        assert!(!schedule.last_line_is_due(), "once only");
     }
 
     #[test]
     fn a_jump_over_several_tenths_is_one_line() {
-        let mut pace = Pace::new(100);
-        assert!(pace.line_is_due(35, SOON));
-        assert!(!pace.line_is_due(39, SOON));
-        assert!(pace.line_is_due(40, SOON));
+        let mut schedule = LineSchedule::new(100);
+        assert!(schedule.line_is_due(35, SOON));
+        assert!(!schedule.line_is_due(39, SOON));
+        assert!(schedule.line_is_due(40, SOON));
     }
 
     #[test]
     fn a_slow_run_speaks_every_five_seconds() {
-        let mut pace = Pace::new(1_000_000);
+        let mut schedule = LineSchedule::new(1_000_000);
         let due: Vec<u64> = (1..=14)
-            .filter(|&second| pace.line_is_due(second, Duration::from_secs(second)))
+            .filter(|&second| schedule.line_is_due(second, Duration::from_secs(second)))
             .collect();
         assert_eq!(due, [5, 10]);
     }
 
     #[test]
     fn nothing_after_the_finish() {
-        let mut pace = Pace::new(100);
-        assert!(pace.last_line_is_due());
-        assert!(!pace.line_is_due(50, Duration::from_secs(60)));
+        let mut schedule = LineSchedule::new(100);
+        assert!(schedule.last_line_is_due());
+        assert!(!schedule.line_is_due(50, Duration::from_secs(60)));
     }
 
     #[test]
     fn a_line_says_how_far_and_how_long() {
-        let pace = Pace::new(200_000);
+        let schedule = LineSchedule::new(200_000);
         assert_eq!(
-            pace.line("K=3", 50_000, Duration::from_millis(1_250)),
+            schedule.line("K=3", 50_000, Duration::from_millis(1_250)),
             "K=3: 25 % (50,000 of 200,000, 1.2 s)"
         );
     }
 
     #[test]
     fn an_empty_run_is_all_done() {
-        let mut pace = Pace::new(0);
-        assert_eq!(pace.line("none", 0, SOON), "none: 100 % (0 of 0, 0.0 s)");
-        assert!(!pace.line_is_due(0, Duration::from_secs(60)));
+        let mut schedule = LineSchedule::new(0);
+        assert_eq!(schedule.line("none", 0, SOON), "none: 100 % (0 of 0, 0.0 s)");
+        assert!(!schedule.line_is_due(0, Duration::from_secs(60)));
     }
 
     #[test]
     fn threads_advance_it_together() {
-        let lines = Lines::new("threads", 4_000, |line| assert!(line.starts_with("threads: ")));
-        let bar = Progress::bar("bar", 4_000);
+        let lines =
+            LineDisplay::new("threads", 4_000, |line| assert!(line.starts_with("threads: ")));
+        let bar = RunProgress::bar("bar", 4_000);
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

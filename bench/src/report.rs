@@ -163,7 +163,7 @@ pub struct ReportError {
 
 /// A result file could not be read.
 #[derive(Debug, Error)]
-pub enum ReadError {
+pub enum CsvReadError {
     /// From the disk.
     #[error("cannot read {}: {source}", path.display())]
     Io {
@@ -188,34 +188,37 @@ pub enum ReadError {
 /// Reads [`THROUGHPUT_FILE`] of `folder`; no rows if there is no such file.
 ///
 /// # Errors
-/// [`ReadError`].
-pub fn read_throughput(folder: &Path) -> Result<Vec<Throughput>, ReadError> {
+/// [`CsvReadError`].
+pub fn read_throughput(folder: &Path) -> Result<Vec<Throughput>, CsvReadError> {
     read(folder.join(THROUGHPUT_FILE), Throughput::from_record)
 }
 
 /// Reads [`FLOOR_FILE`] of `folder`; no rows if there is no such file.
 ///
 /// # Errors
-/// [`ReadError`].
-pub fn read_floors(folder: &Path) -> Result<Vec<FloorLine>, ReadError> {
+/// [`CsvReadError`].
+pub fn read_floors(folder: &Path) -> Result<Vec<FloorLine>, CsvReadError> {
     read(folder.join(FLOOR_FILE), |record| {
         let (replicas, mode) = (column(record, 0)?, column(record, 1)?);
         Some(FloorLine { replicas, mode, per_sec: column(record, 2)? })
     })
 }
 
-fn read<T>(path: PathBuf, row: impl Fn(&StringRecord) -> Option<T>) -> Result<Vec<T>, ReadError> {
+fn read<T>(
+    path: PathBuf,
+    row: impl Fn(&StringRecord) -> Option<T>,
+) -> Result<Vec<T>, CsvReadError> {
     let text = match fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(ReadError::Io { path, source }),
+        Err(source) => return Err(CsvReadError::Io { path, source }),
     };
     let mut rows = Vec::new();
     for (at, record) in csv::Reader::from_reader(text.as_slice()).records().enumerate() {
         match record.ok().as_ref().and_then(&row) {
             Some(row) => rows.push(row),
             // The header has line 1.
-            None => return Err(ReadError::Damaged { path, line: at as u64 + 2 }),
+            None => return Err(CsvReadError::Damaged { path, line: at as u64 + 2 }),
         }
     }
     Ok(rows)
@@ -344,7 +347,7 @@ mod tests {
         ] {
             fs::write(&path, damaged).expect("written");
             let error = read_throughput(scratch.path()).expect_err("damaged");
-            assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
+            assert!(matches!(error, CsvReadError::Damaged { .. }), "{error}");
         }
     }
 

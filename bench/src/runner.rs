@@ -14,9 +14,9 @@ use thiserror::Error;
 
 use crate::exchange::{AnswerError, Exchange};
 use crate::latency::Latency;
-use crate::progress::Progress;
-use crate::target::Target;
-use crate::workload::{Expectation, Op, Stream, Workload, WorkloadError};
+use crate::progress::RunProgress;
+use crate::target::StoreTarget;
+use crate::workload::{Expectation, Stream, Workload, WorkloadError, WorkloadOp};
 
 /// How hard the store is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`], with the first answer that was wrong or operation that failed.
 pub fn run(
-    target: &impl Target,
+    target: &impl StoreTarget,
     workload: &Workload,
     drive: Drive,
     warm_up: u64,
@@ -79,7 +79,7 @@ pub fn run(
     let keys: Vec<String> = (0..workload.keys()).map(|index| workload.key(index)).collect();
     let mut workers = (0..drive.threads)
         .map(|worker| {
-            Ok(Worker {
+            Ok(RunWorker {
                 exchange: Exchange { target, expectation: &expectation, keys: &keys },
                 batch: drive.batch as usize,
                 stream: workload.stream(worker, drive.threads, drive.batch)?,
@@ -87,13 +87,13 @@ pub fn run(
             })
         })
         .collect::<Result<Vec<_>, WorkloadError>>()?;
-    phase(&mut workers, Worker::fill)?;
+    phase(&mut workers, RunWorker::fill)?;
     let quota = Quota::new(warm_up);
     phase(&mut workers, |worker, stop| worker.work(&quota, stop, None))?;
     for worker in &mut workers {
         worker.latency = Latency::new();
     }
-    let progress = Progress::new(label, ops);
+    let progress = RunProgress::new(label, ops);
     let quota = Quota::new(ops);
     let start = Instant::now();
     phase(&mut workers, |worker, stop| worker.work(&quota, stop, Some(&progress)))?;
@@ -156,14 +156,14 @@ impl Quota {
 }
 
 /// One client thread.
-struct Worker<'a, T> {
+struct RunWorker<'a, T> {
     exchange: Exchange<'a, T>,
     batch: usize,
     stream: Stream,
     latency: Latency,
 }
 
-impl<T: Target> Worker<'_, T> {
+impl<T: StoreTarget> RunWorker<'_, T> {
     /// Gives each of its own keys a first value.
     fn fill(&mut self, stop: &AtomicBool) -> Result<(), RunError> {
         let own: Vec<u32> = self.stream.own_keys().collect();
@@ -173,7 +173,7 @@ impl<T: Target> Worker<'_, T> {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            let ops: Vec<Op> = keys.iter().map(|&key| self.stream.put(key)).collect();
+            let ops: Vec<WorkloadOp> = keys.iter().map(|&key| self.stream.put(key)).collect();
             self.send(&ops)?;
         }
         Ok(())
@@ -184,7 +184,7 @@ impl<T: Target> Worker<'_, T> {
         &mut self,
         quota: &Quota,
         stop: &AtomicBool,
-        progress: Option<&Progress>,
+        progress: Option<&RunProgress>,
     ) -> Result<(), RunError> {
         while !stop.load(Ordering::Relaxed) {
             let count = quota.take(self.batch as u64);
@@ -203,7 +203,7 @@ impl<T: Target> Worker<'_, T> {
     }
 
     /// Sends one batch and checks its answers; the first that is not right is the error.
-    fn send(&self, batch: &[Op]) -> Result<Duration, RunError> {
+    fn send(&self, batch: &[WorkloadOp]) -> Result<Duration, RunError> {
         let answered = self.exchange.send(batch);
         match answered.errors.into_iter().next() {
             None => Ok(answered.took),
@@ -215,10 +215,10 @@ impl<T: Target> Worker<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::fake::{Fake, Fault};
-    use crate::workload::Wrong;
+    use crate::target::fake::{Fake, PlantedFault};
+    use crate::workload::WrongAnswer;
 
-    fn run_on(fault: Fault, drive: Drive) -> Result<Measured, RunError> {
+    fn run_on(fault: PlantedFault, drive: Drive) -> Result<Measured, RunError> {
         let workload = Workload::new(1, 100, 0.5, 32).expect("a good workload");
         run(&Fake::new(3, 2, fault), &workload, drive, 100, 1_001, "test")
     }
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn exactly_as_many_operations_as_asked_for_are_measured() {
         for (threads, batch, requests) in [(1, 1, 1_001), (1, 10, 101), (4, 25, 41)] {
-            let measured = run_on(Fault::None, Drive { threads, batch }).expect("runs");
+            let measured = run_on(PlantedFault::None, Drive { threads, batch }).expect("runs");
             assert_eq!(measured.ops, 1_001);
             assert_eq!(measured.latency.count(), requests, "{threads} threads of {batch}");
         }
@@ -235,9 +235,9 @@ mod tests {
     #[test]
     fn a_stale_value_fails_the_run() {
         for drive in [Drive::SEQUENTIAL, Drive { threads: 4, batch: 10 }] {
-            let error = run_on(Fault::KeepsFirst, drive).expect_err("stale");
+            let error = run_on(PlantedFault::KeepsFirst, drive).expect_err("stale");
             assert!(
-                matches!(error, RunError::Answer(AnswerError::Wrong(Wrong::Stale { .. }))),
+                matches!(error, RunError::Answer(AnswerError::Wrong(WrongAnswer::Stale { .. }))),
                 "{error}"
             );
         }
@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn batches_that_cannot_be_filled_are_refused() {
-        let error = run_on(Fault::None, Drive { threads: 10, batch: 11 }).expect_err("too large");
+        let error =
+            run_on(PlantedFault::None, Drive { threads: 10, batch: 11 }).expect_err("too large");
         assert!(matches!(error, RunError::Workload(WorkloadError::Batch { .. })), "{error}");
     }
 

@@ -20,9 +20,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use thiserror::Error;
 
-use crate::processes::{Kill, ProcessError};
-use crate::target::Target;
-use session::Session;
+use crate::processes::{KillNode, ProcessError};
+use crate::target::StoreTarget;
+use session::ScenarioSession;
 
 /// A scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Scenario {
     pub const NAMES: &str = "single, test1, test2, test3, test4";
 
     /// Nodes and copies of the cluster that it is made for.
-    pub fn shape(self) -> Shape {
+    pub fn shape(self) -> ClusterShape {
         let (nodes, copies) = match self {
             Scenario::Single => (2, 2),
             Scenario::Test1 => (1, 1),
@@ -52,7 +52,7 @@ impl Scenario {
             Scenario::Test3 => (3, 2),
             Scenario::Test4 => (7, 3),
         };
-        Shape { nodes, copies }
+        ClusterShape { nodes, copies }
     }
 }
 
@@ -73,14 +73,14 @@ impl FromStr for Scenario {
 
 /// How large a cluster is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
+pub struct ClusterShape {
     /// Nodes that serve.
     pub nodes: usize,
     /// Copies of each key.
     pub copies: usize,
 }
 
-impl fmt::Display for Shape {
+impl fmt::Display for ClusterShape {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} with K={}", count(self.nodes, "node"), self.copies)
     }
@@ -88,7 +88,7 @@ impl fmt::Display for Shape {
 
 /// An answer that is not the right one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Wrong {
+pub enum WrongResult {
     /// A key that was put is not there.
     #[error("{key} is not there, {want:?} was put")]
     Missing {
@@ -154,7 +154,7 @@ pub enum Wrong {
 pub enum ScenarioError {
     /// An answer was wrong.
     #[error("WRONG: {0}")]
-    Wrong(#[from] Wrong),
+    Wrong(#[from] WrongResult),
     /// The store failed.
     #[error("{what}: {source}")]
     Store {
@@ -177,10 +177,10 @@ pub enum ScenarioError {
 ///
 /// # Errors
 /// [`ScenarioError`], with the first answer that was wrong.
-pub fn play<T: Target>(
+pub fn play<T: StoreTarget>(
     scenario: Scenario,
     connect: impl Fn() -> Result<T, ClientError> + Sync,
-    killer: &impl Kill,
+    killer: &impl KillNode,
     seed: u64,
     out: &mut dyn Write,
 ) -> Result<(), ScenarioError> {
@@ -189,11 +189,13 @@ pub fn play<T: Target>(
     let copies = scenario.shape().copies;
     match scenario {
         Scenario::Single => several::play(&init, copies, out),
-        Scenario::Test1 | Scenario::Test2 => basic::play(&mut Session::new(&init()?, copies, out)),
-        Scenario::Test3 => failover::one(&mut Session::new(&init()?, copies, out), killer),
+        Scenario::Test1 | Scenario::Test2 => {
+            basic::play(&mut ScenarioSession::new(&init()?, copies, out))
+        }
+        Scenario::Test3 => failover::one(&mut ScenarioSession::new(&init()?, copies, out), killer),
         Scenario::Test4 => {
             let mut rng = StdRng::seed_from_u64(seed);
-            failover::two(&mut Session::new(&init()?, copies, out), killer, &mut rng)
+            failover::two(&mut ScenarioSession::new(&init()?, copies, out), killer, &mut rng)
         }
     }
 }

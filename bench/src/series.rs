@@ -11,7 +11,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::chart::{self, Chart};
 use crate::figures::thousands;
-use crate::report::{self, FloorLine, Mode, ReadError, ReportError, Throughput};
+use crate::report::{self, CsvReadError, FloorLine, Mode, ReportError, Throughput};
 
 /// What the project promises: at least so many times the floor.
 const PROMISES: [(Mode, u32, f64); 6] = [
@@ -54,15 +54,15 @@ impl Series {
     /// The rows in `folder`; none if it has no files yet.
     ///
     /// # Errors
-    /// [`ReadError`] for files that are damaged or do not belong together.
-    pub fn read(folder: &Path) -> Result<Series, ReadError> {
+    /// [`CsvReadError`] for files that are damaged or do not belong together.
+    pub fn read(folder: &Path) -> Result<Series, CsvReadError> {
         let rows = report::read_throughput(folder)?;
         let mut floors = report::read_floors(folder)?.into_iter();
         let rows = rows.into_iter().map(|throughput| {
             let floor = floors
                 .next()
                 .filter(|f| (f.replicas, f.mode) == (throughput.replicas, throughput.mode))
-                .ok_or_else(|| ReadError::Mismatch(folder.to_owned()))?;
+                .ok_or_else(|| CsvReadError::Mismatch(folder.to_owned()))?;
             Ok(Row { throughput, floor: floor.per_sec })
         });
         rows.collect::<Result<_, _>>().map(Series)
@@ -191,6 +191,6 @@ mod tests {
         series.add(vec![row(1, Mode::Sequential, 90)]);
         report::write_throughput(scratch.path(), &series.throughputs()).expect("written");
         let error = Series::read(scratch.path()).expect_err("no floors");
-        assert!(matches!(error, ReadError::Mismatch(_)), "{error}");
+        assert!(matches!(error, CsvReadError::Mismatch(_)), "{error}");
     }
 }

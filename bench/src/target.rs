@@ -4,7 +4,7 @@
 use client::{ClientError, Done, GTStoreClient, Got, Op, Placed};
 
 /// A store that is put to the test.
-pub trait Target: Sync {
+pub trait StoreTarget: Sync {
     /// As [`GTStoreClient::run`].
     fn run(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>>;
 
@@ -33,7 +33,7 @@ pub trait Target: Sync {
     fn get_list(&self, key: &str) -> Result<Option<Vec<String>>, ClientError>;
 }
 
-impl Target for GTStoreClient {
+impl StoreTarget for GTStoreClient {
     fn run(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
         self.run(ops)
     }

@@ -10,7 +10,7 @@ use crate::floor::{self, Floor};
 use crate::report::{Mode, Throughput};
 use crate::runner::{self, Drive, RunError};
 use crate::series::Row;
-use crate::target::Target;
+use crate::target::StoreTarget;
 use crate::workload::{Workload, WorkloadError};
 
 /// One in so many operations is added as warm-up, unless told otherwise.
@@ -24,7 +24,7 @@ const FLOOR_TIME: Duration = Duration::from_secs(1);
 
 /// What is measured.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct ThroughputSettings {
     /// What the random choices follow from.
     pub seed: u64,
     /// Operations of each measurement.
@@ -41,7 +41,7 @@ pub struct Settings {
     pub modes: Vec<Mode>,
 }
 
-impl Default for Settings {
+impl Default for ThroughputSettings {
     fn default() -> Self {
         let ops = 200_000;
         Self {
@@ -79,9 +79,9 @@ pub enum ThroughputError {
 /// # Errors
 /// [`ThroughputError`]; a single wrong answer is one.
 pub fn measure(
-    target: &impl Target,
+    target: &impl StoreTarget,
     copies: u8,
-    settings: &Settings,
+    settings: &ThroughputSettings,
 ) -> Result<Vec<Row>, ThroughputError> {
     let mut rows = Vec::with_capacity(settings.modes.len());
     let mut before = floor::measure(FLOOR_TIME)?;
@@ -100,9 +100,9 @@ fn mean(before: Floor, after: Floor) -> f64 {
 }
 
 fn measure_mode(
-    target: &impl Target,
+    target: &impl StoreTarget,
     copies: u8,
-    settings: &Settings,
+    settings: &ThroughputSettings,
     mode: Mode,
 ) -> Result<Throughput, RunError> {
     let drive = match mode {
@@ -130,7 +130,7 @@ fn measure_mode(
 }
 
 /// Keys of its own for each mode, since a key's values are numbered by run.
-fn workload(settings: &Settings, mode: Mode) -> Result<Workload, WorkloadError> {
+fn workload(settings: &ThroughputSettings, mode: Mode) -> Result<Workload, WorkloadError> {
     let prefix = match mode {
         Mode::Sequential => "sq_key_",
         Mode::Saturated => "tp_key_",
@@ -142,22 +142,22 @@ fn workload(settings: &Settings, mode: Mode) -> Result<Workload, WorkloadError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::fake::{Fake, Fault};
+    use crate::target::fake::{Fake, PlantedFault};
 
-    fn small(modes: Vec<Mode>) -> Settings {
-        Settings {
+    fn small(modes: Vec<Mode>) -> ThroughputSettings {
+        ThroughputSettings {
             ops: 2_000,
             warm_up: 10,
             keys: 100,
             saturated: Drive { threads: 2, batch: 10 },
             modes,
-            ..Settings::default()
+            ..ThroughputSettings::default()
         }
     }
 
     #[test]
     fn the_defaults_fit_together() {
-        let settings = Settings::default();
+        let settings = ThroughputSettings::default();
         let Drive { threads, batch } = settings.saturated;
         for mode in &settings.modes {
             let workload = workload(&settings, *mode).expect("a good workload");
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn a_row_says_how_it_was_measured() {
-        let rows =
-            measure(&Fake::new(3, 2, Fault::None), 2, &small(vec![Mode::Saturated])).expect("runs");
+        let rows = measure(&Fake::new(3, 2, PlantedFault::None), 2, &small(vec![Mode::Saturated]))
+            .expect("runs");
         let [Row { throughput, floor }] = &rows[..] else { panic!("one row") };
         assert_eq!((throughput.replicas, throughput.ops), (2, 2_000));
         assert_eq!((throughput.threads, throughput.batch), (2, 10));
@@ -177,8 +177,9 @@ mod tests {
 
     #[test]
     fn one_wrong_answer_fails_it() {
-        let error = measure(&Fake::new(3, 2, Fault::KeepsFirst), 2, &small(vec![Mode::Sequential]))
-            .expect_err("stale");
+        let error =
+            measure(&Fake::new(3, 2, PlantedFault::KeepsFirst), 2, &small(vec![Mode::Sequential]))
+                .expect_err("stale");
         assert!(error.to_string().starts_with("K=2, sequential: WRONG ANSWER"), "{error}");
     }
 }

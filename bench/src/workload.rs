@@ -22,7 +22,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use thiserror::Error;
 
-pub use expectation::{Expectation, PendingGet, PendingPut, Wrong};
+pub use expectation::{Expectation, PendingGet, PendingPut, WrongAnswer};
 use key_choice::KeyChoice;
 pub use key_choice::YCSB_SKEW;
 pub use stamp::Stamp;
@@ -39,7 +39,7 @@ const DEFAULT_PREFIX: &str = "tp_key_";
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
+pub enum WorkloadOp {
     /// Write `value` to a key.
     Put {
         /// Which key; [`Workload::key`] has its text.
@@ -56,11 +56,11 @@ pub enum Op {
     },
 }
 
-impl Op {
+impl WorkloadOp {
     /// The key that is written or read.
     pub fn key_index(&self) -> u32 {
         match self {
-            Op::Put { key_index, .. } | Op::Get { key_index } => *key_index,
+            WorkloadOp::Put { key_index, .. } | WorkloadOp::Get { key_index } => *key_index,
         }
     }
 }
@@ -232,7 +232,7 @@ pub struct Stream {
 
 impl Stream {
     /// The next operation.
-    pub fn next_op(&mut self) -> Op {
+    pub fn next_op(&mut self) -> WorkloadOp {
         self.taken.clear();
         self.draw()
     }
@@ -242,7 +242,7 @@ impl Stream {
     ///
     /// A popular key comes once a batch at most, and those next to it in
     /// popularity take its place: batches flatten a skew.
-    pub fn next_batch(&mut self) -> Vec<Op> {
+    pub fn next_batch(&mut self) -> Vec<WorkloadOp> {
         self.taken.clear();
         (0..self.batch).map(|_| self.draw()).collect()
     }
@@ -257,7 +257,7 @@ impl Stream {
     ///
     /// # Panics
     /// If the key is another worker's, whose order of values it would break.
-    pub fn put(&mut self, key_index: u32) -> Op {
+    pub fn put(&mut self, key_index: u32) -> WorkloadOp {
         assert!(
             key_index % self.workers == self.worker && key_index < self.workload.keys,
             "key {key_index} is not worker {}'s",
@@ -266,7 +266,7 @@ impl Stream {
         let count = &mut self.sequences[(key_index / self.workers) as usize];
         *count += 1;
         let stamp = Stamp { key_index, worker: self.worker, sequence: *count };
-        Op::Put {
+        WorkloadOp::Put {
             key_index,
             sequence: stamp.sequence,
             value: stamp.encode(self.workload.value_len),
@@ -274,7 +274,7 @@ impl Stream {
     }
 
     /// One operation on a key that is not taken yet.
-    fn draw(&mut self) -> Op {
+    fn draw(&mut self) -> WorkloadOp {
         let read = self.rng.random_bool(self.workload.read_fraction);
         let drawn = self.workload.choice.draw(&mut self.rng);
         // A reader walks over all keys, a writer over its own; the walk ends,
@@ -290,7 +290,7 @@ impl Stream {
                 key_index = first;
             }
         }
-        if read { Op::Get { key_index } } else { self.put(key_index) }
+        if read { WorkloadOp::Get { key_index } } else { self.put(key_index) }
     }
 
     /// The own key among the `workers` keys around `drawn`: as popular, nearly.

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use harness::ports;
-use harness::process::Running;
+use harness::process::ChildProcess;
 
 use crate::programs::{programs, root, without_settings};
 use crate::wait::wait_within;
@@ -71,15 +71,15 @@ pub fn err(output: &Output) -> String {
 ///
 /// # Panics
 /// If it does not start.
-pub fn stranger() -> Running {
-    Running::start(Command::new("sleep").arg("600")).expect("sleep runs")
+pub fn stranger() -> ChildProcess {
+    ChildProcess::start(Command::new("sleep").arg("600")).expect("sleep runs")
 }
 
 /// Whether a process goes on.
 ///
 /// # Panics
 /// If the system does not tell.
-pub fn lives(process: &mut Running) -> bool {
+pub fn lives(process: &mut ChildProcess) -> bool {
     process.ended().expect("a child").is_none()
 }
 

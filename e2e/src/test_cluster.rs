@@ -11,7 +11,7 @@ use cluster::durability::Durability;
 use cluster::ids::{Address, NodeId};
 use cluster::limits::Limits;
 use cluster::membership::{Level, NodeState, Settings};
-use harness::proxy::{Fault, Proxy};
+use harness::proxy::{NetworkFault, Proxy};
 use manager::Manager;
 use manager::requested::RequestedSettings;
 use net_common::auth::Secret;
@@ -229,7 +229,7 @@ impl TestCluster {
     ///
     /// # Panics
     /// If the cluster was started without proxies.
-    pub fn set_fault(&self, number: usize, fault: Fault) {
+    pub fn set_fault(&self, number: usize, fault: NetworkFault) {
         let node = &self.nodes[number];
         for proxy in [&node.proxy, &node.to_manager] {
             proxy.as_ref().expect("the cluster was started with proxies").set(fault);
@@ -240,7 +240,7 @@ impl TestCluster {
     ///
     /// # Panics
     /// If the cluster was started without proxies.
-    pub fn set_manager_fault(&self, number: usize, fault: Fault) {
+    pub fn set_manager_fault(&self, number: usize, fault: NetworkFault) {
         let proxy = self.nodes[number].to_manager.as_ref();
         proxy.expect("the cluster was started with proxies").set(fault);
     }
@@ -379,7 +379,7 @@ impl TestCluster {
     /// If the cluster was started without proxies.
     pub fn refuse_for(&mut self, number: usize) {
         self.close_front(number);
-        self.set_manager_fault(number, Fault::Close);
+        self.set_manager_fault(number, NetworkFault::Close);
     }
 
     /// Lets the port that others know a node by refuse.

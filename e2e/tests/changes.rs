@@ -10,7 +10,7 @@ use cluster::membership::NodeState;
 use cluster::membership::order::{Order, Outline, Wish};
 use cluster::text::count;
 use e2e::{Loaded, Options, PATIENCE, RawConnection, TestCluster, under_load, wait_until};
-use harness::proxy::Fault;
+use harness::proxy::NetworkFault;
 use net_common::message::Message;
 use net_common::message::change::Begin;
 use net_common::message::control::Status;
@@ -238,7 +238,7 @@ fn a_leave_and_a_join_that_waits_are_one_change() {
     let epoch = cluster.status().unwrap().epoch;
     let hasty = hasty(&cluster);
     let loaded = under_load(&mut cluster, |cluster| {
-        cluster.set_fault(3, Fault::Stall);
+        cluster.set_fault(3, NetworkFault::Stall);
         wait_for(cluster, "its last word is old", |s| s.nodes[3].silent_ms > 100);
         cluster.add_node();
         wait_for(cluster, "the newcomer waits", |s| state(s, 5) == Some(NodeState::Waiting));
@@ -253,7 +253,7 @@ fn a_leave_and_a_join_that_waits_are_one_change() {
                 other => Err(other.to_owned()),
             }
         });
-        cluster.set_fault(3, Fault::None);
+        cluster.set_fault(3, NetworkFault::None);
         let begun = manager.receive().expect("an answer");
         let begun = net_common::message::change::Planned::read(&begun.payload).unwrap().0;
         assert_eq!(begun.what, "node5 joining, node1 leaving");

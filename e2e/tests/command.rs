@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Output, Stdio};
 
 use e2e::{Options, TestCluster, client_command, wait_until};
-use harness::process::Running;
+use harness::process::ChildProcess;
 
 fn client(cluster: &TestCluster, arguments: &str) -> Command {
     let mut command = client_command(cluster.manager_address());
@@ -213,7 +213,7 @@ fn a_status_that_is_watched_goes_on_until_its_reader_goes() {
     ] {
         let mut command = client(&cluster, arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut running = Running::start(&mut command).expect("the client runs");
+        let mut running = ChildProcess::start(&mut command).expect("the client runs");
         let mut lines = BufReader::new(running.child().stdout.take().expect("it is piped")).lines();
         for _ in 0..3 {
             let mut read = lines.by_ref().map(|line| line.expect("text"));
@@ -242,14 +242,18 @@ fn a_status_that_is_watched_goes_on_until_its_reader_goes() {
 fn a_command_waits_for_a_manager_that_is_away() {
     let mut cluster = TestCluster::start(2, 2);
     cluster.stop_manager();
-    let mut running: Vec<Running> = ["--get nothing", "--status --check", "--cancel", "--scan x"]
-        .iter()
-        .map(|arguments| {
-            let mut command = client(&cluster, arguments);
-            command.args(["--deadline-ms", "600000"]).stdout(Stdio::null()).stderr(Stdio::null());
-            Running::start(&mut command).expect("the client runs")
-        })
-        .collect();
+    let mut running: Vec<ChildProcess> =
+        ["--get nothing", "--status --check", "--cancel", "--scan x"]
+            .iter()
+            .map(|arguments| {
+                let mut command = client(&cluster, arguments);
+                command
+                    .args(["--deadline-ms", "600000"])
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null());
+                ChildProcess::start(&mut command).expect("the client runs")
+            })
+            .collect();
     assert!(running.iter_mut().all(|it| it.ended().expect("a child").is_none()));
     cluster.start_manager();
     for (it, codes) in running.iter_mut().zip([&[1][..], &[0, 1, 2], &[1], &[0]]) {

@@ -17,8 +17,8 @@ use cluster::limits::Limits;
 use cluster::membership::order::{Order, Wish};
 use cluster::slot;
 use e2e::{Options, Over, PATIENCE, TestCluster, client_command, wait_until};
-use harness::process::{Running, Signal};
-use harness::proxy::Fault;
+use harness::process::{ChildProcess, Signal};
+use harness::proxy::NetworkFault;
 use storage::control::Departure;
 use tempfile::{TempDir, tempdir};
 
@@ -446,7 +446,7 @@ fn failed_and_oversized_puts_of_a_load_are_counted() {
     let blocks: Vec<Vec<(Vec<u8>, ExpiringValue)>> =
         (10..90).map(|n| vec![(format!("key{n}").into_bytes(), (vec![], None))]).collect();
     write(&file, &blocks);
-    other.proxy(0).set(Fault::Stall);
+    other.proxy(0).set(NetworkFault::Stall);
     let mut hasty = command(&other);
     let printed =
         error_output(&hasty.args(["--deadline-ms", "200", "--load"]).arg(&file).output().unwrap());
@@ -473,11 +473,11 @@ fn a_failed_dump_leaves_the_old_file() {
         assert_eq!(names(&folder), ["dump"]);
     };
     // Ended in the middle of it.
-    cluster.proxy(0).set(Fault::Stall);
+    cluster.proxy(0).set(NetworkFault::Stall);
     for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
         let mut command = command(&cluster);
         command.args(["--deadline-ms", "3600000", "--dump"]).arg(&file).stderr(Stdio::piped());
-        let mut running = Running::start(&mut command).unwrap();
+        let mut running = ChildProcess::start(&mut command).unwrap();
         wait_until("it has begun", || match names(&folder).len() {
             2 => Ok(()),
             files => Err(format!("{files} files")),
@@ -501,7 +501,7 @@ fn a_failed_dump_leaves_the_old_file() {
         "{printed}"
     );
     assert_as_before();
-    cluster.proxy(0).set(Fault::None);
+    cluster.proxy(0).set(NetworkFault::None);
     cluster.stop_node(0);
     let printed = error_output(&hasty.output().unwrap());
     assert!(printed.starts_with("client: no dump was made: "), "{printed}");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use client::{ClientError, Config, GTStoreClient};
 use cluster::limits::Limits;
 use e2e::{Options, TestCluster, wait_until};
-use harness::proxy::Fault;
+use harness::proxy::NetworkFault;
 
 /// How long the operations that must fail are tried.
 const DEADLINE: Duration = Duration::from_millis(600);
@@ -164,13 +164,13 @@ fn a_request_that_may_have_arrived_leaves_the_outcome_unknown() {
     client.put(b"key", b"before").unwrap();
     for node in 0..2 {
         // Connections are accepted and closed, as by a server that dies at that moment.
-        cluster.proxy(node).set(Fault::Close);
+        cluster.proxy(node).set(NetworkFault::Close);
     }
     assert!(fails(|| client.put(b"key", b"after")).is_unknown());
     let error = fails(|| client.get(b"key"));
     assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
     for node in 0..2 {
-        cluster.proxy(node).set(Fault::None);
+        cluster.proxy(node).set(NetworkFault::None);
     }
     // It was not done, as it happens.
     assert_eq!(client.get(b"key").unwrap().unwrap().value, b"before");
@@ -182,7 +182,7 @@ fn a_lost_reply_leaves_the_outcome_unknown() {
     let cluster = proxied(1, 1);
     let client = hasty(&cluster);
     client.put(b"key", b"before").unwrap();
-    cluster.proxy(0).set(Fault::LoseReplies);
+    cluster.proxy(0).set(NetworkFault::LoseReplies);
     let error = fails(|| client.put(b"key", b"after"));
     assert!(error.is_unknown(), "{error}");
     assert!(
@@ -193,7 +193,7 @@ fn a_lost_reply_leaves_the_outcome_unknown() {
     // A get changes nothing, so it is not in doubt.
     let error = fails(|| client.get(b"key"));
     assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
-    cluster.proxy(0).set(Fault::None);
+    cluster.proxy(0).set(NetworkFault::None);
     // It was done, as it happens.
     assert_eq!(client.get(b"key").unwrap().unwrap().value, b"after");
 }
@@ -203,7 +203,7 @@ fn a_reply_lost_once_is_retried() {
     let cluster = proxied(3, 3);
     let client = cluster.client();
     client.put(b"key", b"before").unwrap();
-    for fault in [Fault::LoseReplies, Fault::Close] {
+    for fault in [NetworkFault::LoseReplies, NetworkFault::Close] {
         cluster.proxy(1).set(fault);
         thread::scope(|scope| {
             let put = scope.spawn(|| client.put(b"key", format!("{fault:?}").as_bytes()));
@@ -215,7 +215,7 @@ fn a_reply_lost_once_is_retried() {
                     Err(format!("{held:?}"))
                 }
             });
-            cluster.proxy(1).set(Fault::None);
+            cluster.proxy(1).set(NetworkFault::None);
             put.join().unwrap().unwrap();
         });
         cluster.assert_replicas(b"key", Some(format!("{fault:?}").as_bytes()));
@@ -228,7 +228,7 @@ fn a_replica_that_stalls_is_waited_for_until_the_deadline_and_no_longer() {
     let client = hasty(&cluster);
     client.put(b"key", b"before").unwrap();
     client.put(b"other", b"value").unwrap();
-    cluster.proxy(1).set(Fault::Stall);
+    cluster.proxy(1).set(NetworkFault::Stall);
     let error = fails(|| client.put(b"key", b"after"));
     assert!(error.is_unknown(), "the others have it: {error}");
     // Reads go round it, but not those of the key in mid-write: what not all replicas hold must not
@@ -236,7 +236,7 @@ fn a_replica_that_stalls_is_waited_for_until_the_deadline_and_no_longer() {
     assert_eq!(client.get(b"other").unwrap().unwrap().value, b"value");
     let error = fails(|| client.get(b"key"));
     assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
-    cluster.proxy(1).set(Fault::None);
+    cluster.proxy(1).set(NetworkFault::None);
     // Now it can be completed. Where the replica that stalled is the primary it may show the value
     // before until one of the others has done so (C4).
     wait_until("the put is completed", || match client.get(b"key").unwrap().unwrap().value {
@@ -251,7 +251,7 @@ fn a_replica_that_stalls_is_waited_for_until_the_deadline_and_no_longer() {
 fn a_slow_network_is_only_slow() {
     let cluster = proxied(3, 2);
     for number in 0..3 {
-        cluster.proxy(number).set(Fault::Delay(Duration::from_millis(20)));
+        cluster.proxy(number).set(NetworkFault::Delay(Duration::from_millis(20)));
     }
     let client = cluster.client();
     for n in 0..5 {
@@ -278,13 +278,13 @@ fn a_slow_link_is_only_slow() {
     let large = vec![7; 1_000_000];
     client.put(b"key", b"before").unwrap();
     let begin = cluster.proxy(0).requested();
-    cluster.proxy(0).set(Fault::Slow(400_000));
+    cluster.proxy(0).set(NetworkFault::Slow(400_000));
     client.put(b"key", &large).unwrap();
     assert!(client.get(b"key").unwrap().unwrap().value == large);
     let requested = cluster.proxy(0).requested() - begin;
     assert!(requested < 1_500_000, "{requested} bytes for one value of {}", large.len());
     // What fits the buffers on the way seems to have arrived at once, and is answered late.
-    cluster.proxy(0).set(Fault::Slow(100_000));
+    cluster.proxy(0).set(NetworkFault::Slow(100_000));
     let pairs: Vec<(String, &str)> = (0..4096).map(|n| (format!("k{n}"), "v")).collect();
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
 }
@@ -294,7 +294,7 @@ fn batches_keep_their_deadline_too() {
     let cluster = proxied(4, 2);
     let client = hasty(&cluster);
     for number in 0..4 {
-        cluster.proxy(number).set(Fault::Stall);
+        cluster.proxy(number).set(NetworkFault::Stall);
     }
     let pairs: Vec<(String, &str)> = (0..200).map(|n| (format!("k{n}"), "v")).collect();
     let begin = Instant::now();

@@ -8,7 +8,7 @@ use client::{ClientError, GTStoreClient};
 use cluster::membership::NodeState;
 use cluster::slot;
 use e2e::{Options, TestCluster, under_load, wait_until};
-use harness::proxy::Fault;
+use harness::proxy::NetworkFault;
 use net_common::message::control::Status;
 
 const KEYS: usize = 3000;
@@ -163,7 +163,7 @@ fn both_replicas_are_cut_off_and_come_back() {
     let before = cluster.status().unwrap();
     let client = cluster.client();
     for node in [0, 1] {
-        cluster.set_fault(node, Fault::Close);
+        cluster.set_fault(node, NetworkFault::Close);
     }
     let status = wait_until_unavailable(&cluster);
     assert!(status.health.text.ends_with("bring back node1, node2"), "{}", status.health);
@@ -172,7 +172,7 @@ fn both_replicas_are_cut_off_and_come_back() {
     }
     assert_unavailable(&client, &pairs, &lost);
     for node in [0, 1] {
-        cluster.set_fault(node, Fault::None);
+        cluster.set_fault(node, NetworkFault::None);
     }
     cluster.wait_until_well();
     client.refresh_view().unwrap();
@@ -203,7 +203,7 @@ fn a_loss_that_has_grown_since_it_was_shown_is_not_accepted() {
     cluster.kill_at_once(&[0]);
     let shown = wait_until_unavailable(&cluster).loss.expect("something is lost");
     assert_eq!(shown.arcs, shown.empty);
-    cluster.set_fault(1, Fault::Close);
+    cluster.set_fault(1, NetworkFault::Close);
     let both = wait_until("the other is found out as well", || {
         let loss = cluster.status()?.loss.ok_or("nothing is lost")?;
         if loss.arcs.len() > shown.arcs.len() { Ok(loss) } else { Err(format!("{shown:?}")) }
@@ -216,7 +216,7 @@ fn a_loss_that_has_grown_since_it_was_shown_is_not_accepted() {
         other => panic!("{other:?}"),
     }
     // The one that was only cut off has lost nothing.
-    cluster.set_fault(1, Fault::None);
+    cluster.set_fault(1, NetworkFault::None);
     wait_until("it is back", || {
         let loss = cluster.status()?.loss.ok_or("nothing is lost")?;
         if loss.arcs == shown.arcs { Ok(()) } else { Err(format!("{loss:?}")) }
@@ -239,11 +239,11 @@ fn a_loss_that_has_grown_since_it_was_shown_is_not_accepted() {
 fn one_of_both_comes_back_and_nothing_is_lost() {
     let (mut cluster, pairs) = filled(options());
     let client = cluster.client();
-    cluster.set_fault(0, Fault::Close);
+    cluster.set_fault(0, NetworkFault::Close);
     cluster.kill_at_once(&[1]);
     let status = wait_until_unavailable(&cluster);
     assert!(status.health.text.ends_with("bring back node1"), "{}", status.health);
-    cluster.set_fault(0, Fault::None);
+    cluster.set_fault(0, NetworkFault::None);
     cluster.wait_until_well();
     cluster.assert_held(&pairs, 2);
     client.refresh_view().unwrap();
@@ -253,14 +253,14 @@ fn one_of_both_comes_back_and_nothing_is_lost() {
 #[test]
 fn a_dropped_member_returns_after_all_others_have_died() {
     let (mut cluster, pairs) = filled(options());
-    cluster.set_fault(0, Fault::Close);
+    cluster.set_fault(0, NetworkFault::Close);
     wait_until("it is dropped, and the others have healed", || {
         let status = cluster.status()?;
         let is_so = status.nodes.len() == 3 && status.is_settled();
         if is_so { Ok(()) } else { Err(status.health.text) }
     });
     cluster.kill_at_once(&[1, 2, 3]);
-    cluster.set_fault(0, Fault::None);
+    cluster.set_fault(0, NetworkFault::None);
     let status = wait_until("it waits", || {
         let status = cluster.status()?;
         let waits = status.nodes.iter().any(|node| node.state == NodeState::Waiting);

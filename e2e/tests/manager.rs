@@ -7,7 +7,7 @@ use client::{ClientError, GTStoreClient};
 use cluster::membership::Level;
 use cluster::membership::order::{Order, Wish};
 use e2e::{Options, TestCluster, wait_until};
-use harness::proxy::Fault;
+use harness::proxy::NetworkFault;
 use manager::requested::RequestedSettings;
 
 #[test]
@@ -148,7 +148,7 @@ fn assert_not_stale(cluster: &TestCluster, client: &GTStoreClient, key: &str) {
 fn l2_a_manager_that_starts_with_a_shorter_lease_waits_for_the_longer_one() {
     let (mut cluster, client, key) = with_slow_heartbeats(Options::default());
     cluster.stop_manager();
-    cluster.set_manager_fault(0, Fault::Close);
+    cluster.set_manager_fault(0, NetworkFault::Close);
     cluster.ask_for_heartbeats(30);
     cluster.start_manager();
     assert_not_stale(&cluster, &client, &key);
@@ -159,7 +159,7 @@ fn l2_a_manager_that_starts_with_a_shorter_lease_waits_for_the_longer_one() {
 #[test]
 fn leases_change_while_the_cluster_serves() {
     let (mut cluster, client, key) = with_slow_heartbeats(Options::default());
-    cluster.set_manager_fault(0, Fault::Close);
+    cluster.set_manager_fault(0, NetworkFault::Close);
     let terms = |heartbeat_ms, missed| Wish::Terms { heartbeat_ms, missed };
     let order = |client: &GTStoreClient, wish| client.order(&Order::Change { wish, force: false });
     let planned = client.plan(terms(Some(30), None), false).unwrap();
@@ -179,7 +179,7 @@ fn leases_change_while_the_cluster_serves() {
         });
     };
     lasts(90);
-    cluster.set_manager_fault(0, Fault::None);
+    cluster.set_manager_fault(0, NetworkFault::None);
     cluster.wait_until_well();
     // And longer ones: nobody is waited for, but the next manager has to know.
     order(&client, terms(Some(500), Some(4))).unwrap();

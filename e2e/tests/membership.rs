@@ -230,14 +230,14 @@ fn nodes_may_start_before_the_manager() {
 
 #[test]
 fn a_node_that_clients_cannot_reach_for_a_while_stays_a_member() {
-    use harness::proxy::Fault;
+    use harness::proxy::NetworkFault;
     let cluster = TestCluster::with(Options { is_proxied: true, copies: 3, ..Options::default() });
     put_all(&cluster, 50, "value");
     // Its clients cannot reach it any more; the manager can, so it stays.
-    cluster.proxy(0).set(Fault::Close);
+    cluster.proxy(0).set(NetworkFault::Close);
     let client = cluster.client();
     assert!(client.get(b"key1").unwrap().is_some());
-    cluster.proxy(0).set(Fault::None);
+    cluster.proxy(0).set(NetworkFault::None);
     put_all(&cluster, 50, "again");
     wait_until("all is well", || match cluster.status()?.health.text.as_str() {
         "healthy" => Ok(()),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use client::{Config, GTStoreClient};
 use crossbeam_channel::{Receiver, unbounded};
 use e2e::{PATIENCE, TestCluster, client_command, program, wait_until, without_settings};
-use harness::process::{Running, Signal};
+use harness::process::{ChildProcess, Signal};
 
 /// A pipe that nobody reads.
 fn unread() -> Stdio {
@@ -88,7 +88,7 @@ fn a_command_without_a_reader_exits_quietly() {
 
 /// A server on a port that the system chooses, and its log.
 struct Server {
-    running: Running,
+    running: ChildProcess,
     log: Receiver<String>,
     address: SocketAddr,
 }
@@ -96,7 +96,7 @@ struct Server {
 impl Server {
     fn start(mut command: Command) -> Server {
         command.args(["--port", "0"]).stderr(Stdio::piped());
-        let mut running = Running::start(&mut command).expect("it runs");
+        let mut running = ChildProcess::start(&mut command).expect("it runs");
         let stderr = BufReader::new(running.child().stderr.take().expect("it is piped"));
         // Read all the time, or a full pipe would hold it up.
         let (lines, log) = unbounded();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use e2e::scripts::{INTERRUPTS, PORTS, Place, ended, err, out, signal, wait_until_so};
 use e2e::{Resp, programs};
-use harness::process::Running;
+use harness::process::ChildProcess;
 
 #[test]
 fn a_service_starts_answers_and_stops() {
@@ -97,7 +97,7 @@ fn files_of_a_service_are_private_to_its_user() {
     let script = "umask 022; exec \"$GTSTORE_BIN\"/manager --port 0 --data alone";
     let mut command = place.command("bash", "-c");
     command.arg(script).current_dir(place.folder()).stderr(Stdio::null());
-    let _running = Running::start(&mut command).unwrap();
+    let _running = ChildProcess::start(&mut command).unwrap();
     let view = place.path("alone/view");
     wait_until_so("the manager has saved", || view.exists());
     for path in [&view, &place.path("alone")] {

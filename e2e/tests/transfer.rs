@@ -2,7 +2,7 @@
 
 use cluster::membership::NodeState;
 use e2e::{Options, TestCluster, wait_until};
-use harness::proxy::Fault;
+use harness::proxy::NetworkFault;
 
 const KEYS: usize = 2000;
 
@@ -29,7 +29,7 @@ fn a_node_that_was_cut_off_fetches_only_what_it_missed() {
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
 
     let away = cluster.node(0).node().clone();
-    cluster.set_fault(0, Fault::Close);
+    cluster.set_fault(0, NetworkFault::Close);
     wait_until("it is dropped", || match cluster.status()?.nodes.len() {
         2 => Ok(()),
         nodes => Err(format!("{nodes} nodes")),
@@ -44,7 +44,7 @@ fn a_node_that_was_cut_off_fetches_only_what_it_missed() {
         client.put(key(n).as_bytes(), b"new").unwrap();
     }
     let before = away.transfer();
-    cluster.set_fault(0, Fault::None);
+    cluster.set_fault(0, NetworkFault::None);
     cluster.wait_until_well();
 
     let after = away.transfer();
@@ -71,7 +71,7 @@ fn a_source_that_cannot_be_reached_costs_only_its_turn() {
     let pairs: Vec<(String, &str)> = (0..500).map(|n| (key(n), "value")).collect();
     cluster.client().put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
     // The manager hears of it all the same, so it stays a member.
-    cluster.proxy(1).set(Fault::Close);
+    cluster.proxy(1).set(NetworkFault::Close);
     let joiner = cluster.add_node();
     wait_until("the joiner serves", || {
         let status = cluster.status()?;
@@ -81,7 +81,7 @@ fn a_source_that_cannot_be_reached_costs_only_its_turn() {
         }
     });
     assert!(cluster.node(joiner).node().transfer().moved > 0);
-    cluster.proxy(1).set(Fault::None);
+    cluster.proxy(1).set(NetworkFault::None);
     cluster.wait_until_well();
     for n in (0..500).step_by(10) {
         cluster.assert_replicas(key(n).as_bytes(), Some(b"value"));

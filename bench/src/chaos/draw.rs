@@ -4,11 +4,11 @@ use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use harness::party::Party;
-use harness::proxy::{Cut, Way};
+use harness::proxy::{Cut, Direction};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::fault::{Change, Fault, Wanted};
+use super::fault::{ChaosFault, PlannedChange, WantedChanges};
 use super::roster::Roster;
 
 /// Most nodes that are started at once.
@@ -20,7 +20,7 @@ const WEIGHTS: RangeInclusive<u32> = 1..=3;
 /// The seeded choices of a run.
 pub struct Draw {
     rng: StdRng,
-    wanted: Wanted,
+    wanted: WantedChanges,
     /// K at first, which is not left by more than one.
     copies: usize,
     lease: Duration,
@@ -28,7 +28,7 @@ pub struct Draw {
 
 impl Draw {
     /// Choices that follow from `rng`, of the changes that are wanted.
-    pub fn new(rng: StdRng, wanted: Wanted, copies: usize, lease: Duration) -> Draw {
+    pub fn new(rng: StdRng, wanted: WantedChanges, copies: usize, lease: Duration) -> Draw {
         Draw { rng, wanted, copies, lease }
     }
 
@@ -51,13 +51,14 @@ impl Draw {
     }
 
     /// A fault, and how long it lasts.
-    pub fn fault(&mut self, roster: &Roster) -> (Fault, Duration) {
+    pub fn fault(&mut self, roster: &Roster) -> (ChaosFault, Duration) {
         // Never fewer than two: more than K-1 are neither killed nor let go.
         let present = roster.present();
         let at = self.rng.random_range(0..present.len());
         let other = (at + self.rng.random_range(1..present.len())) % present.len();
         let (node, other) = (present[at], present[other]);
-        let way = [Way::Both, Way::Both, Way::Requests, Way::Replies][self.rng.random_range(0..4)];
+        let way = [Direction::Both, Direction::Both, Direction::Requests, Direction::Replies]
+            [self.rng.random_range(0..4)];
         let salt: u64 = self.rng.random();
         let half = |of: bool, salt| of.then_some(salt);
         let is_half = self.rng.random_range(0..3) > 0;
@@ -65,37 +66,37 @@ impl Draw {
         let long = self.lease.as_millis() as u64;
         let (client, manager) = (Party::Client, Party::Manager);
         match self.rng.random_range(0..100) {
-            0..16 => (Fault::Kill(node), self.millis(100..3_500)),
-            16..28 => (Fault::Stop(node), self.millis(50..3 * long)),
-            28..32 => (Fault::KillManager, self.millis(50..2_000)),
-            32..37 => (Fault::StopManager, self.millis(50..2 * long)),
+            0..16 => (ChaosFault::Kill(node), self.millis(100..3_500)),
+            16..28 => (ChaosFault::Stop(node), self.millis(50..3 * long)),
+            28..32 => (ChaosFault::KillManager, self.millis(50..2_000)),
+            32..37 => (ChaosFault::StopManager, self.millis(50..2 * long)),
             37..62 => {
                 // Often past the lease: whoever answers then without one is found out.
                 let cut = cut(Party::Node(node), manager, None);
-                (Fault::Cut(cut), self.millis(long / 2..6 * long))
+                (ChaosFault::Cut(cut), self.millis(long / 2..6 * long))
             }
             62..68 => {
                 let cut = cut(Party::Node(node), Party::Node(other), None);
-                (Fault::Cut(cut), self.millis(200..3_000))
+                (ChaosFault::Cut(cut), self.millis(200..3_000))
             }
             68..78 => {
                 let cut = cut(client, Party::Node(node), half(is_half, salt));
-                (Fault::Cut(cut), self.millis(200..2_000))
+                (ChaosFault::Cut(cut), self.millis(200..2_000))
             }
             78..95 => {
                 let one = cut(client, Party::Node(node), Some(salt));
                 let two = cut(client, Party::Node(other), Some(salt.rotate_left(32)));
-                (Fault::Halves(one, two), self.millis(400..2_000))
+                (ChaosFault::Halves(one, two), self.millis(400..2_000))
             }
             _ => {
                 let cut = cut(client, manager, half(is_half, salt));
-                (Fault::Cut(cut), self.millis(200..2_000))
+                (ChaosFault::Cut(cut), self.millis(200..2_000))
             }
         }
     }
 
     /// A planned change, if the one that is drawn is wanted and allowed.
-    pub fn change(&mut self, roster: &Roster) -> Option<Change> {
+    pub fn change(&mut self, roster: &Roster) -> Option<PlannedChange> {
         let kind = self.rng.random_range(0..100);
         let any: usize = self.rng.random_range(0..usize::MAX);
         let weight = self.rng.random_range(WEIGHTS);
@@ -105,15 +106,17 @@ impl Draw {
             0..35 if self.wanted.join => {
                 let mut out = roster.out();
                 out.truncate(1 + any % MOST_JOINING);
-                (!out.is_empty()).then_some(Change::Join(out))
+                (!out.is_empty()).then_some(PlannedChange::Join(out))
             }
-            35..70 if self.wanted.leave => roster.may_leave(node).then_some(Change::Leave(node)),
+            35..70 if self.wanted.leave => {
+                roster.may_leave(node).then_some(PlannedChange::Leave(node))
+            }
             70..85 if self.wanted.weight => {
-                (!roster.is_in_doubt()).then_some(Change::Weight(node, weight))
+                (!roster.is_in_doubt()).then_some(PlannedChange::Weight(node, weight))
             }
             85..100 if self.wanted.rep => {
                 let copies = self.copies - 1 + any % 3;
-                roster.may_copy(copies).then_some(Change::Copies(copies))
+                roster.may_copy(copies).then_some(PlannedChange::Copies(copies))
             }
             _ => None,
         }
@@ -130,7 +133,7 @@ mod tests {
 
     const LEASE: Duration = Duration::from_millis(600);
 
-    fn draw(seed: u64, wanted: Wanted) -> Draw {
+    fn draw(seed: u64, wanted: WantedChanges) -> Draw {
         Draw::new(StdRng::seed_from_u64(seed), wanted, 3, LEASE)
     }
 
@@ -143,7 +146,7 @@ mod tests {
     #[test]
     fn the_same_seed_draws_the_same() {
         let faults = |seed| {
-            let mut draw = draw(seed, Wanted::ALL);
+            let mut draw = draw(seed, WantedChanges::ALL);
             (0..50).map(|_| draw.fault(&roster())).collect::<Vec<_>>()
         };
         assert_eq!(faults(1), faults(1));
@@ -157,26 +160,31 @@ mod tests {
 
     #[test]
     fn changes_are_those_that_are_wanted_and_allowed() {
-        let changes = |wanted: Wanted, roster: &Roster| {
+        let changes = |wanted: WantedChanges, roster: &Roster| {
             let mut draw = draw(1, wanted);
             (0..200).filter_map(|_| draw.change(roster)).collect::<Vec<_>>()
         };
-        assert!(changes(Wanted::NONE, &roster()).is_empty());
-        let some = changes(Wanted::ALL, &roster());
-        let has = |kind: fn(&Change) -> bool| some.iter().any(kind);
-        assert!(has(|change| matches!(change, Change::Join(nodes) if nodes.len() == 2)));
-        assert!(has(|change| matches!(change, Change::Leave(_))));
-        assert!(has(|change| matches!(change, Change::Weight(_, 3))));
-        assert!(has(|change| matches!(change, Change::Copies(2))));
+        assert!(changes(WantedChanges::NONE, &roster()).is_empty());
+        let some = changes(WantedChanges::ALL, &roster());
+        let has = |kind: fn(&PlannedChange) -> bool| some.iter().any(kind);
+        assert!(has(|change| matches!(change, PlannedChange::Join(nodes) if nodes.len() == 2)));
+        assert!(has(|change| matches!(change, PlannedChange::Leave(_))));
+        assert!(has(|change| matches!(change, PlannedChange::Weight(_, 3))));
+        assert!(has(|change| matches!(change, PlannedChange::Copies(2))));
         // Six are too few for four copies; the one at risk is asked for nothing; two nodes are out.
-        assert!(!has(|change| matches!(change, Change::Copies(3 | 4))));
-        assert!(!has(|change| matches!(change, Change::Leave(5) | Change::Weight(5, _))));
+        assert!(!has(|change| matches!(change, PlannedChange::Copies(3 | 4))));
+        assert!(!has(|change| matches!(
+            change,
+            PlannedChange::Leave(5) | PlannedChange::Weight(5, _)
+        )));
         assert!(!has(
-            |change| matches!(change, Change::Join(nodes) if nodes != &[6, 7] && nodes != &[6])
+            |change| matches!(change, PlannedChange::Join(nodes) if nodes != &[6, 7] && nodes != &[6])
         ));
         let mut busy = roster();
         busy.ask(Instant::now());
-        let some = changes(Wanted::ALL, &busy);
-        assert!(!some.is_empty() && some.iter().all(|change| matches!(change, Change::Join(_))));
+        let some = changes(WantedChanges::ALL, &busy);
+        assert!(
+            !some.is_empty() && some.iter().all(|change| matches!(change, PlannedChange::Join(_)))
+        );
     }
 }

@@ -4,13 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use harness::operator::Order;
+use harness::operator::OperatorCommand;
 use harness::party::{Party, node_name};
-use harness::proxy::{Cut, Way};
+use harness::proxy::{Cut, Direction};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum ChaosFault {
     /// A node's process is killed, and started again later.
     Kill(usize),
     /// A node's process stands still for a while.
@@ -25,68 +25,68 @@ pub enum Fault {
     Halves(Cut, Cut),
 }
 
-impl Fault {
+impl ChaosFault {
     /// Its kind, to count.
     pub fn kind(&self, lasts: Duration, lease: Duration) -> &'static str {
         match self {
-            Fault::Kill(_) => KILL,
-            Fault::Stop(_) if lasts > lease => "stop of a node past its lease",
-            Fault::Stop(_) => "stop of a node",
-            Fault::KillManager => "kill -9 of the manager, restart",
-            Fault::StopManager => "stop of the manager",
-            Fault::Cut(cut) => match (cut.from, cut.to) {
+            ChaosFault::Kill(_) => KILL,
+            ChaosFault::Stop(_) if lasts > lease => "stop of a node past its lease",
+            ChaosFault::Stop(_) => "stop of a node",
+            ChaosFault::KillManager => "kill -9 of the manager, restart",
+            ChaosFault::StopManager => "stop of the manager",
+            ChaosFault::Cut(cut) => match (cut.from, cut.to) {
                 (Party::Client, Party::Manager) => "cut clients -> manager",
                 (Party::Client, _) => "cut clients -> node",
                 (_, Party::Manager) => "cut node -> manager",
                 _ => "cut node -> node",
             },
-            Fault::Halves(..) => "cut half of clients -> two nodes",
+            ChaosFault::Halves(..) => "cut half of clients -> two nodes",
         }
     }
 
     /// The node that may lose its records, or its place in the view.
     pub fn risks(&self) -> Option<usize> {
         match self {
-            Fault::Kill(node) | Fault::Stop(node) => Some(*node),
-            Fault::Cut(Cut { from: Party::Node(node), to: Party::Manager, .. }) => Some(*node),
+            ChaosFault::Kill(node) | ChaosFault::Stop(node) => Some(*node),
+            ChaosFault::Cut(Cut { from: Party::Node(node), to: Party::Manager, .. }) => Some(*node),
             _ => None,
         }
     }
 
     /// Whether the manager stands still or is gone.
     pub fn is_managers(&self) -> bool {
-        matches!(self, Fault::KillManager | Fault::StopManager)
+        matches!(self, ChaosFault::KillManager | ChaosFault::StopManager)
     }
 }
 
-/// The kind of [`Fault::Kill`].
+/// The kind of [`ChaosFault::Kill`].
 const KILL: &str = "kill -9 of a node, restart";
 
-impl fmt::Display for Fault {
+impl fmt::Display for ChaosFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Kill(node) => write!(f, "kill -9 {}", node_name(*node)),
-            Fault::Stop(node) => write!(f, "stop {}", node_name(*node)),
-            Fault::KillManager => f.write_str("kill -9 the manager"),
-            Fault::StopManager => f.write_str("stop the manager"),
-            Fault::Cut(cut) => write!(f, "cut {}", link(cut)),
-            Fault::Halves(a, b) => write!(f, "cut half of {} and of {}", link(a), link(b)),
+            ChaosFault::Kill(node) => write!(f, "kill -9 {}", node_name(*node)),
+            ChaosFault::Stop(node) => write!(f, "stop {}", node_name(*node)),
+            ChaosFault::KillManager => f.write_str("kill -9 the manager"),
+            ChaosFault::StopManager => f.write_str("stop the manager"),
+            ChaosFault::Cut(cut) => write!(f, "cut {}", link(cut)),
+            ChaosFault::Halves(a, b) => write!(f, "cut half of {} and of {}", link(a), link(b)),
         }
     }
 }
 
 fn link(cut: &Cut) -> String {
     let what = match cut.way {
-        Way::Both => "both ways",
-        Way::Requests => "requests",
-        Way::Replies => "replies",
+        Direction::Both => "both ways",
+        Direction::Requests => "requests",
+        Direction::Replies => "replies",
     };
     format!("{} -> {} ({what})", cut.from, cut.to)
 }
 
 /// What is planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum PlannedChange {
     /// These nodes, which do not run, are started at once.
     Join(Vec<usize>),
     /// This node leaves.
@@ -99,46 +99,48 @@ pub enum Change {
     Cancel,
 }
 
-impl Change {
+impl PlannedChange {
     /// Its kind, to count.
     pub fn kind(&self) -> &'static str {
         match self {
-            Change::Join(nodes) if nodes.len() > 1 => "join of several nodes",
-            Change::Join(_) => "join of a node",
-            Change::Leave(_) => "leave",
-            Change::Weight(..) => "change of a weight",
-            Change::Copies(_) => "change of K",
-            Change::Cancel => "cancel",
+            PlannedChange::Join(nodes) if nodes.len() > 1 => "join of several nodes",
+            PlannedChange::Join(_) => "join of a node",
+            PlannedChange::Leave(_) => "leave",
+            PlannedChange::Weight(..) => "change of a weight",
+            PlannedChange::Copies(_) => "change of K",
+            PlannedChange::Cancel => "cancel",
         }
     }
 
     /// Its kind, where the cluster refused it.
     pub fn refused(&self) -> &'static str {
         match self {
-            Change::Join(_) => self.kind(),
-            Change::Leave(_) => "leave, refused",
-            Change::Weight(..) => "change of a weight, refused",
-            Change::Copies(_) => "change of K, refused",
-            Change::Cancel => "cancel, refused",
+            PlannedChange::Join(_) => self.kind(),
+            PlannedChange::Leave(_) => "leave, refused",
+            PlannedChange::Weight(..) => "change of a weight, refused",
+            PlannedChange::Copies(_) => "change of K, refused",
+            PlannedChange::Cancel => "cancel, refused",
         }
     }
 
     /// What the operator is to ask for; nothing for a join, which is a process that starts.
-    pub fn order(&self) -> Option<Order> {
+    pub fn order(&self) -> Option<OperatorCommand> {
         match *self {
-            Change::Join(_) => None,
-            Change::Leave(node) => Some(Order::Leave(node_name(node))),
-            Change::Weight(node, weight) => Some(Order::Weight(node_name(node), weight)),
-            Change::Copies(copies) => Some(Order::Copies(copies)),
-            Change::Cancel => Some(Order::Cancel),
+            PlannedChange::Join(_) => None,
+            PlannedChange::Leave(node) => Some(OperatorCommand::Leave(node_name(node))),
+            PlannedChange::Weight(node, weight) => {
+                Some(OperatorCommand::Weight(node_name(node), weight))
+            }
+            PlannedChange::Copies(copies) => Some(OperatorCommand::Copies(copies)),
+            PlannedChange::Cancel => Some(OperatorCommand::Cancel),
         }
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for PlannedChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, self.order()) {
-            (Change::Join(nodes), _) => {
+            (PlannedChange::Join(nodes), _) => {
                 let names: Vec<String> = nodes.iter().map(|&node| node_name(node)).collect();
                 write!(f, "start {}", names.join(" "))
             }
@@ -150,7 +152,7 @@ impl fmt::Display for Change {
 
 /// Which changes there are to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedChanges {
     /// Nodes join.
     pub join: bool,
     /// Nodes leave.
@@ -163,14 +165,14 @@ pub struct Wanted {
     pub cancel: bool,
 }
 
-impl Wanted {
+impl WantedChanges {
     /// All of them.
-    pub const ALL: Wanted =
-        Wanted { join: true, leave: true, weight: true, rep: true, cancel: true };
+    pub const ALL: WantedChanges =
+        WantedChanges { join: true, leave: true, weight: true, rep: true, cancel: true };
 
     /// None of them.
-    pub const NONE: Wanted =
-        Wanted { join: false, leave: false, weight: false, rep: false, cancel: false };
+    pub const NONE: WantedChanges =
+        WantedChanges { join: false, leave: false, weight: false, rep: false, cancel: false };
 
     /// The verbs of the client command that they take.
     pub fn verbs(&self) -> Vec<&'static str> {
@@ -185,20 +187,20 @@ impl Wanted {
 
     /// Whether there are to be any.
     pub fn is_any(&self) -> bool {
-        *self != Wanted::NONE
+        *self != WantedChanges::NONE
     }
 }
 
-impl FromStr for Wanted {
+impl FromStr for WantedChanges {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Wanted, String> {
+    fn from_str(text: &str) -> Result<WantedChanges, String> {
         match text {
-            "all" => return Ok(Wanted::ALL),
-            "none" => return Ok(Wanted::NONE),
+            "all" => return Ok(WantedChanges::ALL),
+            "none" => return Ok(WantedChanges::NONE),
             _ => {}
         }
-        let mut wanted = Wanted::NONE;
+        let mut wanted = WantedChanges::NONE;
         for word in text.split(',') {
             match word.trim() {
                 "join" => wanted.join = true,
@@ -219,7 +221,7 @@ impl FromStr for Wanted {
 
 /// How something counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nature {
+pub enum EventKind {
     /// Something went wrong.
     Fault,
     /// A node was killed while all else was well.
@@ -230,7 +232,7 @@ pub enum Nature {
 
 /// A fault that has ended, or has not yet; or a change.
 #[derive(Debug, Clone)]
-pub struct Past {
+pub struct PastEvent {
     /// Its kind, to count.
     pub kind: &'static str,
     /// What it was.
@@ -240,10 +242,10 @@ pub struct Past {
     /// How long it was to last.
     pub lasts: Duration,
     /// Whether something went wrong.
-    pub nature: Nature,
+    pub nature: EventKind,
 }
 
-impl Past {
+impl PastEvent {
     /// Whether a node was killed.
     pub fn is_kill(&self) -> bool {
         self.kind == KILL
@@ -256,25 +258,25 @@ mod tests {
 
     #[test]
     fn changes_say_what_they_are() {
-        assert_eq!(Change::Join(vec![5, 6]).to_string(), "start node6 node7");
-        assert_eq!(Change::Leave(2).to_string(), "client --leave node3");
-        assert_eq!(Change::Weight(0, 3).to_string(), "client --weight node1=3");
-        assert_eq!(Change::Copies(4).to_string(), "client --rep 4");
-        assert_eq!(Change::Cancel.to_string(), "client --cancel");
-        assert_eq!(Change::Join(vec![1]).kind(), "join of a node");
-        assert_eq!(Change::Copies(4).refused(), "change of K, refused");
+        assert_eq!(PlannedChange::Join(vec![5, 6]).to_string(), "start node6 node7");
+        assert_eq!(PlannedChange::Leave(2).to_string(), "client --leave node3");
+        assert_eq!(PlannedChange::Weight(0, 3).to_string(), "client --weight node1=3");
+        assert_eq!(PlannedChange::Copies(4).to_string(), "client --rep 4");
+        assert_eq!(PlannedChange::Cancel.to_string(), "client --cancel");
+        assert_eq!(PlannedChange::Join(vec![1]).kind(), "join of a node");
+        assert_eq!(PlannedChange::Copies(4).refused(), "change of K, refused");
     }
 
     #[test]
     fn changes_are_chosen_by_name() {
-        assert_eq!("all".parse(), Ok(Wanted::ALL));
-        assert_eq!("none".parse(), Ok(Wanted::NONE));
-        let some: Wanted = "join, rep".parse().expect("two of them");
+        assert_eq!("all".parse(), Ok(WantedChanges::ALL));
+        assert_eq!("none".parse(), Ok(WantedChanges::NONE));
+        let some: WantedChanges = "join, rep".parse().expect("two of them");
         assert!(some.join && some.rep && !some.leave && some.is_any());
         assert_eq!(some.verbs(), ["rep"]);
-        assert_eq!(Wanted::ALL.verbs(), ["leave", "weight", "rep", "cancel"]);
+        assert_eq!(WantedChanges::ALL.verbs(), ["leave", "weight", "rep", "cancel"]);
         for wrong in ["", "dance", "join,,rep"] {
-            wrong.parse::<Wanted>().expect_err(wrong);
+            wrong.parse::<WantedChanges>().expect_err(wrong);
         }
     }
 }

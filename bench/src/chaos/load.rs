@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use client::{ClientError, Config, GTStoreClient};
 use harness::history::{Histories, Kind, Outcome, Record};
-use harness::linearizable::{Check, Violation};
+use harness::linearizable::{Check, HistoryViolation};
 use harness::recorder::{Recorded, Recorder};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -52,13 +52,13 @@ const GROUPS: usize = 3;
 
 /// Least time between two operations of a slot, an even (fast) and an odd (slow) one: a slow key
 /// lives 4 s or more.
-const PACES: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(40)];
+const KEY_INTERVALS: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(40)];
 
 /// A thread that has its own client takes a new one after so many operations, as if it had crashed.
 const CLIENT_LIFE: u64 = 400;
 
 /// One key's story.
-struct Story {
+struct KeyLog {
     issued: usize,
     open: usize,
     unknown: usize,
@@ -67,11 +67,11 @@ struct Story {
     records: Vec<Record>,
 }
 
-struct Slot {
+struct KeySlot {
     number: usize,
     generation: u64,
     next: Instant,
-    story: Arc<Mutex<Story>>,
+    key_log: Arc<Mutex<KeyLog>>,
 }
 
 /// What all threads of the load share.
@@ -79,7 +79,7 @@ pub struct Load {
     recorder: Recorder,
     config: Config,
     seed: u64,
-    slots: Vec<Mutex<Slot>>,
+    slots: Vec<Mutex<KeySlot>>,
     values: AtomicU64,
     errors: Mutex<BTreeMap<String, u64>>,
     stop: AtomicBool,
@@ -88,15 +88,15 @@ pub struct Load {
 
 /// What the checker has seen.
 #[derive(Debug, Default)]
-pub struct Checked {
+pub struct CheckResult {
     /// Every finished history.
     pub histories: Histories,
     /// The wrong ones, and when each was found.
-    pub violations: Vec<(Violation, Duration)>,
+    pub violations: Vec<(HistoryViolation, Duration)>,
 }
 
-fn story(slot: usize, generation: u64) -> Arc<Mutex<Story>> {
-    Arc::new(Mutex::new(Story {
+fn new_key_log(slot: usize, generation: u64) -> Arc<Mutex<KeyLog>> {
+    Arc::new(Mutex::new(KeyLog {
         issued: 0,
         open: 0,
         unknown: 0,
@@ -110,7 +110,8 @@ impl Load {
     /// A load that has not begun; finished histories go to `finished`.
     pub fn new(config: Config, seed: u64, finished: Sender<Vec<Record>>) -> Load {
         let next = Instant::now();
-        let slot = |number| Slot { number, generation: 0, next, story: story(number, 0) };
+        let slot =
+            |number| KeySlot { number, generation: 0, next, key_log: new_key_log(number, 0) };
         Load {
             recorder: Recorder::start(),
             config,
@@ -154,14 +155,14 @@ impl Load {
     }
 
     /// Says that no more histories come.
-    pub fn hang_up(&self) {
+    pub fn disconnect(&self) {
         *self.finished.lock() = None;
     }
 
-    fn hand_over(&self, story: &mut Story) {
+    fn hand_over(&self, key_log: &mut KeyLog) {
         if let Some(finished) = self.finished.lock().as_ref() {
             // The checker listens until we hang up.
-            let _ = finished.send(std::mem::take(&mut story.records));
+            let _ = finished.send(std::mem::take(&mut key_log.records));
         }
     }
 
@@ -193,8 +194,8 @@ impl Load {
             }
         });
         for slot in &self.slots {
-            let story = slot.lock().story.clone();
-            self.hand_over(&mut story.lock());
+            let key_log = slot.lock().key_log.clone();
+            self.hand_over(&mut key_log.lock());
         }
     }
 
@@ -202,14 +203,14 @@ impl Load {
         let mut rng = StdRng::seed_from_u64(self.seed ^ (number as u64 + 1) << 32);
         let (group, member) = (number / GROUP, number % GROUP);
         let is_own = member < READERS + OWNERS;
-        let mut life = rng.random_range(1..CLIENT_LIFE);
+        let mut operations_left = rng.random_range(1..CLIENT_LIFE);
         while !self.is_stopped() {
             let mut slot = group * SLOTS + rng.random_range(0..SLOTS);
             if member < LONE {
                 slot |= 1;
             }
             let slot = &self.slots[slot];
-            if let Some(story) = self.take(slot) {
+            if let Some(key_log) = self.take(slot) {
                 let kind = match rng.random_range(0..100) {
                     _ if member < READERS => Kind::Get(None),
                     0..30 => Kind::Put(self.values.fetch_add(1, Ordering::Relaxed)),
@@ -217,13 +218,13 @@ impl Load {
                     45..55 => Kind::Delete,
                     _ => Kind::Get(None),
                 };
-                let key = story.lock().key.clone();
+                let key = key_log.lock().key.clone();
                 let record = self.operate(&client, number as u32, &key, kind);
-                self.finish(&story, record);
-                life -= 1;
+                self.finish(&key_log, record);
+                operations_left -= 1;
             }
-            if life == 0 {
-                life = CLIENT_LIFE;
+            if operations_left == 0 {
+                operations_left = CLIENT_LIFE;
                 // Without a manager the old one goes on.
                 if is_own && let Ok(new) = GTStoreClient::init(self.config.clone()) {
                     client = Arc::new(new);
@@ -234,41 +235,41 @@ impl Load {
     }
 
     /// A turn on a slot's key, unless it is too early for one.
-    fn take(&self, slot: &Mutex<Slot>) -> Option<Arc<Mutex<Story>>> {
+    fn take(&self, slot: &Mutex<KeySlot>) -> Option<Arc<Mutex<KeyLog>>> {
         let now = Instant::now();
         let mut slot = slot.lock();
         if slot.next > now {
             return None;
         }
-        slot.next = now + PACES[slot.number % PACES.len()];
+        slot.next = now + KEY_INTERVALS[slot.number % KEY_INTERVALS.len()];
         let is_full = {
-            let mut story = slot.story.lock();
-            story.is_retired = story.issued >= BUDGET || story.unknown >= MOST_UNKNOWN;
-            if story.is_retired && story.open == 0 {
-                self.hand_over(&mut story);
+            let mut key_log = slot.key_log.lock();
+            key_log.is_retired = key_log.issued >= BUDGET || key_log.unknown >= MOST_UNKNOWN;
+            if key_log.is_retired && key_log.open == 0 {
+                self.hand_over(&mut key_log);
             }
-            story.is_retired
+            key_log.is_retired
         };
         if is_full {
             slot.generation += 1;
-            slot.story = story(slot.number, slot.generation);
+            slot.key_log = new_key_log(slot.number, slot.generation);
         }
-        let story = slot.story.clone();
+        let key_log = slot.key_log.clone();
         {
-            let mut story = story.lock();
-            story.issued += 1;
-            story.open += 1;
+            let mut key_log = key_log.lock();
+            key_log.issued += 1;
+            key_log.open += 1;
         }
-        Some(story)
+        Some(key_log)
     }
 
-    fn finish(&self, story: &Mutex<Story>, record: Record) {
-        let mut story = story.lock();
-        story.open -= 1;
-        story.unknown += usize::from(record.outcome == Outcome::Unknown);
-        story.records.push(record);
-        if story.is_retired && story.open == 0 {
-            self.hand_over(&mut story);
+    fn finish(&self, key_log: &Mutex<KeyLog>, record: Record) {
+        let mut key_log = key_log.lock();
+        key_log.open -= 1;
+        key_log.unknown += usize::from(record.outcome == Outcome::Unknown);
+        key_log.records.push(record);
+        if key_log.is_retired && key_log.open == 0 {
+            self.hand_over(&mut key_log);
         }
     }
 
@@ -297,8 +298,8 @@ fn name_of(error: &ClientError) -> String {
 }
 
 /// Checks histories as they come; stops the load at the first that is wrong.
-pub fn check(load: &Load, finished: Receiver<Vec<Record>>) -> Checked {
-    let mut checked = Checked::default();
+pub fn check(load: &Load, finished: Receiver<Vec<Record>>) -> CheckResult {
+    let mut checked = CheckResult::default();
     for history in finished {
         let Some(first) = history.first() else { continue };
         let key = first.key.clone();

@@ -10,18 +10,18 @@ use std::fmt;
 
 use harness::history::{Histories, Kind, Outcome, Record};
 
-use super::fault::{Nature, Past};
+use super::fault::{EventKind, PastEvent};
 use crate::figures::thousands;
 
 /// Operations that begin so long after a kill still count as its.
 const AFTERMATH: u64 = 1_000_000_000;
 
 /// All that is reported.
-pub struct Report<'a> {
+pub struct ChaosReport<'a> {
     /// What the clients did.
     pub histories: &'a Histories,
     /// The faults.
-    pub past: &'a [Past],
+    pub past: &'a [PastEvent],
     /// The errors, by kind.
     pub errors: &'a BTreeMap<String, u64>,
     /// When the load began, on the histories' clock.
@@ -34,25 +34,25 @@ pub struct Report<'a> {
 
 /// Operations that are told of apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
+enum OperationClass {
     Read,
     Write,
 }
 
-impl Class {
-    fn of(record: &Record) -> Class {
+impl OperationClass {
+    fn of(record: &Record) -> OperationClass {
         match record.kind {
-            Kind::Get(_) => Class::Read,
-            Kind::Put(_) | Kind::Delete | Kind::Update(..) => Class::Write,
+            Kind::Get(_) => OperationClass::Read,
+            Kind::Put(_) | Kind::Delete | Kind::Update(..) => OperationClass::Write,
         }
     }
 }
 
-impl fmt::Display for Class {
+impl fmt::Display for OperationClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Class::Read => "read",
-            Class::Write => "write",
+            OperationClass::Read => "read",
+            OperationClass::Write => "write",
         })
     }
 }
@@ -61,19 +61,19 @@ fn ms(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e6
 }
 
-impl Report<'_> {
-    fn records(&self, class: Class) -> impl Iterator<Item = &Record> {
+impl ChaosReport<'_> {
+    fn records(&self, class: OperationClass) -> impl Iterator<Item = &Record> {
         // Without those at the end, after the load.
         let all = self.histories.values().flatten();
-        all.filter(move |r| Class::of(r) == class && r.invoke <= self.healed)
+        all.filter(move |r| OperationClass::of(r) == class && r.invoke <= self.healed)
     }
 
-    fn acknowledged(&self, class: Class) -> impl Iterator<Item = &Record> {
+    fn acknowledged(&self, class: OperationClass) -> impl Iterator<Item = &Record> {
         self.records(class).filter(|record| record.outcome == Outcome::Ok)
     }
 
     /// The longest time without any acknowledgement.
-    fn silence(&self, class: Class) -> u64 {
+    fn silence(&self, class: OperationClass) -> u64 {
         let mut ends: Vec<u64> = self.acknowledged(class).map(|record| record.ret).collect();
         ends.push(self.started);
         ends.push(self.healed);
@@ -82,7 +82,7 @@ impl Report<'_> {
     }
 
     /// The longest wait of one operation that was acknowledged after the kill.
-    fn wait(&self, kill: &Past, class: Class) -> u64 {
+    fn wait(&self, kill: &PastEvent, class: OperationClass) -> u64 {
         self.acknowledged(class)
             .filter(|r| r.invoke < kill.from + AFTERMATH && r.ret > kill.from)
             .map(|r| r.ret - r.invoke.max(kill.from))
@@ -91,19 +91,19 @@ impl Report<'_> {
     }
 
     /// Operations that were not acknowledged, after the kill.
-    fn errors_after(&self, kill: &Past, class: Class) -> usize {
+    fn errors_after(&self, kill: &PastEvent, class: OperationClass) -> usize {
         self.records(class)
             .filter(|r| r.outcome != Outcome::Ok)
             .filter(|r| r.invoke < kill.from + AFTERMATH && r.ret > kill.from)
             .count()
     }
 
-    fn waits(&self, f: &mut fmt::Formatter<'_>, what: &str, kills: &[&Past]) -> fmt::Result {
+    fn waits(&self, f: &mut fmt::Formatter<'_>, what: &str, kills: &[&PastEvent]) -> fmt::Result {
         if kills.is_empty() {
             return Ok(());
         }
         write!(f, "after {} {what}, slowest", kills.len())?;
-        for class in [Class::Write, Class::Read] {
+        for class in [OperationClass::Write, OperationClass::Read] {
             let mut waits: Vec<u64> = kills.iter().map(|kill| self.wait(kill, class)).collect();
             waits.sort_unstable();
             let errors: usize = kills.iter().map(|kill| self.errors_after(kill, class)).sum();
@@ -112,17 +112,17 @@ impl Report<'_> {
                 " {class}: median {:.0} ms, most {:.0} ms, {errors} not acknowledged{}",
                 ms(waits[waits.len() / 2]),
                 ms(waits[waits.len() - 1]),
-                if class == Class::Read { "\n" } else { ";" },
+                if class == OperationClass::Read { "\n" } else { ";" },
             )?;
         }
         Ok(())
     }
 }
 
-impl fmt::Display for Report<'_> {
+impl fmt::Display for ChaosReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |class| self.records(class).count();
-        let (reads, writes) = (count(Class::Read), count(Class::Write));
+        let (reads, writes) = (count(OperationClass::Read), count(OperationClass::Write));
         let seconds = (self.healed - self.started) as f64 / 1e9;
         writeln!(
             f,
@@ -134,7 +134,7 @@ impl fmt::Display for Report<'_> {
         )?;
         for (what, is_change) in [("faults", false), ("planned changes", true)] {
             let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-            let counts = |past: &&Past| (past.nature == Nature::Change) == is_change;
+            let counts = |past: &&PastEvent| (past.nature == EventKind::Change) == is_change;
             for past in self.past.iter().filter(counts) {
                 *kinds.entry(past.kind).or_default() += 1;
             }
@@ -148,7 +148,7 @@ impl fmt::Display for Report<'_> {
             "healthy again {:.0} ms after the last fault was mended",
             ms(self.healed - self.faults_end)
         )?;
-        for class in [Class::Read, Class::Write] {
+        for class in [OperationClass::Read, OperationClass::Write] {
             let slowest = self.acknowledged(class).map(|r| r.ret - r.invoke).max().unwrap_or(0);
             writeln!(
                 f,
@@ -157,9 +157,9 @@ impl fmt::Display for Report<'_> {
                 ms(slowest),
             )?;
         }
-        let kills: Vec<&Past> = self.past.iter().filter(|past| past.is_kill()).collect();
-        let calm: Vec<&Past> =
-            kills.iter().copied().filter(|past| past.nature == Nature::CalmKill).collect();
+        let kills: Vec<&PastEvent> = self.past.iter().filter(|past| past.is_kill()).collect();
+        let calm: Vec<&PastEvent> =
+            kills.iter().copied().filter(|past| past.nature == EventKind::CalmKill).collect();
         self.waits(f, "kills of a node", &kills)?;
         self.waits(f, "calm kills of a node", &calm)?;
         writeln!(f, "errors: {}", self.errors.values().sum::<u64>())?;
@@ -193,17 +193,17 @@ mod tests {
             record(Kind::Delete, 150, 900, Outcome::Unknown),
             record(Kind::Get(Some(2)), 330, 340, Outcome::Ok),
         ];
-        let kill = Past {
+        let kill = PastEvent {
             kind: "kill -9 of a node, restart",
             what: String::new(),
             from: 100_000_000,
             lasts: Duration::ZERO,
-            nature: Nature::CalmKill,
+            nature: EventKind::CalmKill,
         };
-        let change = |kind| Past { kind, nature: Nature::Change, ..kill.clone() };
+        let change = |kind| PastEvent { kind, nature: EventKind::Change, ..kill.clone() };
         let past = [kill.clone(), change("leave"), change("leave, refused"), change("leave")];
         let histories = [("k".to_owned(), records)].into();
-        let report = Report {
+        let report = ChaosReport {
             histories: &histories,
             past: &past,
             errors: &BTreeMap::new(),
@@ -211,13 +211,13 @@ mod tests {
             faults_end: 300_000_000,
             healed: 400_000_000,
         };
-        assert_eq!(report.silence(Class::Write), 300_000_000);
-        assert_eq!(report.silence(Class::Read), 320_000_000);
+        assert_eq!(report.silence(OperationClass::Write), 300_000_000);
+        assert_eq!(report.silence(OperationClass::Read), 320_000_000);
         assert_eq!(
-            (report.wait(&kill, Class::Write), report.wait(&kill, Class::Read)),
+            (report.wait(&kill, OperationClass::Write), report.wait(&kill, OperationClass::Read)),
             (220_000_000, 10_000_000)
         );
-        assert_eq!(report.errors_after(&kill, Class::Write), 1);
+        assert_eq!(report.errors_after(&kill, OperationClass::Write), 1);
         let text = report.to_string();
         let counts = "faults: 1\n     1  kill -9 of a node, restart\n\
                       planned changes: 3\n     2  leave\n     1  leave, refused\n";

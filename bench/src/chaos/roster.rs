@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// How a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum NodePlace {
     /// It does not run, and is not missed.
     Out,
     /// It was started and has not served yet.
@@ -31,7 +31,7 @@ enum Place {
 
 /// What the manager says of all nodes at one time.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct StatusSample {
     /// When it was asked.
     pub at: Instant,
     /// All is healthy, and no change is under way.
@@ -45,7 +45,7 @@ pub struct Seen {
 /// The nodes.
 #[derive(Debug)]
 pub struct Roster {
-    places: Vec<Place>,
+    places: Vec<NodePlace>,
     /// A lease and a little more: after it a fault that has ended has no more effect.
     settling: Duration,
     /// Copies of each key, at least and at most.
@@ -60,7 +60,7 @@ pub struct Roster {
 impl Roster {
     /// The first `nodes` of `most_nodes` are to serve.
     pub fn new(nodes: usize, most_nodes: usize, copies: usize, settling: Duration) -> Roster {
-        let place = |node| if node < nodes { Place::In } else { Place::Out };
+        let place = |node| if node < nodes { NodePlace::In } else { NodePlace::Out };
         Roster {
             places: (0..most_nodes).map(place).collect(),
             settling,
@@ -71,24 +71,24 @@ impl Roster {
         }
     }
 
-    fn with(&self, wanted: impl Fn(Place) -> bool) -> Vec<usize> {
+    fn with(&self, wanted: impl Fn(NodePlace) -> bool) -> Vec<usize> {
         let places = self.places.iter().enumerate();
         places.filter(|(_, place)| wanted(**place)).map(|(node, _)| node).collect()
     }
 
     /// Nodes that run, or will again.
     pub fn present(&self) -> Vec<usize> {
-        self.with(|place| place != Place::Out)
+        self.with(|place| place != NodePlace::Out)
     }
 
     /// Nodes that may be started.
     pub fn out(&self) -> Vec<usize> {
-        self.with(|place| place == Place::Out)
+        self.with(|place| place == NodePlace::Out)
     }
 
     /// Nodes that serve and could be asked for something.
     pub fn settled(&self) -> Vec<usize> {
-        let members = self.with(|place| place == Place::In);
+        let members = self.with(|place| place == NodePlace::In);
         members.into_iter().filter(|node| !self.at_risk.contains_key(node)).collect()
     }
 
@@ -112,7 +112,7 @@ impl Roster {
         let settled = self.settled();
         !self.is_in_doubt()
             && settled.contains(&node)
-            && self.is_enough(self.with(|place| place == Place::In).len() - 1, self.most)
+            && self.is_enough(self.with(|place| place == NodePlace::In).len() - 1, self.most)
     }
 
     /// Whether so many copies may be asked for.
@@ -120,13 +120,13 @@ impl Roster {
         !self.is_in_doubt()
             && copies >= 2
             && copies != self.least
-            && self.is_enough(self.with(|place| place == Place::In).len(), copies)
+            && self.is_enough(self.with(|place| place == NodePlace::In).len(), copies)
     }
 
-    /// Whether a fault may hit this node now; `unsettled` as [`Roster::see`] told, if the manager
+    /// Whether a fault may hit this node now; `unsettled` as [`Roster::update`] returned, if the manager
     /// answered.
     pub fn may_risk(&self, node: usize, is_kill: bool, unsettled: Option<&[usize]>) -> bool {
-        if self.places[node] == Place::Out {
+        if self.places[node] == NodePlace::Out {
             return false;
         }
         let Some(unsettled) = unsettled else {
@@ -149,7 +149,7 @@ impl Roster {
     /// These nodes are started.
     pub fn join(&mut self, nodes: &[usize]) {
         for &node in nodes {
-            self.places[node] = Place::Fresh;
+            self.places[node] = NodePlace::Fresh;
         }
     }
 
@@ -160,7 +160,7 @@ impl Roster {
 
     /// This node is asked to leave.
     pub fn ask_to_leave(&mut self, node: usize) {
-        self.places[node] = Place::Leaving;
+        self.places[node] = NodePlace::Leaving;
     }
 
     /// So many copies are asked for.
@@ -178,19 +178,19 @@ impl Roster {
 
     /// A node has ended by itself, with exit code 0. Says whether it was to do so.
     pub fn left(&mut self, node: usize) -> bool {
-        let was_asked = self.places[node] == Place::Leaving;
-        self.places[node] = Place::Out;
+        let was_asked = self.places[node] == NodePlace::Leaving;
+        self.places[node] = NodePlace::Out;
         self.at_risk.remove(&node);
         was_asked
     }
 
     /// The manager has answered. Returns which nodes should serve and do not, with those at risk;
     /// and forgets the risks and doubts that are over.
-    pub fn see(&mut self, seen: &Seen) -> Vec<usize> {
+    pub fn update(&mut self, seen: &StatusSample) -> Vec<usize> {
         let serves = |node: &usize| seen.serving.contains(node);
-        for node in self.with(|place| place == Place::Fresh) {
+        for node in self.with(|place| place == NodePlace::Fresh) {
             if serves(&node) {
-                self.places[node] = Place::In;
+                self.places[node] = NodePlace::In;
             }
         }
         if seen.is_well {
@@ -200,14 +200,14 @@ impl Roster {
                 self.doubt = None;
                 (self.least, self.most) = (seen.copies, seen.copies);
                 // Refused, or taken back.
-                for node in self.with(|place| place == Place::Leaving) {
+                for node in self.with(|place| place == NodePlace::Leaving) {
                     if serves(&node) {
-                        self.places[node] = Place::In;
+                        self.places[node] = NodePlace::In;
                     }
                 }
             }
         }
-        let members = self.with(|place| matches!(place, Place::In | Place::Leaving));
+        let members = self.with(|place| matches!(place, NodePlace::In | NodePlace::Leaving));
         let mut unsettled: Vec<usize> = members.into_iter().filter(|node| !serves(node)).collect();
         unsettled.extend(self.at_risk.keys().filter(|node| serves(node)));
         if !seen.is_well && unsettled.is_empty() {
@@ -235,9 +235,9 @@ mod tests {
             Test { roster: Roster::new(5, 8, 3, SETTLING), now: Instant::now() }
         }
 
-        fn see(&mut self, is_well: bool, serving: &[usize]) -> Vec<usize> {
+        fn update(&mut self, is_well: bool, serving: &[usize]) -> Vec<usize> {
             let serving = serving.to_vec();
-            self.roster.see(&Seen { at: self.now, is_well, copies: 3, serving })
+            self.roster.update(&StatusSample { at: self.now, is_well, copies: 3, serving })
         }
 
         fn wait(&mut self) {
@@ -249,7 +249,7 @@ mod tests {
             let new: Vec<usize> = (5..5 + nodes).collect();
             self.roster.join(&new);
             let all: Vec<usize> = (0..5 + nodes).collect();
-            assert!(self.see(true, &all).is_empty());
+            assert!(self.update(true, &all).is_empty());
         }
     }
 
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn at_most_one_less_than_k_are_at_risk() {
         let mut test = Test::new();
-        let unsettled = test.see(true, &ALL);
+        let unsettled = test.update(true, &ALL);
         assert!(unsettled.is_empty());
         assert!(test.roster.may_risk(0, true, Some(&unsettled)));
         test.roster.risk(0, test.now);
@@ -268,12 +268,12 @@ mod tests {
         assert!(!test.roster.may_risk(2, true, Some(&unsettled)));
         assert!(test.roster.may_risk(1, true, Some(&unsettled)), "the same again");
         // Healthy at once says nothing yet.
-        assert_eq!(test.see(true, &ALL), [0, 1]);
+        assert_eq!(test.update(true, &ALL), [0, 1]);
         test.wait();
-        assert_eq!(test.see(false, &ALL), [0, 1]);
-        assert_eq!(test.see(true, &[0, 2, 3, 4]), [1]);
-        assert_eq!(test.see(true, &ALL), [usize::MAX; 0]);
-        assert_eq!(test.see(false, &ALL), [usize::MAX], "somebody is fetching");
+        assert_eq!(test.update(false, &ALL), [0, 1]);
+        assert_eq!(test.update(true, &[0, 2, 3, 4]), [1]);
+        assert_eq!(test.update(true, &ALL), [usize::MAX; 0]);
+        assert_eq!(test.update(false, &ALL), [usize::MAX], "somebody is fetching");
     }
 
     #[test]
@@ -282,10 +282,10 @@ mod tests {
         assert!(!test.roster.may_risk(5, true, Some(&[])), "it does not run");
         assert_eq!(test.roster.out(), [5, 6, 7]);
         test.roster.join(&[5, 6]);
-        assert_eq!(test.see(false, &ALL), [usize::MAX], "fetching, as far as anybody knows");
+        assert_eq!(test.update(false, &ALL), [usize::MAX], "fetching, as far as anybody knows");
         assert!(test.roster.may_risk(1, true, Some(&[usize::MAX])), "a kill during a join");
-        assert_eq!(test.see(true, &[0, 1, 2, 3, 4, 5, 6]), [usize::MAX; 0]);
-        assert_eq!(test.see(true, &ALL), [5, 6], "now they are");
+        assert_eq!(test.update(true, &[0, 1, 2, 3, 4, 5, 6]), [usize::MAX; 0]);
+        assert_eq!(test.update(true, &ALL), [5, 6], "now they are");
     }
 
     #[test]
@@ -309,14 +309,14 @@ mod tests {
         let all: Vec<usize> = (0..8).collect();
         test.roster.ask(test.now);
         test.roster.ask_to_leave(0);
-        test.see(true, &all);
+        test.update(true, &all);
         assert!(test.roster.is_in_doubt(), "the question may still be on its way");
         test.wait();
         test.roster.stay_in_doubt(test.now);
-        test.see(true, &all);
+        test.update(true, &all);
         assert!(test.roster.is_in_doubt());
         test.wait();
-        test.see(true, &all);
+        test.update(true, &all);
         assert!(!test.roster.is_in_doubt() && !test.roster.left(0), "nobody had it leave");
         test.roster.stay_in_doubt(test.now);
         assert!(!test.roster.is_in_doubt());
@@ -333,7 +333,7 @@ mod tests {
         test.roster.risk(0, test.now);
         assert!(!test.roster.may_risk(1, true, Some(&[])), "one is enough with two copies");
         test.wait();
-        test.see(true, &ALL);
+        test.update(true, &ALL);
         assert_eq!(test.roster.copies(), 3, "it was refused, or never arrived");
         test.grow(3);
         assert!(test.roster.may_copy(4));

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use client::GTStoreClient;
 use cluster::membership::NodeState;
-use harness::operator::{Answer, Asked, Operator, OperatorError};
+use harness::operator::{CommandOutcome, Operator, OperatorError, RunningCommand};
 use harness::party::{Party, node_name};
-use harness::process::StartError;
+use harness::process::SpawnError;
 use harness::proxy::Faults;
-use harness::service::{Ended, Service};
+use harness::service::{ProcessEnd, Service};
 use rand::rngs::StdRng;
 
 use super::draw::Draw;
-use super::fault::{Change, Fault, Nature, Past, Wanted};
-use super::roster::{Roster, Seen};
+use super::fault::{ChaosFault, EventKind, PastEvent, PlannedChange, WantedChanges};
+use super::roster::{Roster, StatusSample};
 
 /// Faults at one time.
 const MOST: usize = 3;
@@ -44,7 +44,7 @@ const CANCEL_AFTER: std::ops::Range<u64> = 0..30;
 pub enum ScheduleError {
     /// The processes.
     #[error(transparent)]
-    Child(#[from] StartError),
+    Child(#[from] SpawnError),
     /// The client command.
     #[error(transparent)]
     Operator(#[from] OperatorError),
@@ -55,27 +55,27 @@ pub enum ScheduleError {
 
 impl From<std::io::Error> for ScheduleError {
     fn from(error: std::io::Error) -> ScheduleError {
-        StartError::from(error).into()
+        SpawnError::from(error).into()
     }
 }
 
 /// A fault that begins now.
-struct Blow {
-    fault: Fault,
+struct ScheduledFault {
+    fault: ChaosFault,
     lasts: Duration,
-    nature: Nature,
+    nature: EventKind,
 }
 
-struct Active {
+struct ActiveFault {
     id: u64,
-    fault: Fault,
+    fault: ChaosFault,
     until: Instant,
 }
 
 /// A planned change that the operator was asked for, and has not answered.
-struct Open {
-    change: Change,
-    asked: Asked,
+struct PendingChange {
+    change: PlannedChange,
+    asked: RunningCommand,
     /// Its place among what has happened.
     past: usize,
 }
@@ -84,18 +84,18 @@ struct Open {
 pub struct Schedule {
     draw: Draw,
     roster: Roster,
-    wanted: Wanted,
+    wanted: WantedChanges,
     lease: Duration,
     faults: Arc<Faults>,
     operator: Operator,
     next: Instant,
     next_id: u64,
-    active: Vec<Active>,
-    open: Option<Open>,
+    active: Vec<ActiveFault>,
+    open: Option<PendingChange>,
     cancel_at: Option<Instant>,
     wants_calm: bool,
     /// What has happened.
-    pub past: Vec<Past>,
+    pub past: Vec<PastEvent>,
 }
 
 impl Schedule {
@@ -103,7 +103,7 @@ impl Schedule {
     pub fn new(
         rng: StdRng,
         roster: Roster,
-        wanted: Wanted,
+        wanted: WantedChanges,
         lease: Duration,
         faults: Arc<Faults>,
         operator: Operator,
@@ -138,16 +138,16 @@ impl Schedule {
     ) -> Result<(), ScheduleError> {
         self.count_ended(service)?;
         self.end_due(service, Instant::now())?;
-        self.listen()?;
+        self.poll_operator()?;
         if self.cancel_at.is_some_and(|at| at <= Instant::now()) && self.open.is_none() {
             self.cancel_at = None;
-            self.change(service, Change::Cancel, &now)?;
+            self.change(service, PlannedChange::Cancel, &now)?;
         }
         if Instant::now() < self.next {
             return Ok(());
         }
         self.next = Instant::now() + self.draw.millis(PAUSE);
-        let unsettled = self.look(watcher);
+        let unsettled = self.poll_status(watcher);
         let is_busy = !self.active.is_empty() || self.roster.is_in_doubt();
         if self.wants_calm {
             if is_busy || unsettled != Some(Vec::new()) {
@@ -156,8 +156,12 @@ impl Schedule {
             let Some(node) = self.draw.one_of(&self.roster.settled()) else { return Ok(()) };
             self.wants_calm = false;
             self.next = Instant::now() + CALM;
-            let (lasts, nature) = (self.draw.millis(1_000..2_500), Nature::CalmKill);
-            return self.begin(service, Blow { fault: Fault::Kill(node), lasts, nature }, &now);
+            let (lasts, nature) = (self.draw.millis(1_000..2_500), EventKind::CalmKill);
+            return self.begin(
+                service,
+                ScheduledFault { fault: ChaosFault::Kill(node), lasts, nature },
+                &now,
+            );
         }
         if self.draw.percent(CALM_PERCENT) {
             self.wants_calm = true;
@@ -173,7 +177,11 @@ impl Schedule {
             }
             let (fault, lasts) = self.draw.fault(&self.roster);
             if self.is_allowed(&fault, unsettled.as_deref()) {
-                return self.begin(service, Blow { fault, lasts, nature: Nature::Fault }, &now);
+                return self.begin(
+                    service,
+                    ScheduledFault { fault, lasts, nature: EventKind::Fault },
+                    &now,
+                );
             }
         }
         Ok(())
@@ -186,7 +194,7 @@ impl Schedule {
     pub fn end(&mut self, service: &mut Service) -> Result<(), ScheduleError> {
         let last = self.active.iter().map(|active| active.until).max();
         self.end_due(service, last.unwrap_or_else(Instant::now))?;
-        if let Some(Open { change, asked, past }) = self.open.take() {
+        if let Some(PendingChange { change, asked, past }) = self.open.take() {
             let answer = asked.wait()?;
             self.answered(&change, past, &answer);
         }
@@ -198,7 +206,7 @@ impl Schedule {
     /// # Errors
     /// [`ScheduleError::Ended`] with one that should not have.
     pub fn count_ended(&mut self, service: &mut Service) -> Result<(), ScheduleError> {
-        while let Some(Ended { party, is_well, what }) = service.ended() {
+        while let Some(ProcessEnd { party, is_well, what }) = service.ended() {
             let was_asked = matches!(party, Party::Node(node) if self.roster.left(node));
             if !(is_well && was_asked) {
                 return Err(ScheduleError::Ended(what));
@@ -207,24 +215,24 @@ impl Schedule {
         Ok(())
     }
 
-    fn is_allowed(&self, fault: &Fault, unsettled: Option<&[usize]>) -> bool {
+    fn is_allowed(&self, fault: &ChaosFault, unsettled: Option<&[usize]>) -> bool {
         if self.active.len() >= MOST {
             return false;
         }
-        let is_the_managers = |active: &Active| active.fault.is_managers();
+        let is_the_managers = |active: &ActiveFault| active.fault.is_managers();
         if fault.is_managers() && self.active.iter().any(is_the_managers) {
             return false;
         }
         let Some(node) = fault.risks() else { return true };
         // One at a time on a node: it must not be restarted while it is stopped.
         let is_hit = self.active.iter().any(|active| active.fault.risks() == Some(node));
-        !is_hit && self.roster.may_risk(node, matches!(fault, Fault::Kill(_)), unsettled)
+        !is_hit && self.roster.may_risk(node, matches!(fault, ChaosFault::Kill(_)), unsettled)
     }
 
     fn begin(
         &mut self,
         service: &mut Service,
-        Blow { fault, lasts, nature }: Blow,
+        ScheduledFault { fault, lasts, nature }: ScheduledFault,
         now: &impl Fn() -> u64,
     ) -> Result<(), ScheduleError> {
         let id = self.next_id;
@@ -233,7 +241,7 @@ impl Schedule {
         if let Some(node) = fault.risks() {
             self.roster.risk(node, until);
         }
-        self.past.push(Past {
+        self.past.push(PastEvent {
             kind: fault.kind(lasts, self.lease),
             what: fault.to_string(),
             from: now(),
@@ -241,17 +249,17 @@ impl Schedule {
             nature,
         });
         match fault {
-            Fault::Kill(node) => service.kill(&[Party::Node(node)]),
-            Fault::Stop(node) => service.suspend(Party::Node(node))?,
-            Fault::KillManager => service.kill(&[Party::Manager]),
-            Fault::StopManager => service.suspend(Party::Manager)?,
-            Fault::Cut(cut) => self.faults.cut(id, cut),
-            Fault::Halves(one, two) => {
+            ChaosFault::Kill(node) => service.kill(&[Party::Node(node)]),
+            ChaosFault::Stop(node) => service.suspend(Party::Node(node))?,
+            ChaosFault::KillManager => service.kill(&[Party::Manager]),
+            ChaosFault::StopManager => service.suspend(Party::Manager)?,
+            ChaosFault::Cut(cut) => self.faults.cut(id, cut),
+            ChaosFault::Halves(one, two) => {
                 self.faults.cut(id, one);
                 self.faults.cut(id + 1, two);
             }
         }
-        self.active.push(Active { id, fault, until });
+        self.active.push(ActiveFault { id, fault, until });
         Ok(())
     }
 
@@ -259,15 +267,15 @@ impl Schedule {
         let (due, rest) =
             std::mem::take(&mut self.active).into_iter().partition(|active| active.until <= now);
         self.active = rest;
-        let due: Vec<Active> = due;
-        for Active { id, fault, .. } in due {
+        let due: Vec<ActiveFault> = due;
+        for ActiveFault { id, fault, .. } in due {
             match fault {
-                Fault::Kill(node) => service.start_again(Party::Node(node))?,
-                Fault::Stop(node) => service.resume(Party::Node(node))?,
-                Fault::KillManager => service.start_again(Party::Manager)?,
-                Fault::StopManager => service.resume(Party::Manager)?,
-                Fault::Cut(_) => self.faults.mend(id),
-                Fault::Halves(..) => {
+                ChaosFault::Kill(node) => service.start_again(Party::Node(node))?,
+                ChaosFault::Stop(node) => service.resume(Party::Node(node))?,
+                ChaosFault::KillManager => service.start_again(Party::Manager)?,
+                ChaosFault::StopManager => service.resume(Party::Manager)?,
+                ChaosFault::Cut(_) => self.faults.mend(id),
+                ChaosFault::Halves(..) => {
                     self.faults.mend(id);
                     self.faults.mend(id + 1);
                 }
@@ -280,57 +288,57 @@ impl Schedule {
     fn change(
         &mut self,
         service: &mut Service,
-        change: Change,
+        change: PlannedChange,
         now: &impl Fn() -> u64,
     ) -> Result<(), ScheduleError> {
-        self.past.push(Past {
+        self.past.push(PastEvent {
             kind: change.kind(),
             what: change.to_string(),
             from: now(),
             lasts: Duration::ZERO,
-            nature: Nature::Change,
+            nature: EventKind::Change,
         });
         match &change {
-            Change::Join(nodes) => {
+            PlannedChange::Join(nodes) => {
                 self.roster.join(nodes);
                 service.add(nodes)?;
             }
-            Change::Leave(node) => self.roster.ask_to_leave(*node),
-            Change::Copies(copies) => self.roster.ask_copies(*copies),
-            Change::Weight(..) | Change::Cancel => {}
+            PlannedChange::Leave(node) => self.roster.ask_to_leave(*node),
+            PlannedChange::Copies(copies) => self.roster.ask_copies(*copies),
+            PlannedChange::Weight(..) | PlannedChange::Cancel => {}
         }
         if let Some(order) = change.order() {
             self.roster.ask(Instant::now());
             let asked = self.operator.ask(&order)?;
-            self.open = Some(Open { change, asked, past: self.past.len() - 1 });
+            self.open = Some(PendingChange { change, asked, past: self.past.len() - 1 });
         }
         Ok(())
     }
 
     /// Takes the operator's answer, if it is there, and stays in doubt as long as there may be more
     /// to come.
-    fn listen(&mut self) -> Result<(), ScheduleError> {
+    fn poll_operator(&mut self) -> Result<(), ScheduleError> {
         let now = Instant::now();
         if self.open.is_some() || self.active.iter().any(|active| active.fault.is_managers()) {
             self.roster.stay_in_doubt(now);
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         let Some(answer) = open.asked.poll()? else { return Ok(()) };
-        if let Some(Open { change, past, .. }) = self.open.take() {
+        if let Some(PendingChange { change, past, .. }) = self.open.take() {
             self.answered(&change, past, &answer);
         }
         Ok(())
     }
 
-    fn answered(&mut self, change: &Change, past: usize, answer: &Answer) {
+    fn answered(&mut self, change: &PlannedChange, past: usize, answer: &CommandOutcome) {
         match answer {
-            Answer::Begun if *change != Change::Cancel && self.wanted.cancel => {
+            CommandOutcome::Begun if *change != PlannedChange::Cancel && self.wanted.cancel => {
                 if self.draw.percent(CANCEL_PERCENT) {
                     self.cancel_at = Some(Instant::now() + self.draw.millis(CANCEL_AFTER));
                 }
             }
-            Answer::Begun => {}
-            Answer::Refused(why) => {
+            CommandOutcome::Begun => {}
+            CommandOutcome::Refused(why) => {
                 let past = &mut self.past[past];
                 past.kind = change.refused();
                 past.what = format!("{}: {why}", past.what);
@@ -340,7 +348,7 @@ impl Schedule {
 
     /// Asks the manager how the cluster is: which nodes do not serve, with those at risk; `None` if
     /// it does not say.
-    fn look(&mut self, watcher: &GTStoreClient) -> Option<Vec<usize>> {
+    fn poll_status(&mut self, watcher: &GTStoreClient) -> Option<Vec<usize>> {
         // Not while it cannot answer: that would hold up the schedule.
         if self.active.iter().any(|active| active.fault.is_managers()) {
             return None;
@@ -355,7 +363,7 @@ impl Schedule {
                 n.id.as_str() == name && matches!(n.state, NodeState::Active | NodeState::Leaving)
             })
         };
-        Some(self.roster.see(&Seen {
+        Some(self.roster.update(&StatusSample {
             at,
             is_well: status.is_settled(),
             copies: usize::from(status.copies),
@@ -367,9 +375,9 @@ impl Schedule {
 impl fmt::Display for Schedule {
     /// A line for each fault and change, by time.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Past { from, what, lasts, nature, .. } in &self.past {
+        for PastEvent { from, what, lasts, nature, .. } in &self.past {
             write!(f, "{:>9.3} s  {what}", *from as f64 / 1e9)?;
-            if *nature != Nature::Change {
+            if *nature != EventKind::Change {
                 write!(f, ", for {lasts:?}")?;
             }
             writeln!(f)?;

@@ -10,9 +10,9 @@ use harness::interrupt::Interrupt;
 use harness::operator::{self, Operator};
 use harness::process;
 use harness::proxy::Faults;
-use harness::service::{Service, Setup};
+use harness::service::{ClusterSetup, Service};
 
-use super::{ChaosError, Settings};
+use super::{ChaosError, ChaosSettings};
 
 /// How long the cluster may take to come up, and to be healthy again in the end.
 const RECOVERY: Duration = Duration::from_secs(30);
@@ -28,13 +28,13 @@ const DEADLINE: Duration = Duration::from_secs(6);
 const PATIENCE: Duration = Duration::from_millis(400);
 
 /// How long the one who looks waits for the manager.
-const GLIMPSE: Duration = Duration::from_millis(300);
+const STATUS_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Nodes that may join beside those that run from the beginning.
 const SPARES: usize = 3;
 
 /// The cluster, who looks at it and who changes it.
-pub struct Testbed {
+pub struct ChaosTestbed {
     /// The processes.
     pub service: Service,
     /// Who orders planned changes.
@@ -46,26 +46,26 @@ pub struct Testbed {
 }
 
 /// Nodes that there may be.
-pub fn most_nodes(settings: &Settings) -> usize {
+pub fn most_nodes(settings: &ChaosSettings) -> usize {
     settings.nodes + if settings.changes.join { SPARES } else { 0 }
 }
 
-impl Testbed {
+impl ChaosTestbed {
     /// Starts a cluster in a folder and waits until it is healthy.
     ///
     /// # Errors
     /// [`ChaosError`].
     pub fn start(
-        settings: &Settings,
+        settings: &ChaosSettings,
         folder: &Path,
         faults: &Arc<Faults>,
-    ) -> Result<Testbed, ChaosError> {
+    ) -> Result<ChaosTestbed, ChaosError> {
         let bin = process::programs(settings.bin.as_deref())?;
-        let setup = Setup {
+        let setup = ClusterSetup {
             manager_flags: vec![format!("--heartbeat-ms={}", settings.heartbeat_ms)],
-            node_flags: Setup::no_snapshots(),
+            node_flags: ClusterSetup::no_snapshots(),
             faults: Some(faults.clone()),
-            ..Setup::new(&bin, folder, settings.copies, most_nodes(settings))
+            ..ClusterSetup::new(&bin, folder, settings.copies, most_nodes(settings))
         };
         operator::check(&bin, &settings.changes.verbs())?;
         let interrupt = Interrupt::watch("chaos")?;
@@ -73,9 +73,9 @@ impl Testbed {
         service.add(&(0..settings.nodes).collect::<Vec<_>>())?;
         let operator = Operator::new(&bin, service.manager(), ORDER);
         let mut config = Config::new(service.manager());
-        config.patience = GLIMPSE;
+        config.patience = STATUS_PATIENCE;
         let watcher = health::connect(&config, RECOVERY)?;
-        let testbed = Testbed { service, operator, watcher, interrupt };
+        let testbed = ChaosTestbed { service, operator, watcher, interrupt };
         let nodes = || Ok(settings.nodes);
         health::wait(&testbed.watcher, &testbed.interrupt, RECOVERY, nodes)
             .map_err(ChaosError::Unexpected)?;

@@ -25,25 +25,25 @@ pub struct Timeline {
     /// How long it took.
     pub seconds: f64,
     /// The plots, from top to bottom; the first is the highest.
-    pub lanes: Vec<Lane>,
+    pub lanes: Vec<ChartLane>,
     /// What happened, in order.
     pub marks: Vec<Mark>,
 }
 
 /// One plot.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Lane {
+pub struct ChartLane {
     /// What its values are.
     pub unit: String,
     /// Its lines.
-    pub lines: Vec<Line>,
+    pub lines: Vec<ChartLine>,
     /// A value that all are compared with.
     pub reference: Option<Reference>,
 }
 
 /// Values over time.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Line {
+pub struct ChartLine {
     /// What sets it apart; empty where it is the only one.
     pub label: String,
     /// Seconds and values.
@@ -203,7 +203,7 @@ impl Timeline {
 
     fn draw_lane(
         &self,
-        lane: &Lane,
+        lane: &ChartLane,
         canvas: &Canvas<'_>,
         (from, to): (i32, i32),
         [is_first, is_last]: [bool; 2],
@@ -262,7 +262,7 @@ impl Timeline {
     }
 }
 
-impl Lane {
+impl ChartLane {
     /// The highest value, or 1 if all are 0.
     fn highest(&self) -> f64 {
         let values = self.lines.iter().flat_map(|line| &line.points).map(|&(_, value)| value);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     fn chart(marks: Vec<Mark>) -> Timeline {
-        let line = |label: &str| Line {
+        let line = |label: &str| ChartLine {
             label: label.to_owned(),
             points: (0..100).map(|at| (f64::from(at), f64::from(at * 100))).collect(),
         };
@@ -301,8 +301,8 @@ mod tests {
             caption: "Caption".to_owned(),
             seconds: 100.0,
             lanes: vec![
-                Lane { unit: "operations/s".into(), lines: vec![line("")], reference: None },
-                Lane {
+                ChartLane { unit: "operations/s".into(), lines: vec![line("")], reference: None },
+                ChartLane {
                     unit: "ms".into(),
                     lines: vec![line("puts"), line("gets")],
                     reference: Some(Reference { label: "bar".into(), value: 200.0 }),

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::key_history::{KeyHistory, Verdict};
-use super::report::Findings;
+use super::key_history::{KeyHistory, KeyVerdict};
+use super::report::CrashFindings;
 use super::value;
 
 /// Looks at every key once, by the values that were `found` (nothing, where a key has none), and
@@ -15,8 +15,8 @@ pub fn check<'a>(
     found: &HashMap<&str, Option<Vec<u8>>>,
     killed: Instant,
     is_promised: impl Fn(Duration) -> bool,
-) -> Findings {
-    let mut findings = Findings::default();
+) -> CrashFindings {
+    let mut findings = CrashFindings::default();
     let now = Instant::now();
     for (key, history) in histories {
         let value = found.get(key).and_then(Option::as_ref);
@@ -24,20 +24,21 @@ pub fn check<'a>(
             Ok(read) => read,
             Err(torn) => {
                 findings.torn += 1;
-                findings.tell(format!("{key}: torn: {torn}"));
+                findings.add_detail(format!("{key}: torn: {torn}"));
                 continue;
             }
         };
         match history.judge(read) {
-            Verdict::Right => {}
-            Verdict::Missing(acknowledged) => {
+            KeyVerdict::Right => {}
+            KeyVerdict::Missing(acknowledged) => {
                 let ages = acknowledged.iter().map(|&at| killed.saturating_duration_since(at));
                 missing(&mut findings, key, read, &ages.collect::<Vec<_>>(), &is_promised);
             }
-            Verdict::NeverWritten => {
+            KeyVerdict::NeverWritten => {
                 findings.never_written += 1;
                 let sequence = read.unwrap_or_default();
-                findings.tell(format!("{key}: write {sequence} is there, and was never done"));
+                findings
+                    .add_detail(format!("{key}: write {sequence} is there, and was never done"));
             }
         }
         history.settle(read, now);
@@ -46,7 +47,7 @@ pub fn check<'a>(
 }
 
 fn missing(
-    findings: &mut Findings,
+    findings: &mut CrashFindings,
     key: &str,
     read: Option<u64>,
     ages: &[Duration],
@@ -58,7 +59,7 @@ fn missing(
     findings.promised += promised;
     findings.oldest = findings.oldest.max(oldest);
     if promised > 0 {
-        findings.tell(format!(
+        findings.add_detail(format!(
             "{key}: {} acknowledged writes are missing, the oldest acknowledged {:.3} s before the kill; found: {}",
             ages.len(),
             oldest.as_secs_f64(),
@@ -87,7 +88,7 @@ mod tests {
         ["a", "b", "c"].map(|key| (key, history())).into()
     }
 
-    fn check_all(found: [Option<Vec<u8>>; 3], grace: u64) -> Findings {
+    fn check_all(found: [Option<Vec<u8>>; 3], grace: u64) -> CrashFindings {
         let start = Instant::now();
         let mut histories = histories(start);
         let found = ["a", "b", "c"].into_iter().zip(found).collect();
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn all_is_there() {
         let all = check_all([value("a", 3), value("b", 3), value("c", 3)], 0);
-        assert_eq!((all.missing, all.violations(), all.words), (0, 0, Vec::new()));
+        assert_eq!((all.missing, all.violations(), all.details), (0, 0, Vec::new()));
     }
 
     #[test]
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!((all.missing, all.promised, all.violations()), (5, 5, 5));
         assert_eq!(all.oldest, Duration::from_secs(5));
         assert_eq!(
-            all.words,
+            all.details,
             [
                 "b: 2 acknowledged writes are missing, the oldest acknowledged 4.000 s before the kill; found: \
                  write 1",
@@ -124,7 +125,7 @@ mod tests {
         // Of those only one is as old as five seconds; and none as old as nine.
         assert_eq!((check_all(some(), 5).missing, check_all(some(), 5).promised), (5, 1));
         let none = check_all(some(), 9);
-        assert_eq!((none.missing, none.violations(), none.words.len()), (5, 0, 0));
+        assert_eq!((none.missing, none.violations(), none.details.len()), (5, 0, 0));
     }
 
     #[test]
@@ -134,7 +135,7 @@ mod tests {
         let all = check_all([torn, value("a", 3), value("c", 4)], 9);
         assert_eq!((all.torn, all.never_written, all.missing, all.violations()), (2, 1, 0, 3));
         assert_eq!(
-            all.words,
+            all.details,
             [
                 "a: torn: 99 bytes that do not fit their checksum",
                 "b: torn: the value of a",

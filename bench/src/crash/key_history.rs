@@ -23,7 +23,7 @@ pub enum Verb {
 
 /// One write.
 #[derive(Debug, Clone, PartialEq)]
-struct Write {
+struct WriteAttempt {
     sequence: u64,
     verb: Verb,
     outcome: Outcome,
@@ -34,13 +34,13 @@ struct Write {
 /// The writes of one key, by sequence, from the newest that is certain on.
 #[derive(Debug, Clone)]
 pub struct KeyHistory {
-    writes: Vec<Write>,
+    writes: Vec<WriteAttempt>,
     next: u64,
 }
 
 /// What a read makes of a history.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub enum KeyVerdict {
     /// It may be so.
     Right,
     /// Acknowledged writes are gone: when each of them was acknowledged, the oldest first.
@@ -52,7 +52,8 @@ pub enum Verdict {
 impl KeyHistory {
     /// Of a key that is not there.
     pub fn new(now: Instant) -> KeyHistory {
-        let nothing = Write { sequence: 0, verb: Verb::Delete, outcome: Outcome::Ok, at: now };
+        let nothing =
+            WriteAttempt { sequence: 0, verb: Verb::Delete, outcome: Outcome::Ok, at: now };
         KeyHistory { writes: vec![nothing], next: 1 }
     }
 
@@ -63,14 +64,14 @@ impl KeyHistory {
 
     /// What came of the next write, at this time.
     pub fn note(&mut self, verb: Verb, outcome: Outcome, at: Instant) {
-        self.writes.push(Write { sequence: self.next, verb, outcome, at });
+        self.writes.push(WriteAttempt { sequence: self.next, verb, outcome, at });
         self.next += 1;
     }
 
     /// Where the newest write stands that explains what was read: the value of this sequence, or
     /// nothing.
     fn explanation(&self, read: Option<u64>) -> Option<usize> {
-        let is_it = |write: &Write| match read {
+        let is_it = |write: &WriteAttempt| match read {
             Some(sequence) => write.verb == Verb::Put && write.sequence == sequence,
             None => write.verb == Verb::Delete,
         };
@@ -78,17 +79,17 @@ impl KeyHistory {
     }
 
     /// Whether a read may have found the value of this sequence, or nothing.
-    pub fn judge(&self, read: Option<u64>) -> Verdict {
+    pub fn judge(&self, read: Option<u64>) -> KeyVerdict {
         let lost = match (self.explanation(read), read) {
             (Some(at), _) => &self.writes[at + 1..],
             // From before the history: all of it is gone.
             (None, None) => &self.writes[..],
             (None, Some(sequence)) if sequence < self.writes[0].sequence => &self.writes[..],
-            (None, Some(_)) => return Verdict::NeverWritten,
+            (None, Some(_)) => return KeyVerdict::NeverWritten,
         };
         let lost = lost.iter().filter(|write| write.outcome == Outcome::Ok);
         let lost: Vec<Instant> = lost.map(|write| write.at).collect();
-        if lost.is_empty() { Verdict::Right } else { Verdict::Missing(lost) }
+        if lost.is_empty() { KeyVerdict::Right } else { KeyVerdict::Missing(lost) }
     }
 
     /// From now on what was read is certain. Writes of unknown outcome after it may still come to
@@ -98,13 +99,14 @@ impl KeyHistory {
             // Something was lost or is wrong: begin with what is there.
             let verb = if read.is_some() { Verb::Put } else { Verb::Delete };
             let sequence = read.unwrap_or(0);
-            self.writes = vec![Write { sequence, verb, outcome: Outcome::Ok, at: now }];
+            self.writes = vec![WriteAttempt { sequence, verb, outcome: Outcome::Ok, at: now }];
             return;
         };
         if read.is_none() {
             // Of several deletes that explain it the first is certain at least.
-            let same =
-                |write: &Write| write.verb == Verb::Delete && write.outcome != Outcome::Failed;
+            let same = |write: &WriteAttempt| {
+                write.verb == Verb::Delete && write.outcome != Outcome::Failed
+            };
             let last = self.writes[..=at].iter().rposition(|write| write.outcome == Outcome::Ok);
             let from = last.unwrap_or(0);
             at = self.writes[from..=at].iter().position(same).map_or(at, |first| from + first);
@@ -156,11 +158,11 @@ mod tests {
         /// The seconds of the acknowledged that are gone.
         fn lost(&self, read: Option<u64>) -> Vec<u64> {
             match self.history.judge(read) {
-                Verdict::Right => Vec::new(),
-                Verdict::Missing(lost) => {
+                KeyVerdict::Right => Vec::new(),
+                KeyVerdict::Missing(lost) => {
                     lost.iter().map(|at| (*at - self.start).as_secs()).collect()
                 }
-                Verdict::NeverWritten => vec![u64::MAX],
+                KeyVerdict::NeverWritten => vec![u64::MAX],
             }
         }
 

@@ -11,33 +11,33 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use super::Settings;
+use super::CrashSettings;
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kill {
+pub enum KillScope {
     /// Every node and the manager, all at once.
     All,
     /// Fewer nodes than there are copies, now and then with the manager.
     Fewer,
 }
 
-impl fmt::Display for Kill {
+impl fmt::Display for KillScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kill::All => "all",
-            Kill::Fewer => "fewer",
+            KillScope::All => "all",
+            KillScope::Fewer => "fewer",
         })
     }
 }
 
-impl FromStr for Kill {
+impl FromStr for KillScope {
     type Err = &'static str;
 
-    fn from_str(word: &str) -> Result<Kill, &'static str> {
+    fn from_str(word: &str) -> Result<KillScope, &'static str> {
         match word {
-            "all" => Ok(Kill::All),
-            "fewer" => Ok(Kill::Fewer),
+            "all" => Ok(KillScope::All),
+            "fewer" => Ok(KillScope::Fewer),
             _ => Err("it takes all or fewer"),
         }
     }
@@ -49,11 +49,11 @@ impl FromStr for Kill {
 pub const GRACE: Duration = Duration::from_secs(2);
 
 /// Whether a write that was acknowledged so long before the kill must be there.
-pub fn is_promised(kill: Kill, durability: Durability, age: Duration) -> bool {
+pub fn is_promised(kill: KillScope, durability: Durability, age: Duration) -> bool {
     match (kill, durability) {
-        (Kill::All, Durability::None) => false,
-        (Kill::All, Durability::Async) => age > GRACE,
-        (Kill::All, Durability::Sync) | (Kill::Fewer, _) => true,
+        (KillScope::All, Durability::None) => false,
+        (KillScope::All, Durability::Async) => age > GRACE,
+        (KillScope::All, Durability::Sync) | (KillScope::Fewer, _) => true,
     }
 }
 
@@ -75,7 +75,7 @@ const AGAIN: Range<u64> = 0..300;
 /// milliseconds.
 const AFTER: Range<u64> = 0..500;
 
-/// So many in a hundred rounds of [`Kill::Fewer`] hit the manager too.
+/// So many in a hundred rounds of [`KillScope::Fewer`] hit the manager too.
 const MANAGER_PERCENT: u32 = 30;
 
 /// So many in a hundred rounds kill twice.
@@ -83,7 +83,7 @@ const AGAIN_PERCENT: u32 = 25;
 
 /// A second kill of the same ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Again {
+pub struct SecondKill {
     /// How long after their start it comes.
     pub after: Duration,
     /// How long they are away then.
@@ -92,7 +92,7 @@ pub struct Again {
 
 /// One round.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Strike {
+pub struct KillPlan {
     /// How long the load goes on before it.
     pub load: Duration,
     /// Whom it hits: the manager first, then nodes in ascending order.
@@ -100,24 +100,24 @@ pub struct Strike {
     /// How long they are away.
     pub away: Duration,
     /// The second kill, if there is one.
-    pub again: Option<Again>,
+    pub again: Option<SecondKill>,
     /// How long the load goes on after their start, where it does.
     pub after: Duration,
 }
 
-impl Strike {
-    /// Draws one; [`Kill::Fewer`] takes two copies of each key at least.
-    pub fn draw(rng: &mut StdRng, settings: &Settings) -> Strike {
-        let Settings { kill, durability, nodes, copies, .. } = *settings;
+impl KillPlan {
+    /// Draws one; [`KillScope::Fewer`] takes two copies of each key at least.
+    pub fn draw(rng: &mut StdRng, settings: &CrashSettings) -> KillPlan {
+        let CrashSettings { kill, durability, nodes, copies, .. } = *settings;
         let mut victims: Vec<Party> = (0..nodes).map(Party::Node).collect();
         let is_all_promised = is_promised(kill, durability, Duration::ZERO);
         let load = if is_all_promised { LOAD } else { LONG_LOAD };
         let mut millis = |range| Duration::from_millis(rng.random_range(range));
         let [load, away, after] = [load, AWAY, AFTER].map(&mut millis);
-        let again = Again { after: millis(AGAIN), away: millis(AWAY) };
-        let with_manager = rng.random_range(0..100) < MANAGER_PERCENT || kill == Kill::All;
+        let again = SecondKill { after: millis(AGAIN), away: millis(AWAY) };
+        let with_manager = rng.random_range(0..100) < MANAGER_PERCENT || kill == KillScope::All;
         let again = (rng.random_range(0..100) < AGAIN_PERCENT).then_some(again);
-        if kill == Kill::Fewer {
+        if kill == KillScope::Fewer {
             victims.shuffle(rng);
             victims.truncate(rng.random_range(1..copies));
             victims.sort_unstable();
@@ -125,11 +125,11 @@ impl Strike {
         if with_manager {
             victims.insert(0, Party::Manager);
         }
-        Strike { load, victims, away, again, after }
+        KillPlan { load, victims, away, again, after }
     }
 }
 
-impl fmt::Display for Strike {
+impl fmt::Display for KillPlan {
     /// Whom it hits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.victims.iter().map(Party::to_string).collect();
@@ -143,34 +143,34 @@ mod tests {
 
     use super::*;
 
-    fn draw(seed: u64, kill: Kill, copies: usize) -> Vec<Strike> {
+    fn draw(seed: u64, kill: KillScope, copies: usize) -> Vec<KillPlan> {
         let mut rng = StdRng::seed_from_u64(seed);
-        let settings = Settings { kill, copies, nodes: 5, ..Settings::default() };
-        (0..200).map(|_| Strike::draw(&mut rng, &settings)).collect()
+        let settings = CrashSettings { kill, copies, nodes: 5, ..CrashSettings::default() };
+        (0..200).map(|_| KillPlan::draw(&mut rng, &settings)).collect()
     }
 
     #[test]
     fn the_same_seed_draws_the_same() {
-        assert_eq!(draw(1, Kill::All, 2), draw(1, Kill::All, 2));
-        assert_ne!(draw(1, Kill::All, 2), draw(2, Kill::All, 2));
-        let twice = draw(1, Kill::All, 2).iter().filter(|strike| strike.again.is_some()).count();
+        assert_eq!(draw(1, KillScope::All, 2), draw(1, KillScope::All, 2));
+        assert_ne!(draw(1, KillScope::All, 2), draw(2, KillScope::All, 2));
+        let twice = draw(1, KillScope::All, 2).iter().filter(|plan| plan.again.is_some()).count();
         assert!((20..100).contains(&twice), "{twice}");
     }
 
     #[test]
     fn all_are_all() {
-        for strike in draw(1, Kill::All, 1) {
-            assert_eq!(strike.to_string(), "manager node1 node2 node3 node4 node5");
+        for plan in draw(1, KillScope::All, 1) {
+            assert_eq!(plan.to_string(), "manager node1 node2 node3 node4 node5");
         }
     }
 
     #[test]
     fn where_the_last_seconds_are_not_promised_there_are_more() {
         let longest = |durability| {
-            let settings = Settings { durability, ..Settings::default() };
+            let settings = CrashSettings { durability, ..CrashSettings::default() };
             let mut rng = StdRng::seed_from_u64(1);
-            let strikes = (0..200).map(|_| Strike::draw(&mut rng, &settings).load);
-            strikes.max().expect("200 of them")
+            let plans = (0..200).map(|_| KillPlan::draw(&mut rng, &settings).load);
+            plans.max().expect("200 of them")
         };
         assert!(longest(Durability::Sync) < GRACE);
         assert!(longest(Durability::Async) > 2 * GRACE);
@@ -178,42 +178,42 @@ mod tests {
 
     #[test]
     fn fewer_are_fewer_than_the_copies() {
-        let strikes = draw(1, Kill::Fewer, 3);
-        let nodes = |strike: &Strike| -> Vec<usize> {
+        let plans = draw(1, KillScope::Fewer, 3);
+        let nodes = |plan: &KillPlan| -> Vec<usize> {
             let node = |party: &Party| match party {
                 Party::Node(node) => Some(*node),
                 Party::Manager | Party::Client => None,
             };
-            strike.victims.iter().filter_map(node).collect()
+            plan.victims.iter().filter_map(node).collect()
         };
-        for strike in &strikes {
-            assert!((1..=2).contains(&nodes(strike).len()), "{strike}");
-            assert!(strike.victims.is_sorted_by(|one, two| one < two), "{strike}");
-            assert!(nodes(strike).iter().all(|node| (0..5).contains(node)), "{strike}");
+        for plan in &plans {
+            assert!((1..=2).contains(&nodes(plan).len()), "{plan}");
+            assert!(plan.victims.is_sorted_by(|one, two| one < two), "{plan}");
+            assert!(nodes(plan).iter().all(|node| (0..5).contains(node)), "{plan}");
         }
-        let has = |wanted: &dyn Fn(&Strike) -> bool| strikes.iter().any(wanted);
-        let hits_manager = |strike: &Strike| strike.victims[0] == Party::Manager;
-        assert!(has(&|strike| nodes(strike) == [4]) && has(&|strike| nodes(strike) == [0, 1]));
-        assert!(has(&hits_manager) && has(&|strike| !hits_manager(strike)));
-        assert!(draw(1, Kill::Fewer, 2).iter().all(|strike| nodes(strike).len() == 1));
+        let has = |wanted: &dyn Fn(&KillPlan) -> bool| plans.iter().any(wanted);
+        let hits_manager = |plan: &KillPlan| plan.victims[0] == Party::Manager;
+        assert!(has(&|plan| nodes(plan) == [4]) && has(&|plan| nodes(plan) == [0, 1]));
+        assert!(has(&hits_manager) && has(&|plan| !hits_manager(plan)));
+        assert!(draw(1, KillScope::Fewer, 2).iter().all(|plan| nodes(plan).len() == 1));
     }
 
     #[test]
     fn words() {
-        for kill in [Kill::All, Kill::Fewer] {
+        for kill in [KillScope::All, KillScope::Fewer] {
             assert_eq!(kill.to_string().parse(), Ok(kill));
         }
-        assert_eq!("some".parse::<Kill>(), Err("it takes all or fewer"));
+        assert_eq!("some".parse::<KillScope>(), Err("it takes all or fewer"));
     }
 
     #[test]
     fn what_is_promised() {
         let (new, old) = (Duration::from_millis(1_900), Duration::from_millis(2_100));
         for (kill, durability, promised) in [
-            (Kill::All, Durability::Sync, [true, true]),
-            (Kill::All, Durability::Async, [false, true]),
-            (Kill::Fewer, Durability::Sync, [true, true]),
-            (Kill::Fewer, Durability::Async, [true, true]),
+            (KillScope::All, Durability::Sync, [true, true]),
+            (KillScope::All, Durability::Async, [false, true]),
+            (KillScope::Fewer, Durability::Sync, [true, true]),
+            (KillScope::Fewer, Durability::Async, [true, true]),
         ] {
             assert_eq!([new, old].map(|age| is_promised(kill, durability, age)), promised);
         }

@@ -56,7 +56,7 @@ impl Share {
 
 /// How far a round is. None of them comes back.
 #[derive(Debug, Clone, Copy)]
-enum Phase {
+enum LoadPhase {
     BeforeKill,
     /// Somebody was killed, and the others serve.
     AfterKill,
@@ -66,38 +66,38 @@ enum Phase {
 
 /// What the clients of one round may do.
 #[derive(Debug)]
-pub struct Gate {
+pub struct LoadGate {
     round: u32,
-    /// A [`Phase`].
+    /// A [`LoadPhase`].
     phase: AtomicU8,
     in_flight: AtomicUsize,
 }
 
-impl Gate {
+impl LoadGate {
     /// The gate of this round, before the kill.
-    pub fn new(round: u32) -> Gate {
-        Gate {
+    pub fn new(round: u32) -> LoadGate {
+        LoadGate {
             round,
-            phase: AtomicU8::new(Phase::BeforeKill as u8),
+            phase: AtomicU8::new(LoadPhase::BeforeKill as u8),
             in_flight: AtomicUsize::new(0),
         }
     }
 
     /// No more writes are begun.
     pub fn stop(&self) {
-        self.reach(Phase::Stopped);
+        self.reach(LoadPhase::Stopped);
     }
 
     /// Somebody was killed: some keys are left alone from now on.
     pub fn narrow(&self) {
-        self.reach(Phase::AfterKill);
+        self.reach(LoadPhase::AfterKill);
     }
 
-    fn reach(&self, phase: Phase) {
+    fn reach(&self, phase: LoadPhase) {
         self.phase.fetch_max(phase as u8, Ordering::SeqCst);
     }
 
-    fn has_reached(&self, phase: Phase) -> bool {
+    fn has_reached(&self, phase: LoadPhase) -> bool {
         self.phase.load(Ordering::SeqCst) >= phase as u8
     }
 
@@ -109,7 +109,7 @@ impl Gate {
     fn is_open(&self, key: usize) -> bool {
         match Share::of(key, self.round) {
             Share::Rests => false,
-            Share::UntilKill => !self.has_reached(Phase::AfterKill),
+            Share::UntilKill => !self.has_reached(LoadPhase::AfterKill),
             Share::Throughout => true,
         }
     }
@@ -117,7 +117,7 @@ impl Gate {
 
 /// How many writes came to what.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct WriteCounts {
     /// Acknowledged puts.
     pub puts: u64,
     /// Acknowledged deletes.
@@ -128,14 +128,14 @@ pub struct Counts {
     pub failed: u64,
 }
 
-impl Counts {
+impl WriteCounts {
     /// All that were acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.puts + self.deletes
     }
 
     /// Adds those of `other`.
-    pub fn add(&mut self, other: &Counts) {
+    pub fn add(&mut self, other: &WriteCounts) {
         self.puts += other.puts;
         self.deletes += other.deletes;
         self.unknown += other.unknown;
@@ -153,18 +153,18 @@ impl Counts {
 }
 
 /// One client with its keys.
-pub struct Worker {
+pub struct CrashWorker {
     client: GTStoreClient,
     rng: StdRng,
     longest: usize,
     keys: Vec<String>,
     histories: Vec<KeyHistory>,
     /// Since the last round.
-    counts: Counts,
+    counts: WriteCounts,
     unexpected: Option<String>,
 }
 
-impl Worker {
+impl CrashWorker {
     /// Connects. It owns these keys, [`TURN`] at least, with values of `longest` bytes at most; its
     /// choices follow from `seed`.
     ///
@@ -175,22 +175,22 @@ impl Worker {
         seed: u64,
         keys: Vec<String>,
         longest: usize,
-    ) -> Result<Worker, ClientError> {
+    ) -> Result<CrashWorker, ClientError> {
         let now = Instant::now();
-        Ok(Worker {
+        Ok(CrashWorker {
             client: GTStoreClient::init(config)?,
             rng: StdRng::seed_from_u64(seed),
             longest,
             histories: keys.iter().map(|_| KeyHistory::new(now)).collect(),
             keys,
-            counts: Counts::default(),
+            counts: WriteCounts::default(),
             unexpected: None,
         })
     }
 
     /// Writes until it is stopped; then after its last write, within the client's deadline.
-    pub fn run(&mut self, gate: &Gate) {
-        while !gate.has_reached(Phase::Stopped) && self.unexpected.is_none() {
+    pub fn run(&mut self, gate: &LoadGate) {
+        while !gate.has_reached(LoadPhase::Stopped) && self.unexpected.is_none() {
             let key = self.rng.random_range(0..self.keys.len());
             if gate.is_open(key) {
                 self.write(key, gate);
@@ -198,7 +198,7 @@ impl Worker {
         }
     }
 
-    fn write(&mut self, key: usize, gate: &Gate) {
+    fn write(&mut self, key: usize, gate: &LoadGate) {
         let is_delete = self.rng.random_range(0..100) < DELETE_PERCENT;
         let verb = if is_delete { Verb::Delete } else { Verb::Put };
         let most = self.longest >> self.rng.random_range(0..=HALVINGS);
@@ -231,7 +231,7 @@ impl Worker {
     ///
     /// # Errors
     /// An error that no kill explains.
-    pub fn take_counts(&mut self) -> Result<Counts, String> {
+    pub fn take_counts(&mut self) -> Result<WriteCounts, String> {
         match self.unexpected.take() {
             Some(why) => Err(format!("an error that no kill explains: {why}")),
             None => Ok(std::mem::take(&mut self.counts)),
@@ -247,7 +247,7 @@ mod tests {
     fn half_of_the_keys_rest_and_each_has_its_turn() {
         let turn = TURN as usize;
         for round in 1..=TURN {
-            let gate = Gate::new(round);
+            let gate = LoadGate::new(round);
             let open = || (0..turn).filter(|&key| gate.is_open(key)).count();
             assert_eq!(open(), 4);
             gate.narrow();
@@ -263,12 +263,12 @@ mod tests {
 
     #[test]
     fn counts_add_up() {
-        let mut counts = Counts::default();
+        let mut counts = WriteCounts::default();
         counts.note(Verb::Put, Outcome::Ok);
         counts.note(Verb::Delete, Outcome::Ok);
         counts.note(Verb::Delete, Outcome::Unknown);
         counts.note(Verb::Put, Outcome::Failed);
-        assert_eq!(counts, Counts { puts: 1, deletes: 1, unknown: 1, failed: 1 });
+        assert_eq!(counts, WriteCounts { puts: 1, deletes: 1, unknown: 1, failed: 1 });
         let mut sum = counts;
         sum.add(&counts);
         assert_eq!((sum.acknowledged(), sum.unknown, sum.failed), (4, 2, 2));

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Settings;
+use super::CrashSettings;
 use super::kill::{GRACE, is_promised};
-use super::load::Counts;
+use super::load::WriteCounts;
 use crate::figures::{ms, thousands};
 use crate::report::{self, ReportError};
 
@@ -35,7 +35,7 @@ const HEADER: [&str; 14] = [
 
 /// What was wrong in one round.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Findings {
+pub struct CrashFindings {
     /// Acknowledged writes that were gone.
     pub missing: u64,
     /// Of these, such as were promised.
@@ -47,29 +47,29 @@ pub struct Findings {
     /// Keys with a value that nobody wrote, or of which it was said that it is not written.
     pub never_written: u64,
     /// The first few of them in words.
-    pub words: Vec<String>,
+    pub details: Vec<String>,
 }
 
-impl Findings {
+impl CrashFindings {
     /// How many break the promise.
     pub fn violations(&self) -> u64 {
         self.promised + self.torn + self.never_written
     }
 
     /// Adds those of `other`.
-    pub fn add(&mut self, other: &Findings) {
+    pub fn add(&mut self, other: &CrashFindings) {
         self.missing += other.missing;
         self.promised += other.promised;
         self.oldest = self.oldest.max(other.oldest);
         self.torn += other.torn;
         self.never_written += other.never_written;
-        self.words.extend_from_slice(&other.words);
+        self.details.extend_from_slice(&other.details);
     }
 
     /// Tells one in words, as far as there is room.
-    pub fn tell(&mut self, words: String) {
-        if self.words.len() < WORDS {
-            self.words.push(words);
+    pub fn add_detail(&mut self, details: String) {
+        if self.details.len() < WORDS {
+            self.details.push(details);
         }
     }
 }
@@ -88,11 +88,11 @@ pub struct Round {
     /// How often: once or twice.
     pub kills: u32,
     /// What the writes of this round came to.
-    pub counts: Counts,
+    pub counts: WriteCounts,
     /// From the last start until every key had been read.
     pub readable: Duration,
     /// What was wrong.
-    pub findings: Findings,
+    pub findings: CrashFindings,
 }
 
 /// Whole milliseconds.
@@ -102,7 +102,7 @@ fn whole(time: Duration) -> String {
 
 impl Round {
     fn record(&self) -> [String; 14] {
-        let Findings { missing, promised, oldest, torn, never_written, .. } = &self.findings;
+        let CrashFindings { missing, promised, oldest, torn, never_written, .. } = &self.findings;
         [
             self.number.to_string(),
             whole(self.load),
@@ -124,29 +124,29 @@ impl Round {
 
 /// All rounds.
 #[derive(Debug)]
-pub struct Report<'a> {
+pub struct CrashReport<'a> {
     /// What was to be done.
-    pub settings: &'a Settings,
+    pub settings: &'a CrashSettings,
     /// What was done, in order.
     pub rounds: &'a [Round],
 }
 
-impl Report<'_> {
-    fn counts(&self) -> Counts {
-        let mut sum = Counts::default();
+impl CrashReport<'_> {
+    fn counts(&self) -> WriteCounts {
+        let mut sum = WriteCounts::default();
         self.rounds.iter().for_each(|round| sum.add(&round.counts));
         sum
     }
 
-    fn findings(&self) -> Findings {
-        let mut sum = Findings::default();
+    fn findings(&self) -> CrashFindings {
+        let mut sum = CrashFindings::default();
         self.rounds.iter().for_each(|round| sum.add(&round.findings));
         sum
     }
 
     /// The last line: whether the promise was kept.
     pub fn summary(&self) -> String {
-        let Findings { missing, torn, never_written, .. } = self.findings();
+        let CrashFindings { missing, torn, never_written, .. } = self.findings();
         format!(
             "violations: {} in {} of {} rounds; of {} acknowledged writes {} are missing; {} values are torn, {} \
              were never written",
@@ -170,7 +170,7 @@ impl Report<'_> {
 
     /// What is missing and not promised.
     fn grace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Findings { missing, promised, oldest, .. } = self.findings();
+        let CrashFindings { missing, promised, oldest, .. } = self.findings();
         let hit = self.rounds.iter().filter(|round| round.findings.missing > 0).count();
         write!(f, "missing: {} acknowledged writes, in {hit} rounds", thousands(missing))?;
         if missing > 0 {
@@ -181,9 +181,9 @@ impl Report<'_> {
     }
 }
 
-impl fmt::Display for Report<'_> {
+impl fmt::Display for CrashReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { nodes, copies, durability, kill, clients, keys, value_bytes, .. } =
+        let CrashSettings { nodes, copies, durability, kill, clients, keys, value_bytes, .. } =
             self.settings;
         writeln!(f, "seed {}", self.settings.seed)?;
         writeln!(
@@ -225,7 +225,7 @@ impl fmt::Display for Report<'_> {
         if !is_promised(*kill, *durability, Duration::ZERO) {
             self.grace(f)?;
         }
-        self.findings().words.iter().try_for_each(|words| writeln!(f, "{words}"))
+        self.findings().details.iter().try_for_each(|details| writeln!(f, "{details}"))
     }
 }
 
@@ -235,14 +235,14 @@ mod tests {
 
     use super::*;
 
-    fn round(number: u32, readable_ms: u64, findings: Findings) -> Round {
+    fn round(number: u32, readable_ms: u64, findings: CrashFindings) -> Round {
         Round {
             number,
             load: Duration::from_millis(700),
             in_flight: number as usize - 1,
             killed: "manager node1".into(),
             kills: 1 + number % 2,
-            counts: Counts { puts: 1_000, deletes: 100, unknown: 3, failed: 2 },
+            counts: WriteCounts { puts: 1_000, deletes: 100, unknown: 3, failed: 2 },
             readable: Duration::from_millis(readable_ms),
             findings,
         }
@@ -250,13 +250,13 @@ mod tests {
 
     #[test]
     fn sums_in_words() {
-        let settings = Settings { seed: 7, ..Settings::default() };
+        let settings = CrashSettings { seed: 7, ..CrashSettings::default() };
         let rounds = [
-            round(1, 300, Findings::default()),
-            round(2, 900, Findings::default()),
-            round(3, 400, Findings::default()),
+            round(1, 300, CrashFindings::default()),
+            round(2, 900, CrashFindings::default()),
+            round(3, 400, CrashFindings::default()),
         ];
-        let report = Report { settings: &settings, rounds: &rounds };
+        let report = CrashReport { settings: &settings, rounds: &rounds };
         assert_eq!(
             report.to_string(),
             "seed 7\n\
@@ -270,7 +270,7 @@ mod tests {
             "violations: 0 in 3 of 100 rounds; of 3,300 acknowledged writes 0 are missing; 0 values are torn, \
              0 were never written"
         );
-        let report = Report { settings: &settings, rounds: &[] };
+        let report = CrashReport { settings: &settings, rounds: &[] };
         assert!(
             report.summary().starts_with("violations: 0 in 0 of 100 rounds; of 0 acknowledged")
         );
@@ -279,19 +279,24 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told() {
-        let wrong = Findings {
+        let wrong = CrashFindings {
             missing: 5,
             promised: 1,
             oldest: Duration::from_millis(2_345),
             torn: 2,
             never_written: 1,
-            words: vec!["c1: torn".into()],
+            details: vec!["c1: torn".into()],
         };
         assert_eq!(wrong.violations(), 4);
-        let few = Findings { missing: 1, oldest: Duration::from_millis(5), ..Findings::default() };
-        let settings = Settings { durability: Durability::Async, ..Settings::default() };
-        let rounds = [round(1, 300, few), round(2, 300, Findings::default()), round(3, 1, wrong)];
-        let report = Report { settings: &settings, rounds: &rounds };
+        let few = CrashFindings {
+            missing: 1,
+            oldest: Duration::from_millis(5),
+            ..CrashFindings::default()
+        };
+        let settings = CrashSettings { durability: Durability::Async, ..CrashSettings::default() };
+        let rounds =
+            [round(1, 300, few), round(2, 300, CrashFindings::default()), round(3, 1, wrong)];
+        let report = CrashReport { settings: &settings, rounds: &rounds };
         let text = report.to_string();
         let grace = "missing: 6 acknowledged writes, in 2 rounds, the oldest acknowledged 2.345 s before the \
                      kill; older than 2 s, and so promised: 1\nc1: torn\n";
@@ -308,17 +313,17 @@ mod tests {
 
     #[test]
     fn words_have_room() {
-        let mut findings = Findings::default();
-        (0..100).for_each(|key| findings.tell(key.to_string()));
-        assert_eq!((findings.words.len(), findings.words[9].as_str()), (WORDS, "9"));
+        let mut findings = CrashFindings::default();
+        (0..100).for_each(|key| findings.add_detail(key.to_string()));
+        assert_eq!((findings.details.len(), findings.details[9].as_str()), (WORDS, "9"));
     }
 
     #[test]
     fn a_row_for_each_round() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
-        let settings = Settings::default();
-        let rounds = [round(1, 300, Findings::default())];
-        let report = Report { settings: &settings, rounds: &rounds };
+        let settings = CrashSettings::default();
+        let rounds = [round(1, 300, CrashFindings::default())];
+        let report = CrashReport { settings: &settings, rounds: &rounds };
         let text = std::fs::read_to_string(report.write(scratch.path()).expect("written"));
         assert_eq!(
             text.expect("readable"),

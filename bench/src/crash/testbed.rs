@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use client::{Config, GTStoreClient, status};
 use harness::health;
 use harness::interrupt::Interrupt;
-use harness::service::{Service, Setup};
+use harness::service::{ClusterSetup, Service};
 
-use super::kill::{Again, Kill, Strike};
-use super::load::Gate;
-use super::{CrashError, Settings};
+use super::kill::{KillPlan, KillScope, SecondKill};
+use super::load::LoadGate;
+use super::{CrashError, CrashSettings};
 
 /// How often things are looked at while we wait.
 const STEP: Duration = Duration::from_millis(10);
@@ -30,7 +30,7 @@ const LITTLE: Duration = Duration::from_millis(500);
 
 /// When things happened in one round.
 #[derive(Debug)]
-pub struct Struck {
+pub struct KillRecord {
     /// Writes in flight just before the kill.
     pub in_flight: usize,
     /// When the first kill was.
@@ -40,12 +40,12 @@ pub struct Struck {
 }
 
 /// The cluster, and those who look at it.
-pub struct Testbed {
+pub struct CrashTestbed {
     service: Service,
     watcher: GTStoreClient,
     reader: GTStoreClient,
     interrupt: Interrupt,
-    kill: Kill,
+    kill: KillScope,
     nodes: usize,
     patience: Duration,
     settling: Duration,
@@ -53,28 +53,32 @@ pub struct Testbed {
     started: Instant,
 }
 
-impl Testbed {
+impl CrashTestbed {
     /// Starts a cluster and waits until it is healthy.
     ///
     /// # Errors
     /// [`CrashError`].
-    pub fn new(settings: &Settings, bin: &Path, folder: &Path) -> Result<Testbed, CrashError> {
+    pub fn new(
+        settings: &CrashSettings,
+        bin: &Path,
+        folder: &Path,
+    ) -> Result<CrashTestbed, CrashError> {
         let interrupt = Interrupt::watch("crash")?;
-        let setup = Setup {
+        let setup = ClusterSetup {
             manager_flags: vec![
                 format!("--heartbeat-ms={}", settings.heartbeat_ms),
                 format!("--max-value={}", settings.value_bytes),
             ],
-            node_flags: Setup::no_snapshots(),
+            node_flags: ClusterSetup::no_snapshots(),
             durability: Some(settings.durability),
-            ..Setup::new(bin, folder, settings.copies, settings.nodes)
+            ..ClusterSetup::new(bin, folder, settings.copies, settings.nodes)
         };
         let mut service = Service::start(&setup)?;
         let started = Instant::now();
         service.add(&(0..settings.nodes).collect::<Vec<_>>())?;
         let mut config = Config::new(service.manager());
         (config.patience, config.deadline) = (PATIENCE, ATTEMPT);
-        let mut field = Testbed {
+        let mut testbed = CrashTestbed {
             watcher: health::connect(&config, settings.patience)?,
             reader: health::connect(&config, settings.patience)?,
             service,
@@ -86,8 +90,8 @@ impl Testbed {
             keys: settings.keys(),
             started,
         };
-        field.settle()?;
-        Ok(field)
+        testbed.settle()?;
+        Ok(testbed)
     }
 
     /// How clients of this cluster are to be.
@@ -98,7 +102,7 @@ impl Testbed {
     }
 
     /// Fails if we were interrupted, or a process has ended by itself.
-    fn look(&mut self) -> Result<(), CrashError> {
+    fn check_processes(&mut self) -> Result<(), CrashError> {
         if self.interrupt.has_come() {
             return Err(CrashError::Unexpected("interrupted".into()));
         }
@@ -108,7 +112,7 @@ impl Testbed {
     fn pause(&mut self, time: Duration) -> Result<(), CrashError> {
         let until = Instant::now() + time;
         loop {
-            self.look()?;
+            self.check_processes()?;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
@@ -117,9 +121,9 @@ impl Testbed {
         }
     }
 
-    fn start(&mut self, strike: &Strike) -> Result<(), CrashError> {
+    fn start(&mut self, plan: &KillPlan) -> Result<(), CrashError> {
         self.started = Instant::now();
-        for &victim in &strike.victims {
+        for &victim in &plan.victims {
             self.service.start_again(victim)?;
         }
         Ok(())
@@ -130,28 +134,28 @@ impl Testbed {
     ///
     /// # Errors
     /// [`CrashError`].
-    pub fn strike(&mut self, strike: &Strike, gate: &Gate) -> Result<Struck, CrashError> {
-        self.pause(strike.load)?;
+    pub fn kill(&mut self, plan: &KillPlan, gate: &LoadGate) -> Result<KillRecord, CrashError> {
+        self.pause(plan.load)?;
         let (in_flight, killed) = (gate.in_flight(), Instant::now());
-        self.service.kill(&strike.victims);
+        self.service.kill(&plan.victims);
         match self.kill {
-            Kill::All => gate.stop(),
-            Kill::Fewer => gate.narrow(),
+            KillScope::All => gate.stop(),
+            KillScope::Fewer => gate.narrow(),
         }
-        self.pause(strike.away)?;
-        self.start(strike)?;
-        if let Some(Again { after, away }) = strike.again {
+        self.pause(plan.away)?;
+        self.start(plan)?;
+        if let Some(SecondKill { after, away }) = plan.again {
             self.pause(after)?;
-            self.service.kill(&strike.victims);
+            self.service.kill(&plan.victims);
             self.pause(away)?;
-            self.start(strike)?;
+            self.start(plan)?;
         }
         self.read()?;
         let readable = self.started.elapsed();
-        if self.kill == Kill::Fewer {
-            self.pause(strike.after)?;
+        if self.kill == KillScope::Fewer {
+            self.pause(plan.after)?;
         }
-        Ok(Struck { in_flight, killed, readable })
+        Ok(KillRecord { in_flight, killed, readable })
     }
 
     /// Waits until the cluster is healthy, and certainly knows who was away.
@@ -175,7 +179,7 @@ impl Testbed {
         let mut values = vec![None; self.keys.len()];
         let mut unread: Vec<usize> = (0..self.keys.len()).collect();
         loop {
-            self.look()?;
+            self.check_processes()?;
             let mut failed = Vec::new();
             let mut why = String::new();
             for chunk in unread.chunks(CHUNK) {

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::meter::{Meter, Source};
+use super::meter::{LatencySource, Meter};
 use crate::exchange::{AnswerError, Answered, Exchange};
-use crate::progress::Progress;
-use crate::target::Target;
-use crate::workload::{Expectation, Op, Stream, Workload};
+use crate::progress::RunProgress;
+use crate::target::StoreTarget;
+use crate::workload::{Expectation, Stream, Workload, WorkloadOp};
 
 /// Keys that are put at once before the load begins.
 const FILL_BATCH: usize = 256;
@@ -29,16 +29,16 @@ const KEPT: usize = 10;
 
 /// A set of keys and what may be there.
 #[derive(Debug)]
-pub struct Keys {
+pub struct LoadKeys {
     workload: Workload,
     expectation: Expectation,
     names: Vec<String>,
 }
 
-impl Keys {
+impl LoadKeys {
     /// The keys of a workload that has so many workers.
-    pub fn new(workload: Workload, workers: u32) -> Keys {
-        Keys {
+    pub fn new(workload: Workload, workers: u32) -> LoadKeys {
+        LoadKeys {
             expectation: Expectation::new(&workload, workers),
             names: (0..workload.keys()).map(|index| workload.key(index)).collect(),
             workload,
@@ -63,14 +63,14 @@ impl Keys {
 
 /// What was not as it should be.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct ElasticFindings {
     is_stopped: AtomicBool,
     wrong: AtomicU64,
     failed: AtomicU64,
-    words: Mutex<Vec<String>>,
+    details: Mutex<Vec<String>>,
 }
 
-impl Findings {
+impl ElasticFindings {
     /// Ends the load.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::SeqCst);
@@ -92,8 +92,8 @@ impl Findings {
     }
 
     /// The first of them, in words.
-    pub fn words(&self) -> Vec<String> {
-        self.words.lock().clone()
+    pub fn details(&self) -> Vec<String> {
+        self.details.lock().clone()
     }
 
     fn add(&self, what: &str, at: Duration, errors: &[AnswerError]) {
@@ -101,9 +101,9 @@ impl Findings {
             let is_wrong = matches!(error, AnswerError::Wrong(_));
             let count = if is_wrong { &self.wrong } else { &self.failed };
             count.fetch_add(1, Ordering::SeqCst);
-            let mut words = self.words.lock();
-            if words.len() < KEPT {
-                words.push(format!("{:.2} s, {what}: {error}", at.as_secs_f64()));
+            let mut details = self.details.lock();
+            if details.len() < KEPT {
+                details.push(format!("{:.2} s, {what}: {error}", at.as_secs_f64()));
             }
             if is_wrong {
                 self.stop();
@@ -113,18 +113,18 @@ impl Findings {
 }
 
 /// Gives each of a stream's own keys a first value.
-pub fn fill<T: Target>(
+pub fn fill<T: StoreTarget>(
     exchange: &Exchange<'_, T>,
     stream: &mut Stream,
-    findings: &Findings,
-    progress: &Progress,
+    findings: &ElasticFindings,
+    progress: &RunProgress,
 ) {
     let own: Vec<u32> = stream.own_keys().collect();
     for keys in own.chunks(FILL_BATCH) {
         if findings.is_stopped() {
             return;
         }
-        let ops: Vec<Op> = keys.iter().map(|&key| stream.put(key)).collect();
+        let ops: Vec<WorkloadOp> = keys.iter().map(|&key| stream.put(key)).collect();
         let answered = exchange.send(&ops);
         findings.add("fill", Duration::ZERO, &answered.errors);
         // With keys missing from the beginning nothing that follows means anything.
@@ -137,20 +137,20 @@ pub fn fill<T: Target>(
 
 /// One thread's part of the load.
 #[derive(Debug)]
-pub struct Worker<'a, T> {
+pub struct ElasticWorker<'a, T> {
     /// What it sends to.
     pub exchange: Exchange<'a, T>,
     /// What it sends.
     pub stream: Stream,
     /// As whose it counts.
-    pub source: Source,
+    pub source: LatencySource,
     /// Where it counts.
     pub meter: &'a Meter,
     /// Where it tells what is not right.
-    pub findings: &'a Findings,
+    pub findings: &'a ElasticFindings,
 }
 
-impl<T: Target> Worker<'_, T> {
+impl<T: StoreTarget> ElasticWorker<'_, T> {
     /// Sends batches until it is stopped.
     pub fn drive(&mut self) {
         while !self.findings.is_stopped() {
@@ -178,11 +178,11 @@ impl<T: Target> Worker<'_, T> {
 }
 
 /// Reads every key back, by so many threads, and tells how many there were.
-pub fn read_back<T: Target>(
-    keys: &Keys,
+pub fn read_back<T: StoreTarget>(
+    keys: &LoadKeys,
     target: &T,
     threads: usize,
-    findings: &Findings,
+    findings: &ElasticFindings,
     at: Duration,
 ) -> u64 {
     let count = keys.names.len();
@@ -191,8 +191,8 @@ pub fn read_back<T: Target>(
             scope.spawn(move || {
                 let indexes: Vec<u32> = (0..count as u32).skip(part).step_by(threads).collect();
                 for batch in indexes.chunks(FILL_BATCH) {
-                    let gets: Vec<Op> =
-                        batch.iter().map(|&key_index| Op::Get { key_index }).collect();
+                    let gets: Vec<WorkloadOp> =
+                        batch.iter().map(|&key_index| WorkloadOp::Get { key_index }).collect();
                     let answered = keys.exchange(target).send(&gets);
                     findings.add("read back", at, &answered.errors);
                 }
@@ -205,24 +205,24 @@ pub fn read_back<T: Target>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::processes::Kill;
-    use crate::target::fake::{Fake, Fault};
+    use crate::processes::KillNode;
+    use crate::target::fake::{Fake, PlantedFault};
 
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Fills 100 keys, drives until something is found or some time has passed, kills in the
     /// middle.
-    fn run(fault: Fault) -> (Findings, Keys, Fake, u64) {
+    fn run(fault: PlantedFault) -> (ElasticFindings, LoadKeys, Fake, u64) {
         let target = Fake::new(3, 2, fault);
         let workload = Workload::new(1, 100, 0.5, 32).expect("a good workload");
-        let keys = Keys::new(workload, 1);
-        let (findings, meter) = (Findings::default(), Meter::start());
+        let keys = LoadKeys::new(workload, 1);
+        let (findings, meter) = (ElasticFindings::default(), Meter::start());
         let exchange = keys.exchange(&target);
         let mut stream = keys.workload().stream(0, 1, 10).expect("one worker");
-        fill(&exchange, &mut stream, &findings, &Progress::new("fill", 100));
+        fill(&exchange, &mut stream, &findings, &RunProgress::new("fill", 100));
         let meter = &meter;
-        let source = Source::Load;
-        let mut worker = Worker { exchange, stream, source, meter, findings: &findings };
+        let source = LatencySource::Load;
+        let mut worker = ElasticWorker { exchange, stream, source, meter, findings: &findings };
         thread::scope(|scope| {
             scope.spawn(move || worker.drive());
             let ops = || meter.tracks().load.total();
@@ -243,34 +243,34 @@ mod tests {
 
     #[test]
     fn a_store_that_is_right_has_no_findings() {
-        let (findings, keys, _, read) = run(Fault::None);
+        let (findings, keys, _, read) = run(PlantedFault::None);
         assert_eq!((findings.wrong(), findings.failed(), read), (0, 0, 100));
-        assert!(findings.words().is_empty());
+        assert!(findings.details().is_empty());
         assert_eq!(keys.names().count(), 100);
     }
 
     #[test]
     fn what_is_lost_is_found() {
-        let (findings, ..) = run(Fault::LosesTheKilled);
+        let (findings, ..) = run(PlantedFault::LosesTheKilled);
         assert!(findings.wrong() > 0);
-        assert!(findings.words()[0].contains("WRONG ANSWER"), "{:?}", findings.words());
+        assert!(findings.details()[0].contains("WRONG ANSWER"), "{:?}", findings.details());
     }
 
     #[test]
     fn what_fails_is_counted() {
-        let (findings, ..) = run(Fault::FailsWrites);
+        let (findings, ..) = run(PlantedFault::FailsWrites);
         assert!(findings.failed() > 0);
         assert_eq!(findings.wrong(), 0);
-        assert!(findings.words().len() <= KEPT);
+        assert!(findings.details().len() <= KEPT);
     }
 
     #[test]
     fn only_the_last_read_finds_what_was_never_read() {
-        let (findings, keys, target, _) = run(Fault::None);
+        let (findings, keys, target, _) = run(PlantedFault::None);
         // Somebody else overwrites a key behind the load's back.
-        Target::put(&target, keys.names().nth(7).expect("a key"), "strange").expect("put");
+        StoreTarget::put(&target, keys.names().nth(7).expect("a key"), "strange").expect("put");
         read_back(&keys, &target, 3, &findings, SECOND);
         assert_eq!(findings.wrong(), 1);
-        assert!(findings.words()[0].starts_with("1.00 s, read back: WRONG ANSWER"));
+        assert!(findings.details()[0].starts_with("1.00 s, read back: WRONG ANSWER"));
     }
 }

@@ -86,7 +86,7 @@ impl Track {
 
 /// Whose operations are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum LatencySource {
     /// The batches of the load.
     Load,
     /// Single puts.
@@ -132,7 +132,14 @@ impl Meter {
     }
 
     /// As [`Track::note`].
-    pub fn note(&self, source: Source, ended: Instant, wait: Duration, ops: u32, errors: u32) {
+    pub fn note(
+        &self,
+        source: LatencySource,
+        ended: Instant,
+        wait: Duration,
+        ops: u32,
+        errors: u32,
+    ) {
         let ended = ended.saturating_duration_since(self.start);
         self.tracks[source as usize].lock().note(ended, wait, ops, errors);
     }
@@ -141,9 +148,9 @@ impl Meter {
     pub fn tracks(&self) -> Tracks {
         let copy = |source| self.tracks[source as usize].lock().clone();
         Tracks {
-            load: copy(Source::Load),
-            writes: copy(Source::Writes),
-            reads: copy(Source::Reads),
+            load: copy(LatencySource::Load),
+            writes: copy(LatencySource::Writes),
+            reads: copy(LatencySource::Reads),
         }
     }
 }
@@ -191,8 +198,8 @@ mod tests {
     #[test]
     fn a_meter_keeps_its_sources_apart() {
         let meter = Meter::start();
-        meter.note(Source::Load, Instant::now(), ms(1), 512, 0);
-        meter.note(Source::Reads, Instant::now(), ms(1), 1, 1);
+        meter.note(LatencySource::Load, Instant::now(), ms(1), 512, 0);
+        meter.note(LatencySource::Reads, Instant::now(), ms(1), 1, 1);
         let tracks = meter.tracks();
         assert_eq!(tracks.load.total(), 512);
         assert_eq!((tracks.writes.total(), tracks.reads.total()), (0, 0));

@@ -133,14 +133,14 @@ mod tests {
         })
     }
 
-    fn dealt(arc: usize) -> u16 {
+    fn assigned(arc: usize) -> u16 {
         (arc % 4) as u16
     }
 
     #[test]
     fn nothing_moves_where_nothing_changes() {
         let keys = KeysOfArcs(vec![10; ARCS]);
-        let routes = routes(&[1, 2, 3, 4], dealt, None);
+        let routes = routes(&[1, 2, 3, 4], assigned, None);
         assert_eq!(keys.fetched(&routes, &routes), 0);
         let held = keys.copies(&routes);
         assert_eq!(held.values().copied().collect::<Vec<_>>(), [80; 4]);
@@ -152,9 +152,9 @@ mod tests {
     #[test]
     fn a_death_moves_what_the_dead_one_held() {
         let keys = KeysOfArcs(vec![10; ARCS]);
-        let before = routes(&[1, 2, 3, 4], dealt, None);
+        let before = routes(&[1, 2, 3, 4], assigned, None);
         // Node 4 is gone; its arcs fall to the next, node 1.
-        let after = routes(&[1, 2, 3], |arc| dealt(arc) % 3, None);
+        let after = routes(&[1, 2, 3], |arc| assigned(arc) % 3, None);
         assert_eq!(keys.fetched(&before, &after), 80);
         assert_eq!(least(&keys.copies(&before), &keys.copies(&after)), 80);
     }
@@ -162,8 +162,8 @@ mod tests {
     #[test]
     fn one_that_is_started_anew_has_nothing() {
         let keys = KeysOfArcs(vec![10; ARCS]);
-        let before = routes(&[1, 2, 3, 4], dealt, None);
-        let after = routes(&[1, 2, 3, 5], dealt, None);
+        let before = routes(&[1, 2, 3, 4], assigned, None);
+        let after = routes(&[1, 2, 3, 5], assigned, None);
         assert_eq!(keys.fetched(&before, &after), 80);
         assert_eq!(least(&keys.copies(&before), &keys.copies(&after)), 80);
     }
@@ -171,11 +171,11 @@ mod tests {
     #[test]
     fn a_planned_change_fetches_before_it_switches() {
         let keys = KeysOfArcs(vec![10; ARCS]);
-        let before = routes(&[1, 2, 3, 4], dealt, None);
+        let before = routes(&[1, 2, 3, 4], assigned, None);
         // Arc 0 goes from node 1 to node 3: kept by 1 and 2 now, by 3 and 2 then. And arc 15, kept
         // by 4 and 1, is kept by 4 and 3 then.
-        let during = routes(&[1, 2, 3, 4], dealt, Some(2));
-        let after = routes(&[1, 2, 3, 4], |arc| if arc == 0 { 2 } else { dealt(arc) }, None);
+        let during = routes(&[1, 2, 3, 4], assigned, Some(2));
+        let after = routes(&[1, 2, 3, 4], |arc| if arc == 0 { 2 } else { assigned(arc) }, None);
         assert_eq!(keys.fetched(&before, &during), 20);
         assert_eq!(keys.fetched(&during, &after), 0);
         assert_eq!(least(&keys.copies(&before), &keys.copies(&after)), 20);

@@ -25,7 +25,7 @@ pub const HEAVY: u32 = 2;
 
 /// One step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum PlanStep {
     /// So many nodes are killed at once.
     Kill(usize),
     /// So many nodes are started at once.
@@ -38,58 +38,58 @@ pub enum Step {
 
 /// Steps, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan(pub Vec<Step>);
+pub struct ElasticPlan(pub Vec<PlanStep>);
 
-impl Default for Plan {
-    fn default() -> Plan {
+impl Default for ElasticPlan {
+    fn default() -> ElasticPlan {
         DEFAULT.parse().expect("the tests parse it")
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for PlanStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Kill(count) => write!(f, "kill {count}"),
-            Step::Add(count) => write!(f, "add {count}"),
-            Step::Leave(count) => write!(f, "leave {count}"),
-            Step::Weight => f.write_str("weight"),
+            PlanStep::Kill(count) => write!(f, "kill {count}"),
+            PlanStep::Add(count) => write!(f, "add {count}"),
+            PlanStep::Leave(count) => write!(f, "leave {count}"),
+            PlanStep::Weight => f.write_str("weight"),
         }
     }
 }
 
-impl FromStr for Step {
+impl FromStr for PlanStep {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Step, String> {
+    fn from_str(text: &str) -> Result<PlanStep, String> {
         let (verb, count) = text.split_once(' ').unwrap_or((text, ""));
         let count = match count {
             "" => Ok(1),
             number => number.parse().map_err(drop),
         };
         match (verb, count) {
-            ("weight", Ok(1)) => Ok(Step::Weight),
-            ("kill", Ok(count @ 1..=MOST_NODES)) => Ok(Step::Kill(count)),
-            ("add", Ok(count @ 1..=MOST_NODES)) => Ok(Step::Add(count)),
-            ("leave", Ok(count @ 1..=MOST_NODES)) => Ok(Step::Leave(count)),
+            ("weight", Ok(1)) => Ok(PlanStep::Weight),
+            ("kill", Ok(count @ 1..=MOST_NODES)) => Ok(PlanStep::Kill(count)),
+            ("add", Ok(count @ 1..=MOST_NODES)) => Ok(PlanStep::Add(count)),
+            ("leave", Ok(count @ 1..=MOST_NODES)) => Ok(PlanStep::Leave(count)),
             _ => Err(format!("{text:?} is no step: kill N, add N, leave N or weight")),
         }
     }
 }
 
-impl FromStr for Plan {
+impl FromStr for ElasticPlan {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Plan, String> {
-        let steps: Vec<Step> =
+    fn from_str(text: &str) -> Result<ElasticPlan, String> {
+        let steps: Vec<PlanStep> =
             text.split(',').map(|step| step.trim().parse()).collect::<Result<_, _>>()?;
         match steps.len() {
-            0..=MOST_STEPS => Ok(Plan(steps)),
+            0..=MOST_STEPS => Ok(ElasticPlan(steps)),
             steps => Err(format!("{steps} steps: a plan has {MOST_STEPS} at most")),
         }
     }
 }
 
-impl Plan {
+impl ElasticPlan {
     /// Makes sure that nothing is lost: at most K-1 nodes die at once, and K are left at least.
     ///
     /// # Errors
@@ -98,15 +98,15 @@ impl Plan {
         let mut running = nodes;
         for step in &self.0 {
             let gone = match *step {
-                Step::Kill(count) if count >= copies => {
+                PlanStep::Kill(count) if count >= copies => {
                     return Err(format!("{step}: with {copies} copies nothing would be left"));
                 }
-                Step::Kill(count) | Step::Leave(count) => count,
-                Step::Add(count) => {
+                PlanStep::Kill(count) | PlanStep::Leave(count) => count,
+                PlanStep::Add(count) => {
                     running += count;
                     0
                 }
-                Step::Weight => 0,
+                PlanStep::Weight => 0,
             };
             running = running
                 .checked_sub(gone)
@@ -118,22 +118,23 @@ impl Plan {
 
     /// The verbs of the client command that it takes.
     pub fn verbs(&self) -> Vec<&'static str> {
-        let has = |wanted: fn(&Step) -> bool| self.0.iter().any(wanted);
-        let leaves = has(|step| matches!(step, Step::Leave(_))).then_some("leave");
-        let weighs = has(|step| matches!(step, Step::Weight)).then_some("weight");
+        let has = |wanted: fn(&PlanStep) -> bool| self.0.iter().any(wanted);
+        let leaves = has(|step| matches!(step, PlanStep::Leave(_))).then_some("leave");
+        let weighs = has(|step| matches!(step, PlanStep::Weight)).then_some("weight");
         leaves.into_iter().chain(weighs).collect()
     }
 
     /// Most nodes that ever exist under different names.
     pub fn most_nodes(&self, nodes: usize) -> usize {
-        let added = self.0.iter().map(|step| if let Step::Add(count) = step { *count } else { 0 });
+        let added =
+            self.0.iter().map(|step| if let PlanStep::Add(count) = step { *count } else { 0 });
         nodes + added.sum::<usize>()
     }
 }
 
 /// A step and whom it concerns; nodes are numbered from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
+pub enum StepAction {
     /// These die at once.
     Kill(Vec<usize>),
     /// These are started at once.
@@ -144,20 +145,20 @@ pub enum Act {
     Weight(usize, u32),
 }
 
-impl Act {
+impl StepAction {
     /// Whether it is planned: nobody dies.
     pub fn is_planned(&self) -> bool {
-        !matches!(self, Act::Kill(_))
+        !matches!(self, StepAction::Kill(_))
     }
 }
 
-impl fmt::Display for Act {
+impl fmt::Display for StepAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (verb, nodes) = match self {
-            Act::Kill(nodes) => ("kill -9", nodes),
-            Act::Add(nodes) => ("add", nodes),
-            Act::Leave(nodes) => ("leave", nodes),
-            Act::Weight(node, weight) => {
+            StepAction::Kill(nodes) => ("kill -9", nodes),
+            StepAction::Add(nodes) => ("add", nodes),
+            StepAction::Leave(nodes) => ("leave", nodes),
+            StepAction::Weight(node, weight) => {
                 return write!(f, "weight {}={weight}", node_name(*node));
             }
         };
@@ -186,11 +187,11 @@ impl Members {
     }
 
     /// Draws whom a step concerns, and counts it as done.
-    pub fn act(&mut self, step: Step, rng: &mut StdRng) -> Act {
+    pub fn act(&mut self, step: PlanStep, rng: &mut StdRng) -> StepAction {
         match step {
-            Step::Kill(count) => Act::Kill(self.go(count, rng)),
-            Step::Leave(count) => Act::Leave(self.go(count, rng)),
-            Step::Add(count) => {
+            PlanStep::Kill(count) => StepAction::Kill(self.remove(count, rng)),
+            PlanStep::Leave(count) => StepAction::Leave(self.remove(count, rng)),
+            PlanStep::Add(count) => {
                 let back = self.down.drain(..count.min(self.down.len()));
                 let mut nodes: Vec<usize> = back.collect();
                 self.running.extend(&nodes);
@@ -198,9 +199,9 @@ impl Members {
                 let next = highest.map_or(0, |highest| highest + 1);
                 nodes.extend(next..next + count - nodes.len());
                 self.running.extend(&nodes);
-                Act::Add(nodes)
+                StepAction::Add(nodes)
             }
-            Step::Weight => Act::Weight(self.one(rng), HEAVY),
+            PlanStep::Weight => StepAction::Weight(self.one(rng), HEAVY),
         }
     }
 
@@ -209,7 +210,7 @@ impl Members {
         *self.running.iter().nth(at).expect("the place is within")
     }
 
-    fn go(&mut self, count: usize, rng: &mut StdRng) -> Vec<usize> {
+    fn remove(&mut self, count: usize, rng: &mut StdRng) -> Vec<usize> {
         let mut gone: Vec<usize> = (0..count)
             .map(|_| {
                 let node = self.one(rng);
@@ -231,47 +232,57 @@ mod tests {
 
     #[test]
     fn a_plan_is_text() {
-        let plan = Plan::default();
+        let plan = ElasticPlan::default();
         assert_eq!(plan.0.len(), 7);
-        let texts: Vec<String> = plan.0.iter().map(Step::to_string).collect();
+        let texts: Vec<String> = plan.0.iter().map(PlanStep::to_string).collect();
         assert_eq!(texts[..3], ["kill 2", "kill 2", "add 2"]);
-        assert_eq!("kill, weight".parse(), Ok(Plan(vec![Step::Kill(1), Step::Weight])));
+        assert_eq!(
+            "kill, weight".parse(),
+            Ok(ElasticPlan(vec![PlanStep::Kill(1), PlanStep::Weight]))
+        );
         for wrong in ["", "kill 0", "kill 33", "kill x", "dance", "weight 2", "kill 2,"] {
-            wrong.parse::<Plan>().expect_err(wrong);
+            wrong.parse::<ElasticPlan>().expect_err(wrong);
         }
-        "weight,".repeat(100).parse::<Plan>().expect_err("the last one is none");
-        assert!(["weight"; 101].join(",").parse::<Plan>().is_err());
+        "weight,".repeat(100).parse::<ElasticPlan>().expect_err("the last one is none");
+        assert!(["weight"; 101].join(",").parse::<ElasticPlan>().is_err());
     }
 
     #[test]
     fn a_plan_that_loses_something_is_refused() {
-        Plan::default().check(7, 3).expect("the issue's own");
+        ElasticPlan::default().check(7, 3).expect("the issue's own");
         for (text, nodes, copies, want) in [
             ("kill 3", 7, 3, "kill 3: with 3 copies nothing would be left"),
             ("kill 2, leave 1", 5, 3, "leave 1: fewer than 3 nodes would be left"),
             ("add 1, leave 9", 5, 3, "leave 9: fewer than 3 nodes would be left"),
         ] {
-            let plan: Plan = text.parse().expect("a plan");
+            let plan: ElasticPlan = text.parse().expect("a plan");
             assert_eq!(plan.check(nodes, copies), Err(want.into()));
         }
-        assert_eq!(Plan::default().verbs(), ["leave", "weight"]);
-        assert!("kill 1".parse::<Plan>().expect("a plan").verbs().is_empty());
-        assert_eq!(Plan::default().most_nodes(7), 11);
+        assert_eq!(ElasticPlan::default().verbs(), ["leave", "weight"]);
+        assert!("kill 1".parse::<ElasticPlan>().expect("a plan").verbs().is_empty());
+        assert_eq!(ElasticPlan::default().most_nodes(7), 11);
     }
 
     #[test]
     fn the_dead_come_back_before_new_ones_do() {
         let mut rng = StdRng::seed_from_u64(1);
         let mut members = Members::new(3);
-        let Act::Kill(dead) = members.act(Step::Kill(2), &mut rng) else { panic!("a kill") };
+        let StepAction::Kill(dead) = members.act(PlanStep::Kill(2), &mut rng) else {
+            panic!("a kill")
+        };
         assert_eq!((dead.len(), members.running().len()), (2, 1));
         assert!(dead[0] < dead[1]);
-        assert_eq!(members.act(Step::Add(1), &mut rng), Act::Add(vec![dead[0]]));
-        assert_eq!(members.act(Step::Add(3), &mut rng), Act::Add(vec![dead[1], 3, 4]));
+        assert_eq!(members.act(PlanStep::Add(1), &mut rng), StepAction::Add(vec![dead[0]]));
+        assert_eq!(members.act(PlanStep::Add(3), &mut rng), StepAction::Add(vec![dead[1], 3, 4]));
         assert_eq!(members.running().iter().copied().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-        let Act::Leave(gone) = members.act(Step::Leave(5), &mut rng) else { panic!("a leave") };
+        let StepAction::Leave(gone) = members.act(PlanStep::Leave(5), &mut rng) else {
+            panic!("a leave")
+        };
         assert_eq!(gone, [0, 1, 2, 3, 4]);
-        assert_eq!(members.act(Step::Add(6), &mut rng), Act::Add(vec![0, 1, 2, 3, 4, 5]));
+        assert_eq!(
+            members.act(PlanStep::Add(6), &mut rng),
+            StepAction::Add(vec![0, 1, 2, 3, 4, 5])
+        );
     }
 
     #[test]
@@ -279,7 +290,7 @@ mod tests {
         let acts = |seed| {
             let mut rng = StdRng::seed_from_u64(seed);
             let mut members = Members::new(7);
-            let plan = Plan::default();
+            let plan = ElasticPlan::default();
             plan.0.iter().map(|&step| members.act(step, &mut rng).to_string()).collect::<Vec<_>>()
         };
         assert_eq!(acts(1), acts(1));

@@ -14,8 +14,8 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::ElasticError;
 use super::meter::{Track, Tracks};
-use super::plan::Act;
-use crate::chart::{Lane, Line, Mark, Reference, Timeline};
+use super::plan::StepAction;
+use crate::chart::{ChartLane, ChartLine, Mark, Reference, Timeline};
 use crate::figures::{ms, thousands};
 use crate::report::{self, ReportError};
 
@@ -70,9 +70,9 @@ const EVENTS_HEADER: [&str; 15] = [
 
 /// An event and what it did to the cluster.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Event {
+pub struct ElasticEvent {
     /// What happened.
-    pub act: Act,
+    pub act: StepAction,
     /// Since when all had been calm.
     pub calm_since: Duration,
     /// When it began.
@@ -115,7 +115,7 @@ impl Figures {
     }
 }
 
-impl Event {
+impl ElasticEvent {
     /// What it did to the clients, by these tracks.
     pub fn figures(&self, tracks: &Tracks) -> Figures {
         let (from, to) = (self.begun, self.healed + AFTERMATH);
@@ -135,7 +135,7 @@ impl Event {
         if self.act.is_planned() { PLANNED_BAR } else { KILL_BAR }
     }
 
-    fn heal(&self) -> Duration {
+    fn time_to_heal(&self) -> Duration {
         self.healed - self.begun
     }
 
@@ -148,7 +148,7 @@ impl Event {
              {} copies moved, {} at least",
             self.begun.as_secs_f64(),
             self.act,
-            self.heal().as_secs_f64(),
+            self.time_to_heal().as_secs_f64(),
             figures.errors,
             ms(figures.load_wait),
             ms(figures.put_wait),
@@ -166,7 +166,7 @@ impl Event {
         [
             self.act.to_string(),
             format!("{:.2}", self.begun.as_secs_f64()),
-            format!("{:.3}", self.heal().as_secs_f64()),
+            format!("{:.3}", self.time_to_heal().as_secs_f64()),
             figures.errors.to_string(),
             format!("{:.1}", ms(figures.load_wait)),
             format!("{:.1}", ms(figures.put_wait)),
@@ -185,11 +185,11 @@ impl Event {
 
 /// All that is reported.
 #[derive(Debug)]
-pub struct Report {
+pub struct ElasticReport {
     /// The conditions, in a line.
     pub conditions: String,
     /// The events.
-    pub events: Vec<Event>,
+    pub events: Vec<ElasticEvent>,
     /// What was measured.
     pub tracks: Tracks,
     /// The health since when.
@@ -198,7 +198,7 @@ pub struct Report {
     pub end: Duration,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ElasticReport {
     /// A table of the events.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
@@ -211,7 +211,7 @@ impl fmt::Display for Report {
             let figures = event.figures(&self.tracks);
             table.add_row([
                 event.act.to_string(),
-                format!("{:.2}", event.heal().as_secs_f64()),
+                format!("{:.2}", event.time_to_heal().as_secs_f64()),
                 figures.errors.to_string(),
                 format!("{:.0}", ms(figures.load_wait)),
                 format!("{:.0}", ms(figures.put_wait)),
@@ -239,7 +239,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl Report {
+impl ElasticReport {
     /// From the beginning to the end, step by step.
     fn steps(&self) -> impl Iterator<Item = (Duration, Duration)> {
         let steps = self.end.as_millis() / STEP.as_millis();
@@ -255,7 +255,7 @@ impl Report {
     ///
     /// # Errors
     /// [`ElasticError`].
-    pub fn tell(&self, folder: &Path, print: &mut impl Write) -> Result<(), ElasticError> {
+    pub fn publish(&self, folder: &Path, print: &mut impl Write) -> Result<(), ElasticError> {
         writeln!(print, "{self}")?;
         let [time, rows] = self.write(folder)?;
         let chart = folder.join(CHART_FILE);
@@ -294,10 +294,10 @@ impl Report {
             self.steps().map(|(from, to)| (from.as_secs_f64(), of(from, to))).collect::<Vec<_>>()
         };
         let Tracks { load, writes, reads } = &self.tracks;
-        let line = |label: &str, points| Line { label: label.to_owned(), points };
+        let line = |label: &str, points| ChartLine { label: label.to_owned(), points };
         let marks = self.events.iter().map(|event| Mark {
             label: event.act.to_string(),
-            note: format!("healthy in {:.1} s", event.heal().as_secs_f64()),
+            note: format!("healthy in {:.1} s", event.time_to_heal().as_secs_f64()),
             from: event.begun.as_secs_f64(),
             to: event.healed.as_secs_f64(),
             is_bad: !event.act.is_planned(),
@@ -307,12 +307,12 @@ impl Report {
             caption: self.conditions.clone(),
             seconds: self.end.as_secs_f64(),
             lanes: vec![
-                Lane {
+                ChartLane {
                     unit: "operations/s".to_owned(),
                     lines: vec![line("", points(&|from, to| load.rate(from, to)))],
                     reference: None,
                 },
-                Lane {
+                ChartLane {
                     unit: "longest wait, ms".to_owned(),
                     lines: vec![
                         line("single put", points(&|from, to| ms(writes.longest(from, to)))),
@@ -334,8 +334,8 @@ mod tests {
         Duration::from_secs_f64(seconds)
     }
 
-    fn event(act: Act, begun: f64, healed: f64) -> Event {
-        Event {
+    fn event(act: StepAction, begun: f64, healed: f64) -> ElasticEvent {
+        ElasticEvent {
             act,
             calm_since: s(begun - 1.0),
             begun: s(begun),
@@ -361,12 +361,12 @@ mod tests {
         tracks
     }
 
-    fn report() -> Report {
-        Report {
+    fn report() -> ElasticReport {
+        ElasticReport {
             conditions: "7 nodes".to_owned(),
             events: vec![
-                event(Act::Kill(vec![1, 2]), 4.0, 6.0),
-                event(Act::Weight(0, 2), 8.0, 8.1),
+                event(StepAction::Kill(vec![1, 2]), 4.0, 6.0),
+                event(StepAction::Weight(0, 2), 8.0, 8.1),
             ],
             tracks: tracks(),
             health: vec![(s(0.0), "healthy".into()), (s(4.0), "healing: 3 arcs, a lot".into())],
@@ -386,10 +386,10 @@ mod tests {
         assert!(line.contains("kill -9 node2 node3: healthy after 2.00 s, 1 errors;"), "{line}");
         assert!(line.contains("50 % of 1,000 operations/s kept"), "{line}");
         assert!(!line.contains("over the bar"), "{line}");
-        let planned = Event { act: Act::Leave(vec![1]), ..report.events[0].clone() };
+        let planned = ElasticEvent { act: StepAction::Leave(vec![1]), ..report.events[0].clone() };
         assert!(planned.line(&figures).contains("single put 250 ms (over the bar)"));
         // One that is healed at once is looked at for a second all the same.
-        let at_once = Event { healed: s(3.1), ..event(Act::Weight(0, 2), 3.05, 3.1) };
+        let at_once = ElasticEvent { healed: s(3.1), ..event(StepAction::Weight(0, 2), 3.05, 3.1) };
         let figures = at_once.figures(&report.tracks);
         assert_eq!((figures.put_wait, figures.rate), (s(0.35), 975.0));
     }

@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use client::{Config, status};
 use harness::interrupt::Interrupt;
-use harness::operator::{Answer, Operator, Order};
+use harness::operator::{CommandOutcome, Operator, OperatorCommand};
 use harness::party::{Party, node_name};
-use harness::service::{Service, Setup};
+use harness::service::{ClusterSetup, Service};
 use net_common::message::control::Status;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::load::Findings;
+use super::load::ElasticFindings;
 use super::meter::Meter;
 use super::movement;
-use super::plan::{Act, Members, Plan, Step};
-use super::report::Event;
+use super::plan::{ElasticPlan, Members, PlanStep, StepAction};
+use super::report::ElasticEvent;
 use super::watch::{self, Watch};
-use super::{ElasticError, Settings};
+use super::{ElasticError, ElasticSettings};
 use crate::figures::thousands;
 use crate::summary::Balance;
 
@@ -36,10 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const COMING_UP: Duration = Duration::from_secs(30);
 
 /// How often the cluster is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The cluster under test and those who look at it.
-pub struct Testbed {
+pub struct ElasticTestbed {
     /// The processes.
     pub service: Service,
     operator: Operator,
@@ -52,15 +52,19 @@ pub struct Testbed {
     interrupt: Interrupt,
 }
 
-impl Testbed {
+impl ElasticTestbed {
     /// Starts a cluster and waits until it serves.
     ///
     /// # Errors
     /// [`ElasticError`].
-    pub fn new(settings: &Settings, bin: &Path, folder: &Path) -> Result<Testbed, ElasticError> {
+    pub fn new(
+        settings: &ElasticSettings,
+        bin: &Path,
+        folder: &Path,
+    ) -> Result<ElasticTestbed, ElasticError> {
         let interrupt = Interrupt::watch("elastic")?;
         let most = settings.plan.most_nodes(settings.nodes);
-        let setup = Setup::new(bin, folder, settings.copies, most);
+        let setup = ClusterSetup::new(bin, folder, settings.copies, most);
         let mut service = Service::start(&setup)?;
         let operator = Operator::new(bin, service.manager(), PATIENCE);
         let members = Members::new(settings.nodes);
@@ -71,25 +75,26 @@ impl Testbed {
             match Watch::new(&config) {
                 Ok(watch) => break watch,
                 Err(error) if Instant::now() > until => return Err(error.into()),
-                Err(_) => thread::sleep(LOOK),
+                Err(_) => thread::sleep(POLL_INTERVAL),
             }
         };
         let rng = StdRng::seed_from_u64(settings.seed);
         let meter = Arc::new(Meter::start());
-        let mut field = Testbed { service, operator, watch, members, rng, meter, interrupt };
-        field.heal(&Findings::default(), &[], COMING_UP)?;
-        Ok(field)
+        let mut testbed =
+            ElasticTestbed { service, operator, watch, members, rng, meter, interrupt };
+        testbed.wait_until_healthy(&ElasticFindings::default(), &[], COMING_UP)?;
+        Ok(testbed)
     }
 
     /// All steps, one after the other, with calm before and after each.
     ///
     /// # Errors
     /// [`ElasticError::Step`], most likely.
-    pub fn go(
+    pub fn run_steps(
         &mut self,
-        plan: &Plan,
-        findings: &Findings,
-        events: &mut Vec<Event>,
+        plan: &ElasticPlan,
+        findings: &ElasticFindings,
+        events: &mut Vec<ElasticEvent>,
         print: &mut impl Write,
     ) -> Result<(), ElasticError> {
         self.calm(findings)?;
@@ -103,20 +108,24 @@ impl Testbed {
         Ok(())
     }
 
-    fn step(&mut self, step: Step, findings: &Findings) -> Result<Event, ElasticError> {
+    fn step(
+        &mut self,
+        step: PlanStep,
+        findings: &ElasticFindings,
+    ) -> Result<ElasticEvent, ElasticError> {
         let nothing = || ElasticError::Step("the manager tells no view".to_owned());
         let before = self.watch.keys().copies(self.watch.routes().ok_or_else(nothing)?);
         let fetched = self.watch.fetched();
         let begun = self.meter.now();
         let act = self.members.act(step, &mut self.rng);
         let leaving = self.begin(&act)?;
-        self.heal(findings, &leaving, PATIENCE)?;
+        self.wait_until_healthy(findings, &leaving, PATIENCE)?;
         let healed = self.meter.now();
-        self.see_off(&leaving)?;
+        self.wait_for_exits(&leaving)?;
         let (keys, routes) = (self.watch.keys(), self.watch.routes().ok_or_else(nothing)?);
         let ratio =
             |balance: Option<Balance>| balance.map_or(1.0, |balance| balance.max_over_mean());
-        Ok(Event {
+        Ok(ElasticEvent {
             act,
             calm_since: begun.saturating_sub(CALM),
             begun,
@@ -130,19 +139,19 @@ impl Testbed {
     }
 
     /// Does it; returns those who are to end by themselves.
-    fn begin(&mut self, act: &Act) -> Result<Vec<usize>, ElasticError> {
+    fn begin(&mut self, act: &StepAction) -> Result<Vec<usize>, ElasticError> {
         match act {
-            Act::Kill(nodes) => {
+            StepAction::Kill(nodes) => {
                 let victims: Vec<Party> = nodes.iter().copied().map(Party::Node).collect();
                 self.service.kill(&victims);
             }
-            Act::Add(nodes) => self.service.add(nodes)?,
-            Act::Weight(node, weight) => {
-                self.order(&Order::Weight(node_name(*node), *weight))?;
+            StepAction::Add(nodes) => self.service.add(nodes)?,
+            StepAction::Weight(node, weight) => {
+                self.order(&OperatorCommand::Weight(node_name(*node), *weight))?;
             }
-            Act::Leave(nodes) => {
+            StepAction::Leave(nodes) => {
                 for &node in nodes {
-                    self.order(&Order::Leave(node_name(node)))?;
+                    self.order(&OperatorCommand::Leave(node_name(node)))?;
                 }
                 return Ok(nodes.clone());
             }
@@ -150,28 +159,28 @@ impl Testbed {
         Ok(Vec::new())
     }
 
-    fn order(&self, order: &Order) -> Result<(), ElasticError> {
+    fn order(&self, order: &OperatorCommand) -> Result<(), ElasticError> {
         match self.operator.ask(order)?.wait()? {
-            Answer::Begun => Ok(()),
-            Answer::Refused(why) => {
+            CommandOutcome::Begun => Ok(()),
+            CommandOutcome::Refused(why) => {
                 Err(ElasticError::Step(format!("client {order} is refused: {why}")))
             }
         }
     }
 
     /// Looks on while nothing happens.
-    fn calm(&mut self, findings: &Findings) -> Result<(), ElasticError> {
+    fn calm(&mut self, findings: &ElasticFindings) -> Result<(), ElasticError> {
         let until = Instant::now() + CALM;
         while Instant::now() < until {
-            self.look_on(findings, &[])?;
+            self.observe(findings, &[])?;
         }
         Ok(())
     }
 
     /// Looks on until all is well and exactly the members serves.
-    fn heal(
+    fn wait_until_healthy(
         &mut self,
-        findings: &Findings,
+        findings: &ElasticFindings,
         leaving: &[usize],
         patience: Duration,
     ) -> Result<(), ElasticError> {
@@ -179,7 +188,7 @@ impl Testbed {
             self.members.running().iter().map(|&number| node_name(number)).collect();
         let until = Instant::now() + patience;
         loop {
-            let status = self.look_on(findings, leaving)?;
+            let status = self.observe(findings, leaving)?;
             if status.as_ref().is_some_and(|status| watch::is_healed(status, &names)) {
                 return Ok(());
             }
@@ -195,21 +204,21 @@ impl Testbed {
     }
 
     /// Waits until those who left have ended.
-    fn see_off(&mut self, leaving: &[usize]) -> Result<(), ElasticError> {
+    fn wait_for_exits(&mut self, leaving: &[usize]) -> Result<(), ElasticError> {
         let until = Instant::now() + COMING_UP;
         while let Some(&node) = leaving.iter().find(|&&node| self.service.is_running(node)) {
-            self.look_for_ends(leaving)?;
+            self.check_exits(leaving)?;
             if Instant::now() > until {
                 let why = format!("{} has left and does not end", node_name(node));
                 return Err(ElasticError::Step(why));
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
 
     /// Fails with a process that has ended, but for nodes that were to leave.
-    fn look_for_ends(&mut self, leaving: &[usize]) -> Result<(), ElasticError> {
+    fn check_exits(&mut self, leaving: &[usize]) -> Result<(), ElasticError> {
         while let Some(ended) = self.service.ended() {
             if !ended.has_left(leaving) {
                 return Err(ElasticError::Step(ended.what));
@@ -218,20 +227,20 @@ impl Testbed {
         Ok(())
     }
 
-    fn look_on(
+    fn observe(
         &mut self,
-        findings: &Findings,
+        findings: &ElasticFindings,
         leaving: &[usize],
     ) -> Result<Option<Status>, ElasticError> {
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
         if self.interrupt.has_come() {
             return Err(ElasticError::Step("interrupted".to_owned()));
         }
         if findings.is_stopped() {
             return Err(ElasticError::Step("the load has stopped".to_owned()));
         }
-        self.look_for_ends(leaving)?;
-        Ok(self.watch.look(self.meter.now()))
+        self.check_exits(leaving)?;
+        Ok(self.watch.poll(self.meter.now()))
     }
 
     /// Makes sure that the nodes hold every copy that is due, and none besides.
@@ -251,7 +260,7 @@ impl Testbed {
             if Instant::now() > until {
                 return Err(ElasticError::Count { held, due });
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Watch {
     client: GTStoreClient,
     manager: Address,
-    link: Option<Connection>,
+    connection: Option<Connection>,
     keys: KeysOfArcs,
     /// The newest view.
     routes: Option<Routes>,
@@ -40,7 +40,7 @@ impl Watch {
         Ok(Watch {
             manager: config.manager.clone(),
             client: GTStoreClient::init(config)?,
-            link: None,
+            connection: None,
             keys: KeysOfArcs::count(std::iter::empty(), 0),
             routes: None,
             fetched: 0,
@@ -77,33 +77,33 @@ impl Watch {
     }
 
     /// Looks once; `None` where the manager does not answer.
-    pub fn look(&mut self, now: Duration) -> Option<Status> {
+    pub fn poll(&mut self, now: Duration) -> Option<Status> {
         let status = self.client.status().ok()?;
         if self.health.last().is_none_or(|(_, health)| *health != status.health.text) {
             self.health.push((now, status.health.text.clone()));
         }
         if self.routes.as_ref().is_none_or(|routes| routes.epoch() != status.epoch) {
-            self.learn();
+            self.fetch_view();
         }
         Some(status)
     }
 
     /// Asks for the view, and counts what follows from it.
-    fn learn(&mut self) {
+    fn fetch_view(&mut self) {
         let dial = Dial {
             connect: PATIENCE,
             reply: PATIENCE,
             secret: None,
             payload: PayloadLimit::default(),
         };
-        let link = match self.link.take() {
-            Some(link) => Ok(link),
+        let connection = match self.connection.take() {
+            Some(connection) => Ok(connection),
             None => Connection::dial(&self.manager, &dial),
         };
         // One that is lost is made again with the next look.
-        let Ok(mut link) = link else { return };
-        let Ok(push) = link.call::<TablePush>(&Hello) else { return };
-        self.link = Some(link);
+        let Ok(mut connection) = connection else { return };
+        let Ok(push) = connection.call::<TablePush>(&Hello) else { return };
+        self.connection = Some(connection);
         let new = Routes::new(push.view);
         if let Some(before) = &self.routes {
             self.fetched += self.keys.fetched(before, &new);

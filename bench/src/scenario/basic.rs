@@ -1,10 +1,12 @@
 //! test1 and test2: put, get, overwrite, and get again.
 
 use super::ScenarioError;
-use super::session::Session;
-use crate::target::Target;
+use super::session::ScenarioSession;
+use crate::target::StoreTarget;
 
-pub(super) fn play(session: &mut Session<'_, impl Target>) -> Result<(), ScenarioError> {
+pub(super) fn play(
+    session: &mut ScenarioSession<'_, impl StoreTarget>,
+) -> Result<(), ScenarioError> {
     session.put("key1", "value1")?;
     session.get("key1")?;
     session.put("key1", "value2")?;

@@ -8,10 +8,10 @@ use cluster::ids::NodeId;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::session::{Session, failed};
-use super::{ScenarioError, Wrong};
-use crate::processes::Kill;
-use crate::target::Target;
+use super::session::{ScenarioSession, failed};
+use super::{ScenarioError, WrongResult};
+use crate::processes::KillNode;
+use crate::target::StoreTarget;
 
 /// test3: so many keys of one primary are wanted before it dies.
 const KEYS_OF_ONE: usize = 3;
@@ -31,9 +31,9 @@ const MANY_KEYS: usize = 20;
 const UPDATED: [usize; 3] = [2, 5, 9];
 
 /// One of three nodes dies; reads and new writes begin at the same moment.
-pub(super) fn one<T: Target>(
-    session: &mut Session<'_, T>,
-    killer: &impl Kill,
+pub(super) fn one<T: StoreTarget>(
+    session: &mut ScenarioSession<'_, T>,
+    killer: &impl KillNode,
 ) -> Result<(), ScenarioError> {
     let mut count = 0;
     let victim = loop {
@@ -43,7 +43,7 @@ pub(super) fn one<T: Target>(
             break node;
         }
         if count == MOST_KEYS {
-            return Err(Wrong::Lopsided { wanted: KEYS_OF_ONE, keys: count }.into());
+            return Err(WrongResult::Lopsided { wanted: KEYS_OF_ONE, keys: count }.into());
         }
         let key = fail_key(count);
         session.put(&key, &format!("value_{count}"))?;
@@ -51,9 +51,9 @@ pub(super) fn one<T: Target>(
         count += 1;
     };
     let lost = &session.keys_by_primary()[&victim];
-    session.say(&format!("{victim} is primary of {}: kill -9", lost.join(", ")))?;
+    session.print_line(&format!("{victim} is primary of {}: kill -9", lost.join(", ")))?;
     killer.kill(std::slice::from_ref(&victim))?;
-    session.mourn(std::slice::from_ref(&victim));
+    session.exclude_killed(std::slice::from_ref(&victim));
 
     let target = session.target();
     let (reads, writes) = thread::scope(|scope| {
@@ -66,7 +66,7 @@ pub(super) fn one<T: Target>(
         session.count_write(written.took);
         session.placed(&written.key, &written.value, written.placed)?;
     }
-    session.say("and every key once more")?;
+    session.print_line("and every key once more")?;
     for n in 0..count {
         session.put(&fail_key(n), &format!("again_{n}"))?;
     }
@@ -76,7 +76,7 @@ pub(super) fn one<T: Target>(
     for n in 0..NEW_KEYS {
         session.get(&new_key(n))?;
     }
-    say_slowest(session)
+    print_slowest(session)
 }
 
 fn fail_key(n: usize) -> String {
@@ -88,28 +88,28 @@ fn new_key(n: usize) -> String {
 }
 
 /// A put that another thread made.
-struct Written {
+struct ForeignPut {
     key: String,
     value: String,
     placed: Placed,
     took: Duration,
 }
 
-fn write_new(target: &impl Target) -> Result<Vec<Written>, ScenarioError> {
+fn write_new(target: &impl StoreTarget) -> Result<Vec<ForeignPut>, ScenarioError> {
     (0..NEW_KEYS)
         .map(|n| {
             let (key, value) = (new_key(n), format!("value_{n}"));
             let start = Instant::now();
             let placed = target.put(&key, &value).map_err(|error| failed("put", &key, error))?;
-            Ok(Written { key, value, placed, took: start.elapsed() })
+            Ok(ForeignPut { key, value, placed, took: start.elapsed() })
         })
         .collect()
 }
 
 /// Two of seven nodes die at once. Each is primary of a key at least.
-pub(super) fn two<T: Target>(
-    session: &mut Session<'_, T>,
-    killer: &impl Kill,
+pub(super) fn two<T: StoreTarget>(
+    session: &mut ScenarioSession<'_, T>,
+    killer: &impl KillNode,
     rng: &mut StdRng,
 ) -> Result<(), ScenarioError> {
     let key = |n: usize| format!("many_key_{n}");
@@ -121,26 +121,28 @@ pub(super) fn two<T: Target>(
     }
     let mut primaries: Vec<NodeId> = session.keys_by_primary().into_keys().collect();
     if primaries.len() < 2 {
-        return Err(Wrong::Lopsided { wanted: 1, keys: MANY_KEYS }.into());
+        return Err(WrongResult::Lopsided { wanted: 1, keys: MANY_KEYS }.into());
     }
     let first = primaries.swap_remove(rng.random_range(0..primaries.len()));
     let second = primaries.swap_remove(rng.random_range(0..primaries.len()));
-    session.say(&format!("kill -9 {first} and {second}"))?;
+    session.print_line(&format!("kill -9 {first} and {second}"))?;
     let victims = [first, second];
     killer.kill(&victims)?;
-    session.mourn(&victims);
+    session.exclude_killed(&victims);
     for n in 0..MANY_KEYS {
         session.get(&key(n))?;
     }
-    say_slowest(session)
+    print_slowest(session)
 }
 
-fn say_slowest<T: Target>(session: &mut Session<'_, T>) -> Result<(), ScenarioError> {
+fn print_slowest<T: StoreTarget>(
+    session: &mut ScenarioSession<'_, T>,
+) -> Result<(), ScenarioError> {
     let slowest = session.slowest();
     let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
     let mut line = format!("after the kill the longest read took {}", ms(slowest.read));
     if !slowest.write.is_zero() {
         line = format!("{line}, the longest write {}", ms(slowest.write));
     }
-    session.say(&line)
+    session.print_line(&line)
 }

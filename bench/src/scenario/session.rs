@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 use client::{Got, Placed};
 use cluster::ids::NodeId;
 
-use super::{ScenarioError, Wrong};
-use crate::target::Target;
+use super::{ScenarioError, WrongResult};
+use crate::target::StoreTarget;
 
 /// A client that remembers what it put.
-pub struct Session<'a, T> {
+pub struct ScenarioSession<'a, T> {
     target: &'a T,
     out: &'a mut dyn Write,
     copies: usize,
-    newest: BTreeMap<String, Known>,
+    latest: BTreeMap<String, AcknowledgedPut>,
     dead: Vec<NodeId>,
     slowest: Slowest,
 }
 
 /// What the newest put of a key said.
-struct Known {
+struct AcknowledgedPut {
     value: String,
     primary: NodeId,
 }
@@ -36,11 +36,11 @@ pub struct Slowest {
     pub write: Duration,
 }
 
-impl<'a, T: Target> Session<'a, T> {
+impl<'a, T: StoreTarget> ScenarioSession<'a, T> {
     /// On a cluster that keeps `copies` of each key, of which all nodes live.
     pub fn new(target: &'a T, copies: usize, out: &'a mut dyn Write) -> Self {
-        let (newest, dead) = (BTreeMap::new(), Vec::new());
-        Self { target, out, copies, newest, dead, slowest: Slowest::default() }
+        let (latest, dead) = (BTreeMap::new(), Vec::new());
+        Self { target, out, copies, latest, dead, slowest: Slowest::default() }
     }
 
     /// The store, for steps of another kind.
@@ -52,7 +52,7 @@ impl<'a, T: Target> Session<'a, T> {
     ///
     /// # Errors
     /// [`ScenarioError::Output`].
-    pub fn say(&mut self, line: &str) -> Result<(), ScenarioError> {
+    pub fn print_line(&mut self, line: &str) -> Result<(), ScenarioError> {
         Ok(writeln!(self.out, "{line}")?)
     }
 
@@ -71,7 +71,7 @@ impl<'a, T: Target> Session<'a, T> {
     /// Puts a value made of several strings: `OK, node3`.
     ///
     /// # Errors
-    /// As [`Session::put`].
+    /// As [`ScenarioSession::put`].
     pub fn put_list(&mut self, key: &str, list: &[&str]) -> Result<(), ScenarioError> {
         let placed =
             self.target.put_list(key, list).map_err(|source| failed("put", key, source))?;
@@ -81,17 +81,20 @@ impl<'a, T: Target> Session<'a, T> {
     /// Takes down what a put came to.
     ///
     /// # Errors
-    /// As [`Session::put`].
+    /// As [`ScenarioSession::put`].
     pub fn placed(&mut self, key: &str, value: &str, placed: Placed) -> Result<(), ScenarioError> {
         let Placed { primary, copies } = placed;
         writeln!(self.out, "OK, {primary}")?;
         check_alive(&self.dead, key, &primary)?;
         if copies != self.copies {
-            return Err(
-                Wrong::Copies { key: key.to_owned(), want: self.copies, got: copies }.into()
-            );
+            return Err(WrongResult::Copies {
+                key: key.to_owned(),
+                want: self.copies,
+                got: copies,
+            }
+            .into());
         }
-        self.newest.insert(key.to_owned(), Known { value: value.to_owned(), primary });
+        self.latest.insert(key.to_owned(), AcknowledgedPut { value: value.to_owned(), primary });
         Ok(())
     }
 
@@ -108,20 +111,20 @@ impl<'a, T: Target> Session<'a, T> {
         let got = self.target.get(key);
         self.slowest.read = self.slowest.read.max(start.elapsed());
         let got = got.map_err(|source| failed("get", key, source))?;
-        let Known { value, primary } = &self.newest[key];
+        let AcknowledgedPut { value, primary } = &self.latest[key];
         let Some(Got { value: bytes, primary: from, .. }) = got else {
-            return Err(Wrong::Missing { key: key.to_owned(), want: value.clone() }.into());
+            return Err(WrongResult::Missing { key: key.to_owned(), want: value.clone() }.into());
         };
         let text = String::from_utf8_lossy(&bytes);
         writeln!(self.out, "{key}, {text}, {from}")?;
         check_alive(&self.dead, key, &from)?;
         if bytes != value.as_bytes() {
             let (want, got) = (value.clone(), text.into_owned());
-            return Err(Wrong::Value { key: key.to_owned(), want, got }.into());
+            return Err(WrongResult::Value { key: key.to_owned(), want, got }.into());
         }
         if self.dead.is_empty() && from != *primary {
             let want = primary.clone();
-            return Err(Wrong::Node { key: key.to_owned(), want, got: from }.into());
+            return Err(WrongResult::Node { key: key.to_owned(), want, got: from }.into());
         }
         Ok(())
     }
@@ -129,23 +132,25 @@ impl<'a, T: Target> Session<'a, T> {
     /// Gets a value made of several strings, and checks them one by one.
     ///
     /// # Errors
-    /// As [`Session::get`].
+    /// As [`ScenarioSession::get`].
     pub fn check_list(&mut self, key: &str, want: &[&str]) -> Result<(), ScenarioError> {
         let got = self.target.get_list(key).map_err(|source| failed("get", key, source))?;
         match got {
             Some(list) if list == want => Ok(()),
             Some(list) => {
                 let (want, got) = (format!("{want:?}"), format!("{list:?}"));
-                Err(Wrong::Value { key: key.to_owned(), want, got }.into())
+                Err(WrongResult::Value { key: key.to_owned(), want, got }.into())
             }
-            None => Err(Wrong::Missing { key: key.to_owned(), want: format!("{want:?}") }.into()),
+            None => {
+                Err(WrongResult::Missing { key: key.to_owned(), want: format!("{want:?}") }.into())
+            }
         }
     }
 
     /// The keys that were put, by their primaries.
     pub fn keys_by_primary(&self) -> BTreeMap<NodeId, Vec<String>> {
         let mut keys: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
-        for (key, known) in &self.newest {
+        for (key, known) in &self.latest {
             keys.entry(known.primary.clone()).or_default().push(key.clone());
         }
         keys
@@ -153,7 +158,7 @@ impl<'a, T: Target> Session<'a, T> {
 
     /// From now on these are dead: nobody hears from them again, and times are
     /// taken anew.
-    pub fn mourn(&mut self, dead: &[NodeId]) {
+    pub fn exclude_killed(&mut self, dead: &[NodeId]) {
         self.dead.extend_from_slice(dead);
         self.slowest = Slowest::default();
     }
@@ -169,9 +174,9 @@ impl<'a, T: Target> Session<'a, T> {
     }
 }
 
-fn check_alive(dead: &[NodeId], key: &str, node: &NodeId) -> Result<(), Wrong> {
+fn check_alive(dead: &[NodeId], key: &str, node: &NodeId) -> Result<(), WrongResult> {
     if dead.contains(node) {
-        return Err(Wrong::Undead { key: key.to_owned(), node: node.clone() });
+        return Err(WrongResult::Undead { key: key.to_owned(), node: node.clone() });
     }
     Ok(())
 }

@@ -4,14 +4,14 @@ use std::io::Write;
 use std::thread;
 
 use super::ScenarioError;
-use super::session::Session;
-use crate::target::Target;
+use super::session::ScenarioSession;
+use crate::target::StoreTarget;
 
 const CLIENTS: usize = 3;
 
 const LIST: [&str; 2] = ["phone", "phone_case"];
 
-pub(super) fn play<T: Target>(
+pub(super) fn play<T: StoreTarget>(
     init: &(impl Fn() -> Result<T, ScenarioError> + Sync),
     copies: usize,
     out: &mut dyn Write,
@@ -36,14 +36,14 @@ pub(super) fn play<T: Target>(
 }
 
 /// What one client does, under its id.
-fn shop<T: Target>(
+fn shop<T: StoreTarget>(
     init: &impl Fn() -> Result<T, ScenarioError>,
     id: &str,
     copies: usize,
     page: &mut Vec<u8>,
 ) -> Result<(), ScenarioError> {
     let target = init()?;
-    let mut session = Session::new(&target, copies, page);
+    let mut session = ScenarioSession::new(&target, copies, page);
     session.put_list(id, &LIST)?;
     session.get(id)?;
     session.check_list(id, &LIST)

@@ -1,13 +1,13 @@
 //! Each scenario on a store that is right, and on stores that are not.
 
 use super::*;
-use crate::target::fake::{Fake, Fault};
+use crate::target::fake::{Fake, PlantedFault};
 
 const ALL: [Scenario; 5] =
     [Scenario::Single, Scenario::Test1, Scenario::Test2, Scenario::Test3, Scenario::Test4];
 
 /// Lets a store be shared as if each client had its own.
-impl<T: Target> Target for &T {
+impl<T: StoreTarget> StoreTarget for &T {
     fn run(&self, ops: &[client::Op<'_>]) -> Vec<Result<client::Done, ClientError>> {
         (**self).run(ops)
     }
@@ -29,8 +29,8 @@ impl<T: Target> Target for &T {
     }
 }
 
-fn play_on(scenario: Scenario, fault: Fault) -> (String, Result<(), ScenarioError>) {
-    let Shape { nodes, copies } = scenario.shape();
+fn play_on(scenario: Scenario, fault: PlantedFault) -> (String, Result<(), ScenarioError>) {
+    let ClusterShape { nodes, copies } = scenario.shape();
     let store = Fake::new(nodes, copies, fault);
     let mut out = Vec::new();
     let outcome = play(scenario, || Ok(&store), &store, 1, &mut out);
@@ -40,20 +40,20 @@ fn play_on(scenario: Scenario, fault: Fault) -> (String, Result<(), ScenarioErro
 #[test]
 fn a_store_that_is_right_passes_them_all() {
     for scenario in ALL {
-        let (out, outcome) = play_on(scenario, Fault::None);
+        let (out, outcome) = play_on(scenario, PlantedFault::None);
         outcome.unwrap_or_else(|error| panic!("{scenario:?}: {error}\n{out}"));
     }
 }
 
 #[test]
 fn steps_are_printed_as_the_client_command_prints_them() {
-    let (out, _) = play_on(Scenario::Test1, Fault::None);
+    let (out, _) = play_on(Scenario::Test1, PlantedFault::None);
     assert_eq!(
         out,
         "OK, node1\nkey1, value1, node1\nOK, node1\nOK, node1\nOK, node1\n\
          key1, value2, node1\nkey2, value3, node1\nkey3, value4, node1\n"
     );
-    let (out, _) = play_on(Scenario::Single, Fault::None);
+    let (out, _) = play_on(Scenario::Single, PlantedFault::None);
     assert!(out.contains("client1, phone,phone_case, node"), "{out}");
     assert_eq!(out.lines().count(), 6);
 }
@@ -62,12 +62,12 @@ fn steps_are_printed_as_the_client_command_prints_them() {
 fn whatever_is_wrong_is_noticed() {
     use Scenario::*;
     for (fault, scenarios, want) in [
-        (Fault::KeepsFirst, &[Test1, Test2, Test3, Test4][..], "was put last"),
-        (Fault::TooFewCopies, &ALL, "the cluster keeps"),
-        (Fault::LosesTheKilled, &[Test3, Test4], "is not there"),
-        (Fault::RollsBack, &[Test3, Test4], "was put last"),
-        (Fault::Undead, &[Test3, Test4], "which was killed"),
-        (Fault::FailsWrites, &[Test3], "not enough replicas"),
+        (PlantedFault::KeepsFirst, &[Test1, Test2, Test3, Test4][..], "was put last"),
+        (PlantedFault::TooFewCopies, &ALL, "the cluster keeps"),
+        (PlantedFault::LosesTheKilled, &[Test3, Test4], "is not there"),
+        (PlantedFault::RollsBack, &[Test3, Test4], "was put last"),
+        (PlantedFault::Undead, &[Test3, Test4], "which was killed"),
+        (PlantedFault::FailsWrites, &[Test3], "not enough replicas"),
     ] {
         for &scenario in scenarios {
             let (out, outcome) = play_on(scenario, fault);

@@ -7,12 +7,12 @@ use client::{ClientError, Done, Got, Op, Placed};
 use cluster::ids::NodeId;
 use parking_lot::Mutex;
 
-use super::Target;
-use crate::processes::{Kill, ProcessError};
+use super::StoreTarget;
+use crate::processes::{KillNode, ProcessError};
 
 /// What is wrong with a [`Fake`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum PlantedFault {
     None,
     /// Overwriting changes nothing.
     KeepsFirst,
@@ -31,19 +31,19 @@ pub(crate) enum Fault {
 pub(crate) struct Fake {
     nodes: usize,
     copies: usize,
-    fault: Fault,
-    state: Mutex<State>,
+    fault: PlantedFault,
+    state: Mutex<FakeState>,
 }
 
 #[derive(Default)]
-struct State {
+struct FakeState {
     /// First and newest value of each key.
     values: HashMap<String, (Vec<u8>, Vec<u8>)>,
     killed: Vec<NodeId>,
 }
 
 impl Fake {
-    pub(crate) fn new(nodes: usize, copies: usize, fault: Fault) -> Self {
+    pub(crate) fn new(nodes: usize, copies: usize, fault: PlantedFault) -> Self {
         Self { nodes, copies, fault, state: Mutex::default() }
     }
 
@@ -52,7 +52,7 @@ impl Fake {
         let first = key.bytes().map(usize::from).sum::<usize>();
         (0..self.nodes)
             .map(|step| node((first + step) % self.nodes + 1))
-            .find(|node| self.fault == Fault::Undead || !killed.contains(node))
+            .find(|node| self.fault == PlantedFault::Undead || !killed.contains(node))
             .expect("one lives")
     }
 }
@@ -61,7 +61,7 @@ fn node(number: usize) -> NodeId {
     NodeId::new(&format!("node{number}")).expect("a good name")
 }
 
-impl Target for Fake {
+impl StoreTarget for Fake {
     fn run(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("tests write text");
         ops.iter()
@@ -77,7 +77,7 @@ impl Target for Fake {
 
     fn put(&self, key: &str, value: &str) -> Result<Placed, ClientError> {
         let mut state = self.state.lock();
-        if self.fault == Fault::FailsWrites && !state.killed.is_empty() {
+        if self.fault == PlantedFault::FailsWrites && !state.killed.is_empty() {
             let why = "planted".to_owned();
             return Err(ClientError::NotEnoughReplicas { deadline: Duration::ZERO, why });
         }
@@ -85,10 +85,10 @@ impl Target for Fake {
         let primary = self.primary(key, &state.killed);
         let entry =
             state.values.entry(key.to_owned()).or_insert_with(|| (value.clone(), value.clone()));
-        if self.fault != Fault::KeepsFirst {
+        if self.fault != PlantedFault::KeepsFirst {
             entry.1 = value;
         }
-        let copies = self.copies - usize::from(self.fault == Fault::TooFewCopies);
+        let copies = self.copies - usize::from(self.fault == PlantedFault::TooFewCopies);
         Ok(Placed { primary, copies })
     }
 
@@ -100,10 +100,10 @@ impl Target for Fake {
         let state = self.state.lock();
         let primary = self.primary(key, &state.killed);
         let was_hit = self.primary(key, &[]) != primary;
-        if self.fault == Fault::LosesTheKilled && was_hit {
+        if self.fault == PlantedFault::LosesTheKilled && was_hit {
             return Ok(None);
         }
-        let rolled_back = self.fault == Fault::RollsBack && !state.killed.is_empty();
+        let rolled_back = self.fault == PlantedFault::RollsBack && !state.killed.is_empty();
         Ok(state.values.get(key).map(|(first, newest)| Got {
             expiry: None,
             value: if rolled_back { first } else { newest }.clone(),
@@ -117,7 +117,7 @@ impl Target for Fake {
     }
 }
 
-impl Kill for Fake {
+impl KillNode for Fake {
     fn kill(&self, nodes: &[NodeId]) -> Result<(), ProcessError> {
         self.state.lock().killed.extend(nodes.iter().cloned());
         Ok(())

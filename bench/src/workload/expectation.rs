@@ -35,7 +35,7 @@ const SHOWN_BYTES: usize = 48;
 
 /// An answer that no correct store gives.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Wrong {
+pub enum WrongAnswer {
     /// Nothing was found where a value was certain to be.
     #[error("key {key_index} is absent, yet its value {settled} was there before the read")]
     Absent {
@@ -143,7 +143,7 @@ impl Expectation {
 
     /// The put was answered or given up. Wrong if it was refused, and yet a
     /// read has returned its value.
-    pub fn end_put(&self, put: PendingPut, outcome: Outcome) -> Result<(), Wrong> {
+    pub fn end_put(&self, put: PendingPut, outcome: Outcome) -> Result<(), WrongAnswer> {
         let PendingPut { key_index, sequence } = put;
         let settled = &self.keys[key_index as usize].settled;
         if outcome == Outcome::Ok {
@@ -156,7 +156,7 @@ impl Expectation {
         // it has settled the value: one of the two notices.
         let seen = settled.load(Ordering::SeqCst) >= sequence;
         if seen && outcome == Outcome::Failed {
-            return Err(Wrong::Refused { key_index, sequence });
+            return Err(WrongAnswer::Refused { key_index, sequence });
         }
         Ok(())
     }
@@ -169,30 +169,30 @@ impl Expectation {
 
     /// The read was answered with this value, or with none. The error says why
     /// that is wrong.
-    pub fn end_get(&self, get: PendingGet, value: Option<&[u8]>) -> Result<(), Wrong> {
+    pub fn end_get(&self, get: PendingGet, value: Option<&[u8]>) -> Result<(), WrongAnswer> {
         let PendingGet { key_index, settled } = get;
         let Some(value) = value else {
             return match settled {
                 0 => Ok(()),
-                _ => Err(Wrong::Absent { key_index, settled }),
+                _ => Err(WrongAnswer::Absent { key_index, settled }),
             };
         };
         let sequence = self.own_sequence(key_index, value)?;
         let key = &self.keys[key_index as usize];
         let begun = key.begun.load(Ordering::SeqCst);
         if sequence > begun {
-            return Err(Wrong::NeverWritten { key_index, sequence, begun });
+            return Err(WrongAnswer::NeverWritten { key_index, sequence, begun });
         }
         key.settled.fetch_max(sequence, Ordering::SeqCst);
         match self.failure(key_index, sequence) {
-            Some(Outcome::Failed) => Err(Wrong::Refused { key_index, sequence }),
-            None if sequence < settled => Err(Wrong::Stale { key_index, sequence, settled }),
+            Some(Outcome::Failed) => Err(WrongAnswer::Refused { key_index, sequence }),
+            None if sequence < settled => Err(WrongAnswer::Stale { key_index, sequence, settled }),
             _ => Ok(()),
         }
     }
 
     /// The place of `value` among those of its key, if it is one of them.
-    fn own_sequence(&self, key_index: u32, value: &[u8]) -> Result<u64, Wrong> {
+    fn own_sequence(&self, key_index: u32, value: &[u8]) -> Result<u64, WrongAnswer> {
         match Stamp::decode(value, self.value_len) {
             Some(stamp)
                 if stamp.key_index == key_index
@@ -203,7 +203,7 @@ impl Expectation {
             }
             _ => {
                 let shown = &value[..value.len().min(SHOWN_BYTES)];
-                Err(Wrong::Foreign {
+                Err(WrongAnswer::Foreign {
                     key_index,
                     value: String::from_utf8_lossy(shown).into_owned(),
                 })

@@ -13,7 +13,7 @@ fn the_same_seed_draws_the_same_and_workers_differ() {
     };
     assert_eq!(draw(1, 0), draw(1, 0));
     assert_ne!(draw(1, 0), draw(2, 0));
-    let keys = |ops: Vec<Op>| ops.iter().map(Op::key_index).collect::<Vec<_>>();
+    let keys = |ops: Vec<WorkloadOp>| ops.iter().map(WorkloadOp::key_index).collect::<Vec<_>>();
     assert_ne!(keys(draw(1, 0)), keys(draw(1, 1)));
 }
 
@@ -30,11 +30,11 @@ fn a_batch_has_different_keys_and_a_writer_only_its_own() {
                 for _ in 0..200 {
                     let batch = stream.next_batch();
                     assert_eq!(batch.len() as u32, keys / 4);
-                    let distinct: HashSet<u32> = batch.iter().map(Op::key_index).collect();
+                    let distinct: HashSet<u32> = batch.iter().map(WorkloadOp::key_index).collect();
                     assert_eq!(distinct.len(), batch.len());
                     for op in batch {
                         assert!(op.key_index() < keys);
-                        if let Op::Put { key_index, .. } = op {
+                        if let WorkloadOp::Put { key_index, .. } = op {
                             assert_eq!(key_index % 4, worker);
                         }
                     }
@@ -49,7 +49,7 @@ fn values_are_numbered_from_one_for_each_key() {
     let mut stream = workload(20, 0.0).stream(1, 2, 1).expect("valid");
     let mut counts = [0; 20];
     for _ in 0..500 {
-        let Op::Put { key_index, sequence, value } = stream.next_op() else {
+        let WorkloadOp::Put { key_index, sequence, value } = stream.next_op() else {
             panic!("nothing is read");
         };
         counts[key_index as usize] += 1;
@@ -64,7 +64,8 @@ fn values_are_numbered_from_one_for_each_key() {
 fn the_fraction_of_reads_is_kept() {
     for (fraction, range) in [(0.0, 0..=0), (0.5, 4_800..=5_200), (1.0, 10_000..=10_000)] {
         let mut stream = workload(1_000, fraction).stream(0, 1, 1).expect("valid");
-        let reads = (0..10_000).filter(|_| matches!(stream.next_op(), Op::Get { .. })).count();
+        let reads =
+            (0..10_000).filter(|_| matches!(stream.next_op(), WorkloadOp::Get { .. })).count();
         assert!(range.contains(&reads), "{reads} of 10,000 for {fraction}");
     }
 }

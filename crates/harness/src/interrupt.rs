@@ -19,10 +19,10 @@ impl Interrupt {
     /// If the system refuses the handlers or the thread.
     pub fn watch(name: &str) -> io::Result<Interrupt> {
         let interrupt = Interrupt(Arc::default());
-        let (stop, told) = (StopSignals::for_tool()?, interrupt.0.clone());
+        let (stop, is_set) = (StopSignals::for_tool()?, interrupt.0.clone());
         logging::spawn(format!("{name} signals"), move || {
             stop.wait();
-            told.store(true, Ordering::SeqCst);
+            is_set.store(true, Ordering::SeqCst);
         })?;
         Ok(interrupt)
     }

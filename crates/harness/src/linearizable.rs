@@ -42,13 +42,13 @@ impl Check {
     /// Checks one key.
     ///
     /// # Errors
-    /// [`Violation`]; undecided is one.
-    pub fn key(self, history: &[Record]) -> Result<(), Violation> {
-        self.verdict(history).map_err(|what| Violation { what, history: history.to_vec() })
+    /// [`HistoryViolation`]; undecided is one.
+    pub fn key(self, history: &[Record]) -> Result<(), HistoryViolation> {
+        self.verdict(history).map_err(|what| HistoryViolation { what, history: history.to_vec() })
     }
 
     /// Checks every key.
-    pub fn all(self, histories: &Histories) -> Vec<Violation> {
+    pub fn all(self, histories: &Histories) -> Vec<HistoryViolation> {
         histories.values().filter_map(|history| self.key(history).err()).collect()
     }
 
@@ -67,14 +67,14 @@ impl Check {
 
 /// A key whose history is not right.
 #[derive(Debug, Clone)]
-pub struct Violation {
+pub struct HistoryViolation {
     /// What is wrong.
     pub what: &'static str,
     /// Everything that happened to the key.
     pub history: Vec<Record>,
 }
 
-impl fmt::Display for Violation {
+impl fmt::Display for HistoryViolation {
     /// The key and its history by time, compactly: times in milliseconds since its first call.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut history: Vec<&Record> = self.history.iter().collect();

@@ -1,6 +1,6 @@
 //! Planned changes, asked for as an operator does: with the `client` command.
 //!
-//! An [`Order`] becomes flags of the command; what it prints and its exit code are the [`Answer`].
+//! An [`OperatorCommand`] becomes flags of the command; what it prints and its exit code are the [`CommandOutcome`].
 //! The command runs as a process of its own, so that who asked may look after other things
 //! meanwhile.
 
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use cluster::ids::Address;
 
-use crate::process::Running;
+use crate::process::ChildProcess;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
+pub enum OperatorCommand {
     /// This node is to hand over what it keeps, and to end.
     Leave(String),
     /// This node's share is to be so large in proportion to the others'.
@@ -30,7 +30,7 @@ pub enum Order {
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum CommandOutcome {
     /// It has begun.
     Begun,
     /// It was refused, for this reason.
@@ -58,7 +58,7 @@ pub enum OperatorError {
     },
     /// The command said what it never says.
     #[error("client {order} ended with {status}: {text}")]
-    Nonsense {
+    Unexpected {
         /// What was asked for.
         order: String,
         /// How it ended.
@@ -77,29 +77,29 @@ const COMMAND: &str = "client";
 /// How long the command may go on after its deadline; beyond it something is wrong with it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often [`Asked::wait`] looks whether it has ended.
-const LOOK: Duration = Duration::from_millis(2);
+/// How often [`RunningCommand::wait`] looks whether it has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-impl Order {
+impl OperatorCommand {
     /// The flag of `client` that asks for it.
     pub fn verb(&self) -> &'static str {
         match self {
-            Order::Leave(_) => "leave",
-            Order::Weight(..) => "weight",
-            Order::Copies(_) => "rep",
-            Order::Cancel => "cancel",
+            OperatorCommand::Leave(_) => "leave",
+            OperatorCommand::Weight(..) => "weight",
+            OperatorCommand::Copies(_) => "rep",
+            OperatorCommand::Cancel => "cancel",
         }
     }
 }
 
-impl fmt::Display for Order {
+impl fmt::Display for OperatorCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "--{}", self.verb())?;
         match self {
-            Order::Leave(node) => write!(f, " {node}"),
-            Order::Weight(node, weight) => write!(f, " {node}={weight}"),
-            Order::Copies(copies) => write!(f, " {copies}"),
-            Order::Cancel => Ok(()),
+            OperatorCommand::Leave(node) => write!(f, " {node}"),
+            OperatorCommand::Weight(node, weight) => write!(f, " {node}={weight}"),
+            OperatorCommand::Copies(copies) => write!(f, " {copies}"),
+            OperatorCommand::Cancel => Ok(()),
         }
     }
 }
@@ -139,38 +139,42 @@ impl Operator {
     ///
     /// # Errors
     /// [`OperatorError::Run`].
-    pub fn ask(&self, order: &Order) -> Result<Asked, OperatorError> {
-        let words = order.to_string();
+    pub fn ask(&self, order: &OperatorCommand) -> Result<RunningCommand, OperatorError> {
+        let arguments = order.to_string();
         let mut command = Command::new(&self.program);
         command
             .arg(format!("--manager={}", self.manager))
             .arg(format!("--deadline-ms={}", self.deadline.as_millis()))
-            .args(words.split(' '));
-        Asked::start(words, &mut command, self.deadline)
+            .args(arguments.split(' '));
+        RunningCommand::start(arguments, &mut command, self.deadline)
             .map_err(|source| OperatorError::Run { path: self.program.clone(), source })
     }
 }
 
 /// A command that runs.
 #[derive(Debug)]
-pub struct Asked {
+pub struct RunningCommand {
     order: String,
-    running: Running,
+    running: ChildProcess,
     until: Instant,
 }
 
-impl Asked {
-    fn start(order: String, command: &mut Command, deadline: Duration) -> io::Result<Asked> {
+impl RunningCommand {
+    fn start(
+        order: String,
+        command: &mut Command,
+        deadline: Duration,
+    ) -> io::Result<RunningCommand> {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let running = Running::start(command)?;
-        Ok(Asked { order, running, until: Instant::now() + deadline + PATIENCE })
+        let running = ChildProcess::start(command)?;
+        Ok(RunningCommand { order, running, until: Instant::now() + deadline + PATIENCE })
     }
 
     /// The answer, if it is there.
     ///
     /// # Errors
     /// [`OperatorError`].
-    pub fn poll(&mut self) -> Result<Option<Answer>, OperatorError> {
+    pub fn poll(&mut self) -> Result<Option<CommandOutcome>, OperatorError> {
         let status = match self.running.ended() {
             Ok(Some(status)) => status,
             Ok(None) if Instant::now() > self.until => {
@@ -192,7 +196,7 @@ impl Asked {
             Some(answer) => Ok(Some(answer)),
             None => {
                 let text = format!("{out}{error}").trim().to_owned();
-                Err(OperatorError::Nonsense { order: self.order.clone(), status, text })
+                Err(OperatorError::Unexpected { order: self.order.clone(), status, text })
             }
         }
     }
@@ -201,12 +205,12 @@ impl Asked {
     ///
     /// # Errors
     /// [`OperatorError`].
-    pub fn wait(mut self) -> Result<Answer, OperatorError> {
+    pub fn wait(mut self) -> Result<CommandOutcome, OperatorError> {
         loop {
             if let Some(answer) = self.poll()? {
                 return Ok(answer);
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -217,10 +221,10 @@ fn lacking(help: &str, verbs: &[&'static str]) -> Option<&'static str> {
 }
 
 /// What an exit code and the words with it mean; `None` if that is not how the command answers.
-fn answer(code: Option<i32>, out: &str, error: &str) -> Option<Answer> {
+fn answer(code: Option<i32>, out: &str, error: &str) -> Option<CommandOutcome> {
     match code? {
-        0 => out.starts_with("OK, ").then_some(Answer::Begun),
-        1 if !error.trim().is_empty() => Some(Answer::Refused(error.trim().to_owned())),
+        0 => out.starts_with("OK, ").then_some(CommandOutcome::Begun),
+        1 if !error.trim().is_empty() => Some(CommandOutcome::Refused(error.trim().to_owned())),
         _ => None,
     }
 }
@@ -236,10 +240,10 @@ mod tests {
     #[test]
     fn orders_are_flags_of_the_command() {
         for (order, text) in [
-            (Order::Leave(node()), "--leave node3"),
-            (Order::Weight(node(), 2), "--weight node3=2"),
-            (Order::Copies(4), "--rep 4"),
-            (Order::Cancel, "--cancel"),
+            (OperatorCommand::Leave(node()), "--leave node3"),
+            (OperatorCommand::Weight(node(), 2), "--weight node3=2"),
+            (OperatorCommand::Copies(4), "--rep 4"),
+            (OperatorCommand::Cancel, "--cancel"),
         ] {
             assert_eq!(order.to_string(), text);
         }
@@ -247,9 +251,9 @@ mod tests {
 
     #[test]
     fn begun_refused_and_nonsense() {
-        assert_eq!(answer(Some(0), "OK, node3 leaves\n", ""), Some(Answer::Begun));
+        assert_eq!(answer(Some(0), "OK, node3 leaves\n", ""), Some(CommandOutcome::Begun));
         let refused = answer(Some(1), "", "client: a change is under way\n");
-        assert_eq!(refused, Some(Answer::Refused("client: a change is under way".into())));
+        assert_eq!(refused, Some(CommandOutcome::Refused("client: a change is under way".into())));
         for (code, out, error) in
             [(Some(0), "", ""), (Some(0), "fine", ""), (Some(1), "", ""), (None, "OK, ", "")]
         {
@@ -271,12 +275,12 @@ mod tests {
     fn an_answer_is_waited_for() {
         let ask = |script: &str| {
             let mut command = Command::new("/bin/sh");
-            Asked::start("--cancel".into(), command.args(["-c", script]), PATIENCE)
+            RunningCommand::start("--cancel".into(), command.args(["-c", script]), PATIENCE)
                 .expect("a shell")
         };
-        assert_eq!(ask("echo OK, gone").wait().expect("an answer"), Answer::Begun);
+        assert_eq!(ask("echo OK, gone").wait().expect("an answer"), CommandOutcome::Begun);
         let refused = ask("echo no >&2; exit 1").wait().expect("an answer");
-        assert_eq!(refused, Answer::Refused("no".into()));
+        assert_eq!(refused, CommandOutcome::Refused("no".into()));
         let error = ask("echo what >&2; exit 2").wait().expect_err("nonsense");
         assert_eq!(error.to_string(), "client --cancel ended with exit status: 2: what");
     }

@@ -1,4 +1,4 @@
-//! Programs that we start ourselves. They end with us, whatever happens: a [`Running`] kills its
+//! Programs that we start ourselves. They end with us, whatever happens: a [`ChildProcess`] kills its
 //! child when it is dropped, and a panic that aborts, and so drops nothing, kills all of them from
 //! a hook.
 
@@ -14,7 +14,7 @@ use rustix::process::{Pid, kill_process};
 
 /// Why a process cannot be run.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum SpawnError {
     /// It does not start.
     #[error("cannot start {}: {source}", path.display())]
     Start {
@@ -58,18 +58,18 @@ fn send(pid: u32, signal: Signal) -> io::Result<()> {
 
 /// A process that is killed when this is dropped.
 #[derive(Debug)]
-pub struct Running(Child);
+pub struct ChildProcess(Child);
 
-impl Running {
+impl ChildProcess {
     /// Starts it.
     ///
     /// # Errors
     /// As [`Command::spawn`].
-    pub fn start(command: &mut Command) -> io::Result<Running> {
+    pub fn start(command: &mut Command) -> io::Result<ChildProcess> {
         kill_all_on_abort();
         let child = command.spawn()?;
         ALIVE.lock().push(child.id());
-        Ok(Running(child))
+        Ok(ChildProcess(child))
     }
 
     /// Its process id.
@@ -83,7 +83,7 @@ impl Running {
     }
 
     /// Kills it without waiting for its end, so that several die at once.
-    pub fn strike(&mut self) {
+    pub fn send_kill(&mut self) {
         // It cannot fail for a child that was not waited for; one that was is left alone.
         let _ = self.0.kill();
     }
@@ -124,9 +124,9 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
-        self.strike();
+        self.send_kill();
         let _ = self.wait();
     }
 }
@@ -137,7 +137,7 @@ pub struct Process {
     program: PathBuf,
     flags: Vec<String>,
     log: PathBuf,
-    running: Option<Running>,
+    running: Option<ChildProcess>,
 }
 
 impl Process {
@@ -149,13 +149,13 @@ impl Process {
     /// Starts it, and tells its process id.
     ///
     /// # Errors
-    /// [`StartError`].
-    pub fn start(&mut self) -> Result<u32, StartError> {
+    /// [`SpawnError`].
+    pub fn start(&mut self) -> Result<u32, SpawnError> {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.program);
         command.args(&self.flags).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let running = Running::start(&mut command)
-            .map_err(|source| StartError::Start { path: self.program.clone(), source })?;
+        let running = ChildProcess::start(&mut command)
+            .map_err(|source| SpawnError::Start { path: self.program.clone(), source })?;
         let pid = running.id();
         self.running = Some(running);
         Ok(pid)
@@ -168,9 +168,9 @@ impl Process {
 
     /// Kills it without waiting for its end, so that several die at once; [`Process::kill`] then
     /// waits.
-    pub fn strike(&mut self) {
+    pub fn send_kill(&mut self) {
         if let Some(running) = &mut self.running {
-            running.strike();
+            running.send_kill();
         }
     }
 
@@ -261,7 +261,7 @@ mod tests {
         let mut process = shell(scratch.path(), "sleep 1000");
         let pid = process.start().expect("a shell starts");
         assert!(ALIVE.lock().contains(&pid));
-        process.strike();
+        process.send_kill();
         drop(process);
         assert!(!ALIVE.lock().contains(&pid));
         send(pid, Signal::CONT).expect_err("nobody is there");

@@ -1,6 +1,6 @@
 //! Blocking TCP proxies that stand in front of processes and make trouble.
 //!
-//! A [`Fault`] concerns all that passes; a [`Cut`] concerns single links between [parties](Party).
+//! A [`NetworkFault`] concerns all that passes; a [`Cut`] concerns single links between [parties](Party).
 //! A cut is what a cable that was pulled looks like to TCP: connections are still accepted (here;
 //! on a real network they hang), nothing passes, ends of connections do not pass either, and what
 //! was on its way when the link was mended arrives then, late, even if its sender has long given
@@ -26,8 +26,8 @@ use std::time::Duration;
 use net_common::worker::Worker;
 use parking_lot::Mutex;
 
-use faults::Link;
-pub use faults::{Cut, Fault, Faults, Way};
+use faults::LinkIdentity;
+pub use faults::{Cut, Direction, Faults, NetworkFault};
 
 use crate::party::Party;
 
@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Between whom a proxy stands.
 #[derive(Debug, Clone, Copy)]
-pub struct Ends {
+pub struct Endpoints {
     /// Who connects, where that is always the same.
     pub from: Option<Party>,
     /// Who is connected to.
@@ -59,17 +59,17 @@ pub struct Proxy {
 struct Route {
     front: SocketAddr,
     target: SocketAddr,
-    ends: Ends,
+    ends: Endpoints,
     faults: Arc<Faults>,
     requested: AtomicU64,
-    connections: Mutex<Vec<Weak<Connection>>>,
+    connections: Mutex<Vec<Weak<ProxiedConnection>>>,
     is_over: AtomicBool,
 }
 
 /// One that passes through.
 #[derive(Debug)]
-struct Connection {
-    link: Link,
+struct ProxiedConnection {
+    link: LinkIdentity,
     near: TcpStream,
     far: TcpStream,
 }
@@ -80,7 +80,7 @@ impl Proxy {
     /// # Errors
     /// If there are no more threads.
     pub fn alone(listener: TcpListener, target: SocketAddr) -> io::Result<Proxy> {
-        let ends = Ends { from: Some(Party::Client), to: Party::Node(0) };
+        let ends = Endpoints { from: Some(Party::Client), to: Party::Node(0) };
         Proxy::between(listener, target, ends, Arc::default())
     }
 
@@ -91,7 +91,7 @@ impl Proxy {
     pub fn between(
         listener: TcpListener,
         target: SocketAddr,
-        ends: Ends,
+        ends: Endpoints,
         faults: Arc<Faults>,
     ) -> io::Result<Proxy> {
         let route = Arc::new(Route {
@@ -119,10 +119,10 @@ impl Proxy {
     }
 
     /// Makes this trouble from now on, on its own and those that share its faults.
-    pub fn set(&self, fault: Fault) {
+    pub fn set(&self, fault: NetworkFault) {
         self.route.faults.set(fault);
-        if fault == Fault::Close {
-            self.route.shut();
+        if fault == NetworkFault::Close {
+            self.route.close_all();
         }
     }
 
@@ -168,23 +168,23 @@ impl Drop for Proxy {
         self.close();
         self.route.is_over.store(true, Ordering::SeqCst);
         self.route.faults.wake();
-        self.route.shut();
+        self.route.close_all();
     }
 }
 
 impl Route {
     /// Ends all connections.
-    fn shut(&self) {
+    fn close_all(&self) {
         for connection in self.connections.lock().drain(..) {
             if let Some(connection) = connection.upgrade() {
-                connection.shut();
+                connection.close();
             }
         }
     }
 }
 
-impl Connection {
-    fn shut(&self) {
+impl ProxiedConnection {
+    fn close(&self) {
         // Closed already is as good.
         let _ = self.near.shutdown(Shutdown::Both);
         let _ = self.far.shutdown(Shutdown::Both);
@@ -203,30 +203,30 @@ fn carry(route: &Arc<Route>, near: TcpStream) {
     if near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).is_err() {
         return;
     }
-    let link = Link {
+    let link = LinkIdentity {
         from: route.ends.from.map_or_else(OnceLock::new, OnceLock::from),
         to: route.ends.to,
         port: peer.port(),
         proxy: route.front.port(),
     };
-    let connection = Arc::new(Connection { link, near, far });
+    let connection = Arc::new(ProxiedConnection { link, near, far });
     let mut connections = route.connections.lock();
     connections.retain(|connection| connection.strong_count() > 0);
     connections.push(Arc::downgrade(&connection));
     drop(connections);
-    for way in [Way::Requests, Way::Replies] {
+    for way in [Direction::Requests, Direction::Replies] {
         let (route, carried) = (route.clone(), connection.clone());
         let thread = thread::Builder::new().name("proxy link".into()).stack_size(STACK);
         if thread.spawn(move || pump(&route, &carried, way)).is_err() {
-            connection.shut();
+            connection.close();
         }
     }
 }
 
 /// Carries bytes one way until an end, which it carries as well.
-fn pump(route: &Route, connection: &Connection, way: Way) {
-    let Connection { link, near, far } = connection;
-    let (mut from, mut to) = if way == Way::Requests { (near, far) } else { (far, near) };
+fn pump(route: &Route, connection: &ProxiedConnection, way: Direction) {
+    let ProxiedConnection { link, near, far } = connection;
+    let (mut from, mut to) = if way == Direction::Requests { (near, far) } else { (far, near) };
     let is_over = || route.is_over.load(Ordering::SeqCst);
     let mut piece = [0; 16 << 10];
     loop {
@@ -235,11 +235,11 @@ fn pump(route: &Route, connection: &Connection, way: Way) {
             got => got,
         };
         let bytes = got.as_ref().copied().unwrap_or_default();
-        if way == Way::Requests {
+        if way == Direction::Requests {
             route.requested.fetch_add(bytes as u64, Ordering::Relaxed);
         }
         let Some(time) = route.faults.passage(link, way, bytes, is_over) else {
-            return connection.shut();
+            return connection.close();
         };
         if !time.is_zero() {
             thread::sleep(time);
@@ -284,7 +284,7 @@ mod tests {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free(1).expect("one")[0]));
         let front = TcpListener::bind(address).expect("it is free");
         let faults = Arc::new(Faults::default());
-        let ends = Ends { from: None, to: Party::Node(0) };
+        let ends = Endpoints { from: None, to: Party::Node(0) };
         let mut proxy = Proxy::between(front, target_address, ends, faults.clone()).expect("open");
         let mut near = TcpStream::connect(address).expect("connected");
         let (mut far, _) = target.accept().expect("forwarded");
@@ -292,7 +292,8 @@ mod tests {
         near.write_all(b"a").expect("sent");
         far.read_exact(&mut byte).expect("passed");
 
-        let cut = Cut { from: Party::Client, to: Party::Node(0), way: Way::Requests, half: None };
+        let cut =
+            Cut { from: Party::Client, to: Party::Node(0), way: Direction::Requests, half: None };
         faults.cut(1, cut);
         faults.cut(2, Cut { from: Party::Node(1), ..cut });
         near.write_all(b"b").expect("sent");
@@ -320,7 +321,7 @@ mod tests {
         let proxy = Proxy::alone(front, target_address).expect("open");
         let mut near = TcpStream::connect(address).expect("connected");
         let (mut far, _) = target.accept().expect("forwarded");
-        proxy.set(Fault::Stall);
+        proxy.set(NetworkFault::Stall);
         near.write_all(b"a").expect("sent");
         drop(proxy);
         // Nothing, by an end or a reset.
@@ -335,13 +336,13 @@ mod tests {
         let proxy = Proxy::alone(front, target_address).expect("open");
         let mut near = TcpStream::connect(address).expect("connected");
         let (mut far, _) = target.accept().expect("forwarded");
-        proxy.set(Fault::LoseReplies);
+        proxy.set(NetworkFault::LoseReplies);
         near.write_all(b"a").expect("sent");
         let mut byte = [0];
         far.read_exact(&mut byte).expect("requests pass");
         far.write_all(b"b").expect("sent");
         assert!(!matches!(near.read(&mut byte), Ok(1..)));
-        proxy.set(Fault::Close);
+        proxy.set(NetworkFault::Close);
         let mut near = TcpStream::connect(address).expect("accepted");
         assert!(!matches!(near.read(&mut byte), Ok(1..)));
         assert_eq!(proxy.requested(), 1);

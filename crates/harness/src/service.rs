@@ -1,7 +1,7 @@
 //! A cluster of our own: a manager and nodes, as `start_service` would start them.
 //!
 //! Each process has its flags, its log and, where records are kept, its folder from the first start
-//! on: one that is started again comes back as what it was. With [faults](Setup::faults) there is a
+//! on: one that is started again comes back as what it was. With [faults](ClusterSetup::faults) there is a
 //! [`Proxy`] in front of each of them. A node that leaves ends by itself, with exit code 0; any
 //! other process that ends without being told to is a finding.
 
@@ -18,12 +18,12 @@ use rustix::process::Signal;
 
 use crate::party::{Party, node_name};
 use crate::ports;
-use crate::process::{Process, StartError};
-use crate::proxy::{Ends, Faults, Proxy};
+use crate::process::{Process, SpawnError};
+use crate::proxy::{Endpoints, Faults, Proxy};
 
 /// How the cluster is to be.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub struct ClusterSetup {
     /// Where the programs are.
     pub bin: PathBuf,
     /// Where data and logs go; created if need be.
@@ -44,7 +44,7 @@ pub struct Setup {
 
 /// A process that has ended by itself.
 #[derive(Debug)]
-pub struct Ended {
+pub struct ProcessEnd {
     /// Which one.
     pub party: Party,
     /// With exit code 0.
@@ -53,7 +53,7 @@ pub struct Ended {
     pub what: String,
 }
 
-impl Ended {
+impl ProcessEnd {
     /// Whether it is a node that was asked to leave, and has done so well.
     pub fn has_left(&self, leaving: &[usize]) -> bool {
         self.is_well && matches!(self.party, Party::Node(node) if leaving.contains(&node))
@@ -68,11 +68,11 @@ pub struct Service {
     manager: Process,
     /// The manager as clients reach it.
     of_clients: Option<Proxy>,
-    nodes: Vec<Node>,
+    nodes: Vec<NodeProcess>,
 }
 
 #[derive(Debug)]
-struct Node {
+struct NodeProcess {
     process: Process,
     proxies: Option<Proxies>,
 }
@@ -92,7 +92,7 @@ struct Ports(IntoIter<u16>);
 
 impl Ports {
     /// All that such a cluster takes.
-    fn of(setup: &Setup) -> io::Result<Ports> {
+    fn of(setup: &ClusterSetup) -> io::Result<Ports> {
         let count = match setup.faults {
             None => 1 + setup.most,
             Some(_) => 2 + 3 * setup.most,
@@ -105,17 +105,17 @@ impl Ports {
     }
 
     /// A proxy on one of them.
-    fn proxy(&mut self, to: u16, ends: Ends, faults: &Arc<Faults>) -> io::Result<Proxy> {
+    fn proxy(&mut self, to: u16, ends: Endpoints, faults: &Arc<Faults>) -> io::Result<Proxy> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.take()))?;
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, to));
         Proxy::between(listener, target, ends, faults.clone())
     }
 }
 
-impl Setup {
+impl ClusterSetup {
     /// One without records on disk, more flags, or faults.
-    pub fn new(bin: &Path, folder: &Path, copies: usize, most: usize) -> Setup {
-        Setup {
+    pub fn new(bin: &Path, folder: &Path, copies: usize, most: usize) -> ClusterSetup {
+        ClusterSetup {
             bin: bin.to_owned(),
             folder: folder.to_owned(),
             copies,
@@ -144,15 +144,15 @@ impl Setup {
         Process::new(self.bin.join("manager"), flags, log)
     }
 
-    fn node(&self, number: usize, manager_port: u16, ports: &mut Ports) -> io::Result<Node> {
+    fn node(&self, number: usize, manager_port: u16, ports: &mut Ports) -> io::Result<NodeProcess> {
         let (party, name) = (Party::Node(number), node_name(number));
         let port = ports.take();
         let mut flags = vec![format!("--label={name}"), format!("--port={port}")];
         let mut proxies = None;
         if let Some(faults) = &self.faults {
-            let to_manager = Ends { from: Some(party), to: Party::Manager };
+            let to_manager = Endpoints { from: Some(party), to: Party::Manager };
             let to_manager = ports.proxy(manager_port, to_manager, faults)?;
-            let mut front = ports.proxy(port, Ends { from: None, to: party }, faults)?;
+            let mut front = ports.proxy(port, Endpoints { from: None, to: party }, faults)?;
             flags.push(format!("--advertise={}", front.address()));
             flags.push(format!("--manager={}", to_manager.address()));
             // Refuses until the node runs.
@@ -166,7 +166,7 @@ impl Setup {
             flags.push(format!("--data={}", self.folder.join(&name).display()));
         }
         let log = self.folder.join(format!("{name}.log"));
-        Ok(Node { process: Process::new(self.bin.join("storage"), flags, log), proxies })
+        Ok(NodeProcess { process: Process::new(self.bin.join("storage"), flags, log), proxies })
     }
 }
 
@@ -174,12 +174,12 @@ impl Service {
     /// Starts the manager, and no node yet.
     ///
     /// # Errors
-    /// [`StartError`].
-    pub fn start(setup: &Setup) -> Result<Service, StartError> {
+    /// [`SpawnError`].
+    pub fn start(setup: &ClusterSetup) -> Result<Service, SpawnError> {
         fs::create_dir_all(&setup.folder)?;
         let mut ports = Ports::of(setup)?;
         let manager_port = ports.take();
-        let of_clients = Ends { from: Some(Party::Client), to: Party::Manager };
+        let of_clients = Endpoints { from: Some(Party::Client), to: Party::Manager };
         let proxy = |faults| ports.proxy(manager_port, of_clients, faults);
         let of_clients = setup.faults.as_ref().map(proxy).transpose()?;
         let nodes = (0..setup.most).map(|node| setup.node(node, manager_port, &mut ports));
@@ -226,8 +226,8 @@ impl Service {
     /// the views that it has saved.
     ///
     /// # Errors
-    /// [`StartError`].
-    pub fn start_again(&mut self, party: Party) -> Result<(), StartError> {
+    /// [`SpawnError`].
+    pub fn start_again(&mut self, party: Party) -> Result<(), SpawnError> {
         if let Party::Node(node) = party
             && let Some(proxies) = &mut self.nodes[node].proxies
         {
@@ -235,15 +235,15 @@ impl Service {
         }
         let Some(process) = self.process(party) else { return Ok(()) };
         let pid = process.start()?;
-        self.tell_pid(party, Some(pid));
+        self.set_pid(party, Some(pid));
         Ok(())
     }
 
     /// Starts nodes.
     ///
     /// # Errors
-    /// [`StartError`].
-    pub fn add(&mut self, nodes: &[usize]) -> Result<(), StartError> {
+    /// [`SpawnError`].
+    pub fn add(&mut self, nodes: &[usize]) -> Result<(), SpawnError> {
         nodes.iter().try_for_each(|&node| self.start_again(Party::Node(node)))
     }
 
@@ -253,7 +253,7 @@ impl Service {
     pub fn kill(&mut self, victims: &[Party]) {
         for &victim in victims {
             if let Some(process) = self.process(victim) {
-                process.strike();
+                process.send_kill();
             }
         }
         for &victim in victims {
@@ -265,7 +265,7 @@ impl Service {
     }
 
     fn has_ended(&mut self, party: Party) {
-        self.tell_pid(party, None);
+        self.set_pid(party, None);
         if let Party::Node(node) = party
             && let Some(proxies) = &mut self.nodes[node].proxies
         {
@@ -273,7 +273,7 @@ impl Service {
         }
     }
 
-    fn tell_pid(&self, party: Party, pid: Option<u32>) {
+    fn set_pid(&self, party: Party, pid: Option<u32>) {
         if let Some(faults) = &self.faults {
             faults.set_pid(party, pid);
         }
@@ -296,12 +296,12 @@ impl Service {
     }
 
     /// The next process that has ended without being killed.
-    pub fn ended(&mut self) -> Option<Ended> {
+    pub fn ended(&mut self) -> Option<ProcessEnd> {
         let nodes = (0..self.nodes.len()).map(Party::Node);
         let ended = std::iter::once(Party::Manager).chain(nodes).find_map(|party| {
             let process = self.process(party)?;
             let status = process.ended()?;
-            Some(Ended { party, is_well: status.success(), what: process.exit_report(status) })
+            Some(ProcessEnd { party, is_well: status.success(), what: process.exit_report(status) })
         })?;
         self.has_ended(ended.party);
         Some(ended)

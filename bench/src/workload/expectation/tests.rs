@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::thread;
 
-use super::super::{Op, Workload};
+use super::super::{Workload, WorkloadOp};
 use super::*;
 
 const VALUE_LEN: usize = 24;
@@ -25,7 +25,7 @@ fn put(expectation: &Expectation, sequence: u64, outcome: Outcome) {
     expectation.end_put(pending, outcome).expect("nothing wrong");
 }
 
-fn get(expectation: &Expectation, sequence: Option<u64>) -> Result<(), Wrong> {
+fn get(expectation: &Expectation, sequence: Option<u64>) -> Result<(), WrongAnswer> {
     let value = sequence.map(value);
     expectation.end_get(expectation.begin_get(KEY), value.as_deref())
 }
@@ -38,10 +38,10 @@ fn an_acknowledged_value_must_be_read() {
     assert_eq!(get(&expectation, Some(1)), Ok(()));
     put(&expectation, 2, Outcome::Ok);
     assert_eq!(get(&expectation, Some(2)), Ok(()));
-    assert_eq!(get(&expectation, None), Err(Wrong::Absent { key_index: KEY, settled: 2 }));
+    assert_eq!(get(&expectation, None), Err(WrongAnswer::Absent { key_index: KEY, settled: 2 }));
     assert_eq!(
         get(&expectation, Some(1)),
-        Err(Wrong::Stale { key_index: KEY, sequence: 1, settled: 2 })
+        Err(WrongAnswer::Stale { key_index: KEY, sequence: 1, settled: 2 })
     );
 }
 
@@ -58,7 +58,7 @@ fn a_read_beside_a_put_may_see_either() {
         expectation.keys[KEY as usize].settled.store(1, Ordering::SeqCst);
     }
     let absent = expectation.end_get(expectation.begin_get(KEY), None);
-    assert!(matches!(absent, Err(Wrong::Absent { settled: 1, .. })));
+    assert!(matches!(absent, Err(WrongAnswer::Absent { settled: 1, .. })));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn absent_is_right_while_the_first_put_is_under_way() {
     assert_eq!(get(&expectation, None), Ok(()));
     assert_eq!(expectation.end_put(pending, Outcome::Ok), Ok(()));
     assert_eq!(expectation.end_get(early, None), Ok(()), "it began before");
-    assert!(matches!(get(&expectation, None), Err(Wrong::Absent { .. })));
+    assert!(matches!(get(&expectation, None), Err(WrongAnswer::Absent { .. })));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn what_one_read_saw_the_next_must_see() {
     assert_eq!(get(&expectation, Some(1)), Ok(()));
     assert_eq!(get(&expectation, Some(2)), Ok(()));
     let back = get(&expectation, Some(1));
-    assert!(matches!(back, Err(Wrong::Stale { settled: 2, .. })));
+    assert!(matches!(back, Err(WrongAnswer::Stale { settled: 2, .. })));
     assert_eq!(expectation.end_put(pending, Outcome::Unknown), Ok(()));
 }
 
@@ -90,9 +90,9 @@ fn a_value_not_yet_sent_is_wrong() {
     put(&expectation, 1, Outcome::Ok);
     assert_eq!(
         get(&expectation, Some(2)),
-        Err(Wrong::NeverWritten { key_index: KEY, sequence: 2, begun: 1 })
+        Err(WrongAnswer::NeverWritten { key_index: KEY, sequence: 2, begun: 1 })
     );
-    assert!(matches!(get(&expectation, Some(0)), Err(Wrong::Foreign { .. })));
+    assert!(matches!(get(&expectation, Some(0)), Err(WrongAnswer::Foreign { .. })));
     assert_eq!(get(&expectation, Some(1)), Ok(()), "nothing else changed");
 }
 
@@ -106,13 +106,13 @@ fn an_unknown_put_may_surface_late_or_never() {
     put(&expectation, 3, Outcome::Ok);
     assert_eq!(get(&expectation, Some(3)), Ok(()));
     assert_eq!(get(&expectation, Some(2)), Ok(()), "it took effect late");
-    assert!(matches!(get(&expectation, Some(1)), Err(Wrong::Stale { .. })));
-    assert!(matches!(get(&expectation, None), Err(Wrong::Absent { .. })));
+    assert!(matches!(get(&expectation, Some(1)), Err(WrongAnswer::Stale { .. })));
+    assert!(matches!(get(&expectation, None), Err(WrongAnswer::Absent { .. })));
 }
 
 #[test]
 fn a_refused_put_must_never_surface() {
-    let refused = Wrong::Refused { key_index: KEY, sequence: 2 };
+    let refused = WrongAnswer::Refused { key_index: KEY, sequence: 2 };
     let read_later = expectation();
     put(&read_later, 1, Outcome::Ok);
     put(&read_later, 2, Outcome::Failed);
@@ -143,7 +143,7 @@ fn values_of_others_and_damaged_values_are_foreign() {
         vec![0xFF; 1_000],
     ] {
         let ended = expectation.end_get(expectation.begin_get(KEY), Some(&planted));
-        assert!(matches!(ended, Err(Wrong::Foreign { .. })), "{planted:?}");
+        assert!(matches!(ended, Err(WrongAnswer::Foreign { .. })), "{planted:?}");
     }
 }
 
@@ -156,13 +156,13 @@ fn errors_say_what_was_seen_and_what_was_due() {
 }
 
 /// A store of one map, right or with a planted fault, for real threads.
-struct Store {
+struct MapStore {
     values: Mutex<HashMap<u32, Vec<Vec<u8>>>>,
-    fault: Option<Fault>,
+    fault: Option<StoreFault>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+enum StoreFault {
     /// Every 64th read returns the value before the last.
     OldValue,
     /// Every 64th read finds nothing.
@@ -173,9 +173,9 @@ enum Fault {
     LostPut,
 }
 
-impl Store {
+impl MapStore {
     fn put(&self, key_index: u32, value: &[u8], count: u64) {
-        if matches!(self.fault, Some(Fault::LostPut)) && count.is_multiple_of(64) {
+        if matches!(self.fault, Some(StoreFault::LostPut)) && count.is_multiple_of(64) {
             return;
         }
         let mut values = self.values.lock();
@@ -186,19 +186,19 @@ impl Store {
         let values = self.values.lock();
         let history = values.get(&key_index)?;
         match self.fault.filter(|_| count.is_multiple_of(64)) {
-            Some(Fault::OldValue) => history.iter().nth_back(1).cloned(),
-            Some(Fault::Nothing) => None,
-            Some(Fault::OtherKey) => values.get(&(key_index ^ 2))?.last().cloned(),
+            Some(StoreFault::OldValue) => history.iter().nth_back(1).cloned(),
+            Some(StoreFault::Nothing) => None,
+            Some(StoreFault::OtherKey) => values.get(&(key_index ^ 2))?.last().cloned(),
             _ => history.last().cloned(),
         }
     }
 }
 
 /// What `WORKERS` threads in batches of 4 find wrong with a store.
-fn errors_of(fault: Option<Fault>) -> Vec<Wrong> {
+fn errors_of(fault: Option<StoreFault>) -> Vec<WrongAnswer> {
     let workload = Workload::new(3, 16, 0.5, VALUE_LEN).expect("valid");
     let expectation = Expectation::new(&workload, WORKERS);
-    let store = Store { values: Mutex::new(HashMap::new()), fault };
+    let store = MapStore { values: Mutex::new(HashMap::new()), fault };
     let run = |worker| {
         let mut stream = workload.stream(worker, WORKERS, 4).expect("valid");
         let mut wrong = Vec::new();
@@ -207,10 +207,10 @@ fn errors_of(fault: Option<Fault>) -> Vec<Wrong> {
             let (mut puts, mut gets) = (Vec::new(), Vec::new());
             for op in stream.next_batch() {
                 match op {
-                    Op::Put { key_index, sequence, value } => {
+                    WorkloadOp::Put { key_index, sequence, value } => {
                         puts.push((expectation.begin_put(key_index, sequence), key_index, value))
                     }
-                    Op::Get { key_index } => {
+                    WorkloadOp::Get { key_index } => {
                         gets.push((expectation.begin_get(key_index), key_index));
                     }
                 }
@@ -239,14 +239,18 @@ fn a_right_store_raises_no_alarm() {
 
 #[test]
 fn planted_faults_are_found() {
-    for fault in [Fault::OldValue, Fault::Nothing, Fault::OtherKey, Fault::LostPut] {
+    for fault in
+        [StoreFault::OldValue, StoreFault::Nothing, StoreFault::OtherKey, StoreFault::LostPut]
+    {
         let wrong = errors_of(Some(fault));
-        let kind_fits = |wrong: &Wrong| match fault {
-            Fault::OldValue | Fault::LostPut => {
-                matches!(wrong, Wrong::Stale { .. } | Wrong::Absent { .. })
+        let kind_fits = |wrong: &WrongAnswer| match fault {
+            StoreFault::OldValue | StoreFault::LostPut => {
+                matches!(wrong, WrongAnswer::Stale { .. } | WrongAnswer::Absent { .. })
             }
-            Fault::Nothing => matches!(wrong, Wrong::Absent { .. }),
-            Fault::OtherKey => matches!(wrong, Wrong::Foreign { .. } | Wrong::Absent { .. }),
+            StoreFault::Nothing => matches!(wrong, WrongAnswer::Absent { .. }),
+            StoreFault::OtherKey => {
+                matches!(wrong, WrongAnswer::Foreign { .. } | WrongAnswer::Absent { .. })
+            }
         };
         assert!(wrong.len() > 10, "{fault:?}: {} found", wrong.len());
         assert!(wrong.iter().all(kind_fits), "{fault:?}: {wrong:?}");

@@ -19,9 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A key: absent, or with a value.
 #[derive(Debug, Clone)]
-struct Register;
+struct RegisterModel;
 
-impl Model for Register {
+impl Model for RegisterModel {
     type State = Option<u64>;
     type Op = Kind;
     type Metadata = ();
@@ -63,7 +63,7 @@ pub(super) fn check(history: &[Record]) -> Result<(), &'static str> {
         op: record.kind,
         metadata: None,
     };
-    let operations: Vec<Operation<Register>> =
+    let operations: Vec<Operation<RegisterModel>> =
         history.iter().filter(counts).map(operation).collect();
     match check_operations_timeout(&operations, PATIENCE) {
         CheckResult::Ok => Ok(()),

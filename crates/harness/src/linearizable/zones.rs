@@ -19,15 +19,15 @@ const NEVER: u64 = u64::MAX;
 
 /// When something was certainly under way, or certainly over.
 #[derive(Debug, Clone, Copy)]
-struct Span {
+struct Interval {
     invoke: u64,
     ret: u64,
 }
 
 /// All operations on one value.
 #[derive(Debug)]
-struct Value {
-    write: Span,
+struct ValueOperations {
+    write: Interval,
     /// The value that it was made from, by an update.
     made_from: Option<u64>,
     /// The last call of those who wrote or found it.
@@ -39,7 +39,7 @@ struct Value {
 }
 
 /// Values by number.
-type Values = HashMap<u64, Value>;
+type Values = HashMap<u64, ValueOperations>;
 
 /// The zone of a value, or of a chain of them.
 #[derive(Debug, Clone, Copy)]
@@ -68,12 +68,12 @@ pub(super) fn check(history: &[Record]) -> Result<(), &'static str> {
     if backward.any(|zone| is_within(&forward, zone.last_call, zone.first_return)) {
         return Err("not linearizable: a value comes between others that are one");
     }
-    let is_hidden = |span: &Span| is_within(&forward, span.invoke, span.ret);
+    let is_hidden = |span: &Interval| is_within(&forward, span.invoke, span.ret);
     let deletes = deletes(history);
     if deletes.iter().any(is_hidden) {
         return Err("not linearizable: a deleted value is back");
     }
-    let absences: Vec<Span> = absences(history, &values).collect();
+    let absences: Vec<Interval> = absences(history, &values).collect();
     if absences.iter().any(is_hidden) {
         return Err("not linearizable: a value is away for a while");
     }
@@ -85,9 +85,9 @@ pub(super) fn check(history: &[Record]) -> Result<(), &'static str> {
 }
 
 /// When an operation was under way.
-fn span(record: &Record) -> Span {
+fn span(record: &Record) -> Interval {
     let ret = if record.outcome == Outcome::Unknown { NEVER } else { record.ret };
-    Span { invoke: record.invoke, ret }
+    Interval { invoke: record.invoke, ret }
 }
 
 /// Whether an operation can be told to have happened, so that what it has found counts.
@@ -118,7 +118,7 @@ fn values(history: &[Record]) -> Result<Values, &'static str> {
             let write = span(record);
             let (last_call, first_return) = (write.invoke, write.ret);
             let next = None;
-            let value_of = Value { write, made_from, last_call, first_return, next };
+            let value_of = ValueOperations { write, made_from, last_call, first_return, next };
             values.insert(value, value_of);
         }
     }
@@ -199,14 +199,14 @@ fn is_within(forward: &[Zone], from: u64, to: u64) -> bool {
 }
 
 /// The deletes that may have happened.
-fn deletes(history: &[Record]) -> Vec<Span> {
+fn deletes(history: &[Record]) -> Vec<Interval> {
     let is_one =
         |record: &&Record| record.kind == Kind::Delete && record.outcome != Outcome::Failed;
     history.iter().filter(is_one).map(span).collect()
 }
 
 /// When no value was found.
-fn absences<'a>(history: &'a [Record], values: &'a Values) -> impl Iterator<Item = Span> + 'a {
+fn absences<'a>(history: &'a [Record], values: &'a Values) -> impl Iterator<Item = Interval> + 'a {
     let is_one = |record: &&Record| {
         matches!(record.kind, Kind::Get(None) | Kind::Update(_, None))
             && has_happened(record, values)
@@ -224,7 +224,7 @@ struct Emptiness {
 }
 
 impl Emptiness {
-    fn new(values: &Values, deletes: &[Span]) -> Emptiness {
+    fn new(values: &Values, deletes: &[Interval]) -> Emptiness {
         let written = values.values().map(|value| (value.first_return, value.write.invoke));
         let deleted = deletes.iter().map(|delete| (delete.invoke, delete.ret));
         Emptiness { written: rising(written.collect()), deleted: rising(deleted.collect()) }
@@ -232,7 +232,7 @@ impl Emptiness {
 
     /// Whether there may have been no value at some moment of this time: none was certainly there
     /// before, or a delete may have come after each that was.
-    fn may_be(&self, span: &Span) -> bool {
+    fn may_be(&self, span: &Interval) -> bool {
         let Some(written) = latest(&self.written, |at| at < span.invoke) else { return true };
         latest(&self.deleted, |at| at <= span.ret).is_some_and(|deleted| deleted >= written)
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::sockets::Holders;
+use super::sockets::SocketOwners;
 use crate::party::Party;
 
 /// What happens to everything that passes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Fault {
+pub enum NetworkFault {
     /// Nothing.
     #[default]
     None,
@@ -30,7 +30,7 @@ pub enum Fault {
 
 /// What of a link is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// What is sent to the one who is connected to.
     Requests,
     /// What comes back.
@@ -39,9 +39,9 @@ pub enum Way {
     Both,
 }
 
-impl Way {
-    fn has(self, one: Way) -> bool {
-        self == Way::Both || self == one
+impl Direction {
+    fn has(self, one: Direction) -> bool {
+        self == Direction::Both || self == one
     }
 }
 
@@ -53,14 +53,14 @@ pub struct Cut {
     /// Who is connected to.
     pub to: Party,
     /// What does not pass.
-    pub way: Way,
+    pub way: Direction,
     /// Only about half of the connections, chosen with this salt.
     pub half: Option<u64>,
 }
 
 impl Cut {
     /// Whether it concerns a connection, or may: who connects is not known yet.
-    fn may_stop(&self, link: &Link, way: Way) -> bool {
+    fn may_stop(&self, link: &LinkIdentity, way: Direction) -> bool {
         let is_chosen = self.half.is_none_or(|salt| {
             (u64::from(link.port) ^ salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 63 == 0
         });
@@ -71,7 +71,7 @@ impl Cut {
 
 /// One connection's place in the network.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct LinkIdentity {
     /// Who connected, once that is known.
     pub(super) from: OnceLock<Party>,
     /// Who is connected to.
@@ -87,20 +87,20 @@ pub(super) struct Link {
 pub struct Faults {
     /// How many cuts there are, and a fault of all: spares the lock while all is well.
     count: AtomicUsize,
-    present: Mutex<Present>,
+    present: Mutex<ActiveFaults>,
     changed: Condvar,
-    holders: Holders,
+    holders: SocketOwners,
 }
 
 #[derive(Debug, Default)]
-struct Present {
-    of_all: Fault,
+struct ActiveFaults {
+    of_all: NetworkFault,
     cuts: Vec<(u64, Cut)>,
 }
 
 impl Faults {
     /// What happens to everything from now on.
-    pub fn set(&self, fault: Fault) {
+    pub fn set(&self, fault: NetworkFault) {
         self.change(|present| present.of_all = fault);
     }
 
@@ -116,13 +116,13 @@ impl Faults {
 
     /// Mends everything.
     pub fn end(&self) {
-        self.change(|present| *present = Present::default());
+        self.change(|present| *present = ActiveFaults::default());
     }
 
-    fn change(&self, how: impl FnOnce(&mut Present)) {
+    fn change(&self, how: impl FnOnce(&mut ActiveFaults)) {
         let mut present = self.present.lock();
         how(&mut present);
-        let count = present.cuts.len() + usize::from(present.of_all != Fault::None);
+        let count = present.cuts.len() + usize::from(present.of_all != NetworkFault::None);
         self.count.store(count, Ordering::SeqCst);
         self.changed.notify_all();
     }
@@ -134,7 +134,7 @@ impl Faults {
 
     /// Whether connections are to be closed.
     pub(super) fn is_closing(&self) -> bool {
-        self.present.lock().of_all == Fault::Close
+        self.present.lock().of_all == NetworkFault::Close
     }
 
     /// Lets those who wait look whether they still have to.
@@ -148,31 +148,36 @@ impl Faults {
     /// piece of so many bytes is held back; `None` closes the connection.
     pub(super) fn passage(
         &self,
-        link: &Link,
-        way: Way,
+        link: &LinkIdentity,
+        way: Direction,
         bytes: usize,
         is_over: impl Fn() -> bool,
     ) -> Option<Duration> {
         match self.wait_while_stalled(link, way, is_over) {
-            Fault::None | Fault::Stall => Some(Duration::ZERO),
-            Fault::Delay(time) => Some(time),
-            Fault::Slow(rate) => Some(Duration::from_secs_f64(bytes as f64 / rate as f64)),
-            Fault::LoseReplies => (way == Way::Requests).then_some(Duration::ZERO),
-            Fault::Close => None,
+            NetworkFault::None | NetworkFault::Stall => Some(Duration::ZERO),
+            NetworkFault::Delay(time) => Some(time),
+            NetworkFault::Slow(rate) => Some(Duration::from_secs_f64(bytes as f64 / rate as f64)),
+            NetworkFault::LoseReplies => (way == Direction::Requests).then_some(Duration::ZERO),
+            NetworkFault::Close => None,
         }
     }
 
-    fn wait_while_stalled(&self, link: &Link, way: Way, is_over: impl Fn() -> bool) -> Fault {
+    fn wait_while_stalled(
+        &self,
+        link: &LinkIdentity,
+        way: Direction,
+        is_over: impl Fn() -> bool,
+    ) -> NetworkFault {
         if self.count.load(Ordering::SeqCst) == 0 {
-            return Fault::None;
+            return NetworkFault::None;
         }
         let mut present = self.present.lock();
         loop {
             if is_over() {
-                return Fault::Close;
+                return NetworkFault::Close;
             }
             let is_cut = present.cuts.iter().any(|(_, cut)| cut.may_stop(link, way));
-            if !is_cut && present.of_all != Fault::Stall {
+            if !is_cut && present.of_all != NetworkFault::Stall {
                 return present.of_all;
             }
             if is_cut && link.from.get().is_none() {
@@ -194,10 +199,11 @@ mod tests {
 
     #[test]
     fn a_half_cut_takes_about_half() {
-        let cut = Cut { from: Party::Client, to: Party::Node(0), way: Way::Both, half: Some(7) };
+        let cut =
+            Cut { from: Party::Client, to: Party::Node(0), way: Direction::Both, half: Some(7) };
         let from = || OnceLock::from(Party::Client);
-        let link = |port| Link { from: from(), to: Party::Node(0), port, proxy: 1 };
-        let is_stopped = |port: &u16| cut.may_stop(&link(*port), Way::Replies);
+        let link = |port| LinkIdentity { from: from(), to: Party::Node(0), port, proxy: 1 };
+        let is_stopped = |port: &u16| cut.may_stop(&link(*port), Direction::Replies);
         let stopped = (40_000..41_000).filter(is_stopped).count();
         assert!((350..650).contains(&stopped), "{stopped}");
     }

@@ -14,19 +14,19 @@ const FRESH: Duration = Duration::from_millis(300);
 
 /// Our processes, and the sockets of this machine that are connected over loopback.
 #[derive(Debug, Default)]
-pub(super) struct Holders {
+pub(super) struct SocketOwners {
     pids: Mutex<Vec<(Party, u32)>>,
-    table: Mutex<Table>,
+    table: Mutex<SocketTable>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct SocketTable {
     read: Option<Instant>,
     /// By own port and the other's.
     inodes: HashMap<(u16, u16), u64>,
 }
 
-impl Holders {
+impl SocketOwners {
     /// Which process a party is from now on, `None` while it has none.
     pub(super) fn set_pid(&self, party: Party, pid: Option<u32>) {
         let mut pids = self.pids.lock();
@@ -41,7 +41,7 @@ impl Holders {
         // A connection that is not there is younger than the table, or has ended.
         let is_old = table.read.is_none_or(|at| at.elapsed() > FRESH);
         if is_old || !table.inodes.contains_key(&key) {
-            *table = Table { read: Some(Instant::now()), inodes: inodes() };
+            *table = SocketTable { read: Some(Instant::now()), inodes: inodes() };
         }
         let Some(inode) = table.inodes.get(&key).copied() else { return Party::Client };
         drop(table);
