@@ -256,63 +256,7 @@ impl World {
     /// The state after a step; `None` where it leads out of the setup's bounds.
     pub fn next(&self, before: &State, action: Action) -> Option<State> {
         let mut state = before.clone();
-        match action {
-            Action::Begin => {}
-            Action::Start(client) => state.start(usize::from(client)),
-            Action::Retry(client) => state.retry(usize::from(client)),
-            Action::GiveUp(client) => state.give_up_waiting(usize::from(client)),
-            Action::Abandon(client) => state.abandon(usize::from(client)),
-            Action::Deliver(i) | Action::LoseReply(i) => {
-                let frame = state.bag.edit(|bag| bag.remove(usize::from(i)));
-                state.deliver(frame, matches!(action, Action::LoseReply(_)));
-            }
-            Action::Finish(slot) => {
-                state.spent.finishes += 1;
-                state.finish(usize::from(slot));
-            }
-            Action::Crash(slot) => {
-                state.spent.crashes += 1;
-                state.note_failure();
-                state.nodes[usize::from(slot)].edit(|node| *node = None);
-            }
-            Action::Restart(slot) => {
-                state.spent.restarts += 1;
-                let slot = usize::from(slot);
-                let start = u64::from(state.spent.restarts);
-                let node = Node::new(slot, incarnation(slot, start));
-                state.nodes[slot] = Part::new(Some(node));
-            }
-            Action::Notice(slot) => state.notice(usize::from(slot)),
-            Action::Register(slot) => state.register_node(usize::from(slot)),
-            Action::Lapse(slot) => {
-                state.spent.lapses += 1;
-                state.note_failure();
-                state.lapse(usize::from(slot));
-            }
-            Action::Beat(slot) => state.beat(usize::from(slot)),
-            Action::Adopt(slot, epoch) => {
-                let routes = state.manager.view(Epoch(u64::from(epoch)))?.clone();
-                state.nodes[usize::from(slot)]
-                    .edit(|node| node.as_mut().map(|node| node.adopt(routes)));
-            }
-            Action::Pull(slot, source) => {
-                let epoch = state.nodes[usize::from(slot)].as_ref()?.holdings.epoch();
-                let page = state.nodes[usize::from(source)].as_ref()?.page_for(epoch)?;
-                state.nodes[usize::from(slot)]
-                    .edit(|node| node.as_mut().map(|node| node.page = Some(page)));
-            }
-            Action::Merge(slot) => {
-                state.nodes[usize::from(slot)].edit(|node| node.as_mut().map(Node::merge));
-            }
-            Action::Order => {
-                let order = self.setup.orders[usize::from(state.spent.orders)].clone();
-                state.spent.orders += 1;
-                state.manager.edit(|manager| manager.step(Event::Order(order)));
-            }
-            Action::End(slot) => {
-                state.nodes[usize::from(slot)].edit(|node| *node = None);
-            }
-        }
+        self.take_step(&mut state, action)?;
         if self.setup.is_prompt
             && let Action::Adopt(slot, _) | Action::Merge(slot) = action
             && state.has_news(usize::from(slot))
@@ -332,6 +276,55 @@ impl World {
             && newest.fresh.contains(&(ARC as u16))
             && state.spent.is_beyond;
         (newest.epoch.0 <= self.setup.epochs && !is_given_up).then_some(state)
+    }
+
+    /// Takes a step; `None` where it is impossible.
+    fn take_step(&self, state: &mut State, action: Action) -> Option<()> {
+        match action {
+            Action::Begin => {}
+            Action::Start(client) => state.start(usize::from(client)),
+            Action::Retry(client) => state.retry(usize::from(client)),
+            Action::GiveUp(client) => state.give_up_waiting(usize::from(client)),
+            Action::Abandon(client) => state.abandon(usize::from(client)),
+            Action::Deliver(i) | Action::LoseReply(i) => {
+                let frame = state.bag.edit(|bag| bag.remove(usize::from(i)));
+                state.deliver(frame, matches!(action, Action::LoseReply(_)));
+            }
+            Action::Finish(slot) => {
+                state.spent.finishes += 1;
+                state.finish(usize::from(slot));
+            }
+            Action::Crash(slot) => {
+                state.spent.crashes += 1;
+                state.note_failure();
+                state.end_process(usize::from(slot));
+            }
+            Action::Restart(slot) => state.restart(usize::from(slot)),
+            Action::Notice(slot) => state.notice(usize::from(slot)),
+            Action::Register(slot) => state.register_node(usize::from(slot)),
+            Action::Lapse(slot) => {
+                state.spent.lapses += 1;
+                state.note_failure();
+                state.lapse(usize::from(slot));
+            }
+            Action::Beat(slot) => state.beat(usize::from(slot)),
+            Action::Adopt(slot, epoch) => {
+                return state.adopt(usize::from(slot), Epoch(u64::from(epoch)));
+            }
+            Action::Pull(slot, source) => {
+                return state.pull(usize::from(slot), usize::from(source));
+            }
+            Action::Merge(slot) => {
+                state.nodes[usize::from(slot)].edit(|node| node.as_mut().map(Node::merge));
+            }
+            Action::Order => {
+                let order = self.setup.orders[usize::from(state.spent.orders)].clone();
+                state.spent.orders += 1;
+                state.manager.edit(|manager| manager.step(Event::Order(order)));
+            }
+            Action::End(slot) => state.end_process(usize::from(slot)),
+        }
+        Some(())
     }
 
     /// What is wrong with a state.
@@ -417,6 +410,32 @@ impl State {
                 }
             });
         }
+    }
+
+    fn end_process(&mut self, slot: usize) {
+        self.nodes[slot].edit(|node| *node = None);
+    }
+
+    fn restart(&mut self, slot: usize) {
+        self.spent.restarts += 1;
+        let start = u64::from(self.spent.restarts);
+        let node = Node::new(slot, incarnation(slot, start));
+        self.nodes[slot] = Part::new(Some(node));
+    }
+
+    /// A node adopts a view; `None` where the manager has not made it.
+    fn adopt(&mut self, slot: usize, epoch: Epoch) -> Option<()> {
+        let routes = self.manager.view(epoch)?.clone();
+        self.nodes[slot].edit(|node| node.as_mut().map(|node| node.adopt(routes)));
+        Some(())
+    }
+
+    /// A node reads the page of the key at a source; `None` where that has none for it.
+    fn pull(&mut self, slot: usize, source: usize) -> Option<()> {
+        let epoch = self.nodes[slot].as_ref()?.holdings.epoch();
+        let page = self.nodes[source].as_ref()?.page_for(epoch)?;
+        self.nodes[slot].edit(|node| node.as_mut().map(|node| node.page = Some(page)));
+        Some(())
     }
 
     fn register_node(&mut self, slot: usize) {

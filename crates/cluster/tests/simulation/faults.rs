@@ -146,9 +146,6 @@ impl World {
         let slot = self.rng.below(self.slots.len() as u64) as usize;
         let client = self.rng.below(self.clients.len() as u64) as usize;
         let length = self.rng.within(2_000, self.plan.longest);
-        let party = Party::Node(slot);
-        let party_slot = slot;
-        let runs = self.slots[slot].process.is_some();
         if self.plan.loses && self.rng.chance(60) {
             return self.massacre();
         }
@@ -161,30 +158,24 @@ impl World {
         if matches!(kind, Fault::Kill | Fault::Restart) && self.strike(slot, length) {
             return;
         }
+        self.inject(kind, slot, client, length);
+    }
+
+    /// One fault of a kind, which may concern this node and this client and last so long.
+    fn inject(&mut self, kind: Fault, slot: usize, client: usize, length: Micros) {
+        let party = Party::Node(slot);
+        let runs = self.slots[slot].process.is_some();
         match kind {
             Fault::Kill | Fault::Restart | Fault::Pause | Fault::CutFromManager | Fault::CutOff
                 if !runs || !self.is_covered_without(slot) => {}
-            Fault::Kill => {
-                self.counts.kills += 1;
-                self.kill_node(slot);
-                if self.rng.chance(700) {
-                    self.after(length, Event::NodeStart(slot));
-                }
-            }
+            Fault::Kill => self.kill_for(slot, length),
             Fault::Restart => {
                 self.counts.restarts += 1;
                 self.kill_node(slot);
                 let pause = self.rng.below(2_000);
                 self.after(pause, Event::NodeStart(slot));
             }
-            Fault::Pause => {
-                self.counts.pauses += 1;
-                let until = self.now + length;
-                self.say(|_| format!("node{slot} stops until {until}"));
-                if let Some(process) = &mut self.slots[slot].process {
-                    process.paused_until = process.paused_until.max(until);
-                }
-            }
+            Fault::Pause => self.pause_node(slot, length),
             Fault::CutFromManager => self.cut(party, Party::Manager, length),
             Fault::CutNodes => {
                 let other = self.rng.below(self.slots.len() as u64) as usize;
@@ -195,22 +186,10 @@ impl World {
             Fault::CutClient => self.cut(Party::Client(client), party, length),
             Fault::CutRefresh => self.cut(Party::Client(client), Party::Manager, length),
             Fault::ManagerCrash if self.manager.gate.is_some() => {
-                let deafens = self.plan.deafens > 0
-                    && runs
-                    && self.is_covered_without(slot)
-                    && self.rng.chance(self.plan.deafens);
-                self.counts.manager_crashes += 1;
-                self.crash_manager();
-                let wait = if deafens { self.deafen(slot) } else { length };
-                self.after(wait, Event::ManagerStart);
+                self.crash_manager_for(slot, length);
             }
             Fault::ManagerCrash => {}
-            Fault::ManagerPause => {
-                self.counts.pauses += 1;
-                self.say(|_| format!("manager stops for {length}"));
-                let until = self.now + length;
-                self.manager.paused_until = self.manager.paused_until.max(until);
-            }
+            Fault::ManagerPause => self.pause_manager(length),
             Fault::KillClient => {
                 if self.clients[client].is_alive {
                     self.kill_client(client);
@@ -228,29 +207,72 @@ impl World {
                     self.break_link(link);
                 }
             }
-            Fault::Join => {
-                let is_crowd = self.rng.chance(300);
-                for slot in 0..self.slots.len() {
-                    if self.slots[slot].process.is_none() && (is_crowd || slot == party_slot) {
-                        self.counts.joins += 1;
-                        self.start_node(slot);
-                    }
-                }
-            }
-            Fault::CutOff => {
-                // In a run of ages for about a retention.
-                let most = self.plan.longest.max(2 * LEASE_MS * 1000);
-                let length = self.rng.within(most * 3 / 4, most);
-                self.cut(party, Party::Manager, length);
-                if self.rng.chance(500) {
-                    for other in (0..self.slots.len()).filter(|&other| other != slot) {
-                        self.cut(party, Party::Node(other), length);
-                    }
-                }
-            }
+            Fault::Join => self.start_nodes(slot),
+            Fault::CutOff => self.cut_off(slot),
             Fault::Flap => {
                 let times = self.rng.within(2, 8);
                 self.flap(slot, times);
+            }
+        }
+    }
+
+    /// Kills a node. Usually it is started again.
+    fn kill_for(&mut self, slot: usize, length: Micros) {
+        self.counts.kills += 1;
+        self.kill_node(slot);
+        if self.rng.chance(700) {
+            self.after(length, Event::NodeStart(slot));
+        }
+    }
+
+    fn pause_node(&mut self, slot: usize, length: Micros) {
+        self.counts.pauses += 1;
+        let until = self.now + length;
+        self.say(|_| format!("node{slot} stops until {until}"));
+        if let Some(process) = &mut self.slots[slot].process {
+            process.paused_until = process.paused_until.max(until);
+        }
+    }
+
+    fn pause_manager(&mut self, length: Micros) {
+        self.counts.pauses += 1;
+        self.say(|_| format!("manager stops for {length}"));
+        let until = self.now + length;
+        self.manager.paused_until = self.manager.paused_until.max(until);
+    }
+
+    /// Kills the manager, which is started again. Sometimes this node cannot reach it then.
+    fn crash_manager_for(&mut self, slot: usize, length: Micros) {
+        let deafens = self.plan.deafens > 0
+            && self.slots[slot].process.is_some()
+            && self.is_covered_without(slot)
+            && self.rng.chance(self.plan.deafens);
+        self.counts.manager_crashes += 1;
+        self.crash_manager();
+        let wait = if deafens { self.deafen(slot) } else { length };
+        self.after(wait, Event::ManagerStart);
+    }
+
+    /// Starts the node at an address, or all that do not run.
+    fn start_nodes(&mut self, chosen: usize) {
+        let is_crowd = self.rng.chance(300);
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].process.is_none() && (is_crowd || slot == chosen) {
+                self.counts.joins += 1;
+                self.start_node(slot);
+            }
+        }
+    }
+
+    /// Cuts a node off from the manager for longer than a lease, and sometimes from all other nodes.
+    fn cut_off(&mut self, slot: usize) {
+        // In a run of ages for about a retention.
+        let most = self.plan.longest.max(2 * LEASE_MS * 1000);
+        let length = self.rng.within(most * 3 / 4, most);
+        self.cut(Party::Node(slot), Party::Manager, length);
+        if self.rng.chance(500) {
+            for other in (0..self.slots.len()).filter(|&other| other != slot) {
+                self.cut(Party::Node(slot), Party::Node(other), length);
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::rng::Rng;
 use crate::world::{Key, Micros};
 
 /// What a seed is about.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// Addresses of nodes.
     pub slots: usize,
@@ -155,7 +155,6 @@ impl Plan {
             nodes,
             copies,
             min_copies: 1,
-            min_orders: 0,
             keys: if is_one_key { 1 } else { rng.pick(&[1, 2, 4, 12]) },
             clients: rng.within(2, 3) as usize,
             threads: rng.within(1, 2) as usize,
@@ -181,33 +180,40 @@ impl Plan {
             skew,
             look: 25_000,
             sweep: (RETENTION_MS / 2 * 1000 / speed).min(10_000_000),
+            ..Plan::default()
+        }
+        .with_faults(rng, faults, is_ages)
+        .with_values(rng, is_mortal)
+        .with_disks(rng)
+    }
+
+    /// The same with faults: when they come, how long they last, and of which kinds they are.
+    fn with_faults(self, rng: &mut Rng, faults: Vec<Fault>, is_ages: bool) -> Plan {
+        Plan {
             active: if is_ages { 6_000_000 } else { rng.within(400_000, 1_500_000) },
             gap: rng.pick(&[20_000, 60_000, 200_000]),
             longest: if is_ages { 3_200_000 } else { rng.pick(&[50_000, 250_000]) },
             faults,
             manager_dies_midway: rng.chance(200),
-            deafens: 0,
-            lies: 0,
-            terms: 0,
             disk: rng.pick(&[50, 2_000, 2_000, 20_000, 100_000]),
             disk_fails: rng.pick(&[0, 0, 100]),
             orders: rng.pick(&[0, 0, 30_000, 150_000, 500_000]),
             loses: rng.chance(100),
+            ..self
+        }
+    }
+
+    /// The same with values, some of which expire, and how replicas compare them.
+    fn with_values(self, rng: &mut Rng, is_mortal: bool) -> Plan {
+        Plan {
             mortals: if is_mortal { 900 } else { rng.pick(&[0, 0, 300]) },
             life: rng.pick(&[10_000, 60_000, 300_000]),
             lingers: if is_mortal { 400 } else { rng.pick(&[0, 100]) },
             renewals: if is_mortal { 250 } else { rng.pick(&[0, 100]) },
             buckets: rng.pick(&[1, 2, 12]),
             durability: Durability::None,
-            outages: false,
-            fsync: 0,
-            flush: 0,
-            disk_losses: 0,
-            topples: false,
-            return_ms: 0,
-            older: false,
+            ..self
         }
-        .with_disks(rng)
     }
 
     /// The same, in a fifth of all runs with more about leases. What these draw is their own, so that all

@@ -134,6 +134,14 @@ pub struct KeyInfo {
     pub arc: usize,
 }
 
+impl KeyInfo {
+    fn numbered(n: usize) -> KeyInfo {
+        let name = format!("key{n}").into_bytes();
+        let arc = arc_of_key(&name, ARCS);
+        KeyInfo { name, arc }
+    }
+}
+
 /// An address where nodes run.
 pub struct Slot {
     /// The one that does.
@@ -148,6 +156,20 @@ pub struct Slot {
     drift: i64,
     /// How far its wall clock is off, in milliseconds.
     skew: i64,
+}
+
+impl Slot {
+    /// An empty one, with clocks of its own.
+    fn drawn(rng: &mut Rng, skew: u64) -> Slot {
+        Slot {
+            process: None,
+            disk: Disk::default(),
+            starts: Vec::new(),
+            copy_of: None,
+            drift: rng.within(0, 20) as i64 - 10,
+            skew: rng.within(0, 2 * skew) as i64 - skew as i64,
+        }
+    }
 }
 
 /// A broken promise.
@@ -247,25 +269,11 @@ impl World {
         let plan = Plan::draw(&mut rng).with_leases(seed).with_lies(!seed).with_older(seed);
         let plan = plan.with_least(seed);
         let plan = plan.with_topples(seed);
-        let keys = (0..plan.keys)
-            .map(|n| {
-                let name = format!("key{n}").into_bytes();
-                let arc = arc_of_key(&name, ARCS);
-                KeyInfo { name, arc }
-            })
-            .collect();
+        let keys = (0..plan.keys).map(KeyInfo::numbered).collect();
         // In some runs with disks there is an address more, where copies of data folders are started.
         let copies = usize::from(plan.durability != Durability::None && seed % 3 == 1);
-        let slots: Vec<Slot> = (0..plan.slots + copies)
-            .map(|_| Slot {
-                process: None,
-                disk: Disk::default(),
-                starts: Vec::new(),
-                copy_of: None,
-                drift: rng.within(0, 20) as i64 - 10,
-                skew: rng.within(0, 2 * plan.skew) as i64 - plan.skew as i64,
-            })
-            .collect();
+        let slots: Vec<Slot> =
+            (0..plan.slots + copies).map(|_| Slot::drawn(&mut rng, plan.skew)).collect();
         let foremost = slots.iter().map(|slot| slot.skew).max().unwrap_or(0).max(0);
         let (manager, operator) = (Manager::new(&plan), Operator::new(plan.min_copies));
         let clients = (0..plan.clients).map(|_| Client::new(1, plan.threads, plan.ops)).collect();
@@ -302,26 +310,31 @@ impl World {
             kept: trace_length(),
             is_over: false,
         };
-        world.start_manager();
-        for slot in 0..world.plan.nodes {
-            world.start_node(slot);
-        }
-        for client in 0..world.plan.clients {
-            world.after(20_000, Event::ClientStart(client));
-        }
-        world.after(120_000, Event::Fault);
-        if world.plan.orders > 0 {
-            world.after(60_000, Event::Operate);
-        }
-        if world.plan.older {
-            world.after(150_000, Event::KeepCopy);
-        }
-        world.after(world.plan.active, Event::Calm);
-        if copies > 0 {
-            world.copies_at = Some(world.plan.slots);
-            world.after(130_000, Event::CopyFolder);
-        }
+        world.start(copies > 0);
         world
+    }
+
+    /// Starts the processes, and plans the first events.
+    fn start(&mut self, copies_folders: bool) {
+        self.start_manager();
+        for slot in 0..self.plan.nodes {
+            self.start_node(slot);
+        }
+        for client in 0..self.plan.clients {
+            self.after(20_000, Event::ClientStart(client));
+        }
+        self.after(120_000, Event::Fault);
+        if self.plan.orders > 0 {
+            self.after(60_000, Event::Operate);
+        }
+        if self.plan.older {
+            self.after(150_000, Event::KeepCopy);
+        }
+        self.after(self.plan.active, Event::Calm);
+        if copies_folders {
+            self.copies_at = Some(self.plan.slots);
+            self.after(130_000, Event::CopyFolder);
+        }
     }
 
     /// Runs a seed to its end.
