@@ -48,7 +48,7 @@ impl Writers {
     /// Takes in a clock that a server told.
     pub(crate) fn observe(&self, clock: Clock) {
         let mut pool = self.0.lock();
-        pool.clock.tell(clock);
+        pool.clock.observe(clock);
         pool.observed = Instant::now();
     }
 
@@ -117,7 +117,7 @@ impl Writer<'_> {
     /// Draws a version above what the replicas told (C1).
     pub(crate) fn draw_above(&mut self, above: Version) -> Version {
         self.reserved = 0..0;
-        self.writers.0.lock().clock.tell(above.clock);
+        self.writers.0.lock().clock.observe(above.clock);
         self.draw()
     }
 

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster::ids::{ClusterId, ManagerLife};
+use cluster::ids::{ClusterId, ManagerIncarnation};
 use cluster::membership::order::Outline;
 use cluster::membership::{Answer, Behind, Effect, Event, Gate, Newcomer, Saved};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -66,7 +66,7 @@ impl Monitor {
         // told of a lease that the next start would not find there.
         file.as_ref().map_or(Ok(()), |file| file.save(&saved))?;
         let (shown, goes_on) = resume::shown(file.as_ref(), &saved, &config.asked)?;
-        let life = ManagerLife(random()?);
+        let life = ManagerIncarnation(random()?);
         let gate = Gate::new(settings, saved, clock::boot_ms()).in_life(life, shown, goes_on);
         let file = file.map(Arc::new);
         let members: Vec<_> = gate.membership().nodes().map(|node| node.who.clone()).collect();

@@ -312,14 +312,14 @@ fn decode_views(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use cluster::ids::{Address, ClusterId, ManagerLife};
+    use cluster::ids::{Address, ClusterId, ManagerIncarnation};
     use cluster::limits::Limits;
     use cluster::line::Line;
     use cluster::view::{Member, MemberState};
 
     fn saved() -> Saved {
         let mut view = View::unborn(ClusterId(7), 3, Limits::default());
-        view.line.made(Epoch(1), Epoch::NONE, ManagerLife(5));
+        view.line.made(Epoch(1), Epoch::NONE, ManagerIncarnation(5));
         let terms = Terms { heartbeat_ms: 2_000, missed: 3 };
         let copy = FolderCopy {
             id: NodeId::new("node1").unwrap(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cluster::ids::Address;
-use cluster::marks::Written;
+use cluster::watermarks::WrittenClocks;
 use net_common::codec::DecodeError;
 use net_common::error::ErrorWord;
 use net_common::frame::{self, FORMAT_BINARY, FORMAT_TEXT, Frame, HEADER, Kind};
@@ -25,20 +25,20 @@ use crate::node::write::Unwritten;
 pub fn opener(node: Arc<Node>, coordinator: Arc<Coordinator>) -> Box<OpenSession> {
     Box::new(move |_: SocketAddr| {
         let (node, coordinator) = (node.clone(), coordinator.clone());
-        Box::new(Requests { node, coordinator, written: Written::default() })
+        Box::new(Requests { node, coordinator, written: WrittenClocks::default() })
     })
 }
 
 struct Requests {
     node: Arc<Node>,
     coordinator: Arc<Coordinator>,
-    written: Written,
+    written: WrittenClocks,
 }
 
 /// The node's answers to those in its own process.
 pub fn in_place(node: Arc<Node>, address: Address) -> LocalServer {
     let open = move || -> Box<in_place::AnswerFrame> {
-        let (node, mut written) = (node.clone(), Written::default());
+        let (node, mut written) = (node.clone(), WrittenClocks::default());
         Box::new(move |frame: Frame<'_>, out: &mut Vec<u8>| {
             let most = node.payload_limit().get();
             answered(most, out, |out| {
@@ -101,7 +101,7 @@ fn answered(
 /// what has come over this connection before (rule N3).
 fn data(
     node: &Node,
-    written: &mut Written,
+    written: &mut WrittenClocks,
     frame: &Frame<'_>,
     out: &mut Vec<u8>,
 ) -> Result<bool, DecodeError> {

@@ -4,7 +4,7 @@
 
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
-use cluster::ring::{self, Claim, DEFAULT_ARCS};
+use cluster::ring::{self, DEFAULT_ARCS, Participant};
 use cluster::view::{Member, MemberState, Routes, View};
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -20,12 +20,12 @@ fn names(nodes: u16) -> Vec<String> {
     (0..nodes).map(|n| format!("node{n}")).collect()
 }
 
-fn claims(names: &[String]) -> Vec<Claim<'_>> {
-    names.iter().map(|name| Claim { name, weight: 1 }).collect()
+fn participants(names: &[String]) -> Vec<Participant<'_>> {
+    names.iter().map(|name| Participant { name, weight: 1 }).collect()
 }
 
 fn born(nodes: u16) -> Vec<u16> {
-    ring::deal(&[None; DEFAULT_ARCS], &claims(&names(nodes)))
+    ring::assign(&[None; DEFAULT_ARCS], &participants(&names(nodes)))
 }
 
 fn view(nodes: u16) -> View {
@@ -75,9 +75,9 @@ fn routes(bencher: Bencher<'_, '_>, nodes: u16) {
 fn join(bencher: Bencher<'_, '_>, nodes: u16) {
     let owners: Vec<Option<u16>> = born(nodes).into_iter().map(Some).collect();
     let names = names(nodes + 1);
-    let claims = claims(&names);
+    let participants = participants(&names);
     bencher.bench(|| {
-        let dealt = ring::deal(divan::black_box(&owners), &claims);
+        let dealt = ring::assign(divan::black_box(&owners), &participants);
         assert!(dealt.contains(&nodes), "the newcomer got its share");
         dealt
     });

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use crate::arcs::ArcSet;
 use crate::claim::Claim;
 use crate::durability::Durability;
-use crate::ids::{Epoch, Incarnation, ManagerLife, NodeId};
+use crate::ids::{Epoch, Incarnation, ManagerIncarnation, NodeId};
 use crate::line::ViewName;
 use crate::mutation::{Mutation, is_on};
 use crate::view::{Member, MemberState, Routes, SoleHolder, View};
@@ -152,7 +152,7 @@ impl Holdings {
     /// The newest view that this node has seen: the one adopted, or the one that its folder tells of.
     pub fn seen(&self) -> ViewName {
         let claimed = || self.claim.as_ref().map_or(Epoch::NONE, |claim| claim.epoch);
-        let by_folder = || ViewName { epoch: claimed(), life: ManagerLife::UNKNOWN };
+        let by_folder = || ViewName { epoch: claimed(), life: ManagerIncarnation::UNKNOWN };
         self.routes.as_ref().map_or_else(by_folder, |routes| routes.view().name())
     }
 
@@ -253,7 +253,7 @@ impl Holdings {
             to_revive,
         };
         adoption.to_set_aside.difference_with(revived);
-        if is_on(Mutation::EarlierStays) {
+        if is_on(Mutation::StaleStays) {
             let stays = std::mem::take(&mut adoption.to_set_aside);
             adoption.to_drop.retain(|&arc| !stays.contains(arc));
         }
@@ -399,7 +399,7 @@ mod tests {
         let lived = |epoch: u64, lives: &[u64]| {
             let mut v = View { epoch: Epoch(epoch), fresh: vec![], ..born() };
             for (at, &life) in (1..).zip(lives) {
-                v.line.made(Epoch(at), Epoch(at - 1), ManagerLife(life));
+                v.line.made(Epoch(at), Epoch(at - 1), ManagerIncarnation(life));
             }
             v
         };
@@ -411,7 +411,7 @@ mod tests {
         assert_eq!((node.epoch(), node.admit_read(0)), (Epoch(1), Ok(())));
         // Across a leap it is the very next all the same.
         let mut next = lived(1, &[7]);
-        next.line.leap(Epoch(1), ManagerLife(9));
+        next.line.leap(Epoch(1), ManagerIncarnation(9));
         next.epoch = next.next_epoch();
         node.adopt(routes(next.clone())).unwrap();
         assert_eq!((node.epoch(), node.admit_read(0)), (next.epoch, Ok(())));
@@ -437,7 +437,7 @@ mod tests {
         v.epoch = Epoch(2);
         v.fresh.clear();
         v.members.push(member(3, Joining));
-        v.coming = Some(v.with_deal(vec![2, 1, 0, 1]));
+        v.coming = Some(v.with_assignment(vec![2, 1, 0, 1]));
         let adoption = joiner.adopt(routes(v)).unwrap();
         assert_eq!(adoption.to_fetch, [0]);
         assert_eq!(joiner.admit_write(Epoch(2), 0), Ok(Standing::Blind));
@@ -567,7 +567,7 @@ mod tests {
         let mut leaver = node(2);
         let mut leaving = born();
         leaving.members[1].state = MemberState::Leaving;
-        leaving.coming = Some(leaving.with_deal(vec![0; 4]));
+        leaving.coming = Some(leaving.with_assignment(vec![0; 4]));
         leaver.adopt(routes(leaving));
         let mut without = born();
         without.epoch = Epoch(2);

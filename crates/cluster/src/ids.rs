@@ -191,7 +191,7 @@ number! {
 
 number! {
     /// 64 random bits for one start of a manager; 0: nobody knows which.
-    ManagerLife, "{:016x}"
+    ManagerIncarnation, "{:016x}"
 }
 
 number! {
@@ -199,9 +199,9 @@ number! {
     ClusterId, "{:016x}"
 }
 
-impl ManagerLife {
+impl ManagerIncarnation {
     /// That of a view of which only the number is known.
-    pub const UNKNOWN: ManagerLife = ManagerLife(0);
+    pub const UNKNOWN: ManagerIncarnation = ManagerIncarnation(0);
 }
 
 impl Epoch {

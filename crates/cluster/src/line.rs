@@ -14,7 +14,7 @@
 //! Invariants: stretches are in order, each begins above the view before it, and that is of the stretch before or of one
 //! that is forgotten.
 
-use crate::ids::{Epoch, ManagerLife};
+use crate::ids::{Epoch, ManagerIncarnation};
 
 /// Stretches that are kept, the newest. Each is 24 bytes in every view, and begins with the first view that a start of
 /// the manager makes. What came before is forgotten: of these views the number alone is compared.
@@ -29,7 +29,7 @@ pub struct ViewName {
     /// Its number.
     pub epoch: Epoch,
     /// Who made it.
-    pub life: ManagerLife,
+    pub life: ManagerIncarnation,
 }
 
 /// Views that one life of a manager made, one after the other.
@@ -40,7 +40,7 @@ pub struct Stretch {
     /// The view before that.
     pub before: Epoch,
     /// Who made them.
-    pub life: ManagerLife,
+    pub life: ManagerIncarnation,
 }
 
 impl Stretch {
@@ -84,14 +84,14 @@ impl Line {
     }
 
     /// Who made a view; unknown where that is forgotten.
-    pub fn maker(&self, epoch: Epoch) -> ManagerLife {
+    pub fn maker(&self, epoch: Epoch) -> ManagerIncarnation {
         let stretch = self.begun(epoch).checked_sub(1).map(|at| self.0[at]);
-        stretch.map_or(ManagerLife::UNKNOWN, |stretch| stretch.life)
+        stretch.map_or(ManagerIncarnation::UNKNOWN, |stretch| stretch.life)
     }
 
     /// Whether a view lies on it.
     pub fn has(&self, view: ViewName) -> bool {
-        let (maker, unknown) = (self.maker(view.epoch), ManagerLife::UNKNOWN);
+        let (maker, unknown) = (self.maker(view.epoch), ManagerIncarnation::UNKNOWN);
         // Beyond a leap's begin there is nothing up to its end.
         let is_over = self.0.get(self.begun(view.epoch)).is_some_and(|s| s.before < view.epoch);
         !is_over && (maker == view.life || maker == unknown || view.life == unknown)
@@ -104,7 +104,7 @@ impl Line {
     }
 
     /// Notes that a view was made after another, by `life`.
-    pub fn made(&mut self, view: Epoch, before: Epoch, life: ManagerLife) {
+    pub fn made(&mut self, view: Epoch, before: Epoch, life: ManagerIncarnation) {
         match self.0.last_mut() {
             Some(last) if last.first == view => last.life = life,
             Some(last) if last.life == life && view == before.next() => {}
@@ -113,7 +113,7 @@ impl Line {
     }
 
     /// Has the view after the newest be numbered far above it.
-    pub fn leap(&mut self, newest: Epoch, life: ManagerLife) {
+    pub fn leap(&mut self, newest: Epoch, life: ManagerIncarnation) {
         self.push(Stretch { first: Epoch(newest.0.saturating_add(LEAP)), before: newest, life });
     }
 
@@ -132,14 +132,14 @@ mod tests {
     use super::*;
 
     fn name(epoch: u64, life: u64) -> ViewName {
-        ViewName { epoch: Epoch(epoch), life: ManagerLife(life) }
+        ViewName { epoch: Epoch(epoch), life: ManagerIncarnation(life) }
     }
 
     /// Views 1 to 3 by life 7, 4 and 5 by 8.
     fn line() -> Line {
         let mut line = Line::default();
         for (epoch, life) in [(1, 7), (2, 7), (3, 7), (4, 8), (5, 8)] {
-            line.made(Epoch(epoch), Epoch(epoch - 1), ManagerLife(life));
+            line.made(Epoch(epoch), Epoch(epoch - 1), ManagerIncarnation(life));
         }
         line
     }
@@ -159,13 +159,13 @@ mod tests {
     #[test]
     fn what_was_seen_where_it_leaps_is_given_up() {
         let mut line = line();
-        line.leap(Epoch(5), ManagerLife(9));
+        line.leap(Epoch(5), ManagerIncarnation(9));
         let next = line.next(Epoch(5));
         assert_eq!((next, line.before(next)), (Epoch(5 + LEAP), Epoch(5)));
         // The life that was to make it ended; another does.
-        line.made(next, Epoch(5), ManagerLife(10));
-        assert_eq!(line.maker(next), ManagerLife(10));
-        line.made(next.next(), next, ManagerLife(10));
+        line.made(next, Epoch(5), ManagerIncarnation(10));
+        assert_eq!(line.maker(next), ManagerIncarnation(10));
+        line.made(next.next(), next, ManagerIncarnation(10));
         assert_eq!(line.next(next.next()), Epoch(7 + LEAP));
         for lost in [name(6, 8), name(7, 0), name(4, 7)] {
             assert!(!line.has(lost) && line.has_given_up(lost), "{lost:?}");
@@ -178,7 +178,7 @@ mod tests {
     fn what_is_long_ago_is_forgotten() {
         let mut line = Line::default();
         for epoch in 1..=100 {
-            line.made(Epoch(epoch), Epoch(epoch - 1), ManagerLife(epoch));
+            line.made(Epoch(epoch), Epoch(epoch - 1), ManagerIncarnation(epoch));
         }
         assert_eq!(line.stretches().len(), MAX_STRETCHES);
         assert!(line.has(name(36, 5)) && !line.has(name(37, 5)));

@@ -27,7 +27,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ids::{Epoch, Incarnation, ManagerLife};
+use crate::ids::{Epoch, Incarnation, ManagerIncarnation};
 use crate::lease::{self, Terms};
 use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
@@ -76,7 +76,7 @@ use reach::Unreached;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     /// This start of the manager.
-    life: ManagerLife,
+    life: ManagerIncarnation,
     /// The newest view that somebody had seen, as the operator was shown who goes on with an older copy.
     accepts: Epoch,
     /// What nodes have told that the manager does not know: since then it serves nobody.
@@ -147,7 +147,7 @@ impl Membership {
         }
         let earlier = unused::restored(saved.unused, &saved.active, node);
         Membership {
-            life: ManagerLife::UNKNOWN,
+            life: ManagerIncarnation::UNKNOWN,
             accepts: Epoch::NONE,
             older: None,
             settings,
@@ -176,7 +176,7 @@ impl Membership {
     /// found this folder to be an older copy, 0 where none did: a folder that lacks it serves nobody, even if it is the
     /// ones who have seen nothing newer that register first. `goes_on` says that the operator goes on with that.
     #[must_use]
-    pub fn in_life(self, life: ManagerLife, shown: Epoch, goes_on: bool) -> Membership {
+    pub fn in_life(self, life: ManagerIncarnation, shown: Epoch, goes_on: bool) -> Membership {
         let accepts = if goes_on { shown } else { Epoch::NONE };
         let older = (shown > self.newest().epoch()).then(|| Older::since(self.last_step, shown));
         Membership { life, accepts, older, ..self }

@@ -18,7 +18,7 @@ pub enum Mutation {
     /// N2: what is stored counts as committed at once.
     CommitEarly,
     /// N3: a mark counts for every writer, and for what is still to come.
-    AnyMark,
+    AnyWatermark,
     /// C1: a put is done after one member's answer.
     AnyAnswered,
     /// C1: a fresh version is taken although an older one may be stored somewhere.
@@ -86,10 +86,10 @@ pub enum Mutation {
     /// gone on without it.
     SoleHolderKeeps,
     /// H3: records of an earlier life stay among those that are shown (F10, R6).
-    EarlierStays,
+    StaleStays,
     /// H3: records of an earlier life stay although no source has confirmed them (F10). The rule is the
     /// shell's, which knows the records; so is this switch, in the simulation's.
-    EarlierKept,
+    StaleKept,
     /// H6: what a folder has of an older view, or of an earlier start than the one that is a member, counts as well.
     ClaimOld,
     /// H6: a replacement in `async` has everything, although other disks may have more.
@@ -133,7 +133,7 @@ impl Mutation {
         Mutation::FewCopies,
         Mutation::NoWriteback,
         Mutation::CommitEarly,
-        Mutation::AnyMark,
+        Mutation::AnyWatermark,
         Mutation::AnyAnswered,
         Mutation::RetryMay,
         Mutation::BlindStored,
@@ -166,8 +166,8 @@ impl Mutation {
         Mutation::CancelDrops,
         Mutation::LossKeeps,
         Mutation::SoleHolderKeeps,
-        Mutation::EarlierStays,
-        Mutation::EarlierKept,
+        Mutation::StaleStays,
+        Mutation::StaleKept,
         Mutation::ClaimOld,
         Mutation::ReplacementSynced,
         Mutation::GathersOne,

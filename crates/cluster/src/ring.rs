@@ -4,7 +4,7 @@
 //! belongs to one node, and a node owns many arcs scattered over the ring: Dynamo's third strategy
 //! (DeCandia et al., SOSP 2007, §6.2). The manager deals arcs out; everybody else reads the table.
 //!
-//! * [`deal`] shares arcs out evenly by weight and moves as few as possible;
+//! * [`assign`] shares arcs out evenly by weight and moves as few as possible;
 //! * [`fall`] gives a dead node's arcs to the next nodes clockwise, which hold the data already;
 //! * [`walk`] finds the K nodes that keep each arc: the first K different owners clockwise.
 //!
@@ -52,7 +52,7 @@ pub fn slot_runs(arcs: &[usize], arc_count: usize) -> Vec<(u16, u16)> {
 
 /// One node's claim in a deal.
 #[derive(Debug, Clone, Copy)]
-pub struct Claim<'a> {
+pub struct Participant<'a> {
     /// Its name: decides which arcs it gets, so that each node's scatter differs.
     pub name: &'a str,
     /// Its share of the ring in proportion to the others'; 0 takes no arcs.
@@ -61,21 +61,21 @@ pub struct Claim<'a> {
 
 /// Deals every arc to a claimant.
 ///
-/// `owners[arc]` is the present owner as an index into `claims`, or `None` if it is gone. Each
+/// `owners[arc]` is the present owner as an index into `participants`, or `None` if it is gone. Each
 /// claimant ends with its share by weight, rounded by the largest remainder; only arcs of absent
 /// owners and of owners above their share move. Empty if nobody has a claim.
-pub fn deal(owners: &[Option<u16>], claims: &[Claim<'_>]) -> Vec<u16> {
-    let held = count(owners, claims.len());
-    let Some(share) = shares(owners.len(), &held, claims) else {
+pub fn assign(owners: &[Option<u16>], participants: &[Participant<'_>]) -> Vec<u16> {
+    let held = count(owners, participants.len());
+    let Some(share) = shares(owners.len(), &held, participants) else {
         return Vec::new();
     };
     let surplus = held.iter().zip(&share).map(|(&have, &want)| have.saturating_sub(want)).collect();
-    let mut table = Table { dealt: owners.to_vec(), surplus };
-    for (receiver, claim) in claims.iter().enumerate() {
+    let mut table = Assignment { owners: owners.to_vec(), surplus };
+    for (receiver, participant) in participants.iter().enumerate() {
         let missing = share[receiver].saturating_sub(held[receiver]);
-        table.take(receiver as u16, missing, &preference(claim.name, owners.len()));
+        table.take(receiver as u16, missing, &preference(participant.name, owners.len()));
     }
-    table.dealt.into_iter().map(|owner| owner.expect("shares add up to all arcs")).collect()
+    table.owners.into_iter().map(|owner| owner.expect("shares add up to all arcs")).collect()
 }
 
 /// How many arcs to each side of a new one should not belong to the same node. Small enough to be
@@ -83,13 +83,13 @@ pub fn deal(owners: &[Option<u16>], claims: &[Claim<'_>]) -> Vec<u16> {
 const CLEARANCE: usize = 2;
 
 /// A deal under way.
-struct Table {
-    dealt: Vec<Option<u16>>,
+struct Assignment {
+    owners: Vec<Option<u16>>,
     /// How many arcs each claimant still has to give up.
     surplus: Vec<usize>,
 }
 
-impl Table {
+impl Assignment {
     /// Gives `missing` arcs to `receiver`: those it prefers among the free ones.
     ///
     /// A walk should seldom meet one node twice, or copies would be less even than first copies. So
@@ -98,7 +98,7 @@ impl Table {
     /// anywhere. (Evenly spaced arcs would be evener still, but then the same node would inherit
     /// everything when this one dies.)
     fn take(&mut self, receiver: u16, missing: usize, preference: &[u64]) {
-        let arcs = self.dealt.len();
+        let arcs = self.owners.len();
         let mut left = missing;
         let strata = (0..missing).map(|i| i * arcs / missing..(i + 1) * arcs / missing);
         for stratum in strata {
@@ -129,19 +129,19 @@ impl Table {
     }
 
     fn is_free(&self, arc: usize, receiver: u16) -> bool {
-        self.dealt[arc].is_none_or(|o| o != receiver && self.surplus[usize::from(o)] > 0)
+        self.owners[arc].is_none_or(|o| o != receiver && self.surplus[usize::from(o)] > 0)
     }
 
     fn is_clear(&self, arc: usize, receiver: u16) -> bool {
-        let arcs = self.dealt.len();
+        let arcs = self.owners.len();
         (1..=CLEARANCE.min(arcs / 2)).all(|d| {
-            self.dealt[(arc + d) % arcs] != Some(receiver)
-                && self.dealt[(arc + arcs - d) % arcs] != Some(receiver)
+            self.owners[(arc + d) % arcs] != Some(receiver)
+                && self.owners[(arc + arcs - d) % arcs] != Some(receiver)
         })
     }
 
     fn give(&mut self, arc: usize, receiver: u16) {
-        if let Some(giver) = self.dealt[arc].replace(receiver) {
+        if let Some(giver) = self.owners[arc].replace(receiver) {
             self.surplus[usize::from(giver)] -= 1;
         }
     }
@@ -157,16 +157,21 @@ fn count(owners: &[Option<u16>], claimants: usize) -> Vec<usize> {
 
 /// How many arcs each claimant should have. Of those with the same remainder, one that would have
 /// to give up an arc otherwise is rounded up first: fewer arcs move.
-fn shares(arcs: usize, held: &[usize], claims: &[Claim<'_>]) -> Option<Vec<usize>> {
-    let total: u64 = claims.iter().map(|c| u64::from(c.weight)).sum();
+fn shares(arcs: usize, held: &[usize], participants: &[Participant<'_>]) -> Option<Vec<usize>> {
+    let total: u64 = participants.iter().map(|c| u64::from(c.weight)).sum();
     if total == 0 {
         return None;
     }
-    let exact = |c: &Claim<'_>| arcs as u64 * u64::from(c.weight);
-    let mut share: Vec<usize> = claims.iter().map(|c| (exact(c) / total) as usize).collect();
-    let mut order: Vec<usize> = (0..claims.len()).filter(|&i| claims[i].weight > 0).collect();
+    let exact = |c: &Participant<'_>| arcs as u64 * u64::from(c.weight);
+    let mut share: Vec<usize> = participants.iter().map(|c| (exact(c) / total) as usize).collect();
+    let mut order: Vec<usize> =
+        (0..participants.len()).filter(|&i| participants[i].weight > 0).collect();
     order.sort_by_key(|&i| {
-        (std::cmp::Reverse(exact(&claims[i]) % total), held[i] <= share[i], claims[i].name)
+        (
+            std::cmp::Reverse(exact(&participants[i]) % total),
+            held[i] <= share[i],
+            participants[i].name,
+        )
     });
     let left = arcs - share.iter().sum::<usize>();
     for &i in order.iter().cycle().take(left) {

@@ -118,7 +118,7 @@ pub struct WriterClock {
 
 impl WriterClock {
     /// Takes in a clock that a server told.
-    pub fn tell(&mut self, clock: Clock) {
+    pub fn observe(&mut self, clock: Clock) {
         self.highest = self.highest.max(clock);
     }
 
@@ -229,9 +229,9 @@ mod tests {
         let first = clock.draw(7);
         let second = clock.draw(7);
         assert!(first < second && second < clock.draw(6));
-        clock.tell(clock_at(1_000));
+        clock.observe(clock_at(1_000));
         assert!(clock.draw(7).clock > clock_at(1_000));
-        clock.tell(5);
+        clock.observe(5);
         assert!(clock.draw(7).clock > clock_at(1_000));
     }
 

@@ -229,7 +229,7 @@ impl View {
     }
 
     /// Another deal of the arcs, everything else as it is.
-    pub fn with_deal(&self, arcs: Vec<u16>) -> Coming {
+    pub fn with_assignment(&self, arcs: Vec<u16>) -> Coming {
         let weights = self.members.iter().map(|m| m.weight).collect();
         let View { copies, limits, min_copies, .. } = *self;
         Coming { arcs, copies, weights, limits, min_copies }
@@ -250,7 +250,7 @@ impl View {
         let is_active = |m: &Member| m.state == MemberState::Active;
         self.coming.as_ref().is_some_and(|coming| {
             let settings = (coming.limits, coming.min_copies);
-            let rest = self.with_deal(self.arcs.clone());
+            let rest = self.with_assignment(self.arcs.clone());
             settings != (self.limits, self.min_copies)
                 && *coming
                     == Coming { limits: coming.limits, min_copies: coming.min_copies, ..rest }
@@ -489,7 +489,7 @@ pub(crate) mod tests {
         use MemberState::{Active, Joining};
         let members = vec![member(1, Active), member(2, Active), member(3, Joining)];
         let mut v = view(2, 2, members, &[0, 1, 0, 1]);
-        v.coming = Some(v.with_deal(vec![0, 2, 0, 1]));
+        v.coming = Some(v.with_assignment(vec![0, 2, 0, 1]));
         v.check().unwrap();
         let routes = Routes::new(v);
         assert_eq!(routes.replicas(0), [0, 1]);
@@ -505,7 +505,7 @@ pub(crate) mod tests {
         use MemberState::Active;
         let members = vec![member(1, Active), member(2, Active), member(3, Active)];
         let mut v = view(2, 1, members, &[0, 1, 2, 0]);
-        v.coming = Some(Coming { copies: 2, ..v.with_deal(v.arcs.clone()) });
+        v.coming = Some(Coming { copies: 2, ..v.with_assignment(v.arcs.clone()) });
         let routes = Routes::new(v);
         assert_eq!(routes.replicas(0), [0]);
         assert_eq!(routes.target(0), [0, 1]);
@@ -549,10 +549,10 @@ pub(crate) mod tests {
             |v| v.members[1].state = Joining,
             |v| {
                 v.members[1].state = Leaving;
-                v.coming = Some(v.with_deal(vec![0, 1]));
+                v.coming = Some(v.with_assignment(vec![0, 1]));
             },
-            |v| v.coming = Some(Coming { copies: 0, ..v.with_deal(vec![0, 1]) }),
-            |v| v.coming = Some(Coming { weights: vec![1], ..v.with_deal(vec![0, 1]) }),
+            |v| v.coming = Some(Coming { copies: 0, ..v.with_assignment(vec![0, 1]) }),
+            |v| v.coming = Some(Coming { weights: vec![1], ..v.with_assignment(vec![0, 1]) }),
         ];
         for (i, breaks) in broken.iter().enumerate() {
             let mut bad = good.clone();

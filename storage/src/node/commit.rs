@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use client::finish::Abandoned;
-use cluster::marks::Written;
 use cluster::operation::Found;
 use cluster::replica::State;
 use cluster::ring::arc_of_key;
 use cluster::version::Version;
 use cluster::view::Routes;
+use cluster::watermarks::WrittenClocks;
 use net_common::message::data::{CommitNotice, Record};
 
 use super::{Node, Serving};
@@ -21,7 +21,7 @@ const SETTLED: usize = 16 << 20;
 impl Node {
     /// Takes word that versions are committed (rule N3). In any epoch, with or without a lease: it
     /// is a fact. Watermarks count for what was `written` over the connection that tells them.
-    pub fn commit(&self, commits: &CommitNotice<'_>, written: &Written) {
+    pub fn commit(&self, commits: &CommitNotice<'_>, written: &WrittenClocks) {
         for (writer, clock) in &commits.watermarks {
             if let Some(clock) = written.bounded(*writer, *clock) {
                 self.watermarks.take(*writer, clock);

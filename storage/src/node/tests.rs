@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use client::GTStoreClient;
 use cluster::durability::Durability;
-use cluster::ids::{Address, ManagerLife};
+use cluster::ids::{Address, ManagerIncarnation};
 use cluster::limits::Limits;
 use cluster::replica::State;
 use cluster::ring::arc_of_key;
@@ -78,7 +78,7 @@ fn view(epoch: u64, puller: Option<MemberState>) -> View {
     let fresh = if epoch == 1 { (0..ARCS as u16).collect() } else { Vec::new() };
     let cluster = View::unborn(ClusterId(1), 2, Limits::default());
     let view = View { epoch: Epoch(epoch), members, arcs, fresh, ..cluster };
-    View { coming: to_come.map(|arcs| view.with_deal(arcs)), ..view }
+    View { coming: to_come.map(|arcs| view.with_assignment(arcs)), ..view }
 }
 
 fn blank(n: u16, incarnation: u64) -> Node {

@@ -15,10 +15,10 @@
 use crate::limits::Limits;
 use crate::membership::node::names;
 use crate::membership::order::{Wish, bounds, limits_of};
-use crate::membership::proposal::{self, Plan, arrive, claims, nobody_skips, renumber};
+use crate::membership::proposal::{self, Plan, arrive, nobody_skips, participants, renumber};
 use crate::membership::situation::Situation;
 use crate::mutation::{Mutation, is_on};
-use crate::ring::{self, Claim};
+use crate::ring::{self, Participant};
 use crate::text::count;
 use crate::view::{Coming, Member, MemberState, View};
 
@@ -88,7 +88,7 @@ pub(super) fn begin(at: &Situation<'_>, wish: Option<&Wish>) -> Plan {
         view.members[usize::from(sole_holder.place)].state = MemberState::Joining;
     }
     view.members.extend(at.waiting().map(|who| who.member(MemberState::Joining)));
-    let mut coming = view.with_deal(Vec::new());
+    let mut coming = view.with_assignment(Vec::new());
     match wish {
         // Leases are nothing that a view tells.
         None | Some(Wish::Terms { .. }) => {}
@@ -115,7 +115,7 @@ pub(super) fn begin(at: &Situation<'_>, wish: Option<&Wish>) -> Plan {
 /// The view in which other settings are on trial: writes keep to what was and to what is to be. It moves nothing, and
 /// nobody who waits is taken in, so that it does not take longer than nodes need to look at what they hold.
 fn begin_settings(mut view: View, wish: &Wish) -> Plan {
-    let mut coming = view.with_deal(view.arcs.clone());
+    let mut coming = view.with_assignment(view.arcs.clone());
     match wish {
         Wish::Limits { key, value } => coming.limits = limits_of(view.limits, *key, *value),
         Wish::MinCopies(copies) => coming.min_copies = *copies,
@@ -192,22 +192,22 @@ fn deal_for_target(at: &Situation<'_>, view: &View, weights: &[u32]) -> Vec<u16>
             owners[usize::from(arc)] = Some(place);
         }
     }
-    let claims: Vec<Claim<'_>> = view
+    let participants: Vec<Participant<'_>> = view
         .members
         .iter()
         .zip(weights)
-        .map(|(m, &weight)| Claim {
+        .map(|(m, &weight)| Participant {
             name: m.id.as_str(),
             weight: if m.state == MemberState::Leaving { 0 } else { weight },
         })
         .collect();
-    ring::deal(&owners, &claims)
+    ring::assign(&owners, &participants)
 }
 
 /// Whether each member has its share of the ring.
 pub(super) fn is_even(view: &View) -> bool {
     let owners: Vec<Option<u16>> = view.arcs.iter().copied().map(Some).collect();
-    ring::deal(&owners, &claims(&view.members)) == view.arcs
+    ring::assign(&owners, &participants(&view.members)) == view.arcs
 }
 
 /// The change that is under way in a view, in a few words, if there is one.
@@ -344,7 +344,7 @@ fn cancel(at: &Situation<'_>) -> Option<Plan> {
     }
     let joins = view.members.iter().any(|m| m.state == MemberState::Joining);
     view.coming = joins.then(|| {
-        let coming = view.with_deal(Vec::new());
+        let coming = view.with_assignment(Vec::new());
         Coming { arcs: deal_for_target(at, &view, &coming.weights), ..coming }
     });
     let beyond = beyond(at).map_or_else(String::new, |beyond| format!(": {beyond}"));

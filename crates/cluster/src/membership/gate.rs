@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::ids::{Epoch, ManagerLife};
+use crate::ids::{Epoch, ManagerIncarnation};
 use crate::lease::Terms;
 use crate::membership::{Answer, Effect, Event, Health, Membership, Saved, Settings};
 use crate::time::Millis;
@@ -65,7 +65,7 @@ impl Gate {
 
     /// The same for this start of the manager: as [`Membership::in_life`].
     #[must_use]
-    pub fn in_life(self, life: ManagerLife, shown: Epoch, goes_on: bool) -> Gate {
+    pub fn in_life(self, life: ManagerIncarnation, shown: Epoch, goes_on: bool) -> Gate {
         Gate { membership: self.membership.in_life(life, shown, goes_on), ..self }
     }
 

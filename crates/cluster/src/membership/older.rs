@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 
 use crate::claim::Claim;
-use crate::ids::{Epoch, ManagerLife, NodeId};
+use crate::ids::{Epoch, ManagerIncarnation, NodeId};
 use crate::line::ViewName;
 use crate::membership::proposal::Plan;
 use crate::membership::{Answer, Effect, Event, Membership, Saved};
@@ -132,7 +132,7 @@ impl Membership {
     ) -> Option<Answer> {
         let newest = self.newest().clone();
         let by_folder =
-            claim.map(|claim| ViewName { epoch: claim.epoch, life: ManagerLife::UNKNOWN });
+            claim.map(|claim| ViewName { epoch: claim.epoch, life: ManagerIncarnation::UNKNOWN });
         let names = seen.map(|seen| seen.name).into_iter().chain(by_folder);
         let name = names.filter(|name| !newest.view().has(*name)).max()?;
         if is_on(Mutation::OlderState) {
@@ -179,7 +179,7 @@ impl Membership {
         let newest = older.newest();
         let mut told = older.told.values().filter(|seen| seen.name.epoch == newest);
         let is_there = self.newest_told().is_some_and(|view| view.epoch >= newest);
-        !is_there && told.any(|seen| seen.name.life != ManagerLife::UNKNOWN)
+        !is_there && told.any(|seen| seen.name.life != ManagerIncarnation::UNKNOWN)
     }
 
     /// What the manager lacks, if it lacks anything.
@@ -283,7 +283,7 @@ impl Membership {
             // Only its number is known, and what its members' folders tell: those count who had adopted the view
             // before this one. Who made those in between nobody knows.
             let epoch = before.seen.next();
-            view.line.made(view.next_epoch(), view.epoch, ManagerLife::UNKNOWN);
+            view.line.made(view.next_epoch(), view.epoch, ManagerIncarnation::UNKNOWN);
             view.epoch = epoch;
             view.fresh.clear();
             view.replacements.clear();

@@ -3,7 +3,7 @@
 use crate::membership::holders;
 use crate::membership::situation::Situation;
 use crate::mutation::{Mutation, is_on};
-use crate::ring::Claim;
+use crate::ring::Participant;
 use crate::view::{Coming, Member, Replacement, Routes, View};
 
 /// A view to be made, and why, for the log.
@@ -73,17 +73,17 @@ pub(super) fn arrive(view: &mut View, coming: Coming) {
 }
 
 /// What the members of a deal have a claim to.
-pub(super) fn claims(members: &[Member]) -> Vec<Claim<'_>> {
-    members.iter().map(|m| Claim { name: m.id.as_str(), weight: m.weight }).collect()
+pub(super) fn participants(members: &[Member]) -> Vec<Participant<'_>> {
+    members.iter().map(|m| Participant { name: m.id.as_str(), weight: m.weight }).collect()
 }
 
 /// The same for a view: sole holders join again before they own anything.
-pub(super) fn claims_but_sole_holders(view: &View) -> Vec<Claim<'_>> {
-    let mut claims = claims(&view.members);
+pub(super) fn participants_but_sole_holders(view: &View) -> Vec<Participant<'_>> {
+    let mut participants = participants(&view.members);
     view.sole_holders
         .iter()
-        .for_each(|sole_holder| claims[usize::from(sole_holder.place)].weight = 0);
-    claims
+        .for_each(|sole_holder| participants[usize::from(sole_holder.place)].weight = 0);
+    participants
 }
 
 /// A plan that does not forget what replacements have inherited who have not adopted the active view.

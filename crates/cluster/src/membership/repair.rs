@@ -8,7 +8,7 @@
 use crate::durability::Durability;
 use crate::membership::node::names;
 use crate::membership::proposal::{
-    self, Plan, arrive, claims, claims_but_sole_holders, nobody_skips, renumber,
+    self, Plan, arrive, nobody_skips, participants, participants_but_sole_holders, renumber,
 };
 use crate::membership::recovery::{self, Candidates};
 use crate::membership::situation::Situation;
@@ -48,7 +48,7 @@ fn birth(at: &Situation<'_>) -> Option<Plan> {
     let members: Vec<Member> =
         newcomers.iter().map(|who| who.member(MemberState::Active)).collect();
     let arcs = if old.arcs.is_empty() { at.settings.arcs } else { old.arcs.len() };
-    let dealt = ring::deal(&vec![None; arcs], &claims(&members));
+    let dealt = ring::assign(&vec![None; arcs], &participants(&members));
     let why = match old.members.len() {
         0 => format!("born with {}", names(members.iter())),
         _ => format!("no member is left, begins empty with {}", names(members.iter())),
@@ -373,7 +373,7 @@ fn end_idle_change(at: &Situation<'_>, view: &mut View) {
     let old = at.active().view();
     if view.arcs.is_empty() {
         let arcs = if coming.arcs.is_empty() {
-            ring::deal(&vec![None; old.arcs.len()], &claims_but_sole_holders(view))
+            ring::assign(&vec![None; old.arcs.len()], &participants_but_sole_holders(view))
         } else {
             coming.arcs
         };

@@ -64,7 +64,7 @@ pub struct Found<V> {
 
 impl<V> Found<V> {
     /// What passes it on to the others. It is born when the replica told of it (N5), and in any case after its version
-    /// was drawn, so that nobody takes who passes it on for its writer ([`crate::marks`]).
+    /// was drawn, so that nobody takes who passes it on for its writer ([`crate::watermarks`]).
     pub(crate) fn write_back(&self) -> Request<'_, V> {
         let born = self.clock.max(self.version.clock.saturating_add(1));
         Request::Write { version: self.version, body: &self.body, born, expected: None }

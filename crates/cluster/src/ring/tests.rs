@@ -7,8 +7,8 @@ fn names(n: usize) -> Vec<String> {
     (1..=n).map(|i| format!("node{i}")).collect()
 }
 
-fn claims(names: &[String]) -> Vec<Claim<'_>> {
-    names.iter().map(|name| Claim { name, weight: 1 }).collect()
+fn participants(names: &[String]) -> Vec<Participant<'_>> {
+    names.iter().map(|name| Participant { name, weight: 1 }).collect()
 }
 
 /// A ring grown by joins, one at a time, as a cluster grows.
@@ -16,7 +16,7 @@ fn grown(n: usize, arcs: usize) -> Vec<u16> {
     let names = names(n);
     let mut owners = vec![None; arcs];
     for have in 1..=n {
-        owners = deal(&owners, &claims(&names[..have])).into_iter().map(Some).collect();
+        owners = assign(&owners, &participants(&names[..have])).into_iter().map(Some).collect();
     }
     owners.into_iter().map(Option::unwrap).collect()
 }
@@ -41,7 +41,8 @@ fn key_counts(owners: &[u16], nodes: usize, copies: usize, keys: usize) -> Vec<u
 
 #[test]
 fn seven_nodes_share_100_000_keys_evenly() {
-    for owners in [grown(7, DEFAULT_ARCS), deal(&[None; DEFAULT_ARCS], &claims(&names(7)))] {
+    for owners in [grown(7, DEFAULT_ARCS), assign(&[None; DEFAULT_ARCS], &participants(&names(7)))]
+    {
         let first = max_over_mean(&key_counts(&owners, 7, 1, 100_000));
         assert!(first <= 1.03, "first copies: {first}");
         let three = max_over_mean(&key_counts(&owners, 7, 3, 100_000));
@@ -82,15 +83,15 @@ fn neighbouring_arcs_are_one_run_of_slots() {
 }
 
 #[test]
-fn golden_deal() {
+fn golden_assignment() {
     // Saved views outlive a manager's version: a change here means clusters would reshuffle.
     assert_eq!(grown(3, 16), [1, 2, 0, 1, 2, 1, 1, 2, 0, 1, 0, 0, 0, 2, 0, 2]);
 }
 
 #[test]
 fn nobody_gets_nothing() {
-    assert!(deal(&[None; 8], &[]).is_empty());
-    assert!(deal(&[None; 8], &[Claim { name: "a", weight: 0 }]).is_empty());
+    assert!(assign(&[None; 8], &[]).is_empty());
+    assert!(assign(&[None; 8], &[Participant { name: "a", weight: 0 }]).is_empty());
     assert!(fall(&[0, 0], &[true]).is_empty());
 }
 
@@ -126,9 +127,9 @@ proptest! {
     ) {
         prop_assume!(weights.iter().any(|&w| w > 0));
         let names = names(6);
-        let claims: Vec<Claim<'_>> =
-            names.iter().zip(&weights).map(|(name, &weight)| Claim { name, weight }).collect();
-        let after = deal(&before, &claims);
+        let participants: Vec<Participant<'_>> =
+            names.iter().zip(&weights).map(|(name, &weight)| Participant { name, weight }).collect();
+        let after = assign(&before, &participants);
         let total: u32 = weights.iter().sum();
         let held = count(&before, 6);
         let (mut moved, mut least) = (0, 0);
@@ -157,7 +158,7 @@ proptest! {
         let before = grown(nodes, DEFAULT_ARCS);
         let names = names(nodes + 1);
         let present: Vec<Option<u16>> = before.iter().copied().map(Some).collect();
-        let after = deal(&present, &claims(&names));
+        let after = assign(&present, &participants(&names));
         let mut moved = 0;
         for (old, new) in before.iter().zip(&after) {
             if old != new {

@@ -76,15 +76,15 @@ impl Client {
     /// One that has a view and has been told a clock.
     pub fn new(number: usize, script: &'static [u8], routes: Arc<Routes>, tries: u8) -> Client {
         let (writer, mut clock) = (number as u64 + 1, WriterClock::default());
-        clock.tell(clock_at(WALL_MS));
+        clock.observe(clock_at(WALL_MS));
         Client { script, begun: 0, running: None, routes, tries, writer, clock, ops: 0 }
     }
 
     /// Takes in what a server told, if it will yet draw a version: else it makes no difference.
-    fn tell(&mut self, clock: Clock) {
+    fn observe(&mut self, clock: Clock) {
         let will_write = self.script.iter().any(|step| *step != b'g');
         if will_write || self.running.as_ref().is_some_and(|running| running.op.is_collecting()) {
-            self.clock.tell(clock);
+            self.clock.observe(clock);
         }
     }
 
@@ -232,7 +232,7 @@ impl State {
     /// A client hears of a write. `clock` is the node's, if it was that who answered.
     pub fn wrote(&mut self, client: usize, reply: Reply, clock: Option<Clock>) {
         let need = self.clients[client].edit(|c| {
-            c.tell(clock.unwrap_or(0));
+            c.observe(clock.unwrap_or(0));
             let Some(Running { op, awaited, .. }) = &mut c.running else { return None };
             op.wrote(reply);
             *awaited -= 1;
@@ -253,7 +253,7 @@ impl State {
     ) {
         if let Some(place) = fence {
             let need = self.clients[client].edit(|c| {
-                c.tell(answer.as_ref().map_or(0, |(_, clock)| *clock));
+                c.observe(answer.as_ref().map_or(0, |(_, clock)| *clock));
                 let Some(Running { op, awaited, .. }) = &mut c.running else { return None };
                 op.got(place, answer.map(|(answer, _)| answer));
                 *awaited -= 1;
@@ -265,7 +265,7 @@ impl State {
             return;
         }
         let (need, shown) = self.clients[client].edit(|c| {
-            c.tell(answer.as_ref().map_or(0, |(_, clock)| *clock));
+            c.observe(answer.as_ref().map_or(0, |(_, clock)| *clock));
             let Some(Running { op, awaited, .. }) = &mut c.running else {
                 return (Need::Nothing, Version::ABSENT);
             };
@@ -292,7 +292,7 @@ impl State {
             Need::Choice => self.choose(client),
             Need::Version(above) => {
                 self.clients[client].edit(|c| {
-                    c.clock.tell(above.clock);
+                    c.clock.observe(above.clock);
                     let fresh = c.clock.draw(c.writer);
                     if let Some(running) = &mut c.running {
                         running.op.freshen(fresh);

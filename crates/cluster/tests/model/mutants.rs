@@ -34,8 +34,8 @@ const UNREACHED: [(Mutation, &str); 25] = [
         "a reader must carry a successor over a view in which a sibling took its place",
     ),
     (Mutation::SoleHolderKeeps, "some other range must be lost, and here there is one"),
-    (Mutation::EarlierStays, "a tombstone must come and go, and here no time passes"),
-    (Mutation::EarlierKept, "a tombstone must come and go, and here no time passes"),
+    (Mutation::StaleStays, "a tombstone must come and go, and here no time passes"),
+    (Mutation::StaleKept, "a tombstone must come and go, and here no time passes"),
     (Mutation::ClaimOld, "no node here has a disk"),
     (Mutation::ReplacementSynced, "no node here has a disk"),
     (Mutation::GathersOne, "no node here has a disk"),
@@ -47,7 +47,7 @@ const UNREACHED: [(Mutation, &str); 25] = [
     (Mutation::ExpiryAlone, "nothing expires where no time passes"),
     (Mutation::ExpirySame, "nothing expires where no time passes"),
     (Mutation::ExpiryCounts, "nothing expires where no time passes"),
-    (Mutation::AnyMark, "a commit names its version here"),
+    (Mutation::AnyWatermark, "a commit names its version here"),
     (Mutation::LimitsUnmeasured, "all values are as long; the scripts of the membership notice it"),
     (Mutation::FewCopies, "one copy is asked for; the tables of the rounds notice it"),
     (Mutation::ShortLease, "the manager does not start again, and no time passes"),
@@ -104,12 +104,12 @@ fn setup_for(mutation: Mutation) -> Setup {
         | Mutation::UsedCounts
         | Mutation::BackSkips
         | Mutation::SoleHolderKeeps
-        | Mutation::EarlierStays
-        | Mutation::EarlierKept
+        | Mutation::StaleStays
+        | Mutation::StaleKept
         | Mutation::ExpiryAlone
         | Mutation::ExpirySame
         | Mutation::ExpiryCounts
-        | Mutation::AnyMark
+        | Mutation::AnyWatermark
         | Mutation::LimitsUnmeasured
         | Mutation::FewCopies
         | Mutation::OlderState

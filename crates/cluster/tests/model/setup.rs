@@ -89,7 +89,7 @@ fn view(
         arcs: deal(arcs),
         ..View::unborn(ClusterId(1), copies, limits())
     };
-    View { coming: coming.map(|slots| view.with_deal(deal(slots))), ..view }
+    View { coming: coming.map(|slots| view.with_assignment(deal(slots))), ..view }
 }
 
 impl Setup {

@@ -280,7 +280,7 @@ impl World {
             Need::Attempt | Need::Turn => {}
             Need::Version(above) => {
                 self.counts.freshened += 1;
-                self.clients[client].clock.tell(above.clock);
+                self.clients[client].clock.observe(above.clock);
                 let fresh = self.draw(client, thread);
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.op.freshen(fresh);
@@ -513,7 +513,7 @@ impl World {
         if let Frame::Table(routes, _, clock, _) = frame {
             let now = self.now;
             let client_now = &mut self.clients[client];
-            client_now.clock.tell(clock);
+            client_now.clock.observe(clock);
             client_now.told = now;
             is_news = client_now.routes.as_ref().is_none_or(|old| old.epoch() < routes.epoch());
             // A view that nobody serves is none to work with.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cluster::ids::{ClusterId, Epoch, Incarnation, ManagerLife};
+use cluster::ids::{ClusterId, Epoch, Incarnation, ManagerIncarnation};
 use cluster::lease::Terms;
 use cluster::limits::Limits;
 use cluster::membership::{
@@ -170,7 +170,7 @@ impl World {
         let manager = &mut self.manager;
         let accepts = std::mem::take(&mut manager.accepts);
         let gate = Gate::new(settings(&self.plan, pid), manager.disk.clone(), now);
-        let gate = gate.in_life(ManagerLife(pid), manager.shown, accepts);
+        let gate = gate.in_life(ManagerIncarnation(pid), manager.shown, accepts);
         let membership = gate.membership();
         manager.pid = pid;
         manager.paused_until = 0;

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use cluster::claim::Claim;
 use cluster::ids::Epoch;
-use cluster::marks::Written;
 use cluster::membership::{Newcomer, Report, Seen};
 use cluster::operation::{Body, ReadAnswer};
 use cluster::replica::{State, WriteAnswer};
 use cluster::time::Millis;
 use cluster::version::{Clock, Version};
 use cluster::view::Routes;
+use cluster::watermarks::WrittenClocks;
 
 use crate::client::TaskId;
 use crate::world::{Event, Key, Micros, Value, World};
@@ -168,7 +168,7 @@ pub struct Link {
     /// What for.
     pub user: User,
     /// What a node has got over it (N3).
-    pub written: Written,
+    pub written: WrittenClocks,
     queues: [VecDeque<Frame>; 2],
     is_pumping: [bool; 2],
     is_dead: [bool; 2],
@@ -201,7 +201,7 @@ impl World {
             from,
             to: (to, pid),
             user,
-            written: Written::default(),
+            written: WrittenClocks::default(),
             queues: Default::default(),
             is_pumping: [false; 2],
             is_dead: [false; 2],

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cluster::holdings::{Holdings, Refusal, Standing};
 use cluster::ids::{Address, Epoch, Incarnation, NodeId};
 use cluster::lease::{self, LeaseHolder};
-use cluster::marks::Written;
 use cluster::membership::{Newcomer, Report, starts};
 use cluster::operation::{Body, Found, Operation, ReadAnswer};
 use cluster::replica::{self, State, WriteAnswer};
 use cluster::time::Millis;
 use cluster::version::{Clock, ServerClock, Version};
+use cluster::watermarks::WrittenClocks;
 
 use crate::client::{Owner, Task};
 use crate::disk::{Entry, Held};
@@ -387,7 +387,7 @@ impl World {
     fn node_commits(&mut self, slot: usize, link: Option<LinkId>, mut commits: Commits) {
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         // Over a connection that nobody has any more nobody has written anything.
-        let none = Written::default();
+        let none = WrittenClocks::default();
         let link = link.and_then(|link| self.links.get(&link));
         let written = link.map_or(&none, |link| &link.written);
         let bounded = |(writer, clock)| Some((writer, written.bounded(writer, clock)?));

@@ -157,7 +157,7 @@ impl World {
         if let Owner::Thread(client, thread) = owner {
             let now = self.now;
             let client = &mut self.clients[client];
-            client.clock.tell(clock);
+            client.clock.observe(clock);
             client.told = now;
             if let Some(link_now) = self.links.get_mut(&link)
                 && let Party::Node(slot) = link_now.to.0

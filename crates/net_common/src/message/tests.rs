@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use cluster::arcs::ArcSet;
 use cluster::claim::Claim;
 use cluster::durability::Durability;
-use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
+use cluster::ids::{Address, ClusterId, Epoch, Incarnation, ManagerIncarnation, NodeId};
 use cluster::limits::Limits;
 use cluster::line::{Line, Stretch};
 use cluster::membership::order::{Amount, Move, Order, Outline, Wish};
@@ -61,8 +61,12 @@ fn view() -> View {
         sole_holders: vec![SoleHolder { place: 1, since: Epoch(8), arcs: vec![1, 7] }],
         replacements: vec![Replacement { place: 0, of: Incarnation(4), arcs: vec![3] }],
         durability: Durability::Sync,
-        line: Line::new(vec![Stretch { first: Epoch(7), before: Epoch(5), life: ManagerLife(11) }])
-            .unwrap(),
+        line: Line::new(vec![Stretch {
+            first: Epoch(7),
+            before: Epoch(5),
+            life: ManagerIncarnation(11),
+        }])
+        .unwrap(),
         ..View::unborn(ClusterId(3), 2, Limits::default())
     }
 }

@@ -2,7 +2,7 @@
 //! separately, since early saved states have none.
 
 use cluster::durability::Durability;
-use cluster::ids::{ClusterId, Epoch, ManagerLife};
+use cluster::ids::{ClusterId, Epoch, ManagerIncarnation};
 use cluster::line::{Line, Stretch};
 use cluster::view::Replacement;
 use cluster::view::{Coming, Member, MemberState, SoleHolder, View};
@@ -88,7 +88,7 @@ pub(super) fn decode_whole(payload: &mut Decoder<'_>) -> Result<View, DecodeErro
 pub fn decode_line(payload: &mut Decoder<'_>) -> Result<Line, DecodeError> {
     let stretches = payload.list(8 + 8 + 8, |payload| {
         let (first, before) = (Epoch(payload.u64()?), Epoch(payload.u64()?));
-        Ok(Stretch { first, before, life: ManagerLife(payload.u64()?) })
+        Ok(Stretch { first, before, life: ManagerIncarnation(payload.u64()?) })
     })?;
     Line::new(stretches).ok_or(DecodeError("a line of views out of order"))
 }

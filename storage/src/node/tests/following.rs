@@ -6,7 +6,7 @@ use super::*;
 fn l7_a_manager_that_lacks_seen_views_is_not_followed() {
     let made_by = |life: u64, epoch: u64| {
         let mut view = view(epoch, None);
-        view.line.made(Epoch(1), Epoch::NONE, ManagerLife(life));
+        view.line.made(Epoch(1), Epoch::NONE, ManagerIncarnation(life));
         view
     };
     let node = at(SOURCE, [made_by(7, 1), made_by(7, 2), made_by(7, 3)]);

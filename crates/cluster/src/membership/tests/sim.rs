@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::claim::Claim;
 use crate::holdings::Holdings;
-use crate::ids::{Address, ClusterId, Epoch, Incarnation, ManagerLife, NodeId};
+use crate::ids::{Address, ClusterId, Epoch, Incarnation, ManagerIncarnation, NodeId};
 use crate::limits::Limits;
 use crate::membership::{
     Answer, Effect, Event, Gate, Loss, Membership, Newcomer, Report, Saved, Seen, Settings,
@@ -104,7 +104,7 @@ impl Sim {
         let durable = Saved::new(unborn.clone(), settings.terms());
         Sim {
             gate: Gate::new(settings, durable.clone(), 0).in_life(
-                ManagerLife(1),
+                ManagerIncarnation(1),
                 Epoch::NONE,
                 false,
             ),
@@ -331,7 +331,7 @@ impl Sim {
     fn start_manager(&mut self, shown: Epoch, goes_on: bool) {
         self.starts += 1;
         let gate = Gate::new(self.settings, self.durable.clone(), self.now);
-        self.gate = gate.in_life(ManagerLife(self.starts), shown, goes_on);
+        self.gate = gate.in_life(ManagerIncarnation(self.starts), shown, goes_on);
         self.published = self.gate.membership().active().clone();
         self.open_orders = 0;
         assert_eq!(self.manager().state(), self.durable);

@@ -12,7 +12,7 @@ fn routes(epoch: u64) -> Routes {
     if epoch == 2 {
         members.push(member(3, Joining));
         arcs = view(epoch, 2, members, &[0, 1]);
-        arcs.coming = Some(arcs.with_deal(vec![2, 1]));
+        arcs.coming = Some(arcs.with_assignment(vec![2, 1]));
     }
     Routes::new(arcs)
 }

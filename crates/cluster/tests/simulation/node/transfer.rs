@@ -138,7 +138,7 @@ impl Process {
         true
     }
 
-    /// The mistake of [`Mutation::EarlierKept`]: what no source has confirmed stays.
+    /// The mistake of [`Mutation::StaleKept`]: what no source has confirmed stays.
     fn keep_unconfirmed(&mut self, arc: u16) {
         for (key, earlier) in self.earlier.get(&usize::from(arc)).into_iter().flatten() {
             self.table.entry(*key).or_insert_with(|| earlier.clone());
@@ -182,7 +182,7 @@ impl Process {
             if !self.holdings.fetched(epoch, usize::from(arc)) {
                 continue;
             }
-            if is_on(Mutation::EarlierKept) {
+            if is_on(Mutation::StaleKept) {
                 self.keep_unconfirmed(arc);
             }
             self.earlier.remove(&usize::from(arc));

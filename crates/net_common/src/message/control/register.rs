@@ -1,7 +1,7 @@
 //! The registration of a node.
 
 use cluster::claim::Claim;
-use cluster::ids::{ClusterId, Epoch, ManagerLife};
+use cluster::ids::{ClusterId, Epoch, ManagerIncarnation};
 use cluster::limits::MAX_WEIGHT;
 use cluster::line::ViewName;
 use cluster::membership::{Newcomer, Seen};
@@ -97,7 +97,7 @@ fn encode_seen(Seen { name, view }: &Seen, out: &mut Vec<u8>) {
 }
 
 fn decode_seen(payload: &mut Decoder<'_>) -> Result<Seen, DecodeError> {
-    let name = ViewName { epoch: Epoch(payload.u64()?), life: ManagerLife(payload.u64()?) };
+    let name = ViewName { epoch: Epoch(payload.u64()?), life: ManagerIncarnation(payload.u64()?) };
     let view = payload.option(view::decode_whole)?.map(Box::new);
     if view.as_ref().is_some_and(|view| view.name() != name) {
         return Err(DecodeError("not the view that was seen"));

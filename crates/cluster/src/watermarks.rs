@@ -18,9 +18,9 @@ const MOST: usize = 16;
 
 /// Who has put something over a connection, and the highest clock of that; those who did last come last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Written(Vec<(u64, Clock)>);
+pub struct WrittenClocks(Vec<(u64, Clock)>);
 
-impl Written {
+impl WrittenClocks {
     /// A write came over the connection, whatever became of it.
     pub fn note(&mut self, version: &Version, born: Clock) {
         if !version.is_plain() || born != version.clock {
@@ -43,7 +43,7 @@ impl Written {
 
     /// Up to which clock a mark of a writer counts that came over the connection; `None` if it counts for nothing.
     pub fn bounded(&self, writer: u64, clock: Clock) -> Option<Clock> {
-        if is_on(Mutation::AnyMark) {
+        if is_on(Mutation::AnyWatermark) {
             return Some(clock);
         }
         let written = self.0.iter().rfind(|(other, _)| *other == writer)?;
@@ -56,13 +56,13 @@ mod tests {
     use super::*;
     use crate::version::Op;
 
-    fn put(written: &mut Written, clock: Clock, writer: u64) {
+    fn put(written: &mut WrittenClocks, clock: Clock, writer: u64) {
         written.note(&Version::plain(clock, writer), clock);
     }
 
     #[test]
     fn n3_a_mark_counts_for_what_its_connection_has_put() {
-        let mut written = Written::default();
+        let mut written = WrittenClocks::default();
         assert_eq!(written.bounded(1, 5), None);
         put(&mut written, 7, 1);
         put(&mut written, 9, 2);
@@ -75,17 +75,17 @@ mod tests {
 
     #[test]
     fn n3_who_passes_a_record_on_is_not_its_writer() {
-        let mut written = Written::default();
+        let mut written = WrittenClocks::default();
         let version = Version::plain(7, 1);
         written.note(&version, 8);
         written.note(&version.successor(Op { writer: 2, count: 1 }), 7);
         written.note(&version.expired(), 7);
-        assert_eq!(written, Written::default());
+        assert_eq!(written, WrittenClocks::default());
     }
 
     #[test]
     fn it_remembers_those_who_wrote_last() {
-        let mut written = Written::default();
+        let mut written = WrittenClocks::default();
         (1..=MOST as u64).for_each(|writer| put(&mut written, writer, writer));
         put(&mut written, 50, 1);
         put(&mut written, 51, 99);
