@@ -1,20 +1,20 @@
-//! What a node knows of its own ranges, and what it may answer (rules N1, H1 and H3).
+//! A node's state for each of its ranges, and which requests it may answer (rules N1, H1 and H3).
 //!
 //! A node is *synced* in an arc when it holds everything that was acknowledged there. It may answer
-//! reads only where it is synced, and writes only under the epoch it is in. [`Holdings`] keeps, for one
-//! incarnation of one node, the newest view it has adopted and the set of arcs it is synced in.
+//! reads only where it is synced, and writes only under its own epoch. [`Holdings`] has, for one
+//! incarnation of one node, the newest view that it has adopted and the arcs in which it is synced.
 //!
 //! Invariants:
-//! * synced survives only from a view to the very next one, the arc being in the node's write set in
-//!   both; skipping a view or losing the arc ends it (F5), but where the view says that the node
-//!   kept the arc in all that it skipped, as a [`SoleHolder`] does;
-//! * a new incarnation starts with nothing synced (F6), but where the view says that it is the replacement of a dead one
-//!   whose folder it has ([`Claim`]);
-//! * a page counts only under the epoch it was read under (R2);
-//! * records of an earlier life, from before a skipped view or while the node was dropped, are dropped too,
-//!   or set aside as a cache that nobody is shown (F10, R6).
+//! * a node stays synced in an arc only from a view to the next one, and only if it is in the arc's
+//!   write set in both. If it skips a view or loses the arc it is not synced any more (F5), unless
+//!   the view names it as the arc's [`SoleHolder`] in all views that it skipped;
+//! * a new incarnation starts with nothing synced (F6), unless the view names it as the replacement
+//!   of a dead incarnation whose folder it has ([`Claim`]);
+//! * a page counts only under the epoch under which it was read (R2);
+//! * stale records, from before a restart or a skipped view, are dropped or set aside as a cache
+//!   that no read returns (F10, R6).
 //!
-//! What it does not do: it does not know the time. Leases are checked beside it.
+//! Leases are not checked here: this module does not know the time.
 
 use std::sync::Arc;
 
@@ -26,75 +26,76 @@ use crate::line::ViewName;
 use crate::mutation::{Mutation, is_on};
 use crate::view::{Member, MemberState, Routes, SoleHolder, View};
 
-/// Whether this node holds everything acknowledged in an arc.
+/// Whether this node holds everything that was acknowledged in an arc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
-    /// It does: its answers count.
+    /// It does. Its answers count.
     Synced,
-    /// It is still fetching: it keeps what is written, but its answers are *blind*.
+    /// It is still fetching. It stores writes, but its answers are *blind*.
     Blind,
 }
 
 /// Why a node does not answer a request for an arc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Not under this epoch, or not a keeper of this arc: ask the manager for the view.
+    /// The epochs differ, or this node is no replica of the arc: ask the manager for the view.
     WrongEpoch,
-    /// A keeper of this arc that is still fetching it: ask another replica.
+    /// This node is a replica of the arc that is still fetching it: ask another replica.
     Syncing,
 }
 
-/// What changes for a node when it adopts a view.
+/// What a node does with its records when it adopts a view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Adoption {
-    /// Arcs that it no longer keeps, or that begin afresh: it is to have no records of them.
+    /// Arcs whose records it drops: it is no longer in their write set, or they start empty.
     pub to_drop: Vec<usize>,
-    /// Arcs that it keeps from this view on and must fetch.
+    /// Arcs that it must fetch.
     pub to_fetch: Vec<usize>,
-    /// Arcs of which records of an earlier life may still serve as a cache (H3): those it has to fetch; or,
-    /// while it waits outside the view or sole holders, all others, since it may be taken in again. What was set aside of other
-    /// arcs is of no use any more.
+    /// Arcs whose stale records it keeps as a cache (H3): those that it must fetch. While it is
+    /// outside the view, or a sole holder, these are all other arcs, since it may join again. Stale
+    /// records of the remaining arcs are dropped.
     pub to_set_aside: ArcSet,
-    /// Arcs of which it is to have what its data folder had of its last life (H6), from this view on.
+    /// Arcs whose records it takes from its data folder (H6), from this view on.
     pub to_revive: ArcSet,
 }
 
-/// One incarnation's knowledge of its own ranges.
+/// The state of one incarnation's ranges.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Holdings {
     id: NodeId,
     incarnation: Incarnation,
     routes: Option<Arc<Routes>>,
-    /// Arcs whose write set has this node.
+    /// Arcs in whose write set this node is.
     keeps: ArcSet,
     synced: ArcSet,
-    /// Arcs in which it has what its disk had: all that was acknowledged, but for what only other disks may have.
-    /// It is synced there when it has gathered that.
+    /// Arcs with the records of its own disk: everything that was acknowledged, except what only
+    /// other disks may have. It is synced there when it has gathered that.
     revived: ArcSet,
-    /// What its data folder tells of its last life, until it is a member.
+    /// The claim of its data folder, until it is a member.
     claim: Option<Claim>,
     has_been_member: bool,
 }
 
 /// The step from the view that a node has adopted to a newer one.
-struct Step<'r> {
+struct Transition<'r> {
     routes: &'r Routes,
-    /// This node's place in the newer view, if it is a member there.
+    /// This node's place in the newer view, if it is a member of that.
     me: Option<usize>,
-    /// Arcs whose write set has it there.
+    /// Arcs in whose write set it is there.
     keeps: ArcSet,
-    /// Arcs that begin afresh with that view.
+    /// Arcs that start empty with that view.
     fresh: ArcSet,
-    /// Whether the newer view comes right after the other.
+    /// Whether the newer view is the next one.
     follows: bool,
-    /// What it alone holds there, if it is a sole holder.
+    /// The arcs that it alone holds there, if it is a sole holder.
     sole_holder: Option<&'r SoleHolder>,
-    /// The same, if it has kept that in all views that it skipped.
+    /// The same, if it was their sole holder in all views that it skipped.
     is_kept_for: Option<&'r SoleHolder>,
 }
 
-impl Step<'_> {
-    /// Whether nothing can have been acknowledged in an arc between the two views without this node.
+impl Transition<'_> {
+    /// Whether nothing can have been acknowledged in an arc without this node between the two
+    /// views.
     fn stayed(&self, arc: usize) -> bool {
         let is_kept = |held: &SoleHolder| held.arcs.binary_search(&(arc as u16)).is_ok();
         self.follows || self.is_kept_for.is_some_and(is_kept)
@@ -102,74 +103,77 @@ impl Step<'_> {
 }
 
 impl Holdings {
-    /// A node that has seen no view yet.
+    /// The holdings of a node that has seen no view yet.
     pub fn new(id: NodeId, incarnation: Incarnation) -> Holdings {
         let (keeps, synced, revived) = Default::default();
         let (routes, claim) = (None, None);
         Holdings { id, incarnation, routes, keeps, synced, revived, claim, has_been_member: false }
     }
 
-    /// One that has seen no view yet, but has a folder with what it held in its last life.
+    /// The same for a node with a data folder of an earlier start.
     pub fn with_claim(self, claim: Option<Claim>) -> Holdings {
         Holdings { claim, ..self }
     }
 
-    /// What it claims to have held in its last life, while it waits to become a member.
+    /// The claim of its data folder, while it waits to become a member.
     pub fn claim(&self) -> Option<&Claim> {
         self.claim.as_ref()
     }
 
-    /// The epoch of the newest view adopted.
+    /// The epoch of the newest adopted view.
     pub fn epoch(&self) -> Epoch {
         self.routes.as_ref().map_or(Epoch::NONE, |r| r.epoch())
     }
 
-    /// The newest view adopted.
+    /// The newest adopted view.
     pub fn routes(&self) -> Option<&Arc<Routes>> {
         self.routes.as_ref()
     }
 
-    /// Whether any view that it has adopted had it as a member: it may hold what nobody else does.
+    /// Whether it was a member of any view that it has adopted: it may hold records that no other
+    /// node has.
     pub fn has_been_member(&self) -> bool {
         self.has_been_member
     }
 
-    /// The arcs that this node is synced in.
+    /// The arcs in which this node is synced.
     pub fn synced(&self) -> &ArcSet {
         &self.synced
     }
 
-    /// The arcs in which this node has what its own disk had, and has yet to gather what others have.
+    /// The arcs with the records of this node's own disk, which it has yet to merge with the
+    /// others'.
     pub fn revived(&self) -> &ArcSet {
         &self.revived
     }
 
-    /// The arcs that this node keeps and has yet to fetch, or to gather.
+    /// The arcs that this node has yet to fetch or to gather.
     pub fn missing(&self) -> Vec<usize> {
         self.keeps.difference(&self.synced).collect()
     }
 
-    /// The newest view that this node has seen: the one adopted, or the one that its folder tells of.
+    /// The newest view that this node has seen: the adopted one, or the one that its folder names.
     pub fn seen(&self) -> ViewName {
         let claimed = || self.claim.as_ref().map_or(Epoch::NONE, |claim| claim.epoch);
         let by_folder = || ViewName { epoch: claimed(), life: ManagerIncarnation::UNKNOWN };
         self.routes.as_ref().map_or_else(by_folder, |routes| routes.view().name())
     }
 
-    /// Takes over a view. `None`, and nothing changed, unless it is newer than the present one, and goes on from that:
-    /// what was acknowledged under a view that it does not know this node may not forget.
+    /// Adopts a view. Returns `None` and changes nothing unless the view is newer than the present
+    /// one and descends from it: a view that does not would make this node forget acknowledged
+    /// writes.
     pub fn adopt(&mut self, routes: Arc<Routes>) -> Option<Adoption> {
         if routes.epoch() <= self.epoch()
             || !routes.view().has(self.seen()) && !is_on(Mutation::OlderState)
         {
             return None;
         }
-        let step = self.step_to(&routes);
-        let mut synced = self.still_synced(&step);
-        let to_revive = self.inherited(&step);
-        let revived = self.still_revived(&step, &to_revive, &mut synced);
-        let adoption = self.adoption(&step, &synced, &revived, to_revive);
-        let (is_member, keeps) = (step.me.is_some(), step.keeps);
+        let transition = self.transition_to(&routes);
+        let mut synced = self.still_synced(&transition);
+        let to_revive = self.inherited(&transition);
+        let revived = self.still_revived(&transition, &to_revive, &mut synced);
+        let adoption = self.adoption(&transition, &synced, &revived, to_revive);
+        let (is_member, keeps) = (transition.me.is_some(), transition.keeps);
         let has_been_member = self.has_been_member || is_member;
         let claim = self.claim.take().filter(|_| !has_been_member);
         let routes = Some(routes);
@@ -177,14 +181,14 @@ impl Holdings {
         Some(adoption)
     }
 
-    /// What the newer view makes of this node, and of what it knew.
-    fn step_to<'r>(&self, routes: &'r Routes) -> Step<'r> {
+    /// Compares a newer view with the adopted one.
+    fn transition_to<'r>(&self, routes: &'r Routes) -> Transition<'r> {
         let view = routes.view();
         let me = view.place_of(&self.id).filter(|&place| {
             view.members[place].incarnation == self.incarnation || is_on(Mutation::QuickRestart)
         });
         let sole_holder = me.and_then(|me| view.sole_holder(me));
-        Step {
+        Transition {
             routes,
             me,
             keeps: me.map_or(ArcSet::with_capacity(routes.arcs()), |me| {
@@ -197,58 +201,65 @@ impl Holdings {
         }
     }
 
-    /// The arcs that this node is synced in after the step, by what it was and by those that begin afresh (H1).
-    fn still_synced(&self, step: &Step<'_>) -> ArcSet {
+    /// The arcs in which this node is synced after the transition: those that it keeps, and fresh
+    /// arcs (H1).
+    fn still_synced(&self, transition: &Transition<'_>) -> ArcSet {
         let inherits = is_on(Mutation::QuickRestart)
             && self.routes.is_none()
-            && step
-                .me
-                .is_some_and(|me| step.routes.view().members[me].state == MemberState::Active);
-        let survives = |arc: usize| inherits || step.stayed(arc) && self.synced.contains(arc);
-        let is_synced = |arc: &usize| step.fresh.contains(*arc) || survives(*arc);
-        let mut synced = ArcSet::with_capacity(step.routes.arcs());
-        synced.extend(step.keeps.ones().filter(is_synced));
+            && transition.me.is_some_and(|me| {
+                transition.routes.view().members[me].state == MemberState::Active
+            });
+        let survives = |arc: usize| inherits || transition.stayed(arc) && self.synced.contains(arc);
+        let is_synced = |arc: &usize| transition.fresh.contains(*arc) || survives(*arc);
+        let mut synced = ArcSet::with_capacity(transition.routes.arcs());
+        synced.extend(transition.keeps.ones().filter(is_synced));
         synced
     }
 
-    /// The arcs in which it has what its disk had after the step; with those that it inherits now, by the cluster's
-    /// promise: where whatever was acknowledged is on this very disk it is synced (H6).
-    fn still_revived(&self, step: &Step<'_>, inherited: &ArcSet, synced: &mut ArcSet) -> ArcSet {
-        let mut revived = ArcSet::with_capacity(step.routes.arcs());
-        match step.routes.view().durability {
+    /// The arcs with the records of its own disk after the transition, inherited ones included.
+    /// With `sync` everything that was acknowledged is on this disk, so the node is synced in
+    /// inherited arcs at once (H6).
+    fn still_revived(
+        &self,
+        transition: &Transition<'_>,
+        inherited: &ArcSet,
+        synced: &mut ArcSet,
+    ) -> ArcSet {
+        let mut revived = ArcSet::with_capacity(transition.routes.arcs());
+        match transition.routes.view().durability {
             Durability::Sync => synced.union_with(inherited),
             _ if is_on(Mutation::ReplacementSynced) => synced.union_with(inherited),
             Durability::None | Durability::Async => revived.union_with(inherited),
         }
-        let stays = |arc: &usize| step.keeps.contains(*arc) && step.stayed(*arc);
+        let stays = |arc: &usize| transition.keeps.contains(*arc) && transition.stayed(*arc);
         revived.extend(self.revived.ones().filter(stays));
         revived.difference_with(synced);
-        if is_on(Mutation::LossKeeps) && step.follows && step.me.is_some()
-            || is_on(Mutation::SoleHolderKeeps) && step.sole_holder.is_some()
+        if is_on(Mutation::LossKeeps) && transition.follows && transition.me.is_some()
+            || is_on(Mutation::SoleHolderKeeps) && transition.sole_holder.is_some()
         {
             synced.union_with(&self.synced);
         }
         revived
     }
 
-    /// What becomes of this node's records with the step.
+    /// What the node does with its records in the transition.
     fn adoption(
         &self,
-        step: &Step<'_>,
+        transition: &Transition<'_>,
         synced: &ArcSet,
         revived: &ArcSet,
         to_revive: ArcSet,
     ) -> Adoption {
-        let Step { keeps, fresh, .. } = step;
+        let Transition { keeps, fresh, .. } = transition;
         let is_dropped =
-            |arc: &usize| !step.stayed(*arc) || !keeps.contains(*arc) || fresh.contains(*arc);
+            |arc: &usize| !transition.stayed(*arc) || !keeps.contains(*arc) || fresh.contains(*arc);
         let is_of_use = |arc: &usize| !fresh.contains(*arc) && !synced.contains(*arc);
         let mut adoption = Adoption {
             to_drop: self.keeps.ones().filter(is_dropped).collect(),
             to_fetch: keeps.difference(synced).collect(),
-            to_set_aside: match step.me {
-                Some(_) if step.sole_holder.is_none() => keeps.difference(synced).collect(),
-                _ => (0..step.routes.arcs()).filter(is_of_use).collect(),
+            to_set_aside: match transition.me {
+                Some(_) if transition.sole_holder.is_none() => keeps.difference(synced).collect(),
+                _ => (0..transition.routes.arcs()).filter(is_of_use).collect(),
             },
             to_revive,
         };
@@ -260,19 +271,21 @@ impl Holdings {
         adoption
     }
 
-    /// The arcs in which a view takes this node for the replacement of the one that its claim is of.
-    fn inherited(&self, step: &Step<'_>) -> ArcSet {
-        let replacement = step.me.and_then(|me| step.routes.view().replacement(me));
+    /// The arcs in which a view names this node as the replacement of the incarnation in its claim.
+    fn inherited(&self, transition: &Transition<'_>) -> ArcSet {
+        let replacement = transition.me.and_then(|me| transition.routes.view().replacement(me));
         let (Some(replacement), Some(claim)) = (replacement, &self.claim) else {
             return ArcSet::new();
         };
         let counts = |arc: &usize| {
-            replacement.of == claim.of && claim.synced.contains(*arc) && step.keeps.contains(*arc)
+            replacement.of == claim.of
+                && claim.synced.contains(*arc)
+                && transition.keeps.contains(*arc)
         };
         replacement.arcs.iter().map(|&arc| usize::from(arc)).filter(counts).collect()
     }
 
-    /// Whether this node's part ends with a view: it was leaving, and is a member no more (H5).
+    /// Whether this node has left with a view: it was leaving, and is not a member any more (H5).
     pub fn leaves_with(&self, next: &View) -> bool {
         let is_me = |m: &&Member| m.id == self.id && m.incarnation == self.incarnation;
         let own = self.routes.as_ref().and_then(|r| r.view().members.iter().find(is_me));
@@ -288,7 +301,7 @@ impl Holdings {
     /// Whether a write under `epoch` is admitted, and how its answer counts.
     ///
     /// # Errors
-    /// [`Refusal::WrongEpoch`] where the epochs differ or this node does not keep the arc.
+    /// [`Refusal::WrongEpoch`] where the epochs differ or this node is not in the arc's write set.
     pub fn admit_write(&self, epoch: Epoch, arc: usize) -> Result<Standing, Refusal> {
         if epoch != self.epoch() || !self.keeps.contains(arc) {
             return Err(Refusal::WrongEpoch);
@@ -296,18 +309,18 @@ impl Holdings {
         Ok(if self.synced.contains(arc) { Standing::Synced } else { Standing::Blind })
     }
 
-    /// Whether this node is the first of an arc's replicas: the one that swaps (C5).
+    /// Whether this node is the primary of an arc: the replica that swaps (C5).
     pub fn is_primary(&self, arc: usize) -> bool {
         let Some(routes) = &self.routes else { return false };
         let first = routes.replicas(arc).first();
         first.is_some_and(|&place| routes.member(place).incarnation == self.incarnation)
     }
 
-    /// Whether a read of an arc is admitted. Reads need no equal epoch (F15): a node that
-    /// keeps the arc in its newest view is asked about every write of it.
+    /// Whether a read of an arc is admitted. The epochs need not be equal (F15): a node in the
+    /// arc's write set of its newest view receives every write of it.
     ///
     /// # Errors
-    /// A [`Refusal`] where this node does not keep the arc, or is still fetching it.
+    /// A [`Refusal`] where this node is no replica of the arc, or is still fetching it.
     pub fn admit_read(&self, arc: usize) -> Result<(), Refusal> {
         match (self.synced.contains(arc), self.keeps.contains(arc)) {
             (true, _) => Ok(()),
@@ -321,7 +334,7 @@ impl Holdings {
     ///
     /// # Errors
     /// A [`Refusal`] where the epochs differ or this node is not synced there: a source never
-    /// answers with an empty page that means "I do not know".
+    /// answers with an empty page because it does not know.
     pub fn admit_page(&self, epoch: Epoch, arc: usize) -> Result<(), Refusal> {
         if epoch != self.epoch() && !is_on(Mutation::AnySource) {
             return Err(Refusal::WrongEpoch);
@@ -332,8 +345,8 @@ impl Holdings {
         self.admit_read(arc)
     }
 
-    /// Whether this node may tell one at `epoch` what it has of an arc that was lost and is gathered from all who
-    /// keep it. Where it has nothing of an earlier life, that is as good an answer.
+    /// Whether this node may send its records of an arc to a replacement at `epoch` that gathers
+    /// it. An empty answer is valid where this node has no stale records.
     ///
     /// # Errors
     /// [`Refusal::WrongEpoch`].
@@ -345,24 +358,24 @@ impl Holdings {
         }
     }
 
-    /// Whether an arc that is gathered is complete: `has_told` says of a place in the newest view whether that
-    /// member has told, under that very view, all that it had (H6).
-    pub fn has_gathered(&self, arc: usize, has_told: impl Fn(u16) -> bool) -> bool {
+    /// Whether the gather of an arc is complete. `has_replied` returns for a place in the newest
+    /// view whether that member has sent all its records under this view (H6).
+    pub fn has_gathered(&self, arc: usize, has_replied: impl Fn(u16) -> bool) -> bool {
         let Some(routes) = self.routes.as_ref().filter(|_| self.revived.contains(arc)) else {
             return false;
         };
         let is_other = |place: &u16| routes.member(*place).id != self.id;
         let others = || routes.write_set(arc).iter().copied().filter(is_other);
-        others().all(&has_told) || is_on(Mutation::GathersOne) && others().any(&has_told)
+        others().all(&has_replied) || is_on(Mutation::GathersOne) && others().any(&has_replied)
     }
 
-    /// Whether a page that was read under `epoch` may still be merged.
+    /// Whether a page that was read under `epoch` may be merged now.
     pub fn may_merge(&self, epoch: Epoch, arc: usize) -> bool {
         (epoch == self.epoch() || is_on(Mutation::AnySource)) && self.keeps.contains(arc)
     }
 
-    /// Notes that an arc was fetched to its end, the last page under `epoch`. Returns whether that
-    /// made the arc synced.
+    /// Notes that an arc is fully fetched, the last page under `epoch`. Returns whether the arc is
+    /// synced now.
     pub fn fetched(&mut self, epoch: Epoch, arc: usize) -> bool {
         let counts = self.may_merge(epoch, arc);
         if counts {
@@ -409,7 +422,7 @@ mod tests {
         assert_eq!(node.seen(), first.name());
         assert_eq!(node.adopt(routes(lived(2, &[8, 8]))), None, "another made view 1");
         assert_eq!((node.epoch(), node.admit_read(0)), (Epoch(1), Ok(())));
-        // Across a leap it is the very next all the same.
+        // It is still the next view across a leap.
         let mut next = lived(1, &[7]);
         next.line.leap(Epoch(1), ManagerIncarnation(9));
         next.epoch = next.next_epoch();
@@ -478,12 +491,12 @@ mod tests {
         assert_eq!(adoption.to_set_aside.ones().collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!((back.admit_read(0), back.missing()), (Ok(()), vec![]));
         assert_eq!(back.admit_read(2), Err(Refusal::WrongEpoch));
-        // It does not know of a view in which it was not a sole holder yet.
+        // It has skipped a view in which it was not a sole holder yet.
         let mut behind = node(1);
         behind.adopt(routes(v)).unwrap();
         behind.adopt(sole_holders(5, 4)).unwrap();
         assert_eq!(behind.missing(), [0]);
-        // Another start of its process never held anything.
+        // Another incarnation never held anything.
         let mut new = node(1);
         new.adopt(sole_holders(5, 3)).unwrap();
         assert_eq!(new.missing(), [0]);
@@ -496,14 +509,14 @@ mod tests {
         let mut v = born();
         v.epoch = Epoch(3);
         v.fresh.clear();
-        // A tombstone may have come and gone meanwhile: the range is exactly what is fetched now.
+        // A tombstone may have come and gone meanwhile: only fetched records count.
         assert_eq!(node.adopt(routes(v)).unwrap().to_drop, [0, 2]);
         assert_eq!(node.missing(), [0, 2]);
     }
 
     #[test]
     fn h3_what_may_serve_as_a_cache() {
-        /// Changes a view that comes at epoch `.0`, and tells what is dropped and what is set aside.
+        /// The epoch of a view, a change to it, and the arcs that are dropped and set aside.
         type Case = (u64, fn(&mut View), &'static [usize], &'static [usize]);
         let cases: [(&str, Case); 7] = [
             ("the very next view: nothing", (2, |_| {}, &[], &[])),

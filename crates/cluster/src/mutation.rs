@@ -1,33 +1,33 @@
-//! Planted bugs: one rule taken away at a time.
+//! Mutations: planted bugs, each of which takes one rule away.
 //!
-//! A checker that finds nothing proves something only if it finds what is there. With the feature
-//! `mutations` (never in a build that anybody runs) each of these can be switched on, in one thread for
-//! simulations and models, or in a whole process by the environment variable `GTSTORE_MUTATION`; without
-//! it every switch is the constant `false` and costs nothing. `docs/rationale.md` has the schedules
-//! that they break.
+//! A checker that finds nothing proves something only if it finds a bug that is there. With the
+//! feature `mutations` (never in a build for use) each of these can be switched on: in one thread,
+//! for simulations and models, or in a whole process with the environment variable
+//! `GTSTORE_MUTATION`. Without the feature every switch is the constant `false` and costs nothing.
+//! `docs/rationale.md` has the schedules that break each rule.
 
 /// One rule taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutation {
-    /// H5: lower limits are put in force without a look at what is stored.
+    /// H5: lower limits come into force although longer records may be stored.
     LimitsUnmeasured,
-    /// C1: a write is done with fewer synced copies than the cluster asks for.
+    /// C1: a write is acknowledged with fewer synced copies than the cluster requires.
     FewCopies,
-    /// C3: a pending record is shown as it is.
+    /// C3: a read returns a pending record without a write-back.
     NoWriteback,
-    /// N2: what is stored counts as committed at once.
+    /// N2: a record counts as committed as soon as it is stored.
     CommitEarly,
-    /// N3: a mark counts for every writer, and for what is still to come.
+    /// N3: a commit watermark counts for every writer, and for later writes.
     AnyWatermark,
-    /// C1: a put is done after one member's answer.
+    /// C1: a put is acknowledged after one member's answer.
     AnyAnswered,
-    /// C1: a fresh version is taken although an older one may be stored somewhere.
+    /// C1: a put takes a fresh version although its older one may be stored somewhere.
     RetryMay,
-    /// C1: a blind answer counts as a synced one.
+    /// C1: a blind answer counts as that of a synced node.
     BlindStored,
     /// N1: a node that is still fetching answers reads.
     ReadsBlind,
-    /// H1: a source need not be at the puller's epoch, nor its page be merged under the one it was read under.
+    /// H1: neither the source's epoch nor the epoch of a page is compared with the fetching node's.
     AnySource,
     /// H1: a source need not be synced.
     UnsyncedSource,
@@ -37,7 +37,7 @@ pub enum Mutation {
     RegainAny,
     /// L2: a member is dropped while it has a lease.
     RemovedEarly,
-    /// L3: a view is active without waiting for its members.
+    /// L3: a view is active before its members have acknowledged it.
     NoAckWait,
     /// H1: a node that skips a view stays synced (F5).
     SkipKeeps,
@@ -45,11 +45,11 @@ pub enum Mutation {
     ClockReuse,
     /// C5: a successor is spread under a newer epoch than it was swapped under (R1).
     SpreadMoved,
-    /// C5: what a fence found is swapped under a newer epoch.
+    /// C5: a swap uses the result of a fence from an older epoch.
     SwapMoved,
     /// C5: a swap without a reply counts as not done (R8).
     LostIsNot,
-    /// C5: a fence does not count what members that are not synced hold.
+    /// C5: a fence ignores records of members that are not synced.
     FenceSkipsBlind,
     /// C3: a successor is written back under another epoch than it was read under (R1).
     BackMoved,
@@ -57,72 +57,78 @@ pub enum Mutation {
     SameOp,
     /// Versions: a successor is a plain version with the next clock.
     SuccessorClock,
-    /// N1: a write is stored some time after it was admitted (F2). The rule is the shell's, which holds
-    /// the view from one to the other; so is this switch, in the model's.
+    /// N1: a write is stored some time after it was admitted (F2). The shell holds the view between
+    /// the two steps, so this switch is in the model's shell.
     LateApply,
     /// L3: a view is used before it is active (F4).
     CoordEarly,
-    /// L5: a process that starts again takes the place of the one before, as if it held its ranges (F6).
+    /// L5: a process that starts again takes the place of the one before, as if it held its ranges
+    /// (F6).
     QuickRestart,
-    /// C1: a put or write-back needs no synced member's word (F12).
+    /// C1: a put or write-back needs no answer of a synced member (F12).
     Vacuous,
-    /// C1: a fresh version is taken where an attempt was refused or not answered.
+    /// C1: a put takes a fresh version after an attempt that was refused or not answered.
     RetryNew,
-    /// H2: joiners become active one by one, each when it holds its ranges (F7 a).
+    /// H2: joining members become active one by one, each when it holds its ranges (F7 a).
     PromoteSubset,
-    /// H2: joiners become active when they hold their ranges, whether or not the others do (F7 b).
+    /// H2: joining members become active when they hold their ranges, even if others do not yet (F7
+    /// b).
     PromoteLoose,
-    /// L3: a view is made while another is not active yet (F5).
+    /// L3: the manager makes a view before the previous one is active (F5).
     TwoPending,
-    /// H5: a leaver goes before the others hold all that it held.
+    /// H5: a leaving member is removed before the others hold all of its records.
     LeaverGoes,
-    /// H5: a leaver's process ends with the view in which it begins to leave.
+    /// H5: a leaving node exits in the view in which it begins to leave.
     LeavesAtOnce,
-    /// H5: a change is cancelled although only those who drop it then hold what they have fetched.
+    /// H5: a change is cancelled although some records are only on members that then drop them.
     CancelDrops,
-    /// H1: a node that loses a range and gets it back is still synced there.
+    /// H1: a node that loses a range and regains it stays synced there.
     LossKeeps,
-    /// H4: a node that was away as the last to hold some arcs is still synced in its others as well, which have
-    /// gone on without it.
+    /// H4: a returning sole holder stays synced in its other arcs too, which were written without
+    /// it.
     SoleHolderKeeps,
-    /// H3: records of an earlier life stay among those that are shown (F10, R6).
+    /// H3: stale records stay among those that reads return (F10, R6).
     StaleStays,
-    /// H3: records of an earlier life stay although no source has confirmed them (F10). The rule is the
-    /// shell's, which knows the records; so is this switch, in the simulation's.
+    /// H3: stale records are kept although no source has confirmed them (F10). The shell holds the
+    /// records, so this switch is in the simulation's shell.
     StaleKept,
-    /// H6: what a folder has of an older view, or of an earlier start than the one that is a member, counts as well.
+    /// H6: a folder counts although it is from an older view, or from a start before the member's.
     ClaimOld,
-    /// H6: a replacement in `async` has everything, although other disks may have more.
+    /// H6: a replacement counts as complete with `async`, although other disks may have more.
     ReplacementSynced,
-    /// H6: what was lost is gathered when one of those who keep it has told what he had.
+    /// H6: a gather is complete after the answer of one replica.
     GathersOne,
-    /// H6: a replacement is acknowledged before its disk tells of it. The rule is the shell's, and so is this switch, in
-    /// the simulation's.
+    /// H6: a replacement is acknowledged before it is recorded on the disk. Rule and switch are in
+    /// the shell; the switch in the simulation's.
     ReplacementEarly,
-    /// H6: with `sync` an answer does not wait for the disk (F14). The rule is the shell's, and so is this switch, in
-    /// the simulation's.
+    /// H6: with `sync` an answer does not wait for the disk (F14). Rule and switch are in the
+    /// shell; the switch in the simulation's.
     AnswersUnsynced,
-    /// C3: with `sync` a write-back leaves out the primary that has shown the record, whose disk may not have it.
+    /// C3: with `sync` a write-back skips the primary that returned the record, whose disk may not
+    /// have it.
     BackSkips,
-    /// H6: a dead member whose records are on its disk is dropped on the word of somebody who may be dead as well.
+    /// H6: a dead member whose records are on its disk is dropped on a report of a node that may be
+    /// dead too.
     DeadTestify,
-    /// L7: a manager goes on from an older copy of its folder under nodes that have seen later views, and nodes follow it.
+    /// L7: a manager continues from an older copy of its folder although nodes have seen later
+    /// views, and nodes follow it.
     OlderState,
-    /// H6: who was dropped counts although the view without it was used.
+    /// H6: a dropped member's records count although the view without it was used.
     UsedCounts,
-    /// C6: what has expired is shown as gone before all replicas know.
+    /// C6: an expired value is reported as absent before all replicas know.
     ExpiryAlone,
-    /// C6: the tombstone of what has expired has the version of what it was.
+    /// C6: the tombstone of an expired value has the value's version.
     ExpirySame,
-    /// C6: that something newer of the same line is held counts for the tombstone of what has expired.
+    /// C6: a newer version of the same line counts as an acknowledgement of an expiry's tombstone.
     ExpiryCounts,
-    /// L2: a manager that starts again waits for a shorter lease than may be out.
+    /// L2: a restarted manager waits for a shorter lease than it may have granted.
     ShortLease,
-    /// H4: a loss is accepted although it is another than the operator was shown.
+    /// H4: a loss is accepted although it differs from the one that the operator was shown.
     AcceptMore,
-    /// An order or a registration that is refused leaves behind what was set before the answer.
+    /// A refused command or registration leaves a change of state behind.
     WaitLeaves,
-    /// L5: a copy of a data folder that was seen beside its original is taken for it once that is silent.
+    /// L5: a copy of a data folder that was seen beside its original takes its place once that is
+    /// silent.
     CopyTaken,
 }
 
@@ -187,7 +193,7 @@ impl Mutation {
     ];
 }
 
-/// Whether a rule is taken away.
+/// Whether a rule is switched off.
 #[cfg(not(feature = "mutations"))]
 #[inline(always)]
 pub const fn is_on(_: Mutation) -> bool {
@@ -210,7 +216,7 @@ mod switches {
 
     static EVERYWHERE: OnceLock<Option<Mutation>> = OnceLock::new();
 
-    /// Whether a rule is taken away, in this thread or in this process.
+    /// Whether a rule is switched off, in this thread or in this process.
     pub fn is_on(mutation: Mutation) -> bool {
         let everywhere = EVERYWHERE.get_or_init(|| {
             let name = std::env::var("GTSTORE_MUTATION").ok()?;
@@ -219,7 +225,7 @@ mod switches {
         HERE.get() == Some(mutation) || *everywhere == Some(mutation)
     }
 
-    /// Runs something with a rule taken away in this thread.
+    /// Runs a closure with a rule switched off in this thread.
     pub fn with<T>(mutation: Mutation, run: impl FnOnce() -> T) -> T {
         HERE.set(Some(mutation));
         let result = run();

@@ -1,18 +1,18 @@
 //! A put, get, delete or read-modify-write from call to outcome (rules C1, C3 and C5).
 //!
-//! One state machine for whoever acts as a client: the client library, a node that coordinates, a node
-//! that finishes what a dead writer left (C4), the simulation, the model. It says to whom to send what
-//! under a view, counts the replies, and says what it needs next.
+//! One state machine for everything that acts as a client: the client library, a node that
+//! coordinates, a node that completes a dead writer's record (C4), the simulation, the model. It
+//! returns the members of a view to send a request to, counts the replies, and returns what it
+//! needs next.
 //!
-//! A get that meets a *pending* record may not show it yet: some replica may not hold it, and a later
-//! reader there would see the past. It first writes the record back to the whole write set, under the
-//! very epoch it was read under; only then is it shown. When the epoch is refused meanwhile, it reads
-//! again.
+//! A get may not return a *pending* record yet: some replica may not hold it, and a later reader
+//! there would see an older value. So it first writes the record back to the whole write set, under
+//! the epoch under which it was read. If the epoch is refused meanwhile, it reads again.
 //!
-//! What has expired is met as a pending tombstone (C6). Where its write-back finds that somebody has prolonged
-//! the value's life, that may be at a replica that is not yet synced, or behind one that will say *gone* each
-//! time it is read. So the get goes on as a read-modify-write that changes nothing: it asks every member, and
-//! completes what is on top.
+//! An expired value is read as a pending tombstone (C6). Its write-back may find that another
+//! client has extended the value's life. That record may be at a replica that is not synced yet, or
+//! a replica may report the tombstone at each read. So the get continues as a read-modify-write
+//! that changes nothing: it asks every member, and completes the newest record.
 
 mod exchange;
 pub mod read;
@@ -44,10 +44,12 @@ enum Phase<V> {
     Write { version: Version, body: Body<V>, born: Clock, round: WriteRound },
     /// A get, at this place of the replicas, under this epoch.
     Read { round: ReadRound, place: usize, epoch: Epoch },
-    /// A get that found a pending record, at this place of the replicas, and completes it before it shows
-    /// it; or a finisher. `is_prolonged` says that what it takes to be gone is not (C6).
+    /// A get that found a pending record, at this place of the replicas, and completes it before it
+    /// returns it; or a finisher. `is_prolonged`: another client has extended the life of the value
+    /// that it read as expired (C6).
     WriteBack { found: Found<V>, place: Option<usize>, round: WriteRound, is_prolonged: bool },
-    /// A read-modify-write, or a get that goes on as one. Boxed: it is large and rare, and a batch has hundreds of operations.
+    /// A read-modify-write, or a get that continues as one. Boxed: it is large and rare, and a
+    /// batch has hundreds of operations.
     Rmw(Box<RmwRound<V>>),
 }
 
@@ -73,12 +75,13 @@ impl<V: Clone> Operation<V> {
         Operation { phase, outcome: None }
     }
 
-    /// A read-modify-write: the caller is asked what to make of what was found ([`Need::Choice`]).
+    /// A read-modify-write: the caller chooses what follows the value that was found
+    /// ([`Need::Choice`]).
     pub fn read_modify_write() -> Operation<V> {
         Operation { phase: Phase::Rmw(Box::default()), outcome: None }
     }
 
-    /// Completes a record that a replica holds as pending (C4): as a get of it that nobody waits for.
+    /// Completes a record that a replica holds as pending (C4), like a get that nobody waits for.
     pub fn finish(found: Found<V>) -> Operation<V> {
         let phase = Phase::write_back(found, None);
         Operation { phase, outcome: None }
@@ -94,15 +97,15 @@ impl<V: Clone> Operation<V> {
         self.outcome
     }
 
-    /// Starts an attempt under a view. Returns the members to send [`Operation::request`] to, as places
-    /// in the view; none if nobody serves the key.
+    /// Starts an attempt under a view. Returns the members to send [`Operation::request`] to, as
+    /// places in the view; none if nobody serves the key.
     pub fn begin<'r>(&mut self, routes: &'r Routes, key: &[u8]) -> &'r [u16] {
         let arc = routes.arc_of(key);
         if let Phase::WriteBack { found, .. } = &self.phase
             && found.epoch != routes.epoch()
             && !is_on(Mutation::BackMoved)
         {
-            // Under another epoch the record is read again before it is passed on (R1).
+            // Under another epoch the record is read again before it is written back (R1).
             self.phase = Operation::<V>::read().phase;
         }
         match &mut self.phase {
@@ -113,7 +116,7 @@ impl<V: Clone> Operation<V> {
                     self.outcome = Some(Outcome::FewCopies);
                     return &[];
                 }
-                // These come first in it.
+                // The replicas come first in the write set.
                 let replicas = arc.map_or(0, |arc| routes.replicas(arc).len());
                 round.begin_in_steps(routes.epoch(), members, replicas, least)
             }
@@ -122,8 +125,8 @@ impl<V: Clone> Operation<V> {
                 round.begin(members.len());
                 *is_prolonged = false;
                 match (place, members) {
-                    // The primary, which comes first, has shown under this very epoch that it holds it. With `sync` it
-                    // has not said that its disk does (F14).
+                    // The primary, which comes first, has returned the record under this epoch, so
+                    // it holds it. With `sync` its disk may not hold it yet (F14).
                     (Some(0), [_, others @ ..])
                         if found.epoch == routes.epoch()
                             && !others.is_empty()
@@ -149,7 +152,7 @@ impl<V: Clone> Operation<V> {
         }
     }
 
-    /// What to send in this attempt.
+    /// The request of this attempt.
     pub fn request(&self) -> Request<'_, V> {
         match &self.phase {
             Phase::Write { version, body, born, .. } => {
@@ -166,12 +169,12 @@ impl<V: Clone> Operation<V> {
         matches!(self.phase, Phase::Write { .. })
     }
 
-    /// Whether this attempt waits for all replies and then concludes; a read has its answer in one.
+    /// Whether this attempt waits for all replies and then concludes; a read needs one.
     pub fn is_collecting(&self) -> bool {
         !matches!(self.phase, Phase::Read { .. })
     }
 
-    /// Whether nothing but too few synced copies keeps it from writing: they may become more.
+    /// Whether only the number of synced copies keeps it from writing: it may grow.
     pub fn waits_for_copies(&self) -> bool {
         match &self.phase {
             Phase::Rmw(round) => round.waits_for_copies(),
@@ -179,8 +182,8 @@ impl<V: Clone> Operation<V> {
         }
     }
 
-    /// Whether it has yet to learn what the key holds, and nobody can hold anything of it: then it can be left for
-    /// later, as if it had not begun.
+    /// Whether it has yet to read the key, and no member can hold anything of it: then it can be
+    /// postponed as if it had not begun.
     pub fn has_yet_to_read(&self) -> bool {
         match &self.phase {
             Phase::Read { .. } => true,
@@ -202,8 +205,8 @@ impl<V: Clone> Operation<V> {
         }
     }
 
-    /// Takes the reply to a read or fence of the member at `member` in the view; `None` if none came.
-    /// Returns what follows from a read.
+    /// Counts the reply to a read or fence of the member at `member` in the view; `None` if none
+    /// came. Returns what a read needs next.
     pub fn got(&mut self, member: u16, answer: Option<ReadAnswer<V>>) -> Need {
         if let Phase::Rmw(round) = &mut self.phase {
             if let Some(answer) = answer {
@@ -220,8 +223,8 @@ impl<V: Clone> Operation<V> {
                 return Need::Nothing;
             }
             Some(ReadAnswer::Found(found)) if found.epoch != *epoch => {
-                // The replica is in another view than we are: it may be read, but what it holds as
-                // pending can be completed only under its own.
+                // The replica is in another view. Reads allow that, but a pending record can be
+                // completed only under the replica's view.
                 self.phase = Operation::<V>::read().phase;
                 return Need::View;
             }
@@ -229,13 +232,13 @@ impl<V: Clone> Operation<V> {
                 self.phase = Phase::write_back(found, Some(*place));
                 return Need::Attempt;
             }
-            // A node that serves is in the active view or a newer one (L3): a key that is longer than these
-            // take has never been put.
+            // A node that serves is in the active view or a newer one (L3): a key that is too long
+            // for these has never been put.
             Some(ReadAnswer::BadKey) => {
                 self.outcome = Some(Outcome::Got(None, *place));
                 return Need::Nothing;
             }
-            // The same again: whoever stands before it in the batch is out of the way by then.
+            // Ask again: the operations before it in the batch are done by then.
             Some(ReadAnswer::Later) => return Need::Attempt,
             Some(ReadAnswer::WrongEpoch) => read::Reply::WrongEpoch,
             Some(ReadAnswer::Syncing | ReadAnswer::NoLease | ReadAnswer::Blind(_)) => {
@@ -255,7 +258,7 @@ impl<V: Clone> Operation<V> {
         }
     }
 
-    /// Draws the conclusion from the replies, once all are counted.
+    /// Concludes the attempt, once all replies are counted.
     pub fn conclude(&mut self) -> Need {
         let (need, outcome) = match &mut self.phase {
             Phase::Rmw(round) => round.conclude(),
@@ -276,7 +279,7 @@ impl<V: Clone> Operation<V> {
                 if round.is_complete() {
                     (Need::Nothing, Some(Outcome::Got(found.body.clone(), place.unwrap_or(0))))
                 } else {
-                    // Whatever stood in the way: read again, under what view there is then.
+                    // Whatever the reason: read again, under the view of that time.
                     self.phase = Operation::<V>::read().phase;
                     (Need::View, None)
                 }
@@ -286,7 +289,7 @@ impl<V: Clone> Operation<V> {
         need
     }
 
-    /// Goes on with a version above the one that was needed.
+    /// Continues with a version above the one in [`Need::Version`].
     pub fn freshen(&mut self, fresh: Version) {
         if let Phase::Write { version, born, round, .. } = &mut self.phase {
             *version = fresh;
@@ -295,7 +298,7 @@ impl<V: Clone> Operation<V> {
         }
     }
 
-    /// What a read-modify-write found, when the caller is to choose ([`Need::Choice`]).
+    /// The value that a read-modify-write found, when the caller is to choose ([`Need::Choice`]).
     pub fn found(&self) -> Option<&Body<V>> {
         match &self.phase {
             Phase::Rmw(round) => round.found().map(|found| &found.body),
@@ -311,8 +314,8 @@ impl<V: Clone> Operation<V> {
         need
     }
 
-    /// The version that every member of the write set holds, or a newer one, now that the write or
-    /// write-back at hand is complete: what COMMIT may say of it (C2).
+    /// The version to send in a COMMIT (C2): every member of the write set holds it or a newer one,
+    /// since the write or write-back is complete.
     pub fn committed(&self) -> Option<Version> {
         match (&self.outcome, &self.phase) {
             (Some(Outcome::Written), Phase::Write { version, .. }) => Some(*version),
@@ -322,8 +325,8 @@ impl<V: Clone> Operation<V> {
         }
     }
 
-    /// Whether the write may have been stored anywhere: at the deadline, the difference between *not
-    /// done* and *unknown*. A get has no effect to be unsure of.
+    /// Whether the write may have been stored anywhere: at the deadline, the difference between
+    /// *not done* and *unknown*. A get has no effect.
     pub fn may_exist(&self) -> bool {
         match &self.phase {
             Phase::Write { round, .. } => round.may_exist(),

@@ -1,7 +1,7 @@
-//! What a replica does with one request for one key (rules N2 to N5).
+//! A replica's decision on one request for one key (rules N2 to N5).
 //!
-//! Pure comparisons: what it holds, what came, its own clock. Whether it may take requests for this arc
-//! at all is [`crate::holdings`]'s and [`crate::lease`]'s to say.
+//! Pure comparisons of the stored record, the received one and the replica's clock.
+//! [`crate::holdings`] and [`crate::lease`] decide whether it may serve the arc at all.
 
 use std::cmp::Ordering;
 
@@ -9,10 +9,10 @@ use crate::holdings::Standing;
 use crate::mutation::{Mutation, is_on};
 use crate::version::{COUNTER_BITS, Clock, RETENTION_MS, Version, is_too_far_ahead};
 
-/// Whether every replica is known to hold a record or something newer.
+/// Whether every replica is known to hold a record or a newer one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// Some may not: a reader must make sure before it shows the record to anyone (C3).
+    /// Some may not: a reader completes the record before it returns it (C3).
     Pending,
     /// All do.
     Committed,
@@ -21,45 +21,45 @@ pub enum State {
 /// A replica's answer to a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WriteAnswer {
-    /// It is synced there and holds this version.
+    /// The node is synced and holds this version.
     Stored,
-    /// It is synced there and holds a newer one, whose version this is.
+    /// The node is synced and holds a newer version, this one.
     Superseded(Version),
-    /// It is not synced there, and holds this version.
+    /// The node is not synced, and holds this version.
     BlindStored,
-    /// It is not synced there, and holds a newer one, whose version this is.
+    /// The node is not synced, and holds a newer version, this one.
     BlindBelow(Version),
-    /// It was to be stored in place of another version than the one that is held, which is this.
+    /// A swap expected another version than the stored one, which is this.
     Differs(Version),
-    /// Not under this epoch, or not a keeper of this key: refresh the view.
+    /// The epochs differ, or the node is no replica of the key: refresh the view.
     WrongEpoch,
-    /// It holds no lease: nothing is served until the manager has answered it again.
+    /// The node has no lease: it serves nothing until the manager answers a heartbeat.
     NoLease,
-    /// It holds other bytes under this very version: a bug of the writer's. Nothing changed.
+    /// The node holds another value under the same version: a bug of the writer's. Nothing changed.
     Conflict,
-    /// The version's clock is too far ahead of the replica's. Nothing stored or taken over.
+    /// The version's clock is too far ahead of the replica's. Nothing was stored.
     BadVersion,
-    /// The write was born too long ago (N5). Nothing stored.
+    /// The write was born too long ago (N5). Nothing was stored.
     TooOld,
-    /// The key is empty or longer than the cluster takes.
+    /// The key is longer than the cluster allows.
     BadKey,
-    /// The value is longer than the cluster takes.
+    /// The value is longer than the cluster allows.
     BadValue,
 }
 
-/// What is to be done with a write.
+/// The decision on a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether the record is to be stored in place of the present one.
+    /// Whether the record replaces the stored one.
     pub keep: bool,
-    /// What to answer.
+    /// The answer.
     pub answer: WriteAnswer,
 }
 
 /// Rule N2: decides on a write that was admitted with `standing`.
 ///
-/// `held` is the version in store ([`Version::ABSENT`] if none) and `same` whether the bytes in store
-/// are those that came; `same` matters only for equal versions. `born` is N5's.
+/// `held` is the stored version ([`Version::ABSENT`] if none). `same`, which matters only for equal
+/// versions, says that the stored value equals the received one. `born` is N5's.
 pub fn write(
     held: Version,
     came: Version,
@@ -90,45 +90,45 @@ pub fn write(
     }
 }
 
-/// Rule C6: whether a value's time has passed by a replica's clock. If the replica is synced it then puts a
-/// tombstone in its place ([`expire`]).
+/// Rule C6: whether a value has expired by a replica's clock. A synced replica then replaces it
+/// with a tombstone ([`expire`]).
 pub fn is_expired(expiry_ms: u64, own_clock: Clock) -> bool {
     expiry_ms <= own_clock >> COUNTER_BITS
 }
 
-/// Rule C6: version and state of the tombstone that takes the place of a value whose time has passed. It is
-/// pending: nobody is told that the value is gone before all replicas know. `alone` says that this node is
-/// all of them.
+/// Rule C6: version and state of the tombstone that replaces an expired value. It is pending: no
+/// read reports the value as absent before all replicas know. `alone` says that this node is the
+/// whole write set.
 pub fn expire(held: Version, alone: bool) -> (Version, State) {
     (held.expired(), state_when_stored(alone || is_on(Mutation::ExpiryAlone)))
 }
 
-/// Rule N5: a write may travel for a quarter of the retention; a tombstone that it might have to meet
-/// lives four times as long.
+/// Rule N5: a write may travel for a quarter of the retention. A tombstone that it may conflict
+/// with lives four times as long.
 fn is_too_old(born: Clock, own_clock: Clock) -> bool {
     (born >> COUNTER_BITS) + RETENTION_MS / 4 < own_clock >> COUNTER_BITS
 }
 
-/// Rule N3: the state of a stored record once somebody says that `version` is committed. A commit of
-/// any other version says nothing about it.
+/// Rule N3: the state of a stored record after a commit of `version`. A commit of another version
+/// does not concern it.
 pub fn commit(held: Version, state: State, version: Version) -> State {
     if held == version { State::Committed } else { state }
 }
 
-/// Rule N3, for many at once: whether a version is committed by its writer's mark. A writer tells a mark
-/// when every plain write of its own up to that clock is done, or certainly stored nowhere. Successors are
-/// not covered: their clock and writer are those of what they were made from.
+/// Rule N3, for many at once: whether a version is committed by its writer's watermark. A writer
+/// sends a watermark when each of its plain writes up to that clock is done, or certainly stored
+/// nowhere. Successors are not covered: their clock and writer are those of their base.
 pub fn is_covered(version: &Version, mark: Clock) -> bool {
     version.is_plain() && version.clock <= mark
 }
 
-/// The state of a record that is stored now: pending, unless this node is the whole write set (N3).
+/// The state of a newly stored record: pending, unless this node is the whole write set (N3).
 pub fn state_when_stored(alone: bool) -> State {
     if alone || is_on(Mutation::CommitEarly) { State::Committed } else { State::Pending }
 }
 
-/// Rule N2's CAS: decides on a write that is to take the place of `expected` and of nothing else. Only a
-/// synced replica is asked for that.
+/// Rule N2's compare-and-swap: decides on a write that may replace only `expected`. Only synced
+/// replicas receive one.
 ///
 /// The other arguments are those of [`write()`].
 pub fn swap(
@@ -148,15 +148,16 @@ pub fn swap(
     }
 }
 
-/// Rule C4: whether a record that is still pending since it was stored has waited so long that its writer
-/// must have died: about a second. Both by the replica's own clock.
+/// Rule C4: whether a record has been pending for so long, about a second, that its writer must
+/// have died. Both times are by the replica's own clock.
 pub fn is_abandoned(stored_at: Clock, own_clock: Clock) -> bool {
     const WAIT_MS: u64 = 1000;
     (stored_at >> COUNTER_BITS) + WAIT_MS < own_clock >> COUNTER_BITS
 }
 
-/// Rule N5: whether a tombstone may be dropped. It must be older than the retention, and have been
-/// committed here for half of that: `was_committed` says that a sweep half a retention ago found it so.
+/// Rule N5: whether a tombstone may be dropped. It must be older than the retention, and must have
+/// been committed here for half of that: `was_committed` says that the sweep half a retention ago
+/// found it committed.
 pub fn may_drop_tombstone(version: Version, was_committed: bool, own_clock: Clock) -> bool {
     was_committed && (version.clock >> COUNTER_BITS) + RETENTION_MS < own_clock >> COUNTER_BITS
 }
@@ -229,7 +230,8 @@ mod tests {
             (v(1), v(1), v(2), false, now, true, Stored),
             (v(2), v(1), v(2), true, now, false, Stored),
             (v(2), v(1), v(2), false, now, false, Conflict),
-            // Also where the successor would be higher than what is held: nothing but its base will do.
+            // Also where the successor would be higher than what is held: nothing but its base will
+            // do.
             (v(3), v(1), v(4), false, now, false, Differs(v(3))),
             (v(5), v(1), v(4), false, now, false, Differs(v(5))),
             (Version::ABSENT, v(1), v(2), false, now, false, Differs(Version::ABSENT)),

@@ -1,18 +1,18 @@
-//! A view: one numbered picture of who is a member and who owns what.
+//! A view: a numbered description of the cluster's members and of the owner of each arc.
 //!
-//! Only the manager makes views, one at a time, each with the next [`Epoch`]. A view names the
-//! members, the deal of arcs in force (`arcs`), and, during a planned change (members come or go, a
-//! weight or K changes, the deal is made even again), what that leads to ([`Coming`]). From it follow
-//! two sets of nodes for each key (DESIGN §5):
+//! Only the manager makes views, one at a time, each with the next [`Epoch`]. A view has the
+//! members, the assignment in force (`arcs`) and, during a reconfiguration (members join or leave,
+//! a weight or K changes, arcs are rebalanced), its target ([`Coming`]). Two sets of nodes for each
+//! key follow from it:
 //!
 //! * *replicas* over `current` (active and leaving members on `arcs`): reads go there, the first of
 //!   them is the key's *primary*;
-//! * the *write set*: replicas over `current` united with replicas over `target` (active and joining
-//!   members on the arcs to come, with the copies to come): every write goes to all of these, so that
-//!   a node that is still fetching its ranges misses nothing that happens meanwhile.
+//! * the *write set*: replicas over `current` united with replicas over `target` (active and
+//!   joining members on the arcs to come, with the copies to come): every write goes to all of
+//!   these, so a node that is still fetching its ranges misses no write meanwhile.
 //!
-//! [`View`] is what is saved and sent; [`Routes`] is the same made ready for look-up: one table
-//! access a key, whatever the number of nodes.
+//! [`View`] is the form that is saved and sent. [`Routes`] is the form for look-up: one table
+//! access for a key, whatever the number of nodes.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -25,10 +25,10 @@ use crate::limits::{Limits, MAX_COPIES, MAX_MEMBERS};
 use crate::line::{Line, ViewName};
 use crate::ring;
 
-/// Where a member is on its way through the cluster.
+/// The state of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MemberState {
-    /// Fetching the ranges that it is to own; gets every write of them already, serves no reads.
+    /// Fetches its future ranges; receives every write of them already, serves no reads.
     Joining,
     /// Owns arcs and serves them.
     Active,
@@ -45,20 +45,22 @@ pub struct Member {
     pub incarnation: Incarnation,
     /// Where clients and peers reach it.
     pub address: Address,
-    /// The port that cluster-aware Redis clients are sent to, on the host of its address; 0: it has none.
+    /// The port that cluster-aware Redis clients are sent to, on the host of its address; 0: it has
+    /// none.
     pub redis_port: u16,
-    /// Its share of the ring in proportion to the others'. What it is to be is in [`Coming`].
+    /// Its share of the ring in proportion to the others'. Its future weight is in [`Coming`].
     pub weight: u32,
     /// Where it is on its way through the cluster.
     pub state: MemberState,
-    /// Whether it keeps its records on disk too: then they may come back when its process has ended (H6).
+    /// Whether it keeps its records on disk too: then they may come back after its process has
+    /// ended (H6).
     pub on_disk: bool,
 }
 
-/// What a planned change leads to: the view that follows has these in place of today's.
+/// The target of a reconfiguration: the next view has these in place of the current ones.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Coming {
-    /// The deal: for each arc the place of its owner in the view's members.
+    /// The assignment: for each arc the place of its owner in the view's members.
     pub arcs: Vec<u16>,
     /// Copies of each key.
     pub copies: usize,
@@ -66,87 +68,92 @@ pub struct Coming {
     pub weights: Vec<u32>,
     /// Bounds on keys and values.
     pub limits: Limits,
-    /// Synced copies that a write has to have at least.
+    /// The smallest number of synced copies that a write must reach.
     pub min_copies: usize,
 }
 
-/// A member that went out of reach as the last that holds some arcs (H4). It stays a member for these, and for
-/// nothing else: what it owned has fallen to others, so that everything goes on that can.
+/// An offline member that is the only one to hold some arcs (H4). It stays a member for these
+/// alone. The arcs that it owned have been reassigned, so that everything else can be served.
 ///
-/// Without it nothing is acknowledged in these arcs, so it misses nothing there, whatever views come and go
-/// meanwhile. When it is back it serves them at once, and joins again for the rest.
+/// Nothing is acknowledged in these arcs without it, so it misses nothing there, whatever views
+/// come meanwhile. When it returns it serves them at once, and joins again for the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SoleHolder {
     /// Its place in the view's members.
     pub place: u16,
-    /// The first of the views in which that is so. In the one before, it kept these arcs as well.
+    /// The first of the views in which it is a sole holder. In the view before, it was in the write
+    /// set of these arcs too.
     pub since: Epoch,
-    /// The arcs, in ascending order. They become fewer; or more, where nobody can have gone on without it: then it has
-    /// adopted the view two before `since`, and `since` is later than it was.
+    /// The arcs, in ascending order. Later views may have fewer; or more, where nothing can have
+    /// been acknowledged without it: then it has adopted the view two before `since`, and `since`
+    /// moves forward.
     pub arcs: Vec<u16>,
 }
 
 impl SoleHolder {
-    /// Whether it has missed nothing of what it sole holders for in a view with this line, if the newest view that it has
-    /// adopted is `epoch`. The view before the one since which it sole holders it may not have adopted, but it kept these
-    /// arcs in it all the same; and the one before that it has, or the manager would have waited for it.
+    /// Whether it has missed nothing in its arcs in a view with this line, if the newest view that
+    /// it has adopted is `epoch`. It may not have adopted the view before `since`, but was in the
+    /// write set of these arcs there too. It has adopted the view before that one, or the manager
+    /// would have waited for it.
     pub fn has_followed(&self, line: &Line, epoch: Epoch) -> bool {
         line.before(line.before(self.since)) <= epoch
     }
 }
 
-/// A member that has taken a dead one's place with what its folder has.
+/// A member that has taken a dead member's place with the records of its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Replacement {
     /// Its place in the view's members.
     pub place: u16,
-    /// What it claims to be the replacement of. Should it die before it has written anything, its folder still tells of
-    /// this one.
+    /// The incarnation that it replaces. If it dies before it has written anything, its folder
+    /// still names this one.
     pub of: Incarnation,
-    /// The arcs in which that counts, in ascending order.
+    /// The arcs in which the folder counts, in ascending order.
     pub arcs: Vec<u16>,
 }
 
-/// Who is a member and who owns what, as of one epoch.
+/// The members and the owner of each arc, as of one epoch.
 ///
-/// Invariants, held by [`View::check`]: at least one member unless the cluster is unborn; names and
-/// addresses are unique; each deal has an owner for every arc of the ring, `arcs` only active or
-/// leaving ones, `coming` only active or joining ones, and a weight for each member; a sole holder owns
-/// nothing.
+/// Invariants, checked by [`View::check`]: at least one member unless the cluster is unborn; names
+/// and addresses are unique; each assignment has an owner for every arc of the ring, `arcs` only
+/// active or leaving ones, `coming` only active or joining ones, and a weight for each member; a
+/// sole holder owns nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct View {
     /// Which cluster this is.
     pub cluster: ClusterId,
     /// The number of this view; 0 before the first.
     pub epoch: Epoch,
-    /// Who made the views up to this one.
+    /// Which managers made the views up to this one.
     pub line: Line,
     /// Copies of each key (K).
     pub copies: usize,
     /// Bounds on keys and values.
     pub limits: Limits,
-    /// Synced copies that a write has to have at least; others are refused.
+    /// The smallest number of synced copies that a write must reach; others are refused.
     pub min_copies: usize,
-    /// What an acknowledged write is worth when all who hold it end at once.
+    /// What survives when all replicas of a key fail at once.
     pub durability: Durability,
     /// The members; arcs name them by their place here.
     pub members: Vec<Member>,
-    /// The deal in force: for each arc the place of its owner in `members`. Empty when nobody serves.
+    /// The assignment in force: for each arc the place of its owner in `members`. Empty when nobody
+    /// serves.
     pub arcs: Vec<u16>,
-    /// Where a planned change leads to, while one is under way.
+    /// The target of a reconfiguration, while one is under way.
     pub coming: Option<Coming>,
-    /// The arcs whose history begins with this very view, in ascending order: all of them at a
-    /// cluster's birth, else those whose loss the operator has accepted. Whoever is in the write set
-    /// of such an arc in this view holds everything of it: nothing.
+    /// The arcs whose history begins with this view, in ascending order: all of them at a cluster's
+    /// birth, else those whose loss the operator has accepted. Every member of such an arc's write
+    /// set in this view is synced: there are no records.
     pub fresh: Vec<u16>,
-    /// Members that are there only for what they alone hold, in the order of their places.
+    /// Offline members that stay only for the arcs that they alone hold, in the order of their
+    /// places.
     pub sole_holders: Vec<SoleHolder>,
-    /// Members that have taken a dead one's place with what its disk has, until they have adopted a view that
-    /// says so; in the order of their places.
+    /// Members that have taken a dead member's place with the records of its disk, until they have
+    /// adopted a view that names them here; in the order of their places.
     pub replacements: Vec<Replacement>,
 }
 
-/// What is wrong with a view that came from a file or a peer.
+/// Why a view from a file or a peer is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadView(pub &'static str);
 
@@ -159,7 +166,7 @@ impl fmt::Display for BadView {
 impl std::error::Error for BadView {}
 
 impl View {
-    /// A cluster's view before anybody has joined.
+    /// A cluster's view before any node has joined.
     pub fn unborn(cluster: ClusterId, copies: usize, limits: Limits) -> View {
         View {
             cluster,
@@ -178,7 +185,7 @@ impl View {
         }
     }
 
-    /// Which view this is.
+    /// The name of this view.
     pub fn name(&self) -> ViewName {
         ViewName { epoch: self.epoch, life: self.line.maker(self.epoch) }
     }
@@ -193,7 +200,7 @@ impl View {
         self.line.next(self.epoch)
     }
 
-    /// Whether a view is this one, or one that this goes on from.
+    /// Whether a view is this one or one of its ancestors.
     pub fn has(&self, view: ViewName) -> bool {
         view.epoch <= self.epoch && self.line.has(view)
     }
@@ -213,39 +220,39 @@ impl View {
         self.members.iter().find(|m| m.id == *id && m.incarnation == incarnation)
     }
 
-    /// What the member at a place is still there for, if it is there for that alone.
+    /// The sole holder at a place, if the member there is one.
     pub fn sole_holder(&self, place: usize) -> Option<&SoleHolder> {
         self.sole_holders.iter().find(|sole_holder| usize::from(sole_holder.place) == place)
     }
 
-    /// What the member at a place has inherited, if it has taken a dead one's place.
+    /// The replacement at a place, if the member there is one.
     pub fn replacement(&self, place: usize) -> Option<&Replacement> {
         self.replacements.iter().find(|replacement| usize::from(replacement.place) == place)
     }
 
-    /// Whether a planned change is under way.
+    /// Whether a reconfiguration is under way.
     pub fn is_changing(&self) -> bool {
         self.coming.is_some()
     }
 
-    /// Another deal of the arcs, everything else as it is.
+    /// The target with another assignment, and everything else as it is.
     pub fn with_assignment(&self, arcs: Vec<u16>) -> Coming {
         let weights = self.members.iter().map(|m| m.weight).collect();
         let View { copies, limits, min_copies, .. } = *self;
         Coming { arcs, copies, weights, limits, min_copies }
     }
 
-    /// The bounds on what is written: while others are to come, what both allow.
+    /// The limits for writes: during a change of limits, what both the old and the new ones allow.
     pub fn limits_for_writes(&self) -> Limits {
         self.coming.as_ref().map_or(self.limits, |coming| self.limits.lower(coming.limits))
     }
 
-    /// The synced copies that a write has to have at least: while others are to come, as many as either asks for.
+    /// The smallest number of synced copies for a write: during a change, the larger of the two.
     pub fn least_copies(&self) -> usize {
         self.coming.as_ref().map_or(0, |coming| coming.min_copies).max(self.min_copies)
     }
 
-    /// Whether what is under way changes the cluster's settings alone, and moves nothing.
+    /// Whether the reconfiguration under way changes only settings, and moves nothing.
     pub fn changes_settings_alone(&self) -> bool {
         let is_active = |m: &Member| m.state == MemberState::Active;
         self.coming.as_ref().is_some_and(|coming| {
@@ -258,7 +265,7 @@ impl View {
         })
     }
 
-    /// Holds a view from outside against the invariants.
+    /// Checks the invariants of a view from a file or a peer.
     ///
     /// # Errors
     /// [`BadView`] with the first one that is broken.
@@ -317,19 +324,19 @@ impl View {
     }
 }
 
-/// A view made ready for look-up.
+/// A view prepared for look-up.
 #[derive(Debug, Clone)]
 pub struct Routes {
     view: View,
     replicas: Table,
-    /// Only where a change is under way: else the write set is the replicas.
+    /// Only during a reconfiguration: otherwise the write set is the replicas.
     write_set: Option<Table>,
     target: Option<Table>,
-    /// For each member the arcs whose write set has it.
+    /// For each member the arcs in whose write set it is.
     kept: Vec<FixedBitSet>,
 }
 
-/// Two of them are the same where the views are: all else follows from these.
+/// Equal where the views are: everything else follows from them.
 impl PartialEq for Routes {
     fn eq(&self, other: &Routes) -> bool {
         self.view == other.view
@@ -344,7 +351,7 @@ impl Hash for Routes {
     }
 }
 
-/// For each arc a list of members, flat.
+/// A list of members for each arc, flat.
 #[derive(Debug, Clone)]
 struct Table {
     starts: Vec<u32>,
@@ -358,7 +365,7 @@ impl Table {
         Table { starts, members: ring::walk(arcs, copies) }
     }
 
-    /// Who holds an arc alone comes before those who are to.
+    /// Puts an arc's sole holder before the members that replace it.
     fn led_by(self, sole_holders: &[SoleHolder]) -> Table {
         if sole_holders.is_empty() {
             return self;
@@ -396,7 +403,7 @@ impl Table {
 }
 
 impl Routes {
-    /// Works out who keeps what.
+    /// Computes the replicas and write sets of a view.
     pub fn new(view: View) -> Routes {
         let replicas = Table::walked(&view.arcs, view.copies).led_by(&view.sole_holders);
         let target = view.coming.as_ref().map(|c| Table::walked(&c.arcs, c.copies));
@@ -410,7 +417,7 @@ impl Routes {
         Routes { view, replicas, write_set, target, kept }
     }
 
-    /// The view that this was made from.
+    /// The view itself.
     pub fn view(&self) -> &View {
         &self.view
     }
@@ -443,12 +450,13 @@ impl Routes {
         self.write_set.as_ref().unwrap_or(&self.replicas).of(arc)
     }
 
-    /// The nodes that are to keep an arc once the change under way is done (today's, if none is).
+    /// The replicas of an arc once the reconfiguration is done; the current ones, if none is under
+    /// way.
     pub fn target(&self, arc: usize) -> &[u16] {
         self.target.as_ref().unwrap_or(&self.replicas).of(arc)
     }
 
-    /// The arcs whose write set has the member at a place.
+    /// The arcs in whose write set the member at a place is.
     pub fn kept_by(&self, place: u16) -> &FixedBitSet {
         &self.kept[usize::from(place)]
     }

@@ -1,14 +1,14 @@
-//! What an operation and those around it tell each other: what to send, what was answered, what is needed next, and what
-//! came of it.
+//! The values that go into an operation and come out of it: requests, answers, needs, choices and
+//! outcomes.
 
 use crate::ids::Epoch;
 use crate::replica::{State, WriteAnswer};
 use crate::version::{Clock, Version};
 
-/// What a key holds: a value, or `None` for a tombstone.
+/// The content of a record: a value, or `None` for a tombstone.
 pub type Body<V> = Option<V>;
 
-/// What to send to a node.
+/// A request to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request<'o, V> {
     /// WRITE.
@@ -19,40 +19,40 @@ pub enum Request<'o, V> {
         body: &'o Body<V>,
         /// When the write was born (N5).
         born: Clock,
-        /// For a swap (CAS): the version that it is to take the place of, and of no other.
+        /// For a swap: the only version that it may replace.
         expected: Option<Version>,
     },
     /// READ.
     Read,
-    /// A read under this very epoch, which members that are not synced answer as well (C5).
+    /// A read under exactly this epoch, which members that are not synced answer too (C5).
     Fence,
 }
 
 /// A replica's answer to a read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ReadAnswer<V> {
-    /// What it holds.
+    /// The record that it holds.
     Found(Found<V>),
-    /// To a fence: what it holds so far. It is still fetching.
+    /// The answer of a node that is still fetching, to a fence: what it holds so far.
     Blind(Found<V>),
-    /// It keeps the key but is still fetching it.
+    /// It is a replica of the key, but is still fetching it.
     Syncing,
-    /// It does not keep the key in the newest view it knows.
+    /// It is no replica of the key in the newest view that it knows.
     WrongEpoch,
-    /// It holds no lease.
+    /// It has no lease.
     NoLease,
-    /// The key is not one that the cluster takes.
+    /// The cluster does not allow this key.
     BadKey,
-    /// What it holds did not fit the same answer as what it holds of others: it is to be asked again, at once.
+    /// Its record did not fit into the answer to a batch: ask again at once.
     Later,
 }
 
-/// What a replica holds of a key.
+/// A replica's record of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Found<V> {
     /// [`Version::ABSENT`] where there is no record.
     pub version: Version,
-    /// What the record holds; `None` as well where there is none.
+    /// The content; `None` too where there is no record.
     pub body: Body<V>,
     /// Whether all replicas are known to hold it.
     pub state: State,
@@ -63,31 +63,33 @@ pub struct Found<V> {
 }
 
 impl<V> Found<V> {
-    /// What passes it on to the others. It is born when the replica told of it (N5), and in any case after its version
-    /// was drawn, so that nobody takes who passes it on for its writer ([`crate::watermarks`]).
+    /// The request that writes it back to the others. It is born when the replica answered (N5),
+    /// and always after its version was drawn, so that its sender is not taken for its writer
+    /// ([`crate::watermarks`]).
     pub(crate) fn write_back(&self) -> Request<'_, V> {
         let born = self.clock.max(self.version.clock.saturating_add(1));
         Request::Write { version: self.version, body: &self.body, born, expected: None }
     }
 }
 
-/// What an operation came to.
+/// The outcome of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome<V> {
     /// A put, delete or read-modify-write took effect.
     Written,
-    /// What a get found, or a read-modify-write left as it was, and which place of the key's replicas
-    /// answered.
+    /// The content that a get found, or that a read-modify-write left as it was, and the place of
+    /// the replica that answered.
     Got(Body<V>, usize),
-    /// It was refused, and certainly not done.
+    /// It was refused and has certainly not taken effect.
     Refused(WriteAnswer),
-    /// Fewer synced copies would hold it than a write has to have: nothing was sent, and nothing is done.
+    /// Fewer synced copies would hold it than a write must reach. Nothing was sent, and nothing has
+    /// taken effect.
     FewCopies,
-    /// It may or may not have taken effect, or yet take it.
+    /// It may or may not have taken effect, or may still do so.
     Unknown,
 }
 
-/// What an operation needs after an attempt.
+/// An operation's need after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Need {
     /// Nothing more: there is an outcome.
@@ -96,19 +98,22 @@ pub enum Need {
     Attempt,
     /// A newer view, then another attempt.
     View,
-    /// Another attempt, but not at once: somebody else was quicker to change the key, and may be again.
+    /// Another attempt after a pause: another client was quicker to change the key, and may be
+    /// again.
     Turn,
-    /// A version above this one ([`Operation::freshen`](super::Operation::freshen)), then another attempt.
+    /// A version above this one ([`Operation::freshen`](super::Operation::freshen)), then another
+    /// attempt.
     Version(Version),
-    /// The caller's decision on what was found ([`Operation::choose`](super::Operation::choose)), then perhaps another attempt.
+    /// The caller's choice of what follows the value that was found
+    /// ([`Operation::choose`](super::Operation::choose)), then perhaps another attempt.
     Choice,
 }
 
-/// What the caller wants to follow what was found.
+/// The caller's choice after a read-modify-write has read the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice<V> {
     /// A value, or `None` for a delete.
     Replace(Body<V>),
-    /// Nothing: what was found stays.
+    /// No change.
     Leave,
 }

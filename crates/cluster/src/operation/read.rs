@@ -1,30 +1,31 @@
-//! Whom a reader asks, and when it has its answer (rule C3, as far as records are committed).
+//! The replicas that a reader asks, and when it has its answer (rule C3, as far as records are
+//! committed).
 //!
-//! A get goes to the key's primary; a replica that cannot answer (still fetching, another epoch, no
-//! connection) is passed over for the next. Any synced replica's answer is the answer. When all have
-//! been asked in vain the view is refreshed and the round begins anew.
+//! A get goes to the key's primary. If a replica cannot answer (it is still fetching, is in another
+//! epoch or cannot be reached), the next one is asked. One synced replica's answer suffices. When
+//! all have been asked in vain the view is refreshed and the round begins again.
 
-/// What one replica did with a read.
+/// A replica's reply to a read, as far as the round needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
     /// A record, or that there is none.
     Answered,
-    /// It keeps the key but is still fetching it.
+    /// It is a replica of the key, but is still fetching it.
     Syncing,
-    /// It does not keep the key in the newest view it knows.
+    /// It is no replica of the key in the newest view that it knows.
     WrongEpoch,
     /// No answer came.
     Lost,
 }
 
-/// What follows.
+/// The next step of the round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The answer is there.
+    /// The answer has arrived.
     Done,
     /// Ask the replica at this place of the list.
     Ask(usize),
-    /// Nobody could answer: refresh the view and start again.
+    /// No replica could answer: refresh the view and start again.
     Again,
 }
 
@@ -36,17 +37,17 @@ pub struct ReadRound {
 }
 
 impl ReadRound {
-    /// A get of a key that `replicas` nodes keep; the first to ask is the primary, at place 0.
+    /// A get of a key with this many replicas; the first to ask is the primary, at place 0.
     pub fn new(replicas: usize) -> ReadRound {
         ReadRound { replicas, asked: 0 }
     }
 
-    /// Whom to ask first.
+    /// The first step.
     pub fn first(&self) -> Verdict {
         if self.replicas == 0 { Verdict::Again } else { Verdict::Ask(0) }
     }
 
-    /// Counts the reply of the replica that was asked last.
+    /// Counts the reply of the replica that was asked last, and returns the next step.
     pub fn take(&mut self, reply: Reply) -> Verdict {
         self.asked += 1;
         match reply {

@@ -1,4 +1,4 @@
-//! C1 and C3 as short stories: what the replicas say, and what follows.
+//! C1 and C3 in short sequences of replies and their consequences.
 
 use super::*;
 use crate::operation::write::Reply;
@@ -80,7 +80,7 @@ fn c6_what_has_expired_is_absent_once_all_hold_its_tombstone_unless_somebody_pro
             assert_eq!((get.outcome(), get.committed()), (Some(&Outcome::Got(None, 0)), Some(end)));
         } else {
             assert_eq!((get.conclude(), get.outcome()), (Need::Attempt, None));
-            // The one that was read first may say "gone" each time: all are asked.
+            // The replica that was read first may report the tombstone each time: all are asked.
             assert_eq!(get.begin(&routes(1), b"k"), [0, 1]);
             assert_eq!(get.request(), Request::Fence);
             get.got(0, gone(State::Pending));

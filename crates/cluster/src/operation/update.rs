@@ -1,22 +1,23 @@
-//! A read-modify-write from call to outcome (rule C5): put-if, increment, whatever makes a value from the
-//! one before.
+//! A read-modify-write from call to outcome (rule C5): put-if, increment, and every other operation
+//! that computes a value from the present one.
 //!
-//! It makes the *successor* of the version that it found, and the key's primary stores that only in place
-//! of the very version it was made from. Four steps, all under one epoch:
+//! It makes a *successor* of the version that it found, and the key's primary stores the successor
+//! only in place of that version. Four steps, all under one epoch:
 //!
-//! 1. *fence*: ask every member of the write set, also those that are not synced. What stands highest is
-//!    the base; it is written back first, unless all hold it committed;
-//! 2. the caller chooses what is to follow the base, or leaves it;
-//! 3. *swap*: the primary stores the successor if it still holds the base (CAS);
-//! 4. *spread*: the others store it, as they would a put.
+//! 1. *fence*: ask every member of the write set, also those that are not synced. The highest
+//!    version is the base; it is written back first, unless all hold it as committed;
+//! 2. the caller chooses the successor's content, or no change;
+//! 3. *swap*: the primary stores the successor if it still holds the base;
+//! 4. *spread*: the others store it, like a put.
 //!
-//! When the epoch is refused on the way the fence is asked again under the new one. If the successor may
-//! have been stored by then, the fence tells: it stands on top, and is completed; or something lower or a
-//! sibling does, and it is gone for good; or something higher, and nobody can tell.
+//! When the epoch is refused on the way, the fence is repeated under the new one. If the successor
+//! may have been stored by then, the fence decides. If the successor is the highest version, it is
+//! completed. If a lower version or a sibling is, the successor is lost. If a higher version is,
+//! the outcome is unknown.
 //!
-//! Invariants: a successor is sent only under the epoch of the fence that its base was found by
-//! (R1); after a lost reply in the same epoch the identical swap is sent again, never another
-//! one (R8); *not done* is said only if the successor is stored nowhere.
+//! Invariants: a successor is sent only under the epoch of the fence that found its base (R1);
+//! after a lost reply in the same epoch the identical swap is sent again, never another one (R8);
+//! the outcome is *not done* only if the successor is stored nowhere.
 
 use crate::holdings::Standing;
 use crate::ids::Epoch;
@@ -31,20 +32,20 @@ use crate::view::Routes;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RmwRound<V> {
     step: Step<V>,
-    /// The epoch that the steps after the fence belong to.
+    /// The epoch of the steps after the fence.
     epoch: Epoch,
     own: Option<Successor<V>>,
-    /// What the last fence found, once every member holds it.
+    /// The version that the last fence found, once every member holds it.
     resolved: Option<Version>,
-    /// It is a get, and leaves everything as it is.
+    /// It is a get, and changes nothing.
     only_looks: bool,
-    /// Synced members that have to hold what it writes at least.
+    /// The smallest number of synced members that must hold its write.
     least: usize,
-    /// The last fence has found fewer.
+    /// The last fence found fewer.
     is_short: bool,
 }
 
-/// What is to take the place of the base.
+/// The record that is to replace the base.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Successor<V> {
     base: Version,
@@ -58,7 +59,8 @@ struct Successor<V> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Step<V> {
     Fence(Fence<V>),
-    /// Completes what the fence found on top. If that is the own successor, everything is done then.
+    /// Completes the highest version that the fence found. If that is the own successor, the
+    /// operation is done then.
     Resolve {
         base: Base<V>,
         round: WriteRound,
@@ -72,15 +74,15 @@ enum Step<V> {
     Spread(WriteRound),
 }
 
-/// What a fence found.
+/// The result of a fence.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Base<V> {
     found: Found<V>,
-    /// The lowest clock that was told: when a successor is born (N5, R7).
+    /// The lowest clock in the answers: the successor's birth (N5, R7).
     born: Clock,
     /// The primary's clock, if it is synced; only then may it swap.
     primary: Option<Clock>,
-    /// How many members there are, and how many of them are synced. Under one epoch these only become more (H1).
+    /// The number of members, and of synced ones. Under one epoch the latter only grows (H1).
     members: usize,
     synced: usize,
 }
@@ -90,7 +92,7 @@ struct Base<V> {
 struct Fence<V> {
     members: Vec<u16>,
     answers: Vec<(u16, Standing, Found<V>)>,
-    /// Members whose answers did not fit: they are to be asked again, at once.
+    /// Members whose answers did not fit: they are asked again at once.
     later: usize,
     refused: Option<WriteAnswer>,
 }
@@ -102,7 +104,7 @@ impl<V: Clone> Default for RmwRound<V> {
 }
 
 impl<V: Clone> RmwRound<V> {
-    /// One that has not begun.
+    /// A round that has not begun.
     pub fn new() -> RmwRound<V> {
         let step = Step::Fence(Fence::new(&[]));
         RmwRound {
@@ -116,8 +118,8 @@ impl<V: Clone> RmwRound<V> {
         }
     }
 
-    /// One that asks every member and completes what is on top, as all do, but for a get: it makes nothing of
-    /// what it found, and nobody need choose.
+    /// A round for a get: it asks every member and completes the highest version, but makes no
+    /// successor.
     pub fn looking() -> RmwRound<V> {
         RmwRound { only_looks: true, ..RmwRound::new() }
     }
@@ -156,7 +158,7 @@ impl<V: Clone> RmwRound<V> {
         }
     }
 
-    /// Planted bugs: a successor that goes on under another epoch than its base's.
+    /// Mutations: a successor that continues under another epoch than its base's.
     fn is_carried_over(&self) -> bool {
         match self.step {
             Step::Swap { .. } => is_on(Mutation::SwapMoved),
@@ -165,7 +167,7 @@ impl<V: Clone> RmwRound<V> {
         }
     }
 
-    /// What to send in this attempt.
+    /// The request of this attempt.
     pub fn request(&self) -> Request<'_, V> {
         let own = self.own.as_ref();
         match (&self.step, own) {
@@ -190,7 +192,7 @@ impl<V: Clone> RmwRound<V> {
         }
     }
 
-    /// Counts one member's answer to the fence; without one there is nothing to count.
+    /// Counts one member's answer to the fence.
     pub fn got(&mut self, place: u16, answer: ReadAnswer<V>) {
         let Step::Fence(fence) = &mut self.step else { return };
         match answer {
@@ -202,7 +204,7 @@ impl<V: Clone> RmwRound<V> {
         }
     }
 
-    /// Draws the conclusion from an attempt's replies.
+    /// Concludes an attempt from its replies.
     pub fn conclude(&mut self) -> (Need, Option<Outcome<V>>) {
         match &self.step {
             Step::Fence(fence) => match (fence.refused, fence.base()) {
@@ -223,8 +225,8 @@ impl<V: Clone> RmwRound<V> {
             Step::Spread(round) => match round.verdict() {
                 write::Verdict::Done => (Need::Nothing, Some(Outcome::Written)),
                 write::Verdict::Again => (Need::View, None),
-                // With the primary's STORED there is neither a need for a fresh version nor a way to say
-                // that it was not done.
+                // After the primary's STORED a fresh version is not needed, and *not done* is
+                // impossible.
                 write::Verdict::Rest
                 | write::Verdict::Fresh(_)
                 | write::Verdict::NotDone(_)
@@ -270,7 +272,7 @@ impl<V: Clone> RmwRound<V> {
         (Need::Choice, None)
     }
 
-    /// The primary has answered; `is_alone` says that it is the whole write set.
+    /// The primary has answered; `is_alone`: it is the whole write set.
     fn swapped(&mut self, reply: Reply, is_alone: bool) -> (Need, Option<Outcome<V>>) {
         let Some(own) = &mut self.own else { return self.again(Need::View) };
         match reply {
@@ -317,13 +319,13 @@ impl<V: Clone> RmwRound<V> {
         }
     }
 
-    /// From the fence on once more.
+    /// Starts again with the fence.
     fn again(&mut self, need: Need) -> (Need, Option<Outcome<V>>) {
         self.step = Step::Fence(Fence::new(&[]));
         (need, None)
     }
 
-    /// What was found, when the caller is to choose ([`Need::Choice`]).
+    /// The record that was found, when the caller is to choose ([`Need::Choice`]).
     pub fn found(&self) -> Option<&Found<V>> {
         match &self.step {
             Step::Choose(base) => Some(&base.found),
@@ -331,8 +333,8 @@ impl<V: Clone> RmwRound<V> {
         }
     }
 
-    /// The caller has chosen. `op` must never have been used before, by anyone. Returns the outcome if
-    /// that ends it.
+    /// Takes the caller's choice. `op` must never have been used before, by anyone. Returns the
+    /// outcome if the choice ends the operation.
     pub fn choose(&mut self, op: Op, choice: Choice<V>) -> (Need, Option<Outcome<V>>) {
         let Step::Choose(base) = &self.step else { return (Need::Nothing, None) };
         let Choice::Replace(body) = choice else {
@@ -366,12 +368,12 @@ impl<V: Clone> RmwRound<V> {
         }
     }
 
-    /// Whether nothing but too few synced members keeps it from writing.
+    /// Whether only the number of synced members keeps it from writing.
     pub fn waits_for_copies(&self) -> bool {
         self.is_short && !self.may_exist()
     }
 
-    /// Whether it has yet to learn what the key holds, and nothing of it was stored.
+    /// Whether it has yet to read the key, and nothing of it was stored.
     pub fn has_yet_to_read(&self) -> bool {
         matches!(self.step, Step::Fence(_)) && !self.may_exist()
     }
@@ -387,14 +389,14 @@ impl<V: Clone> Fence<V> {
         Fence { members: members.to_vec(), answers: Vec::new(), later: 0, refused: None }
     }
 
-    /// Whether nothing else is in its way but that answers did not fit.
+    /// Whether only answers that did not fit are missing.
     fn is_to_be_continued(&self) -> bool {
         self.later > 0 && self.answers.len() + self.later == self.members.len()
     }
 
-    /// The base, and whether every member holds it committed; `None` unless all have answered, one of
-    /// them synced. Of those that are not synced only successors count: a plain write that they alone
-    /// hold may be one that its writer has given up and replaced (R3).
+    /// The base, and whether every member holds it committed; `None` unless all have answered, one
+    /// of them synced. Of members that are not synced only successors count: a plain write that
+    /// they alone hold may have been abandoned and replaced by its writer (R3).
     fn base(&self) -> Option<(Base<V>, bool)> {
         let is_synced = |standing: &Standing| *standing == Standing::Synced;
         let has_all = self.answers.len() == self.members.len();

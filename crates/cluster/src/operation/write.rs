@@ -1,44 +1,45 @@
-//! When a writer may say "done" (rule C1).
+//! When a write is acknowledged (rule C1).
 //!
 //! A put or delete sends one version to the whole write set of its key under one epoch and collects
-//! the answers. [`WriteRound`] counts them and says what follows: done, once more under a newer view,
-//! once more with a fresh version, or an error, and whether that error may be called *not done* or
-//! must be called *unknown*.
+//! the answers. [`WriteRound`] counts them and returns what follows: done, another attempt under a
+//! newer view or with a fresh version, or an error, which is either *not done* or *unknown*.
 //!
-//! While a planned change moves a key, nodes are in its write set that are not its replicas yet, and mostly not synced.
-//! A put asks the replicas first, and those only when a synced one has taken its version. Otherwise two writes
-//! of one key that cross may leave the lower version at such a node alone: the replicas hold something newer, so it may
-//! not be called done, and it is stored, so no other version may be taken (R3). Nobody could tell what
-//! became of it. It costs such puts a second round trip, and nothing else changes: who is asked, under which epoch.
+//! While a reconfiguration moves a key, its write set has nodes that are not its replicas yet, and
+//! that are mostly not synced. A put goes to the replicas first, and to these nodes only after a
+//! synced replica has stored its version. Otherwise two concurrent writes of one key could leave
+//! the lower version at such a node alone. The replicas would hold a newer version, so the write
+//! could not be acknowledged; and it would be stored somewhere, so it could not take another
+//! version (R3). Its outcome would be unknown. The second step costs such puts another round trip;
+//! members and epoch are the same.
 //!
-//! It lives through all attempts of one operation: what an earlier attempt may have left behind
-//! decides what a later one may claim.
+//! A round lasts through all attempts of one operation: what earlier attempts may have stored
+//! limits what a later one may report.
 //!
-//! Invariants: *done* is said only if every member of one epoch's write set holds this version or a
-//! newer one, at least one of them synced, and either a synced replica has taken this version, or it
-//! was chosen above what a synced replica told during this operation. *Not done* is said only if no
-//! member can hold any version of the operation (F17).
+//! Invariants: the outcome is *done* only if every member of one epoch's write set holds this
+//! version or a newer one, at least one of them is synced, and either a synced replica has stored
+//! this version, or the version was chosen above one that a synced replica reported during this
+//! operation. It is *not done* only if no member can hold any version of the operation (F17).
 
 use crate::ids::Epoch;
 use crate::mutation::{Mutation, is_on};
 use crate::replica::WriteAnswer;
 use crate::version::Version;
 
-/// What one member of the write set did with the frame.
+/// One member's reply to the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// It answered.
     Answer(WriteAnswer),
-    /// The frame never reached it: it certainly stored nothing.
+    /// The request never reached it: it certainly stored nothing.
     Unsent,
-    /// The frame may have reached it, but no answer came: it may have stored the version.
+    /// The request may have reached it, but no answer came: it may have stored the version.
     Lost,
 }
 
 impl Reply {
-    /// Rule C6: whether this answers the write-back of `version`, the tombstone of something that expired,
-    /// with something newer of the same line. Then somebody has prolonged that life, and it is not known to be
-    /// over.
+    /// Rule C6: whether this answers the write-back of `version`, an expired value's tombstone,
+    /// with a newer version of the same line. Then a client has extended the value's life, and the
+    /// value may not have expired.
     pub fn is_prolonged(&self, version: &Version) -> bool {
         match self {
             Reply::Answer(WriteAnswer::Superseded(other) | WriteAnswer::BlindBelow(other)) => {
@@ -48,26 +49,26 @@ impl Reply {
         }
     }
 
-    /// Rule C6: what a reply counts for where `version` is written back.
+    /// Rule C6: the reply as it counts for the write-back of `version`.
     #[must_use]
     pub fn to_write_back(self, version: &Version) -> Reply {
         if self.is_prolonged(version) { Reply::Unsent } else { self }
     }
 }
 
-/// What follows from an attempt's replies.
+/// The conclusion from an attempt's replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Acknowledged: it takes effect, and no failure short of all copies undoes it.
+    /// Acknowledged: it has taken effect, and only the loss of all copies can undo it.
     Done,
     /// Refresh the view and send the same version again.
     Again,
-    /// The replicas have taken it: send it to the rest of the write set.
+    /// The replicas have stored it: send it to the rest of the write set.
     Rest,
-    /// Every synced replica holds something newer and nobody holds this version: take a version
-    /// above the given one and go round once more.
+    /// Every synced replica holds a newer version and no member holds this one: try again with a
+    /// version above the given one.
     Fresh(Version),
-    /// It did not take effect and will not.
+    /// It has not taken effect and will not.
     NotDone(WriteAnswer),
     /// It may or may not have taken effect.
     Unknown,
@@ -77,9 +78,9 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WriteRound {
     is_fresh: bool,
-    /// A synced replica has answered STORED for this version, ever.
+    /// A synced replica has answered STORED for this version in some attempt.
     is_taken: bool,
-    /// Some member may hold this version without a synced replica's word for it.
+    /// Some member may hold this version although no synced replica has confirmed it.
     may_linger: bool,
     attempt: Attempt,
 }
@@ -89,9 +90,9 @@ pub struct WriteRound {
 struct Attempt {
     epoch: Epoch,
     members: usize,
-    /// Synced members that have to hold it at least.
+    /// The smallest number of synced members that must hold it.
     least: usize,
-    /// To how many of them it was sent so far.
+    /// The number of members to which it was sent so far.
     asked: usize,
     holding: usize,
     synced: usize,
@@ -106,7 +107,7 @@ impl Default for WriteRound {
 }
 
 impl WriteRound {
-    /// An operation with a version chosen without asking (not fresh).
+    /// A round with a version that was chosen without asking a replica (not fresh).
     pub fn new() -> WriteRound {
         WriteRound {
             is_fresh: false,
@@ -116,18 +117,19 @@ impl WriteRound {
         }
     }
 
-    /// Starts an attempt under one epoch whose write set has `members` members: all are asked at once.
+    /// Starts an attempt under one epoch whose write set has `members` members: all are asked at
+    /// once.
     pub fn begin(&mut self, members: usize) {
         self.begin_with(members, 1);
     }
 
-    /// The same for what is not done before `least` synced members hold it.
+    /// The same, with at least `least` synced members that must hold it.
     pub fn begin_with(&mut self, members: usize, least: usize) {
         self.attempt = Attempt { members, asked: members, least, ..Attempt::default() };
     }
 
-    /// Starts an attempt of a put or delete under an epoch, or goes on with it after [`Verdict::Rest`]. The first of the
-    /// members are the key's replicas. Returns whom to ask now.
+    /// Starts an attempt of a put or delete under an epoch, or continues it after
+    /// [`Verdict::Rest`]. The first members are the key's replicas. Returns the members to ask now.
     pub fn begin_in_steps<'m>(
         &mut self,
         epoch: Epoch,
@@ -147,7 +149,7 @@ impl WriteRound {
         &members[..asked]
     }
 
-    /// Goes on with a version that was chosen above the one in [`Verdict::Fresh`].
+    /// Continues with a version above the one in [`Verdict::Fresh`].
     pub fn freshen(&mut self) {
         self.is_fresh = true;
     }
@@ -175,7 +177,8 @@ impl WriteRound {
                 self.is_taken |= is_on(Mutation::Vacuous);
             }
             Reply::Answer(WriteAnswer::BlindBelow(_)) => attempt.holding += 1,
-            // It says nothing of who holds what; and only swaps are answered by Differs.
+            // None of these says which version the member holds; and only swaps are answered by
+            // Differs.
             Reply::Answer(
                 WriteAnswer::WrongEpoch
                 | WriteAnswer::NoLease
@@ -193,13 +196,13 @@ impl WriteRound {
         }
     }
 
-    /// What follows, once every member's reply was counted.
+    /// The conclusion, once every member's reply is counted.
     pub fn verdict(&self) -> Verdict {
         let attempt = &self.attempt;
         if let Some(refusal) = attempt.refused {
             return if self.may_exist() { Verdict::Unknown } else { Verdict::NotDone(refusal) };
         }
-        // Whoever is still fetching will be synced, unless views change.
+        // Members that are still fetching will be synced, unless views change.
         let is_short = attempt.synced < attempt.least && !is_on(Mutation::FewCopies);
         let is_first_step = attempt.asked < attempt.members;
         if is_first_step && attempt.holding == attempt.asked && attempt.synced > 0 {
@@ -215,7 +218,7 @@ impl WriteRound {
         if self.is_taken || self.is_fresh {
             return Verdict::Done;
         }
-        // All synced replicas hold something newer.
+        // All synced replicas hold a newer version.
         if self.may_linger && !is_on(Mutation::RetryMay) {
             Verdict::Unknown
         } else {
@@ -223,8 +226,8 @@ impl WriteRound {
         }
     }
 
-    /// Whether every member holds this version or a newer one, by the word of at least one that is
-    /// synced: what a write-back asks for, for which being superseded is as good (C3, F12).
+    /// Whether every member holds this version or a newer one, and at least one of them is synced:
+    /// the condition of a write-back, for which a newer version suffices (C3, F12).
     pub fn is_complete(&self) -> bool {
         let attempt = &self.attempt;
         if is_on(Mutation::AnyAnswered) {
