@@ -20,25 +20,25 @@ use crate::requested::RequestedSettings;
 /// Where the original's manager listens.
 pub const DEFAULT_PORT: u16 = 5000;
 
-/// The longest lease that could ever be asked for, in milliseconds.
+/// The longest lease that flags can set, in milliseconds.
 const MOST_LEASE_MS: u64 = *HEARTBEATS_MS.end() * *MISSED.end() as u64;
 
-/// Longest time that an uneven deal may be asked to stay: ten years, which is for ever.
+/// The longest `--rebalance-after`, in seconds: ten years, in effect never.
 const MOST_REBALANCE_S: u64 = 315_360_000;
 
-/// How long a silent node is waited for at least, in milliseconds: one that has lost its manager
-/// tries to reach it every two seconds, and the connection itself may take some time.
+/// The shortest wait for a silent node, in milliseconds: a node that has lost its manager retries
+/// every two seconds, and connecting may take some time.
 const RETURN_MS: u64 = 5_000;
 
-/// What the command line says.
+/// The parsed command line.
 pub struct Args {
     /// Host to listen on.
     pub bind: String,
     /// Port to listen on.
     pub port: u16,
-    /// What to log.
+    /// The log level.
     pub log_level: LevelFilter,
-    /// What to run with.
+    /// The configuration.
     pub config: Config,
 }
 
@@ -66,21 +66,25 @@ fn options() -> Options {
         .optopt(
             "",
             "lease-was",
-            "where the saved state does not say: how long leases were before [30000]",
+            "length of earlier leases, where the saved state does not record it [30000]",
             "MS",
         )
         .optflag(
             "",
             "accept-older",
-            "go on although the folder is an older copy, with what the start before showed",
+            "continue from an older copy of the folder, as the start before reported it",
         )
         .optopt(
             "",
             "rebalance-after",
-            "deal evenly so long after a loss, in seconds [300]",
+            "rebalance so long after a loss, in seconds [300]",
             "SECONDS",
         )
-        .optflag("", "no-trust-refused", "a port that refuses does not say that a node has ended")
+        .optflag(
+            "",
+            "no-trust-refused",
+            "a refused connection does not prove that a node has terminated",
+        )
         .optopt("", "max-key", "longest key in bytes, up to 1024 [512]", "BYTES")
         .optopt("", "max-value", "longest value in bytes, up to 64 MiB [1048576]", "BYTES")
         .optopt("", "arcs", "arcs of a new cluster's ring, a power of two [4096]", "N");
@@ -95,7 +99,7 @@ fn options() -> Options {
 pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     let mut options = options();
     let brief =
-        "Usage: manager [flags]\n\nKeeps the list of nodes and deals the key space to them.";
+        "Usage: manager [flags]\n\nManages the list of nodes and assigns the key space to them.";
     let Parsed::Run(matches) = flags::parse(&mut options, brief, arguments)? else {
         return Ok(None);
     };
@@ -135,7 +139,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     }))
 }
 
-/// What a new cluster is asked to be, and how this start goes on.
+/// The settings that the flags request for a new cluster, and those of this start.
 fn asked(matches: &Matches) -> Result<RequestedSettings, UsageError> {
     let arcs = flags::given(matches, "arcs", None)?;
     if let Some(arcs) = arcs.filter(|arcs| !ring::is_arc_count(*arcs)) {
@@ -170,7 +174,7 @@ impl fmt::Display for Args {
         write!(
             f,
             "a new cluster gets copies {}, writes with {} at least, durability {}, heartbeat every {interval:?}, out after {} missed, keys to {} bytes, \
-             values to {}, {} arcs; even deal {:?} after a loss, {connections} connections, idle {idle:?}, frame {frame:?}, secret {}, data {}{}",
+             values to {}, {} arcs; rebalances {:?} after a loss, {connections} connections, idle {idle:?}, frame {frame:?}, secret {}, data {}{}",
             settings.copies,
             settings.min_copies,
             settings.durability,
@@ -181,7 +185,7 @@ impl fmt::Display for Args {
             Duration::from_millis(settings.rebalance_ms),
             if secret.is_some() { "set" } else { "none" },
             data.as_ref().map_or("not saved".into(), |d| d.display().to_string()),
-            if *trusts_refused { "" } else { ", a port that refuses says nothing" },
+            if *trusts_refused { "" } else { ", refused connections prove nothing" },
         )
     }
 }

@@ -1,4 +1,4 @@
-//! What a manager runs with, and why it does not.
+//! A manager's configuration, and the errors of a start.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,26 +10,26 @@ use net_common::server;
 use crate::requested::RequestedSettings;
 use crate::state;
 
-/// What a manager runs with.
+/// A manager's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Heartbeats, copies, limits and ring of a new cluster, and how this manager goes about its
-    /// work.
+    /// Heartbeats, copies, limits and ring of a new cluster, and this manager's own settings.
     pub settings: Settings,
-    /// What of that was asked for, and is told where the cluster has something else.
+    /// The settings that flags requested explicitly: a warning names those that differ from the
+    /// cluster's.
     pub asked: RequestedSettings,
-    /// What peers are allowed.
+    /// The limits on peers.
     pub limits: server::Limits,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,
-    /// Where the views are saved; without it a restarted manager knows nobody.
+    /// The folder for the saved views; without it a restarted manager knows no node.
     pub data: Option<PathBuf>,
-    /// Whether a node's port that refuses says that its process has ended (L6). Not in a network in
-    /// which something between may refuse for a host that is there.
+    /// Whether a refused connection to a node's port proves that its process has terminated (L6).
+    /// Not in a network where a middlebox may refuse on behalf of a live host.
     pub trusts_refused: bool,
 }
 
-/// Why a manager does not start.
+/// The reason a manager cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Its saved state cannot be used.

@@ -1,10 +1,11 @@
 //! A node's control connection: heartbeats one way, acknowledgements and views the other.
 //!
-//! Two threads share it. The connection's own reads heartbeats; a second sends what the owner of
-//! the membership and the first have put into the node's channel, so neither ever waits for a node
-//! that does not read. When the connection ends, the node's own port is tried: if that refuses, its
-//! process is gone, and nobody has to wait for its lease (rule L6). Where something else might
-//! refuse in the node's place the operator says so, and its lease is waited for.
+//! Two threads share it. The connection's own thread reads heartbeats. A second one sends the
+//! frames that the monitor thread and the first have put into the node's channel, so neither waits
+//! for a node that does not read. When the connection closes, the manager tries the node's port: if
+//! that refuses, the process has terminated and its lease need not run out (rule L6).
+//! `--no-trust-refused` disables this for networks where something else may refuse in the node's
+//! place.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
@@ -24,7 +25,7 @@ use crate::control_connections::Outbound;
 use crate::handle::Handle;
 use crate::probe::is_gone;
 
-/// Runs a node's control connection until it ends.
+/// Runs a node's control connection until it closes.
 pub fn run(
     handle: &Handle,
     node: &Newcomer,
@@ -50,11 +51,11 @@ pub fn run(
     if handle.trusts_refused() && is_gone(&node.address) {
         handle.event(Event::Gone(node.incarnation));
     } else {
-        info!("{} is disconnected, and may come back", node.id);
+        info!("lost the connection to {}, waiting for it to reconnect", node.id);
     }
 }
 
-/// Sends frames until the channel ends (the node was detached) or the connection breaks.
+/// Sends frames until the channel closes (the node was detached) or the connection breaks.
 fn send(mut stream: &TcpStream, frames: &Receiver<Arc<Vec<u8>>>) {
     for frame in frames {
         if stream.write_all(&frame).is_err() {
@@ -83,7 +84,8 @@ fn receive(
                 return Err(bad("a heartbeat of another incarnation".into()));
             }
             if let Some(why) = clock_trouble(beat.wall_ms) {
-                // Without heartbeats its lease ends; it is refused until its clock is set right.
+                // Without heartbeats its lease runs out; it is refused until its clock is
+                // corrected.
                 return Err(bad(why));
             }
             heartbeat(handle, beat, outbound);
@@ -91,15 +93,15 @@ fn receive(
         match reader.fill(&mut stream) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
-            // Silence is the membership's to judge.
+            // The membership judges silence.
             Err(e) if is_nothing_yet(&e) => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// What is wrong with a node's wall clock, if anything (rule N5). The clocks are compared when the
-/// word arrives: what it took on the way is little beside the bound.
+/// The defect of a node's wall clock, if any (rule N5). The clocks are compared when the message
+/// arrives: its latency is small compared with the bound.
 pub fn clock_trouble(wall_ms: u64) -> Option<String> {
     let own = clock::wall_ms();
     version::are_apart(wall_ms, own).then(|| {
@@ -132,6 +134,6 @@ fn heartbeat(handle: &Handle, beat: Heartbeat, outbound: &Outbound) {
     if newest.epoch() > epoch {
         handle.table(&newest, active).write(&mut out);
     }
-    // A node whose channel is full is not reading; it will be out before long.
+    // A node whose channel is full does not read; it will soon be out.
     let _ = outbound.try_send(Arc::new(out));
 }

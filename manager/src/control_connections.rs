@@ -21,17 +21,18 @@ struct Link {
 }
 
 impl ControlConnections {
-    /// A control connection, by number, carries frames to this node from now on.
+    /// Registers a control connection, by number, as the one to this node.
     pub(crate) fn attach(&mut self, node: Incarnation, number: u64, outbound: Outbound) {
-        // A manager that was stopped may read the registration of an older connection last. Were it
-        // to count, the node would get no views and no probes when that connection's end is read.
+        // A manager that was stopped may read the registration of an older connection last. If that
+        // replaced the newer one, the node would get no views and no probes once the older one is
+        // seen to be closed.
         if self.0.get(&node).is_none_or(|link| link.number < number) {
             self.0.insert(node, Link { number, outbound });
         }
     }
 
-    /// It does so no longer. Returns whether the node has no connection now: a newer one may have
-    /// taken over.
+    /// Removes a control connection. Returns whether the node has none left: a newer one may have
+    /// replaced it.
     pub(crate) fn detach(&mut self, node: Incarnation, number: u64) -> bool {
         let is_this = self.0.get(&node).is_some_and(|link| link.number == number);
         is_this && self.0.remove(&node).is_some()

@@ -1,4 +1,4 @@
-//! How connections speak to the thread that owns the membership.
+//! The interface between connections and the monitor thread.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::control_connections::Outbound;
 use crate::published::Published;
 use crate::reply_queue::ReplySender;
 
-/// Events that may wait for the owner. Each comes from a connection that waits for its answer, so
-/// the bound is seldom felt; it keeps a storm of registrations from piling up.
+/// The most events in the queue of the monitor thread. Each comes from a connection that waits for
+/// its answer, so the bound is seldom reached; it limits a storm of registrations.
 pub(crate) const QUEUE: usize = 1024;
 
-/// Frames that may wait for one node. Views supersede each other and heartbeats repeat them, so
-/// what does not fit is dropped.
+/// The most frames in the queue for one node. Views supersede each other and heartbeats repeat
+/// them, so a frame that does not fit is dropped.
 const OUTBOUND: usize = 64;
 
-/// What the owner is asked for.
+/// A request to the monitor thread.
 pub(crate) enum Request {
     /// Something has happened.
     Event(Event, Sender<Answer>),
@@ -33,9 +33,9 @@ pub(crate) enum Request {
     Detach(Incarnation, u64),
     /// How is the cluster?
     Status(Sender<Status>),
-    /// What would this wish move?
+    /// What would this reconfiguration move?
     Plan(Wish, bool, Sender<Result<Outline, String>>),
-    /// Answered when what was ordered has begun, or with why it does not.
+    /// Answered when the change has begun, or with the reason it cannot.
     Order(Order, ReplySender<Outline>),
     /// Answered with how many arcs were lost, or why it is not done.
     AcceptLoss(Loss, ReplySender<usize>),
@@ -43,7 +43,7 @@ pub(crate) enum Request {
     AdoptFolder(NodeId, Incarnation, ReplySender<()>),
 }
 
-/// How connections speak to the owner.
+/// A handle on the monitor thread. Clones share it.
 #[derive(Clone)]
 pub struct Handle {
     requests: Sender<Request>,
@@ -72,8 +72,8 @@ impl Handle {
         self.ask(|answer| Request::Event(event, answer))
     }
 
-    /// Lets the control connection of this number carry frames to a node. What comes out of the
-    /// returned channel is to be sent.
+    /// Registers the control connection of this number as the one to a node. The caller sends the
+    /// frames from the returned channel.
     pub fn attach(&self, node: Incarnation, number: u64) -> (Outbound, Receiver<Arc<Vec<u8>>>) {
         let (outbound, frames) = bounded(OUTBOUND);
         // If the manager is stopping nothing will be sent, and nothing needs to.
@@ -81,7 +81,7 @@ impl Handle {
         (outbound, frames)
     }
 
-    /// Says that a control connection has ended.
+    /// Reports that a control connection is closed.
     pub fn detach(&self, node: Incarnation, number: u64) {
         let _ = self.requests.send(Request::Detach(node, number));
     }
@@ -91,25 +91,26 @@ impl Handle {
         self.ask(Request::Status)
     }
 
-    /// Goes on without what only nodes that are out have held, if it is this. Says how many arcs
-    /// that concerns, or why it is not done. `None` if the manager is stopping.
+    /// Accepts a loss, provided that it is still this one. Returns the number of arcs concerned, or
+    /// the reason of a refusal; `None` if the manager is stopping.
     pub fn accept_loss(&self, shown: Loss) -> Option<Result<usize, Refused>> {
         self.ask(|answer| Request::AcceptLoss(shown, answer))
     }
 
-    /// Goes on with a node's data folder that is held back, with which this start waits. `None` if
-    /// the manager is stopping.
+    /// Accepts a node's data folder that is held back, as this start presents it. `None` if the
+    /// manager is stopping.
     pub fn adopt_folder(&self, id: NodeId, start: Incarnation) -> Option<Result<(), Refused>> {
         self.ask(|answer| Request::AdoptFolder(id, start, answer))
     }
 
-    /// What a wish would move, or what speaks against it. `None` if the manager is stopping.
+    /// What a reconfiguration would move, or the reason it is not possible. `None` if the manager
+    /// is stopping.
     pub fn plan(&self, wish: Wish, force: bool) -> Option<Result<Outline, String>> {
         self.ask(|answer| Request::Plan(wish, force, answer))
     }
 
-    /// Begins a planned change or cancels one. Says what it moves when that is saved. `None` if the
-    /// manager is stopping.
+    /// Begins a planned change or cancels one. Returns what it moves once that is saved; `None` if
+    /// the manager is stopping.
     pub fn order(&self, order: Order) -> Option<Result<Outline, Refused>> {
         self.ask(|answer| Request::Order(order, answer))
     }
@@ -124,12 +125,12 @@ impl Handle {
         self.published.table(routes, active)
     }
 
-    /// Whether a port that refuses says that its node has ended.
+    /// Whether a refused connection proves that a node has terminated.
     pub fn trusts_refused(&self) -> bool {
         self.trusts_refused
     }
 
-    /// What nodes are told of leases.
+    /// The terms of leases that nodes get.
     pub fn terms(&self) -> Terms {
         self.published.terms()
     }

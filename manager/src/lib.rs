@@ -1,11 +1,12 @@
-//! The manager: who is a member, and who owns what.
+//! The manager: it decides membership and the assignment of arcs.
 //!
-//! The decisions are [`cluster::membership`]'s; this crate carries them. One thread owns the state
-//! machine ([`monitor`]): it takes events from a channel, watches heartbeats run out, saves what
-//! must survive ([`state`]) and sends views to nodes. Connections ([`requests`], [`control`]) only
-//! turn frames into events and answers into frames; they speak to the owner by a [`Handle`].
+//! [`cluster::membership`] makes the decisions; this crate does the I/O. One thread owns the state
+//! machine ([`monitor`]): it receives events from a channel, watches for missing heartbeats, saves
+//! what must survive ([`state`]) and sends views to nodes. Connections ([`requests`], [`control`])
+//! only turn frames into events and answers into frames; they reach that thread through a
+//! [`Handle`].
 //!
-//! [`Manager`] puts it together, for `main` and for tests.
+//! [`Manager`] assembles these parts, for `main` and for tests.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -39,7 +40,7 @@ use monitor::Monitor;
 
 /// A running manager. Stops when dropped.
 pub struct Manager {
-    // In this order: connections end before the thread that they talk to.
+    // The order matters: connections must close before the thread that answers them stops.
     server: Server,
     monitor: Monitor,
 }
@@ -57,13 +58,12 @@ impl Manager {
         Ok(Manager { server, monitor })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Says why it is to end, if it comes to that: nodes have seen views that its folder does not
-    /// tell of.
+    /// Receives the reason if the manager has to exit: nodes have seen views that its folder lacks.
     pub fn ended(&self) -> &Receiver<String> {
         self.monitor.ended()
     }
@@ -75,9 +75,9 @@ impl Manager {
     }
 }
 
-/// After a restart of the manager: looks whether the processes of these members are still there.
-/// Every control connection ended with the manager, so a port that refuses says that its node is
-/// gone (L6).
+/// After a restart of the manager: checks whether the processes of these members still run. All
+/// control connections closed with the manager, so a refused connection proves that a node has
+/// terminated (L6).
 ///
 /// # Errors
 /// If the operating system has no more threads.
@@ -87,7 +87,7 @@ fn look_for(handle: Handle, members: Vec<Newcomer>) -> io::Result<()> {
     }
     logging::spawn("manager ports".into(), move || {
         for member in members.iter().filter(|member| probe::is_gone(&member.address)) {
-            // Of a node that has registered meanwhile this is not believed.
+            // Ignored for a node that has registered meanwhile.
             handle.event(Event::Gone(member.incarnation));
         }
     })

@@ -28,8 +28,8 @@ fn run() -> Result<ExitCode, (u8, String)> {
     let mut manager =
         Manager::start(listener, args.config).map_err(|e| (REFUSED, e.to_string()))?;
     info!("listening on {}", manager.address());
-    let (told, signal) = bounded(1);
-    logging::spawn("manager signals".into(), move || told.send(stop.wait()))
+    let (caught, signal) = bounded(1);
+    logging::spawn("manager signals".into(), move || caught.send(stop.wait()))
         .map_err(|e| (FAILED, e.to_string()))?;
     select! {
         recv(signal) -> signal => {

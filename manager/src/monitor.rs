@@ -1,15 +1,15 @@
 //! The thread that owns the membership.
 //!
-//! It takes events from a channel, one after the other, lets the state machine say what follows,
-//! and does that in the order said: save, publish, push. Between events it watches the clock, so
-//! that heartbeats which do not come are noticed. Nobody else touches the state; clients read the
-//! published view without going through it.
+//! It receives events from a channel, one after the other, passes them to the state machine, and
+//! carries out the effects in their order: save, publish, push. Between events it watches the clock
+//! for missing heartbeats. No other thread touches the state; clients read the published view
+//! without it.
 //!
-//! A second thread saves, since a busy disk may take a second to do so: the owner hands it the
-//! state, goes on answering heartbeats, and does what depends on the save when it hears that it is
-//! done ([`Gate`] holds that back). When saving fails (a full disk) it is tried again at every
-//! tick; meanwhile nodes keep their leases under the views that were saved, and the health says so.
-//! A folder in which nothing can be saved is found at the start, by saving there.
+//! A second thread saves, since a busy disk may take a second: this thread hands over the state,
+//! continues to answer heartbeats, and carries out the effects that depend on the save once it is
+//! done ([`Gate`] holds them back). A failed save (a full disk) is retried at every tick; meanwhile
+//! nodes keep their leases under the saved views, and health reports it. A first save at the start
+//! detects a folder that is not writable.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,18 +36,18 @@ use crate::{resume, status};
 /// How often a failure to save is reported.
 const REPEAT: Duration = Duration::from_secs(5);
 
-/// The running owner. Stops when dropped.
+/// The running monitor thread. Stops when dropped.
 pub struct Monitor {
     handle: Handle,
-    /// The members of the view that it went on from.
+    /// The members of the view that it continued from.
     members: Vec<Newcomer>,
     ended: Receiver<String>,
     worker: Worker,
 }
 
 impl Monitor {
-    /// Loads what was saved and starts the thread. What this start asks for is told where the
-    /// cluster has something else.
+    /// Loads the saved state and starts the thread. Logs a warning for each requested setting that
+    /// differs from the cluster's.
     ///
     /// # Errors
     /// [`StartError`].
@@ -62,8 +62,8 @@ impl Monitor {
             Some(saved) => saved,
             None => Saved::new(resume::unborn(settings, ClusterId(random()?)), settings.terms()),
         };
-        // A folder that takes no state is found now, and not when a node has died. And nobody is
-        // told of a lease that the next start would not find there.
+        // This detects an unwritable folder now, not when a node has died. It also ensures that no
+        // lease is granted that the next start would not know of.
         file.as_ref().map_or(Ok(()), |file| file.save(&saved))?;
         let (shown, goes_on) = resume::shown(file.as_ref(), &saved, &config.asked)?;
         let life = ManagerIncarnation(random()?);
@@ -74,7 +74,7 @@ impl Monitor {
         let published = Published::of(gate.membership());
         let handle = Handle::new(requests, published.clone(), config.trusts_refused);
         let (end, ended) = bounded(1);
-        let owner = MonitorThread {
+        let thread = MonitorThread {
             gate,
             saver: Saver::start(file.clone())?,
             file,
@@ -86,27 +86,27 @@ impl Monitor {
             connections: ControlConnections::default(),
             complained: None,
         };
-        let run = move |stop| owner.run(&queue, &stop);
+        let run = move |stop| thread.run(&queue, &stop);
         let worker = Worker::spawn("manager monitor".into(), run)?;
         Ok(Monitor { handle, members, ended, worker })
     }
 
-    /// Says why the manager is to end, if it comes to that: its folder is an older copy (L7).
+    /// Receives the reason if the manager has to exit: its folder is an older copy (L7).
     pub fn ended(&self) -> &Receiver<String> {
         &self.ended
     }
 
-    /// The members of the view that it went on from.
+    /// The members of the view that it continued from.
     pub fn members(&self) -> &[Newcomer] {
         &self.members
     }
 
-    /// A way to speak to the owner.
+    /// A handle on the thread.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Ends the thread and waits for it.
+    /// Stops the thread and waits for it.
     pub fn stop(&mut self) {
         self.worker.stop();
     }
@@ -119,7 +119,7 @@ fn random() -> Result<u64, StartError> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-/// Why an operator's order is refused, if it is.
+/// The reason an admin command is refused, if it is.
 fn refused(answer: Answer) -> Option<Refused> {
     match answer {
         Answer::Done
@@ -127,7 +127,7 @@ fn refused(answer: Answer) -> Option<Refused> {
         | Answer::Unknown
         | Answer::Aside(_)
         | Answer::Unreached(_) => None,
-        // Something else is under way: it can be asked again later.
+        // Something else is under way: the operator can repeat it later.
         Answer::Wait(why) | Answer::Older(why) => Some(Refused::new(ErrorWord::Wait, why)),
         Answer::Taken(why) => Some(Refused::new(ErrorWord::Refused, why)),
         Answer::Changed(now) => Some(Refused::new(ErrorWord::Changed, now)),
@@ -138,14 +138,14 @@ struct MonitorThread {
     gate: Gate,
     saver: Saver,
     file: Option<Arc<StateFile>>,
-    /// Where it says why the manager is to end.
+    /// Carries the reason if the manager has to exit.
     end: Sender<String>,
     published: Published,
-    /// Who has accepted a loss.
+    /// Operators who have accepted a loss.
     losses: ReplyQueue<usize>,
-    /// Who goes on with another data folder.
+    /// Operators who have accepted a data folder.
     folders: ReplyQueue<()>,
-    /// Who has ordered a change.
+    /// Operators who have requested a change.
     orders: ReplyQueue<Outline>,
     connections: ControlConnections,
     complained: Option<Instant>,
@@ -173,7 +173,7 @@ impl MonitorThread {
                 recv(stop.channel()) -> _ => break,
                 default(wait) => {}
             }
-            // Heartbeats that wait in the queue are read before the clock may judge their senders.
+            // Queued heartbeats are processed before the tick may judge their senders.
             if Instant::now() >= next_tick && queue.is_empty() {
                 self.step(Event::Tick);
                 last_tick = Instant::now();
@@ -187,7 +187,7 @@ impl MonitorThread {
         match request {
             Request::Event(event, answer) => {
                 let replied = self.step(event);
-                // The connection may have ended while its event waited.
+                // The connection may have closed while its event waited.
                 let _ = answer.send(replied);
             }
             Request::Attach(node, number, outbound) => {
@@ -218,8 +218,8 @@ impl MonitorThread {
         }
     }
 
-    /// Takes what an operator asks for. Who asks is answered when it is saved; at once where it is
-    /// refused.
+    /// Processes an operator's request. The answer follows once the result is saved, or at once if
+    /// it is refused.
     fn carry<T>(
         &mut self,
         event: Event,
@@ -261,10 +261,10 @@ impl MonitorThread {
                 Effect::Publish(routes) => self.published.publish(routes),
                 Effect::Push(node, routes, active) => {
                     if !self.connections.send(node, &self.published.table(&routes, active)) {
-                        warn!("{node} takes no views; its next heartbeat gets it");
+                        warn!("the channel to {node} is full; its next heartbeat gets the view");
                     }
                 }
-                // Where it does not fit the node does not read, and will not answer the next one
+                // If it does not fit, the node does not read and would not answer another probe
                 // either.
                 Effect::Probe(node, number) => _ = self.connections.send(node, &Probe { number }),
                 Effect::Say(what) => info!("{what}"),
@@ -279,12 +279,13 @@ impl MonitorThread {
         }
     }
 
-    /// What is missing is shown, and that it was is noted: then the operator may go on with it.
+    /// Reports what the folder lacks, and records that it was reported: only then the operator may
+    /// accept it.
     fn stop_behind(&self, behind: Behind) {
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.show(behind.seen)) {
             error!("{error}; --accept-older will not be used");
         }
-        // Only the first word counts.
+        // Only the first reason counts.
         let _ = self.end.try_send(behind.what);
     }
 

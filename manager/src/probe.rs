@@ -1,4 +1,4 @@
-//! Whether a node's process has ended: then its port refuses (rule L6).
+//! Detection of terminated processes: their ports refuse connections (rule L6).
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cluster::ids::Address;
 
-/// How long the port of a node whose connection ended may take to answer. A host that is there
+/// The time-out of connecting to the port of a node whose connection has closed. A live host
 /// refuses or accepts at once.
 const PORT_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -29,14 +29,14 @@ pub fn is_gone(address: &Address) -> bool {
     })
 }
 
-/// Whether nobody listens at an address any more.
+/// Whether no process listens at an address any more.
 fn is_refused(address: &Address) -> bool {
     let Ok(candidates) = (address.host(), address.port()).to_socket_addrs() else { return false };
     do_all_refuse(candidates, |to| TcpStream::connect_timeout(to, PORT_TIMEOUT).map(drop))
 }
 
-/// Whether each address of a host refuses. A node listens at some of them, and nobody knows at
-/// which: one that is silent or cannot be reached from here may be the one that it serves at.
+/// Whether each address of a host refuses. A node listens at some of them, and it is not known
+/// which: a silent or unreachable one may be the one that it serves on.
 fn do_all_refuse(
     candidates: impl Iterator<Item = SocketAddr>,
     mut dial: impl FnMut(&SocketAddr) -> io::Result<()>,
@@ -55,9 +55,9 @@ fn do_all_refuse(
 mod tests {
     use super::*;
 
-    /// L6 as a table: what each address of a name answers, and whether the node is gone.
+    /// L6 as a table: the answer of each address of a name, and whether the node is terminated.
     #[test]
-    fn a_node_is_gone_only_where_every_address_of_its_name_refuses() {
+    fn a_node_is_terminated_only_if_every_address_of_its_name_refuses() {
         use ErrorKind::{ConnectionRefused, NetworkUnreachable, TimedOut};
         let refuses = Some(ConnectionRefused);
         let accepts = None;

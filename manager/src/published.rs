@@ -1,5 +1,4 @@
-//! What everybody may know without asking the owner of the membership: it writes it, connections
-//! read it.
+//! State that the monitor thread publishes and connections read without going through it.
 
 use std::sync::Arc;
 
@@ -13,20 +12,20 @@ use net_common::clock;
 use net_common::message::control::TablePush;
 use parking_lot::RwLock;
 
-/// What clients and nodes are told. Clones share it.
+/// The view and the terms that clients and nodes get. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Published(Arc<RwLock<PublishedState>>);
 
 struct PublishedState {
     active: Arc<Routes>,
-    /// The arcs that nobody alive holds.
+    /// The arcs without a live replica.
     lost: Arc<ArcSet>,
-    /// What leases are.
+    /// The terms of leases.
     terms: Terms,
 }
 
 impl Published {
-    /// What a manager that starts has to tell.
+    /// The published state of a manager that starts.
     pub(crate) fn of(membership: &Membership) -> Published {
         let (active, terms) = (membership.active().clone(), membership.told());
         Published(Arc::new(RwLock::new(PublishedState { active, lost: Arc::default(), terms })))
@@ -37,7 +36,7 @@ impl Published {
         self.0.read().active.clone()
     }
 
-    /// What nodes are told of leases.
+    /// The terms of leases that nodes get.
     pub(crate) fn terms(&self) -> Terms {
         self.0.read().terms
     }
@@ -55,19 +54,19 @@ impl Published {
         }
     }
 
-    /// Gives clients this view from now on.
+    /// Publishes this view to clients.
     pub(crate) fn publish(&self, active: Arc<Routes>) {
         self.0.write().active = active;
     }
 
-    /// Lets clients know which arcs nobody alive holds.
+    /// Publishes the arcs without a live replica.
     pub(crate) fn note_lost(&self, lost: ArcSet) {
         if *self.0.read().lost != lost {
             self.0.write().lost = Arc::new(lost);
         }
     }
 
-    /// Lets those who answer nodes know what leases are.
+    /// Publishes the terms of leases.
     pub(crate) fn note_terms(&self, terms: Terms) {
         if self.0.read().terms != terms {
             self.0.write().terms = terms;

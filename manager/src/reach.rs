@@ -1,7 +1,7 @@
-//! Dialling a node back before it is taken in: does the address that it tells lead to it?
+//! Calling a node back before it is accepted, to check that its advertised address leads to it.
 //!
-//! Which nodes are dialled, and what follows, is decided in [`cluster::membership`]; here is the
-//! call. A node that is reached costs a round trip or two.
+//! [`cluster::membership`] decides which nodes are called and what follows; this module makes the
+//! call. It costs a round trip or two.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use net_common::message::control::{Info, InfoRequest};
 /// answer to its registration, and far more than a node that can serve takes.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Dials the address that a node tells, and looks who answers.
+/// Calls a node's advertised address, and checks who answers.
 ///
 /// # Errors
-/// What is wrong with it, for people.
+/// The problem, worded for people.
 pub fn meet(node: &Newcomer, secret: Option<&Secret>) -> Result<(), String> {
     let address = &node.address;
     let ip = address.host().parse::<IpAddr>();
@@ -37,7 +37,7 @@ pub fn meet(node: &Newcomer, secret: Option<&Secret>) -> Result<(), String> {
         Connection::dial(address, &dial).and_then(|mut link| link.call::<Info>(&InfoRequest));
     match info {
         Ok(info) if info.incarnation == node.incarnation => Ok(()),
-        Ok(info) if info.id == node.id => Err("an earlier start of it listens there".into()),
+        Ok(info) if info.id == node.id => Err("an earlier incarnation of it listens there".into()),
         Ok(info) => Err(format!("{} listens there", info.id)),
         Err(NetError::Unreachable { source, .. } | NetError::Lost { source, .. }) => {
             Err(format!("{source} (--advertise, --bind, a firewall?)"))

@@ -1,8 +1,8 @@
-//! What a start's flags ask of a cluster that may have been born before.
+//! Settings that flags request of a cluster that may exist already.
 //!
-//! The number of copies, the limits, the durability, the ring and the terms of leases are the
-//! cluster's: born with it, saved, and changed by orders alone. What the flags of a later start say
-//! of them is not used, and that is told; a start without such a flag asks for nothing.
+//! The number of copies, the limits, the durability, the ring and the terms of leases belong to the
+//! cluster: the first start sets them, they are saved, and only admin commands change them. A later
+//! start does not use such flags, and logs a warning for each that differs.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use cluster::limits::Limits;
 use cluster::membership::{Saved, Settings};
 use cluster::time::Millis;
 
-/// The longest lease that may be out by a state that does not say, in milliseconds: that of the
-/// slowest heartbeats that anybody is likely to have chosen, five times the usual one.
+/// The assumed longest valid lease where the saved state does not record it, in milliseconds: five
+/// times the default, for the slowest heartbeats that an operator is likely to have chosen.
 const ASSUMED_LEASE_MS: Millis = 30_000;
 
-/// What the flags ask for; `None` where they say nothing.
+/// The settings that flags request; `None` where a flag is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestedSettings {
     /// Copies of each key (K).
     pub copies: Option<usize>,
-    /// Synced copies that a write has to have at least.
+    /// The smallest number of synced copies of a write.
     pub min_copies: Option<usize>,
-    /// What is promised when all who hold something end at once.
+    /// What survives when all replicas of a key fail at once.
     pub durability: Option<Durability>,
     /// How often a node sends a heartbeat, in milliseconds.
     pub heartbeat_ms: Option<Millis>,
@@ -34,15 +34,15 @@ pub struct RequestedSettings {
     pub value_bytes: Option<usize>,
     /// Arcs of the ring.
     pub arcs: Option<usize>,
-    /// How long leases were under the manager before, in milliseconds, where the saved state does
-    /// not say.
+    /// The length of the leases of the previous manager, in milliseconds, where the saved state
+    /// does not record it.
     pub lease_was_ms: Option<Millis>,
-    /// Whether to go on although the folder is an older copy, with what was shown before.
+    /// Whether to continue from an older copy of the folder, as reported before.
     pub accept_older: bool,
 }
 
 impl RequestedSettings {
-    /// What a new cluster gets. The rest of `default` stays.
+    /// The settings of a new cluster: the requested ones over `default`.
     pub fn of_new(&self, default: Settings) -> Settings {
         Settings {
             copies: self.copies.unwrap_or(default.copies),
@@ -59,12 +59,12 @@ impl RequestedSettings {
         }
     }
 
-    /// The longest lease that may be out by a state that does not say.
+    /// The longest lease to assume where the saved state does not record it.
     pub fn longest_assumed_ms(&self, settings: &Settings) -> Millis {
         settings.lease_ms().max(self.lease_was_ms.unwrap_or(ASSUMED_LEASE_MS))
     }
 
-    /// What is not used, since the cluster has something else: a line each.
+    /// A line for each requested setting that differs from the cluster's and is not used.
     pub fn unused(&self, saved: &Saved) -> Vec<String> {
         let (view, terms) = (&saved.active, &saved.terms);
         let arcs = Some(view.arcs.len()).filter(|&arcs| arcs > 0);
@@ -88,8 +88,8 @@ impl RequestedSettings {
     }
 }
 
-/// What a flag asks for and the cluster has not, and the order of the client that changes it, if
-/// there is one.
+/// The line for a flag that differs from the cluster's value, with the client's flag that changes
+/// it, if there is one.
 fn unused<T: PartialEq + fmt::Display>(
     flag: &str,
     asked: Option<T>,
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_differs_from_what_the_cluster_has_is_told() {
+    fn settings_that_differ_from_the_cluster_s_are_reported() {
         let other = RequestedSettings {
             copies: Some(3),
             min_copies: Some(2),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_or_not_asked_for_is_not() {
+    fn equal_and_absent_settings_are_not_reported() {
         let same = RequestedSettings {
             copies: Some(2),
             heartbeat_ms: Some(10_000),

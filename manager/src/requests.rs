@@ -1,4 +1,4 @@
-//! What the manager answers on a connection, in both formats.
+//! The manager's answers on a connection, in both formats.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::reach;
 
 /// Opens a session for each connection to the manager.
 pub fn opener(handle: Handle, secret: Option<Secret>) -> Box<OpenSession> {
-    // Numbers tell a node's control connections apart.
+    // Numbers distinguish a node's control connections.
     let next_number = AtomicU64::new(1);
     Box::new(move |peer| {
         let number = next_number.fetch_add(1, Ordering::Relaxed);
@@ -39,7 +39,7 @@ pub fn opener(handle: Handle, secret: Option<Secret>) -> Box<OpenSession> {
 
 struct Requests {
     handle: Handle,
-    /// What the manager proves to a node that it dials.
+    /// The secret that the manager proves to a node that it calls back.
     secret: Option<Secret>,
     peer: SocketAddr,
     number: u64,
@@ -51,7 +51,7 @@ impl Session for Requests {
     fn frame(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> Next {
         if frame.format == FORMAT_TEXT {
             self.text(frame, out);
-            // The original speaks one request a connection.
+            // The original sends one request on a connection.
             return Next::Close;
         }
         match self.binary(frame, out) {
@@ -107,7 +107,7 @@ impl Requests {
             }
             Some(Kind::AdoptFolder) => {
                 let AdoptFolder { id, start } = AdoptFolder::read(frame.payload)?;
-                info!("{} goes on with the data folder of {id} that {start} waits with", self.peer);
+                info!("{} accepts the data folder of {id} that {start} waits with", self.peer);
                 match self.handle.adopt_folder(id, start) {
                     Some(Ok(())) => FolderAdopted.write(out),
                     Some(Err(why)) => refused(out, why),
@@ -169,7 +169,7 @@ impl Requests {
         }
     }
 
-    /// Has a node taken in, and gives what it is told.
+    /// Registers a node, and returns the reply.
     fn taken_in(&mut self, node: Register) -> Result<TablePush, Refused> {
         let view = self.handle.published();
         let view = view.view();
@@ -199,8 +199,8 @@ impl Requests {
         Err(Refused { word, why })
     }
 
-    /// The original's requests. Its storage nodes cannot keep our records, so one that registers
-    /// learns the table and is not dealt any arcs.
+    /// The original's requests. Its storage nodes cannot store our records, so one that registers
+    /// gets the table and is assigned no arcs.
     fn text(&self, frame: Frame<'_>, out: &mut Vec<u8>) {
         let answer = |out: &mut Vec<u8>, kind, text: &str| {
             frame::write(out, kind, FORMAT_TEXT, |out| out.extend_from_slice(text.as_bytes()));

@@ -1,4 +1,4 @@
-//! What a manager goes on from: what was saved, or a cluster that is not born yet.
+//! The state that a manager starts from: the saved one, or that of a new cluster.
 
 use cluster::ids::{ClusterId, Epoch};
 use cluster::membership::{Saved, Settings};
@@ -8,7 +8,7 @@ use log::{info, warn};
 use crate::requested::RequestedSettings;
 use crate::state::{Loaded, StateError, StateFile};
 
-/// What a file has of a cluster, complete.
+/// The complete saved state from a file.
 pub(crate) fn continued(
     file: &StateFile,
     settings: &Settings,
@@ -16,7 +16,7 @@ pub(crate) fn continued(
 ) -> Result<Option<Saved>, StateError> {
     let saved = match file.load()? {
         None => return Ok(None),
-        // Not born yet: what this start asks for is what will be.
+        // The cluster does not exist yet: this start's settings apply.
         Some(
             Loaded::Whole(Saved { active, coming: None, .. })
             | Loaded::Views { active, coming: None },
@@ -28,7 +28,7 @@ pub(crate) fn continued(
             if let Some(ms) = asked.lease_was_ms.filter(|ms| *ms != saved.longest_ms) {
                 let is = saved.longest_ms;
                 warn!(
-                    "--lease-was {ms} is not used: by the saved state leases of {is} ms may be out"
+                    "--lease-was {ms} is not used: by the saved state leases of {is} ms may be valid"
                 );
             }
             saved
@@ -38,7 +38,7 @@ pub(crate) fn continued(
             let longest_ms = asked.longest_assumed_ms(settings);
             warn!(
                 "the saved state is of a version that did not save how long leases are: this once a silent node \
-                 is out after {longest_ms} ms (the longer of this start's lease and 30 s; --lease-was MS says \
+                 is out after {longest_ms} ms (the longer of this start's lease and 30 s; --lease-was MS sets \
                  how long they were)"
             );
             Saved { coming, longest_ms, ..Saved::new(active, terms) }
@@ -47,14 +47,14 @@ pub(crate) fn continued(
     let Saved { terms, longest_ms, .. } = &saved;
     info!("continues from view {}, {terms}", saved.active.epoch);
     if *longest_ms > terms.lease_ms() {
-        info!("leases of {longest_ms} ms may be out");
+        info!("leases of {longest_ms} ms may be valid");
     }
     asked.unused(&saved).iter().for_each(|line| warn!("{line}"));
     Ok(Some(saved))
 }
 
-/// Which view nodes had seen that this folder lacked when it was started before, and whether the
-/// operator goes on with that.
+/// The view that nodes had seen and this folder lacked at the previous start, and whether the
+/// operator accepts that.
 pub(crate) fn shown(
     file: Option<&StateFile>,
     saved: &Saved,
@@ -65,12 +65,12 @@ pub(crate) fn shown(
     let knows = saved.coming.as_ref().unwrap_or(&saved.active).epoch;
     match (seen > Epoch::NONE, asked.accept_older) {
         (true, true) => warn!(
-            "--accept-older: if this folder lacks view {seen}, as was shown, this manager goes on once somebody is there \
-             who has seen it"
+            "--accept-older: if this folder lacks view {seen}, as was reported, this manager continues once a node is there \
+that has seen it"
         ),
         (false, true) => warn!(
-            "--accept-older is not used: what this folder lacks has not been shown. If it lacks something this \
-             manager says so and ends; then --accept-older counts"
+            "--accept-older is not used: what this folder lacks has not been reported. If it lacks something this \
+             manager reports it and exits; then --accept-older counts"
         ),
         (_, false) if seen > knows => warn!(
             "this folder is an older copy: nodes had seen view {seen} when it was started before, and it knows none \
@@ -81,7 +81,7 @@ pub(crate) fn shown(
     Ok((seen, asked.accept_older))
 }
 
-/// A cluster in which nothing has happened, with these settings.
+/// The first view of a new cluster with these settings.
 pub(crate) fn unborn(settings: Settings, cluster: ClusterId) -> View {
     let view = View::unborn(cluster, settings.copies, settings.limits);
     let Settings { durability, min_copies, .. } = settings;

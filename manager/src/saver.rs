@@ -1,4 +1,4 @@
-//! The thread that saves, so that the owner of the membership goes on meanwhile.
+//! The thread that saves, so that the monitor thread continues meanwhile.
 
 use std::io;
 use std::sync::Arc;
@@ -12,8 +12,7 @@ use crate::state::{StateError, StateFile};
 
 /// The thread that saves, one state after the other.
 pub(crate) struct Saver {
-    // In this order: the thread ends when it has saved what is on its way, and nobody can send
-    // more.
+    // The order matters: the thread exits once the queue is closed and the last state is saved.
     /// At most one state is on its way, and when stopping a last one behind it: sending never
     /// waits.
     states: Sender<Saved>,
@@ -28,31 +27,31 @@ impl Saver {
     /// If the operating system has no more threads.
     pub(crate) fn start(file: Option<Arc<StateFile>>) -> io::Result<Saver> {
         let (states, queue) = bounded::<Saved>(1);
-        // Room for the answers to both, so that it never waits for an owner that is stopping.
+        // Capacity for both results, so that it never waits for a monitor thread that is stopping.
         let (answer, done) = bounded(2);
         let worker = Worker::spawn("manager saver".into(), move |_| {
             for state in queue {
                 let result = file.as_ref().map_or(Ok(()), |file| file.save(&state));
-                // Nobody listens any more when the manager is stopping.
+                // The receiver is gone when the manager is stopping.
                 let _ = answer.send(result);
             }
         })?;
         Ok(Saver { states, done, worker })
     }
 
-    /// Has a state saved. Not before [`Saver::done`] has told of the one before.
+    /// Saves a state. To be called only after [`Saver::done`] has returned the previous result.
     pub(crate) fn save(&self, state: Saved) {
-        // If the thread has panicked its channel of results has ended too, and so does the owner.
+        // If the thread has panicked, its results channel is closed too, and the monitor thread
+        // stops.
         let _ = self.states.send(state);
     }
 
-    /// Tells what came of each save. It ends only if the thread has panicked.
+    /// The result of each save. The channel closes only if the thread has panicked.
     pub(crate) fn done(&self) -> &Receiver<Result<(), StateError>> {
         &self.done
     }
 
-    /// Waits for what is under way, saves a last state after it if there is one, and ends the
-    /// thread.
+    /// Waits for the save under way, then saves a last state, if any, and stops the thread.
     pub(crate) fn stop(self, last: Option<Saved>) {
         if let Some(last) = last {
             self.save(last);

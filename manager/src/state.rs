@@ -1,17 +1,17 @@
-//! What survives the manager, in one file.
+//! The manager's saved state, in one file.
 //!
-//! The file `view` in the data folder: a line that names the format, a CRC-32 of the rest, the
-//! active view and the one being made as they go over the wire, and then what else binds the next
-//! manager, one part after the other. It is replaced as a whole (written aside, fsynced, renamed,
-//! the folder fsynced), so a crash leaves the old or the new one. One manager uses a folder at a
-//! time: two that go on from the same views would both acknowledge what the other does not know. A
-//! damaged file is an error that stops the manager: an empty cluster in its place would give
-//! everybody's data up.
+//! The file `view` in the data folder has a line that names the format, a CRC-32 of the rest, the
+//! active view and the coming one in their wire encoding, and then everything else that binds the
+//! next manager. It is replaced as a whole (written under another name, fsynced, renamed, the
+//! folder fsynced), so a crash leaves the old or the new one. One manager uses a folder at a time:
+//! two that continue from the same views would each acknowledge what the other does not know. A
+//! damaged file stops the manager with an error: starting an empty cluster instead would give up
+//! all data.
 //!
-//! Of what else binds it, views before the active one may be as large as that: they are there only
-//! while some member has not told that it has adopted the active one (rule H6).
+//! Views before the active one may be as large as it is. They are saved only while some member has
+//! not acknowledged the active one (rule H6).
 //!
-//! Format 4 had the views alone, without least copies and limits to come. It is read, and never
+//! Format 4 has the views only, without least copies and coming limits. It is read but never
 //! written.
 
 use std::fs::{self, File};
@@ -32,16 +32,16 @@ const MAGIC: &[u8] = b"GTSTORE VIEW 5\n";
 /// First line of a file of the format before.
 const MAGIC_4: &[u8] = b"GTSTORE VIEW 4\n";
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loaded {
     /// All that this manager saves.
     Whole(Saved),
-    /// The views alone: nothing tells how long the leases are that may be out.
+    /// The views only: the length of leases that may be valid is unknown.
     Views {
         /// The view that clients use.
         active: View,
-        /// The one that has been made.
+        /// The coming view.
         coming: Option<View>,
     },
 }
@@ -55,14 +55,14 @@ pub enum StateError {
     /// The file system.
     #[error("cannot {what} {file}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// On what.
+        /// The file.
         file: PathBuf,
         /// Why it failed.
         source: io::Error,
     },
-    /// The file is not what it should be.
+    /// The file is damaged or not ours.
     #[error(
         "{file} is damaged ({why}): restore it from a copy, or remove it if the cluster may begin \
          empty"
@@ -70,12 +70,12 @@ pub enum StateError {
     Damaged {
         /// Which file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The defect.
         why: String,
     },
 }
 
-/// The folder in which a manager keeps its state, which no other process uses.
+/// The folder with a manager's state, locked against other processes.
 #[derive(Debug)]
 pub struct StateFile {
     folder: PathBuf,
@@ -95,7 +95,7 @@ impl StateFile {
         self.folder.join("view")
     }
 
-    /// Reads what was saved; `None` if nothing ever was.
+    /// Reads the saved state; `None` if there is none.
     ///
     /// # Errors
     /// [`StateError`].
@@ -115,10 +115,10 @@ impl StateFile {
         loaded.map(Some).map_err(|DecodeError(why)| damaged(why.into()))
     }
 
-    /// Replaces what was saved. Durable when it returns.
+    /// Replaces the saved state. Durable when it returns.
     ///
     /// # Errors
-    /// [`StateError::Io`]; what was saved before is still there.
+    /// [`StateError::Io`]; the previous state is still there.
     pub fn save(&self, saved: &Saved) -> Result<(), StateError> {
         self.replace(&encode(saved)).map_err(|source| StateError::Io {
             what: "write",
@@ -131,8 +131,8 @@ impl StateFile {
         self.folder.join("older")
     }
 
-    /// Notes that the operator was shown what an older copy of the folder lacks: views up to this
-    /// one.
+    /// Records that it was reported to the operator what an older copy of the folder lacks: views
+    /// up to this one.
     ///
     /// # Errors
     /// [`StateError::Io`].
@@ -146,8 +146,8 @@ impl StateFile {
         written.map_err(|source| StateError::Io { what: "write", file, source })
     }
 
-    /// What was shown. It stays there: where the folder goes on, its views pass it, and until then
-    /// it lacks it. 0 if nothing was.
+    /// The reported view, or 0. It stays recorded: once the folder is in use again its views pass
+    /// it, and until then the folder lacks it.
     ///
     /// # Errors
     /// [`StateError::Io`].
@@ -158,12 +158,13 @@ impl StateFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Epoch::NONE),
             Err(source) => return Err(StateError::Io { what: "read", file, source }),
         };
-        // What is no number was not shown by a manager.
+        // Anything but a number was not written by a manager.
         Ok(text.trim().parse().map_or(Epoch::NONE, Epoch))
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        // Nobody else writes here, so one name will do; what a crash leaves is overwritten.
+        // No other process writes here, so one name is enough; the remains of a crash are
+        // overwritten.
         let aside = self.folder.join("view.new");
         let written = (|| {
             let mut file = File::create(&aside)?;
@@ -172,8 +173,8 @@ impl StateFile {
             fs::rename(&aside, self.file())
         })();
         if written.is_err() {
-            // It may take the room that the disk lacks. If it cannot be removed either, the error
-            // says why.
+            // It may occupy the space that the disk lacks. If it cannot be removed either, the
+            // error names the cause.
             let _ = fs::remove_file(&aside);
         }
         written?;
@@ -182,7 +183,7 @@ impl StateFile {
 }
 
 fn encode(saved: &Saved) -> Vec<u8> {
-    // Each part is encoded in the order in which `decode` reads it.
+    // The fields are in the order in which `decode` reads them.
     let Saved { active, coming, terms, longest_ms, folders, unused, ended } = saved;
     let mut body = encode_views(active, coming.as_ref());
     body.put_u64(terms.heartbeat_ms);
@@ -216,7 +217,7 @@ fn encode_views(active: &View, coming: Option<&View>) -> Vec<u8> {
     body
 }
 
-/// How a view is read.
+/// A decoder of views.
 type ReadView = fn(&mut Decoder<'_>) -> Result<View, DecodeError>;
 
 fn decode(bytes: &[u8]) -> Result<Saved, DecodeError> {
@@ -236,7 +237,7 @@ fn decode(bytes: &[u8]) -> Result<Saved, DecodeError> {
         let view = view::decode(&mut body)?;
         let arcs = (0..body.u32()?).map(|_| body.u16()).collect::<Result<Vec<u16>, _>>()?;
         if arcs.iter().any(|&arc| usize::from(arc) >= view.arcs.len()) {
-            return Err(DecodeError("an arc of an earlier view"));
+            return Err(DecodeError("an arc of a previous view"));
         }
         unused.push(Unused { view, arcs });
     }
@@ -290,7 +291,7 @@ fn decode_4(bytes: &[u8]) -> Result<Loaded, DecodeError> {
     Ok(Loaded::Views { active, coming })
 }
 
-/// What follows the checksum, if it is sound.
+/// The body after the checksum, if the checksum matches.
 fn checked(bytes: &[u8]) -> Result<Decoder<'_>, DecodeError> {
     let mut decoder = Decoder::new(bytes);
     let sum = decoder.u32()?;
@@ -350,7 +351,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A file as the first release wrote it: its views had no least copies and no limits to come.
+    /// A file of format 4: its views have no least copies and no coming limits.
     pub(crate) fn format_4(saved: &Saved) -> Vec<u8> {
         let before = |view: &View| {
             let mut bytes = Vec::new();
@@ -369,7 +370,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_was_saved_is_read() {
+    fn a_saved_state_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(&folder.path().join("deep/er")).unwrap();
         assert_eq!(state.load().unwrap(), None);
@@ -385,7 +386,7 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path()).unwrap();
         fs::write(state.file(), format_4(&saved())).unwrap();
-        // Nor does it tell who made them.
+        // It has no line of views either.
         let without_line = |view| View { line: Line::default(), ..view };
         let Saved { active, coming, .. } = saved();
         let (active, coming) = (without_line(active), coming.map(without_line));
@@ -393,7 +394,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_was_shown_stays_known() {
+    fn a_reported_view_stays_recorded() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path()).unwrap();
         assert_eq!(state.shown().unwrap(), Epoch::NONE);
@@ -405,7 +406,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_folder_is_one_manager_s() {
+    fn a_folder_has_one_manager() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path()).unwrap();
         let error = StateFile::open(folder.path()).unwrap_err().to_string();
@@ -416,11 +417,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_leaves_what_was_saved_and_nothing_aside() {
+    fn a_failed_save_leaves_the_saved_state_and_no_other_file() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFile::open(folder.path()).unwrap();
         state.save(&saved()).unwrap();
-        // Something that no file can replace.
+        // A folder, which no file can replace.
         fs::remove_file(state.file()).unwrap();
         fs::create_dir(state.file()).unwrap();
         assert!(matches!(state.save(&saved()), Err(StateError::Io { .. })));

@@ -1,11 +1,11 @@
-//! What an operator is told of the cluster and its nodes.
+//! The status of the cluster and its nodes, for operators.
 
 use cluster::membership::Gate;
 use cluster::ring;
 use cluster::time::Millis;
 use net_common::message::control::{HealthLine, NodeStatus, Status};
 
-/// How the cluster is at a time.
+/// The status of the cluster at `now`.
 pub(crate) fn status(gate: &Gate, now: Millis) -> Status {
     let membership = gate.membership();
     let view = membership.active().view();
@@ -35,7 +35,7 @@ pub(crate) fn status(gate: &Gate, now: Millis) -> Status {
             is_full: node.report.is_full,
         })
         .collect();
-    // node2 before node10: shorter names first is what people expect of numbered names.
+    // node2 before node10: people expect shorter names first among numbered ones.
     nodes.sort_by(|a, b| {
         let key = |n: &NodeStatus| (n.id.as_str().len(), n.id.clone());
         key(a).cmp(&key(b))

@@ -139,7 +139,7 @@ fn heartbeats_are_answered_while_nothing_can_be_saved() {
 fn a_folder_that_takes_no_state_is_found_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_owned();
-    // What is saved cannot take its place; root may write anywhere else.
+    // The saved file cannot replace a folder; root may write anywhere else.
     fs::create_dir_all(data.join("view.new/in the way")).unwrap();
     let error = Monitor::start(&config(settings(), &data)).err().unwrap().to_string();
     assert!(error.starts_with("cannot write "), "{error}");
