@@ -1,16 +1,16 @@
 //! Faults in a cluster of real processes, and a check of every answer.
 //!
-//! `bench chaos` starts a manager and nodes of its own ([`testbed`]), each behind a forwarder in
-//! which single links can be cut ([`proxy`](harness::proxy)), lets many clients work on few keys
-//! ([`load`]), kills, stops and cuts ([`fault`]) by a schedule that follows from the seed
-//! ([`schedule`]), has nodes join and leave and weights and K changed in between, within what the
-//! promise allows ([`roster`]), and holds the history of every key ([`history`])
-//! against what a linearizable store may answer ([`linearizable`](harness::linearizable)). In the
-//! end everything is mended, every key is read once more, and the history with that read is checked
-//! again, so that an acknowledged write that was lost is found.
+//! `bench chaos` starts its own manager and nodes ([`testbed`]), each behind a proxy that can cut
+//! single links ([`proxy`](harness::proxy)). Many clients work on few keys ([`load`]). Meanwhile a
+//! schedule that follows from the seed ([`schedule`]) kills and stops processes, cuts links
+//! ([`fault`]), makes nodes join and leave, and changes weights and K, within the limits of the
+//! promise ([`roster`]). The history of every key ([`history`]) is checked for linearizability
+//! ([`linearizable`](harness::linearizable)). At the end all faults are removed, every key is read
+//! once more, and the history with that read is checked again, which finds lost acknowledged
+//! writes.
 //!
-//! The seed repeats what is drawn, not the run: real processes take their own time, and a fault
-//! that the state of the cluster forbids at its moment is drawn anew.
+//! The seed repeats the random choices, not the run: real processes have their own timing, and a
+//! fault that the state of the cluster does not allow is drawn again.
 
 pub mod draw;
 pub mod fault;
@@ -47,26 +47,26 @@ use roster::Roster;
 use schedule::Schedule;
 use testbed::ChaosTestbed;
 
-/// What is to be done.
+/// Settings of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChaosSettings {
-    /// How long faults come.
+    /// Duration of the faults, in seconds.
     pub seconds: u64,
-    /// What they follow from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// How many nodes.
+    /// Number of nodes.
     pub nodes: usize,
     /// Copies of each key.
     pub copies: usize,
-    /// Between heartbeats; a lease is three of them.
+    /// Interval between heartbeats; a lease is three of them.
     pub heartbeat_ms: u64,
-    /// Which planned changes there are among the faults.
+    /// The planned changes among the faults.
     pub changes: WantedChanges,
-    /// Where the history goes, if anywhere.
+    /// The file that the history is saved to.
     pub history: Option<PathBuf>,
-    /// Where the programs are, if not where this one is.
+    /// The folder with the programs, if it is not that of this one.
     pub bin: Option<PathBuf>,
-    /// Where the data and logs of the processes go, if they are to be kept.
+    /// The folder for data and logs of the processes, if they are kept.
     pub out: Option<PathBuf>,
 }
 
@@ -89,10 +89,10 @@ impl Default for ChaosSettings {
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChaosError {
-    /// The promise was broken.
+    /// The promise is broken.
     #[error("{0} of {1} keys are not linearizable")]
     Violations(usize, usize),
-    /// Something went wrong that no fault explains.
+    /// An error that no fault explains.
     #[error("{0}")]
     Unexpected(String),
     /// The processes.
@@ -101,10 +101,10 @@ pub enum ChaosError {
     /// The client command.
     #[error(transparent)]
     Operator(#[from] OperatorError),
-    /// A client cannot even begin.
+    /// A client cannot connect.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// This build cannot decide whether a history is linearizable.
+    /// This build has no complete check.
     #[error("this build of bench cannot check a history: build it with --features porcupine")]
     Undecided,
     /// A history.
@@ -112,7 +112,7 @@ pub enum ChaosError {
     History {
         /// Its file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: HistoryError,
     },
     /// Standard output, or the system.
@@ -120,17 +120,17 @@ pub enum ChaosError {
     Io(#[from] io::Error),
 }
 
-/// How often the schedule is looked at.
+/// Interval between steps of the schedule.
 const STEP: Duration = Duration::from_millis(10);
 
-/// After a lease: so much later the manager certainly knows who was away.
+/// Time after a lease by which the manager has certainly noticed an absence.
 const SETTLING: Duration = Duration::from_millis(500);
 
-/// What a build says that has no check that decides.
+/// The note of a build without a complete check.
 const INCOMPLETE: &str = "checked in O(n log n), by the times of unique values, which does not \
     find everything; built with --features porcupine bench decides";
 
-/// The number of the client that reads everything in the end.
+/// The number of the client that reads all keys at the end.
 const LAST_READER: u32 = 999;
 
 /// Runs the faults and reports.
@@ -164,7 +164,7 @@ pub fn run(settings: &ChaosSettings, print: &mut impl Write) -> Result<(), Chaos
         if clients.join().is_err() {
             run.trouble.get_or_insert_with(|| "a client's thread panicked".into());
         }
-        // The load has sent its last; the checker ends when there is nothing more to come.
+        // The load has ended; the checker ends with the last history.
         load.disconnect();
         run.checked = checker.join().unwrap_or_default();
         run
@@ -191,17 +191,18 @@ pub fn run(settings: &ChaosSettings, print: &mut impl Write) -> Result<(), Chaos
     run.outcome()
 }
 
-/// What came of a run. Times are on the histories' clock.
+/// The result of a run. Times are on the histories' clock.
 struct Run {
     checked: CheckResult,
-    /// What no fault explains.
+    /// An error that no fault explains.
     trouble: Option<String>,
     started: u64,
     faults_end: u64,
     healed: u64,
 }
 
-/// Goes through the schedule for so long, ends all faults, and waits until the cluster is healthy.
+/// Runs the schedule for this many seconds, ends all faults, and waits until the cluster is
+/// healthy.
 fn disturb(seconds: u64, testbed: &mut ChaosTestbed, schedule: &mut Schedule, load: &Load) -> Run {
     let started = load.now();
     let mut trouble = go_through(seconds, testbed, schedule, load);
@@ -209,7 +210,7 @@ fn disturb(seconds: u64, testbed: &mut ChaosTestbed, schedule: &mut Schedule, lo
         trouble.get_or_insert(error.to_string());
     }
     let faults_end = load.now();
-    // Clients go on while it heals. After a violation, nobody waits for that.
+    // Clients continue while the cluster heals. After a violation the run does not wait for that.
     if !load.is_stopped() && trouble.is_none() {
         trouble = testbed.recover(|service| count(schedule, service)).err();
     }
@@ -217,7 +218,7 @@ fn disturb(seconds: u64, testbed: &mut ChaosTestbed, schedule: &mut Schedule, lo
     Run { checked: CheckResult::default(), trouble, started, faults_end, healed }
 }
 
-/// Returns what no fault explains, if there is something.
+/// Runs the schedule; returns an error that no fault explains, if there was one.
 fn go_through(
     seconds: u64,
     testbed: &mut ChaosTestbed,
@@ -289,7 +290,8 @@ impl Run {
 /// Checks a saved history.
 ///
 /// # Errors
-/// [`ChaosError::Undecided`] where this build has no check that decides. One violation is enough.
+/// [`ChaosError::Undecided`] if this build has no complete check; otherwise one violation is
+/// enough.
 pub fn check_file(path: &Path, print: &mut impl Write) -> Result<(), ChaosError> {
     let check = Check::complete().ok_or(ChaosError::Undecided)?;
     let wrong = |source| ChaosError::History { path: path.to_owned(), source };
@@ -320,14 +322,14 @@ fn save(path: &Path, histories: &Histories, schedule: &Schedule) -> Result<(), C
     out.flush().map_err(wrong)
 }
 
-/// The nodes that run, once those that have left are counted out.
+/// The number of running nodes, after removing those that have left.
 fn count(schedule: &mut Schedule, service: &mut Service) -> Result<usize, String> {
     schedule.count_ended(service).map_err(|error| error.to_string())?;
     Ok(service.running())
 }
 
-/// Reads every key once more, and checks its history with that read: what was acknowledged is
-/// there.
+/// Reads every key once more and checks its history with that read, which finds lost acknowledged
+/// writes.
 fn read_everything(service: &Service, load: &Load, checked: &mut CheckResult) -> Option<String> {
     let reader = match GTStoreClient::init(Config::new(service.manager_of_clients())) {
         Ok(reader) => reader,

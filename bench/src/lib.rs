@@ -1,13 +1,11 @@
 //! Measuring GT Store, and checking it while it is measured.
 //!
-//! A run draws operations from a seeded [`workload`], sends them to a cluster,
-//! checks every answer against what may have been written, and records how
-//! long each took ([`latency`]). The figures go into two CSV files
-//! ([`report`]) and into charts for the terminal and as SVG ([`chart`]), beside
-//! the [`floor`]: what one blocking request costs on this machine at best.
+//! A run draws operations from a seeded [`workload`], sends them to a cluster, checks every answer
+//! against the values that may have been written, and records the time of each ([`latency`]). The
+//! figures go into two CSV files ([`report`]) and into charts for the terminal and as SVG
+//! ([`chart`]), beside the [`floor`]: the least that one blocking request costs on this machine.
 //!
-//! Absolute times say little, since machines differ; the ratios to the floor
-//! are what the project promises.
+//! Absolute times differ between machines; the project's targets are ratios to the floor.
 
 pub mod args;
 pub mod chaos;

@@ -1,4 +1,4 @@
-//! What is drawn from the seed: faults, planned changes, and times.
+//! Random choices from the seed: faults, planned changes and times.
 
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
@@ -11,23 +11,23 @@ use rand::rngs::StdRng;
 use super::fault::{ChaosFault, PlannedChange, WantedChanges};
 use super::roster::Roster;
 
-/// Most nodes that are started at once.
+/// Most nodes started at once.
 const MOST_JOINING: usize = 3;
 
-/// Weights that nodes get.
+/// Weights given to nodes.
 const WEIGHTS: RangeInclusive<u32> = 1..=3;
 
 /// The seeded choices of a run.
 pub struct Draw {
     rng: StdRng,
     wanted: WantedChanges,
-    /// K at first, which is not left by more than one.
+    /// The initial K; K stays within one of it.
     copies: usize,
     lease: Duration,
 }
 
 impl Draw {
-    /// Choices that follow from `rng`, of the changes that are wanted.
+    /// Draws from `rng`, only changes that are `wanted`.
     pub fn new(rng: StdRng, wanted: WantedChanges, copies: usize, lease: Duration) -> Draw {
         Draw { rng, wanted, copies, lease }
     }
@@ -37,7 +37,7 @@ impl Draw {
         self.rng.random_range(0..100) < percent
     }
 
-    /// One of these, if there are any.
+    /// One of these nodes, if there are any.
     pub fn one_of(&mut self, nodes: &[usize]) -> Option<usize> {
         match nodes.len() {
             0 => None,
@@ -45,14 +45,14 @@ impl Draw {
         }
     }
 
-    /// A time.
+    /// A duration in milliseconds.
     pub fn millis(&mut self, range: Range<u64>) -> Duration {
         Duration::from_millis(self.rng.random_range(range))
     }
 
-    /// A fault, and how long it lasts.
+    /// A fault and its duration.
     pub fn fault(&mut self, roster: &Roster) -> (ChaosFault, Duration) {
-        // Never fewer than two: more than K-1 are neither killed nor let go.
+        // At least two: the roster keeps more than K-1 nodes from being killed or leaving.
         let present = roster.present();
         let at = self.rng.random_range(0..present.len());
         let other = (at + self.rng.random_range(1..present.len())) % present.len();
@@ -71,7 +71,7 @@ impl Draw {
             28..32 => (ChaosFault::KillManager, self.millis(50..2_000)),
             32..37 => (ChaosFault::StopManager, self.millis(50..2 * long)),
             37..62 => {
-                // Often past the lease: whoever answers then without one is found out.
+                // Often longer than the lease: this exposes a node that answers without one.
                 let cut = cut(Party::Node(node), manager, None);
                 (ChaosFault::Cut(cut), self.millis(long / 2..6 * long))
             }
@@ -95,7 +95,7 @@ impl Draw {
         }
     }
 
-    /// A planned change, if the one that is drawn is wanted and allowed.
+    /// A planned change, if the drawn one is wanted and allowed.
     pub fn change(&mut self, roster: &Roster) -> Option<PlannedChange> {
         let kind = self.rng.random_range(0..100);
         let any: usize = self.rng.random_range(0..usize::MAX);
@@ -171,7 +171,7 @@ mod tests {
         assert!(has(|change| matches!(change, PlannedChange::Leave(_))));
         assert!(has(|change| matches!(change, PlannedChange::Weight(_, 3))));
         assert!(has(|change| matches!(change, PlannedChange::Copies(2))));
-        // Six are too few for four copies; the one at risk is asked for nothing; two nodes are out.
+        // Six nodes are too few for four copies; the node at risk is not chosen; two nodes are out.
         assert!(!has(|change| matches!(change, PlannedChange::Copies(3 | 4))));
         assert!(!has(|change| matches!(
             change,

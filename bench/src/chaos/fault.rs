@@ -1,4 +1,4 @@
-//! What goes wrong, what an operator asks for meanwhile, and how both are called.
+//! Faults, planned changes and their names in the report.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,25 +8,25 @@ use harness::operator::OperatorCommand;
 use harness::party::{Party, node_name};
 use harness::proxy::{Cut, Direction};
 
-/// What goes wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChaosFault {
-    /// A node's process is killed, and started again later.
+    /// A node's process is killed and restarted later.
     Kill(usize),
-    /// A node's process stands still for a while.
+    /// A node's process is suspended for a while.
     Stop(usize),
-    /// The manager's process is killed, and started again later.
+    /// The manager's process is killed and restarted later.
     KillManager,
-    /// The manager's process stands still for a while.
+    /// The manager's process is suspended for a while.
     StopManager,
     /// A link is cut for a while.
     Cut(Cut),
-    /// Half of the clients' connections to two nodes.
+    /// Half of the clients' connections to two nodes are cut.
     Halves(Cut, Cut),
 }
 
 impl ChaosFault {
-    /// Its kind, to count.
+    /// Its kind in the report.
     pub fn kind(&self, lasts: Duration, lease: Duration) -> &'static str {
         match self {
             ChaosFault::Kill(_) => KILL,
@@ -44,7 +44,7 @@ impl ChaosFault {
         }
     }
 
-    /// The node that may lose its records, or its place in the view.
+    /// The node that may lose its records or its place in the view.
     pub fn risks(&self) -> Option<usize> {
         match self {
             ChaosFault::Kill(node) | ChaosFault::Stop(node) => Some(*node),
@@ -53,7 +53,7 @@ impl ChaosFault {
         }
     }
 
-    /// Whether the manager stands still or is gone.
+    /// Whether it suspends or kills the manager.
     pub fn is_managers(&self) -> bool {
         matches!(self, ChaosFault::KillManager | ChaosFault::StopManager)
     }
@@ -84,23 +84,23 @@ fn link(cut: &Cut) -> String {
     format!("{} -> {} ({what})", cut.from, cut.to)
 }
 
-/// What is planned.
+/// A planned change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlannedChange {
-    /// These nodes, which do not run, are started at once.
+    /// These nodes are started at once.
     Join(Vec<usize>),
     /// This node leaves.
     Leave(usize),
     /// This node gets this weight.
     Weight(usize, u32),
-    /// So many copies are to be kept.
+    /// K becomes this number.
     Copies(usize),
-    /// What is under way is taken back.
+    /// The change in progress is cancelled.
     Cancel,
 }
 
 impl PlannedChange {
-    /// Its kind, to count.
+    /// Its kind in the report.
     pub fn kind(&self) -> &'static str {
         match self {
             PlannedChange::Join(nodes) if nodes.len() > 1 => "join of several nodes",
@@ -112,7 +112,7 @@ impl PlannedChange {
         }
     }
 
-    /// Its kind, where the cluster refused it.
+    /// Its kind in the report if the cluster refused it.
     pub fn refused(&self) -> &'static str {
         match self {
             PlannedChange::Join(_) => self.kind(),
@@ -123,7 +123,7 @@ impl PlannedChange {
         }
     }
 
-    /// What the operator is to ask for; nothing for a join, which is a process that starts.
+    /// The operator's command; none for a join, which starts processes instead.
     pub fn order(&self) -> Option<OperatorCommand> {
         match *self {
             PlannedChange::Join(_) => None,
@@ -150,7 +150,7 @@ impl fmt::Display for PlannedChange {
     }
 }
 
-/// Which changes there are to be.
+/// The planned changes of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WantedChanges {
     /// Nodes join.
@@ -161,7 +161,7 @@ pub struct WantedChanges {
     pub weight: bool,
     /// K changes.
     pub rep: bool,
-    /// Changes are taken back.
+    /// Changes are cancelled.
     pub cancel: bool,
 }
 
@@ -174,7 +174,7 @@ impl WantedChanges {
     pub const NONE: WantedChanges =
         WantedChanges { join: false, leave: false, weight: false, rep: false, cancel: false };
 
-    /// The verbs of the client command that they take.
+    /// The verbs of the client command that they need.
     pub fn verbs(&self) -> Vec<&'static str> {
         let verbs = [
             (self.leave, "leave"),
@@ -185,7 +185,7 @@ impl WantedChanges {
         verbs.into_iter().filter_map(|(is_wanted, verb)| is_wanted.then_some(verb)).collect()
     }
 
-    /// Whether there are to be any.
+    /// Whether there are any.
     pub fn is_any(&self) -> bool {
         *self != WantedChanges::NONE
     }
@@ -219,34 +219,34 @@ impl FromStr for WantedChanges {
     }
 }
 
-/// How something counts.
+/// How an event counts in the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
-    /// Something went wrong.
+    /// A fault.
     Fault,
-    /// A node was killed while all else was well.
+    /// A kill of a node in a healthy cluster.
     CalmKill,
-    /// It was planned: nothing went wrong.
+    /// A planned change.
     Change,
 }
 
-/// A fault that has ended, or has not yet; or a change.
+/// A fault or a planned change that has begun.
 #[derive(Debug, Clone)]
 pub struct PastEvent {
-    /// Its kind, to count.
+    /// Its kind in the report.
     pub kind: &'static str,
-    /// What it was.
+    /// A description.
     pub what: String,
-    /// From when, on the histories' clock.
+    /// Its start on the histories' clock.
     pub from: u64,
-    /// How long it was to last.
+    /// Its intended duration.
     pub lasts: Duration,
-    /// Whether something went wrong.
+    /// How it counts.
     pub nature: EventKind,
 }
 
 impl PastEvent {
-    /// Whether a node was killed.
+    /// Whether it is a kill of a node.
     pub fn is_kill(&self) -> bool {
         self.kind == KILL
     }

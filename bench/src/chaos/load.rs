@@ -1,15 +1,14 @@
 //! Many clients on few keys, and a checker that follows them.
 //!
-//! A *slot* has one key at a time. After `BUDGET` operations, or a few unknown outcomes, it goes on
-//! with a new key, so that each key's history stays short enough to be checked; the finished
-//! history goes to the checker's thread at once, and the first violation ends the run. Half of the
-//! slots run as fast as their clients, the others are slowed down so that their keys live through
-//! several faults.
+//! A *slot* has one key at a time. After `BUDGET` operations, or a few unknown outcomes, it gets a
+//! new key, so that each key's history stays short enough for the check. The finished history goes
+//! to the checker's thread at once, and the first violation ends the run. Half of the slots run at
+//! full speed; the others are slowed down so that their keys last through several faults.
 //!
-//! Slots are dealt to groups of `GROUP` threads: lone readers, which with a client of their own
-//! read slow keys only (so they meet few pending records, whose write-back would tell them of a new
-//! view: they are the ones who would notice a node that answers without a lease), a reader of all
-//! keys, writers with a client of their own, and writers that share one.
+//! Slots are assigned to groups of `GROUP` threads: lone readers, a reader of all keys, writers
+//! with their own client, and writers that share one. A lone reader has its own client and reads
+//! slow keys only. It meets few pending records, whose write-back would make it fetch a new view,
+//! so it is the most likely to notice a node that answers without a lease.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,35 +28,37 @@ use rand::{RngExt, SeedableRng};
 /// Operations on one key. The checker takes up to 128, the reads at the end included.
 const BUDGET: usize = 96;
 
-/// A key with so many unknown outcomes is left: each stays concurrent with all that follows.
+/// A key with this many unknown outcomes is retired: each stays concurrent with everything after
+/// it.
 const MOST_UNKNOWN: usize = 3;
 
 /// Slots of one group.
 const SLOTS: usize = 4;
 
-/// Threads of one group: the clients of a key, which the checker's work grows with.
+/// Threads of one group. They are the clients of a key, and the checker's work grows with them.
 const GROUP: usize = 8;
 
 /// Of these, how many only read, and only slow keys …
 const LONE: usize = 2;
 
-/// … how many only read, those included …
+/// … how many only read, including those …
 const READERS: usize = 3;
 
-/// … and how many write with a client of their own. The rest share one.
+/// … and how many write with their own client. The rest share one.
 const OWNERS: usize = 2;
 
 /// Groups.
 const GROUPS: usize = 3;
 
-/// Least time between two operations of a slot, an even (fast) and an odd (slow) one: a slow key
-/// lives 4 s or more.
+/// Least time between two operations of a slot with an even (fast) and an odd (slow) number: a slow
+/// key lasts 4 s or more.
 const KEY_INTERVALS: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(40)];
 
-/// A thread that has its own client takes a new one after so many operations, as if it had crashed.
+/// A thread with its own client replaces it after this many operations at most, as if it had
+/// crashed.
 const CLIENT_LIFE: u64 = 400;
 
-/// One key's story.
+/// The history of one key so far.
 struct KeyLog {
     issued: usize,
     open: usize,
@@ -74,7 +75,7 @@ struct KeySlot {
     key_log: Arc<Mutex<KeyLog>>,
 }
 
-/// What all threads of the load share.
+/// The state that all threads of the load share.
 pub struct Load {
     recorder: Recorder,
     config: Config,
@@ -86,12 +87,12 @@ pub struct Load {
     finished: Mutex<Option<Sender<Vec<Record>>>>,
 }
 
-/// What the checker has seen.
+/// The results of the checker.
 #[derive(Debug, Default)]
 pub struct CheckResult {
     /// Every finished history.
     pub histories: Histories,
-    /// The wrong ones, and when each was found.
+    /// The violations, and when each was found.
     pub violations: Vec<(HistoryViolation, Duration)>,
 }
 
@@ -107,7 +108,7 @@ fn new_key_log(slot: usize, generation: u64) -> Arc<Mutex<KeyLog>> {
 }
 
 impl Load {
-    /// A load that has not begun; finished histories go to `finished`.
+    /// A load that is not started yet; finished histories go to `finished`.
     pub fn new(config: Config, seed: u64, finished: Sender<Vec<Record>>) -> Load {
         let next = Instant::now();
         let slot =
@@ -129,12 +130,12 @@ impl Load {
         self.recorder.now()
     }
 
-    /// The same as a duration.
+    /// The time since the start.
     pub fn elapsed(&self) -> Duration {
         self.recorder.elapsed()
     }
 
-    /// Lets all threads end after their operation.
+    /// Stops all threads after their current operation.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
     }
@@ -144,7 +145,7 @@ impl Load {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// Errors that clients were told, by kind.
+    /// Errors that clients received, by kind.
     pub fn errors(&self) -> BTreeMap<String, u64> {
         self.errors.lock().clone()
     }
@@ -154,22 +155,22 @@ impl Load {
         self.errors.lock().keys().find(|kind| kind.contains(UNEXPECTED)).cloned()
     }
 
-    /// Says that no more histories come.
+    /// Closes the channel to the checker: no more histories follow.
     pub fn disconnect(&self) {
         *self.finished.lock() = None;
     }
 
     fn hand_over(&self, key_log: &mut KeyLog) {
         if let Some(finished) = self.finished.lock().as_ref() {
-            // The checker listens until we hang up.
+            // The checker receives until the channel is closed.
             let _ = finished.send(std::mem::take(&mut key_log.records));
         }
     }
 
-    /// Connects all clients: before anything goes wrong.
+    /// Connects all clients, before the first fault.
     ///
     /// # Errors
-    /// [`ClientError`] where that fails.
+    /// [`ClientError`] if that fails.
     pub fn connect(&self) -> Result<Vec<Arc<GTStoreClient>>, ClientError> {
         let mut clients = Vec::new();
         for _ in 0..GROUPS {
@@ -186,7 +187,7 @@ impl Load {
         Ok(clients)
     }
 
-    /// Runs all clients until stopped, then hands over what is unfinished.
+    /// Runs all clients until stopped, then hands over the unfinished histories.
     pub fn run(&self, clients: Vec<Arc<GTStoreClient>>) {
         thread::scope(|scope| {
             for (number, client) in clients.into_iter().enumerate() {
@@ -225,7 +226,7 @@ impl Load {
             }
             if operations_left == 0 {
                 operations_left = CLIENT_LIFE;
-                // Without a manager the old one goes on.
+                // Without a manager the old client stays in use.
                 if is_own && let Ok(new) = GTStoreClient::init(self.config.clone()) {
                     client = Arc::new(new);
                 }
@@ -234,7 +235,7 @@ impl Load {
         }
     }
 
-    /// A turn on a slot's key, unless it is too early for one.
+    /// Takes a turn on a slot's key, unless it is too early.
     fn take(&self, slot: &Mutex<KeySlot>) -> Option<Arc<Mutex<KeyLog>>> {
         let now = Instant::now();
         let mut slot = slot.lock();
@@ -273,7 +274,7 @@ impl Load {
         }
     }
 
-    /// Runs one operation and notes what came of it.
+    /// Runs one operation and records it.
     pub fn operate(&self, client: &GTStoreClient, number: u32, key: &str, kind: Kind) -> Record {
         let Recorded { record, error } = self.recorder.run(client, number, key, kind);
         if let Some(error) = error {
@@ -284,7 +285,7 @@ impl Load {
     }
 }
 
-/// What has this in it is an error that no fault explains.
+/// Marks errors that no fault explains.
 const UNEXPECTED: &str = "UNEXPECTED";
 
 fn name_of(error: &ClientError) -> String {
@@ -297,7 +298,7 @@ fn name_of(error: &ClientError) -> String {
     }
 }
 
-/// Checks histories as they come; stops the load at the first that is wrong.
+/// Checks histories as they arrive; stops the load at the first violation.
 pub fn check(load: &Load, finished: Receiver<Vec<Record>>) -> CheckResult {
     let mut checked = CheckResult::default();
     for history in finished {

@@ -1,9 +1,9 @@
-//! What came of a run, in figures.
+//! The report of a run.
 //!
 //! A *silence* is a time in which no read (or write) of any client on any key was acknowledged. A
-//! *wait* is how long single operations took. After a kill -9 the wait is counted from the kill,
-//! over the operations that were under way then or began within a second; a *calm* kill is one with
-//! no other fault around it, which is what the promised figures are about.
+//! *wait* is the time that a single operation took. After a kill -9 the wait counts from the kill,
+//! over the operations in progress then and those that began within a second. A *calm* kill has no
+//! other fault around it; the promised figures are about calm kills.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,12 +13,12 @@ use harness::history::{Histories, Kind, Outcome, Record};
 use super::fault::{EventKind, PastEvent};
 use crate::figures::thousands;
 
-/// Operations that begin so long after a kill still count as its.
+/// Operations that begin within this time after a kill are attributed to it, in nanoseconds.
 const AFTERMATH: u64 = 1_000_000_000;
 
-/// All that is reported.
+/// The contents of the report.
 pub struct ChaosReport<'a> {
-    /// What the clients did.
+    /// The operations of the clients.
     pub histories: &'a Histories,
     /// The faults.
     pub past: &'a [PastEvent],
@@ -26,13 +26,13 @@ pub struct ChaosReport<'a> {
     pub errors: &'a BTreeMap<String, u64>,
     /// When the load began, on the histories' clock.
     pub started: u64,
-    /// When the last fault was mended.
+    /// When the last fault ended.
     pub faults_end: u64,
-    /// When the cluster was healthy again, and the load ended.
+    /// When the cluster was healthy again and the load ended.
     pub healed: u64,
 }
 
-/// Operations that are told of apart.
+/// Classes of operations that are reported separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OperationClass {
     Read,
@@ -63,7 +63,7 @@ fn ms(nanoseconds: u64) -> f64 {
 
 impl ChaosReport<'_> {
     fn records(&self, class: OperationClass) -> impl Iterator<Item = &Record> {
-        // Without those at the end, after the load.
+        // Excludes the reads at the end, after the load.
         let all = self.histories.values().flatten();
         all.filter(move |r| OperationClass::of(r) == class && r.invoke <= self.healed)
     }
@@ -81,7 +81,7 @@ impl ChaosReport<'_> {
         ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
     }
 
-    /// The longest wait of one operation that was acknowledged after the kill.
+    /// The longest wait of an operation that was acknowledged after the kill.
     fn wait(&self, kill: &PastEvent, class: OperationClass) -> u64 {
         self.acknowledged(class)
             .filter(|r| r.invoke < kill.from + AFTERMATH && r.ret > kill.from)

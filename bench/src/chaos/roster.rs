@@ -1,64 +1,63 @@
-//! Which nodes there are, how they are, and what the promise allows to happen to them. Pure: what
-//! the manager says and what time it is are told from outside.
+//! The state of each node, and the faults and changes that the promise allows for it. Pure: the
+//! caller passes the manager's status and the time.
 //!
-//! Nodes keep their records in memory, so a killed one has lost them, and one that was stopped or
-//! cut off from the manager may have been dropped from the view. Such a node is *at risk* until the
-//! cluster has reported healthy again, a while after the fault ended. With K copies at most K-1
-//! nodes are at risk at a time, and a planned leave or a larger K must leave K nodes even if K-1
-//! others die meanwhile.
+//! Nodes keep their records in memory, so a killed node has lost them, and a node that was
+//! suspended or cut off from the manager may have been dropped from the view. Such a node is *at
+//! risk* until the cluster has reported healthy some time after the fault ended. With K copies at
+//! most K-1 nodes are at risk at a time, and a planned leave or a larger K must leave K nodes even
+//! if K-1 others die meanwhile.
 //!
-//! Planned changes are asked for, and nobody knows at once what comes of it: the answer may be
-//! lost, the manager may be killed before it has saved anything. From the question until the
-//! cluster has been healthy a while after the last answer the roster is *in doubt*: a node that was
-//! to leave may end, K is the lower one for faults and the higher one for leaves, and nothing else
-//! is asked for.
+//! The outcome of a planned change is not known at once: the reply may be lost, or the manager may
+//! be killed before it has saved anything. From the request until the cluster has been healthy some
+//! time after the last reply, the roster is *in doubt*: a node that was asked to leave may exit,
+//! faults assume the lower K and leaves the higher one, and no other change is requested.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How a node is.
+/// The state of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NodePlace {
-    /// It does not run, and is not missed.
+    /// It does not run, and is not expected to.
     Out,
-    /// It was started and has not served yet.
+    /// It was started and does not serve yet.
     Fresh,
     /// It serves, or should.
     In,
-    /// It was asked to leave, and may do so.
+    /// It was asked to leave, and may exit.
     Leaving,
 }
 
-/// What the manager says of all nodes at one time.
+/// The manager's status at one time.
 #[derive(Debug, Clone)]
 pub struct StatusSample {
-    /// When it was asked.
+    /// When it was requested.
     pub at: Instant,
-    /// All is healthy, and no change is under way.
+    /// Healthy, and no change is in progress.
     pub is_well: bool,
     /// Copies of each key.
     pub copies: usize,
-    /// Which nodes serve.
+    /// The serving nodes.
     pub serving: Vec<usize>,
 }
 
-/// The nodes.
+/// The nodes of a run.
 #[derive(Debug)]
 pub struct Roster {
     places: Vec<NodePlace>,
-    /// A lease and a little more: after it a fault that has ended has no more effect.
+    /// A little longer than a lease: after this time an ended fault has no further effect.
     settling: Duration,
-    /// Copies of each key, at least and at most.
+    /// Copies of each key, at least.
     least: usize,
     most: usize,
-    /// Whose records may be gone, and until when the fault lasts.
+    /// Nodes whose records may be lost, and when their fault ends.
     at_risk: BTreeMap<usize, Instant>,
-    /// Since when nothing is known to be going on that may still change the plan.
+    /// Since when no change is known to be in progress.
     doubt: Option<Instant>,
 }
 
 impl Roster {
-    /// The first `nodes` of `most_nodes` are to serve.
+    /// The first `nodes` of `most_nodes` serve.
     pub fn new(nodes: usize, most_nodes: usize, copies: usize, settling: Duration) -> Roster {
         let place = |node| if node < nodes { NodePlace::In } else { NodePlace::Out };
         Roster {
@@ -76,33 +75,33 @@ impl Roster {
         places.filter(|(_, place)| wanted(**place)).map(|(node, _)| node).collect()
     }
 
-    /// Nodes that run, or will again.
+    /// Nodes that run, or will run again.
     pub fn present(&self) -> Vec<usize> {
         self.with(|place| place != NodePlace::Out)
     }
 
-    /// Nodes that may be started.
+    /// Nodes that can be started.
     pub fn out(&self) -> Vec<usize> {
         self.with(|place| place == NodePlace::Out)
     }
 
-    /// Nodes that serve and could be asked for something.
+    /// Nodes that serve and can take part in a change.
     pub fn settled(&self) -> Vec<usize> {
         let members = self.with(|place| place == NodePlace::In);
         members.into_iter().filter(|node| !self.at_risk.contains_key(node)).collect()
     }
 
-    /// Copies of each key: what is certain.
+    /// Copies of each key that are certain.
     pub fn copies(&self) -> usize {
         self.least
     }
 
-    /// Whether an answer, or what follows from it, is still awaited.
+    /// Whether a reply or its effect is still awaited.
     pub fn is_in_doubt(&self) -> bool {
         self.doubt.is_some()
     }
 
-    /// So many nodes must serve that K are left when K-1 die.
+    /// Whether K of `members` nodes remain when K-1 die.
     fn is_enough(&self, members: usize, copies: usize) -> bool {
         members + 1 >= 2 * copies
     }
@@ -115,7 +114,7 @@ impl Roster {
             && self.is_enough(self.with(|place| place == NodePlace::In).len() - 1, self.most)
     }
 
-    /// Whether so many copies may be asked for.
+    /// Whether this K may be requested.
     pub fn may_copy(&self, copies: usize) -> bool {
         !self.is_in_doubt()
             && copies >= 2
@@ -123,14 +122,14 @@ impl Roster {
             && self.is_enough(self.with(|place| place == NodePlace::In).len(), copies)
     }
 
-    /// Whether a fault may hit this node now; `unsettled` as [`Roster::update`] returned, if the manager
-    /// answered.
+    /// Whether a fault may hit this node now; `unsettled` is the result of [`Roster::update`], if
+    /// the manager replied.
     pub fn may_risk(&self, node: usize, is_kill: bool, unsettled: Option<&[usize]>) -> bool {
         if self.places[node] == NodePlace::Out {
             return false;
         }
         let Some(unsettled) = unsettled else {
-            // Nobody knows how the others are.
+            // The state of the others is unknown.
             return self.at_risk.is_empty() && !is_kill;
         };
         let mut risky = unsettled.to_vec();
@@ -141,42 +140,43 @@ impl Roster {
         risky.len() < self.least
     }
 
-    /// A fault hits this node until then.
+    /// Records a fault of this node that lasts `until` then.
     pub fn risk(&mut self, node: usize, until: Instant) {
         self.at_risk.insert(node, until);
     }
 
-    /// These nodes are started.
+    /// Records that these nodes are started.
     pub fn join(&mut self, nodes: &[usize]) {
         for &node in nodes {
             self.places[node] = NodePlace::Fresh;
         }
     }
 
-    /// Something is asked for.
+    /// Records a request to the manager.
     pub fn ask(&mut self, now: Instant) {
         self.doubt = Some(now);
     }
 
-    /// This node is asked to leave.
+    /// Records that this node is asked to leave.
     pub fn ask_to_leave(&mut self, node: usize) {
         self.places[node] = NodePlace::Leaving;
     }
 
-    /// So many copies are asked for.
+    /// Records that this K is requested.
     pub fn ask_copies(&mut self, copies: usize) {
         self.least = self.least.min(copies);
         self.most = self.most.max(copies);
     }
 
-    /// What was asked for may still have an effect: no answer yet, or the manager stands still.
+    /// Extends the doubt: the request may still have an effect, without a reply or with the manager
+    /// suspended.
     pub fn stay_in_doubt(&mut self, now: Instant) {
         if self.doubt.is_some() {
             self.doubt = Some(now);
         }
     }
 
-    /// A node has ended by itself, with exit code 0. Says whether it was to do so.
+    /// Records that a node has exited with code 0. Returns whether it was asked to.
     pub fn left(&mut self, node: usize) -> bool {
         let was_asked = self.places[node] == NodePlace::Leaving;
         self.places[node] = NodePlace::Out;
@@ -184,8 +184,8 @@ impl Roster {
         was_asked
     }
 
-    /// The manager has answered. Returns which nodes should serve and do not, with those at risk;
-    /// and forgets the risks and doubts that are over.
+    /// Takes the manager's status and drops the risks and doubts that are over. Returns the nodes
+    /// that should serve and do not, and those at risk.
     pub fn update(&mut self, seen: &StatusSample) -> Vec<usize> {
         let serves = |node: &usize| seen.serving.contains(node);
         for node in self.with(|place| place == NodePlace::Fresh) {
@@ -199,7 +199,7 @@ impl Roster {
             if self.doubt.is_some_and(|since| since + settling <= seen.at) {
                 self.doubt = None;
                 (self.least, self.most) = (seen.copies, seen.copies);
-                // Refused, or taken back.
+                // Refused or cancelled.
                 for node in self.with(|place| place == NodePlace::Leaving) {
                     if serves(&node) {
                         self.places[node] = NodePlace::In;
@@ -211,7 +211,7 @@ impl Roster {
         let mut unsettled: Vec<usize> = members.into_iter().filter(|node| !serves(node)).collect();
         unsettled.extend(self.at_risk.keys().filter(|node| serves(node)));
         if !seen.is_well && unsettled.is_empty() {
-            // Copies are under way; whose is not known. Count it as one node.
+            // Copies are being fetched, by an unknown node: count it as one.
             unsettled.push(usize::MAX);
         }
         unsettled
@@ -244,7 +244,7 @@ mod tests {
             self.now += 2 * SETTLING;
         }
 
-        /// `nodes` more join, and serve.
+        /// `nodes` more nodes join and serve.
         fn grow(&mut self, nodes: usize) {
             let new: Vec<usize> = (5..5 + nodes).collect();
             self.roster.join(&new);
@@ -267,7 +267,7 @@ mod tests {
         test.roster.risk(1, test.now);
         assert!(!test.roster.may_risk(2, true, Some(&unsettled)));
         assert!(test.roster.may_risk(1, true, Some(&unsettled)), "the same again");
-        // Healthy at once says nothing yet.
+        // A healthy status right after the fault proves nothing.
         assert_eq!(test.update(true, &ALL), [0, 1]);
         test.wait();
         assert_eq!(test.update(false, &ALL), [0, 1]);

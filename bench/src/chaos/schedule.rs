@@ -1,5 +1,5 @@
-//! Which fault comes when, and which planned change: as the seed has it ([`Draw`]), within what the
-//! [`Roster`] allows.
+//! The schedule of faults and planned changes: drawn from the seed ([`Draw`]), within the limits of
+//! the [`Roster`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use super::draw::Draw;
 use super::fault::{ChaosFault, EventKind, PastEvent, PlannedChange, WantedChanges};
 use super::roster::{Roster, StatusSample};
 
-/// Faults at one time.
+/// Most faults at one time.
 const MOST: usize = 3;
 
-/// Between two faults, in milliseconds.
+/// Pause between two faults, in milliseconds.
 const PAUSE: std::ops::Range<u64> = 100..900;
 
-/// Nothing else happens so long after a calm kill, so that what it alone does can be measured.
+/// Pause after a calm kill, so that its effect alone can be measured.
 const CALM: Duration = Duration::from_millis(1_500);
 
-/// So many in a hundred are calm kills. Each waits until all is well, which makes the others fewer.
+/// Percentage of calm kills. Each waits until the cluster is healthy, which makes the others fewer.
 const CALM_PERCENT: u32 = 8;
 
-/// So many in a hundred are planned changes.
+/// Percentage of planned changes.
 const CHANGE_PERCENT: u32 = 25;
 
-/// So many in a hundred planned changes are taken back …
+/// Percentage of planned changes that are cancelled …
 const CANCEL_PERCENT: u32 = 30;
 
-/// … after so many milliseconds: where there are few keys a change takes no more.
+/// … after this many milliseconds: with few keys a change takes no longer.
 const CANCEL_AFTER: std::ops::Range<u64> = 0..30;
 
 /// Why the schedule cannot go on.
@@ -48,7 +48,7 @@ pub enum ScheduleError {
     /// The client command.
     #[error(transparent)]
     Operator(#[from] OperatorError),
-    /// A process has ended that should not have.
+    /// A process has exited unexpectedly.
     #[error("{0}")]
     Ended(String),
 }
@@ -72,11 +72,11 @@ struct ActiveFault {
     until: Instant,
 }
 
-/// A planned change that the operator was asked for, and has not answered.
+/// A planned change whose command has not returned yet.
 struct PendingChange {
     change: PlannedChange,
     asked: RunningCommand,
-    /// Its place among what has happened.
+    /// Its index in the list of past events.
     past: usize,
 }
 
@@ -94,12 +94,12 @@ pub struct Schedule {
     open: Option<PendingChange>,
     cancel_at: Option<Instant>,
     wants_calm: bool,
-    /// What has happened.
+    /// All events so far.
     pub past: Vec<PastEvent>,
 }
 
 impl Schedule {
-    /// For a roster that keeps so many copies.
+    /// A schedule for this roster.
     pub fn new(
         rng: StdRng,
         roster: Roster,
@@ -125,8 +125,8 @@ impl Schedule {
         }
     }
 
-    /// Ends what is due and begins what is due. To be called every few milliseconds; `now` is the
-    /// histories' clock.
+    /// Ends and begins faults that are due. Call it every few milliseconds; `now` is the histories'
+    /// clock.
     ///
     /// # Errors
     /// [`ScheduleError`].
@@ -167,7 +167,7 @@ impl Schedule {
             self.wants_calm = true;
             return Ok(());
         }
-        // A few draws: what is drawn may be forbidden at present.
+        // Several attempts: a drawn fault may not be allowed at present.
         for _ in 0..8 {
             if self.draw.percent(CHANGE_PERCENT) {
                 if let Some(change) = self.draw.change(&self.roster) {
@@ -187,7 +187,7 @@ impl Schedule {
         Ok(())
     }
 
-    /// Ends everything now, and waits for what was asked.
+    /// Ends all faults now, and waits for the pending change.
     ///
     /// # Errors
     /// [`ScheduleError`].
@@ -201,10 +201,10 @@ impl Schedule {
         Ok(())
     }
 
-    /// Counts those that have ended by themselves.
+    /// Counts processes that have exited by themselves.
     ///
     /// # Errors
-    /// [`ScheduleError::Ended`] with one that should not have.
+    /// [`ScheduleError::Ended`] with an unexpected one.
     pub fn count_ended(&mut self, service: &mut Service) -> Result<(), ScheduleError> {
         while let Some(ProcessEnd { party, is_well, what }) = service.ended() {
             let was_asked = matches!(party, Party::Node(node) if self.roster.left(node));
@@ -315,8 +315,8 @@ impl Schedule {
         Ok(())
     }
 
-    /// Takes the operator's answer, if it is there, and stays in doubt as long as there may be more
-    /// to come.
+    /// Takes the outcome of the pending change, if there is one, and extends the doubt while a
+    /// change may still take effect.
     fn poll_operator(&mut self) -> Result<(), ScheduleError> {
         let now = Instant::now();
         if self.open.is_some() || self.active.iter().any(|active| active.fault.is_managers()) {
@@ -346,16 +346,15 @@ impl Schedule {
         }
     }
 
-    /// Asks the manager how the cluster is: which nodes do not serve, with those at risk; `None` if
-    /// it does not say.
+    /// Requests the status: the nodes that do not serve, and those at risk; `None` without a reply.
     fn poll_status(&mut self, watcher: &GTStoreClient) -> Option<Vec<usize>> {
-        // Not while it cannot answer: that would hold up the schedule.
+        // Not while the manager cannot reply: that would delay the schedule.
         if self.active.iter().any(|active| active.fault.is_managers()) {
             return None;
         }
         let at = Instant::now();
         let status = watcher.status().ok()?;
-        // One that leaves serves until the others have everything.
+        // A leaving node serves until the others have all its records.
         let serves = |node: &usize| {
             let name = node_name(*node);
             let mut nodes = status.nodes.iter();

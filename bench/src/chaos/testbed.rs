@@ -1,4 +1,4 @@
-//! The cluster that faults happen to, and those who look at it.
+//! The cluster under test, and its observers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,38 +14,39 @@ use harness::service::{ClusterSetup, Service};
 
 use super::{ChaosError, ChaosSettings};
 
-/// How long the cluster may take to come up, and to be healthy again in the end.
+/// Time limit for the cluster to become healthy at the start and at the end.
 const RECOVERY: Duration = Duration::from_secs(30);
 
-/// How long the operator's command tries. Shorter than some faults, so that it gives up now and
-/// then.
+/// Deadline of the operator's command. It is shorter than some faults, so the command sometimes
+/// gives up.
 const ORDER: Duration = Duration::from_secs(2);
 
-/// How long a client tries an operation. Longer than most faults, so that few outcomes are unknown.
+/// Deadline of a client's operation. It is longer than most faults, so that few outcomes are
+/// unknown.
 const DEADLINE: Duration = Duration::from_secs(6);
 
-/// How long it waits for one node.
+/// How long a client waits for one node.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// How long the one who looks waits for the manager.
+/// How long a status request waits for the manager.
 const STATUS_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Nodes that may join beside those that run from the beginning.
+/// Additional nodes that may join.
 const SPARES: usize = 3;
 
-/// The cluster, who looks at it and who changes it.
+/// The cluster, its observer and its operator.
 pub struct ChaosTestbed {
     /// The processes.
     pub service: Service,
-    /// Who orders planned changes.
+    /// Requests planned changes.
     pub operator: Operator,
-    /// Who asks the manager how the cluster is, past all faults.
+    /// Requests the status from the manager, bypassing all faults.
     pub watcher: GTStoreClient,
-    /// Whether a person wants it to end.
+    /// Set when a signal asks the run to stop.
     pub interrupt: Interrupt,
 }
 
-/// Nodes that there may be.
+/// The largest number of nodes.
 pub fn most_nodes(settings: &ChaosSettings) -> usize {
     settings.nodes + if settings.changes.join { SPARES } else { 0 }
 }
@@ -82,7 +83,7 @@ impl ChaosTestbed {
         Ok(testbed)
     }
 
-    /// How the clients of the load are to be.
+    /// The configuration of the load's clients.
     pub fn config(&self) -> Config {
         let mut config = Config::new(self.service.manager_of_clients());
         config.deadline = DEADLINE;
@@ -90,10 +91,10 @@ impl ChaosTestbed {
         config
     }
 
-    /// Waits until all is well, with as many nodes as `count` says.
+    /// Waits until the cluster is healthy with `count` nodes.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// A description of the cluster's state.
     pub fn recover(
         &mut self,
         mut count: impl FnMut(&mut Service) -> Result<usize, String>,

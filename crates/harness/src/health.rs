@@ -1,4 +1,4 @@
-//! Waiting until a cluster is well.
+//! Waits until a cluster is healthy.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use client::{ClientError, Config, GTStoreClient, status};
 
 use crate::interrupt::Interrupt;
 
-/// How often the manager is asked.
+/// Time between two requests to the manager.
 const STEP: Duration = Duration::from_millis(10);
 
-/// Connects to a manager that was just started. Blocks until it answers, for so long at most.
+/// Connects to a manager that was just started. Blocks until it answers, at most for `patience`.
 ///
 /// # Errors
-/// [`ClientError`] that the last attempt had.
+/// The [`ClientError`] of the last attempt.
 pub fn connect(config: &Config, patience: Duration) -> Result<GTStoreClient, ClientError> {
     let until = Instant::now() + patience;
     loop {
@@ -24,11 +24,11 @@ pub fn connect(config: &Config, patience: Duration) -> Result<GTStoreClient, Cli
     }
 }
 
-/// Blocks until all is well and as many nodes serve as `nodes` says, for so long at most. Whoever
-/// has had a fault just now must first let pass the time after which the manager knows of it.
+/// Blocks until the cluster is healthy and `nodes` nodes serve, at most for `patience`. After a
+/// fault the caller must first wait until the manager has certainly noticed it.
 ///
 /// # Errors
-/// What is wrong, in words: as `nodes` says, or how the cluster is.
+/// A description: the error of `nodes`, or the state of the cluster.
 pub fn wait(
     watcher: &GTStoreClient,
     interrupt: &Interrupt,

@@ -1,4 +1,4 @@
-//! What clients did and what they were told: one line an operation.
+//! Histories: the operations of clients with their outcomes, one per line.
 //!
 //! The format, for files and for people: a first line that names it, then for each operation
 //!
@@ -9,11 +9,11 @@
 //! ```
 //!
 //! separated by single spaces. CLIENT is a number; KIND is `put`, `get`, `delete` or `update`;
-//! VALUE is the number that was put or found (no two puts have the same), `-` for none, and for an
-//! update the number that it put, a slash, and what it found in its place (`118/97`, `118/-`);
-//! INVOKE and RETURN are nanoseconds on one monotonic clock; OUTCOME is `ok`, `failed` (certainly
-//! not done) or `unknown` (may have been done, or be done later). Lines that begin with `#` are
-//! remarks. The order of lines is free.
+//! VALUE is the number that was put or found (all puts have different numbers), `-` for none, and
+//! for an update the number that it put, a slash, and the number that it replaced (`118/97`,
+//! `118/-`); INVOKE and RETURN are nanoseconds on one monotonic clock; OUTCOME is `ok`, `failed`
+//! (certainly not done) or `unknown` (may have been done, or be done later). Lines that begin with
+//! `#` are remarks. The order of lines is free.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,49 +23,49 @@ use std::str::FromStr;
 /// The first line of a history.
 pub const HEADER: &str = "# GT Store history 1: CLIENT KEY KIND VALUE INVOKE RETURN OUTCOME";
 
-/// What was asked for; for a get, what was found.
+/// The operation, with the value that it found if it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// This number was to be the key's value.
+    /// Put this number.
     Put(u64),
-    /// The key was to have none.
+    /// Delete the key.
     Delete,
-    /// The key was read.
+    /// Read the key, and found this.
     Get(Option<u64>),
-    /// This number was to take the place of what was there, in one step; and what that was.
+    /// Replace the value by this number, atomically; the second is the value that was replaced.
     Update(u64, Option<u64>),
 }
 
-/// What the client was told.
+/// The outcome that the client received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done.
+    /// Done.
     Ok,
-    /// It is certainly not done.
+    /// Certainly not done.
     Failed,
-    /// It may be done, or may still happen.
+    /// Done, not done, or yet to happen.
     Unknown,
 }
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Who.
+    /// The client's number.
     pub client: u32,
-    /// On which key.
+    /// The key.
     pub key: String,
-    /// What.
+    /// The operation.
     pub kind: Kind,
-    /// When it was called, in nanoseconds.
+    /// Time of the call, in nanoseconds.
     pub invoke: u64,
-    /// When the call returned.
+    /// Time of the return.
     pub ret: u64,
-    /// What the call said.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
 impl Record {
-    /// The value that it was to write.
+    /// The value that it writes.
     pub fn written(&self) -> Option<u64> {
         match self.kind {
             Kind::Put(value) | Kind::Update(value, _) => Some(value),
@@ -73,7 +73,7 @@ impl Record {
         }
     }
 
-    /// The value that it has found, whatever came of it.
+    /// The value that it found, whatever its outcome.
     pub fn found(&self) -> Option<u64> {
         match self.kind {
             Kind::Get(found) | Kind::Update(_, found) => found,
@@ -85,13 +85,13 @@ impl Record {
 /// Why a history cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The file.
+    /// Reading the file failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It begins with something else.
+    /// The first line is not [`HEADER`].
     #[error("this is no history: the first line is not {HEADER:?}")]
     Header,
-    /// A line of it.
+    /// This line is malformed.
     #[error("line {0}: {1}")]
     Line(usize, &'static str),
 }
@@ -157,7 +157,7 @@ pub type Histories = BTreeMap<String, Vec<Record>>;
 /// Writes histories as lines.
 ///
 /// # Errors
-/// As the writer has them.
+/// Errors of the writer.
 pub fn write(out: &mut impl Write, histories: &Histories) -> io::Result<()> {
     writeln!(out, "{HEADER}")?;
     for record in histories.values().flatten() {
@@ -184,7 +184,7 @@ pub fn read(input: impl BufRead) -> Result<Histories, HistoryError> {
         histories.entry(record.key.clone()).or_default().push(record);
     }
     if histories.is_empty() {
-        // An empty file, or one that was cut off: nothing was checked, so nothing is right.
+        // An empty or truncated file: passing it would report a check that never happened.
         return Err(HistoryError::Header);
     }
     Ok(histories)

@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP as a flag: a run that has started processes looks at it, ends them,
-//! and then itself.
+//! Ctrl-C, SIGTERM and SIGHUP as a flag. A run that has started processes polls it, stops the
+//! processes and exits.
 
 use std::io;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use net_common::logging;
 use net_common::signals::StopSignals;
 
-/// Whether we were asked to end.
+/// Set once a signal has asked the run to stop.
 #[derive(Debug, Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Catches the signals from now on; `name` is the run's, for its thread.
+    /// Catches the signals from now on; `name` names the thread.
     ///
     /// # Errors
-    /// If the system refuses the handlers or the thread.
+    /// If the handlers cannot be installed or the thread cannot be started.
     pub fn watch(name: &str) -> io::Result<Interrupt> {
         let interrupt = Interrupt(Arc::default());
         let (stop, is_set) = (StopSignals::for_tool()?, interrupt.0.clone());

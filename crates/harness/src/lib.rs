@@ -1,13 +1,12 @@
-//! Clusters of real processes, the faults that happen to them, and what their clients saw.
+//! Clusters of real processes, faults that are injected into them, and histories of their clients.
 //!
 //! A [`service`] is a manager and nodes, each a [`process`] on [`ports`] of its own, with its log
 //! in a [`scratch`] folder. A [`proxy`] in front of each of them can cut single links. An
-//! [`operator`] orders planned changes, [`health`] tells when all is well, an [`interrupt`] ends
-//! the run. What clients did and were told is a [`history`], noted by a [`recorder`], and
-//! [`linearizable`] says whether it can have been so.
+//! [`operator`] requests planned changes, [`health`] waits until the cluster is healthy, and an
+//! [`interrupt`] stops the run. A [`recorder`] writes the operations of clients and their outcomes
+//! to a [`history`]; [`linearizable`] checks it.
 //!
-//! For `bench` and the tests; no program that serves uses it. It does not decide what goes wrong
-//! when: that is up to who uses it.
+//! For `bench` and the tests; no server uses it. The caller decides which fault happens when.
 
 pub mod health;
 pub mod history;

@@ -1,10 +1,10 @@
-//! Whether a key's history is linearizable: is there one order of its operations, each at some
-//! moment between its call and its return, in which every get finds the last put or delete?
+//! Checks that a key's history is linearizable: that its operations can be ordered, each at some
+//! moment between its call and its return, so that every get finds the last put or delete.
 //!
-//! There are two checks. The search decides that; it comes with the feature `porcupine`, since the
-//! crate of that name brings some sixty others with it. The [zones](Check::Zones) are always here,
-//! are fast however long a history is, and what they find is certainly wrong; but they do not find
-//! everything. The tests hold each against the other.
+//! There are two checks. The search is complete; it needs the feature `porcupine`, since the crate
+//! of that name has some sixty dependencies. The [zones](Check::Zones) are always available and
+//! fast for a history of any length. What they report is certainly a violation, but they miss some.
+//! The tests compare the two.
 
 #[cfg(any(test, feature = "porcupine"))]
 mod search;
@@ -15,18 +15,18 @@ use std::fmt;
 
 use crate::history::{Histories, Kind, Outcome, Record};
 
-/// How a history is checked.
+/// A way to check a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// By what is certainly wrong.
+    /// Finds only certain violations.
     Zones,
-    /// By a search for an order.
+    /// Searches for an order; complete.
     #[cfg(any(test, feature = "porcupine"))]
     Search,
 }
 
 impl Check {
-    /// The one that decides, if this build has it.
+    /// The complete check, if this build has it.
     pub fn complete() -> Option<Check> {
         #[cfg(any(test, feature = "porcupine"))]
         return Some(Check::Search);
@@ -34,7 +34,7 @@ impl Check {
         None
     }
 
-    /// The best that this build has.
+    /// The best check of this build.
     pub fn best() -> Check {
         Check::complete().unwrap_or(Check::Zones)
     }
@@ -42,7 +42,7 @@ impl Check {
     /// Checks one key.
     ///
     /// # Errors
-    /// [`HistoryViolation`]; undecided is one.
+    /// [`HistoryViolation`]; an undecided history counts as one.
     pub fn key(self, history: &[Record]) -> Result<(), HistoryViolation> {
         self.verdict(history).map_err(|what| HistoryViolation { what, history: history.to_vec() })
     }
@@ -65,12 +65,12 @@ impl Check {
     }
 }
 
-/// A key whose history is not right.
+/// A key whose history is not linearizable.
 #[derive(Debug, Clone)]
 pub struct HistoryViolation {
-    /// What is wrong.
+    /// The violation.
     pub what: &'static str,
-    /// Everything that happened to the key.
+    /// All operations on the key.
     pub history: Vec<Record>,
 }
 
@@ -113,7 +113,7 @@ mod tests {
 
     const CHECKS: [Check; 2] = [Check::Zones, Check::Search];
 
-    /// Of lines without key: CLIENT KIND VALUE INVOKE RETURN OUTCOME.
+    /// Parses lines without a key: CLIENT KIND VALUE INVOKE RETURN OUTCOME.
     fn history(lines: &[&str]) -> Vec<Record> {
         let mut text = format!("{HEADER}\n");
         for line in lines {
@@ -147,7 +147,7 @@ mod tests {
     fn a_stale_read_is_found() {
         is_wrong(&["1 put 1 0 10 ok", "1 put 2 20 30 ok", "2 get 1 40 50 ok"]);
         is_wrong(&["1 put 1 0 10 ok", "2 get - 20 30 ok"]);
-        // Both read while a write is under way: once it was seen it stays.
+        // Both read during a write: once one has seen it, the next must see it.
         is_wrong(&["1 put 1 0 99 ok", "2 get 1 10 20 ok", "3 get - 30 40 ok"]);
     }
 
@@ -227,7 +227,7 @@ mod tests {
         is_right(&lines);
     }
 
-    /// A history of a few clients that really was in some order; then one find of it is changed.
+    /// A linearizable history of a few clients, in which the result of one read is then changed.
     fn random_history(rng: &mut StdRng) -> Vec<Record> {
         let (mut value, mut history) = (None, Vec::new());
         for at in 1..=rng.random_range(4..24) {

@@ -1,8 +1,7 @@
-//! Planned changes, asked for as an operator does: with the `client` command.
+//! Planned changes, requested as an operator does: with the `client` command.
 //!
-//! An [`OperatorCommand`] becomes flags of the command; what it prints and its exit code are the [`CommandOutcome`].
-//! The command runs as a process of its own, so that who asked may look after other things
-//! meanwhile.
+//! An [`OperatorCommand`] becomes flags of the `client` command; its output and exit code give the
+//! [`CommandOutcome`]. The command runs as a process of its own, so that the caller is not blocked.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -15,29 +14,29 @@ use cluster::ids::Address;
 
 use crate::process::ChildProcess;
 
-/// What is asked for.
+/// The requested change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperatorCommand {
-    /// This node is to hand over what it keeps, and to end.
+    /// This node hands over its arcs and exits.
     Leave(String),
-    /// This node's share is to be so large in proportion to the others'.
+    /// This node gets this weight.
     Weight(String, u32),
-    /// So many copies of each key are to be kept.
+    /// Each key gets this many copies.
     Copies(usize),
-    /// The change that is under way is to be taken back.
+    /// The change in progress is cancelled.
     Cancel,
 }
 
-/// What came of it.
+/// The cluster's reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandOutcome {
-    /// It has begun.
+    /// The change has begun.
     Begun,
-    /// It was refused, for this reason.
+    /// The change was refused, for this reason.
     Refused(String),
 }
 
-/// Why nothing can be asked for.
+/// Why a command cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
     /// The command does not run.
@@ -48,40 +47,40 @@ pub enum OperatorError {
         /// Why not.
         source: io::Error,
     },
-    /// The command is from before planned changes.
+    /// The command does not support planned changes.
     #[error("{} knows no --{verb}: it is older than this bench", path.display())]
     Lacks {
         /// The command.
         path: PathBuf,
-        /// The flag that it lacks.
+        /// The missing flag.
         verb: &'static str,
     },
-    /// The command said what it never says.
+    /// The command's output or exit code is unexpected.
     #[error("client {order} ended with {status}: {text}")]
     Unexpected {
-        /// What was asked for.
+        /// The requested change.
         order: String,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// What it said.
+        /// Its output.
         text: String,
     },
-    /// The command neither ended nor gave up.
+    /// The command did not exit in time.
     #[error("client {0} still runs {PATIENCE:?} after its deadline")]
     Hangs(String),
 }
 
-/// The command's name.
+/// The name of the command.
 const COMMAND: &str = "client";
 
-/// How long the command may go on after its deadline; beyond it something is wrong with it.
+/// How long the command may run beyond its deadline before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often [`RunningCommand::wait`] looks whether it has ended.
+/// Time between two polls in [`RunningCommand::wait`].
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 impl OperatorCommand {
-    /// The flag of `client` that asks for it.
+    /// The flag of `client` that requests it.
     pub fn verb(&self) -> &'static str {
         match self {
             OperatorCommand::Leave(_) => "leave",
@@ -104,7 +103,7 @@ impl fmt::Display for OperatorCommand {
     }
 }
 
-/// The `client` command and the cluster that it is about.
+/// The `client` command and its cluster.
 #[derive(Debug, Clone)]
 pub struct Operator {
     program: PathBuf,
@@ -112,7 +111,7 @@ pub struct Operator {
     deadline: Duration,
 }
 
-/// Makes sure that the command in folder `bin` knows these verbs.
+/// Checks that the command in folder `bin` supports these verbs.
 ///
 /// # Errors
 /// [`OperatorError::Lacks`] where it does not.
@@ -129,13 +128,13 @@ pub fn check(bin: &Path, verbs: &[&'static str]) -> Result<(), OperatorError> {
 }
 
 impl Operator {
-    /// The command in folder `bin`, for the cluster of `manager`. It tries for so long, since the
-    /// cluster does one thing after the other.
+    /// The command in folder `bin`, for the cluster of `manager`. It retries until `deadline`,
+    /// since the cluster makes one change at a time.
     pub fn new(bin: &Path, manager: Address, deadline: Duration) -> Operator {
         Operator { program: bin.join(COMMAND), manager, deadline }
     }
 
-    /// Asks for something.
+    /// Starts the command.
     ///
     /// # Errors
     /// [`OperatorError::Run`].
@@ -151,7 +150,7 @@ impl Operator {
     }
 }
 
-/// A command that runs.
+/// A command in progress.
 #[derive(Debug)]
 pub struct RunningCommand {
     order: String,
@@ -170,7 +169,7 @@ impl RunningCommand {
         Ok(RunningCommand { order, running, until: Instant::now() + deadline + PATIENCE })
     }
 
-    /// The answer, if it is there.
+    /// The outcome, once the command has exited.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -184,8 +183,7 @@ impl RunningCommand {
             Err(source) => return Err(OperatorError::Run { path: COMMAND.into(), source }),
         };
         let (mut out, mut error) = (String::new(), String::new());
-        // A line or two each, so they fit into their pipes; what cannot be read is not what is
-        // expected.
+        // Each has a line or two, which fit into the pipe. Unreadable output counts as unexpected.
         if let Some(pipe) = &mut self.running.child().stdout {
             let _ = pipe.read_to_string(&mut out);
         }
@@ -201,7 +199,7 @@ impl RunningCommand {
         }
     }
 
-    /// The answer, once it is there.
+    /// Waits for the outcome.
     ///
     /// # Errors
     /// [`OperatorError`].
@@ -215,12 +213,12 @@ impl RunningCommand {
     }
 }
 
-/// The first of the verbs that a help text does not have.
+/// The first verb that is missing in a help text.
 fn lacking(help: &str, verbs: &[&'static str]) -> Option<&'static str> {
     verbs.iter().copied().find(|verb| !help.contains(&format!("--{verb} ")))
 }
 
-/// What an exit code and the words with it mean; `None` if that is not how the command answers.
+/// The outcome for an exit code and output; `None` if the command never answers like this.
 fn answer(code: Option<i32>, out: &str, error: &str) -> Option<CommandOutcome> {
     match code? {
         0 => out.starts_with("OK, ").then_some(CommandOutcome::Begun),

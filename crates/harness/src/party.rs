@@ -1,9 +1,9 @@
-//! Who takes part: the manager, nodes and clients. Nodes have numbers from 0 here, and names from
-//! `node1`.
+//! The parties of a cluster: manager, nodes and clients. Nodes are numbered from 0 here, and named
+//! from `node1`.
 
 use std::fmt;
 
-/// One of those who talk to each other.
+/// An endpoint of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Party {
     /// The manager.
@@ -24,7 +24,7 @@ impl fmt::Display for Party {
     }
 }
 
-/// What a node is called.
+/// The name of a node.
 pub fn node_name(node: usize) -> String {
     format!("node{}", node + 1)
 }

@@ -1,5 +1,5 @@
-//! Ports for servers that we start ourselves: below those that Linux gives to outgoing connections,
-//! so that a port stays ours while nobody listens on it.
+//! Ports for the servers of a test. They are below the range that Linux assigns to outgoing
+//! connections, so a port stays free for its server while the server does not listen.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -8,24 +8,24 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Where single ports are looked for.
+/// Range of single ports.
 const SINGLE: Range<u16> = 15_000..31_000;
 
-/// Where ports in a row are looked for.
+/// Range of consecutive ports.
 const ROWS: Range<u16> = 20_000..32_000;
 
-/// Draws for each port that is wanted, before it counts as not to be had.
+/// Attempts for each requested port before the search fails.
 const DRAWS: usize = 100;
 
 fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Free ports. They are drawn by the system's randomness and by no seed of a run: a port that is
-/// taken must not change what the seed says.
+/// Free ports. They come from the system's randomness, not from the seed of a run: an occupied port
+/// must not change what follows from the seed.
 ///
 /// # Errors
-/// If there are none.
+/// If no ports are free.
 pub fn free(count: usize) -> io::Result<Vec<u16>> {
     let mut ports = HashSet::new();
     for _ in 0..count * DRAWS {
@@ -44,14 +44,14 @@ pub fn free(count: usize) -> io::Result<Vec<u16>> {
     Ok(ports.into_iter().collect())
 }
 
-/// The first of so many free ports in a row that nobody else in this process was given.
+/// The first of `count` consecutive free ports that no other caller in this process has received.
 ///
 /// # Errors
-/// If there are none.
+/// If no ports are free.
 pub fn in_a_row(count: u16) -> io::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let rows = ROWS.len() as u16 / count;
-    // Processes at the same time begin at different places.
+    // Concurrent processes begin at different places.
     let begin = (std::process::id() % u32::from(rows)) as u16;
     let first = |_| {
         let row = (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % rows;

@@ -1,6 +1,5 @@
-//! Programs that we start ourselves. They end with us, whatever happens: a [`ChildProcess`] kills its
-//! child when it is dropped, and a panic that aborts, and so drops nothing, kills all of them from
-//! a hook.
+//! Child processes. None survives this program: a [`ChildProcess`] kills its child on drop, and a
+//! panic hook kills all of them where a panic aborts and drops nothing.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,23 +11,23 @@ use parking_lot::Mutex;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
-/// Why a process cannot be run.
+/// Why a process cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// It does not start.
+    /// The program does not start.
     #[error("cannot start {}: {source}", path.display())]
     Start {
-        /// Its program.
+        /// The program.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// Something else that the system refuses.
+    /// Another error of the system.
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
 }
 
-/// All processes that are alive, for the hook.
+/// All live processes, for the panic hook.
 static ALIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 fn kill_all_on_abort() {
@@ -39,7 +38,7 @@ fn kill_all_on_abort() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // Not waited for: the panic may have come while this was locked.
+            // Do not block: the panic may have happened while this was locked.
             if let Some(alive) = ALIVE.try_lock() {
                 for &pid in alive.iter() {
                     let _ = send(pid, Signal::KILL);
@@ -56,7 +55,7 @@ fn send(pid: u32, signal: Signal) -> io::Result<()> {
     Ok(kill_process(pid, signal)?)
 }
 
-/// A process that is killed when this is dropped.
+/// A process that is killed on drop.
 #[derive(Debug)]
 pub struct ChildProcess(Child);
 
@@ -77,14 +76,14 @@ impl ChildProcess {
         self.0.id()
     }
 
-    /// The child, for what it reads and writes.
+    /// The child, for its input and output.
     pub fn child(&mut self) -> &mut Child {
         &mut self.0
     }
 
-    /// Kills it without waiting for its end, so that several die at once.
+    /// Sends SIGKILL without waiting for the exit, so that several processes die at once.
     pub fn send_kill(&mut self) {
-        // It cannot fail for a child that was not waited for; one that was is left alone.
+        // This cannot fail for a child that has not been waited for; otherwise nothing is sent.
         let _ = self.0.kill();
     }
 
@@ -96,7 +95,7 @@ impl ChildProcess {
         send(self.id(), signal)
     }
 
-    /// How it has ended, if it has.
+    /// Its exit status, if it has exited.
     ///
     /// # Errors
     /// As [`Child::try_wait`].
@@ -108,7 +107,7 @@ impl ChildProcess {
         Ok(status)
     }
 
-    /// How it ends.
+    /// Waits for its exit status.
     ///
     /// # Errors
     /// As [`Child::wait`].
@@ -118,7 +117,7 @@ impl ChildProcess {
         Ok(status)
     }
 
-    /// Its number may be somebody else's soon.
+    /// The process id may soon belong to another process.
     fn forget(&self) {
         ALIVE.lock().retain(|&pid| pid != self.id());
     }
@@ -131,7 +130,7 @@ impl Drop for ChildProcess {
     }
 }
 
-/// A program with its flags and its log, which runs or does not at present.
+/// A program with its flags and its log, running or not.
 #[derive(Debug)]
 pub struct Process {
     program: PathBuf,
@@ -141,12 +140,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// One that is yet to be started. What it prints is appended to `log`, by which it is called.
+    /// A process that is not started yet. Its output is appended to `log`, whose name is its name.
     pub fn new(program: PathBuf, flags: Vec<String>, log: PathBuf) -> Process {
         Process { program, flags, log, running: None }
     }
 
-    /// Starts it, and tells its process id.
+    /// Starts it and returns its process id.
     ///
     /// # Errors
     /// [`SpawnError`].
@@ -166,8 +165,8 @@ impl Process {
         self.running = None;
     }
 
-    /// Kills it without waiting for its end, so that several die at once; [`Process::kill`] then
-    /// waits.
+    /// Sends SIGKILL without waiting for the exit, so that several processes die at once;
+    /// [`Process::kill`] then waits.
     pub fn send_kill(&mut self) {
         if let Some(running) = &mut self.running {
             running.send_kill();
@@ -182,25 +181,25 @@ impl Process {
         self.running.as_ref().map_or(Ok(()), |running| running.signal(signal))
     }
 
-    /// How it ended, if it has just been found to have done so by itself.
+    /// Its exit status, once, if it has exited by itself.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.running.as_mut()?.ended().ok()??;
         self.running = None;
         Some(status)
     }
 
-    /// Whether it was started and has neither been killed nor found ended.
+    /// Whether it was started and was neither killed nor found to have exited.
     pub fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// What it has printed so far; nothing if that cannot be read.
+    /// Its output so far; empty if that cannot be read.
     pub fn printed(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// What is said of one that should not have ended.
+    /// The message about an unexpected exit.
     pub fn exit_report(&self, status: ExitStatus) -> String {
         format!("{} ended by itself: {status}; see {}", self.name(), self.log.display())
     }
@@ -211,11 +210,11 @@ impl Process {
     }
 }
 
-/// The folder with the programs: this one, or the one of the program that runs, where its sisters
-/// are.
+/// The folder with the programs: `bin`, or that of the running program, which has the others beside
+/// it.
 ///
 /// # Errors
-/// If the system does not tell.
+/// If the path of the running program is unknown.
 pub fn programs(bin: Option<&Path>) -> io::Result<PathBuf> {
     if let Some(bin) = bin {
         return Ok(bin.to_owned());

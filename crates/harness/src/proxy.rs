@@ -1,17 +1,16 @@
-//! Blocking TCP proxies that stand in front of processes and make trouble.
+//! Blocking TCP proxies in front of processes, which inject network faults.
 //!
-//! A [`NetworkFault`] concerns all that passes; a [`Cut`] concerns single links between [parties](Party).
-//! A cut is what a cable that was pulled looks like to TCP: connections are still accepted (here;
-//! on a real network they hang), nothing passes, ends of connections do not pass either, and what
-//! was on its way when the link was mended arrives then, late, even if its sender has long given
-//! up. A cut never refuses: to the manager a refused port means that the process is gone (rule L6),
-//! and a node that is merely cut off has its lease and its records. The other way round, a node
-//! that was killed must be refused, so [`Proxy::close`] ends the listener; call it only after the
-//! process has ended.
+//! A [`NetworkFault`] applies to all traffic; a [`Cut`] to single links between [parties](Party). A
+//! cut looks to TCP like an unplugged cable: connections are still accepted (here; on a real
+//! network they hang), no data and no close passes, and data in flight arrives late, after the link
+//! is restored, even if its sender has given up long before. A cut never refuses connections: to
+//! the manager a refused port means that the process is gone (rule L6), but a node that is merely
+//! cut off still has its lease and its records. Conversely, connections to a killed node must be
+//! refused, so [`Proxy::close`] closes the listener; call it only after the process has exited.
 //!
 //! In a cluster of processes every node has one proxy, whose address it advertises. The manager has
-//! one for each node and one for the clients, so there the source is known. On a node's proxy it is
-//! looked up, only for connections that a cut may concern.
+//! one for each node and one for the clients, so the source of its connections is known. A node's
+//! proxy looks the source up, but only for connections that a cut may affect.
 
 mod faults;
 mod sockets;
@@ -34,27 +33,27 @@ use crate::party::Party;
 /// Bytes of a forwarding thread's stack: it calls nothing deep, and there are hundreds.
 const STACK: usize = 128 << 10;
 
-/// After a connection that could not be accepted: out of descriptors, perhaps.
+/// Pause after a failed accept, for example without free descriptors.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Between whom a proxy stands.
+/// The two parties of a proxy's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Endpoints {
-    /// Who connects, where that is always the same.
+    /// The party that connects, if it is always the same.
     pub from: Option<Party>,
-    /// Who is connected to.
+    /// The party behind the proxy.
     pub to: Party,
 }
 
-/// A proxy. Its connections end when it is dropped.
+/// A proxy. Its connections are closed on drop.
 #[derive(Debug)]
 pub struct Proxy {
     route: Arc<Route>,
-    /// The thread that accepts. It is woken before it is waited for ([`Proxy::close`]).
+    /// The accepting thread. [`Proxy::close`] wakes it before it waits for it.
     accepting: Option<Worker>,
 }
 
-/// What a proxy and its threads share.
+/// The state that a proxy and its threads share.
 #[derive(Debug)]
 struct Route {
     front: SocketAddr,
@@ -66,7 +65,7 @@ struct Route {
     is_over: AtomicBool,
 }
 
-/// One that passes through.
+/// A forwarded connection.
 #[derive(Debug)]
 struct ProxiedConnection {
     link: LinkIdentity,
@@ -75,19 +74,19 @@ struct ProxiedConnection {
 }
 
 impl Proxy {
-    /// Passes connections on to `target`, with faults of its own.
+    /// Forwards connections to `target`, with its own faults.
     ///
     /// # Errors
-    /// If there are no more threads.
+    /// If no thread can be started.
     pub fn alone(listener: TcpListener, target: SocketAddr) -> io::Result<Proxy> {
         let ends = Endpoints { from: Some(Party::Client), to: Party::Node(0) };
         Proxy::between(listener, target, ends, Arc::default())
     }
 
-    /// Passes connections on to `target`, with faults that others share.
+    /// Forwards connections to `target`, with shared faults.
     ///
     /// # Errors
-    /// If there are no more threads.
+    /// If no thread can be started.
     pub fn between(
         listener: TcpListener,
         target: SocketAddr,
@@ -108,17 +107,17 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.route.front
     }
 
-    /// How many bytes of requests have come in.
+    /// Bytes of requests received so far.
     pub fn requested(&self) -> u64 {
         self.route.requested.load(Ordering::Relaxed)
     }
 
-    /// Makes this trouble from now on, on its own and those that share its faults.
+    /// Sets the fault of this proxy and of those that share its faults.
     pub fn set(&self, fault: NetworkFault) {
         self.route.faults.set(fault);
         if fault == NetworkFault::Close {
@@ -126,10 +125,10 @@ impl Proxy {
         }
     }
 
-    /// Listens again in the same place after [`Proxy::close`].
+    /// Listens on the same port again after [`Proxy::close`].
     ///
     /// # Errors
-    /// If somebody else has it, or there are no more threads.
+    /// If the port is taken or no thread can be started.
     pub fn reopen(&mut self) -> io::Result<()> {
         if self.accepting.is_none() {
             self.listen(TcpListener::bind(self.route.front)?)?;
@@ -153,11 +152,11 @@ impl Proxy {
         Ok(())
     }
 
-    /// Refuses connections from now on. Those that are open end as their target ends them.
+    /// Refuses connections from now on. Open connections close when their target closes them.
     pub fn close(&mut self) {
         if let Some(mut accepting) = self.accepting.take() {
             accepting.request_stop();
-            // The thread sleeps in the kernel; a connection wakes it.
+            // The thread blocks in accept; a connection wakes it.
             let _ = TcpStream::connect(self.route.front);
         }
     }
@@ -173,7 +172,7 @@ impl Drop for Proxy {
 }
 
 impl Route {
-    /// Ends all connections.
+    /// Closes all connections.
     fn close_all(&self) {
         for connection in self.connections.lock().drain(..) {
             if let Some(connection) = connection.upgrade() {
@@ -185,20 +184,19 @@ impl Route {
 
 impl ProxiedConnection {
     fn close(&self) {
-        // Closed already is as good.
+        // An error means that it is closed already.
         let _ = self.near.shutdown(Shutdown::Both);
         let _ = self.far.shutdown(Shutdown::Both);
     }
 }
 
-/// Carries one connection. Nothing of this can fail but for want of descriptors or threads; the
-/// connection then ends.
+/// Forwards one connection. If descriptors or threads run out, the connection is closed.
 fn carry(route: &Arc<Route>, near: TcpStream) {
     if route.faults.is_closing() {
         return;
     }
     let Ok(peer) = near.peer_addr() else { return };
-    // A target that refuses is refused to the caller as well: `near` is dropped.
+    // If the target refuses, `near` is dropped, which closes the caller's connection.
     let Ok(far) = TcpStream::connect(route.target) else { return };
     if near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).is_err() {
         return;
@@ -223,7 +221,7 @@ fn carry(route: &Arc<Route>, near: TcpStream) {
     }
 }
 
-/// Carries bytes one way until an end, which it carries as well.
+/// Forwards bytes in one direction until the close, which it forwards too.
 fn pump(route: &Route, connection: &ProxiedConnection, way: Direction) {
     let ProxiedConnection { link, near, far } = connection;
     let (mut from, mut to) = if way == Direction::Requests { (near, far) } else { (far, near) };
@@ -247,7 +245,7 @@ fn pump(route: &Route, connection: &ProxiedConnection, way: Direction) {
         match got {
             Ok(length @ 1..) => {
                 if to.write_all(&piece[..length]).is_err() {
-                    // Gone on that side: the other learns it too, as from a reset.
+                    // That side is closed: close the other too, as a reset would.
                     let _ = from.shutdown(Shutdown::Both);
                     return;
                 }
@@ -280,7 +278,7 @@ mod tests {
     #[test]
     fn a_cut_link_holds_back_and_delivers_later() {
         let (target, target_address) = listener();
-        // Not one that an outgoing connection may take while the proxy is closed.
+        // A port that no outgoing connection takes while the proxy is closed.
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free(1).expect("one")[0]));
         let front = TcpListener::bind(address).expect("it is free");
         let faults = Arc::new(Faults::default());
@@ -324,7 +322,7 @@ mod tests {
         proxy.set(NetworkFault::Stall);
         near.write_all(b"a").expect("sent");
         drop(proxy);
-        // Nothing, by an end or a reset.
+        // No data: a close or a reset.
         assert!(!matches!(far.read(&mut [0]), Ok(1..)));
         assert!(!matches!(near.read(&mut [0]), Ok(1..)));
     }

@@ -1,4 +1,4 @@
-//! Runs a client's operations, and records what was asked and what it was told.
+//! Runs operations of a client, and records each call and its outcome.
 
 use std::time::{Duration, Instant};
 
@@ -6,39 +6,39 @@ use client::{ClientError, GTStoreClient, UpdateAction};
 
 use crate::history::{Kind, Outcome, Record};
 
-/// The clock of a history, and who writes it.
+/// Writes records of a history, and holds its clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Recorder {
     start: Instant,
 }
 
-/// What came of an operation.
+/// The result of an operation.
 #[derive(Debug)]
 pub struct Recorded {
-    /// For the history.
+    /// The record for the history.
     pub record: Record,
-    /// Why it was not acknowledged.
+    /// The error, if it was not acknowledged.
     pub error: Option<ClientError>,
 }
 
 impl Recorder {
-    /// Time is 0 now.
+    /// Starts the clock at 0.
     pub fn start() -> Recorder {
         Recorder { start: Instant::now() }
     }
 
-    /// How long ago that was.
+    /// Time since the start.
     pub fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// The same in nanoseconds, as records have it.
+    /// Time since the start in nanoseconds, the unit of records.
     pub fn now(&self) -> u64 {
         self.elapsed().as_nanos() as u64
     }
 
-    /// Runs one operation as the client of this number. What a get or an update finds is not taken
-    /// from `kind`, but from the answer.
+    /// Runs one operation as this client. The value that a get or an update finds comes from the
+    /// reply, not from `kind`.
     pub fn run(&self, store: &GTStoreClient, client: u32, key: &str, kind: Kind) -> Recorded {
         let name = key.as_bytes();
         let mut found = None;
@@ -71,7 +71,7 @@ impl Recorder {
     }
 }
 
-/// What a client was told that got this error, or none.
+/// The outcome that an error, or success, means.
 pub fn outcome(error: Option<&ClientError>) -> Outcome {
     match error {
         None => Outcome::Ok,
@@ -80,7 +80,7 @@ pub fn outcome(error: Option<&ClientError>) -> Outcome {
     }
 }
 
-/// The number that a value is; one that nobody put if it is none.
+/// Parses a value as a number; a number that was never put if it is not one.
 fn number_of(value: &[u8]) -> u64 {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX)
 }

@@ -1,12 +1,11 @@
-//! The folder for the data and logs of processes that the bench starts itself. It goes when the run
-//! has gone well, and stays where somebody will want to look into it.
+//! A folder for the data and logs of the processes of a run. It is removed after a successful run
+//! and kept after a failure, for inspection.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A folder that is removed when this is dropped, unless it is kept. Nothing creates it but who
-/// uses it.
+/// A folder that is removed on drop, unless it is kept. The user of this type creates it.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -14,18 +13,18 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// One in the system's folder for such things, `gtstore-NAME-…`, with our process id, so that
-    /// no two runs share one.
+    /// A folder `gtstore-NAME-…` in the system's temporary folder. Its name has our process id, so
+    /// no two runs share it.
     pub fn temporary(name: &str) -> Scratch {
         let name = format!("gtstore-{name}-{}", std::process::id());
         Scratch { path: std::env::temp_dir().join(name), is_kept: false }
     }
 
-    /// This one, which is kept in any case. What an earlier run left there is removed: a manager
-    /// must not continue from its state.
+    /// This folder, which is always kept. Leftovers of a previous run are removed: a manager must
+    /// not continue from its state.
     ///
     /// # Errors
-    /// If the system refuses to remove it.
+    /// If it cannot be removed.
     pub fn at(path: PathBuf) -> io::Result<Scratch> {
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -33,12 +32,12 @@ impl Scratch {
         }
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Lets it stay.
+    /// Keeps the folder.
     pub fn keep(&mut self) {
         self.is_kept = true;
     }
@@ -47,7 +46,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.is_kept {
-            // Left over in the system's folder for such things; not worth an error.
+            // A leftover in the system's temporary folder is not worth an error.
             let _ = fs::remove_dir_all(&self.path);
         }
     }

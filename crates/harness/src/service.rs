@@ -1,9 +1,9 @@
-//! A cluster of our own: a manager and nodes, as `start_service` would start them.
+//! A cluster of processes: a manager and nodes, as `start_service` starts them.
 //!
-//! Each process has its flags, its log and, where records are kept, its folder from the first start
-//! on: one that is started again comes back as what it was. With [faults](ClusterSetup::faults) there is a
-//! [`Proxy`] in front of each of them. A node that leaves ends by itself, with exit code 0; any
-//! other process that ends without being told to is a finding.
+//! Each process keeps its flags, its log and its data folder, if it has one, so a restarted process
+//! returns with its identity. With [faults](ClusterSetup::faults) a [`Proxy`] stands in front of
+//! each process. A node that leaves exits by itself with code 0; every other unrequested exit is a
+//! finding.
 
 use std::fs;
 use std::io;
@@ -21,40 +21,40 @@ use crate::ports;
 use crate::process::{Process, SpawnError};
 use crate::proxy::{Endpoints, Faults, Proxy};
 
-/// How the cluster is to be.
+/// The configuration of a cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterSetup {
-    /// Where the programs are.
+    /// The folder with the programs.
     pub bin: PathBuf,
-    /// Where data and logs go; created if need be.
+    /// The folder for data and logs; it is created.
     pub folder: PathBuf,
     /// Copies of each key.
     pub copies: usize,
-    /// How many nodes there may be.
+    /// The largest number of nodes.
     pub most: usize,
-    /// More flags of the manager.
+    /// Additional flags of the manager.
     pub manager_flags: Vec<String>,
-    /// More flags of every node.
+    /// Additional flags of every node.
     pub node_flags: Vec<String>,
-    /// Whether nodes keep their records on disk, and how.
+    /// The durability, if nodes have data folders.
     pub durability: Option<Durability>,
-    /// What goes wrong between the processes; without, they talk to each other directly.
+    /// The network faults; without them, processes connect directly.
     pub faults: Option<Arc<Faults>>,
 }
 
-/// A process that has ended by itself.
+/// A process that has exited by itself.
 #[derive(Debug)]
 pub struct ProcessEnd {
-    /// Which one.
+    /// The process.
     pub party: Party,
-    /// With exit code 0.
+    /// Whether its exit code is 0.
     pub is_well: bool,
-    /// In words.
+    /// A description.
     pub what: String,
 }
 
 impl ProcessEnd {
-    /// Whether it is a node that was asked to leave, and has done so well.
+    /// Whether it is a node that was asked to leave and has exited with code 0.
     pub fn has_left(&self, leaving: &[usize]) -> bool {
         self.is_well && matches!(self.party, Party::Node(node) if leaving.contains(&node))
     }
@@ -66,7 +66,7 @@ pub struct Service {
     faults: Option<Arc<Faults>>,
     manager_port: u16,
     manager: Process,
-    /// The manager as clients reach it.
+    /// The proxy between clients and the manager.
     of_clients: Option<Proxy>,
     nodes: Vec<NodeProcess>,
 }
@@ -77,21 +77,21 @@ struct NodeProcess {
     proxies: Option<Proxies>,
 }
 
-/// What stands around a node.
+/// The proxies of a node.
 #[derive(Debug)]
 struct Proxies {
-    /// Before it.
+    /// In front of the node.
     front: Proxy,
-    /// Before the manager, as the node reaches that.
+    /// Between the node and the manager.
     #[expect(dead_code, reason = "it works until it is dropped")]
     to_manager: Proxy,
 }
 
-/// Ports that are left.
+/// Ports not yet used.
 struct Ports(IntoIter<u16>);
 
 impl Ports {
-    /// All that such a cluster takes.
+    /// All ports that a cluster needs.
     fn of(setup: &ClusterSetup) -> io::Result<Ports> {
         let count = match setup.faults {
             None => 1 + setup.most,
@@ -104,7 +104,7 @@ impl Ports {
         self.0.next().expect("as many were counted as are taken")
     }
 
-    /// A proxy on one of them.
+    /// A proxy on the next port.
     fn proxy(&mut self, to: u16, ends: Endpoints, faults: &Arc<Faults>) -> io::Result<Proxy> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.take()))?;
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, to));
@@ -113,7 +113,7 @@ impl Ports {
 }
 
 impl ClusterSetup {
-    /// One without records on disk, more flags, or faults.
+    /// A cluster without data folders, additional flags or faults.
     pub fn new(bin: &Path, folder: &Path, copies: usize, most: usize) -> ClusterSetup {
         ClusterSetup {
             bin: bin.to_owned(),
@@ -127,7 +127,7 @@ impl ClusterSetup {
         }
     }
 
-    /// Flags of nodes that log no snapshots, for runs that would fill the disk with them.
+    /// The flags that turn snapshot lines off, for runs that would fill the disk with them.
     pub fn no_snapshots() -> Vec<String> {
         vec!["--snapshot-keys=0".into(), "--snapshot-interval-ms=60000".into()]
     }
@@ -155,7 +155,7 @@ impl ClusterSetup {
             let mut front = ports.proxy(port, Endpoints { from: None, to: party }, faults)?;
             flags.push(format!("--advertise={}", front.address()));
             flags.push(format!("--manager={}", to_manager.address()));
-            // Refuses until the node runs.
+            // It refuses connections until the node runs.
             front.close();
             proxies = Some(Proxies { front, to_manager });
         } else {
@@ -171,7 +171,7 @@ impl ClusterSetup {
 }
 
 impl Service {
-    /// Starts the manager, and no node yet.
+    /// Starts the manager, without nodes.
     ///
     /// # Errors
     /// [`SpawnError`].
@@ -194,22 +194,22 @@ impl Service {
         Ok(service)
     }
 
-    /// Where the manager is.
+    /// The manager's address.
     pub fn manager(&self) -> Address {
         address(self.manager_port)
     }
 
-    /// Where the manager is for clients: behind their proxy, if there is one.
+    /// The manager's address for clients: that of their proxy, if there is one.
     pub fn manager_of_clients(&self) -> Address {
         self.of_clients.as_ref().map_or(self.manager(), |proxy| address(proxy.address().port()))
     }
 
-    /// How many nodes run.
+    /// The number of running nodes.
     pub fn running(&self) -> usize {
         self.nodes.iter().filter(|node| node.process.is_running()).count()
     }
 
-    /// Whether a node runs, as far as is known.
+    /// Whether a node runs, as of the last look.
     pub fn is_running(&self, node: usize) -> bool {
         self.nodes[node].process.is_running()
     }
@@ -222,8 +222,8 @@ impl Service {
         }
     }
 
-    /// Starts a process that does not run: a new node, or one that has ended; or the manager, with
-    /// the views that it has saved.
+    /// Starts a process that does not run: a new or a stopped node, or the manager with its saved
+    /// views.
     ///
     /// # Errors
     /// [`SpawnError`].
@@ -247,9 +247,9 @@ impl Service {
         nodes.iter().try_for_each(|&node| self.start_again(Party::Node(node)))
     }
 
-    /// Kills processes, all before it waits for the first to be gone. A node's port refuses
-    /// afterwards. The manager's proxies go on, and close what they accept; nothing follows from
-    /// whether a manager refuses.
+    /// Kills processes, all of them before it waits for the first exit. Afterwards a node's port
+    /// refuses connections. The manager's proxies keep listening and close what they accept, since
+    /// no rule depends on whether the manager refuses.
     pub fn kill(&mut self, victims: &[Party]) {
         for &victim in victims {
             if let Some(process) = self.process(victim) {
@@ -279,7 +279,7 @@ impl Service {
         }
     }
 
-    /// Lets a process stand still.
+    /// Suspends a process.
     ///
     /// # Errors
     /// If the system refuses.
@@ -287,7 +287,7 @@ impl Service {
         self.process(party).map_or(Ok(()), |process| process.signal(Signal::STOP))
     }
 
-    /// Lets a process go on that stands still.
+    /// Resumes a suspended process.
     ///
     /// # Errors
     /// If the system refuses.
@@ -295,7 +295,7 @@ impl Service {
         self.process(party).map_or(Ok(()), |process| process.signal(Signal::CONT))
     }
 
-    /// The next process that has ended without being killed.
+    /// The next process that has exited without being killed.
     pub fn ended(&mut self) -> Option<ProcessEnd> {
         let nodes = (0..self.nodes.len()).map(Party::Node);
         let ended = std::iter::once(Party::Manager).chain(nodes).find_map(|party| {

@@ -1,10 +1,9 @@
-//! A search for an order, by porcupine: it finds everything, in a time that grows fast with the
-//! number of operations and of clients.
+//! A search for an order with porcupine. It is complete; its time grows fast with the number of
+//! operations and clients.
 //!
 //! A failed operation must not have happened, so it is left out. An unknown write may happen at any
-//! time after its call, or never: it returns at the end of time. (One whose value nobody found is
-//! left out: where an order with it is right, so is the same order without it, or with it as the
-//! very last.)
+//! time after its call, or never: it returns at the end of time. (A write whose value no read found
+//! is left out: an order with it is valid exactly if the same order without it is.)
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,8 +12,8 @@ use porcupine_rs::{CheckResult, Model, Operation, check_operations_timeout};
 
 use crate::history::{Kind, Outcome, Record};
 
-/// How long the checker may think about one key. Histories are kept so short that it takes
-/// milliseconds; what is not decided in this time counts as failed.
+/// Time limit of the search for one key. Histories are short enough for milliseconds; an undecided
+/// history counts as a violation.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A key: absent, or with a value.
@@ -40,12 +39,12 @@ impl Model for RegisterModel {
     }
 }
 
-/// Looks for an order of a key's history, in which no value is written twice.
+/// Searches for an order of a key's history. No value may be written twice in it.
 ///
 /// # Errors
-/// That there is none, or that it was not found in time.
+/// If there is none, or none was found in time.
 pub(super) fn check(history: &[Record]) -> Result<(), &'static str> {
-    // What an update was made from it has found, whatever came of it.
+    // An update found the value that it replaced, whatever its outcome.
     let found: HashSet<u64> = history.iter().filter_map(Record::found).collect();
     let counts = |record: &&Record| match (record.outcome, record.kind) {
         (Outcome::Ok, _) => true,

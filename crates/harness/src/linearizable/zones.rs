@@ -1,23 +1,23 @@
 //! A check in O(n log n), by zones (Gibbons and Korach, *Testing Shared Memories*, 1997).
 //!
 //! No value is written twice, so all operations on one value belong together. A value was current
-//! from the first return of any of them (at the latest) until the last call of any of them (at the
-//! least). Where that is a stretch of time it is the value's *forward zone*: nothing else can have
-//! been current meanwhile. Else all of its operations overlap at some moment, and the stretch
-//! between is its *backward zone*: it was current at one moment of that at least. An update joins
-//! its value to the one that it found, so zones are those of whole chains of updates.
+//! from the first return of any of them (at the latest) until the last call of any of them (at
+//! least). If the first return comes before the last call, the time between them is the value's
+//! *forward zone*: no other value was current during it. Otherwise all of its operations overlap,
+//! and the time between is its *backward zone*: the value was current at some moment of it. An
+//! update joins its value to the one it found, so a zone belongs to a chain of updates.
 //!
-//! What this finds is certainly wrong. It does not find everything: no value and a delete have no
-//! number, so it looks at each of them by itself, and not whether all of them fit together.
+//! Every reported violation is real, but the check is incomplete: deletes and absent values have no
+//! number, so each is checked by itself and not in combination.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::history::{Kind, Outcome, Record};
 
-/// Later than any return: that of an operation whose outcome is unknown.
+/// The return time of an operation of unknown outcome: later than any other.
 const NEVER: u64 = u64::MAX;
 
-/// When something was certainly under way, or certainly over.
+/// The time between call and return.
 #[derive(Debug, Clone, Copy)]
 struct Interval {
     invoke: u64,
@@ -28,13 +28,13 @@ struct Interval {
 #[derive(Debug)]
 struct ValueOperations {
     write: Interval,
-    /// The value that it was made from, by an update.
+    /// The value that the update replaced.
     made_from: Option<u64>,
-    /// The last call of those who wrote or found it.
+    /// The last call of an operation that wrote or found it.
     last_call: u64,
-    /// The first return of them.
+    /// The first return of such an operation.
     first_return: u64,
-    /// The update that has found it.
+    /// The update that replaced it.
     next: Option<u64>,
 }
 
@@ -56,7 +56,7 @@ impl Zone {
     }
 }
 
-/// Looks for what is certainly wrong with a key's history, in which no value is written twice.
+/// Looks for certain violations in a key's history. No value may be written twice in it.
 ///
 /// # Errors
 /// What is wrong.
@@ -84,13 +84,13 @@ pub(super) fn check(history: &[Record]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// When an operation was under way.
+/// The time of an operation.
 fn span(record: &Record) -> Interval {
     let ret = if record.outcome == Outcome::Unknown { NEVER } else { record.ret };
     Interval { invoke: record.invoke, ret }
 }
 
-/// Whether an operation can be told to have happened, so that what it has found counts.
+/// Whether an operation has certainly happened, so that its result counts.
 fn has_happened(record: &Record, values: &Values) -> bool {
     match (record.outcome, record.kind) {
         (Outcome::Ok, _) => true,
@@ -99,7 +99,7 @@ fn has_happened(record: &Record, values: &Values) -> bool {
     }
 }
 
-/// The values that were certainly written, with all that happened to them.
+/// The values that were certainly written, with all operations on them.
 fn values(history: &[Record]) -> Result<Values, &'static str> {
     let mut values = Values::new();
     let found: HashSet<u64> = history.iter().filter_map(Record::found).collect();
@@ -144,8 +144,8 @@ fn values(history: &[Record]) -> Result<Values, &'static str> {
     Ok(values)
 }
 
-/// The zone of each chain: a value that was put, or that took the place of none, and the values
-/// that updates have made of it, one after the other.
+/// The zone of each chain: a value that was put, or that replaced an absent one, and the updates
+/// that followed it.
 fn chains(values: &Values) -> Result<Vec<Zone>, &'static str> {
     let mut zones = Vec::new();
     let mut seen = 0;
@@ -164,7 +164,7 @@ fn chains(values: &Values) -> Result<Vec<Zone>, &'static str> {
             }
             zone.first_return = zone.first_return.min(value.first_return);
             zone.last_call = zone.last_call.max(value.last_call);
-            // Whoever has found this value did so before the next one was written.
+            // Every read of this value came before the next one was written.
             earliest = earliest.max(value.last_call);
             match value.next.and_then(|next| values.get(&next)) {
                 Some(next) => value = next,
@@ -173,7 +173,7 @@ fn chains(values: &Values) -> Result<Vec<Zone>, &'static str> {
         }
         zones.push(zone);
     }
-    // Those that no first value leads to have made each other.
+    // Values without a first one form a circle.
     if seen == values.len() {
         Ok(zones)
     } else {
@@ -192,20 +192,20 @@ fn forward(zones: &[Zone]) -> Result<Vec<Zone>, &'static str> {
     Ok(forward)
 }
 
-/// Whether all the time from one moment to another is within a forward zone of somebody else.
+/// Whether the time from `from` to `to` lies within a forward zone of another chain.
 fn is_within(forward: &[Zone], from: u64, to: u64) -> bool {
     let after = forward.partition_point(|zone| zone.first_return < from);
     after.checked_sub(1).is_some_and(|at| to < forward[at].last_call)
 }
 
-/// The deletes that may have happened.
+/// Deletes that may have happened.
 fn deletes(history: &[Record]) -> Vec<Interval> {
     let is_one =
         |record: &&Record| record.kind == Kind::Delete && record.outcome != Outcome::Failed;
     history.iter().filter(is_one).map(span).collect()
 }
 
-/// When no value was found.
+/// The times of reads that found no value.
 fn absences<'a>(history: &'a [Record], values: &'a Values) -> impl Iterator<Item = Interval> + 'a {
     let is_one = |record: &&Record| {
         matches!(record.kind, Kind::Get(None) | Kind::Update(_, None))
@@ -214,12 +214,12 @@ fn absences<'a>(history: &'a [Record], values: &'a Values) -> impl Iterator<Item
     history.iter().filter(is_one).map(span)
 }
 
-/// When a key may have had no value.
+/// The times at which a key may have been absent.
 struct Emptiness {
-    /// By the time at which a value was certainly there: the latest call that wrote one that was
-    /// there by then.
+    /// By the time at which a value was certainly present: the latest call of a write that was
+    /// complete by then.
     written: Vec<(u64, u64)>,
-    /// By the call of a delete: the latest return of those that were called by then.
+    /// By the call of a delete: the latest return of the deletes called by then.
     deleted: Vec<(u64, u64)>,
 }
 
@@ -230,15 +230,15 @@ impl Emptiness {
         Emptiness { written: rising(written.collect()), deleted: rising(deleted.collect()) }
     }
 
-    /// Whether there may have been no value at some moment of this time: none was certainly there
-    /// before, or a delete may have come after each that was.
+    /// Whether the key may have been absent at some moment of `span`: no value was certainly
+    /// written before, or a delete may have followed every one.
     fn may_be(&self, span: &Interval) -> bool {
         let Some(written) = latest(&self.written, |at| at < span.invoke) else { return true };
         latest(&self.deleted, |at| at <= span.ret).is_some_and(|deleted| deleted >= written)
     }
 }
 
-/// By time, each with the highest that there was by then.
+/// Running maxima by time.
 fn rising(mut pairs: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     pairs.sort_unstable();
     let mut highest = 0;
@@ -249,7 +249,7 @@ fn rising(mut pairs: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     pairs
 }
 
-/// The highest at the last of the times that are early enough.
+/// The running maximum at the last time that is early enough.
 fn latest(rising: &[(u64, u64)], is_early: impl Fn(u64) -> bool) -> Option<u64> {
     let after = rising.partition_point(|(at, _)| is_early(*at));
     after.checked_sub(1).map(|at| rising[at].1)

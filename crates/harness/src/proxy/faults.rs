@@ -1,4 +1,4 @@
-//! What goes wrong between parties: on every connection that passes, or on single links.
+//! Network faults: on all connections, or on single links between parties.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,31 +9,30 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::sockets::SocketOwners;
 use crate::party::Party;
 
-/// What happens to everything that passes.
+/// A fault of all connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum NetworkFault {
-    /// Nothing.
+    /// No fault.
     #[default]
     None,
-    /// Every piece is held back for so long, in both directions.
+    /// Each chunk is delayed by this time, in both directions.
     Delay(Duration),
-    /// So many bytes a second pass, one after the other, in both directions.
+    /// The bandwidth in bytes a second, in each direction.
     Slow(u64),
-    /// Everything is taken and nothing passes, for as long as the fault lasts; what was held back
-    /// passes afterwards.
+    /// Data is accepted and not forwarded while the fault lasts; afterwards it is forwarded.
     Stall,
-    /// Requests pass, and the connection is closed where an answer comes back.
+    /// Requests pass; the connection is closed when a reply comes back.
     LoseReplies,
-    /// Connections are closed, new ones and those in use.
+    /// New and open connections are closed.
     Close,
 }
 
-/// What of a link is concerned.
+/// The affected direction of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// What is sent to the one who is connected to.
+    /// From the connecting party.
     Requests,
-    /// What comes back.
+    /// To the connecting party.
     Replies,
     /// Both.
     Both,
@@ -45,21 +44,21 @@ impl Direction {
     }
 }
 
-/// Links on which nothing passes, as if a cable were pulled.
+/// A link on which nothing passes, as if its cable were unplugged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// Who connects.
+    /// The connecting party.
     pub from: Party,
-    /// Who is connected to.
+    /// The party that accepts.
     pub to: Party,
-    /// What does not pass.
+    /// The blocked direction.
     pub way: Direction,
-    /// Only about half of the connections, chosen with this salt.
+    /// Affects only about half of the connections, chosen with this salt.
     pub half: Option<u64>,
 }
 
 impl Cut {
-    /// Whether it concerns a connection, or may: who connects is not known yet.
+    /// Whether it affects a connection, or may affect it while the connecting party is unknown.
     fn may_stop(&self, link: &LinkIdentity, way: Direction) -> bool {
         let is_chosen = self.half.is_none_or(|salt| {
             (u64::from(link.port) ^ salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 63 == 0
@@ -69,23 +68,23 @@ impl Cut {
     }
 }
 
-/// One connection's place in the network.
+/// The parties and ports of a connection.
 #[derive(Debug)]
 pub(super) struct LinkIdentity {
-    /// Who connected, once that is known.
+    /// The connecting party, once known.
     pub(super) from: OnceLock<Party>,
-    /// Who is connected to.
+    /// The party that accepts.
     pub(super) to: Party,
-    /// The port it comes from.
+    /// The connecting port.
     pub(super) port: u16,
     /// The port of the proxy.
     pub(super) proxy: u16,
 }
 
-/// Everything that is wrong at present; proxies share one.
+/// All current faults, shared by proxies.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// How many cuts there are, and a fault of all: spares the lock while all is well.
+    /// The number of current faults: without any, the lock is not taken.
     count: AtomicUsize,
     present: Mutex<ActiveFaults>,
     changed: Condvar,
@@ -99,22 +98,22 @@ struct ActiveFaults {
 }
 
 impl Faults {
-    /// What happens to everything from now on.
+    /// Sets the fault of all connections.
     pub fn set(&self, fault: NetworkFault) {
         self.change(|present| present.of_all = fault);
     }
 
-    /// Cuts a link; `id` is for mending it.
+    /// Cuts a link; [`Faults::mend`] takes its `id`.
     pub fn cut(&self, id: u64, cut: Cut) {
         self.change(|present| present.cuts.push((id, cut)));
     }
 
-    /// Mends the cut of this id.
+    /// Ends the cut with this id.
     pub fn mend(&self, id: u64) {
         self.change(|present| present.cuts.retain(|(other, _)| *other != id));
     }
 
-    /// Mends everything.
+    /// Ends all faults.
     pub fn end(&self) {
         self.change(|present| *present = ActiveFaults::default());
     }
@@ -127,7 +126,7 @@ impl Faults {
         self.changed.notify_all();
     }
 
-    /// Which process a party is from now on, `None` while it has none.
+    /// Sets the process of a party; `None` while it does not run.
     pub fn set_pid(&self, party: Party, pid: Option<u32>) {
         self.holders.set_pid(party, pid);
     }
@@ -137,15 +136,15 @@ impl Faults {
         self.present.lock().of_all == NetworkFault::Close
     }
 
-    /// Lets those who wait look whether they still have to.
+    /// Wakes waiting threads, which then check their condition again.
     pub(super) fn wake(&self) {
-        // Not between the look of one who waits and its sleep.
+        // The lock prevents a wakeup between a thread's check and its wait.
         let _present = self.present.lock();
         self.changed.notify_all();
     }
 
-    /// Blocks as long as nothing passes on a link, or until it `is_over`. Then: for how long a
-    /// piece of so many bytes is held back; `None` closes the connection.
+    /// Blocks while nothing passes on a link, unless it `is_over`. Returns the delay of a chunk of
+    /// `bytes`; `None` closes the connection.
     pub(super) fn passage(
         &self,
         link: &LinkIdentity,
@@ -181,13 +180,13 @@ impl Faults {
                 return present.of_all;
             }
             if is_cut && link.from.get().is_none() {
-                // Found out without the lock: it takes a while.
+                // The lookup takes milliseconds, so it happens without the lock.
                 MutexGuard::unlocked(&mut present, || {
                     link.from.get_or_init(|| self.holders.holder(link.port, link.proxy));
                 });
                 continue;
             }
-            // With a time-out only against a notification that was missed.
+            // The time-out guards against a missed notification.
             self.changed.wait_for(&mut present, Duration::from_millis(500));
         }
     }

@@ -1,5 +1,5 @@
-//! Who is at the other end of a connection, found from `/proc`: the one of our processes that holds
-//! the socket; if none does, it is a client. That costs milliseconds.
+//! Looks up the party at the other end of a connection in `/proc`: the process of ours that owns
+//! the socket, or a client if none does. A lookup takes milliseconds.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::party::Party;
 
-/// How long the table of sockets is believed: a port may be used again by somebody else.
+/// How long the table of sockets is valid: another process may reuse a port.
 const FRESH: Duration = Duration::from_millis(300);
 
 /// Our processes, and the sockets of this machine that are connected over loopback.
@@ -22,23 +22,23 @@ pub(super) struct SocketOwners {
 #[derive(Debug, Default)]
 struct SocketTable {
     read: Option<Instant>,
-    /// By own port and the other's.
+    /// By local and remote port.
     inodes: HashMap<(u16, u16), u64>,
 }
 
 impl SocketOwners {
-    /// Which process a party is from now on, `None` while it has none.
+    /// Sets the process of a party; `None` while it does not run.
     pub(super) fn set_pid(&self, party: Party, pid: Option<u32>) {
         let mut pids = self.pids.lock();
         pids.retain(|(other, _)| *other != party);
         pids.extend(pid.map(|pid| (party, pid)));
     }
 
-    /// Who holds the other end of a connection to port `to`, by the port `from` that it comes from.
+    /// The party at the other end of a connection from port `from` to port `to`.
     pub(super) fn holder(&self, from: u16, to: u16) -> Party {
         let key = (from, to);
         let mut table = self.table.lock();
-        // A connection that is not there is younger than the table, or has ended.
+        // A missing connection is newer than the table, or closed.
         let is_old = table.read.is_none_or(|at| at.elapsed() > FRESH);
         if is_old || !table.inodes.contains_key(&key) {
             *table = SocketTable { read: Some(Instant::now()), inodes: inodes() };
