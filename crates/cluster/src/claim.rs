@@ -1,46 +1,48 @@
-//! What a node that starts has in its data folder, and where that counts (rule H6).
+//! The claim of a starting node: the ranges in its data folder, and where they count (rule H6).
 //!
-//! A folder names the last start of the node's process that wrote to it, the newest view which that one had
-//! adopted, and the arcs in which it was synced then. The node that starts with the folder *claims* these arcs.
-//! Where others live that hold an arc the claim is of no use: what the folder has is an old state, good for a
-//! comparison (H3). Where nobody does, it is what the arc is revived from: the claimant takes the dead member's
+//! A folder names the last incarnation that wrote to it, the newest view which that one had
+//! adopted, and the arcs in which it was synced then. A node that starts with the folder *claims*
+//! these arcs. Where a live node is synced in an arc, the folder's records are stale, and serve
+//! only for comparison (H3). Where none is, they revive the arc: the node takes the dead member's
 //! place in the next view ([`Replacement`](crate::view::Replacement)).
 //!
-//! A claim counts where the dead process, had it only been cut off, would still be synced: nothing can have been
-//! acknowledged since without it. So it is the rule by which [`Holdings`](crate::holdings::Holdings) adopts a view,
-//! applied to somebody else.
+//! A claim counts in the arcs in which the dead process would still be synced if it had only been
+//! cut off: nothing can have been acknowledged there without it. This is the rule by which
+//! [`Holdings`](crate::holdings::Holdings) adopts a view, applied to another incarnation.
 
 use crate::arcs::ArcSet;
 use crate::ids::{Epoch, Incarnation};
 use crate::mutation::{Mutation, is_on};
 use crate::view::Routes;
 
-/// What a node claims to have held in its last life.
+/// The ranges that a node's last incarnation held.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Claim {
-    /// The last start of its process that wrote to the folder. It has ended: the folder is locked.
+    /// The last incarnation that wrote to the folder. It has ended: the folder is locked.
     pub of: Incarnation,
-    /// The newest view which that one had adopted, as far as the folder tells.
+    /// The newest adopted view that the folder records.
     pub epoch: Epoch,
     /// The arcs in which it was synced in that view.
     pub synced: ArcSet,
-    /// The last starts of a process with this folder, the newest last; this one too, if that could be written down
-    /// ([`folders`](crate::membership::Folders)).
+    /// The last incarnations with this folder, the newest last; the present one too, if it could be
+    /// recorded ([`folders`](crate::membership::Folders)).
     pub starts: Vec<Incarnation>,
-    /// Whether all that was written is there. What was salvaged counts only if the operator goes on with it.
+    /// Whether the folder is complete. A salvaged one counts only if the operator accepts it.
     pub is_whole: bool,
 }
 
 impl Claim {
-    /// The arcs in which this counts, for the member at a place of the active view. `is_new_replacement` tells that this
-    /// member is a replacement by that view, and may not have adopted it.
+    /// The arcs in which this counts, for the member at a place of the active view.
+    /// `is_new_replacement`: this view made the member a replacement, and it may not have adopted
+    /// the view.
     pub fn counts(&self, active: &Routes, place: u16, is_new_replacement: bool) -> ArcSet {
         let view = active.view();
         let mut arcs = active.kept_by(place).clone();
         arcs.intersect_with(&self.synced);
         let of_arcs = |arcs: &[u16]| arcs.iter().map(|&arc| usize::from(arc)).collect::<ArcSet>();
         if active.member(place).incarnation != self.of && !is_on(Mutation::ClaimOld) {
-            // A replacement that has not written anything since it became one is as good as the dead.
+            // A replacement that has not written anything since is equivalent to the incarnation it
+            // replaces.
             let replacement = view
                 .replacement(place.into())
                 .filter(|replacement| is_new_replacement && replacement.of == self.of);
@@ -54,7 +56,7 @@ impl Claim {
             _ if is_on(Mutation::ClaimOld) => {}
             epoch if epoch == view.epoch => {}
             epoch if epoch == view.before() => arcs.difference_with(&of_arcs(&view.fresh)),
-            // As a sole holder it has missed nothing of what it sole holders for, whatever it has missed else.
+            // A sole holder has missed nothing in its arcs, whatever it has missed elsewhere.
             epoch => {
                 let sole_holder = view.sole_holder(place.into());
                 let sole_holder =

@@ -1,4 +1,4 @@
-//! What an acknowledged write is worth when all replicas of a key lose their power at once
+//! What survives of acknowledged writes when all replicas of a key fail at once
 //! (`docs/operations.md`, records on disk).
 //!
 //! It is the cluster's promise, not a node's: every view names it.
@@ -6,16 +6,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What is left of an acknowledged write when all its replicas end at the same moment.
+/// What survives of an acknowledged write when all its replicas fail at the same moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Durability {
     /// Nothing: records live in memory.
     None,
-    /// It is there again if it was older than about a second. What each disk has is merged, so all of them
-    /// are waited for.
+    /// Writes that are older than about a second survive. The disks' records are merged, so
+    /// recovery waits for all of them.
     #[default]
     Async,
-    /// It is there again if one of their disks is: no answer vouches for a record that is not on the disk.
+    /// Writes survive if one of the disks does: no node acknowledges a record before it is on its
+    /// disk.
     Sync,
 }
 

@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_is_adopted_that_goes_on_from_what_was_seen() {
+    fn a_view_that_descends_from_the_seen_one_is_adopted() {
         let lived = |epoch: u64, lives: &[u64]| {
             let mut v = View { epoch: Epoch(epoch), fresh: vec![], ..born() };
             for (at, &life) in (1..).zip(lives) {
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn at_birth_everyone_holds_everything_there_is() {
+    fn at_birth_every_member_is_synced() {
         let mut node = node(1);
         assert_eq!(node.admit_read(0), Err(Refusal::WrongEpoch));
         assert_eq!(node.adopt(routes(born())).unwrap(), Adoption::default());
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn skipping_a_view_ends_synced() {
+    fn a_node_that_skips_a_view_is_not_synced() {
         for (epoch, want) in [(2, Ok(())), (3, Err(Refusal::Syncing))] {
             let mut node = node(1);
             node.adopt(routes(born())).unwrap();
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn h4_a_sole_holder_misses_nothing_where_nothing_happened_without_it() {
+    fn h4_a_sole_holder_stays_synced_in_its_arcs() {
         let mut v = view(1, 1, vec![member(1, Active), member(2, Active)], &[0, 1, 0, 1]);
         v.fresh = vec![0, 1, 2, 3];
         let sole_holders = |epoch, since| {
@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn f10_what_was_held_before_a_skipped_view_is_dropped() {
+    fn f10_records_from_before_a_skipped_view_are_dropped() {
         let mut node = node(1);
         node.adopt(routes(born())).unwrap();
         let mut v = born();
@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn h3_what_may_serve_as_a_cache() {
+    fn h3_stale_records_of_arcs_to_fetch_are_set_aside() {
         /// The epoch of a view, a change to it, and the arcs that are dropped and set aside.
         type Case = (u64, fn(&mut View), &'static [usize], &'static [usize]);
         let cases: [(&str, Case); 7] = [
@@ -591,11 +591,11 @@ mod tests {
         assert!(!node(1).leaves_with(&without));
         let mut dropped = node(2);
         dropped.adopt(routes(born()));
-        assert!(!dropped.leaves_with(&without), "it was dropped, and did not leave");
+        assert!(!dropped.leaves_with(&without), "it was dropped without leaving");
     }
 
     #[test]
-    fn an_accepted_loss_begins_afresh() {
+    fn arcs_of_an_accepted_loss_start_empty() {
         let mut node = node(1);
         node.adopt(routes(born())).unwrap();
         let mut v = born();

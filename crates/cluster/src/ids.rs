@@ -12,7 +12,7 @@ pub const MAX_NODE_ID: usize = 64;
 /// Longest host name in bytes, as DNS has it (RFC 1035).
 pub const MAX_HOST: usize = 255;
 
-/// What is wrong with a name that a person or a peer gave.
+/// Why a name from a person or a peer is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NameError {
     /// The name is empty or longer than its limit in bytes.
@@ -46,8 +46,8 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
-/// A node's name, such as `node3`: 1 to [`MAX_NODE_ID`] bytes of letters, digits, `.`, `_`, `-`, the
-/// first of them no `.`.
+/// A node's name, such as `node3`: 1 to [`MAX_NODE_ID`] bytes of letters, digits, `.`, `_`, `-`,
+/// the first of them no `.`.
 ///
 /// The narrow alphabet keeps it safe in the text table of format 0 (which separates with `,`, `;`
 /// and `#`), in file names and in logs. Cheap to clone.
@@ -184,23 +184,23 @@ number! {
 }
 
 number! {
-    /// 64 random bits for one start of a process (L5). A process that comes back is
-    /// another incarnation and inherits nothing from the one before.
+    /// 64 random bits for one start of a process (L5). A process that restarts is another
+    /// incarnation and inherits nothing from the one before.
     Incarnation, "{:016x}"
 }
 
 number! {
-    /// 64 random bits for one start of a manager; 0: nobody knows which.
+    /// 64 random bits for one start of a manager; 0 if unknown. The protocol's field is `life`.
     ManagerIncarnation, "{:016x}"
 }
 
 number! {
-    /// 64 random bits drawn at a cluster's birth; tells clusters apart that share machines.
+    /// 64 random bits drawn at a cluster's birth; they distinguish clusters that share machines.
     ClusterId, "{:016x}"
 }
 
 impl ManagerIncarnation {
-    /// That of a view of which only the number is known.
+    /// The maker of a view of which only the number is known.
     pub const UNKNOWN: ManagerIncarnation = ManagerIncarnation(0);
 }
 

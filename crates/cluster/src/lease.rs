@@ -1,13 +1,13 @@
-//! Leases: who may serve, and until when (rules L1 and L2).
+//! Leases: how long a node may serve (rules L1 and L2).
 //!
-//! A node serves only while it holds a lease from the manager. The node counts from when it *sent* the
-//! heartbeat that was answered, the manager from when it *received* it, and the node stops a little
-//! early: so whatever the network did in between, and although two clocks never run at quite the same
-//! rate, the node has stopped when the manager says that it has (F9). Both count time since
-//! boot, suspended time included.
+//! A node serves only while it has a lease from the manager. The node counts from when it *sent*
+//! the heartbeat that was answered, the manager from when it *received* it, and the node stops a
+//! little early. So the node has stopped before the manager considers the lease expired, whatever
+//! the network did in between and although two clocks never run at exactly the same rate (F9). Both
+//! count time since boot, suspended time included.
 //!
-//! Invariants: a lease never gets shorter by an answer; an answer to a heartbeat that was never sent
-//! extends nothing; a lease that was given up never comes back.
+//! Invariants: an answer never shortens a lease; an answer to a heartbeat that was never sent
+//! extends nothing; a lease that was given up is never extended.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -17,26 +17,27 @@ use crate::mutation::{Mutation, is_on};
 use crate::time::Millis;
 use crate::view::View;
 
-/// Of a lease's length, in hundredths of a heartbeat interval, what the node counts on. The manager
-/// counts 300 (for three missed heartbeats); the 5 % between are the margin for clocks that drift.
+/// The share of a lease that the node uses, in percent. The manager counts the whole lease; the
+/// difference of 5 % is the margin for clock drift.
 const HOLDER_PERCENT: u64 = 95;
 
-/// How many heartbeats may be under way unanswered. Beyond it the oldest are forgotten: their answers
-/// would extend nothing that a newer one does not extend further.
+/// The most unanswered heartbeats that are remembered. Beyond it the oldest are forgotten: a newer
+/// one's answer extends the lease further anyway.
 const UNDER_WAY: usize = 64;
 
-/// How often nodes may send heartbeats, in milliseconds. A faster one is little beside what a disk or a busy
-/// processor takes; with a slower one nobody would wait for a silent node.
+/// How often nodes may send heartbeats, in milliseconds. A shorter interval is below the pauses of
+/// a disk or a busy processor; with a longer one a silent node would be waited for too long.
 pub const HEARTBEATS_MS: RangeInclusive<Millis> = 10..=3_600_000;
 
 /// How many heartbeats may be missed.
 pub const MISSED: RangeInclusive<u32> = 1..=1000;
 
-// It is told as a number of 32 bits.
+// The wire carries it in 32 bits.
 const _: () = assert!(*HEARTBEATS_MS.end() * *MISSED.end() as u64 <= u32::MAX as u64);
 
-/// How long a cluster's leases are. The cluster's own, as the number of copies is: a manager that started
-/// with another one would not wait for those that the one before has told (L2).
+/// The length of a cluster's leases. It is a property of the cluster, like the number of copies: a
+/// manager that started with another length would not wait for leases that its predecessor has
+/// granted (L2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Terms {
     /// How often a node sends a heartbeat, in milliseconds.
@@ -46,7 +47,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// How long the manager counts a silent node as alive, in milliseconds.
+    /// How long the manager considers a silent node alive, in milliseconds.
     pub fn lease_ms(&self) -> Millis {
         self.heartbeat_ms.saturating_mul(Millis::from(self.missed))
     }
@@ -64,10 +65,10 @@ impl fmt::Display for Terms {
     }
 }
 
-/// A node's side: knows until when it may serve.
+/// The node's side of a lease.
 #[derive(Debug, Clone, Default)]
 pub struct LeaseHolder {
-    /// Heartbeats that were sent and not answered: their numbers, and when.
+    /// Heartbeats that were sent and not answered: their numbers and times.
     sent: Vec<(u64, Millis)>,
     count: u64,
     until: Millis,
@@ -80,7 +81,7 @@ impl LeaseHolder {
         LeaseHolder::default()
     }
 
-    /// A heartbeat leaves now. Returns its number, by which the answer will name it.
+    /// Notes that a heartbeat is sent now. Returns its number, which the answer repeats.
     pub fn send(&mut self, now: Millis) -> u64 {
         if self.sent.len() == UNDER_WAY {
             self.sent.remove(0);
@@ -90,8 +91,8 @@ impl LeaseHolder {
         self.count
     }
 
-    /// The manager answered a heartbeat with a lease, that it counts as so long. Returns when it ends, or one that
-    /// was granted before and is longer.
+    /// Notes the manager's answer to a heartbeat, with the length of the lease by its count.
+    /// Returns when the lease ends; one that was granted before may end later.
     pub fn granted(&mut self, sequence: u64, lease_ms: Millis) -> Millis {
         let answered = self.sent.iter().position(|(number, _)| *number == sequence);
         if let Some(at) = answered.filter(|_| !self.given_up) {
@@ -102,7 +103,7 @@ impl LeaseHolder {
         self.until
     }
 
-    /// The node stops serving for good.
+    /// The node stops serving and will not resume.
     pub fn give_up(&mut self) {
         self.given_up = true;
         self.until = 0;
@@ -114,15 +115,15 @@ impl LeaseHolder {
     }
 }
 
-/// Rule N1: whether a node whose lease ends at `until` may serve now.
+/// Rule N1: whether a node whose lease ends at `until` may serve at `now`.
 pub fn is_valid(until: Millis, now: Millis) -> bool {
     now < until || is_on(Mutation::NoLease)
 }
 
-/// The manager's side: whether a heartbeat extends its sender's lease. Only for an incarnation in the
-/// newest view that has adopted the active one, or after a restart one that may have been active (`floor`):
-/// a member that has lapsed, and that a view went active without, must not serve under the view before
-/// (F3).
+/// The manager's side: whether a heartbeat extends its sender's lease. Its incarnation must be in
+/// the newest view and must have adopted the active one; after the manager's restart, one that may
+/// have been active (`floor`). A member whose lease expired, and without which a view became
+/// active, must not serve under the view before (F3).
 pub fn extends(newest: &View, floor: Epoch, from: Incarnation, adopted: Epoch) -> bool {
     (adopted >= floor || is_on(Mutation::RegainAny))
         && (newest.members.iter().any(|m| m.incarnation == from) || is_on(Mutation::QuickRestart))
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_out_of_order_or_out_of_thin_air() {
+    fn old_and_unknown_answers_change_nothing() {
         let mut lease = LeaseHolder::new();
         let (first, second) = (lease.send(100), lease.send(200));
         assert_eq!(lease.granted(second, 1000), 200 + 950);
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_stays_given_up() {
+    fn a_lease_that_was_given_up_is_never_extended() {
         let mut lease = LeaseHolder::new();
         let before = lease.send(100);
         lease.give_up();

@@ -1,25 +1,27 @@
-//! What is too big: the bounds on keys, values, copies and arcs.
+//! Bounds on keys, values, copies and members.
 //!
 //! The key and value bounds belong to a cluster, not to a program: the manager's flags set them and
-//! the view carries them to nodes and clients, so all refuse the same things with the same words.
+//! the view carries them to nodes and clients, so all of them refuse the same records with the same
+//! messages.
 
 use std::fmt;
 
-/// Most copies of a key (K). Beyond it a write waits on more machines than it protects from.
+/// Most copies of a key (K). Beyond it a write waits for more machines than ever fail together.
 pub const MAX_COPIES: usize = 64;
 
 /// Most members of a view. Arcs name their owner in 16 bits; a thousand is the largest we measure.
 pub const MAX_MEMBERS: usize = 4096;
 
-/// Largest weight of a node: a thousand times the share of the smallest is beyond any real difference of
-/// machines, and keeps sums of weights far from their bounds.
+/// Largest weight of a node: a thousand times the share of the smallest is beyond any real
+/// difference of machines, and keeps sums of weights far from their bounds.
 pub const MAX_WEIGHT: u32 = 1000;
 
 /// Longest key that any cluster can allow, in bytes. Keeps a batch of keys far below a frame.
 pub const KEY_CEILING: usize = 1024;
 
-/// Longest value that any cluster can allow, in bytes. A record goes in one piece, through one frame and one entry
-/// of a log: beyond this a machine would hold several such pieces at a time for each who writes or reads one.
+/// Longest value that any cluster can allow, in bytes. A record travels in one frame and is one
+/// entry of the log, so a machine holds several copies of it for each client that writes or reads
+/// one.
 pub const VALUE_CEILING: usize = 64 << 20;
 
 /// The bounds on one cluster's keys and values, in bytes.
@@ -32,7 +34,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Keys of 512 bytes, values of a mebibyte: what programs of other stores use without a thought.
+    /// Keys of 512 bytes and values of one mebibyte: what programs for other stores commonly use.
     fn default() -> Limits {
         Limits { key_bytes: 512, value_bytes: 1 << 20 }
     }
@@ -41,14 +43,14 @@ impl Default for Limits {
 /// Which bound was crossed, and by how much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitError {
-    /// A key longer than the cluster takes.
+    /// A key longer than the cluster allows.
     LongKey {
         /// Its length in bytes.
         got: usize,
         /// The cluster's bound.
         limit: usize,
     },
-    /// A value longer than the cluster takes.
+    /// A value longer than the cluster allows.
     LongValue {
         /// Its length in bytes.
         got: usize,
@@ -90,7 +92,8 @@ impl Limits {
         }
     }
 
-    /// Whether these bounds can be had at all: each at or below its ceiling, and not for the empty key alone.
+    /// Whether these bounds are allowed: each at or below its ceiling, and keys of at least one
+    /// byte.
     pub fn is_valid(&self) -> bool {
         (1..=KEY_CEILING).contains(&self.key_bytes) && self.value_bytes <= VALUE_CEILING
     }

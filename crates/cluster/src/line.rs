@@ -1,45 +1,45 @@
-//! The line of views: which manager made which of them.
+//! The line of views: which manager incarnation made which views.
 //!
-//! A manager that starts from an older copy of its folder makes views with numbers that others have had before. So the
-//! number alone does not tell what a node has seen. Each start of a manager is a *life*, 64 random bits, and each view
-//! names the lives that made the views up to it. A view is then told by its number and by who made it
-//! ([`ViewName`]), and whoever has seen one can look whether it lies on another's line: the manager, of what a node has
-//! seen, and a node, of what a manager gives it. Random, and not a count: two managers that go on from the same
-//! copy would count alike.
+//! A manager that starts from an older copy of its folder makes views with numbers that were used
+//! before. So the number alone does not identify a view. Each start of a manager is an incarnation
+//! (`life` in the protocol), 64 random bits, and each view has the incarnations that made the views
+//! up to it. A view is identified by its number and its maker ([`ViewName`]). A node and the
+//! manager can check whether a view lies on the other's line. The bits are random, since two
+//! managers that continue from the same copy would count alike.
 //!
-//! A line may *leap*: where the operator goes on although views are lost, the next one gets a number far above whatever
-//! anybody may have seen, so that no two views with one number are ever in use. What has been seen in between is given
-//! up for good.
+//! A line may *leap*: where the operator continues although views are lost, the next view gets a
+//! number far above any that a node may have seen, so that no two views with one number are ever in
+//! use. The views in between are given up.
 //!
-//! Invariants: stretches are in order, each begins above the view before it, and that is of the stretch before or of one
-//! that is forgotten.
+//! Invariants: stretches are in order; each begins above its predecessor view, which is of the
+//! previous stretch or of a forgotten one.
 
 use crate::ids::{Epoch, ManagerIncarnation};
 
-/// Stretches that are kept, the newest. Each is 24 bytes in every view, and begins with the first view that a start of
-/// the manager makes. What came before is forgotten: of these views the number alone is compared.
+/// The most stretches that are kept, the newest ones. Each takes 24 bytes in every view, and begins
+/// with the first view of a manager incarnation. Of views before them only the number is compared.
 pub const MAX_STRETCHES: usize = 64;
 
-/// How far the number leaps where views are lost: a manager would make a view a second for twelve days to get there.
+/// The size of a leap: a manager would need twelve days to get there with a view each second.
 pub const LEAP: u64 = 1_000_000;
 
-/// Which view this is, whatever managers there have been.
+/// The identity of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ViewName {
     /// Its number.
     pub epoch: Epoch,
-    /// Who made it.
+    /// The manager incarnation that made it.
     pub life: ManagerIncarnation,
 }
 
-/// Views that one life of a manager made, one after the other.
+/// Successive views of one manager incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stretch {
     /// The first of them.
     pub first: Epoch,
     /// The view before that.
     pub before: Epoch,
-    /// Who made them.
+    /// The manager incarnation that made them.
     pub life: ManagerIncarnation,
 }
 
@@ -49,12 +49,13 @@ impl Stretch {
     }
 }
 
-/// Who made the views up to one. The last stretch may begin above that one: it says how the next is numbered.
+/// The makers of all views up to one. The last stretch may begin above that view: it gives the
+/// number of the next.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Line(Vec<Stretch>);
 
 impl Line {
-    /// One that came from a file or a peer. `None` if it is none.
+    /// Checks a line from a file or a peer. `None` if it is invalid.
     pub fn new(stretches: Vec<Stretch>) -> Option<Line> {
         let begins = stretches.iter().all(|stretch| stretch.first > stretch.before);
         let follow = stretches.windows(2).all(|pair| pair[0].first <= pair[1].before);
@@ -66,7 +67,7 @@ impl Line {
         &self.0
     }
 
-    /// How many stretches begin with this view or before it.
+    /// The number of stretches that begin with this view or before it.
     fn begun(&self, epoch: Epoch) -> usize {
         self.0.partition_point(|stretch| stretch.first <= epoch)
     }
@@ -77,27 +78,27 @@ impl Line {
         begins.map_or(Epoch(epoch.0.saturating_sub(1)), |stretch| stretch.before)
     }
 
-    /// The number of the view after one that is the newest.
+    /// The number of the view after the newest.
     pub fn next(&self, newest: Epoch) -> Epoch {
         let to_begin = self.0.last().filter(|stretch| stretch.first > newest);
         to_begin.map_or(newest.next(), |stretch| stretch.first)
     }
 
-    /// Who made a view; unknown where that is forgotten.
+    /// The maker of a view; unknown where it is forgotten.
     pub fn maker(&self, epoch: Epoch) -> ManagerIncarnation {
         let stretch = self.begun(epoch).checked_sub(1).map(|at| self.0[at]);
         stretch.map_or(ManagerIncarnation::UNKNOWN, |stretch| stretch.life)
     }
 
-    /// Whether a view lies on it.
+    /// Whether a view lies on this line.
     pub fn has(&self, view: ViewName) -> bool {
         let (maker, unknown) = (self.maker(view.epoch), ManagerIncarnation::UNKNOWN);
-        // Beyond a leap's begin there is nothing up to its end.
+        // There are no views within a leap.
         let is_over = self.0.get(self.begun(view.epoch)).is_some_and(|s| s.before < view.epoch);
         !is_over && (maker == view.life || maker == unknown || view.life == unknown)
     }
 
-    /// Whether a view that does not lie on it was given up with a leap.
+    /// Whether a view that does not lie on this line was given up with a leap.
     pub fn has_given_up(&self, view: ViewName) -> bool {
         !self.has(view)
             && self.0.iter().any(|stretch| stretch.leaps() && view.epoch < stretch.first)
@@ -112,13 +113,13 @@ impl Line {
         }
     }
 
-    /// Has the view after the newest be numbered far above it.
+    /// Gives the view after the newest a number far above it.
     pub fn leap(&mut self, newest: Epoch, life: ManagerIncarnation) {
         self.push(Stretch { first: Epoch(newest.0.saturating_add(LEAP)), before: newest, life });
     }
 
     fn push(&mut self, stretch: Stretch) {
-        // One that was to begin and never did.
+        // Drops a stretch that never began.
         self.0.retain(|old| old.first <= stretch.before);
         if self.0.len() == MAX_STRETCHES {
             self.0.remove(0);
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_is_told_by_its_number_and_its_maker() {
+    fn a_view_is_identified_by_number_and_maker() {
         let line = line();
         assert_eq!(line.stretches().len(), 2);
         for (epoch, life, want) in
@@ -157,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_where_it_leaps_is_given_up() {
+    fn views_within_a_leap_are_given_up() {
         let mut line = line();
         line.leap(Epoch(5), ManagerIncarnation(9));
         let next = line.next(Epoch(5));
         assert_eq!((next, line.before(next)), (Epoch(5 + LEAP), Epoch(5)));
-        // The life that was to make it ended; another does.
+        // The incarnation that was to make it has ended; another one makes it.
         line.made(next, Epoch(5), ManagerIncarnation(10));
         assert_eq!(line.maker(next), ManagerIncarnation(10));
         line.made(next.next(), next, ManagerIncarnation(10));
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_ago_is_forgotten() {
+    fn old_stretches_are_forgotten() {
         let mut line = Line::default();
         for epoch in 1..=100 {
             line.made(Epoch(epoch), Epoch(epoch - 1), ManagerIncarnation(epoch));

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn n3_commits_only_what_it_names() {
+    fn n3_a_commit_covers_only_the_version_it_names() {
         assert_eq!(commit(v(1), State::Pending, v(1)), State::Committed);
         assert_eq!(commit(v(2), State::Pending, v(1)), State::Pending);
         assert_eq!(commit(v(2), State::Committed, v(1)), State::Committed);

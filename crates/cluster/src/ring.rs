@@ -1,23 +1,23 @@
-//! The ring: slots, cut into arcs, dealt out to nodes.
+//! The ring: slots, cut into arcs, which are assigned to nodes.
 //!
 //! The key space is a ring of [`SLOTS`] slots, cut into a power of two of equal *arcs*. Each arc
 //! belongs to one node, and a node owns many arcs scattered over the ring: Dynamo's third strategy
-//! (DeCandia et al., SOSP 2007, §6.2). The manager deals arcs out; everybody else reads the table.
+//! (DeCandia et al., SOSP 2007, §6.2). The manager assigns arcs; everything else reads the table.
 //!
-//! * [`assign`] shares arcs out evenly by weight and moves as few as possible;
-//! * [`fall`] gives a dead node's arcs to the next nodes clockwise, which hold the data already;
-//! * [`walk`] finds the K nodes that keep each arc: the first K different owners clockwise.
+//! * [`assign`] distributes arcs evenly by weight and moves as few as possible;
+//! * [`fall`] reassigns a dead node's arcs to the next nodes clockwise, which hold the records
+//!   already;
+//! * [`walk`] finds the K replicas of each arc: the first K different owners clockwise.
 //!
-//! Invariants: after a deal each node has its share to within one arc; an arc changes hands only if
-//! its owner is gone or has more than its share; the outcome depends on the arguments alone.
+//! Invariants: in an assignment each node has its share to within one arc; an arc moves only if its
+//! owner is gone or has more than its share; the result depends on the arguments alone.
 //!
-//! What it does not do: it does not weigh copies beyond the first (the scatter evens them out), and
-//! it knows nothing of racks.
+//! Only first copies are balanced (the scatter balances the others), and racks are unknown.
 
 use crate::slot::{SLOTS, slot};
 
-/// Arcs of a new cluster's ring: fine enough for an even deal over hundreds of nodes, and a table
-/// of 8 KB. Fixed at a cluster's birth.
+/// Arcs of a new cluster's ring: fine enough for an even assignment over hundreds of nodes, and a
+/// table of 8 KB. Fixed at a cluster's birth.
 pub const DEFAULT_ARCS: usize = 4096;
 
 /// Whether a ring can be cut into this many arcs: a power of two, at most one a slot.
@@ -50,20 +50,20 @@ pub fn slot_runs(arcs: &[usize], arc_count: usize) -> Vec<(u16, u16)> {
     runs
 }
 
-/// One node's claim in a deal.
+/// A node that takes part in an assignment.
 #[derive(Debug, Clone, Copy)]
 pub struct Participant<'a> {
-    /// Its name: decides which arcs it gets, so that each node's scatter differs.
+    /// Its name, which determines its preferred arcs, so that each node's scatter differs.
     pub name: &'a str,
     /// Its share of the ring in proportion to the others'; 0 takes no arcs.
     pub weight: u32,
 }
 
-/// Deals every arc to a claimant.
+/// Assigns every arc to a participant.
 ///
-/// `owners[arc]` is the present owner as an index into `participants`, or `None` if it is gone. Each
-/// claimant ends with its share by weight, rounded by the largest remainder; only arcs of absent
-/// owners and of owners above their share move. Empty if nobody has a claim.
+/// `owners[arc]` is the present owner as an index into `participants`, or `None` if it is gone.
+/// Each participant receives its share by weight, rounded by the largest remainder; only arcs of
+/// absent owners and of owners above their share move. Empty if no participant has a weight.
 pub fn assign(owners: &[Option<u16>], participants: &[Participant<'_>]) -> Vec<u16> {
     let held = count(owners, participants.len());
     let Some(share) = shares(owners.len(), &held, participants) else {
@@ -82,10 +82,10 @@ pub fn assign(owners: &[Option<u16>], participants: &[Participant<'_>]) -> Vec<u
 /// possible for a node that owns a fifth of the ring.
 const CLEARANCE: usize = 2;
 
-/// A deal under way.
+/// An assignment under construction.
 struct Assignment {
     owners: Vec<Option<u16>>,
-    /// How many arcs each claimant still has to give up.
+    /// How many arcs each participant still has to give up.
     surplus: Vec<usize>,
 }
 
@@ -94,9 +94,9 @@ impl Assignment {
     ///
     /// A walk should seldom meet one node twice, or copies would be less even than first copies. So
     /// the ring is cut into as many strata as arcs are missing and one arc taken in each, by
-    /// preference, clear of the receiver's others; what a stratum could not give is made up from
-    /// anywhere. (Evenly spaced arcs would be evener still, but then the same node would inherit
-    /// everything when this one dies.)
+    /// preference, clear of the receiver's others. If a stratum has none, an arc from anywhere
+    /// takes its place. (Evenly spaced arcs would be more even still, but then one node would
+    /// inherit everything when this one dies.)
     fn take(&mut self, receiver: u16, missing: usize, preference: &[u64]) {
         let arcs = self.owners.len();
         let mut left = missing;
@@ -147,16 +147,16 @@ impl Assignment {
     }
 }
 
-fn count(owners: &[Option<u16>], claimants: usize) -> Vec<usize> {
-    let mut held = vec![0; claimants];
+fn count(owners: &[Option<u16>], participants: usize) -> Vec<usize> {
+    let mut held = vec![0; participants];
     for owner in owners.iter().flatten() {
         held[usize::from(*owner)] += 1;
     }
     held
 }
 
-/// How many arcs each claimant should have. Of those with the same remainder, one that would have
-/// to give up an arc otherwise is rounded up first: fewer arcs move.
+/// The number of arcs for each participant. Among equal remainders, a participant that would
+/// otherwise lose an arc is rounded up first: fewer arcs move.
 fn shares(arcs: usize, held: &[usize], participants: &[Participant<'_>]) -> Option<Vec<usize>> {
     let total: u64 = participants.iter().map(|c| u64::from(c.weight)).sum();
     if total == 0 {
@@ -180,10 +180,11 @@ fn shares(arcs: usize, held: &[usize], participants: &[Participant<'_>]) -> Opti
     Some(share)
 }
 
-/// How much a node wants each arc: the lower, the more. A hash of its name and the arc.
+/// A node's preference for each arc, the lower the better: a hash of its name and the arc.
 fn preference(name: &str, arcs: usize) -> Vec<u64> {
-    // FNV-1a over the name, then splitmix64 over the arc: both fixed by their papers, so a deal can
-    // be repeated; only the manager deals, so no other process needs to agree on it.
+    // FNV-1a over the name, then splitmix64 over the arc: both fixed by their papers, so an
+    // assignment can be repeated; only the manager assigns, so no other process needs to agree on
+    // it.
     let seed = name
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
@@ -197,9 +198,9 @@ fn splitmix64(n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Gives the arcs of members that are gone to the next member clockwise that is not.
+/// Reassigns the arcs of members that are gone to the next remaining member clockwise.
 ///
-/// `is_gone[m]` tells of each member of `owners`. With K ≥ 2 the replacement holds the arc's records
+/// `is_gone[m]` is for each member of `owners`. With K ≥ 2 the next member holds the arc's records
 /// already, so nothing has to move before it can serve. Empty if all are gone.
 pub fn fall(owners: &[u16], is_gone: &[bool]) -> Vec<u16> {
     let arcs = owners.len();
@@ -208,19 +209,20 @@ pub fn fall(owners: &[u16], is_gone: &[bool]) -> Vec<u16> {
         return Vec::new();
     };
     let mut fallen = owners.to_vec();
-    let mut replacement = owners[last];
-    // Anticlockwise from the last arc that stays: the replacement is always the next that stays clockwise.
+    let mut next = owners[last];
+    // Anticlockwise from the last arc that stays: `next` is always the next remaining owner
+    // clockwise.
     for arc in (0..arcs).map(|back| (last + arcs - back) % arcs) {
         if stays(arc) {
-            replacement = owners[arc];
+            next = owners[arc];
         }
-        fallen[arc] = replacement;
+        fallen[arc] = next;
     }
     fallen
 }
 
-/// The members that keep each arc: the first `copies` different owners clockwise from it, itself
-/// first. Returned flat, [`copies_of`] members an arc.
+/// The replicas of each arc: the first `copies` different owners clockwise from it, its own first.
+/// Returned flat, [`copies_of`] members an arc.
 pub fn walk(owners: &[u16], copies: usize) -> Vec<u16> {
     let width = copies_of(owners, copies);
     let arcs = owners.len();
@@ -238,7 +240,7 @@ pub fn walk(owners: &[u16], copies: usize) -> Vec<u16> {
     table
 }
 
-/// How many members keep each arc: `copies`, or all owners where there are fewer.
+/// How many replicas each arc has: `copies`, or all owners where there are fewer.
 pub fn copies_of(owners: &[u16], copies: usize) -> usize {
     let mut distinct = owners.to_vec();
     distinct.sort_unstable();

@@ -1,18 +1,18 @@
-//! Where a listing of keys has got to.
+//! Cursors: how far a listing of keys has come.
 //!
-//! Each key has a [`place`] on a line: its slot, then a hash of the key. A scan goes along this line, and
-//! its cursor is the first place that it has not seen. That depends on nothing but keys, so any node can
-//! go on where another one stopped, under whatever view, and what is there from start to end is told
-//! whoever joins or leaves meanwhile; and each key is told once.
+//! Each key has a [`place`] on a line: its slot, then a hash of the key. A scan goes along this
+//! line, and its cursor is the first place that it has not visited. Places depend only on keys, so
+//! any node can continue where another one stopped, under any view. A key that exists throughout
+//! the scan is listed whatever nodes join or leave meanwhile, and no key is listed twice.
 //!
 //! Cursors stay below 2^53: some clients keep them in a double.
 
 use crate::slot;
 
-/// Bits of a place that the hash of the key takes; the slot's 14 stand above them.
+/// The bits of a place for the hash of the key; the slot's 14 bits are above them.
 const HASH_BITS: u32 = 38;
 
-/// Where a key lies. Frozen: nodes of different versions must agree.
+/// The place of a key. Frozen: nodes of different versions must agree.
 pub fn place(key: &[u8]) -> u64 {
     first_of(slot::slot(key)) | (hash(key) >> (64 - HASH_BITS))
 }
@@ -27,14 +27,15 @@ pub fn end_of(slot: u16) -> u64 {
     first_of(slot) + (1 << HASH_BITS)
 }
 
-/// The slot that a scan is in, or `None` for a cursor that no scan can have got to: there are no keys
+/// The slot of a cursor, or `None` for a cursor that no scan can have reached: there are no keys
 /// there.
 pub fn slot_of(cursor: u64) -> Option<u16> {
     u16::try_from(cursor >> HASH_BITS).ok().filter(|&slot| slot < slot::SLOTS)
 }
 
-/// Of the keys of a stretch of the line, in any order: about `count` of the first ones from `cursor` on,
-/// and where to go on if these are not all. A few more than `count` where keys share a place.
+/// Selects about `count` of the first keys from `cursor` on, out of the keys of a part of the line
+/// in any order. Returns the next cursor too if these are not all. There are a few more than
+/// `count` where keys share a place.
 pub fn page<K: AsRef<[u8]>>(
     keys: impl Iterator<Item = K>,
     cursor: u64,
@@ -54,7 +55,8 @@ pub fn page<K: AsRef<[u8]>>(
     (left.into_iter().map(|(_, key)| key).collect(), next)
 }
 
-/// FNV-1a, then the end of splitmix64 so that each bit of the key counts for the upper bits. Frozen, too.
+/// FNV-1a, then the final steps of splitmix64, so that each bit of the key affects the upper bits.
+/// Frozen, too.
 pub fn hash(key: &[u8]) -> u64 {
     let mut hash = key
         .iter()
@@ -91,23 +93,23 @@ mod tests {
         assert_eq!(slot_of(0), Some(0));
     }
 
-    /// All keys that a scan tells, and in how many pages, while some are added and taken on the way.
+    /// All keys that a scan lists while some are added and removed on the way.
     fn scan(
         keys: &mut BTreeSet<Vec<u8>>,
         count: usize,
         mut change: impl FnMut(&mut BTreeSet<Vec<u8>>),
     ) -> Vec<Vec<u8>> {
-        let (mut told, mut cursor) = (Vec::new(), 0);
+        let (mut listed, mut cursor) = (Vec::new(), 0);
         loop {
             let (page, next) = page(keys.iter().cloned(), cursor, count);
             assert!(page.len() >= count || next.is_none());
-            told.extend(page);
+            listed.extend(page);
             match next {
                 Some(next) => {
                     assert!(next > cursor);
                     cursor = next;
                 }
-                None => return told,
+                None => return listed,
             }
             change(keys);
         }
@@ -115,7 +117,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_there_from_start_to_end_is_told_once(
+        fn a_key_that_stays_is_listed_once(
             stay in prop::collection::btree_set("[a-z]{1,3}", 0..40),
             come_and_go in prop::collection::vec("[a-z]{1,3}", 0..40),
             count in 1usize..12,
@@ -123,14 +125,14 @@ mod tests {
             let stay: BTreeSet<Vec<u8>> = stay.into_iter().map(String::into_bytes).collect();
             let mut keys = stay.clone();
             let mut others = come_and_go.into_iter().map(String::into_bytes);
-            let told = scan(&mut keys, count, |keys| {
+            let listed = scan(&mut keys, count, |keys| {
                 if let Some(key) = others.next() && !stay.contains(&key) && !keys.remove(&key) {
                     keys.insert(key);
                 }
             });
-            let once: BTreeSet<Vec<u8>> = told.iter().cloned().collect();
+            let once: BTreeSet<Vec<u8>> = listed.iter().cloned().collect();
             prop_assert!(stay.is_subset(&once));
-            prop_assert!(told.iter().filter(|key| stay.contains(*key)).count() == stay.len());
+            prop_assert!(listed.iter().filter(|key| stay.contains(*key)).count() == stay.len());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which slot of the key space a key belongs to.
+//! The slot of a key.
 //!
 //! `slot(key)` is CRC16/XMODEM of the key modulo 16,384: the function of Redis Cluster (its
 //! cluster specification, "Key distribution model"), so that cluster-aware Redis clients can route
@@ -14,8 +14,8 @@ pub fn slot(key: &[u8]) -> u16 {
     crc16(tag(key)) % SLOTS
 }
 
-/// The part of a key that places it: what stands between the first `{` and the next `}`, if that
-/// is not empty; else the whole key.
+/// The part of a key that is hashed: the text between the first `{` and the next `}`, if that is
+/// not empty; else the whole key.
 fn tag(key: &[u8]) -> &[u8] {
     let Some(open) = key.iter().position(|&b| b == b'{') else {
         return key;
@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn golden_values() {
-        // CRC16/XMODEM's published check value, and slots that Redis Cluster's CLUSTER KEYSLOT gives.
+        // CRC16/XMODEM's published check value, and slots that Redis Cluster's CLUSTER KEYSLOT
+        // gives.
         assert_eq!(crc16(b"123456789"), 0x31c3);
         for (key, want) in [
             ("", 0),

@@ -1,4 +1,4 @@
-//! Amounts in words, for those who read them.
+//! Amounts as text for people.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The time as the manager's rules count it. Whoever hands it in reads the clock.
+//! The unit of time of the manager's rules. The caller reads the clock.
 
 /// Milliseconds on the manager's clock, from any start.
 pub type Millis = u64;

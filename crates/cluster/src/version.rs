@@ -1,10 +1,10 @@
 //! Versions: which of two writes of a key is the newer.
 //!
-//! A version is `(clock, writer, step, op)`, compared in that order. The clock is a
-//! hybrid logical clock (Kulkarni et al., *Logical Physical Clocks*, 2014): milliseconds of wall
-//! time in the high 48 bits, a counter in the low 16. Clients never read their own wall clock: they
-//! take one more than the highest clock that a server told them and that they used themselves
-//! ([`WriterClock`]); servers fold their wall clocks in ([`ServerClock`]).
+//! A version is `(clock, writer, step, op)`, compared in that order. The clock is a hybrid logical
+//! clock (Kulkarni et al., *Logical Physical Clocks*, 2014): milliseconds of wall time in the high
+//! 48 bits, a counter in the low 16. Clients never read their own wall clock: they take one more
+//! than the highest clock that they have received from a server or used themselves
+//! ([`WriterClock`]). Servers fold their wall clocks in ([`ServerClock`]).
 //!
 //! Invariants: [`Version::ABSENT`] is below every version of a record; two operations of one writer
 //! never share a version.
@@ -37,19 +37,19 @@ pub struct Op {
 /// The version of a record. Field order is the order of comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Version {
-    /// Hybrid logical clock of the plain write that this descends from.
+    /// The hybrid logical clock of the plain write that this descends from.
     pub clock: Clock,
-    /// Who made that write, never 0. A client has a writer for each call that is under way, and no other
-    /// client has any of them.
+    /// The writer of that write, never 0. A client has a writer for each call that is under way,
+    /// and no other client has any of them.
     pub writer: u64,
     /// 0 for a plain write; read-modify-writes count up from the write they build on.
     pub step: u64,
-    /// Which read-modify-write this is; zero for a plain write.
+    /// The read-modify-write; zero for a plain write.
     pub op: Op,
 }
 
 impl Version {
-    /// Below every version of a record: what a node "holds" of a key it has never seen.
+    /// Below every version of a record: the version of a key that a node has never stored.
     pub const ABSENT: Version =
         Version { clock: 0, writer: 0, step: 0, op: Op { writer: 0, count: 0 } };
 
@@ -58,8 +58,9 @@ impl Version {
         Version { clock, writer, ..Version::ABSENT }
     }
 
-    /// What the read-modify-write `op` puts in place of this: above it, and below every plain write that
-    /// is above it. Steps of successors are even; the odd ones between are kept for expiry (C6).
+    /// The successor that the read-modify-write `op` makes of this: above it, and below every plain
+    /// write that is above it. Steps of successors are even; the odd ones between are reserved for
+    /// expiry (C6).
     pub fn successor(&self, op: Op) -> Version {
         if is_on(Mutation::SuccessorClock) {
             return Version { clock: self.clock + 1, writer: op.writer, ..Version::ABSENT };
@@ -68,8 +69,8 @@ impl Version {
         Version { step: (self.step & !1).saturating_add(2), op, ..*self }
     }
 
-    /// What follows when this expires (C6): a tombstone above it, and below what any read-modify-write makes
-    /// of it.
+    /// The version of this value's tombstone when it expires (C6): above it, and below every
+    /// successor.
     pub fn expired(&self) -> Version {
         if is_on(Mutation::ExpirySame) {
             return *self;
@@ -77,7 +78,7 @@ impl Version {
         Version { step: self.step.saturating_add(1), op: Op::default(), ..*self }
     }
 
-    /// Whether this is the tombstone of something that has expired.
+    /// Whether this is the tombstone of an expired value.
     pub fn is_expiry(&self) -> bool {
         self.step % 2 == 1
     }
@@ -87,15 +88,15 @@ impl Version {
         (self.clock, self.writer) == (other.clock, other.writer)
     }
 
-    /// What the read-modify-write `op` puts where there is no record, by what the key's primary told its
-    /// clock to be: above every tombstone that a node may have dropped, below every plain write that one
-    /// still takes (R5).
+    /// The version that the read-modify-write `op` makes where there is no record, from the clock
+    /// that the key's primary reported: above every tombstone that a node may have dropped, below
+    /// every plain write that a node still accepts (R5).
     pub fn first(primary_clock: Clock, op: Op) -> Version {
         let clock = primary_clock.saturating_sub(clock_at(RETENTION_MS / 2));
         Version { clock, ..Version::ABSENT }.successor(op)
     }
 
-    /// Whether both were made from the same version, by two read-modify-writes.
+    /// Whether both are successors of the same version, by two read-modify-writes.
     pub fn is_sibling_of(&self, other: &Version) -> bool {
         let line = |version: &Version| (version.clock, version.writer, version.step);
         self.step > 0 && line(self) == line(other) && self.op != other.op
@@ -109,25 +110,26 @@ impl Version {
 
 /// A client's source of versions.
 ///
-/// One per client instance; batches and threads of the instance share it (behind a lock of the caller's),
-/// so no two of its operations can have one version, whichever of its writers they are of (F1).
+/// One per client instance; batches and threads of the instance share it (behind a lock of the
+/// caller's), so no two of its operations can have one version, whichever of its writers they are
+/// of (F1).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct WriterClock {
     highest: Clock,
 }
 
 impl WriterClock {
-    /// Takes in a clock that a server told.
+    /// Observes a clock that a server reported.
     pub fn observe(&mut self, clock: Clock) {
         self.highest = self.highest.max(clock);
     }
 
-    /// The highest that was told or used.
+    /// The highest clock that was observed or used.
     pub fn highest(&self) -> Clock {
         self.highest
     }
 
-    /// A version of `writer` (random, not 0) above all that was told and all that was used.
+    /// A version of `writer` (random, not 0) above every clock that was observed or used.
     pub fn draw(&mut self, writer: u64) -> Version {
         debug_assert_ne!(writer, 0, "writer 0 is reserved for versions made from nothing");
         let range = self.reserve(1);
@@ -137,7 +139,7 @@ impl WriterClock {
         Version::plain(range.start, writer)
     }
 
-    /// So many clocks at once, for versions of one batch.
+    /// Reserves clocks for the versions of one batch.
     pub fn reserve(&mut self, count: usize) -> Range<Clock> {
         let first = self.highest + 1;
         self.highest += count as Clock;
@@ -151,8 +153,8 @@ pub struct ServerClock {
     highest: Clock,
 }
 
-/// R: how long a tombstone is kept at least, in milliseconds (N5). Everything that has to be over
-/// before a tombstone goes is a fraction of it.
+/// R: how long a tombstone is kept at least, in milliseconds (N5). Everything that must be over
+/// before a tombstone is dropped takes a fraction of it.
 pub const RETENTION_MS: u64 = 3_600_000;
 
 /// How far ahead of its own clock a server lets a version be, in milliseconds (N2). A damaged frame
@@ -166,7 +168,7 @@ impl ServerClock {
         self.highest
     }
 
-    /// Takes in the clock of a version that was stored.
+    /// Folds in the clock of a stored version.
     pub fn fold(&mut self, clock: Clock) {
         self.highest = self.highest.max(clock);
     }
@@ -177,8 +179,8 @@ pub fn is_too_far_ahead(clock: Clock, own: Clock) -> bool {
     clock >> COUNTER_BITS > (own >> COUNTER_BITS) + MAX_AHEAD_MS
 }
 
-/// Whether two wall clocks differ by more than N5 allows: a node beyond that must not be a member, since
-/// it would refuse what others write, or have what it writes refused.
+/// Whether two wall clocks differ by more than N5 allows: a node beyond that must not be a member,
+/// since it would refuse others' writes, or others its own.
 pub fn are_apart(one_ms: u64, other_ms: u64) -> bool {
     one_ms.abs_diff(other_ms) > MAX_AHEAD_MS
 }
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn successors_stand_between_what_they_come_from_and_the_next_plain_write() {
+    fn successors_are_between_their_base_and_the_next_plain_write() {
         let op = |count| Op { writer: 9, count };
         let plain = Version::plain(5, 1);
         let first = plain.successor(op(1));
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn r5_the_first_successor_is_above_dropped_tombstones_and_below_what_is_still_taken() {
+    fn r5_the_first_successor_is_above_dropped_tombstones_and_below_accepted_writes() {
         let now = 3 * RETENTION_MS;
         let first = Version::first(clock_at(now), Op { writer: 9, count: 1 });
         assert!(first > Version::plain(clock_at(now - RETENTION_MS), u64::MAX));
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_never_repeats_a_version_and_stays_above_what_it_was_told() {
+    fn a_writer_never_repeats_a_version_and_stays_above_observed_clocks() {
         let mut clock = WriterClock::default();
         let first = clock.draw(7);
         let second = clock.draw(7);
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_far_ahead_are_told_apart() {
+    fn clocks_too_far_ahead_are_detected() {
         let own = clock_at(1_000_000);
         assert!(!is_too_far_ahead(clock_at(1_000_000 + MAX_AHEAD_MS), own));
         assert!(is_too_far_ahead(clock_at(1_000_001 + MAX_AHEAD_MS), own));

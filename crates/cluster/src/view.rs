@@ -493,7 +493,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_write_set_unites_now_and_to_come() {
+    fn the_write_set_unites_current_and_target() {
         use MemberState::{Active, Joining};
         let members = vec![member(1, Active), member(2, Active), member(3, Joining)];
         let mut v = view(2, 2, members, &[0, 1, 0, 1]);
@@ -509,7 +509,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn copies_to_come_count_for_writes_not_for_reads() {
+    fn target_copies_count_for_writes_not_for_reads() {
         use MemberState::Active;
         let members = vec![member(1, Active), member(2, Active), member(3, Active)];
         let mut v = view(2, 1, members, &[0, 1, 2, 0]);

@@ -1,27 +1,30 @@
-//! What the word of one connection counts for (rule N3).
+//! Commit watermarks: how far a replica accepts them from one connection (rule N3).
 //!
-//! A *mark* says of a writer that all its plain writes up to a clock are done. Nobody can hold that against anything
-//! but what he has seen: so of each connection a replica remembers who has put something over it, and up to which clock,
-//! and a mark counts for these writers and up to there. It comes behind the writes that it speaks of, on the connection
-//! that brought them, and so loses nothing by that; but a mark of another's writer, or of writes that are still
-//! to come, would show as committed what perhaps one replica holds.
+//! A commit watermark says that all plain writes of a writer up to a clock are done. A replica can
+//! check that only against the writes that it has received. So it remembers for each connection the
+//! writers that sent writes over it, each with its highest clock, and accepts a watermark for these
+//! writers up to these clocks. A correct client sends a watermark behind its writes, on the same
+//! connection, and loses nothing. A watermark for another client's writer, or for later writes,
+//! would mark records as committed that perhaps only one replica holds.
 //!
-//! A write that was passed on (a write-back: it was born after its version was drawn) makes nobody its writer.
+//! A write-back does not count as a write of its version's writer: it is born after its version was
+//! drawn.
 
 use crate::mutation::{Mutation, is_on};
 use crate::version::{Clock, Version};
 
-/// Writers that are remembered of one connection. A client tells a mark before it writes again over the connection, so
-/// the last one is enough for ours. A mark of one that is forgotten counts for nothing: its records are
-/// committed as those are of whom no mark is told.
+/// The most writers that are remembered for one connection. Our client sends a watermark before it
+/// writes again over a connection, so the last writer would do. A watermark of a forgotten writer
+/// is ignored: its records are committed like those without a watermark.
 const MOST: usize = 16;
 
-/// Who has put something over a connection, and the highest clock of that; those who did last come last.
+/// The writers whose writes came over a connection, each with its highest clock, the most recent
+/// last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WrittenClocks(Vec<(u64, Clock)>);
 
 impl WrittenClocks {
-    /// A write came over the connection, whatever became of it.
+    /// Notes a write that came over the connection, whatever the answer was.
     pub fn note(&mut self, version: &Version, born: Clock) {
         if !version.is_plain() || born != version.clock {
             return;
@@ -41,7 +44,8 @@ impl WrittenClocks {
         }
     }
 
-    /// Up to which clock a mark of a writer counts that came over the connection; `None` if it counts for nothing.
+    /// The clock up to which a writer's watermark from this connection counts; `None` if it is
+    /// ignored.
     pub fn bounded(&self, writer: u64, clock: Clock) -> Option<Clock> {
         if is_on(Mutation::AnyWatermark) {
             return Some(clock);
@@ -61,20 +65,20 @@ mod tests {
     }
 
     #[test]
-    fn n3_a_mark_counts_for_what_its_connection_has_put() {
+    fn n3_a_watermark_counts_for_writes_of_its_connection() {
         let mut written = WrittenClocks::default();
         assert_eq!(written.bounded(1, 5), None);
         put(&mut written, 7, 1);
         put(&mut written, 9, 2);
         put(&mut written, 6, 1);
         assert_eq!(written.bounded(1, 5), Some(5));
-        assert_eq!(written.bounded(1, u64::MAX), Some(7), "not for what is still to come");
+        assert_eq!(written.bounded(1, u64::MAX), Some(7), "not for later writes");
         assert_eq!(written.bounded(2, u64::MAX), Some(9));
-        assert_eq!(written.bounded(3, u64::MAX), None, "not for another's writer");
+        assert_eq!(written.bounded(3, u64::MAX), None, "not for another client's writer");
     }
 
     #[test]
-    fn n3_who_passes_a_record_on_is_not_its_writer() {
+    fn n3_a_write_back_does_not_make_its_sender_the_writer() {
         let mut written = WrittenClocks::default();
         let version = Version::plain(7, 1);
         written.note(&version, 8);
@@ -84,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn it_remembers_those_who_wrote_last() {
+    fn the_most_recent_writers_are_remembered() {
         let mut written = WrittenClocks::default();
         (1..=MOST as u64).for_each(|writer| put(&mut written, writer, writer));
         put(&mut written, 50, 1);

@@ -58,7 +58,7 @@ fn a_pending_record_is_written_back_before_it_is_shown() {
 }
 
 #[test]
-fn c6_what_has_expired_is_absent_once_all_hold_its_tombstone_unless_somebody_prolonged_it() {
+fn c6_an_expired_value_is_absent_once_all_hold_its_tombstone_unless_its_life_was_extended() {
     let end = V.expired();
     let gone = |state| {
         let found = Found { version: end, body: None, state, epoch: Epoch(1), clock: 99 };
@@ -100,7 +100,7 @@ fn c6_what_has_expired_is_absent_once_all_hold_its_tombstone_unless_somebody_pro
 }
 
 #[test]
-fn what_another_replica_than_the_primary_shows_goes_back_to_all() {
+fn a_pending_record_of_another_replica_is_written_back_to_all() {
     let mut get = Operation::read();
     get.begin(&routes(1), b"k");
     assert_eq!(get.got(0, None), Need::Attempt);
@@ -110,7 +110,7 @@ fn what_another_replica_than_the_primary_shows_goes_back_to_all() {
 }
 
 #[test]
-fn a_record_that_was_pending_when_its_replica_became_the_only_one_can_be_read() {
+fn a_pending_record_of_the_only_replica_can_be_read() {
     let alone = Routes::new(view(1, 1, vec![member(1, Active)], &[0, 0]));
     let mut get = Operation::read();
     get.begin(&alone, b"k");

@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c6_whoever_prolongs_a_life_stands_against_its_end() {
+    fn c6_an_extended_life_outranks_its_expiry() {
         let value = Version::plain(5, 1);
         let op = crate::version::Op { writer: 9, count: 1 };
         let (end, prolonged) = (value.expired(), value.successor(op));
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_sent_is_not_done() {
+    fn a_write_that_was_never_sent_is_not_done() {
         let mut round = WriteRound::new();
         assert_eq!(answers(&mut round, &[Reply::Unsent, Reply::Unsent]), Verdict::Again);
         assert!(!round.may_exist());

@@ -1,4 +1,4 @@
-//! The ring against a simpler twin, and how even and how frugal it has to be.
+//! The ring against a simpler implementation, and bounds on its imbalance and on moved arcs.
 
 use super::*;
 use proptest::prelude::*;
@@ -84,12 +84,12 @@ fn neighbouring_arcs_are_one_run_of_slots() {
 
 #[test]
 fn golden_assignment() {
-    // Saved views outlive a manager's version: a change here means clusters would reshuffle.
+    // Saved views outlive a manager's version: a change here would reshuffle existing clusters.
     assert_eq!(grown(3, 16), [1, 2, 0, 1, 2, 1, 1, 2, 0, 1, 0, 0, 0, 2, 0, 2]);
 }
 
 #[test]
-fn nobody_gets_nothing() {
+fn without_weight_the_assignment_is_empty() {
     assert!(assign(&[None; 8], &[]).is_empty());
     assert!(assign(&[None; 8], &[Participant { name: "a", weight: 0 }]).is_empty());
     assert!(fall(&[0, 0], &[true]).is_empty());
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn a_deal_is_even_by_weight_and_moves_the_least(
+    fn an_assignment_is_even_by_weight_and_moves_the_least(
         before in prop::collection::vec(prop::option::of(0u16..6), 64..65),
         weights in prop::collection::vec(0u32..4, 6..7),
     ) {
@@ -173,7 +173,7 @@ proptest! {
 
 proptest! {
     #[test]
-    fn arcs_of_the_dead_fall_to_those_who_hold_them(
+    fn arcs_of_the_dead_fall_to_nodes_that_hold_them(
         owners in prop::collection::vec(0u16..6, 1..60),
         gone in prop::collection::vec(any::<bool>(), 6..7),
     ) {

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_may_be_seen_in_either_order() {
+    fn overlapping_writes_may_be_seen_in_either_order() {
         for (first, second, is_broken) in [(0, 5, false), (5, 5, false), (0, 0, true)] {
             let mut register = Register::new(0);
             register.call_read(2);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_never_seen() {
+    fn a_refused_write_is_never_seen() {
         let mut register = Register::new(0);
         register.call_write(1, 5);
         register.call_read(2);

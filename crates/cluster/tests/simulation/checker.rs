@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_under_way_when_all_was_lost_may_have_happened_before() {
+    fn a_write_under_way_during_a_loss_may_have_happened_before() {
         let renew: fn(Value) -> Action = Action::Renew;
         for (action, ending) in [(renew, Ending::Got(None)), (Action::Update, Ending::Failed)] {
             assert!(with_update(action, true, ending), "{ending:?}");

@@ -100,7 +100,7 @@ fn a_primary_that_is_the_whole_write_set_ends_it() {
 }
 
 #[test]
-fn what_is_left_is_a_read() {
+fn a_choice_of_no_change_is_a_read() {
     let mut round = RmwRound::new();
     round.begin(&routes(1), 0);
     fence(&mut round, &[committed(plain(5)), committed(plain(5))], &[]);
@@ -181,7 +181,7 @@ fn r5_where_there_is_nothing_the_successor_stands_above_dropped_tombstones() {
 }
 
 #[test]
-fn r7_it_is_born_when_the_lowest_clock_was_told() {
+fn r7_a_successor_is_born_at_the_lowest_clock_of_the_fence() {
     let mut round = RmwRound::new();
     round.begin(&routes(1), 0);
     let answers = [held(plain(5), State::Committed, 90), held(plain(5), State::Committed, 80)];
@@ -221,7 +221,7 @@ fn r8_after_a_lost_reply_the_identical_swap_goes_out_again() {
 }
 
 #[test]
-fn r1_under_a_new_epoch_the_fence_tells_what_became_of_it() {
+fn r1_under_a_new_epoch_the_fence_decides_the_outcome() {
     let own = plain(5).successor(op(1));
     let sibling = plain(5).successor(op(2));
     assert!(sibling > own);
@@ -268,7 +268,7 @@ fn a_successor_that_was_stored_is_spread_only_under_its_own_epoch() {
 }
 
 #[test]
-fn what_never_left_may_be_said_not_to_be_done() {
+fn a_swap_that_was_never_sent_is_not_done() {
     for reply in [Reply::Unsent, REFUSED_EPOCH, Reply::Answer(WriteAnswer::NoLease)] {
         let mut round = swapping();
         assert_eq!(replies(&mut round, &[reply]), (Need::View, None));
