@@ -1,15 +1,16 @@
-//! What all threads of a node share: its records, its holdings of the ring, its clock.
+//! The state that all threads of a node share: its records, its holdings of the ring, its clock.
 //!
-//! * [`write`](mod@write), `read`, `commit`, `expire`: what it does with records; `local_read`,
-//!   [`page`] and `list`: what it shows of them otherwise;
-//! * `adopt`, [`views`], `lease`: which view it is in, and whether it may serve under it;
-//! * [`merge`], `fetching`: what it has yet to fetch; `report`: what it tells of itself;
-//! * `in_flight`, `watermarks`, [`expirations`], [`notes`]: what it keeps besides its records.
+//! * [`write`](mod@write), `read`, `commit`, `expire`: the operations on records; `local_read`,
+//!   [`page`] and `list`: other ways to read them;
+//! * `adopt`, [`views`], `lease`: the view in force, and whether the node may serve under it;
+//! * [`merge`], `fetching`: the arcs that are still to be fetched; `report`: the contents of a
+//!   heartbeat;
+//! * `in_flight`, `watermarks`, [`expirations`], [`notes`]: state beside the records.
 //!
-//! Locks, in the order in which they may be taken: the holdings, then an arc of the table. A request
-//! holds the holdings for reading from its check to its store or read, and adopting a view takes it
-//! for writing, so check and access are one step with respect to views (rule N1, F2).
-//! Nothing is sent or received under a lock.
+//! Locks, in the order in which they may be taken: the holdings, then an arc of the table. A
+//! request holds the holdings for reading from its check to its access of the table, and adopting a
+//! view locks them for writing. So check and access are one step with respect to views (rules N1,
+//! F2). Nothing is sent or received under a lock.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
@@ -63,7 +64,7 @@ use lease::Lease;
 use notes::Notes;
 use watermarks::Watermarks;
 
-/// What requests are served from: the records, and the view in force.
+/// The records and the view in force, which requests are served from.
 #[derive(Clone, Copy)]
 struct Serving<'a> {
     table: &'a Table,
@@ -75,48 +76,51 @@ pub struct Node {
     id: NodeId,
     incarnation: Incarnation,
     holdings: RwLock<Holdings>,
-    /// Made when the first view tells how many arcs there are.
+    /// Created with the first view, which has the number of arcs.
     table: OnceLock<Table>,
-    /// What of it may not be on the disk yet, where answers wait for that. Made with it.
+    /// The arcs with records that may not be on the disk yet, where answers wait for the disk.
+    /// Created together with `table`.
     in_flight: OnceLock<InFlight>,
-    /// What it held before it missed a view; nobody is shown any of it.
+    /// Records from before the node missed a view. They are never shown to anybody.
     stale_cache: StaleCache,
     stats: TransferStats,
     watermarks: Watermarks,
     clock: Mutex<ServerClock>,
     lease: Lease,
-    /// The epoch of the newest view that the manager has said to be active.
+    /// The epoch of the newest view that the manager has reported as active.
     active: AtomicU64,
-    /// How long frames may be to this node and from it.
+    /// The longest frames that this node sends and receives.
     payload: PayloadLimit,
-    /// Lengths of the longest key and value that it held under a view in which the limits are to be
-    /// lower.
+    /// The lengths of the longest key and value held, measured under a view whose target has lower
+    /// limits.
     measured: Mutex<Option<(Epoch, Limits)>>,
     notes: Notes,
-    /// Where what is stored goes to disk.
+    /// The way to the disk.
     journal: Journal,
-    /// Where its folder notes that the manager has heard of this start.
+    /// Records in the data folder that the manager knows this start.
     anchor: Option<Anchor>,
     /// Whether it has a data folder.
     has_folder: bool,
-    /// The cluster that this is of.
+    /// The cluster of the data folder.
     origin: Option<ClusterId>,
-    /// What it held in its last life, until a view takes it in: a part of it may go on counting
-    /// (H6).
+    /// Records recovered from disk, kept aside until this node joins a view: some arcs may stay
+    /// authoritative (H6).
     recovered: Mutex<Option<Table>>,
-    /// What it told before it adopted a view that its disk does not tell of yet.
+    /// The last report from before the present view, while the view file does not have that view
+    /// yet.
     unconfirmed: Mutex<Option<Report>>,
-    /// Arcs of which much is pending that all who keep them may hold: it is from disk.
+    /// Arcs that came from disk: many of their records are pending although all replicas may hold
+    /// them.
     from_disk: Mutex<Vec<usize>>,
-    /// Tombstones of what has expired that are to be handed in.
+    /// Tombstones of expired values that are still to be handed in to the journal.
     expirations: Expirations,
-    /// How much its records may take, in bytes.
+    /// The limit for the memory of its records, in bytes.
     max_memory: OnceLock<u64>,
     connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
 }
 
 impl Node {
-    /// A node that has seen no view and holds nothing.
+    /// A node without a view and without records.
     pub fn new(id: NodeId, incarnation: Incarnation, notes: Notes) -> Node {
         Node {
             holdings: RwLock::new(Holdings::new(id.clone(), incarnation)),
@@ -146,8 +150,7 @@ impl Node {
         }
     }
 
-    /// The same with what its data folder had of an earlier life, and where to write what it
-    /// stores.
+    /// Adds the contents of a data folder, and the journal for new records.
     pub fn with_disk(self, restored: Restored) -> Node {
         let Restored { journal, recovered, starts, anchor } = restored;
         let node = Node { journal, anchor, has_folder: true, ..self };
@@ -155,7 +158,7 @@ impl Node {
         let claim = recovered.claim().map(|claim| Claim { starts, ..claim });
         let Node { id, incarnation, .. } = &node;
         let holdings = Holdings::new(id.clone(), *incarnation).with_claim(claim);
-        // Arcs can be moved from the one to the other.
+        // Like the recovered table, so that arcs can be moved between the two.
         let table = OnceLock::from(recovered.records.empty_like());
         Node {
             holdings: RwLock::new(holdings),
@@ -172,7 +175,7 @@ impl Node {
         self.has_folder
     }
 
-    /// The cluster's promise was told: before any view of it is adopted.
+    /// Sets the cluster's durability, before any view of the cluster is adopted.
     pub fn set_durability(&self, durability: Durability) {
         self.journal.set_durability(durability);
     }
@@ -187,30 +190,30 @@ impl Node {
         self.incarnation
     }
 
-    /// How long frames may be to this node and from it: it follows the views.
+    /// The longest frames that this node sends and receives. The limit follows the views.
     pub fn payload_limit(&self) -> &PayloadLimit {
         &self.payload
     }
 
-    /// Tells the node how to count its connections, once there is a server.
+    /// Sets the function that counts the node's connections, once there is a server.
     pub fn count_connections(&self, count: Box<dyn Fn() -> usize + Send + Sync>) {
         // Set once at start; a second count would be the same.
         let _ = self.connections.set(count);
     }
 
-    /// Says how much its records may take, in bytes, before it tells that it is full. Without this
-    /// there is no limit.
+    /// Sets the memory limit of its records, in bytes: above it the node reports that it is full.
+    /// By default there is no limit.
     pub fn limit_memory(&self, bytes: u64) {
         // Set once at start; a second limit would be the same.
         let _ = self.max_memory.set(bytes);
     }
 
-    /// What its records take, and what they may.
+    /// The memory of its records, and the limit.
     pub fn memory(&self) -> (u64, Option<u64>) {
         (self.table.get().map_or(0, Table::memory), self.max_memory.get().copied())
     }
 
-    /// Whether its records take more than they may.
+    /// Whether its records exceed the memory limit.
     pub fn is_full(&self) -> bool {
         let (held, most) = self.memory();
         most.is_some_and(|most| held > most)
@@ -220,29 +223,29 @@ impl Node {
         Shape { is_full: self.is_full() }
     }
 
-    /// A heartbeat leaves now. Returns its number.
+    /// Notes that a heartbeat is sent now. Returns its number.
     pub fn send_heartbeat(&self) -> u64 {
         self.lease.send()
     }
 
-    /// The manager answered a heartbeat: with a lease of so many milliseconds (0: none), and with
+    /// Takes the manager's answer to a heartbeat: a lease of so many milliseconds (0: none), and
     /// the active epoch.
     pub fn heartbeat_answered(&self, sequence: u64, lease_ms: u64, active: Epoch) {
         self.note_active(active);
         self.lease.grant(sequence, lease_ms);
     }
 
-    /// The manager has taken a heartbeat: it knows this start.
+    /// Notes that the manager has accepted a heartbeat, so it knows this start.
     pub fn known_to_manager(&self) {
         if let Some(anchor) = &self.anchor {
             anchor.known_to_manager();
         }
     }
 
-    /// Stops serving for good, and waits for the requests that are being served.
+    /// Stops serving permanently, and waits for the requests in progress.
     pub fn give_up_lease(&self) {
         self.lease.give_up();
-        // Whoever was admitted before holds this for reading.
+        // Requests that were admitted before hold this lock for reading.
         drop(self.holdings.write());
     }
 
@@ -261,12 +264,12 @@ impl Node {
         self.table.get()
     }
 
-    /// Why what it stores does not reach its disk at the moment, if that is so.
+    /// Why new records do not reach the disk at the moment, if they do not.
     pub fn disk_trouble(&self) -> Option<Trouble> {
         self.journal.trouble()
     }
 
-    /// How much it holds.
+    /// The number and size of its records.
     pub fn size(&self) -> Size {
         self.table.get().map(Table::size).unwrap_or_default()
     }
@@ -276,7 +279,7 @@ impl Node {
         self.holdings.read().routes().cloned()
     }
 
-    /// How many keys of a slot it holds.
+    /// The number of keys that it holds in a slot.
     pub fn keys_in_slot(&self, slot: u16) -> usize {
         let Some(table) = self.table.get() else { return 0 };
         let (arc, clock) = (arc_of_slot(slot, table.arcs()), self.clock());
@@ -288,7 +291,7 @@ impl Node {
         count
     }
 
-    /// Who it is and how much it holds.
+    /// Its identity and the size of its records.
     pub fn info(&self) -> Info {
         let Size { keys, bytes } = self.size();
         let connections = self.connections.get().map_or(0, |count| count());
@@ -302,24 +305,24 @@ impl Node {
         }
     }
 
-    /// What it promises of what it stores: the cluster's word, if it has a folder.
+    /// The durability of what it stores: the cluster's, if the node has a data folder.
     pub fn durability(&self) -> Durability {
         let routes = self.routes().filter(|_| self.has_folder);
         routes.map_or(Durability::None, |routes| routes.view().durability)
     }
 
-    /// How its disk does.
+    /// The journal, for the state of the disk.
     pub fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// How many keys of some arcs it holds, and how many of them are to expire.
+    /// The number of keys that it holds in some arcs, and how many of them have an expiry.
     pub fn count_keys(&self, arcs: &ArcSet) -> (u64, u64) {
         self.table.get().map_or((0, 0), |table| table.count(arcs))
     }
 
-    /// Whether what this node stores in an arc is committed at once (N3): it is the whole write
-    /// set, and answers do not wait for its disk.
+    /// Whether a record that this node stores in an arc is committed at once (N3): the node is the
+    /// whole write set, and answers do not wait for its disk.
     fn commits_alone(&self, routes: &Routes, arc: usize) -> bool {
         routes.write_set(arc).len() == 1 && !self.journal.is_sync()
     }

@@ -1,7 +1,7 @@
-//! Adopting a view: what becomes of the records, and what the disk is told.
+//! Adopting a view: which records move or go, and what is logged.
 //!
-//! All that requests may see of it happens at one moment, under the holdings's lock; what takes time,
-//! to wait for the disk and to free what is of no more use, is done after that.
+//! All changes that requests can see happen at one moment, under the lock of the holdings. Slow
+//! steps follow after it: waiting for the disk, and freeing memory.
 
 use std::sync::Arc;
 
@@ -26,31 +26,30 @@ fn numbers(arcs: impl Iterator<Item = usize>) -> Vec<u16> {
     arcs.map(|arc| arc as u16).collect()
 }
 
-/// What came of adopting a view.
+/// The result of adopting a view.
 struct Adopted {
     adoption: Adoption,
     moved: Moved,
-    /// What the log was told of it, if this node is a member or has been one.
+    /// The entry for the log, if this node is a member or has been one.
     noted: Option<NotedView>,
 }
 
-/// What became of the records.
+/// The records that were moved.
 #[derive(Default)]
 struct Moved {
-    /// How many arcs were dropped.
+    /// The number of arcs that were dropped.
     dropped: usize,
-    /// How many arcs were set aside.
+    /// The number of arcs that were set aside.
     set_aside: usize,
-    /// What is of no more use. It is freed when nobody waits.
+    /// Records that are no longer needed. They are freed when nobody waits.
     _freed: Vec<Arc<Shard>>,
-    /// What was held in the last life, if this is the view that takes it in; and what is left of
-    /// it.
-    _last_life: Option<Table>,
+    /// What is left of the recovered records, if this is the view that takes them in.
+    _recovered: Option<Table>,
 }
 
 impl Node {
     /// Adopts a view, if it is newer than the present one. Waits for requests under the present
-    /// one, and until the disk tells of the new one. Returns whether it was adopted.
+    /// one, and until the new one is in the view file. Returns whether it was adopted.
     ///
     /// # Errors
     /// [`NotFollowed`]; nothing changed.
@@ -83,7 +82,7 @@ impl Node {
         Ok(true)
     }
 
-    /// Goes over to a view, for all requests at once. `None`: it is not newer than the present one.
+    /// Switches to a view, for all requests at once. `None`: it is not newer than the present one.
     fn change_over(&self, routes: &Arc<Routes>) -> Option<Adopted> {
         let own_clock = self.clock();
         let mut holdings = self.holdings.write();
@@ -93,15 +92,15 @@ impl Node {
             return Some(Adopted { adoption, moved: Moved::default(), noted: None });
         };
         let moved = self.move_records(table, &holdings, &adoption, own_clock);
-        // Not while it waits to be taken in: its last life stays the one that the folder tells of
+        // Not while the node waits to join: until then the folder describes its last incarnation
         // (H6).
         let noted =
             holdings.has_been_member().then(|| self.note(table, &holdings, &adoption, before));
         Some(Adopted { adoption, moved, noted })
     }
 
-    /// Takes records out of the table that this node is not to show any more: dropped, or set aside
-    /// as stale. What it held in its last life it takes in, or sets aside as well.
+    /// Removes records from the table that this node may no longer show: they are dropped, or set
+    /// aside as stale. Recovered records are taken in or set aside likewise.
     fn move_records(
         &self,
         table: &Table,
@@ -109,7 +108,7 @@ impl Node {
         adoption: &Adoption,
         own_clock: Clock,
     ) -> Moved {
-        // Whoever fetches finds it set aside as soon as the arc is missing.
+        // First, so that a fetch finds the stale records as soon as the arc is missing.
         let retained = self.stale_cache.retain(&adoption.to_set_aside);
         let mut freed: Vec<Arc<Shard>> = retained.into_iter().map(|(_, shard)| shard).collect();
         let taken = adoption.to_drop.iter().map(|&arc| (arc, table.take(arc)));
@@ -117,26 +116,26 @@ impl Node {
             taken.partition(|(arc, _)| adoption.to_set_aside.contains(*arc));
         let counts = (dropped.len(), set_aside.len());
         freed.extend(dropped.into_iter().map(|(_, shard)| Arc::new(shard)));
-        let last_life =
+        let recovered =
             if holdings.has_been_member() { self.recovered.lock().take() } else { None };
         let rest = adoption.to_set_aside.ones();
-        let rest = rest.filter_map(|arc| Some((arc, last_life.as_ref()?.take(arc))));
+        let rest = rest.filter_map(|arc| Some((arc, recovered.as_ref()?.take(arc))));
         for (arc, shard) in set_aside.into_iter().chain(rest) {
             if !shard.is_empty() {
                 freed.extend(self.stale_cache.set_aside(arc, shard));
             }
         }
-        if let (Some(held), Some(routes)) = (&last_life, holdings.routes()) {
+        if let (Some(held), Some(routes)) = (&recovered, holdings.routes()) {
             for arc in adoption.to_revive.ones() {
                 let alone = routes.write_set(arc).len() == 1;
                 table.put(arc, held.take(arc), own_clock, alone);
             }
         }
-        Moved { dropped: counts.0, set_aside: counts.1, _freed: freed, _last_life: last_life }
+        Moved { dropped: counts.0, set_aside: counts.1, _freed: freed, _recovered: recovered }
     }
 
-    /// Notes the view for the log, before any write under it is: the log must not tell of that
-    /// first. `before` is what heartbeats go on to tell until the disk tells of the view.
+    /// Hands the view to the journal before any write under it, since the log must have the view
+    /// first. `before` is what heartbeats keep reporting until the view file has the view.
     fn note(
         &self,
         table: &Table,
@@ -148,7 +147,7 @@ impl Node {
         let view = ViewEntry {
             epoch: holdings.epoch(),
             emptied: numbers(adoption.to_drop.iter().copied()),
-            // What it has its own disk's part of is as much as this disk ever had.
+            // A revived arc has all that this disk ever had of it.
             synced: numbers(holdings.synced().union(holdings.revived())),
             revived: numbers(adoption.to_revive.ones()),
         };
@@ -158,8 +157,7 @@ impl Node {
         noted
     }
 
-    /// Has the file of the newest view written, and waits for the disk; from then on heartbeats
-    /// acknowledge it.
+    /// Writes the view file and waits for the disk. From then on heartbeats acknowledge the view.
     fn save_view(&self, noted: NotedView) {
         let NotedView { cluster, arcs, view } = noted;
         let (node, incarnation) = (self.id.clone(), self.incarnation);
@@ -167,7 +165,7 @@ impl Node {
         *self.unconfirmed.lock() = None;
     }
 
-    /// Never to be behind a version that it holds.
+    /// Advances the clock, so that it is never behind a version that the node holds.
     fn fold_clock(&self, arcs: impl Iterator<Item = usize>) {
         let Some(table) = self.table.get() else { return };
         let mut newest = 0;

@@ -1,4 +1,4 @@
-//! What is known to be committed (rule N3), and what a dead writer left (rule C4).
+//! Records that are known to be committed (rule N3), and those that a dead writer left (rule C4).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,13 +14,13 @@ use net_common::message::data::{CommitNotice, Record};
 
 use super::{Node, Serving};
 
-/// Bytes of values that are handed out at once to be finished: a few frames. What is left is there
-/// the next time.
+/// Bytes of values that are handed out at once to be finished: a few frames. The rest follows at
+/// the next call.
 const SETTLED: usize = 16 << 20;
 
 impl Node {
-    /// Takes word that versions are committed (rule N3). In any epoch, with or without a lease: it
-    /// is a fact. Watermarks count for what was `written` over the connection that tells them.
+    /// Notes that versions are committed (rule N3). This is a fact, so it counts in any epoch, with
+    /// or without a lease. Watermarks count for the writes of their own connection, `written`.
     pub fn commit(&self, commits: &CommitNotice<'_>, written: &WrittenClocks) {
         for (writer, clock) in &commits.watermarks {
             if let Some(clock) = written.bounded(*writer, *clock) {
@@ -37,7 +37,7 @@ impl Node {
         }
     }
 
-    /// The state of a record, by what was noted in it and what its writer has told since.
+    /// The state of a record, from its own mark and its writer's watermark.
     pub(super) fn state(&self, version: &Version, noted: State) -> State {
         match noted {
             State::Pending if self.watermarks.cover(version) => State::Committed,
@@ -45,15 +45,15 @@ impl Node {
         }
     }
 
-    /// Forgets what writers told long ago.
+    /// Forgets the watermarks of writers that have been silent for long.
     pub fn rotate_watermarks(&self) {
         self.watermarks.rotate();
     }
 
-    /// Notes in the records which of them are committed by now. Returns those that have been
-    /// pending for long in arcs where this node is synced, at most `most` or some megabytes, and
-    /// its view, if that is the active one: their writers must have died (C4). Only a synced
-    /// replica finishes (R3), and only under the active view (F4).
+    /// Marks the records that are committed by now. Returns records that have been pending for long
+    /// in arcs where this node is synced, at most `most` or some megabytes, with the view, if that
+    /// is active: their writers must have died (C4). Only a synced replica finishes records (R3),
+    /// and only under the active view (F4).
     pub fn settle(&self, most: usize) -> Option<(Arc<Routes>, Vec<Abandoned>)> {
         let clock = self.clock();
         let (table, routes) = (self.table.get()?, self.routes()?);

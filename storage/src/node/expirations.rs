@@ -1,4 +1,4 @@
-//! Values whose time has passed, and the tombstones that take their place (rule C6).
+//! Tombstones that replace expired values (rule C6).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,14 +8,13 @@ use cluster::version::{Clock, Version};
 use net_common::message::data::Body;
 use parking_lot::Mutex;
 
-/// Whether this is a value whose time has not passed by a node's clock: for those who count, and
-/// need no more than what this node knows. Whoever is told that a value is gone is told by a read
-/// (C6).
+/// Whether this is a value that has not expired by a node's clock. It is exact enough for counting:
+/// only a read may report to a client that a value has expired (C6).
 pub(crate) fn is_alive(body: Body<'_>, clock: Clock) -> bool {
     body.value().is_some() && !body.expiry().is_some_and(|at| replica::is_expired(at, clock))
 }
 
-/// A tombstone that this node has put in place of a value, under a view.
+/// A tombstone with which this node has replaced a value, under a view.
 pub struct Expired {
     /// The view.
     pub epoch: Epoch,
@@ -25,18 +24,18 @@ pub struct Expired {
     pub version: Version,
 }
 
-/// Tombstones that are still to be handed in to the disk. Hardly ever any.
+/// Tombstones that are still to be handed in to the journal. There are hardly ever any.
 #[derive(Default)]
 pub struct Expirations {
     waiting: Mutex<Vec<Expired>>,
-    /// Whether there are any, for the many who only want to know that.
+    /// Whether there are any, so that most calls need not lock.
     are_waiting: AtomicBool,
-    /// How many there have been.
+    /// The number of all that were added.
     count: AtomicU64,
 }
 
 impl Expirations {
-    /// Adds some. May be called under the holdings's lock.
+    /// Adds some. May be called under the lock of the holdings.
     pub fn add(&self, expired: impl IntoIterator<Item = Expired>) {
         let mut waiting = self.waiting.lock();
         let before = waiting.len();
@@ -46,7 +45,7 @@ impl Expirations {
         self.are_waiting.store(true, Ordering::SeqCst);
     }
 
-    /// Takes those that wait.
+    /// Takes all that wait.
     pub fn take(&self) -> Vec<Expired> {
         if !self.are_waiting.load(Ordering::Relaxed) {
             return Vec::new();
@@ -55,7 +54,7 @@ impl Expirations {
         std::mem::take(&mut *self.waiting.lock())
     }
 
-    /// How many there have been since the process started.
+    /// The number of all since the process started.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }

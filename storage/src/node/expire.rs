@@ -1,4 +1,4 @@
-//! Putting tombstones in place of values whose time has passed (rule C6).
+//! Replacing expired values with tombstones (rule C6).
 
 use cluster::replica::State;
 use net_common::message::data::{Body, Record};
@@ -7,8 +7,8 @@ use super::Node;
 use super::expirations::Expired;
 
 impl Node {
-    /// Puts tombstones in place of values whose time has passed, where this node is synced (C6).
-    /// They are finished as what a dead writer left is. Returns how many.
+    /// Replaces expired values with tombstones, where this node is synced (C6). The tombstones are
+    /// finished like the records of a dead writer. Returns how many.
     pub fn expire(&self) -> usize {
         let Some(table) = self.table.get() else { return 0 };
         let mut count = 0;
@@ -29,14 +29,14 @@ impl Node {
         count
     }
 
-    /// How many values whose time was over it has put an end to, since it started.
+    /// The number of values that it has expired since it started.
     pub fn expired_count(&self) -> u64 {
         self.expirations.count()
     }
 
-    /// Hands in the tombstones of what has expired: after a restart another node's clock, which may
-    /// be behind, would say of the value that it lives (C6, H6). Not to be called under a lock;
-    /// waits for no disk.
+    /// Hands in the tombstones of expired values: after a restart another node's clock, which may
+    /// be behind, would take the value to be alive (C6, H6). Must not be called under a lock; does
+    /// not wait for the disk.
     pub(super) fn hand_in_expired(&self) {
         for Expired { epoch, key, version } in self.expirations.take() {
             let (state, body) = (State::Pending, Body::Tombstone);

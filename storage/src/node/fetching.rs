@@ -1,4 +1,4 @@
-//! What a node has yet to fetch.
+//! The arcs that a node still has to fetch.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::Node;
 use crate::fetch::arc::ArcFetch;
 
 impl Node {
-    /// The arcs that it keeps and has yet to fetch, and the view that says so.
+    /// The arcs that it still has to fetch, and the view that puts it into their write sets.
     pub fn missing(&self) -> Option<(Arc<Routes>, Vec<usize>)> {
         let holdings = self.holdings.read();
         let missing = holdings.missing();
@@ -17,7 +17,7 @@ impl Node {
         (!missing.is_empty()).then_some((routes, missing))
     }
 
-    /// An arc to be fetched, with what it holds of it from an earlier life; or to be gathered.
+    /// An arc to be fetched, with the stale records of it; or to be gathered.
     pub fn arc_fetch(&self, arc: usize) -> ArcFetch {
         if self.gathers(arc) {
             ArcFetch::to_gather(arc)
@@ -26,8 +26,8 @@ impl Node {
         }
     }
 
-    /// The arcs that have come from disk since this was asked last, and the view in force; `None`
-    /// as long as others may not have adopted it.
+    /// The arcs that have come from disk since the last call, and the view in force; `None` while
+    /// other nodes may not have adopted it.
     pub fn take_from_disk(&self) -> Option<(Arc<Routes>, Vec<usize>)> {
         let routes = self.routes()?;
         let arcs =
@@ -35,14 +35,14 @@ impl Node {
         (!arcs.is_empty()).then_some((routes, arcs))
     }
 
-    /// Whether it has its own disk's part of an arc, and is to gather that of all others who keep
-    /// it (H6).
+    /// Whether it has an arc from its own disk only, and has to gather the records of all other
+    /// members of the write set (H6).
     pub fn gathers(&self, arc: usize) -> bool {
         self.holdings.read().revived().contains(arc)
     }
 
-    /// Whether an arc that it gathers is complete, by who has told under this view what they had
-    /// (H6).
+    /// Whether an arc that it gathers is complete, given the members that have answered under this
+    /// view (H6).
     pub fn has_gathered(
         &self,
         epoch: Epoch,

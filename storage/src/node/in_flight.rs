@@ -1,48 +1,46 @@
-//! Which arcs have records here that may not be on the disk yet, where answers wait for the disk
-//! (`sync`).
+//! The arcs with records that may not be on the disk yet, where answers wait for the disk (`sync`).
 //!
-//! A thread that stores something counts it in its arc before it does, and takes that back when it
-//! is on the disk. So whoever has looked at an arc and finds nothing counted in it afterwards knows
-//! that all he has seen is on the disk (F14). What could not be brought to the disk stays
-//! counted.
+//! A thread counts a record in its arc before it stores it, and uncounts it when the record is on
+//! the disk. So a thread that reads an arc and then finds its count at zero knows that all it has
+//! read is on the disk (F14). A record that could not be written stays counted.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How much of each arc is on its way to the disk.
+/// The number of records of each arc on their way to the disk.
 pub struct InFlight(Box<[AtomicU32]>);
 
-/// What one thread has stored.
+/// The records that one thread has stored.
 pub struct Flight<'f> {
     all: &'f InFlight,
     arcs: Vec<usize>,
 }
 
 impl InFlight {
-    /// Nothing, in a ring of so many arcs.
+    /// None yet, for a ring of so many arcs.
     pub fn new(arcs: usize) -> InFlight {
         InFlight((0..arcs).map(|_| AtomicU32::new(0)).collect())
     }
 
-    /// Begins with nothing.
+    /// Begins a flight without records.
     pub fn begin(&self) -> Flight<'_> {
         Flight { all: self, arcs: Vec::new() }
     }
 
-    /// Whether all that was seen in an arc before this call is on the disk.
+    /// Whether all records seen in an arc before this call are on the disk.
     pub fn is_none(&self, arc: usize) -> bool {
         self.0[arc].load(Ordering::SeqCst) == 0
     }
 }
 
 impl Flight<'_> {
-    /// Something is about to be stored in an arc.
+    /// Counts a record that is about to be stored in an arc.
     pub fn add(&mut self, arc: usize) {
         self.all.0[arc].fetch_add(1, Ordering::SeqCst);
         self.arcs.push(arc);
     }
 
-    /// All of it is on the disk, or was not stored after all. Without this call it never is, for
-    /// all that is known.
+    /// Uncounts the records: all of them are on the disk, or were not stored after all. Without
+    /// this call they count as not on the disk forever.
     pub fn land(self) {
         for arc in self.arcs {
             self.all.0[arc].fetch_sub(1, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! A node's lease (rules L1 and N1): until when it may serve.
+//! A node's lease (rules L1 and N1): how long it may serve.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,21 +6,21 @@ use cluster::lease::{self, LeaseHolder};
 use net_common::clock;
 use parking_lot::Mutex;
 
-/// The lease, as all threads of the node see it.
+/// The lease, shared by all threads of the node.
 #[derive(Default)]
 pub struct Lease {
     holder: Mutex<LeaseHolder>,
-    /// When it ends, for those who only want to know whether it has.
+    /// When it expires, readable without the lock.
     until: AtomicU64,
 }
 
 impl Lease {
-    /// A heartbeat leaves now. Returns its number.
+    /// Notes that a heartbeat is sent now. Returns its number.
     pub fn send(&self) -> u64 {
         self.holder.lock().send(clock::boot_ms())
     }
 
-    /// The manager answered a heartbeat with a lease of so many milliseconds; 0: none.
+    /// Takes a lease of so many milliseconds from the answer to a heartbeat; 0: none.
     pub fn grant(&self, sequence: u64, lease_ms: u64) {
         if lease_ms > 0 {
             let mut holder = self.holder.lock();
@@ -28,7 +28,7 @@ impl Lease {
         }
     }
 
-    /// There is none from now on.
+    /// Gives the lease up: there is none from now on.
     pub fn give_up(&self) {
         let mut holder = self.holder.lock();
         holder.give_up();

@@ -1,7 +1,8 @@
-//! What a node tells of its keys.
+//! Listing a node's keys.
 //!
-//! Arc by arc, under the rules of a read: the node has a lease, and is synced there. So each arc is
-//! told as it was at one moment, and whatever was acknowledged before is in it.
+//! Keys are listed arc by arc, under the rules of a read: the node has a lease, and is synced
+//! there. So each arc is listed as it was at one moment, and contains all that was acknowledged
+//! before.
 
 use cluster::replica::State;
 use cluster::scan;
@@ -13,10 +14,10 @@ use net_common::message::range::Cursor;
 use super::expirations::is_alive;
 use super::{Node, Serving};
 
-/// Most bytes of keys in one answer, about: far below a frame.
+/// Approximate limit for the bytes of keys in one answer: far below a frame.
 const BYTES: usize = 1 << 20;
 
-/// What a key takes in an answer besides its bytes.
+/// The overhead of a key in an answer, in bytes.
 const APART: usize = 1 + 2;
 
 /// A key of an arc.
@@ -56,9 +57,9 @@ impl Node {
             }
             let longest = found.iter().map(takes).max().unwrap_or(APART);
             let left = left.min(BYTES.saturating_sub(bytes) / longest);
-            // All before this arc is told, and perhaps some of it. What comes later need not be
-            // looked at, but for whether it could be: whoever asks is to know by whom it is told
-            // next time.
+            // All arcs before this one are listed, and perhaps a part of it. The later ones are
+            // only checked for whether this node can list them, so that the client knows which node
+            // to ask next.
             listed.end = Some(match left {
                 0 => self.first_of(arc).max(list.from),
                 _ => {
@@ -83,7 +84,7 @@ impl Node {
         scan::first_of((usize::from(arc) * usize::from(SLOTS) / arcs) as u16)
     }
 
-    /// The keys of an arc from a place on. `None` where this node cannot tell.
+    /// The keys of an arc from a place on. `None` if this node may not list them.
     fn keys_of(&self, arc: usize, from: u64) -> Option<Vec<ListedKey>> {
         let holdings = self.holdings.read();
         let Serving { table, .. } = self.serving(&holdings)?;
@@ -93,10 +94,10 @@ impl Node {
         let (mut found, clock) = (Vec::new(), self.clock());
         table.scan(arc, Cursor::START, usize::MAX, |record| {
             let is_value = record.body.value().is_some();
-            // What has expired is gone once all know (C6); a read makes sure of that.
+            // An expired value counts as removed once all replicas know (C6); a read ensures that.
             let is_sure = is_alive(record.body, clock);
-            // A delete that is done is done. One that is not may have been answered already, since
-            // its commit is lazy (C2), or come to nothing.
+            // A committed delete is certain. A pending one may have been acknowledged already,
+            // since commits are lazy (C2), or may have had no effect.
             let may_live = is_value || self.state(&record.version, record.state) == State::Pending;
             if may_live && scan::place(record.key) >= from {
                 found.push(ListedKey { key: record.key.to_vec(), is_sure });

@@ -1,9 +1,8 @@
-//! What a node can answer from its own records, without asking anybody: for requests that it
-//! coordinates.
+//! Answers from a node's own records, without a round trip, for requests that it coordinates.
 //!
-//! A client reads at one replica, and what that holds as committed, or not at all, is the answer
-//! (C3, N4). Where the node that coordinates is itself such a replica, it looks. All the rest (a
-//! record that is pending, a key of others, no lease) is for a client's round.
+//! A client reads at one replica: a committed record there, or the absence of one, is the answer
+//! (C3, N4). If the coordinator is itself such a replica, it answers from its table. All other
+//! cases (a pending record, a key of other nodes, no lease) need a client's round.
 
 use cluster::holdings::Holdings;
 use cluster::limits::Limits;
@@ -13,7 +12,7 @@ use cluster::version::Clock;
 use super::Node;
 use super::read::KeyLocation;
 
-/// A look at several keys, under one view.
+/// Reads of several keys under one view.
 pub struct LocalRead<'n> {
     node: &'n Node,
     holdings: &'n Holdings,
@@ -22,11 +21,11 @@ pub struct LocalRead<'n> {
 }
 
 impl Node {
-    /// Looks at keys. Views wait until `look` is done (N1).
-    pub fn read_local<T>(&self, look: impl FnOnce(&LocalRead<'_>) -> T) -> T {
+    /// Reads keys. New views wait until `read` returns (N1).
+    pub fn read_local<T>(&self, read: impl FnOnce(&LocalRead<'_>) -> T) -> T {
         let clock = self.clock();
         let holdings = self.holdings.read();
-        let seen = look(&LocalRead {
+        let seen = read(&LocalRead {
             node: self,
             holdings: &holdings,
             clock,
@@ -46,8 +45,8 @@ impl LocalRead<'_> {
         Some(serving.routes.view().limits)
     }
 
-    /// Shows a key's value, and until when it lives; `None`: it has none. Where that is not for
-    /// this node to say, `with` is not called and nothing comes back.
+    /// Passes a key's value and its expiry to `with`; `None`: the key has no value. If this node
+    /// cannot decide that, `with` is not called and the result is `None`.
     pub fn key<T>(
         &self,
         key: &[u8],

@@ -1,14 +1,14 @@
-//! What a node does with the pages that it fetches (rules H1 and H3).
+//! Merging fetched pages (rules H1 and H3).
 //!
-//! Records are merged in runs, each under the holdings and one arc's lock, so that requests do not
-//! wait noticeably. The holdings is taken for writing only to note arcs as synced.
+//! Records are merged in runs, each under the locks of the holdings and one arc, so that requests
+//! do not wait noticeably. The holdings are locked for writing only to mark arcs as synced.
 //!
-//! **What goes to the log.** Before arcs are synced, the log has to have each record of their
-//! pages, or a newer one. What was there already some other thread has stored, and hands in; but it
-//! may not have come so far. A record that a client wrote is committed only after every replica has
-//! answered, so after it was handed in here: so in `async` a record need not be written that meets
-//! a committed one which is as new. In `sync` it is all the same, as another thread may have
-//! fetched that just now, and what is synced must be on the disk.
+//! **What goes to the log.** Before arcs are synced, the log must have each record of their pages,
+//! or a newer one. A record that was in the table already was stored by another thread, which may
+//! not have handed it in yet. A client's record is committed only after every replica has answered,
+//! so after it was handed in here. In `async`, therefore, a record is not logged again if the table
+//! has a committed one that is as new. In `sync` every record is logged: another thread may have
+//! fetched the present one just now, and synced arcs must be on the disk.
 
 use cluster::ids::Epoch;
 use cluster::ring::arc_of_key;
@@ -23,16 +23,16 @@ use crate::table::Table;
 /// Records merged under one lock: some tens of microseconds' worth.
 const RUN: usize = 128;
 
-/// What came of a page, or of many.
+/// The result of merging one page or many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Merged {
     /// Arcs that are complete.
     pub arcs: usize,
-    /// Records that came.
+    /// Records that were transferred.
     pub moved: usize,
-    /// Records of an earlier life that need not come.
+    /// Stale records that were confirmed, and not transferred.
     pub kept: usize,
-    /// Arcs of which one of those who keep them has told all that its disk had.
+    /// Arcs for which one member of the write set has sent all that its disk had.
     pub gathered: usize,
 }
 
@@ -46,13 +46,13 @@ impl Merged {
     }
 }
 
-/// Why a page does not count, or not all of it.
+/// Why a page was not merged, or not completely.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unmerged {
-    /// It is of another epoch than this node is in by now (R2).
+    /// Its epoch is not this node's present one (R2).
     #[error("a page of another view")]
     OtherView,
-    /// It answers what was not asked.
+    /// It does not answer the pull.
     #[error("a page that does not answer its pull")]
     Nonsense,
     /// Its records may not be on this node's disk.
@@ -61,11 +61,10 @@ pub enum Unmerged {
 }
 
 impl Node {
-    /// Merges a page that was asked for with the first of `fetches`, and notes in them how far they
-    /// have come.
+    /// Merges a page that was requested with the first of `fetches`, and updates their progress.
     ///
     /// # Errors
-    /// [`Unmerged`]; what was merged before stays, and the fetches tell.
+    /// [`Unmerged`]; records merged so far stay, and the fetches show which.
     pub fn merge(
         &self,
         page: &RangePage<'_>,
@@ -74,7 +73,7 @@ impl Node {
         let table = self.table.get().ok_or(Unmerged::OtherView)?;
         let complete = page.complete as usize;
         let is_within = matches!(page.end, PageEnd::Within(_));
-        // An answer that brings nothing is no answer: it would be asked for again and again.
+        // An answer without any progress is refused: it would be requested again and again.
         let is_empty = complete == 0 && page.records.is_empty() && page.same.is_empty();
         if complete + usize::from(is_within) > fetches.len()
             || is_empty && page.end == PageEnd::Between
@@ -96,7 +95,7 @@ impl Node {
         if let PageEnd::Within(cursor) = page.end {
             fetches[complete].from = cursor;
         }
-        // What is gathered is complete when all who keep it have told.
+        // A gathered arc is complete only when all other members of the write set have answered.
         let fetched = fetches[..complete].iter().filter(|fetch| !fetch.gathers);
         let arcs: Vec<usize> = fetched.map(|fetch| fetch.arc.into()).collect();
         self.complete(page.epoch, &arcs)?;
@@ -105,7 +104,7 @@ impl Node {
         Ok(merged)
     }
 
-    /// Takes over records of an earlier life. Returns how many.
+    /// Takes over stale records. Returns how many.
     fn confirm<'r>(
         &self,
         table: &Table,
@@ -115,7 +114,7 @@ impl Node {
     ) -> Result<usize, Unmerged> {
         let mut kept = 0;
         loop {
-            // Found first and taken under the lock then: those that are not the same may be many.
+            // Collected before the lock is taken: many records may differ.
             let run: Vec<Record<'_>> = records.by_ref().take(RUN).collect();
             if run.is_empty() {
                 return Ok(kept);
@@ -161,15 +160,15 @@ impl Node {
         Ok(())
     }
 
-    /// Notes arcs as synced. Not to be called under a lock.
+    /// Marks arcs as synced. Must not be called under a lock.
     ///
     /// # Errors
-    /// [`Unmerged`], where the view has changed, or the disk of `sync` does not have them.
+    /// [`Unmerged`], if the view has changed, or with `sync` if the disk does not have them.
     pub fn complete(&self, epoch: Epoch, arcs: &[usize]) -> Result<(), Unmerged> {
         if arcs.is_empty() {
             return Ok(());
         }
-        // With `sync`, synced is what is on the disk.
+        // With `sync` only arcs on the disk are synced.
         self.journal.synced(epoch, arcs).map_err(Unmerged::Unwritten)?;
         let is_synced = {
             let mut holdings = self.holdings.write();

@@ -1,16 +1,16 @@
-//! Word that something was written, for the thread that logs snapshots.
+//! Notes that something was written, for the thread that logs snapshots.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// Notes that may wait. More are not needed: one that waits already says "something was written".
+/// Notes that may wait. More are not needed: a single one already means "something was written".
 const NOTES: usize = 1024;
 
-/// Where requests leave their notes.
+/// The sending side, for requests.
 #[derive(Clone)]
 pub struct Notes(Sender<u32>);
 
 impl Notes {
-    /// A way to leave notes, and where they come out. Where nobody takes them they come to nothing.
+    /// Both sides of the channel. Notes that nobody receives are discarded.
     pub fn channel() -> (Notes, Receiver<u32>) {
         let (notes, noted) = bounded(NOTES);
         (Notes(notes), noted)

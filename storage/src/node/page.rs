@@ -1,10 +1,10 @@
-//! What a node gives to those who fetch its arcs (rules H1 and H3).
+//! Pages of an arc, for nodes that fetch it (rules H1 and H3).
 //!
-//! A page is read in slices: each holds the holdings and one arc for some hundred records, so that a
-//! request or a new view waits for tens of microseconds at most, however large the arc. The whole
-//! page is of one epoch all the same: each slice looks whether the view is still the puller's, and
-//! within an epoch nothing is dropped. What is written between two slices reaches the puller by
-//! itself: it is in the write set.
+//! A page is read in slices: each locks the holdings and one arc for some hundred records, so that
+//! a request or a new view waits for tens of microseconds at most, however large the arc. The page
+//! is nevertheless of one epoch: each slice checks that the view is still the puller's, and within
+//! an epoch nothing is dropped. Records written between two slices reach the puller directly, since
+//! it is in the write set.
 
 use std::borrow::Cow;
 
@@ -16,22 +16,22 @@ use super::Node;
 use crate::fetch::digest::{Comparison, Digester, MOST_COMPARED};
 use crate::table::Table;
 
-/// How large pages are.
+/// The size of pages.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Bytes after which a page ends. Large enough that a transfer is not a series of round trips;
-    /// small enough to be made, and merged, in about a millisecond.
+    /// Bytes after which a page ends. Large enough that round trips do not dominate a transfer;
+    /// small enough to be built, and merged, in about a millisecond.
     pub bytes: usize,
-    /// Records after which it ends, sent or only looked at.
+    /// Records after which it ends, sent or only examined.
     pub records: usize,
-    /// Slots of an arc that are looked at under one lock.
+    /// Slots of an arc that are examined under one lock.
     pub slots: usize,
-    /// Most records of an arc that is compared: nothing is sent before all have been looked at.
+    /// Most records of an arc that is compared: nothing is sent before all have been examined.
     pub compared: usize,
 }
 
 impl Bounds {
-    /// Those that nodes use.
+    /// The bounds that nodes use.
     pub const OURS: Bounds =
         Bounds { bytes: 192 << 10, records: 32 << 10, slots: 1 << 10, compared: MOST_COMPARED };
 }
@@ -62,11 +62,11 @@ impl Node {
 #[derive(Clone, Copy)]
 struct AskedArc {
     arc: usize,
-    /// Whether all who keep it are asked for what they hold, synced or not (H6).
+    /// Whether all members of the write set are asked for what they hold, synced or not (H6).
     gathers: bool,
 }
 
-/// A page that is being made.
+/// A page in progress.
 struct Paging<'p> {
     node: &'p Node,
     table: &'p Table,
@@ -95,8 +95,8 @@ impl Paging<'_> {
                 Selection::SameDigests(theirs) => {
                     let held = self.compare(asked, theirs, |c| c.held());
                     let Some(held) = held else { return PageEnd::NoSource };
-                    // The answer vouches for all that it is about. What may not be on the disk yet
-                    // is not known to be held: whoever wrote it waits for the disk and tells
+                    // The answer vouches for every bucket that it names. A record that may not be
+                    // on the disk yet does not count as held: its writer still waits for the disk
                     // (F14).
                     let held = if self.node.is_on_disk(arc) {
                         held
@@ -138,14 +138,15 @@ impl Paging<'_> {
         which: fn(&Comparison<'_>) -> BucketSet,
     ) -> Option<BucketSet> {
         if self.table.records(asked.arc) > self.bounds.compared {
-            // The puller would take this node for dead. Whether it is a source is seen when it
-            // sends.
+            // To compare that many would take so long that the puller takes this node for dead.
+            // Whether it is a source is checked when it sends.
             return Some(BucketSet::none(theirs.len()));
         }
         let mut comparison = Comparison::new(&self.digester, theirs);
         let (mut at, mut count) = (Some(Cursor::START), 0);
         while let Some(from) = at {
-            // If the records are laid out anew meanwhile some are counted twice, and differ.
+            // If the table is laid out anew meanwhile, some records count twice, and their buckets
+            // differ.
             let node = self.node;
             at = self.slice(asked, from, |record| {
                 count += 1;
@@ -168,7 +169,7 @@ impl Paging<'_> {
         page: &mut PageWriter<'_>,
     ) -> Option<Option<Cursor>> {
         if buckets.is_some_and(BucketSet::is_empty) {
-            // Nothing of it is wanted. Whoever asks for that asks in vain where this is no source.
+            // No bucket is wanted, but the puller still has to learn if this is no source.
             return self.is_source(asked.arc).then_some(None);
         }
         loop {
@@ -201,8 +202,8 @@ impl Paging<'_> {
         self.node.holdings.read().admit_page(self.epoch(), arc).is_ok()
     }
 
-    /// Looks at some slots of an arc. `None`: this node is no source. To whoever gathers, all who
-    /// keep the arc are.
+    /// Reads some slots of an arc. `None`: this node is no source. For gathering, every member of
+    /// the write set is one.
     fn slice(
         &self,
         asked: AskedArc,

@@ -1,4 +1,4 @@
-//! Reads and fences: what a node shows of a key, and under which view.
+//! Reads and fences: which record of a key a node returns, and under which view.
 
 use cluster::holdings::{Holdings, Refusal, Standing};
 use cluster::ids::Epoch;
@@ -10,7 +10,7 @@ use net_common::message::data::{Body, KeyReply, ReadBatch, ReadReply};
 use super::expirations::Expired;
 use super::{Node, Serving};
 
-/// A key in a view: where it is looked up.
+/// A key, and where to look it up in a view.
 #[derive(Clone, Copy)]
 pub(super) struct KeyLocation<'a> {
     serving: Serving<'a>,
@@ -19,7 +19,7 @@ pub(super) struct KeyLocation<'a> {
 }
 
 impl<'a> KeyLocation<'a> {
-    /// That of a key; `None` if its length is beyond the view's limit.
+    /// The location of a key; `None` if its length is beyond the view's limit.
     pub fn of(serving: Serving<'a>, key: &'a [u8]) -> Option<KeyLocation<'a>> {
         serving.routes.view().limits.check_key(key).ok()?;
         Some(KeyLocation { serving, arc: arc_of_key(key, serving.table.arcs()), key })
@@ -28,8 +28,8 @@ impl<'a> KeyLocation<'a> {
 
 impl Node {
     /// Answers a batch of reads: appends a READ_REPLY's payload, each record straight from the
-    /// table. A request of a few bytes a key must not make an answer of gigabytes: once a frame is
-    /// full the rest of the keys is to be asked for again.
+    /// table. A small request must not cause an answer of gigabytes: once the frame is full, the
+    /// client has to ask for the remaining keys again.
     pub fn read(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
         self.answer(batch, out, |holdings, clock, key, out| {
             self.read_one(holdings, clock, key, out)
@@ -54,7 +54,7 @@ impl Node {
             let start = out.len();
             if !is_full {
                 one(&holdings, clock, key, out);
-                // What comes after it takes a byte each at least.
+                // Each of the remaining answers takes at least a byte.
                 is_full = i > 0 && out.len() + (batch.keys.len() - 1 - i) > most;
             }
             if is_full {
@@ -113,9 +113,9 @@ impl Node {
         }
     }
 
-    /// Answers a fence (C5): appends a READ_REPLY's payload, as [`Node::read`] does. What this node
-    /// has of an arc that it is still fetching is what this incarnation was written or has merged,
-    /// since an arc that begins anew is emptied first: never a record of an earlier life (R6).
+    /// Answers a fence (C5): appends a READ_REPLY's payload, as [`Node::read`] does. For an arc
+    /// that this node is still fetching, the table has only records that this incarnation stored or
+    /// merged, never stale ones: an arc is emptied before it is fetched anew (R6).
     pub fn fence(&self, batch: &ReadBatch<'_>, out: &mut Vec<u8>) {
         self.answer(batch, out, |holdings, clock, key, out| {
             self.fence_one(holdings, batch.epoch, clock, key, out);
@@ -139,7 +139,7 @@ impl Node {
         match holdings.admit_write(epoch, location.arc) {
             Err(Refusal::WrongEpoch | Refusal::Syncing) => KeyReply::WrongEpoch.encode(out),
             Ok(standing) => {
-                // Only what a synced replica holds expires: what another has may never have been
+                // Only at a synced replica do values expire: another's may never have been
                 // acknowledged.
                 if standing == Standing::Synced {
                     self.look_up(location, clock, |_| ());

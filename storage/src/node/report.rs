@@ -1,4 +1,4 @@
-//! What a node tells the manager of itself.
+//! A node's report to the manager.
 
 use cluster::holdings::Holdings;
 use cluster::limits::Limits;
@@ -11,14 +11,14 @@ use super::Node;
 use crate::fetch::stats::Transfer;
 use crate::table::Size;
 
-/// What a heartbeat tells of a node's holdings.
+/// The part of a heartbeat that follows from the holdings.
 pub(super) fn heartbeat_report(holdings: &Holdings, rest: Report) -> Report {
     let (synced, revived) = (holdings.synced().clone(), holdings.revived().clone());
     Report { epoch: holdings.epoch(), synced, revived, ..rest }
 }
 
 impl Node {
-    /// What to say in a heartbeat.
+    /// The report for a heartbeat.
     pub fn report(&self) -> Report {
         let Size { keys, bytes } = self.size();
         let fetching = self.transfer().rate;
@@ -30,8 +30,8 @@ impl Node {
         let is_full = self.is_full();
         let rest = Report { keys, bytes, fetching, disk, is_full, ..Report::default() };
         let holdings = self.holdings.read();
-        // Before the disk tells of a view it is not acknowledged: if the process ended its folder
-        // would claim something of a view that the manager has left behind (H6).
+        // A view is not acknowledged before the view file has it: if the process ended, its folder
+        // would claim a view that the manager has left behind (H6).
         let before = self.unconfirmed.lock().clone();
         match before {
             Some(Report { epoch, synced, revived, .. }) => {
@@ -45,10 +45,10 @@ impl Node {
         }
     }
 
-    /// Where the limits are to be lower, measures the longest key and value that it holds, once for
-    /// each view. Nothing longer than what is to come is written any more under that view, and what
-    /// is fetched its source has measured as well. A committed tombstone does not count: nobody
-    /// need ever pass it on. Returns whether there is news.
+    /// If the limits are to become lower, measures the longest key and value that it holds, once
+    /// for each view. Under that view nothing beyond the target limits is written any more, and the
+    /// source of a fetch has measured its records as well. A committed tombstone does not count: it
+    /// never has to be passed on. Returns whether it has measured.
     pub fn measure(&self) -> bool {
         let Some((table, routes)) = self.table.get().zip(self.routes()) else { return false };
         let (view, epoch) = (routes.view(), routes.epoch());
@@ -73,12 +73,12 @@ impl Node {
         true
     }
 
-    /// A page came.
+    /// Counts a page that was received.
     pub fn count_page(&self, bytes: usize) {
         self.stats.page(clock::boot_ms(), bytes);
     }
 
-    /// How much it has fetched, and how fast.
+    /// The amount and the rate of its transfers.
     pub fn transfer(&self) -> Transfer {
         self.stats.read(clock::boot_ms())
     }

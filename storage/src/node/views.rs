@@ -1,4 +1,4 @@
-//! Which views a node has seen, and which of a manager's it follows (rules L5 and L7).
+//! The views that a node has seen, and those that it follows (rules L5 and L7).
 
 use std::sync::atomic::Ordering;
 
@@ -24,7 +24,8 @@ pub enum NotFollowed {
         /// The cluster of the view that came.
         theirs: ClusterId,
     },
-    /// It does not go on from what the node has seen: the manager's folder is an older copy (L7).
+    /// It does not continue from the views that the node has seen: the manager's folder is an older
+    /// copy (L7).
     #[error(
         "the manager knows view {theirs}, which does not go on from view {ours}, that this node has seen: its folder \
          is an older copy"
@@ -38,46 +39,46 @@ pub enum NotFollowed {
 }
 
 impl Node {
-    /// The cluster that it has seen a view of, or that its data folder is of.
+    /// The cluster of the view that it has seen, or of its data folder.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.routes().map(|routes| routes.view().cluster).or(self.origin)
     }
 
-    /// What it claims to have held in its last life, while it waits to become a member (H6).
+    /// Its claim from the last incarnation, while it waits to become a member (H6).
     pub fn claim(&self) -> Option<Claim> {
         self.holdings.read().claim().cloned()
     }
 
-    /// The newest view that it has seen, in this life or, by its data folder, in the last one.
+    /// The newest view that it has seen, in this incarnation or, according to its data folder, in
+    /// the last one.
     pub fn seen(&self) -> ViewName {
         self.holdings.read().seen()
     }
 
-    /// Whether it has been a member of the cluster, in this life or, by its data folder, in an
-    /// earlier one: then it may hold what nobody else does, and no cluster is to begin empty while
-    /// it waits.
+    /// Whether it has been a member of the cluster, in this incarnation or, according to its data
+    /// folder, in an earlier one. Then it may be the only holder of some records, and no cluster
+    /// may begin empty while it waits.
     pub fn has_been_member(&self) -> bool {
         let holdings = self.holdings.read();
         holdings.claim().is_some() || holdings.has_been_member()
     }
 
-    /// Whether this node's part ends with a view: it was leaving, and is a member no more.
+    /// Whether this node leaves the cluster with a view: it was leaving, and is no longer a member.
     pub fn leaves_with(&self, next: &View) -> bool {
         self.holdings.read().leaves_with(next)
     }
 
-    /// The manager told which view is active.
+    /// Notes the active view that the manager has reported.
     pub fn note_active(&self, active: Epoch) {
         self.active.fetch_max(active.0, Ordering::SeqCst);
     }
 
-    /// Whether every node may have adopted a view: the manager has said that it, or a later one, is
-    /// active.
+    /// Whether the manager has reported that a view, or a later one, is active.
     pub(super) fn is_active(&self, epoch: Epoch) -> bool {
         self.active.load(Ordering::SeqCst) >= epoch.0
     }
 
-    /// Whether a manager whose newest view this is knows all that this node has seen (L7).
+    /// Checks that a manager with this newest view knows all views that this node has seen (L7).
     ///
     /// # Errors
     /// [`NotFollowed::OtherLine`].
@@ -90,7 +91,7 @@ impl Node {
         }
     }
 
-    /// Whether this node follows a view, if it is newer than the present one.
+    /// Checks that this node follows a view, if it is newer than the present one.
     ///
     /// # Errors
     /// [`NotFollowed`].
@@ -100,7 +101,7 @@ impl Node {
         {
             return Err(NotFollowed::OtherCluster { ours, theirs: view.cluster });
         }
-        // An older one may come late.
+        // An older one may arrive late.
         if view.epoch > self.seen().epoch { self.check_line(view) } else { Ok(()) }
     }
 }

@@ -1,9 +1,9 @@
-//! How far each writer has come (rule N3).
+//! The commit watermark of each writer (rule N3).
 //!
-//! A client says of its writes that they are done not one by one but by a *watermark*: all its
-//! plain writes up to this clock. So a batch of hundreds is committed by sixteen bytes. Records
-//! that a watermark covers count as committed from then on; housekeeping notes it in the records
-//! themselves, about a second later, and then the watermark is not needed any more.
+//! A client commits its writes not one by one but with a *watermark*: all its plain writes up to
+//! this clock are done. So sixteen bytes commit a batch of hundreds. Records that a watermark
+//! covers count as committed from then on. About a second later housekeeping marks the records
+//! themselves, and the watermark is no longer needed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,15 +12,15 @@ use cluster::version::{Clock, Version};
 use fxhash::FxHashMap;
 use parking_lot::RwLock;
 
-/// Writers that are remembered. A watermark of one more is not: its records stay pending until a
-/// reader or housekeeping completes them.
+/// Most writers that are remembered. Watermarks of further writers are ignored: their records stay
+/// pending until a reader or housekeeping completes them.
 const MOST: usize = 65_536;
 
-/// The newest watermark of each writer that has been heard of lately.
+/// The newest watermark of each recent writer.
 #[derive(Default)]
 pub struct Watermarks(RwLock<Generations>);
 
-/// Watermarks told since the last turn, and those told before it.
+/// Watermarks received since the last rotation, and those from before it.
 #[derive(Default)]
 struct Generations {
     young: FxHashMap<u64, AtomicU64>,
@@ -44,7 +44,7 @@ impl Watermarks {
         }
     }
 
-    /// Whether a watermark says that this version is committed.
+    /// Whether a watermark covers this version.
     pub fn cover(&self, version: &Version) -> bool {
         let watermarks = self.0.read();
         [&watermarks.young, &watermarks.old].into_iter().any(|generation| {
@@ -55,8 +55,8 @@ impl Watermarks {
         })
     }
 
-    /// Forgets the watermarks that were told before the last turn. To be called at intervals that
-    /// are longer than housekeeping takes to note in the records what a watermark says.
+    /// Forgets the watermarks from before the last rotation. The interval between calls must be
+    /// longer than housekeeping takes to mark the records that a watermark covers.
     pub fn rotate(&self) {
         let mut watermarks = self.0.write();
         watermarks.old = std::mem::take(&mut watermarks.young);

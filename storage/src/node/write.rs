@@ -1,4 +1,4 @@
-//! Writes: under which view they count, what becomes of each, and when they are answered.
+//! Writes: under which view they count, the decision about each, and when they are answered.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use super::{Node, Serving};
 use crate::disk::entry::RecordBuffer;
 use crate::disk::journal::Trouble;
 
-/// Why a batch of writes has no answers.
+/// Why a batch of writes was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritten {
     /// Nothing was stored.
     #[error("{0}")]
     Refused(Trouble),
-    /// It may be stored, and on the disk or not.
+    /// It may have been stored, and may be on the disk.
     #[error("{0}")]
     Unsure(Trouble),
 }
@@ -30,7 +30,7 @@ impl Node {
     /// Answers a batch of writes.
     ///
     /// # Errors
-    /// [`Unwritten`], where answers wait for the disk (`--durability sync`) and it keeps nothing.
+    /// [`Unwritten`], where answers wait for the disk (`--durability sync`) and the disk fails.
     pub fn write(&self, batch: &WriteBatch<'_>) -> Result<WriteAcks, Unwritten> {
         self.journal.check().map_err(Unwritten::Refused)?;
         let own_clock = self.clock();
@@ -82,21 +82,21 @@ impl Node {
         Ok(WriteAcks { epoch, clock: own_clock.max(newest), shape: self.shape(), answers })
     }
 
-    /// Whether all that was seen in an arc before this call is on the disk, where that is waited
-    /// for. Of what has expired here it is not known: [`Node::vouches_for`].
+    /// Whether all records seen in an arc before this call are on the disk, where answers wait for
+    /// that. It excludes tombstones of expired values: see [`Node::vouches_for`].
     pub fn is_on_disk(&self, arc: usize) -> bool {
         !self.journal.is_sync() || self.in_flight.get().is_some_and(|all| all.is_none(arc))
     }
 
-    /// Whether a record that was seen in an arc of which all is on the disk ([`Node::is_on_disk`])
-    /// is there too. The tombstones that this node puts in place of what has expired go there
-    /// without anybody waiting for it.
+    /// Whether a record seen in an arc that is on the disk ([`Node::is_on_disk`]) is on the disk
+    /// itself. Nobody waits until the tombstones of expired values are.
     pub fn vouches_for(&self, version: &Version) -> bool {
         !self.journal.is_sync() || !version.is_expiry()
     }
 
-    /// Rule N3 for what this node alone is to hold, once that is on the disk. Whoever is to hold it
-    /// since has it from here: it was in the table before the next view was adopted.
+    /// Rule N3 for records whose only replica is this node, once they are on the disk. A replica
+    /// added since has fetched them from here: they were in the table before the next view was
+    /// adopted.
     fn commit_alone(
         &self,
         routes: &Option<Arc<Routes>>,
@@ -112,8 +112,8 @@ impl Node {
         }
     }
 
-    /// An answer that vouches for a record that was stored before: somebody else may still wait
-    /// until it is on the disk, so it goes there with this answer too (F14).
+    /// Logs the record that an answer vouches for, if it was stored before: another thread may
+    /// still wait until it is on the disk (F14).
     fn vouch(&self, key: &[u8], answer: WriteAnswer, buffer: &mut RecordBuffer) -> WriteAnswer {
         let vouches = matches!(
             answer,
@@ -124,7 +124,8 @@ impl Node {
         );
         let Some(table) = self.table.get().filter(|_| vouches) else { return answer };
         if buffer.is_full() {
-            // Large values for small requests. Nothing was stored for this one: to be sent again.
+            // Large values behind small requests. Nothing was stored for this write: it is sent
+            // again.
             return WriteAnswer::NoLease;
         }
         table.read(arc_of_key(key, table.arcs()), key, |found| {
@@ -149,13 +150,14 @@ impl Node {
         let limits = routes.view().limits_for_writes();
         let arc = arc_of_key(write.key, table.arcs());
         match holdings.admit_write(epoch, arc) {
-            // Only under the writer's own epoch: else it is to hear of the newer limits first.
+            // Only under the writer's own epoch: otherwise it has to learn of the newer limits
+            // first.
             Ok(_) if limits.check_key(write.key).is_err() => refuse(WriteAnswer::BadKey),
             Ok(_) if write.body.value().is_some_and(|value| limits.check_value(value).is_err()) => {
                 refuse(WriteAnswer::BadValue)
             }
-            // Only the primary swaps, and only when it is synced (C5). Whoever asks another, or too
-            // early, has another view than this.
+            // Only the primary swaps, and only when it is synced (C5). A client that asks another
+            // node, or too early, has another view.
             Ok(standing)
                 if write.expected.is_some()
                     && (standing == Standing::Blind || !holdings.is_primary(arc)) =>
@@ -163,7 +165,7 @@ impl Node {
                 refuse(WriteAnswer::WrongEpoch)
             }
             Ok(standing) => {
-                // What is committed is shown to everybody: not before it is on the disk.
+                // Committed records are shown to everybody, so they have to be on the disk first.
                 let alone = self.commits_alone(routes, arc);
                 table.write(arc, write, own_clock, standing, alone)
             }
