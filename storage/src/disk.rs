@@ -1,23 +1,21 @@
-//! The data folder: what a node has on disk, so that it has it again after a restart.
+//! The data folder: a node's records on disk, so that they survive a restart.
 //!
-//! A thread of its own appends what the node stores and fetches to a log, in groups, and has the
-//! disk told to keep it: in `async` about every second, off the path of requests; in `sync` before
-//! anybody is answered, many writers sharing one wait. When the log outgrows what it tells, a
-//! checkpoint of all records takes its place.
+//! A thread appends stored and fetched records to a log, in groups, and syncs it to the disk: in
+//! `async` about every second, off the path of requests; in `sync` before the answers, where many
+//! writers share one wait. When the log has outgrown the records in it, a checkpoint of all records
+//! replaces it.
 //!
-//! * [`frame`], [`header`], [`entry`]: the formats, bytes to meaning; [`ledger`]: which records
-//!   count;
-//! * [`files`]: what is asked of the file system; [`folder`]: the files of a folder, and whose it
-//!   is;
-//! * [`journal`]: where the node's threads hand in what they store; [`writer`]: the thread that
-//!   writes it;
-//! * [`checkpoint`]: making a checkpoint; [`recovery`]: reading it all again, and [`recovered`],
-//!   what that comes to;
+//! * [`frame`], [`header`], [`entry`]: the formats; [`ledger`]: which records count;
+//! * [`files`]: access to the file system; [`folder`]: the files of a folder and its owner;
+//! * [`journal`]: the queue from the node's threads to the writer; [`writer`]: the thread that
+//!   writes the log;
+//! * [`checkpoint`]: writing a checkpoint; [`recovery`]: reading a folder, and [`recovered`]: the
+//!   result;
 //! * [`view_file`]: the newest view, in a file of its own.
 //!
-//! What it does not do: it does not make a node synced, though it knows where the node was. What it
-//! has read is an earlier life's ([`crate::stale_cache`]), and a source has to confirm it; but
-//! where nobody lives who could, a view may take the node for its own replacement (rule H6).
+//! Recovery does not make a node synced, although it knows where the node was. Recovered records
+//! are stale ([`crate::stale_cache`]) until a source confirms them. If no live node can, a view may
+//! take the node as its own replacement (rule H6).
 
 use std::io;
 use std::path::Path;
@@ -54,7 +52,7 @@ use recovery::{Care, Contents};
 use view_file::ViewFile;
 use writer::Start;
 
-/// A data folder that has been read, and is to be written.
+/// A data folder that has been read and will be written.
 pub struct Disk {
     settings: DiskSettings,
     node: NodeId,
@@ -65,7 +63,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Takes a node's folder for this process, and reads it.
+    /// Locks a node's folder for this process, and reads it.
     ///
     /// # Errors
     /// [`DataFolderError`].
@@ -94,8 +92,8 @@ impl Disk {
         Ok(Disk { settings, node: node.clone(), folder, contents, journal, ends })
     }
 
-    /// Notes a start of the node's process in the folder, and gives what that takes over from those
-    /// before it.
+    /// Records a start of the node's process in the folder, and returns what the process takes
+    /// over.
     pub fn restore(&mut self, incarnation: Incarnation) -> Restored {
         let starts = starts::note(&*self.settings.files, self.folder.path(), incarnation);
         let files = self.settings.files.clone();
@@ -104,13 +102,13 @@ impl Disk {
         Restored { journal, recovered, starts, anchor }
     }
 
-    /// Where to hand in what is stored.
+    /// The journal, which records are handed in to.
     pub fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// Starts to write what this start of the process hands in. Checkpoints are made of what
-    /// `source` has.
+    /// Starts the writer for this start of the process. Checkpoints contain the records of
+    /// `source`.
     ///
     /// # Errors
     /// If the operating system has no more threads.
@@ -125,19 +123,19 @@ impl Disk {
     }
 }
 
-/// What a start of a node's process takes over from its folder.
+/// The state that a start of a node's process takes over from its folder.
 pub struct Restored {
-    /// Where to hand in what it stores.
+    /// The journal for new records.
     pub journal: Journal,
-    /// What the folder has of the last life; `None` if it is empty.
+    /// The records and the ledger of the last incarnation; `None` if the folder is empty.
     pub recovered: Option<Recovered>,
     /// The last starts of a process with the folder (L5).
     pub starts: Vec<Incarnation>,
-    /// Where it notes that the manager has heard of it.
+    /// Records that the manager knows this start.
     pub anchor: Option<Anchor>,
 }
 
-/// Reads a folder as a node does that starts with it, changes nothing, and says what is in it.
+/// Reads a folder as a starting node does, changes nothing, and returns a summary.
 ///
 /// # Errors
 /// [`DataFolderError`], if a node would not start with it.

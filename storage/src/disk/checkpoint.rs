@@ -1,13 +1,12 @@
-//! Making a checkpoint: everything that a node holds, in one file, so that the log before it can
-//! go.
+//! Writing a checkpoint: all records of a node in one file, which replaces the log before it.
 //!
-//! It is made while the node serves. Each arc is read in slices, as a source reads it for a page,
-//! so that a request waits for tens of microseconds at most. What is stored meanwhile may be in the
-//! checkpoint or not; it is in the log from the checkpoint's number on in any case, and recovery
-//! takes the higher version of both.
+//! It is written while the node serves. Each arc is read in slices, as a source reads it for a
+//! page, so that a request waits for tens of microseconds at most. A record that is stored
+//! meanwhile may be in the checkpoint or not. It is in the log from the checkpoint's number on in
+//! any case, and recovery takes the higher version of both.
 //!
-//! The file gets its name when all of it is on the disk, and ends with a count of its records: one
-//! that is torn, as the file system may leave it, is known by that.
+//! The file gets its name when all of it is on the disk, and ends with a count of its records,
+//! which a torn file lacks.
 
 use std::io;
 use std::path::Path;
@@ -27,43 +26,43 @@ use crate::table::Table;
 /// Bytes after which a frame ends.
 const FRAME: usize = 256 << 10;
 
-/// Slots of an arc that are looked at under one lock.
+/// Slots of an arc that are read under one lock.
 const SLOTS: usize = 1 << 10;
 
-/// Bytes after which the disk is told to keep what was written so far. All at the end would be in
-/// the way of a log that waits for the disk.
+/// Bytes after which the file is synced. To sync everything at the end would delay a log that waits
+/// for the disk.
 const SYNC: u64 = 8 << 20;
 
-/// Where the records are that a checkpoint is made of.
+/// The source of a checkpoint's records.
 pub trait CheckpointSource: Send + Sync {
-    /// The records, once a view has told how many arcs there are.
+    /// The records, once a view has set the number of arcs.
     fn table(&self) -> Option<&Table>;
 
-    /// Records of an earlier life: a cache, and kept as that.
+    /// Stale records, which stay a cache.
     fn stale_cache(&self) -> &StaleCache;
 }
 
-/// What a checkpoint is made of.
+/// The contents of a checkpoint.
 pub struct Subject<'a> {
-    /// What the file says of itself.
+    /// The header of the file.
     pub header: &'a FileHeader,
-    /// What the log has told before the checkpoint's number.
+    /// The ledger of the log before the checkpoint's number.
     pub ledger: &'a Ledger,
     /// The records.
     pub table: &'a Table,
-    /// Records of an earlier life: a cache, and kept as that.
+    /// Stale records, which stay a cache.
     pub stale: &'a StaleCache,
 }
 
-/// Rests after a frame: it is told which part of the checkpoint is done, from 0 to 1, and how long
-/// the frame took; and tells whether to give up.
+/// Rests after a frame. Its arguments are the fraction of the checkpoint that is done, from 0 to 1,
+/// and the time that the frame took. Returns whether to give up.
 pub type Rest<'r> = &'r dyn Fn(f64, Duration) -> bool;
 
-/// Makes a checkpoint in a folder, and returns its size in bytes.
+/// Writes a checkpoint into a folder, and returns its size in bytes.
 ///
 /// # Errors
-/// If the file system refuses, or `rest` says so ([`io::ErrorKind::Interrupted`]). Nothing is left
-/// of it then, unless the file system refuses that too.
+/// If the file system refuses, or `rest` gives up ([`io::ErrorKind::Interrupted`]). The file is
+/// removed then, unless the file system refuses that too.
 pub fn make(
     files: &dyn Files,
     folder: &Path,
@@ -73,7 +72,7 @@ pub fn make(
     let sequence = subject.header.sequence;
     let aside = folder::unfinished_checkpoint(folder, sequence);
     let create = || match files.create(&aside) {
-        // Left by a try before, when it could not be removed.
+        // Left by an earlier attempt, when it could not be removed.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             files.remove(&aside)?;
             files.create(&aside)
@@ -107,11 +106,11 @@ pub fn make(
 struct Checkpoint<'i> {
     output: &'i dyn Output,
     salt: u32,
-    /// Where the next frame stands.
+    /// The place of the next frame.
     place: u64,
-    /// Up to where the disk was told to keep it.
+    /// The place up to which it is synced.
     synced: u64,
-    /// Which part of it is done.
+    /// The fraction that is done.
     done: f64,
     out: Vec<u8>,
     records: u64,
@@ -162,7 +161,8 @@ impl Checkpoint<'_> {
         let records = &mut self.records;
         entry::put_arc(arc, false, &mut self.out, |out| {
             next = table.scan(arc, from, SLOTS, |record| {
-                // At least one: else a frame that is full but for the entry's head would never end.
+                // At least one record: otherwise a frame that is full but for the entry's head
+                // would never end.
                 if out.len() >= FRAME && *records > count {
                     return false;
                 }
@@ -187,7 +187,7 @@ impl Checkpoint<'_> {
 
     /// Seals the frame and writes it.
     fn end(&mut self, start: usize) -> io::Result<()> {
-        // What is durable of a checkpoint is all, or it has no name.
+        // A checkpoint with a name is durable as a whole, so its frames need no durable mark.
         frame::seal(&mut self.out, start, self.place, self.salt, 0);
         self.output.append(&self.out)?;
         self.place += self.out.len() as u64;

@@ -1,12 +1,12 @@
-//! Entries: what frames say. A frame's body is a row of them.
+//! Entries: the contents of frames. A frame's body is a sequence of them.
 //!
 //! ```text
 //! kind u8 | length u32 | content
 //!
 //! 1 records  epoch u64 | record …                        stored or fetched under this view
 //! 2 view     epoch u64 | arcs emptied | arcs synced      a view was adopted
-//! 3 synced   epoch u64 | arcs                            these arcs were fetched to their ends
-//! 4 arc      arc u16 | earlier u8 | record …             of a checkpoint: an arc, or stale
+//! 3 synced   epoch u64 | arcs                            these arcs were fetched completely
+//! 4 arc      arc u16 | stale u8   | record …             of a checkpoint: an arc, or stale
 //! 5 ledger   epoch u64 | since u64 for each arc | arcs   of a checkpoint: the log before it
 //! 6 end      records u64                                 a checkpoint is whole; a log was closed
 //!
@@ -16,10 +16,10 @@
 //!         | value: length u32 and bytes, unless it is a tombstone
 //! ```
 //!
-//! A record's state is not in it: after a restart nobody knows whether the others still hold it, so
-//! all count as pending (rule H6), and as an earlier life's they are compared by version alone
-//! (H3). Nor is it written that a value's time has passed: it will have passed after a restart too,
-//! and the same tombstone takes its place (C6).
+//! A record's state is not saved: after a restart nobody knows whether the other replicas still
+//! hold it. So all records count as pending (rule H6), and stale records are compared by version
+//! alone (H3). Nor is the expiry of a value saved as such: the value is expired after a restart
+//! too, and the same tombstone replaces it (C6).
 
 use cluster::arcs::ArcSet;
 use cluster::ids::Epoch;
@@ -30,7 +30,7 @@ use net_common::message::data::{Body, Record};
 
 use super::ledger::{Ledger, ViewEntry};
 
-/// Bytes after which a row of records is handed in, so that no single one grows without bound.
+/// Bytes after which a buffer of records is handed in, so that no buffer grows without bound.
 pub const BUFFER_BYTES: usize = 8 << 20;
 
 const RECORDS: u8 = 1;
@@ -52,24 +52,24 @@ pub enum Entry<'a> {
     Records(Epoch, Records<'a>),
     /// A view was adopted.
     View(ViewEntry),
-    /// Arcs were fetched to their ends under a view.
+    /// Arcs were fetched completely under a view.
     Synced(Epoch, Vec<u16>),
-    /// Of a checkpoint: records of an arc, `earlier` if they are kept as a cache only.
+    /// Of a checkpoint: records of an arc.
     Arc {
         /// Which.
         arc: u16,
-        /// Whether they are of an earlier life.
+        /// Whether they are stale, and kept as a cache only.
         stale: bool,
         /// The records.
         records: Records<'a>,
     },
-    /// Of a checkpoint: what the log before it had told.
+    /// Of a checkpoint: the ledger of the log before it.
     Ledger(Ledger),
-    /// All was written, so many records.
+    /// The end of a file, with the number of its records.
     End(u64),
 }
 
-/// A row of records, decoded one by one.
+/// A sequence of records, decoded one by one.
 #[derive(Debug, Clone)]
 pub struct Records<'a>(Decoder<'a>);
 
@@ -105,7 +105,7 @@ fn end_entry(start: usize, out: &mut [u8]) {
     out[start - 4..start].copy_from_slice(&length.to_be_bytes());
 }
 
-/// A row of records that is being made.
+/// A sequence of records in progress.
 #[derive(Debug)]
 pub struct RecordBuffer {
     bytes: Vec<u8>,
@@ -113,7 +113,7 @@ pub struct RecordBuffer {
 }
 
 impl RecordBuffer {
-    /// One for records that are taken under a view, in a buffer that was used before.
+    /// A buffer for records that are stored under a view; it reuses `bytes`.
     pub fn new(mut bytes: Vec<u8>, epoch: Epoch) -> RecordBuffer {
         bytes.clear();
         let start = begin_entry(RECORDS, &mut bytes);
@@ -131,7 +131,7 @@ impl RecordBuffer {
         self.bytes.len() == self.start + 8
     }
 
-    /// Whether it is to be handed in before more is appended.
+    /// Whether it has to be handed in before more is appended.
     pub fn is_full(&self) -> bool {
         self.bytes.len() >= BUFFER_BYTES
     }
@@ -142,13 +142,13 @@ impl RecordBuffer {
         self.bytes
     }
 
-    /// The buffer, for the next.
+    /// The allocation, for reuse.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 }
 
-/// Appends that a view was adopted.
+/// Appends the entry of an adopted view.
 pub fn put_view(view: &ViewEntry, out: &mut Vec<u8>) {
     entry(VIEW, out, |out| {
         out.put_u64(view.epoch.0);
@@ -158,7 +158,7 @@ pub fn put_view(view: &ViewEntry, out: &mut Vec<u8>) {
     });
 }
 
-/// Appends that arcs were fetched to their ends.
+/// Appends the entry of arcs that were fetched completely.
 pub fn put_synced(epoch: Epoch, arcs: &[u16], out: &mut Vec<u8>) {
     entry(SYNCED, out, |out| {
         out.put_u64(epoch.0);
@@ -175,7 +175,7 @@ pub fn put_arc(arc: usize, stale: bool, out: &mut Vec<u8>, with: impl FnOnce(&mu
     });
 }
 
-/// Appends what the log had told, for a checkpoint.
+/// Appends the ledger of the log, for a checkpoint.
 pub fn put_ledger(ledger: &Ledger, out: &mut Vec<u8>) {
     entry(LEDGER, out, |out| {
         out.put_u64(ledger.epoch().0);
@@ -185,7 +185,7 @@ pub fn put_ledger(ledger: &Ledger, out: &mut Vec<u8>) {
     });
 }
 
-/// Appends that all was written.
+/// Appends the entry that ends a file.
 pub fn put_end(records: u64, out: &mut Vec<u8>) {
     entry(END, out, |out| out.put_u64(records));
 }
@@ -245,16 +245,15 @@ fn decode_record<'a>(from: &mut Decoder<'a>) -> Result<Record<'a>, DecodeError> 
         0 => Body::of_value(from.long()?, expiry),
         _ => Body::Tombstone,
     };
-    // Pending records have an entry each for those who finish them (C4). Of an earlier life nobody
-    // does.
+    // The table queues each pending record to be finished (C4), which does not apply to stale
+    // records.
     Ok(Record { key, version, state: State::Committed, body })
 }
 
 /// Reads the entries of a frame's body, on a ring of so many arcs.
 ///
 /// # Errors
-/// [`DecodeError`]: it was not written by this program, or the program has a bug: its checksum is
-/// good.
+/// [`DecodeError`]: the checksum is good, so another program wrote it, or this one has a bug.
 pub fn decode(body: &[u8], ring: usize) -> Result<Vec<Entry<'_>>, DecodeError> {
     let mut rest = Decoder::new(body);
     let mut entries = Vec::new();
@@ -334,7 +333,7 @@ mod tests {
         ];
         assert_eq!(decoded(&out), want);
         for cut in 0..out.len() {
-            // At the end of an entry, or not at all.
+            // Only a cut between two entries decodes.
             if let Ok(entries) = decode(&out[..cut], RING) {
                 assert_eq!(entries, want[..entries.len()]);
             }

@@ -1,8 +1,8 @@
-//! The few things that a data folder needs of a file system, so that tests can make any of them
-//! fail.
+//! The file system operations that a data folder needs, as a trait, so that tests can let each of
+//! them fail.
 //!
-//! Only what changes something is here. Reading is done with the standard library: what was read is
-//! held against its checksums anyway.
+//! Only operations that change something are in it. Reading uses the standard library: its results
+//! are verified by checksums anyway.
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 /// A file system.
 pub trait Files: Debug + Send + Sync {
-    /// Makes a file that is not there yet.
+    /// Creates a file that does not exist.
     ///
     /// # Errors
     /// The system's, as for every method here.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn Output>>;
 
-    /// Gives a file another name, in place of what had that.
+    /// Renames a file, and replaces a file of the new name.
     ///
     /// # Errors
     /// The system's.
@@ -31,14 +31,14 @@ pub trait Files: Debug + Send + Sync {
     /// The system's.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes sure that files made, renamed and removed in a folder are so after a loss of power.
+    /// Ensures that created, renamed and removed files of a folder survive a loss of power.
     ///
     /// # Errors
     /// The system's.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 
-    /// Writes bytes at a place of a file, made if it is not there, and makes sure that they are
-    /// there after a loss of power. After an error any part of them may be.
+    /// Writes bytes at a place of a file, which is created if it does not exist, and ensures that
+    /// they survive a loss of power. After an error any part of them may be written.
     ///
     /// # Errors
     /// The system's.
@@ -47,27 +47,27 @@ pub trait Files: Debug + Send + Sync {
 
 /// A file that is being written.
 pub trait Output: Send + Sync {
-    /// Appends bytes. After an error any part of them may be there.
+    /// Appends bytes. After an error any part of them may be written.
     ///
     /// # Errors
     /// The system's, as for every method here.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes sure that what was appended is there after a loss of power. After an error nobody
-    /// knows, and to ask again would not tell.
+    /// Ensures that appended bytes survive a loss of power. After an error that is unknown, and a
+    /// second call would not show it.
     ///
     /// # Errors
     /// The system's.
     fn sync(&self) -> io::Result<()>;
 
-    /// Lets go of all bytes but the first `length`.
+    /// Truncates the file to `length` bytes.
     ///
     /// # Errors
     /// The system's.
     fn cut(&self, length: u64) -> io::Result<()>;
 }
 
-/// The system's own.
+/// The operating system's files.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct System;
 

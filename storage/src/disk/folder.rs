@@ -1,17 +1,17 @@
-//! A data folder: whose it is, and which files are in it.
+//! A data folder: its owner and its files.
 //!
 //! ```text
 //! lock                        held by the process that uses the folder
 //! log-00000000000000000007    segments of the log, in their order
-//! image-00000000000000000007  a checkpoint: everything that the segments before this one have told
-//! image-….new                 one that is being made; removed when the node starts
+//! image-00000000000000000007  a checkpoint: everything that the segments before this one contain
+//! image-….new                 a checkpoint in progress; removed when the node starts
 //! starts                      the last starts of a process with the folder
 //! view                        the newest view that the node has adopted
-//! gap                         empty; there while the log has a gap, since the disk has failed
+//! gap                         empty; present while the log has a gap after a failure of the disk
 //! ```
 //!
-//! A node begins a new segment with each start, so that what it writes never stands behind a torn
-//! tail. Once a checkpoint is complete, what it covers is removed.
+//! Each start begins a new segment, so new records never follow a torn tail. Once a checkpoint is
+//! complete, the files that it covers are removed.
 
 use std::fs;
 use std::io;
@@ -23,30 +23,30 @@ use net_common::folder::{self, FolderLock};
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataFolderError {
-    /// The file system, or another process that uses it.
+    /// The file system refuses, or another process uses the folder.
     #[error(transparent)]
     Unusable(#[from] folder::FolderError),
-    /// It is another node's.
+    /// It belongs to another node.
     #[error("{} belongs to {theirs}, not to {ours}", file.display())]
     OtherNode {
         /// A file in it.
         file: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         theirs: NodeId,
-        /// Whose it should be.
+        /// This node.
         ours: NodeId,
     },
-    /// Its files are of different clusters.
+    /// Its files belong to different clusters.
     #[error("{} is of cluster {theirs}, the files before it are of {ours}", file.display())]
     OtherCluster {
         /// A file in it.
         file: PathBuf,
         /// Its cluster.
         theirs: ClusterId,
-        /// The others'.
+        /// The cluster of the other files.
         ours: ClusterId,
     },
-    /// A file is not what was written.
+    /// A file is damaged.
     #[error(
         "{} is damaged at byte {at} ({why}): restore it from a copy; or let the node fetch from others, with \
          an empty folder; or keep what is sound, with --salvage",
@@ -57,10 +57,10 @@ pub enum DataFolderError {
         file: PathBuf,
         /// Where.
         at: u64,
-        /// What is wrong.
+        /// The kind of damage.
         why: &'static str,
     },
-    /// A file is not there.
+    /// A file is missing.
     #[error(
         "{} is missing: restore it from a copy; or let the node fetch from others, with an empty folder; or keep \
          what is there, with --salvage",
@@ -69,7 +69,7 @@ pub enum DataFolderError {
     Missing(PathBuf),
 }
 
-/// Adds to an error what was tried.
+/// Adds the attempted operation to an error.
 pub fn cannot<'f>(
     what: &'static str,
     file: &'f Path,
@@ -77,15 +77,15 @@ pub fn cannot<'f>(
     move |source| folder::cannot(what, file)(source).into()
 }
 
-/// The file that says so while the log has a gap that no checkpoint has filled yet.
+/// The file that exists while the log has a gap that no checkpoint has filled yet.
 const GAP: &str = "gap";
 
-/// Where that stands.
+/// The path of that file.
 pub fn gap(folder: &Path) -> PathBuf {
     folder.join(GAP)
 }
 
-/// Where the newest view stands.
+/// The path of the view file.
 pub fn view_file(folder: &Path) -> PathBuf {
     folder.join("view")
 }
@@ -97,35 +97,35 @@ pub struct Folder {
     _lock: FolderLock,
 }
 
-/// Whose a folder is.
+/// The owner of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderOwner {
     /// The cluster.
     pub cluster: ClusterId,
     /// The node.
     pub node: NodeId,
-    /// The last start of its process that wrote something.
+    /// The last incarnation that wrote something.
     pub incarnation: Incarnation,
-    /// Arcs of its ring.
+    /// The number of arcs of its ring.
     pub arcs: usize,
 }
 
-/// The files of a folder, by their numbers, in order.
+/// The files of a folder, in the order of their numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FolderListing {
     /// Segments of the log.
     pub logs: Vec<u64>,
     /// Checkpoints.
     pub checkpoints: Vec<u64>,
-    /// What was never finished.
+    /// Unfinished checkpoints.
     pub unfinished: Vec<PathBuf>,
-    /// Whether the disk has failed, and nothing has filled the gap since.
+    /// Whether the log has a gap that nothing has filled since the disk failed.
     pub has_gap: bool,
 }
 
 impl Folder {
-    /// Takes a folder for this process, and makes it if it is not there. `who` is what others are
-    /// told of it.
+    /// Locks a folder for this process, and creates it if it does not exist. `who` names this
+    /// process to others that want the folder.
     ///
     /// # Errors
     /// [`DataFolderError::Unusable`].
@@ -133,7 +133,7 @@ impl Folder {
         Ok(Folder { _lock: FolderLock::take(path, who)?, path: path.into() })
     }
 
-    /// Takes one that must be there.
+    /// Locks a folder that must exist.
     ///
     /// # Errors
     /// [`DataFolderError::Unusable`].
@@ -141,12 +141,12 @@ impl Folder {
         Ok(Folder { _lock: FolderLock::take_present(path, who)?, path: path.into() })
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is in it.
+    /// Its files.
     ///
     /// # Errors
     /// [`DataFolderError::Unusable`].
@@ -178,17 +178,17 @@ fn number(name: &str, prefix: &str) -> Option<u64> {
     is_number.then(|| digits.parse().ok())?
 }
 
-/// The name of a segment of the log.
+/// The path of a segment of the log.
 pub fn log(folder: &Path, sequence: u64) -> PathBuf {
     folder.join(format!("log-{sequence:020}"))
 }
 
-/// The name of a checkpoint.
+/// The path of a checkpoint.
 pub fn checkpoint(folder: &Path, sequence: u64) -> PathBuf {
     folder.join(format!("image-{sequence:020}"))
 }
 
-/// The name of a checkpoint that is being made.
+/// The path of a checkpoint in progress.
 pub fn unfinished_checkpoint(folder: &Path, sequence: u64) -> PathBuf {
     folder.join(format!("image-{sequence:020}.new"))
 }

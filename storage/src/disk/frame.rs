@@ -1,22 +1,22 @@
-//! Frames: the pieces that a file in a data folder consists of, each with a length and a checksum.
+//! Frames: the parts of a file in a data folder, each with a length and a checksum.
 //!
 //! ```text
 //! salt u32 | length u32 | durable u64 | crc u32 | body
 //! ```
 //!
-//! All numbers are big-endian. The salt is drawn at random for each file and stands in its header:
-//! it marks the beginning of a frame for whoever looks for one behind a damaged place. Who stores
-//! values does not know it, so no value can pass for a frame. `durable` is how many bytes of this
-//! file were on the disk for certain when the frame was made. The checksum is CRC-32 (of IEEE) over
-//! the salt, the frame's own place in the file, length, durable and body: a frame in a wrong place
-//! is as bad as a wrong byte.
+//! All numbers are big-endian. The salt is random for each file and is part of its header. It marks
+//! the beginning of a frame, so that a reader can find the next one behind damage. Clients do not
+//! know it, so no value can pass for a frame. `durable` is the number of bytes of this file that
+//! were certainly on the disk when the frame was written. The checksum is CRC-32 (of IEEE) over the
+//! salt, the frame's own place in the file, length, durable and body: it detects a frame in the
+//! wrong place like a wrong byte.
 //!
-//! **Torn or damaged.** What was written last may be missing in any way after a loss of power. But
-//! what some frame says was on the disk must be there: if it is not, the disk is at fault, and that
-//! is for a person to look at. [`FrameReader`] tells which frames are good; [`FrameReader::durable`] tells up
-//! to where they had to be.
+//! **Torn or damaged.** After a loss of power any part of the last writes may be missing. But
+//! everything before the `durable` mark of a good frame must be there: if it is not, the disk is
+//! faulty, and an operator has to decide. [`FrameReader`] returns the good frames, and
+//! [`FrameReader::durable`] the place up to which all had to be good.
 //!
-//! Nothing is allocated by a length that was not held against [`MOST`], nor before the bytes are
+//! Nothing is allocated by a length that was not checked against [`MOST`], nor before the bytes are
 //! there.
 
 use std::io::{self, Read};
@@ -31,14 +31,14 @@ use super::entry::BUFFER_BYTES;
 /// Bytes in front of a frame's body.
 pub const HEAD: usize = 20;
 
-/// Longest body. What is written stays below: a group of entries ends at a megabyte, and the
-/// longest entry has [`BUFFER_BYTES`] and one value more for which it vouches, and what one frame brings.
+/// Longest body. The writer stays below: a group of entries ends at a megabyte, and the longest
+/// entry has [`BUFFER_BYTES`], one more value for which it vouches, and the writes of one request.
 pub const MOST: usize = 160 << 20;
 
 const _: () = assert!(2 * (1 << 20) + BUFFER_BYTES + 2 * VALUE_CEILING < MOST);
 
-/// Bytes that a [`FrameReader`] takes at a time: enough to keep some threads busy, little beside what
-/// they make of it.
+/// Bytes that a [`FrameReader`] reads at a time: enough to keep some threads busy, and little
+/// beside the memory of their records.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// Begins a frame at the end of `out`. Append the body, then [`seal`] it.
@@ -48,7 +48,7 @@ pub fn begin(out: &mut Vec<u8>) -> usize {
     start
 }
 
-/// Completes the frame that begins at `start`, and that will stand at `place` in its file.
+/// Completes the frame that begins at `start`, and that will be at `place` in its file.
 pub fn seal(out: &mut [u8], start: usize, place: u64, salt: u32, durable: u64) {
     let (head, body) = out[start..].split_at_mut(HEAD);
     debug_assert!(body.len() <= MOST);
@@ -71,13 +71,13 @@ fn checksum(salt: u32, place: u64, durable: u64, body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// What stands at the front of some bytes.
+/// What some bytes begin with.
 enum Front {
     Good {
         durable: u64,
         end: usize,
     },
-    /// It may be one; so many bytes are needed to tell.
+    /// Possibly a frame; so many bytes are needed to decide.
     Cut(usize),
     Bad,
 }
@@ -102,56 +102,56 @@ fn front(bytes: &[u8], place: u64, salt: u32) -> Front {
     }
 }
 
-/// Whether these bytes are one good frame that stands at `place` in its file.
+/// Whether these bytes are one good frame for `place` in its file.
 pub fn is_good(bytes: &[u8], place: u64, salt: u32) -> bool {
     matches!(front(bytes, place, salt), Front::Good { end, .. } if end == bytes.len())
 }
 
-/// Why a bite has no more frames.
+/// Why a batch has no more frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchEnd {
     /// It is large enough: there is more.
     More,
-    /// The file ends behind the last frame.
+    /// The file ends after the last frame.
     End,
-    /// What stands at this place of the file is no good frame.
+    /// There is no good frame at this place of the file.
     Bad(u64),
 }
 
-/// Some frames, and why no more.
+/// Some frames, and why there are no more.
 #[derive(Debug)]
 pub struct FrameBatch {
-    /// Where their bodies are: for [`FrameReader::body`].
+    /// The ranges of their bodies, for [`FrameReader::body`].
     pub bodies: Vec<Range<usize>>,
-    /// Why it has no more.
+    /// Why there are no more.
     pub end: BatchEnd,
 }
 
-/// Reads the frames of a file, in bites.
+/// Reads the frames of a file, in batches.
 pub struct FrameReader<R> {
     from: R,
     salt: u32,
     bytes: Vec<u8>,
-    /// Where `bytes` begins in the file.
+    /// The place of `bytes` in the file.
     place: u64,
-    /// How much of `bytes` has been handed out.
+    /// The number of `bytes` that were returned.
     at: usize,
     is_read: bool,
     durable: u64,
 }
 
 impl<R: Read> FrameReader<R> {
-    /// Reads on from `place` of a file.
+    /// A reader that begins at `place` of a file.
     pub fn new(from: R, place: u64, salt: u32) -> FrameReader<R> {
         FrameReader { from, salt, bytes: Vec::new(), place, at: 0, is_read: false, durable: place }
     }
 
-    /// Up to where the file had been on the disk, by the word of all good frames so far.
+    /// The number of bytes that were on the disk, according to all good frames so far.
     pub fn durable(&self) -> u64 {
         self.durable
     }
 
-    /// A body of the last bite.
+    /// A body of the last batch.
     pub fn body(&self, range: &Range<usize>) -> &[u8] {
         &self.bytes[range.clone()]
     }
@@ -161,7 +161,7 @@ impl<R: Read> FrameReader<R> {
         self.place + (range.start - HEAD) as u64
     }
 
-    /// Reads until there are `want` bytes that have not been handed out, or the file is at its end.
+    /// Reads until there are `want` bytes that were not returned yet, or the file ends.
     fn fill(&mut self, want: usize) -> io::Result<()> {
         let short = want.saturating_sub(self.bytes.len() - self.at);
         if short > 0 && !self.is_read {
@@ -204,8 +204,8 @@ impl<R: Read> FrameReader<R> {
         Ok(FrameBatch { bodies, end: stop })
     }
 
-    /// After a bad place: goes on at the next good frame. Returns where that stands, `None` if
-    /// there is none.
+    /// After a bad place, continues at the next good frame. Returns its place, or `None` if there
+    /// is none.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -229,7 +229,7 @@ impl<R: Read> FrameReader<R> {
                 self.at = self.bytes.len();
                 return Ok(None);
             }
-            // A mark may be cut by the end of what was read.
+            // A salt may be split at the end of the bytes read so far.
             self.at = self.bytes.len() - (mark.len() - 1);
         }
     }
@@ -255,7 +255,7 @@ mod tests {
         out
     }
 
-    /// All bodies up to the first bad place, and that.
+    /// All bodies up to the first bad place, and that place.
     fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, BatchEnd) {
         let mut reader = FrameReader::new(bytes, 0, SALT);
         let mut all = Vec::new();

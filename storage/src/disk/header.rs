@@ -1,13 +1,12 @@
-//! The first bytes of a file in a data folder: what it is, whose, and where it belongs.
+//! The first bytes of a file in a data folder: its kind, its owner and its place in the log.
 //!
 //! ```text
 //! magic 8 bytes | format u16 | sequence u64 | cluster u64 | incarnation u64 | arcs u32 | salt u32
 //! | name: length u16 and bytes | zeros | crc u32
 //! ```
 //!
-//! It always has [`LENGTH`] bytes, and is on the disk before anything is written behind it: so a
-//! file that is longer has a good header, or is damaged; one that is not was about to be made, and
-//! has nothing in it yet.
+//! It always has [`LENGTH`] bytes, and is on the disk before anything follows it. So a file that is
+//! longer has a good header or is damaged; a shorter one was being created and is empty.
 
 use cluster::ids::{ClusterId, Incarnation, MAX_NODE_ID, NodeId};
 use cluster::ring;
@@ -22,12 +21,12 @@ pub const FORMAT: u16 = 2;
 // Everything but the name takes 53 bytes.
 const _: () = assert!(53 + MAX_NODE_ID <= LENGTH);
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// A segment of the log.
     Log,
-    /// A checkpoint: everything there was at some moment.
+    /// A checkpoint: all records of one moment.
     Checkpoint,
 }
 
@@ -43,18 +42,17 @@ impl FileKind {
 /// A file's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileHeader {
-    /// What it is.
+    /// Its kind.
     pub kind: FileKind,
-    /// Its place in the order of the log; of a checkpoint, the first segment that it does not
-    /// cover.
+    /// Its number in the log; for a checkpoint, the first segment that it does not cover.
     pub sequence: u64,
     /// The cluster.
     pub cluster: ClusterId,
     /// The start of the process that wrote it.
     pub incarnation: Incarnation,
-    /// Arcs of the cluster's ring.
+    /// The number of arcs of the cluster's ring.
     pub arcs: usize,
-    /// What marks the frames of this file.
+    /// The random number that marks the frames of this file.
     pub salt: u32,
     /// The node.
     pub node: NodeId,
@@ -76,10 +74,10 @@ impl FileHeader {
         out
     }
 
-    /// Reads one.
+    /// Decodes a header.
     ///
     /// # Errors
-    /// [`DecodeError`] that says what is wrong with it.
+    /// [`DecodeError`] with the reason.
     pub fn decode(bytes: &[u8]) -> Result<FileHeader, DecodeError> {
         let mut rest = Decoder::new(bytes);
         let bytes = rest.take(LENGTH).map_err(|_| DecodeError("its header ends too soon"))?;

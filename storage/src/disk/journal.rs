@@ -1,20 +1,21 @@
-//! Where the threads of a node hand in what they store: buffers of records, in a bounded channel to
-//! the writer.
+//! The queue from the threads of a node to the writer: buffers of stored records, in a bounded
+//! channel.
 //!
-//! A thread fills a buffer while it serves a batch, and hands it in when it holds no lock any more;
-//! buffers go round, so that nothing is allocated for a write, and nobody makes a system call. When
-//! the writer falls behind, those who hand in wait for it: that is the only way in which the disk
-//! slows `async` down.
+//! A thread fills a buffer while it serves a batch, and hands it in when it holds no lock. Buffers
+//! are reused, so a write needs neither an allocation nor a system call. When the writer falls
+//! behind, the threads that hand in records wait for it: only in this way does the disk slow
+//! `async` down.
 //!
 //! **Order.** Buffers of different threads may reach the log in another order than they were stored
-//! in; of two versions the higher wins, so that does not matter. Views do: they are noted under the
-//! holdings's lock, where nobody may wait, and the writer takes those before the buffers that it has
-//! received. So what was taken under a view always stands behind it in the log; and what stands
-//! behind the view but was taken before it is known by its epoch ([`super::ledger`]).
+//! in. That does not matter, since the higher of two versions wins. The order of views does matter:
+//! they are noted under the lock of the holdings, where nobody may wait, and the writer takes them
+//! before the buffers that it has received. So a record that was stored under a view always follows
+//! the view in the log; one that follows the view but was stored before it is recognized by its
+//! epoch ([`super::ledger`]).
 //!
-//! **`sync`.** Every answer that vouches for a record waits until that record is on the disk
-//! (F14). A record for which an answer vouches that somebody else has stored is handed in
-//! once more: then there is no need to know how far that other thread has come.
+//! **`sync`.** Every answer that vouches for a record waits until that record is on the disk (F14).
+//! If another thread stored the record, it is handed in once more: then the progress of that thread
+//! does not matter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -32,75 +33,74 @@ use super::folder::FolderOwner;
 use super::ledger::ViewEntry;
 use super::view_file::ViewFile;
 
-/// Requests that may wait for the writer: what comes in a few milliseconds.
+/// Requests that may wait for the writer: those of a few milliseconds.
 const REQUESTS: usize = 1024;
 
-/// Emptied buffers that are kept for the next records, and the largest that is.
+/// The number of emptied buffers that are kept for reuse, and the largest size of one.
 const SPARE: usize = 256;
 const LARGEST_SPARE: usize = 64 << 10;
 
-/// Bytes that may wait for the writer before those who hand in more wait as well.
+/// Bytes that may wait for the writer before threads that hand in more have to wait.
 const MOST_WAITING: usize = 64 << 20;
 
 /// The node cannot write its log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its log cannot be written: {why}")]
 pub struct Trouble {
-    /// What the system says.
+    /// The system's error.
     pub why: Arc<str>,
 }
 
-/// What is handed in.
+/// An item for the log.
 pub enum LogItem {
-    /// A buffer of records, as [`RecordBuffer::finish`] gives it.
+    /// A buffer of records, from [`RecordBuffer::finish`].
     Records(Vec<u8>),
-    /// Arcs that were fetched to their ends under a view.
+    /// Arcs that were fetched completely under a view.
     Synced(Epoch, Vec<u16>),
-    /// Nothing: look for views.
+    /// Nothing to write: check for noted views.
     CheckViews,
-    /// Tell whether all is on the disk, and nothing under way.
+    /// Ask whether all is on the disk, and nothing in progress.
     #[cfg(test)]
     AskIdle(Sender<bool>),
 }
 
-/// What the writer receives.
+/// A request to the writer.
 pub struct LogRequest {
-    /// What is to be written.
+    /// The item to be written.
     pub item: LogItem,
-    /// Who waits until it is.
+    /// Where to acknowledge it, if a thread waits.
     pub ack: Option<Ack>,
 }
 
-/// Where to say that something is written, or why not. With `sync` it is on the disk then.
+/// Receives that an item is written, or why not. With `sync` it is on the disk then.
 pub type Ack = Sender<Result<(), Trouble>>;
 
-/// A view, as the writer has to know it.
+/// A view, for the writer.
 #[derive(Debug, Clone)]
 pub struct NotedView {
     /// The view's cluster.
     pub cluster: ClusterId,
-    /// Arcs of its ring.
+    /// The number of arcs of its ring.
     pub arcs: usize,
-    /// What it changed.
+    /// The change of the holdings.
     pub view: ViewEntry,
 }
 
-/// What the node's threads and the writer share.
+/// State that the node's threads and the writer share.
 #[derive(Default)]
 pub struct JournalShared {
-    /// What the cluster promises: 0 as long as no view has told, or if it is nothing; 1 `async`, 2
-    /// `sync`.
+    /// The cluster's durability: 0 for `none`, or while no view is known; 1 `async`, 2 `sync`.
     promise: AtomicU8,
     noted: Mutex<Vec<NotedView>>,
     waiting: AtomicUsize,
     trouble: RwLock<Option<Trouble>>,
-    /// Why no checkpoint can be made.
+    /// Why no checkpoint can be written.
     strain: RwLock<Option<String>>,
-    /// Whether a checkpoint is being made, and when the last was, in seconds since 1970; 0: none
-    /// yet.
+    /// Whether a checkpoint is in progress, and when the last one completed, in seconds since 1970;
+    /// 0: none yet.
     is_checkpointing: AtomicBool,
     checkpointed_s: AtomicU64,
-    /// Bytes that the system lets a file have (`ulimit -f`); `None`: as many as fit.
+    /// The system's limit for the size of a file (`ulimit -f`), in bytes; `None`: no limit.
     largest_file: Option<u64>,
 }
 
@@ -114,32 +114,32 @@ impl JournalShared {
         self.promise.load(Ordering::Relaxed) > 0
     }
 
-    /// The views that were noted since the last time.
+    /// The views that were noted since the last call.
     pub fn take_noted(&self) -> Vec<NotedView> {
         std::mem::take(&mut *self.noted.lock())
     }
 
-    /// Notes that so many bytes are not waiting any more.
+    /// Notes that so many bytes no longer wait.
     pub fn taken(&self, bytes: usize) {
         self.waiting.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Says what the trouble is, or that there is none.
+    /// Sets the trouble, or clears it.
     pub fn set_trouble(&self, trouble: Option<Trouble>) {
         *self.trouble.write() = trouble;
     }
 
-    /// What the trouble is.
+    /// The trouble, if there is any.
     pub fn trouble(&self) -> Option<Trouble> {
         self.trouble.read().clone()
     }
 
-    /// Says that a checkpoint is being made.
+    /// Notes that a checkpoint has begun.
     pub fn checkpoint_began(&self) {
         self.is_checkpointing.store(true, Ordering::Relaxed);
     }
 
-    /// Says that it is made, at this time in seconds since 1970; or that it is not.
+    /// Notes that it was completed, at this time in seconds since 1970; or that it failed.
     pub fn checkpoint_ended(&self, now_s: Option<u64>) {
         self.is_checkpointing.store(false, Ordering::Relaxed);
         if let Some(now_s) = now_s {
@@ -147,27 +147,27 @@ impl JournalShared {
         }
     }
 
-    /// Says why no checkpoint can be made, or that one can.
+    /// Sets why no checkpoint can be written, or clears that.
     pub fn set_strain(&self, why: Option<String>) {
         *self.strain.write() = why;
     }
 }
 
-/// The writer's ends.
+/// The writer's side of the journal.
 pub struct WriterEnds {
-    /// What was handed in.
+    /// Receives the items that are handed in.
     pub requests: Receiver<LogRequest>,
-    /// Where buffers go back to.
+    /// Takes emptied buffers.
     pub spare: Spare,
-    /// What is shared.
+    /// The shared state.
     pub shared: Arc<JournalShared>,
 }
 
-/// Where the writer puts emptied buffers back.
+/// The channel through which emptied buffers return.
 pub struct Spare(Sender<Vec<u8>>);
 
 impl Spare {
-    /// Gives a buffer back, unless it is large or there are enough.
+    /// Returns a buffer, unless it is large or there are enough.
     pub fn put(&self, buffer: Vec<u8>) {
         if buffer.capacity() <= LARGEST_SPARE {
             let _ = self.0.try_send(buffer);
@@ -175,7 +175,7 @@ impl Spare {
     }
 }
 
-/// Where to hand in what is stored; or nowhere, if the node keeps nothing on disk.
+/// Takes records for the log; without a link, the node keeps nothing on disk.
 #[derive(Clone, Default)]
 pub struct Journal(Option<JournalLink>);
 
@@ -188,8 +188,8 @@ struct JournalLink {
 }
 
 impl Journal {
-    /// One with a writer, and that writer's ends; and with the file of the newest view. Nothing is
-    /// written before [`Journal::set_durability`].
+    /// A journal, and the writer's side of it. Nothing is written before
+    /// [`Journal::set_durability`].
     pub fn new(view_file: Option<ViewFile>) -> (Journal, WriterEnds) {
         let (requests, received) = bounded(REQUESTS);
         let spare = bounded(SPARE);
@@ -213,7 +213,7 @@ impl Journal {
         )
     }
 
-    /// Says what the cluster promises. Before anything is stored under its views.
+    /// Sets the cluster's durability, before anything is stored under its views.
     pub fn set_durability(&self, durability: Durability) {
         if let Some(link) = &self.0 {
             let promise = match durability {
@@ -225,7 +225,7 @@ impl Journal {
         }
     }
 
-    /// The link, if anything is to be written.
+    /// The link, if the durability requires writing.
     fn link(&self) -> Option<&JournalLink> {
         self.0.as_ref().filter(|link| link.shared.writes())
     }
@@ -235,12 +235,12 @@ impl Journal {
         self.0.as_ref().is_some_and(|link| link.shared.is_sync())
     }
 
-    /// Why nothing reaches the disk at the moment, if that is so.
+    /// Why nothing reaches the disk at the moment, if nothing does.
     pub fn trouble(&self) -> Option<Trouble> {
         self.0.as_ref()?.shared.trouble()
     }
 
-    /// Why no checkpoint of records of so many bytes can be made, if that is so or would be.
+    /// Why a checkpoint of records of so many bytes cannot be written, or could not be.
     pub fn strain(&self, bytes: u64) -> Option<String> {
         let shared = &self.0.as_ref()?.shared;
         let too_large = || {
@@ -252,32 +252,33 @@ impl Journal {
         shared.strain.read().clone().or_else(too_large)
     }
 
-    /// Whether a checkpoint is being made.
+    /// Whether a checkpoint is in progress.
     pub fn is_checkpointing(&self) -> bool {
         self.0.as_ref().is_some_and(|link| link.shared.is_checkpointing.load(Ordering::Relaxed))
     }
 
-    /// When the last checkpoint was made, in seconds since 1970, if one was.
+    /// When the last checkpoint was completed, in seconds since 1970.
     pub fn checkpointed_s(&self) -> Option<u64> {
         let checkpointed_s = self.0.as_ref()?.shared.checkpointed_s.load(Ordering::Relaxed);
         Some(checkpointed_s).filter(|&checkpointed_s| checkpointed_s > 0)
     }
 
-    /// Whether writes are to be taken.
+    /// Checks that writes may be accepted.
     ///
     /// # Errors
-    /// [`Trouble`], where answers wait for a disk that keeps nothing at the moment.
+    /// [`Trouble`], if answers wait for a disk that fails at the moment.
     pub fn check(&self) -> Result<(), Trouble> {
         if self.is_sync() { self.trouble().map_or(Ok(()), Err) } else { Ok(()) }
     }
 
-    /// An empty buffer for records that are taken under a view; `None` if nothing is written.
+    /// An empty buffer for records that are stored under a view; `None` if nothing is written.
     pub fn buffer(&self, epoch: Epoch) -> Option<RecordBuffer> {
         let link = self.link()?;
         Some(RecordBuffer::new(link.spare.1.try_recv().unwrap_or_default(), epoch))
     }
 
-    /// Hands a buffer in. With `sync` it is on the disk then. Not to be called under a lock.
+    /// Hands a buffer in. With `sync` it is on the disk afterwards. Must not be called under a
+    /// lock.
     ///
     /// # Errors
     /// [`Trouble`]: with `sync`, if it may not be on the disk.
@@ -285,8 +286,8 @@ impl Journal {
         self.send(buffer, self.is_sync())
     }
 
-    /// Hands in records that were fetched under a view, in buffers of a fair size. They are on the
-    /// disk when [`Journal::synced`] says so.
+    /// Hands in records that were fetched under a view, in buffers of limited size.
+    /// [`Journal::synced`] waits until they are on the disk.
     pub fn fetched<'r>(&self, epoch: Epoch, records: impl IntoIterator<Item = Record<'r>>) {
         let mut buffer = self.buffer(epoch);
         if buffer.is_none() {
@@ -294,7 +295,7 @@ impl Journal {
         }
         for record in records {
             if let Some(full) = buffer.take_if(|buffer| buffer.is_full()) {
-                // What is in the way is told to whoever asks whether all is there.
+                // An error shows at the call that waits for the disk.
                 let _ = self.send(Some(full), false);
                 buffer = self.buffer(epoch);
             }
@@ -305,8 +306,8 @@ impl Journal {
         let _ = self.send(buffer, false);
     }
 
-    /// Says that arcs were fetched to their ends, and all their records handed in before. With
-    /// `sync` these are on the disk then.
+    /// Logs that arcs were fetched completely; all their records were handed in before. With `sync`
+    /// these are on the disk afterwards.
     ///
     /// # Errors
     /// [`Trouble`]: with `sync`, if they may not be.
@@ -316,31 +317,32 @@ impl Journal {
         link.send(LogItem::Synced(epoch, arcs), link.shared.is_sync())
     }
 
-    /// Notes a view. Never waits, and may be called under the holdings's lock; [`Journal::wake_writer`] is
-    /// to follow.
+    /// Notes a view. Never waits, and may be called under the lock of the holdings;
+    /// [`Journal::wake_writer`] has to follow.
     pub fn note(&self, noted: NotedView) {
         if let Some(link) = self.link() {
             link.shared.noted.lock().push(noted);
         }
     }
 
-    /// Writes to a file of its own that a view was adopted, and waits for the disk: after that a
-    /// folder tells of it. Not to be called under a lock, and by one thread.
+    /// Writes an adopted view to the view file, and waits for the disk. Must not be called under a
+    /// lock, and by one thread only.
     pub fn save_view(&self, owner: &FolderOwner, view: &ViewEntry) {
         if let Some(view_file) = self.link().and_then(|link| link.view_file.as_ref()) {
             view_file.save(owner, view);
         }
     }
 
-    /// Has the writer look for views. Not to be called under a lock.
+    /// Wakes the writer, so that it takes noted views. Must not be called under a lock.
     pub fn wake_writer(&self) {
         if let Some(link) = self.link() {
-            // If the channel is full the writer has something to take, and looks before it does.
+            // If the channel is full, the writer has requests to take, and takes noted views before
+            // them.
             let _ = link.requests.try_send(LogRequest { item: LogItem::CheckViews, ack: None });
         }
     }
 
-    /// Waits until the writer has taken in what was handed in before.
+    /// Waits until the writer has processed all earlier requests.
     #[cfg(test)]
     pub fn settle(&self) {
         if let Some(link) = &self.0 {
@@ -348,8 +350,7 @@ impl Journal {
         }
     }
 
-    /// Whether all that was handed in before is on the disk, as far as the writer knows, and it
-    /// waits for nothing that could tell it otherwise.
+    /// Whether all that was handed in before is on the disk, and the writer waits for no result.
     #[cfg(test)]
     pub fn is_idle(&self) -> bool {
         let Some(link) = &self.0 else { return true };

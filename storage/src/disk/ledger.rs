@@ -1,47 +1,47 @@
-//! What a log has told of views so far: which of its records count, and where the node was synced.
+//! The views in a log so far: which of its records count, and where the node was synced.
 //!
-//! Writer and recovery keep the same ledger, by the same entries; a checkpoint carries it, since it
-//! stands for the log before it. With it a data folder names the newest view that its node adopted,
-//! and the arcs in which it held everything then (rule H6).
+//! Writer and recovery build the same ledger from the same entries. A checkpoint contains it, since
+//! it replaces the log before it. So a data folder names the newest view that its node adopted, and
+//! the arcs in which the node was synced then (rule H6).
 //!
-//! Invariants: of an arc only what was taken under its [`Ledger::takes`] epoch or a later one
-//! counts: a thread may hand in what it took just before the arc was emptied just after that;
-//! *synced* is told of the newest view only, and by the rules of [`cluster::holdings`].
+//! Invariants: a record counts only if it was stored under the epoch with which its arc was last
+//! emptied, or a later one ([`Ledger::takes`]): a thread may hand in a record after the arc was
+//! emptied that it stored before. *Synced* refers to the newest view only, and follows the rules of
+//! [`cluster::holdings`].
 
 use cluster::arcs::ArcSet;
 use cluster::ids::Epoch;
 
-/// What a node's holdings became with a view.
+/// The change of a node's holdings with a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewEntry {
     /// The view.
     pub epoch: Epoch,
-    /// Arcs whose records it dropped or set aside: what is told of them under older views counts no
-    /// more.
+    /// Arcs whose records it dropped or set aside: entries from older views no longer count.
     pub emptied: Vec<u16>,
-    /// Arcs it is synced in, or has its own disk's part of (H6).
+    /// Arcs in which it is synced, or which it has from its own disk (H6).
     pub synced: Vec<u16>,
-    /// Arcs whose records of the life before go on counting: the view took the node for its replacement
-    /// there.
+    /// Arcs in which the records of the last incarnation stay valid: the view took the node as the
+    /// replacement there.
     pub revived: Vec<u16>,
 }
 
-/// The ledger of one life of a node.
+/// The ledger of one incarnation of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     epoch: Epoch,
-    /// For each arc the view with which it was emptied last.
+    /// For each arc, the view with which it was last emptied.
     since: Vec<Epoch>,
     synced: ArcSet,
 }
 
 impl Ledger {
-    /// That of a node that has adopted no view.
+    /// The ledger of a node that has adopted no view.
     pub fn new(arcs: usize) -> Ledger {
         Ledger::of(Epoch::NONE, vec![Epoch::NONE; arcs], ArcSet::new())
     }
 
-    /// One that was saved.
+    /// A saved ledger.
     pub fn of(epoch: Epoch, since: Vec<Epoch>, mut synced: ArcSet) -> Ledger {
         synced.grow(since.len());
         Ledger { epoch, since, synced }
@@ -52,17 +52,17 @@ impl Ledger {
         self.epoch
     }
 
-    /// For each arc the view with which it was emptied last.
+    /// For each arc, the view with which it was last emptied.
     pub fn since(&self) -> &[Epoch] {
         &self.since
     }
 
-    /// The arcs that the node is synced in, in that view.
+    /// The arcs in which the node is synced under that view.
     pub fn synced(&self) -> &ArcSet {
         &self.synced
     }
 
-    /// A view was adopted.
+    /// Applies a view that was adopted.
     pub fn view(&mut self, view: &ViewEntry) {
         self.epoch = view.epoch;
         for &arc in &view.emptied {
@@ -72,7 +72,7 @@ impl Ledger {
         self.synced.extend(view.synced.iter().map(|&arc| usize::from(arc)));
     }
 
-    /// Arcs were fetched to their ends. Returns whether that counts: only in the newest view.
+    /// Marks arcs as completely fetched. Returns whether that counts: only in the newest view.
     pub fn fetched(&mut self, epoch: Epoch, arcs: &[u16]) -> bool {
         if epoch == self.epoch {
             self.synced.extend(arcs.iter().map(|&arc| usize::from(arc)));
@@ -80,7 +80,7 @@ impl Ledger {
         epoch == self.epoch
     }
 
-    /// Whether what was taken under a view counts in an arc.
+    /// Whether a record of an arc that was stored under a view counts.
     pub fn takes(&self, epoch: Epoch, arc: usize) -> bool {
         epoch >= self.since[arc]
     }

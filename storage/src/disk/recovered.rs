@@ -1,15 +1,14 @@
-//! What the entries of a data folder come to: the records of the node's last life, and what that
-//! knew of views.
+//! The result of reading a data folder: the records of the node's last incarnation, and its ledger
+//! of views.
 //!
-//! The records are read into a table, by several threads at a time; since of two records the higher
-//! version wins, their order does not matter between two entries that tell of views. What such an
-//! entry tells is done as the node did it: arcs that it emptied go to the records of an earlier
-//! life, arcs that it had fetched to their ends let go of these.
+//! Several threads read the records into a table. Since the higher of two versions wins, the order
+//! of records between two view entries does not matter. View entries are applied as the node did:
+//! arcs that it emptied become stale records, and arcs that it had fetched completely drop theirs.
 //!
-//! A life begins with the first view that a start of the process wrote. Most of what was held
-//! before is an earlier life's then; but where that view took the node for the replacement of its last
-//! life (rule H6), the records go on counting. A start that has only waited outside has written
-//! nothing, so it is no life.
+//! An incarnation begins with the first view that a start of the process wrote. Most records from
+//! before become stale then. But where that view took the node as the replacement of its last
+//! incarnation (rule H6), the records stay valid. A start that only waited to join has written
+//! nothing, and does not count.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -28,27 +27,27 @@ use super::view_file::SavedView;
 use crate::stale_cache::StaleCache;
 use crate::table::Table;
 
-/// The last life that a folder tells of, and what it had of those before.
+/// The last incarnation in a folder, with the stale records of earlier ones.
 pub struct Recovered {
-    /// Whose it is.
+    /// The owner of the folder.
     pub owner: FolderOwner,
-    /// The start whose file is being read, if it has told nothing yet.
+    /// The owner of the file in progress, if no entry of that incarnation was read yet.
     pending_owner: Option<FolderOwner>,
-    /// What the node held.
+    /// The records that the node held.
     pub records: Table,
-    /// What it had of lives before, by a checkpoint.
+    /// The stale records in a checkpoint.
     cached: Table,
-    /// What it had of lives before.
+    /// The stale records.
     pub stale_cache: StaleCache,
-    /// What it knew of views.
+    /// The ledger of views.
     pub ledger: Ledger,
-    /// Whether all that it wrote is there.
+    /// Whether all that the incarnation wrote is there.
     pub is_whole: bool,
     threads: usize,
 }
 
 impl Recovered {
-    /// One of which nothing is known yet. `threads` read records at the same time.
+    /// An empty result. `threads` is the number of threads that read records.
     pub fn new(owner: FolderOwner, threads: usize) -> Recovered {
         let records = Table::new(owner.arcs);
         Recovered {
@@ -63,20 +62,20 @@ impl Recovered {
         }
     }
 
-    /// A file begins.
+    /// Begins a file.
     pub fn begin(&mut self, owner: FolderOwner) {
         if self.owner.incarnation != owner.incarnation {
             self.pending_owner = Some(owner);
         }
     }
 
-    /// Everything that a checkpoint has is read.
+    /// Ends a checkpoint.
     pub fn end_checkpoint(&mut self) {
         set_aside(&self.cached, &self.stale_cache);
     }
 
-    /// Takes in entries, each with its frame's place in the file. Returns how many records there
-    /// were, and the places of what is no record.
+    /// Takes in entries, each with its frame's place in the file. Returns the number of records,
+    /// and the places of malformed ones.
     pub fn take(&mut self, entries: Vec<(u64, Entry<'_>)>) -> (u64, Vec<(u64, &'static str)>) {
         let (mut rows, mut count, mut bad) = (Vec::new(), 0, Vec::new());
         for (at, entry) in entries {
@@ -91,7 +90,7 @@ impl Recovered {
         (count, bad)
     }
 
-    /// Takes in what tells of views.
+    /// Applies an entry about views.
     fn apply(&mut self, entry: Entry<'_>) {
         match entry {
             Entry::Records(..) | Entry::Arc { .. } | Entry::End(_) => {}
@@ -103,7 +102,7 @@ impl Recovered {
                 for arc in view.emptied.into_iter().map(usize::from) {
                     let _ = self.stale_cache.set_aside(arc, self.records.take(arc));
                 }
-                // Where it held everything it had no use for a cache.
+                // A synced arc needs no stale records.
                 view.synced.into_iter().for_each(|arc| self.stale_cache.forget(arc.into()));
             }
             Entry::Synced(epoch, arcs) => {
@@ -114,8 +113,8 @@ impl Recovered {
         }
     }
 
-    /// Goes on with the life that is about to begin, if one is: with what the last one held of
-    /// these arcs.
+    /// Begins the pending incarnation, if there is one. It keeps the records of the last one in the
+    /// revived arcs.
     fn begin_incarnation(&mut self, revived: &ArcSet) {
         let Some(owner) = self.pending_owner.take() else { return };
         for arc in (0..owner.arcs).filter(|&arc| !revived.contains(arc)) {
@@ -138,7 +137,7 @@ impl Recovered {
         if rows.is_empty() {
             return 0;
         }
-        // Written before any view was: not as the node does it.
+        // A node writes no records before a view; recovery accepts them nevertheless.
         self.begin_incarnation(&ArcSet::new());
         let (next, count) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let wrong = Mutex::new(std::mem::take(bad));
@@ -161,7 +160,7 @@ impl Recovered {
         count.into_inner() as u64
     }
 
-    /// Takes a row's records. Returns how many.
+    /// Reads one row into the table. Returns the number of its records.
     fn read_row(&self, entry: &Entry<'_>) -> Result<usize, DecodeError> {
         let table = &self.records;
         let mut count = 0;
@@ -188,8 +187,8 @@ impl Recovered {
         Ok(count)
     }
 
-    /// Takes in what the file of the newest view tells. The log may be behind it, or know nothing
-    /// of that start of the process yet.
+    /// Applies the view file. The log may be behind it, or not contain that start of the process
+    /// yet.
     pub fn apply_view_file(&mut self, saved: SavedView) {
         let SavedView { owner, ledger, revived } = saved;
         let is_ours = (owner.cluster, owner.arcs) == (self.owner.cluster, self.owner.arcs);
@@ -211,7 +210,7 @@ impl Recovered {
         self.ledger = ledger;
     }
 
-    /// What the node may claim to have held, if it was a member (H6).
+    /// The claim of the node, if it was a member (H6).
     pub fn claim(&self) -> Option<Claim> {
         let epoch = self.ledger.epoch();
         (epoch > Epoch::NONE).then(|| Claim {
@@ -223,7 +222,7 @@ impl Recovered {
         })
     }
 
-    /// How many keys and tombstones there are, of all lives.
+    /// The number of keys and tombstones, stale ones included.
     pub fn kept(&self) -> usize {
         let held: usize = (0..self.records.arcs()).map(|arc| self.records.records(arc)).sum();
         held + self.stale_cache.records()

@@ -1,13 +1,13 @@
 //! Reading a data folder: the newest checkpoint, then the log from there on.
 //!
-//! What the files tell is taken in by [`Recovered`]; what comes of that is what the node held in
-//! its last life, of which view, and where it was synced: what a cluster of which nobody lives has
-//! to come back from (rule H6). As long as others live it is an earlier life's, and shown to nobody
-//! until a source confirms it (H3).
+//! [`Recovered`] collects the contents of the files. The result is what the node held in its last
+//! incarnation, its newest view, and where it was synced: a cluster without live nodes is restored
+//! from that (rule H6). While other nodes live, the records are stale: they are shown to nobody
+//! until a source confirms them (H3).
 //!
-//! The end of the last segment may be torn: it is cut off there, and closed, so that all segments
-//! are whole before another is begun. Anything else that is not as it was written is damage, and an
-//! error, unless it is to be salvaged: then everything sound is kept, whatever is around it.
+//! The tail of the last segment may be torn: the segment is truncated there and closed, so that all
+//! segments are whole before the next begins. Any other deviation is damage, and an error, unless
+//! the folder is to be salvaged: then all sound frames are kept.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -31,30 +31,30 @@ pub use report::{LostBytes, RecoveryReport};
 /// Threads that read records into the table. More would wait for each other and for memory.
 const THREADS: usize = 8;
 
-/// What to do about what is not as it was written.
+/// How to treat damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Care {
-    /// Cut a torn end off; stop at damage.
+    /// Truncate a torn tail; stop at damage.
     Start,
-    /// Tell of a torn end; stop at damage; change nothing.
+    /// Report a torn tail; stop at damage; change nothing.
     Check,
-    /// Keep what is sound.
+    /// Keep all that is sound.
     Salvage,
 }
 
-/// What a folder had.
+/// The contents of a folder.
 pub struct Contents {
-    /// The last life that it tells of; `None` if it is empty.
+    /// The last incarnation in it; `None` if it is empty.
     pub recovered: Option<Recovered>,
     /// The number of the next segment.
     pub next: u64,
-    /// The count of the newest view's file.
+    /// The count of the view file.
     pub views: u64,
-    /// What was found.
+    /// The report about the folder.
     pub report: RecoveryReport,
 }
 
-/// Reads a folder. With a `node`'s name it must be that node's.
+/// Reads a folder. With a `node`'s name the folder must belong to that node.
 ///
 /// # Errors
 /// [`DataFolderError`].
@@ -104,7 +104,7 @@ struct Recovery<'f> {
     threads: usize,
     recovered: Option<Recovered>,
     report: RecoveryReport,
-    /// The number of a last segment that was about to be made.
+    /// The number of a last segment that was being created.
     torn_new: Option<u64>,
 }
 
@@ -118,16 +118,16 @@ struct Input<'p> {
 }
 
 impl Input<'_> {
-    /// Whether its end may be missing: what was written just before a loss of power.
+    /// Whether its tail may be missing, since it was written just before a loss of power.
     fn may_be_torn(&self) -> bool {
         self.kind == FileKind::Log && self.is_last
     }
 }
 
-/// How a file begins.
+/// The beginning of a file.
 enum FileStart {
     Good(FileHeader, File),
-    /// With less than a header, or a bad one and nothing behind it.
+    /// Less than a header, or a bad one and nothing behind it.
     Torn(u64),
     Bad(&'static str),
 }
@@ -141,7 +141,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Reads the newest whole checkpoint. Returns the segments to be read after it.
+    /// Reads the newest whole checkpoint. Returns the segments that follow it.
     fn checkpoints(
         &mut self,
         checkpoints: &[u64],
@@ -169,7 +169,7 @@ impl Recovery<'_> {
         let are_there = logs.iter().copied().eq(first..first + logs.len() as u64);
         let is_empty = checkpoints.is_empty() && logs.is_empty();
         match broken {
-            // An older checkpoint and the log from there on tell the same.
+            // An older checkpoint and the log from there on contain the same.
             Some(file) if are_there && !logs.is_empty() => {
                 let bytes = file.metadata().map_or(0, |data| data.len());
                 let what = "an image that is not whole; the log still has all of it";
@@ -194,7 +194,7 @@ impl Recovery<'_> {
             if let Some(before) = before
                 && before + 1 != sequence
             {
-                // Only when salvaging: else they are all there.
+                // Only in a salvage: otherwise all are there.
                 let file = folder::log(self.folder, before + 1);
                 self.report.lost.push(LostBytes { file, at: 0, bytes: 0, what: "a missing file" });
             }
@@ -244,7 +244,7 @@ impl Recovery<'_> {
         self.frames(file, &header, reader, length)
     }
 
-    /// A last segment that was about to be made: nothing is in it yet.
+    /// Removes a last segment that was being created: it is empty.
     fn torn_new(&mut self, file: &Input<'_>, bytes: u64) -> Result<(), DataFolderError> {
         if self.care == Care::Start {
             std::fs::remove_file(file.path).map_err(cannot("remove", file.path))?;
@@ -255,7 +255,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Reads the frames of a file to its end, or to where it is torn.
+    /// Reads the frames of a file up to its end, or to a torn tail.
     fn frames(
         &mut self,
         file: &Input<'_>,
@@ -268,7 +268,7 @@ impl Recovery<'_> {
         loop {
             let batch = reader.next_batch().map_err(cannot("read", path))?;
             for range in &batch.bodies {
-                // Nothing stands behind the word that it is closed.
+                // Nothing may follow the entry that closes a file.
                 if is_closed {
                     let at = reader.place(range);
                     self.damaged(path, at, 0, "it goes on behind its end")?;
@@ -312,7 +312,7 @@ impl Recovery<'_> {
         }
     }
 
-    /// An error, unless what is sound is to be salvaged: then a line in the report.
+    /// Returns an error, or in a salvage adds a line to the report.
     fn damaged(
         &mut self,
         file: &Path,
@@ -328,8 +328,8 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Holds a file's header against whose folder this is, and begins a new life with it where it
-    /// does.
+    /// Checks a file's header against the owner of the folder, and begins a new incarnation if the
+    /// header has one.
     fn belongs(&mut self, file: &Path, header: &FileHeader) -> Result<(), DataFolderError> {
         let owner = FolderOwner {
             cluster: header.cluster,
@@ -357,7 +357,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Takes in what the file of the newest view tells.
+    /// Takes in the view file.
     fn view_file(&mut self, saved: SavedView) -> Result<(), DataFolderError> {
         if let Some(ours) = self.node.filter(|ours| **ours != saved.owner.node) {
             let (file, ours) = (folder::view_file(self.folder), ours.clone());
@@ -370,7 +370,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Takes in what some frames of a file tell.
+    /// Takes in some frames of a file.
     fn entries(&mut self, file: &Path, bodies: &[(u64, &[u8])]) -> Result<(), DataFolderError> {
         let Some(arcs) = self.recovered.as_ref().map(|recovered| recovered.owner.arcs) else {
             return Ok(());
@@ -388,7 +388,7 @@ impl Recovery<'_> {
         bad.into_iter().try_for_each(|(at, why)| self.damaged(file, at, 0, why))
     }
 
-    /// Cuts the last segment of a log where it is torn, and closes it.
+    /// Truncates the last segment of a log where it is torn, and closes it.
     fn close(&self, path: &Path, salt: u32, end: u64) -> Result<(), DataFolderError> {
         if self.care == Care::Check {
             return Ok(());
@@ -413,7 +413,7 @@ pub fn closing(salt: u32, place: u64) -> Vec<u8> {
     out
 }
 
-/// Reads all that is still to come only for what it tells of what is durable.
+/// Reads the rest of a file only to learn what was durable.
 fn read_on(reader: &mut FrameReader<File>) -> io::Result<u64> {
     while reader.resume()?.is_some() {
         while reader.next_batch()?.end == BatchEnd::More {}
@@ -421,7 +421,7 @@ fn read_on(reader: &mut FrameReader<File>) -> io::Result<u64> {
     Ok(reader.durable())
 }
 
-/// Whether a checkpoint ends as one.
+/// Whether a checkpoint is complete: it ends with the end entry.
 fn is_whole(path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();

@@ -1,4 +1,4 @@
-//! How a node keeps what it holds.
+//! Settings of a node's data folder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,43 +6,43 @@ use std::time::Duration;
 
 use super::files::{Files, System};
 
-/// Bytes after which a segment of the log is followed by another: so small that little stays behind
-/// when an checkpoint takes its place, so large that files are seldom made.
+/// Bytes after which a segment of the log is followed by another: small enough that little remains
+/// when a checkpoint replaces the log, large enough that files are rarely created.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
-/// How often the disk is told to keep what was appended, in `async`: what is at risk when all lose
-/// their power.
+/// How often the log is synced to the disk in `async`: the time at risk when all replicas lose
+/// power.
 pub const FLUSH: Duration = Duration::from_secs(1);
 
-/// Bytes after which it is told so before that time is over: under load a second's worth would be
-/// much at once, and much at risk.
+/// Bytes after which it is synced earlier: under load a second's worth would be much at once, and
+/// much at risk.
 pub const FLUSH_BYTES: u64 = 4 << 20;
 
-/// How often something is tried again after the disk has failed: soon enough for those who wait,
-/// seldom enough for a disk that is full.
+/// The pause between attempts after a failure of the disk: short enough for waiting clients, long
+/// enough for a full disk.
 pub const RETRY: Duration = Duration::from_secs(1);
 
-/// How a node keeps what it holds.
+/// Settings of a node's data folder.
 #[derive(Debug, Clone)]
 pub struct DiskSettings {
     /// Its data folder.
     pub folder: PathBuf,
-    /// Whether to keep what is sound of a damaged folder.
+    /// Whether to keep the sound parts of a damaged folder.
     pub salvage: bool,
     /// Bytes after which a segment of the log is followed by another.
     pub segment_bytes: u64,
-    /// How often the disk is told to keep what was appended, where answers do not wait for it.
+    /// How often the log is synced, where answers do not wait for that.
     pub flush: Duration,
-    /// Bytes after which it is told before that.
+    /// Bytes after which it is synced earlier.
     pub flush_bytes: u64,
-    /// How often something is tried again after the disk has failed.
+    /// The pause between attempts after a failure of the disk.
     pub retry: Duration,
     /// The file system.
     pub files: Arc<dyn Files>,
 }
 
 impl DiskSettings {
-    /// Those of a folder, with what else is usual.
+    /// The defaults, for a folder.
     pub fn new(folder: PathBuf) -> DiskSettings {
         DiskSettings {
             folder,

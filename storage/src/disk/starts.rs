@@ -1,20 +1,18 @@
 //! The last starts of a process with a data folder, in a small file of it (rule L5): first the last
-//! one that the manager has heard of, then the others, the newest last
-//! ([`cluster::membership::starts`]).
+//! one that the manager knows, then the others, the newest last ([`cluster::membership::starts`]).
 //!
-//! A start writes itself down before it registers. So a copy of the folder differs from the
-//! original as soon as one of the two has been started, and the manager can tell them apart when
-//! they have both ended and start again. The file has its size from the first time on and is
-//! overwritten in place, which works on a full disk too.
+//! Each start is recorded before it registers. So a copy of the folder differs from the original as
+//! soon as one of the two has been started, and the manager can distinguish them when both have
+//! exited and start again. The file has its full size from the beginning and is overwritten in
+//! place, which works on a full disk too.
 //!
 //! ```text
 //! magic 8 bytes
-//! | starts of a process, u64 each, as said, 0 before them where there were not so many
+//! | starts of a process, u64 each, in this order, after zeros if there were fewer
 //! | CRC-32 u32
 //! ```
 //!
-//! What is damaged, or of another version, counts as if it were not there: whoever has started
-//! before is not known then.
+//! A damaged file, or one of another version, counts as missing: earlier starts are unknown then.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +29,7 @@ use super::files::Files;
 
 const MAGIC: &[u8; 8] = b"GTStoSTA";
 
-/// Where it stands.
+/// The path of the file.
 pub fn file(folder: &Path) -> PathBuf {
     folder.join("starts")
 }
@@ -55,8 +53,8 @@ fn decode(bytes: &[u8]) -> Option<Vec<Incarnation>> {
     Some(starts.into_iter().filter(|start| *start != 0).map(Incarnation).collect())
 }
 
-/// Writes a start down, and returns the last ones with it. Where it cannot be written it is not
-/// among them: then the manager does not count on it, and the node goes on.
+/// Records a start, and returns the last ones, including it. If it cannot be written it is not
+/// among them: then the manager does not rely on it, and the node continues.
 pub fn note(files: &dyn Files, folder: &Path, start: Incarnation) -> Vec<Incarnation> {
     let file = file(folder);
     let is_new = !file.exists();
@@ -70,7 +68,7 @@ pub fn note(files: &dyn Files, folder: &Path, start: Incarnation) -> Vec<Incarna
         Ok(()) => starts,
         Err(error) => {
             warn!(
-                "cannot write {}: {error}; a copy of this data folder may not be told from it",
+                "cannot write {}: {error}; a copy of this data folder may not be distinguished from it",
                 file.display()
             );
             before
@@ -78,7 +76,7 @@ pub fn note(files: &dyn Files, folder: &Path, start: Incarnation) -> Vec<Incarna
     }
 }
 
-/// Notes in a folder, once, that the manager has taken a heartbeat of a start.
+/// Records in a folder, once, that the manager has accepted a heartbeat of a start.
 pub struct Anchor {
     files: Arc<dyn Files>,
     folder: PathBuf,
@@ -87,13 +85,13 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// For a start that has been noted.
+    /// For a start that has been recorded.
     pub fn new(files: Arc<dyn Files>, folder: &Path, start: Incarnation) -> Anchor {
         Anchor { files, folder: folder.into(), start, is_noted: AtomicBool::new(false) }
     }
 
-    /// The manager has taken a heartbeat. A thread of its own notes that: heartbeats must not wait
-    /// for the disk.
+    /// Records that the manager has accepted a heartbeat. A separate thread writes it: heartbeats
+    /// must not wait for the disk.
     pub fn known_to_manager(&self) {
         if self.is_noted.swap(true, Ordering::Relaxed) {
             return;
@@ -106,8 +104,8 @@ impl Anchor {
     }
 }
 
-/// Where this cannot be noted the start is forgotten after many more that the manager does not hear
-/// of.
+/// If this cannot be written, the start is forgotten after many later ones that the manager does
+/// not learn of.
 fn anchor(files: &dyn Files, folder: &Path, start: Incarnation) {
     let file = file(folder);
     let starts = fs::read(&file).ok().and_then(|bytes| decode(&bytes));

@@ -1,13 +1,13 @@
 //! The newest view that a node has adopted, in a small file of its own.
 //!
-//! The log tells of views as well, but late: in `async` a second later, and not at all while the
-//! disk is full. What a folder is worth when nobody lives who holds something (rule H6) hangs on
-//! that word, so a view is acknowledged to the manager only when this file tells of it. It has its
-//! size from the first time on and is overwritten in place: that works on a full disk too, and
-//! takes one write of some kilobytes and one wait for the disk, whatever else waits for it.
+//! The log has views as well, but late: in `async` a second later, and not at all while the disk is
+//! full. If no live node holds an arc, recovery from folders depends on the newest view (rule H6),
+//! so a node acknowledges a view to the manager only when this file has it. The file has its full
+//! size from the beginning and is overwritten in place: that works on a full disk too, and takes
+//! one write of some kilobytes and one wait for the disk.
 //!
-//! Two slots are written in turn, and none again that is the only whole one, so that from the first
-//! view on one of them is whole at any time; the one with the higher count counts.
+//! Two slots are written in turn, and never the only whole one, so from the first view on one of
+//! them is whole at any time. Of two whole slots the one with the higher count is valid.
 //!
 //! ```text
 //! magic 8 bytes | format u16 | count u64 | cluster u64 | incarnation u64 | arcs u32
@@ -38,18 +38,18 @@ const FORMAT: u16 = 1;
 /// A slot is whole blocks of the disk.
 const BLOCK: usize = 4096;
 
-/// How long a view may wait for the disk. One that hangs must not hold up the whole cluster: then
-/// the folder tells of an older view, and may count for nothing.
+/// How long a view may wait for the disk. A disk that hangs must not delay the whole cluster: then
+/// the folder has an older view, and may be unusable for recovery.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the file tells.
+/// The contents of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedView {
-    /// Whose it is.
+    /// The owner of the folder.
     pub owner: FolderOwner,
-    /// What that start of the process knew of views.
+    /// The ledger of that start of the process.
     pub ledger: Ledger,
-    /// The arcs in which its first view took it for the replacement of the life before.
+    /// The arcs in which its first view took it as the replacement of its last incarnation.
     pub revived: ArcSet,
 }
 
@@ -108,8 +108,8 @@ fn decode(slot: &[u8]) -> Result<(u64, SavedView), DecodeError> {
     Ok((count, SavedView { owner, ledger: Ledger::of(epoch, since, synced), revived }))
 }
 
-/// Reads the file of a folder: what it tells, with its count. `None` if there is none, or nothing
-/// whole in it.
+/// Reads the view file of a folder: its count and contents. `None` if there is no file, or no whole
+/// slot.
 ///
 /// # Errors
 /// If the file system refuses.
@@ -122,37 +122,36 @@ pub fn read(folder: &Path) -> io::Result<Option<(u64, SavedView)>> {
     Ok(slots.filter_map(|slot| decode(slot).ok()).max_by_key(|(count, _)| *count))
 }
 
-/// Writes it, by a thread of its own.
+/// Writes the file, in a separate thread.
 pub struct ViewFile {
     state: Mutex<ViewFileState>,
     jobs: Sender<SavedView>,
-    /// Where a job is that the thread has not begun.
+    /// Holds the job that the thread has not begun.
     waiting: Receiver<SavedView>,
     done: Receiver<io::Result<()>>,
     patience: Duration,
 }
 
-/// What is known to those who tell.
+/// The state of the callers' side.
 #[derive(Default)]
 struct ViewFileState {
-    /// What the file is to tell, once a view was adopted.
+    /// The contents to be written, once a view was adopted.
     newest: Option<SavedView>,
-    /// Jobs that the thread has and of which nobody has heard the end: one that it is at and one
-    /// that waits, at most.
+    /// Jobs whose results were not received yet: at most one in progress and one that waits.
     under_way: usize,
 }
 
-/// The file, as the thread knows it that writes it. It alone knows what has reached the disk,
-/// however long ago somebody waited for that.
+/// The file, as seen by the writing thread. Only this thread knows what has reached the disk, since
+/// callers stop waiting.
 ///
-/// Invariant: the slot of `count` is whole, where there is one, and is not written before another
-/// is.
+/// Invariant: the slot of `count` is whole, if there is one, and is not overwritten before the
+/// other slot is whole.
 struct Slots {
     files: Arc<dyn Files>,
     folder: PathBuf,
     /// The count of the newest slot that is whole; 0 if none is.
     count: u64,
-    /// Whether the file has its size.
+    /// Whether the file has its full size.
     is_made: bool,
 }
 
@@ -175,7 +174,7 @@ impl Slots {
 }
 
 impl ViewFile {
-    /// One for a folder whose file tells something with this count, or nothing.
+    /// Starts the thread, for a folder whose file has this count; 0: no whole slot.
     ///
     /// # Errors
     /// If the operating system has no more threads.
@@ -195,7 +194,8 @@ impl ViewFile {
         first: u64,
         patience: Duration,
     ) -> io::Result<ViewFile> {
-        // Nobody may have waited for the one that the thread is at, nor for the one behind it.
+        // Room for the results of a job in progress and of one that waits, since callers may have
+        // stopped waiting for both.
         let (jobs, received) = bounded::<SavedView>(1);
         let (results, done) = bounded(2);
         let waiting = received.clone();
@@ -211,9 +211,8 @@ impl ViewFile {
         Ok(ViewFile { state: Mutex::default(), jobs, waiting, done, patience })
     }
 
-    /// Writes a view that was adopted, and waits until it is on the disk, for a while. Where the
-    /// disk is slower than that it is written when the disk comes to it; what cannot be written is
-    /// said in the log, and tried again with the next view.
+    /// Writes an adopted view, and waits until it is on the disk, for a limited time. On a slower
+    /// disk it is written later; an error is logged, and the next view tries again.
     pub fn save(&self, owner: &FolderOwner, view: &ViewEntry) {
         let mut state = self.state.lock();
         let newest = state.newest.get_or_insert_with(|| SavedView {
@@ -227,7 +226,7 @@ impl ViewFile {
             state.under_way -= 1;
             complain(written);
         }
-        // What still waits is told by this one as well.
+        // The new contents include those of a job that still waits.
         state.under_way -= usize::from(self.waiting.try_recv().is_ok());
         let is_late = state.under_way > 0;
         if self.jobs.try_send(newest).is_ok() {
@@ -239,7 +238,7 @@ impl ViewFile {
                 complain(written);
             }
             Some(Err(_)) | None => error!(
-                "the disk does not answer: if all end now, what is on it may count for nothing"
+                "the disk does not answer: if every replica fails now, this node's data may be unusable for recovery"
             ),
         }
     }
@@ -248,8 +247,8 @@ impl ViewFile {
 fn complain(written: io::Result<()>) {
     if let Err(error) = written {
         error!(
-            "cannot write which view this node is in: {error}; if all end now, what is on its disk may count \
-             for nothing"
+            "cannot write which view this node is in: {error}; if every replica fails now, its data may be \
+             unusable for recovery"
         );
     }
 }
@@ -309,7 +308,7 @@ mod tests {
         (5..8).for_each(|epoch| file.save(&owner(), &view(epoch)));
         let path = folder::view_file(dir.path());
         let good = fs::read(&path).unwrap();
-        // All of what it has, and some of the zeros behind it.
+        // All bytes of the contents, and some of the zeros behind them.
         let places = |n: &usize| n % BLOCK < 300 || n.is_multiple_of(61) || n % BLOCK > BLOCK - 9;
         for at in (0..good.len()).filter(places) {
             let mut bad = good.clone();
@@ -328,7 +327,7 @@ mod tests {
     #[test]
     fn a_failed_write_leaves_the_view_before() {
         let dir = tempfile::tempdir().unwrap();
-        // The file is made by two calls, and each view is one.
+        // Two calls create the file, and each view is one more.
         let faults = Faulty::at(3, false);
         let file = start(dir.path(), Arc::new(faults));
         let epochs: Vec<Option<u64>> = (5..9)
@@ -340,7 +339,7 @@ mod tests {
         assert_eq!(epochs, [Some(5), Some(5), Some(7), Some(8)]);
     }
 
-    /// The system's files, where each write waits until it may, and what the file tells is noted
+    /// The system's files, but each write waits for permission, and the epoch in the file is noted
     /// after it.
     #[derive(Debug)]
     struct Slow {
@@ -391,7 +390,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(1));
             }
         };
-        // The file is made by one write, and each view that it tells of is one.
+        // One write creates the file, and each saved view is one more.
         file.save(&owner(), &view(5));
         (0..2).for_each(|_| allow.send(()).unwrap());
         until(&[None, Some(5)]);

@@ -1,39 +1,39 @@
-//! What is told of a folder that was read.
+//! The report about a folder that was read.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use cluster::text::{Count, count};
 
-/// What was found in a folder.
+/// The report about a folder.
 #[derive(Debug, Default)]
 pub struct RecoveryReport {
-    /// Files that were read.
+    /// The number of files that were read.
     pub files: usize,
-    /// Bytes of the segments of the log among them.
+    /// Bytes of the segments of the log.
     pub log_bytes: u64,
     /// Bytes of the checkpoints.
     pub checkpoint_bytes: u64,
-    /// Records in them, all versions counted.
+    /// Records in the files, with all versions.
     pub records: u64,
-    /// What came of them: keys and tombstones, of the last life and of those before.
+    /// Keys and tombstones that were kept, of the last incarnation and of earlier ones.
     pub kept: usize,
-    /// What is missing: a torn end, or what was not sound.
+    /// Missing parts: a torn tail, or damage.
     pub lost: Vec<LostBytes>,
-    /// Whether the folder says that its log has a gap.
+    /// Whether the folder is marked to have a gap in its log.
     pub has_gap: bool,
 }
 
-/// Bytes that were not as they were written.
+/// A damaged or missing part of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostBytes {
-    /// In which file.
+    /// The file.
     pub file: PathBuf,
-    /// From where on.
+    /// Its place in the file.
     pub at: u64,
-    /// How many.
+    /// The number of bytes.
     pub bytes: u64,
-    /// What it was.
+    /// The kind of damage.
     pub what: &'static str,
 }
 
