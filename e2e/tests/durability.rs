@@ -414,7 +414,7 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
         assert_eq!(got.unwrap().value, value);
     }
     assert_eq!(client.get(b"another").unwrap(), None);
-    assert!(process.printed().contains("writes are refused until that is mended"));
+    assert!(process.printed().contains("writes are refused until the disk recovers"));
 
     fs::remove_file(&filler).unwrap();
     wait_until("it recovers", || client.put(b"another", &value).map_err(|e| e.to_string()));

@@ -1,20 +1,21 @@
-//! The fetching threads: they make this node synced in the ranges that it is to keep (rule H1).
+//! The fetching threads: they make this node synced in its ranges (rule H1).
 //!
-//! Woken when a view is adopted, the fetcher goes round by round until nothing is missing or the
-//! view changes. In a round every missing arc is assigned to one of the other nodes that keep it
-//! ([`assignment`]), and some workers fetch from a source each, over connections of their own, one
-//! page at a time: whoever is slow to make pages or to merge them is asked for less. A source that
-//! refuses an arc, or dies, is not asked for it again while others may have it; what has come
-//! stays.
+//! An adopted view wakes the fetcher, which then runs rounds until nothing is missing or the view
+//! changes. A round assigns every missing arc to one of its other replicas ([`assignment`]), and
+//! some workers fetch from one source each, over their own connections, one page at a time. So a
+//! source that builds pages slowly gets fewer requests. A source that refuses an arc, or dies, is
+//! not asked for it again while others may have it; pages that were merged stay.
 //!
-//! * [`rounds`], [`progress`]: what is asked for next, and of whom ([`assignment`], [`refusals`]);
-//! * [`workers`], [`job`], [`connections`]: asking a source, page by page; [`arc`]: how far an arc has
-//!   come;
-//! * [`digest`]: comparing instead of sending; [`confirm`]: what of one's disk all others hold;
-//! * [`rate_limit`], [`stats`]: how fast, and how much.
+//! * [`rounds`], [`progress`]: the next requests and their sources ([`assignment`], [`refusals`]);
+//! * [`workers`], [`job`], [`connections`]: fetching from a source, page by page; [`arc`]: the
+//!   progress of an arc;
+//! * [`digest`]: comparing instead of sending; [`confirm`]: which recovered records all other
+//!   replicas hold;
+//! * [`rate_limit`], [`stats`]: the rate, and the amount.
 //!
-//! An arc that nobody alive held is gathered (H6): whoever has its own disk's part of it asks *all*
-//! others who keep it, one after the other, and has it when all have answered in the same view.
+//! An arc that no live node held is gathered (H6): a node that has it from its own disk asks *all*
+//! other members of the write set, one after the other, and is synced when all have answered in the
+//! same view.
 
 use std::io;
 use std::sync::Arc;
@@ -48,8 +49,8 @@ use rate_limit::RateLimit;
 use rounds::Rounds;
 use workers::Workers;
 
-/// How long one page may take, or connecting. A thousand times what it takes: whoever does not
-/// answer by then holds up the round, and another source may have the arcs.
+/// The time-out for connecting and for one page. It is a thousand times the usual time: a slower
+/// source delays the round, and another source may have the arcs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The running threads. Stop when dropped.
@@ -59,9 +60,9 @@ pub struct Fetcher {
     worker: Worker,
 }
 
-/// How the fetcher is told of views, and tells of what it has fetched.
+/// The channels between the fetcher and the control connection.
 pub struct Wake {
-    /// Send to make it look at the view.
+    /// Send to make it check the view.
     pub wake: Sender<()>,
     /// Receives when arcs became synced.
     pub progress: Receiver<()>,
@@ -99,12 +100,12 @@ impl Fetcher {
         Ok(Fetcher { wake, progress, worker })
     }
 
-    /// A way to wake it and to hear from it.
+    /// The channels to wake it, and to learn of its progress.
     pub fn wake(&self) -> Wake {
         Wake { wake: self.wake.clone(), progress: self.progress.clone() }
     }
 
-    /// Ends the threads. Blocks for a page at most.
+    /// Stops the threads. Blocks for a page at most.
     pub fn stop(&mut self) {
         self.worker.stop();
     }

@@ -1,12 +1,12 @@
-//! Records of an earlier life (rule H3): what this node held before it missed a view.
+//! Stale records (rule H3): those that this node held before it missed a view.
 //!
-//! Something may have been deleted meanwhile, and its tombstone dropped: nobody may be shown these
-//! records (F10, R6). They are kept beside the table, as a cache, for when the node is to
-//! keep the arc again: then a source says which of them are as good as its own, and only the others
-//! are sent.
+//! They are never shown to anybody (F10, R6): a record may have been deleted meanwhile, and its
+//! tombstone dropped. They are kept beside the table, as a cache, for the case that the node
+//! becomes a replica of the arc again: then a source confirms those that are current, and sends
+//! only the others.
 //!
-//! They are never changed: what a source confirms is copied into the table, and all of an arc is
-//! let go of when the arc is synced, or when the node is not to keep it.
+//! They never change: confirmed records are copied into the table, and an arc's records are dropped
+//! when the arc is synced, or when the node is not to be a replica of it.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use parking_lot::Mutex;
 
 use crate::table::Shard;
 
-/// Records of an earlier life, by arc.
+/// Stale records, by arc.
 #[derive(Default)]
 pub struct StaleCache(Mutex<FxHashMap<usize, Arc<Shard>>>);
 
 impl StaleCache {
-    /// Keeps an arc's records. Where there are more already, those stay: it is only a cache.
-    /// Returns what is of no more use: freeing many records takes a while, and is not to be done
-    /// under a lock.
+    /// Keeps an arc's records. If the cache has more of them already, those stay: it is only a
+    /// cache. Returns a shard that is no longer needed: freeing many records takes a while, and
+    /// must not happen under a lock.
     pub fn set_aside(&self, arc: usize, shard: Shard) -> Option<Arc<Shard>> {
         let mut arcs = self.0.lock();
         if arcs.get(&arc).is_none_or(|kept| kept.len() <= shard.len()) {
@@ -33,7 +33,7 @@ impl StaleCache {
         }
     }
 
-    /// Lets go of all arcs but these, and returns the others.
+    /// Removes all arcs but these, and returns the removed ones.
     pub fn retain(&self, arcs: &ArcSet) -> Vec<(usize, Arc<Shard>)> {
         self.0.lock().extract_if(|arc, _| !arcs.contains(*arc)).collect()
     }
@@ -43,12 +43,12 @@ impl StaleCache {
         self.0.lock().get(&arc).cloned()
     }
 
-    /// How many records there are, tombstones too.
+    /// The number of records, with tombstones.
     pub fn records(&self) -> usize {
         self.0.lock().values().map(|shard| shard.len()).sum()
     }
 
-    /// Lets go of an arc's records.
+    /// Drops an arc's records.
     pub fn forget(&self, arc: usize) {
         let removed = self.0.lock().remove(&arc);
         // Not under the lock.

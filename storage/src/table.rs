@@ -1,15 +1,14 @@
 //! The records in memory.
 //!
-//! One hash table for each arc of the ring, each behind a lock of its own: two requests meet only
-//! if their keys share one of thousands of arcs, and what moves between nodes, an arc, is one table
-//! here.
+//! One hash table for each arc of the ring, each behind its own lock: two requests compete only if
+//! their keys share one of thousands of arcs, and an arc, the unit of transfers, is one table.
 //!
 //! A record is a single allocation (`stored`), and a table's slot a pointer and a length.
 //!
 //! Invariants: a key is only ever in its own arc's table; a record's version never goes down,
-//! except by dropping a tombstone that has served its time; `keys` and `bytes` count what has a
-//! value, tombstones not; each pending record has an entry in `pending`; a record keeps its slot
-//! for as long as `moves` is the same.
+//! except when a tombstone is dropped after its retention; `keys` and `bytes` count values, not
+//! tombstones; each pending record has an entry in `pending`; a record keeps its slot for as long
+//! as `moves` is the same.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -34,9 +33,9 @@ use stored::StoredRecord;
 /// All records of one node.
 pub struct Table {
     arcs: Box<[RwLock<Shard>]>,
-    /// Seeded anew in every process: whoever chooses keys must not choose our collisions.
+    /// Seeded anew in every process, so that clients cannot choose keys that collide.
     hasher: foldhash::quality::RandomState,
-    /// What the records of all arcs take, tombstones too. Relaxed: nothing else hangs on it.
+    /// The memory of all records, with tombstones. Relaxed: nothing else depends on it.
     memory: AtomicU64,
 }
 
@@ -46,11 +45,11 @@ pub struct Shard {
     records: HashTable<StoredRecord>,
     keys: u64,
     bytes: u64,
-    /// What its records take.
+    /// The memory of its records.
     memory: u64,
-    /// Records that are to expire.
+    /// The number of records that have an expiry.
     expiring: u64,
-    /// What was stored as pending, oldest first, until it has been looked at again.
+    /// Entries of pending records, oldest first, until they are checked again.
     pending: VecDeque<PendingEntry>,
     /// How often records have changed their slots.
     moves: u64,
@@ -58,7 +57,7 @@ pub struct Shard {
 
 /// A record that was stored as pending.
 struct PendingEntry {
-    /// When, by the node's clock.
+    /// When it was stored, by the node's clock.
     since: Clock,
     /// The hash of its key.
     hash: u64,
@@ -81,7 +80,7 @@ impl Table {
         Table { hasher: self.hasher.clone(), ..Table::new(self.arcs()) }
     }
 
-    /// How many arcs it has.
+    /// The number of its arcs.
     pub fn arcs(&self) -> usize {
         self.arcs.len()
     }
@@ -90,7 +89,7 @@ impl Table {
         self.hasher.hash_one(key)
     }
 
-    /// Changes an arc while it is locked, and keeps account of its memory.
+    /// Changes an arc under its lock, and updates the memory of the table.
     fn change<T>(&self, arc: &RwLock<Shard>, with: impl FnOnce(&mut Shard) -> T) -> T {
         let mut shard = arc.write();
         let before = shard.memory;
@@ -102,14 +101,14 @@ impl Table {
         result
     }
 
-    /// What the records take, about: their bytes, and for each a slot of the table and what an
-    /// allocator adds.
+    /// Approximate memory of the records: their bytes, and for each a slot of the table and the
+    /// overhead of an allocator.
     pub fn memory(&self) -> u64 {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// Applies rule N2 to one write or swap and says what came of it. `alone` tells that this node
-    /// is the whole write set: what it stores is committed at once (N3).
+    /// Applies rule N2 to one write or swap, and returns the decision. With `alone` this node is
+    /// the whole write set, and its records are committed at once (N3).
     pub fn write(
         &self,
         arc: usize,
@@ -151,8 +150,8 @@ impl Table {
         }
     }
 
-    /// Takes records of a page: the higher version wins, and of the same version what is committed.
-    /// The arc is locked until all are taken.
+    /// Merges records of a page: the higher version wins, and of the same version the committed
+    /// record. The arc is locked during the merge.
     pub fn merge<'r>(
         &self,
         arc: usize,
@@ -162,9 +161,9 @@ impl Table {
         self.merge_reporting(arc, records, own_clock, |_| {});
     }
 
-    /// The same, and tells of each record that was new here, or that met a pending one of its
-    /// version or a higher one: what was there already is committed otherwise. `tell` is called
-    /// while the arc is locked.
+    /// Merges records likewise, and passes those to `report` that were new here, or that met a
+    /// pending record of the same version or a higher one. All others met a committed record that
+    /// is as new. `report` is called while the arc is locked.
     pub fn merge_reporting<'r>(
         &self,
         arc: usize,
@@ -187,9 +186,9 @@ impl Table {
         });
     }
 
-    /// Looks again at what was stored as pending in an arc about a second ago: notes it as
-    /// committed if `is_done` says so, and otherwise hands it out, at most `most` records: their
-    /// writers must have died (C4). What is still pending then is looked at again a second later.
+    /// Checks records of an arc that were stored as pending about a second ago. Marks those as
+    /// committed that satisfy `is_done`, and passes others to `with`, at most `most`: their writers
+    /// must have died (C4). Records that stay pending are checked again a second later.
     pub fn settle(
         &self,
         arc: usize,
@@ -231,14 +230,14 @@ impl Table {
                 pending.push_back(PendingEntry { since: own_clock, ..entry });
             }
         }
-        // A burst must not hold its memory for good.
+        // The memory of a burst is freed.
         if pending.len() * 4 < pending.capacity() {
             pending.shrink_to(pending.len() * 2);
         }
     }
 
-    /// Applies rule C6 to one key: if its time has passed, a pending tombstone takes its place.
-    /// `alone` is as for [`Table::write`]. Returns the tombstone's version, if it did.
+    /// Applies rule C6 to one key: a pending tombstone replaces an expired value. `alone` is as for
+    /// [`Table::write`]. Returns the version of the tombstone, if there is one.
     pub fn expire_key(
         &self,
         arc: usize,
@@ -273,8 +272,8 @@ impl Table {
         })
     }
 
-    /// Drops tombstones that have served their time (N5), and marks those that are committed for
-    /// the next sweep. To be called every half retention. Returns how many were dropped.
+    /// Drops tombstones whose retention is over (N5), and marks committed ones for the next sweep.
+    /// Must be called every half retention. Returns how many were dropped.
     pub fn sweep(&self, own_clock: Clock) -> usize {
         let sweep = |shard: &mut Shard| {
             let before = shard.records.len();
@@ -294,8 +293,8 @@ impl Table {
         self.arcs.iter().map(|arc| self.change(arc, sweep)).sum()
     }
 
-    /// Looks a key up and hands what there is to `with`, without copying it, while the arc is
-    /// locked for writers.
+    /// Passes the record of a key to `with`, without copying it, while the arc is locked for
+    /// writers.
     pub fn read<T>(
         &self,
         arc: usize,
@@ -307,13 +306,13 @@ impl Table {
         with(found.map(|stored| (stored.version(), stored.state(), stored.body())))
     }
 
-    /// Hands records of an arc to `with`, from a place on, as they lie in memory, until it has
-    /// looked at `most` slots or `with` returns `false`: that record is not taken. Returns where to
-    /// go on; `None` where the arc is at its end. The arc is locked for writers meanwhile.
+    /// Passes records of an arc to `with`, from a place on and in the order of memory, until `most`
+    /// slots are visited or `with` returns `false`, which does not consume that record. Returns
+    /// where to continue; `None` at the end of the arc. The arc is locked for writers meanwhile.
     ///
-    /// Whoever goes on until the end has seen every record that was there when he began, or a newer
-    /// version of it. Where records have been laid out anew since, he begins anew, without being
-    /// told.
+    /// A caller that continues to the end has seen every record that was there at the beginning, or
+    /// a newer version of it. If the records were laid out anew meanwhile, the scan silently starts
+    /// over.
     pub fn scan(
         &self,
         arc: usize,
@@ -323,7 +322,7 @@ impl Table {
     ) -> Option<Cursor> {
         let shard = self.arcs[arc].read();
         let Shard { records, moves, .. } = &*shard;
-        // No other process names a layout so, nor this one another.
+        // Unique to this process and this layout.
         let layout = self.hasher.hash_one((arc, moves));
         let begin = if from.layout == layout { from.slot as usize } else { 0 };
         let slots = records.num_buckets();
@@ -336,13 +335,12 @@ impl Table {
         (next < slots).then_some(Cursor { layout, slot: next as u64 })
     }
 
-    /// How many records an arc has, tombstones too.
+    /// The number of records of an arc, with tombstones.
     pub fn records(&self, arc: usize) -> usize {
         self.arcs[arc].read().records.len()
     }
 
-    /// Takes all records of an arc away. They are freed where the returned shard is dropped, which
-    /// need not be under a lock.
+    /// Removes all records of an arc. Dropping the returned shard frees them, outside the lock.
     pub fn take(&self, arc: usize) -> Shard {
         self.change(&self.arcs[arc], |shard| {
             let moves = shard.moves + 1;
@@ -350,8 +348,8 @@ impl Table {
         })
     }
 
-    /// Puts all records of an arc in place of what is there: taken from this table, or from one
-    /// that is like it. They are pending, unless this node is `alone` the whole write set (N3).
+    /// Replaces all records of an arc by a shard from this table, or from one that is like it. The
+    /// records become pending, unless this node `alone` is the whole write set (N3).
     pub fn put(&self, arc: usize, mut shard: Shard, own_clock: Clock, alone: bool) {
         shard.pending.clear();
         for stored in &mut shard.records {
@@ -370,8 +368,8 @@ impl Table {
         });
     }
 
-    /// How many keys there are in some arcs, and how many of them are to expire. Locks one arc
-    /// after the other.
+    /// The number of keys in some arcs, and how many of them have an expiry. Locks one arc after
+    /// the other.
     pub fn count(&self, arcs: &ArcSet) -> (u64, u64) {
         let shards = arcs.ones().filter_map(|arc| self.arcs.get(arc));
         shards.fold((0, 0), |(keys, expiring), shard| {
@@ -380,7 +378,8 @@ impl Table {
         })
     }
 
-    /// How much there is. Locks one arc after the other, so it is exact only while nobody writes.
+    /// The number and size of all records. Locks one arc after the other, so it is exact only
+    /// without concurrent writes.
     pub fn size(&self) -> Size {
         self.arcs.iter().fold(Size::default(), |sum, shard| {
             let shard = shard.read();
@@ -390,7 +389,7 @@ impl Table {
 }
 
 impl Shard {
-    /// How many records it has, tombstones too.
+    /// The number of its records, with tombstones.
     pub fn len(&self) -> usize {
         self.records.len()
     }
@@ -405,8 +404,7 @@ impl Shard {
         walk(&self.records, 0..self.records.num_buckets()).map(|(_, stored)| stored.record())
     }
 
-    /// Puts a tombstone in place of a value of this version whose time has passed. Returns its
-    /// version.
+    /// Replaces an expired value of this version with a tombstone. Returns the tombstone's version.
     fn expire(
         &mut self,
         hasher: &impl BuildHasher,
@@ -422,7 +420,7 @@ impl Shard {
         version
     }
 
-    /// Keeps a record, if there is none of its key, or it `wins` over that.
+    /// Stores a record, unless there is one of its key over which it does not win.
     fn keep(
         &mut self,
         hasher: &impl BuildHasher,
@@ -432,7 +430,7 @@ impl Shard {
         wins: impl FnOnce(&StoredRecord) -> bool,
     ) {
         if self.records.len() == self.records.capacity() {
-            // To make an entry it now lays out its records anew.
+            // A new entry lays out the records anew.
             self.moves += 1;
         }
         let rehash = |stored: &StoredRecord| hasher.hash_one(stored.key());
@@ -466,12 +464,12 @@ impl Shard {
     }
 }
 
-/// Slots that are looked at ahead.
+/// Slots that are prefetched.
 const AHEAD: usize = 32;
 
-/// The records of some slots, in their order. They lie anywhere in memory, and whoever takes them
-/// one by one waits for each; so some are touched ahead, for which a processor waits all at once.
-/// It halves the time that a transfer takes.
+/// The records of some slots, in their order. They are scattered in memory, and reading them one by
+/// one waits for each. So some are touched ahead, which overlaps the waits. It halves the time of a
+/// transfer.
 fn walk(
     records: &HashTable<StoredRecord>,
     slots: Range<usize>,
@@ -482,7 +480,7 @@ fn walk(
             let ahead = slot..end.min(slot + AHEAD);
             let touched =
                 ahead.filter_map(|slot| records.get_bucket(slot)).map(StoredRecord::touch);
-            // Else the compiler would leave it out.
+            // Otherwise the compiler would remove it.
             std::hint::black_box(touched.fold(0, u8::wrapping_add));
         }
         records.get_bucket(slot).map(|stored| (slot, stored))

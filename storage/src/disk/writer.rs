@@ -1,28 +1,27 @@
 //! The thread that writes the log.
 //!
-//! It takes what has been handed in, all there is up to about a megabyte, and appends it as one
-//! frame: one system call for the writes of a moment, and with `sync` one wait for the disk. In
-//! `async` another thread waits for the disk, about once a second, and this one goes on appending;
-//! between two groups it rests for a millisecond, so that nobody has to wake it for each write.
+//! It takes the requests of the journal, up to about a megabyte, and appends them as one frame: one
+//! system call for the writes of a moment, and with `sync` one wait for the disk. In `async`
+//! another thread waits for the disk, about once a second, while this one continues to append;
+//! between two groups it rests for a millisecond, so that it need not be woken for each write.
 //!
-//! When a segment is full it is closed and another begun, and when the log has become long a
-//! checkpoint is made, by a thread that comes and goes. Once that is complete, what it covers is
-//! removed.
+//! A full segment is closed, and the next one begun. When the log has become long, a temporary
+//! thread writes a checkpoint. Once that is complete, the files that it covers are removed.
 //!
-//! * `thread`: the thread itself, which takes groups and looks at the clock; `flusher`: the one
-//!   that waits for the disk in `async`;
-//! * `state`: whether the log is written, has failed, or is rebuilt;
+//! * `thread`: the thread itself, which writes groups and runs timers; `flusher`: the thread that
+//!   waits for the disk in `async`;
+//! * `state`: whether the log is written, has failed, or is being rebuilt;
 //! * `segment`: a file of the log; `rotation`: how one follows another;
-//! * `checkpointing`: when a checkpoint is made, `checkpoint_job` the thread that makes it, and
-//!   `pacing` how long the log may become;
-//! * `failure`: what is done when the disk fails; `retry`: how soon something is tried again.
+//! * `checkpointing`: when a checkpoint is written; `checkpoint_job`: the thread that writes it;
+//!   `pacing`: how long the log may become;
+//! * `failure`: handling failures of the disk; `retry`: the pauses between attempts.
 //!
-//! **When the disk fails**, or is full, with `sync` writes are refused until that is mended; in
-//! `async` it is said in the log and in what the node tells of itself.
+//! **When the disk fails**, or is full: with `sync` writes are refused until it recovers; with
+//! `async` the failure is logged and reported to the manager.
 //!
-//! Invariants: all segments but the last are closed, and on the disk; a checkpoint has a name only
-//! when it is on the disk; nothing that a checkpoint or a segment of this life has to tell is
-//! removed before the checkpoint after it is.
+//! Invariants: all segments but the last are closed and on the disk; a checkpoint has its name only
+//! when it is on the disk; a checkpoint or a segment of this incarnation is removed only when the
+//! next checkpoint is on the disk.
 
 mod checkpoint_job;
 mod checkpointing;

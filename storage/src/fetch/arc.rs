@@ -1,4 +1,4 @@
-//! An arc that is being fetched, and how far it has come.
+//! An arc that is being fetched, and its progress.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,32 +10,32 @@ use net_common::message::range::{ArcRequest, BucketSet, Cursor, Selection};
 use crate::fetch::digest::{Digester, MOST_COMPARED};
 use crate::table::Shard;
 
-/// What is known of one arc: nothing yet; or its records of an earlier life, and their digests; or
-/// which of its buckets are still wanted, from where on.
+/// The progress of one arc: nothing yet; or its stale records and their digests; or the buckets
+/// that are still wanted, and from where on.
 ///
-/// A source that stops in the middle is taken up again where it was, also under the next view, if
-/// that is the very next one: a page counts under the epoch it was read under, and what has been
-/// merged stays. Another source begins the arc anew, but for the buckets that were the same.
+/// After an interruption the same source continues where it was, also under the next view, if that
+/// is the immediate successor: a page counts under its own epoch, and merged records stay. Another
+/// source starts the arc over, except for the buckets that were the same.
 pub struct ArcFetch {
     /// The arc.
     pub arc: u16,
-    /// What this node held of it in an earlier life.
+    /// The stale records of it.
     stale: Option<Arc<Shard>>,
-    /// The digests of that.
+    /// Their digests.
     digests: Vec<u64>,
-    /// The bucket of each of its records.
+    /// The bucket of each of them.
     buckets: Vec<u16>,
-    /// The buckets that were not the same at the source that has compared them.
+    /// The buckets that differed at the source that has compared them.
     pub differing: Option<BucketSet>,
-    /// Where to go on.
+    /// Where to continue.
     pub from: Cursor,
-    /// Whether it was lost, and all who keep it are to be asked for what their disks had of it
-    /// (H6).
+    /// Whether it was lost, and all members of the write set are to be asked for what their disks
+    /// had of it (H6).
     pub gathers: bool,
 }
 
 impl ArcFetch {
-    /// An arc of which nothing has come yet.
+    /// An arc of which nothing was fetched yet.
     pub fn new(arc: usize, stale: Option<Arc<Shard>>) -> ArcFetch {
         let stale = stale.filter(|shard| (1..=MOST_COMPARED).contains(&shard.len()));
         ArcFetch {
@@ -49,18 +49,18 @@ impl ArcFetch {
         }
     }
 
-    /// An arc to be gathered from all who keep it: what this node has of it is in its table
-    /// already.
+    /// An arc to be gathered from all other members of the write set: this node's own records are
+    /// in its table already.
     pub fn to_gather(arc: usize) -> ArcFetch {
         ArcFetch { gathers: true, ..ArcFetch::new(arc, None) }
     }
 
-    /// It is complete: what was kept for it is not needed any more.
+    /// Frees its records and digests once it is complete.
     pub fn release(&mut self) {
         *self = ArcFetch { gathers: self.gathers, ..ArcFetch::new(self.arc.into(), None) };
     }
 
-    /// How many records there are to compare.
+    /// The number of records to compare.
     pub fn to_compare(&self) -> usize {
         match (&self.differing, &self.stale) {
             (None, Some(stale)) => stale.len(),
@@ -68,14 +68,14 @@ impl ArcFetch {
         }
     }
 
-    /// Makes the digests, if that has to be done yet.
+    /// Computes the digests, unless they exist.
     pub fn prepare(&mut self, digester: &Digester) {
         if let (None, true, Some(stale)) = (&self.differing, self.digests.is_empty(), &self.stale) {
             (self.digests, self.buckets) = digester.digests(stale.iter(), stale.len());
         }
     }
 
-    /// How to ask for the rest of it.
+    /// The request for the rest of it.
     pub fn wanted(&self) -> ArcRequest<'_> {
         let ask = match &self.differing {
             _ if self.gathers => Selection::Gather,
@@ -86,13 +86,13 @@ impl ArcFetch {
         ArcRequest { arc: self.arc, ask }
     }
 
-    /// Whether a source's word on which buckets are the same answers what it was asked.
+    /// Whether a source's set of equal buckets answers the request.
     pub fn is_answered_by(&self, same: &BucketSet) -> bool {
         self.differing.is_none() && self.digests.len() == same.buckets()
     }
 
-    /// The records of an earlier life in the buckets that are the same at the source: as committed,
-    /// since they are that there.
+    /// The stale records in buckets that are the same at the source, as committed, since they are
+    /// committed there.
     pub fn confirmed(&self, same: &BucketSet) -> impl Iterator<Item = Record<'_>> {
         let stale = self.stale.iter().flat_map(|shard| shard.iter());
         stale

@@ -1,8 +1,7 @@
-//! Whom to ask for which arc.
+//! Assigns arcs to sources.
 
-/// Assigns arcs to those who may have them: each to whoever of its sources has the fewest so far,
-/// so that all sources work at the same time and none does most of it. Arcs without a source are
-/// left out.
+/// Assigns each arc to the one of its possible sources that has the fewest so far, so that all
+/// sources work in parallel with similar loads. Arcs without a source are left out.
 pub fn assign(arcs: &[usize], sources: impl Fn(usize) -> Vec<u16>) -> Vec<(u16, Vec<usize>)> {
     let mut assigned: Vec<(u16, Vec<usize>)> = Vec::new();
     for &arc in arcs {

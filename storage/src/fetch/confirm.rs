@@ -1,11 +1,11 @@
-//! What has come from disk is pending: some replica may not have it (rule H6). Mostly all have, and
-//! to find that out record by record, as readers do and who finishes what dead writers left (C3,
-//! C4), takes a write each. So a node that has become a replacement asks all others who keep its arcs
-//! which buckets of records they hold as well, by digests ([`crate::fetch::digest`]); what all of
-//! them hold is committed.
+//! Confirming recovered records. They are pending, since some replica may lack them (rule H6).
+//! Usually all replicas have them, but to find that out record by record, as reads and housekeeping
+//! do (C3, C4), takes a write each. So a node that has become a replacement asks all other members
+//! of the write sets which buckets of records they hold as well, by digests
+//! ([`crate::fetch::digest`]). Records that all of them hold are committed.
 //!
-//! Nothing depends on it but speed: what a silent member holds, or one in another view, or what may
-//! not be on somebody's disk yet where answers wait for that, is not known, and stays pending.
+//! Only speed depends on it. Records stay pending if a member is silent or in another view, or,
+//! with `sync`, if they may not be on its disk yet.
 
 use std::borrow::Cow;
 
@@ -18,32 +18,32 @@ use net_common::message::range::{ArcRequest, BucketSet, Cursor, RangePage, Range
 use crate::fetch::digest::{Digester, buckets_for};
 use crate::node::Node;
 
-/// Records that are compared at a time, about: each is looked at by all who keep it before they
-/// answer.
+/// Approximate number of records that are compared at a time: each member reads all of them before
+/// it answers.
 const COMPARED: usize = 16 << 10;
 
 /// Arcs at a time.
 const ARCS: usize = 512;
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Confirmed {
-    /// How many of the arcs it was about, from the first on.
+    /// The number of arcs that were covered, from the first on.
     pub arcs: usize,
-    /// Records that all hold.
+    /// Records that all members hold.
     pub committed: usize,
-    /// Records of which that is not known.
+    /// Records that stay pending.
     pub pending: usize,
 }
 
-/// An arc as it is here, at some moment.
+/// A snapshot of an arc on this node.
 struct ArcSample {
     arc: u16,
     digests: Vec<u64>,
-    /// What is pending, with the bucket of each.
+    /// The pending records, with the bucket of each.
     pending: Vec<(usize, Vec<u8>, Version)>,
     looked_at: usize,
-    /// The buckets that all who were asked so far hold as well.
+    /// The buckets that all members asked so far hold as well.
     common: BucketSet,
 }
 
@@ -52,7 +52,7 @@ impl ArcSample {
         let table = node.table()?;
         let mut digests = vec![0u64; buckets_for(table.records(arc))];
         let (mut pending, mut looked_at) = (Vec::new(), 0);
-        // All at once: in slices a record may be counted twice. It takes microseconds.
+        // All at once, in microseconds: in slices a record might be counted twice.
         table.scan(arc, Cursor::START, usize::MAX, |record| {
             let (bucket, hash) = digester.place(&record, digests.len());
             digests[bucket] = digests[bucket].wrapping_add(hash);
@@ -70,16 +70,16 @@ impl ArcSample {
         routes.write_set(self.arc.into()).contains(&place)
     }
 
-    /// What all hold, as it was here then.
+    /// The pending records of the snapshot that all members hold.
     fn held(&self) -> impl Iterator<Item = (&[u8], Version)> {
         let common = self.pending.iter().filter(|(bucket, ..)| self.common.contains(*bucket));
         common.map(|(_, key, version)| (key.as_slice(), *version))
     }
 }
 
-/// Finds out for some arcs what all others who keep them hold as well, and notes it as committed.
-/// `ask` sends a pull to the member at a place and hands over the page that answers it. Blocks for
-/// as long as that does.
+/// Finds the records of some arcs that all other members of the write sets hold as well, and marks
+/// them as committed. `ask` sends a pull to the member at a place, and passes on the page that
+/// answers it. Blocks as long as `ask` does.
 pub fn confirm(
     node: &Node,
     routes: &Routes,
@@ -125,7 +125,7 @@ pub fn confirm(
             let count = note(&mut samples, rest, sames);
             answered += count;
             if result.is_err() || count == 0 {
-                // It does not know, or is not there.
+                // The member is no replica, or cannot be reached.
                 asked[answered..].iter().for_each(|&n| clear_common(&mut samples[n]));
                 break;
             }
@@ -134,7 +134,7 @@ pub fn confirm(
     let mut confirmed = Confirmed { arcs: samples.len(), ..Confirmed::default() };
     for sample in &samples {
         let mut count = 0;
-        // What is committed is shown to everybody: not before it is on this disk as well.
+        // Committed records are shown to everybody, so they have to be on this disk first.
         let is_on_disk = node.is_on_disk(sample.arc.into());
         for (key, version) in sample.held().filter(|_| is_on_disk) {
             table.commit(sample.arc.into(), key, version);
@@ -146,8 +146,8 @@ pub fn confirm(
     confirmed
 }
 
-/// Notes an answer about samples, from the first one asked for on. Returns about how many of them
-/// it is.
+/// Applies an answer to the samples asked for, from the first on. Returns the number of samples
+/// that it covers.
 fn note(samples: &mut [ArcSample], asked: &[usize], sames: Vec<(u16, BucketSet)>) -> usize {
     let mut count = 0;
     for (&n, (arc, same)) in asked.iter().zip(&sames) {

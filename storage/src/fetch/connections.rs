@@ -1,11 +1,11 @@
-//! Connections to the nodes that are fetched from.
+//! Connections to sources.
 
 use cluster::view::Routes;
 use fxhash::FxHashMap;
 use net_common::connection::{Connection, Dial, NetError};
 use parking_lot::Mutex;
 
-/// Those that nobody uses at the moment, and how to make more.
+/// Idle connections, and the settings for new ones.
 pub struct SourceConnections {
     dial: Dial,
     /// By the source's place in the present view.
@@ -13,12 +13,12 @@ pub struct SourceConnections {
 }
 
 impl SourceConnections {
-    /// None yet.
+    /// Without connections.
     pub fn new(dial: Dial) -> SourceConnections {
         SourceConnections { dial, kept: Mutex::default() }
     }
 
-    /// One to the member at a place.
+    /// A connection to the member at a place.
     ///
     /// # Errors
     /// [`NetError`], if it cannot be reached.
@@ -30,12 +30,12 @@ impl SourceConnections {
         }
     }
 
-    /// Keeps one for the next who wants it.
+    /// Keeps a connection for reuse.
     pub fn keep(&self, place: u16, link: Connection) {
         self.kept.lock().insert(place, link);
     }
 
-    /// Closes those that are kept.
+    /// Closes the idle connections.
     pub fn clear(&self) {
         self.kept.lock().clear();
     }

@@ -1,16 +1,16 @@
-//! Digests: how two nodes find out which records of an arc they both hold, without sending them
-//! (rule H3).
+//! Digests, with which two nodes find the records of an arc that they both hold, without sending
+//! them (rule H3).
 //!
 //! An arc's records are divided into buckets by a hash of their keys. A bucket's digest is the sum
-//! of a hash of each of its records: of key, version, kind of body and expiry. A version says which
-//! bytes it stands for, so they need not be hashed; that a record is pending is not in it, since a
-//! bucket with one is never called the same.
+//! of a hash of each of its records: of key, version, kind of body and expiry. A version identifies
+//! its bytes, so they need not be hashed. The state of a record is not hashed, since a bucket with
+//! a pending record never counts as equal.
 //!
-//! The hash is SipHash-1-3, which is the same everywhere, with a key that the puller has drawn at
-//! random. Nobody who chooses keys and values knows it beforehand, so two different buckets have
-//! the same digest once in 2^64, whatever is in them. A million nodes that return with a million
-//! records each compare 2^37 buckets: the odds that a single one is taken to be the same and is not
-//! are one in a hundred million.
+//! The hash is SipHash-1-3, which is the same everywhere, with a random key of the puller. Clients
+//! that choose keys and values do not know it beforehand, so two different buckets have the same
+//! digest with probability 2^-64, whatever their contents. A million nodes that return with a
+//! million records each compare 2^37 buckets: the probability that a single different one counts as
+//! equal is one in a hundred million.
 
 use std::hash::Hasher;
 
@@ -20,19 +20,19 @@ use net_common::message::data::{Body, Record};
 use net_common::message::range::{BucketSet, LEAST_BUCKETS, MOST_BUCKETS};
 use siphasher::sip::SipHasher13;
 
-/// Records of a bucket, about. What differs moves with its bucket; so does a byte of digest for
-/// each record that is compared.
+/// Approximate number of records in a bucket. A record that differs moves together with its bucket;
+/// and each compared record costs a byte of digests.
 const PER_BUCKET: usize = 8;
 
-/// An arc with more records is not compared but sent: a source has to look at all of them before it
-/// answers. A million takes it about a tenth of a second.
+/// An arc with more records is sent, not compared: a source has to read all of them before it
+/// answers. A million takes about a tenth of a second.
 pub const MOST_COMPARED: usize = 1 << 20;
 
 const TOMBSTONE: u8 = 0b01;
 const STEPPED: u8 = 0b10;
 const EXPIRING: u8 = 0b100;
 
-/// How many buckets so many records are divided into.
+/// The number of buckets for so many records.
 pub fn buckets_for(records: usize) -> usize {
     (records / PER_BUCKET).next_power_of_two().clamp(LEAST_BUCKETS, MOST_BUCKETS)
 }
@@ -40,12 +40,12 @@ pub fn buckets_for(records: usize) -> usize {
 /// Hashes records with one key.
 pub struct Digester {
     seed: [u8; 16],
-    /// Has hashed nothing yet.
+    /// In its initial state.
     hasher: SipHasher13,
 }
 
 impl Digester {
-    /// One that hashes with this key.
+    /// A digester with this key.
     pub fn new(seed: [u8; 16]) -> Digester {
         Digester { seed, hasher: SipHasher13::new_with_key(&seed) }
     }
@@ -55,19 +55,19 @@ impl Digester {
         self.seed
     }
 
-    /// Which of `buckets` a key is in.
+    /// The bucket of a key, of so many.
     pub fn bucket(&self, key: &[u8], buckets: usize) -> usize {
         let mut hasher = self.hasher;
         hasher.write(key);
         hasher.finish() as usize & (buckets - 1)
     }
 
-    /// Which of `buckets` a record is in, and what it adds to that bucket's digest.
+    /// The bucket of a record, of so many, and the summand for that bucket's digest.
     pub fn place(&self, record: &Record<'_>, buckets: usize) -> (usize, u64) {
         let mut hasher = self.hasher;
         hasher.write(record.key);
         let bucket = hasher.finish() as usize & (buckets - 1);
-        // The last byte tells what stands before it, so no two records are hashed as the same
+        // The last byte determines the layout before it, so no two records are hashed as the same
         // bytes.
         let Version { clock, writer, step, op } = record.version;
         let (mut numbers, mut count, mut flags) =
@@ -93,8 +93,7 @@ impl Digester {
         (bucket, hasher.finish())
     }
 
-    /// The digests of an arc's records, of which there are `count`, and the bucket of each, in
-    /// their order.
+    /// The digests of an arc's `count` records, and the bucket of each, in their order.
     pub fn digests<'r>(
         &self,
         records: impl Iterator<Item = Record<'r>>,
@@ -111,26 +110,24 @@ impl Digester {
     }
 }
 
-/// A comparison of an arc's records, one by one, with the digests that somebody else has made of
-/// his.
+/// A comparison of an arc's records, one by one, with the digests of another node.
 pub struct Comparison<'d> {
     digester: &'d Digester,
-    /// What is left of their digests when ours are taken off.
+    /// Their digests minus ours.
     rest: Vec<u64>,
     pending: BucketSet,
-    /// Buckets of what may be lost here.
+    /// Buckets with records that may be lost here.
     unsure: BucketSet,
 }
 
 impl<'d> Comparison<'d> {
-    /// Nothing compared yet.
+    /// A comparison without records.
     pub fn new(digester: &'d Digester, theirs: &[u64]) -> Comparison<'d> {
         let none = BucketSet::none(theirs.len());
         Comparison { digester, rest: theirs.to_vec(), pending: none.clone(), unsure: none }
     }
 
-    /// Takes one of our records into account; `is_sure` says that it is not lost when this process
-    /// ends.
+    /// Adds one of our records; `is_sure`: it is not lost when this process ends.
     pub fn add(&mut self, record: &Record<'_>, is_sure: bool) {
         let (bucket, hash) = self.digester.place(record, self.rest.len());
         self.rest[bucket] = self.rest[bucket].wrapping_sub(hash);
@@ -142,13 +139,12 @@ impl<'d> Comparison<'d> {
         }
     }
 
-    /// The buckets that are the same, and committed here.
+    /// The buckets that are equal, and committed here.
     pub fn same(&self) -> BucketSet {
         self.equal(|bucket| !self.pending.contains(bucket))
     }
 
-    /// The buckets that are the same, whether they are committed here or not, and certain to be
-    /// there.
+    /// The buckets that are equal, committed here or not, and not lost when this process ends.
     pub fn held(&self) -> BucketSet {
         self.equal(|bucket| !self.unsure.contains(bucket))
     }

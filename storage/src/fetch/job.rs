@@ -1,4 +1,4 @@
-//! What one source is to be asked for: which pull comes next, and what a page has brought. Knows
+//! The arcs to be fetched from one source: the next pull, and the progress by each page. It knows
 //! nothing of connections.
 
 use cluster::ids::Epoch;
@@ -9,37 +9,36 @@ use crate::fetch::digest::Digester;
 use crate::node::Node;
 use crate::node::merge::{Merged, Unmerged};
 
-/// Arcs asked for in one request.
+/// Most arcs in one request.
 const ARCS: usize = 512;
 
-/// Records of an earlier life that are compared in one request. A source looks at them all before
-/// it answers.
+/// Most stale records that are compared in one request. A source reads them all before it answers.
 const COMPARED: usize = 16 << 10;
 
 /// Arcs for one source.
 pub struct FetchJob {
     fetches: Vec<ArcFetch>,
-    /// How many of them, from the first on, are complete.
+    /// The number of complete ones, from the first on.
     done: usize,
-    /// How many of those behind them were asked for last.
+    /// The number of those behind them in the last request.
     asked: usize,
-    /// Those that the source does not have.
+    /// Arcs that the source does not have.
     refused: Vec<ArcFetch>,
     merged: Merged,
 }
 
 impl FetchJob {
-    /// Arcs to be fetched.
+    /// A job for these arcs.
     pub fn new(fetches: Vec<ArcFetch>) -> FetchJob {
         FetchJob { fetches, done: 0, asked: 0, refused: Vec::new(), merged: Merged::default() }
     }
 
-    /// Whether there is nothing left to ask this source for.
+    /// Whether nothing is left to be fetched from this source.
     pub fn is_over(&self) -> bool {
         self.done == self.fetches.len()
     }
 
-    /// What to ask for next.
+    /// The next request.
     ///
     /// # Panics
     /// If the job is over.
@@ -47,7 +46,7 @@ impl FetchJob {
         let mut compared = 0;
         let fits = |&(place, fetch): &(usize, &ArcFetch)| {
             compared += fetch.to_compare();
-            // Only the first can go on inside the arc.
+            // Only the first arc can continue in its middle.
             place == 0 || compared <= COMPARED && fetch.from == Cursor::START
         };
         let left = &self.fetches[self.done..];
@@ -62,26 +61,25 @@ impl FetchJob {
         }
     }
 
-    /// Takes the page that answers the last pull.
+    /// Merges the page that answers the last pull.
     ///
     /// # Errors
-    /// [`Unmerged`]; what was merged before stays.
+    /// [`Unmerged`]; records merged so far stay.
     pub fn take(&mut self, node: &Node, page: &RangePage<'_>) -> Result<(), Unmerged> {
         let asked = &mut self.fetches[self.done..][..self.asked];
         self.merged.add(node.merge(page, asked)?);
         let complete = page.complete as usize;
-        // Now, not when the job is over: a node that returns must not need its memory twice.
+        // At once, not at the end of the job: a returning node must not need twice the memory.
         asked[..complete].iter_mut().for_each(ArcFetch::release);
         self.done += complete;
         if page.end == PageEnd::NoSource && complete < self.asked {
-            // What takes its place is one of those to come.
+            // An arc that was not requested yet takes its place.
             self.refused.push(self.fetches.swap_remove(self.done));
         }
         Ok(())
     }
 
-    /// What came of it, the arcs that were gathered from this source, and those that are not
-    /// complete.
+    /// The result, the arcs that were gathered from this source, and those that are not complete.
     pub fn end(mut self) -> (Merged, Vec<usize>, Vec<ArcFetch>) {
         let done = self.fetches.drain(..self.done).filter(|fetch| fetch.gathers);
         let gathered = done.map(|fetch| fetch.arc.into()).collect();

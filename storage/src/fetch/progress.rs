@@ -1,4 +1,4 @@
-//! What one round of fetching leaves to the next, and whom to ask for an arc because of it.
+//! State from one round of fetching to the next, and the possible sources of an arc.
 
 use cluster::ids::Epoch;
 use cluster::view::Routes;
@@ -8,40 +8,40 @@ use super::arc::ArcFetch;
 use super::refusals::Refusals;
 use crate::node::Node;
 
-/// What one round leaves to the next.
+/// State from one round to the next.
 #[derive(Default)]
 pub struct FetchProgress {
-    /// The view in which it is.
+    /// The view of the last round.
     epoch: Epoch,
-    /// Arcs that have begun to come.
+    /// Arcs that are partly fetched.
     pub begun: FxHashMap<usize, ArcFetch>,
     /// Arcs with sources that did not have them.
     pub refused: Refusals,
-    /// Arcs with those who have told all that their disks had of them.
+    /// Arcs with the members that have sent all that their disks had of them.
     pub gathered: FxHashSet<(usize, u16)>,
 }
 
 impl FetchProgress {
-    /// A round begins. Returns whether it is in another view than the one before: places in the
-    /// member list mean other nodes then.
+    /// Begins a round. Returns whether the view has changed since the last one: places in the
+    /// member list then mean other nodes.
     pub fn begin(&mut self, routes: &Routes) -> bool {
         if routes.epoch() == self.epoch {
             return false;
         }
         self.refused.clear();
-        // Who is waited for may be another by now.
+        // The members that have to answer may be others now.
         self.gathered.clear();
         self.begun.retain(|_, fetch| !fetch.gathers);
         if routes.view().before() != self.epoch {
-            // An arc may have been lost and found again since.
+            // An arc may have been lost and recovered since.
             self.begun.clear();
         }
         self.epoch = routes.epoch();
         true
     }
 
-    /// After a round in which nothing came: whether somebody is left to be asked for an arc that is
-    /// missing. Of arcs that all have refused all are asked again.
+    /// After a round without progress: whether a missing arc has a source that was not asked yet.
+    /// For arcs that all sources have refused, all are asked again.
     pub fn is_somebody_left(&mut self, node: &Node, routes: &Routes, missing: &[usize]) -> bool {
         let FetchProgress { refused, gathered, .. } = self;
         let is_left = |refused: &Refusals, arc| {
@@ -51,14 +51,14 @@ impl FetchProgress {
         refused.begin_anew(missing, is_left)
     }
 
-    /// Who may have an arc.
+    /// The possible sources of an arc.
     pub fn sources(&self, node: &Node, routes: &Routes, arc: usize) -> Vec<u16> {
         let FetchProgress { refused, gathered, .. } = self;
         Asking { node, routes, refused, gathered }.sources(arc)
     }
 }
 
-/// Whom to ask.
+/// The state that determines sources.
 struct Asking<'p> {
     node: &'p Node,
     routes: &'p Routes,
@@ -67,9 +67,9 @@ struct Asking<'p> {
 }
 
 impl Asking<'_> {
-    /// The other nodes that serve an arc, but for those that have refused; else those that are to
-    /// keep it, who may have fetched it already. Of what a sole holder alone holds nobody else has
-    /// anything. Where it is gathered: all who have not told what they had.
+    /// The other replicas that serve an arc, except those that have refused; if there are none, the
+    /// other members of the write set, which may have fetched it already. Only a sole holder has an
+    /// arc that it alone holds. For gathering: all members that have not answered yet.
     fn sources(&self, arc: usize) -> Vec<u16> {
         let routes = self.routes;
         if self.node.gathers(arc) {
@@ -88,7 +88,7 @@ impl Asking<'_> {
         if serving.is_empty() { self.among(arc, routes.write_set(arc)) } else { serving }
     }
 
-    /// Those of some places who are others, and have not refused an arc.
+    /// The members at some places that are other nodes, and have not refused the arc.
     fn among(&self, arc: usize, places: &[u16]) -> Vec<u16> {
         let may_have = |place: &u16| {
             self.routes.member(*place).id != *self.node.id() && self.refused.may_have(arc, *place)

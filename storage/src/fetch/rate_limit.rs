@@ -1,28 +1,27 @@
-//! How fast a node may fetch (`--transfer-mb-s`).
+//! The rate limit of a node's transfers (`--transfer-mb-s`).
 //!
-//! Every page that has come is paid for with time: the next may be asked for when that is over. All
-//! workers share one [`RateLimit`], so their pages are paid for one after the other, and what comes
-//! in the long run is exactly what is allowed. Nothing is saved up while nothing is fetched: there
-//! are no bursts.
+//! Each page costs time: the next one may be requested only after it. All workers share one
+//! [`RateLimit`], so the costs of their pages add up, and the long-term rate is exactly the limit.
+//! Unused rate is not saved up: there are no bursts.
 
 use std::time::Duration;
 
-/// The rate of all that a node fetches. Does not know the time: it is told.
+/// The rate limit of all transfers of a node. The caller passes the time.
 pub struct RateLimit {
-    /// Bytes a second; `None`: as fast as it goes.
+    /// Bytes a second; `None`: no limit.
     limit: Option<u64>,
-    /// When all that has come is paid for, since any start.
+    /// When the cost of all pages is paid, since any start.
     paid: Duration,
 }
 
 impl RateLimit {
-    /// So many megabytes (millions of bytes) a second, at least 1; `None`: as fast as it goes.
+    /// A limit in megabytes (millions of bytes) a second, at least 1; `None`: no limit.
     pub fn new(megabytes_a_second: Option<u64>) -> RateLimit {
         RateLimit { limit: megabytes_a_second.map(|n| n * 1_000_000), paid: Duration::ZERO }
     }
 
-    /// So many bytes have come, now. Returns how long whoever fetched them waits before asking for
-    /// more.
+    /// Charges so many bytes that were received now. Returns how long the worker has to wait before
+    /// its next request.
     pub fn pay(&mut self, now: Duration, bytes: usize) -> Duration {
         let Some(limit) = self.limit else { return Duration::ZERO };
         let price = Duration::from_secs_f64(bytes as f64 / limit as f64);
@@ -35,7 +34,7 @@ impl RateLimit {
 mod tests {
     use super::*;
 
-    /// Workers that fetch pages without an end for so long. Returns how many bytes came.
+    /// Simulates workers that fetch pages continuously until `until`. Returns the number of bytes.
     fn fetch(
         rate_limit: &mut RateLimit,
         workers: usize,

@@ -1,33 +1,33 @@
-//! Who does not have which arcs, under one view.
+//! Sources that lack arcs, under one view.
 //!
-//! A source that refuses an arc, is silent or is dead is not asked for it again as long as there
-//! are others to ask. Only when nobody is left begins the list of an arc anew: a source may have
-//! become one meanwhile.
+//! A source that refuses an arc, is silent or is dead is not asked for it again while there are
+//! others to ask. When no source is left, the list of the arc starts over: a member may have become
+//! a source meanwhile.
 
 use fxhash::FxHashSet;
 
-/// Arcs, each with the place of a member that did not give it.
+/// Arcs, each with the place of a member that did not send it.
 #[derive(Default)]
 pub struct Refusals(FxHashSet<(usize, u16)>);
 
 impl Refusals {
-    /// The member at a place has not given an arc.
+    /// Notes that the member at a place has not sent an arc.
     pub fn note(&mut self, arc: usize, place: u16) {
         self.0.insert((arc, place));
     }
 
-    /// Whether the member at a place may have an arc, for all that is known.
+    /// Whether the member at a place may have an arc.
     pub fn may_have(&self, arc: usize, place: u16) -> bool {
         !self.0.contains(&(arc, place))
     }
 
-    /// Forgets them all: another view is in force.
+    /// Forgets all of them, since another view is in force.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Forgets those of the arcs of which nobody is left to ask. Returns whether somebody is left
-    /// for any of the others.
+    /// Forgets the refusals of arcs without a source left. Returns whether any other arc has one
+    /// left.
     pub fn begin_anew(
         &mut self,
         missing: &[usize],
@@ -45,7 +45,7 @@ mod tests {
     use super::super::assignment::assign;
     use super::*;
 
-    /// Whom a fetcher asks for these arcs, round after round, if nobody gives it anything.
+    /// The sources that a fetcher asks for these arcs, round after round, if all of them refuse.
     fn asked(sources: &[&[u16]], rounds: usize) -> Vec<Vec<(u16, Vec<usize>)>> {
         let arcs: Vec<usize> = (0..sources.len()).collect();
         let mut refusals = Refusals::default();

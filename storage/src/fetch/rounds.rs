@@ -1,4 +1,4 @@
-//! Round by round, until nothing is missing or the view changes.
+//! Rounds of fetching, until nothing is missing or the view changes.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use super::progress::FetchProgress;
 use super::workers::Workers;
 use crate::node::merge::Merged;
 
-/// The pause when nothing has come from anybody.
+/// The pause after a round without progress.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The fetching thread.
 pub struct Rounds {
-    /// Who does what a round comes to.
+    /// The workers of each round.
     pub workers: Workers,
-    /// What the round before has left.
+    /// The state from the round before.
     pub progress: FetchProgress,
 }
 
 impl Rounds {
-    /// Fetches whenever it is woken, and tells of arcs that became synced, until it is to stop.
+    /// Fetches whenever it is woken, and signals arcs that became synced, until it is stopped.
     pub fn run(&mut self, woken: &Receiver<()>, progressed: &Sender<()>) {
         let stop = self.workers.stop.clone();
         loop {
@@ -40,7 +40,7 @@ impl Rounds {
                 let got = self.round(&routes, &missing);
                 merged.add(got);
                 if got.arcs > 0 || got.gathered > 0 {
-                    // If word of earlier progress still waits, it stands for this as well.
+                    // A signal that still waits stands for this progress too.
                     let _ = progressed.try_send(());
                     continue;
                 }
@@ -67,7 +67,7 @@ impl Rounds {
         }
     }
 
-    /// Asks one source for each missing arc.
+    /// Asks one source for each missing arc, in parallel.
     fn round(&mut self, routes: &Routes, missing: &[usize]) -> Merged {
         let Rounds { workers, progress } = self;
         if progress.begin(routes) {
@@ -82,7 +82,7 @@ impl Rounds {
                 (source, FetchJob::new(arcs.into_iter().map(&mut arc_fetch).collect()))
             })
             .collect();
-        // Those whose sources have all refused wait for the next round.
+        // Arcs whose sources have all refused wait for the next round.
         begun.retain(|arc, _| missing.binary_search(arc).is_ok());
         progress.begun = begun;
         let mut merged = Merged::default();
@@ -99,7 +99,8 @@ impl Rounds {
         merged
     }
 
-    /// Notes arcs as synced of which all who keep them have told what they had. Returns how many.
+    /// Marks gathered arcs as synced if all members of the write set have answered. Returns how
+    /// many.
     fn end_gathering(&self, routes: &Routes, missing: &[usize]) -> usize {
         let Rounds { workers, progress } = self;
         let has_answered = |arc, place| progress.gathered.contains(&(arc, place));

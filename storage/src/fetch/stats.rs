@@ -1,23 +1,23 @@
-//! How much this node fetches from others: for the operator, and for tests.
+//! Statistics of this node's transfers, for the operator and for tests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-/// What a node has fetched since its process started.
+/// A node's transfers since its process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Transfer {
     /// Bytes of pages.
     pub bytes: u64,
-    /// Bytes a second over about the last second; 0 when nothing is fetched.
+    /// Bytes a second, over about the last second; 0 without transfers.
     pub rate: u64,
-    /// Records that came.
+    /// Records that were transferred.
     pub moved: u64,
-    /// Records of an earlier life that a source has confirmed, and that did not have to come.
+    /// Stale records that a source has confirmed, and that were not transferred.
     pub kept: u64,
 }
 
-/// Counts what is fetched.
+/// Counts transfers.
 #[derive(Default)]
 pub struct TransferStats {
     bytes: AtomicU64,
@@ -27,19 +27,19 @@ pub struct TransferStats {
 }
 
 impl TransferStats {
-    /// A page came, at this time.
+    /// Counts a page that was received at this time.
     pub fn page(&self, now_ms: u64, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.window.lock().add(now_ms, bytes as u64);
     }
 
-    /// So many records were taken from a page, and so many kept because of it.
+    /// Counts the records taken from a page, and those confirmed by it.
     pub fn records(&self, moved: usize, kept: usize) {
         self.moved.fetch_add(moved as u64, Ordering::Relaxed);
         self.kept.fetch_add(kept as u64, Ordering::Relaxed);
     }
 
-    /// What has come up to this time.
+    /// The statistics at this time.
     pub fn read(&self, now_ms: u64) -> Transfer {
         Transfer {
             bytes: self.bytes.load(Ordering::Relaxed),
@@ -54,7 +54,7 @@ impl TransferStats {
 #[derive(Default)]
 struct Window([Eighth; 8]);
 
-/// An eighth of a second, by its number since the clock began, and the bytes that came in it.
+/// An eighth of a second: its number since the start of the clock, and the bytes received in it.
 #[derive(Default, Clone, Copy)]
 struct Eighth {
     number: u64,
@@ -74,7 +74,7 @@ impl Window {
         eighth.bytes += bytes;
     }
 
-    /// Seven whole eighths and what there is of the present one.
+    /// The rate over seven whole eighths and the present one so far.
     fn rate(&self, now_ms: u64) -> u64 {
         let now = now_ms / EIGHTH;
         let is_in = |eighth: &&Eighth| (now.saturating_sub(7)..=now).contains(&eighth.number);

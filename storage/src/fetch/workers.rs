@@ -21,43 +21,42 @@ use super::rate_limit::RateLimit;
 use crate::node::Node;
 use crate::node::merge::Unmerged;
 
-/// The pause before a source that is not in this view yet is asked again, and how often it is:
-/// nodes adopt a view within milliseconds of each other.
+/// The pause before a source that has not adopted this view yet is asked again, and the number of
+/// attempts: nodes adopt a view within milliseconds of each other.
 const BEHIND: Duration = Duration::from_millis(2);
 const AGAIN: usize = 100;
 
-/// Sources that are fetched from at the same time. Each has a page of ours in the making, in flight
-/// or being merged, so that four keep a fast link and the fetching node busy; more would only take
-/// processors from those who serve.
+/// The number of sources that are used at the same time. For each, one page is being built, sent or
+/// merged, so four keep a fast link and the fetching node busy; more would only take processors
+/// from requests.
 const WORKERS: usize = 4;
 
-/// How long a worker rests after a page, in times of what the page took: three quarters of the time
-/// it leaves the processors, here and at the source, to requests, and the busier they are the
-/// longer. A million small records from one source come in about two seconds all the same.
+/// The rest of a worker after a page, as a multiple of the time that the page took: it leaves three
+/// quarters of the time of the processors, here and at the source, to requests, and more when they
+/// are busy. A million small records from one source still take only about two seconds.
 const REST: u32 = 3;
 
-/// The longest rest. A page that took much longer was not waiting for a processor.
+/// The longest rest. A page that took much longer did not wait for a processor.
 const LONGEST_REST: Duration = Duration::from_millis(20);
 
-/// What all workers share.
+/// The state that all workers share.
 pub struct Workers {
     /// The node that they fetch for.
     pub node: Arc<Node>,
-    /// Where they ask.
+    /// Connections to sources.
     pub connections: SourceConnections,
-    /// How arcs are compared.
+    /// Computes digests.
     pub digester: Digester,
-    /// How fast they may be.
+    /// The limit for all of them together.
     pub rate_limit: Mutex<RateLimit>,
-    /// What the rate limit counts its time from.
+    /// The start of the rate limit's time.
     pub started: Instant,
     /// When to stop.
     pub stop: Stop,
 }
 
 impl Workers {
-    /// Has workers do all jobs, each for the source beside it, and returns these with what came of
-    /// them.
+    /// Runs all jobs, each with the source beside it, and returns them.
     pub fn work(&self, routes: &Routes, jobs: Vec<(u16, FetchJob)>) -> Vec<(u16, FetchJob)> {
         let workers = jobs.len().min(WORKERS);
         let done = Mutex::new(Vec::with_capacity(jobs.len()));
@@ -85,7 +84,7 @@ impl Workers {
         done.into_inner()
     }
 
-    /// Does a job until it is over, or the view has changed, or this node stops.
+    /// Runs a job until it is over, the view changes, or this node stops.
     fn fetch(&self, routes: &Routes, source: u16, job: &mut FetchJob) -> Result<(), NetError> {
         let mut link = self.connections.take(routes, source)?;
         let mut again = AGAIN;
@@ -126,7 +125,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Finds out what of that which has come from disk all others hold as well.
+    /// Confirms the recovered records that all other replicas hold as well.
     pub fn confirm(&self) {
         let Some((routes, arcs)) = self.node.take_from_disk() else { return };
         let ask = |place, pull: &RangePull<'_>, take: &mut dyn FnMut(&RangePage<'_>)| {
@@ -134,7 +133,7 @@ impl Workers {
             let mut again = AGAIN;
             loop {
                 let page = link.call::<RangePage<'_>>(pull)?;
-                // It may adopt the view in a moment.
+                // The member may adopt the view soon.
                 if page.epoch >= routes.epoch() || again == 0 || self.stop.wait(BEHIND) {
                     take(&page);
                     break;
@@ -153,7 +152,7 @@ impl Workers {
         }
         let Confirmed { committed, pending, .. } = sum;
         info!(
-            "from disk: {} held by all who keep them, of {pending} it is not known",
+            "from disk: {} held by all replicas, {pending} still pending",
             Count(committed as u64, "record").with("is", "are")
         );
     }

@@ -6,7 +6,7 @@ use cluster::replica::{self, State};
 use cluster::version::{Clock, Op, Version};
 use net_common::message::data::{Body, Record};
 
-/// How much there is.
+/// A number and size of records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size {
     /// Keys with a value.
@@ -16,12 +16,12 @@ pub struct Size {
 }
 
 /// One record: flags (1 byte), key length (2), clock (8), writer (8), for read-modify-writes step
-/// and op (24), for what expires the time (8), then key and value. Numbers are in the machine's own
+/// and op (24), for expiring values the time (8), then key and value. Numbers are in native byte
 /// order; they never leave the process.
 pub struct StoredRecord(Box<[u8]>);
 
-/// What a record takes apart from its bytes: its slot in the table, which is three quarters full in
-/// the mean, and what an allocator adds to its bytes.
+/// The memory of a record beside its bytes: its slot in the table, which is three quarters full on
+/// average, and the overhead of an allocator.
 const APART: u64 = 32;
 
 const TOMBSTONE: u8 = 0b0001;
@@ -29,7 +29,7 @@ const STEPPED: u8 = 0b0010;
 const PENDING: u8 = 0b0100;
 /// A tombstone that the last sweep found committed.
 const MARKED: u8 = 0b1000;
-/// A value that is to expire: the time stands before the key.
+/// A value with an expiry: the time is before the key.
 const EXPIRING: u8 = 0b1_0000;
 const CLOCK: usize = 3;
 const WRITER: usize = 11;
@@ -41,14 +41,14 @@ const STEPPED_HEADER: usize = 43;
 const EXPIRY: usize = 8;
 
 impl StoredRecord {
-    /// That of a record.
+    /// Copies a record.
     pub fn new(record: &Record<'_>) -> StoredRecord {
         let mut bytes = vec![0; encoded_len(record)].into_boxed_slice();
         encode(record, &mut bytes);
         StoredRecord(bytes)
     }
 
-    /// Becomes another version of the same key.
+    /// Replaces it with another version of the same key.
     pub fn replace(&mut self, record: &Record<'_>) {
         if self.0.len() == encoded_len(record) {
             encode(record, &mut self.0);
@@ -57,7 +57,7 @@ impl StoredRecord {
         }
     }
 
-    /// Brings both ends of it into the processor's cache.
+    /// Loads its first and last bytes into the processor's cache.
     pub fn touch(&self) -> u8 {
         self.0[0].wrapping_add(self.0[self.0.len() - 1])
     }
@@ -101,7 +101,7 @@ impl StoredRecord {
         }
     }
 
-    /// Its version, if it is a value whose time has passed.
+    /// Its version, if it is an expired value.
     pub fn version_if_due(&self, own_clock: Clock) -> Option<Version> {
         let at = self.body().expiry()?;
         replica::is_expired(at, own_clock).then(|| self.version())
@@ -112,12 +112,12 @@ impl StoredRecord {
         if self.0[0] & PENDING == 0 { State::Committed } else { State::Pending }
     }
 
-    /// It is committed.
+    /// Marks it as committed.
     pub fn commit(&mut self) {
         self.0[0] &= !PENDING;
     }
 
-    /// Makes it pending again.
+    /// Marks it as pending again.
     pub fn renew(&mut self) {
         self.0[0] = (self.0[0] | PENDING) & !MARKED;
     }
@@ -127,7 +127,7 @@ impl StoredRecord {
         self.0[0] & MARKED != 0
     }
 
-    /// Notes that a sweep found it committed.
+    /// Marks it as found committed by a sweep.
     pub fn mark(&mut self) {
         self.0[0] |= MARKED;
     }
@@ -137,12 +137,12 @@ impl StoredRecord {
         Record { key: self.key(), version: self.version(), state: self.state(), body: self.body() }
     }
 
-    /// What it takes.
+    /// Its memory.
     pub fn memory(&self) -> u64 {
         self.0.len() as u64 + APART
     }
 
-    /// What it counts for.
+    /// Its share of the size.
     pub fn size(&self) -> Size {
         match self.body().value() {
             Some(value) => Size { keys: 1, bytes: (self.key_len() + value.len()) as u64 },

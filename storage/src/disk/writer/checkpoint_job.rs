@@ -1,4 +1,4 @@
-//! The thread that makes a checkpoint, and ends.
+//! The thread that writes a checkpoint, and exits.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,33 +15,33 @@ use crate::disk::files::Files;
 use crate::disk::header::FileHeader;
 use crate::disk::ledger::Ledger;
 
-/// Bytes of the log that no checkpoint covers, or is made to cover: counted by the writer, and
-/// looked at by whoever makes a checkpoint.
+/// Bytes of the log that neither a checkpoint nor one in progress covers: counted by the writer,
+/// and read by the thread that writes a checkpoint.
 pub type Logged = Arc<AtomicU64>;
 
-/// A checkpoint to be made.
+/// A checkpoint to be written.
 pub struct CheckpointJob {
-    /// The file system, and the folder.
+    /// The file system.
     pub files: Arc<dyn Files>,
-    /// Where.
+    /// The folder.
     pub folder: PathBuf,
-    /// What the file says of itself.
+    /// The header of the file.
     pub header: FileHeader,
-    /// What the log has told before.
+    /// The ledger of the log before it.
     pub ledger: Ledger,
     /// The records.
     pub source: Arc<dyn CheckpointSource>,
-    /// How fast.
+    /// The speed.
     pub pacing: Pacing,
-    /// How long the log becomes meanwhile.
+    /// The growth of the log meanwhile.
     pub logged: Logged,
-    /// How long the segment was when this began.
+    /// The length of the segment when this began.
     pub before: u64,
 }
 
 impl CheckpointJob {
-    /// Has a thread make it. What comes of it is received, in bytes; nothing if the thread gave up,
-    /// since the node stops.
+    /// Starts a thread that writes it. The size in bytes is received; nothing if the thread gave up
+    /// because the node stops.
     ///
     /// # Errors
     /// If the operating system has no more threads.
@@ -49,7 +49,7 @@ impl CheckpointJob {
         let (result, made) = bounded(1);
         logging::spawn(name, move || match self.make(&stop) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // If nobody waits for it any more the node stops.
+            // If the receiver is gone, the node stops.
             made => drop(result.send(made)),
         })?;
         Ok(made)

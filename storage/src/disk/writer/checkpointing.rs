@@ -1,8 +1,8 @@
-//! When a checkpoint is made, and what comes of it.
+//! When a checkpoint is written, and what follows from its result.
 //!
-//! A checkpoint that cannot be made, since there is no room for it beside the log, say, is no
-//! trouble of the log: that goes on and gets longer, and the checkpoint is tried again, with pauses
-//! that grow. Only when the log has a gap does everything wait for a checkpoint (`failure`).
+//! A failed checkpoint, for lack of space beside the log, say, is no failure of the log: the log
+//! continues and grows, and the checkpoint is tried again, after growing pauses. Only when the log
+//! has a gap does everything wait for a checkpoint (`failure`).
 
 use std::io;
 use std::path::PathBuf;
@@ -20,12 +20,12 @@ use super::thread::{Checkpointing, LogWriter};
 use crate::disk::folder;
 use crate::disk::header::FileKind;
 
-/// A segment that is shorter than this part of a full one is not closed for a checkpoint: that
-/// leads up to it as it is.
+/// A segment shorter than this fraction of a full one is not closed for a checkpoint: the
+/// checkpoint leads up to it as it is.
 const SHORT: u64 = 8;
 
 impl LogWriter {
-    /// Whether a checkpoint is to be made, unless there is a pause.
+    /// Whether a checkpoint is due, apart from a pause.
     pub(super) fn is_checkpoint_due(&self) -> bool {
         !self.log.has_gap()
             && self.log.checkpoint().is_none()
@@ -37,7 +37,7 @@ impl LogWriter {
         Pacing::new(self.settings.segment_bytes, self.checkpoint_bytes)
     }
 
-    /// Begins the next segment, or a checkpoint, if that is due.
+    /// Begins a checkpoint or the next segment, if one is due.
     pub(super) fn advance(&mut self) {
         let Some(segment) = self.log.segment() else { return };
         let is_paused = self.pause.is_some_and(|pause| !pause.left().is_zero());
@@ -50,7 +50,7 @@ impl LogWriter {
         }
     }
 
-    /// Begins a checkpoint, and the segment that it leads up to if that is not there.
+    /// Begins a checkpoint, and if necessary the segment that it leads up to.
     pub(super) fn begin_checkpoint(&mut self) {
         let is_short = |end: u64| end < self.settings.segment_bytes / SHORT;
         let has_segment =
@@ -63,7 +63,7 @@ impl LogWriter {
         }
     }
 
-    /// Starts the thread that makes a checkpoint which leads up to the segment.
+    /// Starts the thread that writes a checkpoint which leads up to the segment.
     fn start_checkpoint(&mut self) -> io::Result<()> {
         let Some(segment) = self.log.segment() else { return Ok(()) };
         let (sequence, before) = (segment.sequence, segment.end);
@@ -71,7 +71,7 @@ impl LogWriter {
             files: self.settings.files.clone(),
             folder: self.folder.path().to_owned(),
             header: self.header(FileKind::Checkpoint, sequence)?,
-            // What the log has told since is in it, and tells it again.
+            // Later view entries are in the segment, and are applied again.
             ledger: segment.ledger.clone(),
             source: self.source.clone(),
             pacing: self.pacing(),
@@ -85,7 +85,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// What came of a checkpoint, if anything did.
+    /// Takes the result of a checkpoint; `None` if it gave up.
     pub(super) fn checkpointed(&mut self, made: Option<io::Result<u64>>) {
         let Some(Checkpointing { sequence, covers, .. }) = self.log.end_checkpoint() else {
             return;
@@ -111,7 +111,7 @@ impl LogWriter {
         if self.debt == Debt::Damage {
             self.debt = Debt::Nothing;
         }
-        // If the log has failed since, there is a new gap.
+        // If the log has failed meanwhile, there is a new gap.
         if !self.log.has_failed() {
             self.rebuilt();
         }
@@ -125,7 +125,7 @@ impl LogWriter {
         }
     }
 
-    /// A checkpoint could not be made: it is tried again.
+    /// Handles a failed checkpoint: it is tried again.
     fn checkpoint_failed(&mut self, error: &io::Error) {
         if self.log.has_gap() {
             self.complain(error);
@@ -142,7 +142,7 @@ impl LogWriter {
         }
     }
 
-    /// Removes what a checkpoint covers. Returns how many files.
+    /// Removes the files that a checkpoint covers. Returns their number.
     fn remove_before(&self, sequence: u64) -> io::Result<usize> {
         let here = self.folder.path();
         let listing = self.folder.list().map_err(io::Error::other)?;

@@ -1,13 +1,14 @@
-//! What is done when the log cannot be written.
+//! Handling failures of the log.
 //!
-//! Then it has a gap: what was handed in meanwhile is in memory only. The segment is cut to what is
-//! known to be on the disk. If that is nothing the segment is used again, so that a disk that fails
-//! every time does not fill up with files; else another is begun. Neither follows from what was
-//! before: a checkpoint has to lead up to it, and until that is complete the trouble lasts.
+//! A log that cannot be written has a gap: the records that were handed in meanwhile are in memory
+//! only. The segment is truncated to the part that is certainly on the disk. If that is empty the
+//! segment is reused, so that repeated failures do not fill the disk with files; otherwise another
+//! is begun. Neither continues the log before the gap: a checkpoint has to lead up to it, and the
+//! trouble lasts until that is complete.
 //!
-//! With `async` a file in the folder says so meanwhile, also to the next start: what was
-//! acknowledged is not all there. It goes with any checkpoint that is complete while there is no
-//! other trouble, since that has everything.
+//! With `async` a file in the folder marks the gap, also for the next start: some acknowledged
+//! writes are missing on disk. Any checkpoint that completes without another failure removes the
+//! file, since it has all records.
 
 use std::io;
 use std::time::Instant;
@@ -21,12 +22,12 @@ use crate::disk::folder;
 use crate::disk::journal::Trouble;
 
 impl LogWriter {
-    /// The disk has failed.
+    /// Handles an error of the disk.
     pub(super) fn fail(&mut self, error: &io::Error) {
         if self.ends.shared.trouble().is_none() {
             self.ends.shared.set_trouble(Some(Trouble { why: error.to_string().into() }));
         }
-        // What cannot be written now is written before the log goes on.
+        // If the mark cannot be written now, it is written before the log continues.
         let _ = self.note_gap();
         self.complain(error);
         self.log.fail(Instant::now());
@@ -37,14 +38,14 @@ impl LogWriter {
             let what = if self.ends.shared.is_sync() {
                 "writes are refused"
             } else {
-                "what is stored now is lost if the node ends"
+                "new writes are in memory only"
             };
-            error!("the log cannot be written: {error}; {what} until that is mended");
+            error!("cannot write the log: {error}; {what} until the disk recovers");
         }
     }
 
-    /// Leaves word in the folder that the log has a gap: with `async` what was acknowledged
-    /// meanwhile is not there. With `sync` nothing is.
+    /// Marks in the folder that the log has a gap: with `async` it lacks acknowledged writes. With
+    /// `sync` nothing is acknowledged meanwhile.
     fn note_gap(&mut self) -> io::Result<()> {
         if self.ends.shared.is_sync() {
             return Ok(());
@@ -70,13 +71,13 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Whether to try to make the log whole. Not while the flusher may still speak of the segment
-    /// that is cut then.
+    /// Whether the log may be rebuilt now. Not while the flusher may still return a result for the
+    /// segment, which is truncated then.
     pub(super) fn may_rebuild(&self) -> bool {
         self.log.has_gap() && self.log.checkpoint().is_none() && !self.flusher.is_busy()
     }
 
-    /// Tries to begin anew after the disk has failed.
+    /// Tries to rebuild the log after a failure of the disk.
     pub(super) fn rebuild(&mut self) {
         self.log.try_again(Instant::now());
         match self.cut().and_then(|()| self.note_gap()) {
@@ -85,7 +86,7 @@ impl LogWriter {
         }
     }
 
-    /// Lets go of the segment in which the disk has failed, but for what is known to be on the
+    /// Truncates the segment in which the disk has failed to the part that is certainly on the
     /// disk.
     fn cut(&mut self) -> io::Result<()> {
         let Some(segment) = self.log.broken_mut() else { return Ok(()) };
@@ -104,14 +105,14 @@ impl LogWriter {
         Ok(())
     }
 
-    /// A checkpoint is complete, and the log goes on from it.
+    /// Handles a complete checkpoint, from which the log continues.
     pub(super) fn rebuilt(&mut self) {
         if let Err(error) = self.forget_gap() {
             if self.log.has_gap() {
                 self.fail(&error);
             } else {
-                // The debt is still there: the next checkpoint tries again.
-                warn!("cannot remove the word that the log had a gap: {error}");
+                // The debt remains: the next checkpoint tries again.
+                warn!("cannot remove the mark that the log had a gap: {error}");
             }
             return;
         }

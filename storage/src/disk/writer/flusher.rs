@@ -1,7 +1,7 @@
-//! The thread that waits for the disk in `async`, so that the writer goes on meanwhile.
+//! The thread that waits for the disk in `async`, so that the writer can continue meanwhile.
 //!
-//! It has one job at a time. What came of it must not get lost: the system tells of an error once,
-//! and whoever asks again later is told that all is well.
+//! It has one job at a time. Its result must not get lost: the system reports an error once, and a
+//! later call succeeds.
 
 use std::io;
 use std::sync::Arc;
@@ -12,28 +12,28 @@ use net_common::worker::Worker;
 
 use crate::disk::files::Output;
 
-/// A segment that the disk is to keep: its number, and how long it was then.
+/// A segment to be synced, with its number and its length.
 struct FlushJob {
     sequence: u64,
     end: u64,
     output: Arc<dyn Output>,
 }
 
-/// What came of a job.
+/// The result of a job.
 pub struct Flushed {
     /// The segment.
     pub sequence: u64,
-    /// Up to where it is on the disk, if it is.
+    /// The length that is on the disk, on success.
     pub end: u64,
-    /// What the system says.
+    /// The system's result.
     pub result: io::Result<()>,
 }
 
-/// The thread, and what it has to do.
+/// The thread and its jobs.
 pub struct DiskFlusher {
     jobs: Option<Sender<FlushJob>>,
     done: Receiver<Flushed>,
-    /// Behind its jobs: it ends when there are no more.
+    /// Declared after `jobs`: the thread exits when there are no more.
     worker: Worker,
     is_busy: bool,
     /// When the last job began.
@@ -41,7 +41,7 @@ pub struct DiskFlusher {
 }
 
 impl DiskFlusher {
-    /// Starts it, for the node of this name.
+    /// Starts the thread, for the node of this name.
     ///
     /// # Errors
     /// If the operating system has no more threads.
@@ -58,17 +58,17 @@ impl DiskFlusher {
         Ok(DiskFlusher { jobs: Some(jobs), done, worker, is_busy: false, since: Instant::now() })
     }
 
-    /// Where to hear what came of a job; [`DiskFlusher::took_result`] is to be told then.
+    /// Receives the result of a job; [`DiskFlusher::took_result`] has to be called then.
     pub fn done(&self) -> &Receiver<Flushed> {
         &self.done
     }
 
-    /// Word of a job was received.
+    /// Notes that the result of a job was received.
     pub fn took_result(&mut self) {
         self.is_busy = false;
     }
 
-    /// Whether it has a job that was not heard of yet.
+    /// Whether it has a job whose result was not received yet.
     pub fn is_busy(&self) -> bool {
         self.is_busy
     }
@@ -78,7 +78,7 @@ impl DiskFlusher {
         self.since.elapsed()
     }
 
-    /// Gives it a job, unless it has one. Never waits.
+    /// Starts a job, unless there is one. Never waits.
     pub fn flush(&mut self, sequence: u64, end: u64, output: Arc<dyn Output>) {
         if let Some(jobs) = self.jobs.as_ref().filter(|_| !self.is_busy) {
             self.is_busy = jobs.try_send(FlushJob { sequence, end, output }).is_ok();
@@ -86,7 +86,7 @@ impl DiskFlusher {
         }
     }
 
-    /// Ends it, and tells what came of the job that it still had. Waits for the disk.
+    /// Stops the thread, and returns the result of its last job. Waits for the disk.
     pub fn stop(&mut self) -> Option<Flushed> {
         self.jobs = None;
         let last = if self.is_busy { self.done.recv().ok() } else { None };
@@ -126,7 +126,7 @@ mod tests {
         flusher.flush(3, 500, output.clone());
         let last = flusher.stop().unwrap();
         assert_eq!((last.sequence, last.end, last.result.is_err()), (3, 500, true));
-        assert!(output.sync().is_ok(), "nobody else would have been told");
+        assert!(output.sync().is_ok(), "nobody else would have seen it");
         assert!(flusher.stop().is_none());
     }
 }

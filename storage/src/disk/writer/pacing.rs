@@ -1,46 +1,46 @@
-//! How long the log may become, and how fast a checkpoint has to be made, so that a folder stays
+//! How long the log may become, and how fast a checkpoint has to be written, so that a folder stays
 //! small.
 //!
-//! While a checkpoint is made there are, at most: the checkpoint before it, the log since that, and
-//! the checkpoint itself. A folder is to have at most two and a half times what the records take,
-//! and a segment more. So the log may come to half a checkpoint and a segment: one part of it
-//! before the next checkpoint begins, the other while that is made. A checkpoint that nobody is in
-//! the way of takes its time, so that requests hardly notice; but it keeps pace with the log.
+//! During a checkpoint a folder has at most: the checkpoint before it, the log since that, and the
+//! new checkpoint. Its size should stay below two and a half times the size of the records, plus a
+//! segment. So the log may grow to half a checkpoint and a segment: one half of that before the
+//! next checkpoint begins, the other half during it. A checkpoint runs slowly, so that requests
+//! hardly notice, unless the log grows faster.
 //!
-//! What it cannot do is make a disk, or a processor, faster than it is: a checkpoint that never
-//! rests may still be slower than the log.
+//! The bound depends on the disk and the processor: even a checkpoint that never rests may be
+//! slower than the log.
 
 use std::time::Duration;
 
-/// How long the thread that makes a checkpoint rests after a frame, in times of what the frame
-/// took: two thirds of a processor are left to requests, and more where they are busy.
+/// The rest after each frame, as a multiple of the time that the frame took: it leaves two thirds
+/// of a processor to requests, and more when they are busy.
 const REST: u32 = 2;
 
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_millis(20);
 
-/// What the log may come to, in bytes.
+/// The growth that the log is allowed, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pacing {
-    /// Since the last checkpoint began, before the next does.
+    /// From the beginning of one checkpoint to that of the next.
     pub before: u64,
-    /// While a checkpoint is made.
+    /// During a checkpoint.
     pub during: u64,
 }
 
 impl Pacing {
-    /// Where a checkpoint takes so many bytes.
+    /// The pacing for a checkpoint of so many bytes.
     pub fn new(segment_bytes: u64, checkpoint_bytes: u64) -> Pacing {
         let all = segment_bytes + checkpoint_bytes / 2;
         let before = all / 2;
         Pacing { before, during: all - before }
     }
 
-    /// How long a checkpoint rests of which a part is `done`, from 0 to 1, while the log has grown
-    /// by so many bytes, after a frame that took so long.
+    /// The rest of a checkpoint after a frame that took so long, when the fraction `done`, from 0
+    /// to 1, is complete and the log has grown by so many bytes.
     pub fn rest(&self, done: f64, grown: u64, took: Duration) -> Duration {
-        // Half is for the end, when it waits for the disk, and for a machine that is busy with
-        // other things.
+        // Half of the growth is reserved for the end, when the checkpoint waits for the disk, and
+        // for a busy machine.
         let due = grown as f64 / (self.during as f64 * 0.5);
         if done < due { Duration::ZERO } else { (took * REST).min(LONGEST_REST) }
     }
@@ -52,9 +52,9 @@ mod tests {
 
     const SEGMENT: u64 = 64 << 20;
 
-    /// Writes for a while with so many bytes a second, where checkpoints of so many bytes are made
-    /// with so many a second that never rest. Returns the most that the folder has, and the part of
-    /// the time in which one is made.
+    /// Simulates writes at `rate` bytes a second, with checkpoints of `checkpoint` bytes that could
+    /// be written at `speed` bytes a second. Returns the largest size of the folder, and the
+    /// fraction of the time in which a checkpoint is in progress.
     fn run(rate: f64, checkpoint: u64, speed: f64) -> (u64, f64) {
         let frame = 256.0 * 1024.0;
         let (mut log, mut most, mut making, mut time) = (0.0, 0, 0.0, 0.0);

@@ -1,14 +1,14 @@
-//! What is tried again after the disk has failed: how soon, and how often that is complained about.
+//! Pauses between attempts after a failure of the disk, and between complaints in the log.
 
 use std::time::{Duration, Instant};
 
-/// The longest pause between two tries: no longer than somebody waits who has made space.
+/// The longest pause between two attempts: an operator who has made space should not wait longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How often the same is complained about.
+/// The interval between complaints of one kind.
 const REPEAT: Duration = Duration::from_secs(30);
 
-/// When to try something again that has failed.
+/// The pause before a failed operation is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPause {
     at: Instant,
@@ -16,24 +16,24 @@ pub struct RetryPause {
 }
 
 impl RetryPause {
-    /// The one after this, or the first.
+    /// The pause after `before`, or the first one.
     pub fn after(before: Option<RetryPause>, first: Duration) -> RetryPause {
         let length = before.map_or(first, |before| (before.length * 2).min(LONGEST_PAUSE));
         RetryPause { at: Instant::now() + length, length }
     }
 
-    /// How long it is in all.
+    /// Its length.
     pub fn length(&self) -> Duration {
         self.length
     }
 
-    /// How long it still is.
+    /// The time that is left of it.
     pub fn left(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
 }
 
-/// Complaints of one kind: not every time.
+/// Limits how often complaints of one kind are logged.
 #[derive(Debug, Default)]
 pub struct Complaints(Option<Instant>);
 

@@ -1,4 +1,4 @@
-//! How one segment of the log follows another.
+//! Replacing a segment of the log by the next.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::disk::folder;
 use crate::disk::header::{FileHeader, FileKind};
 
 impl LogWriter {
-    /// Begins the next segment, if it is known whose it is.
+    /// Begins the next segment, if the cluster is known.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         if self.origin.is_none() {
             return Ok(());
@@ -33,7 +33,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// What a file of this node and this life says of itself.
+    /// The header for a file of this node and incarnation.
     pub(super) fn header(&self, kind: FileKind, sequence: u64) -> io::Result<FileHeader> {
         let Origin { cluster, arcs } = self.origin.ok_or(io::ErrorKind::NotFound)?;
         let mut salt = [0; 4];

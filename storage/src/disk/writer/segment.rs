@@ -17,23 +17,23 @@ pub struct Segment {
     pub sequence: u64,
     /// Its file.
     pub file: PathBuf,
-    /// What was told of views before it, and perhaps of some that it tells of again: a checkpoint
-    /// that leads up to it says so.
+    /// The ledger before it, for a checkpoint that leads up to it. It may include views that the
+    /// segment has again.
     pub ledger: Ledger,
     /// The file, open.
     pub output: Arc<dyn Output>,
-    /// Where the next frame stands.
+    /// The place of the next frame.
     pub end: u64,
-    /// Up to where it is on the disk.
+    /// The length that is on the disk.
     pub durable: u64,
     salt: u32,
 }
 
 impl Segment {
-    /// Makes one. It is on the disk then.
+    /// Creates a segment. It is on the disk afterwards.
     ///
     /// # Errors
-    /// The system's. The file may be there, in part.
+    /// The system's. The file may exist in part.
     pub fn begin(
         files: &dyn Files,
         folder: &Folder,
@@ -50,7 +50,7 @@ impl Segment {
         Ok(Segment { sequence, file, ledger, output, end, durable, salt })
     }
 
-    /// Whether nothing stands behind its header.
+    /// Whether it has nothing but its header.
     pub fn is_empty(&self) -> bool {
         self.end == header::LENGTH as u64
     }
@@ -63,7 +63,7 @@ impl Segment {
     /// Seals the frame that begins at `start`, and appends it.
     ///
     /// # Errors
-    /// The system's. Any part of it may be there.
+    /// The system's. Any part of the frame may be written.
     pub fn append(&mut self, out: &mut [u8], start: usize) -> io::Result<()> {
         frame::seal(out, start, self.end, self.salt, self.durable);
         self.output.append(out)?;
@@ -74,7 +74,7 @@ impl Segment {
     /// Waits until all of it is on the disk.
     ///
     /// # Errors
-    /// The system's: nobody knows then what of the rest is.
+    /// The system's: which part of the rest is on the disk is unknown then.
     pub fn sync(&mut self) -> io::Result<()> {
         if !self.is_durable() {
             self.output.sync()?;
@@ -83,7 +83,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Lets go of all that is not known to be on the disk.
+    /// Truncates it to the part that is certainly on the disk.
     ///
     /// # Errors
     /// The system's.
@@ -93,12 +93,12 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes that it ends here, and waits until all of it is on the disk.
+    /// Writes the end entry, and waits until all of the segment is on the disk.
     ///
     /// # Errors
     /// The system's.
     pub fn close(&mut self) -> io::Result<()> {
-        // First: that it ends must not be there without the rest.
+        // First, since the end entry must not be on the disk without the rest.
         self.sync()?;
         self.output.append(&closing(self.salt, self.end))?;
         self.output.sync()

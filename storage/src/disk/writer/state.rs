@@ -1,20 +1,18 @@
-//! What the log is like, from which follows what the writer may do.
+//! The state of the log, which determines the writer's next steps.
 //!
 //! | state | the disk fails | its segment is closed | another is begun | the log is whole again |
 //! |---|---|---|---|---|
-//! | *writing*: the log follows from what was before | failed | writing | writing | |
+//! | *writing*: the log continues what was before | failed | writing | writing | |
 //! | *failed*: it has a gap, and nothing is written | failed | failed | rebuilding | |
 //! | *rebuilding*: it is written again, behind the gap | failed | failed | rebuilding | writing |
 //!
-//! In each of them a checkpoint may be under way: it begins when the log is written, and goes on
-//! whatever becomes of that meanwhile. The log is whole again when one is complete that was begun
-//! behind the gap. So while one is under way of a log that has failed, it has to end before the log
-//! is tried again.
+//! In each state a checkpoint may be in progress: it begins while the log is written, and continues
+//! whatever happens to the log. The log is whole again when a checkpoint that began after the gap
+//! is complete. So a checkpoint in progress has to end before a failed log is tried again.
 
 use std::time::Instant;
 
-/// The log: its state, and the checkpoint that is being made of what it tells. `S` is a segment,
-/// `C` what is known of the checkpoint.
+/// The log: its state, and a checkpoint in progress. `S` is a segment, `C` the checkpoint.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Log<S, C> {
     state: LogState<S>,
@@ -23,22 +21,22 @@ pub struct Log<S, C> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum LogState<S> {
-    /// With the segment that is being written, once there is something to write.
+    /// With the current segment, once there is something to write.
     Writing(Option<S>),
-    /// With the segment in which the disk has failed, until that was cut to what is known to be on
-    /// the disk.
+    /// With the segment in which the disk has failed, until it is truncated to the part that is
+    /// certainly on the disk.
     Failed { broken: Option<S>, tried: Instant },
-    /// With a segment that a checkpoint has yet to lead up to.
+    /// With a segment that no complete checkpoint leads up to yet.
     Rebuilding { segment: S, tried: Instant },
 }
 
 impl<S, C> Log<S, C> {
-    /// One of which nothing is written yet.
+    /// An empty log.
     pub fn new() -> Log<S, C> {
         Log { state: LogState::Writing(None), checkpoint: None }
     }
 
-    /// The segment that is being written, if there is one.
+    /// The current segment, if there is one.
     pub fn segment(&self) -> Option<&S> {
         match &self.state {
             LogState::Writing(segment) => segment.as_ref(),
@@ -47,7 +45,7 @@ impl<S, C> Log<S, C> {
         }
     }
 
-    /// The same, to be written.
+    /// The current segment, to be changed.
     pub fn segment_mut(&mut self) -> Option<&mut S> {
         match &mut self.state {
             LogState::Writing(segment) => segment.as_mut(),
@@ -56,7 +54,7 @@ impl<S, C> Log<S, C> {
         }
     }
 
-    /// The segment in which the disk has failed, if something of it is still to be cut off.
+    /// The segment in which the disk has failed, if it still has to be truncated.
     pub fn broken_mut(&mut self) -> Option<&mut S> {
         match &mut self.state {
             LogState::Failed { broken, .. } => broken.as_mut(),
@@ -64,7 +62,7 @@ impl<S, C> Log<S, C> {
         }
     }
 
-    /// The checkpoint that is being made, if one is.
+    /// The checkpoint in progress, if there is one.
     pub fn checkpoint(&self) -> Option<&C> {
         self.checkpoint.as_ref()
     }
@@ -74,12 +72,12 @@ impl<S, C> Log<S, C> {
         matches!(self.state, LogState::Failed { .. })
     }
 
-    /// Whether something is missing in the log, so that a checkpoint has to be made.
+    /// Whether records are missing in the log, so that a checkpoint is needed.
     pub fn has_gap(&self) -> bool {
         self.tried().is_some()
     }
 
-    /// When the log failed, or was tried to be made whole last; `None` if it is.
+    /// When the log failed, or a rebuild was last tried; `None` if it is whole.
     pub fn tried(&self) -> Option<Instant> {
         match self.state {
             LogState::Writing(_) => None,
@@ -87,13 +85,14 @@ impl<S, C> Log<S, C> {
         }
     }
 
-    /// The disk has failed. What was broken before stays so if nothing was written since.
+    /// Notes that the disk has failed. A segment that was broken before stays so if nothing was
+    /// written since.
     pub fn fail(&mut self, now: Instant) {
         let broken = self.take_segment();
         self.state = LogState::Failed { broken, tried: now };
     }
 
-    /// To make the log whole is tried again.
+    /// Notes that a rebuild is tried.
     pub fn try_again(&mut self, now: Instant) {
         match &mut self.state {
             LogState::Writing(_) => {}
@@ -101,8 +100,7 @@ impl<S, C> Log<S, C> {
         }
     }
 
-    /// Its segment, whole or broken, is none of its own any more: it was closed, or is to be used
-    /// otherwise.
+    /// Removes the segment, whole or broken, from the log: it was closed, or will be reused.
     pub fn take_segment(&mut self) -> Option<S> {
         let (segment, state) = match std::mem::replace(&mut self.state, LogState::Writing(None)) {
             LogState::Writing(segment) => (segment, LogState::Writing(None)),
@@ -117,7 +115,7 @@ impl<S, C> Log<S, C> {
         segment
     }
 
-    /// A segment was begun, and is written from now on.
+    /// Begins a segment, which is written from now on.
     pub fn begin_segment(&mut self, segment: S) {
         self.state = match self.tried() {
             None => LogState::Writing(Some(segment)),
@@ -125,17 +123,18 @@ impl<S, C> Log<S, C> {
         };
     }
 
-    /// A checkpoint was begun, which leads up to the present segment.
+    /// Notes a checkpoint in progress, which leads up to the present segment.
     pub fn begin_checkpoint(&mut self, checkpoint: C) {
         self.checkpoint = Some(checkpoint);
     }
 
-    /// It has ended, well or not.
+    /// Ends the checkpoint in progress, complete or not.
     pub fn end_checkpoint(&mut self) -> Option<C> {
         self.checkpoint.take()
     }
 
-    /// A checkpoint leads up to what is written now. Returns whether there was a gap until then.
+    /// Notes that a complete checkpoint leads up to the present segment. Returns whether that
+    /// closes a gap.
     pub fn make_whole(&mut self) -> bool {
         match std::mem::replace(&mut self.state, LogState::Writing(None)) {
             LogState::Rebuilding { segment, .. } => {
@@ -150,14 +149,14 @@ impl<S, C> Log<S, C> {
     }
 }
 
-/// What a folder still has that a complete checkpoint puts an end to.
+/// A flaw of a folder that the next complete checkpoint removes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Debt {
     /// Nothing.
     Nothing,
-    /// Files of which not all is sound: they must not be met again.
+    /// Damaged files, which must not be read again.
     Damage,
-    /// Word that the log has a gap, or perhaps that word.
+    /// The mark that the log has a gap, written or attempted.
     Gap,
 }
 
@@ -207,7 +206,7 @@ mod tests {
                 log.make_whole();
             },
         ];
-        // Where the table has nothing to say nothing happens.
+        // An empty cell of the table means no change.
         for (state, want) in [
             ("writing", ["failed", "writing", "writing", "writing"]),
             ("failed", ["failed", "failed", "rebuilding", "failed"]),

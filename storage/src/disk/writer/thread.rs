@@ -1,4 +1,4 @@
-//! The thread itself: it takes what is handed in, writes it, and does what is due by the clock.
+//! The thread itself: it takes requests, writes them, and runs timers.
 
 use std::io;
 use std::path::PathBuf;
@@ -28,32 +28,32 @@ use crate::disk::settings::DiskSettings;
 /// Bytes after which a group ends.
 const GROUP: usize = 1 << 20;
 
-/// How long the thread rests after a group in `async`.
+/// The rest after a group in `async`.
 const REST: Duration = Duration::from_millis(1);
 
-/// How long the thread waits where nothing is due.
+/// The longest wait if nothing is due.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// What the writer begins with.
+/// The parameters of a writer.
 pub struct Start {
-    /// How to write.
+    /// The settings of the folder.
     pub settings: DiskSettings,
-    /// Whose log it is.
+    /// The node.
     pub node: NodeId,
-    /// By which start of its process.
+    /// The start of its process.
     pub incarnation: Incarnation,
-    /// Where.
+    /// The folder.
     pub folder: Folder,
-    /// What recovery has found there.
+    /// The report of its recovery.
     pub report: RecoveryReport,
     /// The number of the next segment.
     pub next: u64,
-    /// Where it receives what is handed in.
+    /// Its side of the journal.
     pub ends: WriterEnds,
 }
 
-/// Starts to write a folder's log, from where recovery has left it. When it is stopped all that was
-/// handed in is written first, and on the disk.
+/// Starts the writer of a folder's log, at the end that recovery has found. When it is stopped, it
+/// first brings all earlier requests to the disk.
 ///
 /// # Errors
 /// If the operating system has no more threads.
@@ -63,22 +63,22 @@ pub fn start(start: Start, source: Arc<dyn CheckpointSource>) -> io::Result<Work
     Worker::spawn(name, move |stop| LogWriter::new(start, source, flusher, stop).run())
 }
 
-/// The cluster that a log is of, and the size of its ring.
+/// The cluster of a log, and the size of its ring.
 #[derive(Clone, Copy)]
 pub(super) struct Origin {
     pub cluster: ClusterId,
-    /// Arcs of its ring.
+    /// The number of arcs of its ring.
     pub arcs: usize,
 }
 
-/// A checkpoint that is being made.
+/// A checkpoint in progress.
 pub(super) struct Checkpointing {
     /// The segment that it leads up to.
     pub sequence: u64,
     /// Bytes of the log that it covers.
     pub covers: u64,
-    /// How many bytes it has in the end, or why there is none. If nothing comes it gave up, since
-    /// the node stops.
+    /// Receives its size in bytes, or the error. If nothing is received it gave up, since the node
+    /// stops.
     pub made: Receiver<io::Result<u64>>,
 }
 
@@ -88,32 +88,32 @@ pub(super) struct LogWriter {
     pub(super) name: NodeId,
     pub(super) incarnation: Incarnation,
     pub(super) folder: Folder,
-    /// What checkpoints are made of.
+    /// The source of checkpoints.
     pub(super) source: Arc<dyn CheckpointSource>,
     pub(super) ends: WriterEnds,
     pub(super) stop: Stop,
     pub(super) flusher: DiskFlusher,
-    /// Known once a view has told.
+    /// Known from the first view on.
     pub(super) origin: Option<Origin>,
     pub(super) ledger: Ledger,
     /// The number of the next segment.
     pub(super) next: u64,
-    /// A file that could not be begun, nor removed.
+    /// A segment that could be neither completed nor removed.
     pub(super) leftover: Option<PathBuf>,
     pub(super) log: Log<Segment, Checkpointing>,
-    /// What the next checkpoint puts an end to.
+    /// The flaw that the next checkpoint removes.
     pub(super) debt: Debt,
     out: Vec<u8>,
-    /// Bytes that were appended since the flusher began its last job.
+    /// Bytes appended since the flusher began its last job.
     unflushed: u64,
     /// Bytes of the log that no checkpoint covers.
     pub(super) logged: Logged,
     /// Bytes of the last checkpoint.
     pub(super) checkpoint_bytes: u64,
-    /// The pause after a checkpoint that could not be made.
+    /// The pause after a failed checkpoint.
     pub(super) pause: Option<RetryPause>,
     pub(super) checkpoint_complaints: Complaints,
-    /// Those of the log itself.
+    /// Complaints about the log itself.
     pub(super) complaints: Complaints,
 }
 
@@ -177,7 +177,7 @@ impl LogWriter {
                     }
                 }
                 recv(made) -> made => {
-                    // None: it gave up, since the node stops.
+                    // If it gave up, the node stops.
                     self.checkpointed(made.ok());
                 }
                 recv(self.stop.channel()) -> _ => return self.finish(),
@@ -185,13 +185,13 @@ impl LogWriter {
             }
             self.run_timers();
             if rests {
-                // Not woken by what is handed in.
+                // New requests do not interrupt this rest.
                 self.stop.wait(REST);
             }
         }
     }
 
-    /// How long there may be nothing to do.
+    /// The time until the next timer.
     fn time_to_wait(&self) -> Duration {
         let left = |age: Duration, time: Duration| time.saturating_sub(age);
         let is_durable = self.log.segment().is_none_or(Segment::is_durable);
@@ -202,14 +202,14 @@ impl LogWriter {
         if !is_durable && !self.flusher.is_busy() {
             patience = patience.min(left(self.flusher.age(), self.settings.flush));
         }
-        // A checkpoint is not begun before.
+        // A checkpoint begins only when the segment is durable.
         if let Some(pause) = self.pause.filter(|_| is_durable && self.is_checkpoint_due()) {
             patience = patience.min(pause.left());
         }
         patience
     }
 
-    /// What is due by the clock.
+    /// Runs the timers.
     fn run_timers(&mut self) {
         if self.may_rebuild()
             && self.log.tried().is_some_and(|tried| tried.elapsed() >= self.settings.retry)
@@ -228,23 +228,24 @@ impl LogWriter {
         }
     }
 
-    /// Takes in what was handed in up to now, and writes it.
+    /// Takes all requests up to now, and writes them.
     fn group(&mut self, first: LogRequest) {
         let requests = self.receive(first);
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         let start = frame::begin(&mut out);
-        // After the requests were received: what was taken under a view stands behind it.
+        // After the requests were received, so that records follow the view under which they were
+        // stored.
         self.put_views(&mut out);
         let Waiters { acks, idle } = self.put_items(requests, &mut out);
         let written = if out.len() > frame::HEAD { self.append(&mut out, start) } else { Ok(()) };
         if let Err(error) = written {
             self.fail(&error);
         }
-        // While an old gap is open nothing counts as being on the disk.
+        // While there is a gap nothing counts as being on the disk.
         let answer = self.ends.shared.trouble().map_or(Ok(()), Err);
         for ack in acks {
-            // Whoever has gone away meanwhile needs no answer.
+            // A thread that no longer waits needs no answer.
             let _ = ack.try_send(answer.clone());
         }
         idle.into_iter().for_each(|reply| reply.send(self.is_idle()).unwrap_or_default());
@@ -254,7 +255,7 @@ impl LogWriter {
         self.out = out;
     }
 
-    /// All that has been handed in, up to about a group.
+    /// All requests that wait, up to about a group.
     fn receive(&self, first: LogRequest) -> Vec<LogRequest> {
         let mut requests = vec![first];
         let mut bytes = 0;
@@ -308,7 +309,7 @@ impl LogWriter {
     /// Writes a frame.
     fn append(&mut self, out: &mut [u8], start: usize) -> io::Result<()> {
         if self.log.has_failed() {
-            // The checkpoint that mends it has all of this.
+            // The checkpoint that rebuilds it has all of this.
             return Ok(());
         }
         if self.log.segment().is_none() {
@@ -321,10 +322,10 @@ impl LogWriter {
         if self.ends.shared.is_sync() { segment.sync() } else { Ok(()) }
     }
 
-    /// What came of the flusher's job.
+    /// Takes the result of the flusher's job.
     fn flushed(&mut self, Flushed { sequence, end, result }: Flushed) {
         match (result, self.log.segment_mut()) {
-            // Told once, whatever the segment is by now.
+            // An error is reported only once, whichever segment is current now.
             (Err(error), _) => self.fail(&error),
             (Ok(()), Some(segment)) if segment.sequence == sequence => {
                 segment.durable = segment.durable.max(end);
@@ -333,7 +334,7 @@ impl LogWriter {
         }
     }
 
-    /// Whether all is on the disk, and nothing under way. Only tests ask.
+    /// Whether all is on the disk, and nothing in progress. Only tests ask.
     fn is_idle(&self) -> bool {
         self.log.segment().is_none_or(Segment::is_durable)
             && !self.flusher.is_busy()
@@ -341,7 +342,7 @@ impl LogWriter {
             && !self.log.has_gap()
     }
 
-    /// Writes what is left.
+    /// Writes the remaining requests.
     fn finish(&mut self) {
         while let Ok(request) = self.ends.requests.try_recv() {
             self.group(request);
@@ -359,7 +360,7 @@ impl LogWriter {
         if self.log.has_gap() {
             error!("the end of the log may be lost");
         }
-        // It gives up at its next rest, unless it is about to be complete.
+        // It gives up at its next rest, unless it is nearly complete.
         if let Some(job) = self.log.checkpoint() {
             let made = job.made.recv().ok();
             self.checkpointed(made);
@@ -367,10 +368,10 @@ impl LogWriter {
     }
 }
 
-/// Who waits for what came of a group.
+/// The threads that wait for the result of a group.
 #[derive(Default)]
 struct Waiters {
     acks: Vec<Ack>,
-    /// Those who ask whether all is on the disk: only tests do.
+    /// Tests that ask whether all is on the disk.
     idle: Vec<Sender<bool>>,
 }
