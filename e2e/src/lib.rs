@@ -1,14 +1,15 @@
-//! Test clusters, and what it takes to be nasty to them.
+//! Test clusters, and tools to disturb them.
 //!
-//! * [`TestCluster`]: a manager and nodes in this process, on free ports, ready when a real request
+//! * [`TestCluster`]: a manager and nodes in this process, on free ports; ready when a real request
 //!   is answered, stopped when dropped;
-//! * [`RawConnection`]: a socket that sends whatever bytes a test wants and reads frames;
+//! * [`RawConnection`]: a socket that sends any bytes and reads frames;
 //! * [`under_load`]: clients that put and get, and check every answer, while something happens;
-//! * [`program`] and [`client_command`]: the real programs, for what only a process can show;
-//! * [`scripts`]: `start_service` and the others, in a folder of their own;
-//! * [`wait_until`]: tests wait for conditions with a generous deadline, never for a time.
+//! * [`program`] and [`client_command`]: the real programs, for behaviour that only a process can
+//!   show;
+//! * [`scripts`]: `start_service` and the other scripts, in a folder of their own;
+//! * [`wait_until`]: tests wait for conditions with a generous deadline, never for a fixed time.
 //!
-//! Processes, proxies and histories are those of [`harness`].
+//! Processes, proxies and histories come from [`harness`].
 
 mod load;
 mod programs;

@@ -1,9 +1,9 @@
 //! Clients that put and get without a pause while a cluster changes, and check every answer.
 //!
 //! Each key has one writer, and its values are numbers that count up. A put must succeed; a get
-//! must show a number that is not below the last one acknowledged before it began, and not above
-//! the last one begun before it ended. There is no error that is allowed. A second load of a
-//! cluster goes on from the first.
+//! must return a number that is not below the last one acknowledged before the get began, and not
+//! above the last one begun before the get ended. No error is allowed. A second load of a cluster
+//! continues from the first.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,18 +21,18 @@ const READERS: usize = 2;
 /// Keys of each writer.
 const KEYS: usize = 40;
 
-/// What came of it.
+/// The outcome of a load.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What each key holds in the end.
+    /// The final value of each key.
     pub pairs: BTreeMap<String, String>,
-    /// How many puts and gets there were.
+    /// The number of puts and gets.
     pub operations: usize,
-    /// How long the slowest of them took.
+    /// The duration of the slowest of them.
     pub slowest: Duration,
 }
 
-/// One key: the number that was begun last, and the one that was acknowledged last.
+/// One key: the number of the last put begun, and of the last one acknowledged.
 struct Slot {
     key: String,
     begun: AtomicU64,
@@ -40,7 +40,7 @@ struct Slot {
 }
 
 impl Slot {
-    /// With the number that the key holds already.
+    /// Starts from the number that the key already holds.
     fn new(key: String, client: &GTStoreClient) -> Slot {
         let number = held(client.get(key.as_bytes()).expect("a cluster that is well answers"));
         Slot { key, begun: AtomicU64::new(number), done: AtomicU64::new(number) }
@@ -69,7 +69,7 @@ impl Slot {
     }
 }
 
-/// The number that a key holds; 0 before the first.
+/// The number in a key; 0 before the first put.
 fn held(got: Option<Got>) -> u64 {
     got.map_or(0, |got| {
         let text = String::from_utf8(got.value).expect("numbers are text");
@@ -77,7 +77,7 @@ fn held(got: Option<Got>) -> u64 {
     })
 }
 
-/// Puts and gets from several threads while `change` happens. Returns what all keys hold then.
+/// Puts and gets from several threads while `change` runs. Returns the final value of all keys.
 ///
 /// # Panics
 /// With the first error or wrong answer.
@@ -113,7 +113,7 @@ pub fn under_load(cluster: &mut TestCluster, change: impl FnOnce(&mut TestCluste
     }
 }
 
-/// Does the same to one key after the other until it is over, and at least once to each.
+/// Puts and gets one key after the other until the load is over, and each key at least once.
 fn run(
     config: Config,
     is_over: &AtomicBool,

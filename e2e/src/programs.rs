@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// The folder of the workspace.
+/// The root folder of the workspace.
 ///
 /// # Panics
-/// If this crate is not in one.
+/// If this crate is not in a workspace.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e is in the workspace")
 }
 
-/// The folder with the programs of this workspace, built in the profile of the test that asks.
+/// The folder with the programs of this workspace, built in the profile of the calling test.
 ///
 /// # Panics
 /// If they do not build.
@@ -40,12 +40,12 @@ pub fn programs() -> &'static Path {
     })
 }
 
-/// One of the programs.
+/// The path of a program.
 pub fn program(name: &str) -> PathBuf {
     programs().join(name)
 }
 
-/// A command that gets none of this process's settings.
+/// A command without this process's settings in its environment.
 pub fn without_settings(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -56,8 +56,8 @@ pub fn without_settings(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The client command for the cluster of a manager, yet without anything to do. It gets no input
-/// and none of this process's settings.
+/// The client command for the cluster of a manager, without arguments yet. It gets no input and
+/// none of this process's settings.
 pub fn client_command(manager: SocketAddr) -> Command {
     let mut command = without_settings(program("client"));
     command.args(["--manager", &manager.to_string()]).stdin(Stdio::null());

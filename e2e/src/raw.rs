@@ -1,4 +1,4 @@
-//! A socket without manners.
+//! A socket that need not follow the protocol.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use net_common::message::Message;
 
 use crate::wait::PATIENCE;
 
-/// A frame with any type, format and payload, sane or not.
+/// A frame with any type, format and payload, valid or not.
 pub fn frame(kind: u16, format: u16, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     out.put_u16(kind);
@@ -19,10 +19,10 @@ pub fn frame(kind: u16, format: u16, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// One of the original's requests on a connection of its own. Returns the answer's kind and text.
+/// One of the original's requests on a connection of its own. Returns the reply's kind and text.
 ///
 /// # Panics
-/// If the server does not answer, or does not close the connection after its answer.
+/// If the server does not reply, or does not close the connection after its reply.
 pub fn text_request(address: SocketAddr, kind: Kind, payload: &[u8]) -> (Kind, Vec<u8>) {
     let mut connection = RawConnection::open(address);
     connection.send(&frame(kind as u16, FORMAT_TEXT, payload));
@@ -32,14 +32,14 @@ pub fn text_request(address: SocketAddr, kind: Kind, payload: &[u8]) -> (Kind, V
     (Kind::from_wire(reply.kind).expect("a kind that exists"), reply.payload)
 }
 
-/// A frame that came.
+/// A received frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawFrame {
     /// Its type.
     pub kind: u16,
     /// Its format.
     pub format: u16,
-    /// What it carries.
+    /// Its payload.
     pub payload: Vec<u8>,
 }
 
@@ -47,14 +47,14 @@ impl RawFrame {
     /// The text of an ERROR.
     ///
     /// # Panics
-    /// If it is none.
+    /// If it is not an ERROR.
     pub fn error(&self) -> &str {
         assert_eq!(self.kind, Kind::Error as u16, "{self:?}");
         std::str::from_utf8(&self.payload).expect("errors are text")
     }
 }
 
-/// A connection that sends what it is given.
+/// A connection that sends any bytes.
 pub struct RawConnection {
     stream: TcpStream,
     reader: FrameReader,
@@ -64,7 +64,7 @@ impl RawConnection {
     /// Connects.
     ///
     /// # Panics
-    /// If nobody accepts.
+    /// If the connection is refused.
     pub fn open(address: SocketAddr) -> RawConnection {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("somebody listens");
         stream.set_nodelay(true).expect("a socket takes options");
@@ -81,7 +81,7 @@ impl RawConnection {
     /// Sends bytes.
     ///
     /// # Panics
-    /// If they do not leave.
+    /// If they cannot be sent.
     pub fn send(&mut self, bytes: &[u8]) {
         self.try_send(bytes).expect("the peer takes bytes");
     }
@@ -94,16 +94,16 @@ impl RawConnection {
         self.stream.write_all(bytes)
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending direction.
     pub fn finish(&self) {
-        // A peer that has closed already needs no telling.
+        // A peer that has closed already need not be notified.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// The next frame; `None` where the peer has closed the connection, with manners or without.
+    /// The next frame; `None` where the peer has closed or reset the connection.
     ///
     /// # Panics
-    /// If neither happens, or what comes is no frame.
+    /// If neither happens, or the bytes are not a frame.
     pub fn receive(&mut self) -> Option<RawFrame> {
         loop {
             if let Some(frame) = self.reader.next_frame().expect("servers send frames") {
@@ -122,7 +122,7 @@ impl RawConnection {
         }
     }
 
-    /// Sends a message and returns the answer.
+    /// Sends a message and returns the reply.
     ///
     /// # Panics
     /// If none comes.
@@ -133,10 +133,10 @@ impl RawConnection {
         self.receive().expect("every request is answered")
     }
 
-    /// Waits for the end of the connection.
+    /// Waits until the peer closes the connection.
     ///
     /// # Panics
-    /// If a frame comes instead.
+    /// If a frame arrives instead.
     pub fn expect_end(&mut self) {
         assert_eq!(self.receive(), None, "the connection should have ended");
     }

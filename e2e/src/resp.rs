@@ -1,4 +1,4 @@
-//! A Redis client that shows what it gets: each reply as a line of text.
+//! A Redis client that returns each reply as a line of text.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,12 +14,12 @@ impl Resp {
     /// Connects.
     ///
     /// # Panics
-    /// If nobody listens.
+    /// If nothing listens.
     pub fn open(address: SocketAddr) -> Resp {
         Resp::try_open(address).expect("it listens")
     }
 
-    /// Connects, if somebody listens.
+    /// Connects, if something listens.
     pub fn try_open(address: SocketAddr) -> io::Result<Resp> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE)).expect("it can be set");
@@ -33,7 +33,7 @@ impl Resp {
         self.stream.get_ref()
     }
 
-    /// Sends a command of these words.
+    /// Sends a command with these words.
     ///
     /// # Panics
     /// If the connection is closed.
@@ -41,7 +41,7 @@ impl Resp {
         self.stream.get_mut().write_all(&encode(words)).expect("it is open");
     }
 
-    /// Sends a command, written with blanks between its words, and shows the reply.
+    /// Sends a command, written with blanks between its words, and returns the reply as text.
     ///
     /// # Panics
     /// As [`Resp::reply`].
@@ -50,7 +50,7 @@ impl Resp {
         self.reply()
     }
 
-    /// Sends commands together, and shows the replies.
+    /// Sends commands together, and returns the replies as text.
     ///
     /// # Panics
     /// As [`Resp::reply`].
@@ -60,24 +60,24 @@ impl Resp {
         lines.iter().map(|_| self.reply()).collect()
     }
 
-    /// Sends a command, and shows the reply; nothing where the connection ends first.
+    /// Sends a command, and returns the reply; an error if the connection closes first.
     pub fn try_ask(&mut self, line: &str) -> io::Result<String> {
         self.stream.get_mut().write_all(&encode(&line.split(' ').collect::<Vec<_>>()))?;
         self.read()
     }
 
-    /// Shows the next reply: `OK`, `:5`, `"value"`, `nil`, `[:1, nil]`, `-ERR …`.
+    /// The next reply as text: `OK`, `:5`, `"value"`, `nil`, `[:1, nil]`, `-ERR …`.
     ///
     /// # Panics
-    /// If none comes in time, or it is none.
+    /// If no reply arrives in time, or it is invalid.
     pub fn reply(&mut self) -> String {
         self.read().expect("a whole reply comes")
     }
 
-    /// The value of the next reply, as it is: to show a long one takes long.
+    /// The raw value of the next reply: formatting a long one takes long.
     ///
     /// # Panics
-    /// If none comes in time, or it is none.
+    /// If no reply arrives in time, or it is not a value.
     pub fn value(&mut self) -> Vec<u8> {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("a reply comes");
@@ -116,13 +116,13 @@ impl Resp {
         Ok(format!("[{}]", shown.join(", ")))
     }
 
-    /// Holds that the connection ends, whatever else comes before.
+    /// Asserts that the connection closes, whatever else arrives before.
     ///
     /// # Panics
     /// If it does not.
     pub fn expect_end(&mut self) {
         let mut rest = [0; 4096];
-        // A reset is an end as well.
+        // A reset counts as a close.
         while let Ok(n @ 1..) = self.stream.read(&mut rest) {
             let _ = n;
         }

@@ -1,5 +1,5 @@
-//! The scripts `start_service`, `stop_service` and `run.sh`, as a person calls them: real
-//! processes, a folder of their own, ports of their own.
+//! The scripts `start_service`, `stop_service` and `run.sh`, as a person runs them: real processes,
+//! a folder of their own, ports of their own.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,13 +14,13 @@ use harness::process::ChildProcess;
 use crate::programs::{programs, root, without_settings};
 use crate::wait::wait_within;
 
-/// Longest wait for anything; what is waited for takes a second on an idle machine.
+/// Longest wait for any condition; each takes about a second on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Ports that a service gets: the manager's, and those after it for nodes.
+/// Ports that a service gets: the manager's, and the following ones for nodes.
 pub const PORTS: u16 = 16;
 
-/// Signals that a person or a system ends a script with, and the exit code that follows.
+/// Signals that interrupt a script, and the exit code that follows.
 pub const INTERRUPTS: [(&str, i32); 3] = [("TERM", 143), ("INT", 130), ("HUP", 129)];
 
 /// Waits for a condition.
@@ -32,19 +32,19 @@ pub fn wait_until_so(what: &str, mut is_so: impl FnMut() -> bool) {
     wait_within(PATIENCE, what, check);
 }
 
-/// Sends a signal to a process, or what else `kill` takes.
+/// Sends a signal to a process; also takes other arguments of `kill`.
 ///
 /// # Panics
-/// If there is none.
+/// If there is no such process.
 pub fn signal(name: &str, pid: &str) {
     let status = Command::new("bash").args(["-c", &format!("kill -{name} {pid}")]).status();
     assert!(status.expect("bash runs").success(), "kill -{name} {pid}");
 }
 
-/// What a child has said, once it has ended. A script that does not end is killed.
+/// The output of a child, once it has exited. A script that does not exit is killed.
 ///
 /// # Panics
-/// If it does not end.
+/// If it does not exit.
 pub fn ended(mut child: Child) -> Output {
     let until = std::time::Instant::now() + PATIENCE;
     while child.try_wait().expect("a child").is_none() {
@@ -57,17 +57,17 @@ pub fn ended(mut child: Child) -> Output {
     child.wait_with_output().expect("its output")
 }
 
-/// What was said on standard output.
+/// The text on standard output.
 pub fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What was said on standard error.
+/// The text on standard error.
 pub fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A process that has nothing to do with any service.
+/// A process that does not belong to any service.
 ///
 /// # Panics
 /// If it does not start.
@@ -75,28 +75,28 @@ pub fn stranger() -> ChildProcess {
     ChildProcess::start(Command::new("sleep").arg("600")).expect("sleep runs")
 }
 
-/// Whether a process goes on.
+/// Whether a process is running.
 ///
 /// # Panics
-/// If the system does not tell.
+/// If the system does not report it.
 pub fn lives(process: &mut ChildProcess) -> bool {
     process.ended().expect("a child").is_none()
 }
 
-/// A folder with the scripts, and what they start in it. All of it is gone after a drop.
+/// A folder with the scripts and everything that they start. It is removed when dropped.
 pub struct Place {
     folder: tempfile::TempDir,
-    /// Where the programs are.
+    /// The folder of the programs.
     pub bin: PathBuf,
-    /// The manager's port; those of nodes follow.
+    /// The manager's port; the nodes' ports follow.
     pub port: u16,
 }
 
 impl Place {
-    /// One of its own, with the programs as they are built.
+    /// A folder of its own, with the programs as they are built.
     ///
     /// # Panics
-    /// If there is no room, or the programs do not build.
+    /// If the disk is full, or the programs do not build.
     #[expect(clippy::new_without_default, reason = "it makes a folder")]
     pub fn new() -> Place {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -106,10 +106,10 @@ impl Place {
         Place { folder, bin: programs().to_owned(), port: ports::in_a_row(PORTS).expect("ports") }
     }
 
-    /// Uses stand-ins for some programs: shell scripts, by name.
+    /// Replaces some programs with stand-ins: shell scripts, by name.
     ///
     /// # Panics
-    /// If that cannot be done.
+    /// If the files cannot be written.
     pub fn with_stand_ins(stand_ins: &[(&str, &str)]) -> Place {
         let mut place = Place::new();
         place.bin = place.path("bin");
@@ -137,7 +137,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// A command for this place, yet to be run.
+    /// A command in this place that has not run yet.
     pub fn command(&self, program: impl AsRef<OsStr>, arguments: &str) -> Command {
         let mut command = without_settings(program);
         command
@@ -146,7 +146,7 @@ impl Place {
             .env("GTSTORE_MANAGER_PORT", self.port.to_string())
             .env("GTSTORE_BASE_PORT", self.port.to_string())
             .env("GTSTORE_REDIS_BASE_PORT", "0")
-            // From elsewhere: the scripts find their folder themselves.
+            // From another folder: the scripts find their own folder themselves.
             .current_dir("/")
             .stdin(Stdio::null());
         command
@@ -155,7 +155,7 @@ impl Place {
     /// Runs a script with these arguments.
     ///
     /// # Panics
-    /// If it is not there.
+    /// If it does not exist.
     pub fn run(&self, script: &str, arguments: &str) -> Output {
         self.command(self.path(script), arguments).output().expect("the script runs")
     }
@@ -165,8 +165,9 @@ impl Place {
         self.run("start_service", arguments)
     }
 
-    /// Starts the script so that it can be interrupted: under nohup or in a script's background
-    /// these signals come to us ignored, and a shell cannot catch what it inherits as ignored.
+    /// Starts the script so that it can be interrupted: under nohup or in the background of a
+    /// script these signals are ignored in this process, and a shell cannot catch signals that it
+    /// inherits as ignored.
     ///
     /// # Panics
     /// If it does not start.
@@ -177,7 +178,7 @@ impl Place {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the script runs")
     }
 
-    /// Runs `start_service`, which is to succeed.
+    /// Runs `start_service`, which must succeed.
     ///
     /// # Panics
     /// If it does not.
@@ -187,7 +188,7 @@ impl Place {
         output
     }
 
-    /// Starts in vain: the exit code, and what was said.
+    /// Runs `start_service`, which must fail. Returns the exit code and the error text.
     ///
     /// # Panics
     /// If it succeeds.
@@ -199,7 +200,7 @@ impl Place {
         (code, err(&output))
     }
 
-    /// Runs `stop_service`, which is to succeed and to leave nothing.
+    /// Runs `stop_service`, which must succeed and leave nothing behind.
     ///
     /// # Panics
     /// If it does not.
@@ -214,12 +215,12 @@ impl Place {
     /// Runs the client command.
     ///
     /// # Panics
-    /// If it is not there.
+    /// If it does not exist.
     pub fn client(&self, arguments: &str) -> Output {
         self.command(programs().join("client"), arguments).output().expect("the client runs")
     }
 
-    /// What the client command says, which is to succeed.
+    /// The output of the client command, which must succeed.
     ///
     /// # Panics
     /// If it does not.
@@ -229,20 +230,20 @@ impl Place {
         out(&output)
     }
 
-    /// Puts so many keys, one after the other.
+    /// Puts this many keys, one after the other.
     ///
     /// # Panics
-    /// If one is refused.
+    /// If a put is refused.
     pub fn put_keys(&self, count: usize) {
         for n in 0..count {
             self.answers(&format!("--put key{n} --val value{n}"));
         }
     }
 
-    /// Holds that these keys are there.
+    /// Asserts that these keys exist.
     ///
     /// # Panics
-    /// With the first that is not.
+    /// With the first missing key.
     pub fn assert_keys(&self, count: usize) {
         for n in 0..count {
             let got = self.answers(&format!("--get key{n}"));
@@ -259,10 +260,10 @@ impl Place {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// The processes that have this folder as theirs, and how they were called.
+    /// The processes whose folder this is, and their command lines.
     ///
     /// # Panics
-    /// If that cannot be done.
+    /// If they cannot be listed.
     pub fn processes(&self) -> Vec<(String, String)> {
         let folder = self.folder.path().canonicalize().expect("the folder");
         let entries = fs::read_dir("/proc").expect("this is Linux").flatten();
@@ -277,12 +278,12 @@ impl Place {
         found
     }
 
-    /// Whether a process of this folder was called so.
+    /// Whether a process of this folder has this in its command line.
     pub fn calls(&self, part: &str) -> bool {
         self.processes().iter().any(|(_, called)| called.contains(part))
     }
 
-    /// Holds that nothing runs here, and no record says so.
+    /// Asserts that nothing runs here, and that no record claims so.
     ///
     /// # Panics
     /// If something does.
@@ -295,7 +296,7 @@ impl Place {
     /// Kills the process on a line of `service_pids.txt`; 0 is the manager.
     ///
     /// # Panics
-    /// If that cannot be done.
+    /// If it cannot be killed.
     pub fn kill(&self, line: usize) -> String {
         let pid = self.pids().swap_remove(line);
         signal("KILL", &pid);

@@ -28,44 +28,43 @@ use tempfile::TempDir;
 use crate::wait::{PATIENCE, wait_until};
 pub use records::StoredRecord;
 
-/// What a test cluster is made of.
+/// The configuration of a test cluster.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Nodes to start with.
     pub nodes: usize,
     /// Copies of each key (K).
     pub copies: usize,
-    /// Milliseconds between heartbeats; three missed and a node is out.
+    /// Milliseconds between heartbeats; a node that misses three is out.
     pub heartbeat_ms: u64,
-    /// Arcs of the ring. Fewer than in real life, so that debug builds deal them fast.
+    /// Arcs of the ring. Fewer than by default, so that debug builds assign them fast.
     pub arcs: usize,
-    /// Bounds on keys and values.
+    /// Limits on keys and values.
     pub limits: Limits,
-    /// Synced copies that a write has to have at least.
+    /// Fewest synced copies that a write must reach.
     pub min_copies: usize,
-    /// What nodes allow their peers.
+    /// The nodes' limits for their peers.
     pub peers: server::Limits,
     /// The cluster's secret.
     pub secret: Option<Secret>,
-    /// Whether the nodes speak the Redis protocol as well.
+    /// Whether the nodes also speak the Redis protocol.
     pub has_redis: bool,
     /// How long a connection to the Redis port may be silent.
     pub redis_idle: Option<Duration>,
     /// Whether the manager saves its views.
     pub is_saved: bool,
-    /// Whether everybody reaches the nodes through a [`Proxy`] each, and each node the manager
-    /// through another.
+    /// Whether all connections to each node go through a [`Proxy`], and its connection to the
+    /// manager through another.
     pub is_proxied: bool,
     /// Megabytes a second that a node fetches at most: gives tests time in the middle of a change.
     pub transfer_mb_s: Option<u64>,
-    /// Whether the nodes keep their records on disk, each in a folder of its own, also through
-    /// restarts.
+    /// Whether the nodes keep their records on disk, each in a folder of its own, across restarts.
     pub durability: Durability,
-    /// Bytes that a node's records may take.
+    /// Most bytes of a node's records.
     pub max_memory: Option<u64>,
-    /// How long after a loss arcs stay where they fell, in milliseconds.
+    /// How long arcs stay with their new owners after a loss, in milliseconds.
     pub rebalance_ms: u64,
-    /// Whether the manager takes a port that refuses for the end of a process.
+    /// Whether the manager takes a refusing port as proof that the process has terminated.
     pub trusts_refused: bool,
 }
 
@@ -93,10 +92,10 @@ impl Default for Options {
     }
 }
 
-/// A manager and nodes. All stop when it is dropped.
+/// A manager and nodes. All of them stop when it is dropped.
 pub struct TestCluster {
     options: Options,
-    // Nodes stop before the manager, so that they need not look for it.
+    // Nodes stop before the manager, so that they do not try to reconnect.
     nodes: Vec<TestNode>,
     manager: Option<Manager>,
     manager_address: SocketAddr,
@@ -117,13 +116,13 @@ fn any_port() -> TcpListener {
     bind::listen("127.0.0.1", 0, false).expect("there is a free port")
 }
 
-/// The Redis ports, of which cluster-aware clients have one that the view tells.
+/// The Redis ports; the view names a separate one for cluster-aware clients.
 fn listeners(whole: TcpListener) -> Listeners {
     Listeners { whole, cluster: Some(any_port()) }
 }
 
-/// A listener on a port that was ours before. Somebody's outgoing connection may have it for a
-/// moment.
+/// A listener on a port that this process had before. Another process's outgoing connection may
+/// have it for a moment.
 fn same_port(address: SocketAddr) -> TcpListener {
     wait_until("the port is free again", || {
         bind::listen("127.0.0.1", address.port(), false).map_err(|e| e.to_string())
@@ -144,7 +143,7 @@ fn name(number: usize) -> NodeId {
 }
 
 impl TestCluster {
-    /// A healthy cluster of so many nodes and copies.
+    /// A healthy cluster with this many nodes and copies.
     pub fn start(nodes: usize, copies: usize) -> TestCluster {
         TestCluster::with(Options { nodes, copies, ..Options::default() })
     }
@@ -159,39 +158,39 @@ impl TestCluster {
         cluster
     }
 
-    /// A manager, and nothing else yet.
+    /// A manager without nodes.
     pub fn without_nodes(options: Options) -> TestCluster {
         let mut cluster = TestCluster::without_manager(options);
         cluster.start_manager();
         cluster
     }
 
-    /// Nothing at all; where the manager is to be is known.
+    /// Neither manager nor nodes; only the manager's future address is known.
     pub fn without_manager(options: Options) -> TestCluster {
         let manager_address = any_port().local_addr().expect("a listener has an address");
         let data = tempfile::tempdir().expect("there is room for a folder");
         TestCluster { options, nodes: Vec::new(), manager: None, manager_address, data }
     }
 
-    /// Where the manager is, or will be.
+    /// The address of the manager, now or later.
     pub fn manager_address(&self) -> SocketAddr {
         self.manager_address
     }
 
-    /// Where a node listens; with proxies, behind its proxy.
+    /// The address of a node; with proxies, that of its proxy.
     pub fn node_address(&self, number: usize) -> SocketAddr {
         self.nodes[number].address
     }
 
-    /// Where a node speaks the Redis protocol.
+    /// The address of a node's Redis port.
     ///
     /// # Panics
-    /// If the cluster was started without.
+    /// If the cluster was started without Redis ports.
     pub fn redis_address(&self, number: usize) -> SocketAddr {
         self.nodes[number].redis.expect("the cluster was started with Redis ports")
     }
 
-    /// Where a node that runs sends cluster-aware Redis clients.
+    /// The address that a running node gives to cluster-aware Redis clients.
     ///
     /// # Panics
     /// If it has no such port.
@@ -209,12 +208,12 @@ impl TestCluster {
         self.nodes.iter().position(|node| node.name == *name).expect("a node of this cluster")
     }
 
-    /// The numbers of the nodes that run.
+    /// The numbers of the running nodes.
     pub fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|&n| self.nodes[n].running.is_some()).collect()
     }
 
-    /// A node that runs.
+    /// A running node.
     pub fn node(&self, number: usize) -> &Storage {
         self.nodes[number].running.as_ref().expect("it runs")
     }
@@ -224,8 +223,8 @@ impl TestCluster {
         self.nodes[number].proxy.as_ref().expect("the cluster was started with proxies")
     }
 
-    /// Makes this trouble for all that a node hears and says, except in connections of its own to
-    /// others.
+    /// Applies this fault to all of a node's traffic, except for its own connections to other
+    /// nodes.
     ///
     /// # Panics
     /// If the cluster was started without proxies.
@@ -236,7 +235,7 @@ impl TestCluster {
         }
     }
 
-    /// Makes this trouble between a node and the manager alone.
+    /// Applies this fault between a node and the manager only.
     ///
     /// # Panics
     /// If the cluster was started without proxies.
@@ -245,22 +244,22 @@ impl TestCluster {
         proxy.expect("the cluster was started with proxies").set(fault);
     }
 
-    /// The heartbeats that the next start of the manager asks for.
+    /// The heartbeat interval for the next start of the manager.
     pub fn ask_for_heartbeats(&mut self, heartbeat_ms: u64) {
         self.options.heartbeat_ms = heartbeat_ms;
     }
 
-    /// Where the manager saves its views.
+    /// The manager's folder.
     pub fn data(&self) -> PathBuf {
         self.data.path().join("manager")
     }
 
-    /// Starts the manager, where it was before.
+    /// Starts the manager at its previous address.
     pub fn start_manager(&mut self) {
         self.start_manager_asking(RequestedSettings::default());
     }
 
-    /// The same, where its flags ask for more.
+    /// The same with additional flags.
     pub fn start_manager_asking(&mut self, asked: RequestedSettings) {
         let Options { heartbeat_ms, copies, arcs, limits, min_copies, rebalance_ms, .. } =
             self.options;
@@ -286,7 +285,7 @@ impl TestCluster {
         self.manager = Some(Manager::start(listener, config).expect("it starts"));
     }
 
-    /// Why the manager is to end, once it says so.
+    /// The reason why the manager must exit, once it reports one.
     pub fn manager_ended(&self) -> Option<String> {
         self.manager.as_ref().expect("it runs").ended().try_recv().ok()
     }
@@ -296,7 +295,7 @@ impl TestCluster {
         self.manager = None;
     }
 
-    /// Starts one more node. Returns its number.
+    /// Starts another node. Returns its number.
     pub fn add_node(&mut self) -> usize {
         let number = self.nodes.len();
         let listener = any_port();
@@ -317,7 +316,7 @@ impl TestCluster {
         number
     }
 
-    /// Starts a node again, where it was before.
+    /// Starts a node again at its previous address.
     pub fn start_node(&mut self, number: usize) {
         let listener = same_port(self.nodes[number].address);
         let redis = self.nodes[number].redis.map(same_port);
@@ -327,8 +326,8 @@ impl TestCluster {
     fn run_node(&mut self, number: usize, listener: TcpListener, redis: Option<TcpListener>) {
         let node = &mut self.nodes[number];
         if self.options.is_proxied && node.proxy.is_none() {
-            // The same port of another address of loopback: the node advertises a host, and others
-            // take the port to be the listener's.
+            // The same port at another address of loopback: the node advertises a host, and peers
+            // assume the listener's port.
             let front = bind::listen("127.0.0.2", node.address.port(), true).expect("it is free");
             node.proxy = Some(proxy(front, node.address));
         }
@@ -341,7 +340,7 @@ impl TestCluster {
         self.nodes[number].running = Some(storage);
     }
 
-    /// What a node of this cluster runs with.
+    /// The configuration of a node of this cluster.
     pub fn node_config(&self, name: &NodeId) -> storage::Config {
         storage::Config {
             label: name.clone(),
@@ -372,8 +371,8 @@ impl TestCluster {
         self.nodes[number].running = None;
     }
 
-    /// Ends a node's connection to the manager, and lets its port refuse, while it runs: as
-    /// something between them might. Those who know its own port reach it all the same.
+    /// Closes a node's connection to the manager, and makes its public port refuse, while it runs:
+    /// as a broken network might. Peers that know its own port can still reach it.
     ///
     /// # Panics
     /// If the cluster was started without proxies.
@@ -382,7 +381,7 @@ impl TestCluster {
         self.set_manager_fault(number, NetworkFault::Close);
     }
 
-    /// Lets the port that others know a node by refuse.
+    /// Makes a node's public port refuse.
     fn close_front(&mut self, number: usize) {
         let front = self.nodes[number].proxy.take().expect("started with proxies").address();
         wait_until("its port refuses", || match TcpStream::connect(front) {
@@ -391,8 +390,8 @@ impl TestCluster {
         });
     }
 
-    /// Lets several nodes die at once, in a cluster with proxies: before the first of them ends
-    /// nobody can reach any of them any more, so none saves what another held.
+    /// Kills several nodes at once, in a cluster with proxies: before the first of them stops, none
+    /// of them can be reached, so none can fetch another's records.
     ///
     /// # Panics
     /// If the cluster was started without proxies.
@@ -408,7 +407,7 @@ impl TestCluster {
         });
     }
 
-    /// How to reach this cluster.
+    /// A client configuration for this cluster.
     pub fn config(&self) -> Config {
         let mut config = Config::new(to_address(self.manager_address));
         config.secret = self.options.secret.clone();
@@ -424,21 +423,21 @@ impl TestCluster {
         GTStoreClient::init(self.config()).expect("the manager answers")
     }
 
-    /// How the cluster is.
+    /// The status of the cluster.
     pub fn status(&self) -> Result<Status, String> {
         let client = GTStoreClient::init(self.config()).map_err(|e| e.to_string())?;
         client.status().map_err(|e| e.to_string())
     }
 
-    /// Goes on without what is lost now, as an operator does who looks and says yes. Returns how
-    /// many arcs that concerned.
+    /// Accepts the present loss, as an operator does who has looked at it. Returns the number of
+    /// affected arcs.
     pub fn accept_loss(&self) -> Result<u32, String> {
         let client = GTStoreClient::init(self.config()).map_err(|e| e.to_string())?;
         let Some(loss) = client.status().map_err(|e| e.to_string())?.loss else { return Ok(0) };
         client.accept_loss(&loss).map_err(|e| e.to_string())
     }
 
-    /// Waits until every node that runs serves, all copies are made, and a request of every node
+    /// Waits until every running node serves, all copies are restored, and a request to every node
     /// was answered.
     pub fn wait_until_well(&self) {
         let running: Vec<NodeId> =
@@ -451,7 +450,7 @@ impl TestCluster {
                 .filter(|node| node.state == NodeState::Active)
                 .map(|node| node.id.clone())
                 .collect();
-            // Fewer nodes than copies are as healthy as they can be.
+            // A cluster with fewer nodes than copies is as healthy as it can be.
             let is_well =
                 status.health.level == Level::Healthy || running.len() < self.options.copies;
             let has_all = running.iter().all(|name| serving.contains(name));
@@ -466,14 +465,14 @@ impl TestCluster {
         }
     }
 
-    /// How tests dial.
+    /// How tests connect.
     pub fn dial(&self) -> Dial {
         let (secret, payload) = (self.options.secret.clone(), PayloadLimit::default());
         payload.allow(&self.options.limits);
         Dial { connect: PATIENCE, reply: PATIENCE, secret, payload }
     }
 
-    /// The address that others reach a node by.
+    /// The advertised address of a node.
     pub fn advertised(&self, number: usize) -> Address {
         let node = &self.nodes[number];
         to_address(node.proxy.as_ref().map_or(node.address, Proxy::address))
@@ -482,7 +481,7 @@ impl TestCluster {
 
 impl Drop for TestCluster {
     fn drop(&mut self) {
-        // A fault that lasts would make stopping wait for its time-outs.
+        // With a lasting fault, a stop would wait for time-outs.
         for node in &mut self.nodes {
             (node.proxy, node.to_manager) = (None, None);
         }

@@ -3,22 +3,22 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what must happen. Far beyond what it takes: a test must fail because
-/// something is wrong, not because the machine is busy.
+/// How long a test waits for an event that must happen. Far longer than it takes: a test must fail
+/// because something is wrong, not because the machine is busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a condition is looked at.
+/// How often a condition is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Waits until `condition` gives something, and returns that.
+/// Waits until `condition` returns a value, and returns that.
 ///
 /// # Panics
-/// After [`PATIENCE`], with the words that say what was waited for and what `condition` said last.
+/// After [`PATIENCE`], with the description of the condition and its last error.
 pub fn wait_until<T>(what: &str, condition: impl FnMut() -> Result<T, String>) -> T {
     wait_within(PATIENCE, what, condition)
 }
 
-/// The same with another patience.
+/// The same with another time limit.
 pub(crate) fn wait_within<T>(
     patience: Duration,
     what: &str,
@@ -34,7 +34,7 @@ pub(crate) fn wait_within<T>(
     }
 }
 
-/// Sets a flag when it goes: ends what goes on beside a test, also where the test fails.
+/// Sets a flag when dropped: stops threads beside a test, also if the test fails.
 pub struct Over<'a>(pub &'a AtomicBool);
 
 impl Drop for Over<'_> {

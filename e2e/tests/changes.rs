@@ -1,5 +1,5 @@
-//! Planned changes while clients put and get: leaves, weights, another K, joins, what goes wrong in
-//! the middle of them, and what is refused.
+//! Planned changes while clients put and get: leaves, weights, another K, joins, failures in the
+//! middle of them, and refusals.
 
 use std::thread;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use net_common::message::control::Status;
 use net_common::message::data::{KeyReply, ReadBatch, ReadReply};
 use storage::control::Departure;
 
-/// What there is beside the load: enough that at a megabyte a second a change takes a while.
+/// Keys beside the load: enough that at a megabyte a second a change takes a while.
 const KEYS: usize = 12_000;
 
-/// A cluster in which nobody is dropped only because the machine is busy: these tests look at each
+/// A cluster in which no node is dropped only because the machine is busy: these tests check each
 /// arc.
 fn calm(nodes: usize, copies: usize) -> Options {
     Options { nodes, copies, heartbeat_ms: 1000, ..Options::default() }
 }
 
-/// Four nodes and two copies that take a few seconds to move.
+/// Four nodes, and two copies that take a few seconds to move.
 fn slow() -> Options {
     Options { transfer_mb_s: Some(1), ..calm(4, 2) }
 }
@@ -49,7 +49,7 @@ fn leaves(n: usize) -> Order {
     wishes(Wish::Leave(name(n)))
 }
 
-/// A client that does not wait for what is under way.
+/// A client that does not wait for a change that is under way.
 fn hasty(cluster: &TestCluster) -> GTStoreClient {
     let deadline = Duration::from_millis(1);
     GTStoreClient::init(client::Config { deadline, ..cluster.config() }).unwrap()
@@ -62,7 +62,7 @@ fn refusal(result: Result<Outline, ClientError>) -> String {
     }
 }
 
-/// Waits until the status is as it should be.
+/// Waits until the status meets a condition.
 fn wait_for(cluster: &TestCluster, what: &str, is_so: impl Fn(&Status) -> bool) -> Status {
     wait_until(what, || {
         let status = cluster.status()?;
@@ -78,13 +78,13 @@ fn state(status: &Status, n: usize) -> Option<NodeState> {
     status.nodes.iter().find(|node| node.id == name(n)).map(|node| node.state)
 }
 
-/// Waits until a node says that it has left, and stops it.
+/// Waits until a node reports that it has left, and stops it.
 fn wait_until_left(cluster: &mut TestCluster, n: usize) {
     assert_eq!(cluster.node(n - 1).ended().recv_timeout(PATIENCE), Ok(Departure::Left));
     cluster.stop_node(n - 1);
 }
 
-/// Holds that everything is on so many nodes: what the load has written, and what was there before.
+/// Asserts that all keys are on this many nodes: those of the load, and those from before it.
 fn assert_all(cluster: &TestCluster, loaded: &Loaded, pairs: &[(String, String)], copies: usize) {
     let written = loaded.pairs.iter().map(|(key, value)| (key.clone(), value.clone()));
     let all: Vec<(String, String)> = pairs.iter().cloned().chain(written).collect();
@@ -96,7 +96,7 @@ fn assert_all(cluster: &TestCluster, loaded: &Loaded, pairs: &[(String, String)]
     eprintln!("{} operations, the slowest took {:?}", loaded.operations, loaded.slowest);
 }
 
-/// Holds that a change did to the ring what its outline says.
+/// Asserts that a change did to the ring what its outline predicts.
 fn assert_done(status: &Status, outline: &Outline) {
     for moved in &outline.moves {
         let owns = status.nodes.iter().find(|n| n.id == moved.id && n.state == NodeState::Active);
@@ -132,7 +132,7 @@ fn a_node_leaves_under_load() {
     }
     assert_all(&cluster, &loaded, &[], 2);
     wait_for(&cluster, "nothing of it is left", |s| state(s, 3).is_none());
-    // Its name is free for another.
+    // Its name is free for another node.
     cluster.start_node(2);
     cluster.wait_until_well();
     assert_all(&cluster, &loaded, &[], 2);
@@ -145,7 +145,7 @@ fn a_node_that_has_left_refuses_requests_and_is_shown_as_left() {
     client.put(b"key", b"value").unwrap();
     client.order(&leaves(1)).unwrap();
     assert_eq!(cluster.node(0).ended().recv_timeout(PATIENCE), Ok(Departure::Left));
-    // As long as its process is there.
+    // While its process is still running.
     let batch = ReadBatch { epoch: Epoch::NONE, keys: vec![b"key"] };
     let reply = RawConnection::open(cluster.node_address(0)).ask(&batch);
     let answers = ReadReply::read(&reply.payload).unwrap().answers;
@@ -165,7 +165,7 @@ fn a_weight_changes_under_load() {
         assert_eq!(outline.what, "node2 to weigh 3");
         let status = wait_until_over(cluster);
         assert_done(&status, &outline);
-        // Half of 256 arcs for three of six, a sixth of them for each of the others.
+        // Half of 256 arcs for three of six weights, a sixth of them for each other node.
         let arcs: Vec<u32> = status.nodes.iter().map(|node| node.arcs).collect();
         assert_eq!((arcs[1], status.nodes[1].weight), (128, 3));
         assert!(arcs.iter().all(|arcs| [42, 43, 128].contains(arcs)), "{arcs:?}");
@@ -212,7 +212,7 @@ fn a_leave_is_cancelled_in_mid_transfer() {
     let arcs = |s: &Status| s.nodes.iter().map(|n| (n.state, n.arcs)).collect::<Vec<_>>();
     assert_eq!(arcs(&after), arcs(&before), "all is as it was");
     assert_eq!(after.epoch.0, before.epoch.0 + 2);
-    // What others had fetched for it is dropped.
+    // Records that others had fetched for it are dropped.
     assert_all(&cluster, &loaded, &pairs, 2);
     let why = refusal(client.order(&Order::Cancel));
     assert_eq!(why, "no change is under way");
@@ -233,7 +233,7 @@ fn two_nodes_join_at_once_under_load() {
 
 #[test]
 fn a_leave_and_a_join_that_waits_are_one_change() {
-    // While one member does not answer no change begins: there is time for both to be asked for.
+    // While one member does not reply no change begins: there is time to request both.
     let mut cluster = TestCluster::with(Options { is_proxied: true, ..calm(4, 2) });
     let epoch = cluster.status().unwrap().epoch;
     let hasty = hasty(&cluster);
@@ -246,7 +246,7 @@ fn a_leave_and_a_join_that_waits_are_one_change() {
         Begin(leaves(1)).write(&mut order);
         let mut manager = RawConnection::open(cluster.manager_address());
         manager.send(&order);
-        // Another order, which would not be granted, is taken only where none waits.
+        // Another command, which would be refused, is accepted only if none is waiting.
         wait_until("the command waits", || {
             match refusal(hasty.order(&wishes(Wish::Copies(2)))).as_str() {
                 "wait: another change was just asked for" => Ok(()),
@@ -266,8 +266,8 @@ fn a_leave_and_a_join_that_waits_are_one_change() {
     assert_all(&cluster, &loaded, &[], 2);
 }
 
-/// A leave of node4, and something that happens in the middle of it. All nodes but those in `gone`
-/// then hold everything.
+/// A leave of node4, and an event in the middle of it. Afterwards all nodes except those in `gone`
+/// hold everything.
 fn in_the_middle_of_a_leave(happens: impl FnOnce(&mut TestCluster)) {
     let (mut cluster, pairs) = filled(slow());
     let client = cluster.client();
@@ -338,7 +338,7 @@ fn impossible_changes_are_refused_with_the_reason() {
         "node3 is the last node" => Ok(()),
         other => Err(other.to_owned()),
     });
-    // As many copies as there are to be nodes.
+    // As many copies as there will be nodes.
     client.order(&Order::Change { wish: Wish::Copies(5), force: true }).unwrap();
     wait_for(&cluster, "it is over", |s| s.copies == 5 && !s.changing);
     assert_all(&cluster, &loaded, &[], 1);
@@ -383,7 +383,7 @@ fn a_plan_matches_the_outcome_of_the_command() {
         });
         assert_done(&cluster.status().unwrap(), &order);
         let moved: u64 = before.iter().zip(&after).map(|(b, a)| a.1 - b.1).sum();
-        // An estimate: the nodes hold it evenly enough.
+        // An estimate: the nodes hold the keys evenly enough.
         let planned = order.amount.keys;
         assert!(
             moved.abs_diff(planned) <= planned / 10,
@@ -403,7 +403,7 @@ fn arcs_are_rebalanced_some_time_after_a_loss() {
     let mut cluster = TestCluster::with(Options { rebalance_ms: 2000, ..calm(5, 2) });
     let loaded = under_load(&mut cluster, |cluster| {
         cluster.stop_node(4);
-        // Copies are made again at once; arcs stay where they fell.
+        // Copies are restored at once; arcs stay with their new owners.
         let fallen =
             wait_for(cluster, "all copies are restored", |s| s.nodes.len() == 4 && s.is_settled());
         assert!(fallen.nodes.iter().any(|node| node.arcs != 64), "{fallen:?}");

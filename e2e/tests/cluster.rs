@@ -1,4 +1,4 @@
-//! What a client can do with a healthy cluster.
+//! Operations of a client on a healthy cluster.
 
 use client::{ClientError, Done, Op, UpdateAction};
 use cluster::limits::Limits;
@@ -80,7 +80,7 @@ fn bounds_are_512_bytes_and_a_mebibyte() {
     assert!(matches!(client.delete(&[b'k'; 513]), Err(ClientError::BadKey(_))));
     assert!(matches!(client.put(b"k", &vec![b'v'; (1 << 20) + 1]), Err(ClientError::BadValue(_))));
     assert_eq!(client.get(b"k").unwrap(), None);
-    // What cannot exist is not there, however long its name.
+    // A key that cannot exist is absent, however long it is.
     for length in [513, 1024, 1025, 70_000] {
         assert_eq!(client.get(&vec![b'k'; length]).unwrap(), None, "{length}");
     }
@@ -113,7 +113,7 @@ fn raised_limits_reach_clients_and_nodes() {
     client.put(&key, &value).unwrap();
     cluster.assert_replicas(&key, Some(&value));
     assert!(matches!(client.put(&[7; 1025], b"v"), Err(ClientError::BadKey(_))));
-    // Values as large as that do not fit a frame together: batches are cut.
+    // Values of this size do not fit into one frame: batches are split.
     let pairs: Vec<(String, &[u8])> = (0..12).map(|n| (format!("big{n}"), &value[..])).collect();
     for placed in client.put_many(&pairs) {
         placed.unwrap();

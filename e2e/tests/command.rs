@@ -1,4 +1,4 @@
-//! The client command, as a person or a script calls it, against a cluster in this process.
+//! The client command, as a person or a script runs it, against a cluster in this process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Output, Stdio};
@@ -16,14 +16,14 @@ fn run(cluster: &TestCluster, arguments: &str) -> Output {
     client(cluster, arguments).output().expect("the client runs")
 }
 
-/// What a command prints that goes well.
+/// The output of a command that succeeds.
 fn prints(cluster: &TestCluster, arguments: &str) -> String {
     let output = run(cluster, arguments);
     assert!(output.status.success() && output.stderr.is_empty(), "{arguments}: {output:?}");
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The exit code of a command that fails, and what it says.
+/// The exit code and the error text of a command that fails.
 fn fails(cluster: &TestCluster, arguments: &str) -> (i32, String) {
     let output = run(cluster, arguments);
     assert!(output.stdout.is_empty(), "{arguments}: {output:?}");
@@ -31,7 +31,7 @@ fn fails(cluster: &TestCluster, arguments: &str) -> (i32, String) {
     (output.status.code().expect("an exit code"), printed.trim_end().to_owned())
 }
 
-/// The JSON that a command prints. Read without a library: what is looked for stands in it as text.
+/// Checks fields of a command's JSON. Parsed without a library: the fields are searched as text.
 fn has(text: &str, fields: &[&str]) {
     for field in fields {
         assert!(text.contains(field), "no {field} in {text}");
@@ -71,7 +71,7 @@ fn a_plan_a_change_a_status_and_a_cancellation() {
     let idle = prints(&cluster, "--status");
     assert!(!idle.contains("under way"), "{idle}");
 
-    // What begins is what was planned.
+    // The change that begins is the planned one.
     let begun = prints(&cluster, "--leave node3");
     assert_eq!(begun.trim_end(), format!("OK, {}", lines[5]));
     let status = wait_until("something moves", || {
@@ -87,7 +87,7 @@ fn a_plan_a_change_a_status_and_a_cancellation() {
     has(&json, &["\"lost_slots\": []", "\"behind\":", "\"transfer_bytes_per_second\":"]);
     has(&json, &["\"weight\": 1", "\"epoch\":", "\"copies\": 2", "\"health\": \"healing: "]);
 
-    // Nobody is told to wait for ever.
+    // The refusal names the change under way.
     let (code, printed) = fails(&cluster, "--weight node1=2 --deadline-ms 300");
     assert_eq!(
         (code, printed.as_str()),
@@ -168,7 +168,7 @@ fn atomic_commands_expiries_and_listings() {
     assert_eq!(fails(&cluster, "--incr user:1"), (1, why.to_owned()));
     assert_eq!(value("user:1"), "a");
 
-    // A counter lives as long as before.
+    // A counter keeps its expiry.
     prints(&cluster, "--put user:2 --val 5 --expire-ms 600000");
     assert_eq!(prints(&cluster, "--incr user:2"), "user:2, 6\n");
     let ttl = prints(&cluster, "--ttl user:2");
@@ -219,7 +219,7 @@ fn a_status_that_is_watched_goes_on_until_its_reader_goes() {
             let mut read = lines.by_ref().map(|line| line.expect("text"));
             assert!(read.any(|line| is_whole(&line)), "{arguments}: it ended");
         }
-        // A manager that is away is waited for, and said so.
+        // The command waits for a manager that is away, and reports it.
         cluster.stop_manager();
         let mut read = lines.by_ref().map(|line| line.expect("text"));
         assert!(read.any(|line| line.contains("no manager at ")), "{arguments}: it ended");
@@ -331,7 +331,7 @@ fn a_loss_and_its_acceptance() {
     assert_eq!(fails(&cluster, &format!("--get {gone}")), (1, why.to_owned()));
     assert_eq!(fails(&cluster, &format!("--put {gone} --val value")), (1, why.to_owned()));
     assert_eq!(prints(&cluster, &format!("--get {kept}")), format!("{kept}, value, node2\n"));
-    // Asked, nobody says yes.
+    // The question gets no answer.
     let asked = prints(&cluster, "--accept-loss");
     has(&asked, &["unavailable: 128 of 256 arcs, about ", "\n128 arcs begin empty\n"]);
     assert!(

@@ -10,14 +10,14 @@ use harness::linearizable::Check;
 use harness::recorder::{Recorded, Recorder};
 use parking_lot::{Mutex, MutexGuard};
 
-/// Keys that all clients of a test work on.
+/// Keys that all clients of a test use.
 const KEYS: [&str; 3] = ["key0", "key1", "key2"];
 
 #[test]
 fn clients_on_the_same_keys_agree_on_the_last_value() {
     let cluster = TestCluster::start(5, 3);
     let (recorder, values, records) = (Recorder::start(), AtomicU64::new(1), Mutex::default());
-    // Runs one operation on each key, and notes it.
+    // Runs one operation on each key, and records it.
     let run = |client: &GTStoreClient, number: u32, kind: &dyn Fn() -> Kind| {
         for key in KEYS {
             let Recorded { record, error } = recorder.run(client, number, key, kind());
@@ -45,7 +45,7 @@ fn clients_on_the_same_keys_agree_on_the_last_value() {
     });
     run(&cluster.client(), 6, &|| Kind::Get(None));
     let histories = records.into_inner();
-    // They are too long for the search.
+    // The histories are too long for the search.
     if let Some(violation) = Check::Zones.all(&histories).first() {
         panic!("{violation}");
     }

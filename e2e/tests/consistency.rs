@@ -1,4 +1,5 @@
-//! The rules from outside: a client that dies between two replicas, clocks that are far apart.
+//! The consistency rules from outside: a client that dies between two replicas, clocks that differ
+//! by much.
 
 use std::io::{Read, Write as _};
 use std::net::TcpListener;
@@ -21,7 +22,7 @@ use net_common::message::data::{
 
 const KEY: &[u8] = b"key";
 
-/// What a replica answers to a READ, in one word.
+/// A replica's reply to a READ, in one word.
 fn held(cluster: &TestCluster, node: usize) -> (Vec<u8>, State) {
     let mut replica = RawConnection::open(cluster.node_address(node));
     let epoch = Epoch::NONE;
@@ -54,7 +55,7 @@ fn a_writer_that_dies_in_mid_fan_out() {
         let cluster = TestCluster::start(3, 3);
         let client = cluster.client();
         client.put(KEY, b"old").unwrap();
-        // The writer's mark is with all of them before the story begins.
+        // All replicas have the writer's watermark before the failure begins.
         for node in 0..3 {
             wait_until("the put is committed", || {
                 (held(&cluster, node).1 == State::Committed).then_some(()).ok_or("pending".into())
@@ -62,7 +63,8 @@ fn a_writer_that_dies_in_mid_fan_out() {
         }
         let since = Instant::now();
         write_to_one(&cluster, victim, b"new");
-        // At once, at every replica: only the one has it, and does not call it committed.
+        // At once, at every replica: only the one has the record, and does not report it as
+        // committed.
         for node in 0..3 {
             let want = if node == victim {
                 (b"new".to_vec(), State::Pending)
@@ -70,11 +72,11 @@ fn a_writer_that_dies_in_mid_fan_out() {
                 (b"old".to_vec(), State::Committed)
             };
             let found = held(&cluster, node);
-            // After a second the replica may have finished what the writer left (C4).
+            // After a second the replica may have completed the write on its own (C4).
             let is_early = since.elapsed() < Duration::from_secs(1);
             assert!(!is_early || found == want, "replica {node}, written at {victim}: {found:?}");
         }
-        // Readers agree from the first that sees it on, whoever they are.
+        // All readers agree, from the first that sees the value on.
         let mut seen = false;
         wait_until("the write is finished everywhere", || {
             let got = cluster.client().get(KEY).unwrap().unwrap().value;
@@ -92,7 +94,7 @@ fn a_writer_that_dies_in_mid_fan_out() {
 fn a_node_with_a_wrong_clock_is_refused_and_learns_the_difference() {
     let cluster = TestCluster::start(1, 1);
     let id = || NodeId::new("late").unwrap();
-    // The manager dials it back, once.
+    // The manager connects back once.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let dialled = thread::spawn(move || {
@@ -129,7 +131,7 @@ fn a_node_with_a_wrong_clock_is_refused_and_learns_the_difference() {
         assert!(text.contains("225 s"), "{text}");
         node.expect_end();
     }
-    // One whose clock goes wrong later is heard no more.
+    // A node whose clock goes wrong later is ignored.
     let mut node = RawConnection::open(cluster.manager_address());
     let taken = node.ask(&register(clock::wall_ms()));
     assert_eq!(taken.kind, Kind::TablePush as u16);
@@ -168,8 +170,8 @@ fn nodes_without_heartbeat_replies_stop_serving_and_resume_by_themselves() {
     assert_eq!(got.unwrap().value, b"value");
 }
 
-/// C2, N3: replicas hear by marks that writes are done, each on the connections that brought them,
-/// long before they would complete them themselves.
+/// C2, N3: watermarks commit writes at the replicas, each on the connections that brought them,
+/// long before the replicas would complete the writes themselves.
 #[test]
 fn watermarks_commit_writes_at_the_replicas() {
     let cluster = TestCluster::start(3, 3);

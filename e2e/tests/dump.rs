@@ -1,4 +1,4 @@
-//! Dumps and loads, as a person or a script makes them, of clusters in this process.
+//! Dumps and loads, as a person or a script runs them, of clusters in this process.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ use harness::proxy::NetworkFault;
 use storage::control::Departure;
 use tempfile::{TempDir, tempdir};
 
-/// A value, and until when it lives.
+/// A value, and when it expires.
 type ExpiringValue = (Vec<u8>, Option<u64>);
 type Records = BTreeMap<Vec<u8>, ExpiringValue>;
 
@@ -38,7 +38,7 @@ fn load(cluster: &TestCluster, path: &Path) -> Output {
     command(cluster).arg("--load").arg(path).output().expect("the client runs")
 }
 
-/// What a command says that goes well: `dumped 12 keys, 345 bytes, in 0.0 s`, without the time.
+/// The output of a command that succeeds: `dumped 12 keys, 345 bytes, in 0.0 s`, without the time.
 fn prints(output: &Output) -> String {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let printed = String::from_utf8(output.stdout.clone()).expect("text");
@@ -46,13 +46,13 @@ fn prints(output: &Output) -> String {
     before.to_owned()
 }
 
-/// What a command says that fails.
+/// The error text of a command that fails.
 fn error_output(output: &Output) -> String {
     assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
     String::from_utf8(output.stderr.clone()).expect("text").trim_end().to_owned()
 }
 
-/// All that is in a dump; each key once.
+/// The content of a dump; each key once.
 fn read(path: &Path) -> Records {
     let mut reader = DumpReader::begin(File::open(path).unwrap()).unwrap();
     let mut records = Records::new();
@@ -66,7 +66,7 @@ fn read(path: &Path) -> Records {
     records
 }
 
-/// Makes a dump of these blocks.
+/// Writes a dump of these blocks.
 fn write(path: &Path, blocks: &[Vec<(Vec<u8>, ExpiringValue)>]) {
     let header = Header { cluster: ClusterId(1), began: 0, salt: 1 };
     let mut writer = DumpWriter::begin(File::create(path).unwrap(), &header).unwrap();
@@ -80,7 +80,7 @@ fn write(path: &Path, blocks: &[Vec<(Vec<u8>, ExpiringValue)>]) {
     writer.end(0).unwrap();
 }
 
-/// Holds that a cluster holds just that.
+/// Asserts that a cluster has exactly these records.
 fn assert_holds(cluster: &TestCluster, records: &Records) {
     let client = cluster.client();
     let keys: Vec<&Vec<u8>> = records.keys().collect();
@@ -109,8 +109,7 @@ fn records<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Records
     pairs.into_iter().map(|(key, value)| (key.to_vec(), (value.to_vec(), None))).collect()
 }
 
-/// A number that counts up in a key: the one that was begun last, and the one that was acknowledged
-/// last.
+/// A number that counts up in a key: of the last put begun, and of the last one acknowledged.
 struct Counter {
     key: String,
     begun: AtomicU64,
@@ -143,8 +142,8 @@ fn write_on(config: &Config, counters: &[Counter], is_over: &AtomicBool) {
     }
 }
 
-/// Makes one dump while the counters are written, and holds it against them and all that stands
-/// still.
+/// Takes one dump while the counters are written, and compares it with them and with the unchanged
+/// keys.
 fn dump_and_check(manager: SocketAddr, file: &Path, counters: &[Counter], still: &Records) {
     let read_all = |at: fn(&Counter) -> &AtomicU64| -> Vec<u64> {
         counters.iter().map(|counter| at(counter).load(Ordering::SeqCst)).collect()
@@ -165,8 +164,8 @@ fn dump_and_check(manager: SocketAddr, file: &Path, counters: &[Counter], still:
     assert!(dumped == *still, "{} of {} untouched keys", dumped.len(), still.len());
 }
 
-/// Has a node join, one leave and one die, with so many dumps meanwhile: one of two is under way
-/// from the beginning to the end of what comes in between.
+/// Lets a node join, one leave and one die, with this many dumps meanwhile: one of two is under way
+/// during each change from beginning to end.
 fn join_leave_and_die(cluster: &mut TestCluster, wait_for_dumps: impl Fn(usize)) {
     wait_for_dumps(1);
     cluster.add_node();
@@ -185,14 +184,13 @@ fn join_leave_and_die(cluster: &mut TestCluster, wait_for_dumps: impl Fn(usize))
 
 #[test]
 fn a_dump_is_complete_while_keys_change_and_nodes_join_leave_and_die() {
-    // At a megabyte a second what is here takes a while to move.
+    // At a megabyte a second these keys take a while to move.
     let options = Options {
         nodes: 4,
         copies: 2,
         heartbeat_ms: 1000,
         transfer_mb_s: Some(1),
-        // Where keys may be long a node tells about a thousand of them at once: so there are many
-        // pages.
+        // Where keys may be long, a page has about a thousand keys: so there are many pages.
         limits: Limits { key_bytes: 1024, value_bytes: 1024 },
         ..Options::default()
     };
@@ -221,7 +219,7 @@ fn a_dump_is_complete_while_keys_change_and_nodes_join_leave_and_die() {
         join_leave_and_die(&mut cluster, |more| {
             let want = dumps.load(Ordering::SeqCst) + more;
             wait_until("there are more dumps", || {
-                // Why it ended is told at the end.
+                // The reason of a failure is reported at the end.
                 let is_there = dumps.load(Ordering::SeqCst) >= want || dumper.is_finished();
                 if is_there { Ok(()) } else { Err(format!("{want} are wanted")) }
             });
@@ -266,7 +264,7 @@ fn any_bytes_go_through_pipes_as_well() {
     let printed = prints(&pipe(&other, &output.stdout));
     assert_eq!(printed, "loaded 260 keys, 1.1 MB");
     assert_holds(&other, &held);
-    // What is loaded once more is as it was; what is not in the dump stays.
+    // A second load changes nothing; keys that are not in the dump stay.
     other.client().put(b"other", b"value").unwrap();
     other.client().put(b"GTStoDMP", b"changed").unwrap();
     let redirected =
@@ -276,7 +274,7 @@ fn any_bytes_go_through_pipes_as_well() {
     assert_holds(&other, &held);
 }
 
-/// Loads what comes through a pipe.
+/// Loads input from a pipe.
 fn pipe(cluster: &TestCluster, bytes: &[u8]) -> Output {
     let mut child = command(cluster)
         .args(["--load", "-"])
@@ -285,7 +283,7 @@ fn pipe(cluster: &TestCluster, bytes: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It need not take everything.
+    // It need not read everything.
     let _ = child.stdin.take().unwrap().write_all(bytes);
     child.wait_with_output().unwrap()
 }
@@ -295,7 +293,7 @@ fn values_much_longer_than_those_before_are_dumped() {
     let limits = Limits { value_bytes: 1 << 20, ..Limits::default() };
     let cluster = TestCluster::with(Options { nodes: 1, copies: 1, limits, ..Options::default() });
     let client = cluster.client();
-    // The short ones come first in the order of the places: then a batch has thousands of keys.
+    // The short ones come first in the order of places: then a batch has thousands of keys.
     let tag = |is_early: bool| {
         let tag = (0..).map(|n: u32| format!("{{{n}}}")).find(|tag| {
             let slot = slot::slot(tag.as_bytes());
@@ -340,7 +338,7 @@ fn dumped_values_keep_their_expiry_and_expired_ones_are_left_out() {
     let other = TestCluster::start(2, 2);
     assert!(prints(&load(&other, &file)).starts_with("loaded 2 keys, "));
     assert_holds(&other, &held);
-    // In a dump that is older than that some are over; what the cluster has of them stays.
+    // In an older dump some have expired; the cluster's own values of these keys stay.
     let over = |key: &[u8]| (key.to_vec(), (b"old".to_vec(), Some(now - 1)));
     let newer = (b"newer".to_vec(), None);
     write(
@@ -397,7 +395,7 @@ fn a_damaged_dump_changes_nothing() {
         assert!(printed.ends_with("; nothing was changed"), "{printed}");
         assert_holds(&other, &as_it_was);
     }
-    // What cannot be read twice is put as far as it is good.
+    // Input that cannot be read twice is loaded up to the damage.
     let printed = error_output(&pipe(&other, &flipped(second + 20)));
     let want = format!("client: standard input: damaged at byte {second}: a block with a wrong");
     assert!(printed.starts_with(&want), "{printed}");
@@ -436,13 +434,13 @@ fn failed_and_oversized_puts_of_a_load_are_counted() {
     let want = format!("client: {}: 2 of 3 keys would not be taken; the first: ", file.display());
     assert!(printed.starts_with(&want) && printed.contains("nothing was changed"), "{printed}");
     assert_holds(&other, &Records::new());
-    // What comes through a pipe cannot be looked at first.
+    // Input from a pipe cannot be checked first.
     let printed = error_output(&pipe(&other, &fs::read(&file).unwrap()));
     let want = "client: standard input: 1 key put, 2 failed, 0 unknown; the first: ";
     assert!(printed.starts_with(want), "{printed}");
     assert_holds(&other, &records([(&b"short"[..], &b"value"[..])]));
 
-    // A cluster that does not answer is not waited for again with every block.
+    // A cluster that does not reply is not waited for again with every block.
     let blocks: Vec<Vec<(Vec<u8>, ExpiringValue)>> =
         (10..90).map(|n| vec![(format!("key{n}").into_bytes(), (vec![], None))]).collect();
     write(&file, &blocks);
@@ -472,7 +470,7 @@ fn a_failed_dump_leaves_the_old_file() {
         assert_eq!(fs::read(&file).unwrap(), b"before");
         assert_eq!(names(&folder), ["dump"]);
     };
-    // Ended in the middle of it.
+    // Interrupted in the middle.
     cluster.proxy(0).set(NetworkFault::Stall);
     for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
         let mut command = command(&cluster);
@@ -482,7 +480,7 @@ fn a_failed_dump_leaves_the_old_file() {
             2 => Ok(()),
             files => Err(format!("{files} files")),
         });
-        // The signal may still come before it is waited for: then it is kept until it is.
+        // The signal may arrive before the process waits for it: then it stays pending.
         running.signal(signal).unwrap();
         let status = wait_until("it ends", || {
             running.ended().map_err(|e| e.to_string())?.ok_or("it runs".to_owned())
@@ -492,7 +490,7 @@ fn a_failed_dump_leaves_the_old_file() {
         assert_eq!(printed, format!("client: {name}: {}: no dump was made\n", file.display()));
         assert_as_before();
     }
-    // Nobody tells of the keys.
+    // No node lists the keys.
     let mut hasty = command(&cluster);
     hasty.args(["--deadline-ms", "200", "--dump"]).arg(&file);
     let printed = error_output(&hasty.output().unwrap());
@@ -506,7 +504,7 @@ fn a_failed_dump_leaves_the_old_file() {
     let printed = error_output(&hasty.output().unwrap());
     assert!(printed.starts_with("client: no dump was made: "), "{printed}");
     assert_as_before();
-    // Nowhere to go.
+    // A path that cannot be written.
     let (nowhere, is_folder) = (folder.path().join("no/dump"), folder.path().to_owned());
     for path in [nowhere, is_folder] {
         let printed = error_output(&dump(&cluster, &path));
@@ -527,7 +525,7 @@ fn only_a_file_is_replaced() {
     let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
     prints(&dump(&cluster, &file));
     assert_eq!(mode(), 0o600, "nobody else can read it");
-    // Who could read the one before can read the next one.
+    // Readers of the previous file can read the next one.
     fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
     fs::write(&file, b"before").unwrap();
     std::os::unix::fs::symlink("dump", &link).unwrap();
@@ -536,7 +534,7 @@ fn only_a_file_is_replaced() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(prints(&dump(&cluster, Path::new("/dev/null"))), "dumped 1 key, 83 bytes");
     assert!(!fs::metadata("/dev/null").unwrap().is_file());
-    // A name without a folder is one in this folder.
+    // A name without a folder is in the current folder.
     let mut here = command(&cluster);
     prints(&here.args(["--dump", "here"]).current_dir(folder.path()).output().unwrap());
     assert_eq!(read(&folder.path().join("here")).len(), 1);

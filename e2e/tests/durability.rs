@@ -1,4 +1,4 @@
-//! Nodes that keep what they hold on disk. The node that is killed is a process of its own.
+//! Nodes that keep their records on disk. The killed node is a process of its own.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use e2e::{Options, TestCluster, program, under_load, wait_until};
 use harness::process::Process;
 use tempfile::{TempDir, tempdir};
 
-/// Starts a node that keeps what it holds in `folder`, with its log beside.
+/// Starts a node that keeps its records in `folder`, with its log beside.
 fn start_process(cluster: &TestCluster, name: &str, folder: &Path, flags: &[&str]) -> Process {
     let mut all = vec![
         format!("--label={name}"),
@@ -32,14 +32,14 @@ fn wait_for_end(process: &mut Process) -> ExitStatus {
     wait_until("the process ends", || process.ended().ok_or_else(|| process.printed()))
 }
 
-/// A number that a line of what a process has said has in front of these words.
+/// The number before these words in a line of a process's output.
 fn number_before(process: &Process, words: &str) -> Option<u64> {
     let printed = process.printed();
     let (before, _) = printed.rsplit_once(words)?;
     before.split_whitespace().next_back()?.parse().ok()
 }
 
-/// Waits until so many nodes serve and every key has its copies.
+/// Waits until this many nodes serve and every key has its copies.
 fn wait_until_healthy(cluster: &TestCluster, nodes: usize) {
     wait_until("the cluster is healthy", || {
         let status = cluster.status()?;
@@ -56,8 +56,8 @@ fn wait_until_healthy(cluster: &TestCluster, nodes: usize) {
 
 const KEYS: usize = 3000;
 
-/// A cluster with one node of a process of its own, that keeps what it holds in the folder, and
-/// records.
+/// A cluster with one node in a process of its own, which keeps its records in the folder, and with
+/// keys.
 fn with_process(options: Options, how: Durability) -> (TestCluster, Process, TempDir) {
     let cluster = TestCluster::with(Options { durability: how, ..options });
     let nodes = cluster.running().len();
@@ -65,7 +65,7 @@ fn with_process(options: Options, how: Durability) -> (TestCluster, Process, Tem
     let process = start_process(&cluster, "durable", &dir.path().join("data"), &[]);
     wait_until_healthy(&cluster, nodes + 1);
     let pairs: Vec<(String, String)> = (0..KEYS).map(|n| (key(n), format!("value{n}"))).collect();
-    // In some batches: what is written last may be torn, and is not damaged then.
+    // In several batches: the last write may be torn, and is then not damage.
     for some in pairs.chunks(KEYS / 10) {
         cluster.client().put_many(some).into_iter().for_each(|placed| drop(placed.unwrap()));
     }
@@ -99,7 +99,8 @@ fn a_killed_node_recovers_its_records_and_fetches_the_differences() {
             number_before(&process, " kept by comparison").ok_or_else(|| process.printed())
         });
         let moved = number_before(&process, " records moved,").unwrap();
-        // It keeps two thirds of all keys. What differs moves with its bucket, of eight about.
+        // It is a replica of two thirds of all keys. Differences move with their buckets, of about
+        // eight keys.
         assert!(kept > 1000, "{kept} kept, {moved} moved: {}", process.printed());
         assert!(moved < 700, "{kept} kept, {moved} moved: {}", process.printed());
         for n in 0..KEYS {
@@ -208,7 +209,7 @@ fn a_folder_is_checked_and_salvaged() {
     }
 }
 
-/// Three nodes in processes of their own, that keep what they hold on disk, and K = 2.
+/// Three nodes in processes of their own, which keep their records on disk, and K = 2.
 fn all_processes(how: Durability) -> (TestCluster, Vec<Process>, TempDir) {
     let options = Options { copies: 2, durability: how, ..Options::default() };
     let cluster = TestCluster::without_nodes(options);
@@ -218,7 +219,7 @@ fn all_processes(how: Durability) -> (TestCluster, Vec<Process>, TempDir) {
     (cluster, nodes, dir)
 }
 
-/// Starts the node of this number, with its folder.
+/// Starts the node with this number and its folder.
 fn start(cluster: &TestCluster, dir: &TempDir, n: usize) -> Process {
     let flags = ["--log-level", "info"];
     start_process(cluster, &format!("node{n}"), &dir.path().join(format!("data{n}")), &flags)
@@ -236,8 +237,7 @@ fn read_all(cluster: &TestCluster) {
     }
 }
 
-/// The order does not matter in which processes are killed, nor in which they are started, nor
-/// where they listen.
+/// The order in which processes are killed and started does not matter, nor do their ports.
 #[test]
 fn a_killed_cluster_recovers_everything() {
     for how in [Durability::Async, Durability::Sync] {
@@ -257,9 +257,9 @@ fn a_killed_cluster_recovers_everything() {
             let order = [[0, 1, 2], [2, 0, 1], [1, 2, 0]][round];
             nodes = order.into_iter().map(|n| start(&cluster, &dir, n)).collect();
             wait_until_healthy(&cluster, 3);
-            // While the manager lives the first that is killed may be dropped, and fetches all.
-            // Else all are replacements, and know what all replicas have: that need not be written back
-            // when it is read.
+            // While the manager lives, the first killed node may be dropped, and fetches
+            // everything. Otherwise all are replacements, and know that all replicas have the
+            // records: reads need no write-back.
             if round == 1 {
                 wait_until("little is pending", || {
                     let pending = |node: &Process| number_before(node, " it is not known");
@@ -275,14 +275,14 @@ fn a_killed_cluster_recovers_everything() {
     }
 }
 
-/// With `sync` any disk of those that had a record will do; with `async` each may have something
-/// that the others have not, so all are waited for unless the operator goes on without.
+/// With `sync` the disk of any replica of a record is enough; with `async` each disk may have
+/// records that the others lack, so all are waited for unless the operator continues without them.
 #[test]
 fn a_missing_node_is_waited_for_if_its_disk_may_have_more() {
     for how in [Durability::Async, Durability::Sync] {
         let (mut cluster, mut nodes, dir) = all_processes(how);
         put_all(&cluster);
-        // Or the first that is killed may be dropped before the others are.
+        // Otherwise the first killed node may be dropped before the others are.
         cluster.stop_manager();
         nodes.iter_mut().for_each(Process::kill);
         cluster.start_manager();
@@ -301,7 +301,7 @@ fn a_missing_node_is_waited_for_if_its_disk_may_have_more() {
             });
         }
         wait_until_healthy(&cluster, 2);
-        // Each record has a copy on one of the two at least.
+        // Each record has a copy on at least one of the two.
         read_all(&cluster);
         put_all(&cluster);
         let _third = start(&cluster, &dir, 2);
@@ -338,7 +338,7 @@ fn a_cluster_that_lost_all_its_nodes_starts_empty_only_on_the_operators_command(
     cluster.client().put(b"key", b"value").unwrap();
     process.kill();
 
-    // Another node must not take the place of one that may come back with its disk.
+    // Another node must not take the place of one that may return with its disk.
     let _other = start(&cluster, &dir, 1);
     wait_until("the one with the record is called for", || {
         let status = cluster.status()?;
@@ -357,7 +357,7 @@ fn a_cluster_that_lost_all_its_nodes_starts_empty_only_on_the_operators_command(
     assert_eq!(cluster.client().get(b"key").unwrap(), None);
 }
 
-/// A small file system of its own. Unmounted when dropped.
+/// A small file system. Unmounted when dropped.
 struct Small(TempDir);
 
 impl Small {
@@ -373,7 +373,7 @@ impl Small {
 
 impl Drop for Small {
     fn drop(&mut self) {
-        // What is left of it goes with the machine.
+        // A leftover mount disappears with the machine.
         let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
     }
 }
@@ -389,7 +389,7 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
     let (durability, copies) = (Durability::Sync, 1);
     let cluster = TestCluster::without_nodes(Options { durability, copies, ..Options::default() });
     let folder = small.0.path().join("data");
-    // What it says must not go to the full disk.
+    // Its log must not go to the full disk.
     let beside = tempdir().unwrap();
     let link = beside.path().join("data");
     std::os::unix::fs::symlink(&folder, &link).unwrap();
@@ -432,8 +432,8 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
     assert!(text.contains(" synced in 256 of 256 arcs"), "{text}");
 }
 
-/// L5: a copy of a data folder that was seen beside its original counts for nothing, whoever ends
-/// and starts again, until an operator says that it is the one to go on with.
+/// L5: a copy of a data folder that was seen beside its original does not count, whichever node
+/// stops and starts again, until an operator adopts it.
 #[test]
 fn a_copied_data_folder_never_replaces_its_original() {
     let (durability, copies) = (Durability::Sync, 1);
@@ -477,7 +477,7 @@ fn a_copied_data_folder_never_replaces_its_original() {
     wait_until_healthy(&cluster, 1);
     read_all(&cluster);
 
-    // The operator may go on with a copy; not while the original is there.
+    // The operator may continue with a copy; not while the original is present.
     let first = wait_until("it waits yet", || is_held_back(&cluster)).start;
     copy.kill();
     let copied = copy_to("copied again");

@@ -1,4 +1,4 @@
-//! What a caller is told when it cannot be done: not done, or perhaps done.
+//! The outcome of a failed call: not done, or unknown.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -10,11 +10,11 @@ use cluster::limits::Limits;
 use e2e::{Options, TestCluster, wait_until};
 use harness::proxy::NetworkFault;
 
-/// How long the operations that must fail are tried.
+/// The deadline of operations that must fail.
 const DEADLINE: Duration = Duration::from_millis(600);
 
-/// How much later than its deadline an operation may fail: the last attempt runs to its end, and
-/// the machine may be busy.
+/// How much later than its deadline an operation may fail: its last attempt is completed, and the
+/// machine may be busy.
 const GRACE: Duration = Duration::from_secs(2);
 
 fn hasty(cluster: &TestCluster) -> GTStoreClient {
@@ -40,7 +40,7 @@ fn proxied(nodes: usize, copies: usize) -> TestCluster {
 #[test]
 fn a_client_waits_for_its_manager() {
     let cluster = TestCluster::without_manager(Options::default());
-    // Whoever answers in the wrong way is not waited for.
+    // A server that replies incorrectly is not waited for.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let stranger = thread::spawn(move || {
@@ -65,7 +65,7 @@ fn an_infinite_deadline_is_accepted() {
     for time in [Duration::MAX, Duration::ZERO] {
         let config = Config { deadline: time, patience: time, ..cluster.config() };
         let made = GTStoreClient::init(config);
-        // Without any time it may or may not be quick enough, but it says so.
+        // Without any time it may or may not be quick enough, but it returns either way.
         let done = made.and_then(|client| {
             client.put(b"key", b"value")?;
             client.count()?;
@@ -121,7 +121,7 @@ fn no_manager() {
 }
 
 /// Waits until an operation is refused as unavailable. Before the manager has noticed the loss it
-/// may fail in another way, but never as perhaps done.
+/// may fail in another way, but never with an unknown outcome.
 fn becomes_unavailable<T: std::fmt::Debug>(mut run: impl FnMut() -> Result<T, ClientError>) {
     wait_until("the loss is known", || match run() {
         Err(error @ ClientError::Unavailable) => {
@@ -143,8 +143,8 @@ fn a_write_with_all_replicas_down_is_not_done() {
     becomes_unavailable(|| client.get(b"key"));
 }
 
-/// Two of three nodes die, and the third, which is a replica from then on, has nobody to fetch
-/// from: what it is sent would count for nothing (BLIND), so it is not even sent.
+/// Two of three nodes die, and the third, a replica from then on, has no source to fetch from: its
+/// answer to a write would not count (BLIND), so the write is not even sent.
 #[test]
 fn a_write_that_only_a_blind_replica_could_take_is_unavailable() {
     let mut cluster = TestCluster::start(3, 2);
@@ -172,7 +172,7 @@ fn a_request_that_may_have_arrived_leaves_the_outcome_unknown() {
     for node in 0..2 {
         cluster.proxy(node).set(NetworkFault::None);
     }
-    // It was not done, as it happens.
+    // In this case it was not done.
     assert_eq!(client.get(b"key").unwrap().unwrap().value, b"before");
     cluster.assert_replicas(b"key", Some(b"before"));
 }
@@ -190,11 +190,11 @@ fn a_lost_reply_leaves_the_outcome_unknown() {
         "{error}"
     );
     assert!(fails(|| client.delete(b"gone")).is_unknown());
-    // A get changes nothing, so it is not in doubt.
+    // A get changes nothing, so its outcome is never unknown.
     let error = fails(|| client.get(b"key"));
     assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
     cluster.proxy(0).set(NetworkFault::None);
-    // It was done, as it happens.
+    // In this case it was done.
     assert_eq!(client.get(b"key").unwrap().unwrap().value, b"after");
 }
 
@@ -231,14 +231,14 @@ fn a_replica_that_stalls_is_waited_for_until_the_deadline_and_no_longer() {
     cluster.proxy(1).set(NetworkFault::Stall);
     let error = fails(|| client.put(b"key", b"after"));
     assert!(error.is_unknown(), "the others have it: {error}");
-    // Reads go round it, but not those of the key in mid-write: what not all replicas hold must not
-    // be shown (C3), so such a read waits as a write does.
+    // Reads bypass it, except for those of the key under write: a value that not all replicas hold
+    // must not be returned (C3), so such a read waits as a write does.
     assert_eq!(client.get(b"other").unwrap().unwrap().value, b"value");
     let error = fails(|| client.get(b"key"));
     assert!(matches!(error, ClientError::NotEnoughReplicas { .. }), "{error}");
     cluster.proxy(1).set(NetworkFault::None);
-    // Now it can be completed. Where the replica that stalled is the primary it may show the value
-    // before until one of the others has done so (C4).
+    // Now it can be completed. If the stalled replica is the primary, it may return the previous
+    // value until another replica has completed the write (C4).
     wait_until("the put is completed", || match client.get(b"key").unwrap().unwrap().value {
         value if value == b"after" => Ok(()),
         value => Err(String::from_utf8_lossy(&value).into_owned()),
@@ -262,8 +262,8 @@ fn a_slow_network_is_only_slow() {
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
 }
 
-/// A link is waited for while bytes move, however long one frame takes, and is not sent the same
-/// again meanwhile.
+/// A connection is waited for while bytes move, however long one frame takes, and the same frame is
+/// not sent again meanwhile.
 #[test]
 fn a_slow_link_is_only_slow() {
     let limits = Limits { value_bytes: 1 << 20, ..Limits::default() };
@@ -283,7 +283,7 @@ fn a_slow_link_is_only_slow() {
     assert!(client.get(b"key").unwrap().unwrap().value == large);
     let requested = cluster.proxy(0).requested() - begin;
     assert!(requested < 1_500_000, "{requested} bytes for one value of {}", large.len());
-    // What fits the buffers on the way seems to have arrived at once, and is answered late.
+    // Frames that fit into buffers on the way seem to arrive at once, and are answered late.
     cluster.proxy(0).set(NetworkFault::Slow(100_000));
     let pairs: Vec<(String, &str)> = (0..4096).map(|n| (format!("k{n}"), "v")).collect();
     client.put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));

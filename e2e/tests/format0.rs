@@ -1,4 +1,4 @@
-//! Programs of the original: text payloads, one request a connection.
+//! Programs of the original: text payloads, one request per connection.
 
 use std::thread;
 
@@ -29,13 +29,13 @@ fn two_hundred_puts_and_gets_through_any_node() {
         let got = get(&cluster, random.random_range(0..5), format!("key{n}").as_bytes());
         assert_eq!(got, (Kind::GetOk, format!("value{n}").into_bytes()));
     }
-    // What they wrote is replicated as everything else is, and our own clients see it.
+    // Their writes are replicated like all others, and are visible to native clients.
     assert_eq!(cluster.client().get(b"key7").unwrap().unwrap().value, b"value7");
     for n in 0..200 {
         let value = format!("value{n}");
         cluster.assert_replicas(format!("key{n}").as_bytes(), Some(value.as_bytes()));
     }
-    // The original's primary passes puts on to the replicas by itself.
+    // The original's primary forwards puts to the replicas by itself.
     let passed_on = text_request(cluster.node_address(0), Kind::ReplPut, b"key7|newer");
     assert_eq!(passed_on, ok(Kind::ReplAck));
     assert_eq!(get(&cluster, 4, b"key7"), (Kind::GetOk, b"newer".to_vec()));
@@ -165,7 +165,7 @@ fn many_at_once() {
 #[test]
 fn large_values_arrive_intact() {
     let cluster = TestCluster::start(2, 2);
-    // No two places look alike, so that a mistake tells where it is.
+    // All parts differ, so that a mismatch shows its position.
     let value: Vec<u8> = (0..1 << 18).flat_map(u32::to_be_bytes).collect();
     let refused = put(&cluster, 0, &[b"large|", &value[..]].concat());
     assert_eq!(refused, (Kind::Error, b"bad value".to_vec()), "format 0 keeps its limit");

@@ -1,4 +1,4 @@
-//! Nodes that may hold so much and no more.
+//! Nodes with a memory limit.
 
 use client::{ClientError, Done, UpdateAction};
 use cluster::membership::Level;
@@ -32,7 +32,7 @@ fn beyond_the_limit_nothing_is_added_and_all_else_goes_on() {
     let full = held(&cluster);
     assert!((MOST..MOST + 2048).contains(&full), "{full}");
     let client = cluster.client();
-    // A client that knows nothing yet is told as well, and nothing is left behind by it.
+    // A new client is refused as well, and leaves nothing behind.
     for n in 0..20 {
         let error = cluster.client().put(format!("new{n}").as_bytes(), b"x").unwrap_err();
         assert!(matches!(error, ClientError::Full(_)) && !error.is_retryable(), "{error}");
@@ -92,7 +92,7 @@ fn deletes_free_memory_and_puts_resume_within_seconds() {
     let client = cluster.client();
     client.put(b"native", b"v").unwrap();
     cluster.assert_replicas(b"new", Some(b"v"));
-    // A batch that goes too far ends where it is noticed, and the next is refused whole.
+    // A batch that exceeds the limit is cut off there, and the next one is refused as a whole.
     let sets = |letter: char| -> Vec<String> {
         (0..200).map(|n| format!("SET {letter}{n} {}", "x".repeat(500))).collect()
     };

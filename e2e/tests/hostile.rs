@@ -1,5 +1,5 @@
-//! Peers that send nonsense, too much, too slowly, or not at all. After each a normal client is
-//! still answered, in time.
+//! Peers that send garbage, too much, too slowly, or nothing. After each of them a normal client is
+//! still answered in time.
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr};
@@ -22,14 +22,14 @@ use net_common::server;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// How long frames and silence may take in tests that try it.
+/// Time limits of frames and of silence in tests that exceed them.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// How soon a normal client must be answered whatever others do. Milliseconds on a quiet machine;
-/// this one may be running many tests in debug builds.
+/// How soon a normal client must be answered whatever others do. It takes milliseconds on a quiet
+/// machine; this one may run many tests in debug builds.
 const IN_TIME: Duration = Duration::from_secs(2);
 
-/// A cluster that has lived through something is as it was before.
+/// Asserts that a cluster works as before.
 fn assert_alive(cluster: &TestCluster) {
     let client = cluster.client();
     let begin = Instant::now();
@@ -56,7 +56,7 @@ fn random_bytes() {
         let mut bytes = vec![0; random.random_range(1..3000)];
         random.fill(&mut bytes[..]);
         let mut connection = RawConnection::open(servers(&cluster)[round % 2]);
-        // The server may close before all of it has left.
+        // The server may close before all of it is sent.
         let _ = connection.try_send(&bytes);
         connection.finish();
         while connection.receive().is_some() {}
@@ -70,8 +70,8 @@ fn random_payloads_of_every_type() {
     let mut random = StdRng::seed_from_u64(4);
     for address in servers(&cluster) {
         for kind in Kind::ALL {
-            // It would make the connection a node's; a COMMIT has no answer; and after a needless
-            // handshake the connection ends.
+            // It would turn the connection into a node's; a COMMIT has no reply; and after a
+            // needless handshake the connection closes.
             if matches!(kind, Kind::StorageRegister | Kind::Commit | Kind::AuthHello) {
                 continue;
             }
@@ -123,7 +123,7 @@ fn unknown_formats_and_too_large_frames_get_an_error_and_are_closed() {
             assert!(reply.error().starts_with(word), "{}", reply.error());
             connection.expect_end();
         }
-        // Also where much more follows, which must not destroy the answer.
+        // Also if much more follows, which must not destroy the reply.
         let mut connection = RawConnection::open(address);
         let _ = connection.try_send(&[announce(u32::MAX), vec![0; 100_000]].concat());
         assert!(connection.receive().unwrap().error().starts_with("too large: "));
@@ -223,7 +223,7 @@ fn a_dripping_peer_gets_a_slow_error() {
         Ok(()) => Err("it goes on".into()),
         Err(_) => Ok(()),
     });
-    // The answer, unless the last drop has destroyed it.
+    // The reply, unless the last byte has destroyed it.
     if let Some(reply) = connection.receive() {
         assert!(reply.error().starts_with("slow: "), "{}", reply.error());
     }
@@ -259,7 +259,7 @@ fn the_client_library_survives_the_idle_time_out() {
     assert_eq!(client.get(b"key").unwrap().unwrap().value, b"2");
 }
 
-/// A cluster of one node with so few connections.
+/// A cluster of one node with this connection limit.
 fn narrow(connections: usize) -> TestCluster {
     TestCluster::with(Options {
         nodes: 1,
@@ -269,12 +269,12 @@ fn narrow(connections: usize) -> TestCluster {
     })
 }
 
-/// Takes up all the connections that there are. Returns them, and what the next one was told.
+/// Opens connections up to the limit. Returns them, and the reply to the next one.
 fn fill(node: SocketAddr) -> (Vec<RawConnection>, String) {
     let mut served = Vec::new();
     let refusal = wait_until("the limit is reached", || {
         let mut connection = RawConnection::open(node);
-        // The request may meet a connection that has been closed.
+        // The request may reach a connection that has been closed.
         let _ = connection.try_send(&bytes(&InfoRequest));
         match connection.receive() {
             Some(reply) if reply.kind == Kind::NodeInfoReply as u16 => {
@@ -292,11 +292,11 @@ fn fill(node: SocketAddr) -> (Vec<RawConnection>, String) {
 fn a_connection_above_the_limit_gets_a_busy_error() {
     let limit = 20;
     let cluster = narrow(limit);
-    // A thread that has just ended a connection may not be ready for the next yet.
+    // A thread that has just closed a connection may not be ready for the next one yet.
     let (mut served, text) = fill(cluster.node_address(0));
     assert!(text.starts_with("busy: this server has its 20 connections"), "{text}");
     assert!((limit - 5..=limit).contains(&served.len()), "{} were served", served.len());
-    // Those that are in are served on; when one goes, there is room.
+    // Accepted connections are still served; when one closes, another is accepted.
     for connection in &mut served {
         assert_eq!(connection.ask(&InfoRequest).kind, Kind::NodeInfoReply as u16);
     }
@@ -327,7 +327,7 @@ fn a_client_turned_away_comes_back() {
     }
 }
 
-/// A frame of reads whose answer is beyond all bounds: 300,000 times a kilobyte, from 900 KiB of
+/// A frame of reads whose reply exceeds all limits: 300,000 times a kilobyte, from 900 KiB of
 /// request.
 #[test]
 fn reads_that_exceed_a_reply_are_deferred() {
@@ -350,9 +350,9 @@ fn reads_that_exceed_a_reply_are_deferred() {
     assert_alive(&cluster);
 }
 
-/// N3: a mark counts on the connection that brought the writes, and for what it has brought; so
-/// does a record that one replica holds not read as committed because of what somebody says of
-/// another's writer, or of what is still to come.
+/// N3: a watermark counts on the connection that brought the writes, and for the writes that it has
+/// brought. A record on one replica does not become committed by a watermark for another
+/// connection's writer, or for writes that are still to come.
 #[test]
 fn a_watermark_for_another_connections_writer_commits_nothing() {
     let cluster = TestCluster::start(2, 2);
@@ -382,8 +382,8 @@ fn a_watermark_for_another_connections_writer_commits_nothing() {
         let (watermarks, versions) = (vec![(writer, u64::MAX)], Vec::new());
         connection.send(&bytes(&CommitNotice { watermarks, versions }));
     };
-    // What is pending is completed after a second: on a machine that is slower than that nothing is
-    // seen.
+    // A pending record is completed after a second: on a machine slower than that nothing can be
+    // observed.
     wait_until("all that is quicker than who finishes it", || {
         let begin = Instant::now();
         let now = clock(&mut writer);
@@ -394,13 +394,13 @@ fn a_watermark_for_another_connections_writer_commits_nothing() {
         put(&mut writer, &key(1), version(1), now + 1);
         watermark(&mut other, name);
         states.push(state(&mut other, &key(1)));
-        // Who passes a record on is not its writer.
+        // A client that forwards a record is not its writer.
         put(&mut other, &key(1), version(1), now + 2);
         watermark(&mut other, name);
         states.push(state(&mut other, &key(1)));
         watermark(&mut writer, name);
         states.push(state(&mut writer, &key(1)));
-        // Not what is still to come.
+        // Nor for writes that are still to come.
         put(&mut writer, &key(2), version(2), now + 2);
         states.push(state(&mut writer, &key(2)));
         if begin.elapsed() < Duration::from_millis(500) {
@@ -420,7 +420,7 @@ fn a_watermark_for_another_connections_writer_commits_nothing() {
 fn a_huge_batch_is_answered() {
     let cluster = TestCluster::start(1, 1);
     let mut connection = RawConnection::open(cluster.node_address(0));
-    // As many empty keys as a frame can have: each is answered, one by one.
+    // As many empty keys as fit into a frame: each is answered individually.
     let count = (MAX_PAYLOAD - 12) / 2;
     let reply = connection.ask(&ReadBatch { epoch: Epoch(1), keys: vec![b""; count] });
     assert_eq!(reply.kind, Kind::ReadReply as u16);
@@ -447,8 +447,8 @@ fn a_pipeline_is_answered_in_order() {
     }
 }
 
-/// It asks and asks and never reads. The server stops reading its requests once the sockets are
-/// full, and gives it up.
+/// It sends requests and never reads. The server stops reading its requests once the sockets are
+/// full, and disconnects it.
 #[test]
 fn a_peer_that_never_reads_is_disconnected() {
     let limits = Limits { value_bytes: 1 << 20, ..Limits::default() };
@@ -476,7 +476,7 @@ fn a_server_stops_promptly_despite_busy_peers() {
     let mut half = RawConnection::open(node);
     half.send(&[0, 2, 0, 2, 0]);
     thread::scope(|scope| {
-        // One that always has the next request on its way, and reads the answers.
+        // A connection that always has the next request on its way, and reads the replies.
         let mut busy = RawConnection::open(node);
         let requests = bytes(&InfoRequest).repeat(100);
         let mut sender = busy.stream().try_clone().unwrap();
@@ -484,7 +484,7 @@ fn a_server_stops_promptly_despite_busy_peers() {
         assert!(busy.receive().is_some());
         scope.spawn(move || {
             while busy.receive().is_some() {}
-            // What it could not send any more would be tried again for a minute by the kernel.
+            // The kernel would retry unsent bytes for a minute.
             let _ = busy.stream().shutdown(Shutdown::Both);
         });
         let begin = Instant::now();
@@ -499,7 +499,7 @@ fn a_crowd_is_turned_away_at_once() {
     let node = cluster.node_address(0);
     let (_served, _) = fill(node);
     let begin = Instant::now();
-    // Nobody in it closes, or says anything.
+    // None of them closes, or sends anything.
     let mut crowd: Vec<RawConnection> = (0..100).map(|_| RawConnection::open(node)).collect();
     let replies = crowd.iter_mut().filter_map(RawConnection::receive);
     assert!(replies.map(|reply| assert!(reply.error().starts_with("busy: "))).count() > 90);
@@ -544,12 +544,12 @@ fn a_mixed_storm() {
         }
     });
     assert_alive(&cluster);
-    // Nobody registered, nothing was changed.
+    // No node registered, nothing was changed.
     let table = RawConnection::open(cluster.manager_address()).ask(&Hello);
     assert_eq!(TablePush::read(&table.payload).unwrap().view.members.len(), 3);
 }
 
-/// One connection that does something foolish and goes away.
+/// One connection that sends something invalid and closes.
 fn storm(random: &mut StdRng, address: SocketAddr) {
     let mut connection = RawConnection::open(address);
     for _ in 0..random.random_range(1..6) {
@@ -576,7 +576,7 @@ fn storm(random: &mut StdRng, address: SocketAddr) {
     }
 }
 
-/// What a node says of itself counts what it serves.
+/// A node's statistics count the connections that it serves.
 #[test]
 fn connections_that_ended_are_forgotten() {
     let cluster = TestCluster::start(1, 1);

@@ -1,4 +1,4 @@
-//! Long keys and values, by every way that they may take.
+//! Long keys and values, on every path that they can take.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use tempfile::tempdir;
 
 const CEILINGS: Limits = Limits { key_bytes: KEY_CEILING, value_bytes: VALUE_CEILING };
 
-/// A value of so many bytes, printable, of which no two places a mebibyte apart look alike.
+/// A printable value of this many bytes, no two parts of which a mebibyte apart are alike.
 fn value(bytes: usize) -> Vec<u8> {
     let mut value = b"0123456789abcdef".repeat(bytes.div_ceil(16));
     value.truncate(bytes);
@@ -23,7 +23,7 @@ fn value(bytes: usize) -> Vec<u8> {
     value
 }
 
-/// Not `assert_eq`: nobody wants to read 64 MiB.
+/// Not `assert_eq`: a failure would print 64 MiB.
 fn assert_holds(client: &GTStoreClient, key: &[u8], value: &[u8]) {
     let got = client.get(key).unwrap().expect("it is there");
     assert!(got.value == value, "{} bytes of {}", got.value.len(), value.len());
@@ -47,7 +47,7 @@ fn the_longest_value_goes_every_way() {
     let beyond = client.put(b"k", &[&longest[..], b"1"].concat());
     assert!(matches!(beyond, Err(ClientError::BadValue(_))), "{beyond:?}");
 
-    // By Redis, at the node that is the key's primary and at the other.
+    // By Redis, on the key's primary and on the other node.
     let mut redis = [0, 1].map(|node| Resp::open(cluster.redis_address(node)));
     for (writer, reader) in [(0, 1), (1, 0)] {
         redis[writer].send(&[&b"SET"[..], b"redis", &longest]);
@@ -61,7 +61,7 @@ fn the_longest_value_goes_every_way() {
     assert_eq!(redis[0].ask("STRLEN redis"), format!(":{VALUE_CEILING}"));
     assert_eq!(redis[0].ask("DEL redis"), ":1");
 
-    // From the disks alone.
+    // From disk only.
     drop(client);
     cluster.stop_node(0);
     cluster.stop_node(1);
@@ -93,7 +93,7 @@ fn the_longest_value_goes_every_way() {
     assert_holds(&other.client(), &key, &longest);
 }
 
-/// Many long values in one batch do not fit the nodes' answers: what does not is asked for again.
+/// Many long values in one batch do not fit into the nodes' replies: the rest is requested again.
 #[test]
 fn batches_of_long_values_are_read_and_changed_in_parts() {
     const KEYS: usize = 24;
@@ -106,7 +106,7 @@ fn batches_of_long_values_are_read_and_changed_in_parts() {
     for ((_, value), got) in pairs.iter().zip(client.get_many(&keys)) {
         assert!(got.unwrap().unwrap().value == *value);
     }
-    // Each is read by its whole write set, and written to it.
+    // Each key is read from its whole write set, and written to it.
     let parts = pairs.iter().map(|(key, _)| client::BatchItem::Update {
         key: key.as_bytes(),
         decide: Box::new(|found| {
@@ -121,7 +121,7 @@ fn batches_of_long_values_are_read_and_changed_in_parts() {
     for got in client.get_many(&keys) {
         assert_eq!(got.unwrap().unwrap().value[0], b'x');
     }
-    // Until enough was read.
+    // Until enough has been read.
     let gets =
         || keys.iter().map(|key| client::BatchItem::Op(client::Op::Get { key: key.as_bytes() }));
     let some = client.run_within(gets().collect(), 1);
@@ -131,7 +131,7 @@ fn batches_of_long_values_are_read_and_changed_in_parts() {
     assert!(!client.run_within(gets().collect(), usize::MAX).iter().any(is_left));
 }
 
-/// A pipeline that reads more than a node holds at once, of its own and of others', is answered in
+/// A pipeline that reads more than a node holds at once, its own keys and others', is answered in
 /// order.
 #[test]
 fn a_pipeline_that_reads_much_is_answered_in_parts() {
@@ -161,7 +161,7 @@ fn a_pipeline_that_reads_much_is_answered_in_parts() {
     assert_eq!(redis.ask(&format!("EXISTS {keys} last")), ":1");
 }
 
-/// What a client command says, and its exit code.
+/// The output of a client command, and its exit code.
 fn prints(cluster: &TestCluster, words: &[&str]) -> (Option<i32>, String) {
     let output = client_command(cluster.manager_address()).args(words).output().unwrap();
     let printed = [output.stdout, output.stderr].concat();
@@ -171,7 +171,7 @@ fn prints(cluster: &TestCluster, words: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn limits_change_while_the_cluster_serves() {
     let mut cluster = TestCluster::with(Options { has_redis: true, ..Options::default() });
-    // These know the limits of before, and never have a view refused.
+    // These clients know the previous limits, and their views are never refused.
     let (client, mut redis) = (cluster.client(), Resp::open(cluster.redis_address(0)));
     assert_eq!(redis.ask("SET k v"), "OK");
     let long = value(1_500_000);
@@ -195,7 +195,7 @@ fn limits_change_while_the_cluster_serves() {
         }
     });
 
-    // Lower than what is stored: who holds it is named, and nothing changes.
+    // Below the length of a stored value: its node is named, and nothing changes.
     let (code, printed) = prints(&cluster, &["--limits", "key=20,value=1000"]);
     assert_eq!(code, Some(1), "{printed}");
     assert!(
@@ -208,7 +208,7 @@ fn limits_change_while_the_cluster_serves() {
     client.delete(b"long").unwrap();
     let (code, printed) = prints(&cluster, &["--limits", "key=20,value=1000"]);
     assert_eq!(code, Some(0), "{printed}");
-    // Whoever knows the old limits sends it, and is refused by the nodes.
+    // A client that knows the old limits sends it, and is refused by the nodes.
     let refused = client.put(b"long", &long).unwrap_err();
     assert!(!refused.is_unknown(), "{refused}");
     assert!(matches!(client.put(b"long", &long), Err(ClientError::BadValue(_))));
@@ -216,7 +216,7 @@ fn limits_change_while_the_cluster_serves() {
     assert_eq!(refused, "-ERR a value has at most 1000 bytes here, this one has 1001");
     assert_eq!(client.get(&[b'k'; 21]).unwrap(), None);
 
-    // They are the cluster's: a manager that starts again has them from what it saved.
+    // The limits are the cluster's: a restarted manager has them from its folder.
     cluster.stop_manager();
     cluster.start_manager();
     cluster.wait_until_well();
@@ -238,7 +238,8 @@ fn writes_that_too_few_copies_would_hold_are_refused() {
         health if health.ends_with(want) && !health.contains("no word") => Ok(()),
         health => Err(health),
     });
-    // One that has sent nothing to the dead node: what is sent there may have arrived.
+    // A client that has sent nothing to the dead node: a request that was sent there may have
+    // arrived.
     let client = cluster.client();
     let refused = client.put(b"a", b"2").unwrap_err();
     assert!(matches!(refused, ClientError::TooFewCopies { least: 2 }), "{refused}");
@@ -259,7 +260,7 @@ fn writes_that_too_few_copies_would_hold_are_refused() {
     }
     assert_eq!(redis.ask("MGET a b c"), "[\"1\", \"1\", \"1\"]");
 
-    // Another node takes its place; a write that comes meanwhile waits until its copies are made.
+    // Another node takes its place; a concurrent write waits until its copies are restored.
     cluster.add_node();
     wait_until("it has joined", || client.put(b"a", b"3").map_err(|e| e.to_string()));
     cluster.assert_replicas(b"a", Some(b"3"));

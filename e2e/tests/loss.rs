@@ -1,5 +1,5 @@
-//! As many nodes as there are copies are lost at once: what is unavailable, what goes on, and the
-//! two ways out. And a node that comes and dies over and over.
+//! As many nodes as there are copies are lost at once: unavailable keys, keys that stay available,
+//! and the two ways to recover. Also a node that starts and dies repeatedly.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -44,20 +44,20 @@ fn held_only_by(
 fn wait_until_unavailable(cluster: &TestCluster) -> Status {
     wait_until("the loss is noticed", || {
         let status = cluster.status()?;
-        // Once nothing more is being repaired.
+        // Once all repairs are complete.
         let is_noticed = status.health.text.starts_with("unavailable") && !status.changing;
         if is_noticed { Ok(status) } else { Err(status.health.text) }
     })
 }
 
-/// Whether a key lies in a slot of which the status says that nobody alive holds it.
+/// Whether a key's slot is among those that the status reports as lost.
 fn is_lost(status: &Status, key: &str) -> bool {
     let slot = slot::slot(key.as_bytes());
     status.lost.iter().any(|(first, last)| (*first..=*last).contains(&slot))
 }
 
-/// Gets all keys in one batch, and holds that exactly `lost` are refused as unavailable, and soon.
-/// Then the same with puts.
+/// Gets all keys in one batch, and asserts that exactly `lost` are refused as unavailable, and
+/// soon. Then the same with puts.
 fn assert_unavailable(client: &GTStoreClient, pairs: &[(String, String)], lost: &BTreeSet<String>) {
     let start = Instant::now();
     let keys: Vec<&String> = pairs.iter().map(|(key, _)| key).collect();
@@ -82,7 +82,7 @@ fn assert_unavailable(client: &GTStoreClient, pairs: &[(String, String)], lost: 
     eprintln!("{lost} keys of {KEYS} are unavailable, refused within {took:?}; {puts} put");
 }
 
-/// Puts keys in one batch, and holds that exactly `lost` are refused as unavailable.
+/// Puts keys in one batch, and asserts that exactly `lost` are refused as unavailable.
 fn assert_puts(client: &GTStoreClient, pairs: &[(&str, &str)], lost: &BTreeSet<String>) {
     for ((key, _), placed) in pairs.iter().zip(client.put_many(pairs)) {
         match placed {
@@ -117,7 +117,7 @@ fn both_replicas_die_and_the_loss_is_accepted() {
         status.health,
         lost.len()
     );
-    // Whichever is noticed first may be dropped, as long as the other seems to be there.
+    // The first one noticed may be dropped, as long as the other seems alive.
     let mut who = ["node1, node2", "node1", "node2"].into_iter();
     let end =
         |who| format!("have no live replica; {who} ended with them, accept the loss to go on");
@@ -126,11 +126,11 @@ fn both_replicas_die_and_the_loss_is_accepted() {
     let want = [NodeState::Active, NodeState::Active, NodeState::Down, NodeState::Down];
     assert!(states.rev().eq(want.into_iter().take(status.nodes.len())));
 
-    // Who knew the view before, and who comes now.
+    // A client with the previous view, and a new one.
     assert_unavailable(&client, &pairs, &lost);
     assert_unavailable(&cluster.client(), &pairs, &lost);
 
-    // Neither begins anything over the head of what is lost.
+    // Neither may begin with empty arcs while the loss is not accepted.
     cluster.start_node(0);
     wait_until("it waits", || {
         let status = cluster.status()?;
@@ -145,7 +145,7 @@ fn both_replicas_die_and_the_loss_is_accepted() {
     assert!(cluster.accept_loss().unwrap() > 0);
     cluster.wait_until_well();
     assert_eq!(cluster.status().unwrap().lost, []);
-    // What is lost is believed for a moment.
+    // Clients remember a loss for a moment.
     client.refresh_view().unwrap();
     let keys: Vec<&String> = pairs.iter().map(|(key, _)| key).collect();
     for ((key, value), got) in pairs.iter().zip(client.get_many(&keys)) {
@@ -187,8 +187,8 @@ fn both_replicas_are_cut_off_and_come_back() {
     }
 }
 
-/// What the operator says yes to is what was shown. Here it is with three nodes and one copy of
-/// each key: node2 hangs and nobody has noticed yet, node1 has died.
+/// The operator accepts only the loss that was shown. In this test with three nodes and one copy of
+/// each key: node2 hangs, which has not been noticed, and node1 has died.
 #[test]
 fn a_loss_that_has_grown_since_it_was_shown_is_not_accepted() {
     let (mut cluster, pairs) = {
@@ -215,7 +215,7 @@ fn a_loss_that_has_grown_since_it_was_shown_is_not_accepted() {
         }
         other => panic!("{other:?}"),
     }
-    // The one that was only cut off has lost nothing.
+    // The node that was only cut off has lost nothing.
     cluster.set_fault(1, NetworkFault::None);
     wait_until("it is back", || {
         let loss = cluster.status()?.loss.ok_or("nothing is lost")?;
@@ -266,7 +266,7 @@ fn a_dropped_member_returns_after_all_others_have_died() {
         let waits = status.nodes.iter().any(|node| node.state == NodeState::Waiting);
         if waits { Ok(status) } else { Err(format!("{status:?}")) }
     });
-    // It is no stranger with empty hands: the operator says that nothing better will come.
+    // It is not an empty newcomer: the operator decides that no better source will return.
     assert!(status.health.text.starts_with("unavailable: 256 of 256 arcs"), "{}", status.health);
     let got = cluster.client().get(pairs[0].0.as_bytes());
     assert!(matches!(got, Err(ClientError::Unavailable)), "{got:?}");
@@ -288,9 +288,9 @@ fn a_node_comes_and_dies_over_and_over() {
     let loaded = under_load(&mut cluster, |cluster| {
         for round in 0..8 {
             cluster.stop_node(3);
-            // It dies as a newcomer, in mid transfer, or soon after it has begun to serve.
+            // It dies while it waits, in mid transfer, or soon after it has begun to serve.
             let states = [NodeState::Waiting, NodeState::Joining, NodeState::Active];
-            // What is meant may be over already.
+            // The awaited state may be over already.
             let until = &states[round % 3..];
             cluster.start_node(3);
             wait_until(until[0].as_str(), || {

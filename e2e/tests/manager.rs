@@ -1,4 +1,4 @@
-//! The manager stops, comes back, or is not there.
+//! The manager stops, returns, or is absent.
 
 use std::path::Path;
 use std::{fs, thread};
@@ -124,7 +124,7 @@ fn a_status_lists_every_node() {
 }
 
 /// A cluster with slow heartbeats, and a key of which node 0 is the primary: a test cuts it off
-/// from the manager, and it serves by the lease that it has.
+/// from the manager, and it serves by its present lease.
 fn with_slow_heartbeats(options: Options) -> (TestCluster, GTStoreClient, String) {
     let cluster = TestCluster::with(Options { heartbeat_ms: 1000, is_proxied: true, ..options });
     cluster.wait_until_well();
@@ -137,8 +137,8 @@ fn with_slow_heartbeats(options: Options) -> (TestCluster, GTStoreClient, String
     (cluster, client, key)
 }
 
-/// Whoever is dropped from the view must have stopped serving: what others take then it has not
-/// got.
+/// A node that is dropped from the view must have stopped serving: it does not receive later
+/// writes.
 fn assert_not_stale(cluster: &TestCluster, client: &GTStoreClient, key: &str) {
     client.put(key.as_bytes(), b"new").unwrap();
     assert_ne!(cluster.value_at(0, key.as_bytes()).as_deref(), Some(&b"old"[..]), "stale");
@@ -181,7 +181,7 @@ fn leases_change_while_the_cluster_serves() {
     lasts(90);
     cluster.set_manager_fault(0, NetworkFault::None);
     cluster.wait_until_well();
-    // And longer ones: nobody is waited for, but the next manager has to know.
+    // A longer lease: no node is waited for, but the next manager must know it.
     order(&client, terms(Some(500), Some(4))).unwrap();
     lasts(2000);
     cluster.stop_manager();
@@ -227,7 +227,7 @@ fn l6_nor_does_it_after_a_restart() {
     assert_not_stale(&cluster, &client, &key);
 }
 
-/// Puts a folder's files in the place of another's.
+/// Replaces a folder's files with those of another.
 fn replace_folder(by: &Path, folder: &Path) {
     fs::remove_dir_all(folder).unwrap();
     fs::create_dir(folder).unwrap();
@@ -261,7 +261,7 @@ fn a_manager_on_an_older_copy_exits_and_loses_nothing_if_it_is_accepted() {
 
     cluster.stop_manager();
     replace_folder(copy.path(), &cluster.data());
-    // What was not shown is not accepted.
+    // A loss that was not shown is not accepted.
     cluster.start_manager_asking(RequestedSettings {
         accept_older: true,
         ..RequestedSettings::default()
@@ -291,7 +291,7 @@ fn a_manager_on_an_older_copy_exits_and_loses_nothing_if_it_is_accepted() {
         }
         client.put_many(&pairs("new")).into_iter().for_each(|placed| drop(placed.unwrap()));
     }
-    // It need not be asked again.
+    // A second confirmation is not needed.
     cluster.stop_manager();
     cluster.start_manager();
     cluster.wait_until_well();

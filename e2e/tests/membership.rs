@@ -1,4 +1,4 @@
-//! Nodes come, go and come back.
+//! Nodes join, leave and return.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +40,7 @@ fn a_node_dies_and_nothing_is_lost() {
     let client = cluster.client();
     let dead = client.primary_of(b"key0").unwrap();
     cluster.stop_node(cluster.number_of(&dead));
-    // The same client, whose view still names the dead one.
+    // The same client, whose view still includes the dead node.
     let got = client.get(b"key0").unwrap().unwrap();
     assert_ne!(got.primary, dead);
     assert_ne!(client.put(b"key0", b"before").unwrap().primary, dead);
@@ -67,7 +67,7 @@ fn all_but_one_replica_die_at_once() {
     assert_all(&cluster, 200, "newer");
 }
 
-/// Writers that go on while `change` happens; afterwards every acknowledged value is there, through
+/// Writers that continue while `change` runs; afterwards every acknowledged value is there, on
 /// every node.
 fn while_writing(cluster: &mut TestCluster, change: impl FnOnce(&mut TestCluster)) {
     const WRITERS: usize = 3;
@@ -157,7 +157,7 @@ fn a_node_that_comes_back_fetches_what_it_missed() {
     put_all(&cluster, 200, "new");
     cluster.start_node(0);
     cluster.wait_until_well();
-    // Now only the one that was away is left to tell.
+    // Now only the node that was away is left to reply.
     cluster.stop_node(1);
     cluster.stop_node(2);
     assert_all(&cluster, 200, "new");
@@ -188,7 +188,7 @@ fn a_whole_cluster_that_restarts_begins_empty() {
         cluster.start_node(node);
     }
     cluster.wait_until_well();
-    // Nothing outlives the memory of all nodes yet.
+    // Nothing survives the loss of all nodes' memory without a disk.
     assert_eq!(client.get(b"key1").unwrap(), None);
     put_all(&cluster, 50, "again");
     assert_all(&cluster, 50, "again");
@@ -209,7 +209,7 @@ fn a_taken_name_and_a_taken_address_are_refused() {
     };
     let why = refusal("node1", "127.0.0.1", 0);
     assert!(why.contains("taken: the name node1 is taken by a node at"), "{why}");
-    // Another address of loopback, but it tells others the first node's.
+    // Another address of loopback, but it advertises the first node's.
     let why = refusal("node9", "127.0.0.3", cluster.node_address(0).port());
     assert!(why.contains("taken: the address 127.0.0.1:"), "{why}");
     assert!(why.ends_with("is taken by node1"), "{why}");
@@ -246,8 +246,8 @@ fn a_node_that_clients_cannot_reach_for_a_while_stays_a_member() {
     assert_all(&cluster, 50, "again");
 }
 
-/// A node is no member before the manager has met it at the address that it tells; then it is taken
-/// in by itself.
+/// A node is not a member before the manager has reached it at its advertised address; then it
+/// joins without further action.
 #[test]
 fn a_node_that_nobody_reaches_stays_outside_until_somebody_does() {
     let cluster = TestCluster::start(2, 2);
@@ -276,7 +276,7 @@ fn a_node_that_nobody_reaches_stays_outside_until_somebody_does() {
         if n < 15 {
             continue;
         }
-        // Somebody forwards to it after all.
+        // A forwarder appears after all.
         let _proxy = Proxy::alone(TcpListener::bind(dead).unwrap(), node.address());
         wait_until("it is taken in", || {
             let Status { health: HealthLine { text: health, .. }, nodes, .. } = cluster.status()?;

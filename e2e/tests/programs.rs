@@ -1,4 +1,4 @@
-//! The programs as processes: when nobody reads what they say, and when they get signals.
+//! The programs as processes: with output that is never read, and with signals.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -14,19 +14,19 @@ use crossbeam_channel::{Receiver, unbounded};
 use e2e::{PATIENCE, TestCluster, client_command, program, wait_until, without_settings};
 use harness::process::{ChildProcess, Signal};
 
-/// A pipe that nobody reads.
+/// A pipe that is never read.
 fn unread() -> Stdio {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     writer.into()
 }
 
-/// A device on which nothing fits.
+/// A device that is always full.
 fn full() -> Stdio {
     File::options().write(true).open("/dev/full").expect("this is Linux").into()
 }
 
-/// What became of a command, and what it said on standard error.
+/// The exit code of a command, and its standard error.
 fn ended(command: &mut Command) -> (Option<i32>, String) {
     let Output { status, stderr, .. } = command.output().expect("it runs");
     (status.code(), String::from_utf8(stderr).expect("text"))
@@ -47,7 +47,7 @@ fn unread_help_is_not_a_failure_but_unwritable_help_is() {
                 "{printed}"
             );
         }
-        // Nor does it matter whether its mistakes are heard.
+        // Nor does it matter whether its errors can be written.
         for err in [unread(), full()] {
             let mut command = Command::new(program(name));
             assert_eq!(ended(command.arg("--bogus").stderr(err)).0, Some(2), "{name}");
@@ -71,7 +71,7 @@ fn a_command_without_a_reader_exits_quietly() {
         ("--status", 0),
         ("--status --json", 0),
         ("--plan weight node1=2", 0),
-        // Half a dump is none.
+        // Half a dump is not a dump.
         ("--dump -", 1),
     ] {
         assert_eq!(with(arguments, unread()), (Some(code), String::new()), "{arguments}");
@@ -79,7 +79,7 @@ fn a_command_without_a_reader_exits_quietly() {
         assert_eq!(code, Some(1), "{arguments}");
         assert!(printed.contains("No space left on device"), "{arguments}: {printed}");
     }
-    // Not even that it failed can be said.
+    // Not even the error can be written.
     for err in [unread(), full()] {
         let mut command = client_command(cluster.manager_address());
         assert_eq!(ended(command.args(["--get", "nothing"]).stderr(err)).0, Some(1));
@@ -98,7 +98,7 @@ impl Server {
         command.args(["--port", "0"]).stderr(Stdio::piped());
         let mut running = ChildProcess::start(&mut command).expect("it runs");
         let stderr = BufReader::new(running.child().stderr.take().expect("it is piped"));
-        // Read all the time, or a full pipe would hold it up.
+        // Always read, or a full pipe would block it.
         let (lines, log) = unbounded();
         thread::spawn(move || {
             for line in stderr.lines() {
@@ -121,7 +121,7 @@ impl Server {
         Server::start(command)
     }
 
-    /// The next line of the log that has this in it.
+    /// The next line of the log that contains this text.
     fn line(&mut self, part: &str) -> String {
         let mut before = Vec::new();
         while let Ok(line) = self.log.recv_timeout(PATIENCE) {
@@ -206,7 +206,7 @@ fn a_secret_is_changed_while_the_cluster_serves() {
         server.line("SIGHUP: another secret");
     }
     assert_eq!(client(&["--put", "key1", "--val", "value1"]), (Some(0), String::new()));
-    // What cannot be used is not.
+    // An invalid secret is not used.
     keep(&file, "short");
     manager.signal(Signal::HUP);
     manager.line("SIGHUP: the secret has 5 bytes");
@@ -235,7 +235,8 @@ fn a_file_size_limit_acts_like_a_full_disk() {
     let mut wait = client_command(manager.address);
     assert_eq!(ended(wait.args(["--wait", "1"]).stderr(Stdio::piped())).0, Some(0));
     let client = GTStoreClient::init(config).unwrap();
-    // Twice as much as a file may have: some of it in the log, and all of it in no image.
+    // Twice as much as fits into a file: part of it is in the log, and no checkpoint can have all
+    // of it.
     let put = |n: usize| client.put(format!("key{n}").as_bytes(), &[b'v'; 1000]);
     let done: Vec<usize> = (0..1000).take_while(|&n| put(n).is_ok()).collect();
     wait_until("the health reports it", || {

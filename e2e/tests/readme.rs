@@ -1,8 +1,8 @@
 //! The session in README.md, as a newcomer types it: real scripts and programs, in a folder of
 //! their own.
 //!
-//! Ports and primaries differ from run to run, so they are compared as such; everything else to the
-//! letter.
+//! Ports and primaries differ from run to run, so they are normalized; everything else is compared
+//! to the letter.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,20 +11,20 @@ use std::process::{Command, Stdio};
 use e2e::{programs, root};
 use harness::ports;
 
-/// What precedes the session in README.md.
+/// The text before the session in README.md.
 const MARKER: &str = "<!-- e2e/tests/readme.rs runs this block. -->\n```console\n";
 
-/// Stands before the output of each command.
+/// Precedes each command.
 const PROMPT: &str = "$ ";
 
-/// The session of README.md, without its fence.
+/// The session in README.md, without its fence.
 fn session() -> String {
     let text = fs::read_to_string(root().join("README.md")).expect("README.md");
     let (_, rest) = text.split_once(MARKER).expect("README.md has a session");
     rest.split_once("```").expect("the block ends").0.to_owned()
 }
 
-/// A line without what differs from run to run: ports, and which node is a key's primary.
+/// A line without the parts that differ from run to run: ports, and the primaries of keys.
 fn normal(line: &str) -> String {
     let mut parts: Vec<String> = Vec::new();
     for word in line.split_inclusive(|c: char| !c.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! `start_service --add`: nodes that come, come back, or go.
+//! `start_service --add`: nodes that join, return, or leave.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -53,7 +53,7 @@ fn a_failed_add_leaves_the_service_unchanged() {
     place.kill(3);
     let before = place.pids();
     let record = fs::read_to_string(place.path("service_flags.txt")).unwrap();
-    // The kernel may take a moment to close what the killed process had open.
+    // The kernel may take a moment to close the sockets of the killed process.
     let mut taken = None;
     wait_until_so("the port is free", || {
         taken = TcpListener::bind(("127.0.0.1", place.port + 3)).ok();
@@ -73,7 +73,7 @@ fn a_failed_add_leaves_the_service_unchanged() {
     place.started("--add node3");
 }
 
-/// A client that tells the status as the script `how` has it, and passes on the rest.
+/// A client that rewrites the status with the script `how`, and passes on the rest.
 fn client_with_status(how: &str) -> String {
     let client = programs().join("client");
     let client = client.display();
@@ -114,7 +114,8 @@ fn an_add_waits_for_a_draining_node_but_not_for_a_running_one() {
     let manager = format!("127.0.0.1:{}", place.port).parse().unwrap();
     let client = GTStoreClient::init(Config::new(manager)).unwrap();
     client.put(b"large", &[b'v'; 1_000_000]).unwrap();
-    // A node that is told to end finishes what it is at: to answer somebody who does not listen.
+    // A node that is asked to exit finishes its work first: here a reply to a peer that does not
+    // read.
     let node = format!("127.0.0.1:{}", place.port + 2).parse().unwrap();
     let dial =
         Dial { connect: PATIENCE, reply: PATIENCE, secret: None, payload: PayloadLimit::default() };
@@ -181,7 +182,7 @@ fn one_failed_add_does_not_stop_the_others() {
     let record = fs::read_to_string(place.path("service_flags.txt")).unwrap();
     assert!(record.contains("node3") && !record.contains("bad"), "{record}");
 
-    // What the program refuses has the exit code of a refusal, as when the service starts.
+    // A refusal by the program has the exit code of a refusal, as at the first start.
     let script = script.replace("exit 3", "exit 2");
     fs::write(place.bin.join("storage"), format!("#!/usr/bin/env bash\n{script}\n")).unwrap();
     assert_eq!(place.refused("--add bad").0, 2);
@@ -201,7 +202,7 @@ fn an_add_is_done_when_its_nodes_serve_whatever_the_health() {
 
 #[test]
 fn an_add_waits_while_something_moves_and_no_longer() {
-    // It joins, and has one key more each time that somebody asks, up to 100; then it is active.
+    // It joins, and has one key more at each status request, up to 100; then it is active.
     let how = "[[ -e logs/node3.log ]] || exit 0; n=$(($(cat asked) + 1)); echo $n >asked\n\
         ((n < 100)) && state=joining || state=$(cat then)\n\
         echo \"node3 $state 127.0.0.1:1 $((n < 100 ? n : 100)) 0\"; echo 'health: healing: 9 arcs to copy'";
@@ -226,14 +227,14 @@ fn an_add_waits_while_something_moves_and_no_longer() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let words = err(&output);
     assert!(words.contains("node3 runs, but does not serve yet; client --status"), "{words}");
-    // Better there and waiting than gone.
+    // Better present and waiting than gone.
     assert_eq!((place.pids().len(), place.processes().len()), (4, 4));
     assert_eq!(out(&place.stop()), "stopped manager node1 node2 node3\n");
 }
 
 #[test]
 fn an_interrupted_add_leaves_started_nodes_running() {
-    // Nothing ever serves; but the manager must not seem to know of an earlier life.
+    // Nothing ever serves; but the manager must not seem to have earlier views.
     let how = "truth \"$@\" | sed 's/ active / down   /'";
     let place = Place::with_stand_ins(&[("client", &client_with_status(how))]);
     place.started("--nodes 1 --rep 1 --fresh");

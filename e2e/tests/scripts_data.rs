@@ -1,4 +1,4 @@
-//! `start_service` on old data: `--fresh` wipes it, and without it is gone on with.
+//! `start_service` on old data: `--fresh` wipes it; otherwise it is used.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -101,7 +101,7 @@ fn fresh_empties_links_to_other_disks_and_leaves_them() {
 
 #[test]
 fn fresh_empties_mount_points_and_leaves_them() {
-    // A mount of our own, which ends with the processes that see it.
+    // A private mount, which disappears with its processes.
     let can_mount = Command::new("unshare").args(["-m", "true"]).status();
     if !can_mount.is_ok_and(|status| status.success()) {
         eprintln!("SKIPPED: unshare is missing or refused: this needs root");

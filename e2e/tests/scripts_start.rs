@@ -1,4 +1,4 @@
-//! `start_service`, as a person calls it: what it starts, and what it refuses.
+//! `start_service`, as a person runs it: what it starts, and what it refuses.
 
 use std::fs;
 use std::net::TcpListener;
@@ -43,7 +43,7 @@ fn a_service_starts_answers_and_stops() {
     let again = place.stop();
     assert_eq!((out(&again), err(&again)), (String::new(), String::new()));
 
-    // And once more, on the data that is there.
+    // And once more, on the existing data.
     place.started("--nodes 3 --rep 2");
     assert!(place.answers("--put key1 --val value2").starts_with("OK, node"));
 }
@@ -62,7 +62,7 @@ fn settings_of_the_first_start_stay_and_are_reported() {
     ] {
         assert!(err(&again).contains(line), "{again:?}");
     }
-    // Whoever comes back is told as well.
+    // Nor does a flag change the weight of a returning node.
     assert!(place.answers("--weight node2=3").starts_with("OK, "));
     place.answers("--wait 2");
     place.stop();
@@ -92,7 +92,7 @@ fn files_of_a_service_are_private_to_its_user() {
     }
     assert!(seen > 12, "{seen}");
 
-    // Nor does it take the script for that.
+    // The program does the same without the script.
     place.stop();
     let script = "umask 022; exec \"$GTSTORE_BIN\"/manager --port 0 --data alone";
     let mut command = place.command("bash", "-c");
@@ -119,7 +119,7 @@ fn nodes_speak_the_redis_protocol_on_ports_of_their_own() {
     let started = start("--nodes 2 --rep 2 --fresh", base);
     let line = format!(", Redis protocol on {} to {}\n", base + 1, base + 2);
     assert!(out(&started).ends_with(&line), "{started:?}");
-    // Whoever is added later keeps to the rule, without being told again.
+    // A node that is added later follows the rule, without the flag.
     place.kill(2);
     place.started("--add node2");
     place.started("--add node3");
@@ -231,17 +231,17 @@ fn a_process_that_dies_at_the_start_ends_it_at_once() {
     assert_eq!(code, 1);
     assert!(words.contains("ended with exit code 3"), "{words}");
     assert!(words.contains("is broken"), "{words}");
-    // Well before the 30 s that a cluster is given to come up.
+    // Well before the 30 s that a cluster has to come up.
     assert!(since.elapsed() < Duration::from_secs(25));
     place.assert_nothing_runs();
 }
 
 #[test]
 fn an_interrupted_start_leaves_nothing() {
-    // A client for whom the cluster never comes up.
+    // A client for which the cluster never comes up.
     let place = Place::with_stand_ins(&[("client", "exec sleep 600")]);
-    // When it has begun to start processes, and when it waits for them: what it is about to call
-    // last.
+    // When it has begun to start processes, and when it waits for them: the last command that it
+    // has run.
     for last in ["--rep 1 --data ", "sleep 600"] {
         for (name, want) in INTERRUPTS {
             let start = place.interruptible("--nodes 2 --rep 1");
@@ -270,7 +270,7 @@ fn an_interrupted_run_leaves_nothing() {
             command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
             let run = command.spawn().expect("it runs");
             wait_until_so("it is so far", || place.calls(last));
-            // As a terminal does it: all of them get it.
+            // As a terminal does it: all processes of the group get it.
             signal(name, &format!("-- -{}", run.id()));
             assert_eq!(ended(run).status.code(), Some(want), "{name} at {last}");
             place.assert_nothing_runs();
@@ -281,7 +281,7 @@ fn an_interrupted_run_leaves_nothing() {
 #[test]
 fn a_start_reports_what_is_missing() {
     let place = Place::new();
-    // No cargo, and nothing that is built.
+    // No cargo, and no programs.
     let mut command = place.command(place.path("start_service"), "--nodes 1 --rep 1");
     let paths = "/usr/bin:/bin";
     if paths.split(':').any(|folder| Path::new(folder).join("cargo").exists()) {
@@ -292,7 +292,7 @@ fn a_start_reports_what_is_missing() {
         let words = err(&output);
         assert!(words.contains("https://rustup.rs") && words.contains("GTSTORE_BIN"), "{words}");
     }
-    // No room.
+    // No disk space.
     let can_mount = Command::new("unshare").args(["-m", "true"]).status();
     if !can_mount.is_ok_and(|status| status.success()) {
         eprintln!("SKIPPED: unshare is missing or refused: this needs root");
@@ -328,7 +328,7 @@ fn a_secret_reaches_every_program() {
     let place = Place::new();
     let secret = place.path("our secret");
     fs::write(&secret, "a secret that is long enough for anybody\n").unwrap();
-    // A path as seen from where the caller is, with a space in it.
+    // A path relative to the caller's folder, with a space in it.
     let start = |arguments: &[&str]| {
         let mut command = place.command(place.path("start_service"), "");
         command.current_dir(place.path("data")).args(arguments).output().expect("the script runs")

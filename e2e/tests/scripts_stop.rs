@@ -1,4 +1,4 @@
-//! `stop_service`: it ends what is ours, and nothing else.
+//! `stop_service`: it stops its own service, and nothing else.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ fn stop_is_quiet_after_a_crash_and_without_a_service() {
     let crashed = place.stop();
     assert_eq!((out(&crashed), err(&crashed)), (String::new(), String::new()));
 
-    // A start clears what a crash has left, too.
+    // A start also clears up after a crash.
     place.started("--nodes 2 --rep 1 --fresh");
     for line in 0..3 {
         place.kill(line);
@@ -42,13 +42,13 @@ fn stop_leaves_foreign_processes_alone() {
     let mut stranger = stranger();
     let pid = stranger.id().to_string();
 
-    // A file that somebody else has written, without a record.
+    // A file that another program has written, without a record.
     fs::write(place.path("service_pids.txt"), format!("{pid}\n")).unwrap();
     let output = place.stop();
     assert!(err(&output).contains(&format!("process {pid}")), "{output:?}");
     assert!(lives(&mut stranger));
 
-    // A stranger's pid in the place of one of ours.
+    // A foreign pid in the place of one of ours.
     place.started("--nodes 2 --rep 1 --fresh");
     let pids = place.pids();
     fs::write(place.path("service_pids.txt"), format!("{}\n{pid}\n{}\n", pids[0], pids[2]))
@@ -57,8 +57,8 @@ fn stop_leaves_foreign_processes_alone() {
     place.assert_nothing_runs();
     assert!(lives(&mut stranger));
 
-    // A pid that the system has given to somebody else since: another start time, and then
-    // (which is not to be had without luck) the same time but another program.
+    // A pid that the system has reused: another start time, and then (which would take luck) the
+    // same time but another program.
     place.started("--nodes 2 --rep 1 --fresh");
     let node1 = place.pids().swap_remove(1);
     let record = fs::read_to_string(place.path("service_flags.txt")).unwrap();
@@ -95,7 +95,7 @@ fn a_copied_folder_does_not_touch_the_originals_service() {
     assert!(words.contains("node1, process ") && words.contains(": left alone"), "{words}");
     assert!(place.answers("--status").ends_with("health: healthy\n"));
 
-    // A folder that was moved is the one that it was.
+    // A folder that was moved is still the same folder.
     let moved = tempfile::tempdir().unwrap();
     let (from, to) = (place.folder(), moved.path().join("moved"));
     fs::rename(from, &to).unwrap();
@@ -140,7 +140,8 @@ fn a_user_without_permission_does_not_forget_a_service() {
     fs::set_permissions(place.folder(), fs::Permissions::from_mode(0o777)).unwrap();
     place.started("--nodes 2 --rep 1 --fresh");
     let record = place.path("service_flags.txt");
-    // Who may read the record sees no processes, and who may not does not even know of any.
+    // A user with read access to the record sees no processes; one without does not even know of
+    // any.
     for mode in [0o644, 0o600] {
         fs::set_permissions(&record, fs::Permissions::from_mode(mode)).unwrap();
         for script in ["stop_service", "start_service --nodes 1 --rep 1"] {

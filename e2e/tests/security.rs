@@ -1,4 +1,4 @@
-//! A cluster with a secret, and those who do not know it.
+//! A cluster with a secret, and peers without it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ fn guarded() -> TestCluster {
     TestCluster::with(Options { secret: Some(right()), ..Options::default() })
 }
 
-/// What a client with this secret is told.
+/// The error that a client with this secret gets.
 fn refusal(cluster: &TestCluster, secret: Option<Secret>) -> String {
     let mut config = cluster.config();
     config.secret = secret;
@@ -53,7 +53,7 @@ fn with_the_secret_everything_works() {
     let client = cluster.client();
     client.put(b"key", b"value").unwrap();
     assert_eq!(client.get(b"key").unwrap().unwrap().value, b"value");
-    // Nodes fetch from each other, and coordinate for others.
+    // Nodes fetch from each other, and coordinate for clients.
     cluster.add_node();
     cluster.stop_node(0);
     cluster.wait_until_well();
@@ -98,7 +98,7 @@ fn a_node_with_a_wrong_secret_stays_outside() {
     config.secret = Some(wrong());
     let listener = bind::listen("127.0.0.1", 0, true).unwrap();
     let stranger = Storage::start(listener, None, config).unwrap();
-    // It is refused as often as it tries; that nothing happens can only be waited for.
+    // It is refused at every attempt; that nothing happens can only be waited for.
     std::thread::sleep(2 * auth::SLOWED);
     assert_eq!(cluster.status().unwrap().nodes.len(), 3);
     assert!(stranger.node().routes().is_none());
@@ -111,19 +111,19 @@ fn a_client_with_a_secret_does_not_trust_a_cluster_without() {
     config.secret = Some(right());
     let error = GTStoreClient::init(config).err().unwrap();
     assert!(matches!(error, ClientError::NoManager { .. }), "{error}");
-    // And it is told what to do.
+    // And the error names the remedy.
     let want = "auth: this cluster has no secret: leave out --secret-file and GTSTORE_SECRET_FILE";
     assert!(error.to_string().ends_with(want), "{error}");
 }
 
-/// What a caller with the right secret sends, recorded; the answers to it are thrown away.
+/// The bytes that a caller with the right secret sends, recorded; the replies are discarded.
 fn recorded(cluster: &TestCluster) -> (Vec<u8>, Vec<u8>) {
     let (mut connection, hello, proof) = proved(cluster.node_address(0));
     assert_eq!(connection.ask(&InfoRequest).kind, Kind::NodeInfoReply as u16);
     (hello, proof)
 }
 
-/// A connection on which the secret was proved, and how.
+/// An authenticated connection, and the bytes of its handshake.
 fn proved(address: SocketAddr) -> (RawConnection, Vec<u8>, Vec<u8>) {
     let mut connection = RawConnection::open(address);
     let mut hello = Vec::new();
@@ -141,7 +141,7 @@ fn proved(address: SocketAddr) -> (RawConnection, Vec<u8>, Vec<u8>) {
     (connection, hello, proof)
 }
 
-/// Who has the secret has no need of the format without a handshake.
+/// A client with the secret does not need the format without a handshake.
 #[test]
 fn format_0_stays_off_after_the_handshake() {
     let cluster = guarded();
@@ -170,7 +170,7 @@ fn a_recorded_handshake_opens_nothing() {
         assert!(begin.elapsed() >= auth::SLOWED);
         connection.expect_end();
     }
-    // All at once, with a request behind it: nothing of it is answered but with one error.
+    // All at once, followed by a request: the only reply is one error.
     let mut connection = RawConnection::open(cluster.node_address(0));
     let request = frame(Kind::NodeInfo as u16, FORMAT_BINARY, b"");
     connection.send(&[hello, proof, request].concat());

@@ -1,4 +1,4 @@
-//! What moves between nodes, and what need not.
+//! Records that move between nodes, and records that need not.
 
 use cluster::membership::NodeState;
 use e2e::{Options, TestCluster, wait_until};
@@ -10,7 +10,7 @@ fn key(n: usize) -> String {
     format!("key{n}")
 }
 
-/// What a key holds after what the node that was away has missed.
+/// The value of a key after the writes that the absent node has missed.
 fn value(n: usize) -> Option<&'static str> {
     match n {
         0..20 => Some("changed"),
@@ -54,7 +54,7 @@ fn a_node_that_was_cut_off_fetches_only_what_it_missed() {
     for n in (0..40).chain((40..KEYS).step_by(50)).chain(KEYS..KEYS + 5) {
         cluster.assert_replicas(key(n).as_bytes(), value(n).map(str::as_bytes));
     }
-    // Now only the one that was away is left to tell.
+    // Now only the node that was away is left to reply.
     cluster.stop_node(1);
     cluster.stop_node(2);
     let keys: Vec<String> = (0..KEYS + 5).map(key).collect();
@@ -70,7 +70,7 @@ fn a_source_that_cannot_be_reached_costs_only_its_turn() {
     let mut cluster = TestCluster::with(options);
     let pairs: Vec<(String, &str)> = (0..500).map(|n| (key(n), "value")).collect();
     cluster.client().put_many(&pairs).into_iter().for_each(|placed| drop(placed.unwrap()));
-    // The manager hears of it all the same, so it stays a member.
+    // The manager still receives its heartbeats, so it stays a member.
     cluster.proxy(1).set(NetworkFault::Close);
     let joiner = cluster.add_node();
     wait_until("the joiner serves", || {

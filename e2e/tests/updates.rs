@@ -1,4 +1,4 @@
-//! Read-modify-writes: each counts once, whoever else writes and whatever fails.
+//! Read-modify-writes: each takes effect once, despite concurrent writers and failures.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -30,7 +30,7 @@ fn a_failed_put_if_returns_the_present_value() {
     assert_eq!(value(client.put_if(b"key", None, b"two").unwrap()), Some(b"one".to_vec()));
     assert!(matches!(client.put_if(b"key", Some(b"one"), b"two").unwrap(), Done::Placed(_)));
     cluster.assert_replicas(b"key", Some(b"two"));
-    // A plain put goes over it, a delete too, and an update over these.
+    // A plain put overwrites it, a delete too, and an update works on top of these.
     client.put(b"key", b"three").unwrap();
     assert!(matches!(client.put_if(b"key", Some(b"three"), b"four").unwrap(), Done::Placed(_)));
     client.delete(b"key").unwrap();
@@ -71,8 +71,8 @@ fn an_update_that_always_loses_is_contended() {
     cluster.assert_replicas(b"key", Some(b"theirs"));
 }
 
-/// Threads of two clients change one key as fast as they can. They take turns, so little of it is
-/// in vain.
+/// Threads of two clients change one key as fast as they can. They take turns, so few attempts
+/// fail.
 #[test]
 fn clients_that_change_one_key_take_turns() {
     const THREADS: u64 = 24;
@@ -130,7 +130,7 @@ fn every_acknowledged_increment_counts_once_through_failures() {
                 _ => Ok(()),
             });
             if copies > 1 {
-                // The one that all of them need.
+                // The node that all of them need.
                 let primary = clients[0].primary_of(b"counter").unwrap();
                 let number = cluster.number_of(&primary);
                 cluster.stop_node(number);

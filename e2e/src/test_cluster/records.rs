@@ -1,4 +1,4 @@
-//! What the nodes of a test cluster hold, asked from themselves.
+//! The records of a test cluster's nodes, read from the nodes themselves.
 
 use cluster::ids::{Epoch, NodeId};
 use cluster::version::Version;
@@ -9,12 +9,12 @@ use net_common::message::data::{Body, KeyReply, ReadBatch, ReadReply};
 use super::TestCluster;
 use crate::wait::wait_until;
 
-/// What a replica holds of a key: nothing, or a version with a value or a tombstone.
+/// The record of a key on a replica: none, or a version with a value or a tombstone.
 pub type StoredRecord = Option<(Version, Option<Vec<u8>>)>;
 
 impl TestCluster {
-    /// Puts so many keys, `key0` and so on, with values that follow from their numbers, and waits
-    /// until the manager has heard of all copies.
+    /// Puts this many keys, `key0` and so on, with values that are computed from their numbers, and
+    /// waits until the manager knows of all copies.
     ///
     /// # Panics
     /// If a put fails.
@@ -23,7 +23,7 @@ impl TestCluster {
             (0..keys).map(|n| (format!("key{n}"), value(n))).collect();
         let placed = self.client().put_many(&pairs);
         placed.into_iter().for_each(|placed| drop(placed.expect("a cluster that is well answers")));
-        // The manager counts by what nodes say.
+        // The manager counts by the nodes' reports.
         let due = (self.options.copies * keys) as u64;
         wait_until("the next heartbeats report the keys", || {
             let keys: u64 = self.status()?.nodes.iter().map(|node| node.keys).sum();
@@ -32,10 +32,10 @@ impl TestCluster {
         pairs
     }
 
-    /// What each replica of a key holds, asked from the replicas themselves, primary first.
+    /// The records of a key, read from its replicas, primary first.
     ///
     /// # Panics
-    /// If a replica does not answer, or not with a record or the lack of one.
+    /// If a replica does not reply with a record or its absence.
     pub fn replicas(&self, key: &[u8]) -> Vec<(NodeId, StoredRecord)> {
         let asked: Vec<usize> = self.running();
         let routes = self.node(asked[0]).node().routes().expect("it has seen a view");
@@ -62,7 +62,7 @@ impl TestCluster {
             .collect()
     }
 
-    /// Holds that every replica of a key has the same record and this value.
+    /// Asserts that every replica of a key has the same record with this value.
     ///
     /// # Panics
     /// If one has not.
@@ -76,13 +76,13 @@ impl TestCluster {
         }
     }
 
-    /// Holds that each of these keys has its value on so many nodes, the same record on all of
+    /// Asserts that each of these keys has its value on this many nodes, the same record on all of
     /// them, and that no other node has anything of it.
     ///
     /// # Panics
-    /// With the first key of which that is not so.
+    /// With the first key for which this fails.
     pub fn assert_held<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, pairs: &[(K, V)], copies: usize) {
-        /// Few enough for a frame of answers, with values of up to a kilobyte.
+        /// Few enough for a frame of replies, with values of up to a kilobyte.
         const CHUNK: usize = 1000;
         for chunk in pairs.chunks(CHUNK) {
             let keys: Vec<&[u8]> = chunk.iter().map(|(key, _)| key.as_ref()).collect();
@@ -101,18 +101,18 @@ impl TestCluster {
                 }
             }
         }
-        // What they hold of keys that they do not answer for counts here as well.
+        // Records of keys that a node is not a replica of count here as well.
         let held: u64 = self.running().iter().map(|&n| self.node(n).node().info().keys).sum();
         assert_eq!(held, (pairs.len() * copies) as u64, "keys on all nodes together");
     }
 
-    /// The values that a node holds of these keys, asked from the node itself: `None` where it
-    /// keeps no such key.
+    /// The values of these keys on a node, read from the node itself: `None` where it has no such
+    /// key.
     fn held(&self, number: usize, keys: &[&[u8]]) -> Vec<Option<(Version, Vec<u8>)>> {
         let batch = ReadBatch { epoch: Epoch::NONE, keys: keys.to_vec() };
         let mut link =
             Connection::dial(&self.advertised(number), &self.dial()).expect("a node accepts");
-        // One that has just come back may be called active before it has heard so.
+        // A node that has just returned may be active in the view before it knows that itself.
         wait_until("a node has its lease", || {
             let reply: ReadReply<'_> = link.call(&batch).map_err(|error| error.to_string())?;
             let held = |answer: &KeyReply<'_>| match answer {
@@ -126,11 +126,11 @@ impl TestCluster {
         })
     }
 
-    /// The value of a key that a node itself tells, whatever the others hold. `None` where it tells
-    /// nothing: it keeps no such key, or does not serve.
+    /// The value of a key on a node, whatever other nodes hold. `None` where the node has no such
+    /// key, or does not serve.
     ///
     /// # Panics
-    /// If it does not even answer.
+    /// If it does not reply at all.
     pub fn value_at(&self, number: usize, key: &[u8]) -> Option<Vec<u8>> {
         let batch = ReadBatch { epoch: Epoch::NONE, keys: vec![key] };
         let mut link = Connection::dial(&self.advertised(number), &self.dial()).expect("it is up");

@@ -1,4 +1,4 @@
-//! Cluster-aware clients, and keys that are listed.
+//! Cluster-aware clients, and listings of keys.
 
 use e2e::{Options, Resp, TestCluster, wait_until};
 
@@ -56,7 +56,7 @@ fn listings_of_all_nodes_add_up_to_the_whole() {
                 break;
             }
         }
-        // The same on the other port, for who has shown that it knows of a cluster.
+        // The same on the other port, once the client has shown that it is cluster-aware.
         for ask in ["CLUSTER SLOTS", "CLUSTER SHARDS", "CLUSTER NODES", "READONLY"] {
             let mut node = open(&cluster, n);
             assert_eq!(node.ask("DBSIZE"), whole);
@@ -76,7 +76,7 @@ fn listings_of_all_nodes_add_up_to_the_whole() {
     let mut want: Vec<String> = (0..KEYS).map(|n| format!("\"key:{n}\"")).collect();
     want.sort_unstable();
     assert!(listed == want && scanned == want);
-    // A flush is for all of them, whoever asks.
+    // A flush removes all keys, on any node.
     assert_eq!(Resp::open(cluster.redis_cluster_address(1)).ask("FLUSHALL"), "OK");
     assert_eq!(plain.ask("DBSIZE"), ":0");
 }
@@ -96,7 +96,7 @@ fn any_node_lists_all_keys() {
         assert!(node.ask("RANDOMKEY").starts_with("\"key:"));
         assert_eq!(node.ask("CLUSTER COUNTKEYSINSLOT 0").chars().next(), Some(':'));
     }
-    // Each once, by nodes in turn, while another comes, one goes, and keys come and go.
+    // Each key once, from several nodes in turn, while a node joins, one stops, and keys change.
     let mut seen = Vec::new();
     let (mut cursor, mut page) = ("0".to_owned(), 0);
     loop {
@@ -125,7 +125,7 @@ fn any_node_lists_all_keys() {
     assert_eq!(nodes[0].ask("FLUSHALL"), "OK");
     assert_eq!(nodes[1].ask("DBSIZE"), ":0");
     assert_eq!(nodes[1].ask("RANDOMKEY"), "nil");
-    // A page may be of keys that have just been removed, and so be empty, and not the last.
+    // A page whose keys have just been removed may be empty without being the last.
     let mut cursor = "0".to_owned();
     loop {
         let reply = nodes[1].ask(&format!("SCAN {cursor}"));
@@ -136,7 +136,7 @@ fn any_node_lists_all_keys() {
             break;
         }
     }
-    // Nor does one that is left hide behind them.
+    // Nor does such a page hide a remaining key.
     nodes[0].ask("SET left x");
     for _ in 0..20 {
         assert_eq!(nodes[1].ask("RANDOMKEY"), "\"left\"");

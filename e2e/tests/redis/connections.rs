@@ -1,4 +1,4 @@
-//! What clients and operators say of connections, and what a node tells of itself.
+//! What clients and operators do with connections, and what a node reports of itself.
 
 use std::io::Write;
 use std::time::Instant;
@@ -83,7 +83,7 @@ fn info_reports_measured_values() {
                 (0..10).map(|n| nodes[2].ask(&format!("EXISTS short:{n}"))).collect();
             if found.iter().all(|found| found == ":0") { Ok(()) } else { Err(found.join(" ")) }
         });
-        // Each node tells of what is its own; together that is all.
+        // Each node reports its own keys; together these are all.
         let infos: Vec<String> = nodes.iter_mut().map(|node| node.ask("INFO")).collect();
         let sum = |name| infos.iter().map(|text| db0(text, name)).sum::<u64>();
         assert_eq!((sum("keys"), sum("expires")), (40, 10));
@@ -136,14 +136,14 @@ fn connections_can_be_closed_and_held_up() {
     let peer = three.stream().local_addr().unwrap();
     assert_eq!(one.ask(&format!("CLIENT KILL {peer}")), "OK");
     three.expect_end();
-    // The one that asks expect_replies what came of it.
+    // The calling connection gets the reply.
     let mut four = open(&cluster, 0);
     assert_eq!(four.ask("PING"), "PONG");
     assert_eq!(one.ask("CLIENT KILL TYPE normal SKIPME no"), ":2");
     one.expect_end();
     four.expect_end();
 
-    // Reads go on, writes wait; and then all do, but for who ends it.
+    // Reads proceed, writes wait; then all requests wait, except the one that ends the pause.
     let (mut one, mut two) = (open(&cluster, 0), open(&cluster, 0));
     assert_eq!(one.ask("CLIENT PAUSE 1000000 WRITE"), "OK");
     assert_eq!(two.ask("GET k"), "\"v\"");
@@ -160,7 +160,7 @@ fn connections_can_be_closed_and_held_up() {
     assert_eq!(one.ask("CLIENT PAUSE 50"), "OK");
     assert_eq!(one.ask("SET k x"), "OK", "it ends by itself");
     assert_eq!(one.ask("CLIENT UNBLOCK 7"), ":0");
-    // What INFO counts begins anew.
+    // The statistics of INFO start again.
     assert!(!one.ask("INFO stats").contains("keyspace_hits:0\\r"));
     assert_eq!(one.ask("CONFIG RESETSTAT"), "OK");
     let stats = one.ask("INFO stats");
@@ -189,13 +189,13 @@ fn with_a_secret_the_password_comes_first() {
     assert_eq!(node.ask("SET k v"), "OK");
     assert_eq!(node.ask("RESET"), "RESET");
     assert_eq!(node.ask("GET k"), "-NOAUTH Authentication required.");
-    // In one pipeline, and the rest of it is known already.
+    // In one pipeline: the rest of it is authenticated already.
     let mut node = open(&cluster, 1);
     node.send(&["HELLO", "3", "AUTH", "default", secret, "SETNAME", "me"]);
     node.send(&["GET", "k"]);
     assert!(node.reply().contains("\"proto\", :3"));
     assert_eq!(node.reply(), "\"v\"");
-    // A stranger's request is kept small.
+    // An unauthenticated request must be small.
     let mut stranger = open(&cluster, 1);
     stranger.stream().write_all(b"*1000\r\n").unwrap();
     assert_eq!(stranger.reply(), "-ERR Protocol error: unauthenticated multibulk length");

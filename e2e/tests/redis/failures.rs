@@ -1,4 +1,4 @@
-//! Nodes that die and return while clients go on.
+//! Nodes that die and return while clients continue.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ fn expiry_times_survive_a_death_and_a_return() {
     assert!(node.pipeline(&set).iter().all(|answer| answer == "OK"));
     cluster.stop_node(3);
     let renew: Vec<String> = (0..KEYS).map(|n| format!("PERSIST renewed:{n}")).collect();
-    // In a second of mid-failure each may have to be asked again.
+    // In a second of mid-failure each command may have to be repeated.
     let answers = node.pipeline(&renew);
     assert!(answers.iter().all(|answer| answer == ":1"), "{answers:?}");
     cluster.wait_until_well();
@@ -69,7 +69,7 @@ fn a_cluster_reports_lost_keys() {
     assert!(ok > 0 && lost > 0 && ok + lost == 16_384, "{text}");
 }
 
-/// A connection to one of some nodes, and to the next where that is down.
+/// A connection to one of several nodes, and to the next one when that is down.
 struct Roaming {
     addresses: Vec<SocketAddr>,
     at: usize,
@@ -82,7 +82,7 @@ impl Roaming {
         Roaming { addresses, at: first % nodes, node: None }
     }
 
-    /// The answer; an error where the connection ended before it came.
+    /// The reply; an error if the connection closed before it arrived.
     fn ask(&mut self, line: &str) -> Result<String, String> {
         let mut node = self.node.take().unwrap_or_else(|| {
             wait_until("some node listens", || {
@@ -95,7 +95,7 @@ impl Roaming {
         Ok(answer)
     }
 
-    /// The same, until an answer says what happened.
+    /// The same, repeated until a reply shows the outcome.
     fn ask_again(&mut self, line: &str) -> String {
         wait_until("it is answered", || match self.ask(line) {
             Ok(answer) if !answer.starts_with('-') => Ok(answer),
@@ -157,7 +157,7 @@ fn a_lock_is_held_by_one_at_a_time_through_a_death_and_a_return() {
                     tries.push(token.clone());
                     let token = match node.ask(&format!("SET lock {token} NX PX 600000")) {
                         Ok(answer) if answer == "OK" => token,
-                        // Held; perhaps by a try of ours of which we did not know.
+                        // Held; perhaps by an attempt whose reply was lost.
                         Ok(_) | Err(_) => {
                             let held = node.ask_again("GET lock");
                             match tries.iter().find(|token| format!("\"{token}\"") == held) {
@@ -170,7 +170,7 @@ fn a_lock_is_held_by_one_at_a_time_through_a_death_and_a_return() {
                     turns.fetch_add(1, Ordering::SeqCst);
                     thread::yield_now();
                     assert_eq!(holders.fetch_sub(1, Ordering::SeqCst), 1, "two hold it");
-                    // Once more where the answer is lost: then it may be gone already.
+                    // Repeated if the reply is lost: then the lock may be released already.
                     let released = node.ask_again(&format!("DELIFEQ lock {token}"));
                     assert!([":0", ":1"].contains(&&released[..]), "{released}");
                 }

@@ -1,4 +1,4 @@
-//! What a peer may do, and for how long: sizes, silence, haste and slowness.
+//! Limits of peers: sizes, silence, haste and slowness.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -37,7 +37,7 @@ fn peers_have_limits() {
     { two }.expect_end();
     one.expect_end();
     assert!(begin.elapsed() < Duration::from_secs(20));
-    // One who asks and never reads.
+    // A peer that sends requests and never reads.
     let mut deaf = wait_until("there is room again", || {
         let mut node = open(&cluster, 0);
         match node.ask("PING").as_str() {
@@ -93,7 +93,7 @@ fn a_peer_that_sends_or_reads_slowly_but_steadily_is_not_cut() {
     node.stream().write_all(b"\r\n").unwrap();
     assert_eq!(node.reply(), "OK");
     assert!(begin.elapsed() > FRAME);
-    // Answers that take longer to read, more of them than the sockets hold.
+    // Replies that take longer to read, and exceed the buffers of the sockets.
     let begin = Instant::now();
     for _ in 0..32 {
         node.send(&["GET", "k"]);
@@ -131,7 +131,7 @@ fn an_error_arrives_though_its_request_goes_on_for_long() {
         assert!(answer.starts_with("-ERR Protocol error: ") && answer.ends_with(want), "{answer}");
         node.expect_end();
     }
-    // What is no request at all ends at once, however long it goes on.
+    // Garbage is cut off at once, however long it continues.
     for nonsense in [&b"\0"[..], b"*\0", b"$\0"] {
         let mut node = open(&cluster, 0);
         let mut stream = node.stream();
@@ -153,7 +153,7 @@ fn an_idle_connection_stays_unless_the_operator_wants_it_closed() {
     let cluster = with(None);
     let mut node = open(&cluster, 0);
     assert_eq!(node.ask("CONFIG GET timeout"), "[\"timeout\", \"0\"]");
-    // Connections to the other port come to their end meanwhile, one after the other.
+    // Connections to the native port are closed meanwhile, one after the other.
     for _ in 0..3 {
         let mut native = TcpStream::connect(cluster.node_address(0)).unwrap();
         let _ = native.read(&mut [0; 100]);

@@ -1,4 +1,4 @@
-//! Pipelines, commands with many keys and what follows a MULTI.
+//! Pipelines, commands with many keys, and commands after MULTI.
 
 use std::thread;
 
@@ -74,14 +74,14 @@ fn a_command_with_one_key_beyond_the_limits_does_nothing() {
             refused(node.ask(&command));
             assert_eq!(node.ask("MGET a b c d e"), "[\"1\", \"2\", \"3\", nil, nil]", "{command}");
         }
-        // Nor does it take with it what else is in the pipeline.
+        // Nor does it affect the rest of the pipeline.
         let together = [format!("MSET d 1 {long} 2"), "SET e 5".to_owned(), "DEL c".to_owned()];
         let answers = node.pipeline(&together);
         refused(answers[0].clone());
         assert_eq!(answers[1..], ["OK", ":1"]);
         assert_eq!(node.ask("MGET a b c d e"), "[\"1\", \"2\", nil, nil, \"5\"]");
         assert_eq!(node.ask("DEL e"), ":1");
-        // What cannot exist is not there.
+        // A key that cannot exist is absent.
         let reads = [
             ("GET", "nil"),
             ("STRLEN", ":0"),
@@ -182,7 +182,7 @@ fn commands_about_one_key_are_one_atomic_operation() {
     });
     let mut node = open(&cluster, 0);
     assert_eq!(node.ask("GET n"), format!("\"{}\"", 3 * ROUNDS * DEPTH));
-    // What is refused in the middle leaves the rest as it is.
+    // A refused command in the middle leaves the rest unaffected.
     let long = "x".repeat(1000);
     let commands = [
         format!("SET s {long}"),

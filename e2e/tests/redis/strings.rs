@@ -96,7 +96,8 @@ fn expired_keys_are_gone_on_all_nodes() {
     gone(&mut one, "counter");
     assert_eq!(one.ask("INCR counter"), ":1");
     assert_eq!(two.ask("TTL counter"), ":-1");
-    // Once it was seen to be gone it is gone for everybody, and by itself where nobody looks.
+    // Once a client has seen it expired it is gone for all clients, and it is removed by itself
+    // where it is not read.
     let mut sets: Vec<String> = (0..200).map(|n| format!("SET short:{n} v PX {}", n + 1)).collect();
     sets.extend((0..100).map(|n| format!("SET long:{n} v EX 1000")));
     assert!(one.pipeline(&sets).iter().all(|answer| answer == "OK"));
