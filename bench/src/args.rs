@@ -20,7 +20,7 @@ use crate::scenario::Scenario;
 use crate::throughput;
 use crate::workload::{MAX_KEY_BYTES, MAX_KEYS};
 
-/// What the bench is to do.
+/// A command of the bench.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BenchCommand {
     /// Measure the running cluster's throughput.
@@ -34,37 +34,37 @@ pub enum BenchCommand {
     Report,
     /// Insert keys and count them on each node.
     Load(load::LoadSettings),
-    /// Act out a scenario and check every answer.
+    /// Run a scenario and check every answer.
     Scenario {
         /// Which one.
         scenario: Scenario,
-        /// Who dies, where the scenario leaves a choice.
+        /// The seed of the choice of killed nodes.
         seed: u64,
         /// Where the processes of the service are listed.
         pids: PathBuf,
     },
-    /// Measure bare round trips for so long.
+    /// Measure bare round trips for this time.
     Floor(Duration),
-    /// Stretch a cluster of its own under full load, and check every answer.
+    /// Change a cluster of its own under full load, and check every answer.
     Elastic(elastic::ElasticSettings),
-    /// Make faults in a cluster of its own, and check every answer.
+    /// Inject faults into a cluster of its own, and check every answer.
     Chaos(chaos::ChaosSettings),
-    /// Kill processes of a cluster of its own, and look for every acknowledged write.
+    /// Kill processes of a cluster of its own, and check that acknowledged writes survive.
     Crash(crash::CrashSettings),
     /// Check the history in this file.
     Check(PathBuf),
 }
 
-/// What the command line says.
+/// The parsed command line.
 #[derive(Debug)]
 pub struct BenchArgs {
-    /// What to do.
+    /// The command.
     pub command: BenchCommand,
     /// How to reach the cluster.
     pub config: Config,
     /// Where results go.
     pub out: PathBuf,
-    /// What to log.
+    /// The log level.
     pub log_level: LevelFilter,
 }
 
@@ -88,7 +88,7 @@ Commands:
 Exit code 0: done, all answers right; 1: an answer was wrong, or it failed; 2: bad arguments,
 or a build that cannot check histories.";
 
-/// Which commands a flag goes with.
+/// The commands that a flag applies to.
 const OWNERS: [(&str, &[&str]); 27] = [
     ("ops", &["throughput"]),
     ("mode", &["throughput"]),
@@ -125,7 +125,7 @@ const MAX_OPS: u64 = 100_000_000_000;
 /// Most client threads. Each takes a connection to every node.
 const MAX_THREADS: u32 = 1024;
 
-/// Most operations in a batch: the client sends no more in one frame.
+/// Most operations in a batch: the client's limit for one frame.
 const MAX_BATCH: u32 = 4096;
 
 /// Longest value that any cluster takes.
@@ -160,7 +160,7 @@ fn options() -> Options {
     options
 }
 
-/// What is sent, and how much of it.
+/// Flags for the operations that are sent.
 fn add_measuring(options: &mut Options) {
     let plan = throughput::ThroughputSettings::default();
     let load = load::LoadSettings::default();
@@ -190,7 +190,7 @@ fn add_measuring(options: &mut Options) {
         .optopt("", "seed", &format!("what random choices follow from [{}]", plan.seed), "N");
 }
 
-/// The cluster, and how long it all takes.
+/// Flags for the size of the cluster and the duration.
 fn add_sizes(options: &mut Options) {
     let (chaos, elastic) = (chaos::ChaosSettings::default(), elastic::ElasticSettings::default());
     let crash = crash::CrashSettings::default();
@@ -212,7 +212,7 @@ fn add_sizes(options: &mut Options) {
         .optopt("", "events", &events, "LIST");
 }
 
-/// What goes wrong.
+/// Flags for faults.
 fn add_faults(options: &mut Options) {
     let (chaos, crash) = (chaos::ChaosSettings::default(), crash::CrashSettings::default());
     let heartbeat = format!("chaos, crash: between heartbeats [{}]", chaos.heartbeat_ms);
@@ -353,7 +353,7 @@ fn chaos_settings(matches: &Matches) -> Result<chaos::ChaosSettings, UsageError>
     Ok(chaos::ChaosSettings {
         seconds: number(matches, "seconds", None, default.seconds, 1, 86_400)?,
         seed: flags::value(matches, "seed", None, default.seed)?,
-        // One more than copies at least: somebody must take over from the dead.
+        // At least one more than the copies: a node must take over from a dead one.
         nodes: number(matches, "nodes", None, default.nodes.max(copies + 1), copies + 1, 32)?,
         copies,
         heartbeat_ms: number(matches, "heartbeat-ms", None, default.heartbeat_ms, 50, 10_000)?,
@@ -367,7 +367,7 @@ fn chaos_settings(matches: &Matches) -> Result<chaos::ChaosSettings, UsageError>
 fn crash_settings(matches: &Matches) -> Result<crash::CrashSettings, UsageError> {
     let default = crash::CrashSettings::default();
     let kill = flags::value(matches, "kill", None, default.kill)?;
-    // Some must be left of fewer, and somebody must take over from the dead.
+    // Some nodes must survive, and a node must take over from a dead one.
     let (fewest_copies, spare) = match kill {
         KillScope::All => (1, 0),
         KillScope::Fewer => (2, 1),

@@ -28,7 +28,7 @@ pub use timeline::{ChartLane, ChartLine, Mark, Timeline};
 /// A bar chart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
-    /// What is shown, above everything.
+    /// The heading.
     pub title: String,
     /// The finding or the conditions, in one smaller line below; may be empty.
     pub caption: String,
@@ -43,7 +43,7 @@ pub struct Chart {
 /// Bars that share a scale.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Panel {
-    /// What sets this panel apart; empty where it is the only one.
+    /// The heading of this panel; empty if it is the only one.
     pub title: String,
     /// The bars, from left to right.
     pub bars: Vec<Bar>,
@@ -54,7 +54,7 @@ pub struct Panel {
 /// One bar.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bar {
-    /// What it stands for.
+    /// Its label.
     pub label: String,
     /// Its length, in the chart's unit: finite and not negative. Anything else
     /// is drawn as 0.
@@ -64,24 +64,24 @@ pub struct Bar {
 /// A value that all bars of a panel are compared with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
-    /// What it is ("mean", "floor").
+    /// Its label ("mean", "floor").
     pub label: String,
     /// Where it is, in the chart's unit; as for a [`Bar`].
     pub value: f64,
 }
 
-/// A chart could not be made.
+/// Why a chart cannot be created.
 #[derive(Debug, Error)]
 pub enum ChartError {
-    /// The drawing library failed, at what it says.
+    /// The drawing library failed.
     #[error("cannot draw the chart: {0}")]
     Draw(String),
-    /// The file could not be written; the one before is still there.
+    /// The file could not be written; the previous one is unchanged.
     #[error("cannot write {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -121,7 +121,7 @@ impl Panel {
     }
 }
 
-/// A length that can be drawn: what is not one becomes 0.
+/// A length that can be drawn; an invalid one becomes 0.
 fn drawable(value: f64) -> f64 {
     if value.is_finite() && value > 0.0 { value } else { 0.0 }
 }

@@ -1,4 +1,4 @@
-//! What the bench does.
+//! Runs the commands of the bench.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -29,18 +29,18 @@ pub const THROUGHPUT_CHART: &str = "perf_throughput.svg";
 /// Name of the chart of the keys on each node.
 pub const LOAD_CHART: &str = "perf_loadbalance.svg";
 
-/// Why the command failed.
+/// Why a command failed.
 #[derive(Debug, Error)]
 pub enum BenchError {
     /// The cluster.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The cluster is not the one that the scenario is made for.
+    /// The cluster does not have the size that the scenario needs.
     #[error("this cluster has {found}; the scenario is made for {wanted}")]
     ClusterShape {
-        /// How the cluster is.
+        /// The cluster's size.
         found: ClusterShape,
-        /// How it should be.
+        /// The required size.
         wanted: ClusterShape,
     },
     /// A scenario.
@@ -67,13 +67,13 @@ pub enum BenchError {
     /// The floor.
     #[error("cannot measure the floor: {0}")]
     Floor(io::Error),
-    /// A cluster that is stretched.
+    /// The elastic run.
     #[error(transparent)]
     Elastic(#[from] ElasticError),
     /// Faults, or a history.
     #[error(transparent)]
     Chaos(#[from] ChaosError),
-    /// Kills, and the search for what was written.
+    /// The crash run.
     #[error(transparent)]
     Crash(#[from] CrashError),
     /// Standard output.
@@ -82,7 +82,7 @@ pub enum BenchError {
 }
 
 impl BenchError {
-    /// The exit code that it is told with.
+    /// Its exit code.
     pub fn code(&self) -> u8 {
         match self {
             BenchError::Chaos(ChaosError::Undecided) => REFUSED,
@@ -91,7 +91,7 @@ impl BenchError {
     }
 }
 
-/// An error and what caused it, in one line.
+/// An error and its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

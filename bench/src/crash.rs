@@ -1,16 +1,15 @@
-//! Processes that are killed with SIGKILL, and a search for every acknowledged write.
+//! Kills processes with SIGKILL, and checks that every acknowledged write survives.
 //!
-//! `bench crash` starts a manager and nodes that keep their records on disk ([`testbed`]), and goes
-//! through rounds. In each, many clients write ([`load`]) values that say whose they are
-//! ([`value`]); at a random moment processes are killed ([`kill`]): all of them at once, or fewer
-//! nodes than there are copies. They are started again with the same flags and folders. Once the
-//! cluster is healthy every key is read, and must have the last value that was acknowledged, or one
-//! of unknown outcome that was tried after it ([`key_history`], [`check`]). What came of it is told
-//! by [`report`].
+//! `bench crash` starts a manager and nodes that keep their records on disk ([`testbed`]), and runs
+//! rounds. In each round many clients write ([`load`]) values that contain their key and sequence
+//! number ([`value`]). At a random moment processes are killed ([`kill`]): all of them at once, or
+//! fewer nodes than there are copies. They are restarted with the same flags and folders. Once the
+//! cluster is healthy every key is read, and must have the last acknowledged value, or a later one
+//! of unknown outcome ([`key_history`], [`check`]). [`report`] prints the results.
 //!
-//! It stops at the first round that breaks the promise, with folders and logs as they are then.
-//! Power is not cut: what a process has handed to the system survives its death. What the disk
-//! loses is beyond this.
+//! It stops at the first round that breaks the promise, and keeps folders and logs. It does not
+//! simulate a power loss: data that a process has written to the operating system survives its
+//! death.
 
 pub mod check;
 pub mod key_history;
@@ -39,33 +38,32 @@ use load::{CrashWorker, LoadGate, WriteCounts};
 use report::{CrashReport, Round};
 use testbed::{CrashTestbed, KillRecord};
 
-/// What is to be done.
+/// Settings of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CrashSettings {
-    /// How often processes are killed.
+    /// Number of rounds.
     pub rounds: u32,
-    /// What random choices follow from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// How many nodes.
+    /// Number of nodes.
     pub nodes: usize,
     /// Copies of each key.
     pub copies: usize,
-    /// How records are kept on disk.
+    /// The durability of the cluster.
     pub durability: Durability,
-    /// Who is killed.
+    /// The processes that are killed.
     pub kill: KillScope,
     /// Clients that write at the same time.
     pub clients: u32,
-    /// Keys that they write.
+    /// Number of keys.
     pub keys: u32,
     /// Bytes of the longest value.
     pub value_bytes: usize,
-    /// Between heartbeats, in milliseconds; a lease is three of them.
+    /// Interval between heartbeats in milliseconds; a lease is three of them.
     pub heartbeat_ms: u64,
-    /// How long the cluster may take until every key can be read, and as long again until it is
-    /// healthy.
+    /// Time limit until every key can be read, and again until the cluster is healthy.
     pub patience: Duration,
-    /// Where the programs are, if not where this one is.
+    /// The folder with the programs, if it is not that of this one.
     pub bin: Option<PathBuf>,
 }
 
@@ -94,7 +92,7 @@ impl CrashSettings {
         (0..self.keys).map(|key| format!("c{key}")).collect()
     }
 
-    /// The keys of this client, from 0: its own, and nobody else's.
+    /// The keys of a client, numbered from 0. No other client writes them.
     fn keys_of(&self, client: u32) -> Vec<String> {
         let keys = self.keys();
         keys.into_iter().skip(client as usize).step_by(self.clients as usize).collect()
@@ -104,12 +102,12 @@ impl CrashSettings {
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CrashError {
-    /// The promise was broken.
+    /// The promise is broken.
     #[error("round {round} broke the promise {violations} times")]
     Violations {
-        /// In which round.
+        /// The round.
         round: u32,
-        /// How often.
+        /// The number of violations.
         violations: u64,
     },
     /// Keys that cannot be read again.
@@ -118,27 +116,27 @@ pub enum CrashError {
         patience.as_secs()
     )]
     Unreadable {
-        /// How many keys.
+        /// Number of unreadable keys.
         unread: usize,
-        /// Of how many.
+        /// Number of all keys.
         keys: usize,
-        /// How long it was tried.
+        /// The time limit.
         patience: Duration,
-        /// What the client was told.
+        /// The last error of the client.
         why: String,
-        /// How the cluster is.
+        /// The state of the cluster.
         how: String,
     },
-    /// Something else went wrong that no kill explains.
+    /// Another error that no kill explains.
     #[error("{0}")]
     Unexpected(String),
-    /// An error, in which round it came, and who had been killed.
+    /// An error, with its round and the killed processes.
     #[error("round {0}, kill -9 {1}: {2}")]
     Round(u32, String, Box<CrashError>),
     /// The processes.
     #[error(transparent)]
     Child(#[from] SpawnError),
-    /// A client cannot even begin.
+    /// A client cannot connect.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The result file.
@@ -149,19 +147,19 @@ pub enum CrashError {
     Io(#[from] io::Error),
 }
 
-/// How long a client tries a write: longer than a view change takes, so that few outcomes are
-/// unknown, and not much longer, since a round waits for the last one.
+/// Deadline of a write: longer than a view change, so that few outcomes are unknown, but not much
+/// longer, since a round waits for the last write.
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// Goes through the rounds and reports; the result file goes into the folder `out`.
+/// Runs all rounds and reports; the result file goes into the folder `out`.
 ///
 /// # Errors
-/// [`CrashError`]; one acknowledged write that is gone is enough, where it was promised.
+/// [`CrashError`]; the loss of one promised write is enough.
 pub fn run(settings: &CrashSettings, out: &Path, print: &mut impl Write) -> Result<(), CrashError> {
     let bin = process::programs(settings.bin.as_deref())?;
     let mut scratch = Scratch::temporary("crash");
     let mut rounds = Vec::new();
-    // The processes end with the testbed, before their logs may go.
+    // The testbed stops the processes before their logs are removed.
     let outcome = CrashTestbed::new(settings, &bin, scratch.path())
         .and_then(|mut testbed| run_rounds(settings, &mut testbed, &mut rounds));
     let report = CrashReport { settings, rounds: &rounds };

@@ -1,16 +1,16 @@
-//! A cluster that loses, gains and hands over nodes while it is under full load.
+//! A cluster that loses, gains and replaces nodes under full load.
 //!
-//! `bench elastic` starts a manager and nodes of its own ([`service`](harness::service)), fills
-//! them, and drives reads and writes over all keys without a pause ([`load`]), every answer
-//! checked. Meanwhile it goes through a [`plan`] ([`testbed`]): nodes are killed, started, asked to
-//! leave, given other weights; after each step it waits until the cluster says that it is healthy.
-//! What that did to the clients is measured by the clients ([`meter`]), what had to move is worked
-//! out from the views ([`movement`], [`watch`]), and both are told ([`report`]). In the end every
-//! key is read back.
+//! `bench elastic` starts its own manager and nodes ([`service`](harness::service)), fills them,
+//! and reads and writes all keys without a pause ([`load`]); every answer is checked. Meanwhile it
+//! runs the steps of a [`plan`] ([`testbed`]): nodes are killed, started, asked to leave or given
+//! other weights. After each step it waits until the cluster is healthy. The clients measure the
+//! effect on them ([`meter`]); the data that had to move is computed from the views ([`movement`],
+//! [`watch`]). [`report`] prints both. At the end every key is read back.
 //!
-//! It fails if any answer was wrong or missing, if any operation failed, if a step does not heal,
-//! or if the nodes hold more or fewer copies in the end than they should. Waits over the promised
-//! ones are told, and fail nothing: a machine that is busy with something else makes them long.
+//! It fails if any answer was wrong or missing, if an operation failed, if the cluster does not
+//! become healthy after a step, or if the nodes hold too many or too few copies at the end. Waits
+//! above the target are reported but are no failure, since other work of the machine makes them
+//! long.
 
 pub mod load;
 pub mod meter;
@@ -46,26 +46,26 @@ use plan::ElasticPlan;
 use report::ElasticReport;
 use testbed::ElasticTestbed;
 
-/// What is to be done.
+/// Settings of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ElasticSettings {
     /// Keys that are read and written.
     pub keys: u32,
-    /// Bytes of a key; it is longer if the number of keys takes more.
+    /// Bytes of a key; it is longer if the number of keys needs more.
     pub key_len: usize,
     /// Bytes of a value.
     pub value_len: usize,
     /// How hard the cluster is driven.
     pub drive: Drive,
-    /// What whom it hits follows from.
+    /// The seed of the choice of nodes.
     pub seed: u64,
-    /// Nodes at first.
+    /// Number of nodes at the start.
     pub nodes: usize,
     /// Copies of each key.
     pub copies: usize,
-    /// What happens.
+    /// The steps.
     pub plan: ElasticPlan,
-    /// Where the programs are, if not where this one is.
+    /// The folder with the programs, if it is not that of this one.
     pub bin: Option<PathBuf>,
 }
 
@@ -88,27 +88,27 @@ impl Default for ElasticSettings {
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ElasticError {
-    /// Answers.
+    /// Wrong answers or failed operations.
     #[error("{wrong} wrong answers and {failed} failed operations, the first: {first}")]
     Answers {
-        /// That no correct store gives.
+        /// Answers that no correct store gives.
         wrong: u64,
-        /// That should have succeeded.
+        /// Operations that should have succeeded.
         failed: u64,
-        /// One of them.
+        /// The first of them.
         first: String,
     },
-    /// A step that did not do what it should.
+    /// A step that failed.
     #[error("{0}")]
     Step(String),
-    /// The nodes hold more or less than they should.
+    /// The nodes hold too many or too few copies.
     #[error(
         "WRONG COUNT: the nodes hold {} copies, yet {} are due",
         thousands(*.held),
         thousands(*.due)
     )]
     Count {
-        /// What they hold.
+        /// The number of copies that they hold.
         held: u64,
         /// Keys times copies.
         due: u64,
@@ -122,7 +122,7 @@ pub enum ElasticError {
     /// The client command.
     #[error(transparent)]
     Operator(#[from] OperatorError),
-    /// A client cannot even begin.
+    /// A client cannot connect.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A result file.
@@ -142,7 +142,7 @@ const READ_FRACTION: f64 = 0.5;
 /// Keys of the single operations: four for each arc.
 const PROBE_KEYS: u32 = 16_384;
 
-/// Goes through the plan and reports; results go into the folder `out`.
+/// Runs the plan and reports; results go into the folder `out`.
 ///
 /// # Errors
 /// [`ElasticError`]; one wrong answer is enough.
@@ -156,7 +156,7 @@ pub fn run(
     operator::check(&bin, &settings.plan.verbs())?;
     let before = WorkSample::now();
     let mut scratch = Scratch::temporary("elastic");
-    // The processes end with the testbed, before their logs may go.
+    // The testbed stops the processes before their logs are removed.
     let outcome = ElasticTestbed::new(settings, &bin, scratch.path())
         .and_then(|mut testbed| stretch(settings, &work, &mut testbed, out, print));
     if let (Some(before), Some(after)) = (before, WorkSample::now()) {
@@ -188,7 +188,7 @@ impl Work {
     }
 }
 
-/// Who sends it: all threads of the load share one client, each kind of single operation has one.
+/// The clients: all threads of the load share one, each kind of single operation has its own.
 struct ElasticClients {
     store: GTStoreClient,
     writer: GTStoreClient,
@@ -202,7 +202,7 @@ impl ElasticClients {
     }
 }
 
-/// What is sent.
+/// The streams of operations.
 struct Streams {
     load: Vec<Stream>,
     puts: Stream,
@@ -223,7 +223,7 @@ impl Streams {
         })
     }
 
-    /// Gives every key a first value.
+    /// Stores a first value for every key.
     fn fill(&mut self, work: &Work, clients: &ElasticClients, findings: &ElasticFindings) {
         let all = work.keys.names().count() + work.probes.names().count();
         let progress = RunProgress::new("fill", all as u64);
@@ -238,7 +238,7 @@ impl Streams {
         progress.finish();
     }
 
-    /// Sends without a pause while something happens.
+    /// Sends operations without a pause during the steps.
     fn drive<R>(
         self,
         work: &Work,

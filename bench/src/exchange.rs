@@ -1,5 +1,4 @@
-//! One batch of a [workload](crate::workload): sent, timed, and every answer held against what may
-//! be there.
+//! Sends batches of a [workload](crate::workload), measures their time and checks every answer.
 
 use std::time::{Duration, Instant};
 
@@ -11,40 +10,40 @@ use thiserror::Error;
 use crate::target::StoreTarget;
 use crate::workload::{Expectation, PendingGet, PendingPut, WorkloadOp, WrongAnswer};
 
-/// What batches are sent to and checked by.
+/// A store, and the checks of its answers.
 #[derive(Debug)]
 pub struct Exchange<'a, T> {
     /// The store.
     pub target: &'a T,
-    /// What its answers may be.
+    /// The permitted answers.
     pub expectation: &'a Expectation,
     /// The text of every key.
     pub keys: &'a [String],
 }
 
-/// What came of one batch.
+/// The result of one batch.
 #[derive(Debug)]
 pub struct Answered {
-    /// When the last answer was there.
+    /// When the last answer arrived.
     pub at: Instant,
-    /// How long that took.
+    /// How long the batch took.
     pub took: Duration,
-    /// What was not as it should be.
+    /// Wrong answers and failed operations.
     pub errors: Vec<AnswerError>,
 }
 
-/// An answer that is not as it should be.
+/// A wrong answer or a failed operation.
 #[derive(Debug, Error)]
 pub enum AnswerError {
-    /// It is wrong.
+    /// A wrong answer.
     #[error("WRONG ANSWER: {0}")]
     Wrong(#[from] WrongAnswer),
     /// The operation failed.
     #[error("{key}: {source}")]
     Failed {
-        /// Its key.
+        /// The key.
         key: String,
-        /// Why.
+        /// The cause.
         source: ClientError,
     },
     /// The store answered a batch with another number of results.
@@ -57,7 +56,7 @@ pub enum AnswerError {
     },
 }
 
-/// An operation that was sent, as the expectation knows it.
+/// An operation in progress, in terms of the expectation.
 enum PendingOp {
     Put(PendingPut),
     Get(PendingGet),

@@ -1,5 +1,5 @@
-//! How numbers are written for people: `1234567` as `1,234,567`, and as `1.2M`
-//! where room is short. Files for programs (the CSVs) never use these.
+//! Formats numbers for people: `1234567` as `1,234,567`, and as `1.2M` where space is short. Files
+//! for programs (the CSVs) never use these.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub(crate) fn short(number: f64) -> String {
         n if n >= 1e3 => (n / 1e3, "k"),
         n => (n, ""),
     };
-    // Two decimals, then without the zeros that say nothing.
+    // Two decimals, without trailing zeros.
     let text = format!("{scaled:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     format!("{text}{suffix}")

@@ -1,14 +1,13 @@
-//! Writing a result file whole or not at all: under a temporary name first,
-//! then renamed, so that nobody ever opens half a report and a run that is
-//! interrupted leaves the last good one in place.
+//! Writes result files atomically: under a temporary name first, then renamed. A reader never sees
+//! half a report, and an interrupted run leaves the previous one in place.
 //!
-//! There is no fsync: a report that a power cut swallows is measured again.
+//! There is no fsync: a report lost in a power failure can be measured again.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Puts `bytes` at `path`, replacing what is there; its folder is created.
+/// Writes `bytes` to `path`, replacing an existing file; the folder is created.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let Some(name) = path.file_name() else {
         return Err(io::Error::new(

@@ -1,4 +1,4 @@
-//! The *floor*: what one blocking request costs on this machine at best.
+//! The *floor*: the least that one blocking request costs on this machine.
 //!
 //! A client sends 60 bytes over loopback and waits until a thread has sent
 //! them back, again and again. Nothing is parsed, stored or copied to a
@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 /// Bytes of one message each way: about a small put with its header.
 const MESSAGE_BYTES: usize = 60;
 
-/// Longest warm-up. Enough for the scheduler and the socket buffers to settle;
-/// a shorter measurement warms up for a tenth of its own length.
+/// Longest warm-up. It is enough for the scheduler and the socket buffers to settle; a shorter
+/// measurement warms up for a tenth of its length.
 const MAX_WARM_UP: Duration = Duration::from_millis(200);
 
-/// How long either end waits for the other before it gives up. A round trip
-/// takes microseconds, so beyond this something is broken: an error, no hang.
+/// How long either end waits for the other before it gives up. A round trip takes microseconds, so
+/// beyond this something is broken: an error instead of a hang.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What was measured.
+/// A measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Floor {
     /// Messages that went there and came back, without the warm-up.
@@ -38,8 +38,8 @@ impl Floor {
     }
 }
 
-/// Measures for about `duration`, after a short warm-up. The echoing thread
-/// has ended when this returns, whatever the result.
+/// Measures for about `duration`, after a short warm-up. The echo thread has exited when this
+/// returns, whatever the result.
 pub fn measure(duration: Duration) -> io::Result<Floor> {
     let (mut client, served) = connected_pair()?;
     thread::scope(|scope| {
@@ -57,7 +57,7 @@ pub fn measure(duration: Duration) -> io::Result<Floor> {
     })
 }
 
-/// Both ends of one loopback connection, set up as the real ones are.
+/// Both ends of a loopback connection, with the options of real ones.
 fn connected_pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     // The kernel completes the connection before anyone accepts it, so one
@@ -68,7 +68,7 @@ fn connected_pair() -> io::Result<(TcpStream, TcpStream)> {
         if peer == client.local_addr()? {
             break stream;
         }
-        // A stranger who found the port: not ours to measure.
+        // A connection of another program.
     };
     for stream in [&client, &served] {
         stream.set_nodelay(true)?;

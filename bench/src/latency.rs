@@ -1,19 +1,18 @@
-//! How long operations took: a histogram that many samples go into and
-//! percentiles come out of, exact to three digits.
+//! Times of operations: a histogram with percentiles exact to three digits.
 //!
-//! Each worker thread records into a [`Latency`] of its own, so that recording
-//! never waits; they are merged at the end. One takes about a quarter of a
-//! megabyte, however many samples it holds.
+//! Each worker thread records into a [`Latency`] of its own, so that recording never blocks; they
+//! are merged at the end. A histogram takes about a quarter of a megabyte, for any number of
+//! samples.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Shortest time told apart from zero, in nanoseconds.
+/// Shortest time distinguished from zero, in nanoseconds.
 const LOWEST_NANOS: u64 = 1;
 
-/// Longest time told apart, in nanoseconds: a minute, well beyond any
-/// operation's deadline. Longer samples count as this long.
+/// Longest time distinguished, in nanoseconds: a minute, well beyond any operation's deadline.
+/// Longer samples count as this long.
 const HIGHEST_NANOS: u64 = 60_000_000_000;
 
 /// Digits that a percentile is exact to.
@@ -50,17 +49,17 @@ impl Latency {
         self.0.len()
     }
 
-    /// The median in microseconds; 0 without samples, as for all of these.
+    /// The median in microseconds. All of these figures are 0 without samples.
     pub fn p50_us(&self) -> f64 {
         self.quantile_us(0.5)
     }
 
-    /// What 99 % of the samples did not exceed, in microseconds.
+    /// The 99th percentile, in microseconds.
     pub fn p99_us(&self) -> f64 {
         self.quantile_us(0.99)
     }
 
-    /// What 99.9 % of the samples did not exceed, in microseconds.
+    /// The 99.9th percentile, in microseconds.
     pub fn p999_us(&self) -> f64 {
         self.quantile_us(0.999)
     }

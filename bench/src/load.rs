@@ -1,5 +1,5 @@
-//! How evenly keys are spread: inserts keys into an empty cluster and counts
-//! them where they came to lie.
+//! Measures how evenly keys are spread: inserts keys into an empty cluster and counts them on each
+//! node.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,14 +15,13 @@ use crate::report::NodeLoad;
 use crate::runner::Drive;
 use crate::target::StoreTarget;
 
-/// Most keys that are inserted: beyond it they would outgrow what a cluster
-/// takes as a key by default.
+/// Most keys that are inserted: more would exceed the default length limit of keys.
 pub const MAX_INSERTS: u64 = 1_000_000_000_000;
 
-/// What the keys start with.
+/// The prefix of the keys.
 const PREFIX: &str = "lb_key_";
 
-/// What is inserted, and how.
+/// Settings of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadSettings {
     /// Keys.
@@ -37,10 +36,10 @@ impl Default for LoadSettings {
     }
 }
 
-/// A load that went wrong.
+/// A failed load.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// There were keys before.
+    /// The cluster was not empty.
     #[error(
         "the nodes hold {} keys already: an empty cluster is needed to count on",
         thousands(*.0)
@@ -54,7 +53,7 @@ pub enum LoadError {
         /// Why.
         source: ClientError,
     },
-    /// The nodes hold more or less than was inserted.
+    /// The nodes hold more or fewer keys than were inserted.
     #[error(
         "WRONG COUNT: the nodes hold {} keys, yet {} were put there",
         thousands(*counted),
@@ -84,7 +83,7 @@ pub fn insert(target: &impl StoreTarget, settings: LoadSettings) -> Result<(), L
             }
             let range = from..inserts.min(from + u64::from(batch));
             let count = range.end - range.start;
-            // Nothing is left for the others once one has failed.
+            // After a failure no operations are left for the other threads.
             insert_batch(target, range).inspect_err(|_| next.store(inserts, Ordering::Relaxed))?;
             progress.advance(count);
         }
@@ -114,8 +113,7 @@ fn insert_batch(target: &impl StoreTarget, range: Range<u64>) -> Result<(), Load
     Ok(())
 }
 
-/// What each node says it holds, in the order of the numbers in their names:
-/// node2 before node10.
+/// The key count that each node reports, ordered by the number in its name: node2 before node10.
 pub fn counts(infos: &[Info]) -> Vec<NodeLoad> {
     let mut loads: Vec<NodeLoad> = infos
         .iter()
@@ -131,7 +129,7 @@ fn natural(name: &str) -> (&str, u64, &str) {
     (stem, name[stem.len()..].parse().unwrap_or(0), name)
 }
 
-/// Holds the counts against what was inserted.
+/// Compares the counts with the number of inserted keys.
 ///
 /// # Errors
 /// [`LoadError::Count`].

@@ -1,5 +1,4 @@
-//! What else the machine did: pauses and rates measured on one that is busy with other things say
-//! little about the cluster.
+//! The other work of the machine: waits and rates measured on a busy machine mean little.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,20 +11,20 @@ const TICKS: f64 = 100.0;
 pub struct WorkSample {
     at: Instant,
     all: u64,
-    /// By this process and by children that have ended.
+    /// Work of this process and of children that have exited.
     own: u64,
 }
 
 impl WorkSample {
-    /// Now; `None` where the system does not tell.
+    /// The work so far; `None` if `/proc` cannot be read.
     pub fn now() -> Option<WorkSample> {
         let all = busy(&fs::read_to_string("/proc/stat").ok()?)?;
         let own = own(&fs::read_to_string("/proc/self/stat").ok()?)?;
         Some(WorkSample { at: Instant::now(), all, own })
     }
 
-    /// How many cores others kept busy from then to now. Children must have ended, or they count as
-    /// others.
+    /// The number of cores that other processes used between `before` and this sample. Children
+    /// must have exited, or they count as others.
     pub fn others_since(&self, before: &WorkSample) -> f64 {
         let others = (self.all - before.all).saturating_sub(self.own - before.own);
         cores(others, self.at - before.at)
@@ -36,8 +35,8 @@ fn cores(ticks: u64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { ticks as f64 / TICKS / time.as_secs_f64() }
 }
 
-/// All work in `/proc/stat`: its first line has user, nice, system, idle, iowait, irq, softirq,
-/// steal.
+/// Parses all work in `/proc/stat`: its first line has user, nice, system, idle, iowait, irq,
+/// softirq, steal.
 fn busy(stat: &str) -> Option<u64> {
     let numbers = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
     let numbers: Vec<u64> = numbers.map(str::parse).collect::<Result<_, _>>().ok()?;
@@ -45,8 +44,8 @@ fn busy(stat: &str) -> Option<u64> {
     Some(work.iter().chain(rest.iter().take(5).skip(2)).sum())
 }
 
-/// Own work in `/proc/self/stat`: the fields from the 14th on are user, system, and both of the
-/// children.
+/// Parses own work in `/proc/self/stat`: the fields from the 14th on are user, system, and both of
+/// the children.
 fn own(stat: &str) -> Option<u64> {
     // The name in parentheses may hold anything; the third field follows it.
     let fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();

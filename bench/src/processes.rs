@@ -1,5 +1,5 @@
-//! The service's processes, by the list that the start script keeps: one
-//! process id a line, the manager first, then node1, node2, …
+//! The service's processes, from the list that the start script writes: one process id a line, the
+//! manager first, then node1, node2, …
 
 use std::fs;
 use std::io;
@@ -9,22 +9,22 @@ use cluster::ids::NodeId;
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
-/// Name of a node's process: nothing else is ever killed.
+/// Name of a node's program: no other process is ever killed.
 const NODE_PROGRAM: &str = "storage";
 
-/// Ends nodes without warning.
+/// Kills nodes.
 pub trait KillNode {
     /// Kills all of these at once, as `kill -9` does.
     ///
     /// # Errors
-    /// [`ProcessError`]; those before the one that failed are dead then.
+    /// [`ProcessError`]; the nodes before the failed one are dead then.
     fn kill(&self, nodes: &[NodeId]) -> Result<(), ProcessError>;
 }
 
 /// A node could not be killed.
 #[derive(Debug, Error)]
 pub enum ProcessError {
-    /// There is no list, so the service was not started by the script.
+    /// There is no list: the service was not started by the script.
     #[error("cannot read the list of processes {}: {source}", path.display())]
     List {
         /// The list.
@@ -32,7 +32,7 @@ pub enum ProcessError {
         /// What went wrong.
         source: io::Error,
     },
-    /// The list does not say which process a node is.
+    /// The list has no process id for this node.
     #[error("{} has no process for {node}", path.display())]
     Unlisted {
         /// The list.
@@ -40,7 +40,7 @@ pub enum ProcessError {
         /// The node.
         node: NodeId,
     },
-    /// The process is gone, or its number belongs to something else by now.
+    /// The process has exited, or its id belongs to another process now.
     #[error("process {pid}, listed for {node}, is no running storage node")]
     Stranger {
         /// The node.
@@ -48,7 +48,7 @@ pub enum ProcessError {
         /// The process id.
         pid: i32,
     },
-    /// The system refused.
+    /// The signal could not be sent.
     #[error("cannot kill {node}, process {pid}: {source}")]
     Refused {
         /// The node.
@@ -60,8 +60,7 @@ pub enum ProcessError {
     },
 }
 
-/// The list of processes. It is read anew for each kill, since a node that is
-/// started again replaces its line.
+/// The list of processes. It is read again for each kill, since a restarted node replaces its line.
 #[derive(Debug)]
 pub struct PidFile(PathBuf);
 
@@ -83,7 +82,7 @@ impl KillNode for PidFile {
     fn kill(&self, nodes: &[NodeId]) -> Result<(), ProcessError> {
         let list = fs::read_to_string(&self.0)
             .map_err(|source| ProcessError::List { path: self.0.clone(), source })?;
-        // All are looked up before the first dies: all of them or none.
+        // Look all of them up before the first kill: all or none.
         let mut victims = Vec::with_capacity(nodes.len());
         for node in nodes {
             let pid = self.pid_of(&list, node)?;
@@ -144,7 +143,7 @@ mod tests {
         let file = PidFile::new(&path);
         let error = file.kill(&[node("node1")]).expect_err("no list");
         assert!(matches!(error, ProcessError::List { .. }), "{error}");
-        // This test itself survives it.
+        // The test process itself survives.
         fs::write(&path, format!("1\n{}\n", std::process::id())).expect("written");
         let error = file.kill(&[node("node1")]).expect_err("not a node");
         assert!(matches!(error, ProcessError::Stranger { .. }), "{error}");

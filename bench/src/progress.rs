@@ -1,7 +1,7 @@
-//! How far a long run is: a bar that moves on a terminal, and now and then a
-//! plain line where stderr goes to a file or a pipe, so that logs stay short.
+//! The progress of a long run: a moving bar on a terminal, and an occasional plain line if stderr
+//! is a file or a pipe, so that logs stay short.
 //!
-//! Everything goes to stderr; results on stdout can be piped on undisturbed.
+//! Everything goes to stderr, so results on stdout can be piped.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -16,15 +16,14 @@ use crate::figures::thousands;
 /// Plain lines come at every tenth of the way …
 const STEPS: u64 = 10;
 
-/// … and where a tenth takes longer, this often, so that a slow run does not
-/// look like one that hangs.
+/// … and this often if a tenth takes longer, so that a slow run does not seem to hang.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
 const BAR: &str = "{msg} [{bar:32}] {percent:>3} % {human_pos}/{human_len} {rate}/s eta {eta}";
 
 /// The progress of one run, shared by its threads by reference.
 ///
-/// Dropped unfinished (the run failed) it leaves the display as it stands.
+/// If it is dropped unfinished (the run failed), the display stays as it is.
 #[derive(Debug)]
 pub struct RunProgress(Display);
 
@@ -47,10 +46,9 @@ impl RunProgress {
     fn bar(label: &str, total: u64) -> Self {
         let style = ProgressStyle::with_template(BAR)
             .expect("the template is a constant that parses")
-            // In place of the library's, which has four decimals.
+            // Replaces the library's rate, which has four decimals.
             .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
-                // An error here could only be passed on to the library's own
-                // string, which takes everything.
+                // Writing to the library's string cannot fail.
                 let _ = out.write_str(&thousands(state.per_sec() as u64));
             })
             .progress_chars("█▉▊▋▌▍▎▏ ");
@@ -61,8 +59,8 @@ impl RunProgress {
         Self(Display::Bar(bar))
     }
 
-    /// `more` is done. For any number of threads; never waits for the terminal
-    /// to be free, so call it as often as is handy.
+    /// Records that `more` is done. Any number of threads may call it often: it never waits for the
+    /// terminal.
     pub fn advance(&self, more: u64) {
         match &self.0 {
             Display::Bar(bar) => bar.inc(more),
@@ -70,8 +68,7 @@ impl RunProgress {
         }
     }
 
-    /// The run is over: shows the last state for good. A second call does
-    /// nothing.
+    /// Ends the run and leaves the last state on the display. A second call does nothing.
     pub fn finish(&self) {
         match &self.0 {
             // Abandon, not finish: a run that was stopped early must not
@@ -106,7 +103,7 @@ impl LineDisplay {
 
     fn advance(&self, more: u64) {
         let done = self.done.fetch_add(more, Ordering::Relaxed) + more;
-        // Whoever holds the lock is about to print; the others need not wait.
+        // The thread that holds the lock is about to print; the others need not wait.
         let Some(mut schedule) = self.schedule.try_lock() else {
             return;
         };
@@ -130,12 +127,12 @@ fn to_stderr(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// When a plain line is due and what it says. Told the time, so that tests
-/// need not wait.
+/// Determines when a plain line is due, and its text. The time is passed in, so that tests need not
+/// wait.
 #[derive(Debug)]
 struct LineSchedule {
     total: u64,
-    /// Tenths of the way that were reached at the last line.
+    /// Tenths done at the last line.
     step: u64,
     /// When the last line was due, since the start.
     at: Duration,
@@ -147,8 +144,7 @@ impl LineSchedule {
         Self { total, step: 0, at: Duration::ZERO, finished: false }
     }
 
-    /// Whether to print now. The last line is left to the finish, which knows
-    /// how long it took.
+    /// Whether to print now. The finish prints the last line, since it knows the total time.
     fn line_is_due(&mut self, done: u64, elapsed: Duration) -> bool {
         let step = self.share(done, STEPS);
         let due = !self.finished
@@ -175,8 +171,7 @@ impl LineSchedule {
         )
     }
 
-    /// How many of `parts` equal parts of the way are behind; all of them if
-    /// there is no way to go.
+    /// How many of `parts` equal parts are done; all of them if the total is 0.
     fn share(&self, done: u64, parts: u64) -> u64 {
         let share = u128::from(done) * u128::from(parts);
         let share = share.checked_div(u128::from(self.total));

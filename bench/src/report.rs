@@ -2,9 +2,8 @@
 //! measurement, `perf_floor.csv`, the floor that goes with each of them, and
 //! `perf_loadbalance.csv`, a line for each storage node.
 //!
-//! Their columns are an interface that scripts read: names, order and number of
-//! decimals stay. A file appears whole or not at all, and replaces that of the
-//! run before.
+//! Their columns are an interface that scripts read: names, order and number of decimals stay. A
+//! file is replaced atomically.
 
 use std::fmt;
 use std::fs;
@@ -33,12 +32,12 @@ const FLOOR_HEADER: [&str; 3] = ["replicas", "mode", "round_trips_per_sec"];
 
 const LOAD_HEADER: [&str; 2] = ["node_id", "count"];
 
-/// How hard the cluster was driven.
+/// The mode of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
     /// One client, one request at a time: latency decides.
     Sequential,
-    /// As many clients and as large batches as give the most.
+    /// As many clients and as large batches as give the highest throughput.
     Saturated,
 }
 
@@ -69,7 +68,7 @@ pub struct Throughput {
     pub replicas: u32,
     /// Operations that completed.
     pub ops: u64,
-    /// Time they took together, in seconds.
+    /// Total time, in seconds.
     pub seconds: f64,
     /// How the cluster was driven.
     pub mode: Mode,
@@ -79,7 +78,7 @@ pub struct Throughput {
     pub batch: u32,
     /// Median time of a request, in microseconds.
     pub p50_us: f64,
-    /// Time that 99 % of the requests did not exceed, in microseconds.
+    /// 99th percentile of the time of a request, in microseconds.
     pub p99_us: f64,
 }
 
@@ -112,15 +111,15 @@ impl Throughput {
         ]
     }
 
-    /// The inverse of [`Throughput::record`]; `None` if that is none.
+    /// The inverse of [`Throughput::record`]; `None` for other records.
     fn from_record(record: &StringRecord) -> Option<Self> {
         let (ops, seconds, rate): (u64, f64, f64) =
             (column(record, 1)?, column(record, 2)?, column(record, 3)?);
         Some(Self {
             replicas: column(record, 0)?,
             ops,
-            // The rate has more digits than the seconds; so both come out the
-            // same when they are written again.
+            // The rate has more digits than the seconds, so both are the same when they are written
+            // again.
             seconds: if rate > 0.0 { ops as f64 / rate } else { seconds },
             mode: column(record, 4)?,
             threads: column(record, 5)?,
@@ -151,7 +150,7 @@ pub struct NodeLoad {
     pub count: u64,
 }
 
-/// A result file could not be written; the one before is still there.
+/// A result file could not be written; the previous one is unchanged.
 #[derive(Debug, Error)]
 #[error("cannot write {}", path.display())]
 pub struct ReportError {
@@ -164,7 +163,7 @@ pub struct ReportError {
 /// A result file could not be read.
 #[derive(Debug, Error)]
 pub enum CsvReadError {
-    /// From the disk.
+    /// The file could not be read.
     #[error("cannot read {}: {source}", path.display())]
     Io {
         /// The file.
@@ -172,7 +171,7 @@ pub enum CsvReadError {
         /// What went wrong.
         source: io::Error,
     },
-    /// A line is not what this program writes.
+    /// A line does not have this program's format.
     #[error("{}: line {line} is damaged", path.display())]
     Damaged {
         /// The file.
@@ -180,7 +179,7 @@ pub enum CsvReadError {
         /// The line, from 1.
         line: u64,
     },
-    /// Measurements and floors do not go together.
+    /// Measurements and floors do not match.
     #[error("{FLOOR_FILE} does not go with {THROUGHPUT_FILE} in {}", .0.display())]
     Mismatch(PathBuf),
 }
@@ -336,7 +335,7 @@ mod tests {
         let path = write_throughput(scratch.path(), &rows).expect("written");
         let read = read_throughput(scratch.path()).expect("readable");
         assert_eq!(read.len(), 2);
-        // Read again it is the same to the letter: decimals were cut only once.
+        // Read and written again it is identical: decimals were cut only once.
         let before = fs::read_to_string(&path).expect("readable");
         write_throughput(scratch.path(), &read).expect("written");
         assert_eq!(fs::read_to_string(&path).expect("readable"), before);

@@ -1,10 +1,9 @@
 //! Runs a [`Workload`] against a store and times it: fill, warm up, measure.
 //!
-//! Each worker thread has its own stream of operations and sends one batch at a
-//! time, which the [`Expectation`] relies on. The phases are separate: all
-//! workers have filled their keys before the first one reads, and have warmed
-//! up before the clock starts. Every answer of every phase is checked, and the
-//! first one that is wrong ends the run.
+//! Each worker thread has its own stream of operations and sends one batch at a time, which the
+//! [`Expectation`] relies on. The phases are separate: all workers have filled their keys before
+//! the first one reads, and have warmed up before the clock starts. Every answer of every phase is
+//! checked, and the first wrong one ends the run.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -32,7 +31,7 @@ impl Drive {
     pub const SEQUENTIAL: Drive = Drive { threads: 1, batch: 1 };
 }
 
-/// What a run took.
+/// The measurements of a run.
 #[derive(Debug)]
 pub struct Measured {
     /// Operations that were measured.
@@ -46,27 +45,27 @@ pub struct Measured {
 /// A run that failed.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// It cannot be run at all.
+    /// The workload is invalid.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
-    /// An answer was not what it should be.
+    /// A wrong answer or a failed operation.
     #[error(transparent)]
     Answer(#[from] AnswerError),
-    /// The system has no more threads to give.
+    /// A client thread cannot be started.
     #[error("cannot start {threads} client threads: {source}")]
     Threads {
-        /// How many were wanted.
+        /// The requested number.
         threads: u32,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
 
-/// Runs `ops` operations of `workload` after `warm_up` others that do not count.
-/// The store may hold anything before, as long as nobody else writes the keys.
+/// Runs `ops` operations of `workload` after `warm_up` others that do not count. The store may hold
+/// anything before, as long as no other client writes the keys.
 ///
 /// # Errors
-/// [`RunError`], with the first answer that was wrong or operation that failed.
+/// [`RunError`] with the first wrong answer or failed operation.
 pub fn run(
     target: &impl StoreTarget,
     workload: &Workload,
@@ -106,8 +105,8 @@ pub fn run(
     Ok(Measured { ops, elapsed, latency })
 }
 
-/// Has all workers do something at once, and waits for them. When one fails the
-/// flag that they are given is set, and they stop too.
+/// Runs a phase in all workers at once and waits for them. If one fails, the shared flag is set,
+/// and the others stop too.
 fn phase<W: Send>(
     workers: &mut [W],
     work: impl Fn(&mut W, &AtomicBool) -> Result<(), RunError> + Sync,
@@ -137,8 +136,7 @@ fn phase<W: Send>(
     })
 }
 
-/// Operations that are left to do, shared by the workers so that all of them
-/// are busy until the end.
+/// Remaining operations, shared by the workers so that all are busy until the end.
 struct Quota(AtomicU64);
 
 impl Quota {
@@ -146,7 +144,7 @@ impl Quota {
         Self(AtomicU64::new(ops))
     }
 
-    /// Takes up to `most` operations; 0 once none are left.
+    /// Takes up to `most` operations; 0 if none are left.
     fn take(&self, most: u64) -> u64 {
         let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
             (left > 0).then(|| left.saturating_sub(most))
@@ -164,10 +162,10 @@ struct RunWorker<'a, T> {
 }
 
 impl<T: StoreTarget> RunWorker<'_, T> {
-    /// Gives each of its own keys a first value.
+    /// Stores a first value for each of its own keys.
     fn fill(&mut self, stop: &AtomicBool) -> Result<(), RunError> {
         let own: Vec<u32> = self.stream.own_keys().collect();
-        // One by one would take a while, and is not what is measured.
+        // Batches, since filling one by one takes long and is not measured.
         const FILL_BATCH: usize = 256;
         for keys in own.chunks(FILL_BATCH) {
             if stop.load(Ordering::Relaxed) {
@@ -202,7 +200,7 @@ impl<T: StoreTarget> RunWorker<'_, T> {
         Ok(())
     }
 
-    /// Sends one batch and checks its answers; the first that is not right is the error.
+    /// Sends one batch and checks its answers; the first wrong or failed one is the error.
     fn send(&self, batch: &[WorkloadOp]) -> Result<Duration, RunError> {
         let answered = self.exchange.send(batch);
         match answered.errors.into_iter().next() {

@@ -1,7 +1,7 @@
 //! The scenarios of the original's tests: small, printed step by step as the
 //! client command would print them, and every answer checked.
 //!
-//! [`session`] does one step and checks it; here is what the steps are.
+//! [`session`] runs and checks a single step; this module lists the steps.
 
 pub mod session;
 
@@ -40,10 +40,10 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    /// How they are called.
+    /// Their names.
     pub const NAMES: &str = "single, test1, test2, test3, test4";
 
-    /// Nodes and copies of the cluster that it is made for.
+    /// Nodes and copies of the cluster that it needs.
     pub fn shape(self) -> ClusterShape {
         let (nodes, copies) = match self {
             Scenario::Single => (2, 2),
@@ -71,7 +71,7 @@ impl FromStr for Scenario {
     }
 }
 
-/// How large a cluster is.
+/// The size of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterShape {
     /// Nodes that serve.
@@ -86,10 +86,10 @@ impl fmt::Display for ClusterShape {
     }
 }
 
-/// An answer that is not the right one.
+/// A wrong answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WrongResult {
-    /// A key that was put is not there.
+    /// A key that was put is absent.
     #[error("{key} is not there, {want:?} was put")]
     Missing {
         /// The key.
@@ -97,7 +97,7 @@ pub enum WrongResult {
         /// The value it should have.
         want: String,
     },
-    /// A key has another value than the newest.
+    /// A key does not have its newest value.
     #[error("{key} is {got:?}, yet {want:?} was put last")]
     Value {
         /// The key.
@@ -107,17 +107,17 @@ pub enum WrongResult {
         /// The value it has.
         got: String,
     },
-    /// A key was read from another node than it was put to first, and all live.
+    /// A key was not read from its primary although all nodes live.
     #[error("{key} was read from {got}, yet its primary is {want}")]
     Node {
         /// The key.
         key: String,
         /// Its primary.
         want: NodeId,
-        /// Who answered.
+        /// The node that answered.
         got: NodeId,
     },
-    /// A node answered that was killed.
+    /// A killed node answered.
     #[error("{key} was answered by {node}, which was killed")]
     Undead {
         /// The key.
@@ -139,7 +139,7 @@ pub enum WrongResult {
         /// How many acknowledged.
         got: usize,
     },
-    /// However many keys were put, no node became primary of enough of them.
+    /// No node became primary of enough keys.
     #[error("no node is primary of {wanted} of {keys} keys")]
     Lopsided {
         /// How many keys one node should have.
@@ -149,7 +149,7 @@ pub enum WrongResult {
     },
 }
 
-/// A scenario that did not end well.
+/// A failed scenario.
 #[derive(Debug, Error)]
 pub enum ScenarioError {
     /// An answer was wrong.
@@ -158,9 +158,9 @@ pub enum ScenarioError {
     /// The store failed.
     #[error("{what}: {source}")]
     Store {
-        /// What was asked of it.
+        /// The operation.
         what: String,
-        /// What it said.
+        /// Its error.
         source: ClientError,
     },
     /// A node could not be killed.
@@ -171,12 +171,11 @@ pub enum ScenarioError {
     Output(#[from] io::Error),
 }
 
-/// Plays `scenario` on a cluster of its [`Scenario::shape`], empty at first,
-/// and prints each step. `connect` makes a client of its own for whoever needs
-/// one; `seed` decides who dies where there is a choice.
+/// Runs `scenario` on an empty cluster of its [`Scenario::shape`], and prints each step. `connect`
+/// creates additional clients; `seed` determines which nodes are killed.
 ///
 /// # Errors
-/// [`ScenarioError`], with the first answer that was wrong.
+/// [`ScenarioError`] with the first wrong answer.
 pub fn play<T: StoreTarget>(
     scenario: Scenario,
     connect: impl Fn() -> Result<T, ClientError> + Sync,

@@ -13,7 +13,7 @@ use crate::chart::{self, Chart};
 use crate::figures::thousands;
 use crate::report::{self, CsvReadError, FloorLine, Mode, ReportError, Throughput};
 
-/// What the project promises: at least so many times the floor.
+/// The project's targets: at least this many times the floor.
 const PROMISES: [(Mode, u32, f64); 6] = [
     (Mode::Sequential, 1, 0.6),
     (Mode::Sequential, 3, 0.3),
@@ -23,22 +23,22 @@ const PROMISES: [(Mode, u32, f64); 6] = [
     (Mode::Saturated, 5, 2.5),
 ];
 
-/// A measurement and what to compare it with.
+/// A measurement and its floor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// What was measured.
+    /// The measurement.
     pub throughput: Throughput,
     /// Round trips a second of the floor at that time.
     pub floor: f64,
 }
 
 impl Row {
-    /// How many times the floor it is; 0 where there is none.
+    /// Its ratio to the floor; 0 without a floor.
     pub fn ratio(&self) -> f64 {
         if self.floor > 0.0 { self.throughput.ops_per_sec() / self.floor } else { 0.0 }
     }
 
-    /// The ratio that the project promises for this row, if it does.
+    /// The target ratio of this row, if there is one.
     pub fn promise(&self) -> Option<f64> {
         let Throughput { mode, replicas, .. } = self.throughput;
         let promise = PROMISES.into_iter().find(|&(m, k, _)| (m, k) == (mode, replicas))?;
@@ -68,7 +68,7 @@ impl Series {
         rows.collect::<Result<_, _>>().map(Series)
     }
 
-    /// Adds rows. One with the same K and mode is replaced: measured anew.
+    /// Adds rows. They replace rows with the same K and mode.
     pub fn add(&mut self, rows: Vec<Row>) {
         let of = |row: &Row| (row.throughput.replicas, row.throughput.mode);
         for row in rows {

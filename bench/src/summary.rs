@@ -1,6 +1,5 @@
-//! How evenly a load is spread: the counts of the nodes boiled down to a few
-//! figures. The one that matters is max/mean, since the fullest node is the
-//! first to run out of room or time.
+//! How evenly a load is spread: the counts of the nodes summarized in a few figures. The most
+//! important one is max/mean, since the fullest node is the first to run out of space or time.
 
 use std::fmt;
 
@@ -9,7 +8,7 @@ use crate::figures::thousands;
 /// Figures of one set of counts, one count a node.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Balance {
-    /// Nodes that were counted, those with nothing included.
+    /// Nodes, including those without keys.
     pub nodes: usize,
     /// Sum of the counts.
     pub total: u64,
@@ -24,7 +23,7 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// Of these counts; `None` if there are none.
+    /// The figures of these counts; `None` if there are none.
     pub fn of(counts: &[u64]) -> Option<Self> {
         let (min, max) = (*counts.iter().min()?, *counts.iter().max()?);
         let total: u64 = counts.iter().sum();
@@ -35,13 +34,13 @@ impl Balance {
         Some(Self { nodes, total, min, max, mean, deviation: variance.sqrt() })
     }
 
-    /// How many times the average the fullest node holds. 1 is perfect; all
-    /// on one of seven nodes is 7. 1 also if nothing was counted at all.
+    /// The fullest node's count over the average. 1 is perfect; all on one of seven nodes is 7.
+    /// Without any keys it is 1.
     pub fn max_over_mean(&self) -> f64 {
         self.over_mean(self.max)
     }
 
-    /// The part of the average that the emptiest node holds. 1 is perfect.
+    /// The emptiest node's count over the average. 1 is perfect.
     pub fn min_over_mean(&self) -> f64 {
         self.over_mean(self.min)
     }

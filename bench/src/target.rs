@@ -1,9 +1,9 @@
-//! What the bench needs of a store: [`GTStoreClient`], and in tests one that
-//! lies, to see that lies are noticed.
+//! The operations that the bench needs of a store: those of [`GTStoreClient`], and in tests of a
+//! faulty one.
 
 use client::{ClientError, Done, GTStoreClient, Got, Op, Placed};
 
-/// A store that is put to the test.
+/// A store under test.
 pub trait StoreTarget: Sync {
     /// As [`GTStoreClient::run`].
     fn run(&self, ops: &[Op<'_>]) -> Vec<Result<Done, ClientError>>;

@@ -13,7 +13,7 @@ use crate::series::Row;
 use crate::target::StoreTarget;
 use crate::workload::{Workload, WorkloadError};
 
-/// One in so many operations is added as warm-up, unless told otherwise.
+/// The warm-up is this fraction of the operations, unless a flag sets it.
 pub const WARM_UP_PART: u64 = 10;
 
 /// Half of the operations are reads.
@@ -22,14 +22,14 @@ const READ_FRACTION: f64 = 0.5;
 /// How long the floor is measured before, between and after the measurements.
 const FLOOR_TIME: Duration = Duration::from_secs(1);
 
-/// What is measured.
+/// Settings of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ThroughputSettings {
-    /// What the random choices follow from.
+    /// The seed of all random choices.
     pub seed: u64,
     /// Operations of each measurement.
     pub ops: u64,
-    /// Operations before them that do not count.
+    /// Operations before the measured ones.
     pub warm_up: u64,
     /// Keys that are read and written.
     pub keys: u32,
@@ -37,7 +37,7 @@ pub struct ThroughputSettings {
     pub value_len: usize,
     /// How the cluster is saturated.
     pub saturated: Drive,
-    /// What is measured, in this order.
+    /// The modes, in this order.
     pub modes: Vec<Mode>,
 }
 
@@ -64,9 +64,9 @@ pub enum ThroughputError {
     Run {
         /// Copies of each key.
         copies: u8,
-        /// What was measured.
+        /// The mode.
         mode: Mode,
-        /// What went wrong.
+        /// The cause.
         source: RunError,
     },
     /// Of the floor.

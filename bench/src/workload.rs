@@ -1,15 +1,13 @@
-//! What a run asks of the cluster, and what it may answer.
+//! The operations of a run, and the answers that are permitted.
 //!
-//! A [`Workload`] says how many keys there are, how often they are read, and
-//! how large the values are. Each worker thread draws its own endless
-//! [`Stream`] of operations from it; the same seed draws the same operations
-//! again (with the same build: the generator may change between releases of
+//! A [`Workload`] determines the number of keys, the fraction of reads and the size of the values.
+//! Each worker thread draws its own endless [`Stream`] of operations from it; the same seed draws
+//! the same operations again (with the same build: the generator may change between releases of
 //! `rand`).
 //!
-//! Every key is written by exactly one worker, the one whose number is the key's
-//! index modulo the number of workers; everyone reads every key. So the values
-//! of a key have an order that is known without asking anyone, each value names
-//! its place in it ([`Stamp`]), and the shared [`Expectation`] can judge every
+//! Every key is written by exactly one worker, the one whose number is the key's index modulo the
+//! number of workers; all workers read every key. So the order of a key's values is known locally,
+//! each value contains its place in it ([`Stamp`]), and the shared [`Expectation`] can judge every
 //! read by itself.
 
 mod expectation;
@@ -34,7 +32,7 @@ pub const MAX_KEY_BYTES: usize = 20;
 /// a small machine's memory.
 pub const MAX_KEYS: u32 = 100_000_000;
 
-/// What keys start with unless [`Workload::with_prefix`] says otherwise.
+/// The prefix of keys without [`Workload::with_prefix`].
 const DEFAULT_PREFIX: &str = "tp_key_";
 
 /// One operation.
@@ -65,19 +63,19 @@ impl WorkloadOp {
     }
 }
 
-/// A workload that cannot be run, and why.
+/// Why a workload cannot be run.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum WorkloadError {
-    /// None, or too many.
+    /// No keys, or too many.
     #[error("{0} keys: a workload has 1 to {MAX_KEYS}")]
     Keys(u32),
-    /// Not a part of the whole.
+    /// Not a fraction.
     #[error("the fraction of reads is {0}, which is not from 0 to 1")]
     ReadFraction(f64),
-    /// The generator of skewed keys has no meaning there.
+    /// Outside of the domain of the generator of skewed keys.
     #[error("the skew is {0}, which is not between 0 and 1 (both excluded)")]
     Skew(f64),
-    /// The cluster would refuse it.
+    /// A key that the cluster would refuse.
     #[error(
         "the key {0:?} has more than {MAX_KEY_BYTES} bytes: use fewer keys or a shorter prefix"
     )]
@@ -85,9 +83,9 @@ pub enum WorkloadError {
     /// No such worker.
     #[error("worker {worker} of {workers}: workers are numbered from 0")]
     Worker {
-        /// The worker that was asked for.
+        /// The requested worker.
         worker: u32,
-        /// How many there are.
+        /// The number of workers.
         workers: u32,
     },
     /// A worker could not fill a batch with keys of its own.
@@ -102,7 +100,7 @@ pub enum WorkloadError {
     },
 }
 
-/// What a run asks of the cluster.
+/// The parameters of a run's operations.
 #[derive(Debug, Clone)]
 pub struct Workload {
     seed: u64,
@@ -161,7 +159,7 @@ impl Workload {
         Ok(self)
     }
 
-    /// The same keys for somebody who only reads, or only writes.
+    /// The same keys with another fraction of reads.
     pub fn with_read_fraction(mut self, read_fraction: f64) -> Result<Self, WorkloadError> {
         if !(0.0..=1.0).contains(&read_fraction) {
             return Err(WorkloadError::ReadFraction(read_fraction));
@@ -198,11 +196,11 @@ impl Workload {
         if worker >= workers {
             return Err(WorkloadError::Worker { worker, workers });
         }
-        // The keys of the worker with the fewest, so that all agree.
+        // Uses the fewest keys of any worker, so that all workers agree.
         if batch == 0 || self.keys / workers < batch {
             return Err(WorkloadError::Batch { keys: self.keys, workers, batch });
         }
-        // Worker 0 has the seed itself; seed_from_u64 spreads the rest.
+        // Worker 0 uses the seed itself; seed_from_u64 mixes the others.
         let seed = self.seed ^ u64::from(worker).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Ok(Stream {
             rng: StdRng::seed_from_u64(seed),
@@ -224,9 +222,9 @@ pub struct Stream {
     workers: u32,
     batch: u32,
     rng: StdRng,
-    /// How many values each own key has had, by index divided by workers.
+    /// Number of values of each own key so far, by index divided by workers.
     sequences: Vec<u64>,
-    /// Keys of the batch being drawn; kept for its memory only.
+    /// Keys of the batch being drawn; kept to reuse its memory.
     taken: HashSet<u32>,
 }
 
@@ -237,11 +235,11 @@ impl Stream {
         self.draw()
     }
 
-    /// The next batch, of the size that [`Workload::stream`] was told: all
-    /// keys are different, so its operations may be carried out in any order.
+    /// The next batch, of the size passed to [`Workload::stream`]. All its keys are different, so
+    /// its operations may run in any order.
     ///
-    /// A popular key comes once a batch at most, and those next to it in
-    /// popularity take its place: batches flatten a skew.
+    /// A popular key occurs at most once in a batch, and the next popular ones replace it: batches
+    /// flatten a skew.
     pub fn next_batch(&mut self) -> Vec<WorkloadOp> {
         self.taken.clear();
         (0..self.batch).map(|_| self.draw()).collect()
@@ -252,8 +250,8 @@ impl Stream {
         (self.worker..self.workload.keys).step_by(self.workers as usize)
     }
 
-    /// The next value for one of the [own keys](Stream::own_keys), out of turn:
-    /// to fill the store before it is measured, say.
+    /// The next value for one of the [own keys](Stream::own_keys), out of order, for example to
+    /// fill the store before a measurement.
     ///
     /// # Panics
     /// If the key is another worker's, whose order of values it would break.
@@ -293,7 +291,7 @@ impl Stream {
         if read { WorkloadOp::Get { key_index } } else { self.put(key_index) }
     }
 
-    /// The own key among the `workers` keys around `drawn`: as popular, nearly.
+    /// The own key among the `workers` keys around `drawn`, which is almost as popular.
     fn own_key_near(&self, drawn: u32) -> u32 {
         let key_index = drawn - drawn % self.workers + self.worker;
         if key_index < self.workload.keys { key_index } else { key_index - self.workers }

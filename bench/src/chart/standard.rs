@@ -1,4 +1,4 @@
-//! The two charts that every run draws, described from the rows of its report.
+//! The two standard charts, described from the rows of a report.
 
 use super::{Bar, Chart, Panel, Reference};
 use crate::figures::thousands;

@@ -35,25 +35,25 @@ const BOTTOM_AXIS: u32 = 60;
 /// Space right of a panel for the label of its reference.
 const REFERENCE_SPACE: u32 = 76;
 
-/// Free height above the highest bar, as a part of it, for its value.
+/// Free height above the highest bar for its value, as a fraction of it.
 const HEADROOM: f64 = 0.12;
 
-/// Part of its slot that a bar fills.
+/// Fraction of its slot that a bar fills.
 const BAR_FILL: f64 = 0.62;
 
 pub(super) const TITLE_SIZE: u32 = 24;
 const PANEL_TITLE_SIZE: u32 = 16;
 pub(super) const TEXT_SIZE: u32 = 14;
 
-/// Width of a character as a part of its height: digits and small letters of
-/// the usual sans-serif fonts, rounded up.
+/// Width of a character as a fraction of its height: digits and small letters of the usual
+/// sans-serif fonts, rounded up.
 const CHARACTER_WIDTH: f64 = 0.62;
 
 pub(super) const INK: RGBColor = RGBColor(38, 44, 54);
 pub(super) const FAINT_INK: RGBColor = RGBColor(96, 104, 116);
 pub(super) const GRID: RGBColor = RGBColor(226, 230, 236);
 
-/// Colours of the panels, told apart by the colour-blind too.
+/// Colours of the panels, which colour-blind people can distinguish too.
 pub(super) const COLOURS: [RGBColor; 4] = [
     RGBColor(66, 121, 178),
     RGBColor(230, 134, 42),
@@ -135,8 +135,8 @@ fn draw_panel(
     annotate(chart, panel, colour, canvas, &place)
 }
 
-/// Writes the texts of a panel: they stand at places of its plot, which
-/// `place` turns into pixels, but mostly outside of it.
+/// Writes the texts of a panel. Their positions refer to its plot; `place` converts them to pixels,
+/// mostly outside of the plot.
 fn annotate(
     chart: &Chart,
     panel: &Panel,
@@ -161,11 +161,11 @@ fn annotate(
     }
     let values: Vec<String> =
         panel.bars.iter().map(|bar| figures::value(drawable(bar.value))).collect();
-    // A value now and then would say nothing: all, or none.
+    // Show all values or none: single ones would be useless.
     if values.iter().all(|value| fits(value, slot_width)) {
         for (at, value) in values.iter().enumerate() {
             let (x, y) = place(at as f64 + 0.5, drawable(panel.bars[at].value));
-            // On white, since a line may pass just there.
+            // On white, since a line may cross the text.
             let half = (width(value) / 2.0) as i32 - 4;
             let behind = Rectangle::new([(x - half, y - 19), (x + half, y - 3)], WHITE.filled());
             canvas.draw(&behind).map_err(failed)?;
@@ -188,7 +188,7 @@ fn annotate(
     Ok(())
 }
 
-/// As many of the labels as have room, evenly chosen, with their places.
+/// As many labels as fit, evenly chosen, with their positions.
 fn every_fitting<'a>(
     labels: &'a [&'a str],
     slot_width: f64,
@@ -202,7 +202,7 @@ fn fits(label: &str, slot_width: f64) -> bool {
     width(label) <= slot_width
 }
 
-/// Estimated width of a label, with a little room beside it.
+/// Estimated width of a label, with some space beside it.
 pub(super) fn width(label: &str) -> f64 {
     (label.chars().count() as f64 + 1.0) * f64::from(TEXT_SIZE) * CHARACTER_WIDTH
 }
@@ -220,7 +220,7 @@ pub(super) fn text(
     }
 }
 
-/// The library's errors borrow from the drawing; what they say is kept.
+/// Keeps the text of a library error, since the error borrows from the drawing.
 pub(super) fn failed(error: impl Display) -> ChartError {
     ChartError::Draw(error.to_string())
 }

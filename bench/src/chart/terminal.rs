@@ -13,7 +13,7 @@ const BAR_CELLS: usize = 48;
 const PARTS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 const FULL: char = '█';
 
-/// What a reference is drawn with, so that it is not taken for a bar.
+/// The character of a reference, which differs from that of a bar.
 const REFERENCE: char = '╌';
 
 pub(super) fn draw(chart: &Chart) -> String {
@@ -55,8 +55,8 @@ fn row(label: &str, bar: String, value: &str) -> [Cell; 3] {
     [Cell::new(label), Cell::new(bar), Cell::new(value).set_alignment(CellAlignment::Right)]
 }
 
-/// A bar of this part (0 to 1) of the full length, to an eighth of a
-/// character. Only 0 is drawn as nothing.
+/// A bar of this fraction (0 to 1) of the full length, to an eighth of a character. Only 0 is drawn
+/// as an empty bar.
 fn blocks(part: f64) -> String {
     let eighths = (part * (BAR_CELLS * 8) as f64).round() as usize;
     let eighths = if part > 0.0 { eighths.max(1) } else { 0 };

@@ -18,33 +18,33 @@ use crate::figures;
 /// A chart over time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timeline {
-    /// What is shown.
+    /// The title.
     pub title: String,
     /// The conditions, in one smaller line below.
     pub caption: String,
-    /// How long it took.
+    /// Length of the run.
     pub seconds: f64,
     /// The plots, from top to bottom; the first is the highest.
     pub lanes: Vec<ChartLane>,
-    /// What happened, in order.
+    /// The events, in order.
     pub marks: Vec<Mark>,
 }
 
 /// One plot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChartLane {
-    /// What its values are.
+    /// The unit of its values.
     pub unit: String,
     /// Its lines.
     pub lines: Vec<ChartLine>,
-    /// A value that all are compared with.
+    /// A value to compare with.
     pub reference: Option<Reference>,
 }
 
 /// Values over time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChartLine {
-    /// What sets it apart; empty where it is the only one.
+    /// Its label; empty if it is the only one.
     pub label: String,
     /// Seconds and values.
     pub points: Vec<(f64, f64)>,
@@ -53,15 +53,15 @@ pub struct ChartLine {
 /// An event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
-    /// What it was.
+    /// The event.
     pub label: String,
-    /// What came of it, on a second line.
+    /// Its result, on a second line.
     pub note: String,
-    /// When it began, in seconds.
+    /// Its start, in seconds.
     pub from: f64,
-    /// When it was over.
+    /// Its end.
     pub to: f64,
-    /// Something went wrong, on purpose: marked in another colour.
+    /// An injected fault: marked in another colour.
     pub is_bad: bool,
 }
 
@@ -89,7 +89,7 @@ const RIGHT: u32 = 84;
 /// Height between two plots, in which the labels of the lower one's lines stand.
 const GAP: u32 = 34;
 
-/// Free height above the highest value, as a part of it.
+/// Free height above the highest value, as a fraction of it.
 const HEADROOM: f64 = 0.08;
 
 const BAD: RGBColor = RGBColor(192, 57, 43);
@@ -125,12 +125,12 @@ impl Timeline {
         (0..self.lanes.len()).map(|at| if at == 0 { FIRST } else { OTHERS })
     }
 
-    /// Where the first plot begins.
+    /// The top of the first plot.
     fn top(&self, rows: &[usize]) -> u32 {
         HEAD + ROW * rows.iter().max().map_or(0, |last| *last as u32 + 1)
     }
 
-    /// Where a time is, in pixels from the left.
+    /// The position of a time, in pixels from the left.
     fn x(&self, seconds: f64) -> i32 {
         let plot = f64::from(WIDTH - MARGIN - LEFT_AXIS - RIGHT);
         (f64::from(MARGIN + LEFT_AXIS) + plot * seconds / self.span()) as i32
@@ -141,7 +141,7 @@ impl Timeline {
         if self.seconds > 0.0 && self.seconds.is_finite() { self.seconds } else { 1.0 }
     }
 
-    /// The row of each event's label, from 0: the first in which there is room for it.
+    /// The row of each event's label, from 0: the first with enough space.
     fn rows(&self) -> Vec<usize> {
         let mut ends: Vec<f64> = Vec::new();
         self.marks

@@ -1,4 +1,4 @@
-//! Holds what was found in the cluster against what was written to it. Pure.
+//! Compares the values found in the cluster with the history of each key. Pure.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,9 +7,9 @@ use super::key_history::{KeyHistory, KeyVerdict};
 use super::report::CrashFindings;
 use super::value;
 
-/// Looks at every key once, by the values that were `found` (nothing, where a key has none), and
-/// settles its history. `killed` is when the kill was, and `is_promised` says whether a write that
-/// was acknowledged so long before it must be there.
+/// Checks every key once against the values `found` (`None` for an absent key), and settles its
+/// history. `killed` is the time of the kill. `is_promised` returns whether a write that was
+/// acknowledged this long before it must survive.
 pub fn check<'a>(
     histories: impl Iterator<Item = (&'a str, &'a mut KeyHistory)>,
     found: &HashMap<&str, Option<Vec<u8>>>,
@@ -122,7 +122,7 @@ mod tests {
                  nothing"
             ]
         );
-        // Of those only one is as old as five seconds; and none as old as nine.
+        // One of them is at least five seconds old, none is nine.
         assert_eq!((check_all(some(), 5).missing, check_all(some(), 5).promised), (5, 1));
         let none = check_all(some(), 9);
         assert_eq!((none.missing, none.violations(), none.details.len()), (5, 0, 0));

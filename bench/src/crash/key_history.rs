@@ -1,23 +1,23 @@
-//! What was written to one key, and what may be found there. Pure: times are passed in.
+//! The writes of one key, and the values that a read may find. Pure: times are passed in.
 //!
-//! One worker writes a key, one write after the other, with sequence numbers that go up. A read
-//! that nothing is concurrent with must find the last acknowledged write, or one of unknown outcome
-//! that was tried after it. Since the worker's versions go up too, a write never comes to light
-//! again after a later one was acknowledged.
+//! One worker writes a key, one write at a time, with ascending sequence numbers. A read without
+//! concurrent writes must find the last acknowledged write, or a later one of unknown outcome.
+//! Since the worker's versions ascend too, a write never reappears after a later one was
+//! acknowledged.
 //!
-//! A history begins with the newest write that is *certain*: the one that was read last. What a
-//! read settles is forgotten, so that a history stays as short as a round.
+//! A history begins with the newest *certain* write: the one that was read last. A read drops the
+//! writes that it settles, so a history is as short as a round.
 
 use std::time::Instant;
 
 use harness::history::Outcome;
 
-/// What a write does.
+/// The kind of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// It gives the key a value.
+    /// Stores a value.
     Put,
-    /// It takes it away.
+    /// Deletes the key.
     Delete,
 }
 
@@ -27,30 +27,30 @@ struct WriteAttempt {
     sequence: u64,
     verb: Verb,
     outcome: Outcome,
-    /// When the answer came, or a read that found it.
+    /// The time of the reply, or of a read that found it.
     at: Instant,
 }
 
-/// The writes of one key, by sequence, from the newest that is certain on.
+/// The writes of one key by sequence number, from the newest certain one on.
 #[derive(Debug, Clone)]
 pub struct KeyHistory {
     writes: Vec<WriteAttempt>,
     next: u64,
 }
 
-/// What a read makes of a history.
+/// The result of comparing a read with a history.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KeyVerdict {
-    /// It may be so.
+    /// A linearizable store can return this.
     Right,
-    /// Acknowledged writes are gone: when each of them was acknowledged, the oldest first.
+    /// Acknowledged writes are missing: the time of each acknowledgement, the oldest first.
     Missing(Vec<Instant>),
-    /// A value that nobody wrote, or whose writer was told that it is certainly not written.
+    /// A value that was never written, or whose write certainly failed.
     NeverWritten,
 }
 
 impl KeyHistory {
-    /// Of a key that is not there.
+    /// The history of an absent key.
     pub fn new(now: Instant) -> KeyHistory {
         let nothing =
             WriteAttempt { sequence: 0, verb: Verb::Delete, outcome: Outcome::Ok, at: now };
@@ -62,13 +62,13 @@ impl KeyHistory {
         self.next
     }
 
-    /// What came of the next write, at this time.
+    /// Records the outcome of the next write.
     pub fn note(&mut self, verb: Verb, outcome: Outcome, at: Instant) {
         self.writes.push(WriteAttempt { sequence: self.next, verb, outcome, at });
         self.next += 1;
     }
 
-    /// Where the newest write stands that explains what was read: the value of this sequence, or
+    /// The index of the newest write that explains a read: the value of this sequence number, or
     /// nothing.
     fn explanation(&self, read: Option<u64>) -> Option<usize> {
         let is_it = |write: &WriteAttempt| match read {
@@ -78,11 +78,11 @@ impl KeyHistory {
         self.writes.iter().rposition(|write| write.outcome != Outcome::Failed && is_it(write))
     }
 
-    /// Whether a read may have found the value of this sequence, or nothing.
+    /// Judges a read that found the value of this sequence number, or nothing.
     pub fn judge(&self, read: Option<u64>) -> KeyVerdict {
         let lost = match (self.explanation(read), read) {
             (Some(at), _) => &self.writes[at + 1..],
-            // From before the history: all of it is gone.
+            // A value from before the history: all of the history is missing.
             (None, None) => &self.writes[..],
             (None, Some(sequence)) if sequence < self.writes[0].sequence => &self.writes[..],
             (None, Some(_)) => return KeyVerdict::NeverWritten,
@@ -92,18 +92,18 @@ impl KeyHistory {
         if lost.is_empty() { KeyVerdict::Right } else { KeyVerdict::Missing(lost) }
     }
 
-    /// From now on what was read is certain. Writes of unknown outcome after it may still come to
-    /// light.
+    /// Makes the write that was read the certain one. Later writes of unknown outcome may still
+    /// appear.
     pub fn settle(&mut self, read: Option<u64>, now: Instant) {
         let Some(mut at) = self.explanation(read) else {
-            // Something was lost or is wrong: begin with what is there.
+            // Something is missing or wrong: begin with the present value.
             let verb = if read.is_some() { Verb::Put } else { Verb::Delete };
             let sequence = read.unwrap_or(0);
             self.writes = vec![WriteAttempt { sequence, verb, outcome: Outcome::Ok, at: now }];
             return;
         };
         if read.is_none() {
-            // Of several deletes that explain it the first is certain at least.
+            // If several deletes explain it, at least the first is certain.
             let same = |write: &WriteAttempt| {
                 write.verb == Verb::Delete && write.outcome != Outcome::Failed
             };
@@ -140,7 +140,7 @@ mod tests {
     }
 
     impl Test {
-        /// A history in which write n was answered n seconds after the start.
+        /// A history in which write n was acknowledged n seconds after the start.
         fn new(writes: &[(Verb, Outcome)]) -> Test {
             let start = Instant::now();
             let mut test = Test { start, history: KeyHistory::new(start) };
@@ -155,7 +155,7 @@ mod tests {
             }
         }
 
-        /// The seconds of the acknowledged that are gone.
+        /// The seconds at which the missing writes were acknowledged.
         fn lost(&self, read: Option<u64>) -> Vec<u64> {
             match self.history.judge(read) {
                 KeyVerdict::Right => Vec::new(),
@@ -208,7 +208,7 @@ mod tests {
         let test = Test::new(&[(PUT, Ok), (PUT, Failed), (DELETE, Failed)]);
         assert_eq!(test.lost(Some(1)), NONE);
         assert_eq!(test.lost(Some(2)), [u64::MAX]);
-        // The delete has not happened, so this is a loss and no delete.
+        // The delete has not happened, so this is a loss.
         assert_eq!(test.lost(None), [1]);
     }
 
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(test.lost(None), NONE);
         assert_eq!(test.lost(Some(3)), NONE, "the second may not have happened yet");
         assert_eq!(test.lost(Some(1)), [4], "one of them has");
-        // After an acknowledged one those before do not count.
+        // Writes before an acknowledged one do not count.
         let mut test = Test::new(&[(DELETE, Unknown), (PUT, Ok), (DELETE, Ok), (PUT, Unknown)]);
         test.settle(None);
         assert_eq!(test.lost(Some(4)), NONE);

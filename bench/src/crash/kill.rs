@@ -1,4 +1,4 @@
-//! What happens to the processes in one round, as the seed has it. Pure.
+//! The kills of one round, drawn from the seed. Pure.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,12 +13,12 @@ use rand::seq::SliceRandom;
 
 use super::CrashSettings;
 
-/// Who is killed.
+/// The processes that a run kills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KillScope {
-    /// Every node and the manager, all at once.
+    /// All nodes and the manager at once.
     All,
-    /// Fewer nodes than there are copies, now and then with the manager.
+    /// Fewer nodes than copies, sometimes with the manager.
     Fewer,
 }
 
@@ -43,12 +43,11 @@ impl FromStr for KillScope {
     }
 }
 
-/// What was acknowledged so short before the kill of all is not promised with
-/// [`Durability::Async`]: a second, until the disk is told, and as much again for a disk that is
-/// slow.
+/// With [`Durability::Async`] writes acknowledged within this time before a kill of all processes
+/// may be lost: one second until the disk is synced, and another for a slow disk.
 pub const GRACE: Duration = Duration::from_secs(2);
 
-/// Whether a write that was acknowledged so long before the kill must be there.
+/// Whether a write that was acknowledged this long before the kill must survive.
 pub fn is_promised(kill: KillScope, durability: Durability, age: Duration) -> bool {
     match (kill, durability) {
         (KillScope::All, Durability::None) => false,
@@ -57,56 +56,55 @@ pub fn is_promised(kill: KillScope, durability: Durability, age: Duration) -> bo
     }
 }
 
-/// How long the load goes on before the kill, in milliseconds.
+/// Duration of the load before the kill, in milliseconds.
 const LOAD: Range<u64> = 100..1_500;
 
-/// The same where the last seconds are not promised: so long that there is something that is.
+/// The same if the last seconds are not promised: long enough for promised writes.
 const LONG_LOAD: Range<u64> = 100..5_000;
 
-/// How long the killed are away, in milliseconds: some are back before anybody has noticed, others
-/// after.
+/// Time between kill and restart, in milliseconds: some processes return before their death is
+/// noticed, others after.
 const AWAY: Range<u64> = 0..800;
 
-/// When those who are killed twice are killed again, in milliseconds after their start: while they
-/// read their folders and take up their work, most of the time.
+/// Time between restart and second kill, in milliseconds: mostly while the processes recover from
+/// their folders.
 const AGAIN: Range<u64> = 0..300;
 
-/// How long the load goes on after the start, where the others have gone on serving, in
-/// milliseconds.
+/// Duration of the load after the restart, if the others have continued to serve, in milliseconds.
 const AFTER: Range<u64> = 0..500;
 
-/// So many in a hundred rounds of [`KillScope::Fewer`] hit the manager too.
+/// Percentage of rounds of [`KillScope::Fewer`] that kill the manager too.
 const MANAGER_PERCENT: u32 = 30;
 
-/// So many in a hundred rounds kill twice.
+/// Percentage of rounds with a second kill.
 const AGAIN_PERCENT: u32 = 25;
 
-/// A second kill of the same ones.
+/// A second kill of the same processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecondKill {
-    /// How long after their start it comes.
+    /// Time after their restart.
     pub after: Duration,
-    /// How long they are away then.
+    /// Time until they are restarted again.
     pub away: Duration,
 }
 
-/// One round.
+/// The kills of one round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KillPlan {
-    /// How long the load goes on before it.
+    /// Duration of the load before the kill.
     pub load: Duration,
-    /// Whom it hits: the manager first, then nodes in ascending order.
+    /// The killed processes: the manager first, then nodes in ascending order.
     pub victims: Vec<Party>,
-    /// How long they are away.
+    /// Time until they are restarted.
     pub away: Duration,
     /// The second kill, if there is one.
     pub again: Option<SecondKill>,
-    /// How long the load goes on after their start, where it does.
+    /// Duration of the load after their restart, if it continues.
     pub after: Duration,
 }
 
 impl KillPlan {
-    /// Draws one; [`KillScope::Fewer`] takes two copies of each key at least.
+    /// Draws a round; [`KillScope::Fewer`] needs at least two copies of each key.
     pub fn draw(rng: &mut StdRng, settings: &CrashSettings) -> KillPlan {
         let CrashSettings { kill, durability, nodes, copies, .. } = *settings;
         let mut victims: Vec<Party> = (0..nodes).map(Party::Node).collect();
@@ -130,7 +128,7 @@ impl KillPlan {
 }
 
 impl fmt::Display for KillPlan {
-    /// Whom it hits.
+    /// Lists the killed processes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.victims.iter().map(Party::to_string).collect();
         f.write_str(&names.join(" "))

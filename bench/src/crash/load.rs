@@ -1,9 +1,8 @@
-//! Clients that write, each its own keys, and note what they were told.
+//! Clients that write, each to its own keys, and record the outcomes.
 //!
-//! A later write to a key hides that an earlier one was lost. So not every key is written all the
-//! time: half of them rest in a round, four rounds each, and are read all the same; and when
-//! processes are killed, the clients stop, or, where the others are to go on serving meanwhile,
-//! leave a half of the rest alone (`Share`).
+//! A later write to a key hides the loss of a previous one. So half of the keys rest in each round,
+//! for four rounds in a row, and are only read. When processes are killed the clients stop; if the
+//! other nodes continue to serve, the clients leave half of the remaining keys alone (`Share`).
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
@@ -18,33 +17,33 @@ use rand::{RngExt, SeedableRng};
 use super::key_history::{KeyHistory, Verb};
 use super::value;
 
-/// So many in a hundred writes are deletes.
+/// Percentage of deletes among the writes.
 const DELETE_PERCENT: u32 = 10;
 
-/// Values are drawn below the longest, or below a half of it, a quarter …: so often halved at most,
-/// so that there are short ones as well.
+/// The length of a value is drawn up to the longest, or up to half of it, a quarter …, halved at
+/// most this often, so that short values occur too.
 const HALVINGS: u32 = 6;
 
-/// Waits after an error: nobody may be there for a while.
+/// Pause after an error: the nodes may be down for a while.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Rounds after which a key's turn begins anew. A client has so many keys at least, so that it has
-/// one to write at any time.
+/// Rounds after which the turns of a key repeat. A client has at least this many keys, so that it
+/// can always write one.
 pub const TURN: u32 = 8;
 
 /// When a key is written in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Share {
-    /// Not at all.
+    /// Never.
     Rests,
     /// Up to the kill.
     UntilKill,
-    /// As long as there is a load.
+    /// Until the load ends.
     Throughout,
 }
 
 impl Share {
-    /// That of a key, by its place among those of its client.
+    /// The share of a key, by its index among the keys of its client.
     fn of(key: usize, round: u32) -> Share {
         match (key as u32).wrapping_add(round) % TURN {
             0..4 => Share::Rests,
@@ -54,17 +53,17 @@ impl Share {
     }
 }
 
-/// How far a round is. None of them comes back.
+/// The phases of a round, in order.
 #[derive(Debug, Clone, Copy)]
 enum LoadPhase {
     BeforeKill,
-    /// Somebody was killed, and the others serve.
+    /// Processes were killed, and the others serve.
     AfterKill,
-    /// No more writes are begun.
+    /// No new writes begin.
     Stopped,
 }
 
-/// What the clients of one round may do.
+/// Controls the clients of one round.
 #[derive(Debug)]
 pub struct LoadGate {
     round: u32,
@@ -74,7 +73,7 @@ pub struct LoadGate {
 }
 
 impl LoadGate {
-    /// The gate of this round, before the kill.
+    /// The gate of this round, in the phase before the kill.
     pub fn new(round: u32) -> LoadGate {
         LoadGate {
             round,
@@ -83,12 +82,12 @@ impl LoadGate {
         }
     }
 
-    /// No more writes are begun.
+    /// Stops new writes.
     pub fn stop(&self) {
         self.reach(LoadPhase::Stopped);
     }
 
-    /// Somebody was killed: some keys are left alone from now on.
+    /// Some keys are no longer written, since processes were killed.
     pub fn narrow(&self) {
         self.reach(LoadPhase::AfterKill);
     }
@@ -101,7 +100,7 @@ impl LoadGate {
         self.phase.load(Ordering::SeqCst) >= phase as u8
     }
 
-    /// Writes that wait for their answer just now.
+    /// Writes in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
@@ -115,7 +114,7 @@ impl LoadGate {
     }
 }
 
-/// How many writes came to what.
+/// Numbers of writes by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriteCounts {
     /// Acknowledged puts.
@@ -129,12 +128,12 @@ pub struct WriteCounts {
 }
 
 impl WriteCounts {
-    /// All that were acknowledged.
+    /// All acknowledged writes.
     pub fn acknowledged(&self) -> u64 {
         self.puts + self.deletes
     }
 
-    /// Adds those of `other`.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &WriteCounts) {
         self.puts += other.puts;
         self.deletes += other.deletes;
@@ -159,17 +158,17 @@ pub struct CrashWorker {
     longest: usize,
     keys: Vec<String>,
     histories: Vec<KeyHistory>,
-    /// Since the last round.
+    /// Counts since the last round.
     counts: WriteCounts,
     unexpected: Option<String>,
 }
 
 impl CrashWorker {
-    /// Connects. It owns these keys, [`TURN`] at least, with values of `longest` bytes at most; its
-    /// choices follow from `seed`.
+    /// Connects a client that owns these keys, at least [`TURN`] of them, and writes values of at
+    /// most `longest` bytes; its choices follow from `seed`.
     ///
     /// # Errors
-    /// [`ClientError`] where the cluster does not answer.
+    /// [`ClientError`] if the cluster does not reply.
     pub fn new(
         config: Config,
         seed: u64,
@@ -188,7 +187,7 @@ impl CrashWorker {
         })
     }
 
-    /// Writes until it is stopped; then after its last write, within the client's deadline.
+    /// Writes until stopped; returns after its last write, within the client's deadline.
     pub fn run(&mut self, gate: &LoadGate) {
         while !gate.has_reached(LoadPhase::Stopped) && self.unexpected.is_none() {
             let key = self.rng.random_range(0..self.keys.len());
@@ -222,12 +221,12 @@ impl CrashWorker {
         }
     }
 
-    /// Its keys and what was written to each.
+    /// Its keys and their histories.
     pub fn histories(&mut self) -> impl Iterator<Item = (&str, &mut KeyHistory)> {
         self.keys.iter().map(String::as_str).zip(&mut self.histories)
     }
 
-    /// What its writes came to since this was asked last.
+    /// Returns and resets its counts.
     ///
     /// # Errors
     /// An error that no kill explains.

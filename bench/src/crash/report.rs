@@ -1,4 +1,4 @@
-//! What came of a run: a row for each round, and the sums.
+//! The report of a run: a row for each round, and the sums.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::report::{self, ReportError};
 /// Name of the file with a row for each round.
 pub const FILE: &str = "crash.csv";
 
-/// So many wrong keys of a round are told in words.
+/// Number of findings of a round that are kept as text.
 const WORDS: usize = 10;
 
 const HEADER: [&str; 14] = [
@@ -33,30 +33,30 @@ const HEADER: [&str; 14] = [
     "never_written",
 ];
 
-/// What was wrong in one round.
+/// The findings of one round.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CrashFindings {
-    /// Acknowledged writes that were gone.
+    /// Missing acknowledged writes.
     pub missing: u64,
-    /// Of these, such as were promised.
+    /// Those of them that were promised.
     pub promised: u64,
-    /// How long before the kill the oldest of the missing had been acknowledged.
+    /// Time between the acknowledgement of the oldest missing write and the kill.
     pub oldest: Duration,
-    /// Keys whose value is torn or another's.
+    /// Keys whose value is torn or belongs to another key.
     pub torn: u64,
-    /// Keys with a value that nobody wrote, or of which it was said that it is not written.
+    /// Keys with a value that was never written, or whose write certainly failed.
     pub never_written: u64,
-    /// The first few of them in words.
+    /// Descriptions of the first few.
     pub details: Vec<String>,
 }
 
 impl CrashFindings {
-    /// How many break the promise.
+    /// The number of violations of the promise.
     pub fn violations(&self) -> u64 {
         self.promised + self.torn + self.never_written
     }
 
-    /// Adds those of `other`.
+    /// Adds the findings of `other`.
     pub fn add(&mut self, other: &CrashFindings) {
         self.missing += other.missing;
         self.promised += other.promised;
@@ -66,7 +66,7 @@ impl CrashFindings {
         self.details.extend_from_slice(&other.details);
     }
 
-    /// Tells one in words, as far as there is room.
+    /// Adds a description, unless there are enough.
     pub fn add_detail(&mut self, details: String) {
         if self.details.len() < WORDS {
             self.details.push(details);
@@ -79,19 +79,19 @@ impl CrashFindings {
 pub struct Round {
     /// Its number, from 1.
     pub number: u32,
-    /// How long the load ran before the kill.
+    /// Duration of the load before the kill.
     pub load: Duration,
-    /// Writes in flight just before it.
+    /// Writes in flight just before the kill.
     pub in_flight: usize,
-    /// Who was killed.
+    /// The killed processes.
     pub killed: String,
-    /// How often: once or twice.
+    /// Number of kills: one or two.
     pub kills: u32,
-    /// What the writes of this round came to.
+    /// The outcomes of the writes.
     pub counts: WriteCounts,
     /// From the last start until every key had been read.
     pub readable: Duration,
-    /// What was wrong.
+    /// The findings.
     pub findings: CrashFindings,
 }
 
@@ -125,9 +125,9 @@ impl Round {
 /// All rounds.
 #[derive(Debug)]
 pub struct CrashReport<'a> {
-    /// What was to be done.
+    /// The settings.
     pub settings: &'a CrashSettings,
-    /// What was done, in order.
+    /// The rounds, in order.
     pub rounds: &'a [Round],
 }
 
@@ -168,7 +168,7 @@ impl CrashReport<'_> {
         report::write(folder.join(FILE), HEADER, self.rounds.iter().map(Round::record))
     }
 
-    /// What is missing and not promised.
+    /// The note about missing writes that were not promised.
     fn grace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let CrashFindings { missing, promised, oldest, .. } = self.findings();
         let hit = self.rounds.iter().filter(|round| round.findings.missing > 0).count();

@@ -1,4 +1,4 @@
-//! The cluster that is killed, and how a round looks to it: struck, started again, read.
+//! The cluster under test, and the steps of a round: kill, restart, read.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,34 +12,34 @@ use super::kill::{KillPlan, KillScope, SecondKill};
 use super::load::LoadGate;
 use super::{CrashError, CrashSettings};
 
-/// How often things are looked at while we wait.
+/// Interval between checks while waiting.
 const STEP: Duration = Duration::from_millis(10);
 
-/// How long one node is waited for: soon enough that a dead one holds nobody up for long.
+/// How long a client waits for one node: short, so that a dead node delays it little.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// How long one attempt to read lasts: so short that those who have ended are found soon.
+/// Deadline of one attempt to read: short, so that exited processes are noticed soon.
 const ATTEMPT: Duration = Duration::from_millis(500);
 
-/// Keys that are read in one call: half a megabyte comes back at most, with the usual values.
+/// Keys that are read in one call: at most half a megabyte with the default values.
 const CHUNK: usize = 128;
 
-/// A node that was away is certainly known to have been so after a lease, which is three
-/// heartbeats, and a little more.
+/// Time after a lease, which is three heartbeats, by which the manager has certainly noticed that a
+/// node was away.
 const LITTLE: Duration = Duration::from_millis(500);
 
-/// When things happened in one round.
+/// The times of one round.
 #[derive(Debug)]
 pub struct KillRecord {
     /// Writes in flight just before the kill.
     pub in_flight: usize,
-    /// When the first kill was.
+    /// Time of the first kill.
     pub killed: Instant,
-    /// From the last start until every key had been read once.
+    /// Time from the last restart until every key had been read once.
     pub readable: Duration,
 }
 
-/// The cluster, and those who look at it.
+/// The cluster and its observers.
 pub struct CrashTestbed {
     service: Service,
     watcher: GTStoreClient,
@@ -94,14 +94,14 @@ impl CrashTestbed {
         Ok(testbed)
     }
 
-    /// How clients of this cluster are to be.
+    /// The configuration of clients.
     pub fn config(&self, deadline: Duration) -> Config {
         let mut config = Config::new(self.service.manager());
         (config.patience, config.deadline) = (PATIENCE, deadline);
         config
     }
 
-    /// Fails if we were interrupted, or a process has ended by itself.
+    /// Fails if a signal has arrived, or if a process has exited by itself.
     fn check_processes(&mut self) -> Result<(), CrashError> {
         if self.interrupt.has_come() {
             return Err(CrashError::Unexpected("interrupted".into()));
@@ -129,8 +129,8 @@ impl CrashTestbed {
         Ok(())
     }
 
-    /// Lets the load run, kills, starts again, and waits until every key can be read. Where others
-    /// serve meanwhile the load goes on, with fewer keys, else it ends.
+    /// Lets the load run, kills and restarts processes, and waits until every key can be read. If
+    /// other nodes serve meanwhile, the load continues with fewer keys; otherwise it ends.
     ///
     /// # Errors
     /// [`CrashError`].
@@ -158,7 +158,7 @@ impl CrashTestbed {
         Ok(KillRecord { in_flight, killed, readable })
     }
 
-    /// Waits until the cluster is healthy, and certainly knows who was away.
+    /// Waits until the cluster is healthy and has certainly noticed all absences.
     ///
     /// # Errors
     /// [`CrashError`].
@@ -173,7 +173,7 @@ impl CrashTestbed {
     /// Reads every key, each until it can be read.
     ///
     /// # Errors
-    /// [`CrashError::Unreadable`] if one cannot be read for longer than our patience.
+    /// [`CrashError::Unreadable`] if a key cannot be read within the time limit.
     pub fn read(&mut self) -> Result<Vec<Option<Vec<u8>>>, CrashError> {
         let since = Instant::now();
         let mut values = vec![None; self.keys.len()];

@@ -1,4 +1,4 @@
-//! Values that say what they are: key, sequence number, checksum.
+//! Self-describing values: key, sequence number, checksum.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | u16, bytes | the key |
 //! | bytes | filler that follows from the sequence number, up to the wanted length |
 //!
-//! All big-endian. A value that was cut short, or mixed from two, does not fit its checksum; a
-//! whole one that stands under another key says so.
+//! All big-endian. A truncated value, or a mixture of two, does not match its checksum; a value
+//! under a wrong key is recognized by the key in it.
 
 /// Bytes of a value besides its key.
 const HEADER: usize = 4 + 8 + 2;
@@ -16,7 +16,7 @@ const HEADER: usize = 4 + 8 + 2;
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Torn {
-    /// It is not what anybody wrote.
+    /// No client wrote these bytes.
     #[error("{0} bytes that do not fit their checksum")]
     Checksum(usize),
     /// It was written to another key.
@@ -24,8 +24,8 @@ pub enum Torn {
     Foreign(String),
 }
 
-/// The value of this write: `len` bytes, or as many as the header and the key (1 to 65,535 bytes)
-/// need.
+/// Encodes the value of this write: `len` bytes, or as many as the header and the key (1 to 65,535
+/// bytes) need.
 pub fn encode(key: &str, sequence: u64, len: usize) -> Vec<u8> {
     let key_len = u16::try_from(key.len()).expect("the keys here have a few bytes");
     let mut value = Vec::with_capacity(len.max(HEADER + key.len()));
@@ -33,7 +33,7 @@ pub fn encode(key: &str, sequence: u64, len: usize) -> Vec<u8> {
     value.extend(sequence.to_be_bytes());
     value.extend(key_len.to_be_bytes());
     value.extend(key.as_bytes());
-    // A generator of three shifts (xorshift): it must differ from one value to the next, no more.
+    // Xorshift is enough: the filler only has to differ between values.
     let mut state = sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     while value.len() < len {
         state ^= state << 13;
@@ -46,7 +46,7 @@ pub fn encode(key: &str, sequence: u64, len: usize) -> Vec<u8> {
     value
 }
 
-/// Which write of this key a value is.
+/// Decodes the sequence number of a value of this key.
 ///
 /// # Errors
 /// [`Torn`].
@@ -104,7 +104,7 @@ mod tests {
         }
         let error = decode("c3.18", &old).expect_err("another key's");
         assert_eq!(error.to_string(), "the value of c3.17");
-        // Even one whose checksum fits is read with care.
+        // A value with a matching checksum may still be malformed.
         let mut bad = [[0; 4].as_slice(), &[0; 8], &[255; 3]].concat();
         let checksum = crc32fast::hash(&bad[4..]);
         bad[..4].copy_from_slice(&checksum.to_be_bytes());

@@ -1,10 +1,9 @@
-//! What goes on while the cluster changes: batches of reads and writes over all keys as fast as
-//! they go, and single puts and gets beside them, whose waits are those of an operation and not of
-//! a batch.
+//! The load while the cluster changes: batches of reads and writes over all keys at full speed, and
+//! single puts and gets beside them, which measure the wait of an operation instead of a batch.
 //!
-//! Every answer is checked. One that is wrong ends the run; one that failed is counted, and the
-//! load goes on: with at most K-1 nodes dead at once each operation is to succeed in the end, so
-//! any failure is a finding.
+//! Every answer is checked. A wrong answer ends the run. A failed operation is counted and the load
+//! continues: with at most K-1 nodes dead at once every operation should succeed, so each failure
+//! is a finding.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -21,13 +20,13 @@ use crate::workload::{Expectation, Stream, Workload, WorkloadOp};
 /// Keys that are put at once before the load begins.
 const FILL_BATCH: usize = 256;
 
-/// Between two single operations, so that the probes take little from the load.
+/// Pause between two single operations, so that they take little from the load.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// So many findings are kept in words; all are counted.
+/// Number of findings kept as text; all are counted.
 const KEPT: usize = 10;
 
-/// A set of keys and what may be there.
+/// A set of keys and the values that they may have.
 #[derive(Debug)]
 pub struct LoadKeys {
     workload: Workload,
@@ -36,7 +35,7 @@ pub struct LoadKeys {
 }
 
 impl LoadKeys {
-    /// The keys of a workload that has so many workers.
+    /// The keys of a workload with this many workers.
     pub fn new(workload: Workload, workers: u32) -> LoadKeys {
         LoadKeys {
             expectation: Expectation::new(&workload, workers),
@@ -50,18 +49,18 @@ impl LoadKeys {
         &self.workload
     }
 
-    /// Their texts.
+    /// The text of each key.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
 
-    /// Sends operations on them to a store.
+    /// An exchange of operations on these keys with a store.
     pub fn exchange<'a, T>(&'a self, target: &'a T) -> Exchange<'a, T> {
         Exchange { target, expectation: &self.expectation, keys: &self.names }
     }
 }
 
-/// What was not as it should be.
+/// The findings of a run.
 #[derive(Debug, Default)]
 pub struct ElasticFindings {
     is_stopped: AtomicBool,
@@ -71,12 +70,12 @@ pub struct ElasticFindings {
 }
 
 impl ElasticFindings {
-    /// Ends the load.
+    /// Stops the load.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the load is to end.
+    /// Whether the load is stopped.
     pub fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::SeqCst)
     }
@@ -91,7 +90,7 @@ impl ElasticFindings {
         self.failed.load(Ordering::SeqCst)
     }
 
-    /// The first of them, in words.
+    /// Descriptions of the first findings.
     pub fn details(&self) -> Vec<String> {
         self.details.lock().clone()
     }
@@ -112,7 +111,7 @@ impl ElasticFindings {
     }
 }
 
-/// Gives each of a stream's own keys a first value.
+/// Stores a first value for each of a stream's own keys.
 pub fn fill<T: StoreTarget>(
     exchange: &Exchange<'_, T>,
     stream: &mut Stream,
@@ -127,7 +126,7 @@ pub fn fill<T: StoreTarget>(
         let ops: Vec<WorkloadOp> = keys.iter().map(|&key| stream.put(key)).collect();
         let answered = exchange.send(&ops);
         findings.add("fill", Duration::ZERO, &answered.errors);
-        // With keys missing from the beginning nothing that follows means anything.
+        // If keys are missing from the start, no later result is meaningful.
         if !answered.errors.is_empty() {
             findings.stop();
         }
@@ -138,20 +137,20 @@ pub fn fill<T: StoreTarget>(
 /// One thread's part of the load.
 #[derive(Debug)]
 pub struct ElasticWorker<'a, T> {
-    /// What it sends to.
+    /// The store with its checks.
     pub exchange: Exchange<'a, T>,
-    /// What it sends.
+    /// The operations.
     pub stream: Stream,
-    /// As whose it counts.
+    /// The source under which it counts.
     pub source: LatencySource,
-    /// Where it counts.
+    /// The meter.
     pub meter: &'a Meter,
-    /// Where it tells what is not right.
+    /// Takes wrong answers and failures.
     pub findings: &'a ElasticFindings,
 }
 
 impl<T: StoreTarget> ElasticWorker<'_, T> {
-    /// Sends batches until it is stopped.
+    /// Sends batches until stopped.
     pub fn drive(&mut self) {
         while !self.findings.is_stopped() {
             let ops = self.stream.next_batch();
@@ -160,7 +159,7 @@ impl<T: StoreTarget> ElasticWorker<'_, T> {
         }
     }
 
-    /// Sends single operations until it is stopped.
+    /// Sends single operations until stopped.
     pub fn probe(&mut self, what: &str) {
         while !self.findings.is_stopped() {
             let answered = self.exchange.send(&[self.stream.next_op()]);
@@ -177,7 +176,7 @@ impl<T: StoreTarget> ElasticWorker<'_, T> {
     }
 }
 
-/// Reads every key back, by so many threads, and tells how many there were.
+/// Reads every key back with `threads` threads, and returns the number of keys.
 pub fn read_back<T: StoreTarget>(
     keys: &LoadKeys,
     target: &T,
@@ -210,8 +209,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Fills 100 keys, drives until something is found or some time has passed, kills in the
-    /// middle.
+    /// Fills 100 keys, runs the load until there is a finding or some time has passed, and kills a
+    /// node in the middle.
     fn run(fault: PlantedFault) -> (ElasticFindings, LoadKeys, Fake, u64) {
         let target = Fake::new(3, 2, fault);
         let workload = Workload::new(1, 100, 0.5, 32).expect("a good workload");
@@ -267,7 +266,7 @@ mod tests {
     #[test]
     fn only_the_last_read_finds_what_was_never_read() {
         let (findings, keys, target, _) = run(PlantedFault::None);
-        // Somebody else overwrites a key behind the load's back.
+        // Another client overwrites a key.
         StoreTarget::put(&target, keys.names().nth(7).expect("a key"), "strange").expect("put");
         read_back(&keys, &target, 3, &findings, SECOND);
         assert_eq!(findings.wrong(), 1);

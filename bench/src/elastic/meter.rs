@@ -1,8 +1,8 @@
-//! How fast the load goes, and how long its operations wait, as time goes by.
+//! Throughput and waits of the load over time.
 //!
-//! A [`Track`] has a tick for each 10 ms, which counts the operations that ended in it and
-//! remembers the one that waited longest; so its size follows from the time and not from the
-//! operations. The figures of an event are sums and maxima over ticks.
+//! A [`Track`] has a tick for each 10 ms, which counts the operations that ended in it and keeps
+//! the longest wait, so its size depends on time and not on the number of operations. The figures
+//! of an event are sums and maxima over ticks.
 
 use std::time::{Duration, Instant};
 
@@ -11,20 +11,20 @@ use parking_lot::Mutex;
 /// The length of a tick.
 pub const TICK: Duration = Duration::from_millis(10);
 
-/// Most ticks of a track: two hours. What ends later is counted in the last.
+/// Most ticks of a track: two hours. Later operations are counted in the last tick.
 const MOST_TICKS: usize = 720_000;
 
-/// What ended within one tick.
+/// The operations that ended within one tick.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Tick {
     ops: u32,
     errors: u32,
-    /// The longest wait, and when that ended.
+    /// The longest wait, and when it ended.
     longest: Duration,
     ended: Duration,
 }
 
-/// Ticks, one after the other, from time 0 on.
+/// Consecutive ticks from time 0.
 #[derive(Debug, Clone, Default)]
 pub struct Track(Vec<Tick>);
 
@@ -33,8 +33,8 @@ fn tick(at: Duration) -> usize {
 }
 
 impl Track {
-    /// `ops` operations ended at once, `errors` of them not well; all of them had waited for so
-    /// long.
+    /// Records `ops` operations that ended together, `errors` of them with an error, after this
+    /// wait.
     pub fn note(&mut self, ended: Duration, wait: Duration, ops: u32, errors: u32) {
         let at = tick(ended);
         if self.0.len() <= at {
@@ -53,7 +53,7 @@ impl Track {
         &self.0[tick(from).min(end)..end]
     }
 
-    /// Operations a second that ended well from one time to another.
+    /// Successful operations a second between two times.
     pub fn rate(&self, from: Duration, to: Duration) -> f64 {
         let ops = |tick: &Tick| u64::from(tick.ops.saturating_sub(tick.errors));
         let ticks = tick(to).saturating_sub(tick(from)).max(1);
@@ -61,18 +61,18 @@ impl Track {
         ops as f64 / (ticks as f64 * TICK.as_secs_f64())
     }
 
-    /// Operations that ended badly from one time to another.
+    /// Failed operations between two times.
     pub fn errors(&self, from: Duration, to: Duration) -> u64 {
         self.within(from, to).iter().map(|tick| u64::from(tick.errors)).sum()
     }
 
-    /// All operations that ended well.
+    /// All successful operations.
     pub fn total(&self) -> u64 {
         self.0.iter().map(|tick| u64::from(tick.ops.saturating_sub(tick.errors))).sum()
     }
 
-    /// The longest that anybody waited from one time to another: of each operation that was under
-    /// way then, even if it ended later, without what it had waited before.
+    /// The longest wait between two times. It covers every operation in progress then, even if it
+    /// ended later, and excludes the wait before `from`.
     pub fn longest(&self, from: Duration, to: Duration) -> Duration {
         let ticks = &self.0[tick(from).min(self.0.len())..];
         ticks
@@ -84,7 +84,7 @@ impl Track {
     }
 }
 
-/// Whose operations are counted apart.
+/// The sources of operations that are measured separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LatencySource {
     /// The batches of the load.
@@ -95,14 +95,14 @@ pub enum LatencySource {
     Reads,
 }
 
-/// The tracks of all sources, shared by the threads that fill them.
+/// The tracks of all sources, shared by the threads that record into them.
 #[derive(Debug)]
 pub struct Meter {
     start: Instant,
     tracks: [Mutex<Track>; 3],
 }
 
-/// Copies of the tracks, to be looked at.
+/// Copies of the tracks, for evaluation.
 #[derive(Debug, Clone, Default)]
 pub struct Tracks {
     /// The batches of the load.
@@ -114,19 +114,19 @@ pub struct Tracks {
 }
 
 impl Tracks {
-    /// All operations that ended well.
+    /// All successful operations.
     pub fn total(&self) -> u64 {
         self.load.total() + self.writes.total() + self.reads.total()
     }
 }
 
 impl Meter {
-    /// Time begins now.
+    /// Starts the clock at 0.
     pub fn start() -> Meter {
         Meter { start: Instant::now(), tracks: Default::default() }
     }
 
-    /// How late it is.
+    /// Time since the start.
     pub fn now(&self) -> Duration {
         self.start.elapsed()
     }

@@ -1,10 +1,9 @@
-//! Who keeps how much, and how much moves: worked out from the views and from where the bench's own
-//! keys lie, without asking the nodes.
+//! Copies per node and copies that move, computed from the views and the slots of the bench's own
+//! keys, without a request to the nodes.
 //!
-//! What a node has to fetch when a view follows another is what it keeps under the new one and did
-//! not keep under the one before; a node that was started anew has nothing. The least that any
-//! change could move is what the nodes gain by it: copies that a node holds more than before it
-//! must have fetched.
+//! After a view change a node has to fetch the ranges of which it is a replica in the new view and
+//! was not in the previous one; a restarted node has nothing. The least possible movement is the
+//! sum of the nodes' gains, since a node must have fetched what it holds more than before.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +13,12 @@ use cluster::view::Routes;
 
 use crate::summary::Balance;
 
-/// How many of the bench's keys lie in each arc.
+/// The number of the bench's keys in each arc.
 #[derive(Debug)]
 pub struct KeysOfArcs(Vec<u64>);
 
 impl KeysOfArcs {
-    /// Counts these keys on a ring of so many arcs.
+    /// Counts these keys on a ring of `arcs` arcs.
     pub fn count<'a>(keys: impl Iterator<Item = &'a str>, arcs: usize) -> KeysOfArcs {
         let mut counts = vec![0; arcs];
         for key in keys {
@@ -46,7 +45,7 @@ impl KeysOfArcs {
         arcs.map(|arc| self.0[arc] * of(arc, routes.write_set(arc))).sum()
     }
 
-    /// Copies that each node is to hold.
+    /// Copies that each node should hold.
     pub fn copies(&self, routes: &Routes) -> BTreeMap<Incarnation, u64> {
         let mut held: BTreeMap<Incarnation, u64> =
             routes.view().members.iter().map(|member| (member.incarnation, 0)).collect();
@@ -78,7 +77,7 @@ impl KeysOfArcs {
     }
 }
 
-/// The least number of copies that can have moved between these two.
+/// The least number of copies that must move between these two.
 pub fn least(before: &BTreeMap<Incarnation, u64>, after: &BTreeMap<Incarnation, u64>) -> u64 {
     let gain = |(who, now): (&Incarnation, &u64)| {
         now.saturating_sub(before.get(who).copied().unwrap_or_default())
@@ -97,8 +96,8 @@ mod tests {
 
     const ARCS: usize = 16;
 
-    /// Four arcs each for incarnations 1 to 4, or what `owners` says; places are incarnations less
-    /// one.
+    /// Four arcs for each of the incarnations 1 to 4, or as `owner` assigns them; a place is the
+    /// incarnation minus one.
     fn routes(incarnations: &[u64], owner: impl Fn(usize) -> u16, coming: Option<u16>) -> Routes {
         let member = |&number: &u64| Member {
             id: NodeId::new(&format!("node{number}")).expect("a name"),
@@ -119,7 +118,7 @@ mod tests {
             min_copies: 1,
             members: incarnations.iter().map(member).collect(),
             arcs: (0..ARCS).map(&owner).collect(),
-            // One arc more for this place, the first.
+            // The target gives this place one more arc, the first.
             coming: coming.map(|to| Coming {
                 arcs: (0..ARCS).map(|arc| if arc == 0 { to } else { owner(arc) }).collect(),
                 copies: 2,
@@ -153,7 +152,7 @@ mod tests {
     fn a_death_moves_what_the_dead_one_held() {
         let keys = KeysOfArcs(vec![10; ARCS]);
         let before = routes(&[1, 2, 3, 4], assigned, None);
-        // Node 4 is gone; its arcs fall to the next, node 1.
+        // Node 4 is gone; its arcs go to the next, node 1.
         let after = routes(&[1, 2, 3], |arc| assigned(arc) % 3, None);
         assert_eq!(keys.fetched(&before, &after), 80);
         assert_eq!(least(&keys.copies(&before), &keys.copies(&after)), 80);
@@ -172,8 +171,8 @@ mod tests {
     fn a_planned_change_fetches_before_it_switches() {
         let keys = KeysOfArcs(vec![10; ARCS]);
         let before = routes(&[1, 2, 3, 4], assigned, None);
-        // Arc 0 goes from node 1 to node 3: kept by 1 and 2 now, by 3 and 2 then. And arc 15, kept
-        // by 4 and 1, is kept by 4 and 3 then.
+        // Arc 0 moves from node 1 to node 3: its replicas are 1 and 2 before, 3 and 2 after. Those
+        // of arc 15 are 4 and 1 before, 4 and 3 after.
         let during = routes(&[1, 2, 3, 4], assigned, Some(2));
         let after = routes(&[1, 2, 3, 4], |arc| if arc == 0 { 2 } else { assigned(arc) }, None);
         assert_eq!(keys.fetched(&before, &during), 20);

@@ -1,7 +1,7 @@
-//! What happens to the cluster, step by step, and to whom.
+//! The steps of a run and the nodes that they affect.
 //!
-//! A plan is text, such as `kill 2, add 2, leave 1, weight`. Whom a step hits is drawn from the
-//! seed among the nodes that run; nodes that are down come back before new ones do.
+//! A plan is text, such as `kill 2, add 2, leave 1, weight`. The nodes of a step are drawn from the
+//! seed among the running ones; stopped nodes return before new ones join.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,29 +14,29 @@ use rand::rngs::StdRng;
 /// The plan of `run.sh elastic`.
 pub const DEFAULT: &str = "kill 2, kill 2, add 2, add 2, leave 1, leave 1, weight";
 
-/// Most steps of a plan: each takes as long as its healing.
+/// Most steps of a plan: each lasts until the cluster is healthy again.
 const MOST_STEPS: usize = 100;
 
-/// Most nodes that one step concerns.
+/// Most nodes in one step.
 const MOST_NODES: usize = 32;
 
 /// The weight that a step gives to a node; the others have 1.
 pub const HEAVY: u32 = 2;
 
-/// One step.
+/// A step of the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanStep {
-    /// So many nodes are killed at once.
+    /// This many nodes are killed at once.
     Kill(usize),
-    /// So many nodes are started at once.
+    /// This many nodes are started at once.
     Add(usize),
-    /// So many nodes leave, the next as soon as the cluster takes the order.
+    /// This many nodes leave, the next as soon as the cluster accepts the command.
     Leave(usize),
     /// One node gets the weight [`HEAVY`].
     Weight,
 }
 
-/// Steps, one after the other.
+/// Consecutive steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ElasticPlan(pub Vec<PlanStep>);
 
@@ -90,10 +90,10 @@ impl FromStr for ElasticPlan {
 }
 
 impl ElasticPlan {
-    /// Makes sure that nothing is lost: at most K-1 nodes die at once, and K are left at least.
+    /// Checks that no step can lose data: at most K-1 nodes die at once, and at least K remain.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// A description of the mistake.
     pub fn check(&self, nodes: usize, copies: usize) -> Result<(), String> {
         let mut running = nodes;
         for step in &self.0 {
@@ -116,7 +116,7 @@ impl ElasticPlan {
         Ok(())
     }
 
-    /// The verbs of the client command that it takes.
+    /// The verbs of the client command that it needs.
     pub fn verbs(&self) -> Vec<&'static str> {
         let has = |wanted: fn(&PlanStep) -> bool| self.0.iter().any(wanted);
         let leaves = has(|step| matches!(step, PlanStep::Leave(_))).then_some("leave");
@@ -124,7 +124,7 @@ impl ElasticPlan {
         leaves.into_iter().chain(weighs).collect()
     }
 
-    /// Most nodes that ever exist under different names.
+    /// The largest number of different node names.
     pub fn most_nodes(&self, nodes: usize) -> usize {
         let added =
             self.0.iter().map(|step| if let PlanStep::Add(count) = step { *count } else { 0 });
@@ -132,21 +132,21 @@ impl ElasticPlan {
     }
 }
 
-/// A step and whom it concerns; nodes are numbered from 0.
+/// A step with its nodes, numbered from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepAction {
-    /// These die at once.
+    /// Kills these at once.
     Kill(Vec<usize>),
-    /// These are started at once.
+    /// Starts these at once.
     Add(Vec<usize>),
-    /// These leave.
+    /// Makes these leave.
     Leave(Vec<usize>),
-    /// This one gets this weight.
+    /// Gives this one this weight.
     Weight(usize, u32),
 }
 
 impl StepAction {
-    /// Whether it is planned: nobody dies.
+    /// Whether it is a planned change, without a death.
     pub fn is_planned(&self) -> bool {
         !matches!(self, StepAction::Kill(_))
     }
@@ -167,26 +167,26 @@ impl fmt::Display for StepAction {
     }
 }
 
-/// Which nodes there are.
+/// The nodes of a run.
 #[derive(Debug)]
 pub struct Members {
     running: BTreeSet<usize>,
-    /// In the order in which they went.
+    /// Stopped nodes, in the order in which they stopped.
     down: Vec<usize>,
 }
 
 impl Members {
-    /// The first so many nodes run.
+    /// The first `nodes` nodes run.
     pub fn new(nodes: usize) -> Members {
         Members { running: (0..nodes).collect(), down: Vec::new() }
     }
 
-    /// Those that run.
+    /// The running nodes.
     pub fn running(&self) -> &BTreeSet<usize> {
         &self.running
     }
 
-    /// Draws whom a step concerns, and counts it as done.
+    /// Draws the nodes of a step, and applies it.
     pub fn act(&mut self, step: PlanStep, rng: &mut StdRng) -> StepAction {
         match step {
             PlanStep::Kill(count) => StepAction::Kill(self.remove(count, rng)),

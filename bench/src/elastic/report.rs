@@ -1,9 +1,9 @@
-//! What came of a run: a line and a row for each event, a row for each tenth of a second, and the
+//! The report of a run: a line and a row for each event, a row for each tenth of a second, and the
 //! chart.
 //!
-//! An event's throughput is that from its beginning until the cluster was healthy again, over
-//! [`AFTERMATH`] at least. Its waits and errors are those of [`AFTERMATH`] more: what a change does
-//! to the clients may show when it is done.
+//! An event's throughput is measured from its start until the cluster was healthy again, at least
+//! over [`AFTERMATH`]. Its waits and errors include [`AFTERMATH`] more, since a change may affect
+//! clients just after it is done.
 
 use std::fmt;
 use std::io::Write;
@@ -19,7 +19,7 @@ use crate::chart::{ChartLane, ChartLine, Mark, Reference, Timeline};
 use crate::figures::{ms, thousands};
 use crate::report::{self, ReportError};
 
-/// Name of the file with the figures over time.
+/// Name of the file of figures over time.
 pub const TIME_FILE: &str = "perf_elastic.csv";
 
 /// Name of the file with the events.
@@ -28,16 +28,16 @@ pub const EVENTS_FILE: &str = "perf_elastic_events.csv";
 /// Name of the chart.
 pub const CHART_FILE: &str = "perf_elastic.svg";
 
-/// So long after it is over an event still counts.
+/// Time after an event's end that is attributed to it.
 pub const AFTERMATH: Duration = Duration::from_secs(1);
 
-/// No pause of a key is to be longer: while a change is planned …
+/// Target for the longest pause of a key: during a planned change …
 const PLANNED_BAR: Duration = Duration::from_millis(200);
 
-/// … and when nodes are killed whose host refuses connections.
+/// … and after a kill of nodes whose host refuses connections.
 const KILL_BAR: Duration = Duration::from_millis(300);
 
-/// A row of [`TIME_FILE`] is about so long.
+/// Time of one row of [`TIME_FILE`].
 const STEP: Duration = Duration::from_millis(100);
 
 const TIME_HEADER: [&str; 7] = [
@@ -68,18 +68,18 @@ const EVENTS_HEADER: [&str; 15] = [
     "least_moved",
 ];
 
-/// An event and what it did to the cluster.
+/// An event and its effect on the cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ElasticEvent {
-    /// What happened.
+    /// The step.
     pub act: StepAction,
-    /// Since when all had been calm.
+    /// Start of the undisturbed load before it.
     pub calm_since: Duration,
-    /// When it began.
+    /// Its start.
     pub begun: Duration,
     /// When the cluster was healthy again.
     pub healed: Duration,
-    /// Nodes that served then.
+    /// Nodes serving then.
     pub nodes: usize,
     /// The fullest node's first copies over the mean, by weight.
     pub keys_max_over_mean: f64,
@@ -91,7 +91,7 @@ pub struct ElasticEvent {
     pub least: u64,
 }
 
-/// What it did to the clients.
+/// The effect of an event on the clients.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
     /// Operations that failed, of load and probes.
@@ -104,19 +104,19 @@ pub struct Figures {
     pub get_wait: Duration,
     /// Operations a second before it.
     pub calm_rate: f64,
-    /// Operations a second meanwhile.
+    /// Operations a second during it.
     pub rate: f64,
 }
 
 impl Figures {
-    /// The part of the throughput that was kept; 1 if there was none before.
+    /// The fraction of the throughput that was kept; 1 if there was none before.
     pub fn kept(&self) -> f64 {
         if self.calm_rate > 0.0 { self.rate / self.calm_rate } else { 1.0 }
     }
 }
 
 impl ElasticEvent {
-    /// What it did to the clients, by these tracks.
+    /// Its effect on the clients, computed from these tracks.
     pub fn figures(&self, tracks: &Tracks) -> Figures {
         let (from, to) = (self.begun, self.healed + AFTERMATH);
         let errors = |track: &Track| track.errors(from, to);
@@ -130,7 +130,7 @@ impl ElasticEvent {
         }
     }
 
-    /// How long single operations may wait.
+    /// The target for the wait of single operations.
     pub fn bar(&self) -> Duration {
         if self.act.is_planned() { PLANNED_BAR } else { KILL_BAR }
     }
@@ -183,7 +183,7 @@ impl ElasticEvent {
     }
 }
 
-/// All that is reported.
+/// The contents of the report.
 #[derive(Debug)]
 pub struct ElasticReport {
     /// The conditions, in a line.
@@ -192,7 +192,7 @@ pub struct ElasticReport {
     pub events: Vec<ElasticEvent>,
     /// What was measured.
     pub tracks: Tracks,
-    /// The health since when.
+    /// The health texts, each with the time at which it began.
     pub health: Vec<(Duration, String)>,
     /// When the load ended.
     pub end: Duration,
@@ -240,7 +240,7 @@ impl fmt::Display for ElasticReport {
 }
 
 impl ElasticReport {
-    /// From the beginning to the end, step by step.
+    /// The rows of the time file, as pairs of start and end.
     fn steps(&self) -> impl Iterator<Item = (Duration, Duration)> {
         let steps = self.end.as_millis() / STEP.as_millis();
         (0..steps as u32).map(|step| (STEP * step, STEP * (step + 1)))
@@ -251,7 +251,7 @@ impl ElasticReport {
         before.last().map_or("", |(_, health)| health)
     }
 
-    /// Prints it, and writes all its files into `folder`.
+    /// Prints the report, and writes all its files into `folder`.
     ///
     /// # Errors
     /// [`ElasticError`].
@@ -380,7 +380,7 @@ mod tests {
         let figures = report.events[0].figures(&report.tracks);
         assert_eq!((figures.calm_rate, figures.rate), (1_000.0, 500.0));
         assert_eq!((figures.kept(), figures.errors), (0.5, 1));
-        // It had waited since 3.9.
+        // It had been waiting since 3.9.
         assert_eq!(figures.put_wait, s(0.25));
         let line = report.events[0].line(&figures);
         assert!(line.contains("kill -9 node2 node3: healthy after 2.00 s, 1 errors;"), "{line}");
@@ -388,7 +388,7 @@ mod tests {
         assert!(!line.contains("over the bar"), "{line}");
         let planned = ElasticEvent { act: StepAction::Leave(vec![1]), ..report.events[0].clone() };
         assert!(planned.line(&figures).contains("single put 250 ms (over the bar)"));
-        // One that is healed at once is looked at for a second all the same.
+        // An event that is over at once is still measured for a second.
         let at_once = ElasticEvent { healed: s(3.1), ..event(StepAction::Weight(0, 2), 3.05, 3.1) };
         let figures = at_once.figures(&report.tracks);
         assert_eq!((figures.put_wait, figures.rate), (s(0.35), 975.0));

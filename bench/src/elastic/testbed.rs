@@ -1,4 +1,5 @@
-//! The cluster that is stretched, and how a step is taken: begun, and waited for until all is well.
+//! The cluster under test, and the execution of a step: begin it, and wait until the cluster is
+//! healthy.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -26,34 +27,34 @@ use super::{ElasticError, ElasticSettings};
 use crate::figures::thousands;
 use crate::summary::Balance;
 
-/// The load goes on undisturbed for so long before each step, to be compared with.
+/// Undisturbed load before each step, for comparison.
 const CALM: Duration = Duration::from_secs(3);
 
-/// How long a step may take to heal.
+/// Time limit for the cluster to become healthy after a step.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// How long the cluster may take to come up, and a node to end after it has left.
+/// Time limit for the start of the cluster, and for the exit of a node that has left.
 const COMING_UP: Duration = Duration::from_secs(30);
 
-/// How often the cluster is looked at.
+/// Interval between status requests.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The cluster under test and those who look at it.
+/// The cluster under test and its observers.
 pub struct ElasticTestbed {
     /// The processes.
     pub service: Service,
     operator: Operator,
-    /// Who looks at the manager.
+    /// Observes views and health.
     pub watch: Watch,
     members: Members,
     rng: StdRng,
-    /// Whose time the events have.
+    /// The meter, whose clock the events use.
     pub meter: Arc<Meter>,
     interrupt: Interrupt,
 }
 
 impl ElasticTestbed {
-    /// Starts a cluster and waits until it serves.
+    /// Starts a cluster and waits until it is healthy.
     ///
     /// # Errors
     /// [`ElasticError`].
@@ -86,10 +87,10 @@ impl ElasticTestbed {
         Ok(testbed)
     }
 
-    /// All steps, one after the other, with calm before and after each.
+    /// Runs all steps, with undisturbed load before and after each.
     ///
     /// # Errors
-    /// [`ElasticError::Step`], most likely.
+    /// Mostly [`ElasticError::Step`].
     pub fn run_steps(
         &mut self,
         plan: &ElasticPlan,
@@ -138,7 +139,7 @@ impl ElasticTestbed {
         })
     }
 
-    /// Does it; returns those who are to end by themselves.
+    /// Begins a step; returns the nodes that should exit by themselves.
     fn begin(&mut self, act: &StepAction) -> Result<Vec<usize>, ElasticError> {
         match act {
             StepAction::Kill(nodes) => {
@@ -168,7 +169,7 @@ impl ElasticTestbed {
         }
     }
 
-    /// Looks on while nothing happens.
+    /// Observes the undisturbed cluster for a while.
     fn calm(&mut self, findings: &ElasticFindings) -> Result<(), ElasticError> {
         let until = Instant::now() + CALM;
         while Instant::now() < until {
@@ -177,7 +178,7 @@ impl ElasticTestbed {
         Ok(())
     }
 
-    /// Looks on until all is well and exactly the members serves.
+    /// Observes until the cluster is healthy and exactly the members serve.
     fn wait_until_healthy(
         &mut self,
         findings: &ElasticFindings,
@@ -203,7 +204,7 @@ impl ElasticTestbed {
         }
     }
 
-    /// Waits until those who left have ended.
+    /// Waits until the nodes that left have exited.
     fn wait_for_exits(&mut self, leaving: &[usize]) -> Result<(), ElasticError> {
         let until = Instant::now() + COMING_UP;
         while let Some(&node) = leaving.iter().find(|&&node| self.service.is_running(node)) {
@@ -217,7 +218,7 @@ impl ElasticTestbed {
         Ok(())
     }
 
-    /// Fails with a process that has ended, but for nodes that were to leave.
+    /// Fails if a process has exited, except for nodes that were asked to leave.
     fn check_exits(&mut self, leaving: &[usize]) -> Result<(), ElasticError> {
         while let Some(ended) = self.service.ended() {
             if !ended.has_left(leaving) {
@@ -243,15 +244,15 @@ impl ElasticTestbed {
         Ok(self.watch.poll(self.meter.now()))
     }
 
-    /// Makes sure that the nodes hold every copy that is due, and none besides.
+    /// Checks that the nodes hold exactly the copies that they should.
     ///
     /// # Errors
     /// [`ElasticError::Count`].
     pub fn count(&mut self, due: u64, print: &mut impl Write) -> Result<(), ElasticError> {
         let until = Instant::now() + COMING_UP;
         loop {
-            // What is no longer theirs the nodes drop when they adopt the view, which may be just
-            // now.
+            // Nodes drop ranges that they no longer replicate when they adopt the view, which may
+            // be happening now.
             let held = self.watch.held()?;
             if held == due {
                 writeln!(print, "the nodes hold {} copies, as many as are due", thousands(held))?;

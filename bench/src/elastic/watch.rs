@@ -1,4 +1,5 @@
-//! Looks at the cluster while it changes: its health, and what each new view has the nodes fetch.
+//! Observes the cluster while it changes: its health, and the copies that nodes must fetch for each
+//! new view.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,28 +13,28 @@ use net_common::message::control::{Hello, Status, TablePush};
 
 use super::movement::KeysOfArcs;
 
-/// How long the manager may take to answer.
+/// How long to wait for the manager.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What is known of the cluster.
+/// Observes a cluster.
 pub struct Watch {
     client: GTStoreClient,
     manager: Address,
     connection: Option<Connection>,
     keys: KeysOfArcs,
-    /// The newest view.
+    /// The newest view seen.
     routes: Option<Routes>,
-    /// Copies that nodes had to fetch.
+    /// Copies that nodes had to fetch so far.
     fetched: u64,
-    /// The health since when; each differs from the one before.
+    /// The health texts, each with the time at which it began. Successive ones differ.
     health: Vec<(Duration, String)>,
 }
 
 impl Watch {
-    /// Begins to look.
+    /// Connects to the manager.
     ///
     /// # Errors
-    /// [`ClientError`] where there is no manager.
+    /// [`ClientError`] if there is no manager.
     pub fn new(config: &Config) -> Result<Watch, ClientError> {
         let mut config = config.clone();
         config.patience = PATIENCE;
@@ -48,7 +49,7 @@ impl Watch {
         })
     }
 
-    /// Begins anew, with these keys in the cluster: time is 0, and nothing was fetched yet.
+    /// Resets the observations, with these keys in the cluster.
     pub fn begin<'a>(&mut self, keys: impl Iterator<Item = &'a str>) {
         let arcs = self.routes.as_ref().map_or(0, Routes::arcs);
         self.keys = KeysOfArcs::count(keys, arcs);
@@ -56,12 +57,12 @@ impl Watch {
         self.health.clear();
     }
 
-    /// Where the keys lie.
+    /// The number of keys in each arc.
     pub fn keys(&self) -> &KeysOfArcs {
         &self.keys
     }
 
-    /// The newest view that was seen.
+    /// The newest view seen.
     pub fn routes(&self) -> Option<&Routes> {
         self.routes.as_ref()
     }
@@ -71,12 +72,12 @@ impl Watch {
         self.fetched
     }
 
-    /// The health since when.
+    /// The health texts, each with the time at which it began.
     pub fn health(&self) -> &[(Duration, String)] {
         &self.health
     }
 
-    /// Looks once; `None` where the manager does not answer.
+    /// Requests the status once; `None` if the manager does not reply.
     pub fn poll(&mut self, now: Duration) -> Option<Status> {
         let status = self.client.status().ok()?;
         if self.health.last().is_none_or(|(_, health)| *health != status.health.text) {
@@ -88,7 +89,7 @@ impl Watch {
         Some(status)
     }
 
-    /// Asks for the view, and counts what follows from it.
+    /// Requests the view, and counts the copies that must be fetched for it.
     fn fetch_view(&mut self) {
         let dial = Dial {
             connect: PATIENCE,
@@ -100,7 +101,7 @@ impl Watch {
             Some(connection) => Ok(connection),
             None => Connection::dial(&self.manager, &dial),
         };
-        // One that is lost is made again with the next look.
+        // A lost connection is opened again by the next poll.
         let Ok(mut connection) = connection else { return };
         let Ok(push) = connection.call::<TablePush>(&Hello) else { return };
         self.connection = Some(connection);
@@ -111,7 +112,7 @@ impl Watch {
         self.routes = Some(new);
     }
 
-    /// Keys on all nodes together, copies included, as the nodes themselves say.
+    /// The sum of the key counts that the nodes report, copies included.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -121,7 +122,7 @@ impl Watch {
     }
 }
 
-/// Whether all is well, and exactly these serve.
+/// Whether the cluster is healthy and exactly these nodes serve.
 pub fn is_healed(status: &Status, names: &BTreeSet<String>) -> bool {
     let serving: BTreeSet<String> =
         status::serving(status).into_iter().map(ToString::to_string).collect();

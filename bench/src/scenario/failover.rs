@@ -13,11 +13,11 @@ use super::{ScenarioError, WrongResult};
 use crate::processes::KillNode;
 use crate::target::StoreTarget;
 
-/// test3: so many keys of one primary are wanted before it dies.
+/// test3: number of keys with one primary before it is killed.
 const KEYS_OF_ONE: usize = 3;
 
-/// test3: after so many keys a node without [`KEYS_OF_ONE`] of them is a fault
-/// of the ring. With three nodes seven keys are enough.
+/// test3: most keys until a node is primary of [`KEYS_OF_ONE`] of them; more is a fault of the
+/// ring. With three nodes seven keys are enough.
 const MOST_KEYS: usize = 100;
 
 /// test3: keys that are new after the death; two in three of them have a copy on
@@ -87,7 +87,7 @@ fn new_key(n: usize) -> String {
     format!("new_key_{n}")
 }
 
-/// A put that another thread made.
+/// A put of another thread.
 struct ForeignPut {
     key: String,
     value: String,

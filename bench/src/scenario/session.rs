@@ -1,5 +1,5 @@
-//! One client's steps, each printed as the client command prints it and held
-//! against what was put before.
+//! The steps of one client. Each is printed as the client command prints it and checked against
+//! previous puts.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,23 +21,23 @@ pub struct ScenarioSession<'a, T> {
     slowest: Slowest,
 }
 
-/// What the newest put of a key said.
+/// The newest put of a key.
 struct AcknowledgedPut {
     value: String,
     primary: NodeId,
 }
 
-/// The longest that a step took.
+/// The longest times of steps.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Slowest {
-    /// Of all reads.
+    /// The longest read.
     pub read: Duration,
-    /// Of all writes.
+    /// The longest write.
     pub write: Duration,
 }
 
 impl<'a, T: StoreTarget> ScenarioSession<'a, T> {
-    /// On a cluster that keeps `copies` of each key, of which all nodes live.
+    /// A session with a cluster that has `copies` of each key and whose nodes are all alive.
     pub fn new(target: &'a T, copies: usize, out: &'a mut dyn Write) -> Self {
         let (latest, dead) = (BTreeMap::new(), Vec::new());
         Self { target, out, copies, latest, dead, slowest: Slowest::default() }
@@ -48,7 +48,7 @@ impl<'a, T: StoreTarget> ScenarioSession<'a, T> {
         self.target
     }
 
-    /// Prints a line that is no answer.
+    /// Prints a line that is not an answer.
     ///
     /// # Errors
     /// [`ScenarioError::Output`].
@@ -68,7 +68,7 @@ impl<'a, T: StoreTarget> ScenarioSession<'a, T> {
         self.placed(key, value, placed)
     }
 
-    /// Puts a value made of several strings: `OK, node3`.
+    /// Puts a list: `OK, node3`.
     ///
     /// # Errors
     /// As [`ScenarioSession::put`].
@@ -78,7 +78,7 @@ impl<'a, T: StoreTarget> ScenarioSession<'a, T> {
         self.placed(key, &list.join(","), placed)
     }
 
-    /// Takes down what a put came to.
+    /// Records the result of a put.
     ///
     /// # Errors
     /// As [`ScenarioSession::put`].
@@ -101,8 +101,8 @@ impl<'a, T: StoreTarget> ScenarioSession<'a, T> {
     /// Gets a key that was put: `key1, value1, node3`.
     ///
     /// # Errors
-    /// [`ScenarioError`] if it fails, or anything but the newest value comes,
-    /// from anyone but its primary while all nodes live.
+    /// [`ScenarioError`] if it fails, if it does not return the newest value, or if another node
+    /// than the primary answers while all nodes live.
     ///
     /// # Panics
     /// If this session has not put the key.
@@ -129,7 +129,7 @@ impl<'a, T: StoreTarget> ScenarioSession<'a, T> {
         Ok(())
     }
 
-    /// Gets a value made of several strings, and checks them one by one.
+    /// Gets a list, and checks its strings one by one.
     ///
     /// # Errors
     /// As [`ScenarioSession::get`].
@@ -156,19 +156,18 @@ impl<'a, T: StoreTarget> ScenarioSession<'a, T> {
         keys
     }
 
-    /// From now on these are dead: nobody hears from them again, and times are
-    /// taken anew.
+    /// Marks these nodes as killed: they must not answer any more. Resets the times.
     pub fn exclude_killed(&mut self, dead: &[NodeId]) {
         self.dead.extend_from_slice(dead);
         self.slowest = Slowest::default();
     }
 
-    /// The longest steps since the last death.
+    /// The longest steps since the last kill.
     pub fn slowest(&self) -> Slowest {
         self.slowest
     }
 
-    /// Another write was made, which took so long.
+    /// Records a write of another thread that took this long.
     pub fn count_write(&mut self, took: Duration) {
         self.slowest.write = self.slowest.write.max(took);
     }
@@ -181,7 +180,7 @@ fn check_alive(dead: &[NodeId], key: &str, node: &NodeId) -> Result<(), WrongRes
     Ok(())
 }
 
-/// What was being done when the store failed.
+/// The error of an operation that failed.
 pub(super) fn failed(verb: &str, key: &str, source: client::ClientError) -> ScenarioError {
     ScenarioError::Store { what: format!("{verb} {key}"), source }
 }

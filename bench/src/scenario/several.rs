@@ -16,7 +16,7 @@ pub(super) fn play<T: StoreTarget>(
     copies: usize,
     out: &mut dyn Write,
 ) -> Result<(), ScenarioError> {
-    // Each prints to a page of its own, so that their lines are not mixed.
+    // Each prints to its own buffer, so that their lines are not mixed.
     let pages: Vec<(Vec<u8>, Result<(), ScenarioError>)> = thread::scope(|scope| {
         let clients: Vec<_> = (1..=CLIENTS)
             .map(|number| {
@@ -35,7 +35,7 @@ pub(super) fn play<T: StoreTarget>(
     pages.into_iter().try_for_each(|(_, outcome)| outcome)
 }
 
-/// What one client does, under its id.
+/// The operations of one client.
 fn shop<T: StoreTarget>(
     init: &impl Fn() -> Result<T, ScenarioError>,
     id: &str,

@@ -10,17 +10,17 @@ use parking_lot::Mutex;
 use super::StoreTarget;
 use crate::processes::{KillNode, ProcessError};
 
-/// What is wrong with a [`Fake`].
+/// The fault of a [`Fake`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PlantedFault {
     None,
     /// Overwriting changes nothing.
     KeepsFirst,
-    /// Once a node is killed its keys are gone.
+    /// After a kill of a node its keys are lost.
     LosesTheKilled,
-    /// Once a node is killed all keys have their first values again.
+    /// After a kill of a node all keys have their first values again.
     RollsBack,
-    /// The dead go on answering.
+    /// Killed nodes continue to answer.
     Undead,
     /// The first write after a kill fails.
     FailsWrites,
@@ -47,7 +47,7 @@ impl Fake {
         Self { nodes, copies, fault, state: Mutex::default() }
     }
 
-    /// The first of the key's nodes that lives.
+    /// The first live node of the key.
     fn primary(&self, key: &str, killed: &[NodeId]) -> NodeId {
         let first = key.bytes().map(usize::from).sum::<usize>();
         (0..self.nodes)

@@ -1,4 +1,4 @@
-//! What a read may return, so that a run checks every answer while it measures.
+//! The values that a read may return, so that a run checks every answer while it measures.
 //!
 //! Each key has one writer that numbers its values, and does not begin a put
 //! of a key before the last one of that key has ended. Two numbers a key are
@@ -8,9 +8,9 @@
 //! - *settled*: the highest value known to be in the store, because its put was
 //!   acknowledged or because a read returned it.
 //!
-//! A read notes *settled* before it is sent and looks at *begun* once its
-//! answer is here; the value must lie between the two, both included. Absent
-//! counts as value 0: a run starts on keys that are not in the store yet.
+//! A read loads *settled* before it is sent and *begun* after its answer has arrived; the value
+//! must lie between the two, inclusive. Absent counts as value 0: a run starts on keys that are not
+//! in the store yet.
 //!
 //! Puts that fail are the exception. One whose outcome is *unknown* may take
 //! effect at any later time, so its value is allowed from then on. One that was
@@ -30,41 +30,41 @@ use thiserror::Error;
 
 use super::{Stamp, Workload};
 
-/// Bytes of a value that is not ours that an error shows.
+/// Bytes of a foreign value that an error shows.
 const SHOWN_BYTES: usize = 48;
 
 /// An answer that no correct store gives.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WrongAnswer {
-    /// Nothing was found where a value was certain to be.
+    /// No value was found although one was certainly present.
     #[error("key {key_index} is absent, yet its value {settled} was there before the read")]
     Absent {
         /// The key that was read.
         key_index: u32,
-        /// The value that was certain to be there, or a later one.
+        /// The value that was certainly present, or a later one.
         settled: u64,
     },
-    /// An old value came back where a newer one was certain to be.
+    /// An old value was returned although a newer one was certainly present.
     #[error("key {key_index} has value {sequence}, yet {settled} was there before the read")]
     Stale {
         /// The key that was read.
         key_index: u32,
-        /// The value that came back.
+        /// The returned value.
         sequence: u64,
-        /// The value that was certain to be there, or a later one.
+        /// The value that was certainly present, or a later one.
         settled: u64,
     },
-    /// A value came back that its writer has not come to yet.
+    /// A value was returned that its writer has not sent yet.
     #[error("key {key_index} has value {sequence}, yet only {begun} were ever sent")]
     NeverWritten {
         /// The key that was read.
         key_index: u32,
-        /// The value that came back.
+        /// The returned value.
         sequence: u64,
         /// The last value that was sent.
         begun: u64,
     },
-    /// A value was seen whose put was refused.
+    /// A value was returned whose put was refused.
     #[error("key {key_index} had value {sequence}, yet its put was refused")]
     Refused {
         /// The key.
@@ -72,7 +72,7 @@ pub enum WrongAnswer {
         /// The value that was refused.
         sequence: u64,
     },
-    /// Not a value that anyone wrote to this key: another key's, or damaged.
+    /// A value that was never written to this key: that of another key, or damaged.
     #[error("key {key_index} has a value that is not its own: {value:?}")]
     Foreign {
         /// The key that was read.
@@ -82,7 +82,7 @@ pub enum WrongAnswer {
     },
 }
 
-/// A put that was begun and has not ended.
+/// A put in progress.
 #[derive(Debug)]
 #[must_use = "a put must be ended, or the next one of its key raises false alarms"]
 pub struct PendingPut {
@@ -90,8 +90,7 @@ pub struct PendingPut {
     sequence: u64,
 }
 
-/// A read that was begun and has not ended. Drop it if the read fails: a read
-/// without an answer proves nothing.
+/// A read in progress. Drop it if the read fails: a read without an answer proves nothing.
 #[derive(Debug)]
 #[must_use = "the answer is checked when the read is ended"]
 pub struct PendingGet {
@@ -99,17 +98,17 @@ pub struct PendingGet {
     settled: u64,
 }
 
-/// What is known of every key, shared by the workers of a run by reference.
-/// 16 bytes a key, and some 30 for each put that failed.
+/// The known state of every key, shared by the workers of a run. 16 bytes a key, and some 30 for
+/// each put that failed.
 ///
-/// All its numbers are sequentially consistent, since the order that counts
-/// goes through sockets and other processes, which weaker orders do not see.
+/// All its numbers are sequentially consistent, since the relevant order goes through sockets and
+/// other processes, which weaker orderings do not cover.
 #[derive(Debug)]
 pub struct Expectation {
     keys: Box<[KeyState]>,
     workers: u32,
     value_len: usize,
-    /// Whether `failed` has entries: spares the lock while nothing fails.
+    /// Whether `failed` has entries; avoids the lock while nothing fails.
     any_failed: AtomicBool,
     /// Puts that were not acknowledged, by key and sequence.
     failed: Mutex<HashMap<(u32, u64), Outcome>>,
@@ -134,15 +133,15 @@ impl Expectation {
         }
     }
 
-    /// A put is about to be sent. For the key's own worker only, and not
-    /// before its last put of this key has ended.
+    /// Call this before a put is sent. Only the key's own worker may call it, and only after its
+    /// previous put of this key has ended.
     pub fn begin_put(&self, key_index: u32, sequence: u64) -> PendingPut {
         self.keys[key_index as usize].begun.fetch_max(sequence, Ordering::SeqCst);
         PendingPut { key_index, sequence }
     }
 
-    /// The put was answered or given up. Wrong if it was refused, and yet a
-    /// read has returned its value.
+    /// Call this when the put was answered or given up. The answer is wrong if the put was refused
+    /// although a read has returned its value.
     pub fn end_put(&self, put: PendingPut, outcome: Outcome) -> Result<(), WrongAnswer> {
         let PendingPut { key_index, sequence } = put;
         let settled = &self.keys[key_index as usize].settled;
@@ -152,8 +151,8 @@ impl Expectation {
         }
         self.failed.lock().insert((key_index, sequence), outcome);
         self.any_failed.store(true, Ordering::SeqCst);
-        // Looked at after the entry is made, as a read looks at the entry after
-        // it has settled the value: one of the two notices.
+        // Checked after the entry is inserted; a read checks the entry after it has settled the
+        // value. So one of the two notices.
         let seen = settled.load(Ordering::SeqCst) >= sequence;
         if seen && outcome == Outcome::Failed {
             return Err(WrongAnswer::Refused { key_index, sequence });
@@ -161,13 +160,13 @@ impl Expectation {
         Ok(())
     }
 
-    /// A read is about to be sent.
+    /// Call this before a read is sent.
     pub fn begin_get(&self, key_index: u32) -> PendingGet {
         let settled = self.keys[key_index as usize].settled.load(Ordering::SeqCst);
         PendingGet { key_index, settled }
     }
 
-    /// The read was answered with this value, or with none. The error says why
+    /// Call this when the read was answered with this value, or with none. The error explains why
     /// that is wrong.
     pub fn end_get(&self, get: PendingGet, value: Option<&[u8]>) -> Result<(), WrongAnswer> {
         let PendingGet { key_index, settled } = get;

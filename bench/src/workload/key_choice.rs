@@ -1,4 +1,4 @@
-//! Which key is next: all alike, or a few far more popular than the rest, as in
+//! The choice of the next key: uniform, or with a few keys far more popular than the rest, as in
 //! most real stores.
 
 use rand::RngExt;
@@ -59,7 +59,7 @@ impl Zipf {
         Self { keys, skew, zeta: zeta_of_all, eta }
     }
 
-    /// The index that a number from 0 to 1 (excluded) stands for.
+    /// The index for a number from 0 to 1 (exclusive).
     fn index(&self, uniform: f64) -> u32 {
         let weight = uniform * self.zeta;
         if weight < 1.0 {

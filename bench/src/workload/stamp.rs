@@ -1,10 +1,10 @@
-//! Values that say what they are: `k12.w3.s45ttttt` is the 45th value of key
-//! 12, by worker 3, padded to length. A reader can tell a value of another key,
-//! a value cut short, and a mixture of two values (whose paddings differ).
+//! Self-describing values: `k12.w3.s45ttttt` is the 45th value of key 12, by worker 3, padded to
+//! length. A reader recognizes a value of another key, a truncated value, and a mixture of two
+//! values (whose paddings differ).
 
 use std::io::Write;
 
-/// What a value says about itself.
+/// The description that a value contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// The key it was written to.
@@ -28,8 +28,8 @@ impl Stamp {
         value
     }
 
-    /// Reads a value back; `None` unless it is, to the last byte, what
-    /// [`Stamp::encode`] makes for this `value_len`.
+    /// Decodes a value; `None` unless it is exactly what [`Stamp::encode`] returns for this
+    /// `value_len`.
     pub fn decode(value: &[u8], value_len: usize) -> Option<Self> {
         let (key_index, rest) = number(value.strip_prefix(b"k")?)?;
         let (worker, rest) = number(rest.strip_prefix(b".w")?)?;
@@ -55,7 +55,7 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let end = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());
     let (digits, rest) = bytes.split_at(end);
     if digits.len() > 1 && digits[0] == b'0' {
-        // A number has one spelling, and this is none that we write.
+        // A number has one spelling, and this is not it.
         return None;
     }
     let number = str::from_utf8(digits).ok()?.parse().ok()?;
