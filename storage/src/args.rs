@@ -14,14 +14,13 @@ use net_common::flags::{self, ArgsError, Parsed, UsageError};
 use crate::disk;
 use crate::{Config, redis, snapshot_log};
 
-/// Where a node listens unless told otherwise.
+/// The default port of a node.
 pub const DEFAULT_PORT: u16 = 6001;
 
-/// How far the port for cluster-aware Redis clients is above the other: as Redis Cluster's own
-/// second port is.
+/// The offset of the port for cluster-aware Redis clients: that of Redis Cluster's own second port.
 pub const CLUSTER_PORT_ABOVE: u16 = 10_000;
 
-/// What the command line says.
+/// The parsed command line.
 pub struct Args {
     /// Host to listen on.
     pub bind: String,
@@ -29,18 +28,18 @@ pub struct Args {
     pub port: u16,
     /// Port to speak the Redis protocol on, if any.
     pub redis_port: Option<u16>,
-    /// Port for cluster-aware Redis clients; `None`: unless told otherwise
-    /// [`CLUSTER_PORT_ABOVE`] the other, or any that is free.
+    /// Port for cluster-aware Redis clients; `None`: [`CLUSTER_PORT_ABOVE`] the other, or any free
+    /// one.
     pub redis_cluster_port: Option<u16>,
-    /// Whether to look at a data folder only, and which.
+    /// A data folder that is only checked.
     pub check: Option<PathBuf>,
-    /// What to log.
+    /// The log level.
     pub log_level: LevelFilter,
-    /// What to run with.
+    /// The node's configuration.
     pub config: Config,
 }
 
-/// The flags that a node has of its own.
+/// The flags of a node alone.
 fn options() -> Options {
     let mut options = Options::new();
     options
@@ -89,7 +88,7 @@ fn options() -> Options {
     options
 }
 
-/// Reads the command line; `None` if it only asked for help.
+/// Parses the command line; `None` if it only asked for help.
 ///
 /// # Errors
 /// [`ArgsError`] with the first mistake.
@@ -174,7 +173,7 @@ fn disk_settings(
     }
 }
 
-/// 0 is never, as in Redis. Otherwise as long as on the other port.
+/// 0 means never, as in Redis. Otherwise the bounds are those of the other port.
 fn redis_idle(matches: &Matches) -> Result<Option<Duration>, UsageError> {
     let flag = "redis-idle-timeout-ms";
     match flags::value(matches, flag, None, 0)? {

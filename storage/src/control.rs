@@ -1,10 +1,10 @@
 //! The connection to the manager: heartbeats out, views in.
 //!
-//! One thread keeps the connection: it connects, registers, and reads what comes; when the
-//! connection ends it begins again, with growing pauses, for as long as the node lives. While it is
+//! One thread maintains the connection: it connects, registers, and reads messages. When the
+//! connection ends it starts over, after growing pauses, for as long as the node runs. While it is
 //! registered a second thread sends heartbeats: one every interval (which the manager may change),
-//! and one at once when a view was adopted or arcs became synced or the manager asks (PROBE), so
-//! that the manager need not wait to learn it.
+//! and one at once when a view was adopted, when arcs became synced or when the manager asks
+//! (PROBE), so that the manager learns of it without delay.
 
 use std::cell::Cell;
 use std::io;
@@ -36,18 +36,18 @@ mod heartbeat;
 
 use heartbeat::{Heartbeats, Interval};
 
-/// What a control connection needs to know.
+/// Settings of the control connection.
 #[derive(Debug, Clone)]
 pub struct ControlSettings {
-    /// Where the manager is.
+    /// The manager's address.
     pub manager: Address,
-    /// Where others reach this node.
+    /// The address at which others reach this node.
     pub address: Address,
-    /// The port that cluster-aware Redis clients are sent to; 0: it has none.
+    /// The port for cluster-aware Redis clients; 0: none.
     pub redis_port: u16,
-    /// Its share of the ring, if its start asks for one.
+    /// The weight that its command line asks for.
     pub weight: Option<u32>,
-    /// What the cluster is to promise, if this node is to take part in no other.
+    /// The durability that this node requires of its cluster, if it requires one.
     pub durability: Option<Durability>,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,
@@ -57,31 +57,31 @@ pub struct ControlSettings {
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How often a manager that cannot be reached is complained about.
+/// The interval between warnings about a manager that cannot be reached.
 const REPEAT: Duration = Duration::from_secs(5);
 
-/// How long the manager may take to answer a registration.
+/// The time-out for the manager's answer to a registration.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why a node's part in the cluster is over.
+/// Why a node has left the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Departure {
-    /// The manager will never take it in.
+    /// The manager refuses it permanently.
     Refused(String),
-    /// It has left, as the operator asked: others hold all that it held.
+    /// It has left on the operator's command: others hold all that it held.
     Left,
 }
 
 /// The running threads. Stops when dropped.
 pub struct Control {
-    /// The stream in use, to be shut down when stopping.
+    /// The present stream, to be shut down on stop.
     stream: Arc<Mutex<Option<TcpStream>>>,
     ended: Receiver<Departure>,
     worker: Worker,
 }
 
 impl Control {
-    /// Starts registering, and goes on for as long as the node lives.
+    /// Starts to register, and maintains the connection for as long as the node runs.
     ///
     /// # Errors
     /// If the operating system has no more threads.
@@ -106,16 +106,16 @@ impl Control {
         Ok(Control { stream, ended, worker })
     }
 
-    /// Says why this node's part is over, if it comes to that.
+    /// Receives why this node has left the cluster, when it does.
     pub fn ended(&self) -> &Receiver<Departure> {
         &self.ended
     }
 
-    /// Ends the connection and the threads.
+    /// Stops the connection and the threads.
     pub fn stop(&mut self) {
         self.worker.request_stop();
         if let Some(stream) = self.stream.lock().as_ref() {
-            // Already closed is as good.
+            // It may be closed already.
             let _ = stream.shutdown(Shutdown::Both);
         }
         self.worker.stop();
@@ -135,14 +135,15 @@ struct ControlLoop {
     stop: Stop,
     end: Sender<Departure>,
     stream: Arc<Mutex<Option<TcpStream>>>,
-    /// The view with which the node has left the cluster. It stays until that is active, since it
-    /// is waited for; after that there is nothing to register for any more.
+    /// The view with which the node has left the cluster. The node stays until that view is active,
+    /// since its acknowledgement is needed; after that it does not register again.
     left_with: Cell<Option<Epoch>>,
-    /// Whether the manager has asked for the newest view that the node has seen.
+    /// Whether registrations contain the newest view that the node has seen, since the manager has
+    /// asked for it.
     shows_view: Cell<bool>,
-    /// Whether it has been seen what weight it has as a member.
+    /// Whether its weight as a member was checked.
     was_weighed: Cell<bool>,
-    /// The number of the last probe on the connection in use.
+    /// The number of the last probe on the present connection.
     probe: Arc<AtomicU64>,
 }
 
@@ -171,18 +172,18 @@ impl ControlLoop {
                 }
                 Err(error) => match error.word() {
                     Some(ErrorWord::Taken | ErrorWord::NoDisk) => {
-                        // Nobody may wait for it, but then nobody needs to know.
+                        // If nobody receives it, nobody needs it.
                         let _ = self.end.try_send(Departure::Refused(error.to_string()));
                         return;
                     }
-                    // It has seen what the manager does not know, and tells that when it tries
-                    // again.
+                    // This node has seen views that the manager does not know. The next
+                    // registration contains the newest.
                     Some(ErrorWord::Older) => {
                         self.shows_view.set(true);
                         error.to_string()
                     }
-                    // A node that runs may meet the right manager again. One that starts has the
-                    // wrong folder.
+                    // A running node may find the right manager again. A starting one has the wrong
+                    // folder.
                     Some(ErrorWord::OtherCluster) if self.node.routes().is_none() => {
                         let why = format!("its data folder is of another cluster: {error}");
                         let _ = self.end.try_send(Departure::Refused(why));
@@ -236,7 +237,8 @@ impl ControlLoop {
         Ok((link, push))
     }
 
-    /// The newest view that the node has seen, and the view itself if the manager has asked for it.
+    /// The name of the newest view that the node has seen, with the view itself if the manager has
+    /// asked for it.
     fn seen(&self) -> Option<Seen> {
         let name = self.node.seen();
         let view = self.node.routes().filter(|_| self.shows_view.get());
@@ -244,7 +246,7 @@ impl ControlLoop {
         (name.epoch > Epoch::NONE).then_some(Seen { name, view })
     }
 
-    /// Runs a registered connection until it ends, and says why it did.
+    /// Runs a registered connection until it ends, and returns the reason.
     fn serve(&self, mut link: Connection, push: TablePush) -> String {
         info!("registered with the manager at {}", self.settings.manager);
         let promise = push.view.durability;
@@ -265,12 +267,12 @@ impl ControlLoop {
             Ok(stream) => stream,
             Err(error) => return format!("cannot prepare the connection: {error}"),
         };
-        // Stopping may have looked for the stream just before it was there.
+        // `stop` may have looked for the stream just before it was set.
         if self.stop.has_come() {
             return "stopping".into();
         }
         let (beat, beats) = bounded(1);
-        // What was asked on another connection, or by another manager, says nothing here.
+        // Probes of another connection, or another manager, do not count here.
         self.probe.store(0, Ordering::Relaxed);
         let heartbeats = Heartbeats {
             node: self.node.clone(),
@@ -301,7 +303,7 @@ impl ControlLoop {
         interval: &Interval,
         beat: &Sender<()>,
     ) -> String {
-        // What it gives who registers is the newest that it has.
+        // The answer to a registration is the manager's newest view.
         if let Err(behind) = self.node.check_line(&push.view) {
             return behind.to_string();
         }
@@ -324,13 +326,16 @@ impl ControlLoop {
                 Some(Kind::Probe) => {
                     Probe::read(frame.payload).map_err(|e| e.to_string()).map(|Probe { number }| {
                         self.probe.store(number, Ordering::Relaxed);
-                        // A beat that still waits answers this probe too.
+                        // A heartbeat that still waits answers this probe too.
                         let _ = beat.try_send(());
                     })
                 }
                 Some(Kind::HeartbeatAck) => {
                     HeartbeatAck::read(frame.payload).map_err(|e| e.to_string()).and_then(|ack| {
-                        debug!("heartbeat {} heard, view {} is active", ack.sequence, ack.active);
+                        debug!(
+                            "heartbeat {} acknowledged, view {} is active",
+                            ack.sequence, ack.active
+                        );
                         let lease_ms = u64::from(ack.lease_ms);
                         self.node.heartbeat_answered(ack.sequence, lease_ms, ack.active);
                         interval_ms = Some(ack.heartbeat_ms);
@@ -355,7 +360,7 @@ impl ControlLoop {
             if let Some(heartbeat_ms) = interval_ms.filter(|&ms| ms != interval.get()) {
                 interval.set(heartbeat_ms, link);
                 info!("a heartbeat every {heartbeat_ms} ms from now on");
-                // The next one may be a long time off. A beat that still waits stands for this one
+                // The next one may be far away. A heartbeat that still waits stands for this one
                 // too.
                 let _ = beat.try_send(());
             }
@@ -370,21 +375,21 @@ impl ControlLoop {
     fn adopt(&self, push: TablePush, beat: &Sender<()>) -> Result<(), String> {
         self.node.note_active(push.active);
         if self.has_left(push.active) {
-            // A manager that has started again may take it for a newcomer meanwhile. It must not
-            // begin to hold anything, since it is about to end.
+            // A restarted manager may take the node for a newcomer. It must not start to hold
+            // anything, since it is about to exit.
             return Err(HAS_LEFT.into());
         }
         let (epoch, leaves) = (push.view.epoch, self.node.leaves_with(&push.view));
         self.node.set_durability(push.view.durability);
         self.check_weight(&push.view);
         match self.node.adopt(push.view) {
-            // It may be active now, which it was not before.
+            // The view may have become active.
             Ok(false) => _ = self.fetcher.wake.try_send(()),
             Ok(true) => {
                 if leaves {
                     self.left_with.set(Some(epoch));
                 }
-                // A wake-up or a beat that still waits stands for this one too.
+                // A wake-up or a heartbeat that still waits stands for this one too.
                 let _ = self.fetcher.wake.try_send(());
                 let _ = beat.try_send(());
             }
@@ -396,8 +401,8 @@ impl ControlLoop {
         Ok(())
     }
 
-    /// Says so where this node has taken the place of one that weighed something else: that stays.
-    /// Later an operator may have changed it.
+    /// Warns if this node replaces one of another weight, which stays. It is checked once: later an
+    /// operator may have changed the weight.
     fn check_weight(&self, view: &View) {
         let Some(member) = view.member(self.node.id(), self.node.incarnation()) else { return };
         let (is, asked) = (member.weight, self.settings.weight);
@@ -416,5 +421,5 @@ impl ControlLoop {
     }
 }
 
-/// Why a connection to the manager is over when this node has left the cluster.
+/// Why a connection ends after this node has left the cluster.
 const HAS_LEFT: &str = "has left";

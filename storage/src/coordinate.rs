@@ -22,14 +22,14 @@ use parking_lot::Mutex;
 pub struct Coordinator {
     manager: Address,
     secret: Option<Secret>,
-    /// The node itself: what it keeps needs no socket.
+    /// The node itself, whose records need no socket.
     here: LocalServer,
-    /// Made at the first request: most nodes never need one.
+    /// Created at the first request: most nodes never need one.
     client: Mutex<Option<Arc<GTStoreClient>>>,
 }
 
 impl Coordinator {
-    /// A coordinator that learns the view from this manager, for the node that is `here`.
+    /// A coordinator that gets its views from this manager, for the node `here`.
     pub fn new(manager: Address, secret: Option<Secret>, here: LocalServer) -> Coordinator {
         Coordinator { manager, secret, here, client: Mutex::default() }
     }
@@ -37,12 +37,12 @@ impl Coordinator {
     /// The client.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`] where it cannot be made.
+    /// [`ClientError::NoManager`] if it cannot be created.
     pub fn client(&self) -> Result<Arc<GTStoreClient>, ClientError> {
         if let Some(client) = &*self.client.lock() {
             return Ok(client.clone());
         }
-        // Two threads may both get here at the very first; the second client is dropped again.
+        // Two threads may get here at the same time; the second client is dropped.
         let config = client::Config {
             secret: self.secret.clone(),
             here: Some(self.here.clone()),
@@ -83,7 +83,7 @@ impl Coordinator {
     pub fn text(&self, frame: Frame<'_>, out: &mut Vec<u8>) {
         let answered = match Kind::from_wire(frame.kind) {
             Some(Kind::ClientPut) => self.text_put(frame.payload, Kind::PutOk, out),
-            // The original's primary passes a put on to the replicas; here each is coordinated.
+            // The original's primary forwards a put to the replicas; here any node coordinates it.
             Some(Kind::ReplPut) => self.text_put(frame.payload, Kind::ReplAck, out),
             Some(Kind::ClientGet) => self.text_get(frame.payload, out),
             _ => Err(ErrorWord::Unknown),
@@ -102,7 +102,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Values that came by other ways, and may be longer, are told whole.
+    /// Values that were written in other formats, and may be longer, are returned whole.
     fn text_get(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorWord> {
         check_original(key)?;
         let got = self.client().and_then(|client| client.get(key)).map_err(|e| text_word(&e))?;
@@ -112,7 +112,7 @@ impl Coordinator {
     }
 }
 
-/// Whether the original knows such a key.
+/// Checks that the original accepts such a key.
 fn check_original(key: &[u8]) -> Result<(), ErrorWord> {
     if key.is_empty() || Limits::ORIGINAL.check_key(key).is_err() {
         Err(ErrorWord::BadKey)
@@ -139,13 +139,13 @@ fn refuse(error: &ClientError, out: &mut Vec<u8>) {
         ClientError::Full(_) => (ErrorWord::Full, error.to_string()),
         ClientError::TooFewCopies { .. } => (ErrorWord::FewCopies, error.to_string()),
         ClientError::Refused(why) => (ErrorWord::Refused, why.clone()),
-        // Said to operators alone.
+        // Only operators receive this error.
         ClientError::Changed { .. } => (ErrorWord::Refused, error.to_string()),
     };
     frame::write_error(out, FORMAT_BINARY, word, &why);
 }
 
-/// The original's word for what went wrong; for what it never knew, one of the same kind.
+/// The original's word for an error; for errors that it did not have, one of the same kind.
 fn text_word(error: &ClientError) -> ErrorWord {
     match error {
         ClientError::BadKey(_) => ErrorWord::BadKey,

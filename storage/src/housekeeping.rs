@@ -1,6 +1,5 @@
-//! The housekeeping thread: it notes in the records what is known to be committed, finishes what
-//! dead writers left (rule C4), lets values expire (rule C6) and drops tombstones that have served
-//! their time (rule N5).
+//! The housekeeping thread: it marks records that are known to be committed, finishes the records
+//! of dead writers (rule C4), expires values (rule C6) and drops old tombstones (rule N5).
 
 use std::io;
 use std::sync::Arc;
@@ -15,27 +14,27 @@ use net_common::worker::{Stop, Worker};
 
 use crate::node::Node;
 
-/// How often pending records are looked for. With the second that they may be pending for (C4) it
-/// makes "about a second".
+/// The interval between searches for pending records. Together with the second for which they may
+/// be pending (C4) it makes "about a second".
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Records finished in one go: a node that lost a busy client has this many at once, and the others
-/// that keep them try the same.
+/// Most records finished at a time: a node that lost a busy client has so many at once, and their
+/// other replicas try the same.
 const MOST: usize = 1024;
 
-/// After how long the watermarks of silent writers are forgotten, once or twice this. What they
-/// cover has been noted in the records by then.
+/// Watermarks of silent writers are forgotten after one or two times this interval. The records
+/// that they cover are marked by then.
 const ROTATE: Duration = Duration::from_secs(30);
 
-/// How often values whose time has passed are looked for (C6); with the seconds that it takes to
-/// finish them their memory is back within a minute.
+/// The interval between searches for expired values (C6). Finishing them takes seconds, so their
+/// memory is freed within a minute.
 const EXPIRE: Duration = Duration::from_secs(15);
 
-/// How often tombstones are swept: a tombstone that is found committed by one sweep may go at the
-/// next.
+/// The interval between sweeps of tombstones: a tombstone that one sweep finds committed may be
+/// dropped by the next.
 const SWEEP: Duration = Duration::from_millis(RETENTION_MS / 2);
 
-/// Starts the thread. To stop it blocks for an attempt at finishing at most.
+/// Starts the thread. Stopping it blocks for one attempt to finish records at most.
 ///
 /// # Errors
 /// If the operating system has no more threads.
@@ -45,7 +44,7 @@ pub fn start(node: Arc<Node>, secret: Option<Secret>) -> io::Result<Worker> {
     Worker::spawn(name, move |stop| run(&node, &finisher, &stop))
 }
 
-/// Logs that the node has become full, or has room again. Returns whether it is full.
+/// Logs when the node becomes full, or is no longer full. Returns whether it is full.
 fn log_fullness(node: &Node, was_full: bool) -> bool {
     let is_full = node.is_full();
     let (held, most) = node.memory();
@@ -67,12 +66,12 @@ fn run(node: &Node, finisher: &Finisher, stop: &Stop) {
     while !stop.wait(INTERVAL) {
         was_full = log_fullness(node, was_full);
         if node.measure() {
-            info!("has measured the longest key and value, as the limits are to be lower");
+            info!("measured the longest key and value, since the limits are to become lower");
         }
         if let Some((routes, abandoned)) = node.settle(MOST) {
             let found = abandoned.len();
             let complete = finisher.finish(&routes, abandoned);
-            info!("finished {complete} of {} whose writers are gone", count(found, "record"));
+            info!("finished {complete} of {} left by dead writers", count(found, "record"));
         }
         if rotated.elapsed() >= ROTATE {
             rotated = Instant::now();

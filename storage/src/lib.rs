@@ -1,25 +1,25 @@
 //! A storage node: it keeps records and answers for them.
 //!
-//! What it may answer, and what it does with a write, is decided by the rules ([`cluster::holdings`],
-//! [`cluster::replica`]); this crate has the records and the threads:
+//! The rules in [`cluster::holdings`] and [`cluster::replica`] decide what it may answer, and what
+//! becomes of a write. This crate has the records and the threads:
 //!
-//! * [`table`]: the records in memory, one lock an arc of the ring;
-//! * [`node`]: table, holdings and clock together, what every thread of a node shares, and how far
-//!   each writer's writes are known to be done;
+//! * [`table`]: the records in memory, with a lock for each arc of the ring;
+//! * [`node`]: the state that all threads of a node share: table, holdings, clock and commit
+//!   watermarks;
 //! * [`requests`]: frames in, answers out, for each connection; [`coordinate`]: requests that any
-//!   node takes and passes on to the real replicas, the original's format 0 among them;
+//!   node accepts and sends to the replicas, among them the original's format 0;
 //! * [`control`]: the connection to the manager, heartbeats out and views in;
-//! * [`fetch`]: the threads that fetch ranges that this node is to keep and does not hold yet, at a
-//!   [`rate`](fetch::rate_limit), [`arc`](fetch::arc) by arc; [`fetch::stats`] counts what comes;
-//! * [`stale_cache`]: what the node held before it missed a view; [`fetch::digest`]: how a source
-//!   is asked which of that is as good as its own;
-//! * [`disk`]: the data folder: a log of what is stored, checkpoints, and reading them again;
-//! * [`housekeeping`]: the thread that finishes what dead writers left, and drops old tombstones;
+//! * [`fetch`]: the threads that fetch this node's ranges, at a limited
+//!   [`rate`](fetch::rate_limit), [`arc`](fetch::arc) by arc; [`fetch::stats`] counts transfers;
+//! * [`stale_cache`]: records from before the node missed a view; [`fetch::digest`]: comparing them
+//!   with a source's;
+//! * [`disk`]: the data folder: a log of stored records, checkpoints, and recovery from them;
+//! * [`housekeeping`]: the thread that finishes the records of dead writers, and drops old
+//!   tombstones;
 //! * [`redis`]: the Redis server, which speaks the protocol of [`resp`];
-//! * [`snapshot_log`]: the writer thread, which tells in the log for people what is stored, after
-//!   writes.
+//! * [`snapshot_log`]: the writer thread, which logs the stored records for people, after writes.
 //!
-//! [`Storage`] puts it together, for `main` and for tests.
+//! [`Storage`] combines them, for `main` and for tests.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -54,32 +54,32 @@ use node::Node;
 use node::notes::Notes;
 use redis::server::{Listeners, Servers};
 
-/// What a node runs with.
+/// A node's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Its name.
     pub label: NodeId,
-    /// The host that others reach it by, and the port where that is not the listener's: behind a
-    /// forwarder, say (`HOST` or `HOST:PORT`; `[::1]:PORT` for IPv6).
+    /// The host at which others reach it, with the port if that is not the listener's, for example
+    /// behind a forwarder (`HOST` or `HOST:PORT`; `[::1]:PORT` for IPv6).
     pub advertise: String,
-    /// Where the manager is.
+    /// The manager's address.
     pub manager: Address,
     /// Its share of the ring in proportion to the others'.
     pub weight: Option<u32>,
-    /// What peers are allowed.
+    /// Limits for peers.
     pub limits: server::Limits,
-    /// Megabytes a second that it fetches from other nodes at most, 1 or more; `None`: as fast as
-    /// it goes.
+    /// The limit for transfers from other nodes, in megabytes a second, 1 or more; `None`: no
+    /// limit.
     pub transfer_mb_s: Option<u64>,
-    /// Bytes that its records may take before it is full; `None`: no limit.
+    /// The memory limit of its records, in bytes; `None`: no limit.
     pub max_memory: Option<u64>,
-    /// How its Redis port behaves, if it has one.
+    /// Settings of its Redis port, if it has one.
     pub redis: redis::shared::RedisSettings,
-    /// How it logs snapshots.
+    /// Settings of snapshot lines.
     pub snapshot: snapshot_log::SnapshotSettings,
-    /// How it keeps what it holds on disk, if it does.
+    /// Settings of its data folder, if it has one.
     pub disk: Option<disk::DiskSettings>,
-    /// What the cluster is to promise, if it is to take part in no other.
+    /// The durability that it requires of its cluster, if it requires one.
     pub durability: Option<Durability>,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,
@@ -88,7 +88,7 @@ pub struct Config {
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It would tell others an address that is none.
+    /// The address that it advertises is invalid.
     #[error("cannot advertise this address: {0}")]
     Advertise(#[from] NameError),
     /// Its data folder cannot be used.
@@ -101,25 +101,25 @@ pub enum StartError {
 
 /// A running node. Stops when dropped.
 pub struct Storage {
-    // In this order: the port refuses before the control connection ends, so that the manager,
-    // which looks at both, need not wait for the node's lease.
+    // Dropped in this order: the port closes before the control connection, so that the manager,
+    // which checks both, need not wait for the node's lease.
     server: Server,
     redis: Option<Servers>,
     control: Control,
     fetcher: Fetcher,
     housekeeping: Worker,
     snapshot_log: Option<Worker>,
-    /// Last: what the others store on their way out is written.
+    /// After the other threads, so that their last records are written.
     disk: Option<Worker>,
     node: Arc<Node>,
 }
 
 impl Storage {
-    /// Starts serving on a listener, and the Redis protocol on others if there are such; and, in
-    /// the background, registering with the manager.
+    /// Starts to serve on a listener, the Redis protocol on others if given, and registers with the
+    /// manager in the background.
     ///
     /// # Errors
-    /// [`StartError`]. That the manager cannot be reached is no error: it is tried again for ever.
+    /// [`StartError`]. A manager that cannot be reached is no error: the node tries forever.
     pub fn start(
         listener: TcpListener,
         redis: Option<Listeners>,
@@ -179,17 +179,17 @@ impl Storage {
         Ok(Storage { server, redis, control, fetcher, housekeeping, snapshot_log, disk, node })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Where it speaks the Redis protocol, if it does.
+    /// The address of its Redis port, if it has one.
     pub fn redis_address(&self) -> Option<SocketAddr> {
         self.redis.as_ref().map(Servers::address)
     }
 
-    /// Where cluster-aware Redis clients are sent, if they have a port of their own.
+    /// The address of its port for cluster-aware Redis clients, if it has one.
     pub fn redis_cluster_address(&self) -> Option<SocketAddr> {
         self.redis.as_ref().and_then(Servers::cluster_address)
     }
@@ -199,7 +199,7 @@ impl Storage {
         &self.node
     }
 
-    /// Says why this node's part in the cluster is over, if it comes to that.
+    /// Receives why this node has left the cluster, when it does.
     pub fn ended(&self) -> &Receiver<Departure> {
         self.control.ended()
     }
@@ -220,7 +220,7 @@ impl Storage {
     }
 }
 
-/// The address to tell others. Colons without brackets, more than one, are an IPv6 host's own.
+/// The advertised address. More than one colon without brackets is an IPv6 host.
 fn advertised(advertise: &str, port: u16) -> Result<Address, NameError> {
     if advertise.starts_with('[') || advertise.matches(':').count() == 1 {
         advertise.parse()

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     flags::main("storage", run)
 }
 
-/// Descriptors that a node needs besides its clients' connections.
+/// File descriptors that a node needs beside its clients' connections.
 const OWN_DESCRIPTORS: u64 = 256;
 
 fn run() -> Result<ExitCode, (u8, String)> {
@@ -82,14 +82,14 @@ fn run() -> Result<ExitCode, (u8, String)> {
     }
 }
 
-/// Listens for the Redis protocol.
+/// Opens the listeners of the Redis protocol.
 fn redis_listeners(args: &Args, port: u16) -> Result<Listeners, BindError> {
     let listen = |port| bind::listen(&args.bind, port, args.config.secret.is_some());
     let whole = listen(port)?;
     let cluster = match args.redis_cluster_port {
         Some(0) => None,
         Some(port) => Some(listen(port)?),
-        // The view tells it, so any will do.
+        // Clients learn it from the view, so any port will do.
         None => {
             let usual = port.checked_add(args::CLUSTER_PORT_ABOVE).map(listen);
             Some(match usual {

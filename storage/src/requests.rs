@@ -1,4 +1,4 @@
-//! What a node answers on a connection.
+//! A node's answers to requests on a connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ struct Requests {
     written: WrittenClocks,
 }
 
-/// The node's answers to those in its own process.
+/// The node's answers to clients in its own process.
 pub fn in_place(node: Arc<Node>, address: Address) -> LocalServer {
     let open = move || -> Box<in_place::AnswerFrame> {
         let (node, mut written) = (node.clone(), WrittenClocks::default());
@@ -53,7 +53,7 @@ impl Session for Requests {
     fn frame(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> Next {
         if frame.format == FORMAT_TEXT {
             self.coordinator.text(frame, out);
-            // The original speaks one request a connection.
+            // The original sends one request on a connection.
             return Next::Close;
         }
         answered(self.node.payload_limit().get(), out, |out| {
@@ -66,7 +66,7 @@ impl Session for Requests {
 }
 
 impl Requests {
-    /// Answers what any node takes. Returns whether the frame was that.
+    /// Answers a request that any node coordinates. Returns whether the frame was one.
     fn coordinated(&self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<bool, DecodeError> {
         match Kind::from_wire(frame.kind) {
             Some(Kind::ClientPut) => self.coordinator.put(Put::read(frame.payload)?, out),
@@ -78,8 +78,8 @@ impl Requests {
     }
 }
 
-/// An answer, or an error in its place: where the frame is malformed, or the answer has a payload
-/// of more than `most` bytes.
+/// Writes an answer, or an error instead if the frame is malformed or the answer's payload exceeds
+/// `most` bytes.
 fn answered(
     most: usize,
     out: &mut Vec<u8>,
@@ -97,8 +97,8 @@ fn answered(
     }
 }
 
-/// Answers what is about this node's own records. Returns whether the frame was that. `written` is
-/// what has come over this connection before (rule N3).
+/// Answers a request about this node's own records. Returns whether the frame was one. `written`
+/// are the earlier writes of this connection (rule N3).
 fn data(
     node: &Node,
     written: &mut WrittenClocks,

@@ -1,10 +1,11 @@
-//! The writer thread: it logs what is stored, after writes.
+//! The writer thread: it logs the stored records, after writes.
 //!
 //! The original logs its whole map after every write: `Store snapshot on node1: [key1=value1]
-//! [key2=value2]`. So does this, but off the request path: requests leave a note in a bounded
-//! channel and go on, and the writer puts the writes of a moment into one line. Above a number of
-//! keys the line is a summary. Unprintable bytes are escaped, so that a value cannot forge a line.
-//! A line has an end, and so has what is logged in a day: [`LONGEST`], [`BYTES_PER_SECOND`].
+//! [key2=value2]`. This thread does so too, but off the request path: requests put a note into a
+//! bounded channel and continue, and the thread logs the writes of a moment in one line. Above a
+//! number of keys the line is a summary. Unprintable bytes are escaped, so that a value cannot
+//! forge a line. The length of a line and the log of a day are bounded: [`LONGEST`],
+//! [`BYTES_PER_SECOND`].
 
 use std::fmt::Write as _;
 use std::io;
@@ -22,12 +23,12 @@ use net_common::worker::{Stop, Worker};
 use crate::node::Node;
 use crate::node::expirations::is_alive;
 
-/// How snapshots are logged.
+/// Settings of snapshot lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotSettings {
-    /// Whether they are logged at all.
+    /// Whether they are logged.
     pub is_on: bool,
-    /// Above so many keys the line is a summary.
+    /// The number of keys above which a line is a summary.
     pub keys: usize,
     /// The least time between two lines.
     pub interval: Duration,
@@ -39,31 +40,31 @@ impl Default for SnapshotSettings {
     }
 }
 
-/// The least time between two summaries: they say little, and much the same.
+/// The least time between two summaries: they differ little.
 const SUMMARY: Duration = Duration::from_secs(1);
 
-/// What a log may grow by: after a line of n bytes the next waits at least n / rate seconds. That
-/// is 340 MB a day at most, and a small store is still logged after every write.
+/// The growth of the log: after a line of n bytes the next waits at least n / rate seconds. That is
+/// 340 MB a day at most, and a small store is still logged after every write.
 pub const BYTES_PER_SECOND: usize = 4 << 10;
 
-/// What the time, the level and the thread's name add to a line, in bytes, about.
+/// Approximate length of the time, the level and the thread's name in a line, in bytes.
 const FRONT: usize = 64;
 
 /// Longest line, in bytes. Keys that do not fit are counted.
 pub const LONGEST: usize = 64 << 10;
 
-/// Room that a line keeps for the number of keys that it does not tell, in bytes.
+/// Space reserved in a line for the number of omitted keys, in bytes.
 const REST: usize = 64;
 
-/// Longest value that is told as it is, in bytes: the original's longest. Of another the line has
-/// the size.
+/// Longest value that is logged as it is, in bytes: the original's longest. A longer one is logged
+/// by its size.
 const LONGEST_VALUE: usize = 1024;
 
-/// Most keys that a line can have, each with its brackets, and so most that are gathered for one.
+/// Most keys that a line can have, each with its brackets, and so most that are collected for one.
 const MOST_KEYS: usize = LONGEST / 5;
 
-/// Starts the thread, if there is anything to log. When it is stopped there is a last line if
-/// something was written since the one before.
+/// Starts the thread, if snapshots are logged. When it is stopped it logs a last line if something
+/// was written since the one before.
 ///
 /// # Errors
 /// If the operating system has no more threads.
@@ -86,14 +87,14 @@ fn run(node: &Node, settings: SnapshotSettings, notes: &Receiver<u32>, stop: &St
         if is_last && notes.is_empty() {
             return;
         }
-        // One line for all that was written up to here. What comes while it is made gets the next.
+        // One line for all writes up to here. Later writes get the next.
         while notes.try_recv().is_ok() {}
         let (line, is_summary) = snapshot(node, settings.keys.min(MOST_KEYS));
         info!("{line}");
         if is_last {
             return;
         }
-        // Notes pile up meanwhile without waking anybody; only stopping does.
+        // Notes collect meanwhile without waking the thread; only a stop wakes it.
         let rate = Duration::from_secs_f64((line.len() + FRONT) as f64 / BYTES_PER_SECOND as f64);
         let least = if is_summary { settings.interval.max(SUMMARY) } else { settings.interval };
         stop.wait(least.max(rate));
@@ -101,7 +102,8 @@ fn run(node: &Node, settings: SnapshotSettings, notes: &Receiver<u32>, stop: &St
 }
 
 /// The line: every key with its value, in the order of the keys, as far as it has room; or, above
-/// `limit` keys, a summary. Tells which. Values are escaped from where they lie, none is copied.
+/// `limit` keys, a summary. Returns the line, and whether it is a summary. Values are escaped in
+/// place, without a copy.
 pub fn snapshot(node: &Node, limit: usize) -> (String, bool) {
     let mut line = format!("Store snapshot on {}:", node.id());
     let size = node.size();
@@ -127,7 +129,7 @@ pub fn snapshot(node: &Node, limit: usize) -> (String, bool) {
         let end = line.len();
         table.read(arc_of_key(key, table.arcs()), key, |found| {
             let Some((_, _, body)) = found else { return };
-            // Gone or over since it was listed.
+            // Removed or expired since it was listed.
             let Some(value) = body.value().filter(|_| is_alive(body, clock)) else { return };
             let _ = if value.len() > LONGEST_VALUE {
                 write!(line, " [{}=({} bytes)]", escaped(key), value.len())

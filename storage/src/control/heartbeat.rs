@@ -1,4 +1,4 @@
-//! Sending heartbeats, over a connection that somebody else reads.
+//! Sending heartbeats, over a connection that another thread reads.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -15,21 +15,21 @@ use net_common::message::control::Heartbeat;
 
 use crate::node::Node;
 
-/// How many heartbeat intervals without a word from the manager end the connection: another may get
-/// through where this one is stuck.
+/// After so many heartbeat intervals without a message from the manager the connection is closed: a
+/// new one may work where this one is stuck.
 const DEAF: u32 = 3;
 
-/// How often heartbeats go out, in milliseconds, as the manager has told last.
+/// The interval between heartbeats, in milliseconds, as set by the manager.
 #[derive(Clone, Default)]
 pub struct Interval(Arc<AtomicU32>);
 
 impl Interval {
-    /// What it is.
+    /// The interval.
     pub fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// From the next heartbeat on; and the manager's answers are waited for as long as fits.
+    /// Sets the interval from the next heartbeat on, and the time-out for answers accordingly.
     pub fn set(&self, heartbeat_ms: u32, link: &mut Connection) {
         self.0.store(heartbeat_ms, Ordering::Relaxed);
         link.set_patience(self.time() * DEAF);
@@ -40,19 +40,19 @@ impl Interval {
     }
 }
 
-/// Who sends them.
+/// The sender of heartbeats.
 pub struct Heartbeats {
-    /// Whose they are.
+    /// The node.
     pub node: Arc<Node>,
-    /// Where to.
+    /// The stream to the manager.
     pub stream: TcpStream,
-    /// How often.
+    /// The interval.
     pub interval: Interval,
-    /// Receives when one is to be sent at once. When it ends so do they.
+    /// Receives when one has to be sent at once. They stop when the channel closes.
     pub beats: Receiver<()>,
     /// Receives when arcs became synced: one is sent at once.
     pub progress: Receiver<()>,
-    /// The number of the last probe, which each of them answers.
+    /// The number of the last probe, which each heartbeat contains.
     pub probe: Arc<AtomicU64>,
 }
 
@@ -63,7 +63,7 @@ impl Heartbeats {
         loop {
             self.encode(&mut out);
             if self.stream.write_all(&out).is_err() {
-                // The reading side notices and connects anew.
+                // The reading thread notices, and connects again.
                 let _ = self.stream.shutdown(Shutdown::Both);
                 return;
             }

@@ -1,4 +1,4 @@
-//! Ranges that move between two nodes, without sockets: the bytes go from one to the other.
+//! Transfers between two nodes without sockets: the bytes are passed directly.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -63,11 +63,11 @@ fn member(n: u16, state: MemberState) -> Member {
     }
 }
 
-/// Both nodes keep everything, the source is everyone's primary.
+/// Both nodes are replicas of everything, and the source is the primary of every arc.
 fn view(epoch: u64, puller: Option<MemberState>) -> View {
     let mut members = vec![member(SOURCE, MemberState::Active)];
     members.extend(puller.map(|state| member(PULLER, state)));
-    // Where the puller serves it owns one arc, and so is a replica of all.
+    // If the puller serves it owns one arc, and so is a replica of all.
     let mut arcs = vec![0; ARCS];
     let mut to_come = None;
     match puller {
@@ -86,7 +86,7 @@ fn blank(n: u16, incarnation: u64) -> Node {
     Node::new(id, Incarnation(incarnation), Notes::channel().0)
 }
 
-/// A data folder with nothing in it.
+/// The state from an empty data folder.
 fn empty(journal: Journal) -> Restored {
     Restored { journal, recovered: None, starts: Vec::new(), anchor: None }
 }
@@ -111,7 +111,7 @@ fn at(n: u16, views: impl IntoIterator<Item = View>) -> Node {
     node
 }
 
-/// One that is synced, and one that has yet to fetch everything and holds some of it from before it
+/// A synced source, and a puller that has to fetch everything and has stale records from before it
 /// was dropped from the view.
 fn source_and_returner(held: &[TestRecord], stale: &[TestRecord]) -> (Node, Node) {
     let active = Some(MemberState::Active);
@@ -125,10 +125,10 @@ fn source_and_returner(held: &[TestRecord], stale: &[TestRecord]) -> (Node, Node
     (source, puller)
 }
 
-/// A record: its key, a number from which all else of it follows, and its state.
+/// A record: its key, a number that determines its version and body, and its state.
 type TestRecord = (u8, u8, State);
 
-/// The same version always stands for the same bytes.
+/// Equal versions always have equal bytes.
 fn with_record<T>(held: &TestRecord, with: impl FnOnce(Record<'_>) -> T) -> T {
     let (key, number, state) = *held;
     let key = [b'k', key];
@@ -152,7 +152,7 @@ fn fill(node: &Node, held: &[TestRecord]) {
 /// What a node holds of a key.
 type Holds = (Version, State, Option<Vec<u8>>);
 
-/// All that a node shows, by key.
+/// All records of a node's table, by key.
 fn contents(node: &Node) -> BTreeMap<Vec<u8>, Holds> {
     contents_of(node.table().unwrap())
 }

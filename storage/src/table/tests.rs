@@ -1,4 +1,4 @@
-//! The table against a simpler twin.
+//! The table against a simpler model.
 
 use std::collections::BTreeMap;
 

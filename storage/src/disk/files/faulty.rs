@@ -8,26 +8,26 @@ use parking_lot::Mutex;
 
 use super::*;
 
-/// The system's, but for one call, or all from one on, or what is refused by name.
+/// The system's files, but one call fails, or all from one on, or calls for certain names.
 #[derive(Debug)]
 pub struct Faulty {
     calls: AtomicU64,
     /// The number of the call that fails, from 0 on.
     fails: u64,
-    /// Whether all after it fail as well, until it is repaired.
+    /// Whether all later calls fail as well, until the repair.
     lasts: bool,
     is_repaired: AtomicBool,
-    /// How many calls for files whose names begin so are still to fail.
+    /// The number of calls for files with such a prefix that will still fail.
     refused: Mutex<BTreeMap<&'static str, u64>>,
     refusals: AtomicU64,
-    /// Bytes of the longest append that works, until it is repaired.
+    /// Bytes of the longest append that works, until the repair.
     longest: AtomicUsize,
     syncs: AtomicU64,
 }
 
 impl Faulty {
-    /// The call with this number fails, from 0 on; and those after it, if it lasts, until it is
-    /// mended. Appending writes half of the bytes before it fails.
+    /// The call with this number fails, from 0 on, and with `lasts` all later ones until the
+    /// repair. A failing append writes half of its bytes.
     pub fn at(fails: u64, lasts: bool) -> Arc<Faulty> {
         Arc::new(Faulty {
             calls: AtomicU64::new(0),
@@ -46,34 +46,34 @@ impl Faulty {
         Faulty::at(u64::MAX, false)
     }
 
-    /// So many calls for files whose names begin so fail from now on.
+    /// Lets so many calls for files with this prefix fail from now on.
     pub fn refuse(&self, prefix: &'static str, calls: u64) {
         self.refused.lock().insert(prefix, calls);
     }
 
-    /// No longer append works from now on, as on a disk that is nearly full.
+    /// Lets longer appends fail from now on, as on a disk that is nearly full.
     pub fn allow(&self, longest: usize) {
         self.longest.store(longest, Ordering::SeqCst);
     }
 
-    /// Nothing fails any more.
+    /// Lets all calls succeed again.
     pub fn repair(&self) {
         self.is_repaired.store(true, Ordering::SeqCst);
         self.refused.lock().clear();
         self.allow(usize::MAX);
     }
 
-    /// Whether the call that fails has been made.
+    /// Whether the failing call has been made.
     pub fn has_failed(&self) -> bool {
         self.calls.load(Ordering::SeqCst) > self.fails
     }
 
-    /// How many calls were refused by name or length.
+    /// The number of calls that were refused by name or length.
     pub fn refusals(&self) -> u64 {
         self.refusals.load(Ordering::SeqCst)
     }
 
-    /// How often a file was brought to the disk.
+    /// The number of syncs of a file.
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::SeqCst)
     }

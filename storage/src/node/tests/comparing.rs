@@ -1,4 +1,4 @@
-//! Copies and comparisons of any records, with writes in between.
+//! Copies and comparisons of arbitrary records, with concurrent writes.
 
 use super::*;
 
@@ -31,12 +31,12 @@ proptest! {
         written in many(10),
         bounds in bounds(),
     ) {
-        // Much of it in common, as it will be, and states that differ.
+        // Most records are common, as in practice, with different states.
         let shared = &held[..shared.index(held.len() + 1)];
         let stale: Vec<TestRecord> = [shared, &committed(shared), &only_stale].concat();
         let (source, compares) = source_and_returner(&held, &stale);
         let (_, copies) = source_and_returner(&[], &[]);
-        // What this incarnation was written since the range entered its write set.
+        // Writes to this incarnation since it is in the write set.
         for puller in [&compares, &copies] {
             fill(puller, &written);
         }
@@ -65,7 +65,7 @@ proptest! {
                 fill(&source, &[write]);
                 fill(&puller, &[write]);
                 if state == State::Committed {
-                    // Only one of them has heard of it.
+                    // Only one of them learns of the commit.
                     fill(&source, &[(key, number, state)]);
                 }
             }

@@ -1,4 +1,4 @@
-//! Folders that a node writes and recovery reads, with everything that can go wrong in between.
+//! Folders that a node writes and recovery reads, with faults in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,15 +28,15 @@ use crate::node::write::Unwritten;
 
 const ARCS: usize = 4;
 
-/// What a folder should have: for each key the newest version, and its value or that it was
-/// removed.
+/// The expected contents of a folder: the newest version of each key, with its value, or `None` if
+/// it was removed.
 type Model = BTreeMap<Vec<u8>, (Version, Option<Vec<u8>>)>;
 
 fn name() -> NodeId {
     NodeId::new("node1").unwrap()
 }
 
-/// A view of one node, which keeps all.
+/// A view of one node, which is the only replica.
 fn view(epoch: u64, incarnation: u64) -> View {
     let member = Member {
         id: name(),
@@ -85,7 +85,7 @@ impl Run {
         Run { node, running, journal, epoch, count: 0, model: Model::new() }
     }
 
-    /// Writes to keys of a small set, and notes in the model what is acknowledged.
+    /// Writes to keys of a small set, and adds acknowledged writes to the model.
     fn write(&mut self, writes: usize) -> Result<(), Unwritten> {
         let mut made = Vec::new();
         for _ in 0..writes {
@@ -128,7 +128,7 @@ fn settings(dir: &TempDir) -> DiskSettings {
     DiskSettings { flush, retry, ..DiskSettings::new(dir.path().into()) }
 }
 
-/// What a folder has, as a node of this name finds it.
+/// The contents of a folder, as a node of this name reads them.
 fn read(path: &Path, care: Care) -> Result<(Model, RecoveryReport), DataFolderError> {
     let folder = Folder::take_present(path, "node1")?;
     let Contents { recovered, report, .. } = recovery::recover(&folder, Some(&name()), care)?;
@@ -146,8 +146,8 @@ fn read(path: &Path, care: Care) -> Result<(Model, RecoveryReport), DataFolderEr
     Ok((model, report))
 }
 
-/// A copy of a folder as it is at some moment from now on: what a process finds that starts after
-/// another was killed.
+/// A copy of a folder at some moment from now on, as a process finds it that starts after another
+/// was killed.
 pub fn copy(dir: &TempDir) -> TempDir {
     let names = || {
         let entries = fs::read_dir(dir.path()).unwrap();
@@ -158,7 +158,7 @@ pub fn copy(dir: &TempDir) -> TempDir {
         let copied = before
             .iter()
             .all(|name| fs::copy(dir.path().join(name), copy.path().join(name)).is_ok());
-        // What has come or gone meanwhile is in other files that were copied, or not.
+        // Unless a file was created or removed meanwhile, the copy is consistent.
         if copied && names() == before {
             return copy;
         }
@@ -228,7 +228,7 @@ fn recovery_merges_the_files_of_many_incarnations() {
         let mut run = Run::begin(settings(&dir), false, incarnation);
         run.write(60).unwrap();
         let model = run.end();
-        // All keys were written in each, so the newest life has all.
+        // Each incarnation wrote all keys, so the newest has them all.
         assert!(read(dir.path(), Care::Check).unwrap().0 == model);
     }
 }
@@ -282,7 +282,7 @@ fn the_log_stays_bounded() {
     assert_eq!(read(dir.path(), Care::Check).unwrap().0, model);
 }
 
-/// A folder with one closed segment of some frames, and one that ends with the life of its process.
+/// A folder with one closed segment of some frames, and one of a process that was killed.
 fn two_segments() -> (TempDir, Model) {
     let dir = tempdir().unwrap();
     let mut run = Run::begin(settings(&dir), true, 1);
@@ -328,7 +328,7 @@ fn a_flipped_byte_stops_recovery_or_cuts_the_end() {
                 assert!(model.get(&key).is_none_or(is_right), "byte {at}");
             }
         }
-        // Only what no frame calls durable may be cut: the last one.
+        // Only the last frame may be cut, which no frame marks as durable.
         assert!(cuts < good.len() / 2, "{cuts}");
         fs::write(&file, good).unwrap();
     }
@@ -354,7 +354,7 @@ fn a_torn_tail_is_cut_at_every_length() {
             assert!(report.records as usize >= before, "the longer the more");
             before = report.records as usize;
         }
-        // It has been mended, and a node goes on with it.
+        // It was repaired, and a node continues with it.
         let (again, report) = read(torn.path(), Care::Check).unwrap();
         assert_eq!((again, report.lost), (cut, vec![]));
         if length % 50 == 0 {
@@ -375,7 +375,7 @@ fn a_missing_or_unclosed_file_is_damage() {
     assert!(
         matches!(read(dir.path(), Care::Start), Err(DataFolderError::Missing(file)) if file == first)
     );
-    // All frames are good, but for the one that says that there are no more.
+    // All frames are good, but the end frame is missing.
     fs::write(&first, &bytes[..bytes.len() - 33]).unwrap();
     let error = read(dir.path(), Care::Start).unwrap_err().to_string();
     assert!(error.contains("log-00000000000000000001 is damaged at byte"), "{error}");
@@ -412,7 +412,7 @@ fn a_folder_of_another_node_or_cluster_is_refused() {
     assert!(error.contains("is in use by "), "{error}");
 }
 
-/// Runs a life in which the call with this number fails. Returns whether it came so far.
+/// Runs a node in which the call with this number fails. Returns whether that call was reached.
 fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
     let dir = tempdir().unwrap();
     let faults = Faulty::at(call, lasts);
@@ -438,7 +438,7 @@ fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
         }
     }
     faults.repair();
-    // With all the faults that the writer and its threads have met known to it.
+    // The writer has then received all errors of its threads.
     wait_until("the trouble is over", || run.journal.is_idle());
     run.write(60).unwrap();
     let model = run.end();
@@ -450,7 +450,7 @@ fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
 
 #[test]
 fn no_failed_call_loses_an_acknowledged_write() {
-    // Most of the time goes to waiting for the disk.
+    // In parallel, since most of the time is waiting for the disk.
     std::thread::scope(|scope| {
         for (lasts, is_sync) in [(false, false), (false, true), (true, false), (true, true)] {
             scope.spawn(move || {
@@ -475,7 +475,7 @@ fn a_failed_checkpoint_does_not_disturb_the_log() {
         small.segment_bytes = 4 << 10;
         small.files = Arc::new(faults.clone());
         let mut run = Run::begin(small, is_sync, 1);
-        // Each try is refused when it creates its file, and when it removes that.
+        // Each attempt is refused when it creates its file, and when it removes that.
         wait_until("a checkpoint was tried again and again", || {
             run.write(20).unwrap();
             assert_eq!(run.node.disk_trouble(), None);
@@ -563,7 +563,7 @@ fn a_large_backlog_is_flushed_early() {
     run.write(5).unwrap();
     run.journal.settle();
     assert_eq!(faults.syncs(), begun);
-    wait_until("the disk was told", || {
+    wait_until("the log was synced", || {
         run.write(40).unwrap();
         faults.syncs() > begun
     });

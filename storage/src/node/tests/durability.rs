@@ -1,8 +1,8 @@
-//! What goes to the disk, and what is known to be there.
+//! What is logged, and which records count as being on the disk.
 
 use super::*;
 
-/// What a writer has received, if everything reaches the disk: the keys of the records.
+/// The keys of the records that a writer receives, while it acknowledges everything.
 fn keys_handed_in(ends: &WriterEnds) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
     for LogRequest { item, ack } in &ends.requests {
@@ -23,8 +23,8 @@ fn async_does_not_log_what_another_thread_handed_in() {
     use State::{Committed, Pending};
     let (source, _) = source_and_returner(&[1, 2, 3, 4, 5].map(|key| (key, 4, Committed)), &[]);
     for (durability, want) in [
-        // New, pending in the same version, older; but not what is committed, in the same version
-        // or a newer one.
+        // New, pending in the same version, older; but not those that met a committed record of the
+        // same version or a newer one.
         (Durability::Async, vec![b"k\x01", b"k\x02", b"k\x03"]),
         (Durability::Sync, vec![b"k\x01", b"k\x02", b"k\x03", b"k\x04", b"k\x05"]),
     ] {
@@ -42,7 +42,7 @@ fn async_does_not_log_what_another_thread_handed_in() {
     }
 }
 
-/// Writes a record to a node, as a client does.
+/// Writes a record to a node as a client does.
 fn put(node: &Node, held: &TestRecord) {
     with_record(held, |Record { key, version, body, .. }| {
         let write = Write { key, version, born: node.clock(), body, expected: None };
@@ -51,7 +51,7 @@ fn put(node: &Node, held: &TestRecord) {
     });
 }
 
-/// A view in which the puller is what it is in turn: active, out, joining.
+/// A view in which the puller is, in turn, active, out or joining.
 fn in_turn(epoch: u64) -> View {
     match epoch % 3 {
         0 => view(epoch, Some(MemberState::Joining)),
@@ -60,7 +60,8 @@ fn in_turn(epoch: u64) -> View {
     }
 }
 
-/// H6: after any end of its process a folder has just what the node held, and where it was synced.
+/// H6: whenever the process is killed, the folder has exactly the node's records and its synced
+/// arcs.
 #[test]
 fn h6_the_disk_has_what_the_node_held() {
     for seed in 0..12u8 {
@@ -73,7 +74,7 @@ fn h6_the_disk_has_what_the_node_held() {
         let source = at(SOURCE, [in_turn(1)]);
         let mut epoch = 1;
         for n in 0..3 {
-            // Each start of the process is another.
+            // Each start of the process is another incarnation.
             let puller = blank(PULLER, 100 + n);
             let (id, incarnation) = (puller.id.clone(), puller.incarnation);
             let in_turn = |epoch| {
@@ -97,7 +98,7 @@ fn h6_the_disk_has_what_the_node_held() {
                 }
                 assert_on_disk(&puller, &journal, &dir);
                 if puller.missing().is_some() {
-                    // Sometimes only a part of it.
+                    // Sometimes only a part of the missing arcs.
                     let one_arc = Bounds { records: 1, ..Bounds::OURS };
                     let check = || assert_on_disk(&puller, &journal, &dir);
                     fetch(
@@ -116,7 +117,7 @@ fn h6_the_disk_has_what_the_node_held() {
     }
 }
 
-/// Holds that a process that ended now would leave on disk what the node holds.
+/// Asserts that a process killed now would leave the node's records on disk.
 fn assert_on_disk(node: &Node, journal: &Journal, dir: &tempfile::TempDir) {
     journal.settle();
     let killed = data_folder::copy(dir);
@@ -134,8 +135,8 @@ fn assert_on_disk(node: &Node, journal: &Journal, dir: &tempfile::TempDir) {
     assert_eq!(on_disk, stateless(contents(node)), "epoch {}", report.epoch);
 }
 
-/// F14: with `sync` nobody says of a record that it is held whose own disk may not have it: neither
-/// who is asked, nor who asks.
+/// F14: with `sync` a record counts as held only if the node's own disk has it: at the node that is
+/// asked, and at the one that asks.
 #[test]
 fn a_record_on_its_way_to_the_disk_is_not_reported_as_held() {
     let sync = |view| View { durability: Durability::Sync, ..view };
@@ -149,7 +150,7 @@ fn a_record_on_its_way_to_the_disk_is_not_reported_as_held() {
     };
     let digester = Digester::new([7; 16]);
     let routes = Routes::new(active());
-    // How many records the asker finds to be held by both.
+    // The number of records that the asker finds at both.
     let confirmed = |asker: &Node, asked: &Node| {
         let arcs: Vec<usize> = (0..ARCS).collect();
         let ask = |_, pull: &RangePull<'_>, take: &mut dyn FnMut(&RangePage<'_>)| {
@@ -159,7 +160,7 @@ fn a_record_on_its_way_to_the_disk_is_not_reported_as_held() {
         };
         confirm(asker, &routes, &arcs, &digester, ask).committed
     };
-    // The disk of one of them waits to be told; the other writes to none.
+    // The disk of one of them waits for the test; the other has no disk.
     for is_asker in [true, false] {
         let (slow, ends) = with_ends(SOURCE);
         let quick = at(PULLER, [active()]);
@@ -183,7 +184,7 @@ fn a_record_on_its_way_to_the_disk_is_not_reported_as_held() {
             writes.join().unwrap();
         });
         assert_eq!(found(), 1);
-        // What has expired goes to the disk without anybody waiting for it.
+        // Nobody waits until the tombstone of an expired value is on the disk.
         let clock = slow.clock();
         let now_ms = clock >> COUNTER_BITS;
         for node in [&slow, &quick] {

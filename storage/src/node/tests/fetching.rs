@@ -1,4 +1,4 @@
-//! Pages: what counts of them, and where an arc goes on.
+//! Pages: when they count, and where an arc continues.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn r2_a_page_counts_only_under_its_epoch() {
     assert_eq!(job.take(&puller, &page), Err(Unmerged::OtherView));
     assert_eq!(contents(&puller), BTreeMap::new());
     assert_eq!(puller.missing().unwrap().1.len(), ARCS);
-    // The source is not there yet, and says so.
+    // The source has not adopted the view yet, and answers accordingly.
     let bytes = ask(&source, Bounds::OURS, &job.pull(Epoch(4), &digester));
     let page = RangePage::read(&bytes).unwrap();
     assert_eq!((page.epoch, page.end), (Epoch(3), PageEnd::NoSource));
@@ -41,11 +41,11 @@ fn an_arc_resumes_at_the_same_source_and_restarts_at_another() {
     let mut job = FetchJob::new(vec![puller.arc_fetch(0)]);
     let per_page = page(&source, &mut job);
     assert!(per_page < 20);
-    // The connection ends, and the arc is the next round's.
+    // The connection ends, and the next round continues the arc.
     job = FetchJob::new(job.end().2);
     page(&source, &mut job);
     assert_eq!(contents(&puller).len(), 2 * per_page);
-    // Another source has other places. Nothing of it is missed.
+    // Another source has other places. Nothing is missed.
     job = FetchJob::new(job.end().2);
     let mut moved = 0;
     while !job.is_over() {
@@ -60,7 +60,7 @@ fn a_source_that_lacks_an_arc_delays_only_that_arc() {
     let active = Some(MemberState::Active);
     let source = at(SOURCE, [view(1, active)]);
     let puller = at(PULLER, [view(1, active), view(3, Some(MemberState::Joining))]);
-    // This one has missed a view as well, and then fetched all but an arc.
+    // The source has missed a view as well, and then fetched all but one arc.
     source.adopt(view(3, Some(MemberState::Joining))).unwrap();
     {
         let mut holdings = source.holdings.write();

@@ -1,4 +1,4 @@
-//! Which managers a node follows.
+//! The managers that a node follows.
 
 use super::*;
 

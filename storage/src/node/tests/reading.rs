@@ -1,4 +1,4 @@
-//! What a node shows of its keys, and under which view.
+//! Reads, snapshot lines and counts of a node's keys.
 
 use super::*;
 
@@ -31,7 +31,10 @@ fn a_local_read_returns_synced_and_committed_records() {
     batch
         .run(Some(&holder), nobody, &|| 0, &mut Replies::new(&mut out, Protocol::Resp2), |_| Ok(()))
         .unwrap();
-    assert_eq!(out, b"$6\r\n\x06\x06\x06\x06\x06\x06\r\n$-1\r\n", "a door looks here first");
+    assert_eq!(
+        out, b"$6\r\n\x06\x06\x06\x06\x06\x06\r\n$-1\r\n",
+        "a Redis connection reads here first"
+    );
 
     holder.give_up_lease();
     assert_eq!(seen(&holder, 1), None);
@@ -58,7 +61,7 @@ fn a_snapshot_line_is_bounded_and_shows_a_long_value_by_its_size() {
     let long = "v".repeat(1024);
     let want = format!("[large=(1000000 bytes)] [odd\\n=]\\x00] [seed\\'s={long}]");
     assert_eq!(line, format!("Store snapshot on node1: {want}"));
-    // What is told of each is four times as long as it is.
+    // Each value is logged at four times its length, since it is escaped.
     (0..900).for_each(|n| keep(format!("key{n:03}").as_bytes(), &[0; 1024]));
     let (line, is_summary) = snapshot(&node, 1000);
     assert!(line.len() <= LONGEST && !is_summary, "{}", line.len());
@@ -92,7 +95,7 @@ fn c6_expired_values_are_neither_logged_nor_counted_and_move_with_their_time() {
     let mut out = Vec::new();
     source.list(&list, &mut out);
     assert_eq!(Listed::read(&out[HEADER..]).unwrap().count, 2);
-    // The other finds out by itself, and nobody is told before both know.
+    // The other node expires the value by itself; until both have, no client learns of it.
     fetch(&source, &puller, Bounds::OURS, || {});
     assert_eq!(contents(&puller), contents(&source));
     for node in [&source, &puller] {

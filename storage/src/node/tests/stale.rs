@@ -1,4 +1,4 @@
-//! Records of an earlier life (rule H3).
+//! Stale records (rule H3).
 
 use super::*;
 
@@ -19,12 +19,12 @@ fn h3_stale_records_are_never_shown() {
         let page = RangePage::read(&bytes).unwrap();
         assert_eq!((page.end, page.records.len(), page.complete), (PageEnd::NoSource, 0, 0));
     }
-    // Nor finished: not now, and not when the source has said that it has nothing of the kind.
+    // Nor are they finished, now or after the source has answered that it lacks them.
     assert!(puller.settle(10).is_none());
     let merged = fetch(&source, &puller, Bounds::OURS, || {});
     assert_eq!(merged, Merged { arcs: ARCS, ..Merged::default() });
     assert_eq!(contents(&puller), BTreeMap::new());
-    assert!((0..ARCS).all(|arc| puller.stale_cache.get(arc).is_none()), "all is let go of");
+    assert!((0..ARCS).all(|arc| puller.stale_cache.get(arc).is_none()), "all are dropped");
 }
 
 #[test]
