@@ -66,25 +66,25 @@ fn options() -> Options {
             "share of the keys in proportion to other nodes' [what it had, or 1]",
             "N",
         )
-        .optopt("", "transfer-mb-s", "fetch N megabytes a second at most [no limit]", "N")
-        .optopt("", "data", "keep what is stored in this folder too, to survive a restart", "DIR")
+        .optopt("", "transfer-mb-s", "fetch at most N megabytes a second [no limit]", "N")
+        .optopt("", "data", "also store records in this folder, to survive a restart", "DIR")
         .optopt(
             "",
             "durability",
-            "join only a cluster that promises this: none, async, sync [whatever it does]",
+            "join only a cluster with this durability: none, async, sync [any]",
             "HOW",
         )
-        .optflag("", "salvage", "keep what is sound of a damaged data folder, and drop the rest")
-        .optopt("", "check", "look whether a data folder is sound, and do nothing else", "DIR")
+        .optflag("", "salvage", "keep the sound parts of a damaged data folder, and drop the rest")
+        .optopt("", "check", "check whether a data folder is sound, and exit", "DIR")
         .optopt(
             "",
             "max-memory",
-            "bytes that its records may take before puts are refused; 512mb, 4gb … [no limit]",
+            "memory for records, above which puts are refused; 512mb, 4gb … [no limit]",
             "SIZE",
         )
-        .optopt("", "snapshot-log", "log what is stored, after writes: on, off [on]", "HOW")
-        .optopt("", "snapshot-keys", "above so many keys a snapshot line is a summary [1000]", "N")
-        .optopt("", "snapshot-interval-ms", "least time between snapshot lines [50]", "MS");
+        .optopt("", "snapshot-log", "log the stored records, after writes: on, off [on]", "HOW")
+        .optopt("", "snapshot-keys", "log only a summary above N keys [1000]", "N")
+        .optopt("", "snapshot-interval-ms", "minimum time between snapshot lines [50]", "MS");
     options
 }
 
@@ -96,7 +96,7 @@ pub fn parse(arguments: &[String]) -> Result<Option<Args>, ArgsError> {
     let mut options = options();
     flags::add_manager(&mut options);
     flags::add_server(&mut options);
-    let brief = "Usage: storage [flags]\n\nKeeps records and answers for them.";
+    let brief = "Usage: storage [flags]\n\nStores records and answers requests for them.";
     let Parsed::Run(matches) = flags::parse(&mut options, brief, arguments)? else {
         return Ok(None);
     };

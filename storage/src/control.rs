@@ -29,7 +29,7 @@ use net_common::message::control::{HeartbeatAck, Probe, Register, TablePush};
 use net_common::worker::{Stop, Worker};
 use parking_lot::Mutex;
 
-use crate::fetch::Wake;
+use crate::fetch::FetchSignals;
 use crate::node::Node;
 
 mod heartbeat;
@@ -85,7 +85,11 @@ impl Control {
     ///
     /// # Errors
     /// If the operating system has no more threads.
-    pub fn start(node: Arc<Node>, settings: ControlSettings, fetcher: Wake) -> io::Result<Control> {
+    pub fn start(
+        node: Arc<Node>,
+        settings: ControlSettings,
+        fetcher: FetchSignals,
+    ) -> io::Result<Control> {
         let (end, ended) = bounded(1);
         let stream = Arc::new(Mutex::new(None));
         let name = format!("{} control", node.id());
@@ -131,7 +135,7 @@ impl Drop for Control {
 struct ControlLoop {
     node: Arc<Node>,
     settings: ControlSettings,
-    fetcher: Wake,
+    fetcher: FetchSignals,
     stop: Stop,
     end: Sender<Departure>,
     stream: Arc<Mutex<Option<TcpStream>>>,
@@ -252,8 +256,8 @@ impl ControlLoop {
         let promise = push.view.durability;
         if promise != Durability::None && !self.node.has_folder() {
             warn!(
-                "the cluster's durability is {promise}, but this node has no --data: what it holds is gone \
-                 when it ends"
+                "the cluster's durability is {promise}, but this node has no --data: its records are lost \
+                 when it exits"
             );
         }
         let interval = Interval::default();

@@ -1,8 +1,8 @@
-//! Requests that any node takes, whoever keeps the key.
+//! Requests that any node accepts, for any key.
 //!
-//! A node that gets one acts as a client: it routes to the real replicas and waits for all of them.
-//! So programs of the original, which hash keys in their own way and ask whatever node they come
-//! to, get the same promises; and so do small programs that do not want to know about views.
+//! The node that receives one acts as a client: it routes the request to the replicas and waits for
+//! all of them. So programs of the original, which hash keys in their own way and ask any node, get
+//! the same guarantees; and so do small programs that do not handle views.
 
 use std::sync::Arc;
 

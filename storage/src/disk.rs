@@ -48,7 +48,7 @@ use checkpoint::CheckpointSource;
 use folder::{DataFolderError, Folder, cannot};
 use journal::{Journal, WriterEnds};
 use recovered::Recovered;
-use recovery::{Care, Contents};
+use recovery::{Contents, DamagePolicy};
 use view_file::ViewFile;
 use writer::Start;
 
@@ -70,8 +70,8 @@ impl Disk {
     pub fn open(settings: DiskSettings, node: &NodeId) -> Result<Disk, DataFolderError> {
         let begun = Instant::now();
         let folder = Folder::take(&settings.folder, node.as_str())?;
-        let care = if settings.salvage { Care::Salvage } else { Care::Start };
-        let contents = recovery::recover(&folder, Some(node), care)?;
+        let policy = if settings.salvage { DamagePolicy::Salvage } else { DamagePolicy::Start };
+        let contents = recovery::recover(&folder, Some(node), policy)?;
         contents.report.lost.iter().for_each(|lost| warn!("{lost}"));
         let here = settings.folder.display();
         match &contents.recovered {
@@ -141,7 +141,7 @@ pub struct Restored {
 /// [`DataFolderError`], if a node would not start with it.
 pub fn check(folder: &Path) -> Result<String, DataFolderError> {
     let folder = Folder::take_present(folder, "storage --check")?;
-    let Contents { recovered, report, .. } = recovery::recover(&folder, None, Care::Check)?;
+    let Contents { recovered, report, .. } = recovery::recover(&folder, None, DamagePolicy::Check)?;
     let Some(Recovered { owner, ledger, is_whole, .. }) = recovered else {
         return Ok("empty\n".into());
     };

@@ -61,7 +61,7 @@ pub struct Fetcher {
 }
 
 /// The channels between the fetcher and the control connection.
-pub struct Wake {
+pub struct FetchSignals {
     /// Send to make it check the view.
     pub wake: Sender<()>,
     /// Receives when arcs became synced.
@@ -101,8 +101,8 @@ impl Fetcher {
     }
 
     /// The channels to wake it, and to learn of its progress.
-    pub fn wake(&self) -> Wake {
-        Wake { wake: self.wake.clone(), progress: self.progress.clone() }
+    pub fn signals(&self) -> FetchSignals {
+        FetchSignals { wake: self.wake.clone(), progress: self.progress.clone() }
     }
 
     /// Stops the threads. Blocks for a page at most.

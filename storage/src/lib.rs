@@ -1,4 +1,4 @@
-//! A storage node: it keeps records and answers for them.
+//! A storage node: it stores records and answers requests for them.
 //!
 //! The rules in [`cluster::holdings`] and [`cluster::replica`] decide what it may answer, and what
 //! becomes of a write. This crate has the records and the threads:
@@ -85,7 +85,7 @@ pub struct Config {
     pub secret: Option<Secret>,
 }
 
-/// Why a node does not start.
+/// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address that it advertises is invalid.
@@ -174,7 +174,7 @@ impl Storage {
                 durability: config.durability,
                 secret: config.secret,
             },
-            fetcher.wake(),
+            fetcher.signals(),
         )?;
         Ok(Storage { server, redis, control, fetcher, housekeeping, snapshot_log, disk, node })
     }

@@ -19,7 +19,7 @@ use net_common::server::{Next, OpenSession, Session};
 
 use crate::coordinate::Coordinator;
 use crate::node::Node;
-use crate::node::write::Unwritten;
+use crate::node::write::WriteFailure;
 
 /// Opens a session for each connection to a node.
 pub fn opener(node: Arc<Node>, coordinator: Arc<Coordinator>) -> Box<OpenSession> {
@@ -111,12 +111,12 @@ fn data(
             batch.writes.iter().for_each(|write| written.note(&write.version, write.born));
             match node.write(&batch) {
                 Ok(acks) => acks.write(out),
-                Err(unwritten) => {
-                    let word = match unwritten {
-                        Unwritten::Refused(_) => ErrorWord::Disk,
-                        Unwritten::Unsure(_) => ErrorWord::Unsure,
+                Err(failure) => {
+                    let word = match failure {
+                        WriteFailure::Refused(_) => ErrorWord::Disk,
+                        WriteFailure::Unsure(_) => ErrorWord::Unsure,
                     };
-                    frame::write_error(out, FORMAT_BINARY, word, &unwritten.to_string());
+                    frame::write_error(out, FORMAT_BINARY, word, &failure.to_string());
                 }
             }
         }

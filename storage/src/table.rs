@@ -3,7 +3,7 @@
 //! One hash table for each arc of the ring, each behind its own lock: two requests compete only if
 //! their keys share one of thousands of arcs, and an arc, the unit of transfers, is one table.
 //!
-//! A record is a single allocation (`stored`), and a table's slot a pointer and a length.
+//! A record is a single allocation (`stored`), and a slot of the table is a pointer and a length.
 //!
 //! Invariants: a key is only ever in its own arc's table; a record's version never goes down,
 //! except when a tombstone is dropped after its retention; `keys` and `bytes` count values, not
@@ -51,7 +51,7 @@ pub struct Shard {
     expiring: u64,
     /// Entries of pending records, oldest first, until they are checked again.
     pending: VecDeque<PendingEntry>,
-    /// How often records have changed their slots.
+    /// The number of times that records have changed their slots.
     moves: u64,
 }
 
@@ -75,7 +75,7 @@ impl Table {
         }
     }
 
-    /// An empty table that arcs of this one can be put into.
+    /// An empty table to which arcs of this one can be moved.
     pub fn empty_like(&self) -> Table {
         Table { hasher: self.hasher.clone(), ..Table::new(self.arcs()) }
     }
@@ -95,7 +95,7 @@ impl Table {
         let before = shard.memory;
         let result = with(&mut shard);
         if shard.memory != before {
-            // Wraps where it is less.
+            // Wraps around if the memory shrinks.
             self.memory.fetch_add(shard.memory.wrapping_sub(before), Ordering::Relaxed);
         }
         result

@@ -154,7 +154,7 @@ impl Checkpoint<'_> {
         self.end(start)
     }
 
-    /// Appends some records of an arc. Returns where to go on.
+    /// Appends some records of an arc. Returns where to continue.
     fn slice(&mut self, table: &Table, arc: usize, from: Cursor) -> Option<Cursor> {
         let (before, count) = (self.out.len(), self.records);
         let mut next = None;

@@ -340,7 +340,7 @@ mod tests {
         }
         out.clear();
         put_synced(Epoch(3), &[8], &mut out);
-        assert!(decode(&out, RING).is_err(), "a ring of 8 has no arc 8");
+        assert!(decode(&out, RING).is_err(), "a ring of 8 arcs has no arc 8");
     }
 
     #[test]

@@ -33,7 +33,7 @@ const THREADS: usize = 8;
 
 /// How to treat damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Care {
+pub enum DamagePolicy {
     /// Truncate a torn tail; stop at damage.
     Start,
     /// Report a torn tail; stop at damage; change nothing.
@@ -61,10 +61,10 @@ pub struct Contents {
 pub fn recover(
     folder: &Folder,
     node: Option<&NodeId>,
-    care: Care,
+    policy: DamagePolicy,
 ) -> Result<Contents, DataFolderError> {
     let listing = folder.list()?;
-    if care != Care::Check {
+    if policy != DamagePolicy::Check {
         for file in &listing.unfinished {
             std::fs::remove_file(file).map_err(cannot("remove", file))?;
         }
@@ -73,7 +73,7 @@ pub fn recover(
     let mut recovery = Recovery {
         folder: folder.path(),
         node,
-        care,
+        policy,
         threads,
         recovered: None,
         report: RecoveryReport { has_gap: listing.has_gap, ..RecoveryReport::default() },
@@ -92,7 +92,8 @@ pub fn recover(
     let Recovery { mut recovered, mut report, .. } = recovery;
     if let Some(recovered) = &mut recovered {
         report.kept = recovered.kept();
-        recovered.is_whole &= !listing.has_gap && (care != Care::Salvage || report.lost.is_empty());
+        recovered.is_whole &=
+            !listing.has_gap && (policy != DamagePolicy::Salvage || report.lost.is_empty());
     }
     Ok(Contents { recovered, next, views, report })
 }
@@ -100,7 +101,7 @@ pub fn recover(
 struct Recovery<'f> {
     folder: &'f Path,
     node: Option<&'f NodeId>,
-    care: Care,
+    policy: DamagePolicy,
     threads: usize,
     recovered: Option<Recovered>,
     report: RecoveryReport,
@@ -147,7 +148,7 @@ impl Recovery<'_> {
         checkpoints: &[u64],
         logs: &[u64],
     ) -> Result<Vec<u64>, DataFolderError> {
-        if self.care == Care::Salvage {
+        if self.policy == DamagePolicy::Salvage {
             for &sequence in checkpoints {
                 let file = folder::checkpoint(self.folder, sequence);
                 self.checkpoint(&file, sequence)?;
@@ -228,7 +229,9 @@ impl Recovery<'_> {
         let length = path.metadata().map_err(cannot("read", path))?.len();
         let (header, opened) = match self.begin(file).map_err(cannot("read", path))? {
             FileStart::Good(header, opened) => (header, opened),
-            FileStart::Torn(bytes) if file.may_be_torn() && self.care != Care::Salvage => {
+            FileStart::Torn(bytes)
+                if file.may_be_torn() && self.policy != DamagePolicy::Salvage =>
+            {
                 return self.torn_new(file, bytes);
             }
             FileStart::Torn(_) => return self.damaged(path, 0, length, "its header ends too soon"),
@@ -246,11 +249,11 @@ impl Recovery<'_> {
 
     /// Removes a last segment that was being created: it is empty.
     fn torn_new(&mut self, file: &Input<'_>, bytes: u64) -> Result<(), DataFolderError> {
-        if self.care == Care::Start {
+        if self.policy == DamagePolicy::Start {
             std::fs::remove_file(file.path).map_err(cannot("remove", file.path))?;
             self.torn_new = Some(file.sequence);
         }
-        let what = "a segment that was being made";
+        let what = "a segment that was being created";
         self.report.lost.push(LostBytes { file: file.path.into(), at: 0, bytes, what });
         Ok(())
     }
@@ -288,7 +291,7 @@ impl Recovery<'_> {
                     return self.close(path, header.salt, length);
                 }
                 BatchEnd::End => return self.damaged(path, length, 0, "its end is missing"),
-                BatchEnd::Bad(at) if self.care == Care::Salvage => {
+                BatchEnd::Bad(at) if self.policy == DamagePolicy::Salvage => {
                     let next = reader.resume().map_err(cannot("read", path))?;
                     let bytes = next.unwrap_or(length) - at;
                     self.damaged(path, at, bytes, "a bad checksum")?;
@@ -321,7 +324,7 @@ impl Recovery<'_> {
         why: &'static str,
     ) -> Result<(), DataFolderError> {
         let file = file.into();
-        if self.care != Care::Salvage {
+        if self.policy != DamagePolicy::Salvage {
             return Err(DataFolderError::Damaged { file, at, why });
         }
         self.report.lost.push(LostBytes { file, at, bytes, what: why });
@@ -390,7 +393,7 @@ impl Recovery<'_> {
 
     /// Truncates the last segment of a log where it is torn, and closes it.
     fn close(&self, path: &Path, salt: u32, end: u64) -> Result<(), DataFolderError> {
-        if self.care == Care::Check {
+        if self.policy == DamagePolicy::Check {
             return Ok(());
         }
         let close = || {

@@ -1,4 +1,4 @@
-//! The newest view that a node has adopted, in a small file of its own.
+//! The view file: the newest view that a node has adopted, in a small file of its own.
 //!
 //! The log has views as well, but late: in `async` a second later, and not at all while the disk is
 //! full. If no live node holds an arc, recovery from folders depends on the newest view (rule H6),
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(since[4..9], [0, 5, 6, 7, 0]);
         assert_eq!(saved.ledger.synced().ones().collect::<Vec<_>>(), [0, 9]);
         assert_eq!(saved.revived.ones().collect::<Vec<_>>(), [3]);
-        // The next start of the process goes on with the other slot.
+        // The next start of the process continues with the other slot.
         start(dir.path(), Arc::new(System)).save(&owner(), &view(9));
         assert_eq!(epoch(dir.path()), Some(9));
         assert_eq!(fs::metadata(folder::view_file(dir.path())).unwrap().len(), 2 * BLOCK as u64);

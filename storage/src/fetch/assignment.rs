@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn no_source_has_much_more_than_another() {
-        // As replicas stand on a ring of many arcs: neighbours in a walk.
+        // Like the replicas on a ring of many arcs: neighbours in a walk.
         let arcs: Vec<usize> = (0..1000).collect();
         let assigned =
             assign(&arcs, |arc| vec![(arc * 7 % 10) as u16, (arc * 7 % 10 + 1) as u16 % 10]);

@@ -198,11 +198,11 @@ mod tests {
         let digester = Digester::new([7; 16]);
         let mut stepped = record("key2", 2);
         stepped.version = Version { step: 2, op: Op { writer: 3, count: 4 }, ..stepped.version };
-        let gone = Record { body: Body::Tombstone, ..record("key3", 3) };
+        let tombstone = Record { body: Body::Tombstone, ..record("key3", 3) };
         for (record, want) in [
             (record("key1", 1), (2, 0xcb45_64be_a5bc_b68a)),
             (stepped, (3, 0x3a7c_b0d9_1fc7_10b3)),
-            (gone, (6, 0x5e7f_a7d4_0a0d_0fc4)),
+            (tombstone, (6, 0x5e7f_a7d4_0a0d_0fc4)),
         ] {
             assert_eq!(digester.place(&record, 8), want);
         }
@@ -217,7 +217,7 @@ mod tests {
         let all: Vec<usize> = (0..8).collect();
         let newer = Record { version: Version::plain(2, 1), ..a };
         let stepped = Record { version: a.version.successor(Op { writer: 1, count: 1 }), ..a };
-        let gone = Record { body: Body::Tombstone, ..a };
+        let tombstone = Record { body: Body::Tombstone, ..a };
         let brief = Record { body: Body::Expiring(b"value", 5), ..a };
         let longer = Record { body: Body::Expiring(b"value", 6), ..a };
         let pending = Record { state: State::Pending, ..a };
@@ -231,7 +231,7 @@ mod tests {
             (&[pending], &[a], &differs),
             (&[a], &[newer], &differs),
             (&[a], &[stepped], &differs),
-            (&[a], &[gone], &differs),
+            (&[a], &[tombstone], &differs),
             (&[a], &[], &differs),
             (&[], &[a], &differs),
         ] {

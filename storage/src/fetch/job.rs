@@ -7,7 +7,7 @@ use net_common::message::range::{Cursor, PageEnd, RangePage, RangePull};
 use crate::fetch::arc::ArcFetch;
 use crate::fetch::digest::Digester;
 use crate::node::Node;
-use crate::node::merge::{Merged, Unmerged};
+use crate::node::merge::{MergeError, Merged};
 
 /// Most arcs in one request.
 const ARCS: usize = 512;
@@ -64,8 +64,8 @@ impl FetchJob {
     /// Merges the page that answers the last pull.
     ///
     /// # Errors
-    /// [`Unmerged`]; records merged so far stay.
-    pub fn take(&mut self, node: &Node, page: &RangePage<'_>) -> Result<(), Unmerged> {
+    /// [`MergeError`]; records merged so far stay.
+    pub fn take(&mut self, node: &Node, page: &RangePage<'_>) -> Result<(), MergeError> {
         let asked = &mut self.fetches[self.done..][..self.asked];
         self.merged.add(node.merge(page, asked)?);
         let complete = page.complete as usize;

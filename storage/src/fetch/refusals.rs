@@ -67,7 +67,7 @@ mod tests {
     fn a_refusing_source_is_asked_again_only_after_all_others() {
         let of_one = |place: u16| vec![(place, vec![0])];
         assert_eq!(asked(&[&[1, 2]], 4), [of_one(1), of_one(2), of_one(1), of_one(2)]);
-        // An arc with one source is asked for in every round; the other one goes on meanwhile.
+        // An arc with one source is asked for in every round; the other one continues meanwhile.
         let rounds = asked(&[&[1], &[1, 2, 3]], 3);
         let of_the_other = |round: &Vec<(u16, Vec<usize>)>| {
             round.iter().find(|(_, arcs)| arcs.contains(&1)).map(|(source, _)| *source)

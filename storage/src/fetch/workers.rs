@@ -1,4 +1,4 @@
-//! The threads that fetch from a source each, one page at a time.
+//! The threads that each fetch from one source, one page at a time.
 
 use std::sync::Arc;
 use std::thread;
@@ -19,7 +19,7 @@ use super::digest::Digester;
 use super::job::FetchJob;
 use super::rate_limit::RateLimit;
 use crate::node::Node;
-use crate::node::merge::Unmerged;
+use crate::node::merge::MergeError;
 
 /// The pause before a source that has not adopted this view yet is asked again, and the number of
 /// attempts: nodes adopt a view within milliseconds of each other.
@@ -105,12 +105,12 @@ impl Workers {
             }
             match job.take(&self.node, &page) {
                 Ok(()) => {}
-                Err(Unmerged::OtherView) => break,
-                Err(Unmerged::Unwritten(trouble)) => {
+                Err(MergeError::OtherView) => break,
+                Err(MergeError::NotWritten(trouble)) => {
                     debug!("{trouble}");
                     break;
                 }
-                Err(error @ Unmerged::Nonsense) => {
+                Err(error @ MergeError::Malformed) => {
                     let address = link.address().clone();
                     return Err(NetError::Protocol { address, what: error.to_string() });
                 }

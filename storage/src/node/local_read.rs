@@ -38,8 +38,8 @@ impl Node {
 }
 
 impl LocalRead<'_> {
-    /// The limits of this node's view, where it has a lease under it: no newer view with longer
-    /// keys is active then (L3), so no key beyond them exists.
+    /// The limits of this node's view, if it has a lease under it: then no newer view with longer
+    /// keys is active (L3), so no key beyond them exists.
     pub fn limits(&self) -> Option<Limits> {
         let serving = self.node.serving(self.holdings).filter(|_| self.has_lease)?;
         Some(serving.routes.view().limits)

@@ -48,29 +48,29 @@ impl Merged {
 
 /// Why a page was not merged, or not completely.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unmerged {
+pub enum MergeError {
     /// Its epoch is not this node's present one (R2).
     #[error("a page of another view")]
     OtherView,
     /// It does not answer the pull.
     #[error("a page that does not answer its pull")]
-    Nonsense,
+    Malformed,
     /// Its records may not be on this node's disk.
     #[error("{0}")]
-    Unwritten(Trouble),
+    NotWritten(Trouble),
 }
 
 impl Node {
     /// Merges a page that was requested with the first of `fetches`, and updates their progress.
     ///
     /// # Errors
-    /// [`Unmerged`]; records merged so far stay, and the fetches show which.
+    /// [`MergeError`]; records merged so far stay, and the fetches show which.
     pub fn merge(
         &self,
         page: &RangePage<'_>,
         fetches: &mut [ArcFetch],
-    ) -> Result<Merged, Unmerged> {
-        let table = self.table.get().ok_or(Unmerged::OtherView)?;
+    ) -> Result<Merged, MergeError> {
+        let table = self.table.get().ok_or(MergeError::OtherView)?;
         let complete = page.complete as usize;
         let is_within = matches!(page.end, PageEnd::Within(_));
         // An answer without any progress is refused: it would be requested again and again.
@@ -78,14 +78,14 @@ impl Node {
         if complete + usize::from(is_within) > fetches.len()
             || is_empty && page.end == PageEnd::Between
         {
-            return Err(Unmerged::Nonsense);
+            return Err(MergeError::Malformed);
         }
         let mut merged = Merged { moved: page.records.len(), ..Merged::default() };
         for (arc, same) in &page.same {
             let fetch =
-                fetches.iter_mut().find(|fetch| fetch.arc == *arc).ok_or(Unmerged::Nonsense)?;
+                fetches.iter_mut().find(|fetch| fetch.arc == *arc).ok_or(MergeError::Malformed)?;
             if !fetch.is_answered_by(same) {
-                return Err(Unmerged::Nonsense);
+                return Err(MergeError::Malformed);
             }
             merged.kept +=
                 self.confirm(table, page.epoch, usize::from(*arc), fetch.confirmed(same))?;
@@ -111,7 +111,7 @@ impl Node {
         epoch: Epoch,
         arc: usize,
         mut records: impl Iterator<Item = Record<'r>>,
-    ) -> Result<usize, Unmerged> {
+    ) -> Result<usize, MergeError> {
         let mut kept = 0;
         loop {
             // Collected before the lock is taken: many records may differ.
@@ -124,7 +124,7 @@ impl Node {
         }
     }
 
-    fn merge_records(&self, table: &Table, page: &RangePage<'_>) -> Result<(), Unmerged> {
+    fn merge_records(&self, table: &Table, page: &RangePage<'_>) -> Result<(), MergeError> {
         let arc_of = |record: &Record<'_>| arc_of_key(record.key, table.arcs());
         let mut rest = &page.records[..];
         while let Some(first) = rest.first() {
@@ -142,13 +142,13 @@ impl Node {
         epoch: Epoch,
         arc: usize,
         records: impl Iterator<Item = Record<'r>> + Clone,
-    ) -> Result<(), Unmerged> {
+    ) -> Result<(), MergeError> {
         let clock = self.clock();
         let mut unlogged = Vec::with_capacity(RUN);
         {
             let holdings = self.holdings.read();
             if !holdings.may_merge(epoch, arc) {
-                return Err(Unmerged::OtherView);
+                return Err(MergeError::OtherView);
             }
             table.merge_reporting(arc, records.clone(), clock, |record| unlogged.push(record));
         }
@@ -163,19 +163,19 @@ impl Node {
     /// Marks arcs as synced. Must not be called under a lock.
     ///
     /// # Errors
-    /// [`Unmerged`], if the view has changed, or with `sync` if the disk does not have them.
-    pub fn complete(&self, epoch: Epoch, arcs: &[usize]) -> Result<(), Unmerged> {
+    /// [`MergeError`], if the view has changed, or with `sync` if the disk does not have them.
+    pub fn complete(&self, epoch: Epoch, arcs: &[usize]) -> Result<(), MergeError> {
         if arcs.is_empty() {
             return Ok(());
         }
         // With `sync` only arcs on the disk are synced.
-        self.journal.synced(epoch, arcs).map_err(Unmerged::Unwritten)?;
+        self.journal.synced(epoch, arcs).map_err(MergeError::NotWritten)?;
         let is_synced = {
             let mut holdings = self.holdings.write();
             arcs.iter().all(|&arc| holdings.fetched(epoch, arc))
         };
         if !is_synced {
-            return Err(Unmerged::OtherView);
+            return Err(MergeError::OtherView);
         }
         arcs.iter().for_each(|&arc| self.stale_cache.forget(arc));
         Ok(())

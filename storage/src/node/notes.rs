@@ -16,7 +16,7 @@ impl Notes {
         (Notes(notes), noted)
     }
 
-    /// Notes that records were written. Never waits: a full channel means that the writer knows.
+    /// Notes that records were written. Never waits: with a full channel the thread knows already.
     pub fn wrote(&self, records: u32) {
         let _ = self.0.try_send(records);
     }

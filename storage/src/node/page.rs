@@ -43,7 +43,7 @@ impl Node {
         self.page_within(Bounds::OURS, pull, out);
     }
 
-    /// The same, with pages of any size.
+    /// Answers a pull with pages of any size.
     pub fn page_within(&self, bounds: Bounds, pull: &RangePull<'_>, out: &mut Vec<u8>) {
         let epoch = self.holdings.read().epoch();
         let mut page = PageWriter::begin(epoch, out);
@@ -58,7 +58,7 @@ impl Node {
     }
 }
 
-/// An arc that is asked for.
+/// A requested arc.
 #[derive(Clone, Copy)]
 struct AskedArc {
     arc: usize,
@@ -129,8 +129,7 @@ impl Paging<'_> {
         page.size() >= self.bounds.bytes || self.looked_at >= self.bounds.records
     }
 
-    /// The buckets of an arc that are the same as theirs, by `which` of a comparison. `None`: no
-    /// source.
+    /// The buckets of an arc that equal theirs, by `which` of a comparison. `None`: no source.
     fn compare(
         &mut self,
         asked: AskedArc,
@@ -159,8 +158,8 @@ impl Paging<'_> {
         Some(same)
     }
 
-    /// Appends an arc's records, or those of some buckets. Returns where it stopped, if it had to,
-    /// or `None` if this node is no source.
+    /// Appends an arc's records, or those of some buckets. Returns where it stopped, if before the
+    /// end, or `None` if this node is no source.
     fn send(
         &mut self,
         asked: AskedArc,

@@ -66,8 +66,8 @@ impl Node {
         self.hand_in_expired();
     }
 
-    /// Looks a key up where this node is synced. A value whose time has passed is a pending
-    /// tombstone from here on, and shown as such (C6).
+    /// Looks a key up where this node is synced. An expired value becomes a pending tombstone, and
+    /// is returned as one (C6).
     pub(super) fn look_up<T>(
         &self,
         location: KeyLocation<'_>,

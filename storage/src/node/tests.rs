@@ -19,7 +19,7 @@ use net_common::message::list::{List, Listed};
 use net_common::message::range::{BucketSet, Cursor, PageEnd, RangePage, RangePull};
 use proptest::prelude::*;
 
-use super::merge::{Merged, Unmerged};
+use super::merge::{MergeError, Merged};
 use super::notes::Notes;
 use super::page::Bounds;
 use super::views::NotFollowed;
@@ -27,7 +27,7 @@ use super::*;
 use crate::disk::entry::{self, Entry};
 use crate::disk::folder::Folder;
 use crate::disk::journal::{LogItem, LogRequest, WriterEnds};
-use crate::disk::recovery::{Care, recover};
+use crate::disk::recovery::{DamagePolicy, recover};
 use crate::disk::{self, Disk};
 use crate::fetch::confirm::confirm;
 use crate::fetch::digest::Digester;
@@ -149,7 +149,7 @@ fn fill(node: &Node, held: &[TestRecord]) {
     }
 }
 
-/// What a node holds of a key.
+/// A record of a node, without its key.
 type Holds = (Version, State, Option<Vec<u8>>);
 
 /// All records of a node's table, by key.

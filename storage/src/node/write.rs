@@ -17,7 +17,7 @@ use crate::disk::journal::Trouble;
 
 /// Why a batch of writes was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unwritten {
+pub enum WriteFailure {
     /// Nothing was stored.
     #[error("{0}")]
     Refused(Trouble),
@@ -30,9 +30,9 @@ impl Node {
     /// Answers a batch of writes.
     ///
     /// # Errors
-    /// [`Unwritten`], where answers wait for the disk (`--durability sync`) and the disk fails.
-    pub fn write(&self, batch: &WriteBatch<'_>) -> Result<WriteAcks, Unwritten> {
-        self.journal.check().map_err(Unwritten::Refused)?;
+    /// [`WriteFailure`], where answers wait for the disk (`--durability sync`) and the disk fails.
+    pub fn write(&self, batch: &WriteBatch<'_>) -> Result<WriteAcks, WriteFailure> {
+        self.journal.check().map_err(WriteFailure::Refused)?;
         let own_clock = self.clock();
         let holdings = self.holdings.read();
         let has_lease = self.has_lease();
@@ -72,7 +72,7 @@ impl Node {
             self.clock.lock().fold(newest);
             self.notes.wrote(stored);
         }
-        self.journal.hand_in(buffer).map_err(Unwritten::Unsure)?;
+        self.journal.hand_in(buffer).map_err(WriteFailure::Unsure)?;
         if let Some(flight) = flight {
             flight.land();
         }

@@ -91,7 +91,7 @@ impl StoredRecord {
         Version { step: self.number(STEP), op, ..version }
     }
 
-    /// Its value, or that it is a tombstone.
+    /// Its value or tombstone.
     pub fn body(&self) -> Body<'_> {
         let value = &self.0[self.header() + self.key_len()..];
         match self.0[0] & (TOMBSTONE | EXPIRING) {

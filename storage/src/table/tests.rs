@@ -74,14 +74,14 @@ fn c6_an_expired_value_becomes_a_pending_tombstone_above_it() {
     assert_eq!(table.expire(0, clock_at(1000), false).len(), 1);
     assert_eq!(held(b"soon"), Some((version.expired(), State::Pending, None)));
     assert_eq!(table.size(), Size { keys: 2, bytes: 9 + 10 });
-    // Whoever comes late with the value finds it gone, and whoever had prolonged its life does not.
+    // A late write of the value finds it expired, and a write that has prolonged it wins.
     let end = WriteAnswer::Superseded(version.expired());
     assert_eq!(write(&table, &until(b"soon", 1000)), end);
     let prolonged = version.successor(Op { writer: 1, count: 1 });
     let prolonged = Write { version: prolonged, ..until(b"soon", 9000) };
     assert_eq!(write(&table, &prolonged), WriteAnswer::Stored);
     assert_eq!(held(b"soon"), Some((prolonged.version, State::Pending, Some(9000))));
-    // The only replica there is need not ask anybody.
+    // A sole replica commits at once.
     table.expire_key(0, b"later", clock_at(6000), true);
     assert_eq!(held(b"later"), Some((version.expired(), State::Committed, None)));
     assert_eq!(table.expire(0, clock_at(6000), true).len(), 0);
@@ -126,7 +126,7 @@ fn pending_records_are_checked_every_second() {
     assert_eq!(abandoned(&table, clock_at(1000)), [b""; 0], "too early");
     let mut left = Vec::new();
     let is_done = |version: &Version| *version == Version::plain(2, 1);
-    // None may be handed out: it stays, for the next time.
+    // With a limit of 0 none is returned: it stays for the next call.
     for most in [0, 10] {
         let now = clock_at(if most == 0 { 1001 } else { 2002 });
         table.settle(0, now, is_done, most, |record| left.push(record.key.to_vec()));
@@ -173,18 +173,18 @@ fn a_taken_arc_is_empty() {
     assert_eq!(table.size(), Size::default());
 }
 
-/// Goes through an arc in pieces; `between` is called after each.
+/// Scans an arc in pieces; `between` is called after each.
 fn scan(table: &Table, most: usize, mut between: impl FnMut(usize)) -> Vec<Vec<u8>> {
     let mut seen = Vec::new();
     let mut at = Some(Cursor::START);
     for piece in 0.. {
         let Some(from) = at else { break };
-        let mut room = most;
+        let mut left = most;
         at = table.scan(0, from, 3 * most, |record| {
-            if room == 0 {
+            if left == 0 {
                 return false;
             }
-            room -= 1;
+            left -= 1;
             seen.push(record.key.to_vec());
             true
         });
@@ -223,18 +223,18 @@ fn a_cursor_of_another_layout_starts_over() {
     assert_eq!(count(Cursor { layout: 1, slot: 1 << 40 }), None);
     assert_eq!(count(Cursor { layout: 1, slot: u64::MAX }), None);
     assert_eq!(seen, 2);
-    // Of this layout, but beyond its end.
+    // A cursor of this layout, but beyond its end.
     let Cursor { layout, .. } = table.scan(0, Cursor::START, 0, |_| true).unwrap();
     assert_eq!(table.scan(0, Cursor { layout, slot: u64::MAX }, 9, |_| panic!("none")), None);
     drop(table.take(0));
     write(&table, &value(b"k", 1, b"v"));
     let Cursor { layout: after, .. } = table.scan(0, Cursor::START, 0, |_| true).unwrap();
-    assert_ne!(layout, after, "what was taken away is another layout");
+    assert_ne!(layout, after, "taking an arc changes the layout");
 }
 
 proptest! {
     #[test]
-    fn a_scan_misses_nothing_whatever_is_written_meanwhile(
+    fn a_scan_misses_nothing_despite_concurrent_writes(
         before in 1usize..300,
         most in 1usize..20,
         writes in prop::collection::vec((0u16..600, any::<bool>()), 0..400),
@@ -250,7 +250,7 @@ proptest! {
             for (key, dies) in writes.by_ref().take(8) {
                 clock += 1;
                 let body = if dies { Body::Tombstone } else { Body::Value(b"w") };
-                // What was there before stays; what is new may go again, which makes slots free.
+                // Old records stay; new ones may be removed again, which frees slots.
                 let key = if dies { key + 600 } else { key };
                 let key = key.to_be_bytes();
                 write(&table, &put(&key, clock, body));
@@ -268,7 +268,7 @@ proptest! {
     }
 
     #[test]
-    fn it_agrees_with_an_ordered_map(
+    fn the_table_agrees_with_an_ordered_map(
         writes in prop::collection::vec(
             (0u8..12, 0u64..30, 0u64..3, prop::option::of(prop::collection::vec(any::<u8>(), 0..5))),
             0..200,
@@ -276,7 +276,7 @@ proptest! {
         merged in any::<bool>(),
     ) {
         let table = Table::new(ARCS);
-        let mut twin: BTreeMap<u8, (Version, Option<Vec<u8>>)> = BTreeMap::new();
+        let mut model: BTreeMap<u8, (Version, Option<Vec<u8>>)> = BTreeMap::new();
         for (key, clock, step, body) in &writes {
             let version = Version { step: *step, ..Version::plain(*clock + 1, 1) };
             let body_of = body.as_ref().map_or(Body::Tombstone, |v| Body::Value(v));
@@ -286,13 +286,13 @@ proptest! {
             } else {
                 write(&table, &Write { key: &[*key], version, born: *clock, body: body_of, expected: None });
             }
-            let held = twin.get(key).map_or(Version::ABSENT, |(version, _)| *version);
+            let held = model.get(key).map_or(Version::ABSENT, |(version, _)| *version);
             if version > held {
-                twin.insert(*key, (version, body.clone()));
+                model.insert(*key, (version, body.clone()));
             }
         }
         let mut size = Size::default();
-        for (key, (version, body)) in &twin {
+        for (key, (version, body)) in &model {
             let got = table.read(0, &[*key], |found| {
                 found.map(|(version, _, body)| (version, body.value().map(<[u8]>::to_vec)))
             });
@@ -305,7 +305,7 @@ proptest! {
         let shard = table.arcs[0].read();
         prop_assert_eq!(table.memory(), shard.records.iter().map(StoredRecord::memory).sum::<u64>());
         drop(shard);
-        // Twice, since what is dropped must have been found committed before.
+        // Twice, since a tombstone is dropped only if an earlier sweep found it committed.
         table.sweep(u64::MAX);
         table.sweep(u64::MAX);
         let left = table.arcs[0].read().records.iter().map(StoredRecord::memory).sum::<u64>();

@@ -1,4 +1,4 @@
-//! A file system that fails.
+//! A file system with faults, for tests.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

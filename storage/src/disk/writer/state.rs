@@ -235,7 +235,7 @@ mod tests {
         log.fail(now);
         assert_eq!(log.broken_mut(), Some(&mut "first"));
         assert_eq!(log.segment(), None);
-        // It had nothing in it, and is used again.
+        // It was empty, and is reused.
         let again = log.take_segment().unwrap();
         log.begin_segment(again);
         assert_eq!((log.segment().copied(), log.broken_mut()), (Some("first"), None));

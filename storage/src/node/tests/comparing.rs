@@ -22,7 +22,7 @@ fn bounds() -> impl Strategy<Value = Bounds> {
 }
 
 proptest! {
-    /// The simpler twin of a comparison is a copy.
+    /// A copy is the simple model of a comparison.
     #[test]
     fn a_comparison_gives_the_same_result_as_a_copy(
         held in many(80),

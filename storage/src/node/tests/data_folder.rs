@@ -20,11 +20,11 @@ use tempfile::{TempDir, tempdir};
 use crate::disk::files::faulty::Faulty;
 use crate::disk::folder::{self, DataFolderError, Folder};
 use crate::disk::journal::Journal;
-use crate::disk::recovery::{self, Care, Contents, RecoveryReport};
+use crate::disk::recovery::{self, Contents, DamagePolicy, RecoveryReport};
 use crate::disk::{Disk, DiskSettings, check, header};
 use crate::node::Node;
 use crate::node::notes::Notes;
-use crate::node::write::Unwritten;
+use crate::node::write::WriteFailure;
 
 const ARCS: usize = 4;
 
@@ -86,7 +86,7 @@ impl Run {
     }
 
     /// Writes to keys of a small set, and adds acknowledged writes to the model.
-    fn write(&mut self, writes: usize) -> Result<(), Unwritten> {
+    fn write(&mut self, writes: usize) -> Result<(), WriteFailure> {
         let mut made = Vec::new();
         for _ in 0..writes {
             self.count += 1;
@@ -129,7 +129,7 @@ fn settings(dir: &TempDir) -> DiskSettings {
 }
 
 /// The contents of a folder, as a node of this name reads them.
-fn read(path: &Path, care: Care) -> Result<(Model, RecoveryReport), DataFolderError> {
+fn read(path: &Path, care: DamagePolicy) -> Result<(Model, RecoveryReport), DataFolderError> {
     let folder = Folder::take_present(path, "node1")?;
     let Contents { recovered, report, .. } = recovery::recover(&folder, Some(&name()), care)?;
     let mut model = Model::new();
@@ -182,7 +182,7 @@ fn written_records_are_recovered() {
             run.write(batch).unwrap();
         }
         let model = run.end();
-        let (read, report) = read(dir.path(), Care::Check).unwrap();
+        let (read, report) = read(dir.path(), DamagePolicy::Check).unwrap();
         assert_eq!(read, model);
         assert_eq!((report.files, report.records, report.lost), (1, 311, vec![]));
         assert!(check(dir.path()).unwrap().contains("; synced in 4 of 4 arcs of view 100"));
@@ -195,7 +195,7 @@ fn sync_answers_only_after_the_disk_has_the_write() {
     let mut run = Run::begin(settings(&dir), true, 1);
     for _ in 0..20 {
         run.write(5).unwrap();
-        assert_eq!(read(copy(&dir).path(), Care::Start).unwrap().0, run.model);
+        assert_eq!(read(copy(&dir).path(), DamagePolicy::Start).unwrap().0, run.model);
     }
 }
 
@@ -218,7 +218,7 @@ fn an_answer_that_vouches_for_a_record_makes_it_durable() {
         assert_eq!(run.node.write(&batch).unwrap().answers, [answer]);
         assert!(of_log() > before);
     }
-    assert_eq!(run.model, read(copy(&dir).path(), Care::Start).unwrap().0);
+    assert_eq!(run.model, read(copy(&dir).path(), DamagePolicy::Start).unwrap().0);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn recovery_merges_the_files_of_many_incarnations() {
         run.write(60).unwrap();
         let model = run.end();
         // Each incarnation wrote all keys, so the newest has them all.
-        assert!(read(dir.path(), Care::Check).unwrap().0 == model);
+        assert!(read(dir.path(), DamagePolicy::Check).unwrap().0 == model);
     }
 }
 
@@ -253,10 +253,10 @@ fn a_checkpoint_replaces_the_log_before_it() {
             run.write(1).unwrap();
             has_checkpoint()
         });
-        wait_until("what it covers is gone", || !folder::log(dir.path(), 1).exists());
+        wait_until("the files that it covers are removed", || !folder::log(dir.path(), 1).exists());
         run.write(40).unwrap();
         let model = run.end();
-        let (read, report) = read(dir.path(), Care::Check).unwrap();
+        let (read, report) = read(dir.path(), DamagePolicy::Check).unwrap();
         assert_eq!(read, model);
         assert!(report.checkpoint_bytes > 0);
     }
@@ -275,11 +275,11 @@ fn the_log_stays_bounded() {
         let sizes = folder.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
         most = most.max(sizes.sum());
     }
-    // 50 keys are about 5 KB on disk, all that is written is more than a megabyte; a checkpoint
-    // begins every 4 KB, and what is written while it is made comes to that.
+    // 50 keys are about 5 KB on disk, and all writes together more than a megabyte. A checkpoint
+    // begins every 4 KB, and the writes during it are added.
     assert!(most < 300 << 10, "{most} bytes");
     let model = run.end();
-    assert_eq!(read(dir.path(), Care::Check).unwrap().0, model);
+    assert_eq!(read(dir.path(), DamagePolicy::Check).unwrap().0, model);
 }
 
 /// A folder with one closed segment of some frames, and one of a process that was killed.
@@ -297,7 +297,7 @@ fn two_segments() -> (TempDir, Model) {
 #[test]
 fn a_flipped_byte_stops_recovery_or_cuts_the_end() {
     let (dir, model) = two_segments();
-    let (all, _) = read(dir.path(), Care::Check).unwrap();
+    let (all, _) = read(dir.path(), DamagePolicy::Check).unwrap();
     for sequence in [1, 2] {
         let file = folder::log(dir.path(), sequence);
         let good = fs::read(&file).unwrap();
@@ -306,7 +306,7 @@ fn a_flipped_byte_stops_recovery_or_cuts_the_end() {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
             fs::write(&file, &bad).unwrap();
-            match read(dir.path(), Care::Check) {
+            match read(dir.path(), DamagePolicy::Check) {
                 Err(DataFolderError::Damaged { file: named, at: place, .. }) => {
                     assert!(named == file && place <= at as u64, "{place} for {at}");
                 }
@@ -321,7 +321,7 @@ fn a_flipped_byte_stops_recovery_or_cuts_the_end() {
                 }
             }
             // Salvage keeps what is sound, and never a wrong value.
-            let (kept, report) = read(copy(&dir).path(), Care::Salvage).unwrap();
+            let (kept, report) = read(copy(&dir).path(), DamagePolicy::Salvage).unwrap();
             assert!(!report.lost.is_empty(), "byte {at}");
             for (key, held) in kept {
                 let is_right = |newest: &(Version, _)| newest.0 != held.0 || newest.1 == held.1;
@@ -344,7 +344,7 @@ fn a_torn_tail_is_cut_at_every_length() {
         let torn = copy(&dir);
         let file = folder::log(torn.path(), 2);
         fs::write(&file, &good[..length]).unwrap();
-        let (cut, report) = read(torn.path(), Care::Start).unwrap();
+        let (cut, report) = read(torn.path(), DamagePolicy::Start).unwrap();
         let lost: u64 = report.lost.iter().map(|lost| lost.bytes).sum();
         assert!(lost <= length as u64);
         if length > header::LENGTH {
@@ -355,13 +355,13 @@ fn a_torn_tail_is_cut_at_every_length() {
             before = report.records as usize;
         }
         // It was repaired, and a node continues with it.
-        let (again, report) = read(torn.path(), Care::Check).unwrap();
+        let (again, report) = read(torn.path(), DamagePolicy::Check).unwrap();
         assert_eq!((again, report.lost), (cut, vec![]));
         if length % 50 == 0 {
             let mut run = Run::begin(settings(&torn), true, 3);
             run.write(60).unwrap();
             let model = run.end();
-            assert_eq!(read(torn.path(), Care::Check).unwrap().0, model);
+            assert_eq!(read(torn.path(), DamagePolicy::Check).unwrap().0, model);
         }
     }
 }
@@ -373,11 +373,11 @@ fn a_missing_or_unclosed_file_is_damage() {
     let bytes = fs::read(&first).unwrap();
     fs::remove_file(&first).unwrap();
     assert!(
-        matches!(read(dir.path(), Care::Start), Err(DataFolderError::Missing(file)) if file == first)
+        matches!(read(dir.path(), DamagePolicy::Start), Err(DataFolderError::Missing(file)) if file == first)
     );
     // All frames are good, but the end frame is missing.
     fs::write(&first, &bytes[..bytes.len() - 33]).unwrap();
-    let error = read(dir.path(), Care::Start).unwrap_err().to_string();
+    let error = read(dir.path(), DamagePolicy::Start).unwrap_err().to_string();
     assert!(error.contains("log-00000000000000000001 is damaged at byte"), "{error}");
 }
 
@@ -388,14 +388,14 @@ fn a_salvaged_folder_is_sound_afterwards() {
     let mut bytes = fs::read(&file).unwrap();
     bytes[header::LENGTH + 30] ^= 1;
     fs::write(&file, bytes).unwrap();
-    assert!(read(dir.path(), Care::Start).is_err());
+    assert!(read(dir.path(), DamagePolicy::Start).is_err());
     let mut settings = settings(&dir);
     settings.salvage = true;
     let mut run = Run::begin(settings, true, 3);
     run.write(60).unwrap();
     wait_until("a checkpoint has taken its place", || !file.exists());
     let model = run.end();
-    assert_eq!(read(dir.path(), Care::Start).unwrap().0, model);
+    assert_eq!(read(dir.path(), DamagePolicy::Start).unwrap().0, model);
 }
 
 #[test]
@@ -420,7 +420,7 @@ fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
     small.segment_bytes = 2 << 10;
     small.files = Arc::new(faults.clone());
     let mut run = Run::begin(small, is_sync, 1);
-    // In `async` the writes of a millisecond make one call.
+    // In `async` the writes of a millisecond are one call.
     for round in 0..if is_sync { 6 } else { 60 } {
         match run.write(40) {
             Ok(()) => {}
@@ -428,7 +428,7 @@ fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
             Err(error) => assert!(is_sync && faults.has_failed(), "{error}"),
         }
         if is_sync && round % 3 == 2 {
-            let found = read(copy(&dir).path(), Care::Start);
+            let found = read(copy(&dir).path(), DamagePolicy::Start);
             let (found, _) = found.unwrap_or_else(|e| panic!("call {call}, {lasts}: {e}"));
             for (key, (version, value)) in &run.model {
                 let held = found.get(key).unwrap_or_else(|| panic!("call {call}: no {key:?}"));
@@ -442,7 +442,7 @@ fn with_fault(call: u64, lasts: bool, is_sync: bool) -> bool {
     wait_until("the trouble is over", || run.journal.is_idle());
     run.write(60).unwrap();
     let model = run.end();
-    let (found, report) = read(dir.path(), Care::Start).unwrap();
+    let (found, report) = read(dir.path(), DamagePolicy::Start).unwrap();
     assert!(found == model, "call {call}, {lasts}, {is_sync}");
     assert_eq!(report.lost, []);
     faults.has_failed()
@@ -484,14 +484,14 @@ fn a_failed_checkpoint_does_not_disturb_the_log() {
         assert!(!folder::gap(dir.path()).exists());
         assert!(folder::log(dir.path(), 2).exists(), "segments go on being closed");
         wait_until("all is on the disk", || run.journal.is_idle());
-        assert_eq!(read(copy(&dir).path(), Care::Start).unwrap().0, run.model);
+        assert_eq!(read(copy(&dir).path(), DamagePolicy::Start).unwrap().0, run.model);
         faults.repair();
         wait_until("a checkpoint has taken its place", || {
             run.write(1).unwrap();
             !folder::log(dir.path(), 1).exists()
         });
         let model = run.end();
-        assert_eq!(read(dir.path(), Care::Check).unwrap().0, model);
+        assert_eq!(read(dir.path(), DamagePolicy::Check).unwrap().0, model);
     }
 }
 
@@ -505,7 +505,7 @@ fn repeated_failures_leave_no_files_behind() {
         let mut run = Run::begin(settings, is_sync, 1);
         run.write(5).unwrap();
         wait_until("the log has begun", || run.journal.is_idle());
-        // The log has a gap, and there is room for no checkpoint.
+        // The log has a gap, and there is no space for a checkpoint.
         faults.refuse("image-", u64::MAX);
         faults.refuse("log-", 1);
         wait_until("the log has failed", || {
@@ -516,7 +516,7 @@ fn repeated_failures_leave_no_files_behind() {
         wait_until("it was tried again and again", || faults.refusals() >= before + 20);
         // The lock, the starts, the view, the gap, the segment that has failed, and the next.
         assert!(files_in(&dir) <= 6, "{} files", files_in(&dir));
-        // Now the log fails each time as well: there is room for a header and no more.
+        // Now the log fails each time as well: there is space for a header only.
         faults.allow(header::LENGTH);
         let before = faults.refusals();
         wait_until("the log has failed again and again", || {
@@ -528,7 +528,7 @@ fn repeated_failures_leave_no_files_behind() {
         wait_until("the trouble is over", || run.journal.is_idle());
         run.write(60).unwrap();
         let model = run.end();
-        let (found, report) = read(dir.path(), Care::Start).unwrap();
+        let (found, report) = read(dir.path(), DamagePolicy::Start).unwrap();
         assert_eq!((found, report.lost, report.has_gap), (model, vec![], false));
     }
 }
@@ -540,12 +540,12 @@ fn the_first_checkpoint_removes_the_gap_of_an_earlier_incarnation() {
     run.write(60).unwrap();
     run.end();
     fs::write(folder::gap(dir.path()), []).unwrap();
-    assert!(read(dir.path(), Care::Check).unwrap().1.has_gap);
+    assert!(read(dir.path(), DamagePolicy::Check).unwrap().1.has_gap);
     let mut run = Run::begin(settings(&dir), false, 2);
     run.write(60).unwrap();
     wait_until("there is no gap any more", || !folder::gap(dir.path()).exists());
     let model = run.end();
-    let (found, report) = read(dir.path(), Care::Check).unwrap();
+    let (found, report) = read(dir.path(), DamagePolicy::Check).unwrap();
     assert!(found == model && report.checkpoint_bytes > 0);
 }
 

@@ -122,7 +122,7 @@ fn assert_on_disk(node: &Node, journal: &Journal, dir: &tempfile::TempDir) {
     journal.settle();
     let killed = data_folder::copy(dir);
     let folder = Folder::take(killed.path(), "node1").unwrap();
-    let recovered = recover(&folder, Some(&node.id), Care::Start).unwrap();
+    let recovered = recover(&folder, Some(&node.id), DamagePolicy::Start).unwrap();
     let report = node.report();
     let recovered = recovered.recovered.unwrap();
     assert_eq!((recovered.ledger.epoch(), recovered.is_whole), (report.epoch, true));

@@ -12,7 +12,7 @@ fn r2_a_page_counts_only_under_its_epoch() {
     let page = RangePage::read(&bytes).unwrap();
     assert_eq!(page.complete as usize, ARCS);
     puller.adopt(view(4, Some(MemberState::Joining))).unwrap();
-    assert_eq!(job.take(&puller, &page), Err(Unmerged::OtherView));
+    assert_eq!(job.take(&puller, &page), Err(MergeError::OtherView));
     assert_eq!(contents(&puller), BTreeMap::new());
     assert_eq!(puller.missing().unwrap().1.len(), ARCS);
     // The source has not adopted the view yet, and answers accordingly.
@@ -114,7 +114,7 @@ fn a_page_that_does_not_answer_its_pull_is_refused() {
         job.pull(Epoch(3), &digester);
         let mut page = good.clone();
         breaks(&mut page, arc);
-        assert_eq!(job.take(&puller, &page), Err(Unmerged::Nonsense), "case {i}");
+        assert_eq!(job.take(&puller, &page), Err(MergeError::Malformed), "case {i}");
     }
     assert_eq!(puller.missing().unwrap().1.len(), ARCS);
 }

@@ -4,9 +4,9 @@ use super::*;
 
 #[test]
 fn l7_a_manager_that_lacks_seen_views_is_not_followed() {
-    let made_by = |life: u64, epoch: u64| {
+    let made_by = |manager: u64, epoch: u64| {
         let mut view = view(epoch, None);
-        view.line.made(Epoch(1), Epoch::NONE, ManagerIncarnation(life));
+        view.line.made(Epoch(1), Epoch::NONE, ManagerIncarnation(manager));
         view
     };
     let node = at(SOURCE, [made_by(7, 1), made_by(7, 2), made_by(7, 3)]);

@@ -65,7 +65,7 @@ fn h3_a_fetched_record_has_the_state_it_has_at_the_source() {
     let merged = fetch(&source, &puller, Bounds::OURS, || {});
     assert_eq!((merged.moved, merged.kept), (50, 0));
     assert!(contents(&puller).values().all(|(_, state, _)| *state == State::Pending));
-    // And the other way round.
+    // And vice versa.
     let (source, puller) = source_and_returner(&stale, &held);
     let merged = fetch(&source, &puller, Bounds::OURS, || {});
     assert_eq!((merged.moved, merged.kept), (0, 50));
