@@ -1,6 +1,6 @@
-//! What the ring costs: finding a key's replicas (must not depend on the number of nodes), making a
-//! view ready for look-up (every node and client, once a view), dealing arcs (the manager, once a
-//! join). `cargo bench -p cluster`.
+//! The cost of the ring: finding a key's replicas (must not depend on the number of nodes),
+//! preparing a view for look-up (every node and client, once per view), assigning arcs (the
+//! manager, once per join). `cargo bench -p cluster`.
 
 use cluster::ids::{Address, ClusterId, Epoch, Incarnation, NodeId};
 use cluster::limits::Limits;
@@ -54,7 +54,8 @@ fn lookup(bencher: Bencher<'_, '_>, nodes: u16) {
     bencher.counter(ItemsCount::new(keys.len())).bench(|| {
         let mut primaries = 0;
         for key in &keys {
-            let arc = routes.arc_of(divan::black_box(key.as_bytes())).expect("the ring is dealt");
+            let arc =
+                routes.arc_of(divan::black_box(key.as_bytes())).expect("the ring is assigned");
             let replicas = divan::black_box(routes.replicas(arc));
             assert_eq!(replicas.len(), COPIES);
             primaries += usize::from(replicas[0]);
@@ -63,27 +64,27 @@ fn lookup(bencher: Bencher<'_, '_>, nodes: u16) {
     });
 }
 
-/// Making a view ready for look-up.
+/// Preparing a view for look-up.
 #[divan::bench(args = NODES)]
 fn routes(bencher: Bencher<'_, '_>, nodes: u16) {
     let view = view(nodes);
     bencher.with_inputs(|| view.clone()).bench_values(Routes::new);
 }
 
-/// The deal with one node more.
+/// The assignment with one more node.
 #[divan::bench(args = NODES)]
 fn join(bencher: Bencher<'_, '_>, nodes: u16) {
     let owners: Vec<Option<u16>> = born(nodes).into_iter().map(Some).collect();
     let names = names(nodes + 1);
     let participants = participants(&names);
     bencher.bench(|| {
-        let dealt = ring::assign(divan::black_box(&owners), &participants);
-        assert!(dealt.contains(&nodes), "the newcomer got its share");
-        dealt
+        let assigned = ring::assign(divan::black_box(&owners), &participants);
+        assert!(assigned.contains(&nodes), "the new node got its share");
+        assigned
     });
 }
 
-/// The first deal.
+/// The first assignment.
 #[divan::bench(args = NODES)]
 fn birth(nodes: u16) -> Vec<u16> {
     born(divan::black_box(nodes))

@@ -1,8 +1,8 @@
 //! Clients of the model: each runs the operations of a script, one after the other, with the real
 //! [`Operation`]; the last one is the nodes' finisher (C4).
 //!
-//! A client hears an answer in the same step in which the node gives it: to hear it later is to act later,
-//! which it may do anyway. Answers that it never hears are steps of their own.
+//! A client receives an answer in the step in which the node sends it: to receive it later is to
+//! act later, which it may do anyway. Lost answers are steps of their own.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::node::{ARC, KEY, WALL_MS};
 use crate::register::{Id, Value};
 use crate::world::{FINISHER, Frame, State};
 
-/// What a client does next, as a script has it.
+/// A client's next step in a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A put of a value, or a delete (0).
@@ -28,8 +28,8 @@ pub enum Step {
     Update(Value),
 }
 
-/// Reads a script: a digit puts that value (0 deletes), `a` and `b` put 10 and 11 in place of what they find,
-/// `g` gets.
+/// Reads a script: a digit puts that value (0 deletes), `a` and `b` replace the present value with
+/// 10 and 11, `g` gets.
 pub fn step_of(letter: u8) -> Step {
     match letter {
         b'g' => Step::Read,
@@ -42,17 +42,17 @@ pub fn step_of(letter: u8) -> Step {
 /// A client between two steps.
 #[derive(Debug, Clone, Hash)]
 pub struct Client {
-    /// What it has yet to call.
+    /// The rest of its script.
     pub script: &'static [u8],
-    /// How many operations it has begun.
+    /// The number of operations that it has begun.
     begun: u8,
     /// The one under way.
     pub running: Option<Running>,
-    /// The view that it works with.
+    /// The view that it uses.
     pub routes: Arc<Routes>,
     /// How many more times it may try again.
     pub tries: u8,
-    /// Who it writes as.
+    /// Its writer.
     writer: u64,
     clock: WriterClock,
     /// Read-modify-writes tried.
@@ -66,21 +66,22 @@ pub struct Running {
     pub id: Id,
     /// How many answers the attempt waits for. At 0 it waits for a newer view.
     pub awaited: u8,
-    /// The machine.
+    /// The state machine.
     pub op: Operation<Value>,
-    /// What it is.
+    /// Its step in the script.
     pub step: Step,
 }
 
 impl Client {
-    /// One that has a view and has been told a clock.
+    /// A client that has a view and has received a clock.
     pub fn new(number: usize, script: &'static [u8], routes: Arc<Routes>, tries: u8) -> Client {
         let (writer, mut clock) = (number as u64 + 1, WriterClock::default());
         clock.observe(clock_at(WALL_MS));
         Client { script, begun: 0, running: None, routes, tries, writer, clock, ops: 0 }
     }
 
-    /// Takes in what a server told, if it will yet draw a version: else it makes no difference.
+    /// Observes a server's clock, if it has yet to draw a version: otherwise it makes no
+    /// difference.
     fn observe(&mut self, clock: Clock) {
         let will_write = self.script.iter().any(|step| *step != b'g');
         if will_write || self.running.as_ref().is_some_and(|running| running.op.is_collecting()) {
@@ -88,7 +89,7 @@ impl Client {
         }
     }
 
-    /// Ends what is under way. Of a client that has nothing left to do nothing is remembered.
+    /// Ends the operation under way. The state of a client with nothing left to do is cleared.
     fn rest(&mut self, unborn: &Arc<Routes>) -> Option<Running> {
         let running = self.running.take();
         if self.script.is_empty() {
@@ -125,7 +126,7 @@ impl State {
         self.attempt(client);
     }
 
-    /// A node finishes what it holds as pending.
+    /// A node completes its pending record.
     pub fn finish(&mut self, slot: usize) {
         let Some(node) = self.nodes[slot].as_ref() else { return };
         let (found, routes) = (node.found(), node.holdings.routes().cloned());
@@ -166,7 +167,7 @@ impl State {
         self.bag.edit(|bag| bag.extend(frames));
     }
 
-    /// Tries again, under what view there is now.
+    /// Tries again, under the present view.
     pub fn retry(&mut self, client: usize) {
         let published = self.manager.published.clone();
         self.clients[client].edit(|c| {
@@ -178,7 +179,7 @@ impl State {
         self.attempt(client);
     }
 
-    /// Patience with an attempt ends: what was not answered counts as lost, and may still arrive.
+    /// An attempt times out: unanswered requests count as lost, and may still arrive.
     pub fn give_up_waiting(&mut self, client: usize) {
         self.orphan(client);
         let need = self.clients[client].edit(|c| {
@@ -199,8 +200,8 @@ impl State {
         }
     }
 
-    /// The deadline of a put: the client goes on to the next. What it may say of this one is *unknown*,
-    /// unless certainly nobody has stored it.
+    /// The deadline of a put: the client continues with the next operation. The outcome of this one
+    /// is *unknown*, unless certainly no node has stored it.
     pub fn abandon(&mut self, client: usize) {
         self.orphan(client);
         let unborn = self.unborn.clone();
@@ -217,7 +218,7 @@ impl State {
         });
     }
 
-    /// A client's frames go on without it.
+    /// A client's frames remain under way without it.
     fn orphan(&mut self, client: usize) {
         self.bag.edit(|bag| {
             bag.retain(|frame| !matches!(frame, Frame::Read { from, .. } if *from == client));
@@ -229,7 +230,7 @@ impl State {
         });
     }
 
-    /// A client hears of a write. `clock` is the node's, if it was that who answered.
+    /// A client receives the answer to a write. `clock` is the node's, if the node answered.
     pub fn wrote(&mut self, client: usize, reply: Reply, clock: Option<Clock>) {
         let need = self.clients[client].edit(|c| {
             c.observe(clock.unwrap_or(0));
@@ -243,8 +244,8 @@ impl State {
         }
     }
 
-    /// A client hears of a read; `None` if nobody was there to answer.
-    /// `fence` says to whose fence, if it was one.
+    /// A client receives the answer to a read; `None` if no node was there. `fence` is the place of
+    /// the member, if it was a fence.
     pub fn got(
         &mut self,
         client: usize,
@@ -281,7 +282,7 @@ impl State {
         self.follow(client, need);
     }
 
-    /// What follows from an attempt.
+    /// Handles the operation's need after an attempt.
     fn follow(&mut self, client: usize, need: Need) {
         match need {
             // A finisher makes one attempt.
@@ -303,7 +304,7 @@ impl State {
         }
     }
 
-    /// A read-modify-write has found something: it puts its own value in its place, once more if need be.
+    /// A read-modify-write has read the key: it chooses its own value, perhaps again.
     fn choose(&mut self, client: usize) {
         let (need, update) = self.clients[client].edit(|c| {
             let Some(Running { id, op, step: Step::Update(value), .. }) = &mut c.running else {
@@ -354,7 +355,7 @@ impl State {
         }
     }
 
-    /// A frame reaches a node. With `is_lost`, the writer never hears of it.
+    /// A frame reaches a node. With `is_lost`, the writer never receives the answer.
     pub fn deliver(&mut self, frame: Frame, is_lost: bool) {
         match frame {
             Frame::Commit { to, version } => {
@@ -371,11 +372,11 @@ impl State {
                 let Some(admitted) =
                     self.nodes[to].as_ref().map(|node| node.admit_write(epoch, expected.is_some()))
                 else {
-                    // Nobody listens there.
+                    // No process runs there.
                     return self.answer(from, Reply::Unsent, None);
                 };
                 match admitted {
-                    Err(refusal) => self.hear(to, from, refusal, is_lost),
+                    Err(refusal) => self.receive_write_answer(to, from, refusal, is_lost),
                     Ok(standing) if is_on(Mutation::LateApply) => {
                         let frame =
                             Frame::Admitted { to, from, standing, version, born, body, expected };
@@ -400,11 +401,17 @@ impl State {
         });
         if let Some(answer) = answer {
             self.has_conflict |= answer == WriteAnswer::Conflict;
-            self.hear(to, from, answer, is_lost);
+            self.receive_write_answer(to, from, answer, is_lost);
         }
     }
 
-    fn hear(&mut self, node: usize, from: Option<usize>, answer: WriteAnswer, is_lost: bool) {
+    fn receive_write_answer(
+        &mut self,
+        node: usize,
+        from: Option<usize>,
+        answer: WriteAnswer,
+        is_lost: bool,
+    ) {
         if is_lost {
             return self.answer(from, Reply::Lost, None);
         }

@@ -1,12 +1,12 @@
-//! The search: every state that can be reached, the nearest first.
+//! The search: every reachable state, the nearest first.
 //!
-//! Breadth first, so that the first schedule found that breaks the promise is a shortest one. A state that
-//! was met before, by any way, is not looked at again; what was met is remembered as 64 bits each. (Among ten
-//! million states the chance that any two share their 64 bits is about 1 in 400,000.) The way to a state is
-//! kept as its last step and where that came from.
+//! Breadth first, so that the first violation has a shortest schedule. A state that was reached
+//! before is not visited again; visited states are remembered by 64 bits each. (Among ten million
+//! states the chance that any two share their 64 bits is about 1 in 400,000.) The schedule of a
+//! state is kept as its last step and its predecessor.
 //!
-//! Why not a library: the states here share their parts, which makes them small, and the machines look at
-//! switches of the thread they run in. One thread and a hundred lines are enough.
+//! Why not a library: the states here share their parts, which makes them small, and mutations are
+//! switches of one thread. One thread and a hundred lines are enough.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::part::fingerprint;
 use crate::world::{Action, State, World};
 
-/// When a search ends at the latest.
+/// The limits of a search.
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
     /// States, each counted once.
@@ -24,24 +24,24 @@ pub struct Limit {
     pub time: Duration,
 }
 
-/// How far a search came.
+/// The result of a search.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// States made, those met before included.
+    /// Generated states, those reached before included.
     pub generated: usize,
     /// Different states.
     pub unique: usize,
-    /// Steps from the beginning to the farthest of them.
+    /// The most steps from the beginning to any of them.
     pub depth: usize,
-    /// How long it took.
+    /// The duration.
     pub time: Duration,
-    /// Whether there was nothing left to look at.
+    /// Whether all reachable states were visited.
     pub is_exhausted: bool,
-    /// What was found to be wrong, and the steps that lead there.
+    /// The violation, and the steps that lead to it.
     pub violation: Option<(&'static str, Vec<Action>)>,
 }
 
-/// A hasher for what is a fingerprint already.
+/// A hasher for fingerprints, which need no hashing.
 #[derive(Default)]
 struct Same(u64);
 
@@ -59,13 +59,14 @@ impl Hasher for Same {
     }
 }
 
-/// Looks at every state of a world, up to a limit or the first violation.
+/// Visits every state of a world, up to a limit or the first violation.
 pub fn explore(world: &World, limit: Limit) -> Report {
     let begun = Instant::now();
     let first = world.initial();
     let mut seen: HashSet<u64, BuildHasherDefault<Same>> = HashSet::default();
     seen.insert(fingerprint(&first));
-    // Of each state: the one before it, and the step from there. The first is its own.
+    // For each state its predecessor and the step from there. The first state is its own
+    // predecessor.
     let mut steps: Vec<(u32, Action)> = vec![(0, Action::Begin)];
     let mut open: VecDeque<(State, u32, u16)> = VecDeque::from([(first, 0, 0)]);
     let mut report = Report {

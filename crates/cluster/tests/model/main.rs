@@ -1,32 +1,37 @@
-//! A model of a small cluster, looked at in every state that it can reach.
+//! A model of a small cluster, checked in every state that it can reach.
 //!
-//! The states are those of the crate's own machines and nothing else: [`cluster::membership`] for the manager,
-//! [`cluster::holdings`], [`cluster::lease`] and [`cluster::replica`] for the nodes, [`cluster::operation`] for
-//! clients and for nodes that finish what a client left. The model has no second copy of a rule; it says only
-//! what may happen to the machines, in what order: everything, in any order, within the bounds of a setup.
+//! The states are those of the crate's own state machines: [`cluster::membership`] for the manager,
+//! [`cluster::holdings`], [`cluster::lease`] and [`cluster::replica`] for the nodes,
+//! [`cluster::operation`] for clients and for nodes that complete a dead client's write. The model
+//! has no second copy of a rule. It only determines which events may happen and in which order: all
+//! of them, in any order, within the bounds of a setup.
 //!
-//! * `setup.rs`: who is there and what may befall them; `world.rs`: the steps; `node.rs`, `manager.rs`,
-//!   `client.rs`: what stands around the machines;
-//! * `register.rs`: whether the history is linearizable; that nothing acknowledged is lost is in `world.rs`;
-//! * `explorer.rs`: the search, breadth first; `part.rs`: what makes states small;
-//! * `mutants.rs`: rules taken away, one at a time, each of which the model must notice.
+//! * `setup.rs`: processes, scripts and failures; `world.rs`: the steps; `node.rs`, `manager.rs`,
+//!   `client.rs`: the shells around the state machines;
+//! * `register.rs`: whether the history is linearizable; `world.rs` checks that nothing
+//!   acknowledged is lost;
+//! * `explorer.rs`: the search, breadth first; `part.rs`: shared parts, which make states small;
+//!   `schedule.rs`: schedules as text;
+//! * `mutants.rs`: mutations, each of which the model must notice.
 //!
-//! The simulation beside it goes far along few of all ways, with many keys; the model goes all ways, but not
-//! far, with one. How to run it:
+//! The simulation beside it follows few schedules far, with many keys; the model follows all
+//! schedules, but not far, with one key. How to run it:
 //!
-//! * `cargo test -p cluster --test model` looks at [`STATES`] states of each setup; add `-- --nocapture` for
-//!   the figures. `MODEL_STATES=5000000` looks at that many, `MODEL_SECONDS=600` ends each after that time.
-//! * `cargo test --release -p cluster --test model --features mutations` takes rules away.
+//! * `cargo test -p cluster --test model` visits [`STATES`] states of each setup; add `--
+//!   --nocapture` for the figures. `MODEL_STATES=5000000` visits that many, `MODEL_SECONDS=600`
+//!   ends each search after that time.
+//! * `cargo test --release -p cluster --test model --features mutations` runs the mutations.
 //!
-//! Not modelled: time (a lease is held or it is not), hence nothing of clocks, retention and expiry; several
-//! keys; marks (a commit names its version); the manager's restart; even deals after a loss.
+//! Not modelled: time (a lease is held or it is not), hence nothing of clocks, retention and
+//! expiry; several keys; commit watermarks (a commit names its version); the manager's restart;
+//! rebalancing after a loss.
 
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
-    reason = "it keeps millions of fingerprints, whose order does not matter, and tells how long it took"
+    reason = "it keeps millions of fingerprints, whose order does not matter, and reports how long it took"
 )]
-#![expect(clippy::print_stdout, reason = "figures are what one runs it for")]
+#![expect(clippy::print_stdout, reason = "its purpose is to print figures")]
 
 mod client;
 #[cfg(feature = "mutations")]
@@ -39,8 +44,8 @@ mod mutants;
 mod node;
 mod part;
 mod register;
+mod schedule;
 mod setup;
-mod story;
 mod world;
 
 use std::time::Duration;
@@ -49,7 +54,7 @@ use explorer::{Limit, Report, explore};
 use setup::Setup;
 use world::World;
 
-/// States of each setup that are looked at by default: a second or two of a build for tests.
+/// The states of each setup that are visited by default: a second or two in a test build.
 const STATES: u64 = 20_000;
 
 fn setting(name: &str) -> Option<u64> {
@@ -63,13 +68,13 @@ fn limit(states: u64) -> Limit {
     }
 }
 
-/// Looks at a setup; what it finds is wrong.
+/// Searches a setup. Every violation is a failure.
 fn hold(setup: Setup) {
     let world = World { setup };
     let report = explore(&world, limit(STATES));
     println!("{}", figures(&world.setup, &report));
     if let Some((why, schedule)) = &report.violation {
-        panic!("{why} is broken by:\n{}", story::tell(&world, schedule));
+        panic!("{why} is broken by:\n{}", schedule::describe(&world, schedule));
     }
 }
 

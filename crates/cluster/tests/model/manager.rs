@@ -1,8 +1,8 @@
-//! The manager of the model: the real [`Membership`], with time as something that passes for one node alone.
+//! The manager of the model: the real [`Membership`], with time that passes for one node alone.
 //!
-//! In every state of the model each node was either heard of just now, or its lease has run out: nothing
-//! between the two makes a difference to the rules. So two managers are the same state when they know the
-//! same views and the same of each node, whatever the time is.
+//! In every state of the model each node has either just sent a heartbeat, or its lease has
+//! expired: nothing between the two matters to the rules. So two managers are the same state when
+//! their views and their records of each node are the same, whatever the time is.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use cluster::view::{Routes, View};
 
 use crate::node::limits;
 
-/// Of any length, since nothing depends on it.
+/// Any length would do.
 const HEARTBEAT_MS: Millis = 1000;
 
 /// The manager.
 #[derive(Debug, Clone)]
 pub struct Manager {
-    /// The machine.
+    /// The state machine.
     pub membership: Membership,
-    /// What clients are given.
+    /// The view that clients receive.
     pub published: Arc<Routes>,
-    /// The views that it has made since the beginning, and the first: what may be pushed to a node, late.
+    /// The first view and all views made since: each may be pushed to a node late.
     pub made: Vec<Arc<Routes>>,
-    /// Whether something that was refused has left a trace.
+    /// Whether a refused command has changed the state.
     pub has_trace: bool,
     now: Millis,
 }
@@ -41,7 +41,8 @@ impl Hash for Manager {
         (order, self.membership.remembered(), self.has_trace).hash(hasher);
         for node in self.membership.nodes() {
             let has_lapsed = self.is_over(node);
-            // The times that the machine tells apart: heard just now (L4), a heartbeat missed (L2).
+            // The times that the state machine distinguishes: a heartbeat has just arrived (L4),
+            // one was missed (L2).
             let silent = self.now - node.heard;
             let answer_ms = self.membership.settings().answer_ms();
             let times = (silent > answer_ms, silent > HEARTBEAT_MS * 3 / 2);
@@ -53,7 +54,7 @@ impl Hash for Manager {
 }
 
 impl Manager {
-    /// One that goes on from a view that is active.
+    /// A manager that continues from an active view.
     pub fn new(active: View) -> Manager {
         let settings = Settings {
             heartbeat_ms: HEARTBEAT_MS,
@@ -62,7 +63,7 @@ impl Manager {
             copies: active.copies,
             limits: limits(),
             min_copies: 1,
-            // No even deal comes by itself: a setup has the changes that it is about.
+            // No rebalance comes by itself: a setup orders its own changes.
             durability: Durability::default(),
             rebalance_ms: u64::MAX,
             return_ms: 0,
@@ -72,7 +73,7 @@ impl Manager {
         Manager { membership, made: vec![published.clone()], published, has_trace: false, now: 0 }
     }
 
-    /// Hands the machine an event, and does what follows.
+    /// Passes an event to the state machine, and carries out the effects.
     pub fn step(&mut self, event: Event) -> Answer {
         let before = self.membership.clone();
         let (answer, effects) = self.membership.step(self.now, event);
@@ -90,7 +91,7 @@ impl Manager {
                 Effect::FolderAdopted => {}
             }
         }
-        // A view that concerns nobody who is connected is pushed to nobody.
+        // A view is pushed only to connected nodes.
         let newest = self.membership.newest();
         if self.newest().epoch() < newest.epoch() {
             self.made.push(newest.clone());
@@ -98,7 +99,7 @@ impl Manager {
         answer
     }
 
-    /// The newest view made.
+    /// The newest view.
     pub fn newest(&self) -> &Arc<Routes> {
         self.made.last().expect("it holds the first view from the beginning")
     }
@@ -108,7 +109,7 @@ impl Manager {
         self.made.iter().find(|routes| routes.epoch() == epoch)
     }
 
-    /// What it last heard of an incarnation.
+    /// The record of an incarnation.
     pub fn knows(&self, incarnation: Incarnation) -> Option<&Node> {
         self.membership.nodes().find(|node| node.who.incarnation == incarnation)
     }
@@ -127,8 +128,8 @@ impl Manager {
         self.now >= node.until
     }
 
-    /// Time passes in which one node is not heard of, and all others are. Ends at the next view, or when the
-    /// silent one's lease is over.
+    /// Time passes while one node is silent and all others send heartbeats. Stops at the next view,
+    /// or when the silent one's lease has expired.
     pub fn silence(&mut self, silent: Incarnation) {
         let newest = self.newest().epoch();
         while self.knows(silent).is_some_and(|node| !self.is_over(node)) {

@@ -1,7 +1,7 @@
-//! Rules taken away, one at a time: the model must notice each.
+//! Mutations, one at a time: the model must notice each.
 //!
-//! Each mutation has a setup that shows it, small enough to be found in seconds, and with all rules in place
-//! the same search over as many states must find nothing: else it would prove nothing.
+//! Each mutation has a setup that shows it, small enough to be found in seconds. With all rules in
+//! place the same search over as many states must find nothing: otherwise it would prove nothing.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use crate::setup::{self, Setup};
 use crate::story;
 use crate::world::World;
 
-/// States of a setup that are looked at before a mutation counts as not noticed.
+/// The states of a setup that are visited before a mutation counts as not noticed.
 const STATES: u64 = 6_000_000;
 
-/// Rules taken away that a search of millions of states does not reach: schedules that show them are
-/// twenty steps and more, or need time. The simulation shows the first and the last twelve. `MODEL_MUTATION` looks for one all the same.
+/// Mutations that a search of millions of states does not reach: their schedules have twenty steps
+/// and more, or need time. The simulation shows the first and the last twelve. `MODEL_MUTATION`
+/// searches for one anyway.
 const UNREACHED: [(Mutation, &str); 25] = [
     (Mutation::OlderState, "no manager here starts from a copy"),
     (
@@ -48,11 +49,14 @@ const UNREACHED: [(Mutation, &str); 25] = [
     (Mutation::ExpirySame, "nothing expires where no time passes"),
     (Mutation::ExpiryCounts, "nothing expires where no time passes"),
     (Mutation::AnyWatermark, "a commit names its version here"),
-    (Mutation::LimitsUnmeasured, "all values are as long; the scripts of the membership notice it"),
+    (
+        Mutation::LimitsUnmeasured,
+        "all values have the same length; the scripts of membership notice it",
+    ),
     (Mutation::FewCopies, "one copy is asked for; the tables of the rounds notice it"),
     (Mutation::ShortLease, "the manager does not start again, and no time passes"),
-    (Mutation::AcceptMore, "nobody here accepts a loss"),
-    (Mutation::WaitLeaves, "nobody here accepts a loss"),
+    (Mutation::AcceptMore, "no setup accepts a loss"),
+    (Mutation::WaitLeaves, "no setup accepts a loss"),
     (Mutation::CopyTaken, "no node here has a disk"),
 ];
 
@@ -121,8 +125,9 @@ fn setup_for(mutation: Mutation) -> Setup {
     }
 }
 
-/// Takes a rule away: what is to be said of that, and whether it was noticed, or need not be. What is
-/// `alone` is looked for wherever it is not reached, and told in full.
+/// Runs a mutation. Returns a line of output, and whether it was noticed or need not be. With
+/// `alone` it is searched for even if it is not expected to be reached, and its schedule is
+/// printed.
 fn take_away(mutation: Mutation, is_alone: bool) -> (String, bool) {
     let name = format!("{mutation:?}");
     let unreached = UNREACHED.iter().find(|(other, _)| *other == mutation);
@@ -142,7 +147,7 @@ fn take_away(mutation: Mutation, is_alone: bool) -> (String, bool) {
     let Some((_, schedule)) = report.violation else { return (line, false) };
     if is_alone {
         line.push('\n');
-        line.push_str(&with(mutation, || story::tell(&world, &schedule)));
+        line.push_str(&with(mutation, || schedule::describe(&world, &schedule)));
     }
     let same = Limit { states: report.unique, time: Duration::MAX };
     let sound = explore(&world, same).violation;

@@ -1,8 +1,8 @@
-//! A node of the model: the rules of `holdings`, `lease` and `replica` around one record, as `storage` puts
-//! them around a table.
+//! A node of the model: the rules of `holdings`, `lease` and `replica` with one record, as
+//! `storage` uses them with a table.
 //!
-//! Time is not modelled: a lease is held or it is not, and all wall clocks stand still, so that only the
-//! counters of the hybrid clocks move.
+//! Time is not modelled: a node has a lease or it does not, and all wall clocks stand still, so
+//! only the counters of the hybrid clocks move.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use cluster::view::Routes;
 
 use crate::register::Value;
 
-/// The arc of the only key. The others hold nothing; they matter to the manager alone.
+/// The arc of the only key. The others are empty; they matter to the manager alone.
 pub const ARC: usize = 0;
 
 /// The only key: `hello` has slot 866, which is in the first of four arcs.
@@ -27,12 +27,12 @@ pub const KEY: &[u8] = b"hello";
 /// The time of day, at all times.
 pub const WALL_MS: u64 = 1_000_000_000;
 
-/// What a node holds of the key.
+/// A node's record of the key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {
     /// Its version.
     pub version: Version,
-    /// Whether all replicas hold it.
+    /// Whether all replicas are known to hold it.
     pub state: State,
     /// A value or a tombstone.
     pub body: Body<Value>,
@@ -48,25 +48,25 @@ pub struct Page {
 /// One start of a node's process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {
-    /// Which start.
+    /// The start's incarnation.
     pub incarnation: Incarnation,
-    /// What it knows of its ranges.
+    /// The state of its ranges.
     pub holdings: Holdings,
-    /// Whether its lease runs.
+    /// Whether it has a lease.
     pub has_lease: bool,
     /// The key's record.
     pub held: Option<Record>,
-    /// What it is about to merge.
+    /// The page that it is about to merge.
     pub page: Option<Page>,
-    /// Whether it has left the cluster, as it was asked to: its process may end at any time.
+    /// Whether it has left the cluster as ordered: its process may end at any time.
     pub has_left: bool,
     clock: ServerClock,
 }
 
-/// Who a start of a node is.
+/// The registration of a start of a node.
 pub fn who(slot: usize, incarnation: Incarnation) -> Newcomer {
-    let id = NodeId::new(&format!("node{slot}")).expect("a good name");
-    let address = Address::new("127.0.0.1", 6000 + slot as u16).expect("a good address");
+    let id = NodeId::new(&format!("node{slot}")).expect("a valid name");
+    let address = Address::new("127.0.0.1", 6000 + slot as u16).expect("a valid address");
     Newcomer { id, incarnation, address, redis_port: 0, on_disk: false, weight: 1 }
 }
 
@@ -89,7 +89,7 @@ impl Node {
         }
     }
 
-    /// Whether it serves: what [`lease::is_valid`] says of a lease that ends later, or has ended.
+    /// Whether it serves: [`lease::is_valid`] for a lease that ends later, or has ended.
     pub fn serves(&self) -> bool {
         lease::is_valid(u64::from(self.has_lease), 0)
     }
@@ -104,7 +104,7 @@ impl Node {
         self.holdings.synced().contains(ARC)
     }
 
-    /// Its clock, as it tells it.
+    /// Its clock, as it reports it.
     pub fn clock(&self) -> Clock {
         self.clock.clone().read(WALL_MS)
     }
@@ -127,8 +127,8 @@ impl Node {
         }
     }
 
-    /// The second half: what becomes of the record. In one step with the first (N1), unless that rule is
-    /// taken away.
+    /// The second half: the decision on the record. It is one step with the first (N1), unless that
+    /// rule is off.
     pub fn store(
         &mut self,
         standing: Standing,
@@ -185,13 +185,13 @@ impl Node {
         }
     }
 
-    /// What it holds, as a reader or a finisher sees it.
+    /// Its record, as a reader or a finisher sees it.
     pub fn found(&self) -> Found<Value> {
         let (version, state, body) = match &self.held {
             Some(held) => (held.version, held.state, held.body),
             None => (Version::ABSENT, State::Committed, None),
         };
-        // A write-back is born at this time, of which the counter does not matter.
+        // The birth of a write-back; its counter does not matter.
         let clock = clock_at(WALL_MS);
         Found { version, body, state, epoch: self.holdings.epoch(), clock }
     }
@@ -202,7 +202,7 @@ impl Node {
         Some(Page { epoch: self.holdings.epoch(), record: self.held.clone() })
     }
 
-    /// Merges the page that has come.
+    /// Merges the page that has arrived.
     pub fn merge(&mut self) {
         let Some(Page { epoch, record }) = self.page.take() else { return };
         if !self.holdings.may_merge(epoch, ARC) {
@@ -220,18 +220,18 @@ impl Node {
         self.holdings.fetched(epoch, ARC);
     }
 
-    /// Takes over a view, if it is newer.
+    /// Adopts a view, if it is newer.
     pub fn adopt(&mut self, routes: Arc<Routes>) {
         self.has_left |= self.holdings.leaves_with(routes.view());
         let Some(adoption) = self.holdings.adopt(routes) else { return };
         if adoption.to_drop.contains(&ARC) {
             self.held = None;
         }
-        // A page that can never be merged any more is as good as none.
+        // A page that cannot be merged any more is dropped.
         self.page.take_if(|page| !self.holdings.may_merge(page.epoch, ARC));
     }
 
-    /// What it says of itself to the manager.
+    /// Its report to the manager.
     pub fn report(&self) -> Report {
         let synced = self.holdings.synced().clone();
         Report { epoch: self.holdings.epoch(), synced, ..Report::default() }

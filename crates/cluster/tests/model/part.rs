@@ -1,14 +1,14 @@
 //! A part of a state, shared by all states in which it is the same.
 //!
-//! A step of the cluster changes one node, or one client and the frames under way; the rest stays. A state
-//! therefore holds its parts by reference, each with its fingerprint: copying a state copies a dozen
-//! references, and telling two states apart compares a dozen numbers.
+//! A step of the cluster changes one node, or one client and the frames under way; the rest stays.
+//! A state therefore holds its parts by reference, each with its fingerprint: copying a state
+//! copies a dozen references, and comparing two states compares a dozen numbers.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::rc::Rc;
 
-/// 64 bits that stand for a value. The same in every run: the hasher has no random key.
+/// A fingerprint of 64 bits. The same in every run: the hasher has no random key.
 pub fn fingerprint(value: &impl Hash) -> u64 {
     BuildHasherDefault::<DefaultHasher>::new().hash_one(value)
 }

@@ -1,17 +1,17 @@
-//! The promise, checked while a history grows: is what happened so far linearizable?
+//! Checks while a history grows whether it is linearizable so far.
 //!
-//! One key is one register. The monitor keeps every way in which the operations so far could have taken
-//! effect one after the other (a *path*): what the register would hold now, which of the writes that are
-//! still open would have happened already, and what each open read could have seen since it was called. An
-//! operation that ends throws out the paths that disagree with its result; when none is left, the history is
-//! not linearizable. (Lowe, *Testing for Linearizability*, 2017, has the method.)
+//! One key is one register. The monitor keeps every order in which the operations so far could have
+//! taken effect (a *path*): the register's value then, which of the open writes have happened
+//! already, and the values that each open read could have seen since it was called. When an
+//! operation ends, the paths that disagree with its result are removed. When none is left, the
+//! history is not linearizable. (Lowe, *Testing for Linearizability*, 2017, has the method.)
 //!
-//! Exact, and small: two histories that allow the same future are the same value here, so that a model need
-//! not tell them apart.
+//! The check is exact, and the state small: two histories that allow the same future are the same
+//! value here, so a model need not distinguish them.
 
 use std::collections::BTreeSet;
 
-/// What the register holds: 0 is nothing, also after a delete.
+/// The register's value: 0 is none, also after a delete.
 pub type Value = u8;
 
 /// An operation's name.
@@ -21,11 +21,11 @@ pub type Id = u8;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Open {
     id: Id,
-    /// What it writes; `None` for a read.
+    /// The value that it writes; `None` for a read.
     writes: Option<Value>,
     /// When it may happen.
     when: When,
-    /// Nobody will hear of its end.
+    /// Its end will never be known.
     is_given_up: bool,
 }
 
@@ -36,20 +36,20 @@ enum When {
     Always,
     /// Not yet: a read-modify-write that has not chosen.
     Never,
-    /// While the register holds what it was made from.
+    /// While the register holds its base.
     After(Value),
 }
 
-/// One way in which it may have happened.
+/// One possible order of the operations.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Path {
     value: Value,
-    /// For each open operation: of a write, whether it has happened (1); of a read, the values that it could
-    /// have seen (a bit each).
-    marks: Vec<u16>,
+    /// For each open operation: for a write, whether it has happened (1); for a read, the values
+    /// that it could have seen (a bit each).
+    states: Vec<u16>,
 }
 
-/// All that the history so far allows.
+/// All paths that the history so far allows.
 #[derive(Debug, Clone, Hash)]
 pub struct Register {
     open: Vec<Open>,
@@ -59,7 +59,7 @@ pub struct Register {
 impl Register {
     /// A register that holds a value, and no operations yet.
     pub fn new(value: Value) -> Register {
-        let path = Path { value, marks: Vec::new() };
+        let path = Path { value, states: Vec::new() };
         Register { open: Vec::new(), paths: BTreeSet::from([path]) }
     }
 
@@ -78,12 +78,13 @@ impl Register {
         self.call(Open { id, writes: Some(value), when: When::Never, is_given_up: false });
     }
 
-    /// It has chosen to follow `base`, has certainly not happened yet, and can now happen in no other place.
+    /// It has chosen to follow `base`, has certainly not happened yet, and can now happen in no
+    /// other place.
     pub fn update_from(&mut self, id: Id, base: Value) {
         let Some(at) = self.open.iter().position(|open| open.id == id) else { return };
         self.open[at].when = When::After(base);
         for path in std::mem::take(&mut self.paths) {
-            if path.marks[at] == 0 {
+            if path.states[at] == 0 {
                 self.extend(path);
             }
         }
@@ -100,7 +101,7 @@ impl Register {
         self.open.insert(at, open);
         let paths = std::mem::take(&mut self.paths);
         for mut path in paths {
-            path.marks.insert(at, if is_read { 1 << path.value } else { 0 });
+            path.states.insert(at, if is_read { 1 << path.value } else { 0 });
             self.extend(path);
         }
     }
@@ -111,17 +112,17 @@ impl Register {
             return;
         }
         for (i, open) in self.open.clone().iter().enumerate() {
-            let (Some(value), 0) = (open.writes, path.marks[i]) else { continue };
+            let (Some(value), 0) = (open.writes, path.states[i]) else { continue };
             if open.when == When::Never
                 || matches!(open.when, When::After(base) if base != path.value)
             {
                 continue;
             }
             let mut next = Path { value, ..path.clone() };
-            next.marks[i] = 1;
-            for (mark, other) in next.marks.iter_mut().zip(&self.open) {
+            next.states[i] = 1;
+            for (state, other) in next.states.iter_mut().zip(&self.open) {
                 if other.writes.is_none() {
-                    *mark |= 1 << value;
+                    *state |= 1 << value;
                 }
             }
             self.extend(next);
@@ -130,20 +131,20 @@ impl Register {
 
     /// A write has taken effect.
     pub fn end_write(&mut self, id: Id) {
-        self.end(id, |mark| mark == 1);
+        self.end(id, |state| state == 1);
     }
 
     /// A write has certainly not taken effect, and never will.
     pub fn refuse_write(&mut self, id: Id) {
-        self.end(id, |mark| mark == 0);
+        self.end(id, |state| state == 0);
     }
 
     /// A get has found a value.
     pub fn end_read(&mut self, id: Id, value: Value) {
-        self.end(id, |mark| mark >> value & 1 == 1);
+        self.end(id, |state| state >> value & 1 == 1);
     }
 
-    /// Nobody will hear of an operation's end: a write may still happen at any time.
+    /// An operation's end will never be known: a write may still happen at any time.
     pub fn give_up(&mut self, id: Id) {
         let Some(at) = self.open.iter().position(|open| open.id == id) else { return };
         if self.open[at].writes.is_none() {
@@ -164,18 +165,18 @@ impl Register {
         let paths = std::mem::take(&mut self.paths);
         self.paths = paths
             .into_iter()
-            .filter(|path| agrees(path.marks[at]))
+            .filter(|path| agrees(path.states[at]))
             .map(|mut path| {
-                path.marks.remove(at);
+                path.states.remove(at);
                 path
             })
             .collect();
     }
 
-    /// Forgets writes that have happened on every path and that nobody will hear of.
+    /// Forgets writes that have happened on every path and whose end will never be known.
     fn tidy(&mut self) {
         while let Some(at) = (0..self.open.len()).find(|&at| {
-            self.open[at].is_given_up && self.paths.iter().all(|path| path.marks[at] == 1)
+            self.open[at].is_given_up && self.paths.iter().all(|path| path.states[at] == 1)
         }) {
             self.remove(at, |_| true);
         }

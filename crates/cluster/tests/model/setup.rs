@@ -1,7 +1,8 @@
-//! Setups: who is there at the beginning, what the clients do, and what may befall everybody.
+//! Setups: the processes at the beginning, the clients' scripts, and the failures that may happen.
 //!
-//! A setup begins from views written by hand, each adopted by everyone, so that it stands at once where it is
-//! interesting: in the middle of a change. What follows from there is the manager's own doing.
+//! A setup begins with handwritten views, each adopted by all nodes, so that it starts at the
+//! interesting point: in the middle of a reconfiguration. From there on the manager makes the
+//! views.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::part::Part;
 use crate::register::{Register, Value};
 use crate::world::{NODES, Spent, State, incarnation};
 
-/// What the key holds at the beginning, where it holds anything.
+/// The key's value at the beginning, where it has one.
 const FIRST: Value = 9;
 
 /// A setup.
@@ -32,12 +33,12 @@ pub struct Setup {
     pub views: Vec<View>,
     /// Nodes that run and have not registered.
     pub spares: &'static [usize],
-    /// What each client does: see [`crate::client::step_of`].
+    /// Each client's script: see [`crate::client::step_of`].
     pub scripts: [&'static [u8]; 3],
     /// Nodes that have fetched the key already.
     pub fetched: &'static [usize],
-    /// Whether the key holds something at the beginning, and how far its clock is ahead of what the clients
-    /// have been told: it is the put of one whom they do not know.
+    /// Whether the key has a value at the beginning, and how far its clock is ahead of the
+    /// clients': it was put by another client.
     pub record: Option<u64>,
     /// How many processes may be killed.
     pub crashes: u8,
@@ -45,9 +46,9 @@ pub struct Setup {
     pub lapses: u8,
     /// How many killed nodes may be started again.
     pub restarts: u8,
-    /// What the operator orders, each at any time after the one before.
+    /// The operator's commands, each at any time after the one before.
     pub orders: Vec<Order>,
-    /// How many times a node may finish what it holds as pending.
+    /// How many times a node may complete its pending record.
     pub finishes: u8,
     /// How often each client may try again.
     pub tries: u8,
@@ -55,13 +56,14 @@ pub struct Setup {
     pub loses_replies: bool,
     /// Whether puts may reach their deadline.
     pub abandons: bool,
-    /// The newest view that is looked at.
+    /// The newest view that is visited.
     pub epochs: u64,
-    /// Whether a node that has adopted a view or fetched its ranges says so in the same step. Fewer states.
+    /// Whether a node that has adopted a view or fetched its ranges reports it in the same step.
+    /// Fewer states.
     pub is_prompt: bool,
 }
 
-/// A view: its members, the owners of the four arcs, and those to come.
+/// A view: its members, the owners of the four arcs, and the target's.
 fn view(
     copies: usize,
     members: &[(usize, MemberState)],
@@ -180,7 +182,7 @@ impl Setup {
         let members: Vec<usize> = (0..NODES)
             .filter(|&slot| state.nodes[slot].as_ref().is_some_and(|n| n.has_lease))
             .collect();
-        // Twice: the first time the manager may not have heard of the sources.
+        // Twice: the first time the manager may not have the sources' reports.
         for slot in members {
             state.beat(slot);
         }
@@ -208,7 +210,8 @@ pub fn three_copies(scripts: [&'static str; 3]) -> Setup {
     Setup { crashes: 1, epochs: 2, ..Setup::new("k3", vec![born], scripts) }
 }
 
-/// C joins at the head of the ring; when all is fetched, one view makes it active, and B loses the key.
+/// C joins at the head of the ring; when all is fetched, one view makes it active, and B loses the
+/// key.
 pub fn promo(scripts: [&'static str; 3]) -> Setup {
     let born = view(2, &[(A, Active), (B, Active)], [A, B, A, B], None);
     let joining =
@@ -216,18 +219,19 @@ pub fn promo(scripts: [&'static str; 3]) -> Setup {
     Setup { crashes: 1, epochs: 4, ..Setup::new("promo", vec![born, joining], scripts) }
 }
 
-/// As `heal`, but nobody dies: a lease runs out, its node is taken out, comes back and joins again.
+/// As `heal`, but without a death: a lease expires, its node is removed, returns and joins again.
 pub fn lapse(scripts: [&'static str; 3]) -> Setup {
     Setup { name: "lapse", crashes: 0, lapses: 1, epochs: 4, ..heal(scripts) }
 }
 
-/// A node that nobody knew joins two others, by the manager's own deal.
+/// A new node joins two others, by the manager's own assignment.
 pub fn join(scripts: [&'static str; 3]) -> Setup {
     let born = view(2, &[(A, Active), (B, Active)], [A, B, A, B], None);
     Setup { spares: &[C], crashes: 1, epochs: 3, ..Setup::new("join", vec![born], scripts) }
 }
 
-/// One copy. C takes the key over from B, which stays for what else it holds, even if its lease runs out.
+/// One copy. C takes the key over from B, which stays for its other ranges, even if its lease
+/// expires.
 pub fn single(scripts: [&'static str; 3]) -> Setup {
     let born = view(1, &[(A, Active), (B, Active)], [B, A, B, A], None);
     let members = [(A, Active), (B, Active), (C, Joining)];
@@ -288,7 +292,8 @@ pub fn cancel_and_again(scripts: [&'static str; 3]) -> Setup {
     Setup { name: "again", orders, crashes: 0, epochs: 5, ..leave(scripts) }
 }
 
-/// One copy, which D fetches from A, who leaves and dies. B is the next on the ring, and has never held it.
+/// One copy, which D fetches from A, which leaves and dies. B is the next on the ring, and has
+/// never held it.
 pub fn cancel_with_one_copy(scripts: [&'static str; 3]) -> Setup {
     let members = [(A, Active), (B, Active), (C, Active), (D, Active)];
     let born = view(1, &members, [A, B, C, D], None);
@@ -306,7 +311,7 @@ pub fn two_joiners(scripts: [&'static str; 3]) -> Setup {
     Setup { epochs: 3, ..Setup::new("two2", vec![born, joining], scripts) }
 }
 
-/// Two joiners, of which one is to keep the key (D) and one is not (C). F7 (a).
+/// Two joining nodes: D will be a replica of the key, C will not. F7 (a).
 pub fn subset(scripts: [&'static str; 3]) -> Setup {
     let born = view(2, &[(A, Active), (B, Active)], [A, B, A, B], None);
     let members = [(A, Active), (B, Active), (C, Joining), (D, Joining)];

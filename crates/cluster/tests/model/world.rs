@@ -1,8 +1,8 @@
 //! The states of the model and the steps between them.
 //!
-//! A state is the manager, four places for nodes, the clients, the frames under way and the register's
-//! history. A step is one thing that happens to one of them. Frames lie in a bag: each arrives at any time,
-//! in any order, or never.
+//! A state is the manager, four places for nodes, the clients, the frames under way and the
+//! register's history. A step is one thing that happens to one of them. Frames lie in a bag: each
+//! arrives at any time, in any order, or never.
 
 use std::sync::Arc;
 
@@ -34,10 +34,10 @@ pub const FINISHER: usize = CLIENTS - 1;
 /// How many numbers there are for starts of one node.
 const STARTS: u64 = 16;
 
-/// What is under way to a node.
+/// A frame under way to a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Frame {
-    /// WRITE. `from` is nobody where the writer does not wait for the answer any more.
+    /// WRITE. `from` is `None` where the writer does not wait for the answer any more.
     Write {
         to: usize,
         from: Option<usize>,
@@ -51,7 +51,8 @@ pub enum Frame {
     Read { to: usize, from: usize, fence: Option<(Epoch, u16)> },
     /// COMMIT.
     Commit { to: usize, version: Version },
-    /// A write that was admitted and is not stored yet. Only where N1 is taken away; else the two are one step.
+    /// A write that was admitted and is not stored yet. Only where N1 is off; otherwise the two are
+    /// one step.
     Admitted {
         to: usize,
         from: Option<usize>,
@@ -63,7 +64,7 @@ pub enum Frame {
     },
 }
 
-/// One thing that happens. Clients, nodes and frames are named by their places.
+/// A step. Clients, nodes and frames are named by their places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Nothing yet.
@@ -72,7 +73,7 @@ pub enum Action {
     Start(u8),
     /// A client that waits for a newer view tries again.
     Retry(u8),
-    /// A client waits no longer for the answers of an attempt, and makes the next.
+    /// A client's attempt times out, and it makes the next.
     GiveUp(u8),
     /// A client's put reaches its deadline.
     Abandon(u8),
@@ -80,7 +81,7 @@ pub enum Action {
     Deliver(u8),
     /// A frame arrives, and the answer is lost.
     LoseReply(u8),
-    /// A node completes what it holds as pending (C4).
+    /// A node completes its pending record (C4).
     Finish(u8),
     /// A node's process is killed.
     Crash(u8),
@@ -106,7 +107,7 @@ pub enum Action {
     End(u8),
 }
 
-/// How much of what a setup allows has happened.
+/// How much of a setup's bounds is used up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Spent {
     pub crashes: u8,
@@ -114,12 +115,12 @@ pub struct Spent {
     pub restarts: u8,
     pub finishes: u8,
     pub orders: u8,
-    /// Whether as many copies have been lost as there were, by the smallest number in force or to come:
-    /// nothing is promised any more.
+    /// Whether as many copies have been lost as there were, by the smaller of the current and the
+    /// target's number: nothing is promised any more.
     pub is_beyond: bool,
 }
 
-/// Everything at one moment.
+/// The state of everything.
 #[derive(Debug, Clone, Hash)]
 pub struct State {
     pub manager: Part<Manager>,
@@ -127,20 +128,20 @@ pub struct State {
     pub clients: [Part<Client>; CLIENTS],
     pub bag: Part<Vec<Frame>>,
     pub register: Part<Register>,
-    /// The newest version that anybody was told of: acknowledged, or shown by a get.
+    /// The newest version that was acknowledged, or returned by a get.
     pub promised: Version,
     pub spent: Spent,
     /// Whether a node was sent two records under one version.
     pub has_conflict: bool,
-    /// Whether the manager has made a view without any of those who hold what was promised.
+    /// Whether the manager has made a view without any of the nodes that hold the promised version.
     pub has_given_up: bool,
     /// A view in which nobody serves.
     pub unborn: Arc<Routes>,
 }
 
-/// The model: what may happen, and what must not.
+/// The model: possible steps, and violations.
 pub struct World {
-    /// Who is there, what they do, and what may befall them.
+    /// Processes, scripts and failures.
     pub setup: Setup,
 }
 
@@ -225,8 +226,8 @@ impl World {
         for routes in &manager.made {
             let is_member = routes.view().members.iter().any(|m| m.incarnation == node.incarnation);
             let is_newer = routes.epoch() > node.holdings.epoch();
-            let is_told = manager.knows(node.incarnation).is_some();
-            if is_newer && (is_member || is_told || node.holdings.epoch() > Epoch::NONE) {
+            let is_reported = manager.knows(node.incarnation).is_some();
+            if is_newer && (is_member || is_reported || node.holdings.epoch() > Epoch::NONE) {
                 out.push(Action::Adopt(number, routes.epoch().0 as u8));
             }
         }
@@ -244,7 +245,7 @@ impl World {
             && node.is_synced()
             && is_known_active
             && node.held.as_ref().is_some_and(|held| {
-                // Its clock is as late as need be: how long it waits is a matter of speed.
+                // Its clock is late enough: how long it waits does not affect correctness.
                 held.state == Settled::Pending
                     && replica::is_abandoned(clock_at(WALL_MS), clock_at(2 * WALL_MS))
             })
@@ -270,8 +271,8 @@ impl World {
             state.has_given_up |= state.is_given_up_by(state.manager.newest());
         }
         let newest = state.manager.newest().view();
-        // Where K copies are gone the manager may begin anew with none, and nothing is promised any more.
-        // With fewer it may not: then this is followed, and found to be wrong.
+        // Where K copies are lost the manager may start the arc empty, and nothing is promised any
+        // more. With fewer it may not: then the search continues, and finds the violation.
         let is_given_up = newest.epoch > Epoch(1)
             && newest.fresh.contains(&(ARC as u16))
             && state.spent.is_beyond;
@@ -327,7 +328,7 @@ impl World {
         Some(())
     }
 
-    /// What is wrong with a state.
+    /// The violation in a state, if there is one.
     pub fn violation(&self, state: &State) -> Option<&'static str> {
         if state.register.is_broken() {
             return Some("linearizability");
@@ -365,7 +366,7 @@ impl State {
         self.manager.membership.nodes().map(|node| node.who.incarnation).filter(here).collect()
     }
 
-    /// Another copy of the key may be lost: a node is killed, or taken for dead.
+    /// Another copy of the key may be lost: a node is killed, or counts as dead.
     fn note_failure(&mut self) {
         let (active, newest) = (self.manager.membership.active(), self.manager.newest());
         let of =
@@ -374,8 +375,9 @@ impl State {
         self.spent.is_beyond |= usize::from(self.spent.crashes + self.spent.lapses) >= copies;
     }
 
-    /// Whether a view takes the key from all who hold what was promised, as far as the manager knows, and it
-    /// knows of all who have died. Whatever was lost before: the last copy is never given up.
+    /// Whether a view takes the key from all holders of the promised version that the manager
+    /// knows, while it knows of all deaths. The last copy must never be given up, whatever was lost
+    /// before.
     fn is_given_up_by(&self, next: &Routes) -> bool {
         let is_unnoticed = |slot: usize| {
             let mut ended = self.ended_processes(slot).into_iter();
@@ -399,7 +401,8 @@ impl State {
             && !holders.any(keeps)
     }
 
-    /// The connections of processes that have ended, end; where nobody listens any more, they are gone (L6).
+    /// The connections of ended processes close; where nothing listens any more, the processes are
+    /// gone (L6).
     fn notice(&mut self, slot: usize) {
         let is_port_free = self.nodes[slot].is_none();
         for ended in self.ended_processes(slot) {
@@ -463,7 +466,7 @@ impl State {
         }
     }
 
-    /// Who may be asked for the page of an arc.
+    /// The possible sources for the page of an arc.
     fn sources(&self, slot: usize, arc: usize) -> Vec<usize> {
         let Some(node) = self.nodes[slot].as_ref() else { return Vec::new() };
         let Some(routes) = node.holdings.routes() else { return Vec::new() };
@@ -480,8 +483,8 @@ impl State {
             .collect()
     }
 
-    /// The arcs other than the key's that a node can fetch now. There is nothing in them: they are fetched in
-    /// no time, before the node next speaks with the manager.
+    /// The arcs other than the key's that a node can fetch now. They are empty, so they are fetched
+    /// at once, before the node's next heartbeat.
     fn empty_arcs(&self, slot: usize) -> Vec<usize> {
         let Some(node) = self.nodes[slot].as_ref() else { return Vec::new() };
         let mut arcs = node.holdings.missing();
@@ -526,7 +529,7 @@ impl State {
         }
     }
 
-    /// Whether a write that arrives now would be stored, or compared with what is.
+    /// Whether a write that arrives now would be stored, or compared with the stored record.
     fn would_store(&self, frame: &Frame) -> bool {
         match frame {
             Frame::Write { to, from: Some(_), epoch, expected, .. } => {
@@ -538,10 +541,10 @@ impl State {
         }
     }
 
-    /// Drops frames that can change nothing any more, and puts the others in order.
+    /// Drops frames that cannot change anything any more, and sorts the others.
     fn drop_useless_frames(&mut self) {
         let is_of_use = |frame: &Frame| match frame {
-            // Somebody waits for the answer.
+            // A client waits for the answer.
             Frame::Read { .. } | Frame::Write { from: Some(_), .. } => true,
             // Epochs never go down, and neither do versions within one.
             Frame::Write { to, epoch, version, .. } => self.nodes[*to]

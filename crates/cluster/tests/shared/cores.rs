@@ -1,19 +1,19 @@
 //! Work that is cut into independent pieces, on every core.
 //!
-//! The results are told in the order of the work, whoever was first, so that what is printed is the same
-//! on every machine. Each piece runs in one thread from its beginning to its end: a rule that is taken away
-//! in a thread stays so for the piece alone.
+//! Results are reported in the order of the work, so the output is the same on every machine. Each
+//! piece runs in one thread from beginning to end, so a mutation that is switched on in a thread
+//! affects only that piece.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, mpsc};
 use std::thread;
 
-/// Runs every piece, and tells each result, until it is told to stop.
+/// Runs every piece and reports each result, until `report` breaks.
 pub fn on_all_cores<T: Send, R: Send>(
     work: impl Iterator<Item = T> + Send,
     run: impl Fn(T) -> R + Sync,
-    mut tell: impl FnMut(R) -> ControlFlow<()>,
+    mut report: impl FnMut(R) -> ControlFlow<()>,
 ) {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let work = Mutex::new(work.enumerate());
@@ -23,7 +23,7 @@ pub fn on_all_cores<T: Send, R: Send>(
             let next = work.lock().expect("nothing panics that holds it").next();
             let Some((number, piece)) = next else { return };
             if done.send((number, run(piece))).is_err() {
-                // Nobody wants to know more.
+                // The receiver has stopped.
                 return;
             }
         }
@@ -40,7 +40,7 @@ pub fn on_all_cores<T: Send, R: Send>(
             early.insert(number, result);
             while let Some(result) = early.remove(&next) {
                 next += 1;
-                if tell(result).is_break() {
+                if report(result).is_break() {
                     return;
                 }
             }

@@ -71,7 +71,7 @@ impl Task {
 pub struct Thread {
     pub links: BTreeMap<usize, LinkId>,
     /// Marks that wait for a frame on these connections.
-    pub marks: BTreeMap<usize, (u64, Clock)>,
+    pub watermarks: BTreeMap<usize, (u64, Clock)>,
     /// Who it writes as, and the highest clock drawn for the operation under way.
     pub writer: u64,
     pub drawn: Clock,
@@ -87,7 +87,7 @@ pub struct Thread {
     pub refresh: Option<LinkId>,
     pub turn: u64,
     /// An operation that waits for a refresh before it begins.
-    pub wish: Option<(Key, Action)>,
+    pub pending: Option<(Key, Action)>,
     /// Operations that it has yet to run.
     pub left: u32,
 }
@@ -103,7 +103,7 @@ pub struct Client {
     pub clock: WriterClock,
     /// Read-modify-writes tried.
     pub ops: u64,
-    pub told: Micros,
+    pub clock_at: Micros,
     pub routes: Option<Arc<Routes>>,
     /// Keys with their versions, that wait for a frame to these nodes.
     pub commits: BTreeMap<usize, Vec<(Key, Version)>>,
@@ -113,14 +113,14 @@ impl Client {
     /// One that knows nothing yet.
     pub fn new(pid: Pid, threads: usize, left: u32) -> Client {
         let threads = (0..threads).map(|_| Thread { left, ..Thread::default() }).collect();
-        let (ops, told, routes, commits) = (0, 0, None, BTreeMap::new());
+        let (ops, clock_at, routes, commits) = (0, 0, None, BTreeMap::new());
         Client {
             pid,
             threads,
             is_alive: true,
             clock: WriterClock::default(),
             ops,
-            told,
+            clock_at,
             routes,
             commits,
         }
@@ -142,11 +142,11 @@ impl World {
     /// Kills a client in the middle of whatever it does.
     pub fn kill_client(&mut self, client: usize) {
         let pid = self.clients[client].pid;
-        self.say(|_| format!("client{client} ({pid}) dies"));
+        self.log(|_| format!("client{client} ({pid}) dies"));
         self.clients[client].is_alive = false;
         for thread in 0..self.clients[client].threads.len() {
             let thread = &mut self.clients[client].threads[thread];
-            let is_busy = thread.task.is_some() || thread.wish.is_some();
+            let is_busy = thread.task.is_some() || thread.pending.is_some();
             if is_busy && thread.task.take().is_some() {
                 let record = thread.record;
                 // An unknown end is never wrong.
@@ -170,19 +170,19 @@ impl World {
         if let Some(task) = self.thread(client, thread).task {
             return self.attempt(task);
         }
-        let wish = self.thread(client, thread).wish.take();
+        let pending = self.thread(client, thread).pending.take();
         if self.clients[client].routes.is_none() {
-            self.thread(client, thread).wish = wish;
+            self.thread(client, thread).pending = pending;
             return self.refresh(client, thread);
         }
-        let is_asked_for = wish.is_some();
-        let Some((key, action)) = wish.or_else(|| self.next_operation(client, thread)) else {
+        let is_asked_for = pending.is_some();
+        let Some((key, action)) = pending.or_else(|| self.next_operation(client, thread)) else {
             return;
         };
         // N5: a clock that was told long ago may be too old.
         let stale = self.plan.stale;
-        if !is_asked_for && self.now - self.clients[client].told > stale {
-            self.thread(client, thread).wish = Some((key, action));
+        if !is_asked_for && self.now - self.clients[client].clock_at > stale {
+            self.thread(client, thread).pending = Some((key, action));
             return self.refresh(client, thread);
         }
         self.start_operation(client, thread, key, action);
@@ -250,7 +250,7 @@ impl World {
             Action::Update(_) | Action::Renew(_) | Action::Check => Operation::read_modify_write(),
         };
         let routes = self.clients[client].routes.clone().expect("it has a view");
-        self.say(|_| format!("client{client}.{thread} #{record}: {action:?} k{key}"));
+        self.log(|_| format!("client{client}.{thread} #{record}: {action:?} k{key}"));
         let id = self.fresh();
         let thread_now = self.thread(client, thread);
         thread_now.record = record;
@@ -309,11 +309,11 @@ impl World {
         }
         let record = self.thread(client, thread).record;
         if matches!(self.history.action(record), Action::Update(_) | Action::Renew(_))
-            && self.rng.chance(self.plan.behead)
+            && self.rng.chance(self.plan.kill_primary)
         {
             let write_set = self.tasks.get(&id).map(|task| self.write_set(task));
             if let Some(&primary) = write_set.as_deref().and_then(<[usize]>::first) {
-                self.behead(primary);
+                self.kill_primary(primary);
                 return self.rng.within(10, self.plan.longest / 4);
             }
         }
@@ -383,7 +383,7 @@ impl World {
             for slot in write_set {
                 // By its mark, as a call that is over; or by its name.
                 if version.writer == writer && replica::is_covered(&version, drawn) {
-                    _ = client_now.threads[thread].marks.insert(slot, (writer, clock))
+                    _ = client_now.threads[thread].watermarks.insert(slot, (writer, clock))
                 } else {
                     client_now.commits.entry(slot).or_default().push((task.key, version))
                 }
@@ -444,7 +444,7 @@ impl World {
             // Whose write may be stored somewhere tells no mark any more.
             thread_now.writer = 0;
         }
-        self.say(|_| format!("client{client}.{thread} #{record}: {ending:?}"));
+        self.log(|_| format!("client{client}.{thread} #{record}: {ending:?}"));
         match ending {
             Ending::Done | Ending::Got(_) => self.counts.done += 1,
             Ending::Failed => self.counts.failed += 1,
@@ -472,8 +472,10 @@ impl World {
             return;
         }
         let waiting = self.clients[client].commits.keys();
-        let slots: BTreeSet<usize> =
-            waiting.chain(self.clients[client].threads[thread].marks.keys()).copied().collect();
+        let slots: BTreeSet<usize> = waiting
+            .chain(self.clients[client].threads[thread].watermarks.keys())
+            .copied()
+            .collect();
         for slot in slots {
             let commits = self.commits(client, thread, slot);
             let link = self.thread(client, thread).links.get(&slot).copied();
@@ -481,7 +483,7 @@ impl World {
             if let Some(link) = link.filter(|link| self.links.contains_key(link))
                 && let Some(commits) = commits
             {
-                self.send(link, Dir::Up, Frame::Commits(commits));
+                self.send(link, Dir::Up, Frame::Commit(commits));
             }
         }
     }
@@ -514,7 +516,7 @@ impl World {
             let now = self.now;
             let client_now = &mut self.clients[client];
             client_now.clock.observe(clock);
-            client_now.told = now;
+            client_now.clock_at = now;
             is_news = client_now.routes.as_ref().is_none_or(|old| old.epoch() < routes.epoch());
             // A view that nobody serves is none to work with.
             if is_news && routes.arcs() > 0 {

@@ -27,7 +27,7 @@ counts! {
     /// Operations of which nobody knows.
     unknown,
     /// Primaries killed between the steps of a read-modify-write.
-    beheaded,
+    primaries_killed,
     /// Puts and deletes that took a fresh version.
     freshened,
     /// Views that became active.
@@ -77,7 +77,7 @@ counts! {
     /// Nodes that left as they were asked to.
     left,
     /// Times that K replicas or more were killed at once.
-    massacres,
+    mass_kills,
     /// Losses that were accepted.
     accepted,
     /// Losses that were not accepted, since they were others than those shown.

@@ -73,19 +73,19 @@ pub enum End {
 pub struct Disk(Vec<Line>);
 
 /// A part of what a node held: versions, and values or tombstones.
-pub type Held = BTreeMap<Key, (Version, Body<Value>)>;
+pub type RecoveredRecords = BTreeMap<Key, (Version, Body<Value>)>;
 
 /// The last life that a log tells of, and what it had of those before.
 #[derive(Debug, Clone)]
-pub struct Life {
+pub struct Recovered {
     of: Pid,
     epoch: Epoch,
     since: Vec<Epoch>,
     synced: ArcSet,
     /// What the node held.
-    pub held: Held,
+    pub held: RecoveredRecords,
     /// What it had of lives before, by arc.
-    pub earlier: BTreeMap<usize, Held>,
+    pub stale: BTreeMap<usize, RecoveredRecords>,
 }
 
 impl Disk {
@@ -147,8 +147,8 @@ impl Disk {
     }
 
     /// What the log comes to; `None` if it is empty.
-    pub fn life(&self, keys: &[KeyInfo]) -> Option<Life> {
-        let mut life = Life::new(self.0.first()?.of);
+    pub fn life(&self, keys: &[KeyInfo]) -> Option<Recovered> {
+        let mut life = Recovered::new(self.0.first()?.of);
         for line in &self.0 {
             if line.of != life.of {
                 let revived = match &line.entry {
@@ -163,28 +163,28 @@ impl Disk {
     }
 }
 
-impl Life {
-    fn new(of: Pid) -> Life {
-        Life {
+impl Recovered {
+    fn new(of: Pid) -> Recovered {
+        Recovered {
             of,
             epoch: Epoch::NONE,
             since: vec![Epoch::NONE; ARCS],
             synced: ArcSet::with_capacity(ARCS),
-            held: Held::new(),
-            earlier: BTreeMap::new(),
+            held: RecoveredRecords::new(),
+            stale: BTreeMap::new(),
         }
     }
 
     /// Another life begins, with what the last one held of these arcs.
     fn go_on(&mut self, of: Pid, revived: &ArcSet, keys: &[KeyInfo]) {
         (0..ARCS).filter(|arc| !revived.contains(*arc)).for_each(|arc| self.set_aside(arc, keys));
-        let Life { held, earlier, .. } = std::mem::replace(self, Life::new(of));
-        (self.held, self.earlier) = (held, earlier);
+        let Recovered { held, stale, .. } = std::mem::replace(self, Recovered::new(of));
+        (self.held, self.stale) = (held, stale);
     }
 
     fn set_aside(&mut self, arc: usize, keys: &[KeyInfo]) {
         let taken = take_arc(&mut self.held, arc, keys);
-        set_aside(&mut self.earlier, arc, taken);
+        set_aside(&mut self.stale, arc, taken);
     }
 
     fn take(&mut self, entry: &Entry, keys: &[KeyInfo]) {
@@ -202,13 +202,13 @@ impl Life {
                     self.set_aside(arc, keys);
                 }
                 self.synced = held.clone();
-                self.earlier.retain(|arc, _| !held.contains(*arc));
+                self.stale.retain(|arc, _| !held.contains(*arc));
             }
             Entry::Synced(epoch, arcs) if *epoch == self.epoch => {
                 for arc in arcs.iter().map(|&arc| usize::from(arc)) {
                     self.synced.grow(ARCS);
                     self.synced.insert(arc);
-                    self.earlier.remove(&arc);
+                    self.stale.remove(&arc);
                 }
             }
             Entry::Synced(..) => {}
@@ -228,7 +228,7 @@ impl Life {
 }
 
 /// Takes an arc's records away.
-pub fn take_arc(held: &mut Held, arc: usize, keys: &[KeyInfo]) -> Held {
+pub fn take_arc(held: &mut RecoveredRecords, arc: usize, keys: &[KeyInfo]) -> RecoveredRecords {
     let is_in = |key: &Key| keys[usize::from(*key)].arc == arc;
     let taken =
         held.iter().filter(|(key, _)| is_in(key)).map(|(key, record)| (*key, *record)).collect();
@@ -238,12 +238,12 @@ pub fn take_arc(held: &mut Held, arc: usize, keys: &[KeyInfo]) -> Held {
 
 /// Keeps an arc's records as those of an earlier life, unless there are more already.
 pub fn set_aside<T>(
-    earlier: &mut BTreeMap<usize, BTreeMap<Key, T>>,
+    stale: &mut BTreeMap<usize, BTreeMap<Key, T>>,
     arc: usize,
     taken: BTreeMap<Key, T>,
 ) {
-    let is_more = earlier.get(&arc).is_none_or(|kept| kept.len() <= taken.len());
+    let is_more = stale.get(&arc).is_none_or(|kept| kept.len() <= taken.len());
     if !taken.is_empty() && is_more {
-        earlier.insert(arc, taken);
+        stale.insert(arc, taken);
     }
 }

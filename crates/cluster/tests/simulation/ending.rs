@@ -12,7 +12,7 @@ impl World {
     /// All faults end, and no new ones begin. Whoever is stopped goes on in its time, since what has come for
     /// it meanwhile comes up only then. Returns when the last of them does.
     pub fn calm(&mut self) -> Micros {
-        self.say(|_| "no more faults".into());
+        self.log(|_| "no more faults".into());
         self.is_calm = true;
         self.cuts.clear();
         if let Some(place) = self.copies_at {
@@ -35,7 +35,7 @@ impl World {
 
     /// What an operator does when all faults are over: starts nodes where there are too few, and accepts what
     /// is lost for good, after a while in which everything else must be served.
-    pub fn help(&mut self) {
+    pub fn restore_by_hand(&mut self) {
         let Some(membership) = self.manager.membership() else { return };
         let (active, newest) = (membership.active().clone(), membership.newest().epoch());
         let running = self.slots.iter().filter(|slot| slot.process.is_some()).count();
@@ -47,7 +47,7 @@ impl World {
         if is_few && let Some(slot) = spare {
             self.start_node(slot);
         }
-        if lost.is_empty() || active.epoch() != newest || !self.has_mourned() {
+        if lost.is_empty() || active.epoch() != newest || !self.has_waited_for_losses() {
             return;
         }
         if self.plan.outages {
@@ -118,7 +118,7 @@ impl World {
     }
 
     /// What the manager knows and what the nodes hold, for who wants to know why a run does not end.
-    pub fn portrait(&self) -> String {
+    pub fn describe_state(&self) -> String {
         let Some(membership) = self.manager.membership() else { return "no manager".into() };
         let routes = membership.newest();
         let arcs = |set: &ArcSet| format!("{:?}", set.ones().collect::<Vec<_>>());
@@ -174,7 +174,7 @@ impl World {
         };
         let weights = view.members.iter().map(|m| u64::from(m.weight));
         let is_even = (0u16..).zip(weights).all(is_fair);
-        (!is_even).then(|| format!("the deal is uneven: {view:?}"))
+        (!is_even).then(|| format!("the assignment is uneven: {view:?}"))
     }
 
     /// Holds all replicas of each key against each other: where one says that a version is committed, all

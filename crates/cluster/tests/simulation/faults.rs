@@ -147,7 +147,7 @@ impl World {
         let client = self.rng.below(self.clients.len() as u64) as usize;
         let length = self.rng.within(2_000, self.plan.longest);
         if self.plan.loses && self.rng.chance(60) {
-            return self.massacre();
+            return self.kill_replicas();
         }
         if self.plan.topples && self.toppled.is_none() && self.rng.chance(400) {
             return self.topple();
@@ -155,7 +155,7 @@ impl World {
         if self.plan.outages && self.rng.chance(80) {
             return self.outage();
         }
-        if matches!(kind, Fault::Kill | Fault::Restart) && self.strike(slot, length) {
+        if matches!(kind, Fault::Kill | Fault::Restart) && self.kill_uncovered(slot, length) {
             return;
         }
         self.inject(kind, slot, client, length);
@@ -228,7 +228,7 @@ impl World {
     fn pause_node(&mut self, slot: usize, length: Micros) {
         self.counts.pauses += 1;
         let until = self.now + length;
-        self.say(|_| format!("node{slot} stops until {until}"));
+        self.log(|_| format!("node{slot} stops until {until}"));
         if let Some(process) = &mut self.slots[slot].process {
             process.paused_until = process.paused_until.max(until);
         }
@@ -236,20 +236,20 @@ impl World {
 
     fn pause_manager(&mut self, length: Micros) {
         self.counts.pauses += 1;
-        self.say(|_| format!("manager stops for {length}"));
+        self.log(|_| format!("manager stops for {length}"));
         let until = self.now + length;
         self.manager.paused_until = self.manager.paused_until.max(until);
     }
 
     /// Kills the manager, which is started again. Sometimes this node cannot reach it then.
     fn crash_manager_for(&mut self, slot: usize, length: Micros) {
-        let deafens = self.plan.deafens > 0
+        let isolates = self.plan.isolates > 0
             && self.slots[slot].process.is_some()
             && self.is_covered_without(slot)
-            && self.rng.chance(self.plan.deafens);
+            && self.rng.chance(self.plan.isolates);
         self.counts.manager_crashes += 1;
         self.crash_manager();
-        let wait = if deafens { self.deafen(slot) } else { length };
+        let wait = if isolates { self.isolate(slot) } else { length };
         self.after(wait, Event::ManagerStart);
     }
 
@@ -278,7 +278,7 @@ impl World {
     }
 
     /// A node still has its lease when the manager starts again, which hears nothing of it. Returns when that is.
-    fn deafen(&mut self, slot: usize) -> Micros {
+    fn isolate(&mut self, slot: usize) -> Micros {
         let length = self.rng.within(LEASE_MS * 1000, 3 * LEASE_MS * 1000);
         self.cut(Party::Node(slot), Party::Manager, length);
         self.rng.within(500, 10_000)
@@ -301,14 +301,14 @@ impl World {
     }
 
     /// Kills all who keep some key, or everybody; or all but one, who is cut off for so long that it is given up.
-    fn massacre(&mut self) {
+    fn kill_replicas(&mut self) {
         let key = self.rng.below(self.keys.len() as u64) as usize;
         let (active, _) = self.views();
         let arc = self.keys[key].arc;
-        if active.arcs() == 0 || self.counts.massacres == 3 {
+        if active.arcs() == 0 || self.counts.mass_kills == 3 {
             return;
         }
-        self.counts.massacres += 1;
+        self.counts.mass_kills += 1;
         let keepers = active.write_set(arc).iter().map(|&place| active.member(place));
         let mut slots: Vec<usize> =
             keepers.map(|member| usize::from(member.address.port() - 6000)).collect();
@@ -331,9 +331,9 @@ impl World {
     }
 
     /// Kills the node at an address, if every arc is in good hands without it.
-    pub fn behead(&mut self, slot: usize) {
+    pub fn kill_primary(&mut self, slot: usize) {
         if self.slots[slot].process.is_some() && self.is_covered_without(slot) {
-            self.counts.beheaded += 1;
+            self.counts.primaries_killed += 1;
             self.kill_node(slot);
             let pause = self.rng.within(2_000, self.plan.longest);
             self.after(pause, Event::NodeStart(slot));
@@ -343,7 +343,7 @@ impl World {
     /// Cuts two parties off from each other, one way or both.
     fn cut(&mut self, a: Party, b: Party, length: Micros) {
         self.counts.cuts += 1;
-        self.say(|_| format!("cut between {a:?} and {b:?} for {length}"));
+        self.log(|_| format!("cut between {a:?} and {b:?} for {length}"));
         let ways = self.rng.below(3);
         for (way, pair) in [(0, (a, b)), (1, (b, a))] {
             if ways != way {

@@ -14,7 +14,7 @@
 //! * `SIM_FROM=1000` begins there.
 //! * `SIM_MUTATION=ExpiryAlone` takes away that rule alone (with the feature `mutations`).
 
-#![expect(clippy::print_stdout, reason = "figures are what one runs it for")]
+#![expect(clippy::print_stdout, reason = "its purpose is to print figures")]
 
 mod checker;
 mod client;
@@ -44,7 +44,7 @@ use world::{Violation, World};
 const SEEDS: u64 = 300;
 
 /// Seeds that fail until the others are left alone.
-const TOLD: usize = 20;
+const MAX_FAILURES: usize = 20;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
@@ -55,7 +55,7 @@ fn run(seed: u64) -> Result<Counts, Violation> {
 }
 
 /// Runs a seed again, to tell what happened.
-fn retell(seed: u64) -> Violation {
+fn rerun_traced(seed: u64) -> Violation {
     World::new(seed, true).run().expect_err("the same seed is the same run")
 }
 
@@ -82,11 +82,11 @@ fn every_seed_keeps_the_promise() {
                 failed.push(seed);
             }
         }
-        if failed.len() < TOLD { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if failed.len() < MAX_FAILURES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     println!("{seeds} seeds: {all:?}");
     if let Some(&seed) = failed.first() {
-        panic!("{} seeds failed: {failed:?}\n{}", failed.len(), retell(seed));
+        panic!("{} seeds failed: {failed:?}\n{}", failed.len(), rerun_traced(seed));
     }
 }
 
@@ -97,7 +97,7 @@ fn a_seed_replays_exactly() {
         match (a, b) {
             (Ok(a), Ok(b)) => assert_eq!(format!("{a:?}"), format!("{b:?}")),
             (Err(a), Err(b)) => assert_eq!((a.why, a.steps), (b.why, b.steps)),
-            _ => panic!("seed {seed} ends in two ways"),
+            _ => panic!("seed {seed} has two outcomes"),
         }
     }
 }
@@ -114,13 +114,10 @@ const UNSEEN: [(cluster::mutation::Mutation, &str); 11] = {
         (Mutation::LateApply, "here a node's check and store are one step"),
         (
             Mutation::ClockReuse,
-            "each thread writes as a writer of its own, and hears a clock between",
+            "each thread writes as a writer of its own, and receives a clock in between",
         ),
         (Mutation::CoordEarly, "views are active within milliseconds"),
-        (
-            Mutation::LimitsUnmeasured,
-            "nobody orders limits; the scripts of the membership notice it",
-        ),
+        (Mutation::LimitsUnmeasured, "no run changes limits; the scripts of membership notice it"),
         (Mutation::SkipKeeps, "the manager lets nobody skip a view"),
         (Mutation::RegainAny, "a node gets the newer view before the answer to its heartbeat"),
         (Mutation::SwapMoved, "the old primary must live, and change between fence and swap"),
@@ -134,7 +131,7 @@ const UNSEEN: [(cluster::mutation::Mutation, &str); 11] = {
         ),
         (
             Mutation::DeadTestify,
-            "who is dropped on the word of the dead counts again, since nobody has gone on without it (H6)",
+            "a member dropped on a dead node's report counts again, since nothing was acknowledged without it (H6)",
         ),
         (Mutation::CancelDrops, "a cancel must come between two deaths and the copy after each"),
     ]

@@ -137,7 +137,7 @@ impl World {
         }
         self.counts.older += 1;
         self.crash_manager();
-        self.say(|_| {
+        self.log(|_| {
             format!("an older copy is put in the folder's place, of view {}", newest(&copy))
         });
         self.manager.right = Some(std::mem::replace(&mut self.manager.disk, copy));
@@ -148,7 +148,7 @@ impl World {
     /// The manager ends, since its folder is an older copy. The operator puts the right one back; or goes on, if he was
     /// shown that somebody has the newest view, and so nothing is lost.
     fn manager_lacks(&mut self, behind: &Behind) {
-        self.say(|_| format!("manager ends: {}", behind.what));
+        self.log(|_| format!("manager ends: {}", behind.what));
         self.manager.shown = behind.seen;
         self.crash_manager();
         match self.manager.right.clone() {
@@ -183,9 +183,9 @@ impl World {
         let unseen: Vec<(Epoch, usize)> = manager.losses.extract_if(.., unseen).collect();
         manager.gate = Some(gate);
         for (_, loss) in unseen {
-            self.history.end(loss, Ending::Failed).expect("nobody has seen that view");
+            self.history.end(loss, Ending::Failed).expect("that view was never seen");
         }
-        self.say(|w| format!("manager starts from view {}", w.manager.disk.active.epoch));
+        self.log(|w| format!("manager starts from view {}", w.manager.disk.active.epoch));
         for member in members {
             self.after(TRIES[0], Event::TryPort(pid, member, 0));
         }
@@ -202,7 +202,7 @@ impl World {
             if let Some(saving) = saving.filter(|_| self.rng.chance(500)) {
                 self.manager.disk = saving;
             }
-            self.say(|w| {
+            self.log(|w| {
                 format!("manager dies, its disk has view {}", w.manager.disk.active.epoch)
             });
             let pid = self.manager.pid;
@@ -225,7 +225,7 @@ impl World {
             }
             for key in 0..self.keys.len() {
                 if routes.view().fresh.contains(&(self.keys[key].arc as u16)) {
-                    self.say(|_| format!("k{key} is lost with view {epoch}"));
+                    self.log(|_| format!("k{key} is lost with view {epoch}"));
                     let loss = self.history.lose(key as Key);
                     self.manager.losses.push((epoch, loss));
                 }
@@ -280,7 +280,7 @@ impl World {
         let Some(saving) = self.manager.saving.take() else { return };
         if !self.is_calm && self.rng.chance(self.plan.disk_fails) {
             gate.not_saved("the disk is full".into());
-            return self.say(|_| "manager cannot save".into());
+            return self.log(|_| "manager cannot save".into());
         }
         let effects = gate.saved();
         self.manager.disk = saving;
@@ -309,7 +309,7 @@ impl World {
                 }
                 Effect::Publish(routes) => {
                     self.counts.views += 1;
-                    self.say(|_| format!("view {} is active", routes.epoch()));
+                    self.log(|_| format!("view {} is active", routes.epoch()));
                     self.end_losses(routes.epoch());
                     self.manager.published = routes;
                 }
@@ -328,7 +328,7 @@ impl World {
                         self.send(link, Dir::Down, Frame::Probe(number));
                     }
                 }
-                Effect::Say(what) => self.say(|_| format!("manager: {what}")),
+                Effect::Say(what) => self.log(|_| format!("manager: {what}")),
                 Effect::FolderAdopted => {}
                 Effect::LossAccepted(arcs) => self.loss_accepted(arcs),
                 Effect::Told(what) => self.told(&what.map(|outline| outline.what)),
@@ -420,7 +420,7 @@ impl World {
                     self.after(TRIES[0], Event::TryPort(pid, node, 0));
                 }
             }
-            other => unreachable!("{other:?} is nothing for a manager"),
+            other => unreachable!("{other:?} is not sent to the manager"),
         }
     }
 
@@ -435,14 +435,22 @@ impl World {
         match self.manager_step(Happening::Heartbeat(from, report)) {
             Some(Answer::Known { newest, active, lease }) => {
                 let (clock, every) = self.manager_clock();
-                self.send(link, Dir::Down, Frame::Heard(number, true, lease, active, every));
+                self.send(
+                    link,
+                    Dir::Down,
+                    Frame::HeartbeatReply(number, true, lease, active, every),
+                );
                 if newest.epoch() > epoch {
                     self.send(link, Dir::Down, Frame::Table(newest, active, clock, every));
                 }
             }
             Some(_) => {
                 let every = self.manager_clock().1;
-                self.send(link, Dir::Down, Frame::Heard(number, false, None, epoch, every));
+                self.send(
+                    link,
+                    Dir::Down,
+                    Frame::HeartbeatReply(number, false, None, epoch, every),
+                );
             }
             None => {}
         }

@@ -80,9 +80,9 @@ pub struct Tag {
 
 /// What a client says is committed.
 #[derive(Debug, Clone, Default)]
-pub struct Commits {
+pub struct CommitNotice {
     /// Writers, and up to which clock they are done.
-    pub marks: BTreeMap<u64, Clock>,
+    pub watermarks: BTreeMap<u64, Clock>,
     /// Keys, and their versions.
     pub versions: Vec<(Key, Version)>,
 }
@@ -91,7 +91,7 @@ pub struct Commits {
 #[derive(Debug, Clone)]
 pub enum Frame {
     /// COMMIT, to a node: writers with their marks, and keys with their versions.
-    Commits(Commits),
+    Commit(CommitNotice),
     /// WRITE, to a node; with a version that it is to take the place of, CAS.
     Write(Tag, Epoch, Key, Version, Clock, Body<Value>, Option<Version>),
     /// Its answer.
@@ -119,7 +119,7 @@ pub enum Frame {
     Heartbeat(u64, Report),
     /// Its answer: number, whether the node is known, how long a lease it has been given, the active epoch, how
     /// often heartbeats are to come.
-    Heard(u64, bool, Option<Millis>, Epoch, Millis),
+    HeartbeatReply(u64, bool, Option<Millis>, Epoch, Millis),
     /// PROBE, to a node, with its number.
     Probe(u64),
     /// The other end is closed, or there is no other end any more.
@@ -245,7 +245,7 @@ impl World {
     /// or do not.
     pub fn break_link(&mut self, id: LinkId) {
         self.counts.broken += 1;
-        let (up, down, tell) = self.rng.pick(&[
+        let (up, down, notifies) = self.rng.pick(&[
             (true, true, true),
             (false, true, true),
             (true, true, false),
@@ -273,7 +273,7 @@ impl World {
             }
         }
         // The ends of a control connection always hear of it: they read all the time.
-        if tell || is_control {
+        if notifies || is_control {
             self.fin(id, Dir::Down);
             self.fin(id, Dir::Up);
         }
@@ -368,12 +368,12 @@ impl World {
         let has_more = !link.queues[dir.index()].is_empty();
         link.is_pumping[dir.index()] = has_more;
         // The other end hears of the end by itself.
-        let is_told = matches!(link.queues[1 - dir.index()].back(), Some(Frame::Fin));
+        let is_reported = matches!(link.queues[1 - dir.index()].back(), Some(Frame::Fin));
         if has_more {
             let delay = self.delay(is_control);
             self.after(delay, Event::Pump(id, dir));
         }
-        if matches!(frame, Frame::Fin) && !is_told {
+        if matches!(frame, Frame::Fin) && !is_reported {
             self.links.remove(&id);
         }
         match (dir, to.0) {

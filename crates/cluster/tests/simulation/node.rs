@@ -13,8 +13,8 @@ use cluster::version::{Clock, ServerClock, Version};
 use cluster::watermarks::WrittenClocks;
 
 use crate::client::{Owner, Task};
-use crate::disk::{Entry, Held};
-use crate::network::{Buckets, Commits, Dir, Frame, LinkId, Pid};
+use crate::disk::{Entry, RecoveredRecords};
+use crate::network::{Buckets, CommitNotice, Dir, Frame, LinkId, Pid};
 use crate::world::Key;
 use crate::world::{Event, HEARTBEAT_MS, KeyInfo, Micros, Value, World};
 
@@ -53,11 +53,11 @@ pub struct Process {
     /// Its records.
     pub table: BTreeMap<Key, Stored>,
     /// Records of an earlier life, by arc: a cache that nobody is shown (H3).
-    earlier: BTreeMap<usize, BTreeMap<Key, Stored>>,
+    stale: BTreeMap<usize, BTreeMap<Key, Stored>>,
     /// Of arcs whose cache has been compared: the buckets that are still to come.
     differing: BTreeMap<u16, Buckets>,
     /// What it held in its last life, until a view takes it in (H6).
-    held: Held,
+    held: RecoveredRecords,
     /// Who has told what they had of an arc that is gathered: arcs, and places in the view.
     gathered: BTreeSet<(usize, u16)>,
     /// What it has stored and not handed in.
@@ -69,7 +69,7 @@ pub struct Process {
     /// The view with which it has left the cluster. It stays until that is active.
     left_with: Option<Epoch>,
     /// How far writers are done.
-    marks: BTreeMap<u64, Clock>,
+    watermarks: BTreeMap<u64, Clock>,
     /// The number of the last probe on that connection.
     probe: u64,
     /// Its connection to the manager.
@@ -82,7 +82,7 @@ pub struct Process {
     is_registered: bool,
     /// Whether the manager has asked for the newest view that it has seen.
     shows_view: bool,
-    heard: Micros,
+    last_received: Micros,
     active: Epoch,
     clock: ServerClock,
     fetch: Option<Fetch>,
@@ -102,9 +102,9 @@ pub struct Now {
 
 impl Process {
     fn new(pid: Pid, name: usize, slot: usize, on_disk: bool) -> Process {
-        let id = NodeId::new(&format!("node{name}")).expect("a good name");
+        let id = NodeId::new(&format!("node{name}")).expect("a valid name");
         let incarnation = Incarnation(pid);
-        let address = Address::new("127.0.0.1", 6000 + slot as u16).expect("a good address");
+        let address = Address::new("127.0.0.1", 6000 + slot as u16).expect("a valid address");
         Process {
             pid,
             who: Newcomer {
@@ -118,15 +118,15 @@ impl Process {
             holdings: Holdings::new(id, incarnation),
             until: 0,
             table: BTreeMap::new(),
-            earlier: BTreeMap::new(),
+            stale: BTreeMap::new(),
             differing: BTreeMap::new(),
-            held: Held::new(),
+            held: RecoveredRecords::new(),
             gathered: BTreeSet::new(),
             outbox: Vec::new(),
             unconfirmed: None,
             inbox: None,
             left_with: None,
-            marks: BTreeMap::new(),
+            watermarks: BTreeMap::new(),
             probe: 0,
             control: None,
             paused_until: 0,
@@ -134,7 +134,7 @@ impl Process {
             heartbeat_ms: HEARTBEAT_MS,
             is_registered: false,
             shows_view: false,
-            heard: 0,
+            last_received: 0,
             active: Epoch::NONE,
             clock: ServerClock::default(),
             fetch: None,
@@ -189,10 +189,10 @@ impl Process {
         (decision.answer, own)
     }
 
-    fn commit(&mut self, commits: Commits) {
-        for (writer, clock) in commits.marks {
-            let mark = self.marks.entry(writer).or_default();
-            *mark = clock.max(*mark);
+    fn commit(&mut self, commits: CommitNotice) {
+        for (writer, clock) in commits.watermarks {
+            let watermark = self.watermarks.entry(writer).or_default();
+            *watermark = clock.max(*watermark);
         }
         for (key, version) in commits.versions {
             if let Some(stored) = self.table.get_mut(&key) {
@@ -202,9 +202,9 @@ impl Process {
     }
 
     /// Notes in the records what marks say of them.
-    fn note_marks(&mut self) {
+    fn note_watermarks(&mut self) {
         for stored in self.table.values_mut() {
-            stored.state = state(&self.marks, stored);
+            stored.state = state(&self.watermarks, stored);
         }
     }
 
@@ -279,13 +279,13 @@ impl Process {
     }
 
     fn found(&self, key: Key, clock: Clock) -> Found<Value> {
-        let held = self.table.get(&key).map(|s| (s.version, state(&self.marks, s), s.body));
+        let held = self.table.get(&key).map(|s| (s.version, state(&self.watermarks, s), s.body));
         let (version, state, body) = held.unwrap_or((Version::ABSENT, State::Committed, None));
         Found { version, body, state, epoch: self.holdings.epoch(), clock }
     }
 
     fn sweep(&mut self, now: Now) {
-        self.note_marks();
+        self.note_watermarks();
         let own = self.clock.read(now.wall);
         self.table.retain(|_, stored| {
             if stored.body.is_some() || stored.state == State::Pending {
@@ -308,9 +308,9 @@ impl Process {
 }
 
 /// The state of a record, by what is noted in it and what its writer has told since.
-fn state(marks: &BTreeMap<u64, Clock>, stored: &Stored) -> State {
-    match marks.get(&stored.version.writer) {
-        Some(&mark) if replica::is_covered(&stored.version, mark) => State::Committed,
+fn state(watermarks: &BTreeMap<u64, Clock>, stored: &Stored) -> State {
+    match watermarks.get(&stored.version.writer) {
+        Some(&watermark) if replica::is_covered(&stored.version, watermark) => State::Committed,
         _ => stored.state,
     }
 }
@@ -322,7 +322,7 @@ impl World {
             return;
         }
         let pid = self.fresh();
-        self.say(|_| format!("node{slot} starts as {pid}"));
+        self.log(|_| format!("node{slot} starts as {pid}"));
         starts::note(&mut self.slots[slot].starts, pid);
         self.slots_by_pid.insert(pid, slot);
         let process = self.started(pid, slot);
@@ -338,7 +338,7 @@ impl World {
     pub fn drop_node(&mut self, slot: usize) {
         if let Some(process) = self.slots[slot].process.take() {
             self.counts.expired += process.expired;
-            self.say(|_| format!("node{slot} ({}) dies", process.pid));
+            self.log(|_| format!("node{slot} ({}) dies", process.pid));
             self.tasks.retain(|_, task| task.owner != Owner::Node(process.pid));
             self.close_all(process.pid);
         }
@@ -355,19 +355,19 @@ impl World {
         let now = self.node_now(slot);
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         let answer = match frame {
-            Frame::Commits(commits) => return self.node_commits(slot, link, commits),
+            Frame::Commit(commits) => return self.node_commits(slot, link, commits),
             Frame::Write(..) => return self.node_write(slot, link, frame),
             Frame::Read(tag, key) => {
                 let (answer, clock) = process.read(now, &self.keys[usize::from(key)], key);
                 self.hand_in(slot);
-                self.say(|_| format!("node{slot}: read k{key}: {answer:?}"));
+                self.log(|_| format!("node{slot}: read k{key}: {answer:?}"));
                 Frame::Found(tag, answer, clock)
             }
             Frame::Fence(tag, epoch, key) => {
                 let info = &self.keys[usize::from(key)];
                 let (answer, clock) = process.fence(now, info, epoch, key);
                 self.hand_in(slot);
-                self.say(|_| format!("node{slot}: fence k{key} epoch {epoch}: {answer:?}"));
+                self.log(|_| format!("node{slot}: fence k{key} epoch {epoch}: {answer:?}"));
                 Frame::Found(tag, answer, clock)
             }
             Frame::Pull(epoch, arcs, after) => {
@@ -377,21 +377,21 @@ impl World {
                 Frame::Page(process.holdings.epoch(), complete, records, compared)
             }
             Frame::Fin => return,
-            other => unreachable!("{other:?} is nothing for a node"),
+            other => unreachable!("{other:?} is not sent to nodes"),
         };
         if let Some(link) = link {
             self.send(link, Dir::Down, answer);
         }
     }
 
-    fn node_commits(&mut self, slot: usize, link: Option<LinkId>, mut commits: Commits) {
+    fn node_commits(&mut self, slot: usize, link: Option<LinkId>, mut commits: CommitNotice) {
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         // Over a connection that nobody has any more nobody has written anything.
         let none = WrittenClocks::default();
         let link = link.and_then(|link| self.links.get(&link));
         let written = link.map_or(&none, |link| &link.written);
         let bounded = |(writer, clock)| Some((writer, written.bounded(writer, clock)?));
-        commits.marks = commits.marks.into_iter().filter_map(bounded).collect();
+        commits.watermarks = commits.watermarks.into_iter().filter_map(bounded).collect();
         process.commit(commits);
     }
 
@@ -405,7 +405,7 @@ impl World {
         }
         let info = &self.keys[usize::from(key)];
         let (answer, clock) = process.write(now, info, (epoch, key, version, born), body, expected);
-        self.say(|_| {
+        self.log(|_| {
             let what = if expected.is_some() { "swap" } else { "write" };
             let Version { clock, writer, step, .. } = version;
             format!(
@@ -438,7 +438,7 @@ impl World {
         let keys = self.keys.clone();
         let looks_at_all = self.rng.chance(100);
         let Some(process) = self.process(pid) else { return };
-        process.note_marks();
+        process.note_watermarks();
         if looks_at_all {
             process.expire_all(now, &keys);
         }

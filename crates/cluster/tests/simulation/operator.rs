@@ -96,7 +96,7 @@ impl World {
             return Wish::MinCopies(self.rng.pick(&[1, 2, 2, 3]));
         }
         let slot = self.rng.below(self.slots.len() as u64);
-        let id = NodeId::new(&format!("node{slot}")).expect("a good name");
+        let id = NodeId::new(&format!("node{slot}")).expect("a valid name");
         match self.rng.below(100) {
             n if n < 45 => Wish::Leave(id),
             n if n < 70 => Wish::Weight(id, self.rng.within(1, 3) as u32),
@@ -106,22 +106,24 @@ impl World {
 
     fn order(&mut self, order: Order) {
         self.counts.orders += 1;
-        self.say(|_| format!("operator: {order:?}"));
+        self.log(|_| format!("operator: {order:?}"));
         if let Some(least) = least_of(&order) {
             self.operator.least = self.operator.least.min(least);
         }
         self.operator.orders.push_back(order.clone());
         if let Some(Answer::Wait(why)) = self.manager_step(Happening::Order(order)) {
             self.operator.orders.pop_back();
-            self.say(|_| format!("operator is to wait: {why}"));
+            self.log(|_| format!("operator is to wait: {why}"));
         }
     }
 
     /// The operator who was taken first is told what came of the order.
     pub fn told(&mut self, what: &Result<String, String>) {
-        self.say(|_| format!("operator is told: {what:?}"));
+        self.log(|_| format!("operator receives: {what:?}"));
         match (self.operator.orders.pop_front(), what) {
-            (None, _) => self.fail(format!("nobody has asked, and is told {what:?}")),
+            (None, _) => {
+                self.fail(format!("nobody has asked for an outcome, but there is one: {what:?}"))
+            }
             (Some(Order::Cancel), Ok(_)) => self.counts.cancelled += 1,
             (Some(order), Ok(_)) => {
                 self.counts.granted += 1;
@@ -145,7 +147,7 @@ impl World {
     /// Goes on without what was looked at.
     fn accept_loss(&mut self) {
         let Some(shown) = self.operator.shown.take() else { return };
-        self.say(|_| format!("operator accepts what is lost: {shown:?}"));
+        self.log(|_| format!("operator accepts what is lost: {shown:?}"));
         self.operator.askers += 1;
         let answer = self.manager_step(Happening::AcceptLoss(shown));
         if answer.as_ref().is_some_and(Answer::is_refusal) {
@@ -156,11 +158,11 @@ impl World {
 
     /// The operator who accepted a loss is told that it is done.
     pub fn loss_accepted(&mut self, arcs: usize) {
-        self.say(|_| format!("operator is told: {arcs} arcs were lost"));
+        self.log(|_| format!("operator receives: {arcs} arcs were lost"));
         self.counts.accepted += u64::from(arcs > 0);
         match self.operator.askers.checked_sub(1) {
             Some(left) => self.operator.askers = left,
-            None => self.fail("nobody has accepted a loss, and is told so".into()),
+            None => self.fail("nobody has accepted a loss, but one is reported as accepted".into()),
         }
     }
 }

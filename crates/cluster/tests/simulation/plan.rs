@@ -55,7 +55,7 @@ pub struct Plan {
     pub stall: u64,
     /// Read-modify-writes in a thousand between whose steps the key's primary is killed, the client's
     /// thread standing still meanwhile.
-    pub behead: u64,
+    pub kill_primary: u64,
     /// How long a client waits for a node.
     pub patience: Micros,
     /// How long it tries.
@@ -88,7 +88,7 @@ pub struct Plan {
     pub manager_dies_midway: bool,
     /// Deaths of the manager in a thousand with which a node is cut off from the next start of it, that comes
     /// at once (L2).
-    pub deafens: u64,
+    pub isolates: u64,
     /// Orders in a thousand that change how long leases are.
     pub terms: u64,
     /// How long the manager's disk takes at most.
@@ -170,7 +170,7 @@ impl Plan {
             ghosts: rng.pick(&[0, 20, 200]),
             abandon: rng.pick(&[0, 10, 40]),
             stall: if is_rivalry { 200 } else { rng.pick(&[0, 10, 50]) },
-            behead: if is_rivalry { 200 } else { rng.pick(&[0, 20, 200]) },
+            kill_primary: if is_rivalry { 200 } else { rng.pick(&[0, 20, 200]) },
             patience: rng.pick(&[4_000, 15_000, 40_000]),
             deadline,
             stale: 60_000_000 / speed,
@@ -220,8 +220,8 @@ impl Plan {
     /// other seeds are the runs that they were.
     pub fn with_leases(mut self, seed: u64) -> Plan {
         let mut rng = Rng::new(!seed);
-        self.deafens = rng.pick(&[0, 0, 0, 0, 600]);
-        if self.deafens > 0 {
+        self.isolates = rng.pick(&[0, 0, 0, 0, 600]);
+        if self.isolates > 0 {
             self.faults.truncate(1);
             self.faults.push(Fault::ManagerCrash);
             self.gap = self.gap.min(60_000);

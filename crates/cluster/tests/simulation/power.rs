@@ -30,7 +30,7 @@ impl World {
         }
         let (least, all) = self.slots[slot].disk.left(self.now, end);
         let left = self.rng.within(least as u64, all as u64) as usize;
-        self.say(|_| {
+        self.log(|_| {
             format!("{end:?}: {left} of {all} entries are left on the disk of node{slot}")
         });
         let now = self.now;
@@ -47,7 +47,7 @@ impl World {
         self.end_node(slot, end);
         if self.rng.chance(self.plan.disk_losses) {
             self.counts.disks += 1;
-            self.say(|_| format!("the disk of node{slot} is lost"));
+            self.log(|_| format!("the disk of node{slot} is lost"));
             self.slots[slot].disk = Disk::default();
             self.slots[slot].starts.clear();
         }
@@ -120,7 +120,7 @@ impl World {
     }
 
     /// Ends a node whether or not others hold what it holds, now and then. Returns whether it did.
-    pub fn strike(&mut self, slot: usize, pause: Micros) -> bool {
+    pub fn kill_uncovered(&mut self, slot: usize, pause: Micros) -> bool {
         let is_due = self.plan.outages && self.listener(Party::Node(slot)).is_some();
         if !is_due || !self.rng.chance(300) {
             return false;
@@ -166,7 +166,7 @@ impl World {
         let (least, all) = copy.left(self.now, End::Kill);
         copy.cut(self.rng.within(least as u64, all as u64) as usize, self.now);
         self.counts.copied += 1;
-        self.say(|_| format!("the disk of node{original} is copied"));
+        self.log(|_| format!("the disk of node{original} is copied"));
         let slot = &mut self.slots[place];
         (slot.disk, slot.starts, slot.copy_of) = (copy, starts, Some(original));
         self.start_node(place);
@@ -292,7 +292,7 @@ impl World {
         self.toppled = Some(pid);
         self.counts.toppled += 1;
         self.end_node(slot, End::Kill);
-        self.say(|_| format!("the disk of node{slot} is lost"));
+        self.log(|_| format!("the disk of node{slot} is lost"));
         self.slots[slot].disk = Disk::default();
         let pause = self.rng.within(500, self.plan.longest);
         self.after(pause, Event::NodeStart(slot));

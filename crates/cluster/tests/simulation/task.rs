@@ -7,7 +7,7 @@ use cluster::operation::{Need, Request};
 use cluster::version::{Clock, Version};
 
 use crate::client::{Owner, Task, TaskId};
-use crate::network::{Commits, Dialled, Dir, Frame, LinkId, Party, Pid, Tag, User};
+use crate::network::{CommitNotice, Dialled, Dir, Frame, LinkId, Party, Pid, Tag, User};
 use crate::world::{Event, World};
 
 impl World {
@@ -100,17 +100,17 @@ impl World {
         if let Owner::Thread(client, thread) = owner
             && let Some(commits) = self.commits(client, thread, slot)
         {
-            self.send(link, Dir::Up, Frame::Commits(commits));
+            self.send(link, Dir::Up, Frame::Commit(commits));
         }
         self.send(link, Dir::Up, frame);
     }
 
     /// What a thread tells a node of commits, on its own connection, with its next frame; `None` if there is nothing.
     /// Where clients are confused it may name somebody else's writer.
-    pub fn commits(&mut self, client: usize, thread: usize, slot: usize) -> Option<Commits> {
+    pub fn commits(&mut self, client: usize, thread: usize, slot: usize) -> Option<CommitNotice> {
         let versions = self.clients[client].commits.remove(&slot).unwrap_or_default();
-        let mut marks: BTreeMap<u64, Clock> =
-            self.thread(client, thread).marks.remove(&slot).into_iter().collect();
+        let mut watermarks: BTreeMap<u64, Clock> =
+            self.thread(client, thread).watermarks.remove(&slot).into_iter().collect();
         if self.lies() {
             let all = self.clients.iter().enumerate();
             let all = all.flat_map(|(c, of)| of.threads.iter().enumerate().map(move |t| (c, t)));
@@ -118,11 +118,11 @@ impl World {
             let writers: Vec<u64> =
                 others.map(|(_, (_, t))| t.writer).filter(|w| *w != 0).collect();
             if !writers.is_empty() {
-                marks.insert(self.rng.pick(&writers), Clock::MAX);
+                watermarks.insert(self.rng.pick(&writers), Clock::MAX);
             }
         }
-        let is_empty = marks.is_empty() && versions.is_empty();
-        (!is_empty).then_some(Commits { marks, versions })
+        let is_empty = watermarks.is_empty() && versions.is_empty();
+        (!is_empty).then_some(CommitNotice { watermarks, versions })
     }
 
     /// Whether a client says now what it cannot know (N3).
@@ -158,7 +158,7 @@ impl World {
             let now = self.now;
             let client = &mut self.clients[client];
             client.clock.observe(clock);
-            client.told = now;
+            client.clock_at = now;
             if let Some(link_now) = self.links.get_mut(&link)
                 && let Party::Node(slot) = link_now.to.0
             {
@@ -240,7 +240,7 @@ impl World {
     fn commit_by_node(&mut self, task: &Task, version: Version) {
         for slot in self.write_set(task) {
             let versions = vec![(task.key, version)];
-            let frame = Frame::Commits(Commits { versions, ..Commits::default() });
+            let frame = Frame::Commit(CommitNotice { versions, ..CommitNotice::default() });
             let wait = self.rng.within(100, 5_000);
             self.after(wait, Event::Ghost(slot, frame));
         }

@@ -51,7 +51,7 @@ pub const REBALANCE_MS: Millis = 20 * HEARTBEAT_MS;
 /// How long nothing may change before a cluster counts as whole: longer than anything that it waits for.
 const STILL_MS: Millis = REBALANCE_MS + LEASE_MS;
 /// How long after the last fault a loss of all copies is left as it is, while everything else must go on.
-const MOURNING: Micros = 400_000;
+const LOSS_WAIT: Micros = 400_000;
 /// How long a cluster may take to be whole again when all faults are over.
 const HEALS_WITHIN: Micros = 4_000_000;
 /// The wall clock at the start.
@@ -77,7 +77,7 @@ pub enum Event {
     /// A node dials the manager.
     NodeConnect(Pid),
     /// A node looks whether its connection to the manager still speaks.
-    NodeDeaf(Pid, LinkId),
+    NodeTimeout(Pid, LinkId),
     /// A node sends a heartbeat.
     NodeBeat(Pid, LinkId, bool),
     /// A node looks for something to fetch.
@@ -376,7 +376,7 @@ impl World {
     }
 
     /// Adds a line to the trace, if there is one.
-    pub fn say(&mut self, what: impl FnOnce(&World) -> String) {
+    pub fn log(&mut self, what: impl FnOnce(&World) -> String) {
         if self.trace.is_none() {
             return;
         }
@@ -449,7 +449,7 @@ impl World {
                 (Party::Manager, *pid)
             }
             Event::NodeConnect(pid)
-            | Event::NodeDeaf(pid, _)
+            | Event::NodeTimeout(pid, _)
             | Event::NodeBeat(pid, ..)
             | Event::NodeFetch(pid)
             | Event::NodeSweep(pid)
@@ -491,7 +491,7 @@ impl World {
                 }
             }
             Event::NodeConnect(pid) => self.node_connect(pid),
-            Event::NodeDeaf(pid, link) => self.node_deaf(pid, link),
+            Event::NodeTimeout(pid, link) => self.node_times_out(pid, link),
             Event::NodeBeat(pid, link, is_regular) => self.node_beat(pid, link, is_regular),
             Event::NodeFetch(pid) => self.node_fetch(pid),
             Event::NodeFinish(pid) => self.node_finish(pid),
@@ -534,25 +534,25 @@ impl World {
     }
 
     /// Whether the last fault was so long ago that everything that can be served must be.
-    pub fn has_mourned(&self) -> bool {
-        self.now > self.calm_at + MOURNING
+    pub fn has_waited_for_losses(&self) -> bool {
+        self.now > self.calm_at + LOSS_WAIT
     }
 
     /// Looks how far the end has come: whole again, then every key read once, then checked.
     fn look(&mut self) {
         if self.now > self.calm_at + HEALS_WITHIN {
             let health = self.unhealed().unwrap_or_else(|| "operations do not end".into());
-            self.say(World::portrait);
+            self.log(World::describe_state);
             return self.fail(format!("does not heal: {health}"));
         }
         let newest = self.manager.membership().map_or(Epoch::NONE, |m| m.newest().epoch());
         if newest != self.newest.0 {
             if self.is_final {
-                return self.fail(format!("all was well, and view {newest} was made"));
+                return self.fail(format!("the cluster was healthy, but view {newest} was made"));
             }
             self.newest = (newest, self.now);
         }
-        self.help();
+        self.restore_by_hand();
         let lease_ms = self.manager.membership().map_or(0, |m| m.state().longest_ms);
         let still = STILL_MS.max(REBALANCE_MS + lease_ms) * 1000;
         let is_still = self.now > self.newest.1.max(self.calm_at) + still;
@@ -566,14 +566,14 @@ impl World {
                     .enumerate()
                     .map(|(i, r)| format!("#{i} {r:?}"))
                     .collect();
-                self.say(|_| records.join("\n"));
+                self.log(|_| records.join("\n"));
                 return self.fail(why);
             }
             self.is_over = true;
             return;
         }
         if !self.is_final && is_whole {
-            self.say(|_| "whole again".into());
+            self.log(|_| "whole again".into());
             self.is_final = true;
             self.final_gets = (0..self.plan.keys as Key).collect();
             for client in 0..self.clients.len() {

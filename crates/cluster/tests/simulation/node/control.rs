@@ -27,14 +27,14 @@ impl World {
                 process.control = Some(link);
                 process.probe = 0;
                 process.is_registered = false;
-                process.heard = now;
+                process.last_received = now;
                 let claim = process.holdings.claim().cloned();
                 let returns = claim.is_some() || process.holdings.has_been_member();
                 let routes = process.holdings.routes().filter(|_| process.shows_view);
                 let view = routes.map(|routes| Box::new(routes.view().clone()));
                 let seen = Seen { name: process.holdings.seen(), view };
                 self.send(link, Dir::Up, Frame::Register(who, returns, claim, seen));
-                self.after(60_000, Event::NodeDeaf(pid, link));
+                self.after(60_000, Event::NodeTimeout(pid, link));
             }
             Dialled::Refused | Dialled::Silence => self.connect_later(pid),
         }
@@ -52,11 +52,11 @@ impl World {
     }
 
     /// Gives up a control connection on which nothing comes.
-    pub fn node_deaf(&mut self, pid: Pid, link: LinkId) {
+    pub fn node_times_out(&mut self, pid: Pid, link: LinkId) {
         let now = self.now;
         let Some(process) = self.process(pid).filter(|p| p.control == Some(link)) else { return };
-        if now - process.heard < 60_000 {
-            return self.after(20_000, Event::NodeDeaf(pid, link));
+        if now - process.last_received < 60_000 {
+            return self.after(20_000, Event::NodeTimeout(pid, link));
         }
         process.control = None;
         self.close(link);
@@ -71,7 +71,7 @@ impl World {
         let number = process.lease.send(boot);
         let every = process.heartbeat_ms * 1000;
         let report = process.report();
-        self.say(|_| format!("node{slot} heartbeat {number} epoch {}", report.epoch));
+        self.log(|_| format!("node{slot} heartbeat {number} epoch {}", report.epoch));
         self.send(link, Dir::Up, Frame::Heartbeat(number, report));
         if is_regular {
             self.after(every, Event::NodeBeat(pid, link, true));
@@ -94,7 +94,7 @@ impl World {
         else {
             return;
         };
-        process.heard = now;
+        process.last_received = now;
         let pid = process.pid;
         if matches!(frame, Frame::Table(..)) && self.slots[slot].copy_of.is_some() {
             return self.copy_is_taken(slot);
@@ -113,7 +113,7 @@ impl World {
             Frame::Table(routes, active, _, every) => {
                 self.control_table(slot, link, (routes, active), every);
             }
-            Frame::Heard(..) => self.control_reply(slot, link, frame),
+            Frame::HeartbeatReply(..) => self.control_reply(slot, link, frame),
             Frame::Probe(number) => {
                 process.probe = number;
                 self.after(1, Event::NodeBeat(pid, link, false));
@@ -128,7 +128,7 @@ impl World {
                 process.control = None;
                 self.connect_later(pid);
             }
-            other => unreachable!("{other:?} is nothing for a node"),
+            other => unreachable!("{other:?} is not sent to nodes"),
         }
     }
 
@@ -147,7 +147,7 @@ impl World {
             // The thread that sends may be quicker than the one that adopts.
             self.node_beat(pid, link, false);
         }
-        self.node_told(slot, views);
+        self.adopt_pushed(slot, views);
         if is_first {
             self.node_beat(pid, link, true);
         }
@@ -156,7 +156,7 @@ impl World {
 
     /// A node receives the reply to a heartbeat.
     fn control_reply(&mut self, slot: usize, link: LinkId, frame: Frame) {
-        let Frame::Heard(number, is_known, lease, active, every) = frame else { return };
+        let Frame::HeartbeatReply(number, is_known, lease, active, every) = frame else { return };
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         let pid = process.pid;
         process.active = process.active.max(active);
@@ -164,7 +164,7 @@ impl World {
             process.until = process.lease.granted(number, lease_ms);
         }
         let until = process.until;
-        self.say(|_| format!("node{slot} heard {number}: lease {lease:?} until {until}"));
+        self.log(|_| format!("node{slot} heard {number}: lease {lease:?} until {until}"));
         self.node_paced(pid, link, every);
         if is_known {
             starts::anchor(&mut self.slots[slot].starts, &pid);

@@ -18,7 +18,7 @@ use cluster::version::Version;
 use cluster::view::Routes;
 
 use super::{Process, Stored};
-use crate::disk::{Disk, Entry, Held, Noted, set_aside, take_arc};
+use crate::disk::{Disk, Entry, Noted, RecoveredRecords, set_aside, take_arc};
 use crate::network::{Dir, Frame, LinkId, Party, Pid};
 use crate::world::{Event, Key, KeyInfo, Micros, Slot, World};
 
@@ -39,9 +39,9 @@ impl Process {
     fn with_disk(self, disk: &Disk, starts: Vec<Incarnation>, keys: &[KeyInfo]) -> Process {
         let Some(life) = disk.life(keys) else { return self };
         let holdings = Holdings::new(self.who.id.clone(), self.who.incarnation);
-        let earlier = life.earlier.iter().map(|(&arc, held)| (arc, stored(held))).collect();
+        let stale = life.stale.iter().map(|(&arc, held)| (arc, stored(held))).collect();
         let claim = life.claim().map(|claim| Claim { starts, ..claim });
-        Process { holdings: holdings.with_claim(claim), held: life.held, earlier, ..self }
+        Process { holdings: holdings.with_claim(claim), held: life.held, stale, ..self }
     }
 
     fn promise(&self) -> Durability {
@@ -89,7 +89,7 @@ impl Process {
         }
         for arc in adoption.to_set_aside.ones() {
             let taken = take_arc(&mut held, arc, keys);
-            set_aside(&mut self.earlier, arc, stored(&taken));
+            set_aside(&mut self.stale, arc, stored(&taken));
         }
         self.outbox.push(Entry::View(Noted {
             epoch: routes.epoch(),
@@ -102,7 +102,7 @@ impl Process {
 }
 
 /// Records of an earlier life, as a process keeps them.
-fn stored(held: &Held) -> std::collections::BTreeMap<Key, Stored> {
+fn stored(held: &RecoveredRecords) -> std::collections::BTreeMap<Key, Stored> {
     let of = |(key, (version, body)): (&Key, &(Version, _))| {
         let (version, body, state) = (*version, *body, State::Pending);
         (*key, Stored { version, state, body, since: 0, is_marked: false })
@@ -207,7 +207,7 @@ impl World {
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         process.fetched(epoch, arcs);
         let (pid, control) = (process.pid, process.control);
-        self.say(|_| format!("node{slot} is synced in {arcs:?} at epoch {epoch}"));
+        self.log(|_| format!("node{slot} is synced in {arcs:?} at epoch {epoch}"));
         if let Some(control) = control {
             self.after(1, Event::NodeBeat(pid, control, false));
         }
@@ -250,7 +250,7 @@ impl World {
         let inbox = process.inbox.take();
         let (pid, control) = (process.pid, process.control);
         if process.unconfirmed.take().is_some() {
-            self.say(|_| format!("the disk of node{slot} tells of its view"));
+            self.log(|_| format!("the disk of node{slot} has its view"));
             if let Some(control) = control {
                 self.after(1, Event::NodeBeat(pid, control, false));
             }
@@ -261,7 +261,7 @@ impl World {
     }
 
     /// The manager has told a node of a view.
-    pub(super) fn node_told(&mut self, slot: usize, (routes, active): (Arc<Routes>, Epoch)) {
+    pub(super) fn adopt_pushed(&mut self, slot: usize, (routes, active): (Arc<Routes>, Epoch)) {
         let wall = self.node_now(slot).wall;
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         let before = process.report();
@@ -273,7 +273,7 @@ impl World {
             process.left_with = Some(epoch);
         }
         let (pid, control) = (process.pid, process.control);
-        self.say(|w| {
+        self.log(|w| {
             let ones = |set: &ArcSet| format!("{:?}", set.ones().collect::<Vec<_>>());
             let Adoption { to_drop, to_set_aside, to_revive, .. } = &adoption;
             let synced =

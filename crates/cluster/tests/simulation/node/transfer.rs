@@ -62,7 +62,7 @@ impl Process {
                     return (i, records, compared);
                 }
                 let Stored { version, body, .. } = *stored;
-                records.push(Paged { key, version, state: state(&self.marks, stored), body });
+                records.push(Paged { key, version, state: state(&self.watermarks, stored), body });
             }
         }
         (arcs.len(), records, compared)
@@ -73,7 +73,8 @@ impl Process {
         let is_same = |bucket: &Key| {
             let is_in = |key: &Key| key % of == *bucket;
             let ours = held.iter().filter(|(key, _)| is_in(key));
-            let is_settled = |(_, s): &(Key, Stored)| state(&self.marks, s) == State::Committed;
+            let is_settled =
+                |(_, s): &(Key, Stored)| state(&self.watermarks, s) == State::Committed;
             ours.clone().all(is_settled)
                 && ours
                     .map(|(key, s)| (*key, s.version, s.body.is_some()))
@@ -87,19 +88,19 @@ impl Process {
         if self.holdings.revived().contains(arc.into()) {
             return Ask::Gather;
         }
-        match (self.differing.get(&arc), self.earlier.get(&usize::from(arc))) {
+        match (self.differing.get(&arc), self.stale.get(&usize::from(arc))) {
             (Some(differing), _) => Ask::Of(*differing),
             (None, None) => Ask::All,
-            (None, Some(earlier)) => {
+            (None, Some(stale)) => {
                 let digest = |(key, s): (&Key, &Stored)| (*key, s.version, s.body.is_some());
-                Ask::Differing(earlier.iter().map(digest).collect())
+                Ask::Differing(stale.iter().map(digest).collect())
             }
         }
     }
 
     /// Does with its records what a view that it has adopted says.
     pub(super) fn clear(&mut self, keys: &[KeyInfo], adoption: &Adoption, follows: bool) {
-        self.earlier.retain(|arc, _| adoption.to_set_aside.contains(*arc));
+        self.stale.retain(|arc, _| adoption.to_set_aside.contains(*arc));
         self.differing
             .retain(|arc, _| follows && adoption.to_set_aside.contains(usize::from(*arc)));
         let arc_of = |key: &Key| keys[usize::from(*key)].arc;
@@ -112,8 +113,8 @@ impl Process {
             !is_dropped
         });
         for (arc, records) in taken {
-            if self.earlier.get(&arc).is_none_or(|kept| kept.len() < records.len()) {
-                self.earlier.insert(arc, records);
+            if self.stale.get(&arc).is_none_or(|kept| kept.len() < records.len()) {
+                self.stale.insert(arc, records);
             }
         }
     }
@@ -124,12 +125,12 @@ impl Process {
             return false;
         }
         let since = self.clock.read(now.wall);
-        for (key, earlier) in self.earlier.get(&usize::from(arc)).into_iter().flatten() {
+        for (key, stale) in self.stale.get(&usize::from(arc)).into_iter().flatten() {
             let held = self.table.get(key).map(|stored| (stored.version, stored.state));
-            let confirmed = (earlier.version, State::Committed);
+            let confirmed = (stale.version, State::Committed);
             if same >> (key % buckets) & 1 == 1 && held.is_none_or(|held| held < confirmed) {
                 let state = State::Committed;
-                let stored = Stored { state, since, is_marked: false, ..earlier.clone() };
+                let stored = Stored { state, since, is_marked: false, ..stale.clone() };
                 self.outbox.push(Entry::Record(epoch, *key, stored.version, stored.body));
                 self.table.insert(*key, stored);
             }
@@ -140,8 +141,8 @@ impl Process {
 
     /// The mistake of [`Mutation::StaleKept`]: what no source has confirmed stays.
     fn keep_unconfirmed(&mut self, arc: u16) {
-        for (key, earlier) in self.earlier.get(&usize::from(arc)).into_iter().flatten() {
-            self.table.entry(*key).or_insert_with(|| earlier.clone());
+        for (key, stale) in self.stale.get(&usize::from(arc)).into_iter().flatten() {
+            self.table.entry(*key).or_insert_with(|| stale.clone());
         }
     }
 
@@ -185,7 +186,7 @@ impl Process {
             if is_on(Mutation::StaleKept) {
                 self.keep_unconfirmed(arc);
             }
-            self.earlier.remove(&usize::from(arc));
+            self.stale.remove(&usize::from(arc));
             self.differing.remove(&arc);
         }
     }
@@ -291,7 +292,7 @@ impl World {
         process.gathered.extend(gathered.iter().map(|&arc| (usize::from(arc), source)));
         self.counts.compared += compared.len() as u64;
         let rest = fetch.arcs.split_off(complete);
-        self.say(|_| format!("node{slot} fetched {done:?} at epoch {epoch}: {records:?}"));
+        self.log(|_| format!("node{slot} fetched {done:?} at epoch {epoch}: {records:?}"));
         self.hand_in(slot);
         if !fetched.is_empty() {
             self.complete(slot, epoch, fetched);

@@ -1,13 +1,13 @@
-//! A schedule, told so that a person can follow it.
+//! Schedules as text for people.
 
 use crate::world::{Action, Frame, State, World};
 
-/// The steps of a schedule, one a line, and what came of each.
-pub fn tell(world: &World, schedule: &[Action]) -> String {
+/// The steps of a schedule, one per line, and the states after them.
+pub fn describe(world: &World, schedule: &[Action]) -> String {
     let mut state = world.initial();
     let mut lines = vec![format!("     {}", nodes(&state))];
     for (i, &action) in schedule.iter().enumerate() {
-        let what = describe(&state, action);
+        let what = describe_step(&state, action);
         let Some(next) = world.next(&state, action) else {
             lines.push(format!("{:>3}. {what}: out of bounds", i + 1));
             break;
@@ -48,7 +48,7 @@ fn nodes(state: &State) -> String {
     text
 }
 
-fn describe(state: &State, action: Action) -> String {
+fn describe_step(state: &State, action: Action) -> String {
     let node = |slot: u8| name(usize::from(slot));
     let frame = |i: u8| match &state.bag[usize::from(i)] {
         Frame::Write { to, from, epoch, version, body, .. } => {
