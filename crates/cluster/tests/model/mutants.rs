@@ -10,8 +10,8 @@ use cluster::mutation::{Mutation, with};
 
 use crate::cores::on_all_cores;
 use crate::explorer::{Limit, explore};
+use crate::schedule;
 use crate::setup::{self, Setup};
-use crate::story;
 use crate::world::World;
 
 /// The states of a setup that are visited before a mutation counts as not noticed.

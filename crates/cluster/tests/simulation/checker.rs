@@ -69,7 +69,7 @@ struct Progress {
     /// From when on each value was certainly in place: its put's end, or the first get that found it.
     in_place: BTreeMap<Value, u64>,
     /// In order of time: when some write was certainly in place, and the latest call of any such write.
-    in_place: Vec<(u64, u64)>,
+    latest_calls: Vec<(u64, u64)>,
     /// Deletes that may have had effect: when called, and when in place.
     deletes: Vec<(u64, u64)>,
     /// Values whose time is over by some clock.
@@ -79,15 +79,15 @@ struct Progress {
 impl Progress {
     /// A write that was called then is certainly in place now.
     fn mark(&mut self, now: u64, called: u64) {
-        let latest = self.in_place.last().map_or(0, |(_, latest)| *latest);
-        self.in_place.push((now, latest.max(called)));
+        let latest = self.latest_calls.last().map_or(0, |(_, latest)| *latest);
+        self.latest_calls.push((now, latest.max(called)));
     }
 
     /// The latest call of any write that was in place before `time`: what was in place before that call had
     /// been overwritten.
     fn overwritten_before(&self, time: u64) -> u64 {
-        let before = self.in_place.partition_point(|(at, _)| *at < time);
-        before.checked_sub(1).map_or(0, |last| self.in_place[last].1)
+        let before = self.latest_calls.partition_point(|(at, _)| *at < time);
+        before.checked_sub(1).map_or(0, |last| self.latest_calls[last].1)
     }
 }
 
