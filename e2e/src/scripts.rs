@@ -71,7 +71,7 @@ pub fn err(output: &Output) -> String {
 ///
 /// # Panics
 /// If it does not start.
-pub fn stranger() -> ChildProcess {
+pub fn unrelated_process() -> ChildProcess {
     ChildProcess::start(Command::new("sleep").arg("600")).expect("sleep runs")
 }
 
@@ -79,7 +79,7 @@ pub fn stranger() -> ChildProcess {
 ///
 /// # Panics
 /// If the system does not report it.
-pub fn lives(process: &mut ChildProcess) -> bool {
+pub fn is_running(process: &mut ChildProcess) -> bool {
     process.ended().expect("a child").is_none()
 }
 
@@ -224,7 +224,7 @@ impl Place {
     ///
     /// # Panics
     /// If it does not.
-    pub fn answers(&self, arguments: &str) -> String {
+    pub fn client_output(&self, arguments: &str) -> String {
         let output = self.client(arguments);
         assert!(output.status.success(), "client {arguments}: {output:?}");
         out(&output)
@@ -236,7 +236,7 @@ impl Place {
     /// If a put is refused.
     pub fn put_keys(&self, count: usize) {
         for n in 0..count {
-            self.answers(&format!("--put key{n} --val value{n}"));
+            self.client_output(&format!("--put key{n} --val value{n}"));
         }
     }
 
@@ -246,7 +246,7 @@ impl Place {
     /// With the first missing key.
     pub fn assert_keys(&self, count: usize) {
         for n in 0..count {
-            let got = self.answers(&format!("--get key{n}"));
+            let got = self.client_output(&format!("--get key{n}"));
             assert!(got.starts_with(&format!("key{n}, value{n}, ")), "{got}");
         }
     }
@@ -279,7 +279,7 @@ impl Place {
     }
 
     /// Whether a process of this folder has this in its command line.
-    pub fn calls(&self, part: &str) -> bool {
+    pub fn has_process(&self, part: &str) -> bool {
         self.processes().iter().any(|(_, called)| called.contains(part))
     }
 

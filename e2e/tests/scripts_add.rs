@@ -40,7 +40,7 @@ fn a_killed_node_comes_back_on_its_line_and_a_new_one_is_appended() {
         assert!(called(line).contains(&want), "{want}: {}", called(line));
     }
     place.assert_keys(20);
-    let status = place.answers("--status");
+    let status = place.client_output("--status");
     assert_eq!(status.matches(" active ").count(), 5, "{status}");
     assert_eq!(out(&place.stop()), "stopped manager node1 node2 node3 node4 spare\n");
     place.assert_nothing_runs();
@@ -101,7 +101,7 @@ fn several_join_at_once() {
         let (_, called) = processes.iter().find(|(p, _)| *p == pids[line]).expect("it runs");
         assert!(called.contains(&format!("--label {name} ")), "line {line}: {called}");
     }
-    let status = place.answers("--status");
+    let status = place.client_output("--status");
     assert_eq!(status.matches(" active ").count(), 5, "{status}");
     place.assert_keys(20);
     assert_eq!(out(&place.stop()), "stopped manager node1 node2 node3 spare node5\n");
@@ -241,14 +241,14 @@ fn an_interrupted_add_leaves_started_nodes_running() {
     for (n, (name, want)) in INTERRUPTS.into_iter().enumerate() {
         let (one, two) = (format!("node{}", 2 * n + 2), format!("node{}", 2 * n + 3));
         let start = place.interruptible(&format!("--add {one} {two}"));
-        wait_until_so("it starts both", || place.calls(&format!("--label {two} ")));
+        wait_until_so("it starts both", || place.has_process(&format!("--label {two} ")));
         signal(name, &start.id().to_string());
         let output = ended(start);
         assert_eq!(output.status.code(), Some(want), "{output:?}");
         let words = err(&output);
         for node in [&one, &two] {
             assert!(words.contains(&format!("{node} runs, but does not serve yet")), "{words}");
-            assert!(place.calls(&format!("--label {node} ")), "{node}");
+            assert!(place.has_process(&format!("--label {node} ")), "{node}");
         }
         assert_eq!(place.pids().len(), 2 * n + 4);
     }
@@ -264,7 +264,7 @@ fn a_node_that_has_left_is_not_reported_missing_and_may_come_back() {
     let before = place.pids();
     let leaves = |line: usize, name: &str| {
         let pid = place.pids().swap_remove(line);
-        place.answers(&format!("--leave {name}"));
+        place.client_output(&format!("--leave {name}"));
         wait_until_so("it ends", || !place.processes().iter().any(|(p, _)| *p == pid));
     };
     leaves(3, "node3");
@@ -300,11 +300,13 @@ fn a_killed_manager_comes_back_and_clients_go_on() {
     for (key, want) in [("key1", "value1"), ("key2", "value2")] {
         let got = client.get(key.as_bytes()).unwrap().expect("it was stored");
         assert_eq!(got.value, want.as_bytes());
-        assert!(place.answers(&format!("--get {key}")).starts_with(&format!("{key}, {want}, ")));
+        assert!(
+            place.client_output(&format!("--get {key}")).starts_with(&format!("{key}, {want}, "))
+        );
     }
     client.finalize();
     wait_until_so("all nodes have registered again", || {
-        let status = place.answers("--status");
+        let status = place.client_output("--status");
         status.ends_with("health: healthy\n") && status.matches(" active ").count() == 3
     });
 }

@@ -30,9 +30,9 @@ fn a_service_starts_answers_and_stops() {
         assert!(place.path(&format!("logs/{log}.log")).exists(), "{log}");
     }
     assert!(place.path("data/manager").is_dir());
-    assert!(place.answers("--put key1 --val value1").starts_with("OK, node"));
-    assert!(place.answers("--get key1").starts_with("key1, value1, node"));
-    let status = place.answers("--status");
+    assert!(place.client_output("--put key1 --val value1").starts_with("OK, node"));
+    assert!(place.client_output("--get key1").starts_with("key1, value1, node"));
+    let status = place.client_output("--status");
     assert!(
         status.contains("2 copies of each key\ndurability: async\nhealth: healthy"),
         "{status}"
@@ -45,7 +45,7 @@ fn a_service_starts_answers_and_stops() {
 
     // And once more, on the existing data.
     place.started("--nodes 3 --rep 2");
-    assert!(place.answers("--put key1 --val value2").starts_with("OK, node"));
+    assert!(place.client_output("--put key1 --val value2").starts_with("OK, node"));
 }
 
 #[test]
@@ -63,8 +63,8 @@ fn settings_of_the_first_start_stay_and_are_reported() {
         assert!(err(&again).contains(line), "{again:?}");
     }
     // Nor does a flag change the weight of a returning node.
-    assert!(place.answers("--weight node2=3").starts_with("OK, "));
-    place.answers("--wait 2");
+    assert!(place.client_output("--weight node2=3").starts_with("OK, "));
+    place.client_output("--wait 2");
     place.stop();
     let third = place.started("--nodes 2 --rep 2 --heartbeat-ms 500 --weight 1");
     let line = "node2: --weight 1 is not used: node2 weighs 3, which stays (client --weight node2=1 changes it)";
@@ -78,7 +78,7 @@ fn files_of_a_service_are_private_to_its_user() {
     let mut command = place.command("bash", "-c");
     let output = command.arg(script).current_dir(place.folder()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    place.answers("--put key1 --val value1");
+    place.client_output("--put key1 --val value1");
     let mut left: Vec<PathBuf> =
         ["logs", "data", "service_pids.txt", "service_flags.txt"].map(|n| place.path(n)).into();
     let mut seen = 0;
@@ -133,7 +133,7 @@ fn nodes_speak_the_redis_protocol_on_ports_of_their_own() {
 fn a_second_start_is_refused_and_the_first_goes_on() {
     let place = Place::new();
     place.started("--nodes 2 --rep 2 --fresh");
-    place.answers("--put key1 --val value1");
+    place.client_output("--put key1 --val value1");
     let before = place.pids();
     let (code, words) = place.refused("--nodes 2 --rep 2 --fresh");
     assert_eq!(code, 2);
@@ -145,7 +145,7 @@ fn a_second_start_is_refused_and_the_first_goes_on() {
     }
     assert_eq!(place.refused("--nodes 2 --rep 99").0, 2);
     assert_eq!(place.pids(), before);
-    assert!(place.answers("--get key1").starts_with("key1, value1, "));
+    assert!(place.client_output("--get key1").starts_with("key1, value1, "));
     assert_eq!(place.processes().len(), 3);
 }
 
@@ -245,7 +245,7 @@ fn an_interrupted_start_leaves_nothing() {
     for last in ["--rep 1 --data ", "sleep 600"] {
         for (name, want) in INTERRUPTS {
             let start = place.interruptible("--nodes 2 --rep 1");
-            wait_until_so("it starts the cluster", || place.calls(last));
+            wait_until_so("it starts the cluster", || place.has_process(last));
             signal(name, &start.id().to_string());
             assert_eq!(ended(start).status.code(), Some(want), "{name} at {last}");
             place.assert_nothing_runs();
@@ -269,7 +269,7 @@ fn an_interrupted_run_leaves_nothing() {
             let mut command = place.command("env", &call);
             command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
             let run = command.spawn().expect("it runs");
-            wait_until_so("it is so far", || place.calls(last));
+            wait_until_so("it is so far", || place.has_process(last));
             // As a terminal does it: all processes of the group get it.
             signal(name, &format!("-- -{}", run.id()));
             assert_eq!(ended(run).status.code(), Some(want), "{name} at {last}");

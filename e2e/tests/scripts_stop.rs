@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use e2e::scripts::{Place, err, lives, out, signal, stranger};
+use e2e::scripts::{Place, err, is_running, out, signal, unrelated_process};
 
 #[test]
 fn stop_is_quiet_after_a_crash_and_without_a_service() {
@@ -39,14 +39,14 @@ fn stop_ends_a_process_that_does_not_listen() {
 #[test]
 fn stop_leaves_foreign_processes_alone() {
     let place = Place::new();
-    let mut stranger = stranger();
-    let pid = stranger.id().to_string();
+    let mut foreign = unrelated_process();
+    let pid = foreign.id().to_string();
 
     // A file that another program has written, without a record.
     fs::write(place.path("service_pids.txt"), format!("{pid}\n")).unwrap();
     let output = place.stop();
     assert!(err(&output).contains(&format!("process {pid}")), "{output:?}");
-    assert!(lives(&mut stranger));
+    assert!(is_running(&mut foreign));
 
     // A foreign pid in the place of one of ours.
     place.started("--nodes 2 --rep 1 --fresh");
@@ -55,7 +55,7 @@ fn stop_leaves_foreign_processes_alone() {
         .unwrap();
     place.stop();
     place.assert_nothing_runs();
-    assert!(lives(&mut stranger));
+    assert!(is_running(&mut foreign));
 
     // A pid that the system has reused: another start time, and then (which would take luck) the
     // same time but another program.
@@ -70,7 +70,7 @@ fn stop_leaves_foreign_processes_alone() {
         let other = format!("process=node1 {} {pid} {ticks}", place.port + 1);
         fs::write(place.path("service_flags.txt"), record.replace(line, &other)).unwrap();
         place.stop();
-        assert!(lives(&mut stranger));
+        assert!(is_running(&mut foreign));
     }
     let left: BTreeSet<String> = place.processes().into_iter().map(|(pid, _)| pid).collect();
     assert_eq!(left, BTreeSet::from([node1]), "only the one that the record has lost");
@@ -93,7 +93,7 @@ fn a_copied_folder_does_not_touch_the_originals_service() {
     assert_eq!(out(&stopped), "");
     let words = err(&stopped);
     assert!(words.contains("node1, process ") && words.contains(": left alone"), "{words}");
-    assert!(place.answers("--status").ends_with("health: healthy\n"));
+    assert!(place.client_output("--status").ends_with("health: healthy\n"));
 
     // A folder that was moved is still the same folder.
     let moved = tempfile::tempdir().unwrap();

@@ -15,9 +15,9 @@ mod client;
 mod connection;
 mod server;
 
-pub use client::{Client, Filter, InfoName, Kill, ReplyMode};
-pub use connection::{Connection, Hello};
-pub use server::{Cluster, NamesOf, Server};
+pub use client::{ClientCommand, Filter, InfoName, Kill, ReplyMode};
+pub use connection::{ConnectionCommand, Hello};
+pub use server::{ClusterCommand, NamesOf, ServerCommand};
 
 /// A command, ready to be executed.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,18 +70,18 @@ pub enum Command<'b> {
     /// acknowledged write is already on all of them.
     Wait,
     /// A command about the connection itself.
-    Connection(Connection<'b>),
+    Connection(ConnectionCommand<'b>),
     /// A command about the node.
-    Server(Server<'b>),
+    Server(ServerCommand<'b>),
     /// A command about the cluster.
-    Cluster(Cluster<'b>),
+    Cluster(ClusterCommand<'b>),
     /// A command about transactions.
-    Transaction(Transaction<'b>),
+    Transaction(TransactionCommand<'b>),
 }
 
 /// Commands about transactions.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Transaction<'b> {
+pub enum TransactionCommand<'b> {
     /// Begin a transaction.
     Multi,
     /// Execute it.
@@ -112,6 +112,9 @@ pub struct Scan<'b> {
 impl Command<'_> {
     /// Whether this turns replies on; that is replied to in any mode.
     pub fn is_reply_on(&self) -> bool {
-        matches!(self, Command::Connection(Connection::Client(Client::Reply(ReplyMode::On))))
+        matches!(
+            self,
+            Command::Connection(ConnectionCommand::Client(ClientCommand::Reply(ReplyMode::On)))
+        )
     }
 }

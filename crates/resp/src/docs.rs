@@ -66,7 +66,7 @@ pub fn names(of: NamesOf<'_>, out: &mut Replies<'_>) {
         NamesOf::Pattern(pattern) => Some(Pattern::new(pattern, true)),
         _ => None,
     };
-    let is_meant = |spec: &&Spec| match of {
+    let is_match = |spec: &&Spec| match of {
         NamesOf::All => true,
         NamesOf::None => false,
         NamesOf::Category(category) => {
@@ -75,7 +75,7 @@ pub fn names(of: NamesOf<'_>, out: &mut Replies<'_>) {
         NamesOf::Pattern(_) => pattern.as_ref().is_some_and(|p| p.matches(spec.name.as_bytes())),
     };
     let all = COMMANDS.iter().flat_map(|spec| [spec].into_iter().chain(spec.subcommands()));
-    let names: Vec<&str> = all.filter(is_meant).map(|spec| spec.name).collect();
+    let names: Vec<&str> = all.filter(is_match).map(|spec| spec.name).collect();
     out.array(names.len());
     names.iter().for_each(|name| out.text(name));
 }
@@ -297,7 +297,7 @@ fn arguments(line: &str) -> Vec<Argument<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Command, Server};
+    use crate::command::{Command, ServerCommand};
     use crate::reply::Protocol;
     use crate::testing::with_args;
 
@@ -306,13 +306,13 @@ mod tests {
         let mut out = Replies::new(&mut bytes, protocol);
         with_args(line, |args| {
             match Command::parse(lookup::find(args).unwrap(), args, 0).unwrap() {
-                Command::Server(Server::Commands) => all(&mut out),
-                Command::Server(Server::CommandCount) => count(&mut out),
-                Command::Server(Server::CommandInfo(names)) => info(names, &mut out),
-                Command::Server(Server::CommandDocs(names)) => docs(names, &mut out),
-                Command::Server(Server::CommandNames(of)) => names(of, &mut out),
-                Command::Server(Server::Help(family)) => help(family, &mut out),
-                Command::Server(Server::CommandKeys(request)) => {
+                Command::Server(ServerCommand::Commands) => all(&mut out),
+                Command::Server(ServerCommand::CommandCount) => count(&mut out),
+                Command::Server(ServerCommand::CommandInfo(names)) => info(names, &mut out),
+                Command::Server(ServerCommand::CommandDocs(names)) => docs(names, &mut out),
+                Command::Server(ServerCommand::CommandNames(of)) => names(of, &mut out),
+                Command::Server(ServerCommand::Help(family)) => help(family, &mut out),
+                Command::Server(ServerCommand::CommandKeys(request)) => {
                     if let Err(error) = keys(request, &mut out) {
                         out.error(&error.to_string());
                     }

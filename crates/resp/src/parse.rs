@@ -5,7 +5,7 @@
 //! Times to live become absolute here, by the clock of the node that parses the command.
 
 use crate::args::Args;
-use crate::command::{Command, Transaction};
+use crate::command::{Command, TransactionCommand};
 use crate::error::Error;
 use crate::spec::{Group, Name, Spec};
 
@@ -42,13 +42,13 @@ impl<'b> Command<'b> {
     }
 }
 
-fn transaction(name: Name, args: Args<'_>) -> Result<Transaction<'_>, Error> {
+fn transaction(name: Name, args: Args<'_>) -> Result<TransactionCommand<'_>, Error> {
     match name {
-        Name::Multi => Ok(Transaction::Multi),
-        Name::Exec => Ok(Transaction::Exec),
-        Name::Discard => Ok(Transaction::Discard),
-        Name::Watch => Ok(Transaction::Watch(args.from(1))),
-        Name::Unwatch => Ok(Transaction::Unwatch),
+        Name::Multi => Ok(TransactionCommand::Multi),
+        Name::Exec => Ok(TransactionCommand::Exec),
+        Name::Discard => Ok(TransactionCommand::Discard),
+        Name::Watch => Ok(TransactionCommand::Watch(args.from(1))),
+        Name::Unwatch => Ok(TransactionCommand::Unwatch),
         other => Err(Error::WrongArity(other)),
     }
 }

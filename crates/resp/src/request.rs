@@ -85,7 +85,7 @@ pub enum ProtocolError {
     ArrayLength,
     /// An array longer than allowed before authentication.
     #[error("ERR Protocol error: unauthenticated multibulk length")]
-    StrangersArray,
+    UnauthenticatedArray,
     /// An array's length is never terminated.
     #[error("ERR Protocol error: too big mbulk count string")]
     EndlessArrayLength,
@@ -94,7 +94,7 @@ pub enum ProtocolError {
     BulkLength,
     /// A bulk string longer than allowed before authentication.
     #[error("ERR Protocol error: unauthenticated bulk length")]
-    StrangersBulk,
+    UnauthenticatedBulk,
     /// A bulk string's length is never terminated.
     #[error("ERR Protocol error: too big bulk count string")]
     EndlessBulkLength,
@@ -123,9 +123,9 @@ impl ProtocolError {
             ProtocolError::ArrayLength | ProtocolError::BulkLength | ProtocolError::LongRequest => {
                 true
             }
-            ProtocolError::StrangersArray
+            ProtocolError::UnauthenticatedArray
             | ProtocolError::EndlessArrayLength
-            | ProtocolError::StrangersBulk
+            | ProtocolError::UnauthenticatedBulk
             | ProtocolError::EndlessBulkLength
             | ProtocolError::NoBulk(_)
             | ProtocolError::NoLineEnd
@@ -245,7 +245,7 @@ impl Requests {
         let count = usize::try_from(count.max(0)).unwrap_or(usize::MAX);
         if count > limits.arguments {
             return Err(if !limits.is_authenticated {
-                ProtocolError::StrangersArray
+                ProtocolError::UnauthenticatedArray
             } else {
                 ProtocolError::ArrayLength
             });
@@ -319,7 +319,7 @@ fn bulk(buffer: &[u8], at: usize, limits: &Limits) -> Step<(usize, usize)> {
     let len = usize::try_from(len).map_err(|_| ProtocolError::BulkLength)?;
     if len > limits.bulk {
         return Err(if !limits.is_authenticated {
-            ProtocolError::StrangersBulk
+            ProtocolError::UnauthenticatedBulk
         } else {
             ProtocolError::BulkLength
         });

@@ -13,7 +13,7 @@ use crate::spec::{Name, Spec};
 
 /// The state of a connection between MULTI and EXEC. It stores no command, so its size is constant.
 #[derive(Debug, Default)]
-pub struct Transaction {
+pub struct TransactionState {
     open: Option<Open>,
     /// Whether it watches keys for changes. Changes are not tracked, so EXEC cannot rule them out.
     is_watching: bool,
@@ -27,7 +27,7 @@ struct Open {
     is_spoilt: bool,
 }
 
-impl Transaction {
+impl TransactionState {
     /// Parses a request, on a node whose wall clock shows `now_ms`: `found` is its command, or the
     /// error of the lookup.
     ///
@@ -43,7 +43,7 @@ impl Transaction {
         match found {
             Ok(spec) if is_done_at_once(spec.id) => Command::parse(spec, args, now_ms),
             // In Redis its arguments are checked when it is executed.
-            Ok(_) => Ok(Command::Transaction(command::Transaction::Queue)),
+            Ok(_) => Ok(Command::Transaction(command::TransactionCommand::Queue)),
             Err(Error::WrongArity(Name::Exec)) => {
                 self.open = None;
                 Err(Error::ExecArity)
@@ -66,19 +66,21 @@ impl Transaction {
     /// [`Error`]; nothing was done.
     pub fn answer(
         &mut self,
-        command: &command::Transaction<'_>,
+        command: &command::TransactionCommand<'_>,
         out: &mut Replies<'_>,
     ) -> Result<(), Error> {
         match command {
-            command::Transaction::Multi if self.open.is_some() => return Err(Error::NestedMulti),
-            command::Transaction::Multi => self.open = Some(Open::default()),
-            command::Transaction::Queue => {
+            command::TransactionCommand::Multi if self.open.is_some() => {
+                return Err(Error::NestedMulti);
+            }
+            command::TransactionCommand::Multi => self.open = Some(Open::default()),
+            command::TransactionCommand::Queue => {
                 self.open.iter_mut().for_each(|open| open.queued += 1);
                 out.simple("QUEUED");
                 return Ok(());
             }
-            command::Transaction::Exec => {
-                let Transaction { open, is_watching } = std::mem::take(self);
+            command::TransactionCommand::Exec => {
+                let TransactionState { open, is_watching } = std::mem::take(self);
                 let Open { queued, is_spoilt } = open.ok_or(Error::ExecWithoutMulti)?;
                 if is_spoilt {
                     return Err(Error::ExecSpoilt);
@@ -90,15 +92,15 @@ impl Transaction {
                 out.array(0);
                 return Ok(());
             }
-            command::Transaction::Discard if self.open.is_none() => {
+            command::TransactionCommand::Discard if self.open.is_none() => {
                 return Err(Error::DiscardWithoutMulti);
             }
-            command::Transaction::Discard => *self = Transaction::default(),
-            command::Transaction::Watch(_) if self.open.is_some() => {
+            command::TransactionCommand::Discard => *self = TransactionState::default(),
+            command::TransactionCommand::Watch(_) if self.open.is_some() => {
                 return Err(Error::WatchInMulti);
             }
-            command::Transaction::Watch(_) => self.is_watching = true,
-            command::Transaction::Unwatch => self.is_watching = false,
+            command::TransactionCommand::Watch(_) => self.is_watching = true,
+            command::TransactionCommand::Unwatch => self.is_watching = false,
         }
         out.ok();
         Ok(())

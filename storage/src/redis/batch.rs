@@ -29,7 +29,7 @@ use super::bounds::{BYTES, OPERATIONS, SENT};
 use super::coalesce::Coalesced;
 use super::translate;
 use crate::node::Node;
-use footprint::{brings, check, each_key, keys, single_key};
+use footprint::{check, each_key, keys, single_key, value_bytes};
 use item::{PipelineItem, step};
 use local::{Seen, read_here};
 use outcome::Outcome;
@@ -114,7 +114,7 @@ impl<'b> Batch<'b> {
 
     /// Adds a command.
     pub fn add(&mut self, command: Command<'b>) {
-        self.bytes += brings(&command);
+        self.bytes += value_bytes(&command);
         let before = self.use_keys(&command);
         let item = match before {
             None => PipelineItem::Command(command),
@@ -210,7 +210,7 @@ impl<'b> Batch<'b> {
                 return Ok(outcome);
             }
         };
-        let limits = hold_against_limits(&mut items, &mut coalesced, store.as_ref(), &seen);
+        let limits = check_limits(&mut items, &mut coalesced, store.as_ref(), &seen);
         let answers = RefCell::new(Vec::new());
         let context = Context { clock, now_ms, limits, seen: &seen, answers: &answers };
         let plan = Plan::new(&items, &coalesced, context);
@@ -238,7 +238,7 @@ fn refuse_all(items: Vec<PipelineItem<'_>>, seen: &Seen, why: &Error, out: &mut 
 
 /// Refuses keys and values beyond the cluster's limits. Before it refuses, it asks for the newest
 /// limits.
-fn hold_against_limits(
+fn check_limits(
     items: &mut [PipelineItem<'_>],
     coalesced: &mut [Coalesced<'_>],
     store: Option<&impl Store>,

@@ -82,11 +82,11 @@ impl ClientRegistry {
     }
 
     /// Closes the connections that match, except for the calling one.
-    pub fn kill(&self, own: u64, is_meant: impl Fn(&ConnectionFacts) -> bool) -> Killed {
+    pub fn kill(&self, own: u64, is_match: impl Fn(&ConnectionFacts) -> bool) -> Killed {
         let mut killed = Killed::default();
         for client in self.all() {
             let client = client.lock();
-            if !is_meant(&client.facts) {
+            if !is_match(&client.facts) {
                 continue;
             }
             killed.count += 1;

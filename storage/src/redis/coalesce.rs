@@ -16,7 +16,7 @@
 //! The reply of each command is computed on demand, by executing the commands once more on the
 //! content that the store found. So only the key's first value and its present one are held,
 //! however many commands read it. Where even that exceeds the memory bound, because other keys hold
-//! as much, the next command is executed alone ([`Coalesced::cut`]).
+//! as much, the next command is executed alone ([`Coalesced::run_next_alone`]).
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -159,14 +159,14 @@ impl<'b> Coalesced<'b> {
 
     /// Executes one command alone, the next time that the store is asked; the commands after it
     /// must then ask again.
-    pub fn cut(&self) {
+    pub fn run_next_alone(&self) {
         if let (Turn::Rest(at), None) = (self.turn.get(), self.known.get()) {
             self.turn.set(Turn::One(at));
         }
     }
 
     /// If one command was executed alone, continues with the next. Returns whether there are more.
-    pub fn go_on(&self) -> bool {
+    pub fn advance(&self) -> bool {
         match self.turn.get() {
             Turn::Rest(_) => false,
             Turn::One(at) => {
@@ -177,7 +177,7 @@ impl<'b> Coalesced<'b> {
     }
 
     /// The commands that are executed together.
-    fn now(&self) -> &[Step<'b>] {
+    fn steps_to_run(&self) -> &[Step<'b>] {
         match self.turn.get() {
             Turn::Rest(at) => &self.steps[at..],
             Turn::One(at) => &self.steps[at..=at],
@@ -196,10 +196,13 @@ impl<'b> Coalesced<'b> {
             return None;
         }
         let key = self.key;
-        if self.now().iter().all(|step| matches!(step, Step::Read(_))) {
+        if self.steps_to_run().iter().all(|step| matches!(step, Step::Read(_))) {
             return Some(BatchItem::Op(Op::Get { key }));
         }
-        let is_known = matches!(self.now(), [Step::Put { value, .. }, ..] if limits.check_value(value).is_ok());
+        let is_known = match self.steps_to_run() {
+            [Step::Put { value, .. }, ..] => limits.check_value(value).is_ok(),
+            _ => false,
+        };
         if is_known {
             let known = self.known.get_or_init(|| self.carry_out(None, clock(), &limits).0);
             return Some(BatchItem::Op(match known.as_deref() {
@@ -231,7 +234,7 @@ impl<'b> Coalesced<'b> {
     ) -> (Option<Rc<State>>, bool) {
         *self.base.borrow_mut() = Some((state.clone(), now_ms));
         let mut is_written = false;
-        for step in self.now() {
+        for step in self.steps_to_run() {
             is_written |= carry_out(step, &mut state, now_ms, limits).1;
         }
         (state, is_written)
@@ -242,7 +245,7 @@ impl<'b> Coalesced<'b> {
     pub fn findings(&self, got: Option<Rc<State>>, limits: Limits) -> Findings<'_, 'b> {
         // Without a base there was only a read.
         let (state, now_ms) = self.base.take().unwrap_or((got, 0));
-        Findings { coalesced: self, steps: self.now().iter(), state, now_ms, limits }
+        Findings { coalesced: self, steps: self.steps_to_run().iter(), state, now_ms, limits }
     }
 }
 

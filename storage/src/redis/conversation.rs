@@ -16,12 +16,14 @@ use net_common::server::Served;
 use parking_lot::Mutex;
 use resp::args::Args;
 use resp::client::{self, ConnectionFacts};
-use resp::command::{self, Cluster, Command, Connection, Hello, InfoName, Kill, ReplyMode};
+use resp::command::{
+    self, ClusterCommand, Command, ConnectionCommand, Hello, InfoName, Kill, ReplyMode,
+};
 use resp::error::Error;
 use resp::lookup;
 use resp::reply::{Protocol, Replies};
 use resp::spec::Flags;
-use resp::transaction::Transaction;
+use resp::transaction::TransactionState;
 
 use super::batch::Batch;
 use super::clients::ClientEntry;
@@ -67,7 +69,7 @@ struct State {
     scope: Scope,
     /// Which replies it gets.
     reply_mode: ReplyMode,
-    transaction: Transaction,
+    transaction: TransactionState,
 }
 
 impl State {
@@ -78,7 +80,7 @@ impl State {
             is_authenticated: shared.secret.is_none(),
             scope: at_port,
             reply_mode: ReplyMode::On,
-            transaction: Transaction::default(),
+            transaction: TransactionState::default(),
         }
     }
 }
@@ -188,17 +190,20 @@ impl<'s> Conversation<'s> {
         let mut replies = Replies::new(out, self.state.protocol);
         let mut next = Next::Go;
         let answered = match command {
-            Command::Connection(Connection::Quit) => {
+            Command::Connection(ConnectionCommand::Quit) => {
                 replies.ok();
                 return Next::Close;
             }
-            Command::Connection(Connection::Client(command::Client::Kill(kill))) => {
+            Command::Connection(ConnectionCommand::Client(command::ClientCommand::Kill(kill))) => {
                 self.kill(kill, &mut replies).map(|then| next = then)
             }
             Command::Connection(connection) => self.connection(connection, &mut replies),
             Command::Server(server) => self.shared.answer_server(server, &mut replies),
             Command::Cluster(cluster) => {
-                if matches!(cluster, Cluster::Slots | Cluster::Shards | Cluster::Nodes) {
+                if matches!(
+                    cluster,
+                    ClusterCommand::Slots | ClusterCommand::Shards | ClusterCommand::Nodes
+                ) {
                     self.state.scope = Scope::Own;
                 }
                 self.shared.answer_cluster(cluster, &mut replies)
@@ -215,7 +220,7 @@ impl<'s> Conversation<'s> {
     }
 
     /// Whether to suppress the reply to the next request; called once for each request.
-    pub fn takes_skip(&mut self) -> bool {
+    pub fn take_skip(&mut self) -> bool {
         let skips = self.state.reply_mode == ReplyMode::SkipNext;
         if skips {
             self.state.reply_mode = ReplyMode::On;
@@ -226,14 +231,14 @@ impl<'s> Conversation<'s> {
     /// Closes connections.
     fn kill(&self, kill: &Kill<'_>, out: &mut Replies<'_>) -> Result<Next, Error> {
         let own = self.client.lock().facts.id;
-        let is_meant = |facts: &ConnectionFacts| {
+        let is_match = |facts: &ConnectionFacts| {
             kill.is_normal
                 && kill.id.is_none_or(|id| id == facts.id)
                 && kill.peer.is_none_or(|peer| peer == facts.peer.as_bytes())
                 && kill.local.is_none_or(|local| local == facts.local.as_bytes())
-                && !(kill.spares_me && facts.id == own)
+                && !(kill.skips_caller && facts.id == own)
         };
-        let killed = self.shared.clients.kill(own, is_meant);
+        let killed = self.shared.clients.kill(own, is_match);
         match (kill.is_one, killed.count) {
             (true, 0) => return Err(Error::NoClient),
             (true, _) => out.ok(),
@@ -261,32 +266,34 @@ impl<'s> Conversation<'s> {
 
     fn connection(
         &mut self,
-        connection: &Connection<'_>,
+        connection: &ConnectionCommand<'_>,
         out: &mut Replies<'_>,
     ) -> Result<(), Error> {
         match *connection {
-            Connection::Ping(None) => out.simple("PONG"),
-            Connection::Ping(Some(text)) | Connection::Echo(text) => out.bulk(text),
-            Connection::Hello(hello) => self.hello(&hello, out)?,
-            Connection::Auth { user, password } => {
+            ConnectionCommand::Ping(None) => out.simple("PONG"),
+            ConnectionCommand::Ping(Some(text)) | ConnectionCommand::Echo(text) => out.bulk(text),
+            ConnectionCommand::Hello(hello) => self.hello(&hello, out)?,
+            ConnectionCommand::Auth { user, password } => {
                 if user.is_none() && self.shared.secret.is_none() {
                     return Err(Error::NoPassword);
                 }
                 self.authenticate(user.unwrap_or(USER), password)?;
                 out.ok();
             }
-            Connection::Reset => {
+            ConnectionCommand::Reset => {
                 self.state = State::new(self.shared, self.at_port);
                 self.client.lock().facts.name.clear();
                 out.switch(self.state.protocol);
                 out.simple("RESET");
             }
-            Connection::ReadOnly => {
+            ConnectionCommand::ReadOnly => {
                 self.state.scope = Scope::Own;
                 out.ok();
             }
-            Connection::Select | Connection::Noop | Connection::Quit => out.ok(),
-            Connection::Client(client) => self.client(client, out),
+            ConnectionCommand::Select | ConnectionCommand::Noop | ConnectionCommand::Quit => {
+                out.ok()
+            }
+            ConnectionCommand::Client(client) => self.client(client, out),
         }
         Ok(())
     }
@@ -323,9 +330,9 @@ impl<'s> Conversation<'s> {
         Err(Error::WrongPassword)
     }
 
-    fn client(&mut self, client: command::Client<'_>, out: &mut Replies<'_>) {
+    fn client(&mut self, client: command::ClientCommand<'_>, out: &mut Replies<'_>) {
         match client {
-            command::Client::Reply(reply_mode) => {
+            command::ClientCommand::Reply(reply_mode) => {
                 // If replies are off they stay off.
                 if self.state.reply_mode != ReplyMode::Off || reply_mode == ReplyMode::On {
                     self.state.reply_mode = reply_mode;
@@ -334,30 +341,30 @@ impl<'s> Conversation<'s> {
                     out.ok();
                 }
             }
-            command::Client::Pause { ms, writes_only } => {
+            command::ClientCommand::Pause { ms, writes_only } => {
                 self.shared.pause.begin(Duration::from_millis(ms), writes_only);
                 out.ok();
             }
-            command::Client::Unpause => {
+            command::ClientCommand::Unpause => {
                 self.shared.pause.end();
                 out.ok();
             }
             // No connection is ever blocked.
-            command::Client::Unblock => out.integer(0),
+            command::ClientCommand::Unblock => out.integer(0),
             // It is handled by the caller, which can close connections.
-            command::Client::Kill(_) => {}
-            command::Client::Id => {
+            command::ClientCommand::Kill(_) => {}
+            command::ClientCommand::Id => {
                 out.integer(i64::try_from(self.client.lock().facts.id).unwrap_or(i64::MAX));
             }
-            command::Client::GetName => {
+            command::ClientCommand::GetName => {
                 let name = self.client.lock().facts.name.clone();
                 out.bulk_or_null(Some(name.as_bytes()).filter(|name| !name.is_empty()));
             }
-            command::Client::SetName(name) => {
+            command::ClientCommand::SetName(name) => {
                 self.client.lock().facts.name = text(name);
                 out.ok();
             }
-            command::Client::SetInfo(which, value) => {
+            command::ClientCommand::SetInfo(which, value) => {
                 let facts = &mut self.client.lock().facts;
                 match which {
                     InfoName::Library => facts.library = text(value),
@@ -365,13 +372,13 @@ impl<'s> Conversation<'s> {
                 }
                 out.ok();
             }
-            command::Client::Info => {
+            command::ClientCommand::Info => {
                 let facts = self.client.lock().described();
                 out.verbatim(&format!("{}\n", ConnectionFacts { command: self.command, ..facts }));
             }
-            command::Client::List(filter) => {
+            command::ClientCommand::List(filter) => {
                 let clients = self.shared.clients.described();
-                out.verbatim(&client::list(clients.iter().filter(|facts| filter.lets(facts.id))));
+                out.verbatim(&client::list(clients.iter().filter(|facts| filter.admits(facts.id))));
             }
         }
     }

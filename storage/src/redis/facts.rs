@@ -6,7 +6,7 @@ use cluster::durability::Durability;
 use cluster::slot::slot;
 use cluster::view::View;
 use net_common::clock;
-use resp::command::{Cluster, Server};
+use resp::command::{ClusterCommand, ServerCommand};
 use resp::config::{self, Sync};
 use resp::error::Error;
 use resp::lolwut::Ring;
@@ -23,28 +23,32 @@ impl Shared {
     ///
     /// # Errors
     /// [`Error`] where the node does not have the facts yet.
-    pub fn answer_server(&self, server: &Server<'_>, out: &mut Replies<'_>) -> Result<(), Error> {
+    pub fn answer_server(
+        &self,
+        server: &ServerCommand<'_>,
+        out: &mut Replies<'_>,
+    ) -> Result<(), Error> {
         match *server {
-            Server::Commands => docs::all(out),
-            Server::CommandCount => docs::count(out),
-            Server::CommandInfo(names) => docs::info(names, out),
-            Server::CommandDocs(names) => docs::docs(names, out),
-            Server::CommandKeys(request) => docs::keys(request, out)?,
-            Server::CommandNames(of) => docs::names(of, out),
-            Server::Help(family) => docs::help(family, out),
-            Server::ResetStatistics => {
-                self.forget_counts();
+            ServerCommand::Commands => docs::all(out),
+            ServerCommand::CommandCount => docs::count(out),
+            ServerCommand::CommandInfo(names) => docs::info(names, out),
+            ServerCommand::CommandDocs(names) => docs::docs(names, out),
+            ServerCommand::CommandKeys(request) => docs::keys(request, out)?,
+            ServerCommand::CommandNames(of) => docs::names(of, out),
+            ServerCommand::Help(family) => docs::help(family, out),
+            ServerCommand::ResetStatistics => {
+                self.reset_statistics();
                 out.ok();
             }
-            Server::LastSave => out.integer(self.last_save_s()),
-            Server::Modules => out.array(0),
-            Server::ConfigGet(patterns) => self.config().get(patterns, out),
-            Server::Info(sections) => {
+            ServerCommand::LastSave => out.integer(self.last_save_s()),
+            ServerCommand::Modules => out.array(0),
+            ServerCommand::ConfigGet(patterns) => self.config().get(patterns, out),
+            ServerCommand::Info(sections) => {
                 out.verbatim(&info::text(&self.info(), sections.iter()));
             }
-            Server::Time => client::time(clock::wall_ms() * 1000, out),
-            Server::Role => client::role(out),
-            Server::LolWut => {
+            ServerCommand::Time => client::time(clock::wall_ms() * 1000, out),
+            ServerCommand::Role => client::role(out),
+            ServerCommand::LolWut => {
                 let ring = ring(self.routes()?.view());
                 out.verbatim(&ring.text(env!("CARGO_PKG_VERSION")));
             }
@@ -58,16 +62,16 @@ impl Shared {
     /// [`Error`] before the first view.
     pub fn answer_cluster(
         &self,
-        cluster: &Cluster<'_>,
+        cluster: &ClusterCommand<'_>,
         out: &mut Replies<'_>,
     ) -> Result<(), Error> {
         let routes = self.routes()?;
         let picture = self.picture(&routes);
         match *cluster {
-            Cluster::Slots => picture.topology().slots(out),
-            Cluster::Shards => picture.topology().shards(out),
-            Cluster::Nodes => out.verbatim(&picture.topology().nodes_text()),
-            Cluster::Info => {
+            ClusterCommand::Slots => picture.topology().slots(out),
+            ClusterCommand::Shards => picture.topology().shards(out),
+            ClusterCommand::Nodes => out.verbatim(&picture.topology().nodes_text()),
+            ClusterCommand::Info => {
                 // Without a manager the node's lease, which it renews, is the criterion.
                 let client = self.coordinator.client();
                 let lost = client.and_then(|client| client.lost()).unwrap_or_default();
@@ -77,11 +81,11 @@ impl Shared {
                 let lost_slots = lost.count_ones(..) * picture.slots_of_arc();
                 out.verbatim(&picture.topology().info_text(ClusterHealth { serves, lost_slots }));
             }
-            Cluster::MyId => {
+            ClusterCommand::MyId => {
                 out.text(&node_id(routes.view().cluster, self.node.id()));
             }
-            Cluster::KeySlot(key) => out.integer(i64::from(slot(key))),
-            Cluster::CountKeysInSlot(slot) => out.count(self.node.keys_in_slot(slot)),
+            ClusterCommand::KeySlot(key) => out.integer(i64::from(slot(key))),
+            ClusterCommand::CountKeysInSlot(slot) => out.count(self.node.keys_in_slot(slot)),
         }
         Ok(())
     }

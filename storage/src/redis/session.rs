@@ -141,7 +141,7 @@ impl<'s> Session<'s> {
                 now_ms = clock::wall_ms();
             }
             let start = self.outgoing.bytes.len();
-            let mut skips = self.conversation.takes_skip();
+            let mut skips = self.conversation.take_skip();
             match self.conversation.parse(args, now_ms) {
                 Err(error) => {
                     let closes = error.closes();

@@ -127,7 +127,7 @@ impl Shared {
     }
 
     /// Resets the statistics.
-    pub fn forget_counts(&self) {
+    pub fn reset_statistics(&self) {
         *self.baseline.lock() =
             Baseline { connections: self.counts(), expired: self.node.expired_count() };
         let Tally { commands, input_bytes, output_bytes, hits, misses } = &self.tally;

@@ -5,7 +5,7 @@ use crate::number;
 
 /// CLIENT …
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Client<'b> {
+pub enum ClientCommand<'b> {
     /// Return the connection's number.
     Id,
     /// Return its name.
@@ -60,7 +60,7 @@ pub struct Kill<'b> {
     /// Whether normal connections are meant; there are no others.
     pub is_normal: bool,
     /// Whether the calling connection is skipped.
-    pub spares_me: bool,
+    pub skips_caller: bool,
 }
 
 /// An attribute of the client library.
@@ -85,7 +85,7 @@ pub enum Filter<'b> {
 
 impl Filter<'_> {
     /// Whether the filter admits the connection with this number.
-    pub fn lets(&self, id: u64) -> bool {
+    pub fn admits(&self, id: u64) -> bool {
         match self {
             Filter::All => true,
             Filter::None => false,

@@ -1,11 +1,11 @@
 //! Commands about the connection itself.
 
-use super::client::Client;
+use super::client::ClientCommand;
 use crate::reply::Protocol;
 
 /// A command about the connection itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Connection<'b> {
+pub enum ConnectionCommand<'b> {
     /// Check that the server replies.
     Ping(Option<&'b [u8]>),
     /// Return this text.
@@ -30,7 +30,7 @@ pub enum Connection<'b> {
     /// Reply `OK`: it has no effect here.
     Noop,
     /// CLIENT …
-    Client(Client<'b>),
+    Client(ClientCommand<'b>),
 }
 
 /// HELLO [protover [AUTH username password] [SETNAME clientname]].

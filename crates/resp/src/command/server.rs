@@ -5,7 +5,7 @@ use crate::spec::Name;
 
 /// A command about the node.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Server<'b> {
+pub enum ServerCommand<'b> {
     /// Describe all commands ([`docs`](crate::docs)).
     Commands,
     /// Return the number of commands.
@@ -53,7 +53,7 @@ pub enum NamesOf<'b> {
 
 /// A command about the cluster ([`topology`](crate::topology)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cluster<'b> {
+pub enum ClusterCommand<'b> {
     /// Return which nodes have which slots.
     Slots,
     /// Return which slots each node is the primary of.

@@ -2,24 +2,24 @@
 
 use super::argument::{integer, is};
 use crate::args::Args;
-use crate::command::{Client, Filter, InfoName, Kill, ReplyMode};
+use crate::command::{ClientCommand, Filter, InfoName, Kill, ReplyMode};
 use crate::error::{self, Error};
 use crate::number;
 use crate::spec::Name;
 
 /// Parses a CLIENT subcommand.
-pub fn parse(name: Name, args: Args<'_>) -> Result<Client<'_>, Error> {
+pub fn parse(name: Name, args: Args<'_>) -> Result<ClientCommand<'_>, Error> {
     Ok(match name {
-        Name::ClientId => Client::Id,
-        Name::ClientGetName => Client::GetName,
-        Name::ClientSetName => Client::SetName(printable(args.at(2), Error::ClientName)?),
+        Name::ClientId => ClientCommand::Id,
+        Name::ClientGetName => ClientCommand::GetName,
+        Name::ClientSetName => ClientCommand::SetName(printable(args.at(2), Error::ClientName)?),
         Name::ClientSetInfo => set_info(args.at(2), args.at(3))?,
-        Name::ClientInfo => Client::Info,
-        Name::ClientList => Client::List(filter(args.from(2))?),
-        Name::ClientReply => Client::Reply(reply_mode(args.at(2))?),
-        Name::ClientKill => Client::Kill(kill(args.from(2))?),
+        Name::ClientInfo => ClientCommand::Info,
+        Name::ClientList => ClientCommand::List(filter(args.from(2))?),
+        Name::ClientReply => ClientCommand::Reply(reply_mode(args.at(2))?),
+        Name::ClientKill => ClientCommand::Kill(kill(args.from(2))?),
         Name::ClientPause => pause(args.at(2), args.get(3))?,
-        Name::ClientUnpause => Client::Unpause,
+        Name::ClientUnpause => ClientCommand::Unpause,
         Name::ClientUnblock => unblock(args.at(2), args.get(3))?,
         // CLIENT without a subcommand has too few arguments.
         other => return Err(Error::WrongArity(other)),
@@ -35,7 +35,7 @@ fn reply_mode(mode: &[u8]) -> Result<ReplyMode, Error> {
     }
 }
 
-fn pause<'b>(ms: &[u8], mode: Option<&[u8]>) -> Result<Client<'b>, Error> {
+fn pause<'b>(ms: &[u8], mode: Option<&[u8]>) -> Result<ClientCommand<'b>, Error> {
     let writes_only = match mode {
         None => false,
         Some(mode) if is(mode, "all") => false,
@@ -44,14 +44,14 @@ fn pause<'b>(ms: &[u8], mode: Option<&[u8]>) -> Result<Client<'b>, Error> {
     };
     let ms = number::integer(ms).ok_or(Error::TimeoutNumber)?;
     let ms = u64::try_from(ms).map_err(|_| Error::NegativeTimeout)?;
-    Ok(Client::Pause { ms, writes_only })
+    Ok(ClientCommand::Pause { ms, writes_only })
 }
 
-fn unblock<'b>(id: &[u8], reason: Option<&[u8]>) -> Result<Client<'b>, Error> {
+fn unblock<'b>(id: &[u8], reason: Option<&[u8]>) -> Result<ClientCommand<'b>, Error> {
     integer(id)?;
     match reason {
         Some(reason) if !is(reason, "timeout") && !is(reason, "error") => Err(Error::UnblockReason),
-        _ => Ok(Client::Unblock),
+        _ => Ok(ClientCommand::Unblock),
     }
 }
 
@@ -60,21 +60,27 @@ pub fn printable(name: &[u8], otherwise: Error) -> Result<&[u8], Error> {
     if name.iter().all(|b| matches!(b, b'!'..=b'~')) { Ok(name) } else { Err(otherwise) }
 }
 
-fn set_info<'b>(attribute: &[u8], value: &'b [u8]) -> Result<Client<'b>, Error> {
+fn set_info<'b>(attribute: &[u8], value: &'b [u8]) -> Result<ClientCommand<'b>, Error> {
     let (which, name) = match attribute {
         _ if is(attribute, "lib-name") => (InfoName::Library, "lib-name"),
         _ if is(attribute, "lib-ver") => (InfoName::Version, "lib-ver"),
         _ => return Err(Error::UnknownInfo(error::quoted(attribute))),
     };
-    Ok(Client::SetInfo(which, printable(value, Error::ClientInfo(name))?))
+    Ok(ClientCommand::SetInfo(which, printable(value, Error::ClientInfo(name))?))
 }
 
 /// `ip:port`, or pairs of a condition and its value.
 fn kill(args: Args<'_>) -> Result<Kill<'_>, Error> {
-    let all =
-        Kill { is_one: false, id: None, peer: None, local: None, is_normal: true, spares_me: true };
+    let all = Kill {
+        is_one: false,
+        id: None,
+        peer: None,
+        local: None,
+        is_normal: true,
+        skips_caller: true,
+    };
     if args.len() == 1 {
-        return Ok(Kill { is_one: true, peer: args.get(0), spares_me: false, ..all });
+        return Ok(Kill { is_one: true, peer: args.get(0), skips_caller: false, ..all });
     }
     if !args.len().is_multiple_of(2) {
         return Err(Error::Syntax);
@@ -94,8 +100,8 @@ fn kill(args: Args<'_>) -> Result<Kill<'_>, Error> {
                     return Err(Error::NoUser(error::quoted(value)));
                 }
             }
-            _ if is(what, "skipme") && is(value, "yes") => kill.spares_me = true,
-            _ if is(what, "skipme") && is(value, "no") => kill.spares_me = false,
+            _ if is(what, "skipme") && is(value, "yes") => kill.skips_caller = true,
+            _ if is(what, "skipme") && is(value, "no") => kill.skips_caller = false,
             _ => return Err(Error::Syntax),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::argument::integer;
 use crate::args::Args;
-use crate::command::{Cluster, Command, Connection, Server};
+use crate::command::{ClusterCommand, Command, ConnectionCommand, ServerCommand};
 use crate::error::Error;
 use crate::spec::Name;
 use crate::topology::SLOTS;
@@ -12,16 +12,16 @@ pub fn parse(name: Name, args: Args<'_>) -> Result<Command<'_>, Error> {
     let first = args.at(2);
     let cluster = |cluster| Ok(Command::Cluster(cluster));
     match name {
-        Name::ClusterSlots => cluster(Cluster::Slots),
-        Name::ClusterShards => cluster(Cluster::Shards),
-        Name::ClusterNodes => cluster(Cluster::Nodes),
-        Name::ClusterInfo => cluster(Cluster::Info),
-        Name::ClusterMyId => cluster(Cluster::MyId),
-        Name::ClusterKeySlot => cluster(Cluster::KeySlot(first)),
-        Name::ClusterCountKeysInSlot => cluster(Cluster::CountKeysInSlot(slot(first)?)),
-        Name::ClusterHelp => Ok(Command::Server(Server::Help(Name::Cluster))),
-        Name::ReadOnly => Ok(Command::Connection(Connection::ReadOnly)),
-        Name::ReadWrite => Ok(Command::Connection(Connection::Noop)),
+        Name::ClusterSlots => cluster(ClusterCommand::Slots),
+        Name::ClusterShards => cluster(ClusterCommand::Shards),
+        Name::ClusterNodes => cluster(ClusterCommand::Nodes),
+        Name::ClusterInfo => cluster(ClusterCommand::Info),
+        Name::ClusterMyId => cluster(ClusterCommand::MyId),
+        Name::ClusterKeySlot => cluster(ClusterCommand::KeySlot(first)),
+        Name::ClusterCountKeysInSlot => cluster(ClusterCommand::CountKeysInSlot(slot(first)?)),
+        Name::ClusterHelp => Ok(Command::Server(ServerCommand::Help(Name::Cluster))),
+        Name::ReadOnly => Ok(Command::Connection(ConnectionCommand::ReadOnly)),
+        Name::ReadWrite => Ok(Command::Connection(ConnectionCommand::Noop)),
         // CLUSTER without a subcommand has too few arguments.
         other => Err(Error::WrongArity(other)),
     }

@@ -3,7 +3,7 @@
 use super::argument::{integer, is};
 use super::client;
 use crate::args::Args;
-use crate::command::{Command, Connection, Hello, Server};
+use crate::command::{Command, ConnectionCommand, Hello, ServerCommand};
 use crate::error::{self, Error};
 use crate::number;
 use crate::reply::Protocol;
@@ -13,26 +13,26 @@ use crate::spec::Name;
 pub fn parse(name: Name, args: Args<'_>) -> Result<Command<'_>, Error> {
     let connection = match name {
         Name::Ping if args.len() > 2 => return Err(Error::WrongArity(name)),
-        Name::Ping => Connection::Ping(args.get(1)),
-        Name::Echo => Connection::Echo(args.at(1)),
-        Name::Hello => Connection::Hello(hello(args)?),
+        Name::Ping => ConnectionCommand::Ping(args.get(1)),
+        Name::Echo => ConnectionCommand::Echo(args.at(1)),
+        Name::Hello => ConnectionCommand::Hello(hello(args)?),
         Name::Auth => match args.len() {
-            2 => Connection::Auth { user: None, password: args.at(1) },
-            3 => Connection::Auth { user: Some(args.at(1)), password: args.at(2) },
+            2 => ConnectionCommand::Auth { user: None, password: args.at(1) },
+            3 => ConnectionCommand::Auth { user: Some(args.at(1)), password: args.at(2) },
             _ => return Err(Error::Syntax),
         },
         Name::Select => match integer(args.at(1))? {
-            0 => Connection::Select,
+            0 => ConnectionCommand::Select,
             _ => return Err(Error::DatabaseRange),
         },
-        Name::Quit => Connection::Quit,
-        Name::Reset => Connection::Reset,
-        Name::ClientHelp => return Ok(Command::Server(Server::Help(Name::Client))),
+        Name::Quit => ConnectionCommand::Quit,
+        Name::Reset => ConnectionCommand::Reset,
+        Name::ClientHelp => return Ok(Command::Server(ServerCommand::Help(Name::Client))),
         Name::ClientNoEvict | Name::ClientNoTouch => match args.at(2) {
-            switch if is(switch, "on") || is(switch, "off") => Connection::Noop,
+            switch if is(switch, "on") || is(switch, "off") => ConnectionCommand::Noop,
             _ => return Err(Error::Syntax),
         },
-        _ => Connection::Client(client::parse(name, args)?),
+        _ => ConnectionCommand::Client(client::parse(name, args)?),
     };
     Ok(Command::Connection(connection))
 }

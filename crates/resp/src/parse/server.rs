@@ -2,7 +2,7 @@
 
 use super::argument::is;
 use crate::args::Args;
-use crate::command::{Command, NamesOf, Server};
+use crate::command::{Command, NamesOf, ServerCommand};
 use crate::error::Error;
 use crate::spec::Name;
 
@@ -10,23 +10,23 @@ use crate::spec::Name;
 pub fn parse(name: Name, args: Args<'_>) -> Result<Command<'_>, Error> {
     let server = |server| Ok(Command::Server(server));
     match name {
-        Name::Command => server(Server::Commands),
-        Name::CommandCount => server(Server::CommandCount),
-        Name::CommandInfo => server(Server::CommandInfo(args.from(2))),
-        Name::CommandDocs => server(Server::CommandDocs(args.from(2))),
-        Name::CommandGetKeys => server(Server::CommandKeys(args.from(2))),
-        Name::CommandList => server(Server::CommandNames(names_of(args.from(2))?)),
-        Name::CommandHelp => server(Server::Help(Name::Command)),
-        Name::ConfigHelp => server(Server::Help(Name::Config)),
-        Name::ModuleHelp => server(Server::Help(Name::Module)),
-        Name::ConfigResetStat => server(Server::ResetStatistics),
-        Name::LastSave => server(Server::LastSave),
-        Name::ModuleList => server(Server::Modules),
-        Name::ConfigGet => server(Server::ConfigGet(args.from(2))),
-        Name::Info => server(Server::Info(args.from(1))),
-        Name::Time => server(Server::Time),
-        Name::Role => server(Server::Role),
-        Name::LolWut => server(Server::LolWut),
+        Name::Command => server(ServerCommand::Commands),
+        Name::CommandCount => server(ServerCommand::CommandCount),
+        Name::CommandInfo => server(ServerCommand::CommandInfo(args.from(2))),
+        Name::CommandDocs => server(ServerCommand::CommandDocs(args.from(2))),
+        Name::CommandGetKeys => server(ServerCommand::CommandKeys(args.from(2))),
+        Name::CommandList => server(ServerCommand::CommandNames(names_of(args.from(2))?)),
+        Name::CommandHelp => server(ServerCommand::Help(Name::Command)),
+        Name::ConfigHelp => server(ServerCommand::Help(Name::Config)),
+        Name::ModuleHelp => server(ServerCommand::Help(Name::Module)),
+        Name::ConfigResetStat => server(ServerCommand::ResetStatistics),
+        Name::LastSave => server(ServerCommand::LastSave),
+        Name::ModuleList => server(ServerCommand::Modules),
+        Name::ConfigGet => server(ServerCommand::ConfigGet(args.from(2))),
+        Name::Info => server(ServerCommand::Info(args.from(1))),
+        Name::Time => server(ServerCommand::Time),
+        Name::Role => server(ServerCommand::Role),
+        Name::LolWut => server(ServerCommand::LolWut),
         Name::DbSize => Ok(Command::DbSize),
         Name::FlushAll | Name::FlushDb => flush(args),
         // CONFIG and MODULE without a subcommand have too few arguments.

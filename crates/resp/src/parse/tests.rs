@@ -2,7 +2,10 @@
 //! transcripts of the node that uses this crate.
 
 use super::*;
-use crate::command::{Client, Cluster, Connection, Hello, InfoName, Kill, ReplyMode, Server};
+use crate::command::{
+    ClientCommand, ClusterCommand, ConnectionCommand, Hello, InfoName, Kill, ReplyMode,
+    ServerCommand,
+};
 use crate::lookup;
 use crate::read::Read;
 use crate::reply::Protocol;
@@ -135,24 +138,27 @@ fn an_expiry_beyond_64_bits_is_an_error_of_its_command() {
 #[test]
 fn first_commands_of_clients() {
     let connection = |connection| Ok(Command::Connection(connection));
-    let client = |client| connection(Connection::Client(client));
+    let client = |client| connection(ConnectionCommand::Client(client));
     let hello = Hello { protocol: Some(Protocol::Resp3), ..Hello::default() };
-    check("hello", connection(Connection::Hello(Hello::default())));
-    check("HELLO 3", connection(Connection::Hello(hello)));
+    check("hello", connection(ConnectionCommand::Hello(Hello::default())));
+    check("HELLO 3", connection(ConnectionCommand::Hello(hello)));
     check(
         "HELLO 3 AUTH default secret SETNAME me",
-        connection(Connection::Hello(Hello {
+        connection(ConnectionCommand::Hello(Hello {
             auth: Some((b"default", b"secret")),
             name: Some(b"me"),
             ..hello
         })),
     );
-    check("AUTH secret", connection(Connection::Auth { user: None, password: b"secret" }));
+    check("AUTH secret", connection(ConnectionCommand::Auth { user: None, password: b"secret" }));
     check(
         "CLIENT SETINFO LIB-NAME redis-py",
-        client(Client::SetInfo(InfoName::Library, b"redis-py")),
+        client(ClientCommand::SetInfo(InfoName::Library, b"redis-py")),
     );
-    check("client setinfo lib-ver 5.0.1", client(Client::SetInfo(InfoName::Version, b"5.0.1")));
+    check(
+        "client setinfo lib-ver 5.0.1",
+        client(ClientCommand::SetInfo(InfoName::Version, b"5.0.1")),
+    );
     check("client setinfo lib-name 'a b'", Err(Error::ClientInfo("lib-name")));
     check("client setinfo lib-nam a", Err(Error::UnknownInfo("lib-nam".into())));
     check(
@@ -162,51 +168,57 @@ fn first_commands_of_clients() {
             given: "MAINT_NOTIFICATIONS".into(),
         }),
     );
-    check("readonly", connection(Connection::ReadOnly));
-    check("readwrite", connection(Connection::Noop));
-    check("command", Ok(Command::Server(Server::Commands)));
+    check("readonly", connection(ConnectionCommand::ReadOnly));
+    check("readwrite", connection(ConnectionCommand::Noop));
+    check("command", Ok(Command::Server(ServerCommand::Commands)));
 }
 
 #[test]
 fn operators_list_kill_and_pause_connections() {
-    let client = |client| Ok(Command::Connection(Connection::Client(client)));
-    check("client reply ON", client(Client::Reply(ReplyMode::On)));
-    check("client reply skip", client(Client::Reply(ReplyMode::SkipNext)));
+    let client = |client| Ok(Command::Connection(ConnectionCommand::Client(client)));
+    check("client reply ON", client(ClientCommand::Reply(ReplyMode::On)));
+    check("client reply skip", client(ClientCommand::Reply(ReplyMode::SkipNext)));
     check("client reply maybe", Err(Error::Syntax));
-    let all =
-        Kill { is_one: false, id: None, peer: None, local: None, is_normal: true, spares_me: true };
-    let one = Kill { is_one: true, peer: Some(b"1.2.3.4:5"), spares_me: false, ..all };
-    check("client kill 1.2.3.4:5", client(Client::Kill(one)));
-    check("client kill id 7", client(Client::Kill(Kill { id: Some(7), ..all })));
+    let all = Kill {
+        is_one: false,
+        id: None,
+        peer: None,
+        local: None,
+        is_normal: true,
+        skips_caller: true,
+    };
+    let one = Kill { is_one: true, peer: Some(b"1.2.3.4:5"), skips_caller: false, ..all };
+    check("client kill 1.2.3.4:5", client(ClientCommand::Kill(one)));
+    check("client kill id 7", client(ClientCommand::Kill(Kill { id: Some(7), ..all })));
     check(
         "client kill type replica skipme no laddr 1.2.3.4:5",
-        client(Client::Kill(Kill {
+        client(ClientCommand::Kill(Kill {
             is_normal: false,
-            spares_me: false,
+            skips_caller: false,
             local: Some(b"1.2.3.4:5"),
             ..all
         })),
     );
-    check("client kill user default", client(Client::Kill(all)));
+    check("client kill user default", client(ClientCommand::Kill(all)));
     check("client kill id 0", Err(Error::KillId));
     check("client kill id x", Err(Error::KillId));
     check("client kill user nobody", Err(Error::NoUser("nobody".into())));
     check("client kill type x", Err(Error::ClientType("x".into())));
     check("client kill skipme maybe", Err(Error::Syntax));
     check("client kill id 1 addr", Err(Error::Syntax));
-    check("client pause 10", client(Client::Pause { ms: 10, writes_only: false }));
-    check("client pause 10 write", client(Client::Pause { ms: 10, writes_only: true }));
+    check("client pause 10", client(ClientCommand::Pause { ms: 10, writes_only: false }));
+    check("client pause 10 write", client(ClientCommand::Pause { ms: 10, writes_only: true }));
     check("client pause 10 some", Err(Error::PauseMode));
     check("client pause x", Err(Error::TimeoutNumber));
     check("client pause -1", Err(Error::NegativeTimeout));
-    check("client unblock 5 error", client(Client::Unblock));
+    check("client unblock 5 error", client(ClientCommand::Unblock));
     check("client unblock 5 x", Err(Error::UnblockReason));
     check("client unblock x", Err(Error::NotAnInteger));
 }
 
 #[test]
 fn slots_are_slots() {
-    let slot = |slot| Ok(Command::Cluster(Cluster::CountKeysInSlot(slot)));
+    let slot = |slot| Ok(Command::Cluster(ClusterCommand::CountKeysInSlot(slot)));
     check("cluster countkeysinslot 16383", slot(16_383));
     check("cluster countkeysinslot 16384", Err(Error::InvalidSlot));
     check("cluster countkeysinslot -1", Err(Error::InvalidSlot));
@@ -218,10 +230,12 @@ fn client_list_takes_numbers_and_kinds() {
     let listed = |line: &str, id| {
         with_args(&format!("client list {line}"), |args| {
             let parsed = Command::parse(lookup::find(args).unwrap(), args, NOW).unwrap();
-            let Command::Connection(Connection::Client(Client::List(filter))) = parsed else {
+            let Command::Connection(ConnectionCommand::Client(ClientCommand::List(filter))) =
+                parsed
+            else {
                 panic!("{parsed:?}");
             };
-            filter.lets(id)
+            filter.admits(id)
         })
     };
     assert!(listed("", 7) && listed("type NORMAL", 7) && listed("id 3 7", 7));

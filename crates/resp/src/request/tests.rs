@@ -109,9 +109,9 @@ fn requests_before_a_protocol_error_are_read() {
 fn an_unauthenticated_peer_may_not_send_much() {
     let (got, error) = read(b"*11\r\n", &Limits::UNAUTHENTICATED);
     assert!(got.is_empty());
-    assert_eq!(error, Some(ProtocolError::StrangersArray));
+    assert_eq!(error, Some(ProtocolError::UnauthenticatedArray));
     let (_, error) = read(b"*1\r\n$16385\r\n", &Limits::UNAUTHENTICATED);
-    assert_eq!(error, Some(ProtocolError::StrangersBulk));
+    assert_eq!(error, Some(ProtocolError::UnauthenticatedBulk));
     let pipeline = [request(&[b"AUTH", b"x"]), b"*20\r\n".to_vec()].concat();
     let mut requests = Requests::default();
     let mut buffer = pipeline.clone();

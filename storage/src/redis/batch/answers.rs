@@ -30,11 +30,11 @@ pub fn answer<S: Store>(
         }
         PipelineItem::Command(command) => {
             rounds.begin();
-            let written = by_itself(&command, rounds, out);
+            let written = answer_single(&command, rounds, out);
             rounds.finish();
             written
         }
-        PipelineItem::Coalesced(place) => with_others(place, rounds, out),
+        PipelineItem::Coalesced(place) => answer_coalesced(place, rounds, out),
     };
     if let Err(error) = written {
         out.truncate(start);
@@ -43,7 +43,7 @@ pub fn answer<S: Store>(
 }
 
 /// Replies to a command that was executed by itself.
-fn by_itself<S: Store>(
+fn answer_single<S: Store>(
     command: &Command<'_>,
     rounds: &mut Rounds<'_, '_, S>,
     out: &mut Replies<'_>,
@@ -94,7 +94,7 @@ fn by_itself<S: Store>(
 }
 
 /// Replies to the next command of a merged operation.
-fn with_others<S: Store>(
+fn answer_coalesced<S: Store>(
     place: usize,
     rounds: &mut Rounds<'_, '_, S>,
     out: &mut Replies<'_>,

@@ -41,7 +41,7 @@ pub fn single_key<'b>(command: &Command<'b>) -> Option<&'b [u8]> {
 }
 
 /// The number of bytes of values in a command's arguments.
-pub fn brings(command: &Command<'_>) -> usize {
+pub fn value_bytes(command: &Command<'_>) -> usize {
     match command {
         Command::Put { value, .. } => value.len(),
         Command::PutMany(pairs) => pairs.pairs().map(|(_, value)| value.len()).sum(),

@@ -109,7 +109,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
             }
             Err(error) => Err(error.clone()),
         };
-        if one.go_on() {
+        if one.advance() {
             let Context { clock, limits, .. } = self.context;
             self.plan.parts[part] = one.part(clock, limits).map(ItemOutcome::Left);
         } else {
@@ -154,7 +154,7 @@ impl<'p, 'b, S: Store> Rounds<'p, 'b, S> {
         let mut asked = vec![first];
         match first.checked_sub(self.plan.first_coalesced) {
             // Otherwise it would hold still more, until the last of its commands is answered.
-            Some(place) if held >= BYTES => self.coalesced[place].cut(),
+            Some(place) if held >= BYTES => self.coalesced[place].run_next_alone(),
             _ => {
                 let all = 0..self.plan.parts.len();
                 asked.extend(all.filter(|&part| part != first && self.is_left(part)));

@@ -13,12 +13,12 @@ use cluster::scan;
 
 use crate::redis::batch::Batch;
 use crate::redis::batch::store::Store;
-use resp::command::{Command, Connection};
+use resp::command::{Command, ConnectionCommand};
 use resp::error::Error;
 use resp::glob::Pattern;
 use resp::reply::{Protocol, Replies};
 use resp::request::{self, Requests};
-use resp::transaction::Transaction;
+use resp::transaction::TransactionState;
 use resp::{listing, lookup};
 
 /// A key's value, and when it expires.
@@ -40,7 +40,7 @@ pub struct Keyspace {
     pub left: Cell<u64>,
     /// The most bytes that it has read at once.
     pub most_read: Cell<usize>,
-    transaction: Transaction,
+    transaction: TransactionState,
 }
 
 impl Store for &Keyspace {
@@ -85,7 +85,7 @@ impl Keyspace {
             asked: Cell::default(),
             left: Cell::default(),
             most_read: Cell::default(),
-            transaction: Transaction::default(),
+            transaction: TransactionState::default(),
         }
     }
 
@@ -212,12 +212,14 @@ impl Keyspace {
                 out.ok();
             }
             Command::Wait => out.integer(0),
-            Command::Connection(Connection::Ping(None)) => out.simple("PONG"),
-            Command::Connection(Connection::Ping(Some(text)) | Connection::Echo(text)) => {
+            Command::Connection(ConnectionCommand::Ping(None)) => out.simple("PONG"),
+            Command::Connection(
+                ConnectionCommand::Ping(Some(text)) | ConnectionCommand::Echo(text),
+            ) => {
                 out.bulk(text);
             }
-            Command::Connection(Connection::Reset) => {
-                self.transaction = Transaction::default();
+            Command::Connection(ConnectionCommand::Reset) => {
+                self.transaction = TransactionState::default();
                 out.simple("RESET");
             }
             Command::Connection(_) => out.ok(),
