@@ -1,5 +1,5 @@
-//! What an operator asks the manager for: the status, changes, what to go on without. And the
-//! nodes: how much they hold.
+//! Operators' requests to the manager: the status, reconfigurations, accepting a loss. And to
+//! nodes: their load.
 
 use std::time::Instant;
 
@@ -26,15 +26,16 @@ impl GTStoreClient {
         self.ask_manager(|link| link.call::<Status>(&StatusRequest))
     }
 
-    /// Goes on without what only nodes that are down have held: without this, which a [`Status`]
-    /// has told. Those keys begin empty, or with what is on the disks that are there. Returns how
-    /// many arcs that concerns. While a view is being made it is asked for again, until the
-    /// deadline; where the same is lost in another view by then, that is what is asked for.
+    /// Accepts this loss, which a [`Status`] has reported: gives up records that only nodes that
+    /// are down hold. Those arcs start empty, or with the records on the disks that are present.
+    /// Returns the number of arcs concerned. While another view is being made the request is
+    /// repeated, until the deadline; if the same is lost in a newer view by then, it is repeated
+    /// for that view.
     ///
     /// # Errors
-    /// [`ClientError::Changed`] where another loss is there by now; [`ClientError::NoManager`], or
-    /// [`ClientError::Refused`] where views are being made all the time;
-    /// [`ClientError::Unknown`] where the manager was lost before it answered.
+    /// [`ClientError::Changed`] if the loss has changed; [`ClientError::NoManager`], or
+    /// [`ClientError::Refused`] if views change all the time; [`ClientError::Unknown`] if the
+    /// connection was lost before the answer.
     pub fn accept_loss(&self, shown: &Loss) -> Result<u32, ClientError> {
         let until = Instant::now() + self.config.deadline;
         let mut shown = shown.clone();
@@ -56,42 +57,42 @@ impl GTStoreClient {
         }
     }
 
-    /// Goes on with a node's data folder that is held back since it is, or may be, a copy (rule
-    /// L5): whoever had it before has ended. `start` is the one that waits with it, which a
-    /// [`Status`] has told.
+    /// Accepts a node's data folder that is held back since it is, or may be, a copy (rule L5). The
+    /// process that used the original must have terminated. `start` is the incarnation that waits
+    /// with the folder, as a [`Status`] reports it.
     ///
     /// # Errors
-    /// [`ClientError::Changed`] where it does not wait any more; [`ClientError::Refused`] where the
-    /// node is there; [`ClientError::NoManager`].
+    /// [`ClientError::Changed`] if it does not wait any more; [`ClientError::Refused`] if the node
+    /// is a live member; [`ClientError::NoManager`].
     pub fn adopt_folder(&self, id: &NodeId, start: Incarnation) -> Result<(), ClientError> {
         let order = AdoptFolder { id: id.clone(), start };
         self.ask_patiently(|link| link.call::<FolderAdopted>(&order)).map(drop)
     }
 
-    /// What a planned change would move, were it begun now.
+    /// What a planned change would move if it began now.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`], or [`ClientError::Refused`] with what speaks against it.
+    /// [`ClientError::NoManager`], or [`ClientError::Refused`] with the reason.
     pub fn plan(&self, wish: Wish, force: bool) -> Result<Outline, ClientError> {
         let order = Order::Change { wish, force };
         self.ask_manager(|link| link.call::<Planned>(&Plan(order))).map(|Planned(outline)| outline)
     }
 
     /// Begins a planned change of the cluster, or cancels the one that is under way (rule H5).
-    /// Returns what it moves once it has begun; [`GTStoreClient::status`] tells how far it is.
-    /// While something else is under way it is asked for again, until the deadline.
+    /// Returns what it moves once it has begun; [`GTStoreClient::status`] reports its progress.
+    /// While something else is under way the request is repeated, until the deadline.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`], or [`ClientError::Refused`] with what speaks against it;
-    /// [`ClientError::Unknown`] where the manager was lost before it answered: look at the status.
+    /// [`ClientError::NoManager`], or [`ClientError::Refused`] with the reason;
+    /// [`ClientError::Unknown`] if the connection was lost before the answer: check the status.
     pub fn order(&self, order: &Order) -> Result<Outline, ClientError> {
         // It begins when every node has answered a probe, and is saved.
         self.ask_patiently(|link| link.call::<Planned>(&Begin(order.clone())))
             .map(|Planned(outline)| outline)
     }
 
-    /// Asks for what takes as long as the manager's disk takes; and again, until the deadline, as
-    /// long as the answer is that something else is under way.
+    /// Sends a request whose answer waits for the manager's disk, and repeats it, until the
+    /// deadline, while the answer is that something else is under way.
     fn ask_patiently<T>(
         &self,
         ask: impl Fn(&mut Connection) -> Result<T, NetError>,
@@ -132,14 +133,13 @@ impl GTStoreClient {
         Ok(answer)
     }
 
-    /// What it means that the manager did not do as it was asked. Decided by its word, and never by
-    /// what follows: names and keys may be in that.
+    /// The client error for a manager's refusal. Decided by its error word only, never by the text,
+    /// which may contain names and keys.
     fn managers_error(&self, source: NetError) -> ClientError {
         match source {
             NetError::Refused { refused, .. } => match refused.word {
                 ErrorWord::Changed => ClientError::Changed { now: refused.why },
-                // The error says that it was refused; the manager's word for it need not say so
-                // again.
+                // The error already names the refusal; the manager's word would repeat it.
                 ErrorWord::Refused => ClientError::Refused(refused.why),
                 _ => ClientError::Refused(refused.to_string()),
             },

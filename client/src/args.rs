@@ -13,14 +13,14 @@ mod command;
 
 pub use command::Command;
 
-/// What the command line says.
+/// The parsed command line.
 #[derive(Debug)]
 pub struct Args {
-    /// What to do.
+    /// The command to run.
     pub command: Command,
     /// How to reach the cluster.
     pub config: Config,
-    /// What to log.
+    /// The log level.
     pub log_level: LevelFilter,
 }
 
@@ -42,7 +42,7 @@ Prints 'OK, node3' for a put or delete and 'key1, value1, node3' for a get;
 'key1, 7' for an increment, 'key1, 59000 ms' or 'key1, for ever' for a time to live,
 and each key in a line of its own for a scan. A dump or a load prints how much it was;
 a file is replaced only by a complete dump, and a bad one is not loaded at all.
-A change prints 'OK, ' and what it moves when it has begun; --status tells how far it is.
+A change prints 'OK, ' and what it moves when it has begun; --status shows its progress.
 Exit code 0: done; 1: not found, there already, or it failed; 2: bad arguments.
 Of --status --check 0: healthy; 1: degraded, healing, or writes are refused;
 2: unavailable; 3: the manager cannot be reached, or refuses.";
@@ -57,7 +57,7 @@ fn options() -> Options {
         .optopt("", "expire-ms", "with a put: the value is gone after so long", "MS")
         .optopt("", "incr", "add to the integer of this key (0 if it has none); atomic", "KEY")
         .optopt("", "by", "with --incr: how much, also below 0 (--by=-5) [1]", "N")
-        .optopt("", "ttl", "show how long the value of this key lives yet", "KEY")
+        .optopt("", "ttl", "show the remaining time of this key's value", "KEY")
         .optopt("", "scan", "list the keys that begin with this; '' for all", "PREFIX")
         .optopt("", "get", "fetch the value of this key", "KEY")
         .optflag("", "raw", "with --get: the value alone, every byte as it is")
@@ -72,7 +72,7 @@ fn options() -> Options {
         .optflag("", "status", "show nodes and health")
         .optflag("", "json", "with --status and --plan: as JSON")
         .optflag("", "watch", "with --status: again every second")
-        .optflag("", "check", "with --status: an exit code that says how bad it is")
+        .optflag("", "check", "with --status: set the exit code by the health level")
         .optopt("", "leave", "let this node leave: others take over what it keeps", "NODE")
         .optopt("", "weight", "give this node another share of the keys", "NODE=N")
         .optopt("", "rep", "keep so many copies of each key", "K")
@@ -89,7 +89,7 @@ fn options() -> Options {
         )
         .optflag("", "force", "with --leave, --rep and --plan: even with fewer nodes than copies")
         .optopt("", "wait", "wait until N nodes serve and answer, --deadline-ms at most", "N")
-        .optflag("", "accept-loss", "go on without what only nodes that are down have held")
+        .optflag("", "accept-loss", "give up what only nodes that are down hold")
         .optopt(
             "",
             "adopt-folder",

@@ -10,8 +10,8 @@ pub(crate) const LAST_PAUSE: Duration = Duration::from_millis(50);
 /// As good as never.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// When a time that begins now is over. One that is longer than clocks go (`Duration::MAX`) stands
-/// for *never*.
+/// The deadline after `time` from now. A time beyond the clock's range (`Duration::MAX`) means
+/// *never*.
 pub(crate) fn after(time: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(time).unwrap_or_else(|| now + CENTURY)

@@ -36,8 +36,8 @@ impl GTStoreClient {
         results.map(|ran| ran.over().expect("an operation has a result")).collect()
     }
 
-    /// The same, until about `most` bytes have been read: what has yet to read then, or to begin,
-    /// comes back as it is, and nothing of it is done. The first part never does.
+    /// The same, until about `most` bytes have been read: items that have not been read or started
+    /// by then are returned undone. The first item is never returned undone.
     #[must_use = "each operation has an error of its own"]
     pub fn run_within<'a>(&self, parts: Vec<BatchItem<'a>>, most: usize) -> Vec<ItemOutcome<'a>> {
         let mut left = most;
@@ -87,8 +87,8 @@ impl GTStoreClient {
         results.into_iter().map(|done| done.expect("an operation has a result")).collect()
     }
 
-    /// The same, until about `most` bytes have been read. What has yet to read then has no result;
-    /// the first always has one.
+    /// The same, until about `most` bytes have been read. Operations that have not been read by
+    /// then have no result; the first always has one.
     pub(crate) fn run_chunk_within(
         &self,
         ops: &[Op<'_>],
@@ -99,7 +99,7 @@ impl GTStoreClient {
         let routes = self.router.routes();
         if let [Op::Put { key, .. } | Op::PutUntil { key, .. }] = *ops
             && self.capacity.is_any_unknown(&routes, key)
-            // It asks all replicas, and so hears whether they are full.
+            // It asks all replicas, which report whether they are full.
             && let Err(error) = self.decide(key, Box::new(|_| UpdateAction::Leave))
         {
             return vec![Some(Err(error))];
@@ -111,9 +111,8 @@ impl GTStoreClient {
         batch.into_iter().map(|task| task.result).collect()
     }
 
-    /// An operation of a batch. A put of a key that a full node keeps goes as a read-modify-write,
-    /// and so does any write of which it is not known that there are as many synced copies as it
-    /// has to have.
+    /// An operation of a batch. A put of a key with a full replica becomes a read-modify-write, and
+    /// so does any write whose arc is not known to have the least number of synced copies.
     fn start<'a>(&self, op: &Op<'a>, routes: &Routes, writer: &mut Writer<'_>) -> Task<'a> {
         let limits = &routes.view().limits_for_writes();
         let (key, value) = match *op {

@@ -1,8 +1,8 @@
-//! A call: its operations go out in one attempt after the other, until each has a result or the
-//! deadline is over.
+//! A call: it sends its operations in one attempt after the other, until each has a result or the
+//! deadline has passed.
 //!
-//! Between two attempts lies whatever helps: a newer view, a fresh version, what the caller's
-//! closure makes of a value, a turn among those who change the same key.
+//! Between two attempts it obtains what the operations need: a newer view, a fresh version, the
+//! caller's decision on a value, a turn among the calls that change the same key.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -28,9 +28,9 @@ use crate::task::{Task, Valued, check};
 use crate::turns;
 use crate::writers::Writer;
 
-/// By how much less the way to a node is taken to carry after it was silent: in four such attempts
-/// a way is waited for that carries 64 KiB a second, and what a node that hangs costs stays the
-/// same but for large frames.
+/// The divisor of a path's assumed rate after its node was silent: after four such attempts the
+/// time-out suits a path of 64 KiB a second. Except for large frames the cost of a node that hangs
+/// stays the same.
 const SLOWER: u64 = 4;
 
 /// A call under way.
@@ -38,7 +38,7 @@ pub(crate) struct Call<'c, 'a> {
     client: &'c GTStoreClient,
     writer: Writer<'c>,
     batch: Vec<Task<'a>>,
-    /// Bytes after which what has yet to read is left.
+    /// The number of bytes after which further reads are left undone.
     most: usize,
     /// Bytes that were read.
     read: usize,
@@ -47,8 +47,8 @@ pub(crate) struct Call<'c, 'a> {
     waits: Waits,
     backoff: Backoff,
     turns: turns::HeldTurns<'c>,
-    /// Who refused an operation last, and why. The last attempt that came to nothing may have met
-    /// nobody who did.
+    /// The last refusal of an operation, and its node. The last failed attempt itself may have met
+    /// no refusal.
     refusal: Option<String>,
 }
 
@@ -56,11 +56,12 @@ pub(crate) struct Call<'c, 'a> {
 struct Step<'a> {
     needs_view: bool,
     is_over: bool,
-    /// Whether every write has a result. Gets may still be under way: a watermark speaks of writes only.
+    /// Whether every write has a result. Gets may still be under way: a watermark covers writes
+    /// only.
     is_written: bool,
-    /// Tasks whose replicas are to be told that something is committed.
+    /// Tasks whose replicas need a commit notice.
     written: Vec<usize>,
-    /// Keys that somebody else was quicker to change.
+    /// Keys that another call has changed first.
     lost: Vec<&'a [u8]>,
     /// Keys that this very call may have changed.
     changed: FxHashSet<&'a [u8]>,
@@ -116,14 +117,13 @@ impl<'c, 'a> Call<'c, 'a> {
     fn queue(&mut self) {
         let updates = self.batch.iter().filter(|task| task.decide.is_some());
         if self.turns.queue(updates.map(|task| task.key), self.until) {
-            // As far as one can tell: it is the first thing that stood in the way.
+            // A guess: it was the first obstacle.
             self.batch.iter_mut().for_each(|task| task.is_contended = task.decide.is_some());
         }
     }
 
-    /// Ends operations on keys that nobody alive holds, rather than let a whole batch wait for
-    /// them. A write that may have been stored before that goes on until the deadline: who holds it
-    /// may come back.
+    /// Fails operations on lost keys at once, so that the batch does not wait for them. A write
+    /// that may have been stored already is retried until the deadline: its holder may return.
     fn refuse_lost(&mut self, routes: &Routes) {
         let lost = self.client.router.lost();
         if lost.is_clear() {
@@ -137,7 +137,7 @@ impl<'c, 'a> Call<'c, 'a> {
         }
     }
 
-    /// Sends what is open to the nodes, and notes what they tell of themselves.
+    /// Sends the open operations to the nodes, and records what the nodes report of themselves.
     fn attempt(&mut self, routes: &Routes) -> Attempt {
         let client = self.client;
         let is_own = |version: &Version| client.writers.cover(version);
@@ -145,7 +145,7 @@ impl<'c, 'a> Call<'c, 'a> {
         let fanout = Fanout { pool, commits, routes, waits: self.waits, is_own: &is_own };
         let attempt = fanout.attempt(&mut self.batch);
         if attempt.is_silent {
-            // Perhaps what was sent is still on its way.
+            // The request may still be on its way.
             self.waits.rate = (self.waits.rate / SLOWER).max(LEAST_RATE);
         }
         if attempt.clock != 0 {
@@ -155,7 +155,7 @@ impl<'c, 'a> Call<'c, 'a> {
         attempt
     }
 
-    /// Takes what came of an attempt, task by task.
+    /// Processes the results of an attempt, task by task.
     fn take(&mut self, routes: &Routes, needs: &[Need]) -> Step<'a> {
         let mut step = Step {
             needs_view: false,
@@ -175,7 +175,7 @@ impl<'c, 'a> Call<'c, 'a> {
             if !was_over && task.decide.is_none() {
                 self.read += task.result.as_ref().map_or(0, bytes_of);
             }
-            // What comes first is never left: whoever asks again gets on.
+            // The first operation is never left undone, so that repeated calls make progress.
             task.is_left |= i > 0 && self.read >= self.most && task.operation.has_yet_to_read();
             step.is_over &= task.is_over();
             step.is_written &= task.result.is_some() || !task.operation.is_write();
@@ -183,7 +183,7 @@ impl<'c, 'a> Call<'c, 'a> {
         step
     }
 
-    /// Does what a task needs before it can go on.
+    /// Provides what a task needs before it can continue.
     fn meet(&mut self, i: usize, need: Need, routes: &Routes, step: &mut Step<'a>) {
         let task = &mut self.batch[i];
         match need {
@@ -215,15 +215,16 @@ impl<'c, 'a> Call<'c, 'a> {
         let Step { mut lost, changed, .. } = step;
         let open = |task: &&Task<'_>| !task.is_over() && task.decide.is_some();
         self.turns.keep(self.batch.iter().filter(open).map(|task| task.key));
-        // Who lost to another of this very call need not rest.
+        // A loss to another operation of this call needs no pause.
         lost.retain(|key| !changed.contains(key));
         if !lost.is_empty() {
             self.turns.lost(lost.into_iter(), self.until);
         }
     }
 
-    /// Lets replicas know what is committed of these tasks: by the call's watermark, which counts on the
-    /// connections that its writes went over, or one by one. Puts the connections back.
+    /// Notifies replicas which of these tasks are committed: by the call's watermark, which counts
+    /// on the connections that carried its writes, or one by one. Returns the connections to the
+    /// pool.
     fn commit(
         &self,
         written: &[usize],
@@ -246,8 +247,8 @@ impl<'c, 'a> Call<'c, 'a> {
             let is_covered = watermark.is_some_and(covers);
             let mut named = Vec::new();
             for &place in routes.write_set(arc) {
-                // Those who had it in an earlier step of the call had it over a connection that is
-                // given back by now.
+                // Nodes that got it in a previous step got it over a connection that is back in the
+                // pool by now.
                 if is_covered && is_used[usize::from(place)] {
                     covered[usize::from(place)] = true;
                 } else {
@@ -270,7 +271,7 @@ impl<'c, 'a> Call<'c, 'a> {
         }
     }
 
-    /// Ends what is not done at the deadline.
+    /// Fails the operations that are not done at the deadline.
     fn give_up(&mut self, trouble: Option<String>, manager: Option<NetError>) {
         let why = trouble.or(self.refusal.take());
         let mut why = why.unwrap_or_else(|| "it takes longer than that".into());
@@ -295,8 +296,8 @@ impl<'c, 'a> Call<'c, 'a> {
     }
 }
 
-/// Lets the caller decide what a read-modify-write makes of what it found. Where a replica is full
-/// it may not make more of it.
+/// Passes the value that a read-modify-write found to the caller's decision. With a full replica
+/// the value must not grow.
 fn choose(client: &GTStoreClient, task: &mut Task<'_>, routes: &Routes) -> Need {
     let Some(decide) = &mut task.decide else { return Need::Nothing };
     let found = task.operation.found().and_then(Option::as_ref);
@@ -332,7 +333,7 @@ fn check_value(client: &GTStoreClient, value: &[u8]) -> Result<(), LimitError> {
 }
 
 /// Turns an operation's outcome, if it has one, into the caller's result. Returns whether its
-/// replicas are to be told that something is committed.
+/// replicas need a commit notice.
 fn settle(
     client: &GTStoreClient,
     task: &mut Task<'_>,
@@ -368,7 +369,7 @@ fn settle(
         Outcome::FewCopies => {
             Err(ClientError::TooFewCopies { least: routes.view().least_copies() })
         }
-        // Limits that have become lower are refused in their own words.
+        // Values above lowered limits get the error of the new limits.
         Outcome::Refused(why) => {
             Err(is_beyond.unwrap_or_else(|| ClientError::Refused(refusal(why).into())))
         }

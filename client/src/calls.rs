@@ -37,9 +37,8 @@ impl GTStoreClient {
         placed(self.one(Op::Delete { key }))
     }
 
-    /// Gives a key a value if what it holds is `expected` (`None`: nothing); otherwise tells what
-    /// it holds. Atomic among all writes of the key, whoever makes them and whatever fails
-    /// meanwhile.
+    /// Stores a value if the key's present one is `expected` (`None`: no value); otherwise returns
+    /// the present one. Atomic among all writes of the key, by any client and despite failures.
     ///
     /// # Errors
     /// As [`GTStoreClient::put`].
@@ -54,15 +53,14 @@ impl GTStoreClient {
         })
     }
 
-    /// Makes a key's value from the one that it holds: `decide` gets that, or `None`. Atomic among
-    /// all writes of the key, whoever makes them and whatever fails meanwhile. `decide` is asked
-    /// again when somebody was quicker; only what it said last takes effect, and that once. Where
-    /// others change the key all the time, calls of this client queue for their turn; so `decide`
-    /// must not call this client itself.
+    /// Updates a key: `decide` gets its present value, or `None`. Atomic among all writes of the
+    /// key, by any client and despite failures. `decide` is called again after another write came
+    /// first; only its last result takes effect, and only once. Under contention the calls of this
+    /// client queue for their turn; so `decide` must not call this client itself.
     ///
     /// # Errors
-    /// As [`GTStoreClient::put`]; [`ClientError::Contended`] where others were quicker until the
-    /// deadline; [`ClientError::BadValue`] where `decide` makes a value that is too long.
+    /// As [`GTStoreClient::put`]; [`ClientError::Contended`] if other writes came first until the
+    /// deadline; [`ClientError::BadValue`] if `decide` returns a value that is too long.
     pub fn update(
         &self,
         key: &[u8],
@@ -71,7 +69,7 @@ impl GTStoreClient {
         self.update_with_expiry(key, |held| decide(held.map(|held| held.value)))
     }
 
-    /// The same, where `decide` is to know until when the value lives.
+    /// The same, with the value's expiry time for `decide`.
     ///
     /// # Errors
     /// As [`GTStoreClient::update`].
@@ -104,11 +102,10 @@ impl GTStoreClient {
         self.run(&ops).into_iter().map(got).collect()
     }
 
-    /// Gives a key a value made of several strings, joined by commas, as the original does.
+    /// Stores several strings as one value, joined by commas, as the original does.
     ///
     /// # Errors
-    /// As [`GTStoreClient::put`], and [`ClientError::BadList`] where a string has a comma of its
-    /// own.
+    /// As [`GTStoreClient::put`], and [`ClientError::BadList`] if a string contains a comma.
     pub fn put_list<S: AsRef<str>>(&self, key: &[u8], list: &[S]) -> Result<Placed, ClientError> {
         if let Some(i) = list.iter().position(|item| item.as_ref().contains(',')) {
             return Err(ClientError::BadList(i));
@@ -117,7 +114,7 @@ impl GTStoreClient {
         self.put(key, items.join(",").as_bytes())
     }
 
-    /// Fetches a value as the strings that it is made of.
+    /// Fetches a value as the strings that it consists of.
     ///
     /// # Errors
     /// As [`GTStoreClient::get`].

@@ -1,15 +1,15 @@
 //! Which nodes are full.
 //!
-//! A node that holds as much as it may (`storage --max-memory`) says so with every answer, and goes
-//! on taking what it is sent: a write that some replicas have taken must be completed at all, and a
-//! get completes what it finds. So it is for whoever begins a write to begin none that adds to what
-//! such a node holds.
+//! A node that has reached its limit (`storage --max-memory`) reports so in every answer, but still
+//! stores what it is sent: a write that some replicas have stored must be completed at all, and a
+//! get completes pending records. So clients must not start a write that would add to such a node's
+//! memory.
 //!
-//! A put of a key that a full node keeps goes as a read-modify-write: its fence tells how much is
-//! there, and whether the node is still full, before anything is written. And before a single put
-//! to a node that has not been heard yet all replicas of the key are asked, so that a program that
-//! puts once and ends is refused as well. A batch is not held up for that: the first batch of a
-//! client may be too much.
+//! A put of a key with a full replica becomes a read-modify-write: its fence returns the present
+//! value, and whether the node is still full, before anything is written. A single put asks all
+//! replicas of the key first if one of them has not answered this client yet, so that a program
+//! that puts once and exits is refused too. A batch does not: the first batch of a client may
+//! exceed the limit.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -18,19 +18,19 @@ use cluster::view::Routes;
 use fxhash::FxHashMap;
 use parking_lot::Mutex;
 
-/// What nodes have said.
+/// The nodes' reports.
 #[derive(Default)]
 pub(crate) struct Capacity {
-    /// How many have said that they are full.
+    /// The number of full nodes.
     full: AtomicUsize,
-    /// The epoch of a view whose members have all been heard.
+    /// The epoch of a view whose members have all reported.
     complete: AtomicU64,
-    /// Whether each was full when it was heard last.
+    /// Whether each node was full in its last report.
     known: Mutex<FxHashMap<NodeId, bool>>,
 }
 
 impl Capacity {
-    /// Nodes have answered, each at its place in the view, and said whether they are full.
+    /// Records reports: places in the view, and whether the node there is full.
     pub(crate) fn note(&self, routes: &Routes, reports: &[(u16, bool)]) {
         let is_news = self.is_any_full()
             || self.complete.load(Ordering::Relaxed) != routes.epoch().0
@@ -50,12 +50,12 @@ impl Capacity {
         }
     }
 
-    /// Whether any node was full when it was heard last.
+    /// Whether any node was full in its last report.
     pub(crate) fn is_any_full(&self) -> bool {
         self.full.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether some replica of a key has not been heard yet.
+    /// Whether some replica of a key has not reported yet.
     pub(crate) fn is_any_unknown(&self, routes: &Routes, key: &[u8]) -> bool {
         if self.complete.load(Ordering::Relaxed) == routes.epoch().0 {
             return false;
@@ -64,7 +64,7 @@ impl Capacity {
         write_set_of(routes, key).any(|id| !known.contains_key(id))
     }
 
-    /// A replica of a key that was full when it was heard last, if there is one.
+    /// A replica of a key that was full in its last report, if there is one.
     pub(crate) fn full(&self, routes: &Routes, key: &[u8]) -> Option<NodeId> {
         if !self.is_any_full() {
             return None;
@@ -74,7 +74,7 @@ impl Capacity {
     }
 }
 
-/// Who must take a write of a key.
+/// The nodes in the write set of a key.
 fn write_set_of<'r>(routes: &'r Routes, key: &[u8]) -> impl Iterator<Item = &'r NodeId> + use<'r> {
     let write_set = routes.arc_of(key).map_or(&[][..], |arc| routes.write_set(arc));
     write_set.iter().map(|&place| &routes.member(place).id)

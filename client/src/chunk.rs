@@ -1,17 +1,17 @@
-//! How much goes at once: what one attempt begins with, and one frame carries.
+//! Sizes of batches: the limits of one attempt and of one frame.
 
 use crate::error::ClientError;
 use crate::operation::{Done, Op};
 
-/// Most operations in one attempt: bounds what one frame carries and what one failure sends again.
+/// The most operations in one attempt: it bounds a frame, and what is sent again after a failure.
 pub(crate) const CHUNK_OPS: usize = 4096;
 
-/// Most bytes of keys and values that one attempt begins with, and that one frame of writes has,
-/// unless a single one has more. Half a frame, so that what a node's frame has besides always fits.
-/// How much comes back is the nodes' affair: what does not fit their answers is asked for again.
+/// The most bytes of keys and values in one attempt, and in one frame of writes, unless a single
+/// operation has more. Half a frame, so that the rest of a node's frame always fits. The nodes
+/// bound their answers: what does not fit one is requested again.
 pub(crate) const CHUNK_BYTES: usize = net_common::frame::MAX_PAYLOAD / 2;
 
-/// What a record costs in a frame besides key and value, rounded up.
+/// The bytes of a record in a frame besides key and value, rounded up.
 pub(crate) const RECORD_OVERHEAD: usize = 64;
 
 /// How many operations of these sizes make one attempt. At least one: a single one always fits a
@@ -25,8 +25,8 @@ pub(crate) fn chunk(sizes: impl Iterator<Item = usize>) -> usize {
     fits.count().max(1)
 }
 
-/// What an operation begins with, in bytes of a frame. What comes back is not known, nor what a
-/// read-modify-write makes of it.
+/// The bytes of an operation in a frame. The size of its answer is not known, nor that of the value
+/// that a read-modify-write produces.
 pub(crate) fn size(op: &Op<'_>) -> usize {
     match op {
         Op::Put { key, value } | Op::PutUntil { key, value, .. } => key.len() + value.len(),
@@ -42,7 +42,7 @@ pub(crate) fn bytes_of(done: &Result<Done, ClientError>) -> usize {
     }
 }
 
-/// The lengths of what an operation puts.
+/// The lengths of an operation's key and value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lengths {
     pub(crate) key: usize,

@@ -1,4 +1,4 @@
-//! What the client command does.
+//! The commands of the client program.
 
 use std::io::{self, IsTerminal, Read, StdoutLock, Write};
 use std::path::Path;
@@ -31,7 +31,7 @@ pub enum CommandError {
     /// A dump.
     #[error(transparent)]
     Dump(#[from] DumpError),
-    /// What a key holds is not a number, or the sum is none that can be held.
+    /// The value is not a number, or the sum is out of range.
     #[error("{0} holds no integer of 64 bits, or the sum is none; nothing was changed")]
     NotAnInteger(String),
     /// It is not clear which data folder is meant.
@@ -48,8 +48,8 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The exit code where whoever read standard output has gone, which needs no words. What was
-    /// asked for is done as far as he wanted it; only a dump is none unless all of it is there.
+    /// The exit code, without an error message, when the reader of standard output is gone. The
+    /// command counts as done as far as it was read; only a dump must be complete.
     fn code_without_reader(&self) -> Option<ExitCode> {
         let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
         match self {
@@ -209,7 +209,7 @@ fn put(
     }
 }
 
-/// Adds to the number that a key holds, which lives as long as before. Returns the sum.
+/// Adds to the number in a key, and keeps its expiry time. Returns the sum.
 fn add(store: &GTStoreClient, key: &str, by: i64) -> Result<i64, CommandError> {
     let mut sum = None;
     let added = store.update_with_expiry(key.as_bytes(), |held| {
@@ -228,8 +228,8 @@ fn add(store: &GTStoreClient, key: &str, by: i64) -> Result<i64, CommandError> {
 /// Keys that are asked for at once.
 const PAGE: usize = 1000;
 
-/// Prints the keys that begin with a prefix, as the cluster tells them. Each key once, and a line
-/// for each: what is not printable in it is escaped.
+/// Prints the keys that begin with a prefix, as they are listed: each key once, on a line of its
+/// own, with non-printable bytes escaped.
 fn scan(
     store: &GTStoreClient,
     prefix: &[u8],
@@ -255,7 +255,7 @@ fn show(status: &Status, json: bool, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// The exit code of a check where the manager tells nothing. The others are those of [`Level`].
+/// The exit code of a check when the manager is unreachable. The others are those of [`Level`].
 const UNREACHABLE: u8 = 3;
 
 /// Prints the status, for a monitoring that looks at the exit code only: whether anybody reads it
@@ -277,9 +277,9 @@ fn check(config: Config, json: bool) -> Result<ExitCode, CommandError> {
 /// How often a status that is watched is looked at.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// Shows the status again and again, until somebody ends it. On a terminal each takes the place of
-/// the one before; elsewhere they follow one another, JSON in a line each. A manager that is away
-/// is waited for.
+/// Shows the status repeatedly, until it is interrupted. On a terminal each replaces the one
+/// before; elsewhere they follow one another, JSON on a line each. It waits for a manager that is
+/// unreachable.
 fn watch(
     store: &GTStoreClient,
     json: bool,
@@ -294,7 +294,7 @@ fn watch(
             (Err(error), true) => serde_json::json!({ "error": error.to_string() }).to_string(),
             (Err(error), false) => format!("{clear}{error}\n"),
         };
-        // A reader that has gone ends it, quietly.
+        // It exits silently when its reader is gone.
         if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
             return Ok(ExitCode::SUCCESS);
         }
@@ -309,7 +309,7 @@ fn not_found(key: &str) -> ExitCode {
 
 fn read_value() -> io::Result<Vec<u8>> {
     let mut value = Vec::new();
-    // One byte beyond what any cluster takes is enough to be refused with the right words.
+    // One byte beyond every cluster's limit is enough to get the right error.
     let most = cluster::limits::VALUE_CEILING as u64 + 1;
     io::stdin().lock().take(most).read_to_end(&mut value)?;
     Ok(value)
@@ -353,7 +353,7 @@ fn adopt_folder(
             format!("no data folder of {id} waits there; --status shows those that wait")
         } else {
             format!(
-                "several data folders of {id} wait, at {}: say which with --at",
+                "several data folders of {id} wait, at {}: choose one with --at",
                 places.join(", ")
             )
         };
@@ -377,7 +377,7 @@ fn adopt_folder(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks, and says so if the answer is not yes.
+/// Asks a question, and reports if the answer is not yes.
 fn is_confirmed(question: &str, out: &mut impl Write) -> io::Result<bool> {
     write!(out, "{question}? Type yes: ")?;
     out.flush()?;
@@ -409,7 +409,7 @@ fn wait(config: &Config, nodes: usize) -> Result<(), CommandError> {
     }
 }
 
-/// `None` if the cluster is up, else what it lacks.
+/// `None` if the cluster is up, otherwise what it lacks.
 fn is_up(config: &Config, nodes: usize) -> Result<Option<String>, ClientError> {
     let left = config.deadline.min(config.patience);
     let store = GTStoreClient::init(Config { deadline: left, ..config.clone() })?;

@@ -1,11 +1,11 @@
-//! CommitQueue on their way (rule C2).
+//! Commit notices on their way (rule C2).
 //!
-//! When a write is done its replicas are told so, lazily: the word rides on the next frame to each
-//! of them, or leaves by itself after about a millisecond. Nothing waits for it and nothing depends
-//! on it; a replica that never hears it completes the record itself, or a reader does. Usually the
-//! word is a watermark, which stands for everything that a writer has written (`writers.rs`) over a
-//! connection, and waits on that one for its next frame; what no watermark covers is named by key and
-//! version, waits here, and leaves on any.
+//! When a write is done its replicas are notified lazily: the notice travels with the next frame to
+//! each of them, or is sent by itself after about a millisecond. Nothing waits for it and nothing
+//! depends on it: if a replica never receives it, the replica or a reader completes the record.
+//! Usually the notice is a watermark, which covers everything that a writer has written
+//! (`writers.rs`) over a connection, and waits on that connection for its next frame. Versions that
+//! no watermark covers are named with their keys, wait here, and travel on any connection.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ const MOST: usize = 16_384;
 /// A key with the version of it that every replica holds.
 type Commit = (Arc<[u8]>, Version);
 
-/// Commits that wait, by node.
+/// Waiting commit notices, by node.
 #[derive(Default)]
 pub struct CommitQueue {
     waiting: Mutex<FxHashMap<Address, PendingCommits>>,
@@ -50,8 +50,8 @@ impl PendingCommits {
 }
 
 impl CommitQueue {
-    /// Lets the word that a version of a key is committed wait for a frame to each of these nodes.
-    /// Returns whether it is the first that waits.
+    /// Queues the notice that a version of a key is committed for each of these nodes. Returns
+    /// whether it is the first in the queue.
     pub fn version<'a>(
         &self,
         nodes: impl Iterator<Item = &'a Address>,
@@ -83,7 +83,7 @@ impl CommitQueue {
         is_first
     }
 
-    /// Puts what waits for this connection's node in front of what is to be sent on it.
+    /// Adds the waiting notices for this connection's node to its next frames.
     pub fn ride(&self, link: &mut Connection) {
         let taken = self.waiting.lock().remove(link.address());
         if let Some(taken) = taken {
@@ -91,8 +91,8 @@ impl CommitQueue {
         }
     }
 
-    /// Sends what has waited for at least `age`, over connections that are open already. Returns
-    /// whether more waits.
+    /// Sends the notices that have waited for at least `age`, over open connections. Returns
+    /// whether more are waiting.
     pub fn flush(&self, pool: &ConnectionPool, age: Duration) -> bool {
         let (due, more) = {
             let mut waiting = self.waiting.lock();
@@ -101,7 +101,7 @@ impl CommitQueue {
             (due, !waiting.is_empty())
         };
         for (address, queue) in due {
-            // Not worth a new connection: whoever misses it finds out otherwise.
+            // Not worth a new connection: a replica that misses it completes the record itself.
             let Some(mut link) = pool.take_kept(&address) else { continue };
             push(&mut link, queue);
             match link.flush() {
@@ -118,15 +118,14 @@ fn push(link: &mut Connection, PendingCommits { versions, .. }: PendingCommits) 
     link.push(&data::CommitNotice { watermarks: Vec::new(), versions });
 }
 
-/// Lets a writer's watermark wait on a connection that its writes went over, for what is sent on it
-/// next.
+/// Queues a writer's watermark on a connection that carried its writes, for its next frame.
 pub(crate) fn watermark(link: &mut Connection, watermark: (u64, Clock)) {
     link.push(&data::CommitNotice { watermarks: vec![watermark], versions: Vec::new() });
 }
 
 /// The thread that sends commits which found no frame to ride on. Ends when dropped.
 pub struct Flusher {
-    // In this order: the thread ends when nobody can wake it any more.
+    // The order matters: the thread exits once its channel is closed.
     wake: Sender<()>,
     _worker: Worker,
 }
@@ -144,7 +143,7 @@ impl Flusher {
 
     /// Something waits.
     pub fn wake(&self) {
-        // A wake-up that still waits stands for this one too.
+        // A wake-up that is still queued serves for this one too.
         let _ = self.wake.try_send(());
     }
 }

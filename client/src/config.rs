@@ -14,8 +14,8 @@ pub struct Config {
     /// How long an operation is tried before it fails, and a manager waited for at the start; 10 s.
     /// `Duration::MAX`: for ever.
     pub deadline: Duration,
-    /// How long one node may be silent before another attempt is made; 1 s. While bytes move it is
-    /// waited for, until the deadline.
+    /// The longest silence of a node before the next attempt; 1 s. While bytes move the client
+    /// waits, until the deadline.
     pub patience: Duration,
     /// The cluster's secret, if it has one.
     pub secret: Option<Secret>,

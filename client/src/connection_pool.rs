@@ -1,9 +1,9 @@
-//! Kept connections.
+//! A pool of idle connections.
 //!
-//! A caller takes a connection out, uses it alone, and puts it back if nothing went wrong, so no
-//! lock is held while bytes travel. There are as many connections to a server as there were callers
-//! at once. What was pushed on one and not sent, since no answer is wanted, leaves with the next
-//! frame or when it has waited.
+//! A caller takes a connection out, uses it exclusively, and puts it back unless it failed, so no
+//! lock is held during I/O. There are as many connections to a server as there were concurrent
+//! callers. Messages without an answer may stay unsent on an idle connection: they are sent with
+//! its next frame, or after a short time.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use net_common::connection::{Connection, Dial, NetError, Waits};
 use net_common::in_place::LocalServer;
 use parking_lot::Mutex;
 
-/// Idle connections kept for one server; more are closed when they come back.
+/// The most idle connections to one server; further ones are closed when they are returned.
 const KEPT: usize = 64;
 
 /// Connections by address.
@@ -36,7 +36,7 @@ impl ConnectionPool {
         self.dial.payload.allow(limits);
     }
 
-    /// Whether the server at `address` is in this process: whoever sends to it waits until it has
+    /// Whether the server at `address` is in this process: then a sender waits until it has
     /// answered.
     pub fn is_here(&self, address: &Address) -> bool {
         self.here(address).is_some()
@@ -46,11 +46,11 @@ impl ConnectionPool {
         self.here.as_ref().filter(|here| here.address == *address)
     }
 
-    /// A connection to `address`: a kept one that is still good, else a new one. It waits as it was
-    /// dialled to.
+    /// A connection to `address`: an idle one that still works, otherwise a new one. Its time-outs
+    /// are the pool's.
     ///
     /// # Errors
-    /// [`NetError`] where none can be made.
+    /// [`NetError`] if none can be opened.
     pub fn take(&self, address: &Address) -> Result<Connection, NetError> {
         match self.take_kept(address) {
             Some(connection) => Ok(connection),
@@ -58,7 +58,7 @@ impl ConnectionPool {
         }
     }
 
-    /// A kept connection to `address` that is still good, or one that costs nothing, if there is
+    /// An idle connection to `address` that still works, or one that costs nothing, if there is
     /// one.
     pub fn take_kept(&self, address: &Address) -> Option<Connection> {
         loop {
@@ -67,7 +67,7 @@ impl ConnectionPool {
                 return Some(Connection::in_place(here, self.dial.payload.clone()));
             };
             if connection.is_usable() {
-                // Whoever had it last may have waited otherwise.
+                // The previous user may have set other time-outs.
                 connection.set_waits(Waits::for_silence_of(self.dial.reply));
                 return Some(connection);
             }
@@ -91,7 +91,8 @@ impl ConnectionPool {
         }
     }
 
-    /// Sends what has waited on idle connections for at least `age`. Returns whether more waits.
+    /// Sends the messages that have waited on idle connections for at least `age`. Returns whether
+    /// more are waiting.
     pub fn flush(&self, age: Duration) -> bool {
         let mut more = false;
         let mut is_due = |link: &mut Connection| {

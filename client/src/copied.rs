@@ -1,17 +1,16 @@
-//! Of which arcs it is known that writes have as many synced copies as the cluster asks for
-//! (`--min-copies`).
+//! The arcs that are known to have the least number of synced copies of a write (`--min-copies`).
 //!
-//! Where that is more than one, a write that has been sent cannot be taken back when it turns out
-//! that some of its replicas are still fetching. So whoever has not seen yet that an arc has its
-//! copies asks first: the write goes as a read-modify-write, whose fence counts them. Under one
-//! epoch a member that is synced stays so (H1): what was seen once holds until the next view.
+//! If that number is above one, a sent write cannot be taken back when some of its replicas turn
+//! out to be still fetching. So a client that has not yet seen an arc's copies checks first: the
+//! write becomes a read-modify-write, whose fence counts them. Under one epoch a synced member
+//! stays synced (H1), so one observation holds until the next view.
 
 use cluster::arcs::ArcSet;
 use cluster::ids::Epoch;
 use cluster::view::Routes;
 use parking_lot::Mutex;
 
-/// What has been seen under the newest epoch.
+/// The arcs observed under the newest epoch.
 #[derive(Default)]
 pub(crate) struct Copied(Mutex<Option<(Epoch, ArcSet)>>);
 

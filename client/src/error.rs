@@ -1,4 +1,4 @@
-//! What can go wrong for a caller, named for what the caller can do about it.
+//! The errors of calls, named for what the caller can do about them.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ pub enum ClientError {
     /// An element of a value list contains the comma that separates elements. Nothing was sent.
     #[error("bad value: element {0} of the list contains a comma")]
     BadList(usize),
-    /// The manager cannot be reached, so nobody can say where keys are. Nothing was done.
+    /// The manager cannot be reached, so the location of keys is unknown. Nothing was done.
     #[error("no manager at {address}: {source}")]
     NoManager {
         /// Where it was looked for.
         address: Address,
-        /// What happened.
+        /// The cause.
         source: NetError,
     },
     /// Not all replicas that are needed could be reached until the deadline. A write was certainly
@@ -34,7 +34,7 @@ pub enum ClientError {
     NotEnoughReplicas {
         /// How long it was tried.
         deadline: Duration,
-        /// What stood in the way last.
+        /// The last obstacle.
         why: String,
     },
     /// Others changed the key each time between reading and writing it, until the deadline: so many
@@ -46,28 +46,27 @@ pub enum ClientError {
     Contended {
         /// How long it was tried.
         deadline: Duration,
-        /// How often somebody else was quicker.
+        /// How often another write came first.
         losses: u32,
-        /// What stood in the way last.
+        /// The last obstacle.
         why: String,
     },
-    /// Nobody alive holds this key: all who did are down (rule H4). Nothing was done. It can be
-    /// read and written again when one of them is back, or when the operator has accepted the loss.
+    /// No live node holds this key: all its replicas are down (rule H4). Nothing was done. It can
+    /// be read and written again when one of them has returned, or when an operator has accepted
+    /// the loss.
     ///
-    /// This is told at once and not at the deadline, so that a batch does not wait for the few of
-    /// its keys that are lost. So a loop around a call must back off by itself, or it spins: first
-    /// for [`ClientError::retry_after`], then longer, up to some seconds, as nodes take that long
-    /// to start. It is told for as long as nobody is back, and by the manager's word of at most a
-    /// quarter of a second ago.
+    /// This error is returned at once and not at the deadline, so that a batch does not wait for a
+    /// few lost keys. So a loop around a call must back off by itself, or it spins: first for
+    /// [`ClientError::retry_after`], then longer, up to some seconds, since nodes take that long to
+    /// start. It is based on the manager's report of at most a quarter of a second ago.
     #[error("unavailable: no live node holds this key; client --status tells which to bring back")]
     Unavailable,
     /// A replica of the key holds as much as it may, and the write would add to that. It was not
     /// done. Deletes make room, and so does one more node.
     #[error("{0} is full (its --max-memory): nothing was written; delete keys, or add a node")]
     Full(NodeId),
-    /// Fewer synced copies would hold the write than the cluster asks for (`--min-copies`). It was
-    /// not done. It can be done when copies have been made again: that takes seconds where there
-    /// are nodes enough.
+    /// The write would reach fewer synced copies than `--min-copies` requires. It was not done. It
+    /// will succeed once copies have been restored, which takes seconds if there are enough nodes.
     #[error(
         "too few copies: a write has to have {least} at least (--min-copies): nothing was written"
     )]
@@ -79,11 +78,11 @@ pub enum ClientError {
     /// more, or write again.
     #[error("outcome unknown: {why}")]
     Unknown {
-        /// What stood in the way last.
+        /// The last obstacle.
         why: String,
     },
-    /// What an operator was shown is not what there is now, so nothing was done. Look again, and
-    /// decide anew.
+    /// The state has changed since it was shown to the operator, so nothing was done. Check it and
+    /// decide again.
     #[error("changed: this is not what was shown, nothing was done; now: {now}")]
     Changed {
         /// How it is now.
@@ -95,16 +94,16 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the same call may be made again as it is, and may succeed then: nothing was done,
-    /// and what stood in the way may pass. Not [`ClientError::Unknown`]: a loop around an increment
-    /// would count twice. Whoever knows that a call may be done twice (a put, where nobody else
-    /// writes the key) asks for [`ClientError::is_unknown`] too.
+    /// Whether the same call may be repeated and may succeed then: nothing was done, and the
+    /// obstacle may be temporary. Not [`ClientError::Unknown`]: a loop around an increment would
+    /// count twice. If a call may be done twice (a put, where no other client writes the key),
+    /// check [`ClientError::is_unknown`] too.
     pub fn is_retryable(&self) -> bool {
         self.retry_after().is_some()
     }
 
-    /// How long to wait before the same call is made again, at least; `None` where that does not
-    /// help ([`ClientError::is_retryable`]). Whoever goes on waits longer each time.
+    /// The shortest wait before the same call is repeated; `None` where that does not help
+    /// ([`ClientError::is_retryable`]). Further waits should grow.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             // The call has waited already, until its deadline.
@@ -112,7 +111,7 @@ impl ClientError {
                 Some(Duration::ZERO)
             }
             ClientError::NoManager { source, .. } => source.may_pass().then_some(BELIEVED),
-            // Asked sooner it says the same.
+            // An earlier retry gets the same answer.
             ClientError::Unavailable | ClientError::TooFewCopies { .. } => Some(BELIEVED),
             ClientError::BadKey(_)
             | ClientError::BadValue(_)
@@ -137,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_made_again_as_it_is() {
+    fn retryable_errors_are_those_of_calls_not_done() {
         let manager = || Address::new("127.0.0.1", 1).expect("it is one");
         let refused = |word| NetError::Refused {
             address: manager(),

@@ -29,21 +29,22 @@ use crate::error::ClientError;
 use crate::refusal::Refusal;
 use crate::task::{Task, Valued};
 
-/// What an attempt came to.
+/// The results of an attempt.
 pub(crate) struct Attempt {
-    /// What each operation needs, in their order.
+    /// The needs of the operations, in order.
     pub(crate) needs: Vec<Need>,
-    /// The highest clock that a replica told.
+    /// The highest clock that a replica reported.
     pub(crate) clock: u64,
-    /// What went wrong last, if anything.
+    /// The last failure, if any.
     pub(crate) trouble: Option<String>,
-    /// Who has answered, and whether it is full.
+    /// The members that have answered, and whether each is full.
     pub(crate) fullness: Vec<(u16, bool)>,
-    /// Whether somebody was silent for longer than is waited.
+    /// Whether a member was silent for too long.
     pub(crate) is_silent: bool,
-    /// The connections that answers came over, to be put back.
+    /// The connections that brought answers, to be returned to the pool.
     pub(crate) used: Vec<(u16, Connection)>,
-    /// Who refused an operation last, and why: in an answer, which is no trouble with the node.
+    /// The last refusal of an operation, and its member. A refusal is an answer, not a failure of
+    /// the node.
     pub(crate) refusal: Option<(u16, Refusal)>,
 }
 
@@ -69,8 +70,8 @@ struct NodeRequest {
     writes: Vec<usize>,
     reads: Vec<usize>,
     fences: Vec<usize>,
-    /// Writes that did not fit the first frame: they are sent when all else has been answered, so
-    /// that a node never waits for us to read what it says while we wait for it to read.
+    /// Writes that did not fit the first frame. They are sent when everything else is answered, so
+    /// that the client and a node never both wait for the other to read.
     later: VecDeque<usize>,
     link: Option<Connection>,
 }
@@ -134,7 +135,8 @@ impl Fanout<'_> {
         let mut attempt = Attempt::of(batch.len());
         let mut collecting = Vec::new();
         let mut requests = requests(self.routes, batch, &mut collecting, &mut attempt);
-        // What is sent in place is answered by this thread: the others get theirs first.
+        // This thread answers requests to a local server itself, so remote nodes are sent theirs
+        // first.
         requests.sort_by_key(|to| self.pool.is_here(&self.routes.member(to.place).address));
         for request in &mut requests {
             self.send(batch, request, &mut attempt);
@@ -150,7 +152,7 @@ impl Fanout<'_> {
         attempt
     }
 
-    /// Sends a node's frames. What fails here is settled here: the request has no link afterwards.
+    /// Sends a node's frames. A failure is handled here: the request has no connection afterwards.
     fn send(&self, batch: &mut [Task<'_>], request: &mut NodeRequest, attempt: &mut Attempt) {
         let address = &self.routes.member(request.place).address;
         let mut link = match self.pool.take(address) {
@@ -228,9 +230,9 @@ impl Fanout<'_> {
             return Ok(());
         }
         let reply: ReadReply<'_> = match link.receive_as() {
-            // The answer would not fit a frame, though it leaves out what can wait. That cannot
-            // happen to who asks for no more keys than some thousand. The connection is as good as
-            // before, and no other replica could answer it.
+            // The answer would not fit a frame, although it leaves out keys that can be requested
+            // again. That cannot happen to requests of some thousand keys. The connection still
+            // works, and no other replica could answer either.
             Err(error) if error.word() == Some(&ErrorWord::TooLarge) => {
                 for i in reads.drain(..) {
                     batch[i].fail(ClientError::Refused(error.to_string()));
@@ -298,8 +300,8 @@ fn requests(
     requests
 }
 
-/// Takes the answers to the writes. These are then taken out, so that a failure of what comes after
-/// does not count them a second time.
+/// Receives the answers to the writes, and removes these from the request, so that a later failure
+/// does not count them again.
 fn receive_writes(
     link: &mut Connection,
     batch: &mut [Task<'_>],
@@ -336,7 +338,7 @@ fn receive_writes(
     Ok(())
 }
 
-/// Whom an answer to a read comes from.
+/// The replica that an answer to a read comes from.
 struct Source<'s> {
     epoch: Epoch,
     clock: Clock,
@@ -373,7 +375,7 @@ impl Source<'_> {
         Found { version, body, state, epoch: self.epoch, clock: self.clock }
     }
 
-    /// What was never there needs nobody's confirmation.
+    /// A record that never existed needs no confirmation.
     fn absent<'v>(&self) -> Found<Valued<'v>> {
         self.found(Version::ABSENT, State::Committed, Body::Tombstone)
     }
@@ -386,7 +388,7 @@ fn miscounted(link: &Connection) -> NetError {
     }
 }
 
-/// Settles what a leg's failure means for the operations that still wait on it.
+/// Applies a request's failure to the operations that still wait for it.
 fn fail(
     routes: &Routes,
     batch: &mut [Task<'_>],
@@ -396,7 +398,7 @@ fn fail(
 ) {
     let member = routes.member(request.place);
     debug!("{}: {error}", member.id);
-    // A server that turns a connection away has not looked at what was sent on it.
+    // A server that refuses a connection has not read its requests.
     let is_unsent =
         error.is_unsent() || matches!(error.word(), Some(ErrorWord::Busy | ErrorWord::Auth));
     for i in request.writes.drain(..) {
@@ -446,8 +448,8 @@ mod tests {
         Routes::new(View { epoch: Epoch(epoch), members, arcs, ..unborn })
     }
 
-    /// A node that answers fences with what stands here: nothing is there, or an ERROR of this
-    /// word; and of each write it is not known whether it was stored.
+    /// A node that answers fences with an absent record, or with an ERROR of this word. The outcome
+    /// of each write is unknown.
     fn pool(address: &Address, word: &Arc<Mutex<Option<ErrorWord>>>) -> ConnectionPool {
         let word = word.clone();
         let answer = move |asked: Frame<'_>, out: &mut Vec<u8>| match word.lock().clone() {
@@ -472,7 +474,8 @@ mod tests {
         )
     }
 
-    /// C1: what a member may hold is not called *not done*, whatever a later answer says.
+    /// C1: a write that a member may hold is never reported as *not done*, whatever later answers
+    /// are.
     #[test]
     fn an_answer_that_is_too_large_ends_an_update_as_not_done_only_if_nobody_can_hold_it() {
         let address = Address::new("127.0.0.1", 1).unwrap();

@@ -1,7 +1,7 @@
-//! Completing what a writer that died has left pending (rule C4).
+//! Completing records that a dead writer has left pending (rule C4).
 //!
-//! A storage node does this for its own records, under its own view: the write-back of a get that
-//! nobody waits for.
+//! A storage node does this for its own records, under its own view: it is the write-back of a get
+//! without a reader.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::connection_pool::ConnectionPool;
 use crate::fanout::Fanout;
 use crate::task::{Task, Valued};
 
-/// A key, and the record of it whose writer must have died: its value and until when that lives.
+/// A key, and its record of a writer that must have died: the value and its expiry time.
 pub type Abandoned = (Vec<u8>, Found<(Vec<u8>, Option<u64>)>);
 
-/// How long one node is waited for. A finisher has time: what it does not get done now it will next
-/// time.
+/// The time-out for one node. A finisher has time: what it does not complete now it will complete
+/// next time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Connections and commits of a node that finishes.

@@ -1,7 +1,7 @@
 //! The client of GT Store: a library and a command.
 //!
 //! [`GTStoreClient`] learns the view from the manager, hashes keys to their replicas by itself, and
-//! speaks to the replicas directly over connections that it keeps:
+//! calls the replicas directly over pooled connections:
 //!
 //! ```no_run
 //! use client::{Config, GTStoreClient};
@@ -16,17 +16,17 @@
 //! ```
 //!
 //! A put goes to every replica at once and is acknowledged when all hold it; a get goes to the
-//! first replica, and to the next if that does not answer ([`cluster::operation`] decides). What
-//! goes wrong on the way (a broken connection, a view that is out of date, a node that just died)
-//! is retried under a new view until the deadline.
+//! first replica, and to the next if that does not answer ([`cluster::operation`] decides).
+//! Failures on the way (a broken connection, an outdated view, a node that just died) are retried
+//! under a new view until the deadline.
 //!
-//! Inside, from the top: `calls` and `batch` have what a program calls, `admin` what an operator
-//! does, [`listing`] asks which keys there are, and [`dump`] takes all of them to a file and back.
-//! A `call` runs its operations in attempts; [`fanout`] makes one: it sends a batch to the nodes it
-//! concerns and collects the answers. Below, what all calls share: [`router`] keeps the view,
-//! [`connection_pool`] the connections, [`commits`] tells replicas afterwards that a write is done,
-//! and `writers` how far; `capacity` knows which nodes are full; `turns` lets those who change one
-//! key do so one after the other.
+//! The modules, from the top: `calls` and `batch` are the API for programs, `admin` that for
+//! operators, [`listing`] lists keys, and [`dump`] writes all of them to a file and loads them
+//! again. A `call` runs its operations in attempts; [`fanout`] makes one attempt: it sends a batch
+//! to the nodes concerned and collects the answers. All calls share the rest: [`router`] has the
+//! view, [`connection_pool`] the connections, [`commits`] the notices to replicas that writes are
+//! done, and `writers` the writers' watermarks; `capacity` knows which nodes are full; `turns`
+//! serializes calls that change the same key.
 
 mod admin;
 pub mod args;

@@ -1,9 +1,9 @@
-//! Which keys there are, and how many.
+//! Listing and counting keys.
 //!
-//! A listing goes along the line on which [`cluster::scan`] places keys. For each stretch of it
-//! every node that is the first to keep some of its arcs is asked at once for the first keys that
-//! it has there; the arcs that it cannot speak of go to their next replica. What all of them have
-//! told up to the same place is the answer.
+//! A listing follows the order of places that [`cluster::scan`] defines. For each page all
+//! primaries of the remaining arcs are asked concurrently for their first keys from there on; arcs
+//! that one of them cannot list go to their next replica. The page ends at the first place that
+//! some node has not listed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
@@ -30,31 +30,31 @@ pub struct Keys {
     pub next: Option<u64>,
 }
 
-/// What the nodes have told.
+/// The combined replies of the nodes.
 #[derive(Default)]
 pub(crate) struct KeyListing {
     /// Keys, and whether each has a value for certain.
     pub(crate) keys: Vec<(Vec<u8>, bool)>,
-    /// The place before which all keys are told, unless all are.
+    /// The place before which all keys are listed; `None` if all are.
     pub(crate) end: Option<u64>,
     pub(crate) count: u64,
 }
 
-/// Why an attempt came to nothing.
+/// A failed attempt.
 struct Failed {
-    /// The arcs that nobody has told of.
+    /// The arcs that no node has listed.
     arcs: ArcSet,
     why: String,
 }
 
 impl GTStoreClient {
-    /// Lists keys, about `most` of them (at least 1), from a place on: 0 for the first, then as
-    /// [`Keys::next`] says. Whoever goes on until there is no next one is told every key that was
-    /// there from the first call to the last, and each once, whoever joins or leaves meanwhile.
+    /// Lists keys, about `most` of them (at least 1), from a place on: 0 for the first call, then
+    /// [`Keys::next`]. A caller that continues until there is no next one gets every key that
+    /// existed from the first call to the last, each once, even if nodes join or leave meanwhile.
     ///
     /// # Errors
-    /// [`ClientError::NotEnoughReplicas`] or [`ClientError::Unavailable`] where some keys have
-    /// nobody to tell of them.
+    /// [`ClientError::NotEnoughReplicas`] or [`ClientError::Unavailable`] if no node can list some
+    /// keys.
     pub fn list(&self, from: u64, most: usize) -> Result<Keys, ClientError> {
         self.list_of(None, from, most)
     }
@@ -73,7 +73,7 @@ impl GTStoreClient {
         let before = listing.end.unwrap_or(u64::MAX);
         let mut keys = listing.keys;
         keys.retain(|(key, _)| scan::place(key) < before);
-        // Of those in doubt a read tells.
+        // A read decides on the doubtful ones.
         let in_doubt: Vec<Vec<u8>> =
             keys.iter().filter(|(_, is_sure)| !is_sure).map(|(key, _)| key.clone()).collect();
         let mut gone = HashSet::new();
@@ -88,7 +88,7 @@ impl GTStoreClient {
         Ok(Keys { keys, next: next.or(listing.end) })
     }
 
-    /// Counts the keys of the cluster. Exact only while nobody writes.
+    /// Counts the keys of the cluster. Exact only without concurrent writes.
     ///
     /// # Errors
     /// As [`GTStoreClient::list`].
@@ -104,8 +104,7 @@ impl GTStoreClient {
         self.listing(arcs, 0, 0).map(|listing| listing.count)
     }
 
-    /// What the nodes tell from a place on, of about `most` keys each; asked again until the
-    /// deadline.
+    /// The nodes' keys from a place on, about `most` of each node; retried until the deadline.
     pub(crate) fn listing(
         &self,
         arcs: Option<&ArcSet>,
@@ -132,8 +131,8 @@ impl GTStoreClient {
     }
 }
 
-/// Asks the keepers of every arc from a place on for about `most` keys; for how many there are, if
-/// that is 0.
+/// Asks replicas of every arc from a place on for about `most` keys; if that is 0, for their
+/// number.
 fn attempt(
     pool: &ConnectionPool,
     routes: &Routes,
@@ -146,7 +145,7 @@ fn attempt(
     if arcs == 0 {
         return Err(Failed { arcs: ArcSet::new(), why: "no node serves".into() });
     }
-    // Each with how many of its replicas have been asked in vain.
+    // Each with the number of its replicas that could not answer.
     let asked =
         (arc_of_slot(slot, arcs)..arcs).filter(|&arc| only.is_none_or(|only| only.contains(arc)));
     let mut open: Vec<(u16, usize)> = asked.map(|arc| (arc as u16, 0)).collect();
@@ -184,7 +183,7 @@ fn attempt(
             match link.and_then(|link| receive(pool, link, &mut listing)) {
                 Ok(refused) if refused.is_empty() => {}
                 Ok(refused) => {
-                    why = format!("{} cannot tell of some keys now", member.id);
+                    why = format!("{} cannot list some keys now", member.id);
                     open.extend(arcs.iter().filter(|(arc, _)| refused.contains(arc)));
                 }
                 Err(error) => {
@@ -201,7 +200,7 @@ fn attempt(
     Ok(listing)
 }
 
-/// Takes one node's answer. Returns the arcs that it did not tell of.
+/// Receives one node's answer. Returns the arcs that it did not list.
 fn receive(
     pool: &ConnectionPool,
     mut link: Connection,

@@ -1,10 +1,10 @@
-//! What a caller asks for, and what came of it.
+//! The operations of a caller, and their results.
 
 use cluster::ids::NodeId;
 
 use crate::error::ClientError;
 
-/// What to do.
+/// The operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op<'a> {
     /// Give a key a value.
@@ -20,7 +20,7 @@ pub enum Op<'a> {
         key: &'a [u8],
         /// Its value.
         value: &'a [u8],
-        /// Until when it lives, in milliseconds since 1970.
+        /// Its expiry time, in milliseconds since 1970.
         until: u64,
     },
     /// Fetch a key's value.
@@ -57,22 +57,22 @@ pub enum BatchItem<'a> {
     Update {
         /// The key.
         key: &'a [u8],
-        /// What it is to become.
+        /// The decision on its new value.
         decide: Decide<'a>,
     },
 }
 
-/// What [`GTStoreClient::run_within`](crate::GTStoreClient::run_within) has made of a part.
+/// The outcome of an item of [`GTStoreClient::run_within`](crate::GTStoreClient::run_within).
 #[must_use = "it may be left to do"]
 pub enum ItemOutcome<'a> {
-    /// It is over.
+    /// It has a result.
     Over(Result<Done, ClientError>),
-    /// Enough was read without it: nothing of it is done.
+    /// Enough was read without it: it was not started.
     Left(BatchItem<'a>),
 }
 
 impl ItemOutcome<'_> {
-    /// Its result, if it is over.
+    /// Its result, if it has one.
     pub fn over(self) -> Option<Result<Done, ClientError>> {
         match self {
             ItemOutcome::Over(done) => Some(done),
@@ -81,7 +81,7 @@ impl ItemOutcome<'_> {
     }
 }
 
-/// What a read-modify-write makes of the value that it found.
+/// The action of a read-modify-write on the value that it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpdateAction {
     /// The key gets this value.
@@ -90,29 +90,29 @@ pub enum UpdateAction {
     PutUntil(Vec<u8>, u64),
     /// The key is removed.
     Delete,
-    /// All stays as it is.
+    /// The key stays unchanged.
     Leave,
 }
 
-/// Decides on a change. It may be asked several times for one operation, each time with what is
-/// there by then; only its last answer takes effect.
+/// Decides on an update. It may be called several times for one operation, each time with the
+/// present value; only its last result takes effect.
 pub type Decide<'a> = Box<dyn FnMut(Option<CurrentValue<'_>>) -> UpdateAction + 'a>;
 
-/// What a read-modify-write finds.
+/// The value that a read-modify-write finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CurrentValue<'a> {
     /// The value.
     pub value: &'a [u8],
-    /// Until when it lives, in milliseconds since 1970; `None`: for ever.
+    /// Its expiry time, in milliseconds since 1970; `None`: it never expires.
     pub expiry: Option<u64>,
 }
 
-/// Where a write was acknowledged.
+/// The acknowledgement of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     /// The key's primary.
     pub primary: NodeId,
-    /// How many nodes hold it.
+    /// The number of nodes that hold it.
     pub copies: usize,
 }
 
@@ -121,16 +121,16 @@ pub struct Placed {
 pub struct Got {
     /// The value.
     pub value: Vec<u8>,
-    /// Until when it lives, in milliseconds since 1970; `None`: for ever.
+    /// Its expiry time, in milliseconds since 1970; `None`: it never expires.
     pub expiry: Option<u64>,
     /// The node that answered: the key's primary, unless that is down.
     pub primary: NodeId,
 }
 
-/// What came of an operation. Of a [`put_if`](crate::GTStoreClient::put_if) it says whether the
-/// value is yours or somebody else's.
+/// The result of an operation. That of a [`put_if`](crate::GTStoreClient::put_if) shows whether the
+/// put took effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "it says whether the key was changed, or holds what somebody else has put there"]
+#[must_use = "it shows whether the key was changed"]
 pub enum Done {
     /// Of a put or a delete, or of a read-modify-write that changed something.
     Placed(Placed),

@@ -1,11 +1,11 @@
-//! Why a replica refuses, of what may be different in a moment.
+//! Temporary refusals of a replica.
 
 use std::fmt;
 
 use cluster::operation::ReadAnswer;
 use cluster::replica::WriteAnswer;
 
-/// Why a replica has not done what it was asked for, and what may be different in a moment.
+/// The reason a replica has refused a request, where that is temporary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// It is in another view.
@@ -16,7 +16,7 @@ pub(crate) enum Refusal {
     Fetching,
     /// The operation took too long (N5).
     TooOld,
-    /// It holds something newer than what was to be replaced.
+    /// It holds a newer version than the base.
     Changed,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    /// What a read's answer refuses, if anything.
+    /// The refusal in the answer to a read, if any.
     pub(crate) fn of_read<V>(answer: &ReadAnswer<V>) -> Option<Refusal> {
         match answer {
             ReadAnswer::WrongEpoch => Some(Refusal::OtherView),
@@ -46,7 +46,7 @@ impl Refusal {
         }
     }
 
-    /// What a write's answer refuses, if anything.
+    /// The refusal in the answer to a write, if any.
     pub(crate) fn of_write(answer: WriteAnswer) -> Option<Refusal> {
         match answer {
             WriteAnswer::WrongEpoch => Some(Refusal::OtherView),

@@ -1,5 +1,4 @@
-//! The view as this client knows it, and how it learns a newer one; and which arcs nobody alive
-//! holds.
+//! The client's view and how it is refreshed, and the lost arcs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,21 +14,21 @@ use parking_lot::RwLock;
 
 use crate::connection_pool::ConnectionPool;
 
-/// The newest active view that the manager has told.
+/// The newest active view that the manager has sent.
 pub struct Router {
     manager: Address,
     routes: RwLock<Arc<Routes>>,
     lost: RwLock<Lost>,
 }
 
-/// The arcs that nobody alive holds, as of when the manager told.
+/// The lost arcs, and when the manager reported them.
 struct Lost {
     arcs: Arc<ArcSet>,
     learned: Instant,
 }
 
-/// For how long it is believed that an arc is lost without asking again: operations on such an arc
-/// need not each ask the manager, and whoever comes back is noticed soon.
+/// How long a report of lost arcs is used: not every operation on such an arc has to ask the
+/// manager, and a node that returns is noticed soon.
 pub(crate) const BELIEVED: Duration = Duration::from_millis(250);
 
 /// Asks a manager for its view.
@@ -53,8 +52,8 @@ impl Router {
         Ok((Router { manager, routes, lost }, push.clock))
     }
 
-    /// The arcs of which the manager has said just now that nobody alive holds them (H4). Empty if
-    /// it was not asked lately.
+    /// The arcs that are lost by a recent report of the manager (H4). Empty without a recent
+    /// report.
     pub fn lost(&self) -> Arc<ArcSet> {
         let lost = self.lost.read();
         if lost.learned.elapsed() < BELIEVED { lost.arcs.clone() } else { Arc::default() }
@@ -68,7 +67,7 @@ impl Router {
         !lost.arcs.is_clear() && lost.learned.elapsed() >= BELIEVED
     }
 
-    /// Whether the manager has not been asked lately: what it would tell may be news.
+    /// Whether there is no recent report, so that asking the manager may bring news.
     pub fn is_old(&self) -> bool {
         self.lost.read().learned.elapsed() >= BELIEVED
     }
@@ -83,16 +82,15 @@ impl Router {
         &self.manager
     }
 
-    /// Asks the manager again. The view in use changes only if the told one is newer, or if the
-    /// manager's cluster is another one: then everything known is void. Returns the manager's
-    /// clock.
+    /// Asks the manager for its view. It replaces the view in use only if it is newer, or if it
+    /// belongs to another cluster, which makes everything known void. Returns the manager's clock.
     ///
     /// # Errors
-    /// [`NetError`] where the manager does not answer; the view in use stays.
+    /// [`NetError`] if the manager does not answer; the view in use stays.
     pub fn refresh(&self, pool: &ConnectionPool) -> Result<Clock, NetError> {
         let asked = ask(pool, &self.manager);
-        // Where it does not answer nobody knows what is lost, and not every call need try to learn
-        // it. Nor does a manager know that is behind: its folder may be an older copy (L7).
+        // If it does not answer, the lost arcs are unknown, and not every call has to ask again. A
+        // manager that is behind does not know them either: its folder may be an older copy (L7).
         let view = self.routes();
         let (cluster, epoch) = (view.view().cluster, view.epoch());
         let is_behind = |push: &&TablePush| push.view.cluster == cluster && push.view.epoch < epoch;

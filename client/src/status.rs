@@ -19,8 +19,8 @@ fn share(status: &Status, node: &NodeStatus) -> f64 {
 /// Runs of lost slots that people are shown; programs get all of them.
 const SHOWN_RUNS: usize = 16;
 
-/// The table that `--status` prints, and under it the change that is under way, the slots that
-/// nobody holds, and the line of health.
+/// The table that `--status` prints, followed by the change under way, the lost slots and the
+/// health line.
 pub fn table(status: &Status) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -83,7 +83,7 @@ pub fn table(status: &Status) -> String {
     text
 }
 
-/// What going on without those who are away gives up, in one line.
+/// What accepting the loss gives up, in one line.
 pub fn loss(loss: &Loss) -> String {
     let some = loss.arcs.len() - loss.empty.len();
     match some {
@@ -142,7 +142,7 @@ fn by_name(outline: &Outline) -> Vec<&Move> {
     moves
 }
 
-/// What a planned change moves, node by node, and altogether.
+/// What a planned change moves, by node and in total.
 pub fn outline(outline: &Outline) -> String {
     if outline.moves.is_empty() {
         return moved(outline);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn people_are_told_whose_records_reach_no_disk() {
+    fn the_status_names_nodes_whose_records_reach_no_disk() {
         let line = |how, disk| {
             let mut status = status();
             status.durability = how;

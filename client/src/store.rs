@@ -1,4 +1,4 @@
-//! [`GTStoreClient`]: what all calls share, and how it keeps up with its cluster.
+//! [`GTStoreClient`]: the state that all calls share, and how it follows the cluster.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,12 +36,12 @@ pub struct GTStoreClient {
 }
 
 impl GTStoreClient {
-    /// Connects to the manager and learns the view. Where there is none yet, or it has no room for
-    /// another connection, waits for it until the deadline.
+    /// Connects to the manager and gets the view. If the manager is not up yet, or has too many
+    /// connections, waits for it until the deadline.
     ///
     /// # Errors
-    /// [`ClientError::NoManager`] where it does not answer until then; at once where what answers
-    /// is not this cluster's manager, or does not take the secret.
+    /// [`ClientError::NoManager`] if it does not answer until then; at once if the answer is not
+    /// from this cluster's manager, or the secret is refused.
     pub fn init(config: Config) -> Result<GTStoreClient, ClientError> {
         let dial = Dial {
             connect: config.patience,
@@ -79,15 +79,15 @@ impl GTStoreClient {
         })
     }
 
-    /// What time it is by the clocks of the cluster, in milliseconds since 1970: those that tell
-    /// when a value's time is over. This machine's own may be wrong.
+    /// The time by the clocks of the cluster, in milliseconds since 1970: these decide when a value
+    /// expires. This machine's clock may be wrong.
     pub fn now_ms(&self) -> u64 {
         self.stay_fresh();
         self.writers.now_ms()
     }
 
-    /// Makes sure that nothing is refused by limits that are not the cluster's any more: who never
-    /// has a view refused does not hear of others.
+    /// Refreshes limits before they refuse a key or a value: a client whose view is never refused
+    /// does not learn new limits otherwise.
     pub(crate) fn learn_limits(&self, mut lengths: impl Iterator<Item = Lengths>) {
         let limits = self.limits();
         let is_beyond =
@@ -127,7 +127,7 @@ impl GTStoreClient {
         self.router.routes().view().cluster
     }
 
-    /// Learns a newer view; if there is none, pauses. Returns what went wrong with the manager.
+    /// Gets a newer view; if there is none, pauses. Returns the manager's error, if any.
     pub(crate) fn refresh(
         &self,
         used: &Routes,
@@ -159,7 +159,7 @@ impl GTStoreClient {
         Ok(())
     }
 
-    /// The arcs that nobody alive holds, as the manager tells now.
+    /// The arcs that are lost, as the manager reports now.
     ///
     /// # Errors
     /// [`ClientError::NoManager`].
@@ -168,20 +168,19 @@ impl GTStoreClient {
         Ok(self.router.lost())
     }
 
-    /// The node that a key's reads go to first, as this client knows it; `None` while nobody
-    /// serves.
+    /// The node that a key's reads go to first, by this client's view; `None` while no node serves.
     pub fn primary_of(&self, key: &[u8]) -> Option<NodeId> {
         let routes = self.router.routes();
         let arc = routes.arc_of(key)?;
         routes.replicas(arc).first().map(|&place| routes.member(place).id.clone())
     }
 
-    /// Tells the replicas what is still to be told, and closes all connections. Dropping the client
-    /// does the same; this says it.
+    /// Sends the waiting commit notices, and closes all connections. Dropping the client does the
+    /// same; this makes it explicit.
     pub fn finalize(self) {}
 }
 
-/// 64 random bits, never 0: who writes, for as long as this client lives.
+/// 64 random bits, never 0: the first writer id of this client.
 fn writer_id() -> Result<u64, ClientError> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes)

@@ -28,9 +28,9 @@ pub(crate) struct Task<'a> {
     pub(crate) committed: Option<Version>,
     /// It will have no result: enough was read without it.
     pub(crate) is_left: bool,
-    /// How often somebody else was quicker to change the key.
+    /// How often another write of the key came first.
     pub(crate) losses: u32,
-    /// Whether that is what stood in the way last.
+    /// Whether that was the last obstacle.
     pub(crate) is_contended: bool,
 }
 
@@ -49,7 +49,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// What has become of it, now that it is over. Only what has yet to read is ever left.
+    /// Its outcome at the end of the call. Only operations that have not been read are left undone.
     pub(crate) fn into_ran(self) -> ItemOutcome<'a> {
         let Task { key, decide, result, .. } = self;
         match (result, decide) {
@@ -64,8 +64,8 @@ impl<'a> Task<'a> {
         self.result.is_some() || self.is_left
     }
 
-    /// Ends it with an error that says that it was not done, unless some member may have stored a
-    /// version of it: then nobody knows (C1). No other way leads to such an error.
+    /// Fails it with an error that means *not done*, unless some member may have stored a version
+    /// of it: then the outcome is unknown (C1). This is the only source of such errors.
     pub(crate) fn fail(&mut self, error: ClientError) {
         self.result = Some(Err(match (self.operation.may_exist(), error) {
             (false, error) => error,
@@ -95,8 +95,8 @@ pub(crate) fn start<'a>(op: &Op<'a>, limits: &Limits, writer: &mut Writer<'_>) -
         Op::Get { key } => (key, Operation::read(), &[][..]),
     };
     let result = match op {
-        // Whether it may exist is for the nodes to say: they know limits that this client has yet
-        // to hear of.
+        // The nodes decide whether it may exist: they know limits that this client has yet to
+        // learn.
         Op::Get { .. } if key.len() > KEY_CEILING => Some(Ok(Done::Got(None))),
         Op::Get { .. } => None,
         _ => check(key, value, limits).err().map(Err),

@@ -1,12 +1,12 @@
-//! Turns: who changes a key next, among the calls of one client.
+//! Turns: the order in which calls of one client change a key.
 //!
-//! A read-modify-write is undone by whoever changes the key between its read and its write, and
-//! begins anew. Where many threads change one key nearly all of what they do is thrown away, and
-//! chance decides who gets through. So whoever has lost once queues for a turn, and whoever meets a
-//! queue joins it: first come, first served. Who has the turn competes with other clients only, and
-//! after each loss rests for a random while, longer each time.
+//! A read-modify-write starts again when another write changes the key between its read and its
+//! write. If many threads change one key, nearly all of their work is wasted, and chance decides
+//! which of them succeeds. So a call that has lost once queues for a turn, and a call that finds a
+//! queue joins it: first come, first served. The call with the turn competes with other clients
+//! only, and pauses for a random time after each loss, longer each time.
 //!
-//! Keys share turns by their hash. That costs a wait now and then, and never a result. Several
+//! Keys share turns by their hash. That costs an occasional wait, but never a wrong result. Several
 //! turns are taken in ascending order, so that no two calls wait for each other.
 
 use std::collections::BTreeSet;
@@ -16,19 +16,19 @@ use std::time::{Duration, Instant};
 use fxhash::FxHasher64;
 use parking_lot::{FairMutex, FairMutexGuard};
 
-/// How many turns there are. Rarely do so many keys see contention at once, and each is a byte.
+/// The number of turns. Contention on so many keys at once is rare, and each turn is a byte.
 const TURNS: usize = 1024;
 
-/// Rests after a loss: random, up to the first, and up to twice that after each further one, up to
-/// the last. A round takes about a millisecond where nodes are near; with the last, fifty clients
-/// and more get through one by one.
+/// Bounds of the random pause after a loss: it doubles with each loss, from the first to the last.
+/// A round takes about a millisecond in a local network; with the last bound fifty clients and more
+/// succeed one by one.
 const FIRST_REST: Duration = Duration::from_millis(1);
 const LAST_REST: Duration = Duration::from_millis(64);
 
 /// The turns of a client.
 pub(crate) struct Turns(Vec<FairMutex<()>>);
 
-/// The turns that a call has, and how it fares.
+/// The turns that a call holds, and its present pause.
 pub(crate) struct HeldTurns<'t> {
     turns: &'t Turns,
     guards: Vec<(usize, FairMutexGuard<'t, ()>)>,
@@ -54,8 +54,8 @@ impl Turns {
 }
 
 impl HeldTurns<'_> {
-    /// Joins the queues of those of these keys that others have the turn of. Waits until `until` at
-    /// most. Returns whether there were any.
+    /// Joins the queues of those of these keys whose turn is taken. Waits until `until` at most.
+    /// Returns whether there were any.
     pub(crate) fn queue<'k>(
         &mut self,
         keys: impl Iterator<Item = &'k [u8]>,
@@ -71,7 +71,7 @@ impl HeldTurns<'_> {
         is_any
     }
 
-    /// Others were quicker to change these keys: queues for its turn, or rests if it has that.
+    /// After a loss on these keys: queues for their turns, or pauses if it holds them.
     pub(crate) fn lost<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, until: Instant) {
         let lost: BTreeSet<usize> = keys.map(|key| self.turns.of(key)).collect();
         let has = |turn: &usize| self.guards.iter().any(|(held, _)| held == turn);
@@ -93,8 +93,8 @@ impl HeldTurns<'_> {
         self.guards.retain(|(turn, _)| wanted.contains(turn));
     }
 
-    /// Takes these turns and those that it has, in ascending order. What it does not get in time it
-    /// goes without.
+    /// Acquires these turns and those that it has, in ascending order. It continues without the
+    /// turns that it does not get in time.
     fn take(&mut self, mut wanted: BTreeSet<usize>, until: Instant) {
         // A turn below one that it has can be waited for only without that.
         wanted.extend(self.guards.drain(..).map(|(turn, _)| turn));
@@ -105,7 +105,7 @@ impl HeldTurns<'_> {
     }
 }
 
-/// Bits that others do not have as well: all that a random rest needs.
+/// Random bits that differ between clients: all that a random pause needs.
 fn random() -> u64 {
     getrandom::u64().unwrap_or(u64::MAX / 2)
 }
@@ -119,7 +119,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
-    fn whoever_has_lost_goes_one_at_a_time() {
+    fn calls_that_have_lost_proceed_one_at_a_time() {
         let (turns, inside) = (Turns::new(), AtomicUsize::new(0));
         let until = Instant::now() + PATIENCE;
         thread::scope(|scope| {

@@ -1,10 +1,9 @@
-//! Who a client writes as.
+//! The writer ids of a client.
 //!
-//! Each call that writes does so as a *writer* of its own, taken from a pool for as long as the
-//! call lasts. So when the call is over and every write in it is known to be done (or stored
-//! nowhere), one *watermark* tells the replicas so: all of this writer's writes up to here (rule N3). A
-//! writer with a write whose outcome is unknown is never used again, and tells no watermark from then
-//! on.
+//! Each call that writes uses a *writer* of its own, taken from a pool for the duration of the
+//! call. So when the call is over and every write in it is known to be done (or stored nowhere),
+//! one *watermark* commits all of this writer's writes up to it (rule N3). A writer with a write
+//! whose outcome is unknown is never used again, and sends no further watermark.
 //!
 //! All writers of a client draw from one clock, so that its operations are ordered as they were
 //! called.
@@ -17,8 +16,8 @@ use cluster::version::{COUNTER_BITS, Clock, Op, Version, WriterClock};
 use fxhash::FxHashMap;
 use parking_lot::Mutex;
 
-/// A client that was told no clock for so long asks before it draws a version (rule N5): a version
-/// with an old clock might be refused as too old.
+/// A client that has received no clock for so long requests one before it draws a version (rule
+/// N5): a version with an old clock might be refused as too old.
 const STALE: Duration = Duration::from_secs(60);
 
 /// The writers of one client.
@@ -33,32 +32,32 @@ struct Pool {
     observed: Instant,
     /// Read-modify-writes that have been tried, for their names.
     ops: u64,
-    /// How far each writer has come.
+    /// The watermark of each writer.
     watermarks: FxHashMap<u64, Clock>,
 }
 
 impl Writers {
-    /// A pool that makes writers from 64 random bits on.
+    /// A pool whose writer ids count from 64 random bits.
     pub(crate) fn new(first: u64) -> Writers {
         let (clock, observed) = (WriterClock::default(), Instant::now());
         let (idle, watermarks) = (Vec::new(), FxHashMap::default());
         Writers(Mutex::new(Pool { first, made: 0, idle, clock, observed, ops: 0, watermarks }))
     }
 
-    /// Takes in a clock that a server told.
+    /// Folds in a clock that a server reported.
     pub(crate) fn observe(&self, clock: Clock) {
         let mut pool = self.0.lock();
         pool.clock.observe(clock);
         pool.observed = Instant::now();
     }
 
-    /// Whether no server has told a clock for long.
+    /// Whether no server has reported a clock recently.
     pub(crate) fn is_stale(&self) -> bool {
         self.0.lock().observed.elapsed() > STALE
     }
 
-    /// What time it is by the servers' clocks, in milliseconds since 1970: as one has told, and so
-    /// much later.
+    /// The time by the servers' clocks, in milliseconds since 1970: the last reported one plus the
+    /// time since.
     pub(crate) fn now_ms(&self) -> u64 {
         let pool = self.0.lock();
         (pool.clock.highest() >> COUNTER_BITS) + pool.observed.elapsed().as_millis() as u64
@@ -69,14 +68,14 @@ impl Writers {
         let mut pool = self.0.lock();
         let id = pool.idle.pop().unwrap_or_else(|| {
             pool.made += 1;
-            // 0 means nobody.
+            // 0 means no writer.
             pool.first.wrapping_add(pool.made).max(1)
         });
         let reserved = pool.clock.reserve(count);
         Writer { writers: self, id, reserved, drawn: 0, is_sure: true }
     }
 
-    /// Whether this client has itself completed a version, whatever the replicas have heard of it.
+    /// Whether this client has itself completed a version, whether or not the replicas know.
     pub(crate) fn cover(&self, version: &Version) -> bool {
         let pool = self.0.lock();
         pool.watermarks
@@ -84,7 +83,7 @@ impl Writers {
             .is_some_and(|watermark| replica::is_covered(version, *watermark))
     }
 
-    /// A name for a read-modify-write that nobody has used.
+    /// An unused name for a read-modify-write.
     pub(crate) fn op(&self) -> Op {
         let mut pool = self.0.lock();
         pool.ops += 1;
@@ -114,7 +113,7 @@ impl Writer<'_> {
         version
     }
 
-    /// Draws a version above what the replicas told (C1).
+    /// Draws a version above the ones that replicas reported (C1).
     pub(crate) fn draw_above(&mut self, above: Version) -> Version {
         self.reserved = 0..0;
         self.writers.0.lock().clock.observe(above.clock);
@@ -126,7 +125,7 @@ impl Writer<'_> {
         self.is_sure = false;
     }
 
-    /// What to tell replicas now that everything that was drawn is done, or stored nowhere.
+    /// The watermark to send now that every write of this writer is done, or stored nowhere.
     pub(crate) fn watermark(&self) -> Option<(u64, Clock)> {
         let watermark = (self.is_sure && self.drawn > 0).then_some((self.id, self.drawn));
         if let Some((id, clock)) = watermark {
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_in_doubt_tells_no_mark_and_is_not_used_again() {
+    fn a_writer_in_doubt_sends_no_watermark_and_is_not_used_again() {
         let writers = Writers::new(7);
         let mut writer = writers.take(0);
         let id = writer.draw().writer;
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_writes_nothing_has_nothing_to_tell() {
+    fn a_writer_without_writes_sends_no_watermark() {
         assert_eq!(Writers::new(7).take(5).watermark(), None);
     }
 }

@@ -7,10 +7,10 @@ use cluster::membership::order::Wish;
 use getopts::Matches;
 use net_common::flags::{self, UsageError};
 
-/// What `--plan` wants to have.
+/// The arguments that `--plan` needs.
 pub(super) const PLAN_NEEDS: &str = "--plan takes leave NODE, weight NODE=N, rep K, limits key=BYTES,value=BYTES, min-copies N, heartbeat-ms MS or missed N";
 
-/// What leases are to be, with the other half of it if that is given too.
+/// Combines the two terms of leases if both are given.
 pub(super) fn with_missed(matches: &Matches, wish: Wish) -> Result<Wish, UsageError> {
     let missed = flags::given_bounded(matches, "missed", None, *MISSED.start(), *MISSED.end())?;
     match wish {

@@ -9,7 +9,7 @@ use net_common::flags::{self, UsageError};
 
 use super::change;
 
-/// What the command is to do.
+/// The command to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Store a value.
@@ -30,7 +30,7 @@ pub enum Command {
         /// How much.
         by: i64,
     },
-    /// Show how long a value lives.
+    /// Show the remaining time of a value.
     TimeToLive(String),
     /// List the keys that begin with this.
     Scan(String),
@@ -53,7 +53,7 @@ pub enum Command {
         json: bool,
         /// Again and again.
         watch: bool,
-        /// With an exit code that says how bad it is.
+        /// Set the exit code by the health level.
         check: bool,
     },
     /// Begin a planned change, or cancel the one under way.
@@ -69,7 +69,7 @@ pub enum Command {
     },
     /// Wait until so many nodes serve and the cluster really answers.
     Wait(usize),
-    /// Go on with a node's data folder that is held back, since it is or may be a copy.
+    /// Accept a node's data folder that is held back as a possible copy.
     AdoptFolder {
         /// Which node's.
         id: NodeId,
@@ -78,15 +78,15 @@ pub enum Command {
         /// Without asking.
         yes: bool,
     },
-    /// Go on without what only nodes that are down have held.
+    /// Give up what only nodes that are down hold.
     AcceptLoss {
         /// Without asking.
         yes: bool,
     },
 }
 
-/// The longest life that a value can be given, in milliseconds: some three hundred years. Whoever
-/// wants more wants it for ever.
+/// The longest time to live of a value, in milliseconds: some three hundred years, in effect
+/// forever.
 const LONGEST_LIFE_MS: u64 = 10_000_000_000_000;
 
 /// The flags of which each is a thing to do.
@@ -177,12 +177,11 @@ pub(super) fn command(matches: &Matches) -> Result<Command, UsageError> {
     })
 }
 
-/// Which flag says what to do.
+/// The flag that selects the command.
 fn action(matches: &Matches) -> Result<&'static str, UsageError> {
     let mut given: Vec<&'static str> =
         ACTIONS.into_iter().filter(|a| matches.opt_present(a)).collect();
-    // How many may be missed is an order of its own, and goes with the other half of what a lease
-    // is.
+    // `--missed` is a command of its own, and can be combined with the other term of leases.
     if let ["heartbeat-ms", "missed"] | ["missed", "plan"] = given[..] {
         given.retain(|action| *action != "missed");
     }
